@@ -1,0 +1,2 @@
+//! The `composefs` program.
+fn main() {}

@@ -1,0 +1,232 @@
+//! The digest that names a file: its fs-verity digest, with the algorithm it was made by.
+
+use std::fmt;
+use std::str::FromStr;
+
+use composefs_hash::Family;
+
+/// A hash algorithm of fs-verity (`FS_VERITY_HASH_ALG_*` in `include/uapi/linux/fsverity.h`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Algorithm {
+    /// SHA-256: what every composefs image of today is made with.
+    #[default]
+    Sha256,
+    /// SHA-512.
+    Sha512,
+}
+
+impl Algorithm {
+    /// Every algorithm, the default first.
+    pub const ALL: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Sha512];
+
+    /// The length of a digest in bytes: 32 or 64.
+    #[must_use]
+    pub const fn digest_len(self) -> usize {
+        self.family().hash_len()
+    }
+
+    /// The number the kernel knows the algorithm by: 1 or 2.
+    #[must_use]
+    pub const fn kernel_number(self) -> u8 {
+        match self {
+            Algorithm::Sha256 => 1,
+            Algorithm::Sha512 => 2,
+        }
+    }
+
+    /// The algorithm with this kernel number.
+    #[must_use]
+    pub fn from_kernel_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|a| a.kernel_number() == number)
+    }
+
+    /// The algorithm whose digests have this many bytes.
+    #[must_use]
+    pub fn from_digest_len(len: usize) -> Option<Self> {
+        Self::ALL.into_iter().find(|a| a.digest_len() == len)
+    }
+
+    pub(crate) const fn family(self) -> Family {
+        match self {
+            Algorithm::Sha256 => Family::Sha256,
+            Algorithm::Sha512 => Family::Sha512,
+        }
+    }
+
+    /// The name on command lines and in messages: `sha256` or `sha512`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Algorithm::Sha256 => "sha256",
+            Algorithm::Sha512 => "sha512",
+        }
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Algorithm {
+    type Err = UnknownAlgorithm;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|a| a.name() == name).ok_or_else(|| UnknownAlgorithm(name.to_owned()))
+    }
+}
+
+/// The text names no algorithm we know.
+#[derive(Debug, thiserror::Error)]
+#[error("unknown hash algorithm {0:?}: expected sha256 or sha512")]
+pub struct UnknownAlgorithm(String);
+
+/// An fs-verity digest. Two digests are equal only if their algorithms are.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest {
+    algorithm: Algorithm,
+    /// Left-aligned, the rest zero.
+    bytes: [u8; 64],
+}
+
+impl Digest {
+    /// A digest from its raw bytes; `None` if the length is not the algorithm's.
+    #[must_use]
+    pub fn new(algorithm: Algorithm, raw: &[u8]) -> Option<Self> {
+        if raw.len() != algorithm.digest_len() {
+            return None;
+        }
+        let mut bytes = [0; 64];
+        bytes[..raw.len()].copy_from_slice(raw);
+        Some(Self { algorithm, bytes })
+    }
+
+    /// Parses exactly 64 or 128 hex digits of either case; the length tells the algorithm.
+    pub fn from_hex(hex: impl AsRef<[u8]>) -> Result<Self, InvalidDigest> {
+        let hex = hex.as_ref();
+        let invalid = || InvalidDigest { text: String::from_utf8_lossy(hex).into_owned() };
+        let algorithm = Algorithm::from_digest_len(hex.len() / 2)
+            .filter(|a| a.digest_len() * 2 == hex.len())
+            .ok_or_else(invalid)?;
+        let mut bytes = [0; 64];
+        for (byte, pair) in bytes.iter_mut().zip(hex.as_chunks::<2>().0) {
+            *byte =
+                hex_value(pair[0]).zip(hex_value(pair[1])).map(|(high, low)| high << 4 | low).ok_or_else(invalid)?;
+        }
+        Ok(Self { algorithm, bytes })
+    }
+
+    /// The algorithm the digest was made by.
+    #[must_use]
+    pub const fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The raw bytes: 32 or 64 of them.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.algorithm.digest_len()]
+    }
+
+    /// The digest in lower-case hex.
+    #[must_use]
+    pub fn to_hex(&self) -> String {
+        self.to_string()
+    }
+
+    /// The path of the object below its store: `xx/` and the remaining hex digits (`docs/format/object-store.md`).
+    #[must_use]
+    pub fn object_path(&self) -> String {
+        let mut path = self.to_hex();
+        path.insert(2, '/');
+        path
+    }
+
+    /// The digest an object path spells, if it is of that exact form (lower case, one slash).
+    #[must_use]
+    pub fn from_object_path(path: &[u8]) -> Option<Self> {
+        let (&[a, b, b'/'], rest) = path.split_first_chunk::<3>()? else { return None };
+        let mut hex = [0; 128];
+        let len = rest.len().checked_add(2).filter(|&len| len == 64 || len == 128)?;
+        hex[0] = a;
+        hex[1] = b;
+        hex[2..len].copy_from_slice(rest);
+        if hex[..len].iter().any(u8::is_ascii_uppercase) {
+            return None;
+        }
+        Self::from_hex(&hex[..len]).ok()
+    }
+}
+
+/// The value of one hex digit of either case.
+pub(crate) fn hex_value(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for byte in self.as_bytes() {
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{self}", self.algorithm)
+    }
+}
+
+impl FromStr for Digest {
+    type Err = InvalidDigest;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::from_hex(text)
+    }
+}
+
+/// The text is not a digest.
+#[derive(Debug, thiserror::Error)]
+#[error("{text:?} is not a digest: expected exactly 64 (SHA-256) or 128 (SHA-512) hex digits")]
+pub struct InvalidDigest {
+    text: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hex_goes_both_ways_and_only_whole() {
+        let hex = "ab".repeat(32);
+        let digest = Digest::from_hex(&hex).unwrap();
+        assert_eq!(digest.algorithm(), Algorithm::Sha256);
+        assert_eq!(digest.to_hex(), hex);
+        assert_eq!(Digest::from_hex(hex.to_uppercase()).unwrap(), digest);
+        assert_eq!(Digest::from_hex("cd".repeat(64)).unwrap().algorithm(), Algorithm::Sha512);
+        for bad in ["", "ab", &hex[1..], &format!("{hex}a"), &format!("{}g", &hex[1..])] {
+            assert!(Digest::from_hex(bad).is_err(), "{bad:?} was taken");
+        }
+    }
+
+    #[test]
+    fn object_paths_are_canonical() {
+        for hex in ["ab".repeat(32), "cd".repeat(64)] {
+            let digest = Digest::from_hex(&hex).unwrap();
+            let path = digest.object_path();
+            assert_eq!(path.len(), hex.len() + 1);
+            assert_eq!(Digest::from_object_path(path.as_bytes()), Some(digest));
+            assert_eq!(Digest::from_object_path(path.to_uppercase().as_bytes()), None);
+            assert_eq!(Digest::from_object_path(&path.as_bytes()[1..]), None);
+            assert_eq!(Digest::from_object_path(format!("/{path}").as_bytes()), None);
+        }
+        assert_eq!(Digest::from_object_path(b"ab/"), None);
+    }
+}

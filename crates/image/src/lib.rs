@@ -1,0 +1,12 @@
+//! The composefs image: digests and Merkle trees, the tree model, the dump text, the EROFS writer.
+//!
+//! Bytes in, bytes out: nothing here opens a file, asks for the time or contains unsafe code. The formats are
+//! specified in `docs/format/`; the code follows those pages.
+#![forbid(unsafe_code)]
+
+pub mod digest;
+pub mod erofs;
+pub mod tree;
+pub mod verity;
+
+pub use digest::{Algorithm, Digest};

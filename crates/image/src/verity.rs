@@ -1,0 +1,198 @@
+//! The fs-verity digest of a stream of bytes: `docs/format/verity.md`.
+//!
+//! What the kernel computes when verity is enabled on a file (`fs/verity/`), for the one set of parameters that
+//! composefs uses: 4096-byte blocks, no salt.
+
+use composefs_hash::{BLOCK_SIZE, hash_blocks, hash_message};
+
+use crate::digest::{Algorithm, Digest};
+
+/// The length of the descriptor whose hash is the digest (`struct fsverity_descriptor`).
+const DESCRIPTOR_LEN: usize = 256;
+
+/// Computes the digest of bytes given piece by piece, in memory that does not grow with them.
+#[derive(Clone, Debug)]
+pub struct Hasher {
+    algorithm: Algorithm,
+    len: u64,
+    /// The unfinished block of data, shorter than [`BLOCK_SIZE`].
+    pending: Vec<u8>,
+    /// The unfinished block of hashes of each tree level, the one over the data first.
+    levels: Vec<Vec<u8>>,
+    /// Hashes of the data blocks of one call, kept to spare the allocation.
+    fresh: Vec<u8>,
+}
+
+impl Hasher {
+    /// A hasher that has seen no byte yet.
+    #[must_use]
+    pub fn new(algorithm: Algorithm) -> Self {
+        Self { algorithm, len: 0, pending: Vec::new(), levels: Vec::new(), fresh: Vec::new() }
+    }
+
+    /// Appends `data`. Whole blocks are hashed straight from it; pieces of many blocks are the fastest.
+    pub fn update(&mut self, mut data: &[u8]) {
+        self.len += data.len() as u64;
+        if !self.pending.is_empty() {
+            let (head, rest) = data.split_at(data.len().min(BLOCK_SIZE - self.pending.len()));
+            self.pending.extend_from_slice(head);
+            data = rest;
+            if self.pending.len() < BLOCK_SIZE {
+                return;
+            }
+            let block = std::mem::take(&mut self.pending);
+            self.hash_data(&block);
+            self.pending = block;
+            self.pending.clear();
+        }
+        let (whole, rest) = data.split_at(data.len() - data.len() % BLOCK_SIZE);
+        self.hash_data(whole);
+        self.pending.extend_from_slice(rest);
+    }
+
+    fn hash_data(&mut self, blocks: &[u8]) {
+        let mut fresh = std::mem::take(&mut self.fresh);
+        hash_blocks(self.algorithm.family(), blocks, &mut fresh);
+        for hash in fresh.chunks_exact(self.algorithm.digest_len()) {
+            self.push(0, hash);
+        }
+        fresh.clear();
+        self.fresh = fresh;
+    }
+
+    /// Adds a hash to a tree level. A block that is full is hashed into the level above only when another hash
+    /// follows it: a level of exactly one block is the top one, and its hash the root.
+    fn push(&mut self, level: usize, hash: &[u8]) {
+        if level == self.levels.len() {
+            self.levels.push(Vec::with_capacity(BLOCK_SIZE));
+        }
+        if self.levels[level].len() == BLOCK_SIZE {
+            self.close_block(level);
+        }
+        self.levels[level].extend_from_slice(hash);
+    }
+
+    fn close_block(&mut self, level: usize) {
+        let mut block = std::mem::take(&mut self.levels[level]);
+        block.resize(BLOCK_SIZE, 0);
+        let hash = hash_message(self.algorithm.family(), &block);
+        self.push(level + 1, &hash[..self.algorithm.digest_len()]);
+        block.clear();
+        self.levels[level] = block;
+    }
+
+    /// The number of bytes seen so far.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether no byte was seen yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The digest of all the bytes seen.
+    #[must_use]
+    pub fn finish(mut self) -> Digest {
+        if !self.pending.is_empty() {
+            let mut block = std::mem::take(&mut self.pending);
+            block.resize(BLOCK_SIZE, 0);
+            self.hash_data(&block);
+        }
+        let hash_len = self.algorithm.digest_len();
+        let mut level = 0;
+        while level < self.levels.len() && (level + 1 < self.levels.len() || self.levels[level].len() > hash_len) {
+            self.close_block(level);
+            level += 1;
+        }
+        // An empty file has no tree: its root hash is all zeros.
+        let root = self.levels.last().map_or(&[][..], Vec::as_slice);
+        let mut descriptor = [0; DESCRIPTOR_LEN];
+        descriptor[0] = 1;
+        descriptor[1] = self.algorithm.kernel_number();
+        descriptor[2] = BLOCK_SIZE.trailing_zeros() as u8;
+        descriptor[8..16].copy_from_slice(&self.len.to_le_bytes());
+        descriptor[16..16 + root.len()].copy_from_slice(root);
+        let hash = hash_message(self.algorithm.family(), &descriptor);
+        Digest::new(self.algorithm, &hash[..hash_len]).expect("a hash of the algorithm's own length")
+    }
+}
+
+/// The digest of bytes that are in memory.
+#[must_use]
+pub fn digest(algorithm: Algorithm, data: &[u8]) -> Digest {
+    let mut hasher = Hasher::new(algorithm);
+    hasher.update(data);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The tree built the obvious way: all levels in memory.
+    fn naive(algorithm: Algorithm, data: &[u8]) -> Digest {
+        let hash_len = algorithm.digest_len();
+        let mut level: Vec<u8> = data.to_vec();
+        let mut first = true;
+        while first && !level.is_empty() || level.len() > hash_len {
+            let mut next = Vec::new();
+            for chunk in level.chunks(BLOCK_SIZE) {
+                let mut block = chunk.to_vec();
+                block.resize(BLOCK_SIZE, 0);
+                next.extend_from_slice(&hash_message(algorithm.family(), &block)[..hash_len]);
+            }
+            level = next;
+            first = false;
+        }
+        let mut d = vec![1, algorithm.kernel_number(), 12, 0, 0, 0, 0, 0];
+        d.extend_from_slice(&(data.len() as u64).to_le_bytes());
+        d.extend_from_slice(&level);
+        d.resize(DESCRIPTOR_LEN, 0);
+        Digest::new(algorithm, &hash_message(algorithm.family(), &d)[..hash_len]).unwrap()
+    }
+
+    #[test]
+    fn known_vectors() {
+        for (data, hex) in [
+            (&b""[..], "3d248ca542a24fc62d1c43b916eae5016878e2533c88238480b26128a1f1af95"),
+            (b"x", "dbbdfa9d606f7adeaa7f16dcfb0d49161c4cfb82d9d51cfb5cb43fa3dacb9e5b"),
+            (b"content_a\n", "cc3da5b14909626fc99443f580e4d8c9b990e85e0a1d18883dc89b23d43e173f"),
+            (b"content_b\n", "02927862b4ab9fb69919187bb78d394e235ce444eeb0a890d37e955827fe4bf4"),
+            (
+                b"",
+                "ccf9e5aea1c2a64efa2f2354a6024b90dffde6bbc017825045dce374474e13d10adb9dadcc6ca8e17a3c075fbd31336e8f266ae6fa93a6c3bed66f9e784e5abf",
+            ),
+        ] {
+            let want = Digest::from_hex(hex).unwrap();
+            assert_eq!(digest(want.algorithm(), data), want);
+        }
+    }
+
+    #[test]
+    fn every_length_around_a_boundary_and_every_split() {
+        let data: Vec<u8> = (0..u32::try_from(130 * 128 * BLOCK_SIZE).unwrap())
+            .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
+            .collect();
+        let blocks = [0, 1, 2, 63, 64, 65, 127, 128, 129, 64 * 64, 64 * 64 + 1, 128 * 128, 128 * 128 + 1];
+        for algorithm in Algorithm::ALL {
+            for len in
+                blocks.iter().flat_map(|b| [(b * BLOCK_SIZE).saturating_sub(1), b * BLOCK_SIZE, b * BLOCK_SIZE + 1])
+            {
+                let want = naive(algorithm, &data[..len]);
+                assert_eq!(digest(algorithm, &data[..len]), want, "{algorithm} {len}");
+                for piece in [4095, 4097, 100_000] {
+                    if len > 1_000_000 && piece < 100_000 {
+                        continue;
+                    }
+                    let mut hasher = Hasher::new(algorithm);
+                    data[..len].chunks(piece).for_each(|p| hasher.update(p));
+                    assert_eq!(hasher.len(), len as u64);
+                    assert_eq!(hasher.finish(), want, "{algorithm} {len} in pieces of {piece}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Mounting a composefs image: options to a plan, the plan to the kernel.

@@ -1,0 +1,1 @@
+//! A directory tree, read in parallel into the tree model.

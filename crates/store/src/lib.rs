@@ -1,0 +1,1 @@
+//! The object store: files named by their fs-verity digest.

@@ -1,0 +1,1 @@
+//! What composefs asks of the kernel: fs-verity, mounts, loop devices, temporary files.

@@ -1,0 +1,1 @@
+//! Tree generators, the golden corpus and scratch places for the tests.
