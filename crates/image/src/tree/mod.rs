@@ -1,0 +1,381 @@
+//! The tree model: the names, metadata and content references of one file system tree.
+//!
+//! A tree is built once, by a [`TreeBuilder`], and read many times. Everything lies in a few large arrays, so a
+//! tree of millions of entries costs little more than its names and digests, and nothing here recurses.
+//!
+//! An *inode* is a file, directory or other node with its metadata; an *entry* is a name in a directory. Every
+//! inode has exactly one entry that is its place; other entries for the same inode are hard links.
+
+mod builder;
+mod bytes;
+mod xattrs;
+
+use std::borrow::Cow;
+use std::num::NonZeroU32;
+
+pub use builder::{NewInode, TreeBuilder, TreeError};
+pub use xattrs::{MAX_XATTR_NAME, MAX_XATTR_VALUE, MAX_XATTRS_TOTAL, Xattr, XattrError};
+
+pub(crate) use builder::{Found, PendingLink};
+pub(crate) use bytes::{Interner, Span};
+pub(crate) use xattrs::{PairId, SetId, Xattrs};
+
+use crate::digest::{Algorithm, Digest};
+use bytes::{Bytes, FixedInterner};
+
+/// Longest name of an entry, in bytes.
+pub const MAX_NAME: usize = 255;
+/// Longest symlink target and payload, in bytes (`PATH_MAX` less its NUL).
+pub const MAX_PATH: usize = 4095;
+/// Longest content kept in the image, in bytes.
+pub const MAX_INLINE: usize = 5000;
+
+/// The bits of a mode that tell the type of an inode (`S_IFMT`).
+pub const MODE_TYPE: u16 = 0o170000;
+
+/// Names an inode of a tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InodeId(pub(crate) u32);
+
+impl InodeId {
+    /// The root directory.
+    pub const ROOT: InodeId = InodeId(0);
+
+    /// A number from 0 to [`Tree::inode_count`] less one, for tables beside the tree.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// The type of an inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A regular file.
+    Regular,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink,
+    /// A character device; with device number 0, an overlayfs whiteout.
+    CharDevice,
+    /// A block device.
+    BlockDevice,
+    /// A named pipe.
+    Fifo,
+    /// A socket.
+    Socket,
+}
+
+impl Kind {
+    /// The type that a mode's type bits tell.
+    #[must_use]
+    pub const fn from_mode(mode: u32) -> Option<Self> {
+        Some(match mode & MODE_TYPE as u32 {
+            0o010000 => Kind::Fifo,
+            0o020000 => Kind::CharDevice,
+            0o040000 => Kind::Directory,
+            0o060000 => Kind::BlockDevice,
+            0o100000 => Kind::Regular,
+            0o120000 => Kind::Symlink,
+            0o140000 => Kind::Socket,
+            _ => return None,
+        })
+    }
+}
+
+/// A point in time: seconds since 1970 and nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp {
+    /// Seconds, negative before 1970.
+    pub sec: i64,
+    /// Nanoseconds; a dump may carry more than a second's worth.
+    pub nsec: u32,
+}
+
+/// What an inode holds besides its metadata.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Data<'a> {
+    /// A directory: see [`Tree::children`].
+    Directory,
+    /// The target of a symbolic link.
+    Symlink(&'a [u8]),
+    /// A regular file.
+    Regular {
+        /// The content, if it is kept in the image.
+        content: Option<&'a [u8]>,
+        /// The path of its object below the store; the usual `xx/yyyy…` is not stored but spelled on demand.
+        payload: Option<Cow<'a, [u8]>>,
+        /// The fs-verity digest of the content.
+        digest: Option<Digest>,
+    },
+    /// A device, a FIFO or a socket.
+    Special,
+}
+
+/// A name in a directory.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// The name: 1 to [`MAX_NAME`] bytes, none of them NUL or a slash.
+    pub name: &'a [u8],
+    /// What it names.
+    pub inode: InodeId,
+    /// Whether this is a hard link to an inode whose place is elsewhere.
+    pub is_link: bool,
+}
+
+/// Where an external file's object is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Payload {
+    None,
+    /// The object path of this digest (an index of the digest table; not always the file's own digest).
+    Object(u32),
+    /// Any other path.
+    Path(u32),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum StoredData {
+    Directory { start: u32, len: u32 },
+    Symlink(Span),
+    Regular { content: Option<Span>, payload: Payload, digest: Option<NonZeroU32> },
+    Special,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StoredInode {
+    pub(crate) size: u64,
+    pub(crate) mtime_sec: i64,
+    pub(crate) mtime_nsec: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) nlink: u32,
+    pub(crate) rdev: u32,
+    pub(crate) xattrs: SetId,
+    pub(crate) mode: u16,
+    pub(crate) data: StoredData,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StoredEntry {
+    name: Span,
+    parent: InodeId,
+    /// The inode, with [`LINK_BIT`] on the entries that are hard links.
+    inode: u32,
+}
+
+const LINK_BIT: u32 = 1 << 31;
+
+impl StoredEntry {
+    fn id(&self) -> InodeId {
+        InodeId(self.inode & !LINK_BIT)
+    }
+
+    fn is_link(&self) -> bool {
+        self.inode & LINK_BIT != 0
+    }
+}
+
+/// One file system tree.
+#[derive(Clone, Debug)]
+pub struct Tree {
+    algorithm: Algorithm,
+    /// Names, symlink targets and inline contents.
+    bytes: Bytes,
+    /// Grouped by directory, in name order.
+    entries: Vec<StoredEntry>,
+    inodes: Vec<StoredInode>,
+    xattrs: Xattrs,
+    digests: FixedInterner,
+    payloads: Interner,
+}
+
+impl Tree {
+    /// The algorithm of every digest in the tree.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// How many inodes the tree has, the root included.
+    #[must_use]
+    pub fn inode_count(&self) -> usize {
+        self.inodes.len()
+    }
+
+    /// How many entries all directories have together.
+    #[must_use]
+    pub fn entry_count(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// An inode of this tree.
+    #[must_use]
+    pub fn inode(&self, id: InodeId) -> Inode<'_> {
+        Inode { tree: self, id, stored: &self.inodes[id.index()] }
+    }
+
+    /// The entries of a directory in byte order of their names; none for anything else.
+    pub fn children(&self, directory: InodeId) -> impl ExactSizeIterator<Item = Entry<'_>> + Clone {
+        let range = match self.inodes[directory.index()].data {
+            StoredData::Directory { start, len } => start as usize..(start + len) as usize,
+            _ => 0..0,
+        };
+        self.entries[range].iter().map(|e| Entry { name: self.bytes.get(e.name), inode: e.id(), is_link: e.is_link() })
+    }
+
+    /// The entry of this name in a directory.
+    #[must_use]
+    pub fn child(&self, directory: InodeId, name: &[u8]) -> Option<Entry<'_>> {
+        let StoredData::Directory { start, len } = self.inodes[directory.index()].data else { return None };
+        let entries = &self.entries[start as usize..(start + len) as usize];
+        let found = entries.binary_search_by(|e| self.bytes.get(e.name).cmp(name)).ok()?;
+        let e = &entries[found];
+        Some(Entry { name: self.bytes.get(e.name), inode: e.id(), is_link: e.is_link() })
+    }
+
+    /// Whether some character device has the device number 0: the whiteout of an overlay layer.
+    #[must_use]
+    pub fn has_whiteout(&self) -> bool {
+        self.inodes.iter().any(StoredInode::is_whiteout)
+    }
+
+    pub(crate) fn stored(&self, id: InodeId) -> &StoredInode {
+        &self.inodes[id.index()]
+    }
+
+    pub(crate) fn span(&self, span: Span) -> &[u8] {
+        self.bytes.get(span)
+    }
+
+    pub(crate) fn xattr_table(&self) -> &Xattrs {
+        &self.xattrs
+    }
+
+    pub(crate) fn digest_count(&self) -> usize {
+        self.digests.len()
+    }
+
+    pub(crate) fn payload_count(&self) -> usize {
+        self.payloads.len()
+    }
+
+    pub(crate) fn raw_digest(&self, index: u32) -> &[u8] {
+        self.digests.get(index)
+    }
+
+    pub(crate) fn digest(&self, index: u32) -> Digest {
+        Digest::new(self.algorithm, self.digests.get(index)).expect("the table holds digests of one length")
+    }
+
+    pub(crate) fn payload_path(&self, index: u32) -> &[u8] {
+        self.payloads.get(index)
+    }
+}
+
+impl StoredInode {
+    pub(crate) fn kind(&self) -> Kind {
+        Kind::from_mode(u32::from(self.mode)).expect("the builder checked the type")
+    }
+
+    pub(crate) fn mtime(&self) -> Timestamp {
+        Timestamp { sec: self.mtime_sec, nsec: self.mtime_nsec }
+    }
+
+    pub(crate) fn is_whiteout(&self) -> bool {
+        self.kind() == Kind::CharDevice && self.rdev == 0
+    }
+
+    /// The digest, if set, as an index of the tree's digests.
+    pub(crate) fn digest_index(digest: Option<NonZeroU32>) -> Option<u32> {
+        digest.map(|d| d.get() - 1)
+    }
+}
+
+/// A view of one inode.
+#[derive(Clone, Copy, Debug)]
+pub struct Inode<'a> {
+    tree: &'a Tree,
+    id: InodeId,
+    stored: &'a StoredInode,
+}
+
+impl<'a> Inode<'a> {
+    /// The number of this inode in its tree.
+    #[must_use]
+    pub fn id(&self) -> InodeId {
+        self.id
+    }
+
+    /// The type.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.stored.kind()
+    }
+
+    /// Type and permission bits, as in `st_mode`.
+    #[must_use]
+    pub fn mode(&self) -> u32 {
+        u32::from(self.stored.mode)
+    }
+
+    /// The size in bytes; for directories and special files whatever the source said.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.stored.size
+    }
+
+    /// Owner.
+    #[must_use]
+    pub fn uid(&self) -> u32 {
+        self.stored.uid
+    }
+
+    /// Group.
+    #[must_use]
+    pub fn gid(&self) -> u32 {
+        self.stored.gid
+    }
+
+    /// Link count as the source said it; for directories it is computed when an image is written.
+    #[must_use]
+    pub fn nlink(&self) -> u32 {
+        self.stored.nlink
+    }
+
+    /// Device number in the kernel's 32-bit encoding; 0 for anything but a device.
+    #[must_use]
+    pub fn rdev(&self) -> u32 {
+        self.stored.rdev
+    }
+
+    /// Time of last modification.
+    #[must_use]
+    pub fn mtime(&self) -> Timestamp {
+        self.stored.mtime()
+    }
+
+    /// The extended attributes in byte order of their names.
+    pub fn xattrs(&self) -> impl ExactSizeIterator<Item = Xattr<'a>> + use<'a> {
+        self.tree.xattrs.iter(self.stored.xattrs)
+    }
+
+    /// What it holds.
+    #[must_use]
+    pub fn data(&self) -> Data<'a> {
+        match self.stored.data {
+            StoredData::Directory { .. } => Data::Directory,
+            StoredData::Symlink(target) => Data::Symlink(self.tree.bytes.get(target)),
+            StoredData::Regular { content, payload, digest } => Data::Regular {
+                content: content.map(|span| self.tree.bytes.get(span)),
+                payload: match payload {
+                    Payload::None => None,
+                    Payload::Object(digest) => Some(Cow::Owned(self.tree.digest(digest).object_path().into_bytes())),
+                    Payload::Path(path) => Some(Cow::Borrowed(self.tree.payloads.get(path))),
+                },
+                digest: StoredInode::digest_index(digest).map(|i| self.tree.digest(i)),
+            },
+            StoredData::Special => Data::Special,
+        }
+    }
+}
