@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod digest;
+pub mod dump;
 pub mod erofs;
 pub mod tree;
 pub mod verity;

@@ -8,8 +8,8 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use super::bytes::{Bytes, FixedInterner, Interner};
 use super::xattrs::{Xattr, XattrError, Xattrs};
 use super::{
-    InodeId, Kind, LINK_BIT, MAX_INLINE, MAX_NAME, MAX_PATH, Payload, StoredData, StoredEntry, StoredInode, Timestamp,
-    Tree,
+    InodeId, Kind, LINK_BIT, MAX_INLINE, MAX_NAME, MAX_PATH, Payload, Span, StoredData, StoredEntry, StoredInode,
+    Timestamp, Tree,
 };
 use crate::digest::{Algorithm, Digest};
 
@@ -92,7 +92,7 @@ pub enum TreeError {
 }
 
 /// An entry whose inode is not known yet: a hard link read before its target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PendingLink(u32);
 
 /// What a name of an unfinished tree stands for.
@@ -249,7 +249,7 @@ impl TreeBuilder {
             return Err(TreeError::Payload(payload_len));
         }
         match kind {
-            Kind::Directory => Ok((new.size, StoredData::Directory { start: 0, len: 0 })),
+            Kind::Directory => Ok((new.size, StoredData::Directory { start: 0, len: 0, parent: InodeId::ROOT })),
             Kind::Regular => {
                 let content = match new.content {
                     Some(content) if content.len() as u64 != new.size => {
@@ -258,10 +258,11 @@ impl TreeBuilder {
                     Some(content) if content.len() > MAX_INLINE => {
                         return Err(TreeError::ContentTooLong(content.len()));
                     }
-                    content => content.map(|content| self.tree.bytes.push(content)),
+                    content => content.map_or(Span::default(), |content| self.tree.bytes.push(content)),
                 };
                 let digest = new.digest.map(|digest| self.store_digest(digest)).transpose()?;
-                let payload = new.payload.map_or(Payload::None, |payload| self.store_payload(payload));
+                let payload = new.payload.filter(|p| !p.is_empty());
+                let payload = payload.map_or(Payload::None, |payload| self.store_payload(payload));
                 Ok((new.size, StoredData::Regular { content, payload, digest }))
             }
             _ => Ok((new.size, StoredData::Special)),
@@ -298,7 +299,7 @@ impl TreeBuilder {
         let mut stack = vec![InodeId::ROOT];
         let mut cursor: Vec<u32> = vec![0];
         while let (Some(&directory), Some(next)) = (stack.last(), cursor.last_mut()) {
-            let StoredData::Directory { start, len } = tree.inodes[directory.index()].data else { unreachable!() };
+            let StoredData::Directory { start, len, .. } = tree.inodes[directory.index()].data else { unreachable!() };
             if *next == len {
                 stack.pop();
                 cursor.pop();
@@ -344,7 +345,7 @@ fn group_entries(tree: &mut Tree) {
     assert!(tree.entries.iter().all(|e| e.inode != UNRESOLVED), "a link was left unresolved");
     let mut start = 0;
     for inode in &mut tree.inodes {
-        if let StoredData::Directory { start: first, len } = &mut inode.data {
+        if let StoredData::Directory { start: first, len, .. } = &mut inode.data {
             *first = start;
             start += *len;
         }
@@ -361,8 +362,13 @@ fn group_entries(tree: &mut Tree) {
     tree.entries = order.iter().map(|&index| tree.entries[index as usize]).collect();
     drop(order);
     let Tree { bytes, entries, inodes, .. } = tree;
+    for entry in entries.iter() {
+        if let StoredData::Directory { parent, .. } = &mut inodes[entry.id().index()].data {
+            *parent = entry.parent;
+        }
+    }
     for inode in inodes {
-        if let StoredData::Directory { start, len } = inode.data {
+        if let StoredData::Directory { start, len, .. } = inode.data {
             let group = &mut entries[start as usize..(start + len) as usize];
             if !group.is_sorted_by(|a, b| bytes.get(a.name) <= bytes.get(b.name)) {
                 group.sort_unstable_by(|a, b| bytes.get(a.name).cmp(bytes.get(b.name)));

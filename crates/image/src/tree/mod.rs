@@ -136,9 +136,18 @@ pub(crate) enum Payload {
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum StoredData {
-    Directory { start: u32, len: u32 },
+    Directory {
+        start: u32,
+        len: u32,
+        parent: InodeId,
+    },
     Symlink(Span),
-    Regular { content: Option<Span>, payload: Payload, digest: Option<NonZeroU32> },
+    /// An empty span is no content.
+    Regular {
+        content: Span,
+        payload: Payload,
+        digest: Option<NonZeroU32>,
+    },
     Special,
 }
 
@@ -218,7 +227,7 @@ impl Tree {
     /// The entries of a directory in byte order of their names; none for anything else.
     pub fn children(&self, directory: InodeId) -> impl ExactSizeIterator<Item = Entry<'_>> + Clone {
         let range = match self.inodes[directory.index()].data {
-            StoredData::Directory { start, len } => start as usize..(start + len) as usize,
+            StoredData::Directory { start, len, .. } => start as usize..(start + len) as usize,
             _ => 0..0,
         };
         self.entries[range].iter().map(|e| Entry { name: self.bytes.get(e.name), inode: e.id(), is_link: e.is_link() })
@@ -227,11 +236,40 @@ impl Tree {
     /// The entry of this name in a directory.
     #[must_use]
     pub fn child(&self, directory: InodeId, name: &[u8]) -> Option<Entry<'_>> {
-        let StoredData::Directory { start, len } = self.inodes[directory.index()].data else { return None };
+        let StoredData::Directory { start, len, .. } = self.inodes[directory.index()].data else { return None };
         let entries = &self.entries[start as usize..(start + len) as usize];
         let found = entries.binary_search_by(|e| self.bytes.get(e.name).cmp(name)).ok()?;
         let e = &entries[found];
         Some(Entry { name: self.bytes.get(e.name), inode: e.id(), is_link: e.is_link() })
+    }
+
+    /// The directory that a directory lies in; the root's is the root.
+    ///
+    /// # Panics
+    ///
+    /// If the inode is no directory: it could have several.
+    #[must_use]
+    pub fn parent(&self, directory: InodeId) -> InodeId {
+        match self.inodes[directory.index()].data {
+            StoredData::Directory { parent, .. } => parent,
+            _ => panic!("only a directory has one parent"),
+        }
+    }
+
+    /// The path of an inode's place, from `/`. Meant for messages: it searches the tree.
+    #[must_use]
+    pub fn path_of(&self, inode: InodeId) -> Vec<u8> {
+        let mut names = Vec::new();
+        let mut at = inode;
+        while at != InodeId::ROOT {
+            let Some(entry) = self.entries.iter().find(|e| e.id() == at && !e.is_link()) else { break };
+            names.push(self.bytes.get(entry.name));
+            at = entry.parent;
+        }
+        if names.is_empty() {
+            return b"/".to_vec();
+        }
+        names.iter().rev().flat_map(|name| [&b"/"[..], name]).flatten().copied().collect()
     }
 
     /// Whether some character device has the device number 0: the whiteout of an overlay layer.
@@ -367,7 +405,7 @@ impl<'a> Inode<'a> {
             StoredData::Directory { .. } => Data::Directory,
             StoredData::Symlink(target) => Data::Symlink(self.tree.bytes.get(target)),
             StoredData::Regular { content, payload, digest } => Data::Regular {
-                content: content.map(|span| self.tree.bytes.get(span)),
+                content: (content.len() > 0).then(|| self.tree.bytes.get(content)),
                 payload: match payload {
                     Payload::None => None,
                     Payload::Object(digest) => Some(Cow::Owned(self.tree.digest(digest).object_path().into_bytes())),

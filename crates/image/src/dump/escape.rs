@@ -1,0 +1,86 @@
+//! Escapes: `\\`, `\n`, `\r`, `\t` and `\xHH`.
+
+use std::borrow::Cow;
+
+use super::error::{Defect, Field};
+use crate::digest::hex_value;
+
+/// The bytes an escaped field stands for. A field without a backslash is not copied.
+pub(super) fn unescape(field: Field, text: &[u8]) -> Result<Cow<'_, [u8]>, Defect> {
+    let Some(first) = text.iter().position(|&b| b == b'\\') else { return Ok(Cow::Borrowed(text)) };
+    let mut bytes = text[..first].to_vec();
+    let mut rest = text[first..].iter().copied();
+    while let Some(byte) = rest.next() {
+        if byte != b'\\' {
+            bytes.push(byte);
+            continue;
+        }
+        bytes.push(match rest.next() {
+            Some(b'\\') => b'\\',
+            Some(b'n') => b'\n',
+            Some(b'r') => b'\r',
+            Some(b't') => b'\t',
+            Some(b'x') => hex_escape(field, rest.next(), rest.next())?,
+            Some(other) => {
+                let message = format!("Unsupported escape type {}", super::error::shown(&[other]));
+                return Err(Defect::new(field, message, "the escapes are \\\\, \\n, \\r, \\t and \\xHH"));
+            }
+            None => return Err(Defect::new(field, "No character after escape", "a backslash is written \\\\")),
+        });
+    }
+    Ok(Cow::Owned(bytes))
+}
+
+fn hex_escape(field: Field, high: Option<u8>, low: Option<u8>) -> Result<u8, Defect> {
+    const RULE: &str = "\\x takes two hex digits";
+    let (Some(high), Some(low)) = (high, low) else {
+        return Err(Defect::new(field, "No hex characters after hex escape", RULE));
+    };
+    match (hex_value(high), hex_value(low)) {
+        (Some(high), Some(low)) => Ok(high << 4 | low),
+        _ => Err(Defect::new(field, "Invalid hex characters after hex escape", RULE)),
+    }
+}
+
+/// Like [`unescape`], for fields that end at a NUL (paths, payloads, xattr names).
+pub(super) fn unescape_to_nul(field: Field, text: &[u8]) -> Result<Cow<'_, [u8]>, Defect> {
+    let mut bytes = unescape(field, text)?;
+    if let Some(nul) = bytes.iter().position(|&b| b == 0) {
+        bytes.to_mut().truncate(nul);
+    }
+    Ok(bytes)
+}
+
+/// What else than the usual must be escaped in a field.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Also {
+    /// Nothing.
+    Nothing,
+    /// `=`, which parts the name of an attribute from its value.
+    Equals,
+    /// A text that is only `-`, which would read as "not set".
+    LoneDash,
+}
+
+/// Appends the bytes so that they parse back to themselves: everything but graphic ASCII is escaped.
+pub(super) fn escape(bytes: &[u8], also: Also, text: &mut Vec<u8>) {
+    if also == Also::LoneDash && bytes == b"-" {
+        text.extend_from_slice(b"\\x2d");
+        return;
+    }
+    for &byte in bytes {
+        match byte {
+            b'\\' => text.extend_from_slice(b"\\\\"),
+            b'\n' => text.extend_from_slice(b"\\n"),
+            b'\r' => text.extend_from_slice(b"\\r"),
+            b'\t' => text.extend_from_slice(b"\\t"),
+            b'=' if also == Also::Equals => text.extend_from_slice(b"\\x3d"),
+            b'!'..=b'~' => text.push(byte),
+            _ => {
+                const DIGITS: &[u8; 16] = b"0123456789abcdef";
+                let (high, low) = (usize::from(byte >> 4), usize::from(byte & 15));
+                text.extend_from_slice(&[b'\\', b'x', DIGITS[high], DIGITS[low]]);
+            }
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The dump text: one line for each node of a tree (`docs/format/dump.md`, composefs-dump(5)).
+//!
+//! [`Parser`] takes lines and gives a [`Tree`](crate::tree::Tree); [`emit`] does the reverse. Neither does IO.
+
+mod emit;
+mod error;
+mod escape;
+mod links;
+mod parse;
+mod value;
+
+pub use emit::emit;
+pub use error::{DumpError, Field};
+pub use parse::{Lines, Options, Parsed, Parser};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,380 @@
+//! From dump lines to a tree.
+
+use std::borrow::Cow;
+
+use super::error::{Defect, DumpError, Field, shown};
+use super::escape::{unescape, unescape_to_nul};
+use super::links::Links;
+use super::value::{digest, number, number32, time};
+use crate::digest::Algorithm;
+use crate::tree::{Found, InodeId, Kind, MAX_INLINE, MAX_PATH, NewInode, Tree, TreeBuilder, TreeError, Xattr};
+
+/// How a dump is read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// The algorithm of the digests in it.
+    pub algorithm: Algorithm,
+    /// Refuse what a careful writer never writes (`CFS_PARSE_STRICT`).
+    pub strict: bool,
+}
+
+/// The raw bytes that all extended attributes of a line may take.
+const MAX_XATTR_TEXT: usize = 65535;
+/// The largest size of an external file: 1024 chunks of 2^43 bytes.
+const MAX_EXTERNAL: u64 = 1 << 53;
+
+/// Takes the lines of a dump one by one.
+#[derive(Debug)]
+pub struct Parser {
+    options: Options,
+    builder: Option<TreeBuilder>,
+    links: Links,
+    line: u64,
+    /// The directory of the line before, by its path as it stood there: most lines have the same one.
+    last_parent: (Vec<u8>, InodeId),
+}
+
+/// What a dump comes to.
+#[derive(Debug)]
+pub struct Parsed {
+    /// The tree.
+    pub tree: Tree,
+    /// Where its inodes stood.
+    pub lines: Lines,
+}
+
+/// Tells the line of each inode: inodes are numbered as their lines come, and only links have lines without one.
+#[derive(Clone, Debug, Default)]
+pub struct Lines {
+    /// The lines of hard links, ascending.
+    pub(super) links: Vec<u64>,
+}
+
+impl Lines {
+    /// The line, from 1, that made an inode.
+    #[must_use]
+    pub fn line_of(&self, inode: InodeId) -> u64 {
+        let mut line = inode.index() as u64 + 1;
+        for &link in &self.links {
+            if link > line {
+                break;
+            }
+            line += 1;
+        }
+        line
+    }
+}
+
+/// The eleven fixed fields of a line and what follows them.
+struct Fields<'a> {
+    fixed: [&'a [u8]; 11],
+    xattrs: Option<&'a [u8]>,
+}
+
+impl<'a> Fields<'a> {
+    fn split(line: &'a [u8]) -> Self {
+        let mut fixed = [&[][..]; 11];
+        let mut rest = Some(line);
+        for field in &mut fixed {
+            let Some(text) = rest else { break };
+            (*field, rest) = match text.iter().position(|&b| b == b' ') {
+                Some(space) => (&text[..space], Some(&text[space + 1..])),
+                None => (text, None),
+            };
+        }
+        Self { fixed, xattrs: rest }
+    }
+
+    fn get(&self, field: Field) -> &'a [u8] {
+        self.fixed[field.number() - 1]
+    }
+
+    /// A field in which a lone `-` says "not set".
+    fn optional(&self, field: Field) -> Option<&'a [u8]> {
+        Some(self.get(field)).filter(|text| *text != b"-")
+    }
+}
+
+impl Parser {
+    /// A parser before its first line.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        let last_parent = (Vec::new(), InodeId::ROOT);
+        Self { options, builder: None, links: Links::default(), line: 0, last_parent }
+    }
+
+    /// The number of lines taken so far.
+    #[must_use]
+    pub fn line_count(&self) -> u64 {
+        self.line
+    }
+
+    /// Takes the next line, without its newline.
+    pub fn push_line(&mut self, line: &[u8]) -> Result<(), DumpError> {
+        self.line += 1;
+        self.take_line(line).map_err(|defect| defect.at(self.line))
+    }
+
+    /// The error for a last line that no newline ends, which strict mode refuses.
+    pub fn check_last_line(&self, has_newline: bool) -> Result<(), DumpError> {
+        if self.options.strict && !has_newline {
+            let defect = Defect::new(Field::Path, "Missing trailing newline", "CFS_PARSE_STRICT is set");
+            return Err(defect.at(self.line));
+        }
+        Ok(())
+    }
+
+    /// Resolves the links and gives the tree.
+    pub fn finish(self) -> Result<Parsed, DumpError> {
+        let Some(mut builder) = self.builder else {
+            let rule = "the first line must be the root, /";
+            return Err(Defect::new(Field::Path, "No files in dump file", rule).at(self.line.max(1)));
+        };
+        let lines = self.links.resolve(&mut builder)?;
+        Ok(Parsed { tree: builder.finish(), lines })
+    }
+
+    fn take_line(&mut self, line: &[u8]) -> Result<(), Defect> {
+        if let Some(nul) = line.iter().position(|&b| b == 0) {
+            let field = field_at(line, nul);
+            let message = format!("Invalid embedded NUL character at position {nul}");
+            return Err(Defect::new(field, message, "a NUL is written \\x00"));
+        }
+        let fields = Fields::split(line);
+        let path = unescape_to_nul(Field::Path, fields.get(Field::Path))?;
+        if path.is_empty() {
+            return Err(Defect::new(Field::Path, "Invalid empty path", "a blank line is no node"));
+        }
+        let place = self.find_place(&path, fields.get(Field::Path))?;
+        let size = number(Field::Size, fields.get(Field::Size), 10)?;
+        let mode_text = fields.get(Field::Mode);
+        let is_link = mode_text.first() == Some(&b'@');
+        let mode = number(Field::Mode, &mode_text[usize::from(is_link)..], 8)? as u32;
+        let kind = Kind::from_mode(mode).ok_or_else(|| {
+            Defect::new(Field::Mode, format!("Invalid mode {mode:o}"), "the type bits tell no type of file")
+        })?;
+        match place {
+            Place::In(parent, name) if is_link => self.take_link(&fields, kind, parent, name),
+            Place::Root if is_link => Err(Defect::new(Field::Mode, "Root must be a directory", "")),
+            place => self.take_inode(&fields, &place, Basics { size, mode, kind }),
+        }
+    }
+
+    /// The directory and name that a path tells; for the first line, the root.
+    fn find_place<'p>(&mut self, path: &'p [u8], shown_path: &[u8]) -> Result<Place<'p>, Defect> {
+        let defect =
+            |message: &str, rule| Err(Defect::new(Field::Path, format!("{message}{}", shown(shown_path)), rule));
+        if path == b"/" {
+            return match self.builder {
+                None => Ok(Place::Root),
+                Some(_) => Err(Defect::new(Field::Path, "Can't have multiple roots", "/ is the first line only")),
+            };
+        }
+        let Some(builder) = &self.builder else {
+            return Err(Defect::new(Field::Path, "Root node not present", "the first line must be the root, /"));
+        };
+        let split = path.iter().rposition(|&b| b == b'/').map_or(0, |slash| slash + 1);
+        let (parent_path, name) = path.split_at(split);
+        if self.last_parent.0 != parent_path {
+            let mut parent = InodeId::ROOT;
+            for component in parent_path.split(|&b| b == b'/').filter(|c| !c.is_empty()) {
+                if !builder.is_directory(parent) {
+                    return defect("Parent must be a directory for ", "");
+                }
+                parent = match builder.find(parent, component) {
+                    Some(Found::Inode(id)) => id,
+                    Some(Found::Link(_)) => {
+                        return defect("Parent must be a directory for ", "a hard link is no directory");
+                    }
+                    None => return defect("Parent directory missing for ", "a directory stands before what it holds"),
+                };
+            }
+            self.last_parent = (parent_path.to_vec(), parent);
+        }
+        let parent = self.last_parent.1;
+        if !builder.is_directory(parent) {
+            return defect("Parent must be a directory for ", "");
+        }
+        if name == b"." || name == b".." {
+            return defect("Invalid . or .. in path: ", "");
+        }
+        Ok(Place::In(parent, name))
+    }
+
+    fn take_link(&mut self, fields: &Fields<'_>, kind: Kind, parent: InodeId, name: &[u8]) -> Result<(), Defect> {
+        if kind == Kind::Directory {
+            return Err(Defect::new(Field::Mode, "Directories can't be hardlinked", ""));
+        }
+        let Some(target) = fields.optional(Field::Payload) else {
+            let rule = "PAYLOAD is the path of the link's target";
+            return Err(Defect::new(Field::Payload, "No target path for the hardlink", rule));
+        };
+        let target = unescape_to_nul(Field::Payload, target)?;
+        let builder = self.builder.as_mut().expect("a link's parent was found");
+        let link = builder.add_pending_link(parent, name).map_err(cannot_add)?;
+        self.links.push(link, self.line, &target, fields.get(Field::Path));
+        Ok(())
+    }
+
+    fn take_inode(&mut self, fields: &Fields<'_>, place: &Place<'_>, basics: Basics) -> Result<(), Defect> {
+        let Basics { mut size, mode, kind } = basics;
+        let nlink = number32(Field::Nlink, fields.get(Field::Nlink))?;
+        let uid = number32(Field::Uid, fields.get(Field::Uid))?;
+        // The reference looks at errors of these two only when uid is 0, and reads 0 otherwise.
+        let lenient = |field| match number32(field, fields.get(field)) {
+            Err(_) if uid != 0 => Ok(0),
+            result => result,
+        };
+        let (gid, rdev) = (lenient(Field::Gid)?, lenient(Field::Rdev)?);
+        let mtime = time(fields.get(Field::Mtime))?;
+        let payload = fields.optional(Field::Payload).map(|p| unescape_to_nul(Field::Payload, p)).transpose()?;
+        if kind == Kind::Symlink {
+            size = self.symlink_size(payload.as_deref(), size)?;
+        } else if payload.as_ref().is_some_and(|p| p.len() > MAX_PATH) {
+            return Err(Defect::new(Field::Payload, "Invalid payload", "at most 4095 bytes are allowed"));
+        }
+        let content = fields.optional(Field::Content).map(|c| unescape(Field::Content, c)).transpose()?;
+        self.check_content(kind, size, content.as_deref())?;
+        let external = kind == Kind::Regular && size > 0 && content.is_none();
+        if external && size > MAX_EXTERNAL {
+            let rule = "an external file has at most 2^53 bytes";
+            return Err(Defect::new(Field::Size, "cannot write file: File too large", rule));
+        }
+        if self.options.strict && rdev != 0 && !matches!(kind, Kind::CharDevice | Kind::BlockDevice) {
+            return Err(Defect::new(Field::Rdev, "Non-zero devnum on non-device", "CFS_PARSE_STRICT is set"));
+        }
+        let digest = match fields.optional(Field::Digest) {
+            // A line may stop early where the digest has no effect.
+            Some(b"") if !external => None,
+            Some(text) if kind == Kind::Regular => Some(digest(self.options.algorithm, text)?),
+            _ => None,
+        };
+        let texts = XattrTexts::unescape(fields.xattrs)?;
+        let xattrs = texts.list();
+        let payload = payload.as_deref();
+        let content = content.as_deref().filter(|_| kind == Kind::Regular);
+        let inode = NewInode { mode, size, nlink, uid, gid, rdev, mtime, payload, content, digest, xattrs: &xattrs };
+        self.add_inode(place, &inode)
+    }
+
+    fn symlink_size(&self, target: Option<&[u8]>, size: u64) -> Result<u64, Defect> {
+        let target = target
+            .filter(|t| (1..=MAX_PATH).contains(&t.len()))
+            .ok_or_else(|| Defect::new(Field::Payload, "Invalid symlink", "PAYLOAD is the target, 1 to 4095 bytes"))?;
+        let len = target.len() as u64;
+        if self.options.strict && size != len {
+            let message = format!("Invalid symlink size {size}, must match size {len}");
+            return Err(Defect::new(Field::Size, message, "CFS_PARSE_STRICT is set"));
+        }
+        Ok(len)
+    }
+
+    fn check_content(&self, kind: Kind, size: u64, content: Option<&[u8]>) -> Result<(), Defect> {
+        let Some(content) = content else { return Ok(()) };
+        let defect = |message, rule| Err(Defect::new(Field::Content, message, rule));
+        if self.options.strict && kind == Kind::Symlink {
+            return defect("Symlink cannot have content".to_owned(), "CFS_PARSE_STRICT is set");
+        }
+        if content.len() as u64 != size {
+            return defect(
+                format!("Invalid content size {}, must match size {size}", content.len()),
+                "SIZE is the length of CONTENT",
+            );
+        }
+        if content.len() > MAX_INLINE {
+            return defect(
+                format!("Inline content size {} exceeds maximum {MAX_INLINE}", content.len()),
+                "larger contents belong into the object store",
+            );
+        }
+        Ok(())
+    }
+
+    fn add_inode(&mut self, place: &Place<'_>, inode: &NewInode<'_>) -> Result<(), Defect> {
+        match (*place, &mut self.builder) {
+            (Place::In(parent, name), Some(builder)) => {
+                builder.add(parent, name, inode).map_err(cannot_add)?;
+            }
+            (_, builder) => {
+                let root = TreeBuilder::new(self.options.algorithm, inode).map_err(|error| match error {
+                    TreeError::ParentNotDirectory => Defect::new(Field::Mode, "Root must be a directory", ""),
+                    other => cannot_add(other),
+                })?;
+                *builder = Some(root);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    Root,
+    In(InodeId, &'a [u8]),
+}
+
+/// The fields that are read before it is known what kind of line it is.
+struct Basics {
+    size: u64,
+    mode: u32,
+    kind: Kind,
+}
+
+/// The extended attributes of a line, unescaped.
+struct XattrTexts<'a>(Vec<(Cow<'a, [u8]>, Cow<'a, [u8]>)>);
+
+impl<'a> XattrTexts<'a> {
+    fn unescape(text: Option<&'a [u8]>) -> Result<Self, Defect> {
+        let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(Self(Vec::new())) };
+        if text.len() > MAX_XATTR_TEXT {
+            return Err(Defect::new(Field::Xattr(0), "Too many xattrs", "at most 65535 bytes of a line are allowed"));
+        }
+        // One blank at the end of a line is no empty attribute.
+        let text = text.strip_suffix(b" ").unwrap_or(text);
+        let attribute = |(index, text): (usize, &'a [u8])| {
+            let field = Field::Xattr(index);
+            let equals = text.iter().position(|&b| b == b'=');
+            let equals = equals.ok_or_else(|| Defect::new(field, "Missing = in xattr", "expected NAME=VALUE"))?;
+            Ok((unescape_to_nul(field, &text[..equals])?, unescape(field, &text[equals + 1..])?))
+        };
+        text.split(|&b| b == b' ').enumerate().map(attribute).collect::<Result<_, _>>().map(Self)
+    }
+
+    fn list(&self) -> Vec<Xattr<'_>> {
+        self.0.iter().map(|(name, value)| Xattr { name, value }).collect()
+    }
+}
+
+/// What the tree refuses, in the reference's words.
+fn cannot_add(error: TreeError) -> Defect {
+    let (field, message, rule) = match error {
+        TreeError::Duplicate(_) => (Field::Path, "Can't add child", "the directory has such an entry already"),
+        TreeError::Name(_) => (Field::Path, "Can't add child", "a name has 1 to 255 bytes"),
+        TreeError::Xattr(_) => (
+            Field::Xattr(0),
+            "Can't set xattr",
+            "a name has 1 to 255 bytes, a value at most 65535, all of an inode at most 32767 (12 + 7 each)",
+        ),
+        other => return Defect::new(Field::Path, other.to_string(), ""),
+    };
+    Defect::new(field, message, rule)
+}
+
+/// The field that a position of a line belongs to.
+fn field_at(line: &[u8], position: usize) -> Field {
+    const FIXED: [Field; 11] = [
+        Field::Path,
+        Field::Size,
+        Field::Mode,
+        Field::Nlink,
+        Field::Uid,
+        Field::Gid,
+        Field::Rdev,
+        Field::Mtime,
+        Field::Payload,
+        Field::Content,
+        Field::Digest,
+    ];
+    let index = line[..position].iter().filter(|&&b| b == b' ').count();
+    FIXED.get(index).copied().unwrap_or(Field::Xattr(index.saturating_sub(11)))
+}
