@@ -3,6 +3,8 @@
 //! What the kernel computes when verity is enabled on a file (`fs/verity/`), for the one set of parameters that
 //! composefs uses: 4096-byte blocks, no salt.
 
+use std::io::{self, Write};
+
 use composefs_hash::{BLOCK_SIZE, hash_blocks, hash_message};
 
 use crate::digest::{Algorithm, Digest};
@@ -117,6 +119,37 @@ impl Hasher {
         descriptor[16..16 + root.len()].copy_from_slice(root);
         let hash = hash_message(self.algorithm.family(), &descriptor);
         Digest::new(self.algorithm, &hash[..hash_len]).expect("a hash of the algorithm's own length")
+    }
+}
+
+/// Passes on what is written to it, and computes the digest of it.
+#[derive(Debug)]
+pub struct DigestWriter<W> {
+    hasher: Hasher,
+    inner: W,
+}
+
+impl<W: Write> DigestWriter<W> {
+    /// Nothing written yet.
+    pub fn new(algorithm: Algorithm, inner: W) -> Self {
+        Self { hasher: Hasher::new(algorithm), inner }
+    }
+
+    /// The digest of all that was written, and the writer behind.
+    pub fn finish(self) -> (Digest, W) {
+        (self.hasher.finish(), self.inner)
+    }
+}
+
+impl<W: Write> Write for DigestWriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
     }
 }
 

@@ -1,3 +1,23 @@
 //! The image file: an EROFS file system behind a composefs header (`docs/format/image.md`).
+//!
+//! A tree becomes an image in three steps: [`overlay`] says which attributes the inodes get, [`place`] finds
+//! every inode its position, and [`write`](Image::write) emits the bytes in file order. What differs between format
+//! versions is data, in [`profile`].
 
+mod attr;
+mod dirent;
+mod error;
 pub mod header;
+mod image;
+mod inode;
+mod layout;
+mod overlay;
+mod place;
+pub mod profile;
+mod shared;
+mod slot;
+mod superblock;
+
+pub use error::WriteError;
+pub use image::Image;
+pub use profile::Versions;

@@ -1,0 +1,168 @@
+//! The content of directories: chunks of one block, each with its dirents before their names.
+
+use std::iter::Peekable;
+
+use super::layout::{BLOCK, MAX_TAIL};
+use super::slot::{Node, Slot, stub_name, stubs_of};
+use crate::tree::{InodeId, Kind, Tree};
+
+const DIRENT_LEN: u64 = 12;
+
+/// What a dirent points to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    /// The directory itself: `.`
+    Itself,
+    /// The directory it lies in: `..`
+    Parent,
+    /// A node whose place is here.
+    Place(Slot),
+    /// A node whose place is elsewhere: a hard link.
+    Link(Slot),
+}
+
+/// A member of a directory as the image has it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Member<'a> {
+    pub(super) name: Name<'a>,
+    pub(super) target: Target,
+}
+
+/// A name of the tree or of a stub.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Name<'a> {
+    Given(&'a [u8]),
+    Stub([u8; 2]),
+}
+
+impl Name<'_> {
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        match self {
+            Name::Given(name) => name,
+            Name::Stub(name) => name,
+        }
+    }
+}
+
+/// The members of a directory in byte order: its entries, `.` and `..`, and in the root the stubs.
+pub(super) fn members(tree: &Tree, directory: InodeId) -> impl Iterator<Item = Member<'_>> {
+    let entries = tree.children(directory).map(|entry| {
+        let slot = Slot::inode(entry.inode);
+        let target = if entry.is_link { Target::Link(slot) } else { Target::Place(slot) };
+        Member { name: Name::Given(entry.name), target }
+    });
+    let dots = [(&b"."[..], Target::Itself), (b"..", Target::Parent)];
+    let dots = dots.into_iter().map(|(name, target)| Member { name: Name::Given(name), target });
+    let stubs = (directory == InodeId::ROOT).then(|| {
+        stubs_of(tree).map(|n| Member { name: Name::Stub(stub_name(n)), target: Target::Place(Slot::stub(n)) })
+    });
+    // The dots come before every stub.
+    Merge { left: entries.peekable(), right: dots.chain(stubs.into_iter().flatten()).peekable() }
+}
+
+struct Merge<'a, L: Iterator<Item = Member<'a>>, R: Iterator<Item = Member<'a>>> {
+    left: Peekable<L>,
+    right: Peekable<R>,
+}
+
+impl<'a, L: Iterator<Item = Member<'a>>, R: Iterator<Item = Member<'a>>> Iterator for Merge<'a, L, R> {
+    type Item = Member<'a>;
+
+    fn next(&mut self) -> Option<Member<'a>> {
+        match (self.left.peek(), self.right.peek()) {
+            (Some(left), Some(right)) if left.name.as_bytes() > right.name.as_bytes() => self.right.next(),
+            (Some(_), _) => self.left.next(),
+            (None, _) => self.right.next(),
+        }
+    }
+}
+
+/// How much room a directory takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Extent {
+    /// Whole blocks.
+    pub(super) blocks: u64,
+    /// The last chunk, if it is short enough to stand behind the inode.
+    pub(super) tail: u64,
+    /// How many members are directories (`.` and `..` not counted).
+    pub(super) subdirectories: u64,
+}
+
+/// Measures a directory.
+pub(super) fn measure(tree: &Tree, directory: InodeId) -> Extent {
+    let mut extent = Extent::default();
+    let mut chunk = 0;
+    for member in members(tree, directory) {
+        let cost = DIRENT_LEN + member.name.as_bytes().len() as u64;
+        if chunk + cost > BLOCK {
+            extent.blocks += 1;
+            chunk = 0;
+        }
+        chunk += cost;
+        if let Target::Place(slot) = member.target
+            && file_type(tree, slot) == DIRECTORY
+        {
+            extent.subdirectories += 1;
+        }
+    }
+    if chunk > MAX_TAIL {
+        extent.blocks += 1;
+    } else {
+        extent.tail = chunk;
+    }
+    extent
+}
+
+const DIRECTORY: u8 = 2;
+
+/// The type a dirent tells (`include/linux/fs_types.h`), of the node as the image has it.
+fn file_type(tree: &Tree, slot: Slot) -> u8 {
+    let inode = match slot.node() {
+        Node::Stub(_) => return 3,
+        Node::Inode(id) => tree.stored(id),
+    };
+    match inode.kind() {
+        Kind::Regular => 1,
+        Kind::CharDevice if inode.is_whiteout() => 1,
+        Kind::Directory => DIRECTORY,
+        Kind::CharDevice => 3,
+        Kind::BlockDevice => 4,
+        Kind::Fifo => 5,
+        Kind::Socket => 6,
+        Kind::Symlink => 7,
+    }
+}
+
+/// Appends the chunks of a directory, each filled up to a whole block but the last, which keeps its length.
+pub(super) fn emit(tree: &Tree, directory: InodeId, nid_of: impl Fn(Slot) -> u64, out: &mut Vec<u8>) {
+    let slot_of = |target| match target {
+        Target::Itself => Slot::inode(directory),
+        Target::Parent => Slot::inode(tree.parent(directory)),
+        Target::Place(slot) | Target::Link(slot) => slot,
+    };
+    let mut chunk: Vec<Member<'_>> = Vec::new();
+    let mut len = 0;
+    let emit_chunk = |chunk: &[Member<'_>], out: &mut Vec<u8>| {
+        let mut name_offset = chunk.len() as u64 * DIRENT_LEN;
+        for member in chunk {
+            let slot = slot_of(member.target);
+            out.extend_from_slice(&nid_of(slot).to_le_bytes());
+            out.extend_from_slice(&(name_offset as u16).to_le_bytes());
+            out.extend_from_slice(&[file_type(tree, slot), 0]);
+            name_offset += member.name.as_bytes().len() as u64;
+        }
+        chunk.iter().for_each(|member| out.extend_from_slice(member.name.as_bytes()));
+    };
+    for member in members(tree, directory) {
+        let cost = DIRENT_LEN + member.name.as_bytes().len() as u64;
+        if len + cost > BLOCK {
+            emit_chunk(&chunk, out);
+            out.resize(out.len() + (BLOCK - len) as usize, 0);
+            chunk.clear();
+            len = 0;
+        }
+        chunk.push(member);
+        len += cost;
+    }
+    emit_chunk(&chunk, out);
+}

@@ -1,0 +1,201 @@
+//! One inode of the image: its fields, its size, its bytes.
+
+use super::layout::{BLOCK, BLOCK_BITS, COMPACT_LEN, EXTENDED_LEN, MAX_CHUNK_BITS, MAX_TAIL};
+use super::overlay::Overlay;
+use super::slot::{Node, Slot};
+use super::{dirent, slot};
+use crate::tree::{InodeId, Kind, StoredData, StoredInode, Timestamp};
+
+/// Where the content of an inode comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    Nothing,
+    Directory(InodeId),
+    /// The target of this symlink.
+    Symlink(InodeId),
+    /// The inline content of this file.
+    Inline(InodeId),
+    /// Chunk pointers, all of them null: the content is an object. `bits` is the logarithm of the chunk size.
+    Chunks {
+        count: u64,
+        bits: u32,
+    },
+}
+
+/// An inode before it has a place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Draft {
+    pub(super) mode: u16,
+    pub(super) nlink: u32,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) rdev: u32,
+    pub(super) mtime: Timestamp,
+    /// The size that decides between compact and extended.
+    pub(super) recorded_size: u64,
+    pub(super) content: Content,
+    /// Whole data blocks.
+    pub(super) blocks: u64,
+    /// Bytes that stand behind the attributes.
+    pub(super) tail: u64,
+}
+
+impl Draft {
+    pub(super) fn new(overlay: &Overlay<'_>, slot: Slot) -> Self {
+        match slot.node() {
+            Node::Inode(id) => Self::of_inode(overlay, slot, id),
+            Node::Stub(_) => Self::stub(overlay.tree.stored(InodeId::ROOT)),
+        }
+    }
+
+    /// A whiteout in the root, owned and dated like it.
+    fn stub(root: &StoredInode) -> Self {
+        Self {
+            mode: 0o020644,
+            nlink: 1,
+            uid: root.uid,
+            gid: root.gid,
+            rdev: 0,
+            mtime: root.mtime(),
+            recorded_size: 0,
+            content: Content::Nothing,
+            blocks: 0,
+            tail: 0,
+        }
+    }
+
+    fn of_inode(overlay: &Overlay<'_>, slot: slot::Slot, id: InodeId) -> Self {
+        let inode = overlay.tree.stored(id);
+        let mut draft = Self {
+            mode: inode.mode,
+            nlink: inode.nlink,
+            uid: inode.uid,
+            gid: inode.gid,
+            rdev: inode.rdev,
+            mtime: inode.mtime(),
+            recorded_size: inode.size,
+            content: Content::Nothing,
+            blocks: 0,
+            tail: 0,
+        };
+        match inode.data {
+            StoredData::Directory { .. } => {
+                let extent = dirent::measure(overlay.tree, id);
+                draft.content = Content::Directory(id);
+                (draft.blocks, draft.tail) = (extent.blocks, extent.tail);
+                draft.nlink = (2 + extent.subdirectories).min(u64::from(u32::MAX)) as u32;
+                draft.recorded_size = extent.blocks * BLOCK + extent.tail;
+            }
+            StoredData::Symlink(target) => {
+                draft.content = Content::Symlink(id);
+                draft.tail = target.len() as u64;
+            }
+            StoredData::Regular { .. } if overlay.external(slot).is_some() => {
+                let bits = inode.size.next_power_of_two().trailing_zeros().clamp(BLOCK_BITS, MAX_CHUNK_BITS);
+                let count = inode.size.div_ceil(1 << bits);
+                draft.content = Content::Chunks { count, bits };
+                draft.tail = 4 * count;
+            }
+            StoredData::Regular { content, .. } if content.len() > 0 => {
+                let (blocks, tail) = (inode.size / BLOCK, inode.size % BLOCK);
+                (draft.blocks, draft.tail) = if tail > MAX_TAIL { (blocks + 1, 0) } else { (blocks, tail) };
+                draft.content = Content::Inline(id);
+            }
+            StoredData::Regular { .. } => {}
+            StoredData::Special if inode.is_whiteout() => {
+                // Overlayfs shows a file with the right attributes as a whiteout again.
+                draft.mode = inode.mode & 0o7777 | 0o100000;
+                draft.recorded_size = 0;
+            }
+            StoredData::Special => {}
+        }
+        draft
+    }
+
+    /// Whether the short form can tell everything: it has no time of its own and narrow fields.
+    pub(super) fn is_compact(&self, min_time: Timestamp) -> bool {
+        let narrow = |value: u32| value <= u32::from(u16::MAX);
+        self.mtime == min_time
+            && narrow(self.nlink)
+            && narrow(self.uid)
+            && narrow(self.gid)
+            && self.recorded_size <= u64::from(u32::MAX)
+    }
+
+    pub(super) fn header_len(&self, min_time: Timestamp) -> u64 {
+        if self.is_compact(min_time) { COMPACT_LEN } else { EXTENDED_LEN }
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::from_mode(u32::from(self.mode)).expect("drafts come from checked modes")
+    }
+
+    fn written_size(&self) -> u64 {
+        match self.kind() {
+            Kind::Directory => self.blocks * BLOCK + self.tail,
+            Kind::Regular | Kind::Symlink => self.recorded_size,
+            _ => 0,
+        }
+    }
+
+    /// The inode's type of data layout (`enum` in `fs/erofs/erofs_fs.h`): 0 flat, 2 flat with tail, 4 chunks.
+    fn layout(&self) -> u16 {
+        match self.content {
+            Content::Chunks { .. } => 4,
+            _ if self.tail > 0 => 2,
+            _ => 0,
+        }
+    }
+
+    /// `i_u`: block number, device number or chunk format.
+    fn union_field(&self, first_block: u32) -> u32 {
+        match self.content {
+            Content::Chunks { bits, .. } => {
+                // A chunk array that was moved to a block leaves the high half of the block's number here.
+                let moved = if self.blocks > 0 { first_block & 0xffff_0000 } else { 0 };
+                moved | (bits - BLOCK_BITS)
+            }
+            _ if self.blocks > 0 => first_block,
+            _ => self.rdev,
+        }
+    }
+
+    /// Appends the 32 or 64 bytes of the inode itself.
+    pub(super) fn emit(&self, form: Form, out: &mut Vec<u8>) {
+        let Form { min_time, xattr_icount, ino, first_block } = form;
+        let compact = self.is_compact(min_time);
+        let format = self.layout() << 1 | u16::from(!compact);
+        let union_field = self.union_field(first_block);
+        for half in [format, xattr_icount, self.mode] {
+            out.extend_from_slice(&half.to_le_bytes());
+        }
+        if compact {
+            out.extend_from_slice(&(self.nlink as u16).to_le_bytes());
+            for word in [self.written_size() as u32, 0, union_field, ino] {
+                out.extend_from_slice(&word.to_le_bytes());
+            }
+            out.extend_from_slice(&(self.uid as u16).to_le_bytes());
+            out.extend_from_slice(&(self.gid as u16).to_le_bytes());
+            out.extend_from_slice(&[0; 4]);
+            return;
+        }
+        out.extend_from_slice(&[0; 2]);
+        out.extend_from_slice(&self.written_size().to_le_bytes());
+        for word in [union_field, ino, self.uid, self.gid] {
+            out.extend_from_slice(&word.to_le_bytes());
+        }
+        out.extend_from_slice(&self.mtime.sec.to_le_bytes());
+        out.extend_from_slice(&self.mtime.nsec.to_le_bytes());
+        out.extend_from_slice(&self.nlink.to_le_bytes());
+        out.extend_from_slice(&[0; 16]);
+    }
+}
+
+/// What an inode gets from its place in the image.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Form {
+    pub(super) min_time: Timestamp,
+    pub(super) xattr_icount: u16,
+    pub(super) ino: u32,
+    pub(super) first_block: u32,
+}

@@ -1,0 +1,189 @@
+//! The attributes that overlayfs is to find on each inode (`docs/format/image.md`, "Overlay attributes").
+//!
+//! Attributes of the input that overlayfs would take for its own are escaped, whiteouts become files it shows as
+//! whiteouts again, and external files get the name and digest of their object. The tree stays as it is: this is a
+//! second table of attribute sets beside it.
+
+use std::collections::HashMap;
+
+use super::attr::{Attr, METACOPY, REDIRECT};
+use super::error::WriteError;
+use super::profile::Profile;
+use super::slot::{Node, Slot};
+use crate::tree::{InodeId, Kind, MAX_XATTRS_TOTAL, Payload, SetId, StoredData, StoredInode, Tree, Xattr, Xattrs};
+
+const OVERLAY_PREFIX: &[u8] = b"trusted.overlay.";
+const OPAQUE: &[u8] = b"trusted.overlay.opaque";
+const SELINUX: &[u8] = b"security.selinux";
+const WHITEOUT: [&str; 2] = ["trusted.overlay.overlay.whiteout", "user.overlay.whiteout"];
+const WHITEOUTS: [&str; 2] = ["trusted.overlay.overlay.whiteouts", "user.overlay.whiteouts"];
+const OPAQUE_PARENT: [&str; 2] = ["trusted.overlay.overlay.opaque", "user.overlay.opaque"];
+
+/// A tree with the attributes its image will have.
+#[derive(Debug)]
+pub(super) struct Overlay<'t> {
+    pub(super) tree: &'t Tree,
+    pub(super) xattrs: Xattrs,
+    /// The image's set for each set of the tree.
+    escaped: Vec<SetId>,
+    /// Inodes with other attributes than their set in the tree says: the root, whiteouts and their directories.
+    exceptions: HashMap<InodeId, SetId>,
+    stub: SetId,
+    /// Where metacopy and redirect go in each set, in name order.
+    generated_at: Vec<[u32; 2]>,
+}
+
+impl<'t> Overlay<'t> {
+    pub(super) fn new(tree: &'t Tree, profile: &Profile) -> Result<Self, WriteError> {
+        let old = tree.xattr_table();
+        let mut xattrs = Xattrs::default();
+        let escaped =
+            (0..old.set_count()).map(|set| intern(&mut xattrs, &escape(old.iter(SetId(set as u32))))).collect();
+        let mut exceptions = HashMap::new();
+        for (inode, set) in mark_whiteouts(tree, profile)? {
+            exceptions.insert(inode, intern(&mut xattrs, &set.list));
+        }
+        let root = match exceptions.get(&InodeId::ROOT) {
+            Some(set) => owned(xattrs.iter(*set)),
+            None => escape(old.iter(tree.stored(InodeId::ROOT).xattrs)),
+        };
+        let selinux: Vec<_> = root.iter().filter(|(name, _)| name == SELINUX).cloned().collect();
+        let stub = intern(&mut xattrs, &selinux);
+        let opaque = (OPAQUE.to_vec(), b"y".to_vec());
+        exceptions.insert(InodeId::ROOT, intern(&mut xattrs, &[&root[..], &[opaque]].concat()));
+        xattrs.sort();
+        let generated_at = (0..xattrs.set_count()).map(|set| find_generated(&xattrs, SetId(set as u32))).collect();
+        Ok(Self { tree, xattrs, escaped, exceptions, stub, generated_at })
+    }
+
+    /// The set of an inode, without what [`attrs`](Self::attrs) adds for external files.
+    pub(super) fn set_of(&self, slot: Slot) -> SetId {
+        match slot.node() {
+            Node::Stub(_) => self.stub,
+            Node::Inode(id) => match self.exceptions.get(&id) {
+                Some(set) => *set,
+                None => self.escaped[self.tree.stored(id).xattrs.0 as usize],
+            },
+        }
+    }
+
+    /// All attributes of an inode in name order, into a list that is emptied first.
+    pub(super) fn attrs(&self, slot: Slot, attrs: &mut Vec<Attr>) {
+        attrs.clear();
+        let set = self.set_of(slot);
+        let pairs = self.xattrs.pairs_of(set).iter().map(|&pair| Attr::Pair(pair));
+        let Some((payload, digest)) = self.external(slot) else {
+            attrs.extend(pairs);
+            return;
+        };
+        let [metacopy_at, redirect_at] = self.generated_at[set.0 as usize];
+        for (index, pair) in pairs.enumerate() {
+            if index as u32 == metacopy_at {
+                attrs.push(Attr::Metacopy(digest));
+            }
+            if index as u32 == redirect_at {
+                attrs.extend(Attr::redirect(payload));
+            }
+            attrs.push(pair);
+        }
+        let len = self.xattrs.pairs_of(set).len() as u32;
+        if metacopy_at == len {
+            attrs.push(Attr::Metacopy(digest));
+        }
+        if redirect_at == len {
+            attrs.extend(Attr::redirect(payload));
+        }
+    }
+
+    /// Payload and digest of a file whose content lies outside the image.
+    pub(super) fn external(&self, slot: Slot) -> Option<(Payload, Option<u32>)> {
+        let Node::Inode(id) = slot.node() else { return None };
+        let inode = self.tree.stored(id);
+        match inode.data {
+            StoredData::Regular { content, payload, digest } if inode.size > 0 && content.len() == 0 => {
+                Some((payload, StoredInode::digest_index(digest)))
+            }
+            _ => None,
+        }
+    }
+}
+
+type Owned = (Vec<u8>, Vec<u8>);
+
+fn owned<'a>(xattrs: impl Iterator<Item = Xattr<'a>>) -> Vec<Owned> {
+    xattrs.map(|x| (x.name.to_vec(), x.value.to_vec())).collect()
+}
+
+fn intern(xattrs: &mut Xattrs, set: &[Owned]) -> SetId {
+    let set: Vec<_> = set.iter().map(|(name, value)| Xattr { name, value }).collect();
+    xattrs.intern_unchecked(&set)
+}
+
+/// The attributes of a node with overlayfs's own names escaped by one more `overlay.`.
+fn escape<'a>(xattrs: impl Iterator<Item = Xattr<'a>>) -> Vec<Owned> {
+    let escape_name = |name: &[u8]| match name.strip_prefix(OVERLAY_PREFIX) {
+        Some(rest) => [OVERLAY_PREFIX, b"overlay.", rest].concat(),
+        None => name.to_vec(),
+    };
+    xattrs.map(|x| (escape_name(x.name), x.value.to_vec())).collect()
+}
+
+/// The positions of metacopy and redirect in a sorted set.
+fn find_generated(xattrs: &Xattrs, set: SetId) -> [u32; 2] {
+    [METACOPY, REDIRECT].map(|name| xattrs.iter(set).filter(|x| x.name < name).count() as u32)
+}
+
+/// The attributes of a node that gets whiteout markers.
+struct Marked {
+    list: Vec<Owned>,
+    /// The reference counts an inode's attributes anew, from 0, as it sets markers, and refuses a set that its
+    /// unsigned counter says is too large. Followed here, so that the same trees are refused.
+    counter: u32,
+}
+
+impl Marked {
+    fn set(&mut self, name: &str, value: &[u8]) -> bool {
+        let cost = |value: &[u8]| (7 + name.len() + value.len()) as u32;
+        if let Some(index) = self.list.iter().position(|(n, _)| n == name.as_bytes()) {
+            let (_, old) = self.list.remove(index);
+            self.counter = if self.list.is_empty() { 0 } else { self.counter.wrapping_sub(cost(&old)) };
+        }
+        let added = cost(value) + if self.list.is_empty() { 12 } else { 0 };
+        self.counter = self.counter.wrapping_add(added);
+        self.list.push((name.into(), value.to_vec()));
+        self.counter as usize <= MAX_XATTRS_TOTAL
+    }
+}
+
+/// The new attributes of every input whiteout and of every directory that holds one.
+fn mark_whiteouts(tree: &Tree, profile: &Profile) -> Result<HashMap<InodeId, Marked>, WriteError> {
+    let mut marked: HashMap<InodeId, Marked> = HashMap::new();
+    if !tree.has_whiteout() {
+        return Ok(marked);
+    }
+    let mut mark = |inode: InodeId, name: &'static str, value: &[u8]| {
+        let marks = marked.entry(inode).or_insert_with(|| {
+            let list = escape(tree.xattr_table().iter(tree.stored(inode).xattrs));
+            Marked { list, counter: 0 }
+        });
+        if marks.set(name, value) { Ok(()) } else { Err(WriteError::MarkerShrinks { inode, name }) }
+    };
+    let directories = (0..tree.inode_count() as u32).map(InodeId);
+    for directory in directories.filter(|&id| tree.stored(id).kind() == Kind::Directory) {
+        // A whiteout marks the directory of its own place; links to it mark nothing.
+        for entry in tree.children(directory).filter(|e| !e.is_link && tree.stored(e.inode).is_whiteout()) {
+            for name in WHITEOUT {
+                mark(entry.inode, name, b"")?;
+            }
+            for name in WHITEOUTS {
+                mark(directory, name, b"")?;
+            }
+            if profile.marks_whiteout_parents_opaque {
+                for name in OPAQUE_PARENT {
+                    mark(directory, name, b"x")?;
+                }
+            }
+        }
+    }
+    Ok(marked)
+}

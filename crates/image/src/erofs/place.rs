@@ -1,0 +1,167 @@
+//! Finding every inode its place.
+
+use super::attr::Attr;
+use super::dirent::{Target, members};
+use super::error::WriteError;
+use super::inode::{Content, Draft};
+use super::layout::{BLOCK, INODES_OFFSET, MAX_CHUNK_BITS, MAX_CHUNKS, MAX_SHARED, SLOT, XATTR_HEADER_LEN, round_up};
+use super::overlay::Overlay;
+use super::shared::Shared;
+use super::slot::{Node, Slot, SlotTable};
+use crate::tree::{InodeId, Kind, Timestamp, Tree};
+
+/// The inodes in the order of the image: breadth first, names in byte order.
+pub(super) fn list_breadth_first(tree: &Tree) -> Vec<Slot> {
+    let mut order = Vec::with_capacity(tree.inode_count() + 256);
+    order.push(Slot::ROOT);
+    let mut next = 0;
+    while let Some(slot) = order.get(next) {
+        next += 1;
+        if let Node::Inode(id) = slot.node()
+            && tree.stored(id).kind() == Kind::Directory
+        {
+            order.extend(members(tree, id).filter_map(|member| match member.target {
+                Target::Place(slot) => Some(slot),
+                Target::Itself | Target::Parent | Target::Link(_) => None,
+            }));
+        }
+    }
+    order
+}
+
+/// Where everything goes.
+#[derive(Debug)]
+pub(super) struct Placement {
+    pub(super) order: Vec<Slot>,
+    /// Offset in units of [`SLOT`].
+    nids: SlotTable,
+    /// The earliest time of all inodes; compact inodes have it.
+    pub(super) min_time: Timestamp,
+    /// The end of the last inode, and the start of the shared attributes.
+    pub(super) inodes_end: u64,
+    /// The first data block.
+    pub(super) data_start: u64,
+    /// The number of data blocks.
+    pub(super) data_blocks: u64,
+}
+
+/// An inode with its attributes, as far as it can be known without a place.
+#[derive(Debug)]
+pub(super) struct Sized {
+    pub(super) draft: Draft,
+    pub(super) attrs: Vec<Attr>,
+    pub(super) xattr_len: u64,
+    /// How many of `attrs`, in their order, are written as references.
+    pub(super) shared_count: usize,
+}
+
+impl Sized {
+    pub(super) fn empty(overlay: &Overlay<'_>) -> Self {
+        Self { draft: Draft::new(overlay, Slot::ROOT), attrs: Vec::new(), xattr_len: 0, shared_count: 0 }
+    }
+
+    /// Takes the measure of another inode, reusing the list.
+    pub(super) fn measure(&mut self, overlay: &Overlay<'_>, shared: &Shared, slot: Slot) {
+        self.draft = Draft::new(overlay, slot);
+        overlay.attrs(slot, &mut self.attrs);
+        self.shared_count = 0;
+        self.xattr_len = if self.attrs.is_empty() { 0 } else { XATTR_HEADER_LEN };
+        for attr in &self.attrs {
+            if self.shared_count < MAX_SHARED && shared.offset(attr).is_some() {
+                self.shared_count += 1;
+                self.xattr_len += 4;
+            } else {
+                self.xattr_len += attr.entry_len(overlay);
+            }
+        }
+    }
+
+    /// The position for an inode that may start at `pos`. Moves a tail that cannot stay with its inode to a block.
+    pub(super) fn settle(&mut self, pos: u64, min_time: Timestamp) -> u64 {
+        let head = self.draft.header_len(min_time) + self.xattr_len;
+        let pos = round_up(pos, SLOT);
+        if let Content::Symlink(_) = self.draft.content {
+            let whole = head + self.draft.tail;
+            if whole >= BLOCK {
+                self.move_tail();
+            }
+            let straddles = pos / BLOCK != (pos + whole - 1) / BLOCK;
+            return if straddles { round_up(pos, BLOCK) } else { pos };
+        }
+        let room_at = |pos: u64| BLOCK - (pos + head) % BLOCK;
+        let room = room_at(pos);
+        if room >= self.draft.tail {
+            return pos;
+        }
+        let padded = pos + round_up(room, SLOT);
+        if self.draft.tail <= room_at(padded) {
+            return padded;
+        }
+        self.move_tail();
+        round_up(pos, BLOCK)
+    }
+
+    fn move_tail(&mut self) {
+        self.draft.blocks += 1;
+        self.draft.tail = 0;
+    }
+
+    /// The length of inode, attributes and tail.
+    pub(super) fn len(&self, min_time: Timestamp) -> u64 {
+        self.draft.header_len(min_time) + self.xattr_len + self.draft.tail
+    }
+}
+
+impl Placement {
+    pub(super) fn find(overlay: &Overlay<'_>, order: Vec<Slot>, shared: &Shared) -> Result<Self, WriteError> {
+        let tree = overlay.tree;
+        let min_time = (0..tree.inode_count() as u32).map(|id| tree.stored(InodeId(id)).mtime()).min();
+        let min_time = min_time.expect("a tree has a root");
+        let mut nids = SlotTable::new(tree);
+        let (mut pos, mut data_blocks) = (INODES_OFFSET, 0);
+        let mut sized = Sized::empty(overlay);
+        for &slot in &order {
+            check_size(tree, overlay, slot)?;
+            sized.measure(overlay, shared, slot);
+            pos = sized.settle(pos, min_time);
+            nids.set(slot, u32::try_from(pos / SLOT).map_err(|_| WriteError::ImageTooLarge)?);
+            pos += sized.len(min_time);
+            data_blocks += sized.draft.blocks;
+        }
+        let root_nid = u64::from(nids.get(Slot::ROOT));
+        if root_nid >= u64::from(u16::MAX) {
+            return Err(WriteError::RootNid { nid: root_nid });
+        }
+        let inodes_end = round_up(pos, SLOT);
+        let data_start = round_up(inodes_end + shared.area_len, BLOCK);
+        let placement = Self { order, nids, min_time, inodes_end, data_start, data_blocks };
+        // Block numbers and references to shared attributes have 32 bits.
+        if placement.blocks() > u64::from(u32::MAX) || shared.area_len > u64::from(u32::MAX - 4) {
+            return Err(WriteError::ImageTooLarge);
+        }
+        Ok(placement)
+    }
+
+    /// The number by which dirents and the superblock know an inode.
+    pub(super) fn nid(&self, slot: Slot) -> u64 {
+        u64::from(self.nids.get(slot))
+    }
+
+    /// The image's length in blocks.
+    pub(super) fn blocks(&self) -> u64 {
+        self.data_start / BLOCK + self.data_blocks
+    }
+}
+
+fn check_size(tree: &Tree, overlay: &Overlay<'_>, slot: Slot) -> Result<(), WriteError> {
+    match slot.node() {
+        Node::Inode(inode) if overlay.external(slot).is_some() => {
+            let size = tree.stored(inode).size;
+            if size > MAX_CHUNKS << MAX_CHUNK_BITS {
+                return Err(WriteError::FileTooLarge { inode, size });
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,77 @@
+//! What the image's inodes stand for: inodes of the tree, and the stubs that only images have.
+
+use crate::tree::{InodeId, Tree};
+
+/// How many stubs a root can get: the names `00` to `ff`.
+pub(super) const STUBS: usize = 256;
+const FIRST_STUB: u32 = u32::MAX - (STUBS as u32 - 1);
+
+/// An inode of the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slot(u32);
+
+/// The two kinds of [`Slot`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Node {
+    Inode(InodeId),
+    /// A whiteout in the root that shields the object directories where they are ordinary layers.
+    Stub(u8),
+}
+
+impl Slot {
+    pub(super) const ROOT: Slot = Slot(0);
+
+    pub(super) fn inode(id: InodeId) -> Self {
+        debug_assert!(id.0 < FIRST_STUB, "the builder ends at 2^31");
+        Slot(id.0)
+    }
+
+    pub(super) fn stub(number: u8) -> Self {
+        Slot(FIRST_STUB + u32::from(number))
+    }
+
+    pub(super) fn node(self) -> Node {
+        match self.0.checked_sub(FIRST_STUB) {
+            Some(number) => Node::Stub(number as u8),
+            None => Node::Inode(InodeId(self.0)),
+        }
+    }
+}
+
+/// The name of a stub.
+pub(super) fn stub_name(number: u8) -> [u8; 2] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    [DIGITS[usize::from(number >> 4)], DIGITS[usize::from(number & 15)]]
+}
+
+/// The stubs of a tree's root, in name order: a name that the root has already gets none.
+pub(super) fn stubs_of(tree: &Tree) -> impl Iterator<Item = u8> + '_ {
+    (0..=u8::MAX).filter(|&number| tree.child(InodeId::ROOT, &stub_name(number)).is_none())
+}
+
+/// A number for each slot of a tree.
+#[derive(Debug)]
+pub(super) struct SlotTable {
+    inodes: Vec<u32>,
+    stubs: [u32; STUBS],
+}
+
+impl SlotTable {
+    pub(super) fn new(tree: &Tree) -> Self {
+        Self { inodes: vec![0; tree.inode_count()], stubs: [0; STUBS] }
+    }
+
+    pub(super) fn get(&self, slot: Slot) -> u32 {
+        match slot.node() {
+            Node::Inode(id) => self.inodes[id.index()],
+            Node::Stub(number) => self.stubs[usize::from(number)],
+        }
+    }
+
+    pub(super) fn set(&mut self, slot: Slot, value: u32) {
+        match slot.node() {
+            Node::Inode(id) => self.inodes[id.index()] = value,
+            Node::Stub(number) => self.stubs[usize::from(number)] = value,
+        }
+    }
+}
