@@ -320,8 +320,10 @@ struct Basics {
     kind: Kind,
 }
 
-/// The extended attributes of a line, unescaped.
-struct XattrTexts<'a>(Vec<(Cow<'a, [u8]>, Cow<'a, [u8]>)>);
+/// The extended attributes of a line, names and values unescaped.
+struct XattrTexts<'a>(Vec<(Text<'a>, Text<'a>)>);
+
+type Text<'a> = Cow<'a, [u8]>;
 
 impl<'a> XattrTexts<'a> {
     fn unescape(text: Option<&'a [u8]>) -> Result<Self, Defect> {

@@ -38,7 +38,7 @@ fn a_canonical_dump_comes_back_as_it_was() {
     );
     // A link is written with the fields of its target.
     assert_eq!(round(&text), text);
-    assert_eq!(round(&text.trim_end_matches('\n')), text);
+    assert_eq!(round(text.trim_end_matches('\n')), text);
 }
 
 #[test]
