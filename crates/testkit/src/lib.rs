@@ -1,3 +1,5 @@
 //! Tree generators, the golden corpus and scratch places for the tests.
 
 pub mod golden;
+pub mod model;
+pub mod random;

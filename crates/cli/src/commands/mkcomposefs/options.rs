@@ -1,0 +1,299 @@
+//! The command line of `mkcomposefs`.
+
+use std::ffi::{OsStr, OsString};
+use std::num::NonZeroUsize;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use composefs_image::Algorithm;
+use composefs_image::erofs::Versions;
+use composefs_image::tree::{MAX_INLINE, Timestamp};
+use composefs_scan::{Mtime, Patterns, XattrChoice};
+
+use crate::getopt::{self, Argument, LongOption, Refusal, Value};
+
+#[derive(Clone, Copy, Debug)]
+enum Key {
+    DigestStore,
+    UseEpoch,
+    SkipDevices,
+    SkipXattrs,
+    UserXattrs,
+    PrintDigest,
+    PrintDigestOnly,
+    FromFile,
+    MinVersion,
+    MaxVersion,
+    Threads,
+    InlineMax,
+    Hardlinks,
+    Exclude,
+    Include,
+    SourceDateEpoch,
+    Algorithm,
+    Help,
+    Version,
+}
+
+const fn flag(name: &'static str, key: Key) -> LongOption<Key> {
+    LongOption { name, value: Value::No, key }
+}
+
+const fn valued(name: &'static str, key: Key) -> LongOption<Key> {
+    LongOption { name, value: Value::Needed, key }
+}
+
+const OPTIONS: [LongOption<Key>; 19] = [
+    valued("digest-store", Key::DigestStore),
+    flag("use-epoch", Key::UseEpoch),
+    flag("skip-devices", Key::SkipDevices),
+    flag("skip-xattrs", Key::SkipXattrs),
+    flag("user-xattrs", Key::UserXattrs),
+    flag("print-digest", Key::PrintDigest),
+    flag("print-digest-only", Key::PrintDigestOnly),
+    flag("from-file", Key::FromFile),
+    valued("min-version", Key::MinVersion),
+    valued("max-version", Key::MaxVersion),
+    valued("threads", Key::Threads),
+    valued("inline-max", Key::InlineMax),
+    flag("hardlinks", Key::Hardlinks),
+    valued("exclude", Key::Exclude),
+    valued("include", Key::Include),
+    LongOption { name: "source-date-epoch", value: Value::Optional, key: Key::SourceDateEpoch },
+    valued("algorithm", Key::Algorithm),
+    flag("help", Key::Help),
+    flag("version", Key::Version),
+];
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) source: PathBuf,
+    /// `None` with `--print-digest-only`.
+    pub(super) image: Option<PathBuf>,
+    pub(super) from_file: bool,
+    pub(super) print_digest: bool,
+    pub(super) store: Option<PathBuf>,
+    pub(super) versions: Versions,
+    pub(super) scan: composefs_scan::Options,
+}
+
+/// What to do instead of building.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// `--help`.
+    Help,
+    /// `--version`.
+    Version,
+    /// A mistake: its message, and whether the usage is shown too.
+    Wrong { message: Option<String>, usage: bool },
+}
+
+fn wrong(message: impl Into<String>) -> Stop {
+    Stop::Wrong { message: Some(message.into()), usage: false }
+}
+
+fn wrong_with_usage(message: impl Into<String>) -> Stop {
+    Stop::Wrong { message: Some(message.into()), usage: true }
+}
+
+/// What the options say, before it is known whether they go together.
+#[derive(Debug, Default)]
+struct Given {
+    operands: Vec<OsString>,
+    print_digest: bool,
+    print_digest_only: bool,
+    from_file: bool,
+    skip_xattrs: bool,
+    user_xattrs: bool,
+    min_version: Option<u32>,
+    max_version: Option<u32>,
+    store: Option<PathBuf>,
+    patterns: Vec<(bool, OsString)>,
+    scan: composefs_scan::Options,
+}
+
+impl Given {
+    fn take(&mut self, key: Key, value: Option<OsString>) -> Result<(), Stop> {
+        let text = || value.as_deref().unwrap_or_default();
+        match key {
+            Key::DigestStore => self.store = Some(PathBuf::from(text())),
+            Key::UseEpoch => self.scan.mtime = Mtime::Fixed(Timestamp::default()),
+            Key::SkipDevices => self.scan.skip_devices = true,
+            Key::SkipXattrs => self.skip_xattrs = true,
+            Key::UserXattrs => self.user_xattrs = true,
+            Key::PrintDigest => self.print_digest = true,
+            Key::PrintDigestOnly => self.print_digest_only = true,
+            Key::FromFile => self.from_file = true,
+            Key::MinVersion => self.min_version = Some(version(text(), "min")?),
+            Key::MaxVersion => self.max_version = Some(version(text(), "max")?),
+            Key::Threads => {
+                let count = integer(text()).and_then(|n| NonZeroUsize::new(usize::try_from(n).ok()?));
+                let invalid = || wrong(format!("Invalid threads count {}", text().display()));
+                self.scan.threads = Some(count.ok_or_else(invalid)?);
+            }
+            Key::InlineMax => {
+                let max = integer(text()).and_then(|n| u64::try_from(n).ok()).filter(|n| *n <= MAX_INLINE as u64);
+                let invalid = || format!("Invalid inline limit {}: expected 0 to {MAX_INLINE}", text().display());
+                self.scan.inline_max = max.ok_or_else(|| wrong(invalid()))?;
+            }
+            Key::Hardlinks => self.scan.hardlinks = true,
+            Key::Exclude => self.patterns.push((false, text().to_owned())),
+            Key::Include => self.patterns.push((true, text().to_owned())),
+            Key::SourceDateEpoch => self.scan.mtime = Mtime::ClampTo(source_date_epoch(value)?),
+            Key::Algorithm => {
+                self.scan.algorithm = text().to_string_lossy().parse().map_err(|e| wrong(format!("{e}")))?;
+            }
+            Key::Help => return Err(Stop::Help),
+            Key::Version => return Err(Stop::Version),
+        }
+        Ok(())
+    }
+}
+
+impl Request {
+    /// Reads a command line, without the program's name.
+    pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Stop> {
+        let mut given = Given::default();
+        let arguments = getopt::parse(&OPTIONS, arguments).map_err(|refusal| match refusal {
+            Refusal::Unknown(option) => wrong_with_usage(format!("unknown or ambiguous option {}", option.display())),
+            Refusal::ValueMissing(name) => wrong(format!("option needs a value: --{name}")),
+        })?;
+        for argument in arguments {
+            match argument {
+                Argument::Operand(operand) => given.operands.push(operand),
+                Argument::Option(key, value) => given.take(key, value)?,
+            }
+        }
+        Self::check(given)
+    }
+
+    fn check(mut given: Given) -> Result<Self, Stop> {
+        let mut operands = std::mem::take(&mut given.operands).into_iter();
+        let source = operands.next().ok_or_else(|| wrong_with_usage("No source path specified"))?;
+        if source.is_empty() {
+            return Err(wrong("Empty source path specified"));
+        }
+        let image = operands.next();
+        if operands.next().is_some() {
+            return Err(wrong_with_usage("Too many arguments"));
+        }
+        match (&image, given.print_digest_only) {
+            (None, false) => return Err(wrong_with_usage("No destination path specified")),
+            (Some(_), true) => {
+                return Err(wrong_with_usage("Cannot specify destination path with --print-digest-only"));
+            }
+            _ => {}
+        }
+        given.scan.xattrs = match (given.skip_xattrs, given.user_xattrs) {
+            (true, true) if !given.from_file => {
+                let hint = "Invalid argument (--skip-xattrs and --user-xattrs exclude each other)";
+                return Err(wrong(format!("error accessing {}: {hint}", source.display())));
+            }
+            (true, _) => XattrChoice::None,
+            (false, true) => XattrChoice::UserOnly,
+            (false, false) => XattrChoice::All,
+        };
+        let mut patterns = Patterns::default();
+        for (include, pattern) in &given.patterns {
+            let added = if *include { patterns.include(pattern) } else { patterns.exclude(pattern) };
+            added.map_err(|error| wrong(error.to_string()))?;
+        }
+        given.scan.patterns = patterns;
+        let versions = match (given.min_version, given.max_version) {
+            (None, None) => Versions::default(),
+            (min, max) => Versions { min: min.unwrap_or(0), max: max.unwrap_or(0) },
+        };
+        Ok(Self {
+            source: source.into(),
+            image: image.map(PathBuf::from),
+            from_file: given.from_file,
+            print_digest: given.print_digest || given.print_digest_only,
+            store: given.store,
+            versions,
+            scan: given.scan,
+        })
+    }
+
+    /// The algorithm of every digest of the run.
+    pub(super) fn algorithm(&self) -> Algorithm {
+        self.scan.algorithm
+    }
+}
+
+/// A whole decimal number, as `strtol` takes it.
+fn integer(text: &OsStr) -> Option<i64> {
+    let text = std::str::from_utf8(text.as_bytes()).ok()?.trim_ascii_start();
+    text.parse().ok()
+}
+
+/// A format version. Any number is taken here; that it exists is found out when the image is written.
+fn version(text: &OsStr, which: &str) -> Result<u32, Stop> {
+    let number = integer(text).ok_or_else(|| wrong(format!("Invalid {which} version {}", text.display())))?;
+    // A negative number is a huge one, and no version.
+    Ok(u32::try_from(number).unwrap_or(u32::MAX))
+}
+
+/// The time of `--source-date-epoch`: its value, or that of the environment.
+fn source_date_epoch(value: Option<OsString>) -> Result<Timestamp, Stop> {
+    const NAME: &str = "SOURCE_DATE_EPOCH";
+    let text = value.or_else(|| std::env::var_os(NAME)).ok_or_else(|| {
+        wrong(format!("--source-date-epoch has no value and {NAME} is not set: give seconds since 1970"))
+    })?;
+    let sec = integer(&text).ok_or_else(|| wrong(format!("Invalid {NAME} {}: expected seconds", text.display())))?;
+    Ok(Timestamp { sec, nsec: 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Request, Stop> {
+        Request::parse(line.split(' ').filter(|word| !word.is_empty()).map(|w| w.replace('~', "").into()))
+    }
+
+    fn message(line: &str) -> (String, bool) {
+        match parse(line) {
+            Err(Stop::Wrong { message, usage }) => (message.unwrap_or_default(), usage),
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_reference_messages() {
+        for (line, words, usage) in [
+            ("", "No source path specified", true),
+            ("~ x", "Empty source path specified", false),
+            ("a b c", "Too many arguments", true),
+            ("a", "No destination path specified", true),
+            ("a b --print-digest-only", "Cannot specify destination path with --print-digest-only", true),
+            ("a b --threads", "option needs a value", false),
+            ("a b --threads=0", "Invalid threads count 0", false),
+            ("a b --threads=2x", "Invalid threads count 2x", false),
+            ("a b --min-version=x", "Invalid min version x", false),
+            ("a b --max-version=", "Invalid max version ", false),
+            ("a b -C", "unknown or ambiguous option -C", true),
+            ("a b --skip", "unknown or ambiguous option --skip", true),
+            ("a b --skip-xattrs --user-xattrs", "error accessing a: Invalid argument", false),
+            ("a b --inline-max=5001", "Invalid inline limit 5001", false),
+            ("a b --algorithm=md5", "unknown hash algorithm", false),
+        ] {
+            let (got, with_usage) = message(line);
+            assert!(got.contains(words), "{line}: {got}");
+            assert_eq!(with_usage, usage, "{line}");
+        }
+        for line in ["a b --skip-xattrs --user-xattrs --from-file", "a b --inline-max=5000", "a --print-digest-only"] {
+            parse(line).unwrap_or_else(|stop| panic!("{line}: {stop:?}"));
+        }
+    }
+
+    #[test]
+    fn versions_default_as_in_the_reference() {
+        let versions = |line| parse(line).unwrap().versions;
+        assert_eq!(versions("a b"), Versions { min: 0, max: 1 });
+        assert_eq!(versions("a b --max-version=1"), Versions { min: 0, max: 1 });
+        assert_eq!(versions("a b --min-version=1"), Versions { min: 1, max: 0 });
+        assert_eq!(versions("a b --min-version=0"), Versions { min: 0, max: 0 });
+        assert_eq!(versions("a b --min-version=-1").min, u32::MAX);
+    }
+}

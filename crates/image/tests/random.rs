@@ -1,0 +1,50 @@
+//! Random trees keep everything through the builder, the dump text and back.
+
+use composefs_image::Algorithm;
+use composefs_image::dump::{self, Parser};
+use composefs_image::erofs::{Image, Versions};
+use composefs_image::tree::Tree;
+use composefs_testkit::random::models;
+use proptest::prelude::*;
+
+fn parse(algorithm: Algorithm, text: &[u8]) -> Tree {
+    let mut parser = Parser::new(dump::Options { algorithm, strict: false });
+    for line in text.strip_suffix(b"\n").unwrap().split(|&b| b == b'\n') {
+        parser.push_line(line).unwrap();
+    }
+    parser.finish().unwrap().tree
+}
+
+fn emit(tree: &Tree) -> Vec<u8> {
+    let mut text = Vec::new();
+    dump::emit(tree, &mut text).unwrap();
+    text
+}
+
+fn image(tree: &Tree, version: u32) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    Image::plan(tree, Versions::exactly(version)).unwrap().write(&mut bytes).unwrap();
+    bytes
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn tree_dump_tree(
+        model in prop_oneof![models(Algorithm::Sha256, 60), models(Algorithm::Sha512, 20)]
+    ) {
+        let algorithm = model.algorithm;
+        let built = model.build();
+        model.check(&built).map_err(TestCaseError::fail)?;
+        let parsed = parse(algorithm, &model.dump());
+        model.check(&parsed).map_err(TestCaseError::fail)?;
+        let text = emit(&built);
+        prop_assert_eq!(&text, &emit(&parsed));
+        let again = parse(algorithm, &text);
+        model.check(&again).map_err(TestCaseError::fail)?;
+        for version in [0, 1] {
+            prop_assert_eq!(image(&built, version), image(&again, version));
+        }
+    }
+}
