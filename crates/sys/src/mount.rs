@@ -9,7 +9,9 @@ use std::path::Path;
 
 use rustix::fs::CWD;
 use rustix::io::Errno;
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MoveMountFlags, UnmountFlags};
+
+pub use rustix::mount::{MountAttrFlags, MountFlags};
 
 /// A step of a mount that the kernel refused: which, with what number, and what it said about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +32,7 @@ impl MountError {
 
 impl fmt::Display for MountError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.step, std::io::Error::from(self.errno))?;
+        write!(f, "{}: {}", self.step, errno_text(self.errno))?;
         if !self.log.is_empty() {
             write!(f, "; the kernel says: {}", self.log.join("; "))?;
         }
@@ -39,6 +41,13 @@ impl fmt::Display for MountError {
 }
 
 impl std::error::Error for MountError {}
+
+/// What `strerror` says of an error number, without the number itself.
+#[must_use]
+pub fn errno_text(errno: Errno) -> String {
+    let text = std::io::Error::from(errno).to_string();
+    text.split_once(" (os error").map_or(text.as_str(), |(words, _)| words).to_owned()
+}
 
 /// A file system in the making: the parameters gathered for it so far, in the kernel.
 #[derive(Debug)]
@@ -198,7 +207,7 @@ impl DetachedMount {
     }
 }
 
-/// Mounts with the one call of old kernels, `mount(2)`, without messages in the kernel's log beyond its errors.
+/// Mounts with the one call of old kernels, `mount(2)`.
 ///
 /// # Errors
 ///
@@ -210,7 +219,7 @@ pub fn mount_at_once(
     flags: MountFlags,
     data: &CStr,
 ) -> Result<(), MountError> {
-    rustix::mount::mount(source, target, fs, flags | MountFlags::SILENT, data)
+    rustix::mount::mount(source, target, fs, flags, data)
         .map_err(|errno| MountError::new(format!("mount({fs}, {})", data.to_string_lossy()), errno))
 }
 
@@ -223,4 +232,20 @@ pub fn unmount(target: &Path, lazily: bool) -> Result<(), MountError> {
     let lazily = if lazily { UnmountFlags::DETACH } else { UnmountFlags::empty() };
     rustix::mount::unmount(target, UnmountFlags::NOFOLLOW | lazily)
         .map_err(|errno| MountError::new(format!("umount2({})", target.display()), errno))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_gives_step_reason_and_the_kernels_words() {
+        let mut error = MountError::new("fsconfig(verity=require)", Errno::INVAL);
+        assert_eq!(error.to_string(), "fsconfig(verity=require): Invalid argument");
+        error.log = vec!["overlay: Bad value for 'verity'".to_owned()];
+        assert_eq!(
+            error.to_string(),
+            "fsconfig(verity=require): Invalid argument; the kernel says: overlay: Bad value for 'verity'"
+        );
+    }
 }
