@@ -3,6 +3,7 @@
 //! Everything on the way is owned by values that undo it when dropped, so that a failure leaves no mount, no loop
 //! device and no directory behind.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use composefs_sys::kernel_log::KernelLog;
@@ -131,4 +132,20 @@ fn check_target(plan: &Plan) -> Result<(), Error> {
         dir: plan.target.clone(),
         source: errno.into(),
     })
+}
+
+impl fmt::Display for Mounted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.erofs {
+            ErofsWay::File => f.write_str("image mounted from its file, ")?,
+            ErofsWay::Loop(device) => write!(f, "image mounted through {}, ", device.display())?,
+        }
+        f.write_str(match self.overlay {
+            OverlayWay::Detached => "overlay over the detached mount",
+            OverlayWay::Mountpoint => "overlay over a temporary mount point",
+            OverlayWay::OneText => "overlay by mount(2)",
+            OverlayWay::OrdinaryLayers => "overlay by mount(2) with ordinary layers",
+        })?;
+        write!(f, ", verity {}", self.verity)
+    }
 }
