@@ -1,2 +1,22 @@
-//! The `composefs` program.
-fn main() {}
+//! The `composefs` program: one binary that is several, by the name it is called by.
+//!
+//! `mkcomposefs` and `mount.composefs` are the programs of the C tools with their command lines; `composefs` has
+//! everything as subcommands.
+
+mod commands;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os();
+    let program = args.next().unwrap_or_else(|| "composefs".into());
+    let name = Path::new(&program).file_name().unwrap_or(&program).to_owned();
+    let args: Vec<OsString> = args.collect();
+    match name.to_str() {
+        Some("mkcomposefs") => commands::mkcomposefs::run(args),
+        Some("mount.composefs") => commands::mount_helper::run(args),
+        _ => commands::run(args),
+    }
+}

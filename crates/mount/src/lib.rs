@@ -1,1 +1,34 @@
 //! Mounting a composefs image: options to a plan, the plan to the kernel.
+//!
+//! ```text
+//! option text --parse--> Options --with the image's header--> Plan --apply--> Mounted
+//! ```
+//!
+//! [`Options`] and [`Plan`] are plain data: a plan can be printed and tested without privileges. Only [`apply`] talks
+//! to the kernel. Nothing here knows of repositories: an image is a file, the objects are in directories.
+//! `docs/mount.md` tells each option, and what is done on which kernel.
+
+mod apply;
+mod attributes;
+mod erofs;
+mod error;
+mod escape;
+mod image;
+mod kernel;
+mod layer;
+mod legacy;
+mod mountpoint;
+mod options;
+mod overlay;
+mod parse;
+mod plan;
+mod umount;
+
+pub use apply::{Allowed, ErofsWay, Mounted, OverlayWay, apply};
+pub use attributes::{Atime, Attributes};
+pub use error::Error;
+pub use image::ImageFile;
+pub use options::{Options, UpperDir, Verity};
+pub use parse::{OptionError, UnknownOptions, parse};
+pub use plan::Plan;
+pub use umount::{UmountError, umount};

@@ -1,0 +1,46 @@
+//! The subcommands of `composefs`, and the programs that go by another name.
+
+pub(crate) mod mkcomposefs;
+mod mount;
+pub(crate) mod mount_helper;
+mod umount;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Build, verify and mount file system images whose file contents live once, in an object store.
+#[derive(Parser)]
+#[command(name = "composefs", version, after_help = EXAMPLES, arg_required_else_help = true)]
+struct Composefs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  composefs mount rootfs.img /mnt -o basedir=objects,verity_check=2
+  composefs umount /mnt";
+
+#[derive(Subcommand)]
+enum Command {
+    Mount(mount::Args),
+    Umount(umount::Args),
+}
+
+/// Runs `composefs` with the arguments behind its name.
+pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
+    let command = Composefs::parse_from(std::iter::once("composefs".into()).chain(args)).command;
+    let done = match command {
+        Command::Mount(args) => mount::run(args),
+        Command::Umount(args) => umount::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("composefs: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! `composefs mount`
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use anyhow::anyhow;
+use composefs_mount::{Allowed, ErofsWay, Error, ImageFile, Mounted, OverlayWay, Plan, UnknownOptions, Verity};
+use serde_json::{Value, json};
+
+/// Mount a composefs image.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The image
+    #[arg(value_name = "IMAGE")]
+    image: PathBuf,
+
+    /// The directory to mount it at
+    #[arg(value_name = "DIR")]
+    target: PathBuf,
+
+    /// Mount options, divided by commas; may be given several times
+    #[arg(short, long, value_name = "OPTIONS")]
+    options: Vec<OsString>,
+
+    /// Print what would be mounted, and mount nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Print plan, outcome and error as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Options for -o:
+  basedir=DIR[:DIR...]   where the objects are (needed)
+  digest=HEX             the fs-verity digest the image must have; implies verity_check=2
+  verity_check=0|1|2     check no file (default), files that have a digest, require one of every file
+  verity                 the same as verity_check=2
+  tryverity              the same on kernels that can, else no check
+  upperdir=DIR,workdir=DIR  keep changes there, else the mount is read-only
+  idmap=FILE             shift owners by the mapping of a user namespace (/proc/PID/ns/user)
+  ro, rw, nosuid, nodev, noexec, nosymfollow, noatime, strictatime, nodiratime
+A backslash protects a comma or colon in a value.
+
+Examples:
+  composefs mount rootfs.img /mnt -o basedir=objects
+  composefs mount rootfs.img /mnt -o basedir=objects,digest=$(fsverity digest --compact rootfs.img)
+  composefs mount rootfs.img /mnt -o basedir=objects,upperdir=changes,workdir=work
+  composefs mount rootfs.img /mnt -o basedir=objects,verity --dry-run";
+
+pub(crate) fn run(args: Args) -> anyhow::Result<()> {
+    let text = args.options.join(OsStr::new(","));
+    let options = composefs_mount::parse(&text, UnknownOptions::Refuse)?;
+    let nofail = options.nofail;
+    let mount = || -> Result<(Plan, Option<Mounted>), Error> {
+        let image = ImageFile::open(&args.image)?;
+        let plan = Plan::new(&args.image, &image.header()?, &args.target, options);
+        let mounted =
+            if args.dry_run { None } else { Some(composefs_mount::apply(&plan, &image, Allowed::default())?) };
+        Ok((plan, mounted))
+    };
+    match mount() {
+        Ok((plan, mounted)) if args.json => {
+            println!("{:#}", json!({ "plan": plan_json(&plan), "mounted": mounted.as_ref().map(mounted_json) }));
+        }
+        Ok((plan, None)) => println!("{plan}"),
+        Ok((_, Some(_))) => {}
+        Err(error) if nofail && error.is_missing_image() => {}
+        Err(error) => {
+            if args.json {
+                println!("{:#}", json!({ "error": error_json(&error) }));
+            }
+            return Err(with_remedy(&error));
+        }
+    }
+    Ok(())
+}
+
+/// The error with what can be done about it on a line of its own.
+pub(crate) fn with_remedy(error: &Error) -> anyhow::Error {
+    match error.remedy() {
+        Some(remedy) => anyhow!("{error}\nremedy: {remedy}"),
+        None => anyhow!("{error}"),
+    }
+}
+
+fn error_json(error: &Error) -> Value {
+    json!({ "kind": error.kind(), "message": error.to_string(), "remedy": error.remedy() })
+}
+
+/// Bytes of a path that are no UTF-8 are shown as U+FFFD: JSON has no others.
+fn plan_json(plan: &Plan) -> Value {
+    let path = |path: &PathBuf| path.to_string_lossy().into_owned();
+    json!({
+        "image": path(&plan.image),
+        "target": path(&plan.target),
+        "digest": plan.digest.map(|digest| json!({ "algorithm": digest.algorithm().name(), "hex": digest.to_hex() })),
+        "acl": plan.acl,
+        "idmap": plan.idmap.as_ref().map(path),
+        "basedirs": plan.data.iter().map(path).collect::<Vec<_>>(),
+        "upperdir": plan.upper.as_ref().map(|upper| path(&upper.dir)),
+        "workdir": plan.upper.as_ref().map(|upper| path(&upper.work)),
+        "verity": match plan.verity { Verity::RequireIfSupported => "try", other => verity_word(other) },
+        "attributes": plan.attributes.to_string(),
+    })
+}
+
+fn mounted_json(mounted: &Mounted) -> Value {
+    json!({
+        "erofs": match &mounted.erofs { ErofsWay::File => "file".into(), ErofsWay::Loop(path) => path.to_string_lossy() },
+        "overlay": match mounted.overlay {
+            OverlayWay::Detached => "detached",
+            OverlayWay::Mountpoint => "mountpoint",
+            OverlayWay::OneText => "mount2",
+            OverlayWay::OrdinaryLayers => "mount2-ordinary-layers",
+        },
+        "verity": verity_word(mounted.verity),
+    })
+}
+
+fn verity_word(verity: Verity) -> &'static str {
+    verity.overlay_value().unwrap_or("off")
+}

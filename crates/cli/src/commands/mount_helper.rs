@@ -1,0 +1,250 @@
+//! `mount.composefs`: what mount(8) calls for `mount -t composefs`, and the C tool of that name.
+//!
+//! Options and operands may be mixed and short options bundled, as getopt has it. Every failure is status 1.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{anyhow, bail};
+use composefs_mount::{Allowed, ImageFile, OptionError, Plan, UnknownOptions};
+use composefs_sys::namespace::enter_mount_namespace;
+
+use super::mount::with_remedy;
+
+const USAGE: &str = "\
+usage: mount.composefs [-sfnv] [-N namespace] [-t type] [-o opt[,opts..]] IMAGE MOUNTPOINT
+Example:
+  mount.composefs -o basedir=/composefs/objects exampleimage.cfs /mnt/exampleimage
+or, as a mount helper:
+  mount -t composefs -o basedir=/composefs/objects exampleimage.cfs /mnt/exampleimage
+
+Options:
+  -s  pass over unknown options      -f  do everything but mount
+  -n  accepted, without meaning      -v  print what is mounted how
+  -N  mount in this mount namespace (/proc/PID/ns/mnt)
+
+Supported options of -o:
+  basedir=PATH[:PATH]    Specify location of basedir(s)
+  digest=DIGEST          Specify required image digest (64 or 128 hex digits), implies verity
+  verity_check=0|1|2     0: check no file (default), 1: check files with a digest, 2: as verity
+  verity                 Require all files to have specified and valid fs-verity digests
+  tryverity              If supported by kernel, require fs-verity
+  idmap=PATH             Specify path to a user namespace whose ID mapping should be used
+  upperdir=PATH          Overlayfs upperdir
+  workdir=PATH           Overlayfs workdir
+  ro                     Read only
+  rw                     Read/write
+  nosuid, nodev, noexec, nosymfollow, noatime, strictatime, nodiratime, nofail";
+
+/// Runs `mount.composefs` with the arguments behind its name.
+pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
+    let done = parse(args).and_then(|what| match what {
+        What::Usage => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        What::Mount(request) => mount(&request),
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mount.composefs: {error:#}");
+            if error.is::<UsageError>() || matches!(error.downcast_ref(), Some(OptionError::NoBasedir)) {
+                eprintln!("{USAGE}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The command line cannot be understood: the usage follows.
+#[derive(Debug)]
+struct UsageError(String);
+
+impl std::fmt::Display for UsageError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+fn usage(message: impl Into<String>) -> anyhow::Error {
+    UsageError(message.into()).into()
+}
+
+#[derive(Debug)]
+enum What {
+    Usage,
+    Mount(Request),
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Request {
+    image: PathBuf,
+    target: PathBuf,
+    options: OsString,
+    sloppy: bool,
+    fake: bool,
+    verbose: bool,
+    namespace: Option<PathBuf>,
+}
+
+fn parse(args: Vec<OsString>) -> anyhow::Result<What> {
+    let mut request = Request::default();
+    let mut operands = Vec::new();
+    let mut args = args.into_iter();
+    while let Some(arg) = args.next() {
+        match arg.as_bytes() {
+            b"--" => operands.extend(args.by_ref()),
+            b"--help" => return Ok(What::Usage),
+            [b'-', letters @ ..] if !letters.is_empty() => {
+                if bundle(letters, &mut args, &mut request)? {
+                    return Ok(What::Usage);
+                }
+            }
+            _ => operands.push(arg),
+        }
+    }
+    let mut operands = operands.into_iter();
+    request.image = operands.next().ok_or_else(|| usage("No source path specified"))?.into();
+    request.target = operands.next().ok_or_else(|| usage("No mount path specified"))?.into();
+    match operands.next() {
+        Some(_) => Err(usage("Too many arguments")),
+        None => Ok(What::Mount(request)),
+    }
+}
+
+/// Takes the letters of one argument; the value of the last one may be the next argument. True: show the usage.
+fn bundle(letters: &[u8], args: &mut impl Iterator<Item = OsString>, request: &mut Request) -> anyhow::Result<bool> {
+    for (at, &letter) in letters.iter().enumerate() {
+        let mut value = || match &letters[at + 1..] {
+            [] => args.next().ok_or_else(|| usage(format!("option requires an argument -- '{}'", letter as char))),
+            rest => Ok(OsString::from_vec(rest.to_vec())),
+        };
+        match letter {
+            b'h' => return Ok(true),
+            b's' => request.sloppy = true,
+            b'f' => request.fake = true,
+            b'v' => request.verbose = true,
+            // No /etc/mtab is written anyway.
+            b'n' => {}
+            b'o' => request.options = value()?,
+            b'N' => request.namespace = Some(value()?.into()),
+            b't' => check_type(&value()?)?,
+            _ => return Err(usage(format!("invalid option -- '{}'", letter.escape_ascii()))),
+        }
+        if matches!(letter, b'o' | b'N' | b't') {
+            break;
+        }
+    }
+    Ok(false)
+}
+
+fn check_type(name: &OsStr) -> anyhow::Result<()> {
+    if name != "composefs" {
+        bail!("Unsupported fs type '{}'", name.display());
+    }
+    Ok(())
+}
+
+fn mount(request: &Request) -> anyhow::Result<()> {
+    let unknown = if request.sloppy { UnknownOptions::Ignore } else { UnknownOptions::Refuse };
+    let options = composefs_mount::parse(&request.options, unknown)?;
+    if let Some(namespace) = &request.namespace {
+        enter_mount_namespace(namespace)
+            .map_err(|error| anyhow!("Failed to enter mount namespace {}: {error}", namespace.display()))?;
+    }
+    let image = match ImageFile::open(&request.image) {
+        Ok(image) => image,
+        // As mount(8) does for devices: "do not report errors for this device if it does not exist".
+        Err(error) if options.nofail && error.is_missing_image() => {
+            if request.verbose {
+                println!("mount.composefs: {error}; nofail: not mounted");
+            }
+            return Ok(());
+        }
+        Err(error) => return Err(with_remedy(&error)),
+    };
+    let header = image.header().map_err(|error| with_remedy(&error))?;
+    let plan = Plan::new(&request.image, &header, &request.target, options);
+    if request.verbose {
+        println!("{plan}");
+    }
+    if request.fake {
+        if let Some(digest) = &plan.digest {
+            image.check_digest(digest).map_err(|error| with_remedy(&error))?;
+        }
+        return Ok(());
+    }
+    let mounted = composefs_mount::apply(&plan, &image, Allowed::default()).map_err(|error| with_remedy(&error))?;
+    if request.verbose {
+        println!("done     {mounted}");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(line: &str) -> Request {
+        match parse(line.split_whitespace().map(OsString::from).collect()) {
+            Ok(What::Mount(request)) => request,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    fn refused(line: &str) -> String {
+        parse(line.split_whitespace().map(OsString::from).collect()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn as_mount_calls_it() {
+        let got = request("img dir -sfnv -N /proc/1/ns/mnt -o rw,basedir=o -t composefs");
+        let expected = Request {
+            image: "img".into(),
+            target: "dir".into(),
+            options: "rw,basedir=o".into(),
+            sloppy: true,
+            fake: true,
+            verbose: true,
+            namespace: Some("/proc/1/ns/mnt".into()),
+        };
+        assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn options_and_operands_mix() {
+        let expected = Request { image: "a".into(), target: "b".into(), options: "x".into(), ..Request::default() };
+        for line in ["a b -o x", "-o x a b", "a -ox b", "-no x a b", "-ox -- a b", "-o y -o x a b", "a -nox b"] {
+            assert_eq!(request(line), expected, "{line}");
+        }
+        assert_eq!(request("-- -a -b").image, PathBuf::from("-a"));
+        assert_eq!(request("- b").image, PathBuf::from("-"));
+    }
+
+    #[test]
+    fn wrong_lines_are_refused_in_the_references_words() {
+        for (line, message) in [
+            ("", "No source path specified"),
+            ("-o basedir=x", "No source path specified"),
+            ("a", "No mount path specified"),
+            ("a b c", "Too many arguments"),
+            ("a b -o", "option requires an argument -- 'o'"),
+            ("-Q a b", "invalid option -- 'Q'"),
+            ("-t xfs a b", "Unsupported fs type 'xfs'"),
+        ] {
+            assert_eq!(refused(line), message, "{line}");
+        }
+    }
+
+    #[test]
+    fn help_is_no_failure() {
+        for line in ["-h", "--help", "-nh", "a b -h"] {
+            assert!(matches!(parse(line.split_whitespace().map(OsString::from).collect()), Ok(What::Usage)), "{line}");
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! `composefs umount`
+
+use std::path::PathBuf;
+
+use anyhow::anyhow;
+
+/// Unmount a composefs image.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  composefs umount /mnt
+  composefs umount --lazy /mnt      # while programs still use it")]
+pub(crate) struct Args {
+    /// The directory it is mounted at
+    #[arg(value_name = "DIR")]
+    target: PathBuf,
+
+    /// Take the mount away at once and let its last user finish
+    #[arg(long)]
+    lazy: bool,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    composefs_mount::umount(&args.target, args.lazy).map_err(|error| match error.remedy() {
+        Some(remedy) => anyhow!("{error}\nremedy: {remedy}"),
+        None => anyhow!(error),
+    })
+}

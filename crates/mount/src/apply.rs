@@ -1,0 +1,151 @@
+//! Carrying out a plan: the checks first, then the image, then the overlay.
+//!
+//! Everything on the way is owned by values that undo it when dropped, so that a failure leaves no mount, no loop
+//! device and no directory behind.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use composefs_sys::kernel_log::KernelLog;
+use composefs_sys::mount::MountError;
+use rustix::fs::{Mode, OFlags};
+
+use crate::erofs;
+use crate::error::Error;
+use crate::image::ImageFile;
+use crate::kernel::{self, Overlayfs};
+use crate::layer::Layers;
+use crate::options::Verity;
+use crate::overlay;
+use crate::plan::Plan;
+
+/// Which of the kernel's newer interfaces may be used. All, unless a test or a search for a defect says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowed {
+    /// EROFS on a file, without a loop device (Linux 6.12).
+    pub file_backed: bool,
+    /// An overlay over a mount that is attached nowhere (Linux 6.15).
+    pub detached: bool,
+    /// Mount contexts for overlayfs (Linux 6.5).
+    pub overlay_contexts: bool,
+    /// Mount contexts at all (Linux 5.2).
+    pub contexts: bool,
+}
+
+impl Default for Allowed {
+    fn default() -> Self {
+        Self { file_backed: true, detached: true, overlay_contexts: true, contexts: true }
+    }
+}
+
+/// How the image was mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ErofsWay {
+    /// The file itself.
+    File,
+    /// Through this loop device.
+    Loop(PathBuf),
+}
+
+/// How the layers were joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OverlayWay {
+    /// A mount context, over the image mounted nowhere.
+    Detached,
+    /// A mount context, over the image mounted on a temporary directory.
+    Mountpoint,
+    /// `mount(2)`, with data-only layers.
+    OneText,
+    /// `mount(2)`, with ordinary layers: the objects' names are hidden by the image only.
+    OrdinaryLayers,
+}
+
+/// What [`apply`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mounted {
+    /// How the image was mounted.
+    pub erofs: ErofsWay,
+    /// How the layers were joined.
+    pub overlay: OverlayWay,
+    /// What overlayfs checks: never [`Verity::RequireIfSupported`].
+    pub verity: Verity,
+}
+
+/// A failure on the way. Those of the kernel get their image and the kernel's log at the end.
+pub(crate) enum Failure {
+    Kernel(MountError),
+    Other(Error),
+}
+
+impl From<MountError> for Failure {
+    fn from(error: MountError) -> Self {
+        Failure::Kernel(error)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure::Other(error)
+    }
+}
+
+/// Mounts `image` as planned. On failure nothing is left behind.
+///
+/// # Errors
+///
+/// Every [`Error`] but those of opening the image and its header.
+pub fn apply(plan: &Plan, image: &ImageFile, allowed: Allowed) -> Result<Mounted, Error> {
+    let mut log = KernelLog::from_now();
+    mount(plan, image, allowed).map_err(|failure| match failure {
+        Failure::Other(error) => error,
+        Failure::Kernel(source) => {
+            let kernel_log = log.lines(&["overlayfs: ", "overlay: ", "erofs", "fs-verity", "loop"]);
+            Error::Kernel { image: plan.image.clone(), source, kernel_log }
+        }
+    })
+}
+
+fn mount(plan: &Plan, image: &ImageFile, allowed: Allowed) -> Result<Mounted, Failure> {
+    if let Some(digest) = &plan.digest {
+        image.check_digest(digest)?;
+    }
+    let userns = plan.idmap.as_ref().map(erofs::open_userns).transpose()?;
+    let layers = Layers::open(plan)?;
+    check_target(plan)?;
+    let overlayfs = Overlayfs::probe()?;
+    let verity = overlayfs.verity(plan.verity).ok_or_else(|| Error::NoOverlayVerity {
+        image: plan.image.clone(),
+        demand: plan.verity.overlay_value().unwrap_or_default(),
+        release: kernel::release(),
+    })?;
+    let (mounted, erofs) = erofs::mount(plan, image, userns.as_ref(), allowed)?;
+    let overlay = overlay::mount(plan, mounted, &layers, overlayfs, verity, allowed)?;
+    Ok(Mounted { erofs, overlay, verity })
+}
+
+/// A mount point that is none is told before anything is mounted.
+fn check_target(plan: &Plan) -> Result<(), Error> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(&plan.target, flags, Mode::empty()).map(drop).map_err(|errno| Error::Directory {
+        image: plan.image.clone(),
+        role: "mount point",
+        dir: plan.target.clone(),
+        source: errno.into(),
+    })
+}
+
+impl fmt::Display for Mounted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.erofs {
+            ErofsWay::File => f.write_str("image mounted from its file, ")?,
+            ErofsWay::Loop(device) => write!(f, "image mounted through {}, ", device.display())?,
+        }
+        f.write_str(match self.overlay {
+            OverlayWay::Detached => "overlay over the detached mount",
+            OverlayWay::Mountpoint => "overlay over a temporary mount point",
+            OverlayWay::OneText => "overlay by mount(2)",
+            OverlayWay::OrdinaryLayers => "overlay by mount(2) with ordinary layers",
+        })?;
+        write!(f, ", verity {}", self.verity)
+    }
+}

@@ -1,0 +1,205 @@
+//! The generic options of mount(8): those that are attributes of a mount, and those that mean nothing to us.
+
+use std::fmt;
+
+use composefs_sys::mount::{MountAttrFlags, MountFlags};
+
+/// When reading a file updates its access time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Atime {
+    /// When it is older than the last change, or a day old: the kernel's default.
+    #[default]
+    Relative,
+    /// Never.
+    Never,
+    /// Always.
+    Always,
+}
+
+/// The attributes of the mount that is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attributes {
+    /// `ro`
+    pub read_only: bool,
+    /// `nosuid`
+    pub nosuid: bool,
+    /// `nodev`
+    pub nodev: bool,
+    /// `noexec`
+    pub noexec: bool,
+    /// `nosymfollow`
+    pub nosymfollow: bool,
+    /// `nodiratime`
+    pub nodiratime: bool,
+    /// `relatime`, `noatime`, `strictatime`
+    pub atime: Atime,
+}
+
+/// What mount(8) hands on or people write in fstab, and what says nothing about a mount like ours.
+const PASSED_OVER: &[&str] = &[
+    "defaults",
+    "auto",
+    "noauto",
+    "nouser",
+    "nousers",
+    "noowner",
+    "nogroup",
+    "_netdev",
+    "sync",
+    "async",
+    "dirsync",
+    "lazytime",
+    "nolazytime",
+    "iversion",
+    "noiversion",
+    "mand",
+    "nomand",
+    "silent",
+    "loud",
+    "quiet",
+    "loop",
+    "comment",
+];
+
+impl Attributes {
+    /// Takes in one option without value as mount(8) knows it; later ones win. False: it is no generic option.
+    pub(crate) fn take(&mut self, word: &str) -> bool {
+        match word {
+            "ro" => self.read_only = true,
+            "rw" => self.read_only = false,
+            "nosuid" => self.nosuid = true,
+            "suid" => self.nosuid = false,
+            "nodev" => self.nodev = true,
+            "dev" => self.nodev = false,
+            "noexec" => self.noexec = true,
+            "exec" => self.noexec = false,
+            "nosymfollow" => self.nosymfollow = true,
+            "symfollow" => self.nosymfollow = false,
+            "nodiratime" => self.nodiratime = true,
+            "diratime" => self.nodiratime = false,
+            "noatime" => self.atime = Atime::Never,
+            "strictatime" => self.atime = Atime::Always,
+            "atime" | "relatime" | "norelatime" | "nostrictatime" => self.atime = Atime::Relative,
+            // What may be mounted by others than root is made harmless, unless a later word says otherwise.
+            "user" | "users" => (self.nosuid, self.nodev, self.noexec) = (true, true, true),
+            "owner" | "group" => (self.nosuid, self.nodev) = (true, true),
+            _ => return is_passed_over(word),
+        }
+        true
+    }
+
+    /// For `fsmount`.
+    pub(crate) fn mount_attr_flags(self) -> MountAttrFlags {
+        let atime = match self.atime {
+            Atime::Relative => MountAttrFlags::MOUNT_ATTR_RELATIME,
+            Atime::Never => MountAttrFlags::MOUNT_ATTR_NOATIME,
+            Atime::Always => MountAttrFlags::MOUNT_ATTR_STRICTATIME,
+        };
+        [
+            (self.read_only, MountAttrFlags::MOUNT_ATTR_RDONLY),
+            (self.nosuid, MountAttrFlags::MOUNT_ATTR_NOSUID),
+            (self.nodev, MountAttrFlags::MOUNT_ATTR_NODEV),
+            (self.noexec, MountAttrFlags::MOUNT_ATTR_NOEXEC),
+            (self.nosymfollow, MountAttrFlags::MOUNT_ATTR_NOSYMFOLLOW),
+            (self.nodiratime, MountAttrFlags::MOUNT_ATTR_NODIRATIME),
+        ]
+        .into_iter()
+        .filter_map(|(set, flag)| set.then_some(flag))
+        .fold(atime, |flags, flag| flags | flag)
+    }
+
+    /// For `mount(2)`.
+    pub(crate) fn mount_flags(self) -> MountFlags {
+        let atime = match self.atime {
+            Atime::Relative => MountFlags::RELATIME,
+            Atime::Never => MountFlags::NOATIME,
+            Atime::Always => MountFlags::STRICTATIME,
+        };
+        [
+            (self.read_only, MountFlags::RDONLY),
+            (self.nosuid, MountFlags::NOSUID),
+            (self.nodev, MountFlags::NODEV),
+            (self.noexec, MountFlags::NOEXEC),
+            (self.nosymfollow, MountFlags::NOSYMFOLLOW),
+            (self.nodiratime, MountFlags::NODIRATIME),
+        ]
+        .into_iter()
+        .filter_map(|(set, flag)| set.then_some(flag))
+        .fold(atime, |flags, flag| flags | flag)
+    }
+}
+
+/// Whether an option, with or without value, says nothing about a composefs mount.
+pub(crate) fn is_passed_over(key: &str) -> bool {
+    PASSED_OVER.contains(&key) || key.starts_with("x-") || key.starts_with("X-")
+}
+
+impl fmt::Display for Attributes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.read_only { "ro" } else { "rw" })?;
+        for (set, word) in [
+            (self.nosuid, "nosuid"),
+            (self.nodev, "nodev"),
+            (self.noexec, "noexec"),
+            (self.nosymfollow, "nosymfollow"),
+            (self.nodiratime, "nodiratime"),
+            (self.atime == Atime::Never, "noatime"),
+            (self.atime == Atime::Always, "strictatime"),
+        ] {
+            if set {
+                write!(f, ",{word}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(words: &[&str]) -> Attributes {
+        let mut attributes = Attributes::default();
+        for word in words {
+            assert!(attributes.take(word), "{word} is generic");
+        }
+        attributes
+    }
+
+    #[test]
+    fn each_attribute_is_set_and_later_words_win() {
+        let all = ["ro", "nosuid", "nodev", "noexec", "nosymfollow", "nodiratime", "noatime"];
+        assert_eq!(taken(&all).to_string(), all.join(","));
+        assert_eq!(
+            taken(&[&all[..], &["rw", "suid", "dev", "exec", "symfollow", "diratime", "atime"]].concat()),
+            Attributes::default()
+        );
+        assert_eq!(taken(&["strictatime"]).atime, Atime::Always);
+        assert_eq!(taken(&["noatime", "relatime"]).atime, Atime::Relative);
+    }
+
+    #[test]
+    fn user_mounts_are_harmless_unless_said_otherwise() {
+        assert_eq!(taken(&["user"]).to_string(), "rw,nosuid,nodev,noexec");
+        assert_eq!(taken(&["users", "exec"]).to_string(), "rw,nosuid,nodev");
+        assert_eq!(taken(&["owner"]).to_string(), "rw,nosuid,nodev");
+    }
+
+    #[test]
+    fn both_interfaces_get_the_same() {
+        let attributes = taken(&["ro", "nosuid", "nodev", "noexec", "nosymfollow", "nodiratime", "noatime"]);
+        assert_eq!(attributes.mount_attr_flags().bits().count_ones(), 7);
+        assert_eq!(attributes.mount_flags().bits().count_ones(), 7);
+        assert_eq!(Attributes::default().mount_attr_flags(), MountAttrFlags::empty());
+        assert_eq!(Attributes::default().mount_flags(), MountFlags::RELATIME);
+    }
+
+    #[test]
+    fn the_rest_is_passed_over_or_unknown() {
+        assert_eq!(taken(PASSED_OVER), Attributes::default());
+        assert_eq!(taken(&["x-systemd.automount", "X-mount.mkdir"]), Attributes::default());
+        for unknown in ["remount", "noverity", "context", "xfs", "bind"] {
+            assert!(!Attributes::default().take(unknown), "{unknown} was taken");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Mounting the image itself: file-backed where the kernel can (Linux 6.12), else by a loop device.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::PathBuf;
+
+use composefs_sys::loopdev::LoopDevice;
+use composefs_sys::mount::{DetachedMount, FsContext, MountAttrFlags, MountError, MountFlags, mount_at_once};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::apply::{Allowed, ErofsWay, Failure};
+use crate::error::Error;
+use crate::image::ImageFile;
+use crate::kernel;
+use crate::mountpoint::TemporaryMountpoint;
+use crate::plan::Plan;
+
+/// The mounted image, wherever it is. Dropping it unmounts it from there.
+#[derive(Debug)]
+pub(crate) enum ErofsMount {
+    Detached(DetachedMount),
+    At(TemporaryMountpoint),
+}
+
+/// Mounts the image read-only. `userns` is the open file of `idmap=`.
+pub(crate) fn mount(
+    plan: &Plan,
+    image: &ImageFile,
+    userns: Option<&OwnedFd>,
+    allowed: Allowed,
+) -> Result<(ErofsMount, ErofsWay), Failure> {
+    let by_file = format!("/proc/self/fd/{}", image.as_fd().as_raw_fd());
+    if allowed.file_backed {
+        match mount_source(plan, by_file.as_ref(), userns, allowed) {
+            Err(Failure::Kernel(error)) if error.errno == Errno::NOTBLK => {}
+            answer => return answer.map(|mount| (mount, ErofsWay::File)),
+        }
+    }
+    let device = LoopDevice::attach(image, &plan.image).map_err(|source| {
+        Failure::Other(Error::NoLoopDevice { image: plan.image.clone(), release: kernel::release(), source })
+    })?;
+    let way = ErofsWay::Loop(device.path().to_owned());
+    Ok((mount_source(plan, device.path().as_os_str(), userns, allowed)?, way))
+}
+
+fn mount_source(
+    plan: &Plan,
+    source: &OsStr,
+    userns: Option<&OwnedFd>,
+    allowed: Allowed,
+) -> Result<ErofsMount, Failure> {
+    let context = if allowed.contexts { FsContext::open("erofs") } else { Err(no_contexts()) };
+    let context = match context {
+        Err(error) if error.errno == Errno::NOSYS => return mount_at_a_temporary(plan, source),
+        answer => answer?,
+    };
+    context.set_string("source", source)?;
+    context.set_flag("ro")?;
+    if !plan.acl {
+        context.set_flag("noacl")?;
+    }
+    context.create()?;
+    let mount = context.mount(MountAttrFlags::MOUNT_ATTR_RDONLY)?;
+    if let Some(userns) = userns {
+        mount.map_ids(userns.as_fd())?;
+    }
+    Ok(ErofsMount::Detached(mount))
+}
+
+/// The way of kernels before 5.2, and of those whose seccomp filter hides `fsopen`.
+fn mount_at_a_temporary(plan: &Plan, source: &OsStr) -> Result<ErofsMount, Failure> {
+    if plan.idmap.is_some() {
+        return Err(Failure::Other(Error::NoIdmap { image: plan.image.clone(), release: kernel::release() }));
+    }
+    let at = temporary(plan)?;
+    let data = if plan.acl { c"" } else { c"noacl" };
+    mount_at_once(source, at.path(), "erofs", MountFlags::RDONLY, data)?;
+    Ok(ErofsMount::At(at))
+}
+
+fn no_contexts() -> MountError {
+    MountError { step: "fsopen(erofs)".into(), errno: Errno::NOSYS, log: Vec::new() }
+}
+
+impl ErofsMount {
+    /// Gives the mount a path, which overlayfs before Linux 6.15 needs.
+    pub(crate) fn into_path(self, plan: &Plan) -> Result<TemporaryMountpoint, Failure> {
+        match self {
+            ErofsMount::At(at) => Ok(at),
+            ErofsMount::Detached(mount) => {
+                let at = temporary(plan)?;
+                mount.attach(at.path())?;
+                Ok(at)
+            }
+        }
+    }
+}
+
+fn temporary(plan: &Plan) -> Result<TemporaryMountpoint, Failure> {
+    TemporaryMountpoint::new()
+        .map_err(|source| Failure::Other(Error::NoTemporary { image: plan.image.clone(), source }))
+}
+
+/// Opens the file of `idmap=`.
+pub(crate) fn open_userns(path: &PathBuf) -> Result<OwnedFd, Error> {
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| Error::OpenUserns { userns: path.clone(), source: errno.into() })
+}

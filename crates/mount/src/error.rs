@@ -1,0 +1,273 @@
+//! Why a mount failed, and what can be done about it.
+//!
+//! The texts contain those of the C tools, which scripts look for; what they add stands behind.
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::PathBuf;
+
+use composefs_image::Digest;
+use composefs_image::erofs::header::HeaderError;
+use composefs_sys::mount::{MountError, errno_text};
+use rustix::io::Errno;
+
+/// Why an image is not mounted.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The image cannot be opened.
+    #[error("Failed to open {}: {}", image.display(), io_text(source))]
+    OpenImage {
+        /// The image.
+        image: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The image cannot be read or measured.
+    #[error("Failed to mount composefs {}: {}: {doing} failed", image.display(), io_text(source))]
+    ReadImage {
+        /// The image.
+        image: PathBuf,
+        /// What was tried.
+        doing: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The file is no composefs image.
+    #[error("Failed to mount composefs {}: Invalid argument: {source}", image.display())]
+    NotAnImage {
+        /// The file.
+        image: PathBuf,
+        /// What is wrong with it.
+        source: HeaderError,
+    },
+    /// A digest is demanded of an image on which fs-verity is off.
+    #[error("Failed to mount composefs {}: Image has no fs-verity: expected {expected:?}, {}", image.display(),
+        if *supported { "but fs-verity is not enabled on the file" } else { "but its file system has no fs-verity" })]
+    NoVerity {
+        /// The image.
+        image: PathBuf,
+        /// The digest demanded.
+        expected: Digest,
+        /// Whether the file system could.
+        supported: bool,
+    },
+    /// The image has another digest than the one demanded.
+    #[error("Failed to mount composefs {}: Image has wrong fs-verity: expected {expected:?}, the kernel measured {found}", image.display())]
+    WrongVerity {
+        /// The image.
+        image: PathBuf,
+        /// The digest demanded.
+        expected: Digest,
+        /// The algorithm and digest the kernel gave.
+        found: String,
+    },
+    /// A directory of the plan cannot be used.
+    #[error("Failed to mount composefs {}: {}: {role} {}", image.display(), io_text(source), dir.display())]
+    Directory {
+        /// The image.
+        image: PathBuf,
+        /// What the directory is for: `basedir`, `upperdir`, `workdir`, `mount point`.
+        role: &'static str,
+        /// The directory.
+        dir: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The file of the user namespace cannot be opened.
+    #[error("Failed to open userns {}: {}", userns.display(), io_text(source))]
+    OpenUserns {
+        /// The file.
+        userns: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The files shall be verified, and the overlayfs of this kernel cannot.
+    #[error("Failed to mount composefs {}: Operation not supported: overlayfs of this kernel ({release}) cannot verify files, \
+        it has no option verity={demand}", image.display())]
+    NoOverlayVerity {
+        /// The image.
+        image: PathBuf,
+        /// The value of overlayfs' option.
+        demand: &'static str,
+        /// `uname -r`.
+        release: String,
+    },
+    /// `idmap=` on a kernel without the calls for it.
+    #[error("Failed to mount composefs {}: Operation not supported: this kernel ({release}) has no id-mapped mounts", image.display())]
+    NoIdmap {
+        /// The image.
+        image: PathBuf,
+        /// `uname -r`.
+        release: String,
+    },
+    /// The kernel mounts an image only through a block device, and there is no loop device to be had.
+    #[error("Failed to mount composefs {}: {}: EROFS of this kernel ({release}) cannot mount this file directly, \
+        and no loop device could be set up for it", image.display(), io_text(source))]
+    NoLoopDevice {
+        /// The image.
+        image: PathBuf,
+        /// `uname -r`.
+        release: String,
+        /// What setting up the device said.
+        source: io::Error,
+    },
+    /// No directory to mount the image on for a moment.
+    #[error("Failed to mount composefs {}: {}: no temporary directory in /run or /tmp", image.display(), io_text(source))]
+    NoTemporary {
+        /// The image.
+        image: PathBuf,
+        /// Why the last one tried could not be made.
+        source: io::Error,
+    },
+    /// The option text of `mount(2)` is longer than the kernel reads.
+    #[error("Failed to mount composefs {}: Argument list too long: the directories make {len} bytes of mount options, \
+        this kernel reads 4095", image.display())]
+    TooLong {
+        /// The image.
+        image: PathBuf,
+        /// The length of the text.
+        len: usize,
+    },
+    /// A step of the mount failed.
+    #[error("Failed to mount composefs {}: {}: {}", image.display(), errno_text(source.errno), refusal(source, kernel_log))]
+    Kernel {
+        /// The image.
+        image: PathBuf,
+        /// The step, the error number and the context's messages.
+        source: MountError,
+        /// What the kernel's log got meanwhile from overlayfs, EROFS, fs-verity and the loop driver.
+        kernel_log: Vec<String>,
+    },
+}
+
+/// Which step the kernel refused, and its words.
+fn refusal(error: &MountError, kernel_log: &[String]) -> String {
+    let mut text = format!("{} was refused", error.step);
+    for (from, lines) in [("the kernel says", &error.log[..]), ("in the kernel's log", kernel_log)] {
+        if !lines.is_empty() {
+            let _ = write!(text, "; {from}: {}", lines.join("; "));
+        }
+    }
+    text
+}
+
+/// The error's words without the number.
+fn io_text(error: &io::Error) -> String {
+    Errno::from_io_error(error).map_or_else(|| error.to_string(), errno_text)
+}
+
+impl Error {
+    /// Whether the image does not exist: the one failure that `nofail` forgives.
+    #[must_use]
+    pub fn is_missing_image(&self) -> bool {
+        matches!(self, Error::OpenImage { source, .. }
+            if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory))
+    }
+
+    /// A name for the kind of failure, for programs: it does not change.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Error::OpenImage { .. } => "open-image",
+            Error::ReadImage { .. } => "read-image",
+            Error::NotAnImage { .. } => "not-an-image",
+            Error::NoVerity { .. } => "no-verity",
+            Error::WrongVerity { .. } => "wrong-verity",
+            Error::Directory { .. } => "directory",
+            Error::OpenUserns { .. } => "open-userns",
+            Error::NoOverlayVerity { .. } => "no-overlay-verity",
+            Error::NoIdmap { .. } => "no-idmap",
+            Error::NoLoopDevice { .. } => "no-loop-device",
+            Error::NoTemporary { .. } => "no-temporary",
+            Error::TooLong { .. } => "too-long",
+            Error::Kernel { .. } => "kernel",
+        }
+    }
+
+    /// What can be done about it, if anything is known to help.
+    #[must_use]
+    pub fn remedy(&self) -> Option<String> {
+        Some(match self {
+            Error::NoVerity { image, supported: true, .. } => {
+                format!("enable it with `fsverity enable {}`, then try again", image.display())
+            }
+            Error::NoVerity { .. } => "put the image on ext4 (made or tuned with `-O verity`), btrfs or f2fs and enable fs-verity on it".into(),
+            Error::WrongVerity { .. } => {
+                "this is not the image the digest was taken of: build or fetch it again, or find out who changed it; do not just change digest=".into()
+            }
+            Error::NoOverlayVerity { .. } => {
+                "use Linux 6.6 or newer, or mount without verification: leave out digest= and verity, or use tryverity or verity_check=0".into()
+            }
+            Error::NoIdmap { .. } => "use Linux 5.19 or newer, or leave out idmap=".into(),
+            Error::NoLoopDevice { source, .. } => match Errno::from_io_error(source) {
+                Some(Errno::NOENT | Errno::NODEV | Errno::NXIO) => {
+                    "run `modprobe loop`; in a container give it /dev/loop-control and the loop devices; or use Linux 6.12 or newer and keep the image on a disk file system".into()
+                }
+                Some(Errno::PERM | Errno::ACCESS) => "loop devices need root".into(),
+                _ => return None,
+            },
+            Error::TooLong { .. } => "use fewer or shorter basedirs, or Linux 6.7 or newer".into(),
+            Error::Directory { role: "basedir", .. } => "basedir= is the directory that holds the objects, as xx/yyyy…".into(),
+            Error::Kernel { source, .. } => return kernel_remedy(source),
+            _ => return None,
+        })
+    }
+}
+
+fn kernel_remedy(error: &MountError) -> Option<String> {
+    let step = error.step.as_str();
+    Some(match error.errno {
+        Errno::PERM => "mounting needs CAP_SYS_ADMIN: run it as root".into(),
+        Errno::NODEV if step.contains("erofs") => {
+            "this kernel has no EROFS: run `modprobe erofs`, or use a kernel with CONFIG_EROFS_FS".into()
+        }
+        Errno::NODEV => {
+            "this kernel has no overlayfs: run `modprobe overlay`, or use a kernel with CONFIG_OVERLAY_FS".into()
+        }
+        Errno::BUSY => "another overlay mount uses this upperdir or workdir: unmount it, or use others".into(),
+        Errno::IO => "the image or its disk is damaged: `dmesg` tells which block".into(),
+        Errno::INVAL if step.contains("idmap") => {
+            "idmap= must be a user namespace other than the initial one, and EROFS must allow mapping (Linux 5.19)"
+                .into()
+        }
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_references_words_are_in_ours() {
+        let expected = Digest::from_hex("ab".repeat(32)).unwrap();
+        let image = PathBuf::from("IMG");
+        let none = Error::NoVerity { image: image.clone(), expected, supported: true };
+        assert!(none.to_string().starts_with("Failed to mount composefs IMG: Image has no fs-verity"), "{none}");
+        assert!(none.remedy().unwrap().contains("fsverity enable IMG"));
+        let found = format!("sha256:{}", "cd".repeat(32));
+        let wrong = Error::WrongVerity { image: image.clone(), expected, found: found.clone() };
+        assert!(wrong.to_string().starts_with("Failed to mount composefs IMG: Image has wrong fs-verity"), "{wrong}");
+        assert!(wrong.to_string().contains(&expected.to_hex()) && wrong.to_string().contains(&found), "{wrong}");
+        let missing = Error::OpenImage { image: image.clone(), source: Errno::NOENT.into() };
+        assert_eq!(missing.to_string(), "Failed to open IMG: No such file or directory");
+        assert!(missing.is_missing_image());
+        assert!(!Error::OpenImage { image, source: Errno::ACCESS.into() }.is_missing_image());
+    }
+
+    #[test]
+    fn the_kernels_words_are_in_it() {
+        let source = MountError {
+            step: "fsconfig(create overlay)".into(),
+            errno: Errno::INVAL,
+            log: vec!["overlay: No source".into()],
+        };
+        let kernel_log = vec!["overlayfs: failed".into()];
+        let error = Error::Kernel { image: "IMG".into(), source, kernel_log };
+        assert_eq!(
+            error.to_string(),
+            "Failed to mount composefs IMG: Invalid argument: fsconfig(create overlay) was refused; \
+             the kernel says: overlay: No source; in the kernel's log: overlayfs: failed"
+        );
+    }
+}

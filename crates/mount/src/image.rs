@@ -1,0 +1,142 @@
+//! The image, opened once: what is measured, read and mounted is this one descriptor.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use composefs_image::erofs::header::{HEADER_LEN, Header};
+use composefs_image::{Algorithm, Digest};
+use composefs_sys::verity::{Measured, Measurement, measure};
+
+use crate::error::Error;
+
+/// An open image.
+#[derive(Debug)]
+pub struct ImageFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl ImageFile {
+    /// Opens the image at `path` for reading.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OpenImage`]
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let file = File::open(path).map_err(|source| Error::OpenImage { image: path.to_owned(), source })?;
+        Ok(Self { file, path: path.to_owned() })
+    }
+
+    /// An image that is already open for reading; `name` is for messages.
+    #[must_use]
+    pub fn from_fd(fd: OwnedFd, name: &Path) -> Self {
+        Self { file: fd.into(), path: name.to_owned() }
+    }
+
+    /// The path it was opened by.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads the composefs header.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ReadImage`] if it cannot be read, [`Error::NotAnImage`] if the file begins otherwise.
+    pub fn header(&self) -> Result<Header, Error> {
+        let mut bytes = [0; HEADER_LEN];
+        let mut len = 0;
+        while len < HEADER_LEN {
+            match self.file.read_at(&mut bytes[len..], len as u64) {
+                Ok(0) => break,
+                Ok(read) => len += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(self.unreadable("reading the header", source)),
+            }
+        }
+        Header::parse(&bytes[..len]).map_err(|source| Error::NotAnImage { image: self.path.clone(), source })
+    }
+
+    /// Demands that the kernel checks every read of the image against `expected`.
+    ///
+    /// The digest is the kernel's, never computed here: a digest that we computed would say nothing of what the kernel
+    /// reads later.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoVerity`], [`Error::WrongVerity`], [`Error::ReadImage`]
+    pub fn check_digest(&self, expected: &Digest) -> Result<(), Error> {
+        let measured = measure(&self.file).map_err(|source| self.unreadable("measuring fs-verity", source))?;
+        let no_verity = |supported| Err(Error::NoVerity { image: self.path.clone(), expected: *expected, supported });
+        match measured {
+            Measurement::NotEnabled => no_verity(true),
+            Measurement::Unsupported => no_verity(false),
+            Measurement::Digest(measured) if is(&measured, expected) => Ok(()),
+            Measurement::Digest(measured) => {
+                Err(Error::WrongVerity { image: self.path.clone(), expected: *expected, found: shown(&measured) })
+            }
+        }
+    }
+
+    fn unreadable(&self, doing: &'static str, source: io::Error) -> Error {
+        Error::ReadImage { image: self.path.clone(), doing, source }
+    }
+}
+
+impl AsFd for ImageFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// Algorithm and bytes both count.
+fn is(measured: &Measured, expected: &Digest) -> bool {
+    measured.algorithm == u16::from(expected.algorithm().kernel_number()) && measured.digest == expected.as_bytes()
+}
+
+/// The measured digest for a message, also one of an algorithm that composefs does not use.
+fn shown(measured: &Measured) -> String {
+    let digest = u8::try_from(measured.algorithm)
+        .ok()
+        .and_then(Algorithm::from_kernel_number)
+        .and_then(|algorithm| Digest::new(algorithm, &measured.digest));
+    digest.map_or_else(
+        || format!("a digest of {} bytes by hash algorithm {}", measured.digest.len(), measured.algorithm),
+        |digest| format!("{digest:?}"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_agree_in_algorithm_and_bytes() {
+        let expected = Digest::from_hex("ab".repeat(32)).unwrap();
+        let same = Measured { algorithm: 1, digest: vec![0xab; 32] };
+        assert!(is(&same, &expected));
+        assert!(!is(&Measured { algorithm: 2, ..same.clone() }, &expected));
+        assert!(!is(&Measured { digest: vec![0xab; 31], ..same.clone() }, &expected));
+        assert!(!is(&Measured { digest: vec![0xac; 32], ..same.clone() }, &expected));
+        assert_eq!(shown(&same), format!("sha256:{}", "ab".repeat(32)));
+        assert_eq!(shown(&Measured { algorithm: 9, digest: vec![0; 3] }), "a digest of 3 bytes by hash algorithm 9");
+        let long = Measured { algorithm: 2, digest: vec![0xcd; 64] };
+        assert!(is(&long, &Digest::from_hex("cd".repeat(64)).unwrap()));
+    }
+
+    #[test]
+    fn what_is_no_image_is_told() {
+        let null = ImageFile::open(Path::new("/dev/null")).unwrap();
+        let message = null.header().unwrap_err().to_string();
+        assert!(message.starts_with("Failed to mount composefs /dev/null: Invalid argument"), "{message}");
+        let zero = ImageFile::open(Path::new("/dev/zero")).unwrap();
+        assert!(matches!(zero.header(), Err(Error::NotAnImage { .. })));
+        assert!(matches!(ImageFile::open(Path::new("/nonexistent")), Err(Error::OpenImage { .. })));
+        let missing = zero.check_digest(&Digest::from_hex("ab".repeat(32)).unwrap());
+        assert!(matches!(missing, Err(Error::NoVerity { supported: false, .. })), "{missing:?}");
+    }
+}

@@ -1,0 +1,202 @@
+//! The option text of `-o`: words divided by commas, each a key or `key=value`.
+//!
+//! A backslash in a value protects the byte behind it: a comma then does not end the value, a colon does not end a
+//! path of a list. If a key comes twice, the last one counts.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+use composefs_image::Digest;
+use composefs_image::digest::InvalidDigest;
+
+use crate::attributes::{self, Attributes};
+use crate::escape::{split, unescape};
+use crate::options::{Options, UpperDir, Verity};
+
+/// What to do with an option nobody knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnknownOptions {
+    /// Refuse it.
+    #[default]
+    Refuse,
+    /// Pass over it, as `mount -s` wishes.
+    Ignore,
+}
+
+/// Why an option text cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OptionError {
+    /// No such option exists.
+    #[error("Unsupported option {0}")]
+    Unsupported(String),
+    /// The option needs a value and has none.
+    #[error("No value specified for {0} option")]
+    NoValue(String),
+    /// The option takes no value and has one.
+    #[error("Option {0} takes no value")]
+    Value(String),
+    /// An element of `basedir=` is empty.
+    #[error("Value for basedir option has incorrect format: an element of the list is empty")]
+    BasedirFormat,
+    /// There is no `basedir=`.
+    #[error("No object dirs specified: give basedir=DIR")]
+    NoBasedir,
+    /// One of `upperdir=` and `workdir=` without the other.
+    #[error("Both workdir and upperdir must be specified if used")]
+    HalfUpper,
+    /// The value of `digest=` is none.
+    #[error("Invalid argument for digest option: {0}")]
+    Digest(#[from] InvalidDigest),
+    /// The value of `verity_check=` is not 0, 1 or 2.
+    #[error(
+        "Invalid argument for verity_check option: {0:?} is not 0 (never), 1 (check what has a digest) or 2 (require)"
+    )]
+    VerityCheck(String),
+    /// One option asks to verify every file, another to do less.
+    #[error(
+        "Option {demand} verifies every file and cannot be used with verity_check={check}: leave one out or use verity_check=2"
+    )]
+    Contradiction {
+        /// The option that demands it.
+        demand: &'static str,
+        /// The value of `verity_check`.
+        check: u8,
+    },
+}
+
+/// Parses an option text.
+///
+/// # Errors
+///
+/// The first word that cannot be used, or what is missing or contradictory in the whole.
+pub fn parse(text: &OsStr, unknown: UnknownOptions) -> Result<Options, OptionError> {
+    let mut words = Words::default();
+    for word in split(text.as_bytes(), b',').into_iter().filter(|word| !word.is_empty()) {
+        match words.take(word) {
+            Err(OptionError::Unsupported(_)) if unknown == UnknownOptions::Ignore => {}
+            answer => answer?,
+        }
+    }
+    words.into_options()
+}
+
+/// The words as they stand, before they are judged together.
+#[derive(Default)]
+struct Words {
+    basedirs: Vec<PathBuf>,
+    digest: Option<Digest>,
+    verity: bool,
+    try_verity: bool,
+    verity_check: Option<u8>,
+    upper: Option<PathBuf>,
+    work: Option<PathBuf>,
+    idmap: Option<PathBuf>,
+    attributes: Attributes,
+    nofail: bool,
+}
+
+impl Words {
+    fn take(&mut self, word: &[u8]) -> Result<(), OptionError> {
+        let (key, value) = match word.iter().position(|&byte| byte == b'=') {
+            Some(at) => (&word[..at], Some(&word[at + 1..])),
+            None => (word, None),
+        };
+        let name = String::from_utf8_lossy(key).into_owned();
+        let some = || value.ok_or_else(|| OptionError::NoValue(name.clone()));
+        match name.as_str() {
+            "basedir" => self.basedirs = basedirs(some()?)?,
+            "upperdir" => self.upper = Some(path(some()?)),
+            "workdir" => self.work = Some(path(some()?)),
+            "idmap" => self.idmap = Some(path(some()?)),
+            "digest" => self.digest = Some(Digest::from_hex(unescape(some()?))?),
+            "verity_check" => self.verity_check = Some(verity_check(some()?)?),
+            // mount(8) writes a value behind some of these (`comment=`), never behind an attribute.
+            key if value.is_some() && attributes::is_passed_over(key) => {}
+            key => {
+                let known = match key {
+                    "verity" => {
+                        self.verity = true;
+                        true
+                    }
+                    "tryverity" => {
+                        self.try_verity = true;
+                        true
+                    }
+                    "nofail" => {
+                        self.nofail = true;
+                        true
+                    }
+                    "fail" => {
+                        self.nofail = false;
+                        true
+                    }
+                    _ => self.attributes.take(key),
+                };
+                match (known, value) {
+                    (true, None) => {}
+                    (true, Some(_)) => return Err(OptionError::Value(name)),
+                    (false, _) => return Err(OptionError::Unsupported(name)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn into_options(self) -> Result<Options, OptionError> {
+        if self.basedirs.is_empty() {
+            return Err(OptionError::NoBasedir);
+        }
+        let verity = self.verity()?;
+        let upper = match (self.upper, self.work) {
+            (Some(dir), Some(work)) => Some(UpperDir { dir, work }),
+            (None, None) => None,
+            _ => return Err(OptionError::HalfUpper),
+        };
+        Ok(Options {
+            basedirs: self.basedirs,
+            digest: self.digest,
+            verity,
+            upper,
+            idmap: self.idmap,
+            attributes: self.attributes,
+            nofail: self.nofail,
+        })
+    }
+
+    /// A digest of the image that vouched for nothing in the files would be a trap, so it demands all of them.
+    fn verity(&self) -> Result<Verity, OptionError> {
+        let demand = [("digest", self.digest.is_some()), ("verity", self.verity), ("tryverity", self.try_verity)]
+            .into_iter()
+            .find_map(|(name, given)| given.then_some(name));
+        match (self.verity_check, demand) {
+            (Some(check @ 0..=1), Some(demand)) => Err(OptionError::Contradiction { demand, check }),
+            (None, Some("tryverity")) => Ok(Verity::RequireIfSupported),
+            (_, Some(_)) | (Some(2..), None) => Ok(Verity::Require),
+            (Some(1), None) => Ok(Verity::Check),
+            (Some(0) | None, None) => Ok(Verity::Off),
+        }
+    }
+}
+
+fn path(value: &[u8]) -> PathBuf {
+    OsString::from_vec(unescape(value)).into()
+}
+
+fn basedirs(value: &[u8]) -> Result<Vec<PathBuf>, OptionError> {
+    let dirs = split(value, b':');
+    if dirs.iter().any(|dir| dir.is_empty()) {
+        return Err(OptionError::BasedirFormat);
+    }
+    Ok(dirs.into_iter().map(path).collect())
+}
+
+fn verity_check(value: &[u8]) -> Result<u8, OptionError> {
+    match value {
+        [digit @ b'0'..=b'2'] => Ok(digit - b'0'),
+        other => Err(OptionError::VerityCheck(String::from_utf8_lossy(other).into_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests;
