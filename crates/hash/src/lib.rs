@@ -4,7 +4,16 @@
 //! project. It stands alone here so that the kernels for one CPU or another are chosen, and their unsafe code
 //! fenced, in one place.
 
-use sha2::{Digest as _, Sha256, Sha512};
+#[cfg(target_arch = "x86_64")]
+mod constants;
+mod kernel;
+#[cfg(target_arch = "x86_64")]
+mod lanes;
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub use kernel::Kernel;
 
 /// The block size of every Merkle tree in this project, in bytes.
 pub const BLOCK_SIZE: usize = 4096;
@@ -35,23 +44,11 @@ impl Family {
 ///
 /// If `blocks` is not a whole number of blocks: that is a defect of the caller, never of its input.
 pub fn hash_blocks(family: Family, blocks: &[u8], hashes: &mut Vec<u8>) {
-    let (blocks, rest) = blocks.as_chunks::<BLOCK_SIZE>();
-    assert!(rest.is_empty(), "hash_blocks takes whole blocks");
-    for block in blocks {
-        match family {
-            Family::Sha256 => hashes.extend_from_slice(&Sha256::digest(block)),
-            Family::Sha512 => hashes.extend_from_slice(&Sha512::digest(block)),
-        }
-    }
+    Kernel::best(family).hash_blocks(family, blocks, hashes);
 }
 
 /// Hashes one message of any length and returns the hash, left-aligned in 64 bytes.
 #[must_use]
 pub fn hash_message(family: Family, message: &[u8]) -> [u8; 64] {
-    let mut hash = [0; 64];
-    match family {
-        Family::Sha256 => hash[..32].copy_from_slice(&Sha256::digest(message)),
-        Family::Sha512 => hash.copy_from_slice(&Sha512::digest(message)),
-    }
-    hash
+    portable::hash_message(family, message)
 }
