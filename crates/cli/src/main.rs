@@ -4,6 +4,7 @@
 //! everything as subcommands.
 
 mod commands;
+mod getopt;
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -3,6 +3,8 @@
 //! A Merkle tree hashes thousands of independent 4096-byte blocks; that is the one hot loop of the whole
 //! project. It stands alone here so that the kernels for one CPU or another are chosen, and their unsafe code
 //! fenced, in one place.
+// SHA-2 is big-endian; everything else in this project is not.
+#![allow(clippy::big_endian_bytes)]
 
 #[cfg(target_arch = "x86_64")]
 mod constants;
