@@ -1,1 +1,10 @@
 //! What composefs asks of the kernel: fs-verity, mounts, loop devices, temporary files.
+//!
+//! Each module wraps one interface of the kernel in safe calls and knows nothing of composefs: an algorithm is the
+//! kernel's number, a mount is a descriptor. Where an answer of the kernel is no failure but a fact ("this file
+//! system has no fs-verity"), it is a value and not an error number.
+
+pub mod copy;
+pub mod tempfile;
+pub mod verity;
+pub mod xattr;

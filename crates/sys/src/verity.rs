@@ -1,0 +1,152 @@
+//! fs-verity: switching it on for a file and asking the kernel for the digest.
+//!
+//! The interface is `include/uapi/linux/fsverity.h`; `Documentation/filesystems/fsverity.rst` tells which error
+//! number means what.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::AsFd;
+
+use rustix::io::Errno;
+use rustix::ioctl::{Opcode, Setter, Updater, ioctl, opcode};
+
+/// The longest digest the kernel knows (`FS_VERITY_MAX_DIGEST_SIZE`): SHA-512's.
+const MAX_DIGEST_LEN: usize = 64;
+
+/// The fixed part of `struct fsverity_digest`, which alone counts for the request number.
+type DigestHeader = [u16; 2];
+
+/// `struct fsverity_digest` with room for the longest digest.
+#[repr(C)]
+struct DigestArg {
+    algorithm: u16,
+    /// In: room for the digest. Out: its length.
+    size: u16,
+    digest: [u8; MAX_DIGEST_LEN],
+}
+
+/// `struct fsverity_enable_arg`.
+#[repr(C)]
+struct EnableArg {
+    version: u32,
+    algorithm: u32,
+    block_size: u32,
+    salt_size: u32,
+    salt: u64,
+    signature_size: u32,
+    reserved1: u32,
+    signature: u64,
+    reserved2: [u64; 11],
+}
+
+const FS_IOC_ENABLE_VERITY: Opcode = opcode::write::<EnableArg>(b'f', 133);
+const FS_IOC_MEASURE_VERITY: Opcode = opcode::read_write::<DigestHeader>(b'f', 134);
+
+/// The digest the kernel holds for a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Measured {
+    /// The kernel's number of the hash algorithm (`FS_VERITY_HASH_ALG_*`).
+    pub algorithm: u16,
+    /// The digest, as long as the algorithm makes it.
+    pub digest: Vec<u8>,
+}
+
+/// What the kernel says of the fs-verity of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Measurement {
+    /// fs-verity is on: every read is checked against this digest.
+    Digest(Measured),
+    /// The file system has fs-verity, this file does not use it (`ENODATA`).
+    NotEnabled,
+    /// The file system, or this instance of it, has no fs-verity (`ENOTTY`, `EOPNOTSUPP`).
+    Unsupported,
+}
+
+/// Asks the kernel for the fs-verity digest of an open file (`FS_IOC_MEASURE_VERITY`).
+///
+/// Nothing is read or hashed: the digest is the one that the kernel checks reads against.
+///
+/// # Errors
+///
+/// What `ioctl` gives, other than the numbers that [`Measurement`] stands for.
+pub fn measure(file: impl AsFd) -> io::Result<Measurement> {
+    let mut arg = DigestArg { algorithm: 0, size: MAX_DIGEST_LEN as u16, digest: [0; MAX_DIGEST_LEN] };
+    // SAFETY: the request takes a pointer to `struct fsverity_digest`, whose layout `DigestArg` has, and writes at
+    // most `size` bytes behind the header; `size` says how many bytes there are. Any bytes are a valid `DigestArg`.
+    let answer = unsafe { ioctl(file, Updater::<FS_IOC_MEASURE_VERITY, DigestArg>::new(&mut arg)) };
+    match answer {
+        Ok(()) => {
+            let digest = arg.digest.get(..usize::from(arg.size)).ok_or(io::ErrorKind::InvalidData)?.to_vec();
+            Ok(Measurement::Digest(Measured { algorithm: arg.algorithm, digest }))
+        }
+        Err(Errno::NODATA) => Ok(Measurement::NotEnabled),
+        Err(Errno::NOTTY | Errno::OPNOTSUPP) => Ok(Measurement::Unsupported),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// How [`enable`] left the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Enabled {
+    /// fs-verity is on since this call.
+    Now,
+    /// fs-verity was on before (`EEXIST`), with parameters that nobody compared: [`measure`] tells the digest.
+    Before,
+    /// The file system, or this instance of it, has no fs-verity (`ENOTTY`, `EOPNOTSUPP`).
+    Unsupported,
+}
+
+/// Switches fs-verity on for a file, without salt and signature (`FS_IOC_ENABLE_VERITY`).
+///
+/// `file` is open for reading only, and nobody has the file open for writing. The kernel reads it whole and builds the
+/// Merkle tree; from then on the file cannot be written.
+///
+/// # Errors
+///
+/// What `ioctl` gives: `ETXTBSY` if the file is open for writing, `EINVAL` for a block size the file system cannot
+/// use, `ENOPKG` for an algorithm this kernel does not know, `EROFS`, `EPERM`, `EACCES`.
+pub fn enable(file: impl AsFd, algorithm: u8, block_size: u32) -> io::Result<Enabled> {
+    let arg = EnableArg {
+        version: 1,
+        algorithm: algorithm.into(),
+        block_size,
+        salt_size: 0,
+        salt: 0,
+        signature_size: 0,
+        reserved1: 0,
+        signature: 0,
+        reserved2: [0; 11],
+    };
+    // SAFETY: the request takes a pointer to `struct fsverity_enable_arg`, whose layout `EnableArg` has, and only reads
+    // it; both pointers inside are null and their lengths zero.
+    match unsafe { ioctl(file, Setter::<FS_IOC_ENABLE_VERITY, EnableArg>::new(arg)) } {
+        Ok(()) => Ok(Enabled::Now),
+        Err(Errno::EXIST) => Ok(Enabled::Before),
+        Err(Errno::NOTTY | Errno::OPNOTSUPP) => Ok(Enabled::Unsupported),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_numbers_are_the_kernels() {
+        // As `strace` and the kernel's headers spell them on x86-64, arm64 and riscv64.
+        if cfg!(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")) {
+            assert_eq!(FS_IOC_ENABLE_VERITY, 0x4080_6685);
+            assert_eq!(FS_IOC_MEASURE_VERITY, 0xc004_6686);
+        }
+        assert_eq!(size_of::<EnableArg>(), 128);
+        assert_eq!(size_of::<DigestArg>(), 68);
+    }
+
+    #[test]
+    fn a_file_without_verity_is_no_error() {
+        // /proc has no fs-verity anywhere.
+        let file = std::fs::File::open("/proc/self/status").unwrap();
+        assert_eq!(measure(&file).unwrap(), Measurement::Unsupported);
+        assert_eq!(enable(&file, 1, 4096).unwrap(), Enabled::Unsupported);
+    }
+}
