@@ -1,1 +1,35 @@
 //! A directory tree, read in parallel into the tree model.
+//!
+//! [`scan`] takes everything that `lstat` and the extended attributes tell. What regular files hold goes to a
+//! [`ContentSink`], which may only hash it ([`DigestOnly`]) or store it too, so that one read serves both.
+//!
+//! Every step starts from an open directory and follows no symlink, so whoever renames things during a scan can make it
+//! fail but cannot make it read outside of the tree. Nothing that is not a regular file or a directory is opened.
+//!
+//! How the work is cut: threads share one stack of jobs, a job being a directory to list or some names of one. Being a
+//! stack it goes depth first, so little is pending at a time; a thread that finds others without work hands over half of
+//! the names it has left. What a thread finds goes to the tree in batches, in any order: the finished tree is sorted.
+#![forbid(unsafe_code)]
+
+mod attributes;
+mod directory;
+mod entry;
+mod error;
+mod file;
+mod harvest;
+mod links;
+mod meta;
+mod options;
+mod patterns;
+mod progress;
+mod queue;
+mod run;
+mod sink;
+mod worker;
+
+pub use error::{Error, Step};
+pub use options::{Mtime, Options, XattrChoice};
+pub use patterns::{InvalidPattern, Patterns};
+pub use progress::{NoProgress, Progress};
+pub use run::scan;
+pub use sink::{ContentSink, DigestOnly, SinkError, SourceFile};

@@ -4,8 +4,11 @@
 //! kernel's number, a mount is a descriptor. Where an answer of the kernel is no failure but a fact ("this file
 //! system has no fs-verity"), it is a value and not an error number.
 
+pub mod copy;
 pub mod kernel_log;
 pub mod loopdev;
 pub mod mount;
 pub mod namespace;
+pub mod tempfile;
 pub mod verity;
+pub mod xattr;

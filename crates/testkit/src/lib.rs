@@ -3,3 +3,6 @@
 pub mod golden;
 pub mod model;
 pub mod random;
+mod skip;
+
+pub use skip::skip;

@@ -1,0 +1,308 @@
+//! The directories of a scan: open ones, and closed ones that can be opened again.
+//!
+//! An open directory is the only safe way to its entries, yet a tree may be deeper than a process may have files open,
+//! and its paths longer than the kernel takes. So a directory stays open while jobs need it and there is room, and is
+//! otherwise opened again from its nearest open ancestor, piece by piece, and compared with what it was.
+
+use std::ffi::{CStr, CString, OsStr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use composefs_image::tree::InodeId;
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::io::Errno;
+
+use crate::error::{Error, Step};
+use crate::links::Key;
+use crate::meta::Meta;
+
+const OPEN: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
+
+/// A path given to the kernel must be shorter than `PATH_MAX`.
+const PIECE_MAX: usize = 4000;
+
+/// How many directories are open, and may be.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    open: AtomicUsize,
+    max: usize,
+}
+
+impl Budget {
+    pub(crate) fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self { open: AtomicUsize::new(0), max })
+    }
+}
+
+/// An open directory, counted.
+#[derive(Debug)]
+pub(crate) struct OpenDirectory {
+    file: OwnedFd,
+    budget: Arc<Budget>,
+}
+
+impl OpenDirectory {
+    fn new(file: OwnedFd, budget: &Arc<Budget>) -> Arc<Self> {
+        budget.open.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Self { file, budget: Arc::clone(budget) })
+    }
+}
+
+impl AsFd for OpenDirectory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl Drop for OpenDirectory {
+    fn drop(&mut self) {
+        self.budget.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A directory of the scanned tree. Its ancestors live as long as it does, for its path.
+#[derive(Debug)]
+struct Directory {
+    parent: Option<Arc<Directory>>,
+    /// In the parent; of the root the path that was given.
+    name: CString,
+    key: Key,
+    id: InodeId,
+    /// How many [`DirectoryUse`] there are.
+    uses: AtomicUsize,
+    /// Closed when nobody uses it, or when there was no room to keep it.
+    open: Mutex<Option<Arc<OpenDirectory>>>,
+    budget: Arc<Budget>,
+}
+
+/// Where a directory is, for those who need it open no more.
+#[derive(Debug)]
+pub(crate) struct Place(Arc<Directory>);
+
+impl Place {
+    /// The directory in the tree.
+    pub(crate) fn id(&self) -> InodeId {
+        self.0.id
+    }
+
+    /// The path of an entry.
+    pub(crate) fn path_of(&self, name: &[u8]) -> PathBuf {
+        self.0.path_of(name)
+    }
+}
+
+/// A directory whose entries somebody is about to look at. The last one closes it.
+#[derive(Debug)]
+pub(crate) struct DirectoryUse(Arc<Directory>);
+
+impl Clone for DirectoryUse {
+    fn clone(&self) -> Self {
+        self.0.uses.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for DirectoryUse {
+    fn drop(&mut self) {
+        if self.0.uses.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.keep(None);
+        }
+    }
+}
+
+impl Directory {
+    fn keep(&self, open: Option<Arc<OpenDirectory>>) -> Option<Arc<OpenDirectory>> {
+        std::mem::replace(&mut *self.open.lock().unwrap_or_else(PoisonError::into_inner), open)
+    }
+
+    fn kept(&self) -> Option<Arc<OpenDirectory>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// This directory and its ancestors up to the root.
+    fn ancestors(&self) -> impl Iterator<Item = &Directory> {
+        std::iter::successors(Some(self), |d| d.parent.as_deref())
+    }
+
+    fn path(&self) -> PathBuf {
+        let mut names: Vec<&CStr> = self.ancestors().map(|d| d.name.as_c_str()).collect();
+        names.reverse();
+        names.iter().map(|n| OsStr::from_bytes(n.to_bytes())).collect()
+    }
+
+    fn path_of(&self, name: &[u8]) -> PathBuf {
+        let mut path = self.path();
+        path.push(OsStr::from_bytes(name));
+        path
+    }
+}
+
+impl Drop for Directory {
+    /// Without this, dropping the last directory of a deep tree would recurse as deep.
+    fn drop(&mut self) {
+        let mut parent = self.parent.take();
+        while let Some(mut directory) = parent.and_then(Arc::into_inner) {
+            parent = directory.parent.take();
+        }
+    }
+}
+
+impl DirectoryUse {
+    /// The root of the scan.
+    pub(crate) fn root(path: CString, file: OwnedFd, meta: &Meta, budget: &Arc<Budget>) -> Self {
+        Self::new(None, path, file, meta, InodeId::ROOT, budget)
+    }
+
+    fn new(
+        parent: Option<Arc<Directory>>,
+        name: CString,
+        file: OwnedFd,
+        meta: &Meta,
+        id: InodeId,
+        budget: &Arc<Budget>,
+    ) -> Self {
+        let open = OpenDirectory::new(file, budget);
+        // The root is always kept: everything can be reached from it.
+        let keep = parent.is_none() || budget.open.load(Ordering::Relaxed) <= budget.max;
+        Self(Arc::new(Directory {
+            parent,
+            name,
+            key: meta.key(),
+            id,
+            uses: AtomicUsize::new(1),
+            open: Mutex::new(keep.then_some(open)),
+            budget: Arc::clone(budget),
+        }))
+    }
+
+    /// A directory in this one, that was opened as `file` and added to the tree as `id`.
+    pub(crate) fn child(&self, name: CString, file: OwnedFd, meta: &Meta, id: InodeId) -> Self {
+        Self::new(Some(Arc::clone(&self.0)), name, file, meta, id, &self.0.budget)
+    }
+
+    /// The directory in the tree.
+    pub(crate) fn id(&self) -> InodeId {
+        self.0.id
+    }
+
+    /// Opens it again if it was closed.
+    pub(crate) fn open(&self) -> Result<Arc<OpenDirectory>, Error> {
+        if let Some(open) = self.0.kept() {
+            return Ok(open);
+        }
+        let failed = |errno: Errno| self.error(Step::Open, errno);
+        let (base, names) = self.way_from_open();
+        let mut file = Reached::Kept(base);
+        let mut names = names.as_slice();
+        while !names.is_empty() {
+            let (next, taken) = open_piece(file.as_fd(), names).map_err(failed)?;
+            file = Reached::New(next);
+            names = &names[taken..];
+        }
+        let meta = Meta::of_file(file.as_fd()).map_err(failed)?;
+        if meta.key() != self.0.key {
+            return Err(Error::ChangedWhileReading { path: self.path() });
+        }
+        let open = match file {
+            Reached::Kept(open) => open,
+            Reached::New(file) => OpenDirectory::new(file, &self.0.budget),
+        };
+        if self.0.budget.open.load(Ordering::Relaxed) <= self.0.budget.max {
+            self.0.keep(Some(Arc::clone(&open)));
+        }
+        Ok(open)
+    }
+
+    /// The nearest ancestor that is open and the names from there to here.
+    fn way_from_open(&self) -> (Arc<OpenDirectory>, Vec<&CStr>) {
+        let mut names = Vec::new();
+        for directory in self.0.ancestors() {
+            if let Some(open) = directory.kept() {
+                names.reverse();
+                return (open, names);
+            }
+            names.push(directory.name.as_c_str());
+        }
+        unreachable!("the root is used until the end of the scan, and always kept")
+    }
+
+    /// Its path, beginning with that of the root as it was given.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.0.path()
+    }
+
+    /// The path of an entry.
+    pub(crate) fn path_of(&self, name: &[u8]) -> PathBuf {
+        self.0.path_of(name)
+    }
+
+    /// The directory, without keeping it open.
+    pub(crate) fn place(&self) -> Place {
+        Place(Arc::clone(&self.0))
+    }
+
+    /// Writes its path below the root, with a slash at its end unless it is the root.
+    pub(crate) fn write_relative_path(&self, path: &mut Vec<u8>) {
+        let mut names: Vec<&CStr> = self.0.ancestors().map(|d| d.name.as_c_str()).collect();
+        names.pop();
+        path.clear();
+        for name in names.iter().rev() {
+            path.extend_from_slice(name.to_bytes());
+            path.push(b'/');
+        }
+    }
+
+    pub(crate) fn error(&self, step: Step, source: impl Into<std::io::Error>) -> Error {
+        Error::Io { step, path: self.path(), source: source.into() }
+    }
+}
+
+enum Reached {
+    Kept(Arc<OpenDirectory>),
+    New(OwnedFd),
+}
+
+impl AsFd for Reached {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Reached::Kept(open) => open.as_fd(),
+            Reached::New(file) => file.as_fd(),
+        }
+    }
+}
+
+/// Opens a directory by as many of the names as one call takes; returns how many those were.
+fn open_piece(from: BorrowedFd<'_>, names: &[&CStr]) -> rustix::io::Result<(OwnedFd, usize)> {
+    let mut path = names[0].to_bytes().to_vec();
+    let mut taken = 1;
+    for name in &names[1..] {
+        if path.len() + 1 + name.count_bytes() > PIECE_MAX {
+            break;
+        }
+        path.push(b'/');
+        path.extend_from_slice(name.to_bytes());
+        taken += 1;
+    }
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    match openat2(from, &path[..], OPEN, Mode::empty(), resolve) {
+        Ok(file) => Ok((file, taken)),
+        // Before Linux 5.6, or kept from it by a seccomp filter: name by name no symlink is followed either.
+        Err(Errno::NOSYS | Errno::PERM) => Ok((open_child(from, names[0])?, 1)),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Opens a directory in another one; `ELOOP` or `ENOTDIR` if it is none, or none any more.
+pub(crate) fn open_child(parent: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<OwnedFd> {
+    openat(parent, name, OPEN, Mode::empty())
+}
+
+/// Opens what is to be scanned.
+pub(crate) fn open_root(path: &Path) -> rustix::io::Result<OwnedFd> {
+    // With O_NOFOLLOW and O_DIRECTORY a symlink gives ENOTDIR, as any other thing that is no directory does.
+    rustix::fs::open(path, OPEN, Mode::empty())
+}

@@ -1,0 +1,119 @@
+//! Looking at one entry of a directory.
+
+use std::ffi::CStr;
+use std::ops::Range;
+use std::os::fd::BorrowedFd;
+
+use composefs_image::tree::Kind;
+use composefs_sys::xattr::{self, Target};
+use rustix::fs::readlinkat_raw;
+use rustix::io::Errno;
+
+use crate::directory::DirectoryUse;
+use crate::error::{Error, Step};
+use crate::harvest::{Data, Item};
+use crate::meta::Meta;
+use crate::options::XattrChoice;
+use crate::queue::Job;
+use crate::worker::Worker;
+
+/// The kernel gives out no longer targets (`PATH_MAX`); one byte more shows that there was not more.
+const TARGET_ROOM: usize = 4097;
+
+impl Worker<'_> {
+    /// Finds out all about an entry: a directory becomes a job, everything else part of the harvest.
+    pub(crate) fn look_at(
+        &mut self,
+        directory: &DirectoryUse,
+        parent: BorrowedFd<'_>,
+        name: &CStr,
+    ) -> Result<(), Error> {
+        let failed =
+            |step, errno: Errno| Error::Io { step, path: directory.path_of(name.to_bytes()), source: errno.into() };
+        let changed = || Error::ChangedWhileReading { path: directory.path_of(name.to_bytes()) };
+        let meta = match Meta::of_entry(parent, name) {
+            Ok(meta) => meta,
+            // It was listed a moment ago.
+            Err(Errno::NOENT) => return Err(changed()),
+            Err(errno) => return Err(failed(Step::Stat, errno)),
+        };
+        let options = self.scan.options;
+        let kind = meta.kind();
+        if self.is_excluded(directory, name, kind == Some(Kind::Directory)) {
+            return Ok(());
+        }
+        let link_key = match kind {
+            Some(Kind::Directory) => {
+                let job = Job::Directory { parent: directory.clone(), name: name.to_owned(), key: meta.key() };
+                self.scan.queue.push(job);
+                return Ok(());
+            }
+            Some(Kind::CharDevice | Kind::BlockDevice) if options.skip_devices => return Ok(()),
+            _ => (meta.nlink > 1 && options.hardlinks).then_some(meta.key()),
+        };
+        if let (Some(key), Some(links)) = (link_key, &self.scan.links)
+            && !links.lock().unwrap_or_else(std::sync::PoisonError::into_inner).claim(key, directory, name)
+        {
+            return Ok(());
+        }
+        let (data, xattrs) = match kind {
+            Some(Kind::Regular) if meta.size > 0 => self.read_file(directory, parent, name, &meta)?,
+            Some(Kind::Regular) => {
+                (Data::Inline { content: None, digest: None }, self.entry_xattrs(directory, parent, name)?)
+            }
+            Some(Kind::Symlink) => {
+                let target = self.read_link(parent, name).map_err(|errno| match errno {
+                    Errno::INVAL | Errno::NOENT => changed(),
+                    errno => failed(Step::ReadLink, errno),
+                })?;
+                (target, self.entry_xattrs(directory, parent, name)?)
+            }
+            _ => (Data::Special, self.entry_xattrs(directory, parent, name)?),
+        };
+        if kind == Some(Kind::Regular) {
+            self.scan.progress.file_read(meta.size);
+        }
+        let name = self.harvest.keep(name.to_bytes());
+        self.harvest.add(Item { name, meta, mtime: options.mtime.apply(meta.mtime), data, xattrs, link_key });
+        Ok(())
+    }
+
+    fn is_excluded(&mut self, directory: &DirectoryUse, name: &CStr, is_directory: bool) -> bool {
+        let patterns = &self.scan.options.patterns;
+        if patterns.is_empty() {
+            return false;
+        }
+        directory.write_relative_path(&mut self.path);
+        self.path.extend_from_slice(name.to_bytes());
+        patterns.excludes(&self.path, is_directory)
+    }
+
+    fn read_link(&mut self, parent: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<Data> {
+        self.target.resize(TARGET_ROOM, 0);
+        let len = readlinkat_raw(parent, name, &mut self.target[..])?;
+        Ok(Data::Symlink(self.harvest.keep(&self.target[..len])))
+    }
+
+    /// The attributes of an entry that is not opened.
+    fn entry_xattrs(
+        &mut self,
+        directory: &DirectoryUse,
+        parent: BorrowedFd<'_>,
+        name: &CStr,
+    ) -> Result<Range<usize>, Error> {
+        if self.scan.options.xattrs == XattrChoice::None {
+            return Ok(0..0);
+        }
+        let mut path = std::mem::take(&mut self.path);
+        xattr::entry_path(parent, name, &mut path);
+        let target = CStr::from_bytes_with_nul(&path).expect("a path ends with its only NUL");
+        let read = self.read_xattrs(Target::Path(target));
+        self.path = path;
+        read.map_err(|source| Error::Io { step: Step::Xattrs, path: directory.path_of(name.to_bytes()), source })
+    }
+
+    /// Reads the attributes that are wanted into the harvest.
+    pub(crate) fn read_xattrs(&mut self, target: Target<'_>) -> std::io::Result<Range<usize>> {
+        self.attributes.read(self.scan.options.xattrs, target, &mut self.harvest)
+    }
+}

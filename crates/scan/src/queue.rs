@@ -1,0 +1,208 @@
+//! The stack of jobs that the threads of a scan share.
+
+use std::ffi::CString;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::directory::DirectoryUse;
+use crate::links::Key;
+
+/// Names of entries of one directory, each ended by a NUL byte.
+#[derive(Debug)]
+pub(crate) struct Names {
+    bytes: Vec<u8>,
+    /// Where the first one not taken begins.
+    next: usize,
+}
+
+impl Names {
+    pub(crate) fn new() -> Self {
+        Self { bytes: Vec::new(), next: 0 }
+    }
+
+    pub(crate) fn push(&mut self, name: &std::ffi::CStr) {
+        self.bytes.extend_from_slice(name.to_bytes_with_nul());
+    }
+
+    /// How many bytes the names have that were not taken.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() - self.next
+    }
+
+    pub(crate) fn next(&mut self) -> Option<&std::ffi::CStr> {
+        let name = std::ffi::CStr::from_bytes_until_nul(&self.bytes[self.next..]).ok()?;
+        self.next += name.count_bytes() + 1;
+        Some(name)
+    }
+
+    /// Takes the latter half of the names, if there are at least two.
+    pub(crate) fn split(&mut self) -> Option<Names> {
+        let rest = &self.bytes[self.next..];
+        let middle = rest.len() / 2;
+        let end = middle + rest[middle..].iter().position(|&b| b == 0)? + 1;
+        if end == rest.len() {
+            // The last name reaches over the middle: give away only that one, if it is not the only one.
+            let start = rest[..middle].iter().rposition(|&b| b == 0)? + 1;
+            return Some(self.split_at(start));
+        }
+        Some(self.split_at(end))
+    }
+
+    fn split_at(&mut self, at: usize) -> Names {
+        Names { bytes: self.bytes.split_off(self.next + at), next: 0 }
+    }
+}
+
+/// A piece of work.
+#[derive(Debug)]
+pub(crate) enum Job {
+    /// Open a directory that was found, add it to the tree and list it.
+    Directory { parent: DirectoryUse, name: CString, key: Key },
+    /// List a directory that is open and in the tree.
+    List(DirectoryUse),
+    /// Look at some entries of a directory.
+    Entries(DirectoryUse, Names),
+}
+
+#[derive(Debug, Default)]
+struct State {
+    jobs: Vec<Job>,
+    /// How many threads are at a job.
+    busy: usize,
+}
+
+/// The jobs to be done. The last one added is the next one taken.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    wake: Condvar,
+    /// How many threads wait for a job.
+    waiting: AtomicUsize,
+    len: AtomicUsize,
+    stopped: AtomicBool,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn push(&self, job: Job) {
+        let mut state = self.lock();
+        state.jobs.push(job);
+        self.len.store(state.jobs.len(), Ordering::Relaxed);
+        drop(state);
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            self.wake.notify_one();
+        }
+    }
+
+    /// How many jobs are waiting.
+    pub(crate) fn len(&self) -> usize {
+        self.len.load(Ordering::Relaxed)
+    }
+
+    /// Whether some thread has nothing to do although it waits.
+    pub(crate) fn is_hungry(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0 && self.len() == 0
+    }
+
+    /// Whether the work is to end before it is done.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    /// Ends the work.
+    pub(crate) fn stop(&self) {
+        // Under the lock, or a thread about to wait could miss it.
+        let state = self.lock();
+        self.stopped.store(true, Ordering::Relaxed);
+        drop(state);
+        self.wake.notify_all();
+    }
+
+    /// Does jobs until none is left and nobody can add one.
+    pub(crate) fn work(&self, mut run: impl FnMut(Job)) {
+        let _guard = StopOnPanic(self);
+        let mut state = self.lock();
+        while !self.is_stopped() {
+            if let Some(job) = state.jobs.pop() {
+                self.len.store(state.jobs.len(), Ordering::Relaxed);
+                state.busy += 1;
+                drop(state);
+                run(job);
+                state = self.lock();
+                state.busy -= 1;
+            } else if state.busy == 0 {
+                self.wake.notify_all();
+                return;
+            } else {
+                // Under the lock, so that whoever pushes afterwards sees it.
+                self.waiting.fetch_add(1, Ordering::Relaxed);
+                state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+                self.waiting.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// Lets the other threads end when one panics: they would wait for its job for ever.
+struct StopOnPanic<'a>(&'a Queue);
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.stop();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(list: &[&std::ffi::CStr]) -> Names {
+        let mut names = Names::new();
+        list.iter().for_each(|n| names.push(n));
+        names
+    }
+
+    fn all(mut names: Names) -> Vec<CString> {
+        std::iter::from_fn(|| names.next().map(CString::from)).collect()
+    }
+
+    #[test]
+    fn a_split_loses_no_name() {
+        let list = [c"a", c"bb", c"a-rather-long-name", c"d", c"eeee", c"the-longest-name-of-all-of-them"];
+        for count in 0..=list.len() {
+            for taken in 0..=count {
+                let mut first = names(&list[..count]);
+                for _ in 0..taken {
+                    first.next();
+                }
+                let second = first.split();
+                assert_eq!(second.is_some(), count - taken >= 2, "{count} less {taken}");
+                let mut both = all(first);
+                assert!(both.len() < 2 || both.len() < count - taken);
+                both.extend(second.map(all).unwrap_or_default());
+                assert_eq!(both.iter().map(CString::as_c_str).collect::<Vec<_>>(), list[taken..count]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_panic_in_one_thread_ends_the_others() {
+        let queue = Queue::default();
+        let budget = crate::directory::Budget::new(10);
+        let file = crate::directory::open_root(std::path::Path::new("/")).unwrap();
+        let meta = crate::meta::Meta::of_file(std::os::fd::AsFd::as_fd(&file)).unwrap();
+        queue.push(Job::List(DirectoryUse::root(c"/".to_owned(), file, &meta, &budget)));
+        let panicked = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..4).map(|_| scope.spawn(|| queue.work(|_| panic!("on purpose, by a test")))).collect();
+            threads.into_iter().map(|t| t.join().is_err()).filter(|p| *p).count()
+        });
+        assert_eq!(panicked, 1);
+        assert!(queue.is_stopped());
+    }
+}

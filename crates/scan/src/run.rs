@@ -1,0 +1,115 @@
+//! A scan from its beginning to its end.
+
+use std::ffi::CString;
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use composefs_image::tree::{Tree, TreeBuilder};
+use composefs_sys::xattr::Target;
+use rustix::fs::{CWD, FileType};
+use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
+
+use crate::attributes::AttributeReader;
+use crate::directory::{Budget, DirectoryUse, open_root};
+use crate::error::{Error, Step};
+use crate::harvest::Harvest;
+use crate::links::Links;
+use crate::meta::Meta;
+use crate::options::Options;
+use crate::progress::Progress;
+use crate::queue::{Job, Queue};
+use crate::sink::ContentSink;
+use crate::worker::{Scan, Worker};
+
+/// Reads the tree below `root` with all its contents.
+///
+/// `root` itself must be a directory, not a symlink to one. Mount points below it are crossed. The tree is the same for
+/// any number of threads and any order in which the file system gives out names.
+///
+/// # Errors
+///
+/// The first error met ends the scan; see [`Error`].
+pub fn scan(root: &Path, options: &Options, sink: &dyn ContentSink, progress: &dyn Progress) -> Result<Tree, Error> {
+    let failed = |step, errno: Errno| Error::Io { step, path: root.to_owned(), source: errno.into() };
+    let name = CString::new(root.as_os_str().as_bytes()).map_err(|_| failed(Step::Open, Errno::INVAL))?;
+    let (file, meta) = open_source(root, &name)?;
+    let builder = begin_tree(root, options, &file, &meta)?;
+    let scan = Scan {
+        options,
+        sink,
+        progress,
+        queue: Queue::default(),
+        builder: Mutex::new(builder),
+        links: options.hardlinks.then(Mutex::default),
+        failure: Mutex::new(None),
+    };
+    // Lives to the end: whatever was closed is reached again from here.
+    let root = DirectoryUse::root(name, file, &meta, &Budget::new(open_directories_max()));
+    scan.queue.push(Job::List(root.clone()));
+    progress.entries_seen(1);
+    run_threads(&scan);
+    if let Some(error) = scan.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(error);
+    }
+    let mut builder = scan.builder.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(match scan.links {
+        Some(links) => {
+            let links: Links = links.into_inner().unwrap_or_else(PoisonError::into_inner);
+            links.add_to(&mut builder)?;
+            builder.finish_with_counted_links()
+        }
+        None => builder.finish(),
+    })
+}
+
+fn open_source(root: &Path, name: &CString) -> Result<(OwnedFd, Meta), Error> {
+    let failed = |step, errno: Errno| Error::Io { step, path: root.to_owned(), source: errno.into() };
+    let before = Meta::of_entry(CWD, name).map_err(|errno| failed(Step::Stat, errno))?;
+    if FileType::from_raw_mode(before.mode) != FileType::Directory {
+        return Err(failed(Step::Open, Errno::NOTDIR));
+    }
+    let file = open_root(root).map_err(|errno| failed(Step::Open, errno))?;
+    let meta = Meta::of_file(file.as_fd()).map_err(|errno| failed(Step::Stat, errno))?;
+    if !meta.is_same_inode(&before) {
+        return Err(Error::ChangedWhileReading { path: root.to_owned() });
+    }
+    Ok((file, meta))
+}
+
+/// A tree of only the root.
+fn begin_tree(root: &Path, options: &Options, file: &OwnedFd, meta: &Meta) -> Result<TreeBuilder, Error> {
+    let mut harvest = Harvest::default();
+    let range = AttributeReader::default()
+        .read(options.xattrs, Target::File(file.as_fd()), &mut harvest)
+        .map_err(|source| Error::Io { step: Step::Xattrs, path: root.to_owned(), source })?;
+    let mut xattrs = Vec::new();
+    harvest.xattrs(range, &mut xattrs);
+    let mut inode = meta.inode(options.mtime.apply(meta.mtime));
+    inode.xattrs = &xattrs;
+    TreeBuilder::new(options.algorithm, &inode).map_err(|source| Error::Tree { path: root.to_owned(), source })
+}
+
+fn run_threads(scan: &Scan<'_>) {
+    let threads = scan.options.threads.or_else(|| std::thread::available_parallelism().ok());
+    let threads = threads.map_or(1, NonZeroUsize::get);
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            // With fewer threads than wished for the work is done all the same.
+            let spawned = std::thread::Builder::new().spawn_scoped(scope, || Worker::new(scan).run());
+            if spawned.is_err() {
+                break;
+            }
+        }
+        Worker::new(scan).run();
+    });
+}
+
+/// How many directories may be open: a part of what the process may have, as the sink needs its own.
+fn open_directories_max() -> usize {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(limit / 4).unwrap_or(usize::MAX).clamp(8, 1024)
+}

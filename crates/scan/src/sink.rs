@@ -1,0 +1,59 @@
+//! Where the contents of files go.
+
+use std::error::Error;
+use std::os::fd::BorrowedFd;
+
+use composefs_image::digest::{Algorithm, Digest};
+use composefs_image::verity::{self, Hasher};
+use composefs_sys::copy::read_all;
+
+/// What a sink gives as the reason of a failure.
+pub type SinkError = Box<dyn Error + Send + Sync>;
+
+/// A regular file whose content a sink is given.
+#[derive(Clone, Copy, Debug)]
+pub struct SourceFile<'a> {
+    /// The file, open for reading. Its offset means nothing: read with `pread`.
+    pub file: BorrowedFd<'a>,
+    /// The device number of the file system it is on.
+    pub device: u64,
+    /// Its size when it was found.
+    pub size: u64,
+}
+
+/// Takes the contents of files, from all threads at once, and names each by its digest.
+pub trait ContentSink: Sync {
+    /// Takes a content that was read whole. The file it came from is there to be cloned; it may have changed since.
+    ///
+    /// # Errors
+    ///
+    /// Whatever ends the scan.
+    fn take_bytes(&self, content: &[u8], source: &SourceFile<'_>) -> Result<Digest, SinkError>;
+
+    /// Takes the content of a file too large for memory, using `buffer` to read it. The digest is that of what the sink has
+    /// read or stored, which is not what the file holds by now if somebody writes to it: the scan finds that out.
+    ///
+    /// # Errors
+    ///
+    /// Whatever ends the scan.
+    fn take_file(&self, source: &SourceFile<'_>, buffer: &mut [u8]) -> Result<Digest, SinkError>;
+}
+
+/// Hashes contents and keeps none.
+#[derive(Clone, Copy, Debug)]
+pub struct DigestOnly(pub Algorithm);
+
+impl ContentSink for DigestOnly {
+    fn take_bytes(&self, content: &[u8], _source: &SourceFile<'_>) -> Result<Digest, SinkError> {
+        Ok(verity::digest(self.0, content))
+    }
+
+    fn take_file(&self, source: &SourceFile<'_>, buffer: &mut [u8]) -> Result<Digest, SinkError> {
+        let mut hasher = Hasher::new(self.0);
+        read_all(source.file, buffer, |_, piece| {
+            hasher.update(piece);
+            Ok::<_, std::io::Error>(())
+        })?;
+        Ok(hasher.finish())
+    }
+}

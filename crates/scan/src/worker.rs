@@ -1,0 +1,204 @@
+//! One thread of a scan, with the buffers it uses again and again.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Mutex, PoisonError};
+
+use composefs_image::tree::TreeBuilder;
+use composefs_sys::xattr::Target;
+use rustix::fs::RawDir;
+use rustix::io::Errno;
+
+use crate::attributes::AttributeReader;
+use crate::directory::{DirectoryUse, open_child};
+use crate::error::{Error, Step};
+use crate::harvest::Harvest;
+use crate::links::{Key, Links};
+use crate::meta::Meta;
+use crate::options::Options;
+use crate::progress::Progress;
+use crate::queue::{Job, Names, Queue};
+use crate::sink::ContentSink;
+
+/// Room for what one `getdents64` gives.
+const DIRENTS_ROOM: usize = 32 << 10;
+/// As many bytes of names make a job.
+const NAMES_ROOM: usize = 4 << 10;
+/// With so many jobs waiting, who lists a directory works on its entries before listing on.
+const JOBS_ENOUGH: usize = 256;
+
+/// What the threads of a scan share.
+pub(crate) struct Scan<'a> {
+    pub(crate) options: &'a Options,
+    pub(crate) sink: &'a dyn ContentSink,
+    pub(crate) progress: &'a dyn Progress,
+    pub(crate) queue: Queue,
+    pub(crate) builder: Mutex<TreeBuilder>,
+    /// If several names of an inode are wanted as links.
+    pub(crate) links: Option<Mutex<Links>>,
+    pub(crate) failure: Mutex<Option<Error>>,
+}
+
+impl Scan<'_> {
+    /// Ends the scan. Of several errors the one with the smallest path is kept.
+    fn fail(&self, error: Error) {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if failure.as_ref().is_none_or(|kept| error.path() < kept.path()) {
+            *failure = Some(error);
+        }
+        drop(failure);
+        self.queue.stop();
+    }
+}
+
+pub(crate) struct Worker<'a> {
+    pub(crate) scan: &'a Scan<'a>,
+    pub(crate) harvest: Harvest,
+    /// The content of a file.
+    pub(crate) content: Vec<u8>,
+    /// Some path.
+    pub(crate) path: Vec<u8>,
+    /// The target of a symlink.
+    pub(crate) target: Vec<u8>,
+    pub(crate) attributes: AttributeReader,
+    dirents: Vec<u8>,
+}
+
+impl<'a> Worker<'a> {
+    pub(crate) fn new(scan: &'a Scan<'a>) -> Self {
+        Self {
+            scan,
+            harvest: Harvest::default(),
+            content: Vec::new(),
+            path: Vec::new(),
+            target: Vec::new(),
+            attributes: AttributeReader::default(),
+            dirents: Vec::with_capacity(DIRENTS_ROOM),
+        }
+    }
+
+    /// Works until nothing is left to do, or somebody fails.
+    pub(crate) fn run(mut self) {
+        self.scan.queue.work(|job| {
+            let done = match job {
+                Job::Directory { parent, name, key } => self.enter(parent, name, key).and_then(|d| self.list(&d)),
+                Job::List(directory) => self.list(&directory),
+                Job::Entries(directory, names) => self.look_at_all(&directory, names),
+            };
+            if let Err(error) = done {
+                self.scan.fail(error);
+            }
+        });
+    }
+
+    /// Opens a directory and adds it to the tree. The parent is let go as soon as possible: it may be one of thousands.
+    fn enter(&mut self, parent: DirectoryUse, name: CString, key: Key) -> Result<DirectoryUse, Error> {
+        let failed = |step, source: std::io::Error| Error::Io { step, path: parent.path_of(name.to_bytes()), source };
+        let changed = || Error::ChangedWhileReading { path: parent.path_of(name.to_bytes()) };
+        let file = match open_child(parent.open()?.as_fd(), &name) {
+            Ok(file) => file,
+            Err(Errno::LOOP | Errno::NOTDIR | Errno::NOENT) => return Err(changed()),
+            Err(errno) => return Err(failed(Step::Open, errno.into())),
+        };
+        let meta = Meta::of_file(file.as_fd()).map_err(|errno| failed(Step::Stat, errno.into()))?;
+        if meta.key() != key {
+            return Err(changed());
+        }
+        let range = self.read_xattrs(Target::File(file.as_fd())).map_err(|error| failed(Step::Xattrs, error))?;
+        let mut xattrs = Vec::new();
+        self.harvest.xattrs(range, &mut xattrs);
+        let mut inode = meta.inode(self.scan.options.mtime.apply(meta.mtime));
+        inode.xattrs = &xattrs;
+        let added = {
+            let mut builder = self.scan.builder.lock().unwrap_or_else(PoisonError::into_inner);
+            builder.add(parent.id(), name.to_bytes(), &inode)
+        };
+        let id = added.map_err(|error| Error::from_tree(error, || parent.path_of(name.to_bytes())))?;
+        drop(xattrs);
+        self.harvest.clear();
+        Ok(parent.child(name, file, &meta, id))
+    }
+
+    /// Lists a directory, handing out its entries in portions and looking at the last one itself.
+    fn list(&mut self, directory: &DirectoryUse) -> Result<(), Error> {
+        let open = directory.open()?;
+        let mut dirents = std::mem::take(&mut self.dirents);
+        let listed = self.list_into(directory, open.as_fd(), &mut dirents);
+        self.dirents = dirents;
+        self.look_at_all(directory, listed?)
+    }
+
+    fn list_into(
+        &mut self,
+        directory: &DirectoryUse,
+        open: BorrowedFd<'_>,
+        dirents: &mut Vec<u8>,
+    ) -> Result<Names, Error> {
+        let mut names = Names::new();
+        let mut count = 0;
+        let mut list = RawDir::new(open, dirents.spare_capacity_mut());
+        while let Some(entry) = list.next() {
+            let entry = entry.map_err(|errno| directory.error(Step::List, errno))?;
+            if matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                continue;
+            }
+            names.push(entry.file_name());
+            count += 1;
+            if names.len() >= NAMES_ROOM {
+                self.scan.progress.entries_seen(std::mem::take(&mut count));
+                let portion = std::mem::replace(&mut names, Names::new());
+                if self.scan.queue.len() < JOBS_ENOUGH {
+                    self.scan.queue.push(Job::Entries(directory.clone(), portion));
+                } else {
+                    self.look_at_all(directory, portion)?;
+                }
+                if self.scan.queue.is_stopped() {
+                    return Ok(Names::new());
+                }
+            }
+        }
+        self.scan.progress.entries_seen(count);
+        Ok(names)
+    }
+
+    fn look_at_all(&mut self, directory: &DirectoryUse, mut names: Names) -> Result<(), Error> {
+        let looked = self.look_at_each(directory, &mut names);
+        if looked.is_err() {
+            self.harvest.clear();
+            return looked;
+        }
+        self.flush(directory)
+    }
+
+    fn look_at_each(&mut self, directory: &DirectoryUse, names: &mut Names) -> Result<(), Error> {
+        if names.len() == 0 {
+            return Ok(());
+        }
+        let open = directory.open()?;
+        loop {
+            if self.scan.queue.is_hungry()
+                && let Some(half) = names.split()
+            {
+                self.scan.queue.push(Job::Entries(directory.clone(), half));
+            }
+            if self.scan.queue.is_stopped() {
+                return Ok(());
+            }
+            let Some(name) = names.next() else { return Ok(()) };
+            self.look_at(directory, open.as_fd(), name)?;
+            if self.harvest.is_full() {
+                self.flush(directory)?;
+            }
+        }
+    }
+
+    fn flush(&mut self, directory: &DirectoryUse) -> Result<(), Error> {
+        if self.harvest.is_empty() {
+            self.harvest.clear();
+            return Ok(());
+        }
+        let mut links = self.scan.links.as_ref().map(|l| l.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut builder = self.scan.builder.lock().unwrap_or_else(PoisonError::into_inner);
+        self.harvest.flush(directory, &mut builder, links.as_deref_mut())
+    }
+}

@@ -1,0 +1,119 @@
+//! Reading extended attributes into buffers that grow as far as the kernel asks for.
+//!
+//! The kernel bounds a list and a value at 64 KiB each (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX`), so nothing here grows
+//! without end.
+
+use std::ffi::CStr;
+use std::fmt::Write as _;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use rustix::fs::{fgetxattr, flistxattr, lgetxattr, llistxattr};
+use rustix::io::Errno;
+
+/// The largest list and the largest value the kernel gives out.
+const KERNEL_MAX: usize = 65536;
+const FIRST_TRY: usize = 1024;
+
+/// Whose attributes are read.
+#[derive(Clone, Copy, Debug)]
+pub enum Target<'a> {
+    /// Those of an open file; not one opened with `O_PATH`.
+    File(BorrowedFd<'a>),
+    /// Those of what the path names itself, a symlink included.
+    Path(&'a CStr),
+}
+
+/// A path to an entry of an open directory that the calls without an `at` form can be given. A symlink under that name
+/// is not followed by [`Target::Path`]. Needs /proc.
+pub fn entry_path(directory: BorrowedFd<'_>, name: &CStr, path: &mut Vec<u8>) {
+    let mut prefix = String::with_capacity(32);
+    write!(prefix, "/proc/self/fd/{}/", directory.as_raw_fd()).expect("writing to a string");
+    path.clear();
+    path.extend_from_slice(prefix.as_bytes());
+    path.extend_from_slice(name.to_bytes_with_nul());
+}
+
+/// Reads the names of all attributes into `names`, each ended by a NUL byte. A file system without attributes has none.
+///
+/// # Errors
+///
+/// What `flistxattr` and `llistxattr` give, other than `EOPNOTSUPP`.
+pub fn list(target: Target<'_>, names: &mut Vec<u8>) -> io::Result<()> {
+    let found = grow(names, |buffer| match target {
+        Target::File(file) => flistxattr(file, buffer),
+        Target::Path(path) => llistxattr(path, buffer),
+    });
+    match found {
+        Ok(()) => Ok(()),
+        Err(Errno::OPNOTSUPP) => {
+            names.clear();
+            Ok(())
+        }
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Reads the value of an attribute into `value`; false if it is gone.
+///
+/// # Errors
+///
+/// What `fgetxattr` and `lgetxattr` give, other than `ENODATA`.
+pub fn get(target: Target<'_>, name: &CStr, value: &mut Vec<u8>) -> io::Result<bool> {
+    let found = grow(value, |buffer| match target {
+        Target::File(file) => fgetxattr(file, name, buffer),
+        Target::Path(path) => lgetxattr(path, name, buffer),
+    });
+    match found {
+        Ok(()) => Ok(true),
+        Err(Errno::NODATA) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Lets `read` fill `buffer`, made larger for as long as the kernel says that it is too small.
+fn grow(buffer: &mut Vec<u8>, mut read: impl FnMut(&mut [u8]) -> rustix::io::Result<usize>) -> rustix::io::Result<()> {
+    let mut len = buffer.capacity().clamp(FIRST_TRY, KERNEL_MAX);
+    loop {
+        buffer.resize(len, 0);
+        match read(buffer) {
+            Ok(got) => {
+                buffer.truncate(got);
+                return Ok(());
+            }
+            Err(Errno::RANGE) if len < KERNEL_MAX => len = (len * 4).min(KERNEL_MAX),
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_buffer_grows_to_the_kernels_limit_and_no_further() {
+        let mut asked = Vec::new();
+        let mut buffer = Vec::new();
+        let result = grow(&mut buffer, |b| {
+            asked.push(b.len());
+            Err(Errno::RANGE)
+        });
+        assert_eq!(result, Err(Errno::RANGE));
+        assert_eq!(asked, [1024, 4096, 16384, 65536]);
+        grow(&mut buffer, |b| {
+            b[..3].copy_from_slice(b"abc");
+            Ok(3)
+        })
+        .unwrap();
+        assert_eq!(buffer, b"abc");
+    }
+
+    #[test]
+    fn what_has_no_attributes_has_an_empty_list() {
+        let mut names = b"left over".to_vec();
+        list(Target::Path(c"/proc/self/status"), &mut names).unwrap();
+        assert_eq!(names, b"");
+        assert!(list(Target::Path(c"/nonexistent"), &mut names).is_err());
+    }
+}
