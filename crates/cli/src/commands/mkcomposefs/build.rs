@@ -1,6 +1,6 @@
 //! The work itself: source to tree, tree to image, image to its place.
 
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -8,9 +8,12 @@ use composefs_image::dump::{self, Lines};
 use composefs_image::erofs::{Image, WriteError};
 use composefs_image::tree::Tree;
 use composefs_image::verity::DigestWriter;
+use composefs_image::{Algorithm, Digest};
+use composefs_scan::{self as scan, DigestOnly, scan};
 
 use super::dump_file;
 use super::options::Request;
+use super::progress::ScanProgress;
 
 /// A tree, and how to tell where in the source an inode of it comes from.
 struct Source {
@@ -25,14 +28,30 @@ pub(super) fn build(request: &Request) -> anyhow::Result<()> {
     }
     let source = read_source(request)?;
     let image = Image::plan(&source.tree, request.versions).map_err(|error| cannot_write(request, &source, &error))?;
-    todo(request, &image)
+    write_image(request, &image)
 }
 
-fn todo(request: &Request, image: &Image<'_>) -> anyhow::Result<()> {
-    let mut out = DigestWriter::new(request.algorithm(), BufWriter::new(Vec::new()));
-    image.write(&mut out).context("cannot write file")?;
-    println!("{}", out.finish().0);
+/// Writes the image to its place, then prints its digest.
+fn write_image(request: &Request, image: &Image<'_>) -> anyhow::Result<()> {
+    let algorithm = request.algorithm();
+    let digest = match request.image.as_deref() {
+        None => image.digest(algorithm),
+        Some(path) if path == Path::new("-") => write_to(image, algorithm, io::stdout().lock())?,
+        Some(path) => {
+            let file = std::fs::File::create(path).context("failed to open output file")?;
+            write_to(image, algorithm, file)?
+        }
+    };
+    if request.print_digest {
+        writeln!(io::stdout().lock(), "{digest}").context("cannot write the digest")?;
+    }
     Ok(())
+}
+
+fn write_to(image: &Image<'_>, algorithm: Algorithm, out: impl Write) -> anyhow::Result<Digest> {
+    let mut out = DigestWriter::new(algorithm, out);
+    image.write(&mut out).context("cannot write file")?;
+    Ok(out.finish().0)
 }
 
 fn read_source(request: &Request) -> anyhow::Result<Source> {
@@ -42,7 +61,25 @@ fn read_source(request: &Request) -> anyhow::Result<Source> {
         let parsed = dump_file::read(&request.source, options)?;
         return Ok(Source { tree: parsed.tree, lines: Some(parsed.lines) });
     }
-    bail!("not yet")
+    let progress = ScanProgress::start();
+    let sink = DigestOnly(request.algorithm());
+    let tree = scan(&request.source, &request.scan, &sink, &progress).map_err(|error| cannot_scan(request, error))?;
+    Ok(Source { tree, lines: None })
+}
+
+/// An error of the scan, in the words the C tool has for the step.
+fn cannot_scan(request: &Request, error: scan::Error) -> anyhow::Error {
+    let words = match &error {
+        scan::Error::Io { source, path, .. }
+            if source.kind() == io::ErrorKind::NotADirectory && *path == request.source =>
+        {
+            "cannot write file".to_owned()
+        }
+        scan::Error::Sink { .. } if request.store.is_some() => "cannot fill store".to_owned(),
+        scan::Error::Sink { .. } => "error computing digest".to_owned(),
+        _ => format!("error accessing {}", request.source.display()),
+    };
+    anyhow::Error::new(error).context(words)
 }
 
 /// An error of the image writer, with the place in the source that it is about.

@@ -196,6 +196,7 @@ impl Request {
         };
         let mut patterns = Patterns::default();
         for (include, pattern) in &given.patterns {
+            let pattern = pattern.to_str().ok_or_else(|| wrong(format!("{}: not UTF-8", pattern.display())))?;
             let added = if *include { patterns.include(pattern) } else { patterns.exclude(pattern) };
             added.map_err(|error| wrong(error.to_string()))?;
         }

@@ -1,1 +1,38 @@
-//! Progress on a terminal.
+//! Progress of a scan, on a terminal only.
+
+use std::time::Duration;
+
+use composefs_scan::Progress;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Shows entries and bytes as they are read; nothing where standard error is no terminal.
+pub(super) struct ScanProgress {
+    bar: ProgressBar,
+}
+
+impl ScanProgress {
+    pub(super) fn start() -> Self {
+        // Entries are the bar's position, bytes its length: neither total is known before the end.
+        let style = ProgressStyle::with_template("{spinner} {pos} entries, {total_bytes} read, {elapsed}")
+            .expect("the template is constant");
+        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr()).with_style(style);
+        bar.enable_steady_tick(Duration::from_millis(100));
+        Self { bar }
+    }
+}
+
+impl Progress for ScanProgress {
+    fn entries_seen(&self, count: u64) {
+        self.bar.inc(count);
+    }
+
+    fn file_read(&self, bytes: u64) {
+        self.bar.inc_length(bytes);
+    }
+}
+
+impl Drop for ScanProgress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
