@@ -2,6 +2,7 @@
 
 pub mod golden;
 pub mod model;
+pub mod program;
 pub mod random;
 mod skip;
 
