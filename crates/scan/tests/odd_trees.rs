@@ -255,7 +255,7 @@ fn what_cannot_be_read_is_an_error_that_names_it() {
     let dir = tempdir().unwrap();
     fs::create_dir(dir.path().join("d")).unwrap();
     fs::write(dir.path().join("d/secret"), "x").unwrap();
-    fs::set_permissions(dir.path().join("d/secret"), fs::Permissions::from_mode(0o0)).unwrap();
+    fs::set_permissions(dir.path().join("d/secret"), fs::Permissions::from_mode(0o000)).unwrap();
     let error = scan_with(dir.path(), &options(2)).unwrap_err();
     assert_eq!(error.path(), dir.path().join("d/secret"));
     assert!(error.to_string().starts_with("cannot open "), "{error}");

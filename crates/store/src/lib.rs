@@ -1,1 +1,22 @@
 //! The object store: files named by their fs-verity digest.
+//!
+//! An [`ObjectDir`] is a directory of `xx/yyyy…`, an algorithm and a policy; `docs/format/object-store.md` specifies it. A
+//! [`Batch`] puts objects in: it is a [`ContentSink`](composefs_scan::ContentSink), so a scan can fill it. [`publish`]
+//! replaces a single file, the image for one, with the same care.
+#![forbid(unsafe_code)]
+
+mod batch;
+mod check;
+mod commit;
+mod content;
+mod error;
+mod list;
+mod object_dir;
+mod policy;
+pub mod publish;
+mod seal;
+
+pub use batch::{Batch, Outcome, Summary};
+pub use error::Error;
+pub use object_dir::ObjectDir;
+pub use policy::{Policy, VerifyExisting, Verity};

@@ -16,26 +16,28 @@ pub enum Copied {
     NotThisWay,
 }
 
-/// Makes `target`, an empty file, share all of `source`'s extents (`FICLONE`); false where that cannot be.
+/// Whether a file could be cloned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cloned {
+    /// The target shares all the extents of the source.
+    Yes,
+    /// These two files cannot share extents; others there may.
+    NotThese,
+    /// The file systems of the two cannot share extents.
+    NotHere,
+}
+
+/// Makes `target`, an empty file, share all of `source`'s extents (`FICLONE`).
 ///
 /// # Errors
 ///
 /// What the `ioctl` gives, other than the numbers that mean it cannot be done here.
-pub fn clone_file(source: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<bool> {
+pub fn clone_file(source: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<Cloned> {
     match ioctl_ficlone(target, source) {
-        Ok(()) => Ok(true),
-        // ETXTBSY: the source is a swap file.
-        Err(
-            Errno::OPNOTSUPP
-            | Errno::NOTTY
-            | Errno::XDEV
-            | Errno::INVAL
-            | Errno::BADF
-            | Errno::PERM
-            | Errno::NOSYS
-            | Errno::TXTBSY
-            | Errno::ISDIR,
-        ) => Ok(false),
+        Ok(()) => Ok(Cloned::Yes),
+        Err(Errno::OPNOTSUPP | Errno::NOTTY | Errno::XDEV | Errno::NOSYS) => Ok(Cloned::NotHere),
+        // EINVAL: without copy-on-write, for one; ETXTBSY: a swap file.
+        Err(Errno::INVAL | Errno::BADF | Errno::PERM | Errno::TXTBSY | Errno::ISDIR) => Ok(Cloned::NotThese),
         Err(errno) => Err(errno.into()),
     }
 }
@@ -163,6 +165,6 @@ mod tests {
         let proc = std::fs::File::open("/proc/self/status").unwrap();
         let copier = RangeCopier::default();
         assert_eq!(copier.copy(proc.as_fd(), target.as_fd(), 1).unwrap(), Copied::NotThisWay);
-        assert!(!clone_file(proc.as_fd(), target.as_fd()).unwrap());
+        assert_ne!(clone_file(proc.as_fd(), target.as_fd()).unwrap(), Cloned::Yes);
     }
 }

@@ -10,13 +10,11 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, linkat, openat, renameat, renameat_with, unlinkat};
 use rustix::io::Errno;
+use rustix::path::Arg;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 /// What the names of named temporaries begin with.
 pub const PREFIX: &str = ".tmp";
-
-/// The file is readable for its owner alone until its maker says otherwise.
-const MODE: Mode = Mode::from_raw_mode(0o600);
 
 /// How many names are tried before giving up.
 const TRIES: usize = 64;
@@ -31,18 +29,19 @@ pub struct Temporary {
 }
 
 impl Temporary {
-    /// A new empty file of mode 0600 on the file system of `directory`, open for reading and writing.
+    /// A new empty file on the file system of `directory`, open for reading and writing. Its mode is `mode` less the
+    /// umask of the process.
     ///
     /// # Errors
     ///
     /// What `openat` gives, other than the numbers that say there is no `O_TMPFILE`.
-    pub fn create(directory: &Arc<OwnedFd>) -> io::Result<Self> {
+    pub fn create(directory: &Arc<OwnedFd>, mode: u32) -> io::Result<Self> {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        match openat(directory, c".", flags, MODE) {
+        match openat(directory, c".", flags, Mode::from_raw_mode(mode)) {
             Ok(file) => Ok(Self { file, directory: Arc::clone(directory), name: None }),
             // EISDIR and ENOENT are the answers of kernels that take the flag for O_DIRECTORY, or drop it.
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL | Errno::NOSYS) => {
-                Self::create_named(directory)
+                Self::create_named(directory, mode)
             }
             Err(errno) => Err(errno.into()),
         }
@@ -53,9 +52,9 @@ impl Temporary {
     /// # Errors
     ///
     /// What `openat` gives.
-    pub fn create_named(directory: &Arc<OwnedFd>) -> io::Result<Self> {
+    pub fn create_named(directory: &Arc<OwnedFd>, mode: u32) -> io::Result<Self> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let (file, name) = with_random_name(|name| openat(directory, name, flags, MODE))?;
+        let (file, name) = with_random_name(|name| openat(directory, name, flags, Mode::from_raw_mode(mode)))?;
         Ok(Self { file, directory: Arc::clone(directory), name: Some(name) })
     }
 
@@ -85,7 +84,7 @@ impl Temporary {
     /// # Errors
     ///
     /// What `linkat` and `renameat2` give.
-    pub fn link(&mut self, directory: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    pub fn link(&mut self, directory: BorrowedFd<'_>, name: impl Arg + Copy) -> io::Result<()> {
         let Some(old) = &self.name else {
             return Ok(link_unnamed(self.file.as_fd(), directory, name)?);
         };
@@ -106,7 +105,7 @@ impl Temporary {
     /// # Errors
     ///
     /// What `linkat` and `renameat` give.
-    pub fn replace(mut self, directory: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    pub fn replace(mut self, directory: BorrowedFd<'_>, name: impl Arg) -> io::Result<()> {
         if self.name.is_none() {
             let file = self.file.as_fd();
             let ((), temporary) = with_random_name(|name| link_unnamed(file, self.directory.as_fd(), name))?;
@@ -139,11 +138,7 @@ fn proc_path(file: BorrowedFd<'_>) -> String {
 }
 
 /// Links a file that has no name. By its descriptor alone this takes a privilege before Linux 6.10, by /proc it does not.
-fn link_unnamed(
-    file: BorrowedFd<'_>,
-    directory: BorrowedFd<'_>,
-    name: impl rustix::path::Arg + Copy,
-) -> rustix::io::Result<()> {
+fn link_unnamed(file: BorrowedFd<'_>, directory: BorrowedFd<'_>, name: impl Arg + Copy) -> rustix::io::Result<()> {
     match linkat(file, c"", directory, name, AtFlags::EMPTY_PATH) {
         Err(Errno::NOENT | Errno::PERM | Errno::INVAL) => {
             linkat(rustix::fs::CWD, proc_path(file), directory, name, AtFlags::SYMLINK_FOLLOW)
@@ -193,14 +188,14 @@ mod tests {
         names
     }
 
-    type Create = fn(&Arc<OwnedFd>) -> io::Result<Temporary>;
+    type Create = fn(&Arc<OwnedFd>, u32) -> io::Result<Temporary>;
     const BOTH: [Create; 2] = [Temporary::create, Temporary::create_named];
 
     #[test]
     fn a_dropped_temporary_leaves_nothing() {
         for create in BOTH {
             let (dir, fd) = scratch();
-            let temporary = create(&fd).unwrap();
+            let temporary = create(&fd, 0o600).unwrap();
             assert_eq!(names(&dir).len(), usize::from(temporary.is_named()));
             assert!(names(&dir).iter().all(|n| n.starts_with(PREFIX) && n.len() == 10));
             drop(temporary);
@@ -213,7 +208,7 @@ mod tests {
         for create in BOTH {
             let (dir, fd) = scratch();
             std::fs::write(dir.path().join("taken"), "old").unwrap();
-            let mut temporary = create(&fd).unwrap();
+            let mut temporary = create(&fd, 0o600).unwrap();
             rustix::io::write(&temporary, b"new").unwrap();
             temporary.reopen_read_only().unwrap();
             assert_eq!(rustix::io::write(&temporary, b"x"), Err(Errno::BADF));
@@ -223,7 +218,7 @@ mod tests {
             assert_eq!(names(&dir), ["taken"]);
             assert_eq!(std::fs::read(dir.path().join("taken")).unwrap(), b"new");
 
-            let mut temporary = create(&fd).unwrap();
+            let mut temporary = create(&fd, 0o600).unwrap();
             temporary.link(fd.as_fd(), "fresh").unwrap();
             drop(temporary);
             assert_eq!(names(&dir), ["fresh", "taken"]);
@@ -236,7 +231,7 @@ mod tests {
         for create in BOTH {
             let (dir, fd) = scratch();
             std::fs::create_dir(dir.path().join("d")).unwrap();
-            let error = create(&fd).unwrap().replace(fd.as_fd(), "d").unwrap_err();
+            let error = create(&fd, 0o600).unwrap().replace(fd.as_fd(), "d").unwrap_err();
             assert_eq!(error.raw_os_error(), Some(Errno::ISDIR.raw_os_error()));
             assert_eq!(names(&dir), ["d"]);
         }

@@ -1,0 +1,280 @@
+//! Putting many objects in at once.
+//!
+//! What is new waits as a temporary without a name. When enough wait, or at the end, all of them are synced together and
+//! only then linked (`commit.rs`): one sync for thousands of files costs little more than one for a single file.
+
+use std::collections::HashSet;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use composefs_image::digest::Digest;
+use composefs_image::verity;
+use composefs_scan::{ContentSink, SinkError, SourceFile};
+use rustix::fs::fsync;
+use rustix::process::{Resource, getrlimit};
+
+use crate::check::{Expected, Presence};
+use crate::content::{Copier, Temporary, hash_file};
+use crate::error::Error;
+use crate::object_dir::ObjectDir;
+
+/// How many bytes may wait to be synced.
+const WAITING_BYTES_MAX: u64 = 256 << 20;
+
+/// Fewer files than this are synced one by one: syncing the file system would wait for everybody's data.
+pub(crate) const FEW: u64 = 8;
+
+/// What became of a content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was not there.
+    New,
+    /// The object was there, and right.
+    Present,
+    /// Something else was there under its name, and is replaced.
+    Repaired,
+    /// The same content came before in this batch.
+    Repeated,
+}
+
+/// What a batch has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// How many objects were added.
+    pub new: u64,
+    /// How many were there.
+    pub present: u64,
+    /// How many contents came more than once; not counted elsewhere.
+    pub repeated: u64,
+    /// The size of all objects that were added or repaired.
+    pub bytes_written: u64,
+    /// Objects that were there and wrong, in order. Who has a file of the old one open, by a mount too, goes on seeing it.
+    pub repaired: Vec<Digest>,
+}
+
+/// A content that is not in the store yet.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) digest: Digest,
+    pub(crate) temporary: Temporary,
+    pub(crate) size: u64,
+    /// Whether something wrong is to be replaced.
+    pub(crate) replace: bool,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Vec<Waiting>,
+    bytes: u64,
+}
+
+/// Objects on their way into a store. Nothing that was put in is there for certain before [`finish`](Self::finish) has
+/// returned; a batch that is dropped leaves nothing half done.
+#[derive(Debug)]
+pub struct Batch<'s> {
+    pub(crate) store: &'s ObjectDir,
+    copier: Copier,
+    /// What came before, spread over locks by the first byte.
+    claimed: [Mutex<HashSet<Digest>>; 16],
+    queue: Mutex<Queue>,
+    waiting_max: usize,
+    /// Held by who commits, so that no more than twice the bounds wait.
+    committing: Mutex<()>,
+    /// Whether the last large file was there: then the next one is hashed before it is copied.
+    expect_present: AtomicBool,
+    pub(crate) summary: Mutex<Summary>,
+    pub(crate) present: AtomicU64,
+    repeated: AtomicU64,
+    /// Whether only the whole file system can be synced, as something was left unsynced on the way.
+    pub(crate) sync_all: AtomicBool,
+    /// The directories `xx` that hold something of ours.
+    pub(crate) touched: [AtomicBool; 256],
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl ObjectDir {
+    /// Begins to put objects in. Up to half of the files that the process may have open are used.
+    #[must_use]
+    pub fn batch(&self) -> Batch<'_> {
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        self.batch_of(usize::try_from(limit / 4).unwrap_or(usize::MAX).clamp(1, 8192))
+    }
+
+    /// The same, committing whenever so many objects wait.
+    pub(crate) fn batch_of(&self, waiting_max: usize) -> Batch<'_> {
+        Batch {
+            store: self,
+            copier: Copier::default(),
+            claimed: Default::default(),
+            queue: Mutex::default(),
+            waiting_max,
+            committing: Mutex::new(()),
+            expect_present: AtomicBool::new(false),
+            summary: Mutex::default(),
+            present: AtomicU64::new(0),
+            repeated: AtomicU64::new(0),
+            sync_all: AtomicBool::new(false),
+            touched: [const { AtomicBool::new(false) }; 256],
+        }
+    }
+}
+
+impl Batch<'_> {
+    /// Puts in bytes that are in memory.
+    ///
+    /// # Errors
+    ///
+    /// If an object cannot be read or written. What was put in before may or may not be in the store then.
+    pub fn put_bytes(&self, content: &[u8]) -> Result<(Digest, Outcome), Error> {
+        self.put(content, None)
+    }
+
+    fn put(&self, content: &[u8], source: Option<&SourceFile<'_>>) -> Result<(Digest, Outcome), Error> {
+        let digest = verity::digest(self.store.algorithm(), content);
+        if !self.claim(&digest) {
+            return Ok((digest, Outcome::Repeated));
+        }
+        let outcome = match self.store.check(&digest, Expected::Bytes(content))? {
+            Presence::Right(file) => return self.found(&digest, &file),
+            Presence::Absent => Outcome::New,
+            Presence::Wrong => Outcome::Repaired,
+        };
+        let temporary = self.copier.store_bytes(self.store, &digest, content, source)?;
+        self.enqueue(digest, temporary, content.len() as u64, outcome)?;
+        Ok((digest, outcome))
+    }
+
+    /// Puts in what a file holds, using `buffer` (best of a MiB) to read it. The digest is that of what was stored.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, and as [`put_bytes`](Self::put_bytes).
+    pub fn put_file(&self, source: &SourceFile<'_>, buffer: &mut [u8]) -> Result<(Digest, Outcome), Error> {
+        let mut known = None;
+        if self.expect_present.load(Ordering::Relaxed) {
+            let digest = hash_file(source.file, self.store.algorithm(), buffer)?;
+            if self.is_claimed(&digest) {
+                self.claim(&digest);
+                return Ok((digest, Outcome::Repeated));
+            }
+            if let Presence::Right(file) = self.store.check(&digest, Expected::Size(source.size))? {
+                return if self.claim(&digest) { self.found(&digest, &file) } else { Ok((digest, Outcome::Repeated)) };
+            }
+            known = Some(digest);
+        }
+        let (temporary, digest, size) = self.copier.store_file(self.store, source, buffer)?;
+        if let Some(expected) = known.filter(|known| *known != digest) {
+            return Err(Error::changed(&expected, &digest));
+        }
+        if !self.claim(&digest) {
+            return Ok((digest, Outcome::Repeated));
+        }
+        let outcome = match self.store.check(&digest, Expected::Size(size))? {
+            Presence::Right(file) => {
+                self.expect_present.store(true, Ordering::Relaxed);
+                return self.found(&digest, &file);
+            }
+            Presence::Absent => Outcome::New,
+            Presence::Wrong => Outcome::Repaired,
+        };
+        self.expect_present.store(false, Ordering::Relaxed);
+        self.enqueue(digest, temporary, size, outcome)?;
+        Ok((digest, outcome))
+    }
+
+    fn shard(&self, digest: &Digest) -> MutexGuard<'_, HashSet<Digest>> {
+        lock(&self.claimed[usize::from(digest.as_bytes()[0] >> 4)])
+    }
+
+    /// True for the first one who comes with this content.
+    fn claim(&self, digest: &Digest) -> bool {
+        let first = self.shard(digest).insert(*digest);
+        if !first {
+            self.repeated.fetch_add(1, Ordering::Relaxed);
+        }
+        first
+    }
+
+    fn is_claimed(&self, digest: &Digest) -> bool {
+        self.shard(digest).contains(digest)
+    }
+
+    /// Counts an object that was there. Who put it there may not have synced it.
+    pub(crate) fn found(&self, digest: &Digest, file: impl AsFd) -> Result<(Digest, Outcome), Error> {
+        self.touch(digest);
+        if self.present.fetch_add(1, Ordering::Relaxed) < FEW {
+            fsync(file).map_err(|errno| self.store.object_error("sync", digest, errno))?;
+        } else {
+            self.sync_all.store(true, Ordering::Relaxed);
+        }
+        Ok((*digest, Outcome::Present))
+    }
+
+    pub(crate) fn touch(&self, digest: &Digest) {
+        self.touched[usize::from(digest.as_bytes()[0])].store(true, Ordering::Relaxed);
+    }
+
+    fn enqueue(&self, digest: Digest, mut temporary: Temporary, size: u64, outcome: Outcome) -> Result<(), Error> {
+        if self.store.wants_verity() {
+            temporary
+                .reopen_read_only()
+                .map_err(|error| self.store.store_error("reopen a temporary file in", error))?;
+        }
+        let mut queue = lock(&self.queue);
+        queue.bytes += size;
+        queue.waiting.push(Waiting { digest, temporary, size, replace: outcome == Outcome::Repaired });
+        let full = self.is_full(&queue);
+        drop(queue);
+        if !full {
+            return Ok(());
+        }
+        // The others go on filling the queue, and wait here when it is full again.
+        let _committing = lock(&self.committing);
+        let mut queue = lock(&self.queue);
+        if !self.is_full(&queue) {
+            return Ok(());
+        }
+        let Queue { waiting, .. } = std::mem::take(&mut *queue);
+        drop(queue);
+        self.sync_all.store(true, Ordering::Relaxed);
+        self.commit(waiting)
+    }
+
+    fn is_full(&self, queue: &Queue) -> bool {
+        queue.waiting.len() >= self.waiting_max || queue.bytes >= WAITING_BYTES_MAX
+    }
+
+    /// Publishes what still waits. When this returns, every object that was put in, or was found, is on disk under its
+    /// name.
+    ///
+    /// # Errors
+    ///
+    /// If an object cannot be synced or linked. The others may or may not be in the store then.
+    pub fn finish(self) -> Result<Summary, Error> {
+        let Queue { waiting, .. } = std::mem::take(&mut *lock(&self.queue));
+        if waiting.len() as u64 > FEW {
+            self.sync_all.store(true, Ordering::Relaxed);
+        }
+        self.commit(waiting)?;
+        self.sync_directories()?;
+        let mut summary = self.summary.into_inner().unwrap_or_else(PoisonError::into_inner);
+        summary.repaired.sort();
+        summary.present = self.present.into_inner();
+        summary.repeated = self.repeated.into_inner();
+        Ok(summary)
+    }
+}
+
+impl ContentSink for Batch<'_> {
+    fn take_bytes(&self, content: &[u8], source: &SourceFile<'_>) -> Result<Digest, SinkError> {
+        Ok(self.put(content, Some(source))?.0)
+    }
+
+    fn take_file(&self, source: &SourceFile<'_>, buffer: &mut [u8]) -> Result<Digest, SinkError> {
+        Ok(self.put_file(source, buffer)?.0)
+    }
+}

@@ -1,0 +1,123 @@
+//! Whether an object that is there is right.
+//!
+//! A store is a directory that others write to as well, and a machine may have lost power while one of them did. So a
+//! name alone is not believed: the kernel's fs-verity vouches for the content, or the content is looked at.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use composefs_image::digest::Digest;
+use composefs_image::verity::Hasher;
+use composefs_sys::copy::read_all;
+use rustix::fs::{FileType, fstat};
+use rustix::io::Errno;
+
+use crate::error::Error;
+use crate::object_dir::ObjectDir;
+use crate::policy::VerifyExisting;
+use crate::seal::Vouched;
+
+/// How much of an object is read at a time.
+const PIECE: usize = 256 << 10;
+
+/// What the object must hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Expected<'a> {
+    /// These bytes.
+    Bytes(&'a [u8]),
+    /// So many bytes, with the digest.
+    Size(u64),
+}
+
+/// What is under the name of an object.
+#[derive(Debug)]
+pub(crate) enum Presence {
+    Absent,
+    /// The right object, open.
+    Right(OwnedFd),
+    /// Something that must be replaced.
+    Wrong,
+}
+
+impl ObjectDir {
+    /// Looks at the object of this digest. One that is right and lacks fs-verity gets it.
+    pub(crate) fn check(&self, digest: &Digest, expected: Expected<'_>) -> Result<Presence, Error> {
+        let file = match self.try_open(digest) {
+            Ok(file) => file,
+            Err(Errno::NOENT) => return Ok(Presence::Absent),
+            // A symlink, a socket, a device without a driver; unless the directory above is the symlink.
+            Err(Errno::LOOP | Errno::NXIO | Errno::NODEV) => {
+                return self.fan(&digest.object_path()[..2]).map(|_| Presence::Wrong);
+            }
+            Err(Errno::NOTDIR) => {
+                return Err(Error::NotAnObjectDirectory { path: self.path().join(&digest.object_path()[..2]) });
+            }
+            Err(errno) => return Err(self.object_error("open", digest, errno)),
+        };
+        let stat = fstat(&file).map_err(|errno| self.object_error("stat", digest, errno))?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => {}
+            FileType::Directory => return Err(Error::DirectoryInTheWay { path: self.path_of(digest) }),
+            _ => return Ok(Presence::Wrong),
+        }
+        let size = u64::try_from(stat.st_size).unwrap_or(0);
+        let expected_size = match expected {
+            Expected::Bytes(bytes) => bytes.len() as u64,
+            Expected::Size(size) => size,
+        };
+        if size != expected_size {
+            return Ok(Presence::Wrong);
+        }
+        let right = match self.vouched(file.as_fd(), digest)? {
+            Vouched::Right => return Ok(Presence::Right(file)),
+            Vouched::Wrong => false,
+            Vouched::No => self.has_content(file.as_fd(), digest, expected)?,
+        };
+        if !right {
+            return Ok(Presence::Wrong);
+        }
+        match self.seal(file.as_fd(), digest, false) {
+            Ok(()) => Ok(Presence::Right(file)),
+            // Only sizes were compared, or it has changed since.
+            Err(Error::Measured { .. }) => Ok(Presence::Wrong),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn has_content(&self, file: BorrowedFd<'_>, digest: &Digest, expected: Expected<'_>) -> Result<bool, Error> {
+        if self.policy().verify_existing == VerifyExisting::Sizes {
+            return Ok(true);
+        }
+        let result = match expected {
+            Expected::Bytes(bytes) => equals(file, bytes),
+            Expected::Size(size) => hash(file, digest.algorithm(), size).map(|found| found == *digest),
+        };
+        result.map_err(|error| self.object_error("read", digest, error))
+    }
+}
+
+/// Whether a file holds exactly these bytes.
+fn equals(file: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<bool> {
+    let mut buffer = vec![0; (bytes.len() + 1).min(PIECE)];
+    let mut same = true;
+    let len = read_all(file, &mut buffer, |offset, piece| {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        same &= bytes.get(start..start.saturating_add(piece.len())) == Some(piece);
+        if same { Ok(()) } else { Err(io::Error::from(io::ErrorKind::InvalidData)) }
+    });
+    match len {
+        Ok(len) => Ok(len == bytes.len() as u64),
+        Err(_) if !same => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn hash(file: BorrowedFd<'_>, algorithm: composefs_image::Algorithm, size: u64) -> io::Result<Digest> {
+    let mut buffer = vec![0; usize::try_from(size).unwrap_or(PIECE).clamp(1, PIECE)];
+    let mut hasher = Hasher::new(algorithm);
+    read_all(file, &mut buffer, |_, piece| {
+        hasher.update(piece);
+        Ok::<_, io::Error>(())
+    })?;
+    Ok(hasher.finish())
+}

@@ -1,0 +1,130 @@
+//! From temporaries to objects: sync, fs-verity, link, sync.
+//!
+//! No name may stand for a content that is not on disk, so the sync comes before the first link; and who is told that it is
+//! done may rely on the names, so another one follows the last link.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use rustix::fs::{fstatfs, fsync, syncfs};
+use rustix::io::Errno;
+
+use crate::batch::{Batch, FEW, Waiting};
+use crate::check::{Expected, Presence};
+use crate::error::Error;
+
+/// `FUSE_SUPER_MAGIC`: there, `syncfs` may not reach who keeps the files.
+const FUSE_SUPER_MAGIC: u32 = 0x6573_5546;
+
+/// Threads that switch fs-verity on wait for the disk most of the time.
+const SEALERS_MAX: usize = 16;
+const SEAL_AT_ONCE: usize = 8;
+
+impl Batch<'_> {
+    /// Makes objects of temporaries, durably, but for the directories they are linked in.
+    pub(crate) fn commit(&self, mut waiting: Vec<Waiting>) -> Result<(), Error> {
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        self.sync_contents(&waiting)?;
+        self.seal_all(&waiting)?;
+        // By directory, so that each is opened once.
+        waiting.sort_unstable_by_key(|w| w.digest);
+        let mut fan: Option<(u8, OwnedFd)> = None;
+        for object in waiting {
+            let first = object.digest.as_bytes()[0];
+            let directory = match fan.take() {
+                Some((open, directory)) if open == first => directory,
+                _ => self.store.fan(&object.digest.object_path()[..2])?,
+            };
+            self.link(object, &directory)?;
+            fan = Some((first, directory));
+        }
+        Ok(())
+    }
+
+    fn sync_contents(&self, waiting: &[Waiting]) -> Result<(), Error> {
+        if !self.sync_all.load(Ordering::Relaxed) && waiting.len() as u64 <= FEW || self.syncs_one_by_one() {
+            for object in waiting {
+                fsync(&object.temporary).map_err(|errno| self.store.object_error("sync", &object.digest, errno))?;
+            }
+            return Ok(());
+        }
+        syncfs(self.store).map_err(|errno| self.store.store_error("sync the file system of", errno))
+    }
+
+    fn syncs_one_by_one(&self) -> bool {
+        fstatfs(self.store).is_ok_and(|fs| fs.f_type as u32 == FUSE_SUPER_MAGIC)
+    }
+
+    /// Switches fs-verity on for all. The kernel writes the Merkle tree and waits for it, file by file.
+    fn seal_all(&self, waiting: &[Waiting]) -> Result<(), Error> {
+        if !self.store.wants_verity() {
+            return Ok(());
+        }
+        let seal = |objects: &[Waiting]| {
+            objects.iter().try_for_each(|o| self.store.seal(o.temporary.as_fd(), &o.digest, true))
+        };
+        // The first ones tell whether the file system has fs-verity at all.
+        let (first, rest) = waiting.split_at(waiting.len().min(SEAL_AT_ONCE));
+        seal(first)?;
+        if rest.is_empty() || !self.store.wants_verity() {
+            return Ok(());
+        }
+        let share = rest.len().div_ceil(SEALERS_MAX).max(SEAL_AT_ONCE);
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = rest.chunks(share).map(|objects| scope.spawn(move || seal(objects))).collect();
+            threads.into_iter().try_for_each(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        })
+    }
+
+    fn link(&self, mut object: Waiting, directory: &OwnedFd) -> Result<(), Error> {
+        let Waiting { digest, size, .. } = object;
+        let path = digest.object_path();
+        let mut replace = object.replace;
+        if !replace {
+            match object.temporary.link(directory.as_fd(), &path[3..]) {
+                Ok(()) => {}
+                Err(error) if Errno::from_io_error(&error) == Some(Errno::EXIST) => {
+                    // Somebody else was faster. What they did is looked at like anything that was there.
+                    match self.store.check(&digest, Expected::Size(size))? {
+                        Presence::Right(file) => return self.found(&digest, file).map(|_| ()),
+                        Presence::Absent | Presence::Wrong => replace = true,
+                    }
+                }
+                Err(error) => return Err(self.store.object_error("link", &digest, error)),
+            }
+        }
+        if replace {
+            let replaced = object.temporary.replace(directory.as_fd(), &path[3..]);
+            replaced.map_err(|error| self.store.object_error("replace", &digest, error))?;
+        }
+        self.touch(&digest);
+        let mut summary = self.summary.lock().unwrap_or_else(PoisonError::into_inner);
+        summary.bytes_written += size;
+        if replace {
+            summary.repaired.push(digest);
+        } else {
+            summary.new += 1;
+        }
+        Ok(())
+    }
+
+    /// Makes the names durable.
+    pub(crate) fn sync_directories(&self) -> Result<(), Error> {
+        let failed = |errno| self.store.store_error("sync", errno);
+        if self.sync_all.load(Ordering::Relaxed) && !self.syncs_one_by_one() {
+            return syncfs(self.store).map_err(failed);
+        }
+        let mut any = false;
+        for (first, touched) in self.touched.iter().enumerate() {
+            if touched.load(Ordering::Relaxed) {
+                any = true;
+                let directory = self.store.fan(&format!("{first:02x}"))?;
+                fsync(directory).map_err(failed)?;
+            }
+        }
+        if any { fsync(self.store).map_err(failed) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,43 @@
+//! Which objects there are.
+
+use std::os::fd::OwnedFd;
+
+use composefs_image::digest::Digest;
+use rustix::fs::{Dir, Mode, OFlags, openat};
+use rustix::io::Errno;
+
+use crate::error::Error;
+use crate::object_dir::ObjectDir;
+
+impl ObjectDir {
+    /// The digests that names in the store spell, in order. What is under the names is not looked at, and every other name
+    /// is passed over, temporary ones among them.
+    pub fn list(&self) -> impl Iterator<Item = Result<Digest, Error>> + '_ {
+        (0..=255u8).flat_map(|first| {
+            let (digests, error) = match self.list_fan(&format!("{first:02x}")) {
+                Ok(digests) => (digests, None),
+                Err(error) => (Vec::new(), Some(Err(error))),
+            };
+            digests.into_iter().map(Ok).chain(error)
+        })
+    }
+
+    fn list_fan(&self, name: &str) -> Result<Vec<Digest>, Error> {
+        let failed = |errno: Errno| Error::Io { step: "list", path: self.path().join(name), source: errno.into() };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let directory: OwnedFd = match openat(self, name, flags, Mode::empty()) {
+            Ok(directory) => directory,
+            // A symlink, or a file: no directory of objects.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(Vec::new()),
+            Err(errno) => return Err(failed(errno)),
+        };
+        let mut digests = Vec::new();
+        for entry in Dir::read_from(&directory).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let path = [name.as_bytes(), b"/", entry.file_name().to_bytes()].concat();
+            digests.extend(Digest::from_object_path(&path).filter(|d| d.algorithm() == self.algorithm()));
+        }
+        digests.sort_unstable();
+        Ok(digests)
+    }
+}

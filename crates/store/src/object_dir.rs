@@ -1,0 +1,193 @@
+//! A directory of objects.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use composefs_image::digest::{Algorithm, Digest};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fsync, mkdir, mkdirat, open, openat, openat2};
+use rustix::io::Errno;
+
+use crate::error::Error;
+use crate::policy::Policy;
+
+/// The mode of the directories of a store, less the umask.
+const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o755);
+
+const OPEN_DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// What is under the name of an object may be anything: a FIFO must not make us wait.
+const OPEN_OBJECT: OFlags =
+    OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+
+/// A directory of objects `xx/yyyy…`, of one algorithm, with a policy.
+///
+/// A symlink below the directory is never followed.
+#[derive(Debug)]
+pub struct ObjectDir {
+    pub(crate) directory: Arc<OwnedFd>,
+    path: PathBuf,
+    algorithm: Algorithm,
+    policy: Policy,
+    /// The file system has turned out to have no fs-verity.
+    pub(crate) no_verity: AtomicBool,
+}
+
+impl ObjectDir {
+    /// Opens a store that is there.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be opened or is no directory.
+    pub fn open(path: &Path, algorithm: Algorithm, policy: Policy) -> Result<Self, Error> {
+        let directory = open(path, OPEN_DIRECTORY, Mode::empty()).map_err(io_error("open the object store", path))?;
+        Ok(Self {
+            directory: Arc::new(directory),
+            path: path.to_owned(),
+            algorithm,
+            policy,
+            no_verity: AtomicBool::new(false),
+        })
+    }
+
+    /// Opens a store, made with its parents if it is not there. What was made is on disk when this returns.
+    ///
+    /// # Errors
+    ///
+    /// If a directory cannot be made, or as [`open`](Self::open).
+    pub fn create(path: &Path, algorithm: Algorithm, policy: Policy) -> Result<Self, Error> {
+        create_directories(path)?;
+        Self::open(path, algorithm, policy)
+    }
+
+    /// The path it was opened by.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The algorithm of its digests.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// What it demands of its objects.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        self.policy
+    }
+
+    /// The path of an object, for messages.
+    #[must_use]
+    pub fn path_of(&self, digest: &Digest) -> PathBuf {
+        self.path.join(digest.object_path())
+    }
+
+    /// Opens what is under the name of an object, for reading; `None` if nothing is. It is not checked in any way, and
+    /// may be something else than a regular file.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be opened; a symlink gives `ELOOP`.
+    pub fn open_object(&self, digest: &Digest) -> Result<Option<OwnedFd>, Error> {
+        self.expect_algorithm(digest)?;
+        match self.try_open(digest) {
+            Ok(file) => Ok(Some(file)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(self.object_error("open", digest, errno)),
+        }
+    }
+
+    pub(crate) fn try_open(&self, digest: &Digest) -> rustix::io::Result<OwnedFd> {
+        let path = digest.object_path();
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        match openat2(&self.directory, &path, OPEN_OBJECT, Mode::empty(), resolve) {
+            // Before Linux 5.6, or kept from it by a seccomp filter.
+            Err(Errno::NOSYS | Errno::PERM) => {
+                let fan = openat(&self.directory, &path[..2], OPEN_DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
+                openat(fan, &path[3..], OPEN_OBJECT, Mode::empty())
+            }
+            result => result,
+        }
+    }
+
+    /// Opens one of the 256 directories, made if it is not there.
+    pub(crate) fn fan(&self, name: &str) -> Result<OwnedFd, Error> {
+        let path = || self.path.join(name);
+        for _ in 0..2 {
+            match openat(&self.directory, name, OPEN_DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
+                Ok(fan) => return Ok(fan),
+                Err(Errno::NOENT) => match mkdirat(&self.directory, name, DIRECTORY_MODE) {
+                    Ok(()) | Err(Errno::EXIST) => {}
+                    Err(errno) => return Err(io_error("make the directory", &path())(errno)),
+                },
+                Err(Errno::LOOP | Errno::NOTDIR) => return Err(Error::NotAnObjectDirectory { path: path() }),
+                Err(errno) => return Err(io_error("open", &path())(errno)),
+            }
+        }
+        Err(io_error("open", &path())(Errno::NOENT))
+    }
+
+    pub(crate) fn expect_algorithm(&self, digest: &Digest) -> Result<(), Error> {
+        if digest.algorithm() == self.algorithm {
+            return Ok(());
+        }
+        Err(Error::Algorithm { digest: *digest, expected: self.algorithm, store: self.path.clone() })
+    }
+
+    pub(crate) fn object_error(&self, step: &'static str, digest: &Digest, source: impl Into<io::Error>) -> Error {
+        Error::Io { step, path: self.path_of(digest), source: source.into() }
+    }
+
+    pub(crate) fn store_error(&self, step: &'static str, source: impl Into<io::Error>) -> Error {
+        Error::Io { step, path: self.path.clone(), source: source.into() }
+    }
+}
+
+impl AsFd for ObjectDir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+}
+
+pub(crate) fn io_error<E: Into<io::Error>>(step: &'static str, path: &Path) -> impl FnOnce(E) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Io { step, path, source: source.into() }
+}
+
+/// Makes a directory and those above it that are missing, and syncs the one each of them was made in.
+fn create_directories(path: &Path) -> Result<(), Error> {
+    let mut missing = Vec::new();
+    let mut at = Some(path);
+    while let Some(path) = at.filter(|p| !p.as_os_str().is_empty()) {
+        match mkdir(path, DIRECTORY_MODE) {
+            Ok(()) => {
+                sync_parent(path)?;
+                break;
+            }
+            Err(Errno::EXIST) => break,
+            Err(Errno::NOENT) => missing.push(path),
+            // A read-only parent says this of directories that are there, too: opening tells.
+            Err(_) if path.is_dir() => break,
+            Err(errno) => return Err(io_error("make the directory", path)(errno)),
+        }
+        at = path.parent();
+    }
+    for path in missing.into_iter().rev() {
+        match mkdir(path, DIRECTORY_MODE) {
+            Ok(()) => sync_parent(path)?,
+            Err(Errno::EXIST) => {}
+            Err(errno) => return Err(io_error("make the directory", path)(errno)),
+        }
+    }
+    Ok(())
+}
+
+fn sync_parent(path: &Path) -> Result<(), Error> {
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = openat(CWD, parent, OPEN_DIRECTORY, Mode::empty()).map_err(io_error("open", parent))?;
+    fsync(directory).map_err(io_error("sync", parent))
+}

@@ -1,0 +1,197 @@
+//! Replacing one file, so that its name never stands for half of it.
+//!
+//! The new content goes into a temporary in the same directory, is synced, and takes the name; then the directory is
+//! synced. A name that leads to something else than a regular file (a device, a FIFO, `/dev/stdout`, `/proc/self/fd/3`)
+//! is what the caller wants written to: that is done in place.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use composefs_sys::tempfile::Temporary;
+use rustix::fs::{
+    Access, AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, accessat, fchmod, fchown, fstat,
+    fstatfs, fsync, open, openat2, readlink, statat,
+};
+use rustix::io::Errno;
+
+use crate::error::Error;
+use crate::object_dir::io_error;
+
+/// How a file was published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// There was none; now there is.
+    Created,
+    /// The old one gave its name to the new one. Other hard links of the old one keep it.
+    Replaced,
+    /// It was written where it is: no regular file, or one in a directory where none can be made.
+    InPlace,
+}
+
+/// The kernel follows no more symlinks than this either.
+const LINKS_MAX: usize = 40;
+/// `PROC_SUPER_MAGIC`.
+const PROC_SUPER_MAGIC: u32 = 0x9fa0;
+
+enum Place {
+    /// To be replaced, or made: its directory, its name there, what is there now.
+    Name {
+        directory: Arc<OwnedFd>,
+        parent: PathBuf,
+        name: OsString,
+        path: PathBuf,
+        old: Option<Box<Stat>>,
+    },
+    InPlace,
+}
+
+/// Lets `write` fill the file at `path`. A symlink is followed: what it points to is replaced, or made. A new file gets
+/// `mode` less the umask; one that is replaced leaves its mode and, as far as the process may, its owner to the new one.
+///
+/// If this fails, the old file is there as it was, unless it had to be written in place.
+///
+/// # Errors
+///
+/// If a step fails, or `write` does.
+pub fn replace_file<T, E: From<Error>>(
+    path: &Path,
+    mode: u32,
+    write: impl FnOnce(&mut File) -> Result<T, E>,
+) -> Result<(Published, T), E> {
+    match find(path)? {
+        Place::InPlace => write_in_place(path, mode, write),
+        Place::Name { directory, parent, name, path: target, old } => {
+            let created = Temporary::create(&directory, if old.is_some() { 0o600 } else { mode });
+            let temporary = match created {
+                Ok(temporary) => temporary,
+                Err(error) if old.is_some() && is_forbidden(&error) => return write_in_place(path, mode, write),
+                Err(error) => return Err(io_error("make a temporary file in", &parent)(error).into()),
+            };
+            let file = temporary.as_fd().try_clone_to_owned().map_err(io_error("write", &target))?;
+            let mut file = File::from(file);
+            let written = write(&mut file)?;
+            if let Some(old) = &old {
+                keep_owner_and_mode(&file, old).map_err(io_error("set the mode of", &target))?;
+            }
+            fsync(&file).map_err(io_error("sync", &target))?;
+            let published =
+                name_it(temporary, &directory, &name, old.is_some()).map_err(io_error("replace", &target))?;
+            fsync(&directory).map_err(io_error("sync", &parent))?;
+            Ok((published, written))
+        }
+    }
+}
+
+fn is_forbidden(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::ACCESS | Errno::PERM | Errno::ROFS))
+}
+
+fn name_it(mut temporary: Temporary, directory: &OwnedFd, name: &OsStr, replaces: bool) -> io::Result<Published> {
+    if !replaces {
+        match temporary.link(directory.as_fd(), name) {
+            Ok(()) => return Ok(Published::Created),
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::EXIST) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    temporary.replace(directory.as_fd(), name).map(|()| Published::Replaced)
+}
+
+#[allow(clippy::unnecessary_cast)]
+fn keep_owner_and_mode(file: &File, old: &Stat) -> rustix::io::Result<()> {
+    let new = fstat(file)?;
+    let mut mode = old.st_mode as u32 & 0o7777;
+    if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid) {
+        let (uid, gid) = (Uid::from_raw(old.st_uid), Gid::from_raw(old.st_gid));
+        if fchown(file, Some(uid), Some(gid)).is_err() {
+            // With another owner these bits would give away something else.
+            mode &= 0o777;
+        }
+    }
+    fchmod(file, Mode::from_raw_mode(mode as _))
+}
+
+/// Finds out what a path leads to.
+fn find(path: &Path) -> Result<Place, Error> {
+    let failed = |errno: Errno| io_error("open", path)(errno);
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let there = match openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS) {
+        Ok(file) => Some(fstat(file).map_err(failed)?),
+        Err(Errno::NOENT) => None,
+        // A magic link of /proc on the way; a loop of others gives the same error when it is opened.
+        Err(Errno::LOOP) => return Ok(Place::InPlace),
+        // Before Linux 5.6, or kept from it by a seccomp filter: `last_name` finds /proc by its file system.
+        Err(Errno::NOSYS | Errno::PERM) => match open(path, flags, Mode::empty()) {
+            Ok(file) => Some(fstat(file).map_err(failed)?),
+            Err(Errno::NOENT) => None,
+            Err(errno) => return Err(failed(errno)),
+        },
+        Err(errno) => return Err(failed(errno)),
+    };
+    if there.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile) {
+        return Ok(Place::InPlace);
+    }
+    let Some((directory, parent, name)) = last_name(path)? else { return Ok(Place::InPlace) };
+    let target = parent.join(&name);
+    let old = match statat(&directory, name.as_os_str(), AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Some(stat),
+        Err(Errno::NOENT) => None,
+        Err(errno) => return Err(io_error("stat", &target)(errno)),
+    };
+    let key = |stat: &Stat| (stat.st_dev, stat.st_ino);
+    if old.as_ref().map(key) != there.as_ref().map(key) {
+        return Err(io_error("open", &target)(io::Error::other("it changed while it was looked at")));
+    }
+    if old.is_some() {
+        // Replacing takes no right to the file; but who may not write it is not to change it by this way either.
+        accessat(&directory, name.as_os_str(), Access::WRITE_OK, AtFlags::EACCESS)
+            .map_err(io_error("write", &target))?;
+    }
+    Ok(Place::Name { directory: Arc::new(directory), parent, name, path: target, old: old.map(Box::new) })
+}
+
+/// Follows the symlinks at the end of a path; returns the directory that the last name is in. `None` if that is in /proc.
+fn last_name(path: &Path) -> Result<Option<(OwnedFd, PathBuf, OsString)>, Error> {
+    let mut path = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        let not_a_name = || io_error("write", &path)(Errno::ISDIR);
+        let name = path.file_name().ok_or_else(not_a_name)?.to_owned();
+        let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
+        match readlink(&path, Vec::new()) {
+            Ok(target) => {
+                path = parent.join(OsStr::from_bytes(target.to_bytes()));
+                continue;
+            }
+            Err(Errno::INVAL | Errno::NOENT) => {}
+            Err(errno) => return Err(io_error("open", &path)(errno)),
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = open(&parent, flags, Mode::empty()).map_err(io_error("open", &parent))?;
+        if fstatfs(&directory).is_ok_and(|fs| fs.f_type as u32 == PROC_SUPER_MAGIC) {
+            return Ok(None);
+        }
+        return Ok(Some((directory, parent, name)));
+    }
+    Err(io_error("open", &path)(Errno::LOOP))
+}
+
+fn write_in_place<T, E: From<Error>>(
+    path: &Path,
+    mode: u32,
+    write: impl FnOnce(&mut File) -> Result<T, E>,
+) -> Result<(Published, T), E> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let file = open(path, flags, Mode::from_raw_mode(mode)).map_err(io_error("open", path))?;
+    let mut file = File::from(file);
+    let written = write(&mut file)?;
+    match fsync(&file) {
+        // A pipe, a terminal: nothing to be synced.
+        Ok(()) | Err(Errno::INVAL | Errno::ROFS) => Ok((Published::InPlace, written)),
+        Err(errno) => Err(io_error("sync", path)(errno).into()),
+    }
+}

@@ -1,0 +1,137 @@
+//! fs-verity on one object: switched on, and measured.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use composefs_image::digest::{Algorithm, Digest};
+use composefs_sys::verity::{Enabled, Measurement, enable, measure};
+use rustix::io::Errno;
+
+use crate::error::Error;
+use crate::object_dir::ObjectDir;
+use crate::policy::Verity;
+
+/// The block size of every digest of composefs.
+const BLOCK_SIZE: u32 = 4096;
+
+/// What the kernel knows of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Vouched {
+    /// fs-verity is on, with this very digest.
+    Right,
+    /// fs-verity is on with another digest.
+    Wrong,
+    /// fs-verity is off.
+    No,
+}
+
+impl ObjectDir {
+    /// Whether the kernel vouches for a file having this digest.
+    pub(crate) fn vouched(&self, file: BorrowedFd<'_>, digest: &Digest) -> Result<Vouched, Error> {
+        if self.no_verity.load(Ordering::Relaxed) {
+            return Ok(Vouched::No);
+        }
+        match measure(file).map_err(|error| self.object_error("measure", digest, error))? {
+            Measurement::Digest(found) if digest_of(found.algorithm, &found.digest) == Some(*digest) => {
+                Ok(Vouched::Right)
+            }
+            Measurement::Digest(_) => Ok(Vouched::Wrong),
+            Measurement::NotEnabled => Ok(Vouched::No),
+            Measurement::Unsupported => {
+                self.no_verity.store(true, Ordering::Relaxed);
+                Ok(Vouched::No)
+            }
+        }
+    }
+
+    /// Whether to try and switch fs-verity on.
+    pub(crate) fn wants_verity(&self) -> bool {
+        match self.policy().verity {
+            Verity::Off => false,
+            Verity::Required => true,
+            Verity::IfPossible => !self.no_verity.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Switches fs-verity on for a file open for reading only, as far as the policy wants it, and compares what the kernel
+    /// measures. `is_ours` says that nobody else can have it open for writing.
+    pub(crate) fn seal(&self, file: BorrowedFd<'_>, digest: &Digest, is_ours: bool) -> Result<(), Error> {
+        if !self.wants_verity() {
+            return Ok(());
+        }
+        let required = self.policy().verity == Verity::Required;
+        let failed = |source: io::Error| Error::Verity { path: self.path_of(digest), source };
+        match enable_patiently(file, digest.algorithm().kernel_number(), is_ours) {
+            Ok(Enabled::Now | Enabled::Before) => match self.vouched(file, digest)? {
+                Vouched::Right => Ok(()),
+                Vouched::Wrong | Vouched::No => Err(Error::Measured { expected: *digest, measured: measured(file) }),
+            },
+            Ok(Enabled::Unsupported) => {
+                self.no_verity.store(true, Ordering::Relaxed);
+                if required { Err(failed(Errno::OPNOTSUPP.into())) } else { Ok(()) }
+            }
+            Err(error) if !required && is_refusal(&error, is_ours) => Ok(()),
+            Err(error) => Err(failed(error)),
+        }
+    }
+}
+
+/// Whether the kernel says "not this, not here, not you", rather than that something went wrong.
+fn is_refusal(error: &io::Error, is_ours: bool) -> bool {
+    let Some(errno) = Errno::from_io_error(error) else { return false };
+    match errno {
+        // EINVAL: the block size is none that the file system can do. ENOPKG: the kernel has not got the algorithm.
+        Errno::PERM | Errno::ACCESS | Errno::ROFS | Errno::INVAL | Errno::NOPKG | Errno::NOSYS => true,
+        Errno::TXTBSY => !is_ours,
+        _ => false,
+    }
+}
+
+/// A child forked by another thread holds our writable descriptor until it calls exec: then `ETXTBSY` passes soon.
+fn enable_patiently(file: BorrowedFd<'_>, algorithm: u8, is_ours: bool) -> io::Result<Enabled> {
+    let mut tries = if is_ours { 100 } else { 1 };
+    loop {
+        tries -= 1;
+        match enable(file, algorithm, BLOCK_SIZE) {
+            Err(error) if tries > 0 && Errno::from_io_error(&error) == Some(Errno::TXTBSY) => {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            result => return result,
+        }
+    }
+}
+
+fn digest_of(algorithm: u16, raw: &[u8]) -> Option<Digest> {
+    let algorithm = u8::try_from(algorithm).ok().and_then(Algorithm::from_kernel_number)?;
+    Digest::new(algorithm, raw)
+}
+
+fn measured(file: BorrowedFd<'_>) -> String {
+    match measure(file) {
+        Ok(Measurement::Digest(found)) => {
+            digest_of(found.algorithm, &found.digest).map_or("an unknown digest".to_owned(), |d| format!("{d:?}"))
+        }
+        _ => "nothing".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_refusals_are_passed_over() {
+        for (errno, ours, others) in [
+            (Errno::PERM, true, true),
+            (Errno::INVAL, true, true),
+            (Errno::TXTBSY, false, true),
+            (Errno::IO, false, false),
+            (Errno::NOSPC, false, false),
+        ] {
+            assert_eq!(is_refusal(&errno.into(), true), ours, "{errno}");
+            assert_eq!(is_refusal(&errno.into(), false), others, "{errno}");
+        }
+    }
+}
