@@ -99,7 +99,8 @@ pub fn apply(plan: &Plan, image: &ImageFile, allowed: Allowed) -> Result<Mounted
     mount(plan, image, allowed).map_err(|failure| match failure {
         Failure::Other(error) => error,
         Failure::Kernel(source) => {
-            let kernel_log = log.lines(&["overlayfs: ", "overlay: ", "erofs", "fs-verity", "loop"]);
+            let mut kernel_log = log.lines(&["overlayfs: ", "overlay: ", "erofs", "fs-verity", "loop"]);
+            kernel_log.retain(|line| !line.contains("mounted with root inode"));
             Error::Kernel { image: plan.image.clone(), source, kernel_log }
         }
     })
