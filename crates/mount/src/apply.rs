@@ -107,18 +107,19 @@ pub fn apply(plan: &Plan, image: &ImageFile, allowed: Allowed) -> Result<Mounted
 }
 
 fn mount(plan: &Plan, image: &ImageFile, allowed: Allowed) -> Result<Mounted, Failure> {
-    if let Some(digest) = &plan.digest {
-        image.check_digest(digest)?;
-    }
-    let userns = plan.idmap.as_ref().map(erofs::open_userns).transpose()?;
-    let layers = Layers::open(plan)?;
-    check_target(plan)?;
+    // First what no other image could change: whoever must update the kernel need not seal the image before.
     let overlayfs = Overlayfs::probe()?;
     let verity = overlayfs.verity(plan.verity).ok_or_else(|| Error::NoOverlayVerity {
         image: plan.image.clone(),
         demand: plan.verity.overlay_value().unwrap_or_default(),
         release: kernel::release(),
     })?;
+    if let Some(digest) = &plan.digest {
+        image.check_digest(digest)?;
+    }
+    let userns = plan.idmap.as_ref().map(erofs::open_userns).transpose()?;
+    let layers = Layers::open(plan)?;
+    check_target(plan)?;
     let (mounted, erofs) = erofs::mount(plan, image, userns.as_ref(), allowed)?;
     let overlay = overlay::mount(plan, mounted, &layers, overlayfs, verity, allowed)?;
     Ok(Mounted { erofs, overlay, verity })

@@ -21,6 +21,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "owners_are_mapped", needs: |_| no_unshare(), run: owners_are_mapped },
     Case { name: "an_image_on_tmpfs", needs: nothing, run: an_image_on_tmpfs },
     Case { name: "an_image_on_an_overlay", needs: nothing, run: an_image_on_an_overlay },
+    Case { name: "an_image_on_an_overlay_over_tmpfs", needs: nothing, run: an_image_on_an_overlay_over_tmpfs },
 ];
 
 /// From the newest kernel to the oldest.
@@ -248,41 +249,59 @@ fn an_image_on_tmpfs(scratch: &Scratch) {
 
 /// As in a container: the image's own file system is an overlay already, and the kernel bounds how deep they stack.
 fn an_image_on_an_overlay(scratch: &Scratch) {
-    let on_overlay = Mounted::new(scratch);
+    mount_from(scratch, &Overlay::below(scratch, ""));
+}
+
+/// Where such an overlay lies on tmpfs, direct I/O through a loop device fails only when something is read.
+fn an_image_on_an_overlay_over_tmpfs(scratch: &Scratch) {
+    let below = scratch.path("below");
+    fs::create_dir(&below).unwrap();
+    let flags = composefs_sys::mount::MountFlags::empty();
+    composefs_sys::mount::mount_at_once("test".as_ref(), &below, "tmpfs", flags, c"").unwrap();
+    let _below = Unmounted(below);
+    let inner = Overlay::below(scratch, "below/");
+    mount_from(scratch, &inner);
+}
+
+fn mount_from(scratch: &Scratch, overlay: &Overlay) {
     for allowed in ways() {
         let mounted = scratch
-            .mount_image(&on_overlay.0.join("image"), &scratch.options(""), allowed)
+            .mount_image(&overlay.0.0.join("image"), &scratch.options(""), allowed)
             .unwrap_or_else(|error| panic!("{allowed:?}: {error}"));
         assert_eq!(scratch.read("dir/external").unwrap(), content(), "{mounted}");
         scratch.umount();
     }
 }
 
-/// An ordinary overlay with the image in it.
-struct Mounted(std::path::PathBuf);
+/// Unmounts on drop.
+struct Unmounted(std::path::PathBuf);
 
-impl Mounted {
-    fn new(scratch: &Scratch) -> Self {
-        for dir in ["lower", "merged"] {
-            fs::create_dir(scratch.path(dir)).unwrap();
-        }
-        scratch.put_image("lower/image").unwrap();
-        let data = format!(
-            "lowerdir={},upperdir={},workdir={}",
-            scratch.path("lower").display(),
-            scratch.path("upper").display(),
-            scratch.path("work").display()
-        );
-        let target = scratch.path("merged");
-        let flags = composefs_sys::mount::MountFlags::empty();
-        let data = std::ffi::CString::new(data).unwrap();
-        composefs_sys::mount::mount_at_once("test".as_ref(), &target, "overlay", flags, &data).unwrap();
-        Self(target)
+impl Drop for Unmounted {
+    fn drop(&mut self) {
+        let _ = composefs_sys::mount::unmount(&self.0, true);
     }
 }
 
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = composefs_sys::mount::unmount(&self.0, true);
+/// An ordinary overlay with the image in its upper directory.
+struct Overlay(Unmounted);
+
+impl Overlay {
+    fn below(scratch: &Scratch, prefix: &str) -> Self {
+        let path = |name: &str| scratch.path(&format!("{prefix}{name}"));
+        for dir in ["over-lower", "over-upper", "over-work", "merged"] {
+            fs::create_dir(path(dir)).unwrap();
+        }
+        let data = format!(
+            "lowerdir={},upperdir={},workdir={}",
+            path("over-lower").display(),
+            path("over-upper").display(),
+            path("over-work").display()
+        );
+        let target = path("merged");
+        let flags = composefs_sys::mount::MountFlags::empty();
+        let data = std::ffi::CString::new(data).unwrap();
+        composefs_sys::mount::mount_at_once("test".as_ref(), &target, "overlay", flags, &data).unwrap();
+        scratch.put_image(&format!("{prefix}merged/image")).unwrap();
+        Self(Unmounted(target))
     }
 }

@@ -7,12 +7,16 @@ use composefs_image::{Algorithm, Digest};
 use composefs_mount::{Allowed, Error, Verity};
 use composefs_sys::verity::{Enabled, Measurement, enable, measure};
 
+use crate::Case;
 use crate::mounts::ways;
 use crate::scratch::{Facts, OBJECT, Scratch, content};
-use crate::{Case, nothing};
 
 pub(crate) const CASES: &[Case] = &[
-    Case { name: "a_digest_is_refused_without_fs_verity", needs: nothing, run: a_digest_is_refused_without_fs_verity },
+    Case {
+        name: "a_digest_is_refused_without_fs_verity",
+        needs: old_overlayfs,
+        run: a_digest_is_refused_without_fs_verity,
+    },
     Case { name: "old_overlayfs_refuses_to_verify", needs: new_overlayfs, run: old_overlayfs_refuses_to_verify },
     Case { name: "unverified_objects_give_eio", needs: old_overlayfs, run: unverified_objects_give_eio },
     Case { name: "the_right_digest_mounts_the_wrong_one_not", needs: fs_verity, run: only_the_right_digest_mounts },
@@ -41,6 +45,13 @@ fn enabled(path: &Path, algorithm: Algorithm) -> Digest {
     Digest::new(algorithm, &measured.digest).unwrap()
 }
 
+fn enabled_digest(file: &fs::File) -> String {
+    match measure(file).unwrap() {
+        Measurement::Digest(measured) => Digest::new(Algorithm::Sha256, &measured.digest).unwrap().to_hex(),
+        other => panic!("{other:?}"),
+    }
+}
+
 fn a_digest_is_refused_without_fs_verity(scratch: &Scratch) {
     for hex in ["ab".repeat(32), "ab".repeat(64)] {
         for allowed in ways() {
@@ -57,7 +68,13 @@ fn a_digest_is_refused_without_fs_verity(scratch: &Scratch) {
 }
 
 fn old_overlayfs_refuses_to_verify(scratch: &Scratch) {
-    for more in [",verity", ",verity_check=1", ",verity_check=2"] {
+    // Where the file system has fs-verity, even the right digest of the image does not help.
+    let image = fs::File::open(scratch.path("image")).unwrap();
+    let digest = match enable(&image, 1, 4096).unwrap() {
+        Enabled::Now => enabled_digest(&image),
+        _ => "ab".repeat(32),
+    };
+    for more in [",verity", ",verity_check=1", ",verity_check=2", &format!(",digest={digest}")] {
         for allowed in ways() {
             let error = scratch.mount(more, allowed).unwrap_err();
             assert!(matches!(error, Error::NoOverlayVerity { .. }), "{error}");
