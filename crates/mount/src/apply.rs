@@ -99,25 +99,27 @@ pub fn apply(plan: &Plan, image: &ImageFile, allowed: Allowed) -> Result<Mounted
     mount(plan, image, allowed).map_err(|failure| match failure {
         Failure::Other(error) => error,
         Failure::Kernel(source) => {
-            let kernel_log = log.lines(&["overlayfs: ", "overlay: ", "erofs", "fs-verity", "loop"]);
+            let mut kernel_log = log.lines(&["overlayfs: ", "overlay: ", "erofs", "fs-verity", "loop"]);
+            kernel_log.retain(|line| !line.contains("mounted with root inode"));
             Error::Kernel { image: plan.image.clone(), source, kernel_log }
         }
     })
 }
 
 fn mount(plan: &Plan, image: &ImageFile, allowed: Allowed) -> Result<Mounted, Failure> {
-    if let Some(digest) = &plan.digest {
-        image.check_digest(digest)?;
-    }
-    let userns = plan.idmap.as_ref().map(erofs::open_userns).transpose()?;
-    let layers = Layers::open(plan)?;
-    check_target(plan)?;
+    // First what no other image could change: whoever must update the kernel need not seal the image before.
     let overlayfs = Overlayfs::probe()?;
     let verity = overlayfs.verity(plan.verity).ok_or_else(|| Error::NoOverlayVerity {
         image: plan.image.clone(),
         demand: plan.verity.overlay_value().unwrap_or_default(),
         release: kernel::release(),
     })?;
+    if let Some(digest) = &plan.digest {
+        image.check_digest(digest)?;
+    }
+    let userns = plan.idmap.as_ref().map(erofs::open_userns).transpose()?;
+    let layers = Layers::open(plan)?;
+    check_target(plan)?;
     let (mounted, erofs) = erofs::mount(plan, image, userns.as_ref(), allowed)?;
     let overlay = overlay::mount(plan, mounted, &layers, overlayfs, verity, allowed)?;
     Ok(Mounted { erofs, overlay, verity })

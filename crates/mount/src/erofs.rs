@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
-use composefs_sys::loopdev::LoopDevice;
+use composefs_sys::loopdev::{DirectIo, LoopDevice};
 use composefs_sys::mount::{DetachedMount, FsContext, MountAttrFlags, MountError, MountFlags, mount_at_once};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -37,7 +37,23 @@ pub(crate) fn mount(
             answer => return answer.map(|mount| (mount, ErofsWay::File)),
         }
     }
-    let device = LoopDevice::attach(image, &plan.image).map_err(|source| {
+    match mount_loop(plan, image, userns, allowed, DirectIo::Try) {
+        // An overlay over ramfs or tmpfs takes direct I/O from a loop device at first and fails it later (seen on 6.1).
+        Err(Failure::Kernel(error)) if error.errno == Errno::IO => {
+            mount_loop(plan, image, userns, allowed, DirectIo::Off)
+        }
+        answer => answer,
+    }
+}
+
+fn mount_loop(
+    plan: &Plan,
+    image: &ImageFile,
+    userns: Option<&OwnedFd>,
+    allowed: Allowed,
+    direct_io: DirectIo,
+) -> Result<(ErofsMount, ErofsWay), Failure> {
+    let device = LoopDevice::attach(image, &plan.image, direct_io).map_err(|source| {
         Failure::Other(Error::NoLoopDevice { image: plan.image.clone(), release: kernel::release(), source })
     })?;
     let way = ErofsWay::Loop(device.path().to_owned());

@@ -225,6 +225,9 @@ fn kernel_remedy(error: &MountError) -> Option<String> {
             "this kernel has no overlayfs: run `modprobe overlay`, or use a kernel with CONFIG_OVERLAY_FS".into()
         }
         Errno::BUSY => "another overlay mount uses this upperdir or workdir: unmount it, or use others".into(),
+        Errno::LOOP => {
+            "the same directory is given twice, or one lies in the other: give each layer a directory of its own".into()
+        }
         Errno::IO => "the image or its disk is damaged: `dmesg` tells which block".into(),
         Errno::INVAL if step.contains("idmap") => {
             "idmap= must be a user namespace other than the initial one, and EROFS must allow mapping (Linux 5.19)"

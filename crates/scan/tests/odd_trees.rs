@@ -115,13 +115,13 @@ fn pipes_and_sockets_are_not_opened() {
 fn devices_have_the_kernels_numbers() {
     let dir = tempdir().unwrap();
     if !is_root() {
-        return skip("devices_have_the_kernels_numbers", "making devices takes root");
+        return skip::announce("devices_have_the_kernels_numbers", "making devices takes root");
     }
     let make = |name: &str, kind, major, minor| {
         mknodat(CWD, dir.path().join(name), kind, Mode::from_raw_mode(0o640), makedev(major, minor))
     };
     if let Err(errno) = make("whiteout", FileType::CharacterDevice, 0, 0) {
-        return skip("devices_have_the_kernels_numbers", &errno.to_string());
+        return skip::announce("devices_have_the_kernels_numbers", &errno.to_string());
     }
     make("char", FileType::CharacterDevice, 4, 65).unwrap();
     make("block", FileType::BlockDevice, 259, 0x12345).unwrap();
@@ -144,7 +144,7 @@ fn xattrs_all_some_or_none() {
     let big = vec![b'v'; 3000];
     let set = |path: &Path, name: &str, value: &[u8]| lsetxattr(path, name, value, XattrFlags::empty());
     if let Err(errno) = set(&root.join("file"), "user.a", b"1") {
-        return skip("xattrs_all_some_or_none", &errno.to_string());
+        return skip::announce("xattrs_all_some_or_none", &errno.to_string());
     }
     for path in [root.to_owned(), root.join("file"), root.join("empty"), root.join("dir")] {
         set(&path, "user.a", b"1\0\xff").unwrap();
@@ -250,7 +250,7 @@ fn the_source_must_be_a_directory() {
 #[test]
 fn what_cannot_be_read_is_an_error_that_names_it() {
     if is_root() {
-        return skip("what_cannot_be_read_is_an_error_that_names_it", "root can read everything");
+        return skip::announce("what_cannot_be_read_is_an_error_that_names_it", "root can read everything");
     }
     let dir = tempdir().unwrap();
     fs::create_dir(dir.path().join("d")).unwrap();

@@ -78,6 +78,15 @@ impl LoopConfig {
     }
 }
 
+/// Whether the device reads its file around the page cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DirectIo {
+    /// Where the file allows it, so that its pages are not cached twice.
+    Try,
+    /// No.
+    Off,
+}
+
 /// A loop device over a file. The kernel frees it by itself once this value is dropped and nothing has it mounted.
 #[derive(Debug)]
 pub struct LoopDevice {
@@ -87,8 +96,7 @@ pub struct LoopDevice {
 }
 
 impl LoopDevice {
-    /// Attaches `file` to a free loop device: read-only, 4096-byte blocks, with direct I/O where the file allows it
-    /// (so that its pages are not cached twice), freed by the kernel after its last user.
+    /// Attaches `file` to a free loop device: read-only, 4096-byte blocks, freed by the kernel after its last user.
     ///
     /// `file_name` is what `losetup` shows.
     ///
@@ -96,13 +104,13 @@ impl LoopDevice {
     ///
     /// What opening `/dev/loop-control` or the device gives (`ENOENT` where there are none, as in most containers),
     /// `EACCES` or `EPERM` without the right to use them, `EBUSY` if others kept taking the free device.
-    pub fn attach(file: impl AsFd, file_name: &Path) -> io::Result<Self> {
+    pub fn attach(file: impl AsFd, file_name: &Path, direct_io: DirectIo) -> io::Result<Self> {
         let control = rustix::fs::open("/dev/loop-control", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
         let mut tries = 0;
         loop {
             let path = PathBuf::from(format!("/dev/loop{}", free_number(control.as_fd())?));
             match rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-                .and_then(|device| configure(device.as_fd(), file.as_fd(), file_name).map(|()| device))
+                .and_then(|device| configure(device.as_fd(), file.as_fd(), file_name, direct_io).map(|()| device))
             {
                 Ok(device) => return Ok(Self { _device: device, path }),
                 // Between our question and our answer another process took the device.
@@ -126,7 +134,12 @@ fn free_number(control: BorrowedFd<'_>) -> io::Result<u32> {
     u32::try_from(answer).map_err(|_| io::Error::last_os_error())
 }
 
-fn configure(device: BorrowedFd<'_>, file: BorrowedFd<'_>, file_name: &Path) -> rustix::io::Result<()> {
+fn configure(
+    device: BorrowedFd<'_>,
+    file: BorrowedFd<'_>,
+    file_name: &Path,
+    direct_io: DirectIo,
+) -> rustix::io::Result<()> {
     let always = LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR;
     let set = |flags| {
         let config = LoopConfig::new(file, 4096, flags, file_name);
@@ -134,6 +147,9 @@ fn configure(device: BorrowedFd<'_>, file: BorrowedFd<'_>, file_name: &Path) -> 
         // reads it; the descriptor in it is open.
         unsafe { ioctl(device, Setter::<LOOP_CONFIGURE, LoopConfig>::new(config)) }
     };
+    if direct_io == DirectIo::Off {
+        return set(always);
+    }
     match set(always | LO_FLAGS_DIRECT_IO) {
         // Most kernels drop the flag where the file cannot do it; some refuse.
         Err(Errno::INVAL | Errno::OPNOTSUPP) => set(always),

@@ -1,0 +1,307 @@
+//! What a mount gives, in each of the ways to make it.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::process::{Child, Command, Stdio};
+
+use composefs_mount::{Allowed, ErofsWay, OverlayWay};
+
+use crate::scratch::{OBJECT, Scratch, content};
+use crate::{Case, nothing};
+
+pub(crate) const CASES: &[Case] = &[
+    Case { name: "every_way_gives_the_files", needs: nothing, run: every_way_gives_the_files },
+    Case { name: "without_upper_dir_nothing_is_writable", needs: nothing, run: read_only },
+    Case { name: "upper_dir_takes_the_changes", needs: nothing, run: upper_dir_takes_the_changes },
+    Case { name: "attributes_reach_the_mount", needs: nothing, run: attributes_reach_the_mount },
+    Case { name: "odd_paths", needs: nothing, run: odd_paths },
+    Case { name: "long_paths", needs: nothing, run: long_paths },
+    Case { name: "basedirs_are_searched_in_order", needs: nothing, run: basedirs_are_searched_in_order },
+    Case { name: "owners_are_mapped", needs: |_| no_unshare(), run: owners_are_mapped },
+    Case { name: "an_image_on_tmpfs", needs: nothing, run: an_image_on_tmpfs },
+    Case { name: "an_image_on_an_overlay", needs: nothing, run: an_image_on_an_overlay },
+    Case { name: "an_image_on_an_overlay_over_tmpfs", needs: nothing, run: an_image_on_an_overlay_over_tmpfs },
+];
+
+/// From the newest kernel to the oldest.
+pub(crate) fn ways() -> Vec<Allowed> {
+    let all = Allowed::default();
+    let no_file = Allowed { file_backed: false, ..all };
+    let path = Allowed { detached: false, ..all };
+    let text = Allowed { overlay_contexts: false, ..all };
+    let old = Allowed { contexts: false, ..all };
+    let oldest = Allowed { file_backed: false, ..old };
+    vec![all, no_file, path, text, Allowed { file_backed: false, ..text }, old, oldest]
+}
+
+fn every_way_gives_the_files(scratch: &Scratch) {
+    for allowed in ways() {
+        let mounted = scratch.mount("", allowed).unwrap_or_else(|error| panic!("{allowed:?}: {error}"));
+        if !allowed.file_backed {
+            assert!(matches!(mounted.erofs, ErofsWay::Loop(_)), "{mounted}");
+        }
+        if !allowed.detached {
+            assert_ne!(mounted.overlay, OverlayWay::Detached);
+        }
+        if !allowed.contexts || !allowed.overlay_contexts {
+            assert!(matches!(mounted.overlay, OverlayWay::OneText | OverlayWay::OrdinaryLayers), "{mounted}");
+        }
+        assert_eq!(scratch.read("dir/inline").unwrap(), "inline\n", "{mounted}");
+        assert_eq!(scratch.read("dir/external").unwrap(), content(), "{mounted}");
+        assert_eq!(scratch.read("link").unwrap(), "inline\n", "{mounted}");
+        let mut names: Vec<_> = fs::read_dir(scratch.path("mnt")).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["dir", "link"], "{mounted}: the objects' names show through");
+        let meta = scratch.path("mnt/dir/external").metadata().unwrap();
+        assert_eq!((meta.uid(), meta.mode() & 0o7777, meta.mtime()), (1000, 0o644, 1_700_000_002), "{mounted}");
+        scratch.umount();
+        assert_eq!(scratch.leftovers(), [""; 0], "{mounted}");
+    }
+}
+
+fn read_only(scratch: &Scratch) {
+    for allowed in ways() {
+        scratch.mount(",rw", allowed).unwrap();
+        let error = fs::write(scratch.path("mnt/new"), "x").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ReadOnlyFilesystem);
+        scratch.umount();
+    }
+}
+
+fn upper_dir_takes_the_changes(scratch: &Scratch) {
+    for allowed in ways() {
+        for dir in ["upper", "work"] {
+            fs::remove_dir_all(scratch.path(dir)).unwrap();
+            fs::create_dir(scratch.path(dir)).unwrap();
+        }
+        let upper = format!(",upperdir={},workdir={}", scratch.path("upper").display(), scratch.path("work").display());
+        let mounted = scratch.mount(&upper, allowed).unwrap();
+        fs::write(scratch.path("mnt/new"), "new").unwrap();
+        fs::remove_file(scratch.path("mnt/link")).unwrap();
+        let external = scratch.path("mnt/dir/external");
+        let mut file = fs::OpenOptions::new().append(true).open(&external).unwrap();
+        std::io::Write::write_all(&mut file, b"more").unwrap();
+        drop(file);
+        assert_eq!(scratch.read("dir/external").unwrap(), content() + "more", "{mounted}");
+        assert_eq!(fs::read_to_string(scratch.path("upper/new")).unwrap(), "new");
+        assert!(scratch.read("link").is_err());
+        scratch.umount();
+        assert_eq!(fs::read_to_string(scratch.path("objects").join(OBJECT)).unwrap(), content());
+        scratch.mount("", allowed).unwrap();
+        assert_eq!(scratch.read("dir/external").unwrap(), content());
+        assert_eq!(scratch.read("link").unwrap(), "inline\n");
+        scratch.umount();
+        // And with an upper directory, yet read-only.
+        scratch.mount(&format!("{upper},ro"), allowed).unwrap();
+        assert_eq!(scratch.read("new").unwrap(), "new");
+        assert_eq!(fs::write(scratch.path("mnt/new"), "x").unwrap_err().kind(), ErrorKind::ReadOnlyFilesystem);
+        scratch.umount();
+    }
+}
+
+fn attributes_reach_the_mount(scratch: &Scratch) {
+    for allowed in ways() {
+        let mounted = scratch.mount(",nosuid,nodev,noexec,noatime,nodiratime,nosymfollow", allowed).unwrap();
+        let info = scratch.mountinfo();
+        for word in ["ro,", "nosuid", "nodev", "noexec", "noatime", "nodiratime", "nosymfollow"] {
+            assert!(info.split(" - ").next().unwrap().contains(word), "{mounted}: {word} is missing in {info}");
+        }
+        assert!(scratch.read("link").is_err(), "nosymfollow lets no link be followed");
+        scratch.umount();
+        scratch.mount("", allowed).unwrap();
+        assert!(!scratch.mountinfo().contains("nosuid"));
+        scratch.umount();
+    }
+}
+
+fn odd_paths(scratch: &Scratch) {
+    let name = r"a,b:c\d e=f\";
+    scratch.put_objects(name).unwrap();
+    for dir in ["up,p:e\\r", "wo,r:k\\"] {
+        fs::create_dir(scratch.path(dir)).unwrap();
+    }
+    let quoted = |name: &str| -> String {
+        let path = scratch.path(name).display().to_string();
+        path.chars().flat_map(|c| matches!(c, '\\' | ',' | ':').then_some('\\').into_iter().chain([c])).collect()
+    };
+    for upper in ["", &format!(",upperdir={},workdir={}", quoted("up,p:e\\r"), quoted("wo,r:k\\"))] {
+        for allowed in ways() {
+            let options = format!("basedir={}{upper}", quoted(name));
+            let mounted = scratch
+                .mount_with(&options.clone().into(), allowed)
+                .unwrap_or_else(|error| panic!("{allowed:?} {options}: {error}"));
+            assert_eq!(scratch.read("dir/external").unwrap(), content(), "{mounted}");
+            if !upper.is_empty() {
+                fs::write(scratch.path("mnt/new"), "new").unwrap();
+                assert_eq!(fs::read_to_string(scratch.path("up,p:e\\r/new")).unwrap(), "new", "{mounted}");
+            }
+            scratch.umount();
+        }
+    }
+}
+
+/// Each longer than one text of `fsconfig`, and many of them longer than the page that `mount(2)` reads.
+fn long_paths(scratch: &Scratch) {
+    let dirs: Vec<String> = (0..8)
+        .map(|number| {
+            let deep = format!("{number}/{0}/{0}/{0}", "x".repeat(200));
+            scratch.put_objects(&deep).unwrap();
+            scratch.path(&deep).display().to_string()
+        })
+        .collect();
+    for count in [1, dirs.len()] {
+        let options = format!("basedir={}", dirs[..count].join(":"));
+        for allowed in ways() {
+            let mounted = scratch
+                .mount_with(&options.clone().into(), allowed)
+                .unwrap_or_else(|error| panic!("{count} long paths, {allowed:?}: {error}"));
+            assert_eq!(scratch.read("dir/external").unwrap(), content(), "{mounted}");
+            scratch.umount();
+        }
+    }
+}
+
+fn basedirs_are_searched_in_order(scratch: &Scratch) {
+    fs::create_dir(scratch.path("empty")).unwrap();
+    let other = scratch.put_objects("other").unwrap();
+    // Without verification the first directory with the name serves it, whatever it holds.
+    fs::write(&other, content().to_uppercase()).unwrap();
+    let (objects, empty, other) = (scratch.path("objects"), scratch.path("empty"), scratch.path("other"));
+    for (list, expected) in
+        [([&empty, &objects, &other], content()), ([&empty, &other, &objects], content().to_uppercase())]
+    {
+        let list: Vec<_> = list.into_iter().map(|dir| dir.display().to_string()).collect();
+        let options = format!("basedir={}", list.join(":"));
+        for allowed in ways() {
+            let mounted = scratch.mount_with(&options.clone().into(), allowed).unwrap();
+            assert_eq!(scratch.read("dir/external").unwrap(), expected, "{mounted}");
+            scratch.umount();
+        }
+    }
+}
+
+/// A process in a user namespace of its own.
+struct Namespace(Child);
+
+impl Namespace {
+    fn new() -> std::io::Result<Self> {
+        let child = Command::new("unshare").args(["-U", "sleep", "60"]).stdin(Stdio::null()).spawn()?;
+        let own = fs::read_link("/proc/self/ns/user")?;
+        let namespace = Self(child);
+        while fs::read_link(namespace.file())? == own {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        for map in ["uid_map", "gid_map"] {
+            fs::write(format!("/proc/{}/{map}", namespace.0.id()), "0 100000 65536")?;
+        }
+        Ok(namespace)
+    }
+
+    fn file(&self) -> String {
+        format!("/proc/{}/ns/user", self.0.id())
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn no_unshare() -> Option<String> {
+    Namespace::new().err().map(|error| format!("no user namespace can be made with unshare(1): {error}"))
+}
+
+fn owners_are_mapped(scratch: &Scratch) {
+    let namespace = Namespace::new().unwrap();
+    for allowed in ways() {
+        let answer = scratch.mount(&format!(",idmap={}", namespace.file()), allowed);
+        if !allowed.contexts {
+            assert!(matches!(answer, Err(composefs_mount::Error::NoIdmap { .. })), "{answer:?}");
+            continue;
+        }
+        let mounted = answer.unwrap();
+        let meta = scratch.path("mnt/dir/external").metadata().unwrap();
+        assert_eq!((meta.uid(), meta.gid()), (101_000, 101_000), "{mounted}");
+        assert_eq!(scratch.read("dir/external").unwrap(), content(), "{mounted}");
+        scratch.umount();
+    }
+    // The initial user namespace maps nothing, and the kernel says so.
+    let error = scratch.mount(",idmap=/proc/self/ns/user", Allowed::default()).unwrap_err();
+    assert!(error.to_string().contains("mount_setattr(idmap)"), "{error}");
+    let error = scratch.mount(",idmap=/nonexistent", Allowed::default()).unwrap_err();
+    assert_eq!(error.to_string(), "Failed to open userns /nonexistent: No such file or directory");
+}
+
+/// EROFS cannot be backed by a file on tmpfs: the loop device has to step in by itself.
+fn an_image_on_tmpfs(scratch: &Scratch) {
+    let image = tempfile::NamedTempFile::new_in("/dev/shm").unwrap();
+    fs::copy(scratch.path("image"), image.path()).unwrap();
+    for allowed in ways() {
+        let mounted = scratch.mount_image(image.path(), &scratch.options(""), allowed).unwrap();
+        assert!(matches!(mounted.erofs, ErofsWay::Loop(_)), "{mounted}");
+        assert_eq!(scratch.read("dir/external").unwrap(), content());
+        scratch.umount();
+    }
+}
+
+/// As in a container: the image's own file system is an overlay already, and the kernel bounds how deep they stack.
+fn an_image_on_an_overlay(scratch: &Scratch) {
+    mount_from(scratch, &Overlay::below(scratch, ""));
+}
+
+/// Where such an overlay lies on tmpfs, direct I/O through a loop device fails only when something is read.
+fn an_image_on_an_overlay_over_tmpfs(scratch: &Scratch) {
+    let below = scratch.path("below");
+    fs::create_dir(&below).unwrap();
+    let flags = composefs_sys::mount::MountFlags::empty();
+    composefs_sys::mount::mount_at_once("test".as_ref(), &below, "tmpfs", flags, c"").unwrap();
+    let _below = Unmounted(below);
+    let inner = Overlay::below(scratch, "below/");
+    mount_from(scratch, &inner);
+}
+
+fn mount_from(scratch: &Scratch, overlay: &Overlay) {
+    for allowed in ways() {
+        let mounted = scratch
+            .mount_image(&overlay.0.0.join("image"), &scratch.options(""), allowed)
+            .unwrap_or_else(|error| panic!("{allowed:?}: {error}"));
+        assert_eq!(scratch.read("dir/external").unwrap(), content(), "{mounted}");
+        scratch.umount();
+    }
+}
+
+/// Unmounts on drop.
+struct Unmounted(std::path::PathBuf);
+
+impl Drop for Unmounted {
+    fn drop(&mut self) {
+        let _ = composefs_sys::mount::unmount(&self.0, true);
+    }
+}
+
+/// An ordinary overlay with the image in its upper directory.
+struct Overlay(Unmounted);
+
+impl Overlay {
+    fn below(scratch: &Scratch, prefix: &str) -> Self {
+        let path = |name: &str| scratch.path(&format!("{prefix}{name}"));
+        for dir in ["over-lower", "over-upper", "over-work", "merged"] {
+            fs::create_dir(path(dir)).unwrap();
+        }
+        let data = format!(
+            "lowerdir={},upperdir={},workdir={}",
+            path("over-lower").display(),
+            path("over-upper").display(),
+            path("over-work").display()
+        );
+        let target = path("merged");
+        let flags = composefs_sys::mount::MountFlags::empty();
+        let data = std::ffi::CString::new(data).unwrap();
+        composefs_sys::mount::mount_at_once("test".as_ref(), &target, "overlay", flags, &data).unwrap();
+        scratch.put_image(&format!("{prefix}merged/image")).unwrap();
+        Self(Unmounted(target))
+    }
+}

@@ -1,0 +1,108 @@
+//! Mounts that must fail, say why, and leave nothing behind. Each has a twin that differs in one thing and works.
+
+use std::fs;
+
+use composefs_mount::{Error, UmountError, umount};
+
+use crate::mounts::ways;
+use crate::scratch::Scratch;
+use crate::{Case, nothing};
+
+pub(crate) const CASES: &[Case] = &[
+    Case { name: "missing_directories_are_named", needs: nothing, run: missing_directories_are_named },
+    Case { name: "a_refusal_by_overlayfs_leaves_nothing", needs: nothing, run: a_refusal_by_overlayfs_leaves_nothing },
+    Case { name: "a_broken_image_is_refused", needs: nothing, run: a_broken_image_is_refused },
+    Case { name: "only_our_mounts_are_unmounted", needs: nothing, run: only_our_mounts_are_unmounted },
+    Case { name: "a_used_mount_stays_unless_lazy", needs: nothing, run: a_used_mount_stays_unless_lazy },
+];
+
+fn works(scratch: &Scratch, more: &str) {
+    scratch.mount(more, composefs_mount::Allowed::default()).unwrap();
+    scratch.umount();
+}
+
+fn missing_directories_are_named(scratch: &Scratch) {
+    let work = format!(",workdir={}", scratch.path("work").display());
+    for (more, named) in [
+        (format!(":{}", scratch.path("nowhere").display()), "basedir"),
+        (format!(",upperdir={}{work}", scratch.path("nowhere").display()), "upperdir"),
+        (format!(",upperdir={}{work}x", scratch.path("upper").display()), "workdir"),
+        (format!(":{}", scratch.path("image").display()), "basedir"),
+    ] {
+        for allowed in ways() {
+            let error = scratch.mount(&more, allowed).unwrap_err();
+            assert!(matches!(error, Error::Directory { role, .. } if role == named), "{error}");
+            assert_eq!(scratch.leftovers(), [""; 0]);
+        }
+    }
+    works(scratch, &format!(",upperdir={}{work}", scratch.path("upper").display()));
+    fs::remove_dir(scratch.path("mnt")).unwrap();
+    let error = scratch.mount("", composefs_mount::Allowed::default()).unwrap_err();
+    assert!(error.to_string().contains("No such file or directory: mount point "), "{error}");
+    fs::create_dir(scratch.path("mnt")).unwrap();
+    works(scratch, "");
+}
+
+/// Work inside upper: overlayfs sees that only when everything else is set up.
+fn a_refusal_by_overlayfs_leaves_nothing(scratch: &Scratch) {
+    fs::create_dir(scratch.path("upper/work")).unwrap();
+    let upper = scratch.path("upper").display().to_string();
+    for allowed in ways() {
+        let error = scratch.mount(&format!(",upperdir={upper},workdir={upper}/work"), allowed).unwrap_err();
+        let Error::Kernel { source, kernel_log, .. } = &error else { panic!("{error}") };
+        assert!(error.to_string().contains("Invalid argument"), "{error}");
+        let said = source.log.iter().chain(kernel_log).any(|line| line.contains("workdir"));
+        assert!(said, "the kernel's reason is missing: {error}");
+        assert_eq!(scratch.leftovers(), [""; 0]);
+    }
+    works(scratch, &format!(",upperdir={upper},workdir={}", scratch.path("work").display()));
+}
+
+fn a_broken_image_is_refused(scratch: &Scratch) {
+    let image = fs::read(scratch.path("image")).unwrap();
+    for (len, what) in [(0, "header"), (31, "header"), (32, "superblock"), (1024, "superblock")] {
+        fs::write(scratch.path("image"), &image[..len]).unwrap();
+        for allowed in ways() {
+            let error = scratch.mount("", allowed).unwrap_err();
+            match what {
+                "header" => assert!(matches!(error, Error::NotAnImage { .. }), "{error}"),
+                _ => assert!(matches!(error, Error::Kernel { .. } | Error::NoLoopDevice { .. }), "{error}"),
+            }
+            assert_eq!(scratch.leftovers(), [""; 0]);
+        }
+    }
+    let mut wrong = image.clone();
+    wrong[0] ^= 1;
+    fs::write(scratch.path("image"), wrong).unwrap();
+    let error = scratch.mount("", composefs_mount::Allowed::default()).unwrap_err();
+    assert!(error.to_string().contains("Invalid argument: not a composefs image"), "{error}");
+    fs::write(scratch.path("image"), image).unwrap();
+    works(scratch, "");
+}
+
+fn only_our_mounts_are_unmounted(scratch: &Scratch) {
+    let error = umount(&scratch.path("mnt"), false).unwrap_err();
+    assert!(matches!(error, UmountError::NotComposefs { found: None, .. }), "{error}");
+    scratch.mount("", composefs_mount::Allowed::default()).unwrap();
+    let flags = composefs_sys::mount::MountFlags::empty();
+    composefs_sys::mount::mount_at_once("other".as_ref(), &scratch.path("mnt"), "tmpfs", flags, c"").unwrap();
+    let error = umount(&scratch.path("mnt"), false).unwrap_err();
+    assert!(
+        matches!(&error, UmountError::NotComposefs { found: Some(found), .. } if found == "tmpfs other"),
+        "{error}"
+    );
+    composefs_sys::mount::unmount(&scratch.path("mnt"), false).unwrap();
+    scratch.umount();
+}
+
+fn a_used_mount_stays_unless_lazy(scratch: &Scratch) {
+    scratch.mount("", composefs_mount::Allowed::default()).unwrap();
+    let mut open = fs::File::open(scratch.path("mnt/dir/inline")).unwrap();
+    let error = umount(&scratch.path("mnt"), false).unwrap_err();
+    assert!(error.to_string().contains("busy") && error.remedy().unwrap().contains("fuser"), "{error}");
+    umount(&scratch.path("mnt"), true).unwrap();
+    assert!(scratch.read("dir/inline").is_err());
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut open, &mut text).unwrap();
+    assert_eq!(text, "inline\n");
+}

@@ -1,0 +1,164 @@
+//! Verification, where kernel and file system have it; and where they do not, that nobody is told otherwise.
+
+use std::fs;
+use std::path::Path;
+
+use composefs_image::{Algorithm, Digest};
+use composefs_mount::{Allowed, Error, Verity};
+use composefs_sys::verity::{Enabled, Measurement, enable, measure};
+
+use crate::Case;
+use crate::mounts::ways;
+use crate::scratch::{Facts, OBJECT, Scratch, content};
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "a_digest_is_refused_without_fs_verity",
+        needs: old_overlayfs,
+        run: a_digest_is_refused_without_fs_verity,
+    },
+    Case { name: "old_overlayfs_refuses_to_verify", needs: new_overlayfs, run: old_overlayfs_refuses_to_verify },
+    Case { name: "unverified_objects_give_eio", needs: old_overlayfs, run: unverified_objects_give_eio },
+    Case { name: "the_right_digest_mounts_the_wrong_one_not", needs: fs_verity, run: only_the_right_digest_mounts },
+    Case { name: "a_changed_object_gives_eio", needs: fs_verity, run: a_changed_object_gives_eio },
+];
+
+fn old_overlayfs(facts: &Facts) -> Option<String> {
+    facts.no_overlay_verity.clone()
+}
+
+fn new_overlayfs(facts: &Facts) -> Option<String> {
+    facts.no_overlay_verity.is_none().then(|| "overlayfs of this kernel can verify".into())
+}
+
+fn fs_verity(facts: &Facts) -> Option<String> {
+    facts.no_overlay_verity.clone().or_else(|| facts.no_fs_verity.clone())
+}
+
+/// Enables fs-verity and tells the digest that the kernel then has.
+fn enabled(path: &Path, algorithm: Algorithm) -> Digest {
+    let file = fs::File::open(path).unwrap();
+    assert_eq!(enable(&file, algorithm.kernel_number(), 4096).unwrap(), Enabled::Now);
+    assert_eq!(enable(&file, algorithm.kernel_number(), 4096).unwrap(), Enabled::Before);
+    let Measurement::Digest(measured) = measure(&file).unwrap() else { panic!("no digest") };
+    assert_eq!(measured.algorithm, u16::from(algorithm.kernel_number()));
+    Digest::new(algorithm, &measured.digest).unwrap()
+}
+
+fn enabled_digest(file: &fs::File) -> String {
+    match measure(file).unwrap() {
+        Measurement::Digest(measured) => Digest::new(Algorithm::Sha256, &measured.digest).unwrap().to_hex(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn a_digest_is_refused_without_fs_verity(scratch: &Scratch) {
+    for hex in ["ab".repeat(32), "ab".repeat(64)] {
+        for allowed in ways() {
+            let error = scratch.mount(&format!(",digest={hex}"), allowed).unwrap_err();
+            assert!(matches!(error, Error::NoVerity { .. }), "{error}");
+            assert!(
+                error.to_string().contains("Image has no fs-verity") && error.to_string().contains(&hex),
+                "{error}"
+            );
+        }
+    }
+    scratch.mount("", Allowed::default()).unwrap();
+    scratch.umount();
+}
+
+fn old_overlayfs_refuses_to_verify(scratch: &Scratch) {
+    // Where the file system has fs-verity, even the right digest of the image does not help.
+    let image = fs::File::open(scratch.path("image")).unwrap();
+    let digest = match enable(&image, 1, 4096).unwrap() {
+        Enabled::Now => enabled_digest(&image),
+        _ => "ab".repeat(32),
+    };
+    for more in [",verity", ",verity_check=1", ",verity_check=2", &format!(",digest={digest}")] {
+        for allowed in ways() {
+            let error = scratch.mount(more, allowed).unwrap_err();
+            assert!(matches!(error, Error::NoOverlayVerity { .. }), "{error}");
+            assert!(error.remedy().unwrap().contains("6.6"));
+            assert_eq!(scratch.leftovers(), [""; 0]);
+        }
+    }
+    for more in [",tryverity", ",verity_check=0"] {
+        let mounted = scratch.mount(more, Allowed::default()).unwrap();
+        assert_eq!(mounted.verity, Verity::Off);
+        assert_eq!(scratch.read("dir/external").unwrap(), content());
+        scratch.umount();
+    }
+}
+
+fn unverified_objects_give_eio(scratch: &Scratch) {
+    for more in [",verity", ",tryverity", ",verity_check=1", ",verity_check=2"] {
+        for allowed in ways() {
+            let mounted = scratch.mount(more, allowed).unwrap();
+            let error = scratch.read("dir/external").unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(5), "{mounted}: {error}");
+            assert_eq!(scratch.read("dir/inline").unwrap(), "inline\n");
+            scratch.umount();
+        }
+    }
+    scratch.mount(",verity_check=0", Allowed::default()).unwrap();
+    assert_eq!(scratch.read("dir/external").unwrap(), content());
+    scratch.umount();
+}
+
+fn only_the_right_digest_mounts(scratch: &Scratch) {
+    enabled(&scratch.path("objects").join(OBJECT), Algorithm::Sha256);
+    for algorithm in Algorithm::ALL {
+        let image = scratch.put_image(&format!("image-{algorithm}")).unwrap();
+        let right = enabled(&image, algorithm);
+        let mut flipped = right.as_bytes().to_vec();
+        *flipped.last_mut().unwrap() ^= 1;
+        let wrong = Digest::new(algorithm, &flipped).unwrap();
+        // The bytes of one algorithm are never taken for a digest of the other.
+        let other = match algorithm {
+            Algorithm::Sha256 => Digest::new(Algorithm::Sha512, &[right.as_bytes(), &[0; 32]].concat()).unwrap(),
+            Algorithm::Sha512 => Digest::new(Algorithm::Sha256, &right.as_bytes()[..32]).unwrap(),
+        };
+        for allowed in ways() {
+            let mounted = scratch.mount_image(&image, &scratch.options(&format!(",digest={right}")), allowed).unwrap();
+            assert_eq!(mounted.verity, Verity::Require);
+            assert_eq!(scratch.read("dir/external").unwrap(), content(), "{mounted}");
+            scratch.umount();
+            for digest in [wrong, other] {
+                let options = scratch.options(&format!(",digest={digest}"));
+                let error = scratch.mount_image(&image, &options, allowed).unwrap_err();
+                assert!(matches!(error, Error::WrongVerity { .. }), "{error}");
+                let text = error.to_string();
+                assert!(text.contains("Image has wrong fs-verity"), "{text}");
+                assert!(text.contains(&format!("{right:?}")) && text.contains(&format!("{digest:?}")), "{text}");
+                assert_eq!(scratch.leftovers(), [""; 0]);
+            }
+        }
+    }
+}
+
+fn a_changed_object_gives_eio(scratch: &Scratch) {
+    let object = scratch.path("objects").join(OBJECT);
+    let digest = enabled(&object, Algorithm::Sha256);
+    assert_eq!(digest.object_path(), OBJECT);
+    for more in [",verity", ",tryverity", ",verity_check=1", ",verity_check=2"] {
+        for allowed in ways() {
+            let mounted = scratch.mount(more, allowed).unwrap();
+            assert_eq!(scratch.read("dir/external").unwrap(), content(), "{mounted}");
+            scratch.umount();
+        }
+    }
+    fs::remove_file(&object).unwrap();
+    fs::write(&object, content().to_uppercase()).unwrap();
+    enabled(&object, Algorithm::Sha256);
+    for more in [",verity", ",tryverity", ",verity_check=1", ",verity_check=2"] {
+        for allowed in ways() {
+            let mounted = scratch.mount(more, allowed).unwrap();
+            let error = scratch.read("dir/external").unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(5), "{mounted}: {error}");
+            scratch.umount();
+        }
+    }
+    scratch.mount("", Allowed::default()).unwrap();
+    assert_eq!(scratch.read("dir/external").unwrap(), content().to_uppercase());
+    scratch.umount();
+}
