@@ -1,2 +1,69 @@
-//! The project's own tasks: `cargo xtask demo|test|tidy|...`.
-fn main() {}
+//! The project's own tasks: `cargo xtask test|vm|tidy|...`.
+//!
+//! One file per task; everything a task fetches or builds outside the checkout goes to one cache directory
+//! ([`place::cache`]), so that a fresh clone and an old one behave alike.
+
+mod apt;
+mod install;
+mod kernel;
+mod metadata;
+mod peers;
+mod place;
+mod process;
+mod setup;
+mod test;
+mod tidy;
+mod vm;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// The project's own tasks.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what the tests need and is missing (Debian packages, as root).
+    Setup,
+    /// Fetch the kernels the VM tests boot and print their versions.
+    Kernels,
+    /// Run everything that proves the project: the workspace's tests, then the VM suites.
+    Test(test::Options),
+    /// Run a command in a virtual machine with fs-verity.
+    Vm(vm::by_hand::Options),
+    /// Check formatting, lints, crate edges, fences and links.
+    Tidy,
+    /// Set up the existing implementations as black boxes to compare with, and print their directory.
+    Peers(peers::Options),
+    /// Build the release and install it.
+    Install(install::Options),
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    match task {
+        Task::Setup => setup::run(),
+        Task::Kernels => kernel::run(),
+        Task::Test(options) => test::run(&options),
+        Task::Vm(options) => vm::by_hand::run(options),
+        Task::Tidy => tidy::run(),
+        Task::Peers(options) => peers::run(&options),
+        Task::Install(options) => install::run(&options),
+    }
+}

@@ -1,0 +1,37 @@
+//! The tests by area. A new file has a `TESTS` list; add it to [`all`].
+
+mod fs_verity;
+mod guest;
+
+use anyhow::Result;
+
+use crate::context::Context;
+use crate::kernel::Kernels;
+
+/// One test.
+#[derive(Clone, Copy)]
+pub(crate) struct Test {
+    /// `area::what_holds`.
+    pub(crate) name: &'static str,
+    /// The kernels it is for; under others it is not part of the run.
+    pub(crate) kernels: Kernels,
+    /// What it does.
+    pub(crate) run: fn(&Context) -> Result<()>,
+}
+
+/// The `TESTS` list of an area: kernels, and the functions that are for them; each test is named after its function.
+macro_rules! tests {
+    ($area:literal, $($kernels:expr => [$($run:ident),+ $(,)?]),+ $(,)?) => {
+        pub(super) const TESTS: &[$crate::tests::Test] = &[$($($crate::tests::Test {
+            name: concat!($area, "::", stringify!($run)),
+            kernels: $kernels,
+            run: $run,
+        }),+),+];
+    };
+}
+use tests;
+
+/// Every test.
+pub(crate) fn all() -> Vec<Test> {
+    [guest::TESTS, fs_verity::TESTS].concat()
+}

@@ -1,0 +1,49 @@
+//! What cargo says of the workspace.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use crate::{place, process};
+
+/// A crate of the workspace.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Crate {
+    pub(crate) name: String,
+    /// What it needs to be built: names of ours and of others.
+    pub(crate) dependencies: Vec<String>,
+    /// What its tests need in addition.
+    pub(crate) dev_dependencies: Vec<String>,
+    /// The names of its integration tests.
+    pub(crate) tests: Vec<String>,
+}
+
+/// All crates of the workspace.
+pub(crate) fn crates() -> Result<Vec<Crate>> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(place::checkout()).args(["metadata", "--no-deps", "--format-version=1"]);
+    let metadata: Value = serde_json::from_slice(&process::output(&mut cargo)?)?;
+    list(&metadata["packages"]).iter().map(|package| read(package).context("odd cargo metadata")).collect()
+}
+
+fn read(package: &Value) -> Option<Crate> {
+    let mut found = Crate { name: package["name"].as_str()?.to_owned(), ..Crate::default() };
+    for dependency in list(&package["dependencies"]) {
+        let name = dependency["name"].as_str()?.to_owned();
+        match dependency["kind"].as_str() {
+            Some("dev") => found.dev_dependencies.push(name),
+            _ => found.dependencies.push(name),
+        }
+    }
+    for target in list(&package["targets"]) {
+        if list(&target["kind"]).contains(&Value::from("test")) {
+            found.tests.push(target["name"].as_str()?.to_owned());
+        }
+    }
+    Some(found)
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}

@@ -1,0 +1,73 @@
+//! `cargo xtask setup`: the Debian packages the tests need, installed only where missing.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::process;
+
+/// A program or file the tests use, and the package that has it.
+const NEEDS: &[(&str, &str)] = &[
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("busybox", "busybox-static"),
+    ("mkfs.erofs", "erofs-utils"),
+    ("mke2fs", "e2fsprogs"),
+    ("mkfs.xfs", "xfsprogs"),
+    ("mkfs.btrfs", "btrfs-progs"),
+    ("strace", "strace"),
+    ("fsverity", "fsverity"),
+    ("debootstrap", "debootstrap"),
+    ("mksquashfs", "squashfs-tools"),
+    ("xz", "xz-utils"),
+    ("zstd", "zstd"),
+    ("getfattr", "attr"),
+    ("getfacl", "acl"),
+    ("mount", "mount"),
+    ("setpriv", "util-linux"),
+    // The C compiler driver links every Rust program; libc's archive makes the static ones.
+    ("cc", "gcc"),
+    ("/usr/lib/x86_64-linux-gnu/libc.a", "libc6-dev"),
+];
+
+/// The task.
+pub(crate) fn run() -> Result<()> {
+    let missing = missing();
+    if missing.is_empty() {
+        eprintln!("setup: everything is there");
+        return Ok(());
+    }
+    eprintln!("setup: installing {}", missing.join(" "));
+    let uid = process::text(Command::new("id").arg("-u"))?;
+    if uid.trim() != "0" {
+        bail!("not root: install them yourself (apt-get install {}), or run this as root", missing.join(" "));
+    }
+    process::output(apt_get().args(["-qq", "update"]))?;
+    process::output(apt_get().args(["-qq", "install", "--yes", "--no-install-recommends"]).args(&missing))?;
+    match self::missing().as_slice() {
+        [] => Ok(()),
+        still => bail!("installed, but still missing: {}", still.join(" ")),
+    }
+}
+
+fn apt_get() -> Command {
+    let mut command = Command::new("apt-get");
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
+
+fn missing() -> Vec<&'static str> {
+    let there =
+        |need: &str| if need.starts_with('/') { Path::new(need).exists() } else { process::find(need).is_some() };
+    let mut packages: Vec<_> = NEEDS.iter().filter(|(need, _)| !there(need)).map(|(_, package)| *package).collect();
+    // A busybox that is there may be the dynamic one, which cannot be the first program of a guest.
+    if !packages.contains(&"busybox-static") && !busybox_is_static() {
+        packages.push("busybox-static");
+    }
+    packages
+}
+
+fn busybox_is_static() -> bool {
+    let Some(busybox) = process::find("busybox") else { return false };
+    Command::new("ldd").arg(busybox).output().is_ok_and(|ldd| !ldd.status.success())
+}

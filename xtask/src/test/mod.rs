@@ -1,0 +1,65 @@
+//! `cargo xtask test`: everything that proves the project, and one table of what was run, skipped and why.
+
+mod libtest;
+mod power;
+mod programs;
+mod report;
+mod suites;
+mod workspace;
+
+use anyhow::{Result, bail};
+
+use crate::kernel::Kernel;
+use crate::setup;
+use report::Report;
+
+/// Its command line.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Run the long forms too: more random cases, larger trees.
+    #[arg(long)]
+    full: bool,
+    /// Run only this kind (unit, golden, property, cli, ..., vm, power); may be given more than once.
+    #[arg(long)]
+    only: Vec<String>,
+    /// Boot only this kernel; may be given more than once.
+    #[arg(long, value_enum)]
+    kernel: Vec<Kernel>,
+    /// Run only tests whose name contains this.
+    #[arg(long)]
+    filter: Option<String>,
+    /// A test that cannot run here fails; always so under CI=true.
+    #[arg(long)]
+    no_skip: bool,
+}
+
+impl Options {
+    fn wants(&self, kind: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == kind)
+    }
+
+    fn forbids_skips(&self) -> bool {
+        self.no_skip || std::env::var_os("CI").is_some_and(|ci| ci == "true")
+    }
+}
+
+/// The task.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    setup::run()?;
+    let mut report = Report::default();
+    workspace::run(options, &mut report)?;
+    suites::run(options, &mut report)?;
+    power::run(options, &mut report)?;
+    if report.is_empty() {
+        bail!("no test was run: --only names kinds, --filter a part of a test's name");
+    }
+    report.print();
+    if report.failed() > 0 {
+        std::process::exit(1);
+    }
+    if options.forbids_skips() && report.skipped() > 0 {
+        eprintln!("skipped tests are failures here (CI=true or --no-skip)");
+        std::process::exit(1);
+    }
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! What was run, in one table.
+
+use std::collections::BTreeMap;
+
+/// The results of one test program, or of one suite in a guest.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Suite {
+    /// unit, golden, property, cli, vm, ...
+    pub(crate) kind: String,
+    /// The program or kernel.
+    pub(crate) name: String,
+    pub(crate) passed: u32,
+    pub(crate) failed: u32,
+    pub(crate) skipped: u32,
+    pub(crate) failures: Vec<String>,
+    /// Name and reason of each skipped test, as far as they are known.
+    pub(crate) skips: Vec<(String, String)>,
+    /// Whether it reported its end.
+    pub(crate) finished: bool,
+    /// The names of the tests that passed: a skip found out later is taken from these.
+    pub(crate) passes: Vec<String>,
+}
+
+impl Suite {
+    /// A suite that could not be run at all: one failure, with this as its name.
+    pub(crate) fn broken(kind: &str, name: &str, reason: String) -> Self {
+        let failures = vec![reason];
+        Self { kind: kind.into(), name: name.into(), failed: 1, failures, finished: true, ..Self::default() }
+    }
+
+    /// Counts a test that reported success but said that it could not run.
+    pub(crate) fn turn_into_skip(&mut self, test: &str, reason: &str) {
+        self.passed -= 1;
+        self.skipped += 1;
+        self.skips.push((test.to_owned(), reason.to_owned()));
+    }
+}
+
+/// All results.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    suites: Vec<Suite>,
+}
+
+impl Report {
+    pub(crate) fn extend(&mut self, suites: impl IntoIterator<Item = Suite>) {
+        self.suites.extend(suites);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.suites.iter().all(|suite| suite.passed + suite.failed + suite.skipped == 0)
+    }
+
+    pub(crate) fn failed(&self) -> u32 {
+        self.suites.iter().map(|suite| suite.failed).sum()
+    }
+
+    pub(crate) fn skipped(&self) -> u32 {
+        self.suites.iter().map(|suite| suite.skipped).sum()
+    }
+
+    /// The table, then what failed and what was skipped, then the totals as the last line.
+    pub(crate) fn print(&self) {
+        let mut kinds: BTreeMap<String, [u32; 3]> = BTreeMap::new();
+        let mut totals = [0; 3];
+        for suite in &self.suites {
+            // Each kernel is a row of its own; test programs of a kind share one.
+            let row = if suite.kind == "vm" { format!("vm {}", suite.name) } else { suite.kind.clone() };
+            let counts = [suite.passed, suite.failed, suite.skipped];
+            for ((row, total), count) in kinds.entry(row).or_default().iter_mut().zip(&mut totals).zip(counts) {
+                *row += count;
+                *total += count;
+            }
+        }
+        println!("\n{:44}{:>8}{:>8}{:>8}", "kind", "passed", "failed", "skipped");
+        for (kind, [passed, failed, skipped]) in kinds {
+            println!("{kind:44}{passed:>8}{failed:>8}{skipped:>8}");
+        }
+        for suite in &self.suites {
+            for (test, reason) in &suite.skips {
+                println!("skipped: {} {}: {test}: {reason}", suite.kind, suite.name);
+            }
+        }
+        for suite in &self.suites {
+            for test in &suite.failures {
+                println!("FAILED: {} {}: {test}", suite.kind, suite.name);
+            }
+        }
+        let [passed, failed, skipped] = totals;
+        println!("{passed} passed, {failed} failed, {skipped} skipped");
+    }
+}

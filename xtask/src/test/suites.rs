@@ -1,0 +1,112 @@
+//! The suite of `crates/vmtest`, in a guest of each kernel.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::Options;
+use super::libtest::Reader;
+use super::programs::Programs;
+use super::report::{Report, Suite};
+use crate::kernel::{Fetched, Kernel};
+use crate::vm::{End, Machine, Stream};
+
+/// More would only wait for each other, and each has its share of the host's memory.
+const AT_ONCE: usize = 2;
+const TIMEOUT: Duration = Duration::from_secs(600);
+/// Programs of the host that tests use, beside the busybox every guest has.
+const TOOLS: &[&str] = &[
+    "mount",
+    "umount",
+    "fsverity",
+    "strace",
+    "mkfs.erofs",
+    "fsck.erofs",
+    "mkfs.xfs",
+    "mkfs.btrfs",
+    "mke2fs",
+    "debugfs",
+    "filefrag",
+    "cmp",
+    "getfattr",
+    "setfattr",
+    "getfacl",
+    "setfacl",
+    "losetup",
+    "findmnt",
+    "unshare",
+];
+/// Runs the suite under the kernels asked for.
+pub(super) fn run(options: &Options, report: &mut Report) -> Result<()> {
+    if !options.wants("vm") {
+        return Ok(());
+    }
+    let programs = Programs::build()?;
+    let mut waiting = Vec::new();
+    for kernel in Kernel::ALL.into_iter().filter(|k| options.kernel.is_empty() || options.kernel.contains(k)) {
+        let fetched = kernel.fetch()?;
+        println!("vm {kernel}: Linux {}", fetched.release);
+        waiting.push(fetched);
+    }
+    let (waiting, done) = (Mutex::new(waiting), Mutex::new(Vec::new()));
+    let next = || waiting.lock().ok()?.pop();
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some(kernel) = next() {
+                    let suites = suite(&kernel, &programs, options);
+                    done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(suites);
+                }
+            });
+        }
+    });
+    report.extend(done.into_inner()?);
+    Ok(())
+}
+
+/// One kernel's run: whatever happens, it gives a result.
+fn suite(kernel: &Fetched, programs: &Programs, options: &Options) -> Vec<Suite> {
+    let name = format!("{} ({})", kernel.kernel, kernel.release);
+    let mut reader = Reader::of_program("vm", &name);
+    let exit = machine(kernel, programs, options).and_then(|machine| {
+        machine.run(&mut |stream, line| {
+            println!("[{}] {line}", kernel.kernel);
+            if stream == Stream::Stdout {
+                reader.line(line);
+            }
+        })
+    });
+    let mut suites = reader.finish();
+    let counted: u32 = suites.iter().map(|suite| suite.passed + suite.failed + suite.skipped).sum();
+    let failed: u32 = suites.iter().map(|suite| suite.failed).sum();
+    match exit {
+        Err(error) => suites.push(Suite::broken("vm", &name, format!("{error:#}"))),
+        Ok(exit) => {
+            let took = exit.took.as_secs_f32();
+            println!("[{}] {counted} tests, ended as {:?} after {took:.1} s", kernel.kernel, exit.end);
+            // A guest without a single test has proved nothing; one whose verdict and report differ is not believed.
+            if counted == 0 && options.filter.is_none() {
+                suites.push(Suite::broken("vm", &name, "the guest ran no test".into()));
+            }
+            if exit.end != End::Exited(0) && failed == 0 {
+                let reason = exit.expect(End::Exited(0)).err().map(|error| format!("{error:#}"));
+                suites.push(Suite::broken("vm", &name, reason.unwrap_or_default()));
+            }
+        }
+    }
+    suites
+}
+
+fn machine(kernel: &Fetched, programs: &Programs, options: &Options) -> Result<Machine> {
+    let filter = options.filter.as_ref().map_or(String::new(), |filter| format!("'{}'", filter.replace('\'', "")));
+    let full = if options.full { "COMPOSEFS_FULL=1 " } else { "" };
+    let script = format!("{full}exec vmtest --expect-kernel {} {filter}\n", kernel.release);
+    let mut machine = Machine::new(kernel.clone(), &script)?.timeout(TIMEOUT).memory_mib(1536);
+    let payload = machine.payload();
+    programs.install(payload);
+    for tool in TOOLS {
+        payload.program(tool)?;
+    }
+    Ok(machine)
+}

@@ -1,0 +1,80 @@
+//! Which crate may use which: the picture of the architecture, held to.
+
+use anyhow::Result;
+
+use crate::metadata::{self, Crate};
+
+/// Each crate and those of ours it may use (without the prefix `composefs-`). A crate that is not listed is a problem.
+const EDGES: &[(&str, &[&str])] = &[
+    ("composefs", &["oci", "ostree", "remote", "fuse", "mount", "store", "scan", "image", "sys"]),
+    ("oci", &["remote", "store", "image"]),
+    ("ostree", &["store", "image"]),
+    ("remote", &["store"]),
+    ("fuse", &["store", "image", "sys"]),
+    ("store", &["scan", "image", "sys"]),
+    ("scan", &["image", "sys"]),
+    ("mount", &["image", "sys"]),
+    ("capi", &["scan", "image", "mount", "sys"]),
+    ("boot", &["image", "mount", "sys"]),
+    ("image", &["hash"]),
+    ("sys", &[]),
+    ("hash", &[]),
+    // For development only; nothing that ships uses them.
+    ("testkit", &["image"]),
+    ("vmtest", &["image", "sys"]),
+    ("xtask", &[]),
+];
+/// What tests of any crate may use in addition.
+const FOR_TESTS: &[&str] = &["testkit"];
+/// Errors without a type are for programs, which only print them.
+const MAY_USE_ANYHOW: &[&str] = &["composefs", "vmtest", "xtask"];
+
+pub(super) fn check() -> Result<Vec<String>> {
+    Ok(metadata::crates()?.iter().flat_map(problems).collect())
+}
+
+fn problems(one: &Crate) -> Vec<String> {
+    let name = short(&one.name);
+    let Some((_, allowed)) = EDGES.iter().find(|(from, _)| *from == name) else {
+        return vec![format!("crate {name}: its edges are not in xtask/src/tidy/edges.rs")];
+    };
+    let ours = |names: &[String]| -> Vec<String> {
+        names.iter().filter(|n| n.starts_with("composefs-")).map(|n| short(n).to_owned()).collect()
+    };
+    let mut problems = Vec::new();
+    for used in ours(&one.dependencies) {
+        if !allowed.contains(&used.as_str()) {
+            problems.push(format!("crate {name} must not use {used}"));
+        }
+    }
+    for used in ours(&one.dev_dependencies) {
+        if !allowed.contains(&used.as_str()) && !FOR_TESTS.contains(&used.as_str()) {
+            problems.push(format!("the tests of crate {name} must not use {used}"));
+        }
+    }
+    if one.dependencies.iter().any(|used| used == "anyhow") && !MAY_USE_ANYHOW.contains(&name) {
+        problems.push(format!("crate {name} must not use anyhow: libraries have typed errors"));
+    }
+    problems
+}
+
+fn short(name: &str) -> &str {
+    name.strip_prefix("composefs-").unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edges_and_anyhow() {
+        let one = |name: &str, dependencies: &[&str], dev: &[&str]| {
+            let owned = |names: &[&str]| names.iter().map(|&n| n.to_owned()).collect::<Vec<_>>();
+            let (dependencies, dev_dependencies) = (owned(dependencies), owned(dev));
+            problems(&Crate { name: name.to_owned(), dependencies, dev_dependencies, tests: Vec::new() }).len()
+        };
+        assert_eq!(one("composefs-store", &["composefs-scan", "composefs-image", "rayon"], &["composefs-testkit"]), 0);
+        assert_eq!(one("composefs-image", &["composefs-store", "anyhow"], &["composefs-mount"]), 3);
+        assert_eq!(one("composefs-new", &[], &[]), 1);
+    }
+}

@@ -1,0 +1,177 @@
+//! Virtual machines with the kernels of [`crate::kernel`], for whatever needs fs-verity, mounts or a power cut.
+//!
+//! A [`Machine`] describes one boot: kernel, payload, script, disks. It runs by qemu's own translator, never by KVM, so
+//! that results do not depend on where it runs. The script has a fresh ext4 with fs-verity as its working directory
+//! `/mnt`; its output arrives line by line while it runs, and its exit status is the machine's.
+
+mod base;
+pub(crate) mod by_hand;
+mod cpio;
+mod disk;
+mod modules;
+pub(crate) mod payload;
+mod qemu;
+pub(crate) mod volatile_disk;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use crate::kernel::Fetched;
+use payload::Payload;
+use volatile_disk::{Loss, Tally};
+
+/// One boot, described.
+#[derive(Clone, Debug)]
+pub(crate) struct Machine {
+    kernel: Fetched,
+    payload: Payload,
+    timeout: Duration,
+    memory_mib: u32,
+    scratch: Disk,
+    second: Option<Disk>,
+    power_cut: Option<PowerCut>,
+}
+
+/// A disk of the machine.
+#[derive(Clone, Debug)]
+pub(crate) enum Disk {
+    /// A new one, forgotten afterwards.
+    Fresh {
+        /// Its size.
+        mib: u64,
+    },
+    /// This file, created if it does not exist, and kept.
+    Kept {
+        /// The raw image.
+        file: PathBuf,
+        /// The size if it is created.
+        mib: u64,
+    },
+}
+
+#[derive(Clone, Debug)]
+struct PowerCut {
+    marker: String,
+    loss: Loss,
+}
+
+impl Machine {
+    /// A machine with this kernel that runs a script of the host's `sh`.
+    pub(crate) fn new(kernel: Fetched, script: &str) -> Result<Self> {
+        let mut payload = Payload::default();
+        // busybox's own shell would prefer its applets to programs of the same name.
+        payload.program("sh")?;
+        payload.link("usr/bin/sh", "../sbin/sh");
+        payload.bytes("payload/command", script);
+        Ok(Self {
+            kernel,
+            payload,
+            timeout: Duration::from_secs(120),
+            memory_mib: 1024,
+            scratch: Disk::Fresh { mib: 512 },
+            second: None,
+            power_cut: None,
+        })
+    }
+
+    /// What the guest finds besides the base system. Its memory must hold it twice while it boots.
+    pub(crate) fn payload(&mut self) -> &mut Payload {
+        &mut self.payload
+    }
+
+    /// When to give up.
+    pub(crate) fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Its memory.
+    pub(crate) fn memory_mib(mut self, mib: u32) -> Self {
+        self.memory_mib = mib;
+        self
+    }
+
+    /// The disk that is mounted at `/mnt`, `/dev/vda`. An image that exists must hold an ext4.
+    pub(crate) fn scratch(mut self, disk: Disk) -> Self {
+        self.scratch = disk;
+        self
+    }
+
+    /// An additional disk, `/dev/vdb`, unformatted if it is new.
+    pub(crate) fn second_disk(mut self, disk: Disk) -> Self {
+        self.second = Some(disk);
+        self
+    }
+
+    /// Cuts the power as soon as the script prints this line. What the guest had not flushed to its scratch disk by then is
+    /// lost; that disk should be a kept one.
+    pub(crate) fn cut_power_at(mut self, marker: &str, loss: Loss) -> Self {
+        self.power_cut = Some(PowerCut { marker: marker.to_owned(), loss });
+        self
+    }
+
+    /// Boots it and follows it to its end, giving each line as it is printed.
+    pub(crate) fn run(&self, on_line: &mut dyn FnMut(Stream, &str)) -> Result<Exit> {
+        qemu::run(self, on_line)
+    }
+}
+
+/// Where a line was printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stream {
+    /// The script's standard output.
+    Stdout,
+    /// The script's standard error.
+    Stderr,
+    /// qemu's own complaints.
+    Qemu,
+}
+
+/// How a boot ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The script exited with this status.
+    Exited(i32),
+    /// It did not end in time.
+    TimedOut,
+    /// The guest went away without a verdict: a panic, or qemu failed.
+    Died,
+    /// The power was cut as asked for.
+    PowerCut,
+}
+
+/// What a boot left behind.
+#[derive(Debug)]
+pub(crate) struct Exit {
+    pub(crate) end: End,
+    /// The kernel's release as the guest says it.
+    pub(crate) release: String,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+    /// The last of the kernel's console, and qemu's own words.
+    pub(crate) console: String,
+    pub(crate) took: Duration,
+    /// What happened to the scratch disk, if the power was to be cut.
+    pub(crate) disk: Option<Tally>,
+}
+
+impl Exit {
+    /// Fails unless it ended so, with what was seen last.
+    pub(crate) fn expect(self, end: End) -> Result<Self> {
+        if self.end == end {
+            return Ok(self);
+        }
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let seen = [("stdout", text(&self.stdout)), ("stderr", text(&self.stderr)), ("console", self.console)];
+        let seen = seen.iter().filter(|(_, text)| !text.trim().is_empty());
+        let seen: String = seen.map(|(name, text)| format!("\n--- {name}\n{}", last_lines(text, 15))).collect();
+        bail!("the machine (kernel {:?}) should have ended as {end:?}, but {:?}{seen}", self.release, self.end)
+    }
+}
+
+fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<_> = text.trim_end().lines().collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
+}
