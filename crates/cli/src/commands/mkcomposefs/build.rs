@@ -9,7 +9,9 @@ use composefs_image::erofs::{Image, WriteError};
 use composefs_image::tree::Tree;
 use composefs_image::verity::DigestWriter;
 use composefs_image::{Algorithm, Digest};
-use composefs_scan::{self as scan, DigestOnly, scan};
+use composefs_scan::{self as scan, ContentSink, DigestOnly, scan};
+use composefs_store::publish::replace_file;
+use composefs_store::{ObjectDir, Policy};
 
 use super::dump_file;
 use super::options::Request;
@@ -20,6 +22,9 @@ struct Source {
     tree: Tree,
     lines: Option<Lines>,
 }
+
+/// The mode of a new image, less the umask.
+const IMAGE_MODE: u32 = 0o666;
 
 /// Does what was asked for.
 pub(super) fn build(request: &Request) -> anyhow::Result<()> {
@@ -37,10 +42,7 @@ fn write_image(request: &Request, image: &Image<'_>) -> anyhow::Result<()> {
     let digest = match request.image.as_deref() {
         None => image.digest(algorithm),
         Some(path) if path == Path::new("-") => write_to(image, algorithm, io::stdout().lock())?,
-        Some(path) => {
-            let file = std::fs::File::create(path).context("failed to open output file")?;
-            write_to(image, algorithm, file)?
-        }
+        Some(path) => replace_file(path, IMAGE_MODE, |file| write_to(image, algorithm, file))?.1,
     };
     if request.print_digest {
         writeln!(io::stdout().lock(), "{digest}").context("cannot write the digest")?;
@@ -62,8 +64,19 @@ fn read_source(request: &Request) -> anyhow::Result<Source> {
         return Ok(Source { tree: parsed.tree, lines: Some(parsed.lines) });
     }
     let progress = ScanProgress::start();
-    let sink = DigestOnly(request.algorithm());
-    let tree = scan(&request.source, &request.scan, &sink, &progress).map_err(|error| cannot_scan(request, error))?;
+    let scan_into = |sink: &dyn ContentSink| {
+        scan(&request.source, &request.scan, sink, &progress).map_err(|error| cannot_scan(request, error))
+    };
+    let Some(path) = &request.store else {
+        return Ok(Source { tree: scan_into(&DigestOnly(request.algorithm()))?, lines: None });
+    };
+    let store = ObjectDir::create(path, request.algorithm(), Policy::default()).context("cannot fill store")?;
+    let batch = store.batch();
+    let tree = scan_into(&batch)?;
+    let summary = batch.finish().context("cannot fill store")?;
+    for repaired in &summary.repaired {
+        eprintln!("mkcomposefs: {} was damaged and is replaced", store.path_of(repaired).display());
+    }
     Ok(Source { tree, lines: None })
 }
 
