@@ -1,0 +1,173 @@
+//! `mount.composefs` as scripts and mount(8) call it, `composefs mount` and `composefs umount`.
+//!
+//! Mounts are made in a mount namespace of the test's own, where mount(8) finds the helper in /sbin without
+//! anything being installed on the machine.
+
+mod place;
+
+use composefs_testkit::skip;
+use libtest_mimic::{Arguments, Failed};
+
+use place::{Place, no_mounts};
+
+struct Case {
+    name: &'static str,
+    mounts: bool,
+    run: fn(&Place),
+}
+
+const CASES: &[Case] = &[
+    Case { name: "the_helper_explains_itself", mounts: false, run: the_helper_explains_itself },
+    Case { name: "every_failure_of_the_helper_is_1", mounts: false, run: every_failure_of_the_helper_is_1 },
+    Case { name: "nofail_forgives_a_missing_image_only", mounts: false, run: nofail_forgives_a_missing_image_only },
+    Case { name: "fake_checks_and_mounts_nothing", mounts: false, run: fake_checks_and_mounts_nothing },
+    Case { name: "dry_run_prints_the_plan", mounts: false, run: dry_run_prints_the_plan },
+    Case { name: "composefs_tells_usage_from_failure", mounts: false, run: composefs_tells_usage_from_failure },
+    Case { name: "mount_8_finds_the_helper", mounts: true, run: mount_8_finds_the_helper },
+    Case { name: "an_fstab_line_mounts", mounts: true, run: an_fstab_line_mounts },
+    Case { name: "composefs_mounts_and_unmounts", mounts: true, run: composefs_mounts_and_unmounts },
+    Case { name: "the_helper_mounts_in_another_namespace", mounts: true, run: another_namespace },
+];
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let unable = no_mounts();
+    let trials = CASES
+        .iter()
+        .map(|case| {
+            let unmet = unable.clone().filter(|_| case.mounts);
+            let run = case.run;
+            skip::trial(case.name, unmet.as_deref(), move || {
+                let place = Place::new().map_err(|error| Failed::from(format!("no scratch place: {error}")))?;
+                run(&place);
+                Ok(())
+            })
+        })
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+fn the_helper_explains_itself(place: &Place) {
+    for line in ["mount.composefs -h", "mount.composefs image mnt -h"] {
+        let usage = place.sh(line).succeeds();
+        assert!(usage.starts_with("usage: mount.composefs [-"), "{usage}");
+        for option in ["basedir=", "digest=", "verity_check=", "tryverity", "idmap=", "upperdir", "workdir", "ro"] {
+            assert!(usage.contains(option), "{option} is missing");
+        }
+    }
+}
+
+fn every_failure_of_the_helper_is_1(place: &Place) {
+    for (line, message) in [
+        ("", "No source path specified"),
+        ("image", "No mount path specified"),
+        ("image mnt extra -o basedir=objects", "Too many arguments"),
+        ("-Q image mnt", "invalid option -- 'Q'"),
+        ("image mnt -o", "option requires an argument -- 'o'"),
+        ("-t xfs image mnt", "mount.composefs: Unsupported fs type 'xfs'"),
+        ("image mnt", "No object dirs specified"),
+        ("image mnt -o basedir=objects -o ro", "No object dirs specified"),
+        ("image mnt -o basedir=", "mount.composefs: Value for basedir option has incorrect format"),
+        ("image mnt -o basedir", "mount.composefs: No value specified for basedir option"),
+        ("image mnt -o foo,basedir=objects", "mount.composefs: Unsupported option foo"),
+        ("image mnt -o basedir=objects,upperdir=x", "Both workdir and upperdir must be specified if used"),
+        ("image mnt -o basedir=objects,digest=", "Invalid argument"),
+        ("image mnt -o basedir=objects,verity_check=1,verity", "verity_check=1"),
+        ("missing mnt -o basedir=objects", "mount.composefs: Failed to open missing: No such file or directory"),
+        ("objects mnt -o basedir=objects", "Failed to mount composefs objects: Is a directory"),
+        ("/dev/null mnt -o basedir=objects", "Failed to mount composefs /dev/null: Invalid argument"),
+    ] {
+        let error = place.sh(&format!("mount.composefs {line}")).fails(1);
+        assert!(error.contains(message), "{line}: {error}");
+    }
+}
+
+fn nofail_forgives_a_missing_image_only(place: &Place) {
+    assert_eq!(place.sh("mount.composefs missing mnt -o basedir=objects,nofail").succeeds(), "");
+    place.sh("mount.composefs missing/image mnt -o basedir=objects,nofail").succeeds();
+    place.sh("mount.composefs missing mnt -o basedir=objects").fails(1);
+    place.sh("mount.composefs /dev/null mnt -o basedir=objects,nofail").fails(1);
+    place.sh("composefs mount missing mnt -o basedir=objects,nofail").succeeds();
+}
+
+fn fake_checks_and_mounts_nothing(place: &Place) {
+    assert_eq!(place.sh("mount.composefs -f image mnt -o basedir=objects").succeeds(), "");
+    assert!(place.sh("mount.composefs -fv image mnt -o basedir=objects").succeeds().contains("datadir+=objects"));
+    place.sh("mount.composefs -f image mnt -o basedir=objects,foo").fails(1);
+    place.sh("mount.composefs -sf image mnt -o basedir=objects,foo").succeeds();
+    place.sh("mount.composefs -f /dev/null mnt -o basedir=objects").fails(1);
+    let digest = "ab".repeat(32);
+    let error = place.sh(&format!("mount.composefs -f image mnt -o basedir=objects,digest={digest}")).fails(1);
+    assert!(error.contains("Failed to mount composefs image: Image has no fs-verity"), "{error}");
+    assert!(error.contains("\nremedy: "), "{error}");
+}
+
+fn dry_run_prints_the_plan(place: &Place) {
+    let plan = place.sh("composefs mount image mnt -o basedir=objects -o noatime,verity_check=2 --dry-run").succeeds();
+    for line in ["image    image\n", "datadir+=objects\n", "verity=require\n", "mount    mnt (ro,noatime)\n"] {
+        assert!(plan.contains(line), "{line:?} is missing in {plan}");
+    }
+    let json = place.sh("composefs mount image mnt -o basedir=objects:p --dry-run --json").succeeds();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["plan"]["basedirs"], serde_json::json!(["objects", "p"]));
+    assert_eq!(json["mounted"], serde_json::Value::Null);
+}
+
+fn composefs_tells_usage_from_failure(place: &Place) {
+    place.sh("composefs mount --frobnicate").fails(2);
+    place.sh("composefs").fails(2);
+    for command in ["composefs --help", "composefs mount --help", "composefs umount --help"] {
+        assert!(place.sh(command).succeeds().contains("Examples:\n"), "{command}");
+    }
+    let error = place.sh("composefs umount mnt").fails(1);
+    assert!(error.contains("not a mount point"), "{error}");
+}
+
+fn mount_8_finds_the_helper(place: &Place) {
+    let files = place
+        .in_namespace(
+            "mount -t composefs image -o basedir=objects,noatime,nodev,verity_check=0 mnt
+             grep -o ' ro,nodev,noatime .* composefs ' /proc/self/mountinfo >&2
+             cat mnt/dir/inline mnt/dir/external; umount mnt; ls mnt",
+        )
+        .succeeds();
+    assert_eq!(files, format!("inline\n{}", place::content()));
+    let error = place.in_namespace("mount -t composefs image -o basedir=nowhere mnt").fails(1);
+    assert!(error.contains("No such file or directory: basedir nowhere"), "{error}");
+}
+
+fn an_fstab_line_mounts(place: &Place) {
+    let dir = place.path("").display().to_string();
+    place.write(
+        "fstab",
+        &format!(
+            "{dir}/image {dir}/mnt composefs rw,noatime,nosuid,nofail,_netdev,x-systemd.automount,comment=x,basedir={dir}/objects 0 0\n\
+             {dir}/missing {dir}/other composefs nofail,basedir={dir}/objects 0 0\n\
+             {dir}/missing {dir}/third composefs noauto,basedir={dir}/objects 0 0\n"
+        ),
+    );
+    let script = "export LIBMOUNT_FSTAB=$PWD/fstab; mkdir other third
+        mount mnt; cat mnt/dir/external; umount mnt
+        mount -a -t composefs; cat mnt/dir/inline
+        if mount third; then exit 9; fi";
+    assert_eq!(place.in_namespace(script).succeeds(), place::content() + "inline\n");
+}
+
+fn composefs_mounts_and_unmounts(place: &Place) {
+    let script = "composefs mount image mnt -o basedir=objects --json; cat mnt/dir/inline
+        composefs umount mnt; ls mnt; if composefs umount mnt; then exit 9; fi";
+    let said = place.in_namespace(script).succeeds();
+    let json: serde_json::Value = serde_json::from_str(said.strip_suffix("inline\n").unwrap()).unwrap();
+    assert!(json["mounted"]["overlay"].is_string(), "{said}");
+    let script = "composefs mount image mnt -o basedir=objects,upperdir=upper,workdir=upper/work";
+    let error = place.in_namespace(&format!("mkdir -p upper/work; {script}")).fails(1);
+    assert!(error.starts_with("composefs: Failed to mount composefs image: Invalid argument: "), "{error}");
+}
+
+fn another_namespace(place: &Place) {
+    let script = "unshare -m sleep 60 & sleep=$!; trap 'kill $sleep' EXIT
+        until [ $(readlink /proc/$sleep/ns/mnt) != $(readlink /proc/self/ns/mnt) ]; do sleep 0.01; done
+        mount.composefs $PWD/image $PWD/mnt -N /proc/$sleep/ns/mnt -o basedir=$PWD/objects
+        ls mnt; cat /proc/$sleep/root$PWD/mnt/dir/inline";
+    assert_eq!(place.in_namespace(script).succeeds(), "inline\n");
+}
