@@ -1,9 +1,10 @@
-//! The project's own tasks: `cargo xtask test|vm|tidy|...`.
+//! The project's own tasks: `cargo xtask demo|test|vm|tidy|...`.
 //!
 //! One file per task; everything a task fetches or builds outside the checkout goes to one cache directory
 //! ([`place::cache`]), so that a fresh clone and an old one behave alike.
 
 mod apt;
+mod demo;
 mod install;
 mod kernel;
 mod metadata;
@@ -30,6 +31,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Make an image of a real tree, mount it, tamper with it: the whole story, as root.
+    Demo(demo::Options),
     /// Install what the tests need and is missing (Debian packages, as root).
     Setup,
     /// Fetch the kernels the VM tests boot and print their versions.
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
 
 fn run(task: Task) -> Result<()> {
     match task {
+        Task::Demo(options) => demo::run(&options),
         Task::Setup => setup::run(),
         Task::Kernels => kernel::run(),
         Task::Test(options) => test::run(&options),

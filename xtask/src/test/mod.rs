@@ -2,7 +2,7 @@
 
 mod libtest;
 mod power;
-mod programs;
+pub(crate) mod programs;
 mod report;
 mod suites;
 mod workspace;

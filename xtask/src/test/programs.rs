@@ -15,7 +15,8 @@ const FLAGS: &str = "-C target-feature=+crt-static -C strip=debuginfo";
 
 /// The static programs, built.
 pub(crate) struct Programs {
-    composefs: PathBuf,
+    /// The product.
+    pub(crate) composefs: PathBuf,
     vmtest: PathBuf,
 }
 

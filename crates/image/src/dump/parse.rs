@@ -146,15 +146,19 @@ impl Parser {
             return Err(Defect::new(Field::Path, "Invalid empty path", "a blank line is no node"));
         }
         let place = self.find_place(&path, fields.get(Field::Path))?;
-        let size = number(Field::Size, fields.get(Field::Size), 10)?;
         let mode_text = fields.get(Field::Mode);
         let is_link = mode_text.first() == Some(&b'@');
+        // A hard link's own size is not even looked at.
+        let size = if is_link { 0 } else { number(Field::Size, fields.get(Field::Size), 10)? };
         let mode = number(Field::Mode, &mode_text[usize::from(is_link)..], 8)? as u32;
         let kind = Kind::from_mode(mode).ok_or_else(|| {
             Defect::new(Field::Mode, format!("Invalid mode {mode:o}"), "the type bits tell no type of file")
         })?;
+        if is_link && kind == Kind::Directory {
+            return Err(Defect::new(Field::Mode, "Directories can't be hardlinked", ""));
+        }
         match place {
-            Place::In(parent, name) if is_link => self.take_link(&fields, kind, parent, name),
+            Place::In(parent, name) if is_link => self.take_link(&fields, parent, name),
             Place::Root if is_link => Err(Defect::new(Field::Mode, "Root must be a directory", "")),
             place => self.take_inode(&fields, &place, Basics { size, mode, kind }),
         }
@@ -198,13 +202,11 @@ impl Parser {
         if name == b"." || name == b".." {
             return defect("Invalid . or .. in path: ", "");
         }
+        builder.check_name(parent, name).map_err(cannot_add)?;
         Ok(Place::In(parent, name))
     }
 
-    fn take_link(&mut self, fields: &Fields<'_>, kind: Kind, parent: InodeId, name: &[u8]) -> Result<(), Defect> {
-        if kind == Kind::Directory {
-            return Err(Defect::new(Field::Mode, "Directories can't be hardlinked", ""));
-        }
+    fn take_link(&mut self, fields: &Fields<'_>, parent: InodeId, name: &[u8]) -> Result<(), Defect> {
         let Some(target) = fields.optional(Field::Payload) else {
             let rule = "PAYLOAD is the path of the link's target";
             return Err(Defect::new(Field::Payload, "No target path for the hardlink", rule));
@@ -217,7 +219,7 @@ impl Parser {
     }
 
     fn take_inode(&mut self, fields: &Fields<'_>, place: &Place<'_>, basics: Basics) -> Result<(), Defect> {
-        let Basics { mut size, mode, kind } = basics;
+        let Basics { size, mode, kind } = basics;
         let nlink = number32(Field::Nlink, fields.get(Field::Nlink))?;
         let uid = number32(Field::Uid, fields.get(Field::Uid))?;
         // The reference looks at errors of these two only when uid is 0, and reads 0 otherwise.
@@ -229,7 +231,7 @@ impl Parser {
         let mtime = time(fields.get(Field::Mtime))?;
         let payload = fields.optional(Field::Payload).map(|p| unescape_to_nul(Field::Payload, p)).transpose()?;
         if kind == Kind::Symlink {
-            size = self.symlink_size(payload.as_deref(), size)?;
+            self.check_symlink(payload.as_deref(), size)?;
         } else if payload.as_ref().is_some_and(|p| p.len() > MAX_PATH) {
             return Err(Defect::new(Field::Payload, "Invalid payload", "at most 4095 bytes are allowed"));
         }
@@ -257,16 +259,15 @@ impl Parser {
         self.add_inode(place, &inode)
     }
 
-    fn symlink_size(&self, target: Option<&[u8]>, size: u64) -> Result<u64, Defect> {
+    fn check_symlink(&self, target: Option<&[u8]>, size: u64) -> Result<(), Defect> {
         let target = target
             .filter(|t| (1..=MAX_PATH).contains(&t.len()))
             .ok_or_else(|| Defect::new(Field::Payload, "Invalid symlink", "PAYLOAD is the target, 1 to 4095 bytes"))?;
-        let len = target.len() as u64;
-        if self.options.strict && size != len {
-            let message = format!("Invalid symlink size {size}, must match size {len}");
+        if self.options.strict && size != target.len() as u64 {
+            let message = format!("Invalid symlink size {size}, must match size {}", target.len());
             return Err(Defect::new(Field::Size, message, "CFS_PARSE_STRICT is set"));
         }
-        Ok(len)
+        Ok(())
     }
 
     fn check_content(&self, kind: Kind, size: u64, content: Option<&[u8]>) -> Result<(), Defect> {

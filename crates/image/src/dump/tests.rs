@@ -54,6 +54,21 @@ fn errors_tell_line_field_and_rule() {
         ("/ 0 40755 2 0 0 0 0.0 - - -\n/f 9 100644 1 0 0 0 0.0 - - abcd", 2, Field::Digest, "Invalid digest abcd"),
         ("/ 0 40755 2 0 0 0 0.0 - - -\n/f 9 100644 1 0 0 0 0.0 - -", 2, Field::Digest, "Invalid digest "),
         ("", 1, Field::Path, "No files in dump file"),
+        ("/ 0 @40755 2 0 0 0 0.0 / - -", 1, Field::Mode, "Directories can't be hardlinked"),
+        // Of two errors the earlier field's: here the name is taken, and the size no number.
+        (
+            "/ 0 40755 2 0 0 0 0.0 - - -\n/a 0 100644 1 0 0 0 0.0\n/a x 100644 1 0 0 0 0.0",
+            3,
+            Field::Path,
+            "Can't add child",
+        ),
+        // The content of a symlink is not used, but its length must be what SIZE says, which is not used either.
+        (
+            "/ 0 40755 2 0 0 0 0.0 - - -\n/s 3 120777 1 0 0 0 0.0 a a -",
+            2,
+            Field::Content,
+            "Invalid content size 1, must match size 3",
+        ),
     ] {
         let error = parse(text).unwrap_err();
         assert_eq!((error.line, error.field, error.message.as_str()), (line, field, words), "{text:?}: {error}");
@@ -64,6 +79,9 @@ fn errors_tell_line_field_and_rule() {
         "/ 0 40755 2 0 0 0 0.0",
         "/ 0 40755 2 0 0 0 0.0 - - -\n/f 0 100644 1 0 0 0 0.0",
         "/ 0 40755 2 0 0 0 0.0 - - -\n/f 9 100644 1 0 0 0 0.0 - - -",
+        "/ 0 40755 2 0 0 0 0.0 - - -\n/s 3 120777 1 0 0 0 0.0 a abc -",
+        "/ 0 40755 2 0 0 0 0.0 - - -\n/s 0 120777 1 0 0 0 0.0 a",
+        "/ 0 40755 2 0 0 0 0.0 - - -\n/a 0 100644 1 0 0 0 0.0\n/b x @100644 1 0 0 0 0.0 /a",
     ] {
         parse(text).unwrap_or_else(|e| panic!("{text:?}: {e}"));
     }
@@ -127,4 +145,8 @@ fn sha512_digests_have_their_own_length() {
     let line = |digits: usize| format!("{ROOT}/f 9 100644 1 0 0 0 0.0 - - {}\n", "a".repeat(digits));
     parse_with(options, &line(128)).unwrap();
     assert_eq!(parse_with(options, &line(64)).unwrap_err().field, Field::Digest);
+    // And is not cut to one of SHA-256, as other over-long digests are.
+    let error = parse(&line(128)).unwrap_err();
+    assert!(error.field == Field::Digest && error.rule.contains("SHA-512"), "{error}");
+    parse(&line(66)).unwrap();
 }

@@ -62,5 +62,9 @@ pub(super) fn digest(algorithm: Algorithm, text: &[u8]) -> Result<Digest, Defect
     if !text.iter().all(u8::is_ascii_hexdigit) {
         return Err(refuse());
     }
+    if algorithm == Algorithm::Sha256 && text.len() == 2 * Algorithm::Sha512.digest_len() {
+        let rule = "128 hex digits are a SHA-512 digest, and this dump is read as one of SHA-256 (--algorithm)";
+        return Err(Defect::new(Field::Digest, format!("Invalid digest {}", shown(text)), rule));
+    }
     text.get(..2 * algorithm.digest_len()).and_then(|hex| Digest::from_hex(hex).ok()).ok_or_else(refuse)
 }

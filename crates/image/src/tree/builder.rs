@@ -182,7 +182,7 @@ impl TreeBuilder {
         matches!(self.tree.stored(id).data, StoredData::Directory { .. })
     }
 
-    fn check_name(&self, parent: InodeId, name: &[u8]) -> Result<(), TreeError> {
+    pub(crate) fn check_name(&self, parent: InodeId, name: &[u8]) -> Result<(), TreeError> {
         if !self.is_directory(parent) {
             return Err(TreeError::ParentNotDirectory);
         }
