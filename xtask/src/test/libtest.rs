@@ -95,7 +95,7 @@ pub(crate) fn kind_of(target: &str) -> &str {
     match target.split(['_', '-']).next().unwrap_or(target) {
         kind @ ("golden" | "property" | "reference" | "kernel" | "cli") => kind,
         "random" => "property",
-        "mkcomposefs" => "cli",
+        "mkcomposefs" | "mount" => "cli",
         _ => "integration",
     }
 }
