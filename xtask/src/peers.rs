@@ -32,12 +32,9 @@ pub(crate) struct Options {
 
 /// The task: prints the directory with the programs.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    let bin = set_up()?;
     let dir = place::cache("peers")?;
     let _lock = place::lock(&dir)?;
-    let bin = dir.join("bin");
-    if !bin.join(C_PROGRAMS[0]).exists() {
-        set_up_c(&dir, &bin)?;
-    }
     if options.rust && !bin.join("cfsctl").exists() {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["install", "--quiet", "--locked", RUST_CRATE, "--version", RUST_VERSION, "--root"]).arg(&dir);
@@ -47,6 +44,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     println!("{}", bin.display());
     Ok(())
+}
+
+/// The C implementation, set up if need be; gives the directory with its programs.
+pub(crate) fn set_up() -> Result<PathBuf> {
+    let dir = place::cache("peers")?;
+    let _lock = place::lock(&dir)?;
+    let bin = dir.join("bin");
+    if !bin.join(C_PROGRAMS[0]).exists() {
+        set_up_c(&dir, &bin)?;
+    }
+    Ok(bin)
 }
 
 fn set_up_c(dir: &Path, bin: &Path) -> Result<()> {

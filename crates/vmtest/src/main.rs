@@ -12,7 +12,7 @@ mod kernel_log;
 mod tests;
 
 use std::process::{Command, ExitCode};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
@@ -44,10 +44,15 @@ fn main() -> ExitCode {
     for test in elsewhere {
         println!("not for this kernel: {} ({})", test.name, test.kernels);
     }
-    let trials = here.into_iter().map(|test| trial(test, &context)).collect();
+    let skips = Arc::default();
+    let trials = here.into_iter().map(|test| trial(test, &context, &skips)).collect();
     // One at a time: they share the kernel's log, its caches and its disk counters.
     let harness = libtest_mimic::Arguments { test_threads: Some(1), ..arguments.harness };
-    libtest_mimic::run(&harness, trials).exit_code()
+    let conclusion = libtest_mimic::run(&harness, trials);
+    for skip in skips.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        eprintln!("SKIPPED {skip}");
+    }
+    conclusion.exit_code()
 }
 
 /// What every test stands on: the right kernel, and a scratch place where fs-verity works.
@@ -66,14 +71,15 @@ fn ground(expected: &str) -> Result<Context> {
     Ok(context)
 }
 
-fn trial(test: Test, context: &Arc<Context>) -> Trial {
-    let context = Arc::clone(context);
+fn trial(test: Test, context: &Arc<Context>, skips: &Arc<Mutex<Vec<String>>>) -> Trial {
+    let (context, skips) = (Arc::clone(context), Arc::clone(skips));
     Trial::ignorable_test(test.name, move || match (test.run)(&context) {
         Ok(()) => Ok(Completion::Completed),
         Err(error) => match error.downcast::<Skip>() {
             Ok(Skip(reason)) => {
-                // Where the report reads it: the line of the test itself has no room for it.
-                println!("\nskipped: {}: {reason}", test.name);
+                // The line of the test itself has no room for it.
+                let mut skips = skips.lock().unwrap_or_else(PoisonError::into_inner);
+                skips.push(format!("{}: {reason}", test.name));
                 Ok(Completion::ignored_with(reason))
             }
             Err(error) => Err(Failed::from(format!("{error:?}"))),

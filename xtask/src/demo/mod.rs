@@ -37,7 +37,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let tree = options.tree.canonicalize().with_context(|| format!("cannot find {}", options.tree.display()))?;
     setup::run()?;
     println!("building the program");
-    let programs = Programs::build()?;
+    let programs = Programs::build_product()?;
     let work = tempfile::Builder::new().prefix("demo-").tempdir_in(place::target())?;
     let verified = has_fs_verity(work.path())?;
     let release = process::text(Command::new("uname").arg("-r"))?;

@@ -1,5 +1,7 @@
 //! Reading the report of Rust test programs, line by line: libtest's and libtest-mimic's alike, and cargo's words between.
 
+use std::collections::BTreeMap;
+
 use super::report::Suite;
 
 /// A reader of such a report.
@@ -8,12 +10,14 @@ pub(crate) struct Reader {
     suites: Vec<Suite>,
     kind: String,
     name: String,
+    /// Why tests were skipped, as they said it themselves.
+    reasons: BTreeMap<String, String>,
 }
 
 impl Reader {
     /// For the report of one program, without cargo's words around it.
     pub(crate) fn of_program(kind: &str, name: &str) -> Self {
-        Self { suites: Vec::new(), kind: kind.to_owned(), name: name.to_owned() }
+        Self { kind: kind.to_owned(), name: name.to_owned(), ..Self::default() }
     }
 
     /// Takes the next line.
@@ -21,9 +25,10 @@ impl Reader {
         let words: Vec<_> = line.split_whitespace().collect();
         match words[..] {
             // cargo's: `Running unittests src/lib.rs (target/.../name-hash)`, `Doc-tests name`
-            ["Running", "unittests", source, program] => self.enter("unit", &program_name(program, source)),
+            ["Running", "unittests", _, program] => self.enter("unit", target_name(program)),
             ["Running", source, program] if source.ends_with(".rs") => {
-                self.enter(kind_of(source), &program_name(program, source));
+                let target = target_name(program);
+                self.enter(kind_of(target), target);
             }
             ["Doc-tests", name] => self.enter("doc", name),
             ["running", _, "tests" | "test"] => {
@@ -32,9 +37,10 @@ impl Reader {
             }
             ["test", "result:", ..] => self.totals(&words),
             ["test", ..] if line.contains(" ... ") => self.test(line),
-            ["skipped:", name, ..] => {
-                let reason = line.split_once(name).map_or("", |(_, reason)| reason);
-                self.skip(name.trim_end_matches(':'), reason.trim_start_matches(':').trim());
+            // The tests' own: `SKIPPED name: reason`
+            ["SKIPPED", name, ..] => {
+                let reason = line.split_once(name).map_or("", |(_, reason)| reason).trim().to_owned();
+                self.reasons.insert(name.trim_end_matches(':').to_owned(), reason);
             }
             _ => {}
         }
@@ -45,6 +51,11 @@ impl Reader {
         for suite in self.suites.iter_mut().filter(|suite| !suite.finished) {
             suite.failed += 1;
             suite.failures.push("the program ended without a result".to_owned());
+        }
+        for (name, reason) in self.suites.iter_mut().flat_map(|suite| &mut suite.skips) {
+            if let Some(told) = self.reasons.get(name).filter(|_| reason.is_empty()) {
+                told.clone_into(reason);
+            }
         }
         self.suites
     }
@@ -66,12 +77,6 @@ impl Reader {
         }
     }
 
-    fn skip(&mut self, name: &str, reason: &str) {
-        if let Some(suite) = self.suites.last_mut() {
-            suite.skips.push((name.to_owned(), reason.to_owned()));
-        }
-    }
-
     /// `test result: ok. 3 passed; 0 failed; 1 ignored; ...`: the counts that hold, whatever was printed between.
     fn totals(&mut self, words: &[&str]) {
         let Some(suite) = self.suites.last_mut() else { return };
@@ -85,17 +90,20 @@ impl Reader {
     }
 }
 
-/// The kind of an integration test, by the beginning of its file's name.
-fn kind_of(source: &str) -> &str {
-    let file = source.rsplit('/').next().unwrap_or(source).trim_end_matches(".rs");
-    file.split(['_', '-']).next().unwrap_or(file)
+/// The kind of an integration test, by the name of its target.
+pub(crate) fn kind_of(target: &str) -> &str {
+    match target.split(['_', '-']).next().unwrap_or(target) {
+        kind @ ("golden" | "property" | "reference" | "kernel" | "cli") => kind,
+        "random" => "property",
+        "mkcomposefs" | "mount" => "cli",
+        _ => "integration",
+    }
 }
 
-/// `(target/debug/deps/name-0123456789abcdef)`, with the source file where it tells more.
-fn program_name(program: &str, source: &str) -> String {
+/// The target's name in `(target/debug/deps/name-0123456789abcdef)`.
+fn target_name(program: &str) -> &str {
     let file = program.trim_matches(['(', ')']).rsplit('/').next().unwrap_or_default();
-    let name = file.rsplit_once('-').map_or(file, |(name, _)| name);
-    if source.starts_with("src/") { name.to_owned() } else { format!("{name} ({source})") }
+    file.rsplit_once('-').map_or(file, |(name, _)| name)
 }
 
 #[cfg(test)]
@@ -122,7 +130,7 @@ mod tests {
         assert_eq!(suites[0].skips, [("d".to_owned(), "no root".to_owned())]);
         assert_eq!(suites[0].passes, ["a::b", "a::c"]);
         assert_eq!(suites[1].failures, ["good"]);
-        assert_eq!(suites[1].name, "golden_dumps (tests/golden_dumps.rs)");
+        assert_eq!(suites[1].name, "golden_dumps");
         assert_eq!(suites[2].failures, ["the program ended without a result"]);
     }
 
@@ -132,10 +140,8 @@ mod tests {
         for line in [
             "running 2 tests",
             "test a ... ok",
-            "test b ... ",
-            "skipped: b: no fuse",
-            "ignored",
-            "",
+            "test b ... ignored",
+            "SKIPPED b: no fuse",
             "test result: ok. 1 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.1s",
         ] {
             reader.line(line);

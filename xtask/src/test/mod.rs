@@ -19,7 +19,7 @@ pub(crate) struct Options {
     /// Run the long forms too: more random cases, larger trees.
     #[arg(long)]
     full: bool,
-    /// Run only this kind (unit, golden, property, cli, ..., vm, power); may be given more than once.
+    /// Run only this kind (unit, golden, property, reference, cli, kernel, integration, vm, power); may be given more than once.
     #[arg(long)]
     only: Vec<String>,
     /// Boot only this kernel; may be given more than once.
@@ -28,7 +28,7 @@ pub(crate) struct Options {
     /// Run only tests whose name contains this.
     #[arg(long)]
     filter: Option<String>,
-    /// A test that cannot run here fails; always so under CI=true.
+    /// A test that can run nowhere fails the whole; always so under CI=true.
     #[arg(long)]
     no_skip: bool,
 }
@@ -53,6 +53,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if report.is_empty() {
         bail!("no test was run: --only names kinds, --filter a part of a test's name");
     }
+    report.settle();
     report.print();
     if report.failed() > 0 {
         std::process::exit(1);

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use serde_json::Value;
 
 use crate::install::NAMES;
 use crate::vm::payload::Payload;
@@ -13,30 +14,70 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// With an explicit target these apply to the programs alone, not to build scripts and macros, which cannot be static.
 const FLAGS: &str = "-C target-feature=+crt-static -C strip=debuginfo";
 
+/// Test programs of crates that need a kernel with everything: crate and target. What they skip on this machine for
+/// want of something, they do in a guest.
+const GUEST_TESTS: &[(&str, &str)] = &[("composefs-mount", "kernel")];
+
 /// The static programs, built.
 pub(crate) struct Programs {
     /// The product.
     pub(crate) composefs: PathBuf,
-    vmtest: PathBuf,
+    /// The name in the guest and the file of each test program.
+    tests: Vec<(String, PathBuf)>,
 }
 
 impl Programs {
-    /// Builds them as they would be released.
+    /// Builds the product alone, as it would be released.
+    pub(crate) fn build_product() -> Result<Self> {
+        process::run(cargo("build").args(["--quiet", "-p", "composefs"]))?;
+        Ok(Self { composefs: release().join("composefs"), tests: Vec::new() })
+    }
+
+    /// Builds product and tests.
     pub(crate) fn build() -> Result<Self> {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.current_dir(place::checkout()).env("RUSTFLAGS", FLAGS);
-        cargo.args(["build", "--quiet", "--release", "--target", TARGET, "-p", "composefs", "-p", "composefs-vmtest"]);
-        process::run(&mut cargo)?;
-        let dir = place::target().join(TARGET).join("release");
-        Ok(Self { composefs: dir.join("composefs"), vmtest: dir.join("vmtest") })
+        process::run(cargo("build").args(["--quiet", "-p", "composefs", "-p", "composefs-vmtest"]))?;
+        let dir = release();
+        let mut tests = vec![("vmtest".to_owned(), dir.join("vmtest"))];
+        for (package, target) in GUEST_TESTS {
+            let mut build = cargo("test");
+            build.args(["--quiet", "--no-run", "--message-format=json", "-p", package, "--test", target]);
+            let messages = process::text(&mut build)?;
+            let mut executables = messages.lines().filter_map(|line| {
+                let message: Value = serde_json::from_str(line).ok()?;
+                let ours = message["target"]["name"] == *target && message["profile"]["test"] == true;
+                message["executable"].as_str().filter(|_| ours).map(PathBuf::from)
+            });
+            let program =
+                executables.next_back().with_context(|| format!("cargo built no test {target} of {package}"))?;
+            tests.push((format!("{package}-{target}"), program));
+        }
+        Ok(Self { composefs: dir.join("composefs"), tests })
+    }
+
+    /// The names of the test programs in the guest; the first is the suite made for it.
+    pub(crate) fn tests(&self) -> impl Iterator<Item = &str> {
+        self.tests.iter().map(|(name, _)| name.as_str())
     }
 
     /// Puts them into a guest, the product under all its names.
     pub(crate) fn install(&self, payload: &mut Payload) {
-        payload.file("usr/local/bin/vmtest", &self.vmtest);
+        for (name, file) in &self.tests {
+            payload.file(format!("usr/local/bin/{name}"), file);
+        }
         payload.file("usr/local/bin/composefs", &self.composefs);
         for name in NAMES {
             payload.link(format!("usr/sbin/{name}"), "../local/bin/composefs");
         }
     }
+}
+
+fn release() -> PathBuf {
+    place::target().join(TARGET).join("release")
+}
+
+fn cargo(task: &str) -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(place::checkout()).env("RUSTFLAGS", FLAGS);
+    cargo.args([task, "--release", "--target", TARGET]);
+    cargo
 }

@@ -1,5 +1,6 @@
 //! The tests that need no guest: `cargo test` over the workspace, its report read as it goes by.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, BufRead as _, BufReader};
 use std::path::Path;
@@ -8,14 +9,14 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result};
 
 use super::Options;
-use super::libtest::Reader;
+use super::libtest::{Reader, kind_of};
 use super::report::{Report, Suite};
-use crate::{metadata, place};
+use crate::{metadata, peers, place};
 
 /// Tests that cannot run here say so by a line in the file of this name: the test's name, a tab, the reason.
 const SKIP_LOG: &str = "COMPOSEFS_SKIP_LOG";
-/// Set where such a test is to fail instead.
-const NO_SKIP: &str = "COMPOSEFS_NO_SKIP";
+/// The directory of the implementations to compare with.
+const PEERS: &str = "COMPOSEFS_PEERS";
 /// Set for the long forms of the tests.
 const FULL: &str = "COMPOSEFS_FULL";
 
@@ -25,10 +26,7 @@ pub(super) fn run(options: &Options, report: &mut Report) -> Result<()> {
     let skip_log = tempfile::NamedTempFile::new()?;
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(place::checkout()).args(["test", "--workspace", "--no-fail-fast", "--color=never"]);
-    cargo.args(targets).env(SKIP_LOG, skip_log.path());
-    if options.forbids_skips() {
-        cargo.env(NO_SKIP, "1");
-    }
+    cargo.args(targets).env(SKIP_LOG, skip_log.path()).env(PEERS, peers::set_up()?);
     if options.full {
         cargo.env(FULL, "1");
     }
@@ -45,12 +43,14 @@ fn targets(options: &Options) -> Result<Option<Vec<String>>> {
         return Ok(Some(Vec::new()));
     }
     let mut arguments = Vec::new();
+    // Documentation tests have no flag that goes with others; they run with the whole.
     if options.wants("unit") {
         arguments.extend(["--lib".to_owned(), "--bins".to_owned()]);
     }
-    for target in metadata::crates()?.into_iter().flat_map(|one| one.tests) {
-        let kind = target.split(['_', '-']).next().unwrap_or_default();
-        if options.wants(kind) || options.wants(&target) {
+    // A name may belong to tests of several crates; cargo takes them all.
+    let targets: BTreeSet<_> = metadata::crates()?.into_iter().flat_map(|one| one.tests).collect();
+    for target in targets {
+        if options.wants(kind_of(&target)) || options.wants(&target) {
             arguments.extend(["--test".to_owned(), target]);
         }
     }
@@ -80,13 +80,11 @@ fn follow(cargo: &mut Command) -> Result<Vec<Suite>> {
     Ok(suites)
 }
 
-/// Turns the tests that wrote to the log from passed into skipped.
+/// Counts the tests that wrote to the log as skipped, where their program counted them as passed.
 fn count_skips(log: &Path, suites: &mut [Suite]) -> Result<()> {
     for line in fs::read_to_string(log)?.lines() {
         let (test, reason) = line.split_once('\t').unwrap_or((line, "no reason given"));
-        let unknown = |suite: &&mut Suite| !suite.skips.iter().any(|(name, _)| name == test);
-        let of_test = |suite: &&mut Suite| suite.passes.iter().any(|name| name == test);
-        if let Some(suite) = suites.iter_mut().filter(of_test).find(unknown) {
+        if let Some(suite) = suites.iter_mut().find(|suite| suite.has_passed(test)) {
             suite.turn_into_skip(test, reason);
         }
     }
