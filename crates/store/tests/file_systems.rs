@@ -66,7 +66,7 @@ fn a_full_file_system_is_an_error_and_leaves_no_half_object() {
         let error = scan(&source, &Options::default(), &batch, &NoProgress).unwrap_err();
         assert!(error.to_string().contains("No space left"), "{error}");
         drop(batch);
-        assert_eq!(files(store.path()), [Path::new(""); 0]);
+        assert!(files(store.path()).is_empty());
     }
 }
 

@@ -65,9 +65,9 @@ fn nothing_has_a_name_before_the_end_and_nothing_stays_of_a_dropped_batch() {
     for i in 0..100 {
         batch.put_bytes(format!("content {i}").as_bytes()).unwrap();
     }
-    assert_eq!(files(dir.path()), [Path::new(""); 0]);
+    assert!(files(dir.path()).is_empty());
     drop(batch);
-    assert_eq!(files(dir.path()), [Path::new(""); 0]);
+    assert!(files(dir.path()).is_empty());
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn verity_that_is_required_and_not_there_is_an_error() {
         Ok(_) => skip("verity_that_is_required_and_not_there_is_an_error", "this file system has fs-verity"),
         Err(error) => {
             assert!(matches!(error, Error::Verity { .. }), "{error}");
-            assert_eq!(files(dir.path()), [Path::new(""); 0]);
+            assert!(files(dir.path()).is_empty());
         }
     }
 }
