@@ -219,7 +219,7 @@ impl Batch<'_> {
     }
 
     fn enqueue(&self, digest: Digest, mut temporary: Temporary, size: u64, outcome: Outcome) -> Result<(), Error> {
-        if self.store.wants_verity() {
+        if self.store.may_have_verity(temporary.as_fd(), &digest)? {
             temporary
                 .reopen_read_only()
                 .map_err(|error| self.store.store_error("reopen a temporary file in", error))?;

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use composefs_image::digest::Digest;
 use composefs_image::verity::Hasher;
-use composefs_sys::copy::read_all;
+use composefs_sys::copy::{fill, read_all};
 use rustix::fs::{FileType, fstat};
 use rustix::io::Errno;
 
@@ -96,20 +96,18 @@ impl ObjectDir {
     }
 }
 
-/// Whether a file holds exactly these bytes.
+/// Whether a file, of the same size, holds exactly these bytes.
 fn equals(file: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<bool> {
-    let mut buffer = vec![0; (bytes.len() + 1).min(PIECE)];
-    let mut same = true;
-    let len = read_all(file, &mut buffer, |offset, piece| {
-        let start = usize::try_from(offset).unwrap_or(usize::MAX);
-        same &= bytes.get(start..start.saturating_add(piece.len())) == Some(piece);
-        if same { Ok(()) } else { Err(io::Error::from(io::ErrorKind::InvalidData)) }
-    });
-    match len {
-        Ok(len) => Ok(len == bytes.len() as u64),
-        Err(_) if !same => Ok(false),
-        Err(error) => Err(error),
+    let mut buffer = vec![0; bytes.len().min(PIECE)];
+    let mut offset = 0;
+    for piece in bytes.chunks(PIECE) {
+        let read = &mut buffer[..piece.len()];
+        if fill(file, read, offset)? != piece.len() || read != piece {
+            return Ok(false);
+        }
+        offset += piece.len() as u64;
     }
+    Ok(true)
 }
 
 fn hash(file: BorrowedFd<'_>, algorithm: composefs_image::Algorithm, size: u64) -> io::Result<Digest> {

@@ -33,6 +33,8 @@ pub struct ObjectDir {
     policy: Policy,
     /// The file system has turned out to have no fs-verity.
     pub(crate) no_verity: AtomicBool,
+    /// The file system was asked for it.
+    pub(crate) verity_probed: AtomicBool,
 }
 
 impl ObjectDir {
@@ -49,6 +51,7 @@ impl ObjectDir {
             algorithm,
             policy,
             no_verity: AtomicBool::new(false),
+            verity_probed: AtomicBool::new(false),
         })
     }
 

@@ -55,6 +55,14 @@ impl ObjectDir {
         }
     }
 
+    /// Whether fs-verity may be switched on later for a new file. The first one asks the file system.
+    pub(crate) fn may_have_verity(&self, file: BorrowedFd<'_>, digest: &Digest) -> Result<bool, Error> {
+        if self.wants_verity() && !self.verity_probed.swap(true, Ordering::Relaxed) {
+            self.vouched(file, digest)?;
+        }
+        Ok(self.wants_verity())
+    }
+
     /// Switches fs-verity on for a file open for reading only, as far as the policy wants it, and compares what the kernel
     /// measures. `is_ours` says that nobody else can have it open for writing.
     pub(crate) fn seal(&self, file: BorrowedFd<'_>, digest: &Digest, is_ours: bool) -> Result<(), Error> {

@@ -1,0 +1,162 @@
+//! Scans of a tree that others change meanwhile.
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use composefs_image::Algorithm;
+use composefs_image::tree::{Data, InodeId, Tree};
+use composefs_scan::{DigestOnly, Error, NoProgress, Options, scan};
+use support::{assert_sound, store};
+use tempfile::tempdir;
+
+/// Runs `change` again and again while `scan` runs.
+fn while_changing(change: impl Fn(u32) + Sync, scan: impl FnOnce(&AtomicU32)) {
+    let (stop, count) = (AtomicBool::new(false), AtomicU32::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                change(count.fetch_add(1, Ordering::Relaxed));
+            }
+        });
+        struct Stop<'a>(&'a AtomicBool);
+        impl Drop for Stop<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        let _stop = Stop(&stop);
+        scan(&count);
+    });
+}
+
+fn all_names(tree: &Tree) -> Vec<Vec<u8>> {
+    let mut names = Vec::new();
+    let mut stack = vec![InodeId::ROOT];
+    while let Some(id) = stack.pop() {
+        for entry in tree.children(id) {
+            names.push(entry.name.to_vec());
+            if tree.inode(entry.inode).data() == Data::Directory {
+                stack.push(entry.inode);
+            }
+        }
+    }
+    names
+}
+
+#[test]
+fn nothing_outside_of_the_tree_is_ever_seen() {
+    let dir = tempdir().unwrap();
+    let (root, outside, aside) = (dir.path().join("root"), dir.path().join("outside"), dir.path().join("aside"));
+    for i in 0..20 {
+        fs::create_dir_all(root.join(format!("d{i}/sub"))).unwrap();
+        fs::write(root.join(format!("d{i}/sub/inside")), "x".repeat(100)).unwrap();
+    }
+    fs::create_dir_all(outside.join("sub")).unwrap();
+    fs::write(outside.join("sub/secret"), "secret ".repeat(20)).unwrap();
+    fs::write(outside.join("inside"), "secret ".repeat(20)).unwrap();
+    let secret = composefs_image::verity::digest(Algorithm::Sha256, "secret ".repeat(20).as_bytes());
+    // Directories become symlinks to the outside and directories again; the file in one of them, too.
+    let change = |i: u32| {
+        let victim = root.join(format!("d{}", i % 20));
+        let victim = if i.is_multiple_of(2) { victim } else { victim.join("sub") };
+        fs::rename(&victim, &aside).unwrap();
+        symlink(&outside, &victim).unwrap();
+        std::thread::yield_now();
+        fs::remove_file(&victim).unwrap();
+        fs::rename(&aside, &victim).unwrap();
+    };
+    let (mut whole, mut failed) = (0, 0);
+    while_changing(change, |changes| {
+        while whole + failed < 400 || changes.load(Ordering::Relaxed) < 2000 {
+            match scan(&root, &Options::default(), &DigestOnly(Algorithm::Sha256), &NoProgress) {
+                Ok(tree) => {
+                    whole += 1;
+                    assert!(!all_names(&tree).contains(&b"secret".to_vec()), "a name from outside");
+                    for index in all_digests(&tree) {
+                        assert_ne!(index, secret, "a content from outside");
+                    }
+                }
+                Err(error) => {
+                    failed += 1;
+                    assert!(error.path().starts_with(&root), "{error}");
+                }
+            }
+        }
+    });
+    eprintln!("{whole} scans whole, {failed} failed");
+    assert!(whole > 0 && failed > 0, "{whole} whole, {failed} failed: the race was not run");
+}
+
+fn all_digests(tree: &Tree) -> Vec<composefs_image::Digest> {
+    let mut digests = Vec::new();
+    let mut stack = vec![InodeId::ROOT];
+    while let Some(id) = stack.pop() {
+        for entry in tree.children(id) {
+            match tree.inode(entry.inode).data() {
+                Data::Directory => stack.push(entry.inode),
+                Data::Regular { digest, .. } => digests.extend(digest),
+                _ => {}
+            }
+        }
+    }
+    digests
+}
+
+/// Scans into a store while `rewrite` changes the file 1,000 times.
+fn rewritten(size: usize, rewrite: impl Fn(&Path, u32) + Sync) {
+    let dir = tempdir().unwrap();
+    let (root, objects) = (dir.path().join("root"), dir.path().join("store"));
+    fs::create_dir(&root).unwrap();
+    fs::write(root.join("file"), vec![b'0'; size]).unwrap();
+    fs::write(root.join("other"), vec![b'o'; 100]).unwrap();
+    let store = store(&objects);
+    let (mut whole, mut failed) = (0, 0);
+    while_changing(
+        |i| rewrite(&root.join("file"), i),
+        |changes| {
+            while changes.load(Ordering::Relaxed) < 1000 {
+                let batch = store.batch();
+                match scan(&root, &Options::default(), &batch, &NoProgress) {
+                    Ok(tree) => {
+                        batch.finish().unwrap();
+                        whole += 1;
+                        for digest in all_digests(&tree) {
+                            assert!(store.open_object(&digest).unwrap().is_some(), "{digest} is not stored");
+                        }
+                    }
+                    Err(Error::ChangedWhileReading { path }) => {
+                        failed += 1;
+                        assert_eq!(path, root.join("file"));
+                    }
+                    // Found by the store, which says so in its own words.
+                    Err(error) => {
+                        failed += 1;
+                        assert!(error.to_string().contains("changed while"), "{error}");
+                    }
+                }
+            }
+        },
+    );
+    let objects = assert_sound(&objects);
+    eprintln!("{size} bytes: {whole} scans whole, {failed} failed, {objects} objects");
+    assert!(whole + failed > 0);
+}
+
+#[test]
+fn a_file_that_is_rewritten_during_scans() {
+    let fill = |size: usize, i: u32| vec![b'0' + (i % 10) as u8; size];
+    for size in [100, 200_000, 3_000_000] {
+        // In place, as a whole.
+        rewritten(size, |path, i| {
+            rustix::fs::open(path, rustix::fs::OFlags::WRONLY, rustix::fs::Mode::empty())
+                .and_then(|file| rustix::io::pwrite(file, &fill(size, i), 0))
+                .unwrap();
+        });
+        // By truncating it first, as a shell does.
+        rewritten(size, |path, i| fs::write(path, fill(size - (i % 3) as usize, i)).unwrap());
+    }
+}
