@@ -11,10 +11,9 @@ use std::path::Path;
 use composefs_image::tree::{InodeId, Kind, Timestamp};
 use composefs_image::{Algorithm, verity};
 use composefs_scan::{DigestOnly, Mtime, NoProgress, Options, Patterns, XattrChoice, scan};
+use composefs_testkit::privilege::without_root;
 use composefs_testkit::skip;
 use rustix::fs::{CWD, FileType, Mode, OFlags, XattrFlags, lsetxattr, makedev, mkdirat, mknodat, openat};
-use rustix::process::Uid;
-use rustix::thread::set_thread_res_uid;
 use support::{is_root, line, options, render, scan_default, scan_with};
 use tempfile::tempdir;
 
@@ -256,17 +255,7 @@ fn what_cannot_be_read_is_an_error_that_names_it() {
     fs::write(dir.path().join("d/secret"), "x").unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(dir.path().join("d/secret"), fs::Permissions::from_mode(0o0)).unwrap();
-    let scanned = std::thread::scope(|scope| {
-        let scanning = scope.spawn(|| {
-            // Root can read everything: this thread and those it starts go on as nobody.
-            if is_root() {
-                let nobody = Uid::from_raw(65534);
-                set_thread_res_uid(nobody, nobody, nobody).unwrap();
-            }
-            scan_with(dir.path(), &options(2)).map(drop)
-        });
-        scanning.join().unwrap()
-    });
+    let scanned = without_root(|| scan_with(dir.path(), &options(2)).map(drop));
     let error = scanned.unwrap_err();
     assert_eq!(error.path(), dir.path().join("d/secret"));
     assert!(error.to_string().starts_with("cannot open "), "{error}");

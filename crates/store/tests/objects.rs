@@ -10,10 +10,11 @@ use std::process::Command;
 use composefs_image::{Algorithm, Digest, verity};
 use composefs_scan::SourceFile;
 use composefs_store::{Error, ObjectDir, Outcome, Policy, Summary, VerifyExisting, Verity};
+use composefs_testkit::privilege::without_root;
 use composefs_testkit::skip;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::os::fd::AsFd;
-use support::{assert_sound, files, is_root, put, store};
+use support::{assert_sound, files, put, store};
 use tempfile::tempdir;
 
 const CONTENT: &[u8] = b"content_a\n";
@@ -264,17 +265,17 @@ fn only_names_of_objects_are_listed() {
 
 #[test]
 fn a_store_that_cannot_be_written_is_an_error_with_its_path() {
-    if is_root() {
-        return skip::announce("a_store_that_cannot_be_written_is_an_error_with_its_path", "root may write everywhere");
-    }
     use std::os::unix::fs::PermissionsExt;
-    let dir = tempdir().unwrap();
-    let store = store(&dir.path().join("store"));
-    fs::set_permissions(store.path(), fs::Permissions::from_mode(0o555)).unwrap();
-    let error = store.batch().put_bytes(CONTENT).unwrap_err().to_string();
-    assert!(error.contains("store") && error.contains("Permission denied"), "{error}");
-    let error = ObjectDir::create(&store.path().join("deeper"), Algorithm::Sha256, Policy::default()).unwrap_err();
-    assert!(error.to_string().contains("deeper"), "{error}");
+    without_root(|| {
+        let dir = tempdir().unwrap();
+        let store = store(&dir.path().join("store"));
+        fs::set_permissions(store.path(), fs::Permissions::from_mode(0o555)).unwrap();
+        let error = store.batch().put_bytes(CONTENT).unwrap_err().to_string();
+        assert!(error.contains("store") && error.contains("Permission denied"), "{error}");
+        let deeper = ObjectDir::create(&store.path().join("deeper"), Algorithm::Sha256, Policy::default());
+        let error = deeper.unwrap_err().to_string();
+        assert!(error.contains("deeper"), "{error}");
+    });
 }
 
 /// The umask belongs to the process, so it takes another one.

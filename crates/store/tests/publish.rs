@@ -10,7 +10,7 @@ use std::path::Path;
 
 use composefs_store::Error;
 use composefs_store::publish::{Published, replace_file};
-use composefs_testkit::skip;
+use composefs_testkit::privilege::without_root;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tempfile::tempdir;
 
@@ -99,17 +99,16 @@ fn what_is_no_regular_file_is_written_in_place() {
 
 #[test]
 fn a_file_that_may_not_be_written_is_not_replaced() {
-    if support::is_root() {
-        return skip::announce("a_file_that_may_not_be_written_is_not_replaced", "root may write everything");
-    }
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("image");
-    fs::write(&path, "old").unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o444)).unwrap();
-    assert!(publish(&path, "new").unwrap_err().to_string().contains("Permission denied"));
-    // A directory that takes no new names: written in place.
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o555)).unwrap();
-    assert_eq!(publish(&path, "new").unwrap(), Published::InPlace);
-    assert_eq!(fs::read(&path).unwrap(), b"new");
+    without_root(|| {
+        let dir = tempdir().unwrap();
+        let path = dir.path().join("image");
+        fs::write(&path, "old").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o444)).unwrap();
+        assert!(publish(&path, "new").unwrap_err().to_string().contains("Permission denied"));
+        // A directory that takes no new names: written in place.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o555)).unwrap();
+        assert_eq!(publish(&path, "new").unwrap(), Published::InPlace);
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+    });
 }

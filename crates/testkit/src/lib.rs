@@ -2,6 +2,7 @@
 
 pub mod golden;
 pub mod model;
+pub mod privilege;
 pub mod program;
 pub mod random;
 pub mod skip;

@@ -1,0 +1,29 @@
+//! Doing something without root's rights, in tests that run as root.
+
+use rustix::process::{Uid, geteuid};
+use rustix::thread::set_thread_res_uid;
+
+/// Whether this is root.
+#[must_use]
+pub fn is_root() -> bool {
+    geteuid().is_root()
+}
+
+/// Runs `work` in a thread that, with those it starts, is nobody if the process is root, and else who the process is.
+///
+/// # Panics
+///
+/// If `work` does.
+pub fn without_root<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let worker = || {
+        if is_root() {
+            let nobody = Uid::from_raw(65534);
+            set_thread_res_uid(nobody, nobody, nobody).expect("root may become anybody");
+        }
+        work()
+    };
+    std::thread::scope(|scope| match scope.spawn(worker).join() {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
+}
