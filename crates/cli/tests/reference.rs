@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use composefs_image::Algorithm;
 use composefs_testkit::program::Program;
-use composefs_testkit::{random, skip};
+use composefs_testkit::{figures, random, skip};
 
 fn ours() -> Program<'static> {
     Program { path: Path::new(env!("CARGO_BIN_EXE_composefs")), name: "mkcomposefs" }
@@ -53,10 +53,10 @@ fn random_dumps_give_the_same_bytes() {
         many += model.nodes.iter().filter(|n| n.xattrs.len() > 128).count();
     }
     assert!(links > 0 && whiteouts > 0 && many > 1, "{links} links, {whiteouts} whiteouts, {many} with many xattrs");
-    println!(
+    figures::show(&format!(
         "compared with mkcomposefs 1.0.8: {dumps} images of random dumps, {bytes} bytes; {links} links, {whiteouts} \
          whiteouts, {many} inodes with more than 128 xattrs"
-    );
+    ));
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn real_trees_give_the_same_bytes() {
         trees += 1;
     }
     assert!(trees > 1);
-    println!("compared with mkcomposefs 1.0.8: {trees} real trees in 3 ways, {bytes} bytes of images");
+    figures::show(&format!("compared with mkcomposefs 1.0.8: {trees} real trees in 3 ways, {bytes} bytes of images"));
 }
 
 /// Whether /dev has real devices, whose numbers are worth comparing.
@@ -113,5 +113,5 @@ fn stores_are_the_same() {
     let (want, got) = (list(&reference, "theirs"), list(&ours(), "ours"));
     assert!(!want.0.is_empty());
     assert!(want == got);
-    println!("compared with mkcomposefs 1.0.8: a store of {} objects", got.0.len());
+    figures::show(&format!("compared with mkcomposefs 1.0.8: a store of {} objects", got.0.len()));
 }
