@@ -55,11 +55,27 @@ impl Hasher {
     fn hash_data(&mut self, blocks: &[u8]) {
         let mut fresh = std::mem::take(&mut self.fresh);
         hash_blocks(self.algorithm.family(), blocks, &mut fresh);
-        for hash in fresh.chunks_exact(self.algorithm.digest_len()) {
-            self.push(0, hash);
-        }
+        self.push_all(&fresh);
         fresh.clear();
         self.fresh = fresh;
+    }
+
+    /// Appends whole blocks that somebody else has hashed, by [`hash_whole_blocks`]: so several threads can share the
+    /// work of one file.
+    ///
+    /// # Panics
+    ///
+    /// If the bytes so far are no whole number of blocks: nothing can follow a partial one.
+    pub fn update_hashed(&mut self, hashes: &[u8]) {
+        assert!(self.pending.is_empty(), "hashed blocks follow whole blocks");
+        self.len += (hashes.len() / self.algorithm.digest_len() * BLOCK_SIZE) as u64;
+        self.push_all(hashes);
+    }
+
+    fn push_all(&mut self, hashes: &[u8]) {
+        for hash in hashes.chunks_exact(self.algorithm.digest_len()) {
+            self.push(0, hash);
+        }
     }
 
     /// Adds a hash to a tree level. A block that is full is hashed into the level above only when another hash
@@ -120,6 +136,13 @@ impl Hasher {
         let hash = hash_message(self.algorithm.family(), &descriptor);
         Digest::new(self.algorithm, &hash[..hash_len]).expect("a hash of the algorithm's own length")
     }
+}
+
+/// Hashes the whole blocks that `data` begins with, for [`Hasher::update_hashed`], and returns what is left over.
+pub fn hash_whole_blocks<'d>(algorithm: Algorithm, data: &'d [u8], hashes: &mut Vec<u8>) -> &'d [u8] {
+    let (whole, rest) = data.split_at(data.len() - data.len() % BLOCK_SIZE);
+    hash_blocks(algorithm.family(), whole, hashes);
+    rest
 }
 
 /// Passes on what is written to it, and computes the digest of it.
@@ -225,6 +248,11 @@ mod tests {
                     assert_eq!(hasher.len(), len as u64);
                     assert_eq!(hasher.finish(), want, "{algorithm} {len} in pieces of {piece}");
                 }
+                let (mut hasher, mut hashes) = (Hasher::new(algorithm), Vec::new());
+                let rest = hash_whole_blocks(algorithm, &data[..len], &mut hashes);
+                hasher.update_hashed(&hashes);
+                hasher.update(rest);
+                assert_eq!((hasher.len(), hasher.finish()), (len as u64, want), "{algorithm} {len} hashed before");
             }
         }
     }

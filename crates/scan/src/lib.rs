@@ -16,6 +16,7 @@ mod directory;
 mod entry;
 mod error;
 mod file;
+mod file_digest;
 mod harvest;
 mod links;
 mod meta;
@@ -28,6 +29,7 @@ mod sink;
 mod worker;
 
 pub use error::{Error, Step};
+pub use file_digest::digest_file;
 pub use options::{Mtime, Options, XattrChoice};
 pub use patterns::{InvalidPattern, Patterns};
 pub use progress::{NoProgress, Progress};

@@ -1,5 +1,6 @@
 //! The subcommands of `composefs`, and the programs that go by another name.
 
+mod digest;
 pub(crate) mod mkcomposefs;
 mod mount;
 pub(crate) mod mount_helper;
@@ -20,11 +21,13 @@ struct Composefs {
 
 const EXAMPLES: &str = "\
 Examples:
+  composefs digest rootfs.img
   composefs mount rootfs.img /mnt -o basedir=objects,verity_check=2
   composefs umount /mnt";
 
 #[derive(Subcommand)]
 enum Command {
+    Digest(digest::Args),
     Mount(mount::Args),
     Umount(umount::Args),
 }
@@ -33,6 +36,7 @@ enum Command {
 pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
     let command = Composefs::parse_from(std::iter::once("composefs".into()).chain(args)).command;
     let done = match command {
+        Command::Digest(args) => digest::run(&args),
         Command::Mount(args) => mount::run(args),
         Command::Umount(args) => umount::run(&args),
     };
