@@ -9,8 +9,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use composefs_image::tree::{InodeId, Kind, Timestamp};
-use composefs_image::{Algorithm, verity};
-use composefs_scan::{DigestOnly, Mtime, NoProgress, Options, Patterns, XattrChoice, scan};
+use composefs_image::{Algorithm, Digest, verity};
+use composefs_scan::{
+    ContentSink, DigestOnly, Error, Mtime, NoProgress, Options, Patterns, SinkError, SourceFile, XattrChoice, scan,
+};
 use composefs_testkit::privilege::without_root;
 use composefs_testkit::skip;
 use rustix::fs::{CWD, FileType, Mode, OFlags, XattrFlags, lsetxattr, makedev, mkdirat, mknodat, openat};
@@ -291,4 +293,31 @@ fn two_thousand_levels_and_paths_beyond_path_max() {
             assert_eq!(tree.inode(tree.child(at, b"bottom").unwrap().inode).size(), 70);
         }
     }
+}
+
+/// Changes the file that it is given, as somebody might who does not know of the scan.
+struct Meddler<'a>(&'a Path);
+
+impl ContentSink for Meddler<'_> {
+    fn take_bytes(&self, content: &[u8], source: &SourceFile<'_>) -> Result<Digest, SinkError> {
+        DigestOnly(Algorithm::Sha256).take_bytes(content, source)
+    }
+
+    fn take_file(&self, source: &SourceFile<'_>, buffer: &mut [u8]) -> Result<Digest, SinkError> {
+        let digest = DigestOnly(Algorithm::Sha256).take_file(source, buffer)?;
+        // Of the same size, and later on the coarsest clock.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let file = fs::File::options().write(true).open(self.0)?;
+        rustix::io::pwrite(file, b"changed", 0)?;
+        Ok(digest)
+    }
+}
+
+#[test]
+fn a_change_after_the_read_is_seen() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("large");
+    fs::write(&path, vec![b'x'; 2 << 20]).unwrap();
+    let error = scan(dir.path(), &options(1), &Meddler(&path), &NoProgress).unwrap_err();
+    assert!(matches!(&error, Error::ChangedWhileReading { path: found } if *found == path), "{error}");
 }

@@ -9,15 +9,17 @@ use std::process::Command;
 use composefs_testkit::skip;
 use tempfile::tempdir;
 
-/// The system calls of a run of `fill` that write, sync or name files, in the order in which they ended.
+/// The system calls of a process that fills a store that write, sync or name files, in the order in which they ended.
 fn trace(name: &str, source: &Path, store: &Path) -> Option<Vec<String>> {
     let log = source.with_extension("strace");
     let calls = "trace=pwrite64,write,copy_file_range,ioctl,fsync,fdatasync,syncfs,linkat,rename,renameat,renameat2,mkdir,mkdirat,exit_group";
+    let (program, arguments, (key, value)) = support::fill_command(source, store);
     let run = Command::new("strace")
         .args(["-f", "-y", "-e", calls, "-o"])
         .arg(&log)
-        .arg(support::fill_program())
-        .args([source, store])
+        .arg(program)
+        .args(arguments)
+        .env(key, value)
         .output();
     match run {
         Ok(output) if output.status.success() => {}
@@ -64,6 +66,11 @@ fn assert_order(calls: &[String], few: bool) {
         assert!(after.len() > 1, "{after:?}");
     }
     assert!(last(SYNC) > last(&["mkdir", "mkdirat"]), "a directory was made and not synced");
+}
+
+#[test]
+fn fills_a_store_when_asked() {
+    support::fill_if_asked();
 }
 
 #[test]

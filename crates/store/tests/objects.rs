@@ -278,6 +278,11 @@ fn a_store_that_cannot_be_written_is_an_error_with_its_path() {
     });
 }
 
+#[test]
+fn fills_a_store_when_asked() {
+    support::fill_if_asked();
+}
+
 /// The umask belongs to the process, so it takes another one.
 #[test]
 fn modes_do_not_depend_on_the_umask() {
@@ -287,13 +292,16 @@ fn modes_do_not_depend_on_the_umask() {
     for (umask, directory_mode) in [("077", 0o700), ("000", 0o755), ("027", 0o750)] {
         use std::os::unix::fs::PermissionsExt;
         let store = dir.path().join(format!("store-{umask}"));
-        let script = format!("umask {umask}; exec \"$0\" \"$1\" \"$2\"");
+        let script = format!("umask {umask}; exec \"$0\" \"$@\"");
+        let (program, arguments, (key, value)) = support::fill_command(&dir.path().join("source"), &store);
         let status = Command::new("sh")
             .args(["-c", &script])
-            .arg(support::fill_program())
-            .args([dir.path().join("source"), store.clone()])
-            .status()
-            .unwrap();
+            .arg(program)
+            .args(arguments)
+            .env(key, value)
+            .output()
+            .unwrap()
+            .status;
         assert!(status.success());
         assert_eq!(assert_sound(&store), 1);
         let fan = fs::read_dir(&store).unwrap().next().unwrap().unwrap();

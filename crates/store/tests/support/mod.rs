@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use composefs_image::{Algorithm, Digest, verity};
+use composefs_scan::{NoProgress, Options, scan};
 use composefs_store::{ObjectDir, Policy};
 
 pub(crate) fn store(path: &Path) -> ObjectDir {
@@ -55,12 +56,22 @@ pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// The example program `fill`, that cargo builds along with the tests.
-pub(crate) fn fill_program() -> PathBuf {
-    let mut path = std::env::current_exe().unwrap();
-    path.pop();
-    path.pop();
-    path.push("examples/fill");
-    assert!(path.exists(), "cargo has not built {}", path.display());
-    path
+/// Tells [`fill_if_asked`] what to do.
+const FILL: &str = "COMPOSEFS_TEST_FILL";
+
+/// The arguments that make this very program, run again, fill a store: what is seen from outside of a process takes a
+/// process, and a program of its own might be one of yesterday.
+pub(crate) fn fill_command(source: &Path, store: &Path) -> (PathBuf, [&'static str; 3], (&'static str, String)) {
+    let both = format!("{}\n{}", source.display(), store.display());
+    (std::env::current_exe().unwrap(), ["--exact", "fills_a_store_when_asked", "--nocapture"], (FILL, both))
+}
+
+/// What the test `fills_a_store_when_asked` of each program does.
+pub(crate) fn fill_if_asked() {
+    let Ok(both) = std::env::var(FILL) else { return };
+    let (source, path) = both.split_once('\n').unwrap();
+    let store = store(Path::new(path));
+    let batch = store.batch();
+    scan(Path::new(source), &Options::default(), &batch, &NoProgress).unwrap();
+    batch.finish().unwrap();
 }
