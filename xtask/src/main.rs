@@ -7,6 +7,7 @@ mod apt;
 mod install;
 mod kernel;
 mod metadata;
+mod minbase;
 mod peers;
 mod place;
 mod process;

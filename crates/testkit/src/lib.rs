@@ -4,4 +4,5 @@ pub mod golden;
 pub mod model;
 pub mod program;
 pub mod random;
+pub mod say;
 pub mod skip;

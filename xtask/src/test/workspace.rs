@@ -10,12 +10,14 @@ use anyhow::{Context as _, Result};
 use super::Options;
 use super::libtest::Reader;
 use super::report::{Report, Suite};
-use crate::{metadata, place};
+use crate::{metadata, minbase, place};
 
 /// Tests that cannot run here say so by a line in the file of this name: the test's name, a tab, the reason.
 const SKIP_LOG: &str = "COMPOSEFS_SKIP_LOG";
 /// Set where such a test is to fail instead.
 const NO_SKIP: &str = "COMPOSEFS_NO_SKIP";
+/// Names a tree of a real system.
+const MINBASE: &str = "COMPOSEFS_MINBASE";
 /// Set for the long forms of the tests.
 const FULL: &str = "COMPOSEFS_FULL";
 
@@ -31,6 +33,9 @@ pub(super) fn run(options: &Options, report: &mut Report) -> Result<()> {
     }
     if options.full {
         cargo.env(FULL, "1");
+    }
+    if let Some(tree) = minbase::set_up()? {
+        cargo.env(MINBASE, tree);
     }
     cargo.arg("--").args(&options.filter);
     let mut suites = follow(&mut cargo)?;
