@@ -8,6 +8,7 @@ mod demo;
 mod install;
 mod kernel;
 mod metadata;
+mod minbase;
 mod peers;
 mod place;
 mod process;

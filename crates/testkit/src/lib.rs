@@ -6,4 +6,5 @@ pub mod model;
 pub mod privilege;
 pub mod program;
 pub mod random;
+pub mod say;
 pub mod skip;

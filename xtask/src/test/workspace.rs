@@ -11,12 +11,14 @@ use anyhow::{Context as _, Result};
 use super::Options;
 use super::libtest::{Reader, kind_of};
 use super::report::{Report, Suite};
-use crate::{metadata, peers, place};
+use crate::{metadata, minbase, peers, place};
 
 /// Tests that cannot run here say so by a line in the file of this name: the test's name, a tab, the reason.
 const SKIP_LOG: &str = "COMPOSEFS_SKIP_LOG";
 /// The directory of the implementations to compare with.
 const PEERS: &str = "COMPOSEFS_PEERS";
+/// Names a tree of a real system.
+const MINBASE: &str = "COMPOSEFS_MINBASE";
 /// Set for the long forms of the tests.
 const FULL: &str = "COMPOSEFS_FULL";
 
@@ -29,6 +31,9 @@ pub(super) fn run(options: &Options, report: &mut Report) -> Result<()> {
     cargo.args(targets).env(SKIP_LOG, skip_log.path()).env(PEERS, peers::set_up()?);
     if options.full {
         cargo.env(FULL, "1");
+    }
+    if let Some(tree) = minbase::set_up()? {
+        cargo.env(MINBASE, tree);
     }
     cargo.arg("--").args(&options.filter);
     let mut suites = follow(&mut cargo)?;

@@ -1,0 +1,337 @@
+//! Nothing is visible under its name before it is on disk, and everything is on disk when the command returns: read off
+//! the system calls.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use composefs_testkit::skip;
+
+const CALLS: &str = "trace=open,openat,openat2,write,writev,pwrite64,pwritev,pwritev2,copy_file_range,sendfile,splice,\
+    ftruncate,fallocate,fchmod,fchown,ioctl,fsync,fdatasync,sync,syncfs,link,linkat,rename,renameat,renameat2,mkdir,mkdirat";
+
+/// A system call that succeeded, by the lines of the log at which it began and ended.
+#[derive(Debug)]
+struct Call {
+    name: String,
+    arguments: Vec<String>,
+    began: usize,
+    ended: usize,
+}
+
+/// The log of strace as calls, in the order in which they ended.
+fn parse(log: &str) -> Vec<Call> {
+    let mut unfinished: BTreeMap<&str, (usize, String)> = BTreeMap::new();
+    let mut calls = Vec::new();
+    for (number, line) in log.lines().enumerate() {
+        let (thread, rest) = line.split_once(' ').expect("a thread in front");
+        let rest = rest.trim_start();
+        let (began, text) = if let Some(begun) = rest.strip_suffix("<unfinished ...>") {
+            unfinished.insert(thread, (number, begun.trim_end().to_owned()));
+            continue;
+        } else if let Some(resumed) = rest.strip_prefix("<... ") {
+            let (began, mut text) = unfinished.remove(thread).expect("it began");
+            text.push_str(resumed.split_once(" resumed>").expect("what is resumed").1);
+            (began, text)
+        } else {
+            (number, rest.to_owned())
+        };
+        let Some((name, text)) = text.split_once('(') else { continue };
+        let (arguments, result) = split(text);
+        let result = result.trim_start_matches([')', ' ']).trim_start_matches("= ");
+        if result.starts_with(|first: char| first.is_ascii_digit()) {
+            calls.push(Call { name: name.to_owned(), arguments, began, ended: number });
+        }
+    }
+    calls
+}
+
+/// The arguments of a call, and what follows them.
+fn split(text: &str) -> (Vec<String>, &str) {
+    let (mut arguments, mut argument) = (Vec::new(), String::new());
+    let (mut depth, mut quoted, mut escaped) = (0, false, false);
+    for (at, c) in text.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            _ if quoted => {}
+            '<' | '{' | '[' | '(' => depth += 1,
+            ')' if depth == 0 => {
+                arguments.push(argument.trim().to_owned());
+                return (arguments, &text[at..]);
+            }
+            '>' | '}' | ']' | ')' => depth -= 1,
+            ',' if depth == 0 => {
+                arguments.push(std::mem::take(&mut argument).trim().to_owned());
+                continue;
+            }
+            _ => {}
+        }
+        argument.push(c);
+    }
+    panic!("no end: {text}");
+}
+
+/// Descriptor and path of an argument like `5</a/b>`.
+fn descriptor(argument: &str) -> Option<(&str, PathBuf)> {
+    let (number, path) = argument.split_once('<')?;
+    Some((
+        number,
+        PathBuf::from(path.trim_end_matches("(deleted)").trim_end_matches('>').trim_end_matches(" (deleted)")),
+    ))
+}
+
+/// A file that got a name.
+#[derive(Debug)]
+struct Named {
+    path: PathBuf,
+    /// The file, by the path it was written under.
+    file: PathBuf,
+    began: usize,
+    ended: usize,
+}
+
+#[derive(Debug)]
+struct Sync {
+    /// `None` is all of the file system.
+    path: Option<PathBuf>,
+    began: usize,
+    ended: usize,
+}
+
+/// What became durable when.
+#[derive(Debug, Default)]
+struct History {
+    /// When each file was last changed.
+    changed: BTreeMap<PathBuf, usize>,
+    syncs: Vec<Sync>,
+    named: Vec<Named>,
+    directories: Vec<(PathBuf, usize)>,
+    /// When something was said on standard output.
+    said: Option<usize>,
+}
+
+impl History {
+    fn of(calls: &[Call]) -> Self {
+        let mut history = Self::default();
+        let mut descriptors: BTreeMap<String, PathBuf> = BTreeMap::new();
+        let mut aliases: BTreeMap<PathBuf, PathBuf> = BTreeMap::new();
+        for call in calls {
+            let argument = |n: usize| call.arguments[n].as_str();
+            let text = |n: usize| argument(n).trim_matches('"');
+            let (began, ended) = (call.began, call.ended);
+            for (number, path) in call.arguments.iter().filter_map(|argument| descriptor(argument)) {
+                descriptors.insert(number.to_owned(), path);
+            }
+            // A name relative to a directory; one of a descriptor stands for its file.
+            let at = |directory: usize, name: usize| match text(name) {
+                "" => descriptor(argument(directory)).expect("a path").1,
+                magic if magic.starts_with("/proc/self/fd/") => descriptors[&magic["/proc/self/fd/".len()..]].clone(),
+                name => descriptor(argument(directory)).map_or_else(PathBuf::new, |(_, path)| path).join(name),
+            };
+            let mut change = |n: usize| {
+                let (number, path) = descriptor(argument(n)).expect("a path");
+                if number == "1" {
+                    history.said.get_or_insert(began);
+                }
+                history.changed.insert(path, ended);
+            };
+            let names = match call.name.as_str() {
+                "write" | "writev" | "pwrite64" | "pwritev" | "pwritev2" | "sendfile" | "ftruncate" | "fallocate"
+                | "fchmod" | "fchown" => {
+                    change(0);
+                    continue;
+                }
+                "copy_file_range" | "splice" => {
+                    change(2);
+                    continue;
+                }
+                "ioctl" => {
+                    if argument(1).contains("CLONE") {
+                        change(0);
+                    }
+                    continue;
+                }
+                "fsync" | "fdatasync" => {
+                    let path = Some(descriptor(argument(0)).expect("a path").1);
+                    history.syncs.push(Sync { path, began, ended });
+                    continue;
+                }
+                "sync" | "syncfs" => {
+                    history.syncs.push(Sync { path: None, began, ended });
+                    continue;
+                }
+                "mkdir" => {
+                    history.directories.push((PathBuf::from(text(0)), ended));
+                    continue;
+                }
+                "mkdirat" => {
+                    history.directories.push((at(0, 1), ended));
+                    continue;
+                }
+                "link" | "rename" => (PathBuf::from(text(0)), PathBuf::from(text(1))),
+                "linkat" | "renameat" | "renameat2" => (at(0, 1), at(2, 3)),
+                _ => continue,
+            };
+            let (from, path) = names;
+            let file = aliases.get(&from).unwrap_or(&from).clone();
+            aliases.insert(path.clone(), file.clone());
+            if !path.file_name().expect("a name").to_string_lossy().starts_with(".tmp") {
+                history.named.push(Named { path, file, began, ended });
+            }
+        }
+        history
+    }
+
+    /// The end of the first sync of a path that began after one line and ended before another.
+    fn synced(&self, path: &Path, after: usize, before: usize) -> Option<usize> {
+        let covers = |sync: &&Sync| sync.path.as_deref().is_none_or(|synced| synced == path);
+        let within = |sync: &&Sync| sync.began > after && sync.ended < before;
+        self.syncs.iter().filter(covers).filter(within).map(|sync| sync.ended).min()
+    }
+
+    /// Fails unless each name came after its content, and before a sync of the directory it is in; gives when the last of
+    /// those syncs ended.
+    fn check(&self, named: &[&Named]) -> usize {
+        let mut last = 0;
+        for Named { path, file, began, ended } in named {
+            let name = path.display();
+            let changed = *self.changed.get(file).unwrap_or_else(|| panic!("{name} was not seen being written"));
+            assert!(changed < *began, "{name} was changed after it got its name");
+            assert!(self.synced(file, changed, *began).is_some(), "{name} got its name before its content was synced");
+            let directory = path.parent().expect("a directory");
+            let synced = self.synced(directory, *ended, usize::MAX);
+            last = last.max(synced.unwrap_or_else(|| panic!("{name} was named, but its directory not synced")));
+        }
+        last
+    }
+}
+
+/// A place with a tree, and the program under the name it is to be called by.
+struct Scratch {
+    dir: tempfile::TempDir,
+    root: PathBuf,
+}
+
+impl Scratch {
+    fn new(files: usize) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        fs::create_dir(root.join("tree")).unwrap();
+        for n in 0..files {
+            // Some that fit into memory, some that do not.
+            let len = if n % 50 == 1 { 3 << 20 } else { 100 + n * 700 };
+            fs::write(root.join(format!("tree/{n}")), &format!("{n} ").repeat(len).as_bytes()[..len]).unwrap();
+        }
+        symlink(env!("CARGO_BIN_EXE_composefs"), root.join("mkcomposefs")).unwrap();
+        Self { dir, root }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    fn objects(&self) -> Vec<PathBuf> {
+        let folders = fs::read_dir(self.path("a/b/store")).unwrap().map(|entry| entry.unwrap().path());
+        folders.flat_map(|folder| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path())).collect()
+    }
+
+    /// Runs `mkcomposefs` and checks all that holds of every run.
+    fn trace(&self) -> Run {
+        let log = self.path("log");
+        let mut option = OsString::from("--digest-store=");
+        option.push(self.path("a/b/store"));
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-qq", "-y", "-s0", "-e", "signal=none", "-e", CALLS, "-o"]).arg(&log);
+        strace.arg(self.path("mkcomposefs")).arg("--print-digest").arg(option);
+        let output = strace.arg(self.path("tree")).arg(self.path("image")).output().expect("strace");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let history = History::of(&parse(&fs::read_to_string(&log).unwrap()));
+        let (objects, others): (Vec<_>, Vec<_>) =
+            history.named.iter().partition(|named| named.path.starts_with(self.path("a/b/store")));
+        let [image] = others[..] else { panic!("other names: {others:?}") };
+        assert_eq!(image.path, self.path("image"));
+        let stored = history.check(&objects);
+        assert!(stored < image.began, "the image got its name before its objects were durable");
+        let published = history.check(&[image]);
+        assert!(history.said.is_some_and(|said| said > published), "the digest was told before the image was durable");
+        for (directory, made) in &history.directories {
+            let synced = history.synced(directory.parent().expect("a parent"), *made, image.began);
+            assert!(synced.is_some(), "{} was made, but its parent not synced", directory.display());
+        }
+        // What was there already may have been put there by somebody who has not synced it yet.
+        let mut found = 0;
+        for object in self.objects().iter().filter(|object| !objects.iter().any(|named| named.path == **object)) {
+            for path in [object, object.parent().expect("a parent")] {
+                let synced = history.synced(path, 0, image.began);
+                assert!(synced.is_some(), "{} was relied on, but {} not synced", object.display(), path.display());
+            }
+            found += 1;
+        }
+        let everything = history.syncs.iter().filter(|sync| sync.path.is_none()).count();
+        Run { new: objects.len(), found, directories: history.directories.len(), everything }
+    }
+}
+
+/// What a run did.
+#[derive(Debug, PartialEq, Eq)]
+struct Run {
+    new: usize,
+    found: usize,
+    directories: usize,
+    /// How often it synced the whole file system.
+    everything: usize,
+}
+
+/// Whether strace works here.
+fn traceable(test: &str) -> bool {
+    let works = Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).output();
+    let works = works.is_ok_and(|output| output.status.success());
+    if !works {
+        skip::announce(test, "strace is not there, or may not trace");
+    }
+    works
+}
+
+#[test]
+fn few_files_are_synced_one_by_one() {
+    if !traceable("few_files_are_synced_one_by_one") {
+        return;
+    }
+    let scratch = Scratch::new(5);
+    let run = scratch.trace();
+    assert_eq!((run.new, run.found, run.everything), (5, 0, 0));
+    assert!(run.directories >= 3, "{run:?}");
+    // Again, with an image to be replaced and objects that are there.
+    assert_eq!(scratch.trace(), Run { new: 0, found: 5, directories: 0, everything: 0 });
+    // And with one to be repaired.
+    let damaged = &scratch.objects()[0];
+    fs::remove_file(damaged).unwrap();
+    fs::write(damaged, "damaged").unwrap();
+    assert_eq!(scratch.trace(), Run { new: 1, found: 4, directories: 0, everything: 0 });
+    drop(scratch.dir);
+}
+
+#[test]
+fn many_files_are_synced_together() {
+    if !traceable("many_files_are_synced_together") {
+        return;
+    }
+    let scratch = Scratch::new(120);
+    let run = scratch.trace();
+    assert_eq!((run.new, run.found), (120, 0));
+    assert!((2..=4).contains(&run.everything), "{run:?}");
+    let again = scratch.trace();
+    assert_eq!((again.new, again.found), (0, 120));
+    // New ones beside those that are there.
+    for n in 0..20 {
+        fs::write(scratch.path(&format!("tree/more{n}")), format!("more {n} ").repeat(1000)).unwrap();
+    }
+    let more = scratch.trace();
+    assert_eq!((more.new, more.found), (20, 120));
+    drop(scratch.dir);
+}

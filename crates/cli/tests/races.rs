@@ -1,0 +1,338 @@
+//! A tree that others change while it is scanned: an error, or an image and objects that are right.
+#![allow(unsafe_code, reason = "memory that is mapped is written to behind the kernel's back")]
+
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use composefs_image::{Algorithm, verity};
+use composefs_testkit::program::{Outcome, Program};
+use composefs_testkit::say::say;
+use rustix::fs::{RenameFlags, renameat_with};
+
+const CHANGES_MIN: u64 = 1000;
+const RUNS_MIN: u32 = 12;
+const CHANGED: &str = "changed while it was being read";
+
+/// Image and store of a tree that is being changed.
+struct Victim {
+    dir: tempfile::TempDir,
+    checked: BTreeSet<PathBuf>,
+    succeeded: u32,
+    failed: u32,
+}
+
+impl Victim {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("tree")).unwrap();
+        Self { dir, checked: BTreeSet::new(), succeeded: 0, failed: 0 }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Runs `mkcomposefs` once. Whatever became of it, all that is in the store is what its name says.
+    fn run(&mut self, few_descriptors: bool) -> Outcome {
+        let mut option = OsString::from("--digest-store=");
+        option.push(self.path("store"));
+        let arguments = [option, self.path("tree").into(), self.path("image").into()];
+        let program = Path::new(env!("CARGO_BIN_EXE_composefs"));
+        let outcome = if few_descriptors {
+            let (shell, link) = (Program { path: Path::new("/bin/sh"), name: "sh" }, self.path("mkcomposefs"));
+            if !link.exists() {
+                symlink(program, &link).unwrap();
+            }
+            let script = ["-c", "ulimit -n 40; exec \"$0\" \"$@\""].map(OsString::from);
+            shell.run(script.into_iter().chain([link.into()]).chain(arguments), b"")
+        } else {
+            Program { path: program, name: "mkcomposefs" }.run(arguments, b"")
+        };
+        match outcome.status {
+            Some(0) => self.succeeded += 1,
+            Some(1) => {
+                assert!(outcome.stderr.contains(CHANGED), "{}", outcome.stderr);
+                self.failed += 1;
+            }
+            status => panic!("status {status:?}: {}", outcome.stderr),
+        }
+        for object in self.objects() {
+            if self.checked.insert(object.clone()) {
+                let content = fs::read(self.path("store").join(&object)).unwrap();
+                let digest = verity::digest(Algorithm::Sha256, &content);
+                assert_eq!(Path::new(&digest.object_path()), object, "an object under a wrong name");
+            }
+        }
+        outcome
+    }
+
+    /// The objects, below the store; nothing else may be there.
+    fn objects(&self) -> Vec<PathBuf> {
+        let mut objects = Vec::new();
+        for folder in fs::read_dir(self.path("store")).unwrap().map(|entry| entry.unwrap()) {
+            assert_eq!(folder.file_name().len(), 2, "{:?} was left in the store", folder.file_name());
+            let names = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+            objects.extend(names.map(|name| Path::new(&folder.file_name()).join(name)));
+        }
+        objects
+    }
+
+    /// The objects that the image names, each time it does: by their paths, wherever they stand in it.
+    fn named(&self) -> Vec<PathBuf> {
+        let image = fs::read(self.path("image")).unwrap();
+        let is_path = |bytes: &[u8]| {
+            let is_hex = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
+            bytes[0] == b'/' && bytes[3] == b'/' && bytes[1..3].iter().chain(&bytes[4..]).all(is_hex)
+        };
+        let paths = image.windows(66).filter(|bytes| is_path(bytes));
+        paths.map(|bytes| PathBuf::from(std::str::from_utf8(&bytes[1..]).unwrap())).collect()
+    }
+}
+
+/// How a file is rewritten.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    InPlace,
+    OtherSize,
+    Replaced,
+    /// Through memory that stays mapped: no time tells.
+    Mapped,
+}
+
+/// The content number `n` of a file of about this size.
+fn content(n: u64, len: usize) -> Vec<u8> {
+    let mut content = vec![n as u8; len];
+    content[..8].copy_from_slice(&n.to_le_bytes());
+    content[len - 8..].copy_from_slice(&n.to_le_bytes());
+    content
+}
+
+/// A shared mapping of a whole file.
+struct Mapping(*mut u8, usize);
+
+impl Mapping {
+    fn new(file: &File, len: usize) -> Self {
+        // SAFETY: a new mapping, of a file that is open for reading and writing and has this length.
+        let at = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                file.as_raw_fd(),
+                0,
+            )
+        };
+        assert_ne!(at, libc::MAP_FAILED);
+        Self(at.cast(), len)
+    }
+
+    fn write(&self, content: &[u8]) {
+        assert!(content.len() <= self.1);
+        // SAFETY: the mapping is as long and nobody in this process has a reference into it.
+        unsafe { std::ptr::copy_nonoverlapping(content.as_ptr(), self.0, content.len()) };
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: it was mapped with this length, and nothing refers to it.
+        unsafe { libc::munmap(self.0.cast(), self.1) };
+    }
+}
+
+/// Rewrites a file until it is told to stop.
+fn rewrite(path: &Path, len: usize, way: Way, stop: &AtomicBool, pause: &AtomicU64, count: &AtomicU64) {
+    let mapped = matches!(way, Way::Mapped).then(|| {
+        let file = File::options().read(true).write(true).open(path).unwrap();
+        Mapping::new(&file, len)
+    });
+    for n in 1.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        match way {
+            Way::InPlace => File::options().write(true).open(path).unwrap().write_all_at(&content(n, len), 0).unwrap(),
+            Way::OtherSize => fs::write(path, content(n, len + n as usize % 100)).unwrap(),
+            Way::Replaced => {
+                let new = path.parent().unwrap().with_file_name("new");
+                fs::write(&new, content(n, len)).unwrap();
+                fs::rename(&new, path).unwrap();
+            }
+            Way::Mapped => mapped.as_ref().unwrap().write(&content(n, len)),
+        }
+        count.fetch_add(1, Ordering::Relaxed);
+        let pause = pause.load(Ordering::Relaxed);
+        if pause > 0 {
+            std::thread::sleep(Duration::from_micros(pause));
+        }
+    }
+}
+
+/// A file of one size rewritten in one way.
+fn rewritten(way: Way, len: usize) {
+    let mut victim = Victim::new();
+    let tree = victim.path("tree");
+    let hot = tree.join("hot");
+    fs::write(&hot, content(0, len)).unwrap();
+    for n in 0..40 {
+        fs::write(tree.join(format!("calm{n}")), format!("{n}").repeat(5000)).unwrap();
+    }
+    let (stop, pause, count) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    let (mut during, mut runs) = (0, 0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| rewrite(&hot, len, way, &stop, &pause, &count));
+        // However this ends, the writer must.
+        let _stopped = StopOnDrop(&stop);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while during < CHANGES_MIN || runs < RUNS_MIN {
+            assert!(Instant::now() < deadline, "only {during} changes during {runs} runs");
+            // Some runs meet a writer at full speed, some one that lets them through at times.
+            pause.store([0, 200, 8_000][runs as usize % 3], Ordering::Relaxed);
+            let before = count.load(Ordering::Relaxed);
+            let outcome = victim.run(false);
+            during += count.load(Ordering::Relaxed) - before;
+            runs += 1;
+            if outcome.status == Some(0) {
+                let (objects, named) = (victim.objects(), victim.named());
+                // One that is cut off before it is written anew may be met when it is empty.
+                let may_be_empty = matches!(way, Way::OtherSize);
+                assert!(named.len() == 41 || may_be_empty && named.len() == 40, "an image without some of its files");
+                for object in named {
+                    assert!(objects.contains(&object), "{} is missing", object.display());
+                }
+            } else {
+                assert!(outcome.stderr.contains("tree/hot "), "another file: {}", outcome.stderr);
+            }
+        }
+    });
+    say(&format!(
+        "{way:?}, {len} bytes: rewritten {during} times during {runs} runs, of which {} gave an image and {} an error; \
+         {} objects, all under their names",
+        victim.succeeded,
+        victim.failed,
+        victim.checked.len()
+    ));
+}
+
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// One that is read whole, and one that is copied in pieces.
+const LENGTHS: [usize; 2] = [150_000, (1 << 20) + 5000];
+
+#[test]
+fn a_file_rewritten_in_place() {
+    for len in LENGTHS {
+        rewritten(Way::InPlace, len);
+    }
+}
+
+#[test]
+fn a_file_rewritten_with_other_sizes() {
+    for len in LENGTHS {
+        rewritten(Way::OtherSize, len);
+    }
+}
+
+#[test]
+fn a_file_replaced_by_others() {
+    for len in LENGTHS {
+        rewritten(Way::Replaced, len);
+    }
+}
+
+#[test]
+fn a_file_written_through_memory() {
+    for len in LENGTHS {
+        rewritten(Way::Mapped, len);
+    }
+}
+
+/// What must never be found in an image or a store.
+const SECRET: &str = "SECRET";
+
+/// A folder with files of every kind of storage, and folders in it.
+fn make_folder(root: &Path, text: &str, deep: usize) {
+    fs::create_dir(root).unwrap();
+    for n in 0..20 {
+        fs::write(root.join(format!("inline{n}")), format!("{text} {n}")).unwrap();
+        fs::write(root.join(format!("object{n}")), format!("{text} {n}").repeat(100)).unwrap();
+    }
+    if deep > 0 {
+        make_folder(&root.join("deeper"), text, deep - 1);
+    }
+}
+
+#[test]
+fn a_directory_swapped_with_a_link_to_elsewhere() {
+    let mut victim = Victim::new();
+    let (tree, outside) = (victim.path("tree"), victim.path("outside"));
+    // The same names on both sides: who followed the link by a path would notice nothing.
+    make_folder(&outside, SECRET, 6);
+    fs::write(outside.join(format!("{SECRET} name")), "").unwrap();
+    make_folder(&tree.join("folder"), "mine", 6);
+    symlink(&outside, tree.join("link")).unwrap();
+    symlink("../../outside/deeper", tree.join("folder/deep-link")).unwrap();
+    symlink(outside.join("object1"), tree.join("folder/file-link")).unwrap();
+    // By descriptors: a path would lead the swaps themselves outside.
+    let [tree, folder] = [&tree, &tree.join("folder")].map(|path| File::open(path).unwrap());
+    let pairs = [(&folder, "deeper", "deep-link"), (&folder, "object1", "file-link"), (&tree, "folder", "link")];
+    let stop = AtomicBool::new(false);
+    let swaps = AtomicU64::new(0);
+    let (mut during, mut runs) = (0, 0);
+    std::thread::scope(|scope| {
+        for (at, a, b) in pairs {
+            let (stop, swaps) = (&stop, &swaps);
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    renameat_with(at, a, at, b, RenameFlags::EXCHANGE).unwrap();
+                    swaps.fetch_add(1, Ordering::Relaxed);
+                    std::thread::sleep(Duration::from_micros(50));
+                }
+            });
+        }
+        let _stopped = StopOnDrop(&stop);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while during < CHANGES_MIN || runs < 2 * RUNS_MIN {
+            assert!(Instant::now() < deadline, "only {during} swaps during {runs} runs");
+            let before = swaps.load(Ordering::Relaxed);
+            let outcome = victim.run(runs % 2 == 1);
+            during += swaps.load(Ordering::Relaxed) - before;
+            runs += 1;
+            if outcome.status == Some(0) {
+                assert!(!has_secret(&fs::read(victim.path("image")).unwrap()), "the image has something of outside");
+            }
+        }
+    });
+    for object in &victim.checked {
+        let content = fs::read(victim.path("store").join(object)).unwrap();
+        assert!(!has_secret(&content), "{} is from outside", object.display());
+    }
+    // The swaps were worth something only if the marker would have been seen.
+    let plain = Program { path: Path::new(env!("CARGO_BIN_EXE_composefs")), name: "mkcomposefs" };
+    let image = plain.run([outside.as_os_str(), OsStr::new("-")], b"").ok().stdout;
+    assert!(has_secret(&image));
+    say(&format!(
+        "{during} swaps with links to elsewhere during {runs} runs, of which {} gave an image and {} an error; {} objects, \
+         none from elsewhere",
+        victim.succeeded,
+        victim.failed,
+        victim.checked.len()
+    ));
+}
+
+fn has_secret(bytes: &[u8]) -> bool {
+    bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes())
+}
