@@ -4,9 +4,9 @@
 //! the one already there goes on serving.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -103,6 +103,8 @@ impl Kernel {
                 apt::unpack(&deb, &root)?;
             }
             Fetched::open(self, &root)?;
+            // Its time is the package's so far; what matters is how long it has been here.
+            File::open(&root)?.set_modified(SystemTime::now())?;
             fs::rename(&root, &home)?;
         }
         let fetched = Fetched::open(self, &home)?;

@@ -37,6 +37,7 @@ const TOOLS: &[&str] = &[
     "findmnt",
     "unshare",
 ];
+
 /// Runs the suite under the kernels asked for.
 pub(super) fn run(options: &Options, report: &mut Report) -> Result<()> {
     if !options.wants("vm") {

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use super::cpio::Archive;
 use super::modules::ModuleSet;
 use crate::kernel::Fetched;
-use crate::{place, process};
+use crate::{apt, place, process};
 
 const INIT: &str = include_str!("init.sh");
 /// What a guest may load. Only the first few are loaded at the start; the rest waits for a mount or a modprobe.
@@ -59,11 +59,12 @@ pub(crate) fn initramfs(kernel: &Fetched) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// Older builds for the same kernel: nobody starts from them again.
+/// Older builds for the same kernel. One of today may be in use: by a checkout with another recipe, or by a machine that
+/// is about to start.
 fn forget_other(dir: &Path, release: &str) -> Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(&format!("{release}-")) {
+        if !apt::is_fresh(&entry.path()) && entry.file_name().to_string_lossy().starts_with(&format!("{release}-")) {
             fs::remove_file(entry.path())?;
         }
     }
