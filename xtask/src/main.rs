@@ -4,6 +4,7 @@
 //! ([`place::cache`]), so that a fresh clone and an old one behave alike.
 
 mod apt;
+mod bench;
 mod demo;
 mod install;
 mod kernel;
@@ -46,6 +47,8 @@ enum Task {
     Tidy,
     /// Set up the existing implementations as black boxes to compare with, and print their directory.
     Peers(peers::Options),
+    /// Time the program beside its peers.
+    Bench(bench::Options),
     /// Build the release and install it.
     Install(install::Options),
 }
@@ -69,6 +72,7 @@ fn run(task: Task) -> Result<()> {
         Task::Vm(options) => vm::by_hand::run(options),
         Task::Tidy => tidy::run(),
         Task::Peers(options) => peers::run(&options),
+        Task::Bench(options) => bench::run(&options),
         Task::Install(options) => install::run(&options),
     }
 }

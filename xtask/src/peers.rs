@@ -32,18 +32,24 @@ pub(crate) struct Options {
 
 /// The task: prints the directory with the programs.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    let bin = if options.rust { set_up_all()? } else { set_up()? };
+    println!("{}", bin.display());
+    Ok(())
+}
+
+/// Both implementations, set up if need be.
+pub(crate) fn set_up_all() -> Result<PathBuf> {
     let bin = set_up()?;
     let dir = place::cache("peers")?;
     let _lock = place::lock(&dir)?;
-    if options.rust && !bin.join("cfsctl").exists() {
+    if !bin.join("cfsctl").exists() {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["install", "--quiet", "--locked", RUST_CRATE, "--version", RUST_VERSION, "--root"]).arg(&dir);
         // Its own target directory would be the workspace's otherwise.
         process::output(cargo.env("CARGO_TARGET_DIR", dir.join("target")))?;
         fs::remove_dir_all(dir.join("target"))?;
     }
-    println!("{}", bin.display());
-    Ok(())
+    Ok(bin)
 }
 
 /// The C implementation, set up if need be; gives the directory with its programs.

@@ -25,6 +25,7 @@ const NEEDS: &[(&str, &str)] = &[
     ("getfacl", "acl"),
     ("mount", "mount"),
     ("setpriv", "util-linux"),
+    ("time", "time"),
     // The C compiler driver links every Rust program; libc's archive makes the static ones.
     ("cc", "gcc"),
     ("/usr/lib/x86_64-linux-gnu/libc.a", "libc6-dev"),

@@ -23,11 +23,12 @@ const EDGES: &[(&str, &[&str])] = &[
     ("testkit", &["image"]),
     ("vmtest", &["image", "sys"]),
     ("xtask", &[]),
+    ("bench", &["hash", "image"]),
 ];
 /// What tests of any crate may use in addition.
 const FOR_TESTS: &[&str] = &["testkit"];
 /// Errors without a type are for programs, which only print them.
-const MAY_USE_ANYHOW: &[&str] = &["composefs", "vmtest", "xtask"];
+const MAY_USE_ANYHOW: &[&str] = &["composefs", "vmtest", "xtask", "bench"];
 
 pub(super) fn check() -> Result<Vec<String>> {
     Ok(metadata::crates()?.iter().flat_map(problems).collect())

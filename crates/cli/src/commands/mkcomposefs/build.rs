@@ -12,6 +12,7 @@ use composefs_image::{Algorithm, Digest};
 use composefs_scan::{self as scan, ContentSink, DigestOnly, scan};
 use composefs_store::publish::replace_file;
 use composefs_store::{ObjectDir, Policy};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::dump_file;
 use super::options::Request;
@@ -70,6 +71,7 @@ fn read_source(request: &Request) -> anyhow::Result<Source> {
     let Some(path) = &request.store else {
         return Ok(Source { tree: scan_into(&DigestOnly(request.algorithm()))?, lines: None });
     };
+    allow_open_files();
     let store = ObjectDir::create(path, request.algorithm(), Policy::default()).context("cannot fill store")?;
     let batch = store.batch();
     let tree = scan_into(&batch)?;
@@ -78,6 +80,14 @@ fn read_source(request: &Request) -> anyhow::Result<Source> {
         eprintln!("mkcomposefs: {} was damaged and is replaced", store.path_of(repaired).display());
     }
     Ok(Source { tree, lines: None })
+}
+
+/// Raises the soft limit of open files to the hard one: objects wait as open files to be synced together, and the soft
+/// limit is low for programs that use `select`, which this one does not.
+fn allow_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // Without it the store only syncs more often.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// An error of the scan, in the words the C tool has for the step.

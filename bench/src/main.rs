@@ -1,0 +1,124 @@
+//! Timings of composefs beside its peers, printed as the tables of `bench/RESULTS.md`.
+//!
+//! `cargo xtask bench` builds the program, sets up the peers and runs this. With `--check` it fails where a ratio is
+//! more than a tenth below the one wanted.
+
+mod dump;
+mod floor;
+mod hash;
+mod measure;
+mod report;
+mod store;
+mod tree;
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, ValueEnum};
+
+use report::Report;
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Topic {
+    /// Hashing in memory and of one big file.
+    Hash,
+    /// The digest of a tree, without storing.
+    Tree,
+    /// Into an object store, empty and full.
+    Store,
+    /// An image from a dump.
+    Dump,
+}
+
+#[derive(Parser)]
+struct Arguments {
+    /// Measure only this; may be given more than once.
+    #[arg(long, value_enum)]
+    only: Vec<Topic>,
+    /// How often each is run.
+    #[arg(long, default_value_t = 7)]
+    rounds: usize,
+    /// Fail where a ratio is more than a tenth below the one wanted.
+    #[arg(long)]
+    check: bool,
+    /// The program under test.
+    #[arg(long)]
+    composefs: PathBuf,
+    /// The folder with the peers' programs.
+    #[arg(long)]
+    peers: PathBuf,
+    /// Trees to be measured, the small one first.
+    #[arg(long)]
+    tree: Vec<PathBuf>,
+}
+
+/// What all measurements share.
+struct Setting {
+    rounds: usize,
+    composefs: PathBuf,
+    peers: PathBuf,
+    trees: Vec<PathBuf>,
+    /// A directory of this run's own, on the disk.
+    scratch: PathBuf,
+    /// The directory with `mkcomposefs`, which is ours by that name.
+    names: PathBuf,
+}
+
+impl Setting {
+    /// Our `mkcomposefs`.
+    fn ours(&self) -> Command {
+        Command::new(self.names.join("mkcomposefs"))
+    }
+
+    /// The C tool.
+    fn theirs(&self) -> Command {
+        Command::new(self.peers.join("mkcomposefs"))
+    }
+
+    /// The Rust tool, where it is set up.
+    fn cfsctl(&self) -> Option<PathBuf> {
+        Some(self.peers.join("cfsctl")).filter(|program| program.exists())
+    }
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<bool> {
+    let scratch = tempfile::tempdir_in(".").context("cannot make a scratch directory here")?;
+    let names = scratch.path().join("names");
+    std::fs::create_dir(&names)?;
+    std::os::unix::fs::symlink(arguments.composefs.canonicalize()?, names.join("mkcomposefs"))?;
+    let setting = Setting {
+        rounds: arguments.rounds,
+        composefs: arguments.composefs.clone(),
+        peers: arguments.peers.clone(),
+        trees: arguments.tree.clone(),
+        scratch: scratch.path().to_owned(),
+        names,
+    };
+    let mut report = Report::default();
+    let wants = |topic| arguments.only.is_empty() || arguments.only.contains(&topic);
+    for topic in Topic::value_variants().iter().copied().filter(|topic| wants(*topic)) {
+        match topic {
+            Topic::Hash => hash::run(&setting, &mut report)?,
+            Topic::Tree => tree::run(&setting, &mut report)?,
+            Topic::Store => store::run(&setting, &mut report)?,
+            Topic::Dump => dump::run(&setting, &mut report)?,
+        }
+    }
+    for goal in report.regressions() {
+        println!("REGRESSION: {}: {:.2}, wanted {:.2}", goal.what, goal.ratio, goal.wanted);
+    }
+    Ok(!arguments.check || report.regressions().is_empty())
+}

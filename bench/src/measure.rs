@@ -1,0 +1,118 @@
+//! Running things by turns and saying how long they took.
+//!
+//! The machine is shared and drifts: so every candidate has its turn in each round, and what counts is the median of the
+//! ratios within a round.
+
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+
+/// What one run took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
+    /// Seconds.
+    pub(crate) wall: f64,
+    /// The largest resident set in KiB; 0 where it is not known.
+    pub(crate) memory: u64,
+}
+
+/// Something to be measured: its name, what comes before each run unmeasured, and the run.
+pub(crate) struct Candidate<'a> {
+    pub(crate) name: String,
+    pub(crate) prepare: Box<dyn Fn() -> Result<()> + 'a>,
+    pub(crate) run: Box<dyn Fn() -> Result<Run> + 'a>,
+}
+
+impl<'a> Candidate<'a> {
+    pub(crate) fn new(name: &str, run: impl Fn() -> Result<Run> + 'a) -> Self {
+        Self { name: name.to_owned(), prepare: Box::new(|| Ok(())), run: Box::new(run) }
+    }
+
+    pub(crate) fn prepared(mut self, prepare: impl Fn() -> Result<()> + 'a) -> Self {
+        self.prepare = Box::new(prepare);
+        self
+    }
+
+    /// A program with its arguments.
+    pub(crate) fn program(name: &str, command: impl Fn() -> Command + 'a) -> Self {
+        Self::new(name, move || program(&mut command()))
+    }
+}
+
+/// The results of one candidate, a run a round.
+#[derive(Clone, Debug)]
+pub(crate) struct Series {
+    pub(crate) name: String,
+    pub(crate) runs: Vec<Run>,
+}
+
+impl Series {
+    pub(crate) fn wall(&self) -> f64 {
+        median(self.runs.iter().map(|run| run.wall))
+    }
+
+    /// The smallest and the largest time.
+    pub(crate) fn span(&self) -> (f64, f64) {
+        let walls = self.runs.iter().map(|run| run.wall);
+        (walls.clone().fold(f64::MAX, f64::min), walls.fold(0.0, f64::max))
+    }
+
+    pub(crate) fn memory(&self) -> u64 {
+        self.runs.iter().map(|run| run.memory).max().unwrap_or(0)
+    }
+
+    /// How many times as long as `self` the other one takes: the median over the rounds.
+    pub(crate) fn speedup_over(&self, other: &Series) -> f64 {
+        median(self.runs.iter().zip(&other.runs).map(|(own, other)| other.wall / own.wall))
+    }
+}
+
+/// Runs all candidates in each of `rounds`, after a round that does not count.
+pub(crate) fn by_turns(rounds: usize, candidates: &[Candidate<'_>]) -> Result<Vec<Series>> {
+    let mut series: Vec<_> =
+        candidates.iter().map(|c| Series { name: c.name.clone(), runs: Vec::with_capacity(rounds) }).collect();
+    for round in 0..=rounds {
+        for (candidate, series) in candidates.iter().zip(&mut series) {
+            (candidate.prepare)().with_context(|| format!("preparing {}", candidate.name))?;
+            let run = (candidate.run)().with_context(|| candidate.name.clone())?;
+            if round > 0 {
+                series.runs.push(run);
+            }
+        }
+    }
+    Ok(series)
+}
+
+/// Times a piece of this program.
+pub(crate) fn here(work: impl FnOnce() -> Result<()>) -> Result<Run> {
+    let start = Instant::now();
+    work()?;
+    Ok(Run { wall: start.elapsed().as_secs_f64(), memory: 0 })
+}
+
+/// Times a program, and asks time(1) for its memory.
+pub(crate) fn program(command: &mut Command) -> Result<Run> {
+    let report = tempfile::NamedTempFile::new()?;
+    let mut timed = Command::new("/usr/bin/time");
+    timed.args(["--format=%M", "--output"]).arg(report.path()).arg(command.get_program()).args(command.get_args());
+    timed.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let start = Instant::now();
+    let output = timed.output().context("cannot run /usr/bin/time")?;
+    let wall = start.elapsed().as_secs_f64();
+    if !output.status.success() {
+        bail!("{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    let memory = std::fs::read_to_string(report.path())?.trim().parse().context("odd report of time(1)")?;
+    Ok(Run { wall, memory })
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<_> = values.collect();
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => f64::NAN,
+        len if len % 2 == 1 => values[len / 2],
+        len => f64::midpoint(values[len / 2 - 1], values[len / 2]),
+    }
+}

@@ -1,0 +1,45 @@
+//! `cargo xtask bench`: sets up the peers and runs `bench/` over the small and the large tree.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{minbase, peers, place, process, setup};
+
+/// The large tree: a machine has none larger that is sure to be there.
+const LARGE_TREE: &str = "/usr/share";
+
+/// Its command line.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Leave out the Rust implementation, which takes minutes to build the first time.
+    #[arg(long)]
+    without_rust: bool,
+    /// What `bench/` takes: `--only`, `--rounds`, `--check`.
+    #[arg(last = true)]
+    arguments: Vec<String>,
+}
+
+/// The task. It fails if `--check` is given and a ratio is clearly missed.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    setup::run()?;
+    let peers = if options.without_rust { peers::set_up()? } else { peers::set_up_all()? };
+    let small = minbase::set_up()?.context("the small tree takes root to build")?;
+    let cargo = || {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.current_dir(place::checkout());
+        cargo
+    };
+    process::run(cargo().args(["build", "--quiet", "--release", "-p", "composefs", "-p", "composefs-bench"]))?;
+    let release = place::target().join("release");
+    let mut bench = Command::new(release.join("composefs-bench"));
+    bench.current_dir(place::target()).arg("--composefs").arg(release.join("composefs")).arg("--peers").arg(peers);
+    for tree in [&small, Path::new(LARGE_TREE)] {
+        bench.arg("--tree").arg(tree);
+    }
+    if !bench.args(&options.arguments).status().context("cannot run the benchmarks")?.success() {
+        bail!("the benchmarks failed, or a ratio is clearly below the one wanted");
+    }
+    Ok(())
+}
