@@ -7,7 +7,7 @@ use super::escape::{unescape, unescape_to_nul};
 use super::links::Links;
 use super::value::{digest, number, number32, time};
 use crate::digest::Algorithm;
-use crate::tree::{Found, InodeId, Kind, MAX_INLINE, MAX_PATH, NewInode, Tree, TreeBuilder, TreeError, Xattr};
+use crate::tree::{Claim, Found, InodeId, Kind, MAX_INLINE, MAX_PATH, NewInode, Tree, TreeBuilder, TreeError, Xattr};
 
 /// How a dump is read.
 #[derive(Clone, Copy, Debug, Default)]
@@ -158,7 +158,7 @@ impl Parser {
             return Err(Defect::new(Field::Mode, "Directories can't be hardlinked", ""));
         }
         match place {
-            Place::In(parent, name) if is_link => self.take_link(&fields, parent, name),
+            Place::Below(claim, name) if is_link => self.take_link(&fields, claim, name),
             Place::Root if is_link => Err(Defect::new(Field::Mode, "Root must be a directory", "")),
             place => self.take_inode(&fields, &place, Basics { size, mode, kind }),
         }
@@ -202,18 +202,17 @@ impl Parser {
         if name == b"." || name == b".." {
             return defect("Invalid . or .. in path: ", "");
         }
-        builder.check_name(parent, name).map_err(cannot_add)?;
-        Ok(Place::In(parent, name))
+        Ok(Place::Below(builder.claim(parent, name).map_err(cannot_add)?, name))
     }
 
-    fn take_link(&mut self, fields: &Fields<'_>, parent: InodeId, name: &[u8]) -> Result<(), Defect> {
+    fn take_link(&mut self, fields: &Fields<'_>, claim: Claim, name: &[u8]) -> Result<(), Defect> {
         let Some(target) = fields.optional(Field::Payload) else {
             let rule = "PAYLOAD is the path of the link's target";
             return Err(Defect::new(Field::Payload, "No target path for the hardlink", rule));
         };
         let target = unescape_to_nul(Field::Payload, target)?;
         let builder = self.builder.as_mut().expect("a link's parent was found");
-        let link = builder.add_pending_link(parent, name).map_err(cannot_add)?;
+        let link = builder.add_pending_link(claim, name).map_err(cannot_add)?;
         self.links.push(link, self.line, &target, fields.get(Field::Path));
         Ok(())
     }
@@ -293,8 +292,8 @@ impl Parser {
 
     fn add_inode(&mut self, place: &Place<'_>, inode: &NewInode<'_>) -> Result<(), Defect> {
         match (*place, &mut self.builder) {
-            (Place::In(parent, name), Some(builder)) => {
-                builder.add(parent, name, inode).map_err(cannot_add)?;
+            (Place::Below(claim, name), Some(builder)) => {
+                builder.add_claimed(claim, name, inode).map_err(cannot_add)?;
             }
             (_, builder) => {
                 let root = TreeBuilder::new(self.options.algorithm, inode).map_err(|error| match error {
@@ -311,7 +310,8 @@ impl Parser {
 #[derive(Clone, Copy)]
 enum Place<'a> {
     Root,
-    In(InodeId, &'a [u8]),
+    /// Under a name that is free.
+    Below(Claim, &'a [u8]),
 }
 
 /// The fields that are read before it is known what kind of line it is.

@@ -95,6 +95,13 @@ pub enum TreeError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PendingLink(u32);
 
+/// A name that can be added to a directory, as long as nothing else is added.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claim {
+    parent: InodeId,
+    hash: u64,
+}
+
 /// What a name of an unfinished tree stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
@@ -136,10 +143,19 @@ impl TreeBuilder {
 
     /// Adds an inode under a name of an existing directory.
     pub fn add(&mut self, parent: InodeId, name: &[u8], inode: &NewInode<'_>) -> Result<InodeId, TreeError> {
-        // The name first: what refuses it must leave nothing of the inode behind.
-        self.check_name(parent, name)?;
+        let claim = self.claim(parent, name)?;
+        self.add_claimed(claim, name, inode)
+    }
+
+    /// Adds an inode under a name that was [claimed](Self::claim).
+    pub(crate) fn add_claimed(
+        &mut self,
+        claim: Claim,
+        name: &[u8],
+        inode: &NewInode<'_>,
+    ) -> Result<InodeId, TreeError> {
         let id = self.push_inode(inode)?;
-        self.push_entry(parent, name, id.0)?;
+        self.push_entry(claim, name, id.0)?;
         Ok(id)
     }
 
@@ -148,15 +164,14 @@ impl TreeBuilder {
         if matches!(self.tree.stored(target).data, StoredData::Directory { .. }) {
             return Err(TreeError::LinkToDirectory);
         }
-        self.check_name(parent, name)?;
-        self.push_entry(parent, name, target.0 | LINK_BIT)?;
+        let claim = self.claim(parent, name)?;
+        self.push_entry(claim, name, target.0 | LINK_BIT)?;
         Ok(())
     }
 
     /// Adds a hard link whose target comes later; [`resolve_link`](Self::resolve_link) must follow.
-    pub(crate) fn add_pending_link(&mut self, parent: InodeId, name: &[u8]) -> Result<PendingLink, TreeError> {
-        self.check_name(parent, name)?;
-        self.push_entry(parent, name, UNRESOLVED)
+    pub(crate) fn add_pending_link(&mut self, claim: Claim, name: &[u8]) -> Result<PendingLink, TreeError> {
+        self.push_entry(claim, name, UNRESOLVED)
     }
 
     pub(crate) fn resolve_link(&mut self, link: PendingLink, target: InodeId) -> Result<(), TreeError> {
@@ -169,7 +184,10 @@ impl TreeBuilder {
 
     /// What stands under a name of a directory.
     pub(crate) fn find(&self, parent: InodeId, name: &[u8]) -> Option<Found> {
-        let hash = self.hasher.hash_one((parent.0, name));
+        self.find_hashed(parent, name, self.hasher.hash_one((parent.0, name)))
+    }
+
+    fn find_hashed(&self, parent: InodeId, name: &[u8], hash: u64) -> Option<Found> {
         let index = *self.names.find(hash, |&e| {
             let entry = &self.tree.entries[e as usize];
             entry.parent == parent && self.tree.bytes.get(entry.name) == name
@@ -182,7 +200,8 @@ impl TreeBuilder {
         matches!(self.tree.stored(id).data, StoredData::Directory { .. })
     }
 
-    pub(crate) fn check_name(&self, parent: InodeId, name: &[u8]) -> Result<(), TreeError> {
+    /// Finds out whether a name can be added to a directory.
+    pub(crate) fn claim(&self, parent: InodeId, name: &[u8]) -> Result<Claim, TreeError> {
         if !self.is_directory(parent) {
             return Err(TreeError::ParentNotDirectory);
         }
@@ -193,16 +212,17 @@ impl TreeBuilder {
         if name.iter().any(|b| matches!(b, 0 | b'/')) {
             return Err(TreeError::Name(lossy()));
         }
-        if self.find(parent, name).is_some() {
-            return Err(TreeError::Duplicate(lossy()));
+        let hash = self.hasher.hash_one((parent.0, name));
+        match self.find_hashed(parent, name, hash) {
+            Some(_) => Err(TreeError::Duplicate(lossy())),
+            None => Ok(Claim { parent, hash }),
         }
-        Ok(())
     }
 
-    fn push_entry(&mut self, parent: InodeId, name: &[u8], inode: u32) -> Result<PendingLink, TreeError> {
+    fn push_entry(&mut self, claim: Claim, name: &[u8], inode: u32) -> Result<PendingLink, TreeError> {
         let Self { tree, names, hasher } = self;
+        let Claim { parent, hash } = claim;
         let index = u32::try_from(tree.entries.len()).map_err(|_| TreeError::TooManyInodes)?;
-        let hash = hasher.hash_one((parent.0, name));
         let (entries, bytes) = (&tree.entries, &tree.bytes);
         names.insert_unique(hash, index, |&e| {
             let entry = &entries[e as usize];

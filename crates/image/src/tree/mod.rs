@@ -16,7 +16,7 @@ use std::num::NonZeroU32;
 pub use builder::{NewInode, TreeBuilder, TreeError};
 pub use xattrs::{MAX_XATTR_NAME, MAX_XATTR_VALUE, MAX_XATTRS_TOTAL, Xattr, XattrError};
 
-pub(crate) use builder::{Found, PendingLink};
+pub(crate) use builder::{Claim, Found, PendingLink};
 pub(crate) use bytes::{Interner, Span};
 pub(crate) use xattrs::{PairId, SetId, Xattrs};
 
