@@ -35,6 +35,7 @@ const TOOLS: &[&str] = &[
     "setfacl",
     "losetup",
     "findmnt",
+    "fincore",
     "unshare",
 ];
 

@@ -2,6 +2,7 @@
 
 mod fs_verity;
 mod guest;
+mod mounting;
 
 use anyhow::Result;
 
@@ -33,5 +34,5 @@ use tests;
 
 /// Every test.
 pub(crate) fn all() -> Vec<Test> {
-    [guest::TESTS, fs_verity::TESTS].concat()
+    [guest::TESTS, fs_verity::TESTS, &mounting::tests()].concat()
 }
