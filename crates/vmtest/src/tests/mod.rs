@@ -2,6 +2,7 @@
 
 mod fs_verity;
 mod guest;
+mod tamper;
 
 use anyhow::Result;
 
@@ -33,5 +34,5 @@ use tests;
 
 /// Every test.
 pub(crate) fn all() -> Vec<Test> {
-    [guest::TESTS, fs_verity::TESTS].concat()
+    [guest::TESTS, fs_verity::TESTS, tamper::TESTS].concat()
 }
