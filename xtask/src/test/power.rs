@@ -1,7 +1,8 @@
 //! Power cuts: what a guest had made durable when its power went is there when it comes back, whole.
 //!
 //! A scenario is a script that prints a marker, at which the power is cut, and one that judges what the next boot finds.
-//! Each runs twice, losing all unflushed writes and losing an arbitrary part of them.
+//! The unflushed writes are lost, all of them or an arbitrary part. [`interrupted`] cuts in the midst
+//! of a command, at moments spread over the time it takes.
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -13,74 +14,207 @@ use crate::vm::volatile_disk::Loss;
 use crate::vm::{Disk, End, Machine};
 
 const MARKER: &str = "CUT THE POWER";
-const LOSSES: [Loss; 2] = [Loss::All, Loss::Some(1)];
+const ALL: &[Loss] = &[Loss::All];
 
 struct Scenario {
     name: &'static str,
     /// Ends well before the marker is printed for it.
     before: &'static str,
-    /// Succeeds if all is well after the next boot; `$LOSS` is `All` or `Some`.
+    /// Succeeds if all is well after the next boot; `$LOSS` is `All` or `Some`, `$SAID` the last line printed before.
     after: &'static str,
     /// Whether the scenario is worthless unless something was lost. A program that flushes all it wrote loses nothing.
     must_lose: bool,
+    /// It runs once with each of these.
+    losses: &'static [Loss],
 }
 
-/// `/mnt` is the disk, the program under test is on the `PATH`.
-const SCENARIOS: &[Scenario] = &[Scenario {
-    // The proof that the cuts cut. Direct writes over blocks that are there already reach the disk without a flush.
-    name: "only_flushed_writes_are_promised",
-    before: "head -c 1048576 /dev/zero > lost; yes kept | head -c 300000 > kept; sync
-             yes new | dd of=lost bs=65536 count=16 iflag=fullblock oflag=direct conv=notrunc",
-    after: "yes kept | head -c 300000 | cmp - kept || exit 1
-            [ $LOSS = Some ] || head -c 1048576 /dev/zero | cmp - lost",
-    must_lose: true,
-}];
+/// `/mnt` is the disk, the program under test is on the `PATH`, and so are [`WORDS`].
+const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        // The proof that the cuts cut. Direct writes over blocks that are there already reach the disk without a flush.
+        name: "only_flushed_writes_are_promised",
+        before: "head -c 1048576 /dev/zero > lost; yes kept | head -c 300000 > kept; sync
+                 yes new | dd of=lost bs=65536 count=16 iflag=fullblock oflag=direct conv=notrunc",
+        after: "yes kept | head -c 300000 | cmp - kept || exit 1
+                [ $LOSS = Some ] || head -c 1048576 /dev/zero | cmp - lost",
+        must_lose: true,
+        losses: &[Loss::All, Loss::Some(1)],
+    },
+    Scenario {
+        // The proof that what `mkcomposefs` promises is no matter of course.
+        name: "a_plain_copy_is_lost",
+        before: "make_tree tree; sync; cp -r tree copy; diff -r tree copy",
+        after: "! diff -r tree copy > /dev/null",
+        must_lose: false,
+        losses: ALL,
+    },
+    Scenario {
+        name: "a_new_image_and_its_objects_are_there",
+        before: "make_tree tree; objects_of tree > expected; sync
+                 mkcomposefs --print-digest --digest-store=made/on/the/way tree image",
+        after: "[ \"$(digest_of image)\" = \"$SAID\" ] || fail \"the image is $(digest_of image), not $SAID\"
+                whole made/on/the/way; cmp objects expected || fail 'other objects'",
+        must_lose: false,
+        losses: ALL,
+    },
+    Scenario {
+        // Few objects are synced one by one, and one of these is there already, by somebody who did not sync it.
+        name: "a_replaced_image_and_few_objects_are_there",
+        before: "make_tree all; mkdir tree; cp all/large all/many/faa[abcd] tree; cp all/large image
+                 objects_of tree > expected; sync; mkcomposefs --digest-store=new/store tree other; sync
+                 one=$(find new/store -type f | head -n 1); cp $one found; rm $one; sync; cp found $one
+                 mkcomposefs --print-digest --digest-store=new/store tree image",
+        after: "[ \"$(digest_of image)\" = \"$SAID\" ] || fail \"the image is $(digest_of image), not $SAID\"
+                whole new/store; cmp objects expected || fail 'other objects'",
+        must_lose: false,
+        losses: ALL,
+    },
+];
+
+/// What the scripts have in common. Digests are those of fsverity-utils and of the kernel, not our own.
+const WORDS: &str = r#"
+fail() { echo "$1" >&2; exit 1; }
+make_tree() {
+    mkdir $1 $1/many
+    seq 1000000 > $1/large
+    seq 400000 | (cd $1/many; split -l 2000 -a 3 - f)
+}
+# sha256:HEX PATH to the name of the object
+names() { sed -E 's,^sha256:(..)([0-9a-f]{62}) .*,\1/\2,'; }
+digest_of() { fsverity digest $1 | sed 's/^sha256://; s/ .*//'; }
+objects_of() { find $1 -type f | xargs fsverity digest | names | sort; }
+# Whether every object in a store is what its name says and has fs-verity; writes their list to ./objects.
+whole() {
+    (cd $1 && find . -type f | sed 's,^\./,,' | sort) > objects
+    [ -s objects ] || return 0
+    for how in digest measure; do
+        (cd $1 && xargs fsverity $how) < objects | names | cmp - objects || fail "$1: $how of an object is not its name"
+    done
+}
+"#;
 
 /// Runs the scenarios.
 pub(super) fn run(options: &Options, report: &mut Report) -> Result<()> {
-    let named = |scenario: &&Scenario| options.filter.as_ref().is_none_or(|part| scenario.name.contains(part));
-    let scenarios: Vec<_> = SCENARIOS.iter().filter(named).collect();
-    if !options.wants("power") || scenarios.is_empty() {
+    let named = |name: &str| options.wants("power") && options.filter.as_ref().is_none_or(|part| name.contains(part));
+    let scenarios: Vec<_> = SCENARIOS.iter().filter(|scenario| named(scenario.name)).collect();
+    if scenarios.is_empty() && !named(INTERRUPTED) {
         return Ok(());
     }
     let programs = Programs::build()?;
     let mut suite = Suite { kind: "power".into(), name: "cuts".into(), finished: true, ..Suite::default() };
-    for scenario in scenarios {
-        for loss in LOSSES {
-            let name = format!("{} ({loss:?})", scenario.name);
-            match cut(scenario, loss, &programs) {
-                Ok(lost) => {
-                    println!("power: {name}: ok, {lost} bytes lost");
-                    suite.passed += 1;
-                }
-                Err(error) => {
-                    println!("power: {name}: {error:#}");
-                    suite.failed += 1;
-                    suite.failures.push(name);
-                }
-            }
+    let mut count = |name: String, outcome: Result<String>| match outcome {
+        Ok(seen) => {
+            println!("power: {name}: ok, {seen}");
+            suite.passed += 1;
         }
+        Err(error) => {
+            println!("power: {name}: {error:#}");
+            suite.failed += 1;
+            suite.failures.push(name);
+        }
+    };
+    for scenario in scenarios {
+        for &loss in scenario.losses {
+            let lost = cut(scenario, loss, &programs).map(|lost| format!("{lost} bytes lost"));
+            count(format!("{} ({loss:?})", scenario.name), lost);
+        }
+    }
+    if named(INTERRUPTED) {
+        count(INTERRUPTED.into(), interrupted(&programs));
     }
     report.extend([suite]);
     Ok(())
+}
+
+/// A machine whose disk stays, with the words of the scripts.
+fn machine(disk: &Disk, programs: &Programs, script: &str) -> Result<Machine> {
+    let script = format!("{WORDS}\n{script}");
+    let mut machine = Machine::new(Kernel::Stable.fetch()?, &script)?.scratch(disk.clone());
+    programs.install(machine.payload());
+    for program in ["dd", "fsverity", "split"] {
+        machine.payload().program(program)?;
+    }
+    Ok(machine)
+}
+
+/// The last line of what was printed.
+fn last_line(stdout: &[u8]) -> String {
+    String::from_utf8_lossy(stdout).trim_end().lines().next_back().unwrap_or_default().to_owned()
 }
 
 /// Cuts, boots again and judges; gives the number of bytes that were lost.
 fn cut(scenario: &Scenario, loss: Loss, programs: &Programs) -> Result<u64> {
     let dir = tempfile::tempdir()?;
     let disk = Disk::Kept { file: dir.path().join("disk"), mib: 256 };
-    let kernel = Kernel::Stable.fetch()?;
-    let boot = |script: &str| -> Result<Machine> {
-        let mut machine = Machine::new(kernel.clone(), script)?.scratch(disk.clone());
-        programs.install(machine.payload());
-        machine.payload().program("dd")?;
-        Ok(machine)
-    };
     let script = format!("set -e\n{}\necho '{MARKER}'\nsleep 60\n", scenario.before);
-    let cut = boot(&script)?.cut_power_at(MARKER, loss).run(&mut |_, _| {})?;
-    let tally = cut.expect(End::PowerCut)?.disk.context("no word of the disk")?;
+    let cut = machine(&disk, programs, &script)?.cut_power_at(MARKER, loss).run(&mut |_, _| {})?;
+    let cut = cut.expect(End::PowerCut)?;
+    let tally = cut.disk.context("no word of the disk")?;
     ensure!(tally.lost > 0 || !scenario.must_lose, "the cut proves nothing: {tally:?}");
     let kind = if loss == Loss::All { "All" } else { "Some" };
-    boot(&format!("LOSS={kind}\n{}\n", scenario.after))?.run(&mut |_, _| {})?.expect(End::Exited(0))?;
+    let script = format!("LOSS={kind}\nSAID='{}'\n{}\n", last_line(&cut.stdout), scenario.after);
+    machine(&disk, programs, &script)?.run(&mut |_, _| {})?.expect(End::Exited(0))?;
     Ok(tally.lost)
+}
+
+const INTERRUPTED: &str = "an_interrupted_build_leaves_nothing_half_done";
+/// How many cuts; the last one comes after the end, so that both outcomes are seen.
+const CUTS: u32 = 6;
+
+/// Two trees, the image of the first, and all that is to be known of that of the second; tells how many hundredths of a
+/// second making it takes.
+const PREPARE: &str = "set -e
+make_tree old; make_tree new; echo changed >> new/large; objects_of new > expected
+now() { sed 's/ .*//; s/[.]//' /proc/uptime; }
+mkcomposefs old old.image; digest_of old.image > old.digest
+start=$(now); mkcomposefs --digest-store=timed new new.image; end=$(now)
+digest_of new.image > new.digest; rm -r timed new.image old
+echo $((end - start))";
+
+/// What is left of round `$N`: tells its image, and how many objects there are.
+const JUDGE: &str = r#"
+if [ ! -e $N/image ]; then image=absent
+elif digest_of $N/image | cmp -s - old.digest; then image=old
+elif digest_of $N/image | cmp -s - new.digest; then image=new
+else fail "round $N: the image is neither the old nor the new one"
+fi
+[ $image != absent ] || [ $((N % 2)) = 1 ] || fail "round $N: the old image is gone"
+: > objects
+[ ! -d $N/a/store ] || whole $N/a/store
+grep -vxFf expected objects && fail "round $N: objects nobody made"
+[ $image != new ] || cmp objects expected || fail "round $N: the new image is there before its objects"
+echo "$image+$(wc -l < objects)"
+rm -r $N
+"#;
+
+/// Cuts at moments spread over a build that replaces an image, or makes one, and its objects: the image is the old or the
+/// new one, the new one only with all of its objects, and no object is half there.
+fn interrupted(programs: &Programs) -> Result<String> {
+    let dir = tempfile::tempdir()?;
+    let disk = Disk::Kept { file: dir.path().join("disk"), mib: 256 };
+    let prepared = machine(&disk, programs, PREPARE)?.run(&mut |_, _| {})?.expect(End::Exited(0))?;
+    let hundredths: u32 = last_line(&prepared.stdout).parse().context("how long it took")?;
+    let mut seen = Vec::new();
+    for round in 0..=CUTS {
+        let judge = if round > 0 { format!("N={}\n{JUDGE}", round - 1) } else { String::new() };
+        if round == CUTS {
+            let judged = machine(&disk, programs, &judge)?.run(&mut |_, _| {})?.expect(End::Exited(0))?;
+            seen.push(last_line(&judged.stdout));
+            break;
+        }
+        let loss = if round % 3 == 2 { Loss::Some(round.into()) } else { Loss::All };
+        // From the first tenth of the time on to one and a half of it.
+        let delay = hundredths * 10_000 * (1 + round * 14 / (CUTS - 1)) / 10;
+        let script = format!(
+            "{judge}
+             mkdir {round}; [ $(({round} % 2)) = 1 ] || cp old.image {round}/image; sync
+             mkcomposefs --digest-store={round}/a/store new {round}/image & usleep {delay}; echo '{MARKER}'; sleep 60"
+        );
+        let cut = machine(&disk, programs, &script)?.cut_power_at(MARKER, loss).run(&mut |_, _| {})?;
+        let cut = cut.expect(End::PowerCut).with_context(|| format!("before the cut {round}"))?;
+        seen.extend((round > 0).then(|| last_line(&cut.stdout)));
+    }
+    let seen_new = seen.iter().filter(|state| state.starts_with("new")).count();
+    ensure!((1..seen.len()).contains(&seen_new), "the cuts prove nothing: {seen:?}");
+    Ok(format!("a build of {} ms cut {CUTS} times; image and objects left: {}", hundredths * 10, seen.join(", ")))
 }

@@ -3,6 +3,7 @@
 mod fs_verity;
 mod guest;
 mod mounting;
+mod tamper;
 
 use anyhow::Result;
 
@@ -34,5 +35,5 @@ use tests;
 
 /// Every test.
 pub(crate) fn all() -> Vec<Test> {
-    [guest::TESTS, fs_verity::TESTS, &mounting::tests()].concat()
+    [guest::TESTS, fs_verity::TESTS, &mounting::tests(), tamper::TESTS].concat()
 }
