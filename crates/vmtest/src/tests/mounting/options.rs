@@ -18,6 +18,7 @@ crate::tests::tests! {
         lines_of_fstab,
         unknown_ones_are_refused,
         owners_are_mapped,
+        odd_names_are_protected_by_backslashes,
         dry_run_mounts_nothing,
         umount_takes_only_composefs_mounts,
         helper_is_called_directly,
@@ -149,6 +150,30 @@ fn owners_are_mapped(context: &Context) -> Result<()> {
         .mount_refused("basedir=objects,idmap=absent", &["Failed to open userns absent: No such file or directory"])?;
     scene.mount_refused("basedir=objects,idmap=/proc/self/ns/user", &["rootfs.img", "remedy: "])?;
     scene.mount_refused("basedir=objects,idmap=rootfs.img", &["rootfs.img"])?;
+    scene.finish()
+}
+
+/// Each kernel's interface escapes other bytes, and that of mount contexts takes no long text.
+fn odd_names_are_protected_by_backslashes(context: &Context) -> Result<()> {
+    let scene = Scene::stored(context, "odd")?;
+    fs::rename(scene.path("rootfs.img"), scene.path("an, odd: \\image"))?;
+    let long = format!("{}/{}", "l".repeat(200), "o".repeat(200));
+    for name in ["a b", "c,d", "e:f", r"g\h", r"i\\,\:", "j=k", &long] {
+        let dir = scene.path(name);
+        fs::create_dir_all(&dir)?;
+        fs::rename(scene.path("objects"), dir.join("objects"))?;
+        let protected: String =
+            name.chars().flat_map(|c| [Some('\\').filter(|_| "\\,:".contains(c)), Some(c)]).flatten().collect();
+        let options = format!("ro,basedir={protected}/objects,nodev");
+        // By mount(8), which divides the options too, and without it.
+        for by in ["mount -t composefs", "mount.composefs"] {
+            scene.sh(&format!(r"{by} -o '{options}' 'an, odd: \image' mnt"))?.success()?;
+            ensure!(attributes(&scene, "mnt")?.iter().any(|word| word == "nodev"), "{name:?}: nodev was lost");
+            scene.reads("mnt/twin", content("twin"))?;
+            scene.umount("mnt")?;
+        }
+        fs::rename(dir.join("objects"), scene.path("objects"))?;
+    }
     scene.finish()
 }
 
