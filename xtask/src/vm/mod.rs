@@ -22,6 +22,9 @@ use crate::kernel::Fetched;
 use payload::Payload;
 use volatile_disk::{Loss, Tally};
 
+/// How often a boot that dies before it comes to the script is tried again.
+const BOOT_RETRIES: u32 = 2;
+
 /// One boot, described.
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
@@ -113,8 +116,23 @@ impl Machine {
     }
 
     /// Boots it and follows it to its end, giving each line as it is printed.
+    ///
+    /// About one boot in twenty of a 7.3 kernel dies under emulation before its first program runs, in code that the
+    /// kernel patches as it starts. A boot that has not come as far as the script is tried again, and says so.
     pub(crate) fn run(&self, on_line: &mut dyn FnMut(Stream, &str)) -> Result<Exit> {
-        qemu::run(self, on_line)
+        let mut exit = qemu::run(self, on_line)?;
+        for _ in 0..BOOT_RETRIES {
+            if exit.end != End::Died || !exit.release.is_empty() {
+                break;
+            }
+            eprintln!(
+                "vm: Linux {} died while it booted, trying again\n{}",
+                self.kernel.release,
+                last_lines(&exit.console, 5)
+            );
+            exit = qemu::run(self, on_line)?;
+        }
+        Ok(exit)
     }
 }
 
