@@ -1,0 +1,112 @@
+//! Beside cfsctl 0.9.4, the Rust implementation: the only other tool that makes SHA-512 images and keeps hard links.
+//!
+//! To build it takes minutes, so what it says of one tree is recorded here; where `COMPOSEFS_PEERS` has the program
+//! (`cargo xtask peers --rust`) it is asked again.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use composefs_testkit::privilege::is_root;
+use composefs_testkit::program::Program;
+use composefs_testkit::{figures, skip};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, XattrFlags, lsetxattr, utimensat};
+
+/// Algorithm, format version, and what `cfsctl --no-repo --hash ALGORITHM --erofs-version VERSION compute-id
+/// --no-propagate-usr-to-root TREE` printed for the tree of [`make_tree`].
+const RECORDED: [(&str, &str, &str); 4] = [
+    ("sha256", "0", "75de49cd6f57af98ade06b88bf2787642a28e4dcd6a26fbef3f4f3e51df4234c"),
+    ("sha256", "1", "eb0c8f8ca0498b954696dcbded821140e683df275d93f6319b3ef4ad6d53306d"),
+    (
+        "sha512",
+        "0",
+        "64df8b334310a47f0ebb6e5df85fec6ec0e3726c42b0925ff205af907060b55965d3aee9a69770e303d58e09141a4d48cb39a950aedc79ec497711a94d7ce4bd",
+    ),
+    (
+        "sha512",
+        "1",
+        "9d3d4f8cff937653c29fdad638469a62dc02e2ba20eb07aa5667376b0836830e654e949d3f037fd49a3181a13061baab4521b23ec4bdd412b454b1c9f0ee099c",
+    ),
+];
+
+/// Files around every size that matters, hard links, a symlink, attributes, and times of their own.
+fn make_tree(root: &Path) {
+    let directories = ["", "d", "d/e", "f"];
+    for directory in directories {
+        fs::create_dir(root.join(directory)).unwrap();
+        fs::set_permissions(root.join(directory), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    for (n, len) in [0usize, 1, 63, 64, 65, 4095, 4096, 4097, 300_000].into_iter().enumerate() {
+        let path = root.join(["d", "d/e", "f"][n % 3]).join(format!("file-{len}"));
+        let content: Vec<u8> = (0..len).map(|i| (i * 7 + n) as u8).collect();
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode([0o644, 0o755, 0o4711][n % 3])).unwrap();
+        set_time(&path, 1_600_000_000 + n as i64, 123 * n as i64);
+    }
+    // Links before and after the target in the order of names.
+    for link in ["a-link", "d/link", "z-link"] {
+        fs::hard_link(root.join("f/file-300000"), root.join(link)).unwrap();
+    }
+    symlink("d/e/../file-0", root.join("symlink")).unwrap();
+    set_time(&root.join("symlink"), 1_600_000_100, 5);
+    lsetxattr(root.join("d"), "user.of-directory", b"value", XattrFlags::empty()).unwrap();
+    lsetxattr(root.join("f/file-63"), "user.of-file", b"", XattrFlags::empty()).unwrap();
+    lsetxattr(root.join("f/file-300000"), "user.of-directory", b"value", XattrFlags::empty()).unwrap();
+    for directory in directories.iter().rev() {
+        set_time(&root.join(directory), 1_500_000_000, 0);
+    }
+}
+
+fn set_time(path: &Path, tv_sec: i64, tv_nsec: i64) {
+    let time = Timespec { tv_sec, tv_nsec };
+    let times = Timestamps { last_access: time, last_modification: time };
+    utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
+}
+
+fn ours(algorithm: &str, version: &str, tree: &Path) -> String {
+    let program = Program { path: Path::new(env!("CARGO_BIN_EXE_composefs")), name: "mkcomposefs" };
+    let options = ["--print-digest-only", "--hardlinks"].map(str::to_owned);
+    let algorithm = [format!("--algorithm={algorithm}"), format!("--min-version={version}")];
+    let arguments = options.iter().chain(&algorithm).map(OsStr::new).chain([tree.as_os_str()]);
+    program.run(arguments, b"").ok().line().to_owned()
+}
+
+/// What cfsctl says, where it is there.
+fn theirs(algorithm: &str, version: &str, tree: &Path) -> Option<String> {
+    let path = std::env::var_os("COMPOSEFS_PEERS").map(|peers| PathBuf::from(peers).join("cfsctl"));
+    let path = path.filter(|path| path.exists())?;
+    let program = Program { path: &path, name: "cfsctl" };
+    let line =
+        ["--no-repo", "--hash", algorithm, "--erofs-version", version, "compute-id", "--no-propagate-usr-to-root"];
+    let out = program.run(line.map(OsStr::new).into_iter().chain([tree.as_os_str()]), b"").ok();
+    Some(OsStr::from_bytes(&out.stdout).to_string_lossy().trim().to_owned())
+}
+
+#[test]
+fn trees_with_hard_links_have_the_same_digests() {
+    let name = "trees_with_hard_links_have_the_same_digests";
+    if !is_root() {
+        return skip::announce(name, "the recorded tree is root's");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let tree = dir.path().join("tree");
+    make_tree(&tree);
+    let mut asked = 0;
+    let mut ask_again = |algorithm, version, tree: &Path, digest: &str| {
+        if let Some(theirs) = theirs(algorithm, version, tree) {
+            assert_eq!(digest, theirs, "{}: {algorithm}, version {version}", tree.display());
+            asked += 1;
+        }
+    };
+    for (algorithm, version, recorded) in RECORDED {
+        let digest = ours(algorithm, version, &tree);
+        ask_again(algorithm, version, &tree, &digest);
+        assert_eq!(digest, recorded, "{algorithm}, version {version}");
+        if let Some(real) = std::env::var_os("COMPOSEFS_MINBASE").map(PathBuf::from) {
+            ask_again(algorithm, version, &real, &ours(algorithm, version, &real));
+        }
+    }
+    figures::show(&format!("compared with cfsctl 0.9.4: {} recorded digests, {asked} asked again", RECORDED.len()));
+}
