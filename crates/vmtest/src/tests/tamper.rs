@@ -1,7 +1,7 @@
 //! Changes on the disk itself, below the file system: what fs-verity is for.
 //!
-//! Each test mounts an image with its digest, changes one block of `/dev/vda`, empties the caches and reads on; a twin
-//! that nobody touched must go on being read through the same mount.
+//! Each test makes an image and its objects, changes one block of the disk, empties the caches and reads through a mount;
+//! a twin that nobody touched must go on being read through the same mount.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -52,7 +52,10 @@ impl Mounted {
     }
 
     fn made(context: &Context, name: &str) -> Result<Self> {
-        let dir = context.scratch(name)?;
+        Self::made_in(context.scratch(name)?)
+    }
+
+    fn made_in(dir: PathBuf) -> Result<Self> {
         let (tree, image) = (dir.join("tree"), dir.join("image"));
         fs::create_dir(dir.join("mnt"))?;
         fs::create_dir(&tree)?;
@@ -111,21 +114,26 @@ struct Block([u8; BLOCK]);
 /// Changes the block of a file, its own or one behind its end, on the disk. `position` is that within the file.
 fn change(file: &Path, position: usize, at: impl Fn(&mut [u8; BLOCK]) -> Result<()>) -> Result<()> {
     rustix::fs::sync();
-    let inode = fs::metadata(file)?.ino();
+    change_below(Path::new(&format!("/dev/{DISK}")), fs::metadata(file)?.ino(), position, at)?;
+    disk::drop_caches()
+}
+
+/// The same, on a disk that need not be mounted.
+fn change_below(disk: &Path, inode: u64, position: usize, at: impl Fn(&mut [u8; BLOCK]) -> Result<()>) -> Result<()> {
     let request = format!("bmap <{inode}> {}", position / BLOCK);
-    let debugfs = command::run(Command::new("debugfs").args(["-R", &request, &format!("/dev/{DISK}")]))?.success()?;
+    let debugfs = command::run(Command::new("debugfs").args(["-R", &request]).arg(disk))?.success()?;
     let number: u64 = debugfs.stdout.trim().parse().with_context(|| format!("odd answer: {debugfs:?}"))?;
-    ensure!(number > 0, "{} has no block at {position}", file.display());
+    ensure!(number > 0, "inode {inode} has no block at {position}");
     // Past the caches: those of the file must go on holding what was there.
     let direct = rustix::fs::OFlags::DIRECT.bits().cast_signed();
-    let device = File::options().read(true).write(true).custom_flags(direct).open(format!("/dev/{DISK}"))?;
+    let device = File::options().read(true).write(true).custom_flags(direct).open(disk)?;
     let offset = number * BLOCK as u64;
     let mut block = Box::new(Block([0; BLOCK]));
     device.read_exact_at(&mut block.0, offset)?;
-    at(&mut block.0).with_context(|| format!("block {number}, at {position} of {}", file.display()))?;
+    at(&mut block.0).with_context(|| format!("block {number}, at {position} of inode {inode}"))?;
     device.write_all_at(&block.0, offset)?;
     device.sync_all()?;
-    disk::drop_caches()
+    Ok(())
 }
 
 fn flip(block: &mut [u8; BLOCK]) -> Result<()> {
@@ -210,23 +218,69 @@ fn merkle_block(context: &Context) -> Result<()> {
     mounted.twin_reads()
 }
 
+/// A file system in a file.
+struct Inner {
+    file: PathBuf,
+    at: PathBuf,
+}
+
+impl Inner {
+    fn new(dir: &Path) -> Result<Self> {
+        let (file, at) = (dir.join("disk"), dir.join("at"));
+        File::create(&file)?.set_len(64 << 20)?;
+        fs::create_dir(&at)?;
+        let mut mke2fs = Command::new("mke2fs");
+        mke2fs.args(["-q", "-F", "-t", "ext4", "-b", "4096", "-O", "verity,^has_journal"]).arg(&file);
+        command::run(&mut mke2fs)?.success()?;
+        let inner = Self { file, at };
+        inner.mount()?;
+        Ok(inner)
+    }
+
+    fn mount(&self) -> Result<()> {
+        command::run(Command::new("mount").args(["-o", "loop"]).args([&self.file, &self.at]))?.success()?;
+        Ok(())
+    }
+
+    fn unmount(&self) -> Result<()> {
+        command::run(Command::new("umount").arg(&self.at))?.success()?;
+        Ok(())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(&self.at, rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
 fn descriptor(context: &Context) -> Result<()> {
-    let mounted = Mounted::new(context, "descriptor")?;
+    // An inode in memory keeps its digest, and the newest kernels keep the inode whatever caches are dropped: so the file
+    // system is one that can be taken away meanwhile.
+    let inner = Inner::new(&context.scratch("descriptor")?)?;
+    let dir = inner.at.join("dir");
+    fs::create_dir(&dir)?;
+    let mounted = Mounted::made_in(dir)?;
     let object = mounted.object("victim");
     let digest = verity::digest(Algorithm::Sha256, &content("victim"));
+    let (inode, position) = (fs::metadata(&object)?.ino(), tree_of(&object)? + BLOCK);
+    inner.unmount()?;
     // Behind the one block of hashes. The root hash is at 16.
-    change(&object, tree_of(&object)? + BLOCK, |block| {
+    change_below(&inner.file, inode, position, |block| {
         let len = content("victim").len() as u64;
         ensure!(block[..4] == [1, 1, 12, 0] && block[8..16] == len.to_le_bytes(), "no descriptor: {:?}", &block[..16]);
         flip(block)
     })?;
+    inner.mount()?;
+    mounted.mount(context)?.success()?;
     ensure!(fs::symlink_metadata(mounted.path("victim"))?.len() == content("victim").len() as u64);
     kernel_says(&["overlayfs: lower file", "has the wrong fs-verity digest"], || {
         expect_eio("opening", File::open(mounted.path("victim")))
     })?;
     // The kernel now believes another digest, and finds that the hashes do not give it.
     ensure!(context.measure(&object)? != digest);
-    kernel_says(&[&corrupted(&object)?, "level=0,"], || expect_eio("the object itself", fs::read(&object)))?;
+    let words = ["fs-verity (loop", &format!("inode {inode}): FILE CORRUPTED!"), "level=0,"];
+    kernel_says(&words, || expect_eio("the object itself", fs::read(&object)))?;
     mounted.twin_reads()
 }
 
