@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use composefs_image::{Algorithm, verity};
+use composefs_testkit::figures;
 use composefs_testkit::program::{Outcome, Program};
-use composefs_testkit::say::say;
 use rustix::fs::{RenameFlags, renameat_with};
 
 const CHANGES_MIN: u64 = 1000;
@@ -212,7 +212,7 @@ fn rewritten(way: Way, len: usize) {
             }
         }
     });
-    say(&format!(
+    figures::show(&format!(
         "{way:?}, {len} bytes: rewritten {during} times during {runs} runs, of which {} gave an image and {} an error; \
          {} objects, all under their names",
         victim.succeeded,
@@ -324,7 +324,7 @@ fn a_directory_swapped_with_a_link_to_elsewhere() {
     let plain = Program { path: Path::new(env!("CARGO_BIN_EXE_composefs")), name: "mkcomposefs" };
     let image = plain.run([outside.as_os_str(), OsStr::new("-")], b"").ok().stdout;
     assert!(has_secret(&image));
-    say(&format!(
+    figures::show(&format!(
         "{during} swaps with links to elsewhere during {runs} runs, of which {} gave an image and {} an error; {} objects, \
          none from elsewhere",
         victim.succeeded,

@@ -14,8 +14,8 @@ use std::process::Command;
 use std::time::Instant;
 
 use composefs_sys::mount::{MountFlags, mount_at_once, unmount};
+use composefs_testkit::figures;
 use composefs_testkit::program::{Outcome, Program};
-use composefs_testkit::say::say;
 use composefs_testkit::skip;
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, chownat, lgetxattr, linkat, llistxattr, lsetxattr,
@@ -189,7 +189,7 @@ fn round_trip(tree: &Path) -> Seen {
     let arguments = [OsStr::new("-o"), &options, image.as_os_str(), at.0.as_os_str()];
     let _: Outcome = composefs("mount.composefs").run(arguments, b"").ok();
     let seen = compare(tree, &at.0);
-    say(&format!(
+    figures::show(&format!(
         "{}: {} entries, {} bytes, {} xattrs and {} files of several names are the same; image of {} bytes, built in {:.1} s",
         tree.display(),
         seen.entries,

@@ -16,9 +16,9 @@ use composefs_image::Algorithm;
 use composefs_image::erofs::{Image, Versions};
 use composefs_sys::loopdev::{DirectIo, LoopDevice};
 use composefs_sys::mount::{DetachedMount, FsContext, MountAttrFlags};
+use composefs_testkit::figures;
 use composefs_testkit::model::{Kind, Model};
 use composefs_testkit::random::series;
-use composefs_testkit::say::say;
 use composefs_testkit::skip;
 use libtest_mimic::Arguments;
 use rustix::fs::{Mode, OFlags, lgetxattr, llistxattr, openat};
@@ -78,7 +78,10 @@ fn fsck_erofs_accepts_random_models() {
             _ => refused.push((n, String::from_utf8_lossy(&fsck.stderr).into_owned())),
         }
     }
-    say(&format!("fsck.erofs: {accepted} of 100 images accepted, {} refused, crashed on {crashed}", refused.len()));
+    figures::show(&format!(
+        "fsck.erofs: {accepted} of 100 images accepted, {} refused, crashed on {crashed}",
+        refused.len()
+    ));
     assert!(refused.is_empty(), "{refused:#?}");
     assert!(accepted >= 50, "it has said too little");
 }
@@ -97,7 +100,7 @@ fn the_kernel_shows_random_models() {
         drop(mount);
         fs::remove_file(&path).unwrap();
     }
-    say(&format!("the kernel: {seen:?}, all as the model says"));
+    figures::show(&format!("the kernel: {seen:?}, all as the model says"));
     let Seen { entries, links, whiteouts, xattrs, contents, targets } = seen;
     assert!(entries > 5000 && links > 100 && whiteouts > 10 && xattrs > 5000 && contents > 200 && targets > 100);
 }

@@ -6,5 +6,4 @@ pub mod model;
 pub mod privilege;
 pub mod program;
 pub mod random;
-pub mod say;
 pub mod skip;
