@@ -203,12 +203,15 @@ fn interrupted(programs: &Programs) -> Result<String> {
             break;
         }
         let loss = if round % 3 == 2 { Loss::Some(round.into()) } else { Loss::All };
-        // From the first tenth of the time on to one and a half of it.
-        let delay = hundredths * 10_000 * (1 + round * 14 / (CUTS - 1)) / 10;
+        // From the start of the build on, over the time it takes; the last one when it has ended, however long it took.
+        let pause = match round {
+            last if last == CUTS - 1 => "wait".to_owned(),
+            round => format!("usleep {}", hundredths * 10_000 * round / (CUTS - 2)),
+        };
         let script = format!(
             "{judge}
              mkdir {round}; [ $(({round} % 2)) = 1 ] || cp old.image {round}/image; sync
-             mkcomposefs --digest-store={round}/a/store new {round}/image & usleep {delay}; echo '{MARKER}'; sleep 60"
+             mkcomposefs --digest-store={round}/a/store new {round}/image & {pause}; echo '{MARKER}'; sleep 60"
         );
         let cut = machine(&disk, programs, &script)?.cut_power_at(MARKER, loss).run(&mut |_, _| {})?;
         let cut = cut.expect(End::PowerCut).with_context(|| format!("before the cut {round}"))?;
