@@ -23,7 +23,10 @@ const EXAMPLES: &str = "\
 Examples:
   composefs digest rootfs.img
   composefs mount rootfs.img /mnt -o basedir=objects,verity_check=2
-  composefs umount /mnt";
+  composefs umount /mnt
+
+Exit status: 0 if it was done, 1 if not, 2 for a command line that is wrong. Called as mkcomposefs or mount.composefs
+it is those programs, with status 1 for every failure.";
 
 #[derive(Subcommand)]
 enum Command {
