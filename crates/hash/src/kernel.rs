@@ -3,7 +3,7 @@
 
 use std::sync::OnceLock;
 
-use crate::{BLOCK_SIZE, Family, portable};
+use crate::{BLOCK_SIZE, Block, Family, portable};
 
 /// A way to hash blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,45 +49,56 @@ impl Kernel {
     }
 
     /// Like [`hash_blocks`](crate::hash_blocks), with this kernel; with the portable one where this one does not run.
-    ///
-    /// # Panics
-    ///
-    /// If `blocks` is not a whole number of blocks.
-    pub fn hash_blocks(self, family: Family, blocks: &[u8], hashes: &mut Vec<u8>) {
-        let (blocks, rest) = blocks.as_chunks::<BLOCK_SIZE>();
-        assert!(rest.is_empty(), "hash_blocks takes whole blocks");
-        hashes.reserve(blocks.len() * family.hash_len());
-        let done = if self.runs_here(family) { self.hash_groups(family, blocks, hashes) } else { 0 };
-        portable::hash_blocks(family, &blocks[done..], hashes);
-    }
-
-    /// Hashes as many blocks as fill the kernel's width, and says how many.
-    #[cfg(target_arch = "x86_64")]
-    fn hash_groups(self, family: Family, blocks: &[[u8; BLOCK_SIZE]], hashes: &mut Vec<u8>) -> usize {
-        use crate::x86;
-        // SAFETY: `runs_here` has found the features that each of these functions is compiled for.
-        unsafe {
-            match (self, family) {
-                (Kernel::ShaNi, Family::Sha256) => groups(blocks, |four: &[_; 4]| x86::sha256_shani(four, hashes)),
-                (Kernel::Avx512, Family::Sha256) => groups(blocks, |b| x86::sha256_avx512(b, hashes)),
-                (Kernel::Avx512, Family::Sha512) => groups(blocks, |b| x86::sha512_avx512(b, hashes)),
-                _ => 0,
-            }
+    pub fn hash_blocks(self, family: Family, data: &[u8], hashes: &mut Vec<u8>) {
+        let (whole, rest) = data.as_chunks::<BLOCK_SIZE>();
+        let mut last = [0; BLOCK_SIZE];
+        last[..rest.len()].copy_from_slice(rest);
+        let count = data.len().div_ceil(BLOCK_SIZE);
+        hashes.reserve(count * family.hash_len());
+        let block = |index: usize| whole.get(index).unwrap_or(&last);
+        if self.runs_here(family) {
+            self.hash_groups(family, count, block, hashes);
+        } else {
+            (0..count).for_each(|index| portable::hash_block(family, block(index), hashes));
         }
     }
 
-    #[cfg(not(target_arch = "x86_64"))]
-    fn hash_groups(self, _family: Family, _blocks: &[[u8; BLOCK_SIZE]], _hashes: &mut Vec<u8>) -> usize {
-        0
+    #[cfg(target_arch = "x86_64")]
+    fn hash_groups<'b>(self, family: Family, count: usize, block: impl Fn(usize) -> &'b Block, hashes: &mut Vec<u8>) {
+        use crate::x86;
+        let mut done = 0;
+        // The next blocks, as many as a kernel takes; where there are fewer, some twice.
+        macro_rules! next {
+            ($width:literal) => {{
+                let blocks: [&Block; $width] = std::array::from_fn(|lane| block((done + lane).min(count - 1)));
+                done += $width;
+                blocks
+            }};
+        }
+        // SAFETY: `runs_here` has found the features that each of these functions is compiled for.
+        unsafe {
+            while done < count {
+                match (self, family, count - done) {
+                    (Kernel::ShaNi, Family::Sha256, 4..) => x86::sha256_shani(next!(4), hashes),
+                    (Kernel::ShaNi, Family::Sha256, 3) => x86::sha256_shani(next!(3), hashes),
+                    (Kernel::ShaNi, Family::Sha256, 2) => x86::sha256_shani(next!(2), hashes),
+                    // Where a few lanes are worth it, those left over do the last block again.
+                    (Kernel::Avx512, Family::Sha256, 9..) => x86::sha256_avx512(next!(16), hashes),
+                    (Kernel::Avx512, Family::Sha512, 3..) => x86::sha512_avx512(next!(8), hashes),
+                    _ => {
+                        portable::hash_block(family, block(done), hashes);
+                        done += 1;
+                    }
+                }
+            }
+        }
+        hashes.truncate(hashes.len() - (done - count) * family.hash_len());
     }
-}
 
-/// Hands out blocks in groups of `N`; says how many blocks that were.
-#[cfg(target_arch = "x86_64")]
-fn groups<const N: usize>(blocks: &[[u8; BLOCK_SIZE]], mut hash: impl FnMut(&[[u8; BLOCK_SIZE]; N])) -> usize {
-    let (groups, rest) = blocks.as_chunks::<N>();
-    groups.iter().for_each(&mut hash);
-    blocks.len() - rest.len()
+    #[cfg(not(target_arch = "x86_64"))]
+    fn hash_groups<'b>(self, family: Family, count: usize, block: impl Fn(usize) -> &'b Block, hashes: &mut Vec<u8>) {
+        (0..count).for_each(|index| portable::hash_block(family, block(index), hashes));
+    }
 }
 
 #[cfg(test)]
@@ -101,11 +112,11 @@ mod tests {
             seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             (seed >> 24) as u8
         })
-        .take(50 * BLOCK_SIZE)
+        .take(51 * BLOCK_SIZE)
         .collect();
         for family in [Family::Sha256, Family::Sha512] {
             let mut want = Vec::new();
-            portable::hash_blocks(family, data.as_chunks().0, &mut want);
+            data.as_chunks().0.iter().for_each(|block| portable::hash_block(family, block, &mut want));
             for kernel in Kernel::available(family) {
                 for count in 0..=50 {
                     // From both ends, so that lanes and offsets vary.
@@ -114,6 +125,16 @@ mod tests {
                         kernel.hash_blocks(family, &data[start * BLOCK_SIZE..][..count * BLOCK_SIZE], &mut got);
                         let want = &want[start * family.hash_len()..][..count * family.hash_len()];
                         assert_eq!(&got[1..], want, "{kernel:?} {family:?} {count} blocks from {start}");
+                    }
+                    // A partial last block counts as one filled up with zeros.
+                    for len in [1, 63, 64, 4095] {
+                        let mut padded = data[..count * BLOCK_SIZE + len].to_vec();
+                        let mut got = Vec::new();
+                        kernel.hash_blocks(family, &padded, &mut got);
+                        padded.resize((count + 1) * BLOCK_SIZE, 0);
+                        let mut want = Vec::new();
+                        padded.as_chunks().0.iter().for_each(|block| portable::hash_block(family, block, &mut want));
+                        assert_eq!(got, want, "{kernel:?} {family:?} {count} blocks and {len}");
                     }
                 }
             }

@@ -4,8 +4,8 @@
 //! compiler makes one instruction of each array operation. So there is no intrinsic and nothing unsafe here, and the
 //! same code serves every width.
 
-use crate::BLOCK_SIZE;
 use crate::constants::{H256, H512, K256, K512, padding};
+use crate::{BLOCK_SIZE, Block};
 
 macro_rules! lanes {
     ($name:ident, $word:ty, $chunk:literal, $rounds:literal, $initial:ident, $k:ident,
@@ -68,7 +68,7 @@ macro_rules! lanes {
 
             /// Appends the hashes of `N` blocks.
             #[inline(always)]
-            pub(crate) fn hash<const N: usize>(blocks: &[[u8; BLOCK_SIZE]; N], hashes: &mut Vec<u8>) {
+            pub(crate) fn hash<const N: usize>(blocks: [&Block; N], hashes: &mut Vec<u8>) {
                 let mut state: [Lanes<N>; 8] = $initial.map(|word| [word; N]);
                 for index in 0..BLOCK_SIZE / $chunk {
                     let chunks = std::array::from_fn(|lane| &blocks[lane].as_chunks::<$chunk>().0[index]);

@@ -40,13 +40,13 @@ impl Family {
     }
 }
 
-/// Hashes each whole [`BLOCK_SIZE`] block of `blocks` and appends the hashes, in order, to `hashes`.
-///
-/// # Panics
-///
-/// If `blocks` is not a whole number of blocks: that is a defect of the caller, never of its input.
-pub fn hash_blocks(family: Family, blocks: &[u8], hashes: &mut Vec<u8>) {
-    Kernel::best(family).hash_blocks(family, blocks, hashes);
+/// A block of a Merkle tree.
+type Block = [u8; BLOCK_SIZE];
+
+/// Hashes each block of `data` and appends the hashes, in order, to `hashes`. A last block that is shorter than
+/// [`BLOCK_SIZE`] is filled up with zeros.
+pub fn hash_blocks(family: Family, data: &[u8], hashes: &mut Vec<u8>) {
+    Kernel::best(family).hash_blocks(family, data, hashes);
 }
 
 /// Hashes one message of any length and returns the hash, left-aligned in 64 bytes.

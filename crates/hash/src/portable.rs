@@ -3,14 +3,12 @@
 
 use sha2::{Digest as _, Sha256, Sha512};
 
-use crate::{BLOCK_SIZE, Family};
+use crate::{Block, Family};
 
-pub(crate) fn hash_blocks(family: Family, blocks: &[[u8; BLOCK_SIZE]], hashes: &mut Vec<u8>) {
-    for block in blocks {
-        match family {
-            Family::Sha256 => hashes.extend_from_slice(&Sha256::digest(block)),
-            Family::Sha512 => hashes.extend_from_slice(&Sha512::digest(block)),
-        }
+pub(crate) fn hash_block(family: Family, block: &Block, hashes: &mut Vec<u8>) {
+    match family {
+        Family::Sha256 => hashes.extend_from_slice(&Sha256::digest(block)),
+        Family::Sha512 => hashes.extend_from_slice(&Sha512::digest(block)),
     }
 }
 

@@ -6,25 +6,25 @@ use std::arch::x86_64::{
     _mm_sha256msg2_epu32, _mm_sha256rnds2_epu32, _mm_shuffle_epi8, _mm_shuffle_epi32, _mm_storeu_si128,
 };
 
-use crate::BLOCK_SIZE;
 use crate::constants::{H256, K256, padding};
 use crate::lanes;
+use crate::{BLOCK_SIZE, Block};
 
 /// Sixteen lanes of AVX-512.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(crate) fn sha256_avx512(blocks: &[[u8; BLOCK_SIZE]; 16], hashes: &mut Vec<u8>) {
+pub(crate) fn sha256_avx512(blocks: [&Block; 16], hashes: &mut Vec<u8>) {
     lanes::sha256::hash(blocks, hashes);
 }
 
 /// Eight lanes of AVX-512.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(crate) fn sha512_avx512(blocks: &[[u8; BLOCK_SIZE]; 8], hashes: &mut Vec<u8>) {
+pub(crate) fn sha512_avx512(blocks: [&Block; 8], hashes: &mut Vec<u8>) {
     lanes::sha512::hash(blocks, hashes);
 }
 
 /// `N` blocks by turns in the SHA unit: one block alone waits for each of its rounds.
 #[target_feature(enable = "sha,sse2,ssse3,sse4.1")]
-pub(crate) fn sha256_shani<const N: usize>(blocks: &[[u8; BLOCK_SIZE]; N], hashes: &mut Vec<u8>) {
+pub(crate) fn sha256_shani<const N: usize>(blocks: [&Block; N], hashes: &mut Vec<u8>) {
     let mut states = [initial_state(); N];
     for index in 0..BLOCK_SIZE / 64 {
         compress(&mut states, std::array::from_fn(|lane| &blocks[lane].as_chunks::<64>().0[index]));

@@ -132,15 +132,32 @@ impl Digest {
     /// The digest in lower-case hex.
     #[must_use]
     pub fn to_hex(&self) -> String {
-        self.to_string()
+        let mut hex = String::with_capacity(129);
+        push_hex(self.as_bytes(), &mut hex);
+        hex
     }
 
     /// The path of the object below its store: `xx/` and the remaining hex digits (`docs/format/object-store.md`).
     #[must_use]
     pub fn object_path(&self) -> String {
-        let mut path = self.to_hex();
-        path.insert(2, '/');
+        let mut path = String::with_capacity(129);
+        let (first, rest) = self.as_bytes().split_at(1);
+        push_hex(first, &mut path);
+        path.push('/');
+        push_hex(rest, &mut path);
         path
+    }
+
+    /// Whether a path is that of this digest's object.
+    #[must_use]
+    pub fn has_object_path(&self, path: &[u8]) -> bool {
+        let hex = |nibble: u8| HEX_DIGITS[usize::from(nibble)];
+        let Some((&[a, b, b'/'], rest)) = path.split_first_chunk::<3>() else { return false };
+        let (pairs, odd) = rest.as_chunks::<2>();
+        let bytes = self.as_bytes();
+        odd.is_empty()
+            && pairs.len() + 1 == bytes.len()
+            && std::iter::once(&[a, b]).chain(pairs).zip(bytes).all(|(p, x)| *p == [hex(x >> 4), hex(x & 15)])
     }
 
     /// The digest an object path spells, if it is of that exact form (lower case, one slash).
@@ -169,12 +186,18 @@ pub(crate) fn hex_value(digit: u8) -> Option<u8> {
     }
 }
 
+const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+fn push_hex(bytes: &[u8], hex: &mut String) {
+    for byte in bytes {
+        hex.push(char::from(HEX_DIGITS[usize::from(byte >> 4)]));
+        hex.push(char::from(HEX_DIGITS[usize::from(byte & 15)]));
+    }
+}
+
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for byte in self.as_bytes() {
-            write!(f, "{byte:02x}")?;
-        }
-        Ok(())
+        f.write_str(&self.to_hex())
     }
 }
 
@@ -223,6 +246,10 @@ mod tests {
             let path = digest.object_path();
             assert_eq!(path.len(), hex.len() + 1);
             assert_eq!(Digest::from_object_path(path.as_bytes()), Some(digest));
+            assert!(digest.has_object_path(path.as_bytes()));
+            for other in [&path[1..], &path[..path.len() - 2], &path.to_uppercase(), &path.replace('/', "-")] {
+                assert!(!digest.has_object_path(other.as_bytes()), "{other}");
+            }
             assert_eq!(Digest::from_object_path(path.to_uppercase().as_bytes()), None);
             assert_eq!(Digest::from_object_path(&path.as_bytes()[1..]), None);
             assert_eq!(Digest::from_object_path(format!("/{path}").as_bytes()), None);

@@ -92,9 +92,9 @@ impl Hasher {
 
     fn close_block(&mut self, level: usize) {
         let mut block = std::mem::take(&mut self.levels[level]);
-        block.resize(BLOCK_SIZE, 0);
-        let hash = hash_message(self.algorithm.family(), &block);
-        self.push(level + 1, &hash[..self.algorithm.digest_len()]);
+        let mut hash = Vec::with_capacity(self.algorithm.digest_len());
+        hash_blocks(self.algorithm.family(), &block, &mut hash);
+        self.push(level + 1, &hash);
         block.clear();
         self.levels[level] = block;
     }
@@ -115,8 +115,7 @@ impl Hasher {
     #[must_use]
     pub fn finish(mut self) -> Digest {
         if !self.pending.is_empty() {
-            let mut block = std::mem::take(&mut self.pending);
-            block.resize(BLOCK_SIZE, 0);
+            let block = std::mem::take(&mut self.pending);
             self.hash_data(&block);
         }
         let hash_len = self.algorithm.digest_len();
@@ -127,15 +126,20 @@ impl Hasher {
         }
         // An empty file has no tree: its root hash is all zeros.
         let root = self.levels.last().map_or(&[][..], Vec::as_slice);
-        let mut descriptor = [0; DESCRIPTOR_LEN];
-        descriptor[0] = 1;
-        descriptor[1] = self.algorithm.kernel_number();
-        descriptor[2] = BLOCK_SIZE.trailing_zeros() as u8;
-        descriptor[8..16].copy_from_slice(&self.len.to_le_bytes());
-        descriptor[16..16 + root.len()].copy_from_slice(root);
-        let hash = hash_message(self.algorithm.family(), &descriptor);
-        Digest::new(self.algorithm, &hash[..hash_len]).expect("a hash of the algorithm's own length")
+        digest_of_root(self.algorithm, self.len, root)
     }
+}
+
+/// The digest of a file of this length whose tree has this root hash: the hash of the descriptor that says so.
+fn digest_of_root(algorithm: Algorithm, len: u64, root: &[u8]) -> Digest {
+    let mut descriptor = [0; DESCRIPTOR_LEN];
+    descriptor[0] = 1;
+    descriptor[1] = algorithm.kernel_number();
+    descriptor[2] = BLOCK_SIZE.trailing_zeros() as u8;
+    descriptor[8..16].copy_from_slice(&len.to_le_bytes());
+    descriptor[16..16 + root.len()].copy_from_slice(root);
+    let hash = hash_message(algorithm.family(), &descriptor);
+    Digest::new(algorithm, &hash[..algorithm.digest_len()]).expect("a hash of the algorithm's own length")
 }
 
 /// Hashes the whole blocks that `data` begins with, for [`Hasher::update_hashed`], and returns what is left over.
@@ -179,9 +183,14 @@ impl<W: Write> Write for DigestWriter<W> {
 /// The digest of bytes that are in memory.
 #[must_use]
 pub fn digest(algorithm: Algorithm, data: &[u8]) -> Digest {
-    let mut hasher = Hasher::new(algorithm);
-    hasher.update(data);
-    hasher.finish()
+    let (mut level, mut next) = (Vec::new(), Vec::new());
+    hash_blocks(algorithm.family(), data, &mut level);
+    while level.len() > algorithm.digest_len() {
+        next.clear();
+        hash_blocks(algorithm.family(), &level, &mut next);
+        std::mem::swap(&mut level, &mut next);
+    }
+    digest_of_root(algorithm, data.len() as u64, &level)
 }
 
 #[cfg(test)]
@@ -239,6 +248,9 @@ mod tests {
             {
                 let want = naive(algorithm, &data[..len]);
                 assert_eq!(digest(algorithm, &data[..len]), want, "{algorithm} {len}");
+                let mut hasher = Hasher::new(algorithm);
+                hasher.update(&data[..len]);
+                assert_eq!(hasher.finish(), want, "{algorithm} {len} at once");
                 for piece in [4095, 4097, 100_000] {
                     if len > 1_000_000 && piece < 100_000 {
                         continue;

@@ -282,7 +282,14 @@ impl TreeBuilder {
                 };
                 let digest = new.digest.map(|digest| self.store_digest(digest)).transpose()?;
                 let payload = new.payload.filter(|p| !p.is_empty());
-                let payload = payload.map_or(Payload::None, |payload| self.store_payload(payload));
+                let payload = match (payload, new.digest, digest) {
+                    (None, ..) => Payload::None,
+                    // Nearly always; no need to read the digest from it.
+                    (Some(path), Some(own), Some(index)) if own.has_object_path(path) => {
+                        Payload::Object(index.get() - 1)
+                    }
+                    (Some(path), ..) => self.store_payload(path),
+                };
                 Ok((new.size, StoredData::Regular { content, payload, digest }))
             }
             _ => Ok((new.size, StoredData::Special)),
