@@ -8,7 +8,7 @@ use super::attr::split_name;
 use super::dirent;
 use super::error::WriteError;
 use super::header::{FLAG_HAS_ACL, HEADER_LEN, Header};
-use super::inode::{Content, Form};
+use super::inode::{Content, Draft, Form};
 use super::layout::{BLOCK, INODES_OFFSET, MAX_SHARED, SUPERBLOCK_OFFSET, XATTR_HEADER_LEN};
 use super::overlay::Overlay;
 use super::place::{Placement, Sized, list_breadth_first};
@@ -187,29 +187,18 @@ impl<'t> Image<'t> {
 
     /// The data blocks, in the order of their inodes.
     fn emit_data<W: Write>(&self, out: &mut Emitter<'_, W>) -> io::Result<()> {
-        let mut sized = Sized::empty(&self.overlay);
-        let mut pos = INODES_OFFSET;
-        for &slot in &self.placement.order {
-            sized.measure(&self.overlay, &self.shared, slot);
-            // As when it was placed: whether a tail is moved to a block depends on where the inode could start.
-            pos = sized.settle(pos, self.placement.min_time) + sized.len(self.placement.min_time);
-            if sized.draft.blocks == 0 {
-                continue;
-            }
-            let end = out.position() + sized.draft.blocks * BLOCK;
-            match sized.draft.content {
+        for &(slot, blocks) in &self.placement.with_blocks {
+            let len = u64::from(blocks) * BLOCK;
+            let end = out.position() + len;
+            let start = out.piece.len();
+            match Draft::new(&self.overlay, slot).content {
                 Content::Nothing => {}
-                Content::Chunks { .. } => out.piece.resize(out.piece.len() + BLOCK as usize, 0xff),
-                Content::Symlink(id) | Content::Inline(id) => {
-                    let bytes = self.bytes_of(id);
-                    out.piece.extend_from_slice(&bytes[..bytes.len().min((sized.draft.blocks * BLOCK) as usize)]);
-                }
-                Content::Directory(id) => {
-                    let start = out.piece.len();
-                    self.emit_directory(id, &mut out.piece);
-                    out.piece.truncate(start + out.piece[start..].len().min((sized.draft.blocks * BLOCK) as usize));
-                }
+                Content::Chunks { .. } => out.piece.resize(start + BLOCK as usize, 0xff),
+                Content::Symlink(id) | Content::Inline(id) => out.piece.extend_from_slice(self.bytes_of(id)),
+                Content::Directory(id) => self.emit_directory(id, &mut out.piece),
             }
+            // What goes beyond the blocks is the tail, which stands behind the inode.
+            out.piece.truncate(start + len as usize);
             out.pad_to(end);
             out.hand_on()?;
         }

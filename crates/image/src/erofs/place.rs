@@ -41,6 +41,8 @@ pub(super) struct Placement {
     pub(super) inodes_end: u64,
     /// The first data block.
     pub(super) data_start: u64,
+    /// The inodes that have data blocks, with the number of them, in order.
+    pub(super) with_blocks: Vec<(Slot, u32)>,
     /// The number of data blocks.
     pub(super) data_blocks: u64,
 }
@@ -118,7 +120,7 @@ impl Placement {
         let min_time = (0..tree.inode_count() as u32).map(|id| tree.stored(InodeId(id)).mtime()).min();
         let min_time = min_time.expect("a tree has a root");
         let mut nids = SlotTable::new(tree);
-        let (mut pos, mut data_blocks) = (INODES_OFFSET, 0);
+        let (mut pos, mut data_blocks, mut with_blocks) = (INODES_OFFSET, 0, Vec::new());
         let mut sized = Sized::empty(overlay);
         for &slot in &order {
             check_size(tree, overlay, slot)?;
@@ -126,7 +128,10 @@ impl Placement {
             pos = sized.settle(pos, min_time);
             nids.set(slot, u32::try_from(pos / SLOT).map_err(|_| WriteError::ImageTooLarge)?);
             pos += sized.len(min_time);
-            data_blocks += sized.draft.blocks;
+            if sized.draft.blocks > 0 {
+                data_blocks += sized.draft.blocks;
+                with_blocks.push((slot, u32::try_from(sized.draft.blocks).map_err(|_| WriteError::ImageTooLarge)?));
+            }
         }
         let root_nid = u64::from(nids.get(Slot::ROOT));
         if root_nid >= u64::from(u16::MAX) {
@@ -134,7 +139,7 @@ impl Placement {
         }
         let inodes_end = round_up(pos, SLOT);
         let data_start = round_up(inodes_end + shared.area_len, BLOCK);
-        let placement = Self { order, nids, min_time, inodes_end, data_start, data_blocks };
+        let placement = Self { order, nids, min_time, inodes_end, data_start, with_blocks, data_blocks };
         // Block numbers and references to shared attributes have 32 bits.
         if placement.blocks() > u64::from(u32::MAX) || shared.area_len > u64::from(u32::MAX - 4) {
             return Err(WriteError::ImageTooLarge);

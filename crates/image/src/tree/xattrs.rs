@@ -72,6 +72,9 @@ pub(crate) struct Xattrs {
 impl Xattrs {
     /// Keeps a set, or says which limit it breaks. Of a repeated name the last value counts.
     pub(crate) fn intern(&mut self, xattrs: &[Xattr<'_>]) -> Result<SetId, XattrError> {
+        if xattrs.is_empty() {
+            return Ok(SetId(0));
+        }
         for x in xattrs {
             check_lengths(x)?;
         }
