@@ -110,11 +110,13 @@ impl Digest {
             .filter(|a| a.digest_len() * 2 == hex.len())
             .ok_or_else(invalid)?;
         let mut bytes = [0; 64];
-        for (byte, pair) in bytes.iter_mut().zip(hex.as_chunks::<2>().0) {
-            *byte =
-                hex_value(pair[0]).zip(hex_value(pair[1])).map(|(high, low)| high << 4 | low).ok_or_else(invalid)?;
+        let mut seen = 0;
+        for (byte, &[high, low]) in bytes.iter_mut().zip(hex.as_chunks::<2>().0) {
+            let (high, low) = (HEX_VALUES[usize::from(high)], HEX_VALUES[usize::from(low)]);
+            seen |= high | low;
+            *byte = high << 4 | low & 15;
         }
-        Ok(Self { algorithm, bytes })
+        if seen == NO_HEX { Err(invalid()) } else { Ok(Self { algorithm, bytes }) }
     }
 
     /// The algorithm the digest was made by.
@@ -176,14 +178,25 @@ impl Digest {
     }
 }
 
+/// The value of every byte as a hex digit of either case, or [`NO_HEX`].
+const HEX_VALUES: [u8; 256] = {
+    let mut values = [NO_HEX; 256];
+    let mut value = 0;
+    while value < 16 {
+        let digit = HEX_DIGITS[value as usize];
+        values[digit as usize] = value;
+        values[digit.to_ascii_uppercase() as usize] = value;
+        value += 1;
+    }
+    values
+};
+
+/// Has all bits of every value.
+const NO_HEX: u8 = 0xff;
+
 /// The value of one hex digit of either case.
 pub(crate) fn hex_value(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
-    }
+    Some(HEX_VALUES[usize::from(digit)]).filter(|value| *value != NO_HEX)
 }
 
 const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";

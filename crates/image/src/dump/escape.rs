@@ -7,7 +7,7 @@ use crate::digest::hex_value;
 
 /// The bytes an escaped field stands for. A field without a backslash is not copied.
 pub(super) fn unescape(field: Field, text: &[u8]) -> Result<Cow<'_, [u8]>, Defect> {
-    let Some(first) = text.iter().position(|&b| b == b'\\') else { return Ok(Cow::Borrowed(text)) };
+    let Some(first) = memchr::memchr(b'\\', text) else { return Ok(Cow::Borrowed(text)) };
     let mut bytes = text[..first].to_vec();
     let mut rest = text[first..].iter().copied();
     while let Some(byte) = rest.next() {
@@ -45,7 +45,7 @@ fn hex_escape(field: Field, high: Option<u8>, low: Option<u8>) -> Result<u8, Def
 /// Like [`unescape`], for fields that end at a NUL (paths, payloads, xattr names).
 pub(super) fn unescape_to_nul(field: Field, text: &[u8]) -> Result<Cow<'_, [u8]>, Defect> {
     let mut bytes = unescape(field, text)?;
-    if let Some(nul) = bytes.iter().position(|&b| b == 0) {
+    if let Some(nul) = memchr::memchr(0, &bytes) {
         bytes.to_mut().truncate(nul);
     }
     Ok(bytes)

@@ -74,15 +74,17 @@ struct Fields<'a> {
 impl<'a> Fields<'a> {
     fn split(line: &'a [u8]) -> Self {
         let mut fixed = [&[][..]; 11];
-        let mut rest = Some(line);
+        let mut spaces = memchr::memchr_iter(b' ', line);
+        let mut start = 0;
         for field in &mut fixed {
-            let Some(text) = rest else { break };
-            (*field, rest) = match text.iter().position(|&b| b == b' ') {
-                Some(space) => (&text[..space], Some(&text[space + 1..])),
-                None => (text, None),
+            let Some(space) = spaces.next() else {
+                *field = &line[start..];
+                return Self { fixed, xattrs: None };
             };
+            *field = &line[start..space];
+            start = space + 1;
         }
-        Self { fixed, xattrs: rest }
+        Self { fixed, xattrs: Some(&line[start..]) }
     }
 
     fn get(&self, field: Field) -> &'a [u8] {
@@ -135,7 +137,7 @@ impl Parser {
     }
 
     fn take_line(&mut self, line: &[u8]) -> Result<(), Defect> {
-        if let Some(nul) = line.iter().position(|&b| b == 0) {
+        if let Some(nul) = memchr::memchr(0, line) {
             let field = field_at(line, nul);
             let message = format!("Invalid embedded NUL character at position {nul}");
             return Err(Defect::new(field, message, "a NUL is written \\x00"));
@@ -177,7 +179,7 @@ impl Parser {
         let Some(builder) = &self.builder else {
             return Err(Defect::new(Field::Path, "Root node not present", "the first line must be the root, /"));
         };
-        let split = path.iter().rposition(|&b| b == b'/').map_or(0, |slash| slash + 1);
+        let split = memchr::memrchr(b'/', path).map_or(0, |slash| slash + 1);
         let (parent_path, name) = path.split_at(split);
         if self.last_parent.0 != parent_path {
             let mut parent = InodeId::ROOT;

@@ -59,6 +59,9 @@ pub(super) fn digest(algorithm: Algorithm, text: &[u8]) -> Result<Digest, Defect
         };
         Defect::new(Field::Digest, format!("Invalid digest {}", shown(text)), rule)
     };
+    if text.len() == 2 * algorithm.digest_len() {
+        return Digest::from_hex(text).map_err(|_| refuse());
+    }
     if !text.iter().all(u8::is_ascii_hexdigit) {
         return Err(refuse());
     }

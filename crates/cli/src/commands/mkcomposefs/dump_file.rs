@@ -38,10 +38,10 @@ fn read_lines(input: impl Read, source: &Path, parser: &mut Parser) -> anyhow::R
             push(parser, source, &begun)?;
             return Ok(false);
         }
-        let whole = buffer.iter().rposition(|&b| b == b'\n').map_or(0, |newline| newline + 1);
-        let (lines, rest) = buffer.split_at(whole);
-        for line in lines.split_inclusive(|&b| b == b'\n') {
-            let line = &line[..line.len() - 1];
+        let mut start = 0;
+        for newline in memchr::memchr_iter(b'\n', buffer) {
+            let line = &buffer[start..newline];
+            start = newline + 1;
             if begun.is_empty() {
                 push(parser, source, line)?;
             } else {
@@ -50,7 +50,7 @@ fn read_lines(input: impl Read, source: &Path, parser: &mut Parser) -> anyhow::R
                 begun.clear();
             }
         }
-        begun.extend_from_slice(rest);
+        begun.extend_from_slice(&buffer[start..]);
         if begun.len() > MAX_LINE {
             let line = parser.line_count() + 1;
             bail!("{}: line {line} is longer than {MAX_LINE} bytes: no dump", source.display());
