@@ -32,7 +32,7 @@ pub(crate) fn run(setting: &Setting, report: &mut Report) -> Result<()> {
         if let Some(cfsctl) = setting.cfsctl() {
             candidates.push(Candidate::program("cfsctl 0.9.4", move || {
                 let mut command = Command::new(&cfsctl);
-                command.args(["--no-repo", "compute-id"]).arg(tree);
+                command.args(["--no-repo", "--hash=sha256", "compute-id", "--no-propagate-usr-to-root"]).arg(tree);
                 command
             }));
         }
