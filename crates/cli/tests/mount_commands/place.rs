@@ -87,6 +87,9 @@ impl Answer {
 
 /// Why nothing can be mounted on this machine.
 pub(crate) fn no_mounts() -> Option<String> {
+    if let Err(error) = Command::new("unshare").arg("--version").output() {
+        return Some(format!("unshare(1) cannot be run: {error}"));
+    }
     let place = Place::new().ok()?;
     let tried = place.in_namespace("mount --version; for fs in erofs overlay; do modprobe $fs || true; done 2>/dev/null; grep -q overlay /proc/filesystems; grep -q erofs /proc/filesystems");
     let output = tried.output;
