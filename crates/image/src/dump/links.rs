@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::error::{Defect, DumpError, Field, shown};
-use super::parse::Lines;
+use super::lines::Lines;
 use crate::tree::{Found, InodeId, PendingLink, TreeBuilder, TreeError};
 
 #[derive(Debug)]

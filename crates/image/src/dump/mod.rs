@@ -5,13 +5,15 @@
 mod emit;
 mod error;
 mod escape;
+mod lines;
 mod links;
 mod parse;
 mod value;
 
 pub use emit::emit;
 pub use error::{DumpError, Field};
-pub use parse::{Lines, Options, Parsed, Parser};
+pub use lines::Lines;
+pub use parse::{Options, Parsed, Parser};
 
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::error::{Defect, DumpError, Field, shown};
 use super::escape::{unescape, unescape_to_nul};
+use super::lines::Lines;
 use super::links::Links;
 use super::value::{digest, number, number32, time};
 use crate::digest::Algorithm;
@@ -41,28 +42,6 @@ pub struct Parsed {
     pub tree: Tree,
     /// Where its inodes stood.
     pub lines: Lines,
-}
-
-/// Tells the line of each inode: inodes are numbered as their lines come, and only links have lines without one.
-#[derive(Clone, Debug, Default)]
-pub struct Lines {
-    /// The lines of hard links, ascending.
-    pub(super) links: Vec<u64>,
-}
-
-impl Lines {
-    /// The line, from 1, that made an inode.
-    #[must_use]
-    pub fn line_of(&self, inode: InodeId) -> u64 {
-        let mut line = inode.index() as u64 + 1;
-        for &link in &self.links {
-            if link > line {
-                break;
-            }
-            line += 1;
-        }
-        line
-    }
 }
 
 /// The eleven fixed fields of a line and what follows them.
