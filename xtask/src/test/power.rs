@@ -4,6 +4,8 @@
 //! The unflushed writes are lost, all of them or an arbitrary part. [`interrupted`] cuts in the midst
 //! of a command, at moments spread over the time it takes.
 
+use std::sync::{Mutex, PoisonError};
+
 use anyhow::{Context as _, Result, ensure};
 
 use super::Options;
@@ -93,36 +95,64 @@ whole() {
 }
 "#;
 
-/// Runs the scenarios.
+/// One thing to be done, of many.
+enum Job {
+    Cut(&'static Scenario, Loss),
+    Interrupted,
+}
+
+impl Job {
+    fn name(&self) -> String {
+        match self {
+            Job::Cut(scenario, loss) => format!("{} ({loss:?})", scenario.name),
+            Job::Interrupted => INTERRUPTED.to_owned(),
+        }
+    }
+
+    fn run(&self, programs: &Programs) -> Result<String> {
+        match self {
+            Job::Cut(scenario, loss) => cut(scenario, *loss, programs).map(|lost| format!("{lost} bytes lost")),
+            Job::Interrupted => interrupted(programs),
+        }
+    }
+}
+
+/// Runs the scenarios, two at a time.
 pub(super) fn run(options: &Options, report: &mut Report) -> Result<()> {
-    let named = |name: &str| options.wants("power") && options.filter.as_ref().is_none_or(|part| name.contains(part));
-    let scenarios: Vec<_> = SCENARIOS.iter().filter(|scenario| named(scenario.name)).collect();
-    if scenarios.is_empty() && !named(INTERRUPTED) {
+    let cuts = SCENARIOS.iter().flat_map(|scenario| scenario.losses.iter().map(move |&loss| Job::Cut(scenario, loss)));
+    let wanted =
+        |job: &Job| options.wants("power") && options.filter.as_ref().is_none_or(|part| job.name().contains(part));
+    // The last one is the first to be taken: it takes the longest.
+    let jobs: Vec<_> = cuts.chain([Job::Interrupted]).filter(wanted).collect();
+    if jobs.is_empty() {
         return Ok(());
     }
     let programs = Programs::build()?;
-    let mut suite = Suite { kind: "power".into(), name: "cuts".into(), finished: true, ..Suite::default() };
-    let mut count = |name: String, outcome: Result<String>| match outcome {
-        Ok(seen) => {
-            println!("power: {name}: ok, {seen}");
-            suite.passed += 1;
-        }
-        Err(error) => {
-            println!("power: {name}: {error:#}");
-            suite.failed += 1;
-            suite.failures.push(name);
+    let suite = Suite { kind: "power".into(), name: "cuts".into(), finished: true, ..Suite::default() };
+    let (jobs, suite) = (Mutex::new(jobs), Mutex::new(suite));
+    let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let work = || {
+        while let Some(job) = next() {
+            let outcome = job.run(&programs);
+            let mut suite = suite.lock().unwrap_or_else(PoisonError::into_inner);
+            match outcome {
+                Ok(seen) => {
+                    println!("power: {}: ok, {seen}", job.name());
+                    suite.passed += 1;
+                }
+                Err(error) => {
+                    println!("power: {}: {error:#}", job.name());
+                    suite.failed += 1;
+                    suite.failures.push(job.name());
+                }
+            }
         }
     };
-    for scenario in scenarios {
-        for &loss in scenario.losses {
-            let lost = cut(scenario, loss, &programs).map(|lost| format!("{lost} bytes lost"));
-            count(format!("{} ({loss:?})", scenario.name), lost);
-        }
-    }
-    if named(INTERRUPTED) {
-        count(INTERRUPTED.into(), interrupted(&programs));
-    }
-    report.extend([suite]);
+    std::thread::scope(|scope| {
+        scope.spawn(work);
+        work();
+    });
+    report.extend([suite.into_inner().unwrap_or_else(PoisonError::into_inner)]);
     Ok(())
 }
 
