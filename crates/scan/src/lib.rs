@@ -34,4 +34,4 @@ pub use options::{Mtime, Options, XattrChoice};
 pub use patterns::{InvalidPattern, Patterns};
 pub use progress::{NoProgress, Progress};
 pub use run::scan;
-pub use sink::{ContentSink, DigestOnly, SinkError, SourceFile};
+pub use sink::{ContentSink, DigestOnly, SinkError, SourceFile, digest_pieces};

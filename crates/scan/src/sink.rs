@@ -1,6 +1,7 @@
 //! Where the contents of files go.
 
 use std::error::Error;
+use std::io;
 use std::os::fd::BorrowedFd;
 
 use composefs_image::digest::{Algorithm, Digest};
@@ -49,11 +50,20 @@ impl ContentSink for DigestOnly {
     }
 
     fn take_file(&self, source: &SourceFile<'_>, buffer: &mut [u8]) -> Result<Digest, SinkError> {
-        let mut hasher = Hasher::new(self.0);
-        read_all(source.file, buffer, |_, piece| {
-            hasher.update(piece);
-            Ok::<_, std::io::Error>(())
-        })?;
-        Ok(hasher.finish())
+        Ok(digest_pieces(source.file, self.0, buffer)?)
     }
+}
+
+/// The digest of what a file holds, read into `buffer` piece by piece.
+///
+/// # Errors
+///
+/// What reading gives.
+pub fn digest_pieces(file: BorrowedFd<'_>, algorithm: Algorithm, buffer: &mut [u8]) -> io::Result<Digest> {
+    let mut hasher = Hasher::new(algorithm);
+    read_all(file, buffer, |_, piece| {
+        hasher.update(piece);
+        Ok::<_, io::Error>(())
+    })?;
+    Ok(hasher.finish())
 }

@@ -10,12 +10,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use composefs_image::digest::Digest;
 use composefs_image::verity;
-use composefs_scan::{ContentSink, SinkError, SourceFile};
+use composefs_scan::{ContentSink, SinkError, SourceFile, digest_pieces};
 use rustix::fs::fsync;
 use rustix::process::{Resource, getrlimit};
 
 use crate::check::{Expected, Presence};
-use crate::content::{Copier, Temporary, hash_file};
+use crate::content::{Copier, Temporary};
 use crate::error::Error;
 use crate::object_dir::ObjectDir;
 
@@ -156,7 +156,7 @@ impl Batch<'_> {
     pub fn put_file(&self, source: &SourceFile<'_>, buffer: &mut [u8]) -> Result<(Digest, Outcome), Error> {
         let mut known = None;
         if self.expect_present.load(Ordering::Relaxed) {
-            let digest = hash_file(source.file, self.store.algorithm(), buffer)?;
+            let digest = digest_pieces(source.file, self.store.algorithm(), buffer)?;
             if self.is_claimed(&digest) {
                 self.claim(&digest);
                 return Ok((digest, Outcome::Repeated));

@@ -7,8 +7,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use composefs_image::digest::Digest;
-use composefs_image::verity::Hasher;
-use composefs_sys::copy::{fill, read_all};
+use composefs_scan::digest_pieces;
+use composefs_sys::copy::fill;
 use rustix::fs::{FileType, fstat};
 use rustix::io::Errno;
 
@@ -90,7 +90,10 @@ impl ObjectDir {
         }
         let result = match expected {
             Expected::Bytes(bytes) => equals(file, bytes),
-            Expected::Size(size) => hash(file, digest.algorithm(), size).map(|found| found == *digest),
+            Expected::Size(size) => {
+                let mut buffer = vec![0; usize::try_from(size).unwrap_or(PIECE).clamp(1, PIECE)];
+                digest_pieces(file, digest.algorithm(), &mut buffer).map(|found| found == *digest)
+            }
         };
         result.map_err(|error| self.object_error("read", digest, error))
     }
@@ -108,14 +111,4 @@ fn equals(file: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<bool> {
         offset += piece.len() as u64;
     }
     Ok(true)
-}
-
-fn hash(file: BorrowedFd<'_>, algorithm: composefs_image::Algorithm, size: u64) -> io::Result<Digest> {
-    let mut buffer = vec![0; usize::try_from(size).unwrap_or(PIECE).clamp(1, PIECE)];
-    let mut hasher = Hasher::new(algorithm);
-    read_all(file, &mut buffer, |_, piece| {
-        hasher.update(piece);
-        Ok::<_, io::Error>(())
-    })?;
-    Ok(hasher.finish())
 }

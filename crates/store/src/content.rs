@@ -10,9 +10,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::PoisonError;
 use std::sync::RwLock;
 
-use composefs_image::digest::{Algorithm, Digest};
+use composefs_image::digest::Digest;
 use composefs_image::verity::Hasher;
-use composefs_scan::SourceFile;
+use composefs_scan::{SourceFile, digest_pieces};
 use composefs_sys::copy::{Cloned, Copied, RangeCopier, clone_file, read_all, write_all_at};
 use rustix::fs::{Mode, ftruncate};
 
@@ -66,7 +66,7 @@ impl Copier {
             && self.clone_from(source, target).map_err(failed)?
         {
             let mut buffer = vec![0; CLONE_MIN];
-            let stored = hash_file(target, digest.algorithm(), &mut buffer).map_err(failed)?;
+            let stored = digest_pieces(target, digest.algorithm(), &mut buffer).map_err(failed)?;
             if stored != *digest {
                 return Err(Error::changed(digest, &stored));
             }
@@ -111,16 +111,6 @@ impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         Error::Source(error)
     }
-}
-
-/// The digest of what a file holds.
-pub(crate) fn hash_file(file: BorrowedFd<'_>, algorithm: Algorithm, buffer: &mut [u8]) -> io::Result<Digest> {
-    let mut hasher = Hasher::new(algorithm);
-    read_all(file, buffer, |_, piece| {
-        hasher.update(piece);
-        Ok::<_, io::Error>(())
-    })?;
-    Ok(hasher.finish())
 }
 
 fn create(store: &ObjectDir) -> Result<Temporary, Error> {
