@@ -44,7 +44,7 @@ impl Drop for MountPoint {
 
 /// Why there is nothing to see here.
 fn unable() -> Option<&'static str> {
-    (!rustix::process::geteuid().is_root()).then_some("mounting and making devices needs root")
+    (!composefs_testkit::privilege::is_root()).then_some("mounting and making devices needs root")
 }
 
 #[test]

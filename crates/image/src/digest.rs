@@ -199,7 +199,8 @@ pub(crate) fn hex_value(digit: u8) -> Option<u8> {
     Some(HEX_VALUES[usize::from(digit)]).filter(|value| *value != NO_HEX)
 }
 
-const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
+/// The digits of lower-case hex.
+pub(crate) const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 fn push_hex(bytes: &[u8], hex: &mut String) {
     for byte in bytes {

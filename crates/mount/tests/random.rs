@@ -41,7 +41,7 @@ fn main() {
 }
 
 fn unmet() -> Option<String> {
-    if !rustix::process::geteuid().is_root() {
+    if !composefs_testkit::privilege::is_root() {
         return Some("mounting needs root".into());
     }
     FsContext::open("erofs").err().map(|error| format!("the kernel lacks CONFIG_EROFS_FS: {error}"))

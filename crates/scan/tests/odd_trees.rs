@@ -13,10 +13,10 @@ use composefs_image::{Algorithm, Digest, verity};
 use composefs_scan::{
     ContentSink, DigestOnly, Error, Mtime, NoProgress, Options, Patterns, SinkError, SourceFile, XattrChoice, scan,
 };
-use composefs_testkit::privilege::without_root;
+use composefs_testkit::privilege::{is_root, without_root};
 use composefs_testkit::skip;
 use rustix::fs::{CWD, FileType, Mode, OFlags, XattrFlags, lsetxattr, makedev, mkdirat, mknodat, openat};
-use support::{is_root, line, options, render, scan_default, scan_with};
+use support::{line, options, render, scan_default, scan_with};
 use tempfile::tempdir;
 
 #[test]

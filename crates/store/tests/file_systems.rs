@@ -9,8 +9,9 @@ use std::process::Command;
 
 use composefs_scan::{NoProgress, Options, SourceFile, scan};
 use composefs_store::Outcome;
+use composefs_testkit::privilege::is_root;
 use composefs_testkit::skip;
-use support::{assert_sound, files, is_root, store};
+use support::{assert_sound, files, store};
 use tempfile::{TempDir, tempdir};
 
 /// A mounted file system that goes with the test.

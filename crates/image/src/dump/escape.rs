@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::error::{Defect, Field};
-use crate::digest::hex_value;
+use crate::digest::{HEX_DIGITS, hex_value};
 
 /// The bytes an escaped field stands for. A field without a backslash is not copied.
 pub(super) fn unescape(field: Field, text: &[u8]) -> Result<Cow<'_, [u8]>, Defect> {
@@ -77,9 +77,8 @@ pub(super) fn escape(bytes: &[u8], also: Also, text: &mut Vec<u8>) {
             b'=' if also == Also::Equals => text.extend_from_slice(b"\\x3d"),
             b'!'..=b'~' => text.push(byte),
             _ => {
-                const DIGITS: &[u8; 16] = b"0123456789abcdef";
                 let (high, low) = (usize::from(byte >> 4), usize::from(byte & 15));
-                text.extend_from_slice(&[b'\\', b'x', DIGITS[high], DIGITS[low]]);
+                text.extend_from_slice(&[b'\\', b'x', HEX_DIGITS[high], HEX_DIGITS[low]]);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! What the image's inodes stand for: inodes of the tree, and the stubs that only images have.
 
+use crate::digest::HEX_DIGITS;
 use crate::tree::{InodeId, Tree};
 
 /// How many stubs a root can get: the names `00` to `ff`.
@@ -40,8 +41,7 @@ impl Slot {
 
 /// The name of a stub.
 pub(super) fn stub_name(number: u8) -> [u8; 2] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    [DIGITS[usize::from(number >> 4)], DIGITS[usize::from(number & 15)]]
+    [HEX_DIGITS[usize::from(number >> 4)], HEX_DIGITS[usize::from(number & 15)]]
 }
 
 /// The stubs of a tree's root, in name order: a name that the root has already gets none.

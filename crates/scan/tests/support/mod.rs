@@ -70,7 +70,3 @@ pub(crate) fn line(tree: &Tree, path: &str) -> String {
     let lines = render(tree);
     lines.iter().find(|l| l.starts_with(&start)).unwrap_or_else(|| panic!("no {path} in {lines:#?}")).clone()
 }
-
-pub(crate) fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}

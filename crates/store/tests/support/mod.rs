@@ -52,10 +52,6 @@ pub(crate) fn assert_sound(root: &Path) -> usize {
     files.len()
 }
 
-pub(crate) fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
 /// Tells [`fill_if_asked`] what to do.
 const FILL: &str = "COMPOSEFS_TEST_FILL";
 
