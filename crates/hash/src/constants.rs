@@ -1,4 +1,4 @@
-//! The constants of SHA-2 (FIPS 180-4, sections 4.2 and 5.3), and the last chunk of a 4096-byte message.
+//! The constants of SHA-2 (FIPS 180-4, sections 4.2 and 5.3), and the last chunk of a message.
 
 /// Initial state of SHA-256.
 pub(crate) const H256: [u32; 8] =

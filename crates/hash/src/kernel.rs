@@ -3,7 +3,7 @@
 
 use std::sync::OnceLock;
 
-use crate::{BLOCK_SIZE, Block, Family, portable};
+use crate::{BLOCK_SIZE, Family, MESSAGE_UNIT, portable};
 
 /// A way to hash blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,26 +53,41 @@ impl Kernel {
         let (whole, rest) = data.as_chunks::<BLOCK_SIZE>();
         let mut last = [0; BLOCK_SIZE];
         last[..rest.len()].copy_from_slice(rest);
-        let count = data.len().div_ceil(BLOCK_SIZE);
+        let block = |index: usize| whole.get(index).unwrap_or(&last).as_slice();
+        self.hash_each(family, data.len().div_ceil(BLOCK_SIZE), block, hashes);
+    }
+
+    /// Like [`hash_messages`](crate::hash_messages), with this kernel; with the portable one where this one does not run.
+    ///
+    /// # Panics
+    ///
+    /// If `messages` is not a whole number of messages.
+    pub fn hash_messages(self, family: Family, len: usize, messages: &[u8], hashes: &mut Vec<u8>) {
+        let whole = messages.chunks_exact(len);
+        assert!(whole.remainder().is_empty(), "a whole number of messages");
+        self.hash_each(family, whole.len(), |index| &messages[index * len..][..len], hashes);
+    }
+
+    /// Hashes `count` messages of one length.
+    fn hash_each<'m>(self, family: Family, count: usize, message: impl Fn(usize) -> &'m [u8], hashes: &mut Vec<u8>) {
         hashes.reserve(count * family.hash_len());
-        let block = |index: usize| whole.get(index).unwrap_or(&last);
-        if self.runs_here(family) {
-            self.hash_groups(family, count, block, hashes);
+        if count > 0 && message(0).len().is_multiple_of(MESSAGE_UNIT) && self.runs_here(family) {
+            self.hash_groups(family, count, message, hashes);
         } else {
-            (0..count).for_each(|index| portable::hash_block(family, block(index), hashes));
+            (0..count).for_each(|index| portable::append_hash(family, message(index), hashes));
         }
     }
 
     #[cfg(target_arch = "x86_64")]
-    fn hash_groups<'b>(self, family: Family, count: usize, block: impl Fn(usize) -> &'b Block, hashes: &mut Vec<u8>) {
+    fn hash_groups<'m>(self, family: Family, count: usize, message: impl Fn(usize) -> &'m [u8], hashes: &mut Vec<u8>) {
         use crate::x86;
         let mut done = 0;
-        // The next blocks, as many as a kernel takes; where there are fewer, some twice.
+        // The next messages, as many as a kernel takes; where there are fewer, some twice.
         macro_rules! next {
             ($width:literal) => {{
-                let blocks: [&Block; $width] = std::array::from_fn(|lane| block((done + lane).min(count - 1)));
+                let messages: [&[u8]; $width] = std::array::from_fn(|lane| message((done + lane).min(count - 1)));
                 done += $width;
-                blocks
+                messages
             }};
         }
         // SAFETY: `runs_here` has found the features that each of these functions is compiled for.
@@ -82,11 +97,11 @@ impl Kernel {
                     (Kernel::ShaNi, Family::Sha256, 4..) => x86::sha256_shani(next!(4), hashes),
                     (Kernel::ShaNi, Family::Sha256, 3) => x86::sha256_shani(next!(3), hashes),
                     (Kernel::ShaNi, Family::Sha256, 2) => x86::sha256_shani(next!(2), hashes),
-                    // Where a few lanes are worth it, those left over do the last block again.
+                    // Where a few lanes are worth it, those left over do the last message again.
                     (Kernel::Avx512, Family::Sha256, 9..) => x86::sha256_avx512(next!(16), hashes),
                     (Kernel::Avx512, Family::Sha512, 3..) => x86::sha512_avx512(next!(8), hashes),
                     _ => {
-                        portable::hash_block(family, block(done), hashes);
+                        portable::append_hash(family, message(done), hashes);
                         done += 1;
                     }
                 }
@@ -96,8 +111,8 @@ impl Kernel {
     }
 
     #[cfg(not(target_arch = "x86_64"))]
-    fn hash_groups<'b>(self, family: Family, count: usize, block: impl Fn(usize) -> &'b Block, hashes: &mut Vec<u8>) {
-        (0..count).for_each(|index| portable::hash_block(family, block(index), hashes));
+    fn hash_groups<'m>(self, family: Family, count: usize, message: impl Fn(usize) -> &'m [u8], hashes: &mut Vec<u8>) {
+        (0..count).for_each(|index| portable::append_hash(family, message(index), hashes));
     }
 }
 
@@ -116,7 +131,7 @@ mod tests {
         .collect();
         for family in [Family::Sha256, Family::Sha512] {
             let mut want = Vec::new();
-            data.as_chunks().0.iter().for_each(|block| portable::hash_block(family, block, &mut want));
+            data.chunks(BLOCK_SIZE).for_each(|block| portable::append_hash(family, block, &mut want));
             for kernel in Kernel::available(family) {
                 for count in 0..=50 {
                     // From both ends, so that lanes and offsets vary.
@@ -133,12 +148,31 @@ mod tests {
                         kernel.hash_blocks(family, &padded, &mut got);
                         padded.resize((count + 1) * BLOCK_SIZE, 0);
                         let mut want = Vec::new();
-                        padded.as_chunks().0.iter().for_each(|block| portable::hash_block(family, block, &mut want));
+                        padded.chunks(BLOCK_SIZE).for_each(|block| portable::append_hash(family, block, &mut want));
                         assert_eq!(got, want, "{kernel:?} {family:?} {count} blocks and {len}");
                     }
                 }
             }
             assert_eq!(Kernel::available(family).last(), Some(Kernel::Portable));
+        }
+    }
+
+    #[test]
+    fn messages_of_every_length_agree_with_sha2() {
+        let data: Vec<u8> = (0..40 * 1024u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        for family in [Family::Sha256, Family::Sha512] {
+            for len in [1, 55, 56, 63, 64, 65, 111, 112, 127, 128, 129, 192, 256, 384, 512, 1024] {
+                for count in 0..=40 {
+                    let messages = &data[..count * len];
+                    let mut want = Vec::new();
+                    messages.chunks(len).for_each(|message| portable::append_hash(family, message, &mut want));
+                    for kernel in Kernel::available(family) {
+                        let mut got = Vec::new();
+                        kernel.hash_messages(family, len, messages, &mut got);
+                        assert_eq!(got, want, "{kernel:?} {family:?} {count} messages of {len}");
+                    }
+                }
+            }
         }
     }
 }

@@ -1,11 +1,10 @@
-//! SHA-2 of several blocks at once, one in each lane of a vector.
+//! SHA-2 of several messages at once, one in each lane of a vector.
 //!
 //! Plain arithmetic on arrays, all of it inlined into callers that enable the vector instructions of some CPU: the
 //! compiler makes one instruction of each array operation. So there is no intrinsic and nothing unsafe here, and the
 //! same code serves every width.
 
 use crate::constants::{H256, H512, K256, K512, padding};
-use crate::{BLOCK_SIZE, Block};
 
 macro_rules! lanes {
     ($name:ident, $word:ty, $chunk:literal, $rounds:literal, $initial:ident, $k:ident,
@@ -66,16 +65,17 @@ macro_rules! lanes {
                 }
             }
 
-            /// Appends the hashes of `N` blocks.
+            /// Appends the hashes of `N` messages of one length, a multiple of the chunk's.
             #[inline(always)]
-            pub(crate) fn hash<const N: usize>(blocks: [&Block; N], hashes: &mut Vec<u8>) {
+            pub(crate) fn hash<const N: usize>(messages: [&[u8]; N], hashes: &mut Vec<u8>) {
                 let mut state: [Lanes<N>; 8] = $initial.map(|word| [word; N]);
-                for index in 0..BLOCK_SIZE / $chunk {
-                    let chunks = std::array::from_fn(|lane| &blocks[lane].as_chunks::<$chunk>().0[index]);
-                    compress(&mut state, chunks);
+                let mut chunks = messages.map(|message| message.as_chunks::<$chunk>().0.iter());
+                for _ in 0..messages[0].len() / $chunk {
+                    let next = std::array::from_fn(|lane| chunks[lane].next().expect("messages of one length"));
+                    compress(&mut state, next);
                 }
-                const PADDING: [u8; $chunk] = padding(BLOCK_SIZE as u64);
-                compress(&mut state, [&PADDING; N]);
+                let padding = padding::<$chunk>(messages[0].len() as u64);
+                compress(&mut state, [&padding; N]);
                 for lane in 0..N {
                     state.iter().for_each(|word| hashes.extend_from_slice(&word[lane].to_be_bytes()));
                 }

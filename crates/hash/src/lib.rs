@@ -40,13 +40,24 @@ impl Family {
     }
 }
 
-/// A block of a Merkle tree.
-type Block = [u8; BLOCK_SIZE];
+/// Messages of one length are hashed several at a time only if it is a multiple of this, the larger of the family's two
+/// chunk sizes.
+const MESSAGE_UNIT: usize = 128;
 
 /// Hashes each block of `data` and appends the hashes, in order, to `hashes`. A last block that is shorter than
 /// [`BLOCK_SIZE`] is filled up with zeros.
 pub fn hash_blocks(family: Family, data: &[u8], hashes: &mut Vec<u8>) {
     Kernel::best(family).hash_blocks(family, data, hashes);
+}
+
+/// Hashes each of the messages of `len` bytes that `messages` consists of, and appends the hashes, in order, to `hashes`.
+/// Lengths that are a multiple of 128 are the fast ones.
+///
+/// # Panics
+///
+/// If `messages` is not a whole number of messages.
+pub fn hash_messages(family: Family, len: usize, messages: &[u8], hashes: &mut Vec<u8>) {
+    Kernel::best(family).hash_messages(family, len, messages, hashes);
 }
 
 /// Hashes one message of any length and returns the hash, left-aligned in 64 bytes.

@@ -1,14 +1,14 @@
-//! One block after the other, with the sha2 crate: it uses the CPU's SHA instructions where there are any, and runs
+//! One message after the other, with the sha2 crate: it uses the CPU's SHA instructions where there are any, and runs
 //! everywhere. What the other kernels leave over comes here too.
 
 use sha2::{Digest as _, Sha256, Sha512};
 
-use crate::{Block, Family};
+use crate::Family;
 
-pub(crate) fn hash_block(family: Family, block: &Block, hashes: &mut Vec<u8>) {
+pub(crate) fn append_hash(family: Family, message: &[u8], hashes: &mut Vec<u8>) {
     match family {
-        Family::Sha256 => hashes.extend_from_slice(&Sha256::digest(block)),
-        Family::Sha512 => hashes.extend_from_slice(&Sha512::digest(block)),
+        Family::Sha256 => hashes.extend_from_slice(&Sha256::digest(message)),
+        Family::Sha512 => hashes.extend_from_slice(&Sha512::digest(message)),
     }
 }
 

@@ -8,29 +8,29 @@ use std::arch::x86_64::{
 
 use crate::constants::{H256, K256, padding};
 use crate::lanes;
-use crate::{BLOCK_SIZE, Block};
 
 /// Sixteen lanes of AVX-512.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(crate) fn sha256_avx512(blocks: [&Block; 16], hashes: &mut Vec<u8>) {
-    lanes::sha256::hash(blocks, hashes);
+pub(crate) fn sha256_avx512(messages: [&[u8]; 16], hashes: &mut Vec<u8>) {
+    lanes::sha256::hash(messages, hashes);
 }
 
 /// Eight lanes of AVX-512.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(crate) fn sha512_avx512(blocks: [&Block; 8], hashes: &mut Vec<u8>) {
-    lanes::sha512::hash(blocks, hashes);
+pub(crate) fn sha512_avx512(messages: [&[u8]; 8], hashes: &mut Vec<u8>) {
+    lanes::sha512::hash(messages, hashes);
 }
 
-/// `N` blocks by turns in the SHA unit: one block alone waits for each of its rounds.
+/// `N` messages of one length, a multiple of 64, by turns in the SHA unit: one alone waits for each of its rounds.
 #[target_feature(enable = "sha,sse2,ssse3,sse4.1")]
-pub(crate) fn sha256_shani<const N: usize>(blocks: [&Block; N], hashes: &mut Vec<u8>) {
+pub(crate) fn sha256_shani<const N: usize>(messages: [&[u8]; N], hashes: &mut Vec<u8>) {
     let mut states = [initial_state(); N];
-    for index in 0..BLOCK_SIZE / 64 {
-        compress(&mut states, std::array::from_fn(|lane| &blocks[lane].as_chunks::<64>().0[index]));
+    let mut chunks = messages.map(|message| message.as_chunks::<64>().0.iter());
+    for _ in 0..messages[0].len() / 64 {
+        compress(&mut states, std::array::from_fn(|lane| chunks[lane].next().expect("messages of one length")));
     }
-    const PADDING: [u8; 64] = padding(BLOCK_SIZE as u64);
-    compress(&mut states, [&PADDING; N]);
+    let padding = padding::<64>(messages[0].len() as u64);
+    compress(&mut states, [&padding; N]);
     for state in states {
         hashes.extend_from_slice(&hash_of(state));
     }

@@ -7,7 +7,9 @@
 pub mod digest;
 pub mod dump;
 pub mod erofs;
+mod in_order;
 pub mod tree;
 pub mod verity;
 
 pub use digest::{Algorithm, Digest};
+pub use in_order::in_order;

@@ -3,9 +3,8 @@
 //! What the kernel computes when verity is enabled on a file (`fs/verity/`), for the one set of parameters that
 //! composefs uses: 4096-byte blocks, no salt.
 
-use std::io::{self, Write};
-
-use composefs_hash::{BLOCK_SIZE, hash_blocks, hash_message};
+pub use composefs_hash::BLOCK_SIZE;
+use composefs_hash::{hash_blocks, hash_message, hash_messages};
 
 use crate::digest::{Algorithm, Digest};
 
@@ -132,14 +131,80 @@ impl Hasher {
 
 /// The digest of a file of this length whose tree has this root hash: the hash of the descriptor that says so.
 fn digest_of_root(algorithm: Algorithm, len: u64, root: &[u8]) -> Digest {
+    let hash = hash_message(algorithm.family(), &descriptor(algorithm, len, root));
+    Digest::new(algorithm, &hash[..algorithm.digest_len()]).expect("a hash of the algorithm's own length")
+}
+
+fn descriptor(algorithm: Algorithm, len: u64, root: &[u8]) -> [u8; DESCRIPTOR_LEN] {
     let mut descriptor = [0; DESCRIPTOR_LEN];
     descriptor[0] = 1;
     descriptor[1] = algorithm.kernel_number();
     descriptor[2] = BLOCK_SIZE.trailing_zeros() as u8;
     descriptor[8..16].copy_from_slice(&len.to_le_bytes());
     descriptor[16..16 + root.len()].copy_from_slice(root);
-    let hash = hash_message(algorithm.family(), &descriptor);
-    Digest::new(algorithm, &hash[..algorithm.digest_len()]).expect("a hash of the algorithm's own length")
+    descriptor
+}
+
+/// The digests of several small contents, hashed together: of a file of one block, both hashes would have a core's SHA
+/// unit wait for itself.
+///
+/// In `blocks` the contents lie one after the other, each filled up with zeros to whole blocks of [`BLOCK_SIZE`]; `lens`
+/// are their lengths without that.
+///
+/// # Panics
+///
+/// If `blocks` has another length than these contents have.
+#[must_use]
+pub fn digest_many(algorithm: Algorithm, lens: &[usize], blocks: &[u8]) -> Vec<Digest> {
+    let (family, hash_len) = (algorithm.family(), algorithm.digest_len());
+    let mut counts: Vec<usize> = lens.iter().map(|len| len.div_ceil(BLOCK_SIZE)).collect();
+    assert_eq!(blocks.len(), counts.iter().sum::<usize>() * BLOCK_SIZE, "every content fills whole blocks");
+    let mut hashes = Vec::new();
+    hash_blocks(family, blocks, &mut hashes);
+    // One tree level after the other, of all trees together, until each has but its root. An empty content has no hash.
+    while counts.iter().any(|&count| count > 1) {
+        hashes = hash_level(algorithm, &mut counts, &hashes);
+    }
+    let (mut descriptors, mut roots) = (Vec::with_capacity(lens.len() * DESCRIPTOR_LEN), hashes.as_slice());
+    for (&len, count) in lens.iter().zip(counts) {
+        let (root, rest) = roots.split_at(count * hash_len);
+        descriptors.extend_from_slice(&descriptor(algorithm, len as u64, root));
+        roots = rest;
+    }
+    let mut digests = Vec::with_capacity(lens.len() * hash_len);
+    hash_messages(family, DESCRIPTOR_LEN, &descriptors, &mut digests);
+    digests.chunks_exact(hash_len).map(|hash| Digest::new(algorithm, hash).expect("a hash of its own length")).collect()
+}
+
+/// Hashes the level above the `hashes` of several trees, of which each has as many as `counts` says. A tree that has no
+/// more than its root keeps that.
+fn hash_level(algorithm: Algorithm, counts: &mut [usize], hashes: &[u8]) -> Vec<u8> {
+    let hash_len = algorithm.digest_len();
+    let (mut blocks, mut rest) = (Vec::new(), hashes);
+    for count in counts.iter() {
+        let (own, others) = rest.split_at(count * hash_len);
+        if *count > 1 {
+            blocks.extend_from_slice(own);
+            blocks.resize(blocks.len().next_multiple_of(BLOCK_SIZE), 0);
+        }
+        rest = others;
+    }
+    let (mut above, mut all) = (Vec::new(), Vec::with_capacity(hashes.len()));
+    hash_blocks(algorithm.family(), &blocks, &mut above);
+    let (mut above, mut rest) = (above.as_slice(), hashes);
+    for count in counts {
+        let (own, others) = rest.split_at(*count * hash_len);
+        rest = others;
+        if *count > 1 {
+            *count = own.len().div_ceil(BLOCK_SIZE);
+            let (new, others) = above.split_at(*count * hash_len);
+            all.extend_from_slice(new);
+            above = others;
+        } else {
+            all.extend_from_slice(own);
+        }
+    }
+    all
 }
 
 /// Hashes the whole blocks that `data` begins with, for [`Hasher::update_hashed`], and returns what is left over.
@@ -147,37 +212,6 @@ pub fn hash_whole_blocks<'d>(algorithm: Algorithm, data: &'d [u8], hashes: &mut 
     let (whole, rest) = data.split_at(data.len() - data.len() % BLOCK_SIZE);
     hash_blocks(algorithm.family(), whole, hashes);
     rest
-}
-
-/// Passes on what is written to it, and computes the digest of it.
-#[derive(Debug)]
-pub struct DigestWriter<W> {
-    hasher: Hasher,
-    inner: W,
-}
-
-impl<W: Write> DigestWriter<W> {
-    /// Nothing written yet.
-    pub fn new(algorithm: Algorithm, inner: W) -> Self {
-        Self { hasher: Hasher::new(algorithm), inner }
-    }
-
-    /// The digest of all that was written, and the writer behind.
-    pub fn finish(self) -> (Digest, W) {
-        (self.hasher.finish(), self.inner)
-    }
-}
-
-impl<W: Write> Write for DigestWriter<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(bytes)?;
-        self.hasher.update(&bytes[..written]);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
 }
 
 /// The digest of bytes that are in memory.
@@ -265,6 +299,24 @@ mod tests {
                 hasher.update_hashed(&hashes);
                 hasher.update(rest);
                 assert_eq!((hasher.len(), hasher.finish()), (len as u64, want), "{algorithm} {len} hashed before");
+            }
+        }
+    }
+
+    #[test]
+    fn many_contents_together() {
+        let data: Vec<u8> = (0..300 * BLOCK_SIZE as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let lens = [0, 1, 4095, 4096, 4097, 64, 0, 40_000, 128 * 4096, 128 * 4096 + 1, 300 * 4096, 65 * 4096, 7, 0];
+        for algorithm in Algorithm::ALL {
+            for count in 0..=lens.len() {
+                let lens = &lens[lens.len() - count..];
+                let mut blocks = Vec::new();
+                for &len in lens {
+                    blocks.extend_from_slice(&data[..len]);
+                    blocks.resize(blocks.len().next_multiple_of(BLOCK_SIZE), 0);
+                }
+                let want: Vec<_> = lens.iter().map(|&len| naive(algorithm, &data[..len])).collect();
+                assert_eq!(digest_many(algorithm, lens, &blocks), want, "{algorithm} {lens:?}");
             }
         }
     }

@@ -1,8 +1,9 @@
 //! The golden corpus: every good dump gives the reference's bytes, every bad one its refusal.
 
+use std::num::NonZeroUsize;
+
 use composefs_image::dump::{self, DumpError, Parsed, Parser};
 use composefs_image::erofs::{Image, Versions};
-use composefs_image::verity::DigestWriter;
 use composefs_image::{Algorithm, verity};
 use composefs_testkit::golden;
 use sha2::{Digest as _, Sha256};
@@ -20,12 +21,17 @@ fn parse(text: &[u8]) -> Result<Parsed, DumpError> {
 
 fn image(parsed: &Parsed, version: u32) -> Vec<u8> {
     let image = Image::plan(&parsed.tree, Versions::exactly(version)).unwrap();
-    let mut bytes = DigestWriter::new(Algorithm::Sha256, Vec::new());
+    let mut bytes = Vec::new();
     image.write(&mut bytes).unwrap();
-    let (digest, bytes) = bytes.finish();
     assert_eq!(image.len(), bytes.len() as u64);
+    let digest = verity::digest(Algorithm::Sha256, &bytes);
     assert_eq!(image.digest(Algorithm::Sha256), digest);
-    assert_eq!(verity::digest(Algorithm::Sha256, &bytes), digest);
+    for threads in [1, 3] {
+        let mut again = Vec::new();
+        let threads = NonZeroUsize::new(threads).unwrap();
+        assert_eq!(image.write_and_digest(Algorithm::Sha256, threads, &mut again).unwrap(), digest);
+        assert!(again == bytes, "on {threads} threads");
+    }
     bytes
 }
 

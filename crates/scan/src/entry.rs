@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use crate::directory::DirectoryUse;
 use crate::error::{Error, Step};
-use crate::harvest::{Data, Item};
+use crate::harvest::{Data, Found};
 use crate::meta::Meta;
 use crate::options::XattrChoice;
 use crate::queue::Job;
@@ -59,7 +59,7 @@ impl Worker<'_> {
         let (data, xattrs) = match kind {
             Some(Kind::Regular) if meta.size > 0 => self.read_file(directory, parent, name, &meta)?,
             Some(Kind::Regular) => {
-                (Data::Inline { content: None, digest: None }, self.entry_xattrs(directory, parent, name)?)
+                (Data::Inline { content: None, small: None }, self.entry_xattrs(directory, parent, name)?)
             }
             Some(Kind::Symlink) => {
                 let target = self.read_link(parent, name).map_err(|errno| match errno {
@@ -74,7 +74,8 @@ impl Worker<'_> {
             self.scan.progress.file_read(meta.size);
         }
         let name = self.harvest.keep(name.to_bytes());
-        self.harvest.add(Item { name, meta, mtime: options.mtime.apply(meta.mtime), data, xattrs, link_key });
+        let mtime = options.mtime.apply(meta.mtime);
+        self.harvest.add(directory, Found { name, meta, mtime, data, xattrs, link_key });
         Ok(())
     }
 

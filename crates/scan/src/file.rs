@@ -1,7 +1,7 @@
 //! Reading one regular file, once.
 //!
-//! What fits into the thread's buffer is read whole before anybody is told of it; the size asked for is one byte more than
-//! the file had, so that one call tells that it has not grown. Two looks at the metadata, before and after, must agree:
+//! Small contents wait in the harvest to be hashed together; others are hashed at once, whole or piece by piece as the sink
+//! wants. What is read whole is read with one byte more than the file had, so that one call tells that it has not grown. Two looks at the metadata, before and after, must agree:
 //! that finds most changes, but not all, as two writes within one tick of the clock look alike. Hence a sink that stores
 //! must name what it has stored, not what the scan has seen.
 
@@ -10,12 +10,12 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use composefs_image::verity;
 use composefs_sys::copy::fill;
 use composefs_sys::xattr::Target;
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::{Errno, pread, retry_on_intr};
 
+use crate::contents::SMALL_MAX;
 use crate::directory::DirectoryUse;
 use crate::error::{Error, Step};
 use crate::harvest::Data;
@@ -23,8 +23,8 @@ use crate::meta::Meta;
 use crate::sink::SourceFile;
 use crate::worker::Worker;
 
-/// Larger files are read in pieces of this many bytes.
-pub(crate) const WHOLE_MAX: usize = 1 << 20;
+/// What is not read whole is read in pieces of this many bytes, which a core's own cache still has when they are hashed.
+const PIECE: usize = 256 << 10;
 
 /// A FIFO or device that has taken the place of the file must not make the open wait, or be a terminal of ours.
 const OPEN: OFlags =
@@ -48,65 +48,72 @@ impl Worker<'_> {
             Err(Errno::LOOP | Errno::NOENT | Errno::NXIO | Errno::NODEV) => return Err(changed()),
             Err(errno) => return Err(failed(Step::Open, errno.into())),
         };
-        let (data, xattrs) = if meta.size <= WHOLE_MAX as u64 {
-            let len = meta.size as usize;
-            let read = self.read_whole(&file, len);
+        let path = || directory.path_of(name.to_bytes());
+        let is_unchanged = || Meta::of_file(file.as_fd()).is_ok_and(|now| meta.is_unchanged(&now));
+        let small = usize::try_from(meta.size).ok().filter(|&len| len <= SMALL_MAX);
+        let whole = usize::try_from(meta.size).ok().filter(|&len| len <= self.scan.sink.whole_max());
+        let source = SourceFile { file: file.as_fd(), device: meta.device, size: meta.size };
+        let (data, xattrs) = if let Some(len) = small.or(whole) {
+            let read = match small {
+                Some(len) => read_whole(&file, self.harvest.contents.room(len)),
+                None => read_whole(&file, sized(&mut self.content, len + 1)),
+            };
             let xattrs = self.read_xattrs(Target::File(file.as_fd()));
             // First of all whether it is the same file: if not, no error of another one is of interest.
-            if !Meta::of_file(file.as_fd()).is_ok_and(|now| meta.is_unchanged(&now)) {
+            if !is_unchanged() || read.map_err(|e| failed(Step::Read, e))? != len {
                 return Err(changed());
             }
-            if read.map_err(|e| failed(Step::Read, e))? != len {
-                return Err(changed());
-            }
-            let data = self
-                .take_whole(&file, meta, len)
-                .map_err(|source| Error::Sink { path: directory.path_of(name.to_bytes()), source })?;
+            let data = match small {
+                Some(len) => Ok(self.keep_small(len)),
+                None => self.scan.sink.take_bytes(&self.content[..len], &source).map(Data::Object),
+            };
             (data, xattrs)
         } else {
-            let unchanged = || Meta::of_file(file.as_fd()).is_ok_and(|now| meta.is_unchanged(&now));
-            if !unchanged() {
+            if !is_unchanged() {
                 return Err(changed());
             }
-            let taken = self.take_pieces(&file, meta);
+            let taken = self.scan.sink.take_file(&source, sized(&mut self.content, PIECE));
             let xattrs = self.read_xattrs(Target::File(file.as_fd()));
-            if !unchanged() {
+            if !is_unchanged() {
                 return Err(changed());
             }
-            let path = || directory.path_of(name.to_bytes());
-            (taken.map_err(|source| Error::Sink { path: path(), source })?, xattrs)
+            (taken.map(Data::Object), xattrs)
         };
+        let data = data.map_err(|source| Error::Sink { path: path(), source })?;
         Ok((data, xattrs.map_err(|e| failed(Step::Xattrs, e))?))
     }
 
-    /// Reads up to `len + 1` bytes into the buffer; returns how many there are.
-    fn read_whole(&mut self, file: &OwnedFd, len: usize) -> io::Result<usize> {
-        if self.content.len() <= len {
-            self.content.resize((len + 1).next_power_of_two().min(WHOLE_MAX + 1), 0);
-        }
-        let buffer = &mut self.content[..=len];
-        let read = retry_on_intr(|| pread(file, &mut *buffer, 0))?;
-        if read >= len {
-            return Ok(read);
-        }
-        // The end, or a short read as network file systems give them.
-        Ok(read + fill(file.as_fd(), &mut buffer[read..], read as u64)?)
-    }
-
-    fn take_whole(&mut self, file: &OwnedFd, meta: &Meta, len: usize) -> Result<Data, crate::sink::SinkError> {
-        let content = &self.content[..len];
+    /// Decides what becomes of the small content that was read.
+    fn keep_small(&mut self, len: usize) -> Data {
         let options = self.scan.options;
-        if meta.size <= options.inline_max {
-            let digest = options.digest_inline.then(|| verity::digest(options.algorithm, content));
-            return Ok(Data::Inline { content: Some(self.harvest.keep(content)), digest });
+        let inline = len as u64 <= options.inline_max;
+        let content = inline.then(|| {
+            let start = self.harvest.bytes.len();
+            self.harvest.bytes.extend_from_slice(&self.harvest.contents.room(len)[..len]);
+            start..self.harvest.bytes.len()
+        });
+        let small = (!inline || options.digest_inline).then(|| self.harvest.contents.keep(len));
+        match (content, small) {
+            (None, Some(small)) => Data::Small(small),
+            (content, small) => Data::Inline { content, small },
         }
-        let source = SourceFile { file: file.as_fd(), device: meta.device, size: meta.size };
-        self.scan.sink.take_bytes(content, &source).map(Data::Object)
     }
+}
 
-    fn take_pieces(&mut self, file: &OwnedFd, meta: &Meta) -> Result<Data, crate::sink::SinkError> {
-        self.content.resize(WHOLE_MAX + 1, 0);
-        let source = SourceFile { file: file.as_fd(), device: meta.device, size: meta.size };
-        self.scan.sink.take_file(&source, &mut self.content[..WHOLE_MAX]).map(Data::Object)
+/// The first `len` bytes of a buffer that grows to that if need be.
+fn sized(buffer: &mut Vec<u8>, len: usize) -> &mut [u8] {
+    if buffer.len() < len {
+        buffer.resize(len.next_power_of_two(), 0);
     }
+    &mut buffer[..len]
+}
+
+/// Fills `room`, which has one byte more than the file is expected to have; returns how many bytes there are.
+fn read_whole(file: &OwnedFd, room: &mut [u8]) -> io::Result<usize> {
+    let read = retry_on_intr(|| pread(file, &mut *room, 0))?;
+    if read + 1 >= room.len() {
+        return Ok(read);
+    }
+    // The end, or a short read as network file systems give them.
+    Ok(read + fill(file.as_fd(), &mut room[read..], read as u64)?)
 }

@@ -3,9 +3,9 @@
 use std::io;
 use std::num::NonZeroUsize;
 use std::os::fd::BorrowedFd;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use composefs_image::digest::{Algorithm, Digest};
+use composefs_image::in_order;
 use composefs_image::verity::{Hasher, hash_whole_blocks};
 use composefs_sys::copy::fill;
 
@@ -23,94 +23,68 @@ const PIECE: usize = 256 << 10;
 pub fn digest_file(file: BorrowedFd<'_>, algorithm: Algorithm, threads: NonZeroUsize) -> io::Result<Digest> {
     let size = u64::try_from(rustix::fs::fstat(file)?.st_size).unwrap_or(0);
     let threads = threads.get().min(usize::try_from(size.div_ceil(PIECE as u64)).unwrap_or(usize::MAX)).max(1);
-    let work = Work { file, algorithm, tree: Mutex::new(Tree::new(algorithm)), advanced: Condvar::new() };
-    std::thread::scope(|scope| {
-        for _ in 1..threads {
-            // With fewer threads than wished for the work is done all the same.
-            let _ = std::thread::Builder::new().spawn_scoped(scope, || work.run());
-        }
-        work.run();
-    });
-    let tree = work.tree.into_inner().unwrap_or_else(PoisonError::into_inner);
-    match tree.error {
+    let mut state = State { hasher: Hasher::new(algorithm), ended: false, error: None };
+    let make = |number, piece: &mut Piece| {
+        piece.read(file, algorithm, number * PIECE as u64);
+        true
+    };
+    in_order(NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN), make, |piece| state.join(piece));
+    match state.error {
         Some(error) => Err(error),
-        None => Ok(tree.hasher.finish()),
+        None => Ok(state.hasher.finish()),
     }
 }
 
-struct Work<'f> {
-    file: BorrowedFd<'f>,
-    algorithm: Algorithm,
-    tree: Mutex<Tree>,
-    /// The tree has got the next piece.
-    advanced: Condvar,
+/// A piece of the file, with the hashes of its whole blocks.
+#[derive(Default)]
+struct Piece {
+    bytes: Vec<u8>,
+    hashes: Vec<u8>,
+    /// How many bytes were there, and how many of them are in whole blocks.
+    read: Option<io::Result<(usize, usize)>>,
 }
 
-struct Tree {
+impl Piece {
+    fn read(&mut self, file: BorrowedFd<'_>, algorithm: Algorithm, offset: u64) {
+        self.bytes.resize(PIECE, 0);
+        self.hashes.clear();
+        self.read = Some(fill(file, &mut self.bytes, offset).map(|len| {
+            let rest = hash_whole_blocks(algorithm, &self.bytes[..len], &mut self.hashes);
+            (len, len - rest.len())
+        }));
+    }
+}
+
+struct State {
     hasher: Hasher,
-    /// The number of the piece that nobody has taken.
-    next_taken: u64,
-    /// The number of the piece that joins the tree next.
-    next_joined: u64,
-    /// The end was seen: no piece is to be taken.
+    /// The end was seen.
     ended: bool,
     error: Option<io::Error>,
 }
 
-impl Tree {
-    fn new(algorithm: Algorithm) -> Self {
-        Self { hasher: Hasher::new(algorithm), next_taken: 0, next_joined: 0, ended: false, error: None }
-    }
-}
-
-impl Work<'_> {
-    fn lock(&self) -> MutexGuard<'_, Tree> {
-        self.tree.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn run(&self) {
-        let (mut buffer, mut hashes) = (vec![0; PIECE], Vec::new());
-        while let Some(piece) = self.take() {
-            let read = fill(self.file, &mut buffer, piece * PIECE as u64);
-            let len = *read.as_ref().unwrap_or(&0);
-            hashes.clear();
-            let rest = hash_whole_blocks(self.algorithm, &buffer[..len], &mut hashes);
-            self.join(piece, read, &hashes, rest);
-        }
-    }
-
-    /// The number of the next piece, if there may be one.
-    fn take(&self) -> Option<u64> {
-        let mut tree = self.lock();
-        if tree.ended {
-            return None;
-        }
-        tree.next_taken += 1;
-        Some(tree.next_taken - 1)
-    }
-
-    /// Adds a piece to the tree when all those before it are there.
-    fn join(&self, piece: u64, read: io::Result<usize>, hashes: &[u8], rest: &[u8]) {
-        let mut tree = self.lock();
-        while tree.next_joined != piece {
-            tree = self.advanced.wait(tree).unwrap_or_else(PoisonError::into_inner);
-        }
-        tree.next_joined += 1;
-        let was_ended = std::mem::replace(&mut tree.ended, !matches!(read, Ok(PIECE)));
-        tree.ended |= was_ended;
-        match read {
-            Err(error) if tree.error.is_none() => tree.error = Some(error),
-            Ok(len) if was_ended && len > 0 && tree.error.is_none() => {
+impl State {
+    /// Adds the next piece; tells whether another one may follow.
+    fn join(&mut self, piece: &mut Piece) -> bool {
+        match piece.read.take() {
+            Some(Ok((len, _))) if self.ended && len > 0 => {
                 // Behind the end that another thread saw: the file grows.
-                tree.error = Some(io::Error::new(io::ErrorKind::UnexpectedEof, "the file changed while it was read"));
+                self.fail(io::Error::new(io::ErrorKind::UnexpectedEof, "the file changed while it was read"));
             }
-            Ok(len) if len > 0 && tree.error.is_none() => {
-                tree.hasher.update_hashed(hashes);
-                tree.hasher.update(rest);
+            Some(Ok((0, _))) => self.ended = true,
+            Some(Ok((len, whole))) => {
+                self.hasher.update_hashed(&piece.hashes);
+                self.hasher.update(&piece.bytes[whole..len]);
+                self.ended |= len < PIECE;
             }
-            _ => {}
+            Some(Err(error)) => self.fail(error),
+            None => unreachable!("a piece that is joined was read"),
         }
-        self.advanced.notify_all();
+        !self.ended
+    }
+
+    fn fail(&mut self, error: io::Error) {
+        self.ended = true;
+        self.error.get_or_insert(error);
     }
 }
 

@@ -1,24 +1,36 @@
-//! What a thread has found in one directory and not yet added to the tree.
+//! What a thread has found and not yet added to the tree.
 //!
-//! The names and bytes lie end to end in buffers that are used again, so nothing is allocated per file, and the tree is
-//! locked once for many.
+//! The names and bytes lie end to end in buffers that are used again, so nothing is allocated per file; small contents are
+//! hashed together, and the tree is locked once for many.
 
 use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use composefs_image::digest::Digest;
+use composefs_image::digest::{Algorithm, Digest};
 use composefs_image::tree::{InodeId, NewInode, Timestamp, TreeBuilder, Xattr};
 
-use crate::directory::DirectoryUse;
+use crate::contents::Contents;
+use crate::directory::{DirectoryUse, Place};
 use crate::error::Error;
 use crate::links::{Key, Links};
 use crate::meta::Meta;
+use crate::sink::ContentSink;
 
 /// Bytes in the harvest's buffer.
 pub(crate) type Span = Range<usize>;
 
 /// An entry to be added.
 #[derive(Debug)]
-pub(crate) struct Item {
+struct Item {
+    /// In `directories`.
+    directory: usize,
+    found: Found,
+}
+
+/// What was found out about an entry.
+#[derive(Debug)]
+pub(crate) struct Found {
     pub(crate) name: Span,
     pub(crate) meta: Meta,
     pub(crate) mtime: Timestamp,
@@ -32,13 +44,16 @@ pub(crate) struct Item {
 /// What the entry holds.
 #[derive(Debug)]
 pub(crate) enum Data {
-    /// A regular file whose content is kept in the tree; or an empty one, with none.
+    /// A regular file whose content is kept in the tree; or an empty one, with none. It may be among the small contents
+    /// too, to get a digest.
     Inline {
         content: Option<Span>,
-        digest: Option<Digest>,
+        small: Option<usize>,
     },
     /// A regular file whose content is an object.
     Object(Digest),
+    /// The same, waiting among the small contents under this number.
+    Small(usize),
     Symlink(Span),
     Special,
 }
@@ -48,11 +63,16 @@ pub(crate) struct Harvest {
     pub(crate) bytes: Vec<u8>,
     /// Names and values.
     pub(crate) xattrs: Vec<(Span, Span)>,
+    pub(crate) contents: Contents,
+    /// Where the items were found.
+    directories: Vec<Place>,
     items: Vec<Item>,
 }
 
 /// More than so many bytes are not gathered before they go to the tree.
 const ENOUGH: usize = 1 << 20;
+/// Nor more than so many entries.
+const ITEMS_ENOUGH: usize = 2048;
 
 impl Harvest {
     /// Copies bytes into the buffer.
@@ -62,22 +82,23 @@ impl Harvest {
         start..self.bytes.len()
     }
 
-    pub(crate) fn add(&mut self, item: Item) {
-        self.items.push(item);
+    pub(crate) fn add(&mut self, directory: &DirectoryUse, found: Found) {
+        if self.directories.last().is_none_or(|last| last.id() != directory.id()) {
+            self.directories.push(directory.place());
+        }
+        self.items.push(Item { directory: self.directories.len() - 1, found });
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.bytes.len() > ENOUGH
+        self.bytes.len() > ENOUGH || self.items.len() >= ITEMS_ENOUGH || self.contents.is_full()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.items.is_empty()
-    }
-
-    /// Forgets what was kept for a directory itself, which is not an item.
-    pub(crate) fn clear(&mut self) {
+    /// Forgets everything.
+    fn clear(&mut self) {
         self.bytes.clear();
         self.xattrs.clear();
+        self.contents.clear();
+        self.directories.clear();
         self.items.clear();
     }
 
@@ -91,31 +112,53 @@ impl Harvest {
         );
     }
 
-    /// Adds everything to the tree and is empty again.
+    /// Hashes the small contents, gives them to the sink, adds everything to the tree and is empty again.
     pub(crate) fn flush(
         &mut self,
-        directory: &DirectoryUse,
-        builder: &mut TreeBuilder,
-        links: Option<&mut Links>,
+        algorithm: Algorithm,
+        sink: &dyn ContentSink,
+        builder: &Mutex<TreeBuilder>,
+        links: Option<&Mutex<Links>>,
     ) -> Result<(), Error> {
-        let added = self.add_items(directory, builder, links);
+        let digests = self.contents.digests(algorithm);
+        let added = self.sink_small(sink, &digests).and_then(|()| {
+            let mut links = links.map(lock);
+            self.add_items(&digests, &mut lock(builder), links.as_deref_mut())
+        });
         self.clear();
         added
     }
 
+    fn path_of(&self, item: &Item) -> PathBuf {
+        self.directories[item.directory].path_of(&self.bytes[item.found.name.clone()])
+    }
+
+    /// The objects among the small contents go to the sink.
+    fn sink_small(&self, sink: &dyn ContentSink, digests: &[Digest]) -> Result<(), Error> {
+        let mut contents = self.contents.iter().zip(digests).enumerate();
+        for item in &self.items {
+            let Data::Small(small) = item.found.data else { continue };
+            let (_, (content, digest)) =
+                contents.find(|(number, _)| *number == small).expect("items stand in the order of their contents");
+            sink.take_small(content, digest).map_err(|source| Error::Sink { path: self.path_of(item), source })?;
+        }
+        Ok(())
+    }
+
     fn add_items(
         &self,
-        directory: &DirectoryUse,
+        digests: &[Digest],
         builder: &mut TreeBuilder,
         mut links: Option<&mut Links>,
     ) -> Result<(), Error> {
         let mut xattrs = Vec::new();
         for item in &self.items {
-            self.xattrs(item.xattrs.clone(), &mut xattrs);
+            self.xattrs(item.found.xattrs.clone(), &mut xattrs);
+            let parent = self.directories[item.directory].id();
             let id = self
-                .add_item(directory.id(), builder, item, &xattrs)
-                .map_err(|error| Error::from_tree(error, || directory.path_of(&self.bytes[item.name.clone()])))?;
-            if let (Some(key), Some(links)) = (item.link_key, links.as_deref_mut()) {
+                .add_item(parent, builder, &item.found, digests, &xattrs)
+                .map_err(|error| Error::from_tree(error, || self.path_of(item)))?;
+            if let (Some(key), Some(links)) = (item.found.link_key, links.as_deref_mut()) {
                 links.set(key, id);
             }
         }
@@ -126,24 +169,35 @@ impl Harvest {
         &self,
         parent: InodeId,
         builder: &mut TreeBuilder,
-        item: &Item,
+        found: &Found,
+        digests: &[Digest],
         xattrs: &[Xattr<'_>],
     ) -> Result<InodeId, composefs_image::tree::TreeError> {
-        let mut inode = NewInode { nlink: 1, xattrs, ..item.meta.inode(item.mtime) };
-        let path;
-        match &item.data {
-            Data::Inline { content, digest } => {
+        let mut inode = NewInode { nlink: 1, xattrs, ..found.meta.inode(found.mtime) };
+        let object = match &found.data {
+            Data::Inline { content, small } => {
                 inode.content = content.clone().map(|span| &self.bytes[span]);
-                inode.digest = *digest;
+                inode.digest = small.map(|number| digests[number]);
+                None
             }
-            Data::Object(digest) => {
-                path = digest.object_path();
-                inode.payload = Some(path.as_bytes());
-                inode.digest = Some(*digest);
+            Data::Object(digest) => Some(*digest),
+            Data::Small(number) => Some(digests[*number]),
+            Data::Symlink(target) => {
+                inode.payload = Some(&self.bytes[target.clone()]);
+                None
             }
-            Data::Symlink(target) => inode.payload = Some(&self.bytes[target.clone()]),
-            Data::Special => inode.size = 0,
+            Data::Special => {
+                inode.size = 0;
+                None
+            }
+        };
+        if object.is_some() {
+            (inode.digest, inode.is_object) = (object, true);
         }
-        builder.add(parent, &self.bytes[item.name.clone()], &inode)
+        builder.add(parent, &self.bytes[found.name.clone()], &inode)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

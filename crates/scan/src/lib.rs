@@ -8,10 +8,12 @@
 //!
 //! How the work is cut: threads share one stack of jobs, a job being a directory to list or some names of one. Being a
 //! stack it goes depth first, so little is pending at a time; a thread that finds others without work hands over half of
-//! the names it has left. What a thread finds goes to the tree in batches, in any order: the finished tree is sorted.
+//! the names it has left. What a thread finds goes to the tree in batches, in any order: the finished tree is sorted. Small
+//! contents are hashed in batches too.
 #![forbid(unsafe_code)]
 
 mod attributes;
+mod contents;
 mod directory;
 mod entry;
 mod error;

@@ -24,6 +24,17 @@ pub struct SourceFile<'a> {
 
 /// Takes the contents of files, from all threads at once, and names each by its digest.
 pub trait ContentSink: Sync {
+    /// Takes a small content, with its digest. Its file is closed.
+    ///
+    /// # Errors
+    ///
+    /// Whatever ends the scan.
+    fn take_small(&self, content: &[u8], digest: &Digest) -> Result<(), SinkError>;
+
+    /// Contents up to this length, if they are not small, are read whole and go to [`take_bytes`](Self::take_bytes); longer
+    /// ones go to [`take_file`](Self::take_file).
+    fn whole_max(&self) -> usize;
+
     /// Takes a content that was read whole. The file it came from is there to be cloned; it may have changed since.
     ///
     /// # Errors
@@ -31,7 +42,7 @@ pub trait ContentSink: Sync {
     /// Whatever ends the scan.
     fn take_bytes(&self, content: &[u8], source: &SourceFile<'_>) -> Result<Digest, SinkError>;
 
-    /// Takes the content of a file too large for memory, using `buffer` to read it. The digest is that of what the sink has
+    /// Takes the content of a larger file, using `buffer` to read it. The digest is that of what the sink has
     /// read or stored, which is not what the file holds by now if somebody writes to it: the scan finds that out.
     ///
     /// # Errors
@@ -45,6 +56,15 @@ pub trait ContentSink: Sync {
 pub struct DigestOnly(pub Algorithm);
 
 impl ContentSink for DigestOnly {
+    fn take_small(&self, _content: &[u8], _digest: &Digest) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    /// Pieces are still in the core's own cache when they are hashed.
+    fn whole_max(&self) -> usize {
+        0
+    }
+
     fn take_bytes(&self, content: &[u8], _source: &SourceFile<'_>) -> Result<Digest, SinkError> {
         Ok(verity::digest(self.0, content))
     }

@@ -89,6 +89,12 @@ impl<'a> Worker<'a> {
                 self.scan.fail(error);
             }
         });
+        // Whoever has failed has ended all this.
+        if !self.scan.queue.is_stopped()
+            && let Err(error) = self.flush()
+        {
+            self.scan.fail(error);
+        }
     }
 
     /// Opens a directory and adds it to the tree. The parent is let go as soon as possible: it may be one of thousands.
@@ -114,8 +120,6 @@ impl<'a> Worker<'a> {
             builder.add(parent.id(), name.to_bytes(), &inode)
         };
         let id = added.map_err(|error| Error::from_tree(error, || parent.path_of(name.to_bytes())))?;
-        drop(xattrs);
-        self.harvest.clear();
         Ok(parent.child(name, file, &meta, id))
     }
 
@@ -162,15 +166,6 @@ impl<'a> Worker<'a> {
     }
 
     fn look_at_all(&mut self, directory: &DirectoryUse, mut names: Names) -> Result<(), Error> {
-        let looked = self.look_at_each(directory, &mut names);
-        if looked.is_err() {
-            self.harvest.clear();
-            return looked;
-        }
-        self.flush(directory)
-    }
-
-    fn look_at_each(&mut self, directory: &DirectoryUse, names: &mut Names) -> Result<(), Error> {
         if names.len() == 0 {
             return Ok(());
         }
@@ -187,18 +182,13 @@ impl<'a> Worker<'a> {
             let Some(name) = names.next() else { return Ok(()) };
             self.look_at(directory, open.as_fd(), name)?;
             if self.harvest.is_full() {
-                self.flush(directory)?;
+                self.flush()?;
             }
         }
     }
 
-    fn flush(&mut self, directory: &DirectoryUse) -> Result<(), Error> {
-        if self.harvest.is_empty() {
-            self.harvest.clear();
-            return Ok(());
-        }
-        let mut links = self.scan.links.as_ref().map(|l| l.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut builder = self.scan.builder.lock().unwrap_or_else(PoisonError::into_inner);
-        self.harvest.flush(directory, &mut builder, links.as_deref_mut())
+    fn flush(&mut self) -> Result<(), Error> {
+        let scan = self.scan;
+        self.harvest.flush(scan.options.algorithm, scan.sink, &scan.builder, scan.links.as_ref())
     }
 }

@@ -22,6 +22,9 @@ use crate::object_dir::ObjectDir;
 /// How many bytes may wait to be synced.
 const WAITING_BYTES_MAX: u64 = 256 << 20;
 
+/// Up to this length a content is read into memory, so that it is known whether the store has it before it is written.
+const WHOLE_MAX: usize = 1 << 20;
+
 /// Fewer files than this are synced one by one: syncing the file system would wait for everybody's data.
 pub(crate) const FEW: u64 = 8;
 
@@ -130,11 +133,11 @@ impl Batch<'_> {
     ///
     /// If an object cannot be read or written. What was put in before may or may not be in the store then.
     pub fn put_bytes(&self, content: &[u8]) -> Result<(Digest, Outcome), Error> {
-        self.put(content, None)
+        self.put(verity::digest(self.store.algorithm(), content), content, None)
     }
 
-    fn put(&self, content: &[u8], source: Option<&SourceFile<'_>>) -> Result<(Digest, Outcome), Error> {
-        let digest = verity::digest(self.store.algorithm(), content);
+    /// Puts in bytes that are in memory, under the digest that they have.
+    fn put(&self, digest: Digest, content: &[u8], source: Option<&SourceFile<'_>>) -> Result<(Digest, Outcome), Error> {
         if !self.claim(&digest) {
             return Ok((digest, Outcome::Repeated));
         }
@@ -270,8 +273,17 @@ impl Batch<'_> {
 }
 
 impl ContentSink for Batch<'_> {
+    fn take_small(&self, content: &[u8], digest: &Digest) -> Result<(), SinkError> {
+        self.put(*digest, content, None)?;
+        Ok(())
+    }
+
+    fn whole_max(&self) -> usize {
+        WHOLE_MAX
+    }
+
     fn take_bytes(&self, content: &[u8], source: &SourceFile<'_>) -> Result<Digest, SinkError> {
-        Ok(self.put(content, Some(source))?.0)
+        Ok(self.put(verity::digest(self.store.algorithm(), content), content, Some(source))?.0)
     }
 
     fn take_file(&self, source: &SourceFile<'_>, buffer: &mut [u8]) -> Result<Digest, SinkError> {

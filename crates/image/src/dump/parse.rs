@@ -235,7 +235,20 @@ impl Parser {
         let xattrs = texts.list();
         let payload = payload.as_deref();
         let content = content.as_deref().filter(|_| kind == Kind::Regular);
-        let inode = NewInode { mode, size, nlink, uid, gid, rdev, mtime, payload, content, digest, xattrs: &xattrs };
+        let inode = NewInode {
+            mode,
+            size,
+            nlink,
+            uid,
+            gid,
+            rdev,
+            mtime,
+            payload,
+            content,
+            digest,
+            is_object: false,
+            xattrs: &xattrs,
+        };
         self.add_inode(place, &inode)
     }
 

@@ -1,6 +1,8 @@
 //! An image that is planned and can be written.
 
 use std::io::{self, Write};
+use std::num::NonZeroUsize;
+use std::ops::Range;
 
 use twox_hash::XxHash32;
 
@@ -17,11 +19,10 @@ use super::shared::Shared;
 use super::slot::Slot;
 use super::superblock::Superblock;
 use crate::digest::{Algorithm, Digest};
+use crate::in_order;
 use crate::tree::{StoredData, Tree};
-use crate::verity::DigestWriter;
+use crate::verity::{Hasher, hash_whole_blocks};
 
-/// Emitted bytes are handed on in pieces of about this many.
-const PIECE: usize = 1 << 18;
 /// Seed of the name filter; the prefix's number is added (`EROFS_XATTR_FILTER_SEED`).
 const FILTER_SEED: u32 = 0x25bb_e08f;
 
@@ -72,29 +73,99 @@ impl<'t> Image<'t> {
     /// The image's own fs-verity digest, without keeping the image.
     #[must_use]
     pub fn digest(&self, algorithm: Algorithm) -> Digest {
-        let mut out = DigestWriter::new(algorithm, io::sink());
-        self.write(&mut out).expect("nothing is written that could fail");
-        out.finish().0
+        let written = self.write_and_digest(algorithm, NonZeroUsize::MIN, &mut io::sink());
+        written.expect("nothing is written that could fail")
     }
 
     /// Writes the image, from its first byte to its last, in large pieces.
+    ///
+    /// # Errors
+    ///
+    /// What `out` gives.
     pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
-        let mut out = Emitter { out, piece: Vec::with_capacity(2 * PIECE), written: 0 };
-        self.emit_head(&mut out);
-        self.emit_inodes(&mut out)?;
-        for attr in &self.shared.area {
-            attr.emit(&self.overlay, &mut out.piece);
-            out.hand_on()?;
+        let mut piece = Vec::new();
+        for number in 0..self.piece_count() {
+            piece.clear();
+            self.emit_piece(number, &mut piece);
+            out.write_all(&piece)?;
         }
-        out.pad_to(self.placement.data_start);
-        self.emit_data(&mut out)?;
-        out.finish()
+        out.flush()
     }
 
-    fn emit_head<W: Write>(&self, out: &mut Emitter<'_, W>) {
+    /// Writes the image and gives its fs-verity digest. The pieces are made and hashed on up to so many threads.
+    ///
+    /// # Errors
+    ///
+    /// What `out` gives.
+    pub fn write_and_digest(
+        &self,
+        algorithm: Algorithm,
+        threads: NonZeroUsize,
+        out: &mut (impl Write + Send),
+    ) -> io::Result<Digest> {
+        let (mut hasher, mut result) = (Hasher::new(algorithm), Ok(()));
+        let make = |number, piece: &mut Piece| {
+            let number = usize::try_from(number).unwrap_or(usize::MAX);
+            number < self.piece_count() && {
+                piece.emit(self, number, algorithm);
+                true
+            }
+        };
+        in_order(threads, make, |piece| {
+            result = out.write_all(&piece.bytes);
+            piece.add_to(&mut hasher);
+            result.is_ok()
+        });
+        result.and_then(|()| out.flush())?;
+        Ok(hasher.finish())
+    }
+
+    /// How many pieces there are: those of the inodes, the first one with the head before them, the shared attributes, and
+    /// those of the data.
+    fn piece_count(&self) -> usize {
+        self.placement.inode_cuts.len() + 1 + self.placement.data_cuts.len()
+    }
+
+    /// The position of a piece.
+    fn piece_start(&self, number: usize) -> u64 {
+        let Placement { inode_cuts, data_cuts, inodes_end, .. } = &self.placement;
+        match number.checked_sub(inode_cuts.len()) {
+            None if number == 0 => 0,
+            None => inode_cuts[number].start,
+            Some(0) => *inodes_end,
+            Some(behind) => data_cuts[behind - 1].start,
+        }
+    }
+
+    /// Appends a piece to `out`, which is empty.
+    fn emit_piece(&self, number: usize, out: &mut Vec<u8>) {
+        let Placement { inode_cuts, data_cuts, with_blocks, order, .. } = &self.placement;
+        let mut out = Emitter { start: self.piece_start(number), bytes: out };
+        match number.checked_sub(inode_cuts.len()) {
+            None => {
+                if number == 0 {
+                    self.emit_head(&mut out);
+                }
+                let (cut, next) = (inode_cuts[number], inode_cuts.get(number + 1));
+                let end = next.map_or(order.len(), |next| next.index);
+                self.emit_inodes(cut.index..end, cut.blocks, &mut out);
+                out.pad_to(next.map_or(self.placement.inodes_end, |next| next.start));
+            }
+            Some(0) => {
+                self.shared.area.iter().for_each(|attr| attr.emit(&self.overlay, out.bytes));
+                out.pad_to(self.placement.data_start);
+            }
+            Some(behind) => {
+                let end = data_cuts.get(behind).map_or(with_blocks.len(), |next| next.index);
+                self.emit_data(&with_blocks[data_cuts[behind - 1].index..end], &mut out);
+            }
+        }
+    }
+
+    fn emit_head(&self, out: &mut Emitter<'_>) {
         let flags = if self.has_acl() { FLAG_HAS_ACL } else { 0 };
         let header = Header { flags, format_version: self.profile.format_version };
-        out.piece.extend_from_slice(&header.emit());
+        out.bytes.extend_from_slice(&header.emit());
         debug_assert_eq!(out.position(), HEADER_LEN as u64);
         out.pad_to(SUPERBLOCK_OFFSET);
         let superblock = Superblock {
@@ -104,7 +175,7 @@ impl<'t> Image<'t> {
             blocks: self.placement.blocks() as u32,
             xattr_block: (self.placement.inodes_end / BLOCK) as u32,
         };
-        out.piece.extend_from_slice(&superblock.emit());
+        out.bytes.extend_from_slice(&superblock.emit());
         debug_assert_eq!(out.position(), INODES_OFFSET);
     }
 
@@ -115,11 +186,12 @@ impl<'t> Image<'t> {
         (0..xattrs.pair_count() as u32).any(|pair| is_acl(xattrs.pair(pair).name))
     }
 
-    fn emit_inodes<W: Write>(&self, out: &mut Emitter<'_, W>) -> io::Result<()> {
+    /// The inodes of a range, whose first data block is `blocks` blocks behind the start of the data.
+    fn emit_inodes(&self, range: Range<usize>, blocks: u64, out: &mut Emitter<'_>) {
         let min_time = self.placement.min_time;
         let mut sized = Sized::empty(&self.overlay);
-        let mut next_block = self.placement.data_start / BLOCK;
-        for (ino, &slot) in self.placement.order.iter().enumerate() {
+        let mut next_block = self.placement.data_start / BLOCK + blocks;
+        for (ino, &slot) in range.clone().zip(&self.placement.order[range]) {
             sized.measure(&self.overlay, &self.shared, slot);
             let position = sized.settle(out.position(), min_time);
             debug_assert_eq!(position / 32, self.placement.nid(slot));
@@ -130,16 +202,13 @@ impl<'t> Image<'t> {
             };
             let first_block = next_block as u32;
             let form = Form { min_time, xattr_icount: xattr_icount as u16, ino: ino as u32, first_block };
-            sized.draft.emit(form, &mut out.piece);
-            self.emit_xattrs(&sized, &mut out.piece);
+            sized.draft.emit(form, out.bytes);
+            self.emit_xattrs(&sized, out.bytes);
             if sized.draft.tail > 0 {
-                self.emit_tail(&sized, &mut out.piece);
+                self.emit_tail(&sized, out.bytes);
             }
             next_block += sized.draft.blocks;
-            out.hand_on()?;
         }
-        out.pad_to(self.placement.inodes_end);
-        Ok(())
     }
 
     fn emit_xattrs(&self, sized: &Sized, out: &mut Vec<u8>) {
@@ -185,24 +254,21 @@ impl<'t> Image<'t> {
         }
     }
 
-    /// The data blocks, in the order of their inodes.
-    fn emit_data<W: Write>(&self, out: &mut Emitter<'_, W>) -> io::Result<()> {
-        for &(slot, blocks) in &self.placement.with_blocks {
+    /// The data blocks of some inodes, in their order.
+    fn emit_data(&self, with_blocks: &[(Slot, u32)], out: &mut Emitter<'_>) {
+        for &(slot, blocks) in with_blocks {
             let len = u64::from(blocks) * BLOCK;
-            let end = out.position() + len;
-            let start = out.piece.len();
+            let (start, end) = (out.bytes.len(), out.position() + len);
             match Draft::new(&self.overlay, slot).content {
                 Content::Nothing => {}
-                Content::Chunks { .. } => out.piece.resize(start + BLOCK as usize, 0xff),
-                Content::Symlink(id) | Content::Inline(id) => out.piece.extend_from_slice(self.bytes_of(id)),
-                Content::Directory(id) => self.emit_directory(id, &mut out.piece),
+                Content::Chunks { .. } => out.bytes.resize(start + BLOCK as usize, 0xff),
+                Content::Symlink(id) | Content::Inline(id) => out.bytes.extend_from_slice(self.bytes_of(id)),
+                Content::Directory(id) => self.emit_directory(id, out.bytes),
             }
             // What goes beyond the blocks is the tail, which stands behind the inode.
-            out.piece.truncate(start + len as usize);
+            out.bytes.truncate(start + len as usize);
             out.pad_to(end);
-            out.hand_on()?;
         }
-        Ok(())
     }
 
     fn emit_directory(&self, id: crate::tree::InodeId, out: &mut Vec<u8>) {
@@ -218,37 +284,50 @@ impl<'t> Image<'t> {
     }
 }
 
-/// Collects emitted bytes and knows their position in the file.
-struct Emitter<'a, W> {
-    out: &'a mut W,
-    piece: Vec<u8>,
-    written: u64,
+/// The bytes of a piece as they are emitted, and their position in the file.
+struct Emitter<'a> {
+    start: u64,
+    bytes: &'a mut Vec<u8>,
 }
 
-impl<W: Write> Emitter<'_, W> {
+impl Emitter<'_> {
     fn position(&self) -> u64 {
-        self.written + self.piece.len() as u64
+        self.start + self.bytes.len() as u64
     }
 
     fn pad_to(&mut self, position: u64) {
         let padding = position - self.position();
-        self.piece.resize(self.piece.len() + padding as usize, 0);
+        self.bytes.resize(self.bytes.len() + padding as usize, 0);
+    }
+}
+
+/// A piece of the image, with the hashes of its whole blocks.
+#[derive(Default)]
+struct Piece {
+    bytes: Vec<u8>,
+    /// How many bytes belong to the last block of the piece before.
+    head: usize,
+    hashes: Vec<u8>,
+    /// Where the last block begins, which goes on in the next piece.
+    tail: usize,
+}
+
+impl Piece {
+    fn emit(&mut self, image: &Image<'_>, number: usize, algorithm: Algorithm) {
+        self.bytes.clear();
+        image.emit_piece(number, &mut self.bytes);
+        let start = image.piece_start(number);
+        self.head = (start.next_multiple_of(BLOCK) - start).min(self.bytes.len() as u64) as usize;
+        self.hashes.clear();
+        let rest = hash_whole_blocks(algorithm, &self.bytes[self.head..], &mut self.hashes);
+        self.tail = self.bytes.len() - rest.len();
     }
 
-    /// Writes what has collected, if it is enough.
-    fn hand_on(&mut self) -> io::Result<()> {
-        if self.piece.len() >= PIECE { self.flush() } else { Ok(()) }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.write_all(&self.piece)?;
-        self.written += self.piece.len() as u64;
-        self.piece.clear();
-        Ok(())
-    }
-
-    fn finish(mut self) -> io::Result<()> {
-        self.flush()?;
-        self.out.flush()
+    fn add_to(&self, hasher: &mut Hasher) {
+        hasher.update(&self.bytes[..self.head]);
+        if !self.hashes.is_empty() {
+            hasher.update_hashed(&self.hashes);
+        }
+        hasher.update(&self.bytes[self.tail..]);
     }
 }

@@ -29,6 +29,9 @@ pub(super) fn list_breadth_first(tree: &Tree) -> Vec<Slot> {
     order
 }
 
+/// An image is cut into pieces of about so many bytes.
+const PIECE: u64 = 1 << 18;
+
 /// Where everything goes.
 #[derive(Debug)]
 pub(super) struct Placement {
@@ -45,6 +48,21 @@ pub(super) struct Placement {
     pub(super) with_blocks: Vec<(Slot, u32)>,
     /// The number of data blocks.
     pub(super) data_blocks: u64,
+    /// Where the area of the inodes is cut, the first cut at its start: every piece can be written without the others.
+    pub(super) inode_cuts: Vec<Cut>,
+    /// Where `with_blocks` is cut.
+    pub(super) data_cuts: Vec<Cut>,
+}
+
+/// The start of a piece.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cut {
+    /// The first entry of the list that is cut.
+    pub(super) index: usize,
+    /// The position at which the piece starts.
+    pub(super) start: u64,
+    /// How many data blocks the entries before have.
+    pub(super) blocks: u64,
 }
 
 /// An inode with its attributes, as far as it can be known without a place.
@@ -122,13 +140,17 @@ impl Placement {
         let mut nids = SlotTable::new(tree);
         let (mut pos, mut data_blocks, mut with_blocks) = (INODES_OFFSET, 0, Vec::new());
         let mut sized = Sized::empty(overlay);
-        for &slot in &order {
+        let mut inode_cuts = vec![Cut { index: 0, start: pos, blocks: 0 }];
+        let mut data_cuts = vec![Cut { index: 0, start: 0, blocks: 0 }];
+        for (index, &slot) in order.iter().enumerate() {
+            cut(&mut inode_cuts, Cut { index, start: pos, blocks: data_blocks });
             check_size(tree, overlay, slot)?;
             sized.measure(overlay, shared, slot);
             pos = sized.settle(pos, min_time);
             nids.set(slot, u32::try_from(pos / SLOT).map_err(|_| WriteError::ImageTooLarge)?);
             pos += sized.len(min_time);
             if sized.draft.blocks > 0 {
+                cut(&mut data_cuts, Cut { index: with_blocks.len(), start: data_blocks * BLOCK, blocks: data_blocks });
                 data_blocks += sized.draft.blocks;
                 with_blocks.push((slot, u32::try_from(sized.draft.blocks).map_err(|_| WriteError::ImageTooLarge)?));
             }
@@ -139,7 +161,9 @@ impl Placement {
         }
         let inodes_end = round_up(pos, SLOT);
         let data_start = round_up(inodes_end + shared.area_len, BLOCK);
-        let placement = Self { order, nids, min_time, inodes_end, data_start, with_blocks, data_blocks };
+        data_cuts.iter_mut().for_each(|cut| cut.start += data_start);
+        let placement =
+            Self { order, nids, min_time, inodes_end, data_start, with_blocks, data_blocks, inode_cuts, data_cuts };
         // Block numbers and references to shared attributes have 32 bits.
         if placement.blocks() > u64::from(u32::MAX) || shared.area_len > u64::from(u32::MAX - 4) {
             return Err(WriteError::ImageTooLarge);
@@ -155,6 +179,13 @@ impl Placement {
     /// The image's length in blocks.
     pub(super) fn blocks(&self) -> u64 {
         self.data_start / BLOCK + self.data_blocks
+    }
+}
+
+/// Begins a new piece if the last one is long enough.
+fn cut(cuts: &mut Vec<Cut>, next: Cut) {
+    if cuts.last().is_some_and(|last| next.start - last.start >= PIECE) {
+        cuts.push(next);
     }
 }
 

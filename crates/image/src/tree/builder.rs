@@ -32,6 +32,8 @@ pub struct NewInode<'a> {
     pub mtime: Timestamp,
     /// A symlink's target, or the path of a regular file's object below the store.
     pub payload: Option<&'a [u8]>,
+    /// Whether a regular file without a payload has the path of its digest's object for one, which then need not be spelled.
+    pub is_object: bool,
     /// A regular file's content, if the image is to hold it. Its length must be `size`.
     pub content: Option<&'a [u8]>,
     /// A regular file's fs-verity digest, of the tree's algorithm.
@@ -283,6 +285,7 @@ impl TreeBuilder {
                 let digest = new.digest.map(|digest| self.store_digest(digest)).transpose()?;
                 let payload = new.payload.filter(|p| !p.is_empty());
                 let payload = match (payload, new.digest, digest) {
+                    (None, _, Some(index)) if new.is_object => Payload::Object(index.get() - 1),
                     (None, ..) => Payload::None,
                     // Nearly always; no need to read the digest from it.
                     (Some(path), Some(own), Some(index)) if own.has_object_path(path) => {

@@ -1,13 +1,14 @@
 //! The work itself: source to tree, tree to image, image to its place.
 
 use std::io::{self, IsTerminal, Write};
+use std::num::NonZeroUsize;
 use std::path::Path;
+use std::thread::available_parallelism;
 
 use anyhow::{Context, bail};
 use composefs_image::dump::{self, Lines};
 use composefs_image::erofs::{Image, WriteError};
 use composefs_image::tree::Tree;
-use composefs_image::verity::DigestWriter;
 use composefs_image::{Algorithm, Digest};
 use composefs_scan::{self as scan, ContentSink, DigestOnly, scan};
 use composefs_store::publish::replace_file;
@@ -40,10 +41,11 @@ pub(super) fn build(request: &Request) -> anyhow::Result<()> {
 /// Writes the image to its place, then prints its digest.
 fn write_image(request: &Request, image: &Image<'_>) -> anyhow::Result<()> {
     let algorithm = request.algorithm();
+    let threads = request.scan.threads.or_else(|| available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     let digest = match request.image.as_deref() {
-        None => image.digest(algorithm),
-        Some(path) if path == Path::new("-") => write_to(image, algorithm, io::stdout().lock())?,
-        Some(path) => replace_file(path, IMAGE_MODE, |file| write_to(image, algorithm, file))?.1,
+        None => image.write_and_digest(algorithm, threads, &mut io::sink())?,
+        Some(path) if path == Path::new("-") => write_to(image, algorithm, threads, &mut io::stdout())?,
+        Some(path) => replace_file(path, IMAGE_MODE, |file| write_to(image, algorithm, threads, file))?.1,
     };
     if request.print_digest {
         writeln!(io::stdout().lock(), "{digest}").context("cannot write the digest")?;
@@ -51,10 +53,13 @@ fn write_image(request: &Request, image: &Image<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn write_to(image: &Image<'_>, algorithm: Algorithm, out: impl Write) -> anyhow::Result<Digest> {
-    let mut out = DigestWriter::new(algorithm, out);
-    image.write(&mut out).context("cannot write file")?;
-    Ok(out.finish().0)
+fn write_to(
+    image: &Image<'_>,
+    algorithm: Algorithm,
+    threads: NonZeroUsize,
+    out: &mut (impl Write + Send),
+) -> anyhow::Result<Digest> {
+    image.write_and_digest(algorithm, threads, out).context("cannot write file")
 }
 
 fn read_source(request: &Request) -> anyhow::Result<Source> {

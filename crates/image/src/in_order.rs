@@ -1,0 +1,149 @@
+//! Work that is done on several threads and joined in order.
+
+use std::num::NonZeroUsize;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// Makes the pieces 0, 1, 2 and so on by turns on up to so many threads, and joins them in that order.
+///
+/// `make` fills a buffer of its thread's own, or says by `false` that there is no such piece, and so none after it. `join`
+/// is called with one piece at a time, and says by `false` that no more need be begun; those already begun still come. No
+/// more pieces than there are threads exist at a time.
+///
+/// # Panics
+///
+/// If `make` or `join` does.
+pub fn in_order<B: Default>(
+    threads: NonZeroUsize,
+    make: impl Fn(u64, &mut B) -> bool + Sync,
+    join: impl FnMut(&mut B) -> bool + Send,
+) {
+    let line = Line { state: Mutex::new(State { taken: 0, joined: 0, ended: false, join }), advanced: Condvar::new() };
+    std::thread::scope(|scope| {
+        for _ in 1..threads.get() {
+            // With fewer threads than wished for the work is done all the same.
+            if std::thread::Builder::new().spawn_scoped(scope, || line.work(&make)).is_err() {
+                break;
+            }
+        }
+        line.work(&make);
+    });
+}
+
+/// Stands for the number of pieces joined when a thread has panicked: its piece will never come.
+const BROKEN: u64 = u64::MAX;
+
+struct State<J> {
+    /// How many pieces were begun.
+    taken: u64,
+    /// How many were joined.
+    joined: u64,
+    ended: bool,
+    join: J,
+}
+
+struct Line<J> {
+    state: Mutex<State<J>>,
+    advanced: Condvar,
+}
+
+impl<J> Line<J> {
+    fn lock(&self) -> MutexGuard<'_, State<J>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work<B: Default>(&self, make: &(impl Fn(u64, &mut B) -> bool + Sync))
+    where
+        J: FnMut(&mut B) -> bool,
+    {
+        let _guard = EndOnPanic(self);
+        let mut buffer = B::default();
+        while let Some(piece) = self.take() {
+            if !make(piece, &mut buffer) {
+                self.lock().ended = true;
+                return;
+            }
+            let mut state = self.lock();
+            while state.joined != piece && state.joined != BROKEN {
+                state = self.advanced.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            if state.joined == BROKEN {
+                return;
+            }
+            let more = (state.join)(&mut buffer);
+            state.ended |= !more;
+            state.joined += 1;
+            drop(state);
+            self.advanced.notify_all();
+        }
+    }
+
+    /// The next piece, if there may be one.
+    fn take(&self) -> Option<u64> {
+        let mut state = self.lock();
+        if state.ended {
+            return None;
+        }
+        state.taken += 1;
+        Some(state.taken - 1)
+    }
+}
+
+/// Lets the other threads end when one panics: they would wait for its piece for ever.
+struct EndOnPanic<'a, J>(&'a Line<J>);
+
+impl<J> Drop for EndOnPanic<'_, J> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let mut state = self.0.lock();
+            (state.ended, state.joined) = (true, BROKEN);
+            drop(state);
+            self.0.advanced.notify_all();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COUNT: u64 = 200;
+
+    fn run(threads: usize, join: impl FnMut(&mut u64) -> bool + Send) {
+        let make = |piece, buffer: &mut u64| {
+            *buffer = piece;
+            piece < COUNT
+        };
+        in_order(NonZeroUsize::new(threads).unwrap(), make, join);
+    }
+
+    #[test]
+    fn every_piece_comes_once_and_in_order() {
+        for threads in [1, 2, 7] {
+            let mut seen = Vec::new();
+            run(threads, |piece| {
+                seen.push(*piece);
+                true
+            });
+            assert_eq!(seen, (0..COUNT).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn after_the_end_only_what_was_begun_comes() {
+        for threads in [1, 2, 7] {
+            let mut seen = 0;
+            run(threads, |piece| {
+                seen += 1;
+                *piece < 9
+            });
+            assert!((10..10 + threads).contains(&seen), "{seen}");
+        }
+    }
+
+    #[test]
+    fn a_panic_ends_all_threads() {
+        let panicked =
+            std::panic::catch_unwind(|| run(4, |piece| if *piece == 20 { panic!("on purpose") } else { true }));
+        assert!(panicked.is_err());
+    }
+}
