@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 use std::ops::Range;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use composefs_image::tree::Kind;
 use composefs_sys::xattr::{self, Target};
@@ -11,10 +11,12 @@ use rustix::io::Errno;
 
 use crate::directory::DirectoryUse;
 use crate::error::{Error, Step};
+use crate::file;
 use crate::harvest::{Data, Found};
+use crate::links::Key;
 use crate::meta::Meta;
 use crate::options::XattrChoice;
-use crate::queue::Job;
+use crate::queue::{Job, Listed};
 use crate::worker::Worker;
 
 /// The kernel gives out no longer targets (`PATH_MAX`); one byte more shows that there was not more.
@@ -27,17 +29,22 @@ impl Worker<'_> {
         directory: &DirectoryUse,
         parent: BorrowedFd<'_>,
         name: &CStr,
+        listed: Listed,
     ) -> Result<(), Error> {
         let failed =
             |step, errno: Errno| Error::Io { step, path: directory.path_of(name.to_bytes()), source: errno.into() };
         let changed = || Error::ChangedWhileReading { path: directory.path_of(name.to_bytes()) };
+        let options = self.scan.options;
+        // Unless it may be another name of an inode that was read.
+        if listed == Listed::File && !options.hardlinks && self.look_at_file(directory, parent, name)? {
+            return Ok(());
+        }
         let meta = match Meta::of_entry(parent, name) {
             Ok(meta) => meta,
             // It was listed a moment ago.
             Err(Errno::NOENT) => return Err(changed()),
             Err(errno) => return Err(failed(Step::Stat, errno)),
         };
-        let options = self.scan.options;
         let kind = meta.kind();
         if self.is_excluded(directory, name, kind == Some(Kind::Directory)) {
             return Ok(());
@@ -57,7 +64,15 @@ impl Worker<'_> {
             return Ok(());
         }
         let (data, xattrs) = match kind {
-            Some(Kind::Regular) if meta.size > 0 => self.read_file(directory, parent, name, &meta)?,
+            Some(Kind::Regular) if meta.size > 0 => {
+                let file = match file::open(parent, name) {
+                    Ok(file) => file,
+                    // A symlink, nothing, a socket: not what lstat saw.
+                    Err(Errno::LOOP | Errno::NOENT | Errno::NXIO | Errno::NODEV) => return Err(changed()),
+                    Err(errno) => return Err(failed(Step::Open, errno)),
+                };
+                self.read_file(directory, name, &file, &meta)?
+            }
             Some(Kind::Regular) => {
                 (Data::Inline { content: None, small: None }, self.entry_xattrs(directory, parent, name)?)
             }
@@ -70,13 +85,47 @@ impl Worker<'_> {
             }
             _ => (Data::Special, self.entry_xattrs(directory, parent, name)?),
         };
-        if kind == Some(Kind::Regular) {
+        self.add(directory, name, &meta, data, xattrs, link_key);
+        Ok(())
+    }
+
+    /// Opens at once what was listed as a file, which spares a look by name. False if it cannot be opened: then a look says
+    /// why, or that nobody needs it open.
+    fn look_at_file(&mut self, directory: &DirectoryUse, parent: BorrowedFd<'_>, name: &CStr) -> Result<bool, Error> {
+        if self.is_excluded(directory, name, false) {
+            return Ok(true);
+        }
+        let Ok(file) = file::open(parent, name) else { return Ok(false) };
+        let path = || directory.path_of(name.to_bytes());
+        let meta = Meta::of_file(file.as_fd()).map_err(|errno| Error::Io {
+            step: Step::Stat,
+            path: path(),
+            source: errno.into(),
+        })?;
+        if meta.kind() != Some(Kind::Regular) {
+            return Err(Error::ChangedWhileReading { path: path() });
+        }
+        let (data, xattrs) = self.read_file(directory, name, &file, &meta)?;
+        self.add(directory, name, &meta, data, xattrs, None);
+        Ok(true)
+    }
+
+    /// Makes an entry part of the harvest.
+    fn add(
+        &mut self,
+        directory: &DirectoryUse,
+        name: &CStr,
+        meta: &Meta,
+        data: Data,
+        xattrs: Range<usize>,
+        link_key: Option<Key>,
+    ) {
+        if meta.kind() == Some(Kind::Regular) {
             self.scan.progress.file_read(meta.size);
         }
         let name = self.harvest.keep(name.to_bytes());
-        let mtime = options.mtime.apply(meta.mtime);
-        self.harvest.add(directory, Found { name, meta, mtime, data, xattrs, link_key });
-        Ok(())
+        let mtime = self.scan.options.mtime.apply(meta.mtime);
+        self.harvest.add(directory, Found { name, meta: *meta, mtime, data, xattrs, link_key });
     }
 
     fn is_excluded(&mut self, directory: &DirectoryUse, name: &CStr, is_directory: bool) -> bool {

@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use composefs_sys::copy::fill;
 use composefs_sys::xattr::Target;
 use rustix::fs::{Mode, OFlags, openat};
-use rustix::io::{Errno, pread, retry_on_intr};
+use rustix::io::{pread, retry_on_intr};
 
 use crate::contents::SMALL_MAX;
 use crate::directory::DirectoryUse;
@@ -30,33 +30,40 @@ const PIECE: usize = 256 << 10;
 const OPEN: OFlags =
     OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
+/// Opens a file for reading, not following a symlink.
+pub(crate) fn open(parent: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<OwnedFd> {
+    openat(parent, name, OPEN, Mode::empty())
+}
+
 impl Worker<'_> {
-    /// Reads a file that is not empty; returns what it holds and its attributes.
+    /// Reads an open file, which had this metadata before; returns what it holds and its attributes.
     pub(crate) fn read_file(
         &mut self,
         directory: &DirectoryUse,
-        parent: BorrowedFd<'_>,
         name: &CStr,
+        file: &OwnedFd,
         meta: &Meta,
     ) -> Result<(Data, Range<usize>), Error> {
         let failed =
             |step, errno: io::Error| Error::Io { step, path: directory.path_of(name.to_bytes()), source: errno };
         let changed = || Error::ChangedWhileReading { path: directory.path_of(name.to_bytes()) };
-        let file = match openat(parent, name, OPEN, Mode::empty()) {
-            Ok(file) => file,
-            // A symlink, nothing, a socket: not what lstat saw.
-            Err(Errno::LOOP | Errno::NOENT | Errno::NXIO | Errno::NODEV) => return Err(changed()),
-            Err(errno) => return Err(failed(Step::Open, errno.into())),
-        };
         let path = || directory.path_of(name.to_bytes());
         let is_unchanged = || Meta::of_file(file.as_fd()).is_ok_and(|now| meta.is_unchanged(&now));
+        if meta.size == 0 {
+            let xattrs = self.read_xattrs(Target::File(file.as_fd())).map_err(|e| failed(Step::Xattrs, e))?;
+            return if is_unchanged() {
+                Ok((Data::Inline { content: None, small: None }, xattrs))
+            } else {
+                Err(changed())
+            };
+        }
         let small = usize::try_from(meta.size).ok().filter(|&len| len <= SMALL_MAX);
         let whole = usize::try_from(meta.size).ok().filter(|&len| len <= self.scan.sink.whole_max());
         let source = SourceFile { file: file.as_fd(), device: meta.device, size: meta.size };
         let (data, xattrs) = if let Some(len) = small.or(whole) {
             let read = match small {
-                Some(len) => read_whole(&file, self.harvest.contents.room(len)),
-                None => read_whole(&file, sized(&mut self.content, len + 1)),
+                Some(len) => read_whole(file, self.harvest.contents.room(len)),
+                None => read_whole(file, sized(&mut self.content, len + 1)),
             };
             let xattrs = self.read_xattrs(Target::File(file.as_fd()));
             // First of all whether it is the same file: if not, no error of another one is of interest.

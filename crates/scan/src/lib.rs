@@ -4,7 +4,8 @@
 //! [`ContentSink`], which may only hash it ([`DigestOnly`]) or store it too, so that one read serves both.
 //!
 //! Every step starts from an open directory and follows no symlink, so whoever renames things during a scan can make it
-//! fail but cannot make it read outside of the tree. Nothing that is not a regular file or a directory is opened.
+//! fail but cannot make it read outside of the tree. Nothing is opened that was not a regular file or
+//! a directory a moment before.
 //!
 //! How the work is cut: threads share one stack of jobs, a job being a directory to list or some names of one. Being a
 //! stack it goes depth first, so little is pending at a time; a thread that finds others without work hands over half of

@@ -7,7 +7,16 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use crate::directory::DirectoryUse;
 use crate::links::Key;
 
-/// Names of entries of one directory, each ended by a NUL byte.
+/// What the list of a directory tells of an entry's type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Listed {
+    /// A regular file, when it was listed.
+    File,
+    /// Something else, or the file system does not tell.
+    Other,
+}
+
+/// Names of entries of one directory. Before each stands a byte that tells its type, behind it a NUL byte.
 #[derive(Debug)]
 pub(crate) struct Names {
     bytes: Vec<u8>,
@@ -20,19 +29,22 @@ impl Names {
         Self { bytes: Vec::new(), next: 0 }
     }
 
-    pub(crate) fn push(&mut self, name: &std::ffi::CStr) {
+    pub(crate) fn push(&mut self, name: &std::ffi::CStr, listed: Listed) {
+        // No NUL: that is where names are divided.
+        self.bytes.push(if listed == Listed::File { FILE } else { !FILE });
         self.bytes.extend_from_slice(name.to_bytes_with_nul());
     }
 
-    /// How many bytes the names have that were not taken.
+    /// How many bytes those have that were not taken.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len() - self.next
     }
 
-    pub(crate) fn next(&mut self) -> Option<&std::ffi::CStr> {
-        let name = std::ffi::CStr::from_bytes_until_nul(&self.bytes[self.next..]).ok()?;
-        self.next += name.count_bytes() + 1;
-        Some(name)
+    pub(crate) fn next(&mut self) -> Option<(&std::ffi::CStr, Listed)> {
+        let (kind, rest) = self.bytes.get(self.next..)?.split_first()?;
+        let name = std::ffi::CStr::from_bytes_until_nul(rest).ok()?;
+        self.next += name.count_bytes() + 2;
+        Some((name, if *kind == FILE { Listed::File } else { Listed::Other }))
     }
 
     /// Takes the latter half of the names, if there are at least two.
@@ -52,6 +64,9 @@ impl Names {
         Names { bytes: self.bytes.split_off(self.next + at), next: 0 }
     }
 }
+
+/// Stands before the name of a regular file.
+const FILE: u8 = b'f';
 
 /// A piece of work.
 #[derive(Debug)]
@@ -163,12 +178,21 @@ mod tests {
 
     fn names(list: &[&std::ffi::CStr]) -> Names {
         let mut names = Names::new();
-        list.iter().for_each(|n| names.push(n));
+        list.iter().for_each(|n| names.push(n, listed(n)));
         names
     }
 
+    fn listed(name: &std::ffi::CStr) -> Listed {
+        if name.count_bytes() > 3 { Listed::File } else { Listed::Other }
+    }
+
     fn all(mut names: Names) -> Vec<CString> {
-        std::iter::from_fn(|| names.next().map(CString::from)).collect()
+        let next = || {
+            let (name, kind) = names.next()?;
+            assert_eq!(kind, listed(name));
+            Some(name.to_owned())
+        };
+        std::iter::from_fn(next).collect()
     }
 
     #[test]

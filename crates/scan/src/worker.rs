@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use composefs_image::tree::TreeBuilder;
 use composefs_sys::xattr::Target;
-use rustix::fs::RawDir;
+use rustix::fs::{FileType, RawDir};
 use rustix::io::Errno;
 
 use crate::attributes::AttributeReader;
@@ -17,7 +17,7 @@ use crate::links::{Key, Links};
 use crate::meta::Meta;
 use crate::options::Options;
 use crate::progress::Progress;
-use crate::queue::{Job, Names, Queue};
+use crate::queue::{Job, Listed, Names, Queue};
 use crate::sink::ContentSink;
 
 /// Room for what one `getdents64` gives.
@@ -146,7 +146,8 @@ impl<'a> Worker<'a> {
             if matches!(entry.file_name().to_bytes(), b"." | b"..") {
                 continue;
             }
-            names.push(entry.file_name());
+            let listed = if entry.file_type() == FileType::RegularFile { Listed::File } else { Listed::Other };
+            names.push(entry.file_name(), listed);
             count += 1;
             if names.len() >= NAMES_ROOM {
                 self.scan.progress.entries_seen(std::mem::take(&mut count));
@@ -179,8 +180,8 @@ impl<'a> Worker<'a> {
             if self.scan.queue.is_stopped() {
                 return Ok(());
             }
-            let Some(name) = names.next() else { return Ok(()) };
-            self.look_at(directory, open.as_fd(), name)?;
+            let Some((name, listed)) = names.next() else { return Ok(()) };
+            self.look_at(directory, open.as_fd(), name, listed)?;
             if self.harvest.is_full() {
                 self.flush()?;
             }
