@@ -10,6 +10,7 @@ use crate::process;
 /// A program or file the tests use, and the package that has it.
 const NEEDS: &[(&str, &str)] = &[
     ("qemu-system-x86_64", "qemu-system-x86"),
+    ("qemu-aarch64", "qemu-user"),
     ("busybox", "busybox-static"),
     ("mkfs.erofs", "erofs-utils"),
     ("mke2fs", "e2fsprogs"),
