@@ -5,7 +5,9 @@
 
 mod apt;
 mod bench;
+mod crates_io;
 mod demo;
+mod fuzz;
 mod install;
 mod kernel;
 mod metadata;
@@ -49,6 +51,8 @@ enum Task {
     Peers(peers::Options),
     /// Time the program beside its peers.
     Bench(bench::Options),
+    /// Feed the fuzz targets for some time.
+    Fuzz(fuzz::Options),
     /// Build the release and install it.
     Install(install::Options),
 }
@@ -73,6 +77,7 @@ fn run(task: Task) -> Result<()> {
         Task::Tidy => tidy::run(),
         Task::Peers(options) => peers::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Install(options) => install::run(&options),
     }
 }

@@ -1,5 +1,6 @@
 //! What cargo says of the workspace.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -25,6 +26,17 @@ pub(crate) fn crates() -> Result<Vec<Crate>> {
     cargo.current_dir(place::checkout()).args(["metadata", "--no-deps", "--format-version=1"]);
     let metadata: Value = serde_json::from_slice(&process::output(&mut cargo)?)?;
     list(&metadata["packages"]).iter().map(|package| read(package).context("odd cargo metadata")).collect()
+}
+
+/// Builds a test program by a command with `--message-format=json-render-diagnostics`, and tells where it is.
+pub(crate) fn test_program(build: &mut Command, target: &str) -> Result<PathBuf> {
+    let messages = process::text(build)?;
+    let mut programs = messages.lines().filter_map(|line| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        let ours = message["target"]["name"] == *target && message["profile"]["test"] == true;
+        message["executable"].as_str().filter(|_| ours).map(PathBuf::from)
+    });
+    programs.next_back().with_context(|| format!("cargo built no test {target}"))
 }
 
 fn read(package: &Value) -> Option<Crate> {

@@ -5,12 +5,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
 use crate::apt::{self, Suite};
-use crate::{place, process};
+use crate::{crates_io, place};
 
 /// The C implementation: version, suite, and the packages it runs with. They come with a libc of their own, so that the
 /// machine may be older than the suite.
@@ -21,6 +20,7 @@ const C_PROGRAMS: &[&str] = &["mkcomposefs", "composefs-info", "mount.composefs"
 /// The Rust implementation.
 const RUST_CRATE: &str = "composefs-ctl";
 const RUST_VERSION: &str = "0.9.4";
+const RUST_PROGRAM: &str = "cfsctl";
 
 /// Its command line.
 #[derive(clap::Args)]
@@ -42,13 +42,7 @@ pub(crate) fn set_up_all() -> Result<PathBuf> {
     let bin = set_up()?;
     let dir = place::cache("peers")?;
     let _lock = place::lock(&dir)?;
-    if !bin.join("cfsctl").exists() {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["install", "--quiet", "--locked", RUST_CRATE, "--version", RUST_VERSION, "--root"]).arg(&dir);
-        // Its own target directory would be the workspace's otherwise.
-        process::output(cargo.env("CARGO_TARGET_DIR", dir.join("target")))?;
-        fs::remove_dir_all(dir.join("target"))?;
-    }
+    crates_io::install(RUST_CRATE, RUST_VERSION, RUST_PROGRAM, &dir)?;
     Ok(bin)
 }
 

@@ -10,6 +10,7 @@ use crate::process;
 /// A program or file the tests use, and the package that has it.
 const NEEDS: &[(&str, &str)] = &[
     ("qemu-system-x86_64", "qemu-system-x86"),
+    ("qemu-aarch64", "qemu-user"),
     ("busybox", "busybox-static"),
     ("mkfs.erofs", "erofs-utils"),
     ("mke2fs", "e2fsprogs"),
@@ -28,6 +29,8 @@ const NEEDS: &[(&str, &str)] = &[
     ("time", "time"),
     // The C compiler driver links every Rust program; libc's archive makes the static ones.
     ("cc", "gcc"),
+    // libFuzzer is C++.
+    ("c++", "g++"),
     ("/usr/lib/x86_64-linux-gnu/libc.a", "libc6-dev"),
 ];
 

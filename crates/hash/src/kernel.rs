@@ -14,11 +14,14 @@ pub enum Kernel {
     ShaNi,
     /// One block in each lane of AVX-512: sixteen of SHA-256, eight of SHA-512.
     Avx512,
+    /// Messages by turns in the SHA unit of a 64-bit ARM CPU: four of SHA-256, two of SHA-512, whose words fill as many
+    /// registers.
+    Armv8,
 }
 
 impl Kernel {
     /// Every kernel, the most wanted first.
-    const ALL: [Kernel; 3] = [Kernel::ShaNi, Kernel::Avx512, Kernel::Portable];
+    const ALL: [Kernel; 4] = [Kernel::ShaNi, Kernel::Avx512, Kernel::Armv8, Kernel::Portable];
 
     /// The kernels that this CPU has for a family, the best first. The last one is [`Kernel::Portable`].
     pub fn available(family: Family) -> impl Iterator<Item = Kernel> {
@@ -32,20 +35,24 @@ impl Kernel {
         *BEST[family as usize].get_or_init(|| Self::available(family).next().unwrap_or(Kernel::Portable))
     }
 
-    #[cfg(target_arch = "x86_64")]
     fn runs_here(self, family: Family) -> bool {
+        #[cfg(target_arch = "aarch64")]
+        use std::arch::is_aarch64_feature_detected as has;
+        #[cfg(target_arch = "x86_64")]
         use std::arch::is_x86_feature_detected as has;
         match (self, family) {
             (Kernel::Portable, _) => true,
+            #[cfg(target_arch = "x86_64")]
             (Kernel::ShaNi, Family::Sha256) => has!("sha") && has!("ssse3") && has!("sse4.1"),
+            #[cfg(target_arch = "x86_64")]
             (Kernel::Avx512, _) => has!("avx512f") && has!("avx512bw") && has!("avx512vl"),
-            (Kernel::ShaNi, Family::Sha512) => false,
+            #[cfg(target_arch = "aarch64")]
+            (Kernel::Armv8, Family::Sha256) => has!("sha2"),
+            // The instructions for SHA-512 came with those for SHA-3, and under their name.
+            #[cfg(target_arch = "aarch64")]
+            (Kernel::Armv8, Family::Sha512) => has!("sha3"),
+            _ => false,
         }
-    }
-
-    #[cfg(not(target_arch = "x86_64"))]
-    fn runs_here(self, _family: Family) -> bool {
-        self == Kernel::Portable
     }
 
     /// Like [`hash_blocks`](crate::hash_blocks), with this kernel; with the portable one where this one does not run.
@@ -78,8 +85,11 @@ impl Kernel {
         }
     }
 
-    #[cfg(target_arch = "x86_64")]
+    #[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(unused_macros, unused_unsafe))]
     fn hash_groups<'m>(self, family: Family, count: usize, message: impl Fn(usize) -> &'m [u8], hashes: &mut Vec<u8>) {
+        #[cfg(target_arch = "aarch64")]
+        use crate::aarch64;
+        #[cfg(target_arch = "x86_64")]
         use crate::x86;
         let mut done = 0;
         // The next messages, as many as a kernel takes; where there are fewer, some twice.
@@ -94,12 +104,25 @@ impl Kernel {
         unsafe {
             while done < count {
                 match (self, family, count - done) {
+                    #[cfg(target_arch = "x86_64")]
                     (Kernel::ShaNi, Family::Sha256, 4..) => x86::sha256_shani(next!(4), hashes),
+                    #[cfg(target_arch = "x86_64")]
                     (Kernel::ShaNi, Family::Sha256, 3) => x86::sha256_shani(next!(3), hashes),
+                    #[cfg(target_arch = "x86_64")]
                     (Kernel::ShaNi, Family::Sha256, 2) => x86::sha256_shani(next!(2), hashes),
                     // Where a few lanes are worth it, those left over do the last message again.
+                    #[cfg(target_arch = "x86_64")]
                     (Kernel::Avx512, Family::Sha256, 9..) => x86::sha256_avx512(next!(16), hashes),
+                    #[cfg(target_arch = "x86_64")]
                     (Kernel::Avx512, Family::Sha512, 3..) => x86::sha512_avx512(next!(8), hashes),
+                    #[cfg(target_arch = "aarch64")]
+                    (Kernel::Armv8, Family::Sha256, 4..) => aarch64::sha256(next!(4), hashes),
+                    #[cfg(target_arch = "aarch64")]
+                    (Kernel::Armv8, Family::Sha256, 3) => aarch64::sha256(next!(3), hashes),
+                    #[cfg(target_arch = "aarch64")]
+                    (Kernel::Armv8, Family::Sha256, 2) => aarch64::sha256(next!(2), hashes),
+                    #[cfg(target_arch = "aarch64")]
+                    (Kernel::Armv8, Family::Sha512, 2..) => aarch64::sha512(next!(2), hashes),
                     _ => {
                         portable::append_hash(family, message(done), hashes);
                         done += 1;
@@ -109,16 +132,26 @@ impl Kernel {
         }
         hashes.truncate(hashes.len() - (done - count) * family.hash_len());
     }
-
-    #[cfg(not(target_arch = "x86_64"))]
-    fn hash_groups<'m>(self, family: Family, count: usize, message: impl Fn(usize) -> &'m [u8], hashes: &mut Vec<u8>) {
-        (0..count).for_each(|index| portable::append_hash(family, message(index), hashes));
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// By what the system says of the CPU, which is another source than the instructions asked for it; where the system
+    /// speaks of another CPU than the program sees, by what `COMPOSEFS_CPU_FLAGS` says.
+    #[test]
+    fn the_kernel_chosen_is_the_one_for_this_cpu() {
+        let told = std::env::var("COMPOSEFS_CPU_FLAGS");
+        let flags = told.unwrap_or_else(|_| std::fs::read_to_string("/proc/cpuinfo").unwrap());
+        let has = |flag: &str| flags.split_whitespace().any(|word| word == flag);
+        let first = |of: &[(&str, Kernel)]| {
+            of.iter().find(|(flag, _)| has(flag)).map_or(Kernel::Portable, |(_, kernel)| *kernel)
+        };
+        let of_sha256 = first(&[("sha_ni", Kernel::ShaNi), ("avx512bw", Kernel::Avx512), ("sha2", Kernel::Armv8)]);
+        let of_sha512 = first(&[("avx512bw", Kernel::Avx512), ("sha512", Kernel::Armv8)]);
+        assert_eq!([Kernel::best(Family::Sha256), Kernel::best(Family::Sha512)], [of_sha256, of_sha512], "{flags}");
+    }
 
     #[test]
     fn every_kernel_agrees_with_sha2() {

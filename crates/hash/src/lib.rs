@@ -6,7 +6,9 @@
 // SHA-2 is big-endian; everything else in this project is not.
 #![allow(clippy::big_endian_bytes)]
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod constants;
 mod kernel;
 #[cfg(target_arch = "x86_64")]

@@ -1,5 +1,7 @@
 //! `cargo xtask test`: everything that proves the project, and one table of what was run, skipped and why.
 
+mod arm;
+mod fuzzing;
 mod libtest;
 mod power;
 pub(crate) mod programs;
@@ -19,7 +21,7 @@ pub(crate) struct Options {
     /// Run the long forms too: more random cases, larger trees.
     #[arg(long)]
     full: bool,
-    /// Run only this kind (unit, golden, property, reference, cli, kernel, integration, vm, power); may be given more than once.
+    /// Run only this kind (unit, golden, property, reference, cli, kernel, integration, arm, fuzz, vm, power); may be given more than once.
     #[arg(long)]
     only: Vec<String>,
     /// Boot only this kernel; may be given more than once.
@@ -48,6 +50,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     setup::run()?;
     let mut report = Report::default();
     workspace::run(options, &mut report)?;
+    arm::run(options, &mut report)?;
+    fuzzing::run(options, &mut report)?;
     suites::run(options, &mut report)?;
     power::run(options, &mut report)?;
     if report.is_empty() {

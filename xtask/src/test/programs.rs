@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
-use serde_json::Value;
+use anyhow::Result;
 
 use crate::install::NAMES;
 use crate::vm::payload::Payload;
-use crate::{place, process};
+use crate::{metadata, place, process};
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// With an explicit target these apply to the programs alone, not to build scripts and macros, which cannot be static.
@@ -40,15 +39,16 @@ impl Programs {
         let mut tests = vec![("vmtest".to_owned(), dir.join("vmtest"))];
         for (package, target) in GUEST_TESTS {
             let mut build = cargo("test");
-            build.args(["--quiet", "--no-run", "--message-format=json", "-p", package, "--test", target]);
-            let messages = process::text(&mut build)?;
-            let mut executables = messages.lines().filter_map(|line| {
-                let message: Value = serde_json::from_str(line).ok()?;
-                let ours = message["target"]["name"] == *target && message["profile"]["test"] == true;
-                message["executable"].as_str().filter(|_| ours).map(PathBuf::from)
-            });
-            let program =
-                executables.next_back().with_context(|| format!("cargo built no test {target} of {package}"))?;
+            build.args([
+                "--quiet",
+                "--no-run",
+                "--message-format=json-render-diagnostics",
+                "-p",
+                package,
+                "--test",
+                target,
+            ]);
+            let program = metadata::test_program(&mut build, target)?;
             tests.push((format!("{package}-{target}"), program));
         }
         Ok(Self { composefs: dir.join("composefs"), tests })

@@ -80,8 +80,11 @@ impl Report {
         let mut kinds: BTreeMap<String, [u32; 3]> = BTreeMap::new();
         let mut totals = [0; 3];
         for suite in &self.suites {
-            // Each kernel is a row of its own; test programs of a kind share one.
-            let row = if suite.kind == "vm" { format!("vm {}", suite.name) } else { suite.kind.clone() };
+            // Each kernel and each fuzz target is a row of its own; test programs of a kind share one.
+            let row = match suite.kind.as_str() {
+                kind @ ("vm" | "fuzz") => format!("{kind} {}", suite.name),
+                kind => kind.to_owned(),
+            };
             let counts = [suite.passed, suite.failed, suite.skipped];
             for ((row, total), count) in kinds.entry(row).or_default().iter_mut().zip(&mut totals).zip(counts) {
                 *row += count;

@@ -24,6 +24,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("vmtest", &["image", "sys"]),
     ("xtask", &[]),
     ("bench", &["hash", "image"]),
+    ("fuzz", &["hash", "image"]),
 ];
 /// What tests of any crate may use in addition.
 const FOR_TESTS: &[&str] = &["testkit"];

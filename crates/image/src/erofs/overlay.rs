@@ -171,9 +171,14 @@ fn mark_whiteouts(tree: &Tree, profile: &Profile) -> Result<HashMap<InodeId, Mar
     let directories = (0..tree.inode_count() as u32).map(InodeId);
     for directory in directories.filter(|&id| tree.stored(id).kind() == Kind::Directory) {
         // A whiteout marks the directory of its own place; links to it mark nothing.
-        for entry in tree.children(directory).filter(|e| !e.is_link && tree.stored(e.inode).is_whiteout()) {
+        let whiteouts = tree.children(directory).filter(|e| !e.is_link && tree.stored(e.inode).is_whiteout());
+        for (index, entry) in whiteouts.enumerate() {
             for name in WHITEOUT {
                 mark(entry.inode, name, b"")?;
+            }
+            // To mark it again changes nothing, and would look through all its attributes for each of its whiteouts.
+            if index > 0 {
+                continue;
             }
             for name in WHITEOUTS {
                 mark(directory, name, b"")?;

@@ -1,0 +1,67 @@
+//! The fuzz targets of `fuzz/`, and what each begins with.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use crate::place;
+
+/// A program in `fuzz/fuzz_targets/`.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) name: &'static str,
+    /// Where there is unsafe code the sanitizer sees what it does to memory. Elsewhere it would only slow things down:
+    /// to a third or less.
+    pub(crate) sanitizer: Sanitizer,
+    /// The longest input in bytes. Long enough that what takes quadratic time runs into the time limit.
+    pub(crate) max_len: usize,
+    /// Puts the inputs to begin with into a directory.
+    pub(crate) seed: fn(&Path, max_len: usize) -> Result<()>,
+    /// Words of the format, a file in `fuzz/`.
+    pub(crate) dictionary: Option<&'static str>,
+}
+
+/// The sanitizers of a build, as cargo-fuzz calls them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sanitizer {
+    Address,
+    None,
+}
+
+impl Sanitizer {
+    pub(crate) const ALL: [Sanitizer; 2] = [Sanitizer::Address, Sanitizer::None];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Sanitizer::Address => "address",
+            Sanitizer::None => "none",
+        }
+    }
+}
+
+const DUMP: Target =
+    Target { name: "dump", sanitizer: Sanitizer::None, max_len: 1 << 16, seed: dumps, dictionary: Some("dump.dict") };
+
+/// All of them; those that take the longest to find something first.
+pub(crate) const TARGETS: &[Target] = &[
+    Target { name: "dump_image_dump", ..DUMP },
+    DUMP,
+    Target { name: "hash_kernels", sanitizer: Sanitizer::Address, max_len: 1 << 12, seed: dumps, dictionary: None },
+    Target { name: "verity", sanitizer: Sanitizer::None, max_len: 1 << 12, seed: dumps, dictionary: None },
+];
+
+/// The dumps of the golden corpus, good and bad.
+fn dumps(dir: &Path, max_len: usize) -> Result<()> {
+    let golden = place::checkout().join("crates/testkit/data/golden");
+    for folder in [golden.join("bad"), golden] {
+        let entries = fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+        let files: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+        for file in files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "dump")) {
+            if file.metadata()?.len() <= max_len as u64 {
+                fs::copy(file, dir.join(file.file_name().context("no name")?))?;
+            }
+        }
+    }
+    Ok(())
+}
