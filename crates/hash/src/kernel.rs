@@ -10,7 +10,9 @@ use crate::{BLOCK_SIZE, Family, MESSAGE_UNIT, portable};
 pub enum Kernel {
     /// One block after the other, by the sha2 crate.
     Portable,
-    /// Four blocks by turns in the SHA unit of an x86-64 CPU.
+    /// Four blocks by turns in the SHA unit of an x86-64 CPU that has AVX.
+    ShaNiAvx,
+    /// The same without AVX.
     ShaNi,
     /// One block in each lane of AVX-512: sixteen of SHA-256, eight of SHA-512.
     Avx512,
@@ -21,7 +23,7 @@ pub enum Kernel {
 
 impl Kernel {
     /// Every kernel, the most wanted first.
-    const ALL: [Kernel; 4] = [Kernel::ShaNi, Kernel::Avx512, Kernel::Armv8, Kernel::Portable];
+    const ALL: [Kernel; 5] = [Kernel::ShaNiAvx, Kernel::ShaNi, Kernel::Avx512, Kernel::Armv8, Kernel::Portable];
 
     /// The kernels that this CPU has for a family, the best first. The last one is [`Kernel::Portable`].
     pub fn available(family: Family) -> impl Iterator<Item = Kernel> {
@@ -42,6 +44,8 @@ impl Kernel {
         use std::arch::is_x86_feature_detected as has;
         match (self, family) {
             (Kernel::Portable, _) => true,
+            #[cfg(target_arch = "x86_64")]
+            (Kernel::ShaNiAvx, Family::Sha256) => has!("avx") && Kernel::ShaNi.runs_here(family),
             #[cfg(target_arch = "x86_64")]
             (Kernel::ShaNi, Family::Sha256) => has!("sha") && has!("ssse3") && has!("sse4.1"),
             #[cfg(target_arch = "x86_64")]
@@ -90,7 +94,7 @@ impl Kernel {
         #[cfg(target_arch = "aarch64")]
         use crate::aarch64;
         #[cfg(target_arch = "x86_64")]
-        use crate::x86;
+        use crate::{x86, x86_four};
         let mut done = 0;
         // The next messages, as many as a kernel takes; where there are fewer, some twice.
         macro_rules! next {
@@ -105,11 +109,13 @@ impl Kernel {
             while done < count {
                 match (self, family, count - done) {
                     #[cfg(target_arch = "x86_64")]
+                    (Kernel::ShaNiAvx, Family::Sha256, 3..) => x86_four::sha256(next!(4), hashes),
+                    #[cfg(target_arch = "x86_64")]
                     (Kernel::ShaNi, Family::Sha256, 4..) => x86::sha256_shani(next!(4), hashes),
                     #[cfg(target_arch = "x86_64")]
                     (Kernel::ShaNi, Family::Sha256, 3) => x86::sha256_shani(next!(3), hashes),
                     #[cfg(target_arch = "x86_64")]
-                    (Kernel::ShaNi, Family::Sha256, 2) => x86::sha256_shani(next!(2), hashes),
+                    (Kernel::ShaNi | Kernel::ShaNiAvx, Family::Sha256, 2) => x86::sha256_shani(next!(2), hashes),
                     // Where a few lanes are worth it, those left over do the last message again.
                     #[cfg(target_arch = "x86_64")]
                     (Kernel::Avx512, Family::Sha256, 9..) => x86::sha256_avx512(next!(16), hashes),
@@ -148,7 +154,8 @@ mod tests {
         let first = |of: &[(&str, Kernel)]| {
             of.iter().find(|(flag, _)| has(flag)).map_or(Kernel::Portable, |(_, kernel)| *kernel)
         };
-        let of_sha256 = first(&[("sha_ni", Kernel::ShaNi), ("avx512bw", Kernel::Avx512), ("sha2", Kernel::Armv8)]);
+        let sha_ni = if has("avx") { Kernel::ShaNiAvx } else { Kernel::ShaNi };
+        let of_sha256 = first(&[("sha_ni", sha_ni), ("avx512bw", Kernel::Avx512), ("sha2", Kernel::Armv8)]);
         let of_sha512 = first(&[("avx512bw", Kernel::Avx512), ("sha512", Kernel::Armv8)]);
         assert_eq!([Kernel::best(Family::Sha256), Kernel::best(Family::Sha512)], [of_sha256, of_sha512], "{flags}");
     }

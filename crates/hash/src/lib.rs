@@ -16,6 +16,8 @@ mod lanes;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
+#[cfg(target_arch = "x86_64")]
+mod x86_four;
 
 pub use kernel::Kernel;
 
