@@ -109,14 +109,23 @@ fn a_store_gets_each_content_once() {
     assert_eq!(fs::metadata(&object).unwrap().permissions().mode() & 0o7777, 0o644);
     let count = || walk(&store).iter().filter(|p| p.is_file()).count();
     assert_eq!(count(), 1);
-    // A damaged object is not trusted: it is made whole again.
-    for damage in [&b"xx"[..], &vec![b'y'; 100_000]] {
+    // A damaged object is not trusted: it is made whole again. One of the right size takes --verify-store to be found.
+    let same_size = vec![b'y'; 100_000];
+    for (damage, option, found) in [
+        (&b"xx"[..], "", true),
+        (&same_size, "", false),
+        (&same_size, "--verify-store ", true),
+        (b"", "--verify-store ", true),
+    ] {
         fs::set_permissions(&object, fs::Permissions::from_mode(0o600)).unwrap();
         fs::write(&object, damage).unwrap();
-        assert_eq!(run(&arguments).ok().stdout, first.stdout);
-        assert_eq!(fs::read(&object).unwrap(), vec![b'x'; 100_000]);
+        assert_eq!(run(&format!("{option}{arguments}")).ok().stdout, first.stdout);
+        assert_eq!(fs::read(&object).unwrap()[..] == [b'x'; 100_000], found, "{option}{damage:.10?}");
         assert_eq!(count(), 1);
     }
+    let alone = run(&format!("--verify-store --print-digest-only {}", root.display()));
+    assert_eq!(alone.status, Some(1));
+    assert!(alone.stderr.contains("--digest-store"), "{}", alone.stderr);
 }
 
 fn walk(dir: &Path) -> Vec<std::path::PathBuf> {

@@ -4,7 +4,7 @@
 //! only then linked (`commit.rs`): one sync for thousands of files costs little more than one for a single file.
 
 use std::collections::HashSet;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -142,7 +142,7 @@ impl Batch<'_> {
             return Ok((digest, Outcome::Repeated));
         }
         let outcome = match self.store.check(&digest, Expected::Bytes(content))? {
-            Presence::Right(file) => return self.found(&digest, &file),
+            Presence::Right(file) => return self.found(&digest, file),
             Presence::Absent => Outcome::New,
             Presence::Wrong => Outcome::Repaired,
         };
@@ -165,7 +165,7 @@ impl Batch<'_> {
                 return Ok((digest, Outcome::Repeated));
             }
             if let Presence::Right(file) = self.store.check(&digest, Expected::Size(source.size))? {
-                return if self.claim(&digest) { self.found(&digest, &file) } else { Ok((digest, Outcome::Repeated)) };
+                return if self.claim(&digest) { self.found(&digest, file) } else { Ok((digest, Outcome::Repeated)) };
             }
             known = Some(digest);
         }
@@ -179,7 +179,7 @@ impl Batch<'_> {
         let outcome = match self.store.check(&digest, Expected::Size(size))? {
             Presence::Right(file) => {
                 self.expect_present.store(true, Ordering::Relaxed);
-                return self.found(&digest, &file);
+                return self.found(&digest, file);
             }
             Presence::Absent => Outcome::New,
             Presence::Wrong => Outcome::Repaired,
@@ -207,10 +207,11 @@ impl Batch<'_> {
     }
 
     /// Counts an object that was there. Who put it there may not have synced it.
-    pub(crate) fn found(&self, digest: &Digest, file: impl AsFd) -> Result<(Digest, Outcome), Error> {
+    pub(crate) fn found(&self, digest: &Digest, file: Option<OwnedFd>) -> Result<(Digest, Outcome), Error> {
         self.touch(digest);
         if self.present.fetch_add(1, Ordering::Relaxed) < FEW {
-            fsync(file).map_err(|errno| self.store.object_error("sync", digest, errno))?;
+            let opened = file.map_or_else(|| self.store.try_open(digest), Ok);
+            opened.and_then(fsync).map_err(|errno| self.store.object_error("sync", digest, errno))?;
         } else {
             self.sync_all.store(true, Ordering::Relaxed);
         }

@@ -1,10 +1,12 @@
 //! Whether an object that is there is right.
 //!
 //! A store is a directory that others write to as well, and a machine may have lost power while one of them did. So a
-//! name alone is not believed: the kernel's fs-verity vouches for the content, or the content is looked at.
+//! name alone is not believed: the kernel's fs-verity vouches for the content, or its size is compared, or all of it is
+//! read, as the policy says.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::Ordering;
 
 use composefs_image::digest::Digest;
 use composefs_scan::digest_pieces;
@@ -29,12 +31,21 @@ pub(crate) enum Expected<'a> {
     Size(u64),
 }
 
+impl Expected<'_> {
+    fn size(&self) -> u64 {
+        match self {
+            Expected::Bytes(bytes) => bytes.len() as u64,
+            Expected::Size(size) => *size,
+        }
+    }
+}
+
 /// What is under the name of an object.
 #[derive(Debug)]
 pub(crate) enum Presence {
     Absent,
-    /// The right object, open.
-    Right(OwnedFd),
+    /// The right object, open if it had to be opened.
+    Right(Option<OwnedFd>),
     /// Something that must be replaced.
     Wrong,
 }
@@ -42,6 +53,9 @@ pub(crate) enum Presence {
 impl ObjectDir {
     /// Looks at the object of this digest. One that is right and lacks fs-verity gets it.
     pub(crate) fn check(&self, digest: &Digest, expected: Expected<'_>) -> Result<Presence, Error> {
+        if let Some(presence) = self.check_by_look(digest, expected.size()) {
+            return Ok(presence);
+        }
         let file = match self.try_open(digest) {
             Ok(file) => file,
             Err(Errno::NOENT) => return Ok(Presence::Absent),
@@ -60,16 +74,11 @@ impl ObjectDir {
             FileType::Directory => return Err(Error::DirectoryInTheWay { path: self.path_of(digest) }),
             _ => return Ok(Presence::Wrong),
         }
-        let size = u64::try_from(stat.st_size).unwrap_or(0);
-        let expected_size = match expected {
-            Expected::Bytes(bytes) => bytes.len() as u64,
-            Expected::Size(size) => size,
-        };
-        if size != expected_size {
+        if u64::try_from(stat.st_size) != Ok(expected.size()) {
             return Ok(Presence::Wrong);
         }
         let right = match self.vouched(file.as_fd(), digest)? {
-            Vouched::Right => return Ok(Presence::Right(file)),
+            Vouched::Right => return Ok(Presence::Right(Some(file))),
             Vouched::Wrong => false,
             Vouched::No => self.has_content(file.as_fd(), digest, expected)?,
         };
@@ -77,10 +86,29 @@ impl ObjectDir {
             return Ok(Presence::Wrong);
         }
         match self.seal(file.as_fd(), digest, false) {
-            Ok(()) => Ok(Presence::Right(file)),
+            Ok(()) => Ok(Presence::Right(Some(file))),
             // Only sizes were compared, or it has changed since.
             Err(Error::Measured { .. }) => Ok(Presence::Wrong),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Where no fs-verity can be asked and sizes suffice, a look at the name tells nearly always, without opening.
+    fn check_by_look(&self, digest: &Digest, size: u64) -> Option<Presence> {
+        let suffices = self.policy().verify_existing == VerifyExisting::Sizes
+            && self.no_verity.load(Ordering::Relaxed)
+            && !self.wants_verity();
+        if !suffices {
+            return None;
+        }
+        match self.try_stat(digest) {
+            Ok(stat) => {
+                let is_right = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+                    && u64::try_from(stat.st_size) == Ok(size);
+                is_right.then_some(Presence::Right(None))
+            }
+            Err(Errno::NOENT) => Some(Presence::Absent),
+            Err(_) => None,
         }
     }
 

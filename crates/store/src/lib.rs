@@ -10,6 +10,7 @@ mod check;
 mod commit;
 mod content;
 mod error;
+mod fan;
 mod list;
 mod object_dir;
 mod policy;

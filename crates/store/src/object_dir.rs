@@ -7,16 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use composefs_image::digest::{Algorithm, Digest};
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fsync, mkdir, mkdirat, open, openat, openat2};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat, fsync, mkdir, mkdirat, open, openat, statat};
 use rustix::io::Errno;
 
 use crate::error::Error;
+use crate::fan::{Fans, OPEN_DIRECTORY};
 use crate::policy::Policy;
 
 /// The mode of the directories of a store, less the umask.
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o755);
-
-const OPEN_DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// What is under the name of an object may be anything: a FIFO must not make us wait.
 const OPEN_OBJECT: OFlags =
@@ -31,6 +30,7 @@ pub struct ObjectDir {
     path: PathBuf,
     algorithm: Algorithm,
     policy: Policy,
+    fans: Fans,
     /// The file system has turned out to have no fs-verity.
     pub(crate) no_verity: AtomicBool,
     /// The file system was asked for it.
@@ -50,6 +50,7 @@ impl ObjectDir {
             path: path.to_owned(),
             algorithm,
             policy,
+            fans: Fans::new(),
             no_verity: AtomicBool::new(false),
             verity_probed: AtomicBool::new(false),
         })
@@ -105,16 +106,14 @@ impl ObjectDir {
     }
 
     pub(crate) fn try_open(&self, digest: &Digest) -> rustix::io::Result<OwnedFd> {
-        let path = digest.object_path();
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        match openat2(&self.directory, &path, OPEN_OBJECT, Mode::empty(), resolve) {
-            // Before Linux 5.6, or kept from it by a seccomp filter.
-            Err(Errno::NOSYS | Errno::PERM) => {
-                let fan = openat(&self.directory, &path[..2], OPEN_DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
-                openat(fan, &path[3..], OPEN_OBJECT, Mode::empty())
-            }
-            result => result,
-        }
+        let fan = self.fans.get(self.as_fd(), digest.as_bytes()[0])?;
+        openat(fan, &digest.object_path()[3..], OPEN_OBJECT, Mode::empty())
+    }
+
+    /// Looks at what is under the name of an object without opening it.
+    pub(crate) fn try_stat(&self, digest: &Digest) -> rustix::io::Result<Stat> {
+        let fan = self.fans.get(self.as_fd(), digest.as_bytes()[0])?;
+        statat(fan, &digest.object_path()[3..], AtFlags::SYMLINK_NOFOLLOW)
     }
 
     /// Opens one of the 256 directories, made if it is not there.

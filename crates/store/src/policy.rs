@@ -16,9 +16,9 @@ pub enum Verity {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum VerifyExisting {
     /// Every byte.
-    #[default]
     Contents,
     /// Its type and size only.
+    #[default]
     Sizes,
 }
 

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use composefs_image::{Algorithm, Digest, verity};
 use composefs_scan::SourceFile;
-use composefs_store::{Error, ObjectDir, Outcome, Policy, Summary, VerifyExisting, Verity};
+use composefs_store::{Error, ObjectDir, Outcome, Policy, Summary, Verity};
 use composefs_testkit::privilege::without_root;
 use composefs_testkit::skip;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -179,12 +179,13 @@ fn symlinks_among_the_directories_are_not_followed() {
 }
 
 #[test]
-fn sizes_alone_are_compared_if_so_wished() {
+fn sizes_alone_are_compared_by_default() {
     let dir = tempdir().unwrap();
     put(&store(dir.path()), CONTENT);
     fs::write(dir.path().join(OBJECT), "content_b\n").unwrap();
-    let policy = Policy { verify_existing: VerifyExisting::Sizes, ..Policy::default() };
-    let store = ObjectDir::open(dir.path(), Algorithm::Sha256, policy).unwrap();
+    let store = ObjectDir::open(dir.path(), Algorithm::Sha256, Policy::default()).unwrap();
+    assert_eq!(put(&store, CONTENT).1, Outcome::Present);
+    // Once the file system is known to have no fs-verity, nothing is opened for it.
     assert_eq!(put(&store, CONTENT).1, Outcome::Present);
     fs::write(dir.path().join(OBJECT), "content").unwrap();
     assert_eq!(put(&store, CONTENT).1, Outcome::Repaired);

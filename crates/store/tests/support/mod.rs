@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 
 use composefs_image::{Algorithm, Digest, verity};
 use composefs_scan::{NoProgress, Options, scan};
-use composefs_store::{ObjectDir, Policy};
+use composefs_store::{ObjectDir, Policy, VerifyExisting};
 
 pub(crate) fn store(path: &Path) -> ObjectDir {
-    ObjectDir::create(path, Algorithm::Sha256, Policy::default()).unwrap()
+    let policy = Policy { verify_existing: VerifyExisting::Contents, ..Policy::default() };
+    ObjectDir::create(path, Algorithm::Sha256, policy).unwrap()
 }
 
 /// Puts one content in, as a batch of its own.

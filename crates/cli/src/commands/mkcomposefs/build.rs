@@ -12,7 +12,7 @@ use composefs_image::tree::Tree;
 use composefs_image::{Algorithm, Digest};
 use composefs_scan::{self as scan, ContentSink, DigestOnly, scan};
 use composefs_store::publish::replace_file;
-use composefs_store::{ObjectDir, Policy};
+use composefs_store::{ObjectDir, Policy, VerifyExisting};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::dump_file;
@@ -77,7 +77,9 @@ fn read_source(request: &Request) -> anyhow::Result<Source> {
         return Ok(Source { tree: scan_into(&DigestOnly(request.algorithm()))?, lines: None });
     };
     allow_open_files();
-    let store = ObjectDir::create(path, request.algorithm(), Policy::default()).context("cannot fill store")?;
+    let verify_existing = if request.verify_store { VerifyExisting::Contents } else { VerifyExisting::Sizes };
+    let policy = Policy { verify_existing, ..Policy::default() };
+    let store = ObjectDir::create(path, request.algorithm(), policy).context("cannot fill store")?;
     let batch = store.batch();
     let tree = scan_into(&batch)?;
     let summary = batch.finish().context("cannot fill store")?;

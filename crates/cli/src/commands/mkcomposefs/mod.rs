@@ -29,6 +29,8 @@ Options:
   --threads=N             Use so many threads (default: one for each CPU)
   --inline-max=N          Keep files of up to N bytes in the image (default 64)
   --hardlinks             Keep hard links: one inode with several names
+  --verify-store          Read the objects that the store has already, where no fs-verity
+                          vouches for them (default: compare their sizes)
   --exclude=PATTERN       Leave out what matches, as in a .gitignore
   --include=PATTERN       Take what matches although an earlier --exclude leaves it out
   --source-date-epoch[=S] Make no mtime later than S, or than $SOURCE_DATE_EPOCH

@@ -27,6 +27,7 @@ enum Key {
     Threads,
     InlineMax,
     Hardlinks,
+    VerifyStore,
     Exclude,
     Include,
     SourceDateEpoch,
@@ -43,7 +44,7 @@ const fn valued(name: &'static str, key: Key) -> LongOption<Key> {
     LongOption { name, value: Value::Needed, key }
 }
 
-const OPTIONS: [LongOption<Key>; 19] = [
+const OPTIONS: [LongOption<Key>; 20] = [
     valued("digest-store", Key::DigestStore),
     flag("use-epoch", Key::UseEpoch),
     flag("skip-devices", Key::SkipDevices),
@@ -57,6 +58,7 @@ const OPTIONS: [LongOption<Key>; 19] = [
     valued("threads", Key::Threads),
     valued("inline-max", Key::InlineMax),
     flag("hardlinks", Key::Hardlinks),
+    flag("verify-store", Key::VerifyStore),
     valued("exclude", Key::Exclude),
     valued("include", Key::Include),
     LongOption { name: "source-date-epoch", value: Value::Optional, key: Key::SourceDateEpoch },
@@ -74,6 +76,8 @@ pub(super) struct Request {
     pub(super) from_file: bool,
     pub(super) print_digest: bool,
     pub(super) store: Option<PathBuf>,
+    /// Whether objects that are there are read where fs-verity does not vouch for them.
+    pub(super) verify_store: bool,
     pub(super) versions: Versions,
     pub(super) scan: composefs_scan::Options,
 }
@@ -109,6 +113,7 @@ struct Given {
     min_version: Option<u32>,
     max_version: Option<u32>,
     store: Option<PathBuf>,
+    verify_store: bool,
     patterns: Vec<(bool, OsString)>,
     scan: composefs_scan::Options,
 }
@@ -138,6 +143,7 @@ impl Given {
                 self.scan.inline_max = max.ok_or_else(|| wrong(invalid()))?;
             }
             Key::Hardlinks => self.scan.hardlinks = true,
+            Key::VerifyStore => self.verify_store = true,
             Key::Exclude => self.patterns.push((false, text().to_owned())),
             Key::Include => self.patterns.push((true, text().to_owned())),
             Key::SourceDateEpoch => self.scan.mtime = Mtime::ClampTo(source_date_epoch(value)?),
@@ -201,6 +207,11 @@ impl Request {
             added.map_err(|error| wrong(error.to_string()))?;
         }
         given.scan.patterns = patterns;
+        if given.verify_store && given.store.is_none() {
+            return Err(wrong(
+                "--verify-store says how to look at the objects of a --digest-store=DIR, and there is none",
+            ));
+        }
         let versions = match (given.min_version, given.max_version) {
             (None, None) => Versions::default(),
             (min, max) => Versions { min: min.unwrap_or(0), max: max.unwrap_or(0) },
@@ -211,6 +222,7 @@ impl Request {
             from_file: given.from_file,
             print_digest: given.print_digest || given.print_digest_only,
             store: given.store,
+            verify_store: given.verify_store,
             versions,
             scan: given.scan,
         })

@@ -1,0 +1,51 @@
+//! The 256 directories `xx` of a store, each opened once: a look at an object by its own name costs the kernel less than one
+//! by a path, and no symlink can come in between.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
+
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::process::{Resource, getrlimit};
+
+pub(crate) const OPEN_DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// A process that may have fewer files open needs them for other things.
+const FILES_MIN: u64 = 1024;
+
+#[derive(Debug)]
+pub(crate) struct Fans {
+    open: [OnceLock<OwnedFd>; 256],
+    keep: bool,
+}
+
+impl Fans {
+    pub(crate) fn new() -> Self {
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        Self { open: [const { OnceLock::new() }; 256], keep: limit >= FILES_MIN }
+    }
+
+    /// One of the directories, if it is there, kept open or opened for now.
+    pub(crate) fn get(&self, store: BorrowedFd<'_>, first: u8) -> rustix::io::Result<Fan<'_>> {
+        let kept = &self.open[usize::from(first)];
+        if let Some(fan) = kept.get() {
+            return Ok(Fan::Kept(fan.as_fd()));
+        }
+        let fan = openat(store, format!("{first:02x}"), OPEN_DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
+        Ok(if self.keep { Fan::Kept(kept.get_or_init(|| fan).as_fd()) } else { Fan::Opened(fan) })
+    }
+}
+
+/// An open directory `xx`.
+pub(crate) enum Fan<'s> {
+    Kept(BorrowedFd<'s>),
+    Opened(OwnedFd),
+}
+
+impl AsFd for Fan<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Fan::Kept(fan) => *fan,
+            Fan::Opened(fan) => fan.as_fd(),
+        }
+    }
+}
