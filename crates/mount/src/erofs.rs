@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use composefs_sys::loopdev::{DirectIo, LoopDevice};
 use composefs_sys::mount::{DetachedMount, FsContext, MountAttrFlags, MountError, MountFlags, mount_at_once};
+use composefs_sys::page_cache::read_ahead;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
@@ -34,7 +35,11 @@ pub(crate) fn mount(
     if allowed.file_backed {
         match mount_source(plan, by_file.as_ref(), userns, allowed) {
             Err(Failure::Kernel(error)) if error.errno == Errno::NOTBLK => {}
-            answer => return answer.map(|mount| (mount, ErofsWay::File)),
+            answer => {
+                let mount = answer?;
+                read_ahead(image, plan.read_ahead.bytes());
+                return Ok((mount, ErofsWay::File));
+            }
         }
     }
     match mount_loop(plan, image, userns, allowed, DirectIo::Try) {
@@ -57,7 +62,10 @@ fn mount_loop(
         Failure::Other(Error::NoLoopDevice { image: plan.image.clone(), release: kernel::release(), source })
     })?;
     let way = ErofsWay::Loop(device.path().to_owned());
-    Ok((mount_source(plan, device.path().as_os_str(), userns, allowed)?, way))
+    let mount = mount_source(plan, device.path().as_os_str(), userns, allowed)?;
+    // EROFS has its metadata in the pages of the device, which are not those of the file.
+    read_ahead(&device, plan.read_ahead.bytes());
+    Ok((mount, way))
 }
 
 fn mount_source(

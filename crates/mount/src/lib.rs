@@ -22,6 +22,7 @@ mod options;
 mod overlay;
 mod parse;
 mod plan;
+mod readahead;
 mod umount;
 
 pub use apply::{Allowed, ErofsWay, Mounted, OverlayWay, apply};
@@ -31,4 +32,5 @@ pub use image::ImageFile;
 pub use options::{Options, UpperDir, Verity};
 pub use parse::{OptionError, UnknownOptions, parse};
 pub use plan::Plan;
+pub use readahead::ReadAhead;
 pub use umount::{UmountError, umount};

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use composefs_image::Digest;
 
 use crate::attributes::Attributes;
+use crate::readahead::ReadAhead;
 
 /// What overlayfs checks when a file is opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,6 +69,8 @@ pub struct Options {
     pub idmap: Option<PathBuf>,
     /// Read-only or not, and the generic mount options.
     pub attributes: Attributes,
+    /// How much of the image is read at mount.
+    pub read_ahead: ReadAhead,
     /// A missing image is no failure. The library leaves that to its caller.
     pub nofail: bool,
 }

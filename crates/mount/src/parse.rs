@@ -13,6 +13,7 @@ use composefs_image::digest::InvalidDigest;
 use crate::attributes::{self, Attributes};
 use crate::escape::{split, unescape};
 use crate::options::{Options, UpperDir, Verity};
+use crate::readahead::ReadAhead;
 
 /// What to do with an option nobody knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +54,11 @@ pub enum OptionError {
         "Invalid argument for verity_check option: {0:?} is not 0 (never), 1 (check what has a digest) or 2 (require)"
     )]
     VerityCheck(String),
+    /// The value of `readahead=` is no size.
+    #[error(
+        "Invalid argument for readahead option: {0:?} is not a number of bytes (K, M or G may follow it) and not off"
+    )]
+    ReadAhead(String),
     /// One option asks to verify every file, another to do less.
     #[error(
         "Option {demand} verifies every file and cannot be used with verity_check={check}: leave one out or use verity_check=2"
@@ -93,6 +99,7 @@ struct Words {
     work: Option<PathBuf>,
     idmap: Option<PathBuf>,
     attributes: Attributes,
+    read_ahead: ReadAhead,
     nofail: bool,
 }
 
@@ -110,6 +117,7 @@ impl Words {
             "workdir" => self.work = Some(path(some()?)),
             "idmap" => self.idmap = Some(path(some()?)),
             "digest" => self.digest = Some(Digest::from_hex(unescape(some()?))?),
+            "readahead" => self.read_ahead = read_ahead(some()?)?,
             "verity_check" => self.verity_check = Some(verity_check(some()?)?),
             // mount(8) writes a value behind some of these (`comment=`), never behind an attribute.
             key if value.is_some() && attributes::is_passed_over(key) => {}
@@ -160,6 +168,7 @@ impl Words {
             upper,
             idmap: self.idmap,
             attributes: self.attributes,
+            read_ahead: self.read_ahead,
             nofail: self.nofail,
         })
     }
@@ -196,6 +205,11 @@ fn verity_check(value: &[u8]) -> Result<u8, OptionError> {
         [digit @ b'0'..=b'2'] => Ok(digit - b'0'),
         other => Err(OptionError::VerityCheck(String::from_utf8_lossy(other).into_owned())),
     }
+}
+
+fn read_ahead(value: &[u8]) -> Result<ReadAhead, OptionError> {
+    let text = String::from_utf8_lossy(value);
+    ReadAhead::parse(&text).ok_or_else(|| OptionError::ReadAhead(text.into_owned()))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use composefs_image::erofs::header::Header;
 
 use crate::attributes::Attributes;
 use crate::options::{Options, UpperDir, Verity};
+use crate::readahead::ReadAhead;
 
 /// A mount, planned. Which of the kernel's interfaces carry it out is found when it is applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct Plan {
     pub digest: Option<Digest>,
     /// Whether the image has POSIX ACLs. Without any, `noacl` spares looking for them.
     pub acl: bool,
+    /// How much of the image is read at mount.
+    pub read_ahead: ReadAhead,
     /// The user namespace whose mapping shifts the owners in the image.
     pub idmap: Option<PathBuf>,
     /// The object directories, as data-only layers in this order.
@@ -43,6 +46,7 @@ impl Plan {
             target: target.to_owned(),
             digest: options.digest,
             acl: header.has_acl(),
+            read_ahead: options.read_ahead,
             idmap: options.idmap,
             data: options.basedirs,
             upper: options.upper,
@@ -60,6 +64,10 @@ impl fmt::Display for Plan {
             None => writeln!(f, "         its fs-verity digest is not checked")?,
         }
         writeln!(f, "erofs    ro{}", if self.acl { "" } else { ",noacl" })?;
+        match self.read_ahead {
+            ReadAhead::OFF => writeln!(f, "         nothing is read ahead")?,
+            most => writeln!(f, "         read ahead up to {most}")?,
+        }
         if let Some(userns) = &self.idmap {
             writeln!(f, "         owners mapped by {}", userns.display())?;
         }
@@ -116,20 +124,22 @@ mod tests {
         assert_eq!(
             planned("basedir=o", 0).to_string(),
             "image    a.img\n         its fs-verity digest is not checked\nerofs    ro,noacl\n\
-             overlay  metacopy=on,redirect_dir=on\n         files are not verified\n\
+             \x20        read ahead up to 32 MiB\noverlay  metacopy=on,redirect_dir=on\n         files are not verified\n\
              \x20        lowerdir+=(the image)\n         datadir+=o\nmount    /mnt (ro)"
         );
         let hex = "ab".repeat(32);
-        let full = planned(&format!("basedir=o:p,digest={hex},idmap=/ns,upperdir=u,workdir=w,nodev,noatime"), 1);
+        let full =
+            planned(&format!("basedir=o:p,digest={hex},readahead=1M,idmap=/ns,upperdir=u,workdir=w,nodev,noatime"), 1);
         assert_eq!(
             full.to_string(),
             format!(
                 "image    a.img\n         the kernel must have fs-verity digest sha256:{hex} for it\nerofs    ro\n\
-                 \x20        owners mapped by /ns\noverlay  metacopy=on,redirect_dir=on\n         verity=require\n\
+                 \x20        read ahead up to 1 MiB\n         owners mapped by /ns\noverlay  metacopy=on,redirect_dir=on\n         verity=require\n\
                  \x20        lowerdir+=(the image)\n         datadir+=o\n         datadir+=p\n\
                  \x20        upperdir=u\n         workdir=w\nmount    /mnt (rw,nodev,noatime)"
             )
         );
+        assert!(planned("basedir=o,readahead=off", 0).to_string().contains("nothing is read ahead\n"));
         assert!(planned("basedir=o,tryverity", 0).to_string().contains("verity=require, if this kernel can"));
         assert!(planned("basedir=o,verity_check=1", 0).to_string().contains("verity=on\n"));
     }

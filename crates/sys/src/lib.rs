@@ -9,6 +9,7 @@ pub mod kernel_log;
 pub mod loopdev;
 pub mod mount;
 pub mod namespace;
+pub mod page_cache;
 pub mod tempfile;
 pub mod verity;
 pub mod xattr;

@@ -91,7 +91,7 @@ pub enum DirectIo {
 #[derive(Debug)]
 pub struct LoopDevice {
     /// Keeps the device from being freed before it is mounted.
-    _device: OwnedFd,
+    device: OwnedFd,
     path: PathBuf,
 }
 
@@ -112,7 +112,7 @@ impl LoopDevice {
             match rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
                 .and_then(|device| configure(device.as_fd(), file.as_fd(), file_name, direct_io).map(|()| device))
             {
-                Ok(device) => return Ok(Self { _device: device, path }),
+                Ok(device) => return Ok(Self { device, path }),
                 // Between our question and our answer another process took the device.
                 Err(Errno::BUSY) if tries < TRIES => tries += 1,
                 Err(errno) => return Err(errno.into()),
@@ -124,6 +124,12 @@ impl LoopDevice {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+impl AsFd for LoopDevice {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.device.as_fd()
     }
 }
 

@@ -41,6 +41,7 @@ Options for -o:
   tryverity              the same on kernels that can, else no check
   upperdir=DIR,workdir=DIR  keep changes there, else the mount is read-only
   idmap=FILE             shift owners by the mapping of a user namespace (/proc/PID/ns/user)
+  readahead=SIZE|off     have this much of the image read at mount (default 32M)
   ro, rw, nosuid, nodev, noexec, nosymfollow, noatime, strictatime, nodiratime
 A backslash protects a comma or colon in a value.
 
@@ -98,6 +99,7 @@ fn plan_json(plan: &Plan) -> Value {
         "target": path(&plan.target),
         "digest": plan.digest.map(|digest| json!({ "algorithm": digest.algorithm().name(), "hex": digest.to_hex() })),
         "acl": plan.acl,
+        "readahead": plan.read_ahead.bytes(),
         "idmap": plan.idmap.as_ref().map(path),
         "basedirs": plan.data.iter().map(path).collect::<Vec<_>>(),
         "upperdir": plan.upper.as_ref().map(|upper| path(&upper.dir)),

@@ -34,6 +34,7 @@ Supported options of -o:
   idmap=PATH             Specify path to a user namespace whose ID mapping should be used
   upperdir=PATH          Overlayfs upperdir
   workdir=PATH           Overlayfs workdir
+  readahead=SIZE|off     Have this much of the image read at mount, without waiting (default 32M)
   ro                     Read only
   rw                     Read/write
   nosuid, nodev, noexec, nosymfollow, noatime, strictatime, nodiratime, nofail";

@@ -51,7 +51,9 @@ fn the_helper_explains_itself(place: &Place) {
     for line in ["mount.composefs -h", "mount.composefs image mnt -h"] {
         let usage = place.sh(line).succeeds();
         assert!(usage.starts_with("usage: mount.composefs [-"), "{usage}");
-        for option in ["basedir=", "digest=", "verity_check=", "tryverity", "idmap=", "upperdir", "workdir", "ro"] {
+        for option in
+            ["basedir=", "digest=", "verity_check=", "tryverity", "idmap=", "upperdir", "workdir", "readahead=", "ro"]
+        {
             assert!(usage.contains(option), "{option} is missing");
         }
     }
@@ -73,6 +75,7 @@ fn every_failure_of_the_helper_is_1(place: &Place) {
         ("image mnt -o basedir=objects,upperdir=x", "Both workdir and upperdir must be specified if used"),
         ("image mnt -o basedir=objects,digest=", "Invalid argument"),
         ("image mnt -o basedir=objects,verity_check=1,verity", "verity_check=1"),
+        ("image mnt -o basedir=objects,readahead=much", "mount.composefs: Invalid argument for readahead option"),
         ("missing mnt -o basedir=objects", "mount.composefs: Failed to open missing: No such file or directory"),
         ("objects mnt -o basedir=objects", "Failed to mount composefs objects: Is a directory"),
         ("/dev/null mnt -o basedir=objects", "Failed to mount composefs /dev/null: Invalid argument"),
@@ -104,12 +107,19 @@ fn fake_checks_and_mounts_nothing(place: &Place) {
 
 fn dry_run_prints_the_plan(place: &Place) {
     let plan = place.sh("composefs mount image mnt -o basedir=objects -o noatime,verity_check=2 --dry-run").succeeds();
-    for line in ["image    image\n", "datadir+=objects\n", "verity=require\n", "mount    mnt (ro,noatime)\n"] {
+    for line in [
+        "image    image\n",
+        "datadir+=objects\n",
+        "verity=require\n",
+        "read ahead up to 32 MiB\n",
+        "mount    mnt (ro,noatime)\n",
+    ] {
         assert!(plan.contains(line), "{line:?} is missing in {plan}");
     }
-    let json = place.sh("composefs mount image mnt -o basedir=objects:p --dry-run --json").succeeds();
+    let json = place.sh("composefs mount image mnt -o basedir=objects:p,readahead=8M --dry-run --json").succeeds();
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["plan"]["basedirs"], serde_json::json!(["objects", "p"]));
+    assert_eq!(json["plan"]["readahead"], 8 << 20);
     assert_eq!(json["mounted"], serde_json::Value::Null);
 }
 
@@ -141,7 +151,7 @@ fn an_fstab_line_mounts(place: &Place) {
     place.write(
         "fstab",
         &format!(
-            "{dir}/image {dir}/mnt composefs rw,noatime,nosuid,nofail,_netdev,x-systemd.automount,comment=x,basedir={dir}/objects 0 0\n\
+            "{dir}/image {dir}/mnt composefs rw,noatime,nosuid,nofail,_netdev,x-systemd.automount,comment=x,readahead=1M,basedir={dir}/objects 0 0\n\
              {dir}/missing {dir}/other composefs nofail,basedir={dir}/objects 0 0\n\
              {dir}/missing {dir}/third composefs noauto,basedir={dir}/objects 0 0\n"
         ),

@@ -45,7 +45,7 @@ fn basedir_is_needed() {
 
 #[test]
 fn keys_with_a_value_need_one() {
-    for key in ["basedir", "upperdir", "workdir", "idmap", "digest", "verity_check"] {
+    for key in ["basedir", "upperdir", "workdir", "idmap", "digest", "verity_check", "readahead"] {
         assert_eq!(refused(key), format!("No value specified for {key} option"));
     }
 }
@@ -130,6 +130,17 @@ fn verity_in_its_three_spellings() {
     }
     for bad in ["3", "-1", "on", "", "02"] {
         assert!(refused(&format!("basedir=a,verity_check={bad}")).starts_with("Invalid argument"), "{bad}");
+    }
+}
+
+#[test]
+fn read_ahead_has_a_size_or_is_off() {
+    assert_eq!(parsed("basedir=a").read_ahead, ReadAhead::default());
+    assert_eq!(parsed("basedir=a,readahead=off").read_ahead, ReadAhead::OFF);
+    assert_eq!(parsed("basedir=a,readahead=off,readahead=2M").read_ahead, ReadAhead::up_to(2 << 20));
+    for bad in ["", "on", "-1", "1T", "64MiB"] {
+        let message = refused(&format!("basedir=a,readahead={bad}"));
+        assert!(message.starts_with("Invalid argument for readahead option: "), "{message}");
     }
 }
 

@@ -4,6 +4,7 @@
 //! all tests to run. After each test nothing may be left behind: no mount, no loop device, no temporary directory.
 
 mod mounts;
+mod read_ahead;
 mod refusals;
 mod scratch;
 mod verity;
@@ -30,7 +31,7 @@ fn main() {
     arguments.test_threads = Some(1);
     let facts = Facts::find();
     eprintln!("{facts}");
-    let trials = [mounts::CASES, refusals::CASES, verity::CASES]
+    let trials = [mounts::CASES, read_ahead::CASES, refusals::CASES, verity::CASES]
         .into_iter()
         .flatten()
         .map(|case| {

@@ -1,7 +1,7 @@
-//! What is read through one image is in memory for all others that have the same file.
+//! What the disk is asked for: contents once for all images that have them, metadata at mount.
 
 use std::fs::{self, File};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -14,7 +14,10 @@ use crate::disk;
 const LEN: usize = 4 << 20;
 const SECTOR: u64 = 512;
 
-crate::tests::tests! { "page_cache", crate::kernel::Kernels::All => [images_share_the_pages_of_an_object] }
+crate::tests::tests! { "page_cache", crate::kernel::Kernels::All => [
+    images_share_the_pages_of_an_object,
+    the_metadata_is_read_at_mount,
+] }
 
 fn images_share_the_pages_of_an_object(context: &Context) -> Result<()> {
     let scene = Scene::empty(context, "pages")?;
@@ -73,5 +76,64 @@ fn images_share_the_pages_of_an_object(context: &Context) -> Result<()> {
     let control = sectors(&second)?;
     ensure!(control >= LEN as u64 / SECTOR, "only {control} sectors were read by the second alone");
     println!("\npage cache: {cold} sectors by the first, {shared} by the second, {control} by the second alone");
+    scene.finish()
+}
+
+/// Also where the kernel checks every block of the image by fs-verity.
+fn the_metadata_is_read_at_mount(context: &Context) -> Result<()> {
+    const NAMES: u32 = 3000;
+    let scene = Scene::empty(context, "ahead")?;
+    for name in 0..NAMES {
+        let dir = scene.path(format!("rootfs/{}", name / 100));
+        if name % 100 == 0 {
+            fs::create_dir(&dir)?;
+        }
+        std::os::unix::fs::symlink("target", dir.join(format!("a-name-of-some-length-{name}")))?;
+    }
+    scene.sh("mkcomposefs --digest-store=objects rootfs rootfs.img; fsverity enable rootfs.img")?.success()?;
+    let image = fs::metadata(scene.path("rootfs.img"))?.len() / SECTOR;
+    let options = if VERIFYING.include(context.kernel) {
+        let digest = scene.sh("fsverity digest --compact rootfs.img")?.success()?.stdout;
+        format!("basedir=objects,digest={}", digest.trim())
+    } else {
+        "basedir=objects".to_owned()
+    };
+    // What is read by the mount, and then by someone who looks at every name.
+    let sectors = |more: &str, expected: u64| -> Result<(u64, u64)> {
+        disk::drop_caches()?;
+        let start = disk::sectors_read("vda")?;
+        scene.mount(&format!("{options}{more}"))?;
+        // Until as much was read as is expected, and the disk has come to rest.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let mut mounted = start;
+        loop {
+            let before = std::mem::replace(&mut mounted, disk::sectors_read("vda")?);
+            if mounted - start >= expected && mounted == before || Instant::now() > deadline {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let mut names = 0;
+        for dir in fs::read_dir(scene.path("mnt"))? {
+            for entry in fs::read_dir(dir?.path())? {
+                entry?.metadata()?;
+                names += 1;
+            }
+        }
+        ensure!(names == NAMES, "{names} names are there");
+        scene.umount("mnt")?;
+        Ok((mounted - start, disk::sectors_read("vda")? - mounted))
+    };
+    let (at_mount, later) = sectors("", image)?;
+    ensure!(at_mount >= image && later < image / 10, "of {image} sectors {at_mount} at mount, {later} later");
+    // And it would have read them later.
+    let (at_mount_off, later_off) = sectors(",readahead=off", 0)?;
+    ensure!(
+        later_off > image / 2,
+        "of {image} sectors {at_mount_off} at mount, {later_off} later, without reading ahead"
+    );
+    println!(
+        "\nimage of {image} sectors: {at_mount} read at mount, {later} later; readahead=off: {at_mount_off}, {later_off}"
+    );
     scene.finish()
 }

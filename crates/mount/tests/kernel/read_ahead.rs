@@ -1,0 +1,79 @@
+//! How much of the image is read at mount: as the page cache and the loop device tell.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use composefs_mount::{ErofsWay, Mounted};
+use rustix::fs::{Advice, fadvise};
+
+use crate::Case;
+use crate::mounts::ways;
+use crate::scratch::{Scratch, content};
+
+pub(crate) const CASES: &[Case] =
+    &[Case { name: "the_image_is_read_ahead_up_to_the_bound", needs: |_| no_fincore(), run: up_to_the_bound }];
+
+const MIB: u64 = 1 << 20;
+const LEN: u64 = 40 * MIB;
+/// What the mount itself, and programs that look at every new block device, may read besides.
+const SLACK: u64 = MIB / 2;
+
+fn up_to_the_bound(scratch: &Scratch) {
+    let image = scratch.put_image("big").unwrap();
+    let file = File::options().write(true).open(&image).unwrap();
+    file.set_len(LEN).unwrap();
+    file.sync_all().unwrap();
+    for allowed in ways() {
+        for (option, expected) in [
+            (",readahead=off", 0),
+            (",readahead=3M", 3 * MIB),
+            (",readahead=100k", 100 << 10),
+            ("", 32 * MIB),
+            (",readahead=1G", LEN),
+        ] {
+            fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+            let before = loop_devices();
+            let mounted = scratch.mount_image(&image, &scratch.options(option), allowed).unwrap();
+            let mut found = read(&mounted, &image, &before);
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while found < expected && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(10));
+                found = read(&mounted, &image, &before);
+            }
+            let range = expected..=expected + SLACK;
+            assert!(range.contains(&found), "{mounted}, {option:?}: {found} bytes were read, and not {range:?}");
+            assert_eq!(scratch.read("dir/external").unwrap(), content(), "{mounted}");
+            scratch.umount();
+        }
+    }
+}
+
+/// How many bytes of the image are in the page cache, or were read through its loop device.
+fn read(mounted: &Mounted, image: &Path, before: &BTreeMap<PathBuf, u64>) -> u64 {
+    match &mounted.erofs {
+        ErofsWay::File => {
+            let fincore = Command::new("fincore").args(["--bytes", "--noheadings", "--output=RES"]).arg(image).output();
+            String::from_utf8(fincore.unwrap().stdout).unwrap().trim().parse().unwrap()
+        }
+        ErofsWay::Loop(device) => loop_devices()[device] - before.get(device).copied().unwrap_or(0),
+    }
+}
+
+/// The bytes read so far from each loop device (`Documentation/block/stat.rst`).
+fn loop_devices() -> BTreeMap<PathBuf, u64> {
+    let devices = fs::read_dir("/sys/block").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let loops = devices.filter(|name| name.starts_with("loop"));
+    let with_bytes = loops.filter_map(|name| {
+        let stat = fs::read_to_string(format!("/sys/block/{name}/stat")).ok()?;
+        let sectors: u64 = stat.split_whitespace().nth(2)?.parse().ok()?;
+        Some((Path::new("/dev").join(name), sectors * 512))
+    });
+    with_bytes.collect()
+}
+
+fn no_fincore() -> Option<String> {
+    Command::new("fincore").arg("--version").output().err().map(|error| format!("fincore(1) cannot be run: {error}"))
+}
