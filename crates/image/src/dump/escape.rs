@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::error::{Defect, Field};
 use crate::digest::{HEX_DIGITS, hex_value};
+use crate::text::shown;
 
 /// The bytes an escaped field stands for. A field without a backslash is not copied.
 pub(super) fn unescape(field: Field, text: &[u8]) -> Result<Cow<'_, [u8]>, Defect> {
@@ -22,7 +23,7 @@ pub(super) fn unescape(field: Field, text: &[u8]) -> Result<Cow<'_, [u8]>, Defec
             Some(b't') => b'\t',
             Some(b'x') => hex_escape(field, rest.next(), rest.next())?,
             Some(other) => {
-                let message = format!("Unsupported escape type {}", super::error::shown(&[other]));
+                let message = format!("Unsupported escape type {}", shown(&[other]));
                 return Err(Defect::new(field, message, "the escapes are \\\\, \\n, \\r, \\t and \\xHH"));
             }
             None => return Err(Defect::new(field, "No character after escape", "a backslash is written \\\\")),

@@ -8,17 +8,25 @@
 
 mod builder;
 mod bytes;
+mod error;
+mod inodes;
+mod ordered;
+mod places;
 mod xattrs;
 
 use std::borrow::Cow;
 use std::num::NonZeroU32;
 
-pub use builder::{NewInode, TreeBuilder, TreeError};
+pub use builder::TreeBuilder;
+pub use error::TreeError;
+pub use inodes::NewInode;
+pub use places::Places;
 pub use xattrs::{MAX_XATTR_NAME, MAX_XATTR_VALUE, MAX_XATTRS_TOTAL, Xattr, XattrError};
 
 pub(crate) use builder::{Claim, Found, PendingLink};
 pub(crate) use bytes::{Interner, Span};
-pub(crate) use xattrs::{PairId, SetId, Xattrs};
+pub(crate) use ordered::{EntryId, OrderedBuilder};
+pub(crate) use xattrs::{PairId, SetId, XATTRS_BASE, Xattrs, xattr_cost};
 
 use crate::digest::{Algorithm, Digest};
 use bytes::{Bytes, FixedInterner};
@@ -81,6 +89,19 @@ impl Kind {
             0o140000 => Kind::Socket,
             _ => return None,
         })
+    }
+
+    /// The type bits of a mode.
+    pub(crate) const fn mode_bits(self) -> u16 {
+        match self {
+            Kind::Fifo => 0o010000,
+            Kind::CharDevice => 0o020000,
+            Kind::Directory => 0o040000,
+            Kind::BlockDevice => 0o060000,
+            Kind::Regular => 0o100000,
+            Kind::Symlink => 0o120000,
+            Kind::Socket => 0o140000,
+        }
     }
 }
 
@@ -174,6 +195,8 @@ pub(crate) struct StoredEntry {
 }
 
 const LINK_BIT: u32 = 1 << 31;
+/// The target of a link that is not known yet. No inode has this number: the tables end well below.
+const UNRESOLVED: u32 = u32::MAX;
 
 impl StoredEntry {
     fn id(&self) -> InodeId {
@@ -226,11 +249,12 @@ impl Tree {
 
     /// The entries of a directory in byte order of their names; none for anything else.
     pub fn children(&self, directory: InodeId) -> impl ExactSizeIterator<Item = Entry<'_>> + Clone {
-        let range = match self.inodes[directory.index()].data {
-            StoredData::Directory { start, len, .. } => start as usize..(start + len) as usize,
-            _ => 0..0,
-        };
-        self.entries[range].iter().map(|e| Entry { name: self.bytes.get(e.name), inode: e.id(), is_link: e.is_link() })
+        let range = self.entries_of(directory);
+        self.entries[range.start as usize..range.end as usize].iter().map(|e| Entry {
+            name: self.bytes.get(e.name),
+            inode: e.id(),
+            is_link: e.is_link(),
+        })
     }
 
     /// The entry of this name in a directory.
@@ -256,26 +280,28 @@ impl Tree {
         }
     }
 
-    /// The path of an inode's place, from `/`. Meant for messages: it searches the tree.
-    #[must_use]
-    pub fn path_of(&self, inode: InodeId) -> Vec<u8> {
-        let mut names = Vec::new();
-        let mut at = inode;
-        while at != InodeId::ROOT {
-            let Some(entry) = self.entries.iter().find(|e| e.id() == at && !e.is_link()) else { break };
-            names.push(self.bytes.get(entry.name));
-            at = entry.parent;
-        }
-        if names.is_empty() {
-            return b"/".to_vec();
-        }
-        names.iter().rev().flat_map(|name| [&b"/"[..], name]).flatten().copied().collect()
-    }
-
     /// Whether some character device has the device number 0: the whiteout of an overlay layer.
     #[must_use]
     pub fn has_whiteout(&self) -> bool {
         self.inodes.iter().any(StoredInode::is_whiteout)
+    }
+
+    /// The numbers of a directory's entries.
+    pub(crate) fn entries_of(&self, directory: InodeId) -> std::ops::Range<u32> {
+        match self.inodes[directory.index()].data {
+            StoredData::Directory { start, len, .. } => start..start + len,
+            _ => 0..0,
+        }
+    }
+
+    /// What an entry names, link or not.
+    pub(crate) fn target(&self, entry: EntryId) -> InodeId {
+        self.entries[entry.0 as usize].id()
+    }
+
+    /// The directory of an entry.
+    pub(crate) fn directory_of(&self, entry: EntryId) -> InodeId {
+        self.entries[entry.0 as usize].parent
     }
 
     pub(crate) fn stored(&self, id: InodeId) -> &StoredInode {
