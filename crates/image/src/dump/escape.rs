@@ -52,11 +52,13 @@ pub(super) fn unescape_to_nul(field: Field, text: &[u8]) -> Result<Cow<'_, [u8]>
     Ok(bytes)
 }
 
-/// What else than the usual must be escaped in a field.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Also {
+/// What else than the usual must be escaped in a field, or need not be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Also {
     /// Nothing.
     Nothing,
+    /// Nothing, and spaces may stay: for a text that is no field of a dump.
+    NotSpaces,
     /// `=`, which parts the name of an attribute from its value.
     Equals,
     /// A text that is only `-`, which would read as "not set".
@@ -64,7 +66,7 @@ pub(super) enum Also {
 }
 
 /// Appends the bytes so that they parse back to themselves: everything but graphic ASCII is escaped.
-pub(super) fn escape(bytes: &[u8], also: Also, text: &mut Vec<u8>) {
+pub fn escape(bytes: &[u8], also: Also, text: &mut Vec<u8>) {
     if also == Also::LoneDash && bytes == b"-" {
         text.extend_from_slice(b"\\x2d");
         return;
@@ -76,6 +78,7 @@ pub(super) fn escape(bytes: &[u8], also: Also, text: &mut Vec<u8>) {
             b'\r' => text.extend_from_slice(b"\\r"),
             b'\t' => text.extend_from_slice(b"\\t"),
             b'=' if also == Also::Equals => text.extend_from_slice(b"\\x3d"),
+            b' ' if also == Also::NotSpaces => text.push(byte),
             b'!'..=b'~' => text.push(byte),
             _ => {
                 let (high, low) = (usize::from(byte >> 4), usize::from(byte & 15));

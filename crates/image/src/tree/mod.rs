@@ -8,6 +8,7 @@
 
 mod builder;
 mod bytes;
+mod depth_first;
 mod error;
 mod inodes;
 mod ordered;
@@ -18,6 +19,7 @@ use std::borrow::Cow;
 use std::num::NonZeroU32;
 
 pub use builder::TreeBuilder;
+pub use depth_first::DepthFirst;
 pub use error::TreeError;
 pub use inodes::NewInode;
 pub use places::Places;
@@ -247,24 +249,24 @@ impl Tree {
         Inode { tree: self, id, stored: &self.inodes[id.index()] }
     }
 
+    /// All inodes, the root first.
+    pub fn inodes(&self) -> impl ExactSizeIterator<Item = Inode<'_>> {
+        (0..self.inodes.len() as u32).map(|id| self.inode(InodeId(id)))
+    }
+
     /// The entries of a directory in byte order of their names; none for anything else.
     pub fn children(&self, directory: InodeId) -> impl ExactSizeIterator<Item = Entry<'_>> + Clone {
         let range = self.entries_of(directory);
-        self.entries[range.start as usize..range.end as usize].iter().map(|e| Entry {
-            name: self.bytes.get(e.name),
-            inode: e.id(),
-            is_link: e.is_link(),
-        })
+        self.entries[range.start as usize..range.end as usize].iter().map(|e| self.view(e))
     }
 
     /// The entry of this name in a directory.
     #[must_use]
     pub fn child(&self, directory: InodeId, name: &[u8]) -> Option<Entry<'_>> {
-        let StoredData::Directory { start, len, .. } = self.inodes[directory.index()].data else { return None };
-        let entries = &self.entries[start as usize..(start + len) as usize];
+        let range = self.entries_of(directory);
+        let entries = &self.entries[range.start as usize..range.end as usize];
         let found = entries.binary_search_by(|e| self.bytes.get(e.name).cmp(name)).ok()?;
-        let e = &entries[found];
-        Some(Entry { name: self.bytes.get(e.name), inode: e.id(), is_link: e.is_link() })
+        Some(self.view(&entries[found]))
     }
 
     /// The directory that a directory lies in; the root's is the root.
@@ -280,6 +282,12 @@ impl Tree {
         }
     }
 
+    /// Whether some inode has more names than one.
+    #[must_use]
+    pub fn has_links(&self) -> bool {
+        self.entries.iter().any(StoredEntry::is_link)
+    }
+
     /// Whether some character device has the device number 0: the whiteout of an overlay layer.
     #[must_use]
     pub fn has_whiteout(&self) -> bool {
@@ -292,6 +300,15 @@ impl Tree {
             StoredData::Directory { start, len, .. } => start..start + len,
             _ => 0..0,
         }
+    }
+
+    fn view(&self, entry: &StoredEntry) -> Entry<'_> {
+        Entry { name: self.bytes.get(entry.name), inode: entry.id(), is_link: entry.is_link() }
+    }
+
+    /// An entry by its number.
+    pub(crate) fn entry(&self, entry: EntryId) -> Entry<'_> {
+        self.view(&self.entries[entry.0 as usize])
     }
 
     /// What an entry names, link or not.
@@ -422,6 +439,15 @@ impl<'a> Inode<'a> {
     /// The extended attributes in byte order of their names.
     pub fn xattrs(&self) -> impl ExactSizeIterator<Item = Xattr<'a>> + use<'a> {
         self.tree.xattrs.iter(self.stored.xattrs)
+    }
+
+    /// The value of the attribute whose name consists of these parts.
+    pub(crate) fn xattr(&self, name: &[&[u8]]) -> Option<&'a [u8]> {
+        let xattrs = &self.tree.xattrs;
+        let order = |x: &Xattr<'_>| x.name.iter().cmp(name.iter().copied().flatten());
+        let pairs = xattrs.pairs_of(self.stored.xattrs);
+        let index = pairs.binary_search_by(|&pair| order(&xattrs.pair(pair))).ok()?;
+        Some(xattrs.pair(pairs[index]).value)
     }
 
     /// What it holds.

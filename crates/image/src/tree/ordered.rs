@@ -16,7 +16,7 @@ pub(crate) struct OrderedBuilder {
 }
 
 /// An entry by its place among all entries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct EntryId(pub(crate) u32);
 
 impl OrderedBuilder {

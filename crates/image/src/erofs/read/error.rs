@@ -275,6 +275,9 @@ pub enum Defect {
     /// A stub with a link count.
     #[error("a character device 0:0 with {0} links: those that hide the object directories have one")]
     StubLinks(u32),
+    /// A stub with a second name.
+    #[error("a second name for the character device 0:0 of another: those that hide the object directories have one")]
+    StubTwice,
     /// Something a tree does not take.
     #[error(transparent)]
     Tree(#[from] TreeError),

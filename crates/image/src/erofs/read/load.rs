@@ -80,6 +80,7 @@ impl Walk<'_, '_> {
                     continue;
                 }
                 // What was met and is not in the tree is a stub.
+                None if type_number(kind) == file_type => Defect::StubTwice,
                 _ => Defect::FileType { found: file_type, expected: type_number(kind) },
             };
             let mut path = Vec::new();

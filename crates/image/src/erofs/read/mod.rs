@@ -11,6 +11,7 @@ mod attributes;
 mod claims;
 mod content;
 mod dirents;
+mod dump;
 mod error;
 mod load;
 mod overlay;

@@ -2,11 +2,12 @@
 //!
 //! An image does not say, but the order of its inodes does: they are listed breadth first by their places
 //! (`docs/format/image.md`, "The list of inodes"). So the names are gone through in that order beside the inodes in the
-//! order of the file: a name that comes up when its inode is next can be its place. Where several names in a row could,
-//! all others between them are links, and each choice gives the same list; only of a whiteout the place shows elsewhere,
-//! in the marks of its directory. Stubs are no names of the tree, but stand in the order like others.
+//! order of the file: a name that comes up when its inode is next can be its place. Where several names could, all others
+//! between them are links, and each choice gives the same list; then the first name is taken, depth first, as the C tools
+//! do. Only of a whiteout the place shows elsewhere, in the marks of its directory. Stubs are no names of the tree, but
+//! stand in the order like others.
 //!
-//! In an image that is in another order, as those of version 2 are, the first name is the place, depth first.
+//! In an image that is in another order, as those of version 2 are, every place is the first name.
 
 use crate::tree::{EntryId, InodeId, Kind, OrderedBuilder, Tree};
 
@@ -37,37 +38,61 @@ struct Name {
     entry: Option<EntryId>,
 }
 
-/// Makes one entry of every inode its place and all others links. Where there is a choice, the first entry that
-/// `is_right` is taken.
+/// Makes one entry of every inode its place and all others links. `is_right` says whether an entry, if it can be the
+/// place, shall be.
 pub(super) fn settle(
     builder: &mut OrderedBuilder,
     nids: &[u32],
     stubs: &[Stub],
     is_right: impl Fn(&Tree, EntryId, InodeId) -> bool,
 ) -> Order {
-    let names = list_names(builder.tree(), nids, stubs);
+    let tree = builder.tree();
+    let first = first_names(tree);
+    let places = find_places(tree, nids, stubs, |entry, last, inode| {
+        let first = first[inode.index()];
+        let first_will_do = entry < first && first <= last && is_right(tree, first, inode);
+        entry == last || is_right(tree, entry, inode) && !first_will_do
+    });
+    let (places, order) = match places {
+        Some(places) => (places, Order::BreadthFirst),
+        None => (first, Order::Other),
+    };
+    for entry in (0..builder.tree().entry_count() as u32).map(EntryId) {
+        let inode = builder.tree().target(entry);
+        builder.set_target(entry, inode, places[inode.index()] != entry);
+    }
+    order
+}
+
+/// The place of every inode by the order of the file. `choose` is asked for every entry that can be the place of an inode,
+/// with the last one that can. `None` if the inodes are in no order of places.
+fn find_places(
+    tree: &Tree,
+    nids: &[u32],
+    stubs: &[Stub],
+    choose: impl Fn(EntryId, EntryId, InodeId) -> bool,
+) -> Option<Vec<EntryId>> {
+    let names = list_names(tree, nids, stubs);
     let mut order: Vec<u32> = nids.iter().copied().chain(stubs.iter().map(|stub| stub.nid)).collect();
     order.sort_unstable();
-    let (Some((root, order)), Some(last)) = (order.split_first(), last_places(&names, &order)) else {
-        first_names(builder, nids.len());
-        return Order::Other;
-    };
+    let (root, order) = order.split_first()?;
     if nids.first() != Some(root) {
-        first_names(builder, nids.len());
-        return Order::Other;
+        return None;
     }
-    let mut next = order.iter().zip(last).peekable();
-    for (index, name) in names.iter().enumerate() {
-        let Some(entry) = name.entry else {
-            next.next_if(|(nid, _)| **nid == name.nid);
-            continue;
+    let mut next = order.iter().zip(last_names(&names, order)?).peekable();
+    let mut places = vec![EntryId(0); nids.len()];
+    for name in &names {
+        let inode = name.entry.map(|entry| (entry, tree.target(entry)));
+        let is_place = |last: Option<EntryId>| match (inode, last) {
+            (Some((entry, inode)), Some(last)) => choose(entry, last, inode),
+            _ => true,
         };
-        let inode = builder.tree().target(entry);
-        let fits = |last: usize| last == index || is_right(builder.tree(), entry, inode);
-        let is_place = next.next_if(|(nid, last)| **nid == name.nid && fits(*last)).is_some();
-        builder.set_target(entry, inode, !is_place);
+        let placed = next.next_if(|(nid, last)| **nid == name.nid && is_place(*last)).is_some();
+        if let Some((entry, inode)) = inode.filter(|_| placed) {
+            places[inode.index()] = entry;
+        }
     }
-    Order::BreadthFirst
+    Some(places)
 }
 
 fn list_names(tree: &Tree, nids: &[u32], stubs: &[Stub]) -> Vec<Name> {
@@ -83,34 +108,32 @@ fn list_names(tree: &Tree, nids: &[u32], stubs: &[Stub]) -> Vec<Name> {
     names
 }
 
-/// The last name that can be the place of each inode but the root, by its index; `None` if the inodes are in no order of
-/// places.
-fn last_places(names: &[Name], order: &[u32]) -> Option<Vec<usize>> {
-    let mut wanted = order.get(1..)?.iter().rev().peekable();
-    let backwards = names.iter().enumerate().rev();
-    let mut last: Vec<_> = backwards
-        .filter(|(_, name)| wanted.next_if(|nid| **nid == name.nid).is_some())
-        .map(|(index, _)| index)
-        .collect();
+/// The last entry that can be the place of each of the inodes, `None` for stubs.
+fn last_names(names: &[Name], order: &[u32]) -> Option<Vec<Option<EntryId>>> {
+    let mut wanted = order.iter().rev().peekable();
+    let backwards = names.iter().rev();
+    let mut last: Vec<_> =
+        backwards.filter(|name| wanted.next_if(|nid| **nid == name.nid).is_some()).map(|name| name.entry).collect();
     last.reverse();
     wanted.next().is_none().then_some(last)
 }
 
-/// Makes the first name of every inode its place, depth first.
-fn first_names(builder: &mut OrderedBuilder, inodes: usize) {
-    let mut met = vec![false; inodes];
+/// The first name of every inode, depth first.
+fn first_names(tree: &Tree) -> Vec<EntryId> {
+    let mut first = vec![None; tree.inode_count()];
     // Directories that are being gone through, each with its entries yet to come.
-    let mut stack = vec![builder.tree().entries_of(InodeId::ROOT)];
+    let mut stack = vec![tree.entries_of(InodeId::ROOT)];
     while let Some(entries) = stack.last_mut() {
         let Some(entry) = entries.next().map(EntryId) else {
             stack.pop();
             continue;
         };
-        let inode = builder.tree().target(entry);
-        let again = std::mem::replace(&mut met[inode.index()], true);
-        builder.set_target(entry, inode, again);
-        if builder.tree().inode(inode).kind() == Kind::Directory {
-            stack.push(builder.tree().entries_of(inode));
+        let inode = tree.target(entry);
+        first[inode.index()].get_or_insert(entry);
+        if tree.inode(inode).kind() == Kind::Directory {
+            stack.push(tree.entries_of(inode));
         }
     }
+    // The root has no name.
+    first.into_iter().map(|entry| entry.unwrap_or(EntryId(0))).collect()
 }
