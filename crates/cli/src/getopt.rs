@@ -23,6 +23,16 @@ pub(crate) struct LongOption<K> {
     pub(crate) key: K,
 }
 
+/// An option without a value.
+pub(crate) const fn flag<K>(name: &'static str, key: K) -> LongOption<K> {
+    LongOption { name, value: Value::No, key }
+}
+
+/// An option with a value.
+pub(crate) const fn valued<K>(name: &'static str, key: K) -> LongOption<K> {
+    LongOption { name, value: Value::Needed, key }
+}
+
 /// What a command line holds, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Argument<K> {

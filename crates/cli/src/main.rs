@@ -1,10 +1,12 @@
 //! The `composefs` program: one binary that is several, by the name it is called by.
 //!
-//! `mkcomposefs` and `mount.composefs` are the programs of the C tools with their command lines; `composefs` has
-//! everything as subcommands.
+//! `mkcomposefs`, `composefs-info`, `composefs-dump` and `mount.composefs` are the programs of the C tools with their
+//! command lines; `composefs` has subcommands of its own.
 
 mod commands;
 mod getopt;
+mod image_file;
+mod stop;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -17,6 +19,8 @@ fn main() -> ExitCode {
     let args: Vec<OsString> = args.collect();
     match name.to_str() {
         Some("mkcomposefs") => commands::mkcomposefs::run(args),
+        Some("composefs-info") => commands::info::run(args),
+        Some("composefs-dump") => commands::dump::run(args),
         Some("mount.composefs") => commands::mount_helper::run(args),
         _ => commands::run(args),
     }

@@ -1,6 +1,6 @@
 //! Beside cfsctl 0.9.4, the Rust implementation: the only other tool that makes SHA-512 images and keeps hard links.
 //!
-//! To build it takes minutes, so what it says of one tree is recorded here; where `COMPOSEFS_PEERS` has the program
+//! To build it takes minutes, so what it says of one tree is recorded here, and images of it elsewhere; where `COMPOSEFS_PEERS` has the program
 //! (`cargo xtask peers --rust`) it is asked again.
 
 use std::ffi::OsStr;
@@ -73,10 +73,15 @@ fn ours(algorithm: &str, version: &str, tree: &Path) -> String {
     program.run(arguments, b"").ok().line().to_owned()
 }
 
+/// cfsctl, where it is there.
+fn cfsctl() -> Option<PathBuf> {
+    let path = std::env::var_os("COMPOSEFS_PEERS").map(|peers| PathBuf::from(peers).join("cfsctl"));
+    path.filter(|path| path.exists())
+}
+
 /// What cfsctl says, where it is there.
 fn theirs(algorithm: &str, version: &str, tree: &Path) -> Option<String> {
-    let path = std::env::var_os("COMPOSEFS_PEERS").map(|peers| PathBuf::from(peers).join("cfsctl"));
-    let path = path.filter(|path| path.exists())?;
+    let path = cfsctl()?;
     let program = Program { path: &path, name: "cfsctl" };
     let line =
         ["--no-repo", "--hash", algorithm, "--erofs-version", version, "compute-id", "--no-propagate-usr-to-root"];
@@ -109,4 +114,73 @@ fn trees_with_hard_links_have_the_same_digests() {
         }
     }
     figures::show(&format!("compared with cfsctl 0.9.4: {} recorded digests, {asked} asked again", RECORDED.len()));
+}
+
+/// The image that cfsctl puts into a new repository.
+fn their_image(cfsctl: &Path, algorithm: &str, version: &str, tree: &Path, repository: &Path) -> PathBuf {
+    let program = Program { path: cfsctl, name: "cfsctl" };
+    let run = |words: &[&OsStr]| {
+        let line = [OsStr::new("--repo"), repository.as_os_str(), OsStr::new("--erofs-version"), OsStr::new(version)];
+        program.run(line.iter().chain(words), b"").ok()
+    };
+    let init = ["init", "--insecure", "--algorithm", &format!("fsverity-{algorithm}-12")];
+    let _ = run(&init.map(OsStr::new));
+    let create = ["create-image", "--no-propagate-usr-to-root"].map(OsStr::new);
+    let out = run(&[&create[..], &[tree.as_os_str(), OsStr::new("name")]].concat());
+    let digest = out.line().rsplit(':').next().unwrap().to_owned();
+    repository.join("objects").join(&digest[..2]).join(&digest[2..])
+}
+
+#[test]
+fn its_images_are_read_and_those_of_our_versions_copied() {
+    // Those it made before are read elsewhere: `crates/image/tests/reader/cfsctl.rs`.
+    let Some(cfsctl) = cfsctl() else {
+        return figures::show("cfsctl 0.9.4 is not there: only recorded images of it are read");
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let small = dir.path().join("tree");
+    make_tree(&small);
+    let minbase = std::env::var_os("COMPOSEFS_MINBASE").map(PathBuf::from);
+    let (mut images, mut bytes) = (0, 0);
+    for tree in std::iter::once(&small).chain(&minbase) {
+        for algorithm in ["sha256", "sha512"] {
+            // The last one is that of the version before, to be compared with.
+            let mut dumps = Vec::new();
+            for version in ["0", "1", "2"] {
+                let repository = tempfile::tempdir().unwrap();
+                let image = their_image(&cfsctl, algorithm, version, tree, repository.path());
+                let program = |name| Program { path: Path::new(env!("CARGO_BIN_EXE_composefs")), name };
+                let dump = program("composefs-info").run([Path::new("dump"), &image], b"").ok().stdout;
+                dumps.push(without_what_version_2_lacks(&dump));
+                let copy = dir.path().join("copy");
+                let copied = program("composefs-dump").run([&image, &copy], b"");
+                if version == "2" {
+                    assert!(copied.stderr.contains("format versions 2 to 2"), "{}", copied.stderr);
+                } else {
+                    let _ = copied.ok();
+                    assert!(fs::read(&image).unwrap() == fs::read(&copy).unwrap(), "{algorithm} version {version}");
+                }
+                images += 1;
+                bytes += fs::metadata(&image).unwrap().len();
+            }
+            assert!(dumps[0] == dumps[1] && dumps[1] == dumps[2], "{algorithm}: the versions are different trees");
+        }
+    }
+    figures::show(&format!("read: {images} images of cfsctl 0.9.4 in versions 0, 1 and 2, {bytes} bytes"));
+}
+
+/// A dump without nanoseconds and without the sizes of directories, sorted.
+fn without_what_version_2_lacks(dump: &[u8]) -> Vec<String> {
+    let text = String::from_utf8(dump.to_vec()).unwrap();
+    let line = |line: &str| {
+        let mut fields: Vec<_> = line.split(' ').collect();
+        if fields[2].starts_with('4') && fields[2].len() == 5 {
+            fields[1] = "";
+        }
+        fields[7] = fields[7].split('.').next().unwrap();
+        // Attributes are in the order of the image.
+        fields[11..].sort_unstable();
+        fields.join(" ")
+    };
+    text.lines().map(line).collect()
 }

@@ -1,4 +1,5 @@
-//! The composefs image: digests and Merkle trees, the tree model, the dump text, the EROFS writer.
+//! The composefs image: digests and Merkle trees, the tree model, the dump text, the EROFS writer and
+//! reader.
 //!
 //! Bytes in, bytes out: nothing here opens a file, asks for the time or contains unsafe code. The formats are
 //! specified in `docs/format/`; the code follows those pages.
@@ -8,6 +9,7 @@ pub mod digest;
 pub mod dump;
 pub mod erofs;
 mod in_order;
+mod text;
 pub mod tree;
 pub mod verity;
 

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 
 use composefs_image::dump::{self, DumpError, Parsed, Parser};
+use composefs_image::erofs::read::{Order, Reader, load};
 use composefs_image::erofs::{Image, Versions};
 use composefs_image::{Algorithm, verity};
 use composefs_testkit::golden;
@@ -89,6 +90,27 @@ fn emitted_dumps_give_the_same_images() {
         dump::emit(&again.tree, &mut twice).unwrap();
         assert_eq!(text, twice, "{}", case.name);
     }
+}
+
+#[test]
+fn images_read_back_to_the_same_bytes() {
+    let (mut images, mut with_links) = (0, 0);
+    for case in golden::good() {
+        let parsed = parse(&case.dump).unwrap();
+        for version in [0, 1] {
+            let name = format!("{} version {version}", case.name);
+            let bytes = image(&parsed, version);
+            let reader = Reader::new(&bytes).unwrap_or_else(|e| panic!("{name}: {e}"));
+            let loaded = load(&reader, &[]).unwrap_or_else(|e| panic!("{name}: {e}"));
+            assert_ne!(loaded.order, Order::Other, "{name}");
+            with_links += u32::from(loaded.order == Order::BreadthFirst);
+            let mut again = Vec::new();
+            Image::plan(&loaded.tree, Versions::exactly(version)).unwrap().write(&mut again).unwrap();
+            assert!(bytes == again, "{name}: the bytes differ");
+            images += 1;
+        }
+    }
+    assert!(images == 232 && with_links > 10, "{images} images, {with_links} with hard links");
 }
 
 #[test]

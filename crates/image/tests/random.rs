@@ -2,6 +2,7 @@
 
 use composefs_image::Algorithm;
 use composefs_image::dump::{self, Parser};
+use composefs_image::erofs::read::{Reader, load};
 use composefs_image::erofs::{Image, Versions};
 use composefs_image::tree::Tree;
 use composefs_testkit::random::models;
@@ -44,7 +45,10 @@ proptest! {
         let again = parse(algorithm, &text);
         model.check(&again).map_err(TestCaseError::fail)?;
         for version in [0, 1] {
-            prop_assert_eq!(image(&built, version), image(&again, version));
+            let bytes = image(&built, version);
+            prop_assert_eq!(&bytes, &image(&again, version));
+            let loaded = load(&Reader::new(&bytes).unwrap(), &[]).unwrap();
+            prop_assert_eq!(bytes, image(&loaded.tree, version));
         }
     }
 }

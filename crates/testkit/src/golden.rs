@@ -47,9 +47,14 @@ fn load(folder: &Path, name: &str) -> Vec<u8> {
         return text;
     }
     let packed = fs::read(folder.join(format!("{name}.dump.gz"))).unwrap_or_else(|e| panic!("{name}: {e}"));
-    let mut text = Vec::new();
-    flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut text).unwrap_or_else(|e| panic!("{name}: {e}"));
-    text
+    unpack(&packed).unwrap_or_else(|e| panic!("{name}: {e}"))
+}
+
+/// Undoes gzip.
+pub(crate) fn unpack(packed: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    flate2::read::GzDecoder::new(packed).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn rows(manifest: &Path) -> Vec<Vec<String>> {

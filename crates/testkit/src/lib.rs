@@ -1,5 +1,6 @@
 //! Tree generators, the golden corpus and scratch places for the tests.
 
+pub mod cfsctl;
 pub mod figures;
 pub mod golden;
 pub mod model;

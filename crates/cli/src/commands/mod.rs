@@ -1,6 +1,8 @@
 //! The subcommands of `composefs`, and the programs that go by another name.
 
 mod digest;
+pub(crate) mod dump;
+pub(crate) mod info;
 pub(crate) mod mkcomposefs;
 mod mount;
 pub(crate) mod mount_helper;
@@ -25,8 +27,8 @@ Examples:
   composefs mount rootfs.img /mnt -o basedir=objects,verity_check=2
   composefs umount /mnt
 
-Exit status: 0 if it was done, 1 if not, 2 for a command line that is wrong. Called as mkcomposefs or mount.composefs
-it is those programs, with status 1 for every failure.";
+Exit status: 0 if it was done, 1 if not, 2 for a command line that is wrong. Called as mkcomposefs,
+composefs-info, composefs-dump or mount.composefs it is those programs, with status 1 for every failure.";
 
 #[derive(Subcommand)]
 enum Command {

@@ -1,70 +1,57 @@
 //! From a tree to dump lines.
 
-use std::collections::HashMap;
 use std::io::{self, Write};
 
 use super::escape::{Also, escape};
-use crate::tree::{Data, Inode, InodeId, Kind, Tree};
+use crate::tree::{Data, Inode, InodeId, Tree};
 
 /// Writes a tree as a dump: the root first, then depth first in byte order of the names.
 pub fn emit(tree: &Tree, out: &mut impl Write) -> io::Result<()> {
+    emit_with(tree, out, |inode, line| {
+        tree.inode(inode).xattrs().for_each(|xattr| emit_xattr(&[xattr.name], xattr.value, line));
+        Ok(())
+    })
+}
+
+/// The same, where the attributes of each inode are appended by the caller, by [`emit_xattr`].
+pub(crate) fn emit_with(
+    tree: &Tree,
+    out: &mut impl Write,
+    mut emit_xattrs: impl FnMut(InodeId, &mut Vec<u8>) -> io::Result<()>,
+) -> io::Result<()> {
     let mut line = Vec::new();
-    emit_line(&mut line, b"/", tree.inode(InodeId::ROOT), None);
+    emit_fields(&mut line, b"/", tree.inode(InodeId::ROOT), None);
+    emit_xattrs(InodeId::ROOT, &mut line)?;
+    line.push(b'\n');
     out.write_all(&line)?;
-    let link_targets = find_link_targets(tree);
-    let mut result = Ok(());
-    walk(tree, |path, entry, is_link| {
+    let places = tree.has_links().then(|| tree.places());
+    let mut target = Vec::new();
+    let mut entries = tree.depth_first();
+    while let Some((path, entry)) = entries.step() {
         line.clear();
-        let target = is_link.then(|| &link_targets[&entry][..]);
-        emit_line(&mut line, path, tree.inode(entry), target);
-        result = out.write_all(&line);
-        result.is_ok()
-    });
-    result
-}
-
-/// The path of every inode that some hard link names.
-fn find_link_targets(tree: &Tree) -> HashMap<InodeId, Vec<u8>> {
-    let mut targets = HashMap::new();
-    walk(tree, |_, inode, is_link| {
-        if is_link {
-            targets.insert(inode, Vec::new());
-        }
-        true
-    });
-    if !targets.is_empty() {
-        walk(tree, |path, inode, is_link| {
-            if let Some(target) = targets.get_mut(&inode).filter(|_| !is_link) {
-                *target = path.to_vec();
-            }
-            true
+        target.clear();
+        let link_target = places.as_ref().filter(|_| entry.is_link).map(|places| {
+            places.push_path(entry.inode, &mut target);
+            &target[..]
         });
+        emit_fields(&mut line, path, tree.inode(entry.inode), link_target);
+        emit_xattrs(entry.inode, &mut line)?;
+        line.push(b'\n');
+        out.write_all(&line)?;
     }
-    targets
+    Ok(())
 }
 
-/// Visits every entry below the root, depth first, with its path. Stops when the visitor says so.
-fn walk(tree: &Tree, mut visit: impl FnMut(&[u8], InodeId, bool) -> bool) {
-    let mut path = Vec::new();
-    let mut stack = vec![(0, tree.children(InodeId::ROOT))];
-    while let Some((path_len, children)) = stack.last_mut() {
-        path.truncate(*path_len);
-        let Some(entry) = children.next() else {
-            stack.pop();
-            continue;
-        };
-        path.push(b'/');
-        path.extend_from_slice(entry.name);
-        if !visit(&path, entry.inode, entry.is_link) {
-            return;
-        }
-        if !entry.is_link && tree.inode(entry.inode).kind() == Kind::Directory {
-            stack.push((path.len(), tree.children(entry.inode)));
-        }
-    }
+/// Appends an attribute, whose name may come in parts.
+pub(crate) fn emit_xattr(name: &[&[u8]], value: &[u8], line: &mut Vec<u8>) {
+    line.push(b' ');
+    name.iter().for_each(|part| escape(part, Also::Equals, line));
+    line.push(b'=');
+    escape(value, Also::Equals, line);
 }
 
-fn emit_line(line: &mut Vec<u8>, path: &[u8], inode: Inode<'_>, link_target: Option<&[u8]>) {
+/// Appends the eleven fixed fields.
+fn emit_fields(line: &mut Vec<u8>, path: &[u8], inode: Inode<'_>, link_target: Option<&[u8]>) {
     escape(path, Also::Nothing, line);
     let link_mark = if link_target.is_some() { "@" } else { "" };
     let mtime = inode.mtime();
@@ -100,11 +87,4 @@ fn emit_line(line: &mut Vec<u8>, path: &[u8], inode: Inode<'_>, link_target: Opt
         Some(digest) => line.extend_from_slice(digest.to_hex().as_bytes()),
         None => line.push(b'-'),
     }
-    for xattr in inode.xattrs() {
-        line.push(b' ');
-        escape(xattr.name, Also::Equals, line);
-        line.push(b'=');
-        escape(xattr.value, Also::Equals, line);
-    }
-    line.push(b'\n');
 }

@@ -109,10 +109,3 @@ impl Defect {
         DumpError { line, field: self.field, message: self.message, rule: self.rule }
     }
 }
-
-/// Text of the dump as it may be shown in a message.
-pub(crate) fn shown(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(text);
-    // A hostile field may be megabytes long or move the terminal's cursor.
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).take(4200).collect()
-}

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::error::{Defect, Field};
 use crate::digest::{HEX_DIGITS, hex_value};
+use crate::text::shown;
 
 /// The bytes an escaped field stands for. A field without a backslash is not copied.
 pub(super) fn unescape(field: Field, text: &[u8]) -> Result<Cow<'_, [u8]>, Defect> {
@@ -22,7 +23,7 @@ pub(super) fn unescape(field: Field, text: &[u8]) -> Result<Cow<'_, [u8]>, Defec
             Some(b't') => b'\t',
             Some(b'x') => hex_escape(field, rest.next(), rest.next())?,
             Some(other) => {
-                let message = format!("Unsupported escape type {}", super::error::shown(&[other]));
+                let message = format!("Unsupported escape type {}", shown(&[other]));
                 return Err(Defect::new(field, message, "the escapes are \\\\, \\n, \\r, \\t and \\xHH"));
             }
             None => return Err(Defect::new(field, "No character after escape", "a backslash is written \\\\")),
@@ -51,11 +52,13 @@ pub(super) fn unescape_to_nul(field: Field, text: &[u8]) -> Result<Cow<'_, [u8]>
     Ok(bytes)
 }
 
-/// What else than the usual must be escaped in a field.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Also {
+/// What else than the usual must be escaped in a field, or need not be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Also {
     /// Nothing.
     Nothing,
+    /// Nothing, and spaces may stay: for a text that is no field of a dump.
+    NotSpaces,
     /// `=`, which parts the name of an attribute from its value.
     Equals,
     /// A text that is only `-`, which would read as "not set".
@@ -63,7 +66,7 @@ pub(super) enum Also {
 }
 
 /// Appends the bytes so that they parse back to themselves: everything but graphic ASCII is escaped.
-pub(super) fn escape(bytes: &[u8], also: Also, text: &mut Vec<u8>) {
+pub fn escape(bytes: &[u8], also: Also, text: &mut Vec<u8>) {
     if also == Also::LoneDash && bytes == b"-" {
         text.extend_from_slice(b"\\x2d");
         return;
@@ -75,6 +78,7 @@ pub(super) fn escape(bytes: &[u8], also: Also, text: &mut Vec<u8>) {
             b'\r' => text.extend_from_slice(b"\\r"),
             b'\t' => text.extend_from_slice(b"\\t"),
             b'=' if also == Also::Equals => text.extend_from_slice(b"\\x3d"),
+            b' ' if also == Also::NotSpaces => text.push(byte),
             b'!'..=b'~' => text.push(byte),
             _ => {
                 let (high, low) = (usize::from(byte >> 4), usize::from(byte & 15));

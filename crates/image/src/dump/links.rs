@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::error::{Defect, DumpError, Field, shown};
+use super::error::{Defect, DumpError, Field};
 use super::lines::Lines;
+use crate::text::shown;
 use crate::tree::{Found, InodeId, PendingLink, TreeBuilder, TreeError};
 
 #[derive(Debug)]

@@ -11,7 +11,9 @@ mod parse;
 mod value;
 
 pub use emit::emit;
+pub(crate) use emit::{emit_with, emit_xattr};
 pub use error::{DumpError, Field};
+pub use escape::{Also, escape};
 pub use lines::Lines;
 pub use parse::{Options, Parsed, Parser};
 

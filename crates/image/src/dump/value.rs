@@ -1,7 +1,8 @@
 //! Numbers, times and digests of a dump line.
 
-use super::error::{Defect, Field, shown};
+use super::error::{Defect, Field};
 use crate::digest::{Algorithm, Digest};
+use crate::text::shown;
 use crate::tree::Timestamp;
 
 /// A number as `strtoull` reads it over the whole field: blanks and a sign before it, `-` wraps around, too large

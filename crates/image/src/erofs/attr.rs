@@ -3,8 +3,11 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
+use twox_hash::XxHash32;
+
 use super::layout::round_up;
 use super::overlay::Overlay;
+use crate::digest::{Algorithm, Digest};
 use crate::tree::{PairId, Payload};
 
 pub(super) const METACOPY: &[u8] = b"trusted.overlay.metacopy";
@@ -24,18 +27,69 @@ pub(super) enum Attr {
     RedirectPath(u32),
 }
 
-/// The prefixes an entry names by number, in the order in which they are tried (`enum erofs_xattr`, `fs/erofs/xattr.h`).
-const PREFIXES: [(&[u8], u8); 5] = [
-    (b"user.", 1),
-    (b"system.posix_acl_access", 2),
-    (b"system.posix_acl_default", 3),
-    (b"trusted.", 4),
-    (b"security.", 6),
-];
+/// The prefixes of names, each at its number (`EROFS_XATTR_INDEX_*`, `fs/erofs/erofs_fs.h`). At 0 the name stands whole.
+const PREFIXES: [&[u8]; 7] =
+    [b"", b"user.", b"system.posix_acl_access", b"system.posix_acl_default", b"trusted.", b"lustre.", b"security."];
+/// The number of `trusted.`, where overlayfs's attributes are.
+pub(super) const TRUSTED: u8 = 4;
+/// The number of `lustre.`, which the C tools do not use: they write such names whole.
+pub(super) const LUSTRE: u8 = 5;
+/// Seed of the name filter; the prefix's number is added (`EROFS_XATTR_FILTER_SEED`).
+const FILTER_SEED: u32 = 0x25bb_e08f;
 
-/// The number of a name's prefix, and the rest of the name.
+/// The number of a name's prefix, the first that fits, and the rest of the name.
 pub(super) fn split_name(name: &[u8]) -> (u8, &[u8]) {
-    PREFIXES.iter().find_map(|(prefix, index)| Some((*index, name.strip_prefix(*prefix)?))).unwrap_or((0, name))
+    let written = PREFIXES.iter().zip(0u8..).filter(|(_, number)| !matches!(*number, 0 | LUSTRE));
+    let fits = written.filter_map(|(prefix, number)| Some((number, name.strip_prefix(*prefix)?)));
+    fits.into_iter().next().unwrap_or((0, name))
+}
+
+/// The prefix with this number.
+pub(super) fn prefix(number: u8) -> Option<&'static [u8]> {
+    PREFIXES.get(usize::from(number)).copied()
+}
+
+/// The bit of an inode's name filter that an attribute clears.
+pub(super) fn filter_bit(index: u8, suffix: &[u8]) -> u32 {
+    1 << (XxHash32::oneshot(FILTER_SEED.wrapping_add(u32::from(index)), suffix) % 32)
+}
+
+/// The value of `trusted.overlay.metacopy` for a digest: `struct ovl_metacopy`, `fs/overlayfs/overlayfs.h`, of version,
+/// length, flags, digest algorithm and digest.
+fn emit_metacopy(digest: &Digest) -> Vec<u8> {
+    let len = METACOPY_HEADER_LEN + digest.as_bytes().len();
+    [&[0, len as u8, 0, digest.algorithm().kernel_number()], digest.as_bytes()].concat()
+}
+
+/// The digest in a value of `trusted.overlay.metacopy` that is not empty; `None` if it is no record of this form.
+pub(super) fn parse_metacopy(value: &[u8]) -> Option<Digest> {
+    let (&[version, len, flags, number], raw) = value.split_first_chunk::<METACOPY_HEADER_LEN>()?;
+    let well_formed = version == 0 && usize::from(len) == value.len() && flags == 0;
+    Digest::new(Algorithm::from_kernel_number(number).filter(|_| well_formed)?, raw)
+}
+
+const METACOPY_HEADER_LEN: usize = 4;
+
+/// Length of [`EntryHead`] in bytes.
+pub(super) const ENTRY_HEAD_LEN: usize = 4;
+
+/// What an attribute's entry begins with; then come name and value.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EntryHead {
+    pub(super) name_len: u8,
+    pub(super) prefix: u8,
+    pub(super) value_len: u16,
+}
+
+impl EntryHead {
+    pub(super) fn emit(self) -> [u8; ENTRY_HEAD_LEN] {
+        let [low, high] = self.value_len.to_le_bytes();
+        [self.name_len, self.prefix, low, high]
+    }
+
+    pub(super) fn parse([name_len, prefix, low, high]: [u8; ENTRY_HEAD_LEN]) -> Self {
+        Self { name_len, prefix, value_len: u16::from_le_bytes([low, high]) }
+    }
 }
 
 impl Attr {
@@ -59,7 +113,7 @@ impl Attr {
         match self {
             Attr::Pair(pair) => overlay.xattrs.pair(*pair).value.len(),
             Attr::Metacopy(None) => 0,
-            Attr::Metacopy(Some(_)) => 4 + overlay.tree.algorithm().digest_len(),
+            Attr::Metacopy(Some(_)) => METACOPY_HEADER_LEN + overlay.tree.algorithm().digest_len(),
             Attr::RedirectObject(_) => 2 + 2 * overlay.tree.algorithm().digest_len(),
             Attr::RedirectPath(path) => 1 + overlay.tree.payload_path(*path).len(),
         }
@@ -69,12 +123,7 @@ impl Attr {
         match self {
             Attr::Pair(pair) => Cow::Borrowed(overlay.xattrs.pair(*pair).value),
             Attr::Metacopy(None) => Cow::Borrowed(&[]),
-            Attr::Metacopy(Some(digest)) => {
-                // struct ovl_metacopy, fs/overlayfs/overlayfs.h: version, length, flags, digest algorithm, digest.
-                let digest = overlay.tree.digest(*digest);
-                let len = 4 + digest.as_bytes().len();
-                Cow::Owned([&[0, len as u8, 0, digest.algorithm().kernel_number()], digest.as_bytes()].concat())
-            }
+            Attr::Metacopy(Some(digest)) => Cow::Owned(emit_metacopy(&overlay.tree.digest(*digest))),
             Attr::RedirectObject(digest) => {
                 Cow::Owned([b"/", overlay.tree.digest(*digest).object_path().as_bytes()].concat())
             }
@@ -85,7 +134,7 @@ impl Attr {
     /// The length of the entry: header, name less its prefix, value, padding to four bytes.
     pub(super) fn entry_len(&self, overlay: &Overlay<'_>) -> u64 {
         let name = split_name(self.name(overlay)).1;
-        round_up((4 + name.len() + self.value_len(overlay)) as u64, 4)
+        round_up((ENTRY_HEAD_LEN + name.len() + self.value_len(overlay)) as u64, 4)
     }
 
     /// Appends the entry.
@@ -93,8 +142,8 @@ impl Attr {
         let (index, name) = split_name(self.name(overlay));
         let value = self.value(overlay);
         let start = out.len();
-        out.extend_from_slice(&[name.len() as u8, index]);
-        out.extend_from_slice(&(value.len() as u16).to_le_bytes());
+        let head = EntryHead { name_len: name.len() as u8, prefix: index, value_len: value.len() as u16 };
+        out.extend_from_slice(&head.emit());
         out.extend_from_slice(name);
         out.extend_from_slice(&value);
         out.resize(start + round_up((out.len() - start) as u64, 4) as usize, 0);

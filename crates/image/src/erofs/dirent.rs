@@ -4,9 +4,36 @@ use std::iter::Peekable;
 
 use super::layout::{BLOCK, MAX_TAIL};
 use super::slot::{Node, Slot, stub_name, stubs_of};
+use super::superblock::field;
 use crate::tree::{InodeId, Kind, Tree};
 
-const DIRENT_LEN: u64 = 12;
+/// Length of a [`Dirent`] in bytes.
+pub(super) const DIRENT_LEN: u64 = 12;
+
+/// What a chunk has for each of its names (`struct erofs_dirent`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Dirent {
+    pub(super) nid: u64,
+    /// Where the name starts in the chunk.
+    pub(super) name_offset: u16,
+    pub(super) file_type: u8,
+}
+
+impl Dirent {
+    fn emit(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.nid.to_le_bytes());
+        out.extend_from_slice(&self.name_offset.to_le_bytes());
+        out.extend_from_slice(&[self.file_type, 0]);
+    }
+
+    pub(super) fn parse(bytes: &[u8; DIRENT_LEN as usize]) -> Self {
+        Self {
+            nid: u64::from_le_bytes(field(bytes, 0)),
+            name_offset: u16::from_le_bytes(field(bytes, 8)),
+            file_type: bytes[10],
+        }
+    }
+}
 
 /// What a dirent points to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,24 +140,28 @@ pub(super) fn measure(tree: &Tree, directory: InodeId) -> Extent {
     extent
 }
 
-const DIRECTORY: u8 = 2;
+const DIRECTORY: u8 = type_number(Kind::Directory);
 
-/// The type a dirent tells (`include/linux/fs_types.h`), of the node as the image has it.
-fn file_type(tree: &Tree, slot: Slot) -> u8 {
-    let inode = match slot.node() {
-        Node::Stub(_) => return 3,
-        Node::Inode(id) => tree.stored(id),
-    };
-    match inode.kind() {
+/// The number of a type in dirents (`include/linux/fs_types.h`).
+pub(super) const fn type_number(kind: Kind) -> u8 {
+    match kind {
         Kind::Regular => 1,
-        Kind::CharDevice if inode.is_whiteout() => 1,
-        Kind::Directory => DIRECTORY,
+        Kind::Directory => 2,
         Kind::CharDevice => 3,
         Kind::BlockDevice => 4,
         Kind::Fifo => 5,
         Kind::Socket => 6,
         Kind::Symlink => 7,
     }
+}
+
+/// The type a dirent tells, of the node as the image has it.
+fn file_type(tree: &Tree, slot: Slot) -> u8 {
+    let inode = match slot.node() {
+        Node::Stub(_) => return type_number(Kind::CharDevice),
+        Node::Inode(id) => tree.stored(id),
+    };
+    type_number(if inode.is_whiteout() { Kind::Regular } else { inode.kind() })
 }
 
 /// Appends the chunks of a directory, each filled up to a whole block but the last, which keeps its length.
@@ -146,9 +177,9 @@ pub(super) fn emit(tree: &Tree, directory: InodeId, nid_of: impl Fn(Slot) -> u64
         let mut name_offset = chunk.len() as u64 * DIRENT_LEN;
         for member in chunk {
             let slot = slot_of(member.target);
-            out.extend_from_slice(&nid_of(slot).to_le_bytes());
-            out.extend_from_slice(&(name_offset as u16).to_le_bytes());
-            out.extend_from_slice(&[file_type(tree, slot), 0]);
+            let dirent =
+                Dirent { nid: nid_of(slot), name_offset: name_offset as u16, file_type: file_type(tree, slot) };
+            dirent.emit(out);
             name_offset += member.name.as_bytes().len() as u64;
         }
         chunk.iter().for_each(|member| out.extend_from_slice(member.name.as_bytes()));

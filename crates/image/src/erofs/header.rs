@@ -52,7 +52,7 @@ impl Header {
 }
 
 /// Why the first bytes are not a composefs header.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
     /// Fewer than [`HEADER_LEN`] bytes.
     #[error("{len} bytes are too few for a composefs image, whose header alone has {HEADER_LEN}")]

@@ -4,13 +4,11 @@ use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
-use twox_hash::XxHash32;
-
-use super::attr::split_name;
+use super::attr::{filter_bit, split_name};
 use super::dirent;
 use super::error::WriteError;
 use super::header::{FLAG_HAS_ACL, HEADER_LEN, Header};
-use super::inode::{Content, Draft, Form};
+use super::inode::{Content, Draft, Placed};
 use super::layout::{BLOCK, INODES_OFFSET, MAX_SHARED, SUPERBLOCK_OFFSET, XATTR_HEADER_LEN};
 use super::overlay::Overlay;
 use super::place::{Placement, Sized, list_breadth_first};
@@ -22,9 +20,6 @@ use crate::digest::{Algorithm, Digest};
 use crate::in_order;
 use crate::tree::{StoredData, Tree};
 use crate::verity::{Hasher, hash_whole_blocks};
-
-/// Seed of the name filter; the prefix's number is added (`EROFS_XATTR_FILTER_SEED`).
-const FILTER_SEED: u32 = 0x25bb_e08f;
 
 /// A tree laid out as an image.
 #[derive(Debug)]
@@ -174,6 +169,7 @@ impl<'t> Image<'t> {
             build_time: self.placement.min_time,
             blocks: self.placement.blocks() as u32,
             xattr_block: (self.placement.inodes_end / BLOCK) as u32,
+            ..Superblock::default()
         };
         out.bytes.extend_from_slice(&superblock.emit());
         debug_assert_eq!(out.position(), INODES_OFFSET);
@@ -201,8 +197,8 @@ impl<'t> Image<'t> {
                 len => (len - XATTR_HEADER_LEN) / 4 + 1,
             };
             let first_block = next_block as u32;
-            let form = Form { min_time, xattr_icount: xattr_icount as u16, ino: ino as u32, first_block };
-            sized.draft.emit(form, out.bytes);
+            let placed = Placed { min_time, xattr_icount: xattr_icount as u16, ino: ino as u32, first_block };
+            sized.draft.emit(placed, out.bytes);
             self.emit_xattrs(&sized, out.bytes);
             if sized.draft.tail > 0 {
                 self.emit_tail(&sized, out.bytes);
@@ -217,8 +213,7 @@ impl<'t> Image<'t> {
         }
         let filter = sized.attrs.iter().fold(u32::MAX, |filter, attr| {
             let (index, suffix) = split_name(attr.name(&self.overlay));
-            let hash = XxHash32::oneshot(FILTER_SEED.wrapping_add(u32::from(index)), suffix);
-            filter & !(1 << (hash % 32))
+            filter & !filter_bit(index, suffix)
         });
         out.extend_from_slice(&filter.to_le_bytes());
         out.push(sized.shared_count as u8);

@@ -1,7 +1,8 @@
 //! One inode of the image: its fields, its size, its bytes.
 
-use super::layout::{BLOCK, BLOCK_BITS, COMPACT_LEN, EXTENDED_LEN, MAX_CHUNK_BITS, MAX_TAIL};
+use super::layout::{BLOCK, BLOCK_BITS, MAX_CHUNK_BITS, MAX_TAIL};
 use super::overlay::Overlay;
+use super::record::{Form, Layout, Record};
 use super::slot::{Node, Slot};
 use super::{dirent, slot};
 use crate::tree::{InodeId, Kind, StoredData, StoredInode, Timestamp};
@@ -113,17 +114,14 @@ impl Draft {
     }
 
     /// Whether the short form can tell everything: it has no time of its own and narrow fields.
-    pub(super) fn is_compact(&self, min_time: Timestamp) -> bool {
+    pub(super) fn form(&self, min_time: Timestamp) -> Form {
         let narrow = |value: u32| value <= u32::from(u16::MAX);
-        self.mtime == min_time
+        let compact = self.mtime == min_time
             && narrow(self.nlink)
             && narrow(self.uid)
             && narrow(self.gid)
-            && self.recorded_size <= u64::from(u32::MAX)
-    }
-
-    pub(super) fn header_len(&self, min_time: Timestamp) -> u64 {
-        if self.is_compact(min_time) { COMPACT_LEN } else { EXTENDED_LEN }
+            && self.recorded_size <= u64::from(u32::MAX);
+        if compact { Form::Compact } else { Form::Extended }
     }
 
     fn kind(&self) -> Kind {
@@ -138,12 +136,11 @@ impl Draft {
         }
     }
 
-    /// The inode's type of data layout (`enum` in `fs/erofs/erofs_fs.h`): 0 flat, 2 flat with tail, 4 chunks.
-    fn layout(&self) -> u16 {
+    fn layout(&self) -> Layout {
         match self.content {
-            Content::Chunks { .. } => 4,
-            _ if self.tail > 0 => 2,
-            _ => 0,
+            Content::Chunks { .. } => Layout::Chunks,
+            _ if self.tail > 0 => Layout::Inline,
+            _ => Layout::Plain,
         }
     }
 
@@ -161,39 +158,28 @@ impl Draft {
     }
 
     /// Appends the 32 or 64 bytes of the inode itself.
-    pub(super) fn emit(&self, form: Form, out: &mut Vec<u8>) {
-        let Form { min_time, xattr_icount, ino, first_block } = form;
-        let compact = self.is_compact(min_time);
-        let format = self.layout() << 1 | u16::from(!compact);
-        let union_field = self.union_field(first_block);
-        for half in [format, xattr_icount, self.mode] {
-            out.extend_from_slice(&half.to_le_bytes());
-        }
-        if compact {
-            out.extend_from_slice(&(self.nlink as u16).to_le_bytes());
-            for word in [self.written_size() as u32, 0, union_field, ino] {
-                out.extend_from_slice(&word.to_le_bytes());
-            }
-            out.extend_from_slice(&(self.uid as u16).to_le_bytes());
-            out.extend_from_slice(&(self.gid as u16).to_le_bytes());
-            out.extend_from_slice(&[0; 4]);
-            return;
-        }
-        out.extend_from_slice(&[0; 2]);
-        out.extend_from_slice(&self.written_size().to_le_bytes());
-        for word in [union_field, ino, self.uid, self.gid] {
-            out.extend_from_slice(&word.to_le_bytes());
-        }
-        out.extend_from_slice(&self.mtime.sec.to_le_bytes());
-        out.extend_from_slice(&self.mtime.nsec.to_le_bytes());
-        out.extend_from_slice(&self.nlink.to_le_bytes());
-        out.extend_from_slice(&[0; 16]);
+    pub(super) fn emit(&self, placed: Placed, out: &mut Vec<u8>) {
+        let Placed { min_time, xattr_icount, ino, first_block } = placed;
+        let record = Record {
+            form: self.form(min_time),
+            layout: self.layout(),
+            xattr_icount,
+            mode: self.mode,
+            nlink: self.nlink,
+            size: self.written_size(),
+            union_field: self.union_field(first_block),
+            ino,
+            uid: self.uid,
+            gid: self.gid,
+            mtime: self.mtime,
+        };
+        record.emit(out);
     }
 }
 
 /// What an inode gets from its place in the image.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Form {
+pub(super) struct Placed {
     pub(super) min_time: Timestamp,
     pub(super) xattr_icount: u16,
     pub(super) ino: u32,

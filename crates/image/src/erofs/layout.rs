@@ -22,6 +22,8 @@ pub(super) const MAX_SHARED: usize = 128;
 pub(super) const MAX_CHUNK_BITS: u32 = 31 + BLOCK_BITS;
 /// How many chunks a file may have.
 pub(super) const MAX_CHUNKS: u64 = 1024;
+/// A chunk pointer that leads to no block of the image.
+pub(super) const NULL_CHUNK: [u8; 4] = [0xff; 4];
 /// A last piece of a directory or file longer than this gets a block of its own.
 pub(super) const MAX_TAIL: u64 = BLOCK / 2;
 

@@ -10,14 +10,17 @@ use super::attr::{Attr, METACOPY, REDIRECT};
 use super::error::WriteError;
 use super::profile::Profile;
 use super::slot::{Node, Slot};
-use crate::tree::{InodeId, Kind, MAX_XATTRS_TOTAL, Payload, SetId, StoredData, StoredInode, Tree, Xattr, Xattrs};
+use crate::tree::{
+    InodeId, Kind, MAX_XATTRS_TOTAL, Payload, SetId, StoredData, StoredInode, Tree, XATTRS_BASE, Xattr, Xattrs,
+    xattr_cost,
+};
 
 const OVERLAY_PREFIX: &[u8] = b"trusted.overlay.";
 const OPAQUE: &[u8] = b"trusted.overlay.opaque";
 const SELINUX: &[u8] = b"security.selinux";
-const WHITEOUT: [&str; 2] = ["trusted.overlay.overlay.whiteout", "user.overlay.whiteout"];
-const WHITEOUTS: [&str; 2] = ["trusted.overlay.overlay.whiteouts", "user.overlay.whiteouts"];
-const OPAQUE_PARENT: [&str; 2] = ["trusted.overlay.overlay.opaque", "user.overlay.opaque"];
+pub(super) const WHITEOUT: [&str; 2] = ["trusted.overlay.overlay.whiteout", "user.overlay.whiteout"];
+pub(super) const WHITEOUTS: [&str; 2] = ["trusted.overlay.overlay.whiteouts", "user.overlay.whiteouts"];
+pub(super) const OPAQUE_PARENT: [&str; 2] = ["trusted.overlay.overlay.opaque", "user.overlay.opaque"];
 
 /// A tree with the attributes its image will have.
 #[derive(Debug)]
@@ -143,12 +146,12 @@ struct Marked {
 
 impl Marked {
     fn set(&mut self, name: &str, value: &[u8]) -> bool {
-        let cost = |value: &[u8]| (7 + name.len() + value.len()) as u32;
+        let cost = |value: &[u8]| xattr_cost(name.len(), value.len()) as u32;
         if let Some(index) = self.list.iter().position(|(n, _)| n == name.as_bytes()) {
             let (_, old) = self.list.remove(index);
             self.counter = if self.list.is_empty() { 0 } else { self.counter.wrapping_sub(cost(&old)) };
         }
-        let added = cost(value) + if self.list.is_empty() { 12 } else { 0 };
+        let added = cost(value) + if self.list.is_empty() { XATTRS_BASE as u32 } else { 0 };
         self.counter = self.counter.wrapping_add(added);
         self.list.push((name.into(), value.to_vec()));
         self.counter as usize <= MAX_XATTRS_TOTAL

@@ -98,7 +98,7 @@ impl Sized {
 
     /// The position for an inode that may start at `pos`. Moves a tail that cannot stay with its inode to a block.
     pub(super) fn settle(&mut self, pos: u64, min_time: Timestamp) -> u64 {
-        let head = self.draft.header_len(min_time) + self.xattr_len;
+        let head = self.draft.form(min_time).len() + self.xattr_len;
         let pos = round_up(pos, SLOT);
         if let Content::Symlink(_) = self.draft.content {
             let whole = head + self.draft.tail;
@@ -128,7 +128,7 @@ impl Sized {
 
     /// The length of inode, attributes and tail.
     pub(super) fn len(&self, min_time: Timestamp) -> u64 {
-        self.draft.header_len(min_time) + self.xattr_len + self.draft.tail
+        self.draft.form(min_time).len() + self.xattr_len + self.draft.tail
     }
 }
 

@@ -1,97 +1,13 @@
 //! Building a [`Tree`] entry by entry, in any order in which a directory comes before what it holds.
 
 use std::hash::BuildHasher;
-use std::num::NonZeroU32;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use super::bytes::{Bytes, FixedInterner, Interner};
-use super::xattrs::{Xattr, XattrError, Xattrs};
-use super::{
-    InodeId, Kind, LINK_BIT, MAX_INLINE, MAX_NAME, MAX_PATH, Payload, Span, StoredData, StoredEntry, StoredInode,
-    Timestamp, Tree,
-};
-use crate::digest::{Algorithm, Digest};
-
-/// An inode to be added to a tree.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NewInode<'a> {
-    /// Type and permission bits, as in `st_mode`.
-    pub mode: u32,
-    /// Size in bytes. For a symlink the length of its target is taken instead.
-    pub size: u64,
-    /// Link count; ignored for directories.
-    pub nlink: u32,
-    /// Owner.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-    /// Device number, used for devices only.
-    pub rdev: u32,
-    /// Time of last modification.
-    pub mtime: Timestamp,
-    /// A symlink's target, or the path of a regular file's object below the store.
-    pub payload: Option<&'a [u8]>,
-    /// Whether a regular file without a payload has the path of its digest's object for one, which then need not be spelled.
-    pub is_object: bool,
-    /// A regular file's content, if the image is to hold it. Its length must be `size`.
-    pub content: Option<&'a [u8]>,
-    /// A regular file's fs-verity digest, of the tree's algorithm.
-    pub digest: Option<Digest>,
-    /// Extended attributes in any order; of a repeated name the last one counts.
-    pub xattrs: &'a [Xattr<'a>],
-}
-
-/// Why an inode or entry is refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TreeError {
-    /// The type bits of the mode mean nothing.
-    #[error("mode {0:o} has no valid file type")]
-    Mode(u32),
-    /// The parent is not a directory.
-    #[error("the parent is not a directory")]
-    ParentNotDirectory,
-    /// The name is empty, `.`, `..`, too long, or holds a slash or NUL.
-    #[error("invalid name {0:?}: 1 to {MAX_NAME} bytes without slash and NUL, not . or ..")]
-    Name(String),
-    /// The directory has such an entry already.
-    #[error("the directory has an entry {0:?} already")]
-    Duplicate(String),
-    /// A symlink's target is missing, empty or too long.
-    #[error("symlink target of {0} bytes: 1 to {MAX_PATH} are allowed")]
-    SymlinkTarget(usize),
-    /// A payload is too long.
-    #[error("payload of {0} bytes: at most {MAX_PATH} are allowed")]
-    Payload(usize),
-    /// The content has another length than the size says.
-    #[error("content of {content} bytes for a size of {size}")]
-    ContentSize {
-        /// Length of the content.
-        content: usize,
-        /// The size given.
-        size: u64,
-    },
-    /// The content is too long to stand in the image.
-    #[error("content of {0} bytes: at most {MAX_INLINE} can be kept in the image")]
-    ContentTooLong(usize),
-    /// The digest is of another algorithm than the tree's.
-    #[error("a {found} digest in a tree of {expected} digests")]
-    DigestAlgorithm {
-        /// The digest's.
-        found: Algorithm,
-        /// The tree's.
-        expected: Algorithm,
-    },
-    /// The xattrs break a limit.
-    #[error(transparent)]
-    Xattr(#[from] XattrError),
-    /// A hard link to a directory.
-    #[error("a hard link cannot name a directory")]
-    LinkToDirectory,
-    /// More than two billion inodes or entries.
-    #[error("the tree has too many inodes")]
-    TooManyInodes,
-}
+use super::error::TreeError;
+use super::inodes::NewInode;
+use super::{InodeId, Kind, LINK_BIT, MAX_NAME, StoredData, StoredEntry, Tree, UNRESOLVED};
+use crate::digest::Algorithm;
 
 /// An entry whose inode is not known yet: a hard link read before its target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -111,9 +27,6 @@ pub(crate) enum Found {
     Link(PendingLink),
 }
 
-/// No inode has this number: the tables end well below.
-const UNRESOLVED: u32 = u32::MAX;
-
 /// Builds a [`Tree`].
 #[derive(Debug)]
 pub struct TreeBuilder {
@@ -126,15 +39,7 @@ pub struct TreeBuilder {
 impl TreeBuilder {
     /// A tree of only a root directory.
     pub fn new(algorithm: Algorithm, root: &NewInode<'_>) -> Result<Self, TreeError> {
-        let tree = Tree {
-            algorithm,
-            bytes: Bytes::default(),
-            entries: Vec::new(),
-            inodes: Vec::new(),
-            xattrs: Xattrs::default(),
-            digests: FixedInterner::new(algorithm.digest_len()),
-            payloads: Interner::default(),
-        };
+        let tree = Tree::empty(algorithm);
         let mut builder = Self { tree, names: HashTable::new(), hasher: DefaultHashBuilder::default() };
         if Kind::from_mode(root.mode) != Some(Kind::Directory) {
             return Err(TreeError::ParentNotDirectory);
@@ -239,83 +144,8 @@ impl TreeBuilder {
     }
 
     fn push_inode(&mut self, new: &NewInode<'_>) -> Result<InodeId, TreeError> {
-        let kind = Kind::from_mode(new.mode).ok_or(TreeError::Mode(new.mode))?;
-        let id = u32::try_from(self.tree.inodes.len()).ok().filter(|id| *id < LINK_BIT - 1);
-        let id = InodeId(id.ok_or(TreeError::TooManyInodes)?);
         let xattrs = self.tree.xattrs.intern(new.xattrs)?;
-        let (size, data) = self.store_data(kind, new)?;
-        let is_device = matches!(kind, Kind::CharDevice | Kind::BlockDevice);
-        self.tree.inodes.push(StoredInode {
-            size,
-            mtime_sec: new.mtime.sec,
-            mtime_nsec: new.mtime.nsec,
-            uid: new.uid,
-            gid: new.gid,
-            nlink: new.nlink,
-            rdev: if is_device { new.rdev } else { 0 },
-            xattrs,
-            mode: (new.mode & 0xffff) as u16,
-            data,
-        });
-        Ok(id)
-    }
-
-    fn store_data(&mut self, kind: Kind, new: &NewInode<'_>) -> Result<(u64, StoredData), TreeError> {
-        let payload_len = new.payload.map_or(0, <[u8]>::len);
-        if kind == Kind::Symlink {
-            let target = new.payload.filter(|t| (1..=MAX_PATH).contains(&t.len()));
-            let target = target.ok_or(TreeError::SymlinkTarget(payload_len))?;
-            return Ok((target.len() as u64, StoredData::Symlink(self.tree.bytes.push(target))));
-        }
-        if payload_len > MAX_PATH {
-            return Err(TreeError::Payload(payload_len));
-        }
-        match kind {
-            Kind::Directory => Ok((new.size, StoredData::Directory { start: 0, len: 0, parent: InodeId::ROOT })),
-            Kind::Regular => {
-                let content = match new.content {
-                    Some(content) if content.len() as u64 != new.size => {
-                        return Err(TreeError::ContentSize { content: content.len(), size: new.size });
-                    }
-                    Some(content) if content.len() > MAX_INLINE => {
-                        return Err(TreeError::ContentTooLong(content.len()));
-                    }
-                    content => content.map_or(Span::default(), |content| self.tree.bytes.push(content)),
-                };
-                let digest = new.digest.map(|digest| self.store_digest(digest)).transpose()?;
-                let payload = new.payload.filter(|p| !p.is_empty());
-                let payload = match (payload, new.digest, digest) {
-                    (None, _, Some(index)) if new.is_object => Payload::Object(index.get() - 1),
-                    (None, ..) => Payload::None,
-                    // Nearly always; no need to read the digest from it.
-                    (Some(path), Some(own), Some(index)) if own.has_object_path(path) => {
-                        Payload::Object(index.get() - 1)
-                    }
-                    (Some(path), ..) => self.store_payload(path),
-                };
-                Ok((new.size, StoredData::Regular { content, payload, digest }))
-            }
-            _ => Ok((new.size, StoredData::Special)),
-        }
-    }
-
-    fn store_digest(&mut self, digest: Digest) -> Result<NonZeroU32, TreeError> {
-        if digest.algorithm() != self.tree.algorithm {
-            return Err(TreeError::DigestAlgorithm { found: digest.algorithm(), expected: self.tree.algorithm });
-        }
-        let index = self.tree.digests.intern(digest.as_bytes());
-        Ok(NonZeroU32::MIN.saturating_add(index))
-    }
-
-    /// Payloads that spell an object path are kept as the digest they spell, whosever it is, so that equal
-    /// payloads are equal here whatever way they came in.
-    fn store_payload(&mut self, payload: &[u8]) -> Payload {
-        match Digest::from_object_path(payload) {
-            Some(digest) if digest.algorithm() == self.tree.algorithm => {
-                Payload::Object(self.tree.digests.intern(digest.as_bytes()))
-            }
-            _ => Payload::Path(self.tree.payloads.intern(payload)),
-        }
+        self.tree.push_inode(new, xattrs)
     }
 
     /// Makes the first path of every inode, depth first in name order, its place, every other path a link, and
@@ -362,9 +192,7 @@ impl TreeBuilder {
     pub fn finish(self) -> Tree {
         let Self { mut tree, names, .. } = self;
         drop(names);
-        tree.digests.freeze();
-        tree.payloads.freeze();
-        tree.xattrs.sort();
+        tree.freeze();
         group_entries(&mut tree);
         tree
     }

@@ -8,17 +8,27 @@
 
 mod builder;
 mod bytes;
+mod depth_first;
+mod error;
+mod inodes;
+mod ordered;
+mod places;
 mod xattrs;
 
 use std::borrow::Cow;
 use std::num::NonZeroU32;
 
-pub use builder::{NewInode, TreeBuilder, TreeError};
+pub use builder::TreeBuilder;
+pub use depth_first::DepthFirst;
+pub use error::TreeError;
+pub use inodes::NewInode;
+pub use places::Places;
 pub use xattrs::{MAX_XATTR_NAME, MAX_XATTR_VALUE, MAX_XATTRS_TOTAL, Xattr, XattrError};
 
 pub(crate) use builder::{Claim, Found, PendingLink};
 pub(crate) use bytes::{Interner, Span};
-pub(crate) use xattrs::{PairId, SetId, Xattrs};
+pub(crate) use ordered::{EntryId, OrderedBuilder};
+pub(crate) use xattrs::{PairId, SetId, XATTRS_BASE, Xattrs, xattr_cost};
 
 use crate::digest::{Algorithm, Digest};
 use bytes::{Bytes, FixedInterner};
@@ -81,6 +91,19 @@ impl Kind {
             0o140000 => Kind::Socket,
             _ => return None,
         })
+    }
+
+    /// The type bits of a mode.
+    pub(crate) const fn mode_bits(self) -> u16 {
+        match self {
+            Kind::Fifo => 0o010000,
+            Kind::CharDevice => 0o020000,
+            Kind::Directory => 0o040000,
+            Kind::BlockDevice => 0o060000,
+            Kind::Regular => 0o100000,
+            Kind::Symlink => 0o120000,
+            Kind::Socket => 0o140000,
+        }
     }
 }
 
@@ -174,6 +197,8 @@ pub(crate) struct StoredEntry {
 }
 
 const LINK_BIT: u32 = 1 << 31;
+/// The target of a link that is not known yet. No inode has this number: the tables end well below.
+const UNRESOLVED: u32 = u32::MAX;
 
 impl StoredEntry {
     fn id(&self) -> InodeId {
@@ -224,23 +249,24 @@ impl Tree {
         Inode { tree: self, id, stored: &self.inodes[id.index()] }
     }
 
+    /// All inodes, the root first.
+    pub fn inodes(&self) -> impl ExactSizeIterator<Item = Inode<'_>> {
+        (0..self.inodes.len() as u32).map(|id| self.inode(InodeId(id)))
+    }
+
     /// The entries of a directory in byte order of their names; none for anything else.
     pub fn children(&self, directory: InodeId) -> impl ExactSizeIterator<Item = Entry<'_>> + Clone {
-        let range = match self.inodes[directory.index()].data {
-            StoredData::Directory { start, len, .. } => start as usize..(start + len) as usize,
-            _ => 0..0,
-        };
-        self.entries[range].iter().map(|e| Entry { name: self.bytes.get(e.name), inode: e.id(), is_link: e.is_link() })
+        let range = self.entries_of(directory);
+        self.entries[range.start as usize..range.end as usize].iter().map(|e| self.view(e))
     }
 
     /// The entry of this name in a directory.
     #[must_use]
     pub fn child(&self, directory: InodeId, name: &[u8]) -> Option<Entry<'_>> {
-        let StoredData::Directory { start, len, .. } = self.inodes[directory.index()].data else { return None };
-        let entries = &self.entries[start as usize..(start + len) as usize];
+        let range = self.entries_of(directory);
+        let entries = &self.entries[range.start as usize..range.end as usize];
         let found = entries.binary_search_by(|e| self.bytes.get(e.name).cmp(name)).ok()?;
-        let e = &entries[found];
-        Some(Entry { name: self.bytes.get(e.name), inode: e.id(), is_link: e.is_link() })
+        Some(self.view(&entries[found]))
     }
 
     /// The directory that a directory lies in; the root's is the root.
@@ -256,26 +282,43 @@ impl Tree {
         }
     }
 
-    /// The path of an inode's place, from `/`. Meant for messages: it searches the tree.
+    /// Whether some inode has more names than one.
     #[must_use]
-    pub fn path_of(&self, inode: InodeId) -> Vec<u8> {
-        let mut names = Vec::new();
-        let mut at = inode;
-        while at != InodeId::ROOT {
-            let Some(entry) = self.entries.iter().find(|e| e.id() == at && !e.is_link()) else { break };
-            names.push(self.bytes.get(entry.name));
-            at = entry.parent;
-        }
-        if names.is_empty() {
-            return b"/".to_vec();
-        }
-        names.iter().rev().flat_map(|name| [&b"/"[..], name]).flatten().copied().collect()
+    pub fn has_links(&self) -> bool {
+        self.entries.iter().any(StoredEntry::is_link)
     }
 
     /// Whether some character device has the device number 0: the whiteout of an overlay layer.
     #[must_use]
     pub fn has_whiteout(&self) -> bool {
         self.inodes.iter().any(StoredInode::is_whiteout)
+    }
+
+    /// The numbers of a directory's entries.
+    pub(crate) fn entries_of(&self, directory: InodeId) -> std::ops::Range<u32> {
+        match self.inodes[directory.index()].data {
+            StoredData::Directory { start, len, .. } => start..start + len,
+            _ => 0..0,
+        }
+    }
+
+    fn view(&self, entry: &StoredEntry) -> Entry<'_> {
+        Entry { name: self.bytes.get(entry.name), inode: entry.id(), is_link: entry.is_link() }
+    }
+
+    /// An entry by its number.
+    pub(crate) fn entry(&self, entry: EntryId) -> Entry<'_> {
+        self.view(&self.entries[entry.0 as usize])
+    }
+
+    /// What an entry names, link or not.
+    pub(crate) fn target(&self, entry: EntryId) -> InodeId {
+        self.entries[entry.0 as usize].id()
+    }
+
+    /// The directory of an entry.
+    pub(crate) fn directory_of(&self, entry: EntryId) -> InodeId {
+        self.entries[entry.0 as usize].parent
     }
 
     pub(crate) fn stored(&self, id: InodeId) -> &StoredInode {
@@ -396,6 +439,15 @@ impl<'a> Inode<'a> {
     /// The extended attributes in byte order of their names.
     pub fn xattrs(&self) -> impl ExactSizeIterator<Item = Xattr<'a>> + use<'a> {
         self.tree.xattrs.iter(self.stored.xattrs)
+    }
+
+    /// The value of the attribute whose name consists of these parts.
+    pub(crate) fn xattr(&self, name: &[&[u8]]) -> Option<&'a [u8]> {
+        let xattrs = &self.tree.xattrs;
+        let order = |x: &Xattr<'_>| x.name.iter().cmp(name.iter().copied().flatten());
+        let pairs = xattrs.pairs_of(self.stored.xattrs);
+        let index = pairs.binary_search_by(|&pair| order(&xattrs.pair(pair))).ok()?;
+        Some(xattrs.pair(pairs[index]).value)
     }
 
     /// What it holds.

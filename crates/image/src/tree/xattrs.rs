@@ -14,6 +14,13 @@ pub const MAX_XATTR_NAME: usize = 255;
 pub const MAX_XATTR_VALUE: usize = 65535;
 /// What the attributes of one inode may take together, counted as `12 + sum(7 + name + value)`.
 pub const MAX_XATTRS_TOTAL: usize = 32767;
+/// What any attributes are counted as ...
+pub(crate) const XATTRS_BASE: usize = 12;
+
+/// ... and what each one is, with a name and a value of these lengths.
+pub(crate) const fn xattr_cost(name: usize, value: usize) -> usize {
+    7 + name + value
+}
 
 /// Names a set of attributes within its [`Xattrs`]. The default is the empty set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -67,6 +74,8 @@ pub(crate) struct Xattrs {
     ends: Vec<u32>,
     table: HashTable<u32>,
     hasher: DefaultHashBuilder,
+    /// The pair being interned.
+    pair: Vec<u8>,
 }
 
 impl Xattrs {
@@ -79,7 +88,7 @@ impl Xattrs {
             check_lengths(x)?;
         }
         let distinct = last_of_each_name(xattrs);
-        let total = 12 + distinct.iter().map(|x| 7 + x.name.len() + x.value.len()).sum::<usize>();
+        let total = XATTRS_BASE + distinct.iter().map(|x| xattr_cost(x.name.len(), x.value.len())).sum::<usize>();
         if total > MAX_XATTRS_TOTAL {
             return Err(XattrError::Total { total });
         }
@@ -88,32 +97,35 @@ impl Xattrs {
 
     /// Keeps a set that the image writer made: its names are distinct, its limits the writer's own.
     pub(crate) fn intern_unchecked(&mut self, xattrs: &[Xattr<'_>]) -> SetId {
-        let mut pair = Vec::new();
-        let mut set: Vec<PairId> = Vec::with_capacity(xattrs.len());
-        for x in xattrs {
-            pair.clear();
-            pair.extend_from_slice(x.name);
-            pair.push(0);
-            pair.extend_from_slice(x.value);
-            set.push(self.pairs.intern(&pair));
-        }
-        self.intern_ids(set)
+        let mut set: Vec<PairId> = xattrs.iter().map(|x| self.intern_pair(&[x.name], x.value)).collect();
+        self.intern_pairs(&mut set)
     }
 
-    fn intern_ids(&mut self, mut set: Vec<PairId>) -> SetId {
+    /// Keeps one attribute, whose name may come in parts.
+    pub(crate) fn intern_pair(&mut self, name: &[&[u8]], value: &[u8]) -> PairId {
+        let pair = &mut self.pair;
+        pair.clear();
+        name.iter().for_each(|part| pair.extend_from_slice(part));
+        pair.push(0);
+        pair.extend_from_slice(value);
+        self.pairs.intern(pair)
+    }
+
+    /// Keeps a set of attributes with distinct names.
+    pub(crate) fn intern_pairs(&mut self, set: &mut [PairId]) -> SetId {
         if set.is_empty() {
             return SetId(0);
         }
         set.sort_unstable();
         let Self { members, ends, table, hasher, .. } = self;
         let text = |id: &u32| members_of(members, ends, *id);
-        let hash = hasher.hash_one(&set[..]);
+        let hash = hasher.hash_one(&*set);
         if let Some(&id) = table.find(hash, |id| text(id) == set) {
             return SetId(id);
         }
         let id = u32::try_from(ends.len() + 1).expect("fewer sets than inodes");
         table.insert_unique(hash, id, |id| hasher.hash_one(text(id)));
-        members.extend_from_slice(&set);
+        members.extend_from_slice(set);
         ends.push(u32::try_from(members.len()).expect("fewer than 4 billion attributes"));
         SetId(id)
     }

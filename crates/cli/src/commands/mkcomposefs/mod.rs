@@ -11,7 +11,9 @@ mod progress;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use options::{Request, Stop};
+use options::Request;
+
+use crate::stop::Face;
 
 const USAGE: &str = "\
 usage: mkcomposefs [OPTIONS] SOURCE IMAGE
@@ -49,33 +51,12 @@ Examples:
   mkcomposefs --exclude='*.pyc' --exclude=/var/cache/ --hardlinks rootfs/ rootfs.img
 ";
 
+const FACE: Face = Face { name: "mkcomposefs", usage: USAGE, examples: EXAMPLES };
+
 /// Runs `mkcomposefs` with the arguments behind its name.
 pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
-    let request = match Request::parse(arguments) {
-        Ok(request) => request,
-        Err(Stop::Help) => {
-            print!("{USAGE}{EXAMPLES}");
-            return ExitCode::SUCCESS;
-        }
-        Err(Stop::Version) => {
-            println!("mkcomposefs (composefs) {}", env!("CARGO_PKG_VERSION"));
-            return ExitCode::SUCCESS;
-        }
-        Err(Stop::Wrong { message, usage }) => {
-            if let Some(message) = message {
-                eprintln!("mkcomposefs: {message}");
-            }
-            if usage {
-                eprint!("{USAGE}");
-            }
-            return ExitCode::FAILURE;
-        }
-    };
-    match build::build(&request) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("mkcomposefs: {error:#}");
-            ExitCode::FAILURE
-        }
+    match Request::parse(arguments) {
+        Ok(request) => FACE.end(build::build(&request)),
+        Err(stop) => FACE.stop(stop),
     }
 }

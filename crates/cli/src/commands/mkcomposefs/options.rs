@@ -10,7 +10,8 @@ use composefs_image::erofs::Versions;
 use composefs_image::tree::{MAX_INLINE, Timestamp};
 use composefs_scan::{Mtime, Patterns, XattrChoice};
 
-use crate::getopt::{self, Argument, LongOption, Refusal, Value};
+use crate::getopt::{self, Argument, LongOption, Value, flag, valued};
+use crate::stop::{Stop, wrong, wrong_with_usage};
 
 #[derive(Clone, Copy, Debug)]
 enum Key {
@@ -34,14 +35,6 @@ enum Key {
     Algorithm,
     Help,
     Version,
-}
-
-const fn flag(name: &'static str, key: Key) -> LongOption<Key> {
-    LongOption { name, value: Value::No, key }
-}
-
-const fn valued(name: &'static str, key: Key) -> LongOption<Key> {
-    LongOption { name, value: Value::Needed, key }
 }
 
 const OPTIONS: [LongOption<Key>; 20] = [
@@ -80,25 +73,6 @@ pub(super) struct Request {
     pub(super) verify_store: bool,
     pub(super) versions: Versions,
     pub(super) scan: composefs_scan::Options,
-}
-
-/// What to do instead of building.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Stop {
-    /// `--help`.
-    Help,
-    /// `--version`.
-    Version,
-    /// A mistake: its message, and whether the usage is shown too.
-    Wrong { message: Option<String>, usage: bool },
-}
-
-fn wrong(message: impl Into<String>) -> Stop {
-    Stop::Wrong { message: Some(message.into()), usage: false }
-}
-
-fn wrong_with_usage(message: impl Into<String>) -> Stop {
-    Stop::Wrong { message: Some(message.into()), usage: true }
 }
 
 /// What the options say, before it is known whether they go together.
@@ -161,10 +135,7 @@ impl Request {
     /// Reads a command line, without the program's name.
     pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Stop> {
         let mut given = Given::default();
-        let arguments = getopt::parse(&OPTIONS, arguments).map_err(|refusal| match refusal {
-            Refusal::Unknown(option) => wrong_with_usage(format!("unknown or ambiguous option {}", option.display())),
-            Refusal::ValueMissing(name) => wrong(format!("option needs a value: --{name}")),
-        })?;
+        let arguments = getopt::parse(&OPTIONS, arguments).map_err(Stop::from)?;
         for argument in arguments {
             match argument {
                 Argument::Operand(operand) => given.operands.push(operand),
@@ -267,7 +238,7 @@ mod tests {
 
     fn message(line: &str) -> (String, bool) {
         match parse(line) {
-            Err(Stop::Wrong { message, usage }) => (message.unwrap_or_default(), usage),
+            Err(Stop::Wrong { message, usage }) => (message, usage),
             other => panic!("{line}: {other:?}"),
         }
     }

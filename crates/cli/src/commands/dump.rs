@@ -1,0 +1,77 @@
+//! `composefs-dump`: an image, read and written again in its own format version. A test: the bytes are the same.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use composefs_image::erofs::{Image, Versions};
+use composefs_store::publish::replace_file;
+
+use crate::getopt::{self, Argument, LongOption, flag};
+use crate::image_file::ImageFile;
+use crate::stop::{Face, Stop, wrong_with_usage};
+
+const USAGE: &str = "\
+usage: composefs-dump SRC DEST
+Options:
+  --help                  Show this
+  --version               Show the version
+";
+
+const EXAMPLES: &str = "
+Reads the image SRC and writes its tree as the image DEST, in the format version of SRC. DEST has the bytes of SRC if
+mkcomposefs or an equal made it. Images of format version 2 are read, but not written.
+
+Example:
+  composefs-dump rootfs.img again.img && cmp rootfs.img again.img
+";
+
+const FACE: Face = Face { name: "composefs-dump", usage: USAGE, examples: EXAMPLES };
+
+#[derive(Clone, Copy, Debug)]
+enum Key {
+    Help,
+    Version,
+}
+
+const OPTIONS: [LongOption<Key>; 2] = [flag("help", Key::Help), flag("version", Key::Version)];
+
+/// The mode of a new image, less the umask.
+const IMAGE_MODE: u32 = 0o666;
+
+/// Runs `composefs-dump` with the arguments behind its name.
+pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
+    match parse(arguments) {
+        Ok((source, destination)) => FACE.end(dump(Path::new(&source), Path::new(&destination))),
+        Err(stop) => FACE.stop(stop),
+    }
+}
+
+fn parse(arguments: Vec<OsString>) -> Result<(OsString, OsString), Stop> {
+    let mut operands = Vec::new();
+    for argument in getopt::parse(&OPTIONS, arguments).map_err(Stop::from)? {
+        match argument {
+            Argument::Operand(operand) => operands.push(operand),
+            Argument::Option(Key::Help, _) => return Err(Stop::Help),
+            Argument::Option(Key::Version, _) => return Err(Stop::Version),
+        }
+    }
+    let mut operands = operands.into_iter();
+    let source = operands.next().ok_or_else(|| wrong_with_usage("No source path specified"))?;
+    let destination = operands.next().ok_or_else(|| wrong_with_usage("No destination path specified"))?;
+    match operands.next() {
+        Some(_) => Err(wrong_with_usage("Too many arguments")),
+        None => Ok((source, destination)),
+    }
+}
+
+fn dump(source: &Path, destination: &Path) -> anyhow::Result<()> {
+    let file = ImageFile::read(source)?;
+    let reader = file.reader()?;
+    let loaded = file.load(&reader, &[])?;
+    let versions = Versions::exactly(reader.header().format_version);
+    let image = Image::plan(&loaded.tree, versions).context("cannot write file")?;
+    replace_file(destination, IMAGE_MODE, |mut file| image.write(&mut file).context("cannot write file"))?;
+    Ok(())
+}

@@ -1,0 +1,42 @@
+//! `composefs-info measure-file`: fs-verity digests.
+
+use std::fs::File;
+use std::io::Write;
+use std::num::NonZeroUsize;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use composefs_image::{Algorithm, Digest};
+use composefs_scan::digest_file;
+use composefs_sys::verity::{Measurement, measure};
+
+/// Prints a digest for each file.
+pub(super) fn measure_files(paths: &[PathBuf], out: &mut impl Write) -> anyhow::Result<()> {
+    for path in paths {
+        let digest = measure_file(path);
+        out.flush()?;
+        writeln!(out, "{}", digest?)?;
+    }
+    Ok(())
+}
+
+/// The digest that the kernel checks reads against; where it has none, that of what can be read.
+fn measure_file(path: &Path) -> anyhow::Result<Digest> {
+    let cannot_measure = || format!("failed to measure '{}'", path.display());
+    let file = File::open(path).with_context(|| format!("Failed to open '{}'", path.display()))?;
+    match measure(&file).with_context(cannot_measure)? {
+        Measurement::Digest(measured) => match Digest::new(Algorithm::Sha256, &measured.digest) {
+            Some(digest) => Ok(digest),
+            None => bail!(
+                "{}: the kernel has a digest of {} bytes, expected 32: for SHA-512, see composefs digest",
+                cannot_measure(),
+                measured.digest.len()
+            ),
+        },
+        Measurement::NotEnabled | Measurement::Unsupported => {
+            let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+            digest_file(file.as_fd(), Algorithm::Sha256, threads).with_context(cannot_measure)
+        }
+    }
+}

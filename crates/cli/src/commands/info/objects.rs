@@ -1,0 +1,53 @@
+//! `composefs-info objects` and `missing-objects`: what images need of a store.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use composefs_image::tree::{Data, Tree};
+use rustix::fs::{AtFlags, statat};
+
+use crate::image_file::ImageFile;
+
+/// Prints the paths of the objects of all images, each once, in byte order. With `missing` only those that are not below
+/// its directory; where there is none, all of them.
+pub(super) fn print(
+    images: &[PathBuf],
+    only: &[&[u8]],
+    missing: Option<Option<&OwnedFd>>,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let mut objects = BTreeSet::new();
+    for path in images {
+        let image = ImageFile::read(path)?;
+        let loaded = image.load(&image.reader()?, only)?;
+        collect(&loaded.tree, &mut objects);
+    }
+    for object in objects {
+        let is_there = |basedir: &OwnedFd| statat(basedir.as_fd(), below(&object), AtFlags::empty()).is_ok();
+        if missing.flatten().is_some_and(is_there) {
+            continue;
+        }
+        out.write_all(&object)?;
+        out.write_all(b"\n")?;
+    }
+    Ok(())
+}
+
+/// Adds the payload of every regular file.
+fn collect(tree: &Tree, objects: &mut BTreeSet<Vec<u8>>) {
+    for inode in tree.inodes() {
+        if let Data::Regular { payload: Some(payload), .. } = inode.data() {
+            objects.insert(payload.into_owned());
+        }
+    }
+}
+
+/// A payload as a path below a directory.
+fn below(payload: &[u8]) -> &OsStr {
+    let slashes = payload.iter().take_while(|byte| **byte == b'/').count();
+    OsStr::from_bytes(&payload[slashes..])
+}

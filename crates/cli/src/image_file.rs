@@ -1,0 +1,49 @@
+//! Images as files.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use composefs_image::erofs::header::HeaderError;
+use composefs_image::erofs::read::{Defect, Loaded, ReadError, Reader, load};
+
+/// An image, read into memory. It is not mapped: a file that is cut off or damaged while it is looked at would end the
+/// program without a word.
+#[derive(Debug)]
+pub(crate) struct ImageFile {
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+impl ImageFile {
+    /// Reads an image file.
+    pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
+        let mut file = File::open(path).with_context(|| format!("Failed to open '{}'", path.display()))?;
+        let cannot_load = || format!("Failed to load '{}'", path.display());
+        let len = file.metadata().with_context(cannot_load)?.len();
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(usize::try_from(len).unwrap_or(usize::MAX)).with_context(cannot_load)?;
+        file.read_to_end(&mut bytes).with_context(cannot_load)?;
+        Ok(Self { path: path.to_owned(), bytes })
+    }
+
+    /// The image in it.
+    pub(crate) fn reader(&self) -> anyhow::Result<Reader<'_>> {
+        Reader::new(&self.bytes).map_err(|error| self.refused(&error))
+    }
+
+    /// Its tree, or of the root's entries only those in `only`.
+    pub(crate) fn load(&self, reader: &Reader<'_>, only: &[&[u8]]) -> anyhow::Result<Loaded> {
+        load(reader, only).map_err(|error| self.refused(&error))
+    }
+
+    /// What is wrong, behind the words of the C tools.
+    fn refused(&self, error: &ReadError) -> anyhow::Error {
+        let errno = match error.defect {
+            Defect::Header(HeaderError::Version { .. }) => "Operation not supported",
+            _ => "Invalid argument",
+        };
+        anyhow::anyhow!("Failed to load '{}': {errno}: {error}", self.path.display())
+    }
+}

@@ -1,0 +1,40 @@
+//! An image as a dump, as `composefs-info dump` prints it.
+
+use std::io::{self, Write};
+
+use super::error::ReadError;
+use super::load::Loaded;
+use super::overlay::{Meaning, meaning};
+use super::reader::Reader;
+use crate::dump::{emit_with, emit_xattr};
+use crate::erofs::attr::prefix;
+use crate::tree::InodeId;
+
+impl Loaded {
+    /// Writes the tree as a dump. It is that of [`dump::emit`](crate::dump::emit) but for the order of attributes: as in
+    /// the image, shared ones last.
+    pub fn emit_dump(&self, reader: &Reader<'_>, out: &mut impl Write) -> io::Result<()> {
+        emit_with(&self.tree, out, |inode, line| {
+            // Not of the image that was loaded, if it cannot be read again.
+            self.emit_xattrs(reader, inode, line).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+        })
+    }
+
+    fn emit_xattrs(&self, reader: &Reader<'_>, inode: InodeId, line: &mut Vec<u8>) -> Result<(), ReadError> {
+        let kept = self.tree.inode(inode);
+        if kept.xattrs().len() == 0 {
+            return Ok(());
+        }
+        for xattr in reader.xattrs(&self.raw(reader, inode)?)? {
+            let xattr = xattr?;
+            if let Meaning::Own(number, suffix) = meaning(&xattr) {
+                let name = [prefix(number).unwrap_or_default(), suffix];
+                // Whiteout markers are not in the tree any more.
+                if kept.xattr(&name) == Some(xattr.value) {
+                    emit_xattr(&name, xattr.value, line);
+                }
+            }
+        }
+        Ok(())
+    }
+}

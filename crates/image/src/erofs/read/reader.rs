@@ -1,0 +1,209 @@
+//! An image as bytes, looked at on demand: header, superblock, inodes.
+
+use super::error::{Defect, ReadError};
+use crate::erofs::header::Header;
+use crate::erofs::layout::{BLOCK, BLOCK_BITS, SLOT, SUPERBLOCK_OFFSET, XATTR_HEADER_LEN};
+use crate::erofs::record::{BadRecord, Form, Layout, Record};
+use crate::erofs::superblock::{self, FEATURE_CHUNKED_FILE, FEATURE_XATTR_FILTER, Superblock};
+use crate::tree::{Kind, Timestamp};
+
+/// The latest format version that can be read. Version 2 is a layout of composefs-rs.
+const LAST_VERSION: u32 = 2;
+
+/// An image in memory. Whatever is asked of it is checked when it is asked for, and nothing is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Reader<'a> {
+    bytes: &'a [u8],
+    header: Header,
+    superblock: Superblock,
+}
+
+/// An inode of an image, by its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawInode {
+    nid: u64,
+    offset: u64,
+    kind: Kind,
+    record: Record,
+}
+
+impl<'a> Reader<'a> {
+    /// Looks at header and superblock of an image.
+    pub fn new(bytes: &'a [u8]) -> Result<Self, ReadError> {
+        let header = Header::parse(bytes).map_err(|error| Defect::from(error).at(0))?;
+        if header.format_version > LAST_VERSION {
+            return Err(Defect::FormatVersion(header.format_version).at(12));
+        }
+        let len = bytes.len() as u64;
+        let found = bytes.get(SUPERBLOCK_OFFSET as usize..).and_then(<[u8]>::first_chunk::<{ superblock::LEN }>);
+        let found = found.ok_or_else(|| Defect::NoSuperblock { len }.at(SUPERBLOCK_OFFSET))?;
+        let superblock = Superblock::parse(found).map_err(|found| Defect::Magic { found }.at(SUPERBLOCK_OFFSET))?;
+        check_superblock(&superblock, len)?;
+        Ok(Self { bytes, header, superblock })
+    }
+
+    /// The composefs header.
+    #[must_use]
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The EROFS superblock.
+    #[must_use]
+    pub fn superblock(&self) -> &Superblock {
+        &self.superblock
+    }
+
+    /// The file's bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The root directory.
+    pub fn root(&self) -> Result<RawInode, ReadError> {
+        let root = self.inode(self.superblock.root_nid.into())?;
+        if root.kind == Kind::Directory { Ok(root) } else { Err(Defect::RootNotDirectory.of(root.nid, root.offset)) }
+    }
+
+    /// An inode by its number.
+    pub fn inode(&self, nid: u64) -> Result<RawInode, ReadError> {
+        let start = u64::from(self.superblock.inode_block) * BLOCK;
+        let offset = nid.checked_mul(SLOT).and_then(|offset| offset.checked_add(start));
+        let outside = || Defect::InodeOutside { nid }.of(nid, offset.unwrap_or(u64::MAX));
+        let bytes = offset.and_then(|offset| self.from(offset)).ok_or_else(outside)?;
+        let offset = offset.unwrap_or_default();
+        let record = Record::parse(bytes, self.superblock.build_time).map_err(|error| match error {
+            BadRecord::TooShort => outside(),
+            BadRecord::Format(format) => Defect::InodeFormat(format).of(nid, offset),
+        })?;
+        let kind = Kind::from_mode(record.mode.into()).ok_or_else(|| Defect::Mode(record.mode).of(nid, offset))?;
+        let inode = RawInode { nid, offset, kind, record };
+        match self.slice(inode.xattr_offset(), inode.xattr_len()) {
+            Some(_) => Ok(inode),
+            None => Err(Defect::XattrsOutside { len: inode.xattr_len() }.of(nid, inode.xattr_offset())),
+        }
+    }
+
+    /// Whether the name filters of inodes count.
+    pub(super) fn has_xattr_filter(&self) -> bool {
+        self.superblock.features & FEATURE_XATTR_FILTER != 0 && self.superblock.xattr_filter_reserved == 0
+    }
+
+    /// The bytes from an offset to the end, at least one.
+    pub(super) fn from(&self, offset: u64) -> Option<&'a [u8]> {
+        self.bytes.get(usize::try_from(offset).ok()?..).filter(|bytes| !bytes.is_empty())
+    }
+
+    /// Some bytes at an offset.
+    pub(super) fn slice(&self, offset: u64, len: u64) -> Option<&'a [u8]> {
+        let end = usize::try_from(offset.checked_add(len)?).ok()?;
+        self.bytes.get(usize::try_from(offset).ok()?..end)
+    }
+}
+
+fn check_superblock(superblock: &Superblock, len: u64) -> Result<(), ReadError> {
+    let at = |defect: Defect, field: u64| Err(defect.at(SUPERBLOCK_OFFSET + field));
+    let unknown = superblock.needed_features & !FEATURE_CHUNKED_FILE;
+    if unknown != 0 {
+        return at(Defect::Features { features: unknown }, 80);
+    }
+    if u32::from(superblock.block_bits) != BLOCK_BITS {
+        return at(Defect::BlockSize { bits: superblock.block_bits.into() }, 12);
+    }
+    if superblock.directory_block_bits != 0 {
+        let bits = u32::from(superblock.block_bits) + u32::from(superblock.directory_block_bits);
+        return at(Defect::BlockSize { bits }, 90);
+    }
+    if u64::from(superblock.blocks) * BLOCK > len {
+        return at(Defect::CutOff { blocks: superblock.blocks, len }, 36);
+    }
+    for (block, field) in [(superblock.inode_block, 40), (superblock.xattr_block, 44)] {
+        if u64::from(block) * BLOCK > len {
+            return at(Defect::AreaOutside { block }, field);
+        }
+    }
+    Ok(())
+}
+
+impl RawInode {
+    /// Its number.
+    #[must_use]
+    pub fn nid(&self) -> u64 {
+        self.nid
+    }
+
+    /// Where it begins in the file.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Its type.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The fields as they stand there.
+    #[must_use]
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Compact or extended.
+    #[must_use]
+    pub fn form(&self) -> Form {
+        self.record.form
+    }
+
+    /// Time of last modification.
+    #[must_use]
+    pub fn mtime(&self) -> Timestamp {
+        self.record.mtime
+    }
+
+    /// Device number of a device; 0 of anything else.
+    #[must_use]
+    pub fn rdev(&self) -> u32 {
+        match self.kind {
+            Kind::CharDevice | Kind::BlockDevice => self.record.union_field,
+            _ => 0,
+        }
+    }
+
+    /// Whether overlayfs takes it for a whiteout: a character device 0:0.
+    #[must_use]
+    pub fn is_whiteout(&self) -> bool {
+        self.kind == Kind::CharDevice && self.record.union_field == 0
+    }
+
+    /// Whether the content is an object outside the image.
+    #[must_use]
+    pub fn is_external(&self) -> bool {
+        self.record.layout == Layout::Chunks
+    }
+
+    /// Where the attributes begin.
+    pub(super) fn xattr_offset(&self) -> u64 {
+        self.offset + self.record.form.len()
+    }
+
+    /// Length of the attributes with their header.
+    pub(super) fn xattr_len(&self) -> u64 {
+        match self.record.xattr_icount {
+            0 => 0,
+            icount => XATTR_HEADER_LEN + 4 * u64::from(icount - 1),
+        }
+    }
+
+    /// What stands behind the attributes begins here.
+    pub(super) fn tail_offset(&self) -> u64 {
+        self.xattr_offset() + self.xattr_len()
+    }
+
+    /// An error at a position of this inode.
+    pub(super) fn error(&self, defect: Defect, offset: u64) -> ReadError {
+        defect.of(self.nid, offset)
+    }
+}

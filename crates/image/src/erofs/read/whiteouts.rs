@@ -1,0 +1,66 @@
+//! Input whiteouts, which the writer turned into empty files with attributes, turned back.
+//!
+//! That is done where the writer would make the same bytes of them again: an empty file with the marks of a whiteout in a
+//! directory with those of its format version. What only looks alike stays what it is.
+
+use std::collections::HashMap;
+
+use super::overlay::{Marks, OPAQUE_MARKS, PARENT_MARKS, WHITEOUT_MARKS};
+use crate::erofs::profile::PROFILES;
+use crate::tree::{InodeId, Tree};
+
+/// The inodes with marks, and what a directory of whiteouts must have.
+#[derive(Debug)]
+pub(super) struct Whiteouts {
+    marks: HashMap<InodeId, Marks>,
+    needed: Option<Marks>,
+}
+
+impl Whiteouts {
+    pub(super) fn new(format_version: u32) -> Self {
+        // Layouts that the writer does not know have no whiteouts of this kind.
+        let profile = PROFILES.iter().find(|profile| profile.format_version == format_version);
+        let needed = profile.map(|profile| match profile.marks_whiteout_parents_opaque {
+            true => PARENT_MARKS.with(OPAQUE_MARKS),
+            false => PARENT_MARKS,
+        });
+        Self { marks: HashMap::new(), needed }
+    }
+
+    /// Takes note of an inode's marks. Those of a whiteout count on empty files only.
+    pub(super) fn note(&mut self, inode: InodeId, marks: Marks) {
+        if !marks.is_empty() {
+            self.marks.insert(inode, marks);
+        }
+    }
+
+    fn marks(&self, inode: InodeId) -> Marks {
+        self.marks.get(&inode).copied().unwrap_or_default()
+    }
+
+    /// Whether this is a whiteout if its place is in the right directory.
+    pub(super) fn may_be_whiteout(&self, inode: InodeId) -> bool {
+        self.needed.is_some() && self.marks(inode).has_all(WHITEOUT_MARKS)
+    }
+
+    /// Whether a whiteout can have its place in this directory.
+    pub(super) fn can_hold(&self, directory: InodeId) -> bool {
+        self.needed.is_some_and(|needed| self.marks(directory).has_all(needed))
+    }
+
+    /// The whiteouts, and the directories that hold them, of a tree whose places are settled.
+    pub(super) fn find(&self, tree: &Tree) -> (Vec<InodeId>, Vec<InodeId>) {
+        let mut candidates: Vec<_> = self.marks.keys().copied().filter(|&id| self.may_be_whiteout(id)).collect();
+        if candidates.is_empty() {
+            return (Vec::new(), Vec::new());
+        }
+        candidates.sort_unstable();
+        let places = tree.places();
+        let parent = |&id: &InodeId| places.parent(id).filter(|&directory| self.can_hold(directory));
+        candidates.retain(|id| parent(id).is_some());
+        let mut directories: Vec<_> = candidates.iter().filter_map(parent).collect();
+        directories.sort_unstable();
+        directories.dedup();
+        (candidates, directories)
+    }
+}

@@ -1,0 +1,6 @@
+//! Reading images: what is refused and why, and trees of odd shapes.
+
+mod cfsctl;
+mod forge;
+mod refusals;
+mod shapes;
