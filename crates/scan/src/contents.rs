@@ -10,7 +10,7 @@ use composefs_image::verity::{BLOCK_SIZE, digest_many};
 /// Larger contents do not wait.
 pub(crate) const SMALL_MAX: usize = 64 << 10;
 /// So many bytes may wait.
-const FULL: usize = 256 << 10;
+const FULL: usize = 128 << 10;
 /// There is room for one content more, and a byte that shows whether its file has grown.
 const ROOM: usize = FULL + SMALL_MAX + BLOCK_SIZE;
 
