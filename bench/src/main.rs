@@ -7,6 +7,7 @@ mod dump;
 mod floor;
 mod hash;
 mod measure;
+mod mount;
 mod report;
 mod store;
 mod tree;
@@ -30,6 +31,8 @@ enum Topic {
     Store,
     /// An image from a dump.
     Dump,
+    /// Mounting, `ls -lR` and reading, beside other file systems.
+    Mount,
 }
 
 #[derive(Parser)]
@@ -115,6 +118,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
             Topic::Tree => tree::run(&setting, &mut report)?,
             Topic::Store => store::run(&setting, &mut report)?,
             Topic::Dump => dump::run(&setting, &mut report)?,
+            Topic::Mount => mount::run(&setting, &mut report)?,
         }
     }
     for goal in report.regressions() {

@@ -44,7 +44,8 @@ impl Report {
                 kib => format!("{:.0} MB", kib as f64 * 1024.0 / 1e6),
             };
             let rate = if bytes > 0 { format!(" {:.2} |", bytes as f64 / one.wall() / 1e9) } else { String::new() };
-            println!("| {} | {:.3} | {min:.3} | {max:.3} | {memory} |{rate}", one.name, one.wall());
+            let digits = if one.wall() < 0.01 { 5 } else { 3 };
+            println!("| {} | {:.digits$} | {min:.digits$} | {max:.digits$} | {memory} |{rate}", one.name, one.wall());
         }
         println!();
     }

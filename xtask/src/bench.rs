@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: sets up the peers and runs `bench/` over the small and the large tree.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -33,7 +35,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     };
     process::run(cargo().args(["build", "--quiet", "--release", "-p", "composefs", "-p", "composefs-bench"]))?;
     let release = place::target().join("release");
-    let mut bench = Command::new(release.join("composefs-bench"));
+    let program = release.join("composefs-bench");
+    let mut bench = Command::new(&program);
+    if fs::metadata("/proc/self")?.uid() == 0 {
+        // Whatever it mounts goes with the process.
+        bench = Command::new("unshare");
+        bench.args(["--mount", "--propagation=private"]).arg(program);
+    }
     bench.current_dir(place::target()).arg("--composefs").arg(release.join("composefs")).arg("--peers").arg(peers);
     for tree in [&small, Path::new(LARGE_TREE)] {
         bench.arg("--tree").arg(tree);

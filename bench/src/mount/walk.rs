@@ -1,0 +1,68 @@
+//! What is done with a tree: `ls -lR`, and reading all of it.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, openat};
+
+/// What was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Walked {
+    pub(super) entries: u64,
+    pub(super) bytes: u64,
+}
+
+/// Names and metadata of everything, as a user would ask for them.
+pub(super) fn ls(root: &Path) -> Result<()> {
+    let mut ls = Command::new("ls");
+    // From within: the path to the mount point is no part of it.
+    ls.arg("-lR").current_dir(root).env("LC_ALL", "C").stdin(Stdio::null()).stdout(Stdio::null());
+    let status = ls.status().context("cannot run ls")?;
+    ensure!(status.success(), "ls -lR {}: {status}", root.display());
+    Ok(())
+}
+
+/// Every byte of every file, one after the other.
+pub(super) fn read(root: &Path) -> Result<Walked> {
+    let mut walked = Walked { entries: 0, bytes: 0 };
+    let mut buffer = vec![0; 1 << 20];
+    let directory = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut open = vec![Dir::new(openat(CWD, root, directory, Mode::empty())?)?];
+    while let Some(innermost) = open.last_mut() {
+        let Some(entry) = innermost.next().transpose()? else {
+            open.pop();
+            continue;
+        };
+        let name = entry.file_name();
+        if name == c"." || name == c".." {
+            continue;
+        }
+        walked.entries += 1;
+        match entry.file_type() {
+            FileType::Directory => {
+                let inner = openat(innermost.fd()?, name, directory, Mode::empty())?;
+                open.push(Dir::new(inner)?);
+            }
+            FileType::RegularFile => {
+                let file = openat(innermost.fd()?, name, file, Mode::empty());
+                walked.bytes +=
+                    file.and_then(|file| drain(&file, &mut buffer)).context(name.to_string_lossy().into_owned())?;
+            }
+            _ => {}
+        }
+    }
+    Ok(walked)
+}
+
+fn drain(file: impl AsFd, buffer: &mut [u8]) -> rustix::io::Result<u64> {
+    let mut bytes = 0;
+    loop {
+        match rustix::io::read(&file, &mut *buffer)? {
+            0 => return Ok(bytes),
+            len => bytes += len as u64,
+        }
+    }
+}
