@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use composefs_testkit::privilege::is_root;
 use composefs_testkit::program::Program;
-use composefs_testkit::{figures, skip};
+use composefs_testkit::{figures, golden, skip};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, XattrFlags, lsetxattr, utimensat};
 
 /// Algorithm, format version, and what `cfsctl --no-repo --hash ALGORITHM --erofs-version VERSION compute-id
@@ -183,4 +183,46 @@ fn without_what_version_2_lacks(dump: &[u8]) -> Vec<String> {
         fields.join(" ")
     };
     text.lines().map(line).collect()
+}
+
+/// Goldens of which its `composefs-info` says something else: images it refuses, payloads that are no digest's path, which
+/// it does not show, ...
+const OBJECTS_DIFFER: [&str; 7] = [
+    "external-no-payload",
+    "external-payload-long",
+    "external-payload-slashes",
+    "hardlink-nlink-from-dump",
+    "syntax-digest-upper-long",
+    "syntax-numbers",
+    "whiteout-hardlinked",
+];
+/// ... a second name, whose target it shows again, and whiteouts that it takes for stubs.
+const LISTS_DIFFER: [&str; 4] = ["hardlink-kinds", "mixed-tree-300", "mixed-tree-4000", "whiteout-stub-names"];
+
+#[test]
+fn its_info_says_the_same_of_goldens() {
+    let Some(cfsctl) = cfsctl() else {
+        return figures::show("cfsctl 0.9.4 is not there: its composefs-info is not asked");
+    };
+    let ours = Path::new(env!("CARGO_BIN_EXE_composefs"));
+    let dir = tempfile::tempdir().unwrap();
+    let image = dir.path().join("image");
+    let mut same = 0;
+    for case in golden::good() {
+        let program = Program { path: ours, name: "mkcomposefs" };
+        let out = program.run(["--min-version=1", "--from-file", "-", "-"], &case.dump).ok();
+        fs::write(&image, out.stdout).unwrap();
+        for command in ["ls", "objects"] {
+            let say = |path| {
+                let program = Program { path, name: "composefs-info" };
+                let out = program.run([Path::new(command), &image], b"");
+                (out.status, out.stdout)
+            };
+            let name = case.name.as_str();
+            let differ = OBJECTS_DIFFER.contains(&name) || command == "ls" && LISTS_DIFFER.contains(&name);
+            assert_eq!(say(&cfsctl) != say(ours), differ, "{command} {name}");
+            same += u32::from(!differ);
+        }
+    }
+    figures::show(&format!("compared with cfsctl 0.9.4: ls and objects of goldens are the same {same} times"));
 }

@@ -99,7 +99,8 @@ impl Tally {
     }
 }
 
-/// The dump of a tree, without the link counts of directories, which the writer counts, and the sizes of what has none.
+/// The dump of a tree, without the link counts of directories, which the writer counts, the sizes of what has none, and
+/// the objects of empty files.
 fn comparable(loaded: &Loaded) -> Vec<String> {
     let mut text = Vec::new();
     dump::emit(&loaded.tree, &mut text).unwrap();
@@ -107,6 +108,8 @@ fn comparable(loaded: &Loaded) -> Vec<String> {
         let mut fields: Vec<_> = line.split(' ').collect();
         let mode = u32::from_str_radix(fields[2].trim_start_matches('@'), 8).unwrap();
         match Kind::from_mode(mode).unwrap() {
+            Kind::Regular if fields[1] == "0" && fields[2].starts_with('@') => fields[10] = "-",
+            Kind::Regular if fields[1] == "0" => (fields[8], fields[10]) = ("-", "-"),
             Kind::Regular | Kind::Symlink => {}
             Kind::Directory => (fields[1], fields[3]) = ("", ""),
             _ => fields[1] = "",

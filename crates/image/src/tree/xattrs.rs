@@ -111,6 +111,11 @@ impl Xattrs {
         self.pairs.intern(pair)
     }
 
+    /// Whether another set of so many attributes can be numbered. Only an input of many gigabytes can be in want of that.
+    pub(crate) fn has_room_for(&self, attributes: usize) -> bool {
+        [self.pairs.len(), self.members.len()].into_iter().all(|len| u32::try_from(len + attributes).is_ok())
+    }
+
     /// Keeps a set of attributes with distinct names.
     pub(crate) fn intern_pairs(&mut self, set: &mut [PairId]) -> SetId {
         if set.is_empty() {

@@ -1,8 +1,8 @@
 //! Every rule broken once; beside each stands a change that is accepted.
 
 use composefs_image::erofs::header::HeaderError;
-use composefs_image::erofs::read::{Defect, ReadError};
-use composefs_image::tree::{TreeError, XattrError};
+use composefs_image::erofs::read::{Defect, ReadError, Reader, load};
+use composefs_image::tree::{InodeId, TreeError, XattrError};
 
 use crate::forge::Forge;
 
@@ -337,4 +337,38 @@ fn attributes_of_more_than_a_tree_takes() {
     forged.put_inode("/c", 2, &5u16.to_le_bytes());
     let error = forged.load().unwrap_err();
     assert!(matches!(error.defect, Defect::Tree(TreeError::Xattr(XattrError::Total { .. }))), "{error}");
+}
+
+#[test]
+fn a_name_looked_for_is_checked_as_all_are() {
+    let mut forged = Forge::new();
+    // In the middle of the names, where the search begins: it starts within the dirents.
+    forged.put_dirent("/d", "e", 8, &20u16.to_le_bytes());
+    let reader = Reader::new(&forged.bytes).unwrap();
+    let error = reader.lookup(&forged.inode("/d"), b"e").unwrap_err();
+    assert!(matches!(error.defect, Defect::NameOutside { start: 20, .. }), "{error}");
+    let twin = Forge::new();
+    let reader = Reader::new(&twin.bytes).unwrap();
+    assert!(reader.lookup(&twin.inode("/d"), b"e").unwrap().is_some());
+}
+
+#[test]
+fn of_two_attributes_with_one_name_the_first_counts() {
+    let mut forged = Forge::of(
+        "/ 0 40755 2 0 0 0 0.0 - - -\n/f 0 100644 1 0 0 0 0.0 - - - user.aa=first user.ab=second user.b=x\n\
+         /g 0 100644 1 0 0 0 0.0 - - - user.b=x\n",
+    );
+    forged.put_xattr("/f", "user.ab", 4, b"aa");
+    let reader = Reader::new(&forged.bytes).unwrap();
+    let inode = forged.inode("/f");
+    assert_eq!(reader.xattr(&inode, b"user.aa").unwrap(), Some(&b"first"[..]));
+    let loaded = load(&reader, &[]).unwrap();
+    let file = loaded.tree.child(InodeId::ROOT, b"f").unwrap().inode;
+    let xattrs: Vec<_> = loaded.tree.inode(file).xattrs().map(|x| (x.name, x.value)).collect();
+    assert_eq!(xattrs, [(&b"user.aa"[..], &b"first"[..]), (b"user.b", b"x")]);
+    // The dump does not say it twice.
+    let mut text = Vec::new();
+    loaded.emit_dump(&reader, &mut text).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.contains(" user.aa=first user.b=x\n"), "{text}");
 }

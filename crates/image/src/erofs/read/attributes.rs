@@ -9,7 +9,9 @@ use super::reader::{RawInode, Reader};
 use super::xattrs::RawXattr;
 use crate::erofs::attr::prefix;
 use crate::erofs::overlay::OPAQUE_PARENT;
-use crate::tree::{MAX_XATTR_NAME, MAX_XATTRS_TOTAL, PairId, SetId, XATTRS_BASE, XattrError, Xattrs, xattr_cost};
+use crate::tree::{
+    MAX_XATTR_NAME, MAX_XATTRS_TOTAL, PairId, SetId, TreeError, XATTRS_BASE, XattrError, Xattrs, xattr_cost,
+};
 
 /// What the attributes of an inode come to.
 #[derive(Debug)]
@@ -107,6 +109,9 @@ impl<'a> Collector<'a> {
         if total > MAX_TOTAL {
             let error = XattrError::Total { total };
             return Err(inode.error(Defect::Tree(error.into()), inode.xattr_offset()));
+        }
+        if !table.has_room_for(own.len()) {
+            return Err(inode.error(Defect::Tree(TreeError::TooManyInodes), inode.xattr_offset()));
         }
         pairs.clear();
         pairs.extend(own.iter().map(|own| {

@@ -6,6 +6,21 @@
 //! An image is hostile until it is proved otherwise. Every offset, length and count is compared with what there is
 //! before it is used; nothing recurses; and no more memory is taken than a small multiple of the file's length, since
 //! each byte of the file may belong to one thing only.
+//!
+//! ```
+//! use composefs_image::erofs::read::{ReadError, Reader, load};
+//!
+//! /// The object of a file in the root, without reading anything else; then of the whole tree, the number of names.
+//! fn look(image: &[u8], name: &[u8]) -> Result<(Option<Vec<u8>>, usize), ReadError> {
+//!     let reader = Reader::new(image)?;
+//!     let payload = match reader.lookup(&reader.root()?, name)? {
+//!         Some(entry) => reader.backing(&reader.inode(entry.nid)?)?.and_then(|backing| backing.payload),
+//!         None => None,
+//!     };
+//!     Ok((payload.map(<[u8]>::to_vec), load(&reader, &[])?.tree.entry_count()))
+//! }
+//! # assert!(look(b"no image", b"name").is_err());
+//! ```
 
 mod attributes;
 mod claims;
