@@ -3,9 +3,12 @@
 //! No name may stand for a content that is not on disk, so the sync comes before the first link; and who is told that it is
 //! done may rely on the names, so another one follows the last link.
 
+use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
+use std::panic::resume_unwind;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::thread::{ScopedJoinHandle, available_parallelism};
 
 use rustix::fs::{fstatfs, fsync, syncfs};
 use rustix::io::Errno;
@@ -20,6 +23,8 @@ const FUSE_SUPER_MAGIC: u32 = 0x6573_5546;
 /// Threads that switch fs-verity on wait for the disk most of the time.
 const SEALERS_MAX: usize = 16;
 const SEAL_AT_ONCE: usize = 8;
+/// Fewer objects are not worth a thread to link them.
+const LINK_AT_ONCE: usize = 256;
 
 impl Batch<'_> {
     /// Makes objects of temporaries, durably, but for the directories they are linked in.
@@ -29,10 +34,25 @@ impl Batch<'_> {
         }
         self.sync_contents(&waiting)?;
         self.seal_all(&waiting)?;
-        // By directory, so that each is opened once.
+        // By directory, so that each is opened once, and no two threads are at the same one.
         waiting.sort_unstable_by_key(|w| w.digest);
+        let linkers = available_parallelism().map_or(1, NonZeroUsize::get).min(waiting.len().div_ceil(LINK_AT_ONCE));
+        let share = waiting.len().div_ceil(linkers);
+        std::thread::scope(|scope| {
+            let mut threads = Vec::new();
+            while waiting.len() > share {
+                let own = waiting.split_off(waiting.len() - share);
+                threads.push(scope.spawn(|| self.link_all(own)));
+            }
+            let linked = self.link_all(waiting);
+            let join = |thread: ScopedJoinHandle<'_, _>| thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+            threads.into_iter().map(join).fold(linked, Result::and)
+        })
+    }
+
+    fn link_all(&self, objects: Vec<Waiting>) -> Result<(), Error> {
         let mut fan: Option<(u8, OwnedFd)> = None;
-        for object in waiting {
+        for object in objects {
             let first = object.digest.as_bytes()[0];
             let directory = match fan.take() {
                 Some((open, directory)) if open == first => directory,
@@ -75,7 +95,7 @@ impl Batch<'_> {
         let share = rest.len().div_ceil(SEALERS_MAX).max(SEAL_AT_ONCE);
         std::thread::scope(|scope| {
             let threads: Vec<_> = rest.chunks(share).map(|objects| scope.spawn(move || seal(objects))).collect();
-            threads.into_iter().try_for_each(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            threads.into_iter().try_for_each(|t| t.join().unwrap_or_else(|panic| resume_unwind(panic)))
         })
     }
 

@@ -14,6 +14,7 @@ use composefs_image::digest::Digest;
 use composefs_image::verity::Hasher;
 use composefs_scan::{SourceFile, digest_pieces};
 use composefs_sys::copy::{Cloned, Copied, RangeCopier, clone_file, read_all, write_all_at};
+use composefs_sys::writeback::begin_writing;
 use rustix::fs::{Mode, ftruncate};
 
 use crate::error::Error;
@@ -24,6 +25,9 @@ const OBJECT_MODE: Mode = Mode::from_raw_mode(0o644);
 
 /// Smaller contents that are in memory are written from there: reading the clone costs more than the space is worth.
 pub(crate) const CLONE_MIN: usize = 64 << 10;
+
+/// Contents from this length on are on their way to the disk while others are read. It is not worth a call for less.
+const WRITE_SOON_MIN: usize = 64 << 10;
 
 pub(crate) use composefs_sys::tempfile::Temporary;
 
@@ -73,6 +77,9 @@ impl Copier {
             return Ok(temporary);
         }
         write_all_at(target, content, 0).map_err(failed)?;
+        if content.len() >= WRITE_SOON_MIN {
+            begin_writing(target);
+        }
         Ok(temporary)
     }
 
@@ -87,7 +94,8 @@ impl Copier {
         let target = temporary.as_fd();
         let write_failed = |error: io::Error| store.store_error("write a temporary file in", error);
         let mut hasher = Hasher::new(store.algorithm());
-        let copied = self.clone_from(source, target).map_err(write_failed)?
+        let cloned = self.clone_from(source, target).map_err(write_failed)?;
+        let copied = cloned
             || match self.ranges.copy(source.file, target, source.size).map_err(write_failed)? {
                 Copied::Bytes(_) => true,
                 Copied::NotThisWay => {
@@ -96,11 +104,17 @@ impl Copier {
                     false
                 }
             };
+        if copied && !cloned {
+            begin_writing(target);
+        }
         let from = if copied { target } else { source.file };
         let size = read_all(from, buffer, |offset, piece| {
             hasher.update(piece);
             if copied { Ok(()) } else { write_all_at(target, piece, offset).map_err(write_failed) }
         })?;
+        if !copied {
+            begin_writing(target);
+        }
         let digest = hasher.finish();
         Ok((temporary, digest, size))
     }

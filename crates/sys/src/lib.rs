@@ -12,4 +12,5 @@ pub mod namespace;
 pub mod page_cache;
 pub mod tempfile;
 pub mod verity;
+pub mod writeback;
 pub mod xattr;
