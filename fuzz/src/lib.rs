@@ -1,7 +1,13 @@
 //! What the fuzz targets have in common.
 
+use std::num::NonZeroUsize;
+
 use composefs_hash::{BLOCK_SIZE, Family};
 use composefs_image::dump::{DumpError, Options, Parsed, Parser};
+use composefs_image::erofs::read::{Loaded, ReadError, Reader, load};
+use composefs_image::erofs::{Image, Versions};
+use composefs_image::tree::Tree;
+use composefs_image::verity;
 use sha2::{Digest as _, Sha256, Sha512};
 
 /// Reads a dump as the program does: line by line, the last one with or without its newline.
@@ -12,6 +18,30 @@ pub fn parse(options: Options, text: &[u8]) -> Result<Parsed, DumpError> {
     }
     parser.check_last_line(text.ends_with(b"\n"))?;
     parser.finish()
+}
+
+/// Reads a whole image.
+pub fn read(image: &[u8]) -> Result<Loaded, ReadError> {
+    load(&Reader::new(image)?, &[])
+}
+
+const THREADS: NonZeroUsize = NonZeroUsize::new(2).unwrap();
+
+/// Writes a tree as an image, in both ways there are; `None` where it has none in this version.
+///
+/// # Panics
+///
+/// If the two differ, or length or digest are others than those of the bytes.
+#[must_use]
+pub fn write(tree: &Tree, version: u32) -> Option<Vec<u8>> {
+    let image = Image::plan(tree, Versions::exactly(version)).ok()?;
+    let (mut bytes, mut again) = (Vec::new(), Vec::new());
+    image.write(&mut bytes).expect("memory takes all");
+    assert_eq!(bytes.len() as u64, image.len());
+    let digest = image.write_and_digest(tree.algorithm(), THREADS, &mut again).expect("memory takes all");
+    assert!(again == bytes, "the image of version {version} is another one on several threads");
+    assert_eq!(verity::digest(tree.algorithm(), &bytes), digest);
+    Some(bytes)
 }
 
 /// A hash by the sha2 crate, which is what every other way is measured by.

@@ -1,11 +1,13 @@
 //! The fuzz targets of `fuzz/`, and what each begins with.
 
 use std::fs;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::place;
+use crate::{place, process};
 
 /// A program in `fuzz/fuzz_targets/`.
 #[derive(Debug)]
@@ -45,11 +47,35 @@ const DUMP: Target =
 
 /// All of them; those that take the longest to find something first.
 pub(crate) const TARGETS: &[Target] = &[
+    Target { name: "image", seed: images, dictionary: None, ..DUMP },
     Target { name: "dump_image_dump", ..DUMP },
     DUMP,
     Target { name: "hash_kernels", sanitizer: Sanitizer::Address, max_len: 1 << 12, seed: dumps, dictionary: None },
     Target { name: "verity", sanitizer: Sanitizer::None, max_len: 1 << 12, seed: dumps, dictionary: None },
 ];
+
+/// The images of these dumps, as this very program makes them.
+fn images(dir: &Path, max_len: usize) -> Result<()> {
+    let mut cargo = Command::new(env!("CARGO"));
+    process::run(cargo.current_dir(place::checkout()).args(["build", "--quiet", "--package", "composefs"]))?;
+    let program = place::target().join("debug/composefs");
+    let work = tempfile::tempdir()?;
+    dumps(work.path(), max_len)?;
+    for entry in fs::read_dir(work.path())? {
+        let dump = entry?.path();
+        for version in ["0", "1"] {
+            let image = dir.join(dump.file_stem().context("no name")?).with_extension(version);
+            let mut mkcomposefs = Command::new(&program);
+            mkcomposefs.arg0("mkcomposefs").args(["--from-file", "--min-version", version]).arg(&dump).arg(&image);
+            // Bad dumps have none.
+            let made = mkcomposefs.output().with_context(|| format!("cannot run {}", program.display()))?;
+            if made.status.success() && image.metadata()?.len() > max_len as u64 {
+                fs::remove_file(&image)?;
+            }
+        }
+    }
+    Ok(())
+}
 
 /// The dumps of the golden corpus, good and bad.
 fn dumps(dir: &Path, max_len: usize) -> Result<()> {

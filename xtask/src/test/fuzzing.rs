@@ -6,7 +6,7 @@ use super::Options;
 use super::report::{Report, Suite};
 use crate::fuzz::{self, TARGETS};
 
-/// Of each target. Two run at a time, so four of them take a minute.
+/// Of each target. Two run at a time, so eight of them would take two minutes.
 const SECONDS: u32 = 30;
 const SECONDS_OF_LONG_FORM: u32 = 300;
 
