@@ -98,7 +98,8 @@ mod tests {
         contents.clear();
         contents.room(4);
         contents.keep(4);
-        for _ in 0..3 {
+        // As full as can be without being full.
+        while contents.used + SMALL_MAX < FULL {
             contents.room(SMALL_MAX);
             contents.keep(SMALL_MAX);
         }
