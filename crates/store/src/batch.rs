@@ -88,6 +88,8 @@ pub struct Batch<'s> {
     expect_present: AtomicBool,
     pub(crate) summary: Mutex<Summary>,
     pub(crate) present: AtomicU64,
+    /// The first objects that were there. If they stay few, each is synced at the end.
+    found: Mutex<Vec<(Digest, Option<OwnedFd>)>>,
     repeated: AtomicU64,
     /// Whether only the whole file system can be synced, as something was left unsynced on the way.
     pub(crate) sync_all: AtomicBool,
@@ -119,6 +121,7 @@ impl ObjectDir {
             expect_present: AtomicBool::new(false),
             summary: Mutex::default(),
             present: AtomicU64::new(0),
+            found: Mutex::default(),
             repeated: AtomicU64::new(0),
             sync_all: AtomicBool::new(false),
             touched: [const { AtomicBool::new(false) }; 256],
@@ -210,8 +213,7 @@ impl Batch<'_> {
     pub(crate) fn found(&self, digest: &Digest, file: Option<OwnedFd>) -> Result<(Digest, Outcome), Error> {
         self.touch(digest);
         if self.present.fetch_add(1, Ordering::Relaxed) < FEW {
-            let opened = file.map_or_else(|| self.store.try_open(digest), Ok);
-            opened.and_then(fsync).map_err(|errno| self.store.object_error("sync", digest, errno))?;
+            lock(&self.found).push((*digest, file));
         } else {
             self.sync_all.store(true, Ordering::Relaxed);
         }
@@ -264,6 +266,12 @@ impl Batch<'_> {
             self.sync_all.store(true, Ordering::Relaxed);
         }
         self.commit(waiting)?;
+        if !self.sync_all.load(Ordering::Relaxed) || self.syncs_one_by_one() {
+            for (digest, file) in std::mem::take(&mut *lock(&self.found)) {
+                let opened = file.map_or_else(|| self.store.try_open(&digest), Ok);
+                opened.and_then(fsync).map_err(|errno| self.store.object_error("sync", &digest, errno))?;
+            }
+        }
         self.sync_directories()?;
         let mut summary = self.summary.into_inner().unwrap_or_else(PoisonError::into_inner);
         summary.repaired.sort();

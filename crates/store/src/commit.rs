@@ -74,7 +74,7 @@ impl Batch<'_> {
         syncfs(self.store).map_err(|errno| self.store.store_error("sync the file system of", errno))
     }
 
-    fn syncs_one_by_one(&self) -> bool {
+    pub(crate) fn syncs_one_by_one(&self) -> bool {
         fstatfs(self.store).is_ok_and(|fs| fs.f_type as u32 == FUSE_SUPER_MAGIC)
     }
 
