@@ -102,6 +102,11 @@ fn full(setting: &Setting, report: &mut Report, tree: &Path) -> Result<()> {
         Candidate::program("composefs", || into_store(setting.ours(), &ours, tree, &image)),
         Candidate::program("C 1.0.8", || into_store(setting.theirs(), &theirs, tree, &image)),
         digest_only,
+        Candidate::program("composefs --verify-store", || {
+            let mut command = setting.ours();
+            command.arg("--verify-store");
+            into_store(command, &ours, tree, &image)
+        }),
     ];
     // The round that does not count fills the stores.
     let series = by_turns(setting.rounds, &candidates)?;

@@ -40,6 +40,11 @@ impl Options {
         self.only.is_empty() || self.only.iter().any(|only| only == kind)
     }
 
+    /// The same of a kind that is only run when asked for, by its name or by `--full`.
+    fn wants_long(&self, kind: &str) -> bool {
+        self.wants(kind) && (self.full || !self.only.is_empty())
+    }
+
     fn forbids_skips(&self) -> bool {
         self.no_skip || std::env::var_os("CI").is_some_and(|ci| ci == "true")
     }

@@ -34,7 +34,7 @@ const MACHINES: &[Machine] = &[
 ];
 
 pub(super) fn run(options: &Options, report: &mut Report) -> Result<()> {
-    if !options.wants("arm") {
+    if !options.wants_long("arm") {
         return Ok(());
     }
     if let Err(error) = install_target() {
