@@ -72,7 +72,7 @@ impl Kernel {
     ///
     /// # Panics
     ///
-    /// If `messages` is not a whole number of messages.
+    /// If `messages` is not a whole number of messages, or `len` is 0.
     pub fn hash_messages(self, family: Family, len: usize, messages: &[u8], hashes: &mut Vec<u8>) {
         let whole = messages.chunks_exact(len);
         assert!(whole.remainder().is_empty(), "a whole number of messages");

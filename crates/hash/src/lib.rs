@@ -59,7 +59,7 @@ pub fn hash_blocks(family: Family, data: &[u8], hashes: &mut Vec<u8>) {
 ///
 /// # Panics
 ///
-/// If `messages` is not a whole number of messages.
+/// If `messages` is not a whole number of messages, or `len` is 0.
 pub fn hash_messages(family: Family, len: usize, messages: &[u8], hashes: &mut Vec<u8>) {
     Kernel::best(family).hash_messages(family, len, messages, hashes);
 }
