@@ -85,8 +85,8 @@ else
     printf '   $ head -c 8 three%s\n     %s\n' "$name" "$(head -c 8 "three$name")"
     say "Without fs-verity nobody refuses it. In the next part the kernel has fs-verity, and does."
 fi
-say "The next build finds the damage and repairs it:"
-run mkcomposefs --digest-store=objects "$TREE" two.img
+say "The size is the same; a build that reads what is there finds the damage and repairs it:"
+run mkcomposefs --verify-store --digest-store=objects "$TREE" two.img
 cmp -s "$victim" good && say "$victim is whole again" || die "the object was not repaired"
 
 step "7. A wrong digest is refused"
