@@ -67,6 +67,14 @@ pub struct Options {
     pub threads: Option<NonZeroUsize>,
 }
 
+impl Options {
+    /// How many threads that is on this machine.
+    #[must_use]
+    pub fn thread_count(&self) -> NonZeroUsize {
+        self.threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {

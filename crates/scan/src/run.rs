@@ -1,7 +1,6 @@
 //! A scan from its beginning to its end.
 
 use std::ffi::CString;
-use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -94,10 +93,8 @@ fn begin_tree(root: &Path, options: &Options, file: &OwnedFd, meta: &Meta) -> Re
 }
 
 fn run_threads(scan: &Scan<'_>) {
-    let threads = scan.options.threads.or_else(|| std::thread::available_parallelism().ok());
-    let threads = threads.map_or(1, NonZeroUsize::get);
     std::thread::scope(|scope| {
-        for _ in 1..threads {
+        for _ in 1..scan.options.thread_count().get() {
             // With fewer threads than wished for the work is done all the same.
             let spawned = std::thread::Builder::new().spawn_scoped(scope, || Worker::new(scan).run());
             if spawned.is_err() {

@@ -3,7 +3,6 @@
 use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::thread::available_parallelism;
 
 use anyhow::{Context, bail};
 use composefs_image::dump::{self, Lines};
@@ -41,9 +40,9 @@ pub(super) fn build(request: &Request) -> anyhow::Result<()> {
 /// Writes the image to its place, then prints its digest.
 fn write_image(request: &Request, image: &Image<'_>) -> anyhow::Result<()> {
     let algorithm = request.algorithm();
-    let threads = request.scan.threads.or_else(|| available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
+    let threads = request.scan.thread_count();
     let digest = match request.image.as_deref() {
-        None => image.write_and_digest(algorithm, threads, &mut io::sink())?,
+        None => write_to(image, algorithm, threads, &mut io::sink())?,
         Some(path) if path == Path::new("-") => write_to(image, algorithm, threads, &mut io::stdout())?,
         Some(path) => replace_file(path, IMAGE_MODE, |file| write_to(image, algorithm, threads, file))?.1,
     };
