@@ -6,6 +6,7 @@
 mod commands;
 mod getopt;
 mod image_file;
+mod json;
 mod stop;
 
 use std::ffi::OsString;

@@ -4,11 +4,14 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use composefs_image::{Algorithm, Digest};
 use composefs_scan::digest_file;
+
+use crate::json;
 
 /// Print the fs-verity digests of files, whether fs-verity is enabled on them or not.
 ///
@@ -45,11 +48,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     if args.json {
         let list = args.files.iter().zip(digests).map(|(path, digest)| {
-            Ok(serde_json::json!({
-                "path": path.to_string_lossy(),
-                "algorithm": args.algorithm.name(),
-                "digest": digest?.to_hex(),
-            }))
+            let mut object = serde_json::Map::new();
+            json::put_bytes(&mut object, "path", path.as_os_str().as_bytes());
+            object.insert("algorithm".to_owned(), args.algorithm.name().into());
+            object.insert("digest".to_owned(), digest?.to_hex().into());
+            Ok(object)
         });
         let list = list.collect::<anyhow::Result<Vec<_>>>()?;
         serde_json::to_writer_pretty(&mut out, &list)?;

@@ -40,11 +40,15 @@ enum Command {
 /// Runs `composefs` with the arguments behind its name.
 pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
     let command = Composefs::parse_from(std::iter::once("composefs".into()).chain(args)).command;
-    let done = match command {
-        Command::Digest(args) => digest::run(&args),
-        Command::Mount(args) => mount::run(args),
-        Command::Umount(args) => umount::run(&args),
-    };
+    match command {
+        Command::Digest(args) => done(digest::run(&args)),
+        Command::Mount(args) => done(mount::run(args)),
+        Command::Umount(args) => done(umount::run(&args)),
+    }
+}
+
+/// The status of a command that does something: 0 if it was done, 1 if not.
+fn done(done: anyhow::Result<()>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
