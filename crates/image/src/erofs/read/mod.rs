@@ -44,3 +44,7 @@ pub use overlay::Backing;
 pub use places::Order;
 pub use reader::{RawInode, Reader};
 pub use xattrs::{RawXattr, RawXattrs};
+
+pub(super) use overlay::{BackingXattrs, Meaning, meaning};
+pub(super) use reader::{LAST_VERSION, superblock_defects};
+pub(super) use walk::{check_order, target};
