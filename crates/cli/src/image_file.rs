@@ -28,6 +28,11 @@ impl ImageFile {
         Ok(Self { path: path.to_owned(), bytes })
     }
 
+    /// All of it, whatever it is.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The image in it.
     pub(crate) fn reader(&self) -> anyhow::Result<Reader<'_>> {
         Reader::new(&self.bytes).map_err(|error| self.refused(&error))

@@ -1,7 +1,9 @@
 //! The subcommands of `composefs`, and the programs that go by another name.
 
+mod check;
 mod digest;
 pub(crate) mod dump;
+mod extract;
 pub(crate) mod info;
 pub(crate) mod mkcomposefs;
 mod mount;
@@ -24,15 +26,20 @@ struct Composefs {
 const EXAMPLES: &str = "\
 Examples:
   composefs digest rootfs.img
+  composefs check rootfs.img --basedir=objects
+  composefs extract rootfs.img rootfs --basedir=objects
   composefs mount rootfs.img /mnt -o basedir=objects,verity_check=2
   composefs umount /mnt
 
-Exit status: 0 if it was done, 1 if not, 2 for a command line that is wrong. Called as mkcomposefs,
-composefs-info, composefs-dump or mount.composefs it is those programs, with status 1 for every failure.";
+Exit status: 0 if it was done, 1 if not, 2 for a command line that is wrong; check has statuses of its own, which its
+--help tells. Called as mkcomposefs, composefs-info, composefs-dump or mount.composefs it is those programs, with status 1
+for every failure.";
 
 #[derive(Subcommand)]
 enum Command {
+    Check(check::Args),
     Digest(digest::Args),
+    Extract(extract::Args),
     Mount(mount::Args),
     Umount(umount::Args),
 }
@@ -41,7 +48,9 @@ enum Command {
 pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
     let command = Composefs::parse_from(std::iter::once("composefs".into()).chain(args)).command;
     match command {
+        Command::Check(args) => check::run(&args),
         Command::Digest(args) => done(digest::run(&args)),
+        Command::Extract(args) => whole(extract::run(&args)),
         Command::Mount(args) => done(mount::run(args)),
         Command::Umount(args) => done(umount::run(&args)),
     }
@@ -55,5 +64,13 @@ fn done(done: anyhow::Result<()>) -> ExitCode {
             eprintln!("composefs: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The status of a command that may do a part of what was asked: 0 if it did all.
+fn whole(whole: anyhow::Result<bool>) -> ExitCode {
+    match whole {
+        Ok(false) => ExitCode::FAILURE,
+        whole => done(whole.map(drop)),
     }
 }
