@@ -87,3 +87,43 @@ impl<T> Descent<T> {
         Ok((inner, level.own))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// A descent so many levels below a directory.
+    fn down(root: &std::path::Path, levels: usize) -> Descent<usize> {
+        let open = |path: &std::path::Path| rustix::fs::open(path, OPEN_DIRECTORY, Mode::empty()).unwrap();
+        let mut descent = Descent::new(open(root).as_fd(), 0).unwrap();
+        for level in 1..=levels {
+            rustix::fs::mkdirat(descent.directory(), "d", Mode::RWXU).unwrap();
+            let inner = openat(descent.directory(), "d", OPEN_DIRECTORY, Mode::empty()).unwrap();
+            descent.enter(inner, level).unwrap();
+        }
+        descent
+    }
+
+    #[test]
+    fn only_the_innermost_are_open_and_all_are_come_back_to() {
+        let root = tempfile::tempdir().unwrap();
+        let levels = 3 * MAX_OPEN;
+        let mut descent = down(root.path(), levels);
+        assert_eq!(descent.levels.iter().filter(|level| level.open.is_some()).count(), MAX_OPEN);
+        for level in (0..=levels).rev() {
+            assert_eq!(*descent.own(), level);
+            assert_eq!(descent.leave().unwrap().1, level);
+        }
+    }
+
+    #[test]
+    fn a_directory_that_was_moved_is_not_come_back_from() {
+        let (root, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut descent = down(root.path(), MAX_OPEN + 2);
+        // The ones above the innermost are closed: the way back goes by `..`.
+        fs::rename(root.path().join("d/d/d"), elsewhere.path().join("d")).unwrap();
+        let error = (0..MAX_OPEN + 2).find_map(|_| descent.leave().err());
+        assert!(matches!(error, Some(FileError::Moved)), "{error:?}");
+    }
+}
