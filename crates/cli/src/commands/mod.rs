@@ -1,11 +1,15 @@
 //! The subcommands of `composefs`, and the programs that go by another name.
 
+mod cat;
 mod digest;
 pub(crate) mod dump;
+mod find;
 pub(crate) mod info;
+mod ls;
 pub(crate) mod mkcomposefs;
 mod mount;
 pub(crate) mod mount_helper;
+mod stat;
 mod umount;
 
 use std::ffi::OsString;
@@ -26,14 +30,20 @@ Examples:
   composefs digest rootfs.img
   composefs mount rootfs.img /mnt -o basedir=objects,verity_check=2
   composefs umount /mnt
+  composefs ls -l rootfs.img /usr
+  composefs cat --basedir=objects rootfs.img /etc/passwd
 
 Exit status: 0 if it was done, 1 if not, 2 for a command line that is wrong. Called as mkcomposefs,
 composefs-info, composefs-dump or mount.composefs it is those programs, with status 1 for every failure.";
 
 #[derive(Subcommand)]
 enum Command {
+    Cat(cat::Args),
     Digest(digest::Args),
+    Find(find::Args),
+    Ls(ls::Args),
     Mount(mount::Args),
+    Stat(stat::Args),
     Umount(umount::Args),
 }
 
@@ -41,8 +51,12 @@ enum Command {
 pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
     let command = Composefs::parse_from(std::iter::once("composefs".into()).chain(args)).command;
     match command {
+        Command::Cat(args) => cat::run(&args),
         Command::Digest(args) => done(digest::run(&args)),
         Command::Mount(args) => done(mount::run(args)),
+        Command::Find(args) => find::run(&args),
+        Command::Ls(args) => ls::run(&args),
+        Command::Stat(args) => stat::run(&args),
         Command::Umount(args) => done(umount::run(&args)),
     }
 }

@@ -36,7 +36,7 @@ fn compare_inode(view: &View<'_, '_>, loaded: &Loaded, node: &Node, id: InodeId,
         assert_eq!((child.name, child.node.raw().nid()), (entry.name, loaded.nid(entry.inode)), "{name}");
     }
     let xattrs: Vec<_> = view.xattrs(node).unwrap().into_iter().map(|xattr| (xattr.name, xattr.value)).collect();
-    let expected: Vec<_> = inode.xattrs().map(|xattr| (xattr.name.iter().copied().collect(), xattr.value)).collect();
+    let expected: Vec<_> = inode.xattrs().map(|xattr| (xattr.name.to_vec(), xattr.value)).collect();
     assert_eq!(xattrs, expected, "{name}");
     let target = view.target(node).unwrap();
     assert!(matches!(inode.data(), Data::Symlink(expected) if expected == target) || target.is_empty(), "{name}");

@@ -8,13 +8,14 @@
 
 use super::dirents::RawEntries;
 use super::error::{Defect, ReadError};
+use super::load::Loaded;
 use super::overlay::{Marks, Meaning, PARENT_MARKS, WHITEOUT_MARKS, meaning};
 use super::reader::{RawInode, Reader};
 use super::walk::{check_order, target};
 use super::whiteouts::needed_marks;
 use crate::erofs::attr::prefix;
 use crate::erofs::dirent::type_number;
-use crate::tree::{Kind, MAX_PATH, MODE_TYPE, TreeError};
+use crate::tree::{InodeId, Kind, MAX_PATH, MODE_TYPE, TreeError};
 
 /// An image, by what a mount shows of it.
 #[derive(Clone, Copy, Debug)]
@@ -154,6 +155,14 @@ impl<'r, 'a> View<'r, 'a> {
             }
         }
         Ok(Marks::default())
+    }
+}
+
+impl Loaded {
+    /// An inode of the tree as a [`View`] has it.
+    pub fn node(&self, reader: &Reader<'_>, inode: InodeId) -> Result<Node, ReadError> {
+        let raw = self.raw(reader, inode)?;
+        Ok(Node { raw, is_restored: raw.kind() != self.tree.inode(inode).kind() })
     }
 }
 
