@@ -1,7 +1,7 @@
 //! `composefs cat`: the contents of files of an image.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -52,11 +52,11 @@ Exit status: 0 if all was printed, 1 if something was not, 2 for a command line 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> ExitCode {
     let mut complaints = Complaints::default();
-    let done = print(args, &mut complaints);
+    let done = print(args, &mut complaints, io::stdout().lock());
     complaints.status(done)
 }
 
-fn print(args: &Args, complaints: &mut Complaints) -> anyhow::Result<()> {
+pub(super) fn print(args: &Args, complaints: &mut Complaints, out: impl Write) -> anyhow::Result<()> {
     let image = ImageFile::read(&args.image)?;
     let reader = image.reader()?;
     let contents = Contents {
@@ -65,7 +65,7 @@ fn print(args: &Args, complaints: &mut Complaints) -> anyhow::Result<()> {
         basedirs: Basedirs::open(&args.basedir)?,
         unverified: args.unverified,
     };
-    let mut lines = Lines::new(args.json, io::stdout().lock());
+    let mut lines = Lines::new(args.json, out);
     for path in &args.paths {
         let path = path.as_bytes();
         let done = match &mut lines {

@@ -61,11 +61,12 @@ Exit status: 0 if all was listed, 1 if something was not, 2 for a command line t
 /// Runs the command.
 pub(super) fn run(args: &Args) -> ExitCode {
     let mut complaints = Complaints::default();
-    let done = list(args, &mut complaints);
+    let out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let done = list(args, &mut complaints, out);
     complaints.status(done)
 }
 
-fn list(args: &Args, complaints: &mut Complaints) -> anyhow::Result<()> {
+pub(super) fn list(args: &Args, complaints: &mut Complaints, out: impl Write) -> anyhow::Result<()> {
     let image = ImageFile::read(&args.image)?;
     let reader = image.reader()?;
     let view = View::new(&reader);
@@ -82,7 +83,6 @@ fn list(args: &Args, complaints: &mut Complaints) -> anyhow::Result<()> {
     for path in paths {
         complaints.pass(look(args, &view, path.as_bytes(), &mut files, &mut directories))?;
     }
-    let out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let mut lister = Lister { args, view, format, out: Lines::new(args.json, out), is_first: true };
     lister.rows(&files)?;
     lister.is_first = files.is_empty();

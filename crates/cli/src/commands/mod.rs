@@ -1,7 +1,10 @@
 //! The subcommands of `composefs`, and the programs that go by another name.
 
 mod cat;
+#[cfg(test)]
+mod damaged;
 mod digest;
+mod du;
 pub(crate) mod dump;
 mod find;
 pub(crate) mod info;
@@ -40,6 +43,7 @@ composefs-info, composefs-dump or mount.composefs it is those programs, with sta
 enum Command {
     Cat(cat::Args),
     Digest(digest::Args),
+    Du(du::Args),
     Find(find::Args),
     Ls(ls::Args),
     Mount(mount::Args),
@@ -54,6 +58,7 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
         Command::Cat(args) => cat::run(&args),
         Command::Digest(args) => done(digest::run(&args)),
         Command::Mount(args) => done(mount::run(args)),
+        Command::Du(args) => du::run(&args),
         Command::Find(args) => find::run(&args),
         Command::Ls(args) => ls::run(&args),
         Command::Stat(args) => stat::run(&args),

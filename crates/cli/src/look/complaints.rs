@@ -20,6 +20,12 @@ impl Complaints {
         }
     }
 
+    /// Whether nothing has gone wrong.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.any
+    }
+
     /// Goes on behind a failure, unless nobody listens any more.
     pub(crate) fn pass(&mut self, done: anyhow::Result<()>) -> anyhow::Result<()> {
         match done {

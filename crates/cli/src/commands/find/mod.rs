@@ -61,11 +61,12 @@ wrong.";
 /// Runs the command.
 pub(super) fn run(args: &Args) -> ExitCode {
     let mut complaints = Complaints::default();
-    let done = find(args, &mut complaints);
+    let out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let done = find(args, &mut complaints, out);
     complaints.status(done)
 }
 
-fn find(args: &Args, complaints: &mut Complaints) -> anyhow::Result<()> {
+pub(super) fn find(args: &Args, complaints: &mut Complaints, out: impl Write) -> anyhow::Result<()> {
     let image = ImageFile::read(&args.image)?;
     let reader = image.reader()?;
     let loaded = image.load(&reader, &[])?;
@@ -75,7 +76,6 @@ fn find(args: &Args, complaints: &mut Complaints) -> anyhow::Result<()> {
         sizes: Sizes::human(args.human),
         line_end: args.names.line_end(),
     };
-    let out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let mut finder = Finder { args, reader: &reader, loaded: &loaded, format, lines: Lines::new(args.json, out) };
     let root = OsString::from_vec(b"/".to_vec());
     let paths = if args.paths.is_empty() { std::slice::from_ref(&root) } else { &args.paths };

@@ -51,15 +51,15 @@ Exit status: 0 if all was shown, 1 if something was not, 2 for a command line th
 /// Runs the command.
 pub(super) fn run(args: &Args) -> ExitCode {
     let mut complaints = Complaints::default();
-    let done = show(args, &mut complaints);
+    let out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let done = show(args, &mut complaints, out);
     complaints.status(done)
 }
 
-fn show(args: &Args, complaints: &mut Complaints) -> anyhow::Result<()> {
+pub(super) fn show(args: &Args, complaints: &mut Complaints, mut out: impl Write) -> anyhow::Result<()> {
     let file = ImageFile::read(&args.image)?;
     let reader = file.reader()?;
     let view = View::new(&reader);
-    let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     if args.paths.is_empty() {
         let facts = ImageFacts::of(&reader, &file.load(&reader, &[])?);
         if args.json {
