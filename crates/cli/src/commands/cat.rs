@@ -36,7 +36,7 @@ pub(super) struct Args {
     /// Print also what cannot be checked, as the image has no digest of it
     #[arg(long)]
     unverified: bool,
-    /// Print a JSON array with an object for each file: path, size, digest, object, checked (how), content
+    /// Print a JSON array with an object for each file: path, size, digest, object, checked (how), data
     #[arg(long)]
     json: bool,
 }
@@ -81,7 +81,7 @@ fn object(contents: &Contents<'_, '_>, path: &[u8]) -> anyhow::Result<serde_json
     let mut content = Vec::new();
     let copied = contents.copy(path, &mut content)?;
     let mut object = copied.facts.json(&copied.path);
-    json::put_bytes(&mut object, "content", &content);
+    json::put_bytes(&mut object, "data", &content);
     if let Some(path) = &copied.object {
         json::put_bytes(&mut object, "object", path.as_os_str().as_bytes());
     }
