@@ -44,7 +44,7 @@ enum Command {
     Cat(cat::Args),
     Digest(digest::Args),
     Du(du::Args),
-    Find(find::Args),
+    Find(Box<find::Args>),
     Ls(ls::Args),
     Mount(mount::Args),
     Stat(stat::Args),

@@ -1,6 +1,7 @@
 //! `composefs find`: the paths of an image that meet conditions.
 
 mod condition;
+mod value;
 
 use std::ffi::OsString;
 use std::io::{self, BufWriter, Write};
