@@ -66,7 +66,9 @@ mod tests {
     fn every_job_is_done_once() {
         for threads in [1, 2, 5] {
             let sum = AtomicU64::new(0);
-            let work = |job: u64, _: &mut ()| drop(sum.fetch_add(job, Ordering::Relaxed));
+            let work = |job: u64, _: &mut ()| {
+                sum.fetch_add(job, Ordering::Relaxed);
+            };
             let found = run(NonZeroUsize::new(threads).unwrap(), work, |sender| {
                 (1..=1000).for_each(|job| sender.send(job));
                 7

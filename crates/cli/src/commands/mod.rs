@@ -1,13 +1,20 @@
 //! The subcommands of `composefs`, and the programs that go by another name.
 
+mod cat;
 mod check;
+#[cfg(test)]
+mod damaged;
 mod digest;
+mod du;
 pub(crate) mod dump;
 mod extract;
+mod find;
 pub(crate) mod info;
+mod ls;
 pub(crate) mod mkcomposefs;
 mod mount;
 pub(crate) mod mount_helper;
+mod stat;
 mod umount;
 
 use std::ffi::OsString;
@@ -30,17 +37,24 @@ Examples:
   composefs extract rootfs.img rootfs --basedir=objects
   composefs mount rootfs.img /mnt -o basedir=objects,verity_check=2
   composefs umount /mnt
+  composefs ls -l rootfs.img /usr
+  composefs cat --basedir=objects rootfs.img /etc/passwd
 
-Exit status: 0 if it was done, 1 if not, 2 for a command line that is wrong; check has statuses of its own, which its
---help tells. Called as mkcomposefs, composefs-info, composefs-dump or mount.composefs it is those programs, with status 1
-for every failure.";
+Exit status: 0 if it was done, 1 if not, 2 for a command line that is wrong; a command that has others says so in its
+--help. Called as mkcomposefs, composefs-info, composefs-dump or mount.composefs it is those programs, with status 1 for
+every failure.";
 
 #[derive(Subcommand)]
 enum Command {
+    Cat(cat::Args),
     Check(check::Args),
     Digest(digest::Args),
+    Du(du::Args),
     Extract(extract::Args),
+    Find(Box<find::Args>),
+    Ls(ls::Args),
     Mount(mount::Args),
+    Stat(stat::Args),
     Umount(umount::Args),
 }
 
@@ -48,10 +62,15 @@ enum Command {
 pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
     let command = Composefs::parse_from(std::iter::once("composefs".into()).chain(args)).command;
     match command {
+        Command::Cat(args) => cat::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Digest(args) => done(digest::run(&args)),
+        Command::Du(args) => du::run(&args),
         Command::Extract(args) => whole(extract::run(&args)),
+        Command::Find(args) => find::run(&args),
+        Command::Ls(args) => ls::run(&args),
         Command::Mount(args) => done(mount::run(args)),
+        Command::Stat(args) => stat::run(&args),
         Command::Umount(args) => done(umount::run(&args)),
     }
 }

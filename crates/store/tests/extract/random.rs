@@ -27,8 +27,11 @@ fn with_objects(model: &mut Model, place: &Place) {
     }
 }
 
-/// All that there is to see of a tree: each path with its metadata, and for what it is a further name.
-fn seen(tree: &Tree) -> BTreeMap<Vec<u8>, (String, BTreeMap<Vec<u8>, Vec<u8>>)> {
+/// What there is to see at one path: its metadata, and what it is a further name for; its attributes.
+type Seen = (String, BTreeMap<Vec<u8>, Vec<u8>>);
+
+/// All that there is to see of a tree.
+fn seen(tree: &Tree) -> BTreeMap<Vec<u8>, Seen> {
     let mut seen = BTreeMap::new();
     let mut first: BTreeMap<InodeId, Vec<u8>> = BTreeMap::new();
     let mut all = vec![(b"/".to_vec(), InodeId::ROOT)];
