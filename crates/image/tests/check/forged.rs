@@ -199,6 +199,37 @@ fn all_is_found_and_not_only_the_first() {
 }
 
 #[test]
+fn behind_a_name_that_is_wrong_the_others_are_looked_at() {
+    let found = |forged: &Forge, path: &str| {
+        let report = check(&forged.bytes);
+        report.findings().any(|(_, finding)| {
+            finding.path.as_deref() == Some(path.as_bytes())
+                && matches!(finding.problem, Problem::Defect(Defect::FileType { .. } | Defect::NameByte(_)))
+        })
+    };
+    let mut forged = Forge::new();
+    forged.put_dirent("/d", "link", 10, &[7]);
+    assert!(found(&forged, "/d/link") && !found(&forged, "/d"));
+    forged.put_name("/d", "e", "/");
+    assert!(found(&forged, "/d/link") && found(&forged, "/d"));
+    // The same of attributes: behind an entry that is wrong, the shared ones.
+    let hidden = |forged: &Forge| {
+        let report = check(&forged.bytes);
+        report.findings().any(|(_, finding)| {
+            matches!(&finding.problem, Problem::Defect(Defect::XattrHidden(name)) if name == "user.shared")
+        })
+    };
+    let mut forged = Forge::new();
+    forged.put_inode("/d", 32, &[0xff; 4]);
+    assert!(hidden(&forged));
+    let mut forged = Forge::new();
+    forged.put_xattr("/d", "user.a", 1, &[7]);
+    assert!(!hidden(&forged));
+    forged.put_inode("/d", 32, &[0xff; 4]);
+    assert!(hidden(&forged));
+}
+
+#[test]
 fn the_first_difference_is_told() {
     let region = |forge: fn(&mut Forge) -> u64| {
         let mut forged = Forge::new();
