@@ -35,6 +35,8 @@ const BATCH: usize = 32;
 /// What belongs to a directory while one is in it.
 struct Own<'t> {
     id: InodeId,
+    /// Made here, so that nobody else can have anything in it.
+    is_new: bool,
     number: usize,
     entries: Vec<(&'t [u8], InodeId)>,
 }
@@ -61,8 +63,8 @@ fn go_down<'t>(
     target: &Target,
     sender: &mut Sender<'_, Job<'t>, Vec<u8>>,
 ) -> Result<Vec<Made>, ExtractError> {
-    let own = |id, number| Own { id, number, entries: Vec::new() };
-    let root = Descent::new(target.as_fd(), own(InodeId::ROOT, 0));
+    let own = |id, is_new, number| Own { id, is_new, number, entries: Vec::new() };
+    let root = Descent::new(target.as_fd(), own(InodeId::ROOT, false, 0));
     let mut descent = root.map_err(|error| target.error("open", std::io::Error::other(error)))?;
     let key = Key::of(target.as_fd()).map_err(|errno| target.error("stat", errno))?;
     let mut made = vec![Made { key: Some(key), end: 0 }];
@@ -70,10 +72,10 @@ fn go_down<'t>(
     while let Some(step) = walk.next().filter(|_| !run.is_stopped()) {
         match step {
             Step::Enter { name, directory } => {
-                let new = run.staging.make_directory(descent.directory().as_fd(), name);
+                let (parent, parent_is_new) = (descent.own().id, descent.own().is_new);
+                let there = run.staging.make_directory(descent.directory().as_fd(), parent_is_new, name);
                 let number = made.len();
-                let parent = descent.own().id;
-                let entered = new.and_then(|new| descent.enter(new, own(directory, number)));
+                let entered = there.and_then(|(there, is_new)| descent.enter(there, own(directory, is_new, number)));
                 made.push(Made { key: entered.as_ref().ok().copied(), end: number + 1 });
                 run.progress.entry();
                 if let Err(error) = entered {

@@ -94,13 +94,26 @@ impl Staging {
         }
     }
 
-    /// Makes a directory in the target, or takes the one that is there. Nobody else can enter a new one.
-    pub(super) fn make_directory(&self, parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, FileError> {
+    /// Makes a directory in the target, or takes the one that is there; tells whether it is new. Nobody else can enter a
+    /// new one.
+    pub(super) fn make_directory(
+        &self,
+        parent: BorrowedFd<'_>,
+        parent_is_new: bool,
+        name: &[u8],
+    ) -> Result<(OwnedFd, bool), FileError> {
+        if parent_is_new {
+            // Nobody else can have put anything there. And to move a directory to its place takes the kernel a look at all
+            // that are above it.
+            mkdirat(parent, name, Mode::RWXU).map_err(|errno| place_error(errno.into()))?;
+            let made = openat(parent, name, OPEN_DIRECTORY, Mode::empty()).map_err(FileError::io("open"))?;
+            return Ok((made, true));
+        }
         if self.merge {
             match openat(parent, name, OPEN_DIRECTORY, Mode::empty()) {
                 // A symlink or another thing in its place is replaced.
                 Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => {}
-                result => return result.map_err(FileError::io("open")),
+                result => return result.map(|there| (there, false)).map_err(FileError::io("open")),
             }
         }
         let staged = self.free_name();
@@ -108,7 +121,7 @@ impl Staging {
         let made = openat(&self.directory, &staged, OPEN_DIRECTORY, Mode::empty()).map_err(FileError::io("open"));
         let placed = made.and_then(|made| {
             self.place_directory(&staged, parent, name)?;
-            Ok(made)
+            Ok((made, true))
         });
         if placed.is_err() {
             let _ = unlinkat(&self.directory, &staged, AtFlags::REMOVEDIR);

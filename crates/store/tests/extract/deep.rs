@@ -31,4 +31,7 @@ fn a_tree_of_many_levels() {
             openat(&at, "f", OFlags::RDONLY, Mode::empty()).unwrap();
         }
     }
+    // The library that removes the place goes down by recursion.
+    let removed = std::process::Command::new("rm").arg("-rf").arg(place.path("out")).status().unwrap();
+    assert!(removed.success());
 }
