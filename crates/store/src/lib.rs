@@ -16,6 +16,7 @@ mod object_dir;
 mod policy;
 pub mod publish;
 mod seal;
+mod settled;
 
 pub use batch::{Batch, Outcome, Summary};
 pub use error::Error;
