@@ -7,6 +7,7 @@ mod commands;
 mod getopt;
 mod image_file;
 mod json;
+mod message;
 mod stop;
 
 use std::ffi::OsString;

@@ -160,7 +160,6 @@ impl Batch<'_> {
     ///
     /// If the file cannot be read, and as [`put_bytes`](Self::put_bytes).
     pub fn put_file(&self, source: &SourceFile<'_>, buffer: &mut [u8]) -> Result<(Digest, Outcome), Error> {
-        let mut known = None;
         if self.expect_present.load(Ordering::Relaxed) {
             let digest = digest_pieces(source.file, self.store.algorithm(), buffer)?;
             if self.is_claimed(&digest) {
@@ -170,12 +169,8 @@ impl Batch<'_> {
             if let Presence::Right(file) = self.store.check(&digest, Expected::Size(source.size))? {
                 return if self.claim(&digest) { self.found(&digest, file) } else { Ok((digest, Outcome::Repeated)) };
             }
-            known = Some(digest);
         }
         let (temporary, digest, size) = self.copier.store_file(self.store, source, buffer)?;
-        if let Some(expected) = known.filter(|known| *known != digest) {
-            return Err(Error::changed(&expected, &digest));
-        }
         if !self.claim(&digest) {
             return Ok((digest, Outcome::Repeated));
         }

@@ -13,6 +13,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::message::message;
+
 /// Build, verify and mount file system images whose file contents live once, in an object store.
 #[derive(Parser)]
 #[command(name = "composefs", version, after_help = EXAMPLES, arg_required_else_help = true)]
@@ -52,7 +54,7 @@ fn done(done: anyhow::Result<()>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("composefs: {error:#}");
+            eprintln!("composefs: {}", message(&error));
             ExitCode::FAILURE
         }
     }
