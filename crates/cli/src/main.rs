@@ -4,10 +4,13 @@
 //! command lines; `composefs` has subcommands of its own.
 
 mod commands;
+mod dump_file;
 mod getopt;
 mod image_file;
 mod json;
 mod message;
+mod scan_progress;
+mod source;
 mod stop;
 
 use std::ffi::OsString;
