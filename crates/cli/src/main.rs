@@ -8,6 +8,7 @@ mod dump_file;
 mod getopt;
 mod image_file;
 mod json;
+mod look;
 mod message;
 mod scan_progress;
 mod source;

@@ -121,7 +121,8 @@ fn enable_patiently(file: BorrowedFd<'_>, algorithm: u8, is_ours: bool) -> io::R
     }
 }
 
-fn digest_of(algorithm: u16, raw: &[u8]) -> Option<Digest> {
+/// A measured digest, if it is of an algorithm and length that composefs uses.
+pub(crate) fn digest_of(algorithm: u16, raw: &[u8]) -> Option<Digest> {
     let algorithm = u8::try_from(algorithm).ok().and_then(Algorithm::from_kernel_number)?;
     Digest::new(algorithm, raw)
 }

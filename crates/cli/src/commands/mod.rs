@@ -1,12 +1,19 @@
 //! The subcommands of `composefs`, and the programs that go by another name.
 
+mod cat;
+#[cfg(test)]
+mod damaged;
 mod diff;
 mod digest;
+mod du;
 pub(crate) mod dump;
+mod find;
 pub(crate) mod info;
+mod ls;
 pub(crate) mod mkcomposefs;
 mod mount;
 pub(crate) mod mount_helper;
+mod stat;
 mod umount;
 
 use std::ffi::OsString;
@@ -30,6 +37,8 @@ Examples:
   composefs digest rootfs.img
   composefs mount rootfs.img /mnt -o basedir=objects,verity_check=2
   composefs umount /mnt
+  composefs ls -l rootfs.img /usr
+  composefs cat --basedir=objects rootfs.img /etc/passwd
 
 Exit status: 0 if it was done, 1 if not, 2 for a command line that is wrong; diff has its own. Called as mkcomposefs,
 composefs-info, composefs-dump or mount.composefs it is those programs, with status 1 for every failure.";
@@ -37,8 +46,13 @@ composefs-info, composefs-dump or mount.composefs it is those programs, with sta
 #[derive(Subcommand)]
 enum Command {
     Diff(diff::Args),
+    Cat(cat::Args),
     Digest(digest::Args),
+    Du(du::Args),
+    Find(Box<find::Args>),
+    Ls(ls::Args),
     Mount(mount::Args),
+    Stat(stat::Args),
     Umount(umount::Args),
 }
 
@@ -47,8 +61,13 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
     let command = Composefs::parse_from(std::iter::once("composefs".into()).chain(args)).command;
     match command {
         Command::Diff(args) => diff::run(args),
+        Command::Cat(args) => cat::run(&args),
         Command::Digest(args) => done(digest::run(&args)),
         Command::Mount(args) => done(mount::run(args)),
+        Command::Du(args) => du::run(&args),
+        Command::Find(args) => find::run(&args),
+        Command::Ls(args) => ls::run(&args),
+        Command::Stat(args) => stat::run(&args),
         Command::Umount(args) => done(umount::run(&args)),
     }
 }
