@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::message::message;
+use crate::end::done;
 
 /// Build, verify and mount file system images whose file contents live once, in an object store.
 #[derive(Parser)]
@@ -69,16 +69,5 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
         Command::Ls(args) => ls::run(&args),
         Command::Stat(args) => stat::run(&args),
         Command::Umount(args) => done(umount::run(&args)),
-    }
-}
-
-/// The status of a command that does something: 0 if it was done, 1 if not.
-fn done(done: anyhow::Result<()>) -> ExitCode {
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("composefs: {}", message(&error));
-            ExitCode::FAILURE
-        }
     }
 }
