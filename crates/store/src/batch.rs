@@ -118,7 +118,7 @@ impl ObjectDir {
             queue: Mutex::default(),
             waiting_max,
             committing: Mutex::new(()),
-            expect_present: AtomicBool::new(self.has_objects()),
+            expect_present: AtomicBool::new(self.has_fans()),
             summary: Mutex::default(),
             present: AtomicU64::new(0),
             found: Mutex::default(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use composefs_image::digest::{Algorithm, Digest};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat, fsync, mkdir, mkdirat, open, openat, statat};
+use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, Stat, fsync, mkdir, mkdirat, open, openat, statat};
 use rustix::io::Errno;
 
 use crate::error::Error;
@@ -117,8 +117,10 @@ impl ObjectDir {
     }
 
     /// Whether there is any of the 256 directories, and so most likely an object.
-    pub(crate) fn has_objects(&self) -> bool {
-        (0..=255).any(|first| self.fans.get(self.as_fd(), first).is_ok())
+    pub(crate) fn has_fans(&self) -> bool {
+        let is_fan = |name: &[u8]| matches!(name, [b'0'..=b'9' | b'a'..=b'f', b'0'..=b'9' | b'a'..=b'f']);
+        Dir::read_from(self)
+            .is_ok_and(|mut names| names.any(|name| name.is_ok_and(|n| is_fan(n.file_name().to_bytes()))))
     }
 
     /// Opens one of the 256 directories, made if it is not there.
