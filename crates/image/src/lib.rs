@@ -5,6 +5,7 @@
 //! specified in `docs/format/`; the code follows those pages.
 #![forbid(unsafe_code)]
 
+pub mod diff;
 pub mod digest;
 pub mod dump;
 pub mod erofs;
