@@ -2,7 +2,7 @@
 
 use std::iter::Peekable;
 
-use super::layout::BLOCK;
+use super::layout::{BLOCK, MAX_TAIL};
 use super::overlay::Overlay;
 use super::slot::{Node, Slot, stub_name, stubs_of};
 use super::superblock::field;
@@ -134,7 +134,7 @@ pub(super) fn measure(overlay: &Overlay<'_>, directory: InodeId) -> Extent {
             extent.subdirectories += 1;
         }
     }
-    if chunk > overlay.profile.max_tail {
+    if chunk > MAX_TAIL {
         extent.blocks += 1;
     } else {
         extent.tail = chunk;

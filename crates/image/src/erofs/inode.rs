@@ -1,6 +1,6 @@
 //! One inode of the image: its fields, its size, its bytes.
 
-use super::layout::{BLOCK, BLOCK_BITS, MAX_CHUNK_BITS};
+use super::layout::{BLOCK, BLOCK_BITS, MAX_CHUNK_BITS, MAX_TAIL};
 use super::overlay::Overlay;
 use super::record::{Form, Layout, Record};
 use super::slot::{Node, Slot};
@@ -100,8 +100,7 @@ impl Draft {
             }
             StoredData::Regular { content, .. } if content.len() > 0 => {
                 let (blocks, tail) = (inode.size / BLOCK, inode.size % BLOCK);
-                (draft.blocks, draft.tail) =
-                    if tail > overlay.profile.max_tail { (blocks + 1, 0) } else { (blocks, tail) };
+                (draft.blocks, draft.tail) = if tail > MAX_TAIL { (blocks + 1, 0) } else { (blocks, tail) };
                 draft.content = Content::Inline(id);
             }
             StoredData::Regular { .. } => {}

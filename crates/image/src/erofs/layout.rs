@@ -24,6 +24,8 @@ pub(super) const MAX_CHUNK_BITS: u32 = 31 + BLOCK_BITS;
 pub(super) const MAX_CHUNKS: u64 = 1024;
 /// A chunk pointer that leads to no block of the image.
 pub(super) const NULL_CHUNK: [u8; 4] = [0xff; 4];
+/// A last piece of a directory or file longer than this gets a block of its own.
+pub(super) const MAX_TAIL: u64 = BLOCK / 2;
 
 /// `value` up to the next multiple of `to`, a power of two.
 pub(super) const fn round_up(value: u64, to: u64) -> u64 {

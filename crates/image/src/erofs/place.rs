@@ -154,7 +154,9 @@ impl Sized {
 
     fn shift(&self, pos: u64, head: u64) -> u64 {
         let last = pos + head - 1;
-        if self.draft.tail == 0 || last / BLOCK == (pos + head + self.draft.tail) / BLOCK {
+        let tail_is_content = self.draft.tail > 0 && !matches!(self.draft.content, Content::Chunks { .. });
+        // The end is that behind the tail: one that ends with its block is moved too.
+        if !tail_is_content || last / BLOCK == (last + 1 + self.draft.tail) / BLOCK {
             return pos;
         }
         pos + round_up(BLOCK - last % BLOCK, SLOT)

@@ -1,7 +1,7 @@
 //! Format versions as data: what a writer does differently from one to the next.
 
 use super::error::WriteError;
-use super::layout::{BLOCK, MAX_CHUNK_BITS};
+use super::layout::MAX_CHUNK_BITS;
 
 /// What one format version asks of the writer.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,8 +26,6 @@ pub struct Profile {
     pub keeps_nanoseconds: bool,
     /// The logarithm of the size of chunks, if it is not the least that takes a whole file.
     pub chunk_bits: Option<u32>,
-    /// A last piece of a directory or file longer than this gets a block of its own.
-    pub max_tail: u64,
     /// How tails are kept from crossing the end of a block.
     pub tails: Tails,
     /// The attributes that lead to objects come before all others of an inode, not among them by name.
@@ -63,7 +61,8 @@ pub enum SharedOrder {
 pub enum Tails {
     /// The rules of the C writer, one for symlinks and one for all others.
     Fitted,
-    /// The inode moves until its attributes end in the block in which its tail ends.
+    /// The inode moves until its last byte, or that of its attributes, is in the block of the first byte behind its tail.
+    /// Chunks stay where they are.
     Shifted,
 }
 
@@ -82,7 +81,6 @@ const CURRENT: Profile = Profile {
     has_compact_inodes: true,
     keeps_nanoseconds: true,
     chunk_bits: None,
-    max_tail: BLOCK / 2,
     tails: Tails::Fitted,
     object_xattrs_first: false,
     has_lustre_prefix: false,
@@ -103,7 +101,6 @@ pub const LEGACY: Profile = Profile {
     has_compact_inodes: false,
     keeps_nanoseconds: false,
     chunk_bits: Some(MAX_CHUNK_BITS),
-    max_tail: BLOCK,
     tails: Tails::Shifted,
     object_xattrs_first: true,
     has_lustre_prefix: true,
