@@ -6,6 +6,7 @@
 
 mod apply;
 mod contents;
+mod effect;
 mod space;
 mod text;
 
