@@ -4,9 +4,12 @@
 //! command lines; `composefs` has subcommands of its own.
 
 mod commands;
+mod dump_file;
 mod getopt;
 mod image_file;
 mod json;
+mod scan_progress;
+mod source;
 mod stop;
 
 use std::ffi::OsString;

@@ -1,5 +1,6 @@
 //! The subcommands of `composefs`, and the programs that go by another name.
 
+mod diff;
 mod digest;
 pub(crate) mod dump;
 pub(crate) mod info;
@@ -23,15 +24,17 @@ struct Composefs {
 
 const EXAMPLES: &str = "\
 Examples:
+  composefs diff old.img new.img
   composefs digest rootfs.img
   composefs mount rootfs.img /mnt -o basedir=objects,verity_check=2
   composefs umount /mnt
 
-Exit status: 0 if it was done, 1 if not, 2 for a command line that is wrong. Called as mkcomposefs,
+Exit status: 0 if it was done, 1 if not, 2 for a command line that is wrong; diff has its own. Called as mkcomposefs,
 composefs-info, composefs-dump or mount.composefs it is those programs, with status 1 for every failure.";
 
 #[derive(Subcommand)]
 enum Command {
+    Diff(diff::Args),
     Digest(digest::Args),
     Mount(mount::Args),
     Umount(umount::Args),
@@ -41,6 +44,7 @@ enum Command {
 pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
     let command = Composefs::parse_from(std::iter::once("composefs".into()).chain(args)).command;
     match command {
+        Command::Diff(args) => diff::run(args),
         Command::Digest(args) => done(digest::run(&args)),
         Command::Mount(args) => done(mount::run(args)),
         Command::Umount(args) => done(umount::run(&args)),

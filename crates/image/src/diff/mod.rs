@@ -3,6 +3,8 @@
 //! [`diff`] goes through both side by side and gives a [`Diff`]: a list of [`Change`]s, each a path and the [`Fields`] that
 //! differ there, in a few bytes. What stood on either side is looked up when it is asked for ([`Diff::value`]).
 //!
+//! [`causes`] groups the changes by what they have in common.
+//!
 //! Trees are compared for what an image of them holds. What an image does not say is passed over: the size and the link
 //! count of a directory, and payload and digest of empty and inline files. Two trees without a change give, in one format
 //! version, the same image.
@@ -27,6 +29,7 @@
 //! ```
 
 mod attributes;
+pub mod causes;
 mod counts;
 mod field;
 mod inodes;
