@@ -66,7 +66,7 @@ fn what_leaves_all_as_it_is_gives_the_same_image() {
             let image =
                 |tree| policy.plan(tree).map(|image| image.digest(algorithm)).map_err(|error| error.to_string());
             assert_eq!(image(&same), image(&tree));
-            assert_eq!(text(&same), text(&tree));
+            assert!(version == 2 || text(&same) == text(&tree), "version 2 has no nanoseconds");
         }
     }
 }

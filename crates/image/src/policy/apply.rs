@@ -142,7 +142,7 @@ impl<'a> Applying<'a> {
         let stored = self.tree.stored(id);
         let mut new = self.metadata(stored);
         if let Some(usr) = self.usr.filter(|_| self.emptied.contains(&id)) {
-            new.mtime = self.policy.times.apply(Kind::Directory, self.tree.stored(usr).mtime());
+            new.mtime = self.time(Kind::Directory, self.tree.stored(usr).mtime());
         }
         let path;
         match stored.data {
@@ -164,6 +164,13 @@ impl<'a> Applying<'a> {
         Ok(pushed)
     }
 
+    /// The time of an inode that had this one, as far as the format version can tell it.
+    fn time(&self, kind: Kind, own: Timestamp) -> Timestamp {
+        let time = self.policy.times.apply(kind, own);
+        let keeps_nanoseconds = self.policy.profile().is_ok_and(|profile| profile.keeps_nanoseconds);
+        if keeps_nanoseconds { time } else { Timestamp { nsec: 0, ..time } }
+    }
+
     fn metadata(&self, stored: &StoredInode) -> NewInode<'a> {
         NewInode {
             mode: u32::from(stored.mode),
@@ -172,7 +179,7 @@ impl<'a> Applying<'a> {
             uid: stored.uid,
             gid: stored.gid,
             rdev: stored.rdev,
-            mtime: self.policy.times.apply(stored.kind(), stored.mtime()),
+            mtime: self.time(stored.kind(), stored.mtime()),
             ..NewInode::default()
         }
     }

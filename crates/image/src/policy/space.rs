@@ -26,6 +26,21 @@ pub enum Choice {
     Transform,
 }
 
+impl Choice {
+    /// The field's name in the text of a policy.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Choice::Xattrs => "xattrs",
+            Choice::Times => "times",
+            Choice::Hardlinks => "hardlinks",
+            Choice::Inline => "inline",
+            Choice::Devices => "devices",
+            Choice::Transform => "transform",
+        }
+    }
+}
+
 /// What there is to choose from, field by field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Space {

@@ -9,46 +9,59 @@ use composefs_image::policy::{Contents, Inline};
 use composefs_image::tree::{MAX_INLINE, Tree};
 use composefs_scan::{Everything, Options, scan};
 
-use crate::commands::mkcomposefs::ScanProgress;
+use crate::scan_progress::ScanProgress;
+use crate::source::{self, Form, Source};
 
 /// What is known of the source.
 #[derive(Debug)]
 pub(super) struct Known {
+    pub(super) form: Form,
     pub(super) tree: Tree,
     pub(super) contents: Contents,
-    pub(super) kind: SourceKind,
-    /// The limits of inline contents worth trying, the usual one first.
-    pub(super) inline: Vec<Inline>,
+    /// The limits of contents in the image worth trying, the usual one first.
+    pub(super) limits: Vec<Inline>,
 }
 
-/// What a source is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SourceKind {
-    Directory,
-    Dump,
-    Image,
+/// How a source is read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wish<'a> {
+    /// The algorithm, if only one is of interest.
+    pub(super) algorithm: Option<Algorithm>,
+    /// Limits of contents in the image to try beside the usual ones.
+    pub(super) limits: &'a [u64],
+    pub(super) threads: Option<NonZeroUsize>,
 }
 
-/// The limits that tools in the field have: that of the C tools and cfsctl, then nothing in the image at all.
+/// The limits that tools in the field have: that of the C tools and of cfsctl, then nothing in the image at all.
 const LIMITS: [u64; 2] = [64, 0];
 
 impl Known {
-    /// Reads a directory, each file once. `only` is the algorithm asked for, if it is one.
-    pub(super) fn scan(
-        path: &Path,
-        only: Option<Algorithm>,
-        limits: &[u64],
-        threads: Option<NonZeroUsize>,
-    ) -> anyhow::Result<Self> {
-        let limits = || LIMITS.iter().chain(limits).copied();
-        let keep_max = limits().max().unwrap_or(0).min(MAX_INLINE as u64);
-        let algorithm = only.unwrap_or_default();
-        // Whatever a policy may leave out is taken; what it may change is as it was found.
-        let options = Options { algorithm, inline_max: 0, hardlinks: true, threads, ..Options::default() };
-        let sink = Everything::new(algorithm, only.is_none(), keep_max as usize);
-        let progress = ScanProgress::start();
-        let tree = scan(path, &options, &sink, &progress).with_context(|| format!("cannot read {}", path.display()))?;
-        let inline = limits().map(Inline::UpTo).collect();
-        Ok(Self { tree, contents: sink.into_contents(), kind: SourceKind::Directory, inline })
+    /// Reads a source.
+    pub(super) fn read(path: &Path, wish: Wish<'_>) -> anyhow::Result<Self> {
+        let limits = LIMITS.iter().chain(wish.limits).map(|&limit| Inline::UpTo(limit));
+        match source::open(path)? {
+            Source::Directory(path) => {
+                let (tree, contents) = scan_all(&path, wish)?;
+                Ok(Self { form: Form::Directory, tree, contents, limits: limits.collect() })
+            }
+            // What such a tree has in the image stays there, unless one asks for something else.
+            other => {
+                let options = Options { algorithm: wish.algorithm.unwrap_or_default(), ..Options::default() };
+                let loaded = other.load(&options)?;
+                let limits = [Inline::AsGiven].into_iter().chain(limits).collect();
+                Ok(Self { form: loaded.form, tree: loaded.tree, contents: Contents::default(), limits })
+            }
+        }
     }
+}
+
+/// Reads a directory, each file once: whatever a policy may leave out is taken, what it may change is as it was found.
+fn scan_all(path: &Path, wish: Wish<'_>) -> anyhow::Result<(Tree, Contents)> {
+    let algorithm = wish.algorithm.unwrap_or_default();
+    let largest = LIMITS.iter().chain(wish.limits).max().map_or(0, |&limit| limit as usize);
+    let options = Options { algorithm, inline_max: 0, hardlinks: true, threads: wish.threads, ..Options::default() };
+    let sink = Everything::new(algorithm, wish.algorithm.is_none(), largest.min(MAX_INLINE));
+    let progress = ScanProgress::start();
+    let tree = scan(path, &options, &sink, &progress).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok((tree, sink.into_contents()))
 }

@@ -1,69 +1,62 @@
 //! `composefs explain-digest`: which choices of a tool make a tree's digest the one that it is.
 
+mod against;
+mod json;
 mod known;
+mod nearest;
+mod options;
 mod reproduce;
 mod search;
+mod text;
+mod words;
 
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use composefs_image::Digest;
 use composefs_image::policy::{Policy, Space};
-use composefs_image::tree::Timestamp;
+use composefs_image::tree::Tree;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use known::Known;
+use against::Against;
+use known::{Known, Wish};
+use nearest::Nearest;
+pub(super) use options::Args;
 use reproduce::Reproduce;
 use search::{Search, Tried};
 
-/// Find out why a tree does not give the digest that it should.
-///
-/// Tools choose differently what of a tree goes into an image: the format version, the hash, attributes, times, hard links,
-/// and more. The source is read once, and its image made as every tool in the field would make it, the likeliest first.
-#[derive(clap::Args)]
-#[command(after_help = EXAMPLES)]
-pub(super) struct Args {
-    /// A directory, an image or a dump.
-    source: PathBuf,
-    /// The digest wanted: 64 hex digits (SHA-256) or 128 (SHA-512).
-    #[arg(long, value_name = "HEX")]
+/// What was found.
+struct Findings<'a> {
+    args: &'a Args,
+    known: &'a Known,
+    space: &'a Space,
+    /// The digest that was looked for.
     want: Option<Digest>,
-    /// Print the digest of every policy.
-    #[arg(long)]
-    list: bool,
-    /// Print the digest of this policy, as the other two name them.
-    #[arg(long, value_name = "FIELD=VALUE,...")]
-    policy: Option<Policy>,
-    /// Try the times no later than this, too. Default: $SOURCE_DATE_EPOCH, where it is set.
-    #[arg(long, value_name = "SECONDS")]
-    source_date_epoch: Option<i64>,
-    /// Try this limit of contents in the image, beside 64 and 0; may be given again.
-    #[arg(long, value_name = "BYTES")]
-    inline_max: Vec<u64>,
-    /// Go on after the first policy that gives the digest.
-    #[arg(long)]
-    all: bool,
-    /// Use so many threads.
-    #[arg(long)]
-    threads: Option<NonZeroUsize>,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
+    /// How many policies there are.
+    policies: usize,
+    /// Those that were tried.
+    tried: Vec<Tried>,
+    /// If none gives it: the policy that comes nearest to a tree, and what it makes.
+    nearest: Option<Near<'a>>,
 }
 
-const EXAMPLES: &str = "\
-Examples:
-  composefs explain-digest rootfs/ --want=da42...
-  composefs explain-digest --list rootfs/
-
-Exit status: 0 if a policy gives the digest, 1 if none does, 2 if it could not be found out.";
+/// The policy that comes nearest to what is wanted.
+struct Near<'a> {
+    policy: Policy,
+    tree: Tree,
+    wanted: &'a Tree,
+}
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> ExitCode {
     match explain(args) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
+        // Whoever closed the pipe has seen enough.
+        Err(error) if error.downcast_ref().is_some_and(|e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe) => {
+            ExitCode::from(2)
+        }
         Err(error) => {
             eprintln!("composefs: {error:#}");
             ExitCode::from(2)
@@ -72,40 +65,90 @@ pub(super) fn run(args: &Args) -> ExitCode {
 }
 
 fn explain(args: &Args) -> anyhow::Result<bool> {
-    let only = args.want.map(|want| want.algorithm()).or(args.policy.map(|policy| policy.algorithm));
-    let known = Known::scan(&args.source, only, &args.inline_max, args.threads)?;
-    let latest = args.source_date_epoch.map(|sec| Timestamp { sec, nsec: 0 });
-    let space = Space::of(&known.tree, &known.contents, &known.inline, latest);
-    let space = only.map_or(space.clone(), |only| space.with_algorithm(only));
-    let policies = args.policy.map_or_else(|| space.policies(), |policy| vec![policy]);
+    let latest = args.latest()?;
+    let against = args.against.as_deref().map(Against::read).transpose()?;
+    let want = args.want.or(against.as_ref().and_then(Against::digest));
+    let algorithm = match (want, &against, args.policy) {
+        (Some(want), ..) => Some(want.algorithm()),
+        (None, Some(against), _) => Some(against.tree.algorithm()),
+        (None, None, policy) => policy.map(|policy| policy.algorithm),
+    };
+    let wish = Wish { algorithm, limits: &args.inline_max, threads: args.threads };
+    let known = Known::read(&args.source, wish)?;
+    let space = Space::of(&known.tree, &known.contents, &known.limits, latest);
+    let space = algorithm.map_or(space.clone(), |algorithm| space.with_algorithm(algorithm));
+    let policies = match args.policy {
+        Some(policy) => vec![policy],
+        None if args.thorough => space.all(),
+        None => space.policies(),
+    };
     let threads = args.threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
-    let until = args.want.filter(|_| !args.all);
-    let search = Search { tree: &known.tree, contents: &known.contents, policies: &policies, until, threads };
-    let start = std::time::Instant::now();
-    let tried = search.run(&|| {});
-    eprintln!(
-        "{} of {} policies, {:?}, indifferent {:?}",
-        tried.len(),
-        policies.len(),
-        start.elapsed(),
-        space.indifferent()
-    );
-    let mut out = io::stdout().lock();
-    let indifferent = space.indifferent();
-    let reproduce = Reproduce { source: &args.source, known: &known, indifferent: &indifferent };
-    for Tried { policy, digest } in tried {
-        match digest {
-            Ok(digest) if args.want.is_none_or(|want| want == digest) => {
-                writeln!(out, "{digest}  {policy}")?;
-                if args.want.is_some() {
-                    for command in reproduce.commands(&policy) {
-                        writeln!(out, "  {}: {}", command.tool, command.line)?;
-                    }
-                }
-            }
-            Ok(_) => {}
-            Err(error) => eprintln!("{policy}: {error}"),
-        }
+    let Known { tree, contents, .. } = &known;
+    let mut findings = Findings {
+        args,
+        known: &known,
+        space: &space,
+        want,
+        policies: policies.len(),
+        tried: Vec::new(),
+        nearest: None,
+    };
+    if want.is_some() || against.is_none() {
+        let bar = bar(policies.len());
+        let until = want.filter(|_| !args.all);
+        let search = Search { tree, contents, policies: &policies, until, threads };
+        findings.tried = search.run(&|| bar.inc(1));
+        bar.finish_and_clear();
     }
-    Ok(true)
+    if let Some(against) = against.as_ref().filter(|_| findings.found().next().is_none()) {
+        let policies = against.only_its_version(&policies);
+        let bar = bar(policies.len());
+        let nearest = Nearest { tree, contents, policies: &policies, against, threads };
+        let found = nearest.find(&|| bar.inc(1));
+        bar.finish_and_clear();
+        findings.nearest = found.map(|(policy, tree)| Near { policy, tree, wanted: &against.tree });
+    }
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    if args.json {
+        json::write(&findings, &mut out)?
+    } else {
+        text::write(&findings, &mut out)?
+    }
+    out.flush()?;
+    Ok(findings.is_answered())
+}
+
+/// Progress through so many policies, on a terminal only.
+fn bar(policies: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("{pos} of {len} policies, {elapsed}").expect("the template is constant");
+    ProgressBar::with_draw_target(Some(policies as u64), ProgressDrawTarget::stderr()).with_style(style)
+}
+
+impl Findings<'_> {
+    /// The policies that give what is wanted.
+    fn found(&self) -> impl Iterator<Item = &Policy> {
+        let gives = |tried: &&Tried| self.want.is_some() && tried.digest.as_ref().ok() == self.want.as_ref();
+        self.tried.iter().filter(gives).map(|tried| &tried.policy)
+    }
+
+    fn is_answered(&self) -> bool {
+        let is_list = self.args.list || self.args.policy.is_some();
+        is_list || self.found().next().is_some() || self.nearest.as_ref().is_some_and(|near| self.is_reached(near))
+    }
+
+    /// Whether the tree wanted is the one that the nearest policy makes, and that is all that is known.
+    fn is_reached(&self, near: &Near<'_>) -> bool {
+        self.want.is_none() && near.diff().is_empty()
+    }
+
+    fn reproduce(&self) -> Reproduce<'_> {
+        let Known { form, ref tree, .. } = *self.known;
+        Reproduce { source: &self.args.source, form, tree, space: self.space }
+    }
+}
+
+impl Near<'_> {
+    fn diff(&self) -> composefs_image::diff::Diff<'_> {
+        composefs_image::diff::diff(&self.tree, self.wanted, &composefs_image::diff::Options::default())
+    }
 }

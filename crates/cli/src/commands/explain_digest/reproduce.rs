@@ -3,148 +3,137 @@
 use std::path::Path;
 
 use composefs_image::Algorithm;
-use composefs_image::policy::{Attributes, Choice, Inline, Policy, Times, Transform};
+use composefs_image::policy::{Attributes, Inline, Policy, Space, Times, Transform};
+use composefs_image::tree::Tree;
 
-use super::known::{Known, SourceKind};
+use crate::source::Form;
 
-/// A command line, and whose it is.
+/// A command line, and of which program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Command {
     pub(super) tool: &'static str,
     pub(super) line: String,
 }
 
-/// The inline limit that is not a choice in any of the tools but ours.
-const USUAL_INLINE: Inline = Inline::UpTo(64);
-
-/// The fields that matter here, and those that do not.
+/// What command lines depend on beside the policy.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Reproduce<'a> {
     pub(super) source: &'a Path,
-    pub(super) known: &'a Known,
-    pub(super) indifferent: &'a [Choice],
+    pub(super) form: Form,
+    pub(super) tree: &'a Tree,
+    pub(super) space: &'a Space,
 }
 
+/// What cfsctl can be told to do, beside version and algorithm.
+const CFSCTL: [(&str, Attributes, Transform); 6] = [
+    ("", Attributes::Capability, Transform::Container),
+    (" --xattrs keep-user-xattrs", Attributes::CapabilityAndUser, Transform::Container),
+    (" --bootable", Attributes::Capability, Transform::ContainerAndBoot),
+    (" --bootable --xattrs keep-user-xattrs", Attributes::CapabilityAndUser, Transform::ContainerAndBoot),
+    (" --no-propagate-usr-to-root", Attributes::All, Transform::Nothing),
+    (" --bootable --no-propagate-usr-to-root", Attributes::All, Transform::Boot),
+];
+
+/// Options of `mkcomposefs` that the C tools do not have.
+const OURS: [&str; 4] = ["--algorithm", "--source-date-epoch", "--hardlinks", "--inline-max"];
+
 impl Reproduce<'_> {
-    /// Every command line that gives the digest of a policy; the last one is always ours.
+    /// Every command line that gives the digest of a policy; the last one is always of this program.
     pub(super) fn commands(&self, policy: &Policy) -> Vec<Command> {
-        let mut commands = Vec::new();
-        if let Some(options) = self.mkcomposefs(policy) {
-            let is_ours = options.iter().any(|option| {
-                ["--hardlinks", "--algorithm", "--inline-max", "--source-date-epoch"]
-                    .iter()
-                    .any(|o| option.starts_with(o))
-            });
-            let tool = if is_ours { "mkcomposefs of this project" } else { "mkcomposefs, also that of the C tools" };
-            commands.push(Command { tool, line: self.line("mkcomposefs --print-digest-only", &options) });
-        }
-        if let Some(options) = self.cfsctl(policy) {
-            commands.push(Command { tool: "cfsctl", line: self.line("cfsctl --no-repo", &options) });
-        }
-        let line = format!("composefs explain-digest --policy={policy} {}", quoted(self.source));
-        commands.push(Command { tool: "this program", line });
-        commands
+        let source = quoted(self.source);
+        let mkcomposefs = self.mkcomposefs(policy).map(|options| {
+            let is_ours = OURS.iter().any(|ours| options.iter().any(|option| option.starts_with(ours)));
+            let tool = if is_ours { "mkcomposefs of this project" } else { "mkcomposefs, of the C tools too" };
+            let words = ["mkcomposefs".to_owned(), "--print-digest-only".to_owned()].into_iter().chain(options);
+            Command { tool, line: self.piped(&words.collect::<Vec<_>>().join(" "), &source) }
+        });
+        let cfsctl = self.cfsctl(policy).map(|options| {
+            let Policy { version, algorithm, .. } = policy;
+            let line =
+                format!("cfsctl --no-repo --hash {algorithm} --erofs-version {version} compute-id{options} {source}");
+            Command { tool: "cfsctl", line }
+        });
+        let line = format!("composefs explain-digest --policy={policy} {source}");
+        mkcomposefs.into_iter().chain(cfsctl).chain([Command { tool: "this program", line }]).collect()
     }
 
-    fn line(&self, program: &str, options: &[String]) -> String {
-        let words = [program.to_owned()].into_iter().chain(options.iter().cloned()).chain([quoted(self.source)]);
-        words.collect::<Vec<_>>().join(" ")
+    /// A command that reads a dump is given one of an image.
+    fn piped(&self, command: &str, source: &str) -> String {
+        match self.form {
+            Form::Image => format!("composefs-info dump {source} | {command} -"),
+            Form::Directory | Form::Dump => format!("{command} {source}"),
+        }
     }
 
-    /// Whether a field is as wished, or it does not matter.
-    fn is(&self, choice: Choice, is: bool) -> bool {
-        is || self.indifferent.contains(&choice)
+    /// Whether a policy would be the same with a change.
+    fn is(&self, policy: &Policy, change: impl Fn(&mut Policy)) -> bool {
+        let mut changed = *policy;
+        change(&mut changed);
+        self.space.are_same(policy, &changed)
     }
 
     fn mkcomposefs(&self, policy: &Policy) -> Option<Vec<String>> {
-        if self.known.kind == SourceKind::Image {
-            return None;
-        }
         let mut options = Vec::new();
-        let mut add = |option: &str| options.push(option.to_owned());
-        match policy.version {
-            0 if self.known.tree.has_whiteout() => add("--min-version=0"),
-            1 if !self.known.tree.has_whiteout() => add("--min-version=1"),
-            0 | 1 => {}
+        match (policy.version, self.tree.has_whiteout()) {
+            (0, true) => options.push("--min-version=0".to_owned()),
+            (1, false) => options.push("--min-version=1".to_owned()),
+            (0 | 1, _) => {}
             _ => return None,
         }
         if policy.algorithm == Algorithm::Sha512 {
-            add("--algorithm=sha512");
+            options.push("--algorithm=sha512".to_owned());
         }
-        if self.known.kind == SourceKind::Dump {
-            add("--from-file");
-            return self.is_as_given(policy).then_some(options);
+        if !self.is(policy, |policy| policy.transform = Transform::Nothing) {
+            return None;
         }
-        match policy.xattrs {
-            _ if self.is(Choice::Xattrs, policy.xattrs == Attributes::All) => {}
-            Attributes::User => add("--user-xattrs"),
-            Attributes::None => add("--skip-xattrs"),
-            _ => return None,
+        if self.form == Form::Directory {
+            options.extend(self.of_directory(policy)?);
+            return Some(options);
         }
-        match policy.times {
-            _ if self.is(Choice::Times, policy.times == Times::Keep) => {}
-            Times::Zero => add("--use-epoch"),
-            Times::ClampTo(latest) => add(&format!("--source-date-epoch={}", latest.sec)),
-            _ => return None,
+        options.push("--from-file".to_owned());
+        let as_given = Policy { inline: Inline::AsGiven, hardlinks: true, ..Policy::MKCOMPOSEFS };
+        let Policy { version, algorithm, .. } = *policy;
+        self.space.are_same(policy, &Policy { version, algorithm, ..as_given }).then_some(options)
+    }
+
+    /// What makes a policy of a directory; `None` if no option does.
+    fn of_directory(&self, policy: &Policy) -> Option<Vec<String>> {
+        let mut options = Vec::new();
+        let mut add = |option: &str| options.push(option.to_owned());
+        let kept = [(Attributes::All, ""), (Attributes::User, "--user-xattrs"), (Attributes::None, "--skip-xattrs")];
+        let kept = kept.into_iter().find(|(xattrs, _)| self.is(policy, |policy| policy.xattrs = *xattrs));
+        add(kept?.1);
+        let times = [(Times::Keep, ""), (Times::Zero, "--use-epoch")];
+        match (times.into_iter().find(|(times, _)| self.is(policy, |policy| policy.times = *times)), policy.times) {
+            (Some((_, option)), _) => add(option),
+            (None, Times::ClampTo(latest)) => add(&format!("--source-date-epoch={}", latest.sec)),
+            (None, _) => return None,
         }
-        if !self.is(Choice::Hardlinks, !policy.hardlinks) {
+        if !self.is(policy, |policy| policy.hardlinks = false) {
             add("--hardlinks");
         }
         match policy.inline {
-            _ if self.is(Choice::Inline, policy.inline == USUAL_INLINE) => {}
+            _ if self.is(policy, |policy| policy.inline = Inline::UpTo(64)) => {}
             Inline::UpTo(max) => add(&format!("--inline-max={max}")),
             Inline::AsGiven => return None,
         }
-        if !self.is(Choice::Devices, policy.devices) {
+        if !self.is(policy, |policy| policy.devices = true) {
             add("--skip-devices");
         }
-        self.is(Choice::Transform, policy.transform == Transform::Nothing).then_some(options)
-    }
-
-    /// Whether a policy leaves a tree that was read from text as it is.
-    fn is_as_given(&self, policy: &Policy) -> bool {
-        self.is(Choice::Xattrs, policy.xattrs == Attributes::All)
-            && self.is(Choice::Times, policy.times == Times::Keep)
-            && self.is(Choice::Hardlinks, policy.hardlinks)
-            && self.is(Choice::Inline, policy.inline == Inline::AsGiven)
-            && self.is(Choice::Devices, policy.devices)
-            && self.is(Choice::Transform, policy.transform == Transform::Nothing)
-    }
-
-    fn cfsctl(&self, policy: &Policy) -> Option<Vec<String>> {
-        let fits = self.known.kind == SourceKind::Directory
-            && self.is(Choice::Times, policy.times == Times::Keep)
-            && self.is(Choice::Hardlinks, policy.hardlinks)
-            && self.is(Choice::Inline, policy.inline == USUAL_INLINE)
-            && self.is(Choice::Devices, policy.devices);
-        if !fits {
-            return None;
-        }
-        let mut options = vec![
-            format!("--hash {}", policy.algorithm),
-            format!("--erofs-version {}", policy.version),
-            "compute-id".to_owned(),
-        ];
-        let is_xattrs = |wanted| self.is(Choice::Xattrs, policy.xattrs == wanted);
-        let (whole, boot) = match policy.transform {
-            Transform::Nothing => (true, false),
-            Transform::Boot => (true, true),
-            Transform::Container => (false, false),
-            Transform::ContainerAndBoot => (false, true),
-            Transform::Root => return None,
-        };
-        if boot {
-            options.push("--bootable".to_owned());
-        }
-        if whole && is_xattrs(Attributes::All) {
-            options.push("--no-propagate-usr-to-root".to_owned());
-        } else if whole && !self.indifferent.contains(&Choice::Transform) {
-            return None;
-        } else if is_xattrs(Attributes::CapabilityAndUser) && !is_xattrs(Attributes::Capability) {
-            options.push("--xattrs keep-user-xattrs".to_owned());
-        } else if !is_xattrs(Attributes::Capability) {
-            return None;
-        }
+        options.retain(|option| !option.is_empty());
         Some(options)
+    }
+
+    fn cfsctl(&self, policy: &Policy) -> Option<&'static str> {
+        let is_usual = self.form == Form::Directory
+            && self.is(policy, |policy| {
+                (policy.times, policy.hardlinks, policy.inline, policy.devices) =
+                    (Times::Keep, true, Inline::UpTo(64), true);
+            });
+        let does = |&(_, xattrs, transform): &(&str, Attributes, Transform)| {
+            self.is(policy, |policy| (policy.xattrs, policy.transform) = (xattrs, transform))
+        };
+        CFSCTL.iter().filter(|_| is_usual).find(|choice| does(choice)).map(|(options, ..)| *options)
     }
 }
 
@@ -153,8 +142,19 @@ fn quoted(path: &Path) -> String {
     let text = path.to_string_lossy();
     let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:@%,".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) {
-        text.into_owned()
-    } else {
-        format!("'{}'", text.replace('\'', "'\\''"))
+        return text.into_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_quoted_where_a_shell_would_not_take_them() {
+        for (path, want) in [("a/b-c.img", "a/b-c.img"), ("a b", "'a b'"), ("it's", "'it'\\''s'"), ("", "''")] {
+            assert_eq!(quoted(Path::new(path)), want);
+        }
     }
 }
