@@ -30,6 +30,7 @@
 
 mod attributes;
 pub mod causes;
+mod change;
 mod counts;
 mod field;
 mod inodes;
@@ -40,11 +41,13 @@ mod walk;
 
 use std::sync::OnceLock;
 
+pub use change::Change;
 pub use counts::Counts;
 pub use field::{Field, Fields, UnknownField};
 pub use value::{Content, Value};
 
-use crate::tree::{EntryId, Inode, InodeId, Places, SetId, Tree};
+use crate::tree::{EntryId, Inode, Places, SetId, Tree};
+use change::At;
 use names::Names;
 
 /// One of the two trees.
@@ -76,64 +79,6 @@ pub struct Options {
     pub ignore_xattrs: Vec<Vec<u8>>,
     /// Only what has this path and what is below it. Symlinks on the way are not followed. Empty or `/` is all.
     pub below: Vec<u8>,
-}
-
-/// Where something stands in a tree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum At {
-    Nowhere,
-    Root,
-    Entry(EntryId),
-}
-
-impl At {
-    fn inode(self, tree: &Tree) -> Option<InodeId> {
-        match self {
-            At::Nowhere => None,
-            At::Root => Some(InodeId::ROOT),
-            At::Entry(entry) => Some(tree.target(entry)),
-        }
-    }
-}
-
-/// A path that is in one tree only, or differs.
-#[derive(Clone, Copy, Debug)]
-pub struct Change {
-    a: At,
-    b: At,
-    fields: Fields,
-    is_within: bool,
-}
-
-impl Change {
-    /// The fields that differ; none of what is in one tree only.
-    #[must_use]
-    pub fn fields(&self) -> Fields {
-        self.fields
-    }
-
-    /// The tree that alone has the path.
-    #[must_use]
-    pub fn only(&self) -> Option<Side> {
-        match (self.a, self.b) {
-            (_, At::Nowhere) => Some(Side::A),
-            (At::Nowhere, _) => Some(Side::B),
-            _ => None,
-        }
-    }
-
-    /// Whether it is in one tree only and so is the directory it lies in.
-    #[must_use]
-    pub fn is_within(&self) -> bool {
-        self.is_within
-    }
-
-    fn at(&self, side: Side) -> At {
-        match side {
-            Side::A => self.a,
-            Side::B => self.b,
-        }
-    }
 }
 
 /// An extended attribute that differs.
@@ -229,15 +174,16 @@ impl<'t> Diff<'t> {
         [set(Side::A), set(Side::B)]
     }
 
-    /// All names that one side has for the inode at the path of a change, that path among them.
+    /// The names that one side has for the inode at the path of a change, that path among them: so many of them at most,
+    /// as each of a million names has a million.
     #[must_use]
-    pub fn names(&self, side: Side, change: &Change) -> Vec<Vec<u8>> {
+    pub fn names(&self, side: Side, change: &Change, limit: usize) -> Vec<Vec<u8>> {
         let At::Entry(entry) = change.at(side) else { return Vec::new() };
-        let mut names: Vec<_> = self.entries(side, entry).map(|entry| self.entry_path(side, entry)).collect();
+        let names = self.entries(side, entry).take(limit);
+        let mut names: Vec<_> = names.map(|entry| self.entry_path(side, entry)).collect();
         if names.is_empty() {
             names.push(self.entry_path(side, entry));
         }
-        names.sort_unstable();
         names
     }
 

@@ -1,7 +1,8 @@
 //! Hard links: which names share one inode, in one tree and in the other.
 
+use super::change::At;
 use super::order::Partners;
-use super::{At, Change, Field, Fields};
+use super::{Change, Field, Fields};
 use crate::tree::{EntryId, InodeId, Tree};
 
 /// How many names each inode of a tree has. Empty if no inode has more than one.

@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
+use super::change::At;
 use super::inodes::{Held, PERMISSIONS, held};
-use super::{At, Change, Diff, Field, Side};
+use super::{Change, Diff, Field, Side};
 use crate::digest::Digest;
 use crate::tree::{Data, Kind, StoredData, StoredInode, Timestamp, Tree};
 

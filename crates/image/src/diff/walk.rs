@@ -3,9 +3,10 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
+use super::change::At;
 use super::inodes::Inodes;
 use super::names::Groups;
-use super::{At, Change, Counts, Fields, Options};
+use super::{Change, Counts, Fields, Options};
 use crate::tree::{EntryId, InodeId, Kind, Tree};
 
 /// What the walk finds.

@@ -99,7 +99,8 @@ impl<'t> Comparison<'t> {
             bail!("neither side has {}", super::words::path(&options.below));
         }
         let facts = match (&a.facts, &b.facts) {
-            (Some(a), Some(b)) => facts::differing(a, b, &request.ignored_facts),
+            // Of a part of the trees an image says nothing.
+            (Some(a), Some(b)) if options.below.is_empty() => facts::differing(a, b, &request.ignored_facts),
             _ => Vec::new(),
         };
         let causes = causes(&diff);

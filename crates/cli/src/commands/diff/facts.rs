@@ -33,6 +33,11 @@ impl Fact {
         }
     }
 
+    /// Whether it is somebody's choice; the others follow from what is in the tree.
+    pub(super) const fn is_cause(self) -> bool {
+        !matches!(self, Fact::BuildTime | Fact::Forms)
+    }
+
     /// The fact as a person reads it.
     pub(super) fn of(self, facts: &ImageFacts) -> String {
         match self {
@@ -42,7 +47,7 @@ impl Fact {
                 1 => "has ACLs".to_owned(),
                 flags => format!("{flags:#x}"),
             },
-            Fact::BuildTime => super::words::time(facts.build_time),
+            Fact::BuildTime => super::time::time(facts.build_time),
             Fact::Forms => {
                 let [compact, extended] = [facts.compact, facts.extended].map(super::words::number);
                 format!("{compact} compact, {extended} extended inodes")

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use composefs_image::diff::causes::{Cause, Hint, Subject, moved};
 use composefs_image::diff::{Change, Content, Field, Side, Value as FieldValue};
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::compare::Comparison;
@@ -14,18 +15,46 @@ use crate::source::Form;
 
 const SIDES: [(Side, &str); 2] = [(Side::A, "a"), (Side::B, "b")];
 
+/// How many of an inode's names are given.
+const MOST_NAMES: usize = 16;
+
 /// Writes the report.
 pub(super) fn write(comparison: &Comparison<'_>, out: &mut impl Write) -> anyhow::Result<()> {
-    let diff = &comparison.diff;
-    let mut report = Map::new();
-    report.insert("equal".to_owned(), comparison.is_equal().into());
+    let mut serializer = serde_json::Serializer::pretty(&mut *out);
+    let mut report = serializer.serialize_map(None)?;
+    report.serialize_entry("equal", &comparison.is_equal())?;
     for (side, key) in SIDES {
-        report.insert(key.to_owned(), describe(comparison, side));
+        report.serialize_entry(key, &describe(comparison, side))?;
     }
-    report.insert("counts".to_owned(), counts(comparison));
-    report.insert("image".to_owned(), comparison.facts.iter().map(|fact| fact.name()).collect());
-    report.insert("causes".to_owned(), comparison.causes.iter().map(cause).collect());
-    report.insert("changes".to_owned(), diff.changes().iter().map(|found| change(comparison, found)).collect());
+    report.serialize_entry("counts", &counts(comparison))?;
+    report.serialize_entry("image", &comparison.facts.iter().map(|fact| fact.name()).collect::<Vec<_>>())?;
+    report.serialize_entry("causes", &comparison.causes.iter().map(cause).collect::<Vec<_>>())?;
+    report.serialize_entry("changes", &Changes(comparison))?;
+    report.serialize_entry("moved", &moves(comparison))?;
+    SerializeMap::end(report)?;
+    writeln!(out)?;
+    Ok(())
+}
+
+/// The report on images that are the same bytes: nothing in it.
+pub(super) fn write_identical(out: &mut impl Write) -> anyhow::Result<()> {
+    let report = json!({"equal": true, "image": [], "causes": [], "changes": [], "moved": []});
+    serde_json::to_writer_pretty(&mut *out, &report)?;
+    writeln!(out)?;
+    Ok(())
+}
+
+/// All changes, each made when it is written: they can be millions.
+struct Changes<'c, 't>(&'c Comparison<'t>);
+
+impl Serialize for Changes<'_, '_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.diff.changes().iter().map(|found| change(self.0, found)))
+    }
+}
+
+fn moves(comparison: &Comparison<'_>) -> Vec<Value> {
+    let diff = &comparison.diff;
     let pair = |(a, b): (u32, u32)| {
         let mut pair = Map::new();
         for (key, number) in [("a", a), ("b", b)] {
@@ -33,10 +62,7 @@ pub(super) fn write(comparison: &Comparison<'_>, out: &mut impl Write) -> anyhow
         }
         Value::Object(pair)
     };
-    report.insert("moved".to_owned(), moved(diff).into_iter().map(pair).collect());
-    serde_json::to_writer_pretty(&mut *out, &report)?;
-    writeln!(out)?;
-    Ok(())
+    moved(diff).into_iter().map(pair).collect()
 }
 
 fn describe(comparison: &Comparison<'_>, side: Side) -> Value {
@@ -157,9 +183,16 @@ fn change(comparison: &Comparison<'_>, change: &Change) -> Value {
     object.into()
 }
 
-/// The names that share an inode.
+/// How many names share an inode, and the first of them.
 fn names(comparison: &Comparison<'_>, side: Side, change: &Change) -> Value {
-    comparison.diff.names(side, change).iter().map(|name| words::path(name)).collect()
+    let name = |path: Vec<u8>| {
+        let mut object = Map::new();
+        put_bytes(&mut object, "path", &path);
+        Value::Object(object)
+    };
+    let FieldValue::Names(count) = comparison.diff.value(side, change, Field::Links) else { return Value::Null };
+    let names = comparison.diff.names(side, change, MOST_NAMES);
+    json!({"count": count, "names": names.into_iter().map(name).collect::<Vec<_>>()})
 }
 
 fn xattrs(comparison: &Comparison<'_>, change: &Change) -> Value {

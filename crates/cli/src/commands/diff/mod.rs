@@ -5,6 +5,7 @@ mod facts;
 mod json_report;
 mod options;
 mod text_report;
+mod time;
 pub(super) mod words;
 
 use std::io::{self, BufWriter, Write};
@@ -34,22 +35,22 @@ pub(super) fn run(args: Args) -> ExitCode {
 }
 
 fn run_request(request: &Request) -> anyhow::Result<u8> {
+    let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let Some(pair) = Pair::load(request)? else {
         if request.json {
-            println!("{}", serde_json::json!({"equal": true, "identical_images": true}));
+            json_report::write_identical(&mut out)?;
         }
+        out.flush()?;
         return Ok(EQUAL);
     };
     let comparison = Comparison::new(request, &pair)?;
     let status = if comparison.is_equal() { EQUAL } else { DIFFERENT };
-    if !request.quiet {
-        let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
-        if request.json {
-            json_report::write(&comparison, &mut out)?;
-        } else if status != EQUAL {
-            text_report::write(&comparison, &mut out)?;
-        }
-        out.flush()?;
+    match (request.quiet, request.json) {
+        (true, _) => {}
+        (false, true) => json_report::write(&comparison, &mut out)?,
+        (false, false) if status == EQUAL => {}
+        (false, false) => text_report::write(&comparison, &mut out)?,
     }
+    out.flush()?;
     Ok(status)
 }

@@ -35,13 +35,15 @@ pub(super) fn write(comparison: &Comparison<'_>, out: &mut impl Write) -> io::Re
         writeln!(out, "{}", describe(comparison, side))?;
     }
     writeln!(out)?;
-    write_facts(comparison, marks, out)?;
+    write_facts(comparison, marks, Fact::is_cause, out)?;
+    write_incomparable(comparison, marks, out)?;
     for cause in &comparison.causes {
         writeln!(out, "{}{}{}", marks.bold, words::cause(cause), marks.end)?;
         for hint in &cause.hints {
             writeln!(out, "{}    {}{}", marks.dim, words::hint(hint), marks.end)?;
         }
     }
+    write_facts(comparison, marks, |fact| !fact.is_cause(), out)?;
     if comparison.request.limit > 0 {
         for cause in &comparison.causes {
             writeln!(out, "\n{}{}:{}", marks.bold, words::cause(cause), marks.end)?;
@@ -63,25 +65,34 @@ fn describe(comparison: &Comparison<'_>, side: Side) -> String {
     format!("{}: {path} ({form}, {entries} entries)", words::letter(side))
 }
 
-fn write_facts(comparison: &Comparison<'_>, marks: Marks, out: &mut impl Write) -> io::Result<()> {
+fn write_facts(
+    comparison: &Comparison<'_>,
+    marks: Marks,
+    wanted: impl Fn(Fact) -> bool,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let Marks { bold, end, .. } = marks;
-    let [a, b] = [Side::A, Side::B].map(|side| comparison.side(side));
-    if let (Some(of_a), Some(of_b)) = (&a.facts, &b.facts) {
-        for fact in &comparison.facts {
-            let (a, b) = (fact.of(of_a), fact.of(of_b));
-            match fact {
-                Fact::Version => writeln!(out, "{bold}A is version {a}, B version {b}{end}")?,
-                fact => writeln!(out, "{bold}{} of the image: {a} -> {b}{end}", fact.name())?,
-            }
+    let facts = [Side::A, Side::B].map(|side| &comparison.side(side).facts);
+    let [Some(of_a), Some(of_b)] = facts else { return Ok(()) };
+    for fact in comparison.facts.iter().filter(|fact| wanted(**fact)) {
+        let (a, b) = (fact.of(of_a), fact.of(of_b));
+        match fact {
+            Fact::Version => writeln!(out, "{bold}A is version {a}, B version {b}{end}")?,
+            fact => writeln!(out, "{bold}the images differ in {}: {a} -> {b}{end}", fact.name())?,
         }
     }
-    let incomparable = comparison.incomparable();
-    if incomparable > 0 {
-        let (a, b) = (a.tree.algorithm(), b.tree.algorithm());
-        let files = words::number(incomparable);
-        writeln!(out, "{bold}A has digests of {a}, B of {b}{end}: the contents of {files} files cannot be compared")?;
-    }
     Ok(())
+}
+
+fn write_incomparable(comparison: &Comparison<'_>, marks: Marks, out: &mut impl Write) -> io::Result<()> {
+    let incomparable = comparison.incomparable();
+    if incomparable == 0 {
+        return Ok(());
+    }
+    let Marks { bold, end, .. } = marks;
+    let [a, b] = [Side::A, Side::B].map(|side| comparison.side(side).tree.algorithm());
+    let files = words::number(incomparable);
+    writeln!(out, "{bold}A has digests of {a}, B of {b}{end}: the contents of {files} files cannot be compared")
 }
 
 /// The paths of a cause, as many as are asked for.

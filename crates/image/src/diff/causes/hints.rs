@@ -59,12 +59,12 @@ pub(super) fn find(diff: &Diff<'_>, cause: &Cause<'_>) -> Vec<Hint> {
             }
         }
         Subject::Field(Field::Mtime) => mtimes::explain(diff, cause, &mut hints),
-        Subject::Field(Field::Uid) => {
+        Subject::Field(Field::Uid) if cause.changes.len() > 1 => {
             hints.extend(
                 one_side(diff, |tree| super::same(tree.inodes().map(|i| i.uid()))).map(|(s, id)| Hint::OneUid(s, id)),
             );
         }
-        Subject::Field(Field::Gid) => {
+        Subject::Field(Field::Gid) if cause.changes.len() > 1 => {
             hints.extend(
                 one_side(diff, |tree| super::same(tree.inodes().map(|i| i.gid()))).map(|(s, id)| Hint::OneGid(s, id)),
             );

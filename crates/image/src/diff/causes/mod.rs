@@ -16,6 +16,11 @@ pub use moved::moved;
 use super::{Change, Diff, Field, Side, Value};
 use crate::tree::{Kind, SetId};
 
+/// So many times an attribute of an entry is told apart by its name; what comes after only counts as one whose attributes
+/// differ. A real tree does not come near this, but a name costs a made one a few bytes and can have thousands of
+/// attributes.
+const MOST_XATTRS: usize = 1 << 26;
+
 /// What differs in a group of entries.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
@@ -57,7 +62,8 @@ pub fn causes<'t>(diff: &Diff<'t>) -> Vec<Cause<'t>> {
     for cause in &mut causes {
         cause.hints = hints::find(diff, cause);
     }
-    causes.sort_by_key(|cause| std::cmp::Reverse(cause.changes.len()));
+    // Of groups of one size those that are explained come first.
+    causes.sort_by_key(|cause| (std::cmp::Reverse(cause.changes.len()), cause.hints.is_empty()));
     causes
 }
 
@@ -80,7 +86,14 @@ fn group(diff: &Diff<'_>) -> BTreeMap<Subject, Vec<u32>> {
     let [only_a, only_b] = only;
     let mut groups = BTreeMap::from([(Subject::Only(Side::A), only_a), (Subject::Only(Side::B), only_b)]);
     groups.extend(Field::ALL.into_iter().map(Subject::Field).zip(fields));
-    for numbers in sets.into_values() {
+    let mut sets: Vec<_> = sets.into_values().collect();
+    sets.sort_unstable();
+    let mut budget = MOST_XATTRS;
+    for numbers in sets {
+        if budget == 0 {
+            groups.entry(Subject::Field(Field::Xattrs)).or_default().extend(&numbers);
+            continue;
+        }
         for xattr in diff.xattrs(&diff.changes()[numbers[0] as usize]) {
             let name = xattr.name.to_vec();
             let subject = match (xattr.old, xattr.new) {
@@ -89,6 +102,7 @@ fn group(diff: &Diff<'_>) -> BTreeMap<Subject, Vec<u32>> {
                 (Some(_), Some(_)) => Subject::XattrValue(name),
             };
             groups.entry(subject).or_default().extend(&numbers);
+            budget = budget.saturating_sub(numbers.len());
         }
     }
     groups.retain(|_, changes| !changes.is_empty());
@@ -141,3 +155,6 @@ fn same<T: PartialEq>(mut values: impl Iterator<Item = T>) -> Option<T> {
     let first = values.next()?;
     values.all(|value| value == first).then_some(first)
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,9 @@ use crate::tree::{Kind, Timestamp};
 pub(super) fn explain(diff: &Diff<'_>, cause: &Cause<'_>, hints: &mut Vec<Hint>) {
     for side in [Side::A, Side::B] {
         match (one_mtime(diff, side), one_mtime(diff, side.other())) {
-            (Some(mtime), None) if mtime == Timestamp::default() => hints.push(Hint::Epoch(side)),
+            (Some(mtime), other) if mtime == Timestamp::default() && other != Some(mtime) => {
+                hints.push(Hint::Epoch(side));
+            }
             (Some(mtime), None) => hints.push(Hint::OneMtime(side, mtime)),
             _ => {}
         }
