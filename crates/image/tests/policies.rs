@@ -149,6 +149,74 @@ fn transforms() {
     assert!(!text.contains("/run/") && !text.contains("/boot/"), "{text}");
 }
 
+/// Random trees, some of them with the directories that transforms want.
+fn random_trees() -> impl Iterator<Item = Tree> {
+    series(Algorithm::Sha256, 25, 40).enumerate().map(|(n, model)| {
+        let text = String::from_utf8(model.dump()).unwrap();
+        let taken = ["/usr ", "/run ", "/boot ", "/sysroot "].iter().any(|name| text.contains(name));
+        let more = if taken || n % 2 == 0 {
+            String::new()
+        } else {
+            TREE.replace("DIGEST64PATH", "-").replace("DIGEST64", "-")
+        };
+        let more: Vec<_> = more.lines().filter(|line| !line.starts_with("/ ")).collect();
+        tree(&format!("{text}{}", more.join("\n")))
+    })
+}
+
+fn image_of(policy: &Policy, tree: &Tree) -> Result<composefs_image::Digest, String> {
+    let applied = policy.apply(tree, &Contents::default()).map_err(|error| error.to_string())?;
+    policy.plan(&applied).map(|image| image.digest(policy.algorithm)).map_err(|error| error.to_string())
+}
+
+#[test]
+fn what_a_policy_has_made_it_leaves_as_it_is() {
+    let mut tried = 0;
+    for tree in random_trees() {
+        let limits = [Inline::AsGiven, Inline::UpTo(64), Inline::UpTo(0)];
+        let space = Space::of(&tree, &Contents::default(), &limits, Some(Timestamp { sec: 1_600_000_000, nsec: 0 }));
+        for policy in space.with_algorithm(Algorithm::Sha256).all().iter().step_by(101) {
+            let once = policy.apply(&tree, &Contents::default()).unwrap();
+            let twice = policy.apply(&once, &Contents::default()).unwrap();
+            assert_eq!(text(&once), text(&twice), "{policy}");
+            let digest = |tree| policy.plan(tree).ok().map(|image| image.digest(policy.algorithm));
+            assert_eq!(digest(&once), digest(&twice), "{policy}");
+            tried += 1;
+        }
+    }
+    assert!(tried > 300, "{tried}");
+}
+
+#[test]
+fn choices_that_are_said_to_be_the_same_give_the_same_image() {
+    let clamp = Times::ClampTo(Timestamp { sec: 1_600_000_000, nsec: 0 });
+    let limits = [Inline::AsGiven, Inline::UpTo(64), Inline::UpTo(0)];
+    let (mut same, mut others) = (0, 0);
+    for tree in random_trees() {
+        let space = Space::of(&tree, &Contents::default(), &limits, Some(Timestamp { sec: 1_600_000_000, nsec: 0 }));
+        let base = Policy { inline: Inline::AsGiven, ..Policy::MKCOMPOSEFS };
+        use {Attributes as A, Transform as T};
+        let changed =
+            [A::User, A::None, A::Capability, A::CapabilityAndUser].map(|xattrs| Policy { xattrs, ..base }).into_iter();
+        let times =
+            [Times::Zero, Times::ZeroDirectories, Times::KeepDirectories, clamp].map(|times| Policy { times, ..base });
+        let transforms =
+            [T::Root, T::Container, T::Boot, T::ContainerAndBoot].map(|transform| Policy { transform, ..base });
+        let inline = [Inline::UpTo(64), Inline::UpTo(0)].map(|inline| Policy { inline, ..base });
+        let others_of = [Policy { hardlinks: true, ..base }, Policy { devices: false, ..base }];
+        for policy in changed.chain(times).chain(transforms).chain(inline).chain(others_of) {
+            let is_same = image_of(&policy, &tree) == image_of(&base, &tree);
+            if space.are_same(&policy, &base) {
+                assert!(is_same, "{policy} of\n{}", text(&tree));
+                same += 1;
+            } else {
+                others += 1;
+            }
+        }
+    }
+    assert!(same > 40 && others > 400, "{same} {others}");
+}
+
 #[test]
 fn what_is_not_known_is_said() {
     let (whole, contents) = given();

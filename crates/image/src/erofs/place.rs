@@ -167,6 +167,17 @@ impl Sized {
         self.draft.tail = 0;
     }
 
+    /// Whether the tail of an inode that was settled lies in one block, as every reader wants it.
+    fn check_tail(&self, pos: u64, build_time: Option<Timestamp>) -> Result<(), WriteError> {
+        let start = pos + self.draft.form(build_time).len() + self.xattr_len;
+        match self.draft.content {
+            Content::Symlink(inode) if start % BLOCK + self.draft.tail > BLOCK => {
+                Err(WriteError::TargetTooLong { inode, len: self.draft.tail })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The length of inode, attributes and tail.
     pub(super) fn len(&self, build_time: Option<Timestamp>) -> u64 {
         self.draft.form(build_time).len() + self.xattr_len + self.draft.tail
@@ -188,6 +199,7 @@ impl Placement {
             check_size(tree, overlay, slot)?;
             sized.measure(overlay, shared, slot);
             pos = sized.settle(pos, profile.tails, build_time);
+            sized.check_tail(pos, build_time)?;
             nids.set(slot, u32::try_from(pos / SLOT).map_err(|_| WriteError::ImageTooLarge)?);
             pos += sized.len(build_time);
             if sized.draft.blocks > 0 {
