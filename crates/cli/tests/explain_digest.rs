@@ -189,6 +189,10 @@ fn every_policy_has_a_digest_of_its_own_which_finds_it() {
     assert_eq!((digests.len(), all.len()), (6000, 6000));
     let usual = list(&tree, &[EPOCH]);
     assert!(usual.iter().all(|(policy, digest)| digests[digest.as_str()] == policy));
+    let want = format!("--want={}", usual[0].1);
+    let out = explain(&[OsStr::new("--json"), OsStr::new(&want), tree.as_os_str()]).ok();
+    let json: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert!(json["tried"].as_u64() < json["policies"].as_u64(), "the first one ends the search: {json}");
     for (policy, digest) in all.iter().step_by(1999) {
         let commands = commands(&tree, digest, &[EPOCH, "--thorough"]);
         assert!(commands["this"].contains(policy.as_str()), "{policy}: {commands:?}");

@@ -76,7 +76,7 @@ struct Applying<'a> {
 }
 
 const CAPABILITY: &[u8] = b"security.capability";
-pub(super) const SELINUX: &[u8] = b"security.selinux";
+const SELINUX: &[u8] = b"security.selinux";
 
 impl<'a> Applying<'a> {
     fn run(mut self) -> Result<Tree, NotKnown> {

@@ -2,7 +2,6 @@
 
 use std::fmt::Debug;
 
-use super::apply::SELINUX;
 use super::{Attributes, Contents, Inline, Times, Transform};
 use crate::tree::{Data, Inode, InodeId, Kind, Timestamp, Tree};
 
@@ -112,7 +111,7 @@ fn is_inside(inode: &Inode<'_>, contents: &Contents, limit: Inline) -> bool {
     }
 }
 
-/// The transforms that can be done and that differ in what they do.
+/// The transforms that can be done. Those that drop labels empty directories, so they are unlike all others anyway.
 pub(super) fn transforms(tree: &Tree) -> Choices<Transform> {
     let usr = directory(tree, "usr");
     let can = |transform: Transform| {
@@ -123,10 +122,9 @@ pub(super) fn transforms(tree: &Tree) -> Choices<Transform> {
             })
     };
     let is_other_root = usr.is_some_and(|usr| metadata_differs(tree, usr));
-    let has_labels = xattr_names(tree).any(|name| name == SELINUX);
     let effect = |transform: Transform| {
         let emptied: Vec<_> = transform.emptied().iter().filter(|(name, _)| directory(tree, name).is_some()).collect();
-        (transform.copies_root() && is_other_root, transform.drops_labels() && has_labels, emptied)
+        (transform.copies_root() && is_other_root, emptied)
     };
     const CHOICES: [Transform; 5] =
         [Transform::Nothing, Transform::Container, Transform::Root, Transform::ContainerAndBoot, Transform::Boot];
