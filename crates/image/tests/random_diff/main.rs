@@ -165,3 +165,40 @@ fn digests_of_two_algorithms_are_not_compared_but_contents_in_the_image_are() {
     let other = diff(&a, &c, &Options::default());
     assert_eq!((other.counts().incomparable, other.counts().field(Field::Content)), (1, 1));
 }
+
+/// Several changes at once, in the order of their paths, also where only the grouping of names differs.
+#[test]
+fn changes_are_in_the_order_of_paths() {
+    let tree = |uid: u32, link: &str| {
+        let lines = [
+            "/ 0 40755 2 0 0 0 0.0 - - -".to_owned(),
+            format!("/a 1 100644 1 {uid} 0 0 0.0 - x -"),
+            "/b 1 100644 1 7 0 0 0.0 - x -".to_owned(),
+            format!("/c 1 {link} -"),
+            format!("/d 1 100644 1 {uid} 0 0 0.0 - x -"),
+        ];
+        parse(Algorithm::Sha256, (lines.join("\n") + "\n").as_bytes())
+    };
+    let (a, b) = (tree(0, "100644 1 7 0 0 0.0 - x"), tree(1, "@100644 1 7 0 0 0.0 /b -"));
+    let differences = found(&a, &b, false);
+    let paths: Vec<_> = differences.keys().map(|path| String::from_utf8_lossy(path)).collect();
+    assert_eq!(paths, ["/a", "/b", "/c", "/d"]);
+    assert_eq!(differences[&b"/c"[..]], ["hardlinks: Names(1) -> Names(2)"]);
+}
+
+#[test]
+fn another_content_is_seen_where_the_storage_differs_too() {
+    let root = "/ 0 40755 2 0 0 0 0.0 - - -\n";
+    let inline = parse(Algorithm::Sha256, format!("{root}/f 3 100644 1 0 0 0 0.0 - abc -\n").as_bytes());
+    for (content, differs) in [(b"abc", false), (b"abd", true)] {
+        let digest = composefs_image::verity::digest(Algorithm::Sha256, content);
+        let path = digest.object_path();
+        let external = format!("{root}/f 3 100644 1 0 0 0 0.0 {path} - {digest}\n");
+        let external = parse(Algorithm::Sha256, external.as_bytes());
+        for (a, b) in [(&inline, &external), (&external, &inline)] {
+            let counts = diff(a, b, &Options::default()).counts().clone();
+            assert_eq!((counts.field(Field::Storage), counts.field(Field::Content)), (1, usize::from(differs)));
+            assert_eq!(counts.field(Field::Payload), 0);
+        }
+    }
+}

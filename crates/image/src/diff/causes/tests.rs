@@ -69,6 +69,13 @@ fn what_was_done_to_times_is_told() {
         }
     });
     assert_eq!(clamped, (MTIME, 2, vec![Hint::Clamped(Side::B, Timestamp { sec: 350, nsec: 0 })]));
+    // An earlier time is not made later by a clamp.
+    let set = only_cause(|line| {
+        if line.path.starts_with("/dir/") {
+            line.mtime = "350.0".to_owned();
+        }
+    });
+    assert_eq!(set, (MTIME, 3, vec![]));
     let whole = only_cause(|line| line.mtime = line.mtime.replace(".5", ".0"));
     assert_eq!(whole, (MTIME, 5, vec![Hint::WholeSeconds(Side::B)]));
     let shifted = only_cause(|line| line.mtime = format!("3{}", line.mtime));
