@@ -74,7 +74,8 @@ impl Reproduce<'_> {
 
     fn mkcomposefs(&self, policy: &Policy) -> Option<Vec<String>> {
         let mut options = Vec::new();
-        match (policy.version, self.tree.has_whiteout()) {
+        // A whiteout is a device: without devices the version is that of a tree that never had one.
+        match (policy.version, self.tree.has_whiteout() && policy.devices) {
             (0, true) => options.push("--min-version=0".to_owned()),
             (1, false) => options.push("--min-version=1".to_owned()),
             (0 | 1, _) => {}
