@@ -265,6 +265,23 @@ fn opens(root: &Path, done: impl FnOnce()) -> BTreeMap<String, usize> {
 }
 
 #[test]
+fn a_limit_is_that_of_the_policy_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    [65, 500, 501].iter().for_each(|len| fs::write(dir.path().join(len.to_string()), vec![1; *len]).unwrap());
+    let digest = |line: [&str; 2]| {
+        let program = program(if line[0].starts_with("--print") { "mkcomposefs" } else { "composefs" });
+        let out = program.run(line.iter().map(OsStr::new).chain([dir.path().as_os_str()]), b"").ok();
+        out.line().split(' ').next().unwrap().to_owned()
+    };
+    let limited = digest(["--print-digest-only", "--inline-max=500"]);
+    assert_eq!(digest(["explain-digest", "--policy=inline=500"]), limited);
+    let want = format!("--want={limited}");
+    let out = explain(&[OsStr::new(&want), OsStr::new("--inline-max=500"), dir.path().as_os_str()]).ok();
+    assert!(out.line().contains("mkcomposefs --print-digest-only --inline-max=500"), "{}", out.line());
+    assert_eq!(explain(&[OsStr::new(&want), dir.path().as_os_str()]).status, Some(1));
+}
+
+#[test]
 fn each_content_is_read_once_for_all_policies() {
     let dir = tempfile::tempdir().unwrap();
     let Some(tree) = tree("each_content_is_read_once_for_all_policies", dir.path()) else { return };

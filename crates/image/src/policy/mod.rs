@@ -76,7 +76,7 @@ pub enum Times {
 pub enum Inline {
     /// Those that the tree has: what a writer does that is given a dump or an image.
     AsGiven,
-    /// Those of at most so many bytes.
+    /// Those of at most so many bytes, as far as they are known.
     UpTo(u64),
 }
 

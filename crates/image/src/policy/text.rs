@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::{Attributes, Inline, Policy, Times, Transform};
-use crate::tree::Timestamp;
+use crate::tree::{MAX_INLINE, Timestamp};
 
 /// The text is no policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -108,7 +108,10 @@ impl Policy {
             }
             "hardlinks" => self.hardlinks = answer()?,
             "inline" if value == "given" => self.inline = Inline::AsGiven,
-            "inline" => self.inline = Inline::UpTo(value.parse().map_err(|_| "a number of bytes, or given")?),
+            "inline" => {
+                let max = value.parse().ok().filter(|max| *max <= MAX_INLINE as u64);
+                self.inline = Inline::UpTo(max.ok_or("a number of bytes up to 5000, or given")?);
+            }
             "devices" => self.devices = answer()?,
             "transform" => {
                 const EXPECTED: &str = "none, root, container, boot or container+boot";
@@ -141,6 +144,7 @@ mod tests {
             "hash=md5",
             "times=clamp:x",
             "inline=-1",
+            "inline=5001",
             "transform=",
             "colour=red",
             "devices=1,",

@@ -11,10 +11,10 @@ mod text;
 mod words;
 
 use std::io::{self, Write};
-use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use composefs_image::Digest;
+use composefs_image::diff::{self, Diff, diff};
 use composefs_image::policy::{Policy, Space};
 use composefs_image::tree::Tree;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -73,8 +73,7 @@ fn explain(args: &Args) -> anyhow::Result<bool> {
         (None, Some(against), _) => Some(against.tree.algorithm()),
         (None, None, policy) => policy.map(|policy| policy.algorithm),
     };
-    let wish = Wish { algorithm, limits: &args.inline_max, threads: args.threads };
-    let known = Known::read(&args.source, wish)?;
+    let known = Known::read(&args.source, Wish { algorithm, limits: &args.limits(), threads: args.threads })?;
     let space = Space::of(&known.tree, &known.contents, &known.limits, latest);
     let space = algorithm.map_or(space.clone(), |algorithm| space.with_algorithm(algorithm));
     let policies = match args.policy {
@@ -82,8 +81,6 @@ fn explain(args: &Args) -> anyhow::Result<bool> {
         None if args.thorough => space.all(),
         None => space.policies(),
     };
-    let threads = args.threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
-    let Known { tree, contents, .. } = &known;
     let mut findings = Findings {
         args,
         known: &known,
@@ -94,19 +91,10 @@ fn explain(args: &Args) -> anyhow::Result<bool> {
         nearest: None,
     };
     if want.is_some() || against.is_none() {
-        let bar = bar(policies.len());
-        let until = want.filter(|_| !args.all);
-        let search = Search { tree, contents, policies: &policies, until, threads };
-        findings.tried = search.run(&|| bar.inc(1));
-        bar.finish_and_clear();
+        findings.tried = search(args, &known, &policies, want.filter(|_| !args.all));
     }
     if let Some(against) = against.as_ref().filter(|_| findings.found().next().is_none()) {
-        let policies = against.only_its_version(&policies);
-        let bar = bar(policies.len());
-        let nearest = Nearest { tree, contents, policies: &policies, against, threads };
-        let found = nearest.find(&|| bar.inc(1));
-        bar.finish_and_clear();
-        findings.nearest = found.map(|(policy, tree)| Near { policy, tree, wanted: &against.tree });
+        findings.nearest = nearest(args, &known, &policies, against);
     }
     let mut out = io::BufWriter::new(io::stdout().lock());
     if args.json {
@@ -116,6 +104,25 @@ fn explain(args: &Args) -> anyhow::Result<bool> {
     }
     out.flush()?;
     Ok(findings.is_answered())
+}
+
+fn search(args: &Args, known: &Known, policies: &[Policy], until: Option<Digest>) -> Vec<Tried> {
+    let Known { tree, contents, .. } = known;
+    let bar = bar(policies.len());
+    let search = Search { tree, contents, policies, until, threads: args.thread_count() };
+    let tried = search.run(&|| bar.inc(1));
+    bar.finish_and_clear();
+    tried
+}
+
+fn nearest<'a>(args: &Args, known: &Known, policies: &[Policy], against: &'a Against) -> Option<Near<'a>> {
+    let Known { tree, contents, .. } = known;
+    let policies = against.only_its_version(policies);
+    let bar = bar(policies.len());
+    let nearest = Nearest { tree, contents, policies: &policies, against, threads: args.thread_count() };
+    let found = nearest.find(&|| bar.inc(1));
+    bar.finish_and_clear();
+    found.map(|(policy, tree)| Near { policy, tree, wanted: &against.tree })
 }
 
 /// Progress through so many policies, on a terminal only.
@@ -148,7 +155,7 @@ impl Findings<'_> {
 }
 
 impl Near<'_> {
-    fn diff(&self) -> composefs_image::diff::Diff<'_> {
-        composefs_image::diff::diff(&self.tree, self.wanted, &composefs_image::diff::Options::default())
+    fn diff(&self) -> Diff<'_> {
+        diff(&self.tree, self.wanted, &diff::Options::default())
     }
 }

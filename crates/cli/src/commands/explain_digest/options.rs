@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::ArgGroup;
 use composefs_image::Digest;
-use composefs_image::policy::Policy;
+use composefs_image::policy::{Inline, Policy};
 use composefs_image::tree::{MAX_INLINE, Timestamp};
 
 /// Find out why a tree does not give the digest that it should.
@@ -37,7 +37,7 @@ pub(in crate::commands) struct Args {
     source_date_epoch: Option<i64>,
     /// Also try to keep contents of up to so many bytes in the image, beside 64 and 0. May be given again.
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(..=MAX_INLINE as u64))]
-    pub(super) inline_max: Vec<u64>,
+    inline_max: Vec<u64>,
     /// Try every combination, also those that no tool in the field can be asked for.
     #[arg(long)]
     pub(super) thorough: bool,
@@ -62,6 +62,19 @@ Examples:
 Exit status: 0 if a policy gives what is wanted, 1 if none does, 2 if it could not be found out.";
 
 impl Args {
+    /// The limits of contents in the image to try beside the usual ones.
+    pub(super) fn limits(&self) -> Vec<u64> {
+        let of_policy = self.policy.and_then(|policy| match policy.inline {
+            Inline::UpTo(max) => Some(max),
+            Inline::AsGiven => None,
+        });
+        self.inline_max.iter().copied().chain(of_policy).collect()
+    }
+
+    pub(super) fn thread_count(&self) -> NonZeroUsize {
+        self.threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
+    }
+
     /// A time that `SOURCE_DATE_EPOCH` may have been when the image was made.
     pub(super) fn latest(&self) -> anyhow::Result<Option<Timestamp>> {
         const NAME: &str = "SOURCE_DATE_EPOCH";
