@@ -5,9 +5,13 @@
 
 mod commands;
 mod dump_file;
+mod end;
 mod getopt;
 mod image_file;
 mod json;
+mod look;
+mod message;
+mod moment;
 mod scan_progress;
 mod source;
 mod stop;

@@ -119,12 +119,12 @@ fn causes_come_first_and_names_cannot_move_the_cursor() {
     for words in [
         "A: ",
         "all 5 entries differ in mtime\n    all mtimes of B are +7 seconds off",
-        "xattr user.x differs on 1 regular file",
+        "xattr user.x differs on 1 file",
     ] {
         assert!(summary.contains(words), "{words}: {text}");
     }
     for words in
-        ["  /dir/file  1970-01-01 00:05:00Z -> 1970-01-01 00:05:07Z\n", "  /a\\x1b[2Jb  \"1\" -> \"\\x1b[31m\"\n"]
+        ["  /dir/file  1970-01-01T00:05:00Z -> 1970-01-01T00:05:07Z\n", "  /a\\x1b[2Jb  \"1\" -> \"\\x1b[31m\"\n"]
     {
         assert!(paths.contains(words), "{words}: {text}");
     }
@@ -159,7 +159,7 @@ fn json_has_everything() {
             {"name": "user.y", "a": null, "b": "\u{fffd}", "b_hex": "ff"},
         ]},
         {"path": "/dir/file", "content": {"a": "hi", "b": "ho"}},
-        {"path": "/new", "only": "b", "type": "regular file"},
+        {"path": "/new", "only": "b", "type": "file"},
     ]);
     assert_eq!(report["changes"], changes);
     let causes = report["causes"].as_array().unwrap();

@@ -60,7 +60,7 @@ impl Worker<'_> {
         }
         let small = usize::try_from(meta.size).ok().filter(|&len| len <= SMALL_MAX);
         let whole = usize::try_from(meta.size).ok().filter(|&len| len <= self.scan.sink.whole_max());
-        let source = SourceFile { file: file.as_fd(), device: meta.device, size: meta.size };
+        let source = SourceFile::found(file.as_fd(), meta);
         let (data, xattrs) = if let Some(len) = small.or(whole) {
             let read = match small {
                 Some(len) => read_whole(file, self.harvest.contents.room(len)),

@@ -84,7 +84,7 @@ pub struct Batch<'s> {
     waiting_max: usize,
     /// Held by who commits, so that no more than twice the bounds wait.
     committing: Mutex<()>,
-    /// Whether the last large file was there: then the next one is hashed before it is copied.
+    /// Whether the last content that came was there: then the next large file is hashed before it is copied.
     expect_present: AtomicBool,
     pub(crate) summary: Mutex<Summary>,
     pub(crate) present: AtomicU64,
@@ -113,12 +113,12 @@ impl ObjectDir {
     pub(crate) fn batch_of(&self, waiting_max: usize) -> Batch<'_> {
         Batch {
             store: self,
-            copier: Copier::default(),
+            copier: Copier::new(self),
             claimed: Default::default(),
             queue: Mutex::default(),
             waiting_max,
             committing: Mutex::new(()),
-            expect_present: AtomicBool::new(false),
+            expect_present: AtomicBool::new(self.has_objects()),
             summary: Mutex::default(),
             present: AtomicU64::new(0),
             found: Mutex::default(),
@@ -160,7 +160,6 @@ impl Batch<'_> {
     ///
     /// If the file cannot be read, and as [`put_bytes`](Self::put_bytes).
     pub fn put_file(&self, source: &SourceFile<'_>, buffer: &mut [u8]) -> Result<(Digest, Outcome), Error> {
-        let mut known = None;
         if self.expect_present.load(Ordering::Relaxed) {
             let digest = digest_pieces(source.file, self.store.algorithm(), buffer)?;
             if self.is_claimed(&digest) {
@@ -170,24 +169,16 @@ impl Batch<'_> {
             if let Presence::Right(file) = self.store.check(&digest, Expected::Size(source.size))? {
                 return if self.claim(&digest) { self.found(&digest, file) } else { Ok((digest, Outcome::Repeated)) };
             }
-            known = Some(digest);
         }
         let (temporary, digest, size) = self.copier.store_file(self.store, source, buffer)?;
-        if let Some(expected) = known.filter(|known| *known != digest) {
-            return Err(Error::changed(&expected, &digest));
-        }
         if !self.claim(&digest) {
             return Ok((digest, Outcome::Repeated));
         }
         let outcome = match self.store.check(&digest, Expected::Size(size))? {
-            Presence::Right(file) => {
-                self.expect_present.store(true, Ordering::Relaxed);
-                return self.found(&digest, file);
-            }
+            Presence::Right(file) => return self.found(&digest, file),
             Presence::Absent => Outcome::New,
             Presence::Wrong => Outcome::Repaired,
         };
-        self.expect_present.store(false, Ordering::Relaxed);
         self.enqueue(digest, temporary, size, outcome)?;
         Ok((digest, outcome))
     }
@@ -212,6 +203,7 @@ impl Batch<'_> {
     /// Counts an object that was there. Who put it there may not have synced it.
     pub(crate) fn found(&self, digest: &Digest, file: Option<OwnedFd>) -> Result<(Digest, Outcome), Error> {
         self.touch(digest);
+        self.expect_present.store(true, Ordering::Relaxed);
         if self.present.fetch_add(1, Ordering::Relaxed) < FEW {
             lock(&self.found).push((*digest, file));
         } else {
@@ -225,6 +217,7 @@ impl Batch<'_> {
     }
 
     fn enqueue(&self, digest: Digest, mut temporary: Temporary, size: u64, outcome: Outcome) -> Result<(), Error> {
+        self.expect_present.store(false, Ordering::Relaxed);
         if self.store.may_have_verity(temporary.as_fd(), &digest)? {
             temporary
                 .reopen_read_only()
@@ -287,8 +280,9 @@ impl ContentSink for Batch<'_> {
         Ok(())
     }
 
+    /// What can be cloned is read after that, or not at all.
     fn whole_max(&self) -> usize {
-        WHOLE_MAX
+        if self.copier.has_cloned() { 0 } else { WHOLE_MAX }
     }
 
     fn take_bytes(&self, content: &[u8], source: &SourceFile<'_>) -> Result<Digest, SinkError> {

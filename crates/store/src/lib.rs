@@ -3,8 +3,12 @@
 //! An [`ObjectDir`] is a directory of `xx/yyyy…`, an algorithm and a policy; `docs/format/object-store.md` specifies it. A
 //! [`Batch`] puts objects in: it is a [`ContentSink`](composefs_scan::ContentSink), so a scan can fill it. [`publish`]
 //! replaces a single file, the image for one, with the same care.
+//!
+//! Reading is by [`Basedirs`]: an [`Object`] that an image names, wherever its path would lead, and its content checked
+//! against its digest before it is handed on.
 #![forbid(unsafe_code)]
 
+mod basedirs;
 mod batch;
 mod check;
 mod commit;
@@ -12,12 +16,18 @@ mod content;
 mod error;
 mod fan;
 mod list;
+mod object;
 mod object_dir;
+mod object_error;
 mod policy;
 pub mod publish;
 mod seal;
+mod settled;
 
+pub use basedirs::Basedirs;
 pub use batch::{Batch, Outcome, Summary};
 pub use error::Error;
+pub use object::{Object, Vouching};
 pub use object_dir::ObjectDir;
+pub use object_error::ObjectError;
 pub use policy::{Policy, VerifyExisting, Verity};

@@ -116,6 +116,11 @@ impl ObjectDir {
         statat(fan, &digest.object_path()[3..], AtFlags::SYMLINK_NOFOLLOW)
     }
 
+    /// Whether there is any of the 256 directories, and so most likely an object.
+    pub(crate) fn has_objects(&self) -> bool {
+        (0..=255).any(|first| self.fans.get(self.as_fd(), first).is_ok())
+    }
+
     /// Opens one of the 256 directories, made if it is not there.
     pub(crate) fn fan(&self, name: &str) -> Result<OwnedFd, Error> {
         let path = || self.path.join(name);

@@ -28,7 +28,17 @@ pub(crate) enum Vouched {
 }
 
 impl ObjectDir {
-    /// Whether the kernel vouches for a file having this digest.
+    /// Whether fs-verity is on with this digest, whatever else may be under the object's name: nearly always the one question
+    /// to be asked of an object that is there.
+    pub(crate) fn is_vouched(&self, file: BorrowedFd<'_>, digest: &Digest) -> bool {
+        !self.no_verity.load(Ordering::Relaxed)
+            && measure(file).is_ok_and(|measurement| match measurement {
+                Measurement::Digest(found) => digest_of(found.algorithm, &found.digest) == Some(*digest),
+                Measurement::NotEnabled | Measurement::Unsupported => false,
+            })
+    }
+
+    /// Whether the kernel vouches for a regular file having this digest.
     pub(crate) fn vouched(&self, file: BorrowedFd<'_>, digest: &Digest) -> Result<Vouched, Error> {
         if self.no_verity.load(Ordering::Relaxed) {
             return Ok(Vouched::No);
@@ -111,7 +121,8 @@ fn enable_patiently(file: BorrowedFd<'_>, algorithm: u8, is_ours: bool) -> io::R
     }
 }
 
-fn digest_of(algorithm: u16, raw: &[u8]) -> Option<Digest> {
+/// A measured digest, if it is of an algorithm and length that composefs uses.
+pub(crate) fn digest_of(algorithm: u16, raw: &[u8]) -> Option<Digest> {
     let algorithm = u8::try_from(algorithm).ok().and_then(Algorithm::from_kernel_number)?;
     Digest::new(algorithm, raw)
 }

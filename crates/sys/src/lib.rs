@@ -4,6 +4,7 @@
 //! kernel's number, a mount is a descriptor. Where an answer of the kernel is no failure but a fact ("this file
 //! system has no fs-verity"), it is a value and not an error number.
 
+pub mod beneath;
 pub mod copy;
 pub mod kernel_log;
 pub mod loopdev;

@@ -1,19 +1,28 @@
 //! The subcommands of `composefs`, and the programs that go by another name.
 
+mod cat;
+#[cfg(test)]
+mod damaged;
 mod diff;
 mod digest;
+mod du;
 pub(crate) mod dump;
 mod explain_digest;
+mod find;
 pub(crate) mod info;
+mod ls;
 pub(crate) mod mkcomposefs;
 mod mount;
 pub(crate) mod mount_helper;
+mod stat;
 mod umount;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::end::done;
 
 /// Build, verify and mount file system images whose file contents live once, in an object store.
 #[derive(Parser)]
@@ -30,17 +39,24 @@ Examples:
   composefs explain-digest rootfs/ --want=029cc8af231b4d76c3618cc37232dc590a33379e838d927f542e18455ca5e655
   composefs mount rootfs.img /mnt -o basedir=objects,verity_check=2
   composefs umount /mnt
+  composefs ls -l rootfs.img /usr
+  composefs cat --basedir=objects rootfs.img /etc/passwd
 
 Exit status: 0 if it was done, 1 if not, 2 for a command line that is wrong; diff and
-explain-digest have their own. Called as mkcomposefs,
-composefs-info, composefs-dump or mount.composefs it is those programs, with status 1 for every failure.";
+explain-digest have their own. Called as mkcomposefs, composefs-info, composefs-dump or mount.composefs it is those
+programs, with status 1 for every failure.";
 
 #[derive(Subcommand)]
 enum Command {
     Diff(diff::Args),
+    Cat(cat::Args),
     Digest(digest::Args),
     ExplainDigest(explain_digest::Args),
+    Du(du::Args),
+    Find(Box<find::Args>),
+    Ls(ls::Args),
     Mount(mount::Args),
+    Stat(stat::Args),
     Umount(umount::Args),
 }
 
@@ -49,20 +65,14 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
     let command = Composefs::parse_from(std::iter::once("composefs".into()).chain(args)).command;
     match command {
         Command::Diff(args) => diff::run(args),
+        Command::Cat(args) => cat::run(&args),
         Command::Digest(args) => done(digest::run(&args)),
         Command::ExplainDigest(args) => explain_digest::run(&args),
         Command::Mount(args) => done(mount::run(args)),
+        Command::Du(args) => du::run(&args),
+        Command::Find(args) => find::run(&args),
+        Command::Ls(args) => ls::run(&args),
+        Command::Stat(args) => stat::run(&args),
         Command::Umount(args) => done(umount::run(&args)),
-    }
-}
-
-/// The status of a command that does something: 0 if it was done, 1 if not.
-fn done(done: anyhow::Result<()>) -> ExitCode {
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("composefs: {error:#}");
-            ExitCode::FAILURE
-        }
     }
 }

@@ -19,7 +19,13 @@ impl Tree {
     /// Goes through all entries, depth first.
     #[must_use]
     pub fn depth_first(&self) -> DepthFirst<'_> {
-        DepthFirst { tree: self, path: Vec::new(), stack: vec![(0, self.entries_of(InodeId::ROOT))] }
+        self.depth_first_from(InodeId::ROOT, b"")
+    }
+
+    /// Goes through all entries below a directory. Their paths begin with `path`, which is the directory's.
+    #[must_use]
+    pub fn depth_first_from(&self, directory: InodeId, path: &[u8]) -> DepthFirst<'_> {
+        DepthFirst { tree: self, path: path.to_owned(), stack: vec![(path.len(), self.entries_of(directory))] }
     }
 }
 

@@ -4,3 +4,4 @@ mod cfsctl;
 mod forge;
 mod refusals;
 mod shapes;
+mod view;

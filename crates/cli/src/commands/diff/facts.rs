@@ -47,7 +47,7 @@ impl Fact {
                 1 => "has ACLs".to_owned(),
                 flags => format!("{flags:#x}"),
             },
-            Fact::BuildTime => super::time::time(facts.build_time),
+            Fact::BuildTime => crate::moment::shown(facts.build_time),
             Fact::Forms => {
                 let [compact, extended] = [facts.compact, facts.extended].map(super::words::number);
                 format!("{compact} compact, {extended} extended inodes")

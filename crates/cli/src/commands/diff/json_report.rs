@@ -11,6 +11,7 @@ use super::compare::Comparison;
 use super::facts::Fact;
 use super::words;
 use crate::json::put_bytes;
+use crate::look::mode;
 use crate::source::Form;
 
 const SIDES: [(Side, &str); 2] = [(Side::A, "a"), (Side::B, "b")];
@@ -128,7 +129,7 @@ fn cause(cause: &Cause<'_>) -> Value {
     object.insert("text".to_owned(), words::cause(cause).into());
     object.insert("count".to_owned(), cause.changes.len().into());
     object.insert("of".to_owned(), cause.of.into());
-    object.insert("type".to_owned(), cause.kind.map(words::kind).into());
+    object.insert("type".to_owned(), cause.kind.map(mode::word).into());
     object.insert("hints".to_owned(), cause.hints.iter().map(hint).collect());
     object.into()
 }
@@ -162,7 +163,7 @@ fn change(comparison: &Comparison<'_>, change: &Change) -> Value {
     put_bytes(&mut object, "path", &diff.path(change));
     if let Some(side) = change.only() {
         object.insert("only".to_owned(), key(side).into());
-        object.insert("type".to_owned(), diff.inode(side, change).map(|inode| words::kind(inode.kind())).into());
+        object.insert("type".to_owned(), diff.inode(side, change).map(|inode| mode::word(inode.kind())).into());
     }
     for field in change.fields().iter() {
         let value = match field {

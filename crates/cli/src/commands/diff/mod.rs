@@ -5,7 +5,6 @@ mod facts;
 mod json_report;
 mod options;
 mod text_report;
-mod time;
 pub(super) mod words;
 
 use std::io::{self, BufWriter, Write};
@@ -16,41 +15,30 @@ pub(super) use options::Args;
 use compare::{Comparison, Pair};
 use options::Request;
 
-/// Nothing differs, something does, or it could not be found out.
-const EQUAL: u8 = 0;
-const DIFFERENT: u8 = 1;
-const TROUBLE: u8 = 2;
+use crate::end::answered;
 
-/// Runs the command.
+/// Runs the command: whether the two are equal.
 pub(super) fn run(args: Args) -> ExitCode {
-    let done = Request::check(args).and_then(|request| run_request(&request));
-    ExitCode::from(done.unwrap_or_else(|error| {
-        // Whoever closed the pipe has seen enough.
-        let is_closed = error.downcast_ref().is_some_and(|e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe);
-        if !is_closed {
-            eprintln!("composefs: {error:#}");
-        }
-        TROUBLE
-    }))
+    answered(Request::check(args).and_then(|request| run_request(&request)))
 }
 
-fn run_request(request: &Request) -> anyhow::Result<u8> {
+fn run_request(request: &Request) -> anyhow::Result<bool> {
     let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let Some(pair) = Pair::load(request)? else {
         if request.json {
             json_report::write_identical(&mut out)?;
         }
         out.flush()?;
-        return Ok(EQUAL);
+        return Ok(true);
     };
     let comparison = Comparison::new(request, &pair)?;
-    let status = if comparison.is_equal() { EQUAL } else { DIFFERENT };
+    let is_equal = comparison.is_equal();
     match (request.quiet, request.json) {
         (true, _) => {}
         (false, true) => json_report::write(&comparison, &mut out)?,
-        (false, false) if status == EQUAL => {}
+        (false, false) if is_equal => {}
         (false, false) => text_report::write(&comparison, &mut out)?,
     }
     out.flush()?;
-    Ok(status)
+    Ok(is_equal)
 }

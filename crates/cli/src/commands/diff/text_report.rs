@@ -8,6 +8,7 @@ use composefs_image::diff::{Change, Side};
 use super::compare::Comparison;
 use super::facts::Fact;
 use super::words;
+use crate::look::mode;
 use crate::source::Form;
 
 /// Marks for the terminal, or nothing.
@@ -118,7 +119,7 @@ fn detail(comparison: &Comparison<'_>, cause: &Cause<'_>, change: &Change) -> St
     let diff = &comparison.diff;
     match &cause.subject {
         Subject::Only(side) => match diff.inode(*side, change) {
-            Some(inode) => format!("  ({})", words::kind(inode.kind())),
+            Some(inode) => format!("  ({})", mode::word(inode.kind())),
             None => String::new(),
         },
         Subject::XattrOnly(_, name) | Subject::XattrValue(name) => {

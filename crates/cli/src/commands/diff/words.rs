@@ -7,7 +7,8 @@ use composefs_image::diff::{Content, Field, Side, Value, XattrChange};
 use composefs_image::dump::{Also, escape};
 use composefs_image::tree::Kind;
 
-use super::time::time;
+use crate::look::mode;
+use crate::moment;
 
 /// How much of a content or a value is shown.
 const LONGEST: usize = 80;
@@ -42,22 +43,9 @@ pub(in crate::commands) fn number(number: usize) -> String {
     text
 }
 
-/// The name of a type.
-pub(super) const fn kind(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Regular => "regular file",
-        Kind::Directory => "directory",
-        Kind::Symlink => "symlink",
-        Kind::CharDevice => "character device",
-        Kind::BlockDevice => "block device",
-        Kind::Fifo => "FIFO",
-        Kind::Socket => "socket",
-    }
-}
-
 /// So many of a type.
 fn counted(count: usize, of: Option<Kind>) -> String {
-    let one = of.map_or("entry", kind);
+    let one = of.map_or("entry", mode::word);
     match (count, of) {
         (1, _) => format!("1 {one}"),
         (_, Some(Kind::Directory)) => format!("{} directories", number(count)),
@@ -78,10 +66,10 @@ pub(super) const fn letter(side: Side) -> char {
 pub(super) fn value(field: Field, value: &Value<'_>) -> String {
     match value {
         Value::None => "none".to_owned(),
-        Value::Type(of) => kind(*of).to_owned(),
+        Value::Type(of) => mode::word(*of).to_owned(),
         Value::Mode(mode) => format!("{mode:04o}"),
         Value::Number(number) => number.to_string(),
-        Value::Time(of) => time(*of),
+        Value::Time(of) => moment::shown(*of),
         Value::Content(content) if field == Field::Storage => match content {
             Content::Inline(bytes) => format!("in the image ({} bytes)", number(bytes.len())),
             Content::Empty | Content::External(_) => "an object".to_owned(),
@@ -151,12 +139,12 @@ pub(in crate::commands) fn hint(hint: &Hint) -> String {
     match hint {
         Hint::Epoch(side) => format!("all mtimes of {} are 0: looks like --use-epoch", letter(*side)),
         Hint::OneMtime(side, mtime) => {
-            format!("all mtimes of {} are {}: one time was set", letter(*side), time(*mtime))
+            format!("all mtimes of {} are {}: one time was set", letter(*side), moment::shown(*mtime))
         }
         Hint::Clamped(side, latest) => format!(
             "no mtime of {} is later than {}: looks like --source-date-epoch={}",
             letter(*side),
-            time(*latest),
+            moment::shown(*latest),
             latest.sec
         ),
         Hint::WholeSeconds(side) => {

@@ -26,6 +26,8 @@ pub(super) use options::Args;
 use reproduce::Reproduce;
 use search::{Search, Tried};
 
+use crate::end::answered;
+
 /// What was found.
 struct Findings<'a> {
     args: &'a Args,
@@ -50,18 +52,7 @@ struct Near<'a> {
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> ExitCode {
-    match explain(args) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        // Whoever closed the pipe has seen enough.
-        Err(error) if error.downcast_ref().is_some_and(|e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe) => {
-            ExitCode::from(2)
-        }
-        Err(error) => {
-            eprintln!("composefs: {error:#}");
-            ExitCode::from(2)
-        }
-    }
+    answered(explain(args))
 }
 
 fn explain(args: &Args) -> anyhow::Result<bool> {

@@ -70,6 +70,11 @@ impl<'a> Reader<'a> {
 }
 
 impl<'a> RawEntries<'a> {
+    /// No entries.
+    pub(super) fn none(inode: &RawInode) -> Self {
+        Self { inode: *inode, content: Flat::default(), taken: 0, chunk: Chunk::default(), next: 0 }
+    }
+
     fn chunk_count(&self) -> usize {
         let block = BLOCK as usize;
         self.content.blocks.len().div_ceil(block) + usize::from(!self.content.tail.is_empty())

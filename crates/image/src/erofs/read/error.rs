@@ -33,6 +33,15 @@ impl fmt::Display for ReadError {
     }
 }
 
+impl ReadError {
+    /// The same error with the path of its inode, unless it has one.
+    #[must_use]
+    pub fn at_path(self, path: &[u8]) -> Self {
+        let path = self.path.unwrap_or_else(|| path.to_owned());
+        Self { path: Some(path), ..self }
+    }
+}
+
 impl std::error::Error for ReadError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.defect)

@@ -1,7 +1,8 @@
 //! Reading images, whoever made them.
 //!
-//! [`Reader`] is the image itself, lazily: an inode by its number, its entries, its attributes, its content. [`load`]
-//! makes a [`Tree`](crate::tree::Tree) of all of it, with what the writer added for overlayfs taken away again.
+//! [`Reader`] is the image itself, lazily: an inode by its number, its entries, its attributes, its content. [`View`]
+//! is the same as a mount shows it, by paths. [`load`] makes a [`Tree`](crate::tree::Tree) of all of it, with what the writer
+//! added for overlayfs taken away again.
 //!
 //! An image is hostile until it is proved otherwise. Every offset, length and count is compared with what there is
 //! before it is used; nothing recurses; and no more memory is taken than a small multiple of the file's length, since
@@ -32,6 +33,8 @@ mod load;
 mod overlay;
 mod places;
 mod reader;
+mod resolve;
+mod view;
 mod walk;
 mod whiteouts;
 mod xattrs;
@@ -43,4 +46,6 @@ pub use load::{Loaded, load};
 pub use overlay::Backing;
 pub use places::Order;
 pub use reader::{RawInode, Reader};
+pub use resolve::{Found, LastLink, ResolveError};
+pub use view::{Child, Children, Node, OwnXattr, View};
 pub use xattrs::{RawXattr, RawXattrs};

@@ -295,7 +295,7 @@ impl<'r, 'a> Walk<'r, 'a> {
 }
 
 /// Names of a directory ascend, the dots among them.
-fn check_order(inode: &RawInode, before: Option<&[u8]>, entry: &RawEntry<'_>) -> Result<(), ReadError> {
+pub(super) fn check_order(inode: &RawInode, before: Option<&[u8]>, entry: &RawEntry<'_>) -> Result<(), ReadError> {
     let Some(before) = before else { return Ok(()) };
     let defect = match before.cmp(entry.name) {
         std::cmp::Ordering::Less => return Ok(()),
@@ -306,7 +306,7 @@ fn check_order(inode: &RawInode, before: Option<&[u8]>, entry: &RawEntry<'_>) ->
 }
 
 /// The target of a symlink; its limits are the tree's to check.
-fn target<'a>(inode: &RawInode, flat: Flat<'a>) -> Result<&'a [u8], ReadError> {
+pub(super) fn target<'a>(inode: &RawInode, flat: Flat<'a>) -> Result<&'a [u8], ReadError> {
     let target = match (flat.blocks, flat.tail) {
         ([], target) | (target, []) => target,
         _ => return Err(inode.error(Defect::SymlinkTarget(inode.record().size), inode.offset())),

@@ -16,15 +16,18 @@ pub(super) struct Whiteouts {
     needed: Option<Marks>,
 }
 
+/// What a directory of whiteouts must have. Layouts that the writer does not know have no whiteouts of this kind.
+pub(super) fn needed_marks(format_version: u32) -> Option<Marks> {
+    let profile = PROFILES.iter().find(|profile| profile.format_version == format_version)?;
+    Some(match profile.marks_whiteout_parents_opaque {
+        true => PARENT_MARKS.with(OPAQUE_MARKS),
+        false => PARENT_MARKS,
+    })
+}
+
 impl Whiteouts {
     pub(super) fn new(format_version: u32) -> Self {
-        // Layouts that the writer does not know have no whiteouts of this kind.
-        let profile = PROFILES.iter().find(|profile| profile.format_version == format_version);
-        let needed = profile.map(|profile| match profile.marks_whiteout_parents_opaque {
-            true => PARENT_MARKS.with(OPAQUE_MARKS),
-            false => PARENT_MARKS,
-        });
-        Self { marks: HashMap::new(), needed }
+        Self { marks: HashMap::new(), needed: needed_marks(format_version) }
     }
 
     /// Takes note of an inode's marks. Those of a whiteout count on empty files only.

@@ -1,0 +1,90 @@
+//! `composefs cat`: the contents of files of an image.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use composefs_image::erofs::read::View;
+use composefs_store::Basedirs;
+
+use crate::image_file::ImageFile;
+use crate::json;
+use crate::look::complaints::Complaints;
+use crate::look::content::Contents;
+use crate::look::lines::Lines;
+use crate::look::place::PATHS;
+
+/// Print the contents of files of an image, each byte checked before it is printed.
+///
+/// Small files are in the image; others are objects, looked for below each --basedir in turn. An object is compared with
+/// its size and digest in the image before anything of it is printed, and again while it is copied, as it may change in
+/// between; where the kernel has it under fs-verity with this digest, it does both. The image itself is taken at its
+/// word: its own digest is checked by a mount, and told by composefs digest.
+#[derive(clap::Args)]
+#[command(after_help = format!("{PATHS}\n\n{EXAMPLES}"))]
+pub(super) struct Args {
+    /// The image
+    image: PathBuf,
+    /// Files in it
+    #[arg(value_name = "PATH", required = true)]
+    paths: Vec<OsString>,
+    /// A directory of objects; may be given several times
+    #[arg(long, value_name = "DIR")]
+    basedir: Vec<PathBuf>,
+    /// Print also what cannot be checked, as the image has no digest of it
+    #[arg(long)]
+    unverified: bool,
+    /// Print a JSON array with an object for each file: path, size, digest, object, checked (how), data
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  composefs cat rootfs.img /etc/hostname
+  composefs cat --basedir=objects rootfs.img /usr/bin/bash | sha256sum
+  composefs cat --basedir=new --basedir=objects rootfs.img /etc/passwd /etc/group
+
+Exit status: 0 if all was printed, 1 if something was not, 2 for a command line that is wrong.";
+
+/// Runs the command.
+pub(super) fn run(args: &Args) -> ExitCode {
+    let mut complaints = Complaints::default();
+    let done = print(args, &mut complaints, io::stdout().lock());
+    complaints.status(done)
+}
+
+pub(super) fn print(args: &Args, complaints: &mut Complaints, out: impl Write) -> anyhow::Result<()> {
+    let image = ImageFile::read(&args.image)?;
+    let reader = image.reader()?;
+    let contents = Contents {
+        image: args.image.clone(),
+        view: View::new(&reader),
+        basedirs: Basedirs::open(&args.basedir)?,
+        unverified: args.unverified,
+    };
+    let mut lines = Lines::new(args.json, out);
+    for path in &args.paths {
+        let path = path.as_bytes();
+        let done = match &mut lines {
+            Lines::Text(out) => contents.copy(path, out).map(drop),
+            Lines::Json(array) => object(&contents, path).and_then(|object| Ok(array.push(&object)?)),
+        };
+        complaints.pass(done)?;
+    }
+    Ok(lines.finish()?)
+}
+
+fn object(contents: &Contents<'_, '_>, path: &[u8]) -> anyhow::Result<serde_json::Map<String, serde_json::Value>> {
+    let mut content = Vec::new();
+    let copied = contents.copy(path, &mut content)?;
+    let mut object = copied.facts.json(&copied.path);
+    json::put_bytes(&mut object, "data", &content);
+    if let Some(path) = &copied.object {
+        json::put_bytes(&mut object, "object", path.as_os_str().as_bytes());
+    }
+    object.insert("checked".to_owned(), copied.checked.into());
+    Ok(object)
+}

@@ -1,0 +1,107 @@
+//! The commands that look into an image, on images with a wrong byte: they say something or print something, and end.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use composefs_image::dump::{self, Parser as DumpParser};
+use composefs_image::erofs::{Image, Versions};
+
+use super::{Command, Composefs, cat, du, find, ls, stat};
+use crate::look::complaints::Complaints;
+
+/// Something of everything.
+const DUMP: &str = "\
+/ 0 40755 2 0 0 0 1.0 - - -
+/d 0 40755 2 0 0 0 1.0 - - - user.a=b user.shared=0123456789abcdef
+/d/e 0 40755 2 0 0 0 1.0 - - -
+/d/e/f 3 100644 1 0 0 0 1.0 - abc -
+/d/link 0 @100644 1 0 0 0 0.0 /file - -
+/ext 10 100644 1 0 0 0 1.0 aa/bb - cc3da5b14909626fc99443f580e4d8c9b990e85e0a1d18883dc89b23d43e173f user.shared=0123456789abcdef
+/ext2 50000000000000 100644 1 0 0 0 1.0 - - -
+/fifo 0 10644 1 0 0 0 1.0 - - -
+/file 5 100644 2 70000 0 0 -1.0 - hello - user.shared=0123456789abcdef
+/null 0 20644 1 0 0 259 1.0 - - -
+/sym 6 120777 1 0 0 0 1.0 d/e - -
+/wh 0 40755 2 0 0 0 1.0 - - -
+/wh/gone 0 20644 1 0 0 0 1.0 - - - user.shared=0123456789abcdef
+";
+
+/// Each command line, `IMAGE` the image and `OBJECTS` a directory of objects.
+const LINES: [&str; 8] = [
+    "ls -lRH IMAGE",
+    "ls --json IMAGE / d wh sym d/e/f",
+    "stat IMAGE",
+    "stat IMAGE / d wh/gone sym/f ext ext2 file null",
+    "stat --json IMAGE / d wh wh/gone ext d/link",
+    "cat IMAGE d/link ext sym/f wh/gone null ext2 --basedir OBJECTS --unverified",
+    "find IMAGE -l --xattr user.shared --older 2024-01-01",
+    "du IMAGE --basedir OBJECTS",
+];
+
+fn image() -> Vec<u8> {
+    let mut parser = DumpParser::new(dump::Options::default());
+    DUMP.lines().for_each(|line| parser.push_line(line.as_bytes()).unwrap());
+    let tree = parser.finish().unwrap().tree;
+    let mut bytes = Vec::new();
+    Image::plan(&tree, Versions::exactly(1)).unwrap().write(&mut bytes).unwrap();
+    bytes
+}
+
+/// What a command line prints, and whether it said that something went wrong.
+fn run(line: &str, dir: &Path) -> (usize, bool) {
+    let words = line.split(' ').map(|word| match word {
+        "IMAGE" => dir.join("image").into_os_string(),
+        "OBJECTS" => dir.join("objects").into_os_string(),
+        word => word.into(),
+    });
+    let (mut complaints, mut out) = (Complaints::default(), Vec::new());
+    let done = match Composefs::parse_from(std::iter::once("composefs".into()).chain(words)).command {
+        Command::Ls(args) => ls::list(&args, &mut complaints, &mut out),
+        Command::Stat(args) => stat::show(&args, &mut complaints, &mut out),
+        Command::Cat(args) => cat::print(&args, &mut complaints, &mut out),
+        Command::Find(args) => find::find(&args, &mut complaints, &mut out),
+        Command::Du(args) => du::measure(&args, &mut complaints, &mut out),
+        _ => panic!("{line}"),
+    };
+    // An image is megabytes at most, so are the sums of its sizes as text.
+    assert!(out.len() < 1 << 20, "{line}");
+    let failed = done.is_err();
+    if let Err(error) = done {
+        complaints.add(&error);
+    }
+    (out.len(), failed || !complaints.is_empty())
+}
+
+#[test]
+fn every_command_ends_whatever_byte_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("objects/aa")).unwrap();
+    fs::write(dir.path().join("objects/aa/bb"), "content_a\n").unwrap();
+    let image = image();
+    fs::write(dir.path().join("image"), &image).unwrap();
+    let whole = LINES.map(|line| run(line, dir.path()));
+    // Only what has no content cannot be printed.
+    assert_eq!(whole.map(|(_, complained)| complained), [false, false, false, false, false, true, false, false]);
+    assert!(whole.iter().all(|(len, _)| *len > 0), "{whole:?}");
+
+    // Each with every byte takes minutes: by turns, unless all is asked for.
+    let full = std::env::var_os("COMPOSEFS_FULL").is_some();
+    let mut noticed = [0; LINES.len()];
+    let mut longest = Duration::ZERO;
+    for offset in 0..image.len() {
+        let mut damaged = image.clone();
+        damaged[offset] ^= if offset % 3 == 0 { 0x01 } else { 0xff };
+        fs::write(dir.path().join("image"), &damaged).unwrap();
+        for (index, line) in LINES.iter().enumerate() {
+            if full || offset % LINES.len() == index {
+                let start = Instant::now();
+                noticed[index] += usize::from(run(line, dir.path()) != whole[index]);
+                longest = longest.max(start.elapsed());
+            }
+        }
+    }
+    assert!(noticed.iter().all(|noticed| *noticed > 5), "{noticed:?}");
+    assert!(longest < Duration::from_secs(5), "{longest:?}");
+}

@@ -1,0 +1,149 @@
+//! Who needs which object.
+
+use std::collections::HashMap;
+
+use composefs_image::tree::{Data, InodeId, Tree};
+
+/// What images need, image by image.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    objects: HashMap<Vec<u8>, Object>,
+    images: Vec<Image>,
+}
+
+#[derive(Debug)]
+struct Object {
+    size: u64,
+    /// The images that need it, ascending.
+    images: Vec<u32>,
+    /// What it takes on disk; `None` if it is not there.
+    disk: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Image {
+    apparent: u64,
+    inline: u64,
+    file: u64,
+}
+
+/// The row of an image, or of all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sums {
+    pub(super) apparent: u64,
+    pub(super) unique: u64,
+    pub(super) shared: u64,
+    pub(super) exclusive: u64,
+    pub(super) objects: u64,
+    pub(super) inline: u64,
+    pub(super) file: u64,
+    pub(super) disk: u64,
+    pub(super) freed: u64,
+    pub(super) missing: u64,
+}
+
+/// A number with its name.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Column {
+    pub(super) name: &'static str,
+    pub(super) number: u64,
+    /// Whether it is in bytes.
+    pub(super) is_size: bool,
+}
+
+impl Sums {
+    /// All of them, in the order of a row.
+    pub(super) fn columns(&self, with_disk: bool) -> Vec<Column> {
+        let size = |name, number| Column { name, number, is_size: true };
+        let count = |name, number| Column { name, number, is_size: false };
+        let mut columns = vec![
+            size("apparent", self.apparent),
+            size("unique", self.unique),
+            size("shared", self.shared),
+            size("exclusive", self.exclusive),
+            count("objects", self.objects),
+            size("inline", self.inline),
+            size("image", self.file),
+        ];
+        if with_disk {
+            columns.extend([size("disk", self.disk), size("freed", self.freed), count("missing", self.missing)]);
+        }
+        columns
+    }
+
+    fn add_object(&mut self, object: &Object, is_shared: bool) {
+        self.objects += 1;
+        add(&mut self.unique, object.size);
+        add(if is_shared { &mut self.shared } else { &mut self.exclusive }, object.size);
+        match object.disk {
+            Some(disk) => {
+                add(&mut self.disk, disk);
+                add(&mut self.freed, if is_shared { 0 } else { disk });
+            }
+            None => self.missing += 1,
+        }
+    }
+}
+
+/// Images may say any sizes.
+fn add(sum: &mut u64, size: u64) {
+    *sum = sum.saturating_add(size);
+}
+
+impl Ledger {
+    /// Adds an image, whose file has so many bytes.
+    pub(super) fn add(&mut self, tree: &Tree, file: u64) {
+        let number = self.images.len() as u32;
+        let mut image = Image { file, ..Image::default() };
+        for inode in tree.inodes() {
+            let Data::Regular { content, payload, .. } = inode.data() else { continue };
+            add(&mut image.inline, content.map_or(0, |content| content.len() as u64));
+            let Some(payload) = payload else { continue };
+            let new = || Object { size: inode.size(), images: Vec::new(), disk: None };
+            let object = self.objects.entry(payload.into_owned()).or_insert_with(new);
+            // One image may need it for several inodes.
+            if object.images.last() != Some(&number) {
+                object.images.push(number);
+            }
+        }
+        let mut entries = tree.depth_first_from(InodeId::ROOT, b"");
+        while let Some((_, entry)) = entries.step() {
+            let inode = tree.inode(entry.inode);
+            if matches!(inode.data(), Data::Regular { .. }) {
+                add(&mut image.apparent, inode.size());
+            }
+        }
+        self.images.push(image);
+    }
+
+    /// Looks for every object; `disk_size` gives what it takes on disk.
+    pub(super) fn look_on_disk(&mut self, mut disk_size: impl FnMut(&[u8]) -> Option<u64>) {
+        // In the order of names, as directories have them, and complaints come the same way each time.
+        let mut objects: Vec<_> = self.objects.iter_mut().collect();
+        objects.sort_unstable_by(|a, b| a.0.cmp(b.0));
+        objects.into_iter().for_each(|(payload, object)| object.disk = disk_size(payload));
+    }
+
+    /// The rows of the images and that of all together.
+    pub(super) fn sums(&self) -> (Vec<Sums>, Sums) {
+        let row = |image: &Image| Sums {
+            apparent: image.apparent,
+            inline: image.inline,
+            file: image.file,
+            ..Sums::default()
+        };
+        let mut rows: Vec<_> = self.images.iter().map(row).collect();
+        let mut total = Sums::default();
+        for image in &rows {
+            add(&mut total.apparent, image.apparent);
+            add(&mut total.inline, image.inline);
+            add(&mut total.file, image.file);
+        }
+        for object in self.objects.values() {
+            let is_shared = object.images.len() > 1;
+            total.add_object(object, is_shared);
+            object.images.iter().for_each(|image| rows[*image as usize].add_object(object, is_shared));
+        }
+        (rows, total)
+    }
+}

@@ -1,0 +1,32 @@
+//! Rows of numbers below their names.
+
+use crate::commands::du::ledger::Sums;
+use crate::look::names::Names;
+use crate::look::size::Sizes;
+
+/// The lines of a table: a head, a row for each image, and one for all.
+pub(super) fn lines(names: &[&[u8]], rows: &[Sums], total: Option<&Sums>, with_disk: bool, sizes: Sizes) -> Vec<u8> {
+    let cells = |sums: &Sums| -> Vec<String> {
+        let columns = sums.columns(with_disk).into_iter();
+        columns.map(|column| if column.is_size { sizes } else { Sizes::Bytes }.show(column.number)).collect()
+    };
+    let head = Sums::default().columns(with_disk).into_iter().map(|column| column.name.to_owned()).collect();
+    let mut table: Vec<(Vec<String>, Vec<u8>)> = vec![(head, Vec::new())];
+    // A name with a newline in it would be two rows.
+    table.extend(rows.iter().zip(names).map(|(sums, name)| (cells(sums), Names::Escaped.show(name))));
+    table.extend(total.map(|sums| (cells(sums), b"total".to_vec())));
+    let columns = table[0].0.len();
+    let width = |index: usize| table.iter().map(|(cells, _)| cells[index].len()).max().unwrap_or(0);
+    let widths: Vec<_> = (0..columns).map(width).collect();
+    let mut lines = Vec::new();
+    for (cells, name) in &table {
+        let row: Vec<_> = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:>width$}")).collect();
+        lines.extend_from_slice(row.join("  ").as_bytes());
+        if !name.is_empty() {
+            lines.extend_from_slice(b"  ");
+            lines.extend_from_slice(name);
+        }
+        lines.push(b'\n');
+    }
+    lines
+}

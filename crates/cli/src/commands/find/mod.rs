@@ -1,0 +1,138 @@
+//! `composefs find`: the paths of an image that meet conditions.
+
+mod condition;
+mod value;
+
+use std::ffi::OsString;
+use std::io::{self, BufWriter, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use composefs_image::erofs::read::{LastLink, Loaded, Reader, View};
+use composefs_image::tree::{InodeId, Kind};
+
+use self::condition::{Candidate, Conditions};
+use crate::image_file::ImageFile;
+use crate::look::complaints::Complaints;
+use crate::look::facts::Facts;
+use crate::look::lines::Lines;
+use crate::look::listing::Format;
+use crate::look::names::NameArgs;
+use crate::look::place::{PATHS, in_tree, refused, resolve};
+use crate::look::size::Sizes;
+
+/// Print the paths of an image that meet all the conditions given.
+///
+/// Below each PATH, which counts itself, in byte order, a directory before what it holds.
+#[derive(clap::Args)]
+#[command(after_help = format!("{PATHS}\n\n{EXAMPLES}"))]
+pub(super) struct Args {
+    /// The image
+    image: PathBuf,
+    /// Where to look; from the root if there is none
+    #[arg(value_name = "PATH")]
+    paths: Vec<OsString>,
+    #[command(flatten)]
+    conditions: Conditions,
+    /// Print mode, links, owner, size and time as well
+    #[arg(short, long)]
+    long: bool,
+    /// Print sizes like 1.2M
+    #[arg(short = 'H', long)]
+    human: bool,
+    #[command(flatten)]
+    names: NameArgs,
+    /// Print a JSON array with an object for each path
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  composefs find rootfs.img --name '*.so*' --type f
+  composefs find rootfs.img /usr --perm /6000 --long
+  composefs find rootfs.img --size +10M --newer 2024-01-01
+  composefs find rootfs.img --digest cc3da5b14909    # which file is this object?
+  composefs find rootfs.img --xattr security.capability -0 | xargs -0 composefs stat rootfs.img
+
+Exit status: 0 if all was looked at (also if nothing was found), 1 if something was not, 2 for a command line that is
+wrong.";
+
+/// Runs the command.
+pub(super) fn run(args: &Args) -> ExitCode {
+    let mut complaints = Complaints::default();
+    let out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let done = find(args, &mut complaints, out);
+    complaints.status(done)
+}
+
+pub(super) fn find(args: &Args, complaints: &mut Complaints, out: impl Write) -> anyhow::Result<()> {
+    let image = ImageFile::read(&args.image)?;
+    let reader = image.reader()?;
+    let loaded = image.load(&reader, &[])?;
+    let format = Format {
+        long: args.long,
+        names: args.names.names(),
+        sizes: Sizes::human(args.human),
+        line_end: args.names.line_end(),
+    };
+    let mut finder = Finder { args, reader: &reader, loaded: &loaded, format, lines: Lines::new(args.json, out) };
+    let root = OsString::from_vec(b"/".to_vec());
+    let paths = if args.paths.is_empty() { std::slice::from_ref(&root) } else { &args.paths };
+    for path in paths {
+        complaints.pass(finder.below(path.as_bytes()))?;
+    }
+    Ok(finder.lines.finish()?)
+}
+
+struct Finder<'r, 'a, W: Write> {
+    args: &'r Args,
+    reader: &'r Reader<'a>,
+    loaded: &'r Loaded,
+    format: Format,
+    lines: Lines<W>,
+}
+
+impl<W: Write> Finder<'_, '_, W> {
+    fn below(&mut self, path: &[u8]) -> anyhow::Result<()> {
+        let tree = &self.loaded.tree;
+        let found = resolve(&self.args.image, &View::new(self.reader), path, LastLink::Keep)?;
+        let start = in_tree(tree, &found.path).unwrap_or(InodeId::ROOT);
+        self.look(&found.path, start)?;
+        if tree.inode(start).kind() != Kind::Directory {
+            return Ok(());
+        }
+        // The root's own path is the slash that each of the others begins with.
+        let above = found.path.strip_suffix(b"/").unwrap_or(&found.path);
+        let mut entries = tree.depth_first_from(start, above);
+        while let Some((path, entry)) = entries.step() {
+            self.look(path, entry.inode)?;
+        }
+        Ok(())
+    }
+
+    fn look(&mut self, path: &[u8], id: InodeId) -> anyhow::Result<()> {
+        let image: &Path = &self.args.image;
+        let node = self.loaded.node(self.reader, id).map_err(|error| refused(image, path, error))?;
+        let inode = self.loaded.tree.inode(id);
+        let candidate = Candidate { path, node: &node, inode: &inode };
+        if !self.args.conditions.hold_for(&candidate) {
+            return Ok(());
+        }
+        let facts = || Facts::of(&View::new(self.reader), node).map_err(|error| refused(image, path, error));
+        match &mut self.lines {
+            Lines::Json(array) => array.push(&facts()?.json(path))?,
+            Lines::Text(out) => {
+                let mut line = Vec::new();
+                if self.format.long {
+                    self.format.push_long(&facts()?, path, &mut line);
+                } else {
+                    self.format.push_short(path, &mut line);
+                }
+                out.write_all(&line)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,200 @@
+//! `composefs ls`: the names in an image.
+
+use std::ffi::OsString;
+use std::io::{self, BufWriter, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use composefs_image::erofs::read::{Child, LastLink, Loaded, Node, ReadError, View};
+use composefs_image::tree::{InodeId, Kind};
+
+use crate::image_file::ImageFile;
+use crate::look::complaints::Complaints;
+use crate::look::facts::Facts;
+use crate::look::lines::Lines;
+use crate::look::listing::Format;
+use crate::look::names::NameArgs;
+use crate::look::place::{PATHS, in_tree, join, refused, resolve};
+use crate::look::size::Sizes;
+
+/// List what is in a directory of an image, or a file of it.
+///
+/// Names come in byte order, one in a line. The long form has mode, links, owner and group as numbers, size (or device
+/// number), time in UTC, name and a symlink's target.
+#[derive(clap::Args)]
+#[command(after_help = format!("{PATHS}\n\n{EXAMPLES}"))]
+pub(super) struct Args {
+    /// The image
+    image: PathBuf,
+    /// Directories and files in it; the root if there is none
+    #[arg(value_name = "PATH")]
+    paths: Vec<OsString>,
+    /// Print mode, links, owner, size and time as well
+    #[arg(short, long)]
+    long: bool,
+    /// Print what the directories below hold, too
+    #[arg(short = 'R', long)]
+    recursive: bool,
+    /// Print directories themselves, not what they hold
+    #[arg(short, long, conflicts_with = "recursive")]
+    directory: bool,
+    /// Print sizes like 1.2M
+    #[arg(short = 'H', long)]
+    human: bool,
+    #[command(flatten)]
+    names: NameArgs,
+    /// Print a JSON array with an object for each name, paths in full
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  composefs ls rootfs.img
+  composefs ls -l rootfs.img /usr/bin
+  composefs ls -lRH rootfs.img /etc
+  composefs ls --json rootfs.img /usr/lib | jq -r '.[] | select(.content == \"object\") | .path'
+
+Exit status: 0 if all was listed, 1 if something was not, 2 for a command line that is wrong.";
+
+/// Runs the command.
+pub(super) fn run(args: &Args) -> ExitCode {
+    let mut complaints = Complaints::default();
+    let out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let done = list(args, &mut complaints, out);
+    complaints.status(done)
+}
+
+pub(super) fn list(args: &Args, complaints: &mut Complaints, out: impl Write) -> anyhow::Result<()> {
+    let image = ImageFile::read(&args.image)?;
+    let reader = image.reader()?;
+    let view = View::new(&reader);
+    let root = OsString::from_vec(b"/".to_vec());
+    let paths = if args.paths.is_empty() { std::slice::from_ref(&root) } else { &args.paths };
+    let format = Format {
+        long: args.long,
+        names: args.names.names(),
+        sizes: Sizes::human(args.human),
+        line_end: args.names.line_end(),
+    };
+    let mut directories = Vec::new();
+    let mut files = Vec::new();
+    for path in paths {
+        complaints.pass(look(args, &view, path.as_bytes(), &mut files, &mut directories))?;
+    }
+    let mut lister = Lister { args, view, format, out: Lines::new(args.json, out), is_first: true };
+    lister.rows(&files)?;
+    lister.is_first = files.is_empty();
+    let has_heads = args.recursive || paths.len() > 1;
+    // A tree tells whether directories go round in circles, which a listing of one need not know.
+    let loaded = if args.recursive { Some(image.load(&reader, &[])?) } else { None };
+    for (shown, path, node) in &directories {
+        let done = match &loaded {
+            None => lister.directory(shown, *node, path, has_heads),
+            Some(loaded) => lister.below(loaded, shown, path),
+        };
+        complaints.pass(done)?;
+    }
+    Ok(lister.out.finish()?)
+}
+
+/// A directory as it was named, its path, and itself.
+type Directory = (Vec<u8>, Vec<u8>, Node);
+
+/// A line: the name in it, its path, and what it is.
+type Row<'a> = (Vec<u8>, Vec<u8>, Facts<'a>);
+
+fn look<'a>(
+    args: &Args,
+    view: &View<'_, 'a>,
+    path: &[u8],
+    files: &mut Vec<Row<'a>>,
+    directories: &mut Vec<Directory>,
+) -> anyhow::Result<()> {
+    // As ls has it: a symlink to a directory is listed as one, unless the line would be about the link.
+    let last = if args.long || args.directory { LastLink::Keep } else { LastLink::Follow };
+    let found = match resolve(&args.image, view, path, last) {
+        Err(_) if last == LastLink::Follow => resolve(&args.image, view, path, LastLink::Keep)?,
+        found => found?,
+    };
+    if found.node.kind() == Kind::Directory && !args.directory {
+        directories.push((path.to_owned(), found.path, found.node));
+    } else {
+        let own = resolve(&args.image, view, path, LastLink::Keep)?;
+        let facts = Facts::of(view, own.node).map_err(|error| refused(&args.image, &own.path, error))?;
+        files.push((path.to_owned(), own.path, facts));
+    }
+    Ok(())
+}
+
+struct Lister<'r, 'a, W: Write> {
+    args: &'r Args,
+    view: View<'r, 'a>,
+    format: Format,
+    out: Lines<W>,
+    is_first: bool,
+}
+
+impl<'a, W: Write> Lister<'_, 'a, W> {
+    fn rows(&mut self, rows: &[Row<'a>]) -> io::Result<()> {
+        match &mut self.out {
+            Lines::Json(array) => rows.iter().try_for_each(|(_, path, facts)| array.push(&facts.json(path))),
+            Lines::Text(out) => {
+                let rows: Vec<_> = rows.iter().map(|(name, _, facts)| (name.clone(), *facts)).collect();
+                let mut lines = Vec::new();
+                self.format.push(&rows, &mut lines);
+                out.write_all(&lines)
+            }
+        }
+    }
+
+    /// The line above a directory's names.
+    fn head(&mut self, shown: &[u8]) -> io::Result<()> {
+        let Lines::Text(out) = &mut self.out else { return Ok(()) };
+        let mut line = if self.is_first { Vec::new() } else { vec![self.format.line_end] };
+        self.is_first = false;
+        self.format.names.push(shown, &mut line);
+        line.extend_from_slice(&[b':', self.format.line_end]);
+        out.write_all(&line)
+    }
+
+    fn directory(&mut self, shown: &[u8], node: Node, path: &[u8], has_head: bool) -> anyhow::Result<()> {
+        let view = self.view;
+        let children = || -> Result<Vec<Row<'a>>, ReadError> {
+            let child = |child: Result<_, ReadError>| {
+                let Child { name, node } = child?;
+                Ok((name.to_owned(), join(path, name), Facts::of(&view, node)?))
+            };
+            view.children(&node)?.map(child).collect()
+        };
+        let rows = children().map_err(|error| refused(&self.args.image, path, error))?;
+        if has_head {
+            self.head(shown)?;
+        }
+        Ok(self.rows(&rows)?)
+    }
+
+    /// A directory and those below it, each before what it holds.
+    fn below(&mut self, loaded: &Loaded, shown: &[u8], path: &[u8]) -> anyhow::Result<()> {
+        let start = in_tree(&loaded.tree, path).unwrap_or(InodeId::ROOT);
+        let mut stack = vec![(shown.to_owned(), path.to_owned(), start)];
+        while let Some((shown, path, directory)) = stack.pop() {
+            let mut rows = Vec::new();
+            let first = stack.len();
+            for entry in loaded.tree.children(directory) {
+                let of = || Facts::of(&self.view, loaded.node(self.view.reader(), entry.inode)?);
+                let path = join(&path, entry.name);
+                let facts = of().map_err(|error| refused(&self.args.image, &path, error))?;
+                if facts.node.kind() == Kind::Directory {
+                    stack.push((join(&shown, entry.name), path.clone(), entry.inode));
+                }
+                rows.push((entry.name.to_owned(), path, facts));
+            }
+            stack[first..].reverse();
+            self.head(&shown)?;
+            self.rows(&rows)?;
+        }
+        Ok(())
+    }
+}

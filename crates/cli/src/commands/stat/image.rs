@@ -1,0 +1,140 @@
+//! All that there is to say of an image as a whole.
+
+use std::collections::HashSet;
+
+use composefs_image::erofs::read::{Loaded, Order, Reader};
+use composefs_image::tree::{Data, Kind};
+use composefs_image::verity;
+use serde::Serialize;
+
+use crate::moment;
+
+/// An image.
+#[derive(Debug, Serialize)]
+pub(super) struct ImageFacts {
+    format_version: u32,
+    size: u64,
+    blocks: u32,
+    algorithm: &'static str,
+    /// The fs-verity digest of the file: what a mount's `digest=` is compared with.
+    digest: String,
+    /// Whether some inode has an ACL, as the header says.
+    acl: bool,
+    build_time: String,
+    /// As the superblock has it, stubs among them.
+    inodes: u64,
+    stubs: usize,
+    compact: usize,
+    /// Names of the tree, the root not counted.
+    names: usize,
+    types: Types,
+    contents: Contents,
+    /// How the inodes are ordered.
+    order: &'static str,
+}
+
+/// Inodes of the tree by type.
+#[derive(Debug, Default, Serialize)]
+struct Types {
+    file: u64,
+    directory: u64,
+    symlink: u64,
+    char_device: u64,
+    block_device: u64,
+    fifo: u64,
+    socket: u64,
+}
+
+/// Regular files by where their content is, each inode once.
+#[derive(Debug, Default, Serialize)]
+struct Contents {
+    empty: u64,
+    inline: u64,
+    inline_bytes: u64,
+    object: u64,
+    hole: u64,
+    /// Payloads, each once.
+    objects: usize,
+}
+
+impl ImageFacts {
+    /// Those of a whole image.
+    pub(super) fn of(reader: &Reader<'_>, loaded: &Loaded) -> Self {
+        let (superblock, tree) = (reader.superblock(), &loaded.tree);
+        let (types, contents) = count(loaded);
+        Self {
+            format_version: reader.header().format_version,
+            size: reader.bytes().len() as u64,
+            blocks: superblock.blocks,
+            algorithm: tree.algorithm().name(),
+            digest: verity::digest(tree.algorithm(), reader.bytes()).to_hex(),
+            acl: reader.header().has_acl(),
+            build_time: moment::exact(superblock.build_time),
+            inodes: superblock.inode_count,
+            stubs: loaded.stubs,
+            compact: loaded.compact,
+            names: tree.entry_count(),
+            types,
+            contents,
+            order: match loaded.order {
+                Order::NoLinks => "no hard links",
+                Order::BreadthFirst => "breadth first",
+                Order::Other => "other",
+            },
+        }
+    }
+
+    /// As lines of a word and what it is.
+    pub(super) fn text(&self) -> String {
+        let (types, contents) = (&self.types, &self.contents);
+        let lines = [
+            ("format", format!("version {}", self.format_version)),
+            ("size", format!("{} bytes, {} blocks of 4096", self.size, self.blocks)),
+            ("digest", format!("{} {}", self.algorithm, self.digest)),
+            ("acl", if self.acl { "some inode may have one" } else { "no inode has one" }.to_owned()),
+            ("built", self.build_time.clone()),
+            ("inodes", format!("{}, {} of them stubs; {} compact", self.inodes, self.stubs, self.compact)),
+            ("order", self.order.to_owned()),
+            ("names", self.names.to_string()),
+            ("files", types.file.to_string()),
+            ("", format!("{} empty", contents.empty)),
+            ("", format!("{} inline, {} bytes together", contents.inline, contents.inline_bytes)),
+            ("", format!("{} of {} objects", contents.object, contents.objects)),
+            ("", format!("{} holes", contents.hole)),
+            ("others", format!("{} directories, {} symlinks", types.directory, types.symlink)),
+            ("", format!("{} character devices, {} block devices", types.char_device, types.block_device)),
+            ("", format!("{} fifos, {} sockets", types.fifo, types.socket)),
+        ];
+        lines.iter().map(|(key, value)| format!("{key:<9}{value}\n")).collect()
+    }
+}
+
+fn count(loaded: &Loaded) -> (Types, Contents) {
+    let (mut types, mut contents, mut objects) = (Types::default(), Contents::default(), HashSet::new());
+    for inode in loaded.tree.inodes() {
+        match inode.kind() {
+            Kind::Regular => types.file += 1,
+            Kind::Directory => types.directory += 1,
+            Kind::Symlink => types.symlink += 1,
+            Kind::CharDevice => types.char_device += 1,
+            Kind::BlockDevice => types.block_device += 1,
+            Kind::Fifo => types.fifo += 1,
+            Kind::Socket => types.socket += 1,
+        }
+        match inode.data() {
+            Data::Regular { payload: Some(payload), .. } => {
+                contents.object += 1;
+                objects.insert(payload.into_owned());
+            }
+            Data::Regular { content: Some(content), .. } => {
+                contents.inline += 1;
+                contents.inline_bytes += content.len() as u64;
+            }
+            Data::Regular { .. } if inode.size() == 0 => contents.empty += 1,
+            Data::Regular { .. } => contents.hole += 1,
+            _ => {}
+        }
+    }
+    contents.objects = objects.len();
+    (types, contents)
+}

@@ -1,0 +1,95 @@
+//! `composefs stat`: everything the image says of an inode, or of itself.
+
+mod image;
+mod inode;
+
+use std::ffi::OsString;
+use std::io::{self, BufWriter, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use composefs_image::erofs::read::{LastLink, View};
+
+use self::image::ImageFacts;
+use self::inode::InodeFacts;
+use crate::image_file::ImageFile;
+use crate::look::complaints::Complaints;
+use crate::look::facts::Facts;
+use crate::look::lines::Lines;
+use crate::look::place::{PATHS, refused, resolve};
+
+/// Show everything the image says of a file, or of itself.
+///
+/// Of a path: type, mode, owner, size, time, device, where the content is, digest and object of it, extended attributes,
+/// and number, place and form of the inode. A symlink is shown itself, unless a slash follows. Without a path: format
+/// version, size, digest, and how many inodes of which kind the image has.
+#[derive(clap::Args)]
+#[command(after_help = format!("{PATHS}\n\n{EXAMPLES}"))]
+pub(super) struct Args {
+    /// The image
+    image: PathBuf,
+    /// Paths in it
+    #[arg(value_name = "PATH")]
+    paths: Vec<OsString>,
+    /// Print JSON: an array with an object for each path, or without a path one object
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+content is empty, inline (in the image), object (below an object directory, at the path payload) or hole (the image does
+not name the object). Other names of a hard-linked file: composefs find IMAGE --nid NID
+
+Examples:
+  composefs stat rootfs.img
+  composefs stat rootfs.img /usr/bin/bash /etc/fstab
+  composefs stat --json rootfs.img /usr/bin/bash | jq -r '.[].digest'
+
+Exit status: 0 if all was shown, 1 if something was not, 2 for a command line that is wrong.";
+
+/// Runs the command.
+pub(super) fn run(args: &Args) -> ExitCode {
+    let mut complaints = Complaints::default();
+    let out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let done = show(args, &mut complaints, out);
+    complaints.status(done)
+}
+
+pub(super) fn show(args: &Args, complaints: &mut Complaints, mut out: impl Write) -> anyhow::Result<()> {
+    let file = ImageFile::read(&args.image)?;
+    let reader = file.reader()?;
+    let view = View::new(&reader);
+    if args.paths.is_empty() {
+        let facts = ImageFacts::of(&reader, &file.load(&reader, &[])?);
+        if args.json {
+            serde_json::to_writer_pretty(&mut out, &facts)?;
+            writeln!(out)?;
+        } else {
+            out.write_all(facts.text().as_bytes())?;
+        }
+        return Ok(out.flush()?);
+    }
+    let mut lines = Lines::new(args.json, out);
+    let mut is_first = true;
+    for path in &args.paths {
+        let shown = inode(&args.image, &view, path.as_bytes());
+        let done = shown.and_then(|shown| match &mut lines {
+            Lines::Json(array) => Ok(array.push(&shown.json())?),
+            Lines::Text(out) => {
+                let mut text = if std::mem::replace(&mut is_first, false) { Vec::new() } else { vec![b'\n'] };
+                shown.push_text(&mut text);
+                Ok(out.write_all(&text)?)
+            }
+        });
+        complaints.pass(done)?;
+    }
+    Ok(lines.finish()?)
+}
+
+fn inode<'a>(image: &Path, view: &View<'_, 'a>, path: &[u8]) -> anyhow::Result<InodeFacts<'a>> {
+    let found = resolve(image, view, path, LastLink::Keep)?;
+    let facts = || Ok((Facts::of(view, found.node)?, view.xattrs(&found.node)?));
+    let (facts, xattrs) = facts().map_err(|error| refused(image, &found.path, error))?;
+    Ok(InodeFacts { path: found.path, facts, xattrs })
+}

@@ -1,0 +1,89 @@
+//! Names in lines, short or long.
+
+use composefs_image::tree::Kind;
+
+use crate::look::facts::Facts;
+use crate::look::names::Names;
+use crate::look::size::Sizes;
+use crate::moment;
+
+/// How lines look.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Format {
+    pub(crate) long: bool,
+    pub(crate) names: Names,
+    pub(crate) sizes: Sizes,
+    pub(crate) line_end: u8,
+}
+
+/// A long line in its columns, before they are given their widths.
+#[derive(Debug)]
+struct Columns {
+    mode: String,
+    /// Link count, owner, group, and size or device number: all to the right.
+    numbers: [String; 4],
+    time: String,
+}
+
+/// The columns' widths of lines that are printed as they come.
+const LONE_WIDTHS: [usize; 4] = [2, 4, 4, 9];
+
+impl Columns {
+    fn of(facts: &Facts<'_>, sizes: Sizes) -> Self {
+        let record = facts.node.raw().record();
+        let size = match facts.device() {
+            Some((major, minor)) => format!("{major},{minor}"),
+            None => sizes.show(facts.size),
+        };
+        Self {
+            mode: facts.mode_text(),
+            numbers: [record.nlink.to_string(), record.uid.to_string(), record.gid.to_string(), size],
+            time: moment::seconds(record.mtime.sec),
+        }
+    }
+
+    fn push(&self, widths: [usize; 4], line: &mut Vec<u8>) {
+        line.extend_from_slice(self.mode.as_bytes());
+        for (number, width) in self.numbers.iter().zip(widths) {
+            line.extend_from_slice(format!(" {number:>width$}").as_bytes());
+        }
+        line.extend_from_slice(format!(" {} ", self.time).as_bytes());
+    }
+}
+
+impl Format {
+    /// Appends the short line of a name.
+    pub(crate) fn push_short(&self, name: &[u8], lines: &mut Vec<u8>) {
+        self.names.push(name, lines);
+        lines.push(self.line_end);
+    }
+
+    /// Appends the long line of a name, by itself.
+    pub(crate) fn push_long(&self, facts: &Facts<'_>, name: &[u8], lines: &mut Vec<u8>) {
+        self.push_columns(&Columns::of(facts, self.sizes), LONE_WIDTHS, facts, name, lines);
+    }
+
+    /// Appends lines, long ones with their columns below each other.
+    pub(crate) fn push(&self, rows: &[(Vec<u8>, Facts<'_>)], lines: &mut Vec<u8>) {
+        if !self.long {
+            rows.iter().for_each(|(name, _)| self.push_short(name, lines));
+            return;
+        }
+        let columns: Vec<_> = rows.iter().map(|(_, facts)| Columns::of(facts, self.sizes)).collect();
+        let width = |index: usize| columns.iter().map(|columns| columns.numbers[index].len()).max().unwrap_or(0);
+        let widths = [width(0), width(1), width(2), width(3)];
+        for ((name, facts), columns) in rows.iter().zip(&columns) {
+            self.push_columns(columns, widths, facts, name, lines);
+        }
+    }
+
+    fn push_columns(&self, columns: &Columns, widths: [usize; 4], facts: &Facts<'_>, name: &[u8], lines: &mut Vec<u8>) {
+        columns.push(widths, lines);
+        self.names.push(name, lines);
+        if facts.node.kind() == Kind::Symlink {
+            lines.extend_from_slice(b" -> ");
+            self.names.push(facts.target, lines);
+        }
+        lines.push(self.line_end);
+    }
+}

@@ -1,0 +1,110 @@
+//! Names as they are printed: bytes as they are, or without anything that a terminal would obey.
+
+use std::io::{self, IsTerminal};
+
+/// How names are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Names {
+    /// As they are.
+    Raw,
+    /// With `\n`, `\t`, `\r`, `\\` and `\xHH` for what is no graphic character of UTF-8.
+    Escaped,
+}
+
+/// How names are printed, and what lines end with.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub(crate) struct NameArgs {
+    /// Escape what is no graphic character of names (\n, \t, \r, \\, \xHH), as is done anyway on a terminal
+    #[arg(short = 'b', long)]
+    escape: bool,
+
+    /// End lines with a NUL, and escape nothing
+    #[arg(short = '0', long, conflicts_with_all = ["escape", "json"])]
+    null: bool,
+}
+
+impl NameArgs {
+    /// What that comes to with this standard output.
+    pub(crate) fn names(self) -> Names {
+        if self.escape || !self.null && io::stdout().is_terminal() { Names::Escaped } else { Names::Raw }
+    }
+
+    /// What lines end with.
+    pub(crate) fn line_end(self) -> u8 {
+        if self.null { 0 } else { b'\n' }
+    }
+}
+
+impl Names {
+    /// Appends a name, a path or a symlink's target.
+    pub(crate) fn push(self, name: &[u8], line: &mut Vec<u8>) {
+        match self {
+            Names::Raw => line.extend_from_slice(name),
+            Names::Escaped => push_escaped(name, line),
+        }
+    }
+
+    /// A name by itself.
+    pub(crate) fn show(self, name: &[u8]) -> Vec<u8> {
+        let mut shown = Vec::with_capacity(name.len());
+        self.push(name, &mut shown);
+        shown
+    }
+
+    /// A name in a message.
+    pub(crate) fn text(self, name: &[u8]) -> String {
+        String::from_utf8_lossy(&self.show(name)).into_owned()
+    }
+}
+
+fn push_escaped(name: &[u8], line: &mut Vec<u8>) {
+    for chunk in name.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            let mut bytes = [0; 4];
+            let bytes = c.encode_utf8(&mut bytes).as_bytes();
+            match c {
+                '\\' => line.extend_from_slice(b"\\\\"),
+                '\n' => line.extend_from_slice(b"\\n"),
+                '\r' => line.extend_from_slice(b"\\r"),
+                '\t' => line.extend_from_slice(b"\\t"),
+                c if c.is_control() || is_invisible(c) => push_hex(bytes, line),
+                _ => line.extend_from_slice(bytes),
+            }
+        }
+        push_hex(chunk.invalid(), line);
+    }
+}
+
+/// Characters that have no width or turn the direction of text: with them a name looks like another.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+fn push_hex(bytes: &[u8], line: &mut Vec<u8>) {
+    for byte in bytes {
+        line.extend_from_slice(format!("\\x{byte:02x}").as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_can_be_seen_is_left_as_it_is() {
+        let shown = |name: &[u8]| String::from_utf8(Names::Escaped.show(name)).unwrap();
+        for (name, expected) in [
+            (&b"plain name"[..], "plain name"),
+            ("größe".as_bytes(), "größe"),
+            (b"a\nb\tc\rd\\e", "a\\nb\\tc\\rd\\\\e"),
+            (b"\x1b[2J\x7f\x00", "\\x1b[2J\\x7f\\x00"),
+            (b"a\xff\xc3", "a\\xff\\xc3"),
+            ("\u{9b}31m".as_bytes(), "\\xc2\\x9b31m"),
+            ("gpj.\u{202e}exe".as_bytes(), "gpj.\\xe2\\x80\\xaeexe"),
+        ] {
+            assert_eq!(shown(name), expected);
+            assert_eq!(Names::Raw.show(name), name);
+        }
+    }
+}

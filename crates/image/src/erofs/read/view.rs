@@ -1,0 +1,234 @@
+//! An image as a mount shows it, one name at a time.
+//!
+//! What [`load`](super::load) makes of a whole image, [`View`] tells of one inode: stubs are hidden, the attributes that
+//! the writer added are taken away, whiteouts are again what they were in the source. It costs what is looked at, and so
+//! checks no more than that: two inodes that share a byte, or a directory that lies in two places, are found by `load`.
+//! And where one name of a hard-linked whiteout lies in a directory that the writer did not mark, only `load` knows of the
+//! other name, which is: here it is the empty file that the image has.
+
+use super::dirents::RawEntries;
+use super::error::{Defect, ReadError};
+use super::load::Loaded;
+use super::overlay::{Marks, Meaning, PARENT_MARKS, WHITEOUT_MARKS, meaning};
+use super::reader::{RawInode, Reader};
+use super::walk::{check_order, target};
+use super::whiteouts::needed_marks;
+use crate::erofs::attr::prefix;
+use crate::erofs::dirent::type_number;
+use crate::tree::{InodeId, Kind, MAX_PATH, MODE_TYPE, TreeError};
+
+/// An image, by what a mount shows of it.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'r, 'a> {
+    reader: &'r Reader<'a>,
+    /// What a directory of whiteouts must have; `None` for layouts that the writer does not write.
+    needed: Option<Marks>,
+}
+
+/// An inode as it is seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Node {
+    raw: RawInode,
+    is_restored: bool,
+}
+
+/// A name in a directory, with what it names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Child<'a> {
+    /// The name.
+    pub name: &'a [u8],
+    /// The inode.
+    pub node: Node,
+}
+
+/// An attribute of an inode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnXattr<'a> {
+    /// Its name, as a mount shows it.
+    pub name: Vec<u8>,
+    /// Its value.
+    pub value: &'a [u8],
+}
+
+impl<'r, 'a> View<'r, 'a> {
+    /// A view of an image.
+    #[must_use]
+    pub fn new(reader: &'r Reader<'a>) -> Self {
+        Self { reader, needed: needed_marks(reader.header().format_version) }
+    }
+
+    /// The image.
+    #[must_use]
+    pub fn reader(&self) -> &'r Reader<'a> {
+        self.reader
+    }
+
+    /// The root directory.
+    pub fn root(&self) -> Result<Node, ReadError> {
+        Ok(Node { raw: self.reader.root()?, is_restored: false })
+    }
+
+    /// What a name of a directory stands for.
+    pub fn child(&self, directory: &Node, name: &[u8]) -> Result<Option<Node>, ReadError> {
+        match self.reader.lookup(&directory.raw, name)? {
+            Some(entry) => self.node(directory, entry.nid, entry.file_type, entry.offset),
+            None => Ok(None),
+        }
+    }
+
+    /// The names of a directory, in byte order; none of anything else.
+    pub fn children(&self, directory: &Node) -> Result<Children<'r, 'a>, ReadError> {
+        let entries = self.reader.entries(&directory.raw)?;
+        Ok(Children { view: *self, directory: *directory, entries, before: None })
+    }
+
+    /// The inode behind a name; `None` if it is hidden.
+    fn node(&self, directory: &Node, nid: u64, file_type: u8, offset: u64) -> Result<Option<Node>, ReadError> {
+        let raw = self.reader.inode(nid)?;
+        let expected = type_number(raw.kind());
+        if file_type != expected {
+            return Err(Defect::FileType { found: file_type, expected }.of(nid, offset));
+        }
+        let Some(needed) = self.needed else { return Ok(Some(Node { raw, is_restored: false })) };
+        if raw.is_whiteout() {
+            return Ok(None);
+        }
+        let may_be = raw.kind() == Kind::Regular && raw.record().size == 0 && !raw.is_external();
+        let is_restored =
+            may_be && self.marks(&raw)?.has_all(WHITEOUT_MARKS) && self.marks(&directory.raw)?.has_all(needed);
+        Ok(Some(Node { raw, is_restored }))
+    }
+
+    fn marks(&self, inode: &RawInode) -> Result<Marks, ReadError> {
+        let mut marks = Marks::default();
+        for xattr in self.reader.xattrs(inode)? {
+            marks = marks.with(Marks::of(&xattr?));
+        }
+        Ok(marks)
+    }
+
+    /// The target of a symlink; empty for anything else.
+    pub fn target(&self, node: &Node) -> Result<&'a [u8], ReadError> {
+        if node.raw.kind() != Kind::Symlink {
+            return Ok(&[]);
+        }
+        let target = target(&node.raw, self.reader.flat_content(&node.raw)?)?;
+        if (1..=MAX_PATH).contains(&target.len()) {
+            return Ok(target);
+        }
+        Err(node.raw.error(Defect::Tree(TreeError::SymlinkTarget(target.len())), node.raw.offset()))
+    }
+
+    /// The attributes, in byte order of their names.
+    pub fn xattrs(&self, node: &Node) -> Result<Vec<OwnXattr<'a>>, ReadError> {
+        let dropped = self.dropped_marks(node)?;
+        let mut own = Vec::new();
+        for xattr in self.reader.xattrs(&node.raw)? {
+            let xattr = xattr?;
+            if let Meaning::Own(number, suffix) = meaning(&xattr)
+                && !Marks::of(&xattr).has_any(dropped)
+            {
+                let name = [prefix(number).unwrap_or_default(), suffix].concat();
+                own.push(OwnXattr { name, value: xattr.value });
+            }
+        }
+        // Of two with one name the first counts, as for the kernel; the sort leaves them in order.
+        own.sort_by(|a, b| a.name.cmp(&b.name));
+        own.dedup_by(|later, first| later.name == first.name);
+        Ok(own)
+    }
+
+    /// The marks that the writer put on this inode for the sake of a whiteout.
+    fn dropped_marks(&self, node: &Node) -> Result<Marks, ReadError> {
+        if node.is_restored {
+            return Ok(WHITEOUT_MARKS);
+        }
+        let Some(needed) = self.needed.filter(|_| node.raw.kind() == Kind::Directory) else {
+            return Ok(Marks::default());
+        };
+        if !self.marks(&node.raw)?.has_all(needed) {
+            return Ok(Marks::default());
+        }
+        for child in self.children(node)? {
+            if child?.node.is_restored {
+                return Ok(PARENT_MARKS);
+            }
+        }
+        Ok(Marks::default())
+    }
+}
+
+impl Loaded {
+    /// An inode of the tree as a [`View`] has it.
+    pub fn node(&self, reader: &Reader<'_>, inode: InodeId) -> Result<Node, ReadError> {
+        let raw = self.raw(reader, inode)?;
+        Ok(Node { raw, is_restored: raw.kind() != self.tree.inode(inode).kind() })
+    }
+}
+
+impl Node {
+    /// The inode in the image.
+    #[must_use]
+    pub fn raw(&self) -> &RawInode {
+        &self.raw
+    }
+
+    /// Whether it is a whiteout of the source, for which the image has an empty file with attributes.
+    #[must_use]
+    pub fn is_restored_whiteout(&self) -> bool {
+        self.is_restored
+    }
+
+    /// Its type.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        if self.is_restored { Kind::CharDevice } else { self.raw.kind() }
+    }
+
+    /// Type and permission bits.
+    #[must_use]
+    pub fn mode(&self) -> u16 {
+        let mode = self.raw.record().mode;
+        if self.is_restored { mode & !MODE_TYPE | Kind::CharDevice.mode_bits() } else { mode }
+    }
+}
+
+/// The names of a directory with what they name. Ends at the first that is wrong.
+#[derive(Clone, Debug)]
+pub struct Children<'r, 'a> {
+    view: View<'r, 'a>,
+    directory: Node,
+    entries: RawEntries<'a>,
+    before: Option<&'a [u8]>,
+}
+
+impl<'a> Iterator for Children<'_, 'a> {
+    type Item = Result<Child<'a>, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.advance() {
+            Ok(child) => child.map(Ok),
+            Err(error) => {
+                self.entries = RawEntries::none(&self.directory.raw);
+                Some(Err(error))
+            }
+        }
+    }
+}
+
+impl<'a> Children<'_, 'a> {
+    fn advance(&mut self) -> Result<Option<Child<'a>>, ReadError> {
+        for entry in self.entries.by_ref() {
+            let entry = entry?;
+            check_order(&self.directory.raw, self.before, &entry)?;
+            self.before = Some(entry.name);
+            if matches!(entry.name, b"." | b"..") {
+                continue;
+            }
+            if let Some(node) = self.view.node(&self.directory, entry.nid, entry.file_type, entry.offset)? {
+                return Ok(Some(Child { name: entry.name, node }));
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,93 @@
+//! The directories that the objects of an image are looked for in, as a mount's `basedir=` has them.
+//!
+//! Unlike an [`ObjectDir`](crate::ObjectDir) this is for reading what an image names, and an image may name anything: a
+//! payload is a path that its maker chose. It is followed as overlayfs follows it, never out of the directory and by no
+//! symlink.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use composefs_sys::beneath::open_beneath;
+use rustix::fs::{FileType, Mode, OFlags, fstat, open};
+use rustix::io::Errno;
+
+use crate::object::Object;
+use crate::object_error::ObjectError;
+
+/// Directories of objects, the first one asked first.
+#[derive(Debug)]
+pub struct Basedirs {
+    directories: Vec<(OwnedFd, PathBuf)>,
+}
+
+impl Basedirs {
+    /// Opens the directories.
+    ///
+    /// # Errors
+    ///
+    /// If one of them is none, or cannot be opened.
+    pub fn open<P: AsRef<Path>>(paths: &[P]) -> Result<Self, ObjectError> {
+        let open = |path: &P| {
+            let path = path.as_ref();
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            match open(path, flags, Mode::empty()) {
+                Ok(directory) => Ok((directory, path.to_owned())),
+                Err(errno) => Err(ObjectError::Basedir { path: path.to_owned(), source: errno.into() }),
+            }
+        };
+        Ok(Self { directories: paths.iter().map(open).collect::<Result<_, _>>()? })
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.directories.is_empty()
+    }
+
+    /// Opens the object that a payload leads to, in the first directory that has a regular file there. What it holds is
+    /// not checked.
+    ///
+    /// # Errors
+    ///
+    /// [`ObjectError::Missing`] if no directory has anything of that name, else what is wrong with what the first one
+    /// has.
+    pub fn open_object(&self, payload: &[u8]) -> Result<Object, ObjectError> {
+        // Overlayfs takes a payload that begins with slashes for one without.
+        let slashes = payload.iter().take_while(|byte| **byte == b'/').count();
+        let below = &payload[slashes..];
+        let mut wrong = None;
+        for (directory, path) in &self.directories {
+            match open_in(directory, path, below) {
+                Ok(Some(object)) => return Ok(object),
+                Ok(None) => {}
+                Err(error) => drop(wrong.get_or_insert(error)),
+            }
+        }
+        let missing = || ObjectError::Missing {
+            payload: payload.to_owned(),
+            basedirs: self.directories.iter().map(|(_, path)| path.clone()).collect(),
+        };
+        Err(wrong.unwrap_or_else(missing))
+    }
+}
+
+fn open_in(directory: &OwnedFd, path: &Path, below: &[u8]) -> Result<Option<Object>, ObjectError> {
+    let path = || path.join(OsStr::from_bytes(below));
+    let file = match open_beneath(directory.as_fd(), below) {
+        Ok(file) => file,
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+        Err(errno @ (Errno::XDEV | Errno::LOOP)) => {
+            return Err(ObjectError::LeadsAway { path: path(), source: errno.into() });
+        }
+        // A socket, a device without a driver.
+        Err(Errno::NXIO | Errno::NODEV) => return Err(ObjectError::NotRegular { path: path() }),
+        Err(errno) => return Err(ObjectError::Io { step: "open", path: path(), source: errno.into() }),
+    };
+    let stat = fstat(&file).map_err(|errno| ObjectError::Io { step: "stat", path: path(), source: errno.into() })?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(ObjectError::NotRegular { path: path() });
+    }
+    Ok(Some(Object::new(file, path(), &stat)))
+}

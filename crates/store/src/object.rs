@@ -1,0 +1,240 @@
+//! One object, open for reading, and the check of what it holds.
+//!
+//! A file that is read twice may hold something else the second time. So whoever is given content by
+//! [`copy_verified`](Object::copy_verified) is given no byte before it was checked: where the kernel vouches for the file,
+//! it checks each read itself; else the file is read once for its digest, keeping a hash of each piece, and then again
+//! with each piece compared before it is handed on. That takes 32 bytes of memory for each 512 KiB (SHA-512: 128). A content of
+//! no more than one piece is read once only.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use composefs_image::digest::{Algorithm, Digest};
+use composefs_image::verity::{BLOCK_SIZE, Hasher, digest, hash_whole_blocks};
+use composefs_sys::copy::fill;
+use composefs_sys::verity::{Measurement, measure};
+use rustix::fs::Stat;
+
+use crate::object_error::ObjectError;
+use crate::seal::digest_of;
+
+/// How much is read, checked and handed on at a time: of SHA-256, what one block of hashes stands for.
+const PIECE: usize = 128 * BLOCK_SIZE;
+
+/// A regular file that is there under the name of an object.
+#[derive(Debug)]
+pub struct Object {
+    file: OwnedFd,
+    path: PathBuf,
+    size: u64,
+    disk_size: u64,
+}
+
+/// Who says that the content has its digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vouching {
+    /// The kernel, at every read: fs-verity is on, with this digest.
+    Kernel,
+    /// It was read and hashed.
+    Hashed,
+}
+
+impl Object {
+    pub(crate) fn new(file: OwnedFd, path: PathBuf, stat: &Stat) -> Self {
+        let size = u64::try_from(stat.st_size).unwrap_or_default();
+        let disk_size = u64::try_from(stat.st_blocks).unwrap_or_default().saturating_mul(512);
+        Self { file, path, size, disk_size }
+    }
+
+    /// Its path: that of its directory with the payload behind it. Not escaped.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its length when it was opened.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// What it took on disk when it was opened.
+    #[must_use]
+    pub fn disk_size(&self) -> u64 {
+        self.disk_size
+    }
+
+    /// Compares its length with what the image says. That costs nothing, so it comes before reading.
+    ///
+    /// # Errors
+    ///
+    /// [`ObjectError::Size`] if it is another.
+    pub fn expect_size(&self, expected: u64) -> Result<(), ObjectError> {
+        if self.size == expected {
+            return Ok(());
+        }
+        Err(ObjectError::Size { path: self.path.clone(), expected, found: self.size })
+    }
+
+    /// Checks all of it against its digest. That says nothing of what a later read gives, unless the kernel vouches.
+    ///
+    /// # Errors
+    ///
+    /// [`ObjectError::Digest`] if it holds something else.
+    pub fn verify(&self, expected: &Digest) -> Result<Vouching, ObjectError> {
+        if self.kernel_vouches(expected)? {
+            return Ok(Vouching::Kernel);
+        }
+        let mut hasher = Hasher::new(expected.algorithm());
+        self.each_piece(|piece| {
+            hasher.update(piece);
+            Ok::<_, ObjectError>(())
+        })?;
+        self.compare(expected, &hasher.finish()).map(|()| Vouching::Hashed)
+    }
+
+    /// Gives its content to `sink`, piece by piece, each checked before.
+    ///
+    /// # Errors
+    ///
+    /// [`ObjectError::Digest`] if it holds something else: then `sink` was given nothing. [`ObjectError::Changed`] if
+    /// somebody wrote to it between the check and the copy: what was given until then is the right content. And what
+    /// `sink` gives.
+    pub fn copy_verified<E: From<ObjectError>>(
+        &self,
+        expected: &Digest,
+        mut sink: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<Vouching, E> {
+        if self.kernel_vouches(expected)? {
+            self.each_piece(sink)?;
+            return Ok(Vouching::Kernel);
+        }
+        let algorithm = expected.algorithm();
+        if self.size <= PIECE as u64 {
+            let content = self.small_content()?;
+            self.compare(expected, &digest(algorithm, &content))?;
+            sink(&content)?;
+            return Ok(Vouching::Hashed);
+        }
+        let mut hashes = self.hash_pieces(expected)?.into_iter();
+        self.each_piece(|piece| {
+            if hashes.next().is_some_and(|hash| hash == PieceHash::new(algorithm, piece).hash) {
+                return sink(piece);
+            }
+            Err(self.changed().into())
+        })?;
+        Ok(Vouching::Hashed)
+    }
+
+    /// Gives its content to `sink`, whatever it is: for files whose digest the image does not say.
+    ///
+    /// # Errors
+    ///
+    /// What reading and `sink` give.
+    pub fn copy_unverified<E: From<ObjectError>>(&self, sink: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+        self.each_piece(sink)
+    }
+
+    /// Whether fs-verity is on with this digest, so that each read is of this content or fails. With another digest, of
+    /// larger blocks or a salt perhaps, the content may be right all the same.
+    ///
+    /// # Errors
+    ///
+    /// What `ioctl` gives.
+    pub fn kernel_vouches(&self, expected: &Digest) -> Result<bool, ObjectError> {
+        match measure(&self.file).map_err(|source| self.io_error("measure", source))? {
+            Measurement::Digest(found) => Ok(digest_of(found.algorithm, &found.digest) == Some(*expected)),
+            Measurement::NotEnabled | Measurement::Unsupported => Ok(false),
+        }
+    }
+
+    /// Reads it for its digest, and keeps a hash of each piece.
+    fn hash_pieces(&self, expected: &Digest) -> Result<Vec<Vec<u8>>, ObjectError> {
+        let algorithm = expected.algorithm();
+        let (mut hasher, mut hashes) = (Hasher::new(algorithm), Vec::new());
+        self.each_piece(|piece| {
+            let PieceHash { whole, rest, hash } = PieceHash::new(algorithm, piece);
+            hasher.update_hashed(&whole);
+            hasher.update(rest);
+            hashes.push(hash);
+            Ok::<_, ObjectError>(())
+        })?;
+        self.compare(expected, &hasher.finish())?;
+        Ok(hashes)
+    }
+
+    fn small_content(&self) -> Result<Vec<u8>, ObjectError> {
+        let mut content = Vec::new();
+        self.each_piece(|piece| {
+            content.extend_from_slice(piece);
+            Ok::<_, ObjectError>(())
+        })?;
+        Ok(content)
+    }
+
+    /// Reads all of it, in pieces of one length but the last.
+    fn each_piece<E: From<ObjectError>>(&self, mut show: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+        let mut buffer = vec![0; usize::try_from(self.size).unwrap_or(PIECE).min(PIECE)];
+        let mut offset = 0;
+        while offset < self.size {
+            let room = usize::try_from(self.size - offset).unwrap_or(PIECE).min(PIECE);
+            let piece = &mut buffer[..room];
+            let read = fill(self.as_fd(), piece, offset).map_err(|source| self.io_error("read", source))?;
+            if read < room {
+                return Err(self.changed().into());
+            }
+            show(piece)?;
+            offset += room as u64;
+        }
+        Ok(())
+    }
+
+    fn compare(&self, expected: &Digest, found: &Digest) -> Result<(), ObjectError> {
+        if found == expected {
+            return Ok(());
+        }
+        let (expected, found) = (Box::new(*expected), Box::new(*found));
+        Err(ObjectError::Digest { path: self.path.clone(), expected, found })
+    }
+
+    fn changed(&self) -> ObjectError {
+        ObjectError::Changed { path: self.path.clone() }
+    }
+
+    fn io_error(&self, step: &'static str, source: std::io::Error) -> ObjectError {
+        ObjectError::Io { step, path: self.path.clone(), source }
+    }
+}
+
+impl AsFd for Object {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// The hashes of one piece.
+struct PieceHash<'p> {
+    /// Those of its whole blocks.
+    whole: Vec<u8>,
+    /// What is left behind them.
+    rest: &'p [u8],
+    /// That of the hashes of all its blocks: what the tree has above them.
+    hash: Vec<u8>,
+}
+
+impl<'p> PieceHash<'p> {
+    fn new(algorithm: Algorithm, piece: &'p [u8]) -> Self {
+        let mut whole = Vec::new();
+        let rest = hash_whole_blocks(algorithm, piece, &mut whole);
+        let mut blocks = whole.clone();
+        if !rest.is_empty() {
+            let mut block = rest.to_vec();
+            block.resize(BLOCK_SIZE, 0);
+            hash_whole_blocks(algorithm, &block, &mut blocks);
+        }
+        blocks.resize(blocks.len().next_multiple_of(BLOCK_SIZE), 0);
+        let mut hash = Vec::new();
+        hash_whole_blocks(algorithm, &blocks, &mut hash);
+        Self { whole, rest, hash }
+    }
+}
