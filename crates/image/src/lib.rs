@@ -10,6 +10,7 @@ pub mod digest;
 pub mod dump;
 pub mod erofs;
 mod in_order;
+pub mod policy;
 mod text;
 pub mod tree;
 pub mod verity;

@@ -7,6 +7,7 @@ mod diff;
 mod digest;
 mod du;
 pub(crate) mod dump;
+mod explain_digest;
 mod find;
 pub(crate) mod info;
 mod ls;
@@ -35,19 +36,22 @@ const EXAMPLES: &str = "\
 Examples:
   composefs diff old.img new.img
   composefs digest rootfs.img
+  composefs explain-digest rootfs/ --want=029cc8af231b4d76c3618cc37232dc590a33379e838d927f542e18455ca5e655
   composefs mount rootfs.img /mnt -o basedir=objects,verity_check=2
   composefs umount /mnt
   composefs ls -l rootfs.img /usr
   composefs cat --basedir=objects rootfs.img /etc/passwd
 
-Exit status: 0 if it was done, 1 if not, 2 for a command line that is wrong; diff has its own. Called as mkcomposefs,
-composefs-info, composefs-dump or mount.composefs it is those programs, with status 1 for every failure.";
+Exit status: 0 if it was done, 1 if not, 2 for a command line that is wrong; diff and
+explain-digest have their own. Called as mkcomposefs, composefs-info, composefs-dump or mount.composefs it is those
+programs, with status 1 for every failure.";
 
 #[derive(Subcommand)]
 enum Command {
     Diff(diff::Args),
     Cat(cat::Args),
     Digest(digest::Args),
+    ExplainDigest(explain_digest::Args),
     Du(du::Args),
     Find(Box<find::Args>),
     Ls(ls::Args),
@@ -63,6 +67,7 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
         Command::Diff(args) => diff::run(args),
         Command::Cat(args) => cat::run(&args),
         Command::Digest(args) => done(digest::run(&args)),
+        Command::ExplainDigest(args) => explain_digest::run(&args),
         Command::Mount(args) => done(mount::run(args)),
         Command::Du(args) => du::run(&args),
         Command::Find(args) => find::run(&args),

@@ -5,7 +5,7 @@ mod facts;
 mod json_report;
 mod options;
 mod text_report;
-mod words;
+pub(super) mod words;
 
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;

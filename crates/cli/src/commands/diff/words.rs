@@ -14,7 +14,7 @@ use crate::moment;
 const LONGEST: usize = 80;
 
 /// A path as it may be shown on a terminal.
-pub(super) fn path(path: &[u8]) -> String {
+pub(in crate::commands) fn path(path: &[u8]) -> String {
     let mut text = Vec::new();
     escape(path, Also::NotSpaces, &mut text);
     String::from_utf8_lossy(&text).into_owned()
@@ -31,7 +31,7 @@ fn quoted(bytes: &[u8]) -> String {
 }
 
 /// A number in groups of three digits.
-pub(super) fn number(number: usize) -> String {
+pub(in crate::commands) fn number(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.char_indices() {
@@ -101,7 +101,7 @@ pub(super) fn xattr(change: &XattrChange<'_>) -> String {
 }
 
 /// A cause in one line.
-pub(super) fn cause(cause: &Cause<'_>) -> String {
+pub(in crate::commands) fn cause(cause: &Cause<'_>) -> String {
     let count = cause.changes.len();
     let entries = counted(count, cause.kind);
     let verb = if count == 1 { "differs" } else { "differ" };
@@ -135,7 +135,7 @@ pub(super) fn cause(cause: &Cause<'_>) -> String {
 }
 
 /// A hint in one line.
-pub(super) fn hint(hint: &Hint) -> String {
+pub(in crate::commands) fn hint(hint: &Hint) -> String {
     match hint {
         Hint::Epoch(side) => format!("all mtimes of {} are 0: looks like --use-epoch", letter(*side)),
         Hint::OneMtime(side, mtime) => {
