@@ -94,7 +94,7 @@ impl Kernel {
         #[cfg(target_arch = "aarch64")]
         use crate::aarch64;
         #[cfg(target_arch = "x86_64")]
-        use crate::{x86, x86_four};
+        use crate::{x86, x86_four, x86_lanes};
         let mut done = 0;
         // The next messages, as many as a kernel takes; where there are fewer, some twice.
         macro_rules! next {
@@ -118,9 +118,9 @@ impl Kernel {
                     (Kernel::ShaNi | Kernel::ShaNiAvx, Family::Sha256, 2) => x86::sha256_shani(next!(2), hashes),
                     // Where a few lanes are worth it, those left over do the last message again.
                     #[cfg(target_arch = "x86_64")]
-                    (Kernel::Avx512, Family::Sha256, 9..) => x86::sha256_avx512(next!(16), hashes),
+                    (Kernel::Avx512, Family::Sha256, 9..) => x86_lanes::sha256(next!(16), hashes),
                     #[cfg(target_arch = "x86_64")]
-                    (Kernel::Avx512, Family::Sha512, 3..) => x86::sha512_avx512(next!(8), hashes),
+                    (Kernel::Avx512, Family::Sha512, 3..) => x86_lanes::sha512(next!(8), hashes),
                     #[cfg(target_arch = "aarch64")]
                     (Kernel::Armv8, Family::Sha256, 4..) => aarch64::sha256(next!(4), hashes),
                     #[cfg(target_arch = "aarch64")]
