@@ -15,9 +15,11 @@ mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 #[cfg(target_arch = "x86_64")]
+mod x86_eight;
+#[cfg(target_arch = "x86_64")]
 mod x86_four;
 #[cfg(target_arch = "x86_64")]
-mod x86_lanes;
+mod x86_sixteen;
 
 pub use kernel::Kernel;
 
