@@ -20,6 +20,8 @@ mod x86_eight;
 mod x86_four;
 #[cfg(target_arch = "x86_64")]
 mod x86_sixteen;
+#[cfg(target_arch = "x86_64")]
+mod x86_width;
 
 pub use kernel::Kernel;
 
