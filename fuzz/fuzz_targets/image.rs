@@ -2,10 +2,14 @@
 #![no_main]
 
 use composefs_fuzz::{read, write};
+use composefs_image::erofs::check::{Severity, check};
 use composefs_image::erofs::read::{RawContent, Reader, load};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
+    let report = check(bytes);
+    let is_refused = Reader::new(bytes).and_then(|reader| load(&reader, &[])).is_err();
+    assert!(!is_refused || report.count(Severity::Error) > 0, "what is refused is sound to the check");
     let Ok(reader) = Reader::new(bytes) else { return };
     look_at_inodes(&reader);
     let Ok(loaded) = load(&reader, &[]) else { return };

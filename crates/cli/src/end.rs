@@ -16,6 +16,14 @@ pub(crate) fn done(done: anyhow::Result<()>) -> ExitCode {
     }
 }
 
+/// A command that may do a part of what was asked: 0 if it did all.
+pub(crate) fn whole(whole: anyhow::Result<bool>) -> ExitCode {
+    match whole {
+        Ok(false) => ExitCode::FAILURE,
+        whole => done(whole.map(drop)),
+    }
+}
+
 /// A command that answers a question, as diff(1) and cmp(1) do: 0 for yes, 1 for no, 2 if it could not be found out.
 pub(crate) fn answered(answer: anyhow::Result<bool>) -> ExitCode {
     match answer {

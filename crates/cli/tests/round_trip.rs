@@ -1,4 +1,4 @@
-//! Whole trees through image, store and mount: what is seen there is what was there.
+//! Whole trees through image, store and mount, and through extraction: what is seen there is what was there.
 //!
 //! `COMPOSEFS_MINBASE` names the tree of a real system; `cargo xtask test` makes one.
 
@@ -37,7 +37,8 @@ fn a_system_tree() {
             return skip::announce("a_system_tree", unable.unwrap_or("COMPOSEFS_MINBASE does not name a tree"));
         }
     };
-    let seen = round_trip(&tree);
+    let dir = tempfile::tempdir().unwrap();
+    let seen = round_trip(&tree, &dir.path().join("extracted"));
     assert!(seen.entries > 3000 && seen.bytes > 50 << 20, "{} is no system: {seen:?}", tree.display());
     let has = ["etc/passwd", "usr/bin/passwd", "dev/null"].map(|name| tree.join(name).symlink_metadata().is_ok());
     assert_eq!(has, [true; 3], "{} is no system", tree.display());
@@ -54,7 +55,7 @@ fn odd_files() {
     mount_at_once(OsStr::new("tmpfs"), &at.0, "tmpfs", MountFlags::empty(), c"").unwrap();
     let tree = at.0.join("tree");
     make_odd_tree(&tree);
-    let seen = round_trip(&tree);
+    let seen = round_trip(&tree, &at.0.join("extracted"));
     assert!(seen.xattrs >= 7 && seen.links == 3, "{seen:?}");
 }
 
@@ -68,8 +69,8 @@ struct Seen {
     links: u64,
 }
 
-/// Image and store of a tree, mounted and compared with it.
-fn round_trip(tree: &Path) -> Seen {
+/// Image and store of a tree, mounted, extracted, checked, and compared with it.
+fn round_trip(tree: &Path, extracted: &Path) -> Seen {
     let dir = tempfile::tempdir().unwrap();
     let (store, image) = (dir.path().join("store"), dir.path().join("image"));
     let option = |name: &str, value: &Path| {
@@ -87,15 +88,27 @@ fn round_trip(tree: &Path) -> Seen {
     let arguments = [OsStr::new("-o"), &options, image.as_os_str(), at.0.as_os_str()];
     let _: Outcome = composefs("mount.composefs").run(arguments, b"").ok();
     let seen = compare(tree, &at.0);
+    let basedir = option("--basedir=", &store);
+    let arguments = [OsStr::new("extract"), &basedir, image.as_os_str(), extracted.as_os_str()];
+    let start = Instant::now();
+    let outcome = composefs("composefs").run(arguments, b"").ok();
+    let extracting = start.elapsed();
+    assert_eq!((&outcome.stdout[..], &outcome.stderr[..]), (&b""[..], ""));
+    compare(&at.0, extracted);
+    let arguments = [OsStr::new("check"), OsStr::new("--strict"), &basedir, image.as_os_str()];
+    let outcome = composefs("composefs").run(arguments, b"").ok();
+    assert!(outcome.line().contains(", canonical, "), "{}", outcome.line());
     figures::show(&format!(
-        "{}: {} entries, {} bytes, {} xattrs and {} files of several names are the same; image of {} bytes, built in {:.1} s",
+        "{}: {} entries, {} bytes, {} xattrs and {} files of several names are the same; image of {} bytes, built in {:.1} s, \
+         extracted in {:.1} s",
         tree.display(),
         seen.entries,
         seen.bytes,
         seen.xattrs,
         seen.links,
         image.metadata().unwrap().len(),
-        built.as_secs_f32()
+        built.as_secs_f32(),
+        extracting.as_secs_f32()
     ));
     seen
 }

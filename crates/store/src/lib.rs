@@ -5,7 +5,7 @@
 //! replaces a single file, the image for one, with the same care.
 //!
 //! Reading is by [`Basedirs`]: an [`Object`] that an image names, wherever its path would lead, and its content checked
-//! against its digest before it is handed on.
+//! against its digest before it is handed on. [`extract`] makes files of a whole tree.
 #![forbid(unsafe_code)]
 
 mod basedirs;
@@ -14,11 +14,14 @@ mod check;
 mod commit;
 mod content;
 mod error;
+pub mod extract;
 mod fan;
 mod list;
+mod needed;
 mod object;
 mod object_dir;
 mod object_error;
+mod parallel;
 mod policy;
 pub mod publish;
 mod seal;
@@ -27,6 +30,7 @@ mod settled;
 pub use basedirs::Basedirs;
 pub use batch::{Batch, Outcome, Summary};
 pub use error::Error;
+pub use needed::{Needed, Verified, verify_needed};
 pub use object::{Object, Vouching};
 pub use object_dir::ObjectDir;
 pub use object_error::ObjectError;

@@ -8,9 +8,13 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, linkat, openat, renameat, renameat_with, unlinkat};
+use rustix::fs::{
+    AtFlags, Mode, OFlags, RenameFlags, fchmod, fremovexattr, fstat, linkat, mkdirat, openat, renameat, renameat_with,
+    unlinkat,
+};
 use rustix::io::Errno;
 use rustix::path::Arg;
+use rustix::process::geteuid;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 /// What the names of named temporaries begin with.
@@ -131,6 +135,31 @@ impl Drop for Temporary {
             let _ = unlinkat(&*self.directory, name, AtFlags::empty());
         }
     }
+}
+
+/// A new directory with a random name, open, which only the process's user can use, whatever the mode, default ACL or
+/// group of the directory it is made in.
+///
+/// # Errors
+///
+/// What `mkdirat` and `openat` give; `EEXIST` if somebody put something else in its place.
+pub fn make_private_directory(directory: BorrowedFd<'_>, prefix: &str) -> io::Result<(String, OwnedFd)> {
+    let with_prefix = |name: &std::ffi::CStr| format!("{prefix}{}", &name.to_string_lossy()[PREFIX.len()..]);
+    let ((), name) = with_random_name(|name| mkdirat(directory, with_prefix(name), Mode::RWXU))?;
+    let name = with_prefix(&name);
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let made = openat(directory, &name, flags, Mode::empty())?;
+    let stat = fstat(&made)?;
+    // Nobody else can make such a directory.
+    if stat.st_uid != geteuid().as_raw() || stat.st_mode & 0o077 != 0 {
+        return Err(Errno::EXIST.into());
+    }
+    for inherited in [c"system.posix_acl_default", c"system.posix_acl_access"] {
+        // Nearly always there is none.
+        let _ = fremovexattr(&made, inherited);
+    }
+    fchmod(&made, Mode::RWXU)?;
+    Ok((name, made))
 }
 
 fn proc_path(file: BorrowedFd<'_>) -> String {

@@ -1,4 +1,4 @@
-//! Reading extended attributes into buffers that grow as far as the kernel asks for.
+//! Extended attributes: read into buffers that grow as far as the kernel asks for, and set.
 //!
 //! The kernel bounds a list and a value at 64 KiB each (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX`), so nothing here grows
 //! without end.
@@ -8,14 +8,14 @@ use std::fmt::Write as _;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use rustix::fs::{fgetxattr, flistxattr, lgetxattr, llistxattr};
+use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr, lgetxattr, llistxattr, lsetxattr};
 use rustix::io::Errno;
 
 /// The largest list and the largest value the kernel gives out.
 const KERNEL_MAX: usize = 65536;
 const FIRST_TRY: usize = 1024;
 
-/// Whose attributes are read.
+/// Whose attributes are read or set.
 #[derive(Clone, Copy, Debug)]
 pub enum Target<'a> {
     /// Those of an open file; not one opened with `O_PATH`.
@@ -69,6 +69,19 @@ pub fn get(target: Target<'_>, name: &CStr, value: &mut Vec<u8>) -> io::Result<b
         Err(Errno::NODATA) => Ok(false),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// Sets an attribute, whether it is there or not.
+///
+/// # Errors
+///
+/// What `fsetxattr` and `lsetxattr` give.
+pub fn set(target: Target<'_>, name: &CStr, value: &[u8]) -> io::Result<()> {
+    match target {
+        Target::File(file) => fsetxattr(file, name, value, XattrFlags::empty())?,
+        Target::Path(path) => lsetxattr(path, name, value, XattrFlags::empty())?,
+    }
+    Ok(())
 }
 
 /// Lets `read` fill `buffer`, made larger for as long as the kernel says that it is too small.

@@ -1,6 +1,7 @@
 //! The subcommands of `composefs`, and the programs that go by another name.
 
 mod cat;
+mod check;
 #[cfg(test)]
 mod damaged;
 mod diff;
@@ -8,6 +9,7 @@ mod digest;
 mod du;
 pub(crate) mod dump;
 mod explain_digest;
+mod extract;
 mod find;
 pub(crate) mod info;
 mod ls;
@@ -22,7 +24,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::end::done;
+use crate::end::{done, whole};
 
 /// Build, verify and mount file system images whose file contents live once, in an object store.
 #[derive(Parser)]
@@ -37,22 +39,26 @@ Examples:
   composefs diff old.img new.img
   composefs digest rootfs.img
   composefs explain-digest rootfs/ --want=029cc8af231b4d76c3618cc37232dc590a33379e838d927f542e18455ca5e655
+  composefs check rootfs.img --basedir=objects
+  composefs extract rootfs.img rootfs --basedir=objects
   composefs mount rootfs.img /mnt -o basedir=objects,verity_check=2
   composefs umount /mnt
   composefs ls -l rootfs.img /usr
   composefs cat --basedir=objects rootfs.img /etc/passwd
 
-Exit status: 0 if it was done, 1 if not, 2 for a command line that is wrong; diff and
-explain-digest have their own. Called as mkcomposefs, composefs-info, composefs-dump or mount.composefs it is those
-programs, with status 1 for every failure.";
+Exit status: 0 if it was done, 1 if not, 2 for a command line that is wrong; a command that has others says so in its
+--help. Called as mkcomposefs, composefs-info, composefs-dump or mount.composefs it is those programs, with status 1 for
+every failure.";
 
 #[derive(Subcommand)]
 enum Command {
     Diff(diff::Args),
     Cat(cat::Args),
+    Check(check::Args),
     Digest(digest::Args),
     ExplainDigest(explain_digest::Args),
     Du(du::Args),
+    Extract(extract::Args),
     Find(Box<find::Args>),
     Ls(ls::Args),
     Mount(mount::Args),
@@ -66,12 +72,14 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
     match command {
         Command::Diff(args) => diff::run(args),
         Command::Cat(args) => cat::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Digest(args) => done(digest::run(&args)),
         Command::ExplainDigest(args) => explain_digest::run(&args),
-        Command::Mount(args) => done(mount::run(args)),
         Command::Du(args) => du::run(&args),
+        Command::Extract(args) => whole(extract::run(&args)),
         Command::Find(args) => find::run(&args),
         Command::Ls(args) => ls::run(&args),
+        Command::Mount(args) => done(mount::run(args)),
         Command::Stat(args) => stat::run(&args),
         Command::Umount(args) => done(umount::run(&args)),
     }

@@ -2,9 +2,10 @@
 //!
 //! A tree becomes an image in three steps: [`overlay`] says which attributes the inodes get, [`place`] finds
 //! every inode its position, and [`write`](Image::write) emits the bytes in file order. What differs between format
-//! versions is data, in [`profile`].
+//! versions is data, in [`profile`]. The way back is [`read`]; [`check`] tells all that is wrong with an image.
 
 mod attr;
+pub mod check;
 mod dirent;
 mod error;
 pub mod header;

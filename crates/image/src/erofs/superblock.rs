@@ -5,6 +5,10 @@ use crate::tree::Timestamp;
 
 /// The first four bytes.
 pub(super) const MAGIC: u32 = 0xe0f5_e1e2;
+/// Compatible feature: there is a checksum. Images of composefs have none.
+pub(super) const FEATURE_CHECKSUM: u32 = 0x1;
+/// Where the checksum is.
+pub(super) const CHECKSUM_OFFSET: usize = 4;
 /// Compatible feature: compact inodes have the build time.
 pub(super) const FEATURE_MTIME: u32 = 0x2;
 /// Compatible feature: the attributes of each inode have a name filter.

@@ -19,9 +19,11 @@ pub struct RawEntry<'a> {
     pub file_type: u8,
     /// Where the entry is in the file.
     pub offset: u64,
+    /// Where the name is in the file.
+    pub name_offset: u64,
 }
 
-/// The entries of a directory in the order of the image. Ends at the first that is wrong.
+/// The entries of a directory in the order of the image. Ends at the first that is wrong, unless it is to go on.
 #[derive(Clone, Debug)]
 pub struct RawEntries<'a> {
     inode: RawInode,
@@ -30,6 +32,7 @@ pub struct RawEntries<'a> {
     taken: usize,
     chunk: Chunk<'a>,
     next: usize,
+    goes_on: bool,
 }
 
 /// Up to a block of dirents and their names.
@@ -46,7 +49,7 @@ impl<'a> Reader<'a> {
     /// The entries of a directory; none of anything else.
     pub fn entries(&self, inode: &RawInode) -> Result<RawEntries<'a>, ReadError> {
         let content = if inode.kind() == Kind::Directory { self.flat_content(inode)? } else { Flat::default() };
-        Ok(RawEntries { inode: *inode, content, taken: 0, chunk: Chunk::default(), next: 0 })
+        Ok(RawEntries { inode: *inode, content, taken: 0, chunk: Chunk::default(), next: 0, goes_on: false })
     }
 
     /// The entry of this name in a directory, found as the kernel finds it: by halves, trusting the order.
@@ -72,7 +75,7 @@ impl<'a> Reader<'a> {
 impl<'a> RawEntries<'a> {
     /// No entries.
     pub(super) fn none(inode: &RawInode) -> Self {
-        Self { inode: *inode, content: Flat::default(), taken: 0, chunk: Chunk::default(), next: 0 }
+        Self { inode: *inode, content: Flat::default(), taken: 0, chunk: Chunk::default(), next: 0, goes_on: false }
     }
 
     fn chunk_count(&self) -> usize {
@@ -99,11 +102,12 @@ impl<'a> Iterator for RawEntries<'a> {
             if self.taken == self.chunk_count() {
                 return None;
             }
-            match self.chunk(self.taken) {
+            let chunk = self.chunk(self.taken);
+            self.taken += 1;
+            match chunk {
                 Ok(chunk) => (self.chunk, self.next) = (chunk, 0),
                 Err(error) => return Some(Err(self.stop(error))),
             }
-            self.taken += 1;
         }
         let entry = self.chunk.entry(&self.inode, self.next);
         self.next += 1;
@@ -112,7 +116,15 @@ impl<'a> Iterator for RawEntries<'a> {
 }
 
 impl RawEntries<'_> {
+    /// Passes over what is wrong: to an entry's neighbour, or to the next block of them.
+    pub(in crate::erofs) fn going_on(self) -> Self {
+        Self { goes_on: true, ..self }
+    }
+
     fn stop(&mut self, error: ReadError) -> ReadError {
+        if self.goes_on {
+            return error;
+        }
         self.taken = self.chunk_count();
         self.next = self.chunk.count;
         error
@@ -160,7 +172,7 @@ impl<'a> Chunk<'a> {
         if memchr::memchr2(0, b'/', name).is_some() {
             return Err(inode.error(Defect::NameByte(shown(name)), name_offset));
         }
-        Ok(RawEntry { name, nid: dirent.nid, file_type: dirent.file_type, offset })
+        Ok(RawEntry { name, nid: dirent.nid, file_type: dirent.file_type, offset, name_offset })
     }
 
     fn find(&self, inode: &RawInode, name: &[u8]) -> Result<Option<RawEntry<'a>>, ReadError> {

@@ -298,12 +298,12 @@ fn of_inode(nid: Option<u64>) -> String {
 
 impl Defect {
     /// At a position of the file that is in no inode.
-    pub(super) fn at(self, offset: u64) -> ReadError {
+    pub(in crate::erofs) fn at(self, offset: u64) -> ReadError {
         ReadError { offset, nid: None, path: None, defect: self }
     }
 
     /// At a position of an inode.
-    pub(super) fn of(self, nid: u64, offset: u64) -> ReadError {
+    pub(in crate::erofs) fn of(self, nid: u64, offset: u64) -> ReadError {
         ReadError { offset, nid: Some(nid), path: None, defect: self }
     }
 }

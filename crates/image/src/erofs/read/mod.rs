@@ -49,3 +49,7 @@ pub use reader::{RawInode, Reader};
 pub use resolve::{Found, LastLink, ResolveError};
 pub use view::{Child, Children, Node, OwnXattr, View};
 pub use xattrs::{RawXattr, RawXattrs};
+
+pub(super) use overlay::{BackingXattrs, Meaning, meaning};
+pub(super) use reader::{LAST_VERSION, superblock_defects};
+pub(super) use walk::{check_order, target};

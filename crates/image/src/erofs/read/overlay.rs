@@ -10,7 +10,7 @@ use crate::tree::MAX_PATH;
 
 /// What an attribute of the image is to a tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Meaning<'a> {
+pub(in crate::erofs) enum Meaning<'a> {
     /// `trusted.overlay.metacopy`.
     Metacopy,
     /// `trusted.overlay.redirect`.
@@ -21,7 +21,7 @@ pub(super) enum Meaning<'a> {
     Own(u8, &'a [u8]),
 }
 
-pub(super) fn meaning<'a>(xattr: &RawXattr<'a>) -> Meaning<'a> {
+pub(in crate::erofs) fn meaning<'a>(xattr: &RawXattr<'a>) -> Meaning<'a> {
     let (prefix, suffix) = xattr.name_key();
     match suffix.strip_prefix(b"overlay.").filter(|_| prefix == TRUSTED) {
         None => Meaning::Own(prefix, suffix),
@@ -43,14 +43,14 @@ pub struct Backing<'a> {
 
 /// The two attributes of a [`Backing`], as far as they were met.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct BackingXattrs<'a> {
+pub(in crate::erofs) struct BackingXattrs<'a> {
     metacopy: Option<RawXattr<'a>>,
     redirect: Option<RawXattr<'a>>,
 }
 
 impl<'a> BackingXattrs<'a> {
     /// Takes note of an attribute. Of two with one name the first counts, as for the kernel.
-    pub(super) fn note(&mut self, xattr: &RawXattr<'a>) {
+    pub(in crate::erofs) fn note(&mut self, xattr: &RawXattr<'a>) {
         match meaning(xattr) {
             Meaning::Metacopy => drop(self.metacopy.get_or_insert(*xattr)),
             Meaning::Redirect => drop(self.redirect.get_or_insert(*xattr)),
@@ -59,7 +59,7 @@ impl<'a> BackingXattrs<'a> {
     }
 
     /// What they say of an inode; `None` if its content is not outside the image.
-    pub(super) fn backing(&self, inode: &RawInode) -> Result<Option<Backing<'a>>, ReadError> {
+    pub(in crate::erofs) fn backing(&self, inode: &RawInode) -> Result<Option<Backing<'a>>, ReadError> {
         if !inode.is_external() {
             return match (self.metacopy, self.redirect) {
                 (Some(xattr), _) => Err(inode.error(Defect::NotExternal("trusted.overlay.metacopy"), xattr.offset)),

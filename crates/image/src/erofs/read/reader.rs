@@ -8,7 +8,7 @@ use crate::erofs::superblock::{self, FEATURE_CHUNKED_FILE, FEATURE_XATTR_FILTER,
 use crate::tree::{Kind, Timestamp};
 
 /// The latest format version that can be read. Version 2 is a layout of composefs-rs.
-const LAST_VERSION: u32 = 2;
+pub(in crate::erofs) const LAST_VERSION: u32 = 2;
 
 /// An image in memory. Whatever is asked of it is checked when it is asked for, and nothing is kept.
 #[derive(Clone, Copy, Debug)]
@@ -38,8 +38,10 @@ impl<'a> Reader<'a> {
         let found = bytes.get(SUPERBLOCK_OFFSET as usize..).and_then(<[u8]>::first_chunk::<{ superblock::LEN }>);
         let found = found.ok_or_else(|| Defect::NoSuperblock { len }.at(SUPERBLOCK_OFFSET))?;
         let superblock = Superblock::parse(found).map_err(|found| Defect::Magic { found }.at(SUPERBLOCK_OFFSET))?;
-        check_superblock(&superblock, len)?;
-        Ok(Self { bytes, header, superblock })
+        match superblock_defects(&superblock, len).next() {
+            Some(error) => Err(error),
+            None => Ok(Self { bytes, header, superblock }),
+        }
     }
 
     /// The composefs header.
@@ -86,7 +88,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Whether the name filters of inodes count.
-    pub(super) fn has_xattr_filter(&self) -> bool {
+    pub(in crate::erofs) fn has_xattr_filter(&self) -> bool {
         self.superblock.features & FEATURE_XATTR_FILTER != 0 && self.superblock.xattr_filter_reserved == 0
     }
 
@@ -96,34 +98,28 @@ impl<'a> Reader<'a> {
     }
 
     /// Some bytes at an offset.
-    pub(super) fn slice(&self, offset: u64, len: u64) -> Option<&'a [u8]> {
+    pub(in crate::erofs) fn slice(&self, offset: u64, len: u64) -> Option<&'a [u8]> {
         let end = usize::try_from(offset.checked_add(len)?).ok()?;
         self.bytes.get(usize::try_from(offset).ok()?..end)
     }
 }
 
-fn check_superblock(superblock: &Superblock, len: u64) -> Result<(), ReadError> {
-    let at = |defect: Defect, field: u64| Err(defect.at(SUPERBLOCK_OFFSET + field));
+/// Every rule of the superblock that is broken.
+pub(in crate::erofs) fn superblock_defects(superblock: &Superblock, len: u64) -> impl Iterator<Item = ReadError> {
+    let Superblock { block_bits, directory_block_bits, blocks, .. } = *superblock;
     let unknown = superblock.needed_features & !FEATURE_CHUNKED_FILE;
-    if unknown != 0 {
-        return at(Defect::Features { features: unknown }, 80);
-    }
-    if u32::from(superblock.block_bits) != BLOCK_BITS {
-        return at(Defect::BlockSize { bits: superblock.block_bits.into() }, 12);
-    }
-    if superblock.directory_block_bits != 0 {
-        let bits = u32::from(superblock.block_bits) + u32::from(superblock.directory_block_bits);
-        return at(Defect::BlockSize { bits }, 90);
-    }
-    if u64::from(superblock.blocks) * BLOCK > len {
-        return at(Defect::CutOff { blocks: superblock.blocks, len }, 36);
-    }
-    for (block, field) in [(superblock.inode_block, 40), (superblock.xattr_block, 44)] {
-        if u64::from(block) * BLOCK > len {
-            return at(Defect::AreaOutside { block }, field);
-        }
-    }
-    Ok(())
+    let features = (unknown != 0).then_some((Defect::Features { features: unknown }, 80));
+    let bits = u32::from(block_bits);
+    let block_size = (bits != BLOCK_BITS).then_some((Defect::BlockSize { bits }, 12));
+    let bits = bits + u32::from(directory_block_bits);
+    let directory_block_size = (directory_block_bits != 0).then_some((Defect::BlockSize { bits }, 90));
+    let cut_off = (u64::from(blocks) * BLOCK > len).then_some((Defect::CutOff { blocks, len }, 36));
+    let areas = [(superblock.inode_block, 40), (superblock.xattr_block, 44)].map(|(block, field)| {
+        let is_outside = u64::from(block) * BLOCK > len;
+        is_outside.then_some((Defect::AreaOutside { block }, field))
+    });
+    let all = [features, block_size, directory_block_size, cut_off].into_iter().chain(areas);
+    all.flatten().map(|(defect, field)| defect.at(SUPERBLOCK_OFFSET + field))
 }
 
 impl RawInode {
@@ -185,12 +181,12 @@ impl RawInode {
     }
 
     /// Where the attributes begin.
-    pub(super) fn xattr_offset(&self) -> u64 {
+    pub(in crate::erofs) fn xattr_offset(&self) -> u64 {
         self.offset + self.record.form.len()
     }
 
     /// Length of the attributes with their header.
-    pub(super) fn xattr_len(&self) -> u64 {
+    pub(in crate::erofs) fn xattr_len(&self) -> u64 {
         match self.record.xattr_icount {
             0 => 0,
             icount => XATTR_HEADER_LEN + 4 * u64::from(icount - 1),
@@ -198,12 +194,12 @@ impl RawInode {
     }
 
     /// What stands behind the attributes begins here.
-    pub(super) fn tail_offset(&self) -> u64 {
+    pub(in crate::erofs) fn tail_offset(&self) -> u64 {
         self.xattr_offset() + self.xattr_len()
     }
 
     /// An error at a position of this inode.
-    pub(super) fn error(&self, defect: Defect, offset: u64) -> ReadError {
+    pub(in crate::erofs) fn error(&self, defect: Defect, offset: u64) -> ReadError {
         defect.of(self.nid, offset)
     }
 }

@@ -134,7 +134,7 @@ impl<'r, 'a> Walk<'r, 'a> {
     }
 
     fn take_entry(&mut self, entry: &RawEntry<'a>) -> Result<(), ReadError> {
-        let &RawEntry { name, nid, file_type, offset } = entry;
+        let &RawEntry { name, nid, file_type, offset, .. } = entry;
         let too_many = |error| Defect::Tree(error).of(nid, offset);
         if !self.meet(nid)? {
             let entry = self.builder.push_pending(name).map_err(too_many)?;
@@ -295,7 +295,11 @@ impl<'r, 'a> Walk<'r, 'a> {
 }
 
 /// Names of a directory ascend, the dots among them.
-pub(super) fn check_order(inode: &RawInode, before: Option<&[u8]>, entry: &RawEntry<'_>) -> Result<(), ReadError> {
+pub(in crate::erofs) fn check_order(
+    inode: &RawInode,
+    before: Option<&[u8]>,
+    entry: &RawEntry<'_>,
+) -> Result<(), ReadError> {
     let Some(before) = before else { return Ok(()) };
     let defect = match before.cmp(entry.name) {
         std::cmp::Ordering::Less => return Ok(()),
@@ -306,7 +310,7 @@ pub(super) fn check_order(inode: &RawInode, before: Option<&[u8]>, entry: &RawEn
 }
 
 /// The target of a symlink; its limits are the tree's to check.
-pub(super) fn target<'a>(inode: &RawInode, flat: Flat<'a>) -> Result<&'a [u8], ReadError> {
+pub(in crate::erofs) fn target<'a>(inode: &RawInode, flat: Flat<'a>) -> Result<&'a [u8], ReadError> {
     let target = match (flat.blocks, flat.tail) {
         ([], target) | (target, []) => target,
         _ => return Err(inode.error(Defect::SymlinkTarget(inode.record().size), inode.offset())),

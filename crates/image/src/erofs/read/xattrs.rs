@@ -42,21 +42,26 @@ impl<'a> RawXattr<'a> {
     }
 
     /// The name as a prefix's number and the rest, the same for all ways to write it.
-    pub(super) fn name_key(&self) -> (u8, &'a [u8]) {
+    pub(in crate::erofs) fn name_key(&self) -> (u8, &'a [u8]) {
         match self.suffix.strip_prefix(prefix_of_lustre()) {
             Some(rest) if self.prefix == 0 => (LUSTRE, rest),
             _ => (self.prefix, self.suffix),
         }
     }
 
+    /// The bit of the name filter that would hide it.
+    pub(in crate::erofs) fn filter_bit(&self) -> u32 {
+        filter_bit(self.prefix, self.suffix)
+    }
+
     /// Length of the entry without its padding.
-    pub(super) fn entry_len(&self) -> u64 {
+    pub(in crate::erofs) fn entry_len(&self) -> u64 {
         (ENTRY_HEAD_LEN + self.suffix.len() + self.value.len()) as u64
     }
 }
 
 /// The attributes of an inode: those that stand behind it, then the shared ones, as the kernel looks for them. Ends at
-/// the first that is wrong.
+/// the first that is wrong, unless it is to go on.
 #[derive(Clone, Debug)]
 pub struct RawXattrs<'r, 'a> {
     reader: &'r Reader<'a>,
@@ -67,6 +72,7 @@ pub struct RawXattrs<'r, 'a> {
     entries_offset: u64,
     /// References yet to come.
     references: std::slice::Iter<'a, [u8; 4]>,
+    goes_on: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -83,6 +89,7 @@ impl<'a> Reader<'a> {
                 entries,
                 entries_offset: offset,
                 references,
+                goes_on: false,
             });
         };
         let [a, b, c, d, count, ..] = *head;
@@ -93,7 +100,7 @@ impl<'a> Reader<'a> {
         };
         let entries_offset = offset + XATTR_HEADER_LEN + references.len() as u64;
         let references = references.as_chunks().0.iter();
-        Ok(RawXattrs { reader: self, inode: *inode, filter, entries, entries_offset, references })
+        Ok(RawXattrs { reader: self, inode: *inode, filter, entries, entries_offset, references, goes_on: false })
     }
 
     /// The attribute of this name: the one a mount shows.
@@ -128,7 +135,7 @@ impl<'a> Iterator for RawXattrs<'_, 'a> {
             self.next_entry()
         };
         let xattr = xattr.and_then(|xattr| self.check_filter(xattr));
-        if xattr.is_err() {
+        if xattr.is_err() && !self.goes_on {
             (self.entries, self.references) = (&[], [].iter());
         }
         Some(xattr)
@@ -136,12 +143,23 @@ impl<'a> Iterator for RawXattrs<'_, 'a> {
 }
 
 impl<'a> RawXattrs<'_, 'a> {
+    /// Passes over what is wrong: behind an entry that is, no other one can be found, but the shared ones can.
+    pub(in crate::erofs) fn going_on(self) -> Self {
+        Self { goes_on: true, ..self }
+    }
+
+    /// Without the filter, which is as if nothing was hidden.
+    pub(in crate::erofs) fn unfiltered(self) -> Self {
+        Self { filter: 0, ..self }
+    }
+
     fn next_entry(&mut self) -> Result<RawXattr<'a>, ReadError> {
-        let xattr = entry(&self.inode, self.entries, self.entries_offset)?;
+        let entries = std::mem::take(&mut self.entries);
+        let xattr = entry(&self.inode, entries, self.entries_offset)?;
         // The last one's padding is part of the area as well.
         let len = round_up(xattr.entry_len(), 4);
-        let room = self.entries.len() as u64;
-        let rest = self.entries.get(len as usize..);
+        let room = entries.len() as u64;
+        let rest = entries.get(len as usize..);
         let wrong = || self.inode.error(Defect::XattrLength { len, room }, self.entries_offset);
         self.entries = rest.ok_or_else(wrong)?;
         self.entries_offset += len;
@@ -149,7 +167,7 @@ impl<'a> RawXattrs<'_, 'a> {
     }
 
     fn check_filter(&self, xattr: RawXattr<'a>) -> Result<RawXattr<'a>, ReadError> {
-        if self.filter & filter_bit(xattr.prefix, xattr.suffix) != 0 {
+        if self.filter & xattr.filter_bit() != 0 {
             return Err(self.inode.error(Defect::XattrHidden(shown(&xattr.name())), self.inode.xattr_offset()));
         }
         Ok(xattr)

@@ -1,0 +1,73 @@
+//! One image: its structure and its own digest.
+
+use std::fs::File;
+use std::num::NonZeroUsize;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use composefs_image::erofs::check::{Report, Severity, check};
+use composefs_image::erofs::read::{Reader, load};
+use composefs_image::{Algorithm, Digest};
+use composefs_scan::digest_file;
+use composefs_sys::verity::{Measurement, measure};
+
+use super::objects::Wanted;
+use crate::image_file::ImageFile;
+
+/// What is found out of an image.
+pub(super) struct Checked {
+    pub(super) path: PathBuf,
+    pub(super) report: Report,
+    pub(super) digest: Digest,
+    /// The digest that was asked for, if it is another one.
+    pub(super) other_expected: Option<Digest>,
+    /// The digest that the kernel checks reads against, where fs-verity is on; if it is none of ours, nothing.
+    pub(super) kernel: Option<Option<Digest>>,
+    pub(super) format_version: Option<u32>,
+}
+
+impl Checked {
+    /// Checks an image, and adds the objects that it needs.
+    pub(super) fn new(
+        path: &Path,
+        expected: Option<Digest>,
+        threads: NonZeroUsize,
+        needs: Option<&mut Wanted>,
+    ) -> anyhow::Result<Self> {
+        let bytes = ImageFile::read(path)?;
+        let report = check(bytes.bytes());
+        let reader = Reader::new(bytes.bytes()).ok();
+        let loaded = reader.and_then(|reader| load(&reader, &[]).ok());
+        let algorithm = loaded.as_ref().map_or_else(Algorithm::default, |loaded| loaded.tree.algorithm());
+        let algorithm = expected.map_or(algorithm, |expected| expected.algorithm());
+        let file = File::open(path)?;
+        let digest = digest_file(file.as_fd(), algorithm, threads).context("cannot read it")?;
+        let kernel = match measure(&file).context("cannot measure it")? {
+            Measurement::Digest(found) => {
+                let number = u8::try_from(found.algorithm).unwrap_or_default();
+                let algorithm = Algorithm::from_kernel_number(number);
+                Some(algorithm.and_then(|algorithm| Digest::new(algorithm, &found.digest)))
+            }
+            Measurement::NotEnabled | Measurement::Unsupported => None,
+        };
+        if let (Some(needs), Some(loaded)) = (needs, loaded) {
+            needs.add(&loaded.tree);
+        }
+        let other_expected = expected.filter(|expected| *expected != digest);
+        let format_version = reader.map(|reader| reader.header().format_version);
+        Ok(Self { path: path.to_owned(), report, digest, other_expected, kernel, format_version })
+    }
+
+    /// Whether the kernel has another digest. One of another algorithm cannot be compared.
+    pub(super) fn kernel_disagrees(&self) -> bool {
+        let same_kind = self.kernel.flatten().filter(|found| found.algorithm() == self.digest.algorithm());
+        same_kind.is_some_and(|found| found != self.digest)
+    }
+
+    /// Whether nothing is as bad as that.
+    pub(super) fn is_sound(&self, worst: Severity) -> bool {
+        let is_bad = |severity: &Severity| *severity >= worst && self.report.count(*severity) > 0;
+        self.other_expected.is_none() && !self.kernel_disagrees() && !Severity::ALL.iter().any(is_bad)
+    }
+}

@@ -1,0 +1,82 @@
+//! The objects that images need.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use composefs_image::tree::{Data, Tree};
+use composefs_store::{Basedirs, Needed, ObjectError, Verified, verify_needed};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Who needs an object.
+#[derive(Clone, Debug)]
+pub(super) struct Needers {
+    /// The path of the first.
+    pub(super) first: Vec<u8>,
+    /// How many there are.
+    pub(super) count: u64,
+}
+
+/// All objects that are needed, each once.
+#[derive(Default)]
+pub(super) struct Wanted {
+    numbers: HashMap<Needed<'static>, usize>,
+    needers: Vec<Needers>,
+}
+
+impl Wanted {
+    /// Adds those of a tree. Files without an object are the image's defect.
+    pub(super) fn add(&mut self, tree: &Tree) {
+        let places = tree.places();
+        for inode in tree.inodes() {
+            let Data::Regular { content: None, payload: Some(payload), digest } = inode.data() else { continue };
+            if inode.size() == 0 {
+                continue;
+            }
+            let needed = Needed { payload: payload.into_owned().into(), size: inode.size(), digest };
+            match self.numbers.get(&needed) {
+                Some(number) => self.needers[*number].count += 1,
+                None => {
+                    self.numbers.insert(needed, self.needers.len());
+                    let mut first = Vec::new();
+                    places.push_path(inode.id(), &mut first);
+                    self.needers.push(Needers { first, count: 1 });
+                }
+            }
+        }
+    }
+}
+
+/// What came of looking at them.
+pub(super) struct Objects {
+    pub(super) count: usize,
+    pub(super) verified: Verified,
+    needers: Vec<Needers>,
+}
+
+impl Objects {
+    /// Looks at all of them, with progress on a terminal.
+    pub(super) fn verify(basedirs: &Basedirs, wanted: Wanted, read: bool, threads: NonZeroUsize) -> Self {
+        let Wanted { numbers, needers } = wanted;
+        let mut needed: Vec<_> = numbers.into_iter().collect();
+        needed.sort_unstable_by_key(|(_, number)| *number);
+        let needed: Vec<Needed<'_>> = needed.into_iter().map(|(needed, _)| needed).collect();
+        let all = needed.iter().fold(0u64, |all, needed| all.saturating_add(needed.size));
+        let style = ProgressStyle::with_template("{bar:30} {bytes} of {total_bytes} of objects, {elapsed}");
+        let bar = ProgressBar::with_draw_target(Some(all), ProgressDrawTarget::stderr())
+            .with_style(style.expect("the template is constant"));
+        bar.enable_steady_tick(Duration::from_millis(100));
+        let verified = verify_needed(basedirs, &needed, read, threads, &|bytes| bar.inc(bytes));
+        bar.finish_and_clear();
+        Self { count: needed.len(), verified, needers }
+    }
+
+    pub(super) fn are_right(&self) -> bool {
+        self.verified.wrong.is_empty()
+    }
+
+    /// What is wrong, and who needs it.
+    pub(super) fn wrong(&self) -> impl Iterator<Item = (&ObjectError, &Needers)> {
+        self.verified.wrong.iter().map(|(number, error)| (error, &self.needers[*number]))
+    }
+}

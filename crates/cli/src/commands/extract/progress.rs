@@ -1,0 +1,47 @@
+//! Progress of an extraction, on a terminal only.
+
+use std::time::Duration;
+
+use composefs_store::extract::Progress;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Shows bytes of all bytes, and entries; nothing where standard error is no terminal.
+pub(super) struct ExtractProgress {
+    bytes: ProgressBar,
+    entries: ProgressBar,
+}
+
+impl ExtractProgress {
+    pub(super) fn new() -> Self {
+        let style = ProgressStyle::with_template("{bar:30} {bytes} of {total_bytes}, {msg} entries, {elapsed}");
+        let style = style.expect("the template is constant");
+        let bytes = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr()).with_style(style);
+        Self { bytes, entries: ProgressBar::hidden() }
+    }
+}
+
+impl Progress for ExtractProgress {
+    fn begin(&self, entries: u64, bytes: u64) {
+        self.entries.set_length(entries);
+        self.bytes.set_length(bytes);
+        self.bytes.enable_steady_tick(Duration::from_millis(100));
+    }
+
+    fn entry(&self) {
+        self.entries.inc(1);
+        let (done, all) = (self.entries.position(), self.entries.length().unwrap_or_default());
+        if done.is_multiple_of(512) && !self.bytes.is_hidden() {
+            self.bytes.set_message(format!("{done} of {all}"));
+        }
+    }
+
+    fn bytes(&self, count: u64) {
+        self.bytes.inc(count);
+    }
+}
+
+impl Drop for ExtractProgress {
+    fn drop(&mut self) {
+        self.bytes.finish_and_clear();
+    }
+}

@@ -1,0 +1,111 @@
+//! Which bytes of the file belong to what, and which to nothing.
+
+use super::finding::{Finding, Problem};
+use super::inodes::Inodes;
+use super::report::Report;
+use crate::erofs::layout::INODES_OFFSET;
+use crate::erofs::read::Defect;
+
+/// Who bytes belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// Header or superblock.
+    Head,
+    /// Record, attributes and tail of an inode, by its index.
+    Inode(u32),
+    /// The blocks of an inode.
+    Blocks(u32),
+    /// A shared attribute.
+    Shared,
+}
+
+/// The bytes of one thing.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claim {
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) owner: Owner,
+}
+
+/// All bytes that have an owner.
+#[derive(Debug)]
+pub(super) struct Claims {
+    claims: Vec<Claim>,
+    /// How many more bytes may be claimed before the image is taken for one of those that lead in circles.
+    left: u64,
+}
+
+/// What an image may claim beyond twice its length.
+const ALLOWANCE: u64 = 1 << 20;
+
+impl Claims {
+    pub(super) fn new(file_len: u64) -> Self {
+        let left = file_len.saturating_mul(2).saturating_add(ALLOWANCE);
+        Self { claims: Vec::new(), left }
+    }
+
+    /// Takes bytes that lie in the file. `false` when so many are claimed that most must be claimed again and again.
+    pub(super) fn take(&mut self, start: u64, len: u64, owner: Owner) -> bool {
+        if len > 0 {
+            self.claims.push(Claim { start, end: start + len, owner });
+        }
+        let is_enough = len <= self.left;
+        self.left = self.left.saturating_sub(len);
+        is_enough
+    }
+
+    /// Who has the byte at an offset.
+    pub(super) fn owner(&self, offset: u64) -> Option<Owner> {
+        let behind = self.claims.partition_point(|claim| claim.start <= offset);
+        let before = self.claims.get(..behind)?.last()?;
+        (offset < before.end).then_some(before.owner)
+    }
+
+    /// Puts the claims in order, so that owners can be asked for, and reports what is claimed twice.
+    pub(super) fn settle(&mut self, inodes: &Inodes<'_>, report: &mut Report) {
+        self.claims.sort_by_key(|claim| (claim.start, claim.end));
+        let mut last: Option<&Claim> = None;
+        for claim in &self.claims {
+            if let Some(last) = last.filter(|last| claim.start < last.end) {
+                report.push(overlap(claim, last, inodes));
+            }
+            if last.is_none_or(|last| claim.end > last.end) {
+                last = Some(claim);
+            }
+        }
+    }
+
+    /// Reports what nobody has and is not zero. A writer has reasons for some of that: attributes that are shared, and
+    /// that no inode has room to refer to; pointers to chunks that were moved away. So of an image that is a writer's
+    /// own it need not be asked.
+    pub(super) fn report_unclaimed(&self, image: &[u8], report: &mut Report) {
+        let mut end = 0;
+        for claim in &self.claims {
+            check_gap(image, end, claim.start, report);
+            end = end.max(claim.end);
+        }
+        check_gap(image, end, image.len() as u64, report);
+    }
+}
+
+/// Looks at bytes that nobody has: those of padding are zero.
+fn check_gap(image: &[u8], start: u64, end: u64, report: &mut Report) {
+    // What stands before the inodes is looked at with header and superblock.
+    let start = start.max(INODES_OFFSET);
+    let gap = image.get(start as usize..end as usize).unwrap_or_default();
+    let Some(first) = gap.iter().position(|byte| *byte != 0) else { return };
+    let nonzero = gap.iter().filter(|byte| **byte != 0).count() as u64;
+    let problem = Problem::Unclaimed { len: gap.len() as u64, nonzero };
+    report.push(Finding { offset: start + first as u64, nid: None, path: None, problem });
+}
+
+fn overlap(claim: &Claim, other: &Claim, inodes: &Inodes<'_>) -> Finding {
+    let index = |owner: Owner| match owner {
+        Owner::Inode(index) | Owner::Blocks(index) => Some(index),
+        Owner::Head | Owner::Shared => None,
+    };
+    let nid = |owner: Owner| index(owner).map(|index| u64::from(inodes.get(index).nid));
+    let defect = Defect::Overlap { other: other.start, other_nid: nid(other.owner) };
+    let path = index(claim.owner).map(|index| inodes.path(index));
+    Finding { offset: claim.start, nid: nid(claim.owner), path, problem: defect.into() }
+}

@@ -1,0 +1,73 @@
+//! Whether a writer makes the same bytes.
+
+use std::io::{self, Write};
+
+use super::bytes::Claims;
+use super::inodes::Inodes;
+use super::region::{self, Region};
+use crate::erofs::image::Image;
+use crate::erofs::profile::{PROFILES, Versions};
+use crate::erofs::read::Reader;
+use crate::tree::Tree;
+
+/// What comes of writing an image's tree again, in its own format version.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Canonical {
+    /// The image cannot be read.
+    #[default]
+    Unknown,
+    /// Nobody writes images of its format version here.
+    NotWritten(u32),
+    /// The same bytes.
+    Yes,
+    /// Other bytes.
+    No {
+        /// The first position that differs.
+        offset: u64,
+        /// What stands there.
+        region: Region,
+    },
+    /// It cannot be written again.
+    Refused(String),
+}
+
+/// Writes the tree of an image again and compares.
+pub(super) fn compare(reader: &Reader<'_>, tree: &Tree, inodes: &Inodes<'_>, claims: &Claims) -> Canonical {
+    let version = reader.header().format_version;
+    if PROFILES.iter().all(|profile| profile.format_version != version) {
+        return Canonical::NotWritten(version);
+    }
+    let image = match Image::plan(tree, Versions::exactly(version)) {
+        Ok(image) => image,
+        Err(error) => return Canonical::Refused(error.to_string()),
+    };
+    let mut comparison = Comparison { left: reader.bytes(), position: 0 };
+    let same = image.write(&mut comparison).is_ok();
+    match (same, comparison) {
+        (true, Comparison { left: [], .. }) => Canonical::Yes,
+        (true, Comparison { position, .. }) => Canonical::No { offset: position, region: Region::End },
+        (false, Comparison { left: [], position }) => Canonical::No { offset: position, region: Region::End },
+        (false, Comparison { position: offset, .. }) => {
+            Canonical::No { offset, region: region::at(offset, reader, inodes, claims) }
+        }
+    }
+}
+
+/// Takes bytes for as long as they are the expected ones.
+struct Comparison<'a> {
+    left: &'a [u8],
+    position: u64,
+}
+
+impl Write for Comparison<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let same = bytes.iter().zip(self.left).take_while(|(new, old)| new == old).count();
+        self.left = self.left.get(same..).unwrap_or_default();
+        self.position += same as u64;
+        if same == bytes.len() { Ok(same) } else { Err(io::ErrorKind::InvalidData.into()) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

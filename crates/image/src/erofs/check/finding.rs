@@ -1,0 +1,208 @@
+//! One thing that a check finds.
+
+use std::fmt;
+
+use crate::erofs::read::{Defect, ReadError};
+use crate::text::shown;
+
+/// How much a finding matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// Worth knowing.
+    Note,
+    /// No writer of composefs does it, yet the image can be mounted and read.
+    Warning,
+    /// It is broken: it is refused, by the kernel or by the reader, or a mount shows something wrong.
+    Error,
+}
+
+impl Severity {
+    /// All of them, the worst first.
+    pub const ALL: [Severity; 3] = [Severity::Error, Severity::Warning, Severity::Note];
+
+    /// `error`, `warning` or `note`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Severity::Note => "note",
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What is found, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The position in the file.
+    pub offset: u64,
+    /// The inode.
+    pub nid: Option<u64>,
+    /// A path of that inode, where it is known; of a very long one only the end, after `...`.
+    pub path: Option<Vec<u8>>,
+    /// What it is.
+    pub problem: Problem,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(path) = &self.path {
+            write!(f, "{}, ", shown(path))?;
+        }
+        if let Some(nid) = self.nid {
+            write!(f, "inode {nid}, ")?;
+        }
+        write!(f, "offset {}: {}", self.offset, self.problem)
+    }
+}
+
+impl From<ReadError> for Finding {
+    fn from(ReadError { offset, nid, path, defect }: ReadError) -> Self {
+        Self { offset, nid, path, problem: Problem::Defect(defect) }
+    }
+}
+
+/// The rules that a check knows (`docs/format/image.md`, "Checking an image").
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// What the reader refuses.
+    #[error(transparent)]
+    Defect(#[from] Defect),
+    /// More bytes are used twice than a check follows.
+    #[error("more bytes are used several times than can be followed: the rest of the image was not looked at")]
+    TooMuchShared,
+    /// A checksum of the superblock that is said to be there and is wrong.
+    #[error("the superblock's checksum is {found:#010x}, and {expected:#010x} is right: no kernel mounts it")]
+    Checksum {
+        /// What stands there.
+        found: u32,
+        /// What should.
+        expected: u32,
+    },
+    /// The header denies ACLs that are there.
+    #[error("there is an ACL, and the header says that there is none: a mount would not obey it")]
+    AclDenied,
+    /// The header speaks of ACLs that are not there.
+    #[error("the header says that there are ACLs, and there is none")]
+    AclClaimed,
+    /// Bytes that nobody uses and that should be zero.
+    #[error("unused bytes of {0} are not zero")]
+    Unused(&'static str),
+    /// The file has another length than its superblock says.
+    #[error("the file has {len} bytes, and the superblock says {blocks} blocks of 4096")]
+    Length {
+        /// The file's length.
+        len: u64,
+        /// What the superblock says.
+        blocks: u32,
+    },
+    /// Another number of inodes than the superblock says.
+    #[error("the superblock says {found} inodes, there are {expected}")]
+    InodeCount {
+        /// What stands there.
+        found: u64,
+        /// How many are found.
+        expected: u64,
+    },
+    /// Another time in the superblock than that of the oldest inode.
+    #[error("the build time is {found}, the earliest time of an inode {expected}")]
+    BuildTime {
+        /// What stands there.
+        found: String,
+        /// What should.
+        expected: String,
+    },
+    /// Inodes that are numbered otherwise than they lie.
+    #[error("i_ino of {count} inodes is not their place in the list of inodes; here {found}, expected {expected}")]
+    Number {
+        /// How many they are.
+        count: u64,
+        /// What stands at the first one.
+        found: u32,
+        /// What should.
+        expected: u64,
+    },
+    /// A link count that is not the number of names.
+    #[error("the link count is {found}, and the inode has {names} names")]
+    Links {
+        /// What stands there.
+        found: u32,
+        /// How many names there are.
+        names: u32,
+    },
+    /// A directory's link count that is not two and the number of its directories.
+    #[error("the link count is {found}, expected {expected}: two, and one for each directory in it")]
+    DirectoryLinks {
+        /// What stands there.
+        found: u32,
+        /// What should.
+        expected: u64,
+    },
+    /// The root lacks some of what hides the object directories.
+    #[error("the root has no {first} to hide an object directory, and {count} such names are missing in all")]
+    StubsMissing {
+        /// The first that is missing.
+        first: String,
+        /// How many.
+        count: u32,
+    },
+    /// The root is not opaque.
+    #[error("the root lacks trusted.overlay.opaque: the object directories may show in a mount")]
+    NotOpaque,
+    /// A whiteout that is no stub.
+    #[error("a character device 0:0 that hides no object directory: a mount does not show it")]
+    NoStub,
+    /// A name filter with bits cleared for no attribute.
+    #[error("the name filter is {found:#010x}, and {expected:#010x} would do")]
+    Filter {
+        /// What stands there.
+        found: u32,
+        /// What should.
+        expected: u32,
+    },
+    /// An attribute twice.
+    #[error("the xattr {0:?} is there twice: a mount shows the first")]
+    XattrTwice(String),
+    /// Bytes that nothing refers to.
+    #[error("{len} bytes belong to nothing, and {nonzero} of them are not zero")]
+    Unclaimed {
+        /// The length of the gap.
+        len: u64,
+        /// How many bytes of it are not zero.
+        nonzero: u64,
+    },
+    /// An object that is not called by its digest.
+    #[error("the object is {payload:?}, and that of the digest would be {digest:?}")]
+    OtherObject {
+        /// The path of the object.
+        payload: String,
+        /// The object path of the digest.
+        digest: String,
+    },
+    /// A file without an object.
+    #[error("the content is an object, and no trusted.overlay.redirect says which: a mount cannot read it")]
+    NoObject,
+    /// A file without a digest.
+    #[error("trusted.overlay.metacopy has no digest: nothing vouches for the content")]
+    NoDigest,
+}
+
+impl Problem {
+    /// How much it matters.
+    #[must_use]
+    pub fn severity(&self) -> Severity {
+        match self {
+            Problem::Defect(_) | Problem::TooMuchShared | Problem::Checksum { .. } | Problem::AclDenied => {
+                Severity::Error
+            }
+            Problem::AclClaimed | Problem::NoDigest | Problem::Filter { .. } => Severity::Note,
+            _ => Severity::Warning,
+        }
+    }
+}

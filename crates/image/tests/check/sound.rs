@@ -1,0 +1,108 @@
+//! Images as writers make them.
+
+use std::io::Write;
+use std::process::Command;
+
+use composefs_image::dump::{self, Parser};
+use composefs_image::erofs::check::{Canonical, Problem, Report, Severity, check};
+use composefs_image::erofs::{Image, Versions};
+use composefs_testkit::{cfsctl, golden, skip};
+
+/// The findings of some severities, as they are shown.
+fn shown(report: &Report, wanted: &[Severity]) -> Vec<String> {
+    let wanted = report.findings().filter(|(severity, _)| wanted.contains(severity));
+    wanted.map(|(severity, finding)| format!("{severity}: {finding}")).collect()
+}
+
+/// Every golden in both versions, as far as it is one.
+fn goldens() -> impl Iterator<Item = (String, Vec<u8>)> {
+    golden::good().into_iter().flat_map(|good| {
+        let mut parser = Parser::new(dump::Options::default());
+        let lines = good.dump.strip_suffix(b"\n").unwrap_or(&good.dump).split(|byte| *byte == b'\n');
+        lines.for_each(|line| parser.push_line(line).unwrap());
+        let tree = parser.finish().unwrap().tree;
+        [0, 1].map(|version| {
+            let mut bytes = Vec::new();
+            Image::plan(&tree, Versions::exactly(version)).unwrap().write(&mut bytes).unwrap();
+            (format!("{} in version {version}", good.name), bytes)
+        })
+    })
+}
+
+#[test]
+fn goldens_are_sound_and_canonical() {
+    let mut count = 0;
+    for (name, bytes) in goldens() {
+        let report = check(&bytes);
+        assert_eq!(shown(&report, &[Severity::Error]), [""; 0], "{name}");
+        assert_eq!(report.canonical, Canonical::Yes, "{name}");
+        // What a dump may say, and no directory: link counts that are no number of names, objects of other names.
+        for (_, finding) in report.findings() {
+            let is_of_the_dump = matches!(
+                finding.problem,
+                Problem::Links { .. } | Problem::OtherObject { .. } | Problem::NoObject | Problem::NoDigest
+            );
+            assert!(is_of_the_dump, "{name}: {finding}");
+        }
+        count += 1;
+    }
+    assert_eq!(count, 2 * golden::good().len());
+}
+
+#[test]
+fn a_tree_as_a_scan_makes_it_has_no_findings() {
+    let digest = "84ea6f7a76b5e2a6b0d8e9b7e4d3c2b1a0918273645546372819a0b1c2d3e4f5";
+    let text = format!(
+        "/ 0 40755 2 0 0 0 1.0 - - - security.selinux=x\n/a 100 100644 2 0 0 0 2.0 {}/{} - {digest} user.a=b\n\
+         /b 0 @100644 2 0 0 0 0.0 /a - -\n/d 0 40755 2 0 0 0 3.0 - - - system.posix_acl_default=x\n\
+         /d/gone 0 20644 1 0 0 0 1.0 - - -\n/s 1 120777 1 0 0 0 1.0 x - - user.a=b\n",
+        &digest[..2],
+        &digest[2..]
+    );
+    for version in [0, 1] {
+        let report = check(&crate::forge::write(&crate::forge::parse(&text), version));
+        assert_eq!(shown(&report, &Severity::ALL), [""; 0]);
+        assert_eq!((report.canonical, report.inodes, report.names), (Canonical::Yes, 261, 261));
+    }
+}
+
+#[test]
+fn images_of_cfsctl_are_sound() {
+    for recorded in cfsctl::images() {
+        let report = check(&recorded.image);
+        let name = format!("{} {}", recorded.algorithm, recorded.version);
+        assert_eq!(shown(&report, &Severity::ALL), [""; 0], "{name}");
+        let canonical = if recorded.version == 2 { Canonical::NotWritten(2) } else { Canonical::Yes };
+        assert_eq!(report.canonical, canonical, "{name}");
+    }
+}
+
+/// Whether fsck.erofs finds nothing in an image; `None` without the program.
+fn fsck_is_content(image: &[u8]) -> Option<bool> {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(image).unwrap();
+    let output = Command::new("fsck.erofs").arg(file.path()).output().ok()?;
+    // It succeeds after some of what it complains about.
+    Some(output.status.success() && !String::from_utf8_lossy(&output.stderr).contains("<E>"))
+}
+
+#[test]
+fn fsck_erofs_finds_the_same_images_sound() {
+    if fsck_is_content(b"").is_none() {
+        return skip::announce("sound::fsck_erofs_finds_the_same_images_sound", "there is no fsck.erofs");
+    }
+    for (name, bytes) in goldens() {
+        assert_eq!(fsck_is_content(&bytes), Some(true), "{name}");
+    }
+    // That it can find something, and the checksum it wants.
+    let (_, mut image) = goldens().next().unwrap();
+    image[1024 + 8] |= 1;
+    assert_eq!(fsck_is_content(&image), Some(false));
+    let wanted = check(&image).findings().find_map(|(_, finding)| match finding.problem {
+        Problem::Checksum { expected, .. } => Some(expected),
+        _ => None,
+    });
+    image[1024 + 4..][..4].copy_from_slice(&wanted.unwrap().to_le_bytes());
+    assert_eq!(fsck_is_content(&image), Some(true));
+    assert_eq!(check(&image).count(Severity::Error), 0);
+}

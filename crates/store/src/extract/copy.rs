@@ -1,0 +1,242 @@
+//! Contents: written, and compared with their digest before they get a name.
+//!
+//! What is kept is what is compared: bytes are hashed as they are written, and a clone, which shares the extents of the
+//! object, is read. Blocks of zeros are not written, so that holes stay holes.
+
+use std::collections::HashSet;
+use std::io;
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{PoisonError, RwLock};
+
+use composefs_image::digest::{Algorithm, Digest};
+use composefs_image::in_order;
+use composefs_image::tree::{Data, InodeId};
+use composefs_image::verity::{Hasher, hash_whole_blocks};
+use composefs_scan::digest_file;
+use composefs_sys::copy::{Cloned, clone_file, fill, write_all_at};
+use composefs_sys::tempfile::Temporary;
+use rustix::fs::{fstat, ftruncate};
+
+use super::error::FileError;
+use super::metadata::Subject;
+use super::run::Run;
+use crate::object::Object;
+use crate::object_error::ObjectError;
+
+/// What is read, hashed and written at a time: some of it is still in the core's cache when it is written.
+const PIECE: usize = 256 << 10;
+
+/// Contents from this length on are cloned where the file system can: for less the space is not worth a call.
+const CLONE_MIN: u64 = 64 << 10;
+
+/// Contents from this length on are copied by all threads together.
+const SHARED_MIN: u64 = 16 << 20;
+
+/// The shortest hole.
+const HOLE: usize = 4096;
+
+/// What has turned out about the ways to copy.
+#[derive(Debug, Default)]
+pub(super) struct Copier {
+    /// Device numbers of file systems that share no extents with the target.
+    no_clone: RwLock<HashSet<u64>>,
+}
+
+impl Run<'_> {
+    /// A file without a name that is all that the inode says.
+    pub(super) fn make_file(&self, id: InodeId, buffer: &mut Vec<u8>) -> Result<Temporary, FileError> {
+        let file = self.staging.file()?;
+        let inode = self.tree.inode(id);
+        if let Data::Regular { content, payload, digest } = inode.data() {
+            match content {
+                Some(content) => write_all_at(file.as_fd(), content, 0).map_err(FileError::io("write"))?,
+                None if inode.size() == 0 => {}
+                None => {
+                    if digest.is_none() && !self.options.unverified {
+                        return Err(FileError::NoDigest);
+                    }
+                    let object = self.basedirs.open_object(payload.as_deref().ok_or(FileError::NoObject)?)?;
+                    object.expect_size(inode.size())?;
+                    self.copy(&object, file.as_fd(), digest.as_ref(), buffer)?;
+                    self.outcome().unverified += u64::from(digest.is_none());
+                }
+            }
+        }
+        self.outcome().bytes += inode.size();
+        self.give_metadata(Subject::Open(file.as_fd()), id)?;
+        Ok(file)
+    }
+
+    /// Fills an empty file with the content of an object.
+    fn copy(
+        &self,
+        object: &Object,
+        target: BorrowedFd<'_>,
+        expected: Option<&Digest>,
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), FileError> {
+        let algorithm = expected.map_or_else(Algorithm::default, Digest::algorithm);
+        let size = object.size();
+        let found = if size >= CLONE_MIN && self.copier.clone_from(object, target)? {
+            self.progress.bytes(size);
+            self.outcome().cloned_bytes += size;
+            // Without anything to compare it with, it need not be read.
+            expected.map(|_| digest_file(target, algorithm, self.threads)).transpose().map_err(FileError::io("read"))?
+        } else if size >= SHARED_MIN && self.threads > NonZeroUsize::MIN {
+            Some(self.copy_together(object, target, algorithm)?)
+        } else {
+            Some(self.copy_alone(object, target, algorithm, buffer)?)
+        };
+        match (expected, found) {
+            (Some(expected), Some(found)) if found != *expected => {
+                let (expected, found) = (Box::new(*expected), Box::new(found));
+                Err(ObjectError::Digest { path: object.path().to_owned(), expected, found }.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Copies piece by piece; gives the digest of what was written.
+    fn copy_alone(
+        &self,
+        object: &Object,
+        target: BorrowedFd<'_>,
+        algorithm: Algorithm,
+        buffer: &mut Vec<u8>,
+    ) -> Result<Digest, FileError> {
+        buffer.resize(PIECE, 0);
+        let mut hasher = Hasher::new(algorithm);
+        let (mut offset, mut end) = (0, 0);
+        while offset < object.size() {
+            let piece = read_piece(object, offset, buffer)?;
+            hasher.update(piece);
+            if let Some(written) = write_sparse(target, piece, offset).map_err(FileError::io("write"))? {
+                end = written;
+            }
+            offset += piece.len() as u64;
+            self.progress.bytes(piece.len() as u64);
+        }
+        end_at(target, end, object.size())?;
+        Ok(hasher.finish())
+    }
+
+    /// The same, by all threads: each reads, hashes and writes a piece, and the hashes are joined in order.
+    fn copy_together(
+        &self,
+        object: &Object,
+        target: BorrowedFd<'_>,
+        algorithm: Algorithm,
+    ) -> Result<Digest, FileError> {
+        let (mut hasher, mut end, mut failure) = (Hasher::new(algorithm), 0, None);
+        let make = |number: u64, piece: &mut Piece| {
+            let offset = number * PIECE as u64;
+            offset < object.size() && {
+                piece.failure = piece.copy(object, target, algorithm, offset).err();
+                self.progress.bytes(piece.len);
+                true
+            }
+        };
+        in_order(self.threads, make, |piece| {
+            hasher.update_hashed(&piece.hashes);
+            hasher.update(&piece.rest);
+            end = piece.end.unwrap_or(end);
+            failure = failure.take().or(piece.failure.take());
+            failure.is_none() && !self.is_stopped()
+        });
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        end_at(target, end, object.size())?;
+        Ok(hasher.finish())
+    }
+}
+
+impl Copier {
+    fn clone_from(&self, object: &Object, target: BorrowedFd<'_>) -> Result<bool, FileError> {
+        // The field has another type on other machines.
+        #[allow(clippy::unnecessary_cast)]
+        let device = fstat(object).map_err(FileError::io("stat"))?.st_dev as u64;
+        if self.no_clone.read().unwrap_or_else(PoisonError::into_inner).contains(&device) {
+            return Ok(false);
+        }
+        match clone_file(object.as_fd(), target).map_err(FileError::io("clone"))? {
+            Cloned::Yes => Ok(true),
+            Cloned::NotThese => Ok(false),
+            Cloned::NotHere => {
+                self.no_clone.write().unwrap_or_else(PoisonError::into_inner).insert(device);
+                Ok(false)
+            }
+        }
+    }
+}
+
+/// A piece of a content that several threads copy.
+#[derive(Default)]
+struct Piece {
+    buffer: Vec<u8>,
+    /// Those of its whole blocks, and what is left behind them.
+    hashes: Vec<u8>,
+    rest: Vec<u8>,
+    len: u64,
+    /// Where the last byte that was written ends.
+    end: Option<u64>,
+    failure: Option<FileError>,
+}
+
+impl Piece {
+    fn copy(
+        &mut self,
+        object: &Object,
+        target: BorrowedFd<'_>,
+        algorithm: Algorithm,
+        offset: u64,
+    ) -> Result<(), FileError> {
+        self.buffer.resize(PIECE, 0);
+        let piece = read_piece(object, offset, &mut self.buffer)?;
+        self.hashes.clear();
+        let rest = hash_whole_blocks(algorithm, piece, &mut self.hashes);
+        self.rest.clear();
+        self.rest.extend_from_slice(rest);
+        self.len = piece.len() as u64;
+        self.end = write_sparse(target, piece, offset).map_err(FileError::io("write"))?;
+        Ok(())
+    }
+}
+
+/// Reads as much as fits, and there should be.
+fn read_piece<'b>(object: &Object, offset: u64, buffer: &'b mut [u8]) -> Result<&'b [u8], FileError> {
+    let len = usize::try_from(object.size() - offset).unwrap_or(usize::MAX).min(buffer.len());
+    let piece = &mut buffer[..len];
+    let read = fill(object.as_fd(), piece, offset).map_err(|source| {
+        FileError::Object(ObjectError::Io { step: "read", path: object.path().to_owned(), source })
+    })?;
+    if read == len { Ok(piece) } else { Err(ObjectError::Changed { path: object.path().to_owned() }.into()) }
+}
+
+/// Writes a piece without its blocks of zeros; tells where the last byte that was written ends.
+fn write_sparse(target: BorrowedFd<'_>, piece: &[u8], offset: u64) -> io::Result<Option<u64>> {
+    const ZEROS: [u8; HOLE] = [0; HOLE];
+    let is_hole = |block: &[u8]| block == &ZEROS[..block.len()];
+    let (mut start, mut end) = (0, None);
+    let mut write = |from: usize, to: usize| {
+        if from < to {
+            write_all_at(target, &piece[from..to], offset + from as u64)?;
+            end = Some(offset + to as u64);
+        }
+        Ok::<_, io::Error>(())
+    };
+    for (index, block) in piece.chunks(HOLE).enumerate() {
+        if is_hole(block) {
+            write(start, index * HOLE)?;
+            start = index * HOLE + block.len();
+        }
+    }
+    write(start, piece.len())?;
+    Ok(end)
+}
+
+/// Makes a hole at the end of a file part of it.
+fn end_at(target: BorrowedFd<'_>, written: u64, size: u64) -> Result<(), FileError> {
+    if written < size { ftruncate(target, size).map_err(FileError::io("write")) } else { Ok(()) }
+}

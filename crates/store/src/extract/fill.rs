@@ -1,0 +1,160 @@
+//! Directories, and what is in them.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use composefs_image::tree::{InodeId, Kind};
+
+use super::descent::{Descent, Key};
+use super::error::{ExtractError, FileError};
+use super::linked::staged_name;
+use super::run::Run;
+use super::target::Target;
+use super::walk::{Step, Walk};
+use crate::parallel::{self, Sender};
+
+/// A directory that was entered, in the order of entering, to be known again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Made {
+    /// `None` if it could not be made.
+    pub(super) key: Option<Key>,
+    /// How many directories were entered when it was left.
+    pub(super) end: usize,
+}
+
+/// Some entries of one directory.
+struct Job<'t> {
+    directory: Arc<OwnedFd>,
+    id: InodeId,
+    entries: Vec<(&'t [u8], InodeId)>,
+}
+
+/// So many entries are one job.
+const BATCH: usize = 32;
+
+/// What belongs to a directory while one is in it.
+struct Own<'t> {
+    id: InodeId,
+    number: usize,
+    entries: Vec<(&'t [u8], InodeId)>,
+}
+
+/// Makes all that is selected; gives back the directories, which lack their metadata yet.
+pub(super) fn fill(run: &Run<'_>, target: &Target) -> Result<Vec<Made>, ExtractError> {
+    let work = |job: Job<'_>, buffer: &mut Vec<u8>| {
+        for (name, inode) in &job.entries {
+            if run.is_stopped() {
+                return;
+            }
+            let done = run.make_entry(job.directory.as_fd(), name, *inode, buffer);
+            if let Err(error) = done {
+                run.fail(run.path_in(job.id, name), error);
+            }
+            run.progress.entry();
+        }
+    };
+    parallel::run(run.threads, work, |sender| go_down(run, target, sender))
+}
+
+fn go_down<'t>(
+    run: &Run<'t>,
+    target: &Target,
+    sender: &mut Sender<'_, Job<'t>, Vec<u8>>,
+) -> Result<Vec<Made>, ExtractError> {
+    let own = |id, number| Own { id, number, entries: Vec::new() };
+    let root = Descent::new(target.as_fd(), own(InodeId::ROOT, 0));
+    let mut descent = root.map_err(|error| target.error("open", std::io::Error::other(error)))?;
+    let key = Key::of(target.as_fd()).map_err(|errno| target.error("stat", errno))?;
+    let mut made = vec![Made { key: Some(key), end: 0 }];
+    let mut walk = Walk::new(run.tree, run.selection);
+    while let Some(step) = walk.next().filter(|_| !run.is_stopped()) {
+        match step {
+            Step::Enter { name, directory } => {
+                let new = run.staging.make_directory(descent.directory().as_fd(), name);
+                let number = made.len();
+                let parent = descent.own().id;
+                let entered = new.and_then(|new| descent.enter(new, own(directory, number)));
+                made.push(Made { key: entered.as_ref().ok().copied(), end: number + 1 });
+                run.progress.entry();
+                if let Err(error) = entered {
+                    run.fail(run.path_in(parent, name), Arc::new(error));
+                    walk.leave_out();
+                    walk.next();
+                }
+            }
+            Step::Entry { name, inode } => {
+                descent.own().entries.push((name, inode));
+                if descent.own().entries.len() == BATCH {
+                    send(&mut descent, sender);
+                }
+            }
+            Step::Leave => {
+                send(&mut descent, sender);
+                let own = descent.own();
+                let (id, number) = (own.id, own.number);
+                made[number].end = made.len();
+                if let Err(error) = descent.leave() {
+                    run.stop(cannot_go_back(run, id, error));
+                }
+            }
+        }
+    }
+    Ok(made)
+}
+
+fn send<'t>(descent: &mut Descent<Own<'t>>, sender: &mut Sender<'_, Job<'t>, Vec<u8>>) {
+    let entries = std::mem::take(&mut descent.own().entries);
+    if !entries.is_empty() {
+        sender.send(Job { directory: Arc::clone(descent.directory()), id: descent.own().id, entries });
+    }
+}
+
+/// Nothing above can be reached any more.
+pub(super) fn cannot_go_back(run: &Run<'_>, directory: InodeId, error: FileError) -> ExtractError {
+    ExtractError::Stopped { step: "go back from", path: run.path_of(directory), source: std::io::Error::other(error) }
+}
+
+impl Run<'_> {
+    fn make_entry(
+        &self,
+        directory: rustix::fd::BorrowedFd<'_>,
+        name: &[u8],
+        inode: InodeId,
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), Arc<FileError>> {
+        if self.is_linked(inode) {
+            match self.lost(inode) {
+                Some(None) => return Ok(()),
+                Some(Some(error)) => return Err(error),
+                None => self.staging.link(&staged_name(inode), directory, name)?,
+            }
+            self.outcome().links += 1;
+            return Ok(());
+        }
+        if self.tree.inode(inode).kind() == Kind::Regular {
+            let file = self.make_file(inode, buffer)?;
+            self.staging.place_file(file, directory, name)?;
+            self.outcome().files += 1;
+            return Ok(());
+        }
+        let staged = self.staging.free_name();
+        if self.make_node(inode, &staged)? {
+            self.staging.place(&staged, directory, name)?;
+            self.outcome().others += 1;
+        }
+        Ok(())
+    }
+
+    /// Makes an inode of several names under the first of them, in the directory of our own. `false` if it is left out.
+    pub(super) fn make_staged(&self, inode: InodeId, staged: &str, buffer: &mut Vec<u8>) -> Result<bool, FileError> {
+        if self.tree.inode(inode).kind() != Kind::Regular {
+            let is_made = self.make_node(inode, staged)?;
+            self.outcome().others += u64::from(is_made);
+            return Ok(is_made);
+        }
+        let file = self.make_file(inode, buffer)?;
+        self.staging.place_file(file, self.staging.as_fd(), staged.as_bytes())?;
+        self.outcome().files += 1;
+        Ok(true)
+    }
+}

@@ -1,0 +1,69 @@
+//! The metadata of directories, when all that is in them is there: to make something in one would change its time, and
+//! who may do so is not decided before.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use composefs_image::tree::InodeId;
+use rustix::fs::{Mode, openat};
+
+use super::descent::{Descent, Key};
+use super::error::{ExtractError, FileError};
+use super::fill::{Made, cannot_go_back};
+use super::metadata::Subject;
+use super::run::Run;
+use super::staging::OPEN_DIRECTORY;
+use super::target::Target;
+use super::walk::{Step, Walk};
+
+/// Goes the same way once more, and gives each directory its metadata when it is left.
+pub(super) fn finish(run: &Run<'_>, target: &Target, made: &[Made]) -> Result<(), ExtractError> {
+    let root = Descent::new(target.as_fd(), InodeId::ROOT);
+    let mut descent = root.map_err(|error| target.error("open", std::io::Error::other(error)))?;
+    let mut walk = Walk::new(run.tree, run.selection);
+    let mut next = 1;
+    while let Some(step) = walk.next() {
+        match step {
+            Step::Entry { .. } => {}
+            Step::Enter { name, directory } => {
+                let Some(Made { key, end }) = made.get(next).copied() else { break };
+                next += 1;
+                let entered = enter(&mut descent, name, directory, key);
+                if !matches!(entered, Ok(true)) {
+                    next = end;
+                    walk.leave_out();
+                    walk.next();
+                }
+                if let Err(error) = entered {
+                    run.fail(run.path_in(*descent.own(), name), Arc::new(error));
+                }
+            }
+            Step::Leave => {
+                let id = *descent.own();
+                // First back: without the right to search this directory there would be no way.
+                let (directory, _) = descent.leave().map_err(|error| cannot_go_back(run, id, error))?;
+                match run.give_metadata(Subject::Open(directory.as_fd()), id) {
+                    Ok(()) => run.outcome().directories += 1,
+                    Err(error) => run.fail(run.path_of(id), Arc::new(error)),
+                }
+            }
+        }
+    }
+    match run.take_stopped() {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
+
+/// Enters a directory that was made. `false` if it was not.
+fn enter(descent: &mut Descent<InodeId>, name: &[u8], directory: InodeId, key: Option<Key>) -> Result<bool, FileError> {
+    let Some(key) = key else { return Ok(false) };
+    let found = openat(descent.directory(), name, OPEN_DIRECTORY, Mode::empty());
+    // What is something else now is not ours to change.
+    let found = found.map_err(|_| FileError::Moved)?;
+    if Key::of(found.as_fd()).map_err(FileError::io("stat"))? != key {
+        return Err(FileError::Moved);
+    }
+    descent.enter(found, directory)?;
+    Ok(true)
+}

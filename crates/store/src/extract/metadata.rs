@@ -1,0 +1,115 @@
+//! Owner, attributes, mode and time, in the order in which none undoes another: to change the owner takes the
+//! set-user-ID bit and the capabilities away, and to set an attribute takes the right to write.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use composefs_image::tree::{InodeId, Kind, Timestamp};
+use composefs_sys::xattr::{Target, entry_path, set};
+use rustix::fs::{
+    AtFlags, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, chmodat, chownat, fchmod, fchown, futimens, utimensat,
+};
+use rustix::io::Errno;
+use rustix::process::{getegid, geteuid};
+
+use super::error::FileError;
+use super::run::Run;
+
+/// What gets the metadata.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Subject<'a> {
+    /// An open file or directory.
+    Open(BorrowedFd<'a>),
+    /// Something that cannot be opened, by its name in the directory of our own.
+    Named(BorrowedFd<'a>, &'a str),
+}
+
+/// The bits that give away the rights of the owner.
+const SET_ID: u32 = 0o6000;
+
+impl Run<'_> {
+    /// Gives what was made the metadata of an inode.
+    pub(super) fn give_metadata(&self, subject: Subject<'_>, id: InodeId) -> Result<(), FileError> {
+        let inode = self.tree.inode(id);
+        let is_owned = self.give_owner(subject, id);
+        self.give_xattrs(subject, id);
+        if inode.kind() != Kind::Symlink {
+            let mode = inode.mode() & if is_owned { 0o7777 } else { 0o7777 & !SET_ID };
+            let mode = Mode::from_raw_mode(mode as _);
+            let changed = match subject {
+                Subject::Open(file) => fchmod(file, mode),
+                Subject::Named(directory, name) => chmodat(directory, name, mode, AtFlags::empty()),
+            };
+            changed.map_err(FileError::io("set the mode of"))?;
+        }
+        let times = times(inode.mtime());
+        let timed = match subject {
+            Subject::Open(file) => futimens(file, &times),
+            Subject::Named(directory, name) => utimensat(directory, name, &times, AtFlags::SYMLINK_NOFOLLOW),
+        };
+        timed.map_err(FileError::io("set the time of"))
+    }
+
+    /// Whether what was made belongs to whom it should.
+    fn give_owner(&self, subject: Subject<'_>, id: InodeId) -> bool {
+        let inode = self.tree.inode(id);
+        let (uid, gid) = (inode.uid(), inode.gid());
+        let given = if self.gives_owners {
+            // The number that means to change nothing.
+            let is_number = uid != u32::MAX && gid != u32::MAX;
+            if is_number { chown(subject, Uid::from_raw(uid), Gid::from_raw(gid)) } else { Err(Errno::INVAL) }
+        } else if (uid, gid) == (geteuid().as_raw(), getegid().as_raw()) {
+            Ok(())
+        } else {
+            Err(Errno::PERM)
+        };
+        let Err(errno) = given else { return true };
+        if self.options.owners == super::Owners::IfRoot {
+            self.outcome().owners.note(|| self.path_of(id), || io::Error::from(errno).to_string());
+        }
+        false
+    }
+
+    fn give_xattrs(&self, subject: Subject<'_>, id: InodeId) {
+        let inode = self.tree.inode(id);
+        if inode.xattrs().len() == 0 {
+            return;
+        }
+        let mut path = Vec::new();
+        if let Subject::Named(directory, name) = subject {
+            let name = CString::new(name).expect("names of our own hold no NUL");
+            entry_path(directory, &name, &mut path);
+        }
+        let path = CString::from_vec_with_nul(path).unwrap_or_default();
+        let target = match subject {
+            Subject::Open(file) => Target::File(file),
+            Subject::Named(..) => Target::Path(&path),
+        };
+        for xattr in inode.xattrs() {
+            // A tree's names hold no NUL.
+            let name = CString::new(xattr.name).unwrap_or_default();
+            if let Err(error) = set(target, &name, xattr.value) {
+                let mut outcome = self.outcome();
+                let left_out = outcome.xattrs.entry(xattr.name.to_vec()).or_default();
+                left_out.note(|| self.path_of(id), || error.to_string());
+            }
+        }
+    }
+}
+
+fn chown(subject: Subject<'_>, uid: Uid, gid: Gid) -> rustix::io::Result<()> {
+    match subject {
+        Subject::Open(file) => fchown(file, Some(uid), Some(gid)),
+        Subject::Named(directory, name) => chownat(directory, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW),
+    }
+}
+
+/// The time of modification; that of the last access, which no image has, stays.
+fn times(mtime: Timestamp) -> Timestamps {
+    const SECOND: u32 = 1_000_000_000;
+    // An image may say more nanoseconds than a second has.
+    let sec = mtime.sec.saturating_add((mtime.nsec / SECOND).into());
+    let last_modification = Timespec { tv_sec: sec, tv_nsec: (mtime.nsec % SECOND).into() };
+    Timestamps { last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }, last_modification }
+}

@@ -1,0 +1,49 @@
+//! What is no regular file and no directory: symlinks, devices, FIFOs, sockets. Made in the directory of our own.
+
+use std::os::fd::AsFd;
+
+use composefs_image::tree::{Data, InodeId, Kind};
+use rustix::fs::{FileType, Mode, mknodat, symlinkat};
+use rustix::io::Errno;
+
+use super::error::FileError;
+use super::metadata::Subject;
+use super::run::Run;
+
+impl Run<'_> {
+    /// Makes it under a name that is free. `false` if it is a device that the process may not make.
+    pub(super) fn make_node(&self, id: InodeId, staged: &str) -> Result<bool, FileError> {
+        let inode = self.tree.inode(id);
+        let directory = self.staging.as_fd();
+        let made = match inode.data() {
+            Data::Symlink(target) => symlinkat(target, directory, staged),
+            _ => {
+                let kind = match inode.kind() {
+                    Kind::CharDevice => FileType::CharacterDevice,
+                    Kind::BlockDevice => FileType::BlockDevice,
+                    Kind::Socket => FileType::Socket,
+                    _ => FileType::Fifo,
+                };
+                // The kernel's own encoding has 32 bits; that of the C library is the same for them.
+                mknodat(directory, staged, kind, Mode::RUSR | Mode::WUSR, inode.rdev().into())
+            }
+        };
+        let is_device = matches!(inode.kind(), Kind::CharDevice | Kind::BlockDevice);
+        match made {
+            Ok(()) => {}
+            Err(errno @ Errno::PERM) if is_device => {
+                let reason = || std::io::Error::from(errno).to_string();
+                self.outcome().devices.note(|| self.path_of(id), reason);
+                return Ok(false);
+            }
+            Err(errno) => return Err(FileError::io("create")(errno)),
+        }
+        match self.give_metadata(Subject::Named(directory, staged), id) {
+            Ok(()) => Ok(true),
+            Err(error) => {
+                let _ = self.staging.remove(staged);
+                Err(error)
+            }
+        }
+    }
+}

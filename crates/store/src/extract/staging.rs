@@ -1,0 +1,171 @@
+//! A directory of our own in the target, where things are made before they get their place.
+//!
+//! It is open to nobody else, whatever the target's mode: so what is made in it under a name is still under that name
+//! a moment later, and `chown` cannot be tricked into changing another file.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use composefs_sys::tempfile::{Temporary, make_private_directory};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, linkat, mkdirat, openat, renameat, renameat_with, unlinkat};
+use rustix::io::Errno;
+
+use super::error::FileError;
+
+/// What its name begins with.
+const PREFIX: &str = ".composefs-extract-";
+
+pub(super) const OPEN_DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// The directory; removed when it is dropped.
+#[derive(Debug)]
+pub(super) struct Staging {
+    target: OwnedFd,
+    name: String,
+    directory: Arc<OwnedFd>,
+    next: AtomicU64,
+    merge: bool,
+}
+
+impl Staging {
+    pub(super) fn new(target: BorrowedFd<'_>, merge: bool) -> io::Result<Self> {
+        let (name, directory) = make_private_directory(target, PREFIX)?;
+        let target = target.try_clone_to_owned()?;
+        Ok(Self { target, name, directory: Arc::new(directory), next: AtomicU64::new(0), merge })
+    }
+
+    /// A file without a name.
+    pub(super) fn file(&self) -> Result<Temporary, FileError> {
+        Temporary::create(&self.directory, 0o600).map_err(FileError::io("create"))
+    }
+
+    /// A name that nothing has yet.
+    pub(super) fn free_name(&self) -> String {
+        self.next.fetch_add(1, Ordering::Relaxed).to_string()
+    }
+
+    /// Gives a file its name in the target.
+    pub(super) fn place_file(
+        &self,
+        mut file: Temporary,
+        directory: BorrowedFd<'_>,
+        name: &[u8],
+    ) -> Result<(), FileError> {
+        match file.link(directory, name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && self.merge => {
+                file.replace(directory, name).map_err(place_error)
+            }
+            result => result.map_err(place_error),
+        }
+    }
+
+    /// Moves what was made under a name, and is no directory, to its place in the target. If that fails it is removed.
+    pub(super) fn place(&self, staged: &str, directory: BorrowedFd<'_>, name: &[u8]) -> Result<(), FileError> {
+        let placed = match renameat_with(&self.directory, staged, directory, name, RenameFlags::NOREPLACE) {
+            Err(Errno::EXIST) if self.merge => renameat(&self.directory, staged, directory, name),
+            // No such flag there (NFS for one).
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                linkat(&self.directory, staged, directory, name, AtFlags::empty()).and_then(|()| self.remove(staged))
+            }
+            result => result,
+        };
+        if placed.is_err() {
+            let _ = self.remove(staged);
+        }
+        placed.map_err(|errno| place_error(errno.into()))
+    }
+
+    /// Gives what was made under a name a further one in the target.
+    pub(super) fn link(&self, staged: &str, directory: BorrowedFd<'_>, name: &[u8]) -> Result<(), FileError> {
+        match linkat(&self.directory, staged, directory, name, AtFlags::empty()) {
+            Err(Errno::EXIST) if self.merge => {
+                let again = self.free_name();
+                linkat(&self.directory, staged, &self.directory, &again, AtFlags::empty())
+                    .map_err(FileError::io("link"))?;
+                let placed = renameat(&self.directory, &again, directory, name);
+                // If both are the same file already, this is left.
+                let _ = self.remove(&again);
+                placed.map_err(|errno| place_error(errno.into()))
+            }
+            result => result.map_err(|errno| place_error(errno.into())),
+        }
+    }
+
+    /// Makes a directory in the target, or takes the one that is there. Nobody else can enter a new one.
+    pub(super) fn make_directory(&self, parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, FileError> {
+        if self.merge {
+            match openat(parent, name, OPEN_DIRECTORY, Mode::empty()) {
+                // A symlink or another thing in its place is replaced.
+                Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => {}
+                result => return result.map_err(FileError::io("open")),
+            }
+        }
+        let staged = self.free_name();
+        mkdirat(&self.directory, &staged, Mode::RWXU).map_err(FileError::io("make"))?;
+        let made = openat(&self.directory, &staged, OPEN_DIRECTORY, Mode::empty()).map_err(FileError::io("open"));
+        let placed = made.and_then(|made| {
+            self.place_directory(&staged, parent, name)?;
+            Ok(made)
+        });
+        if placed.is_err() {
+            let _ = unlinkat(&self.directory, &staged, AtFlags::REMOVEDIR);
+        }
+        placed
+    }
+
+    fn place_directory(&self, staged: &str, parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), FileError> {
+        let rename = |flags| renameat_with(&self.directory, staged, parent, name, flags);
+        match rename(RenameFlags::NOREPLACE) {
+            Err(Errno::EXIST) if self.merge => {
+                rename(RenameFlags::EXCHANGE).map_err(|errno| place_error(errno.into()))?;
+                // What was there is no directory, or else it is one that appeared this very moment: back with it.
+                match self.remove(staged) {
+                    Ok(()) => Ok(()),
+                    Err(errno) => {
+                        let _ = rename(RenameFlags::EXCHANGE);
+                        Err(place_error(errno.into()))
+                    }
+                }
+            }
+            // Without the flag an empty directory can be replaced, and nothing else.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                renameat(&self.directory, staged, parent, name).map_err(|errno| place_error(errno.into()))
+            }
+            result => result.map_err(|errno| place_error(errno.into())),
+        }
+    }
+
+    /// Removes the directory, when nothing is to be made any more.
+    pub(super) fn remove_itself(&self) {
+        // If something is in the way nobody can be told, and the name says what it is.
+        let _ = unlinkat(&self.target, &self.name, AtFlags::REMOVEDIR);
+    }
+
+    /// Removes something that is no directory.
+    pub(super) fn remove(&self, staged: &str) -> rustix::io::Result<()> {
+        unlinkat(&self.directory, staged, AtFlags::empty())
+    }
+}
+
+fn place_error(error: io::Error) -> FileError {
+    match Errno::from_io_error(&error) {
+        Some(Errno::EXIST) => FileError::Exists,
+        Some(Errno::ISDIR | Errno::NOTEMPTY) => FileError::DirectoryInTheWay,
+        _ => FileError::Io { step: "name", source: error },
+    }
+}
+
+impl AsFd for Staging {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        self.remove_itself();
+    }
+}

@@ -1,0 +1,79 @@
+//! One thread that finds work, and several that do it.
+
+use std::num::NonZeroUsize;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Mutex, PoisonError};
+
+/// How many jobs may wait. Each may hold a directory open.
+const WAITING: usize = 64;
+
+/// Gives jobs to the threads that do them.
+pub(crate) struct Sender<'a, J, B> {
+    channel: SyncSender<J>,
+    work: &'a (dyn Fn(J, &mut B) + Sync),
+    buffer: B,
+}
+
+impl<J, B> Sender<'_, J, B> {
+    /// Gives a job away; while all are busy it is done here.
+    pub(crate) fn send(&mut self, job: J) {
+        match self.channel.try_send(job) {
+            Ok(()) => {}
+            Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => (self.work)(job, &mut self.buffer),
+        }
+    }
+}
+
+/// Has `find` send jobs, each of which is done by `work` on one of so many threads, with a buffer of its own. Returns when
+/// all are done.
+pub(crate) fn run<J: Send, B: Default, R>(
+    threads: NonZeroUsize,
+    work: impl Fn(J, &mut B) + Sync,
+    find: impl FnOnce(&mut Sender<'_, J, B>) -> R,
+) -> R {
+    let (channel, jobs) = sync_channel(WAITING);
+    let jobs = Mutex::new(jobs);
+    std::thread::scope(|scope| {
+        for _ in 1..threads.get() {
+            // With fewer threads than wished for the work is done all the same.
+            if std::thread::Builder::new().spawn_scoped(scope, || do_all(&jobs, &work)).is_err() {
+                break;
+            }
+        }
+        let mut sender = Sender { channel, work: &work, buffer: B::default() };
+        let found = find(&mut sender);
+        drop(sender);
+        do_all(&jobs, &work);
+        found
+    })
+}
+
+fn do_all<J, B: Default>(jobs: &Mutex<Receiver<J>>, work: &(impl Fn(J, &mut B) + Sync)) {
+    let mut buffer = B::default();
+    loop {
+        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(job) = job else { return };
+        work(job, &mut buffer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    #[test]
+    fn every_job_is_done_once() {
+        for threads in [1, 2, 5] {
+            let sum = AtomicU64::new(0);
+            let work = |job: u64, _: &mut ()| {
+                sum.fetch_add(job, Ordering::Relaxed);
+            };
+            let found = run(NonZeroUsize::new(threads).unwrap(), work, |sender| {
+                (1..=1000).for_each(|job| sender.send(job));
+                7
+            });
+            assert_eq!((sum.into_inner(), found), (500_500, 7));
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Damaged images: whatever byte is changed, what is extracted stays in the target.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use composefs_image::dump::{self, Parser};
+use composefs_image::erofs::check::check;
+use composefs_image::erofs::read::{Reader, load};
+use composefs_image::erofs::{Image, Versions};
+use composefs_store::extract::Options;
+use composefs_testkit::figures;
+
+use crate::place::{Place, names, noise};
+
+/// Something of everything, with few names: the root's stubs are most of an image.
+fn image(place: &Place) -> Vec<u8> {
+    let digest = place.object(&noise(5000, 1));
+    let path = digest.object_path();
+    let text = format!(
+        "/ 0 40755 2 0 0 0 1.0 - - -\n/d 0 40755 2 0 0 0 1.0 - - - user.a=b\n/d/e 0 40755 2 0 0 0 1.0 - - -\n\
+         /d/e/f 3 100644 1 0 0 0 1.0 - abc -\n/d/link 0 @100644 1 0 0 0 0.0 /ext - -\n\
+         /ext 5000 104755 2 70000 0 0 1.0 {path} - {digest} trusted.b=c\n/fifo 0 10644 1 0 0 0 1.0 - - -\n\
+         /null 0 20644 1 0 0 259 1.0 - - -\n/sym 13 120777 1 0 0 0 1.0 ../outside/one - -\n\
+         /up 10 120777 1 0 0 0 1.0 ../outside - -\n/wh 0 40755 2 0 0 0 1.0 - - -\n/wh/gone 0 20644 1 0 0 0 1.0 - - -\n\
+         /any 5000 100644 1 0 0 0 1.0 {path} - -\n"
+    );
+    let mut parser = Parser::new(dump::Options::default());
+    text.lines().for_each(|line| parser.push_line(line.as_bytes()).unwrap());
+    let tree = parser.finish().unwrap().tree;
+    let mut bytes = Vec::new();
+    Image::plan(&tree, Versions::exactly(1)).unwrap().write(&mut bytes).unwrap();
+    bytes
+}
+
+/// All that can be seen of what must not be touched, and of what lies beside the target.
+fn outside(place: &Place) -> Vec<String> {
+    let mut seen = names(place.dir.path());
+    for name in ["outside", "outside/one", "objects"] {
+        let stat = place.path(name).symlink_metadata().unwrap();
+        seen.push(format!("{name} {:o} {} {} {}", stat.mode(), stat.uid(), stat.nlink(), stat.mtime_nsec()));
+    }
+    seen.push(fs::read_to_string(place.path("outside/one")).unwrap());
+    seen
+}
+
+#[test]
+fn whatever_byte_is_changed_nothing_outside_is() {
+    let place = Place::new();
+    let whole = image(&place);
+    fs::create_dir(place.path("outside")).unwrap();
+    fs::write(place.path("outside/one"), "sentinel").unwrap();
+    fs::create_dir(place.path("out")).unwrap();
+    let before = outside(&place);
+    let full = std::env::var_os("COMPOSEFS_FULL").is_some();
+    let options = Options { unverified: true, ..Options::default() };
+    let (mut tried, mut extracted, mut left_out) = (0, 0, 0);
+    let mut bytes = whole.clone();
+    for index in (0..whole.len()).step_by(if full { 1 } else { 23 }) {
+        let old = whole[index];
+        let values: &[u8] =
+            if full { &[old ^ 1, old ^ 0x80, 0, 0xff, b'.', b'/'] } else { &[old ^ (1 << (index % 8))] };
+        for value in values {
+            bytes[index] = *value;
+            tried += 1;
+            let _ = check(&bytes);
+            if let Ok(reader) = Reader::new(&bytes)
+                && let Ok(loaded) = load(&reader, &[])
+            {
+                loaded.emit_dump(&reader, &mut Vec::new()).unwrap();
+                let out = place.path("out/of");
+                let outcome = place.extract_to(&loaded.tree, &out, &options).unwrap();
+                extracted += 1;
+                left_out += u64::from(!outcome.is_whole());
+                assert_eq!(outside(&place), before, "byte {index} as {value}");
+                assert!(!names(&out).iter().any(|name| name.starts_with(".composefs")), "byte {index} as {value}");
+                let _ = fs::remove_dir_all(&out);
+                if out.exists() {
+                    fs::rename(&out, place.path(&format!("out/{tried}"))).unwrap();
+                }
+            }
+        }
+        bytes[index] = old;
+    }
+    figures::show(&format!("damaged images: {tried} tried, {extracted} extracted, {left_out} of them not whole"));
+    assert!(extracted > tried / 10 && left_out > 0, "{tried} tried, {extracted} extracted, {left_out} not whole");
+}
