@@ -37,17 +37,7 @@ impl Kernel {
     #[must_use]
     pub fn best(family: Family) -> Kernel {
         static BEST: [OnceLock<Kernel>; 2] = [OnceLock::new(), OnceLock::new()];
-        let best = || Self::available(family).find(|kernel| kernel.suits_here()).unwrap_or(Kernel::Portable);
-        *BEST[family as usize].get_or_init(best)
-    }
-
-    /// Whether there is none on this CPU that would be faster.
-    fn suits_here(self) -> bool {
-        #[cfg(target_arch = "x86_64")]
-        if self == Kernel::Avx512ShaNi {
-            return crate::x86_width::is_full();
-        }
-        true
+        *BEST[family as usize].get_or_init(|| Self::available(family).next().unwrap_or(Kernel::Portable))
     }
 
     fn runs_here(self, family: Family) -> bool {
@@ -182,9 +172,7 @@ mod tests {
         let first = |of: &[(&str, Kernel)]| {
             of.iter().find(|(flag, _)| has(flag)).map_or(Kernel::Portable, |(_, kernel)| *kernel)
         };
-        // All of AMD's are that, but those before family 26 halve what is as wide as AVX-512.
-        let is_wide = !has("AuthenticAMD") || !(0..26).any(|old| flags.contains(&format!("cpu family\t: {old}\n")));
-        let sha_ni = match (has("avx512bw") && is_wide, has("avx")) {
+        let sha_ni = match (has("avx512bw"), has("avx")) {
             (true, _) => Kernel::Avx512ShaNi,
             (false, true) => Kernel::ShaNiAvx,
             (false, false) => Kernel::ShaNi,

@@ -20,8 +20,6 @@ mod x86_eight;
 mod x86_four;
 #[cfg(target_arch = "x86_64")]
 mod x86_sixteen;
-#[cfg(target_arch = "x86_64")]
-mod x86_width;
 
 pub use kernel::Kernel;
 
