@@ -86,6 +86,9 @@ pub struct Batch<'s> {
     committing: Mutex<()>,
     /// Whether the last content that came was there: then the next large file is hashed before it is copied.
     expect_present: AtomicBool,
+    /// The directories `xx` that were there at the beginning, or hold something of ours. In others nothing is looked for: what
+    /// somebody else puts there meanwhile is found when ours is linked.
+    there: [AtomicBool; 256],
     pub(crate) summary: Mutex<Summary>,
     pub(crate) present: AtomicU64,
     /// The first objects that were there. If they stay few, each is synced at the end.
@@ -111,6 +114,7 @@ impl ObjectDir {
 
     /// The same, committing whenever so many objects wait.
     pub(crate) fn batch_of(&self, waiting_max: usize) -> Batch<'_> {
+        let there = self.fans_there();
         Batch {
             store: self,
             copier: Copier::new(self),
@@ -118,7 +122,8 @@ impl ObjectDir {
             queue: Mutex::default(),
             waiting_max,
             committing: Mutex::new(()),
-            expect_present: AtomicBool::new(self.has_fans()),
+            expect_present: AtomicBool::new(there.contains(&true)),
+            there: there.map(AtomicBool::new),
             summary: Mutex::default(),
             present: AtomicU64::new(0),
             found: Mutex::default(),
@@ -144,7 +149,7 @@ impl Batch<'_> {
         if !self.claim(&digest) {
             return Ok((digest, Outcome::Repeated));
         }
-        let outcome = match self.store.check(&digest, Expected::Bytes(content))? {
+        let outcome = match self.look(&digest, Expected::Bytes(content))? {
             Presence::Right(file) => return self.found(&digest, file),
             Presence::Absent => Outcome::New,
             Presence::Wrong => Outcome::Repaired,
@@ -166,7 +171,7 @@ impl Batch<'_> {
                 self.claim(&digest);
                 return Ok((digest, Outcome::Repeated));
             }
-            if let Presence::Right(file) = self.store.check(&digest, Expected::Size(source.size))? {
+            if let Presence::Right(file) = self.look(&digest, Expected::Size(source.size))? {
                 return if self.claim(&digest) { self.found(&digest, file) } else { Ok((digest, Outcome::Repeated)) };
             }
         }
@@ -174,7 +179,7 @@ impl Batch<'_> {
         if !self.claim(&digest) {
             return Ok((digest, Outcome::Repeated));
         }
-        let outcome = match self.store.check(&digest, Expected::Size(size))? {
+        let outcome = match self.look(&digest, Expected::Size(size))? {
             Presence::Right(file) => return self.found(&digest, file),
             Presence::Absent => Outcome::New,
             Presence::Wrong => Outcome::Repaired,
@@ -213,7 +218,17 @@ impl Batch<'_> {
     }
 
     pub(crate) fn touch(&self, digest: &Digest) {
-        self.touched[usize::from(digest.as_bytes()[0])].store(true, Ordering::Relaxed);
+        let first = usize::from(digest.as_bytes()[0]);
+        self.there[first].store(true, Ordering::Relaxed);
+        self.touched[first].store(true, Ordering::Relaxed);
+    }
+
+    /// What is under the name of an object.
+    fn look(&self, digest: &Digest, expected: Expected<'_>) -> Result<Presence, Error> {
+        if !self.there[usize::from(digest.as_bytes()[0])].load(Ordering::Relaxed) {
+            return Ok(Presence::Absent);
+        }
+        self.store.check(digest, expected)
     }
 
     fn enqueue(&self, digest: Digest, mut temporary: Temporary, size: u64, outcome: Outcome) -> Result<(), Error> {

@@ -9,14 +9,14 @@ use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{OnceLock, PoisonError, RwLock};
 
 use composefs_image::digest::{Algorithm, Digest};
 use composefs_image::verity::Hasher;
 use composefs_scan::{SourceFile, digest_pieces};
 use composefs_sys::copy::{Cloned, Copied, RangeCopier, clone_file, read_all, write_all_at};
 use composefs_sys::writeback::begin_writing;
-use rustix::fs::{Mode, fstatfs, ftruncate};
+use rustix::fs::{Mode, fchmod, fstat, fstatfs, ftruncate};
 
 use crate::error::Error;
 use crate::object_dir::ObjectDir;
@@ -48,6 +48,8 @@ pub(crate) struct Copier {
     settled: Settled,
     ranges: RangeCopier,
     is_remote: bool,
+    /// Whether temporaries are made with the right mode.
+    has_object_mode: OnceLock<bool>,
 }
 
 impl Copier {
@@ -57,6 +59,7 @@ impl Copier {
             has_cloned: AtomicBool::new(false),
             settled: Settled::begin(),
             ranges: RangeCopier::default(),
+            has_object_mode: OnceLock::new(),
             is_remote: fstatfs(store).is_ok_and(|fs| REMOTE.contains(&(fs.f_type as u32))),
         }
     }
@@ -84,6 +87,18 @@ impl Copier {
         }
     }
 
+    /// A new temporary with the mode of an object. The process's umask, which cannot be asked without being changed, shows in
+    /// the first one.
+    fn create(&self, store: &ObjectDir) -> Result<Temporary, Error> {
+        let failed = |error: io::Error| store.store_error("make a temporary file in", error);
+        let temporary = Temporary::create(&store.directory, OBJECT_MODE.as_raw_mode()).map_err(failed)?;
+        let has_mode = || fstat(&temporary).map(|stat| Mode::from_raw_mode(stat.st_mode) == OBJECT_MODE);
+        if !*self.has_object_mode.get_or_init(|| has_mode().unwrap_or(false)) {
+            fchmod(&temporary, OBJECT_MODE).map_err(|errno| failed(errno.into()))?;
+        }
+        Ok(temporary)
+    }
+
     /// The digest of what was just cloned.
     fn digest_clone(
         &self,
@@ -106,7 +121,7 @@ impl Copier {
         content: &[u8],
         source: Option<&SourceFile<'_>>,
     ) -> Result<Temporary, Error> {
-        let temporary = create(store)?;
+        let temporary = self.create(store)?;
         let failed = |error: io::Error| store.object_error("write", digest, error);
         let target = temporary.as_fd();
         if let Some(source) = source.filter(|_| content.len() >= CLONE_MIN)
@@ -133,7 +148,7 @@ impl Copier {
         source: &SourceFile<'_>,
         buffer: &mut [u8],
     ) -> Result<(Temporary, Digest, u64), Error> {
-        let temporary = create(store)?;
+        let temporary = self.create(store)?;
         let target = temporary.as_fd();
         let write_failed = |error: io::Error| store.store_error("write a temporary file in", error);
         let stored = |digest: io::Result<Digest>| Ok::<_, Error>((digest?, SourceFile::of(target)?.size));
@@ -184,11 +199,4 @@ impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         Error::Source(error)
     }
-}
-
-fn create(store: &ObjectDir) -> Result<Temporary, Error> {
-    let failed = |error: io::Error| store.store_error("make a temporary file in", error);
-    let temporary = Temporary::create(&store.directory, 0o600).map_err(failed)?;
-    rustix::fs::fchmod(&temporary, OBJECT_MODE).map_err(|errno| failed(errno.into()))?;
-    Ok(temporary)
 }

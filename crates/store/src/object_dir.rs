@@ -116,11 +116,20 @@ impl ObjectDir {
         statat(fan, &digest.object_path()[3..], AtFlags::SYMLINK_NOFOLLOW)
     }
 
-    /// Whether there is any of the 256 directories, and so most likely an object.
-    pub(crate) fn has_fans(&self) -> bool {
-        let is_fan = |name: &[u8]| matches!(name, [b'0'..=b'9' | b'a'..=b'f', b'0'..=b'9' | b'a'..=b'f']);
-        Dir::read_from(self)
-            .is_ok_and(|mut names| names.any(|name| name.is_ok_and(|n| is_fan(n.file_name().to_bytes()))))
+    /// Which of the 256 directories are there; all, where that cannot be told.
+    pub(crate) fn fans_there(&self) -> [bool; 256] {
+        let list = || -> rustix::io::Result<[bool; 256]> {
+            let mut there = [false; 256];
+            for entry in Dir::read_from(self)? {
+                let entry = entry?;
+                let name = entry.file_name().to_str().ok();
+                if let Some(first) = name.filter(|name| name.len() == 2).and_then(|n| u8::from_str_radix(n, 16).ok()) {
+                    there[usize::from(first)] = true;
+                }
+            }
+            Ok(there)
+        };
+        list().unwrap_or([true; 256])
     }
 
     /// Opens one of the 256 directories, made if it is not there.
