@@ -39,11 +39,11 @@ pub(crate) fn run(setting: &Setting, report: &mut Report) -> Result<()> {
         let series = by_turns(rounds, &candidates)?;
         report.table(&series, std::fs::metadata(&dump)?.len());
         per_entry.push(series[0].wall() / count as f64);
-        let memory = series[0].memory() as f64 * 1024.0 / count as f64;
+        let memory = series[0].memory as f64 * 1024.0 / count as f64;
         println!("* {memory:.0} bytes of memory an entry");
         if let Some(theirs) = series.get(2) {
             report.goal(format!("{count} entries: over C"), series[0].speedup_over(theirs), 4.0);
-            let ratio = theirs.memory() as f64 / series[0].memory() as f64;
+            let ratio = theirs.memory as f64 / series[0].memory as f64;
             report.goal(format!("{count} entries: memory of C over ours"), ratio, 2.0);
         } else {
             report.goal(format!("{count} entries: 200 bytes over memory an entry"), 200.0 / memory, 1.0);

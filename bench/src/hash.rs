@@ -21,7 +21,7 @@ pub(crate) fn run(setting: &Setting, report: &mut Report) -> Result<()> {
         let mut candidates: Vec<_> = Kernel::available(family)
             .map(|kernel| {
                 let data = &data;
-                Candidate::new(&format!("composefs-hash, {kernel:?}"), move || {
+                Candidate::new(&format!("composefs-hash, {kernel:?}"), move |_| {
                     here(|| {
                         let mut hashes = Vec::new();
                         kernel.hash_blocks(family, data, &mut hashes);
@@ -44,7 +44,7 @@ pub(crate) fn run(setting: &Setting, report: &mut Report) -> Result<()> {
 
 fn libraries(family: Family, data: &[u8]) -> Vec<Candidate<'_>> {
     let by_blocks = move |name: &str, hash: fn(&[u8])| {
-        Candidate::new(name, move || {
+        Candidate::new(name, move |_| {
             here(|| {
                 data.chunks_exact(BLOCK_SIZE).for_each(hash);
                 Ok(())

@@ -8,6 +8,13 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
+/// What is looked at in a run: `time(1)`, which tells the memory, is a program more to start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watch {
+    Clock,
+    Memory,
+}
+
 /// What one run took.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Run {
@@ -21,11 +28,11 @@ pub(crate) struct Run {
 pub(crate) struct Candidate<'a> {
     pub(crate) name: String,
     pub(crate) prepare: Box<dyn Fn() -> Result<()> + 'a>,
-    pub(crate) run: Box<dyn Fn() -> Result<Run> + 'a>,
+    pub(crate) run: Box<dyn Fn(Watch) -> Result<Run> + 'a>,
 }
 
 impl<'a> Candidate<'a> {
-    pub(crate) fn new(name: &str, run: impl Fn() -> Result<Run> + 'a) -> Self {
+    pub(crate) fn new(name: &str, run: impl Fn(Watch) -> Result<Run> + 'a) -> Self {
         Self { name: name.to_owned(), prepare: Box::new(|| Ok(())), run: Box::new(run) }
     }
 
@@ -36,48 +43,53 @@ impl<'a> Candidate<'a> {
 
     /// A program with its arguments.
     pub(crate) fn program(name: &str, command: impl Fn() -> Command + 'a) -> Self {
-        Self::new(name, move || program(&mut command()))
+        Self::new(name, move |watch| program(&mut command(), watch))
     }
 }
 
-/// The results of one candidate, a run a round.
+/// The results of one candidate.
 #[derive(Clone, Debug)]
 pub(crate) struct Series {
     pub(crate) name: String,
-    pub(crate) runs: Vec<Run>,
+    /// Seconds, a run a round.
+    pub(crate) runs: Vec<f64>,
+    /// The largest resident set in KiB; 0 where it is not known.
+    pub(crate) memory: u64,
 }
 
 impl Series {
+    pub(crate) fn empty(name: &str) -> Self {
+        Self { name: name.to_owned(), runs: Vec::new(), memory: 0 }
+    }
+
     pub(crate) fn wall(&self) -> f64 {
-        median(self.runs.iter().map(|run| run.wall))
+        median(self.runs.iter().copied())
     }
 
     /// The smallest and the largest time.
     pub(crate) fn span(&self) -> (f64, f64) {
-        let walls = self.runs.iter().map(|run| run.wall);
+        let walls = self.runs.iter().copied();
         (walls.clone().fold(f64::MAX, f64::min), walls.fold(0.0, f64::max))
-    }
-
-    pub(crate) fn memory(&self) -> u64 {
-        self.runs.iter().map(|run| run.memory).max().unwrap_or(0)
     }
 
     /// How many times as long as `self` the other one takes: the median over the rounds.
     pub(crate) fn speedup_over(&self, other: &Series) -> f64 {
-        median(self.runs.iter().zip(&other.runs).map(|(own, other)| other.wall / own.wall))
+        median(self.runs.iter().zip(&other.runs).map(|(own, other)| other / own))
     }
 }
 
-/// Runs all candidates in each of `rounds`, after a round that does not count.
+/// Runs all candidates in each of `rounds`, after a round that does not count and before one for the memory.
 pub(crate) fn by_turns(rounds: usize, candidates: &[Candidate<'_>]) -> Result<Vec<Series>> {
-    let mut series: Vec<_> =
-        candidates.iter().map(|c| Series { name: c.name.clone(), runs: Vec::with_capacity(rounds) }).collect();
-    for round in 0..=rounds {
+    let mut series: Vec<_> = candidates.iter().map(|one| Series::empty(&one.name)).collect();
+    for round in 0..=rounds + 1 {
+        let watch = if round > rounds { Watch::Memory } else { Watch::Clock };
         for (candidate, series) in candidates.iter().zip(&mut series) {
             (candidate.prepare)().with_context(|| format!("preparing {}", candidate.name))?;
-            let run = (candidate.run)().with_context(|| candidate.name.clone())?;
-            if round > 0 {
-                series.runs.push(run);
+            let run = (candidate.run)(watch).with_context(|| candidate.name.clone())?;
+            match watch {
+                Watch::Memory => series.memory = run.memory,
+                Watch::Clock if round == 0 => {}
+                Watch::Clock => series.runs.push(run.wall),
             }
         }
     }
@@ -91,19 +103,25 @@ pub(crate) fn here(work: impl FnOnce() -> Result<()>) -> Result<Run> {
     Ok(Run { wall: start.elapsed().as_secs_f64(), memory: 0 })
 }
 
-/// Times a program, and asks time(1) for its memory.
-pub(crate) fn program(command: &mut Command) -> Result<Run> {
+/// Times a program, or asks time(1) for its memory.
+pub(crate) fn program(command: &mut Command, watch: Watch) -> Result<Run> {
     let report = tempfile::NamedTempFile::new()?;
-    let mut timed = Command::new("/usr/bin/time");
-    timed.args(["--format=%M", "--output"]).arg(report.path()).arg(command.get_program()).args(command.get_args());
-    timed.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut timed = Command::new(command.get_program());
+    if watch == Watch::Memory {
+        timed = Command::new("/usr/bin/time");
+        timed.args(["--format=%M", "--output"]).arg(report.path()).arg(command.get_program());
+    }
+    timed.args(command.get_args()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let start = Instant::now();
-    let output = timed.output().context("cannot run /usr/bin/time")?;
+    let output = timed.output().with_context(|| format!("cannot run {}", timed.get_program().display()))?;
     let wall = start.elapsed().as_secs_f64();
     if !output.status.success() {
         bail!("{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
     }
-    let memory = std::fs::read_to_string(report.path())?.trim().parse().context("odd report of time(1)")?;
+    let memory = match watch {
+        Watch::Clock => 0,
+        Watch::Memory => std::fs::read_to_string(report.path())?.trim().parse().context("odd report of time(1)")?,
+    };
     Ok(Run { wall, memory })
 }
 

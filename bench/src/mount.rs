@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::Setting;
-use crate::measure::{Candidate, Run, Series, by_turns, here};
+use crate::measure::{Candidate, Series, by_turns, here};
 use crate::report::Report;
 
 use caches::{DiskReads, drop_caches};
@@ -89,15 +89,15 @@ struct Cold {
 
 impl Cold {
     fn measure(rounds: usize, all: &[FileSystem], work: impl Fn(&Path) -> Result<()>) -> Result<Self> {
-        let empty = || all.iter().map(|one| Series { name: one.name.clone(), runs: Vec::new() }).collect::<Vec<_>>();
+        let empty = || all.iter().map(|one| Series::empty(&one.name)).collect::<Vec<_>>();
         let (mut alone, mut mounts, mut disk) = (empty(), empty(), vec![Vec::new(); all.len()]);
         for _ in 0..rounds {
             for (at, one) in all.iter().enumerate() {
                 drop_caches()?;
                 let before = one.disk.reads()?;
                 let mounted = one.mount()?;
-                alone[at].runs.push(here(|| work(one.root())).with_context(|| one.name.clone())?);
-                mounts[at].runs.push(Run { wall: mounted.wall, memory: 0 });
+                alone[at].runs.push(here(|| work(one.root())).with_context(|| one.name.clone())?.wall);
+                mounts[at].runs.push(mounted.wall);
                 disk[at].push(one.disk.reads()?.since(before));
             }
         }
@@ -106,11 +106,10 @@ impl Cold {
 
     /// The time of both, run by run.
     fn with_mount(&self) -> Vec<Series> {
-        let add = |(work, mount): (&Run, &Run)| Run { wall: work.wall + mount.wall, ..*work };
         let both = self.alone.iter().zip(&self.mounts);
         both.map(|(alone, mounts)| Series {
-            name: alone.name.clone(),
-            runs: alone.runs.iter().zip(&mounts.runs).map(add).collect(),
+            runs: alone.runs.iter().zip(&mounts.runs).map(|(work, mount)| work + mount).collect(),
+            ..Series::empty(&alone.name)
         })
         .collect()
     }
@@ -127,12 +126,12 @@ impl Cold {
 /// All stay mounted, and the round that does not count brings everything into memory.
 fn warm(rounds: usize, all: &[FileSystem], work: impl Fn(&Path) -> Result<()>) -> Result<Vec<Series>> {
     let _mounted = all.iter().map(FileSystem::mount).collect::<Result<Vec<Mounted<'_>>>>()?;
-    let candidates: Vec<_> = all.iter().map(|one| Candidate::new(&one.name, || here(|| work(one.root())))).collect();
+    let candidates: Vec<_> = all.iter().map(|one| Candidate::new(&one.name, |_| here(|| work(one.root())))).collect();
     by_turns(rounds, &candidates)
 }
 
 fn mounting<'a>(one: &'a FileSystem) -> Candidate<'a> {
-    Candidate::new(&one.name, move || here(|| one.mount().and_then(Mounted::unmount)))
+    Candidate::new(&one.name, move |_| here(|| one.mount().and_then(Mounted::unmount)))
 }
 
 fn find<'s>(all: &[&FileSystem], series: &'s [Series], role: Role) -> &'s Series {

@@ -39,7 +39,7 @@ impl Report {
         println!("|---|---|---|---|---|{}", if bytes > 0 { "---|" } else { "" });
         for one in series {
             let (min, max) = one.span();
-            let memory = match one.memory() {
+            let memory = match one.memory {
                 0 => "-".to_owned(),
                 kib => format!("{:.0} MB", kib as f64 * 1024.0 / 1e6),
             };
@@ -48,6 +48,11 @@ impl Report {
             println!("| {} | {:.digits$} | {min:.digits$} | {max:.digits$} | {memory} |{rate}", one.name, one.wall());
         }
         println!();
+    }
+
+    /// A ratio that nothing is asked of here.
+    pub(crate) fn figure(&self, what: impl std::fmt::Display, ratio: f64) {
+        println!("* {what}: {ratio:.2}");
     }
 
     pub(crate) fn goal(&mut self, what: impl Into<String>, ratio: f64, wanted: f64) {

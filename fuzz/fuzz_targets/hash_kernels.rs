@@ -30,7 +30,7 @@ fn messages(family: Family, data: &[u8], seed: &[u8]) {
     let Some(&[unit, rest]) = seed.first_chunk() else { return };
     // Every other length is one that the kernels take.
     let len = usize::from(unit) * 8 + if rest % 2 == 0 { 128 - usize::from(unit) * 8 % 128 } else { 1 };
-    let messages = &data[..data.len().min(20 * len) / len * len];
+    let messages = &data[..data.len().min(40 * len) / len * len];
     let want: Vec<u8> = messages.chunks(len).flat_map(|message| reference_hash(family, message)).collect();
     for kernel in Kernel::available(family) {
         let mut got = Vec::new();

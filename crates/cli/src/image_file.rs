@@ -20,15 +20,21 @@ impl ImageFile {
     /// Reads an image file.
     pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
         let mut file = File::open(path).with_context(|| format!("Failed to open '{}'", path.display()))?;
+        Self::read_rest(&mut file, path, Vec::new())
+    }
+
+    /// Reads an image from an open file, whose first bytes may be in `bytes` already.
+    pub(crate) fn read_rest(file: &mut File, path: &Path, mut bytes: Vec<u8>) -> anyhow::Result<Self> {
         let cannot_load = || format!("Failed to load '{}'", path.display());
+        // A pipe says 0; its bytes are counted as they come.
         let len = file.metadata().with_context(cannot_load)?.len();
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(usize::try_from(len).unwrap_or(usize::MAX)).with_context(cannot_load)?;
+        let rest = usize::try_from(len).unwrap_or(usize::MAX).saturating_sub(bytes.len());
+        bytes.try_reserve_exact(rest).with_context(cannot_load)?;
         file.read_to_end(&mut bytes).with_context(cannot_load)?;
         Ok(Self { path: path.to_owned(), bytes })
     }
 
-    /// All of it, whatever it is.
+    /// The file's bytes.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }

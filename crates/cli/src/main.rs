@@ -4,10 +4,16 @@
 //! command lines; `composefs` has subcommands of its own.
 
 mod commands;
+mod dump_file;
+mod end;
 mod getopt;
 mod image_file;
 mod json;
 mod look;
+mod message;
+mod moment;
+mod scan_progress;
+mod source;
 mod stop;
 
 use std::ffi::OsString;

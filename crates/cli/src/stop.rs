@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use crate::getopt::Refusal;
+use crate::message::message;
 
 /// What to do instead of working.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,7 +45,7 @@ impl Face {
     /// Tells how the work ended.
     pub(crate) fn end(&self, done: anyhow::Result<()>) -> ExitCode {
         let Err(error) = done else { return ExitCode::SUCCESS };
-        eprintln!("{}: {error:#}", self.name);
+        eprintln!("{}: {}", self.name, message(&error));
         ExitCode::FAILURE
     }
 }

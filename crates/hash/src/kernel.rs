@@ -10,11 +10,13 @@ use crate::{BLOCK_SIZE, Family, MESSAGE_UNIT, portable};
 pub enum Kernel {
     /// One block after the other, by the sha2 crate.
     Portable,
+    /// One block in each lane of AVX-512, thirty-two or sixteen at once, and in the SHA unit what is too few for that.
+    Avx512ShaNi,
     /// Four blocks by turns in the SHA unit of an x86-64 CPU that has AVX.
     ShaNiAvx,
     /// The same without AVX.
     ShaNi,
-    /// One block in each lane of AVX-512: sixteen of SHA-256, eight of SHA-512.
+    /// One block in each lane of AVX-512: thirty-two or sixteen of SHA-256, eight of SHA-512.
     Avx512,
     /// Messages by turns in the SHA unit of a 64-bit ARM CPU: four of SHA-256, two of SHA-512, whose words fill as many
     /// registers.
@@ -23,7 +25,8 @@ pub enum Kernel {
 
 impl Kernel {
     /// Every kernel, the most wanted first.
-    const ALL: [Kernel; 5] = [Kernel::ShaNiAvx, Kernel::ShaNi, Kernel::Avx512, Kernel::Armv8, Kernel::Portable];
+    const ALL: [Kernel; 6] =
+        [Kernel::Avx512ShaNi, Kernel::ShaNiAvx, Kernel::ShaNi, Kernel::Avx512, Kernel::Armv8, Kernel::Portable];
 
     /// The kernels that this CPU has for a family, the best first. The last one is [`Kernel::Portable`].
     pub fn available(family: Family) -> impl Iterator<Item = Kernel> {
@@ -44,6 +47,10 @@ impl Kernel {
         use std::arch::is_x86_feature_detected as has;
         match (self, family) {
             (Kernel::Portable, _) => true,
+            #[cfg(target_arch = "x86_64")]
+            (Kernel::Avx512ShaNi, Family::Sha256) => {
+                Kernel::Avx512.runs_here(family) && Kernel::ShaNiAvx.runs_here(family)
+            }
             #[cfg(target_arch = "x86_64")]
             (Kernel::ShaNiAvx, Family::Sha256) => has!("avx") && Kernel::ShaNi.runs_here(family),
             #[cfg(target_arch = "x86_64")]
@@ -94,7 +101,7 @@ impl Kernel {
         #[cfg(target_arch = "aarch64")]
         use crate::aarch64;
         #[cfg(target_arch = "x86_64")]
-        use crate::{x86, x86_four};
+        use crate::{x86, x86_eight, x86_four, x86_sixteen};
         let mut done = 0;
         // The next messages, as many as a kernel takes; where there are fewer, some twice.
         macro_rules! next {
@@ -109,18 +116,29 @@ impl Kernel {
             while done < count {
                 match (self, family, count - done) {
                     #[cfg(target_arch = "x86_64")]
-                    (Kernel::ShaNiAvx, Family::Sha256, 3..) => x86_four::sha256(next!(4), hashes),
+                    (Kernel::Avx512ShaNi, Family::Sha256, 3..=8) | (Kernel::ShaNiAvx, Family::Sha256, 3..) => {
+                        x86_four::sha256(next!(4), hashes);
+                    }
                     #[cfg(target_arch = "x86_64")]
                     (Kernel::ShaNi, Family::Sha256, 4..) => x86::sha256_shani(next!(4), hashes),
                     #[cfg(target_arch = "x86_64")]
                     (Kernel::ShaNi, Family::Sha256, 3) => x86::sha256_shani(next!(3), hashes),
                     #[cfg(target_arch = "x86_64")]
-                    (Kernel::ShaNi | Kernel::ShaNiAvx, Family::Sha256, 2) => x86::sha256_shani(next!(2), hashes),
-                    // Where a few lanes are worth it, those left over do the last message again.
+                    (Kernel::Avx512ShaNi | Kernel::ShaNiAvx | Kernel::ShaNi, Family::Sha256, 2) => {
+                        x86::sha256_shani(next!(2), hashes)
+                    }
+                    // Where a few lanes are worth it, those left over do the last message again. On Zen 5, sixteen lanes
+                    // take as long as twice four messages in the SHA unit, and thirty-two as long as three to four times.
                     #[cfg(target_arch = "x86_64")]
-                    (Kernel::Avx512, Family::Sha256, 9..) => x86::sha256_avx512(next!(16), hashes),
+                    (Kernel::Avx512ShaNi | Kernel::Avx512, Family::Sha256, 21..) => {
+                        x86_sixteen::sha256_by_turns(next!(32), hashes);
+                    }
                     #[cfg(target_arch = "x86_64")]
-                    (Kernel::Avx512, Family::Sha512, 3..) => x86::sha512_avx512(next!(8), hashes),
+                    (Kernel::Avx512ShaNi, Family::Sha256, 9..) | (Kernel::Avx512, Family::Sha256, 3..) => {
+                        x86_sixteen::sha256(next!(16), hashes);
+                    }
+                    #[cfg(target_arch = "x86_64")]
+                    (Kernel::Avx512, Family::Sha512, 3..) => x86_eight::sha512(next!(8), hashes),
                     #[cfg(target_arch = "aarch64")]
                     (Kernel::Armv8, Family::Sha256, 4..) => aarch64::sha256(next!(4), hashes),
                     #[cfg(target_arch = "aarch64")]
@@ -154,7 +172,11 @@ mod tests {
         let first = |of: &[(&str, Kernel)]| {
             of.iter().find(|(flag, _)| has(flag)).map_or(Kernel::Portable, |(_, kernel)| *kernel)
         };
-        let sha_ni = if has("avx") { Kernel::ShaNiAvx } else { Kernel::ShaNi };
+        let sha_ni = match (has("avx512bw"), has("avx")) {
+            (true, _) => Kernel::Avx512ShaNi,
+            (false, true) => Kernel::ShaNiAvx,
+            (false, false) => Kernel::ShaNi,
+        };
         let of_sha256 = first(&[("sha_ni", sha_ni), ("avx512bw", Kernel::Avx512), ("sha2", Kernel::Armv8)]);
         let of_sha512 = first(&[("avx512bw", Kernel::Avx512), ("sha512", Kernel::Armv8)]);
         assert_eq!([Kernel::best(Family::Sha256), Kernel::best(Family::Sha512)], [of_sha256, of_sha512], "{flags}");
@@ -167,15 +189,15 @@ mod tests {
             seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             (seed >> 24) as u8
         })
-        .take(51 * BLOCK_SIZE)
+        .take(81 * BLOCK_SIZE)
         .collect();
         for family in [Family::Sha256, Family::Sha512] {
             let mut want = Vec::new();
             data.chunks(BLOCK_SIZE).for_each(|block| portable::append_hash(family, block, &mut want));
             for kernel in Kernel::available(family) {
-                for count in 0..=50 {
+                for count in 0..=80 {
                     // From both ends, so that lanes and offsets vary.
-                    for start in [0, 50 - count] {
+                    for start in [0, 80 - count] {
                         let mut got = vec![7];
                         kernel.hash_blocks(family, &data[start * BLOCK_SIZE..][..count * BLOCK_SIZE], &mut got);
                         let want = &want[start * family.hash_len()..][..count * family.hash_len()];
@@ -199,10 +221,10 @@ mod tests {
 
     #[test]
     fn messages_of_every_length_agree_with_sha2() {
-        let data: Vec<u8> = (0..40 * 1024u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let data: Vec<u8> = (0..80 * 1024u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         for family in [Family::Sha256, Family::Sha512] {
             for len in [1, 55, 56, 63, 64, 65, 111, 112, 127, 128, 129, 192, 256, 384, 512, 1024] {
-                for count in 0..=40 {
+                for count in 0..=80 {
                     let messages = &data[..count * len];
                     let mut want = Vec::new();
                     messages.chunks(len).for_each(|message| portable::append_hash(family, message, &mut want));

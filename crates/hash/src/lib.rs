@@ -11,13 +11,15 @@ mod aarch64;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod constants;
 mod kernel;
-#[cfg(target_arch = "x86_64")]
-mod lanes;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 #[cfg(target_arch = "x86_64")]
+mod x86_eight;
+#[cfg(target_arch = "x86_64")]
 mod x86_four;
+#[cfg(target_arch = "x86_64")]
+mod x86_sixteen;
 
 pub use kernel::Kernel;
 

@@ -7,19 +7,6 @@ use std::arch::x86_64::{
 };
 
 use crate::constants::{H256, K256, padding};
-use crate::lanes;
-
-/// Sixteen lanes of AVX-512.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(crate) fn sha256_avx512(messages: [&[u8]; 16], hashes: &mut Vec<u8>) {
-    lanes::sha256::hash(messages, hashes);
-}
-
-/// Eight lanes of AVX-512.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(crate) fn sha512_avx512(messages: [&[u8]; 8], hashes: &mut Vec<u8>) {
-    lanes::sha512::hash(messages, hashes);
-}
 
 /// `N` messages of one length, a multiple of 64, by turns in the SHA unit: one alone waits for each of its rounds.
 #[target_feature(enable = "sha,sse2,ssse3,sse4.1")]

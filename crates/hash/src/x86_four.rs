@@ -1,11 +1,11 @@
 //! Four messages by turns in the SHA unit of an x86-64 CPU, with every register given out by hand.
 //!
-//! The unit begins an instruction a cycle and takes four for each, so it is busy only when four messages take turns. Their
-//! states fill eight of the sixteen registers that its instructions can name, and sixteen more would be wanted for the
-//! words of the schedules. A compiler that is left to choose moves states to memory and back, which is the slowest there
-//! is: every round waits for the one before. Here the states stay, with the newest words of each schedule; the older ones,
-//! which nobody waits for, are in memory. AVX's forms of the other instructions spare the copies that those of two
-//! operands need.
+//! The unit begins an instruction every cycle or two and takes four or more for each, so it is busy only when four messages
+//! take turns. Their states fill eight of the sixteen registers that its instructions can name, and sixteen more would be
+//! wanted for the words of the schedules. A compiler that is left to choose moves states to memory and back, which is the
+//! slowest there is: every round waits for the one before. Here the states stay, with the newest words of each schedule; the
+//! older ones, which nobody waits for, are in memory. AVX's forms of the other instructions spare the copies that those of
+//! two operands need.
 #![allow(unsafe_code)]
 
 use std::arch::asm;

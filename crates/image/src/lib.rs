@@ -5,10 +5,12 @@
 //! specified in `docs/format/`; the code follows those pages.
 #![forbid(unsafe_code)]
 
+pub mod diff;
 pub mod digest;
 pub mod dump;
 pub mod erofs;
 mod in_order;
+pub mod policy;
 mod text;
 pub mod tree;
 pub mod verity;

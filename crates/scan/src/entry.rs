@@ -39,6 +39,13 @@ impl Worker<'_> {
         if listed == Listed::File && !options.hardlinks && self.look_at_file(directory, parent, name)? {
             return Ok(());
         }
+        // To be opened next, which tells whether it still is one.
+        if listed == Listed::Directory {
+            if !self.is_excluded(directory, name, true) {
+                self.push_directory(directory, name, None);
+            }
+            return Ok(());
+        }
         let meta = match Meta::of_entry(parent, name) {
             Ok(meta) => meta,
             // It was listed a moment ago.
@@ -51,8 +58,7 @@ impl Worker<'_> {
         }
         let link_key = match kind {
             Some(Kind::Directory) => {
-                let job = Job::Directory { parent: directory.clone(), name: name.to_owned(), key: meta.key() };
-                self.scan.queue.push(job);
+                self.push_directory(directory, name, Some(meta.key()));
                 return Ok(());
             }
             Some(Kind::CharDevice | Kind::BlockDevice) if options.skip_devices => return Ok(()),
@@ -87,6 +93,10 @@ impl Worker<'_> {
         };
         self.add(directory, name, &meta, data, xattrs, link_key);
         Ok(())
+    }
+
+    fn push_directory(&self, parent: &DirectoryUse, name: &CStr, key: Option<Key>) {
+        self.scan.queue.push(Job::Directory { parent: parent.clone(), name: name.to_owned(), key });
     }
 
     /// Opens at once what was listed as a file, which spares a look by name. False if it cannot be opened: then a look says

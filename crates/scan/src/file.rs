@@ -23,9 +23,10 @@ use crate::meta::Meta;
 use crate::sink::SourceFile;
 use crate::worker::Worker;
 
-/// What is not read whole is read in pieces of this many bytes: few enough that piece, page cache and what waits to be
-/// hashed lie in a core's own cache together (measured: 3 % faster than 256 KiB).
-const PIECE: usize = 64 << 10;
+/// What is not read whole is read in pieces of this many bytes: as many blocks as a hash kernel takes at once, and few
+/// enough that piece, page cache and what waits to be hashed lie in a core's own cache together (measured: 3 % less CPU time
+/// for a tree than by 64 KiB).
+const PIECE: usize = 128 << 10;
 
 /// A FIFO or device that has taken the place of the file must not make the open wait, or be a terminal of ours.
 const OPEN: OFlags =
@@ -60,7 +61,7 @@ impl Worker<'_> {
         }
         let small = usize::try_from(meta.size).ok().filter(|&len| len <= SMALL_MAX);
         let whole = usize::try_from(meta.size).ok().filter(|&len| len <= self.scan.sink.whole_max());
-        let source = SourceFile { file: file.as_fd(), device: meta.device, size: meta.size };
+        let source = SourceFile::found(file.as_fd(), meta);
         let (data, xattrs) = if let Some(len) = small.or(whole) {
             let read = match small {
                 Some(len) => read_whole(file, self.harvest.contents.room(len)),

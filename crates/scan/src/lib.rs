@@ -18,6 +18,7 @@ mod contents;
 mod directory;
 mod entry;
 mod error;
+mod everything;
 mod file;
 mod file_digest;
 mod harvest;
@@ -32,6 +33,7 @@ mod sink;
 mod worker;
 
 pub use error::{Error, Step};
+pub use everything::Everything;
 pub use file_digest::digest_file;
 pub use options::{Mtime, Options, XattrChoice};
 pub use patterns::{InvalidPattern, Patterns};

@@ -9,11 +9,14 @@ use crate::links::Key;
 
 /// What the list of a directory tells of an entry's type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum Listed {
     /// A regular file, when it was listed.
-    File,
+    File = b'f',
+    /// A directory, when it was listed.
+    Directory = b'd',
     /// Something else, or the file system does not tell.
-    Other,
+    Other = b'?',
 }
 
 /// Names of entries of one directory. Before each stands a byte that tells its type, behind it a NUL byte.
@@ -31,7 +34,7 @@ impl Names {
 
     pub(crate) fn push(&mut self, name: &std::ffi::CStr, listed: Listed) {
         // No NUL: that is where names are divided.
-        self.bytes.push(if listed == Listed::File { FILE } else { !FILE });
+        self.bytes.push(listed as u8);
         self.bytes.extend_from_slice(name.to_bytes_with_nul());
     }
 
@@ -44,7 +47,8 @@ impl Names {
         let (kind, rest) = self.bytes.get(self.next..)?.split_first()?;
         let name = std::ffi::CStr::from_bytes_until_nul(rest).ok()?;
         self.next += name.count_bytes() + 2;
-        Some((name, if *kind == FILE { Listed::File } else { Listed::Other }))
+        let listed = [Listed::File, Listed::Directory].into_iter().find(|listed| *listed as u8 == *kind);
+        Some((name, listed.unwrap_or(Listed::Other)))
     }
 
     /// Takes the latter half of the names, if there are at least two.
@@ -65,14 +69,11 @@ impl Names {
     }
 }
 
-/// Stands before the name of a regular file.
-const FILE: u8 = b'f';
-
 /// A piece of work.
 #[derive(Debug)]
 pub(crate) enum Job {
-    /// Open a directory that was found, add it to the tree and list it.
-    Directory { parent: DirectoryUse, name: CString, key: Key },
+    /// Open a directory that was found, add it to the tree and list it. If it was looked at before, it is this one.
+    Directory { parent: DirectoryUse, name: CString, key: Option<Key> },
     /// List a directory that is open and in the tree.
     List(DirectoryUse),
     /// Look at some entries of a directory.
@@ -183,7 +184,11 @@ mod tests {
     }
 
     fn listed(name: &std::ffi::CStr) -> Listed {
-        if name.count_bytes() > 3 { Listed::File } else { Listed::Other }
+        match name.count_bytes() {
+            1 => Listed::Other,
+            2 | 3 => Listed::Directory,
+            _ => Listed::File,
+        }
     }
 
     fn all(mut names: Names) -> Vec<CString> {

@@ -5,8 +5,11 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 use composefs_image::digest::{Algorithm, Digest};
+use composefs_image::tree::Timestamp;
 use composefs_image::verity::{self, Hasher};
 use composefs_sys::copy::read_all;
+
+use crate::meta::Meta;
 
 /// What a sink gives as the reason of a failure.
 pub type SinkError = Box<dyn Error + Send + Sync>;
@@ -20,6 +23,23 @@ pub struct SourceFile<'a> {
     pub device: u64,
     /// Its size when it was found.
     pub size: u64,
+    /// When its inode had changed last, as it was found.
+    pub changed: Timestamp,
+}
+
+impl<'a> SourceFile<'a> {
+    /// A file as it is now.
+    ///
+    /// # Errors
+    ///
+    /// What `fstat` gives.
+    pub fn of(file: BorrowedFd<'a>) -> io::Result<Self> {
+        Ok(Self::found(file, &Meta::of_file(file)?))
+    }
+
+    pub(crate) fn found(file: BorrowedFd<'a>, meta: &Meta) -> Self {
+        Self { file, device: meta.device, size: meta.size, changed: meta.ctime }
+    }
 }
 
 /// Takes the contents of files, from all threads at once, and names each by its digest.

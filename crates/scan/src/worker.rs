@@ -98,7 +98,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Opens a directory and adds it to the tree. The parent is let go as soon as possible: it may be one of thousands.
-    fn enter(&mut self, parent: DirectoryUse, name: CString, key: Key) -> Result<DirectoryUse, Error> {
+    fn enter(&mut self, parent: DirectoryUse, name: CString, key: Option<Key>) -> Result<DirectoryUse, Error> {
         let failed = |step, source: std::io::Error| Error::Io { step, path: parent.path_of(name.to_bytes()), source };
         let changed = || Error::ChangedWhileReading { path: parent.path_of(name.to_bytes()) };
         let file = match open_child(parent.open()?.as_fd(), &name) {
@@ -107,7 +107,7 @@ impl<'a> Worker<'a> {
             Err(errno) => return Err(failed(Step::Open, errno.into())),
         };
         let meta = Meta::of_file(file.as_fd()).map_err(|errno| failed(Step::Stat, errno.into()))?;
-        if meta.key() != key {
+        if key.is_some_and(|key| key != meta.key()) {
             return Err(changed());
         }
         let range = self.read_xattrs(Target::File(file.as_fd())).map_err(|error| failed(Step::Xattrs, error))?;
@@ -146,7 +146,11 @@ impl<'a> Worker<'a> {
             if matches!(entry.file_name().to_bytes(), b"." | b"..") {
                 continue;
             }
-            let listed = if entry.file_type() == FileType::RegularFile { Listed::File } else { Listed::Other };
+            let listed = match entry.file_type() {
+                FileType::RegularFile => Listed::File,
+                FileType::Directory => Listed::Directory,
+                _ => Listed::Other,
+            };
             names.push(entry.file_name(), listed);
             count += 1;
             if names.len() >= NAMES_ROOM {

@@ -84,8 +84,11 @@ pub struct Batch<'s> {
     waiting_max: usize,
     /// Held by who commits, so that no more than twice the bounds wait.
     committing: Mutex<()>,
-    /// Whether the last large file was there: then the next one is hashed before it is copied.
+    /// Whether the last content that came was there: then the next large file is hashed before it is copied.
     expect_present: AtomicBool,
+    /// The directories `xx` that were there at the beginning, or hold something of ours. In others nothing is looked for: what
+    /// somebody else puts there meanwhile is found when ours is linked.
+    there: [AtomicBool; 256],
     pub(crate) summary: Mutex<Summary>,
     pub(crate) present: AtomicU64,
     /// The first objects that were there. If they stay few, each is synced at the end.
@@ -111,14 +114,16 @@ impl ObjectDir {
 
     /// The same, committing whenever so many objects wait.
     pub(crate) fn batch_of(&self, waiting_max: usize) -> Batch<'_> {
+        let there = self.fans_there();
         Batch {
             store: self,
-            copier: Copier::default(),
+            copier: Copier::new(self),
             claimed: Default::default(),
             queue: Mutex::default(),
             waiting_max,
             committing: Mutex::new(()),
-            expect_present: AtomicBool::new(false),
+            expect_present: AtomicBool::new(there.contains(&true)),
+            there: there.map(AtomicBool::new),
             summary: Mutex::default(),
             present: AtomicU64::new(0),
             found: Mutex::default(),
@@ -144,7 +149,7 @@ impl Batch<'_> {
         if !self.claim(&digest) {
             return Ok((digest, Outcome::Repeated));
         }
-        let outcome = match self.store.check(&digest, Expected::Bytes(content))? {
+        let outcome = match self.look(&digest, Expected::Bytes(content))? {
             Presence::Right(file) => return self.found(&digest, file),
             Presence::Absent => Outcome::New,
             Presence::Wrong => Outcome::Repaired,
@@ -160,34 +165,25 @@ impl Batch<'_> {
     ///
     /// If the file cannot be read, and as [`put_bytes`](Self::put_bytes).
     pub fn put_file(&self, source: &SourceFile<'_>, buffer: &mut [u8]) -> Result<(Digest, Outcome), Error> {
-        let mut known = None;
         if self.expect_present.load(Ordering::Relaxed) {
             let digest = digest_pieces(source.file, self.store.algorithm(), buffer)?;
             if self.is_claimed(&digest) {
                 self.claim(&digest);
                 return Ok((digest, Outcome::Repeated));
             }
-            if let Presence::Right(file) = self.store.check(&digest, Expected::Size(source.size))? {
+            if let Presence::Right(file) = self.look(&digest, Expected::Size(source.size))? {
                 return if self.claim(&digest) { self.found(&digest, file) } else { Ok((digest, Outcome::Repeated)) };
             }
-            known = Some(digest);
         }
         let (temporary, digest, size) = self.copier.store_file(self.store, source, buffer)?;
-        if let Some(expected) = known.filter(|known| *known != digest) {
-            return Err(Error::changed(&expected, &digest));
-        }
         if !self.claim(&digest) {
             return Ok((digest, Outcome::Repeated));
         }
-        let outcome = match self.store.check(&digest, Expected::Size(size))? {
-            Presence::Right(file) => {
-                self.expect_present.store(true, Ordering::Relaxed);
-                return self.found(&digest, file);
-            }
+        let outcome = match self.look(&digest, Expected::Size(size))? {
+            Presence::Right(file) => return self.found(&digest, file),
             Presence::Absent => Outcome::New,
             Presence::Wrong => Outcome::Repaired,
         };
-        self.expect_present.store(false, Ordering::Relaxed);
         self.enqueue(digest, temporary, size, outcome)?;
         Ok((digest, outcome))
     }
@@ -212,6 +208,7 @@ impl Batch<'_> {
     /// Counts an object that was there. Who put it there may not have synced it.
     pub(crate) fn found(&self, digest: &Digest, file: Option<OwnedFd>) -> Result<(Digest, Outcome), Error> {
         self.touch(digest);
+        self.expect_present.store(true, Ordering::Relaxed);
         if self.present.fetch_add(1, Ordering::Relaxed) < FEW {
             lock(&self.found).push((*digest, file));
         } else {
@@ -221,10 +218,21 @@ impl Batch<'_> {
     }
 
     pub(crate) fn touch(&self, digest: &Digest) {
-        self.touched[usize::from(digest.as_bytes()[0])].store(true, Ordering::Relaxed);
+        let first = usize::from(digest.as_bytes()[0]);
+        self.there[first].store(true, Ordering::Relaxed);
+        self.touched[first].store(true, Ordering::Relaxed);
+    }
+
+    /// What is under the name of an object.
+    fn look(&self, digest: &Digest, expected: Expected<'_>) -> Result<Presence, Error> {
+        if !self.there[usize::from(digest.as_bytes()[0])].load(Ordering::Relaxed) {
+            return Ok(Presence::Absent);
+        }
+        self.store.check(digest, expected)
     }
 
     fn enqueue(&self, digest: Digest, mut temporary: Temporary, size: u64, outcome: Outcome) -> Result<(), Error> {
+        self.expect_present.store(false, Ordering::Relaxed);
         if self.store.may_have_verity(temporary.as_fd(), &digest)? {
             temporary
                 .reopen_read_only()
@@ -287,8 +295,9 @@ impl ContentSink for Batch<'_> {
         Ok(())
     }
 
+    /// What can be cloned is read after that, or not at all.
     fn whole_max(&self) -> usize {
-        WHOLE_MAX
+        if self.copier.has_cloned() { 0 } else { WHOLE_MAX }
     }
 
     fn take_bytes(&self, content: &[u8], source: &SourceFile<'_>) -> Result<Digest, SinkError> {

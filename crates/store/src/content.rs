@@ -1,24 +1,26 @@
 //! Getting a content into a temporary, and the digest of what is in there.
 //!
-//! Where the file system shares extents, large files are cloned. Otherwise what is in memory is written from there, and
-//! larger files are copied inside the kernel or, where it cannot, through a buffer. Whoever writes from memory has the
-//! digest of that memory; after a clone or a copy inside the kernel the temporary is read: the source may have changed.
+//! Where the file system shares extents, large files are cloned, and what was cloned is read where it is in memory already:
+//! in the source, if that is certain not to have changed meanwhile (`settled.rs`), else in the clone. Where it does not, what
+//! was read and hashed is written from memory. Only file systems that copy without the data passing through this
+//! machine are left to do so; then the copy is read, as the source may have changed.
 
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::PoisonError;
-use std::sync::RwLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{OnceLock, PoisonError, RwLock};
 
-use composefs_image::digest::Digest;
+use composefs_image::digest::{Algorithm, Digest};
 use composefs_image::verity::Hasher;
 use composefs_scan::{SourceFile, digest_pieces};
 use composefs_sys::copy::{Cloned, Copied, RangeCopier, clone_file, read_all, write_all_at};
 use composefs_sys::writeback::begin_writing;
-use rustix::fs::{Mode, ftruncate};
+use rustix::fs::{Mode, fchmod, fstat, fstatfs, ftruncate};
 
 use crate::error::Error;
 use crate::object_dir::ObjectDir;
+use crate::settled::Settled;
 
 /// The mode of every object, whatever the umask.
 const OBJECT_MODE: Mode = Mode::from_raw_mode(0o644);
@@ -28,30 +30,86 @@ pub(crate) const CLONE_MIN: usize = 64 << 10;
 
 /// Contents from this length on are on their way to the disk while others are read. It is not worth a call for less.
 const WRITE_SOON_MIN: usize = 64 << 10;
+/// Of a large file as much is written before the disk is told again.
+const WRITE_SOON: u64 = 8 << 20;
+
+/// File systems that may copy inside a server: NFS, SMB twice, Ceph, FUSE (`include/uapi/linux/magic.h`).
+const REMOTE: [u32; 5] = [0x6969, 0xff53_4d42, 0xfe53_4d42, 0x00c3_6400, 0x6573_5546];
 
 pub(crate) use composefs_sys::tempfile::Temporary;
 
 /// What has turned out about the ways to copy.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Copier {
     /// Device numbers of file systems that share no extents with the store.
     no_clone: RwLock<HashSet<u64>>,
+    /// Whether any did.
+    has_cloned: AtomicBool,
+    settled: Settled,
     ranges: RangeCopier,
+    is_remote: bool,
+    /// Whether temporaries are made with the right mode.
+    has_object_mode: OnceLock<bool>,
 }
 
 impl Copier {
+    pub(crate) fn new(store: &ObjectDir) -> Self {
+        Self {
+            no_clone: RwLock::default(),
+            has_cloned: AtomicBool::new(false),
+            settled: Settled::begin(),
+            ranges: RangeCopier::default(),
+            has_object_mode: OnceLock::new(),
+            is_remote: fstatfs(store).is_ok_and(|fs| REMOTE.contains(&(fs.f_type as u32))),
+        }
+    }
+
+    /// Whether files have been cloned: then there is no need to read one before.
+    pub(crate) fn has_cloned(&self) -> bool {
+        self.has_cloned.load(Ordering::Relaxed)
+    }
+
     /// Tries to make the temporary share the extents of the source.
     fn clone_from(&self, source: &SourceFile<'_>, target: BorrowedFd<'_>) -> io::Result<bool> {
         if self.no_clone.read().unwrap_or_else(PoisonError::into_inner).contains(&source.device) {
             return Ok(false);
         }
         match clone_file(source.file, target)? {
-            Cloned::Yes => Ok(true),
+            Cloned::Yes => {
+                self.has_cloned.store(true, Ordering::Relaxed);
+                Ok(true)
+            }
             Cloned::NotThese => Ok(false),
             Cloned::NotHere => {
                 self.no_clone.write().unwrap_or_else(PoisonError::into_inner).insert(source.device);
                 Ok(false)
             }
+        }
+    }
+
+    /// A new temporary with the mode of an object. The process's umask, which cannot be asked without being changed, shows in
+    /// the first one.
+    fn create(&self, store: &ObjectDir) -> Result<Temporary, Error> {
+        let failed = |error: io::Error| store.store_error("make a temporary file in", error);
+        let temporary = Temporary::create(&store.directory, OBJECT_MODE.as_raw_mode()).map_err(failed)?;
+        let has_mode = || fstat(&temporary).map(|stat| Mode::from_raw_mode(stat.st_mode) == OBJECT_MODE);
+        if !*self.has_object_mode.get_or_init(|| has_mode().unwrap_or(false)) {
+            fchmod(&temporary, OBJECT_MODE).map_err(|errno| failed(errno.into()))?;
+        }
+        Ok(temporary)
+    }
+
+    /// The digest of what was just cloned.
+    fn digest_clone(
+        &self,
+        algorithm: Algorithm,
+        source: &SourceFile<'_>,
+        target: BorrowedFd<'_>,
+        buffer: &mut [u8],
+    ) -> io::Result<Digest> {
+        match digest_pieces(source.file, algorithm, buffer) {
+            Ok(digest) if self.settled.is_unchanged(source, target) => Ok(digest),
+            _ => digest_pieces(target, algorithm, buffer),
         }
     }
 
@@ -63,14 +121,14 @@ impl Copier {
         content: &[u8],
         source: Option<&SourceFile<'_>>,
     ) -> Result<Temporary, Error> {
-        let temporary = create(store)?;
+        let temporary = self.create(store)?;
         let failed = |error: io::Error| store.object_error("write", digest, error);
         let target = temporary.as_fd();
         if let Some(source) = source.filter(|_| content.len() >= CLONE_MIN)
             && self.clone_from(source, target).map_err(failed)?
         {
             let mut buffer = vec![0; CLONE_MIN];
-            let stored = digest_pieces(target, digest.algorithm(), &mut buffer).map_err(failed)?;
+            let stored = self.digest_clone(digest.algorithm(), source, target, &mut buffer).map_err(failed)?;
             if stored != *digest {
                 return Err(Error::changed(digest, &stored));
             }
@@ -90,33 +148,49 @@ impl Copier {
         source: &SourceFile<'_>,
         buffer: &mut [u8],
     ) -> Result<(Temporary, Digest, u64), Error> {
-        let temporary = create(store)?;
+        let temporary = self.create(store)?;
         let target = temporary.as_fd();
         let write_failed = |error: io::Error| store.store_error("write a temporary file in", error);
-        let mut hasher = Hasher::new(store.algorithm());
-        let cloned = self.clone_from(source, target).map_err(write_failed)?;
-        let copied = cloned
-            || match self.ranges.copy(source.file, target, source.size).map_err(write_failed)? {
-                Copied::Bytes(_) => true,
-                Copied::NotThisWay => {
-                    // Some of it may have been copied before the kernel gave up.
-                    ftruncate(target, 0).map_err(|errno| write_failed(errno.into()))?;
-                    false
-                }
-            };
-        if copied && !cloned {
-            begin_writing(target);
+        let stored = |digest: io::Result<Digest>| Ok::<_, Error>((digest?, SourceFile::of(target)?.size));
+        if self.clone_from(source, target).map_err(write_failed)? {
+            let digest = self.digest_clone(store.algorithm(), source, target, buffer);
+            let (digest, size) = stored(digest)?;
+            return Ok((temporary, digest, size));
         }
-        let from = if copied { target } else { source.file };
-        let size = read_all(from, buffer, |offset, piece| {
-            hasher.update(piece);
-            if copied { Ok(()) } else { write_all_at(target, piece, offset).map_err(write_failed) }
-        })?;
-        if !copied {
-            begin_writing(target);
+        if self.is_remote {
+            if let Copied::Bytes(_) = self.ranges.copy(source.file, target, source.size).map_err(write_failed)? {
+                begin_writing(target);
+                let (digest, size) = stored(digest_pieces(target, store.algorithm(), buffer))?;
+                return Ok((temporary, digest, size));
+            }
+            // Some of it may have been copied before the kernel gave up.
+            ftruncate(target, 0).map_err(|errno| write_failed(errno.into()))?;
         }
-        let digest = hasher.finish();
+        let (digest, size) = Self::write_and_digest(store, source, target, buffer)?;
         Ok((temporary, digest, size))
+    }
+
+    /// Copies through a buffer.
+    fn write_and_digest(
+        store: &ObjectDir,
+        source: &SourceFile<'_>,
+        target: BorrowedFd<'_>,
+        buffer: &mut [u8],
+    ) -> Result<(Digest, u64), Error> {
+        let write_failed = |error: io::Error| store.store_error("write a temporary file in", error);
+        let mut hasher = Hasher::new(store.algorithm());
+        let mut begun = 0;
+        let size = read_all(source.file, buffer, |offset, piece| {
+            hasher.update(piece);
+            write_all_at(target, piece, offset).map_err(write_failed)?;
+            if offset - begun >= WRITE_SOON {
+                begin_writing(target);
+                begun = offset;
+            }
+            Ok::<_, Error>(())
+        })?;
+        begin_writing(target);
+        Ok((hasher.finish(), size))
     }
 }
 
@@ -125,11 +199,4 @@ impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         Error::Source(error)
     }
-}
-
-fn create(store: &ObjectDir) -> Result<Temporary, Error> {
-    let failed = |error: io::Error| store.store_error("make a temporary file in", error);
-    let temporary = Temporary::create(&store.directory, 0o600).map_err(failed)?;
-    rustix::fs::fchmod(&temporary, OBJECT_MODE).map_err(|errno| failed(errno.into()))?;
-    Ok(temporary)
 }

@@ -25,6 +25,7 @@ mod parallel;
 mod policy;
 pub mod publish;
 mod seal;
+mod settled;
 
 pub use basedirs::Basedirs;
 pub use batch::{Batch, Outcome, Summary};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use composefs_image::digest::{Algorithm, Digest};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat, fsync, mkdir, mkdirat, open, openat, statat};
+use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, Stat, fsync, mkdir, mkdirat, open, openat, statat};
 use rustix::io::Errno;
 
 use crate::error::Error;
@@ -114,6 +114,22 @@ impl ObjectDir {
     pub(crate) fn try_stat(&self, digest: &Digest) -> rustix::io::Result<Stat> {
         let fan = self.fans.get(self.as_fd(), digest.as_bytes()[0])?;
         statat(fan, &digest.object_path()[3..], AtFlags::SYMLINK_NOFOLLOW)
+    }
+
+    /// Which of the 256 directories are there; all, where that cannot be told.
+    pub(crate) fn fans_there(&self) -> [bool; 256] {
+        let list = || -> rustix::io::Result<[bool; 256]> {
+            let mut there = [false; 256];
+            for entry in Dir::read_from(self)? {
+                let entry = entry?;
+                let name = entry.file_name().to_str().ok();
+                if let Some(first) = name.filter(|name| name.len() == 2).and_then(|n| u8::from_str_radix(n, 16).ok()) {
+                    there[usize::from(first)] = true;
+                }
+            }
+            Ok(there)
+        };
+        list().unwrap_or([true; 256])
     }
 
     /// Opens one of the 256 directories, made if it is not there.

@@ -28,7 +28,17 @@ pub(crate) enum Vouched {
 }
 
 impl ObjectDir {
-    /// Whether the kernel vouches for a file having this digest.
+    /// Whether fs-verity is on with this digest, whatever else may be under the object's name: nearly always the one question
+    /// to be asked of an object that is there.
+    pub(crate) fn is_vouched(&self, file: BorrowedFd<'_>, digest: &Digest) -> bool {
+        !self.no_verity.load(Ordering::Relaxed)
+            && measure(file).is_ok_and(|measurement| match measurement {
+                Measurement::Digest(found) => digest_of(found.algorithm, &found.digest) == Some(*digest),
+                Measurement::NotEnabled | Measurement::Unsupported => false,
+            })
+    }
+
+    /// Whether the kernel vouches for a regular file having this digest.
     pub(crate) fn vouched(&self, file: BorrowedFd<'_>, digest: &Digest) -> Result<Vouched, Error> {
         if self.no_verity.load(Ordering::Relaxed) {
             return Ok(Vouched::No);

@@ -2,10 +2,12 @@
 
 mod support;
 
+use std::collections::HashSet;
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use composefs_scan::{NoProgress, Options, SourceFile, scan};
 use composefs_store::Outcome;
@@ -71,6 +73,19 @@ fn a_full_file_system_is_an_error_and_leaves_no_half_object() {
     }
 }
 
+/// Runs a test on file systems that share extents, each of its own.
+fn on_file_systems_that_clone(test: &str, run: impl Fn(&str, &Path)) {
+    if !is_root() {
+        return skip::announce(test, "mounting takes root");
+    }
+    for kind in ["xfs", "btrfs"] {
+        match mount_image(kind) {
+            Ok((mounted, _image)) => run(kind, &mounted.0),
+            Err(reason) => skip::announce(&format!("{test} ({kind})"), &reason),
+        }
+    }
+}
+
 /// How many extents of a file are shared with another one.
 fn shared_extents(path: &Path) -> usize {
     let output = Command::new("filefrag").arg("-v").arg(path).output().unwrap();
@@ -80,18 +95,8 @@ fn shared_extents(path: &Path) -> usize {
 #[test]
 fn files_are_cloned_where_that_can_be() {
     let test = "files_are_cloned_where_that_can_be";
-    if !is_root() {
-        return skip::announce(test, "mounting takes root");
-    }
-    for kind in ["xfs", "btrfs"] {
-        let (mounted, _image) = match mount_image(kind) {
-            Ok(mounted) => mounted,
-            Err(reason) => {
-                skip::announce(&format!("{test} ({kind})"), &reason);
-                continue;
-            }
-        };
-        let (source, objects) = (mounted.0.join("source"), mounted.0.join("store"));
+    on_file_systems_that_clone(test, |kind, mounted| {
+        let (source, objects) = (mounted.join("source"), mounted.join("store"));
         fs::create_dir(&source).unwrap();
         for (name, size) in [("small", 1000), ("middle", 300_000), ("large", 5_000_000)] {
             fs::write(source.join(name), vec![name.as_bytes()[0]; size]).unwrap();
@@ -111,11 +116,89 @@ fn files_are_cloned_where_that_can_be() {
         fs::write(other.path().join("f"), vec![b'f'; 2_000_000]).unwrap();
         let file = fs::File::open(other.path().join("f")).unwrap();
         let batch = store.batch();
-        let from = SourceFile { file: file.as_fd(), device: 77, size: 2_000_000 };
+        let from = SourceFile::of(file.as_fd()).unwrap();
         assert_eq!(batch.put_file(&from, &mut vec![0; 1 << 20]).unwrap().1, Outcome::New);
         batch.finish().unwrap();
         assert_eq!(assert_sound(&objects), 4);
+    });
+}
+
+/// How many bytes of a file are in memory.
+fn in_memory(path: &Path) -> u64 {
+    let output = Command::new("fincore").args(["--bytes", "--noheadings", "--output=RES"]).arg(path).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).trim().parse().unwrap()
+}
+
+/// Makes an object of each file, in a store of their own; returns where the largest is.
+fn largest_object(source: &Path, objects: &Path) -> PathBuf {
+    let store = store(objects);
+    let batch = store.batch();
+    scan(source, &Options::default(), &batch, &NoProgress).unwrap();
+    batch.finish().unwrap();
+    let objects = files(objects).into_iter().map(|object| objects.join(object));
+    objects.max_by_key(|object| object.metadata().unwrap().len()).unwrap()
+}
+
+#[test]
+fn what_cannot_have_changed_is_cloned_and_the_clone_not_read() {
+    let test = "what_cannot_have_changed_is_cloned_and_the_clone_not_read";
+    on_file_systems_that_clone(test, |kind, mounted| {
+        let source = mounted.join("source");
+        fs::create_dir(&source).unwrap();
+        for (name, size) in [("middle", 300_000), ("large", 5_000_000)] {
+            fs::write(source.join(name), vec![name.as_bytes()[0]; size]).unwrap();
+        }
+        // Written a moment ago: what is in the clone is read.
+        let object = largest_object(&source, &mounted.join("fresh"));
+        assert!(in_memory(&object) >= 5_000_000, "{kind}");
+        std::thread::sleep(std::time::Duration::from_secs(4));
+        let object = largest_object(&source, &mounted.join("settled"));
+        assert_eq!((in_memory(&object), shared_extents(&object) > 0), (0, true), "{kind}");
+        for store in ["fresh", "settled"] {
+            assert_eq!(assert_sound(&mounted.join(store)), 2, "{kind}");
+        }
+    });
+}
+
+/// Ends a thread, also when a test fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
+}
+
+/// What is stored must have its name by itself, as in `races.rs`, but by clones.
+#[test]
+fn clones_of_a_file_that_is_being_changed_have_their_own_digests() {
+    let test = "clones_of_a_file_that_is_being_changed_have_their_own_digests";
+    on_file_systems_that_clone(test, |kind, mounted| {
+        let path = mounted.join("file");
+        fs::write(&path, vec![b'0'; 2_000_000]).unwrap();
+        let writer = fs::File::options().write(true).open(&path).unwrap();
+        let reader = fs::File::open(&path).unwrap();
+        let stop = AtomicBool::new(false);
+        let contents = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for i in (0..).take_while(|_| !stop.load(Ordering::Relaxed)) {
+                    rustix::io::pwrite(&writer, &u64::to_le_bytes(i), (i % 400) * 4096).unwrap();
+                }
+            });
+            let _stop = Stop(&stop);
+            let mut contents = HashSet::new();
+            for number in 0..30 {
+                let store = store(&mounted.join(format!("store-{number}")));
+                let batch = store.batch();
+                let found = SourceFile::of(reader.as_fd()).unwrap();
+                contents.insert(batch.put_file(&found, &mut vec![0; 1 << 16]).unwrap().0);
+                batch.finish().unwrap();
+                assert_eq!(assert_sound(store.path()), 1, "{kind}");
+            }
+            contents
+        });
+        assert!(contents.len() > 10, "{kind}: {} contents: the race was not run", contents.len());
+    });
 }
 
 #[test]

@@ -22,9 +22,8 @@ const OBJECT: &str = "cc/3da5b14909626fc99443f580e4d8c9b990e85e0a1d18883dc89b23d
 
 fn put_file(store: &ObjectDir, path: &Path) -> Result<(Digest, Outcome, Summary), Error> {
     let file = fs::File::open(path).unwrap();
-    let size = file.metadata().unwrap().len();
     let batch = store.batch();
-    let source = SourceFile { file: file.as_fd(), device: 1, size };
+    let source = SourceFile::of(file.as_fd()).unwrap();
     let (digest, outcome) = batch.put_file(&source, &mut vec![0; 1 << 20])?;
     Ok((digest, outcome, batch.finish()?))
 }
@@ -219,7 +218,7 @@ fn large_files_new_and_present() {
         fs::write(&source, &content).unwrap();
         let batch = store.batch();
         let file = fs::File::open(&source).unwrap();
-        let source = SourceFile { file: file.as_fd(), device: 1, size: len };
+        let source = SourceFile::of(file.as_fd()).unwrap();
         let mut buffer = vec![0; 1 << 20];
         for expected in [Outcome::New, Outcome::Repeated] {
             let put = batch.put_file(&source, &mut buffer).unwrap();

@@ -164,7 +164,7 @@ fn an_object_has_the_digest_of_what_was_stored_whatever_was_read() {
     };
     while_changing(change, |_| {
         let mut buffer = vec![0; 1 << 20];
-        let source = SourceFile { file: reader.as_fd(), device: 1, size: size as u64 };
+        let source = SourceFile::of(reader.as_fd()).unwrap();
         for _ in 0..20 {
             let batch = store.batch();
             batch.put_file(&source, &mut buffer).unwrap();

@@ -86,13 +86,13 @@ fn every_command_ends_whatever_byte_is_wrong() {
     assert_eq!(whole.map(|(_, complained)| complained), [false, false, false, false, false, true, false, false]);
     assert!(whole.iter().all(|(len, _)| *len > 0), "{whole:?}");
 
-    // Each with every byte takes minutes: by turns, unless all is asked for.
+    // Each with every byte takes minutes: some bytes, and by turns, unless all is asked for.
     let full = std::env::var_os("COMPOSEFS_FULL").is_some();
     let mut noticed = [0; LINES.len()];
     let mut longest = Duration::ZERO;
-    for offset in 0..image.len() {
+    for offset in (0..image.len()).step_by(if full { 1 } else { 3 }) {
         let mut damaged = image.clone();
-        damaged[offset] ^= if offset % 3 == 0 { 0x01 } else { 0xff };
+        damaged[offset] ^= if offset % 2 == 0 { 0x01 } else { 0xff };
         fs::write(dir.path().join("image"), &damaged).unwrap();
         for (index, line) in LINES.iter().enumerate() {
             if full || offset % LINES.len() == index {
@@ -102,6 +102,6 @@ fn every_command_ends_whatever_byte_is_wrong() {
             }
         }
     }
-    assert!(noticed.iter().all(|noticed| *noticed > 5), "{noticed:?}");
+    assert!(noticed.iter().all(|noticed| *noticed > 1), "{noticed:?}");
     assert!(longest < Duration::from_secs(5), "{longest:?}");
 }

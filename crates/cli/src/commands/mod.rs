@@ -4,9 +4,11 @@ mod cat;
 mod check;
 #[cfg(test)]
 mod damaged;
+mod diff;
 mod digest;
 mod du;
 pub(crate) mod dump;
+mod explain_digest;
 mod extract;
 mod find;
 pub(crate) mod info;
@@ -22,6 +24,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::end::{done, whole};
+
 /// Build, verify and mount file system images whose file contents live once, in an object store.
 #[derive(Parser)]
 #[command(name = "composefs", version, after_help = EXAMPLES, arg_required_else_help = true)]
@@ -32,7 +36,9 @@ struct Composefs {
 
 const EXAMPLES: &str = "\
 Examples:
+  composefs diff old.img new.img
   composefs digest rootfs.img
+  composefs explain-digest rootfs/ --want=029cc8af231b4d76c3618cc37232dc590a33379e838d927f542e18455ca5e655
   composefs check rootfs.img --basedir=objects
   composefs extract rootfs.img rootfs --basedir=objects
   composefs mount rootfs.img /mnt -o basedir=objects,verity_check=2
@@ -46,9 +52,11 @@ every failure.";
 
 #[derive(Subcommand)]
 enum Command {
+    Diff(diff::Args),
     Cat(cat::Args),
     Check(check::Args),
     Digest(digest::Args),
+    ExplainDigest(explain_digest::Args),
     Du(du::Args),
     Extract(extract::Args),
     Find(Box<find::Args>),
@@ -62,9 +70,11 @@ enum Command {
 pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
     let command = Composefs::parse_from(std::iter::once("composefs".into()).chain(args)).command;
     match command {
+        Command::Diff(args) => diff::run(args),
         Command::Cat(args) => cat::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Digest(args) => done(digest::run(&args)),
+        Command::ExplainDigest(args) => explain_digest::run(&args),
         Command::Du(args) => du::run(&args),
         Command::Extract(args) => whole(extract::run(&args)),
         Command::Find(args) => find::run(&args),
@@ -72,24 +82,5 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
         Command::Mount(args) => done(mount::run(args)),
         Command::Stat(args) => stat::run(&args),
         Command::Umount(args) => done(umount::run(&args)),
-    }
-}
-
-/// The status of a command that does something: 0 if it was done, 1 if not.
-fn done(done: anyhow::Result<()>) -> ExitCode {
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("composefs: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// The status of a command that may do a part of what was asked: 0 if it did all.
-fn whole(whole: anyhow::Result<bool>) -> ExitCode {
-    match whole {
-        Ok(false) => ExitCode::FAILURE,
-        whole => done(whole.map(drop)),
     }
 }

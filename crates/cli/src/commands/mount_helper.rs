@@ -51,7 +51,7 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("mount.composefs: {error:#}");
+            eprintln!("mount.composefs: {}", crate::message::message(&error));
             if error.is::<UsageError>() || matches!(error.downcast_ref(), Some(OptionError::NoBasedir)) {
                 eprintln!("{USAGE}");
             }

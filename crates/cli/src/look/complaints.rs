@@ -1,9 +1,11 @@
 //! Commands that go on with the others when one of several things cannot be done.
 
-use std::io;
 use std::process::ExitCode;
 
 use composefs_image::dump::{Also, escape};
+
+use crate::end::is_broken_pipe;
+use crate::message::message;
 
 /// What has gone wrong so far. Each failure is told when it happens.
 #[derive(Debug, Default)]
@@ -15,7 +17,7 @@ impl Complaints {
     /// Tells of a failure.
     pub(crate) fn add(&mut self, error: &anyhow::Error) {
         self.any = true;
-        for line in format!("composefs: {error:#}").split('\n') {
+        for line in format!("composefs: {}", message(error)).split('\n') {
             eprintln!("{}", harmless(line));
         }
     }
@@ -50,10 +52,6 @@ impl Complaints {
             }
         }
     }
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref().is_some_and(|error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// A line with its control characters escaped: names of images and of files may be anything.

@@ -7,7 +7,8 @@ use composefs_image::tree::Kind;
 use serde_json::{Map, Value};
 
 use crate::json;
-use crate::look::{mode, moment};
+use crate::look::mode;
+use crate::moment;
 
 /// Where the content of a regular file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,9 +3,9 @@
 use composefs_image::tree::Kind;
 
 use crate::look::facts::Facts;
-use crate::look::moment;
 use crate::look::names::Names;
 use crate::look::size::Sizes;
+use crate::moment;
 
 /// How lines look.
 #[derive(Clone, Copy, Debug)]

@@ -6,7 +6,6 @@ pub(crate) mod facts;
 pub(crate) mod lines;
 pub(crate) mod listing;
 pub(crate) mod mode;
-pub(crate) mod moment;
 pub(crate) mod names;
 pub(crate) mod place;
 pub(crate) mod size;

@@ -36,6 +36,9 @@ fn lists() {
     assert_eq!(place.out("ls -l @image /dir/link obj"), long);
     assert_eq!(place.out("ls -l @image wh"), "crw-r--r-- 1 0 0 0,0 1970-01-01T00:00:01Z gone\n");
     assert_eq!(place.out("ls -R @image dir"), "dir:\ninner\nlink\n\ndir/inner:\nfile\n");
+    let heads: Vec<String> =
+        place.out("ls -Rb @image").lines().filter(|line| line.ends_with(':')).map(str::to_owned).collect();
+    assert_eq!(heads, ["/:", "/dir:", "/dir/inner:", "/wh:"]);
     assert_eq!(place.out("ls @image null dir wh"), "null\n\ndir:\ninner\nlink\n\nwh:\ngone\n");
     let json = place.json("ls --json @image dir obj");
     let paths: Vec<_> = json.as_array().unwrap().iter().map(|object| object["path"].as_str().unwrap()).collect();
@@ -104,6 +107,8 @@ fn conditions() {
         ("--name /", "/\n"),
         ("--newer 2024-02-29T12:00:00", "/dir/inner/file\n/dir/link\n"),
         ("--newer 2024-02-29T12:00:01", ""),
+        ("--perm -4011", "/obj\n"),
+        ("--perm -4022", ""),
         ("--older 2024-02-29T12:00:00 --type f --perm -4000", "/obj\n"),
     ] {
         assert_eq!(place.out(&format!("find {line} @image")), found, "{line}");

@@ -26,6 +26,7 @@ const CASES: &[Case] = &[
     Case { name: "mount_8_finds_the_helper", mounts: true, run: mount_8_finds_the_helper },
     Case { name: "an_fstab_line_mounts", mounts: true, run: an_fstab_line_mounts },
     Case { name: "composefs_mounts_and_unmounts", mounts: true, run: composefs_mounts_and_unmounts },
+    Case { name: "a_mount_is_compared_with_its_image", mounts: true, run: a_mount_is_compared_with_its_image },
     Case { name: "the_helper_mounts_in_another_namespace", mounts: true, run: another_namespace },
 ];
 
@@ -172,6 +173,30 @@ fn composefs_mounts_and_unmounts(place: &Place) {
     let script = "composefs mount image mnt -o basedir=objects,upperdir=upper,workdir=upper/work";
     let error = place.in_namespace(&format!("mkdir -p upper/work; {script}")).fails(1);
     assert!(error.starts_with("composefs: Failed to mount composefs image: Invalid argument: "), "{error}");
+}
+
+/// A mount shows what the image has, hard links, attributes and whiteouts of the image included.
+fn a_mount_is_compared_with_its_image(place: &Place) {
+    place.write(
+        "dump",
+        "/ 0 40755 4 0 0 0 1.5 - - - security.x=1\n\
+         /a 3 100644 2 1 2 0 3.0 - abc - user.y=2\n\
+         /d 0 40700 2 70000 0 0 4.000000001 - - -\n\
+         /d/again 3 @100644 2 1 2 0 3.0 /a - -\n\
+         /d/null 0 20666 1 0 0 259 5.0 - - -\n\
+         /d/pipe 0 10600 1 0 0 0 5.0 - - -\n\
+         /d/to 2 120777 1 0 0 0 5.0 ab - -\n",
+    );
+    let compare = "composefs mount IMAGE mnt -o basedir=objects; composefs diff IMAGE mnt; composefs diff mnt IMAGE
+        composefs-info dump IMAGE | composefs diff - mnt; echo equal";
+    let link = "ln -sf composefs bin/mkcomposefs; ln -sf composefs bin/composefs-info";
+    let script = format!("{link}; {}", compare.replace("IMAGE", "image"));
+    assert_eq!(place.in_namespace(&script).succeeds(), "equal\n");
+    let script = format!("mkcomposefs --from-file dump linked; {}", compare.replace("IMAGE", "linked"));
+    let without = "composefs diff linked mnt --hardlinks=no --brief || [ $? = 1 ]";
+    let said = place.in_namespace(&format!("{script}; {without}")).succeeds();
+    assert!(said.starts_with("equal\nA: linked (image of version 0, 7 entries)\n"), "{said}");
+    assert!(said.contains("looks like made without --hardlinks"), "{said}");
 }
 
 fn another_namespace(place: &Place) {

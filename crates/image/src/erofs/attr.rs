@@ -7,6 +7,7 @@ use twox_hash::XxHash32;
 
 use super::layout::round_up;
 use super::overlay::Overlay;
+use super::profile::SharedOrder;
 use crate::digest::{Algorithm, Digest};
 use crate::tree::{PairId, Payload};
 
@@ -32,14 +33,14 @@ const PREFIXES: [&[u8]; 7] =
     [b"", b"user.", b"system.posix_acl_access", b"system.posix_acl_default", b"trusted.", b"lustre.", b"security."];
 /// The number of `trusted.`, where overlayfs's attributes are.
 pub(super) const TRUSTED: u8 = 4;
-/// The number of `lustre.`, which the C tools do not use: they write such names whole.
+/// The number of `lustre.`, which versions 0 and 1 do not use: they write such names whole.
 pub(super) const LUSTRE: u8 = 5;
 /// Seed of the name filter; the prefix's number is added (`EROFS_XATTR_FILTER_SEED`).
 const FILTER_SEED: u32 = 0x25bb_e08f;
 
 /// The number of a name's prefix, the first that fits, and the rest of the name.
-pub(super) fn split_name(name: &[u8]) -> (u8, &[u8]) {
-    let written = PREFIXES.iter().zip(0u8..).filter(|(_, number)| !matches!(*number, 0 | LUSTRE));
+pub(super) fn split_name(name: &[u8], has_lustre: bool) -> (u8, &[u8]) {
+    let written = PREFIXES.iter().zip(0u8..).filter(|(_, number)| *number != 0 && (*number != LUSTRE || has_lustre));
     let fits = written.filter_map(|(prefix, number)| Some((number, name.strip_prefix(*prefix)?)));
     fits.into_iter().next().unwrap_or((0, name))
 }
@@ -109,6 +110,11 @@ impl Attr {
         }
     }
 
+    /// The number of the name's prefix, and the rest.
+    pub(super) fn split_name<'a>(&self, overlay: &'a Overlay<'_>) -> (u8, &'a [u8]) {
+        split_name(self.name(overlay), overlay.profile.has_lustre_prefix)
+    }
+
     pub(super) fn value_len(&self, overlay: &Overlay<'_>) -> usize {
         match self {
             Attr::Pair(pair) => overlay.xattrs.pair(*pair).value.len(),
@@ -133,13 +139,13 @@ impl Attr {
 
     /// The length of the entry: header, name less its prefix, value, padding to four bytes.
     pub(super) fn entry_len(&self, overlay: &Overlay<'_>) -> u64 {
-        let name = split_name(self.name(overlay)).1;
+        let name = self.split_name(overlay).1;
         round_up((ENTRY_HEAD_LEN + name.len() + self.value_len(overlay)) as u64, 4)
     }
 
     /// Appends the entry.
     pub(super) fn emit(&self, overlay: &Overlay<'_>, out: &mut Vec<u8>) {
-        let (index, name) = split_name(self.name(overlay));
+        let (index, name) = self.split_name(overlay);
         let value = self.value(overlay);
         let start = out.len();
         let head = EntryHead { name_len: name.len() as u8, prefix: index, value_len: value.len() as u16 };
@@ -149,17 +155,28 @@ impl Attr {
         out.resize(start + round_up((out.len() - start) as u64, 4) as usize, 0);
     }
 
-    /// The order of the shared area, backwards: by name, then the shorter value, then its bytes.
+    /// The order of the shared area.
     pub(super) fn cmp_shared(&self, other: &Attr, overlay: &Overlay<'_>) -> Ordering {
-        let by_name = || self.name(overlay).cmp(other.name(overlay));
-        let by_len = || self.value_len(overlay).cmp(&other.value_len(overlay));
-        let by_value = || match (self, other) {
+        match overlay.profile.shared_order {
+            SharedOrder::Descending => {
+                let by_name = other.name(overlay).cmp(self.name(overlay));
+                let by_len = || other.value_len(overlay).cmp(&self.value_len(overlay));
+                by_name.then_with(by_len).then_with(|| other.cmp_value(self, overlay))
+            }
+            SharedOrder::AscendingByPrefix => {
+                let by_name = self.split_name(overlay).cmp(&other.split_name(overlay));
+                by_name.then_with(|| self.cmp_value(other, overlay))
+            }
+        }
+    }
+
+    fn cmp_value(&self, other: &Attr, overlay: &Overlay<'_>) -> Ordering {
+        match (self, other) {
             // The hex of two digests is ordered as they are.
             (Attr::Metacopy(Some(a)), Attr::Metacopy(Some(b))) | (Attr::RedirectObject(a), Attr::RedirectObject(b)) => {
                 overlay.tree.raw_digest(*a).cmp(overlay.tree.raw_digest(*b))
             }
             _ => self.value(overlay).cmp(&other.value(overlay)),
-        };
-        by_name().then_with(by_len).then_with(by_value)
+        }
     }
 }

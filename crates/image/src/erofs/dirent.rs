@@ -3,9 +3,10 @@
 use std::iter::Peekable;
 
 use super::layout::{BLOCK, MAX_TAIL};
+use super::overlay::Overlay;
 use super::slot::{Node, Slot, stub_name, stubs_of};
 use super::superblock::field;
-use crate::tree::{InodeId, Kind, Tree};
+use crate::tree::{InodeId, Kind};
 
 /// Length of a [`Dirent`] in bytes.
 pub(super) const DIRENT_LEN: u64 = 12;
@@ -72,7 +73,8 @@ impl Name<'_> {
 }
 
 /// The members of a directory in byte order: its entries, `.` and `..`, and in the root the stubs.
-pub(super) fn members(tree: &Tree, directory: InodeId) -> impl Iterator<Item = Member<'_>> {
+pub(super) fn members<'a>(overlay: &Overlay<'a>, directory: InodeId) -> impl Iterator<Item = Member<'a>> + use<'a> {
+    let tree = overlay.tree;
     let entries = tree.children(directory).map(|entry| {
         let slot = Slot::inode(entry.inode);
         let target = if entry.is_link { Target::Link(slot) } else { Target::Place(slot) };
@@ -80,7 +82,7 @@ pub(super) fn members(tree: &Tree, directory: InodeId) -> impl Iterator<Item = M
     });
     let dots = [(&b"."[..], Target::Itself), (b"..", Target::Parent)];
     let dots = dots.into_iter().map(|(name, target)| Member { name: Name::Given(name), target });
-    let stubs = (directory == InodeId::ROOT).then(|| {
+    let stubs = (directory == InodeId::ROOT && overlay.profile.shields_objects).then(|| {
         stubs_of(tree).map(|n| Member { name: Name::Stub(stub_name(n)), target: Target::Place(Slot::stub(n)) })
     });
     // The dots come before every stub.
@@ -116,10 +118,10 @@ pub(super) struct Extent {
 }
 
 /// Measures a directory.
-pub(super) fn measure(tree: &Tree, directory: InodeId) -> Extent {
+pub(super) fn measure(overlay: &Overlay<'_>, directory: InodeId) -> Extent {
     let mut extent = Extent::default();
     let mut chunk = 0;
-    for member in members(tree, directory) {
+    for member in members(overlay, directory) {
         let cost = DIRENT_LEN + member.name.as_bytes().len() as u64;
         if chunk + cost > BLOCK {
             extent.blocks += 1;
@@ -127,7 +129,7 @@ pub(super) fn measure(tree: &Tree, directory: InodeId) -> Extent {
         }
         chunk += cost;
         if let Target::Place(slot) = member.target
-            && file_type(tree, slot) == DIRECTORY
+            && file_type(overlay, slot) == DIRECTORY
         {
             extent.subdirectories += 1;
         }
@@ -156,19 +158,19 @@ pub(super) const fn type_number(kind: Kind) -> u8 {
 }
 
 /// The type a dirent tells, of the node as the image has it.
-fn file_type(tree: &Tree, slot: Slot) -> u8 {
+fn file_type(overlay: &Overlay<'_>, slot: Slot) -> u8 {
     let inode = match slot.node() {
         Node::Stub(_) => return type_number(Kind::CharDevice),
-        Node::Inode(id) => tree.stored(id),
+        Node::Inode(id) => overlay.tree.stored(id),
     };
-    type_number(if inode.is_whiteout() { Kind::Regular } else { inode.kind() })
+    type_number(if overlay.converts(inode) { Kind::Regular } else { inode.kind() })
 }
 
 /// Appends the chunks of a directory, each filled up to a whole block but the last, which keeps its length.
-pub(super) fn emit(tree: &Tree, directory: InodeId, nid_of: impl Fn(Slot) -> u64, out: &mut Vec<u8>) {
+pub(super) fn emit(overlay: &Overlay<'_>, directory: InodeId, nid_of: impl Fn(Slot) -> u64, out: &mut Vec<u8>) {
     let slot_of = |target| match target {
         Target::Itself => Slot::inode(directory),
-        Target::Parent => Slot::inode(tree.parent(directory)),
+        Target::Parent => Slot::inode(overlay.tree.parent(directory)),
         Target::Place(slot) | Target::Link(slot) => slot,
     };
     let mut chunk: Vec<Member<'_>> = Vec::new();
@@ -178,13 +180,13 @@ pub(super) fn emit(tree: &Tree, directory: InodeId, nid_of: impl Fn(Slot) -> u64
         for member in chunk {
             let slot = slot_of(member.target);
             let dirent =
-                Dirent { nid: nid_of(slot), name_offset: name_offset as u16, file_type: file_type(tree, slot) };
+                Dirent { nid: nid_of(slot), name_offset: name_offset as u16, file_type: file_type(overlay, slot) };
             dirent.emit(out);
             name_offset += member.name.as_bytes().len() as u64;
         }
         chunk.iter().for_each(|member| out.extend_from_slice(member.name.as_bytes()));
     };
-    for member in members(tree, directory) {
+    for member in members(overlay, directory) {
         let cost = DIRENT_LEN + member.name.as_bytes().len() as u64;
         if len + cost > BLOCK {
             emit_chunk(&chunk, out);

@@ -32,6 +32,14 @@ pub enum WriteError {
         /// The attribute, as the image would name it.
         name: &'static str,
     },
+    /// A target that version 2 has no place for: it moves no tail to a block, and nobody knows what it would do.
+    #[error("File too large: images of version 2 have no place for a symlink's target of {len} bytes here")]
+    TargetTooLong {
+        /// The symlink.
+        inode: InodeId,
+        /// The length of its target.
+        len: u64,
+    },
     /// The root's attributes are so large that its number does not fit the superblock.
     #[error("Numerical result out of range: the root's nid {nid} does not fit 16 bits")]
     RootNid {
@@ -48,7 +56,9 @@ impl WriteError {
     #[must_use]
     pub fn inode(&self) -> Option<InodeId> {
         match self {
-            WriteError::FileTooLarge { inode, .. } | WriteError::MarkerShrinks { inode, .. } => Some(*inode),
+            WriteError::FileTooLarge { inode, .. }
+            | WriteError::MarkerShrinks { inode, .. }
+            | WriteError::TargetTooLong { inode, .. } => Some(*inode),
             WriteError::Version { .. } | WriteError::RootNid { .. } | WriteError::ImageTooLarge => None,
         }
     }

@@ -4,15 +4,15 @@ use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
-use super::attr::{filter_bit, split_name};
+use super::attr::filter_bit;
 use super::dirent;
 use super::error::WriteError;
 use super::header::{FLAG_HAS_ACL, HEADER_LEN, Header};
 use super::inode::{Content, Draft, Placed};
 use super::layout::{BLOCK, INODES_OFFSET, MAX_SHARED, SUPERBLOCK_OFFSET, XATTR_HEADER_LEN};
 use super::overlay::Overlay;
-use super::place::{Placement, Sized, list_breadth_first};
-use super::profile::{Profile, Versions};
+use super::place::{Placement, Sized, list_breadth_first, list_depth_first};
+use super::profile::{InodeOrder, Profile, Versions};
 use super::shared::Shared;
 use super::slot::Slot;
 use super::superblock::Superblock;
@@ -24,7 +24,6 @@ use crate::verity::{Hasher, hash_whole_blocks};
 /// A tree laid out as an image.
 #[derive(Debug)]
 pub struct Image<'t> {
-    profile: &'static Profile,
     overlay: Overlay<'t>,
     shared: Shared,
     placement: Placement,
@@ -33,18 +32,25 @@ pub struct Image<'t> {
 impl<'t> Image<'t> {
     /// Lays out a tree in the first of the versions that can express it.
     pub fn plan(tree: &'t Tree, versions: Versions) -> Result<Self, WriteError> {
-        let profile = versions.choose(tree.has_whiteout())?;
+        Self::plan_as(tree, versions.choose(tree.has_whiteout())?)
+    }
+
+    /// Lays out a tree as a profile says, were it the [legacy](super::profile::LEGACY) one.
+    pub fn plan_as(tree: &'t Tree, profile: &'static Profile) -> Result<Self, WriteError> {
         let overlay = Overlay::new(tree, profile)?;
-        let order = list_breadth_first(tree);
+        let order = match profile.order {
+            InodeOrder::BreadthFirst => list_breadth_first(&overlay),
+            InodeOrder::DepthFirst => list_depth_first(&overlay),
+        };
         let shared = Shared::find(&overlay, order.iter().copied());
         let placement = Placement::find(&overlay, order, &shared)?;
-        Ok(Self { profile, overlay, shared, placement })
+        Ok(Self { overlay, shared, placement })
     }
 
     /// The format version the image will have.
     #[must_use]
     pub fn format_version(&self) -> u32 {
-        self.profile.format_version
+        self.overlay.profile.format_version
     }
 
     /// The image's length in bytes.
@@ -158,21 +164,27 @@ impl<'t> Image<'t> {
     }
 
     fn emit_head(&self, out: &mut Emitter<'_>) {
-        let flags = if self.has_acl() { FLAG_HAS_ACL } else { 0 };
-        let header = Header { flags, format_version: self.profile.format_version };
+        let flags = if self.overlay.profile.tells_acls && self.has_acl() { FLAG_HAS_ACL } else { 0 };
+        let header = Header { flags, format_version: self.format_version() };
         out.bytes.extend_from_slice(&header.emit());
         debug_assert_eq!(out.position(), HEADER_LEN as u64);
         out.pad_to(SUPERBLOCK_OFFSET);
         let superblock = Superblock {
             root_nid: self.placement.nid(Slot::ROOT) as u16,
             inode_count: self.inode_count(),
-            build_time: self.placement.min_time,
+            build_time: self.placement.build_time.unwrap_or_default(),
             blocks: self.placement.blocks() as u32,
-            xattr_block: (self.placement.inodes_end / BLOCK) as u32,
+            xattr_block: (self.references_from() / BLOCK) as u32,
             ..Superblock::default()
         };
         out.bytes.extend_from_slice(&superblock.emit());
         debug_assert_eq!(out.position(), INODES_OFFSET);
+    }
+
+    /// The start of the block that references to shared attributes count from.
+    fn references_from(&self) -> u64 {
+        let inodes_end = self.placement.inodes_end;
+        if self.overlay.profile.refers_from_shared_area { inodes_end - inodes_end % BLOCK } else { 0 }
     }
 
     /// Whether any inode has an attribute that is exactly a POSIX ACL.
@@ -184,12 +196,13 @@ impl<'t> Image<'t> {
 
     /// The inodes of a range, whose first data block is `blocks` blocks behind the start of the data.
     fn emit_inodes(&self, range: Range<usize>, blocks: u64, out: &mut Emitter<'_>) {
-        let min_time = self.placement.min_time;
+        let build_time = self.placement.build_time;
+        let numbers_by_nid = self.overlay.profile.numbers_by_nid;
         let mut sized = Sized::empty(&self.overlay);
         let mut next_block = self.placement.data_start / BLOCK + blocks;
         for (ino, &slot) in range.clone().zip(&self.placement.order[range]) {
             sized.measure(&self.overlay, &self.shared, slot);
-            let position = sized.settle(out.position(), min_time);
+            let position = sized.settle(out.position(), self.overlay.profile.tails, build_time);
             debug_assert_eq!(position / 32, self.placement.nid(slot));
             out.pad_to(position);
             let xattr_icount = match sized.xattr_len {
@@ -197,7 +210,8 @@ impl<'t> Image<'t> {
                 len => (len - XATTR_HEADER_LEN) / 4 + 1,
             };
             let first_block = next_block as u32;
-            let placed = Placed { min_time, xattr_icount: xattr_icount as u16, ino: ino as u32, first_block };
+            let ino = if numbers_by_nid { self.placement.nid(slot) as u32 } else { ino as u32 };
+            let placed = Placed { build_time, xattr_icount: xattr_icount as u16, ino, first_block };
             sized.draft.emit(placed, out.bytes);
             self.emit_xattrs(&sized, out.bytes);
             if sized.draft.tail > 0 {
@@ -212,16 +226,16 @@ impl<'t> Image<'t> {
             return;
         }
         let filter = sized.attrs.iter().fold(u32::MAX, |filter, attr| {
-            let (index, suffix) = split_name(attr.name(&self.overlay));
+            let (index, suffix) = attr.split_name(&self.overlay);
             filter & !filter_bit(index, suffix)
         });
         out.extend_from_slice(&filter.to_le_bytes());
         out.push(sized.shared_count as u8);
         out.extend_from_slice(&[0; 7]);
-        let area = (self.placement.inodes_end % BLOCK) as u32;
+        let area = self.placement.inodes_end - self.references_from();
         let references = sized.attrs.iter().filter_map(|attr| self.shared.offset(attr)).take(MAX_SHARED);
         for offset in references {
-            out.extend_from_slice(&((area + offset) / 4).to_le_bytes());
+            out.extend_from_slice(&(((area + u64::from(offset)) / 4) as u32).to_le_bytes());
         }
         let mut referred = 0;
         for attr in &sized.attrs {
@@ -267,7 +281,7 @@ impl<'t> Image<'t> {
     }
 
     fn emit_directory(&self, id: crate::tree::InodeId, out: &mut Vec<u8>) {
-        dirent::emit(self.overlay.tree, id, |slot| self.placement.nid(slot), out);
+        dirent::emit(&self.overlay, id, |slot| self.placement.nid(slot), out);
     }
 
     /// A symlink's target or a file's inline content.

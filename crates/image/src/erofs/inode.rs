@@ -81,7 +81,7 @@ impl Draft {
         };
         match inode.data {
             StoredData::Directory { .. } => {
-                let extent = dirent::measure(overlay.tree, id);
+                let extent = dirent::measure(overlay, id);
                 draft.content = Content::Directory(id);
                 (draft.blocks, draft.tail) = (extent.blocks, extent.tail);
                 draft.nlink = (2 + extent.subdirectories).min(u64::from(u32::MAX)) as u32;
@@ -92,7 +92,8 @@ impl Draft {
                 draft.tail = target.len() as u64;
             }
             StoredData::Regular { .. } if overlay.external(slot).is_some() => {
-                let bits = inode.size.next_power_of_two().trailing_zeros().clamp(BLOCK_BITS, MAX_CHUNK_BITS);
+                let least = inode.size.next_power_of_two().trailing_zeros().clamp(BLOCK_BITS, MAX_CHUNK_BITS);
+                let bits = overlay.profile.chunk_bits.unwrap_or(least);
                 let count = inode.size.div_ceil(1 << bits);
                 draft.content = Content::Chunks { count, bits };
                 draft.tail = 4 * count;
@@ -103,20 +104,24 @@ impl Draft {
                 draft.content = Content::Inline(id);
             }
             StoredData::Regular { .. } => {}
-            StoredData::Special if inode.is_whiteout() => {
+            StoredData::Special if overlay.converts(inode) => {
                 // Overlayfs shows a file with the right attributes as a whiteout again.
                 draft.mode = inode.mode & 0o7777 | 0o100000;
                 draft.recorded_size = 0;
             }
             StoredData::Special => {}
         }
+        if !overlay.profile.keeps_nanoseconds {
+            draft.mtime.nsec = 0;
+        }
         draft
     }
 
-    /// Whether the short form can tell everything: it has no time of its own and narrow fields.
-    pub(super) fn form(&self, min_time: Timestamp) -> Form {
+    /// Whether the short form can tell everything: it has narrow fields and no time of its own, but that of the superblock,
+    /// if that has one.
+    pub(super) fn form(&self, build_time: Option<Timestamp>) -> Form {
         let narrow = |value: u32| value <= u32::from(u16::MAX);
-        let compact = self.mtime == min_time
+        let compact = build_time == Some(self.mtime)
             && narrow(self.nlink)
             && narrow(self.uid)
             && narrow(self.gid)
@@ -159,9 +164,9 @@ impl Draft {
 
     /// Appends the 32 or 64 bytes of the inode itself.
     pub(super) fn emit(&self, placed: Placed, out: &mut Vec<u8>) {
-        let Placed { min_time, xattr_icount, ino, first_block } = placed;
+        let Placed { build_time, xattr_icount, ino, first_block } = placed;
         let record = Record {
-            form: self.form(min_time),
+            form: self.form(build_time),
             layout: self.layout(),
             xattr_icount,
             mode: self.mode,
@@ -180,7 +185,7 @@ impl Draft {
 /// What an inode gets from its place in the image.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Placed {
-    pub(super) min_time: Timestamp,
+    pub(super) build_time: Option<Timestamp>,
     pub(super) xattr_icount: u16,
     pub(super) ino: u32,
     pub(super) first_block: u32,

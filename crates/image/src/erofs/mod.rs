@@ -26,3 +26,5 @@ pub use image::Image;
 pub use profile::Versions;
 pub use record::{Form, Layout, Record};
 pub use superblock::Superblock;
+
+pub(crate) use slot::{stub_name, stubs_of};

@@ -26,6 +26,7 @@ pub(super) const OPAQUE_PARENT: [&str; 2] = ["trusted.overlay.overlay.opaque", "
 #[derive(Debug)]
 pub(super) struct Overlay<'t> {
     pub(super) tree: &'t Tree,
+    pub(super) profile: &'static Profile,
     pub(super) xattrs: Xattrs,
     /// The image's set for each set of the tree.
     escaped: Vec<SetId>,
@@ -37,7 +38,7 @@ pub(super) struct Overlay<'t> {
 }
 
 impl<'t> Overlay<'t> {
-    pub(super) fn new(tree: &'t Tree, profile: &Profile) -> Result<Self, WriteError> {
+    pub(super) fn new(tree: &'t Tree, profile: &'static Profile) -> Result<Self, WriteError> {
         let old = tree.xattr_table();
         let mut xattrs = Xattrs::default();
         let escaped =
@@ -52,11 +53,14 @@ impl<'t> Overlay<'t> {
         };
         let selinux: Vec<_> = root.iter().filter(|(name, _)| name == SELINUX).cloned().collect();
         let stub = intern(&mut xattrs, &selinux);
-        let opaque = (OPAQUE.to_vec(), b"y".to_vec());
-        exceptions.insert(InodeId::ROOT, intern(&mut xattrs, &[&root[..], &[opaque]].concat()));
+        if profile.shields_objects {
+            let opaque = (OPAQUE.to_vec(), b"y".to_vec());
+            exceptions.insert(InodeId::ROOT, intern(&mut xattrs, &[&root[..], &[opaque]].concat()));
+        }
         xattrs.sort();
-        let generated_at = (0..xattrs.set_count()).map(|set| find_generated(&xattrs, SetId(set as u32))).collect();
-        Ok(Self { tree, xattrs, escaped, exceptions, stub, generated_at })
+        let find = |set| if profile.object_xattrs_first { [0; 2] } else { find_generated(&xattrs, SetId(set)) };
+        let generated_at = (0..xattrs.set_count() as u32).map(find).collect();
+        Ok(Self { tree, profile, xattrs, escaped, exceptions, stub, generated_at })
     }
 
     /// The set of an inode, without what [`attrs`](Self::attrs) adds for external files.
@@ -96,6 +100,11 @@ impl<'t> Overlay<'t> {
         if redirect_at == len {
             attrs.extend(Attr::redirect(payload));
         }
+    }
+
+    /// Whether an inode is a whiteout that becomes a file.
+    pub(super) fn converts(&self, inode: &StoredInode) -> bool {
+        self.profile.converts_whiteouts && inode.is_whiteout()
     }
 
     /// Payload and digest of a file whose content lies outside the image.
@@ -161,7 +170,7 @@ impl Marked {
 /// The new attributes of every input whiteout and of every directory that holds one.
 fn mark_whiteouts(tree: &Tree, profile: &Profile) -> Result<HashMap<InodeId, Marked>, WriteError> {
     let mut marked: HashMap<InodeId, Marked> = HashMap::new();
-    if !tree.has_whiteout() {
+    if !profile.converts_whiteouts || !tree.has_whiteout() {
         return Ok(marked);
     }
     let mut mark = |inode: InodeId, name: &'static str, value: &[u8]| {

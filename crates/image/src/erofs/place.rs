@@ -1,32 +1,56 @@
 //! Finding every inode its place.
 
 use super::attr::Attr;
-use super::dirent::{Target, members};
+use super::dirent::{Member, Target, members};
 use super::error::WriteError;
 use super::inode::{Content, Draft};
 use super::layout::{BLOCK, INODES_OFFSET, MAX_CHUNK_BITS, MAX_CHUNKS, MAX_SHARED, SLOT, XATTR_HEADER_LEN, round_up};
 use super::overlay::Overlay;
+use super::profile::Tails;
 use super::shared::Shared;
-use super::slot::{Node, Slot, SlotTable};
+use super::slot::{Node, STUBS, Slot, SlotTable};
 use crate::tree::{InodeId, Kind, Timestamp, Tree};
 
 /// The inodes in the order of the image: breadth first, names in byte order.
-pub(super) fn list_breadth_first(tree: &Tree) -> Vec<Slot> {
-    let mut order = Vec::with_capacity(tree.inode_count() + 256);
+pub(super) fn list_breadth_first(overlay: &Overlay<'_>) -> Vec<Slot> {
+    let mut order = Vec::with_capacity(overlay.tree.inode_count() + STUBS);
     order.push(Slot::ROOT);
     let mut next = 0;
     while let Some(slot) = order.get(next) {
         next += 1;
         if let Node::Inode(id) = slot.node()
-            && tree.stored(id).kind() == Kind::Directory
+            && overlay.tree.stored(id).kind() == Kind::Directory
         {
-            order.extend(members(tree, id).filter_map(|member| match member.target {
-                Target::Place(slot) => Some(slot),
-                Target::Itself | Target::Parent | Target::Link(_) => None,
-            }));
+            order.extend(members(overlay, id).filter_map(place));
         }
     }
     order
+}
+
+/// The inodes with every directory before all that it holds, names in byte order.
+pub(super) fn list_depth_first(overlay: &Overlay<'_>) -> Vec<Slot> {
+    let mut order = Vec::with_capacity(overlay.tree.inode_count() + STUBS);
+    // Those yet to be listed, the next one on top.
+    let mut stack = vec![Slot::ROOT];
+    while let Some(slot) = stack.pop() {
+        order.push(slot);
+        if let Node::Inode(id) = slot.node()
+            && overlay.tree.stored(id).kind() == Kind::Directory
+        {
+            let begin = stack.len();
+            stack.extend(members(overlay, id).filter_map(place));
+            stack[begin..].reverse();
+        }
+    }
+    order
+}
+
+/// The node whose place a member of a directory is.
+fn place(member: Member<'_>) -> Option<Slot> {
+    match member.target {
+        Target::Place(slot) => Some(slot),
+        Target::Itself | Target::Parent | Target::Link(_) => None,
+    }
 }
 
 /// An image is cut into pieces of about so many bytes.
@@ -38,8 +62,8 @@ pub(super) struct Placement {
     pub(super) order: Vec<Slot>,
     /// Offset in units of [`SLOT`].
     nids: SlotTable,
-    /// The earliest time of all inodes; compact inodes have it.
-    pub(super) min_time: Timestamp,
+    /// The earliest time of all inodes, which compact inodes have; `None` if there are none of these.
+    pub(super) build_time: Option<Timestamp>,
     /// The end of the last inode, and the start of the shared attributes.
     pub(super) inodes_end: u64,
     /// The first data block.
@@ -97,9 +121,16 @@ impl Sized {
     }
 
     /// The position for an inode that may start at `pos`. Moves a tail that cannot stay with its inode to a block.
-    pub(super) fn settle(&mut self, pos: u64, min_time: Timestamp) -> u64 {
-        let head = self.draft.form(min_time).len() + self.xattr_len;
+    pub(super) fn settle(&mut self, pos: u64, tails: Tails, build_time: Option<Timestamp>) -> u64 {
+        let head = self.draft.form(build_time).len() + self.xattr_len;
         let pos = round_up(pos, SLOT);
+        match tails {
+            Tails::Fitted => self.fit(pos, head),
+            Tails::Shifted => self.shift(pos, head),
+        }
+    }
+
+    fn fit(&mut self, pos: u64, head: u64) -> u64 {
         if let Content::Symlink(_) = self.draft.content {
             let whole = head + self.draft.tail;
             if whole >= BLOCK {
@@ -121,22 +152,43 @@ impl Sized {
         round_up(pos, BLOCK)
     }
 
+    fn shift(&self, pos: u64, head: u64) -> u64 {
+        let last = pos + head - 1;
+        let tail_is_content = self.draft.tail > 0 && !matches!(self.draft.content, Content::Chunks { .. });
+        // The end is that behind the tail: one that ends with its block is moved too.
+        if !tail_is_content || last / BLOCK == (last + 1 + self.draft.tail) / BLOCK {
+            return pos;
+        }
+        pos + round_up(BLOCK - last % BLOCK, SLOT)
+    }
+
     fn move_tail(&mut self) {
         self.draft.blocks += 1;
         self.draft.tail = 0;
     }
 
+    /// Whether the tail of an inode that was settled lies in one block, as every reader wants it.
+    fn check_tail(&self, pos: u64, build_time: Option<Timestamp>) -> Result<(), WriteError> {
+        let start = pos + self.draft.form(build_time).len() + self.xattr_len;
+        match self.draft.content {
+            Content::Symlink(inode) if start % BLOCK + self.draft.tail > BLOCK => {
+                Err(WriteError::TargetTooLong { inode, len: self.draft.tail })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The length of inode, attributes and tail.
-    pub(super) fn len(&self, min_time: Timestamp) -> u64 {
-        self.draft.form(min_time).len() + self.xattr_len + self.draft.tail
+    pub(super) fn len(&self, build_time: Option<Timestamp>) -> u64 {
+        self.draft.form(build_time).len() + self.xattr_len + self.draft.tail
     }
 }
 
 impl Placement {
     pub(super) fn find(overlay: &Overlay<'_>, order: Vec<Slot>, shared: &Shared) -> Result<Self, WriteError> {
-        let tree = overlay.tree;
-        let min_time = (0..tree.inode_count() as u32).map(|id| tree.stored(InodeId(id)).mtime()).min();
-        let min_time = min_time.expect("a tree has a root");
+        let (tree, profile) = (overlay.tree, overlay.profile);
+        let times = (0..tree.inode_count() as u32).map(|id| tree.stored(InodeId(id)).mtime());
+        let build_time = times.min().filter(|_| profile.has_compact_inodes);
         let mut nids = SlotTable::new(tree);
         let (mut pos, mut data_blocks, mut with_blocks) = (INODES_OFFSET, 0, Vec::new());
         let mut sized = Sized::empty(overlay);
@@ -146,9 +198,10 @@ impl Placement {
             cut(&mut inode_cuts, Cut { index, start: pos, blocks: data_blocks });
             check_size(tree, overlay, slot)?;
             sized.measure(overlay, shared, slot);
-            pos = sized.settle(pos, min_time);
+            pos = sized.settle(pos, profile.tails, build_time);
+            sized.check_tail(pos, build_time)?;
             nids.set(slot, u32::try_from(pos / SLOT).map_err(|_| WriteError::ImageTooLarge)?);
-            pos += sized.len(min_time);
+            pos += sized.len(build_time);
             if sized.draft.blocks > 0 {
                 cut(&mut data_cuts, Cut { index: with_blocks.len(), start: data_blocks * BLOCK, blocks: data_blocks });
                 data_blocks += sized.draft.blocks;
@@ -163,7 +216,7 @@ impl Placement {
         let data_start = round_up(inodes_end + shared.area_len, BLOCK);
         data_cuts.iter_mut().for_each(|cut| cut.start += data_start);
         let placement =
-            Self { order, nids, min_time, inodes_end, data_start, with_blocks, data_blocks, inode_cuts, data_cuts };
+            Self { order, nids, build_time, inodes_end, data_start, with_blocks, data_blocks, inode_cuts, data_cuts };
         // Block numbers and references to shared attributes have 32 bits.
         if placement.blocks() > u64::from(u32::MAX) || shared.area_len > u64::from(u32::MAX - 4) {
             return Err(WriteError::ImageTooLarge);

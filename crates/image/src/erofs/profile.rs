@@ -1,21 +1,112 @@
 //! Format versions as data: what a writer does differently from one to the next.
 
 use super::error::WriteError;
+use super::layout::MAX_CHUNK_BITS;
 
 /// What one format version asks of the writer.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Profile {
     /// The number in the composefs header.
     pub format_version: u32,
+    /// The header tells whether some inode has a POSIX ACL.
+    pub tells_acls: bool,
+    /// The root is opaque, and has a whiteout for every directory that a store can have.
+    pub shields_objects: bool,
+    /// Input whiteouts become files that overlayfs shows as whiteouts again; otherwise they stay devices.
+    pub converts_whiteouts: bool,
     /// A directory that holds input whiteouts is marked opaque (`opaque=x`), so that the kernel looks for them.
     pub marks_whiteout_parents_opaque: bool,
+    /// The order of inodes.
+    pub order: InodeOrder,
+    /// `i_ino` is the inode's nid, and not its place in the order.
+    pub numbers_by_nid: bool,
+    /// Inodes are compact where nothing speaks against it, and the superblock has their time. Otherwise all are extended.
+    pub has_compact_inodes: bool,
+    /// Times are kept to the nanosecond; otherwise to the second.
+    pub keeps_nanoseconds: bool,
+    /// The logarithm of the size of chunks, if it is not the least that takes a whole file.
+    pub chunk_bits: Option<u32>,
+    /// How tails are kept from crossing the end of a block.
+    pub tails: Tails,
+    /// The attributes that lead to objects come before all others of an inode, not among them by name.
+    pub object_xattrs_first: bool,
+    /// `lustre.` is written as the prefix that it is.
+    pub has_lustre_prefix: bool,
+    /// The order of the shared attributes.
+    pub shared_order: SharedOrder,
+    /// References to shared attributes count from the block where these begin, and not from the start of the file.
+    pub refers_from_shared_area: bool,
 }
 
-/// All versions, each at its number.
-pub const PROFILES: [Profile; 2] = [
-    Profile { format_version: 0, marks_whiteout_parents_opaque: false },
-    Profile { format_version: 1, marks_whiteout_parents_opaque: true },
-];
+/// In which order an image has its inodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InodeOrder {
+    /// Directory after directory.
+    BreadthFirst,
+    /// Each directory followed by all that it holds.
+    DepthFirst,
+}
+
+/// In which order the shared attributes stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SharedOrder {
+    /// By name, then length, then value, all of them descending.
+    Descending,
+    /// By number of the prefix, rest of the name, then value, ascending.
+    AscendingByPrefix,
+}
+
+/// What is done about a tail that would cross the end of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tails {
+    /// The rules of the C writer, one for symlinks and one for all others.
+    Fitted,
+    /// The inode moves until its last byte, or that of its attributes, is in the block of the first byte behind its tail.
+    /// Chunks stay where they are.
+    Shifted,
+}
+
+/// Versions 0 and 1, each at its number: those that a caller can choose from.
+pub const PROFILES: [Profile; 2] =
+    [CURRENT, Profile { format_version: 1, marks_whiteout_parents_opaque: true, ..CURRENT }];
+
+const CURRENT: Profile = Profile {
+    format_version: 0,
+    tells_acls: true,
+    shields_objects: true,
+    converts_whiteouts: true,
+    marks_whiteout_parents_opaque: false,
+    order: InodeOrder::BreadthFirst,
+    numbers_by_nid: false,
+    has_compact_inodes: true,
+    keeps_nanoseconds: true,
+    chunk_bits: None,
+    tails: Tails::Fitted,
+    object_xattrs_first: false,
+    has_lustre_prefix: false,
+    shared_order: SharedOrder::Descending,
+    refers_from_shared_area: true,
+};
+
+/// Version 2, an older layout that only composefs-rs writes. Nobody gets it who does not ask for it: it is here to find
+/// out whose digest one is.
+pub const LEGACY: Profile = Profile {
+    format_version: 2,
+    tells_acls: false,
+    shields_objects: false,
+    converts_whiteouts: false,
+    marks_whiteout_parents_opaque: false,
+    order: InodeOrder::DepthFirst,
+    numbers_by_nid: true,
+    has_compact_inodes: false,
+    keeps_nanoseconds: false,
+    chunk_bits: Some(MAX_CHUNK_BITS),
+    tails: Tails::Shifted,
+    object_xattrs_first: true,
+    has_lustre_prefix: true,
+    shared_order: SharedOrder::AscendingByPrefix,
+    refers_from_shared_area: false,
+};
 
 /// The versions a caller allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

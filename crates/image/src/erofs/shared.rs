@@ -59,7 +59,7 @@ impl Shared {
             often(&self.paths, Attr::RedirectPath),
         ]
         .concat();
-        self.area.sort_unstable_by(|a, b| b.cmp_shared(a, overlay));
+        self.area.sort_unstable_by(|a, b| a.cmp_shared(b, overlay));
         let area = std::mem::take(&mut self.area);
         for attr in &area {
             *self.state(attr) = FIRST_OFFSET + self.area_len as u32;

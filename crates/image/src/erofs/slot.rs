@@ -40,12 +40,12 @@ impl Slot {
 }
 
 /// The name of a stub.
-pub(super) fn stub_name(number: u8) -> [u8; 2] {
+pub(crate) fn stub_name(number: u8) -> [u8; 2] {
     [HEX_DIGITS[usize::from(number >> 4)], HEX_DIGITS[usize::from(number & 15)]]
 }
 
 /// The stubs of a tree's root, in name order: a name that the root has already gets none.
-pub(super) fn stubs_of(tree: &Tree) -> impl Iterator<Item = u8> + '_ {
+pub(crate) fn stubs_of(tree: &Tree) -> impl Iterator<Item = u8> + '_ {
     (0..=u8::MAX).filter(|&number| tree.child(InodeId::ROOT, &stub_name(number)).is_none())
 }
 

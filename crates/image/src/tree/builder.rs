@@ -148,12 +148,34 @@ impl TreeBuilder {
         self.tree.push_inode(new, xattrs)
     }
 
-    /// Makes the first path of every inode, depth first in name order, its place, every other path a link, and
-    /// sets each link count to the number of paths. What a scan of hard links found in any order comes out the
-    /// same.
+    /// The tree with its [links counted](Tree::count_links). What a scan of hard links found in any order comes out the same.
     #[must_use]
     pub fn finish_with_counted_links(self) -> Tree {
         let mut tree = self.finish();
+        tree.count_links();
+        tree
+    }
+
+    /// The tree, with the entries of every directory in order.
+    ///
+    /// # Panics
+    ///
+    /// If a pending link was not resolved.
+    #[must_use]
+    pub fn finish(self) -> Tree {
+        let Self { mut tree, names, .. } = self;
+        drop(names);
+        tree.freeze();
+        group_entries(&mut tree);
+        tree
+    }
+}
+
+impl Tree {
+    /// Makes the first path of every inode, depth first in name order, its place, every other path a link, and
+    /// sets each link count to the number of paths.
+    pub(crate) fn count_links(&mut self) {
+        let tree = self;
         let mut paths = vec![0u32; tree.inodes.len()];
         // Directories yet to be walked, the next one on top.
         let mut stack = vec![InodeId::ROOT];
@@ -180,21 +202,6 @@ impl TreeBuilder {
                 inode.nlink = count;
             }
         }
-        tree
-    }
-
-    /// The tree, with the entries of every directory in order.
-    ///
-    /// # Panics
-    ///
-    /// If a pending link was not resolved.
-    #[must_use]
-    pub fn finish(self) -> Tree {
-        let Self { mut tree, names, .. } = self;
-        drop(names);
-        tree.freeze();
-        group_entries(&mut tree);
-        tree
     }
 }
 

@@ -263,10 +263,15 @@ impl Tree {
     /// The entry of this name in a directory.
     #[must_use]
     pub fn child(&self, directory: InodeId, name: &[u8]) -> Option<Entry<'_>> {
+        self.find_entry(directory, name).map(|entry| self.entry(entry))
+    }
+
+    /// The number of the entry of this name in a directory.
+    pub(crate) fn find_entry(&self, directory: InodeId, name: &[u8]) -> Option<EntryId> {
         let range = self.entries_of(directory);
         let entries = &self.entries[range.start as usize..range.end as usize];
         let found = entries.binary_search_by(|e| self.bytes.get(e.name).cmp(name)).ok()?;
-        Some(self.view(&entries[found]))
+        Some(EntryId(range.start + found as u32))
     }
 
     /// The directory that a directory lies in; the root's is the root.

@@ -67,11 +67,25 @@ fn view_and_tree_agree() {
     }
 }
 
+#[test]
+fn what_only_looks_like_a_whiteout_is_what_it_is() {
+    let text =
+        "/ 0 40755 2 0 0 0 1.0 - - -\n/f 0 100644 1 0 0 0 1.0 - - - trusted.overlay.whiteout= user.overlay.whiteout=\n";
+    for version in [0, 1] {
+        let image = write(&parse(text), version);
+        compare_image(&image, text);
+        let reader = Reader::new(&image).unwrap();
+        let found = View::new(&reader).resolve(b"f", LastLink::Keep).unwrap();
+        assert_eq!((found.node.kind(), found.node.is_restored_whiteout()), (Kind::Regular, false));
+    }
+}
+
 const LINKS: &str = "\
 / 0 40755 2 0 0 0 1.0 - - -
 /a 0 40755 2 0 0 0 1.0 - - -
 /a/b 0 40755 2 0 0 0 1.0 - - -
 /a/b/file 1 100644 1 0 0 0 1.0 - x -
+/a/b/root 1 120777 1 0 0 0 1.0 /a/c - -
 /a/b/up 1 120777 1 0 0 0 1.0 ../c - -
 /a/c 0 40755 2 0 0 0 1.0 - - -
 /a/c/file 1 100644 1 0 0 0 1.0 - y -
@@ -101,6 +115,7 @@ fn paths_go_by_symlinks_within_the_image() {
         // In the path itself `..` goes by the text, in a target by where it stands.
         ("/abs/../above/file", "/a/b/file", "/a/b/file"),
         ("/above/up/file", "/a/c/file", "/a/c/file"),
+        ("a/b/root/file", "/a/c/file", "/a/c/file"),
         ("none/../a", "/a", "/a"),
         ("a/b/..", "/a", "/a"),
     ] {

@@ -1,13 +1,14 @@
 //! Targets that lead elsewhere: what is outside stays as it was.
 
 use std::fs;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use composefs_image::tree::Tree;
 use composefs_store::extract::{ExtractError, Options};
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{CWD, Mode, OFlags, RenameFlags, openat, renameat_with};
 
 use crate::place::{Place, ROOT, builder, directory, failures, inline, inode, names, symlink as link};
 
@@ -126,12 +127,18 @@ fn attack(out: &Path, outside: &Path, ends: &AtomicBool, swaps: &AtomicU64) {
         trap
     };
     let traps: Vec<_> = ["a", "b", "c", "d"].map(|name| (name, trap(name))).into();
+    // Not led outside by its own symlinks: it would touch what is there.
+    let open = |at: BorrowedFd<'_>, path: &Path| {
+        openat(at, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+    };
     while !ends.load(Ordering::Relaxed) {
+        let Ok(root) = open(CWD, out) else { continue };
         for (name, trap) in &traps {
-            for path in [out.join(name), out.join("b").join(name), out.join("a").join(name)] {
+            for directory in [".", "b", "a"] {
+                let Ok(directory) = open(root.as_fd(), Path::new(directory)) else { continue };
                 // Against each other, and back.
                 for _ in 0..2 {
-                    if renameat_with(CWD, trap, CWD, &path, RenameFlags::EXCHANGE).is_ok() {
+                    if renameat_with(CWD, trap, &directory, *name, RenameFlags::EXCHANGE).is_ok() {
                         swaps.fetch_add(1, Ordering::Relaxed);
                     }
                 }

@@ -1,6 +1,7 @@
 //! The tests by area. A new file has a `TESTS` list; add it to [`all`].
 
 mod fs_verity;
+mod full_store;
 mod guest;
 mod mounting;
 mod tamper;
@@ -35,5 +36,5 @@ use tests;
 
 /// Every test.
 pub(crate) fn all() -> Vec<Test> {
-    [guest::TESTS, fs_verity::TESTS, &mounting::tests(), tamper::TESTS].concat()
+    [guest::TESTS, fs_verity::TESTS, full_store::TESTS, &mounting::tests(), tamper::TESTS].concat()
 }

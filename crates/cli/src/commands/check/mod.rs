@@ -16,6 +16,8 @@ use composefs_store::Basedirs;
 use image::Checked;
 use objects::{Objects, Wanted};
 
+use crate::end::answered;
+
 /// Check images: their structure, their digests and, with --basedir, all objects they need.
 ///
 /// Everything that is wrong is told, not only the first. Beside what no mount and no reader takes (errors) that is what a
@@ -60,14 +62,7 @@ out, as a file cannot be read or the command line is wrong.";
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> ExitCode {
-    match check(args) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("composefs: {error:#}");
-            ExitCode::from(2)
-        }
-    }
+    answered(check(args))
 }
 
 /// Whether all is sound.

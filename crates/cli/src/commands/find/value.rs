@@ -4,7 +4,8 @@ use composefs_image::tree::Kind;
 use globset::{GlobBuilder, GlobMatcher};
 
 use crate::look::facts::ContentForm;
-use crate::look::{moment, size};
+use crate::look::size;
+use crate::moment;
 
 /// A number with a sign in front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 use options::{Command, Request};
 
+use crate::end::is_broken_pipe;
 use crate::image_file::ImageFile;
 use crate::stop::Face;
 
@@ -52,9 +53,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
     let done = inform(&request, &mut out).and_then(|()| Ok(out.flush()?));
     match done {
         // Whoever closed the pipe has seen enough.
-        Err(error) if error.downcast_ref().is_some_and(|e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe) => {
-            ExitCode::FAILURE
-        }
+        Err(error) if is_broken_pipe(&error) => ExitCode::FAILURE,
         done => FACE.end(done),
     }
 }

@@ -14,9 +14,9 @@ use composefs_store::publish::replace_file;
 use composefs_store::{ObjectDir, Policy, VerifyExisting};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::dump_file;
 use super::options::Request;
-use super::progress::ScanProgress;
+use crate::dump_file;
+use crate::scan_progress::ScanProgress;
 
 /// A tree, and how to tell where in the source an inode of it comes from.
 struct Source {

@@ -4,9 +4,7 @@
 //! where this one does more or refuses more.
 
 mod build;
-mod dump_file;
 mod options;
-mod progress;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -7,7 +7,7 @@ use composefs_image::tree::{Data, Kind};
 use composefs_image::verity;
 use serde::Serialize;
 
-use crate::look::moment;
+use crate::moment;
 
 /// An image.
 #[derive(Debug, Serialize)]

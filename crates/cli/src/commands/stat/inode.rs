@@ -6,8 +6,9 @@ use serde_json::{Map, Value};
 
 use crate::json;
 use crate::look::facts::Facts;
+use crate::look::mode;
 use crate::look::names::Names;
-use crate::look::{mode, moment};
+use crate::moment;
 
 /// An inode under a path.
 pub(super) struct InodeFacts<'a> {

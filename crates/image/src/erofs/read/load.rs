@@ -12,7 +12,7 @@ use crate::tree::{InodeId, Kind, Tree};
 /// The tree of an image, and what the image says beside it.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// The tree. Writing it in the image's format version gives the same bytes, if a writer of versions 0 and 1 made them.
+    /// The tree. Writing it in the image's format version gives the same bytes, if a writer of that version made them.
     pub tree: Tree,
     /// How the places of hard-linked inodes were found.
     pub order: Order,

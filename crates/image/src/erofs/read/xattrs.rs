@@ -192,7 +192,7 @@ fn entry<'a>(inode: &RawInode, bytes: &'a [u8], offset: u64) -> Result<RawXattr<
     if len == 0 || len > MAX_XATTR_NAME + ESCAPE || memchr::memchr(0, suffix).is_some() {
         return Err(inode.error(Defect::XattrName(len), offset));
     }
-    if number == 0 && split_name(suffix).0 != 0 {
+    if number == 0 && split_name(suffix, false).0 != 0 {
         return Err(inode.error(Defect::XattrPrefixUnused(shown(suffix)), offset));
     }
     Ok(RawXattr { prefix: number, suffix, value, offset, reference: None })

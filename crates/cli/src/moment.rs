@@ -18,6 +18,11 @@ pub(crate) fn exact(time: Timestamp) -> String {
     format!("{}.{:09}Z", date_and_time(time.sec), time.nsec)
 }
 
+/// A time as exactly as it needs: without the nanoseconds where there are none.
+pub(crate) fn shown(time: Timestamp) -> String {
+    if time.nsec == 0 { seconds(time.sec) } else { exact(time) }
+}
+
 fn date_and_time(sec: i64) -> String {
     let (day, second) = (sec.div_euclid(DAY), sec.rem_euclid(DAY));
     let (year, month, day) = date(day);
@@ -93,7 +98,10 @@ mod tests {
             assert_eq!(parse(text), Some(sec));
         }
         assert_eq!(seconds(-62_167_219_201), "-0001-12-31T23:59:59Z");
-        assert_eq!(exact(Timestamp { sec: 0, nsec: 5 }), "1970-01-01T00:00:00.000000005Z");
+        let at = |nsec| Timestamp { sec: 0, nsec };
+        assert_eq!(exact(at(5)), "1970-01-01T00:00:00.000000005Z");
+        assert_eq!([shown(at(5)), shown(at(0))], [exact(at(5)), seconds(0)]);
+        assert_eq!(shown(at(u32::MAX)), "1970-01-01T00:00:00.4294967295Z");
         // Whatever an image says.
         assert!(seconds(i64::MIN).starts_with("-292277022657-") && seconds(i64::MAX).starts_with("292277026596-"));
     }

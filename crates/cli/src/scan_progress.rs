@@ -6,12 +6,12 @@ use composefs_scan::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Shows entries and bytes as they are read; nothing where standard error is no terminal.
-pub(super) struct ScanProgress {
+pub(crate) struct ScanProgress {
     bar: ProgressBar,
 }
 
 impl ScanProgress {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         // Entries are the bar's position, bytes its length: neither total is known before the end.
         let style = ProgressStyle::with_template("{spinner} {pos} entries, {total_bytes} read, {elapsed}")
             .expect("the template is constant");

@@ -11,15 +11,20 @@ use composefs_image::dump::{DumpError, Options, Parsed, Parser};
 const MAX_LINE: usize = 64 << 20;
 
 /// Reads the dump at `source`, `-` being standard input.
-pub(super) fn read(source: &Path, options: Options) -> anyhow::Result<Parsed> {
-    let named = |error: DumpError| anyhow::anyhow!("{}: {error}", source.display());
-    let mut parser = Parser::new(options);
-    let last_has_newline = if source == Path::new("-") {
-        read_lines(io::stdin().lock(), source, &mut parser)?
+pub(crate) fn read(source: &Path, options: Options) -> anyhow::Result<Parsed> {
+    if source == Path::new("-") {
+        read_from(io::stdin().lock(), source, options)
     } else {
         let file = File::open(source).with_context(|| format!("open `{}`", source.display()))?;
-        read_lines(file, source, &mut parser)?
-    };
+        read_from(file, source, options)
+    }
+}
+
+/// Reads a dump that is open. `source` is its name in messages.
+pub(crate) fn read_from(input: impl Read, source: &Path, options: Options) -> anyhow::Result<Parsed> {
+    let named = |error: DumpError| anyhow::anyhow!("{}: {error}", source.display());
+    let mut parser = Parser::new(options);
+    let last_has_newline = read_lines(input, source, &mut parser)?;
     parser.check_last_line(last_has_newline).map_err(named)?;
     parser.finish().map_err(named)
 }

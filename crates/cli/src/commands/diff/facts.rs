@@ -1,0 +1,75 @@
+//! What images say beside their trees, compared.
+
+use composefs_image::erofs::read::Order;
+
+use crate::source::ImageFacts;
+
+/// Something that is said of a whole image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fact {
+    /// The format version.
+    Version,
+    /// The flags of the header.
+    Flags,
+    /// The time of compact inodes: the earliest of all.
+    BuildTime,
+    /// How many inodes are compact, and how many extended.
+    Forms,
+    /// How the inodes are ordered.
+    Order,
+}
+
+impl Fact {
+    pub(super) const ALL: [Fact; 5] = [Fact::Version, Fact::Flags, Fact::BuildTime, Fact::Forms, Fact::Order];
+
+    /// Its name in options and in JSON.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Fact::Version => "version",
+            Fact::Flags => "flags",
+            Fact::BuildTime => "build-time",
+            Fact::Forms => "forms",
+            Fact::Order => "order",
+        }
+    }
+
+    /// Whether it is somebody's choice; the others follow from what is in the tree.
+    pub(super) const fn is_cause(self) -> bool {
+        !matches!(self, Fact::BuildTime | Fact::Forms)
+    }
+
+    /// The fact as a person reads it.
+    pub(super) fn of(self, facts: &ImageFacts) -> String {
+        match self {
+            Fact::Version => facts.version.to_string(),
+            Fact::Flags => match facts.flags {
+                0 => "none".to_owned(),
+                1 => "has ACLs".to_owned(),
+                flags => format!("{flags:#x}"),
+            },
+            Fact::BuildTime => crate::moment::shown(facts.build_time),
+            Fact::Forms => {
+                let [compact, extended] = [facts.compact, facts.extended].map(super::words::number);
+                format!("{compact} compact, {extended} extended inodes")
+            }
+            Fact::Order => match facts.order {
+                Order::NoLinks => "no hard links".to_owned(),
+                Order::BreadthFirst => "breadth first".to_owned(),
+                Order::Other => "other than breadth first".to_owned(),
+            },
+        }
+    }
+}
+
+/// The facts that differ.
+pub(super) fn differing(a: &ImageFacts, b: &ImageFacts, ignored: &[Fact]) -> Vec<Fact> {
+    let differs = |fact: Fact| match fact {
+        Fact::Version => a.version != b.version,
+        Fact::Flags => a.flags != b.flags,
+        Fact::BuildTime => a.build_time != b.build_time,
+        Fact::Forms => (a.compact, a.extended) != (b.compact, b.extended),
+        // Whether there are hard links is a matter of the trees.
+        Fact::Order => (a.order == Order::Other) != (b.order == Order::Other),
+    };
+    Fact::ALL.into_iter().filter(|fact| !ignored.contains(fact) && differs(*fact)).collect()
+}

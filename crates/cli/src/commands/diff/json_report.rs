@@ -1,0 +1,226 @@
+//! The report for programs: all of it as one JSON object.
+
+use std::io::Write;
+
+use composefs_image::diff::causes::{Cause, Hint, Subject, moved};
+use composefs_image::diff::{Change, Content, Field, Side, Value as FieldValue};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::{Map, Value, json};
+
+use super::compare::Comparison;
+use super::facts::Fact;
+use super::words;
+use crate::json::put_bytes;
+use crate::look::mode;
+use crate::source::Form;
+
+const SIDES: [(Side, &str); 2] = [(Side::A, "a"), (Side::B, "b")];
+
+/// How many of an inode's names are given.
+const MOST_NAMES: usize = 16;
+
+/// Writes the report.
+pub(super) fn write(comparison: &Comparison<'_>, out: &mut impl Write) -> anyhow::Result<()> {
+    let mut serializer = serde_json::Serializer::pretty(&mut *out);
+    let mut report = serializer.serialize_map(None)?;
+    report.serialize_entry("equal", &comparison.is_equal())?;
+    for (side, key) in SIDES {
+        report.serialize_entry(key, &describe(comparison, side))?;
+    }
+    report.serialize_entry("counts", &counts(comparison))?;
+    report.serialize_entry("image", &comparison.facts.iter().map(|fact| fact.name()).collect::<Vec<_>>())?;
+    report.serialize_entry("causes", &comparison.causes.iter().map(cause).collect::<Vec<_>>())?;
+    report.serialize_entry("changes", &Changes(comparison))?;
+    report.serialize_entry("moved", &moves(comparison))?;
+    SerializeMap::end(report)?;
+    writeln!(out)?;
+    Ok(())
+}
+
+/// The report on images that are the same bytes: nothing in it.
+pub(super) fn write_identical(out: &mut impl Write) -> anyhow::Result<()> {
+    let report = json!({"equal": true, "image": [], "causes": [], "changes": [], "moved": []});
+    serde_json::to_writer_pretty(&mut *out, &report)?;
+    writeln!(out)?;
+    Ok(())
+}
+
+/// All changes, each made when it is written: they can be millions.
+struct Changes<'c, 't>(&'c Comparison<'t>);
+
+impl Serialize for Changes<'_, '_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.diff.changes().iter().map(|found| change(self.0, found)))
+    }
+}
+
+fn moves(comparison: &Comparison<'_>) -> Vec<Value> {
+    let diff = &comparison.diff;
+    let pair = |(a, b): (u32, u32)| {
+        let mut pair = Map::new();
+        for (key, number) in [("a", a), ("b", b)] {
+            put_bytes(&mut pair, key, &diff.path(&diff.changes()[number as usize]));
+        }
+        Value::Object(pair)
+    };
+    moved(diff).into_iter().map(pair).collect()
+}
+
+fn describe(comparison: &Comparison<'_>, side: Side) -> Value {
+    let loaded = comparison.side(side);
+    let mut object = Map::new();
+    put_bytes(&mut object, "path", comparison.request.paths[side as usize].as_os_str().as_encoded_bytes());
+    let form = match loaded.form {
+        Form::Image => "image",
+        Form::Directory => "directory",
+        Form::Dump => "dump",
+    };
+    object.insert("form".to_owned(), form.into());
+    object.insert("algorithm".to_owned(), loaded.tree.algorithm().name().into());
+    object.insert("entries".to_owned(), (loaded.tree.entry_count() + 1).into());
+    object.insert("inodes".to_owned(), loaded.tree.inode_count().into());
+    if let Some(facts) = &loaded.facts {
+        let time = facts.build_time;
+        object.insert("version".to_owned(), facts.version.into());
+        object.insert("flags".to_owned(), facts.flags.into());
+        object.insert("build-time".to_owned(), json!({"sec": time.sec, "nsec": time.nsec}));
+        object.insert("forms".to_owned(), json!({"compact": facts.compact, "extended": facts.extended}));
+        object.insert(Fact::Order.name().to_owned(), Fact::Order.of(facts).into());
+    }
+    object.into()
+}
+
+fn counts(comparison: &Comparison<'_>) -> Value {
+    let counts = comparison.diff.counts();
+    let differing = Field::ALL.into_iter().filter(|field| counts.field(*field) > 0);
+    let fields: Map<_, _> = differing.map(|field| (field.name().to_owned(), counts.field(field).into())).collect();
+    json!({
+        "common": counts.common,
+        "changed": counts.changed,
+        "only_a": counts.only_a,
+        "only_b": counts.only_b,
+        "incomparable": counts.incomparable,
+        "fields": fields,
+    })
+}
+
+const fn key(side: Side) -> &'static str {
+    SIDES[side as usize].1
+}
+
+fn cause(cause: &Cause<'_>) -> Value {
+    let mut object = Map::new();
+    match &cause.subject {
+        Subject::Only(side) => _ = object.insert("only".to_owned(), key(*side).into()),
+        Subject::Field(field) => {
+            object.insert("field".to_owned(), field.name().into());
+            for (value, (_, key)) in [&cause.old, &cause.new].into_iter().zip(SIDES) {
+                if let Some(value) = value {
+                    put_value(&mut object, key, *field, value);
+                }
+            }
+        }
+        Subject::XattrOnly(side, name) => {
+            put_bytes(&mut object, "xattr", name);
+            object.insert("only".to_owned(), key(*side).into());
+        }
+        Subject::XattrValue(name) => put_bytes(&mut object, "xattr", name),
+    }
+    object.insert("text".to_owned(), words::cause(cause).into());
+    object.insert("count".to_owned(), cause.changes.len().into());
+    object.insert("of".to_owned(), cause.of.into());
+    object.insert("type".to_owned(), cause.kind.map(mode::word).into());
+    object.insert("hints".to_owned(), cause.hints.iter().map(hint).collect());
+    object.into()
+}
+
+fn hint(hint: &Hint) -> Value {
+    let (name, side) = match hint {
+        Hint::Epoch(side) => ("epoch", Some(side)),
+        Hint::OneMtime(side, _) => ("one-mtime", Some(side)),
+        Hint::Clamped(side, _) => ("source-date-epoch", Some(side)),
+        Hint::WholeSeconds(side) => ("whole-seconds", Some(side)),
+        Hint::Shifted(_) => ("shifted", None),
+        Hint::DirectoriesOnly => ("directories-only", None),
+        Hint::OneUid(side, _) => ("one-uid", Some(side)),
+        Hint::OneGid(side, _) => ("one-gid", Some(side)),
+        Hint::Masked(side, _) => ("masked", Some(side)),
+        Hint::NoXattrs(side) => ("no-xattrs", Some(side)),
+        Hint::UserXattrs(side) => ("user-xattrs", Some(side)),
+        Hint::SecurityLabel => ("security-label", None),
+        Hint::WhiteoutMark => ("whiteout-mark", None),
+        Hint::NoHardlinks(side) => ("no-hardlinks", Some(side)),
+        Hint::InlineMax(..) => ("inline-max", None),
+        Hint::NoDevices(side) => ("no-devices", Some(side)),
+        Hint::Moved(_) => ("moved", None),
+    };
+    json!({"hint": name, "side": side.map(|side| key(*side)), "text": words::hint(hint)})
+}
+
+fn change(comparison: &Comparison<'_>, change: &Change) -> Value {
+    let diff = &comparison.diff;
+    let mut object = Map::new();
+    put_bytes(&mut object, "path", &diff.path(change));
+    if let Some(side) = change.only() {
+        object.insert("only".to_owned(), key(side).into());
+        object.insert("type".to_owned(), diff.inode(side, change).map(|inode| mode::word(inode.kind())).into());
+    }
+    for field in change.fields().iter() {
+        let value = match field {
+            Field::Xattrs => xattrs(comparison, change),
+            field => {
+                let mut sides = Map::new();
+                for (side, key) in SIDES {
+                    match field {
+                        Field::Links => _ = sides.insert(key.to_owned(), names(comparison, side, change)),
+                        field => put_value(&mut sides, key, field, &diff.value(side, change, field)),
+                    }
+                }
+                sides.into()
+            }
+        };
+        object.insert(field.name().to_owned(), value);
+    }
+    object.into()
+}
+
+/// How many names share an inode, and the first of them.
+fn names(comparison: &Comparison<'_>, side: Side, change: &Change) -> Value {
+    let name = |path: Vec<u8>| {
+        let mut object = Map::new();
+        put_bytes(&mut object, "path", &path);
+        Value::Object(object)
+    };
+    let FieldValue::Names(count) = comparison.diff.value(side, change, Field::Links) else { return Value::Null };
+    let names = comparison.diff.names(side, change, MOST_NAMES);
+    json!({"count": count, "names": names.into_iter().map(name).collect::<Vec<_>>()})
+}
+
+fn xattrs(comparison: &Comparison<'_>, change: &Change) -> Value {
+    let object = |xattr: composefs_image::diff::XattrChange<'_>| {
+        let mut object = Map::new();
+        put_bytes(&mut object, "name", xattr.name);
+        for (value, (_, key)) in [xattr.old, xattr.new].into_iter().zip(SIDES) {
+            match value {
+                Some(value) => put_bytes(&mut object, key, value),
+                None => _ = object.insert(key.to_owned(), Value::Null),
+            }
+        }
+        Value::Object(object)
+    };
+    comparison.diff.xattrs(change).into_iter().map(object).collect()
+}
+
+fn put_value(object: &mut Map<String, Value>, key: &str, field: Field, value: &FieldValue<'_>) {
+    let plain = match value {
+        FieldValue::Path(bytes) => return put_bytes(object, key, bytes),
+        FieldValue::Content(Content::Inline(bytes)) if field == Field::Content => return put_bytes(object, key, bytes),
+        FieldValue::None => Value::Null,
+        FieldValue::Number(number) => (*number).into(),
+        FieldValue::Time(time) => json!({"sec": time.sec, "nsec": time.nsec}),
+        FieldValue::Names(count) => (*count).into(),
+        FieldValue::Place(is_place) => (*is_place).into(),
+        value => words::value(field, value).into(),
+    };
+    object.insert(key.to_owned(), plain);
+}

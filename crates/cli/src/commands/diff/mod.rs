@@ -1,0 +1,44 @@
+//! `composefs diff`: what is different between two trees, the causes first.
+
+mod compare;
+mod facts;
+mod json_report;
+mod options;
+mod text_report;
+pub(super) mod words;
+
+use std::io::{self, BufWriter, Write};
+use std::process::ExitCode;
+
+pub(super) use options::Args;
+
+use compare::{Comparison, Pair};
+use options::Request;
+
+use crate::end::answered;
+
+/// Runs the command: whether the two are equal.
+pub(super) fn run(args: Args) -> ExitCode {
+    answered(Request::check(args).and_then(|request| run_request(&request)))
+}
+
+fn run_request(request: &Request) -> anyhow::Result<bool> {
+    let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let Some(pair) = Pair::load(request)? else {
+        if request.json {
+            json_report::write_identical(&mut out)?;
+        }
+        out.flush()?;
+        return Ok(true);
+    };
+    let comparison = Comparison::new(request, &pair)?;
+    let is_equal = comparison.is_equal();
+    match (request.quiet, request.json) {
+        (true, _) => {}
+        (false, true) => json_report::write(&comparison, &mut out)?,
+        (false, false) if is_equal => {}
+        (false, false) => text_report::write(&comparison, &mut out)?,
+    }
+    out.flush()?;
+    Ok(is_equal)
+}

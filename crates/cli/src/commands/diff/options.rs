@@ -1,0 +1,208 @@
+//! The command line of `composefs diff`.
+
+use std::ffi::OsString;
+use std::num::NonZeroUsize;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use clap::ValueEnum;
+use composefs_image::Algorithm;
+use composefs_image::diff::{self, Field};
+use composefs_image::tree::Timestamp;
+use composefs_scan::{self as scan, Mtime, Patterns, XattrChoice};
+
+use super::facts::Fact;
+
+/// Say what is different between two trees, and why.
+///
+/// A and B are each an image, a directory (a mounted image is one), a dump, or - for an image or dump on standard input.
+/// Every path that only one has and every field that differs is found; what they have in common is said first.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(in crate::commands) struct Args {
+    a: PathBuf,
+    b: PathBuf,
+    /// Pass over fields: type, mode, owner (uid, gid), mtime, size, content, storage, payload, target, rdev, xattrs, nlink,
+    /// hardlinks, place; xattr:NAME for one attribute; image for all that only images say (version, flags, build-time,
+    /// forms, order)
+    #[arg(long, value_name = "FIELD,...", value_delimiter = ',')]
+    ignore: Vec<String>,
+    /// Compare only what has this path in the trees, and what is below it
+    #[arg(long, value_name = "PATH")]
+    path: Option<OsString>,
+    /// Name every path, not only the first of each group
+    #[arg(short, long, visible_short_alias = 'v', visible_alias = "verbose")]
+    all: bool,
+    /// Name so many paths of each group
+    #[arg(long, value_name = "N", default_value_t = 10, conflicts_with = "all")]
+    limit: usize,
+    /// Say what differs and why, and name no paths
+    #[arg(long, conflicts_with_all = ["all", "json"])]
+    brief: bool,
+    /// Say nothing: only the exit status tells
+    #[arg(short, long, conflicts_with_all = ["all", "json", "brief"])]
+    quiet: bool,
+    /// Print all of it as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    scan: ScanArgs,
+}
+
+/// How a directory is read
+#[derive(clap::Args)]
+#[command(next_help_heading = "How a directory is read, as by mkcomposefs")]
+struct ScanArgs {
+    /// Digests of sha256 or sha512 [default: as the other side has them]
+    #[arg(long, value_name = "NAME")]
+    algorithm: Option<Algorithm>,
+    /// Keep hard links, or make each name an inode of its own; auto: as the other side has it
+    #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_value = "auto", default_missing_value = "yes")]
+    hardlinks: Hardlinks,
+    /// Pass over extended attributes
+    #[arg(long, conflicts_with = "user_xattrs")]
+    skip_xattrs: bool,
+    /// Take only user.* attributes
+    #[arg(long)]
+    user_xattrs: bool,
+    /// Pass over device nodes
+    #[arg(long)]
+    skip_devices: bool,
+    /// Make all mtimes zero
+    #[arg(long, conflicts_with = "source_date_epoch")]
+    use_epoch: bool,
+    /// Make no mtime later than this
+    #[arg(long, value_name = "SECONDS")]
+    source_date_epoch: Option<i64>,
+    /// Leave out what matches, as in a .gitignore
+    #[arg(long, value_name = "PATTERN")]
+    exclude: Vec<String>,
+    /// Use so many threads
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+}
+
+/// Whether several names of one file become one inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Hardlinks {
+    Auto,
+    Yes,
+    No,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  composefs diff old.img new.img
+  composefs diff rootfs.img rootfs/                       # what mkcomposefs would make other than it is
+  composefs diff --use-epoch --user-xattrs rootfs.img rootfs/
+  composefs diff --ignore mtime,owner,xattr:security.selinux a.img b.img
+  composefs diff --path /usr/lib --all a.img b.img
+  composefs-info dump a.img | composefs diff - b.dump
+  composefs diff --json a.img b.img | jq '.causes[].hints'
+
+Exit status: 0 if nothing differs, 1 if something does, 2 if it could not be found out.";
+
+/// What the command line asks for.
+pub(super) struct Request {
+    pub(super) paths: [PathBuf; 2],
+    pub(super) diff: diff::Options,
+    pub(super) ignored_facts: Vec<Fact>,
+    /// How many paths of each group are named.
+    pub(super) limit: usize,
+    pub(super) quiet: bool,
+    pub(super) json: bool,
+    pub(super) scan: scan::Options,
+    pub(super) algorithm: Option<Algorithm>,
+    pub(super) hardlinks: Hardlinks,
+    /// Whether something was said on how to read directories, by the name of the option.
+    pub(super) scan_option: Option<&'static str>,
+}
+
+impl Request {
+    pub(super) fn check(args: Args) -> anyhow::Result<Self> {
+        if [&args.a, &args.b].into_iter().all(|path| path == Path::new("-")) {
+            bail!("only one side can be standard input");
+        }
+        let mut diff = diff::Options { below: args.path.unwrap_or_default().into_vec(), ..diff::Options::default() };
+        let ignored_facts = ignore(&args.ignore, &mut diff)?;
+        let limit = match (args.all, args.brief) {
+            (true, _) => usize::MAX,
+            (_, true) => 0,
+            _ => args.limit,
+        };
+        Ok(Self {
+            paths: [args.a, args.b],
+            diff,
+            ignored_facts,
+            limit,
+            quiet: args.quiet,
+            json: args.json,
+            algorithm: args.scan.algorithm,
+            hardlinks: args.scan.hardlinks,
+            scan_option: args.scan.first_given(),
+            scan: args.scan.options()?,
+        })
+    }
+}
+
+/// Takes the words of `--ignore`; those about images are returned.
+fn ignore(words: &[String], diff: &mut diff::Options) -> anyhow::Result<Vec<Fact>> {
+    let mut facts = Vec::new();
+    for word in words {
+        if let Some(name) = word.strip_prefix("xattr:") {
+            diff.ignore_xattrs.push(name.as_bytes().to_vec());
+        } else if let Some(fact) = Fact::ALL.into_iter().find(|fact| fact.name() == word) {
+            facts.push(fact);
+        } else {
+            match word.as_str() {
+                "image" => facts.extend(Fact::ALL),
+                "owner" => [Field::Uid, Field::Gid].into_iter().for_each(|field| diff.ignore.insert(field)),
+                word => diff.ignore.insert(word.parse::<Field>().map_err(|error| {
+                    let facts = Fact::ALL.map(Fact::name).join(", ");
+                    let fields = Field::ALL.map(Field::name).join(", ");
+                    anyhow::anyhow!("--ignore: {error}: there are {fields}, owner, xattr:NAME, image, {facts}")
+                })?),
+            }
+        }
+    }
+    Ok(facts)
+}
+
+impl ScanArgs {
+    fn first_given(&self) -> Option<&'static str> {
+        let given = [
+            (self.hardlinks != Hardlinks::Auto, "--hardlinks"),
+            (self.skip_xattrs, "--skip-xattrs"),
+            (self.user_xattrs, "--user-xattrs"),
+            (self.skip_devices, "--skip-devices"),
+            (self.use_epoch, "--use-epoch"),
+            (self.source_date_epoch.is_some(), "--source-date-epoch"),
+            (!self.exclude.is_empty(), "--exclude"),
+        ];
+        given.into_iter().find_map(|(is_given, name)| is_given.then_some(name))
+    }
+
+    fn options(self) -> anyhow::Result<scan::Options> {
+        let mut patterns = Patterns::default();
+        for pattern in &self.exclude {
+            patterns.exclude(pattern)?;
+        }
+        Ok(scan::Options {
+            skip_devices: self.skip_devices,
+            xattrs: match (self.skip_xattrs, self.user_xattrs) {
+                (true, _) => XattrChoice::None,
+                (false, true) => XattrChoice::UserOnly,
+                (false, false) => XattrChoice::All,
+            },
+            mtime: match (self.use_epoch, self.source_date_epoch) {
+                (true, _) => Mtime::Fixed(Timestamp::default()),
+                (false, Some(sec)) => Mtime::ClampTo(Timestamp { sec, nsec: 0 }),
+                (false, None) => Mtime::Keep,
+            },
+            patterns,
+            threads: self.threads,
+            ..scan::Options::default()
+        })
+    }
+}

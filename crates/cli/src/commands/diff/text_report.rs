@@ -1,0 +1,135 @@
+//! The report for people: what differs and why, then where.
+
+use std::io::{self, IsTerminal, Write};
+
+use composefs_image::diff::causes::{Cause, Subject};
+use composefs_image::diff::{Change, Side};
+
+use super::compare::Comparison;
+use super::facts::Fact;
+use super::words;
+use crate::look::mode;
+use crate::source::Form;
+
+/// Marks for the terminal, or nothing.
+#[derive(Clone, Copy)]
+struct Marks {
+    bold: &'static str,
+    dim: &'static str,
+    end: &'static str,
+}
+
+impl Marks {
+    fn choose() -> Self {
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        match io::stdout().is_terminal() && !plain {
+            true => Self { bold: "\x1b[1m", dim: "\x1b[2m", end: "\x1b[0m" },
+            false => Self { bold: "", dim: "", end: "" },
+        }
+    }
+}
+
+/// Writes the report.
+pub(super) fn write(comparison: &Comparison<'_>, out: &mut impl Write) -> io::Result<()> {
+    let marks = Marks::choose();
+    for side in [Side::A, Side::B] {
+        writeln!(out, "{}", describe(comparison, side))?;
+    }
+    writeln!(out)?;
+    write_facts(comparison, marks, Fact::is_cause, out)?;
+    write_incomparable(comparison, marks, out)?;
+    for cause in &comparison.causes {
+        writeln!(out, "{}{}{}", marks.bold, words::cause(cause), marks.end)?;
+        for hint in &cause.hints {
+            writeln!(out, "{}    {}{}", marks.dim, words::hint(hint), marks.end)?;
+        }
+    }
+    write_facts(comparison, marks, |fact| !fact.is_cause(), out)?;
+    if comparison.request.limit > 0 {
+        for cause in &comparison.causes {
+            writeln!(out, "\n{}{}:{}", marks.bold, words::cause(cause), marks.end)?;
+            write_paths(comparison, cause, out)?;
+        }
+    }
+    Ok(())
+}
+
+fn describe(comparison: &Comparison<'_>, side: Side) -> String {
+    let loaded = comparison.side(side);
+    let form = match (loaded.form, &loaded.facts) {
+        (_, Some(facts)) => format!("image of version {}", facts.version),
+        (Form::Directory, None) => "directory".to_owned(),
+        (_, None) => "dump".to_owned(),
+    };
+    let path = words::path(comparison.request.paths[side as usize].as_os_str().as_encoded_bytes());
+    let entries = words::number(loaded.tree.entry_count() + 1);
+    format!("{}: {path} ({form}, {entries} entries)", words::letter(side))
+}
+
+fn write_facts(
+    comparison: &Comparison<'_>,
+    marks: Marks,
+    wanted: impl Fn(Fact) -> bool,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let Marks { bold, end, .. } = marks;
+    let facts = [Side::A, Side::B].map(|side| &comparison.side(side).facts);
+    let [Some(of_a), Some(of_b)] = facts else { return Ok(()) };
+    for fact in comparison.facts.iter().filter(|fact| wanted(**fact)) {
+        let (a, b) = (fact.of(of_a), fact.of(of_b));
+        match fact {
+            Fact::Version => writeln!(out, "{bold}A is version {a}, B version {b}{end}")?,
+            fact => writeln!(out, "{bold}the images differ in {}: {a} -> {b}{end}", fact.name())?,
+        }
+    }
+    Ok(())
+}
+
+fn write_incomparable(comparison: &Comparison<'_>, marks: Marks, out: &mut impl Write) -> io::Result<()> {
+    let incomparable = comparison.incomparable();
+    if incomparable == 0 {
+        return Ok(());
+    }
+    let Marks { bold, end, .. } = marks;
+    let [a, b] = [Side::A, Side::B].map(|side| comparison.side(side).tree.algorithm());
+    let files = words::number(incomparable);
+    writeln!(out, "{bold}A has digests of {a}, B of {b}{end}: the contents of {files} files cannot be compared")
+}
+
+/// The paths of a cause, as many as are asked for.
+fn write_paths(comparison: &Comparison<'_>, cause: &Cause<'_>, out: &mut impl Write) -> io::Result<()> {
+    let diff = &comparison.diff;
+    let limit = comparison.request.limit;
+    let changes = || cause.changes.iter().map(|number| &diff.changes()[*number as usize]);
+    // What is in a directory that is in one tree only comes after what says more.
+    let hides = limit != usize::MAX && matches!(cause.subject, Subject::Only(_));
+    let mut shown = 0;
+    for change in changes().filter(|change| !hides || !change.is_within()).take(limit) {
+        writeln!(out, "  {}{}", words::path(&diff.path(change)), detail(comparison, cause, change))?;
+        shown += 1;
+    }
+    match cause.changes.len() - shown {
+        0 => Ok(()),
+        more => writeln!(out, "  ... and {} more (--all names them)", words::number(more)),
+    }
+}
+
+/// What differs there, unless the cause says it of all.
+fn detail(comparison: &Comparison<'_>, cause: &Cause<'_>, change: &Change) -> String {
+    let diff = &comparison.diff;
+    match &cause.subject {
+        Subject::Only(side) => match diff.inode(*side, change) {
+            Some(inode) => format!("  ({})", mode::word(inode.kind())),
+            None => String::new(),
+        },
+        Subject::XattrOnly(_, name) | Subject::XattrValue(name) => {
+            let found = diff.xattrs(change).into_iter().find(|xattr| xattr.name == &name[..]);
+            found.map(|xattr| format!("  {}", words::xattr(&xattr))).unwrap_or_default()
+        }
+        Subject::Field(_) if cause.changes.len() > 1 && cause.old.is_some() && cause.new.is_some() => String::new(),
+        Subject::Field(field) => {
+            let [old, new] = [Side::A, Side::B].map(|side| words::value(*field, &diff.value(side, change, *field)));
+            format!("  {old} -> {new}")
+        }
+    }
+}

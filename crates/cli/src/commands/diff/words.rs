@@ -1,0 +1,199 @@
+//! Values, causes and hints in words.
+
+use std::fmt::Write as _;
+
+use composefs_image::diff::causes::{Cause, Hint, Subject};
+use composefs_image::diff::{Content, Field, Side, Value, XattrChange};
+use composefs_image::dump::{Also, escape};
+use composefs_image::tree::Kind;
+
+use crate::look::mode;
+use crate::moment;
+
+/// How much of a content or a value is shown.
+const LONGEST: usize = 80;
+
+/// A path as it may be shown on a terminal.
+pub(in crate::commands) fn path(path: &[u8]) -> String {
+    let mut text = Vec::new();
+    escape(path, Also::NotSpaces, &mut text);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// Bytes between quotes, the first of them if they are many.
+fn quoted(bytes: &[u8]) -> String {
+    // The value of a label ends in a NUL that says nothing.
+    let shown = bytes.strip_suffix(b"\0").unwrap_or(bytes);
+    match shown.len() {
+        ..=LONGEST => format!("\"{}\"", path(shown)),
+        len => format!("\"{}...\" ({} bytes)", path(&shown[..LONGEST]), number(len)),
+    }
+}
+
+/// A number in groups of three digits.
+pub(in crate::commands) fn number(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.char_indices() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// So many of a type.
+fn counted(count: usize, of: Option<Kind>) -> String {
+    let one = of.map_or("entry", mode::word);
+    match (count, of) {
+        (1, _) => format!("1 {one}"),
+        (_, Some(Kind::Directory)) => format!("{} directories", number(count)),
+        (_, None) => format!("{} entries", number(count)),
+        (_, Some(_)) => format!("{} {one}s", number(count)),
+    }
+}
+
+/// A side's letter.
+pub(super) const fn letter(side: Side) -> char {
+    match side {
+        Side::A => 'A',
+        Side::B => 'B',
+    }
+}
+
+/// A value in a word or a few.
+pub(super) fn value(field: Field, value: &Value<'_>) -> String {
+    match value {
+        Value::None => "none".to_owned(),
+        Value::Type(of) => mode::word(*of).to_owned(),
+        Value::Mode(mode) => format!("{mode:04o}"),
+        Value::Number(number) => number.to_string(),
+        Value::Time(of) => moment::shown(*of),
+        Value::Content(content) if field == Field::Storage => match content {
+            Content::Inline(bytes) => format!("in the image ({} bytes)", number(bytes.len())),
+            Content::Empty | Content::External(_) => "an object".to_owned(),
+        },
+        Value::Content(Content::Empty) => "empty".to_owned(),
+        Value::Content(Content::Inline(bytes)) => quoted(bytes),
+        Value::Content(Content::External(Some(digest))) => digest.to_string(),
+        Value::Content(Content::External(None)) => "an object without digest".to_owned(),
+        Value::Path(bytes) => path(bytes),
+        Value::Device(device) => {
+            // The kernel's `new_decode_dev`.
+            format!("{}:{}", (device & 0xfff00) >> 8, (device & 0xff) | ((device >> 12) & 0xfff00))
+        }
+        Value::Xattrs(count) => format!("{count} xattrs"),
+        Value::Names(1) => "no other name".to_owned(),
+        Value::Names(count) => format!("one of {} names", number(*count)),
+        Value::Place(true) => "the inode's place".to_owned(),
+        Value::Place(false) => "a link".to_owned(),
+    }
+}
+
+/// What became of an attribute.
+pub(super) fn xattr(change: &XattrChange<'_>) -> String {
+    match (change.old, change.new) {
+        (Some(old), Some(new)) => format!("{} -> {}", quoted(old), quoted(new)),
+        (Some(value), None) | (None, Some(value)) => quoted(value),
+        (None, None) => String::new(),
+    }
+}
+
+/// A cause in one line.
+pub(in crate::commands) fn cause(cause: &Cause<'_>) -> String {
+    let count = cause.changes.len();
+    let entries = counted(count, cause.kind);
+    let verb = if count == 1 { "differs" } else { "differ" };
+    let of_all = match (cause.is_whole_kind || count == cause.of, count) {
+        (true, 2..) => format!("all {entries}"),
+        _ if cause.kind.is_none() && count < cause.of => format!("{} of {}", number(count), counted(cause.of, None)),
+        _ => entries.clone(),
+    };
+    let mut text = match &cause.subject {
+        Subject::Only(side) => return format!("{entries} only in {}", letter(*side)),
+        Subject::XattrOnly(side, name) => {
+            return format!("xattr {} only in {}, on {of_all}", path(name), letter(*side));
+        }
+        Subject::XattrValue(name) => return format!("xattr {} differs on {of_all}", path(name)),
+        Subject::Field(Field::Links) => format!("{of_all} {verb} in hard links"),
+        Subject::Field(Field::Nlink) => format!("{of_all} {verb} in link count"),
+        Subject::Field(Field::Place) => format!("{of_all} {verb} in being the place of an inode, which orders inodes"),
+        Subject::Field(field) => format!("{of_all} {verb} in {field}"),
+    };
+    if let Subject::Field(field) = cause.subject
+        && count > 1
+    {
+        match (&cause.old, &cause.new) {
+            (Some(old), Some(new)) => _ = write!(text, ": {} -> {}", value(field, old), value(field, new)),
+            (Some(old), None) => _ = write!(text, ": all {} in A", value(field, old)),
+            (None, Some(new)) => _ = write!(text, ": all {} in B", value(field, new)),
+            (None, None) => {}
+        }
+    }
+    text
+}
+
+/// A hint in one line.
+pub(in crate::commands) fn hint(hint: &Hint) -> String {
+    match hint {
+        Hint::Epoch(side) => format!("all mtimes of {} are 0: looks like --use-epoch", letter(*side)),
+        Hint::OneMtime(side, mtime) => {
+            format!("all mtimes of {} are {}: one time was set", letter(*side), moment::shown(*mtime))
+        }
+        Hint::Clamped(side, latest) => format!(
+            "no mtime of {} is later than {}: looks like --source-date-epoch={}",
+            letter(*side),
+            moment::shown(*latest),
+            latest.sec
+        ),
+        Hint::WholeSeconds(side) => {
+            format!(
+                "{} has whole seconds only: looks like it went through an archive or a file system of such",
+                letter(*side)
+            )
+        }
+        Hint::Shifted(seconds) => format!("all mtimes of B are {seconds:+} seconds off"),
+        Hint::DirectoriesOnly => {
+            "only directories: they get a new mtime when what is in them is made, as by a copy".to_owned()
+        }
+        Hint::OneUid(side, uid) => format!("all of {} belongs to user {uid}", letter(*side)),
+        Hint::OneGid(side, gid) => format!("all of {} belongs to group {gid}", letter(*side)),
+        Hint::Masked(side, mask) => format!("{} lacks the bits {mask:04o}: looks like a umask", letter(*side)),
+        Hint::NoXattrs(side) => format!("{} has no xattrs at all: looks like --skip-xattrs", letter(*side)),
+        Hint::UserXattrs(side) => format!("{} has only user.* xattrs: looks like --user-xattrs", letter(*side)),
+        Hint::SecurityLabel => {
+            "SELinux labels are those of the machine and its policy: --ignore xattr:security.selinux".to_owned()
+        }
+        Hint::WhiteoutMark => "format version 1 gives it to directories that hold whiteouts".to_owned(),
+        Hint::NoHardlinks(side) => {
+            format!("{} has no hard links, each name its own inode: looks like made without --hardlinks", letter(*side))
+        }
+        Hint::InlineMax(a, b) => {
+            let [a, b] = [a, b].map(|longest| number(*longest));
+            format!("the longest content in the image has {a} bytes in A, {b} in B: looks like another --inline-max")
+        }
+        Hint::NoDevices(side) => format!("{} has no devices: looks like --skip-devices", letter(*side)),
+        Hint::Moved(count) => {
+            format!("{} of them have the content of one only in the other: moved or renamed", number(*count))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_in_groups() {
+        let numbers = [0, 12, 999, 1000, 5120, 1_234_567];
+        assert_eq!(numbers.map(number), ["0", "12", "999", "1,000", "5,120", "1,234,567"]);
+    }
+
+    #[test]
+    fn nothing_shown_moves_the_cursor() {
+        assert_eq!(path(b"/a b\x1b[2J\n"), "/a b\\x1b[2J\\n");
+        assert_eq!(quoted(b"label\0"), "\"label\"");
+        assert_eq!(quoted(&[7; 2000]).len(), 4 * LONGEST + "\"...\" (2,000 bytes)".len());
+    }
+}

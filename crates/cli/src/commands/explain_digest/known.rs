@@ -1,0 +1,67 @@
+//! The source: its whole tree, read once, with all that policies may ask of it.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use anyhow::Context;
+use composefs_image::Algorithm;
+use composefs_image::policy::{Contents, Inline};
+use composefs_image::tree::{MAX_INLINE, Tree};
+use composefs_scan::{Everything, Options, scan};
+
+use crate::scan_progress::ScanProgress;
+use crate::source::{self, Form, Source};
+
+/// What is known of the source.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) form: Form,
+    pub(super) tree: Tree,
+    pub(super) contents: Contents,
+    /// The limits of contents in the image worth trying, the usual one first.
+    pub(super) limits: Vec<Inline>,
+}
+
+/// How a source is read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wish<'a> {
+    /// The algorithm, if only one is of interest.
+    pub(super) algorithm: Option<Algorithm>,
+    /// Limits of contents in the image to try beside the usual ones.
+    pub(super) limits: &'a [u64],
+    pub(super) threads: Option<NonZeroUsize>,
+}
+
+/// The limits that tools in the field have: that of the C tools and of cfsctl, then nothing in the image at all.
+const LIMITS: [u64; 2] = [64, 0];
+
+impl Known {
+    /// Reads a source.
+    pub(super) fn read(path: &Path, wish: Wish<'_>) -> anyhow::Result<Self> {
+        let limits = LIMITS.iter().chain(wish.limits).map(|&limit| Inline::UpTo(limit));
+        match source::open(path)? {
+            Source::Directory(path) => {
+                let (tree, contents) = scan_all(&path, wish)?;
+                Ok(Self { form: Form::Directory, tree, contents, limits: limits.collect() })
+            }
+            // What such a tree has in the image stays there, unless one asks for something else.
+            other => {
+                let options = Options { algorithm: wish.algorithm.unwrap_or_default(), ..Options::default() };
+                let loaded = other.load(&options)?;
+                let limits = [Inline::AsGiven].into_iter().chain(limits).collect();
+                Ok(Self { form: loaded.form, tree: loaded.tree, contents: Contents::default(), limits })
+            }
+        }
+    }
+}
+
+/// Reads a directory, each file once: whatever a policy may leave out is taken, what it may change is as it was found.
+fn scan_all(path: &Path, wish: Wish<'_>) -> anyhow::Result<(Tree, Contents)> {
+    let algorithm = wish.algorithm.unwrap_or_default();
+    let largest = LIMITS.iter().chain(wish.limits).max().map_or(0, |&limit| limit as usize);
+    let options = Options { algorithm, inline_max: 0, hardlinks: true, threads: wish.threads, ..Options::default() };
+    let sink = Everything::new(algorithm, wish.algorithm.is_none(), largest.min(MAX_INLINE));
+    let progress = ScanProgress::start();
+    let tree = scan(path, &options, &sink, &progress).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok((tree, sink.into_contents()))
+}

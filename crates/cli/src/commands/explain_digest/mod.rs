@@ -1,0 +1,152 @@
+//! `composefs explain-digest`: which choices of a tool make a tree's digest the one that it is.
+
+mod against;
+mod json;
+mod known;
+mod nearest;
+mod options;
+mod reproduce;
+mod search;
+mod text;
+mod words;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use composefs_image::Digest;
+use composefs_image::diff::{self, Diff, diff};
+use composefs_image::policy::{Policy, Space};
+use composefs_image::tree::Tree;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use against::Against;
+use known::{Known, Wish};
+use nearest::Nearest;
+pub(super) use options::Args;
+use reproduce::Reproduce;
+use search::{Search, Tried};
+
+use crate::end::answered;
+
+/// What was found.
+struct Findings<'a> {
+    args: &'a Args,
+    known: &'a Known,
+    space: &'a Space,
+    /// The digest that was looked for.
+    want: Option<Digest>,
+    /// How many policies there are.
+    policies: usize,
+    /// Those that were tried.
+    tried: Vec<Tried>,
+    /// If none gives it: the policy that comes nearest to a tree, and what it makes.
+    nearest: Option<Near<'a>>,
+}
+
+/// The policy that comes nearest to what is wanted.
+struct Near<'a> {
+    policy: Policy,
+    tree: Tree,
+    wanted: &'a Tree,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &Args) -> ExitCode {
+    answered(explain(args))
+}
+
+fn explain(args: &Args) -> anyhow::Result<bool> {
+    let latest = args.latest()?;
+    let against = args.against.as_deref().map(Against::read).transpose()?;
+    let want = args.want.or(against.as_ref().and_then(Against::digest));
+    let algorithm = match (want, &against, args.policy) {
+        (Some(want), ..) => Some(want.algorithm()),
+        (None, Some(against), _) => Some(against.tree.algorithm()),
+        (None, None, policy) => policy.map(|policy| policy.algorithm),
+    };
+    let known = Known::read(&args.source, Wish { algorithm, limits: &args.limits(), threads: args.threads })?;
+    let space = Space::of(&known.tree, &known.contents, &known.limits, latest);
+    let space = algorithm.map_or(space.clone(), |algorithm| space.with_algorithm(algorithm));
+    let policies = match args.policy {
+        Some(policy) => vec![policy],
+        None if args.thorough => space.all(),
+        None => space.policies(),
+    };
+    let mut findings = Findings {
+        args,
+        known: &known,
+        space: &space,
+        want,
+        policies: policies.len(),
+        tried: Vec::new(),
+        nearest: None,
+    };
+    if want.is_some() || against.is_none() {
+        findings.tried = search(args, &known, &policies, want.filter(|_| !args.all));
+    }
+    if let Some(against) = against.as_ref().filter(|_| findings.found().next().is_none()) {
+        findings.nearest = nearest(args, &known, &policies, against);
+    }
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    if args.json {
+        json::write(&findings, &mut out)?
+    } else {
+        text::write(&findings, &mut out)?
+    }
+    out.flush()?;
+    Ok(findings.is_answered())
+}
+
+fn search(args: &Args, known: &Known, policies: &[Policy], until: Option<Digest>) -> Vec<Tried> {
+    let Known { tree, contents, .. } = known;
+    let bar = bar(policies.len());
+    let search = Search { tree, contents, policies, until, threads: args.thread_count() };
+    let tried = search.run(&|| bar.inc(1));
+    bar.finish_and_clear();
+    tried
+}
+
+fn nearest<'a>(args: &Args, known: &Known, policies: &[Policy], against: &'a Against) -> Option<Near<'a>> {
+    let Known { tree, contents, .. } = known;
+    let policies = against.only_its_version(policies);
+    let bar = bar(policies.len());
+    let nearest = Nearest { tree, contents, policies: &policies, against, threads: args.thread_count() };
+    let found = nearest.find(&|| bar.inc(1));
+    bar.finish_and_clear();
+    found.map(|(policy, tree)| Near { policy, tree, wanted: &against.tree })
+}
+
+/// Progress through so many policies, on a terminal only.
+fn bar(policies: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("{pos} of {len} policies, {elapsed}").expect("the template is constant");
+    ProgressBar::with_draw_target(Some(policies as u64), ProgressDrawTarget::stderr()).with_style(style)
+}
+
+impl Findings<'_> {
+    /// The policies that give what is wanted.
+    fn found(&self) -> impl Iterator<Item = &Policy> {
+        let gives = |tried: &&Tried| self.want.is_some() && tried.digest.as_ref().ok() == self.want.as_ref();
+        self.tried.iter().filter(gives).map(|tried| &tried.policy)
+    }
+
+    fn is_answered(&self) -> bool {
+        let is_list = self.args.list || self.args.policy.is_some();
+        is_list || self.found().next().is_some() || self.nearest.as_ref().is_some_and(|near| self.is_reached(near))
+    }
+
+    /// Whether the tree wanted is the one that the nearest policy makes, and that is all that is known.
+    fn is_reached(&self, near: &Near<'_>) -> bool {
+        self.want.is_none() && near.diff().is_empty()
+    }
+
+    fn reproduce(&self) -> Reproduce<'_> {
+        let Known { form, ref tree, .. } = *self.known;
+        Reproduce { source: &self.args.source, form, tree, space: self.space }
+    }
+}
+
+impl Near<'_> {
+    fn diff(&self) -> Diff<'_> {
+        diff(&self.tree, self.wanted, &diff::Options::default())
+    }
+}

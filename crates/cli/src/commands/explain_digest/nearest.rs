@@ -1,0 +1,76 @@
+//! Which policy comes nearest to a tree that has what is wanted.
+
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use composefs_image::diff::{Field, Options, diff};
+use composefs_image::erofs::read::{Reader, load};
+use composefs_image::policy::{Contents, Policy};
+use composefs_image::tree::Tree;
+
+use super::against::Against;
+use super::search::Note;
+
+/// What is compared.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Nearest<'a> {
+    pub(super) tree: &'a Tree,
+    pub(super) contents: &'a Contents,
+    pub(super) policies: &'a [Policy],
+    pub(super) against: &'a Against,
+    pub(super) threads: NonZeroUsize,
+}
+
+/// How far a policy is from what is wanted: entries that differ, then fields that do.
+type Distance = (usize, usize);
+
+impl Nearest<'_> {
+    /// The first of the policies with the fewest differences, and the tree it makes; `None` if none can be tried.
+    pub(super) fn find(&self, note: Note<'_>) -> Option<(Policy, Tree)> {
+        let (next, best) = (AtomicUsize::new(0), Mutex::new(None::<(Distance, usize)>));
+        let work = || {
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let Some(policy) = self.policies.get(index) else { break };
+                if let Some(tree) = self.tree_of(policy) {
+                    let found = Some((distance(&tree, &self.against.tree), index));
+                    let mut best = best.lock().unwrap_or_else(PoisonError::into_inner);
+                    *best = [*best, found].into_iter().flatten().min();
+                }
+                note();
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..self.threads.get().min(self.policies.len()) {
+                // With fewer threads than wished for the work is done all the same.
+                if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                    break;
+                }
+            }
+            work();
+        });
+        let (_, index) = best.into_inner().unwrap_or_else(PoisonError::into_inner)?;
+        let policy = self.policies[index];
+        Some((policy, self.tree_of(&policy)?))
+    }
+
+    /// The tree that a policy makes, as it would come out of an image if the other one does: the marks on directories of
+    /// whiteouts stay there.
+    fn tree_of(&self, policy: &Policy) -> Option<Tree> {
+        let tree = policy.apply(self.tree, self.contents).ok()?;
+        if !self.against.is_image() || !tree.has_whiteout() {
+            return Some(tree);
+        }
+        let mut image = Vec::new();
+        policy.plan(&tree).ok()?.write(&mut image).ok()?;
+        Some(load(&Reader::new(&image).ok()?, &[]).ok()?.tree)
+    }
+}
+
+fn distance(ours: &Tree, wanted: &Tree) -> Distance {
+    let found = diff(ours, wanted, &Options::default());
+    let counts = found.counts();
+    let fields = Field::ALL.into_iter().map(|field| counts.field(field)).sum();
+    (counts.differing(), fields)
+}

@@ -1,0 +1,161 @@
+//! The command lines that do what a policy says.
+
+use std::path::Path;
+
+use composefs_image::Algorithm;
+use composefs_image::policy::{Attributes, Inline, Policy, Space, Times, Transform};
+use composefs_image::tree::Tree;
+
+use crate::source::Form;
+
+/// A command line, and of which program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Command {
+    pub(super) tool: &'static str,
+    pub(super) line: String,
+}
+
+/// What command lines depend on beside the policy.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reproduce<'a> {
+    pub(super) source: &'a Path,
+    pub(super) form: Form,
+    pub(super) tree: &'a Tree,
+    pub(super) space: &'a Space,
+}
+
+/// What cfsctl can be told to do, beside version and algorithm.
+const CFSCTL: [(&str, Attributes, Transform); 6] = [
+    ("", Attributes::Capability, Transform::Container),
+    (" --xattrs keep-user-xattrs", Attributes::CapabilityAndUser, Transform::Container),
+    (" --bootable", Attributes::Capability, Transform::ContainerAndBoot),
+    (" --bootable --xattrs keep-user-xattrs", Attributes::CapabilityAndUser, Transform::ContainerAndBoot),
+    (" --no-propagate-usr-to-root", Attributes::All, Transform::Nothing),
+    (" --bootable --no-propagate-usr-to-root", Attributes::All, Transform::Boot),
+];
+
+/// Options of `mkcomposefs` that the C tools do not have.
+const OURS: [&str; 4] = ["--algorithm", "--source-date-epoch", "--hardlinks", "--inline-max"];
+
+impl Reproduce<'_> {
+    /// Every command line that gives the digest of a policy; the last one is always of this program.
+    pub(super) fn commands(&self, policy: &Policy) -> Vec<Command> {
+        let source = quoted(self.source);
+        let mkcomposefs = self.mkcomposefs(policy).map(|options| {
+            let is_ours = OURS.iter().any(|ours| options.iter().any(|option| option.starts_with(ours)));
+            let tool = if is_ours { "mkcomposefs of this project" } else { "mkcomposefs, of the C tools too" };
+            let words = ["mkcomposefs".to_owned(), "--print-digest-only".to_owned()].into_iter().chain(options);
+            Command { tool, line: self.piped(&words.collect::<Vec<_>>().join(" "), &source) }
+        });
+        let cfsctl = self.cfsctl(policy).map(|options| {
+            let Policy { version, algorithm, .. } = policy;
+            let line =
+                format!("cfsctl --no-repo --hash {algorithm} --erofs-version {version} compute-id{options} {source}");
+            Command { tool: "cfsctl", line }
+        });
+        let line = format!("composefs explain-digest --policy={policy} {source}");
+        mkcomposefs.into_iter().chain(cfsctl).chain([Command { tool: "this program", line }]).collect()
+    }
+
+    /// A command that reads a dump is given one of an image.
+    fn piped(&self, command: &str, source: &str) -> String {
+        match self.form {
+            Form::Image => format!("composefs-info dump {source} | {command} -"),
+            Form::Directory | Form::Dump => format!("{command} {source}"),
+        }
+    }
+
+    /// Whether a policy would be the same with a change.
+    fn is(&self, policy: &Policy, change: impl Fn(&mut Policy)) -> bool {
+        let mut changed = *policy;
+        change(&mut changed);
+        self.space.are_same(policy, &changed)
+    }
+
+    fn mkcomposefs(&self, policy: &Policy) -> Option<Vec<String>> {
+        let mut options = Vec::new();
+        // A whiteout is a device: without devices the version is that of a tree that never had one.
+        match (policy.version, self.tree.has_whiteout() && policy.devices) {
+            (0, true) => options.push("--min-version=0".to_owned()),
+            (1, false) => options.push("--min-version=1".to_owned()),
+            (0 | 1, _) => {}
+            _ => return None,
+        }
+        if policy.algorithm == Algorithm::Sha512 {
+            options.push("--algorithm=sha512".to_owned());
+        }
+        if !self.is(policy, |policy| policy.transform = Transform::Nothing) {
+            return None;
+        }
+        if self.form == Form::Directory {
+            options.extend(self.of_directory(policy)?);
+            return Some(options);
+        }
+        options.push("--from-file".to_owned());
+        let as_given = Policy { inline: Inline::AsGiven, hardlinks: true, ..Policy::MKCOMPOSEFS };
+        let Policy { version, algorithm, .. } = *policy;
+        self.space.are_same(policy, &Policy { version, algorithm, ..as_given }).then_some(options)
+    }
+
+    /// What makes a policy of a directory; `None` if no option does.
+    fn of_directory(&self, policy: &Policy) -> Option<Vec<String>> {
+        let mut options = Vec::new();
+        let mut add = |option: &str| options.push(option.to_owned());
+        let kept = [(Attributes::All, ""), (Attributes::User, "--user-xattrs"), (Attributes::None, "--skip-xattrs")];
+        let kept = kept.into_iter().find(|(xattrs, _)| self.is(policy, |policy| policy.xattrs = *xattrs));
+        add(kept?.1);
+        let times = [(Times::Keep, ""), (Times::Zero, "--use-epoch")];
+        match (times.into_iter().find(|(times, _)| self.is(policy, |policy| policy.times = *times)), policy.times) {
+            (Some((_, option)), _) => add(option),
+            (None, Times::ClampTo(latest)) => add(&format!("--source-date-epoch={}", latest.sec)),
+            (None, _) => return None,
+        }
+        if !self.is(policy, |policy| policy.hardlinks = false) {
+            add("--hardlinks");
+        }
+        match policy.inline {
+            _ if self.is(policy, |policy| policy.inline = Inline::UpTo(64)) => {}
+            Inline::UpTo(max) => add(&format!("--inline-max={max}")),
+            Inline::AsGiven => return None,
+        }
+        if !self.is(policy, |policy| policy.devices = true) {
+            add("--skip-devices");
+        }
+        options.retain(|option| !option.is_empty());
+        Some(options)
+    }
+
+    fn cfsctl(&self, policy: &Policy) -> Option<&'static str> {
+        let is_usual = self.form == Form::Directory
+            && self.is(policy, |policy| {
+                (policy.times, policy.hardlinks, policy.inline, policy.devices) =
+                    (Times::Keep, true, Inline::UpTo(64), true);
+            });
+        let does = |&(_, xattrs, transform): &(&str, Attributes, Transform)| {
+            self.is(policy, |policy| (policy.xattrs, policy.transform) = (xattrs, transform))
+        };
+        CFSCTL.iter().filter(|_| is_usual).find(|choice| does(choice)).map(|(options, ..)| *options)
+    }
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:@%,".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.into_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_quoted_where_a_shell_would_not_take_them() {
+        for (path, want) in [("a/b-c.img", "a/b-c.img"), ("a b", "'a b'"), ("it's", "'it'\\''s'"), ("", "''")] {
+            assert_eq!(quoted(Path::new(path)), want);
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Trying policies, on all cores.
+
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use composefs_image::Digest;
+use composefs_image::policy::{Contents, Policy};
+use composefs_image::tree::Tree;
+
+/// What a policy gave.
+#[derive(Clone, Debug)]
+pub(super) struct Tried {
+    pub(super) policy: Policy,
+    /// The digest, or why there is no such image.
+    pub(super) digest: Result<Digest, String>,
+}
+
+/// Told of every policy that was tried.
+pub(super) type Note<'a> = &'a (dyn Fn() + Sync);
+
+/// What to try, and until when.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Search<'a> {
+    pub(super) tree: &'a Tree,
+    pub(super) contents: &'a Contents,
+    pub(super) policies: &'a [Policy],
+    /// With this digest the search ends.
+    pub(super) until: Option<Digest>,
+    pub(super) threads: NonZeroUsize,
+}
+
+impl Search<'_> {
+    /// Tries the policies in their order, as far as need be. Gives what was tried, in that order.
+    pub(super) fn run(&self, note: Note<'_>) -> Vec<Tried> {
+        let groups = groups(self.policies);
+        let (next, found, tried) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::new(Vec::new()));
+        let work = || {
+            while !found.load(Ordering::Relaxed)
+                && let Some(group) = groups.get(next.fetch_add(1, Ordering::Relaxed))
+            {
+                for (index, result) in self.try_group(group, note) {
+                    if self.until.is_some() && result.digest.as_ref().ok() == self.until.as_ref() {
+                        found.store(true, Ordering::Relaxed);
+                    }
+                    tried.lock().unwrap_or_else(PoisonError::into_inner).push((index, result));
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..self.threads.get().min(groups.len()).max(1) {
+                // With fewer threads than wished for the work is done all the same.
+                if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                    break;
+                }
+            }
+            work();
+        });
+        let mut tried = tried.into_inner().unwrap_or_else(PoisonError::into_inner);
+        tried.sort_by_key(|(index, _)| *index);
+        tried.into_iter().map(|(_, tried)| tried).collect()
+    }
+
+    /// Tries policies that differ in the version only: they have a tree in common.
+    fn try_group(&self, group: &[usize], note: Note<'_>) -> Vec<(usize, Tried)> {
+        let first = Policy { version: 0, ..self.policies[group[0]] };
+        let applied = first.apply(self.tree, self.contents);
+        let digest = |policy: Policy| {
+            let applied = applied.as_ref().map_err(ToString::to_string)?;
+            let image = policy.plan(applied).map_err(|error| error.to_string())?;
+            Ok(image.digest(policy.algorithm))
+        };
+        let tries = group.iter().map(|&index| {
+            let policy = self.policies[index];
+            let tried = Tried { policy, digest: digest(policy) };
+            note();
+            (index, tried)
+        });
+        tries.collect()
+    }
+}
+
+/// The numbers of policies that differ in the version only, in the order of the first of each group.
+fn groups(policies: &[Policy]) -> Vec<Vec<usize>> {
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    let mut known = std::collections::HashMap::new();
+    for (index, policy) in policies.iter().enumerate() {
+        let group = *known.entry(Policy { version: 0, ..*policy }).or_insert(groups.len());
+        match groups.get_mut(group) {
+            Some(group) => group.push(index),
+            None => groups.push(vec![index]),
+        }
+    }
+    groups
+}

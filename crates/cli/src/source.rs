@@ -1,0 +1,169 @@
+//! A path that is an image, a dump or a directory: what it is, and its tree.
+//!
+//! What is to be read twice, or depends on the other side of a comparison, is told apart first ([`open`]) and read then.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use composefs_image::Algorithm;
+use composefs_image::dump;
+use composefs_image::erofs::header::MAGIC;
+use composefs_image::erofs::read::{Order, Reader};
+use composefs_image::tree::{Timestamp, Tree};
+use composefs_scan::{self as scan, DigestOnly, scan};
+
+use crate::dump_file;
+use crate::image_file::ImageFile;
+use crate::scan_progress::ScanProgress;
+
+/// How much of a file is looked at to tell what it is, and a dump's digests what they are.
+const HEAD: u64 = 1 << 16;
+
+/// Something that has a tree, found out to be one of three things.
+pub(crate) enum Source {
+    /// An image, all of it in memory.
+    Image(ImageFile),
+    /// A directory, not read yet. It may be a mount of an image like any other file system.
+    Directory(PathBuf),
+    /// A dump, read as far as its beginning.
+    Dump(DumpText),
+}
+
+/// A dump to be read.
+pub(crate) struct DumpText {
+    path: PathBuf,
+    head: Vec<u8>,
+    rest: File,
+}
+
+/// What a source is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Image,
+    Directory,
+    Dump,
+}
+
+/// A tree and what it came from.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) form: Form,
+    pub(crate) tree: Tree,
+    /// What an image says beside its tree.
+    pub(crate) facts: Option<ImageFacts>,
+}
+
+/// What an image says beside its tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ImageFacts {
+    pub(crate) version: u32,
+    pub(crate) flags: u32,
+    pub(crate) build_time: Timestamp,
+    /// How many inodes are compact ...
+    pub(crate) compact: usize,
+    /// ... and how many extended.
+    pub(crate) extended: usize,
+    pub(crate) order: Order,
+}
+
+/// Finds out what there is at a path; `-` is standard input.
+pub(crate) fn open(path: &Path) -> anyhow::Result<Source> {
+    let name = path.display();
+    let mut file = if path == Path::new("-") {
+        File::from(rustix::io::dup(io::stdin()).context("cannot read standard input")?)
+    } else {
+        File::open(path).with_context(|| format!("cannot open {name}"))?
+    };
+    if file.metadata().with_context(|| format!("cannot stat {name}"))?.is_dir() {
+        return Ok(Source::Directory(path.to_owned()));
+    }
+    let mut head = Vec::new();
+    (&mut file).take(HEAD).read_to_end(&mut head).with_context(|| format!("cannot read {name}"))?;
+    if head.starts_with(&MAGIC.to_le_bytes()) {
+        return Ok(Source::Image(ImageFile::read_rest(&mut file, path, head)?));
+    }
+    match head.first() {
+        // The root, perhaps escaped.
+        Some(b'/' | b'\\') => Ok(Source::Dump(DumpText { path: path.to_owned(), head, rest: file })),
+        Some(_) => bail!(
+            "{name} is no directory, no image (those begin with {:08x}) and no dump (those with the line of /)",
+            MAGIC.swap_bytes()
+        ),
+        None => bail!("{name} is empty: expected an image, a dump or a directory"),
+    }
+}
+
+impl Source {
+    pub(crate) fn form(&self) -> Form {
+        match self {
+            Source::Image(_) => Form::Image,
+            Source::Directory(_) => Form::Directory,
+            Source::Dump(_) => Form::Dump,
+        }
+    }
+
+    /// Reads the tree. Only a directory asks the options; without a digest the tree of a dump is of their algorithm.
+    pub(crate) fn load(self, options: &scan::Options) -> anyhow::Result<Loaded> {
+        let form = self.form();
+        match self {
+            Source::Image(file) => {
+                let reader = file.reader()?;
+                let loaded = file.load(&reader, &[])?;
+                let facts = Some(ImageFacts::of(&reader, &loaded));
+                Ok(Loaded { form, tree: loaded.tree, facts })
+            }
+            Source::Directory(path) => {
+                let progress = ScanProgress::start();
+                let tree = scan(&path, options, &DigestOnly(options.algorithm), &progress)?;
+                Ok(Loaded { form, tree, facts: None })
+            }
+            Source::Dump(DumpText { path, head, rest }) => {
+                let algorithm = dump_algorithm(&head).unwrap_or(options.algorithm);
+                let options = dump::Options { algorithm, strict: false };
+                let parsed = dump_file::read_from(io::Cursor::new(head).chain(rest), &path, options)?;
+                Ok(Loaded { form, tree: parsed.tree, facts: None })
+            }
+        }
+    }
+}
+
+impl ImageFacts {
+    fn of(reader: &Reader<'_>, loaded: &composefs_image::erofs::read::Loaded) -> Self {
+        let header = reader.header();
+        Self {
+            version: header.format_version,
+            flags: header.flags,
+            build_time: reader.superblock().build_time,
+            compact: loaded.compact,
+            extended: loaded.tree.inode_count() - loaded.compact,
+            order: loaded.order,
+        }
+    }
+}
+
+/// The algorithm that the first digest of a dump tells by its length: the eleventh field of a line.
+fn dump_algorithm(head: &[u8]) -> Option<Algorithm> {
+    let digests = head.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b' ').nth(10));
+    digests.filter(|digest| digest.len() % 2 == 0).find_map(|digest| Algorithm::from_digest_len(digest.len() / 2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_length_of_the_first_digest_tells_the_algorithm() {
+        let line = |digest: &str| format!("/f 9 100644 1 0 0 0 0.0 - - {digest}\n");
+        let root = "/ 0 40755 2 0 0 0 0.0 - - -\n";
+        for (text, expected) in [
+            (root.to_owned(), None),
+            (format!("{root}{}", line(&"a".repeat(64))), Some(Algorithm::Sha256)),
+            (format!("{root}{}{}", line("-"), line(&"a".repeat(128))), Some(Algorithm::Sha512)),
+            (line(&"a".repeat(127)), None),
+        ] {
+            assert_eq!(dump_algorithm(text.as_bytes()), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Ways of building that would explain what differs.
+
+use super::{Cause, Diff, Field, Side, Subject, Value, moved, mtimes};
+use crate::tree::{Data, Inode, Kind, Timestamp, Tree};
+
+/// What would explain a group of changes. The side is the one that was built that way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hint {
+    /// All times are 0.
+    Epoch(Side),
+    /// All times are this one.
+    OneMtime(Side, Timestamp),
+    /// Times were made no later than this one.
+    Clamped(Side, Timestamp),
+    /// Times lost their fractions of a second.
+    WholeSeconds(Side),
+    /// All times of the second tree are so many seconds later.
+    Shifted(i64),
+    /// Only times of directories differ: those change when a tree is copied.
+    DirectoriesOnly,
+    /// All inodes belong to this user.
+    OneUid(Side, u32),
+    /// All inodes belong to this group.
+    OneGid(Side, u32),
+    /// These permission bits were taken away.
+    Masked(Side, u32),
+    /// There are no extended attributes.
+    NoXattrs(Side),
+    /// There are none but those that begin with `user.`.
+    UserXattrs(Side),
+    /// An attribute that is the SELinux label of the machine.
+    SecurityLabel,
+    /// A mark that version 1 gives to directories of whiteouts.
+    WhiteoutMark,
+    /// No inode has two names.
+    NoHardlinks(Side),
+    /// The longest content kept in the image, in each of the trees.
+    InlineMax(usize, usize),
+    /// There are no devices.
+    NoDevices(Side),
+    /// So many of the files have the content of one that is only in the other tree.
+    Moved(usize),
+}
+
+const SIDES: [Side; 2] = [Side::A, Side::B];
+
+/// What would explain a cause.
+pub(super) fn find(diff: &Diff<'_>, cause: &Cause<'_>) -> Vec<Hint> {
+    let mut hints = Vec::new();
+    match &cause.subject {
+        Subject::Only(side) => {
+            let other = side.other();
+            if matches!(cause.kind, Some(Kind::CharDevice | Kind::BlockDevice)) && !has_devices(diff.tree(other)) {
+                hints.push(Hint::NoDevices(other));
+            }
+            let moved = moved(diff).len();
+            if moved > 0 {
+                hints.push(Hint::Moved(moved));
+            }
+        }
+        Subject::Field(Field::Mtime) => mtimes::explain(diff, cause, &mut hints),
+        Subject::Field(Field::Uid) if cause.changes.len() > 1 => {
+            hints.extend(
+                one_side(diff, |tree| super::same(tree.inodes().map(|i| i.uid()))).map(|(s, id)| Hint::OneUid(s, id)),
+            );
+        }
+        Subject::Field(Field::Gid) if cause.changes.len() > 1 => {
+            hints.extend(
+                one_side(diff, |tree| super::same(tree.inodes().map(|i| i.gid()))).map(|(s, id)| Hint::OneGid(s, id)),
+            );
+        }
+        Subject::Field(Field::Mode) => hints.extend(mask(diff, cause)),
+        Subject::Field(Field::Links) => {
+            hints.extend(
+                one_side(diff, |tree| (!tree.has_links()).then_some(())).map(|(side, ())| Hint::NoHardlinks(side)),
+            );
+        }
+        Subject::Field(Field::Storage) => {
+            hints.push(Hint::InlineMax(longest_inline(diff.tree(Side::A)), longest_inline(diff.tree(Side::B))));
+        }
+        Subject::XattrOnly(side, name) => hints.extend(xattr(diff, *side, name)),
+        Subject::XattrValue(name) if name == b"security.selinux" => hints.push(Hint::SecurityLabel),
+        Subject::Field(_) | Subject::XattrValue(_) => {}
+    }
+    hints
+}
+
+/// Something that is true of exactly one of the trees.
+fn one_side<T>(diff: &Diff<'_>, is_true: impl Fn(&Tree) -> Option<T>) -> Option<(Side, T)> {
+    match SIDES.map(|side| is_true(diff.tree(side))) {
+        [Some(value), None] => Some((Side::A, value)),
+        [None, Some(value)] => Some((Side::B, value)),
+        _ => None,
+    }
+}
+
+fn has_devices(tree: &Tree) -> bool {
+    tree.inodes().any(|inode| matches!(inode.kind(), Kind::CharDevice | Kind::BlockDevice))
+}
+
+/// Bits that all modes of one side lack, and that are all that differs.
+fn mask(diff: &Diff<'_>, cause: &Cause<'_>) -> Option<Hint> {
+    let mode = |side, number: &u32| match diff.value(side, &diff.changes()[*number as usize], Field::Mode) {
+        Value::Mode(mode) => mode,
+        _ => 0,
+    };
+    SIDES.into_iter().find_map(|side| {
+        let pairs = || cause.changes.iter().map(move |number| (mode(side, number), mode(side.other(), number)));
+        let mask = pairs().fold(0, |mask, (masked, other)| mask | (other & !masked));
+        pairs().all(|(masked, other)| masked == other & !mask).then_some(Hint::Masked(side, mask))
+    })
+}
+
+fn longest_inline(tree: &Tree) -> usize {
+    let content = |inode: Inode<'_>| match inode.data() {
+        Data::Regular { content: Some(content), .. } => content.len(),
+        _ => 0,
+    };
+    tree.inodes().map(content).max().unwrap_or_default()
+}
+
+fn xattr(diff: &Diff<'_>, side: Side, name: &[u8]) -> Option<Hint> {
+    let other = side.other();
+    let has = |side: Side, is_such: fn(&[u8]) -> bool| {
+        let table = diff.tree(side).xattr_table();
+        (0..table.pair_count() as u32).any(|pair| is_such(table.pair(pair).name))
+    };
+    let is_user = |name: &[u8]| name.starts_with(b"user.");
+    if !has(other, |_| true) {
+        Some(Hint::NoXattrs(other))
+    } else if !is_user(name) && !has(other, |name| !name.starts_with(b"user.")) {
+        Some(Hint::UserXattrs(other))
+    } else if matches!(name, b"trusted.overlay.opaque" | b"user.overlay.opaque") && diff.tree(side).has_whiteout() {
+        Some(Hint::WhiteoutMark)
+    } else {
+        (name == b"security.selinux").then_some(Hint::SecurityLabel)
+    }
+}

@@ -1,0 +1,160 @@
+//! Why two trees differ: the changes by what they have in common, and what explains them.
+//!
+//! One option of a build changes a field of thousands of entries. So the changes are grouped by field, what all of a
+//! group share is said once (its types, its old value, its new value), and where a known way of building gives just that
+//! there is a [`Hint`].
+
+mod hints;
+mod moved;
+mod mtimes;
+
+use std::collections::{BTreeMap, HashMap};
+
+pub use hints::Hint;
+pub use moved::moved;
+
+use super::{Change, Diff, Field, Side, Value};
+use crate::tree::{Kind, SetId};
+
+/// So many times an attribute of an entry is told apart by its name; what comes after only counts as one whose attributes
+/// differ. A real tree does not come near this, but a name costs a made one a few bytes and can have thousands of
+/// attributes.
+const MOST_XATTRS: usize = 1 << 26;
+
+/// What differs in a group of entries.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// They are in one tree only.
+    Only(Side),
+    /// A field.
+    Field(Field),
+    /// An extended attribute that only one tree has on these entries.
+    XattrOnly(Side, Vec<u8>),
+    /// An extended attribute of two values.
+    XattrValue(Vec<u8>),
+}
+
+/// A group of changes.
+#[derive(Clone, Debug)]
+pub struct Cause<'t> {
+    /// What differs.
+    pub subject: Subject,
+    /// Where, by the numbers of the changes in [`Diff::changes`].
+    pub changes: Vec<u32>,
+    /// Of how many entries that could differ in this.
+    pub of: usize,
+    /// The type of all of them, if they are of one.
+    pub kind: Option<Kind>,
+    /// Whether they are all entries of that type that both trees have.
+    pub is_whole_kind: bool,
+    /// What all of them have in the first tree, if that is the same.
+    pub old: Option<Value<'t>>,
+    /// What all of them have in the second tree, if that is the same.
+    pub new: Option<Value<'t>>,
+    /// What would explain it.
+    pub hints: Vec<Hint>,
+}
+
+/// Groups the changes, the largest group first.
+#[must_use]
+pub fn causes<'t>(diff: &Diff<'t>) -> Vec<Cause<'t>> {
+    let mut causes: Vec<_> = group(diff).into_iter().map(|(subject, changes)| cause(diff, subject, changes)).collect();
+    for cause in &mut causes {
+        cause.hints = hints::find(diff, cause);
+    }
+    // Of groups of one size those that are explained come first.
+    causes.sort_by_key(|cause| (std::cmp::Reverse(cause.changes.len()), cause.hints.is_empty()));
+    causes
+}
+
+fn group(diff: &Diff<'_>) -> BTreeMap<Subject, Vec<u32>> {
+    let mut only = [Vec::new(), Vec::new()];
+    let mut fields = Field::ALL.map(|_| Vec::new());
+    let mut sets: HashMap<[SetId; 2], Vec<u32>> = HashMap::new();
+    for (number, change) in (0u32..).zip(diff.changes()) {
+        if let Some(side) = change.only() {
+            only[side as usize].push(number);
+        }
+        for field in change.fields().iter() {
+            match field {
+                // Real trees have few sets of attributes: each pair of them is looked at once.
+                Field::Xattrs => sets.entry(diff.xattr_sets(change)).or_default().push(number),
+                field => fields[field as usize].push(number),
+            }
+        }
+    }
+    let [only_a, only_b] = only;
+    let mut groups = BTreeMap::from([(Subject::Only(Side::A), only_a), (Subject::Only(Side::B), only_b)]);
+    groups.extend(Field::ALL.into_iter().map(Subject::Field).zip(fields));
+    let mut sets: Vec<_> = sets.into_values().collect();
+    sets.sort_unstable();
+    let mut budget = MOST_XATTRS;
+    for numbers in sets {
+        if budget == 0 {
+            groups.entry(Subject::Field(Field::Xattrs)).or_default().extend(&numbers);
+            continue;
+        }
+        for xattr in diff.xattrs(&diff.changes()[numbers[0] as usize]) {
+            let name = xattr.name.to_vec();
+            let subject = match (xattr.old, xattr.new) {
+                (Some(_), None) => Subject::XattrOnly(Side::A, name),
+                (None, _) => Subject::XattrOnly(Side::B, name),
+                (Some(_), Some(_)) => Subject::XattrValue(name),
+            };
+            groups.entry(subject).or_default().extend(&numbers);
+            budget = budget.saturating_sub(numbers.len());
+        }
+    }
+    groups.retain(|_, changes| !changes.is_empty());
+    groups.values_mut().for_each(|changes| changes.sort_unstable());
+    groups
+}
+
+fn cause<'t>(diff: &Diff<'t>, subject: Subject, changes: Vec<u32>) -> Cause<'t> {
+    let counts = diff.counts();
+    let side = if subject == Subject::Only(Side::B) { Side::B } else { Side::A };
+    let of_changes = || changes.iter().map(|number| &diff.changes()[*number as usize]);
+    let kind = same(of_changes().map(|change| kind(diff, side, change))).flatten();
+    let (old, new) = match subject {
+        Subject::Field(field) => {
+            let shared = |side| same(of_changes().map(|change| diff.value(side, change, field)));
+            (shared(Side::A), shared(Side::B))
+        }
+        _ => (None, None),
+    };
+    let of = match &subject {
+        Subject::Only(Side::A) => counts.common + counts.only_a,
+        Subject::Only(Side::B) => counts.common + counts.only_b,
+        Subject::Field(field) => comparable(diff, *field),
+        Subject::XattrOnly(..) | Subject::XattrValue(_) => counts.common,
+    };
+    let is_in_both = !matches!(subject, Subject::Only(_));
+    let is_whole_kind = is_in_both && kind.is_some_and(|kind| counts.common_of(kind) == changes.len());
+    Cause { subject, changes, of, kind, is_whole_kind, old, new, hints: Vec::new() }
+}
+
+fn kind(diff: &Diff<'_>, side: Side, change: &Change) -> Option<Kind> {
+    diff.inode(side, change).map(|inode| inode.kind())
+}
+
+/// How many of the common entries have such a field.
+fn comparable(diff: &Diff<'_>, field: Field) -> usize {
+    let counts = diff.counts();
+    let of = |kinds: &[Kind]| kinds.iter().map(|kind| counts.common_of(*kind)).sum();
+    match field {
+        Field::Size | Field::Content | Field::Storage | Field::Payload => of(&[Kind::Regular]),
+        Field::Target => of(&[Kind::Symlink]),
+        Field::Rdev => of(&[Kind::CharDevice, Kind::BlockDevice]),
+        Field::Nlink | Field::Links | Field::Place => counts.common - counts.common_of(Kind::Directory),
+        _ => counts.common,
+    }
+}
+
+/// The value of all, if it is one.
+fn same<T: PartialEq>(mut values: impl Iterator<Item = T>) -> Option<T> {
+    let first = values.next()?;
+    values.all(|value| value == first).then_some(first)
+}
+
+#[cfg(test)]
+mod tests;

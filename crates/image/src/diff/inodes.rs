@@ -1,0 +1,168 @@
+//! Two inodes beside each other.
+
+use std::num::NonZeroU32;
+
+use super::attributes::Attributes;
+use super::{Field, Fields};
+use crate::tree::{Data, InodeId, Kind, Payload, Span, StoredData, StoredInode, Tree};
+use crate::verity;
+
+/// The permission bits of a mode.
+pub(super) const PERMISSIONS: u16 = 0o7777;
+
+/// Compares inodes of two trees.
+#[derive(Debug)]
+pub(super) struct Inodes<'t> {
+    a: &'t Tree,
+    b: &'t Tree,
+    attributes: Attributes<'t>,
+    have_one_algorithm: bool,
+    /// How many contents could not be compared, as their digests are of two algorithms.
+    pub(super) incomparable: usize,
+}
+
+/// What a regular file of a size above 0 is in an image.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Held<'t> {
+    Inline(&'t [u8]),
+    External { payload: Payload, digest: Option<u32> },
+}
+
+/// What a regular file has in an image: empty and inline files have no payload and no digest there, whatever the tree
+/// says. Nothing for an empty file.
+pub(super) fn held(
+    tree: &Tree,
+    size: u64,
+    content: Span,
+    payload: Payload,
+    digest: Option<NonZeroU32>,
+) -> Option<Held<'_>> {
+    match (size, content.len()) {
+        (0, _) => None,
+        (_, 0) => Some(Held::External { payload, digest: StoredInode::digest_index(digest) }),
+        _ => Some(Held::Inline(tree.span(content))),
+    }
+}
+
+impl<'t> Inodes<'t> {
+    pub(super) fn new(a: &'t Tree, b: &'t Tree, ignored_xattrs: &[Vec<u8>]) -> Self {
+        let have_one_algorithm = a.algorithm() == b.algorithm();
+        Self { a, b, attributes: Attributes::new(a, b, ignored_xattrs), have_one_algorithm, incomparable: 0 }
+    }
+
+    /// The fields that differ, all but those that are about an inode's names.
+    pub(super) fn compare(&mut self, a: InodeId, b: InodeId) -> Fields {
+        let (of_a, of_b) = (self.a.stored(a), self.b.stored(b));
+        let mut fields = Fields::NONE;
+        let mut note = |field, differs: bool| {
+            if differs {
+                fields.insert(field);
+            }
+        };
+        let kinds = (of_a.kind(), of_b.kind());
+        note(Field::Type, kinds.0 != kinds.1);
+        note(Field::Mode, of_a.mode & PERMISSIONS != of_b.mode & PERMISSIONS);
+        note(Field::Uid, of_a.uid != of_b.uid);
+        note(Field::Gid, of_a.gid != of_b.gid);
+        note(Field::Mtime, of_a.mtime() != of_b.mtime());
+        note(Field::Rdev, kinds.0 == kinds.1 && of_a.rdev != of_b.rdev);
+        note(Field::Xattrs, !self.attributes.are_equal(of_a.xattrs, of_b.xattrs));
+        let has_count = kinds.0 != Kind::Directory && kinds.1 != Kind::Directory;
+        note(Field::Nlink, has_count && of_a.nlink != of_b.nlink);
+        match (of_a.data, of_b.data) {
+            (StoredData::Symlink(a), StoredData::Symlink(b)) => {
+                note(Field::Target, self.a.span(a) != self.b.span(b));
+            }
+            (
+                StoredData::Regular { content, payload, digest },
+                StoredData::Regular { content: content_b, payload: payload_b, digest: digest_b },
+            ) => {
+                note(Field::Size, of_a.size != of_b.size);
+                let held_a = held(self.a, of_a.size, content, payload, digest);
+                let held_b = held(self.b, of_b.size, content_b, payload_b, digest_b);
+                let [content, storage, payload] = self.compare_held((a, held_a), (b, held_b));
+                note(Field::Content, content);
+                note(Field::Storage, storage);
+                note(Field::Payload, payload);
+            }
+            // An image has no size of a device, but an inode of the long form where the size would need it.
+            (StoredData::Special, StoredData::Special) => note(Field::Size, is_wide(of_a) != is_wide(of_b)),
+            _ => {}
+        }
+        fields
+    }
+
+    /// Whether content, storage and payload differ.
+    fn compare_held(&mut self, a: (InodeId, Option<Held<'_>>), b: (InodeId, Option<Held<'_>>)) -> [bool; 3] {
+        match (a.1, b.1) {
+            (None, None) => [false; 3],
+            (None, Some(_)) | (Some(_), None) => [true, false, false],
+            (Some(Held::Inline(a)), Some(Held::Inline(b))) => [a != b, false, false],
+            (Some(Held::Inline(content)), Some(Held::External { payload, digest })) => {
+                [!is_content(self.b, content, payload, digest), true, false]
+            }
+            (Some(Held::External { payload, digest }), Some(Held::Inline(content))) => {
+                [!is_content(self.a, content, payload, digest), true, false]
+            }
+            (
+                Some(Held::External { payload, digest }),
+                Some(Held::External { payload: payload_b, digest: digest_b }),
+            ) => {
+                let content = self.digests_differ(digest, digest_b);
+                let own = is_own(payload, digest) && is_own(payload_b, digest_b);
+                [content, false, !own && self.payloads_differ((a.0, payload), (b.0, payload_b))]
+            }
+        }
+    }
+
+    fn digests_differ(&mut self, a: Option<u32>, b: Option<u32>) -> bool {
+        match (a, b) {
+            (Some(a), Some(b)) if self.have_one_algorithm => self.a.raw_digest(a) != self.b.raw_digest(b),
+            (Some(_), Some(_)) => {
+                self.incomparable += 1;
+                false
+            }
+            (a, b) => a.is_some() != b.is_some(),
+        }
+    }
+
+    fn payloads_differ(&self, a: (InodeId, Payload), b: (InodeId, Payload)) -> bool {
+        match (a.1, b.1) {
+            (Payload::None, Payload::None) => false,
+            (Payload::None, _) | (_, Payload::None) => true,
+            (Payload::Object(a), Payload::Object(b)) if self.have_one_algorithm => {
+                self.a.raw_digest(a) != self.b.raw_digest(b)
+            }
+            (Payload::Path(a), Payload::Path(b)) => self.a.payload_path(a) != self.b.payload_path(b),
+            _ => payload_text(self.a, a.0) != payload_text(self.b, b.0),
+        }
+    }
+}
+
+/// Whether the size of a device, FIFO or socket has an effect on an image.
+fn is_wide(inode: &StoredInode) -> bool {
+    inode.size > u32::MAX.into() && !inode.is_whiteout()
+}
+
+/// Whether a payload is what the digest tells.
+pub(super) fn is_own(payload: Payload, digest: Option<u32>) -> bool {
+    matches!((payload, digest), (Payload::Object(object), Some(digest)) if object == digest)
+}
+
+/// Whether bytes are the content that an external file names. Where it names none by digest, its size must do, which is
+/// compared elsewhere.
+fn is_content(tree: &Tree, content: &[u8], payload: Payload, digest: Option<u32>) -> bool {
+    let object = match payload {
+        Payload::Object(object) => Some(object),
+        Payload::None | Payload::Path(_) => None,
+    };
+    let Some(digest) = digest.or(object) else { return true };
+    verity::digest(tree.algorithm(), content).as_bytes() == tree.raw_digest(digest)
+}
+
+fn payload_text(tree: &Tree, inode: InodeId) -> Option<Vec<u8>> {
+    match tree.inode(inode).data() {
+        Data::Regular { payload, .. } => payload.map(std::borrow::Cow::into_owned),
+        _ => None,
+    }
+}
