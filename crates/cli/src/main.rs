@@ -9,6 +9,7 @@ mod end;
 mod getopt;
 mod image_file;
 mod json;
+mod limits;
 mod look;
 mod message;
 mod moment;

@@ -11,7 +11,7 @@ use anyhow::Context;
 use composefs_image::{Algorithm, Digest};
 use composefs_scan::digest_file;
 
-use crate::json;
+use crate::{json, limits};
 
 /// Print the fs-verity digests of files, whether fs-verity is enabled on them or not.
 ///
@@ -40,7 +40,7 @@ Examples:
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
-    let threads = args.threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
+    let threads = limits::threads(args.threads);
     let digests = args.files.iter().map(|path| {
         let digest = digest(path, args.algorithm, threads);
         digest.with_context(|| format!("cannot read {}", path.display()))

@@ -17,6 +17,7 @@ use image::Checked;
 use objects::{Objects, Wanted};
 
 use crate::end::answered;
+use crate::limits;
 
 /// Check images: their structure, their digests and, with --basedir, all objects they need.
 ///
@@ -67,7 +68,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
 
 /// Whether all is sound.
 fn check(args: &Args) -> anyhow::Result<bool> {
-    let threads = args.threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
+    let threads = limits::threads(args.threads);
     let basedirs = Basedirs::open(&args.basedir)?;
     let (mut images, mut wanted) = (Vec::new(), Wanted::default());
     for path in &args.images {

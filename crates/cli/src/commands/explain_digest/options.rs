@@ -9,6 +9,8 @@ use composefs_image::Digest;
 use composefs_image::policy::{Inline, Policy};
 use composefs_image::tree::{MAX_INLINE, Timestamp};
 
+use crate::limits;
+
 /// Find out why a tree does not give the digest that it should.
 ///
 /// Tools differ in what of a tree goes into an image: format version, hash, attributes, times, hard links and more. SOURCE is
@@ -72,7 +74,7 @@ impl Args {
     }
 
     pub(super) fn thread_count(&self) -> NonZeroUsize {
-        self.threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
+        limits::threads(self.threads)
     }
 
     /// A time that `SOURCE_DATE_EPOCH` may have been when the image was made.

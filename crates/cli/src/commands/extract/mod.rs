@@ -12,9 +12,9 @@ use anyhow::{anyhow, bail};
 use composefs_image::{Digest, verity};
 use composefs_store::Basedirs;
 use composefs_store::extract::{ExtractError, Options, Owners, Selection, extract};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::image_file::ImageFile;
+use crate::limits::allow_open_files;
 use progress::ExtractProgress;
 
 /// Make files of an image and its objects.
@@ -98,10 +98,4 @@ pub(super) fn run(args: &Args) -> anyhow::Result<bool> {
         report::print_text(&outcome, &basedirs);
     }
     Ok(outcome.is_whole())
-}
-
-/// Raises the soft limit of open files to the hard one: every job that waits holds a directory open.
-fn allow_open_files() {
-    let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }

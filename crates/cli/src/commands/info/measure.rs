@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -35,7 +34,7 @@ fn measure_file(path: &Path) -> anyhow::Result<Digest> {
             ),
         },
         Measurement::NotEnabled | Measurement::Unsupported => {
-            let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+            let threads = crate::limits::threads(None);
             digest_file(file.as_fd(), Algorithm::Sha256, threads).with_context(cannot_measure)
         }
     }

@@ -12,10 +12,10 @@ use composefs_image::{Algorithm, Digest};
 use composefs_scan::{self as scan, ContentSink, DigestOnly, scan};
 use composefs_store::publish::replace_file;
 use composefs_store::{ObjectDir, Policy, VerifyExisting};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::options::Request;
 use crate::dump_file;
+use crate::limits::allow_open_files;
 use crate::scan_progress::ScanProgress;
 
 /// A tree, and how to tell where in the source an inode of it comes from.
@@ -86,14 +86,6 @@ fn read_source(request: &Request) -> anyhow::Result<Source> {
         eprintln!("mkcomposefs: {} was damaged and is replaced", store.path_of(repaired).display());
     }
     Ok(Source { tree, lines: None })
-}
-
-/// Raises the soft limit of open files to the hard one: objects wait as open files to be synced together, and the soft
-/// limit is low for programs that use `select`, which this one does not.
-fn allow_open_files() {
-    let limit = getrlimit(Resource::Nofile);
-    // Without it the store only syncs more often.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// An error of the scan, in the words the C tool has for the step.
