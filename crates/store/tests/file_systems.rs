@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use composefs_scan::{NoProgress, Options, SourceFile, scan};
-use composefs_store::Outcome;
+use composefs_store::{Basedirs, Outcome, extract};
 use composefs_testkit::privilege::is_root;
 use composefs_testkit::skip;
 use support::{assert_sound, files, store};
@@ -120,6 +120,41 @@ fn files_are_cloned_where_that_can_be() {
         assert_eq!(batch.put_file(&from, &mut vec![0; 1 << 20]).unwrap().1, Outcome::New);
         batch.finish().unwrap();
         assert_eq!(assert_sound(&objects), 4);
+    });
+}
+
+#[test]
+fn objects_are_cloned_back_and_the_clones_compared() {
+    let test = "objects_are_cloned_back_and_the_clones_compared";
+    on_file_systems_that_clone(test, |kind, mounted| {
+        let (source, objects) = (mounted.join("source"), mounted.join("store"));
+        fs::create_dir(&source).unwrap();
+        for (name, size) in [("middle", 300_000), ("large", 5_000_000)] {
+            fs::write(source.join(name), vec![name.as_bytes()[0]; size]).unwrap();
+        }
+        let (store, basedirs) = (store(&objects), Basedirs::open(&[&objects]).unwrap());
+        let batch = store.batch();
+        let tree = scan(&source, &Options::default(), &batch, &NoProgress).unwrap();
+        batch.finish().unwrap();
+        let extract_to = |target: &Path| {
+            let (all, options) = (extract::Selection::all(), extract::Options::default());
+            extract::extract(&tree, &all, &basedirs, target, &options, &extract::NoProgress).unwrap()
+        };
+        let outcome = extract_to(&mounted.join("out"));
+        assert_eq!((outcome.is_whole(), outcome.cloned_bytes), (true, 5_300_000), "{kind}");
+        for name in ["middle", "large"] {
+            let file = mounted.join("out").join(name);
+            assert!(fs::read(&file).unwrap() == fs::read(source.join(name)).unwrap(), "{kind} {name}");
+            assert!(shared_extents(&file) > 0, "{kind} {name}");
+        }
+        // The same length, and one byte another.
+        let object = files(&objects).into_iter().map(|object| objects.join(object));
+        let object = object.max_by_key(|object| object.metadata().unwrap().len()).unwrap();
+        let damaged = fs::File::options().write(true).open(&object).unwrap();
+        rustix::io::pwrite(&damaged, b"?", 4_000_000).unwrap();
+        let outcome = extract_to(&mounted.join("again"));
+        let names: Vec<_> = files(&mounted.join("again"));
+        assert_eq!((outcome.is_whole(), names), (false, vec![PathBuf::from("middle")]), "{kind}");
     });
 }
 
