@@ -5,6 +5,7 @@ mod full_store;
 mod guest;
 mod mounting;
 mod tamper;
+mod vouched;
 
 use anyhow::Result;
 
@@ -36,5 +37,5 @@ use tests;
 
 /// Every test.
 pub(crate) fn all() -> Vec<Test> {
-    [guest::TESTS, fs_verity::TESTS, full_store::TESTS, &mounting::tests(), tamper::TESTS].concat()
+    [guest::TESTS, fs_verity::TESTS, full_store::TESTS, &mounting::tests(), tamper::TESTS, vouched::TESTS].concat()
 }

@@ -70,7 +70,6 @@ fn canonical(canonical: &Canonical) -> String {
         Canonical::No { offset, region } => {
             format!("not canonical (the first difference is at offset {offset}, in {region})")
         }
-        Canonical::NotWritten(version) => format!("canonical or not is unknown of version {version}"),
         Canonical::Refused(error) => format!("not canonical (it cannot be written again: {error})"),
         Canonical::Unknown => "canonical or not is unknown".to_owned(),
     }
@@ -130,7 +129,7 @@ fn image_json(image: &Checked, worst: Severity) -> Value {
     let canonical = match report.canonical {
         Canonical::Yes => Some(true),
         Canonical::No { .. } | Canonical::Refused(_) => Some(false),
-        Canonical::Unknown | Canonical::NotWritten(_) => None,
+        Canonical::Unknown => None,
     };
     let rest = json!({
         "sound": image.is_sound(worst),

@@ -6,18 +6,16 @@ use super::bytes::Claims;
 use super::inodes::Inodes;
 use super::region::{self, Region};
 use crate::erofs::image::Image;
-use crate::erofs::profile::{PROFILES, Versions};
+use crate::erofs::profile::{LEGACY, PROFILES};
 use crate::erofs::read::Reader;
 use crate::tree::Tree;
 
 /// What comes of writing an image's tree again, in its own format version.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Canonical {
-    /// The image cannot be read.
+    /// The image cannot be read, or nobody writes its format version.
     #[default]
     Unknown,
-    /// Nobody writes images of its format version here.
-    NotWritten(u32),
     /// The same bytes.
     Yes,
     /// Other bytes.
@@ -34,10 +32,10 @@ pub enum Canonical {
 /// Writes the tree of an image again and compares.
 pub(super) fn compare(reader: &Reader<'_>, tree: &Tree, inodes: &Inodes<'_>, claims: &Claims) -> Canonical {
     let version = reader.header().format_version;
-    if PROFILES.iter().all(|profile| profile.format_version != version) {
-        return Canonical::NotWritten(version);
-    }
-    let image = match Image::plan(tree, Versions::exactly(version)) {
+    let Some(profile) = PROFILES.iter().chain([&LEGACY]).find(|profile| profile.format_version == version) else {
+        return Canonical::Unknown;
+    };
+    let image = match Image::plan_as(tree, profile) {
         Ok(image) => image,
         Err(error) => return Canonical::Refused(error.to_string()),
     };
