@@ -295,9 +295,10 @@ impl ContentSink for Batch<'_> {
         Ok(())
     }
 
-    /// What can be cloned is read after that, or not at all.
+    /// What can be cloned is read after that; and what is there need only be hashed, piece by piece as it comes out of a core's
+    /// own cache.
     fn whole_max(&self) -> usize {
-        if self.copier.has_cloned() { 0 } else { WHOLE_MAX }
+        if self.copier.has_cloned() || self.expect_present.load(Ordering::Relaxed) { 0 } else { WHOLE_MAX }
     }
 
     fn take_bytes(&self, content: &[u8], source: &SourceFile<'_>) -> Result<Digest, SinkError> {
