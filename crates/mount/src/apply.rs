@@ -4,10 +4,8 @@
 //! device and no directory behind.
 
 use std::fmt;
-use std::path::PathBuf;
 
 use composefs_sys::kernel_log::KernelLog;
-use composefs_sys::mount::MountError;
 use rustix::fs::{Mode, OFlags};
 
 use crate::erofs;
@@ -18,47 +16,8 @@ use crate::layer::Layers;
 use crate::options::Verity;
 use crate::overlay;
 use crate::plan::Plan;
-
-/// Which of the kernel's newer interfaces may be used. All, unless a test or a search for a defect says otherwise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Allowed {
-    /// EROFS on a file, without a loop device (Linux 6.12).
-    pub file_backed: bool,
-    /// An overlay over a mount that is attached nowhere (Linux 6.15).
-    pub detached: bool,
-    /// Mount contexts for overlayfs (Linux 6.5).
-    pub overlay_contexts: bool,
-    /// Mount contexts at all (Linux 5.2).
-    pub contexts: bool,
-}
-
-impl Default for Allowed {
-    fn default() -> Self {
-        Self { file_backed: true, detached: true, overlay_contexts: true, contexts: true }
-    }
-}
-
-/// How the image was mounted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ErofsWay {
-    /// The file itself.
-    File,
-    /// Through this loop device.
-    Loop(PathBuf),
-}
-
-/// How the layers were joined.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OverlayWay {
-    /// A mount context, over the image mounted nowhere.
-    Detached,
-    /// A mount context, over the image mounted on a temporary directory.
-    Mountpoint,
-    /// `mount(2)`, with data-only layers.
-    OneText,
-    /// `mount(2)`, with ordinary layers: the objects' names are hidden by the image only.
-    OrdinaryLayers,
-}
+use crate::step::Failure;
+use crate::way::{Allowed, ErofsWay, OverlayWay};
 
 /// What [`apply`] did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,24 +28,6 @@ pub struct Mounted {
     pub overlay: OverlayWay,
     /// What overlayfs checks: never [`Verity::RequireIfSupported`].
     pub verity: Verity,
-}
-
-/// A failure on the way. Those of the kernel get their image and the kernel's log at the end.
-pub(crate) enum Failure {
-    Kernel(MountError),
-    Other(Error),
-}
-
-impl From<MountError> for Failure {
-    fn from(error: MountError) -> Self {
-        Failure::Kernel(error)
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Failure::Other(error)
-    }
 }
 
 /// Mounts `image` as planned. On failure nothing is left behind.

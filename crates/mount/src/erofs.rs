@@ -10,12 +10,13 @@ use composefs_sys::page_cache::read_ahead;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::apply::{Allowed, ErofsWay, Failure};
 use crate::error::Error;
 use crate::image::ImageFile;
 use crate::kernel;
 use crate::mountpoint::TemporaryMountpoint;
 use crate::plan::Plan;
+use crate::step::Failure;
+use crate::way::{Allowed, ErofsWay};
 
 /// The mounted image, wherever it is. Dropping it unmounts it from there.
 #[derive(Debug)]

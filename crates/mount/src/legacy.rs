@@ -7,13 +7,14 @@ use std::path::Path;
 use composefs_sys::mount::mount_at_once;
 use rustix::io::Errno;
 
-use crate::apply::{Failure, OverlayWay};
 use crate::error::Error;
 use crate::escape::protect;
 use crate::kernel::Overlayfs;
 use crate::layer::{Layer, Layers};
 use crate::options::Verity;
 use crate::plan::Plan;
+use crate::step::Failure;
+use crate::way::OverlayWay;
 
 /// What the kernel reads of the text (`copy_mount_options` in `fs/namespace.c`): a page, with its end mark. It would
 /// cut a longer one off without a word.

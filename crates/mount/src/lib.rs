@@ -23,9 +23,11 @@ mod overlay;
 mod parse;
 mod plan;
 mod readahead;
+mod step;
 mod umount;
+mod way;
 
-pub use apply::{Allowed, ErofsWay, Mounted, OverlayWay, apply};
+pub use apply::{Mounted, apply};
 pub use attributes::{Atime, Attributes};
 pub use error::Error;
 pub use image::ImageFile;
@@ -34,3 +36,4 @@ pub use parse::{OptionError, UnknownOptions, parse};
 pub use plan::Plan;
 pub use readahead::ReadAhead;
 pub use umount::{UmountError, umount};
+pub use way::{Allowed, ErofsWay, OverlayWay};

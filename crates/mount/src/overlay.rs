@@ -3,13 +3,14 @@
 use composefs_sys::mount::{DetachedMount, FsContext, MountError};
 use rustix::io::Errno;
 
-use crate::apply::{Allowed, Failure, OverlayWay};
 use crate::erofs::ErofsMount;
 use crate::kernel::Overlayfs;
 use crate::layer::Layers;
 use crate::legacy;
 use crate::options::Verity;
 use crate::plan::Plan;
+use crate::step::Failure;
+use crate::way::{Allowed, OverlayWay};
 
 /// The lowest layer, and with it the way that is tried.
 enum Lower<'a> {

@@ -1,0 +1,44 @@
+//! The ways there are to mount, of which each kernel has some.
+
+use std::path::PathBuf;
+
+/// Which of the kernel's newer interfaces may be used. All, unless a test or a search for a defect says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowed {
+    /// EROFS on a file, without a loop device (Linux 6.12).
+    pub file_backed: bool,
+    /// An overlay over a mount that is attached nowhere (Linux 6.15).
+    pub detached: bool,
+    /// Mount contexts for overlayfs (Linux 6.5).
+    pub overlay_contexts: bool,
+    /// Mount contexts at all (Linux 5.2).
+    pub contexts: bool,
+}
+
+impl Default for Allowed {
+    fn default() -> Self {
+        Self { file_backed: true, detached: true, overlay_contexts: true, contexts: true }
+    }
+}
+
+/// How the image was mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ErofsWay {
+    /// The file itself.
+    File,
+    /// Through this loop device.
+    Loop(PathBuf),
+}
+
+/// How the layers were joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OverlayWay {
+    /// A mount context, over the image mounted nowhere.
+    Detached,
+    /// A mount context, over the image mounted on a temporary directory.
+    Mountpoint,
+    /// `mount(2)`, with data-only layers.
+    OneText,
+    /// `mount(2)`, with ordinary layers: the objects' names are hidden by the image only.
+    OrdinaryLayers,
+}
