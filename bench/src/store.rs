@@ -125,6 +125,11 @@ fn full(setting: &Setting, report: &mut Report, tree: &Path) -> Result<()> {
         Candidate::program("composefs", || into_store(setting.ours(), &ours, tree, &image)),
         Candidate::program("C 1.0.8", || into_store(setting.theirs(), &theirs, tree, &image)),
         digest_only,
+        Candidate::program("composefs, no image written", || {
+            let mut command = setting.ours();
+            command.arg("--print-digest-only").arg(format!("--digest-store={}", ours.display())).arg(tree);
+            command
+        }),
         Candidate::program("composefs --verify-store", || {
             let mut command = setting.ours();
             command.arg("--verify-store");
@@ -134,6 +139,8 @@ fn full(setting: &Setting, report: &mut Report, tree: &Path) -> Result<()> {
     // The round that does not count fills the stores.
     let series = by_turns(setting.rounds, &candidates)?;
     report.table(&series, 0);
-    report.figure(format!("{name} into a full store: digest only over it"), series[0].speedup_over(&series[2]));
+    let digest_only = &series[2];
+    report.figure(format!("{name} into a full store: digest only over it"), series[0].speedup_over(digest_only));
+    report.figure("where no image is written and waited for", series[3].speedup_over(digest_only));
     Ok(())
 }
