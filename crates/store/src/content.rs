@@ -5,19 +5,19 @@
 //! was read and hashed is written from memory. Only file systems that copy without the data passing through this
 //! machine are left to do so; then the copy is read, as the source may have changed.
 
-use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{OnceLock, PoisonError, RwLock};
 
 use composefs_image::digest::{Algorithm, Digest};
 use composefs_image::verity::Hasher;
 use composefs_scan::{SourceFile, digest_pieces};
-use composefs_sys::copy::{Cloned, Copied, RangeCopier, clone_file, read_all, write_all_at};
+use composefs_sys::copy::{Copied, RangeCopier, read_all, write_all_at};
 use composefs_sys::writeback::begin_writing;
 use rustix::fs::{Mode, fchmod, fstat, fstatfs, ftruncate};
 
+use crate::clones::Clones;
 use crate::error::Error;
 use crate::object_dir::ObjectDir;
 use crate::settled::Settled;
@@ -41,8 +41,7 @@ pub(crate) use composefs_sys::tempfile::Temporary;
 /// What has turned out about the ways to copy.
 #[derive(Debug)]
 pub(crate) struct Copier {
-    /// Device numbers of file systems that share no extents with the store.
-    no_clone: RwLock<HashSet<u64>>,
+    clones: Clones,
     /// Whether any did.
     has_cloned: AtomicBool,
     settled: Settled,
@@ -55,7 +54,7 @@ pub(crate) struct Copier {
 impl Copier {
     pub(crate) fn new(store: &ObjectDir) -> Self {
         Self {
-            no_clone: RwLock::default(),
+            clones: Clones::default(),
             has_cloned: AtomicBool::new(false),
             settled: Settled::begin(),
             ranges: RangeCopier::default(),
@@ -71,20 +70,11 @@ impl Copier {
 
     /// Tries to make the temporary share the extents of the source.
     fn clone_from(&self, source: &SourceFile<'_>, target: BorrowedFd<'_>) -> io::Result<bool> {
-        if self.no_clone.read().unwrap_or_else(PoisonError::into_inner).contains(&source.device) {
-            return Ok(false);
+        let cloned = self.clones.try_clone(source.file, source.device, target)?;
+        if cloned {
+            self.has_cloned.store(true, Ordering::Relaxed);
         }
-        match clone_file(source.file, target)? {
-            Cloned::Yes => {
-                self.has_cloned.store(true, Ordering::Relaxed);
-                Ok(true)
-            }
-            Cloned::NotThese => Ok(false),
-            Cloned::NotHere => {
-                self.no_clone.write().unwrap_or_else(PoisonError::into_inner).insert(source.device);
-                Ok(false)
-            }
-        }
+        Ok(cloned)
     }
 
     /// A new temporary with the mode of an object. The process's umask, which cannot be asked without being changed, shows in

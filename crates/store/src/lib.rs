@@ -11,6 +11,7 @@
 mod basedirs;
 mod batch;
 mod check;
+mod clones;
 mod commit;
 mod content;
 mod error;

@@ -3,18 +3,16 @@
 //! What is kept is what is compared: bytes are hashed as they are written, and a clone, which shares the extents of the
 //! object, is read. Blocks of zeros are not written, so that holes stay holes.
 
-use std::collections::HashSet;
 use std::io;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{PoisonError, RwLock};
 
 use composefs_image::digest::{Algorithm, Digest};
 use composefs_image::in_order;
 use composefs_image::tree::{Data, InodeId};
 use composefs_image::verity::{Hasher, hash_whole_blocks};
 use composefs_scan::digest_file;
-use composefs_sys::copy::{Cloned, clone_file, fill, write_all_at};
+use composefs_sys::copy::{fill, write_all_at};
 use composefs_sys::tempfile::Temporary;
 use rustix::fs::{fstat, ftruncate};
 
@@ -35,13 +33,6 @@ const SHARED_MIN: u64 = 16 << 20;
 
 /// The shortest hole.
 const HOLE: usize = 4096;
-
-/// What has turned out about the ways to copy.
-#[derive(Debug, Default)]
-pub(super) struct Copier {
-    /// Device numbers of file systems that share no extents with the target.
-    no_clone: RwLock<HashSet<u64>>,
-}
 
 impl Run<'_> {
     /// A file without a name that is all that the inode says.
@@ -78,7 +69,7 @@ impl Run<'_> {
     ) -> Result<(), FileError> {
         let algorithm = expected.map_or_else(Algorithm::default, Digest::algorithm);
         let size = object.size();
-        let found = if size >= CLONE_MIN && self.copier.clone_from(object, target)? {
+        let found = if size >= CLONE_MIN && self.try_clone(object, target)? {
             self.progress.bytes(size);
             self.outcome().cloned_bytes += size;
             // Without anything to compare it with, it need not be read.
@@ -95,6 +86,13 @@ impl Run<'_> {
             }
             _ => Ok(()),
         }
+    }
+
+    fn try_clone(&self, object: &Object, target: BorrowedFd<'_>) -> Result<bool, FileError> {
+        // The field has another type on other machines.
+        #[allow(clippy::unnecessary_cast)]
+        let device = fstat(object).map_err(FileError::io("stat"))?.st_dev as u64;
+        self.clones.try_clone(object.as_fd(), device, target).map_err(FileError::io("clone"))
     }
 
     /// Copies piece by piece; gives the digest of what was written.
@@ -149,25 +147,6 @@ impl Run<'_> {
         }
         end_at(target, end, object.size())?;
         Ok(hasher.finish())
-    }
-}
-
-impl Copier {
-    fn clone_from(&self, object: &Object, target: BorrowedFd<'_>) -> Result<bool, FileError> {
-        // The field has another type on other machines.
-        #[allow(clippy::unnecessary_cast)]
-        let device = fstat(object).map_err(FileError::io("stat"))?.st_dev as u64;
-        if self.no_clone.read().unwrap_or_else(PoisonError::into_inner).contains(&device) {
-            return Ok(false);
-        }
-        match clone_file(object.as_fd(), target).map_err(FileError::io("clone"))? {
-            Cloned::Yes => Ok(true),
-            Cloned::NotThese => Ok(false),
-            Cloned::NotHere => {
-                self.no_clone.write().unwrap_or_else(PoisonError::into_inner).insert(device);
-                Ok(false)
-            }
-        }
     }
 }
 

@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use composefs_image::tree::{Data, InodeId, Kind, Places, Tree};
 
-use super::copy::Copier;
 use super::error::{ExtractError, FileError};
 use super::options::Options;
 use super::outcome::{Failure, Outcome};
@@ -20,6 +19,7 @@ use super::target::Target;
 use super::walk::{Step, Walk};
 use super::{fill, finish, linked};
 use crate::basedirs::Basedirs;
+use crate::clones::Clones;
 
 /// What an extraction is about, and what came of it so far.
 pub(super) struct Run<'e> {
@@ -29,7 +29,7 @@ pub(super) struct Run<'e> {
     pub(super) options: &'e Options,
     pub(super) progress: &'e dyn Progress,
     pub(super) staging: Staging,
-    pub(super) copier: Copier,
+    pub(super) clones: Clones,
     pub(super) threads: NonZeroUsize,
     pub(super) gives_owners: bool,
     /// How many of the selected names each inode has; empty if none has two.
@@ -72,7 +72,7 @@ pub fn extract(
         options,
         progress,
         staging,
-        copier: Copier::default(),
+        clones: Clones::default(),
         threads: options.thread_count(),
         gives_owners: options.gives_owners(),
         names,

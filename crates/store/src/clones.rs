@@ -1,0 +1,32 @@
+//! Sharing extents, tried no longer where it was seen not to work.
+
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::{PoisonError, RwLock};
+
+use composefs_sys::copy::{Cloned, clone_file};
+
+/// What has turned out about sharing extents with one file system.
+#[derive(Debug, Default)]
+pub(crate) struct Clones {
+    /// Device numbers of file systems that share none with it.
+    none_with: RwLock<HashSet<u64>>,
+}
+
+impl Clones {
+    /// Makes `target`, an empty file, share the extents of a file on this device, if that can be.
+    pub(crate) fn try_clone(&self, source: BorrowedFd<'_>, device: u64, target: BorrowedFd<'_>) -> io::Result<bool> {
+        if self.none_with.read().unwrap_or_else(PoisonError::into_inner).contains(&device) {
+            return Ok(false);
+        }
+        match clone_file(source, target)? {
+            Cloned::Yes => Ok(true),
+            Cloned::NotThese => Ok(false),
+            Cloned::NotHere => {
+                self.none_with.write().unwrap_or_else(PoisonError::into_inner).insert(device);
+                Ok(false)
+            }
+        }
+    }
+}
