@@ -4,6 +4,8 @@
 //! only then linked (`commit.rs`): one sync for thousands of files costs little more than one for a single file.
 
 use std::collections::HashSet;
+use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -72,11 +74,19 @@ struct Queue {
     bytes: u64,
 }
 
+/// Who keeps objects from being removed before anything names them.
+pub(crate) trait Claims: Sync + std::fmt::Debug {
+    /// When this returns, none of these that is there, or is put there after, is removed.
+    fn claim(&self, digests: &[Digest]) -> Result<(), Error>;
+}
+
 /// Objects on their way into a store. Nothing that was put in is there for certain before [`finish`](Self::finish) has
 /// returned; a batch that is dropped leaves nothing half done.
 #[derive(Debug)]
 pub struct Batch<'s> {
     pub(crate) store: &'s ObjectDir,
+    /// Told of every object that is relied on, before it is.
+    claims: Option<&'s dyn Claims>,
     copier: Copier,
     /// What came before, spread over locks by the first byte.
     claimed: [Mutex<HashSet<Digest>>; 16],
@@ -112,11 +122,17 @@ impl ObjectDir {
         self.batch_of(usize::try_from(limit / 4).unwrap_or(usize::MAX).clamp(1, 8192))
     }
 
+    /// The same, in a store that others may remove objects from meanwhile.
+    pub(crate) fn batch_claimed<'s>(&'s self, claims: &'s dyn Claims) -> Batch<'s> {
+        Batch { claims: Some(claims), ..self.batch() }
+    }
+
     /// The same, committing whenever so many objects wait.
     pub(crate) fn batch_of(&self, waiting_max: usize) -> Batch<'_> {
         let there = self.fans_there();
         Batch {
             store: self,
+            claims: None,
             copier: Copier::new(self),
             claimed: Default::default(),
             queue: Mutex::default(),
@@ -188,6 +204,30 @@ impl Batch<'_> {
         Ok((digest, outcome))
     }
 
+    /// Puts in what `write` writes, which also gives its digest.
+    ///
+    /// # Errors
+    ///
+    /// What `write` gives, and as [`put_bytes`](Self::put_bytes).
+    pub fn put_written(&self, write: impl FnOnce(&mut File) -> io::Result<Digest>) -> Result<(Digest, Outcome), Error> {
+        let failed = |error: io::Error| self.store.store_error("write a temporary file in", error);
+        let temporary = self.copier.create(self.store)?;
+        let mut file = File::from(temporary.as_fd().try_clone_to_owned().map_err(failed)?);
+        let digest = write(&mut file).map_err(failed)?;
+        let size = file.metadata().map_err(failed)?.len();
+        drop(file);
+        if !self.claim(&digest) {
+            return Ok((digest, Outcome::Repeated));
+        }
+        let outcome = match self.look(&digest, Expected::Size(size))? {
+            Presence::Right(file) => return self.found(&digest, file),
+            Presence::Absent => Outcome::New,
+            Presence::Wrong => Outcome::Repaired,
+        };
+        self.enqueue(digest, temporary, size, outcome)?;
+        Ok((digest, outcome))
+    }
+
     fn shard(&self, digest: &Digest) -> MutexGuard<'_, HashSet<Digest>> {
         lock(&self.claimed[usize::from(digest.as_bytes()[0] >> 4)])
     }
@@ -228,7 +268,13 @@ impl Batch<'_> {
         if !self.there[usize::from(digest.as_bytes()[0])].load(Ordering::Relaxed) {
             return Ok(Presence::Absent);
         }
+        self.rely_on(&[*digest])?;
         self.store.check(digest, expected)
+    }
+
+    /// Keeps these from being removed.
+    pub(crate) fn rely_on(&self, digests: &[Digest]) -> Result<(), Error> {
+        self.claims.map_or(Ok(()), |claims| claims.claim(digests))
     }
 
     fn enqueue(&self, digest: Digest, mut temporary: Temporary, size: u64, outcome: Outcome) -> Result<(), Error> {

@@ -10,6 +10,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::thread::{ScopedJoinHandle, available_parallelism};
 
+use composefs_image::digest::Digest;
 use rustix::fs::{fstatfs, fsync, syncfs};
 use rustix::io::Errno;
 
@@ -32,6 +33,8 @@ impl Batch<'_> {
         if waiting.is_empty() {
             return Ok(());
         }
+        let digests: Vec<Digest> = waiting.iter().map(|object| object.digest).collect();
+        self.rely_on(&digests)?;
         self.sync_contents(&waiting)?;
         self.seal_all(&waiting)?;
         // By directory, so that each is opened once, and no two threads are at the same one.

@@ -79,7 +79,7 @@ impl Copier {
 
     /// A new temporary with the mode of an object. The process's umask, which cannot be asked without being changed, shows in
     /// the first one.
-    fn create(&self, store: &ObjectDir) -> Result<Temporary, Error> {
+    pub(crate) fn create(&self, store: &ObjectDir) -> Result<Temporary, Error> {
         let failed = |error: io::Error| store.store_error("make a temporary file in", error);
         let temporary = Temporary::create(&store.directory, OBJECT_MODE.as_raw_mode()).map_err(failed)?;
         let has_mode = || fstat(&temporary).map(|stat| Mode::from_raw_mode(stat.st_mode) == OBJECT_MODE);

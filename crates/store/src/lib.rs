@@ -4,6 +4,8 @@
 //! [`Batch`] puts objects in: it is a [`ContentSink`](composefs_scan::ContentSink), so a scan can fill it. [`publish`]
 //! replaces a single file, the image for one, with the same care.
 //!
+//! A [`Repository`](repository::Repository) stands on top: images, their objects and their names, for many users at once.
+//!
 //! Reading is by [`Basedirs`]: an [`Object`] that an image names, wherever its path would lead, and its content checked
 //! against its digest before it is handed on. [`extract`] makes files of a whole tree.
 #![forbid(unsafe_code)]
@@ -25,6 +27,7 @@ mod object_error;
 mod parallel;
 mod policy;
 pub mod publish;
+pub mod repository;
 mod seal;
 mod settled;
 

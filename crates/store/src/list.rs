@@ -22,7 +22,8 @@ impl ObjectDir {
         })
     }
 
-    fn list_fan(&self, name: &str) -> Result<Vec<Digest>, Error> {
+    /// The same of one of the 256 directories.
+    pub(crate) fn list_fan(&self, name: &str) -> Result<Vec<Digest>, Error> {
         let failed = |errno: Errno| Error::Io { step: "list", path: self.path().join(name), source: errno.into() };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory: OwnedFd = match openat(self, name, flags, Mode::empty()) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use composefs_image::digest::{Algorithm, Digest};
-use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, Stat, fsync, mkdir, mkdirat, open, openat, statat};
+use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, Stat, fsync, mkdir, mkdirat, open, openat, statat, unlinkat};
 use rustix::io::Errno;
 
 use crate::error::Error;
@@ -45,7 +45,12 @@ impl ObjectDir {
     /// If it cannot be opened or is no directory.
     pub fn open(path: &Path, algorithm: Algorithm, policy: Policy) -> Result<Self, Error> {
         let directory = open(path, OPEN_DIRECTORY, Mode::empty()).map_err(io_error("open the object store", path))?;
-        Ok(Self {
+        Ok(Self::at(directory, path, algorithm, policy))
+    }
+
+    /// A store whose directory is open; `path` is for messages.
+    pub(crate) fn at(directory: OwnedFd, path: &Path, algorithm: Algorithm, policy: Policy) -> Self {
+        Self {
             directory: Arc::new(directory),
             path: path.to_owned(),
             algorithm,
@@ -53,7 +58,7 @@ impl ObjectDir {
             fans: Fans::new(),
             no_verity: AtomicBool::new(false),
             verity_probed: AtomicBool::new(false),
-        })
+        }
     }
 
     /// Opens a store, made with its parents if it is not there. What was made is on disk when this returns.
@@ -114,6 +119,12 @@ impl ObjectDir {
     pub(crate) fn try_stat(&self, digest: &Digest) -> rustix::io::Result<Stat> {
         let fan = self.fans.get(self.as_fd(), digest.as_bytes()[0])?;
         statat(fan, &digest.object_path()[3..], AtFlags::SYMLINK_NOFOLLOW)
+    }
+
+    /// Takes the name from an object.
+    pub(crate) fn remove(&self, digest: &Digest) -> rustix::io::Result<()> {
+        let fan = self.fans.get(self.as_fd(), digest.as_bytes()[0])?;
+        unlinkat(fan, &digest.object_path()[3..], AtFlags::empty())
     }
 
     /// Which of the 256 directories are there; all, where that cannot be told.

@@ -11,6 +11,8 @@ use rustix::io::{Errno, Result};
 const OPEN_FILE: OFlags =
     OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
+const OPEN_DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
 const OPEN_STEP: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// Opens a file for reading by a path below a directory, by the rules that overlayfs has for the files of its data layers
@@ -32,6 +34,38 @@ pub fn open_beneath(directory: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd> {
             result => return result,
         }
     }
+}
+
+/// Opens a directory by a path below another: no symlink, nothing above. Other mounts count as part of it.
+///
+/// # Errors
+///
+/// `ELOOP` for a symlink, `EXDEV` for a path that leads out, `ENOTDIR`, and what `openat` gives.
+pub fn open_directory_beneath(directory: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let mut tries = 8;
+    loop {
+        tries -= 1;
+        match openat2(directory, path, OPEN_DIRECTORY, Mode::empty(), resolve) {
+            Err(Errno::AGAIN) if tries > 0 => {}
+            Err(Errno::NOSYS | Errno::PERM) => return open_directory_by_steps(directory, path),
+            result => return result,
+        }
+    }
+}
+
+fn open_directory_by_steps(directory: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd> {
+    if path.first() == Some(&b'/') {
+        return Err(Errno::XDEV);
+    }
+    let mut at = openat(directory, ".", OPEN_DIRECTORY, Mode::empty())?;
+    for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
+        at = match openat(&at, step(name)?, OPEN_DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
+            Err(Errno::NOTDIR) if is_symlink(at.as_fd(), name) => return Err(Errno::LOOP),
+            result => result?,
+        };
+    }
+    Ok(at)
 }
 
 /// The same, name by name; `..` leads out always, and other mounts count as part of the directory.
@@ -100,6 +134,22 @@ mod tests {
                 assert_eq!(open(path), Err(Errno::NOENT), "{path}");
             }
             assert_eq!(open("top/file"), Err(Errno::NOTDIR));
+        }
+    }
+
+    #[test]
+    fn directories_are_opened_by_the_same_rules() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("base/aa/deep")).unwrap();
+        fs::write(dir.path().join("base/file"), "x").unwrap();
+        symlink("aa", dir.path().join("base/link")).unwrap();
+        let fd = fs::File::open(dir.path().join("base")).unwrap();
+        for open in [open_directory_beneath, open_directory_by_steps] {
+            let open = |path: &str| open(fd.as_fd(), path.as_bytes()).map(drop);
+            assert_eq!([open("aa"), open("aa/deep"), open("aa//deep/")], [Ok(()); 3]);
+            assert_eq!([open("link"), open("link/deep")], [Err(Errno::LOOP); 2]);
+            assert_eq!([open(".."), open("/etc"), open("aa/../..")], [Err(Errno::XDEV); 3]);
+            assert_eq!([open("file"), open("none")], [Err(Errno::NOTDIR), Err(Errno::NOENT)]);
         }
     }
 

@@ -6,6 +6,7 @@
 
 pub mod beneath;
 pub mod copy;
+pub mod file_lease;
 pub mod kernel_log;
 pub mod loopdev;
 pub mod mount;

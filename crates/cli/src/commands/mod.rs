@@ -16,6 +16,7 @@ mod ls;
 pub(crate) mod mkcomposefs;
 mod mount;
 pub(crate) mod mount_helper;
+mod repository;
 mod stat;
 mod umount;
 
@@ -30,6 +31,8 @@ use crate::end::{done, whole};
 #[derive(Parser)]
 #[command(name = "composefs", version, after_help = EXAMPLES, arg_required_else_help = true)]
 struct Composefs {
+    #[command(flatten)]
+    repository: repository::Which,
     #[command(subcommand)]
     command: Command,
 }
@@ -61,14 +64,21 @@ enum Command {
     Extract(extract::Args),
     Find(Box<find::Args>),
     Ls(ls::Args),
+    Create(repository::create::Args),
+    Gc(repository::gc::Args),
+    Images(repository::images::Args),
+    Init(repository::init::Args),
     Mount(mount::Args),
     Stat(stat::Args),
+    Tag(repository::tag::Args),
+    Untag(repository::untag::Args),
     Umount(umount::Args),
 }
 
 /// Runs `composefs` with the arguments behind its name.
 pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
-    let command = Composefs::parse_from(std::iter::once("composefs".into()).chain(args)).command;
+    let Composefs { repository: which, command } =
+        Composefs::parse_from(std::iter::once("composefs".into()).chain(args));
     match command {
         Command::Diff(args) => diff::run(args),
         Command::Cat(args) => cat::run(&args),
@@ -79,8 +89,14 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
         Command::Extract(args) => whole(extract::run(&args)),
         Command::Find(args) => find::run(&args),
         Command::Ls(args) => ls::run(&args),
+        Command::Create(args) => done(repository::create::run(&args, &which)),
+        Command::Gc(args) => repository::gc::run(&args, &which),
+        Command::Images(args) => repository::images::run(&args, &which),
+        Command::Init(args) => done(repository::init::run(&args, &which)),
         Command::Mount(args) => done(mount::run(args)),
         Command::Stat(args) => stat::run(&args),
+        Command::Tag(args) => done(repository::tag::run(&args, &which)),
+        Command::Untag(args) => done(repository::untag::run(&args, &which)),
         Command::Umount(args) => done(umount::run(&args)),
     }
 }

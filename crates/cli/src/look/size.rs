@@ -28,7 +28,7 @@ impl Sizes {
 }
 
 /// Rounds up, as ls and du do: what is there takes at least that.
-fn human(size: u64) -> String {
+pub(crate) fn human(size: u64) -> String {
     let (mut unit, mut shift) = (None, 0);
     for next in UNITS {
         if size >> shift < 1024 {

@@ -1,0 +1,103 @@
+//! `composefs create`
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use composefs_image::tree::Timestamp;
+use composefs_scan::{self as scan, Mtime, XattrChoice};
+use composefs_store::repository::{Created, RefName, Repository};
+use serde_json::json;
+
+use super::Which;
+use crate::scan_progress::ScanProgress;
+
+/// Make an image of a directory tree, with all its contents, in a repository.
+///
+/// Prints the digest of the image. The same tree always has the same one in a repository. Contents that are there already
+/// are not stored again. When the command returns, image, contents and name are on disk.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The directory
+    #[arg(value_name = "PATH")]
+    source: PathBuf,
+    /// Give the image this name, which another may have had; an image without one goes with the next gc
+    #[arg(long, value_name = "REF")]
+    name: Option<RefName>,
+    /// Keep only extended attributes of users
+    #[arg(long, conflicts_with = "skip_xattrs")]
+    user_xattrs: bool,
+    /// Keep no extended attributes
+    #[arg(long)]
+    skip_xattrs: bool,
+    /// Leave out devices
+    #[arg(long)]
+    skip_devices: bool,
+    /// Let all times be the epoch
+    #[arg(long)]
+    use_epoch: bool,
+    /// Use so many threads
+    #[arg(long)]
+    threads: Option<NonZeroUsize>,
+    /// Print what was done as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  composefs --repo=/srv/images create rootfs/ --name=debian/13
+  composefs --repo=/srv/images create rootfs/ --user-xattrs --use-epoch --json";
+
+pub(crate) fn run(args: &Args, which: &Which) -> anyhow::Result<()> {
+    let repository = which.open()?;
+    let xattrs = match (args.skip_xattrs, args.user_xattrs) {
+        (true, _) => XattrChoice::None,
+        (_, true) => XattrChoice::UserOnly,
+        _ => XattrChoice::All,
+    };
+    let options = scan::Options {
+        xattrs,
+        mtime: if args.use_epoch { Mtime::Fixed(Timestamp::default()) } else { Mtime::Keep },
+        skip_devices: args.skip_devices,
+        threads: args.threads,
+        ..scan::Options::default()
+    };
+    let progress = ScanProgress::start();
+    let created = repository.create(&args.source, &options, args.name.as_ref(), &progress)?;
+    drop(progress);
+    tell(&created, args.name.as_ref(), &repository, args.json);
+    Ok(())
+}
+
+/// Prints what was made: to standard output what is asked for, to standard error what one should know.
+pub(crate) fn tell(created: &Created, name: Option<&RefName>, repository: &Repository, json: bool) {
+    for repaired in &created.objects.repaired {
+        let path = repository.objects().path_of(repaired);
+        eprintln!(
+            "composefs: {} was damaged and is replaced; a mount that has it open must be mounted again",
+            path.display()
+        );
+    }
+    if json {
+        println!("{:#}", created_json(created, name));
+    } else {
+        println!("{}", created.digest);
+    }
+}
+
+fn created_json(created: &Created, name: Option<&RefName>) -> serde_json::Value {
+    json!({
+        "digest": created.digest.to_hex(),
+        "size": created.size,
+        "new": created.is_new,
+        "name": name.map(RefName::as_str),
+        "replaced": created.replaced.map(|digest| digest.to_hex()),
+        "objects": {
+            "new": created.objects.new,
+            "present": created.objects.present,
+            "repaired": created.objects.repaired.iter().map(|digest| digest.to_hex()).collect::<Vec<_>>(),
+            "bytes_written": created.objects.bytes_written,
+        },
+    })
+}

@@ -1,0 +1,138 @@
+//! `composefs gc`
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use composefs_store::repository::{GcOptions, GcReport};
+use serde_json::json;
+
+use super::{Which, counted};
+use crate::end::whole;
+use crate::look::size::human;
+
+/// Remove what nobody needs from a repository.
+///
+/// Needed is an image that has a name, is mounted or otherwise open, or is claimed by a command that is still at work, with
+/// all its objects; and whatever the streams of other programs name. Others may work in the repository meanwhile.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Only tell what would be removed
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// Keep what is younger: seconds, or with s, m, h or d behind
+    #[arg(long, value_name = "AGE", default_value = "1h", value_parser = age)]
+    grace: Duration,
+    /// Print what was done as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  composefs --repo=/srv/images gc --dry-run
+  composefs --repo=/srv/images gc --grace=0
+
+The grace is for programs that know nothing of leases and store objects before they name them. This program's own commands
+are safe without.
+
+Exit status: 0 if all was removed that nobody needs; 1 if something stayed as a name or an image is damaged, or it failed.";
+
+fn age(text: &str) -> Result<Duration, String> {
+    let (number, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
+        Some(at) => text.split_at(at),
+        None => (text, "s"),
+    };
+    let unit = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86400,
+        _ => return Err("an age is a number, with s, m, h or d behind".into()),
+    };
+    let number: u64 = number.parse().map_err(|_| "an age begins with a number".to_owned())?;
+    number.checked_mul(unit).map(Duration::from_secs).ok_or_else(|| "that is too long".into())
+}
+
+pub(crate) fn run(args: &Args, which: &Which) -> ExitCode {
+    whole(collect(args, which))
+}
+
+fn collect(args: &Args, which: &Which) -> anyhow::Result<bool> {
+    let repository = which.open()?;
+    let report = repository.gc(GcOptions { dry_run: args.dry_run, grace: args.grace })?;
+    if args.json {
+        println!("{:#}", report_json(&report, args.dry_run));
+    } else {
+        print(&report, args.dry_run);
+    }
+    for (name, digest) in &report.dangling {
+        eprintln!("composefs: {name} is a name of {digest}, and there is no such image");
+    }
+    for broken in &report.broken {
+        eprintln!("composefs: {} {}", broken.path.display(), broken.found);
+    }
+    for (_, error) in &report.unreadable {
+        eprintln!("composefs: {error}; no object was removed, as what it needs is not known: see `composefs fsck`");
+    }
+    Ok(report.dangling.is_empty() && report.broken.is_empty() && report.unreadable.is_empty())
+}
+
+fn print(report: &GcReport, dry_run: bool) {
+    let (images, objects) =
+        (counted(report.removed_images.len() as u64, "image"), counted(report.removed_objects, "object"));
+    let done = if dry_run { "would be removed" } else { "removed" };
+    println!("{images} and {objects} {done}, {}", human(report.removed_bytes));
+    println!("{} and {} kept", counted(report.images_kept, "image"), counted(report.objects_kept, "object"));
+    if report.young_objects > 0 || !report.young_images.is_empty() {
+        println!(
+            "of no use but young: {} and {}, {} (--grace=0 removes them)",
+            counted(report.young_images.len() as u64, "image"),
+            counted(report.young_objects, "object"),
+            human(report.young_bytes)
+        );
+    }
+    report.in_use.iter().for_each(|digest| println!("{digest} has no name, but is mounted or open"));
+}
+
+fn report_json(report: &GcReport, dry_run: bool) -> serde_json::Value {
+    let hex = |digests: &[composefs_image::Digest]| digests.iter().map(|d| d.to_hex()).collect::<Vec<_>>();
+    json!({
+        "dry_run": dry_run,
+        "removed": {
+            "images": hex(&report.removed_images),
+            "objects": report.removed_objects,
+            "bytes": report.removed_bytes,
+        },
+        "kept": { "images": report.images_kept, "objects": report.objects_kept },
+        "in_use": hex(&report.in_use),
+        "young": {
+            "images": hex(&report.young_images),
+            "objects": report.young_objects,
+            "bytes": report.young_bytes,
+        },
+        "claimed_objects": report.claimed_objects,
+        "cleared_leases": report.cleared_leases,
+        "dangling": report.dangling.iter()
+            .map(|(name, digest)| json!({ "ref": name.as_str(), "digest": digest.to_hex() })).collect::<Vec<_>>(),
+        "broken": report.broken.iter()
+            .map(|b| json!({ "path": b.path.to_string_lossy(), "found": b.found })).collect::<Vec<_>>(),
+        "unreadable": report.unreadable.iter()
+            .map(|(digest, error)| json!({ "digest": digest.to_hex(), "error": error.to_string() })).collect::<Vec<_>>(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_numbers_with_a_unit() {
+        for (text, seconds) in [("0", 0), ("5", 5), ("5s", 5), ("2m", 120), ("1h", 3600), ("3d", 259_200)] {
+            assert_eq!(age(text), Ok(Duration::from_secs(seconds)));
+        }
+        for text in ["", "h", "-1", "1w", "1 h", "99999999999999999999", "9999999999999999999d"] {
+            assert!(age(text).is_err(), "{text}");
+        }
+    }
+}

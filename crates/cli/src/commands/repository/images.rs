@@ -1,0 +1,82 @@
+//! `composefs images`
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use composefs_store::repository::Images;
+use serde_json::json;
+
+use super::Which;
+use crate::end::whole;
+
+/// List the images of a repository, with their names.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Print the names only, one a line
+    #[arg(short, long, conflicts_with = "json")]
+    quiet: bool,
+    /// Print everything as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  composefs --repo=/srv/images images
+  composefs --repo=/srv/images images --json | jq -r '.images[] | select(.refs == []) | .digest'
+
+Exit status: 0, or 1 if a name leads to no image or the repository cannot be read.";
+
+pub(crate) fn run(args: &Args, which: &Which) -> ExitCode {
+    whole(list(args, which))
+}
+
+fn list(args: &Args, which: &Which) -> anyhow::Result<bool> {
+    let repository = which.open()?;
+    let images = repository.images()?;
+    if args.json {
+        println!("{:#}", images_json(&images));
+    } else {
+        print(args, &images)?;
+    }
+    for (name, digest) in &images.dangling {
+        eprintln!("composefs: {name} is a name of {digest}, and there is no such image; `composefs fsck` tells more");
+    }
+    for broken in &images.broken {
+        eprintln!("composefs: {} {}; `composefs fsck` tells more", broken.path.display(), broken.found);
+    }
+    Ok(images.dangling.is_empty() && images.broken.is_empty())
+}
+
+fn print(args: &Args, images: &Images) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    for image in &images.images {
+        if args.quiet {
+            image.refs.iter().try_for_each(|name| writeln!(out, "{name}"))?;
+            continue;
+        }
+        let names: Vec<_> = image.refs.iter().map(|name| name.as_str()).collect();
+        let size = image.size.map_or_else(|| "missing".into(), |size| size.to_string());
+        writeln!(out, "{} {size:>12} {}", image.digest, names.join(" "))?;
+    }
+    Ok(())
+}
+
+fn images_json(images: &Images) -> serde_json::Value {
+    let list = images.images.iter().map(|image| {
+        json!({
+            "digest": image.digest.to_hex(),
+            "size": image.size,
+            "refs": image.refs.iter().map(|name| name.as_str()).collect::<Vec<_>>(),
+        })
+    });
+    let dangling =
+        images.dangling.iter().map(|(name, digest)| json!({ "ref": name.as_str(), "digest": digest.to_hex() }));
+    let broken = images.broken.iter().map(|b| json!({ "path": b.path.to_string_lossy(), "found": b.found }));
+    json!({
+        "images": list.collect::<Vec<_>>(),
+        "dangling": dangling.collect::<Vec<_>>(),
+        "broken": broken.collect::<Vec<_>>(),
+    })
+}

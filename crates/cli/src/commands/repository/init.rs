@@ -1,0 +1,64 @@
+//! `composefs init`
+
+use std::path::PathBuf;
+
+use composefs_image::Algorithm;
+use composefs_store::repository::{Format, Repository, Settings};
+use serde_json::json;
+
+use super::Which;
+
+/// Make a repository.
+///
+/// It is for its owner alone. Every object in it has fs-verity, and every mount from it demands that, unless --insecure says
+/// otherwise. Where there is one of the same settings, nothing is done.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The directory, new or empty, instead of --repo
+    #[arg(value_name = "DIR")]
+    path: Option<PathBuf>,
+    /// The algorithm of all digests
+    #[arg(long, value_name = "sha256|sha512", default_value = "sha256")]
+    algorithm: Algorithm,
+    /// Do without fs-verity: then only fsck finds what is changed
+    #[arg(long)]
+    insecure: bool,
+    /// The format of all images: as mkcomposefs chooses (0), always 1, or that of old bootc repositories (2)
+    #[arg(long, value_name = "0|1|2", default_value = "0", value_parser = format)]
+    format: Format,
+    /// Print the settings as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  composefs init /srv/images
+  composefs --repo=/srv/images init --algorithm=sha512
+  composefs --user init --insecure";
+
+fn format(text: &str) -> Result<Format, String> {
+    match text {
+        "0" => Ok(Format::Auto),
+        "1" => Ok(Format::One),
+        "2" => Ok(Format::Legacy),
+        _ => Err("0, 1 and 2 are known".into()),
+    }
+}
+
+pub(crate) fn run(args: &Args, which: &Which) -> anyhow::Result<()> {
+    let path = args.path.clone().map_or_else(|| which.path(), Ok)?;
+    let settings = Settings { algorithm: args.algorithm, demands_verity: !args.insecure, format: args.format };
+    let (repository, made) = Repository::init(&path, settings)?;
+    if args.json {
+        let json = json!({
+            "repository": repository.path().to_string_lossy(),
+            "made": made,
+            "algorithm": repository.algorithm().name(),
+            "verity": repository.demands_verity(),
+        });
+        println!("{json:#}");
+    }
+    Ok(())
+}

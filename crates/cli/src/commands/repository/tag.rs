@@ -1,0 +1,37 @@
+//! `composefs tag`
+
+use composefs_store::repository::{ImageName, RefName};
+use serde_json::json;
+
+use super::Which;
+
+/// Give an image of a repository another name.
+///
+/// The name is on disk when the command returns. Another image that had it loses it.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The image, by a name or its digest
+    #[arg(value_name = "REF|DIGEST")]
+    image: ImageName,
+    /// The new name
+    #[arg(value_name = "REF")]
+    name: RefName,
+    /// Print what was done as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  composefs --repo=/srv/images tag debian/13 current
+  composefs --repo=/srv/images tag 029cc8af231b4d76c3618cc37232dc590a33379e838d927f542e18455ca5e655 debian/12";
+
+pub(crate) fn run(args: &Args, which: &Which) -> anyhow::Result<()> {
+    let (digest, replaced) = which.open()?.tag(&args.image, &args.name)?;
+    if args.json {
+        let replaced = replaced.map(|digest| digest.to_hex());
+        println!("{:#}", json!({ "digest": digest.to_hex(), "name": args.name.as_str(), "replaced": replaced }));
+    }
+    Ok(())
+}

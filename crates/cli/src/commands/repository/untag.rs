@@ -1,0 +1,36 @@
+//! `composefs untag`
+
+use composefs_store::repository::RefName;
+use serde_json::json;
+
+use super::Which;
+
+/// Take names from images of a repository.
+///
+/// An image that has no other name, is not mounted and is not young goes with the next gc.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The names
+    #[arg(value_name = "REF", required = true)]
+    names: Vec<RefName>,
+    /// Print what was done as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  composefs --repo=/srv/images untag debian/12
+  composefs --repo=/srv/images untag old older && composefs --repo=/srv/images gc";
+
+pub(crate) fn run(args: &Args, which: &Which) -> anyhow::Result<()> {
+    let repository = which.open()?;
+    for name in &args.names {
+        let digest = repository.untag(name)?;
+        if args.json {
+            println!("{}", json!({ "untagged": name.as_str(), "digest": digest.map(|digest| digest.to_hex()) }));
+        }
+    }
+    Ok(())
+}

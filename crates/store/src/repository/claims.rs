@@ -1,0 +1,152 @@
+//! The leases of others, read before something is removed.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use composefs_image::Digest;
+use composefs_sys::copy::fill;
+use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, flock, openat, unlinkat};
+use rustix::io::Errno;
+
+use super::digest_set::DigestSet;
+use super::lease::{GC_LOCK, open_gc_lock};
+use super::{Repository, RepositoryError, io_error, layout, lock};
+
+/// How much of a lease is read at a time.
+const PIECE: usize = 64 << 10;
+
+const OPEN: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+
+/// What all who are at work rely on.
+#[derive(Debug)]
+pub(crate) struct LeaseReader {
+    directory: OwnedFd,
+    path: PathBuf,
+    /// Held while this is there: leases that end meanwhile stay.
+    _gc_lock: Option<OwnedFd>,
+    /// Each lease, with how much of it was read.
+    seen: HashMap<Vec<u8>, (OwnedFd, u64)>,
+    /// What they claim.
+    pub(crate) claimed: DigestSet,
+    /// How many were cleared away, as who wrote them is gone.
+    pub(crate) cleared: u64,
+}
+
+impl Repository {
+    /// Begins to remove things: waits until nobody else does, and clears away the leases of those who are gone. What they
+    /// published can be seen by now, so refs are to be read after this.
+    pub(crate) fn leases_to_remove(&self) -> Result<LeaseReader, RepositoryError> {
+        let directory = self.make_directory(layout::LEASES)?;
+        let path = self.path.join(layout::LEASES);
+        let gc_lock = open_gc_lock(directory.as_fd()).map_err(io_error("open", path.join(GC_LOCK)))?;
+        lock::wait_for(&gc_lock, FlockOperation::LockExclusive).map_err(io_error("lock", path.join(GC_LOCK)))?;
+        let mut reader = self.lease_reader(directory, Some(gc_lock));
+        reader.clear()?;
+        Ok(reader)
+    }
+
+    /// Only looks at leases. What ends meanwhile is not seen.
+    pub(crate) fn leases_to_look(&self) -> Result<Option<LeaseReader>, RepositoryError> {
+        Ok(self.directory(layout::LEASES)?.map(|directory| self.lease_reader(directory, None)))
+    }
+
+    fn lease_reader(&self, directory: OwnedFd, gc_lock: Option<OwnedFd>) -> LeaseReader {
+        LeaseReader {
+            directory,
+            path: self.path.join(layout::LEASES),
+            _gc_lock: gc_lock,
+            seen: HashMap::new(),
+            claimed: DigestSet::new(self.algorithm()),
+            cleared: 0,
+        }
+    }
+}
+
+impl LeaseReader {
+    /// Clears away what belongs to nobody any more.
+    pub(crate) fn clear(&mut self) -> Result<(), RepositoryError> {
+        let names = self.names()?;
+        for name in names.iter().filter(|name| !name.contains(&b'.')) {
+            let Some(file) = self.open(name)? else { continue };
+            if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+                // Its maker may be about to lock it, and then sees that it has no name any more.
+                match unlinkat(&self.directory, name.as_slice(), AtFlags::empty()) {
+                    Ok(()) => self.cleared += 1,
+                    Err(Errno::NOENT) => {}
+                    Err(errno) => return Err(self.failed("remove", name)(errno)),
+                }
+            }
+        }
+        for name in names.iter().filter(|name| name.contains(&b'.') && name.as_slice() != GC_LOCK.as_bytes()) {
+            let owner = name.split(|byte| *byte == b'.').next().unwrap_or_default();
+            let is_owned = self.open(owner)?.is_some();
+            if !is_owned {
+                let _ = unlinkat(&self.directory, name.as_slice(), AtFlags::empty());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether nobody else is at work.
+    pub(crate) fn is_alone(&self) -> Result<bool, RepositoryError> {
+        Ok(self.names()?.iter().all(|name| name.contains(&b'.')))
+    }
+
+    /// Reads what was claimed since the last time, and shows each digest that is new.
+    pub(crate) fn read(&mut self, mut show: impl FnMut(Digest)) -> Result<(), RepositoryError> {
+        for name in self.names()? {
+            if name.contains(&b'.') || self.seen.contains_key(&name) {
+                continue;
+            }
+            if let Some(file) = self.open(&name)? {
+                self.seen.insert(name, (file, 0));
+            }
+        }
+        let Self { seen, claimed, path, .. } = self;
+        let mut buffer = vec![0; PIECE];
+        for (name, (file, offset)) in seen {
+            loop {
+                let len = fill(file.as_fd(), &mut buffer, *offset)
+                    .map_err(io_error("read", path.join(&*String::from_utf8_lossy(name))))?;
+                let algorithm = claimed.algorithm();
+                let mut whole = 0;
+                for raw in buffer[..len].chunks_exact(algorithm.digest_len()) {
+                    whole += raw.len();
+                    if claimed.insert_raw(raw) {
+                        Digest::new(algorithm, raw).into_iter().for_each(&mut show);
+                    }
+                }
+                *offset += whole as u64;
+                if len < buffer.len() {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn names(&self) -> Result<Vec<Vec<u8>>, RepositoryError> {
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&self.directory).map_err(io_error("list", &self.path))? {
+            let entry = entry.map_err(io_error("list", &self.path))?;
+            let name = entry.file_name().to_bytes();
+            if !matches!(name, b"." | b"..") {
+                names.push(name.to_vec());
+            }
+        }
+        Ok(names)
+    }
+
+    fn open(&self, name: &[u8]) -> Result<Option<OwnedFd>, RepositoryError> {
+        match openat(&self.directory, name, OPEN, Mode::empty()) {
+            Ok(file) => Ok(Some(file)),
+            Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => Ok(None),
+            Err(errno) => Err(self.failed("open", name)(errno)),
+        }
+    }
+
+    fn failed(&self, step: &'static str, name: &[u8]) -> impl FnOnce(Errno) -> RepositoryError {
+        io_error(step, self.path.join(&*String::from_utf8_lossy(name)))
+    }
+}

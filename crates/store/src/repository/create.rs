@@ -1,0 +1,129 @@
+//! New images: objects first, then the image, then its name (`docs/format/repository.md`, section 4).
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use composefs_image::Digest;
+use composefs_image::erofs::{Image, WriteError};
+use composefs_image::tree::{Data, Tree};
+use composefs_scan::{self as scan, scan};
+
+use super::{Lease, RefName, Repository, RepositoryError};
+use crate::batch::{Batch, Summary};
+
+/// An image that was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Created {
+    /// Its digest.
+    pub digest: Digest,
+    /// The length of the image itself.
+    pub size: u64,
+    /// Whether the repository did not have it.
+    pub is_new: bool,
+    /// The image that had the name before, if it is another.
+    pub replaced: Option<Digest>,
+    /// What became of the objects, the image's own among them.
+    pub objects: Summary,
+}
+
+/// An image in the making. What is put into its batch is safe from gc, and not part of the repository before
+/// [`publish`](Self::publish).
+#[derive(Debug)]
+pub struct Creation<'r> {
+    repository: &'r Repository,
+    lease: &'r Lease,
+    /// Takes the contents.
+    pub batch: Batch<'r>,
+}
+
+impl Repository {
+    /// Begins to make an image.
+    #[must_use]
+    pub fn creation<'r>(&'r self, lease: &'r Lease) -> Creation<'r> {
+        Creation { repository: self, lease, batch: self.objects.batch_claimed(lease) }
+    }
+
+    /// Makes an image of a directory tree, with all its contents, and gives it a name. All of it is on disk when this
+    /// returns.
+    ///
+    /// # Errors
+    ///
+    /// If the tree cannot be read or stored. Then nothing is published; what was stored goes with the next gc.
+    pub fn create(
+        &self,
+        source: &Path,
+        options: &scan::Options,
+        name: Option<&RefName>,
+        progress: &dyn scan::Progress,
+    ) -> Result<Created, RepositoryError> {
+        let lease = self.lease()?;
+        let creation = self.creation(&lease);
+        let options = scan::Options { algorithm: self.algorithm(), ..options.clone() };
+        let tree = scan(source, &options, &creation.batch, progress)?;
+        let image = self.meta.format.plan(&tree).map_err(|error| cannot_write(source, &tree, error))?;
+        creation.publish(&tree, &image, name)
+    }
+}
+
+impl Creation<'_> {
+    /// Publishes the image of a tree, all of whose objects were put into the batch.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be stored.
+    pub fn publish(self, tree: &Tree, image: &Image<'_>, name: Option<&RefName>) -> Result<Created, RepositoryError> {
+        let Self { repository, lease, batch } = self;
+        let threads = scan::Options::default().thread_count();
+        let (digest, _) = batch.put_written(|out| image.write_and_digest(repository.algorithm(), threads, out))?;
+        let objects = batch.finish()?;
+        let _lock = repository.lock_shared()?;
+        repository.expect_objects(tree, &digest)?;
+        let is_new = repository.write_image_link(lease, &digest)?;
+        let replaced = match name {
+            Some(name) => repository.write_ref(lease, name, &digest)?,
+            None => None,
+        };
+        Ok(Created { digest, size: image.len(), is_new, replaced, objects })
+    }
+}
+
+impl Repository {
+    /// Looks for all objects of a new image. Ours are safe from our own gc; others do not ask.
+    fn expect_objects(&self, tree: &Tree, image: &Digest) -> Result<(), RepositoryError> {
+        let mut objects: Vec<Digest> = objects_of(tree).map(|(_, digest)| digest).chain([*image]).collect();
+        objects.sort_unstable();
+        objects.dedup();
+        objects.retain(|digest| self.objects.try_stat(digest).is_err());
+        match objects.first() {
+            None => Ok(()),
+            Some(first) => {
+                let (count, first) = (objects.len(), Box::new(*first));
+                Err(RepositoryError::Removed { count, first, path: self.path.clone() })
+            }
+        }
+    }
+}
+
+/// The objects that a tree needs, each as often as it does, with the inode that does.
+pub(crate) fn objects_of(tree: &Tree) -> impl Iterator<Item = (composefs_image::tree::InodeId, Digest)> + '_ {
+    tree.inodes().filter_map(|inode| match inode.data() {
+        Data::Regular { content: None, payload: Some(_), digest: Some(digest) } if inode.size() > 0 => {
+            Some((inode.id(), digest))
+        }
+        _ => None,
+    })
+}
+
+/// The error of the image writer, with the place in the source that it is about.
+pub(crate) fn cannot_write(source: &Path, tree: &Tree, error: WriteError) -> RepositoryError {
+    let path = match error.inode() {
+        None => source.to_owned(),
+        Some(inode) => {
+            let below = tree.path_of(inode);
+            let below = OsStr::from_bytes(below.strip_prefix(b"/").unwrap_or(&below));
+            if below.is_empty() { source.to_owned() } else { PathBuf::from(source).join(below) }
+        }
+    };
+    RepositoryError::Write { path, source: error }
+}

@@ -1,0 +1,284 @@
+//! Removing what nobody needs (`docs/format/repository.md`, section 5).
+//!
+//! Needed is what refs name, what is mounted, what those at work claim, and what streams name. Everything is first marked;
+//! what is removed then goes in small steps, each alone with the repository and after another look at the claims.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, SystemTime};
+
+use composefs_image::Digest;
+use composefs_sys::file_lease::is_open_elsewhere;
+use rustix::fs::{AtFlags, Dir, FileType, Stat, fsync, statat, unlinkat};
+use rustix::io::Errno;
+
+use super::claims::LeaseReader;
+use super::mark::Marks;
+use super::refs::BrokenRef;
+use super::{RefName, Repository, RepositoryError, io_error, layout};
+
+/// How gc goes about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GcOptions {
+    /// Only look, and remove nothing.
+    pub dry_run: bool,
+    /// What is younger stays: other programs have no leases.
+    pub grace: Duration,
+}
+
+/// What gc did, or with `dry_run` would do.
+#[derive(Debug, Default)]
+pub struct GcReport {
+    /// How many images are needed.
+    pub images_kept: u64,
+    /// How many objects are needed.
+    pub objects_kept: u64,
+    /// Images without a name that stay as they are open, by a mount or a program.
+    pub in_use: Vec<Digest>,
+    /// Images without a name that stay as they are young.
+    pub young_images: Vec<Digest>,
+    /// Images that were removed.
+    pub removed_images: Vec<Digest>,
+    /// Objects that were removed.
+    pub removed_objects: u64,
+    /// What they took on the disk. What shares extents with files elsewhere frees less.
+    pub removed_bytes: u64,
+    /// Objects that nobody needs and that stay as they are young.
+    pub young_objects: u64,
+    /// Their size.
+    pub young_bytes: u64,
+    /// Objects that only those at work need.
+    pub claimed_objects: u64,
+    /// Names whose image is not there.
+    pub dangling: Vec<(RefName, Digest)>,
+    /// Names that are none.
+    pub broken: Vec<BrokenRef>,
+    /// Images that cannot be read, so that no object was removed: what they need is not known.
+    pub unreadable: Vec<(Digest, RepositoryError)>,
+    /// Leases of those who are gone.
+    pub cleared_leases: u64,
+}
+
+struct Gc<'r> {
+    repository: &'r Repository,
+    options: GcOptions,
+    now: SystemTime,
+    marks: Marks,
+    leases: Option<LeaseReader>,
+    report: GcReport,
+}
+
+impl Repository {
+    /// Removes what nobody needs: images without a name, and objects of no image.
+    ///
+    /// # Errors
+    ///
+    /// If the repository cannot be read or written. What is wrong with single refs and images is in the report.
+    pub fn gc(&self, options: GcOptions) -> Result<GcReport, RepositoryError> {
+        let leases = if options.dry_run {
+            self.leases_to_look()?
+        } else {
+            self.expect_writable()?;
+            Some(self.leases_to_remove()?)
+        };
+        let (now, marks) = (SystemTime::now(), Marks::new(self));
+        let mut gc = Gc { repository: self, options, now, marks, leases, report: GcReport::default() };
+        gc.mark()?;
+        gc.sweep_images()?;
+        if gc.marks.unreadable.is_empty() {
+            gc.sweep_objects()?;
+        }
+        gc.finish()
+    }
+}
+
+impl Gc<'_> {
+    /// Marks what is named.
+    fn mark(&mut self) -> Result<(), RepositoryError> {
+        let refs = self.repository.refs()?;
+        self.report.broken = refs.broken;
+        for (_, digest) in &refs.good {
+            self.marks.image(self.repository, digest);
+        }
+        self.report.dangling = refs.good.into_iter().filter(|(_, d)| self.marks.missing.contains(d)).collect();
+        self.marks.streams(self.repository)?;
+        self.read_claims()
+    }
+
+    /// Looks at what was claimed since the last look. Who claims an image relies on all it needs.
+    fn read_claims(&mut self) -> Result<(), RepositoryError> {
+        let Some(leases) = &mut self.leases else { return Ok(()) };
+        let mut new = Vec::new();
+        leases.read(|digest| new.push(digest))?;
+        for digest in new {
+            if !self.marks.images.contains(&digest) && self.repository.has_image(&digest)? {
+                self.marks.image(self.repository, &digest);
+            }
+        }
+        Ok(())
+    }
+
+    fn sweep_images(&mut self) -> Result<(), RepositoryError> {
+        let (digests, broken) = self.repository.image_links()?;
+        self.report.broken.extend(broken);
+        let Some(directory) = self.repository.directory(layout::IMAGES)? else { return Ok(()) };
+        let path = self.repository.path.join(layout::IMAGES);
+        for digest in digests {
+            if self.marks.images.contains(&digest) {
+                continue;
+            }
+            let name = digest.to_hex();
+            let link = statat(&directory, &name, AtFlags::SYMLINK_NOFOLLOW);
+            if link.is_ok_and(|stat| self.is_young(&stat)) {
+                self.report.young_images.push(digest);
+                self.marks.image(self.repository, &digest);
+                continue;
+            }
+            let _alone = self.alone()?;
+            self.read_claims()?;
+            if self.marks.images.contains(&digest) {
+                continue;
+            }
+            if self.is_open(&digest)? {
+                self.report.in_use.push(digest);
+                self.marks.image(self.repository, &digest);
+                continue;
+            }
+            if !self.options.dry_run {
+                match unlinkat(&directory, &name, AtFlags::empty()) {
+                    Ok(()) | Err(Errno::NOENT) => {}
+                    Err(errno) => return Err(io_error("remove", path.join(&name))(errno)),
+                }
+                // Who had found it before and opened it since is in time.
+                if self.is_open(&digest)? {
+                    let link = layout::image_link(&digest);
+                    rustix::fs::symlinkat(link, &directory, &name).map_err(io_error("make", path.join(&name)))?;
+                    self.report.in_use.push(digest);
+                    self.marks.image(self.repository, &digest);
+                    continue;
+                }
+            }
+            self.report.removed_images.push(digest);
+        }
+        // After a crash no image is there whose objects are not.
+        if !self.options.dry_run && !self.report.removed_images.is_empty() {
+            fsync(&directory).map_err(io_error("sync", &path))?;
+        }
+        Ok(())
+    }
+
+    /// Whether a mount or a program has an image open. Where that cannot be told, whether it is among the mounts to be seen.
+    fn is_open(&self, digest: &Digest) -> Result<bool, RepositoryError> {
+        let Ok(file) = self.repository.open_image(digest) else { return Ok(false) };
+        let path = || self.repository.objects.path_of(digest);
+        match is_open_elsewhere(file.as_fd()).map_err(io_error("lease", path()))? {
+            Some(answer) => Ok(answer),
+            None => {
+                let mounts = std::fs::read("/proc/self/mountinfo").map_err(io_error("read", "/proc/self/mountinfo"))?;
+                let hex = digest.to_hex();
+                Ok(mounts.windows(hex.len()).any(|window| window == hex.as_bytes()))
+            }
+        }
+    }
+
+    fn sweep_objects(&mut self) -> Result<(), RepositoryError> {
+        for first in 0..=255u8 {
+            let mut unneeded = self.repository.objects.list_fan(&format!("{first:02x}"))?;
+            unneeded.retain(|digest| !self.marks.objects.contains(digest));
+            if unneeded.is_empty() {
+                continue;
+            }
+            let _alone = self.alone()?;
+            self.read_claims()?;
+            if !self.marks.unreadable.is_empty() {
+                return Ok(());
+            }
+            for digest in unneeded {
+                self.sweep_object(&digest)?;
+            }
+        }
+        self.sweep_temporaries()
+    }
+
+    fn sweep_object(&mut self, digest: &Digest) -> Result<(), RepositoryError> {
+        if self.marks.objects.contains(digest) {
+            return Ok(());
+        }
+        if self.leases.as_ref().is_some_and(|leases| leases.claimed.contains(digest)) {
+            self.report.claimed_objects += 1;
+            return Ok(());
+        }
+        let Ok(stat) = self.repository.objects.try_stat(digest) else { return Ok(()) };
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            // It was not made by us, and is for fsck to tell of.
+            return Ok(());
+        }
+        // Another link keeps the space.
+        let bytes = if stat.st_nlink > 1 { 0 } else { u64::try_from(stat.st_blocks).unwrap_or_default() * 512 };
+        if self.is_young(&stat) {
+            self.report.young_objects += 1;
+            self.report.young_bytes += bytes;
+            return Ok(());
+        }
+        if !self.options.dry_run {
+            match self.repository.objects.remove(digest) {
+                Ok(()) => {}
+                Err(Errno::NOENT) => return Ok(()),
+                Err(errno) => return Err(io_error("remove", self.repository.objects.path_of(digest))(errno)),
+            }
+        }
+        self.report.removed_objects += 1;
+        self.report.removed_bytes += bytes;
+        Ok(())
+    }
+
+    /// What a killed writer leaves where files cannot be without a name.
+    fn sweep_temporaries(&mut self) -> Result<(), RepositoryError> {
+        if self.options.dry_run || !self.leases.as_ref().map_or(Ok(true), LeaseReader::is_alone)? {
+            return Ok(());
+        }
+        let objects: &OwnedFd = &self.repository.objects.directory;
+        let path = self.repository.objects.path();
+        for entry in Dir::read_from(objects).map_err(io_error("list", path))? {
+            let entry = entry.map_err(io_error("list", path))?;
+            if !entry.file_name().to_bytes().starts_with(composefs_sys::tempfile::PREFIX.as_bytes()) {
+                continue;
+            }
+            let stat = statat(objects, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW);
+            let is_old =
+                |stat: &Stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && !self.is_young(stat);
+            if stat.is_ok_and(|stat| is_old(&stat)) {
+                let _ = unlinkat(objects, entry.file_name(), AtFlags::empty());
+            }
+        }
+        Ok(())
+    }
+
+    /// Only a removal has to be alone.
+    fn alone(&self) -> Result<Option<super::lock::Lock>, RepositoryError> {
+        if self.options.dry_run { Ok(None) } else { self.repository.lock_alone().map(Some) }
+    }
+
+    /// By when the inode was last changed, which nobody can set.
+    fn is_young(&self, stat: &Stat) -> bool {
+        if self.options.grace.is_zero() {
+            return false;
+        }
+        let changed = u64::try_from(stat.st_ctime).unwrap_or_default();
+        let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(changed);
+        // A clock that was set back makes things young, not old.
+        self.now.duration_since(changed).map_or(true, |age| age < self.options.grace)
+    }
+
+    fn finish(mut self) -> Result<GcReport, RepositoryError> {
+        if let Some(leases) = &mut self.leases {
+            if !self.options.dry_run {
+                leases.clear()?;
+            }
+            self.report.cleared_leases = leases.cleared;
+        }
+        self.report.images_kept = self.marks.images.len() as u64;
+        self.report.objects_kept = self.marks.objects.count() as u64;
+        self.report.unreadable = self.marks.unreadable;
+        Ok(self.report)
+    }
+}

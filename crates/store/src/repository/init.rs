@@ -1,0 +1,150 @@
+//! Making a repository.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use composefs_image::Algorithm;
+use composefs_sys::tempfile::Temporary;
+use composefs_sys::verity::{Enabled, enable};
+use rustix::fs::{Dir, Mode, OFlags, fsync, mkdir, open};
+use rustix::io::{Errno, write};
+
+use super::{Format, Meta, Repository, RepositoryError, io_error, layout, links};
+
+/// Nobody else has to do anything in a repository.
+const MODE: Mode = Mode::from_raw_mode(0o700);
+
+/// What a repository is to be like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The algorithm of its digests.
+    pub algorithm: Algorithm,
+    /// Whether every object must have fs-verity.
+    pub demands_verity: bool,
+    /// The format of its images.
+    pub format: Format,
+}
+
+impl Settings {
+    fn words(self) -> String {
+        let verity = if self.demands_verity { "required" } else { "not required" };
+        let format = match self.format {
+            Format::Auto => "0",
+            Format::One => "1",
+            Format::Legacy => "2",
+        };
+        format!("{} digests, fs-verity {verity}, image format {format}", self.algorithm)
+    }
+}
+
+impl Repository {
+    /// Makes a repository in a new or empty directory. Where there is one of the same settings, that is opened; the second
+    /// value says whether it was made.
+    ///
+    /// # Errors
+    ///
+    /// [`RepositoryError::NoVerity`], [`RepositoryError::NotEmpty`], [`RepositoryError::OtherSettings`], or what the kernel
+    /// says.
+    pub fn init(path: &Path, settings: Settings) -> Result<(Self, bool), RepositoryError> {
+        let made = match mkdir(path, MODE) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
+            Err(Errno::NOENT) => {
+                if let Some(above) = path.parent() {
+                    std::fs::create_dir_all(above).map_err(io_error("make the directory", above))?;
+                }
+                mkdir(path, MODE).map_err(io_error("make the directory", path))?;
+                true
+            }
+            Err(errno) => return Err(io_error("make the directory", path)(errno)),
+        };
+        let outcome = Self::init_in(path, settings);
+        if made && outcome.is_err() {
+            // Nothing but what was made here is in it, or it stays.
+            for name in [layout::IMAGE_REFS, layout::IMAGES, layout::OBJECTS] {
+                let _ = std::fs::remove_dir(path.join(name));
+            }
+            let _ = std::fs::remove_dir(path);
+        }
+        outcome
+    }
+
+    fn init_in(path: &Path, settings: Settings) -> Result<(Self, bool), RepositoryError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = Arc::new(open(path, flags, Mode::empty()).map_err(io_error("open", path))?);
+        if let Some(found) = existing(path, settings)? {
+            return Ok((found, false));
+        }
+        let meta_path = path.join(layout::META);
+        let mut meta = Temporary::create(&directory, 0o644).map_err(io_error("make a file in", path))?;
+        let text = Meta::new(settings.algorithm, settings.format).emit();
+        let mut rest = &text[..];
+        while !rest.is_empty() {
+            rest = &rest[write(&meta, rest).map_err(io_error("write", &meta_path))?..];
+        }
+        fsync(&meta).map_err(io_error("sync", &meta_path))?;
+        if settings.demands_verity {
+            meta.reopen_read_only().map_err(io_error("reopen", &meta_path))?;
+            let no_verity = |source| RepositoryError::NoVerity { path: path.to_owned(), source };
+            let number = settings.algorithm.kernel_number();
+            match enable(&meta, number, 4096).map_err(no_verity)? {
+                Enabled::Now | Enabled::Before => {}
+                Enabled::Unsupported => return Err(no_verity(Errno::OPNOTSUPP.into())),
+            }
+        }
+        for part in [layout::OBJECTS, layout::IMAGES] {
+            let made = links::make_directory_in(directory.as_fd(), part, &path.join(part))?;
+            if part == layout::IMAGES {
+                links::make_directory_in(made.as_fd(), layout::REFS, &path.join(layout::IMAGE_REFS))?;
+            }
+        }
+        // Two may be at it: the first one's settings are those.
+        let made = match meta.link(directory.as_fd(), layout::META) {
+            Ok(()) => true,
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::EXIST) => false,
+            Err(error) => return Err(io_error("link", &meta_path)(error)),
+        };
+        fsync(&directory).map_err(io_error("sync", path))?;
+        if let Some(above) = path.parent() {
+            let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+            if let Ok(above) = open(above, flags, Mode::empty()) {
+                let _ = fsync(above);
+            }
+        }
+        match existing(path, settings)? {
+            Some(repository) => Ok((repository, made)),
+            None => Err(RepositoryError::NotARepository { path: path.to_owned() }),
+        }
+    }
+}
+
+/// The repository that is there, if its settings are these. What is in the directory else must be of one in the making.
+fn existing(path: &Path, settings: Settings) -> Result<Option<Repository>, RepositoryError> {
+    match Repository::open(path) {
+        Ok(repository) => {
+            let found = Settings {
+                algorithm: repository.algorithm(),
+                demands_verity: repository.demands_verity,
+                format: repository.meta.format,
+            };
+            if found == settings {
+                return Ok(Some(repository));
+            }
+            let (found, wanted) = (found.words(), settings.words());
+            Err(RepositoryError::OtherSettings { path: path.to_owned(), found, wanted })
+        }
+        Err(RepositoryError::NotARepository { .. }) => {
+            let directory = open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty());
+            let directory = directory.map_err(io_error("open", path))?;
+            for entry in Dir::read_from(&directory).map_err(io_error("list", path))? {
+                let entry = entry.map_err(io_error("list", path))?;
+                if !matches!(entry.file_name().to_bytes(), b"." | b".." | b"objects" | b"images" | b"lost+found") {
+                    return Err(RepositoryError::NotEmpty { path: path.to_owned() });
+                }
+            }
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,68 @@
+//! Where things are in a repository, and the text of its links (`docs/format/repository.md`, section 1).
+
+use composefs_image::Digest;
+
+use super::ref_name::RefName;
+
+/// The settings. It is written last: a directory without it is no repository.
+pub(crate) const META: &str = "meta.json";
+/// All contents: of files, images and streams.
+pub(crate) const OBJECTS: &str = "objects";
+/// A link for each image that the repository vouches for.
+pub(crate) const IMAGES: &str = "images";
+/// Names of images.
+pub(crate) const IMAGE_REFS: &str = "images/refs";
+/// Links to streams, which other programs write.
+pub(crate) const STREAMS: &str = "streams";
+/// The directory of names in `images` and `streams`.
+pub(crate) const REFS: &str = "refs";
+/// A file for each process at work.
+pub(crate) const LEASES: &str = "leases";
+
+/// What the link of an image holds.
+pub(crate) fn image_link(digest: &Digest) -> String {
+    format!("../{OBJECTS}/{}", digest.object_path())
+}
+
+/// What the link of a ref holds.
+pub(crate) fn ref_link(name: &RefName, digest: &Digest) -> String {
+    format!("{}{digest}", "../".repeat(name.parts().count()))
+}
+
+/// The image that the link of a ref leads to, if it leads to the place of one.
+pub(crate) fn parse_ref_link(name: &RefName, text: &[u8]) -> Option<Digest> {
+    let up = name.parts().count() * 3;
+    let (above, hex) = text.split_at_checked(up)?;
+    let is_up = above.chunks(3).all(|part| part == b"../");
+    (is_up && !hex.iter().any(u8::is_ascii_uppercase)).then(|| Digest::from_hex(hex).ok()).flatten()
+}
+
+/// The object that the link of an image or stream leads to, if it leads to one.
+pub(crate) fn parse_object_link(text: &[u8]) -> Option<Digest> {
+    Digest::from_object_path(text.strip_prefix(b"../objects/")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_read_as_they_are_written() {
+        let digest = Digest::from_hex("ab".repeat(32)).unwrap();
+        assert_eq!(parse_object_link(image_link(&digest).as_bytes()), Some(digest));
+        for (name, above) in [("one", "../"), ("a/b/c", "../../../")] {
+            let name = RefName::new(name).unwrap();
+            let link = ref_link(&name, &digest);
+            assert_eq!(link, format!("{above}{}", "ab".repeat(32)));
+            assert_eq!(parse_ref_link(&name, link.as_bytes()), Some(digest));
+            for wrong in
+                [format!("../{link}"), link[3..].to_owned(), link.replace("ab", "AB"), link.replace("..", "x.")]
+            {
+                assert_eq!(parse_ref_link(&name, wrong.as_bytes()), None, "{wrong}");
+            }
+        }
+        for wrong in ["objects/ab/cd", "../objects/../x", "/objects/ab/cd", "", "../objects/"] {
+            assert_eq!(parse_object_link(wrong.as_bytes()), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Whether somebody else has a file open, the kernel's own file-backed and loop mounts among them.
+//!
+//! A write lease (`F_SETLEASE`, fcntl(2)) is given only while no other descriptor of the file is open, in any process or
+//! mount (`check_conflicting_open` in `fs/locks.c`). It is given back at once: only the answer counts.
+#![allow(unsafe_code)]
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use rustix::io::{Errno, Result};
+
+/// `F_SETSIG` of `include/uapi/asm-generic/fcntl.h`; no architecture has another.
+const F_SETSIG: libc::c_int = 10;
+
+/// Whether a file, which is open here once and for reading only, is open elsewhere too; `None` where it cannot be told: on a
+/// file system without leases, or for a file of somebody else.
+///
+/// # Errors
+///
+/// What `fcntl` gives besides.
+pub fn is_open_elsewhere(file: BorrowedFd<'_>) -> Result<Option<bool>> {
+    // Who opens it in between has us told by a signal. SIGIO would end the process; this one nobody minds.
+    if fcntl(file, F_SETSIG, libc::SIGURG).is_err() {
+        return Ok(None);
+    }
+    match fcntl(file, libc::F_SETLEASE, libc::F_WRLCK) {
+        Ok(()) => {
+            fcntl(file, libc::F_SETLEASE, libc::F_UNLCK)?;
+            Ok(Some(false))
+        }
+        Err(Errno::AGAIN) => Ok(Some(true)),
+        // EACCES: another owner, and no CAP_LEASE. EINVAL: the file system has none (FUSE, overlayfs), or no regular file.
+        Err(Errno::ACCESS | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOLCK | Errno::NOSYS | Errno::PERM) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn fcntl(file: BorrowedFd<'_>, command: libc::c_int, argument: libc::c_int) -> Result<()> {
+    // SAFETY: both commands take a number, and the descriptor is open as long as it is borrowed.
+    match unsafe { libc::fcntl(file.as_raw_fd(), command, argument) } {
+        -1 => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_second_descriptor_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, "content").unwrap();
+        let first = File::open(&path).unwrap();
+        // tmpfs and every disk file system of Linux have leases.
+        assert_eq!(is_open_elsewhere(first.as_fd()).unwrap(), Some(false));
+        let second = File::open(&path).unwrap();
+        assert_eq!(is_open_elsewhere(first.as_fd()).unwrap(), Some(true));
+        drop(second);
+        assert_eq!(is_open_elsewhere(first.as_fd()).unwrap(), Some(false));
+        drop(first);
+        let writable = File::options().write(true).open(&path).unwrap();
+        let reader = File::open(&path).unwrap();
+        assert_eq!(is_open_elsewhere(reader.as_fd()).unwrap(), Some(true));
+        drop(writable);
+    }
+}
