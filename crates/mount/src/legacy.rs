@@ -40,7 +40,7 @@ pub(crate) fn mount(
     let flags = plan.attributes.mount_flags();
     let try_with = |separator| -> Result<(), Failure> {
         let data = fitting(plan, lower, layers, verity, separator)?;
-        Ok(mount_at_once(OsStr::new("composefs"), &plan.target, "overlay", flags, &data)?)
+        Ok(mount_at_once(OsStr::new(&plan.source), &plan.target, "overlay", flags, &data)?)
     };
     match try_with(Separator::DataOnly) {
         // Where overlayfs understands contexts it has data-only layers too, so a refusal is about something else, and

@@ -57,7 +57,7 @@ pub(crate) fn mount(
 
 fn join(plan: &Plan, lower: &Lower<'_>, layers: &Layers, verity: Verity) -> Result<DetachedMount, MountError> {
     let context = FsContext::open("overlay")?;
-    context.set_string("source", "composefs")?;
+    context.set_string("source", &plan.source)?;
     context.set_string("metacopy", "on")?;
     context.set_string("redirect_dir", "on")?;
     if let Some(value) = verity.overlay_value() {

@@ -10,11 +10,16 @@ use crate::attributes::Attributes;
 use crate::options::{Options, UpperDir, Verity};
 use crate::readahead::ReadAhead;
 
+/// What the C tools have as the source of their mounts.
+pub(crate) const SOURCE: &str = "composefs";
+
 /// A mount, planned. Which of the kernel's interfaces carry it out is found when it is applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// The image, for messages.
     pub image: PathBuf,
+    /// What stands as the source in the list of mounts: `composefs`, or `composefs:DIGEST`.
+    pub source: String,
     /// The directory to mount at.
     pub target: PathBuf,
     /// The fs-verity digest that the kernel must have for the image.
@@ -43,6 +48,7 @@ impl Plan {
         attributes.read_only |= options.upper.is_none();
         Self {
             image: image.to_owned(),
+            source: SOURCE.to_owned(),
             target: target.to_owned(),
             digest: options.digest,
             acl: header.has_acl(),
@@ -53,6 +59,14 @@ impl Plan {
             verity: options.verity,
             attributes,
         }
+    }
+}
+
+impl Plan {
+    /// Lets the list of mounts say which image it is.
+    #[must_use]
+    pub fn named_by(self, digest: &Digest) -> Self {
+        Self { source: format!("{SOURCE}:{digest}"), ..self }
     }
 }
 

@@ -1,23 +1,30 @@
 //! `composefs mount`
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use anyhow::anyhow;
 use composefs_mount::{Allowed, ErofsWay, Error, ImageFile, Mounted, OverlayWay, Plan, UnknownOptions, Verity};
 use serde_json::{Value, json};
 
-/// Mount a composefs image.
+use super::repository::{self, Which};
+
+/// Mount a composefs image: a file, or an image of a repository.
+///
+/// An image of a repository is named by a ref or its digest; it is that very image, checked by the kernel, and so is every
+/// file in it, unless the repository does without fs-verity. A name is taken for a file if there is one of that name or
+/// basedir= is given, unless --repo, --user or --system says otherwise.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The image
-    #[arg(value_name = "IMAGE")]
-    image: PathBuf,
+    #[arg(value_name = "IMAGE|REF|DIGEST")]
+    pub(crate) image: PathBuf,
 
     /// The directory to mount it at
     #[arg(value_name = "DIR")]
-    target: PathBuf,
+    pub(crate) target: PathBuf,
 
     /// Mount options, divided by commas; may be given several times
     #[arg(short, long, value_name = "OPTIONS")]
@@ -25,16 +32,16 @@ pub(crate) struct Args {
 
     /// Print what would be mounted, and mount nothing
     #[arg(long)]
-    dry_run: bool,
+    pub(crate) dry_run: bool,
 
     /// Print plan, outcome and error as JSON
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 const EXAMPLES: &str = "\
 Options for -o:
-  basedir=DIR[:DIR...]   where the objects are (needed)
+  basedir=DIR[:DIR...]   where the objects are (needed for a file)
   digest=HEX             the fs-verity digest the image must have; implies verity_check=2
   verity_check=0|1|2     check no file (default), files that have a digest, require one of every file
   verity                 the same as verity_check=2
@@ -46,31 +53,53 @@ Options for -o:
 A backslash protects a comma or colon in a value.
 
 Examples:
+  composefs --repo=/srv/images mount debian/13 /mnt
+  composefs --repo=/srv/images mount debian/13 /mnt -o upperdir=changes,workdir=work
   composefs mount rootfs.img /mnt -o basedir=objects
   composefs mount rootfs.img /mnt -o basedir=objects,digest=$(fsverity digest --compact rootfs.img)
   composefs mount rootfs.img /mnt -o basedir=objects,upperdir=changes,workdir=work
   composefs mount rootfs.img /mnt -o basedir=objects,verity --dry-run";
 
-pub(crate) fn run(args: Args) -> anyhow::Result<()> {
+pub(crate) fn run(args: Args, which: &Which) -> anyhow::Result<()> {
     let text = args.options.join(OsStr::new(","));
-    let options = composefs_mount::parse(&text, UnknownOptions::Refuse)?;
+    let is_file = !which.is_given() && (has_basedir(&text) || args.image.exists());
+    if is_file { run_file(args, &text) } else { repository::mount::run(&args, &text, which) }
+}
+
+/// Whether one of the options is `basedir`.
+fn has_basedir(text: &OsStr) -> bool {
+    text.as_bytes().split(|byte| *byte == b',').any(|word| word.starts_with(b"basedir="))
+}
+
+fn run_file(args: Args, text: &OsStr) -> anyhow::Result<()> {
+    let options = composefs_mount::parse(text, UnknownOptions::Refuse)?;
     let nofail = options.nofail;
-    let mount = || -> Result<(Plan, Option<Mounted>), Error> {
-        let image = ImageFile::open(&args.image)?;
+    let outcome = ImageFile::open(&args.image).and_then(|image| {
         let plan = Plan::new(&args.image, &image.header()?, &args.target, options);
-        let mounted =
-            if args.dry_run { None } else { Some(composefs_mount::apply(&plan, &image, Allowed::default())?) };
-        Ok((plan, mounted))
-    };
-    match mount() {
-        Ok((plan, mounted)) if args.json => {
+        mount(plan, &image, args.dry_run)
+    });
+    if outcome.as_ref().is_err_and(|error| nofail && error.is_missing_image()) {
+        return Ok(());
+    }
+    tell(outcome, args.json)
+}
+
+/// Mounts as planned, unless it is only to be looked at.
+pub(crate) fn mount(plan: Plan, image: &ImageFile, dry_run: bool) -> Result<(Plan, Option<Mounted>), Error> {
+    let mounted = if dry_run { None } else { Some(composefs_mount::apply(&plan, image, Allowed::default())?) };
+    Ok((plan, mounted))
+}
+
+/// Prints what came of it.
+pub(crate) fn tell(outcome: Result<(Plan, Option<Mounted>), Error>, json: bool) -> anyhow::Result<()> {
+    match outcome {
+        Ok((plan, mounted)) if json => {
             println!("{:#}", json!({ "plan": plan_json(&plan), "mounted": mounted.as_ref().map(mounted_json) }));
         }
         Ok((plan, None)) => println!("{plan}"),
         Ok((_, Some(_))) => {}
-        Err(error) if nofail && error.is_missing_image() => {}
         Err(error) => {
-            if args.json {
+            if json {
                 println!("{:#}", json!({ "error": error_json(&error) }));
             }
             return Err(with_remedy(&error));

@@ -64,7 +64,11 @@ impl Repository {
     }
 
     /// The digests of all images, in order, and what is there besides.
-    pub(crate) fn image_links(&self) -> Result<(Vec<Digest>, Vec<BrokenRef>), RepositoryError> {
+    ///
+    /// # Errors
+    ///
+    /// If the directory cannot be read.
+    pub fn image_links(&self) -> Result<(Vec<Digest>, Vec<BrokenRef>), RepositoryError> {
         let (mut digests, mut broken) = (Vec::new(), Vec::new());
         let Some(directory) = self.directory(layout::IMAGES)? else { return Ok((digests, broken)) };
         let path = self.path.join(layout::IMAGES);
@@ -105,7 +109,12 @@ impl Repository {
         }
     }
 
-    pub(crate) fn expect_image(&self, name: &ImageName, digest: &Digest) -> Result<(), RepositoryError> {
+    /// Demands that the repository vouches for an image, which `name` led to.
+    ///
+    /// # Errors
+    ///
+    /// [`RepositoryError::Dangling`], [`RepositoryError::NoSuchImage`]
+    pub fn expect_image(&self, name: &ImageName, digest: &Digest) -> Result<(), RepositoryError> {
         if self.has_image(digest)? {
             return Ok(());
         }

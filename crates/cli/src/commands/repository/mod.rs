@@ -4,6 +4,8 @@ pub(super) mod create;
 pub(super) mod gc;
 pub(super) mod images;
 pub(super) mod init;
+pub(super) mod mount;
+pub(super) mod mounts;
 pub(super) mod tag;
 pub(super) mod untag;
 
@@ -32,6 +34,11 @@ pub(crate) struct Which {
 }
 
 impl Which {
+    /// Whether the command line says it.
+    pub(crate) fn is_given(&self) -> bool {
+        self.repo.is_some() || self.user || self.system
+    }
+
     /// Its path.
     pub(crate) fn path(&self) -> anyhow::Result<PathBuf> {
         if let Some(path) = &self.repo {

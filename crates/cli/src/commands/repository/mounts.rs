@@ -1,0 +1,62 @@
+//! `composefs mounts`
+
+use std::io::Write;
+
+use composefs_mount::MountEntry;
+use serde_json::json;
+
+use super::Which;
+
+/// List the composefs mounts that can be seen here.
+///
+/// With --repo, --user or --system only those of images of that repository. A mount of another mount namespace is not seen; gc
+/// knows of it all the same.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Print everything as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  composefs mounts
+  composefs --repo=/srv/images mounts --json";
+
+pub(crate) fn run(args: &Args, which: &Which) -> anyhow::Result<()> {
+    let mut mounts = composefs_mount::mounts()?;
+    let mut refs = Vec::new();
+    if which.is_given() {
+        let repository = which.open()?;
+        refs = repository.refs()?.good;
+        let (images, _) = repository.image_links()?;
+        mounts.retain(|mount| mount.digest.is_some_and(|digest| images.contains(&digest)));
+    }
+    let names_of = |mount: &MountEntry| -> Vec<&str> {
+        let own = refs.iter().filter(|(_, digest)| Some(*digest) == mount.digest);
+        own.map(|(name, _)| name.as_str()).collect()
+    };
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        let list = mounts.iter().map(|mount| {
+            json!({
+                "target": mount.target.to_string_lossy(),
+                "digest": mount.digest.map(|digest| digest.to_hex()),
+                "refs": names_of(mount),
+                "options": mount.options,
+            })
+        });
+        writeln!(out, "{:#}", serde_json::Value::Array(list.collect()))?;
+        return Ok(());
+    }
+    for mount in &mounts {
+        let digest = mount.digest.map_or_else(|| "-".to_owned(), |digest| digest.to_hex());
+        writeln!(out, "{} {digest} {}", shown(&mount.target), names_of(mount).join(" "))?;
+    }
+    Ok(())
+}
+
+fn shown(path: &std::path::Path) -> String {
+    path.to_string_lossy().chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
