@@ -135,6 +135,10 @@ impl Gc<'_> {
             }
             let _alone = self.alone()?;
             self.read_claims()?;
+            // It may have been claimed before it was there, by who made it since.
+            if self.leases.as_ref().is_some_and(|leases| leases.claimed.contains(&digest)) {
+                self.marks.image(self.repository, &digest);
+            }
             if self.marks.images.contains(&digest) {
                 continue;
             }

@@ -57,10 +57,19 @@ impl Repository {
             images.images.push(ImageEntry { digest, refs, size });
         }
         for (digest, refs) in names {
-            images.dangling.extend(refs.into_iter().map(|name| (name, digest)));
+            for name in refs {
+                if self.is_dangling(&name, &digest)? {
+                    images.dangling.push((name, digest));
+                }
+            }
         }
         images.dangling.sort();
         Ok(images)
+    }
+
+    /// Whether a name, that led to this image a while ago, leads nowhere. It may have been taken since, and the image gone.
+    pub(crate) fn is_dangling(&self, name: &RefName, digest: &Digest) -> Result<bool, RepositoryError> {
+        Ok(!self.has_image(digest)? && self.read_ref(name)? == Some(*digest))
     }
 
     /// The digests of all images, in order, and what is there besides.

@@ -1,0 +1,308 @@
+//! Many processes at once in one repository: creates, tags, untags, gcs, listings, and mounts where root may; some are killed
+//! in the midst. After each round nothing is lost, and nothing is left over.
+//!
+//! Each worker has names of its own, so that it knows what must be there: what a command that returned has published. The
+//! trees overlap, so that one's contents are another's, and what one gc may remove somebody else is about to use.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use composefs_image::erofs::read::{Reader, load};
+use composefs_image::tree::Data;
+use composefs_image::{Algorithm, Digest, verity};
+use composefs_testkit::{figures, privilege};
+
+const WORKERS: usize = 8;
+const TREES: usize = 12;
+const FILES: usize = 120;
+
+/// Numbers that look random and are the same for a seed (xorshift).
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % limit as u64) as usize
+    }
+}
+
+struct Place {
+    dir: tempfile::TempDir,
+    /// The image of each tree.
+    digests: Vec<String>,
+    commands: AtomicU64,
+    killed: AtomicU64,
+}
+
+impl Place {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for tree in 0..TREES {
+            let path = dir.path().join(format!("trees/{tree}"));
+            fs::create_dir_all(&path).unwrap();
+            for file in 0..FILES {
+                // Every other tree has the file of the one before.
+                let content = (file * 31 + (tree + file) / 3) as u32;
+                let len = 100 + (content as usize * 7919) % 30_000;
+                let bytes: Vec<u8> = (0..len as u32).map(|i| (i.wrapping_mul(content | 1) >> 3) as u8).collect();
+                fs::write(path.join(file.to_string()), bytes).unwrap();
+            }
+        }
+        let mut place = Self { dir, digests: Vec::new(), commands: AtomicU64::new(0), killed: AtomicU64::new(0) };
+        for repository in ["scratch", "repo"] {
+            place.run(repository, &["init", "--insecure"]).unwrap();
+        }
+        for tree in 0..TREES {
+            place.digests.push(place.run("scratch", &["create", &place.tree(tree)]).unwrap());
+        }
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn tree(&self, tree: usize) -> String {
+        self.path(&format!("trees/{tree}")).to_str().unwrap().to_owned()
+    }
+
+    fn command(&self, repository: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_composefs"));
+        command.arg("--repo").arg(self.path(repository)).args(arguments).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.commands.fetch_add(1, Ordering::Relaxed);
+        command
+    }
+
+    /// What it prints, or what it says of a failure.
+    fn run(&self, repository: &str, arguments: &[&str]) -> Result<String, String> {
+        let output = self.command(repository, arguments).output().unwrap();
+        match output.status.success() {
+            true => Ok(String::from_utf8(output.stdout).unwrap().trim_end().to_owned()),
+            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        }
+    }
+
+    /// Runs it, and perhaps kills it in the midst: `None` if it was.
+    fn run_or_kill(&self, numbers: &mut Numbers, arguments: &[&str]) -> Option<Result<String, String>> {
+        if numbers.below(4) > 0 {
+            return Some(self.run("repo", arguments));
+        }
+        let mut child = self.command("repo", arguments).spawn().unwrap();
+        std::thread::sleep(Duration::from_micros(numbers.below(60_000) as u64));
+        child.kill().unwrap();
+        let output = child.wait_with_output().unwrap();
+        if output.status.signal().is_some() {
+            self.killed.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(match output.status.success() {
+            true => Ok(String::from_utf8(output.stdout).unwrap().trim_end().to_owned()),
+            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        for worker in 0..WORKERS {
+            // Only after a failure is there something to unmount.
+            let _ = self.run("repo", &["umount", "--lazy", self.path(&format!("mnt{worker}")).to_str().unwrap()]);
+        }
+    }
+}
+
+/// What a worker knows of its names: the image, or nothing; after a killed command it may be either.
+type Known = BTreeMap<String, BTreeSet<Option<String>>>;
+
+/// One worker: commands in random order for some time.
+fn work(place: &Place, worker: usize, numbers: &mut Numbers, known: &mut Known, until: Instant) {
+    while Instant::now() < until {
+        let tree = numbers.below(TREES);
+        let name = format!("w{worker}/{}", numbers.below(3));
+        let may_be = known.entry(name.clone()).or_insert_with(|| BTreeSet::from([None]));
+        match numbers.below(12) {
+            0..=4 => {
+                let new = Some(place.digests[tree].clone());
+                match place.run_or_kill(numbers, &["create", &place.tree(tree), "--name", &name]) {
+                    Some(Ok(digest)) => {
+                        assert_eq!(digest, place.digests[tree]);
+                        *may_be = BTreeSet::from([new]);
+                    }
+                    Some(Err(error)) => panic!("create: {error}"),
+                    None => drop(may_be.insert(new)),
+                }
+            }
+            5 => {
+                let other = format!("w{worker}/{}", numbers.below(3));
+                match place.run_or_kill(numbers, &["tag", &other, &name]) {
+                    Some(Ok(_)) => {
+                        let of_other = known[&other].clone().into_iter().filter(Option::is_some).collect();
+                        known.insert(name, of_other);
+                    }
+                    Some(Err(error)) => {
+                        assert!(known.get(&other).is_none_or(|other| other.contains(&None)), "tag: {error}");
+                        if let Some(other) = known.get_mut(&other) {
+                            *other = BTreeSet::from([None]);
+                        }
+                    }
+                    None => {
+                        let of_other = known.get(&other).cloned().unwrap_or_default();
+                        known.get_mut(&name).unwrap().extend(of_other);
+                    }
+                }
+            }
+            6 | 7 => match place.run_or_kill(numbers, &["untag", &name]) {
+                Some(Ok(_)) => *may_be = BTreeSet::from([None]),
+                Some(Err(error)) => {
+                    assert!(may_be.contains(&None), "untag: {error}");
+                    *may_be = BTreeSet::from([None]);
+                }
+                None => drop(may_be.insert(None)),
+            },
+            8 | 9 => match place.run_or_kill(numbers, &["gc", "--grace=0"]) {
+                Some(Err(error)) => panic!("gc: {error}"),
+                Some(Ok(_)) | None => {}
+            },
+            10 => match place.run("repo", &["images"]) {
+                Err(error) => panic!("images: {error}"),
+                Ok(_) => {}
+            },
+            _ if privilege::is_root() => mount(place, worker, &name, may_be),
+            _ => {}
+        }
+    }
+}
+
+/// Mounts an image of one's own, lets it lose its name and gc come by, and reads all of it.
+fn mount(place: &Place, worker: usize, name: &str, may_be: &mut BTreeSet<Option<String>>) {
+    let target = place.path(&format!("mnt{worker}"));
+    fs::create_dir_all(&target).unwrap();
+    let target_text = target.to_str().unwrap();
+    let mounted = place.run("repo", &["mount", name, target_text]);
+    if let Err(error) = &mounted {
+        assert!(may_be.contains(&None), "mount: {error}");
+        return;
+    }
+    place.run("repo", &["untag", name]).unwrap();
+    *may_be = BTreeSet::from([None]);
+    let gone = place.run("repo", &["gc", "--grace=0"]);
+    let read = fs::read_dir(&target).unwrap().map(|entry| fs::read(entry.unwrap().path())).collect::<Vec<_>>();
+    // A program that is just being started by another thread has for a moment what we had open.
+    let until = Instant::now() + Duration::from_secs(20);
+    while let Err(error) = place.run("repo", &["umount", target_text]) {
+        assert!(error.contains("busy") && Instant::now() < until, "umount: {error}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(gone.as_ref().err(), None);
+    assert_eq!(read.len(), FILES);
+    read.into_iter().for_each(|content| drop(content.unwrap()));
+}
+
+/// What must hold whenever nobody is at work: every name is known, and leads to a whole image.
+fn check(place: &Place, known: &[Known]) {
+    let repository = place.path("repo");
+    let mut found = BTreeMap::new();
+    for worker in 0..WORKERS {
+        let folder = repository.join(format!("images/refs/w{worker}"));
+        for entry in fs::read_dir(&folder).into_iter().flatten() {
+            let entry = entry.unwrap();
+            let link = fs::read_link(entry.path()).unwrap();
+            let digest = link.file_name().unwrap().to_str().unwrap().to_owned();
+            assert!(entry.path().exists(), "{} leads nowhere", entry.path().display());
+            found.insert(format!("w{worker}/{}", entry.file_name().to_str().unwrap()), digest);
+        }
+    }
+    for known in known {
+        for (name, may_be) in known {
+            assert!(may_be.contains(&found.get(name).cloned()), "{name}: {:?} is none of {may_be:?}", found.get(name));
+        }
+    }
+    for digest in found.values().collect::<BTreeSet<_>>() {
+        for object in objects_of(&repository, digest) {
+            expect_whole(&repository, &object);
+        }
+    }
+}
+
+/// The objects of an image, its own among them.
+fn objects_of(repository: &Path, digest: &str) -> BTreeSet<String> {
+    let bytes = fs::read(repository.join("images").join(digest)).unwrap();
+    assert_eq!(verity::digest(Algorithm::Sha256, &bytes).to_hex(), digest);
+    let tree = load(&Reader::new(&bytes).unwrap(), &[]).unwrap().tree;
+    let objects = tree.inodes().filter_map(|inode| match inode.data() {
+        Data::Regular { payload: Some(payload), .. } => Some(String::from_utf8(payload.into_owned()).unwrap()),
+        _ => None,
+    });
+    objects.chain([Digest::from_hex(digest).unwrap().object_path()]).collect()
+}
+
+fn expect_whole(repository: &Path, object: &str) {
+    let content = fs::read(repository.join("objects").join(object)).unwrap_or_else(|error| panic!("{object}: {error}"));
+    assert_eq!(verity::digest(Algorithm::Sha256, &content).object_path(), object);
+}
+
+/// After a gc with nobody at work exactly what is needed is there.
+fn expect_nothing_left(place: &Place, known: &mut [Known]) {
+    place.run("repo", &["gc", "--grace=0"]).unwrap();
+    let repository = place.path("repo");
+    let mut needed = BTreeSet::new();
+    for entry in fs::read_dir(repository.join("images")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name != "refs" {
+            needed.extend(objects_of(&repository, &name));
+        }
+    }
+    let mut there = BTreeSet::new();
+    for fan in fs::read_dir(repository.join("objects")).unwrap() {
+        let fan = fan.unwrap();
+        let first = fan.file_name().into_string().unwrap();
+        assert_eq!(first.len(), 2, "{first}");
+        for entry in fs::read_dir(fan.path()).unwrap() {
+            there.insert(format!("{first}/{}", entry.unwrap().file_name().into_string().unwrap()));
+        }
+    }
+    assert_eq!(there, needed);
+    let leases: Vec<_> = fs::read_dir(repository.join("leases")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(leases, ["gc.lock"]);
+    check(place, known);
+}
+
+#[test]
+fn nothing_is_lost_and_nothing_left_over() {
+    let time = if std::env::var_os("COMPOSEFS_FULL").is_some() { 300 } else { 12 };
+    let place = Place::new();
+    let mut known = vec![Known::new(); WORKERS];
+    let end = Instant::now() + Duration::from_secs(time);
+    let mut rounds = 0;
+    while Instant::now() < end {
+        let until = Instant::now() + Duration::from_millis(1500);
+        std::thread::scope(|scope| {
+            for (worker, known) in known.iter_mut().enumerate() {
+                let place = &place;
+                scope.spawn(move || {
+                    let seed = 0x9e37_79b9_7f4a_7c15 ^ ((rounds * WORKERS + worker + 1) as u64) << 20;
+                    work(place, worker, &mut Numbers(seed), known, until);
+                });
+            }
+        });
+        check(&place, &known);
+        if rounds % 4 == 3 {
+            expect_nothing_left(&place, &mut known);
+        }
+        rounds += 1;
+    }
+    expect_nothing_left(&place, &mut known);
+    let (commands, killed) = (place.commands.load(Ordering::Relaxed), place.killed.load(Ordering::Relaxed));
+    figures::show(&format!(
+        "at once: {WORKERS} workers, {rounds} rounds, {commands} commands, {killed} of them killed"
+    ));
+    assert!(commands > 50 && killed > 3, "{commands} commands, {killed} killed");
+}
