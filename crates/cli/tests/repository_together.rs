@@ -167,14 +167,8 @@ fn work(place: &Place, worker: usize, numbers: &mut Numbers, known: &mut Known, 
                 }
                 None => drop(may_be.insert(None)),
             },
-            8 | 9 => match place.run_or_kill(numbers, &["gc", "--grace=0"]) {
-                Some(Err(error)) => panic!("gc: {error}"),
-                Some(Ok(_)) | None => {}
-            },
-            10 => match place.run("repo", &["images"]) {
-                Err(error) => panic!("images: {error}"),
-                Ok(_) => {}
-            },
+            8 | 9 => if let Some(Err(error)) = place.run_or_kill(numbers, &["gc", "--grace=0"]) { panic!("gc: {error}") },
+            10 => if let Err(error) = place.run("repo", &["images"]) { panic!("images: {error}") },
             _ if privilege::is_root() => mount(place, worker, &name, may_be),
             _ => {}
         }
