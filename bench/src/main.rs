@@ -9,6 +9,7 @@ mod hash;
 mod measure;
 mod mount;
 mod report;
+mod repository;
 mod store;
 mod tree;
 
@@ -31,6 +32,8 @@ enum Topic {
     Store,
     /// An image from a dump.
     Dump,
+    /// Opening, listing and marking a repository of up to a million objects.
+    Repository,
     /// Mounting, `ls -lR` and reading, beside other file systems.
     Mount,
 }
@@ -118,6 +121,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
             Topic::Tree => tree::run(&setting, &mut report)?,
             Topic::Store => store::run(&setting, &mut report)?,
             Topic::Dump => dump::run(&setting, &mut report)?,
+            Topic::Repository => repository::run(&setting, &mut report)?,
             Topic::Mount => mount::run(&setting, &mut report)?,
         }
     }

@@ -167,8 +167,16 @@ fn work(place: &Place, worker: usize, numbers: &mut Numbers, known: &mut Known, 
                 }
                 None => drop(may_be.insert(None)),
             },
-            8 | 9 => if let Some(Err(error)) = place.run_or_kill(numbers, &["gc", "--grace=0"]) { panic!("gc: {error}") },
-            10 => if let Err(error) = place.run("repo", &["images"]) { panic!("images: {error}") },
+            8 | 9 => {
+                if let Some(Err(error)) = place.run_or_kill(numbers, &["gc", "--grace=0"]) {
+                    panic!("gc: {error}")
+                }
+            }
+            10 => {
+                if let Err(error) = place.run("repo", &["images"]) {
+                    panic!("images: {error}")
+                }
+            }
             _ if privilege::is_root() => mount(place, worker, &name, may_be),
             _ => {}
         }
