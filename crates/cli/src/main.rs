@@ -8,6 +8,7 @@ mod dump_file;
 mod end;
 mod getopt;
 mod image_file;
+mod interrupt;
 mod json;
 mod limits;
 mod look;

@@ -78,6 +78,12 @@ struct Queue {
 pub(crate) trait Claims: Sync + std::fmt::Debug {
     /// When this returns, none of these that is there, or is put there after, is removed.
     fn claim(&self, digests: &[Digest]) -> Result<(), Error>;
+
+    /// Told of an object that was not there before.
+    fn added(&self, digest: &Digest);
+
+    /// Whether to go on.
+    fn proceed(&self) -> Result<(), Error>;
 }
 
 /// Objects on their way into a store. Nothing that was put in is there for certain before [`finish`](Self::finish) has
@@ -86,7 +92,7 @@ pub(crate) trait Claims: Sync + std::fmt::Debug {
 pub struct Batch<'s> {
     pub(crate) store: &'s ObjectDir,
     /// Told of every object that is relied on, before it is.
-    claims: Option<&'s dyn Claims>,
+    pub(crate) claims: Option<&'s dyn Claims>,
     copier: Copier,
     /// What came before, spread over locks by the first byte.
     claimed: [Mutex<HashSet<Digest>>; 16],
@@ -162,6 +168,7 @@ impl Batch<'_> {
 
     /// Puts in bytes that are in memory, under the digest that they have.
     fn put(&self, digest: Digest, content: &[u8], source: Option<&SourceFile<'_>>) -> Result<(Digest, Outcome), Error> {
+        self.proceed()?;
         if !self.claim(&digest) {
             return Ok((digest, Outcome::Repeated));
         }
@@ -181,6 +188,7 @@ impl Batch<'_> {
     ///
     /// If the file cannot be read, and as [`put_bytes`](Self::put_bytes).
     pub fn put_file(&self, source: &SourceFile<'_>, buffer: &mut [u8]) -> Result<(Digest, Outcome), Error> {
+        self.proceed()?;
         if self.expect_present.load(Ordering::Relaxed) {
             let digest = digest_pieces(source.file, self.store.algorithm(), buffer)?;
             if self.is_claimed(&digest) {
@@ -230,6 +238,11 @@ impl Batch<'_> {
 
     fn shard(&self, digest: &Digest) -> MutexGuard<'_, HashSet<Digest>> {
         lock(&self.claimed[usize::from(digest.as_bytes()[0] >> 4)])
+    }
+
+    /// Fails when all is to end.
+    fn proceed(&self) -> Result<(), Error> {
+        self.claims.map_or(Ok(()), Claims::proceed)
     }
 
     /// True for the first one who comes with this content.

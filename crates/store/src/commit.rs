@@ -14,7 +14,7 @@ use composefs_image::digest::Digest;
 use rustix::fs::{fstatfs, fsync, syncfs};
 use rustix::io::Errno;
 
-use crate::batch::{Batch, FEW, Waiting};
+use crate::batch::{Batch, Claims, FEW, Waiting};
 use crate::check::{Expected, Presence};
 use crate::error::Error;
 
@@ -35,6 +35,7 @@ impl Batch<'_> {
         }
         let digests: Vec<Digest> = waiting.iter().map(|object| object.digest).collect();
         self.rely_on(&digests)?;
+        self.claims.map_or(Ok(()), Claims::proceed)?;
         self.sync_contents(&waiting)?;
         self.seal_all(&waiting)?;
         // By directory, so that each is opened once, and no two threads are at the same one.
@@ -130,6 +131,7 @@ impl Batch<'_> {
             summary.repaired.push(digest);
         } else {
             summary.new += 1;
+            self.claims.into_iter().for_each(|claims| claims.added(&digest));
         }
         Ok(())
     }

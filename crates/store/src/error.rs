@@ -57,6 +57,9 @@ pub enum Error {
         /// What the kernel says, in hex.
         measured: String,
     },
+    /// Somebody asked to end.
+    #[error("interrupted")]
+    Interrupted,
     /// A digest of one algorithm asked of a store of the other.
     #[error("{digest} is a {} digest, the store {} has {expected} objects", digest.algorithm(), store.display())]
     Algorithm {

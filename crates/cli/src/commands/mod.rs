@@ -90,7 +90,7 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
         Command::Extract(args) => whole(extract::run(&args)),
         Command::Find(args) => find::run(&args),
         Command::Ls(args) => ls::run(&args),
-        Command::Create(args) => done(repository::create::run(&args, &which)),
+        Command::Create(args) => repository::create::run(&args, &which),
         Command::Gc(args) => repository::gc::run(&args, &which),
         Command::Images(args) => repository::images::run(&args, &which),
         Command::Init(args) => done(repository::init::run(&args, &which)),

@@ -49,7 +49,7 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// If the tree cannot be read or stored. Then nothing is published; what was stored goes with the next gc.
+    /// If the tree cannot be read or stored. Then nothing is published, and what was stored is removed.
     pub fn create(
         &self,
         source: &Path,
@@ -57,12 +57,32 @@ impl Repository {
         name: Option<&RefName>,
         progress: &dyn scan::Progress,
     ) -> Result<Created, RepositoryError> {
-        let lease = self.lease()?;
-        let creation = self.creation(&lease);
         let options = scan::Options { algorithm: self.algorithm(), ..options.clone() };
-        let tree = scan(source, &options, &creation.batch, progress)?;
-        let image = self.meta.format.plan(&tree).map_err(|error| cannot_write(source, &tree, error))?;
-        creation.publish(&tree, &image, name)
+        self.making(|creation| {
+            let tree = scan(source, &options, &creation.batch, progress)?;
+            let image = self.meta.format.plan(&tree).map_err(|error| cannot_write(source, &tree, error))?;
+            creation.publish(&tree, &image, name)
+        })
+    }
+
+    /// Makes something that is published at the end, or leaves nothing behind.
+    ///
+    /// # Errors
+    ///
+    /// What `make` gives.
+    pub fn making<T>(
+        &self,
+        make: impl FnOnce(Creation<'_>) -> Result<T, RepositoryError>,
+    ) -> Result<T, RepositoryError> {
+        let lease = self.lease()?;
+        let made = make(self.creation(&lease));
+        if made.is_err() {
+            let added = lease.take_added();
+            drop(lease);
+            // The first error is the one to be told; what stays goes with the next gc.
+            let _ = self.take_back(&added);
+        }
+        made
     }
 }
 

@@ -77,6 +77,17 @@ pub enum RepositoryError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// The file system has no symbolic links.
+    #[error(
+        "{} cannot hold a repository: its file system has no symbolic links ({source}); use one that has, such as ext4, xfs \
+         or btrfs", path.display()
+    )]
+    NoSymlinks {
+        /// The repository.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// No image has this name.
     #[error("no image is called {name} in {}", path.display())]
     NoSuchRef {

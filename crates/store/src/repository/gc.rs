@@ -8,10 +8,11 @@ use std::time::{Duration, SystemTime};
 
 use composefs_image::Digest;
 use composefs_sys::file_lease::is_open_elsewhere;
-use rustix::fs::{AtFlags, Dir, FileType, Stat, fsync, statat, unlinkat};
+use rustix::fs::{AtFlags, Dir, FileType, Stat, fsync, statat, symlinkat, unlinkat};
 use rustix::io::Errno;
 
 use super::claims::LeaseReader;
+use super::lease::Added;
 use super::mark::Marks;
 use super::refs::BrokenRef;
 use super::{RefName, Repository, RepositoryError, io_error, layout};
@@ -58,6 +59,9 @@ pub struct GcReport {
     pub cleared_leases: u64,
 }
 
+/// Removes at once.
+const NOW: GcOptions = GcOptions { dry_run: false, grace: Duration::ZERO };
+
 struct Gc<'r> {
     repository: &'r Repository,
     options: GcOptions,
@@ -80,8 +84,7 @@ impl Repository {
             self.expect_writable()?;
             Some(self.leases_to_remove()?)
         };
-        let (now, marks) = (SystemTime::now(), Marks::new(self));
-        let mut gc = Gc { repository: self, options, now, marks, leases, report: GcReport::default() };
+        let mut gc = Gc::new(self, options, leases);
         gc.mark()?;
         gc.sweep_images()?;
         if gc.marks.unreadable.is_empty() {
@@ -89,9 +92,41 @@ impl Repository {
         }
         gc.finish()
     }
+
+    /// Removes what was added for something that was not finished, unless somebody else has come to need it.
+    pub(crate) fn take_back(&self, added: &Added) -> Result<(), RepositoryError> {
+        if added.objects.is_empty() && added.image.is_none() {
+            return Ok(());
+        }
+        let leases = Some(self.leases_to_remove()?);
+        let mut gc = Gc::new(self, NOW, leases);
+        gc.mark()?;
+        if let (Some(image), Some(directory)) = (&added.image, self.directory(layout::IMAGES)?)
+            && !gc.marks.images.contains(image)
+        {
+            gc.sweep_image(&directory, image)?;
+            gc.settle_images(&directory)?;
+        }
+        let (images, _) = self.image_links()?;
+        images.iter().for_each(|image| gc.marks.image(self, image));
+        for some in added.objects.chunks(1024) {
+            let _alone = gc.alone()?;
+            gc.read_claims()?;
+            if !gc.marks.unreadable.is_empty() {
+                break;
+            }
+            some.iter().try_for_each(|digest| gc.sweep_object(digest))?;
+        }
+        gc.finish().map(drop)
+    }
 }
 
-impl Gc<'_> {
+impl<'r> Gc<'r> {
+    fn new(repository: &'r Repository, options: GcOptions, leases: Option<LeaseReader>) -> Self {
+        let (now, marks) = (SystemTime::now(), Marks::new(repository));
+        Self { repository, options, now, marks, leases, report: GcReport::default() }
+    }
+
     /// Marks what is named.
     fn mark(&mut self) -> Result<(), RepositoryError> {
         let refs = self.repository.refs()?;
@@ -121,53 +156,61 @@ impl Gc<'_> {
         let (digests, broken) = self.repository.image_links()?;
         self.report.broken.extend(broken);
         let Some(directory) = self.repository.directory(layout::IMAGES)? else { return Ok(()) };
-        let path = self.repository.path.join(layout::IMAGES);
         for digest in digests {
             if self.marks.images.contains(&digest) {
                 continue;
             }
-            let name = digest.to_hex();
-            let link = statat(&directory, &name, AtFlags::SYMLINK_NOFOLLOW);
+            let link = statat(&directory, digest.to_hex(), AtFlags::SYMLINK_NOFOLLOW);
             if link.is_ok_and(|stat| self.is_young(&stat)) {
                 self.report.young_images.push(digest);
                 self.marks.image(self.repository, &digest);
                 continue;
             }
-            let _alone = self.alone()?;
-            self.read_claims()?;
-            // It may have been claimed before it was there, by who made it since.
-            if self.leases.as_ref().is_some_and(|leases| leases.claimed.contains(&digest)) {
-                self.marks.image(self.repository, &digest);
-            }
-            if self.marks.images.contains(&digest) {
-                continue;
-            }
-            if self.is_open(&digest)? {
-                self.report.in_use.push(digest);
-                self.marks.image(self.repository, &digest);
-                continue;
-            }
-            if !self.options.dry_run {
-                match unlinkat(&directory, &name, AtFlags::empty()) {
-                    Ok(()) | Err(Errno::NOENT) => {}
-                    Err(errno) => return Err(io_error("remove", path.join(&name))(errno)),
-                }
-                // Who had found it before and opened it since is in time.
-                if self.is_open(&digest)? {
-                    let link = layout::image_link(&digest);
-                    rustix::fs::symlinkat(link, &directory, &name).map_err(io_error("make", path.join(&name)))?;
-                    self.report.in_use.push(digest);
-                    self.marks.image(self.repository, &digest);
-                    continue;
-                }
-            }
-            self.report.removed_images.push(digest);
+            self.sweep_image(&directory, &digest)?;
         }
-        // After a crash no image is there whose objects are not.
-        if !self.options.dry_run && !self.report.removed_images.is_empty() {
-            fsync(&directory).map_err(io_error("sync", &path))?;
+        self.settle_images(&directory)
+    }
+
+    /// Removes the link of an image, unless somebody claims it or has it open.
+    fn sweep_image(&mut self, directory: &OwnedFd, digest: &Digest) -> Result<(), RepositoryError> {
+        let name = digest.to_hex();
+        let path = self.repository.path.join(layout::IMAGES).join(&name);
+        let _alone = self.alone()?;
+        self.read_claims()?;
+        // It may have been claimed before it was there, by who made it since.
+        if self.leases.as_ref().is_some_and(|leases| leases.claimed.contains(digest)) {
+            self.marks.image(self.repository, digest);
+        }
+        if self.marks.images.contains(digest) {
+            return Ok(());
+        }
+        let mut is_open = self.is_open(digest)?;
+        if !is_open && !self.options.dry_run {
+            match unlinkat(directory, &name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(errno) => return Err(io_error("remove", path)(errno)),
+            }
+            // Who had found it before and opened it since is in time.
+            is_open = self.is_open(digest)?;
+            if is_open {
+                symlinkat(layout::image_link(digest), directory, &name).map_err(io_error("make", path))?;
+            }
+        }
+        if is_open {
+            self.report.in_use.push(*digest);
+            self.marks.image(self.repository, digest);
+        } else {
+            self.report.removed_images.push(*digest);
         }
         Ok(())
+    }
+
+    /// After a crash no image is there whose objects are not.
+    fn settle_images(&self, directory: &OwnedFd) -> Result<(), RepositoryError> {
+        if self.options.dry_run || self.report.removed_images.is_empty() {
+            return Ok(());
+        }
+        fsync(directory).map_err(io_error("sync", self.repository.path.join(layout::IMAGES)))
     }
 
     /// Whether a mount or a program has an image open. Where that cannot be told, whether it is among the mounts to be seen.

@@ -143,6 +143,7 @@ impl Repository {
             // Who wrote it may not have synced it.
             rustix::fs::fsync(&directory).map_err(io_error("sync the directory of", &path))?;
         } else {
+            lease.added_image(digest);
             self.put_link(lease, directory.as_fd(), &digest.to_hex(), &layout::image_link(digest), &path)?;
         }
         Ok(!is_there)

@@ -1,13 +1,13 @@
 //! Making a repository.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::Arc;
 
 use composefs_image::Algorithm;
 use composefs_sys::tempfile::Temporary;
 use composefs_sys::verity::{Enabled, enable};
-use rustix::fs::{Dir, Mode, OFlags, fsync, mkdir, open};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, fsync, mkdir, open, symlinkat, unlinkat};
 use rustix::io::{Errno, write};
 
 use super::{Format, Meta, Repository, RepositoryError, io_error, layout, links};
@@ -96,6 +96,7 @@ impl Repository {
         for part in [layout::OBJECTS, layout::IMAGES] {
             let made = links::make_directory_in(directory.as_fd(), part, &path.join(part))?;
             if part == layout::IMAGES {
+                expect_symlinks(made.as_fd(), path)?;
                 links::make_directory_in(made.as_fd(), layout::REFS, &path.join(layout::IMAGE_REFS))?;
             }
         }
@@ -116,6 +117,21 @@ impl Repository {
             Some(repository) => Ok((repository, made)),
             None => Err(RepositoryError::NotARepository { path: path.to_owned() }),
         }
+    }
+}
+
+/// FAT and its like have none.
+fn expect_symlinks(directory: BorrowedFd<'_>, path: &Path) -> Result<(), RepositoryError> {
+    const PROBE: &str = ".probe";
+    match symlinkat("probe", directory, PROBE) {
+        Ok(()) | Err(Errno::EXIST) => {
+            let _ = unlinkat(directory, PROBE, AtFlags::empty());
+            Ok(())
+        }
+        Err(errno @ (Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS)) => {
+            Err(RepositoryError::NoSymlinks { path: path.to_owned(), source: errno.into() })
+        }
+        Err(errno) => Err(io_error("make a link in", path.join(layout::IMAGES))(errno)),
     }
 }
 

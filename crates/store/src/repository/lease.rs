@@ -6,6 +6,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use composefs_image::Digest;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, fstat, openat, unlinkat};
@@ -33,6 +34,15 @@ pub struct Lease {
     /// A claim was written in part only: no other can follow it.
     is_broken: AtomicBool,
     links: AtomicU32,
+    added: Mutex<Added>,
+    interrupt: Option<Arc<AtomicBool>>,
+}
+
+/// What was put into a repository and was not there before.
+#[derive(Debug, Default)]
+pub(crate) struct Added {
+    pub(crate) objects: Vec<Digest>,
+    pub(crate) image: Option<Digest>,
 }
 
 impl Repository {
@@ -47,6 +57,8 @@ impl Repository {
         let path = self.path.join(layout::LEASES);
         let barrier =
             openat(&self.directory, ".", OPEN_DIRECTORY, Mode::empty()).map_err(io_error("open", &self.path))?;
+        // What removes things must be able to even when the disk is full.
+        open_gc_lock(directory.as_fd()).map_err(io_error("open", path.join(GC_LOCK)))?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         loop {
             let name = new_name();
@@ -59,7 +71,8 @@ impl Repository {
             // Before it was locked it was nobody's, and may have been removed as such.
             if fstat(&file).map_err(io_error("stat", &path))?.st_nlink > 0 {
                 let (is_broken, links) = (AtomicBool::new(false), AtomicU32::new(0));
-                return Ok(Lease { directory, name, file, path, barrier, is_broken, links });
+                let (added, interrupt) = (Mutex::default(), self.interrupt.clone());
+                return Ok(Lease { directory, name, file, path, barrier, is_broken, links, added, interrupt });
             }
         }
     }
@@ -90,6 +103,20 @@ impl Lease {
         flock(&self.barrier, FlockOperation::Unlock).map_err(failed)
     }
 
+    /// What was put in under this lease.
+    pub(crate) fn take_added(&self) -> Added {
+        std::mem::take(&mut *self.added())
+    }
+
+    /// Notes an image that was not there before.
+    pub(crate) fn added_image(&self, digest: &Digest) {
+        self.added().image = Some(*digest);
+    }
+
+    fn added(&self) -> MutexGuard<'_, Added> {
+        self.added.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The directory of leases, and a new name in it that is removed with the lease should it stay behind.
     pub(crate) fn temporary_name(&self) -> (BorrowedFd<'_>, String) {
         let number = self.links.fetch_add(1, Ordering::Relaxed);
@@ -100,6 +127,15 @@ impl Lease {
 impl Claims for Lease {
     fn claim(&self, digests: &[Digest]) -> Result<(), Error> {
         self.claim(digests)
+    }
+
+    fn added(&self, digest: &Digest) {
+        self.added().objects.push(*digest);
+    }
+
+    fn proceed(&self) -> Result<(), Error> {
+        let is_interrupted = self.interrupt.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed));
+        if is_interrupted { Err(Error::Interrupted) } else { Ok(()) }
     }
 }
 

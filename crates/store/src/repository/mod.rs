@@ -22,6 +22,7 @@ mod refs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use composefs_image::Algorithm;
 use composefs_sys::beneath::{open_beneath, open_directory_beneath};
@@ -55,9 +56,16 @@ pub struct Repository {
     meta: Meta,
     demands_verity: bool,
     objects: ObjectDir,
+    interrupt: Option<Arc<AtomicBool>>,
 }
 
 impl Repository {
+    /// Lets what is being made be given up, with an error and nothing left behind, once this is true.
+    #[must_use]
+    pub fn interrupted_by(self, flag: Arc<AtomicBool>) -> Self {
+        Self { interrupt: Some(flag), ..self }
+    }
+
     /// Opens a repository that is there.
     ///
     /// # Errors
@@ -82,7 +90,14 @@ impl Repository {
             verify_existing: VerifyExisting::Contents,
         };
         let objects = ObjectDir::at(objects, &objects_path, meta.algorithm, policy);
-        Ok(Self { directory: Arc::new(directory), path: path.to_owned(), meta, demands_verity, objects })
+        Ok(Self {
+            directory: Arc::new(directory),
+            path: path.to_owned(),
+            meta,
+            demands_verity,
+            objects,
+            interrupt: None,
+        })
     }
 
     /// The path it was opened by.

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use composefs_image::tree::Timestamp;
 use composefs_scan::{self as scan, Mtime, XattrChoice};
@@ -9,6 +10,7 @@ use composefs_store::repository::{Created, RefName, Repository};
 use serde_json::json;
 
 use super::Which;
+use crate::interrupt::Interrupt;
 use crate::scan_progress::ScanProgress;
 
 /// Make an image of a directory tree, with all its contents, in a repository.
@@ -47,10 +49,18 @@ pub(crate) struct Args {
 const EXAMPLES: &str = "\
 Examples:
   composefs --repo=/srv/images create rootfs/ --name=debian/13
-  composefs --repo=/srv/images create rootfs/ --user-xattrs --use-epoch --json";
+  composefs --repo=/srv/images create rootfs/ --user-xattrs --use-epoch --json
 
-pub(crate) fn run(args: &Args, which: &Which) -> anyhow::Result<()> {
-    let repository = which.open()?;
+Exit status: 0 if the image is there, 1 if not, 128 and the number of the signal
+if one ended it. On failure nothing of it is left behind.";
+
+pub(crate) fn run(args: &Args, which: &Which) -> ExitCode {
+    let interrupt = Interrupt::watch();
+    interrupt.end(create(args, which, &interrupt))
+}
+
+fn create(args: &Args, which: &Which, interrupt: &Interrupt) -> anyhow::Result<()> {
+    let repository = which.open()?.interrupted_by(interrupt.flag());
     let xattrs = match (args.skip_xattrs, args.user_xattrs) {
         (true, _) => XattrChoice::None,
         (_, true) => XattrChoice::UserOnly,
