@@ -16,6 +16,8 @@ const NEEDS: &[(&str, &str)] = &[
     ("mke2fs", "e2fsprogs"),
     ("mkfs.xfs", "xfsprogs"),
     ("mkfs.btrfs", "btrfs-progs"),
+    ("mkfs.vfat", "dosfstools"),
+    ("dmsetup", "dmsetup"),
     ("strace", "strace"),
     ("fsverity", "fsverity"),
     ("debootstrap", "debootstrap"),

@@ -4,6 +4,7 @@ mod fs_verity;
 mod full_store;
 mod guest;
 mod mounting;
+mod repository;
 mod tamper;
 mod vouched;
 
@@ -37,5 +38,14 @@ use tests;
 
 /// Every test.
 pub(crate) fn all() -> Vec<Test> {
-    [guest::TESTS, fs_verity::TESTS, full_store::TESTS, &mounting::tests(), tamper::TESTS, vouched::TESTS].concat()
+    [
+        guest::TESTS,
+        fs_verity::TESTS,
+        full_store::TESTS,
+        &mounting::tests(),
+        repository::TESTS,
+        tamper::TESTS,
+        vouched::TESTS,
+    ]
+    .concat()
 }

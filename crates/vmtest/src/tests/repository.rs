@@ -1,0 +1,245 @@
+//! A repository that demands fs-verity, and disks that the host cannot have.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::command::{self, Ran};
+use crate::context::Context;
+use crate::disk::drop_caches;
+use crate::kernel::Kernels;
+
+super::tests! { "repository",
+    Kernels::Since((6, 6)) => [mounts_are_verified, what_another_namespace_has_mounted_stays],
+    Kernels::All => [a_disk_that_fails_is_told, a_quota_is_a_full_disk, fat_is_refused],
+}
+
+/// A directory with a tree in it.
+struct Scene<'c> {
+    context: &'c Context,
+    dir: PathBuf,
+}
+
+impl<'c> Scene<'c> {
+    fn new(context: &'c Context) -> Result<Self> {
+        let scene = Self { context, dir: context.scratch("repository")? };
+        fs::create_dir(scene.dir.join("tree"))?;
+        fs::create_dir(scene.dir.join("mnt"))?;
+        for file in 0..6u32 {
+            let bytes: Vec<u8> = (0..5000 + file * 9000).map(|i| (i.wrapping_mul(file * 2 + 3) >> 4) as u8).collect();
+            fs::write(scene.dir.join(format!("tree/{file}")), bytes)?;
+        }
+        Ok(scene)
+    }
+
+    fn composefs(&self, words: &str) -> Result<Ran> {
+        command::run(self.context.composefs().args(words.split(' ')).current_dir(&self.dir))
+    }
+
+    fn run(&self, words: &str) -> Result<Ran> {
+        let mut words = words.split(' ');
+        let mut program = Command::new(words.next().unwrap_or_default());
+        command::run(program.args(words).current_dir(&self.dir))?.success()
+    }
+
+    /// A disk of its own in a file, as a loop device.
+    fn disk(&self, megabytes: u64) -> Result<Loop> {
+        let file = self.dir.join("disk");
+        fs::File::create(&file)?.set_len(megabytes << 20)?;
+        let device = self.run(&format!("losetup --find --show {}", file.display()))?.stdout.trim().to_owned();
+        fs::create_dir(self.dir.join("fs"))?;
+        Ok(Loop { device })
+    }
+
+    fn object_of(&self, repository: &str, file: u32) -> Result<PathBuf> {
+        let digest = self.context_digest(&self.dir.join(format!("tree/{file}")))?;
+        Ok(self.dir.join(repository).join("objects").join(&digest[..2]).join(&digest[2..]))
+    }
+
+    fn context_digest(&self, file: &Path) -> Result<String> {
+        let said = self.run(&format!("fsverity digest --compact {}", file.display()))?.stdout;
+        Ok(said.trim().to_owned())
+    }
+}
+
+/// A loop device, detached at the end.
+struct Loop {
+    device: String,
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").arg("-d").arg(&self.device).status();
+    }
+}
+
+fn mounts_are_verified(context: &Context) -> Result<()> {
+    let scene = Scene::new(context)?;
+    scene.composefs("--repo r init")?.success()?;
+    let digest = scene.composefs("--repo r create tree --name image")?.success()?.stdout.trim().to_owned();
+    context.measure(&scene.dir.join("r/meta.json")).context("meta.json is not sealed")?;
+    for file in 0..6 {
+        context.measure(&scene.object_of("r", file)?).context("an object is not sealed")?;
+    }
+    scene.composefs("--repo r mount image mnt")?.success()?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let line = mounts.lines().find(|line| line.contains(&digest)).context("the mount does not say its image")?;
+    ensure!(line.contains("verity=require"), "{line}");
+    let listed = scene.composefs("--repo r mounts")?.success()?.stdout;
+    ensure!(listed.contains(&digest) && listed.contains("image"), "{listed}");
+    for file in 0..6 {
+        ensure!(fs::read(scene.dir.join(format!("mnt/{file}")))? == fs::read(scene.dir.join(format!("tree/{file}")))?);
+    }
+    scene.composefs("umount mnt")?.success()?;
+    // Somebody puts something else in the place of an object: whoever reads it is told, and all else is read.
+    let object = scene.object_of("r", 3)?;
+    let kept = scene.dir.join("kept");
+    fs::rename(&object, &kept)?;
+    fs::write(&object, "something else")?;
+    drop_caches()?;
+    scene.composefs("--repo r mount image mnt")?.success()?;
+    ensure!(fs::read(scene.dir.join("mnt/2"))?.len() == 23_000, "another file");
+    let error = fs::read(scene.dir.join("mnt/3")).err().context("something else was read")?;
+    ensure!(error.raw_os_error() == Some(libc_eio()), "{error}");
+    scene.composefs("umount mnt")?.success()?;
+    fs::rename(&kept, &object)?;
+    // The image itself: refused before anything is mounted.
+    let image = scene.dir.join("r/objects").join(&digest[..2]).join(&digest[2..]);
+    let bytes = fs::read(&image)?;
+    fs::rename(&image, &kept)?;
+    fs::write(&image, bytes)?;
+    scene.composefs("--repo r mount image mnt")?.exited(1)?.says("no fs-verity")?;
+    fs::rename(&kept, &image)?;
+    scene.composefs("--repo r mount image mnt")?.success()?;
+    scene.composefs("umount mnt")?.success()?;
+    Ok(())
+}
+
+/// `EIO`.
+fn libc_eio() -> i32 {
+    rustix::io::Errno::IO.raw_os_error()
+}
+
+fn what_another_namespace_has_mounted_stays(context: &Context) -> Result<()> {
+    let scene = Scene::new(context)?;
+    scene.composefs("--repo r init")?.success()?;
+    let digest = scene.composefs("--repo r create tree --name image")?.success()?.stdout.trim().to_owned();
+    let script = "$0 --repo r mount image mnt && : > mounted && while [ ! -e done ]; do sleep 0.1; done && \
+                  cat mnt/5 > read; umount mnt";
+    let mut other = Command::new("unshare");
+    other.args(["--mount", "--propagation=private", "sh", "-c", script]).arg(context.composefs().get_program());
+    other.current_dir(&scene.dir);
+    let mut other = other.spawn()?;
+    for _ in 0..600 {
+        if scene.dir.join("mounted").exists() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    ensure!(scene.dir.join("mounted").exists(), "it was not mounted");
+    ensure!(!fs::read_to_string("/proc/self/mountinfo")?.contains(&digest), "the mount is seen here");
+    scene.composefs("--repo r untag image")?.success()?;
+    let gc = scene.composefs("--repo r gc --grace=0")?.success()?.stdout;
+    ensure!(gc.contains(&digest) && gc.contains("0 images and 0 objects removed"), "{gc}");
+    fs::write(scene.dir.join("done"), "")?;
+    ensure!(other.wait()?.success(), "it could not be read");
+    ensure!(fs::read(scene.dir.join("read"))? == fs::read(scene.dir.join("tree/5"))?, "something else was read");
+    let gc = scene.composefs("--repo r gc --grace=0")?.success()?.stdout;
+    ensure!(gc.contains("1 image and 7 objects removed"), "{gc}");
+    Ok(())
+}
+
+fn a_disk_that_fails_is_told(context: &Context) -> Result<()> {
+    let scene = Scene::new(context)?;
+    let disk = scene.disk(64)?;
+    let device = &disk.device;
+    scene.run("modprobe dm_flakey").context("no dm-flakey")?;
+    let sectors = (64u64 << 20) / 512;
+    let table = |target: &str| match target {
+        "linear" => format!("0 {sectors} linear {device} 0"),
+        _ => format!("0 {sectors} flakey {device} 0 0 600 1 error_writes"),
+    };
+    // Without udev the device node is dmsetup's own to make.
+    let dmsetup =
+        |words: &[&str]| command::run(Command::new("dmsetup").env("DM_DISABLE_UDEV", "1").args(words))?.success();
+    dmsetup(&["create", "weak", "--table", &table("linear")])?;
+    let result = (|| {
+        scene.run("mke2fs -q -t ext4 -O verity -b 4096 /dev/mapper/weak")?;
+        scene.run("mount /dev/mapper/weak fs")?;
+        scene.composefs("--repo fs/r init")?.success()?;
+        let digest = scene.composefs("--repo fs/r create tree --name good")?.success()?.stdout.trim().to_owned();
+        fs::write(scene.dir.join("tree/new"), vec![7; 2_000_000])?;
+        let switch = |target: &str| -> Result<()> {
+            dmsetup(&["suspend", "--nolockfs", "weak"])?;
+            dmsetup(&["reload", "weak", "--table", &table(target)])?;
+            dmsetup(&["resume", "weak"]).map(drop)
+        };
+        switch("flakey")?;
+        let failed = scene.composefs("--repo fs/r create tree --name bad")?.exited(1)?;
+        let told = ["Input/output error", "Read-only file system"].iter().any(|words| failed.stderr.contains(words));
+        ensure!(told && failed.stderr.contains("fs/r"), "{failed:?}");
+        switch("linear")?;
+        scene.run("umount fs")?;
+        // The journal is replayed.
+        scene.run("mount /dev/mapper/weak fs")?;
+        let images = scene.composefs("--repo fs/r images")?.success()?.stdout;
+        ensure!(images.contains(&digest) && images.contains("good") && !images.contains("bad"), "{images}");
+        let image = format!("fs/r/images/{digest}");
+        scene.composefs(&format!("check --read --basedir=fs/r/objects --digest={digest} {image}"))?.success()?;
+        // On a better day the same works.
+        scene.composefs("--repo fs/r create tree --name bad")?.success().map(drop)
+    })();
+    let _ = command::run(Command::new("umount").arg("fs").current_dir(&scene.dir));
+    let _ = dmsetup(&["remove", "weak"]);
+    result
+}
+
+fn a_quota_is_a_full_disk(context: &Context) -> Result<()> {
+    let scene = Scene::new(context)?;
+    let disk = scene.disk(320)?;
+    scene.run(&format!("mkfs.xfs -q {}", disk.device))?;
+    scene.run(&format!("mount -o prjquota {} fs", disk.device))?;
+    let result = (|| {
+        fs::create_dir(scene.dir.join("fs/limited"))?;
+        let quota = |command: &str| {
+            let mut xfs_quota = Command::new("xfs_quota");
+            command::run(
+                xfs_quota
+                    .args(["-x", "-D", "/dev/null", "-P", "/dev/null", "-c", command, "fs"])
+                    .current_dir(&scene.dir),
+            )?
+            .success()
+        };
+        scene.composefs("--repo fs/limited/r init --insecure")?.success()?;
+        quota("project -s -p fs/limited 7")?;
+        quota("limit -p bhard=64k 7")?;
+        let failed = scene.composefs("--repo fs/limited/r create tree --name image")?.exited(1)?;
+        // The limit of a project is told as a full disk.
+        let told = ["No space left on device", "Disk quota exceeded"].iter().any(|words| failed.stderr.contains(words));
+        ensure!(told, "{failed:?}");
+        let images = scene.composefs("--repo fs/limited/r images")?.success()?.stdout;
+        ensure!(images.is_empty(), "{images}");
+        let found = scene.run("find fs/limited/r/objects -type f")?.stdout;
+        ensure!(found.is_empty(), "{found}");
+        quota("limit -p bhard=64m 7")?;
+        scene.composefs("--repo fs/limited/r create tree --name image")?.success().map(drop)
+    })();
+    scene.run("umount fs")?;
+    result
+}
+
+fn fat_is_refused(context: &Context) -> Result<()> {
+    let scene = Scene::new(context)?;
+    let disk = scene.disk(16)?;
+    scene.run(&format!("mkfs.vfat {}", disk.device))?;
+    scene.run(&format!("mount -t vfat {} fs", disk.device))?;
+    let refused = scene.composefs("--repo fs/r init --insecure").and_then(|ran| ran.exited(1));
+    let is_gone = !scene.dir.join("fs/r").exists();
+    scene.run("umount fs")?;
+    refused?.says("has no symbolic links")?;
+    ensure!(is_gone, "something stays behind");
+    // On the disk beside it there is nothing against it.
+    scene.composefs("--repo r init --insecure")?.success().map(drop)
+}
