@@ -30,7 +30,9 @@ pub(super) fn run(options: &Options, report: &mut Report) -> Result<()> {
     cargo.current_dir(place::checkout()).args(["test", "--workspace", "--no-fail-fast", "--color=never"]);
     // Its programs are no tests, but `--bins` would have them as such.
     cargo.args(["--exclude", "composefs-fuzz"]);
-    cargo.args(targets).env(SKIP_LOG, skip_log.path()).env(PEERS, peers::set_up()?);
+    // The Rust one takes minutes to build: what cfsctl made is recorded.
+    let peers = if options.full { peers::set_up_all()? } else { peers::set_up()? };
+    cargo.args(targets).env(SKIP_LOG, skip_log.path()).env(PEERS, peers);
     if options.full {
         cargo.env(FULL, "1");
     }
