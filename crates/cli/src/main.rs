@@ -4,6 +4,7 @@
 //! command lines; `composefs` has subcommands of its own.
 
 mod commands;
+mod complete;
 mod dump_file;
 mod end;
 mod getopt;

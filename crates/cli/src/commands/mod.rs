@@ -2,6 +2,7 @@
 
 mod cat;
 mod check;
+mod completion;
 #[cfg(test)]
 mod damaged;
 mod diff;
@@ -16,7 +17,7 @@ mod ls;
 pub(crate) mod mkcomposefs;
 mod mount;
 pub(crate) mod mount_helper;
-mod repository;
+pub(crate) mod repository;
 mod stat;
 mod umount;
 
@@ -25,6 +26,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::complete;
 use crate::end::{done, whole};
 
 /// Build, verify and mount file system images whose file contents live once, in an object store.
@@ -58,6 +60,7 @@ enum Command {
     Diff(diff::Args),
     Cat(cat::Args),
     Check(check::Args),
+    Completion(completion::Args),
     Digest(digest::Args),
     ExplainDigest(explain_digest::Args),
     Du(du::Args),
@@ -78,12 +81,14 @@ enum Command {
 
 /// Runs `composefs` with the arguments behind its name.
 pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
+    complete::answer::<Composefs>();
     let Composefs { repository: which, command } =
         Composefs::parse_from(std::iter::once("composefs".into()).chain(args));
     match command {
         Command::Diff(args) => diff::run(args),
         Command::Cat(args) => cat::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Completion(args) => done(completion::run(&args)),
         Command::Digest(args) => done(digest::run(&args)),
         Command::ExplainDigest(args) => explain_digest::run(&args),
         Command::Du(args) => du::run(&args),

@@ -5,10 +5,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use anyhow::anyhow;
+use clap_complete::engine::ArgValueCompleter;
 use composefs_mount::{Allowed, ErofsWay, Error, ImageFile, Mounted, OverlayWay, Plan, UnknownOptions, Verity};
 use serde_json::{Value, json};
 
 use super::repository::{self, Which};
+use crate::complete;
 
 /// Mount a composefs image: a file, or an image of a repository.
 ///
@@ -19,7 +21,7 @@ use super::repository::{self, Which};
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The image
-    #[arg(value_name = "IMAGE|REF|DIGEST")]
+    #[arg(value_name = "IMAGE|REF|DIGEST", add = ArgValueCompleter::new(complete::images))]
     pub(crate) image: PathBuf,
 
     /// The directory to mount it at

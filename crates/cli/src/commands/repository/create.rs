@@ -4,12 +4,14 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap_complete::engine::ArgValueCompleter;
 use composefs_image::tree::Timestamp;
 use composefs_scan::{self as scan, Mtime, XattrChoice};
 use composefs_store::repository::{Created, RefName, Repository};
 use serde_json::json;
 
 use super::Which;
+use crate::complete;
 use crate::interrupt::Interrupt;
 use crate::scan_progress::ScanProgress;
 
@@ -24,7 +26,7 @@ pub(crate) struct Args {
     #[arg(value_name = "PATH")]
     source: PathBuf,
     /// Give the image this name, which another may have had; an image without one goes with the next gc
-    #[arg(long, value_name = "REF")]
+    #[arg(long, value_name = "REF", add = ArgValueCompleter::new(complete::refs))]
     name: Option<RefName>,
     /// Keep only extended attributes of users
     #[arg(long, conflicts_with = "skip_xattrs")]

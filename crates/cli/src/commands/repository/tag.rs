@@ -1,9 +1,11 @@
 //! `composefs tag`
 
+use clap_complete::engine::ArgValueCompleter;
 use composefs_store::repository::{ImageName, RefName};
 use serde_json::json;
 
 use super::Which;
+use crate::complete;
 
 /// Give an image of a repository another name.
 ///
@@ -12,10 +14,10 @@ use super::Which;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The image, by a name or its digest
-    #[arg(value_name = "REF|DIGEST")]
+    #[arg(value_name = "REF|DIGEST", add = ArgValueCompleter::new(complete::images))]
     image: ImageName,
     /// The new name
-    #[arg(value_name = "REF")]
+    #[arg(value_name = "REF", add = ArgValueCompleter::new(complete::refs))]
     name: RefName,
     /// Print what was done as JSON
     #[arg(long)]

@@ -1,9 +1,11 @@
 //! `composefs untag`
 
+use clap_complete::engine::ArgValueCompleter;
 use composefs_store::repository::RefName;
 use serde_json::json;
 
 use super::Which;
+use crate::complete;
 
 /// Take names from images of a repository.
 ///
@@ -12,7 +14,7 @@ use super::Which;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The names
-    #[arg(value_name = "REF", required = true)]
+    #[arg(value_name = "REF", required = true, add = ArgValueCompleter::new(complete::refs))]
     names: Vec<RefName>,
     /// Print what was done as JSON
     #[arg(long)]
