@@ -1,6 +1,6 @@
 //! Making a repository.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -76,23 +76,6 @@ impl Repository {
         if let Some(found) = existing(path, settings)? {
             return Ok((found, false));
         }
-        let meta_path = path.join(layout::META);
-        let mut meta = Temporary::create(&directory, 0o644).map_err(io_error("make a file in", path))?;
-        let text = Meta::new(settings.algorithm, settings.format).emit();
-        let mut rest = &text[..];
-        while !rest.is_empty() {
-            rest = &rest[write(&meta, rest).map_err(io_error("write", &meta_path))?..];
-        }
-        fsync(&meta).map_err(io_error("sync", &meta_path))?;
-        if settings.demands_verity {
-            meta.reopen_read_only().map_err(io_error("reopen", &meta_path))?;
-            let no_verity = |source| RepositoryError::NoVerity { path: path.to_owned(), source };
-            let number = settings.algorithm.kernel_number();
-            match enable(&meta, number, 4096).map_err(no_verity)? {
-                Enabled::Now | Enabled::Before => {}
-                Enabled::Unsupported => return Err(no_verity(Errno::OPNOTSUPP.into())),
-            }
-        }
         for part in [layout::OBJECTS, layout::IMAGES] {
             let made = links::make_directory_in(directory.as_fd(), part, &path.join(part))?;
             if part == layout::IMAGES {
@@ -101,12 +84,8 @@ impl Repository {
             }
         }
         // Two may be at it: the first one's settings are those.
-        let made = match meta.link(directory.as_fd(), layout::META) {
-            Ok(()) => true,
-            Err(error) if Errno::from_io_error(&error) == Some(Errno::EXIST) => false,
-            Err(error) => return Err(io_error("link", &meta_path)(error)),
-        };
-        fsync(&directory).map_err(io_error("sync", path))?;
+        let meta = Meta::new(settings.algorithm, settings.format);
+        let made = write_meta(&directory, path, &meta, settings.demands_verity)?;
         if let Some(above) = path.parent() {
             let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
             if let Ok(above) = open(above, flags, Mode::empty()) {
@@ -118,6 +97,38 @@ impl Repository {
             None => Err(RepositoryError::NotARepository { path: path.to_owned() }),
         }
     }
+}
+
+/// Writes the settings, unless there are some; false then.
+pub(super) fn write_meta(
+    directory: &Arc<OwnedFd>,
+    path: &Path,
+    meta: &Meta,
+    demands_verity: bool,
+) -> Result<bool, RepositoryError> {
+    let meta_path = path.join(layout::META);
+    let mut file = Temporary::create(directory, 0o644).map_err(io_error("make a file in", path))?;
+    let text = meta.emit();
+    let mut rest = &text[..];
+    while !rest.is_empty() {
+        rest = &rest[write(&file, rest).map_err(io_error("write", &meta_path))?..];
+    }
+    fsync(&file).map_err(io_error("sync", &meta_path))?;
+    if demands_verity {
+        file.reopen_read_only().map_err(io_error("reopen", &meta_path))?;
+        let no_verity = |source| RepositoryError::NoVerity { path: path.to_owned(), source };
+        match enable(&file, meta.algorithm.kernel_number(), 4096).map_err(no_verity)? {
+            Enabled::Now | Enabled::Before => {}
+            Enabled::Unsupported => return Err(no_verity(Errno::OPNOTSUPP.into())),
+        }
+    }
+    let made = match file.link(directory.as_fd(), layout::META) {
+        Ok(()) => true,
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::EXIST) => false,
+        Err(error) => return Err(io_error("link", &meta_path)(error)),
+    };
+    fsync(directory).map_err(io_error("sync", path))?;
+    Ok(made)
 }
 
 /// FAT and its like have none.

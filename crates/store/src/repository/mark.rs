@@ -113,15 +113,20 @@ impl Repository {
 
     /// The objects of all streams that have a link.
     fn streams(&self) -> Result<Vec<Digest>, RepositoryError> {
+        Ok(self.stream_links()?.into_iter().filter_map(|(_, digest)| digest).collect())
+    }
+
+    /// The links of streams by their names, with the object that each leads to, if it leads to one.
+    pub(crate) fn stream_links(&self) -> Result<Vec<(String, Option<Digest>)>, RepositoryError> {
         let Some(directory) = self.directory(layout::STREAMS)? else { return Ok(Vec::new()) };
         let path = self.path.join(layout::STREAMS);
         let mut streams = Vec::new();
         for entry in Dir::read_from(&directory).map_err(io_error("list", &path))? {
             let entry = entry.map_err(io_error("list", &path))?;
-            if let Found::Link(text) =
-                read_link(directory.as_fd(), entry.file_name().to_bytes()).map_err(io_error("read", &path))?
-            {
-                streams.extend(layout::parse_object_link(&text).filter(|d| d.algorithm() == self.algorithm()));
+            let name = entry.file_name().to_bytes();
+            if let Found::Link(text) = read_link(directory.as_fd(), name).map_err(io_error("read", &path))? {
+                let digest = layout::parse_object_link(&text).filter(|d| d.algorithm() == self.algorithm());
+                streams.push((String::from_utf8_lossy(name).into_owned(), digest));
             }
         }
         Ok(streams)

@@ -70,6 +70,14 @@ pub enum MetaError {
     Format(u32),
 }
 
+impl MetaError {
+    /// Whether the file is damaged, rather than of a repository that is not for this program.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(self, MetaError::Json(_))
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Text {
     version: u32,

@@ -7,6 +7,7 @@ mod claims;
 mod create;
 mod digest_set;
 mod error;
+pub mod fsck;
 mod gc;
 mod images;
 mod init;
@@ -79,6 +80,11 @@ impl Repository {
 
     fn open_at(directory: OwnedFd, path: &Path) -> Result<Self, RepositoryError> {
         let (meta, demands_verity) = read_meta(&directory, path)?;
+        Self::with_meta(directory, path, meta, demands_verity)
+    }
+
+    /// A repository of these settings, whatever `meta.json` says.
+    fn with_meta(directory: OwnedFd, path: &Path, meta: Meta, demands_verity: bool) -> Result<Self, RepositoryError> {
         let objects_path = path.join(layout::OBJECTS);
         let objects = match open_directory_beneath(directory.as_fd(), layout::OBJECTS.as_bytes()) {
             // Other programs make it when there is something to be put in.

@@ -13,7 +13,7 @@ use crate::kernel::Kernels;
 
 super::tests! { "repository",
     Kernels::Since((6, 6)) => [mounts_are_verified, what_another_namespace_has_mounted_stays],
-    Kernels::All => [a_disk_that_fails_is_told, a_quota_is_a_full_disk, fat_is_refused],
+    Kernels::All => [lost_fs_verity_is_found_and_put_back, a_disk_that_fails_is_told, a_quota_is_a_full_disk, fat_is_refused],
 }
 
 /// A directory with a tree in it.
@@ -115,6 +115,44 @@ fn mounts_are_verified(context: &Context) -> Result<()> {
     scene.composefs("--repo r mount image mnt")?.success()?;
     scene.composefs("umount mnt")?.success()?;
     Ok(())
+}
+
+fn lost_fs_verity_is_found_and_put_back(context: &Context) -> Result<()> {
+    let scene = Scene::new(context)?;
+    scene.composefs("--repo r init")?.success()?;
+    scene.composefs("--repo r create tree --name image")?.success()?;
+    scene.composefs("--repo r fsck")?.success()?;
+    let replace = |object: &Path, block_size: Option<&str>| -> Result<()> {
+        let copy = scene.dir.join("copy");
+        fs::copy(object, &copy)?;
+        if let Some(size) = block_size {
+            command::run(Command::new("fsverity").arg("enable").arg(format!("--block-size={size}")).arg(&copy))?
+                .success()?;
+        }
+        fs::rename(&copy, object).map_err(Into::into)
+    };
+    // The same bytes: without fs-verity, and with one whose digest is another.
+    let (without, other) = (scene.object_of("r", 2)?, scene.object_of("r", 4)?);
+    replace(&without, None)?;
+    replace(&other, Some("1024"))?;
+    let found = scene.composefs("--repo r fsck")?.exited(1)?.stdout;
+    ensure!(found.contains("1 no-verity, 0 mended") && found.contains("1 wrong-verity, 0 mended"), "{found}");
+    ensure!(found.contains(&*without.strip_prefix(scene.dir.join("r"))?.to_string_lossy()), "{found}");
+    let mended = scene.composefs("--repo r fsck --repair")?.success()?.stdout;
+    ensure!(mended.contains("1 no-verity, 1 mended") && mended.contains("1 wrong-verity, 1 mended"), "{mended}");
+    for object in [&without, &other] {
+        let name = object.strip_prefix(scene.dir.join("r/objects"))?.to_string_lossy().replace('/', "");
+        ensure!(context.measure(object)?.to_hex() == name, "{} is measured otherwise", object.display());
+    }
+    let sound = scene.composefs("--repo r fsck")?.success()?.stdout;
+    ensure!(sound.contains("all is sound"), "{sound}");
+    // The settings: what they were the objects tell.
+    fs::remove_file(scene.dir.join("r/meta.json"))?;
+    scene.composefs("--repo r images")?.exited(1)?.says("is no composefs repository")?;
+    scene.composefs("--repo r fsck")?.exited(1)?;
+    scene.composefs("--repo r fsck --repair")?.success()?;
+    context.measure(&scene.dir.join("r/meta.json")).context("meta.json is not sealed")?;
+    scene.composefs("--repo r fsck")?.success().map(drop)
 }
 
 /// `EIO`.

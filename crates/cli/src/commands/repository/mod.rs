@@ -1,6 +1,7 @@
 //! The commands that work in a repository, and which one that is.
 
 pub(super) mod create;
+pub(super) mod fsck;
 pub(super) mod gc;
 pub(super) mod images;
 pub(super) mod init;

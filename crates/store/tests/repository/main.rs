@@ -1,0 +1,5 @@
+//! Repositories by the library.
+
+mod damages;
+mod each_kind;
+mod place;
