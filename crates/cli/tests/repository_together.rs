@@ -1,5 +1,5 @@
-//! Many processes at once in one repository: creates, tags, untags, gcs, listings, and mounts where root may; some are killed
-//! in the midst. After each round nothing is lost, and nothing is left over.
+//! Many processes at once in one repository: creates, tags, untags, gcs, checks, listings, and mounts where root may; some are
+//! killed in the midst. After each round nothing is lost, and nothing is left over.
 //!
 //! Each worker has names of its own, so that it knows what must be there: what a command that returned has published. The
 //! trees overlap, so that one's contents are another's, and what one gc may remove somebody else is about to use.
@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -86,7 +86,7 @@ impl Place {
         let output = self.command(repository, arguments).output().unwrap();
         match output.status.success() {
             true => Ok(String::from_utf8(output.stdout).unwrap().trim_end().to_owned()),
-            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+            false => Err(said(&output)),
         }
     }
 
@@ -105,9 +105,13 @@ impl Place {
         }
         Some(match output.status.success() {
             true => Ok(String::from_utf8(output.stdout).unwrap().trim_end().to_owned()),
-            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+            false => Err(said(&output)),
         })
     }
+}
+
+fn said(output: &Output) -> String {
+    [&output.stderr[..], &output.stdout].map(String::from_utf8_lossy).concat()
 }
 
 impl Drop for Place {
@@ -173,8 +177,9 @@ fn work(place: &Place, worker: usize, numbers: &mut Numbers, known: &mut Known, 
                 }
             }
             10 => {
-                if let Err(error) = place.run("repo", &["images"]) {
-                    panic!("images: {error}")
+                // What others are about is no damage.
+                for arguments in [&["images"][..], &["fsck", "--threads=1"]] {
+                    place.run("repo", arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
                 }
             }
             _ if privilege::is_root() => mount(place, worker, &name, may_be),

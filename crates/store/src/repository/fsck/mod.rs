@@ -15,8 +15,6 @@ mod sources;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use composefs_image::Digest;
-
 pub use damage::{Damage, Kind, NeededBy, Remedy};
 pub use objects::{FsckProgress, NoFsckProgress};
 pub use sources::Source;
@@ -86,11 +84,7 @@ impl Repository {
             Err(error) if options.repair => return Err(error),
             lease => lease.ok(),
         };
-        let needs = Needs::find(self)?;
-        if let Some(lease) = &lease {
-            let images: Vec<Digest> = needs.images.iter().chain(&needs.unread).copied().collect();
-            lease.claim(&images)?;
-        }
+        let needs = Needs::find(self, lease.as_ref())?;
         let Objects { count, bytes, damages, misnamed } = Objects::look(self, &needs, options.threads, progress)?;
         let mut all: Vec<Damage> = meta.into_iter().chain(needs.damages).chain(damages).collect();
         if let Some(lease) = lease.as_ref().filter(|_| options.repair && !all.is_empty()) {

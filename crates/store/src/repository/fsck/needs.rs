@@ -9,7 +9,7 @@ use composefs_image::erofs::read::{Reader, load};
 use composefs_image::tree::Data;
 
 use super::damage::{Damage, Kind, NeededBy, Remedy};
-use crate::repository::{RefName, Repository, RepositoryError, layout};
+use crate::repository::{Lease, RefName, Repository, RepositoryError, layout};
 
 /// An object that is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,9 +37,17 @@ pub(super) struct Needs {
 }
 
 impl Needs {
-    /// Reads all names, links and images.
-    pub(super) fn find(repository: &Repository) -> Result<Self, RepositoryError> {
+    /// Reads all names, links and images. With a lease these stay as they are, with all they need, until it ends.
+    pub(super) fn find(repository: &Repository, lease: Option<&Lease>) -> Result<Self, RepositoryError> {
         let mut needs = Self::default();
+        let claimed = match lease {
+            Some(lease) => {
+                let (images, _) = repository.image_links()?;
+                lease.claim(&images)?;
+                Some(images)
+            }
+            None => None,
+        };
         let refs = repository.refs()?;
         needs.refs = refs.good.len() as u64;
         for (name, digest) in &refs.good {
@@ -67,7 +75,10 @@ impl Needs {
                 }
             }
         }
-        for digest in &images {
+        // One that came after is somebody else's who is still at it.
+        for digest in
+            images.iter().filter(|digest| claimed.as_ref().is_none_or(|all| all.binary_search(digest).is_ok()))
+        {
             needs.read(repository, digest);
         }
         needs.damages.extend(dangling_streams(repository)?);

@@ -103,7 +103,11 @@ impl Objects {
     /// One that no name is there for. By now it may be, or nobody needs it any more.
     fn missing(&mut self, repository: &Repository, needs: &Needs, digest: &Digest) -> Result<(), RepositoryError> {
         let Some(by) = needs.needed_by(digest) else { return Ok(()) };
-        let is_gone = !repository.has_image(&by.image)? && by.name.is_none();
+        let is_named = match &by.name {
+            Some(name) => repository.read_ref(name)? == Some(by.image),
+            None => false,
+        };
+        let is_gone = !is_named && !repository.has_image(&by.image)?;
         if is_gone || repository.objects().try_stat(digest).is_ok() {
             return Ok(());
         }
