@@ -212,6 +212,25 @@ impl Batch<'_> {
         Ok((digest, outcome))
     }
 
+    /// Whether an object is in this batch, or in the store and right: then it stays.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub fn relies_on(&self, digest: &Digest, size: u64) -> Result<bool, Error> {
+        self.proceed()?;
+        if self.is_claimed(digest) {
+            return Ok(true);
+        }
+        if let Presence::Right(file) = self.look(digest, Expected::Size(size))? {
+            if self.claim(digest) {
+                self.found(digest, file)?;
+            }
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
     /// Puts in what `write` writes, which also gives its digest.
     ///
     /// # Errors

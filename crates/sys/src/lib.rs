@@ -6,6 +6,7 @@
 
 pub mod beneath;
 pub mod copy;
+pub mod extents;
 pub mod file_lease;
 pub mod kernel_log;
 pub mod loopdev;

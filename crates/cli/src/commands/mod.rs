@@ -41,6 +41,8 @@ struct Composefs {
 
 const EXAMPLES: &str = "\
 Examples:
+  composefs --repo=/srv/images create rootfs/ --name=debian/13
+  composefs --repo=/srv/images mount debian/13 /mnt
   composefs diff old.img new.img
   composefs digest rootfs.img
   composefs explain-digest rootfs/ --want=029cc8af231b4d76c3618cc37232dc590a33379e838d927f542e18455ca5e655
@@ -68,16 +70,21 @@ enum Command {
     Find(Box<find::Args>),
     Ls(ls::Args),
     Create(repository::create::Args),
+    Df(repository::df::Args),
+    Export(repository::export::Args),
     Fsck(repository::fsck::Args),
     Gc(repository::gc::Args),
     Images(repository::images::Args),
+    Import(repository::import::Args),
     Init(repository::init::Args),
     Mount(mount::Args),
     Mounts(repository::mounts::Args),
     Stat(stat::Args),
+    Sync(repository::sync::Args),
     Tag(repository::tag::Args),
     Untag(repository::untag::Args),
     Umount(umount::Args),
+    Why(repository::why::Args),
 }
 
 /// Runs `composefs` with the arguments behind its name.
@@ -97,15 +104,20 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
         Command::Find(args) => find::run(&args),
         Command::Ls(args) => ls::run(&args),
         Command::Create(args) => repository::create::run(&args, &which),
+        Command::Df(args) => done(repository::df::run(&args, &which)),
+        Command::Export(args) => done(repository::export::run(&args, &which)),
         Command::Fsck(args) => repository::fsck::run(&args, &which),
         Command::Gc(args) => repository::gc::run(&args, &which),
         Command::Images(args) => repository::images::run(&args, &which),
+        Command::Import(args) => repository::import::run(&args, &which),
         Command::Init(args) => done(repository::init::run(&args, &which)),
         Command::Mount(args) => done(mount::run(args, &which)),
         Command::Mounts(args) => done(repository::mounts::run(&args, &which)),
         Command::Stat(args) => stat::run(&args),
+        Command::Sync(args) => repository::sync::run(&args, &which),
         Command::Tag(args) => done(repository::tag::run(&args, &which)),
         Command::Untag(args) => done(repository::untag::run(&args, &which)),
         Command::Umount(args) => done(umount::run(&args)),
+        Command::Why(args) => repository::why::run(&args, &which),
     }
 }

@@ -27,7 +27,7 @@ pub struct Created {
     pub objects: Summary,
 }
 
-/// An image in the making. What is put into its batch is safe from gc, and not part of the repository before
+/// Images in the making. What is put into the batch is safe from gc, and not part of the repository before
 /// [`publish`](Self::publish).
 #[derive(Debug)]
 pub struct Creation<'r> {
@@ -35,13 +35,22 @@ pub struct Creation<'r> {
     lease: &'r Lease,
     /// Takes the contents.
     pub batch: Batch<'r>,
+    images: Vec<Pending>,
+}
+
+/// An image that is in the batch.
+#[derive(Debug)]
+struct Pending {
+    digest: Digest,
+    size: u64,
+    names: Vec<RefName>,
 }
 
 impl Repository {
     /// Begins to make an image.
     #[must_use]
     pub fn creation<'r>(&'r self, lease: &'r Lease) -> Creation<'r> {
-        Creation { repository: self, lease, batch: self.objects.batch_claimed(lease) }
+        Creation { repository: self, lease, batch: self.objects.batch_claimed(lease), images: Vec::new() }
     }
 
     /// Makes an image of a directory tree, with all its contents, and gives it a name. All of it is on disk when this
@@ -58,10 +67,11 @@ impl Repository {
         progress: &dyn scan::Progress,
     ) -> Result<Created, RepositoryError> {
         let options = scan::Options { algorithm: self.algorithm(), ..options.clone() };
-        self.making(|creation| {
+        self.making(|mut creation| {
             let tree = scan(source, &options, &creation.batch, progress)?;
             let image = self.meta.format.plan(&tree).map_err(|error| cannot_write(source, &tree, error))?;
-            creation.publish(&tree, &image, name)
+            creation.add(&image, name.cloned().into_iter().collect())?;
+            creation.publish_one([tree])
         })
     }
 
@@ -87,31 +97,71 @@ impl Repository {
 }
 
 impl Creation<'_> {
-    /// Publishes the image of a tree, all of whose objects were put into the batch.
+    /// The repository.
+    pub(crate) fn repository(&self) -> &Repository {
+        self.repository
+    }
+
+    /// Writes an image into the batch, to be published under these names.
     ///
     /// # Errors
     ///
     /// If it cannot be stored.
-    pub fn publish(self, tree: &Tree, image: &Image<'_>, name: Option<&RefName>) -> Result<Created, RepositoryError> {
-        let Self { repository, lease, batch } = self;
+    pub fn add(&mut self, image: &Image<'_>, names: Vec<RefName>) -> Result<Digest, RepositoryError> {
         let threads = scan::Options::default().thread_count();
-        let (digest, _) = batch.put_written(|out| image.write_and_digest(repository.algorithm(), threads, out))?;
+        let algorithm = self.repository.algorithm();
+        let (digest, _) = self.batch.put_written(|out| image.write_and_digest(algorithm, threads, out))?;
+        self.images.push(Pending { digest, size: image.len(), names });
+        Ok(digest)
+    }
+
+    pub(crate) fn publish_one(self, trees: [Tree; 1]) -> Result<Created, RepositoryError> {
+        let (mut published, objects) = self.publish(&trees)?;
+        let Published { digest, size, is_new, replaced } = published.remove(0);
+        Ok(Created { digest, size, is_new, replaced: replaced.into_iter().next(), objects })
+    }
+
+    /// Publishes the images. All objects of their trees were put into the batch.
+    ///
+    /// # Errors
+    ///
+    /// If something cannot be stored.
+    pub fn publish(self, trees: &[Tree]) -> Result<(Vec<Published>, Summary), RepositoryError> {
+        let Self { repository, lease, batch, images } = self;
         let objects = batch.finish()?;
         let _lock = repository.lock_shared()?;
-        repository.expect_objects(tree, &digest)?;
-        let is_new = repository.write_image_link(lease, &digest)?;
-        let replaced = match name {
-            Some(name) => repository.write_ref(lease, name, &digest)?,
-            None => None,
-        };
-        Ok(Created { digest, size: image.len(), is_new, replaced, objects })
+        let all = trees.iter().flat_map(|tree| objects_of(tree).map(|(_, digest)| digest));
+        repository.expect_objects(all.chain(images.iter().map(|image| image.digest)).collect())?;
+        let mut published = Vec::new();
+        for Pending { digest, size, .. } in &images {
+            let is_new = repository.write_image_link(lease, digest)?;
+            published.push(Published { digest: *digest, size: *size, is_new, replaced: Vec::new() });
+        }
+        for (image, published) in images.iter().zip(&mut published) {
+            for name in &image.names {
+                published.replaced.extend(repository.write_ref(lease, name, &image.digest)?);
+            }
+        }
+        Ok((published, objects))
     }
+}
+
+/// One of several images that were made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// Its digest.
+    pub digest: Digest,
+    /// The length of the image itself.
+    pub size: u64,
+    /// Whether the repository did not have it.
+    pub is_new: bool,
+    /// The images that had its names before.
+    pub replaced: Vec<Digest>,
 }
 
 impl Repository {
     /// Looks for all objects of a new image. Ours are safe from our own gc; others do not ask.
-    fn expect_objects(&self, tree: &Tree, image: &Digest) -> Result<(), RepositoryError> {
-        let mut objects: Vec<Digest> = objects_of(tree).map(|(_, digest)| digest).chain([*image]).collect();
+    fn expect_objects(&self, mut objects: Vec<Digest>) -> Result<(), RepositoryError> {
         objects.sort_unstable();
         objects.dedup();
         objects.retain(|digest| self.objects.try_stat(digest).is_err());

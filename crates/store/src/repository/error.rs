@@ -166,8 +166,13 @@ pub enum RepositoryError {
         path: PathBuf,
     },
     /// An object that is needed is nowhere.
-    #[error("{}: its content {digest} is neither here nor there{}", path.display(), why(reason.as_ref()))]
+    #[error(
+        "{}: its content {digest} is not in the repository, and nowhere else that was to be looked{}{}", path.display(),
+        why(reason.as_ref()), and_others(*others)
+    )]
     Missing {
+        /// How many others are missing too.
+        others: usize,
         /// Its path in the tree.
         path: PathBuf,
         /// The object.
@@ -200,6 +205,20 @@ pub enum RepositoryError {
         /// Its algorithm.
         expected: Algorithm,
     },
+    /// A bundle cannot be read.
+    #[error("the bundle is wrong at byte {offset}: {rule}")]
+    Bundle {
+        /// Where.
+        offset: u64,
+        /// What it breaks.
+        rule: String,
+    },
+    /// Writing a bundle failed.
+    #[error("cannot write the bundle: {0}")]
+    Output(io::Error),
+    /// An object is not what it should be.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
     /// Storing objects failed.
     #[error(transparent)]
     Store(#[from] Error),
@@ -214,6 +233,10 @@ pub enum RepositoryError {
         /// Why.
         source: WriteError,
     },
+}
+
+fn and_others(others: usize) -> String {
+    if others == 0 { String::new() } else { format!("; neither are those of {others} others") }
 }
 
 fn why(reason: Option<&ObjectError>) -> String {

@@ -3,11 +3,10 @@
 //! Needed is what refs name, what is mounted, what those at work claim, and what streams name. Everything is first marked;
 //! what is removed then goes in small steps, each alone with the repository and after another look at the claims.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, SystemTime};
 
 use composefs_image::Digest;
-use composefs_sys::file_lease::is_open_elsewhere;
 use rustix::fs::{AtFlags, Dir, FileType, Stat, fsync, statat, symlinkat, unlinkat};
 use rustix::io::Errno;
 
@@ -95,16 +94,16 @@ impl Repository {
 
     /// Removes what was added for something that was not finished, unless somebody else has come to need it.
     pub(crate) fn take_back(&self, added: &Added) -> Result<(), RepositoryError> {
-        if added.objects.is_empty() && added.image.is_none() {
+        if added.objects.is_empty() && added.images.is_empty() {
             return Ok(());
         }
         let leases = Some(self.leases_to_remove()?);
         let mut gc = Gc::new(self, NOW, leases);
         gc.mark()?;
-        if let (Some(image), Some(directory)) = (&added.image, self.directory(layout::IMAGES)?)
-            && !gc.marks.images.contains(image)
-        {
-            gc.sweep_image(&directory, image)?;
+        if let Some(directory) = self.directory(layout::IMAGES)? {
+            for image in &added.images {
+                gc.sweep_image(&directory, image)?;
+            }
             gc.settle_images(&directory)?;
         }
         let (images, _) = self.image_links()?;
@@ -184,14 +183,14 @@ impl<'r> Gc<'r> {
         if self.marks.images.contains(digest) {
             return Ok(());
         }
-        let mut is_open = self.is_open(digest)?;
+        let mut is_open = self.repository.is_open(digest)?;
         if !is_open && !self.options.dry_run {
             match unlinkat(directory, &name, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(errno) => return Err(io_error("remove", path)(errno)),
             }
             // Who had found it before and opened it since is in time.
-            is_open = self.is_open(digest)?;
+            is_open = self.repository.is_open(digest)?;
             if is_open {
                 symlinkat(layout::image_link(digest), directory, &name).map_err(io_error("make", path))?;
             }
@@ -211,20 +210,6 @@ impl<'r> Gc<'r> {
             return Ok(());
         }
         fsync(directory).map_err(io_error("sync", self.repository.path.join(layout::IMAGES)))
-    }
-
-    /// Whether a mount or a program has an image open. Where that cannot be told, whether it is among the mounts to be seen.
-    fn is_open(&self, digest: &Digest) -> Result<bool, RepositoryError> {
-        let Ok(file) = self.repository.open_image(digest) else { return Ok(false) };
-        let path = || self.repository.objects.path_of(digest);
-        match is_open_elsewhere(file.as_fd()).map_err(io_error("lease", path()))? {
-            Some(answer) => Ok(answer),
-            None => {
-                let mounts = std::fs::read("/proc/self/mountinfo").map_err(io_error("read", "/proc/self/mountinfo"))?;
-                let hex = digest.to_hex();
-                Ok(mounts.windows(hex.len()).any(|window| window == hex.as_bytes()))
-            }
-        }
     }
 
     fn sweep_objects(&mut self) -> Result<(), RepositoryError> {

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use composefs_image::{Digest, verity};
+use composefs_sys::file_lease::is_open_elsewhere;
 use rustix::fs::{Dir, FileType, fstat};
 
 use super::lease::Lease;
@@ -166,6 +167,20 @@ impl Repository {
             return Err(wrong(ObjectError::Io { step: "open", path: path(), source }));
         }
         Ok(file)
+    }
+
+    /// Whether a mount or a program has an image open. Where that cannot be told, whether it is among the mounts to be seen.
+    pub(crate) fn is_open(&self, digest: &Digest) -> Result<bool, RepositoryError> {
+        let Ok(file) = self.open_image(digest) else { return Ok(false) };
+        let path = || self.objects.path_of(digest);
+        match is_open_elsewhere(file.as_fd()).map_err(io_error("lease", path()))? {
+            Some(answer) => Ok(answer),
+            None => {
+                let mounts = std::fs::read("/proc/self/mountinfo").map_err(io_error("read", "/proc/self/mountinfo"))?;
+                let hex = digest.to_hex();
+                Ok(mounts.windows(hex.len()).any(|window| window == hex.as_bytes()))
+            }
+        }
     }
 
     /// Reads an image, all of it, and checks that it has its digest.

@@ -42,7 +42,7 @@ pub struct Lease {
 #[derive(Debug, Default)]
 pub(crate) struct Added {
     pub(crate) objects: Vec<Digest>,
-    pub(crate) image: Option<Digest>,
+    pub(crate) images: Vec<Digest>,
 }
 
 impl Repository {
@@ -110,7 +110,7 @@ impl Lease {
 
     /// Notes an image that was not there before.
     pub(crate) fn added_image(&self, digest: &Digest) {
-        self.added().image = Some(*digest);
+        self.added().images.push(*digest);
     }
 
     fn added(&self) -> MutexGuard<'_, Added> {

@@ -3,6 +3,7 @@
 //! `docs/format/repository.md` is its specification: the layout, the order in which things are published, how those at work
 //! and those who remove things get on, and what a crash can leave.
 
+pub mod bundle;
 mod claims;
 mod create;
 mod digest_set;
@@ -10,6 +11,7 @@ mod error;
 pub mod fsck;
 mod gc;
 mod images;
+mod import;
 mod init;
 mod layout;
 mod lease;
@@ -19,6 +21,9 @@ mod mark;
 mod meta;
 mod ref_name;
 mod refs;
+mod sync;
+mod usage;
+mod why;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -35,16 +40,20 @@ use rustix::io::Errno;
 use crate::object_dir::ObjectDir;
 use crate::policy::{Policy, VerifyExisting, Verity};
 
-pub use create::{Created, Creation};
+pub use create::{Created, Creation, Published};
 pub use error::RepositoryError;
 use error::io_error;
 pub use gc::{GcOptions, GcReport};
 pub use images::{ImageEntry, Images};
+pub use import::{ImportOptions, Incoming, Objects, WasImage};
 pub use init::Settings;
 pub use lease::Lease;
 pub use meta::{Format, Meta, MetaError};
 pub use ref_name::{ImageName, InvalidRefName, RefName};
 pub use refs::{BrokenRef, Refs};
+pub use sync::SyncStep;
+pub use usage::{RefUsage, Usage};
+pub use why::{Keeper, Reasons};
 
 /// `meta.json` is a few lines.
 const META_MAX: usize = 64 << 10;

@@ -82,8 +82,8 @@ fn create(args: &Args, which: &Which, interrupt: &Interrupt) -> anyhow::Result<(
     Ok(())
 }
 
-/// Prints what was made: to standard output what is asked for, to standard error what one should know.
-pub(crate) fn tell(created: &Created, name: Option<&RefName>, repository: &Repository, json: bool) {
+/// Says what one should know.
+pub(super) fn warn(created: &Created, repository: &Repository) {
     for repaired in &created.objects.repaired {
         let path = repository.objects().path_of(repaired);
         eprintln!(
@@ -91,6 +91,11 @@ pub(crate) fn tell(created: &Created, name: Option<&RefName>, repository: &Repos
             path.display()
         );
     }
+}
+
+/// Prints what was made: to standard output what is asked for, to standard error what one should know.
+pub(crate) fn tell(created: &Created, name: Option<&RefName>, repository: &Repository, json: bool) {
+    warn(created, repository);
     if json {
         println!("{:#}", created_json(created, name));
     } else {

@@ -16,6 +16,9 @@ pub(crate) struct Args {
     /// Print the names only, one a line
     #[arg(short, long, conflicts_with = "json")]
     quiet: bool,
+    /// Print the digests of all objects instead, one a line, for `export --have-list` elsewhere
+    #[arg(long, conflicts_with_all = ["quiet", "json"])]
+    objects: bool,
     /// Print everything as JSON
     #[arg(long)]
     json: bool,
@@ -34,6 +37,14 @@ pub(crate) fn run(args: &Args, which: &Which) -> ExitCode {
 
 fn list(args: &Args, which: &Which) -> anyhow::Result<bool> {
     let repository = which.open()?;
+    if args.objects {
+        let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+        for digest in repository.objects().list() {
+            writeln!(out, "{}", digest?)?;
+        }
+        out.flush()?;
+        return Ok(true);
+    }
     let images = repository.images()?;
     if args.json {
         println!("{:#}", images_json(&images));

@@ -1,14 +1,20 @@
 //! The commands that work in a repository, and which one that is.
 
 pub(super) mod create;
+pub(super) mod df;
+pub(super) mod export;
 pub(super) mod fsck;
 pub(super) mod gc;
 pub(super) mod images;
+pub(super) mod import;
 pub(super) mod init;
 pub(super) mod mount;
 pub(super) mod mounts;
+mod progress;
+pub(super) mod sync;
 pub(super) mod tag;
 pub(super) mod untag;
+pub(super) mod why;
 
 use std::path::{Path, PathBuf};
 

@@ -1,0 +1,84 @@
+//! `composefs export`
+
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap_complete::engine::ArgValueCompleter;
+use composefs_image::Digest;
+use composefs_store::publish::replace_file;
+use composefs_store::repository::bundle::{Exported, Have};
+use composefs_store::repository::{ImageName, Repository};
+use serde_json::json;
+
+use super::{Which, progress};
+use crate::complete;
+
+/// Write images with their objects into one file, a bundle, for `composefs import`.
+///
+/// What the other side has can be left out: all objects of images that it has (--have), or listed ones (--have-list). Every
+/// content is checked before it is written.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The images
+    #[arg(value_name = "REF|DIGEST", required = true, add = ArgValueCompleter::new(complete::images))]
+    images: Vec<ImageName>,
+    /// Write to this file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Leave out all objects of this image, which the other side has; may be given several times
+    #[arg(long, value_name = "REF|DIGEST", add = ArgValueCompleter::new(complete::images))]
+    have: Vec<ImageName>,
+    /// Leave out the objects listed here, a digest a line, as `composefs images --objects` prints them
+    #[arg(long, value_name = "FILE")]
+    have_list: Option<PathBuf>,
+    /// Print what was written as JSON; needs --output
+    #[arg(long, requires = "output")]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  composefs --repo=/srv/images export debian/13 --output=debian.bundle
+  composefs --repo=/srv/images export debian/13.1 --have=debian/13 --output=update.bundle
+  ssh host composefs images --objects > there && composefs export debian/13 --have-list=there | ssh host composefs import -";
+
+pub(crate) fn run(args: &Args, which: &Which) -> anyhow::Result<()> {
+    let repository = which.open()?;
+    let objects = args.have_list.as_deref().map_or(Ok(Vec::new()), read_list)?;
+    let have = Have { images: args.have.clone(), objects };
+    let Some(path) = args.output.as_deref().filter(|path| *path != Path::new("-")) else {
+        if io::stdout().is_terminal() {
+            bail!("a bundle is not for a terminal: give --output=FILE");
+        }
+        return write(args, &repository, &have, &mut io::stdout().lock()).map(drop);
+    };
+    let (_, exported) = replace_file(path, 0o666, |file: &mut File| write(args, &repository, &have, file))?;
+    if args.json {
+        let json = json!({
+            "images": exported.images.iter().map(Digest::to_hex).collect::<Vec<_>>(),
+            "objects": exported.objects,
+            "bytes": exported.bytes,
+            "left_out": exported.left_out,
+        });
+        println!("{json:#}");
+    }
+    Ok(())
+}
+
+fn write(args: &Args, repository: &Repository, have: &Have, out: &mut impl Write) -> anyhow::Result<Exported> {
+    let progress = progress::Objects::start();
+    let mut out = BufWriter::with_capacity(1 << 20, out);
+    Ok(repository.export(&args.images, have, &mut out, &|bytes| progress.done(bytes))?)
+}
+
+fn read_list(path: &Path) -> anyhow::Result<Vec<Digest>> {
+    let name = path.display();
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
+    let digest = |(number, line): (usize, &str)| {
+        Digest::from_hex(line.trim()).with_context(|| format!("{name}: line {}", number + 1))
+    };
+    text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(digest).collect()
+}

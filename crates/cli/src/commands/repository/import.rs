@@ -1,0 +1,138 @@
+//! `composefs import`
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap_complete::engine::ArgValueCompleter;
+use composefs_image::dump;
+use composefs_store::Basedirs;
+use composefs_store::repository::bundle::MAGIC;
+use composefs_store::repository::{ImportOptions, Incoming, Objects, RefName, Repository};
+use serde_json::json;
+
+use super::{Which, create, progress};
+use crate::complete;
+use crate::image_file::ImageFile;
+use crate::interrupt::Interrupt;
+use crate::{dump_file, limits};
+
+/// Take an image, a dump or a bundle into a repository.
+///
+/// The image is read, written anew and compared: only an image that a composefs tool made, unchanged, is taken, and its digest
+/// stays. All its objects must be in the repository, in a --basedir or in the bundle; each is compared with its digest. If
+/// anything is wrong nothing of it is left behind. A bundle is what `composefs export` writes.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The image, dump or bundle; - for standard input
+    #[arg(value_name = "IMAGE|DUMP|BUNDLE")]
+    source: PathBuf,
+    /// Give the image this name; of a bundle that has one image only
+    #[arg(long, value_name = "REF", add = ArgValueCompleter::new(complete::refs))]
+    name: Option<RefName>,
+    /// Give the images of a bundle the names that they had
+    #[arg(long, conflicts_with = "name")]
+    refs: bool,
+    /// Take objects that the repository lacks from here; may be given several times
+    #[arg(long, value_name = "DIR")]
+    basedir: Vec<PathBuf>,
+    /// Take an image also if it comes out different when it is written anew: then with another digest
+    #[arg(long)]
+    rewrite: bool,
+    /// Use so many threads
+    #[arg(long)]
+    threads: Option<NonZeroUsize>,
+    /// Print what was done as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  composefs --repo=/srv/images import rootfs.img --basedir=objects --name=debian/13
+  composefs-info dump rootfs.img | composefs --repo=/srv/images import - --basedir=objects
+  ssh host composefs --repo=/srv/images export debian/13 | composefs --user import - --refs
+
+Exit status: 0 if all is there, 1 if not, 128 and the number of the signal if one ended it.";
+
+/// What the head of a source tells.
+const HEAD: u64 = 16;
+
+pub(crate) fn run(args: &Args, which: &Which) -> ExitCode {
+    let interrupt = Interrupt::watch();
+    interrupt.end(import(args, which, &interrupt))
+}
+
+fn import(args: &Args, which: &Which, interrupt: &Interrupt) -> anyhow::Result<()> {
+    let repository = which.open()?.interrupted_by(interrupt.flag());
+    let basedirs = Basedirs::open(&args.basedir)?;
+    let objects = if basedirs.is_empty() { Objects::None } else { Objects::Basedirs(&basedirs) };
+    let progress = progress::Objects::start();
+    let threads = limits::threads(args.threads);
+    let options = ImportOptions { objects, rewrite: args.rewrite, threads, progress: &|bytes| progress.done(bytes) };
+    let name = args.source.display();
+    let mut file = if args.source == Path::new("-") {
+        File::from(rustix::io::dup(io::stdin()).context("cannot read standard input")?)
+    } else {
+        File::open(&args.source).with_context(|| format!("cannot open {name}"))?
+    };
+    let mut head = Vec::new();
+    (&mut file).take(HEAD).read_to_end(&mut head).with_context(|| format!("cannot read {name}"))?;
+    if head == MAGIC {
+        let input = BufReader::with_capacity(1 << 20, io::Cursor::new(head).chain(file));
+        return import_bundle(args, &repository, input, &options);
+    }
+    let incoming = match head.first() {
+        Some(b'/' | b'\\') => {
+            let dump_options = dump::Options { algorithm: repository.algorithm(), strict: false };
+            let parsed = dump_file::read_from(io::Cursor::new(head).chain(file), &args.source, dump_options)?;
+            Incoming { tree: parsed.tree, image: None }
+        }
+        Some(_) => {
+            let image = ImageFile::read_rest(&mut file, &args.source, head)?;
+            Incoming::read(image.bytes(), &repository).with_context(|| format!("cannot import {name}"))?
+        }
+        None => bail!("{name} is empty: expected an image, a dump or a bundle"),
+    };
+    let was = incoming.image;
+    let created = repository
+        .import(incoming, &args.source, args.name.as_ref(), &options)
+        .with_context(|| format!("cannot import {name}"))?;
+    if let Some(was) = was.filter(|was| was.digest != created.digest) {
+        eprintln!("composefs: {name} has the digest {}; written anew it has {}", was.digest, created.digest);
+    }
+    create::tell(&created, args.name.as_ref(), &repository, args.json);
+    Ok(())
+}
+
+fn import_bundle(
+    args: &Args,
+    repository: &Repository,
+    input: impl Read,
+    options: &ImportOptions<'_>,
+) -> anyhow::Result<()> {
+    let names = |number: usize, own: Vec<RefName>| match &args.name {
+        Some(name) if number == 0 => vec![name.clone()],
+        None if args.refs => own,
+        _ => Vec::new(),
+    };
+    let imported = repository
+        .import_bundle(input, &args.source, &names, options)
+        .with_context(|| format!("cannot import {}", args.source.display()))?;
+    if args.json {
+        let images =
+            imported.images.iter().map(|image| json!({ "digest": image.digest.to_hex(), "new": image.is_new }));
+        let json = json!({
+            "images": images.collect::<Vec<_>>(),
+            "objects": { "new": imported.objects.new, "present": imported.objects.present },
+        });
+        println!("{json:#}");
+    } else {
+        imported.images.iter().for_each(|image| println!("{}", image.digest));
+    }
+    Ok(())
+}

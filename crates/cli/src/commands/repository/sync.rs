@@ -1,0 +1,87 @@
+//! `composefs sync`
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use composefs_store::repository::{RefName, Repository};
+use serde_json::json;
+
+use super::{Which, counted, create, progress};
+use crate::interrupt::Interrupt;
+use crate::limits;
+use crate::look::size::human;
+
+/// Bring names, with their images and what is missing of their objects, from another repository.
+///
+/// All names, or those given. A name that leads elsewhere here is moved; names that are only here stay. Every image is written
+/// anew and compared, every object compared with its digest; extents are shared where the file system can.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The other repository
+    #[arg(value_name = "OTHER-REPO")]
+    other: PathBuf,
+    /// The names
+    #[arg(value_name = "REF")]
+    names: Vec<RefName>,
+    /// Only tell what would be brought
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// Use so many threads
+    #[arg(long)]
+    threads: Option<NonZeroUsize>,
+    /// Print what was done as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  composefs --repo=/srv/images sync /mnt/usb/images
+  composefs --user sync /sysroot/composefs debian/13 --dry-run
+
+Exit status: 0 if all is here, 1 if not, 128 and the number of the signal if one ended it.";
+
+pub(crate) fn run(args: &Args, which: &Which) -> ExitCode {
+    let interrupt = Interrupt::watch();
+    interrupt.end(sync(args, which, &interrupt))
+}
+
+fn sync(args: &Args, which: &Which, interrupt: &Interrupt) -> anyhow::Result<()> {
+    let repository = which.open()?.interrupted_by(interrupt.flag());
+    let other = Repository::open(&args.other)?;
+    let threads = limits::threads(args.threads);
+    let mut done = Vec::new();
+    for step in repository.plan_sync(&other, &args.names)? {
+        let mut json = json!({
+            "name": step.name.as_str(),
+            "digest": step.digest.to_hex(),
+            "here": step.here.map(|digest| digest.to_hex()),
+        });
+        let mut line = format!("{} {}", step.digest, step.name);
+        if step.is_done() {
+            line.push_str(": is here");
+        } else if args.dry_run {
+            line.push_str(if step.has_image { ": only the name" } else { ": the image, and what objects are missing" });
+        } else {
+            let progress = progress::Objects::start();
+            let created = repository.sync(&other, &step, threads, &|bytes| progress.done(bytes))?;
+            drop(progress);
+            create::warn(&created, &repository);
+            let objects = &created.objects;
+            line.push_str(&format!(": {} brought, {}", counted(objects.new, "object"), human(objects.bytes_written)));
+            json["objects"] = json!({ "new": objects.new, "present": objects.present, "bytes": objects.bytes_written });
+        }
+        json["done"] = (!args.dry_run || step.is_done()).into();
+        if args.json {
+            done.push(json);
+        } else {
+            println!("{line}");
+        }
+    }
+    if args.json {
+        println!("{:#}", serde_json::Value::Array(done));
+    }
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! `composefs why`
+
+use std::process::ExitCode;
+
+use clap_complete::engine::ArgValueCompleter;
+use composefs_image::Digest;
+use composefs_store::repository::Reasons;
+use serde_json::{Map, json};
+
+use super::{Which, counted};
+use crate::complete;
+use crate::end::answered;
+use crate::json::put_bytes;
+use crate::look::names::Names;
+
+/// Tell what keeps an object or an image in a repository: names, images, mounts, streams, commands at work.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The digest of the object or image
+    #[arg(value_name = "DIGEST", add = ArgValueCompleter::new(complete::images))]
+    digest: Digest,
+    /// Print everything as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  composefs --repo=/srv/images why 029cc8af231b4d76c3618cc37232dc590a33379e838d927f542e18455ca5e655
+  composefs --repo=/srv/images why $(composefs digest /bin/sh | cut -d' ' -f1)
+
+Exit status: 0 if something keeps it, 1 if gc would remove it or it is not there, 2 if that could not be found out.";
+
+pub(crate) fn run(args: &Args, which: &Which) -> ExitCode {
+    answered(tell(args, which))
+}
+
+fn tell(args: &Args, which: &Which) -> anyhow::Result<bool> {
+    let reasons = which.open()?.why(&args.digest)?;
+    if args.json {
+        println!("{:#}", reasons_json(&reasons));
+    } else {
+        print(&reasons);
+    }
+    Ok(reasons.is_there && reasons.is_kept())
+}
+
+fn print(reasons: &Reasons) {
+    for keeper in &reasons.images {
+        let names: Vec<_> = keeper.names.iter().map(|name| name.as_str()).collect();
+        let mut line = format!("image {}", keeper.image);
+        line.push_str(&if names.is_empty() {
+            ", without a name".into()
+        } else {
+            format!(", named {}", names.join(", "))
+        });
+        if keeper.in_use {
+            line.push_str(", mounted or open");
+        }
+        match &keeper.files {
+            None => line.push_str(": it is this image"),
+            Some((path, count)) => {
+                line.push_str(&format!(": {}", Names::Escaped.text(path)));
+                if *count > 1 {
+                    line.push_str(&format!(" and {}", counted(count - 1, "other file")));
+                }
+            }
+        }
+        println!("{line}");
+    }
+    reasons.streams.iter().for_each(|name| println!("stream {}", Names::Escaped.text(name.as_bytes())));
+    if reasons.is_claimed {
+        println!("a command that is at work claims it");
+    }
+    for image in &reasons.unreadable {
+        println!("image {image} cannot be read, and may need it: see composefs fsck");
+    }
+    match (reasons.is_there, reasons.is_kept()) {
+        (false, _) => println!("it is not there"),
+        (true, false) => println!("nothing keeps it: gc removes it when it is not young any more"),
+        (true, true) => {}
+    }
+}
+
+fn reasons_json(reasons: &Reasons) -> serde_json::Value {
+    let images = reasons.images.iter().map(|keeper| {
+        let mut json = Map::new();
+        json.insert("image".into(), keeper.image.to_hex().into());
+        json.insert("refs".into(), keeper.names.iter().map(|name| name.as_str()).collect::<Vec<_>>().into());
+        json.insert("in_use".into(), keeper.in_use.into());
+        if let Some((path, count)) = &keeper.files {
+            put_bytes(&mut json, "path", path);
+            json.insert("files".into(), (*count).into());
+        }
+        json
+    });
+    json!({
+        "there": reasons.is_there,
+        "kept": reasons.is_kept(),
+        "images": images.collect::<Vec<_>>(),
+        "streams": reasons.streams,
+        "claimed": reasons.is_claimed,
+        "unreadable": reasons.unreadable.iter().map(Digest::to_hex).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,9 @@
+//! Bundles: images and objects in one file, to be carried (`docs/format/bundle.md`).
+
+mod export;
+mod format;
+mod import;
+
+pub use export::{Exported, Have};
+pub use format::{MAGIC, Record, RecordReader};
+pub use import::ImportedBundle;
