@@ -15,6 +15,7 @@ impl Disk {
         let (file, mib) = match self {
             Disk::Fresh { mib } => (dir.join(name), *mib),
             Disk::Kept { file, mib } => (file.clone(), *mib),
+            Disk::Served { socket } => return Ok((socket.clone(), false)),
         };
         if file.exists() {
             return Ok((file, false));
@@ -30,10 +31,16 @@ impl Disk {
 }
 
 /// Makes an ext4 with fs-verity. Only one that outlives its machine, or is to survive a power cut, needs a journal.
-pub(super) fn make_ext4(file: &Path, journal: bool) -> Result<()> {
+pub(crate) fn make_ext4(file: &Path, journal: bool) -> Result<()> {
+    make_ext4_of(file, journal, None)
+}
+
+/// The same of so many MiB, which may be less than the file has.
+pub(crate) fn make_ext4_of(file: &Path, journal: bool, mib: Option<u64>) -> Result<()> {
     let features = if journal { "verity" } else { "verity,^has_journal" };
     let quick = "lazy_itable_init=1,lazy_journal_init=1,nodiscard";
     let mut mke2fs = Command::new(process::require("mke2fs")?);
     mke2fs.args(["-q", "-F", "-t", "ext4", "-b", "4096", "-O", features, "-E", quick]).arg(file);
+    mke2fs.args(mib.map(|mib| format!("{mib}M")));
     process::output(&mut mke2fs).map(drop)
 }

@@ -7,7 +7,7 @@
 mod base;
 pub(crate) mod by_hand;
 mod cpio;
-mod disk;
+pub(crate) mod disk;
 mod modules;
 pub(crate) mod payload;
 mod qemu;
@@ -51,6 +51,11 @@ pub(crate) enum Disk {
         file: PathBuf,
         /// The size if it is created.
         mib: u64,
+    },
+    /// One that this process serves at a Unix socket.
+    Served {
+        /// The socket.
+        socket: PathBuf,
     },
 }
 

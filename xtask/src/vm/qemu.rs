@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 
 use super::volatile_disk::VolatileDisk;
-use super::{End, Exit, Machine, Stream, base, disk};
+use super::{Disk, End, Exit, Machine, Stream, base, disk};
 use crate::process;
 
 /// `cx16` off: the translator's cmpxchg16b was seen to corrupt the guest's slab allocator under load (QEMU 7.2).
@@ -34,10 +34,10 @@ pub(super) fn run(machine: &Machine, on_line: &mut dyn FnMut(Stream, &str)) -> R
 
     let mut drives = vec![match &volatile {
         Some(_) => format!("file=nbd:unix:{},format=raw,cache=writeback", socket.display()),
-        None => drive(&scratch, machine.scratch.is_kept()),
+        None => drive(&machine.scratch, &scratch),
     }];
     if let Some(second) = &machine.second {
-        drives.push(drive(&second.prepare(dir.path(), "second")?.0, second.is_kept()));
+        drives.push(drive(second, &second.prepare(dir.path(), "second")?.0));
     }
     let (guest_stderr, writer) = io::pipe()?;
     let mut command = command_line(machine, dir.path(), &initrd, &drives)?;
@@ -69,10 +69,14 @@ fn write_initrd(machine: &Machine, initrd: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A file as a drive. One that is thrown away need not honour flushes.
-fn drive(file: &Path, kept: bool) -> String {
-    let cache = if kept { "writeback" } else { "unsafe" };
-    format!("file={},format=raw,cache={cache}", file.display().to_string().replace(',', ",,"))
+/// A disk as a drive. One that is thrown away need not honour flushes.
+fn drive(disk: &Disk, file: &Path) -> String {
+    let shown = file.display().to_string().replace(',', ",,");
+    match disk {
+        Disk::Served { .. } => format!("file=nbd:unix:{shown},format=raw,cache=writeback"),
+        Disk::Kept { .. } => format!("file={shown},format=raw,cache=writeback"),
+        Disk::Fresh { .. } => format!("file={shown},format=raw,cache=unsafe"),
+    }
 }
 
 fn command_line(machine: &Machine, dir: &Path, initrd: &Path, drives: &[String]) -> Result<Command> {

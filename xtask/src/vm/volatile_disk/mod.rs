@@ -6,6 +6,7 @@
 //! block device ([`nbd`]) over a Unix socket, so that this holds for any guest kernel.
 
 mod nbd;
+pub(crate) mod recorded;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,6 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result};
+use nbd::Device;
 
 const SECTOR: usize = 512;
 /// Sectors live or die together in blocks of a page, the unit file systems rely on being whole.
@@ -65,7 +67,36 @@ impl Medium {
         (offset.is_multiple_of(sector) && end.is_multiple_of(sector)).then_some(offset / sector..end / sector)
     }
 
-    fn read(&self, offset: u64, data: &mut [u8]) -> io::Result<()> {
+    /// Writes the cached sectors that `keep` accepts and forgets the others.
+    fn write_back(&mut self, keep: impl Fn(u64) -> bool) -> io::Result<()> {
+        for (sector, bytes) in std::mem::take(&mut self.cache) {
+            if keep(sector) {
+                self.file.write_all_at(&bytes, sector * SECTOR as u64)?;
+            } else {
+                self.tally.lost += SECTOR as u64;
+            }
+        }
+        Ok(())
+    }
+
+    fn cut(&mut self, loss: Loss) -> io::Result<()> {
+        self.write_back(|sector| match loss {
+            Loss::All => false,
+            Loss::Some(seed) => {
+                let mut coin = DefaultHasher::new();
+                (seed, sector / SECTORS_PER_BLOCK).hash(&mut coin);
+                coin.finish() & 1 == 0
+            }
+        })
+    }
+}
+
+impl Device for Medium {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read(&mut self, offset: u64, data: &mut [u8]) -> io::Result<()> {
         let sectors = self.sectors(offset, data.len()).ok_or(io::ErrorKind::InvalidInput)?;
         self.file.read_exact_at(data, offset)?;
         for (&sector, cached) in self.cache.range(sectors.clone()) {
@@ -92,62 +123,55 @@ impl Medium {
         self.tally.flushes += 1;
         self.write_back(|_| true)
     }
-
-    /// Writes the cached sectors that `keep` accepts and forgets the others.
-    fn write_back(&mut self, keep: impl Fn(u64) -> bool) -> io::Result<()> {
-        for (sector, bytes) in std::mem::take(&mut self.cache) {
-            if keep(sector) {
-                self.file.write_all_at(&bytes, sector * SECTOR as u64)?;
-            } else {
-                self.tally.lost += SECTOR as u64;
-            }
-        }
-        Ok(())
-    }
-
-    fn cut(&mut self, loss: Loss) -> io::Result<()> {
-        self.write_back(|sector| match loss {
-            Loss::All => false,
-            Loss::Some(seed) => {
-                let mut coin = DefaultHasher::new();
-                (seed, sector / SECTORS_PER_BLOCK).hash(&mut coin);
-                coin.finish() & 1 == 0
-            }
-        })
-    }
 }
 
-/// A disk being served.
-pub(crate) struct VolatileDisk {
-    medium: Arc<Mutex<Medium>>,
+/// A device being served to the one client that connects.
+pub(crate) struct Served<D> {
+    device: Arc<Mutex<D>>,
     socket: PathBuf,
     server: JoinHandle<io::Result<()>>,
 }
+
+impl<D: Device + 'static> Served<D> {
+    pub(crate) fn start(device: D, socket: &Path) -> Result<Self> {
+        let device = Arc::new(Mutex::new(device));
+        let listener = UnixListener::bind(socket).with_context(|| format!("cannot listen at {}", socket.display()))?;
+        let server = std::thread::spawn({
+            let device = Arc::clone(&device);
+            move || nbd::serve(listener.accept()?.0, &device)
+        });
+        Ok(Self { device, socket: socket.to_owned(), server })
+    }
+
+    /// Ends the service after the client is gone, and shows the device.
+    pub(crate) fn end<T>(self, look: impl FnOnce(&mut D) -> T) -> Result<T> {
+        // A client that never came: be it, so that the server does not wait for ever.
+        drop(UnixStream::connect(&self.socket));
+        self.server.join().map_err(|_| anyhow::anyhow!("the disk's server panicked"))?.context("the disk's server")?;
+        let mut device = self.device.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(look(&mut device))
+    }
+}
+
+/// A disk that forgets, being served.
+pub(crate) struct VolatileDisk(Served<Medium>);
 
 impl VolatileDisk {
     /// Serves the disk in `file` to the one client that connects to `socket`.
     pub(crate) fn serve(file: &Path, socket: &Path) -> Result<Self> {
         let medium = Medium::open(file).with_context(|| format!("cannot open {}", file.display()))?;
-        let medium = Arc::new(Mutex::new(medium));
-        let listener = UnixListener::bind(socket).with_context(|| format!("cannot listen at {}", socket.display()))?;
-        let server = std::thread::spawn({
-            let medium = Arc::clone(&medium);
-            move || nbd::serve(listener.accept()?.0, &medium)
-        });
-        Ok(Self { medium, socket: socket.to_owned(), server })
+        Served::start(medium, socket).map(Self)
     }
 
     /// Ends the service after the client is gone: with a loss, or as at an orderly end, with everything written.
     pub(crate) fn end(self, loss: Option<Loss>) -> Result<Tally> {
-        // A client that never came: be it, so that the server does not wait for ever.
-        drop(UnixStream::connect(&self.socket));
-        self.server.join().map_err(|_| anyhow::anyhow!("the disk's server panicked"))?.context("the disk's server")?;
-        let mut medium = self.medium.lock().unwrap_or_else(PoisonError::into_inner);
-        match loss {
-            Some(loss) => medium.cut(loss)?,
-            None => medium.write_back(|_| true)?,
-        }
-        Ok(medium.tally)
+        self.0.end(|medium| {
+            match loss {
+                Some(loss) => medium.cut(loss)?,
+                None => medium.write_back(|_| true)?,
+            }
+            Ok(medium.tally)
+        })?
     }
 }
 

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, PoisonError};
 
-use super::{Medium, SECTOR};
+use super::SECTOR;
 
 const SERVER_MAGIC: u64 = 0x4e42_444d_4147_4943;
 const OPTION_MAGIC: u64 = 0x4948_4156_454f_5054;
@@ -37,9 +37,18 @@ const LARGEST_REQUEST: u32 = 32 << 20;
 const EIO: u32 = 5;
 const EINVAL: u32 = 22;
 
+/// What is served: whole sectors within its length.
+pub(crate) trait Device: Send {
+    fn len(&self) -> u64;
+    fn read(&mut self, offset: u64, data: &mut [u8]) -> io::Result<()>;
+    /// `durable`: on the medium when this returns.
+    fn write(&mut self, offset: u64, data: &[u8], durable: bool) -> io::Result<()>;
+    fn flush(&mut self) -> io::Result<()>;
+}
+
 /// Serves one client until it goes. A client that just vanishes has been killed, which is what this is for.
-pub(super) fn serve(mut client: UnixStream, medium: &Mutex<Medium>) -> io::Result<()> {
-    let len = medium.lock().unwrap_or_else(PoisonError::into_inner).len;
+pub(super) fn serve(mut client: UnixStream, medium: &Mutex<impl Device>) -> io::Result<()> {
+    let len = medium.lock().unwrap_or_else(PoisonError::into_inner).len();
     let served = negotiate(&mut client, len).and_then(|open| if open { transmit(&mut client, medium) } else { Ok(()) });
     match served {
         Err(error) if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe) => Ok(()),
@@ -89,7 +98,7 @@ fn reply_option(client: &mut impl Write, option: u32, kind: u32, data: &[u8]) ->
     client.write_all(&[&OPTION_REPLY_MAGIC.to_be_bytes()[..], &words, data].concat())
 }
 
-fn transmit(client: &mut (impl Read + Write), medium: &Mutex<Medium>) -> io::Result<()> {
+fn transmit(client: &mut (impl Read + Write), medium: &Mutex<impl Device>) -> io::Result<()> {
     loop {
         expect(u32::from_be_bytes(read(client)?) == REQUEST_MAGIC)?;
         let flags = u16::from_be_bytes(read(client)?);
@@ -136,6 +145,7 @@ fn expect(holds: bool) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vm::volatile_disk::Medium;
 
     fn request(command: u16, flags: u16, offset: u64, len: u32, data: &[u8]) -> Vec<u8> {
         let head = [&REQUEST_MAGIC.to_be_bytes()[..], &flags.to_be_bytes(), &command.to_be_bytes(), b"COOKIE42"];

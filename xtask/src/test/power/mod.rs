@@ -2,16 +2,18 @@
 //!
 //! A scenario is a script that prints a marker, at which the power is cut, and one that judges what the next boot finds.
 //! The unflushed writes are lost, all of them or an arbitrary part. [`interrupted`] cuts in the midst
-//! of a command, at moments spread over the time it takes.
+//! of a command, at moments spread over the time it takes. [`replay`] looks at a repository at hundreds of instants.
+
+mod replay;
 
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::Options;
-use super::programs::Programs;
-use super::report::{Report, Suite};
 use crate::kernel::Kernel;
+use crate::test::Options;
+use crate::test::programs::Programs;
+use crate::test::report::{Report, Suite};
 use crate::vm::volatile_disk::Loss;
 use crate::vm::{Disk, End, Machine};
 
@@ -71,6 +73,18 @@ const SCENARIOS: &[Scenario] = &[
         must_lose: false,
         losses: ALL,
     },
+    Scenario {
+        name: "a_repository_is_as_the_last_command_left_it",
+        before: "make_tree one; cp -r one two; seq 5000 > two/more; sync; C='composefs --repo r'; $C init
+                 $C create one --name a/one; $C create two --name two; $C tag two a/again; $C untag two
+                 $C untag a/one; $C gc --grace=0 > /dev/null; readlink r/images/refs/a/again",
+        after: "C='composefs --repo r'; $C fsck || fail 'it is damaged'
+                [ \"$($C images --quiet)\" = a/again ] || fail \"other names: $($C images)\"
+                [ \"$(readlink r/images/refs/a/again)\" = \"$SAID\" ] || fail 'another image'
+                whole r/objects",
+        must_lose: false,
+        losses: &[Loss::All, Loss::Some(3)],
+    },
 ];
 
 /// What the scripts have in common. Digests are those of fsverity-utils and of the kernel, not our own.
@@ -99,6 +113,7 @@ whole() {
 enum Job {
     Cut(&'static Scenario, Loss),
     Interrupted,
+    Replay(replay::Workload, usize, u32),
 }
 
 impl Job {
@@ -106,6 +121,8 @@ impl Job {
         match self {
             Job::Cut(scenario, loss) => format!("{} ({loss:?})", scenario.name),
             Job::Interrupted => INTERRUPTED.to_owned(),
+            Job::Replay(replay::Workload::Ours, ..) => "a_repository_is_whole_at_every_instant".to_owned(),
+            Job::Replay(replay::Workload::Wrong, ..) => "a_repository_published_wrongly_is_not".to_owned(),
         }
     }
 
@@ -113,6 +130,7 @@ impl Job {
         match self {
             Job::Cut(scenario, loss) => cut(scenario, *loss, programs).map(|lost| format!("{lost} bytes lost")),
             Job::Interrupted => interrupted(programs),
+            Job::Replay(workload, points, rounds) => replay::run(*workload, *points, *rounds, programs),
         }
     }
 }
@@ -122,8 +140,14 @@ pub(super) fn run(options: &Options, report: &mut Report) -> Result<()> {
     let cuts = SCENARIOS.iter().flat_map(|scenario| scenario.losses.iter().map(move |&loss| Job::Cut(scenario, loss)));
     let wanted =
         |job: &Job| options.wants("power") && options.filter.as_ref().is_none_or(|part| job.name().contains(part));
+    let (points, rounds) = if options.full { (520, 8) } else { (70, 2) };
+    let replays = [
+        Job::Replay(replay::Workload::Wrong, 12, 0),
+        Job::Interrupted,
+        Job::Replay(replay::Workload::Ours, points, rounds),
+    ];
     // The last one is the first to be taken: it takes the longest.
-    let jobs: Vec<_> = cuts.chain([Job::Interrupted]).filter(wanted).collect();
+    let jobs: Vec<_> = cuts.chain(replays).filter(wanted).collect();
     if jobs.is_empty() {
         return Ok(());
     }

@@ -1,0 +1,42 @@
+# Judges the disk as it was at each point: a line of /points is `NUMBER HOW NAME=DIGEST,DIGEST...`, with - for no such name.
+mkdir /judge
+judged=0 bad=0 repaired=0
+names() { sed -E 's,^sha256:(..)([0-9a-f]{62}) .*,\1/\2,'; }
+judge() {
+    R=/judge/r
+    composefs --repo $R images > /said 2>&1 || { echo "it does not open: $(head -n 1 /said)"; return; }
+    if ! composefs --repo $R fsck > /said 2>&1; then
+        composefs --repo $R fsck --repair > /said 2>&1 || { echo "it is damaged: $(head -n 1 /said)"; return; }
+        repaired=$((repaired + 1))
+    fi
+    for one in $1; do
+        link=$(readlink "$R/images/refs/${one%%=*}") || link=-
+        case ",${one#*=}," in
+        *,"${link##*/}",*) ;;
+        *) echo "${one%%=*} is $link, not ${one#*=}"; return ;;
+        esac
+        [ "$link" = - ] || [ -f "$R/images/${link##*/}" ] || { echo "${one%%=*} leads to no image"; return; }
+        [ "$link" = - ] || composefs-info objects "$R/images/${link##*/}" | while read -r object; do
+            [ -f "$R/objects/$object" ] || echo "$object is not there"
+        done
+    done
+    # By other programs than ours: every object is what its name says, and by the kernel's word too.
+    (cd $R/objects && find . -type f | sed 's,^\./,,' | sort) > /objects
+    [ -s /objects ] || return
+    for how in digest $MEASURE; do
+        (cd $R/objects && xargs fsverity $how) < /objects | names | cmp -s - /objects || echo "an object is not its name ($how)"
+    done
+}
+while read -r point how expected; do
+    printf 'POINT %s %s' "$point" "$how" | dd of=/dev/vdb bs=4096 seek="$CONTROL" conv=sync,notrunc oflag=direct 2> /dev/null
+    blockdev --flushbufs /dev/vdb
+    if mount -t ext4 /dev/vdb /judge; then
+        judge "$expected" > /problem
+        umount /judge
+    else
+        echo "it cannot be mounted" > /problem
+    fi
+    judged=$((judged + 1))
+    [ ! -s /problem ] || { bad=$((bad + 1)); echo "BAD $point $how: $(head -n 1 /problem)"; }
+done < /points
+echo "JUDGED $judged $bad $repaired"
