@@ -7,16 +7,20 @@ use crate::options::Verity;
 
 /// How overlayfs takes its options, and whether it can verify.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Overlayfs {
+pub struct Overlayfs {
     /// It takes options one by one and refuses unknown ones (Linux 6.5). Else they go through `mount(2)`.
-    pub(crate) contexts: bool,
+    pub contexts: bool,
     /// It has the option `verity` (Linux 6.6).
-    pub(crate) verity: bool,
+    pub verity: bool,
 }
 
 impl Overlayfs {
     /// Asks the kernel, creating nothing.
-    pub(crate) fn probe() -> Result<Self, MountError> {
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` without overlayfs, `EPERM` without `CAP_SYS_ADMIN`.
+    pub fn probe() -> Result<Self, MountError> {
         let context = match FsContext::open("overlay") {
             Ok(context) => context,
             Err(error) if error.errno == Errno::NOSYS => return Ok(Self { contexts: false, verity: false }),
@@ -43,7 +47,8 @@ impl Overlayfs {
 }
 
 /// `uname -r`, for messages.
-pub(crate) fn release() -> String {
+#[must_use]
+pub fn release() -> String {
     std::fs::read_to_string("/proc/sys/kernel/osrelease")
         .map_or_else(|_| "unknown release".into(), |release| release.trim_end().to_owned())
 }

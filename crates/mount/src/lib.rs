@@ -32,6 +32,7 @@ pub use apply::{Mounted, apply};
 pub use attributes::{Atime, Attributes};
 pub use error::Error;
 pub use image::ImageFile;
+pub use kernel::{Overlayfs, release};
 pub use mounts::{MountEntry, mounts};
 pub use options::{Options, UpperDir, Verity};
 pub use parse::{OptionError, UnknownOptions, parse};

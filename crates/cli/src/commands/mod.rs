@@ -7,6 +7,7 @@ mod completion;
 mod damaged;
 mod diff;
 mod digest;
+mod doctor;
 mod du;
 pub(crate) mod dump;
 mod explain_digest;
@@ -65,6 +66,7 @@ enum Command {
     Completion(completion::Args),
     Digest(digest::Args),
     ExplainDigest(explain_digest::Args),
+    Doctor(doctor::Args),
     Du(du::Args),
     Extract(extract::Args),
     Find(Box<find::Args>),
@@ -99,6 +101,7 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
         Command::Completion(args) => done(completion::run(&args)),
         Command::Digest(args) => done(digest::run(&args)),
         Command::ExplainDigest(args) => explain_digest::run(&args),
+        Command::Doctor(args) => doctor::run(&args, &which),
         Command::Du(args) => du::run(&args),
         Command::Extract(args) => whole(extract::run(&args)),
         Command::Find(args) => find::run(&args),

@@ -1,5 +1,6 @@
 //! The tests by area. A new file has a `TESTS` list; add it to [`all`].
 
+mod doctor;
 mod fs_verity;
 mod full_store;
 mod guest;
@@ -39,6 +40,7 @@ use tests;
 /// Every test.
 pub(crate) fn all() -> Vec<Test> {
     [
+        doctor::TESTS,
         guest::TESTS,
         fs_verity::TESTS,
         full_store::TESTS,

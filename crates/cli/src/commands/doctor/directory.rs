@@ -1,0 +1,162 @@
+//! A directory's file system: what objects and images in it can have.
+
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use composefs_sys::copy::{Cloned, clone_file};
+use composefs_sys::tempfile::Temporary;
+use composefs_sys::verity::{Enabled, enable};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::{Errno, write};
+
+use super::finding::{Finding, Status};
+
+/// What was found of a directory.
+pub(super) fn look(path: &Path) -> Vec<Finding> {
+    let (kind, device) = file_system(path).unwrap_or_else(|| ("unknown".into(), String::new()));
+    let mut findings = vec![Finding::new(
+        "file system",
+        Status::Ok,
+        if device.is_empty() { kind.clone() } else { format!("{kind} on {device}") },
+        "objects and images are kept here",
+    )];
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = match open(path, flags, Mode::empty()) {
+        Ok(directory) => Arc::new(directory),
+        Err(errno) => {
+            let error = std::io::Error::from(errno);
+            findings.push(Finding::new("directory", Status::Unknown, error.to_string(), "nothing can be tried in it"));
+            return findings;
+        }
+    };
+    match Temporary::create(&directory, 0o600) {
+        Ok(first) => {
+            findings.push(unnamed(&first));
+            findings.push(reflink(&directory, &first));
+            findings.push(verity(&directory, &kind, &device));
+        }
+        Err(error) => {
+            findings.push(
+                Finding::new(
+                    "directory",
+                    Status::Unknown,
+                    format!("no file can be made: {error}"),
+                    "nothing can be tried in it",
+                )
+                .remedy("name a directory that can be written, or run this as its owner"),
+            );
+        }
+    }
+    findings
+}
+
+fn unnamed(file: &Temporary) -> Finding {
+    let means = "what a killed command was writing vanishes by itself";
+    if file.is_named() {
+        Finding::new(
+            "O_TMPFILE",
+            Status::Warning,
+            "the file system has none",
+            "what a killed command was writing stays, until gc",
+        )
+    } else {
+        Finding::new("O_TMPFILE", Status::Ok, "it is there", means)
+    }
+}
+
+fn reflink(directory: &Arc<OwnedFd>, first: &Temporary) -> Finding {
+    let means = "objects share their extents with the files they were made of";
+    let cloned = Temporary::create(directory, 0o600).and_then(|second| {
+        let bytes = [7; 4096];
+        write(first, &bytes)?;
+        clone_file(first.as_fd(), second.as_fd())
+    });
+    match cloned {
+        Ok(Cloned::Yes) => Finding::new("reflink", Status::Ok, "extents can be shared", means),
+        Ok(_) => Finding::new(
+            "reflink",
+            Status::Warning,
+            "the file system shares no extents",
+            "objects are copies of the files",
+        ),
+        Err(error) => Finding::new("reflink", Status::Warning, error.to_string(), "objects are copies of the files"),
+    }
+}
+
+fn verity(directory: &Arc<OwnedFd>, kind: &str, device: &str) -> Finding {
+    let means = "the kernel verifies what is read; without it no mount can be verified";
+    let tried = Temporary::create(directory, 0o600).and_then(|mut file| {
+        write(&file, &[7; 5000])?;
+        file.reopen_read_only()?;
+        enable(&file, 1, 4096)
+    });
+    match tried {
+        Ok(Enabled::Now | Enabled::Before) => {
+            Finding::new("fs-verity", Status::Ok, "it was switched on for a file", means)
+        }
+        Ok(Enabled::Unsupported) => {
+            Finding::new("fs-verity", Status::Missing, why_unsupported(kind), means).remedy(remedy(kind, device))
+        }
+        Err(error) => {
+            let finding = Finding::new("fs-verity", Status::Missing, error.to_string(), means);
+            match Errno::from_io_error(&error) {
+                Some(Errno::INVAL) => {
+                    finding.remedy("its block size must be 4096, on a kernel with pages of 4096 bytes")
+                }
+                Some(Errno::NOPKG) => finding.remedy("use a kernel with CONFIG_CRYPTO_SHA256"),
+                _ => finding,
+            }
+        }
+    }
+}
+
+fn why_unsupported(kind: &str) -> String {
+    if kernel_has_no_verity(kind) {
+        return "the kernel was built without fs-verity".into();
+    }
+    match kind {
+        "ext4" | "f2fs" => format!("this {kind} was made without the feature verity"),
+        _ => format!("{kind} has no fs-verity"),
+    }
+}
+
+/// What the file system's own list of features says, where it has one.
+fn kernel_has_no_verity(kind: &str) -> bool {
+    let features = Path::new("/sys/fs").join(kind).join("features");
+    matches!(kind, "ext4" | "f2fs") && features.is_dir() && !features.join("verity").exists()
+}
+
+fn remedy(kind: &str, device: &str) -> String {
+    if kernel_has_no_verity(kind) {
+        return "use a kernel with CONFIG_FS_VERITY".into();
+    }
+    match kind {
+        "ext4" => format!("tune2fs -O verity {}", if device.is_empty() { "DEVICE" } else { device }),
+        "f2fs" => "make it anew with `mkfs.f2fs -O verity`".into(),
+        "btrfs" => "use a kernel with CONFIG_FS_VERITY".into(),
+        _ => "keep objects and images on ext4 (`-O verity`), btrfs or f2fs; or go without, by --insecure, and check with \
+              `composefs fsck`"
+            .into(),
+    }
+}
+
+/// The type and the source of the file system that a path is on.
+fn file_system(path: &Path) -> Option<(String, String)> {
+    let device = fs::metadata(path).ok()?.dev();
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let full = path.canonicalize().ok()?;
+    let numbers = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+    let line = |line: &str| {
+        let mut fields = line.split(' ');
+        let (number, target) = (fields.nth(2)?, fields.nth(1)?);
+        // btrfs has a device number of its own for each subvolume, which no mount tells.
+        let depth = full.starts_with(target).then_some(target.len());
+        fields.find(|field| *field == "-")?;
+        Some((number == numbers, depth?, fields.next()?.to_owned(), fields.next()?.to_owned()))
+    };
+    let best = mounts.lines().filter_map(line).max_by_key(|(is_same, depth, ..)| (*depth, *is_same))?;
+    Some((best.2, best.3))
+}

@@ -1,0 +1,161 @@
+//! `composefs doctor`: whether verified mounts will work here, and what is missing.
+
+mod directory;
+mod finding;
+mod repository;
+mod system;
+mod trial;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use serde_json::json;
+
+use super::repository::Which;
+use crate::end::answered;
+use finding::{Finding, Section, Status};
+
+/// Tell whether verified mounts will work here, and what is missing.
+///
+/// The kernel is asked what it can, nothing is read off its version; and where the process may mount, an image is made in each
+/// directory, sealed, mounted and read. Nothing stays. Without a directory it is that of the repository, if there is one, else
+/// the current one.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Directories that objects and images are to be kept in
+    #[arg(value_name = "DIR")]
+    directories: Vec<PathBuf>,
+    /// Print everything as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  composefs doctor
+  composefs --repo=/srv/images doctor
+  composefs doctor /var/lib/containers /home --json
+
+Exit status: 0 if verified mounts work in every directory, 1 if they do not, 2 if that could not be found out.";
+
+pub(crate) fn run(args: &Args, which: &Which) -> ExitCode {
+    answered(examine(args, which))
+}
+
+fn examine(args: &Args, which: &Which) -> anyhow::Result<bool> {
+    let repository = which.path().ok().filter(|path| which.is_given() || path.exists());
+    let mut directories = args.directories.clone();
+    if directories.is_empty() {
+        directories.push(repository.clone().unwrap_or_else(|| ".".into()));
+    }
+    if let Some(missing) = directories.iter().find(|path| !path.is_dir()) {
+        bail!("{} is no directory that can be looked at", missing.display());
+    }
+    let mut sections = vec![system::look()];
+    for path in &directories {
+        let mut findings = directory::look(path);
+        if findings.iter().all(|finding| finding.status != Status::Unknown) {
+            findings.extend(trial::look(path));
+        }
+        sections.push(Section { title: path.display().to_string(), findings });
+    }
+    if let Some(path) = &repository {
+        sections.push(Section { title: format!("repository {}", path.display()), findings: repository::look(path) });
+    }
+    let verdict = verdict(&sections);
+    if args.json {
+        let sections = sections.iter().map(|section| {
+            json!({ "title": section.title, "findings": section.findings.iter().map(Finding::json).collect::<Vec<_>>() })
+        });
+        println!("{:#}", json!({ "verified_mounts": verdict, "sections": sections.collect::<Vec<_>>() }));
+    } else {
+        print(&sections, verdict)?;
+    }
+    match verdict {
+        Some(works) => Ok(works),
+        None => bail!("whether verified mounts work could not be found out: {}", why_unknown(&sections)),
+    }
+}
+
+/// Whether verified mounts work in every directory; `None` if that could not be tried in one of them, and works in the others.
+fn verdict(sections: &[Section]) -> Option<bool> {
+    let tried: Vec<Option<bool>> = sections
+        .iter()
+        .filter(|section| section.findings.iter().any(|finding| finding.name == "file system"))
+        .map(|section| {
+            let trial = section.findings.iter().find(|finding| finding.name == "verified mount")?;
+            Some(trial.status == Status::Ok)
+        })
+        .collect();
+    if tried.contains(&Some(false)) {
+        return Some(false);
+    }
+    tried.into_iter().collect::<Option<Vec<bool>>>().map(|all| all.into_iter().all(|works| works))
+}
+
+fn why_unknown(sections: &[Section]) -> String {
+    let unknown = sections.iter().flat_map(|section| {
+        section.findings.iter().filter(|f| f.name == "directory").map(|f| format!("{}: {}", section.title, f.found))
+    });
+    unknown.collect::<Vec<_>>().join("; ")
+}
+
+fn print(sections: &[Section], verdict: Option<bool>) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    for section in sections {
+        writeln!(out, "{}", section.title)?;
+        for finding in &section.findings {
+            writeln!(out, "  {:<8} {}: {}", finding.status.word(), finding.name, finding.found)?;
+            if finding.status != Status::Ok {
+                writeln!(out, "           {}", finding.means)?;
+            }
+            if let Some(remedy) = &finding.remedy {
+                writeln!(out, "           remedy: {remedy}")?;
+            }
+        }
+        writeln!(out)?;
+    }
+    match verdict {
+        Some(true) => writeln!(out, "verified mounts work here")?,
+        Some(false) => writeln!(out, "verified mounts do not work here: {}", reason(sections))?,
+        None => {}
+    }
+    Ok(())
+}
+
+/// The first thing that is missing.
+fn reason(sections: &[Section]) -> String {
+    let missing =
+        |section: &&Section| section.findings.iter().find(|finding| finding.status == Status::Missing).cloned();
+    let first = sections.iter().find_map(|section| missing(&section));
+    first.map_or_else(|| "see above".into(), |finding| format!("{}: {}", finding.name, finding.found))
+}
+
+/// For what is no directory of the command line.
+#[cfg(test)]
+fn section(findings: &[(&'static str, Status)]) -> Section {
+    let finding = |(name, status): &(&'static str, Status)| Finding::new(name, *status, "x", "y");
+    Section { title: "x".into(), findings: findings.iter().map(finding).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_directory_counts() {
+        let system = section(&[("fuse", Status::Missing)]);
+        let good = section(&[("file system", Status::Ok), ("verified mount", Status::Ok)]);
+        let bad = section(&[("file system", Status::Ok), ("verified mount", Status::Missing)]);
+        let untried = section(&[("file system", Status::Ok), ("directory", Status::Unknown)]);
+        let of =
+            |sections: &[&Section]| verdict(&sections.iter().map(|section| (*section).clone()).collect::<Vec<_>>());
+        assert_eq!(of(&[&system, &good]), Some(true));
+        assert_eq!(of(&[&system, &good, &bad]), Some(false));
+        assert_eq!(of(&[&system, &bad, &untried]), Some(false));
+        assert_eq!(of(&[&system, &good, &untried]), None);
+    }
+}

@@ -1,0 +1,186 @@
+//! The kernel, and what the process may do.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use composefs_mount::{Overlayfs, release};
+use composefs_sys::beneath::open_directory_beneath;
+use composefs_sys::mount::{FsContext, errno_text};
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::Errno;
+
+use super::finding::{Finding, Section, Status};
+
+/// The number of `CAP_SYS_ADMIN` (`include/uapi/linux/capability.h`).
+const CAP_SYS_ADMIN: u32 = 21;
+
+pub(super) fn look() -> Section {
+    let findings =
+        vec![kernel(), permissions(), openat2_there(), erofs(), overlayfs(), loop_devices(), fuse(), namespaces()];
+    Section { title: "system".into(), findings }
+}
+
+fn kernel() -> Finding {
+    Finding::new(
+        "kernel",
+        Status::Ok,
+        format!("Linux {}", release()),
+        "what it can is asked below, not read off its version",
+    )
+}
+
+fn permissions() -> Finding {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let capable = field("CapEff:").and_then(|hex| u64::from_str_radix(hex, 16).ok());
+    let uid = rustix::process::geteuid().as_raw();
+    let filtered = if field("Seccomp:") == Some("2") { ", with a seccomp filter" } else { "" };
+    match capable.map(|set| set & (1 << CAP_SYS_ADMIN) != 0) {
+        Some(true) => Finding::new(
+            "permissions",
+            Status::Ok,
+            format!("user {uid}, CAP_SYS_ADMIN{filtered}"),
+            "the process may mount",
+        ),
+        Some(false) => Finding::new(
+            "permissions",
+            Status::Missing,
+            format!("user {uid}, without CAP_SYS_ADMIN{filtered}"),
+            "images can be built, read, checked and extracted, but not mounted",
+        )
+        .remedy("run it as root to mount, and this command as root to see whether that will work"),
+        None => Finding::new("permissions", Status::Unknown, "/proc/self/status does not say", "is /proc mounted?"),
+    }
+}
+
+fn openat2_there() -> Finding {
+    let means = "repositories of other users are opened safely in one call";
+    match openat2(rustix::fs::CWD, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::BENEATH) {
+        Ok(_) => Finding::new("openat2", Status::Ok, "it is there", means),
+        Err(errno) => {
+            let other = rustix::fs::open(".", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
+                .is_ok_and(|here| open_directory_beneath(std::os::fd::AsFd::as_fd(&here), b".").is_ok());
+            let status = if other { Status::Warning } else { Status::Missing };
+            Finding::new("openat2", status, errno_text(errno), "directories are opened name by name instead")
+        }
+    }
+}
+
+/// Whether the kernel lists a file system among those it has loaded.
+fn is_listed(name: &str) -> bool {
+    let list = fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    list.lines().any(|line| line.split_whitespace().last() == Some(name))
+}
+
+fn erofs() -> Finding {
+    let means = "images are EROFS: without it nothing can be mounted";
+    let missing = |found: String| {
+        Finding::new("erofs", Status::Missing, found, means)
+            .remedy("run `modprobe erofs`, or use a kernel with CONFIG_EROFS_FS")
+    };
+    match FsContext::open("erofs") {
+        Ok(_) => Finding::new("erofs", Status::Ok, "the kernel has it", means),
+        Err(error) if error.errno == Errno::NODEV => missing(error.to_string()),
+        Err(_) if is_listed("erofs") => Finding::new("erofs", Status::Ok, "the kernel has it", means),
+        Err(error) => Finding::new(
+            "erofs",
+            Status::Unknown,
+            format!("it is not loaded, and whether it can be was not to be asked: {error}"),
+            means,
+        ),
+    }
+}
+
+fn overlayfs() -> Finding {
+    let means = "overlayfs finds the contents of an image's files, and has the kernel verify them";
+    match Overlayfs::probe() {
+        Ok(Overlayfs { contexts: true, verity: true }) => {
+            Finding::new("overlayfs", Status::Ok, "data-only layers, layers one by one, verity=require", means)
+        }
+        Ok(Overlayfs { verity: false, contexts }) => {
+            let found = if contexts {
+                "layers one by one, but no option verity"
+            } else {
+                "neither layers one by one nor an option verity"
+            };
+            Finding::new(
+                "overlayfs",
+                Status::Missing,
+                found,
+                "images can be mounted, but the kernel does not verify their files",
+            )
+            .remedy("use Linux 6.6 or newer for verified mounts")
+        }
+        Ok(Overlayfs { contexts: false, verity: true }) => {
+            Finding::new("overlayfs", Status::Warning, "verity, by mount(2) only", means)
+        }
+        Err(error) if error.errno == Errno::NODEV => {
+            Finding::new("overlayfs", Status::Missing, error.to_string(), "nothing can be mounted without it")
+                .remedy("run `modprobe overlay`, or use a kernel with CONFIG_OVERLAY_FS")
+        }
+        Err(error) => Finding::new("overlayfs", Status::Unknown, error.to_string(), means),
+    }
+}
+
+fn loop_devices() -> Finding {
+    let means = "they are needed where the kernel cannot mount an image from its file (before 6.12, or on tmpfs)";
+    let control = Path::new("/dev/loop-control");
+    match fs::File::open(control) {
+        Ok(_) => Finding::new("loop devices", Status::Ok, "there is /dev/loop-control", means),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Finding::new("loop devices", Status::Warning, "there is no /dev/loop-control", means)
+                .remedy("run `modprobe loop`; in a container give it /dev/loop-control and the loop devices")
+        }
+        Err(error) => Finding::new("loop devices", Status::Warning, format!("/dev/loop-control: {error}"), means),
+    }
+}
+
+fn fuse() -> Finding {
+    let means = "it lets users mount in user space, without the kernel's own verification";
+    let helper = ["fusermount3", "fusermount"].into_iter().find(|name| in_path(name));
+    match (fs::File::options().read(true).write(true).open("/dev/fuse"), helper) {
+        (Ok(_), Some(helper)) => Finding::new("fuse", Status::Ok, format!("/dev/fuse, {helper}"), means),
+        (Ok(_), None) => Finding::new("fuse", Status::Warning, "/dev/fuse, but no fusermount3", means)
+            .remedy("install fuse3, for users other than root"),
+        (Err(error), _) => Finding::new("fuse", Status::Warning, format!("/dev/fuse: {error}"), means)
+            .remedy("run `modprobe fuse`; in a container give it /dev/fuse"),
+    }
+}
+
+fn in_path(name: &str) -> bool {
+    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(name).is_file()))
+}
+
+/// A program of its own tries: a process with threads may not, and would not come back.
+fn namespaces() -> Finding {
+    let means = "rootless container engines need them";
+    let text = |path: &str| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
+    let limit = text("/proc/sys/user/max_user_namespaces");
+    let refusing = [
+        ("/proc/sys/kernel/unprivileged_userns_clone", "0", "kernel.unprivileged_userns_clone=1"),
+        (
+            "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
+            "1",
+            "kernel.apparmor_restrict_unprivileged_userns=0",
+        ),
+    ];
+    let refusing = refusing.into_iter().find(|(path, value, _)| text(path).as_deref() == Some(value));
+    if limit.as_deref() == Some("0") || limit.is_none() {
+        return Finding::new("user namespaces", Status::Warning, "the kernel allows none", means)
+            .remedy("sysctl user.max_user_namespaces=15000, on a kernel with CONFIG_USER_NS");
+    }
+    if let Some((path, value, remedy)) = refusing {
+        return Finding::new("user namespaces", Status::Warning, format!("{path} is {value}: only root may"), means)
+            .remedy(format!("sysctl {remedy}"));
+    }
+    let tried = Command::new("unshare").args(["--user", "true"]).stdin(Stdio::null()).output();
+    match tried {
+        Ok(output) if !output.status.success() => {
+            let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            Finding::new("user namespaces", Status::Warning, why, means)
+        }
+        Ok(_) => Finding::new("user namespaces", Status::Ok, "one was made", means),
+        Err(_) => Finding::new("user namespaces", Status::Ok, "the kernel allows them", means),
+    }
+}

@@ -1,0 +1,125 @@
+//! The proof: an image is made, sealed, mounted and read.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use composefs_image::erofs::{Image, Versions};
+use composefs_image::tree::{NewInode, TreeBuilder};
+use composefs_image::{Algorithm, Digest, verity};
+use composefs_mount::{Allowed, ImageFile, Mounted, Options, Plan, Verity};
+use composefs_store::{ObjectDir, Policy, Verity as StoreVerity};
+use composefs_sys::mount::unmount;
+
+use super::finding::{Finding, Status};
+use crate::commands::mount::with_remedy;
+
+/// Longer than what an image keeps itself.
+const CONTENT: [u8; 9000] = [b'c'; 9000];
+
+/// A directory of our own, gone when this is dropped.
+struct Scratch {
+    path: PathBuf,
+}
+
+impl Scratch {
+    fn new(below: &Path) -> std::io::Result<Self> {
+        let path = below.join(format!(".composefs-doctor-{}", std::process::id()));
+        fs::create_dir(&path)?;
+        let scratch = Self { path };
+        fs::create_dir(scratch.path.join("mnt"))?;
+        Ok(scratch)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = unmount(&self.path.join("mnt"), true);
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// What came of mounting here: unverified, and verified.
+pub(super) fn look(below: &Path) -> [Finding; 2] {
+    let unverified = attempt(below, false);
+    let verified = attempt(below, true);
+    let plain = match &unverified {
+        Ok(mounted) => Finding::new("mount", Status::Ok, mounted.to_string(), "an image can be mounted"),
+        Err(error) => failed("mount", error, "no image can be mounted from here"),
+    };
+    let checked = match &verified {
+        Ok(mounted) => Finding::new(
+            "verified mount",
+            Status::Ok,
+            mounted.to_string(),
+            "a mount by its digest, with every file verified, works here",
+        ),
+        Err(error) => failed("verified mount", error, "no mount from here can be verified"),
+    };
+    [plain, checked]
+}
+
+fn failed(name: &'static str, error: &anyhow::Error, means: &'static str) -> Finding {
+    let text = crate::message::message(error);
+    let (found, remedy) = match text.split_once("\nremedy: ") {
+        Some((found, remedy)) => (found.to_owned(), Some(remedy.to_owned())),
+        None => (text, None),
+    };
+    let mut finding = Finding::new(name, Status::Missing, found, means);
+    finding.remedy = remedy;
+    finding
+}
+
+fn attempt(below: &Path, verified: bool) -> anyhow::Result<Mounted> {
+    let scratch = Scratch::new(below).context("cannot make a directory")?;
+    let objects = scratch.path.join("objects");
+    let policy =
+        Policy { verity: if verified { StoreVerity::Required } else { StoreVerity::Off }, ..Policy::default() };
+    let store = ObjectDir::create(&objects, Algorithm::Sha256, policy)?;
+    let batch = store.batch();
+    let (digest, _) = batch.put_bytes(&CONTENT)?;
+    batch.finish()?;
+    let bytes = image(&digest)?;
+    let path = scratch.path.join("image");
+    fs::write(&path, &bytes)?;
+    if verified {
+        let enabled = composefs_sys::verity::enable(File::open(&path)?, Algorithm::Sha256.kernel_number(), 4096)?;
+        ensure!(
+            enabled != composefs_sys::verity::Enabled::Unsupported,
+            "fs-verity cannot be switched on for the image"
+        );
+    }
+    let options = Options {
+        basedirs: vec![objects],
+        digest: verified.then(|| verity::digest(Algorithm::Sha256, &bytes)),
+        verity: if verified { Verity::Require } else { Verity::Off },
+        ..Options::default()
+    };
+    let target = scratch.path.join("mnt");
+    let mount = || {
+        let image = ImageFile::open(&path)?;
+        let plan = Plan::new(&path, &image.header()?, &target, options);
+        composefs_mount::apply(&plan, &image, Allowed::default())
+    };
+    let mounted = mount().map_err(|error| with_remedy(&error))?;
+    let read = fs::read(target.join("file")).context("a file of the mount cannot be read")?;
+    ensure!(read == CONTENT, "a file of the mount has another content");
+    Ok(mounted)
+}
+
+fn image(digest: &Digest) -> anyhow::Result<Vec<u8>> {
+    let root = NewInode { mode: 0o040755, nlink: 2, ..NewInode::default() };
+    let mut builder = TreeBuilder::new(Algorithm::Sha256, &root)?;
+    let file = NewInode {
+        mode: 0o100644,
+        nlink: 1,
+        size: CONTENT.len() as u64,
+        digest: Some(*digest),
+        is_object: true,
+        ..NewInode::default()
+    };
+    builder.add(composefs_image::tree::InodeId::ROOT, b"file", &file)?;
+    let mut bytes = Vec::new();
+    Image::plan(&builder.finish(), Versions::default())?.write(&mut bytes)?;
+    Ok(bytes)
+}
