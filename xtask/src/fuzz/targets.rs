@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::{place, process};
 
@@ -51,8 +51,32 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "dump_image_dump", ..DUMP },
     DUMP,
     Target { name: "hash_kernels", sanitizer: Sanitizer::Address, max_len: 1 << 12, seed: dumps, dictionary: None },
+    Target { name: "bundle", seed: bundles, max_len: 1 << 15, dictionary: None, ..DUMP },
     Target { name: "verity", sanitizer: Sanitizer::None, max_len: 1 << 12, seed: dumps, dictionary: None },
 ];
+
+/// Bundles of one small tree, with both algorithms.
+fn bundles(dir: &Path, max_len: usize) -> Result<()> {
+    let mut cargo = Command::new(env!("CARGO"));
+    process::run(cargo.current_dir(place::checkout()).args(["build", "--quiet", "--package", "composefs"]))?;
+    let composefs = place::target().join("debug/composefs");
+    let scratch = tempfile::tempdir()?;
+    fs::create_dir(scratch.path().join("tree"))?;
+    fs::write(scratch.path().join("tree/file"), [b'f'; 100])?;
+    for algorithm in ["sha256", "sha512"] {
+        let bundle = dir.join(format!("{algorithm}.bundle"));
+        let (bundle, repo) = (bundle.to_string_lossy().into_owned(), format!("--repo={algorithm}"));
+        for words in [
+            &["init", "--insecure", "--algorithm", algorithm][..],
+            &["create", "tree", "--name=a/name"],
+            &["export", "a/name", "--output", &bundle],
+        ] {
+            process::output(Command::new(&composefs).current_dir(scratch.path()).arg(&repo).args(words))?;
+        }
+        ensure!(fs::metadata(&bundle)?.len() <= max_len as u64, "a seed is longer than max_len");
+    }
+    Ok(())
+}
 
 /// The images of these dumps, as this very program makes them.
 fn images(dir: &Path, max_len: usize) -> Result<()> {

@@ -24,7 +24,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("vmtest", &["image", "sys"]),
     ("xtask", &[]),
     ("bench", &["hash", "image"]),
-    ("fuzz", &["hash", "image"]),
+    ("fuzz", &["hash", "image", "store"]),
 ];
 /// What tests of any crate may use in addition.
 const FOR_TESTS: &[&str] = &["testkit"];

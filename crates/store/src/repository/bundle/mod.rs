@@ -5,5 +5,5 @@ mod format;
 mod import;
 
 pub use export::{Exported, Have};
-pub use format::{MAGIC, Record, RecordReader};
+pub use format::{FormatError, MAGIC, Record, RecordReader};
 pub use import::ImportedBundle;

@@ -1,0 +1,28 @@
+//! Hostile bundles: every one is read to its end or refused with a place within it, and no more is read than is there.
+#![no_main]
+
+use std::io::Read;
+
+use composefs_store::repository::bundle::{FormatError, RecordReader};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let Err(error) = read(bytes) else { return };
+    if let FormatError::Rule(offset, rule) = error {
+        assert!(offset <= bytes.len() as u64, "{offset}: {rule}");
+        assert!(!rule.contains(char::is_control), "{rule}");
+    }
+});
+
+fn read(bytes: &[u8]) -> Result<(), FormatError> {
+    let mut reader = RecordReader::new(bytes)?;
+    let mut content = Vec::new();
+    while reader.next_record()?.is_some() {
+        content.clear();
+        let before = reader.offset();
+        reader.read_to_end(&mut content)?;
+        assert_eq!(reader.offset() - before, content.len() as u64);
+    }
+    assert_eq!(reader.offset(), bytes.len() as u64);
+    Ok(())
+}
