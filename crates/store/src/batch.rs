@@ -93,6 +93,8 @@ pub struct Batch<'s> {
     pub(crate) store: &'s ObjectDir,
     /// Told of every object that is relied on, before it is.
     pub(crate) claims: Option<&'s dyn Claims>,
+    /// Objects that are known to be wrong, were it that the kernel vouches for them: it does so before it reads any.
+    distrusted: HashSet<Digest>,
     copier: Copier,
     /// What came before, spread over locks by the first byte.
     claimed: [Mutex<HashSet<Digest>>; 16],
@@ -128,6 +130,11 @@ impl ObjectDir {
         self.batch_of(usize::try_from(limit / 4).unwrap_or(usize::MAX).clamp(1, 8192))
     }
 
+    /// The same, replacing what is there of these.
+    pub(crate) fn batch_replacing<'s>(&'s self, claims: &'s dyn Claims, distrusted: HashSet<Digest>) -> Batch<'s> {
+        Batch { distrusted, ..self.batch_claimed(claims) }
+    }
+
     /// The same, in a store that others may remove objects from meanwhile.
     pub(crate) fn batch_claimed<'s>(&'s self, claims: &'s dyn Claims) -> Batch<'s> {
         Batch { claims: Some(claims), ..self.batch() }
@@ -139,6 +146,7 @@ impl ObjectDir {
         Batch {
             store: self,
             claims: None,
+            distrusted: HashSet::new(),
             copier: Copier::new(self),
             claimed: Default::default(),
             queue: Mutex::default(),
@@ -301,6 +309,9 @@ impl Batch<'_> {
             return Ok(Presence::Absent);
         }
         self.rely_on(&[*digest])?;
+        if self.distrusted.contains(digest) {
+            return Ok(Presence::Wrong);
+        }
         self.store.check(digest, expected)
     }
 

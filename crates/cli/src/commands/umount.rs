@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::anyhow;
+use serde_json::json;
 
 /// Unmount a composefs image.
 #[derive(clap::Args)]
@@ -18,11 +19,19 @@ pub(crate) struct Args {
     /// Take the mount away at once and let its last user finish
     #[arg(long)]
     lazy: bool,
+
+    /// Print what was done as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     composefs_mount::umount(&args.target, args.lazy).map_err(|error| match error.remedy() {
         Some(remedy) => anyhow!("{error}\nremedy: {remedy}"),
         None => anyhow!(error),
-    })
+    })?;
+    if args.json {
+        println!("{:#}", json!({ "unmounted": args.target.to_string_lossy() }));
+    }
+    Ok(())
 }

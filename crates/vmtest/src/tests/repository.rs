@@ -1,6 +1,7 @@
 //! A repository that demands fs-verity, and disks that the host cannot have.
 
 use std::fs;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,7 +14,7 @@ use crate::kernel::Kernels;
 
 super::tests! { "repository",
     Kernels::Since((6, 6)) => [mounts_are_verified, what_another_namespace_has_mounted_stays],
-    Kernels::All => [lost_fs_verity_is_found_and_put_back, a_disk_that_fails_is_told, a_quota_is_a_full_disk, fat_is_refused],
+    Kernels::All => [lost_fs_verity_is_found_and_put_back, data_the_disk_has_lost_is_replaced, a_disk_that_fails_is_told, a_quota_is_a_full_disk, fat_is_refused],
 }
 
 /// A directory with a tree in it.
@@ -122,19 +123,18 @@ fn lost_fs_verity_is_found_and_put_back(context: &Context) -> Result<()> {
     scene.composefs("--repo r init")?.success()?;
     scene.composefs("--repo r create tree --name image")?.success()?;
     scene.composefs("--repo r fsck")?.success()?;
-    let replace = |object: &Path, block_size: Option<&str>| -> Result<()> {
+    let replace = |object: &Path, salt: Option<&str>| -> Result<()> {
         let copy = scene.dir.join("copy");
         fs::copy(object, &copy)?;
-        if let Some(size) = block_size {
-            command::run(Command::new("fsverity").arg("enable").arg(format!("--block-size={size}")).arg(&copy))?
-                .success()?;
+        if let Some(salt) = salt {
+            command::run(Command::new("fsverity").arg("enable").arg(format!("--salt={salt}")).arg(&copy))?.success()?;
         }
         fs::rename(&copy, object).map_err(Into::into)
     };
     // The same bytes: without fs-verity, and with one whose digest is another.
     let (without, other) = (scene.object_of("r", 2)?, scene.object_of("r", 4)?);
     replace(&without, None)?;
-    replace(&other, Some("1024"))?;
+    replace(&other, Some("00ff"))?;
     let found = scene.composefs("--repo r fsck")?.exited(1)?.stdout;
     ensure!(found.contains("1 no-verity, 0 mended") && found.contains("1 wrong-verity, 0 mended"), "{found}");
     ensure!(found.contains(&*without.strip_prefix(scene.dir.join("r"))?.to_string_lossy()), "{found}");
@@ -152,6 +152,34 @@ fn lost_fs_verity_is_found_and_put_back(context: &Context) -> Result<()> {
     scene.composefs("--repo r fsck")?.exited(1)?;
     scene.composefs("--repo r fsck --repair")?.success()?;
     context.measure(&scene.dir.join("r/meta.json")).context("meta.json is not sealed")?;
+    scene.composefs("--repo r fsck")?.success().map(drop)
+}
+
+/// What fs-verity finds damaged below the file system cannot be read: that is told, and another copy put in its place.
+fn data_the_disk_has_lost_is_replaced(context: &Context) -> Result<()> {
+    let scene = Scene::new(context)?;
+    scene.composefs("--repo r init")?.success()?;
+    scene.composefs("--repo r create tree --name image")?.success()?;
+    let object = scene.object_of("r", 5)?;
+    rustix::fs::sync();
+    let on_disk = Path::new("/").join(object.strip_prefix("/mnt")?);
+    let mut debugfs = Command::new("debugfs");
+    debugfs.args(["-R", &format!("blocks {}", on_disk.display()), "/dev/vda"]);
+    let blocks = command::run(&mut debugfs)?.success()?.stdout;
+    let block: u64 = blocks.split_whitespace().next().context("no block")?.parse()?;
+    let disk = fs::File::options().write(true).open("/dev/vda")?;
+    disk.write_all_at(&[0x55; 4096], block * 4096)?;
+    disk.sync_all()?;
+    drop(disk);
+    drop_caches()?;
+    let below = object.strip_prefix(scene.dir.join("r"))?.to_string_lossy().into_owned();
+    let found = scene.composefs("--repo r fsck")?.exited(1)?.stdout;
+    ensure!(found.contains(&format!("{below}: unreadable: it cannot be read: Input/output error")), "{found}");
+    ensure!(found.contains("1 unreadable, 0 mended") && found.lines().count() == 3, "{found}");
+    let mended = scene.composefs("--repo r fsck --repair --from tree")?.success()?.stdout;
+    ensure!(mended.contains("1 unreadable, 1 mended"), "{mended}");
+    drop_caches()?;
+    ensure!(fs::read(&object)? == fs::read(scene.dir.join("tree/5"))?, "another content");
     scene.composefs("--repo r fsck")?.success().map(drop)
 }
 

@@ -87,7 +87,8 @@ impl<'r> Repair<'r> {
                 kept.insert(damage.path.clone(), path);
             }
         }
-        let batch = self.repository.objects().batch_claimed(self.lease);
+        let wrong = damages.iter().filter(|damage| has_wrong_object(damage.kind)).filter_map(|damage| damage.digest);
+        let batch = self.repository.objects().batch_replacing(self.lease, wrong.collect());
         fetch_misnamed(self.repository, &self.misnamed, &mut wanted, &batch)?;
         // What has the right content and the wrong fs-verity is copied from itself.
         let own: HashMap<Digest, PathBuf> = damages
