@@ -3,6 +3,7 @@
 //! `cargo xtask bench` builds the program, sets up the peers and runs this. With `--check` it fails where a ratio is
 //! more than a tenth below the one wanted.
 
+mod capi;
 mod dump;
 mod floor;
 mod hash;
@@ -32,6 +33,8 @@ enum Topic {
     Store,
     /// An image from a dump.
     Dump,
+    /// Writing an image through the C library's interface.
+    Capi,
     /// Opening, listing and marking a repository of up to a million objects.
     Repository,
     /// Mounting, `ls -lR` and reading, beside other file systems.
@@ -121,6 +124,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
             Topic::Tree => tree::run(&setting, &mut report)?,
             Topic::Store => store::run(&setting, &mut report)?,
             Topic::Dump => dump::run(&setting, &mut report)?,
+            Topic::Capi => capi::run(&setting, &mut report)?,
             Topic::Repository => repository::run(&setting, &mut report)?,
             Topic::Mount => mount::run(&setting, &mut report)?,
         }

@@ -33,7 +33,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         cargo.current_dir(place::checkout());
         cargo
     };
-    process::run(cargo().args(["build", "--quiet", "--release", "-p", "composefs", "-p", "composefs-bench"]))?;
+    let packages = ["-p", "composefs", "-p", "composefs-capi", "-p", "composefs-bench"];
+    process::run(cargo().args(["build", "--quiet", "--release"]).args(packages))?;
     let release = place::target().join("release");
     let program = release.join("composefs-bench");
     let mut bench = Command::new(&program);

@@ -31,6 +31,7 @@ const NEEDS: &[(&str, &str)] = &[
     ("time", "time"),
     // The C compiler driver links every Rust program; libc's archive makes the static ones.
     ("cc", "gcc"),
+    ("valgrind", "valgrind"),
     // libFuzzer is C++.
     ("c++", "g++"),
     ("/usr/lib/x86_64-linux-gnu/libc.a", "libc6-dev"),

@@ -98,9 +98,10 @@ fn mount_at_a_temporary(plan: &Plan, source: &OsStr) -> Result<ErofsMount, Failu
     if plan.idmap.is_some() {
         return Err(Failure::Other(Error::NoIdmap { image: plan.image.clone(), release: kernel::release() }));
     }
-    let at = temporary(plan)?;
+    let mut at = temporary(plan)?;
     let data = if plan.acl { c"" } else { c"noacl" };
     mount_at_once(source, at.path(), "erofs", MountFlags::RDONLY, data)?;
+    at.now_has_mount();
     Ok(ErofsMount::At(at))
 }
 
@@ -114,8 +115,9 @@ impl ErofsMount {
         match self {
             ErofsMount::At(at) => Ok(at),
             ErofsMount::Detached(mount) => {
-                let at = temporary(plan)?;
+                let mut at = temporary(plan)?;
                 mount.attach(at.path())?;
+                at.now_has_mount();
                 Ok(at)
             }
         }
@@ -123,6 +125,9 @@ impl ErofsMount {
 }
 
 fn temporary(plan: &Plan) -> Result<TemporaryMountpoint, Failure> {
+    if let Some(dir) = &plan.mountpoint {
+        return Ok(TemporaryMountpoint::given(dir));
+    }
     TemporaryMountpoint::new()
         .map_err(|source| Failure::Other(Error::NoTemporary { image: plan.image.clone(), source }))
 }

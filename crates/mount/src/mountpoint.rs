@@ -8,13 +8,21 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
 
-/// A new directory of mode 0700. Dropping it takes away what is mounted on it, and itself.
+/// A new directory of mode 0700, or one that the caller has for it. Dropping it takes away what is mounted on it, and the
+/// directory if it is ours.
 #[derive(Debug)]
 pub(crate) struct TemporaryMountpoint {
     dir: PathBuf,
+    is_ours: bool,
+    has_mount: bool,
 }
 
 impl TemporaryMountpoint {
+    /// The caller's.
+    pub(crate) fn given(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), is_ours: false, has_mount: false }
+    }
+
     /// Makes the directory in `/run`, or in `/tmp` where that cannot be written.
     pub(crate) fn new() -> io::Result<Self> {
         Self::new_in(Path::new("/run")).or_else(|_| Self::new_in(Path::new("/tmp")))
@@ -26,7 +34,7 @@ impl TemporaryMountpoint {
             getrandom(&mut random, GetRandomFlags::empty())?;
             let dir = parent.join(format!(".composefs.{:016x}", u64::from_le_bytes(random)));
             match rustix::fs::mkdir(&dir, Mode::RWXU) {
-                Ok(()) => return Ok(Self { dir }),
+                Ok(()) => return Ok(Self { dir, is_ours: true, has_mount: false }),
                 Err(Errno::EXIST) => {}
                 Err(errno) => return Err(errno.into()),
             }
@@ -37,13 +45,22 @@ impl TemporaryMountpoint {
     pub(crate) fn path(&self) -> &Path {
         &self.dir
     }
+
+    /// Something is mounted there now: without it, what a caller's directory may hold is left alone.
+    pub(crate) fn now_has_mount(&mut self) {
+        self.has_mount = true;
+    }
 }
 
 impl Drop for TemporaryMountpoint {
     fn drop(&mut self) {
-        // EINVAL: nothing was mounted yet. A mount that cannot be taken away keeps the directory from going, too.
-        let _ = unmount(&self.dir, true);
-        let _ = rustix::fs::rmdir(&self.dir);
+        // A mount that cannot be taken away keeps the directory from going, too.
+        if self.has_mount {
+            let _ = unmount(&self.dir, true);
+        }
+        if self.is_ours {
+            let _ = rustix::fs::rmdir(&self.dir);
+        }
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Plan {
     pub source: String,
     /// The directory to mount at.
     pub target: PathBuf,
+    /// An empty directory to mount the image at for a moment, where the kernel needs one; a new one if not said.
+    pub mountpoint: Option<PathBuf>,
     /// The fs-verity digest that the kernel must have for the image.
     pub digest: Option<Digest>,
     /// Whether the image has POSIX ACLs. Without any, `noacl` spares looking for them.
@@ -50,6 +52,7 @@ impl Plan {
             image: image.to_owned(),
             source: SOURCE.to_owned(),
             target: target.to_owned(),
+            mountpoint: None,
             digest: options.digest,
             acl: header.has_acl(),
             read_ahead: options.read_ahead,

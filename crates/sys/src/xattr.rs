@@ -8,7 +8,9 @@ use std::fmt::Write as _;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr, lgetxattr, llistxattr, lsetxattr};
+use rustix::fs::{
+    XattrFlags, fgetxattr, flistxattr, fsetxattr, getxattr, lgetxattr, listxattr, llistxattr, lsetxattr, setxattr,
+};
 use rustix::io::Errno;
 
 /// The largest list and the largest value the kernel gives out.
@@ -22,6 +24,8 @@ pub enum Target<'a> {
     File(BorrowedFd<'a>),
     /// Those of what the path names itself, a symlink included.
     Path(&'a CStr),
+    /// Those of what the path leads to: by `/proc/self/fd/N`, of what was opened with `O_PATH`, were it a symlink.
+    Followed(&'a CStr),
 }
 
 /// A path to an entry of an open directory that the calls without an `at` form can be given. A symlink under that name
@@ -43,6 +47,7 @@ pub fn list(target: Target<'_>, names: &mut Vec<u8>) -> io::Result<()> {
     let found = grow(names, |buffer| match target {
         Target::File(file) => flistxattr(file, buffer),
         Target::Path(path) => llistxattr(path, buffer),
+        Target::Followed(path) => listxattr(path, buffer),
     });
     match found {
         Ok(()) => Ok(()),
@@ -63,6 +68,7 @@ pub fn get(target: Target<'_>, name: &CStr, value: &mut Vec<u8>) -> io::Result<b
     let found = grow(value, |buffer| match target {
         Target::File(file) => fgetxattr(file, name, buffer),
         Target::Path(path) => lgetxattr(path, name, buffer),
+        Target::Followed(path) => getxattr(path, name, buffer),
     });
     match found {
         Ok(()) => Ok(true),
@@ -80,6 +86,7 @@ pub fn set(target: Target<'_>, name: &CStr, value: &[u8]) -> io::Result<()> {
     match target {
         Target::File(file) => fsetxattr(file, name, value, XattrFlags::empty())?,
         Target::Path(path) => lsetxattr(path, name, value, XattrFlags::empty())?,
+        Target::Followed(path) => setxattr(path, name, value, XattrFlags::empty())?,
     }
     Ok(())
 }

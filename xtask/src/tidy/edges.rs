@@ -14,7 +14,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("store", &["scan", "image", "sys"]),
     ("scan", &["image", "sys"]),
     ("mount", &["image", "sys"]),
-    ("capi", &["scan", "image", "mount", "sys"]),
+    ("capi", &["image", "mount", "sys"]),
     ("boot", &["image", "mount", "sys"]),
     ("image", &["hash"]),
     ("sys", &[]),

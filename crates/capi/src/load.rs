@@ -1,0 +1,210 @@
+//! Nodes of what is there: one file, an image.
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::Read as _;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+
+use composefs_image::Algorithm;
+use composefs_image::Digest;
+use composefs_image::erofs::header::{Header, HeaderError};
+use composefs_image::erofs::read::{Reader, load};
+use composefs_image::tree::{Kind, Timestamp};
+use composefs_sys::xattr::{self, Target};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::content::digest_of_fd;
+use crate::errno::of_io;
+use crate::from_tree::from_tree;
+use crate::node::Node;
+
+/// `LCFS_BUILD_*`: what is taken from files.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Flags(u32);
+
+impl Flags {
+    pub(crate) const SKIP_XATTRS: u32 = 1;
+    pub(crate) const USE_EPOCH: u32 = 2;
+    pub(crate) const SKIP_DEVICES: u32 = 4;
+    pub(crate) const COMPUTE_DIGEST: u32 = 8;
+    pub(crate) const NO_INLINE: u32 = 16;
+    pub(crate) const USER_XATTRS: u32 = 32;
+    pub(crate) const BY_DIGEST: u32 = 64;
+    const ALL: u32 = 127;
+
+    /// # Errors
+    ///
+    /// `EINVAL` for a bit without meaning, or two that exclude each other.
+    pub(crate) fn new(bits: i32) -> Result<Self, Errno> {
+        let bits = bits.cast_unsigned();
+        let flags = Self(bits);
+        if bits & !Self::ALL != 0 || flags.has(Self::SKIP_XATTRS) && flags.has(Self::USER_XATTRS) {
+            return Err(Errno::INVAL);
+        }
+        Ok(flags)
+    }
+
+    pub(crate) fn has(self, flag: u32) -> bool {
+        self.0 & flag != 0
+    }
+}
+
+/// Contents of at most so many bytes are kept in the image (`LCFS_RECOMMENDED_INLINE_CONTENT_MAX`).
+const INLINE_MAX: u64 = 64;
+
+/// An entry of a directory that was looked at without following it.
+pub(crate) struct Entry {
+    /// Opened with `O_PATH`: all that is asked is asked of it.
+    path: OwnedFd,
+    stat: rustix::fs::Stat,
+}
+
+impl Entry {
+    pub(crate) fn open(dir: BorrowedFd<'_>, name: &CStr) -> Result<Self, Errno> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let path = rustix::fs::openat(dir, name, flags, Mode::empty())?;
+        let stat = rustix::fs::statat(&path, c"", AtFlags::EMPTY_PATH)?;
+        Ok(Self { path, stat })
+    }
+
+    pub(crate) fn kind(&self) -> Result<Kind, Errno> {
+        Kind::from_mode(self.stat.st_mode).ok_or(Errno::INVAL)
+    }
+
+    /// Opens what it is for reading. Only for what was seen to be a file or directory.
+    pub(crate) fn reopen(&self, flags: OFlags) -> Result<OwnedFd, Errno> {
+        rustix::fs::openat(CWD, self.magic_path().as_str(), flags | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+    }
+
+    fn magic_path(&self) -> String {
+        format!("/proc/self/fd/{}", self.path.as_raw_fd())
+    }
+
+    /// A node with what it has, without a name.
+    pub(crate) fn node(&self, flags: Flags) -> Result<Rc<Node>, Errno> {
+        let (node, stat) = (Node::new(), &self.stat);
+        node.mode.set(stat.st_mode);
+        node.uid.set(stat.st_uid);
+        node.gid.set(stat.st_gid);
+        // The kernel's 32-bit encoding of device numbers.
+        node.rdev.set(encoded(stat.st_rdev));
+        if !flags.has(Flags::USE_EPOCH) {
+            node.mtime.set(Timestamp { sec: stat.st_mtime, nsec: u32::try_from(stat.st_mtime_nsec).unwrap_or(0) });
+        }
+        match self.kind()? {
+            Kind::Regular => {
+                node.set_size(stat.st_size.cast_unsigned());
+                if takes_content(&node, flags) {
+                    from_content(&node, self.reopen(OFlags::NONBLOCK)?.as_fd(), flags)?;
+                }
+            }
+            Kind::Symlink => {
+                let target = rustix::fs::readlinkat(&self.path, c"", Vec::new())?;
+                node.set_size(target.count_bytes() as u64);
+                node.set_payload(Some(&target))?;
+            }
+            _ => {}
+        }
+        if !flags.has(Flags::SKIP_XATTRS) {
+            self.take_xattrs(&node, flags)?;
+        }
+        Ok(node)
+    }
+
+    fn take_xattrs(&self, node: &Node, flags: Flags) -> Result<(), Errno> {
+        let path = std::ffi::CString::new(self.magic_path()).map_err(|_| Errno::INVAL)?;
+        let target = Target::Followed(&path);
+        let (mut names, mut value) = (Vec::new(), Vec::new());
+        xattr::list(target, &mut names).map_err(|error| of_io(&error))?;
+        for name in names.split_inclusive(|&byte| byte == 0) {
+            let Ok(name) = CStr::from_bytes_with_nul(name) else { continue };
+            if flags.has(Flags::USER_XATTRS) && !name.to_bytes().starts_with(b"user.") {
+                continue;
+            }
+            if xattr::get(target, name, &mut value).map_err(|error| of_io(&error))? {
+                node.xattrs.borrow_mut().set(name, &value)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn encoded(device: u64) -> u32 {
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12)
+}
+
+fn takes_content(node: &Node, flags: Flags) -> bool {
+    node.size() > 0 && (is_digested(flags) || !flags.has(Flags::NO_INLINE) && node.size() <= INLINE_MAX)
+}
+
+fn is_digested(flags: Flags) -> bool {
+    flags.has(Flags::COMPUTE_DIGEST) || flags.has(Flags::BY_DIGEST)
+}
+
+/// Takes digest, payload and content of a file of the node's size, as the flags say.
+pub(crate) fn from_content(node: &Node, file: BorrowedFd<'_>, flags: Flags) -> Result<(), Errno> {
+    if !takes_content(node, flags) {
+        return Ok(());
+    }
+    if is_digested(flags) {
+        let digest = digest_of_fd(file)?;
+        if flags.has(Flags::COMPUTE_DIGEST) {
+            node.set_digest(digest);
+        }
+        if flags.has(Flags::BY_DIGEST) {
+            let digest = Digest::new(Algorithm::Sha256, &digest).ok_or(Errno::INVAL)?;
+            let path = std::ffi::CString::new(digest.object_path()).map_err(|_| Errno::INVAL)?;
+            node.set_payload(Some(&path))?;
+        }
+    }
+    if !flags.has(Flags::NO_INLINE) && node.size() <= INLINE_MAX {
+        let mut content = Vec::new();
+        rustix::fs::seek(file, rustix::fs::SeekFrom::Start(0))?;
+        let file = File::from(rustix::io::dup(file)?);
+        file.take(INLINE_MAX + 1).read_to_end(&mut content).map_err(|error| of_io(&error))?;
+        // It was changed since its size was looked at: what is in the image would be neither.
+        if content.len() as u64 != node.size() {
+            return Err(Errno::NODATA);
+        }
+        node.set_content(&content)?;
+    }
+    Ok(())
+}
+
+/// The nodes of an image in memory: all of it, or the root and those of its entries.
+///
+/// # Errors
+///
+/// `EINVAL` for what is no image or a damaged one, `ENOTSUP` for a header of another version.
+pub(crate) fn from_image(image: &[u8], only: &[&[u8]]) -> Result<Rc<Node>, Errno> {
+    header(image)?;
+    let reader = Reader::new(image).map_err(|_| Errno::INVAL)?;
+    from_tree(&load(&reader, only).map_err(|_| Errno::INVAL)?.tree)
+}
+
+/// The composefs header an image begins with.
+pub(crate) fn header(image: &[u8]) -> Result<Header, Errno> {
+    Header::parse(image).map_err(|error| match error {
+        HeaderError::Version { .. } => Errno::OPNOTSUPP,
+        HeaderError::TooShort { .. } | HeaderError::Magic { .. } => Errno::INVAL,
+    })
+}
+
+/// All that is in a file, whatever its offset. It is read, not mapped: another program may cut it short meanwhile.
+pub(crate) fn whole(fd: BorrowedFd<'_>) -> Result<Vec<u8>, Errno> {
+    let mut bytes = Vec::new();
+    let size = rustix::fs::fstat(fd)?.st_size;
+    bytes.try_reserve_exact(usize::try_from(size).unwrap_or(0)).map_err(|_| Errno::NOMEM)?;
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match rustix::io::pread(fd, &mut buffer[..], bytes.len() as u64) {
+            Ok(0) => return Ok(bytes),
+            Ok(got) => bytes.extend_from_slice(&buffer[..got]),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}

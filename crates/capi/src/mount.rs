@@ -1,0 +1,95 @@
+//! Mounting an image as the options of the C library say.
+
+use std::path::{Path, PathBuf};
+
+use composefs_image::Digest;
+use composefs_mount::{Allowed, Error, ImageFile, Options, Plan, UpperDir, Verity, apply};
+use rustix::io::Errno;
+
+use crate::errno::{NO_VERITY, WRONG_VERITY, of_io};
+
+/// `struct lcfs_mount_options_s`, looked at.
+#[derive(Debug, Default)]
+pub(crate) struct Wishes {
+    pub(crate) objects: Vec<PathBuf>,
+    pub(crate) work: Option<PathBuf>,
+    pub(crate) upper: Option<PathBuf>,
+    /// 64 hexadecimal digits.
+    pub(crate) digest: Option<Vec<u8>>,
+    pub(crate) flags: u32,
+    pub(crate) idmap: i32,
+    pub(crate) mountpoint: Option<PathBuf>,
+}
+
+const REQUIRE_VERITY: u32 = 1;
+const READONLY: u32 = 2;
+const IDMAP: u32 = 8;
+const TRY_VERITY: u32 = 16;
+const ALL: u32 = 31;
+
+/// Wishes that can be fulfilled.
+pub(crate) struct Checked {
+    options: Options,
+    mountpoint: Option<PathBuf>,
+}
+
+impl Wishes {
+    /// # Errors
+    ///
+    /// `EINVAL` if they contradict each other. It is said before the image is looked for.
+    pub(crate) fn check(self) -> Result<Checked, Errno> {
+        let has = |flag| self.flags & flag != 0;
+        if self.flags & !ALL != 0 || self.objects.is_empty() || has(IDMAP) && self.idmap < 0 {
+            return Err(Errno::INVAL);
+        }
+        let upper = match (self.upper, self.work) {
+            (Some(dir), Some(work)) => Some(UpperDir { dir, work }),
+            (None, None) => None,
+            _ => return Err(Errno::INVAL),
+        };
+        let digest = match self.digest {
+            None => None,
+            Some(hex) => Some(Digest::from_hex(&hex).map_err(|_| Errno::INVAL)?),
+        };
+        let mut options = Options { basedirs: self.objects, digest, upper, ..Options::default() };
+        options.verity = match (has(REQUIRE_VERITY), has(TRY_VERITY)) {
+            (true, _) => Verity::Require,
+            (false, true) => Verity::RequireIfSupported,
+            (false, false) => Verity::Off,
+        };
+        options.attributes.read_only = has(READONLY);
+        options.idmap = has(IDMAP).then(|| format!("/proc/self/fd/{}", self.idmap).into());
+        Ok(Checked { options, mountpoint: self.mountpoint })
+    }
+}
+
+/// Mounts an image at `target`.
+pub(crate) fn mount(image: &ImageFile, target: &Path, wishes: Checked) -> Result<(), Errno> {
+    // As in the C library before anything is known of the file: who expects a digest is told first that it is another.
+    if let Some(digest) = &wishes.options.digest {
+        image.check_digest(digest).map_err(|error| of_mount(&error))?;
+    }
+    let header = image.header().map_err(|error| of_mount(&error))?;
+    let mut plan = Plan::new(image.path(), &header, target, wishes.options);
+    plan.mountpoint = wishes.mountpoint;
+    apply(&plan, image, Allowed::default()).map_err(|error| of_mount(&error))?;
+    Ok(())
+}
+
+/// The error number that callers tell the failures apart by: `ENOENT` is a missing image for ostree.
+pub(crate) fn of_mount(error: &Error) -> Errno {
+    match error {
+        Error::OpenImage { source, .. }
+        | Error::ReadImage { source, .. }
+        | Error::Directory { source, .. }
+        | Error::OpenUserns { source, .. }
+        | Error::NoLoopDevice { source, .. }
+        | Error::NoTemporary { source, .. } => of_io(source),
+        Error::NotAnImage { .. } => Errno::INVAL,
+        Error::NoVerity { .. } => NO_VERITY,
+        Error::WrongVerity { .. } => WRONG_VERITY,
+        Error::NoOverlayVerity { .. } | Error::NoIdmap { .. } => Errno::OPNOTSUPP,
+        Error::TooLong { .. } => Errno::TOOBIG,
+        Error::Kernel { source, .. } => source.errno,
+    }
+}
