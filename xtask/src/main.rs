@@ -7,6 +7,7 @@ mod apt;
 mod bench;
 mod crates_io;
 mod demo;
+mod e2e;
 mod fuzz;
 mod install;
 mod kernel;
@@ -53,6 +54,8 @@ enum Task {
     Bench(bench::Options),
     /// Feed the fuzz targets for some time.
     Fuzz(fuzz::Options),
+    /// Run the engines that use composefs, the real ones, on what is built here.
+    E2e(e2e::Options),
     /// Build the release and install it.
     Install(install::Options),
 }
@@ -78,6 +81,7 @@ fn run(task: Task) -> Result<()> {
         Task::Peers(options) => peers::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
+        Task::E2e(options) => e2e::run(&options),
         Task::Install(options) => install::run(&options),
     }
 }

@@ -2,17 +2,17 @@
 
 mod arm;
 mod fuzzing;
-mod libtest;
+pub(crate) mod libtest;
 mod power;
 pub(crate) mod programs;
-mod report;
+pub(crate) mod report;
 mod suites;
 mod workspace;
 
 use anyhow::{Result, bail};
 
 use crate::kernel::Kernel;
-use crate::setup;
+use crate::{e2e, setup};
 use report::Report;
 
 /// Its command line.
@@ -21,7 +21,7 @@ pub(crate) struct Options {
     /// Run the long forms too: more random cases, larger trees.
     #[arg(long)]
     full: bool,
-    /// Run only this kind (unit, golden, property, reference, cli, kernel, integration, arm, fuzz, vm, power); may be given more than once.
+    /// Run only this kind (unit, golden, property, reference, cli, kernel, integration, arm, fuzz, vm, power, e2e); may be given more than once.
     #[arg(long)]
     only: Vec<String>,
     /// Boot only this kernel; may be given more than once.
@@ -59,6 +59,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     fuzzing::run(options, &mut report)?;
     suites::run(options, &mut report)?;
     power::run(options, &mut report)?;
+    if options.wants("e2e") {
+        let wanted = |engine: &str| options.filter.as_ref().is_none_or(|part| engine.contains(part.as_str()));
+        report.extend(e2e::all(options.full, wanted));
+    }
     if report.is_empty() {
         bail!("no test was run: --only names kinds, --filter a part of a test's name");
     }

@@ -1,0 +1,26 @@
+//! What is built here for the engines.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::{place, process};
+
+/// The library, built as for a release.
+pub(crate) fn library() -> Result<PathBuf> {
+    process::run(cargo().args(["build", "--quiet", "--release", "-p", "composefs-capi"]))?;
+    Ok(place::target().join("release/libcomposefs.so"))
+}
+
+/// The program, built as for a release.
+pub(crate) fn program() -> Result<PathBuf> {
+    process::run(cargo().args(["build", "--quiet", "--release", "-p", "composefs"]))?;
+    Ok(place::target().join("release/composefs"))
+}
+
+fn cargo() -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(place::checkout());
+    cargo
+}

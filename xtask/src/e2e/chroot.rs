@@ -1,0 +1,155 @@
+//! A Debian system of its own for an engine: built once by debootstrap, kept in the cache, entered through namespaces.
+//!
+//! Nothing that is mounted or started in one is seen on the machine or outlives its command.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result};
+
+use crate::test::libtest::Reader;
+use crate::test::report::Suite;
+use crate::{apt, place, process};
+
+/// What an engine needs.
+pub(crate) struct Recipe {
+    /// The name of its directory in the cache.
+    pub(crate) name: &'static str,
+    /// The Debian suite.
+    pub(crate) suite: &'static str,
+    /// The packages besides the minimal system.
+    pub(crate) packages: &'static [&'static str],
+}
+
+/// One system, ready.
+pub(crate) struct Chroot {
+    root: PathBuf,
+}
+
+/// How a command of the system is run.
+const ENTER: &str = include_str!("enter.sh");
+/// What scripts in it have in common.
+const WORDS: &str = include_str!("words.sh");
+
+impl Recipe {
+    /// The system, built if it is not there or was built for other packages.
+    pub(crate) fn set_up(&self) -> Result<Chroot> {
+        let dir = place::cache("chroots")?;
+        let _lock = place::lock(&dir)?;
+        let root = dir.join(self.name);
+        let stamp = root.join("etc/composefs-e2e");
+        let wanted = format!("{} {}\n", self.suite, self.packages.join(" "));
+        if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
+            return Ok(Chroot { root });
+        }
+        if root.exists() {
+            Chroot { root: root.clone() }.remove()?;
+        }
+        eprintln!("e2e: building a Debian {} with {}", self.suite, self.packages.join(", "));
+        let work = Chroot { root: dir.join(format!(".{}", self.name)) };
+        if work.root.exists() {
+            work.remove()?;
+        }
+        let mut debootstrap = Command::new(process::require("debootstrap")?);
+        debootstrap.args(["--variant=minbase", "--include=ca-certificates", self.suite]).arg(&work.root);
+        process::output(debootstrap.arg(apt::mirror()?))
+            .with_context(|| format!("cannot build Debian {}", self.suite))?;
+        // Nothing is started at installation, and names are resolved as on the machine.
+        work.write("usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n", 0o755)?;
+        fs::copy("/etc/resolv.conf", work.root.join("etc/resolv.conf")).ok();
+        let mut install = work.command(Net::Machine, &["apt-get", "install", "--yes", "--no-install-recommends"]);
+        process::output(install.args(self.packages).env("DEBIAN_FRONTEND", "noninteractive"))?;
+        process::output(&mut work.command(Net::Own, &["apt-get", "clean"]))?;
+        work.write("etc/composefs-e2e", &wanted, 0o644)?;
+        // It takes its name when it is whole.
+        fs::rename(&work.root, &root)?;
+        Ok(Chroot { root })
+    }
+}
+
+/// Which network a command sees.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Net {
+    /// The machine's: only for installing packages.
+    Machine,
+    /// A loopback of its own.
+    Own,
+}
+
+impl Chroot {
+    /// Where its files are.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// A command in it: as root, with mounts and processes of its own, which end with it.
+    pub(crate) fn command(&self, net: Net, words: &[&str]) -> Command {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"]);
+        if net == Net::Own {
+            command.arg("--net");
+        }
+        command.args(["sh", "-ec", ENTER, "enter"]).arg(&self.root).args(words);
+        command.env_clear().envs([
+            ("HOME", "/root"),
+            ("LC_ALL", "C.UTF-8"),
+            ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+        ]);
+        command
+    }
+
+    /// Runs a script of bash in it, whose checks report as Rust's tests do; it finds `arguments` as `$1` and so on.
+    pub(crate) fn suite(&self, name: &str, text: &str, arguments: &[&str]) -> Result<Vec<Suite>> {
+        let text = format!("{WORDS}\n{text}");
+        let words: Vec<&str> = ["bash", "-uc", &text, name].iter().chain(arguments).copied().collect();
+        let mut command = self.command(Net::Own, &words);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        let mut reader = Reader::of_program("e2e", name);
+        for line in BufReader::new(child.stdout.take().context("no output")?).lines() {
+            let line = line?;
+            println!("[{name}] {line}");
+            reader.line(&line);
+        }
+        let status = child.wait()?;
+        let mut suites = reader.finish();
+        if !status.success() && suites.iter().all(|suite| suite.failed == 0) {
+            suites.push(Suite::broken(
+                "e2e",
+                name,
+                format!("the script in the chroot ended otherwise than it said: {status}"),
+            ));
+        }
+        Ok(suites)
+    }
+
+    /// Puts a file of ours into it.
+    pub(crate) fn install(&self, file: &Path, name: &str) -> Result<()> {
+        let to = self.path(name);
+        if let Some(dir) = to.parent() {
+            fs::create_dir_all(dir)?;
+        }
+        // A program of an earlier run may still be mapped: it keeps its file.
+        let _ = fs::remove_file(&to);
+        fs::copy(file, &to).with_context(|| format!("cannot copy {} to {}", file.display(), to.display()))?;
+        Ok(())
+    }
+
+    /// Writes a file in it.
+    pub(crate) fn write(&self, name: &str, text: &str, mode: u32) -> Result<()> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let to = self.path(name);
+        if let Some(dir) = to.parent() {
+            fs::create_dir_all(dir)?;
+        }
+        fs::write(&to, text)?;
+        Ok(fs::set_permissions(&to, fs::Permissions::from_mode(mode))?)
+    }
+
+    /// Takes it away. Engines make files that even root cannot remove before their attribute is off.
+    fn remove(&self) -> Result<()> {
+        let _ = Command::new("chattr").args(["-R", "-f", "-i"]).arg(&self.root).output();
+        process::output(Command::new("rm").args(["-rf", "--one-file-system"]).arg(&self.root)).map(drop)
+    }
+}

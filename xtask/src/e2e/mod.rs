@@ -1,0 +1,64 @@
+//! `cargo xtask e2e ENGINE`: the engines that use composefs today, the real ones, on what was built here.
+
+mod built;
+mod chroot;
+mod ostree;
+mod podman;
+
+use anyhow::Result;
+
+use crate::setup;
+use crate::test::report::{Report, Suite};
+
+/// Its command line.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    engine: Engine,
+}
+
+#[derive(clap::Subcommand)]
+enum Engine {
+    /// Debian's ostree and its own tests on our libcomposefs.so.1.
+    Ostree(ostree::Options),
+    /// Debian's podman on our mkcomposefs and mount.composefs.
+    Podman(podman::Options),
+}
+
+impl Engine {
+    fn name(&self) -> &'static str {
+        match self {
+            Engine::Ostree(_) => "ostree",
+            Engine::Podman(_) => "podman",
+        }
+    }
+
+    fn run(&self) -> Result<Vec<Suite>> {
+        match self {
+            Engine::Ostree(options) => ostree::run(options),
+            Engine::Podman(options) => podman::run(options),
+        }
+    }
+}
+
+/// All engines, for `cargo xtask test`: what each reports, or why it could not be run at all.
+pub(crate) fn all(full: bool, wanted: impl Fn(&str) -> bool) -> Vec<Suite> {
+    let engines = [Engine::Ostree(ostree::Options { all: full }), Engine::Podman(podman::Options {})];
+    let run = |engine: Engine| {
+        let broken = |error| vec![Suite::broken("e2e", engine.name(), format!("{error:#}"))];
+        engine.run().unwrap_or_else(broken)
+    };
+    engines.into_iter().filter(|engine| wanted(engine.name())).flat_map(run).collect()
+}
+
+/// The task: fails unless all went well.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    setup::run()?;
+    let mut report = Report::default();
+    report.extend(options.engine.run()?);
+    report.print();
+    if report.failed() > 0 {
+        std::process::exit(1);
+    }
+    Ok(())
+}

@@ -1,0 +1,37 @@
+//! The deployment in a guest with fs-verity.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::e2e::chroot::{Chroot, Net};
+use crate::kernel::Kernel;
+use crate::process;
+use crate::test::libtest::Reader;
+use crate::test::report::Suite;
+use crate::vm::{End, Machine, Stream};
+
+/// Boots a machine with what `check.sh` deployed in the chroot.
+pub(super) fn run(chroot: &Chroot) -> Result<Vec<Suite>> {
+    process::output(&mut chroot.command(Net::Own, &["bash", "-euo", "pipefail", "-c", include_str!("pack.sh")]))?;
+    let kernel = Kernel::New.fetch()?;
+    let name = format!("ostree ({})", kernel.release);
+    let mut machine =
+        Machine::new(kernel, include_str!("guest.sh"))?.timeout(Duration::from_secs(180)).memory_mib(1536);
+    machine.payload().tree("payload/root", chroot.path("root/guest"));
+    for program in ["fsverity", "mount", "umount", "cmp", "chroot"] {
+        machine.payload().program(program)?;
+    }
+    let mut reader = Reader::of_program("e2e", &name);
+    let exit = machine.run(&mut |stream, line| {
+        println!("[{name}] {line}");
+        if stream != Stream::Qemu {
+            reader.line(line);
+        }
+    })?;
+    let mut suites = reader.finish();
+    if exit.end != End::Exited(0) && suites.iter().all(|suite| suite.failed == 0) || suites.is_empty() {
+        suites.push(Suite::broken("e2e", &name, format!("the guest ended as {:?}\n{}", exit.end, exit.console)));
+    }
+    Ok(suites)
+}

@@ -1,0 +1,71 @@
+//! Debian's ostree on our library: its commits, its own tests, its deployments and the program that mounts them at boot.
+
+mod guest;
+
+use anyhow::Result;
+
+use super::built;
+use super::chroot::Recipe;
+use crate::test::report::Suite;
+
+/// Its command line.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Also the other installed tests of ostree that write images, which take minutes.
+    #[arg(long)]
+    pub(super) all: bool,
+}
+
+const RECIPE: Recipe = Recipe {
+    name: "ostree",
+    suite: "sid",
+    packages: &["ostree", "ostree-tests", "ostree-boot", "composefs", "attr", "e2fsprogs", "python3", "xz-utils"],
+};
+
+/// Where the scripts look for our library.
+const LIBRARY: &str = "opt/composefs/libcomposefs.so.1";
+
+/// What ostree 2026.4 has of tests in which `lcfs_write_to` is called, besides the two that are about composefs.
+const WRITERS: &[&str] = &[
+    "test-admin-boot-counting-tries.sh",
+    "test-admin-deploy-2.sh",
+    "test-admin-deploy-bootid-gc.sh",
+    "test-admin-deploy-bootprefix.sh",
+    "test-admin-deploy-clean.sh",
+    "test-admin-deploy-emptyetc.sh",
+    "test-admin-deploy-etcmerge-cornercases.sh",
+    "test-admin-deploy-karg.sh",
+    "test-admin-deploy-nomerge.sh",
+    "test-admin-deploy-grub2.sh",
+    "test-admin-deploy-switch.sh",
+    "test-admin-deploy-none.sh",
+    "test-admin-deploy-syslinux.sh",
+    "test-admin-deploy-uboot.sh",
+    "test-admin-deploy-whiteouts.sh",
+    "test-admin-deploy-var.sh",
+    "test-admin-gpg.sh",
+    "test-admin-instutil-set-kargs.sh",
+    "test-admin-kargs.sh",
+    "test-admin-pull-deploy-commit.sh",
+    "test-admin-pull-deploy-split.sh",
+    "test-admin-stateroot.sh",
+    "test-admin-upgrade-endoflife.sh",
+    "test-admin-upgrade-not-backwards.sh",
+    "test-admin-upgrade-systemd-update.sh",
+    "test-admin-upgrade-unconfigured.sh",
+    "test-osupdate-dtb.sh",
+    "test-sysroot-c",
+    "test-no-initramfs.sh",
+    "test-sysroot.js",
+];
+
+/// The task.
+pub(super) fn run(options: &Options) -> Result<Vec<Suite>> {
+    let chroot = RECIPE.set_up()?;
+    chroot.install(&built::library()?, LIBRARY)?;
+    let tests = WRITERS.join(" ");
+    let long = if options.all { "all" } else { "" };
+    let mut suites = chroot.suite("ostree", include_str!("check.sh"), &[long, &tests])?;
+    suites.extend(guest::run(&chroot)?);
+    Ok(suites)
+}

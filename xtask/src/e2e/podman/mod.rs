@@ -1,0 +1,72 @@
+//! Debian's podman on our programs: images pulled from a registry into a store on composefs, and containers whose root is a mount of
+//! ours.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::built;
+use super::chroot::{Chroot, Recipe};
+use crate::peers;
+use crate::test::report::Suite;
+
+/// Its command line.
+#[derive(clap::Args)]
+pub(crate) struct Options {}
+
+const RECIPE: Recipe = Recipe {
+    name: "podman",
+    // It has no mkcomposefs of its own: the one that is found is ours.
+    suite: "trixie",
+    packages: &[
+        "podman",
+        "buildah",
+        "skopeo",
+        "crun",
+        "containers-storage",
+        "docker-registry",
+        "busybox-static",
+        "attr",
+        "acl",
+        "libcap2-bin",
+        "util-linux",
+        "util-linux-extra",
+        "lxc",
+        "squashfs-tools",
+    ],
+};
+
+/// The task.
+pub(super) fn run(_options: &Options) -> Result<Vec<Suite>> {
+    let chroot = RECIPE.set_up()?;
+    chroot.install(&built::program()?, "opt/composefs/mkcomposefs")?;
+    chroot.write("opt/composefs/mkcomposefs.sh", include_str!("mkcomposefs.sh"), 0o755)?;
+    let script = format!("{}\n{}", include_str!("images.sh"), include_str!("check.sh"));
+    let mut suites = chroot.suite("podman", &script, &[])?;
+    suites.push(beside_the_reference(&chroot)?);
+    Ok(suites)
+}
+
+/// What podman asked of our `mkcomposefs`, asked of the C tool: the same images.
+fn beside_the_reference(chroot: &Chroot) -> Result<Suite> {
+    let mut suite = Suite { kind: "e2e".into(), name: "podman".into(), finished: true, ..Suite::default() };
+    let mkcomposefs = peers::set_up()?.join("mkcomposefs");
+    let mut compared = 0;
+    for call in fs::read_dir(chroot.path("t/recorded")).into_iter().flatten() {
+        let call = call?.path();
+        let dump = fs::File::open(call.join("stdin"))?;
+        let theirs = Command::new(&mkcomposefs).args(["--from-file", "-", "-"]).stdin(dump).output()?;
+        let ours = fs::read(call.join("stdout"))?;
+        if !theirs.status.success() || ours.is_empty() || ours != theirs.stdout {
+            suite.failures.push(format!("the image of {} is not that of the C tool", call.display()));
+        }
+        compared += 1;
+    }
+    if compared == 0 {
+        suite.failures.push("no call of mkcomposefs was recorded".into());
+    }
+    println!("[podman] {compared} images compared with those of the C tool, {} differ", suite.failures.len());
+    (suite.passed, suite.failed) = (u32::from(suite.failures.is_empty()), suite.failures.len() as u32);
+    Ok(suite)
+}
