@@ -52,6 +52,8 @@ pub(crate) const TARGETS: &[Target] = &[
     DUMP,
     Target { name: "hash_kernels", sanitizer: Sanitizer::Address, max_len: 1 << 12, seed: dumps, dictionary: None },
     Target { name: "bundle", seed: bundles, max_len: 1 << 15, dictionary: None, ..DUMP },
+    // The library of GVariants has unsafe code.
+    Target { name: "ostree", sanitizer: Sanitizer::Address, max_len: 1 << 14, seed: ostree_objects, dictionary: None },
     Target { name: "verity", sanitizer: Sanitizer::None, max_len: 1 << 12, seed: dumps, dictionary: None },
 ];
 
@@ -74,6 +76,28 @@ fn bundles(dir: &Path, max_len: usize) -> Result<()> {
             process::output(Command::new(&composefs).current_dir(scratch.path()).arg(&repo).args(words))?;
         }
         ensure!(fs::metadata(&bundle)?.len() <= max_len as u64, "a seed is longer than max_len");
+    }
+    Ok(())
+}
+
+/// The metadata of a small repository, and the headers of its files with nothing before them.
+#[expect(clippy::big_endian_bytes, reason = "the lengths of ostree are big-endian")]
+fn ostree_objects(dir: &Path, max_len: usize) -> Result<()> {
+    let archive = place::checkout().join("crates/ostree/tests/data/archive.tar.xz");
+    let work = tempfile::tempdir()?;
+    process::output(Command::new("tar").arg("-xJf").arg(archive).arg("-C").arg(work.path()))?;
+    for folder in fs::read_dir(work.path().join("archive/objects"))? {
+        for object in fs::read_dir(folder?.path())? {
+            let object = object?.path();
+            let mut bytes = fs::read(&object)?;
+            if object.extension().is_some_and(|extension| extension == "filez") {
+                let len = bytes.first_chunk::<4>().map_or(0, |len| u32::from_be_bytes(*len) as usize);
+                bytes = bytes.get(8..8 + len).context("a file in an archive begins with its header")?.to_vec();
+            }
+            if bytes.len() <= max_len {
+                fs::write(dir.join(object.file_name().context("no name")?), bytes)?;
+            }
+        }
     }
     Ok(())
 }

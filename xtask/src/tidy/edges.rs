@@ -8,7 +8,7 @@ use crate::metadata::{self, Crate};
 const EDGES: &[(&str, &[&str])] = &[
     ("composefs", &["oci", "ostree", "remote", "fuse", "mount", "store", "scan", "image", "sys"]),
     ("oci", &["remote", "store", "image"]),
-    ("ostree", &["store", "image"]),
+    ("ostree", &["store", "scan", "image", "sys"]),
     ("remote", &["store"]),
     ("fuse", &["store", "image", "sys"]),
     ("store", &["scan", "image", "sys"]),
@@ -24,7 +24,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("vmtest", &["image", "sys"]),
     ("xtask", &[]),
     ("bench", &["hash", "image"]),
-    ("fuzz", &["hash", "image", "store"]),
+    ("fuzz", &["hash", "image", "ostree", "store"]),
 ];
 /// What tests of any crate may use in addition.
 const FOR_TESTS: &[&str] = &["testkit"];

@@ -18,6 +18,7 @@ mod ls;
 pub(crate) mod mkcomposefs;
 mod mount;
 pub(crate) mod mount_helper;
+mod ostree;
 pub(crate) mod repository;
 mod stat;
 mod umount;
@@ -81,6 +82,7 @@ enum Command {
     Init(repository::init::Args),
     Mount(mount::Args),
     Mounts(repository::mounts::Args),
+    Ostree(ostree::Args),
     Stat(stat::Args),
     Sync(repository::sync::Args),
     Tag(repository::tag::Args),
@@ -116,6 +118,7 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
         Command::Init(args) => done(repository::init::run(&args, &which)),
         Command::Mount(args) => done(mount::run(args, &which)),
         Command::Mounts(args) => done(repository::mounts::run(&args, &which)),
+        Command::Ostree(args) => ostree::run(args, &which),
         Command::Stat(args) => stat::run(&args),
         Command::Sync(args) => repository::sync::run(&args, &which),
         Command::Tag(args) => done(repository::tag::run(&args, &which)),

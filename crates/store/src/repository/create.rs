@@ -80,10 +80,7 @@ impl Repository {
     /// # Errors
     ///
     /// What `make` gives.
-    pub fn making<T>(
-        &self,
-        make: impl FnOnce(Creation<'_>) -> Result<T, RepositoryError>,
-    ) -> Result<T, RepositoryError> {
+    pub fn making<T, E: From<RepositoryError>>(&self, make: impl FnOnce(Creation<'_>) -> Result<T, E>) -> Result<T, E> {
         let lease = self.lease()?;
         let made = make(self.creation(&lease));
         if made.is_err() {
@@ -115,7 +112,16 @@ impl Creation<'_> {
         Ok(digest)
     }
 
-    pub(crate) fn publish_one(self, trees: [Tree; 1]) -> Result<Created, RepositoryError> {
+    /// The same of the only image that was added.
+    ///
+    /// # Errors
+    ///
+    /// If something cannot be stored.
+    ///
+    /// # Panics
+    ///
+    /// If no image was added.
+    pub fn publish_one(self, trees: [Tree; 1]) -> Result<Created, RepositoryError> {
         let (mut published, objects) = self.publish(&trees)?;
         let Published { digest, size, is_new, replaced } = published.remove(0);
         Ok(Created { digest, size, is_new, replaced: replaced.into_iter().next(), objects })

@@ -30,7 +30,40 @@ mode() {
     cmp reference-plain.cfs $1-plain.cfs
     ostree --repo=$1 commit -b theirs --timestamp=@1 --generate-composefs-metadata --tree=dir=tree
     [ "$(digest_of $1 zt)" = "$(digest_of $1 theirs)" ]
+    # Read without ostree.
+    composefs ostree image $1 zt - 2>/dev/null | cmp - reference.cfs
+    composefs ostree image --no-verity $1 zt - 2>/dev/null | cmp - reference-plain.cfs
+    composefs ostree verify $1 zt
     rm reference*.cfs
+}
+
+# Commits in a repository of composefs: one image of the three modes that keep everything, and its tree is ostree's.
+imported() {
+    cd /root/modes; rm -rf composefs one two; C='composefs --repo composefs'
+    $C init --insecure
+    for mode in bare bare-user archive bare-user-only; do $C ostree import $mode zt --name=$mode; done
+    $C fsck
+    $C images | tee images
+    grep 'archive bare bare-user$' images; [ $(wc -l < images) = 2 ]
+    mkdir one two
+    $C mount bare one
+    mount -t composefs bare.cfs two -o basedir=bare/objects
+    diff -r --no-dereference one two
+    (cd one; find . -printf '%P %y %m %U:%G %s %l\n' | sort) > one.list; (cd two; find . -printf '%P %y %m %U:%G %s %l\n' | sort) > two.list
+    wc -l < one.list; cmp one.list two.list
+    umount one; umount two
+}
+# A commit whose recorded digest is another one, or none.
+refused() {
+    cd /root/modes
+    o --repo=bare commit -b plain --timestamp=@1 --tree=dir=tree
+    ! composefs ostree verify bare plain 2> said; grep 'records no digest' said
+    o --repo=bare commit -b wrong --timestamp=@1 --tree=dir=tree "--add-metadata=ostree.composefs.digest.v0=[byte 0x00]"
+    ! composefs ostree verify bare wrong 2> said; grep 'has 1 bytes' said
+    local zeros; zeros=$(printf 'byte 0x00, %.0s' $(seq 31))
+    o --repo=bare commit -b other --timestamp=@1 --tree=dir=tree "--add-metadata=ostree.composefs.digest.v0=[${zeros}byte 0x00]"
+    ! composefs ostree verify bare other 2> said; grep 'records the digest 0000' said
+    ! composefs --repo composefs ostree import bare other 2> said; grep 'not the one it records' said
 }
 
 # The dynamic loader says which library it was.
@@ -105,6 +138,8 @@ without_an_image() {
 
 check a_tree_of_a_whole_usr_bin strictly make_tree
 for mode in bare bare-user archive bare-user-only; do check "mode_$mode" strictly mode $mode; done
+check imported_into_a_repository strictly imported
+check other_digests_are_refused strictly refused
 check ours_is_loaded_and_theirs_without_it strictly ours_is_loaded
 check installed::test-composefs.sh strictly installed test-composefs.sh
 check installed::test-admin-deploy-composefs.sh strictly installed test-admin-deploy-composefs.sh

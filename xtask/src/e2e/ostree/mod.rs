@@ -63,6 +63,9 @@ const WRITERS: &[&str] = &[
 pub(super) fn run(options: &Options) -> Result<Vec<Suite>> {
     let chroot = RECIPE.set_up()?;
     chroot.install(&built::library()?, LIBRARY)?;
+    let program = built::program()?;
+    chroot.install(&program, "usr/local/bin/composefs")?;
+    chroot.install(&program, "usr/local/sbin/mount.composefs")?;
     let tests = WRITERS.join(" ");
     let long = if options.all { "all" } else { "" };
     let mut suites = chroot.suite("ostree", include_str!("check.sh"), &[long, &tests])?;

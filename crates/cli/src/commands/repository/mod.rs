@@ -10,7 +10,7 @@ pub(super) mod import;
 pub(super) mod init;
 pub(super) mod mount;
 pub(super) mod mounts;
-mod progress;
+pub(super) mod progress;
 pub(super) mod sync;
 pub(super) mod tag;
 pub(super) mod untag;

@@ -5,12 +5,12 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Counts objects and their bytes; nothing where standard error is no terminal.
-pub(super) struct Objects {
+pub(crate) struct Objects {
     bar: ProgressBar,
 }
 
 impl Objects {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         // Objects are the bar's position, bytes its length: neither total is known before the end.
         let style = ProgressStyle::with_template("{spinner} {pos} objects, {total_bytes}, {elapsed}")
             .expect("the template is constant");
@@ -20,7 +20,7 @@ impl Objects {
     }
 
     /// One more.
-    pub(super) fn done(&self, bytes: u64) {
+    pub(crate) fn done(&self, bytes: u64) {
         self.bar.inc(1);
         self.bar.inc_length(bytes);
     }

@@ -1,0 +1,88 @@
+//! `composefs ostree image`
+
+use std::io::{self, IsTerminal as _};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use composefs_image::Algorithm;
+use composefs_image::erofs::{Image, Versions};
+use composefs_ostree::{ContentSink, DigestOnly, HeadersOnly, Payloads, gather};
+use composefs_store::publish::replace_file;
+use serde_json::json;
+
+use super::Source;
+use crate::commands::repository::progress;
+use crate::limits;
+
+/// Make the image of a commit, as `ostree checkout --composefs` does.
+///
+/// The image names objects as they are in a bare repository, xx/….file, so it is mounted with basedir=REPO/objects. The digest
+/// is printed.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    source: Source,
+    /// Where the image goes, - for standard output; without it only the digest is printed
+    #[arg(value_name = "IMAGE")]
+    image: Option<PathBuf>,
+    /// Without digests of files: `ostree checkout --composefs-noverity`. Contents are not read, nor compared with checksums
+    #[arg(long)]
+    no_verity: bool,
+    /// Use so many threads
+    #[arg(long)]
+    threads: Option<NonZeroUsize>,
+    /// Print commit, digest and size as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  composefs ostree image /ostree/repo fedora/stable .ostree.cfs
+  composefs ostree image /ostree/repo fedora/stable --json
+  mount -t composefs .ostree.cfs /mnt -o basedir=/ostree/repo/objects
+
+Exit status: 0 if the image is there, 1 if not. An image that was there is replaced when all of the new one is on disk.";
+
+/// The mode of a new image, less the umask.
+const IMAGE_MODE: u32 = 0o666;
+
+pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+    let to_stdout = args.image.as_deref() == Some(Path::new("-"));
+    if to_stdout && io::stdout().is_terminal() {
+        bail!("standard output is a terminal: an image is no text");
+    }
+    let (repo, commit, plan) = args.source.open()?;
+    let threads = limits::threads(args.threads);
+    let progress = progress::Objects::start();
+    let sink: &dyn ContentSink = if args.no_verity { &HeadersOnly } else { &DigestOnly(Algorithm::Sha256) };
+    let gathered = gather(&repo, plan.contents(), sink, threads, &|bytes| progress.done(bytes))?;
+    drop(progress);
+    let tree = plan.tree(&gathered, Payloads::Ostree, Algorithm::Sha256)?;
+    let image = Image::plan(&tree, Versions::default()).with_context(|| format!("commit {}", commit.id))?;
+    let digest = match args.image.as_deref() {
+        None => image.write_and_digest(Algorithm::Sha256, threads, &mut io::sink())?,
+        Some(_) if to_stdout => {
+            image.write_and_digest(Algorithm::Sha256, threads, &mut io::stdout()).context("cannot write the image")?
+        }
+        Some(path) => {
+            let write = |file: &mut std::fs::File| -> anyhow::Result<_> {
+                image.write_and_digest(Algorithm::Sha256, threads, file).context("cannot write the image")
+            };
+            replace_file(path, IMAGE_MODE, write)?.1
+        }
+    };
+    match (args.json, to_stdout) {
+        (true, false) => {
+            println!(
+                "{:#}",
+                json!({ "commit": commit.id.to_string(), "digest": digest.to_hex(), "size": image.len() })
+            );
+        }
+        (false, false) => println!("{digest}"),
+        (_, true) => eprintln!("{digest}"),
+    }
+    Ok(())
+}

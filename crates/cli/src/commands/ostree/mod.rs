@@ -1,0 +1,68 @@
+//! `composefs ostree`: commits of ostree, read from its repositories.
+
+mod image;
+mod import;
+mod verify;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Subcommand;
+use composefs_ostree::{Commit, Plan, Repo};
+
+use super::repository::Which;
+use crate::interrupt::Interrupt;
+
+/// Work with commits in repositories of ostree, read without ostree.
+///
+/// Repositories of the modes bare, bare-user, bare-user-only and archive are read. Every object is compared with its checksum.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  composefs ostree image /ostree/repo fedora/stable .ostree.cfs
+  composefs ostree verify /ostree/repo fedora/stable
+  composefs --repo=/srv/images ostree import /ostree/repo fedora/stable --name=fedora/stable";
+
+#[derive(Subcommand)]
+enum Command {
+    Image(image::Args),
+    Verify(verify::Args),
+    Import(import::Args),
+}
+
+/// Which commit.
+#[derive(clap::Args)]
+struct Source {
+    /// The repository of ostree
+    #[arg(value_name = "REPO")]
+    ostree: PathBuf,
+    /// A branch, REMOTE:BRANCH or the checksum of a commit
+    #[arg(value_name = "REF")]
+    commit: String,
+}
+
+impl Source {
+    fn open(&self) -> anyhow::Result<(Repo, Commit, Plan)> {
+        crate::limits::allow_open_files();
+        let repo = Repo::open(&self.ostree)?;
+        let commit = repo.commit(&repo.resolve(&self.commit)?)?;
+        let plan = Plan::of(&repo, &commit).with_context(|| format!("cannot read commit {}", commit.id))?;
+        Ok((repo, commit, plan))
+    }
+}
+
+pub(crate) fn run(args: Args, which: &Which) -> ExitCode {
+    let interrupt = Interrupt::watch();
+    interrupt.end(match args.command {
+        Command::Image(args) => image::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Import(args) => import::run(&args, which, &interrupt),
+    })
+}

@@ -1,0 +1,71 @@
+//! `composefs ostree verify`
+
+use std::num::NonZeroUsize;
+
+use anyhow::{Context as _, bail};
+use composefs_image::erofs::{Image, Versions};
+use composefs_image::{Algorithm, Digest};
+use composefs_ostree::{DigestOnly, Payloads, gather};
+use serde_json::json;
+
+use super::Source;
+use crate::commands::repository::progress;
+use crate::limits;
+
+/// Compare a commit with its checksums, and its image with the digest recorded in it.
+///
+/// Every object that the commit needs is read. The digest is the one under `ostree.composefs.digest.v0`, which
+/// `ostree commit --generate-composefs-metadata` puts there.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    source: Source,
+    /// Use so many threads
+    #[arg(long)]
+    threads: Option<NonZeroUsize>,
+    /// Print commit and digests as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  composefs ostree verify /ostree/repo fedora/stable
+
+Exit status: 0 if all is as it should be, 1 if not, or if no digest is recorded.";
+
+pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+    let (repo, commit, plan) = args.source.open()?;
+    let progress = progress::Objects::start();
+    let sink = DigestOnly(Algorithm::Sha256);
+    let gathered = gather(&repo, plan.contents(), &sink, limits::threads(args.threads), &|bytes| progress.done(bytes))?;
+    drop(progress);
+    let tree = plan.tree(&gathered, Payloads::Ostree, Algorithm::Sha256)?;
+    let image = Image::plan(&tree, Versions::default()).with_context(|| format!("commit {}", commit.id))?;
+    let found = image.digest(Algorithm::Sha256);
+    let recorded = commit.object.digest.as_deref().map(|bytes| {
+        Digest::new(Algorithm::Sha256, bytes).with_context(|| {
+            format!("commit {}: the digest recorded has {} bytes, expected 32", commit.id, bytes.len())
+        })
+    });
+    let recorded = recorded.transpose()?;
+    if args.json {
+        let recorded = recorded.map(|digest| digest.to_hex());
+        let json = json!({ "commit": commit.id.to_string(), "digest": found.to_hex(), "recorded": recorded });
+        println!("{json:#}");
+    }
+    match recorded {
+        None => bail!(
+            "commit {} records no digest of its image: every object is as its checksum says, and the image would have the digest \
+             {found}\nremedy: `ostree commit --generate-composefs-metadata` records it",
+            commit.id
+        ),
+        Some(recorded) if recorded != found => {
+            bail!("commit {} records the digest {recorded} of its image, which has the digest {found}", commit.id)
+        }
+        Some(_) if !args.json => println!("{found}"),
+        Some(_) => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,277 @@
+//! A content object: what it is, and its bytes.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use composefs_image::tree::Kind;
+use composefs_sys::beneath::open_directory_beneath;
+use composefs_sys::xattr::{self, Target, entry_path};
+use flate2::read::DeflateDecoder;
+use rustix::fs::AtFlags;
+use rustix::io::Errno;
+use sha2::{Digest as _, Sha256};
+
+use crate::config::Mode;
+use crate::error::Error;
+use crate::id::Id;
+use crate::objects::{FileHeader, Metadata};
+use crate::repo::Repo;
+
+/// The attribute that has the metadata of a file in a bare-user repository.
+const OSTREE_META: &std::ffi::CStr = c"user.ostreemeta";
+/// The longest header of a file in an archive: attributes and a target.
+const MAX_HEADER: u32 = 1 << 20;
+/// The longest target of a symlink.
+const MAX_TARGET: u64 = 4095;
+
+/// A content object, found.
+#[derive(Debug)]
+pub struct Content {
+    /// What it is named by.
+    pub id: Id,
+    /// Its metadata; of a symlink the target too.
+    pub header: FileHeader,
+    /// How many bytes the file has.
+    pub size: u64,
+    path: PathBuf,
+    /// Where its bytes are, if it is a file.
+    bytes: Option<Bytes>,
+}
+
+#[derive(Debug)]
+enum Bytes {
+    /// As they are.
+    Plain(File),
+    /// Deflated, from this offset on.
+    Deflated(File, u64),
+}
+
+impl Repo {
+    /// Finds a content object. A symlink is compared with its checksum at once, a file when it is read.
+    ///
+    /// # Errors
+    ///
+    /// If it is not there, or is no file and no symlink.
+    pub fn content(&self, id: &Id) -> Result<Content, Error> {
+        let extension = |repo: &Repo| if repo.mode == Mode::Archive { "filez" } else { "file" };
+        for repo in self.chain() {
+            let found = match repo.mode {
+                Mode::Archive => repo.archived(id)?,
+                Mode::BareUser => repo.with_metadata_in_xattr(id)?,
+                Mode::Bare | Mode::BareUserOnly => repo.bare(id)?,
+            };
+            let Some(content) = found else { continue };
+            return content.checked();
+        }
+        Err(Error::io(self.path_of(id, extension(self)), Errno::NOENT))
+    }
+
+    #[expect(clippy::big_endian_bytes, reason = "the numbers of ostree are big-endian")]
+    fn archived(&self, id: &Id) -> Result<Option<Content>, Error> {
+        let Some(file) = self.open_object(&id.path("filez"))? else { return Ok(None) };
+        let path = self.path_of(id, "filez");
+        let mut head = [0; 8];
+        file.read_exact_at(&mut head, 0).map_err(|error| Error::io(&path, error))?;
+        let len = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
+        if len > MAX_HEADER {
+            return Err(Error::malformed(path, format!("a header of {len} bytes: at most {MAX_HEADER} are taken")));
+        }
+        let mut header = vec![0; len as usize];
+        file.read_exact_at(&mut header, 8).map_err(|error| Error::io(&path, error))?;
+        let (header, size) = FileHeader::parse_archived(&header).map_err(|reason| Error::malformed(&path, reason))?;
+        let bytes = Some(Bytes::Deflated(file, 8 + u64::from(len)));
+        Ok(Some(Content { id: *id, header, size, path, bytes }))
+    }
+
+    fn with_metadata_in_xattr(&self, id: &Id) -> Result<Option<Content>, Error> {
+        let Some(file) = self.open_object(&id.path("file"))? else { return Ok(None) };
+        let path = self.path_of(id, "file");
+        let mut value = Vec::new();
+        let found =
+            xattr::get(Target::File(file.as_fd()), OSTREE_META, &mut value).map_err(|error| Error::io(&path, error))?;
+        if !found {
+            return Err(Error::malformed(path, format!("no attribute {}", OSTREE_META.to_string_lossy())));
+        }
+        let metadata = Metadata::parse(&value).map_err(|reason| Error::malformed(&path, reason))?;
+        let size = file.metadata().map_err(|error| Error::io(&path, error))?.size();
+        let mut header = FileHeader { metadata, target: String::new() };
+        if Kind::from_mode(header.metadata.mode) == Some(Kind::Symlink) {
+            file.take(MAX_TARGET + 2).read_to_string(&mut header.target).map_err(|error| Error::io(&path, error))?;
+            // It is kept as a C string.
+            if header.target.ends_with('\0') {
+                header.target.pop();
+            }
+            return Ok(Some(Content { id: *id, header, size: 0, path, bytes: None }));
+        }
+        Ok(Some(Content { id: *id, header, size, path, bytes: Some(Bytes::Plain(file)) }))
+    }
+
+    /// A file or symlink that is what it says itself.
+    fn bare(&self, id: &Id) -> Result<Option<Content>, Error> {
+        let (name, path) = (id.path("file"), self.path_of(id, "file"));
+        let failed = |error: io::Error| Error::io(&path, error);
+        let (folder, rest) = name.split_once('/').unwrap_or_default();
+        let folder = match open_directory_beneath(self.objects.as_fd(), folder.as_bytes()) {
+            Ok(folder) => folder,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(failed(errno.into())),
+        };
+        let stat = match rustix::fs::statat(&folder, rest, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(failed(errno.into())),
+        };
+        let mut metadata = Metadata { mode: stat.st_mode, ..Metadata::default() };
+        let is_canonical = self.mode == Mode::BareUserOnly;
+        if !is_canonical {
+            (metadata.uid, metadata.gid) = (stat.st_uid, stat.st_gid);
+        }
+        if Kind::from_mode(stat.st_mode) == Some(Kind::Symlink) {
+            let target = rustix::fs::readlinkat(&folder, rest, Vec::new()).map_err(|errno| failed(errno.into()))?;
+            let target = target.into_string().map_err(|_| Error::malformed(&path, "a target that is not UTF-8"))?;
+            if !is_canonical {
+                let (mut at, name) = (Vec::new(), std::ffi::CString::new(rest).unwrap_or_default());
+                entry_path(folder.as_fd(), &name, &mut at);
+                let at = std::ffi::CStr::from_bytes_until_nul(&at).unwrap_or_default();
+                metadata.xattrs = all_xattrs(Target::Path(at)).map_err(failed)?;
+            }
+            return Ok(Some(Content { id: *id, header: FileHeader { metadata, target }, size: 0, path, bytes: None }));
+        }
+        let Some(file) = self.open_object(&name)? else { return Ok(None) };
+        let own = file.metadata().map_err(failed)?;
+        metadata.mode = own.mode();
+        if !is_canonical {
+            (metadata.uid, metadata.gid) = (own.uid(), own.gid());
+            metadata.xattrs = all_xattrs(Target::File(file.as_fd())).map_err(failed)?;
+        }
+        let header = FileHeader { metadata, target: String::new() };
+        Ok(Some(Content { id: *id, header, size: own.size(), path, bytes: Some(Bytes::Plain(file)) }))
+    }
+}
+
+fn all_xattrs(target: Target<'_>) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let (mut names, mut all) = (Vec::new(), Vec::new());
+    xattr::list(target, &mut names)?;
+    for name in names.split_inclusive(|&byte| byte == 0) {
+        let Ok(name) = std::ffi::CStr::from_bytes_with_nul(name) else { continue };
+        let mut value = Vec::new();
+        if xattr::get(target, name, &mut value)? {
+            all.push((name.to_bytes().to_vec(), value));
+        }
+    }
+    Ok(all)
+}
+
+impl Content {
+    /// The object, for messages.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it is a regular file.
+    #[must_use]
+    pub fn is_file(&self) -> bool {
+        Kind::from_mode(self.header.metadata.mode) == Some(Kind::Regular)
+    }
+
+    /// The open file with its bytes, if they are there as they are.
+    #[must_use]
+    pub fn plain(&self) -> Option<BorrowedFd<'_>> {
+        match &self.bytes {
+            Some(Bytes::Plain(file)) => Some(file.as_fd()),
+            _ => None,
+        }
+    }
+
+    fn checked(mut self) -> Result<Self, Error> {
+        match Kind::from_mode(self.header.metadata.mode) {
+            Some(Kind::Regular) if self.bytes.is_some() && self.header.target.is_empty() => Ok(self),
+            Some(Kind::Symlink) => {
+                (self.size, self.bytes) = (0, None);
+                self.expect(self.hasher()?)?;
+                Ok(self)
+            }
+            _ => Err(Error::malformed(
+                &self.path,
+                format!("mode {:o}: no file and no symlink", self.header.metadata.mode),
+            )),
+        }
+    }
+
+    fn hasher(&self) -> Result<Sha256, Error> {
+        self.header.hasher().map_err(|reason| Error::malformed(&self.path, reason))
+    }
+
+    fn expect(&self, hasher: Sha256) -> Result<(), Error> {
+        let found = Id::new(hasher.finalize().into());
+        if found == self.id { Ok(()) } else { Err(Error::WrongId { path: self.path.clone(), found }) }
+    }
+
+    /// Reads a file whole, shows each piece, and compares it with its checksum: what was shown is worth nothing before this
+    /// returns.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongId`], if it cannot be read, or what `show` gives.
+    pub fn read(&self, buffer: &mut [u8], mut show: impl FnMut(&[u8]) -> io::Result<()>) -> Result<(), Error> {
+        let mut hasher = self.hasher()?;
+        let mut read = 0;
+        let mut take = |piece: &[u8]| {
+            read += piece.len() as u64;
+            // An archive could go on for ever.
+            if read > self.size {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("more than the {} bytes it says", self.size),
+                ));
+            }
+            hasher.update(piece);
+            show(piece)
+        };
+        let done = match &self.bytes {
+            None => Ok(()),
+            Some(Bytes::Plain(file)) => {
+                composefs_sys::copy::read_all(file.as_fd(), buffer, |_, piece| take(piece)).map(drop)
+            }
+            Some(Bytes::Deflated(file, offset)) => inflate(file, *offset, buffer, &mut take),
+        };
+        done.map_err(|error| Error::io(&self.path, error))?;
+        if read != self.size {
+            return Err(Error::malformed(&self.path, format!("{read} bytes, it says {}", self.size)));
+        }
+        self.expect(hasher)
+    }
+}
+
+fn inflate(
+    file: &File,
+    offset: u64,
+    buffer: &mut [u8],
+    take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut from = DeflateDecoder::new(BufReader::with_capacity(64 << 10, At { file, offset }));
+    loop {
+        match from.read(buffer)? {
+            0 => return Ok(()),
+            len => take(&buffer[..len])?,
+        }
+    }
+}
+
+/// A file from an offset on, whatever its own is.
+struct At<'a> {
+    file: &'a File,
+    offset: u64,
+}
+
+impl Read for At<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = self.file.read_at(buffer, self.offset)?;
+        self.offset += len as u64;
+        Ok(len)
+    }
+}

@@ -1,0 +1,214 @@
+//! Repositories that ostree made (`data/README.md`): the images are those that it makes; changed in any place they are refused.
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use composefs_image::erofs::{Image, Versions};
+use composefs_image::{Algorithm, Digest};
+use composefs_ostree::{ContentSink, DigestOnly, Error, HeadersOnly, Payloads, Plan, Repo, gather};
+use composefs_testkit::{figures, privilege, skip};
+
+struct Recorded {
+    mode: &'static str,
+    commit: &'static str,
+    digest: &'static str,
+    without_digests: &'static str,
+}
+
+const COMMIT: &str = "388982b6f1117edfb817b10988f28556cb43ad9f4c199a4f7e6299deb3dcdc8d";
+const DIGEST: &str = "8edfa108ddce5e2d0971dd2e04687ebd40e373a545ae5b5c6fa7df040af4d207";
+const PLAIN: &str = "56ebab2cc069185cc5885e356daab0ff379376ff1a34cb4148ccec2e0bdf8d00";
+
+const BARE: Recorded = Recorded { mode: "bare", commit: COMMIT, digest: DIGEST, without_digests: PLAIN };
+const BARE_USER: Recorded = Recorded { mode: "bare-user", ..BARE };
+const ARCHIVE: Recorded = Recorded { mode: "archive", ..BARE };
+const BARE_USER_ONLY: Recorded = Recorded {
+    mode: "bare-user-only",
+    commit: "572618320dd9a65559c2e39900bd8819ebb7a671036b1d5b4b66e21d86bc4ee9",
+    digest: "86a6455985456f76fd60be181d469f1cda26f7c7317279dfa4b637b2306abbb9",
+    without_digests: "851f530be780394450871d1f144ab89d45a6028c4a7103f1938db05409f81cb4",
+};
+
+/// Unpacks a repository; `None` where owners or attributes could not be restored.
+fn unpack(recorded: &Recorded, into: &Path) -> PathBuf {
+    let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(format!("{}.tar.xz", recorded.mode));
+    let mut tar = Command::new("tar");
+    tar.arg("-xJf").arg(archive).arg("-C").arg(into).args(["--xattrs", "--xattrs-include=*", "--numeric-owner"]);
+    if !privilege::is_root() {
+        tar.arg("--no-same-owner");
+    }
+    let status = tar.status().unwrap();
+    assert!(status.success(), "{status}");
+    into.join(recorded.mode)
+}
+
+fn digest(path: &Path, name: &str, sink: &dyn ContentSink) -> Result<Digest, Error> {
+    let repo = Repo::open(path)?;
+    let commit = repo.commit(&repo.resolve(name)?)?;
+    let plan = Plan::of(&repo, &commit)?;
+    let gathered = gather(&repo, plan.contents(), sink, NonZeroUsize::new(2).unwrap(), &|_| {})?;
+    let tree = plan.tree(&gathered, Payloads::Ostree, Algorithm::Sha256)?;
+    Ok(Image::plan(&tree, Versions::default()).unwrap().digest(Algorithm::Sha256))
+}
+
+const WITH_DIGESTS: DigestOnly = DigestOnly(Algorithm::Sha256);
+
+fn check(recorded: &Recorded) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = unpack(recorded, dir.path());
+    assert_eq!(digest(&path, "zt", &WITH_DIGESTS).unwrap().to_hex(), recorded.digest);
+    assert_eq!(digest(&path, "zt", &HeadersOnly).unwrap().to_hex(), recorded.without_digests);
+    assert_eq!(digest(&path, recorded.commit, &WITH_DIGESTS).unwrap().to_hex(), recorded.digest);
+    assert_eq!(digest(&path, "no/digest", &WITH_DIGESTS).unwrap().to_hex(), recorded.digest);
+    let repo = Repo::open(&path).unwrap();
+    let recorded_in = |name: &str| repo.commit(&repo.resolve(name).unwrap()).unwrap().object.digest;
+    let recorded_digest = recorded_in("zt").unwrap();
+    assert_eq!(Digest::new(Algorithm::Sha256, &recorded_digest).unwrap().to_hex(), recorded.digest);
+    assert_eq!(recorded_in("no/digest"), None);
+}
+
+#[test]
+fn an_archive() {
+    check(&ARCHIVE);
+}
+
+#[test]
+fn bare_user_only() {
+    check(&BARE_USER_ONLY);
+}
+
+#[test]
+fn bare_user() {
+    let scratch = tempfile::tempdir().unwrap();
+    let probe = scratch.path().join("probe");
+    fs::write(&probe, "").unwrap();
+    let path = std::ffi::CString::new(probe.to_str().unwrap()).unwrap();
+    if rustix::fs::setxattr(&path, "user.x", b"y", rustix::fs::XattrFlags::empty()).is_err() {
+        return skip::announce("bare_user", "the directory for temporary files takes no attributes of users");
+    }
+    check(&BARE_USER);
+}
+
+#[test]
+fn bare() {
+    if !privilege::is_root() {
+        return skip::announce("bare", "only root can restore the owners of files");
+    }
+    check(&BARE);
+}
+
+/// The objects of a repository.
+fn objects(path: &Path) -> Vec<PathBuf> {
+    let folders = fs::read_dir(path.join("objects")).unwrap().map(|entry| entry.unwrap().path());
+    let files = folders.flat_map(|folder| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()));
+    let mut files: Vec<_> = files.filter(|file| file.symlink_metadata().unwrap().is_file()).collect();
+    files.sort();
+    files
+}
+
+/// Every byte of every object, changed and cut off there: an error, or the same image as if nothing had been.
+#[test]
+fn whatever_is_changed_is_noticed() {
+    let (mut refused, mut harmless) = (0, 0);
+    for recorded in [&ARCHIVE, &BARE_USER_ONLY] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = unpack(recorded, dir.path());
+        for object in objects(&path) {
+            let whole = fs::read(&object).unwrap();
+            fs::set_permissions(&object, fs::Permissions::from_mode(0o644)).unwrap();
+            let is_metadata = object.extension().is_some_and(|e| e != "file" && e != "filez");
+            // The large one is long, and its mode is part of what it is in a bare repository.
+            let step = whole.len() / 200 + 1;
+            for at in (0..whole.len()).step_by(step) {
+                let mut changed = whole.clone();
+                changed[at] ^= 1 << (at % 8);
+                for bytes in [&changed[..], &whole[..at]] {
+                    fs::write(&object, bytes).unwrap();
+                    match digest(&path, "zt", &WITH_DIGESTS) {
+                        Err(_) => refused += 1,
+                        Ok(found) => {
+                            assert_eq!(found.to_hex(), recorded.digest, "{} at {at}", object.display());
+                            // Of two commits one is not looked at; deflated data may end in bits that mean nothing.
+                            assert!(is_metadata || recorded.mode == "archive", "{} at {at}", object.display());
+                            harmless += 1;
+                        }
+                    }
+                }
+            }
+            fs::write(&object, &whole).unwrap();
+        }
+    }
+    figures::show(&format!("ostree objects changed or cut: {refused} refused, {harmless} without effect"));
+    assert!(refused > 1000);
+}
+
+#[test]
+fn what_is_no_repository_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = Repo::open(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("no file config"), "{error}");
+    let path = unpack(&ARCHIVE, dir.path());
+    let repo = Repo::open(&path).unwrap();
+    for name in ["", "nope", "../config", "..", "remote:nope", "a/../zt", "/zt", &"0".repeat(63)] {
+        let error = repo.resolve(name).unwrap_err();
+        assert!(matches!(error, Error::NoRef { .. }), "{name}: {error}");
+    }
+    let error = repo.commit(&composefs_ostree::Id::new([7; 32])).unwrap_err().to_string();
+    assert!(error.ends_with("No such file or directory (os error 2)"), "{error}");
+    // A dirtree is no commit.
+    let tree = objects(&path).into_iter().find(|object| object.extension().is_some_and(|e| e == "dirtree")).unwrap();
+    let folder = tree.parent().unwrap().file_name().unwrap().to_str().unwrap();
+    let hex = format!("{folder}{}", tree.file_stem().unwrap().to_str().unwrap());
+    fs::copy(&tree, tree.with_extension("commit")).unwrap();
+    let error = repo.commit(&repo.resolve(&hex).unwrap()).unwrap_err();
+    assert!(matches!(error, Error::Malformed { .. }), "{error}");
+}
+
+/// Objects that are links, FIFOs and directories: nothing outside is read, and nothing waits for a writer.
+#[test]
+fn planted_things_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = unpack(&BARE_USER_ONLY, dir.path());
+    let outside = dir.path().join("outside");
+    let files: Vec<_> = objects(&path).into_iter().filter(|o| o.extension().is_some_and(|e| e == "file")).collect();
+    for object in files {
+        let whole = fs::read(&object).unwrap();
+        fs::rename(&object, &outside).unwrap();
+        std::os::unix::fs::symlink(&outside, &object).unwrap();
+        assert!(digest(&path, "zt", &WITH_DIGESTS).is_err(), "{} is a link", object.display());
+        fs::remove_file(&object).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &object, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+        assert!(digest(&path, "zt", &WITH_DIGESTS).is_err(), "{} is a FIFO", object.display());
+        fs::remove_file(&object).unwrap();
+        fs::create_dir(&object).unwrap();
+        assert!(digest(&path, "zt", &WITH_DIGESTS).is_err(), "{} is a directory", object.display());
+        fs::remove_dir(&object).unwrap();
+        assert!(digest(&path, "zt", &WITH_DIGESTS).is_err(), "{} is not there", object.display());
+        fs::rename(&outside, &object).unwrap();
+        assert_eq!(fs::read(&object).unwrap(), whole);
+    }
+    assert_eq!(digest(&path, "zt", &WITH_DIGESTS).unwrap().to_hex(), BARE_USER_ONLY.digest);
+}
+
+/// What is missing here may be in the repository behind.
+#[test]
+fn a_parent_has_what_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = unpack(&ARCHIVE, dir.path());
+    let child = dir.path().join("child");
+    fs::create_dir_all(child.join("objects")).unwrap();
+    fs::create_dir_all(child.join("refs/heads")).unwrap();
+    fs::copy(path.join("refs/heads/zt"), child.join("refs/heads/zt")).unwrap();
+    fs::write(child.join("config"), "[core]\nrepo_version=1\nmode=bare\n").unwrap();
+    assert!(digest(&child, "zt", &WITH_DIGESTS).is_err());
+    let config = format!("[core]\nrepo_version=1\nmode=bare\nparent={}\n", path.display());
+    fs::write(child.join("config"), config).unwrap();
+    assert_eq!(digest(&child, "zt", &WITH_DIGESTS).unwrap().to_hex(), ARCHIVE.digest);
+    // One that stands behind itself.
+    fs::write(child.join("config"), "[core]\nrepo_version=1\nmode=bare\nparent=.\n").unwrap();
+    let error = Repo::open(&child).unwrap_err().to_string();
+    assert!(error.contains("more than 16 repositories"), "{error}");
+}
