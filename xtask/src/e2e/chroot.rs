@@ -136,6 +136,18 @@ impl Chroot {
         Ok(())
     }
 
+    /// Copies a tree into it that is not there yet.
+    pub(crate) fn copy_once(&self, tree: &Path, name: &str) -> Result<()> {
+        let (to, work) = (self.path(name), self.path(&format!("{name}.new")));
+        if to.exists() {
+            return Ok(());
+        }
+        fs::create_dir_all(to.parent().context("no parent")?)?;
+        process::output(Command::new("rm").arg("-rf").arg(&work))?;
+        process::output(Command::new("cp").args(["-a", "--reflink=auto"]).arg(tree).arg(&work))?;
+        Ok(fs::rename(work, to)?)
+    }
+
     /// Writes a file in it.
     pub(crate) fn write(&self, name: &str, text: &str, mode: u32) -> Result<()> {
         use std::os::unix::fs::PermissionsExt as _;

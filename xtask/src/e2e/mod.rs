@@ -2,6 +2,9 @@
 
 mod built;
 mod chroot;
+mod containers;
+mod guides;
+mod lxc;
 mod ostree;
 mod podman;
 
@@ -21,6 +24,10 @@ pub(crate) struct Options {
 enum Engine {
     /// Debian's ostree and its own tests on our libcomposefs.so.1.
     Ostree(ostree::Options),
+    /// The commands of the guides in docs/guides.
+    Guides(guides::Options),
+    /// Debian's LXC: containers whose root is an overlay on a composefs mount.
+    Lxc(lxc::Options),
     /// Debian's podman on our mkcomposefs and mount.composefs.
     Podman(podman::Options),
 }
@@ -29,6 +36,8 @@ impl Engine {
     fn name(&self) -> &'static str {
         match self {
             Engine::Ostree(_) => "ostree",
+            Engine::Guides(_) => "guides",
+            Engine::Lxc(_) => "lxc",
             Engine::Podman(_) => "podman",
         }
     }
@@ -36,6 +45,8 @@ impl Engine {
     fn run(&self) -> Result<Vec<Suite>> {
         match self {
             Engine::Ostree(options) => ostree::run(options),
+            Engine::Guides(options) => guides::run(options),
+            Engine::Lxc(options) => lxc::run(options),
             Engine::Podman(options) => podman::run(options),
         }
     }
@@ -43,7 +54,12 @@ impl Engine {
 
 /// All engines, for `cargo xtask test`: what each reports, or why it could not be run at all.
 pub(crate) fn all(full: bool, wanted: impl Fn(&str) -> bool) -> Vec<Suite> {
-    let engines = [Engine::Ostree(ostree::Options { all: full }), Engine::Podman(podman::Options {})];
+    let engines = [
+        Engine::Ostree(ostree::Options { all: full }),
+        Engine::Podman(podman::Options {}),
+        Engine::Lxc(lxc::Options {}),
+        Engine::Guides(guides::Options::all()),
+    ];
     let run = |engine: Engine| {
         let broken = |error| vec![Suite::broken("e2e", engine.name(), format!("{error:#}"))];
         engine.run().unwrap_or_else(broken)

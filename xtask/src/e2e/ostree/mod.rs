@@ -5,7 +5,7 @@ mod guest;
 use anyhow::Result;
 
 use super::built;
-use super::chroot::Recipe;
+use super::chroot::{Chroot, Recipe};
 use crate::test::report::Suite;
 
 /// Its command line.
@@ -59,13 +59,17 @@ const WRITERS: &[&str] = &[
     "test-sysroot.js",
 ];
 
-/// The task.
-pub(super) fn run(options: &Options) -> Result<Vec<Suite>> {
+/// The system, with our library where the scripts look for it, and our program.
+pub(super) fn set_up() -> Result<Chroot> {
     let chroot = RECIPE.set_up()?;
     chroot.install(&built::library()?, LIBRARY)?;
-    let program = built::program()?;
-    chroot.install(&program, "usr/local/bin/composefs")?;
-    chroot.install(&program, "usr/local/sbin/mount.composefs")?;
+    built::install(&chroot)?;
+    Ok(chroot)
+}
+
+/// The task.
+pub(super) fn run(options: &Options) -> Result<Vec<Suite>> {
+    let chroot = set_up()?;
     let tests = WRITERS.join(" ");
     let long = if options.all { "all" } else { "" };
     let mut suites = chroot.suite("ostree", include_str!("check.sh"), &[long, &tests])?;

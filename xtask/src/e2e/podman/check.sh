@@ -10,7 +10,6 @@ prepare() {
     made | cmp -s - /t/made || make_images
     rm -rf /t/store /t/calls /t/spoil /t/rootfs; mkdir -p /t/calls
     install -D -m 755 /opt/composefs/mkcomposefs.sh /t/path/mkcomposefs
-    ln -sf /opt/composefs/mkcomposefs /usr/sbin/mount.composefs
 }
 
 pull() { podman pull -q --tls-verify=false $REGISTRY/$1; }
@@ -98,7 +97,7 @@ nothing_stays() {
 rootfs() {
     export CONTAINERS_STORAGE_CONF=/t/conf/storage-build.conf
     mkdir -p /t/rootfs/mnt; cd /t/rootfs
-    /opt/composefs/mkcomposefs --digest-store=objects /t/src/r1 r1.img
+    mkcomposefs --digest-store=objects /t/src/r1 r1.img
     mount -t composefs r1.img mnt -o basedir=/t/rootfs/objects
     (attributes mnt) > before
     local out

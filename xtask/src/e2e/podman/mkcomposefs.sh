@@ -5,7 +5,7 @@ for word; do printf '%s\n' "$word"; done > $call/words
 cat > $call/stdin
 # A dump that is not well-formed, where the script asks for a failure.
 [ ! -e /t/spoil ] || echo 'not/absolute' >> $call/stdin
-/opt/composefs/mkcomposefs "$@" < $call/stdin > $call/stdout 2> $call/stderr
+/usr/local/bin/mkcomposefs "$@" < $call/stdin > $call/stdout 2> $call/stderr
 status=$?
 echo $status > $call/status
 cat $call/stderr >&2; cat $call/stdout; exit $status

@@ -6,8 +6,8 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::built;
-use super::chroot::{Chroot, Recipe};
+use super::chroot::Chroot;
+use super::containers;
 use crate::peers;
 use crate::test::report::Suite;
 
@@ -15,32 +15,9 @@ use crate::test::report::Suite;
 #[derive(clap::Args)]
 pub(crate) struct Options {}
 
-const RECIPE: Recipe = Recipe {
-    name: "podman",
-    // It has no mkcomposefs of its own: the one that is found is ours.
-    suite: "trixie",
-    packages: &[
-        "podman",
-        "buildah",
-        "skopeo",
-        "crun",
-        "containers-storage",
-        "docker-registry",
-        "busybox-static",
-        "attr",
-        "acl",
-        "libcap2-bin",
-        "util-linux",
-        "util-linux-extra",
-        "lxc",
-        "squashfs-tools",
-    ],
-};
-
 /// The task.
 pub(super) fn run(_options: &Options) -> Result<Vec<Suite>> {
-    let chroot = RECIPE.set_up()?;
-    chroot.install(&built::program()?, "opt/composefs/mkcomposefs")?;
+    let chroot = containers::set_up()?;
     chroot.write("opt/composefs/mkcomposefs.sh", include_str!("mkcomposefs.sh"), 0o755)?;
     let script = format!("{}\n{}", include_str!("images.sh"), include_str!("check.sh"));
     let mut suites = chroot.suite("podman", &script, &[])?;

@@ -76,7 +76,9 @@ pub(super) fn find(diff: &Diff<'_>, cause: &Cause<'_>) -> Vec<Hint> {
             );
         }
         Subject::Field(Field::Storage) => {
-            hints.push(Hint::InlineMax(longest_inline(diff.tree(Side::A)), longest_inline(diff.tree(Side::B))));
+            let [a, b] = SIDES.map(|side| longest_inline(diff.tree(side)));
+            // The same limit, and a file that has come to lie on its other side.
+            hints.extend((a != b).then_some(Hint::InlineMax(a, b)));
         }
         Subject::XattrOnly(side, name) => hints.extend(xattr(diff, *side, name)),
         Subject::XattrValue(name) if name == b"security.selinux" => hints.push(Hint::SecurityLabel),

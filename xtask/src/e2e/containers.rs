@@ -1,0 +1,39 @@
+//! The system that podman and LXC share.
+
+use anyhow::{Context as _, Result};
+
+use super::built;
+use super::chroot::{Chroot, Recipe};
+use crate::minbase;
+
+const RECIPE: Recipe = Recipe {
+    name: "containers",
+    // It has no mkcomposefs of its own: the one that is found is ours.
+    suite: "trixie",
+    packages: &[
+        "podman",
+        "buildah",
+        "skopeo",
+        "crun",
+        "containers-storage",
+        "docker-registry",
+        "busybox-static",
+        "attr",
+        "acl",
+        "libcap2-bin",
+        "util-linux",
+        "util-linux-extra",
+        "lxc",
+        "squashfs-tools",
+        "e2fsprogs",
+    ],
+};
+
+/// The system, with our program under its names and a small Debian at /srv/rootfs.
+pub(crate) fn set_up() -> Result<Chroot> {
+    let chroot = RECIPE.set_up()?;
+    built::install(&chroot)?;
+    let rootfs = minbase::set_up()?.context("a chroot is built by root")?;
+    chroot.copy_once(&rootfs, "srv/rootfs")?;
+    Ok(chroot)
+}

@@ -1,0 +1,70 @@
+//! The guides of `docs/guides`, as their readers would follow them: the blocks marked `sh` of each page are one script.
+
+use std::fs;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::chroot::Chroot;
+use super::{containers, ostree};
+use crate::place;
+use crate::test::report::Suite;
+
+/// Its command line.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Only these pages, without `.md`.
+    pages: Vec<String>,
+}
+
+impl Options {
+    /// All pages.
+    pub(crate) fn all() -> Self {
+        Self { pages: Vec::new() }
+    }
+}
+
+const FOLDER: &str = "docs/guides";
+
+/// The task.
+pub(super) fn run(options: &Options) -> Result<Vec<Suite>> {
+    let mut pages = Vec::new();
+    for entry in fs::read_dir(place::checkout().join(FOLDER))? {
+        let path = entry?.path();
+        let name = path.file_stem().context("no name")?.to_string_lossy().into_owned();
+        if options.pages.is_empty() || options.pages.contains(&name) {
+            pages.push((name, fs::read_to_string(&path)?));
+        }
+    }
+    pages.sort();
+    ensure!(!pages.is_empty(), "no such page in {FOLDER}");
+    let mut suites = Vec::new();
+    for (name, text) in &pages {
+        let blocks = blocks(text);
+        ensure!(!blocks.is_empty(), "{FOLDER}/{name}.md has no block marked sh");
+        let chroot = if name == "ostree" { ostree::set_up()? } else { containers::set_up()? };
+        suites.extend(follow(&chroot, name, &blocks)?);
+    }
+    Ok(suites)
+}
+
+fn follow(chroot: &Chroot, name: &str, blocks: &[&str]) -> Result<Vec<Suite>> {
+    chroot.write("srv/guide.sh", &format!("set -euo pipefail\n{}", blocks.concat()), 0o644)?;
+    chroot.suite(&format!("guide {name}"), include_str!("guides.sh"), &[name])
+}
+
+/// What stands between ```` ```sh ```` and ```` ``` ````.
+fn blocks(text: &str) -> Vec<&str> {
+    let starts = text.match_indices("```sh\n").map(|(at, mark)| at + mark.len());
+    starts.filter_map(|start| Some(&text[start..start + text[start..].find("```\n")?])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marked_blocks_only() {
+        let text = "a\n```sh\none\ntwo\n```\nb\n```text\nthree\n```\n```sh\nfour\n```\n";
+        assert_eq!(blocks(text), ["one\ntwo\n", "four\n"]);
+    }
+}

@@ -1,0 +1,5 @@
+# Follows the page $1, in an empty directory; what its commands print is shown.
+VARIABLES=
+rm -rf /srv/guide; mkdir /srv/guide; cd /srv/guide
+if bash /srv/guide.sh; then echo "test guide_$1 ... ok"; passed=1; else echo "test guide_$1 ... FAILED"; bad=1; fi 2>&1
+finish

@@ -1,0 +1,15 @@
+//! Containers of LXC whose root is an overlay on a composefs mount.
+
+use anyhow::Result;
+
+use super::containers;
+use crate::test::report::Suite;
+
+/// Its command line.
+#[derive(clap::Args)]
+pub(crate) struct Options {}
+
+/// The task.
+pub(super) fn run(_options: &Options) -> Result<Vec<Suite>> {
+    containers::set_up()?.suite("lxc", include_str!("check.sh"), &[])
+}
