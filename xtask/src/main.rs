@@ -7,6 +7,7 @@ mod apt;
 mod bench;
 mod crates_io;
 mod demo;
+mod dist;
 mod e2e;
 mod fuzz;
 mod install;
@@ -56,6 +57,8 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Run the engines that use composefs, the real ones, on what is built here.
     E2e(e2e::Options),
+    /// Build the tarball and the Debian packages of a release.
+    Dist(dist::Options),
     /// Build the release and install it.
     Install(install::Options),
 }
@@ -82,6 +85,7 @@ fn run(task: Task) -> Result<()> {
         Task::Bench(options) => bench::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::E2e(options) => e2e::run(&options),
+        Task::Dist(options) => dist::run(&options),
         Task::Install(options) => install::run(&options),
     }
 }

@@ -136,6 +136,16 @@ impl Chroot {
         Ok(())
     }
 
+    /// A copy of it under another name, in which things may be changed.
+    pub(crate) fn copy(&self, name: &str) -> Result<Chroot> {
+        let copy = Chroot { root: self.root.with_file_name(format!(".{name}")) };
+        if copy.root.exists() {
+            copy.remove()?;
+        }
+        process::output(Command::new("cp").args(["-a", "--reflink=auto"]).args([&self.root, &copy.root]))?;
+        Ok(copy)
+    }
+
     /// Copies a tree into it that is not there yet.
     pub(crate) fn copy_once(&self, tree: &Path, name: &str) -> Result<()> {
         let (to, work) = (self.path(name), self.path(&format!("{name}.new")));
@@ -160,7 +170,7 @@ impl Chroot {
     }
 
     /// Takes it away. Engines make files that even root cannot remove before their attribute is off.
-    fn remove(&self) -> Result<()> {
+    pub(crate) fn remove(&self) -> Result<()> {
         let _ = Command::new("chattr").args(["-R", "-f", "-i"]).arg(&self.root).output();
         process::output(Command::new("rm").args(["-rf", "--one-file-system"]).arg(&self.root)).map(drop)
     }

@@ -1,8 +1,9 @@
 //! `cargo xtask e2e ENGINE`: the engines that use composefs today, the real ones, on what was built here.
 
-mod built;
+pub(crate) mod built;
 mod chroot;
 mod containers;
+mod dist;
 mod guides;
 mod lxc;
 mod ostree;
@@ -24,6 +25,8 @@ pub(crate) struct Options {
 enum Engine {
     /// Debian's ostree and its own tests on our libcomposefs.so.1.
     Ostree(ostree::Options),
+    /// The Debian packages of `cargo xtask dist`, in place of Debian's own, under Debian's ostree.
+    Dist(dist::Options),
     /// The commands of the guides in docs/guides.
     Guides(guides::Options),
     /// Debian's LXC: containers whose root is an overlay on a composefs mount.
@@ -36,6 +39,7 @@ impl Engine {
     fn name(&self) -> &'static str {
         match self {
             Engine::Ostree(_) => "ostree",
+            Engine::Dist(_) => "dist",
             Engine::Guides(_) => "guides",
             Engine::Lxc(_) => "lxc",
             Engine::Podman(_) => "podman",
@@ -45,6 +49,7 @@ impl Engine {
     fn run(&self) -> Result<Vec<Suite>> {
         match self {
             Engine::Ostree(options) => ostree::run(options),
+            Engine::Dist(options) => dist::run(options),
             Engine::Guides(options) => guides::run(options),
             Engine::Lxc(options) => lxc::run(options),
             Engine::Podman(options) => podman::run(options),
@@ -59,6 +64,7 @@ pub(crate) fn all(full: bool, wanted: impl Fn(&str) -> bool) -> Vec<Suite> {
         Engine::Podman(podman::Options {}),
         Engine::Lxc(lxc::Options {}),
         Engine::Guides(guides::Options::all()),
+        Engine::Dist(dist::Options { all: full }),
     ];
     let run = |engine: Engine| {
         let broken = |error| vec![Suite::broken("e2e", engine.name(), format!("{error:#}"))];

@@ -15,6 +15,7 @@ mod extract;
 mod find;
 pub(crate) mod info;
 mod ls;
+mod man_pages;
 pub(crate) mod mkcomposefs;
 mod mount;
 pub(crate) mod mount_helper;
@@ -26,7 +27,7 @@ mod umount;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::complete;
 use crate::end::{done, whole};
@@ -80,6 +81,8 @@ enum Command {
     Images(repository::images::Args),
     Import(repository::import::Args),
     Init(repository::init::Args),
+    #[command(hide = true)]
+    ManPages(man_pages::Args),
     Mount(mount::Args),
     Mounts(repository::mounts::Args),
     Ostree(ostree::Args),
@@ -116,6 +119,7 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
         Command::Images(args) => repository::images::run(&args, &which),
         Command::Import(args) => repository::import::run(&args, &which),
         Command::Init(args) => done(repository::init::run(&args, &which)),
+        Command::ManPages(args) => done(man_pages::run(&args, Composefs::command())),
         Command::Mount(args) => done(mount::run(args, &which)),
         Command::Mounts(args) => done(repository::mounts::run(&args, &which)),
         Command::Ostree(args) => ostree::run(args, &which),

@@ -22,11 +22,14 @@ const RECIPE: Recipe = Recipe {
     packages: &["ostree", "ostree-tests", "ostree-boot", "composefs", "attr", "e2fsprogs", "python3", "xz-utils"],
 };
 
+/// The checks: `$1` is `all` for the long form with the tests `$2`, `$3` is `packaged` where the library is the system's own.
+pub(super) const SCRIPT: &str = include_str!("check.sh");
+
 /// Where the scripts look for our library.
 const LIBRARY: &str = "opt/composefs/libcomposefs.so.1";
 
 /// What ostree 2026.4 has of tests in which `lcfs_write_to` is called, besides the two that are about composefs.
-const WRITERS: &[&str] = &[
+pub(super) const WRITERS: &[&str] = &[
     "test-admin-boot-counting-tries.sh",
     "test-admin-deploy-2.sh",
     "test-admin-deploy-bootid-gc.sh",
@@ -72,7 +75,7 @@ pub(super) fn run(options: &Options) -> Result<Vec<Suite>> {
     let chroot = set_up()?;
     let tests = WRITERS.join(" ");
     let long = if options.all { "all" } else { "" };
-    let mut suites = chroot.suite("ostree", include_str!("check.sh"), &[long, &tests])?;
+    let mut suites = chroot.suite("ostree", SCRIPT, &[long, &tests, ""])?;
     suites.extend(guest::run(&chroot)?);
     Ok(suites)
 }

@@ -1,0 +1,137 @@
+//! Everything that is installed, in its place below a directory.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use super::man;
+use crate::e2e::built;
+use crate::install::NAMES;
+use crate::{place, process};
+
+const LIBDIR: &str = "usr/lib/x86_64-linux-gnu";
+/// The file behind the name that programs ask for.
+pub(super) const LIBRARY: &str = "usr/lib/x86_64-linux-gnu/libcomposefs.so.1.4.0";
+/// The name that programs are linked by.
+pub(super) const DEVELOPMENT_LINK: &str = "usr/lib/x86_64-linux-gnu/libcomposefs.so";
+pub(super) const PKG_CONFIG: &str = "usr/lib/x86_64-linux-gnu/pkgconfig";
+/// Each shell, and where its completions are looked for.
+const COMPLETIONS: &[(&str, &str)] = &[
+    ("bash", "usr/share/bash-completion/completions/composefs"),
+    ("zsh", "usr/share/zsh/vendor-completions/_composefs"),
+    ("fish", "usr/share/fish/vendor_completions.d/composefs.fish"),
+];
+const PACKAGES: &[&str] = &["composefs", "libcomposefs1", "libcomposefs-dev"];
+
+/// A tree as it would be below `/`.
+pub(super) struct Staged {
+    pub(super) root: PathBuf,
+}
+
+impl Staged {
+    /// Builds programs, library, man pages and completions. `version` is what pkg-config says.
+    pub(super) fn build(root: &Path, version: &str) -> Result<Self> {
+        let staged = Self { root: root.to_owned() };
+        let program = built::program()?;
+        staged.binary(&program, "usr/bin/composefs", 0o755)?;
+        for name in NAMES.iter().filter(|name| **name != "mount.composefs") {
+            staged.link("composefs", &format!("usr/bin/{name}"))?;
+        }
+        staged.link("../bin/composefs", "usr/sbin/mount.composefs")?;
+        staged.binary(&built::library()?, LIBRARY, 0o644)?;
+        staged.link("libcomposefs.so.1.4.0", &format!("{LIBDIR}/libcomposefs.so.1"))?;
+        staged.link("libcomposefs.so.1", DEVELOPMENT_LINK)?;
+        staged.development(version)?;
+        man::write(&program, &root.join("usr/share/man"))?;
+        for (shell, path) in COMPLETIONS {
+            let script = process::output(Command::new(&program).args(["completion", shell]))?;
+            staged.file(path, &script)?;
+        }
+        for package in PACKAGES {
+            staged.documents(&format!("usr/share/doc/{package}"))?;
+        }
+        Ok(staged)
+    }
+
+    /// Headers and the file of pkg-config.
+    fn development(&self, version: &str) -> Result<()> {
+        let capi = place::checkout().join("crates/capi");
+        for entry in fs::read_dir(capi.join("include/libcomposefs"))? {
+            let header = entry?.path();
+            let name = header.file_name().context("no name")?.to_string_lossy().into_owned();
+            self.file(&format!("usr/include/libcomposefs/{name}"), &fs::read(&header)?)?;
+        }
+        let template = fs::read_to_string(capi.join("composefs.pc.in"))?;
+        // Without what is told apart from versions of the C library.
+        let version = version.split('+').next().unwrap_or(version);
+        let text = template
+            .replace("@PREFIX@", "/usr")
+            .replace("@LIBDIR@", &format!("/{LIBDIR}"))
+            .replace("@VERSION@", version);
+        self.file(&format!("{PKG_CONFIG}/composefs.pc"), text.as_bytes())
+    }
+
+    fn documents(&self, dir: &str) -> Result<()> {
+        let read = |name: &str| fs::read_to_string(place::checkout().join(name));
+        let text = format!(
+            "composefs is licensed under either of the MIT licence or the Apache License, version 2.0, at your option.\n\n{}\n{}",
+            read("LICENSE-MIT")?,
+            read("LICENSE-APACHE")?
+        );
+        self.file(&format!("{dir}/copyright"), text.as_bytes())?;
+        self.gzipped(&format!("{dir}/changelog.gz"), read("CHANGELOG.md")?.as_bytes())
+    }
+
+    fn file(&self, path: &str, bytes: &[u8]) -> Result<()> {
+        let to = self.root.join(path);
+        fs::create_dir_all(to.parent().context("no parent")?)?;
+        fs::write(&to, bytes)?;
+        Ok(fs::set_permissions(&to, fs::Permissions::from_mode(0o644))?)
+    }
+
+    fn gzipped(&self, path: &str, bytes: &[u8]) -> Result<()> {
+        let plain = path.trim_end_matches(".gz");
+        self.file(plain, bytes)?;
+        process::output(Command::new("gzip").args(["-9n"]).arg(self.root.join(plain))).map(drop)
+    }
+
+    /// A program or library, without what is for debuggers.
+    fn binary(&self, from: &Path, path: &str, mode: u32) -> Result<()> {
+        let to = self.root.join(path);
+        fs::create_dir_all(to.parent().context("no parent")?)?;
+        process::output(Command::new(process::require("strip")?).arg("--strip-unneeded").arg("-o").args([&to, from]))?;
+        Ok(fs::set_permissions(&to, fs::Permissions::from_mode(mode))?)
+    }
+
+    fn link(&self, target: &str, path: &str) -> Result<()> {
+        let at = self.root.join(path);
+        fs::create_dir_all(at.parent().context("no parent")?)?;
+        Ok(symlink(target, at)?)
+    }
+
+    /// Copies those files whose paths are wanted, by which `wanted` is asked without a slash before.
+    pub(super) fn copy(&self, to: &Path, wanted: impl Fn(&str) -> bool) -> Result<()> {
+        let mut pending = vec![PathBuf::new()];
+        while let Some(dir) = pending.pop() {
+            for entry in fs::read_dir(self.root.join(&dir))? {
+                let entry = entry?;
+                let path = dir.join(entry.file_name());
+                let (from, into) = (entry.path(), to.join(&path));
+                if entry.file_type()?.is_dir() {
+                    pending.push(path);
+                } else if wanted(&path.to_string_lossy()) {
+                    fs::create_dir_all(into.parent().context("no parent")?)?;
+                    if entry.file_type()?.is_symlink() {
+                        symlink(fs::read_link(&from)?, into)?;
+                    } else {
+                        fs::copy(&from, into)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
