@@ -2,7 +2,7 @@
 //!
 //! `c/exercise.c` calls all functions; its answers are those of the C library 1.0.8, which was asked the same
 //! (`c/exercise.expected`) and, where it is there, is asked again. `c/misuse.c` does what must not be done, `c/ostree.c` what
-//! ostree does.
+//! ostree does, `c/verity.c` asks for fs-verity.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::symlink;
@@ -26,7 +26,7 @@ fn main() {
     let no_compiler = (!has("cc")).then_some("there is no C compiler");
     let no_valgrind = no_compiler.or((!has("valgrind")).then_some("valgrind is not installed"));
     let mut trials = Vec::new();
-    for (name, run) in [("exercise", exercise as fn(Way)), ("misuse", misuse), ("ostree", ostree)] {
+    for (name, run) in [("exercise", exercise as fn(Way)), ("misuse", misuse), ("ostree", ostree), ("verity", verity)] {
         for (suffix, way, unmet) in [
             ("", Way::Plain, no_compiler),
             ("_under_valgrind", Way::Valgrind, no_valgrind),
@@ -42,6 +42,7 @@ fn main() {
     trials.push(trial("the_reference_answers_the_same", no_reference, the_reference_answers_the_same));
     let no_mounts = no_compiler.or((!privilege::is_root()).then_some("mounting needs root"));
     trials.push(trial("a_deployment_is_mounted", no_mounts, a_deployment_is_mounted));
+    trials.push(trial("a_verified_mount", no_mounts, a_verified_mount));
     trials.push(trial("headers_are_c_and_cxx", no_compiler, headers_are_c_and_cxx));
     trials.push(trial("what_is_exported", None, what_is_exported));
     libtest_mimic::run(&arguments, trials).exit();
@@ -139,8 +140,22 @@ fn ostree(way: Way) {
     assert_eq!(build("ostree", way).run().line(), "867a05bbffef3f4dd6f598a4ca2715af86b92680c863d43f61a94696e57dcca7");
 }
 
+fn verity(way: Way) {
+    let line = build("verity", way).run().line().to_owned();
+    assert!(["fs-verity: yes", "fs-verity: no"].contains(&line.as_str()), "{line}");
+}
+
 fn a_deployment_is_mounted() {
-    let built = build("ostree", Way::Plain);
+    run_mounting("ostree");
+}
+
+/// Where there is no fs-verity its want is told; the same program runs in a guest (`xtask/src/e2e/ostree`).
+fn a_verified_mount() {
+    run_mounting("verity");
+}
+
+fn run_mounting(name: &str) {
+    let built = build(name, Way::Plain);
     let libraries = format!("LD_LIBRARY_PATH={}", built.dir.path().display());
     let files = built.dir.path().join("files");
     let words = ["--mount", "--propagation", "private", "env", &libraries].map(OsStr::new);

@@ -37,8 +37,17 @@ replaced() {
     if cat $new/sysroot/usr/bin/data > /tmp/out 2> /tmp/err; then fail "the other content can be read"; fi
     grep -i 'input/output error' /tmp/err
 }
-echo "running 3 tests"
+# The C program that asks for fs-verity: measured, enabled, and mounts that demand it.
+c_program() (
+    mkdir $new/c && mount --bind $new $new && mount -t proc proc $new/proc && mount --rbind /dev $new/dev &&
+        mount -t tmpfs tmpfs $new/run || exit 1
+    LD_LIBRARY_PATH=/opt/composefs chroot $new /opt/verity /c mount > /tmp/said || { cat /tmp/said; exit 1; }
+    cat /tmp/said; grep -x 'fs-verity: yes' /tmp/said
+)
+echo "running 4 tests"
 check ostree_objects_are_sealed seal
+check c_interface_asks_for_fs_verity c_program
+while umount -l $new 2>/dev/null; do :; done
 check ostree_prepare_root_verified verified
 check ostree_replaced_object_is_refused replaced
 echo "test result: $([ $bad = 0 ] && echo ok || echo FAILED). $passed passed; $bad failed; 0 ignored;"
