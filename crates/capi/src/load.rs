@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use composefs_image::Algorithm;
 use composefs_image::Digest;
-use composefs_image::erofs::header::{Header, HeaderError};
+use composefs_image::erofs::header::{HEADER_LEN, Header, HeaderError};
 use composefs_image::erofs::read::{Reader, load};
 use composefs_image::tree::{Kind, Timestamp};
 use composefs_sys::xattr::{self, Target};
@@ -115,19 +115,11 @@ impl Entry {
 
     fn take_xattrs(&self, node: &Node, flags: Flags) -> Result<(), Errno> {
         let path = std::ffi::CString::new(self.magic_path()).map_err(|_| Errno::INVAL)?;
-        let target = Target::Followed(&path);
-        let (mut names, mut value) = (Vec::new(), Vec::new());
-        xattr::list(target, &mut names).map_err(|error| of_io(&error))?;
-        for name in names.split_inclusive(|&byte| byte == 0) {
-            let Ok(name) = CStr::from_bytes_with_nul(name) else { continue };
-            if flags.has(Flags::USER_XATTRS) && !name.to_bytes().starts_with(b"user.") {
-                continue;
-            }
-            if xattr::get(target, name, &mut value).map_err(|error| of_io(&error))? {
-                node.xattrs.borrow_mut().set(name, &value)?;
-            }
-        }
-        Ok(())
+        let wanted = |name: &[u8]| !flags.has(Flags::USER_XATTRS) || name.starts_with(b"user.");
+        let taken = xattr::Reader::default().each(Target::Followed(&path), wanted, |name, value| {
+            Ok::<_, std::io::Error>(node.xattrs.borrow_mut().set(name, value)?)
+        });
+        taken.map_err(|error| of_io(&error))
     }
 }
 
@@ -195,6 +187,10 @@ pub(crate) fn header(image: &[u8]) -> Result<Header, Errno> {
 
 /// All that is in a file, whatever its offset. It is read, not mapped: another program may cut it short meanwhile.
 pub(crate) fn whole(fd: BorrowedFd<'_>) -> Result<Vec<u8>, Errno> {
+    // What is no image is not read.
+    let mut start = [0; HEADER_LEN];
+    let got = rustix::io::pread(fd, &mut start, 0)?;
+    header(&start[..got])?;
     let mut bytes = Vec::new();
     let size = rustix::fs::fstat(fd)?.st_size;
     bytes.try_reserve_exact(usize::try_from(size).unwrap_or(0)).map_err(|_| Errno::NOMEM)?;

@@ -153,15 +153,15 @@ impl Repo {
 }
 
 fn all_xattrs(target: Target<'_>) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
-    let (mut names, mut all) = (Vec::new(), Vec::new());
-    xattr::list(target, &mut names)?;
-    for name in names.split_inclusive(|&byte| byte == 0) {
-        let Ok(name) = std::ffi::CStr::from_bytes_with_nul(name) else { continue };
-        let mut value = Vec::new();
-        if xattr::get(target, name, &mut value)? {
-            all.push((name.to_bytes().to_vec(), value));
-        }
-    }
+    let mut all = Vec::new();
+    xattr::Reader::default().each(
+        target,
+        |_| true,
+        |name, value| {
+            all.push((name.to_bytes().to_vec(), value.to_vec()));
+            Ok::<_, io::Error>(())
+        },
+    )?;
     Ok(all)
 }
 

@@ -77,6 +77,36 @@ pub fn get(target: Target<'_>, name: &CStr, value: &mut Vec<u8>) -> io::Result<b
     }
 }
 
+/// Buffers for reading all attributes of one file after the other.
+#[derive(Debug, Default)]
+pub struct Reader {
+    names: Vec<u8>,
+    value: Vec<u8>,
+}
+
+impl Reader {
+    /// Shows the attributes whose names are wanted. One that is removed meanwhile is not there.
+    ///
+    /// # Errors
+    ///
+    /// What [`list`] and [`get`] give, and what `show` returns.
+    pub fn each<E: From<io::Error>>(
+        &mut self,
+        target: Target<'_>,
+        wanted: impl Fn(&[u8]) -> bool,
+        mut show: impl FnMut(&CStr, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        list(target, &mut self.names)?;
+        for name in self.names.split_inclusive(|&byte| byte == 0) {
+            let Ok(name) = CStr::from_bytes_with_nul(name) else { continue };
+            if wanted(name.to_bytes()) && get(target, name, &mut self.value)? {
+                show(name, &self.value)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Sets an attribute, whether it is there or not.
 ///
 /// # Errors

@@ -15,7 +15,7 @@
 
 typedef struct lcfs_node_s *N;
 
-static int checks;
+static int checks, rounds = 20;
 
 #define CHECK(what)                                                                                                    \
 	do {                                                                                                           \
@@ -329,7 +329,7 @@ static void damaged(size_t step)
 
 static void *thread(void *digest)
 {
-	for (int round = 0; round < 20; round++) {
+	for (int round = 0; round < rounds; round++) {
 		N root = directory();
 		for (int i = 0; i < 300; i++) {
 			char name[20];
@@ -364,6 +364,7 @@ int main(int argc, char **argv)
 		return 2;
 	/* Under valgrind everything takes fifty times as long. */
 	int is_quick = argc > 2;
+	rounds = is_quick ? 2 : rounds;
 	nulls();
 	ownership();
 	names();
