@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,37 @@
 #include <libcomposefs/lcfs-writer.h>
 
 typedef struct lcfs_node_s *N;
+
+/* Where the members of the structures are that programs were built with. */
+#ifdef __LP64__
+#define AT(type, member, offset) _Static_assert(offsetof(struct type, member) == (offset), #member)
+AT(lcfs_write_options_s, format, 0);
+AT(lcfs_write_options_s, version, 4);
+AT(lcfs_write_options_s, flags, 8);
+AT(lcfs_write_options_s, digest_out, 16);
+AT(lcfs_write_options_s, file, 24);
+AT(lcfs_write_options_s, file_write_cb, 32);
+AT(lcfs_write_options_s, max_version, 40);
+AT(lcfs_write_options_s, reserved, 44);
+AT(lcfs_write_options_s, reserved2, 56);
+_Static_assert(sizeof(struct lcfs_write_options_s) == 88, "size");
+AT(lcfs_read_options_s, toplevel_entries, 0);
+AT(lcfs_read_options_s, reserved, 8);
+AT(lcfs_read_options_s, reserved2, 24);
+_Static_assert(sizeof(struct lcfs_read_options_s) == 56, "size");
+AT(lcfs_mount_options_s, objdirs, 0);
+AT(lcfs_mount_options_s, n_objdirs, 8);
+AT(lcfs_mount_options_s, workdir, 16);
+AT(lcfs_mount_options_s, upperdir, 24);
+AT(lcfs_mount_options_s, expected_fsverity_digest, 32);
+AT(lcfs_mount_options_s, flags, 40);
+AT(lcfs_mount_options_s, idmap_fd, 44);
+AT(lcfs_mount_options_s, image_mountdir, 48);
+AT(lcfs_mount_options_s, reserved, 56);
+AT(lcfs_mount_options_s, reserved2, 72);
+_Static_assert(sizeof(struct lcfs_mount_options_s) == 104, "size");
+#endif
+_Static_assert(sizeof(struct lcfs_erofs_header_s) == 32, "size");
 
 static const char *error(void)
 {
