@@ -5,13 +5,14 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Command, Stdio};
 
-use composefs_mount::{Allowed, ErofsWay, OverlayWay};
+use composefs_mount::{Allowed, ErofsWay, ImageFile, OverlayWay, Plan, UnknownOptions, apply, parse};
 
 use crate::scratch::{OBJECT, Scratch, content};
 use crate::{Case, nothing};
 
 pub(crate) const CASES: &[Case] = &[
     Case { name: "every_way_gives_the_files", needs: nothing, run: every_way_gives_the_files },
+    Case { name: "the_callers_mount_point_for_the_image_stays", needs: nothing, run: the_callers_mount_point_stays },
     Case { name: "without_upper_dir_nothing_is_writable", needs: nothing, run: read_only },
     Case { name: "upper_dir_takes_the_changes", needs: nothing, run: upper_dir_takes_the_changes },
     Case { name: "attributes_reach_the_mount", needs: nothing, run: attributes_reach_the_mount },
@@ -58,6 +59,33 @@ fn every_way_gives_the_files(scratch: &Scratch) {
         scratch.umount();
         assert_eq!(scratch.leftovers(), [""; 0], "{mounted}");
     }
+}
+
+/// An empty directory of the caller's for the image: used where a path is needed, and after success and failure as it was.
+fn the_callers_mount_point_stays(scratch: &Scratch) {
+    let own = scratch.path("own");
+    fs::create_dir(&own).unwrap();
+    let is_mounted = || fs::read_to_string("/proc/self/mountinfo").unwrap().contains(own.to_str().unwrap());
+    for allowed in ways() {
+        let image = ImageFile::open(&scratch.path("image")).unwrap();
+        let options = parse(&scratch.options(""), UnknownOptions::Refuse).unwrap();
+        let mut plan = Plan::new(image.path(), &image.header().unwrap(), &scratch.path("mnt"), options);
+        plan.mountpoint = Some(own.clone());
+        let mounted = apply(&plan, &image, allowed).unwrap_or_else(|error| panic!("{allowed:?}: {error}"));
+        assert_eq!(scratch.read("dir/external").unwrap(), content(), "{mounted}");
+        let info = scratch.mountinfo();
+        assert_eq!(info.contains(own.to_str().unwrap()), mounted.overlay != OverlayWay::Detached, "{mounted}: {info}");
+        scratch.umount();
+        // The same directory twice: overlayfs refuses it when the image is mounted already.
+        plan.data.push(plan.data[0].clone());
+        if let Ok(mounted) = apply(&plan, &image, allowed) {
+            scratch.umount();
+            assert!(matches!(mounted.overlay, OverlayWay::OneText | OverlayWay::OrdinaryLayers), "{mounted}");
+        }
+        assert!(own.is_dir() && !is_mounted(), "{allowed:?}");
+        assert_eq!(scratch.leftovers(), [""; 0], "{allowed:?}");
+    }
+    fs::remove_dir(&own).unwrap();
 }
 
 fn read_only(scratch: &Scratch) {
