@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -176,4 +177,27 @@ fn nothing_is_removed_while_they_are_at_work() {
     drop(holder);
     assert!(gc.0.wait().unwrap().success());
     assert_eq!(objects(&repo).len(), 7);
+}
+
+/// Another program removes things, which takes long: a create says that it waits, and may be given up.
+#[test]
+fn who_waits_is_told_and_may_give_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let repo = unpack("sha256-format1", dir.path());
+    let tree = dir.path().join("tree");
+    fs::create_dir(&tree).unwrap();
+    fs::write(tree.join("new"), "a content that is not there yet".repeat(10)).unwrap();
+    let (before, lock) = (objects(&repo), fs::File::open(&repo).unwrap());
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let mut create = Command::new(env!("CARGO_BIN_EXE_composefs"));
+    create.args(["--repo", &repo, "create", tree.to_str().unwrap()]).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut create = Running(create.spawn().unwrap());
+    let mut said = BufReader::new(create.0.stderr.take().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    assert!(line.starts_with("composefs: waiting for others who have "), "{line}");
+    let pid = rustix::process::Pid::from_child(&create.0);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(create.0.wait().unwrap().code(), Some(130));
+    assert_eq!(objects(&repo), before);
 }

@@ -11,7 +11,8 @@ use rustix::io::Errno;
 
 use super::digest_set::DigestSet;
 use super::lease::{GC_LOCK, open_gc_lock};
-use super::{Repository, RepositoryError, io_error, layout, lock};
+use super::lock::{Lock, cannot_lock};
+use super::{Repository, RepositoryError, io_error, layout};
 
 /// How much of a lease is read at a time.
 const PIECE: usize = 64 << 10;
@@ -40,7 +41,8 @@ impl Repository {
         let directory = self.make_directory(layout::LEASES)?;
         let path = self.path.join(layout::LEASES);
         let gc_lock = open_gc_lock(directory.as_fd()).map_err(io_error("open", path.join(GC_LOCK)))?;
-        lock::wait_for(&gc_lock, FlockOperation::LockExclusive).map_err(io_error("lock", path.join(GC_LOCK)))?;
+        let lock_path = path.join(GC_LOCK);
+        self.patience.lock(&gc_lock, Lock::Alone, &lock_path).map_err(cannot_lock(&lock_path))?;
         let mut reader = self.lease_reader(directory, Some(gc_lock));
         reader.clear()?;
         Ok(reader)

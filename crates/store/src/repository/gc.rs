@@ -286,7 +286,7 @@ impl<'r> Gc<'r> {
     }
 
     /// Only a removal has to be alone.
-    fn alone(&self) -> Result<Option<super::lock::Lock>, RepositoryError> {
+    fn alone(&self) -> Result<Option<super::lock::Locked>, RepositoryError> {
         if self.options.dry_run { Ok(None) } else { self.repository.lock_alone().map(Some) }
     }
 

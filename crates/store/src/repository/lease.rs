@@ -6,14 +6,15 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use composefs_image::Digest;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, fstat, openat, unlinkat};
 use rustix::io::{Errno, write};
 use rustix::rand::{GetRandomFlags, getrandom};
 
-use super::{Repository, RepositoryError, io_error, layout, lock};
+use super::lock::{Lock, Patience, cannot_lock};
+use super::{Repository, RepositoryError, io_error, layout};
 use crate::batch::Claims;
 use crate::error::Error;
 
@@ -35,7 +36,7 @@ pub struct Lease {
     is_broken: AtomicBool,
     links: AtomicU32,
     added: Mutex<Added>,
-    interrupt: Option<Arc<AtomicBool>>,
+    patience: Patience,
 }
 
 /// What was put into a repository and was not there before.
@@ -67,12 +68,12 @@ impl Repository {
                 Err(Errno::EXIST) => continue,
                 result => result.map_err(io_error("make", &path))?,
             };
-            lock::wait_for(&file, FlockOperation::LockExclusive).map_err(io_error("lock", &path))?;
+            self.patience.lock(&file, Lock::Alone, &path).map_err(cannot_lock(&path))?;
             // Before it was locked it was nobody's, and may have been removed as such.
             if fstat(&file).map_err(io_error("stat", &path))?.st_nlink > 0 {
                 let (is_broken, links) = (AtomicBool::new(false), AtomicU32::new(0));
-                let (added, interrupt) = (Mutex::default(), self.interrupt.clone());
-                return Ok(Lease { directory, name, file, path, barrier, is_broken, links, added, interrupt });
+                let (added, patience) = (Mutex::default(), self.patience.clone());
+                return Ok(Lease { directory, name, file, path, barrier, is_broken, links, added, patience });
             }
         }
     }
@@ -99,7 +100,10 @@ impl Lease {
             }
         }
         // Who removes things did so before we wrote, or reads it before going on.
-        lock::wait_for(&self.barrier, FlockOperation::LockShared).map_err(failed)?;
+        self.patience.lock(&self.barrier, Lock::Shared, &self.path).map_err(|errno| match errno {
+            Errno::INTR => Error::Interrupted,
+            errno => failed(errno),
+        })?;
         flock(&self.barrier, FlockOperation::Unlock).map_err(failed)
     }
 
@@ -134,8 +138,7 @@ impl Claims for Lease {
     }
 
     fn proceed(&self) -> Result<(), Error> {
-        let is_interrupted = self.interrupt.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed));
-        if is_interrupted { Err(Error::Interrupted) } else { Ok(()) }
+        if self.patience.is_interrupted() { Err(Error::Interrupted) } else { Ok(()) }
     }
 }
 

@@ -48,6 +48,7 @@ pub use images::{ImageEntry, Images};
 pub use import::{ImportOptions, Incoming, Objects, WasImage};
 pub use init::Settings;
 pub use lease::Lease;
+use lock::Patience;
 pub use meta::{Format, Meta, MetaError};
 pub use ref_name::{ImageName, InvalidRefName, RefName};
 pub use refs::{BrokenRef, Refs};
@@ -66,14 +67,20 @@ pub struct Repository {
     meta: Meta,
     demands_verity: bool,
     objects: ObjectDir,
-    interrupt: Option<Arc<AtomicBool>>,
+    patience: Patience,
 }
 
 impl Repository {
     /// Lets what is being made be given up, with an error and nothing left behind, once this is true.
     #[must_use]
     pub fn interrupted_by(self, flag: Arc<AtomicBool>) -> Self {
-        Self { interrupt: Some(flag), ..self }
+        Self { patience: Patience { interrupt: Some(flag), ..self.patience }, ..self }
+    }
+
+    /// Has somebody told of a lock that others keep for longer than a second: its path is given.
+    #[must_use]
+    pub fn telling(self, tell: fn(&Path)) -> Self {
+        Self { patience: Patience { tell: Some(tell), ..self.patience }, ..self }
     }
 
     /// Opens a repository that is there.
@@ -111,7 +118,7 @@ impl Repository {
             meta,
             demands_verity,
             objects,
-            interrupt: None,
+            patience: Patience::default(),
         })
     }
 

@@ -61,8 +61,13 @@ impl Which {
     /// The repository, open.
     pub(crate) fn open(&self) -> anyhow::Result<Repository> {
         crate::limits::allow_open_files();
-        Ok(Repository::open(&self.path()?)?)
+        Ok(Repository::open(&self.path()?)?.telling(tell_of_waiting))
     }
+}
+
+/// Others of ours are done in a moment; a `cfsctl` holds the lock as long as it runs.
+fn tell_of_waiting(path: &Path) {
+    eprintln!("composefs: waiting for others who have {} locked", path.display());
 }
 
 /// `1 object`, `2 objects`.
