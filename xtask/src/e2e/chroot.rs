@@ -28,6 +28,8 @@ pub(crate) struct Chroot {
     root: PathBuf,
 }
 
+/// What a system was built of.
+const STAMP: &str = "etc/composefs-e2e";
 /// How a command of the system is run.
 const ENTER: &str = include_str!("enter.sh");
 /// What scripts in it have in common.
@@ -39,7 +41,7 @@ impl Recipe {
         let dir = place::cache("chroots")?;
         let _lock = place::lock(&dir)?;
         let root = dir.join(self.name);
-        let stamp = root.join("etc/composefs-e2e");
+        let stamp = root.join(STAMP);
         let wanted = format!("{} {}\n", self.suite, self.packages.join(" "));
         if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
             return Ok(Chroot { root });
@@ -62,7 +64,7 @@ impl Recipe {
         let mut install = work.command(Net::Machine, &["apt-get", "install", "--yes", "--no-install-recommends"]);
         process::output(install.args(self.packages).env("DEBIAN_FRONTEND", "noninteractive"))?;
         process::output(&mut work.command(Net::Own, &["apt-get", "clean"]))?;
-        work.write("etc/composefs-e2e", &wanted, 0o644)?;
+        work.write(STAMP, &wanted, 0o644)?;
         // It takes its name when it is whole.
         fs::rename(&work.root, &root)?;
         Ok(Chroot { root })
@@ -136,7 +138,7 @@ impl Chroot {
         Ok(())
     }
 
-    /// A copy of it under another name, in which things may be changed.
+    /// A copy of it for one use, in which things may be changed.
     pub(crate) fn copy(&self, name: &str) -> Result<Chroot> {
         let copy = Chroot { root: self.root.with_file_name(format!(".{name}")) };
         if copy.root.exists() {
@@ -144,6 +146,21 @@ impl Chroot {
         }
         process::output(Command::new("cp").args(["-a", "--reflink=auto"]).args([&self.root, &copy.root]))?;
         Ok(copy)
+    }
+
+    /// A copy that stays, made anew if it is of another system than this.
+    pub(crate) fn kept_copy(&self, name: &str) -> Result<Chroot> {
+        let kept = Chroot { root: self.root.with_file_name(name) };
+        let _lock = place::lock(&place::cache("chroots")?)?;
+        let stamp = |chroot: &Chroot| fs::read_to_string(chroot.path(STAMP)).ok();
+        if kept.root.exists() && stamp(&kept) != stamp(self) {
+            kept.remove()?;
+        }
+        if !kept.root.exists() {
+            // It takes its name when it is whole.
+            fs::rename(self.copy(name)?.root, &kept.root)?;
+        }
+        Ok(kept)
     }
 
     /// Copies a tree into it that is not there yet.

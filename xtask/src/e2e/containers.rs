@@ -29,11 +29,17 @@ const RECIPE: Recipe = Recipe {
     ],
 };
 
-/// The system, with our program under its names and a small Debian at /srv/rootfs.
-pub(crate) fn set_up() -> Result<Chroot> {
+/// The system, with a small Debian at /srv/rootfs.
+pub(super) fn set_up() -> Result<Chroot> {
     let chroot = RECIPE.set_up()?;
-    built::install(&chroot)?;
     let rootfs = minbase::set_up()?.context("a chroot is built by root")?;
     chroot.copy_once(&rootfs, "srv/rootfs")?;
+    Ok(chroot)
+}
+
+/// The same, with our program under its names.
+pub(super) fn with_ours() -> Result<Chroot> {
+    let chroot = set_up()?;
+    built::install(&chroot)?;
     Ok(chroot)
 }

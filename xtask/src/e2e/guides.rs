@@ -41,7 +41,7 @@ pub(super) fn run(options: &Options) -> Result<Vec<Suite>> {
     for (name, text) in &pages {
         let blocks = blocks(text);
         ensure!(!blocks.is_empty(), "{FOLDER}/{name}.md has no block marked sh");
-        let chroot = if name == "ostree" { ostree::set_up()? } else { containers::set_up()? };
+        let chroot = if name == "ostree" { ostree::set_up()? } else { containers::with_ours()? };
         suites.extend(follow(&chroot, name, &blocks)?);
     }
     Ok(suites)

@@ -8,6 +8,7 @@ mod guides;
 mod lxc;
 mod ostree;
 mod podman;
+mod sid;
 
 use anyhow::Result;
 
@@ -55,6 +56,13 @@ impl Engine {
             Engine::Podman(options) => podman::run(options),
         }
     }
+}
+
+/// Builds the systems that are not there yet, which takes minutes of waiting for the archive: to be begun early. What fails
+/// is told when an engine is run.
+pub(crate) fn prepare() {
+    let _ = containers::set_up();
+    let _ = sid::set_up();
 }
 
 /// All engines, for `cargo xtask test`: what each reports, or why it could not be run at all.

@@ -54,12 +54,15 @@ impl Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     setup::run()?;
     let mut report = Report::default();
+    let preparing = options.wants("e2e").then(|| std::thread::spawn(e2e::prepare));
     workspace::run(options, &mut report)?;
     arm::run(options, &mut report)?;
     fuzzing::run(options, &mut report)?;
     suites::run(options, &mut report)?;
     power::run(options, &mut report)?;
-    if options.wants("e2e") {
+    if let Some(preparing) = preparing {
+        // What went wrong there is told by the engine that it was for.
+        let _ = preparing.join();
         let wanted = |engine: &str| options.filter.as_ref().is_none_or(|part| engine.contains(part.as_str()));
         report.extend(e2e::all(options.full, wanted));
     }

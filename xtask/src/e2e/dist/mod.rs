@@ -2,8 +2,7 @@
 
 use anyhow::{Context as _, Result};
 
-use super::chroot::Recipe;
-use super::ostree;
+use super::{ostree, sid};
 use crate::dist;
 use crate::test::report::Suite;
 
@@ -15,33 +14,9 @@ pub(crate) struct Options {
     pub(super) all: bool,
 }
 
-/// As it is installed by Debian; nothing is done in it, only in copies.
-const RECIPE: Recipe = Recipe {
-    name: "sid",
-    suite: "sid",
-    packages: &[
-        "ostree",
-        "ostree-tests",
-        "ostree-boot",
-        "composefs",
-        "libcomposefs-dev",
-        "attr",
-        "e2fsprogs",
-        "python3",
-        "xz-utils",
-        "mount",
-        "gcc",
-        "libc6-dev",
-        "pkgconf",
-        "man-db",
-        "groff-base",
-        "bash-completion",
-    ],
-};
-
 /// The task.
 pub(super) fn run(options: &Options) -> Result<Vec<Suite>> {
-    let pristine = RECIPE.set_up()?;
+    let pristine = sid::set_up()?;
     let work = tempfile::tempdir()?;
     let files = dist::build(&work.path().to_owned())?;
     let chroot = pristine.copy("dist")?;

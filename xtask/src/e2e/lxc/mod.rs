@@ -11,5 +11,5 @@ pub(crate) struct Options {}
 
 /// The task.
 pub(super) fn run(_options: &Options) -> Result<Vec<Suite>> {
-    containers::set_up()?.suite("lxc", include_str!("check.sh"), &[])
+    containers::with_ours()?.suite("lxc", include_str!("check.sh"), &[])
 }

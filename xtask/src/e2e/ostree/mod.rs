@@ -5,7 +5,8 @@ mod guest;
 use anyhow::Result;
 
 use super::built;
-use super::chroot::{Chroot, Recipe};
+use super::chroot::Chroot;
+use super::sid;
 use crate::test::report::Suite;
 
 /// Its command line.
@@ -15,12 +16,6 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(super) all: bool,
 }
-
-const RECIPE: Recipe = Recipe {
-    name: "ostree",
-    suite: "sid",
-    packages: &["ostree", "ostree-tests", "ostree-boot", "composefs", "attr", "e2fsprogs", "python3", "xz-utils"],
-};
 
 /// The checks: `$1` is `all` for the long form with the tests `$2`, `$3` is `packaged` where the library is the system's own.
 pub(super) const SCRIPT: &str = include_str!("check.sh");
@@ -64,7 +59,7 @@ pub(super) const WRITERS: &[&str] = &[
 
 /// The system, with our library where the scripts look for it, and our program.
 pub(super) fn set_up() -> Result<Chroot> {
-    let chroot = RECIPE.set_up()?;
+    let chroot = sid::set_up()?.kept_copy("ostree")?;
     chroot.install(&built::library()?, LIBRARY)?;
     built::install(&chroot)?;
     Ok(chroot)

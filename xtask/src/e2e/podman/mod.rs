@@ -17,7 +17,7 @@ pub(crate) struct Options {}
 
 /// The task.
 pub(super) fn run(_options: &Options) -> Result<Vec<Suite>> {
-    let chroot = containers::set_up()?;
+    let chroot = containers::with_ours()?;
     chroot.write("opt/composefs/mkcomposefs.sh", include_str!("mkcomposefs.sh"), 0o755)?;
     let script = format!("{}\n{}", include_str!("images.sh"), include_str!("check.sh"));
     let mut suites = chroot.suite("podman", &script, &[])?;
