@@ -10,6 +10,8 @@ mod ostree;
 mod podman;
 mod sid;
 
+use std::thread::JoinHandle;
+
 use anyhow::Result;
 
 use crate::setup;
@@ -58,27 +60,51 @@ impl Engine {
     }
 }
 
-/// Builds the systems that are not there yet, which takes minutes of waiting for the archive: to be begun early. What fails
-/// is told when an engine is run.
-pub(crate) fn prepare() {
-    let _ = containers::set_up();
-    let _ = sid::set_up();
-}
-
-/// All engines, for `cargo xtask test`: what each reports, or why it could not be run at all.
-pub(crate) fn all(full: bool, wanted: impl Fn(&str) -> bool) -> Vec<Suite> {
-    let engines = [
+/// The engines that `cargo xtask test` runs, of those whose names are wanted.
+pub(crate) fn engines(full: bool, wanted: impl Fn(&str) -> bool) -> Engines {
+    let all = [
         Engine::Ostree(ostree::Options { all: full }),
         Engine::Podman(podman::Options {}),
         Engine::Lxc(lxc::Options {}),
         Engine::Guides(guides::Options::all()),
         Engine::Dist(dist::Options { all: full }),
     ];
-    let run = |engine: Engine| {
-        let broken = |error| vec![Suite::broken("e2e", engine.name(), format!("{error:#}"))];
-        engine.run().unwrap_or_else(broken)
-    };
-    engines.into_iter().filter(|engine| wanted(engine.name())).flat_map(run).collect()
+    Engines(all.into_iter().filter(|engine| wanted(engine.name())).collect())
+}
+
+/// Some engines.
+pub(crate) struct Engines(Vec<Engine>);
+
+impl Engines {
+    /// Begins to build the systems that are not there yet, which takes minutes of waiting for the archive. What fails is told when
+    /// an engine is run.
+    pub(crate) fn prepare(&self) -> Option<JoinHandle<()>> {
+        let prepare = || {
+            let _ = containers::set_up();
+            let _ = sid::set_up();
+        };
+        (!self.0.is_empty() && is_root()).then(|| std::thread::spawn(prepare))
+    }
+
+    /// What each reports, or why it could not be run at all.
+    pub(crate) fn run(self) -> Vec<Suite> {
+        self.0
+            .into_iter()
+            .flat_map(|engine| {
+                let name = engine.name();
+                if !is_root() {
+                    let skips = vec![(name.to_owned(), "only root can build and enter its system".to_owned())];
+                    let (kind, name) = ("e2e".to_owned(), name.to_owned());
+                    return vec![Suite { kind, name, skipped: 1, skips, finished: true, ..Suite::default() }];
+                }
+                engine.run().unwrap_or_else(|error| vec![Suite::broken("e2e", name, format!("{error:#}"))])
+            })
+            .collect()
+    }
+}
+
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
 }
 
 /// The task: fails unless all went well.

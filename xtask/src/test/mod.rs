@@ -9,6 +9,8 @@ pub(crate) mod report;
 mod suites;
 mod workspace;
 
+use std::thread::JoinHandle;
+
 use anyhow::{Result, bail};
 
 use crate::kernel::Kernel;
@@ -54,18 +56,19 @@ impl Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     setup::run()?;
     let mut report = Report::default();
-    let preparing = options.wants("e2e").then(|| std::thread::spawn(e2e::prepare));
+    let is_wanted = |engine: &str| {
+        options.wants("e2e") && options.filter.as_ref().is_none_or(|part| engine.contains(part.as_str()))
+    };
+    let engines = e2e::engines(options.full, is_wanted);
+    let preparing = engines.prepare();
     workspace::run(options, &mut report)?;
     arm::run(options, &mut report)?;
     fuzzing::run(options, &mut report)?;
     suites::run(options, &mut report)?;
     power::run(options, &mut report)?;
-    if let Some(preparing) = preparing {
-        // What went wrong there is told by the engine that it was for.
-        let _ = preparing.join();
-        let wanted = |engine: &str| options.filter.as_ref().is_none_or(|part| engine.contains(part.as_str()));
-        report.extend(e2e::all(options.full, wanted));
-    }
+    // What went wrong there is told by the engine that it was for.
+    let _ = preparing.map(JoinHandle::join);
+    report.extend(engines.run());
     if report.is_empty() {
         bail!("no test was run: --only names kinds, --filter a part of a test's name");
     }
