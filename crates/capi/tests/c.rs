@@ -21,16 +21,19 @@ enum Way {
     Sanitizer,
 }
 
+const SANITIZERS: [&str; 2] = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
+
 fn main() {
     let arguments = Arguments::from_args();
     let no_compiler = (!has("cc")).then_some("there is no C compiler");
     let no_valgrind = no_compiler.or((!has("valgrind")).then_some("valgrind is not installed"));
+    let no_sanitizer = no_compiler.or((!has_sanitizer()).then_some("the compiler has no AddressSanitizer"));
     let mut trials = Vec::new();
     for (name, run) in [("exercise", exercise as fn(Way)), ("misuse", misuse), ("ostree", ostree), ("verity", verity)] {
         for (suffix, way, unmet) in [
             ("", Way::Plain, no_compiler),
             ("_under_valgrind", Way::Valgrind, no_valgrind),
-            ("_with_address_sanitizer", Way::Sanitizer, no_compiler),
+            ("_with_address_sanitizer", Way::Sanitizer, no_sanitizer),
         ] {
             trials.push(skip::trial(&format!("{name}{suffix}"), unmet, move || {
                 run(way);
@@ -57,6 +60,15 @@ fn trial(name: &str, unmet: Option<&str>, run: fn()) -> Trial {
 
 fn has(program: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
+}
+
+/// It has a library of its own, which not every compiler brings.
+fn has_sanitizer() -> bool {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, program) = (dir.path().join("empty.c"), dir.path().join("empty"));
+    std::fs::write(&source, "int main(void) { return 0; }").unwrap();
+    let built = Command::new("cc").args(SANITIZERS).arg(source).arg("-o").arg(program).output();
+    built.is_ok_and(|built| built.status.success())
 }
 
 fn source(name: &str) -> PathBuf {
@@ -87,7 +99,7 @@ fn build(name: &str, way: Way) -> Built {
     let mut cc = Command::new("cc");
     cc.args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-g", "-O1", "-pthread"]);
     if way == Way::Sanitizer {
-        cc.args(["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]);
+        cc.args(SANITIZERS);
     }
     let include = Path::new(env!("CARGO_MANIFEST_DIR")).join("include");
     cc.arg("-I").arg(include).arg("-o").arg(&program).arg(source(&format!("{name}.c")));
