@@ -13,19 +13,11 @@
 #include <libcomposefs/lcfs-mount.h>
 #include <libcomposefs/lcfs-writer.h>
 
+#include "check.h"
+
 typedef struct lcfs_node_s *N;
 
-static int checks, rounds = 20;
-
-#define CHECK(what)                                                                                                    \
-	do {                                                                                                           \
-		errno = 0;                                                                                             \
-		__atomic_fetch_add(&checks, 1, __ATOMIC_RELAXED);                                                                                            \
-		if (!(what)) {                                                                                         \
-			fprintf(stderr, "%s:%d: not so: %s (errno: %s)\n", __FILE__, __LINE__, #what, strerror(errno)); \
-			exit(1);                                                                                       \
-		}                                                                                                      \
-	} while (0)
+static int rounds = 20;
 #define FAILS(call, number) CHECK((call) == -1 && errno == (number))
 #define IS_NULL(call, number) CHECK((call) == NULL && errno == (number))
 

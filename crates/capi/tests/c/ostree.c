@@ -14,16 +14,9 @@
 #include <libcomposefs/lcfs-mount.h>
 #include <libcomposefs/lcfs-writer.h>
 
-typedef struct lcfs_node_s *N;
+#include "check.h"
 
-#define CHECK(what)                                                                                                    \
-	do {                                                                                                           \
-		errno = 0;                                                                                             \
-		if (!(what)) {                                                                                         \
-			fprintf(stderr, "%s:%d: not so: %s (errno: %s)\n", __FILE__, __LINE__, #what, strerror(errno)); \
-			exit(1);                                                                                       \
-		}                                                                                                      \
-	} while (0)
+typedef struct lcfs_node_s *N;
 
 static const char OBJECT[] = "0f/1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0.file";
 static const char CONTENT[] = "what the object holds";

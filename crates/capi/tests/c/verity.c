@@ -13,14 +13,7 @@
 #include <libcomposefs/lcfs-mount.h>
 #include <libcomposefs/lcfs-writer.h>
 
-#define CHECK(what)                                                                                                    \
-	do {                                                                                                           \
-		errno = 0;                                                                                             \
-		if (!(what)) {                                                                                         \
-			fprintf(stderr, "%s:%d: not so: %s (errno: %s)\n", __FILE__, __LINE__, #what, strerror(errno)); \
-			exit(1);                                                                                       \
-		}                                                                                                      \
-	} while (0)
+#include "check.h"
 
 static const char CONTENT[] = "a content that the kernel will check";
 

@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use composefs_image::Algorithm;
 use composefs_image::erofs::{Image, Versions};
-use composefs_ostree::{ContentSink, DigestOnly, HeadersOnly, Payloads, gather};
+use composefs_ostree::{ContentSink, DigestOnly, HeadersOnly};
 use composefs_store::publish::replace_file;
 use serde_json::json;
 
-use super::Source;
-use crate::commands::repository::progress;
+use super::{Source, tree_of};
 use crate::limits;
 
 /// Make the image of a commit, as `ostree checkout --composefs` does.
@@ -56,11 +55,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     }
     let (repo, commit, plan) = args.source.open()?;
     let threads = limits::threads(args.threads);
-    let progress = progress::Objects::start();
     let sink: &dyn ContentSink = if args.no_verity { &HeadersOnly } else { &DigestOnly(Algorithm::Sha256) };
-    let gathered = gather(&repo, plan.contents(), sink, threads, &|bytes| progress.done(bytes))?;
-    drop(progress);
-    let tree = plan.tree(&gathered, Payloads::Ostree, Algorithm::Sha256)?;
+    let tree = tree_of(&repo, &plan, sink, threads)?;
     let image = Image::plan(&tree, Versions::default()).with_context(|| format!("commit {}", commit.id))?;
     let digest = match args.image.as_deref() {
         None => image.write_and_digest(Algorithm::Sha256, threads, &mut io::sink())?,

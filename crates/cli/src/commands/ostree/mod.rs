@@ -4,14 +4,17 @@ mod image;
 mod import;
 mod verify;
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Subcommand;
-use composefs_ostree::{Commit, Plan, Repo};
+use composefs_image::Algorithm;
+use composefs_image::tree::Tree;
+use composefs_ostree::{Commit, ContentSink, Payloads, Plan, Repo, gather};
 
-use super::repository::Which;
+use super::repository::{Which, progress};
 use crate::interrupt::Interrupt;
 
 /// Work with commits in repositories of ostree, read without ostree.
@@ -56,6 +59,13 @@ impl Source {
         let plan = Plan::of(&repo, &commit).with_context(|| format!("cannot read commit {}", commit.id))?;
         Ok((repo, commit, plan))
     }
+}
+
+/// The tree that ostree's own image of a commit has.
+fn tree_of(repo: &Repo, plan: &Plan, sink: &dyn ContentSink, threads: NonZeroUsize) -> anyhow::Result<Tree> {
+    let progress = progress::Objects::start();
+    let gathered = gather(repo, plan.contents(), sink, threads, &|bytes| progress.done(bytes))?;
+    Ok(plan.tree(&gathered, Payloads::Ostree, Algorithm::Sha256)?)
 }
 
 pub(crate) fn run(args: Args, which: &Which) -> ExitCode {

@@ -5,11 +5,10 @@ use std::num::NonZeroUsize;
 use anyhow::{Context as _, bail};
 use composefs_image::erofs::{Image, Versions};
 use composefs_image::{Algorithm, Digest};
-use composefs_ostree::{DigestOnly, Payloads, gather};
+use composefs_ostree::DigestOnly;
 use serde_json::json;
 
-use super::Source;
-use crate::commands::repository::progress;
+use super::{Source, tree_of};
 use crate::limits;
 
 /// Compare a commit with its checksums, and its image with the digest recorded in it.
@@ -37,11 +36,7 @@ Exit status: 0 if all is as it should be, 1 if not, or if no digest is recorded.
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let (repo, commit, plan) = args.source.open()?;
-    let progress = progress::Objects::start();
-    let sink = DigestOnly(Algorithm::Sha256);
-    let gathered = gather(&repo, plan.contents(), &sink, limits::threads(args.threads), &|bytes| progress.done(bytes))?;
-    drop(progress);
-    let tree = plan.tree(&gathered, Payloads::Ostree, Algorithm::Sha256)?;
+    let tree = tree_of(&repo, &plan, &DigestOnly(Algorithm::Sha256), limits::threads(args.threads))?;
     let image = Image::plan(&tree, Versions::default()).with_context(|| format!("commit {}", commit.id))?;
     let found = image.digest(Algorithm::Sha256);
     let recorded = commit.object.digest.as_deref().map(|bytes| {
