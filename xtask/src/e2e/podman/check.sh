@@ -127,6 +127,7 @@ for image in r1 r2 r3 r4; do check "pull_$image" strictly pull $image; done
 check our_mkcomposefs_was_called strictly called
 check r1_is_as_its_source strictly as_its_source r1
 check r2_is_as_its_source strictly as_its_source r2
+check r3_of_two_layers_is_as_its_source strictly as_its_source r3
 check r4_converted_from_gzip_is_as_its_source strictly as_its_source r4
 check containers_run strictly runs
 check two_images_share_inodes_and_page_cache strictly shared

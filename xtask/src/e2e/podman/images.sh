@@ -26,6 +26,13 @@ make_images() {
     # A layer that replaces and adds; what it removes, this podman shows all the same with composefs.
     local c m; c=$(buildah from localhost/r1); m=$(buildah mount $c)
     echo new > $m/usr/lib/new; echo layer2 > $m/data/tiny
+    # What it then is: not copied from there, where overlayfs takes an attribute of r1 for its own.
+    cp -a /t/src/r1 /t/src/r3
+    cp -a $m/data/tiny /t/src/r3/data/tiny; cp -a $m/usr/lib/new /t/src/r3/usr/lib/new
+    # buildah keeps whole seconds, and none of the root.
+    local path
+    for path in data/tiny data usr/lib/new usr/lib usr; do touch -d "@$(stat -c %Y $m/$path)" /t/src/r3/$path; done
+    touch -d @0 /t/src/r3
     buildah umount $c; buildah commit -q $c localhost/r3; buildah rm $c
     start_registry
     for name in r1 r2 r3; do
