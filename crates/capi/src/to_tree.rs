@@ -33,6 +33,10 @@ pub(crate) fn to_tree(root: &Rc<Node>) -> Result<Tree, Errno> {
             let name = child.name();
             let name = name.as_ref().map_or(&b""[..], |name| name.to_bytes());
             if child.link().is_some() {
+                // What it held would be lost.
+                if child.is_directory() || !child.children().is_empty() {
+                    return Err(Errno::INVAL);
+                }
                 links.push((id, name.to_vec(), child.chain().last()));
                 continue;
             }

@@ -199,6 +199,16 @@ static void links(void)
 	N twin = make(root, "twin", S_IFDIR | 0755);
 	lcfs_node_make_hardlink(twin, dir);
 	lcfs_node_unref(root);
+
+	/* A directory as a link to a file: what it holds would be lost. */
+	root = directory();
+	N file = make(root, "file", S_IFREG | 0600);
+	dir = make(root, "dir", S_IFDIR | 0755);
+	make(dir, "below", S_IFREG | 0600);
+	CHECK(digest_of(root, digest) == 0);
+	lcfs_node_make_hardlink(dir, file);
+	FAILS(digest_of(root, digest), EINVAL);
+	lcfs_node_unref(root);
 }
 
 static void contents(const char *dir)
