@@ -5,6 +5,7 @@
 
 mod apt;
 mod bench;
+mod built;
 mod crates_io;
 mod demo;
 mod dist;

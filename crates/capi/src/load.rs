@@ -88,8 +88,8 @@ impl Entry {
         node.mode.set(stat.st_mode);
         node.uid.set(stat.st_uid);
         node.gid.set(stat.st_gid);
-        // The kernel's 32-bit encoding of device numbers.
-        node.rdev.set(encoded(stat.st_rdev));
+        // Its lower half is the kernel's encoding of 32 bits.
+        node.rdev.set(stat.st_rdev as u32);
         if !flags.has(Flags::USE_EPOCH) {
             node.mtime.set(Timestamp { sec: stat.st_mtime, nsec: u32::try_from(stat.st_mtime_nsec).unwrap_or(0) });
         }
@@ -121,11 +121,6 @@ impl Entry {
         });
         taken.map_err(|error| of_io(&error))
     }
-}
-
-fn encoded(device: u64) -> u32 {
-    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
-    (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12)
 }
 
 fn takes_content(node: &Node, flags: Flags) -> bool {
@@ -178,19 +173,24 @@ pub(crate) fn from_image(image: &[u8], only: &[&[u8]]) -> Result<Rc<Node>, Errno
 }
 
 /// The composefs header an image begins with.
-pub(crate) fn header(image: &[u8]) -> Result<Header, Errno> {
+fn header(image: &[u8]) -> Result<Header, Errno> {
     Header::parse(image).map_err(|error| match error {
         HeaderError::Version { .. } => Errno::OPNOTSUPP,
         HeaderError::TooShort { .. } | HeaderError::Magic { .. } => Errno::INVAL,
     })
 }
 
+/// The same of a file.
+pub(crate) fn header_of(fd: BorrowedFd<'_>) -> Result<Header, Errno> {
+    let mut start = [0; HEADER_LEN];
+    let got = rustix::io::pread(fd, &mut start, 0)?;
+    header(&start[..got])
+}
+
 /// All that is in a file, whatever its offset. It is read, not mapped: another program may cut it short meanwhile.
 pub(crate) fn whole(fd: BorrowedFd<'_>) -> Result<Vec<u8>, Errno> {
     // What is no image is not read.
-    let mut start = [0; HEADER_LEN];
-    let got = rustix::io::pread(fd, &mut start, 0)?;
-    header(&start[..got])?;
+    header_of(fd)?;
     let mut bytes = Vec::new();
     let size = rustix::fs::fstat(fd)?.st_size;
     bytes.try_reserve_exact(usize::try_from(size).unwrap_or(0)).map_err(|_| Errno::NOMEM)?;

@@ -126,16 +126,13 @@ impl Metadata {
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         let bytes = copy_to_align(bytes);
         let (uid, gid, mode, xattrs) = gv!("(uuua(ayay))").cast(bytes.as_ref()).to_tuple();
-        let xattrs = xattrs.iter().map(|pair| {
-            let (name, value) = pair.to_tuple();
-            xattr(name, value)
-        });
-        Ok(Self {
-            uid: u32::from_be(*uid),
-            gid: u32::from_be(*gid),
-            mode: u32::from_be(*mode),
-            xattrs: xattrs.collect::<Result<_, _>>()?,
-        })
+        Self::of([uid, gid, mode], xattrs.iter().map(|pair| pair.to_tuple()))
+    }
+
+    /// What the fields say that dirmetas and headers have in common: uid, gid and mode, and the attributes.
+    fn of<'a>(numbers: [&u32; 3], xattrs: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<Self, String> {
+        let [uid, gid, mode] = numbers.map(|number| u32::from_be(*number));
+        Ok(Self { uid, gid, mode, xattrs: xattrs.map(|(name, value)| xattr(name, value)).collect::<Result<_, _>>()? })
     }
 }
 
@@ -148,16 +145,7 @@ impl FileHeader {
     pub fn parse_archived(bytes: &[u8]) -> Result<(Self, u64), String> {
         let bytes = copy_to_align(bytes);
         let (size, uid, gid, mode, _, target, xattrs) = gv!("(tuuuusa(ayay))").cast(bytes.as_ref()).to_tuple();
-        let xattrs = xattrs.iter().map(|pair| {
-            let (name, value) = pair.to_tuple();
-            xattr(name, value)
-        });
-        let metadata = Metadata {
-            uid: u32::from_be(*uid),
-            gid: u32::from_be(*gid),
-            mode: u32::from_be(*mode),
-            xattrs: xattrs.collect::<Result<_, _>>()?,
-        };
+        let metadata = Metadata::of([uid, gid, mode], xattrs.iter().map(|pair| pair.to_tuple()))?;
         Ok((Self { metadata, target: target.to_str().to_owned() }, u64::from_be(*size)))
     }
 

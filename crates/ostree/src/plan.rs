@@ -59,22 +59,27 @@ struct Reading<'r> {
 
 impl Reading<'_> {
     fn tree(&mut self, id: &Id) -> Result<Rc<DirTree>, Error> {
-        if let Some(tree) = self.trees.get(id) {
-            return Ok(tree.clone());
-        }
-        let bytes = self.repo.metadata(id, "dirtree")?;
-        let tree = DirTree::parse(&bytes).map_err(|reason| self.repo.malformed(id, "dirtree", reason))?;
-        Ok(self.trees.entry(*id).insert_entry(Rc::new(tree)).get().clone())
+        read(self.repo, &mut self.trees, id, "dirtree", DirTree::parse)
     }
 
     fn meta(&mut self, id: &Id) -> Result<Rc<Metadata>, Error> {
-        if let Some(meta) = self.metas.get(id) {
-            return Ok(meta.clone());
-        }
-        let bytes = self.repo.metadata(id, "dirmeta")?;
-        let meta = Metadata::parse(&bytes).map_err(|reason| self.repo.malformed(id, "dirmeta", reason))?;
-        Ok(self.metas.entry(*id).insert_entry(Rc::new(meta)).get().clone())
+        read(self.repo, &mut self.metas, id, "dirmeta", Metadata::parse)
     }
+}
+
+/// An object as it was read before, or now.
+fn read<T>(
+    repo: &Repo,
+    known: &mut HashMap<Id, Rc<T>>,
+    id: &Id,
+    extension: &str,
+    parse: fn(&[u8]) -> Result<T, String>,
+) -> Result<Rc<T>, Error> {
+    if let Some(object) = known.get(id) {
+        return Ok(object.clone());
+    }
+    let object = parse(&repo.metadata(id, extension)?).map_err(|reason| repo.malformed(id, extension, reason))?;
+    Ok(known.entry(*id).insert_entry(Rc::new(object)).get().clone())
 }
 
 impl Plan {

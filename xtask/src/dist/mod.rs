@@ -7,7 +7,7 @@ mod man;
 mod stage;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -37,11 +37,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 /// Builds everything into a directory, and gives the files: the tarball, then the packages.
-pub(crate) fn build(output: &PathBuf) -> Result<Vec<PathBuf>> {
+pub(crate) fn build(output: &Path) -> Result<Vec<PathBuf>> {
     fs::create_dir_all(output).with_context(|| format!("cannot create {}", output.display()))?;
     let work = tempfile::tempdir()?;
     let version = VERSION;
-    let staged = Staged::build(&work.path().join("stage"), &format!("{REPLACES}+rs{version}"))?;
+    let staged = Staged::build(&work.path().join("stage"), REPLACES)?;
     let mut files = vec![tarball(&staged, output, version)?];
     for package in packages(&format!("{REPLACES}+rs{version}-1")) {
         let root = work.path().join(package.name);
@@ -96,7 +96,7 @@ fn packages(version: &str) -> [Package; 3] {
 }
 
 /// All of it, to be unpacked below `/` or `/usr/local`.
-fn tarball(staged: &Staged, output: &std::path::Path, version: &str) -> Result<PathBuf> {
+fn tarball(staged: &Staged, output: &Path, version: &str) -> Result<PathBuf> {
     let name = format!("composefs-{version}-{}-linux", std::env::consts::ARCH);
     let file = output.join(format!("{name}.tar.xz"));
     let mut tar = Command::new("tar");

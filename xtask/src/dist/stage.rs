@@ -8,9 +8,8 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 
 use super::man;
-use crate::e2e::built;
 use crate::install::NAMES;
-use crate::{place, process};
+use crate::{built, place, process};
 
 const LIBDIR: &str = "usr/lib/x86_64-linux-gnu";
 /// The file behind the name that programs ask for.
@@ -65,8 +64,6 @@ impl Staged {
             self.file(&format!("usr/include/libcomposefs/{name}"), &fs::read(&header)?)?;
         }
         let template = fs::read_to_string(capi.join("composefs.pc.in"))?;
-        // Without what is told apart from versions of the C library.
-        let version = version.split('+').next().unwrap_or(version);
         let text = template
             .replace("@PREFIX@", "/usr")
             .replace("@LIBDIR@", &format!("/{LIBDIR}"))

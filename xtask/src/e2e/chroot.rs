@@ -9,9 +9,10 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
 
+use crate::install::NAMES;
 use crate::test::libtest::Reader;
 use crate::test::report::Suite;
-use crate::{apt, place, process};
+use crate::{apt, built, place, process};
 
 /// What an engine needs.
 pub(crate) struct Recipe {
@@ -136,6 +137,16 @@ impl Chroot {
         let _ = fs::remove_file(&to);
         fs::copy(file, &to).with_context(|| format!("cannot copy {} to {}", file.display(), to.display()))?;
         Ok(())
+    }
+
+    /// Puts our program into it, under all its names.
+    pub(crate) fn install_ours(&self) -> Result<()> {
+        let program = built::program()?;
+        for name in ["composefs"].iter().chain(NAMES) {
+            self.install(&program, &format!("usr/local/bin/{name}"))?;
+        }
+        // Where mount(8) looks.
+        self.install(&program, "usr/sbin/mount.composefs")
     }
 
     /// A copy of it for one use, in which things may be changed.

@@ -2,7 +2,6 @@
 
 use anyhow::{Context as _, Result};
 
-use super::built;
 use super::chroot::{Chroot, Recipe};
 use crate::minbase;
 
@@ -40,6 +39,6 @@ pub(super) fn set_up() -> Result<Chroot> {
 /// The same, with our program under its names.
 pub(super) fn with_ours() -> Result<Chroot> {
     let chroot = set_up()?;
-    built::install(&chroot)?;
+    chroot.install_ours()?;
     Ok(chroot)
 }

@@ -1,6 +1,5 @@
 //! `cargo xtask e2e ENGINE`: the engines that use composefs today, the real ones, on what was built here.
 
-pub(crate) mod built;
 mod chroot;
 mod containers;
 mod dist;

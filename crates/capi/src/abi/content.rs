@@ -50,13 +50,9 @@ unsafe extern "C" fn lcfs_node_get_content(this: *mut Node) -> *const u8 {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn lcfs_node_set_content(this: *mut Node, data: *const u8, len: usize) -> c_int {
     status(|| {
-        // SAFETY: a node of the caller's.
-        let this = unsafe { node(this)? };
-        if len > composefs_image::tree::MAX_INLINE {
-            return Err(Errno::INVAL);
-        }
-        // SAFETY: bytes of the caller's.
-        this.set_content(unsafe { bytes(data, len)? })
+        // SAFETY: a node and bytes of the caller's.
+        let (this, content) = unsafe { (node(this)?, bytes(data, len)?) };
+        this.set_content(content)
     })
 }
 

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::{bytes, fd, guarded, hand_out, text};
 use crate::build::build;
-use crate::load::{Entry, Flags, from_image, header, whole};
+use crate::load::{Entry, Flags, from_image, header_of, whole};
 use crate::node::Node;
 
 /// `struct lcfs_read_options_s`
@@ -45,11 +45,13 @@ unsafe fn names<'a>(options: *const ReadOptions) -> Result<Option<Vec<&'a [u8]>>
 }
 
 fn load(image: &[u8], only: Option<&[&[u8]]>) -> Result<*mut Node, Errno> {
-    match only {
+    let only: &[&[u8]] = match only {
+        None => &[],
         // No name at all is the root alone, which the reader would take for a wish for everything.
-        Some([]) => Ok(hand_out(from_image(image, &[b""])?)),
-        only => Ok(hand_out(from_image(image, only.unwrap_or(&[]))?)),
-    }
+        Some([]) => &[b""],
+        Some(names) => names,
+    };
+    Ok(hand_out(from_image(image, only)?))
 }
 
 #[unsafe(no_mangle)]
@@ -114,10 +116,11 @@ unsafe extern "C" fn lcfs_load_node_from_fd_ext(file: c_int, options: *const Rea
 #[unsafe(no_mangle)]
 unsafe extern "C" fn lcfs_version_from_fd(file: c_int) -> c_int {
     guarded(-1, || {
-        let mut start = [0; composefs_image::erofs::header::HEADER_LEN];
         // SAFETY: a descriptor of the caller's.
-        let got = rustix::io::pread(unsafe { fd(file)? }, &mut start[..], 0)?;
-        let header = header(&start[..got]).map_err(|_| Errno::INVAL)?;
+        let header = header_of(unsafe { fd(file)? }).map_err(|errno| match errno {
+            Errno::OPNOTSUPP => Errno::INVAL,
+            errno => errno,
+        })?;
         c_int::try_from(header.format_version).map_err(|_| Errno::INVAL)
     })
 }

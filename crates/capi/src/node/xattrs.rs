@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString};
 
-use composefs_image::tree::{MAX_XATTR_NAME, MAX_XATTR_VALUE, MAX_XATTRS_TOTAL};
+use composefs_image::tree::{MAX_XATTR_NAME, MAX_XATTR_VALUE, MAX_XATTRS_TOTAL, XATTRS_BASE, xattr_cost};
 use rustix::io::Errno;
 
 #[derive(Clone, Debug)]
@@ -30,11 +30,11 @@ impl Xattrs {
     }
 
     pub(crate) fn get(&self, name: &CStr) -> Option<&[u8]> {
-        Some(value(&self.0[self.find(name)?]))
+        Some(value_of(&self.0[self.find(name)?]))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&CStr, &[u8])> {
-        self.0.iter().map(|pair| (&*pair.name, value(pair)))
+        self.0.iter().map(|pair| (&*pair.name, value_of(pair)))
     }
 
     /// Sets an attribute. One that is replaced goes to the end, and the last one to its place, as in the C library.
@@ -52,8 +52,8 @@ impl Xattrs {
         }
         let place = self.find(name);
         let others = self.0.iter().enumerate().filter(|(index, _)| Some(*index) != place);
-        let others: usize = others.map(|(_, pair)| cost(&pair.name, pair.value.len() - 1)).sum();
-        if BASE + others + cost(name, value.len()) > MAX_XATTRS_TOTAL {
+        let others: usize = others.map(|(_, pair)| xattr_cost(pair.name.count_bytes(), value_of(pair).len())).sum();
+        if XATTRS_BASE + others + xattr_cost(len, value.len()) > MAX_XATTRS_TOTAL {
             return Err(Errno::RANGE);
         }
         if let Some(place) = place {
@@ -75,13 +75,6 @@ impl Xattrs {
     }
 }
 
-/// What the attributes of an inode take at most in an image (`docs/format/image.md`), as the C library counts it.
-const BASE: usize = 12;
-
-fn cost(name: &CStr, value: usize) -> usize {
-    7 + name.count_bytes() + value
-}
-
-fn value(pair: &Pair) -> &[u8] {
+fn value_of(pair: &Pair) -> &[u8] {
     &pair.value[..pair.value.len() - 1]
 }

@@ -23,12 +23,12 @@ pub use depth_first::DepthFirst;
 pub use error::TreeError;
 pub use inodes::NewInode;
 pub use places::Places;
-pub use xattrs::{MAX_XATTR_NAME, MAX_XATTR_VALUE, MAX_XATTRS_TOTAL, Xattr, XattrError};
+pub use xattrs::{MAX_XATTR_NAME, MAX_XATTR_VALUE, MAX_XATTRS_TOTAL, XATTRS_BASE, Xattr, XattrError, xattr_cost};
 
 pub(crate) use builder::{Claim, Found, PendingLink};
 pub(crate) use bytes::{Interner, Span};
 pub(crate) use ordered::{EntryId, OrderedBuilder};
-pub(crate) use xattrs::{PairId, SetId, XATTRS_BASE, Xattrs, xattr_cost};
+pub(crate) use xattrs::{PairId, SetId, Xattrs};
 
 use crate::digest::{Algorithm, Digest};
 use bytes::{Bytes, FixedInterner};

@@ -15,10 +15,11 @@ pub const MAX_XATTR_VALUE: usize = 65535;
 /// What the attributes of one inode may take together, counted as `12 + sum(7 + name + value)`.
 pub const MAX_XATTRS_TOTAL: usize = 32767;
 /// What any attributes are counted as ...
-pub(crate) const XATTRS_BASE: usize = 12;
+pub const XATTRS_BASE: usize = 12;
 
 /// ... and what each one is, with a name and a value of these lengths.
-pub(crate) const fn xattr_cost(name: usize, value: usize) -> usize {
+#[must_use]
+pub const fn xattr_cost(name: usize, value: usize) -> usize {
     7 + name + value
 }
 

@@ -18,7 +18,7 @@ pub(crate) struct Options {
 pub(super) fn run(options: &Options) -> Result<Vec<Suite>> {
     let pristine = sid::set_up()?;
     let work = tempfile::tempdir()?;
-    let files = dist::build(&work.path().to_owned())?;
+    let files = dist::build(work.path())?;
     let chroot = pristine.copy("dist")?;
     for file in &files {
         let name = file.file_name().context("no name")?.to_string_lossy();

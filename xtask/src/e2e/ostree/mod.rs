@@ -4,9 +4,9 @@ mod guest;
 
 use anyhow::Result;
 
-use super::built;
 use super::chroot::Chroot;
 use super::sid;
+use crate::built;
 use crate::test::report::Suite;
 
 /// Its command line.
@@ -61,7 +61,7 @@ pub(super) const WRITERS: &[&str] = &[
 pub(super) fn set_up() -> Result<Chroot> {
     let chroot = sid::set_up()?.kept_copy("ostree")?;
     chroot.install(&built::library()?, LIBRARY)?;
-    built::install(&chroot)?;
+    chroot.install_ours()?;
     Ok(chroot)
 }
 
