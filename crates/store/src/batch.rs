@@ -27,6 +27,9 @@ const WAITING_BYTES_MAX: u64 = 256 << 20;
 /// Up to this length a content is read into memory, so that it is known whether the store has it before it is written.
 const WHOLE_MAX: usize = 1 << 20;
 
+/// How much of an object is read at a time to copy it.
+const COPY_PIECE: usize = 256 << 10;
+
 /// Fewer files than this are synced one by one: syncing the file system would wait for everybody's data.
 pub(crate) const FEW: u64 = 8;
 
@@ -39,6 +42,9 @@ pub enum Outcome {
     Present,
     /// Something else was there under its name, and is replaced.
     Repaired,
+    /// The object was there, and right, but is a file with other names or another owner, which must not be sealed in place. A
+    /// copy takes its place.
+    Copied,
     /// The same content came before in this batch.
     Repeated,
 }
@@ -64,8 +70,9 @@ pub(crate) struct Waiting {
     pub(crate) digest: Digest,
     pub(crate) temporary: Temporary,
     pub(crate) size: u64,
-    /// Whether something wrong is to be replaced.
+    /// Whether something is to be replaced, and whether that is wrong.
     pub(crate) replace: bool,
+    pub(crate) is_wrong: bool,
 }
 
 #[derive(Debug, Default)]
@@ -78,9 +85,6 @@ struct Queue {
 pub(crate) trait Claims: Sync + std::fmt::Debug {
     /// When this returns, none of these that is there, or is put there after, is removed.
     fn claim(&self, digests: &[Digest]) -> Result<(), Error>;
-
-    /// Told of an object that was not there before.
-    fn added(&self, digest: &Digest);
 
     /// Whether to go on.
     fn proceed(&self) -> Result<(), Error>;
@@ -183,6 +187,7 @@ impl Batch<'_> {
         let outcome = match self.look(&digest, Expected::Bytes(content))? {
             Presence::Right(file) => return self.found(&digest, file),
             Presence::Absent => Outcome::New,
+            Presence::Shared(_) => Outcome::Copied,
             Presence::Wrong => Outcome::Repaired,
         };
         let temporary = self.copier.store_bytes(self.store, &digest, content, source)?;
@@ -214,6 +219,7 @@ impl Batch<'_> {
         let outcome = match self.look(&digest, Expected::Size(size))? {
             Presence::Right(file) => return self.found(&digest, file),
             Presence::Absent => Outcome::New,
+            Presence::Shared(_) => Outcome::Copied,
             Presence::Wrong => Outcome::Repaired,
         };
         self.enqueue(digest, temporary, size, outcome)?;
@@ -230,13 +236,20 @@ impl Batch<'_> {
         if self.is_claimed(digest) {
             return Ok(true);
         }
-        if let Presence::Right(file) = self.look(digest, Expected::Size(size))? {
-            if self.claim(digest) {
-                self.found(digest, file)?;
+        match self.look(digest, Expected::Size(size))? {
+            Presence::Right(file) => {
+                if self.claim(digest) {
+                    self.found(digest, file)?;
+                }
+                Ok(true)
             }
-            return Ok(true);
+            Presence::Shared(file) => {
+                let source =
+                    SourceFile::of(file.as_fd()).map_err(|error| self.store.object_error("stat", digest, error))?;
+                Ok(self.put_file(&source, &mut vec![0; COPY_PIECE])?.0 == *digest)
+            }
+            Presence::Absent | Presence::Wrong => Ok(false),
         }
-        Ok(false)
     }
 
     /// Puts in what `write` writes, which also gives its digest.
@@ -257,6 +270,7 @@ impl Batch<'_> {
         let outcome = match self.look(&digest, Expected::Size(size))? {
             Presence::Right(file) => return self.found(&digest, file),
             Presence::Absent => Outcome::New,
+            Presence::Shared(_) => Outcome::Copied,
             Presence::Wrong => Outcome::Repaired,
         };
         self.enqueue(digest, temporary, size, outcome)?;
@@ -329,7 +343,9 @@ impl Batch<'_> {
         }
         let mut queue = lock(&self.queue);
         queue.bytes += size;
-        queue.waiting.push(Waiting { digest, temporary, size, replace: outcome == Outcome::Repaired });
+        let is_wrong = outcome == Outcome::Repaired;
+        let replace = is_wrong || outcome == Outcome::Copied;
+        queue.waiting.push(Waiting { digest, temporary, size, replace, is_wrong });
         let full = self.is_full(&queue);
         drop(queue);
         if !full {

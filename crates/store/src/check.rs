@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use composefs_image::digest::Digest;
 use composefs_scan::digest_pieces;
 use composefs_sys::copy::fill;
-use rustix::fs::{FileType, fstat};
+use rustix::fs::{FileType, Stat, fstat};
 use rustix::io::Errno;
 
 use crate::error::Error;
@@ -46,6 +46,9 @@ pub(crate) enum Presence {
     Absent,
     /// The right object, open if it had to be opened.
     Right(Option<OwnedFd>),
+    /// The right object, which lacks fs-verity and must not get it in place: the file has other names, or is another user's.
+    /// A copy is to take its place.
+    Shared(OwnedFd),
     /// Something that must be replaced.
     Wrong,
 }
@@ -88,6 +91,9 @@ impl ObjectDir {
         if !right {
             return Ok(Presence::Wrong);
         }
+        if self.wants_verity() && self.is_shared(&stat) {
+            return Ok(Presence::Shared(file));
+        }
         match self.seal(file.as_fd(), digest, false) {
             Ok(()) => Ok(Presence::Right(Some(file))),
             // Only sizes were compared, or it has changed since.
@@ -113,6 +119,16 @@ impl ObjectDir {
             Err(Errno::NOENT) => Some(Presence::Absent),
             Err(_) => None,
         }
+    }
+
+    /// Whether a file is not the store's alone, so that changing it in place changes something else: it has other names, or
+    /// belongs neither to this user nor to the owner of the store.
+    pub(crate) fn is_shared(&self, stat: &Stat) -> bool {
+        let is_foreign = || {
+            stat.st_uid != rustix::process::geteuid().as_raw()
+                && !fstat(self).is_ok_and(|store| store.st_uid == stat.st_uid)
+        };
+        stat.st_nlink > 1 || is_foreign()
     }
 
     fn has_content(&self, file: BorrowedFd<'_>, digest: &Digest, expected: Expected<'_>) -> Result<bool, Error> {

@@ -106,7 +106,7 @@ impl Batch<'_> {
     fn link(&self, mut object: Waiting, directory: &OwnedFd) -> Result<(), Error> {
         let Waiting { digest, size, .. } = object;
         let path = digest.object_path();
-        let mut replace = object.replace;
+        let (mut replace, mut is_wrong) = (object.replace, object.is_wrong);
         if !replace {
             match object.temporary.link(directory.as_fd(), &path[3..]) {
                 Ok(()) => {}
@@ -114,7 +114,8 @@ impl Batch<'_> {
                     // Somebody else was faster. What they did is looked at like anything that was there.
                     match self.store.check(&digest, Expected::Size(size))? {
                         Presence::Right(file) => return self.found(&digest, file).map(|_| ()),
-                        Presence::Absent | Presence::Wrong => replace = true,
+                        Presence::Shared(_) => replace = true,
+                        Presence::Absent | Presence::Wrong => (replace, is_wrong) = (true, true),
                     }
                 }
                 Err(error) => return Err(self.store.object_error("link", &digest, error)),
@@ -127,11 +128,10 @@ impl Batch<'_> {
         self.touch(&digest);
         let mut summary = self.summary.lock().unwrap_or_else(PoisonError::into_inner);
         summary.bytes_written += size;
-        if replace {
+        if is_wrong {
             summary.repaired.push(digest);
         } else {
             summary.new += 1;
-            self.claims.into_iter().for_each(|claims| claims.added(&digest));
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ mod bytes;
 mod depth_first;
 mod error;
 mod inodes;
+mod objects;
 mod ordered;
 mod places;
 mod xattrs;
@@ -22,6 +23,7 @@ pub use builder::TreeBuilder;
 pub use depth_first::DepthFirst;
 pub use error::TreeError;
 pub use inodes::NewInode;
+pub use objects::{NamedBy, NeededObject};
 pub use places::Places;
 pub use xattrs::{MAX_XATTR_NAME, MAX_XATTR_VALUE, MAX_XATTRS_TOTAL, XATTRS_BASE, Xattr, XattrError, xattr_cost};
 

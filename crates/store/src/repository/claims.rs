@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, flock, openat, unli
 use rustix::io::Errno;
 
 use super::digest_set::DigestSet;
-use super::lease::{GC_LOCK, open_gc_lock};
+use super::lease::{GC_LOCK, Lease, open_gc_lock};
 use super::lock::{Lock, cannot_lock};
 use super::{Repository, RepositoryError, io_error, layout};
 
@@ -26,6 +26,8 @@ pub(crate) struct LeaseReader {
     path: PathBuf,
     /// Held while this is there: leases that end meanwhile stay.
     _gc_lock: Option<OwnedFd>,
+    /// The name of a lease that is passed over.
+    own: Option<Vec<u8>>,
     /// Each lease, with how much of it was read.
     seen: HashMap<Vec<u8>, (OwnedFd, u64)>,
     /// What they claim.
@@ -53,11 +55,18 @@ impl Repository {
         Ok(self.directory(layout::LEASES)?.map(|directory| self.lease_reader(directory, None)))
     }
 
+    /// Only looks at the leases of others.
+    pub(crate) fn leases_of_others(&self, own: &Lease) -> Result<Option<LeaseReader>, RepositoryError> {
+        let reader = self.leases_to_look()?;
+        Ok(reader.map(|reader| LeaseReader { own: Some(own.name().as_bytes().to_vec()), ..reader }))
+    }
+
     fn lease_reader(&self, directory: OwnedFd, gc_lock: Option<OwnedFd>) -> LeaseReader {
         LeaseReader {
             directory,
             path: self.path.join(layout::LEASES),
             _gc_lock: gc_lock,
+            own: None,
             seen: HashMap::new(),
             claimed: DigestSet::new(self.algorithm()),
             cleared: 0,
@@ -98,7 +107,7 @@ impl LeaseReader {
     /// Reads what was claimed since the last time, and shows each digest that is new.
     pub(crate) fn read(&mut self, mut show: impl FnMut(Digest)) -> Result<(), RepositoryError> {
         for name in self.names()? {
-            if name.contains(&b'.') || self.seen.contains_key(&name) {
+            if name.contains(&b'.') || self.own.as_ref() == Some(&name) || self.seen.contains_key(&name) {
                 continue;
             }
             if let Some(file) = self.open(&name)? {
@@ -126,6 +135,11 @@ impl LeaseReader {
             }
         }
         Ok(())
+    }
+
+    /// Whether there was no lease to be read.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.seen.is_empty()
     }
 
     fn names(&self) -> Result<Vec<Vec<u8>>, RepositoryError> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use composefs_image::Digest;
 use composefs_image::erofs::{Image, WriteError};
-use composefs_image::tree::{Data, Tree};
+use composefs_image::tree::Tree;
 use composefs_scan::{self as scan, scan};
 
 use super::{Lease, RefName, Repository, RepositoryError};
@@ -58,7 +58,7 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// If the tree cannot be read or stored. Then nothing is published, and what was stored is removed.
+    /// If the tree cannot be read or stored. Then nothing is published.
     pub fn create(
         &self,
         source: &Path,
@@ -75,21 +75,16 @@ impl Repository {
         })
     }
 
-    /// Makes something that is published at the end, or leaves nothing behind.
+    /// Makes something that is published at the end. If `make` fails, nothing is published. Objects that were stored before
+    /// stay until the next gc: another program may rely on them by now, such as a `mkcomposefs --digest-store`, which has no
+    /// lease.
     ///
     /// # Errors
     ///
     /// What `make` gives.
     pub fn making<T, E: From<RepositoryError>>(&self, make: impl FnOnce(Creation<'_>) -> Result<T, E>) -> Result<T, E> {
         let lease = self.lease()?;
-        let made = make(self.creation(&lease));
-        if made.is_err() {
-            let added = lease.take_added();
-            drop(lease);
-            // The first error is the one to be told; what stays goes with the next gc.
-            let _ = self.take_back(&added);
-        }
-        made
+        make(self.creation(&lease))
     }
 }
 
@@ -131,22 +126,26 @@ impl Creation<'_> {
     ///
     /// # Errors
     ///
-    /// If something cannot be stored.
+    /// If something cannot be stored, or a name is in the way. Then every name is what it was.
     pub fn publish(self, trees: &[Tree]) -> Result<(Vec<Published>, Summary), RepositoryError> {
         let Self { repository, lease, batch, images } = self;
+        let names: Vec<(&RefName, Digest)> =
+            images.iter().flat_map(|image| image.names.iter().map(|name| (name, image.digest))).collect();
+        // Before anything is stored, and again when nobody can remove anything.
+        repository.expect_room(&names)?;
         let objects = batch.finish()?;
         let _lock = repository.lock_shared()?;
-        let all = trees.iter().flat_map(|tree| objects_of(tree).map(|(_, digest)| digest));
-        repository.expect_objects(all.chain(images.iter().map(|image| image.digest)).collect())?;
+        let needed = trees.iter().flat_map(Tree::objects).filter(|object| object.size > 0).map(|object| object.digest);
+        repository.expect_objects(needed.chain(images.iter().map(|image| image.digest)).collect())?;
+        repository.expect_room(&names)?;
         let mut published = Vec::new();
         for Pending { digest, size, .. } in &images {
             let is_new = repository.write_image_link(lease, digest)?;
             published.push(Published { digest: *digest, size: *size, is_new, replaced: Vec::new() });
         }
+        let mut replaced = repository.write_refs(lease, &names)?.into_iter();
         for (image, published) in images.iter().zip(&mut published) {
-            for name in &image.names {
-                published.replaced.extend(repository.write_ref(lease, name, &image.digest)?);
-            }
+            published.replaced = replaced.by_ref().take(image.names.len()).flatten().collect();
         }
         Ok((published, objects))
     }
@@ -179,16 +178,6 @@ impl Repository {
             }
         }
     }
-}
-
-/// The objects that a tree needs, each as often as it does, with the inode that does.
-pub(crate) fn objects_of(tree: &Tree) -> impl Iterator<Item = (composefs_image::tree::InodeId, Digest)> + '_ {
-    tree.inodes().filter_map(|inode| match inode.data() {
-        Data::Regular { content: None, payload: Some(_), digest: Some(digest) } if inode.size() > 0 => {
-            Some((inode.id(), digest))
-        }
-        _ => None,
-    })
 }
 
 /// The error of the image writer, with the place in the source that it is about.

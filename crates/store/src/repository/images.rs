@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use composefs_image::{Digest, verity};
 use composefs_sys::file_lease::is_open_elsewhere;
 use rustix::fs::{Dir, FileType, fstat};
+use rustix::io::Errno;
 
+use super::leads::settle;
 use super::lease::Lease;
 use super::links::{Found, read_link};
 use super::refs::BrokenRef;
@@ -89,21 +91,19 @@ impl Repository {
                 continue;
             }
             let found = read_link(directory.as_fd(), name).map_err(io_error("read", &path))?;
-            let shown = String::from_utf8_lossy(name);
             let digest = Digest::from_hex(name)
                 .ok()
                 .filter(|digest| digest.algorithm() == self.algorithm() && digest.to_hex().as_bytes() == name);
-            let what = match (digest, found) {
-                (_, Found::Nothing) => continue,
+            match (digest, found) {
+                (_, Found::Nothing) => {}
                 (Some(digest), Found::Link(text)) if layout::parse_object_link(&text) == Some(digest) => {
                     digests.push(digest);
-                    continue;
                 }
-                (_, Found::Link(text)) => format!("leads to {}", String::from_utf8_lossy(&text)),
-                (_, Found::Other) => "is no link".into(),
-            };
-            broken.push(BrokenRef { path: path.join(&*shown), found: what });
+                (_, found) => broken.push(self.broken(&[layout::IMAGES.as_bytes(), b"/", name].concat(), found, true)),
+            }
         }
+        let known = digests.iter().map(|digest| format!("{}/{digest}", layout::IMAGES).into_bytes()).collect();
+        settle(&mut broken, known, |entry| self.below(&entry.path));
         digests.sort_unstable();
         broken.sort();
         Ok((digests, broken))
@@ -144,8 +144,7 @@ impl Repository {
             // Who wrote it may not have synced it.
             rustix::fs::fsync(&directory).map_err(io_error("sync the directory of", &path))?;
         } else {
-            lease.added_image(digest);
-            self.put_link(lease, directory.as_fd(), &digest.to_hex(), &layout::image_link(digest), &path)?;
+            self.put_link(lease, directory.as_fd(), &digest.to_hex(), layout::image_link(digest).as_bytes(), &path)?;
         }
         Ok(!is_there)
     }
@@ -169,10 +168,24 @@ impl Repository {
         Ok(file)
     }
 
-    /// Whether a mount or a program has an image open. Where that cannot be told, whether it is among the mounts to be seen.
+    /// Whether a mount or a program has an image open. Where the kernel cannot tell, whether the image is among the mounts that
+    /// can be seen. An image without an object is not open.
+    ///
+    /// # Errors
+    ///
+    /// If the object is there and cannot be opened: then the image may be open.
     pub(crate) fn is_open(&self, digest: &Digest) -> Result<bool, RepositoryError> {
-        let Ok(file) = self.open_image(digest) else { return Ok(false) };
         let path = || self.objects.path_of(digest);
+        let file = match self.objects.try_open(digest) {
+            Ok(file) => file,
+            // Nothing, or a link, socket or device in the place of the object.
+            Err(Errno::NOENT | Errno::LOOP | Errno::NXIO | Errno::NODEV) => return Ok(false),
+            Err(errno) => return Err(io_error("open", path())(errno)),
+        };
+        let stat = fstat(&file).map_err(io_error("stat", path()))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Ok(false);
+        }
         match is_open_elsewhere(file.as_fd()).map_err(io_error("lease", path()))? {
             Some(answer) => Ok(answer),
             None => {

@@ -6,7 +6,6 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use composefs_image::Digest;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, fstat, openat, unlinkat};
@@ -35,15 +34,7 @@ pub struct Lease {
     /// A claim was written in part only: no other can follow it.
     is_broken: AtomicBool,
     links: AtomicU32,
-    added: Mutex<Added>,
     patience: Patience,
-}
-
-/// What was put into a repository and was not there before.
-#[derive(Debug, Default)]
-pub(crate) struct Added {
-    pub(crate) objects: Vec<Digest>,
-    pub(crate) images: Vec<Digest>,
 }
 
 impl Repository {
@@ -72,8 +63,8 @@ impl Repository {
             // Before it was locked it was nobody's, and may have been removed as such.
             if fstat(&file).map_err(io_error("stat", &path))?.st_nlink > 0 {
                 let (is_broken, links) = (AtomicBool::new(false), AtomicU32::new(0));
-                let (added, patience) = (Mutex::default(), self.patience.clone());
-                return Ok(Lease { directory, name, file, path, barrier, is_broken, links, added, patience });
+                let patience = self.patience.clone();
+                return Ok(Lease { directory, name, file, path, barrier, is_broken, links, patience });
             }
         }
     }
@@ -107,18 +98,9 @@ impl Lease {
         flock(&self.barrier, FlockOperation::Unlock).map_err(failed)
     }
 
-    /// What was put in under this lease.
-    pub(crate) fn take_added(&self) -> Added {
-        std::mem::take(&mut *self.added())
-    }
-
-    /// Notes an image that was not there before.
-    pub(crate) fn added_image(&self, digest: &Digest) {
-        self.added().images.push(*digest);
-    }
-
-    fn added(&self) -> MutexGuard<'_, Added> {
-        self.added.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The name of its file.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// The directory of leases, and a new name in it that is removed with the lease should it stay behind.
@@ -131,10 +113,6 @@ impl Lease {
 impl Claims for Lease {
     fn claim(&self, digests: &[Digest]) -> Result<(), Error> {
         self.claim(digests)
-    }
-
-    fn added(&self, digest: &Digest) {
-        self.added().objects.push(*digest);
     }
 
     fn proceed(&self) -> Result<(), Error> {

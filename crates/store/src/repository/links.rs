@@ -16,7 +16,7 @@ use super::{Repository, RepositoryError, io_error};
 pub(crate) const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o755);
 
 /// What is under a name that should be a link.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Found {
     Nothing,
     /// What the link holds.
@@ -65,7 +65,7 @@ impl Repository {
         lease: &Lease,
         directory: BorrowedFd<'_>,
         name: &str,
-        text: &str,
+        text: &[u8],
         path: &Path,
     ) -> Result<(), RepositoryError> {
         match symlinkat(text, directory, name) {

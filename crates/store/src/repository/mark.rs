@@ -1,4 +1,4 @@
-//! What is needed: the objects of images and of streams.
+//! What is needed: images with their objects, and streams with all they refer to.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -8,56 +8,113 @@ use std::os::fd::AsFd;
 use composefs_image::Digest;
 use composefs_image::erofs::read::{Reader, load};
 use composefs_image::tree::Tree;
-use rustix::fs::{Dir, FileType, fstat};
+use composefs_sys::copy::fill;
+use rustix::fs::{FileType, fstat};
+use rustix::io::Errno;
 
-use super::create::objects_of;
 use super::digest_set::DigestSet;
-use super::links::{Found, read_link};
-use super::{Repository, RepositoryError, io_error, layout};
+use super::links::Found;
+use super::refs::BrokenRef;
+use super::stream::{self, Tables};
+use super::streams::Streams;
+use super::{Leads, Repository, RepositoryError, io_error, layout};
 
-/// What a stream of another program begins with.
-const STREAM_MAGIC: &[u8] = b"SplitStream";
+/// Where an EROFS image has its magic number (`EROFS_SUPER_MAGIC_V1`), and the number.
+const EROFS_MAGIC: (u64, [u8; 4]) = (1024, 0xe0f5_e1e2_u32.to_le_bytes());
 
 /// What is needed, as far as it was looked for.
 #[derive(Debug)]
 pub(crate) struct Marks {
     /// The objects, those of the images themselves among them.
     pub(crate) objects: DigestSet,
-    /// The images.
+    /// The images that are there.
     pub(crate) images: BTreeSet<Digest>,
     /// Images whose object is there and cannot be read. What they need is not known.
     pub(crate) unreadable: Vec<(Digest, RepositoryError)>,
-    /// Images whose object is not there.
-    pub(crate) missing: Vec<Digest>,
+    /// Images whose object was not there when it was looked for. It may come.
+    pub(crate) missing: BTreeSet<Digest>,
+    /// The streams that were read.
+    pub(crate) streams: BTreeSet<Digest>,
+    /// Entries of which nobody can say what they keep.
+    pub(crate) unclear: BTreeSet<BrokenRef>,
 }
 
 impl Marks {
     pub(crate) fn new(repository: &Repository) -> Self {
-        let objects = DigestSet::new(repository.algorithm());
-        Self { objects, images: BTreeSet::new(), unreadable: Vec::new(), missing: Vec::new() }
+        Self {
+            objects: DigestSet::new(repository.algorithm()),
+            images: BTreeSet::new(),
+            unreadable: Vec::new(),
+            missing: BTreeSet::new(),
+            streams: BTreeSet::new(),
+            unclear: BTreeSet::new(),
+        }
+    }
+
+    /// Whether an image is not marked, with all it needs. One that was missing is looked for again.
+    pub(crate) fn lacks_image(&self, repository: &Repository, digest: &Digest) -> bool {
+        !self.images.contains(digest) && (!self.missing.contains(digest) || repository.objects.try_stat(digest).is_ok())
+    }
+
+    /// The same of a stream.
+    pub(crate) fn lacks_stream(&self, repository: &Repository, digest: &Digest) -> bool {
+        !self.streams.contains(digest) && repository.objects.try_stat(digest).is_ok()
     }
 
     /// Marks an image and all it needs.
     pub(crate) fn image(&mut self, repository: &Repository, digest: &Digest) {
-        if !self.images.insert(*digest) {
+        if !self.lacks_image(repository, digest) {
             return;
         }
         self.objects.insert(digest);
         match repository.objects_of_image(digest, |object| {
             self.objects.insert(object);
         }) {
-            Ok(()) => {}
+            Ok(()) => drop(self.images.insert(*digest)),
             Err(error) => match repository.objects.open_object(digest) {
-                Ok(None) => self.missing.push(*digest),
-                _ => self.unreadable.push((*digest, error)),
+                Ok(None) => drop(self.missing.insert(*digest)),
+                _ => {
+                    self.images.insert(*digest);
+                    self.unreadable.push((*digest, error));
+                }
             },
         }
     }
 
-    /// Marks all streams and what they need. Their format is another program's: whatever bytes in one are the digest of an
-    /// object here count as a reference, at any place.
-    pub(crate) fn streams(&mut self, repository: &Repository) -> Result<(), RepositoryError> {
-        let mut waiting = repository.streams()?;
+    /// Whether something is to be marked for an entry that is not in this program's form.
+    pub(crate) fn lacks_broken(&self, repository: &Repository, entry: &BrokenRef) -> bool {
+        match &entry.leads {
+            Leads::To(digest) => self.lacks_image(repository, digest),
+            Leads::Entry(_) => false,
+            Leads::Unclear => !self.unclear.contains(entry),
+        }
+    }
+
+    /// Marks what entries lead to that are not in this program's form.
+    pub(crate) fn broken(&mut self, repository: &Repository, broken: &[BrokenRef]) {
+        for entry in broken {
+            match &entry.leads {
+                Leads::To(digest) => self.image(repository, digest),
+                Leads::Entry(_) => {}
+                Leads::Unclear => drop(self.unclear.insert(entry.clone())),
+            }
+        }
+    }
+
+    /// Marks what is kept by anything but names in this program's form.
+    pub(crate) fn all_but_names(&mut self, repository: &Repository) -> Result<(), RepositoryError> {
+        self.broken(repository, &repository.refs()?.broken);
+        self.streams(repository, &repository.streams()?)
+    }
+
+    /// Marks streams and what they need: the streams, objects and images in their tables, and, as the format is another
+    /// program's, whatever else in one is the digest of an object or image here, at any place.
+    pub(crate) fn streams(&mut self, repository: &Repository, streams: &Streams) -> Result<(), RepositoryError> {
+        self.unclear.extend(streams.unclear.iter().cloned());
+        let new = |(_, digest): &&(String, Digest)| self.lacks_stream(repository, digest);
+        // The path for people, the stream, and whether it must be one.
+        let mut waiting: Vec<(String, Digest, bool)> =
+            streams.links.iter().filter(new).map(|(name, digest)| (name.clone(), *digest, true)).collect();
         if waiting.is_empty() {
             return Ok(());
         }
@@ -65,26 +122,77 @@ impl Marks {
         for digest in repository.objects.list() {
             present.insert(&digest?);
         }
-        let len = repository.algorithm().digest_len();
-        while let Some(stream) = waiting.pop() {
-            self.objects.insert(&stream);
-            let path = repository.objects.path_of(&stream);
-            let Some(file) = repository.objects.open_object(&stream)? else { continue };
-            let stat = fstat(&file).map_err(io_error("stat", &path))?;
-            if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        let links: BTreeSet<Digest> = repository.image_links()?.0.into_iter().collect();
+        for digest in &links {
+            present.insert(digest);
+        }
+        while let Some((name, digest, must_be)) = waiting.pop() {
+            self.objects.insert(&digest);
+            if !self.streams.insert(digest) {
                 continue;
             }
-            let mut bytes = Vec::new();
-            File::from(file).read_to_end(&mut bytes).map_err(io_error("read", &path))?;
-            for found in bytes.windows(len).filter(|window| present.contains_raw(window)) {
-                let Some(digest) = Digest::new(repository.algorithm(), found) else { continue };
-                if self.objects.insert(&digest) && repository.is_stream(&digest)? {
-                    waiting.push(digest);
+            let bytes = match repository.read_stream(&digest)? {
+                Ok(Some(bytes)) => bytes,
+                Ok(None) => {
+                    self.streams.remove(&digest);
+                    continue;
+                }
+                Err(found) => {
+                    self.unclear.insert(repository.unclear_stream(&name, found));
+                    continue;
+                }
+            };
+            let tables = match stream::tables(&bytes, repository.algorithm()) {
+                Ok(tables) => tables,
+                Err(found) => {
+                    if must_be {
+                        self.unclear.insert(repository.unclear_stream(&name, found));
+                    }
+                    Tables { streams: &[], objects: &[] }
+                }
+            };
+            let len = repository.algorithm().digest_len();
+            let named = tables.streams.chunks_exact(len).map(|raw| (raw, true));
+            let any = bytes.windows(len).filter(|window| present.contains_raw(window)).map(|raw| (raw, false));
+            for (raw, in_table) in named.chain(tables.objects.chunks_exact(len).map(|raw| (raw, false))).chain(any) {
+                let Some(digest) = Digest::new(repository.algorithm(), raw) else { continue };
+                match self.of_stream(repository, &links, digest, in_table)? {
+                    ObjectKind::Stream => waiting.push((name.clone(), digest, in_table)),
+                    ObjectKind::Erofs | ObjectKind::Other => {}
                 }
             }
         }
         Ok(())
     }
+
+    /// Marks what a stream refers to: an object, which may be an image, or a stream to be read next. `in_table` says that it is
+    /// in the table of streams and images.
+    fn of_stream(
+        &mut self,
+        repository: &Repository,
+        links: &BTreeSet<Digest>,
+        digest: Digest,
+        in_table: bool,
+    ) -> Result<ObjectKind, RepositoryError> {
+        let is_new = self.objects.insert(&digest);
+        if links.contains(&digest) {
+            self.image(repository, &digest);
+            return Ok(ObjectKind::Other);
+        }
+        let kind = if is_new || in_table { repository.kind_of(&digest)? } else { ObjectKind::Other };
+        if matches!(kind, ObjectKind::Erofs) && in_table {
+            // Its link is gone: what it needs may be all that is left of it.
+            self.image(repository, &digest);
+        }
+        Ok(kind)
+    }
+}
+
+/// What an object begins like.
+enum ObjectKind {
+    Stream,
+    Erofs,
+    Other,
 }
 
 impl Repository {
@@ -95,7 +203,7 @@ impl Repository {
         mut show: impl FnMut(&Digest),
     ) -> Result<(), RepositoryError> {
         let tree = self.tree_of_image(digest)?;
-        objects_of(&tree).for_each(|(_, object)| show(&object));
+        tree.objects().for_each(|object| show(&object.digest));
         Ok(())
     }
 
@@ -111,30 +219,54 @@ impl Repository {
         Ok(load(&reader, &[]).map_err(wrong)?.tree)
     }
 
-    /// The objects of all streams that have a link.
-    fn streams(&self) -> Result<Vec<Digest>, RepositoryError> {
-        Ok(self.stream_links()?.into_iter().filter_map(|(_, digest)| digest).collect())
-    }
-
-    /// The links of streams by their names, with the object that each leads to, if it leads to one.
-    pub(crate) fn stream_links(&self) -> Result<Vec<(String, Option<Digest>)>, RepositoryError> {
-        let Some(directory) = self.directory(layout::STREAMS)? else { return Ok(Vec::new()) };
-        let path = self.path.join(layout::STREAMS);
-        let mut streams = Vec::new();
-        for entry in Dir::read_from(&directory).map_err(io_error("list", &path))? {
-            let entry = entry.map_err(io_error("list", &path))?;
-            let name = entry.file_name().to_bytes();
-            if let Found::Link(text) = read_link(directory.as_fd(), name).map_err(io_error("read", &path))? {
-                let digest = layout::parse_object_link(&text).filter(|d| d.algorithm() == self.algorithm());
-                streams.push((String::from_utf8_lossy(name).into_owned(), digest));
+    /// The bytes of a stream; `None` if it is not there, or why it cannot be one.
+    pub(crate) fn read_stream(
+        &self,
+        digest: &Digest,
+    ) -> Result<Result<Option<Vec<u8>>, &'static str>, RepositoryError> {
+        let path = self.objects.path_of(digest);
+        let file = match self.objects.try_open(digest) {
+            Ok(file) => file,
+            Err(Errno::NOENT) => return Ok(Ok(None)),
+            Err(Errno::LOOP | Errno::NXIO | Errno::NODEV) => {
+                return Ok(Err("leads to an object that is no regular file"));
             }
+            Err(errno) => return Err(io_error("open", &path)(errno)),
+        };
+        let stat = fstat(&file).map_err(io_error("stat", &path))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Ok(Err("leads to an object that is no regular file"));
         }
-        Ok(streams)
+        let mut bytes = Vec::new();
+        File::from(file).read_to_end(&mut bytes).map_err(io_error("read", &path))?;
+        Ok(Ok(Some(bytes)))
     }
 
-    fn is_stream(&self, digest: &Digest) -> Result<bool, RepositoryError> {
-        let Some(file) = self.objects.open_object(digest)? else { return Ok(false) };
-        let mut head = [0; STREAM_MAGIC.len()];
-        Ok(composefs_sys::copy::fill(file.as_fd(), &mut head, 0).is_ok_and(|len| head[..len] == *STREAM_MAGIC))
+    /// The entry of a stream that is not understood.
+    fn unclear_stream(&self, name: &str, found: &str) -> BrokenRef {
+        let path = self.path.join(layout::STREAMS).join(name);
+        BrokenRef { path, found: format!("is a stream that {found}"), leads: Leads::Unclear, seen: Found::Other }
+    }
+
+    /// Looks at the beginning of an object.
+    fn kind_of(&self, digest: &Digest) -> Result<ObjectKind, RepositoryError> {
+        let path = || self.objects.path_of(digest);
+        let file = match self.objects.try_open(digest) {
+            Ok(file) => file,
+            Err(Errno::NOENT | Errno::LOOP | Errno::NXIO | Errno::NODEV) => return Ok(ObjectKind::Other),
+            Err(errno) => return Err(io_error("open", path())(errno)),
+        };
+        let stat = fstat(&file).map_err(io_error("stat", path()))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Ok(ObjectKind::Other);
+        }
+        let mut head = [0; stream::HEAD_LEN];
+        let len = fill(file.as_fd(), &mut head, 0).map_err(io_error("read", path()))?;
+        if stream::has_magic(&head[..len]) {
+            return Ok(ObjectKind::Stream);
+        }
+        let mut magic = [0; 4];
+        let len = fill(file.as_fd(), &mut magic, EROFS_MAGIC.0).map_err(io_error("read", path()))?;
+        Ok(if len == 4 && magic == EROFS_MAGIC.1 { ObjectKind::Erofs } else { ObjectKind::Other })
     }
 }

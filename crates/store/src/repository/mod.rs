@@ -14,6 +14,7 @@ mod images;
 mod import;
 mod init;
 mod layout;
+mod leads;
 mod lease;
 mod links;
 mod lock;
@@ -21,8 +22,11 @@ mod mark;
 mod meta;
 mod ref_name;
 mod refs;
+mod stream;
+mod streams;
 mod sync;
 mod usage;
+mod walk;
 mod why;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -47,6 +51,7 @@ pub use gc::{GcOptions, GcReport};
 pub use images::{ImageEntry, Images};
 pub use import::{ImportOptions, Incoming, Objects, WasImage};
 pub use init::Settings;
+pub use leads::Leads;
 pub use lease::Lease;
 use lock::Patience;
 pub use meta::{Format, Meta, MetaError};
@@ -71,7 +76,7 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// Lets what is being made be given up, with an error and nothing left behind, once this is true.
+    /// Lets what is being made be given up, with an error and nothing published, once this is true.
     #[must_use]
     pub fn interrupted_by(self, flag: Arc<AtomicBool>) -> Self {
         Self { patience: Patience { interrupt: Some(flag), ..self.patience }, ..self }

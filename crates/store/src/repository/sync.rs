@@ -78,8 +78,14 @@ impl Repository {
         }
         other.expect_image(&ImageName::Ref(step.name.clone()), &step.digest)?;
         if step.has_image {
-            let (digest, replaced) = self.tag(&ImageName::Digest(step.digest), &step.name)?;
-            return Ok(Created { digest, size: 0, is_new: false, replaced, objects: Summary::default() });
+            match self.tag(&ImageName::Digest(step.digest), &step.name) {
+                // A gc has removed it since the step was planned.
+                Err(RepositoryError::NoSuchImage { .. }) => {}
+                result => {
+                    let (digest, replaced) = result?;
+                    return Ok(Created { digest, size: 0, is_new: false, replaced, objects: Summary::default() });
+                }
+            }
         }
         let bytes = other.read_image(&step.digest)?;
         let wrong = |source| RepositoryError::Image { digest: Box::new(step.digest), source };
@@ -94,7 +100,7 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// As [`take_in`](super::Creation::take_in). Then nothing is left behind.
+    /// As [`take_in`](super::Creation::take_in). Then nothing of it is published.
     pub fn import(
         &self,
         incoming: Incoming,

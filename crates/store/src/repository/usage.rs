@@ -75,7 +75,7 @@ impl Repository {
             lease.claim(&names.keys().copied().collect::<Vec<_>>())?;
         }
         let mut streams = Marks::new(self);
-        streams.streams(self)?;
+        streams.all_but_names(self)?;
         let mut costs: HashMap<Digest, Cost> = HashMap::new();
         let mut images: Vec<(Digest, Vec<Digest>)> = Vec::new();
         for image in names.keys() {

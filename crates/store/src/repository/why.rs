@@ -1,21 +1,20 @@
 //! What keeps an object or an image.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::PathBuf;
 
 use composefs_image::Digest;
 
-use super::create::objects_of;
-use super::{RefName, Repository, RepositoryError, io_error, layout};
+use super::{Leads, RefName, Repository, RepositoryError, layout};
 
 /// An image that needs an object, or is it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keeper {
     /// The image.
     pub image: Digest,
-    /// Its names. Without any it is kept by what else keeps it, or not for long.
+    /// Its names.
     pub names: Vec<RefName>,
+    /// What else keeps it: names in the form of other programs, and streams, by their paths below the repository.
+    pub others: Vec<String>,
     /// Paths of files in it with this content: the first, and how many; `None` for the image itself.
     pub files: Option<(Vec<u8>, u64)>,
     /// Whether a mount or a program has the image open.
@@ -41,7 +40,8 @@ impl Reasons {
     /// Whether gc would leave it, whatever its age.
     #[must_use]
     pub fn is_kept(&self) -> bool {
-        let by_image = self.images.iter().any(|keeper| !keeper.names.is_empty() || keeper.in_use);
+        let by_image =
+            self.images.iter().any(|keeper| !keeper.names.is_empty() || !keeper.others.is_empty() || keeper.in_use);
         by_image || self.is_claimed || !self.streams.is_empty() || !self.unreadable.is_empty()
     }
 }
@@ -58,8 +58,9 @@ impl Repository {
             leases.read(|_| {})?;
             reasons.is_claimed = leases.claimed.contains(digest);
         }
-        let refs = self.refs()?.good;
-        for image in self.image_links()?.0 {
+        let (refs, links, streams) = (self.refs()?, self.image_links()?, self.streams()?);
+        let odd: Vec<_> = refs.broken.iter().chain(&links.1).collect();
+        for image in links.0 {
             let files = if image == *digest {
                 None
             } else {
@@ -67,15 +68,23 @@ impl Repository {
                     reasons.unreadable.push(image);
                     continue;
                 };
-                let mut all = objects_of(&tree).filter(|(_, object)| object == digest).map(|(inode, _)| inode);
-                let Some(first) = all.next() else { continue };
-                Some((tree.path_of(first), 1 + all.count() as u64))
+                let mut all: Vec<_> = tree.objects().filter(|object| object.digest == *digest).collect();
+                all.dedup_by_key(|object| object.inode);
+                let Some(first) = all.first() else { continue };
+                Some((tree.path_of(first.inode), all.len() as u64))
             };
-            let names = refs.iter().filter(|(_, named)| *named == image).map(|(name, _)| name.clone()).collect();
-            reasons.images.push(Keeper { image, names, files, in_use: self.is_open(&image)? });
+            let names = refs.good.iter().filter(|(_, named)| *named == image).map(|(name, _)| name.clone()).collect();
+            let leads_here = odd.iter().filter(|entry| entry.leads == Leads::To(image));
+            let path = |path: &PathBuf| path.strip_prefix(&self.path).unwrap_or(path).to_string_lossy().into_owned();
+            let mut others: Vec<String> = leads_here.map(|entry| path(&entry.path)).collect();
+            for (name, stream) in &streams.links {
+                if self.stream_names(stream, &image)? {
+                    others.push(format!("{}/{name}", layout::STREAMS));
+                }
+            }
+            reasons.images.push(Keeper { image, names, others, files, in_use: self.is_open(&image)? });
         }
-        for (name, stream) in self.stream_links()? {
-            let Some(stream) = stream else { continue };
+        for (name, stream) in streams.links {
             if stream == *digest || self.stream_names(&stream, digest)? {
                 reasons.streams.push(name);
             }
@@ -83,11 +92,9 @@ impl Repository {
         Ok(reasons)
     }
 
-    fn stream_names(&self, stream: &Digest, digest: &Digest) -> Result<bool, RepositoryError> {
-        let path: PathBuf = self.path.join(layout::OBJECTS).join(stream.object_path());
-        let Some(file) = self.objects.open_object(stream)? else { return Ok(false) };
-        let mut bytes = Vec::new();
-        File::from(file).read_to_end(&mut bytes).map_err(io_error("read", path))?;
+    /// Whether the digest of an object or image is in a stream, at any place.
+    pub(crate) fn stream_names(&self, stream: &Digest, digest: &Digest) -> Result<bool, RepositoryError> {
+        let Ok(Some(bytes)) = self.read_stream(stream)? else { return Ok(false) };
         Ok(bytes.windows(digest.as_bytes().len()).any(|window| window == digest.as_bytes()))
     }
 }

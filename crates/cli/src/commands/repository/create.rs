@@ -54,7 +54,8 @@ Examples:
   composefs --repo=/srv/images create rootfs/ --user-xattrs --use-epoch --json
 
 Exit status: 0 if the image is there, 1 if not, 128 and the number of the signal
-if one ended it. On failure nothing of it is left behind.";
+if one ended it. On failure nothing of it is published; objects that were stored
+before go with a later gc.";
 
 pub(crate) fn run(args: &Args, which: &Which) -> ExitCode {
     let interrupt = Interrupt::watch();

@@ -12,8 +12,9 @@ use crate::look::size::human;
 
 /// Remove what nobody needs from a repository.
 ///
-/// Needed is an image that has a name, is mounted or otherwise open, or is claimed by a command that is still at work, with
-/// all its objects; and whatever the streams of other programs name. Others may work in the repository meanwhile.
+/// Needed is an image that has a name, is named by a stream of another program, is mounted or otherwise open, or is claimed by
+/// a command that is still at work, with all its objects; and whatever else streams refer to. Names and links in the form of
+/// other programs keep what they lead to. Others may work in the repository meanwhile.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -34,9 +35,12 @@ Examples:
   composefs --repo=/srv/images gc --grace=0
 
 The grace is for programs that know nothing of leases and store objects before they name them. This program's own commands
-are safe without.
+are safe without. What was kept is told with the reason; with --grace=0 everything that is kept as too young goes.
 
-Exit status: 0 if all was removed that nobody needs; 1 if something stayed as a name or an image is damaged, or it failed.";
+An entry among images, names or streams of which nobody can say what it keeps makes gc remove nothing at all.
+
+Exit status: 0 if all was removed that nobody needs; 1 if something stayed as an entry is not understood, a name leads to no
+image or an image is damaged, or it failed.";
 
 fn age(text: &str) -> Result<Duration, String> {
     let (number, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
@@ -62,43 +66,66 @@ fn collect(args: &Args, which: &Which) -> anyhow::Result<bool> {
     let repository = which.open()?;
     let report = repository.gc(GcOptions { dry_run: args.dry_run, grace: args.grace })?;
     if args.json {
-        println!("{:#}", report_json(&report, args.dry_run));
+        println!("{:#}", report_json(&report, args));
     } else {
-        print(&report, args.dry_run);
+        print(&report, args);
     }
     for (name, digest) in &report.dangling {
         eprintln!("composefs: {name} is a name of {digest}, and there is no such image");
     }
-    for broken in &report.broken {
-        eprintln!("composefs: {} {}", broken.path.display(), broken.found);
+    for unclear in &report.unclear {
+        eprintln!(
+            "composefs: {} {}: what it keeps is not known, so nothing is removed while it is there; see `composefs fsck`, or \
+             move it out of the repository",
+            unclear.path.display(),
+            unclear.found
+        );
     }
     for (_, error) in &report.unreadable {
         eprintln!("composefs: {error}; no object was removed, as what it needs is not known: see `composefs fsck`");
     }
-    Ok(report.dangling.is_empty() && report.broken.is_empty() && report.unreadable.is_empty())
+    Ok(report.dangling.is_empty() && report.unclear.is_empty() && report.unreadable.is_empty())
 }
 
-fn print(report: &GcReport, dry_run: bool) {
+fn print(report: &GcReport, args: &Args) {
     let (images, objects) =
         (counted(report.removed_images.len() as u64, "image"), counted(report.removed_objects, "object"));
-    let done = if dry_run { "would be removed" } else { "removed" };
+    let done = if args.dry_run { "would be removed" } else { "removed" };
     println!("{images} and {objects} {done}, {}", human(report.removed_bytes));
     println!("{} and {} kept", counted(report.images_kept, "image"), counted(report.objects_kept, "object"));
     if report.young_objects > 0 || !report.young_images.is_empty() {
         println!(
-            "of no use but young: {} and {}, {} (--grace=0 removes them)",
+            "kept as too young: {} and {}, {}, younger than {} (--grace=0 removes them)",
             counted(report.young_images.len() as u64, "image"),
             counted(report.young_objects, "object"),
-            human(report.young_bytes)
+            human(report.young_bytes),
+            age_text(args.grace)
         );
     }
+    if report.claimed_objects > 0 {
+        println!("kept for commands that are at work: {}", counted(report.claimed_objects, "object"));
+    }
     report.in_use.iter().for_each(|digest| println!("{digest} has no name, but is mounted or open"));
+    for other in &report.others {
+        println!("{} {}, and keeps what it leads to", other.path.display(), other.found);
+    }
 }
 
-fn report_json(report: &GcReport, dry_run: bool) -> serde_json::Value {
+/// `1 h`, `90 s`: in the largest unit that gives a whole number.
+fn age_text(age: Duration) -> String {
+    let seconds = age.as_secs();
+    let (unit, name) = [(86400, "d"), (3600, "h"), (60, "min"), (1, "s")]
+        .into_iter()
+        .find(|(unit, _)| seconds.is_multiple_of(*unit))
+        .unwrap_or((1, "s"));
+    format!("{} {name}", seconds / unit)
+}
+
+fn report_json(report: &GcReport, args: &Args) -> serde_json::Value {
     let hex = |digests: &[composefs_image::Digest]| digests.iter().map(|d| d.to_hex()).collect::<Vec<_>>();
     json!({
-        "dry_run": dry_run,
+        "dry_run": args.dry_run,
+        "grace_seconds": args.grace.as_secs(),
         "removed": {
             "images": hex(&report.removed_images),
             "objects": report.removed_objects,
@@ -115,7 +142,9 @@ fn report_json(report: &GcReport, dry_run: bool) -> serde_json::Value {
         "cleared_leases": report.cleared_leases,
         "dangling": report.dangling.iter()
             .map(|(name, digest)| json!({ "ref": name.as_str(), "digest": digest.to_hex() })).collect::<Vec<_>>(),
-        "broken": report.broken.iter()
+        "others": report.others.iter()
+            .map(|b| json!({ "path": b.path.to_string_lossy(), "found": b.found })).collect::<Vec<_>>(),
+        "unclear": report.unclear.iter()
             .map(|b| json!({ "path": b.path.to_string_lossy(), "found": b.found })).collect::<Vec<_>>(),
         "unreadable": report.unreadable.iter()
             .map(|(digest, error)| json!({ "digest": digest.to_hex(), "error": error.to_string() })).collect::<Vec<_>>(),
@@ -125,6 +154,13 @@ fn report_json(report: &GcReport, dry_run: bool) -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ages_are_shown_in_the_largest_unit_that_fits() {
+        for (seconds, text) in [(3600, "1 h"), (90, "90 s"), (120, "2 min"), (172_800, "2 d"), (5400, "90 min")] {
+            assert_eq!(age_text(Duration::from_secs(seconds)), text);
+        }
+    }
 
     #[test]
     fn ages_are_numbers_with_a_unit() {

@@ -24,7 +24,7 @@ use crate::{dump_file, limits};
 ///
 /// The image is read, written anew and compared: only an image that a composefs tool made, unchanged, is taken, and its digest
 /// stays. All its objects must be in the repository, in a --basedir or in the bundle; each is compared with its digest. If
-/// anything is wrong nothing of it is left behind. A bundle is what `composefs export` writes.
+/// anything is wrong nothing of it is published, and every name stays what it was. A bundle is what `composefs export` writes.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {

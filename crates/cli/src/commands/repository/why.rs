@@ -55,6 +55,10 @@ fn print(reasons: &Reasons) {
         } else {
             format!(", named {}", names.join(", "))
         });
+        if !keeper.others.is_empty() {
+            let others: Vec<_> = keeper.others.iter().map(|path| Names::Escaped.text(path.as_bytes())).collect();
+            line.push_str(&format!(", kept by {}", others.join(", ")));
+        }
         if keeper.in_use {
             line.push_str(", mounted or open");
         }
@@ -88,6 +92,7 @@ fn reasons_json(reasons: &Reasons) -> serde_json::Value {
         let mut json = Map::new();
         json.insert("image".into(), keeper.image.to_hex().into());
         json.insert("refs".into(), keeper.names.iter().map(|name| name.as_str()).collect::<Vec<_>>().into());
+        json.insert("others".into(), keeper.others.clone().into());
         json.insert("in_use".into(), keeper.in_use.into());
         if let Some((path, count)) = &keeper.files {
             put_bytes(&mut json, "path", path);

@@ -39,7 +39,7 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// If the bundle is damaged, or lacks what is not here. Then nothing of it is published, and what was stored is removed.
+    /// If the bundle is damaged, or lacks what is not here. Then nothing of it is published.
     pub fn import_bundle(
         &self,
         input: impl Read,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use composefs_image::Digest;
 
+use super::seen::Seen;
 use crate::repository::RefName;
 
 /// A kind of damage.
@@ -38,6 +39,8 @@ pub enum Kind {
     ImageLink,
     /// An image has its digest, and is no image that can be read.
     Image,
+    /// An image names contents by their paths only: nothing compares what a mount reads with it.
+    Payload,
     /// A name, or something in its place, leads to no place of an image.
     Ref,
     /// A name leads to an image that the repository does not vouch for.
@@ -48,7 +51,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 17] = [
+    pub const ALL: [Kind; 18] = [
         Kind::Meta,
         Kind::Missing,
         Kind::Empty,
@@ -63,6 +66,7 @@ impl Kind {
         Kind::Foreign,
         Kind::ImageLink,
         Kind::Image,
+        Kind::Payload,
         Kind::Ref,
         Kind::Dangling,
         Kind::Stream,
@@ -86,6 +90,7 @@ impl Kind {
             Kind::Foreign => "foreign",
             Kind::ImageLink => "image-link",
             Kind::Image => "image",
+            Kind::Payload => "payload",
             Kind::Ref => "ref",
             Kind::Dangling => "dangling",
             Kind::Stream => "stream",
@@ -138,6 +143,8 @@ pub struct Damage {
     pub needed_by: Option<NeededBy>,
     /// What became of it.
     pub remedy: Remedy,
+    /// What was judged: only that may be taken away or changed.
+    pub(super) seen: Option<Seen>,
 }
 
 impl fmt::Display for Damage {

@@ -1,5 +1,6 @@
 //! A repository whose `meta.json` is damaged, opened all the same.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -10,6 +11,7 @@ use rustix::fs::{Mode, OFlags, open};
 use super::damage::{Damage, Kind, Remedy};
 use super::needs::damage;
 use super::quarantine::Quarantine;
+use super::seen::Seen;
 use super::sources::Source;
 use crate::object_dir::ObjectDir;
 use crate::policy::Policy;
@@ -67,8 +69,14 @@ pub(super) fn repair(repository: &Repository, sources: &[Source]) -> Remedy {
         _ => None,
     });
     let meta = like.unwrap_or_else(|| repository.meta().clone());
+    // Another repair may have written it since.
+    if Repository::open(repository.path()).is_ok() {
+        return Remedy::Repaired;
+    }
+    let seen = Seen::at(repository.directory.as_fd(), OsStr::new(layout::META)).ok().flatten();
+    let has_come = || Ok(Repository::open(repository.path()).is_ok().then(|| "it is right by now".to_owned()));
     let written = Quarantine::new(repository)
-        .take(Path::new(layout::META))
+        .take(Path::new(layout::META), seen.as_ref(), has_come)
         .and_then(|_| write_meta(&repository.directory, repository.path(), &meta, repository.demands_verity()));
     match written {
         Ok(_) => Remedy::Repaired,

@@ -10,6 +10,7 @@ mod needs;
 mod objects;
 mod quarantine;
 mod repair;
+mod seen;
 mod sources;
 
 use std::num::NonZeroUsize;
@@ -84,14 +85,14 @@ impl Repository {
             Err(error) if options.repair => return Err(error),
             lease => lease.ok(),
         };
-        let needs = Needs::find(self, lease.as_ref())?;
+        let mut needs = Needs::find(self, lease.as_ref())?;
         let Objects { count, bytes, damages, misnamed } = Objects::look(self, &needs, options.threads, progress)?;
-        let mut all: Vec<Damage> = meta.into_iter().chain(needs.damages).chain(damages).collect();
+        let mut all: Vec<Damage> = meta.into_iter().chain(std::mem::take(&mut needs.damages)).chain(damages).collect();
         if let Some(lease) = lease.as_ref().filter(|_| options.repair && !all.is_empty()) {
             if let Some(damage) = all.iter_mut().find(|damage| damage.kind == Kind::Meta) {
                 damage.remedy = meta::repair(self, &options.sources);
             }
-            Repair::new(self, lease, &options.sources, misnamed).run(&mut all)?;
+            Repair::new(self, lease, &needs, options, misnamed).run(&mut all)?;
         }
         all.sort_by(|a, b| (a.kind, &a.path).cmp(&(b.kind, &b.path)));
         let (images, refs) = (needs.images.len() as u64, needs.refs);

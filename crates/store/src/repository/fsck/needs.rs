@@ -1,15 +1,22 @@
 //! What images say must be there.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ffi::{OsStr, OsString};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use composefs_image::Digest;
 use composefs_image::erofs::check::{Severity, check};
 use composefs_image::erofs::read::{Reader, load};
-use composefs_image::tree::Data;
+use composefs_image::tree::NamedBy;
+use composefs_sys::beneath::open_directory_beneath;
 
 use super::damage::{Damage, Kind, NeededBy, Remedy};
-use crate::repository::{Lease, RefName, Repository, RepositoryError, layout};
+use super::seen::Seen;
+use crate::repository::links::Found;
+use crate::repository::mark::Marks;
+use crate::repository::{BrokenRef, Leads, Lease, RefName, Repository, RepositoryError, layout};
 
 /// An object that is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,15 +60,17 @@ impl Needs {
         for (name, digest) in &refs.good {
             needs.names.entry(*digest).or_insert_with(|| name.clone());
         }
-        for broken in refs.broken {
-            let path = below(repository, broken.path);
-            needs.damages.push(damage(Kind::Ref, path, broken.found, None));
-        }
         let (images, broken) = repository.image_links()?;
-        for broken in broken {
-            let path = below(repository, broken.path);
-            let digest = path.file_name().and_then(|name| Digest::from_hex(name.as_encoded_bytes()).ok());
-            needs.damages.push(damage(Kind::ImageLink, path, broken.found, digest));
+        for broken in &refs.broken {
+            if !leads_to_an_image(repository, broken, &images) {
+                needs.damages.push(damage_of(repository, Kind::Ref, broken, None));
+            }
+        }
+        for broken in &broken {
+            let digest = broken.named_digest();
+            if digest.is_some() || !leads_to_an_image(repository, broken, &images) {
+                needs.damages.push(damage_of(repository, Kind::ImageLink, broken, digest));
+            }
         }
         for (name, digest) in &refs.good {
             // It may have lost its name and gone since.
@@ -81,7 +90,7 @@ impl Needs {
         {
             needs.read(repository, digest);
         }
-        needs.damages.extend(dangling_streams(repository)?);
+        needs.damages.extend(stream_damages(repository)?);
         Ok(needs)
     }
 
@@ -106,12 +115,23 @@ impl Needs {
         }
         let Ok(loaded) = loaded else { return };
         self.images.push(*digest);
-        for inode in loaded.tree.inodes() {
-            if let Data::Regular { content: None, payload: Some(_), digest: Some(object) } = inode.data()
-                && inode.size() > 0
-            {
-                self.objects.entry(object).or_insert(Need { size: Some(inode.size()), image: *digest });
+        let mut by_path = Vec::new();
+        for object in loaded.tree.objects().filter(|object| object.size > 0) {
+            let need = Need { size: Some(object.size), image: *digest };
+            self.objects.entry(object.digest).or_insert(need);
+            if object.named_by == NamedBy::Path {
+                by_path.push(object);
             }
+        }
+        if let Some(first) = by_path.first() {
+            let path = PathBuf::from(layout::IMAGES).join(digest.to_hex());
+            let file = loaded.tree.path_of(first.inode);
+            let found = format!(
+                "nothing compares {} with it, and {} more files: they name their contents by paths only",
+                String::from_utf8_lossy(&file),
+                by_path.len() - 1
+            );
+            self.damages.push(damage(Kind::Payload, path, found, Some(*digest)));
         }
     }
 
@@ -123,24 +143,50 @@ impl Needs {
 }
 
 pub(super) fn damage(kind: Kind, path: PathBuf, found: String, digest: Option<Digest>) -> Damage {
-    Damage { kind, path, found, digest, needed_by: None, remedy: Remedy::Left }
+    Damage { kind, path, found, digest, needed_by: None, remedy: Remedy::Left, seen: None }
 }
 
-fn below(repository: &Repository, path: PathBuf) -> PathBuf {
-    path.strip_prefix(repository.path()).map_or_else(|_| path.clone(), PathBuf::from)
-}
-
-fn dangling_streams(repository: &Repository) -> Result<Vec<Damage>, RepositoryError> {
-    let mut damages = Vec::new();
-    for (name, digest) in repository.stream_links()? {
-        let path = PathBuf::from(layout::STREAMS).join(&name);
-        match digest {
-            Some(digest) if repository.objects().try_stat(&digest).is_ok() => {}
-            Some(digest) => {
-                damages.push(damage(Kind::Stream, path, format!("there is no object {digest}"), Some(digest)));
-            }
-            None => damages.push(damage(Kind::Stream, path, "leads to no object".into(), None)),
+/// The damage of a name or link, which may only be taken away if it still is what was judged.
+fn damage_of(repository: &Repository, kind: Kind, broken: &BrokenRef, digest: Option<Digest>) -> Damage {
+    let below = repository.below(&broken.path);
+    let seen = match &broken.seen {
+        Found::Link(text) => Some(Seen::Link(text.clone())),
+        Found::Nothing | Found::Other => {
+            let slash = below.iter().rposition(|byte| *byte == b'/').unwrap_or_default();
+            let folder = open_directory_beneath(repository.directory.as_fd(), &below[..slash]).ok();
+            let name = OsStr::from_bytes(below.get(slash + 1..).unwrap_or_default());
+            let seen = folder.and_then(|folder| Seen::at(folder.as_fd(), name).ok().flatten());
+            // A link has come since.
+            seen.filter(|seen| !matches!(seen, Seen::Link(_)))
         }
+    };
+    Damage { seen, ..damage(kind, PathBuf::from(OsString::from_vec(below)), broken.found.clone(), digest) }
+}
+
+/// Whether an entry that is not in this program's form leads to an image all the same. Then it is another program's, or
+/// somebody's, and right.
+fn leads_to_an_image(repository: &Repository, entry: &BrokenRef, images: &[Digest]) -> bool {
+    match &entry.leads {
+        Leads::To(digest) => images.binary_search(digest).is_ok() || repository.objects().try_stat(digest).is_ok(),
+        Leads::Entry(_) => true,
+        Leads::Unclear => false,
+    }
+}
+
+/// Streams without an object, and what gc cannot understand among them.
+fn stream_damages(repository: &Repository) -> Result<Vec<Damage>, RepositoryError> {
+    let mut damages = Vec::new();
+    let streams = repository.streams()?;
+    for (name, digest) in &streams.links {
+        if repository.objects().try_stat(digest).is_err() {
+            let path = PathBuf::from(layout::STREAMS).join(name);
+            damages.push(damage(Kind::Stream, path, format!("there is no object {digest}"), Some(*digest)));
+        }
+    }
+    let mut marks = Marks::new(repository);
+    marks.streams(repository, &streams)?;
+    for unclear in &marks.unclear {
+        damages.push(damage_of(repository, Kind::Stream, unclear, None));
     }
     Ok(damages)
 }

@@ -20,6 +20,7 @@ use rustix::io::Errno;
 
 use super::damage::{Damage, Kind};
 use super::needs::{Needs, damage};
+use super::seen::Seen;
 use crate::parallel;
 use crate::repository::{Repository, RepositoryError, io_error, layout};
 use crate::seal::digest_of;
@@ -53,7 +54,19 @@ struct Job {
 }
 
 /// What one turned out to be; `None` if it is as it should be.
-type Verdict = Option<(Kind, String, Option<Digest>)>;
+pub(super) type Verdict = Option<Wrong>;
+
+/// What is wrong with an object.
+#[derive(Debug)]
+pub(super) struct Wrong {
+    kind: Kind,
+    /// In words.
+    text: String,
+    /// What it holds instead.
+    holds: Option<Digest>,
+    /// The very thing that was judged.
+    seen: Option<Seen>,
+}
 
 impl Objects {
     /// Looks at all. `progress` is told the length of each when it is done, and of all together before.
@@ -88,9 +101,10 @@ impl Objects {
         };
         parallel::run(threads, work, |sender| jobs.into_iter().for_each(|job| sender.send(job)));
         objects.bytes = bytes.into_inner();
-        for (digest, (kind, text, holds)) in found.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        for (digest, Wrong { kind, text, holds, seen }) in found.into_inner().unwrap_or_else(PoisonError::into_inner) {
             objects.misnamed.extend(holds.map(|holds| (holds, object_path(&digest))));
             let mut damage = damage(kind, object_path(&digest), text, Some(digest));
+            damage.seen = seen;
             damage.needed_by = needs.needed_by(&digest);
             objects.damages.push(damage);
         }
@@ -134,7 +148,7 @@ impl Objects {
                 Err(errno @ (Errno::ACCESS | Errno::IO)) => return Err(io_error("open", path.join(&full))(errno)),
                 _ => {
                     let stat = statat(repository.objects(), entry.file_name(), AtFlags::SYMLINK_NOFOLLOW);
-                    self.foreign(full, name, stat.ok());
+                    self.foreign(repository.objects().as_fd(), full, name, stat.ok());
                 }
             }
         }
@@ -160,20 +174,21 @@ impl Objects {
             let digest = Digest::from_object_path(&[first, b"/", name].concat());
             match digest.filter(|digest| digest.algorithm() == repository.algorithm()) {
                 Some(digest) => jobs.push(Job { digest, size: u64::try_from(stat.st_size).unwrap_or_default() }),
-                None => self.foreign(below.join(OsStr::from_bytes(name)), name, Some(stat)),
+                None => self.foreign(fan.as_fd(), below.join(OsStr::from_bytes(name)), name, Some(stat)),
             }
         }
         Ok(())
     }
 
-    fn foreign(&mut self, path: PathBuf, name: &[u8], stat: Option<Stat>) {
+    fn foreign(&mut self, directory: BorrowedFd<'_>, path: PathBuf, name: &[u8], stat: Option<Stat>) {
         let Some(stat) = stat else { return };
         let kind = FileType::from_raw_mode(stat.st_mode);
         if kind == FileType::RegularFile && name.starts_with(tempfile::PREFIX.as_bytes()) && is_young(&stat) {
             return;
         }
         let found = format!("a {} that is no object", kind_word(kind));
-        self.damages.push(damage(Kind::Foreign, path, found, None));
+        let seen = Seen::having(&stat, directory, OsStr::from_bytes(name));
+        self.damages.push(Damage { seen, ..damage(Kind::Foreign, path, found, None) });
     }
 }
 
@@ -200,21 +215,33 @@ pub(super) fn kind_word(kind: FileType) -> &'static str {
 }
 
 /// Looks at one object: its kind, its content, its mode, its fs-verity.
-fn judge(repository: &Repository, needs: &Needs, digest: &Digest, threads: NonZeroUsize, buffer: &mut [u8]) -> Verdict {
+pub(super) fn judge(
+    repository: &Repository,
+    needs: &Needs,
+    digest: &Digest,
+    threads: NonZeroUsize,
+    buffer: &mut [u8],
+) -> Verdict {
+    let wrong = |kind, text, holds, seen| Some(Wrong { kind, text, holds, seen });
     let file = match repository.objects().try_open(digest) {
         Ok(file) => file,
         // A gc was faster; or it is missing, which is found out elsewhere.
         Err(Errno::NOENT) => return None,
         Err(Errno::LOOP | Errno::NXIO | Errno::NODEV) => return not_regular(repository, digest),
-        Err(errno) => return Some((Kind::Unreadable, words(&errno.into()), None)),
+        Err(errno) => {
+            let seen = repository.objects().try_stat(digest).ok().map(|stat| Seen::of(&stat));
+            return wrong(Kind::Unreadable, words(&errno.into()), None, seen);
+        }
     };
     let stat = match fstat(&file) {
         Ok(stat) => stat,
-        Err(errno) => return Some((Kind::Unreadable, words(&errno.into()), None)),
+        Err(errno) => return wrong(Kind::Unreadable, words(&errno.into()), None, None),
     };
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return not_regular(repository, digest);
     }
+    // Before it is read: should it be changed meanwhile, this is not it any more.
+    let seen = Some(Seen::of(&stat));
     let size = u64::try_from(stat.st_size).unwrap_or_default();
     let found = if size >= SHARED_MIN {
         digest_file(file.as_fd(), digest.algorithm(), threads)
@@ -223,16 +250,23 @@ fn judge(repository: &Repository, needs: &Needs, digest: &Digest, threads: NonZe
     };
     let found = match found {
         Ok(found) => found,
-        Err(error) => return Some((Kind::Unreadable, words(&error), None)),
+        Err(error) => return wrong(Kind::Unreadable, words(&error), None, seen),
     };
     if found != *digest {
-        return Some(wrong_content(needs, digest, &found, size));
+        let (kind, text, holds) = wrong_content(needs, digest, &found, size);
+        return wrong(kind, text, holds, seen);
     }
     let mode = stat.st_mode & 0o7777;
     if mode & MODE_FORBIDDEN != 0 || mode & MODE_NEEDED == 0 {
-        return Some((Kind::Mode, format!("its mode is {mode:04o}, and should be 0644"), None));
+        return wrong(Kind::Mode, format!("its mode is {mode:04o}, and should be 0644"), None, seen);
     }
-    wrong_verity(repository, file.as_fd(), digest)
+    let (kind, text) = wrong_verity(repository, file.as_fd(), digest)?;
+    wrong(kind, text, None, seen)
+}
+
+/// Looks at one object once more: `None` if it is as it should be by now.
+pub(super) fn judge_again(repository: &Repository, needs: &Needs, digest: &Digest, threads: NonZeroUsize) -> Verdict {
+    judge(repository, needs, digest, threads, &mut vec![0; PIECE])
 }
 
 fn wrong_content(needs: &Needs, digest: &Digest, found: &Digest, size: u64) -> (Kind, String, Option<Digest>) {
@@ -251,20 +285,28 @@ fn wrong_content(needs: &Needs, digest: &Digest, found: &Digest, size: u64) -> (
     }
 }
 
-fn wrong_verity(repository: &Repository, file: BorrowedFd<'_>, digest: &Digest) -> Verdict {
+fn wrong_verity(repository: &Repository, file: BorrowedFd<'_>, digest: &Digest) -> Option<(Kind, String)> {
     match measure(file) {
         Ok(Measurement::Digest(found)) if digest_of(found.algorithm, &found.digest) == Some(*digest) => None,
-        Ok(Measurement::Digest(_)) => Some((Kind::WrongVerity, "the kernel measures another digest".into(), None)),
+        Ok(Measurement::Digest(_)) => Some((Kind::WrongVerity, "the kernel measures another digest".into())),
         Ok(Measurement::NotEnabled | Measurement::Unsupported) if !repository.demands_verity() => None,
-        Ok(Measurement::NotEnabled) => Some((Kind::NoVerity, "fs-verity is not on".into(), None)),
-        Ok(Measurement::Unsupported) => Some((Kind::NoVerity, "its file system has no fs-verity".into(), None)),
-        Err(error) => Some((Kind::Unreadable, words(&error), None)),
+        Ok(Measurement::NotEnabled) => Some((Kind::NoVerity, "fs-verity is not on".into())),
+        Ok(Measurement::Unsupported) => Some((Kind::NoVerity, "its file system has no fs-verity".into())),
+        Err(error) => Some((Kind::Unreadable, words(&error))),
     }
 }
 
 fn not_regular(repository: &Repository, digest: &Digest) -> Verdict {
-    let stat = repository.objects().try_stat(digest).ok()?;
-    Some((Kind::NotRegular, format!("it is a {}", kind_word(FileType::from_raw_mode(stat.st_mode))), None))
+    let path = digest.object_path();
+    let fan = open_directory_beneath(repository.objects().as_fd(), &path.as_bytes()[..2]).ok()?;
+    let stat = statat(&fan, &path[3..], AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    // Another process has put a file there since.
+    if kind == FileType::RegularFile {
+        return None;
+    }
+    let seen = Seen::having(&stat, fan.as_fd(), OsStr::new(&path[3..]));
+    Some(Wrong { kind: Kind::NotRegular, text: format!("it is a {}", kind_word(kind)), holds: None, seen })
 }
 
 fn words(error: &std::io::Error) -> String {

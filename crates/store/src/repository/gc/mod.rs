@@ -1,0 +1,129 @@
+//! Removing what nobody needs (`docs/format/repository.md`, section 5).
+//!
+//! Everything that is needed is marked first (`look`). What is removed then goes in small steps (`sweep`), each with the
+//! repository locked and after another look at all that names or claims something: other programs hold the lock as long as
+//! they run, and may have published while gc waited for it.
+
+mod look;
+mod sweep;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
+
+use composefs_image::Digest;
+
+use super::claims::LeaseReader;
+use super::digest_set::DigestSet;
+use super::mark::Marks;
+use super::refs::BrokenRef;
+use super::{RefName, Repository, RepositoryError};
+
+/// How gc goes about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GcOptions {
+    /// Only look, and remove nothing.
+    pub dry_run: bool,
+    /// What is younger stays: other programs have no leases.
+    pub grace: Duration,
+}
+
+/// What gc did, or with `dry_run` would do.
+#[derive(Debug, Default)]
+pub struct GcReport {
+    /// How many images are needed.
+    pub images_kept: u64,
+    /// How many objects are needed.
+    pub objects_kept: u64,
+    /// Images without a name that stay as they are open, by a mount or a program.
+    pub in_use: Vec<Digest>,
+    /// Images without a name that stay as they are young. A grace of zero removes them.
+    pub young_images: Vec<Digest>,
+    /// Images that were removed.
+    pub removed_images: Vec<Digest>,
+    /// Objects that were removed.
+    pub removed_objects: u64,
+    /// What they took on the disk. What shares extents with files elsewhere frees less.
+    pub removed_bytes: u64,
+    /// Objects that stay only as they are young, or as a young image needs them. A grace of zero removes them.
+    pub young_objects: u64,
+    /// What those take on the disk.
+    pub young_bytes: u64,
+    /// Objects that only commands at work need.
+    pub claimed_objects: u64,
+    /// Names whose image is not there.
+    pub dangling: Vec<(RefName, Digest)>,
+    /// Names and links in the form of other programs. What they lead to is kept.
+    pub others: Vec<BrokenRef>,
+    /// Entries of which nobody can say what they keep: nothing at all was removed after the first was found.
+    pub unclear: Vec<BrokenRef>,
+    /// Images that cannot be read, so that no object was removed: what they need is not known.
+    pub unreadable: Vec<(Digest, RepositoryError)>,
+    /// Leases of processes that are gone.
+    pub cleared_leases: u64,
+}
+
+struct Gc<'r> {
+    repository: &'r Repository,
+    options: GcOptions,
+    now: SystemTime,
+    marks: Marks,
+    leases: Option<LeaseReader>,
+    /// Images that were listed at the beginning and are not decided on. Every other link is new, and is kept.
+    candidates: BTreeSet<Digest>,
+    /// Images that stay as they are young, and what they need.
+    young_images: BTreeSet<Digest>,
+    young_objects: DigestSet,
+    /// Images whose links a dry run leaves in place.
+    spared: BTreeSet<Digest>,
+    report: GcReport,
+}
+
+impl Repository {
+    /// Removes what nobody needs: images without a name, and objects of no image.
+    ///
+    /// # Errors
+    ///
+    /// If the repository cannot be read or written. What is wrong with single refs and images is in the report.
+    pub fn gc(&self, options: GcOptions) -> Result<GcReport, RepositoryError> {
+        let leases = if options.dry_run {
+            self.leases_to_look()?
+        } else {
+            self.expect_writable()?;
+            Some(self.leases_to_remove()?)
+        };
+        let mut gc = Gc {
+            repository: self,
+            options,
+            now: SystemTime::now(),
+            marks: Marks::new(self),
+            leases,
+            candidates: BTreeSet::new(),
+            young_images: BTreeSet::new(),
+            young_objects: DigestSet::new(self.algorithm()),
+            spared: BTreeSet::new(),
+            report: GcReport::default(),
+        };
+        gc.mark()?;
+        if gc.may_go_on() {
+            gc.sweep_images()?;
+            gc.sweep_objects()?;
+        }
+        gc.finish()
+    }
+}
+
+impl Gc<'_> {
+    fn finish(mut self) -> Result<GcReport, RepositoryError> {
+        if let Some(leases) = &mut self.leases {
+            if !self.options.dry_run {
+                leases.clear()?;
+            }
+            self.report.cleared_leases = leases.cleared;
+        }
+        self.report.images_kept = self.marks.images.len() as u64;
+        self.report.objects_kept = self.marks.objects.count() as u64;
+        self.report.unreadable = self.marks.unreadable;
+        self.report.unclear = self.marks.unclear.into_iter().collect();
+        Ok(self.report)
+    }
+}
