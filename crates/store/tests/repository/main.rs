@@ -2,4 +2,5 @@
 
 mod damages;
 mod each_kind;
+mod meanwhile;
 mod place;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use composefs_image::{Algorithm, Digest};
 use composefs_scan::{self as scan, NoProgress};
-use composefs_store::repository::fsck::{FsckOptions, FsckReport, NoFsckProgress, Source, open_anyway};
+use composefs_store::repository::fsck::{FsckOptions, FsckProgress, FsckReport, NoFsckProgress, Source, open_anyway};
 use composefs_store::repository::{Format, RefName, Repository, Settings};
 use tempfile::TempDir;
 
@@ -48,10 +48,14 @@ impl Place {
     }
 
     pub(crate) fn fsck(&self, repair: bool, from: &[&str]) -> FsckReport {
+        self.fsck_telling(repair, from, &NoFsckProgress)
+    }
+
+    pub(crate) fn fsck_telling(&self, repair: bool, from: &[&str], progress: &dyn FsckProgress) -> FsckReport {
         let (repository, meta) = open_anyway(&self.path("repo")).unwrap();
         let sources = from.iter().map(|name| Source::open(&self.path(name), Algorithm::Sha256).unwrap()).collect();
         let options = FsckOptions { repair, sources, threads: NonZeroUsize::new(2).unwrap() };
-        repository.fsck(meta, &options, &NoFsckProgress).unwrap()
+        repository.fsck(meta, &options, progress).unwrap()
     }
 
     /// The objects, by their paths below the repository.

@@ -1,0 +1,215 @@
+//! What commands of this program and plain `mkcomposefs` have promised when they returned stays, whatever another command does
+//! that fails, is interrupted or is a gc.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use composefs_testkit::privilege;
+use composefs_testkit::program::{Outcome, Program};
+use rustix::process::{Pid, Signal, kill_process};
+
+const COMPOSEFS: &str = env!("CARGO_BIN_EXE_composefs");
+
+struct Place {
+    dir: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let place = Self { dir: tempfile::tempdir().unwrap() };
+        let _ = place.repo("repo", &["init", "--insecure"]).ok();
+        place
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn run(&self, name: &str, arguments: &[&str], input: &[u8]) -> Outcome {
+        Program { path: Path::new(COMPOSEFS), name }.run(arguments, input)
+    }
+
+    fn repo(&self, repo: &str, arguments: &[&str]) -> Outcome {
+        self.run("composefs", &[&["--repo", &self.path(repo)], arguments].concat(), b"")
+    }
+
+    /// A tree with one file whose content is this byte.
+    fn tree(&self, byte: u8) -> String {
+        let tree = self.path(&format!("tree{byte}"));
+        if !Path::new(&tree).exists() {
+            fs::create_dir(&tree).unwrap();
+            fs::write(format!("{tree}/file"), [byte; 4000]).unwrap();
+        }
+        tree
+    }
+
+    /// The names of images with what their links hold.
+    fn refs(&self, repo: &str) -> BTreeMap<PathBuf, PathBuf> {
+        let (mut found, mut waiting) = (BTreeMap::new(), vec![PathBuf::from(self.path(repo)).join("images/refs")]);
+        while let Some(path) = waiting.pop() {
+            for entry in fs::read_dir(&path).unwrap() {
+                let path = entry.unwrap().path();
+                match fs::read_link(&path) {
+                    Ok(target) => drop(found.insert(path, target)),
+                    Err(_) => waiting.push(path),
+                }
+            }
+        }
+        found
+    }
+
+    fn object(&self, file: &str) -> String {
+        let digest = self.run("composefs", &["digest", file], b"").ok().line().split(' ').next().unwrap().to_owned();
+        format!("{}/{}", &digest[..2], &digest[2..])
+    }
+}
+
+/// A plain `mkcomposefs` has no lease. It relies on an object that a create had stored, which then is interrupted.
+#[test]
+fn an_interrupted_create_removes_nothing_that_others_rely_on() {
+    let place = Place::new();
+    let (large, small) = (place.path("large"), place.tree(1));
+    fs::create_dir(&large).unwrap();
+    for number in 0..1500u32 {
+        fs::write(format!("{large}/{number:04}"), number.to_le_bytes().repeat(80)).unwrap();
+    }
+    fs::copy(format!("{small}/file"), format!("{large}/0000")).unwrap();
+    // With few files to be open, a batch is committed as soon as a few objects wait.
+    let script = r#"ulimit -n 64; exec "$0" --repo "$1" create "$2" --name large --threads=1"#;
+    let mut create = Command::new("sh");
+    create.args(["-c", script, COMPOSEFS, &place.path("repo"), &large]).arg0("sh");
+    let mut create = create.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let process = Pid::from_child(&create);
+    let object = PathBuf::from(place.path("repo/objects")).join(place.object(&format!("{small}/file")));
+    let end = Instant::now() + Duration::from_secs(60);
+    while !object.exists() {
+        assert!(Instant::now() < end && create.try_wait().unwrap().is_none(), "the object does not come");
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    kill_process(process, Signal::STOP).unwrap();
+    let store = format!("--digest-store={}", place.path("repo/objects"));
+    let image = place.path("small.img");
+    let _ = place.run("mkcomposefs", &[&store, &small, &image], b"").ok();
+    kill_process(process, Signal::INT).unwrap();
+    kill_process(process, Signal::CONT).unwrap();
+    assert_eq!(create.wait().unwrap().code(), Some(130));
+    let basedir = format!("--basedir={}", place.path("repo/objects"));
+    assert_eq!(place.run("composefs-info", &[&basedir, "missing-objects", &image], b"").ok().line(), "");
+    assert!(place.refs("repo").is_empty());
+    // A gc without a grace gives the space back: nothing in the repository needs it.
+    assert_eq!(place.repo("repo", &["gc"]).ok().line().lines().next(), Some("0 images and 0 objects removed, 0"));
+    let _ = place.repo("repo", &["gc", "--grace=0"]).ok();
+    assert!(!object.exists());
+}
+
+/// An image of another program, linked as it is, whose file names its content by path only, or by another path than its digest's.
+#[test]
+fn what_an_image_names_by_path_is_kept() {
+    let (own, other) = ([1; 4000], [2; 4000]);
+    for has_digest in [false, true] {
+        let place = Place::new();
+        for byte in [1, 2, 3] {
+            let _ = place.repo("repo", &["create", &place.tree(byte), "--name", &byte.to_string()]).ok();
+        }
+        let objects = [1, 2].map(|byte| place.object(&format!("{}/file", place.tree(byte))));
+        let digest = if has_digest { objects[1].replace('/', "") } else { "-".to_owned() };
+        // No kernel mounts the odd spelling; other readers may follow it.
+        let payload = if has_digest { objects[0].replace('/', "/.//") } else { objects[0].clone() };
+        let dump = format!("/ 4096 40755 2 0 0 0 0.0 - - -\n/file 4000 100644 1 0 0 0 0.0 {payload} - {digest}\n");
+        let image = place.path("image");
+        let _ = place.run("mkcomposefs", &["--from-file", "-", &image], dump.as_bytes()).ok();
+        let path = place.object(&image);
+        let object = place.path(&format!("repo/objects/{path}"));
+        fs::create_dir_all(Path::new(&object).parent().unwrap()).unwrap();
+        fs::rename(&image, &object).unwrap();
+        let hex = path.replace('/', "");
+        let images = place.path("repo/images");
+        std::os::unix::fs::symlink(format!("../objects/{path}"), format!("{images}/{hex}")).unwrap();
+        std::os::unix::fs::symlink(format!("../{hex}"), format!("{images}/refs/odd")).unwrap();
+        for byte in ["1", "2", "3"] {
+            let _ = place.repo("repo", &["untag", byte]).ok();
+        }
+        let why = place.repo("repo", &["why", &objects[0].replace('/', "")]).ok();
+        assert!(why.line().contains("named odd"), "{}", why.line());
+        let _ = place.repo("repo", &["gc", "--grace=0"]).ok();
+        let read = |object: &str| fs::read(place.path(&format!("repo/objects/{object}"))).ok();
+        assert_eq!(read(&objects[0]).as_deref(), Some(&own[..]));
+        assert_eq!(read(&objects[1]).as_deref(), has_digest.then_some(&other[..]));
+        assert_eq!(read(&place.object(&format!("{}/file", place.tree(3)))), None);
+        let fsck = place.repo("repo", &["fsck"]);
+        assert!(fsck.status == Some(1) && fsck.line().contains("payload: nothing compares /file"), "{}", fsck.line());
+        if privilege::is_root() && !has_digest {
+            let target = place.path("mnt");
+            fs::create_dir(&target).unwrap();
+            let _ = place.repo("repo", &["mount", "odd", &target]).ok();
+            let content = fs::read(format!("{target}/file"));
+            let _ = place.run("composefs", &["umount", &target], b"").ok();
+            assert_eq!(content.unwrap(), own);
+        }
+        let _ = place.repo("repo", &["untag", "odd"]).ok();
+        let _ = place.repo("repo", &["gc", "--grace=0"]).ok();
+        assert_eq!(read(&objects[0]), None);
+        let _ = place.repo("repo", &["fsck"]).ok();
+    }
+}
+
+/// A bundle with these names, each for an image of its own.
+fn bundle(place: &Place, names: &[&str]) -> String {
+    let _ = place.repo("from", &["init", "--insecure"]).ok();
+    for (number, name) in names.iter().enumerate() {
+        let _ = place.repo("from", &["create", &place.tree(10 + number as u8), "--name", name]).ok();
+    }
+    let bundle = place.path("bundle");
+    let _ = place.repo("from", &[&["export"], names, &["-o", &bundle]].concat()).ok();
+    bundle
+}
+
+#[test]
+fn the_names_of_a_bundle_are_given_together_or_not_at_all() {
+    // What is there before; whether the names a, d/e, f/g can be given beside it.
+    for (there, fits) in [("d", false), ("a/b", false), ("f/g/h", false), ("other", true), ("d/e", true)] {
+        let place = Place::new();
+        let names = ["a", "d/e", "f/g"];
+        let bundle = bundle(&place, &names);
+        for name in ["a", there].into_iter().filter(|name| there != "a/b" || *name != "a") {
+            let _ = place.repo("repo", &["create", &place.tree(1), "--name", name]).ok();
+        }
+        let before = place.refs("repo");
+        let import = place.repo("repo", &["import", &bundle, "--refs"]);
+        if fits {
+            assert_eq!(import.status, Some(0), "{there}: {}", import.stderr);
+            assert_eq!(place.refs("repo").len(), if there == "other" { 4 } else { 3 });
+        } else {
+            assert_eq!(import.status, Some(1), "{there}");
+            assert!(import.stderr.contains("cannot be a name beside"), "{there}: {}", import.stderr);
+            assert_eq!(place.refs("repo"), before, "{there}");
+        }
+        let _ = place.repo("repo", &["fsck"]).ok();
+    }
+}
+
+/// A name that can be given by all that can be told, and then cannot be written.
+#[test]
+fn names_that_were_moved_are_put_back() {
+    use std::os::unix::fs::PermissionsExt;
+    privilege::without_root(|| {
+        let place = Place::new();
+        let bundle = bundle(&place, &["a", "b/new", "c", "z/locked"]);
+        for name in ["a", "z/here"] {
+            let _ = place.repo("repo", &["create", &place.tree(1), "--name", name]).ok();
+        }
+        let (before, folder) = (place.refs("repo"), place.path("repo/images/refs/z"));
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o555)).unwrap();
+        let import = place.repo("repo", &["import", &bundle, "--refs"]);
+        assert!(import.status == Some(1) && import.stderr.contains("Permission denied"), "{}", import.stderr);
+        assert_eq!(place.refs("repo"), before);
+        assert!(!Path::new(&place.path("repo/images/refs/b")).exists());
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+        let _ = place.repo("repo", &["import", &bundle, "--refs"]).ok();
+        assert_eq!(place.refs("repo").len(), 5);
+    });
+}
