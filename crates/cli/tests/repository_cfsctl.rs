@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use composefs_testkit::figures;
 use composefs_testkit::program::{Outcome, Program};
+use composefs_testkit::skip;
 
 const RECORDED: [(&str, &str, &str); 3] = [("sha256", "0", "0"), ("sha256", "1", "1"), ("sha512", "2", "2")];
 
@@ -104,7 +104,10 @@ fn theirs_are_listed_made_in_and_cleaned_up() {
 #[test]
 fn ours_are_theirs() {
     if cfsctl_path().is_none() {
-        return figures::show("cfsctl 0.9.4 is not there: repositories of ours are not shown to it");
+        return skip::announce(
+            "ours_are_theirs",
+            "cfsctl 0.9.4 is not there: COMPOSEFS_PEERS=$(cargo xtask peers --rust)",
+        );
     }
     for (hash, format, _) in RECORDED {
         let dir = tempfile::tempdir().unwrap();

@@ -6,7 +6,7 @@ use std::io::{self, BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 
 use super::Options;
 use super::libtest::{Reader, kind_of};
@@ -26,13 +26,19 @@ const FULL: &str = "COMPOSEFS_FULL";
 pub(super) fn run(options: &Options, report: &mut Report) -> Result<()> {
     let Some(targets) = targets(options)? else { return Ok(()) };
     let skip_log = tempfile::NamedTempFile::new()?;
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(place::checkout()).args(["test", "--workspace", "--no-fail-fast", "--color=never"]);
-    // Its programs are no tests, but `--bins` would have them as such.
-    cargo.args(["--exclude", "composefs-fuzz"]);
-    // The Rust one takes minutes to build: what cfsctl made is recorded.
-    let peers = if options.full { peers::set_up_all()? } else { peers::set_up()? };
-    cargo.args(targets).env(SKIP_LOG, skip_log.path()).env(PEERS, peers);
+    // The Rust one takes minutes to build when the cache is cold: the tests are built meanwhile.
+    let preparing = std::thread::spawn(peers::set_up_all);
+    // What fails here is told by the run.
+    let _ = tests_of(&targets).arg("--no-run").status();
+    let peers = match preparing.join().map_err(|_| anyhow!("the set-up of the peers panicked"))? {
+        Err(error) if !options.forbids_skips() => {
+            eprintln!("cfsctl cannot be set up, so its tests are skipped: {error:#}");
+            peers::set_up()?
+        }
+        result => result?,
+    };
+    let mut cargo = tests_of(&targets);
+    cargo.env(SKIP_LOG, skip_log.path()).env(PEERS, peers);
     if options.full {
         cargo.env(FULL, "1");
     }
@@ -44,6 +50,15 @@ pub(super) fn run(options: &Options, report: &mut Report) -> Result<()> {
     count_skips(skip_log.path(), &mut suites)?;
     report.extend(suites);
     Ok(())
+}
+
+/// The command that runs the tests of some targets.
+fn tests_of(targets: &[String]) -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(place::checkout()).args(["test", "--workspace", "--no-fail-fast", "--color=never"]);
+    // Its programs are no tests, but `--bins` would have them as such.
+    cargo.args(["--exclude", "composefs-fuzz"]).args(targets);
+    cargo
 }
 
 /// Which of cargo's targets the kinds asked for are: all, some, or none.
