@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -95,6 +96,29 @@ fn expect_nothing_published(repository: &Path, before: &BTreeSet<String>) {
     done(composefs(&["--repo", repository.to_str().unwrap(), "gc", "--grace=0"]));
 }
 
+/// Every command that only reads one image works, and says so by its status. A bundle goes to `out`.
+fn readers_work(repo: &str, image: &str, out: &Path) {
+    let bundle = out.join("bundle").to_str().unwrap().to_owned();
+    let commands: [&[&str]; 6] = [
+        &["images"],
+        &["df"],
+        &["fsck"],
+        &["why", image],
+        &["export", image, "--output", &bundle],
+        &["gc", "--dry-run", "--grace=0"],
+    ];
+    std::thread::scope(|scope| {
+        for arguments in commands {
+            scope.spawn(move || {
+                let outcome = composefs(&[&["--repo", repo], arguments].concat());
+                assert_eq!(outcome.status, Some(0), "{arguments:?}: {}", outcome.stderr);
+            });
+        }
+    });
+    assert!(fs::metadata(&bundle).unwrap().len() > 1000);
+    fs::remove_file(&bundle).unwrap();
+}
+
 #[test]
 fn a_disk_may_be_full_at_any_write() {
     if skipped("a_disk_may_be_full_at_any_write") {
@@ -178,7 +202,7 @@ fn a_disk_may_be_read_only() {
     }
     // What only reads works.
     assert!(composefs(&["--repo", &repo, "images"]).ok().line().contains(&digest));
-    done(composefs(&["--repo", &repo, "gc", "--dry-run"]));
+    readers_work(&repo, &digest, dir.path());
     done(composefs(&["--repo", &repo, "mount", "image", mnt]));
     assert_eq!(fs::read(format!("{mnt}/small")).unwrap(), b"small");
     done(composefs(&["umount", mnt]));
@@ -231,6 +255,11 @@ fn who_may_not_is_told_so() {
     // One that may be looked at but not written.
     fs::set_permissions(&repo, fs::Permissions::from_mode(0o755)).unwrap();
     done(privilege::without_root(|| composefs(&["--repo", &repo, "images"])));
+    let image = composefs(&["--repo", &repo, "images"]).ok().line().split(' ').next().unwrap().to_owned();
+    let out = dir.path().join("out");
+    fs::create_dir(&out).unwrap();
+    fs::set_permissions(&out, fs::Permissions::from_mode(0o777)).unwrap();
+    privilege::without_root(|| readers_work(&repo, &image, &out));
     let outcome = privilege::without_root(|| composefs(&["--repo", &repo, "create", &tree]));
     assert!(outcome.status == Some(1) && outcome.stderr.contains("Permission denied"), "{}", outcome.stderr);
 }
@@ -274,4 +303,192 @@ fn a_signal_leaves_nothing_that_gc_keeps() {
         assert_eq!(all_of(&repository), before);
     }
     assert!(ended >= 6, "{ended} of {tries}");
+}
+
+#[test]
+fn readers_do_not_need_space() {
+    if skipped("readers_do_not_need_space") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    make_tree(&dir.path().join("tree"), 12);
+    make_tree(&dir.path().join("other"), 20);
+    let [tree, other] = ["tree", "other"].map(|name| dir.path().join(name).to_str().unwrap().to_owned());
+    let file = dir.path().join("ext4.img");
+    fs::File::create(&file).unwrap().set_len(24 << 20).unwrap();
+    let made = Command::new("mke2fs").args(["-q", "-t", "ext4"]).arg(&file).status().unwrap();
+    assert!(made.success());
+    let mnt = dir.path().join("mnt").to_str().unwrap().to_owned();
+    fs::create_dir(&mnt).unwrap();
+    for (kind, options, source) in [("ext4", "loop", file.to_str().unwrap()), ("tmpfs", "size=4m,nr_inodes=4096", "x")]
+    {
+        let disk = Mounted::new(&dir.path().join(kind), kind, options, source);
+        let repository = disk.path.join("repo");
+        let repo = repository.to_str().unwrap();
+        done(composefs(&["init", "--insecure", repo]));
+        let image = composefs(&["--repo", repo, "create", &tree, "--name", "image"]).ok().line().to_owned();
+        done(composefs(&["--repo", repo, "create", &tree, "--name", "second"]));
+        if kind == "ext4" {
+            // No block is left; and on the other no inode, so that not even a file can be made.
+            let mut filler = fs::File::create(disk.path.join("filler")).unwrap();
+            while filler.write_all(&[1; 1024]).is_ok() {}
+        } else {
+            let stat = rustix::fs::statvfs(&disk.path).unwrap();
+            disk.remount(&format!("remount,size=4m,nr_inodes={}", stat.f_files - stat.f_ffree));
+        }
+        let before = all_of(&repository);
+        readers_work(repo, &image, dir.path());
+        done(composefs(&["--repo", repo, "mount", "image", &mnt]));
+        assert_eq!(fs::read(format!("{mnt}/small")).unwrap(), b"small");
+        assert_eq!(fs::read(format!("{mnt}/11")).unwrap(), fs::read(format!("{tree}/11")).unwrap());
+        done(composefs(&["umount", &mnt]));
+        let doctor = composefs(&["--repo", repo, "doctor"]);
+        let said = String::from_utf8(doctor.stdout).unwrap();
+        assert_eq!(doctor.status, Some(2), "{said} {}", doctor.stderr);
+        assert!(said.contains("no file can be written: No space left on device") && said.contains("1 image"), "{said}");
+        // Who writes needs a lease. What fails leaves nothing.
+        for arguments in [&["create", &other, "--name", "other"][..], &["tag", "image", "third"]] {
+            let outcome = composefs(&[&["--repo", repo], arguments].concat());
+            assert_eq!(outcome.status, Some(1), "{kind} {arguments:?}");
+            assert!(outcome.stderr.contains("No space left on device"), "{}", outcome.stderr);
+        }
+        assert_eq!(all_of(&repository), before);
+        // What makes room works.
+        done(composefs(&["--repo", repo, "untag", "image"]));
+        done(composefs(&["--repo", repo, "untag", "second"]));
+        done(composefs(&["--repo", repo, "gc", "--grace=0"]));
+        assert_eq!(all_of(&repository.join("objects")).len(), 0);
+        if kind == "ext4" {
+            fs::remove_file(disk.path.join("filler")).unwrap();
+        } else {
+            disk.remount("remount,size=4m,nr_inodes=4096");
+        }
+        done(composefs(&["--repo", repo, "create", &other, "--name", "other"]));
+    }
+}
+
+/// Without a lease, while another process removes and makes the image again and again: a reader reads all of it or says that
+/// it is not there.
+#[test]
+fn a_reader_without_a_lease_reads_all_or_nothing() {
+    if !privilege::is_root() {
+        skip::announce("a_reader_without_a_lease_reads_all_or_nothing", "becoming another user takes root");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    make_tree(&dir.path().join("tree"), 60);
+    let tree = dir.path().join("tree").to_str().unwrap().to_owned();
+    let repo = dir.path().join("repo").to_str().unwrap().to_owned();
+    done(composefs(&["init", "--insecure", &repo]));
+    fs::set_permissions(&repo, fs::Permissions::from_mode(0o755)).unwrap();
+    let (mut whole, mut gone) = (0, 0);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for _ in 0..25 {
+                done(composefs(&["--repo", &repo, "create", &tree, "--name", "image"]));
+                done(composefs(&["--repo", &repo, "untag", "image"]));
+                done(composefs(&["--repo", &repo, "gc", "--grace=0"]));
+            }
+        });
+        while !writer.is_finished() {
+            let outcome = privilege::without_root(|| composefs(&["--repo", &repo, "export", "image"]));
+            if outcome.status == Some(0) {
+                whole += 1;
+                continue;
+            }
+            gone += 1;
+            let said = &outcome.stderr;
+            assert!(said.contains("no image is called image") || said.contains("that image is not in"), "{said}");
+        }
+    });
+    figures::show(&format!("a reader without a lease: {whole} times whole, {gone} times gone"));
+    assert!(whole > 0 && gone > 0, "{whole} {gone}");
+}
+
+/// Ends with its process.
+struct Running(std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Another user, who may open the repository's directory, locks it for ever.
+#[test]
+fn a_lock_of_another_user_stops_no_reader() {
+    if skipped("a_lock_of_another_user_stops_no_reader") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    make_tree(&dir.path().join("tree"), 3);
+    make_tree(&dir.path().join("other"), 5);
+    let [tree, other, mnt] = ["tree", "other", "mnt"].map(|name| dir.path().join(name).to_str().unwrap().to_owned());
+    fs::create_dir(&mnt).unwrap();
+    let repo = dir.path().join("repo").to_str().unwrap().to_owned();
+    // One that is made by init is for its owner alone; for one that was there before init says who may lock it.
+    assert_eq!(composefs(&["init", "--insecure", &repo]).ok().stderr, "");
+    let wide = dir.path().join("wide");
+    fs::create_dir(&wide).unwrap();
+    fs::set_permissions(&wide, fs::Permissions::from_mode(0o755)).unwrap();
+    let said = composefs(&["init", "--insecure", wide.to_str().unwrap()]).ok().stderr;
+    assert!(said.contains("every user who can reach it may open the directory and lock it"), "{said}");
+    let image = composefs(&["--repo", &repo, "create", &tree, "--name", "image"]).ok().line().to_owned();
+    let doctor = |what: &str| {
+        let said = String::from_utf8(composefs(&["--repo", &repo, "doctor"]).stdout).unwrap();
+        assert!(said.contains(what), "{said}");
+    };
+    doctor("only its owner may open the directory and lock it");
+    doctor("no process holds it");
+    fs::set_permissions(&repo, fs::Permissions::from_mode(0o755)).unwrap();
+    doctor("every user who can reach it may open the directory and lock it");
+
+    let mut holder = Command::new("flock");
+    holder.args(["--no-fork", "--exclusive", &repo, "sleep", "600"]).stdin(Stdio::null());
+    let holder = Running(privilege::without_root(|| holder.spawn().unwrap()));
+    let lock = fs::File::open(&repo).unwrap();
+    while rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockShared).is_ok() {
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::Unlock).unwrap();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let process = format!("process {} (sleep)", holder.0.id());
+    doctor(&format!("{process} has the repository locked alone"));
+    let create = || {
+        let mut create = Command::new(COMPOSEFS);
+        create.args(["--repo", &repo, "create", &other, "--name", "other"]);
+        let mut create = Running(create.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
+        let mut said = BufReader::new(create.0.stderr.take().unwrap());
+        let mut line = String::new();
+        said.read_line(&mut line).unwrap();
+        assert_eq!(line, format!("composefs: waiting for {process}, which has {repo} locked\n"));
+        // It waits until it is told to end, however long readers wait.
+        std::thread::sleep(Duration::from_secs(6));
+        assert!(create.0.try_wait().unwrap().is_none());
+        let pid = rustix::process::Pid::from_child(&create.0);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        // Its messages need a reader until it ends.
+        (create, said)
+    };
+    let (mounted, fsck, (mut create, _said)) = std::thread::scope(|scope| {
+        let readers = scope.spawn(|| readers_work(&repo, &image, dir.path()));
+        let create = scope.spawn(create);
+        let fsck = scope.spawn(|| composefs(&["--repo", &repo, "fsck", "--json"]));
+        let mounted = composefs(&["--repo", &repo, "mount", "image", &mnt]);
+        readers.join().unwrap();
+        (mounted, fsck.join().unwrap().ok(), create.join().unwrap())
+    });
+    assert!(mounted.stderr.contains("going on without the lock"), "{}", mounted.stderr);
+    done(mounted);
+    assert_eq!(fs::read(format!("{mnt}/small")).unwrap(), b"small");
+    done(composefs(&["umount", &mnt]));
+    let fsck: serde_json::Value = serde_json::from_slice(&fsck.stdout).unwrap();
+    assert_eq!(fsck["lockable_by"], serde_json::json!(["every user"]));
+    assert_eq!(fsck["locked_by"][0]["pid"], holder.0.id());
+    assert_eq!(fsck["locked_by"][0]["exclusive"], true);
+    drop(holder);
+    assert_eq!(create.0.wait().unwrap().code(), Some(130));
+    done(composefs(&["--repo", &repo, "create", &other, "--name", "other"]));
 }

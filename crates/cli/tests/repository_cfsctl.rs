@@ -198,7 +198,7 @@ fn who_waits_is_told_and_may_give_up() {
     let mut said = BufReader::new(create.0.stderr.take().unwrap());
     let mut line = String::new();
     said.read_line(&mut line).unwrap();
-    assert!(line.starts_with("composefs: waiting for others who have "), "{line}");
+    assert!(line.starts_with("composefs: waiting for process ") && line.contains(" locked"), "{line}");
     let pid = rustix::process::Pid::from_child(&create.0);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     assert_eq!(create.0.wait().unwrap().code(), Some(130));

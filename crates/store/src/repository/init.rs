@@ -10,6 +10,7 @@ use composefs_sys::verity::{Enabled, enable};
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, fsync, mkdir, open, symlinkat, unlinkat};
 use rustix::io::{Errno, write};
 
+use super::lease::{GC_LOCK, open_gc_lock};
 use super::{Format, Meta, Repository, RepositoryError, io_error, layout, links};
 
 /// Nobody else has to do anything in a repository.
@@ -62,7 +63,8 @@ impl Repository {
         let outcome = Self::init_in(path, settings);
         if made && outcome.is_err() {
             // Nothing but what was made here is in it, or it stays.
-            for name in [layout::IMAGE_REFS, layout::IMAGES, layout::OBJECTS] {
+            let _ = std::fs::remove_file(path.join(layout::LEASES).join(GC_LOCK));
+            for name in [layout::IMAGE_REFS, layout::IMAGES, layout::OBJECTS, layout::LEASES] {
                 let _ = std::fs::remove_dir(path.join(name));
             }
             let _ = std::fs::remove_dir(path);
@@ -76,6 +78,9 @@ impl Repository {
         if let Some(found) = existing(path, settings)? {
             return Ok((found, false));
         }
+        // A gc needs it, also on a disk that is full by then.
+        let leases = links::make_directory_in(directory.as_fd(), layout::LEASES, &path.join(layout::LEASES))?;
+        open_gc_lock(leases.as_fd()).map_err(io_error("make", path.join(layout::LEASES).join(GC_LOCK)))?;
         for part in [layout::OBJECTS, layout::IMAGES] {
             let made = links::make_directory_in(directory.as_fd(), part, &path.join(part))?;
             if part == layout::IMAGES {
@@ -166,7 +171,10 @@ fn existing(path: &Path, settings: Settings) -> Result<Option<Repository>, Repos
             let directory = directory.map_err(io_error("open", path))?;
             for entry in Dir::read_from(&directory).map_err(io_error("list", path))? {
                 let entry = entry.map_err(io_error("list", path))?;
-                if !matches!(entry.file_name().to_bytes(), b"." | b".." | b"objects" | b"images" | b"lost+found") {
+                if !matches!(
+                    entry.file_name().to_bytes(),
+                    b"." | b".." | b"objects" | b"images" | b"leases" | b"lost+found"
+                ) {
                     return Err(RepositoryError::NotEmpty { path: path.to_owned() });
                 }
             }

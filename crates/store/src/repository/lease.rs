@@ -6,6 +6,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
 use composefs_image::Digest;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, fstat, openat, unlinkat};
@@ -31,6 +32,8 @@ pub struct Lease {
     path: PathBuf,
     /// The repository's directory, open once more: the barrier is a lock of its own.
     barrier: OwnedFd,
+    /// The path of that directory.
+    repository: PathBuf,
     /// A claim was written in part only: no other can follow it.
     is_broken: AtomicBool,
     links: AtomicU32,
@@ -63,8 +66,8 @@ impl Repository {
             // Before it was locked it was nobody's, and may have been removed as such.
             if fstat(&file).map_err(io_error("stat", &path))?.st_nlink > 0 {
                 let (is_broken, links) = (AtomicBool::new(false), AtomicU32::new(0));
-                let patience = self.patience.clone();
-                return Ok(Lease { directory, name, file, path, barrier, is_broken, links, patience });
+                let (repository, patience) = (self.path.clone(), self.patience.clone());
+                return Ok(Lease { directory, name, file, path, barrier, repository, is_broken, links, patience });
             }
         }
     }
@@ -77,6 +80,16 @@ impl Lease {
     ///
     /// If that cannot be written.
     pub fn claim(&self, digests: &[Digest]) -> Result<(), Error> {
+        self.claim_within(digests, Duration::MAX)
+    }
+
+    /// The same, but waits no longer than `limit` for the lock of the repository.
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT` if another process held the lock all the time: then the claims are written, and a gc that has begun a step
+    /// may not have read them.
+    pub(crate) fn claim_within(&self, digests: &[Digest], limit: Duration) -> Result<(), Error> {
         let failed = |errno: Errno| Error::Io { step: "write", path: self.path.clone(), source: errno.into() };
         let bytes: Vec<u8> = digests.iter().flat_map(|digest| digest.as_bytes().iter().copied()).collect();
         if self.is_broken.load(Ordering::Acquire) {
@@ -91,10 +104,12 @@ impl Lease {
             }
         }
         // Who removes things did so before we wrote, or reads it before going on.
-        self.patience.lock(&self.barrier, Lock::Shared, &self.path).map_err(|errno| match errno {
-            Errno::INTR => Error::Interrupted,
-            errno => failed(errno),
-        })?;
+        self.patience.lock_within(&self.barrier, Lock::Shared, &self.repository, limit).map_err(
+            |errno| match errno {
+                Errno::INTR => Error::Interrupted,
+                errno => failed(errno),
+            },
+        )?;
         flock(&self.barrier, FlockOperation::Unlock).map_err(failed)
     }
 

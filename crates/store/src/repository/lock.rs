@@ -25,7 +25,16 @@ pub(crate) struct Patience {
     /// Set when it is to be given up.
     pub(crate) interrupt: Option<Arc<AtomicBool>>,
     /// Called once for each lock that others keep for long, with what is locked.
-    pub(crate) tell: Option<fn(&Path)>,
+    pub(crate) tell: Option<fn(&Path, Waiting)>,
+}
+
+/// What there is to tell of a lock that another process holds for long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// This process waits for it.
+    Begins,
+    /// This process only reads: it has waited for [`READER_WAITS`](super::READER_WAITS), and goes on without the lock.
+    Ends,
 }
 
 impl Patience {
@@ -40,6 +49,21 @@ impl Patience {
     ///
     /// `EINTR` if it is given up.
     pub(crate) fn lock(&self, file: &OwnedFd, how: Lock, path: &Path) -> rustix::io::Result<()> {
+        self.lock_within(file, how, path, Duration::MAX)
+    }
+
+    /// The same, but waits no longer than `limit`.
+    ///
+    /// # Errors
+    ///
+    /// `EINTR` if it is given up, `ETIMEDOUT` after `limit`.
+    pub(crate) fn lock_within(
+        &self,
+        file: &OwnedFd,
+        how: Lock,
+        path: &Path,
+        limit: Duration,
+    ) -> rustix::io::Result<()> {
         let operation = match how {
             Lock::Shared => FlockOperation::NonBlockingLockShared,
             Lock::Alone => FlockOperation::NonBlockingLockExclusive,
@@ -54,9 +78,15 @@ impl Patience {
             if self.is_interrupted() {
                 return Err(Errno::INTR);
             }
+            if waited >= limit {
+                if told {
+                    self.tell.inspect(|tell| tell(path, Waiting::Ends));
+                }
+                return Err(Errno::TIMEDOUT);
+            }
             if waited > SILENT && !told {
                 told = true;
-                self.tell.inspect(|tell| tell(path));
+                self.tell.inspect(|tell| tell(path, Waiting::Begins));
             }
             std::thread::sleep(pause);
             waited += pause;

@@ -20,6 +20,7 @@ mod links;
 mod lock;
 mod mark;
 mod meta;
+mod reading;
 mod ref_name;
 mod refs;
 mod stream;
@@ -27,6 +28,7 @@ mod streams;
 mod sync;
 mod usage;
 mod walk;
+mod who_locks;
 mod why;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -54,11 +56,14 @@ pub use init::Settings;
 pub use leads::Leads;
 pub use lease::Lease;
 use lock::Patience;
+pub use lock::Waiting;
 pub use meta::{Format, Meta, MetaError};
+pub use reading::{READER_WAITS, Reading};
 pub use ref_name::{ImageName, InvalidRefName, RefName};
 pub use refs::{BrokenRef, Refs};
 pub use sync::SyncStep;
 pub use usage::{RefUsage, Usage};
+pub use who_locks::{LockHolder, Opener};
 pub use why::{Keeper, Reasons};
 
 /// `meta.json` is a few lines.
@@ -82,9 +87,10 @@ impl Repository {
         Self { patience: Patience { interrupt: Some(flag), ..self.patience }, ..self }
     }
 
-    /// Has somebody told of a lock that others keep for longer than a second: its path is given.
+    /// Sets the function that is called when another process holds a lock for longer than a second, with the path of what is
+    /// locked.
     #[must_use]
-    pub fn telling(self, tell: fn(&Path)) -> Self {
+    pub fn telling(self, tell: fn(&Path, Waiting)) -> Self {
         Self { patience: Patience { tell: Some(tell), ..self.patience }, ..self }
     }
 

@@ -71,12 +71,11 @@ impl Repository {
         threads: NonZeroUsize,
         progress: &(dyn Fn(u64) + Sync),
     ) -> Result<Created, RepositoryError> {
-        // Who may not write there hopes that nobody removes it.
-        let lease = other.lease().ok();
-        if let Some(lease) = &lease {
-            lease.claim(&[step.digest])?;
+        let reading = other.reading()?;
+        let held = reading.hold(&step.digest)?;
+        if held.is_none() {
+            other.expect_image(&ImageName::Ref(step.name.clone()), &step.digest)?;
         }
-        other.expect_image(&ImageName::Ref(step.name.clone()), &step.digest)?;
         if step.has_image {
             match self.tag(&ImageName::Digest(step.digest), &step.name) {
                 // A gc has removed it since the step was planned.

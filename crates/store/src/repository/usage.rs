@@ -66,21 +66,20 @@ impl Repository {
     ///
     /// If the repository, or an image that has a name, cannot be read.
     pub fn usage(&self) -> Result<Usage, RepositoryError> {
-        let lease = self.lease().ok();
+        let reading = self.reading()?;
         let mut names: BTreeMap<Digest, Vec<RefName>> = BTreeMap::new();
         for (name, digest) in self.refs()?.good {
             names.entry(digest).or_default().push(name);
         }
-        if let Some(lease) = &lease {
-            lease.claim(&names.keys().copied().collect::<Vec<_>>())?;
-        }
+        reading.claim(&names.keys().copied().collect::<Vec<_>>())?;
         let mut streams = Marks::new(self);
         streams.all_but_names(self)?;
         let mut costs: HashMap<Digest, Cost> = HashMap::new();
         let mut images: Vec<(Digest, Vec<Digest>)> = Vec::new();
         for image in names.keys() {
             let mut needed = vec![*image];
-            if self.has_image(image)? {
+            let held = reading.hold(image)?;
+            if held.is_some() {
                 self.objects_of_image(image, |object| needed.push(*object))?;
             }
             needed.sort_unstable();
@@ -95,6 +94,8 @@ impl Repository {
                     }
                 }
             }
+            // One that is open here would be told as being in use.
+            drop(held);
             images.push((*image, needed));
         }
         let mut usage = Usage::default();

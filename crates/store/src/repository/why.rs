@@ -58,9 +58,17 @@ impl Repository {
             leases.read(|_| {})?;
             reasons.is_claimed = leases.claimed.contains(digest);
         }
+        // Only now: what this process claims itself is nothing to tell.
+        let reading = self.reading()?;
         let (refs, links, streams) = (self.refs()?, self.image_links()?, self.streams()?);
         let odd: Vec<_> = refs.broken.iter().chain(&links.1).collect();
+        reading.claim(&links.0)?;
         for image in links.0 {
+            let held = reading.hold(&image);
+            // It may have been removed meanwhile.
+            if matches!(held, Ok(None)) {
+                continue;
+            }
             let files = if image == *digest {
                 None
             } else {
@@ -73,6 +81,8 @@ impl Repository {
                 let Some(first) = all.first() else { continue };
                 Some((tree.path_of(first.inode), all.len() as u64))
             };
+            // One that is open here would be told as being in use.
+            drop(held);
             let names = refs.good.iter().filter(|(_, named)| *named == image).map(|(name, _)| name.clone()).collect();
             let leads_here = odd.iter().filter(|entry| entry.leads == Leads::To(image));
             let path = |path: &PathBuf| path.strip_prefix(&self.path).unwrap_or(path).to_string_lossy().into_owned();

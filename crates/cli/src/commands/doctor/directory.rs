@@ -32,21 +32,33 @@ pub(super) fn look(path: &Path) -> Vec<Finding> {
             return findings;
         }
     };
-    match Temporary::create(&directory, 0o600) {
+    let made = Temporary::create(&directory, 0o600).and_then(|first| {
+        // A full disk lets files be made, and nothing be written to them.
+        write(&first, &[7; 4096])?;
+        Ok(first)
+    });
+    match made {
         Ok(first) => {
             findings.push(unnamed(&first));
             findings.push(reflink(&directory, &first));
             findings.push(verity(&directory, &kind, &device));
         }
         Err(error) => {
+            let remedy = match Errno::from_io_error(&error) {
+                Some(Errno::NOSPC | Errno::DQUOT) => {
+                    "make room: images can be mounted and read meanwhile; `composefs untag` and `composefs gc` work"
+                }
+                Some(Errno::ROFS) => "mount it for writing: images can be mounted and read meanwhile",
+                _ => "name a directory that can be written, or run this as its owner",
+            };
             findings.push(
                 Finding::new(
                     "directory",
                     Status::Unknown,
-                    format!("no file can be made: {error}"),
+                    format!("no file can be written: {error}"),
                     "nothing can be tried in it",
                 )
-                .remedy("name a directory that can be written, or run this as its owner"),
+                .remedy(remedy),
             );
         }
     }

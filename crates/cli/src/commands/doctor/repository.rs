@@ -4,10 +4,10 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use composefs_store::repository::{Repository, RepositoryError};
+use composefs_store::repository::{LockHolder, Repository, RepositoryError};
 
 use super::finding::{Finding, Status};
-use crate::commands::repository::counted;
+use crate::commands::repository::{counted, openers_text};
 
 pub(super) fn look(path: &Path) -> Vec<Finding> {
     let repository = match Repository::open(path) {
@@ -23,7 +23,7 @@ pub(super) fn look(path: &Path) -> Vec<Finding> {
             return vec![finding];
         }
     };
-    vec![settings(&repository), owner(path), names(&repository)]
+    vec![settings(&repository), owner(path), access(&repository), lock(&repository), names(&repository)]
 }
 
 fn settings(repository: &Repository) -> Finding {
@@ -61,6 +61,37 @@ fn owner(path: &Path) -> Finding {
             }
         }
         Err(error) => Finding::new("owner", Status::Unknown, error.to_string(), means),
+    }
+}
+
+/// Which users could lock the repository.
+fn access(repository: &Repository) -> Finding {
+    let means =
+        "whoever may open the directory can lock it: then nothing can be written, and readers go on after 5 seconds";
+    match repository.openers().map(|openers| openers_text(&openers)) {
+        Ok(None) => Finding::new("access", Status::Ok, "only its owner may open the directory and lock it", means),
+        Ok(Some(text)) => Finding::new("access", Status::Warning, text, means)
+            .remedy(format!("chmod go-r {}, unless they work in it", repository.path().display())),
+        Err(error) => Finding::new("access", Status::Unknown, error.to_string(), means),
+    }
+}
+
+/// Which processes have it locked.
+fn lock(repository: &Repository) -> Finding {
+    let means =
+        "a process that has it locked alone keeps others from writing; a cfsctl holds the lock as long as it runs";
+    let holders = repository.lock_holders();
+    let text = |is_alone: bool| {
+        let holders = holders.iter().filter(|holder| holder.is_alone == is_alone).map(LockHolder::to_string);
+        holders.collect::<Vec<_>>().join(", ")
+    };
+    match (text(true), text(false)) {
+        (alone, _) if !alone.is_empty() => {
+            Finding::new("lock", Status::Warning, format!("{alone} has the repository locked alone"), means)
+                .remedy("end that process if it has no business here")
+        }
+        (_, shared) if !shared.is_empty() => Finding::new("lock", Status::Ok, format!("{shared} shares it"), means),
+        _ => Finding::new("lock", Status::Ok, "no process holds it, as far as /proc/locks tells", means),
     }
 }
 

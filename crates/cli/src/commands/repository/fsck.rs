@@ -10,10 +10,11 @@ use composefs_mount::MountEntry;
 use composefs_store::repository::fsck::{
     Damage, FsckOptions, FsckProgress, FsckReport, Kind, Remedy, Source, open_anyway,
 };
+use composefs_store::repository::{LockHolder, Opener};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
-use super::{Which, counted};
+use super::{Which, counted, openers_text, tell_of_waiting};
 use crate::end::answered;
 use crate::limits;
 use crate::look::size::human;
@@ -67,6 +68,8 @@ pub(crate) fn run(args: &Args, which: &Which) -> ExitCode {
 fn check(args: &Args, which: &Which) -> anyhow::Result<bool> {
     limits::allow_open_files();
     let (repository, meta) = open_anyway(&which.path()?)?;
+    let repository = repository.telling(tell_of_waiting);
+    let lock = Lock { openers: repository.openers()?, holders: repository.lock_holders() };
     let algorithm = repository.algorithm();
     let sources = args.from.iter().map(|path| Source::open(path, algorithm)).collect::<Result<_, _>>()?;
     let options = FsckOptions { repair: args.repair, sources, threads: limits::threads(args.threads) };
@@ -79,11 +82,29 @@ fn check(args: &Args, which: &Which) -> anyhow::Result<bool> {
     bar.0.finish_and_clear();
     let remount = mounts_to_renew(&report, &repository.objects().path().to_string_lossy());
     if args.json {
-        println!("{:#}", report_json(&report, &remount));
+        println!("{:#}", report_json(&report, &remount, &lock));
     } else {
         print(&report, &remount);
+        lock.print();
     }
     Ok(report.is_sound())
+}
+
+/// Who holds the lock of the repository when the check begins, and who could. That is no damage.
+struct Lock {
+    openers: Vec<Opener>,
+    holders: Vec<LockHolder>,
+}
+
+impl Lock {
+    fn print(&self) {
+        for holder in self.holders.iter().filter(|holder| holder.is_alone) {
+            println!("note: {} has the directory locked: nothing can be written", shown(&holder.to_string()));
+        }
+        if let Some(text) = openers_text(&self.openers) {
+            println!("note: {text}");
+        }
+    }
 }
 
 /// Mounts that may go on with what was replaced: those that are of this repository, as far as they can be seen.
@@ -158,7 +179,7 @@ fn shown(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
-fn report_json(report: &FsckReport, remount: &[MountEntry]) -> Value {
+fn report_json(report: &FsckReport, remount: &[MountEntry], lock: &Lock) -> Value {
     let damages = report.damages.iter().map(|damage| {
         let (remedy, detail) = match &damage.remedy {
             Remedy::Left => ("left", None),
@@ -189,6 +210,10 @@ fn report_json(report: &FsckReport, remount: &[MountEntry]) -> Value {
         "refs": report.refs,
         "counts": Value::Object(counts.collect()),
         "damages": damages.collect::<Vec<_>>(),
+        "lockable_by": lock.openers.iter().map(Opener::to_string).collect::<Vec<_>>(),
+        "locked_by": lock.holders.iter().map(|holder| {
+            json!({ "pid": holder.pid, "program": holder.program, "exclusive": holder.is_alone })
+        }).collect::<Vec<_>>(),
         "remount": remount.iter().map(|mount| mount.target.to_string_lossy()).collect::<Vec<_>>(),
     })
 }

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use composefs_image::Algorithm;
-use composefs_store::repository::{Format, Repository, Settings};
+use composefs_store::repository::{Format, Opener, Repository, Settings};
 use serde_json::json;
 
-use super::Which;
+use super::{Which, openers_text};
 
 /// Make a repository.
 ///
@@ -51,12 +51,18 @@ pub(crate) fn run(args: &Args, which: &Which) -> anyhow::Result<()> {
     let path = args.path.clone().map_or_else(|| which.path(), Ok)?;
     let settings = Settings { algorithm: args.algorithm, demands_verity: !args.insecure, format: args.format };
     let (repository, made) = Repository::init(&path, settings)?;
+    let openers = repository.openers()?;
+    if let Some(text) = openers_text(&openers) {
+        let path = path.display();
+        eprintln!("composefs: note: {text}: chmod go-r {path} unless they work in it");
+    }
     if args.json {
         let json = json!({
             "repository": repository.path().to_string_lossy(),
             "made": made,
             "algorithm": repository.algorithm().name(),
             "verity": repository.demands_verity(),
+            "lockable_by": openers.iter().map(Opener::to_string).collect::<Vec<_>>(),
         });
         println!("{json:#}");
     }

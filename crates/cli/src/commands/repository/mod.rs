@@ -19,7 +19,7 @@ pub(super) mod why;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use composefs_store::repository::Repository;
+use composefs_store::repository::{LockHolder, Opener, READER_WAITS, Repository, Waiting};
 
 /// Where the system's repository is.
 const SYSTEM: &str = "/sysroot/composefs";
@@ -65,9 +65,36 @@ impl Which {
     }
 }
 
-/// Others of ours are done in a moment; a `cfsctl` holds the lock as long as it runs.
-fn tell_of_waiting(path: &Path) {
-    eprintln!("composefs: waiting for others who have {} locked", path.display());
+/// Other commands of this program hold the lock for a moment; a `cfsctl` holds it as long as it runs.
+pub(crate) fn tell_of_waiting(path: &Path, waiting: Waiting) {
+    let locked = path.display();
+    match waiting {
+        Waiting::Begins => {
+            let holders = Repository::open(path).map(|repository| repository.lock_holders()).unwrap_or_default();
+            let holders = holders.iter().map(LockHolder::to_string).collect::<Vec<_>>().join(", ");
+            let holders = if holders.is_empty() { "another process".into() } else { shown(&holders) };
+            eprintln!("composefs: waiting for {holders}, which has {locked} locked");
+        }
+        Waiting::Ends => {
+            let seconds = READER_WAITS.as_secs();
+            eprintln!(
+                "composefs: {locked} is still locked after {seconds} seconds: going on without the lock, to read only"
+            );
+        }
+    }
+}
+
+/// What it means that users other than the owner may open the directory of a repository; `None` if there are none.
+pub(crate) fn openers_text(openers: &[Opener]) -> Option<String> {
+    let last = openers.last()?;
+    let reach = if *last == Opener::Everyone { " who can reach it" } else { "" };
+    let users = openers.iter().map(Opener::to_string).collect::<Vec<_>>().join(", ");
+    Some(format!("{users}{reach} may open the directory and lock it, which keeps others from writing"))
+}
+
+/// Without what a terminal would obey.
+fn shown(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 /// `1 object`, `2 objects`.

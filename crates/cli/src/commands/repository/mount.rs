@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use composefs_mount::{ImageFile, Plan, UnknownOptions, Verity};
-use composefs_store::repository::{ImageName, Lease, Repository};
+use composefs_store::repository::ImageName;
 
 use super::Which;
 use crate::commands::mount::{self, Args};
@@ -23,8 +23,9 @@ pub(crate) fn run(args: &Args, text: &OsStr, which: &Which) -> anyhow::Result<()
     text.push(escaped(repository.objects().path()));
     let mut options = composefs_mount::parse(&text, UnknownOptions::Refuse)?;
     // Held until it is mounted: from then on gc sees that it is open.
-    let (digest, _lease) = claim(&repository, &name)?;
-    let image = ImageFile::from_fd(repository.open_image(&digest)?, &repository.objects().path_of(&digest));
+    let reading = repository.reading()?;
+    let (digest, file) = reading.open_named(&name)?;
+    let image = ImageFile::from_fd(file, &repository.objects().path_of(&digest));
     if repository.demands_verity() {
         options.digest = Some(digest);
         options.verity = Verity::Require;
@@ -37,17 +38,6 @@ pub(crate) fn run(args: &Args, text: &OsStr, which: &Which) -> anyhow::Result<()
         mount::mount(plan, &image, args.dry_run)
     });
     mount::tell(outcome, args.json)
-}
-
-/// Finds an image, which stays as long as the lease. Where none can be written nothing can be removed either.
-fn claim(repository: &Repository, name: &ImageName) -> anyhow::Result<(composefs_image::Digest, Option<Lease>)> {
-    let lease = repository.lease().ok();
-    let digest = repository.resolve(name)?;
-    if let Some(lease) = &lease {
-        lease.claim(&[digest])?;
-    }
-    repository.expect_image(name, &digest)?;
-    Ok((digest, lease))
 }
 
 /// A path as a value of `basedir`: a comma, a colon and a backslash would end or divide it.

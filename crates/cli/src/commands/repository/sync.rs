@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use composefs_store::repository::{RefName, Repository};
 use serde_json::json;
 
-use super::{Which, counted, create, progress};
+use super::{Which, counted, create, progress, tell_of_waiting};
 use crate::interrupt::Interrupt;
 use crate::limits;
 use crate::look::size::human;
@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Args, which: &Which) -> ExitCode {
 
 fn sync(args: &Args, which: &Which, interrupt: &Interrupt) -> anyhow::Result<()> {
     let repository = which.open()?.interrupted_by(interrupt.flag());
-    let other = Repository::open(&args.other)?;
+    let other = Repository::open(&args.other)?.telling(tell_of_waiting).interrupted_by(interrupt.flag());
     let threads = limits::threads(args.threads);
     let mut done = Vec::new();
     for step in repository.plan_sync(&other, &args.names)? {

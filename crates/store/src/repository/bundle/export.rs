@@ -47,14 +47,12 @@ impl Repository {
         out: &mut impl Write,
         progress: &dyn Fn(u64),
     ) -> Result<Exported, RepositoryError> {
-        let lease = self.lease().ok();
+        let reading = self.reading()?;
+        let mut held = Vec::new();
         let mut wanted: Vec<(Digest, Vec<RefName>)> = Vec::new();
         for name in images {
-            let digest = self.resolve(name)?;
-            if let Some(lease) = &lease {
-                lease.claim(&[digest])?;
-            }
-            self.expect_image(name, &digest)?;
+            let (digest, image) = reading.hold_named(name)?;
+            held.push(image);
             let names = match name {
                 ImageName::Ref(name) => vec![name.clone()],
                 ImageName::Digest(_) => Vec::new(),
@@ -69,7 +67,7 @@ impl Repository {
             done.insert(digest);
         }
         for name in &have.images {
-            let digest = self.resolve(name)?;
+            let (digest, _held) = reading.hold_named(name)?;
             done.insert(&digest);
             self.objects_of_image(&digest, |object| {
                 done.insert(object);

@@ -80,12 +80,15 @@ impl Repository {
         options: &FsckOptions,
         progress: &dyn FsckProgress,
     ) -> Result<FsckReport, RepositoryError> {
-        // Held to the end: nothing that is looked at goes meanwhile. Who may not write does without.
-        let lease = match self.lease() {
-            Err(error) if options.repair => return Err(error),
-            lease => lease.ok(),
-        };
-        let mut needs = Needs::find(self, lease.as_ref())?;
+        // Held to the end, so that nothing is removed before it was looked at. A check that only reads does without a lease
+        // where none can be had: an image that is removed meanwhile is looked for again before its objects are called missing.
+        let lease = if options.repair { Some(self.lease()?) } else { None };
+        let reading = if options.repair { None } else { Some(self.reading()?) };
+        let mut needs = Needs::find(self, |images| match (&lease, &reading) {
+            (Some(lease), _) => Ok(lease.claim(images).map(|()| true)?),
+            (None, Some(reading)) => reading.claim(images),
+            (None, None) => Ok(false),
+        })?;
         let Objects { count, bytes, damages, misnamed } = Objects::look(self, &needs, options.threads, progress)?;
         let mut all: Vec<Damage> = meta.into_iter().chain(std::mem::take(&mut needs.damages)).chain(damages).collect();
         if let Some(lease) = lease.as_ref().filter(|_| options.repair && !all.is_empty()) {

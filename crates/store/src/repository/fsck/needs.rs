@@ -16,7 +16,7 @@ use super::damage::{Damage, Kind, NeededBy, Remedy};
 use super::seen::Seen;
 use crate::repository::links::Found;
 use crate::repository::mark::Marks;
-use crate::repository::{BrokenRef, Leads, Lease, RefName, Repository, RepositoryError, layout};
+use crate::repository::{BrokenRef, Leads, RefName, Repository, RepositoryError, layout};
 
 /// An object that is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,17 +44,14 @@ pub(super) struct Needs {
 }
 
 impl Needs {
-    /// Reads all names, links and images. With a lease these stay as they are, with all they need, until it ends.
-    pub(super) fn find(repository: &Repository, lease: Option<&Lease>) -> Result<Self, RepositoryError> {
+    /// Reads all names, links and images. `claim` says whether it claimed images, which then stay with all they need.
+    pub(super) fn find(
+        repository: &Repository,
+        claim: impl FnOnce(&[Digest]) -> Result<bool, RepositoryError>,
+    ) -> Result<Self, RepositoryError> {
         let mut needs = Self::default();
-        let claimed = match lease {
-            Some(lease) => {
-                let (images, _) = repository.image_links()?;
-                lease.claim(&images)?;
-                Some(images)
-            }
-            None => None,
-        };
+        let (images, _) = repository.image_links()?;
+        let claimed = claim(&images)?.then_some(images);
         let refs = repository.refs()?;
         needs.refs = refs.good.len() as u64;
         for (name, digest) in &refs.good {

@@ -180,7 +180,7 @@ impl<'r> Repair<'r> {
     /// Looks again for what is needed and not there, as long as that brings anything.
     fn needed_now(&self, damages: &mut Vec<Damage>) -> Result<(), RepositoryError> {
         for _ in 0..2 {
-            let needs = Needs::find(self.repository, Some(self.lease))?;
+            let needs = Needs::find(self.repository, |images| Ok(self.lease.claim(images).map(|()| true)?))?;
             let known: HashSet<Digest> = damages.iter().filter_map(wanted_of).collect();
             let mut new = Vec::new();
             for digest in needs.objects.keys().filter(|digest| !known.contains(*digest)) {
