@@ -29,6 +29,7 @@ const NEEDS: &[(&str, &str)] = &[
     ("mount", "mount"),
     ("setpriv", "util-linux"),
     ("time", "time"),
+    ("faketime", "faketime"),
     // The C compiler driver links every Rust program; libc's archive makes the static ones.
     ("cc", "gcc"),
     ("valgrind", "valgrind"),

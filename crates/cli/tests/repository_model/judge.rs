@@ -1,0 +1,170 @@
+//! Whether all that was promised is so.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use composefs_image::erofs::read::{Reader, load};
+use composefs_image::tree::Data;
+use composefs_image::{Algorithm, Digest, verity};
+
+use crate::party::{Party, is_sound, read_tree};
+use crate::place::Place;
+use crate::running::{Ended, run};
+use crate::schedule::Fate;
+
+/// Judges a repository in which nobody is at work.
+#[derive(Debug, Default)]
+pub(crate) struct Judge {
+    /// Objects that were read, with inode and time of its last change: what is as it was then is whole.
+    whole: HashMap<String, (u64, i64, i64)>,
+    pub(crate) broken: Vec<String>,
+}
+
+impl Judge {
+    /// Looks at all promises. What may be one or another is from here on what it is.
+    pub(crate) fn judge(&mut self, place: &Place, parties: &mut [Party]) {
+        let repository = place.path("repo");
+        for party in parties {
+            self.broken.append(&mut party.broken);
+            for (name, may_be) in &mut party.names {
+                let link = fs::read_link(repository.join("images/refs").join(name)).ok();
+                let found = link.map(|link| link.file_name().unwrap().to_str().unwrap().to_owned());
+                if !may_be.contains(&found) {
+                    self.broken.push(format!("{name:?} leads to {found:?}, which is none of {may_be:?}"));
+                }
+                if let Some(digest) = &found {
+                    self.image(&repository, digest, &format!("{name:?}"));
+                }
+                *may_be = BTreeSet::from([found]);
+            }
+            for layout in &party.pulls {
+                self.image(&repository, &place.pulled[*layout], &format!("the OCI image pulled{layout}"));
+            }
+            for file in &party.files {
+                let bytes = fs::read(file).unwrap();
+                self.objects(&repository, &bytes, &format!("{}", file.file_name().unwrap().display()));
+            }
+            if let Some((target, tree)) = &party.mount {
+                match (read_tree(target), read_tree(&place.tree(*tree))) {
+                    (Ok(shown), Ok(tree)) if shown == tree => {}
+                    (shown, _) => {
+                        let why = shown.err().map_or("it shows something else".into(), |error| error.to_string());
+                        self.broken.push(format!("the mount {}: {why}", target.display()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// An image of the repository: its link, itself, and its objects.
+    fn image(&mut self, repository: &Path, digest: &str, of: &str) {
+        let bytes = match fs::read(repository.join("images").join(digest)) {
+            Ok(bytes) => bytes,
+            Err(error) => return self.broken.push(format!("the image {digest} of {of}: {error}")),
+        };
+        if verity::digest(Algorithm::Sha256, &bytes).to_hex() != digest {
+            return self.broken.push(format!("the image {digest} of {of} has another content"));
+        }
+        self.objects(repository, &bytes, of);
+    }
+
+    fn objects(&mut self, repository: &Path, image: &[u8], of: &str) {
+        let (mut missing, objects) = (0, objects_of(image));
+        let (count, mut first) = (objects.len(), None);
+        for object in objects {
+            if let Err(why) = self.object(repository, &object) {
+                missing += 1;
+                first.get_or_insert(format!("{object}: {why}"));
+            }
+        }
+        if let Some(first) = first {
+            self.broken.push(format!("{missing} of {count} objects of {of} are not there or wrong, first {first}"));
+        }
+    }
+
+    fn object(&mut self, repository: &Path, object: &str) -> Result<(), String> {
+        let path = repository.join("objects").join(object);
+        let stat = fs::symlink_metadata(&path).map_err(|error| error.to_string())?;
+        let now = (stat.ino(), stat.ctime(), stat.ctime_nsec());
+        if self.whole.get(object) == Some(&now) {
+            return Ok(());
+        }
+        let content = fs::read(&path).map_err(|error| error.to_string())?;
+        if verity::digest(Algorithm::Sha256, &content).object_path() != object {
+            return Err("it has another content".into());
+        }
+        self.whole.insert(object.to_owned(), now);
+        Ok(())
+    }
+
+    /// After a gc with nobody at work no lease and no temporary is left, and fsck finds nothing.
+    pub(crate) fn clean(&mut self, place: &Place) {
+        let repository = place.path("repo");
+        match run(place.ours("repo", &["gc", "--grace=0"]), Fate::Runs) {
+            Ended::Done(_) | Ended::Failed(1, _) => {}
+            ended => self.broken.push(format!("gc: {ended:?}")),
+        }
+        let leases = names(&repository.join("leases"));
+        if leases != ["gc.lock"] {
+            self.broken.push(format!("leases are left: {leases:?}"));
+        }
+        let left = names(&repository.join("objects"));
+        if let Some(left) = left.iter().find(|name| name.len() != 2) {
+            self.broken.push(format!("{left} is left in objects"));
+        }
+        let fsck = run(place.ours("repo", &["fsck", "--json"]), Fate::Runs);
+        let sound = match &fsck {
+            Ended::Done(_) => true,
+            Ended::Failed(1, said) => is_sound(said),
+            _ => false,
+        };
+        if !sound {
+            self.broken.push(format!("fsck: {fsck:?}"));
+        }
+    }
+
+    /// When nothing is named any more a gc removes all of it.
+    pub(crate) fn empty(&mut self, place: &Place, parties: &mut [Party]) {
+        let repository = place.path("repo");
+        for party in parties {
+            party.umount(place);
+            self.broken.append(&mut party.broken);
+            for name in std::mem::take(&mut party.names).into_keys() {
+                let _ = fs::remove_file(repository.join("images/refs").join(name));
+            }
+        }
+        let _ = fs::remove_dir_all(repository.join("streams"));
+        // The kernel lets go of what was mounted some time after umount has returned.
+        let until = Instant::now() + Duration::from_secs(20);
+        while !place.image_links("repo").is_empty() && Instant::now() < until {
+            let _ = run(place.ours("repo", &["gc", "--grace=0"]), Fate::Runs);
+        }
+        self.clean(place);
+        let images = place.image_links("repo");
+        let fans = names(&repository.join("objects")).into_iter().map(|fan| repository.join("objects").join(fan));
+        let objects: usize = fans.map(|fan| names(&fan).len()).sum();
+        if !images.is_empty() || objects > 0 {
+            self.broken.push(format!("{} images and {objects} objects are left that nothing names", images.len()));
+        }
+    }
+}
+
+fn names(path: &PathBuf) -> Vec<String> {
+    let entries = fs::read_dir(path).into_iter().flatten();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+/// The objects that an image names, its own among them if it is one of a repository.
+fn objects_of(image: &[u8]) -> BTreeSet<String> {
+    let tree = load(&Reader::new(image).unwrap(), &[]).unwrap().tree;
+    let objects = tree.inodes().filter_map(|inode| match inode.data() {
+        Data::Regular { payload: Some(payload), .. } => Some(String::from_utf8(payload.into_owned()).unwrap()),
+        _ => None,
+    });
+    let objects: BTreeSet<String> = objects.collect();
+    debug_assert!(objects.iter().all(|path| Digest::from_object_path(path.as_bytes()).is_some()));
+    objects
+}
