@@ -1,13 +1,14 @@
-//! `composefs digest`: the fs-verity digests of files.
+//! `composefs digest`: the fs-verity digests of files, pipes and standard input.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use composefs_image::verity::Hasher;
 use composefs_image::{Algorithm, Digest};
 use composefs_scan::digest_file;
 
@@ -15,12 +16,13 @@ use crate::{json, limits};
 
 /// Print the fs-verity digests of files, whether fs-verity is enabled on them or not.
 ///
-/// The contents are read and hashed, by all CPUs at once: what the kernel has stored is not asked.
+/// The contents are read and hashed; the kernel's stored digests are not used. Regular files are read by several threads at
+/// once. Pipes and other streams are read to their end, in memory that does not grow with them.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The files.
-    #[arg(required = true)]
+    /// The files. `-` is standard input, and so is no operand at all.
+    #[arg(default_value = "-", hide_default_value = true)]
     files: Vec<PathBuf>,
     /// sha256 or sha512.
     #[arg(long, default_value_t)]
@@ -36,7 +38,12 @@ pub(super) struct Args {
 const EXAMPLES: &str = "\
 Examples:
   composefs digest rootfs.img
-  composefs digest --algorithm=sha512 --json disk.raw";
+  composefs digest --algorithm=sha512 --json disk.raw
+  xz -dc rootfs.img.xz | composefs digest
+  composefs digest rootfs.img - <other.img";
+
+/// How much of a stream is read at a time.
+const PIECE: usize = 256 << 10;
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
@@ -66,6 +73,35 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 fn digest(path: &Path, algorithm: Algorithm, threads: NonZeroUsize) -> io::Result<Digest> {
+    if path == Path::new("-") {
+        // From its current offset on, even if it is a regular file.
+        return digest_stream(io::stdin().lock(), algorithm);
+    }
     let file = File::open(path)?;
-    digest_file(file.as_fd(), algorithm, threads)
+    if file.metadata()?.is_file() {
+        digest_file(file.as_fd(), algorithm, threads)
+    } else {
+        digest_stream(file, algorithm)
+    }
+}
+
+/// The digest of what can be read once, from its start to its end.
+fn digest_stream(mut stream: impl Read, algorithm: Algorithm) -> io::Result<Digest> {
+    let (mut hasher, mut buffer, mut filled) = (Hasher::new(algorithm), vec![0; PIECE], 0);
+    loop {
+        // A pipe gives little at a time, and many blocks at once are hashed much faster.
+        match stream.read(&mut buffer[filled..]) {
+            Ok(0) => {
+                hasher.update(&buffer[..filled]);
+                return Ok(hasher.finish());
+            }
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        if filled == buffer.len() {
+            hasher.update(&buffer);
+            filled = 0;
+        }
+    }
 }
