@@ -51,6 +51,24 @@ impl Hasher {
         self.pending.extend_from_slice(rest);
     }
 
+    /// Appends `len` zeros, in a time that grows with the logarithm of `len`: all blocks of zeros have the same hash, and so
+    /// have all tree blocks over them.
+    pub fn update_zeros(&mut self, len: u64) {
+        const ZEROS: [u8; BLOCK_SIZE] = [0; BLOCK_SIZE];
+        let room = if self.pending.is_empty() { 0 } else { BLOCK_SIZE - self.pending.len() };
+        let head = usize::try_from(len).unwrap_or(BLOCK_SIZE).min(room);
+        self.update(&ZEROS[..head]);
+        let len = len - head as u64;
+        let blocks = len / BLOCK_SIZE as u64;
+        if blocks > 0 {
+            let mut hash = Vec::with_capacity(self.algorithm.digest_len());
+            hash_blocks(self.algorithm.family(), &ZEROS, &mut hash);
+            self.push_equal(hash, blocks);
+            self.len += blocks * BLOCK_SIZE as u64;
+        }
+        self.update(&ZEROS[..(len % BLOCK_SIZE as u64) as usize]);
+    }
+
     fn hash_data(&mut self, blocks: &[u8]) {
         let mut fresh = std::mem::take(&mut self.fresh);
         hash_blocks(self.algorithm.family(), blocks, &mut fresh);
@@ -87,6 +105,33 @@ impl Hasher {
             self.close_block(level);
         }
         self.levels[level].extend_from_slice(hash);
+    }
+
+    /// Adds the same hash `count` times to the lowest tree level. Each block that is filled by it alone has the same hash
+    /// too, so these are added to the level above in the same way.
+    fn push_equal(&mut self, mut hash: Vec<u8>, mut count: u64) {
+        let per_block = BLOCK_SIZE / hash.len();
+        for level in 0.. {
+            // The block that is begun is filled first.
+            while count > 0 && self.levels.get(level).is_none_or(|block| !block.is_empty()) {
+                self.push(level, &hash);
+                count -= 1;
+                if self.levels[level].len() == BLOCK_SIZE && count > 0 {
+                    self.close_block(level);
+                }
+            }
+            if count == 0 {
+                return;
+            }
+            // As in `push`, the last block stays open, even if it is full.
+            let full = (count - 1) / per_block as u64;
+            let rest = (count - full * per_block as u64) as usize;
+            self.levels[level] = hash.repeat(rest);
+            let block = hash.repeat(per_block);
+            hash.clear();
+            hash_blocks(self.algorithm.family(), &block, &mut hash);
+            count = full;
+        }
     }
 
     fn close_block(&mut self, level: usize) {
@@ -300,6 +345,41 @@ mod tests {
                 hasher.update(rest);
                 assert_eq!((hasher.len(), hasher.finish()), (len as u64, want), "{algorithm} {len} hashed before");
             }
+        }
+    }
+
+    #[test]
+    fn zeros_by_their_number() {
+        // Lengths around the boundaries of blocks and of tree blocks; in front of the zeros, and behind them, is data.
+        let counts = [0, 1, 2, 63, 64, 65, 127, 128, 129, 200, 64 * 64 - 1, 64 * 64, 64 * 64 + 130];
+        for algorithm in Algorithm::ALL {
+            for head in [0, 1, 64 * 4096, 100 * 4096 + 7, 128 * 4096] {
+                for zeros in counts.iter().flat_map(|count| [count * BLOCK_SIZE, count * BLOCK_SIZE + 5]) {
+                    for tail in [&[][..], &[3; 4096]] {
+                        let mut want = Hasher::new(algorithm);
+                        want.update(&vec![7; head]);
+                        want.update(&vec![0; zeros]);
+                        want.update(tail);
+                        let mut hasher = Hasher::new(algorithm);
+                        hasher.update(&vec![7; head]);
+                        hasher.update_zeros(zeros as u64 / 3);
+                        hasher.update_zeros(zeros as u64 - zeros as u64 / 3);
+                        hasher.update(tail);
+                        let found = (hasher.len(), hasher.finish());
+                        assert_eq!(found, (want.len(), want.finish()), "{algorithm} {head} {zeros} {}", tail.len());
+                    }
+                }
+            }
+            for blocks in [128 * 128, 128 * 128 + 1] {
+                let mut hasher = Hasher::new(algorithm);
+                hasher.update_zeros((blocks * BLOCK_SIZE) as u64);
+                assert_eq!(hasher.finish(), digest(algorithm, &vec![0; blocks * BLOCK_SIZE]), "{algorithm} {blocks}");
+            }
+            // More than anybody can hash block by block.
+            let mut hasher = Hasher::new(algorithm);
+            hasher.update_zeros(u64::MAX >> 1);
+            assert_eq!(hasher.len(), u64::MAX >> 1);
+            let _ = hasher.finish();
         }
     }
 

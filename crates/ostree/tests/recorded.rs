@@ -1,15 +1,20 @@
 //! Repositories that ostree made (`data/README.md`): the images are those that it makes; changed in any place they are refused.
 
 use std::fs;
+use std::io::Write as _;
 use std::num::NonZeroUsize;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use composefs_image::erofs::{Image, Versions};
-use composefs_image::{Algorithm, Digest};
-use composefs_ostree::{ContentSink, DigestOnly, Error, HeadersOnly, Payloads, Plan, Repo, gather};
+use composefs_image::{Algorithm, Digest, verity};
+use composefs_ostree::{ContentSink, DigestOnly, Error, HeadersOnly, Id, IntoBatch, Payloads, Plan, Repo, gather};
+use composefs_store::{ObjectDir, Policy};
 use composefs_testkit::{figures, privilege, skip};
+use flate2::Compression;
+use flate2::write::DeflateEncoder;
+use sha2::{Digest as _, Sha256};
 
 struct Recorded {
     mode: &'static str,
@@ -211,4 +216,42 @@ fn a_parent_has_what_is_missing() {
     fs::write(child.join("config"), "[core]\nrepo_version=1\nmode=bare\nparent=.\n").unwrap();
     let error = Repo::open(&child).unwrap_err().to_string();
     assert!(error.contains("more than 16 repositories"), "{error}");
+}
+
+/// An archive with one content object: a file of these bytes.
+#[expect(clippy::big_endian_bytes, reason = "the numbers of ostree are big-endian")]
+fn archive_of(content: &[u8], at: &Path) -> Id {
+    // `(uuuusa(ayay))`: owner, mode, device, target, attributes; the target ends at 17.
+    let mut header = [0u32, 0, 0o100_644, 0].map(u32::to_be_bytes).concat();
+    header.extend([0, 17]);
+    let mut hasher = Sha256::new();
+    hasher.update([&18u32.to_be_bytes()[..], &[0; 4], &header, content].concat());
+    let id = Id::new(hasher.finalize().into());
+    // `(tuuuusa(ayay))`: the size comes first.
+    let header = [&(content.len() as u64).to_be_bytes()[..], &header[..17], &[25]].concat();
+    let mut deflated = DeflateEncoder::new(Vec::new(), Compression::fast());
+    deflated.write_all(content).unwrap();
+    let object = at.join("objects").join(id.path("filez"));
+    fs::create_dir_all(object.parent().unwrap()).unwrap();
+    fs::write(at.join("config"), "[core]\nrepo_version=1\nmode=archive-z2\n").unwrap();
+    let head = [&26u32.to_be_bytes()[..], &[0; 4], &header].concat();
+    fs::write(object, [head, deflated.finish().unwrap()].concat()).unwrap();
+    id
+}
+
+#[test]
+fn zeros_of_an_archive_become_holes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut content = vec![0; 20_000_000];
+    content[7_000_000] = 1;
+    let id = archive_of(&content, dir.path());
+    let repo = Repo::open(dir.path()).unwrap();
+    let store = ObjectDir::create(&dir.path().join("store"), Algorithm::Sha256, Policy::default()).unwrap();
+    let batch = store.batch();
+    let sink = IntoBatch { batch: &batch, algorithm: Algorithm::Sha256 };
+    let digest = sink.take(&repo.content(&id).unwrap(), &mut vec![0; 1 << 18]).unwrap().unwrap();
+    batch.finish().unwrap();
+    assert_eq!(digest, verity::digest(Algorithm::Sha256, &content));
+    let object = fs::metadata(dir.path().join("store").join(digest.object_path())).unwrap();
+    assert_eq!((object.len(), object.blocks() <= 32), (20_000_000, true), "{} blocks", object.blocks());
 }

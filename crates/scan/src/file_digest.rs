@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 use composefs_image::digest::{Algorithm, Digest};
 use composefs_image::in_order;
 use composefs_image::verity::{Hasher, hash_whole_blocks};
-use composefs_sys::copy::fill;
+use composefs_sys::sparse::{Holes, Stretch};
 
 /// What a thread reads at a time: some of it is still in the core's cache when it is hashed.
 const PIECE: usize = 256 << 10;
@@ -15,7 +15,7 @@ const PIECE: usize = 256 << 10;
 /// The digest of what a file holds, from its start to its end, whatever its offset.
 ///
 /// The threads take pieces by turns and hash their blocks; the hashes join the tree in order, so that no more than one
-/// piece for each thread waits. Memory does not grow with the file.
+/// piece for each thread waits. Memory does not grow with the file. Holes are not read.
 ///
 /// # Errors
 ///
@@ -24,8 +24,9 @@ pub fn digest_file(file: BorrowedFd<'_>, algorithm: Algorithm, threads: NonZeroU
     let size = u64::try_from(rustix::fs::fstat(file)?.st_size).unwrap_or(0);
     let threads = threads.get().min(usize::try_from(size.div_ceil(PIECE as u64)).unwrap_or(usize::MAX)).max(1);
     let mut state = State { hasher: Hasher::new(algorithm), ended: false, error: None };
+    let holes = Holes::default();
     let make = |number, piece: &mut Piece| {
-        piece.read(file, algorithm, number * PIECE as u64);
+        piece.read(file, &holes, algorithm, number * PIECE as u64);
         true
     };
     in_order(NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN), make, |piece| state.join(piece));
@@ -40,17 +41,27 @@ pub fn digest_file(file: BorrowedFd<'_>, algorithm: Algorithm, threads: NonZeroU
 struct Piece {
     bytes: Vec<u8>,
     hashes: Vec<u8>,
-    /// How many bytes were there, and how many of them are in whole blocks.
-    read: Option<io::Result<(usize, usize)>>,
+    read: Option<io::Result<Read>>,
+}
+
+/// What was read of a piece.
+enum Read {
+    /// How many bytes there were, and how many of them are in whole blocks.
+    Bytes(usize, usize),
+    /// How many zeros there were, and nothing else.
+    Zeros(u64),
 }
 
 impl Piece {
-    fn read(&mut self, file: BorrowedFd<'_>, algorithm: Algorithm, offset: u64) {
+    fn read(&mut self, file: BorrowedFd<'_>, holes: &Holes, algorithm: Algorithm, offset: u64) {
         self.bytes.resize(PIECE, 0);
         self.hashes.clear();
-        self.read = Some(fill(file, &mut self.bytes, offset).map(|len| {
-            let rest = hash_whole_blocks(algorithm, &self.bytes[..len], &mut self.hashes);
-            (len, len - rest.len())
+        self.read = Some(holes.fill(file, &mut self.bytes, offset).map(|stretch| match stretch {
+            Stretch::Bytes(bytes) => {
+                let rest = hash_whole_blocks(algorithm, bytes, &mut self.hashes);
+                Read::Bytes(bytes.len(), bytes.len() - rest.len())
+            }
+            Stretch::Zeros(len) => Read::Zeros(len),
         }));
     }
 }
@@ -66,15 +77,19 @@ impl State {
     /// Adds the next piece; tells whether another one may follow.
     fn join(&mut self, piece: &mut Piece) -> bool {
         match piece.read.take() {
-            Some(Ok((len, _))) if self.ended && len > 0 => {
+            Some(Ok(Read::Bytes(1.., _) | Read::Zeros(_))) if self.ended => {
                 // Behind the end that another thread saw: the file grows.
                 self.fail(io::Error::new(io::ErrorKind::UnexpectedEof, "the file changed while it was read"));
             }
-            Some(Ok((0, _))) => self.ended = true,
-            Some(Ok((len, whole))) => {
+            Some(Ok(Read::Bytes(0, _))) => self.ended = true,
+            Some(Ok(Read::Bytes(len, whole))) => {
                 self.hasher.update_hashed(&piece.hashes);
                 self.hasher.update(&piece.bytes[whole..len]);
                 self.ended |= len < PIECE;
+            }
+            Some(Ok(Read::Zeros(len))) => {
+                self.hasher.update_zeros(len);
+                self.ended |= len < PIECE as u64;
             }
             Some(Err(error)) => self.fail(error),
             None => unreachable!("a piece that is joined was read"),
@@ -92,6 +107,7 @@ impl State {
 mod tests {
     use std::io::Write;
     use std::os::fd::AsFd;
+    use std::os::unix::fs::FileExt;
 
     use composefs_image::verity;
 
@@ -108,6 +124,29 @@ mod tests {
                     let digest = digest_file(file.as_fd(), algorithm, NonZeroUsize::new(threads).unwrap()).unwrap();
                     assert_eq!(digest, verity::digest(algorithm, &data[..len]), "{len} bytes, {threads} threads");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn holes_are_zeros() {
+        let data = |places: &[usize]| {
+            let mut data = vec![0; 5 * PIECE + 4000];
+            places.iter().for_each(|&place| data[place] = 1);
+            data
+        };
+        for places in [&[][..], &[0], &[3 * PIECE], &[2 * PIECE + 5, 5 * PIECE + 3999]] {
+            let data = data(places);
+            let sparse = tempfile::tempfile().unwrap();
+            sparse.set_len(data.len() as u64).unwrap();
+            places.iter().for_each(|&place| sparse.write_all_at(&[1], place as u64).unwrap());
+            for algorithm in Algorithm::ALL {
+                for threads in [1, 3] {
+                    let digest = digest_file(sparse.as_fd(), algorithm, NonZeroUsize::new(threads).unwrap()).unwrap();
+                    assert_eq!(digest, verity::digest(algorithm, &data), "{places:?}, {threads} threads");
+                }
+                let digest = crate::digest_pieces(sparse.as_fd(), algorithm, &mut [0; 8192]).unwrap();
+                assert_eq!(digest, verity::digest(algorithm, &data), "{places:?}");
             }
         }
     }

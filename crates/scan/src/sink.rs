@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 use composefs_image::digest::{Algorithm, Digest};
 use composefs_image::tree::Timestamp;
 use composefs_image::verity::{self, Hasher};
-use composefs_sys::copy::read_all;
+use composefs_sys::sparse::{Stretch, read_sparse};
 
 use crate::meta::Meta;
 
@@ -94,15 +94,18 @@ impl ContentSink for DigestOnly {
     }
 }
 
-/// The digest of what a file holds, read into `buffer` piece by piece.
+/// The digest of what a file holds, read into `buffer` piece by piece. Holes are not read.
 ///
 /// # Errors
 ///
 /// What reading gives.
 pub fn digest_pieces(file: BorrowedFd<'_>, algorithm: Algorithm, buffer: &mut [u8]) -> io::Result<Digest> {
     let mut hasher = Hasher::new(algorithm);
-    read_all(file, buffer, |_, piece| {
-        hasher.update(piece);
+    read_sparse(file, buffer, |_, stretch| {
+        match stretch {
+            Stretch::Bytes(piece) => hasher.update(piece),
+            Stretch::Zeros(len) => hasher.update_zeros(len),
+        }
         Ok::<_, io::Error>(())
     })?;
     Ok(hasher.finish())

@@ -4,7 +4,6 @@
 //! only then linked (`commit.rs`): one sync for thousands of files costs little more than one for a single file.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,6 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use composefs_image::digest::Digest;
 use composefs_image::verity;
 use composefs_scan::{ContentSink, SinkError, SourceFile, digest_pieces};
+use composefs_sys::sparse::SparseWriter;
 use rustix::fs::fsync;
 use rustix::process::{Resource, getrlimit};
 
@@ -252,18 +252,20 @@ impl Batch<'_> {
         }
     }
 
-    /// Puts in what `write` writes, which also gives its digest.
+    /// Puts in what `write` writes, which also gives its digest. Zeros become holes.
     ///
     /// # Errors
     ///
     /// What `write` gives, and as [`put_bytes`](Self::put_bytes).
-    pub fn put_written(&self, write: impl FnOnce(&mut File) -> io::Result<Digest>) -> Result<(Digest, Outcome), Error> {
+    pub fn put_written(
+        &self,
+        write: impl FnOnce(&mut SparseWriter<'_>) -> io::Result<Digest>,
+    ) -> Result<(Digest, Outcome), Error> {
         let failed = |error: io::Error| self.store.store_error("write a temporary file in", error);
         let temporary = self.copier.create(self.store)?;
-        let mut file = File::from(temporary.as_fd().try_clone_to_owned().map_err(failed)?);
-        let digest = write(&mut file).map_err(failed)?;
-        let size = file.metadata().map_err(failed)?.len();
-        drop(file);
+        let mut out = SparseWriter::new(temporary.as_fd());
+        let digest = write(&mut out).map_err(failed)?;
+        let size = out.finish().map_err(failed)?;
         if !self.claim(&digest) {
             return Ok((digest, Outcome::Repeated));
         }

@@ -4,8 +4,10 @@
 //! in the source, if that is certain not to have changed meanwhile (`settled.rs`), else in the clone. Where it does not, what
 //! was read and hashed is written from memory. Only file systems that copy without the data passing through this
 //! machine are left to do so; then the copy is read, as the source may have changed.
+//!
+//! Holes stay holes in each of these ways, and zeros that are written from memory become holes.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use composefs_image::digest::{Algorithm, Digest};
 use composefs_image::verity::Hasher;
 use composefs_scan::{SourceFile, digest_pieces};
-use composefs_sys::copy::{Copied, RangeCopier, read_all, write_all_at};
+use composefs_sys::copy::{Copied, RangeCopier};
+use composefs_sys::sparse::{SparseWriter, Stretch, read_sparse};
 use composefs_sys::writeback::begin_writing;
 use rustix::fs::{Mode, fchmod, fstat, fstatfs, ftruncate};
 
@@ -124,7 +127,8 @@ impl Copier {
             }
             return Ok(temporary);
         }
-        write_all_at(target, content, 0).map_err(failed)?;
+        let mut out = SparseWriter::new(target);
+        out.write_all(content).and_then(|()| out.finish()).map_err(failed)?;
         if content.len() >= WRITE_SOON_MIN {
             begin_writing(target);
         }
@@ -168,17 +172,26 @@ impl Copier {
         buffer: &mut [u8],
     ) -> Result<(Digest, u64), Error> {
         let write_failed = |error: io::Error| store.store_error("write a temporary file in", error);
-        let mut hasher = Hasher::new(store.algorithm());
+        let (mut hasher, mut out) = (Hasher::new(store.algorithm()), SparseWriter::new(target));
         let mut begun = 0;
-        let size = read_all(source.file, buffer, |offset, piece| {
-            hasher.update(piece);
-            write_all_at(target, piece, offset).map_err(write_failed)?;
+        read_sparse(source.file, buffer, |offset, stretch| {
+            match stretch {
+                Stretch::Bytes(piece) => {
+                    hasher.update(piece);
+                    out.write_all(piece).map_err(write_failed)?;
+                }
+                Stretch::Zeros(len) => {
+                    hasher.update_zeros(len);
+                    out.skip(len);
+                }
+            }
             if offset - begun >= WRITE_SOON {
                 begin_writing(target);
                 begun = offset;
             }
             Ok::<_, Error>(())
         })?;
+        let size = out.finish().map_err(write_failed)?;
         begin_writing(target);
         Ok((hasher.finish(), size))
     }

@@ -5,6 +5,7 @@ mod support;
 use std::collections::HashSet;
 use std::fs;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -62,7 +63,7 @@ fn a_full_file_system_is_an_error_and_leaves_no_half_object() {
         let source = dir.path().join(format!("{size}"));
         fs::create_dir(&source).unwrap();
         for i in 0..count {
-            fs::write(source.join(format!("{i}")), vec![i as u8; size]).unwrap();
+            fs::write(source.join(format!("{i}")), vec![i as u8 + 1; size]).unwrap();
         }
         let store = store(&mounted.0.join("store"));
         let batch = store.batch();
@@ -155,6 +156,37 @@ fn objects_are_cloned_back_and_the_clones_compared() {
         let outcome = extract_to(&mounted.join("again"));
         let names: Vec<_> = files(&mounted.join("again"));
         assert_eq!((outcome.is_whole(), names), (false, vec![PathBuf::from("middle")]), "{kind}");
+    });
+}
+
+#[test]
+fn sparse_files_stay_sparse_as_clones_and_as_copies() {
+    let test = "sparse_files_stay_sparse_as_clones_and_as_copies";
+    let sparse = |directory: &Path| {
+        fs::create_dir(directory).unwrap();
+        for (name, len) in [("large", 2 << 30), ("middle", 900_000)] {
+            let file = fs::File::create(directory.join(name)).unwrap();
+            file.set_len(len).unwrap();
+            rustix::io::pwrite(&file, name.as_bytes(), len / 2).unwrap();
+        }
+    };
+    on_file_systems_that_clone(test, |kind, mounted| {
+        let other = tempdir().unwrap();
+        let (cloned, copied) = (mounted.join("source"), other.path().join("source"));
+        sparse(&cloned);
+        sparse(&copied);
+        for (name, source) in [("cloned", &cloned), ("copied", &copied)] {
+            let objects = mounted.join(name);
+            let store = store(&objects);
+            let batch = store.batch();
+            scan(source, &Options::default(), &batch, &NoProgress).unwrap();
+            assert_eq!(batch.finish().unwrap().new, 2);
+            for object in files(&objects) {
+                let blocks = objects.join(&object).metadata().unwrap().blocks();
+                assert!(blocks <= 256, "{kind}, {name}: {} has {blocks} blocks", object.display());
+            }
+        }
+        assert_eq!(files(&mounted.join("cloned")), files(&mounted.join("copied")), "{kind}");
     });
 }
 

@@ -4,8 +4,10 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{copy_file_range, ioctl_ficlone};
+use rustix::fs::{copy_file_range, ftruncate, ioctl_ficlone};
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
+
+use crate::sparse::{data_from, has_holes};
 
 /// Whether a way of copying was possible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +51,8 @@ pub struct RangeCopier {
 }
 
 impl RangeCopier {
-    /// Copies all of `source` to the same offsets of `target`. `size` is what the source is expected to have: pseudo
-    /// files answer with 0 bytes though they hold some.
+    /// Copies all of `source` to the same offsets of `target`, an empty file. Holes are not copied and stay holes. `size` is
+    /// what the source is expected to have: pseudo files answer with 0 bytes though they hold some.
     ///
     /// # Errors
     ///
@@ -59,11 +61,20 @@ impl RangeCopier {
         if self.off.load(Ordering::Relaxed) {
             return Ok(Copied::NotThisWay);
         }
+        // A server that copies by reading and writing would fill the holes, so only the data between them is copied.
+        let has_holes = has_holes(source);
         let mut done = 0u64;
         loop {
+            let data = if has_holes { data_from(source, done) } else { done..u64::MAX };
+            if data.is_empty() {
+                ftruncate(target, data.end)?;
+                return Ok(Copied::Bytes(data.end));
+            }
+            done = data.start;
             let (mut from, mut to) = (done, done);
             // A call moves 2 GiB at most; a smaller bound lets a signal end it.
-            let answer = copy_file_range(source, Some(&mut from), target, Some(&mut to), 1 << 30);
+            let len = usize::try_from(data.end - done).unwrap_or(usize::MAX).min(1 << 30);
+            let answer = copy_file_range(source, Some(&mut from), target, Some(&mut to), len);
             match answer {
                 Ok(0) if done == 0 && size > 0 => return Ok(Copied::NotThisWay),
                 Ok(0) => return Ok(Copied::Bytes(done)),
@@ -139,6 +150,7 @@ pub fn write_all_at(file: BorrowedFd<'_>, mut data: &[u8], mut offset: u64) -> i
 mod tests {
     use super::*;
     use std::os::fd::AsFd;
+    use std::os::unix::fs::MetadataExt;
 
     #[test]
     fn a_range_copy_is_whole() {
@@ -157,6 +169,28 @@ mod tests {
         });
         assert_eq!(count.unwrap(), 300_000);
         assert!(back == data);
+    }
+
+    #[test]
+    fn a_range_copy_keeps_holes() {
+        for (size, places) in [(0, &[][..]), (1 << 30, &[]), (1 << 30, &[0]), (1 << 30, &[5 << 20, (1 << 30) - 1])] {
+            let (source, target) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+            source.set_len(size).unwrap();
+            places.iter().for_each(|&place| write_all_at(source.as_fd(), b"x", place).unwrap());
+            let copied = RangeCopier::default().copy(source.as_fd(), target.as_fd(), size).unwrap();
+            assert_eq!(copied, Copied::Bytes(size));
+            let (from, to) = (source.metadata().unwrap(), target.metadata().unwrap());
+            assert_eq!(
+                (to.len(), to.blocks() <= from.blocks() + 16),
+                (size, true),
+                "{places:?}: {} blocks",
+                to.blocks()
+            );
+            for &place in places {
+                let mut byte = [0];
+                assert_eq!((fill(target.as_fd(), &mut byte, place).unwrap(), byte), (1, *b"x"));
+            }
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod loopdev;
 pub mod mount;
 pub mod namespace;
 pub mod page_cache;
+pub mod sparse;
 pub mod tempfile;
 pub mod verity;
 pub mod writeback;

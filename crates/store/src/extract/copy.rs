@@ -1,9 +1,8 @@
 //! Contents: written, and compared with their digest before they get a name.
 //!
 //! What is kept is what is compared: bytes are hashed as they are written, and a clone, which shares the extents of the
-//! object, is read. Blocks of zeros are not written, so that holes stay holes.
+//! object, is read. Holes stay holes, and blocks of zeros become holes.
 
-use std::io;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -12,7 +11,8 @@ use composefs_image::in_order;
 use composefs_image::tree::{Data, InodeId};
 use composefs_image::verity::{Hasher, hash_whole_blocks};
 use composefs_scan::digest_file;
-use composefs_sys::copy::{fill, write_all_at};
+use composefs_sys::copy::write_all_at;
+use composefs_sys::sparse::{Holes, Stretch, write_sparse};
 use composefs_sys::tempfile::Temporary;
 use rustix::fs::{fstat, ftruncate};
 
@@ -30,9 +30,6 @@ const CLONE_MIN: u64 = 64 << 10;
 
 /// Contents from this length on are copied by all threads together.
 const SHARED_MIN: u64 = 16 << 20;
-
-/// The shortest hole.
-const HOLE: usize = 4096;
 
 impl Run<'_> {
     /// A file without a name that is all that the inode says.
@@ -105,15 +102,23 @@ impl Run<'_> {
     ) -> Result<Digest, FileError> {
         buffer.resize(PIECE, 0);
         let mut hasher = Hasher::new(algorithm);
-        let (mut offset, mut end) = (0, 0);
+        let (mut offset, mut end, holes) = (0, 0, Holes::default());
         while offset < object.size() {
-            let piece = read_piece(object, offset, buffer)?;
-            hasher.update(piece);
-            if let Some(written) = write_sparse(target, piece, offset).map_err(FileError::io("write"))? {
-                end = written;
-            }
-            offset += piece.len() as u64;
-            self.progress.bytes(piece.len() as u64);
+            let len = match read_piece(object, &holes, offset, buffer)? {
+                Stretch::Bytes(piece) => {
+                    hasher.update(piece);
+                    if let Some(written) = write_sparse(target, piece, offset).map_err(FileError::io("write"))? {
+                        end = written;
+                    }
+                    piece.len() as u64
+                }
+                Stretch::Zeros(len) => {
+                    hasher.update_zeros(len);
+                    len
+                }
+            };
+            offset += len;
+            self.progress.bytes(len);
         }
         end_at(target, end, object.size())?;
         Ok(hasher.finish())
@@ -126,18 +131,22 @@ impl Run<'_> {
         target: BorrowedFd<'_>,
         algorithm: Algorithm,
     ) -> Result<Digest, FileError> {
-        let (mut hasher, mut end, mut failure) = (Hasher::new(algorithm), 0, None);
+        let (mut hasher, mut end, mut failure, holes) = (Hasher::new(algorithm), 0, None, Holes::default());
         let make = |number: u64, piece: &mut Piece| {
             let offset = number * PIECE as u64;
             offset < object.size() && {
-                piece.failure = piece.copy(object, target, algorithm, offset).err();
+                piece.failure = piece.copy(object, &holes, target, algorithm, offset).err();
                 self.progress.bytes(piece.len);
                 true
             }
         };
         in_order(self.threads, make, |piece| {
-            hasher.update_hashed(&piece.hashes);
-            hasher.update(&piece.rest);
+            if piece.zeros {
+                hasher.update_zeros(piece.len);
+            } else {
+                hasher.update_hashed(&piece.hashes);
+                hasher.update(&piece.rest);
+            }
             end = piece.end.unwrap_or(end);
             failure = failure.take().or(piece.failure.take());
             failure.is_none() && !self.is_stopped()
@@ -158,6 +167,8 @@ struct Piece {
     hashes: Vec<u8>,
     rest: Vec<u8>,
     len: u64,
+    /// It holds zeros only, which are not hashed here.
+    zeros: bool,
     /// Where the last byte that was written ends.
     end: Option<u64>,
     failure: Option<FileError>,
@@ -167,12 +178,21 @@ impl Piece {
     fn copy(
         &mut self,
         object: &Object,
+        holes: &Holes,
         target: BorrowedFd<'_>,
         algorithm: Algorithm,
         offset: u64,
     ) -> Result<(), FileError> {
         self.buffer.resize(PIECE, 0);
-        let piece = read_piece(object, offset, &mut self.buffer)?;
+        let stretch = read_piece(object, holes, offset, &mut self.buffer)?;
+        self.zeros = matches!(stretch, Stretch::Zeros(_));
+        let piece = match stretch {
+            Stretch::Bytes(piece) => piece,
+            Stretch::Zeros(len) => {
+                (self.len, self.end) = (len, None);
+                return Ok(());
+            }
+        };
         self.hashes.clear();
         let rest = hash_whole_blocks(algorithm, piece, &mut self.hashes);
         self.rest.clear();
@@ -184,35 +204,16 @@ impl Piece {
 }
 
 /// Reads as much as fits, and there should be.
-fn read_piece<'b>(object: &Object, offset: u64, buffer: &'b mut [u8]) -> Result<&'b [u8], FileError> {
+fn read_piece<'b>(object: &Object, holes: &Holes, offset: u64, buffer: &'b mut [u8]) -> Result<Stretch<'b>, FileError> {
     let len = usize::try_from(object.size() - offset).unwrap_or(usize::MAX).min(buffer.len());
-    let piece = &mut buffer[..len];
-    let read = fill(object.as_fd(), piece, offset).map_err(|source| {
+    let stretch = holes.fill(object.as_fd(), &mut buffer[..len], offset).map_err(|source| {
         FileError::Object(ObjectError::Io { step: "read", path: object.path().to_owned(), source })
     })?;
-    if read == len { Ok(piece) } else { Err(ObjectError::Changed { path: object.path().to_owned() }.into()) }
-}
-
-/// Writes a piece without its blocks of zeros; tells where the last byte that was written ends.
-fn write_sparse(target: BorrowedFd<'_>, piece: &[u8], offset: u64) -> io::Result<Option<u64>> {
-    const ZEROS: [u8; HOLE] = [0; HOLE];
-    let is_hole = |block: &[u8]| block == &ZEROS[..block.len()];
-    let (mut start, mut end) = (0, None);
-    let mut write = |from: usize, to: usize| {
-        if from < to {
-            write_all_at(target, &piece[from..to], offset + from as u64)?;
-            end = Some(offset + to as u64);
-        }
-        Ok::<_, io::Error>(())
+    let read = match stretch {
+        Stretch::Bytes(piece) => piece.len() as u64,
+        Stretch::Zeros(read) => read,
     };
-    for (index, block) in piece.chunks(HOLE).enumerate() {
-        if is_hole(block) {
-            write(start, index * HOLE)?;
-            start = index * HOLE + block.len();
-        }
-    }
-    write(start, piece.len())?;
-    Ok(end)
+    if read == len as u64 { Ok(stretch) } else { Err(ObjectError::Changed { path: object.path().to_owned() }.into()) }
 }
 
 /// Makes a hole at the end of a file part of it.

@@ -1,7 +1,7 @@
 //! A repository that demands fs-verity, and disks that the host cannot have.
 
 use std::fs;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,7 +13,7 @@ use crate::disk::drop_caches;
 use crate::kernel::Kernels;
 
 super::tests! { "repository",
-    Kernels::Since((6, 6)) => [mounts_are_verified, what_another_namespace_has_mounted_stays],
+    Kernels::Since((6, 6)) => [mounts_are_verified, sparse_files_are_sealed_with_their_holes, what_another_namespace_has_mounted_stays],
     Kernels::All => [lost_fs_verity_is_found_and_put_back, data_the_disk_has_lost_is_replaced, a_disk_that_fails_is_told, a_quota_is_a_full_disk, fat_is_refused],
 }
 
@@ -114,6 +114,34 @@ fn mounts_are_verified(context: &Context) -> Result<()> {
     scene.composefs("--repo r mount image mnt")?.exited(1)?.says("no fs-verity")?;
     fs::rename(&kept, &image)?;
     scene.composefs("--repo r mount image mnt")?.success()?;
+    scene.composefs("umount mnt")?.success()?;
+    Ok(())
+}
+
+fn sparse_files_are_sealed_with_their_holes(context: &Context) -> Result<()> {
+    const LEN: u64 = 32 << 20;
+    let scene = Scene::new(context)?;
+    let file = fs::File::create(scene.dir.join("tree/sparse"))?;
+    file.set_len(LEN)?;
+    file.write_all_at(b"not zero", LEN / 2)?;
+    scene.composefs("--repo r init")?.success()?;
+    scene.composefs("--repo r create tree --name image")?.success()?;
+    let digest = scene.context_digest(&scene.dir.join("tree/sparse"))?;
+    let object = scene.dir.join("r/objects").join(&digest[..2]).join(&digest[2..]);
+    ensure!(context.measure(&object)?.to_hex() == digest, "the sparse object is not sealed");
+    // The kernel keeps the hashes of all blocks behind the content, also of those in holes.
+    let (blocks, hashes) = (object.metadata()?.blocks(), LEN / 4096 / 127 * 8);
+    ensure!(blocks <= hashes + 256, "{blocks} blocks, of which at most {hashes} are hashes");
+    scene.composefs("--repo r fsck")?.success()?;
+    scene.composefs("--repo r mount image mnt")?.success()?;
+    drop_caches()?;
+    let mounted = fs::File::open(scene.dir.join("mnt/sparse"))?;
+    for (offset, expected) in [(0, &[0; 8]), (LEN / 2, b"not zero"), (LEN - 8, &[0; 8])] {
+        let mut bytes = [1; 8];
+        mounted.read_exact_at(&mut bytes, offset)?;
+        ensure!(bytes == *expected, "{bytes:?} at {offset}");
+    }
+    drop(mounted);
     scene.composefs("umount mnt")?.success()?;
     Ok(())
 }

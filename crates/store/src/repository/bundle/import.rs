@@ -6,6 +6,7 @@ use std::path::Path;
 use composefs_image::Digest;
 use composefs_image::tree::Tree;
 use composefs_image::verity::Hasher;
+use composefs_sys::sparse::is_zero;
 
 use super::format::{FormatError, Record, RecordReader};
 use crate::batch::{Batch, Summary};
@@ -116,7 +117,7 @@ fn take_object<R: Read>(
         batch.put_bytes(&bytes)?.0
     } else {
         let mut failed = None;
-        let put = batch.put_written(|file| {
+        let put = batch.put_written(|out| {
             let (mut hasher, mut buffer) = (Hasher::new(digest.algorithm()), vec![0; PIECE]);
             loop {
                 let read = match content.read(&mut buffer) {
@@ -128,8 +129,13 @@ fn take_object<R: Read>(
                         return Err(io::ErrorKind::Other.into());
                     }
                 };
-                hasher.update(&buffer[..read]);
-                file.write_all(&buffer[..read])?;
+                if is_zero(&buffer[..read]) {
+                    hasher.update_zeros(read as u64);
+                    out.skip(read as u64);
+                } else {
+                    hasher.update(&buffer[..read]);
+                    out.write_all(&buffer[..read])?;
+                }
             }
         });
         if let Some(error) = failed {
