@@ -15,9 +15,10 @@ use std::sync::Arc;
 use composefs_sys::tempfile::Temporary;
 use rustix::fs::{
     Access, AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, accessat, fchmod, fchown, fstat,
-    fstatfs, fsync, open, openat2, readlink, statat,
+    fstatfs, fsync, open, openat, openat2, readlinkat, statat,
 };
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
 use crate::error::Error;
 use crate::object_dir::io_error;
@@ -118,6 +119,11 @@ fn keep_owner_and_mode(file: &File, old: &Stat) -> rustix::io::Result<()> {
 
 /// Finds out what a path leads to.
 fn find(path: &Path) -> Result<Place, Error> {
+    find_while(path, || {})
+}
+
+/// The same, and calls `between` after the first look: a test changes the path there.
+fn find_while(path: &Path, between: impl FnOnce()) -> Result<Place, Error> {
     let failed = |errno: Errno| io_error("open", path)(errno);
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let there = match openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS) {
@@ -133,6 +139,7 @@ fn find(path: &Path) -> Result<Place, Error> {
         },
         Err(errno) => return Err(failed(errno)),
     };
+    between();
     if there.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile) {
         return Ok(Place::InPlace);
     }
@@ -156,28 +163,55 @@ fn find(path: &Path) -> Result<Place, Error> {
 }
 
 /// Follows the symlinks at the end of a path; returns the directory that the last name is in. `None` if that is in /proc.
+///
+/// The target may be absent, so the kernel cannot be asked to follow the symlinks. Each one is opened, so that the symlink
+/// that is checked is the one that is read, and the next name is looked up from the open directory.
 fn last_name(path: &Path) -> Result<Option<(OwnedFd, PathBuf, OsString)>, Error> {
-    let mut path = path.to_owned();
+    let (mut base, mut rest, mut shown) = (None::<OwnedFd>, path.to_owned(), path.to_owned());
     for _ in 0..LINKS_MAX {
-        let not_a_name = || io_error("write", &path)(Errno::ISDIR);
-        let name = path.file_name().ok_or_else(not_a_name)?.to_owned();
-        let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
-        match readlink(&path, Vec::new()) {
-            Ok(target) => {
-                path = parent.join(OsStr::from_bytes(target.to_bytes()));
-                continue;
-            }
-            Err(Errno::INVAL | Errno::NOENT) => {}
-            Err(errno) => return Err(io_error("open", &path)(errno)),
-        }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = open(&parent, flags, Mode::empty()).map_err(io_error("open", &parent))?;
+        let name = rest.file_name().ok_or_else(|| io_error("write", &shown)(Errno::ISDIR))?.to_owned();
+        let parent_of =
+            |path: &Path| path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
+        let (parent, shown_parent) = (parent_of(&rest), parent_of(&shown));
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let from = base.as_ref().map_or(CWD, AsFd::as_fd);
+        let directory = openat(from, &parent, flags, Mode::empty()).map_err(io_error("open", &shown_parent))?;
         if fstatfs(&directory).is_ok_and(|fs| fs.f_type as u32 == PROC_SUPER_MAGIC) {
             return Ok(None);
         }
-        return Ok(Some((directory, parent, name)));
+        let failed = |errno: Errno| io_error("open", &shown)(errno);
+        let link = match openat(&directory, &name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
+            Ok(file) => Some((fstat(&file).map_err(failed)?, file)),
+            Err(Errno::NOENT) => None,
+            Err(errno) => return Err(failed(errno)),
+        };
+        let Some((stat, link)) = link.filter(|(stat, _)| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
+        else {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let directory = openat(&directory, ".", flags, Mode::empty()).map_err(io_error("open", &shown_parent))?;
+            return Ok(Some((directory, shown_parent, name)));
+        };
+        if !may_follow(geteuid(), &fstat(&directory).map_err(failed)?, &stat) {
+            let reason = "Permission denied: the symlink belongs to another user, and its directory is sticky and \
+                          writable by everybody";
+            return Err(io_error("open", &shown)(io::Error::new(io::ErrorKind::PermissionDenied, reason)));
+        }
+        let target = readlinkat(&link, "", Vec::new()).map_err(failed)?;
+        rest = PathBuf::from(OsStr::from_bytes(target.to_bytes()));
+        shown = shown_parent.join(&rest);
+        base = Some(directory);
     }
-    Err(io_error("open", &path)(Errno::LOOP))
+    Err(io_error("open", &shown)(Errno::LOOP))
+}
+
+/// Whether this user may follow this symlink in this directory: the rule of `fs.protected_symlinks` (`may_follow_link` in
+/// the kernel's `fs/namei.c`), whatever that is set to.
+#[allow(clippy::unnecessary_cast)]
+fn may_follow(user: Uid, directory: &Stat, link: &Stat) -> bool {
+    const STICKY_FOR_ALL: u32 = 0o1002;
+    link.st_uid == user.as_raw()
+        || directory.st_mode as u32 & STICKY_FOR_ALL != STICKY_FOR_ALL
+        || link.st_uid == directory.st_uid
 }
 
 fn write_in_place<T, E: From<Error>>(
@@ -193,5 +227,74 @@ fn write_in_place<T, E: From<Error>>(
         // A pipe, a terminal: nothing to be synced.
         Ok(()) | Err(Errno::INVAL | Errno::ROFS) => Ok((Published::InPlace, written)),
         Err(errno) => Err(io_error("sync", path)(errno).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, lchown, symlink};
+
+    use composefs_testkit::privilege::is_root;
+    use composefs_testkit::skip;
+
+    use super::*;
+
+    const OTHER: u32 = 65534;
+
+    #[test]
+    fn the_rule_of_protected_symlinks() {
+        let stat = |uid, mode| {
+            let mut stat = rustix::fs::stat("/").unwrap();
+            (stat.st_uid, stat.st_mode) = (uid, mode);
+            stat
+        };
+        for (directory, mode, link, may) in [
+            (0, 0o41777, OTHER, false),
+            (0, 0o41777, 1000, true),
+            (0, 0o41777, 0, true),
+            (OTHER, 0o41777, OTHER, true),
+            (0, 0o40777, OTHER, true),
+            (0, 0o41775, OTHER, true),
+        ] {
+            let found = may_follow(Uid::from_raw(1000), &stat(directory, mode), &stat(link, 0o120_777));
+            assert_eq!(found, may, "{directory} {mode:o} {link}");
+        }
+    }
+
+    /// A sticky directory that everybody may write to, and what is found at `image` in it if the symlink is made after the
+    /// first look.
+    fn planted(owner: Option<u32>) -> (tempfile::TempDir, Result<Place, Error>) {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("victim")).unwrap();
+        let sticky = dir.path().join("sticky");
+        std::fs::create_dir(&sticky).unwrap();
+        std::fs::set_permissions(&sticky, std::fs::Permissions::from_mode(0o1777)).unwrap();
+        let image = sticky.join("image");
+        let place = find_while(&image, || {
+            symlink("../victim/planted", &image).unwrap();
+            if let Some(owner) = owner {
+                lchown(&image, Some(owner), Some(owner)).unwrap();
+            }
+        });
+        (dir, place)
+    }
+
+    #[test]
+    fn a_symlink_that_another_user_makes_after_the_first_look_is_not_followed() {
+        let test = "a_symlink_that_another_user_makes_after_the_first_look_is_not_followed";
+        if !is_root() {
+            return skip::announce(test, "making a symlink of another user takes root");
+        }
+        let (_dir, place) = planted(Some(OTHER));
+        let error = place.err().expect("the symlink was followed").to_string();
+        assert!(error.contains("sticky/image") && error.contains("another user"), "{error}");
+    }
+
+    #[test]
+    fn a_symlink_of_ones_own_is_followed() {
+        let (dir, place) = planted(None);
+        let Ok(Place::Name { parent, name, old: None, .. }) = place else { panic!("it is not followed") };
+        let victim = parent.canonicalize().unwrap();
+        assert_eq!((victim, name), (dir.path().join("victim").canonicalize().unwrap(), "planted".into()));
     }
 }
