@@ -140,6 +140,9 @@ pub(crate) fn from_content(node: &Node, file: BorrowedFd<'_>, flags: Flags) -> R
         let digest = digest_of_fd(file)?;
         if flags.has(Flags::COMPUTE_DIGEST) {
             node.set_digest(digest);
+        } else {
+            // By digest alone, the C library forgets a digest that was set before.
+            node.clear_digest();
         }
         if flags.has(Flags::BY_DIGEST) {
             let digest = Digest::new(Algorithm::Sha256, &digest).ok_or(Errno::INVAL)?;

@@ -60,6 +60,26 @@ fn random_dumps_give_the_same_bytes() {
 }
 
 #[test]
+fn owners_that_are_no_numbers_are_taken_as_there() {
+    let Some(reference) = reference("owners_that_are_no_numbers_are_taken_as_there") else { return };
+    let reference = Program { path: &reference, name: "mkcomposefs" };
+    let mut accepted = 0;
+    for uid in
+        ["", "x", "0", "1", "4294967296", "8589934592", "-4294967296", "4294967297", "-1", "99999999999999999999"]
+    {
+        for (gid, rdev) in [("0", "0"), ("x", "0"), ("0", "x"), ("x", "y"), ("4294967296", "x")] {
+            let dump = format!("/ 4096 40755 2 {uid} {gid} {rdev} 1.0 - - -\n");
+            let arguments = ["--from-file", "-", "-"];
+            let (want, got) = (reference.run(arguments, dump.as_bytes()), ours().run(arguments, dump.as_bytes()));
+            assert_eq!(want.status, got.status, "{dump}{}{}", want.stderr, got.stderr);
+            assert!(want.stdout == got.stdout, "{dump}");
+            accepted += usize::from(got.status == Some(0));
+        }
+    }
+    assert_eq!(accepted, 36);
+}
+
+#[test]
 fn real_trees_give_the_same_bytes() {
     let Some(reference) = reference("real_trees_give_the_same_bytes") else { return };
     let reference = Program { path: &reference, name: "mkcomposefs" };

@@ -79,4 +79,8 @@ impl Node {
         self.digest.set(digest);
         self.has_digest.set(true);
     }
+
+    pub(crate) fn clear_digest(&self) {
+        self.has_digest.set(false);
+    }
 }

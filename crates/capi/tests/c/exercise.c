@@ -589,6 +589,64 @@ static void loading(int dir)
 	lcfs_node_unref(n);
 }
 
+/* What from_content keeps and replaces of what was set before. */
+static void content_over_content(int dir)
+{
+	printf("# content over content\n");
+	const char *names[] = { "small", "large" };
+	const int flags[] = { 0, LCFS_BUILD_COMPUTE_DIGEST, LCFS_BUILD_NO_INLINE, LCFS_BUILD_BY_DIGEST,
+			      LCFS_BUILD_NO_INLINE | LCFS_BUILD_COMPUTE_DIGEST, LCFS_BUILD_NO_INLINE | LCFS_BUILD_BY_DIGEST,
+			      LCFS_BUILD_COMPUTE_DIGEST | LCFS_BUILD_BY_DIGEST };
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		for (size_t f = 0; f < sizeof flags / sizeof *flags; f++) {
+			struct stat st;
+			if (fstatat(dir, names[i], &st, 0) < 0)
+				abort();
+			N root = lcfs_node_new();
+			lcfs_node_set_mode(root, S_IFDIR | 0755);
+			N n = make(root, names[i], S_IFREG | 0644);
+			lcfs_node_set_size(n, (uint64_t)st.st_size);
+			uint8_t digest[LCFS_DIGEST_SIZE] = { 1, 2, 3 };
+			lcfs_node_set_fsverity_digest(n, digest);
+			lcfs_node_set_payload(n, "before");
+			printf("flags %d: ", flags[f]);
+			STATUS(lcfs_node_set_from_content(n, dir, names[i], flags[f]));
+			show(n, names[i]);
+			struct buffer out = { .fail_after = -1 };
+			write_image(names[i], root, &out, 0, 1);
+			free(out.data);
+			lcfs_node_unref(root);
+		}
+}
+
+/* A size that was set on a node that has none of its own. A symlink of 2^32 bytes is in misuse.c. */
+static void sizes_of_others(void)
+{
+	printf("# sizes of others\n");
+	const uint32_t modes[] = { S_IFLNK | 0777, S_IFIFO | 0644, S_IFCHR | 0600, S_IFDIR | 0755 };
+	const uint64_t sizes[] = { 0, 5, 4096, 4294967295u, 4294967296u, 1ull << 40, UINT64_MAX };
+	for (size_t m = 0; m < sizeof modes / sizeof *modes; m++)
+		for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+			for (int before = S_ISLNK(modes[m]) && sizes[i] > UINT32_MAX; before < (S_ISLNK(modes[m]) ? 2 : 1); before++) {
+				N root = lcfs_node_new();
+				lcfs_node_set_mode(root, S_IFDIR | 0755);
+				N n = make(root, "n", modes[m]);
+				if (before)
+					lcfs_node_set_size(n, sizes[i]);
+				if (S_ISLNK(modes[m]))
+					STATUS(lcfs_node_set_symlink_payload(n, "target"));
+				if (!before)
+					lcfs_node_set_size(n, sizes[i]);
+				show(root, "");
+				char what[60];
+				snprintf(what, sizeof what, "%o of %llu", modes[m], (unsigned long long)sizes[i]);
+				struct buffer out = { .fail_after = -1 };
+				write_image(what, root, &out, 0, 1);
+				free(out.data);
+				lcfs_node_unref(root);
+			}
+}
+
 static N sample(void)
 {
 	N root = lcfs_node_new();
@@ -765,6 +823,8 @@ int main(int argc, char **argv)
 	contents();
 	digests(dir);
 	loading(tree_dir);
+	content_over_content(tree_dir);
+	sizes_of_others();
 	printf("# the tree\n");
 	char *failed = NULL;
 	N n = lcfs_build(dir, "tree", LCFS_BUILD_COMPUTE_DIGEST | LCFS_BUILD_BY_DIGEST, &failed);

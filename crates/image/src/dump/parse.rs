@@ -202,8 +202,8 @@ impl Parser {
     fn take_inode(&mut self, fields: &Fields<'_>, place: &Place<'_>, basics: Basics) -> Result<(), Defect> {
         let Basics { size, mode, kind } = basics;
         let nlink = number32(Field::Nlink, fields.get(Field::Nlink))?;
-        let uid = number32(Field::Uid, fields.get(Field::Uid))?;
-        // The reference looks at errors of these two only when uid is 0, and reads 0 otherwise.
+        let uid = number(Field::Uid, fields.get(Field::Uid), 10)?;
+        // The reference looks at errors of these two only when uid is 0, before it is cut to 32 bits, and reads 0 otherwise.
         let lenient = |field| match number32(field, fields.get(field)) {
             Err(_) if uid != 0 => Ok(0),
             result => result,
@@ -240,7 +240,7 @@ impl Parser {
             mode,
             size,
             nlink,
-            uid,
+            uid: uid as u32,
             gid,
             rdev,
             mtime,

@@ -87,6 +87,26 @@ fn errors_tell_line_field_and_rule() {
     }
 }
 
+/// Only the UID as it is written decides, not what is left of it in 32 bits.
+#[test]
+fn gid_and_rdev_may_be_anything_beside_a_uid_that_is_not_0() {
+    let line = |uid: &str, gid: &str, rdev: &str| format!("/ 0 40755 1 {uid} {gid} {rdev} 0.0 - - -\n");
+    for uid in ["1", "4294967296", "8589934592", "-4294967296", "4294967297", "99999999999999999999"] {
+        for (gid, rdev) in [("x", "0"), ("0", "x"), ("", "x")] {
+            let written = round(&line(uid, gid, rdev));
+            let uid = match uid {
+                "1" | "4294967297" => 1,
+                "99999999999999999999" => u32::MAX,
+                _ => 0,
+            };
+            assert!(written.starts_with(&format!("/ 0 40755 1 {uid} 0 0 ")), "{written}");
+        }
+    }
+    for (gid, rdev) in [("x", "0"), ("0", "x")] {
+        assert!(parse(&line("0", gid, rdev)).unwrap_err().to_string().contains("Invalid integer x"));
+    }
+}
+
 #[test]
 fn links_resolve_in_any_order_and_never_loop() {
     let file = "/f 0 100644 3 0 0 0 0.0 - - -\n";
