@@ -13,6 +13,7 @@ mod interrupt;
 mod json;
 mod limits;
 mod look;
+mod lost_opaque;
 mod message;
 mod moment;
 mod scan_progress;

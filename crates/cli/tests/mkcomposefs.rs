@@ -58,6 +58,47 @@ fn bad_dumps_end_with_status_1_and_name_file_line_and_field() {
     }
 }
 
+/// A dump of so many directories that are opaque and hold a whiteout.
+fn opaque_directories(count: usize, xattr: &str) -> String {
+    let mut dump = "/ 0 40755 2 0 0 0 0.0 - - -\n".to_owned();
+    for n in 0..count {
+        let name = format!("/a\\x1b{n}");
+        dump += &format!("{name} 0 40755 2 0 0 0 0.0 - - - {xattr}\n{name}/gone 0 20644 1 0 0 0 0.0 - - -\n");
+    }
+    dump
+}
+
+#[test]
+fn a_directory_that_is_opaque_no_more_is_warned_of() {
+    let opaque = "trusted.overlay.opaque=y";
+    let arguments = ["--from-file", "-", "-"];
+    // It is the image of a tree in which the directories were never opaque, as with the C tool.
+    let image = mkcomposefs().run(arguments, opaque_directories(1, "trusted.overlay.opaque=x").as_bytes()).ok();
+    assert_eq!(image.stderr, "");
+    let warned = mkcomposefs().run(arguments, opaque_directories(1, opaque).as_bytes());
+    assert_eq!((warned.status, warned.stdout == image.stdout), (Some(0), true));
+    let start = "mkcomposefs: warning: /a\\x1b0: this directory is opaque and holds a whiteout.";
+    assert!(warned.stderr.starts_with(start) && warned.stderr.lines().count() == 1, "{}", warned.stderr);
+    let many = mkcomposefs().run(arguments, opaque_directories(12, opaque).as_bytes()).ok();
+    assert_eq!(many.stderr.lines().count(), 6, "{}", many.stderr);
+    assert!(many.stderr.ends_with("for the same reason: 7 more\n"), "{}", many.stderr);
+    // A repository warns in the same way, and no check calls the image damaged.
+    let dir = tempfile::tempdir().unwrap();
+    let repo = format!("--repo={}", dir.path().join("repo").display());
+    let composefs = Program { path: Path::new(env!("CARGO_BIN_EXE_composefs")), name: "composefs" };
+    let _ = composefs.run([&repo, "init", "--insecure"], b"").ok();
+    let imported = composefs.run([&repo, "import", "-"], opaque_directories(1, opaque).as_bytes()).ok();
+    assert!(imported.stderr.contains("composefs: warning: /a\\x1b0: this directory is opaque"), "{}", imported.stderr);
+    let path = dir.path().join("image");
+    fs::write(&path, &image.stdout).unwrap();
+    let checked = composefs.run(["check", "--strict", path.to_str().unwrap()], b"").ok();
+    assert!(
+        checked.line().contains("note: /a") && checked.line().contains("sound: 0 errors"),
+        "{}",
+        checked.line()
+    );
+}
+
 #[test]
 fn a_failure_leaves_the_old_image_as_it_was() {
     let dir = tempfile::tempdir().unwrap();

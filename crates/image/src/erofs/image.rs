@@ -29,6 +29,15 @@ pub struct Image<'t> {
     placement: Placement,
 }
 
+/// Directories that are opaque in a tree and not in its image (`docs/format/image.md`, "Whiteouts").
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LostOpaque {
+    /// How many there are.
+    pub count: usize,
+    /// The paths of the first few.
+    pub first: Vec<Vec<u8>>,
+}
+
 impl<'t> Image<'t> {
     /// Lays out a tree in the first of the versions that can express it.
     pub fn plan(tree: &'t Tree, versions: Versions) -> Result<Self, WriteError> {
@@ -69,6 +78,16 @@ impl<'t> Image<'t> {
     #[must_use]
     pub fn inode_count(&self) -> u64 {
         self.placement.order.len() as u64
+    }
+
+    /// The directories that are not opaque in the image, although they are in the tree, because they also hold whiteouts:
+    /// when the image is a layer over others, files that they hid show again. The format has one attribute for both.
+    #[must_use]
+    pub fn lost_opaque(&self) -> LostOpaque {
+        const FIRST: usize = 5;
+        let all = &self.overlay.lost_opaque;
+        let first = all.iter().take(FIRST).map(|&inode| self.overlay.tree.path_of(inode)).collect();
+        LostOpaque { count: all.len(), first }
     }
 
     /// The image's own fs-verity digest, without keeping the image.

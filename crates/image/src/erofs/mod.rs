@@ -22,7 +22,7 @@ mod slot;
 mod superblock;
 
 pub use error::WriteError;
-pub use image::Image;
+pub use image::{Image, LostOpaque};
 pub use profile::Versions;
 pub use record::{Form, Layout, Record};
 pub use superblock::Superblock;

@@ -21,6 +21,8 @@ const SELINUX: &[u8] = b"security.selinux";
 pub(super) const WHITEOUT: [&str; 2] = ["trusted.overlay.overlay.whiteout", "user.overlay.whiteout"];
 pub(super) const WHITEOUTS: [&str; 2] = ["trusted.overlay.overlay.whiteouts", "user.overlay.whiteouts"];
 pub(super) const OPAQUE_PARENT: [&str; 2] = ["trusted.overlay.overlay.opaque", "user.overlay.opaque"];
+/// The attributes of the tree that become those of [`OPAQUE_PARENT`].
+const OPAQUE_IN_TREE: [&[u8]; 2] = [OPAQUE, OPAQUE_PARENT[1].as_bytes()];
 
 /// A tree with the attributes its image will have.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub(super) struct Overlay<'t> {
     /// Inodes with other attributes than their set in the tree says: the root, whiteouts and their directories.
     exceptions: HashMap<InodeId, SetId>,
     stub: SetId,
+    /// Directories whose `opaque=y` gives way to a mark.
+    pub(super) lost_opaque: Vec<InodeId>,
     /// Where metacopy and redirect go in each set, in name order.
     generated_at: Vec<[u32; 2]>,
 }
@@ -44,7 +48,8 @@ impl<'t> Overlay<'t> {
         let escaped =
             (0..old.set_count()).map(|set| intern(&mut xattrs, &escape(old.iter(SetId(set as u32))))).collect();
         let mut exceptions = HashMap::new();
-        for (inode, set) in mark_whiteouts(tree, profile)? {
+        let (marked, lost_opaque) = mark_whiteouts(tree, profile)?;
+        for (inode, set) in marked {
             exceptions.insert(inode, intern(&mut xattrs, &set.list));
         }
         let root = match exceptions.get(&InodeId::ROOT) {
@@ -60,7 +65,7 @@ impl<'t> Overlay<'t> {
         xattrs.sort();
         let find = |set| if profile.object_xattrs_first { [0; 2] } else { find_generated(&xattrs, SetId(set)) };
         let generated_at = (0..xattrs.set_count() as u32).map(find).collect();
-        Ok(Self { tree, profile, xattrs, escaped, exceptions, stub, generated_at })
+        Ok(Self { tree, profile, xattrs, escaped, exceptions, stub, lost_opaque, generated_at })
     }
 
     /// The set of an inode, without what [`attrs`](Self::attrs) adds for external files.
@@ -167,11 +172,18 @@ impl Marked {
     }
 }
 
-/// The new attributes of every input whiteout and of every directory that holds one.
-fn mark_whiteouts(tree: &Tree, profile: &Profile) -> Result<HashMap<InodeId, Marked>, WriteError> {
-    let mut marked: HashMap<InodeId, Marked> = HashMap::new();
+/// Whether overlayfs would take a directory of the tree for opaque.
+fn is_opaque(tree: &Tree, directory: InodeId) -> bool {
+    let xattrs = tree.xattr_table().iter(tree.stored(directory).xattrs);
+    xattrs.into_iter().any(|xattr| OPAQUE_IN_TREE.contains(&xattr.name) && xattr.value == b"y")
+}
+
+/// The new attributes of every input whiteout and of every directory that holds one, and the directories that are opaque no
+/// more with them.
+fn mark_whiteouts(tree: &Tree, profile: &Profile) -> Result<(HashMap<InodeId, Marked>, Vec<InodeId>), WriteError> {
+    let (mut marked, mut lost_opaque) = (HashMap::<InodeId, Marked>::new(), Vec::new());
     if !profile.converts_whiteouts || !tree.has_whiteout() {
-        return Ok(marked);
+        return Ok((marked, lost_opaque));
     }
     let mut mark = |inode: InodeId, name: &'static str, value: &[u8]| {
         let marks = marked.entry(inode).or_insert_with(|| {
@@ -199,8 +211,11 @@ fn mark_whiteouts(tree: &Tree, profile: &Profile) -> Result<HashMap<InodeId, Mar
                 for name in OPAQUE_PARENT {
                     mark(directory, name, b"x")?;
                 }
+                if is_opaque(tree, directory) {
+                    lost_opaque.push(directory);
+                }
             }
         }
     }
-    Ok(marked)
+    Ok((marked, lost_opaque))
 }

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use composefs_image::Digest;
-use composefs_image::erofs::{Image, WriteError};
+use composefs_image::erofs::{Image, LostOpaque, WriteError};
 use composefs_image::tree::Tree;
 use composefs_scan::{self as scan, scan};
 
@@ -25,6 +25,8 @@ pub struct Created {
     pub replaced: Option<Digest>,
     /// What became of the objects, the image's own among them.
     pub objects: Summary,
+    /// Directories that are opaque in the tree and not in the image.
+    pub lost_opaque: LostOpaque,
 }
 
 /// Images in the making. What is put into the batch is safe from gc, and not part of the repository before
@@ -44,6 +46,7 @@ struct Pending {
     digest: Digest,
     size: u64,
     names: Vec<RefName>,
+    lost_opaque: LostOpaque,
 }
 
 impl Repository {
@@ -103,7 +106,7 @@ impl Creation<'_> {
         let threads = scan::Options::default().thread_count();
         let algorithm = self.repository.algorithm();
         let (digest, _) = self.batch.put_written(|out| image.write_and_digest(algorithm, threads, out))?;
-        self.images.push(Pending { digest, size: image.len(), names });
+        self.images.push(Pending { digest, size: image.len(), names, lost_opaque: image.lost_opaque() });
         Ok(digest)
     }
 
@@ -118,8 +121,8 @@ impl Creation<'_> {
     /// If no image was added.
     pub fn publish_one(self, trees: [Tree; 1]) -> Result<Created, RepositoryError> {
         let (mut published, objects) = self.publish(&trees)?;
-        let Published { digest, size, is_new, replaced } = published.remove(0);
-        Ok(Created { digest, size, is_new, replaced: replaced.into_iter().next(), objects })
+        let Published { digest, size, is_new, replaced, lost_opaque } = published.remove(0);
+        Ok(Created { digest, size, is_new, replaced: replaced.into_iter().next(), objects, lost_opaque })
     }
 
     /// Publishes the images. All objects of their trees were put into the batch.
@@ -139,9 +142,10 @@ impl Creation<'_> {
         repository.expect_objects(needed.chain(images.iter().map(|image| image.digest)).collect())?;
         repository.expect_room(&names)?;
         let mut published = Vec::new();
-        for Pending { digest, size, .. } in &images {
+        for Pending { digest, size, lost_opaque, .. } in &images {
             let is_new = repository.write_image_link(lease, digest)?;
-            published.push(Published { digest: *digest, size: *size, is_new, replaced: Vec::new() });
+            let lost_opaque = lost_opaque.clone();
+            published.push(Published { digest: *digest, size: *size, is_new, replaced: Vec::new(), lost_opaque });
         }
         let mut replaced = repository.write_refs(lease, &names)?.into_iter();
         for (image, published) in images.iter().zip(&mut published) {
@@ -162,6 +166,8 @@ pub struct Published {
     pub is_new: bool,
     /// The images that had its names before.
     pub replaced: Vec<Digest>,
+    /// Directories that are opaque in the tree and not in the image.
+    pub lost_opaque: LostOpaque,
 }
 
 impl Repository {

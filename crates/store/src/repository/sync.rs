@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use composefs_image::Digest;
+use composefs_image::erofs::LostOpaque;
 
 use super::import::{ImportOptions, Incoming, Objects};
 use super::{Created, ImageName, RefName, Repository, RepositoryError};
@@ -82,7 +83,8 @@ impl Repository {
                 Err(RepositoryError::NoSuchImage { .. }) => {}
                 result => {
                     let (digest, replaced) = result?;
-                    return Ok(Created { digest, size: 0, is_new: false, replaced, objects: Summary::default() });
+                    let (objects, lost_opaque) = (Summary::default(), LostOpaque::default());
+                    return Ok(Created { digest, size: 0, is_new: false, replaced, objects, lost_opaque });
                 }
             }
         }

@@ -16,6 +16,7 @@ use composefs_store::{ObjectDir, Policy, VerifyExisting};
 use super::options::Request;
 use crate::dump_file;
 use crate::limits::allow_open_files;
+use crate::lost_opaque;
 use crate::scan_progress::ScanProgress;
 
 /// A tree, and how to tell where in the source an inode of it comes from.
@@ -34,6 +35,7 @@ pub(super) fn build(request: &Request) -> anyhow::Result<()> {
     }
     let source = read_source(request)?;
     let image = Image::plan(&source.tree, request.versions).map_err(|error| cannot_write(request, &source, &error))?;
+    lost_opaque::warn("mkcomposefs", &image.lost_opaque());
     write_image(request, &image)
 }
 

@@ -12,7 +12,7 @@ use composefs_store::publish::replace_file;
 use serde_json::json;
 
 use super::{Source, tree_of};
-use crate::limits;
+use crate::{limits, lost_opaque};
 
 /// Make the image of a commit, as `ostree checkout --composefs` does.
 ///
@@ -58,6 +58,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let sink: &dyn ContentSink = if args.no_verity { &HeadersOnly } else { &DigestOnly(Algorithm::Sha256) };
     let tree = tree_of(&repo, &plan, sink, threads)?;
     let image = Image::plan(&tree, Versions::default()).with_context(|| format!("commit {}", commit.id))?;
+    lost_opaque::warn("composefs", &image.lost_opaque());
     let digest = match args.image.as_deref() {
         None => image.write_and_digest(Algorithm::Sha256, threads, &mut io::sink())?,
         Some(_) if to_stdout => {

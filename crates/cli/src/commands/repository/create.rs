@@ -13,6 +13,7 @@ use serde_json::json;
 use super::Which;
 use crate::complete;
 use crate::interrupt::Interrupt;
+use crate::lost_opaque;
 use crate::scan_progress::ScanProgress;
 
 /// Make an image of a directory tree, with all its contents, in a repository.
@@ -85,6 +86,7 @@ fn create(args: &Args, which: &Which, interrupt: &Interrupt) -> anyhow::Result<(
 
 /// Says what one should know.
 pub(super) fn warn(created: &Created, repository: &Repository) {
+    lost_opaque::warn("composefs", &created.lost_opaque);
     for repaired in &created.objects.repaired {
         let path = repository.objects().path_of(repaired);
         eprintln!(

@@ -8,6 +8,7 @@ use super::walk::Walk;
 use crate::digest::{Algorithm, Digest};
 use crate::erofs::attr::prefix;
 use crate::erofs::layout::{XATTR_HEADER_LEN, round_up};
+use crate::erofs::overlay::OPAQUE_PARENT;
 use crate::erofs::read::{Backing, BackingXattrs, Defect, Meaning, RawInode, RawXattr, meaning};
 use crate::text::shown;
 use crate::tree::MAX_XATTR_NAME;
@@ -21,6 +22,9 @@ pub(super) struct Attributes {
     algorithm: Option<Algorithm>,
     pub(super) has_acl: bool,
     pub(super) root_is_opaque: bool,
+    /// How many directories are marked for the whiteouts that they hold, and the first of them.
+    pub(super) not_opaque: u64,
+    pub(super) first_not_opaque: Option<u32>,
 }
 
 impl Walk<'_, '_> {
@@ -89,6 +93,10 @@ impl Walk<'_, '_> {
         self.attributes.has_acl |= is_acl("system.posix_acl_access") || is_acl("system.posix_acl_default");
         if index == 0 && xattr.is_named(b"trusted.overlay.opaque") {
             self.attributes.root_is_opaque |= xattr.value == b"y";
+        }
+        if xattr.is_named(OPAQUE_PARENT[0].as_bytes()) && xattr.value == b"x" {
+            self.attributes.not_opaque += 1;
+            self.attributes.first_not_opaque.get_or_insert(index);
         }
         if let Meaning::Own(number, suffix) = meaning(xattr) {
             let len = prefix(number).unwrap_or_default().len() + suffix.len();

@@ -188,6 +188,15 @@ pub enum Problem {
     /// A file without an object.
     #[error("the content is an object, and no trusted.overlay.redirect says which: a mount cannot read it")]
     NoObject,
+    /// Directories that hold whiteouts.
+    #[error(
+        "this directory holds whiteouts and is not opaque in the image, even if it was opaque in the source: the format has \
+         one attribute for both, so files that lower layers have in this directory show. Directories like this: {count}"
+    )]
+    NotOpaqueDirectories {
+        /// How many there are.
+        count: u64,
+    },
     /// A file without a digest.
     #[error("trusted.overlay.metacopy has no digest: nothing vouches for the content")]
     NoDigest,
@@ -201,7 +210,9 @@ impl Problem {
             Problem::Defect(_) | Problem::TooMuchShared | Problem::Checksum { .. } | Problem::AclDenied => {
                 Severity::Error
             }
-            Problem::AclClaimed | Problem::NoDigest | Problem::Filter { .. } => Severity::Note,
+            Problem::AclClaimed | Problem::NoDigest | Problem::Filter { .. } | Problem::NotOpaqueDirectories { .. } => {
+                Severity::Note
+            }
             _ => Severity::Warning,
         }
     }

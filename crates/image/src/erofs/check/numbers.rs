@@ -13,6 +13,10 @@ impl Walk<'_, '_> {
         self.check_superblock();
         self.check_acl_flag();
         self.check_links();
+        if let Some(index) = self.attributes.first_not_opaque {
+            let count = self.attributes.not_opaque;
+            self.found(index, self.offset_of(self.inodes.get(index).nid), Problem::NotOpaqueDirectories { count });
+        }
         if self.is_written {
             self.check_stubs();
             self.check_order_of_numbers();
