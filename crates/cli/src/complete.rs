@@ -1,18 +1,58 @@
 //! What a shell offers when TAB is pressed: refs and digests of the repository that the line is about.
 
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches, Parser};
+use anyhow::Context;
+use clap::{Command, CommandFactory, FromArgMatches, Parser};
 use clap_complete::engine::CompletionCandidate;
-use clap_complete::env::CompleteEnv;
+use clap_complete::env::{EnvCompleter, Shells};
 use composefs_store::repository::{Images, Repository};
 
 use crate::commands::repository::Which;
+use crate::end::done;
+use crate::output;
 
-/// Answers the shell and ends, if it is the shell that asks.
-pub(crate) fn answer<P: CommandFactory>() {
-    CompleteEnv::with_factory(P::command).complete();
+/// The program that shells complete words of.
+const NAME: &str = "composefs";
+
+/// Says which shell asks.
+const VARIABLE: &str = "COMPLETE";
+
+/// Answers the shell, if it is a shell that asks: the status then.
+pub(crate) fn answer(command: Command) -> Option<ExitCode> {
+    let shell = std::env::var_os(VARIABLE).filter(|shell| !shell.is_empty() && shell != "0")?;
+    let shell = Path::new(&shell).file_name().unwrap_or(&shell).to_string_lossy().into_owned();
+    let words = std::env::args_os().skip_while(|word| word != "--").skip(1).collect();
+    Some(done(write(&shell, command, words)))
+}
+
+/// Prints what can follow words; without words the script that lets a shell ask.
+fn write(shell: &str, mut command: Command, words: Vec<OsString>) -> anyhow::Result<()> {
+    let completer = completer(shell)?;
+    let mut answer = Vec::new();
+    if words.is_empty() {
+        completer.write_registration(VARIABLE, NAME, NAME, NAME, &mut answer)?;
+    } else {
+        command.build();
+        completer.write_complete(&mut command, words, None, &mut answer)?;
+    }
+    Ok(output::data().write_all(&answer)?)
+}
+
+/// Prints the script that lets a shell ask.
+pub(crate) fn write_script(shell: &str, command: Command) -> anyhow::Result<()> {
+    write(shell, command, Vec::new())
+}
+
+fn completer(shell: &str) -> anyhow::Result<&'static dyn EnvCompleter> {
+    const SHELLS: Shells<'static> = Shells::builtins();
+    SHELLS.completer(shell).with_context(|| {
+        let known: Vec<_> = SHELLS.names().collect();
+        format!("no script is known for {shell:?}; there are those for {}", known.join(", "))
+    })
 }
 
 /// Names of images.

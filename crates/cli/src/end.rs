@@ -1,16 +1,15 @@
 //! How the subcommands of `composefs` end: their statuses, and what is said of a failure.
 
-use std::io;
 use std::process::ExitCode;
 
-use crate::message::message;
+use crate::message::tell;
 
 /// A command that does something: 0 if it was done, 1 if not.
 pub(crate) fn done(done: anyhow::Result<()>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tell(&error);
+            tell("composefs", &error);
             ExitCode::FAILURE
         }
     }
@@ -30,20 +29,8 @@ pub(crate) fn answered(answer: anyhow::Result<bool>) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            tell(&error);
+            tell("composefs", &error);
             ExitCode::from(2)
         }
     }
-}
-
-/// Says why. Whoever closed the pipe has seen enough.
-fn tell(error: &anyhow::Error) {
-    if !is_broken_pipe(error) {
-        eprintln!("composefs: {}", message(error));
-    }
-}
-
-/// Whether nobody listens any more.
-pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref().is_some_and(|error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe)
 }

@@ -2,7 +2,10 @@
 
 use std::io::{self, Write};
 
+use serde::Serialize;
 use serde_json::{Map, Value};
+
+use crate::output;
 
 /// Puts bytes that are mostly text into an object: as a string under `key`; where they are no UTF-8 the string has
 /// replacement characters, and `KEY_hex` the bytes.
@@ -35,8 +38,7 @@ impl<W: Write> ArrayWriter<W> {
     pub(crate) fn push(&mut self, element: &Map<String, Value>) -> io::Result<()> {
         self.out.write_all(if self.is_empty { b"[\n  " } else { b",\n  " })?;
         self.is_empty = false;
-        serde_json::to_writer(&mut self.out, element)?;
-        Ok(())
+        Ok(serde_json::to_writer(output::Json(&mut self.out), element)?)
     }
 
     /// Ends the array.
@@ -44,6 +46,18 @@ impl<W: Write> ArrayWriter<W> {
         self.out.write_all(if self.is_empty { b"[]\n" } else { b"\n]\n" })?;
         self.out.flush()
     }
+}
+
+/// Writes a value, indented, and a newline.
+pub(crate) fn write_pretty(mut out: impl Write, value: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer_pretty(output::Json(&mut out), value)?;
+    out.write_all(b"\n")
+}
+
+/// Writes a value in one line.
+pub(crate) fn write_line(mut out: impl Write, value: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(output::Json(&mut out), value)?;
+    out.write_all(b"\n")
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -8,7 +8,7 @@ pub(crate) fn warn(program: &str, lost: &LostOpaque) {
     for path in &lost.first {
         let mut shown = Vec::new();
         escape(path, Also::NotSpaces, &mut shown);
-        eprintln!(
+        tell!(
             "{program}: warning: {}: this directory is opaque and holds a whiteout. The image format has one attribute for \
              both, so the directory is not opaque in the image: if the image is a layer over others, files that this \
              directory hides show again",
@@ -17,6 +17,6 @@ pub(crate) fn warn(program: &str, lost: &LostOpaque) {
     }
     let more = lost.count - lost.first.len();
     if more > 0 {
-        eprintln!("{program}: warning: directories that are not opaque in the image for the same reason: {more} more");
+        tell!("{program}: warning: directories that are not opaque in the image for the same reason: {more} more");
     }
 }

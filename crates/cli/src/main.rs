@@ -3,6 +3,9 @@
 //! `mkcomposefs`, `composefs-info`, `composefs-dump` and `mount.composefs` are the programs of the C tools with their
 //! command lines; `composefs` has subcommands of its own.
 
+#[macro_use]
+mod output;
+
 mod commands;
 mod complete;
 mod dump_file;
@@ -29,11 +32,12 @@ fn main() -> ExitCode {
     let program = args.next().unwrap_or_else(|| "composefs".into());
     let name = Path::new(&program).file_name().unwrap_or(&program).to_owned();
     let args: Vec<OsString> = args.collect();
-    match name.to_str() {
-        Some("mkcomposefs") => commands::mkcomposefs::run(args),
-        Some("composefs-info") => commands::info::run(args),
-        Some("composefs-dump") => commands::dump::run(args),
-        Some("mount.composefs") => commands::mount_helper::run(args),
-        _ => commands::run(args),
-    }
+    let (program, status) = match name.to_str() {
+        Some("mkcomposefs") => ("mkcomposefs", commands::mkcomposefs::run(args)),
+        Some("composefs-info") => ("composefs-info", commands::info::run(args)),
+        Some("composefs-dump") => ("composefs-dump", commands::dump::run(args)),
+        Some("mount.composefs") => ("mount.composefs", commands::mount_helper::run(args)),
+        _ => ("composefs", commands::run(args)),
+    };
+    output::finish(program, status)
 }

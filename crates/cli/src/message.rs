@@ -1,5 +1,29 @@
 //! Errors as they are printed.
 
+use std::fmt;
+
+use crate::output;
+
+/// An error, and what can be done about it.
+#[derive(Debug)]
+struct WithRemedy {
+    error: String,
+    remedy: String,
+}
+
+impl fmt::Display for WithRemedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.error)
+    }
+}
+
+impl std::error::Error for WithRemedy {}
+
+/// An error with what can be done about it, which is printed on a line of its own.
+pub(crate) fn with_remedy(error: impl fmt::Display, remedy: impl fmt::Display) -> anyhow::Error {
+    WithRemedy { error: error.to_string(), remedy: remedy.to_string() }.into()
+}
+
 /// An error with its causes, each once: the errors of the libraries have the words of their cause in their own.
 pub(crate) fn message(error: &anyhow::Error) -> String {
     let mut message = String::new();
@@ -13,6 +37,22 @@ pub(crate) fn message(error: &anyhow::Error) -> String {
         }
     }
     message
+}
+
+/// What can be done about an error.
+pub(crate) fn remedy(error: &anyhow::Error) -> Option<&str> {
+    error.chain().find_map(|cause| cause.downcast_ref::<WithRemedy>()).map(|error| error.remedy.as_str())
+}
+
+/// Prints an error on standard error, unless it is that nobody reads standard output any more.
+pub(crate) fn tell(program: &str, error: &anyhow::Error) {
+    if output::needs_no_message(error) {
+        return;
+    }
+    tell!("{program}: {}", message(error));
+    if let Some(remedy) = remedy(error) {
+        tell!("remedy: {remedy}");
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Progress of a scan, on a terminal only.
 
-use std::time::Duration;
-
 use composefs_scan::Progress;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
+
+use crate::output;
 
 /// Shows entries and bytes as they are read; nothing where standard error is no terminal.
 pub(crate) struct ScanProgress {
@@ -13,11 +13,7 @@ pub(crate) struct ScanProgress {
 impl ScanProgress {
     pub(crate) fn start() -> Self {
         // Entries are the bar's position, bytes its length: neither total is known before the end.
-        let style = ProgressStyle::with_template("{spinner} {pos} entries, {total_bytes} read, {elapsed}")
-            .expect("the template is constant");
-        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr()).with_style(style);
-        bar.enable_steady_tick(Duration::from_millis(100));
-        Self { bar }
+        Self { bar: output::bar("{spinner} {pos} entries, {total_bytes} read, {elapsed}", 0) }
     }
 }
 

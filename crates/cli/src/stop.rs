@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::getopt::Refusal;
-use crate::message::message;
+use crate::{message, output};
 
 /// What to do instead of working.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,12 +29,12 @@ impl Face {
     /// Does what a [`Stop`] asks for.
     pub(crate) fn stop(&self, stop: Stop) -> ExitCode {
         match stop {
-            Stop::Help => print!("{}{}", self.usage, self.examples),
-            Stop::Version => println!("{} (composefs) {}", self.name, env!("CARGO_PKG_VERSION")),
+            Stop::Help => output::block(&format!("{}{}", self.usage, self.examples)),
+            Stop::Version => out!("{} (composefs) {}", self.name, env!("CARGO_PKG_VERSION")),
             Stop::Wrong { message, usage } => {
-                eprintln!("{}: {message}", self.name);
+                tell!("{}: {message}", self.name);
                 if usage {
-                    eprint!("{}", self.usage);
+                    output::tell_block(self.usage);
                 }
                 return ExitCode::FAILURE;
             }
@@ -45,7 +45,7 @@ impl Face {
     /// Tells how the work ended.
     pub(crate) fn end(&self, done: anyhow::Result<()>) -> ExitCode {
         let Err(error) = done else { return ExitCode::SUCCESS };
-        eprintln!("{}: {}", self.name, message(&error));
+        message::tell(self.name, &error);
         ExitCode::FAILURE
     }
 }

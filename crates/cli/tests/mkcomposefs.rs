@@ -92,11 +92,7 @@ fn a_directory_that_is_opaque_no_more_is_warned_of() {
     let path = dir.path().join("image");
     fs::write(&path, &image.stdout).unwrap();
     let checked = composefs.run(["check", "--strict", path.to_str().unwrap()], b"").ok();
-    assert!(
-        checked.line().contains("note: /a") && checked.line().contains("sound: 0 errors"),
-        "{}",
-        checked.line()
-    );
+    assert!(checked.line().contains("note: /a") && checked.line().contains("sound: 0 errors"), "{}", checked.line());
 }
 
 #[test]

@@ -14,6 +14,7 @@ pub mod mount;
 pub mod namespace;
 pub mod page_cache;
 pub mod sparse;
+pub mod stdio;
 pub mod tempfile;
 pub mod verity;
 pub mod writeback;

@@ -1,6 +1,6 @@
 //! What may be written where: unsafe code, printing, the environment, file access.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Source;
 
@@ -26,6 +26,44 @@ const FENCES: &[Fence] = &[
         why: "libraries never print, exit or read the environment",
     },
 ];
+/// What only some files of the program may have: directories below `crates/cli/src`, or files without `.rs`.
+const OUTPUT: &[Fence] = &[
+    Fence {
+        words: &[
+            "println!",
+            "eprintln!",
+            "print!",
+            "eprint!",
+            "io::stdout",
+            "io::stderr",
+            "stdio::stdout",
+            "stdio::stderr",
+            "ProgressDrawTarget",
+            "ProgressStyle",
+        ],
+        inside: &["output"],
+        why: "`output` alone writes to the standard streams: out!, tell!, output::json, output::text",
+    },
+    Fence {
+        words: &["to_writer", "to_writer_pretty", "to_string_pretty"],
+        inside: &["json"],
+        why: "`json` alone writes JSON, as it escapes what a terminal obeys: output::json",
+    },
+    Fence {
+        words: &["output::data"],
+        inside: &[
+            "complete",
+            "commands/cat",
+            "commands/diff",
+            "commands/info",
+            "commands/mkcomposefs",
+            "commands/ostree/image",
+            "commands/repository/export",
+            "look/names",
+        ],
+        why: "bytes as they are reach a terminal: out!, output::json or output::text escape them",
+    },
+];
 /// A fence around one crate instead of around all others.
 const FORMATS: (&str, &str) = ("image", "formats do no IO");
 const FILE_ACCESS: &[&str] = &["std::fs", "fs::File"];
@@ -36,6 +74,12 @@ pub(super) fn check(sources: &[Source]) -> Vec<String> {
         let Some(name) = crate_of(&source.path) else { continue };
         for (number, line) in shipped_code(&source.text) {
             for fence in FENCES.iter().filter(|fence| !fence.inside.contains(&name)) {
+                if let Some(word) = fence.words.iter().find(|word| has_word(line, word)) {
+                    problems.push(source.problem(number, format_args!("`{word}`: {}", fence.why)));
+                }
+            }
+            let file = file_of_program(&source.path);
+            for fence in OUTPUT.iter().filter(|fence| file.as_ref().is_some_and(|file| !fence.is_around(file))) {
                 if let Some(word) = fence.words.iter().find(|word| has_word(line, word)) {
                     problems.push(source.problem(number, format_args!("`{word}`: {}", fence.why)));
                 }
@@ -54,6 +98,18 @@ fn crate_of(path: &Path) -> Option<&str> {
     let (crates, name, src) = (parts.next()?, parts.next()?, parts.next()?);
     let is_test = path.file_stem().is_some_and(|stem| stem == "tests");
     (crates == "crates" && src == "src" && !is_test).then_some(name)
+}
+
+/// The path below `crates/cli/src` without `.rs`, of a file that has one.
+fn file_of_program(path: &Path) -> Option<PathBuf> {
+    Some(path.strip_prefix("crates/cli/src").ok()?.with_extension(""))
+}
+
+impl Fence {
+    /// Whether one of the places inside is a file or above it.
+    fn is_around(&self, file: &Path) -> bool {
+        self.inside.iter().any(|place| file.starts_with(place))
+    }
 }
 
 /// The lines that are neither comments nor in the test module at the end of a file.
@@ -82,9 +138,32 @@ mod tests {
     fn fences_hold_where_they_stand() {
         assert_eq!(problems("crates/store/src/lib.rs", "unsafe { x() }\nprintln!();\nstd::env::var(\"A\")"), 3);
         assert_eq!(problems("crates/sys/src/lib.rs", "unsafe { x() }"), 0);
-        assert_eq!(problems("crates/cli/src/main.rs", "println!(); std::process::exit(1)"), 0);
+        assert_eq!(problems("crates/testkit/src/main.rs", "println!(); std::process::exit(1)"), 0);
         assert_eq!(problems("crates/image/src/a.rs", "use std::fs;\n"), 1);
         assert_eq!(problems("crates/store/src/a.rs", "use std::fs;\n"), 0);
+    }
+
+    #[test]
+    fn one_module_writes_to_the_standard_streams() {
+        for text in [
+            "println!(\"x\")",
+            "eprint!(\"x\")",
+            "let out = std::io::stdout().lock();",
+            "io::stderr()",
+            "bar.set_draw_target(ProgressDrawTarget::stderr())",
+            "serde_json::to_writer(out, &x)",
+            "output::data().write_all(b)",
+        ] {
+            assert_eq!(problems("crates/cli/src/commands/repository/gc.rs", text), 1, "{text}");
+        }
+        for text in ["out!(\"x\")", "tell!(\"x\")", "output::json(&x)", "output::text()", "io::stdin()"] {
+            assert_eq!(problems("crates/cli/src/commands/repository/gc.rs", text), 0, "{text}");
+        }
+        assert_eq!(problems("crates/cli/src/output/stderr.rs", "io::stderr()"), 0);
+        assert_eq!(problems("crates/cli/src/output_other.rs", "io::stderr()"), 1);
+        assert_eq!(problems("crates/cli/src/json.rs", "serde_json::to_writer(out, &x)"), 0);
+        assert_eq!(problems("crates/cli/src/commands/cat.rs", "output::data()"), 0);
+        assert_eq!(problems("crates/cli/src/commands/diff/mod.rs", "output::data()"), 0);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `composefs cat`: the contents of files of an image.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,6 +15,7 @@ use crate::look::complaints::Complaints;
 use crate::look::content::Contents;
 use crate::look::lines::Lines;
 use crate::look::place::PATHS;
+use crate::output;
 
 /// Print the contents of files of an image, each byte checked before it is printed.
 ///
@@ -52,7 +53,7 @@ Exit status: 0 if all was printed, 1 if something was not, 2 for a command line 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> ExitCode {
     let mut complaints = Complaints::default();
-    let done = print(args, &mut complaints, io::stdout().lock());
+    let done = print(args, &mut complaints, output::data());
     complaints.status(done)
 }
 

@@ -12,6 +12,8 @@ use composefs_image::verity::Hasher;
 use composefs_image::{Algorithm, Digest};
 use composefs_scan::digest_file;
 
+use crate::look::names::Names;
+use crate::output;
 use crate::{json, limits};
 
 /// Print the fs-verity digests of files, whether fs-verity is enabled on them or not.
@@ -52,7 +54,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         let digest = digest(path, args.algorithm, threads);
         digest.with_context(|| format!("cannot read {}", path.display()))
     });
-    let mut out = io::stdout().lock();
+    let mut out = output::text();
     if args.json {
         let list = args.files.iter().zip(digests).map(|(path, digest)| {
             let mut object = serde_json::Map::new();
@@ -62,12 +64,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
             Ok(object)
         });
         let list = list.collect::<anyhow::Result<Vec<_>>>()?;
-        serde_json::to_writer_pretty(&mut out, &list)?;
-        writeln!(out)?;
+        output::json(&list);
         return Ok(());
     }
+    let names = if output::is_terminal() { Names::Escaped } else { Names::Raw };
     for (path, digest) in args.files.iter().zip(digests) {
-        writeln!(out, "{}  {}", digest?, path.display())?;
+        write!(out, "{}  ", digest?)?;
+        out.write_all(&names.show(path.as_os_str().as_bytes()))?;
+        writeln!(out)?;
+        out.flush()?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! `composefs ls`: the names in an image.
 
 use std::ffi::OsString;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -61,7 +61,7 @@ Exit status: 0 if all was listed, 1 if something was not, 2 for a command line t
 /// Runs the command.
 pub(super) fn run(args: &Args) -> ExitCode {
     let mut complaints = Complaints::default();
-    let out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let out = args.names.out();
     let done = list(args, &mut complaints, out);
     complaints.status(done)
 }

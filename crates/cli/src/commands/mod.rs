@@ -29,8 +29,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::complete;
 use crate::end::{done, whole};
+use crate::{complete, output};
 
 /// Build, verify and mount file system images whose file contents live once, in an object store.
 #[derive(Parser)]
@@ -96,14 +96,19 @@ enum Command {
 
 /// Runs `composefs` with the arguments behind its name.
 pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
-    complete::answer::<Composefs>();
-    let Composefs { repository: which, command } =
-        Composefs::parse_from(std::iter::once("composefs".into()).chain(args));
+    if let Some(status) = complete::answer(Composefs::command()) {
+        return status;
+    }
+    let line = std::iter::once("composefs".into()).chain(args);
+    let Composefs { repository: which, command } = match output::parse(line) {
+        Ok(parsed) => parsed,
+        Err(status) => return status,
+    };
     match command {
         Command::Diff(args) => diff::run(args),
         Command::Cat(args) => cat::run(&args),
         Command::Check(args) => check::run(&args),
-        Command::Completion(args) => done(completion::run(&args)),
+        Command::Completion(args) => done(completion::run(&args, Composefs::command())),
         Command::Digest(args) => done(digest::run(&args)),
         Command::ExplainDigest(args) => explain_digest::run(&args),
         Command::Doctor(args) => doctor::run(&args, &which),

@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 
 use super::repository::{self, Which};
 use crate::complete;
+use crate::message;
+use crate::output;
 
 /// Mount a composefs image: a file, or an image of a repository.
 ///
@@ -92,17 +94,25 @@ pub(crate) fn mount(plan: Plan, image: &ImageFile, dry_run: bool) -> Result<(Pla
     Ok((plan, mounted))
 }
 
-/// Prints what came of it.
+/// Prints what came of it. A mount whose report cannot be printed does not stay: the status says that there is none.
 pub(crate) fn tell(outcome: Result<(Plan, Option<Mounted>), Error>, json: bool) -> anyhow::Result<()> {
     match outcome {
         Ok((plan, mounted)) if json => {
-            println!("{:#}", json!({ "plan": plan_json(&plan), "mounted": mounted.as_ref().map(mounted_json) }));
+            output::json(&json!({ "plan": plan_json(&plan), "mounted": mounted.as_ref().map(mounted_json) }));
+            if let (Err(unwritable), Some(_)) = (output::flush(), &mounted) {
+                let target = plan.target.display();
+                match composefs_mount::umount(&plan.target, false) {
+                    Ok(()) => tell!("composefs: {target} is unmounted again, as the report cannot be printed"),
+                    Err(error) => tell!("composefs: the report cannot be printed, and {target} stays mounted: {error}"),
+                }
+                return Err(unwritable.into());
+            }
         }
-        Ok((plan, None)) => println!("{plan}"),
+        Ok((plan, None)) => output::block(&plan_text(&plan)),
         Ok((_, Some(_))) => {}
         Err(error) => {
             if json {
-                println!("{:#}", json!({ "error": error_json(&error) }));
+                output::json(&json!({ "error": error_json(&error) }));
             }
             return Err(with_remedy(&error));
         }
@@ -110,10 +120,25 @@ pub(crate) fn tell(outcome: Result<(Plan, Option<Mounted>), Error>, json: bool) 
     Ok(())
 }
 
+/// A plan as text. Its lines are the program's own: a newline in a path begins none.
+pub(crate) fn plan_text(plan: &Plan) -> String {
+    let path = |path: &PathBuf| PathBuf::from(output::escaped(&path.to_string_lossy()));
+    let mut plan = plan.clone();
+    plan.image = path(&plan.image);
+    plan.target = path(&plan.target);
+    plan.idmap = plan.idmap.as_ref().map(path);
+    plan.data = plan.data.iter().map(path).collect();
+    if let Some(upper) = &mut plan.upper {
+        upper.dir = path(&upper.dir);
+        upper.work = path(&upper.work);
+    }
+    format!("{plan}\n")
+}
+
 /// The error with what can be done about it on a line of its own.
 pub(crate) fn with_remedy(error: &Error) -> anyhow::Error {
     match error.remedy() {
-        Some(remedy) => anyhow!("{error}\nremedy: {remedy}"),
+        Some(remedy) => message::with_remedy(error, remedy),
         None => anyhow!("{error}"),
     }
 }

@@ -11,7 +11,10 @@ use anyhow::{anyhow, bail};
 use composefs_mount::{Allowed, ImageFile, OptionError, Plan, UnknownOptions};
 use composefs_sys::namespace::enter_mount_namespace;
 
-use super::mount::with_remedy;
+use super::mount::{plan_text, with_remedy};
+
+use crate::message;
+use crate::output::{self, escaped};
 
 const USAGE: &str = "\
 usage: mount.composefs [-sfnv] [-N namespace] [-t type] [-o opt[,opts..]] IMAGE MOUNTPOINT
@@ -43,7 +46,7 @@ Supported options of -o:
 pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
     let done = parse(args).and_then(|what| match what {
         What::Usage => {
-            println!("{USAGE}");
+            output::block(&format!("{USAGE}\n"));
             Ok(())
         }
         What::Mount(request) => mount(&request),
@@ -51,9 +54,9 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("mount.composefs: {}", crate::message::message(&error));
+            message::tell("mount.composefs", &error);
             if error.is::<UsageError>() || matches!(error.downcast_ref(), Some(OptionError::NoBasedir)) {
-                eprintln!("{USAGE}");
+                output::tell_block(USAGE);
             }
             ExitCode::FAILURE
         }
@@ -163,7 +166,8 @@ fn mount(request: &Request) -> anyhow::Result<()> {
         // As mount(8) does for devices: "do not report errors for this device if it does not exist".
         Err(error) if options.nofail && error.is_missing_image() => {
             if request.verbose {
-                println!("mount.composefs: {error}; nofail: not mounted");
+                let _ =
+                    output::remark(&format!("mount.composefs: {}; nofail: not mounted\n", escaped(&error.to_string())));
             }
             return Ok(());
         }
@@ -171,18 +175,24 @@ fn mount(request: &Request) -> anyhow::Result<()> {
     };
     let header = image.header().map_err(|error| with_remedy(&error))?;
     let plan = Plan::new(&request.image, &header, &request.target, options);
-    if request.verbose {
-        println!("{plan}");
-    }
     if request.fake {
+        if request.verbose {
+            output::block(&plan_text(&plan));
+        }
         if let Some(digest) = &plan.digest {
             image.check_digest(digest).map_err(|error| with_remedy(&error))?;
         }
         return Ok(());
     }
+    // What -v prints is a remark: whether it can be printed does not decide about the mount, nor about the status, which
+    // mount(8) would take for that of the mount.
+    let mut printed = if request.verbose { output::remark(&plan_text(&plan)) } else { Ok(()) };
     let mounted = composefs_mount::apply(&plan, &image, Allowed::default()).map_err(|error| with_remedy(&error))?;
     if request.verbose {
-        println!("done     {mounted}");
+        printed = printed.and_then(|()| output::remark(&format!("done     {mounted}\n")));
+    }
+    if let Err(unwritable) = printed {
+        tell!("mount.composefs: {} is mounted, but {unwritable}", plan.target.display());
     }
     Ok(())
 }

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use anyhow::anyhow;
 use serde_json::json;
 
+use crate::message::with_remedy;
+use crate::output;
+
 /// Unmount a composefs image.
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -27,11 +30,11 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     composefs_mount::umount(&args.target, args.lazy).map_err(|error| match error.remedy() {
-        Some(remedy) => anyhow!("{error}\nremedy: {remedy}"),
+        Some(remedy) => with_remedy(error, remedy),
         None => anyhow!(error),
     })?;
     if args.json {
-        println!("{:#}", json!({ "unmounted": args.target.to_string_lossy() }));
+        output::json(&json!({ "unmounted": args.target.to_string_lossy() }));
     }
     Ok(())
 }

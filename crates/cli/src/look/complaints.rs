@@ -2,10 +2,7 @@
 
 use std::process::ExitCode;
 
-use composefs_image::dump::{Also, escape};
-
-use crate::end::is_broken_pipe;
-use crate::message::message;
+use crate::{message, output};
 
 /// What has gone wrong so far. Each failure is told when it happens.
 #[derive(Debug, Default)]
@@ -17,9 +14,7 @@ impl Complaints {
     /// Tells of a failure.
     pub(crate) fn add(&mut self, error: &anyhow::Error) {
         self.any = true;
-        for line in format!("composefs: {}", message(error)).split('\n') {
-            eprintln!("{}", harmless(line));
-        }
+        message::tell("composefs", error);
     }
 
     /// Whether nothing has gone wrong.
@@ -28,10 +23,10 @@ impl Complaints {
         !self.any
     }
 
-    /// Goes on behind a failure, unless nobody listens any more.
+    /// Goes on behind a failure, unless nothing can be printed any more.
     pub(crate) fn pass(&mut self, done: anyhow::Result<()>) -> anyhow::Result<()> {
         match done {
-            Err(error) if !is_broken_pipe(&error) => {
+            Err(error) if !output::is_unwritable(&error) => {
                 self.add(&error);
                 Ok(())
             }
@@ -44,37 +39,10 @@ impl Complaints {
         match done {
             Ok(()) if !self.any => ExitCode::SUCCESS,
             Ok(()) => ExitCode::FAILURE,
-            // Whoever closed the pipe has seen enough.
-            Err(error) if is_broken_pipe(&error) => ExitCode::FAILURE,
             Err(error) => {
                 self.add(&error);
                 ExitCode::FAILURE
             }
         }
-    }
-}
-
-/// A line with its control characters escaped: names of images and of files may be anything.
-fn harmless(line: &str) -> String {
-    let mut shown = String::new();
-    for c in line.chars() {
-        if c.is_control() {
-            let mut escaped = Vec::new();
-            escape(c.encode_utf8(&mut [0; 4]).as_bytes(), Also::Nothing, &mut escaped);
-            shown.push_str(&String::from_utf8_lossy(&escaped));
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_control_character_is_told() {
-        assert_eq!(harmless("a\x1b[2J\u{9b}ä"), "a\\x1b[2J\\xc2\\x9bä");
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use anyhow::{anyhow, bail};
+use anyhow::bail;
 use composefs_image::erofs::read::{Found, LastLink, RawContent, View};
 use composefs_image::tree::Kind;
 use composefs_store::{Basedirs, Vouching};
@@ -12,6 +12,7 @@ use crate::look::facts::{ContentForm, Facts};
 use crate::look::mode;
 use crate::look::names::Names;
 use crate::look::place::{refused, resolve};
+use crate::message::with_remedy;
 
 /// Where contents come from.
 pub(crate) struct Contents<'r, 'a> {
@@ -63,7 +64,7 @@ impl<'a> Contents<'_, 'a> {
             }
         };
         if self.basedirs.is_empty() {
-            bail!("its content is an object\nremedy: --basedir=DIR, the directory of the objects");
+            return Err(with_remedy("its content is an object", "--basedir=DIR, the directory of the objects"));
         }
         let object = self.basedirs.open_object(payload)?;
         object.expect_size(facts.size)?;
@@ -78,10 +79,12 @@ impl<'a> Contents<'_, 'a> {
                 "no"
             }
             None => {
-                return Err(anyhow!(
-                    "the image has no digest of it, so nobody can tell whether its object {} is right\n\
-                     remedy: --unverified prints what is there",
-                    Names::Escaped.text(payload)
+                return Err(with_remedy(
+                    format!(
+                        "the image has no digest of it, so nobody can tell whether its object {} is right",
+                        Names::Escaped.text(payload)
+                    ),
+                    "--unverified prints what is there",
                 ));
             }
         };

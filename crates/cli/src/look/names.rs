@@ -1,6 +1,8 @@
 //! Names as they are printed: bytes as they are, or without anything that a terminal would obey.
 
-use std::io::{self, IsTerminal};
+use std::io;
+
+use crate::output;
 
 /// How names are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +28,12 @@ pub(crate) struct NameArgs {
 impl NameArgs {
     /// What that comes to with this standard output.
     pub(crate) fn names(self) -> Names {
-        if self.escape || !self.null && io::stdout().is_terminal() { Names::Escaped } else { Names::Raw }
+        if self.escape || !self.null && output::is_terminal() { Names::Escaped } else { Names::Raw }
+    }
+
+    /// Where lines with names go. What ends with NULs is for a program, also on a terminal.
+    pub(crate) fn out(self) -> Box<dyn io::Write> {
+        if self.null { Box::new(output::data()) } else { Box::new(output::text()) }
     }
 
     /// What lines end with.
@@ -67,18 +74,12 @@ fn push_escaped(name: &[u8], line: &mut Vec<u8>) {
                 '\n' => line.extend_from_slice(b"\\n"),
                 '\r' => line.extend_from_slice(b"\\r"),
                 '\t' => line.extend_from_slice(b"\\t"),
-                c if c.is_control() || is_invisible(c) => push_hex(bytes, line),
+                c if output::is_obeyed(c) => push_hex(bytes, line),
                 _ => line.extend_from_slice(bytes),
             }
         }
         push_hex(chunk.invalid(), line);
     }
-}
-
-/// Characters that have no width or turn the direction of text: with them a name looks like another.
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 fn push_hex(bytes: &[u8], line: &mut Vec<u8>) {

@@ -7,6 +7,7 @@ use composefs_image::erofs::read::{Found, LastLink, ReadError, ResolveError, Vie
 use composefs_image::tree::{InodeId, Tree};
 
 use crate::look::names::Names;
+use crate::message::with_remedy;
 
 /// What `--help` says of paths in images.
 pub(crate) const PATHS: &str = "\
@@ -24,11 +25,11 @@ fn unresolved(image: &Path, error: &ResolveError) -> anyhow::Error {
         ResolveError::Missing { path } => {
             let above = path.iter().rposition(|byte| *byte == b'/').map_or(&b"/"[..], |slash| &path[..slash.max(1)]);
             let above = Names::Escaped.text(above);
-            format!("\nremedy: composefs ls {} {above} shows what is there", image.display())
+            format!("composefs ls {} {above} shows what is there", image.display())
         }
-        _ => String::new(),
+        _ => return anyhow!("{}: {error}", image.display()),
     };
-    anyhow!("{}: {error}{remedy}", image.display())
+    with_remedy(format!("{}: {error}", image.display()), remedy)
 }
 
 /// An image is wrong at what is under a path.

@@ -83,7 +83,7 @@ fn check(args: &Args) -> anyhow::Result<bool> {
     let worst = if args.strict { Severity::Warning } else { Severity::Error };
     let is_sound = images.iter().all(|image| image.is_sound(worst)) && objects.as_ref().is_none_or(Objects::are_right);
     match &objects {
-        _ if args.json => report::print_json(&images, objects.as_ref(), is_sound, worst)?,
+        _ if args.json => report::print_json(&images, objects.as_ref(), is_sound, worst),
         Some(objects) => report::print_objects(objects),
         None => {}
     }

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::time::Duration;
 
 use composefs_image::tree::{Data, Tree};
 use composefs_store::{Basedirs, Needed, ObjectError, Verified, verify_needed};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::output;
 
 /// Who needs an object.
 #[derive(Clone, Debug)]
@@ -62,10 +62,7 @@ impl Objects {
         needed.sort_unstable_by_key(|(_, number)| *number);
         let needed: Vec<Needed<'_>> = needed.into_iter().map(|(needed, _)| needed).collect();
         let all = needed.iter().fold(0u64, |all, needed| all.saturating_add(needed.size));
-        let style = ProgressStyle::with_template("{bar:30} {bytes} of {total_bytes} of objects, {elapsed}");
-        let bar = ProgressBar::with_draw_target(Some(all), ProgressDrawTarget::stderr())
-            .with_style(style.expect("the template is constant"));
-        bar.enable_steady_tick(Duration::from_millis(100));
+        let bar = output::bar("{bar:30} {bytes} of {total_bytes} of objects, {elapsed}", all);
         let verified = verify_needed(basedirs, &needed, read, threads, &|bytes| bar.inc(bytes));
         bar.finish_and_clear();
         Self { count: needed.len(), verified, needers }

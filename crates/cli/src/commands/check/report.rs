@@ -1,6 +1,5 @@
 //! What a check found, for people and for programs.
 
-use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 
 use composefs_image::dump::{Also, escape};
@@ -11,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::image::Checked;
 use super::objects::Objects;
 use crate::json::put_bytes;
+use crate::output;
 
 fn shown(bytes: &[u8]) -> String {
     let mut text = Vec::new();
@@ -22,24 +22,24 @@ fn shown(bytes: &[u8]) -> String {
 pub(super) fn print_image(image: &Checked) {
     let name = image.path.display();
     for (severity, finding) in image.report.findings() {
-        println!("{name}: {severity}: {finding}");
+        out!("{name}: {severity}: {finding}");
     }
     for severity in Severity::ALL {
         let more = image.report.count(severity).saturating_sub(LIMIT as u64);
         if more > 0 {
-            println!("{name}: {more} more findings of the kind: {severity}");
+            out!("{name}: {more} more findings of the kind: {severity}");
         }
     }
     if let Some(expected) = image.other_expected {
-        println!("{name}: error: the digest is {}, expected {expected}", image.digest);
+        out!("{name}: error: the digest is {}, expected {expected}", image.digest);
     }
     if image.kernel_disagrees() {
-        println!("{name}: error: the kernel's fs-verity has another digest than what is read: {}", kernel(image));
+        out!("{name}: error: the kernel's fs-verity has another digest than what is read: {}", kernel(image));
     }
     let verdict = if image.is_sound(Severity::Error) { "sound" } else { "broken" };
     let counts = Severity::ALL.map(|severity| count(image.report.count(severity), severity.name()));
     let version = image.format_version.map_or_else(String::new, |version| format!(", version {version}"));
-    println!(
+    out!(
         "{name}: {verdict}: {}, {} inodes, {} names{version}, {}, {} digest {}, fs-verity {}",
         counts.join(", "),
         image.report.inodes,
@@ -79,10 +79,10 @@ fn canonical(canonical: &Canonical) -> String {
 pub(super) fn print_objects(objects: &Objects) {
     for (error, needers) in objects.wrong() {
         let more = if needers.count > 1 { format!(" and {} more", needers.count - 1) } else { String::new() };
-        println!("{}: {error}; needed by {}{more}", kind(error), shown(&needers.first));
+        out!("{}: {error}; needed by {}{more}", kind(error), shown(&needers.first));
     }
     let verified = &objects.verified;
-    println!(
+    out!(
         "objects: {} of {} right: {} read ({} bytes), {} vouched for by the kernel, {} without a digest",
         objects.count - verified.wrong.len(),
         objects.count,
@@ -105,17 +105,9 @@ fn kind(error: &ObjectError) -> &'static str {
 }
 
 /// Prints all of it.
-pub(super) fn print_json(
-    images: &[Checked],
-    objects: Option<&Objects>,
-    is_sound: bool,
-    worst: Severity,
-) -> io::Result<()> {
+pub(super) fn print_json(images: &[Checked], objects: Option<&Objects>, is_sound: bool, worst: Severity) {
     let images: Vec<Value> = images.iter().map(|image| image_json(image, worst)).collect();
-    let object = json!({ "sound": is_sound, "images": images, "objects": objects.map(objects_json) });
-    let mut out = io::stdout().lock();
-    serde_json::to_writer_pretty(&mut out, &object)?;
-    writeln!(out)
+    output::json(&json!({ "sound": is_sound, "images": images, "objects": objects.map(objects_json) }));
 }
 
 fn image_json(image: &Checked, worst: Severity) -> Value {

@@ -1,6 +1,6 @@
 //! The report for programs: all of it as one JSON object.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use composefs_image::diff::causes::{Cause, Hint, Subject, moved};
 use composefs_image::diff::{Change, Content, Field, Side, Value as FieldValue};
@@ -10,8 +10,9 @@ use serde_json::{Map, Value, json};
 use super::compare::Comparison;
 use super::facts::Fact;
 use super::words;
-use crate::json::put_bytes;
+use crate::json::{put_bytes, write_pretty};
 use crate::look::mode;
+use crate::output;
 use crate::source::Form;
 
 const SIDES: [(Side, &str); 2] = [(Side::A, "a"), (Side::B, "b")];
@@ -20,8 +21,8 @@ const SIDES: [(Side, &str); 2] = [(Side::A, "a"), (Side::B, "b")];
 const MOST_NAMES: usize = 16;
 
 /// Writes the report.
-pub(super) fn write(comparison: &Comparison<'_>, out: &mut impl Write) -> anyhow::Result<()> {
-    let mut serializer = serde_json::Serializer::pretty(&mut *out);
+pub(super) fn write(comparison: &Comparison<'_>, out: &mut impl Write) -> io::Result<()> {
+    let mut serializer = serde_json::Serializer::pretty(output::Json(&mut *out));
     let mut report = serializer.serialize_map(None)?;
     report.serialize_entry("equal", &comparison.is_equal())?;
     for (side, key) in SIDES {
@@ -38,11 +39,9 @@ pub(super) fn write(comparison: &Comparison<'_>, out: &mut impl Write) -> anyhow
 }
 
 /// The report on images that are the same bytes: nothing in it.
-pub(super) fn write_identical(out: &mut impl Write) -> anyhow::Result<()> {
+pub(super) fn write_identical(out: &mut impl Write) -> io::Result<()> {
     let report = json!({"equal": true, "image": [], "causes": [], "changes": [], "moved": []});
-    serde_json::to_writer_pretty(&mut *out, &report)?;
-    writeln!(out)?;
-    Ok(())
+    write_pretty(out, &report)
 }
 
 /// All changes, each made when it is written: they can be millions.

@@ -7,7 +7,7 @@ mod options;
 mod text_report;
 pub(super) mod words;
 
-use std::io::{self, BufWriter, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 pub(super) use options::Args;
@@ -16,6 +16,7 @@ use compare::{Comparison, Pair};
 use options::Request;
 
 use crate::end::answered;
+use crate::output;
 
 /// Runs the command: whether the two are equal.
 pub(super) fn run(args: Args) -> ExitCode {
@@ -23,7 +24,7 @@ pub(super) fn run(args: Args) -> ExitCode {
 }
 
 fn run_request(request: &Request) -> anyhow::Result<bool> {
-    let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let mut out = output::data();
     let Some(pair) = Pair::load(request)? else {
         if request.json {
             json_report::write_identical(&mut out)?;

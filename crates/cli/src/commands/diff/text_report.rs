@@ -1,6 +1,6 @@
 //! The report for people: what differs and why, then where.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 use composefs_image::diff::causes::{Cause, Subject};
 use composefs_image::diff::{Change, Side};
@@ -9,6 +9,7 @@ use super::compare::Comparison;
 use super::facts::Fact;
 use super::words;
 use crate::look::mode;
+use crate::output;
 use crate::source::Form;
 
 /// Marks for the terminal, or nothing.
@@ -22,7 +23,7 @@ struct Marks {
 impl Marks {
     fn choose() -> Self {
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        match io::stdout().is_terminal() && !plain {
+        match output::is_terminal() && !plain {
             true => Self { bold: "\x1b[1m", dim: "\x1b[2m", end: "\x1b[0m" },
             false => Self { bold: "", dim: "", end: "" },
         }

@@ -15,6 +15,7 @@ use serde_json::json;
 
 use super::repository::Which;
 use crate::end::answered;
+use crate::output;
 use finding::{Finding, Section, Status};
 
 /// Tell whether verified mounts will work here, and what is missing.
@@ -70,7 +71,7 @@ fn examine(args: &Args, which: &Which) -> anyhow::Result<bool> {
         let sections = sections.iter().map(|section| {
             json!({ "title": section.title, "findings": section.findings.iter().map(Finding::json).collect::<Vec<_>>() })
         });
-        println!("{:#}", json!({ "verified_mounts": verdict, "sections": sections.collect::<Vec<_>>() }));
+        output::json(&json!({ "verified_mounts": verdict, "sections": sections.collect::<Vec<_>>() }));
     } else {
         print(&sections, verdict)?;
     }
@@ -104,7 +105,7 @@ fn why_unknown(sections: &[Section]) -> String {
 }
 
 fn print(sections: &[Section], verdict: Option<bool>) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = output::text();
     for section in sections {
         writeln!(out, "{}", section.title)?;
         for finding in &section.findings {

@@ -13,6 +13,7 @@ use composefs_sys::mount::unmount;
 
 use super::finding::{Finding, Status};
 use crate::commands::mount::with_remedy;
+use crate::message;
 
 /// Longer than what an image keeps itself.
 const CONTENT: [u8; 9000] = [b'c'; 9000];
@@ -60,13 +61,8 @@ pub(super) fn look(below: &Path) -> [Finding; 2] {
 }
 
 fn failed(name: &'static str, error: &anyhow::Error, means: &'static str) -> Finding {
-    let text = crate::message::message(error);
-    let (found, remedy) = match text.split_once("\nremedy: ") {
-        Some((found, remedy)) => (found.to_owned(), Some(remedy.to_owned())),
-        None => (text, None),
-    };
-    let mut finding = Finding::new(name, Status::Missing, found, means);
-    finding.remedy = remedy;
+    let mut finding = Finding::new(name, Status::Missing, message::message(error), means);
+    finding.remedy = message::remedy(error).map(str::to_owned);
     finding
 }
 

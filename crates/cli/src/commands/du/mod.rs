@@ -3,7 +3,7 @@
 mod ledger;
 mod table;
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -15,6 +15,7 @@ use crate::image_file::ImageFile;
 use crate::json;
 use crate::look::complaints::Complaints;
 use crate::look::size::Sizes;
+use crate::output;
 
 /// Tell how large images are, and what they share.
 ///
@@ -64,7 +65,7 @@ wrong.";
 /// Runs the command.
 pub(super) fn run(args: &Args) -> ExitCode {
     let mut complaints = Complaints::default();
-    let done = measure(args, &mut complaints, io::stdout().lock());
+    let done = measure(args, &mut complaints, output::text());
     complaints.status(done)
 }
 
@@ -106,8 +107,7 @@ pub(super) fn measure(args: &Args, complaints: &mut Complaints, mut out: impl Wr
         let mut all = Map::new();
         all.insert("images".to_owned(), images.iter().zip(&rows).map(with_name).collect());
         all.insert("total".to_owned(), object(&total, !basedirs.is_empty()).into());
-        serde_json::to_writer_pretty(&mut out, &all)?;
-        writeln!(out)?;
+        json::write_pretty(&mut out, &all)?;
     } else {
         let names: Vec<_> = images.iter().map(|path| path.as_os_str().as_encoded_bytes()).collect();
         let total = Some(&total).filter(|_| args.images.len() > 1);

@@ -7,7 +7,7 @@ use composefs_image::policy::Policy;
 use serde_json::{Map, Value, json};
 
 use super::{Findings, Near, Tried};
-use crate::json::put_bytes;
+use crate::json::{put_bytes, write_pretty};
 
 /// Prints the findings as one object.
 pub(super) fn write(findings: &Findings<'_>, out: &mut impl Write) -> anyhow::Result<()> {
@@ -23,9 +23,7 @@ pub(super) fn write(findings: &Findings<'_>, out: &mut impl Write) -> anyhow::Re
         object.insert("found".to_owned(), findings.found().map(|found| policy(findings, found)).collect());
         object.insert("nearest".to_owned(), findings.nearest.as_ref().map(|near| nearest(findings, near)).into());
     }
-    serde_json::to_writer_pretty(&mut *out, &object)?;
-    writeln!(out)?;
-    Ok(())
+    Ok(write_pretty(out, &object)?)
 }
 
 fn indifferent(findings: &Findings<'_>) -> Value {

@@ -10,14 +10,14 @@ mod search;
 mod text;
 mod words;
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use composefs_image::Digest;
 use composefs_image::diff::{self, Diff, diff};
 use composefs_image::policy::{Policy, Space};
 use composefs_image::tree::Tree;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 
 use against::Against;
 use known::{Known, Wish};
@@ -27,6 +27,7 @@ use reproduce::Reproduce;
 use search::{Search, Tried};
 
 use crate::end::answered;
+use crate::output;
 
 /// What was found.
 struct Findings<'a> {
@@ -87,7 +88,7 @@ fn explain(args: &Args) -> anyhow::Result<bool> {
     if let Some(against) = against.as_ref().filter(|_| findings.found().next().is_none()) {
         findings.nearest = nearest(args, &known, &policies, against);
     }
-    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut out = output::text();
     if args.json {
         json::write(&findings, &mut out)?
     } else {
@@ -118,8 +119,7 @@ fn nearest<'a>(args: &Args, known: &Known, policies: &[Policy], against: &'a Aga
 
 /// Progress through so many policies, on a terminal only.
 fn bar(policies: usize) -> ProgressBar {
-    let style = ProgressStyle::with_template("{pos} of {len} policies, {elapsed}").expect("the template is constant");
-    ProgressBar::with_draw_target(Some(policies as u64), ProgressDrawTarget::stderr()).with_style(style)
+    output::bar("{pos} of {len} policies, {elapsed}", policies as u64)
 }
 
 impl Findings<'_> {

@@ -15,6 +15,7 @@ use composefs_store::extract::{ExtractError, Options, Owners, Selection, extract
 
 use crate::image_file::ImageFile;
 use crate::limits::allow_open_files;
+use crate::message::with_remedy;
 use progress::ExtractProgress;
 
 /// Make files of an image and its objects.
@@ -89,11 +90,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<bool> {
     let outcome = extract(&tree, &selection, &basedirs, &args.target, &options, &progress);
     drop(progress);
     let outcome = outcome.map_err(|error| match error {
-        ExtractError::NotEmpty { .. } => anyhow!("{error}\nremedy: another directory, or --merge"),
+        ExtractError::NotEmpty { .. } => with_remedy(error, "another directory, or --merge"),
         error => anyhow!(error),
     })?;
     if args.json {
-        report::print_json(args, &outcome)?;
+        report::print_json(args, &outcome);
     } else {
         report::print_text(&outcome, &basedirs);
     }

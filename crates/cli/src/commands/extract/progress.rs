@@ -1,9 +1,9 @@
 //! Progress of an extraction, on a terminal only.
 
-use std::time::Duration;
-
 use composefs_store::extract::Progress;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
+
+use crate::output;
 
 /// Shows bytes of all bytes, and entries; nothing where standard error is no terminal.
 pub(super) struct ExtractProgress {
@@ -13,9 +13,7 @@ pub(super) struct ExtractProgress {
 
 impl ExtractProgress {
     pub(super) fn new() -> Self {
-        let style = ProgressStyle::with_template("{bar:30} {bytes} of {total_bytes}, {msg} entries, {elapsed}");
-        let style = style.expect("the template is constant");
-        let bytes = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr()).with_style(style);
+        let bytes = output::bar("{bar:30} {bytes} of {total_bytes}, {msg} entries, {elapsed}", 0);
         Self { bytes, entries: ProgressBar::hidden() }
     }
 }
@@ -24,7 +22,6 @@ impl Progress for ExtractProgress {
     fn begin(&self, entries: u64, bytes: u64) {
         self.entries.set_length(entries);
         self.bytes.set_length(bytes);
-        self.bytes.enable_steady_tick(Duration::from_millis(100));
     }
 
     fn entry(&self) {

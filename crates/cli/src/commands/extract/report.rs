@@ -1,6 +1,5 @@
 //! What came of an extraction, for people and for programs.
 
-use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 
 use composefs_image::dump::{Also, escape};
@@ -10,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::Args;
 use crate::json::put_bytes;
+use crate::output;
 
 /// So many failures are told one by one.
 const SHOWN: usize = 100;
@@ -23,12 +23,12 @@ fn shown(bytes: &[u8]) -> String {
 /// Tells what is not there, and what of the rest is not as it was. If all is, nothing.
 pub(super) fn print_text(outcome: &Outcome, basedirs: &Basedirs) {
     for failure in outcome.failures.iter().take(SHOWN) {
-        eprintln!("composefs: {}: {}", shown(&failure.path), failure.error);
+        tell!("composefs: {}: {}", shown(&failure.path), failure.error);
     }
     let warn = |what: &str, left_out: &LeftOut| {
         let LeftOut { count, example, reason } = left_out;
         let of = if *count == 1 { "inode" } else { "inodes" };
-        eprintln!("composefs: warning: {what} of {count} {of}, such as {}: {reason}", shown(example));
+        tell!("composefs: warning: {what} of {count} {of}, such as {}: {reason}", shown(example));
     };
     if outcome.owners.count > 0 {
         warn("could not set the owner", &outcome.owners);
@@ -41,12 +41,12 @@ pub(super) fn print_text(outcome: &Outcome, basedirs: &Basedirs) {
     }
     if !outcome.is_whole() {
         let hint = if basedirs.is_empty() { "; --basedir says where the objects are" } else { "" };
-        eprintln!("composefs: {} paths were not extracted{hint}", outcome.failures.len());
+        tell!("composefs: {} paths were not extracted{hint}", outcome.failures.len());
     }
 }
 
 /// Prints all of it.
-pub(super) fn print_json(args: &Args, outcome: &Outcome) -> io::Result<()> {
+pub(super) fn print_json(args: &Args, outcome: &Outcome) {
     let mut object = Map::new();
     put_bytes(&mut object, "image", args.image.as_os_str().as_bytes());
     put_bytes(&mut object, "target", args.target.as_os_str().as_bytes());
@@ -77,9 +77,7 @@ pub(super) fn print_json(args: &Args, outcome: &Outcome) -> io::Result<()> {
         Value::Object(object)
     });
     object.insert("failures".to_owned(), failures.collect());
-    let mut out = io::stdout().lock();
-    serde_json::to_writer_pretty(&mut out, &object)?;
-    writeln!(out)
+    output::json(&object);
 }
 
 fn left_out(left_out: &LeftOut) -> Value {

@@ -4,7 +4,7 @@ mod condition;
 mod value;
 
 use std::ffi::OsString;
-use std::io::{self, BufWriter, Write};
+use std::io::Write;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -62,7 +62,7 @@ wrong.";
 /// Runs the command.
 pub(super) fn run(args: &Args) -> ExitCode {
     let mut complaints = Complaints::default();
-    let out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let out = args.names.out();
     let done = find(args, &mut complaints, out);
     complaints.status(done)
 }

@@ -8,13 +8,13 @@ mod objects;
 mod options;
 
 use std::ffi::OsString;
-use std::io::{self, BufWriter, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use options::{Command, Request};
 
-use crate::end::is_broken_pipe;
 use crate::image_file::ImageFile;
+use crate::output;
 use crate::stop::Face;
 
 const USAGE: &str = "\
@@ -49,13 +49,8 @@ pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
         Ok(request) => request,
         Err(stop) => return FACE.stop(stop),
     };
-    let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
-    let done = inform(&request, &mut out).and_then(|()| Ok(out.flush()?));
-    match done {
-        // Whoever closed the pipe has seen enough.
-        Err(error) if is_broken_pipe(&error) => ExitCode::FAILURE,
-        done => FACE.end(done),
-    }
+    let mut out = output::data();
+    FACE.end(inform(&request, &mut out).and_then(|()| Ok(out.flush()?)))
 }
 
 fn inform(request: &Request, out: &mut impl Write) -> anyhow::Result<()> {

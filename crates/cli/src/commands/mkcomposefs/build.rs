@@ -1,6 +1,6 @@
 //! The work itself: source to tree, tree to image, image to its place.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::path::Path;
 
@@ -17,6 +17,7 @@ use super::options::Request;
 use crate::dump_file;
 use crate::limits::allow_open_files;
 use crate::lost_opaque;
+use crate::output;
 use crate::scan_progress::ScanProgress;
 
 /// A tree, and how to tell where in the source an inode of it comes from.
@@ -30,7 +31,7 @@ const IMAGE_MODE: u32 = 0o666;
 
 /// Does what was asked for.
 pub(super) fn build(request: &Request) -> anyhow::Result<()> {
-    if request.image.as_deref() == Some(Path::new("-")) && io::stdout().is_terminal() {
+    if request.image.as_deref() == Some(Path::new("-")) && output::is_terminal() {
         bail!("stdout is a tty.  Refusing to use it");
     }
     let source = read_source(request)?;
@@ -45,11 +46,11 @@ fn write_image(request: &Request, image: &Image<'_>) -> anyhow::Result<()> {
     let threads = request.scan.thread_count();
     let digest = match request.image.as_deref() {
         None => write_to(image, algorithm, threads, &mut io::sink())?,
-        Some(path) if path == Path::new("-") => write_to(image, algorithm, threads, &mut io::stdout())?,
+        Some(path) if path == Path::new("-") => write_to(image, algorithm, threads, &mut output::data())?,
         Some(path) => replace_file(path, IMAGE_MODE, |file| write_to(image, algorithm, threads, file))?.1,
     };
     if request.print_digest {
-        writeln!(io::stdout().lock(), "{digest}").context("cannot write the digest")?;
+        out!("{digest}");
     }
     Ok(())
 }
@@ -85,7 +86,7 @@ fn read_source(request: &Request) -> anyhow::Result<Source> {
     let tree = scan_into(&batch)?;
     let summary = batch.finish().context("cannot fill store")?;
     for repaired in &summary.repaired {
-        eprintln!("mkcomposefs: {} was damaged and is replaced", store.path_of(repaired).display());
+        tell!("mkcomposefs: {} was damaged and is replaced", store.path_of(repaired).display());
     }
     Ok(Source { tree, lines: None })
 }

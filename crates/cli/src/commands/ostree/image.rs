@@ -1,6 +1,6 @@
 //! `composefs ostree image`
 
-use std::io::{self, IsTerminal as _};
+use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use composefs_store::publish::replace_file;
 use serde_json::json;
 
 use super::{Source, tree_of};
-use crate::{limits, lost_opaque};
+use crate::{limits, lost_opaque, output};
 
 /// Make the image of a commit, as `ostree checkout --composefs` does.
 ///
@@ -50,7 +50,7 @@ const IMAGE_MODE: u32 = 0o666;
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let to_stdout = args.image.as_deref() == Some(Path::new("-"));
-    if to_stdout && io::stdout().is_terminal() {
+    if to_stdout && output::is_terminal() {
         bail!("standard output is a terminal: an image is no text");
     }
     let (repo, commit, plan) = args.source.open()?;
@@ -62,7 +62,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let digest = match args.image.as_deref() {
         None => image.write_and_digest(Algorithm::Sha256, threads, &mut io::sink())?,
         Some(_) if to_stdout => {
-            image.write_and_digest(Algorithm::Sha256, threads, &mut io::stdout()).context("cannot write the image")?
+            image.write_and_digest(Algorithm::Sha256, threads, &mut output::data()).context("cannot write the image")?
         }
         Some(path) => {
             let write = |file: &mut std::fs::File| -> anyhow::Result<_> {
@@ -73,13 +73,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     };
     match (args.json, to_stdout) {
         (true, false) => {
-            println!(
-                "{:#}",
-                json!({ "commit": commit.id.to_string(), "digest": digest.to_hex(), "size": image.len() })
-            );
+            output::json(&json!({ "commit": commit.id.to_string(), "digest": digest.to_hex(), "size": image.len() }));
         }
-        (false, false) => println!("{digest}"),
-        (_, true) => eprintln!("{digest}"),
+        (false, false) => out!("{digest}"),
+        (_, true) => tell!("{digest}"),
     }
     Ok(())
 }

@@ -10,6 +10,8 @@ use serde_json::json;
 
 use super::{Source, tree_of};
 use crate::limits;
+use crate::message::with_remedy;
+use crate::output;
 
 /// Compare a commit with its checksums, and its image with the digest recorded in it.
 ///
@@ -48,18 +50,23 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     if args.json {
         let recorded = recorded.map(|digest| digest.to_hex());
         let json = json!({ "commit": commit.id.to_string(), "digest": found.to_hex(), "recorded": recorded });
-        println!("{json:#}");
+        output::json(&json);
     }
     match recorded {
-        None => bail!(
-            "commit {} records no digest of its image: every object is as its checksum says, and the image would have the digest \
-             {found}\nremedy: `ostree commit --generate-composefs-metadata` records it",
-            commit.id
-        ),
+        None => {
+            let id = commit.id;
+            return Err(with_remedy(
+                format!(
+                    "commit {id} records no digest of its image: every object is as its checksum says, and the image would have \
+                     the digest {found}"
+                ),
+                "`ostree commit --generate-composefs-metadata` records it",
+            ));
+        }
         Some(recorded) if recorded != found => {
             bail!("commit {} records the digest {recorded} of its image, which has the digest {found}", commit.id)
         }
-        Some(_) if !args.json => println!("{found}"),
+        Some(_) if !args.json => out!("{found}"),
         Some(_) => {}
     }
     Ok(())

@@ -14,6 +14,7 @@ use super::Which;
 use crate::complete;
 use crate::interrupt::Interrupt;
 use crate::lost_opaque;
+use crate::output;
 use crate::scan_progress::ScanProgress;
 
 /// Make an image of a directory tree, with all its contents, in a repository.
@@ -89,7 +90,7 @@ pub(super) fn warn(created: &Created, repository: &Repository) {
     lost_opaque::warn("composefs", &created.lost_opaque);
     for repaired in &created.objects.repaired {
         let path = repository.objects().path_of(repaired);
-        eprintln!(
+        tell!(
             "composefs: {} was damaged and is replaced; a mount that has it open must be mounted again",
             path.display()
         );
@@ -100,9 +101,9 @@ pub(super) fn warn(created: &Created, repository: &Repository) {
 pub(crate) fn tell(created: &Created, name: Option<&RefName>, repository: &Repository, json: bool) {
     warn(created, repository);
     if json {
-        println!("{:#}", created_json(created, name));
+        output::json(&created_json(created, name));
     } else {
-        println!("{}", created.digest);
+        out!("{}", created.digest);
     }
 }
 

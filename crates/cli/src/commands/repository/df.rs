@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::Which;
 use crate::look::size::Sizes;
+use crate::output;
 
 /// Tell what names take on the disk, what they share, and what removing each would free.
 ///
@@ -30,11 +31,11 @@ Examples:
 pub(crate) fn run(args: &Args, which: &Which) -> anyhow::Result<()> {
     let usage = which.open()?.usage()?;
     if args.json {
-        println!("{:#}", usage_json(&usage));
+        output::json(&usage_json(&usage));
         return Ok(());
     }
     let size = |bytes: u64| Sizes::human(args.human).show(bytes);
-    println!("{:>12} {:>12} {:>12} {:>12}  NAME", "USED", "EXCLUSIVE", "SHARED", "FREED");
+    out!("{:>12} {:>12} {:>12} {:>12}  NAME", "USED", "EXCLUSIVE", "SHARED", "FREED");
     for one in &usage.refs {
         let RefUsage { used, exclusive, freed, .. } = *one;
         let note = match (one.missing, one.in_use) {
@@ -42,7 +43,7 @@ pub(crate) fn run(args: &Args, which: &Which) -> anyhow::Result<()> {
             (0, true) => "  (mounted or open: freed when it is not)".into(),
             (missing, _) => format!("  ({missing} objects are missing: see composefs fsck)"),
         };
-        println!(
+        out!(
             "{:>12} {:>12} {:>12} {:>12}  {}{note}",
             size(used),
             size(exclusive),
@@ -51,7 +52,7 @@ pub(crate) fn run(args: &Args, which: &Which) -> anyhow::Result<()> {
             one.name
         );
     }
-    println!(
+    out!(
         "{:>12} in {} objects; {} in {} that no name needs",
         size(usage.used),
         usage.objects,

@@ -1,7 +1,7 @@
 //! `composefs export`
 
 use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::{Which, progress};
 use crate::complete;
+use crate::output;
 
 /// Write images with their objects into one file, a bundle, for `composefs import`.
 ///
@@ -50,10 +51,10 @@ pub(crate) fn run(args: &Args, which: &Which) -> anyhow::Result<()> {
     let objects = args.have_list.as_deref().map_or(Ok(Vec::new()), read_list)?;
     let have = Have { images: args.have.clone(), objects };
     let Some(path) = args.output.as_deref().filter(|path| *path != Path::new("-")) else {
-        if io::stdout().is_terminal() {
+        if output::is_terminal() {
             bail!("a bundle is not for a terminal: give --output=FILE");
         }
-        return write(args, &repository, &have, &mut io::stdout().lock()).map(drop);
+        return write(args, &repository, &have, &mut output::data()).map(drop);
     };
     let (_, exported) = replace_file(path, 0o666, |file: &mut File| write(args, &repository, &have, file))?;
     if args.json {
@@ -63,7 +64,7 @@ pub(crate) fn run(args: &Args, which: &Which) -> anyhow::Result<()> {
             "bytes": exported.bytes,
             "left_out": exported.left_out,
         });
-        println!("{json:#}");
+        output::json(&json);
     }
     Ok(())
 }

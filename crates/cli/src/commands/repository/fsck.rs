@@ -4,20 +4,20 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use composefs_mount::MountEntry;
 use composefs_store::repository::fsck::{
     Damage, FsckOptions, FsckProgress, FsckReport, Kind, Remedy, Source, open_anyway,
 };
 use composefs_store::repository::{LockHolder, Opener};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
 use super::{Which, counted, openers_text, tell_of_waiting};
 use crate::end::answered;
 use crate::limits;
 use crate::look::size::human;
+use crate::output;
 
 /// Check a repository: every name, link, image and object; and mend it.
 ///
@@ -73,16 +73,12 @@ fn check(args: &Args, which: &Which) -> anyhow::Result<bool> {
     let algorithm = repository.algorithm();
     let sources = args.from.iter().map(|path| Source::open(path, algorithm)).collect::<Result<_, _>>()?;
     let options = FsckOptions { repair: args.repair, sources, threads: limits::threads(args.threads) };
-    let style = ProgressStyle::with_template("{bar:30} {bytes} of {total_bytes} of objects, {elapsed}");
-    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr())
-        .with_style(style.expect("the template is constant"));
-    bar.enable_steady_tick(Duration::from_millis(100));
-    let bar = Bar(bar);
+    let bar = Bar(output::bar("{bar:30} {bytes} of {total_bytes} of objects, {elapsed}", 0));
     let report = repository.fsck(meta, &options, &bar)?;
     bar.0.finish_and_clear();
     let remount = mounts_to_renew(&report, &repository.objects().path().to_string_lossy());
     if args.json {
-        println!("{:#}", report_json(&report, &remount, &lock));
+        output::json(&report_json(&report, &remount, &lock));
     } else {
         print(&report, &remount);
         lock.print();
@@ -99,10 +95,10 @@ struct Lock {
 impl Lock {
     fn print(&self) {
         for holder in self.holders.iter().filter(|holder| holder.is_alone) {
-            println!("note: {} has the directory locked: nothing can be written", shown(&holder.to_string()));
+            out!("note: {} has the directory locked: nothing can be written", holder);
         }
         if let Some(text) = openers_text(&self.openers) {
-            println!("note: {text}");
+            out!("note: {text}");
         }
     }
 }
@@ -133,19 +129,19 @@ fn replaces_an_object(kind: Kind) -> bool {
 
 fn print(report: &FsckReport, remount: &[MountEntry]) {
     for damage in &report.damages {
-        println!("{}", line(damage));
+        out!("{}", line(damage));
     }
     for mount in remount {
-        println!("{} may still have open what was replaced: unmount and mount it again", mount.target.display());
+        out!("{} may still have open what was replaced: unmount and mount it again", mount.target.display());
     }
     let (objects, images) = (counted(report.objects, "object"), counted(report.images, "image"));
-    println!("{objects}, {}, {images}, {}", human(report.bytes), counted(report.refs, "name"));
+    out!("{objects}, {}, {images}, {}", human(report.bytes), counted(report.refs, "name"));
     if report.damages.is_empty() {
-        println!("all is sound");
+        out!("all is sound");
         return;
     }
     for (kind, [all, mended]) in by_kind(report) {
-        println!("{all} {}, {mended} mended", kind.name());
+        out!("{all} {}, {mended} mended", kind.name());
     }
 }
 
@@ -160,7 +156,7 @@ fn by_kind(report: &FsckReport) -> BTreeMap<Kind, [u64; 2]> {
 }
 
 fn line(damage: &Damage) -> String {
-    let mut line = shown(&damage.to_string());
+    let mut line = damage.to_string();
     if let Some(by) = &damage.needed_by {
         let image = by.name.as_ref().map_or_else(|| by.image.to_hex(), |name| name.to_string());
         line.push_str(&format!("; {image} needs it"));
@@ -168,15 +164,10 @@ fn line(damage: &Damage) -> String {
     match &damage.remedy {
         Remedy::Left => {}
         Remedy::Repaired => line.push_str("; repaired"),
-        Remedy::TakenAway(path) => line.push_str(&format!("; taken away, to {}", shown(&path.to_string_lossy()))),
-        Remedy::Failed(why) => line.push_str(&format!("; not repaired: {}", shown(why))),
+        Remedy::TakenAway(path) => line.push_str(&format!("; taken away, to {}", path.display())),
+        Remedy::Failed(why) => line.push_str(&format!("; not repaired: {}", why)),
     }
     line
-}
-
-/// Without what a terminal would obey.
-fn shown(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 fn report_json(report: &FsckReport, remount: &[MountEntry], lock: &Lock) -> Value {

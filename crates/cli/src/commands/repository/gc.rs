@@ -9,6 +9,7 @@ use serde_json::json;
 use super::{Which, counted};
 use crate::end::whole;
 use crate::look::size::human;
+use crate::output;
 
 /// Remove what nobody needs from a repository.
 ///
@@ -66,15 +67,15 @@ fn collect(args: &Args, which: &Which) -> anyhow::Result<bool> {
     let repository = which.open()?;
     let report = repository.gc(GcOptions { dry_run: args.dry_run, grace: args.grace })?;
     if args.json {
-        println!("{:#}", report_json(&report, args));
+        output::json(&report_json(&report, args));
     } else {
         print(&report, args);
     }
     for (name, digest) in &report.dangling {
-        eprintln!("composefs: {name} is a name of {digest}, and there is no such image");
+        tell!("composefs: {name} is a name of {digest}, and there is no such image");
     }
     for unclear in &report.unclear {
-        eprintln!(
+        tell!(
             "composefs: {} {}: what it keeps is not known, so nothing is removed while it is there; see `composefs fsck`, or \
              move it out of the repository",
             unclear.path.display(),
@@ -82,7 +83,7 @@ fn collect(args: &Args, which: &Which) -> anyhow::Result<bool> {
         );
     }
     for (_, error) in &report.unreadable {
-        eprintln!("composefs: {error}; no object was removed, as what it needs is not known: see `composefs fsck`");
+        tell!("composefs: {error}; no object was removed, as what it needs is not known: see `composefs fsck`");
     }
     Ok(report.dangling.is_empty() && report.unclear.is_empty() && report.unreadable.is_empty())
 }
@@ -91,10 +92,10 @@ fn print(report: &GcReport, args: &Args) {
     let (images, objects) =
         (counted(report.removed_images.len() as u64, "image"), counted(report.removed_objects, "object"));
     let done = if args.dry_run { "would be removed" } else { "removed" };
-    println!("{images} and {objects} {done}, {}", human(report.removed_bytes));
-    println!("{} and {} kept", counted(report.images_kept, "image"), counted(report.objects_kept, "object"));
+    out!("{images} and {objects} {done}, {}", human(report.removed_bytes));
+    out!("{} and {} kept", counted(report.images_kept, "image"), counted(report.objects_kept, "object"));
     if report.young_objects > 0 || !report.young_images.is_empty() {
-        println!(
+        out!(
             "kept as too young: {} and {}, {}, younger than {} (--grace=0 removes them)",
             counted(report.young_images.len() as u64, "image"),
             counted(report.young_objects, "object"),
@@ -103,11 +104,11 @@ fn print(report: &GcReport, args: &Args) {
         );
     }
     if report.claimed_objects > 0 {
-        println!("kept for commands that are at work: {}", counted(report.claimed_objects, "object"));
+        out!("kept for commands that are at work: {}", counted(report.claimed_objects, "object"));
     }
-    report.in_use.iter().for_each(|digest| println!("{digest} has no name, but is mounted or open"));
+    report.in_use.iter().for_each(|digest| out!("{digest} has no name, but is mounted or open"));
     for other in &report.others {
-        println!("{} {}, and keeps what it leads to", other.path.display(), other.found);
+        out!("{} {}, and keeps what it leads to", other.path.display(), other.found);
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::Which;
 use crate::end::whole;
+use crate::output;
 
 /// List the images of a repository, with their names.
 #[derive(clap::Args)]
@@ -38,7 +39,7 @@ pub(crate) fn run(args: &Args, which: &Which) -> ExitCode {
 fn list(args: &Args, which: &Which) -> anyhow::Result<bool> {
     let repository = which.open()?;
     if args.objects {
-        let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+        let mut out = output::text();
         for digest in repository.objects().list() {
             writeln!(out, "{}", digest?)?;
         }
@@ -47,21 +48,21 @@ fn list(args: &Args, which: &Which) -> anyhow::Result<bool> {
     }
     let images = repository.images()?;
     if args.json {
-        println!("{:#}", images_json(&images));
+        output::json(&images_json(&images));
     } else {
         print(args, &images)?;
     }
     for (name, digest) in &images.dangling {
-        eprintln!("composefs: {name} is a name of {digest}, and there is no such image; `composefs fsck` tells more");
+        tell!("composefs: {name} is a name of {digest}, and there is no such image; `composefs fsck` tells more");
     }
     for broken in &images.broken {
-        eprintln!("composefs: {} {}; `composefs fsck` tells more", broken.path.display(), broken.found);
+        tell!("composefs: {} {}; `composefs fsck` tells more", broken.path.display(), broken.found);
     }
     Ok(images.dangling.is_empty() && images.broken.is_empty())
 }
 
 fn print(args: &Args, images: &Images) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = output::text();
     for image in &images.images {
         if args.quiet {
             image.refs.iter().try_for_each(|name| writeln!(out, "{name}"))?;

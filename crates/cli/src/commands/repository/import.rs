@@ -18,6 +18,7 @@ use super::{Which, create, progress};
 use crate::complete;
 use crate::image_file::ImageFile;
 use crate::interrupt::Interrupt;
+use crate::output;
 use crate::{dump_file, limits};
 
 /// Take an image, a dump or a bundle into a repository.
@@ -103,7 +104,7 @@ fn import(args: &Args, which: &Which, interrupt: &Interrupt) -> anyhow::Result<(
         .import(incoming, &args.source, args.name.as_ref(), &options)
         .with_context(|| format!("cannot import {name}"))?;
     if let Some(was) = was.filter(|was| was.digest != created.digest) {
-        eprintln!("composefs: {name} has the digest {}; written anew it has {}", was.digest, created.digest);
+        tell!("composefs: {name} has the digest {}; written anew it has {}", was.digest, created.digest);
     }
     create::tell(&created, args.name.as_ref(), &repository, args.json);
     Ok(())
@@ -130,9 +131,9 @@ fn import_bundle(
             "images": images.collect::<Vec<_>>(),
             "objects": { "new": imported.objects.new, "present": imported.objects.present },
         });
-        println!("{json:#}");
+        output::json(&json);
     } else {
-        imported.images.iter().for_each(|image| println!("{}", image.digest));
+        imported.images.iter().for_each(|image| out!("{}", image.digest));
     }
     Ok(())
 }

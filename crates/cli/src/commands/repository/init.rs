@@ -8,6 +8,8 @@ use serde_json::json;
 
 use super::{Which, openers_text};
 
+use crate::output;
+
 /// Make a repository.
 ///
 /// It is for its owner alone. Every object in it has fs-verity, and every mount from it demands that, unless --insecure says
@@ -54,7 +56,7 @@ pub(crate) fn run(args: &Args, which: &Which) -> anyhow::Result<()> {
     let openers = repository.openers()?;
     if let Some(text) = openers_text(&openers) {
         let path = path.display();
-        eprintln!("composefs: note: {text}: chmod go-r {path} unless they work in it");
+        tell!("composefs: note: {text}: chmod go-r {path} unless they work in it");
     }
     if args.json {
         let json = json!({
@@ -64,7 +66,7 @@ pub(crate) fn run(args: &Args, which: &Which) -> anyhow::Result<()> {
             "verity": repository.demands_verity(),
             "lockable_by": openers.iter().map(Opener::to_string).collect::<Vec<_>>(),
         });
-        println!("{json:#}");
+        output::json(&json);
     }
     Ok(())
 }

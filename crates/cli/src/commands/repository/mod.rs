@@ -72,12 +72,12 @@ pub(crate) fn tell_of_waiting(path: &Path, waiting: Waiting) {
         Waiting::Begins => {
             let holders = Repository::open(path).map(|repository| repository.lock_holders()).unwrap_or_default();
             let holders = holders.iter().map(LockHolder::to_string).collect::<Vec<_>>().join(", ");
-            let holders = if holders.is_empty() { "another process".into() } else { shown(&holders) };
-            eprintln!("composefs: waiting for {holders}, which has {locked} locked");
+            let holders = if holders.is_empty() { "another process".into() } else { holders };
+            tell!("composefs: waiting for {holders}, which has {locked} locked");
         }
         Waiting::Ends => {
             let seconds = READER_WAITS.as_secs();
-            eprintln!(
+            tell!(
                 "composefs: {locked} is still locked after {seconds} seconds: going on without the lock, to read only"
             );
         }
@@ -90,11 +90,6 @@ pub(crate) fn openers_text(openers: &[Opener]) -> Option<String> {
     let reach = if *last == Opener::Everyone { " who can reach it" } else { "" };
     let users = openers.iter().map(Opener::to_string).collect::<Vec<_>>().join(", ");
     Some(format!("{users}{reach} may open the directory and lock it, which keeps others from writing"))
-}
-
-/// Without what a terminal would obey.
-fn shown(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 /// `1 object`, `2 objects`.

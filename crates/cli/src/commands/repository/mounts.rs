@@ -1,11 +1,11 @@
 //! `composefs mounts`
 
-use std::io::Write;
-
 use composefs_mount::MountEntry;
 use serde_json::json;
 
 use super::Which;
+
+use crate::output;
 
 /// List the composefs mounts that can be seen here.
 ///
@@ -37,7 +37,6 @@ pub(crate) fn run(args: &Args, which: &Which) -> anyhow::Result<()> {
         let own = refs.iter().filter(|(_, digest)| Some(*digest) == mount.digest);
         own.map(|(name, _)| name.as_str()).collect()
     };
-    let mut out = std::io::stdout().lock();
     if args.json {
         let list = mounts.iter().map(|mount| {
             json!({
@@ -47,16 +46,12 @@ pub(crate) fn run(args: &Args, which: &Which) -> anyhow::Result<()> {
                 "options": mount.options,
             })
         });
-        writeln!(out, "{:#}", serde_json::Value::Array(list.collect()))?;
+        output::json(&serde_json::Value::Array(list.collect()));
         return Ok(());
     }
     for mount in &mounts {
         let digest = mount.digest.map_or_else(|| "-".to_owned(), |digest| digest.to_hex());
-        writeln!(out, "{} {digest} {}", shown(&mount.target), names_of(mount).join(" "))?;
+        out!("{} {digest} {}", mount.target.display(), names_of(mount).join(" "));
     }
     Ok(())
-}
-
-fn shown(path: &std::path::Path) -> String {
-    path.to_string_lossy().chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }

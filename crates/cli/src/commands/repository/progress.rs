@@ -1,8 +1,8 @@
 //! Objects on their way, drawn on a terminal.
 
-use std::time::Duration;
+use indicatif::ProgressBar;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use crate::output;
 
 /// Counts objects and their bytes; nothing where standard error is no terminal.
 pub(crate) struct Objects {
@@ -12,11 +12,7 @@ pub(crate) struct Objects {
 impl Objects {
     pub(crate) fn start() -> Self {
         // Objects are the bar's position, bytes its length: neither total is known before the end.
-        let style = ProgressStyle::with_template("{spinner} {pos} objects, {total_bytes}, {elapsed}")
-            .expect("the template is constant");
-        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr()).with_style(style);
-        bar.enable_steady_tick(Duration::from_millis(100));
-        Self { bar }
+        Self { bar: output::bar("{spinner} {pos} objects, {total_bytes}, {elapsed}", 0) }
     }
 
     /// One more.

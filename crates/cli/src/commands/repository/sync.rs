@@ -11,6 +11,7 @@ use super::{Which, counted, create, progress, tell_of_waiting};
 use crate::interrupt::Interrupt;
 use crate::limits;
 use crate::look::size::human;
+use crate::output;
 
 /// Bring names, with their images and what is missing of their objects, from another repository.
 ///
@@ -77,11 +78,11 @@ fn sync(args: &Args, which: &Which, interrupt: &Interrupt) -> anyhow::Result<()>
         if args.json {
             done.push(json);
         } else {
-            println!("{line}");
+            out!("{line}");
         }
     }
     if args.json {
-        println!("{:#}", serde_json::Value::Array(done));
+        output::json(&serde_json::Value::Array(done));
     }
     Ok(())
 }

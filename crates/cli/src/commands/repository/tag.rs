@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::Which;
 use crate::complete;
+use crate::output;
 
 /// Give an image of a repository another name.
 ///
@@ -33,7 +34,7 @@ pub(crate) fn run(args: &Args, which: &Which) -> anyhow::Result<()> {
     let (digest, replaced) = which.open()?.tag(&args.image, &args.name)?;
     if args.json {
         let replaced = replaced.map(|digest| digest.to_hex());
-        println!("{:#}", json!({ "digest": digest.to_hex(), "name": args.name.as_str(), "replaced": replaced }));
+        output::json(&json!({ "digest": digest.to_hex(), "name": args.name.as_str(), "replaced": replaced }));
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::Which;
 use crate::complete;
+use crate::output;
 
 /// Take names from images of a repository.
 ///
@@ -31,7 +32,7 @@ pub(crate) fn run(args: &Args, which: &Which) -> anyhow::Result<()> {
     for name in &args.names {
         let digest = repository.untag(name)?;
         if args.json {
-            println!("{}", json!({ "untagged": name.as_str(), "digest": digest.map(|digest| digest.to_hex()) }));
+            output::json_line(&json!({ "untagged": name.as_str(), "digest": digest.map(|digest| digest.to_hex()) }));
         }
     }
     Ok(())

@@ -12,6 +12,7 @@ use crate::complete;
 use crate::end::answered;
 use crate::json::put_bytes;
 use crate::look::names::Names;
+use crate::output;
 
 /// Tell what keeps an object or an image in a repository: names, images, mounts, streams, commands at work.
 #[derive(clap::Args)]
@@ -39,7 +40,7 @@ pub(crate) fn run(args: &Args, which: &Which) -> ExitCode {
 fn tell(args: &Args, which: &Which) -> anyhow::Result<bool> {
     let reasons = which.open()?.why(&args.digest)?;
     if args.json {
-        println!("{:#}", reasons_json(&reasons));
+        output::json(&reasons_json(&reasons));
     } else {
         print(&reasons);
     }
@@ -71,18 +72,18 @@ fn print(reasons: &Reasons) {
                 }
             }
         }
-        println!("{line}");
+        out!("{line}");
     }
-    reasons.streams.iter().for_each(|name| println!("stream {}", Names::Escaped.text(name.as_bytes())));
+    reasons.streams.iter().for_each(|name| out!("stream {}", Names::Escaped.text(name.as_bytes())));
     if reasons.is_claimed {
-        println!("a command that is at work claims it");
+        out!("a command that is at work claims it");
     }
     for image in &reasons.unreadable {
-        println!("image {image} cannot be read, and may need it: see composefs fsck");
+        out!("image {image} cannot be read, and may need it: see composefs fsck");
     }
     match (reasons.is_there, reasons.is_kept()) {
-        (false, _) => println!("it is not there"),
-        (true, false) => println!("nothing keeps it: gc removes it when it is not young any more"),
+        (false, _) => out!("it is not there"),
+        (true, false) => out!("nothing keeps it: gc removes it when it is not young any more"),
         (true, true) => {}
     }
 }

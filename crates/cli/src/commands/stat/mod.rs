@@ -4,7 +4,7 @@ mod image;
 mod inode;
 
 use std::ffi::OsString;
-use std::io::{self, BufWriter, Write};
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,10 +14,12 @@ use composefs_image::erofs::read::{LastLink, View};
 use self::image::ImageFacts;
 use self::inode::InodeFacts;
 use crate::image_file::ImageFile;
+use crate::json::write_pretty;
 use crate::look::complaints::Complaints;
 use crate::look::facts::Facts;
 use crate::look::lines::Lines;
 use crate::look::place::{PATHS, refused, resolve};
+use crate::output;
 
 /// Show everything the image says of a file, or of itself.
 ///
@@ -51,7 +53,7 @@ Exit status: 0 if all was shown, 1 if something was not, 2 for a command line th
 /// Runs the command.
 pub(super) fn run(args: &Args) -> ExitCode {
     let mut complaints = Complaints::default();
-    let out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let out = output::text();
     let done = show(args, &mut complaints, out);
     complaints.status(done)
 }
@@ -63,8 +65,7 @@ pub(super) fn show(args: &Args, complaints: &mut Complaints, mut out: impl Write
     if args.paths.is_empty() {
         let facts = ImageFacts::of(&reader, &file.load(&reader, &[])?);
         if args.json {
-            serde_json::to_writer_pretty(&mut out, &facts)?;
-            writeln!(out)?;
+            write_pretty(&mut out, &facts)?;
         } else {
             out.write_all(facts.text().as_bytes())?;
         }
