@@ -17,15 +17,11 @@ use sha2::{Digest as _, Sha256};
 use crate::config::Mode;
 use crate::error::Error;
 use crate::id::Id;
-use crate::objects::{FileHeader, Metadata};
+use crate::objects::{FileHeader, MAX_HEADER, MAX_TARGET, Metadata};
 use crate::repo::Repo;
 
 /// The attribute that has the metadata of a file in a bare-user repository.
 const OSTREE_META: &std::ffi::CStr = c"user.ostreemeta";
-/// The longest header of a file in an archive: attributes and a target.
-const MAX_HEADER: u32 = 1 << 20;
-/// The longest target of a symlink.
-const MAX_TARGET: u64 = 4095;
 
 /// A content object, found.
 #[derive(Debug)]
@@ -76,7 +72,7 @@ impl Repo {
         let mut head = [0; 8];
         file.read_exact_at(&mut head, 0).map_err(|error| Error::io(&path, error))?;
         let len = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
-        if len > MAX_HEADER {
+        if u64::from(len) > MAX_HEADER {
             return Err(Error::malformed(path, format!("a header of {len} bytes: at most {MAX_HEADER} are taken")));
         }
         let mut header = vec![0; len as usize];
@@ -99,7 +95,9 @@ impl Repo {
         let size = file.metadata().map_err(|error| Error::io(&path, error))?.size();
         let mut header = FileHeader { metadata, target: String::new() };
         if Kind::from_mode(header.metadata.mode) == Some(Kind::Symlink) {
-            file.take(MAX_TARGET + 2).read_to_string(&mut header.target).map_err(|error| Error::io(&path, error))?;
+            file.take(MAX_TARGET as u64 + 2)
+                .read_to_string(&mut header.target)
+                .map_err(|error| Error::io(&path, error))?;
             // It is kept as a C string.
             if header.target.ends_with('\0') {
                 header.target.pop();
@@ -190,6 +188,11 @@ impl Content {
     fn checked(mut self) -> Result<Self, Error> {
         match Kind::from_mode(self.header.metadata.mode) {
             Some(Kind::Regular) if self.bytes.is_some() && self.header.target.is_empty() => Ok(self),
+            Some(Kind::Symlink) if self.header.target.is_empty() || self.header.target.len() > MAX_TARGET => {
+                let len = self.header.target.len();
+                let reason = format!("a symlink target of {len} bytes: 1 to {MAX_TARGET} are allowed");
+                Err(Error::malformed(&self.path, reason))
+            }
             Some(Kind::Symlink) => {
                 (self.size, self.bytes) = (0, None);
                 self.expect(self.hasher()?)?;

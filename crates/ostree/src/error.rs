@@ -58,15 +58,31 @@ pub enum Error {
         /// The rule it breaks.
         source: TreeError,
     },
-    /// The commit has more than can be held.
-    #[error("commit {commit}: more than {limit} {what}: it was made to exhaust memory, or is no file system tree")]
-    TooMuch {
-        /// The commit.
-        commit: Id,
-        /// What there is too much of.
-        what: &'static str,
+    /// A directory has more entries than are taken, counted with all below it.
+    #[error("{}: {entries} entries with all that is below it, at most {limit} are taken", path.display())]
+    TooManyEntries {
+        /// The object of the directory.
+        path: PathBuf,
+        /// How many there would be.
+        entries: u64,
+        /// How many are taken.
+        limit: u64,
+    },
+    /// Objects name each other so often that the tree would be far larger than they are.
+    #[error(
+        "{}: with it the tree has {bytes} bytes of names and attributes, made of {read} bytes of objects: at most {limit} are \
+         taken, {times} times as many and {always}, as it was probably made to exhaust memory",
+        path.display(), times = crate::extent::TIMES, always = crate::extent::ALWAYS
+    )]
+    TooLarge {
+        /// The object with which it is too much.
+        path: PathBuf,
+        /// How much it would be.
+        bytes: u64,
+        /// The bytes of all objects that were read.
+        read: u64,
         /// How much is taken.
-        limit: usize,
+        limit: u64,
     },
     /// A content cannot be stored.
     #[error("{}: {source}", path.display())]

@@ -11,11 +11,14 @@
 mod config;
 mod content;
 mod error;
+mod extent;
 mod gather;
 mod id;
+mod normal;
 pub mod objects;
 mod plan;
 mod repo;
+mod signature;
 
 pub use content::Content;
 pub use error::Error;

@@ -1,4 +1,4 @@
-//! What the objects of ostree say, without IO: GVariants whose numbers are big-endian.
+//! What the objects of ostree say, without IO: GVariants whose numbers are big-endian, in [normal form](crate::normal) only.
 //!
 //! | object | type |
 //! |---|---|
@@ -10,12 +10,26 @@
 #![allow(unsafe_code)]
 #![expect(clippy::big_endian_bytes, reason = "the numbers of ostree are big-endian")]
 
+use std::rc::Rc;
+
 use gvariant::aligned_bytes::copy_to_align;
 use gvariant::{Marker as _, Structure as _, gv};
 use sha2::{Digest as _, Sha256};
 
 use crate::id::Id;
+use crate::normal;
 
+const COMMIT: &str = "(a{sv}aya(say)sstayay)";
+const DIRTREE: &str = "(a(say)a(sayay))";
+const METADATA: &str = "(uuua(ayay))";
+const ARCHIVED: &str = "(tuuuusa(ayay))";
+
+/// The longest name of a directory's entry, in bytes.
+const MAX_NAME: usize = 255;
+/// The longest target of a symlink, in bytes.
+pub(crate) const MAX_TARGET: usize = 4095;
+/// The longest header of a file in an archive, and the longest dirmeta, in bytes: more attributes no file system keeps.
+pub(crate) const MAX_HEADER: u64 = 1 << 20;
 /// The key of a commit's metadata that has the digest of its image.
 const DIGEST_KEY: &str = "ostree.composefs.digest.v0";
 
@@ -47,9 +61,9 @@ pub struct CommitObject {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DirTree {
     /// Names and contents.
-    pub files: Vec<(String, Id)>,
+    pub files: Vec<(Rc<str>, Id)>,
     /// Names, dirtrees and dirmetas.
-    pub directories: Vec<(String, Id, Id)>,
+    pub directories: Vec<(Rc<str>, Id, Id)>,
 }
 
 /// What a content object is besides its bytes.
@@ -63,6 +77,21 @@ pub struct FileHeader {
 
 fn id(bytes: &[u8], of: &str) -> Result<Id, String> {
     Id::from_bytes(bytes).ok_or_else(|| format!("the checksum of {of} has {} bytes, expected 32", bytes.len()))
+}
+
+/// A name that a directory can have. A name that is not is told as far as it can be shown.
+fn entry_name(name: &str) -> Result<&str, String> {
+    let shown = || name.chars().take(40).collect::<String>();
+    match name {
+        "" | "." | ".." => Err(format!("the name {name:?} of an entry")),
+        _ if name.len() > MAX_NAME => Err(format!(
+            "the name of an entry has {} bytes, at most {MAX_NAME} are allowed: it begins with {:?}",
+            name.len(),
+            shown()
+        )),
+        _ if name.contains('/') => Err(format!("the name of an entry has a slash: it begins with {:?}", shown())),
+        _ => Ok(name),
+    }
 }
 
 /// An attribute's name, which ends with a NUL in a GVariant.
@@ -80,6 +109,7 @@ impl CommitObject {
     ///
     /// What is wrong, in words.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        normal::check(COMMIT, bytes)?;
         let bytes = copy_to_align(bytes);
         let commit = gv!("(a{sv}aya(say)sstayay)").cast(bytes.as_ref());
         let (metadata, _, _, _, _, _, tree, meta) = commit.to_tuple();
@@ -102,16 +132,19 @@ impl DirTree {
     ///
     /// What is wrong, in words.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        normal::check(DIRTREE, bytes)?;
         let bytes = copy_to_align(bytes);
         let (files, directories) = gv!("(a(say)a(sayay))").cast(bytes.as_ref()).to_tuple();
         let mut tree = Self::default();
         for file in files {
             let (name, content) = file.to_tuple();
-            tree.files.push((name.to_str().to_owned(), id(content, name.to_str())?));
+            let name = entry_name(name.to_str())?;
+            tree.files.push((name.into(), id(content, name)?));
         }
         for directory in directories {
             let (name, below, meta) = directory.to_tuple();
-            tree.directories.push((name.to_str().to_owned(), id(below, name.to_str())?, id(meta, name.to_str())?));
+            let name = entry_name(name.to_str())?;
+            tree.directories.push((name.into(), id(below, name)?, id(meta, name)?));
         }
         Ok(tree)
     }
@@ -124,6 +157,7 @@ impl Metadata {
     ///
     /// What is wrong, in words.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        normal::check(METADATA, bytes)?;
         let bytes = copy_to_align(bytes);
         let (uid, gid, mode, xattrs) = gv!("(uuua(ayay))").cast(bytes.as_ref()).to_tuple();
         Self::of([uid, gid, mode], xattrs.iter().map(|pair| pair.to_tuple()))
@@ -143,6 +177,7 @@ impl FileHeader {
     ///
     /// What is wrong, in words.
     pub fn parse_archived(bytes: &[u8]) -> Result<(Self, u64), String> {
+        normal::check(ARCHIVED, bytes)?;
         let bytes = copy_to_align(bytes);
         let (size, uid, gid, mode, _, target, xattrs) = gv!("(tuuuusa(ayay))").cast(bytes.as_ref()).to_tuple();
         let metadata = Metadata::of([uid, gid, mode], xattrs.iter().map(|pair| pair.to_tuple()))?;

@@ -1,19 +1,19 @@
 //! The directories and files of a commit, and the tree that they make.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::rc::Rc;
 
 use composefs_image::Algorithm;
 use composefs_image::tree::{InodeId, NewInode, Tree, TreeBuilder, TreeError, Xattr};
 
 use crate::error::Error;
+use crate::extent::{Extent, of_header, of_metadata};
 use crate::gather::Gathered;
 use crate::id::Id;
-use crate::objects::{DirTree, Metadata};
-use crate::repo::{Commit, Repo};
+use crate::objects::{DirTree, MAX_HEADER, Metadata};
+use crate::repo::{Commit, MAX_METADATA, Repo};
 
-/// More entries than this no file system of today has; a few small objects could say that there are 2^60.
-const MAX_ENTRIES: usize = 1 << 24;
 /// What ostree adds to the root of every image, if nothing there has the name.
 const TOPLEVEL: [&str; 5] = ["usr", "etc", "boot", "var", "sysroot"];
 
@@ -25,19 +25,23 @@ pub struct Plan {
     files: Vec<File>,
     /// Each content once.
     contents: Vec<Id>,
+    /// How large the tree is, without what contents say.
+    extent: Extent,
+    /// How many bytes of objects it was made of.
+    read: u64,
 }
 
 #[derive(Debug)]
 struct Directory {
     parent: usize,
-    name: String,
+    name: Rc<str>,
     metadata: Rc<Metadata>,
 }
 
 #[derive(Debug)]
 struct File {
     directory: usize,
-    name: String,
+    name: Rc<str>,
     content: usize,
 }
 
@@ -55,30 +59,65 @@ struct Reading<'r> {
     repo: &'r Repo,
     trees: HashMap<Id, Rc<DirTree>>,
     metas: HashMap<Id, Rc<Metadata>>,
+    /// The bytes of all of them.
+    read: u64,
 }
 
 impl Reading<'_> {
     fn tree(&mut self, id: &Id) -> Result<Rc<DirTree>, Error> {
-        read(self.repo, &mut self.trees, id, "dirtree", DirTree::parse)
+        read((self.repo, &mut self.read), &mut self.trees, id, ("dirtree", MAX_METADATA), DirTree::parse)
     }
 
     fn meta(&mut self, id: &Id) -> Result<Rc<Metadata>, Error> {
-        read(self.repo, &mut self.metas, id, "dirmeta", Metadata::parse)
+        read((self.repo, &mut self.read), &mut self.metas, id, ("dirmeta", MAX_HEADER), Metadata::parse)
+    }
+
+    /// Reads all directories below one, each object once, and finds out how large the tree would be.
+    fn all(&mut self, root: &Id) -> Result<Extent, Error> {
+        let mut extents = HashMap::new();
+        let mut order = Vec::new();
+        let mut pending = vec![(*root, false)];
+        while let Some((id, is_below_counted)) = pending.pop() {
+            if !is_below_counted {
+                if self.trees.contains_key(&id) {
+                    continue;
+                }
+                let tree = self.tree(&id)?;
+                pending.push((id, true));
+                pending.extend(tree.directories.iter().map(|(_, below, _)| (*below, false)));
+                continue;
+            }
+            let tree = self.tree(&id)?;
+            for (_, _, meta) in &tree.directories {
+                self.meta(meta)?;
+            }
+            let metas = &self.metas;
+            let extent = Extent::of(&tree, &extents, |id| metas.get(id).map_or(0, |meta| of_metadata(meta)));
+            let extent = extent.ok_or_else(|| self.repo.malformed(&id, "dirtree", "it is below itself".into()))?;
+            extents.insert(id, extent);
+            order.push(id);
+        }
+        for id in &order {
+            extents[id].expect_allowed(self.read, || self.repo.path_of(id, "dirtree"))?;
+        }
+        Ok(extents[root])
     }
 }
 
 /// An object as it was read before, or now.
 fn read<T>(
-    repo: &Repo,
+    (repo, bytes_read): (&Repo, &mut u64),
     known: &mut HashMap<Id, Rc<T>>,
     id: &Id,
-    extension: &str,
+    (extension, limit): (&str, u64),
     parse: fn(&[u8]) -> Result<T, String>,
 ) -> Result<Rc<T>, Error> {
     if let Some(object) = known.get(id) {
         return Ok(object.clone());
     }
-    let object = parse(&repo.metadata(id, extension)?).map_err(|reason| repo.malformed(id, extension, reason))?;
+    let bytes = repo.metadata(id, extension, limit)?;
+    let object = parse(&bytes).map_err(|reason| repo.malformed(id, extension, reason))?;
+    *bytes_read += bytes.len() as u64;
     Ok(known.entry(*id).insert_entry(Rc::new(object)).get().clone())
 }
 
@@ -87,20 +126,19 @@ impl Plan {
     ///
     /// # Errors
     ///
-    /// If one is not there, damaged or malformed, or if there are too many.
+    /// If one is not there, damaged or malformed, or [`Error::TooLarge`] and [`Error::TooManyEntries`]: few bytes of objects
+    /// that name each other so often that no memory would hold the tree are refused before it is made.
     pub fn of(repo: &Repo, commit: &Commit) -> Result<Self, Error> {
-        let mut reading = Reading { repo, trees: HashMap::new(), metas: HashMap::new() };
+        let mut reading = Reading { repo, trees: HashMap::new(), metas: HashMap::new(), read: 0 };
         let metadata = reading.meta(&commit.object.meta)?;
-        let root = Directory { parent: 0, name: String::new(), metadata };
-        let mut plan = Self { directories: vec![root], files: Vec::new(), contents: Vec::new() };
+        let extent = reading.all(&commit.object.tree)?;
+        let root = Directory { parent: 0, name: "".into(), metadata };
+        let read = reading.read;
+        let mut plan = Self { directories: vec![root], files: Vec::new(), contents: Vec::new(), extent, read };
         let mut known = HashMap::new();
         let mut pending = vec![(0, commit.object.tree)];
         while let Some((directory, id)) = pending.pop() {
             let tree = reading.tree(&id)?;
-            let entries = plan.directories.len() + plan.files.len() + tree.files.len() + tree.directories.len();
-            if entries > MAX_ENTRIES {
-                return Err(Error::TooMuch { commit: commit.id, what: "entries", limit: MAX_ENTRIES });
-            }
             for (name, content) in &tree.files {
                 let content = *known.entry(*content).or_insert_with(|| {
                     plan.contents.push(*content);
@@ -127,24 +165,23 @@ impl Plan {
     ///
     /// # Errors
     ///
-    /// [`Error::Tree`] if no file system can have it.
+    /// [`Error::Tree`] if no file system can have it, [`Error::TooLarge`] if contents are in so many places that their
+    /// attributes or targets take far more than was read.
     ///
     /// # Panics
     ///
     /// If something else was gathered.
     pub fn tree(&self, gathered: &[Gathered], payloads: Payloads, algorithm: Algorithm) -> Result<Tree, Error> {
         assert_eq!(gathered.len(), self.contents.len(), "what was gathered is of this plan");
-        let at = |directory: usize, name: &str| {
-            let path = self.path_of(directory, name);
-            move |source| Error::Tree { path, source }
-        };
+        self.expect_allowed(gathered)?;
+        let at = |directory: usize, name: &str, source| Error::Tree { path: self.path_of(directory, name), source };
         let root = &self.directories[0].metadata;
-        let mut builder = inode(root, |new| TreeBuilder::new(algorithm, new)).map_err(at(0, ""))?;
+        let mut builder = inode(root, |new| TreeBuilder::new(algorithm, new)).map_err(|source| at(0, "", source))?;
         let mut ids = vec![InodeId::ROOT];
         for directory in &self.directories[1..] {
             let Directory { parent, name, metadata } = directory;
             let add = |new: &NewInode<'_>| builder.add(ids[*parent], name.as_bytes(), new);
-            let id = inode(metadata, add).map_err(at(*parent, name))?;
+            let id = inode(metadata, add).map_err(|source| at(*parent, name, source))?;
             ids.push(id);
         }
         for file in &self.files {
@@ -165,25 +202,42 @@ impl Plan {
                 };
                 builder.add(ids[file.directory], file.name.as_bytes(), &new)
             };
-            inode(&header.metadata, add).map_err(at(file.directory, &file.name))?;
+            inode(&header.metadata, add).map_err(|source| at(file.directory, &file.name, source))?;
         }
         for name in TOPLEVEL {
             let new = NewInode { mode: 0o040_755, nlink: 1, ..NewInode::default() };
             match builder.add(InodeId::ROOT, name.as_bytes(), &new) {
                 Ok(_) | Err(TreeError::Duplicate(_)) => {}
-                Err(source) => return Err(at(0, name)(source)),
+                Err(source) => return Err(at(0, name, source)),
             }
         }
         Ok(builder.finish())
     }
 
+    /// Refuses contents whose attributes or targets would be there too often. They are added up, and the one
+    /// that is too much is named.
+    fn expect_allowed(&self, gathered: &[Gathered]) -> Result<(), Error> {
+        let mut places = vec![0u64; gathered.len()];
+        self.files.iter().for_each(|file| places[file.content] += 1);
+        let sizes = || gathered.iter().map(|content| of_header(&content.header));
+        let read = self.read + sizes().sum::<u64>();
+        let mut all = self.extent;
+        for ((size, places), content) in sizes().zip(places).zip(&self.contents) {
+            all.bytes = all.bytes.saturating_add(size.saturating_mul(places));
+            all.expect_allowed(read, || Path::new("objects").join(content.path("file")))?;
+        }
+        Ok(())
+    }
+
     fn path_of(&self, mut directory: usize, name: &str) -> String {
-        let mut path = name.to_owned();
+        let mut names = vec![name];
         while directory != 0 {
-            path = format!("{}/{path}", self.directories[directory].name);
+            names.push(&self.directories[directory].name);
             directory = self.directories[directory].parent;
         }
-        format!("/{path}")
+        names.push("");
+        names.reverse();
+        names.join("/")
     }
 }
 

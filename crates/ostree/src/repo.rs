@@ -16,7 +16,7 @@ use crate::id::Id;
 use crate::objects::CommitObject;
 
 /// The largest object of metadata: what ostree itself takes.
-const MAX_METADATA: u64 = 128 << 20;
+pub(crate) const MAX_METADATA: u64 = 128 << 20;
 /// A config or ref is a few lines.
 const MAX_TEXT: u64 = 1 << 20;
 /// How many repositories may stand behind each other.
@@ -110,7 +110,7 @@ impl Repo {
     ///
     /// If it is not there, is damaged, or is no commit.
     pub fn commit(&self, id: &Id) -> Result<Commit, Error> {
-        let bytes = self.metadata(id, "commit")?;
+        let bytes = self.metadata(id, "commit", MAX_METADATA)?;
         let object = CommitObject::parse(&bytes).map_err(|reason| self.malformed(id, "commit", reason))?;
         Ok(Commit { id: *id, object })
     }
@@ -119,16 +119,16 @@ impl Repo {
         Error::malformed(self.path_of(id, extension), reason)
     }
 
-    /// The bytes of an object of metadata.
-    pub(crate) fn metadata(&self, id: &Id, extension: &str) -> Result<Vec<u8>, Error> {
+    /// The bytes of an object of metadata, of which at most `limit` are taken.
+    pub(crate) fn metadata(&self, id: &Id, extension: &str, limit: u64) -> Result<Vec<u8>, Error> {
         let name = id.path(extension);
         for repo in self.chain() {
             let Some(file) = repo.open_object(&name)? else { continue };
             let path = || repo.path_of(id, extension);
             let mut bytes = Vec::new();
-            file.take(MAX_METADATA + 1).read_to_end(&mut bytes).map_err(|error| Error::io(path(), error))?;
-            if bytes.len() as u64 > MAX_METADATA {
-                return Err(Error::malformed(path(), format!("more than {MAX_METADATA} bytes of metadata")));
+            file.take(limit + 1).read_to_end(&mut bytes).map_err(|error| Error::io(path(), error))?;
+            if bytes.len() as u64 > limit {
+                return Err(Error::malformed(path(), format!("more than {limit} bytes of metadata")));
             }
             let found = Id::new(Sha256::digest(&bytes).into());
             return if found == *id { Ok(bytes) } else { Err(Error::WrongId { path: path(), found }) };

@@ -1,0 +1,129 @@
+//! The types of GVariants, parsed once: sizes and alignments are asked for at every element.
+
+/// One complete type.
+#[derive(Debug)]
+pub(crate) struct Signature {
+    kind: Kind,
+    alignment: usize,
+    fixed_size: Option<usize>,
+}
+
+/// What a type is, as far as normal form depends on it.
+#[derive(Debug)]
+pub(crate) enum Kind {
+    /// Any bytes of its fixed size.
+    Number,
+    Bool,
+    /// Strings, object paths and signatures.
+    String,
+    Variant,
+    Maybe(Box<Signature>),
+    Array(Box<Signature>),
+    /// Also a dictionary's entry.
+    Tuple(Vec<Signature>),
+}
+
+impl Signature {
+    /// Parses one complete type, with containers nested `depth` deep at most. `None` for anything else.
+    pub(crate) fn parse(text: &[u8], depth: usize) -> Option<Self> {
+        let mut rest = text;
+        let parsed = Self::next(&mut rest, depth)?;
+        rest.is_empty().then_some(parsed)
+    }
+
+    pub(crate) fn kind(&self) -> &Kind {
+        &self.kind
+    }
+
+    /// What the position of a value is a multiple of: 1, 2, 4 or 8.
+    pub(crate) fn alignment(&self) -> usize {
+        self.alignment
+    }
+
+    /// The size, if all values have the same; never 0.
+    pub(crate) fn fixed_size(&self) -> Option<usize> {
+        self.fixed_size
+    }
+
+    fn next(rest: &mut &[u8], depth: usize) -> Option<Self> {
+        let depth = depth.checked_sub(1)?;
+        let (first, behind) = rest.split_first()?;
+        *rest = behind;
+        let fixed = |kind, size| Some(Self { kind, alignment: size, fixed_size: Some(size) });
+        let variable = |kind, alignment| Some(Self { kind, alignment, fixed_size: None });
+        match first {
+            b'y' => fixed(Kind::Number, 1),
+            b'b' => fixed(Kind::Bool, 1),
+            b'n' | b'q' => fixed(Kind::Number, 2),
+            b'i' | b'u' | b'h' => fixed(Kind::Number, 4),
+            b'x' | b't' | b'd' => fixed(Kind::Number, 8),
+            b's' | b'o' | b'g' => variable(Kind::String, 1),
+            b'v' => variable(Kind::Variant, 8),
+            b'm' | b'a' => {
+                let element = Box::new(Self::next(rest, depth)?);
+                let alignment = element.alignment;
+                variable(if *first == b'm' { Kind::Maybe(element) } else { Kind::Array(element) }, alignment)
+            }
+            b'(' => Some(Self::tuple(Self::members(rest, b')', depth)?)),
+            b'{' => {
+                let is_basic = rest.first().is_some_and(|key| b"ybnqiuhxtdsog".contains(key));
+                let members = Self::members(rest, b'}', depth)?;
+                (is_basic && members.len() == 2).then(|| Self::tuple(members))
+            }
+            _ => None,
+        }
+    }
+
+    fn members(rest: &mut &[u8], end: u8, depth: usize) -> Option<Vec<Self>> {
+        let mut members = Vec::new();
+        loop {
+            if let Some((_, behind)) = rest.split_first().filter(|(first, _)| **first == end) {
+                *rest = behind;
+                return Some(members);
+            }
+            members.push(Self::next(rest, depth)?);
+        }
+    }
+
+    fn tuple(members: Vec<Self>) -> Self {
+        let alignment = members.iter().map(|member| member.alignment).max().unwrap_or(1);
+        let size = members
+            .iter()
+            .try_fold(0usize, |size, member| size.next_multiple_of(member.alignment).checked_add(member.fixed_size?));
+        // The empty tuple has one byte.
+        let fixed_size = size.map(|size| size.next_multiple_of(alignment).max(1));
+        Self { kind: Kind::Tuple(members), alignment, fixed_size }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_alignments() {
+        for (text, alignment, size) in [
+            ("y", 1, Some(1)),
+            ("t", 8, Some(8)),
+            ("()", 1, Some(1)),
+            ("(yu)", 4, Some(8)),
+            ("(uy)", 4, Some(8)),
+            ("(uuua(ayay))", 4, None),
+            ("a{sv}", 8, None),
+            ("(a(say)a(sayay))", 1, None),
+            ("m(yy)", 1, None),
+        ] {
+            let parsed = Signature::parse(text.as_bytes(), 128).unwrap();
+            assert_eq!((parsed.alignment(), parsed.fixed_size()), (alignment, size), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_complete_type_is_refused() {
+        let deep = "a".repeat(200) + "y";
+        for text in ["", "yy", "a", "(", "(y", ")", "{sv", "{vs}", "{s}", "{svv}", "r", "*", "mm", &deep] {
+            assert!(Signature::parse(text.as_bytes(), 128).is_none(), "{text}");
+        }
+        assert!(Signature::parse(format!("{}y", "a".repeat(127)).as_bytes(), 128).is_some());
+    }
+}
