@@ -3,11 +3,15 @@
 
 use std::io::Read;
 
+use composefs_fuzz::{Budget, Linear};
 use composefs_store::repository::bundle::{FormatError, RecordReader};
 use libfuzzer_sys::fuzz_target;
 
+static BUDGET: Budget =
+    Budget::new("bundle", Linear { base: 64 << 10, per_byte: 4 }, Linear { base: 2_000_000, per_byte: 400 });
+
 fuzz_target!(|bytes: &[u8]| {
-    let Err(error) = read(bytes) else { return };
+    let Err(error) = BUDGET.check(bytes.len(), || read(bytes)) else { return };
     if let FormatError::Rule(offset, rule) = error {
         assert!(offset <= bytes.len() as u64, "{offset}: {rule}");
         assert!(!rule.contains(char::is_control), "{rule}");

@@ -1,12 +1,17 @@
 //! Hostile dumps: every one is either a tree or an error, in time and memory that its length justifies.
 #![no_main]
 
-use composefs_fuzz::parse;
+use composefs_fuzz::{Budget, Linear, parse};
 use composefs_image::Algorithm;
 use composefs_image::dump::Options;
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|text: &[u8]| {
+static BUDGET: Budget =
+    Budget::new("dump", Linear { base: 1 << 20, per_byte: 64 }, Linear { base: 5_000_000, per_byte: 4_000 });
+
+fuzz_target!(|text: &[u8]| BUDGET.check(text.len(), || read(text)));
+
+fn read(text: &[u8]) {
     for algorithm in Algorithm::ALL {
         let lenient = parse(Options { algorithm, strict: false }, text);
         let strict = parse(Options { algorithm, strict: true }, text);
@@ -23,4 +28,4 @@ fuzz_target!(|text: &[u8]| {
             }
         }
     }
-});
+}

@@ -1,20 +1,28 @@
 //! Every dump that is accepted keeps its meaning: written again it gives the same text and the same images.
 #![no_main]
 
-use composefs_fuzz::{parse, read, write};
+use composefs_fuzz::{Budget, Linear, parse, read, write};
 use composefs_image::Algorithm;
 use composefs_image::dump::{self, Options, Parsed};
 use composefs_image::erofs::profile::PROFILES;
 use composefs_image::tree::Tree;
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|text: &[u8]| {
+static BUDGET: Budget = Budget::new(
+    "dump_image_dump",
+    Linear { base: 4 << 20, per_byte: 400 },
+    Linear { base: 20_000_000, per_byte: 40_000 },
+);
+
+fuzz_target!(|text: &[u8]| BUDGET.check(text.len(), || there_and_back(text)));
+
+fn there_and_back(text: &[u8]) {
     // Few dumps suit both algorithms, and those have no digests.
     let read = |algorithm| Some((algorithm, parse(Options { algorithm, strict: false }, text).ok()?));
     if let Some((algorithm, parsed)) = Algorithm::ALL.into_iter().find_map(read) {
         round_trip(algorithm, &parsed.tree);
     }
-});
+}
 
 fn round_trip(algorithm: Algorithm, tree: &Tree) {
     let text = emit(tree);

@@ -1,12 +1,17 @@
 //! Hostile images: every one is either a tree or an error, and a tree that was read can be written and read again.
 #![no_main]
 
-use composefs_fuzz::{read, write};
+use composefs_fuzz::{Budget, Linear, read, write};
 use composefs_image::erofs::check::{Severity, check};
 use composefs_image::erofs::read::{RawContent, Reader, load};
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| {
+static BUDGET: Budget =
+    Budget::new("image", Linear { base: 4 << 20, per_byte: 200 }, Linear { base: 20_000_000, per_byte: 20_000 });
+
+fuzz_target!(|bytes: &[u8]| BUDGET.check(bytes.len(), || look(bytes)));
+
+fn look(bytes: &[u8]) {
     let report = check(bytes);
     let is_refused = Reader::new(bytes).and_then(|reader| load(&reader, &[])).is_err();
     assert!(!is_refused || report.count(Severity::Error) > 0, "what is refused is sound to the check");
@@ -23,7 +28,7 @@ fuzz_target!(|bytes: &[u8]| {
         let again = read(&image).unwrap_or_else(|error| panic!("what was written is refused: {error}"));
         assert!(write(&again.tree, version) == Some(image), "an image of our own changes when it is read");
     }
-});
+}
 
 /// Asks for everything that can be asked of single inodes, whether they are inodes or not.
 fn look_at_inodes(reader: &Reader<'_>) {

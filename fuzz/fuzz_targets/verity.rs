@@ -2,23 +2,30 @@
 //! obvious way.
 #![no_main]
 
-use composefs_fuzz::{many_blocks, reference_blocks, reference_hash};
+use composefs_fuzz::{Budget, Linear, many_blocks, reference_blocks, reference_hash};
 use composefs_hash::{BLOCK_SIZE, Family};
 use composefs_image::verity::{self, Hasher, digest_many, hash_whole_blocks};
 use composefs_image::{Algorithm, Digest};
 use libfuzzer_sys::fuzz_target;
 
+static BUDGET: Budget =
+    Budget::new("verity", Linear { base: 1 << 20, per_byte: 8 }, Linear { base: 20_000_000, per_byte: 20_000 });
+
 fuzz_target!(|input: &[u8]| {
     let Some((data, seed)) = many_blocks(input) else { return };
+    BUDGET.check(data.len(), || compare(&data, seed));
+});
+
+fn compare(data: &[u8], seed: &[u8]) {
     for (algorithm, family) in [(Algorithm::Sha256, Family::Sha256), (Algorithm::Sha512, Family::Sha512)] {
-        let want = obvious(algorithm, family, &data);
-        assert_eq!(verity::digest(algorithm, &data), want, "{} bytes at once", data.len());
-        let hasher = in_pieces(algorithm, &data, seed);
+        let want = obvious(algorithm, family, data);
+        assert_eq!(verity::digest(algorithm, data), want, "{} bytes at once", data.len());
+        let hasher = in_pieces(algorithm, data, seed);
         assert_eq!(hasher.len(), data.len() as u64);
         assert_eq!(hasher.finish(), want, "{} bytes in pieces", data.len());
-        many_together(algorithm, family, &data, seed);
+        many_together(algorithm, family, data, seed);
     }
-});
+}
 
 /// Each byte of the seed tells the length of a piece, and whether its whole blocks are hashed by somebody else where
 /// they may be.

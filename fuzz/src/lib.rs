@@ -1,5 +1,9 @@
 //! What the fuzz targets have in common.
 
+mod budget;
+
+pub use budget::{Budget, Linear};
+
 use std::num::NonZeroUsize;
 
 use composefs_hash::{BLOCK_SIZE, Family};

@@ -10,6 +10,8 @@ pub(crate) struct Outcome {
     pub(crate) coverage: u64,
     /// The file with the input that ended the run.
     pub(crate) artefact: Option<String>,
+    /// The most that each reader used of its budget.
+    pub(crate) budgets: Vec<String>,
     /// What was said before the end, but for the progress.
     pub(crate) said: Vec<String>,
 }
@@ -32,6 +34,9 @@ impl Outcome {
             self.per_second = count;
         } else if let Some((_, file)) = line.split_once("Test unit written to ") {
             self.artefact = Some(file.trim().to_owned());
+        } else if let Some(used) = line.strip_prefix("budget: ") {
+            self.budgets.retain(|before| before.split(':').next() != used.split(':').next());
+            self.budgets.push(used.to_owned());
         } else {
             self.said.push(line.to_owned());
         }
@@ -68,6 +73,15 @@ mod tests {
         assert!(!outcome.line("stat::average_exec_per_sec:     4245"));
         let want = Outcome { executions: 67931, per_second: 4245, coverage: 1379, ..Outcome::default() };
         assert_eq!(Outcome { said: Vec::new(), ..outcome }, want);
+    }
+
+    #[test]
+    fn the_last_use_of_each_budget_is_kept() {
+        let mut outcome = Outcome::default();
+        for line in ["budget: a: at most 10 %", "budget: b: at most 20 %", "budget: a: at most 30 %"] {
+            assert!(!outcome.line(line));
+        }
+        assert_eq!(outcome.budgets, ["b: at most 20 %", "a: at most 30 %"]);
     }
 
     #[test]

@@ -28,8 +28,8 @@ const TIMEOUT: u32 = 5;
 const MEMORY_MIB: u64 = 512;
 /// What the sanitizer takes in addition: it keeps what was freed for a while.
 const SANITIZER_MIB: u64 = 1024;
-/// The machines that this has to suit have two processors.
-const AT_ONCE: usize = 2;
+/// How many targets run at once: the machines that this has to suit have two processors.
+pub(crate) const AT_ONCE: usize = 2;
 
 /// Its command line.
 #[derive(clap::Args)]
@@ -112,8 +112,9 @@ fn feed_one(target: &Target, seconds: u32) -> Run {
     let name = target.name;
     match follow(target, seconds) {
         Ok((outcome, failure)) => {
-            let Outcome { executions, per_second, coverage, .. } = outcome;
+            let Outcome { executions, per_second, coverage, ref budgets, .. } = outcome;
             println!("fuzz: {name}: {executions} executions, {per_second} a second, {coverage} edges covered");
+            budgets.iter().for_each(|used| println!("fuzz: {name}: budget of {used}"));
             if let Some(failure) = &failure {
                 println!("{}\nfuzz: {name}: {failure}", outcome.said.join("\n"));
             }

@@ -6,9 +6,16 @@ use super::Options;
 use super::report::{Report, Suite};
 use crate::fuzz::{self, TARGETS};
 
-/// Of each target. Two run at a time, so eight of them would take two minutes.
-const SECONDS: u32 = 30;
+/// How long all targets take together, without building them.
+const SECONDS_OF_ALL: u32 = 240;
+/// How long each target takes in the long form.
 const SECONDS_OF_LONG_FORM: u32 = 300;
+
+/// The seconds that each of some targets gets so that all of them are done in [`SECONDS_OF_ALL`].
+fn seconds_of_each(targets: usize) -> u32 {
+    let one_after_another = u32::try_from(targets.div_ceil(fuzz::AT_ONCE)).unwrap_or(u32::MAX);
+    (SECONDS_OF_ALL / one_after_another.max(1)).max(1)
+}
 
 pub(super) fn run(options: &Options, report: &mut Report) -> Result<()> {
     let named = |name: &str| options.filter.as_ref().is_none_or(|part| name.contains(part));
@@ -16,7 +23,8 @@ pub(super) fn run(options: &Options, report: &mut Report) -> Result<()> {
     if targets.is_empty() {
         return Ok(());
     }
-    let seconds = if options.full { SECONDS_OF_LONG_FORM } else { SECONDS };
+    // A target runs as long when it is chosen by a filter.
+    let seconds = if options.full { SECONDS_OF_LONG_FORM } else { seconds_of_each(TARGETS.len()) };
     for run in fuzz::feed(targets.into_iter(), seconds)? {
         let name = format!("{}, {} executions", run.target, run.executions);
         report.extend([match run.failure {
@@ -25,4 +33,20 @@ pub(super) fn run(options: &Options, report: &mut Report) -> Result<()> {
         }]);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_targets_share_the_time() {
+        assert_eq!(seconds_of_each(0), SECONDS_OF_ALL);
+        for targets in 1..=600 {
+            let rounds = u32::try_from(targets.div_ceil(fuzz::AT_ONCE)).unwrap();
+            let (used, each) = (rounds * seconds_of_each(targets), seconds_of_each(targets));
+            assert!(used <= SECONDS_OF_ALL || each == 1, "{targets} targets take {used} seconds");
+            assert!(used + rounds > SECONDS_OF_ALL, "{targets} targets take only {used} seconds");
+        }
+    }
 }
