@@ -51,12 +51,13 @@ impl Wishes {
             None => None,
             Some(hex) => Some(Digest::from_hex(&hex).map_err(|_| Errno::INVAL)?),
         };
-        let mut options = Options { basedirs: self.objects, digest, upper, ..Options::default() };
-        options.verity = match (has(REQUIRE_VERITY), has(TRY_VERITY)) {
+        let verity = match (has(REQUIRE_VERITY), has(TRY_VERITY)) {
             (true, _) => Verity::Require,
             (false, true) => Verity::RequireIfSupported,
             (false, false) => Verity::Off,
         };
+        let mut options = Options::new(self.objects, digest, verity);
+        options.upper = upper;
         options.attributes.read_only = has(READONLY);
         options.idmap = has(IDMAP).then(|| format!("/proc/self/fd/{}", self.idmap).into());
         Ok(Checked { options, mountpoint: self.mountpoint })
@@ -66,7 +67,7 @@ impl Wishes {
 /// Mounts an image at `target`.
 pub(crate) fn mount(image: &ImageFile, target: &Path, wishes: Checked) -> Result<(), Errno> {
     // As in the C library before anything is known of the file: who expects a digest is told first that it is another.
-    if let Some(digest) = &wishes.options.digest {
+    if let Some(digest) = wishes.options.digest() {
         image.check_digest(digest).map_err(|error| of_mount(&error))?;
     }
     let header = image.header().map_err(|error| of_mount(&error))?;
@@ -85,7 +86,7 @@ pub(crate) fn of_mount(error: &Error) -> Errno {
         | Error::OpenUserns { source, .. }
         | Error::NoLoopDevice { source, .. }
         | Error::NoTemporary { source, .. } => of_io(source),
-        Error::NotAnImage { .. } => Errno::INVAL,
+        Error::NotAnImage { .. } | Error::Contradiction { .. } => Errno::INVAL,
         Error::NoVerity { .. } => NO_VERITY,
         Error::WrongVerity { .. } => WRONG_VERITY,
         Error::NoOverlayVerity { .. } | Error::NoIdmap { .. } => Errno::OPNOTSUPP,

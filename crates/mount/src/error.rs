@@ -52,14 +52,23 @@ pub enum Error {
         supported: bool,
     },
     /// The image has another digest than the one demanded.
-    #[error("Failed to mount composefs {}: Image has wrong fs-verity: expected {expected:?}, the kernel measured {found}", image.display())]
+    #[error("Failed to mount composefs {}: Image has wrong fs-verity: expected {expected:?}, {found}", image.display())]
     WrongVerity {
         /// The image.
         image: PathBuf,
         /// The digest demanded.
         expected: Digest,
-        /// The algorithm and digest the kernel gave.
+        /// The algorithm and digest that the image has, and according to what.
         found: String,
+    },
+    /// `verity_check=` asks for less than what is demanded of this image.
+    #[error("Failed to mount composefs {}: Invalid argument: option verity_check={check} contradicts the demand that every file \
+        of this image is verified", image.display())]
+    Contradiction {
+        /// The image.
+        image: PathBuf,
+        /// The value of `verity_check`.
+        check: u8,
     },
     /// A directory of the plan cannot be used.
     #[error("Failed to mount composefs {}: {}: {role} {}", image.display(), io_text(source), dir.display())]
@@ -173,6 +182,7 @@ impl Error {
             Error::NotAnImage { .. } => "not-an-image",
             Error::NoVerity { .. } => "no-verity",
             Error::WrongVerity { .. } => "wrong-verity",
+            Error::Contradiction { .. } => "contradiction",
             Error::Directory { .. } => "directory",
             Error::OpenUserns { .. } => "open-userns",
             Error::NoOverlayVerity { .. } => "no-overlay-verity",
@@ -195,6 +205,7 @@ impl Error {
             Error::WrongVerity { .. } => {
                 "this is not the image the digest was taken of: build or fetch it again, or find out who changed it; do not just change digest=".into()
             }
+            Error::Contradiction { .. } => "leave out verity_check, or use verity_check=2".into(),
             Error::NoOverlayVerity { .. } => {
                 "use Linux 6.6 or newer, or mount without verification: leave out digest= and verity, or use tryverity or verity_check=0".into()
             }
@@ -248,7 +259,7 @@ mod tests {
         let none = Error::NoVerity { image: image.clone(), expected, supported: true };
         assert!(none.to_string().starts_with("Failed to mount composefs IMG: Image has no fs-verity"), "{none}");
         assert!(none.remedy().unwrap().contains("fsverity enable IMG"));
-        let found = format!("sha256:{}", "cd".repeat(32));
+        let found = format!("the kernel measured sha256:{}", "cd".repeat(32));
         let wrong = Error::WrongVerity { image: image.clone(), expected, found: found.clone() };
         assert!(wrong.to_string().starts_with("Failed to mount composefs IMG: Image has wrong fs-verity"), "{wrong}");
         assert!(wrong.to_string().contains(&expected.to_hex()) && wrong.to_string().contains(&found), "{wrong}");

@@ -77,7 +77,8 @@ impl ImageFile {
             Measurement::Unsupported => no_verity(false),
             Measurement::Digest(measured) if is(&measured, expected) => Ok(()),
             Measurement::Digest(measured) => {
-                Err(Error::WrongVerity { image: self.path.clone(), expected: *expected, found: shown(&measured) })
+                let found = format!("the kernel measured {}", shown(&measured));
+                Err(Error::WrongVerity { image: self.path.clone(), expected: *expected, found })
             }
         }
     }

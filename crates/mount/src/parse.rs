@@ -161,16 +161,13 @@ impl Words {
             (None, None) => None,
             _ => return Err(OptionError::HalfUpper),
         };
-        Ok(Options {
-            basedirs: self.basedirs,
-            digest: self.digest,
-            verity,
-            upper,
-            idmap: self.idmap,
-            attributes: self.attributes,
-            read_ahead: self.read_ahead,
-            nofail: self.nofail,
-        })
+        let mut options = Options::new(self.basedirs, self.digest, verity).with_verity_check(self.verity_check);
+        options.upper = upper;
+        options.idmap = self.idmap;
+        options.attributes = self.attributes;
+        options.read_ahead = self.read_ahead;
+        options.nofail = self.nofail;
+        Ok(options)
     }
 
     /// A digest of the image that vouched for nothing in the files would be a trap, so it demands all of them.

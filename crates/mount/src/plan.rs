@@ -25,7 +25,7 @@ pub struct Plan {
     /// An empty directory to mount the image at for a moment, where the kernel needs one; a new one if not said.
     pub mountpoint: Option<PathBuf>,
     /// The fs-verity digest that the kernel must have for the image.
-    pub digest: Option<Digest>,
+    pub(crate) digest: Option<Digest>,
     /// Whether the image has POSIX ACLs. Without any, `noacl` spares looking for them.
     pub acl: bool,
     /// How much of the image is read at mount.
@@ -37,7 +37,7 @@ pub struct Plan {
     /// The writable layer.
     pub upper: Option<UpperDir>,
     /// What overlayfs checks of the files.
-    pub verity: Verity,
+    pub(crate) verity: Verity,
     /// The attributes of the mount. Without a writable layer it is read-only.
     pub attributes: Attributes,
 }
@@ -53,19 +53,31 @@ impl Plan {
             source: SOURCE.to_owned(),
             target: target.to_owned(),
             mountpoint: None,
-            digest: options.digest,
+            digest: options.digest().copied(),
             acl: header.has_acl(),
             read_ahead: options.read_ahead,
+            verity: options.verity(),
             idmap: options.idmap,
             data: options.basedirs,
             upper: options.upper,
-            verity: options.verity,
             attributes,
         }
     }
 }
 
 impl Plan {
+    /// The fs-verity digest that the kernel must have for the image.
+    #[must_use]
+    pub fn digest(&self) -> Option<&Digest> {
+        self.digest.as_ref()
+    }
+
+    /// What overlayfs checks of the files.
+    #[must_use]
+    pub fn verity(&self) -> Verity {
+        self.verity
+    }
+
     /// Lets the list of mounts say which image it is.
     #[must_use]
     pub fn named_by(self, digest: &Digest) -> Self {

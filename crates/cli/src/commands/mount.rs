@@ -153,14 +153,14 @@ fn plan_json(plan: &Plan) -> Value {
     json!({
         "image": path(&plan.image),
         "target": path(&plan.target),
-        "digest": plan.digest.map(|digest| json!({ "algorithm": digest.algorithm().name(), "hex": digest.to_hex() })),
+        "digest": plan.digest().map(|digest| json!({ "algorithm": digest.algorithm().name(), "hex": digest.to_hex() })),
         "acl": plan.acl,
         "readahead": plan.read_ahead.bytes(),
         "idmap": plan.idmap.as_ref().map(path),
         "basedirs": plan.data.iter().map(path).collect::<Vec<_>>(),
         "upperdir": plan.upper.as_ref().map(|upper| path(&upper.dir)),
         "workdir": plan.upper.as_ref().map(|upper| path(&upper.work)),
-        "verity": match plan.verity { Verity::RequireIfSupported => "try", other => verity_word(other) },
+        "verity": match plan.verity() { Verity::RequireIfSupported => "try", other => verity_word(other) },
         "attributes": plan.attributes.to_string(),
     })
 }

@@ -179,7 +179,7 @@ fn mount(request: &Request) -> anyhow::Result<()> {
         if request.verbose {
             output::block(&plan_text(&plan));
         }
-        if let Some(digest) = &plan.digest {
+        if let Some(digest) = plan.digest() {
             image.check_digest(digest).map_err(|error| with_remedy(&error))?;
         }
         return Ok(());

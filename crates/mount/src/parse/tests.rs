@@ -101,8 +101,8 @@ fn upper_and_work_go_together() {
 fn a_digest_is_whole_or_refused() {
     for hex in ["ab".repeat(32), "AB".repeat(32), "cd".repeat(64)] {
         let options = parsed(&format!("basedir=a,digest={hex}"));
-        assert_eq!(options.digest.unwrap().to_hex(), hex.to_lowercase());
-        assert_eq!(options.verity, Verity::Require);
+        assert_eq!(options.digest().unwrap().to_hex(), hex.to_lowercase());
+        assert_eq!(options.verity(), Verity::Require);
     }
     let long = "a".repeat(65);
     for bad in ["", "zz", &long[..63], &long, &format!("{}g", &long[..63]), &"a".repeat(127), &"a".repeat(129)] {
@@ -126,7 +126,7 @@ fn verity_in_its_three_spellings() {
         (",tryverity,verity_check=2", Verity::Require),
         (",verity_check=0,verity_check=2", Verity::Require),
     ] {
-        assert_eq!(parsed(&format!("basedir=a{text}")).verity, verity, "{text}");
+        assert_eq!(parsed(&format!("basedir=a{text}")).verity(), verity, "{text}");
     }
     for bad in ["3", "-1", "on", "", "02"] {
         assert!(refused(&format!("basedir=a,verity_check={bad}")).starts_with("Invalid argument"), "{bad}");
@@ -152,6 +152,6 @@ fn who_demands_all_cannot_ask_for_less() {
             let message = refused(&format!("basedir=a,verity_check={check},{demand}"));
             assert!(message.contains(&format!("verity_check={check}")), "{message}");
         }
-        assert_eq!(parsed(&format!("basedir=a,{demand},verity_check=2")).verity, Verity::Require);
+        assert_eq!(parsed(&format!("basedir=a,{demand},verity_check=2")).verity(), Verity::Require);
     }
 }

@@ -13,7 +13,7 @@ use crate::disk::drop_caches;
 use crate::kernel::Kernels;
 
 super::tests! { "repository",
-    Kernels::Since((6, 6)) => [mounts_are_verified, sparse_files_are_sealed_with_their_holes, what_another_namespace_has_mounted_stays],
+    Kernels::Since((6, 6)) => [mounts_are_verified, options_of_a_mount_only_strengthen_it, sparse_files_are_sealed_with_their_holes, what_another_namespace_has_mounted_stays],
     Kernels::All => [lost_fs_verity_is_found_and_put_back, data_the_disk_has_lost_is_replaced, a_disk_that_fails_is_told, a_quota_is_a_full_disk, fat_is_refused],
 }
 
@@ -143,6 +143,56 @@ fn sparse_files_are_sealed_with_their_holes(context: &Context) -> Result<()> {
     }
     drop(mounted);
     scene.composefs("umount mnt")?.success()?;
+    Ok(())
+}
+
+/// A ref was moved to another image: `digest=` of the one that is wanted refuses it.
+fn options_of_a_mount_only_strengthen_it(context: &Context) -> Result<()> {
+    let scene = Scene::new(context)?;
+    for (repository, init) in [("secure", "init"), ("insecure", "init --insecure")] {
+        scene.composefs(&format!("--repo {repository} {init}"))?.success()?;
+        let create = |name: &str| -> Result<String> {
+            let created = scene.composefs(&format!("--repo {repository} create tree --name {name}"))?.success()?;
+            Ok(created.stdout.trim().to_owned())
+        };
+        let wanted = create("wanted")?;
+        let file = scene.dir.join(format!("tree/{repository}"));
+        fs::write(&file, "another tree")?;
+        let other = create("other")?;
+        fs::remove_file(file)?;
+        ensure!(wanted != other, "the images are the same");
+        if repository == "insecure" {
+            // digest= asks the kernel, so this image needs fs-verity in a repository that does without, too.
+            let image = scene.dir.join("insecure/objects").join(&wanted[..2]).join(&wanted[2..]);
+            if context.measure(&image).is_err() {
+                command::run(Command::new("fsverity").arg("enable").arg(&image))?.success()?;
+            }
+        }
+        let mount = |options: &str| scene.composefs(&format!("--repo {repository} mount moved mnt -o {options}"));
+        scene.composefs(&format!("--repo {repository} tag {wanted} moved"))?.success()?;
+        for right in [format!("digest={wanted}"), format!("verity_check=2,digest={wanted}"), "verity_check=2".into()] {
+            mount(&right)?.success()?;
+            scene.composefs("umount mnt")?.success()?;
+        }
+        scene.composefs(&format!("--repo {repository} tag {other} moved"))?.success()?;
+        for wrong in [&wanted, &"00".repeat(32), &"00".repeat(64)] {
+            let refused = mount(&format!("digest={wrong}"))?.exited(1)?.says("Image has wrong fs-verity")?;
+            ensure!(refused.stderr.contains(wrong) && refused.stderr.contains(&other), "{refused:?}");
+            let json = scene.composefs(&format!("--repo {repository} mount moved mnt --json -o digest={wrong}"))?;
+            ensure!(json.exited(1)?.stdout.contains("\"wrong-verity\""), "the kind of failure is not in the JSON");
+        }
+        for check in 0..=1 {
+            let ran = mount(&format!("verity_check={check}"))?;
+            if repository == "secure" {
+                ran.exited(1)?.says(&format!("verity_check={check} contradicts"))?;
+            } else {
+                ran.success()?;
+                scene.composefs("umount mnt")?.success()?;
+            }
+        }
+        let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+        ensure!(!mounts.contains(&wanted) && !mounts.contains(&other), "a refused mount is there:\n{mounts}");
+    }
     Ok(())
 }
 

@@ -85,12 +85,8 @@ fn attempt(below: &Path, verified: bool) -> anyhow::Result<Mounted> {
             "fs-verity cannot be switched on for the image"
         );
     }
-    let options = Options {
-        basedirs: vec![objects],
-        digest: verified.then(|| verity::digest(Algorithm::Sha256, &bytes)),
-        verity: if verified { Verity::Require } else { Verity::Off },
-        ..Options::default()
-    };
+    let expected = verified.then(|| verity::digest(Algorithm::Sha256, &bytes));
+    let options = Options::new(vec![objects], expected, if verified { Verity::Require } else { Verity::Off });
     let target = scratch.path.join("mnt");
     let mount = || {
         let image = ImageFile::open(&path)?;

@@ -5,8 +5,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use anyhow::Context;
-use composefs_mount::{ImageFile, Plan, UnknownOptions, Verity};
-use composefs_store::repository::ImageName;
+use composefs_image::Digest;
+use composefs_mount::{Error, ImageFile, Options, Plan, UnknownOptions};
+use composefs_store::repository::{ImageName, Repository};
 
 use super::Which;
 use crate::commands::mount::{self, Args};
@@ -21,15 +22,16 @@ pub(crate) fn run(args: &Args, text: &OsStr, which: &Which) -> anyhow::Result<()
     }
     text.push("basedir=");
     text.push(escaped(repository.objects().path()));
-    let mut options = composefs_mount::parse(&text, UnknownOptions::Refuse)?;
+    let options = composefs_mount::parse(&text, UnknownOptions::Refuse)?;
     // Held until it is mounted: from then on gc sees that it is open.
     let reading = repository.reading()?;
     let (digest, file) = reading.open_named(&name)?;
     let image = ImageFile::from_fd(file, &repository.objects().path_of(&digest));
-    if repository.demands_verity() {
-        options.digest = Some(digest);
-        options.verity = Verity::Require;
-    } else {
+    let options = match demanded(&repository, &image, options, &digest) {
+        Ok(options) => options,
+        Err(error) => return mount::tell(Err(error), args.json),
+    };
+    if !repository.demands_verity() {
         // The kernel cannot check it: at least it is what it should be now.
         repository.read_image(&digest)?;
     }
@@ -38,6 +40,21 @@ pub(crate) fn run(args: &Args, text: &OsStr, which: &Which) -> anyhow::Result<()
         mount::mount(plan, &image, args.dry_run)
     });
     mount::tell(outcome, args.json)
+}
+
+/// The options with what the repository demands of the image `digest`. What the user demands is compared.
+fn demanded(
+    repository: &Repository,
+    image: &ImageFile,
+    mut options: Options,
+    digest: &Digest,
+) -> Result<Options, Error> {
+    if repository.demands_verity() {
+        options.demand(image.path(), digest)?;
+    } else {
+        options.expect(image.path(), digest)?;
+    }
+    Ok(options)
 }
 
 /// A path as a value of `basedir`: a comma, a colon and a backslash would end or divide it.
