@@ -7,6 +7,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
+use rustix::fs::{AtFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 use rustix::ioctl::{Opcode, Setter, Updater, ioctl, opcode};
 
@@ -42,6 +43,9 @@ struct EnableArg {
 const FS_IOC_ENABLE_VERITY: Opcode = opcode::write::<EnableArg>(b'f', 133);
 const FS_IOC_MEASURE_VERITY: Opcode = opcode::read_write::<DigestHeader>(b'f', 134);
 
+/// `FUSE_SUPER_MAGIC` (`include/uapi/linux/magic.h`).
+const FUSE: u64 = 0x6573_5546;
+
 /// The digest the kernel holds for a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Measured {
@@ -58,13 +62,16 @@ pub enum Measurement {
     Digest(Measured),
     /// The file system has fs-verity, this file does not use it (`ENODATA`).
     NotEnabled,
-    /// The file system, or this instance of it, has no fs-verity (`ENOTTY`, `EOPNOTSUPP`).
+    /// The file system, or this instance of it, has no fs-verity (`ENOTTY`, `EOPNOTSUPP`), or the kernel does not
+    /// check reads against the digest: FUSE.
     Unsupported,
 }
 
 /// Asks the kernel for the fs-verity digest of an open file (`FS_IOC_MEASURE_VERITY`).
 ///
-/// Nothing is read or hashed: the digest is the one that the kernel checks reads against.
+/// Nothing is read or hashed: the digest is the one that the kernel checks reads against. Since Linux 6.10 FUSE hands
+/// the request on to its server, which can answer anything, and nothing checks what the server returns to later reads.
+/// So an answer counts only if `statx` says that the file has fs-verity ([`is_checked_by_the_kernel`]).
 ///
 /// # Errors
 ///
@@ -73,16 +80,34 @@ pub fn measure(file: impl AsFd) -> io::Result<Measurement> {
     let mut arg = DigestArg { algorithm: 0, size: MAX_DIGEST_LEN as u16, digest: [0; MAX_DIGEST_LEN] };
     // SAFETY: the request takes a pointer to `struct fsverity_digest`, whose layout `DigestArg` has, and writes at
     // most `size` bytes behind the header; `size` says how many bytes there are. Any bytes are a valid `DigestArg`.
-    let answer = unsafe { ioctl(file, Updater::<FS_IOC_MEASURE_VERITY, DigestArg>::new(&mut arg)) };
+    let answer = unsafe { ioctl(&file, Updater::<FS_IOC_MEASURE_VERITY, DigestArg>::new(&mut arg)) };
     match answer {
         Ok(()) => {
             let digest = arg.digest.get(..usize::from(arg.size)).ok_or(io::ErrorKind::InvalidData)?.to_vec();
+            if !is_checked_by_the_kernel(&file)? {
+                return Ok(Measurement::Unsupported);
+            }
             Ok(Measurement::Digest(Measured { algorithm: arg.algorithm, digest }))
         }
+        Err(Errno::NODATA) if is_on_fuse(&file) => Ok(Measurement::Unsupported),
         Err(Errno::NODATA) => Ok(Measurement::NotEnabled),
         Err(Errno::NOTTY | Errno::OPNOTSUPP) => Ok(Measurement::Unsupported),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// Whether the kernel checks reads of the file against its fs-verity digest: `statx` gives `STATX_ATTR_VERITY`, which
+/// ext4, f2fs and btrfs set and a FUSE server cannot.
+fn is_checked_by_the_kernel(file: &impl AsFd) -> io::Result<bool> {
+    let stat = rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::empty())?;
+    let told = stat.stx_attributes & stat.stx_attributes_mask;
+    Ok(told.contains(StatxAttributes::VERITY) && !is_on_fuse(file))
+}
+
+/// Whether a FUSE server (virtiofs included) has the file. Where `statfs` fails, which a server can have it do, it counts
+/// as one.
+fn is_on_fuse(file: &impl AsFd) -> bool {
+    rustix::fs::fstatfs(file).map_or(true, |stat| stat.f_type as u64 == FUSE)
 }
 
 /// How [`enable`] left the file.
@@ -92,7 +117,8 @@ pub enum Enabled {
     Now,
     /// fs-verity was on before (`EEXIST`), with parameters that nobody compared: [`measure`] tells the digest.
     Before,
-    /// The file system, or this instance of it, has no fs-verity (`ENOTTY`, `EOPNOTSUPP`).
+    /// The file system, or this instance of it, has no fs-verity (`ENOTTY`, `EOPNOTSUPP`), or it is FUSE, whose server
+    /// would be asked ([`measure`]).
     Unsupported,
 }
 
@@ -106,6 +132,9 @@ pub enum Enabled {
 /// What `ioctl` gives: `ETXTBSY` if the file is open for writing, `EINVAL` for a block size the file system cannot
 /// use, `ENOPKG` for an algorithm this kernel does not know, `EROFS`, `EPERM`, `EACCES`.
 pub fn enable(file: impl AsFd, algorithm: u8, block_size: u32) -> io::Result<Enabled> {
+    if is_on_fuse(&file) {
+        return Ok(Enabled::Unsupported);
+    }
     let arg = EnableArg {
         version: 1,
         algorithm: algorithm.into(),

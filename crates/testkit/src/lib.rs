@@ -2,6 +2,7 @@
 
 pub mod cfsctl;
 pub mod figures;
+pub mod fuse;
 pub mod golden;
 pub mod model;
 pub mod privilege;

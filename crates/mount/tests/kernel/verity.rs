@@ -4,8 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use composefs_image::{Algorithm, Digest};
-use composefs_mount::{Allowed, Error, Verity};
+use composefs_mount::{Allowed, Error, ImageFile, Verity};
 use composefs_sys::verity::{Enabled, Measurement, enable, measure};
+use composefs_testkit::fuse::Liar;
 
 use crate::Case;
 use crate::mounts::ways;
@@ -20,6 +21,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "old_overlayfs_refuses_to_verify", needs: new_overlayfs, run: old_overlayfs_refuses_to_verify },
     Case { name: "unverified_objects_give_eio", needs: old_overlayfs, run: unverified_objects_give_eio },
     Case { name: "the_right_digest_mounts_the_wrong_one_not", needs: fs_verity, run: only_the_right_digest_mounts },
+    Case { name: "a_fuse_server_vouches_for_nothing", needs: fuse, run: a_fuse_server_vouches_for_nothing },
     Case { name: "a_changed_object_gives_eio", needs: fs_verity, run: a_changed_object_gives_eio },
 ];
 
@@ -33,6 +35,10 @@ fn new_overlayfs(facts: &Facts) -> Option<String> {
 
 fn fs_verity(facts: &Facts) -> Option<String> {
     facts.no_overlay_verity.clone().or_else(|| facts.no_fs_verity.clone())
+}
+
+fn fuse(_: &Facts) -> Option<String> {
+    composefs_testkit::fuse::unavailable()
 }
 
 /// Enables fs-verity and tells the digest that the kernel then has.
@@ -133,6 +139,41 @@ fn only_the_right_digest_mounts(scratch: &Scratch) {
                 assert_eq!(scratch.leftovers(), [""; 0]);
             }
         }
+    }
+}
+
+/// The server answers the requests about fs-verity itself: with the digest that is demanded, while it serves other bytes.
+fn a_fuse_server_vouches_for_nothing(scratch: &Scratch) {
+    let good = fs::read(scratch.path("image")).unwrap();
+    let digest = composefs_image::verity::digest(Algorithm::Sha256, &good);
+    let options = scratch.options(&format!(",digest={digest}"));
+    let mut evil = good.clone();
+    *evil.last_mut().unwrap() ^= 1;
+    for bytes in [evil, good] {
+        fs::create_dir_all(scratch.path("fuse")).unwrap();
+        let liar = Liar::mount(&scratch.path("fuse"), bytes, digest.as_bytes());
+        let file = fs::File::open(liar.file()).unwrap();
+        assert_eq!(measure(&file).unwrap(), Measurement::Unsupported);
+        assert_eq!(liar.lies(), 1, "the server was not asked, so nothing was tested");
+        assert_eq!(enable(&file, 1, 4096).unwrap(), Enabled::Unsupported);
+        drop(file);
+        let image = ImageFile::open(&liar.file()).unwrap();
+        let error = image.check_digest(&digest).unwrap_err();
+        assert!(matches!(error, Error::NoVerity { supported: false, .. }), "{error}");
+        drop(image);
+        for allowed in ways() {
+            let error = scratch.mount_image(&liar.file(), &options, allowed).unwrap_err();
+            assert!(matches!(error, Error::NoVerity { .. } | Error::NoOverlayVerity { .. }), "{error}");
+        }
+        // Without a demand the image mounts from there.
+        let mounted = scratch.mount_image(&liar.file(), &scratch.options(""), Allowed::default()).unwrap();
+        assert_eq!(scratch.read("dir/inline").unwrap(), "inline\n", "{mounted}");
+        scratch.umount();
+    }
+    // The same bytes on a disk: the kernel's own digest counts.
+    let file = fs::File::open(scratch.path("image")).unwrap();
+    if enable(&file, 1, 4096).unwrap() == Enabled::Now {
+        ImageFile::open(&scratch.path("image")).unwrap().check_digest(&digest).unwrap();
     }
 }
 

@@ -7,12 +7,13 @@ use std::process::Command;
 
 use anyhow::{Result, bail, ensure};
 use composefs_image::{Algorithm, Digest, verity};
+use composefs_sys::verity::{Enabled, Measurement, enable, measure};
 
 use crate::command;
 use crate::context::Context;
 use crate::kernel::Kernels;
 
-super::tests! { "fs_verity", Kernels::All => [digest_is_the_kernels, content_is_sealed] }
+super::tests! { "fs_verity", Kernels::All => [digest_is_the_kernels, content_is_sealed, measured_digests_are_believed] }
 
 fn digest_is_the_kernels(context: &Context) -> Result<()> {
     let dir = context.scratch("verity")?;
@@ -22,7 +23,7 @@ fn digest_is_the_kernels(context: &Context) -> Result<()> {
         for algorithm in Algorithm::ALL {
             let file = dir.join(format!("{algorithm}-{len}"));
             fs::write(&file, &data[..len])?;
-            let measured = enable(context, &file, algorithm)?;
+            let measured = enabled(context, &file, algorithm)?;
             let computed = verity::digest(algorithm, &data[..len]);
             ensure!(measured == computed, "{len} bytes: the kernel has {measured:?}, we {computed:?}");
         }
@@ -33,7 +34,7 @@ fn digest_is_the_kernels(context: &Context) -> Result<()> {
 fn content_is_sealed(context: &Context) -> Result<()> {
     let file = context.scratch("sealed")?.join("file");
     fs::write(&file, "sealed")?;
-    enable(context, &file, Algorithm::Sha256)?;
+    enabled(context, &file, Algorithm::Sha256)?;
     for (what, opened) in [
         ("write", File::options().write(true).open(&file)),
         ("append", File::options().append(true).open(&file)),
@@ -49,7 +50,37 @@ fn content_is_sealed(context: &Context) -> Result<()> {
     Ok(())
 }
 
-fn enable(context: &Context, file: &Path, algorithm: Algorithm) -> Result<Digest> {
+/// A digest counts only where `statx` has `STATX_ATTR_VERITY`: every kernel has to set it wherever it has fs-verity.
+fn measured_digests_are_believed(context: &Context) -> Result<()> {
+    let dir = context.scratch("believed")?;
+    believed_in(&dir)?;
+    let disk = dir.join("disk");
+    File::create(&disk)?.set_len(128 << 20)?;
+    fs::create_dir(dir.join("btrfs"))?;
+    command::run(Command::new("mkfs.btrfs").arg("-q").arg(&disk))?.success()?;
+    command::run(Command::new("mount").args(["-o", "loop"]).arg(&disk).arg(dir.join("btrfs")))?.success()?;
+    let believed = believed_in(&dir.join("btrfs"));
+    command::run(Command::new("umount").arg(dir.join("btrfs")))?.success()?;
+    believed
+}
+
+fn believed_in(dir: &Path) -> Result<()> {
+    for algorithm in Algorithm::ALL {
+        let path = dir.join(algorithm.name());
+        fs::write(&path, "content")?;
+        let file = File::open(&path)?;
+        ensure!(measure(&file)? == Measurement::NotEnabled, "{} has fs-verity already", path.display());
+        ensure!(enable(&file, algorithm.kernel_number(), 4096)? == Enabled::Now);
+        let expected = verity::digest(algorithm, b"content");
+        match measure(&file)? {
+            Measurement::Digest(found) if found.digest == expected.as_bytes() => {}
+            other => bail!("{}: {other:?}, not {expected:?}", path.display()),
+        }
+    }
+    Ok(())
+}
+
+fn enabled(context: &Context, file: &Path, algorithm: Algorithm) -> Result<Digest> {
     let algorithm = format!("--hash-alg={algorithm}");
     command::run(Command::new("fsverity").args(["enable", "--block-size=4096", &algorithm]).arg(file))?.success()?;
     context.measure(file)
