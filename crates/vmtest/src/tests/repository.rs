@@ -14,7 +14,7 @@ use crate::kernel::Kernels;
 
 super::tests! { "repository",
     Kernels::Since((6, 6)) => [mounts_are_verified, options_of_a_mount_only_strengthen_it, sparse_files_are_sealed_with_their_holes, what_another_namespace_has_mounted_stays],
-    Kernels::All => [lost_fs_verity_is_found_and_put_back, data_the_disk_has_lost_is_replaced, a_disk_that_fails_is_told, a_quota_is_a_full_disk, fat_is_refused],
+    Kernels::All => [lost_fs_verity_is_found_and_put_back, a_hard_link_is_sealed_as_a_copy, data_the_disk_has_lost_is_replaced, a_disk_that_fails_is_told, a_quota_is_a_full_disk, fat_is_refused],
 }
 
 /// A directory with a tree in it.
@@ -264,6 +264,50 @@ fn data_the_disk_has_lost_is_replaced(context: &Context) -> Result<()> {
 /// `EIO`.
 fn libc_eio() -> i32 {
     rustix::io::Errno::IO.raw_os_error()
+}
+
+/// An object that is a hard link to a file elsewhere: fs-verity in place would make that file read-only for ever.
+fn a_hard_link_is_sealed_as_a_copy(context: &Context) -> Result<()> {
+    use std::os::unix::fs::MetadataExt as _;
+    let scene = Scene::new(context)?;
+    scene.composefs("--repo r init")?.success()?;
+    for (file, by) in [(1, "create"), (2, "import"), (3, "fsck")] {
+        let elsewhere = scene.dir.join(format!("tree/{file}"));
+        let object = scene.object_of("r", file)?;
+        if by == "fsck" {
+            // All is sealed by now; then the object loses its fs-verity by a restore, say.
+            fs::remove_file(&object)?;
+        }
+        fs::create_dir_all(object.parent().context("no parent")?)?;
+        fs::hard_link(&elsewhere, &object)?;
+        match by {
+            "create" => drop(scene.composefs("--repo r create tree --name image")?.success()?),
+            "import" => {
+                fs::remove_file(&object)?;
+                fs::hard_link(&elsewhere, &object)?;
+                // All objects are there: that one is copied from itself.
+                let image = fs::canonicalize(scene.dir.join("r/images/refs/image"))?;
+                scene.composefs(&format!("--repo r import {} --name again", image.display()))?.success()?;
+            }
+            _ => drop(scene.composefs("--repo r fsck --repair")?.success()?),
+        }
+        ensure!(context.measure(&elsewhere).is_err(), "{by}: the file elsewhere was sealed");
+        context.measure(&object).with_context(|| format!("{by}: the object is not sealed"))?;
+        ensure!(fs::read(&object)? == fs::read(&elsewhere)?, "{by}");
+        ensure!(fs::metadata(&elsewhere)?.nlink() == 1, "{by}: still one file");
+        // It can be written as before.
+        fs::OpenOptions::new().append(true).open(&elsewhere)?;
+        scene.composefs("--repo r fsck")?.success()?;
+    }
+    // One that is the store's alone is sealed where it is.
+    let object = scene.object_of("r", 4)?;
+    fs::remove_file(&object)?;
+    fs::copy(scene.dir.join("tree/4"), &object)?;
+    let number = fs::metadata(&object)?.ino();
+    scene.composefs("--repo r create tree --name image")?.success()?;
+    context.measure(&object)?;
+    ensure!(fs::metadata(&object)?.ino() == number, "it was copied");
+    Ok(())
 }
 
 fn what_another_namespace_has_mounted_stays(context: &Context) -> Result<()> {
