@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use composefs_image::digest::{Algorithm, Digest};
+use composefs_sys::file_lease::open_leased;
 use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, Stat, fsync, mkdir, mkdirat, open, openat, statat, unlinkat};
 use rustix::io::Errno;
 
@@ -112,7 +113,8 @@ impl ObjectDir {
 
     pub(crate) fn try_open(&self, digest: &Digest) -> rustix::io::Result<OwnedFd> {
         let fan = self.fans.get(self.as_fd(), digest.as_bytes()[0])?;
-        openat(fan, &digest.object_path()[3..], OPEN_OBJECT, Mode::empty())
+        // A gc that asks whether an image is open has a lease of it for a moment.
+        open_leased(|| openat(&fan, &digest.object_path()[3..], OPEN_OBJECT, Mode::empty()))
     }
 
     /// Looks at what is under the name of an object without opening it.

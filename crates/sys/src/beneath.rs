@@ -7,6 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::{Errno, Result};
 
+use crate::file_lease::open_leased;
+
 /// What is under the name may be anything: a FIFO must not make us wait, a terminal not become ours.
 const OPEN_FILE: OFlags =
     OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
@@ -22,6 +24,10 @@ const OPEN_STEP: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NO
 ///
 /// `EXDEV` for a path that leads out, `ELOOP` for a symlink, and what `openat` gives.
 pub fn open_beneath(directory: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd> {
+    open_leased(|| open_file_beneath(directory, path))
+}
+
+fn open_file_beneath(directory: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
     let mut tries = 8;
     loop {

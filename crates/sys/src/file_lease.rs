@@ -5,11 +5,36 @@
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
 
 use rustix::io::{Errno, Result};
 
 /// `F_SETSIG` of `include/uapi/asm-generic/fcntl.h`; no architecture has another.
 const F_SETSIG: libc::c_int = 10;
+
+/// How long an open may be refused: `/proc/sys/fs/lease-break-time` is 45 seconds, and then the kernel ends the lease itself.
+const BREAK_TIME: Duration = Duration::from_secs(90);
+/// The first and the longest pause between two tries.
+const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(50)];
+
+/// Opens a file that another process may have a lease of. With `O_NONBLOCK`, without which a FIFO would block, such an open
+/// fails (`EAGAIN`) until that process gives the lease back: at once after it asked, but a process may be stopped in between.
+///
+/// # Errors
+///
+/// What `open` gives.
+pub fn open_leased<T>(mut open: impl FnMut() -> Result<T>) -> Result<T> {
+    let ([mut pause, longest], mut waited) = (PAUSES, Duration::ZERO);
+    loop {
+        match open() {
+            Err(Errno::AGAIN) if waited < BREAK_TIME => {}
+            result => return result,
+        }
+        std::thread::sleep(pause);
+        waited += pause;
+        pause = (pause * 2).min(longest);
+    }
+}
 
 /// Whether a file, which is open here once and for reading only, is open elsewhere too; `None` where it cannot be told: on a
 /// file system without leases, or for a file of somebody else.
@@ -47,6 +72,26 @@ mod tests {
     use super::*;
     use std::fs::File;
     use std::os::fd::AsFd;
+
+    /// A process that is stopped between asking and giving back has the lease for long.
+    #[test]
+    fn an_open_waits_for_the_lease() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, "content").unwrap();
+        let leased = File::open(&path).unwrap();
+        fcntl(leased.as_fd(), F_SETSIG, libc::SIGURG).unwrap();
+        fcntl(leased.as_fd(), libc::F_SETLEASE, libc::F_WRLCK).unwrap();
+        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK;
+        let open = || rustix::fs::open(&path, flags, rustix::fs::Mode::empty());
+        assert_eq!(open().err(), Some(Errno::AGAIN));
+        std::thread::scope(|scope| {
+            let opened = scope.spawn(|| open_leased(open));
+            std::thread::sleep(Duration::from_millis(200));
+            fcntl(leased.as_fd(), libc::F_SETLEASE, libc::F_UNLCK).unwrap();
+            assert!(opened.join().unwrap().is_ok());
+        });
+    }
 
     #[test]
     fn a_second_descriptor_is_seen() {
