@@ -116,6 +116,7 @@ impl Source {
             }
             Source::Directory(path) => {
                 let progress = ScanProgress::start();
+                let options = &scan::Options { follow_root: true, ..options.clone() };
                 let tree = scan(&path, options, &DigestOnly(options.algorithm), &progress)?;
                 Ok(Loaded { form, tree, facts: None })
             }

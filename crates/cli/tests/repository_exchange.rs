@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::{FileExt, MetadataExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -86,78 +85,47 @@ fn all_of(repo: &str) -> BTreeSet<PathBuf> {
     found
 }
 
-/// The blocks of each file below a directory that is longer than 100,000 bytes, by its length.
-fn blocks_by_length(directory: &str) -> Vec<(u64, u64)> {
-    let metadata =
-        all_of(directory).into_iter().map(|path| Path::new(directory).join(path).symlink_metadata().unwrap());
-    let large = metadata.filter(|metadata| metadata.is_file() && metadata.len() > 100_000);
-    let mut found: Vec<_> = large.map(|metadata| (metadata.len(), metadata.blocks())).collect();
-    found.sort_unstable();
-    found
-}
-
-/// No file takes more of the disk than the source's of that length, apart from what the file system needs to find the blocks.
-#[track_caller]
-fn assert_as_sparse(directory: &str, source: &[(u64, u64)]) {
-    let found = blocks_by_length(directory);
-    let lengths = |files: &[(u64, u64)]| files.iter().map(|file| file.0).collect::<Vec<_>>();
-    assert_eq!(lengths(&found), lengths(source), "{directory}");
-    for (found, source) in found.iter().zip(source) {
-        assert!(found.1 <= source.1 + 32, "{directory}: {} bytes: {} blocks, not {}", found.0, found.1, source.1);
-    }
-}
-
+/// Our own commands follow a symlink that is an operand, as `ls dir/` does; `mkcomposefs` refuses it, as the C tool does.
 #[test]
-fn sparse_files_stay_sparse_everywhere() {
+fn an_operand_may_be_a_symlink_to_a_directory() {
     let place = Place::new();
-    // A bundle has the zeros, so it comes with a shorter file.
-    for (name, size) in [("long", 1u64 << 30), ("short", 24 << 20)] {
-        let tree = place.path(name);
-        fs::create_dir(&tree).unwrap();
-        let sparse = |file: &str, len: u64, places: &[u64]| {
-            let file = fs::File::create(format!("{tree}/{file}")).unwrap();
-            file.set_len(len).unwrap();
-            places.iter().for_each(|&place| file.write_all_at(b"not zero", place).unwrap());
-        };
-        sparse("disk", size, &[5000, size / 2 + 77, size - 8]);
-        sparse("ends in a hole", size + 1, &[size / 3]);
-        sparse("in memory", 900_000, &[300_000]);
-        sparse("a hole", 1_000_001, &[]);
-        let source = blocks_by_length(&tree);
-        assert!(source.iter().all(|file| file.1 < 100), "this file system has no holes: {source:?}");
-        // The file system cannot tell where these zeros are.
-        fs::write(format!("{tree}/zeros"), vec![0; 3_000_000]).unwrap();
-        let mut source = source;
-        source.push((3_000_000, 0));
-        source.sort_unstable();
+    let linked = |name: &str| {
+        let link = place.path(&format!("to-{name}"));
+        std::os::unix::fs::symlink(name, &link).unwrap();
+        link
+    };
+    // What is below is kept as it is.
+    std::os::unix::fs::symlink("1", place.path("tree/link")).unwrap();
+    let (tree, repo) = (linked("tree"), place.repository("repo"));
+    let digest = line(&["--repo", &repo, "create", &place.path("tree"), "--name", "it"]);
+    assert_eq!(line(&["--repo", &linked("repo"), "create", &tree]), digest);
+    assert_eq!(composefs(&["diff", &tree, &place.path("tree")]).ok().line(), "");
+    let _ = composefs(&["explain-digest", &tree, "--want", &digest]).ok();
+    let (image, _, _) = place.image(&[]);
+    let store = linked("store");
+    let _ = composefs(&["check", &image, "--basedir", &store]).ok();
+    let other = place.repository("other");
+    assert_eq!(line(&["--repo", &other, "import", &image, "--basedir", &store]), digest);
+    let third = place.repository("third");
+    let _ = composefs(&["--repo", &third, "sync", &place.path("to-repo"), "it"]).ok();
+    fs::create_dir(place.path("out")).unwrap();
+    let _ = composefs(&["extract", &image, &linked("out"), "--basedir", &store]).ok();
+    assert_eq!(composefs(&["diff", &place.path("out"), &tree]).ok().line(), "");
+    // The repair of an object that is lost.
+    let lost = all_of(&format!("{third}/objects")).into_iter().next().unwrap();
+    fs::remove_file(format!("{third}/objects/{}", lost.display())).unwrap();
+    assert_eq!(composefs(&["--repo", &third, "fsck"]).status, Some(1));
+    let _ = composefs(&["--repo", &third, "fsck", "--repair", "--from", &tree, "--from", &place.path("to-repo")]).ok();
 
-        let (one, two, three) = (place.repository("one"), place.repository("two"), place.repository("three"));
-        let _ = line(&["--repo", &one, "create", &tree, "--name", "it"]);
-        assert_as_sparse(&format!("{one}/objects"), &source);
-        let _ = composefs(&["--repo", &two, "sync", &one]).ok();
-        assert_as_sparse(&format!("{two}/objects"), &source);
-        let (store, image, out) = (place.path("its-store"), place.path("its-image"), place.path("out"));
-        let _ = program("mkcomposefs", &[&format!("--digest-store={store}"), &tree, &image], b"").ok();
-        assert_as_sparse(&store, &source);
-        for (options, threads) in [(&["--basedir"][..], "--threads=1"), (&["--basedir"], "--threads=3")] {
-            let _ = composefs(&[&["extract", &image, &out, threads][..], options, &[&store]].concat()).ok();
-            assert_as_sparse(&out, &source);
-            assert!(fs::read(format!("{out}/in memory")).unwrap() == fs::read(format!("{tree}/in memory")).unwrap());
-            fs::remove_dir_all(&out).unwrap();
-        }
-        if name == "long" {
-            let _ = line(&["--repo", &three, "import", &image, "--basedir", &store]);
-        } else {
-            let bundle = place.path("bundle");
-            let _ = line(&["--repo", &one, "export", "it", "--output", &bundle]);
-            let _ = composefs(&["--repo", &three, "import", &bundle]).ok();
-        }
-        assert_as_sparse(&format!("{three}/objects"), &source);
-        for repo in [&one, &two, &three] {
-            let _ = composefs(&["--repo", repo, "fsck"]).ok();
-            fs::remove_dir_all(repo).unwrap();
-        }
-        fs::remove_dir_all(&store).unwrap();
+    let refused = program("mkcomposefs", &["--print-digest-only", &tree], b"");
+    assert_eq!(refused.status, Some(1));
+    // A symlink to a file, and one to nothing, are no directories.
+    std::os::unix::fs::symlink("image", place.path("to-image")).unwrap();
+    std::os::unix::fs::symlink("nothing", place.path("to-nothing")).unwrap();
+    for (name, reason) in [("to-image", "Not a directory"), ("to-nothing", "No such file or directory")] {
+        let refused = composefs(&["--repo", &repo, "create", &place.path(name)]);
+        assert_eq!(refused.status, Some(1));
+        assert!(refused.stderr.contains(name) && refused.stderr.contains(reason), "{}", refused.stderr);
     }
 }
 

@@ -306,3 +306,8 @@ pub(crate) fn open_root(path: &Path) -> rustix::io::Result<OwnedFd> {
     // With O_NOFOLLOW and O_DIRECTORY a symlink gives ENOTDIR, as any other thing that is no directory does.
     rustix::fs::open(path, OPEN, Mode::empty())
 }
+
+/// The same, and follows a symlink.
+pub(crate) fn open_root_followed(path: &Path) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::open(path, OPEN.difference(OFlags::NOFOLLOW), Mode::empty())
+}

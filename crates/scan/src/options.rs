@@ -63,6 +63,8 @@ pub struct Options {
     pub mtime: Mtime,
     /// What is left out.
     pub patterns: Patterns,
+    /// Whether the root may be a symlink to a directory. Symlinks below it are never followed.
+    pub follow_root: bool,
     /// How many threads; as many as the process may use CPUs if not said.
     pub threads: Option<NonZeroUsize>,
 }
@@ -86,6 +88,7 @@ impl Default for Options {
             xattrs: XattrChoice::default(),
             mtime: Mtime::default(),
             patterns: Patterns::default(),
+            follow_root: false,
             threads: None,
         }
     }

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
 use crate::attributes::AttributeReader;
-use crate::directory::{Budget, DirectoryUse, open_root};
+use crate::directory::{Budget, DirectoryUse, open_root, open_root_followed};
 use crate::error::{Error, Step};
 use crate::harvest::Harvest;
 use crate::links::Links;
@@ -26,7 +26,7 @@ use crate::worker::{Scan, Worker};
 
 /// Reads the tree below `root` with all its contents.
 ///
-/// `root` itself must be a directory, not a symlink to one. Mount points below it are crossed. The tree is the same for
+/// `root` itself must be a directory, or with [`Options::follow_root`] a symlink to one. Mount points below it are crossed. The tree is the same for
 /// any number of threads and any order in which the file system gives out names.
 ///
 /// # Errors
@@ -35,7 +35,7 @@ use crate::worker::{Scan, Worker};
 pub fn scan(root: &Path, options: &Options, sink: &dyn ContentSink, progress: &dyn Progress) -> Result<Tree, Error> {
     let failed = |step, errno: Errno| Error::Io { step, path: root.to_owned(), source: errno.into() };
     let name = CString::new(root.as_os_str().as_bytes()).map_err(|_| failed(Step::Open, Errno::INVAL))?;
-    let (file, meta) = open_source(root, &name)?;
+    let (file, meta) = open_source(root, &name, options.follow_root)?;
     let builder = begin_tree(root, options, &file, &meta)?;
     let scan = Scan {
         options,
@@ -65,8 +65,13 @@ pub fn scan(root: &Path, options: &Options, sink: &dyn ContentSink, progress: &d
     })
 }
 
-fn open_source(root: &Path, name: &CString) -> Result<(OwnedFd, Meta), Error> {
+fn open_source(root: &Path, name: &CString, follow: bool) -> Result<(OwnedFd, Meta), Error> {
     let failed = |step, errno: Errno| Error::Io { step, path: root.to_owned(), source: errno.into() };
+    if follow {
+        let file = open_root_followed(root).map_err(|errno| failed(Step::Open, errno))?;
+        let meta = Meta::of_file(file.as_fd()).map_err(|errno| failed(Step::Stat, errno))?;
+        return Ok((file, meta));
+    }
     let before = Meta::of_entry(CWD, name).map_err(|errno| failed(Step::Stat, errno))?;
     if FileType::from_raw_mode(before.mode) != FileType::Directory {
         return Err(failed(Step::Open, Errno::NOTDIR));

@@ -59,7 +59,9 @@ impl Known {
 fn scan_all(path: &Path, wish: Wish<'_>) -> anyhow::Result<(Tree, Contents)> {
     let algorithm = wish.algorithm.unwrap_or_default();
     let largest = LIMITS.iter().chain(wish.limits).max().map_or(0, |&limit| limit as usize);
-    let options = Options { algorithm, inline_max: 0, hardlinks: true, threads: wish.threads, ..Options::default() };
+    let threads = wish.threads;
+    let options =
+        Options { algorithm, inline_max: 0, hardlinks: true, follow_root: true, threads, ..Options::default() };
     let sink = Everything::new(algorithm, wish.algorithm.is_none(), largest.min(MAX_INLINE));
     let progress = ScanProgress::start();
     let tree = scan(path, &options, &sink, &progress).with_context(|| format!("cannot read {}", path.display()))?;

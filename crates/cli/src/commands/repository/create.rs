@@ -24,7 +24,7 @@ use crate::scan_progress::ScanProgress;
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The directory
+    /// The directory, or a symlink to it
     #[arg(value_name = "PATH")]
     source: PathBuf,
     /// Give the image this name, which another may have had; an image without one goes with the next gc
@@ -75,6 +75,7 @@ fn create(args: &Args, which: &Which, interrupt: &Interrupt) -> anyhow::Result<(
         xattrs,
         mtime: if args.use_epoch { Mtime::Fixed(Timestamp::default()) } else { Mtime::Keep },
         skip_devices: args.skip_devices,
+        follow_root: true,
         threads: args.threads,
         ..scan::Options::default()
     };

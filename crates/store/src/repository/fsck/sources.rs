@@ -68,7 +68,8 @@ impl Source {
             Source::Objects(objects) => fetch_objects(objects, wanted, batch),
             Source::Tree(path) => {
                 let sink = Wanted { algorithm: batch.store.algorithm(), wanted: Mutex::new(wanted), batch };
-                let options = scan::Options { algorithm: sink.algorithm, ..scan::Options::default() };
+                let (algorithm, follow_root) = (sink.algorithm, true);
+                let options = scan::Options { algorithm, follow_root, ..scan::Options::default() };
                 scan(path, &options, &sink, &NoProgress)?;
                 Ok(())
             }
