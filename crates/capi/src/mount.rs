@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use composefs_image::Digest;
 use composefs_mount::{Allowed, Error, ImageFile, Options, Plan, UpperDir, Verity, apply};
+use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use crate::errno::{NO_VERITY, WRONG_VERITY, of_io};
@@ -86,7 +87,10 @@ pub(crate) fn of_mount(error: &Error) -> Errno {
         | Error::OpenUserns { source, .. }
         | Error::NoLoopDevice { source, .. }
         | Error::NoTemporary { source, .. } => of_io(source),
-        Error::NotAnImage { .. } | Error::Contradiction { .. } => Errno::INVAL,
+        Error::NotAFile { found: FileType::Directory, .. } => Errno::ISDIR,
+        Error::NotAnImage { .. } | Error::BadImage { .. } | Error::NotAFile { .. } | Error::Contradiction { .. } => {
+            Errno::INVAL
+        }
         Error::NoVerity { .. } => NO_VERITY,
         Error::WrongVerity { .. } => WRONG_VERITY,
         Error::NoOverlayVerity { .. } | Error::NoIdmap { .. } => Errno::OPNOTSUPP,

@@ -5,7 +5,10 @@
 
 use std::fmt;
 
+use std::os::fd::OwnedFd;
+
 use composefs_sys::kernel_log::KernelLog;
+use composefs_sys::namespace::Visit;
 use rustix::fs::{Mode, OFlags};
 
 use crate::erofs;
@@ -36,8 +39,17 @@ pub struct Mounted {
 ///
 /// Every [`Error`] but those of opening the image and its header.
 pub fn apply(plan: &Plan, image: &ImageFile, allowed: Allowed) -> Result<Mounted, Error> {
+    apply_in(plan, image, allowed, None)
+}
+
+/// The same in the mount namespace that the thread visits, if any.
+///
+/// # Errors
+///
+/// As [`apply`].
+pub fn apply_in(plan: &Plan, image: &ImageFile, allowed: Allowed, visit: Option<&Visit>) -> Result<Mounted, Error> {
     let mut log = KernelLog::from_now();
-    mount(plan, image, allowed).map_err(|failure| match failure {
+    mount(plan, image, allowed, visit).map_err(|failure| match failure {
         Failure::Other(error) => error,
         Failure::Kernel(source) => {
             let mut kernel_log = log.lines(&["overlayfs: ", "overlay: ", "erofs", "fs-verity", "loop"]);
@@ -47,7 +59,7 @@ pub fn apply(plan: &Plan, image: &ImageFile, allowed: Allowed) -> Result<Mounted
     })
 }
 
-fn mount(plan: &Plan, image: &ImageFile, allowed: Allowed) -> Result<Mounted, Failure> {
+fn mount(plan: &Plan, image: &ImageFile, allowed: Allowed, visit: Option<&Visit>) -> Result<Mounted, Failure> {
     // First what no other image could change: whoever must update the kernel need not seal the image before.
     let overlayfs = Overlayfs::probe()?;
     let verity = overlayfs.verity(plan.verity).ok_or_else(|| Error::NoOverlayVerity {
@@ -58,18 +70,23 @@ fn mount(plan: &Plan, image: &ImageFile, allowed: Allowed) -> Result<Mounted, Fa
     if let Some(digest) = &plan.digest {
         image.check_digest(digest)?;
     }
+    // What the plan was made of was read before fs-verity was found on: only from here on the bytes cannot change.
+    let plan = &Plan { acl: image.header()?.has_acl(), ..plan.clone() };
     let userns = plan.idmap.as_ref().map(erofs::open_userns).transpose()?;
     let layers = Layers::open(plan)?;
-    check_target(plan)?;
-    let (mounted, erofs) = erofs::mount(plan, image, userns.as_ref(), allowed)?;
-    let overlay = overlay::mount(plan, mounted, &layers, overlayfs, verity, allowed)?;
+    let target = open_target(plan)?;
+    let (mounted, erofs) = match visit {
+        None => erofs::mount(plan, image, userns.as_ref(), allowed)?,
+        Some(visit) => erofs::mount_at_home(plan, image, userns.as_ref(), allowed, visit)?,
+    };
+    let overlay = overlay::mount(plan, mounted, &layers, &target, overlayfs, verity, allowed)?;
     Ok(Mounted { erofs, overlay, verity })
 }
 
-/// A mount point that is none is told before anything is mounted.
-fn check_target(plan: &Plan) -> Result<(), Error> {
+/// Opens the mount point, before anything is mounted. This very directory is mounted at: its path is not looked up again.
+fn open_target(plan: &Plan) -> Result<OwnedFd, Error> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(&plan.target, flags, Mode::empty()).map(drop).map_err(|errno| Error::Directory {
+    rustix::fs::open(&plan.target, flags, Mode::empty()).map_err(|errno| Error::Directory {
         image: plan.image.clone(),
         role: "mount point",
         dir: plan.target.clone(),

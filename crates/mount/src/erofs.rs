@@ -1,12 +1,14 @@
 //! Mounting the image itself: file-backed where the kernel can (Linux 6.12), else by a loop device.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use composefs_sys::loopdev::{DirectIo, LoopDevice};
 use composefs_sys::mount::{DetachedMount, FsContext, MountAttrFlags, MountError, MountFlags, mount_at_once};
+use composefs_sys::namespace::Visit;
 use composefs_sys::page_cache::read_ahead;
+use composefs_sys::proc_fd;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
@@ -32,9 +34,10 @@ pub(crate) fn mount(
     userns: Option<&OwnedFd>,
     allowed: Allowed,
 ) -> Result<(ErofsMount, ErofsWay), Failure> {
-    let by_file = format!("/proc/self/fd/{}", image.as_fd().as_raw_fd());
-    if allowed.file_backed {
-        match mount_source(plan, by_file.as_ref(), userns, allowed) {
+    if allowed.file_backed
+        && let Some(by_file) = proc_fd::link(image)
+    {
+        match mount_source(plan, by_file.as_os_str(), userns, allowed) {
             Err(Failure::Kernel(error)) if error.errno == Errno::NOTBLK => {}
             answer => {
                 let mount = answer?;
@@ -50,6 +53,28 @@ pub(crate) fn mount(
         }
         answer => answer,
     }
+}
+
+/// The same from the namespace that the thread came from: the kernel takes the image, or a loop device, by a path only, and
+/// in the visited namespace its owner decides what is at `/proc` and `/dev`. A detached mount belongs to none.
+pub(crate) fn mount_at_home(
+    plan: &Plan,
+    image: &ImageFile,
+    userns: Option<&OwnedFd>,
+    allowed: Allowed,
+    visit: &Visit,
+) -> Result<(ErofsMount, ErofsWay), Failure> {
+    if !allowed.contexts || matches!(FsContext::open("erofs"), Err(error) if error.errno == Errno::NOSYS) {
+        return Err(Failure::Kernel(no_contexts()));
+    }
+    visit.at_home(|| mount(plan, image, userns, allowed)).map_err(|error| {
+        let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+        Failure::Kernel(MountError {
+            step: "setns(the mount namespace of this process)".into(),
+            errno,
+            log: Vec::new(),
+        })
+    })?
 }
 
 fn mount_loop(

@@ -8,7 +8,10 @@ use std::path::PathBuf;
 
 use composefs_image::Digest;
 use composefs_image::erofs::header::HeaderError;
+use composefs_image::erofs::read::ReadError;
 use composefs_sys::mount::{MountError, errno_text};
+use composefs_sys::seekable::kind_name;
+use rustix::fs::FileType;
 use rustix::io::Errno;
 
 /// Why an image is not mounted.
@@ -39,6 +42,24 @@ pub enum Error {
         image: PathBuf,
         /// What is wrong with it.
         source: HeaderError,
+    },
+    /// The image has a composefs header, but breaks a rule of the EROFS superblock: it is damaged, cut off, or needs what no
+    /// composefs image needs.
+    #[error("Failed to mount composefs {}: Invalid argument: {source}", image.display())]
+    BadImage {
+        /// The image.
+        image: PathBuf,
+        /// The rule, and where it is broken.
+        source: Box<ReadError>,
+    },
+    /// Neither a regular file nor a block device.
+    #[error("Failed to mount composefs {}: {}: it is {}, an image is a regular file or a block device", image.display(),
+        errno_text(not_a_file(*found)), kind_name(*found))]
+    NotAFile {
+        /// What was given as the image.
+        image: PathBuf,
+        /// What it is.
+        found: FileType,
     },
     /// A digest is demanded of an image on which fs-verity is off.
     #[error("Failed to mount composefs {}: Image has no fs-verity: expected {expected:?}, {}", image.display(),
@@ -149,6 +170,11 @@ pub enum Error {
     },
 }
 
+/// The error number for what is no file.
+fn not_a_file(found: FileType) -> Errno {
+    if found == FileType::Directory { Errno::ISDIR } else { Errno::INVAL }
+}
+
 /// Which step the kernel refused, and its words.
 fn refusal(error: &MountError, kernel_log: &[String]) -> String {
     let mut text = format!("{} was refused", error.step);
@@ -180,6 +206,8 @@ impl Error {
             Error::OpenImage { .. } => "open-image",
             Error::ReadImage { .. } => "read-image",
             Error::NotAnImage { .. } => "not-an-image",
+            Error::BadImage { .. } => "bad-image",
+            Error::NotAFile { .. } => "not-a-file",
             Error::NoVerity { .. } => "no-verity",
             Error::WrongVerity { .. } => "wrong-verity",
             Error::Contradiction { .. } => "contradiction",
@@ -198,6 +226,9 @@ impl Error {
     #[must_use]
     pub fn remedy(&self) -> Option<String> {
         Some(match self {
+            Error::BadImage { image, .. } => {
+                format!("build or fetch the image again; `composefs check {}` tells all that is wrong with it", image.display())
+            }
             Error::NoVerity { image, supported: true, .. } => {
                 format!("enable it with `fsverity enable {}`, then try again", image.display())
             }

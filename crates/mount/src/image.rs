@@ -1,13 +1,15 @@
 //! The image, opened once: what is measured, read and mounted is this one descriptor.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek as _, SeekFrom};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, FileTypeExt as _};
 use std::path::{Path, PathBuf};
 
-use composefs_image::erofs::header::{HEADER_LEN, Header};
+use composefs_image::erofs::header::Header;
+use composefs_image::erofs::read::{Defect, Head};
 use composefs_image::{Algorithm, Digest};
+use composefs_sys::seekable::{self, OpenError};
 use composefs_sys::verity::{Measured, Measurement, measure};
 
 use crate::error::Error;
@@ -20,14 +22,19 @@ pub struct ImageFile {
 }
 
 impl ImageFile {
-    /// Opens the image at `path` for reading.
+    /// Opens the image at `path` for reading: a regular file or a block device. Anything else is refused without being
+    /// opened.
     ///
     /// # Errors
     ///
-    /// [`Error::OpenImage`]
+    /// [`Error::OpenImage`], [`Error::NotAFile`]
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let file = File::open(path).map_err(|source| Error::OpenImage { image: path.to_owned(), source })?;
-        Ok(Self { file, path: path.to_owned() })
+        let image = path.to_owned();
+        match seekable::open(path) {
+            Ok(file) => Ok(Self { file, path: image }),
+            Err(OpenError::Io(source)) => Err(Error::OpenImage { image, source }),
+            Err(OpenError::Kind(found)) => Err(Error::NotAFile { image, found }),
+        }
     }
 
     /// An image that is already open for reading; `name` is for messages.
@@ -42,15 +49,17 @@ impl ImageFile {
         &self.path
     }
 
-    /// Reads the composefs header.
+    /// Reads the composefs header, and checks the EROFS superblock behind it: the kernel mounts what is cut off or has
+    /// features that no composefs image needs, and fails later.
     ///
     /// # Errors
     ///
-    /// [`Error::ReadImage`] if it cannot be read, [`Error::NotAnImage`] if the file begins otherwise.
+    /// [`Error::ReadImage`] if it cannot be read, [`Error::NotAnImage`] if the file begins otherwise, [`Error::BadImage`]
+    /// if the superblock breaks a rule.
     pub fn header(&self) -> Result<Header, Error> {
-        let mut bytes = [0; HEADER_LEN];
+        let mut bytes = [0; Head::LEN];
         let mut len = 0;
-        while len < HEADER_LEN {
+        while len < Head::LEN {
             match self.file.read_at(&mut bytes[len..], len as u64) {
                 Ok(0) => break,
                 Ok(read) => len += read,
@@ -58,7 +67,25 @@ impl ImageFile {
                 Err(source) => return Err(self.unreadable("reading the header", source)),
             }
         }
-        Header::parse(&bytes[..len]).map_err(|source| Error::NotAnImage { image: self.path.clone(), source })
+        let file_len = self.len().map_err(|source| self.unreadable("finding the length", source))?;
+        let image = || self.path.clone();
+        Head::parse(&bytes[..len], file_len).map(|head| head.header).map_err(|error| match error.defect {
+            Defect::Header(source) => Error::NotAnImage { image: image(), source },
+            _ => Error::BadImage { image: image(), source: Box::new(error) },
+        })
+    }
+
+    /// The length of the file or device.
+    fn len(&self) -> io::Result<u64> {
+        let metadata = self.file.metadata()?;
+        if !metadata.file_type().is_block_device() {
+            return Ok(metadata.len());
+        }
+        // The position may be shared with the caller who gave the descriptor.
+        let mut file = &self.file;
+        let position = file.stream_position()?;
+        let len = file.seek(SeekFrom::End(0))?;
+        file.seek(SeekFrom::Start(position)).map(|_| len)
     }
 
     /// Demands that the kernel checks every read of the image against `expected`.
@@ -131,10 +158,11 @@ mod tests {
 
     #[test]
     fn what_is_no_image_is_told() {
-        let null = ImageFile::open(Path::new("/dev/null")).unwrap();
-        let message = null.header().unwrap_err().to_string();
+        let message = ImageFile::open(Path::new("/dev/null")).unwrap_err().to_string();
         assert!(message.starts_with("Failed to mount composefs /dev/null: Invalid argument"), "{message}");
-        let zero = ImageFile::open(Path::new("/dev/zero")).unwrap();
+        let directory = ImageFile::open(Path::new("/")).unwrap_err().to_string();
+        assert!(directory.starts_with("Failed to mount composefs /: Is a directory"), "{directory}");
+        let zero = ImageFile::from_fd(File::open("/dev/zero").unwrap().into(), Path::new("zero"));
         assert!(matches!(zero.header(), Err(Error::NotAnImage { .. })));
         assert!(matches!(ImageFile::open(Path::new("/nonexistent")), Err(Error::OpenImage { .. })));
         let missing = zero.check_digest(&Digest::from_hex("ab".repeat(32)).unwrap());

@@ -1,11 +1,12 @@
 //! A directory that becomes a layer: opened first, so that a missing one is named before anything is mounted.
 
 use std::ffi::OsString;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use composefs_sys::mount::{FsContext, MountError};
+use composefs_sys::proc_fd;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
@@ -38,9 +39,9 @@ impl Layer {
         &self.path
     }
 
-    /// A path without any odd byte that leads to the same directory.
+    /// A path without any odd byte that leads to the same directory, or the path itself where `/proc` has none.
     pub(crate) fn short_path(&self) -> OsString {
-        format!("/proc/self/fd/{}", self.fd.as_raw_fd()).into()
+        proc_fd::link(&self.fd).unwrap_or_else(|| self.path.clone()).into()
     }
 
     /// Sets a parameter of overlayfs to this directory.

@@ -1,10 +1,12 @@
 //! Joining image and objects with overlayfs through `mount(2)`: all options in one text.
 
 use std::ffi::{CString, OsStr};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use composefs_sys::mount::mount_at_once;
+use composefs_sys::proc_fd;
 use rustix::io::Errno;
 
 use crate::error::Error;
@@ -29,18 +31,21 @@ enum Separator {
     Ordinary,
 }
 
-/// Mounts at the plan's target with the image at `lower`.
+/// Mounts at the open directory `target` with the image at `lower`. `mount(2)` takes paths only: that of the directory's
+/// link in `/proc`, or where that is missing the path once more.
 pub(crate) fn mount(
     plan: &Plan,
     lower: &Path,
     layers: &Layers,
+    target: &OwnedFd,
     overlayfs: Overlayfs,
     verity: Verity,
 ) -> Result<OverlayWay, Failure> {
+    let target = proc_fd::link(target).unwrap_or_else(|| plan.target.clone());
     let flags = plan.attributes.mount_flags();
     let try_with = |separator| -> Result<(), Failure> {
         let data = fitting(plan, lower, layers, verity, separator)?;
-        Ok(mount_at_once(OsStr::new(&plan.source), &plan.target, "overlay", flags, &data)?)
+        Ok(mount_at_once(OsStr::new(&plan.source), &target, "overlay", flags, &data)?)
     };
     match try_with(Separator::DataOnly) {
         // Where overlayfs understands contexts it has data-only layers too, so a refusal is about something else, and

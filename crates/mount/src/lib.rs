@@ -28,7 +28,7 @@ mod step;
 mod umount;
 mod way;
 
-pub use apply::{Mounted, apply};
+pub use apply::{Mounted, apply, apply_in};
 pub use attributes::{Atime, Attributes};
 pub use error::Error;
 pub use image::ImageFile;

@@ -1,5 +1,7 @@
 //! Joining image and objects with overlayfs through a mount context (Linux 6.5; layers one by one since 6.7).
 
+use std::os::fd::{AsFd as _, OwnedFd};
+
 use composefs_sys::mount::{DetachedMount, FsContext, MountError};
 use rustix::io::Errno;
 
@@ -18,11 +20,12 @@ enum Lower<'a> {
     Path(&'a std::path::Path),
 }
 
-/// Joins the layers and attaches the mount at its target.
+/// Joins the layers and attaches the mount at the open directory `target`.
 pub(crate) fn mount(
     plan: &Plan,
     erofs: ErofsMount,
     layers: &Layers,
+    target: &OwnedFd,
     overlayfs: Overlayfs,
     verity: Verity,
     allowed: Allowed,
@@ -36,7 +39,7 @@ pub(crate) fn mount(
             // 6.12 takes no descriptor as a layer, 6.13 and 6.14 none of a mount that is attached nowhere.
             Err(error) if error.errno == Errno::INVAL => {}
             answer => {
-                answer?.attach(&plan.target)?;
+                answer?.attach_to(target.as_fd(), &plan.target)?;
                 return Ok(OverlayWay::Detached);
             }
         }
@@ -47,12 +50,12 @@ pub(crate) fn mount(
             // 6.5 and 6.6 have contexts, but no option for a single layer.
             Err(error) if error.errno == Errno::INVAL && error.step.starts_with("fsconfig(lowerdir+=") => {}
             answer => {
-                answer?.attach(&plan.target)?;
+                answer?.attach_to(target.as_fd(), &plan.target)?;
                 return Ok(OverlayWay::Mountpoint);
             }
         }
     }
-    legacy::mount(plan, at.path(), layers, overlayfs, verity)
+    legacy::mount(plan, at.path(), layers, target, overlayfs, verity)
 }
 
 fn join(plan: &Plan, lower: &Lower<'_>, layers: &Layers, verity: Verity) -> Result<DetachedMount, MountError> {

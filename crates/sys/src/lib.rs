@@ -15,6 +15,8 @@ pub mod namespace;
 pub mod page_cache;
 pub mod sparse;
 pub mod stdio;
+pub mod proc_fd;
+pub mod seekable;
 pub mod tempfile;
 pub mod verity;
 pub mod writeback;

@@ -194,6 +194,17 @@ impl DetachedMount {
             .map_err(|errno| MountError::new(format!("move_mount({})", target.display()), errno))
     }
 
+    /// Attaches the mount at the open directory `target`, whose path is for messages.
+    ///
+    /// # Errors
+    ///
+    /// What `move_mount` gives.
+    pub fn attach_to(&self, target: BorrowedFd<'_>, path: &Path) -> Result<(), MountError> {
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+        rustix::mount::move_mount(&self.fd, c"", target, c"", flags)
+            .map_err(|errno| MountError::new(format!("move_mount({})", path.display()), errno))
+    }
+
     /// The root directory of the mount, opened for reading.
     ///
     /// # Errors

@@ -1,19 +1,47 @@
-//! Moving the calling thread into another mount namespace.
+//! Moving the calling thread into another mount namespace, and back for a moment.
 
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-/// Moves the calling thread into the mount namespace that the file at `path` stands for (`/proc/PID/ns/mnt`). From
-/// then on every path means what it means there.
-///
-/// # Errors
-///
-/// What opening the file gives; `EINVAL` if it is no mount namespace or the process has several threads; `EPERM`
-/// without `CAP_SYS_ADMIN`.
-pub fn enter_mount_namespace(path: &Path) -> io::Result<()> {
-    let namespace = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    Ok(move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), Some(LinkNameSpaceType::Mount))?)
+/// A stay in another mount namespace, whose owner decides what is at every path there, `/proc` and `/dev` included.
+#[derive(Debug)]
+pub struct Visit {
+    home: OwnedFd,
+    there: OwnedFd,
+}
+
+impl Visit {
+    /// Moves the calling thread into the mount namespace that the file at `path` stands for (`/proc/PID/ns/mnt`). From
+    /// then on every path means what it means there.
+    ///
+    /// # Errors
+    ///
+    /// What opening the file gives; `EINVAL` if it is no mount namespace or the process has several threads; `EPERM`
+    /// without `CAP_SYS_ADMIN`.
+    pub fn enter(path: &Path) -> io::Result<Self> {
+        let open = |path: &Path| rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        let visit = Self { there: open(path)?, home: open(Path::new("/proc/self/ns/mnt"))? };
+        move_to(&visit.there)?;
+        Ok(visit)
+    }
+
+    /// Runs `action` in the namespace that the thread came from. There, too, the working directory is the root.
+    ///
+    /// # Errors
+    ///
+    /// What moving there and back gives. If the way back fails the thread stays at home.
+    pub fn at_home<T>(&self, action: impl FnOnce() -> T) -> io::Result<T> {
+        move_to(&self.home)?;
+        let done = action();
+        move_to(&self.there)?;
+        Ok(done)
+    }
+}
+
+fn move_to(namespace: &OwnedFd) -> io::Result<()> {
+    Ok(move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Mount))?)
 }

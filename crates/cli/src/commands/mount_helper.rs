@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::{anyhow, bail};
 use composefs_mount::{Allowed, ImageFile, OptionError, Plan, UnknownOptions};
-use composefs_sys::namespace::enter_mount_namespace;
+use composefs_sys::namespace::Visit;
 
 use super::mount::{plan_text, with_remedy};
 
@@ -157,10 +157,11 @@ fn check_type(name: &OsStr) -> anyhow::Result<()> {
 fn mount(request: &Request) -> anyhow::Result<()> {
     let unknown = if request.sloppy { UnknownOptions::Ignore } else { UnknownOptions::Refuse };
     let options = composefs_mount::parse(&request.options, unknown)?;
-    if let Some(namespace) = &request.namespace {
-        enter_mount_namespace(namespace)
-            .map_err(|error| anyhow!("Failed to enter mount namespace {}: {error}", namespace.display()))?;
-    }
+    let enter = |namespace: &PathBuf| {
+        Visit::enter(namespace)
+            .map_err(|error| anyhow!("Failed to enter mount namespace {}: {error}", namespace.display()))
+    };
+    let visit = request.namespace.as_ref().map(enter).transpose()?;
     let image = match ImageFile::open(&request.image) {
         Ok(image) => image,
         // As mount(8) does for devices: "do not report errors for this device if it does not exist".
@@ -187,7 +188,8 @@ fn mount(request: &Request) -> anyhow::Result<()> {
     // What -v prints is a remark: whether it can be printed does not decide about the mount, nor about the status, which
     // mount(8) would take for that of the mount.
     let mut printed = if request.verbose { output::remark(&plan_text(&plan)) } else { Ok(()) };
-    let mounted = composefs_mount::apply(&plan, &image, Allowed::default()).map_err(|error| with_remedy(&error))?;
+    let mounted = composefs_mount::apply_in(&plan, &image, Allowed::default(), visit.as_ref())
+        .map_err(|error| with_remedy(&error))?;
     if request.verbose {
         printed = printed.and_then(|()| output::remark(&format!("done     {mounted}\n")));
     }

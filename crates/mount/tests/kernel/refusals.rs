@@ -1,8 +1,11 @@
 //! Mounts that must fail, say why, and leave nothing behind. Each has a twin that differs in one thing and works.
 
 use std::fs;
+use std::path::Path;
 
-use composefs_mount::{Error, UmountError, umount};
+use composefs_mount::{Allowed, Error, UmountError, umount};
+use composefs_sys::loopdev::{DirectIo, LoopDevice};
+use rustix::fs::{FileType, Mode};
 
 use crate::mounts::ways;
 use crate::scratch::Scratch;
@@ -12,6 +15,8 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "missing_directories_are_named", needs: nothing, run: missing_directories_are_named },
     Case { name: "a_refusal_by_overlayfs_leaves_nothing", needs: nothing, run: a_refusal_by_overlayfs_leaves_nothing },
     Case { name: "a_broken_image_is_refused", needs: nothing, run: a_broken_image_is_refused },
+    Case { name: "a_superblock_that_breaks_a_rule_is_refused", needs: nothing, run: superblocks_are_checked },
+    Case { name: "only_files_are_taken_for_images", needs: nothing, run: only_files_are_taken_for_images },
     Case { name: "only_our_mounts_are_unmounted", needs: nothing, run: only_our_mounts_are_unmounted },
     Case { name: "a_used_mount_stays_unless_lazy", needs: nothing, run: a_used_mount_stays_unless_lazy },
 ];
@@ -66,7 +71,7 @@ fn a_broken_image_is_refused(scratch: &Scratch) {
             let error = scratch.mount("", allowed).unwrap_err();
             match what {
                 "header" => assert!(matches!(error, Error::NotAnImage { .. }), "{error}"),
-                _ => assert!(matches!(error, Error::Kernel { .. } | Error::NoLoopDevice { .. }), "{error}"),
+                _ => assert!(matches!(error, Error::BadImage { .. }), "{error}"),
             }
             assert_eq!(scratch.leftovers(), [""; 0]);
         }
@@ -78,6 +83,69 @@ fn a_broken_image_is_refused(scratch: &Scratch) {
     assert!(error.to_string().contains("Invalid argument: not a composefs image"), "{error}");
     fs::write(scratch.path("image"), image).unwrap();
     works(scratch, "");
+}
+
+/// The kernel mounts most of these, and fails when a file is opened.
+fn superblocks_are_checked(scratch: &Scratch) {
+    let image = fs::read(scratch.path("image")).unwrap();
+    let with = |offset: usize, byte: u8| {
+        let mut bytes = image.clone();
+        bytes[offset] = byte;
+        bytes
+    };
+    for (bytes, rule) in [
+        (with(1024, 0), "the EROFS magic number"),
+        (with(1024 + 80 + 1, 0x80), "the EROFS features 0x8000 are needed"),
+        (with(1024 + 83, 0x80), "the EROFS features 0x80000000 are needed"),
+        (with(1024 + 12, 9), "blocks of 2^9 bytes"),
+        (with(1024 + 90, 1), "blocks of 2^13 bytes"),
+        (with(1024 + 43, 1), "the area begins at block"),
+        (image[..image.len() - 1].to_vec(), "it was cut off"),
+        (image[..1152].to_vec(), "it was cut off"),
+        (image[..1151].to_vec(), "before its EROFS superblock"),
+    ] {
+        fs::write(scratch.path("image"), bytes).unwrap();
+        for allowed in ways() {
+            let error = scratch.mount("", allowed).unwrap_err();
+            assert!(matches!(error, Error::BadImage { .. }) && error.to_string().contains(rule), "{rule}: {error}");
+            assert!(error.remedy().unwrap().contains("composefs check"), "{rule}");
+        }
+    }
+    // Features that may be passed over, the one that says that there are chunks, and bytes behind the end.
+    for bytes in [with(1024 + 11, 0x80), with(1024 + 80, 4), [&image[..], &[7; 5000]].concat()] {
+        fs::write(scratch.path("image"), bytes).unwrap();
+        works(scratch, "");
+    }
+    fs::write(scratch.path("image"), image).unwrap();
+    works(scratch, "");
+}
+
+fn only_files_are_taken_for_images(scratch: &Scratch) {
+    let options = scratch.options("");
+    let fifo = scratch.path("fifo");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, FileType::Fifo, Mode::RUSR, 0).unwrap();
+    let socket = scratch.path("socket");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    for (path, kind) in [
+        (&*fifo, "a FIFO"),
+        (&*socket, "a socket"),
+        (Path::new("/dev/zero"), "a character device"),
+        (&*scratch.path("objects"), "a directory"),
+    ] {
+        let error = scratch.mount_image(path, &options, Allowed::default()).unwrap_err();
+        assert!(matches!(error, Error::NotAFile { .. }) && error.to_string().contains(kind), "{error}");
+    }
+    // A block device is one that the kernel can mount.
+    let image = fs::read(scratch.path("image")).unwrap();
+    fs::write(scratch.path("image"), [&image[..], &vec![0; image.len().next_multiple_of(4096) - image.len()]].concat())
+        .unwrap();
+    let file = fs::File::open(scratch.path("image")).unwrap();
+    let device = LoopDevice::attach(&file, &scratch.path("image"), DirectIo::Off).unwrap();
+    scratch.mount_image(device.path(), &options, Allowed::default()).unwrap();
+    scratch.umount();
+    std::os::unix::fs::symlink("image", scratch.path("link")).unwrap();
+    scratch.mount_image(&scratch.path("link"), &options, Allowed::default()).unwrap();
+    scratch.umount();
 }
 
 fn only_our_mounts_are_unmounted(scratch: &Scratch) {

@@ -1,10 +1,13 @@
 //! Verification, where kernel and file system have it; and where they do not, that nobody is told otherwise.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 
+use composefs_image::dump::{self, Parser};
+use composefs_image::erofs::{Image, Versions};
 use composefs_image::{Algorithm, Digest};
-use composefs_mount::{Allowed, Error, ImageFile, Verity};
+use composefs_mount::{Allowed, Error, ImageFile, Overlayfs, Plan, UnknownOptions, Verity, parse};
 use composefs_sys::verity::{Enabled, Measurement, enable, measure};
 use composefs_testkit::fuse::Liar;
 
@@ -22,6 +25,11 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "unverified_objects_give_eio", needs: old_overlayfs, run: unverified_objects_give_eio },
     Case { name: "the_right_digest_mounts_the_wrong_one_not", needs: fs_verity, run: only_the_right_digest_mounts },
     Case { name: "a_fuse_server_vouches_for_nothing", needs: fuse, run: a_fuse_server_vouches_for_nothing },
+    Case {
+        name: "the_header_counts_that_the_digest_vouches_for",
+        needs: crate::nothing,
+        run: the_header_counts_that_the_digest_vouches_for,
+    },
     Case { name: "a_changed_object_gives_eio", needs: fs_verity, run: a_changed_object_gives_eio },
 ];
 
@@ -175,6 +183,53 @@ fn a_fuse_server_vouches_for_nothing(scratch: &Scratch) {
     if enable(&file, 1, 4096).unwrap() == Enabled::Now {
         ImageFile::open(&scratch.path("image")).unwrap().check_digest(&digest).unwrap();
     }
+}
+
+/// The owner of the image shows a header without the flag for ACLs, then writes the right one and seals the file: a mount
+/// with `noacl` would drop the entries that restrict access.
+fn the_header_counts_that_the_digest_vouches_for(scratch: &Scratch) {
+    let (path, name) = (scratch.path("acl"), "system.posix_acl_access");
+    let with_acl = image_with_acl();
+    let mut without = with_acl.clone();
+    without[8] = 0;
+    for (sealed, has_acl) in [(&without, false), (&with_acl, true)] {
+        let _ = fs::remove_file(&path);
+        fs::write(&path, &without).unwrap();
+        let image = ImageFile::open(&path).unwrap();
+        let header = image.header().unwrap();
+        assert!(!header.has_acl());
+        fs::File::options().write(true).open(&path).unwrap().write_all(sealed).unwrap();
+        let overlay_verifies = Overlayfs::probe().unwrap().verity;
+        let is_sealed = enable(fs::File::open(&path).unwrap(), 1, 4096).unwrap() == Enabled::Now;
+        // Without fs-verity nothing vouches for the header, but it is the last one, too.
+        let digest = composefs_image::verity::digest(Algorithm::Sha256, sealed);
+        let demand = if is_sealed && overlay_verifies { format!(",digest={digest}") } else { String::new() };
+        let options = parse(&scratch.options(&demand), UnknownOptions::Refuse).unwrap();
+        let plan = Plan::new(&path, &header, &scratch.path("mnt"), options);
+        composefs_mount::apply(&plan, &image, Allowed::default()).unwrap();
+        let mut value = [0; 100];
+        let found = rustix::fs::getxattr(scratch.path("mnt/file"), name, &mut value);
+        assert_eq!(found.is_ok(), has_acl, "{found:?}");
+        scratch.umount();
+    }
+}
+
+/// An image of an empty file that one more user may read.
+fn image_with_acl() -> Vec<u8> {
+    let entries = [(1_u16, 6_u16, u32::MAX), (2, 4, 1000), (4, 4, u32::MAX), (16, 4, u32::MAX), (32, 0, u32::MAX)];
+    let mut acl = 2_u32.to_le_bytes().to_vec();
+    for (tag, permissions, id) in entries {
+        acl.extend([tag.to_le_bytes(), permissions.to_le_bytes()].concat());
+        acl.extend(id.to_le_bytes());
+    }
+    let value: String = acl.iter().map(|byte| format!("\\x{byte:02x}")).collect();
+    let dump =
+        format!("/ 0 40755 2 0 0 0 1.0 - - -\n/file 0 100640 1 0 0 0 1.0 - - - system.posix_acl_access={value}\n");
+    let mut parser = Parser::new(dump::Options::default());
+    dump.lines().for_each(|line| parser.push_line(line.as_bytes()).unwrap());
+    let mut image = Vec::new();
+    Image::plan(&parser.finish().unwrap().tree, Versions::default()).unwrap().write(&mut image).unwrap();
+    image
 }
 
 fn a_changed_object_gives_eio(scratch: &Scratch) {

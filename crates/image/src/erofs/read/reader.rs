@@ -1,10 +1,11 @@
 //! An image as bytes, looked at on demand: header, superblock, inodes.
 
 use super::error::{Defect, ReadError};
+use super::head::Head;
 use crate::erofs::header::Header;
 use crate::erofs::layout::{BLOCK, BLOCK_BITS, SLOT, SUPERBLOCK_OFFSET, XATTR_HEADER_LEN};
 use crate::erofs::record::{BadRecord, Form, Layout, Record};
-use crate::erofs::superblock::{self, FEATURE_CHUNKED_FILE, FEATURE_XATTR_FILTER, Superblock};
+use crate::erofs::superblock::{FEATURE_CHUNKED_FILE, FEATURE_XATTR_FILTER, Superblock};
 use crate::tree::{Kind, Timestamp};
 
 /// The latest format version that can be read. Version 2 is a layout of composefs-rs.
@@ -34,14 +35,8 @@ impl<'a> Reader<'a> {
         if header.format_version > LAST_VERSION {
             return Err(Defect::FormatVersion(header.format_version).at(12));
         }
-        let len = bytes.len() as u64;
-        let found = bytes.get(SUPERBLOCK_OFFSET as usize..).and_then(<[u8]>::first_chunk::<{ superblock::LEN }>);
-        let found = found.ok_or_else(|| Defect::NoSuperblock { len }.at(SUPERBLOCK_OFFSET))?;
-        let superblock = Superblock::parse(found).map_err(|found| Defect::Magic { found }.at(SUPERBLOCK_OFFSET))?;
-        match superblock_defects(&superblock, len).next() {
-            Some(error) => Err(error),
-            None => Ok(Self { bytes, header, superblock }),
-        }
+        let Head { header, superblock } = Head::parse(bytes, bytes.len() as u64)?;
+        Ok(Self { bytes, header, superblock })
     }
 
     /// The composefs header.

@@ -1,0 +1,34 @@
+//! The first bytes of an image: enough to know whether it is one, and how long it is.
+
+use super::error::{Defect, ReadError};
+use super::reader::superblock_defects;
+use crate::erofs::header::Header;
+use crate::erofs::layout::{INODES_OFFSET, SUPERBLOCK_OFFSET};
+use crate::erofs::superblock::{self, Superblock};
+
+/// Header and superblock of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The composefs header.
+    pub header: Header,
+    /// The EROFS superblock.
+    pub superblock: Superblock,
+}
+
+impl Head {
+    /// The length of the two in bytes.
+    pub const LEN: usize = INODES_OFFSET as usize;
+
+    /// Parses the first [`Head::LEN`] bytes of an image whose file has `len` bytes, and checks the rules of the
+    /// superblock: the features, the block size, and that the file is not cut off.
+    pub fn parse(bytes: &[u8], len: u64) -> Result<Self, ReadError> {
+        let header = Header::parse(bytes).map_err(|error| Defect::from(error).at(0))?;
+        let found = bytes.get(SUPERBLOCK_OFFSET as usize..).and_then(<[u8]>::first_chunk::<{ superblock::LEN }>);
+        let found = found.ok_or_else(|| Defect::NoSuperblock { len }.at(SUPERBLOCK_OFFSET))?;
+        let superblock = Superblock::parse(found).map_err(|found| Defect::Magic { found }.at(SUPERBLOCK_OFFSET))?;
+        match superblock_defects(&superblock, len).next() {
+            Some(error) => Err(error),
+            None => Ok(Self { header, superblock }),
+        }
+    }
+}

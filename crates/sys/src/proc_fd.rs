@@ -1,0 +1,37 @@
+//! The path `/proc/self/fd/N` of an open file, for interfaces of the kernel that take paths only.
+
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::PathBuf;
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+
+/// `PROC_SUPER_MAGIC` (`include/uapi/linux/magic.h`).
+const PROC: u64 = 0x9fa0;
+
+/// A path that leads to the very file that is open as `file`: `None` where `/proc` is not mounted, is no procfs (as in a
+/// mount namespace whose owner put something else there), or leads to another file.
+#[must_use]
+pub fn link(file: impl AsFd) -> Option<PathBuf> {
+    let number = file.as_fd().as_raw_fd().to_string();
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = rustix::fs::open("/proc/self/fd", flags, Mode::empty()).ok()?;
+    if rustix::fs::fstatfs(&dir).ok()?.f_type as u64 != PROC {
+        return None;
+    }
+    let there = rustix::fs::statat(&dir, &*number, AtFlags::empty()).ok()?;
+    let here = rustix::fs::fstat(&file).ok()?;
+    let same = (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino);
+    same.then(|| PathBuf::from("/proc/self/fd").join(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_link_leads_to_the_file() {
+        let file = tempfile::tempfile().unwrap();
+        let link = link(&file).unwrap();
+        assert_eq!(rustix::fs::stat(&link).unwrap().st_ino, rustix::fs::fstat(&file).unwrap().st_ino);
+    }
+}
