@@ -1,7 +1,8 @@
 //! The option text of `-o`: words divided by commas, each a key or `key=value`.
 //!
 //! A backslash in a value protects the byte behind it: a comma then does not end the value, a colon does not end a
-//! path of a list. If a key comes twice, the last one counts.
+//! path of a list. Quotation marks around a value (`key="a,b"`, which mount(8) hands on as they are) protect its commas.
+//! If a key comes twice, the last one counts.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -11,7 +12,7 @@ use composefs_image::Digest;
 use composefs_image::digest::InvalidDigest;
 
 use crate::attributes::{self, Attributes};
-use crate::escape::{split, unescape};
+use crate::escape::{split, unescape, unquote, words};
 use crate::options::{Options, UpperDir, Verity};
 use crate::readahead::ReadAhead;
 
@@ -37,6 +38,12 @@ pub enum OptionError {
     /// The option takes no value and has one.
     #[error("Option {0} takes no value")]
     Value(String),
+    /// The value begins with a quotation mark and does not end with one.
+    #[error(
+        "Invalid argument for {0} option: no quotation mark ends the value that one begins: \
+        write {0}=\"VALUE\", or \\\" for a quotation mark in the value"
+    )]
+    OpenQuote(String),
     /// An element of `basedir=` is empty.
     #[error("Value for basedir option has incorrect format: an element of the list is empty")]
     BasedirFormat,
@@ -77,14 +84,14 @@ pub enum OptionError {
 ///
 /// The first word that cannot be used, or what is missing or contradictory in the whole.
 pub fn parse(text: &OsStr, unknown: UnknownOptions) -> Result<Options, OptionError> {
-    let mut words = Words::default();
-    for word in split(text.as_bytes(), b',').into_iter().filter(|word| !word.is_empty()) {
-        match words.take(word) {
+    let mut taken = Words::default();
+    for word in self::words(text.as_bytes()).into_iter().filter(|word| !word.is_empty()) {
+        match taken.take(word) {
             Err(OptionError::Unsupported(_)) if unknown == UnknownOptions::Ignore => {}
             answer => answer?,
         }
     }
-    words.into_options()
+    taken.into_options()
 }
 
 /// The words as they stand, before they are judged together.
@@ -110,6 +117,10 @@ impl Words {
             None => (word, None),
         };
         let name = String::from_utf8_lossy(key).into_owned();
+        let value = match value.map(unquote) {
+            Some(None) => return Err(OptionError::OpenQuote(name)),
+            other => other.flatten(),
+        };
         let some = || value.ok_or_else(|| OptionError::NoValue(name.clone()));
         match name.as_str() {
             "basedir" => self.basedirs = basedirs(some()?)?,

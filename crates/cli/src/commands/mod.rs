@@ -13,6 +13,7 @@ pub(crate) mod dump;
 mod explain_digest;
 mod extract;
 mod find;
+pub(crate) mod fuse;
 pub(crate) mod info;
 mod ls;
 mod man_pages;

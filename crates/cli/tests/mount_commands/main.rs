@@ -23,11 +23,16 @@ const CASES: &[Case] = &[
     Case { name: "fake_checks_and_mounts_nothing", mounts: false, run: fake_checks_and_mounts_nothing },
     Case { name: "dry_run_prints_the_plan", mounts: false, run: dry_run_prints_the_plan },
     Case { name: "composefs_tells_usage_from_failure", mounts: false, run: composefs_tells_usage_from_failure },
+    Case { name: "only_files_are_taken_for_images", mounts: false, run: only_files_are_taken_for_images },
+    Case { name: "a_digest_of_another_image_is_refused", mounts: false, run: a_digest_of_another_image_is_refused },
     Case { name: "mount_8_finds_the_helper", mounts: true, run: mount_8_finds_the_helper },
     Case { name: "an_fstab_line_mounts", mounts: true, run: an_fstab_line_mounts },
+    Case { name: "quoted_options_mount", mounts: true, run: quoted_options_mount },
+    Case { name: "the_mount_point_is_looked_up_once", mounts: true, run: the_mount_point_is_looked_up_once },
     Case { name: "composefs_mounts_and_unmounts", mounts: true, run: composefs_mounts_and_unmounts },
     Case { name: "a_mount_is_compared_with_its_image", mounts: true, run: a_mount_is_compared_with_its_image },
     Case { name: "the_helper_mounts_in_another_namespace", mounts: true, run: another_namespace },
+    Case { name: "a_foreign_proc_leads_nowhere", mounts: true, run: a_foreign_proc_leads_nowhere },
 ];
 
 fn main() {
@@ -130,6 +135,8 @@ fn composefs_tells_usage_from_failure(place: &Place) {
     for command in ["composefs --help", "composefs mount --help", "composefs umount --help"] {
         assert!(place.sh(command).succeeds().contains("Examples:\n"), "{command}");
     }
+    let error = place.sh("composefs-fuse image mnt").fails(1);
+    assert!(error.starts_with("composefs-fuse: this version cannot mount in user space"), "{error}");
     let error = place.sh("composefs umount mnt").fails(1);
     assert!(error.contains("not a mount point"), "{error}");
 }
@@ -164,6 +171,63 @@ fn an_fstab_line_mounts(place: &Place) {
     assert_eq!(place.in_namespace(script).succeeds(), place::content() + "inline\n");
 }
 
+/// `timeout` ends what waits for another process with status 124.
+fn only_files_are_taken_for_images(place: &Place) {
+    place.sh("mkfifo fifo; ln -s fifo link").succeeds();
+    for name in ["fifo", "link"] {
+        for program in ["mount.composefs", "composefs mount"] {
+            let error = place.sh(&format!("timeout 20 {program} {name} mnt -o basedir=objects")).fails(1);
+            assert!(
+                error.contains(&format!("Failed to mount composefs {name}: Invalid argument: it is a FIFO")),
+                "{error}"
+            );
+        }
+    }
+    let error = place.sh("mount.composefs /dev/zero mnt -o basedir=objects").fails(1);
+    assert!(error.contains("it is a character device"), "{error}");
+    place.sh("ln -s image to-image; mount.composefs -f to-image mnt -o basedir=objects").succeeds();
+}
+
+fn a_digest_of_another_image_is_refused(place: &Place) {
+    let create = "composefs --repo r init --insecure >&2; mkdir tree; composefs --repo r create tree --name old
+        echo new > tree/new; composefs --repo r create tree --name new";
+    let created = place.sh(create).succeeds();
+    let [old, new] = created.lines().collect::<Vec<_>>()[..] else { panic!("{created}") };
+    let mount = |options: &str| place.sh(&format!("composefs --repo r mount new mnt --dry-run -o {options}"));
+    assert!(mount(&format!("digest={new}")).succeeds().contains(new));
+    for wrong in [old, &"00".repeat(32), &"00".repeat(64)] {
+        let error = mount(&format!("digest={wrong}")).fails(1);
+        assert!(error.contains("Image has wrong fs-verity: expected ") && error.contains(wrong), "{error}");
+        assert!(error.contains(&format!("this image is sha256:{new}")), "{error}");
+    }
+}
+
+/// mount(8) hands quotation marks on to the helper as they are.
+fn quoted_options_mount(place: &Place) {
+    let dir = place.path("").display().to_string();
+    place.write(
+        "fstab",
+        &format!("{dir}/image {dir}/mnt composefs noatime,basedir=\"{dir}/a,b:{dir}/empty\",comment=\"x,y\" 0 0\n"),
+    );
+    let script = r#"export LIBMOUNT_FSTAB=$PWD/fstab; mv objects a,b; mkdir empty
+        mount mnt; cat mnt/dir/external; umount mnt
+        mount -t composefs image -o "nodev,basedir=\"a,b\"" mnt; cat mnt/dir/external; umount mnt
+        mount.composefs image mnt -o 'basedir="a,b",nodev'; cat mnt/dir/external; umount mnt
+        if mount.composefs image mnt -o 'basedir="a,b'; then exit 9; fi"#;
+    assert_eq!(place.in_namespace(script).succeeds(), place::content().repeat(3));
+}
+
+/// The owner of the directory above puts a link in the place of the mount point, after it was opened.
+fn the_mount_point_is_looked_up_once(place: &Place) {
+    let script = "mkdir -p u/mnt victim
+        strace -o trace -e trace=?open,openat,fsopen -e inject=fsopen:delay_exit=1000000:when=2 \
+            mount.composefs image $PWD/u/mnt -o basedir=objects & pid=$!
+        until grep -q 'u/mnt.*O_PATH' trace; do kill -0 $pid; sleep 0.02; done
+        mv u/mnt u/was; ln -s $PWD/victim u/mnt; wait $pid
+        ls victim; cat u/was/dir/inline";
+    assert_eq!(place.in_namespace(script).succeeds(), "inline\n");
+}
+
 fn composefs_mounts_and_unmounts(place: &Place) {
     let script = "composefs mount image mnt -o basedir=objects --json; cat mnt/dir/inline
         composefs umount mnt; ls mnt; if composefs umount mnt; then exit 9; fi";
@@ -189,7 +253,7 @@ fn a_mount_is_compared_with_its_image(place: &Place) {
     );
     let compare = "composefs mount IMAGE mnt -o basedir=objects; composefs diff IMAGE mnt; composefs diff mnt IMAGE
         composefs-info dump IMAGE | composefs diff - mnt; echo equal";
-    let link = "ln -sf composefs bin/mkcomposefs; ln -sf composefs bin/composefs-info";
+    let link = "ln -sf composefs bin/composefs-info";
     let script = format!("{link}; {}", compare.replace("IMAGE", "image"));
     assert_eq!(place.in_namespace(&script).succeeds(), "equal\n");
     let script = format!("mkcomposefs --from-file dump linked; {}", compare.replace("IMAGE", "linked"));
@@ -204,5 +268,16 @@ fn another_namespace(place: &Place) {
         until [ $(readlink /proc/$sleep/ns/mnt) != $(readlink /proc/self/ns/mnt) ]; do sleep 0.01; done
         mount.composefs $PWD/image $PWD/mnt -N /proc/$sleep/ns/mnt -o basedir=$PWD/objects
         ls mnt; cat /proc/$sleep/root$PWD/mnt/dir/inline";
+    assert_eq!(place.in_namespace(script).succeeds(), "inline\n");
+}
+
+/// The owner of the namespace has put another image behind every descriptor in `/proc/self/fd`.
+fn a_foreign_proc_leads_nowhere(place: &Place) {
+    let script = r#"mkdir -p evil/dir fake/self/fd; echo evil > evil/dir/inline; mkcomposefs evil evil.img
+        for n in $(seq 3 40); do ln -s $PWD/evil.img fake/self/fd/$n; done
+        unshare -m sh -c 'mount --bind fake /proc; : > ready; exec sleep 60' & sleep=$!; trap 'kill $sleep' EXIT
+        until [ -e ready ]; do sleep 0.01; done
+        mount.composefs -v $PWD/image $PWD/mnt -N /proc/$sleep/ns/mnt -o basedir=$PWD/objects >&2
+        ls mnt; cat /proc/$sleep/root$PWD/mnt/dir/inline"#;
     assert_eq!(place.in_namespace(script).succeeds(), "inline\n");
 }

@@ -25,7 +25,7 @@ impl Place {
         for dir in ["bin", "mnt"] {
             fs::create_dir(place.path(dir))?;
         }
-        for name in ["composefs", "mount.composefs"] {
+        for name in ["composefs", "composefs-fuse", "mkcomposefs", "mount.composefs"] {
             symlink(env!("CARGO_BIN_EXE_composefs"), place.path("bin").join(name))?;
         }
         let object = place.path("objects").join(OBJECT);

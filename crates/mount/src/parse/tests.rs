@@ -37,6 +37,23 @@ fn backslashes_protect_in_values_only() {
 }
 
 #[test]
+fn values_may_stand_in_quotation_marks() {
+    assert_eq!(parsed(r#"basedir="a,b",ro"#), parsed(r"basedir=a\,b,ro"));
+    assert_eq!(parsed(r#"basedir="a:b,c""#).basedirs, paths(&["a", "b,c"]));
+    assert_eq!(parsed(r#"basedir="a\:b\"c""#).basedirs, paths(&[r#"a:b"c"#]));
+    assert_eq!(parsed(r#"basedir=a"b"#).basedirs, paths(&[r#"a"b"#]));
+    assert_eq!(parsed(r#"basedir=\"a"#).basedirs, paths(&[r#""a"#]));
+    let quoted =
+        parsed(r#"basedir=a,upperdir="u,p",workdir="w",comment="x,y",x-z="1,foo",readahead="1M",verity_check="1""#);
+    assert_eq!(quoted, parsed(r"basedir=a,upperdir=u\,p,workdir=w,readahead=1M,verity_check=1"));
+    assert!(refused(r#"basedir="""#).starts_with("Value for basedir option has incorrect format"));
+    for open in [r#"basedir="a"#, r#"basedir="a,b"#, r#"basedir="a"b"#, r#"basedir=a,upperdir="u,workdir=w"#] {
+        assert!(refused(open).contains("no quotation mark ends the value"), "{open}");
+    }
+    assert_eq!(refused(r#"basedir=a,"ro""#), r#"Unsupported option "ro""#);
+}
+
+#[test]
 fn basedir_is_needed() {
     for none in ["", "ro", "verity_check=0"] {
         assert!(refused(none).starts_with("No object dirs specified"), "{none}");
