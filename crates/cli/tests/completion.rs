@@ -1,10 +1,12 @@
-//! What bash offers after TAB, in bash itself.
+//! What bash offers after TAB, in bash itself, on a terminal.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use composefs_testkit::program::Program;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 const COMPOSEFS: &str = env!("CARGO_BIN_EXE_composefs");
 
@@ -31,23 +33,99 @@ fn offered(line: &str) -> Vec<String> {
     String::from_utf8(output.stdout).unwrap().split_whitespace().map(str::to_owned).collect()
 }
 
-#[test]
-fn commands_refs_and_digests_are_offered() {
+/// The arguments that lines have when they were typed in bash, with a TAB for each `^`. Every line is for `composefs`.
+fn typed(lines: &[&str]) -> Vec<Vec<String>> {
+    let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&controller).unwrap();
+    unlockpt(&controller).unwrap();
+    let name = ptsname(&controller, Vec::new()).unwrap().into_string().unwrap();
+    let terminal = File::options().read(true).write(true).open(name).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let repo = dir.path().join("repo").to_str().unwrap().to_owned();
-    let tree = dir.path().join("tree");
+    let said = dir.path().join("said");
+    // The function takes the place of the program where a line is run, not where words are completed.
+    let mut input = format!(
+        "PATH={}:$PATH; source <(composefs completion bash)\n\
+         composefs() {{ printf '%s\\037' \"$@\"; echo; }} >> {}\n",
+        Path::new(COMPOSEFS).parent().unwrap().display(),
+        said.display(),
+    );
+    lines.iter().for_each(|line| input.push_str(&format!("composefs {}\n", line.replace('^', "\t"))));
+    input.push_str("exit\n");
+    let mut bash = Command::new("bash")
+        .args(["--norc", "--noprofile", "-i"])
+        .env("TERM", "dumb")
+        .env("INPUTRC", "/dev/null")
+        .stdin(Stdio::from(terminal.try_clone().unwrap()))
+        .stdout(Stdio::from(terminal.try_clone().unwrap()))
+        .stderr(Stdio::from(terminal))
+        .spawn()
+        .unwrap();
+    let mut controller = File::from(controller);
+    let mut writer = controller.try_clone().unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut shown = Vec::new();
+        let _ = controller.read_to_end(&mut shown);
+        String::from_utf8_lossy(&shown).into_owned()
+    });
+    writer.write_all(input.as_bytes()).unwrap();
+    bash.wait().unwrap();
+    let shown = reader.join().unwrap();
+    let said = fs::read_to_string(&said).unwrap_or_else(|error| panic!("{error}: {shown}"));
+    let words = |line: &str| line.split_terminator('\u{1f}').map(str::to_owned).collect();
+    said.lines().map(words).collect()
+}
+
+/// A repository with the names `debian/13`, `current`, `sha256:abc` and `sha256:other`, and the digest of its image.
+fn repository(dir: &Path) -> (String, String) {
+    let repo = dir.join("repo").to_str().unwrap().to_owned();
+    let tree = dir.join("tree");
     fs::create_dir(&tree).unwrap();
     composefs(&["--repo", &repo, "init", "--insecure"]);
     let digest = composefs(&["--repo", &repo, "create", tree.to_str().unwrap(), "--name", "debian/13"]);
-    composefs(&["--repo", &repo, "tag", "debian/13", "current"]);
+    for name in ["current", "sha256:abc", "sha256:other"] {
+        composefs(&["--repo", &repo, "tag", "debian/13", name]);
+    }
+    (repo, digest)
+}
 
+#[test]
+fn commands_refs_and_digests_are_offered() {
+    let dir = tempfile::tempdir().unwrap();
+    let (repo, digest) = repository(dir.path());
     assert_eq!(offered("composefs unt"), ["untag"]);
     let all = offered(&format!("composefs --repo {repo} untag "));
-    assert_eq!(all[..2], ["current", "debian/13"], "{all:?}");
-    assert!(all[2..].iter().all(|word| word.starts_with("--")), "{all:?}");
+    assert_eq!(all[..4], ["current", "debian/13", "sha256:abc", "sha256:other"], "{all:?}");
+    assert!(all[4..].iter().all(|word| word.starts_with("--")), "{all:?}");
     assert_eq!(offered(&format!("composefs --repo {repo} tag deb")), ["debian/13"]);
     assert_eq!(offered(&format!("composefs --repo {repo} tag {}", &digest[..5])), [digest.as_str()]);
     assert_eq!(offered(&format!("composefs untag --repo {repo} cur")), ["current"]);
     let elsewhere = offered(&format!("composefs --repo {}/none untag cur", dir.path().display()));
     assert!(elsewhere.is_empty(), "{elsewhere:?}");
+}
+
+#[test]
+fn words_with_equals_signs_and_colons_are_completed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (repo, _) = repository(dir.path());
+    let of = format!("--repo={repo}");
+    let lines = [
+        (format!("{of} unt^ cur^ end"), vec![of.as_str(), "untag", "current", "end"]),
+        (format!("--repo {repo} untag cur^ end"), vec!["--repo", &repo, "untag", "current", "end"]),
+        (format!("untag {of} sha256:a^ end"), vec!["untag", &of, "sha256:abc", "end"]),
+        (format!("untag {of} sha^a^ end"), vec!["untag", &of, "sha256:abc", "end"]),
+        (format!("{of} create . --name=deb^ end"), vec![&of, "create", ".", "--name=debian/13", "end"]),
+        (format!("{of} create . --name=sha256:o^ end"), vec![&of, "create", ".", "--name=sha256:other", "end"]),
+        (format!("--repo={}^ end", &repo[..repo.len() - 1]), vec!["--repo=", "end"]),
+    ];
+    let got = typed(&lines.iter().map(|(line, _)| line.as_str()).collect::<Vec<_>>());
+    assert_eq!(got.len(), lines.len(), "{got:?}");
+    for ((line, expected), got) in lines.iter().zip(&got) {
+        let got: Vec<_> = got.iter().map(String::as_str).collect();
+        if line.starts_with("--repo=") && line.ends_with("^ end") && expected.len() == 2 {
+            // A directory is completed by bash or here, with a slash or without.
+            assert_eq!(got[0].trim_end_matches('/'), of, "{line}");
+            continue;
+        }
+        assert_eq!(&got, expected, "{line}");
+    }
 }

@@ -57,8 +57,8 @@ Examples:
   composefs ls -l rootfs.img /usr
   composefs cat --basedir=objects rootfs.img /etc/passwd
 
-Exit status: 0 if it was done, 1 if not, 2 for a command line that is wrong; a command that has others says so in its
---help. Called as mkcomposefs, composefs-info, composefs-dump or mount.composefs it is those programs, with status 1 for
+Exit status: 0 if it was done, 1 if not, or if the output could not be written, 2 for a command line that is wrong; a
+command that has others says so in its --help. Called as mkcomposefs, composefs-info, composefs-dump or mount.composefs it is those programs, with status 1 for
 every failure.";
 
 #[derive(Subcommand)]
@@ -135,5 +135,34 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
         Command::Untag(args) => done(repository::untag::run(&args, &which)),
         Command::Umount(args) => done(umount::run(&args)),
         Command::Why(args) => repository::why::run(&args, &which),
+    }
+}
+
+#[cfg(test)]
+#[path = "../../tests/cli_output/table.rs"]
+#[allow(dead_code)]
+mod output_table;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The names of the commands that have none below them.
+    fn leaves(command: &clap::Command, above: &str, names: &mut Vec<String>) {
+        for below in command.get_subcommands() {
+            let name = format!("{above}{}", below.get_name());
+            if below.has_subcommands() { leaves(below, &format!("{name} "), names) } else { names.push(name) }
+        }
+    }
+
+    #[test]
+    fn tests_of_output_run_every_command() {
+        let mut names = vec![String::new()];
+        names.extend(["mkcomposefs", "composefs-info", "composefs-dump", "mount.composefs"].map(str::to_owned));
+        leaves(&Composefs::command(), "", &mut names);
+        let tested = |name: &String| output_table::ROWS.iter().any(|row| row.command == name);
+        let forgotten: Vec<_> = names.iter().filter(|name| !tested(name)).collect();
+        assert!(forgotten.is_empty(), "no row in tests/cli_output/table.rs: {forgotten:?}");
+        assert!(output_table::ROWS.iter().all(|row| names.iter().any(|name| name == row.command)));
     }
 }

@@ -38,7 +38,7 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) dry_run: bool,
 
-    /// Print plan, outcome and error as JSON
+    /// Print plan, outcome and error as JSON; if that cannot be printed, nothing stays mounted
     #[arg(long)]
     pub(crate) json: bool,
 }

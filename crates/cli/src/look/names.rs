@@ -1,6 +1,8 @@
 //! Names as they are printed: bytes as they are, or without anything that a terminal would obey.
 
 use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use crate::output;
 
@@ -82,6 +84,17 @@ fn push_escaped(name: &[u8], line: &mut Vec<u8>) {
     }
 }
 
+/// A path as a shell takes it. What a terminal would obey, and bytes that are no text, are escaped as in `$'...'`, which bash, zsh
+/// and POSIX 2024 know.
+pub(crate) fn shell_word(path: &Path) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:@%,".contains(c);
+    match path.to_str() {
+        Some(text) if !text.is_empty() && text.chars().all(is_plain) => text.to_owned(),
+        Some(text) if !text.chars().any(output::is_obeyed) => format!("'{}'", text.replace('\'', "'\\''")),
+        _ => format!("$'{}'", Names::Escaped.text(path.as_os_str().as_bytes()).replace('\'', "\\'")),
+    }
+}
+
 fn push_hex(bytes: &[u8], line: &mut Vec<u8>) {
     for byte in bytes {
         line.extend_from_slice(format!("\\x{byte:02x}").as_bytes());
@@ -90,7 +103,25 @@ fn push_hex(bytes: &[u8], line: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+
     use super::*;
+
+    #[test]
+    fn a_shell_takes_the_word_as_the_path() {
+        for (path, want) in [
+            (&b"a/b-c.img"[..], "a/b-c.img"),
+            (b"a b", "'a b'"),
+            (b"it's", "'it'\\''s'"),
+            (b"", "''"),
+            (b"a\x1b'\\\n\xff", "$'a\\x1b\\'\\\\\\n\\xff'"),
+        ] {
+            let word = shell_word(Path::new(OsStr::from_bytes(path)));
+            assert_eq!(word, want);
+            let told = std::process::Command::new("bash").arg("-c").arg(format!("printf %s {word}")).output().unwrap();
+            assert_eq!(told.stdout, path);
+        }
+    }
 
     #[test]
     fn only_what_can_be_seen_is_left_as_it_is() {

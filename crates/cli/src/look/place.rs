@@ -1,12 +1,14 @@
 //! Paths in an image, and what is said where one leads to nothing.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use anyhow::anyhow;
 use composefs_image::erofs::read::{Found, LastLink, ReadError, ResolveError, View};
 use composefs_image::tree::{InodeId, Tree};
 
-use crate::look::names::Names;
+use crate::look::names::shell_word;
 use crate::message::with_remedy;
 
 /// What `--help` says of paths in images.
@@ -24,8 +26,8 @@ fn unresolved(image: &Path, error: &ResolveError) -> anyhow::Error {
     let remedy = match error {
         ResolveError::Missing { path } => {
             let above = path.iter().rposition(|byte| *byte == b'/').map_or(&b"/"[..], |slash| &path[..slash.max(1)]);
-            let above = Names::Escaped.text(above);
-            format!("composefs ls {} {above} shows what is there", image.display())
+            let above = shell_word(Path::new(OsStr::from_bytes(above)));
+            format!("composefs ls {} {above} shows what is there", shell_word(image))
         }
         _ => return anyhow!("{}: {error}", image.display()),
     };

@@ -39,6 +39,10 @@ fn harmless(mut error: Error) -> Error {
         let value = match value {
             ContextValue::String(text) => ContextValue::String(escaped(&text)),
             ContextValue::Strings(texts) => ContextValue::Strings(texts.iter().map(|text| escaped(text)).collect()),
+            ContextValue::StyledStr(text) => ContextValue::StyledStr(escaped(&text.to_string()).into()),
+            ContextValue::StyledStrs(texts) => {
+                ContextValue::StyledStrs(texts.iter().map(|text| escaped(&text.to_string()).into()).collect())
+            }
             _ => continue,
         };
         error.insert(kind, value);

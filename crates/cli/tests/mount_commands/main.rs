@@ -31,6 +31,7 @@ const CASES: &[Case] = &[
     Case { name: "the_mount_point_is_looked_up_once", mounts: true, run: the_mount_point_is_looked_up_once },
     Case { name: "composefs_mounts_and_unmounts", mounts: true, run: composefs_mounts_and_unmounts },
     Case { name: "a_mount_is_compared_with_its_image", mounts: true, run: a_mount_is_compared_with_its_image },
+    Case { name: "a_report_that_cannot_be_printed", mounts: true, run: a_report_that_cannot_be_printed },
     Case { name: "the_helper_mounts_in_another_namespace", mounts: true, run: another_namespace },
     Case { name: "a_foreign_proc_leads_nowhere", mounts: true, run: a_foreign_proc_leads_nowhere },
 ];
@@ -261,6 +262,41 @@ fn a_mount_is_compared_with_its_image(place: &Place) {
     let said = place.in_namespace(&format!("{script}; {without}")).succeeds();
     assert!(said.starts_with("equal\nA: linked (image of version 0, 7 entries)\n"), "{said}");
     assert!(said.contains("looks like made without --hardlinks"), "{said}");
+}
+
+/// A mount is what its status says, whatever becomes of what is printed about it.
+fn a_report_that_cannot_be_printed(place: &Place) {
+    let is_mounted = "grep -q \" $PWD/mnt \" /proc/self/mountinfo";
+    for (output, why) in [(">/dev/full", "No space left on device"), (">&-", "Bad file descriptor"), ("| true", "")] {
+        // The status of the command, not of the reader.
+        let status = |command: &str| format!("{{ set +e; {command}; echo $? > status; }} {output}; sleep 0.1");
+        let json = status("sleep 0.1; composefs mount image mnt -o basedir=objects --json 2> said");
+        let script = format!("{json}; cat status said; if {is_mounted}; then exit 9; fi");
+        let said = place.in_namespace(&script).succeeds();
+        assert!(said.starts_with("1\n") && said.contains("unmounted again") && said.contains(why), "{output}: {said}");
+        // What -v prints is no more than a remark, and mount(8) needs to know of the mount.
+        let verbose = status("sleep 0.1; mount.composefs -v image mnt -o basedir=objects 2> said");
+        let said = place.in_namespace(&format!("{verbose}; {is_mounted}; cat status said")).succeeds();
+        assert!(
+            said.starts_with("0\n") && said.contains("mnt is mounted, but ") && said.contains(why),
+            "{output}: {said}"
+        );
+        // Taken away is taken away.
+        let umount = status("sleep 0.1; composefs umount mnt --json");
+        let mount = "composefs mount image mnt -o basedir=objects";
+        let script = format!("{mount}; {umount}; cat status; if {is_mounted}; then exit 9; fi");
+        assert_eq!(place.in_namespace(&script).succeeds(), "1\n", "{output}");
+        let mounts = status("sleep 0.1; composefs mounts");
+        assert_eq!(place.in_namespace(&format!("{mount}; {mounts}; cat status")).succeeds(), "1\n", "{output}");
+    }
+    // The same with a standard output, and with a full standard error.
+    let said = place.in_namespace(&format!("mount.composefs -v image mnt -o basedir=objects; {is_mounted}")).succeeds();
+    assert!(said.contains("image    image\n") && said.contains("done     "), "{said}");
+    for command in
+        ["composefs mount image mnt -o basedir=objects --json", "mount.composefs -v image mnt -o basedir=objects"]
+    {
+        place.in_namespace(&format!("{command} 2>/dev/full; {is_mounted}")).succeeds();
+    }
 }
 
 fn another_namespace(place: &Place) {

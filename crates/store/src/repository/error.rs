@@ -215,7 +215,7 @@ pub enum RepositoryError {
     },
     /// Writing a bundle failed.
     #[error("cannot write the bundle: {0}")]
-    Output(io::Error),
+    Output(#[source] io::Error),
     /// An object is not what it should be.
     #[error(transparent)]
     Object(#[from] ObjectError),

@@ -6,7 +6,6 @@ mod repository;
 mod system;
 mod trial;
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -73,7 +72,7 @@ fn examine(args: &Args, which: &Which) -> anyhow::Result<bool> {
         });
         output::json(&json!({ "verified_mounts": verdict, "sections": sections.collect::<Vec<_>>() }));
     } else {
-        print(&sections, verdict)?;
+        print(&sections, verdict);
     }
     match verdict {
         Some(works) => Ok(works),
@@ -104,27 +103,25 @@ fn why_unknown(sections: &[Section]) -> String {
     unknown.collect::<Vec<_>>().join("; ")
 }
 
-fn print(sections: &[Section], verdict: Option<bool>) -> anyhow::Result<()> {
-    let mut out = output::text();
+fn print(sections: &[Section], verdict: Option<bool>) {
     for section in sections {
-        writeln!(out, "{}", section.title)?;
+        out!("{}", section.title);
         for finding in &section.findings {
-            writeln!(out, "  {:<8} {}: {}", finding.status.word(), finding.name, finding.found)?;
+            out!("  {:<8} {}: {}", finding.status.word(), finding.name, finding.found);
             if finding.status != Status::Ok {
-                writeln!(out, "           {}", finding.means)?;
+                out!("           {}", finding.means);
             }
             if let Some(remedy) = &finding.remedy {
-                writeln!(out, "           remedy: {remedy}")?;
+                out!("           remedy: {remedy}");
             }
         }
-        writeln!(out)?;
+        out!("");
     }
     match verdict {
-        Some(true) => writeln!(out, "verified mounts work here")?,
-        Some(false) => writeln!(out, "verified mounts do not work here: {}", reason(sections))?,
+        Some(true) => out!("verified mounts work here"),
+        Some(false) => out!("verified mounts do not work here: {}", reason(sections)),
         None => {}
     }
-    Ok(())
 }
 
 /// The first thing that is missing.

@@ -6,6 +6,7 @@ use composefs_image::Algorithm;
 use composefs_image::policy::{Attributes, Inline, Policy, Space, Times, Transform};
 use composefs_image::tree::Tree;
 
+use crate::look::names::shell_word;
 use crate::source::Form;
 
 /// A command line, and of which program.
@@ -40,7 +41,7 @@ const OURS: [&str; 4] = ["--algorithm", "--source-date-epoch", "--hardlinks", "-
 impl Reproduce<'_> {
     /// Every command line that gives the digest of a policy; the last one is always of this program.
     pub(super) fn commands(&self, policy: &Policy) -> Vec<Command> {
-        let source = quoted(self.source);
+        let source = shell_word(self.source);
         let mkcomposefs = self.mkcomposefs(policy).map(|options| {
             let is_ours = OURS.iter().any(|ours| options.iter().any(|option| option.starts_with(ours)));
             let tool = if is_ours { "mkcomposefs of this project" } else { "mkcomposefs, of the C tools too" };
@@ -135,27 +136,5 @@ impl Reproduce<'_> {
             self.is(policy, |policy| (policy.xattrs, policy.transform) = (xattrs, transform))
         };
         CFSCTL.iter().filter(|_| is_usual).find(|choice| does(choice)).map(|(options, ..)| *options)
-    }
-}
-
-/// A path as a shell takes it.
-fn quoted(path: &Path) -> String {
-    let text = path.to_string_lossy();
-    let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:@%,".contains(c);
-    if !text.is_empty() && text.chars().all(is_plain) {
-        return text.into_owned();
-    }
-    format!("'{}'", text.replace('\'', "'\\''"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_are_quoted_where_a_shell_would_not_take_them() {
-        for (path, want) in [("a/b-c.img", "a/b-c.img"), ("a b", "'a b'"), ("it's", "'it'\\''s'"), ("", "''")] {
-            assert_eq!(quoted(Path::new(path)), want);
-        }
     }
 }

@@ -18,7 +18,7 @@ pub(super) mod why;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use composefs_store::repository::{LockHolder, Opener, READER_WAITS, Repository, Waiting};
 
 /// Where the system's repository is.
@@ -54,8 +54,13 @@ impl Which {
         if self.system || !self.user && rustix::process::geteuid().is_root() {
             return Ok(SYSTEM.into());
         }
-        let home = std::env::var_os("HOME").context("HOME is not set: give --repo=DIR")?;
-        Ok(Path::new(&home).join(USER))
+        let home = std::env::var_os("HOME").context("HOME is not set: set it, or give --repo=DIR")?;
+        let home = Path::new(&home);
+        // A relative one would make a repository wherever the command happens to be run.
+        if !home.is_absolute() {
+            bail!("HOME is {home:?}, which is no absolute path: set it to the home directory, or give --repo=DIR");
+        }
+        Ok(home.join(USER))
     }
 
     /// The repository, open.

@@ -18,6 +18,9 @@ use crate::output;
 /// The program that shells complete words of.
 const NAME: &str = "composefs";
 
+/// The script for bash; those for other shells are those of the library.
+const BASH: &str = include_str!("bash.sh");
+
 /// Says which shell asks.
 const VARIABLE: &str = "COMPLETE";
 
@@ -33,7 +36,9 @@ pub(crate) fn answer(command: Command) -> Option<ExitCode> {
 fn write(shell: &str, mut command: Command, words: Vec<OsString>) -> anyhow::Result<()> {
     let completer = completer(shell)?;
     let mut answer = Vec::new();
-    if words.is_empty() {
+    if words.is_empty() && completer.name() == "bash" {
+        answer.extend_from_slice(BASH.as_bytes());
+    } else if words.is_empty() {
         completer.write_registration(VARIABLE, NAME, NAME, NAME, &mut answer)?;
     } else {
         command.build();
@@ -74,7 +79,9 @@ pub(crate) fn images(begun: &OsStr) -> Vec<CompletionCandidate> {
 
 fn candidates<I: Iterator<Item = String>>(begun: &OsStr, of: impl FnOnce(Images) -> I) -> Vec<CompletionCandidate> {
     let (Some(begun), Some(images)) = (begun.to_str(), listed()) else { return Vec::new() };
-    let mut all: Vec<String> = of(images).filter(|text| text.starts_with(begun)).collect();
+    // What a terminal would obey is not put on a line that is being typed.
+    let is_offered = |text: &String| text.starts_with(begun) && !text.chars().any(output::is_obeyed);
+    let mut all: Vec<String> = of(images).filter(is_offered).collect();
     all.sort();
     all.into_iter().map(CompletionCandidate::new).collect()
 }
