@@ -58,8 +58,8 @@ Examples:
   composefs cat --basedir=objects rootfs.img /etc/passwd
 
 Exit status: 0 if it was done, 1 if not, or if the output could not be written, 2 for a command line that is wrong; a
-command that has others says so in its --help. Called as mkcomposefs, composefs-info, composefs-dump or mount.composefs it is those programs, with status 1 for
-every failure.";
+command that has others says so in its --help. Called as mkcomposefs, composefs-info, composefs-dump or mount.composefs
+it is those programs, with status 1 for every failure.";
 
 #[derive(Subcommand)]
 enum Command {
