@@ -14,7 +14,9 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use globset::{Candidate, GlobBuilder, GlobMatcher};
+use globset::{Candidate, GlobMatcher};
+
+use crate::glob::compile_glob;
 
 /// A list of patterns in the order in which they were given.
 #[derive(Clone, Debug, Default)]
@@ -70,12 +72,7 @@ impl Patterns {
             None if glob.contains('/') => glob.to_owned(),
             None => format!("**/{glob}"),
         };
-        let matcher = GlobBuilder::new(&glob)
-            .literal_separator(true)
-            .backslash_escape(true)
-            .build()
-            .map_err(|error| invalid(error.kind().to_string()))?
-            .compile_matcher();
+        let matcher = compile_glob(&glob).map_err(invalid)?;
         self.list.push(Pattern { matcher, directories_only, exclude });
         Ok(())
     }

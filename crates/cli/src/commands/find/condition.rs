@@ -6,9 +6,10 @@ use std::path::Path;
 
 use composefs_image::erofs::read::Node;
 use composefs_image::tree::{Data, Inode, Kind};
+use composefs_scan::compile_glob;
 use globset::GlobMatcher;
 
-use super::value::{Bound, Permissions, content, count_bound, glob, hex, kind, permissions, size_bound, time};
+use super::value::{Bound, Permissions, content, count_bound, hex, kind, permissions, size_bound, time};
 use crate::look::facts::ContentForm;
 
 /// All of them must hold.
@@ -16,10 +17,10 @@ use crate::look::facts::ContentForm;
 #[command(next_help_heading = "Conditions")]
 pub(super) struct Conditions {
     /// The last name matches: * ? [a-z] {a,b}
-    #[arg(long, value_name = "GLOB", value_parser = glob)]
+    #[arg(long, value_name = "GLOB", value_parser = compile_glob)]
     name: Option<GlobMatcher>,
     /// The whole path matches; * and ? match no slash, ** does
-    #[arg(long, value_name = "GLOB", value_parser = glob)]
+    #[arg(long, value_name = "GLOB", value_parser = compile_glob)]
     path: Option<GlobMatcher>,
     /// One of these types, divided by commas: f(ile) d(irectory) (sym)l(ink) c(haracter device) b(lock device) p(ipe) s(ocket)
     #[arg(long = "type", value_name = "TYPES", value_delimiter = ',', value_parser = kind)]

@@ -1,7 +1,6 @@
 //! The values of conditions, as they are written.
 
 use composefs_image::tree::Kind;
-use globset::{GlobBuilder, GlobMatcher};
 
 use crate::look::facts::ContentForm;
 use crate::look::size;
@@ -52,11 +51,6 @@ impl Permissions {
             Permissions::Any(bits) => bits == 0 || mode & bits != 0,
         }
     }
-}
-
-pub(super) fn glob(text: &str) -> Result<GlobMatcher, String> {
-    let glob = GlobBuilder::new(text).literal_separator(true).backslash_escape(true).build();
-    glob.map(|glob| glob.compile_matcher()).map_err(|error| error.kind().to_string())
 }
 
 pub(super) fn kind(text: &str) -> Result<Kind, String> {
