@@ -9,10 +9,11 @@ use std::rc::Rc;
 use composefs_image::Algorithm;
 use composefs_image::Digest;
 use composefs_image::erofs::header::{HEADER_LEN, Header, HeaderError};
-use composefs_image::erofs::read::{Reader, load};
+use composefs_image::erofs::read::{HEAD_LEN, Reader, load, said_len};
 use composefs_image::tree::{Kind, Timestamp};
+use composefs_sys::head_first::{self, At};
 use composefs_sys::xattr::{self, Target};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::content::digest_of_fd;
@@ -190,20 +191,15 @@ pub(crate) fn header_of(fd: BorrowedFd<'_>) -> Result<Header, Errno> {
     header(&start[..got])
 }
 
-/// All that is in a file, whatever its offset. It is read, not mapped: another program may cut it short meanwhile.
+/// The image in a file, whatever its offset, and no more than it says that it has: there may be a hole of terabytes behind it.
+/// It is read, not mapped: another program may cut it short meanwhile.
 pub(crate) fn whole(fd: BorrowedFd<'_>) -> Result<Vec<u8>, Errno> {
     // What is no image is not read.
     header_of(fd)?;
-    let mut bytes = Vec::new();
-    let size = rustix::fs::fstat(fd)?.st_size;
-    bytes.try_reserve_exact(usize::try_from(size).unwrap_or(0)).map_err(|_| Errno::NOMEM)?;
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match rustix::io::pread(fd, &mut buffer[..], bytes.len() as u64) {
-            Ok(0) => return Ok(bytes),
-            Ok(got) => bytes.extend_from_slice(&buffer[..got]),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
+    let stat = rustix::fs::fstat(fd)?;
+    let is_regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    // What is no regular file has a size of 0 there.
+    let len = u64::try_from(stat.st_size).ok().filter(|_| is_regular);
+    let read = head_first::read(&mut At::new(fd, 0), Vec::new(), len, HEAD_LEN, |head| said_len(head).ok());
+    Ok(read.map_err(|error| of_io(&error))?.bytes)
 }

@@ -1,47 +1,142 @@
 //! Images as files.
 
+use std::cell::Cell;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use composefs_image::erofs::header::HeaderError;
-use composefs_image::erofs::read::{Defect, Loaded, ReadError, Reader, load};
+use composefs_image::erofs::read::{Defect, HEAD_LEN, Loaded, ReadError, Reader, load, said_len};
+use composefs_image::verity::{self, Hasher};
+use composefs_image::{Algorithm, Digest};
+use composefs_sys::head_first::{self, At, Beginning};
+use composefs_sys::input::{self, OpenError};
+use rustix::fs::FileType;
 
-/// An image, read into memory. It is not mapped: a file that is cut off or damaged while it is looked at would end the
-/// program without a word.
+/// How much of what is behind an image is read at a time.
+const PIECE: u64 = 256 << 10;
+
+/// An image, read into memory: no more of its file than it says that it has, as a hole of terabytes may be behind it. It is not
+/// mapped: a file that is cut off or damaged while it is looked at would end the program without a word.
 #[derive(Debug)]
 pub(crate) struct ImageFile {
     path: PathBuf,
-    bytes: Vec<u8>,
+    read: Beginning,
+    file: File,
+    /// Where in the file reading ended, if it is one that can be read again.
+    end: Option<u64>,
+    /// How many bytes the file has, as far as it is known.
+    len: Cell<u64>,
+    /// Whether a pipe was read to its end.
+    is_used_up: Cell<bool>,
 }
 
 impl ImageFile {
     /// Reads an image file.
     pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
-        let mut file = File::open(path).with_context(|| format!("Failed to open '{}'", path.display()))?;
+        let opened = input::open(path);
+        let mut file = opened.map_err(|error| match error {
+            OpenError::Io(error) => anyhow::Error::new(error).context(format!("Failed to open '{}'", path.display())),
+            OpenError::NotAFile(FileType::Directory) => {
+                anyhow::anyhow!("Failed to load '{}': Is a directory", path.display())
+            }
+            OpenError::NotAFile(FileType::Socket) => {
+                anyhow::anyhow!("Failed to open '{}': No such device or address: it is a socket", path.display())
+            }
+            other => anyhow::anyhow!("Failed to load '{}': Invalid argument: {other}", path.display()),
+        })?;
         Self::read_rest(&mut file, path, Vec::new())
     }
 
     /// Reads an image from an open file, whose first bytes may be in `bytes` already.
-    pub(crate) fn read_rest(file: &mut File, path: &Path, mut bytes: Vec<u8>) -> anyhow::Result<Self> {
+    pub(crate) fn read_rest(file: &mut File, path: &Path, bytes: Vec<u8>) -> anyhow::Result<Self> {
         let cannot_load = || format!("Failed to load '{}'", path.display());
+        let metadata = file.metadata().with_context(cannot_load)?;
         // A pipe says 0; its bytes are counted as they come.
-        let len = file.metadata().with_context(cannot_load)?.len();
-        let rest = usize::try_from(len).unwrap_or(usize::MAX).saturating_sub(bytes.len());
-        bytes.try_reserve_exact(rest).with_context(cannot_load)?;
-        file.read_to_end(&mut bytes).with_context(cannot_load)?;
-        Ok(Self { path: path.to_owned(), bytes })
+        let rest = match metadata.is_file() {
+            true => Some(metadata.len().saturating_sub(file.stream_position().with_context(cannot_load)?)),
+            false => None,
+        };
+        let before = bytes.len() as u64;
+        let read =
+            head_first::read(file, bytes, rest, HEAD_LEN, |head| said_len(head).ok()).with_context(cannot_load)?;
+        let in_memory = (read.bytes.len() + read.excess.len()) as u64;
+        Ok(Self {
+            path: path.to_owned(),
+            end: file.stream_position().ok(),
+            len: Cell::new(rest.map_or(0, |rest| before.saturating_add(rest)).max(in_memory)),
+            file: file.try_clone().with_context(cannot_load)?,
+            is_used_up: Cell::new(false),
+            read,
+        })
     }
 
-    /// The file's bytes.
+    /// The bytes of the image. The file may have more.
     pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
+        &self.read.bytes
+    }
+
+    /// The length of the file. Of a pipe that has more than the image it is known when its digest is.
+    pub(crate) fn file_len(&self) -> u64 {
+        self.len.get()
+    }
+
+    /// The open file, if it can be read again from its beginning.
+    pub(crate) fn regular(&self) -> Option<BorrowedFd<'_>> {
+        self.file.metadata().is_ok_and(|metadata| metadata.is_file()).then(|| self.file.as_fd())
+    }
+
+    /// The fs-verity digest of the whole file by an algorithm.
+    pub(crate) fn digest(&self, algorithm: Algorithm) -> anyhow::Result<Digest> {
+        let mut hashers = [Hasher::new(algorithm)];
+        match self.hash_all(&mut hashers)? {
+            true => Ok(hashers.map(Hasher::finish)[0]),
+            false => Ok(verity::digest(algorithm, self.bytes())),
+        }
+    }
+
+    /// The fs-verity digests of the whole file by all algorithms.
+    pub(crate) fn digests(&self) -> anyhow::Result<Vec<Digest>> {
+        let mut hashers = Algorithm::ALL.map(Hasher::new);
+        match self.hash_all(&mut hashers)? {
+            true => Ok(hashers.map(Hasher::finish).to_vec()),
+            false => Ok(Algorithm::ALL.map(|algorithm| verity::digest(algorithm, self.bytes())).to_vec()),
+        }
+    }
+
+    /// Hashes all of the file, if it has more than the image.
+    fn hash_all(&self, hashers: &mut [Hasher]) -> anyhow::Result<bool> {
+        let Beginning { bytes, excess } = &self.read;
+        if excess.is_empty() && self.len.get() <= bytes.len() as u64 {
+            return Ok(false);
+        }
+        hashers.iter_mut().for_each(|hasher| [bytes, excess].into_iter().for_each(|piece| hasher.update(piece)));
+        let mut at = self.end.map(|end| At::new(self.file.as_fd(), end));
+        if at.is_none() && self.is_used_up.replace(true) {
+            bail!("cannot read {} again: it is a pipe", self.path.display());
+        }
+        let (mut len, mut piece) = ((bytes.len() + excess.len()) as u64, Vec::new());
+        loop {
+            piece.clear();
+            let read = match &mut at {
+                Some(at) => at.take(PIECE).read_to_end(&mut piece),
+                None => (&self.file).take(PIECE).read_to_end(&mut piece),
+            };
+            match read.with_context(|| format!("cannot read {}", self.path.display()))? {
+                0 => break,
+                read => len += read as u64,
+            }
+            hashers.iter_mut().for_each(|hasher| hasher.update(&piece));
+        }
+        self.len.set(len);
+        Ok(true)
     }
 
     /// The image in it.
     pub(crate) fn reader(&self) -> anyhow::Result<Reader<'_>> {
-        Reader::new(&self.bytes).map_err(|error| self.refused(&error))
+        Reader::new(self.bytes()).map_err(|error| self.refused(&error))
     }
 
     /// Its tree, or of the root's entries only those in `only`.

@@ -13,6 +13,8 @@ use composefs_image::erofs::header::MAGIC;
 use composefs_image::erofs::read::{Order, Reader};
 use composefs_image::tree::{Timestamp, Tree};
 use composefs_scan::{self as scan, DigestOnly, scan};
+use composefs_sys::input;
+use rustix::fs::FileType;
 
 use crate::dump_file;
 use crate::image_file::ImageFile;
@@ -23,7 +25,7 @@ const HEAD: u64 = 1 << 16;
 
 /// Something that has a tree, found out to be one of three things.
 pub(crate) enum Source {
-    /// An image, all of it in memory.
+    /// An image in memory.
     Image(ImageFile),
     /// A directory, not read yet. It may be a mount of an image like any other file system.
     Directory(PathBuf),
@@ -74,11 +76,11 @@ pub(crate) fn open(path: &Path) -> anyhow::Result<Source> {
     let mut file = if path == Path::new("-") {
         File::from(rustix::io::dup(io::stdin()).context("cannot read standard input")?)
     } else {
-        File::open(path).with_context(|| format!("cannot open {name}"))?
+        match input::open_any(path).with_context(|| format!("cannot open {name}"))? {
+            (_, FileType::Directory) => return Ok(Source::Directory(path.to_owned())),
+            (file, _) => file,
+        }
     };
-    if file.metadata().with_context(|| format!("cannot stat {name}"))?.is_dir() {
-        return Ok(Source::Directory(path.to_owned()));
-    }
     let mut head = Vec::new();
     (&mut file).take(HEAD).read_to_end(&mut head).with_context(|| format!("cannot read {name}"))?;
     if head.starts_with(&MAGIC.to_le_bytes()) {

@@ -330,6 +330,22 @@ static void damaged(size_t step)
 		CHECK(lcfs_load_node_from_image(image.data, len) == NULL && errno == EINVAL);
 	CHECK(refused > 10 && loaded > 10);
 	printf("%d damaged images refused, %d loaded\n", refused, loaded);
+
+	/* A hole of a terabyte behind the image is not read. */
+	FILE *stored = tmpfile();
+	CHECK(stored != NULL && fwrite(image.data, 1, image.len, stored) == image.len && fflush(stored) == 0);
+	int fd = fileno(stored);
+	CHECK(ftruncate(fd, (off_t)1 << 40) == 0);
+	N whole = lcfs_load_node_from_fd(fd);
+	CHECK(whole != NULL);
+	lcfs_node_unref(whole);
+	/* Something of a terabyte that is no image, and an image that says more than there is. */
+	CHECK(pwrite(fd, "\0", 1, 1024) == 1);
+	CHECK(lcfs_load_node_from_fd(fd) == NULL && errno == EINVAL);
+	CHECK(pwrite(fd, image.data + 1024, 1, 1024) == 1 && pwrite(fd, "\377\377\377\377", 4, 1024 + 36) == 4);
+	CHECK(ftruncate(fd, (off_t)image.len) == 0);
+	CHECK(lcfs_load_node_from_fd(fd) == NULL && errno == EINVAL);
+	fclose(stored);
 	free(image.data);
 }
 

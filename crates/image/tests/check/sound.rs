@@ -4,7 +4,8 @@ use std::io::Write;
 use std::process::Command;
 
 use composefs_image::dump::{self, Parser};
-use composefs_image::erofs::check::{Canonical, Problem, Report, Severity, check};
+use composefs_image::erofs::check::{Canonical, Problem, Region, Report, Severity, check, check_in_file};
+use composefs_image::erofs::read::{HEAD_LEN, said_len};
 use composefs_image::erofs::{Image, Versions};
 use composefs_testkit::{cfsctl, golden, skip};
 
@@ -149,4 +150,28 @@ fn fsck_erofs_finds_the_same_images_sound() {
     image[1024 + 4..][..4].copy_from_slice(&wanted.unwrap().to_le_bytes());
     assert_eq!(fsck_is_content(&image), Some(true));
     assert_eq!(check(&image).count(Severity::Error), 0);
+}
+
+/// Whoever reads no more than the head says has the whole image, of every writer.
+#[test]
+fn the_head_of_an_image_says_how_long_it_is() {
+    let recorded = cfsctl::images().into_iter().map(|recorded| ("cfsctl".to_owned(), recorded.image));
+    for (name, bytes) in goldens().chain(recorded) {
+        assert_eq!(said_len(&bytes[..HEAD_LEN]), Ok(bytes.len() as u64), "{name}");
+        assert!(said_len(&bytes[..HEAD_LEN - 1]).is_err(), "{name}");
+    }
+}
+
+/// What is behind an image is found also where it was not read, and by the same words.
+#[test]
+fn a_file_that_goes_on_is_found_without_what_is_behind() {
+    let (_, image) = goldens().next().unwrap();
+    let longer = [&image[..], &[0; 100]].concat();
+    let (whole, part) = (check(&longer), check_in_file(&image, longer.len() as u64));
+    let all = [Severity::Error, Severity::Warning, Severity::Note];
+    assert_eq!(shown(&part, &all), shown(&whole, &all));
+    assert!(shown(&part, &all).iter().any(|finding| finding.contains("the superblock says")));
+    assert_eq!(part.canonical, Canonical::No { offset: image.len() as u64, region: Region::End });
+    assert_eq!(part.canonical, whole.canonical);
+    assert_eq!(check_in_file(&image, image.len() as u64).canonical, Canonical::Yes);
 }

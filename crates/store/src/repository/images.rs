@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-use composefs_image::{Digest, verity};
+use composefs_image::Digest;
 use composefs_sys::file_lease::is_open_elsewhere;
 use rustix::fs::{Dir, FileType, fstat};
 use rustix::io::Errno;
@@ -15,6 +15,7 @@ use super::lease::Lease;
 use super::links::{Found, read_link};
 use super::refs::BrokenRef;
 use super::{ImageName, RefName, Repository, RepositoryError, io_error, layout};
+use crate::image_bytes::ImageBytes;
 use crate::object_error::ObjectError;
 
 /// An image of a repository.
@@ -196,28 +197,23 @@ impl Repository {
         }
     }
 
-    /// Reads an image, all of it, and checks that it has its digest.
+    /// Reads an image, and checks that its whole file has the digest.
     ///
     /// # Errors
     ///
     /// [`RepositoryError::ImageObject`]
-    pub fn read_image(&self, digest: &Digest) -> Result<Vec<u8>, RepositoryError> {
+    pub fn read_image(&self, digest: &Digest) -> Result<ImageBytes, RepositoryError> {
         let path: PathBuf = self.objects.path_of(digest);
         let wrong = |source| RepositoryError::ImageObject { digest: Box::new(*digest), source };
-        let mut file = std::fs::File::from(self.open_image(digest)?);
+        let file = std::fs::File::from(self.open_image(digest)?);
         let len = file.metadata().map_err(io_error("stat", &path))?.len();
-        let mut bytes = Vec::new();
-        let reserved = bytes.try_reserve_exact(usize::try_from(len).unwrap_or(usize::MAX));
-        reserved.map_err(|_| io_error("read", &path)(std::io::Error::from(std::io::ErrorKind::OutOfMemory)))?;
         // A file that grows is no object any more.
-        (&mut file)
-            .take(len)
-            .read_to_end(&mut bytes)
+        let image = ImageBytes::read(&mut file.take(len), Some(len), digest.algorithm())
             .map_err(|source| wrong(ObjectError::Io { step: "read", path: path.clone(), source }))?;
-        let found = verity::digest(digest.algorithm(), &bytes);
-        if found != *digest {
-            return Err(wrong(ObjectError::Digest { path, expected: Box::new(*digest), found: Box::new(found) }));
+        if image.digest != *digest {
+            let (expected, found) = (Box::new(*digest), Box::new(image.digest));
+            return Err(wrong(ObjectError::Digest { path, expected, found }));
         }
-        Ok(bytes)
+        Ok(image)
     }
 }

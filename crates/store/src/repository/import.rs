@@ -8,14 +8,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use composefs_image::Digest;
 use composefs_image::erofs::read::{ReadError, Reader, load};
 use composefs_image::erofs::{Image, Versions, WriteError, profile};
 use composefs_image::tree::{Data, InodeId, Tree};
-use composefs_image::{Digest, verity};
 use composefs_scan::SourceFile;
 
 use super::create::cannot_write;
-use super::{Creation, RefName, Repository, RepositoryError};
+use super::{Creation, RefName, RepositoryError};
 use crate::basedirs::Basedirs;
 use crate::object_dir::ObjectDir;
 use crate::object_error::ObjectError;
@@ -54,16 +54,15 @@ pub struct WasImage {
 }
 
 impl Incoming {
-    /// Reads an image.
+    /// Reads an image, from a file of this digest.
     ///
     /// # Errors
     ///
     /// What is wrong with it.
-    pub fn read(bytes: &[u8], repository: &Repository) -> Result<Self, ReadError> {
+    pub fn read(bytes: &[u8], digest: Digest) -> Result<Self, ReadError> {
         let reader = Reader::new(bytes)?;
         let version = reader.header().format_version;
         let tree = load(&reader, &[])?.tree;
-        let digest = verity::digest(repository.algorithm(), bytes);
         Ok(Self { tree, image: Some(WasImage { digest, version }) })
     }
 }

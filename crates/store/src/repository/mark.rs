@@ -213,9 +213,9 @@ impl Repository {
     ///
     /// [`RepositoryError::ImageObject`], [`RepositoryError::Image`]
     pub fn tree_of_image(&self, digest: &Digest) -> Result<Tree, RepositoryError> {
-        let bytes = self.read_image(digest)?;
+        let image = self.read_image(digest)?;
         let wrong = |source| RepositoryError::Image { digest: Box::new(*digest), source };
-        let reader = Reader::new(&bytes).map_err(wrong)?;
+        let reader = Reader::new(&image.bytes).map_err(wrong)?;
         Ok(load(&reader, &[]).map_err(wrong)?.tree)
     }
 

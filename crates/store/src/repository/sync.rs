@@ -88,10 +88,10 @@ impl Repository {
                 }
             }
         }
-        let bytes = other.read_image(&step.digest)?;
+        let image = other.read_image(&step.digest)?;
         let wrong = |source| RepositoryError::Image { digest: Box::new(step.digest), source };
-        let incoming = Incoming::read(&bytes, self).map_err(wrong)?;
-        drop(bytes);
+        let incoming = Incoming::read(&image.bytes, image.digest).map_err(wrong)?;
+        drop(image);
         let options = ImportOptions { objects: Objects::Store(&other.objects), rewrite: false, threads, progress };
         let source = PathBuf::from(step.name.as_str());
         self.import(incoming, &source, Some(&step.name), &options)

@@ -1,12 +1,10 @@
 //! One image: its structure and its own digest.
 
-use std::fs::File;
 use std::num::NonZeroUsize;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use composefs_image::erofs::check::{Report, Severity, check};
+use composefs_image::erofs::check::{Report, Severity, check_in_file};
 use composefs_image::erofs::read::{Reader, load};
 use composefs_image::{Algorithm, Digest};
 use composefs_scan::digest_file;
@@ -35,15 +33,19 @@ impl Checked {
         threads: NonZeroUsize,
         needs: Option<&mut Wanted>,
     ) -> anyhow::Result<Self> {
-        let bytes = ImageFile::read(path)?;
-        let report = check(bytes.bytes());
-        let reader = Reader::new(bytes.bytes()).ok();
+        let image = ImageFile::read(path)?;
+        let reader = Reader::new(image.bytes()).ok();
         let loaded = reader.and_then(|reader| load(&reader, &[]).ok());
         let algorithm = loaded.as_ref().map_or_else(Algorithm::default, |loaded| loaded.tree.algorithm());
         let algorithm = expected.map_or(algorithm, |expected| expected.algorithm());
-        let file = File::open(path)?;
-        let digest = digest_file(file.as_fd(), algorithm, threads).context("cannot read it")?;
-        let kernel = match measure(&file).context("cannot measure it")? {
+        // What is behind the image is counted with the digest.
+        let digest = match image.regular() {
+            Some(file) => digest_file(file, algorithm, threads).context("cannot read it")?,
+            None => image.digest(algorithm)?,
+        };
+        let report = check_in_file(image.bytes(), image.file_len());
+        let measured = image.regular().map(|file| measure(file).context("cannot measure it")).transpose()?;
+        let kernel = match measured.unwrap_or(Measurement::Unsupported) {
             Measurement::Digest(found) => {
                 let number = u8::try_from(found.algorithm).unwrap_or_default();
                 let algorithm = Algorithm::from_kernel_number(number);

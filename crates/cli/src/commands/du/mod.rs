@@ -78,7 +78,7 @@ pub(super) fn measure(args: &Args, complaints: &mut Complaints, mut out: impl Wr
             let image = ImageFile::read(path)?;
             let reader = image.reader()?;
             let loaded = image.load(&reader, &[])?;
-            ledger.add(&loaded.tree, reader.bytes().len() as u64);
+            ledger.add(&loaded.tree, image.file_len());
             Ok(())
         };
         match add() {

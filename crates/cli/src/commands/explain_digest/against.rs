@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use anyhow::bail;
+use composefs_image::Digest;
 use composefs_image::policy::Policy;
 use composefs_image::tree::Tree;
-use composefs_image::{Algorithm, Digest, verity};
 use composefs_scan::Options;
 
 use crate::source::{self, Source};
@@ -30,7 +30,7 @@ impl Against {
                  diff compares two directories",
                 path.display()
             ),
-            Source::Image(image) => Algorithm::ALL.map(|algorithm| verity::digest(algorithm, image.bytes())).to_vec(),
+            Source::Image(image) => image.digests()?,
             Source::Dump(_) => Vec::new(),
         };
         let loaded = source.load(&Options::default())?;

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use anyhow::{anyhow, bail};
-use composefs_image::{Digest, verity};
+use composefs_image::Digest;
 use composefs_store::Basedirs;
 use composefs_store::extract::{ExtractError, Options, Owners, Selection, extract};
 
@@ -70,7 +70,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<bool> {
     let image = ImageFile::read(&args.image)?;
     let reader = image.reader()?;
     if let Some(expected) = args.digest {
-        let found = verity::digest(expected.algorithm(), reader.bytes());
+        let found = image.digest(expected.algorithm())?;
         if found != expected {
             bail!("{} has the digest {found}, expected {expected}: nothing is extracted", args.image.display());
         }

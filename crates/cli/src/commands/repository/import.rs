@@ -9,9 +9,11 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap_complete::engine::ArgValueCompleter;
 use composefs_image::dump;
+use composefs_image::erofs::read::Reader;
 use composefs_store::Basedirs;
 use composefs_store::repository::bundle::MAGIC;
 use composefs_store::repository::{ImportOptions, Incoming, Objects, RefName, Repository};
+use composefs_sys::input;
 use serde_json::json;
 
 use super::{Which, create, progress};
@@ -79,7 +81,7 @@ fn import(args: &Args, which: &Which, interrupt: &Interrupt) -> anyhow::Result<(
     let mut file = if args.source == Path::new("-") {
         File::from(rustix::io::dup(io::stdin()).context("cannot read standard input")?)
     } else {
-        File::open(&args.source).with_context(|| format!("cannot open {name}"))?
+        input::open(&args.source).with_context(|| format!("cannot open {name}"))?
     };
     let mut head = Vec::new();
     (&mut file).take(HEAD).read_to_end(&mut head).with_context(|| format!("cannot read {name}"))?;
@@ -95,7 +97,10 @@ fn import(args: &Args, which: &Which, interrupt: &Interrupt) -> anyhow::Result<(
         }
         Some(_) => {
             let image = ImageFile::read_rest(&mut file, &args.source, head)?;
-            Incoming::read(image.bytes(), &repository).with_context(|| format!("cannot import {name}"))?
+            // What is no image is not hashed.
+            Reader::new(image.bytes()).with_context(|| format!("cannot import {name}"))?;
+            let digest = image.digest(repository.algorithm())?;
+            Incoming::read(image.bytes(), digest).with_context(|| format!("cannot import {name}"))?
         }
         None => bail!("{name} is empty: expected an image, a dump or a bundle"),
     };

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 
 use composefs_image::erofs::read::{Loaded, Order, Reader};
 use composefs_image::tree::{Data, Kind};
-use composefs_image::verity;
 use serde::Serialize;
 
+use crate::image_file::ImageFile;
 use crate::moment;
 
 /// An image.
@@ -59,15 +59,16 @@ struct Contents {
 
 impl ImageFacts {
     /// Those of a whole image.
-    pub(super) fn of(reader: &Reader<'_>, loaded: &Loaded) -> Self {
+    pub(super) fn of(file: &ImageFile, reader: &Reader<'_>, loaded: &Loaded) -> anyhow::Result<Self> {
         let (superblock, tree) = (reader.superblock(), &loaded.tree);
         let (types, contents) = count(loaded);
-        Self {
+        let digest = file.digest(tree.algorithm())?;
+        Ok(Self {
             format_version: reader.header().format_version,
-            size: reader.bytes().len() as u64,
+            size: file.file_len(),
             blocks: superblock.blocks,
             algorithm: tree.algorithm().name(),
-            digest: verity::digest(tree.algorithm(), reader.bytes()).to_hex(),
+            digest: digest.to_hex(),
             acl: reader.header().has_acl(),
             build_time: moment::exact(superblock.build_time),
             inodes: superblock.inode_count,
@@ -81,7 +82,7 @@ impl ImageFacts {
                 Order::BreadthFirst => "breadth first",
                 Order::Other => "other",
             },
-        }
+        })
     }
 
     /// As lines of a word and what it is.

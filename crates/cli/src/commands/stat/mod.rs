@@ -63,7 +63,7 @@ pub(super) fn show(args: &Args, complaints: &mut Complaints, mut out: impl Write
     let reader = file.reader()?;
     let view = View::new(&reader);
     if args.paths.is_empty() {
-        let facts = ImageFacts::of(&reader, &file.load(&reader, &[])?);
+        let facts = ImageFacts::of(&file, &reader, &file.load(&reader, &[])?)?;
         if args.json {
             write_pretty(&mut out, &facts)?;
         } else {

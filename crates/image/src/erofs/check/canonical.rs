@@ -29,8 +29,14 @@ pub enum Canonical {
     Refused(String),
 }
 
-/// Writes the tree of an image again and compares.
-pub(super) fn compare(reader: &Reader<'_>, tree: &Tree, inodes: &Inodes<'_>, claims: &Claims) -> Canonical {
+/// Writes the tree of an image again and compares with the whole file, of which no more than the image was read.
+pub(super) fn compare(
+    reader: &Reader<'_>,
+    file_len: u64,
+    tree: &Tree,
+    inodes: &Inodes<'_>,
+    claims: &Claims,
+) -> Canonical {
     let version = reader.header().format_version;
     let Some(profile) = PROFILES.iter().chain([&LEGACY]).find(|profile| profile.format_version == version) else {
         return Canonical::Unknown;
@@ -42,7 +48,7 @@ pub(super) fn compare(reader: &Reader<'_>, tree: &Tree, inodes: &Inodes<'_>, cla
     let mut comparison = Comparison { left: reader.bytes(), position: 0 };
     let same = image.write(&mut comparison).is_ok();
     match (same, comparison) {
-        (true, Comparison { left: [], .. }) => Canonical::Yes,
+        (true, Comparison { left: [], position }) if position >= file_len => Canonical::Yes,
         (true, Comparison { position, .. }) => Canonical::No { offset: position, region: Region::End },
         (false, Comparison { left: [], position }) => Canonical::No { offset: position, region: Region::End },
         (false, Comparison { position: offset, .. }) => {

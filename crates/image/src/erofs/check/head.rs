@@ -8,8 +8,8 @@ use crate::erofs::layout::{BLOCK, SUPERBLOCK_OFFSET};
 use crate::erofs::read::{Defect, LAST_VERSION, superblock_defects};
 use crate::erofs::superblock::{CHECKSUM_OFFSET, FEATURE_CHECKSUM, LEN, Superblock};
 
-/// All that is wrong with the first 1152 bytes.
-pub(super) fn check(image: &[u8], report: &mut Report) {
+/// All that is wrong with the first 1152 bytes, in a file of `file_len` bytes.
+pub(super) fn check(image: &[u8], file_len: u64, report: &mut Report) {
     let at = |offset: u64, problem: Problem| Finding { offset, nid: None, path: None, problem };
     match Header::parse(image) {
         Err(error) => report.push(Defect::from(error).at(0)),
@@ -27,7 +27,7 @@ pub(super) fn check(image: &[u8], report: &mut Report) {
             }
         }
     }
-    let len = image.len() as u64;
+    let len = file_len.max(image.len() as u64);
     let Some(bytes) = image.get(SUPERBLOCK_OFFSET as usize..).and_then(<[u8]>::first_chunk::<LEN>) else {
         // Of a header that is too short more need not be said.
         if image.len() >= HEADER_LEN {

@@ -32,14 +32,20 @@ use super::read::{Reader, load};
 /// Checks an image.
 #[must_use]
 pub fn check(image: &[u8]) -> Report {
+    check_in_file(image, image.len() as u64)
+}
+
+/// Checks an image in a file of `file_len` bytes, of which no more was read than the image says that it has.
+#[must_use]
+pub fn check_in_file(image: &[u8], file_len: u64) -> Report {
     let mut report = Report::default();
-    head::check(image, &mut report);
+    head::check(image, file_len, &mut report);
     let Ok(reader) = Reader::new(image) else { return report };
     let mut walk = walk::Walk::new(&reader, report);
     walk.run();
     let (inodes, claims, mut report) = walk.finish();
     match load(&reader, &[]) {
-        Ok(loaded) => report.canonical = canonical::compare(&reader, &loaded.tree, &inodes, &claims),
+        Ok(loaded) => report.canonical = canonical::compare(&reader, file_len, &loaded.tree, &inodes, &claims),
         Err(error) => report.refused_by_reader(error),
     }
     if report.canonical != Canonical::Yes && !report.is_cut_short() {

@@ -1,9 +1,9 @@
 //! The first bytes of an image: enough to know whether it is one, and how long it is.
 
 use super::error::{Defect, ReadError};
-use super::reader::superblock_defects;
+use super::reader::{expect_known_version, superblock_defects};
 use crate::erofs::header::Header;
-use crate::erofs::layout::{INODES_OFFSET, SUPERBLOCK_OFFSET};
+use crate::erofs::layout::{BLOCK, INODES_OFFSET, SUPERBLOCK_OFFSET};
 use crate::erofs::superblock::{self, Superblock};
 
 /// Header and superblock of an image.
@@ -31,4 +31,19 @@ impl Head {
             None => Ok(Self { header, superblock }),
         }
     }
+}
+
+/// How many of the first bytes of a file tell how long the image in it is.
+pub const HEAD_LEN: usize = Head::LEN;
+
+/// The length of an image by its first [`HEAD_LEN`] bytes, so that no more of a file is read. What follows in the file is no part
+/// of the image. The file may also be shorter: then the reader of the whole image refuses it.
+///
+/// # Errors
+///
+/// What the reader of the whole image would refuse as well.
+pub fn said_len(bytes: &[u8]) -> Result<u64, ReadError> {
+    let head = Head::parse(bytes, u64::MAX)?;
+    expect_known_version(&head.header)?;
+    Ok(u64::from(head.superblock.blocks) * BLOCK)
 }

@@ -43,7 +43,7 @@ mod xattrs;
 pub use content::{Flat, RawContent};
 pub use dirents::{RawEntries, RawEntry};
 pub use error::{Defect, ReadError};
-pub use head::Head;
+pub use head::{HEAD_LEN, Head, said_len};
 pub use load::{Loaded, load};
 pub use overlay::Backing;
 pub use places::Order;

@@ -32,9 +32,7 @@ impl<'a> Reader<'a> {
     /// Looks at header and superblock of an image.
     pub fn new(bytes: &'a [u8]) -> Result<Self, ReadError> {
         let header = Header::parse(bytes).map_err(|error| Defect::from(error).at(0))?;
-        if header.format_version > LAST_VERSION {
-            return Err(Defect::FormatVersion(header.format_version).at(12));
-        }
+        expect_known_version(&header)?;
         let Head { header, superblock } = Head::parse(bytes, bytes.len() as u64)?;
         Ok(Self { bytes, header, superblock })
     }
@@ -97,6 +95,14 @@ impl<'a> Reader<'a> {
         let end = usize::try_from(offset.checked_add(len)?).ok()?;
         self.bytes.get(usize::try_from(offset).ok()?..end)
     }
+}
+
+/// Refuses an image of a format version that is not known.
+pub(super) fn expect_known_version(header: &Header) -> Result<(), ReadError> {
+    if header.format_version > LAST_VERSION {
+        return Err(Defect::FormatVersion(header.format_version).at(12));
+    }
+    Ok(())
 }
 
 /// Every rule of the superblock that is broken.

@@ -94,10 +94,7 @@ impl Repository {
                 exported.bytes += len;
                 records += 1;
             }
-            let bytes = self.read_image(&digest)?;
-            let len = bytes.len() as u64;
-            write_record(out, &Record::Image { digest, len, names }).map_err(RepositoryError::Output)?;
-            out.write_all(&bytes).map_err(RepositoryError::Output)?;
+            let len = self.export_content(&digest, out, |len| Record::Image { digest, len, names })?;
             exported.images.push(digest);
             exported.bytes += len;
             records += 1;
@@ -108,13 +105,23 @@ impl Repository {
     }
 
     fn export_object(&self, digest: &Digest, out: &mut impl Write) -> Result<u64, RepositoryError> {
+        self.export_content(digest, out, |len| Record::Object { digest: *digest, len })
+    }
+
+    /// Writes an object, or an image, behind its record. Gives its length.
+    fn export_content(
+        &self,
+        digest: &Digest,
+        out: &mut impl Write,
+        record: impl FnOnce(u64) -> Record,
+    ) -> Result<u64, RepositoryError> {
         let path = self.objects.path_of(digest);
         let Some(file) = self.objects.open_object(digest)? else {
             return Err(io_error("open", &path)(rustix::io::Errno::NOENT));
         };
         let stat = fstat(file.as_fd()).map_err(io_error("stat", &path))?;
         let object = Object::new(file, path, &stat);
-        write_record(out, &Record::Object { digest: *digest, len: object.size() }).map_err(RepositoryError::Output)?;
+        write_record(out, &record(object.size())).map_err(RepositoryError::Output)?;
         object.copy_verified(digest, |piece| out.write_all(piece).map_err(RepositoryError::Output))?;
         Ok(object.size())
     }

@@ -11,6 +11,7 @@ use composefs_sys::sparse::is_zero;
 use super::format::{FormatError, Record, RecordReader};
 use crate::batch::{Batch, Summary};
 use crate::error::Error;
+use crate::image_bytes::ImageBytes;
 use crate::repository::create::Published;
 use crate::repository::import::{ImportOptions, Incoming};
 use crate::repository::{RefName, Repository, RepositoryError};
@@ -90,10 +91,10 @@ impl Repository {
         at: u64,
         source: &Path,
     ) -> Result<Incoming, RepositoryError> {
-        let mut bytes = Vec::new();
-        // Grows with what comes, not with what is said.
-        reader.take(len).read_to_end(&mut bytes).map_err(|error| broken(error, at, source))?;
-        let incoming = Incoming::read(&bytes, self)
+        // Memory grows with what comes, not with what is said.
+        let image = ImageBytes::read(&mut reader.take(len), None, digest.algorithm());
+        let image = image.map_err(|error| broken(error, at, source))?;
+        let incoming = Incoming::read(&image.bytes, image.digest)
             .map_err(|source| RepositoryError::Image { digest: Box::new(*digest), source })?;
         match incoming.image {
             Some(image) if image.digest == *digest => Ok(incoming),

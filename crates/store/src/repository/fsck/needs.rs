@@ -7,7 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use composefs_image::Digest;
-use composefs_image::erofs::check::{Severity, check};
+use composefs_image::erofs::check::{Severity, check_in_file};
 use composefs_image::erofs::read::{Reader, load};
 use composefs_image::tree::NamedBy;
 use composefs_sys::beneath::open_directory_beneath;
@@ -94,12 +94,12 @@ impl Needs {
     /// Reads one image. What is wrong with its object is seen when all objects are looked at.
     fn read(&mut self, repository: &Repository, digest: &Digest) {
         self.objects.entry(*digest).or_insert(Need { size: None, image: *digest });
-        let Ok(bytes) = repository.read_image(digest) else {
+        let Ok(image) = repository.read_image(digest) else {
             self.unread.push(*digest);
             return;
         };
-        let loaded = Reader::new(&bytes).and_then(|reader| load(&reader, &[]));
-        let report = check(&bytes);
+        let loaded = Reader::new(&image.bytes).and_then(|reader| load(&reader, &[]));
+        let report = check_in_file(&image.bytes, image.file_len);
         let worst = report.findings().find(|(severity, _)| *severity == Severity::Error);
         let worst = worst.map(|(_, finding)| finding.to_string());
         let wrong = match (&loaded, worst) {

@@ -281,8 +281,9 @@ impl<'r> Repair<'r> {
 
     /// Whether an image of this digest is there whole, and can be vouched for.
     fn is_whole_image(&self, digest: &Digest) -> Result<(), String> {
-        let bytes = self.repository.read_image(digest).map_err(|error| error.to_string())?;
-        let loaded = Reader::new(&bytes).and_then(|reader| load(&reader, &[])).map_err(|error| error.to_string())?;
+        let image = self.repository.read_image(digest).map_err(|error| error.to_string())?;
+        let loaded =
+            Reader::new(&image.bytes).and_then(|reader| load(&reader, &[])).map_err(|error| error.to_string())?;
         let is_missing =
             |object: &NeededObject| object.size > 0 && self.repository.objects().try_stat(&object.digest).is_err();
         match loaded.tree.objects().find(is_missing) {
