@@ -42,7 +42,7 @@ mod tests {
     #[test]
     fn all_targets_share_the_time() {
         assert_eq!(seconds_of_each(0), SECONDS_OF_ALL);
-        for targets in 1..=600 {
+        for targets in 1..=600_usize {
             let rounds = u32::try_from(targets.div_ceil(fuzz::AT_ONCE)).unwrap();
             let (used, each) = (rounds * seconds_of_each(targets), seconds_of_each(targets));
             assert!(used <= SECONDS_OF_ALL || each == 1, "{targets} targets take {used} seconds");
