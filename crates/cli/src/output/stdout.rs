@@ -4,6 +4,7 @@ use std::fmt::{self, Arguments};
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use composefs_sys::stdio::stdout_is_closed;
 use rustix::io::Errno;
@@ -13,6 +14,9 @@ use super::escape::escaped;
 
 /// More than this is not kept back.
 const BUFFER: usize = 1 << 16;
+
+/// How long to wait for a reader where the kernel does not.
+const AGAIN: Duration = Duration::from_millis(1);
 
 static STATE: Mutex<State> = Mutex::new(State { buffer: Vec::new(), failed: None, is_told: false });
 
@@ -91,6 +95,8 @@ fn write_all(mut bytes: &[u8]) -> Result<(), Errno> {
             Ok(0) => return Err(Errno::IO),
             Ok(written) => bytes = &bytes[written..],
             Err(Errno::INTR) => {}
+            // Another process with the same pipe made it non-blocking, and the reader is slow.
+            Err(Errno::AGAIN) => std::thread::sleep(AGAIN),
             Err(errno) => return Err(errno),
         }
     }

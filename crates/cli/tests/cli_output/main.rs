@@ -4,6 +4,7 @@ mod place;
 mod table;
 mod terminal;
 
+use std::io::Read;
 use std::process::{Output, Stdio};
 
 use place::{Place, full, unread};
@@ -73,6 +74,27 @@ fn a_full_standard_error_changes_nothing() {
         let both = place.sh(&format!("exec 2>&-; {line}"), full());
         assert!(matches!(both.status.code(), Some(0..=2)), "{line}: {both:?}");
     }
+}
+
+/// A pipe is non-blocking for all processes that have it once one of them has made it so.
+#[test]
+fn a_slow_reader_of_a_non_blocking_pipe_gets_everything() {
+    let place = Place::new(false);
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    rustix::fs::fcntl_setfl(&writer, rustix::fs::OFlags::NONBLOCK).unwrap();
+    let one = place.sh("composefs explain-digest --help", Stdio::piped()).stdout;
+    // More than a pipe holds, which is 64 KiB.
+    let times = (1 << 17) / one.len();
+    let mut command =
+        place.command(&format!("for i in $(seq {times}); do composefs explain-digest --help || exit; done"));
+    let mut child = command.stdout(writer).spawn().unwrap();
+    // The command has the pipe: reading ends when the program has.
+    drop(command);
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let mut all = Vec::new();
+    reader.read_to_end(&mut all).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(all, one.repeat(times));
 }
 
 #[test]
