@@ -100,8 +100,8 @@ pub fn measure(file: impl AsFd) -> io::Result<Measurement> {
 /// ext4, f2fs and btrfs set and a FUSE server cannot.
 fn is_checked_by_the_kernel(file: &impl AsFd) -> io::Result<bool> {
     let stat = rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::empty())?;
-    let told = stat.stx_attributes & stat.stx_attributes_mask;
-    Ok(told.contains(StatxAttributes::VERITY) && !is_on_fuse(file))
+    // Not `stx_attributes_mask`: btrfs of Linux 6.12 sets the attribute and leaves it out of the mask.
+    Ok(stat.stx_attributes.contains(StatxAttributes::VERITY) && !is_on_fuse(file))
 }
 
 /// Whether a FUSE server (virtiofs included) has the file. Where `statfs` fails, which a server can have it do, it counts
