@@ -76,7 +76,7 @@ impl Budget {
             );
             least = least.min(time);
             if least <= time_limit {
-                self.note(len, memory * 100 / memory_limit.max(1), least * 100 / time_limit.max(1));
+                self.note(len, (memory, memory_limit), (least, time_limit));
                 return value;
             }
             assert!(
@@ -90,15 +90,17 @@ impl Budget {
     }
 
     /// Prints a new highest use, but no small change of it.
-    fn note(&self, len: usize, memory: u64, time: u64) {
+    fn note(&self, len: usize, memory: (u64, u64), time: (u64, u64)) {
+        let percent = |(used, limit): (u64, u64)| used.saturating_mul(100) / limit.max(1);
+        let (memory_used, time_used) = (percent(memory), percent(time));
         let Ok(mut highest) = self.highest.lock() else { return };
-        let is_news = memory >= highest.memory + 10 || time >= highest.time + 10;
-        highest.memory = highest.memory.max(memory);
-        highest.time = highest.time.max(time);
-        if is_news {
-            let Highest { memory, time } = *highest;
-            let name = self.name;
-            eprintln!("budget: {name}: at most {memory} % of the memory, {time} % of the time; last by {len} bytes");
+        let is_more = |used, before| used > before + before / 4;
+        if is_more(memory_used, highest.memory) || is_more(time_used, highest.time) {
+            *highest = Highest { memory: highest.memory.max(memory_used), time: highest.time.max(time_used) };
+            eprintln!(
+                "budget: {}: at most {} % of the memory and {} % of the time; now {} bytes and {} ns for {len} bytes of input",
+                self.name, highest.memory, highest.time, memory.0, time.0
+            );
         }
     }
 }

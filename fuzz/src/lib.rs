@@ -1,8 +1,12 @@
 //! What the fuzz targets have in common.
 
 mod budget;
+mod pieces;
+mod scratch;
 
 pub use budget::{Budget, Linear};
+pub use pieces::{Piece, pieces};
+pub use scratch::{Facts, KEPT, everything, repository, scratch};
 
 use std::num::NonZeroUsize;
 

@@ -14,6 +14,9 @@ mod build;
 mod content;
 mod errno;
 mod from_tree;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod load;
 mod mount;
 mod node;

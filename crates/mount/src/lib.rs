@@ -13,6 +13,9 @@ mod attributes;
 mod erofs;
 mod error;
 mod escape;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod image;
 mod kernel;
 mod layer;

@@ -29,7 +29,7 @@ pub fn mounts() -> io::Result<Vec<MountEntry>> {
     Ok(entries(&std::fs::read("/proc/self/mountinfo")?))
 }
 
-fn entries(mountinfo: &[u8]) -> Vec<MountEntry> {
+pub(crate) fn entries(mountinfo: &[u8]) -> Vec<MountEntry> {
     let composefs = lines(mountinfo).filter(Line::is_composefs);
     composefs
         .map(|line| MountEntry {

@@ -4,6 +4,8 @@
 //! ended a run.
 
 mod libfuzzer;
+mod ostree_seeds;
+mod seeds;
 mod targets;
 
 use std::fs;
@@ -143,6 +145,9 @@ fn follow(target: &Target, seconds: u32) -> Result<(Outcome, Option<String>)> {
     let mut command = command(&program, target);
     command.arg(format!("-max_total_time={seconds}")).arg("-print_final_stats=1");
     command.arg(format!("-artifact_prefix={}/", crashes.display())).args([&corpus, &seeds]);
+    // For targets that need files. What a run leaves behind, also one that is ended, goes with it.
+    let scratch = scratch()?;
+    command.env("TMPDIR", scratch.path());
     command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
     let mut child = command.spawn().with_context(|| format!("cannot run {}", program.display()))?;
     // The builder of the command keeps the pipe open otherwise.
@@ -166,6 +171,13 @@ fn follow(target: &Target, seconds: u32) -> Result<(Outcome, Option<String>)> {
         _ => None,
     };
     Ok((outcome, failure))
+}
+
+/// A directory in memory, if there is a place for one.
+fn scratch() -> Result<tempfile::TempDir> {
+    let memory = Path::new("/dev/shm");
+    let made = tempfile::Builder::new().prefix("composefs-fuzz.").tempdir_in(memory).or_else(|_| tempfile::tempdir());
+    made.context("cannot make a temporary directory")
 }
 
 /// The program with its limits.

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::{ostree_seeds, seeds};
 use crate::{place, process};
 
 /// A program in `fuzz/fuzz_targets/`.
@@ -53,15 +54,21 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "hash_kernels", sanitizer: Sanitizer::Address, max_len: 1 << 12, seed: dumps, dictionary: None },
     Target { name: "bundle", seed: bundles, max_len: 1 << 15, dictionary: None, ..DUMP },
     // The library of GVariants has unsafe code.
-    Target { name: "ostree", sanitizer: Sanitizer::Address, max_len: 1 << 14, seed: ostree_objects, dictionary: None },
+    Target { name: "ostree", sanitizer: Sanitizer::Address, seed: ostree_seeds::objects, dictionary: None, ..DUMP },
+    Target { name: "ostree_repository", max_len: 1 << 15, seed: ostree_seeds::repositories, dictionary: None, ..DUMP },
+    Target { name: "diff", max_len: 1 << 15, seed: seeds::pairs, ..DUMP },
+    Target { name: "extract", max_len: 1 << 14, seed: seeds::trees_to_extract, ..DUMP },
+    Target { name: "resolve", seed: seeds::paths_and_images, dictionary: None, ..DUMP },
+    Target { name: "load_by_c", seed: images, dictionary: None, ..DUMP },
+    Target { name: "import", seed: bundles, max_len: 1 << 15, dictionary: None, ..DUMP },
+    Target { name: "repository", max_len: 1 << 12, seed: seeds::repositories, dictionary: None, ..DUMP },
+    Target { name: "texts", max_len: 1 << 12, seed: seeds::texts, dictionary: Some("texts.dict"), ..DUMP },
     Target { name: "verity", sanitizer: Sanitizer::None, max_len: 1 << 12, seed: dumps, dictionary: None },
 ];
 
 /// Bundles of one small tree, with both algorithms.
 fn bundles(dir: &Path, max_len: usize) -> Result<()> {
-    let mut cargo = Command::new(env!("CARGO"));
-    process::run(cargo.current_dir(place::checkout()).args(["build", "--quiet", "--package", "composefs"]))?;
-    let composefs = place::target().join("debug/composefs");
+    let composefs = seeds::composefs()?;
     let scratch = tempfile::tempdir()?;
     fs::create_dir(scratch.path().join("tree"))?;
     fs::write(scratch.path().join("tree/file"), [b'f'; 100])?;
@@ -80,33 +87,9 @@ fn bundles(dir: &Path, max_len: usize) -> Result<()> {
     Ok(())
 }
 
-/// The metadata of a small repository, and the headers of its files with nothing before them.
-#[expect(clippy::big_endian_bytes, reason = "the lengths of ostree are big-endian")]
-fn ostree_objects(dir: &Path, max_len: usize) -> Result<()> {
-    let archive = place::checkout().join("crates/ostree/tests/data/archive.tar.xz");
-    let work = tempfile::tempdir()?;
-    process::output(Command::new("tar").arg("-xJf").arg(archive).arg("-C").arg(work.path()))?;
-    for folder in fs::read_dir(work.path().join("archive/objects"))? {
-        for object in fs::read_dir(folder?.path())? {
-            let object = object?.path();
-            let mut bytes = fs::read(&object)?;
-            if object.extension().is_some_and(|extension| extension == "filez") {
-                let len = bytes.first_chunk::<4>().map_or(0, |len| u32::from_be_bytes(*len) as usize);
-                bytes = bytes.get(8..8 + len).context("a file in an archive begins with its header")?.to_vec();
-            }
-            if bytes.len() <= max_len {
-                fs::write(dir.join(object.file_name().context("no name")?), bytes)?;
-            }
-        }
-    }
-    Ok(())
-}
-
 /// The images of these dumps, as this very program makes them.
-fn images(dir: &Path, max_len: usize) -> Result<()> {
-    let mut cargo = Command::new(env!("CARGO"));
-    process::run(cargo.current_dir(place::checkout()).args(["build", "--quiet", "--package", "composefs"]))?;
-    let program = place::target().join("debug/composefs");
+pub(super) fn images(dir: &Path, max_len: usize) -> Result<()> {
+    let program = seeds::composefs()?;
     let work = tempfile::tempdir()?;
     dumps(work.path(), max_len)?;
     for entry in fs::read_dir(work.path())? {
@@ -126,7 +109,7 @@ fn images(dir: &Path, max_len: usize) -> Result<()> {
 }
 
 /// The dumps of the golden corpus, good and bad.
-fn dumps(dir: &Path, max_len: usize) -> Result<()> {
+pub(super) fn dumps(dir: &Path, max_len: usize) -> Result<()> {
     let golden = place::checkout().join("crates/testkit/data/golden");
     for folder in [golden.join("bad"), golden] {
         let entries = fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;

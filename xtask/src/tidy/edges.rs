@@ -24,7 +24,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("vmtest", &["image", "sys"]),
     ("xtask", &[]),
     ("bench", &["hash", "image"]),
-    ("fuzz", &["hash", "image", "ostree", "store"]),
+    ("fuzz", &["capi", "hash", "image", "mount", "ostree", "scan", "store"]),
 ];
 /// What tests of any crate may use in addition.
 const FOR_TESTS: &[&str] = &["testkit"];

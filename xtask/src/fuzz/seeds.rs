@@ -1,0 +1,130 @@
+//! What the targets begin with that read several texts or files at once.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::targets;
+use crate::{place, process};
+
+/// A piece of an input, as `fuzz/src/pieces.rs` reads it.
+pub(super) fn piece(kind: u8, bytes: &[u8], input: &mut Vec<u8>) -> Result<()> {
+    input.push(kind);
+    input.extend_from_slice(&u16::try_from(bytes.len()).context("a piece of a seed is too long")?.to_le_bytes());
+    input.extend_from_slice(bytes);
+    Ok(())
+}
+
+/// Builds the programs; gives the path of `composefs`.
+pub(super) fn composefs() -> Result<std::path::PathBuf> {
+    let mut cargo = Command::new(env!("CARGO"));
+    process::run(cargo.current_dir(place::checkout()).args(["build", "--quiet", "--package", "composefs"]))?;
+    Ok(place::target().join("debug/composefs"))
+}
+
+fn put(dir: &Path, max_len: usize, name: &str, seed: &[u8]) -> Result<()> {
+    ensure!(seed.len() <= max_len, "the seed {name} is longer than max_len");
+    fs::write(dir.join(name), seed).with_context(|| format!("cannot write the seed {name}"))
+}
+
+/// Two dumps with a NUL between them: each golden one twice, and with the next one.
+pub(super) fn pairs(dir: &Path, max_len: usize) -> Result<()> {
+    let work = tempfile::tempdir()?;
+    targets::dumps(work.path(), max_len)?;
+    let mut files: Vec<_> = fs::read_dir(work.path())?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    files.sort();
+    let dumps: Vec<Vec<u8>> = files.iter().map(fs::read).collect::<Result<_, _>>()?;
+    for (number, dump) in dumps.iter().enumerate() {
+        for (with, other) in [("itself", dump), ("next", &dumps[(number + 1) % dumps.len()])] {
+            let seed = [&dump[..], b"\0", other].concat();
+            if seed.len() <= max_len {
+                put(dir, max_len, &format!("{number}-{with}"), &seed)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Pairs, and trees that lead out of the directory if a symlink is followed.
+pub(super) fn trees_to_extract(dir: &Path, max_len: usize) -> Result<()> {
+    pairs(dir, max_len)?;
+    let root = "/ 0 40755 3 0 0 0 0.0 - - -\n";
+    let link = |target: &str| format!("{root}/a {} 120777 1 0 0 0 0.0 {target} - -\n", target.len());
+    let below = format!("{root}/a 0 40755 2 0 0 0 0.0 - - -\n/a/file 5 100644 1 0 0 0 0.0 - hello -\n");
+    let file = |payload: &str| format!("{root}/a 100 100644 1 0 0 0 0.0 {payload} - -\n");
+    for (name, first, second) in [
+        ("symlink-then-directory", link("../outside"), below.clone()),
+        ("absolute-symlink", link("/dev/shm"), below.clone()),
+        ("directory-then-symlink", below, link("../outside/file")),
+        ("payloads", file("../outside/file"), file("out/file")),
+        ("symlink-then-file", link("../outside/file"), file("plain")),
+    ] {
+        put(dir, max_len, name, &[first.as_bytes(), b"\0", second.as_bytes()].concat())?;
+    }
+    Ok(())
+}
+
+/// A path, a NUL, and an image.
+pub(super) fn paths_and_images(dir: &Path, max_len: usize) -> Result<()> {
+    let work = tempfile::tempdir()?;
+    targets::images(work.path(), max_len / 2)?;
+    for entry in fs::read_dir(work.path())? {
+        let entry = entry?;
+        let seed = [&b"/a/../b/./c/\0"[..], &fs::read(entry.path())?].concat();
+        put(dir, max_len, &entry.file_name().to_string_lossy(), &seed)?;
+    }
+    Ok(())
+}
+
+/// One or two of each text; `meta.json` as the program writes it.
+pub(super) fn texts(dir: &Path, max_len: usize) -> Result<()> {
+    let (composefs, work) = (composefs()?, tempfile::tempdir()?);
+    for (name, arguments) in [("meta", &["--insecure"][..]), ("meta-512", &["--insecure", "--algorithm", "sha512"])] {
+        let mut init = Command::new(&composefs);
+        process::output(init.current_dir(work.path()).arg(format!("--repo={name}")).arg("init").args(arguments))?;
+        put(dir, max_len, name, &[b"m", &fs::read(work.path().join(name).join("meta.json"))?[..]].concat())?;
+    }
+    let digest = "ab".repeat(32);
+    let mount = format!(
+        "27 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n45 27 0:40 / /a\\040b ro - overlay composefs:{digest} ro\n"
+    );
+    for (name, seed) in [
+        ("name", "ndebian/13/minbase".to_owned()),
+        ("name-digest", format!("n{digest}")),
+        ("options", format!("obasedir=/a\\,b:/c\\:d,digest={digest},ro,nosuid,readahead=1M,nofail")),
+        ("options-upper", "obasedir=\"a,b\",upperdir=/u,workdir=/w,verity_check=2,idmap=/proc/1/ns/user".to_owned()),
+        ("mountinfo", format!("i{mount}")),
+        ("patterns", "x*.o\n!keep.o\n/a/**/b\n{a,b}[c-e]?/\n\0deep/down/a.o".to_owned()),
+        ("policy", "pversion=1,hash=sha512,xattrs=user,times=clamp:5,hardlinks=no,inline=64,devices=no".to_owned()),
+        ("policy-given", "pinline=given,times=zero-directories".to_owned()),
+    ] {
+        put(dir, max_len, name, seed.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Files that others put into a repository; the pieces are those of `fuzz/fuzz_targets/repository.rs`.
+pub(super) fn repositories(dir: &Path, max_len: usize) -> Result<()> {
+    let digest = "cd".repeat(32);
+    let dangling = format!("x\0../{digest}");
+    let (stream, sub_stream) = (&b"SplitStream\0\0%0%1"[..], &b"SplitStream\0\0\0\0%2"[..]);
+    for (name, pieces) in [
+        ("lease", &[(b'o', &b"content"[..]), (b'l', b"%0%1")][..]),
+        (
+            "names",
+            &[(b'r', b"other\0../%0"), (b'r', b"a/b\0../../%0"), (b'r', b"x\0../../images/%0"), (b'r', b".y\0../%0")],
+        ),
+        ("dangling", &[(b'r', dangling.as_bytes()), (b'i', b"abc\0../objects/zz"), (b'r', b"a\0b")]),
+        ("images", &[(b'o', b"no image"), (b'i', b"%1\0../objects/$1"), (b'r', b"bad\0../%1")]),
+        ("streams", &[(b'o', b"content"), (b'o', stream), (b's', b"oci\0../objects/$2"), (b't', b"n\0../oci")]),
+        ("nested", &[(b'o', b"one"), (b'o', stream), (b'o', sub_stream), (b's', b"s\0../objects/$3")]),
+        ("meta", &[(b'm', br#"{"version":1,"algorithm":"fsverity-sha512-12"}"#)]),
+    ] {
+        let mut seed = Vec::new();
+        pieces.iter().try_for_each(|(kind, bytes)| piece(*kind, bytes, &mut seed))?;
+        put(dir, max_len, name, &seed)?;
+    }
+    Ok(())
+}
