@@ -8,7 +8,7 @@ use composefs_store::repository::bundle::{FormatError, RecordReader};
 use libfuzzer_sys::fuzz_target;
 
 static BUDGET: Budget =
-    Budget::new("bundle", Linear { base: 64 << 10, per_byte: 4 }, Linear { base: 2_000_000, per_byte: 400 });
+    Budget::new("bundle", Linear { base: 160 << 10, per_byte: 4 }, Linear { base: 5_000_000, per_byte: 1_000 });
 
 fuzz_target!(|bytes: &[u8]| {
     let Err(error) = BUDGET.check(bytes.len(), || read(bytes)) else { return };

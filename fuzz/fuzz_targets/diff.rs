@@ -11,7 +11,7 @@ use composefs_image::tree::Tree;
 use libfuzzer_sys::fuzz_target;
 
 static BUDGET: Budget =
-    Budget::new("diff", Linear { base: 4 << 20, per_byte: 400 }, Linear { base: 20_000_000, per_byte: 40_000 });
+    Budget::new("diff", Linear { base: 2 << 20, per_byte: 200 }, Linear { base: 50_000_000, per_byte: 20_000 });
 
 fuzz_target!(|text: &[u8]| {
     let middle = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());

@@ -7,7 +7,7 @@ use composefs_image::dump::Options;
 use libfuzzer_sys::fuzz_target;
 
 static BUDGET: Budget =
-    Budget::new("dump", Linear { base: 1 << 20, per_byte: 64 }, Linear { base: 5_000_000, per_byte: 4_000 });
+    Budget::new("dump", Linear { base: 256 << 10, per_byte: 64 }, Linear { base: 20_000_000, per_byte: 6_500 });
 
 fuzz_target!(|text: &[u8]| BUDGET.check(text.len(), || read(text)));
 

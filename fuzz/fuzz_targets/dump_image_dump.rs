@@ -10,8 +10,8 @@ use libfuzzer_sys::fuzz_target;
 
 static BUDGET: Budget = Budget::new(
     "dump_image_dump",
-    Linear { base: 4 << 20, per_byte: 400 },
-    Linear { base: 20_000_000, per_byte: 40_000 },
+    Linear { base: 4 << 20, per_byte: 200 },
+    Linear { base: 200_000_000, per_byte: 20_000 },
 );
 
 fuzz_target!(|text: &[u8]| BUDGET.check(text.len(), || there_and_back(text)));

@@ -17,7 +17,7 @@ use libfuzzer_sys::fuzz_target;
 
 // A buffer for each thread, whatever the input is.
 static BUDGET: Budget =
-    Budget::new("extract", Linear { base: 16 << 20, per_byte: 400 }, Linear { base: 400_000_000, per_byte: 400_000 });
+    Budget::new("extract", Linear { base: 4 << 20, per_byte: 400 }, Linear { base: 200_000_000, per_byte: 100_000 });
 /// Each makes a file.
 const MOST_ENTRIES: usize = 200;
 

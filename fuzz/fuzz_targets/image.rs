@@ -7,7 +7,7 @@ use composefs_image::erofs::read::{RawContent, Reader, load};
 use libfuzzer_sys::fuzz_target;
 
 static BUDGET: Budget =
-    Budget::new("image", Linear { base: 4 << 20, per_byte: 200 }, Linear { base: 20_000_000, per_byte: 20_000 });
+    Budget::new("image", Linear { base: 1 << 20, per_byte: 100 }, Linear { base: 50_000_000, per_byte: 4_000 });
 
 fuzz_target!(|bytes: &[u8]| BUDGET.check(bytes.len(), || look(bytes)));
 

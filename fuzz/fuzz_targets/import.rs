@@ -13,7 +13,7 @@ use libfuzzer_sys::fuzz_target;
 
 // A buffer for each thread that hashes, whatever the input is.
 static BUDGET: Budget =
-    Budget::new("import", Linear { base: 16 << 20, per_byte: 200 }, Linear { base: 200_000_000, per_byte: 20_000 });
+    Budget::new("import", Linear { base: 4 << 20, per_byte: 100 }, Linear { base: 100_000_000, per_byte: 5_000 });
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(reader) = RecordReader::new(bytes) else { return };

@@ -6,7 +6,7 @@ use composefs_image::{Algorithm, verity};
 use libfuzzer_sys::fuzz_target;
 
 static BUDGET: Budget =
-    Budget::new("load_by_c", Linear { base: 4 << 20, per_byte: 600 }, Linear { base: 20_000_000, per_byte: 20_000 });
+    Budget::new("load_by_c", Linear { base: 1 << 20, per_byte: 200 }, Linear { base: 50_000_000, per_byte: 5_000 });
 const VERSION: u32 = 1;
 
 fuzz_target!(|image: &[u8]| {

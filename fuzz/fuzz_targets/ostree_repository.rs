@@ -22,8 +22,8 @@ use sha2::{Digest as _, Sha256};
 // A small repository may stand for a tree of 16 MiB of names and attributes, and a large one for 32 times its length.
 static BUDGET: Budget = Budget::new(
     "ostree_repository",
-    Linear { base: 256 << 20, per_byte: 1024 },
-    Linear { base: 4_000_000_000, per_byte: 100_000 },
+    Linear { base: 128 << 20, per_byte: 1024 },
+    Linear { base: 2_000_000_000, per_byte: 20_000 },
 );
 const CONFIG: &[u8] = b"[core]\nrepo_version=1\nmode=archive-z2\n";
 const MARK: [u8; 31] = [0xee; 31];

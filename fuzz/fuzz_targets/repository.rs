@@ -21,11 +21,8 @@ use composefs_store::repository::{GcOptions, ImageName, Repository};
 use libfuzzer_sys::fuzz_target;
 
 // Each reader has buffers that do not depend on the input.
-static BUDGET: Budget = Budget::new(
-    "repository",
-    Linear { base: 16 << 20, per_byte: 400 },
-    Linear { base: 400_000_000, per_byte: 200_000 },
-);
+static BUDGET: Budget =
+    Budget::new("repository", Linear { base: 4 << 20, per_byte: 200 }, Linear { base: 200_000_000, per_byte: 50_000 });
 const ALGORITHM: Algorithm = Algorithm::Sha256;
 /// Each piece makes a file or two.
 const MOST_PIECES: usize = 64;

@@ -8,7 +8,7 @@ use composefs_image::tree::Kind;
 use libfuzzer_sys::fuzz_target;
 
 static BUDGET: Budget =
-    Budget::new("resolve", Linear { base: 1 << 20, per_byte: 200 }, Linear { base: 20_000_000, per_byte: 20_000 });
+    Budget::new("resolve", Linear { base: 256 << 10, per_byte: 64 }, Linear { base: 20_000_000, per_byte: 2_000 });
 /// Of the names and entries of an image so many are looked at.
 const MANY: usize = 50;
 

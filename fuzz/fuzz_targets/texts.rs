@@ -19,12 +19,12 @@ static NAME: Budget =
 static OPTIONS: Budget =
     Budget::new("mount options", Linear { base: 16 << 10, per_byte: 128 }, Linear { base: 5_000_000, per_byte: 4_000 });
 static MOUNTINFO: Budget =
-    Budget::new("mountinfo", Linear { base: 16 << 10, per_byte: 64 }, Linear { base: 5_000_000, per_byte: 2_000 });
+    Budget::new("mountinfo", Linear { base: 16 << 10, per_byte: 16 }, Linear { base: 5_000_000, per_byte: 1_000 });
 // A pattern becomes an automaton, which is made at once and has a limit of its own.
 static PATTERNS: Budget = Budget::new(
     "patterns",
-    Linear { base: 8 << 20, per_byte: 64 << 10 },
-    Linear { base: 50_000_000, per_byte: 1_000_000 },
+    Linear { base: 8 << 20, per_byte: 16 << 10 },
+    Linear { base: 50_000_000, per_byte: 500_000 },
 );
 static POLICY: Budget =
     Budget::new("policy", Linear { base: 16 << 10, per_byte: 64 }, Linear { base: 5_000_000, per_byte: 2_000 });

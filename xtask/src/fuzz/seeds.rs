@@ -95,8 +95,12 @@ pub(super) fn texts(dir: &Path, max_len: usize) -> Result<()> {
         ("name-digest", format!("n{digest}")),
         ("options", format!("obasedir=/a\\,b:/c\\:d,digest={digest},ro,nosuid,readahead=1M,nofail")),
         ("options-upper", "obasedir=\"a,b\",upperdir=/u,workdir=/w,verity_check=2,idmap=/proc/1/ns/user".to_owned()),
+        ("options-long", format!("obasedir=/a{}", ",nosuid,ro".repeat(1000))),
         ("mountinfo", format!("i{mount}")),
+        ("mountinfo-long", format!("i{}", mount.repeat(70))),
         ("patterns", "x*.o\n!keep.o\n/a/**/b\n{a,b}[c-e]?/\n\0deep/down/a.o".to_owned()),
+        ("patterns-long", format!("x{}\0a/b/c", "*.[a-z]\n!a/**/b\n".repeat(20))),
+        ("policy-long", format!("p{}inline=64", "xattrs=user,".repeat(1000))),
         ("policy", "pversion=1,hash=sha512,xattrs=user,times=clamp:5,hardlinks=no,inline=64,devices=no".to_owned()),
         ("policy-given", "pinline=given,times=zero-directories".to_owned()),
     ] {

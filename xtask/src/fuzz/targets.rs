@@ -62,7 +62,7 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "load_by_c", seed: images, dictionary: None, ..DUMP },
     Target { name: "import", seed: bundles, max_len: 1 << 15, dictionary: None, ..DUMP },
     Target { name: "repository", max_len: 1 << 12, seed: seeds::repositories, dictionary: None, ..DUMP },
-    Target { name: "texts", max_len: 1 << 12, seed: seeds::texts, dictionary: Some("texts.dict"), ..DUMP },
+    Target { name: "texts", max_len: 1 << 14, seed: seeds::texts, dictionary: Some("texts.dict"), ..DUMP },
     Target { name: "verity", sanitizer: Sanitizer::None, max_len: 1 << 12, seed: dumps, dictionary: None },
 ];
 
