@@ -3,6 +3,8 @@
 use std::num::NonZeroUsize;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use crate::helpers::with_helpers;
+
 /// Makes the pieces 0, 1, 2 and so on by turns on up to so many threads, and joins them in that order.
 ///
 /// `make` fills a buffer of its thread's own, or says by `false` that there is no such piece, and so none after it. `join`
@@ -18,15 +20,8 @@ pub fn in_order<B: Default>(
     join: impl FnMut(&mut B) -> bool + Send,
 ) {
     let line = Line { state: Mutex::new(State { taken: 0, joined: 0, ended: false, join }), advanced: Condvar::new() };
-    std::thread::scope(|scope| {
-        for _ in 1..threads.get() {
-            // With fewer threads than wished for the work is done all the same.
-            if std::thread::Builder::new().spawn_scoped(scope, || line.work(&make)).is_err() {
-                break;
-            }
-        }
-        line.work(&make);
-    });
+    let work = || line.work(&make);
+    with_helpers(threads, work, work);
 }
 
 /// Stands for the number of pieces joined when a thread has panicked: its piece will never come.

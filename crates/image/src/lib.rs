@@ -9,6 +9,7 @@ pub mod diff;
 pub mod digest;
 pub mod dump;
 pub mod erofs;
+pub mod helpers;
 mod in_order;
 pub mod policy;
 mod text;

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use composefs_image::helpers::with_helpers;
 use composefs_image::verity::Hasher;
 use composefs_image::{Algorithm, Digest};
 use composefs_scan::SourceFile;
@@ -124,12 +125,12 @@ pub fn gather(
     threads: NonZeroUsize,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Vec<Gathered>, Error> {
-    let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
+    let (next, failed, all) = (AtomicUsize::new(0), Mutex::new(None), Mutex::new(Vec::new()));
     let work = || {
         let (mut done, mut buffer) = (Vec::new(), vec![0; PIECE]);
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(id) = contents.get(index) else { return done };
+            let Some(id) = contents.get(index) else { break };
             match one(repo, id, sink, &mut buffer) {
                 Ok(gathered) => {
                     progress(gathered.size);
@@ -138,20 +139,14 @@ pub fn gather(
                 Err(error) => {
                     next.store(contents.len(), Ordering::Relaxed);
                     failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-                    return done;
+                    break;
                 }
             }
         }
+        all.lock().unwrap_or_else(PoisonError::into_inner).append(&mut done);
     };
-    let mut all = std::thread::scope(|scope| {
-        let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
-        let others: Vec<_> = (1..threads.get()).filter_map(spawn).collect();
-        let mut all = work();
-        for other in others {
-            all.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        }
-        all
-    });
+    with_helpers(threads, work, work);
+    let mut all = all.into_inner().unwrap_or_else(PoisonError::into_inner);
     if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(error);
     }

@@ -31,6 +31,7 @@ mod progress;
 mod queue;
 mod run;
 mod sink;
+mod threads;
 mod worker;
 
 pub use error::{Error, Step};
@@ -42,3 +43,4 @@ pub use patterns::{InvalidPattern, Patterns};
 pub use progress::{NoProgress, Progress};
 pub use run::scan;
 pub use sink::{ContentSink, DigestOnly, SinkError, SourceFile, digest_pieces};
+pub use threads::thread_count;

@@ -6,6 +6,7 @@ use composefs_image::digest::Algorithm;
 use composefs_image::tree::Timestamp;
 
 use crate::patterns::Patterns;
+use crate::threads::thread_count;
 
 /// Which extended attributes are taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,7 +74,7 @@ impl Options {
     /// How many threads that is on this machine.
     #[must_use]
     pub fn thread_count(&self) -> NonZeroUsize {
-        self.threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
+        thread_count(self.threads)
     }
 }
 

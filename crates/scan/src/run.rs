@@ -6,11 +6,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+use composefs_image::helpers::with_helpers;
 use composefs_image::tree::{Tree, TreeBuilder};
+use composefs_sys::limits::open_files_max;
 use composefs_sys::xattr::Target;
 use rustix::fs::{CWD, FileType};
 use rustix::io::Errno;
-use rustix::process::{Resource, getrlimit};
 
 use crate::attributes::AttributeReader;
 use crate::directory::{Budget, DirectoryUse, open_root, open_root_followed};
@@ -98,20 +99,11 @@ fn begin_tree(root: &Path, options: &Options, file: &OwnedFd, meta: &Meta) -> Re
 }
 
 fn run_threads(scan: &Scan<'_>) {
-    std::thread::scope(|scope| {
-        for _ in 1..scan.options.thread_count().get() {
-            // With fewer threads than wished for the work is done all the same.
-            let spawned = std::thread::Builder::new().spawn_scoped(scope, || Worker::new(scan).run());
-            if spawned.is_err() {
-                break;
-            }
-        }
-        Worker::new(scan).run();
-    });
+    let work = || Worker::new(scan).run();
+    with_helpers(scan.options.thread_count(), work, work);
 }
 
 /// How many directories may be open: a part of what the process may have, as the sink needs its own.
 fn open_directories_max() -> usize {
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from(limit / 4).unwrap_or(usize::MAX).clamp(8, 1024)
+    (open_files_max() / 4).clamp(4, 1024)
 }

@@ -12,9 +12,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use composefs_image::digest::Digest;
 use composefs_image::verity;
 use composefs_scan::{ContentSink, SinkError, SourceFile, digest_pieces};
+use composefs_sys::limits::open_files_max;
 use composefs_sys::sparse::SparseWriter;
 use rustix::fs::fsync;
-use rustix::process::{Resource, getrlimit};
 
 use crate::check::{Expected, Presence};
 use crate::content::{Copier, Temporary};
@@ -115,6 +115,8 @@ pub struct Batch<'s> {
     pub(crate) present: AtomicU64,
     /// The first objects that were there. If they stay few, each is synced at the end.
     found: Mutex<Vec<(Digest, Option<OwnedFd>)>>,
+    /// Whether those stay open until then: where the process may have few files open they are opened again.
+    keeps_found: bool,
     repeated: AtomicU64,
     /// Whether only the whole file system can be synced, as something was left unsynced on the way.
     pub(crate) sync_all: AtomicBool,
@@ -127,11 +129,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl ObjectDir {
-    /// Begins to put objects in. Up to half of the files that the process may have open are used.
+    /// Begins to put objects in. Up to a quarter of the files that the process may have open are used.
     #[must_use]
     pub fn batch(&self) -> Batch<'_> {
-        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        self.batch_of(usize::try_from(limit / 4).unwrap_or(usize::MAX).clamp(1, 8192))
+        self.batch_of((open_files_max() / 8).clamp(1, 8192))
     }
 
     /// The same, replacing what is there of these.
@@ -161,6 +162,7 @@ impl ObjectDir {
             summary: Mutex::default(),
             present: AtomicU64::new(0),
             found: Mutex::default(),
+            keeps_found: open_files_max() >= 256,
             repeated: AtomicU64::new(0),
             sync_all: AtomicBool::new(false),
             touched: [const { AtomicBool::new(false) }; 256],
@@ -306,7 +308,7 @@ impl Batch<'_> {
         self.touch(digest);
         self.expect_present.store(true, Ordering::Relaxed);
         if self.present.fetch_add(1, Ordering::Relaxed) < FEW {
-            lock(&self.found).push((*digest, file));
+            lock(&self.found).push((*digest, file.filter(|_| self.keeps_found)));
         } else {
             self.sync_all.store(true, Ordering::Relaxed);
         }

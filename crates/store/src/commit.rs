@@ -5,12 +5,12 @@
 
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
-use std::panic::resume_unwind;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::thread::{ScopedJoinHandle, available_parallelism};
+use std::sync::{Mutex, PoisonError};
 
 use composefs_image::digest::Digest;
+use composefs_image::helpers::with_helpers;
+use composefs_scan::thread_count;
 use rustix::fs::{fstatfs, fsync, syncfs};
 use rustix::io::Errno;
 
@@ -27,6 +27,26 @@ const SEAL_AT_ONCE: usize = 8;
 /// Fewer objects are not worth a thread to link them.
 const LINK_AT_ONCE: usize = 256;
 
+/// Does all the tasks, on up to so many threads. The first error ends the work: tasks that were not begun are left.
+fn do_all<T: Send>(
+    threads: NonZeroUsize,
+    tasks: Vec<T>,
+    run: impl Fn(T) -> Result<(), Error> + Sync,
+) -> Result<(), Error> {
+    let (tasks, failed) = (Mutex::new(tasks), Mutex::new(None));
+    let next = || tasks.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let work = || {
+        while let Some(task) = next() {
+            if let Err(error) = run(task) {
+                failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                tasks.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            }
+        }
+    };
+    with_helpers(threads, work, work);
+    failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+}
+
 impl Batch<'_> {
     /// Makes objects of temporaries, durably, but for the directories they are linked in.
     pub(crate) fn commit(&self, mut waiting: Vec<Waiting>) -> Result<(), Error> {
@@ -40,18 +60,14 @@ impl Batch<'_> {
         self.seal_all(&waiting)?;
         // By directory, so that each is opened once, and no two threads are at the same one.
         waiting.sort_unstable_by_key(|w| w.digest);
-        let linkers = available_parallelism().map_or(1, NonZeroUsize::get).min(waiting.len().div_ceil(LINK_AT_ONCE));
-        let share = waiting.len().div_ceil(linkers);
-        std::thread::scope(|scope| {
-            let mut threads = Vec::new();
-            while waiting.len() > share {
-                let own = waiting.split_off(waiting.len() - share);
-                threads.push(scope.spawn(|| self.link_all(own)));
-            }
-            let linked = self.link_all(waiting);
-            let join = |thread: ScopedJoinHandle<'_, _>| thread.join().unwrap_or_else(|panic| resume_unwind(panic));
-            threads.into_iter().map(join).fold(linked, Result::and)
-        })
+        let useful = NonZeroUsize::new(waiting.len().div_ceil(LINK_AT_ONCE)).unwrap_or(NonZeroUsize::MIN);
+        let linkers = thread_count(None).min(useful);
+        let share = waiting.len().div_ceil(linkers.get());
+        let mut shares = Vec::new();
+        while !waiting.is_empty() {
+            shares.push(waiting.split_off(waiting.len().saturating_sub(share)));
+        }
+        do_all(linkers, shares, |share| self.link_all(share))
     }
 
     fn link_all(&self, objects: Vec<Waiting>) -> Result<(), Error> {
@@ -97,10 +113,8 @@ impl Batch<'_> {
             return Ok(());
         }
         let share = rest.len().div_ceil(SEALERS_MAX).max(SEAL_AT_ONCE);
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = rest.chunks(share).map(|objects| scope.spawn(move || seal(objects))).collect();
-            threads.into_iter().try_for_each(|t| t.join().unwrap_or_else(|panic| resume_unwind(panic)))
-        })
+        let threads = NonZeroUsize::new(rest.len().div_ceil(share)).unwrap_or(NonZeroUsize::MIN);
+        do_all(threads, rest.chunks(share).collect(), seal)
     }
 
     fn link(&self, mut object: Waiting, directory: &OwnedFd) -> Result<(), Error> {

@@ -4,13 +4,13 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 
+use composefs_sys::limits::open_files_max;
 use rustix::fs::{Mode, OFlags, openat};
-use rustix::process::{Resource, getrlimit};
 
 pub(crate) const OPEN_DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// A process that may have fewer files open needs them for other things.
-const FILES_MIN: u64 = 1024;
+const FILES_MIN: usize = 1024;
 
 #[derive(Debug)]
 pub(crate) struct Fans {
@@ -20,8 +20,7 @@ pub(crate) struct Fans {
 
 impl Fans {
     pub(crate) fn new() -> Self {
-        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        Self { open: [const { OnceLock::new() }; 256], keep: limit >= FILES_MIN }
+        Self { open: [const { OnceLock::new() }; 256], keep: open_files_max() >= FILES_MIN }
     }
 
     /// One of the directories, if it is there, kept open or opened for now.

@@ -4,7 +4,11 @@ use std::num::NonZeroUsize;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
-/// How many jobs may wait. Each may hold a directory open.
+use composefs_image::helpers::with_helpers;
+use composefs_sys::limits::open_files_max;
+
+/// How many jobs may wait: at most so many, and no more than a part of the limit of open files, as each may hold a
+/// directory open.
 const WAITING: usize = 64;
 
 /// Gives jobs to the threads that do them.
@@ -31,19 +35,14 @@ pub(crate) fn run<J: Send, B: Default, R>(
     work: impl Fn(J, &mut B) + Sync,
     find: impl FnOnce(&mut Sender<'_, J, B>) -> R,
 ) -> R {
-    let (channel, jobs) = sync_channel(WAITING);
+    let (channel, jobs) = sync_channel(WAITING.min(open_files_max() / 16));
     let jobs = Mutex::new(jobs);
-    std::thread::scope(|scope| {
-        for _ in 1..threads.get() {
-            // With fewer threads than wished for the work is done all the same.
-            if std::thread::Builder::new().spawn_scoped(scope, || do_all(&jobs, &work)).is_err() {
-                break;
-            }
-        }
+    let help = || do_all(&jobs, &work);
+    with_helpers(threads, help, || {
         let mut sender = Sender { channel, work: &work, buffer: B::default() };
         let found = find(&mut sender);
         drop(sender);
-        do_all(&jobs, &work);
+        help();
         found
     })
 }

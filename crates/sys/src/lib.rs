@@ -11,6 +11,7 @@ pub mod file_lease;
 pub mod head_first;
 pub mod input;
 pub mod kernel_log;
+pub mod limits;
 pub mod loopdev;
 pub mod mount;
 pub mod namespace;

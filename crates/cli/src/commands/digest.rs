@@ -30,7 +30,7 @@ pub(super) struct Args {
     #[arg(long, default_value_t)]
     algorithm: Algorithm,
     /// Use so many threads.
-    #[arg(long)]
+    #[arg(long, value_parser = crate::limits::parse_threads)]
     threads: Option<NonZeroUsize>,
     /// Print a JSON array of objects with path, algorithm and digest.
     #[arg(long)]

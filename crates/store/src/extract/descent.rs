@@ -6,12 +6,13 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use composefs_sys::limits::open_files_max;
 use rustix::fs::{Mode, fstat, openat};
 
 use super::error::FileError;
 use super::staging::OPEN_DIRECTORY;
 
-/// How many of the innermost directories are open.
+/// How many of the innermost directories are open at most; fewer where the process may have few files open.
 const MAX_OPEN: usize = 64;
 
 /// Names an inode on this machine.
@@ -31,6 +32,7 @@ impl Key {
 #[derive(Debug)]
 pub(super) struct Descent<T> {
     levels: Vec<Level<T>>,
+    max_open: usize,
 }
 
 #[derive(Debug)]
@@ -45,7 +47,7 @@ impl<T> Descent<T> {
     /// In the target.
     pub(super) fn new(target: BorrowedFd<'_>, own: T) -> Result<Self, FileError> {
         let target = target.try_clone_to_owned().map_err(FileError::io("open"))?;
-        let mut descent = Self { levels: Vec::new() };
+        let mut descent = Self { levels: Vec::new(), max_open: (open_files_max() / 8).clamp(2, MAX_OPEN) };
         descent.enter(target, own)?;
         Ok(descent)
     }
@@ -65,7 +67,7 @@ impl<T> Descent<T> {
     pub(super) fn enter(&mut self, directory: OwnedFd, own: T) -> Result<Key, FileError> {
         let key = Key::of(directory.as_fd()).map_err(FileError::io("stat"))?;
         self.levels.push(Level { key, open: Some(Arc::new(directory)), own });
-        if let Some(outer) = self.levels.len().checked_sub(MAX_OPEN + 1) {
+        if let Some(outer) = self.levels.len().checked_sub(self.max_open + 1) {
             self.levels[outer].open = None;
         }
         Ok(key)

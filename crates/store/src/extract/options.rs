@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 
+use composefs_scan::thread_count;
 use rustix::process::geteuid;
 
 /// Whether files get the owners that the tree says.
@@ -29,7 +30,7 @@ pub struct Options {
 
 impl Options {
     pub(super) fn thread_count(&self) -> NonZeroUsize {
-        self.threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
+        thread_count(self.threads)
     }
 
     pub(super) fn gives_owners(&self) -> bool {

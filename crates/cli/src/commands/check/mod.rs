@@ -44,7 +44,7 @@ pub(super) struct Args {
     #[arg(long)]
     strict: bool,
     /// Use so many threads
-    #[arg(long)]
+    #[arg(long, value_parser = crate::limits::parse_threads)]
     threads: Option<NonZeroUsize>,
     /// Print everything as JSON
     #[arg(long)]

@@ -4,6 +4,7 @@ use anyhow::bail;
 use composefs_image::Algorithm;
 use composefs_image::diff::causes::{Cause, causes};
 use composefs_image::diff::{self, Diff, Field, Fields, diff};
+use composefs_image::helpers::both;
 use composefs_image::tree::Tree;
 use composefs_scan as scan;
 
@@ -60,15 +61,11 @@ impl Pair {
     }
 }
 
-/// Loads both at the same time.
+/// Loads both, at the same time if a thread can be started.
 fn load_both(a: Source, b: Source, options: &scan::Options) -> anyhow::Result<[Loaded; 2]> {
-    std::thread::scope(|scope| {
-        let a = scope.spawn(|| a.load(options));
-        let b = b.load(options);
-        let a = a.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        // If both are wrong it is the first that is told of.
-        Ok([a?, b?])
-    })
+    let (a, b) = both(|| a.load(options), || b.load(options));
+    // If both are wrong it is the first that is told of.
+    Ok([a?, b?])
 }
 
 /// How a directory is read so that it can be compared: with the digests of the other side, and with hard links if the

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use composefs_image::diff::{Field, Options, diff};
 use composefs_image::erofs::read::{Reader, load};
+use composefs_image::helpers::with_helpers;
 use composefs_image::policy::{Contents, Policy};
 use composefs_image::tree::Tree;
 
@@ -41,15 +42,8 @@ impl Nearest<'_> {
                 note();
             }
         };
-        std::thread::scope(|scope| {
-            for _ in 1..self.threads.get().min(self.policies.len()) {
-                // With fewer threads than wished for the work is done all the same.
-                if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
-                    break;
-                }
-            }
-            work();
-        });
+        let useful = NonZeroUsize::new(self.policies.len()).unwrap_or(NonZeroUsize::MIN);
+        with_helpers(self.threads.min(useful), work, work);
         let (_, index) = best.into_inner().unwrap_or_else(PoisonError::into_inner)?;
         let policy = self.policies[index];
         Some((policy, self.tree_of(&policy)?))

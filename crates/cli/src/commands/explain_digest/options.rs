@@ -47,7 +47,7 @@ pub(in crate::commands) struct Args {
     #[arg(long)]
     pub(super) all: bool,
     /// Use so many threads.
-    #[arg(long)]
+    #[arg(long, value_parser = crate::limits::parse_threads)]
     pub(super) threads: Option<NonZeroUsize>,
     /// Print a JSON object.
     #[arg(long)]

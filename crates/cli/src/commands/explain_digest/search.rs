@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use composefs_image::Digest;
+use composefs_image::helpers::with_helpers;
 use composefs_image::policy::{Contents, Policy};
 use composefs_image::tree::Tree;
 
@@ -47,15 +48,8 @@ impl Search<'_> {
                 }
             }
         };
-        std::thread::scope(|scope| {
-            for _ in 1..self.threads.get().min(groups.len()).max(1) {
-                // With fewer threads than wished for the work is done all the same.
-                if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
-                    break;
-                }
-            }
-            work();
-        });
+        let useful = NonZeroUsize::new(groups.len()).unwrap_or(NonZeroUsize::MIN);
+        with_helpers(self.threads.min(useful), work, work);
         let mut tried = tried.into_inner().unwrap_or_else(PoisonError::into_inner);
         tried.sort_by_key(|(index, _)| *index);
         tried.into_iter().map(|(_, tried)| tried).collect()

@@ -49,7 +49,7 @@ pub(super) struct Args {
     #[arg(long)]
     unverified: bool,
     /// Use so many threads
-    #[arg(long)]
+    #[arg(long, value_parser = crate::limits::parse_threads)]
     threads: Option<NonZeroUsize>,
     /// Print what was done as JSON
     #[arg(long)]

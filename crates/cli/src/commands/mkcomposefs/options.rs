@@ -11,6 +11,7 @@ use composefs_image::tree::{MAX_INLINE, Timestamp};
 use composefs_scan::{Mtime, Patterns, XattrChoice};
 
 use crate::getopt::{self, Argument, LongOption, Value, flag, valued};
+use crate::limits::parse_threads;
 use crate::stop::{Stop, wrong, wrong_with_usage};
 
 #[derive(Clone, Copy, Debug)]
@@ -108,6 +109,8 @@ impl Given {
             Key::MaxVersion => self.max_version = Some(version(text(), "max")?),
             Key::Threads => {
                 let count = integer(text()).and_then(|n| NonZeroUsize::new(usize::try_from(n).ok()?));
+                // Or a number that is too large.
+                let count = count.or_else(|| parse_threads(text().to_str()?.trim_ascii_start()).ok());
                 let invalid = || wrong(format!("Invalid threads count {}", text().display()));
                 self.scan.threads = Some(count.ok_or_else(invalid)?);
             }

@@ -30,7 +30,7 @@ pub(crate) struct Args {
     #[arg(long)]
     no_verity: bool,
     /// Use so many threads
-    #[arg(long)]
+    #[arg(long, value_parser = crate::limits::parse_threads)]
     threads: Option<NonZeroUsize>,
     /// Print commit, digest and size as JSON
     #[arg(long)]

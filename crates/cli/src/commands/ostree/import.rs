@@ -28,7 +28,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "REF", add = ArgValueCompleter::new(complete::refs))]
     name: Option<RefName>,
     /// Use so many threads
-    #[arg(long)]
+    #[arg(long, value_parser = crate::limits::parse_threads)]
     threads: Option<NonZeroUsize>,
     /// Print what was done as JSON
     #[arg(long)]

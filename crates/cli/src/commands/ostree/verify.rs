@@ -23,7 +23,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     source: Source,
     /// Use so many threads
-    #[arg(long)]
+    #[arg(long, value_parser = crate::limits::parse_threads)]
     threads: Option<NonZeroUsize>,
     /// Print commit and digests as JSON
     #[arg(long)]

@@ -47,7 +47,7 @@ pub(crate) struct Args {
     #[arg(long)]
     rewrite: bool,
     /// Use so many threads
-    #[arg(long)]
+    #[arg(long, value_parser = crate::limits::parse_threads)]
     threads: Option<NonZeroUsize>,
     /// Print what was done as JSON
     #[arg(long)]

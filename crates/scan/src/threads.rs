@@ -1,0 +1,38 @@
+//! How many threads work together: the one place that decides.
+
+use std::num::NonZeroUsize;
+use std::thread::available_parallelism;
+
+use composefs_image::helpers::THREADS_MAX;
+use composefs_sys::limits::open_files_max;
+
+/// How many descriptors there must be for each thread. It has a source and a temporary open, the directories they are in,
+/// and what it compares with; as many again are for what is open beside the threads.
+const DESCRIPTORS: usize = 16;
+
+/// How many threads to use where `asked` are asked for: one for each CPU if it is not said. No more than
+/// [`THREADS_MAX`], and no more than the limit of open files has room for.
+#[must_use]
+pub fn thread_count(asked: Option<NonZeroUsize>) -> NonZeroUsize {
+    let wanted = asked.or_else(|| available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
+    bounded(wanted, open_files_max())
+}
+
+fn bounded(wanted: NonZeroUsize, open_files: usize) -> NonZeroUsize {
+    let room = NonZeroUsize::new(open_files / DESCRIPTORS).unwrap_or(NonZeroUsize::MIN);
+    wanted.min(THREADS_MAX).min(room)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_count_is_bounded_by_descriptors_and_by_what_is_of_use() {
+        let bounded = |wanted, open_files| bounded(NonZeroUsize::new(wanted).unwrap(), open_files).get();
+        assert_eq!(bounded(3, 1024), 3);
+        assert_eq!(bounded(512, 1024), 64);
+        assert_eq!(bounded(usize::MAX, usize::MAX), THREADS_MAX.get());
+        assert_eq!([0, 15, 16, 31, 32].map(|open_files| bounded(8, open_files)), [1, 1, 1, 1, 2]);
+    }
+}
