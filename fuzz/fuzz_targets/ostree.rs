@@ -7,7 +7,7 @@ use composefs_ostree::objects::{CommitObject, DirTree, FileHeader, Metadata};
 use libfuzzer_sys::fuzz_target;
 
 static BUDGET: Budget =
-    Budget::new("ostree", Linear { base: 64 << 10, per_byte: 32 }, Linear { base: 10_000_000, per_byte: 2_000 });
+    Budget::new("ostree", Linear { base: 64 << 10, per_byte: 32 }, Linear { base: 5_000_000, per_byte: 100 });
 
 fuzz_target!(|bytes: &[u8]| BUDGET.check(bytes.len(), || parse(bytes)));
 

@@ -44,7 +44,7 @@ fn image(path: &Path) -> Result<(), Error> {
     for payloads in [Payloads::Ostree, Payloads::Objects] {
         let tree = plan.tree(&gathered, payloads, Algorithm::Sha256)?;
         if let Ok(image) = Image::plan(&tree, Versions::default()) {
-            assert!(image.len() > 0);
+            assert!(!image.is_empty());
         }
     }
     Ok(())
