@@ -74,6 +74,7 @@ pub(crate) fn measured(fd: BorrowedFd<'_>) -> Result<Raw, Errno> {
     match verity::measure(fd).map_err(|error| of_io(&error))? {
         Measurement::Digest(measured) => measured.digest.try_into().map_err(|_| WRONG_VERITY),
         Measurement::NotEnabled | Measurement::Unsupported => Err(NO_VERITY),
+        Measurement::Refused(errno) => Err(errno),
     }
 }
 

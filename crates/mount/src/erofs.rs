@@ -35,7 +35,7 @@ pub(crate) fn mount(
     allowed: Allowed,
 ) -> Result<(ErofsMount, ErofsWay), Failure> {
     if allowed.file_backed
-        && let Some(by_file) = proc_fd::link(image)
+        && let Some(by_file) = proc_fd::link(image).or_else(|| path_where_proc_is_missing(plan, image))
     {
         match mount_source(plan, by_file.as_os_str(), userns, allowed) {
             Err(Failure::Kernel(error)) if error.errno == Errno::NOTBLK => {}
@@ -53,6 +53,17 @@ pub(crate) fn mount(
         }
         answer => answer,
     }
+}
+
+/// The path of the image, for the kernel to look up once more: only where `/proc` is missing (a chroot, an initramfs), no digest
+/// is demanded, and the path still leads to the open file. Where a digest is demanded another file could come between.
+fn path_where_proc_is_missing(plan: &Plan, image: &ImageFile) -> Option<PathBuf> {
+    if plan.digest.is_some() {
+        return None;
+    }
+    let there = rustix::fs::stat(&plan.image).ok()?;
+    let here = rustix::fs::fstat(image).ok()?;
+    ((there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)).then(|| plan.image.clone())
 }
 
 /// The same from the namespace that the thread came from: the kernel takes the image, or a loop device, by a path only, and

@@ -4,15 +4,19 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use composefs_image::Digest;
 use composefs_image::erofs::header::HeaderError;
 use composefs_image::erofs::read::ReadError;
 use composefs_sys::mount::{MountError, errno_text};
 use composefs_sys::seekable::kind_name;
+use composefs_sys::user_namespace::is_in_one;
+use composefs_sys::verity::refusal_cause;
 use rustix::fs::FileType;
 use rustix::io::Errno;
+
+use crate::image::MEASURING;
 
 /// Why an image is not mounted.
 #[derive(Debug, thiserror::Error)]
@@ -226,6 +230,9 @@ impl Error {
     #[must_use]
     pub fn remedy(&self) -> Option<String> {
         Some(match self {
+            Error::ReadImage { doing: MEASURING, source, .. } => {
+                Errno::from_io_error(source).and_then(refusal_cause)?.into()
+            }
             Error::BadImage { image, .. } => {
                 format!("build or fetch the image again; `composefs check {}` tells all that is wrong with it", image.display())
             }
@@ -241,6 +248,9 @@ impl Error {
                 "use Linux 6.6 or newer, or mount without verification: leave out digest= and verity, or use tryverity or verity_check=0".into()
             }
             Error::NoIdmap { .. } => "use Linux 5.19 or newer, or leave out idmap=".into(),
+            Error::NoLoopDevice { .. } if !Path::new("/proc/self/fd").exists() => {
+                "mount /proc, by which the kernel gets to the image; or give it /dev/loop-control and the loop devices".into()
+            }
             Error::NoLoopDevice { source, .. } => match Errno::from_io_error(source) {
                 Some(Errno::NOENT | Errno::NODEV | Errno::NXIO) => {
                     "run `modprobe loop`; in a container give it /dev/loop-control and the loop devices; or use Linux 6.12 or newer and keep the image on a disk file system".into()
@@ -259,6 +269,11 @@ impl Error {
 fn kernel_remedy(error: &MountError) -> Option<String> {
     let step = error.step.as_str();
     Some(match error.errno {
+        Errno::PERM if is_in_one() == Some(true) => {
+            "this process is in a user namespace, as in a rootless container, where the kernel mounts no EROFS even for root: \
+             mount outside of it, as root of the initial namespace"
+                .into()
+        }
         Errno::PERM => "mounting needs CAP_SYS_ADMIN: run it as root".into(),
         Errno::NODEV if step.contains("erofs") => {
             "this kernel has no EROFS: run `modprobe erofs`, or use a kernel with CONFIG_EROFS_FS".into()

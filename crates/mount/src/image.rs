@@ -14,6 +14,9 @@ use composefs_sys::verity::{Measured, Measurement, measure};
 
 use crate::error::Error;
 
+/// The step of asking the kernel for the digest.
+pub(crate) const MEASURING: &str = "measuring fs-verity";
+
 /// An open image.
 #[derive(Debug)]
 pub struct ImageFile {
@@ -97,11 +100,12 @@ impl ImageFile {
     ///
     /// [`Error::NoVerity`], [`Error::WrongVerity`], [`Error::ReadImage`]
     pub fn check_digest(&self, expected: &Digest) -> Result<(), Error> {
-        let measured = measure(&self.file).map_err(|source| self.unreadable("measuring fs-verity", source))?;
+        let measured = measure(&self.file).map_err(|source| self.unreadable(MEASURING, source))?;
         let no_verity = |supported| Err(Error::NoVerity { image: self.path.clone(), expected: *expected, supported });
         match measured {
             Measurement::NotEnabled => no_verity(true),
             Measurement::Unsupported => no_verity(false),
+            Measurement::Refused(errno) => Err(self.unreadable(MEASURING, errno.into())),
             Measurement::Digest(measured) if is(&measured, expected) => Ok(()),
             Measurement::Digest(measured) => {
                 let found = format!("the kernel measured {}", shown(&measured));

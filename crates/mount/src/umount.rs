@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use composefs_sys::mount::{MountError, errno_text, unmount};
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statfs, statx};
 use rustix::io::Errno;
 
 use crate::mounts::lines;
@@ -29,6 +30,12 @@ pub enum UmountError {
         target: PathBuf,
         /// File system and source of what is mounted there.
         found: Option<String>,
+    },
+    /// Without `/proc` the mounts cannot be listed, and no overlay is mounted there.
+    #[error("Failed to unmount {}: no overlay is mounted there, and more cannot be found out: /proc is not mounted", target.display())]
+    NoProc {
+        /// What was to be unmounted.
+        target: PathBuf,
     },
     /// The kernel refused.
     #[error("Failed to unmount {}: {}", target.display(), errno_text(source.errno))]
@@ -66,7 +73,16 @@ impl UmountError {
 pub fn umount(target: &Path, lazily: bool) -> Result<(), UmountError> {
     let io_error = |source| UmountError::Io { target: target.to_owned(), source };
     let path = target.canonicalize().map_err(io_error)?;
-    let mounts = std::fs::read("/proc/self/mountinfo").map_err(io_error)?;
+    let mounts = match std::fs::read("/proc/self/mountinfo") {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // In a chroot or an initramfs.
+            if !is_overlay(&path).map_err(io_error)? {
+                return Err(UmountError::NoProc { target: target.to_owned() });
+            }
+            return unmount(&path, lazily).map_err(|source| UmountError::Kernel { target: target.to_owned(), source });
+        }
+        result => result.map_err(io_error)?,
+    };
     match lines(&mounts).filter(|line| line.target == path).last() {
         Some(line) if line.is_composefs() => {}
         found => {
@@ -77,6 +93,15 @@ pub fn umount(target: &Path, lazily: bool) -> Result<(), UmountError> {
         }
     }
     unmount(&path, lazily).map_err(|source| UmountError::Kernel { target: target.to_owned(), source })
+}
+
+/// Whether an overlay is mounted at a place: as near as it can be told without the list of mounts.
+fn is_overlay(path: &Path) -> io::Result<bool> {
+    /// `OVERLAYFS_SUPER_MAGIC` (`include/uapi/linux/magic.h`).
+    const OVERLAYFS: u64 = 0x794c_7630;
+    let stat = statx(CWD, path, AtFlags::empty(), StatxFlags::empty())?;
+    let is_mount = stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
+    Ok(is_mount && statfs(path)?.f_type as u64 == OVERLAYFS)
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 
 use composefs_image::digest::{Algorithm, Digest};
+use composefs_sys::verity::refusal_cause;
+use rustix::io::Errno;
 
 /// Why an operation on a store, or the publishing of a file, failed.
 #[derive(Debug, thiserror::Error)]
@@ -42,8 +44,16 @@ pub enum Error {
         path: PathBuf,
     },
     /// fs-verity is required and cannot be had.
-    #[error("cannot enable fs-verity on {}: {source}", path.display())]
+    #[error("cannot enable fs-verity on {}: {source}{}", path.display(), cause(source))]
     Verity {
+        /// The object's path.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// fs-verity is required, and the request for the digest is refused.
+    #[error("cannot ask for the fs-verity digest of {}: {source}{}", path.display(), cause(source))]
+    VerityRefused {
         /// The object's path.
         path: PathBuf,
         /// The kernel's answer.
@@ -70,6 +80,12 @@ pub enum Error {
         /// The store.
         store: PathBuf,
     },
+}
+
+/// `: ` and what probably refused a request of fs-verity, if that is not clear from the error.
+pub(crate) fn cause(error: &io::Error) -> String {
+    let cause = Errno::from_io_error(error).and_then(refusal_cause);
+    cause.map_or_else(String::new, |cause| format!(": {cause}"))
 }
 
 impl Error {

@@ -34,7 +34,7 @@ impl ObjectDir {
         !self.no_verity.load(Ordering::Relaxed)
             && measure(file).is_ok_and(|measurement| match measurement {
                 Measurement::Digest(found) => digest_of(found.algorithm, &found.digest) == Some(*digest),
-                Measurement::NotEnabled | Measurement::Unsupported => false,
+                Measurement::NotEnabled | Measurement::Unsupported | Measurement::Refused(_) => false,
             })
     }
 
@@ -49,7 +49,10 @@ impl ObjectDir {
             }
             Measurement::Digest(_) => Ok(Vouched::Wrong),
             Measurement::NotEnabled => Ok(Vouched::No),
-            Measurement::Unsupported => {
+            Measurement::Refused(errno) if self.policy().verity == Verity::Required => {
+                Err(Error::VerityRefused { path: self.path_of(digest), source: errno.into() })
+            }
+            Measurement::Unsupported | Measurement::Refused(_) => {
                 self.no_verity.store(true, Ordering::Relaxed);
                 Ok(Vouched::No)
             }

@@ -21,6 +21,7 @@ pub mod seekable;
 pub mod sparse;
 pub mod stdio;
 pub mod tempfile;
+pub mod user_namespace;
 pub mod verity;
 pub mod writeback;
 pub mod xattr;

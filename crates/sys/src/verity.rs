@@ -65,6 +65,10 @@ pub enum Measurement {
     /// The file system, or this instance of it, has no fs-verity (`ENOTTY`, `EOPNOTSUPP`), or the kernel does not
     /// check reads against the digest: FUSE.
     Unsupported,
+    /// Something refused the request before the file system saw it: a sandbox such as a seccomp filter or SELinux, or FUSE
+    /// before Linux 6.0 (`EPERM`, `EACCES`, `EINVAL`, `ENOSYS`). [`is_enabled`] still tells whether the file has fs-verity,
+    /// but not the digest.
+    Refused(Errno),
 }
 
 /// Asks the kernel for the fs-verity digest of an open file (`FS_IOC_MEASURE_VERITY`).
@@ -92,7 +96,31 @@ pub fn measure(file: impl AsFd) -> io::Result<Measurement> {
         Err(Errno::NODATA) if is_on_fuse(&file) => Ok(Measurement::Unsupported),
         Err(Errno::NODATA) => Ok(Measurement::NotEnabled),
         Err(Errno::NOTTY | Errno::OPNOTSUPP) => Ok(Measurement::Unsupported),
+        Err(errno @ (Errno::PERM | Errno::ACCESS | Errno::INVAL | Errno::NOSYS)) => Ok(Measurement::Refused(errno)),
         Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Whether a file has fs-verity, whatever its digest is, without a request that a sandbox could refuse.
+///
+/// # Errors
+///
+/// What `statx` gives.
+pub fn is_enabled(file: impl AsFd) -> io::Result<bool> {
+    is_checked_by_the_kernel(&file)
+}
+
+/// What probably refused a request of fs-verity, for a message; `None` for an error number that says enough.
+#[must_use]
+pub fn refusal_cause(errno: Errno) -> Option<&'static str> {
+    match errno {
+        Errno::PERM => Some(
+            "a sandbox (seccomp) refuses the request, or the kernel demands signatures (sysctl fs.verity.require_signatures)",
+        ),
+        Errno::ACCESS => Some("the permissions of the file or a security module such as SELinux refuse the request"),
+        Errno::INVAL => Some("a sandbox refuses the request, or the file system cannot use blocks of 4096 bytes"),
+        Errno::NOSYS => Some("a sandbox (seccomp), or FUSE before Linux 6.0, does not know the request"),
+        _ => None,
     }
 }
 

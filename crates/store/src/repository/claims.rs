@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use composefs_image::Digest;
 use composefs_sys::copy::fill;
-use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, flock, openat, unlinkat};
+use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, RenameFlags, flock, openat, renameat_with, unlinkat};
 use rustix::io::Errno;
 
 use super::digest_set::DigestSet;
@@ -16,6 +16,9 @@ use super::{Repository, RepositoryError, io_error, layout};
 
 /// How much of a lease is read at a time.
 const PIECE: usize = 64 << 10;
+
+/// What the name of a link begins with that a gc has moved aside.
+const ASIDE: &str = "gc.";
 
 const OPEN: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 
@@ -46,8 +49,23 @@ impl Repository {
         let lock_path = path.join(GC_LOCK);
         self.patience.lock(&gc_lock, Lock::Alone, &lock_path).map_err(cannot_lock(&lock_path))?;
         let mut reader = self.lease_reader(directory, Some(gc_lock));
+        self.put_back_aside(&reader)?;
         reader.clear()?;
         Ok(reader)
+    }
+
+    /// Moves back the links of images that a gc had moved aside when it was killed: an image may be open. The next look decides.
+    fn put_back_aside(&self, reader: &LeaseReader) -> Result<(), RepositoryError> {
+        let Some(images) = self.directory(layout::IMAGES)? else { return Ok(()) };
+        for name in reader.names()? {
+            let digest = name.strip_prefix(ASIDE.as_bytes()).and_then(|hex| Digest::from_hex(hex).ok());
+            let Some(digest) = digest.filter(|digest| self.objects().try_stat(digest).is_ok()) else { continue };
+            match renameat_with(&reader.directory, name.as_slice(), &images, digest.to_hex(), RenameFlags::NOREPLACE) {
+                Ok(()) | Err(Errno::NOENT | Errno::EXIST) => {}
+                Err(errno) => return Err(reader.failed("move back", &name)(errno)),
+            }
+        }
+        Ok(())
     }
 
     /// Only looks at leases. What ends meanwhile is not seen.
@@ -75,6 +93,17 @@ impl Repository {
 }
 
 impl LeaseReader {
+    /// The directory of the leases.
+    pub(crate) fn directory(&self) -> &OwnedFd {
+        &self.directory
+    }
+
+    /// A name in it for the link of an image while it is decided whether the link goes. The next gc moves back what a crash
+    /// leaves under such a name.
+    pub(crate) fn aside(&self, image: &str) -> String {
+        format!("{ASIDE}{image}")
+    }
+
     /// Clears away what belongs to nobody any more.
     pub(crate) fn clear(&mut self) -> Result<(), RepositoryError> {
         let names = self.names()?;

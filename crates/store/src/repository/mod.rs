@@ -39,7 +39,7 @@ use std::sync::atomic::AtomicBool;
 use composefs_image::Algorithm;
 use composefs_sys::beneath::{open_beneath, open_directory_beneath};
 use composefs_sys::copy::fill;
-use composefs_sys::verity::{Measurement, measure};
+use composefs_sys::verity::{Measurement, is_enabled, measure};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::Errno;
 
@@ -185,6 +185,16 @@ fn read_meta(directory: &OwnedFd, path: &Path) -> Result<(Meta, bool), Repositor
     let mut text = vec![0; META_MAX];
     let len = fill(file.as_fd(), &mut text, 0).map_err(io_error("read", &meta_path))?;
     let meta = Meta::parse(&text[..len]).map_err(|source| RepositoryError::Meta { path: meta_path.clone(), source })?;
-    let measured = measure(&file).map_err(io_error("measure", &meta_path))?;
-    Ok((meta, matches!(measured, Measurement::Digest(_))))
+    let demands_verity = demands_verity(&file).map_err(io_error("measure", &meta_path))?;
+    Ok((meta, demands_verity))
+}
+
+/// Whether a file of the repository has fs-verity. A sandbox that refuses to tell the digest must not make a repository one that
+/// does without.
+fn demands_verity(file: &OwnedFd) -> std::io::Result<bool> {
+    match measure(file)? {
+        Measurement::Digest(_) => Ok(true),
+        Measurement::NotEnabled | Measurement::Unsupported => Ok(false),
+        Measurement::Refused(_) => is_enabled(file),
+    }
 }

@@ -5,9 +5,10 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use composefs_store::repository::fsck::{FsckProgress, FsckReport, Kind, Remedy};
-use composefs_store::repository::{Lease, Repository};
+use composefs_store::repository::{GcOptions, Lease, Repository};
 
 use crate::place::{Place, snapshot};
 
@@ -193,4 +194,24 @@ fn a_hard_link_is_not_changed_in_place() {
     let report = fsck_while(&place, &|| fs::set_permissions(&object, fs::Permissions::from_mode(0o600)).unwrap());
     assert_eq!(report.damages[0].remedy, Remedy::Repaired);
     assert_eq!(fs::metadata(&object).unwrap().mode() & 0o7777, 0o600);
+}
+
+/// A gc was killed after it had moved the link of an image aside: the next one moves it back, and decides anew.
+#[test]
+fn a_link_that_a_killed_gc_moved_aside_comes_back() {
+    let place = Place::new(12);
+    let image = place.images[0].to_hex();
+    let (link, aside) = (place.path("repo/images").join(&image), place.path("repo/leases").join(format!("gc.{image}")));
+    let before = snapshot(&place.path("repo/images"));
+    fs::rename(&link, &aside).unwrap();
+    let repository = Repository::open(&place.path("repo")).unwrap();
+    let hour = GcOptions { dry_run: false, grace: Duration::from_secs(3600) };
+    repository.gc(hour).unwrap();
+    assert_eq!(snapshot(&place.path("repo/images")), before);
+    assert!(!aside.exists());
+    // One whose object is gone stays away.
+    fs::rename(&link, &aside).unwrap();
+    fs::remove_file(place.path("repo/objects").join(place.images[0].object_path())).unwrap();
+    repository.gc(hour).unwrap();
+    assert!(fs::symlink_metadata(&link).is_err() && fs::symlink_metadata(&aside).is_err());
 }

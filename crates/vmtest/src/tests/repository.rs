@@ -13,7 +13,7 @@ use crate::disk::drop_caches;
 use crate::kernel::Kernels;
 
 super::tests! { "repository",
-    Kernels::Since((6, 6)) => [mounts_are_verified, options_of_a_mount_only_strengthen_it, sparse_files_are_sealed_with_their_holes, what_another_namespace_has_mounted_stays],
+    Kernels::Since((6, 6)) => [mounts_are_verified, options_of_a_mount_only_strengthen_it, sparse_files_are_sealed_with_their_holes, refused_requests_of_fs_verity_refuse_where_it_is_demanded, what_another_namespace_has_mounted_stays],
     Kernels::All => [lost_fs_verity_is_found_and_put_back, a_hard_link_is_sealed_as_a_copy, data_the_disk_has_lost_is_replaced, a_disk_that_fails_is_told, a_quota_is_a_full_disk, fat_is_refused],
 }
 
@@ -115,6 +115,32 @@ fn mounts_are_verified(context: &Context) -> Result<()> {
     fs::rename(&kept, &image)?;
     scene.composefs("--repo r mount image mnt")?.success()?;
     scene.composefs("umount mnt")?.success()?;
+    Ok(())
+}
+
+/// A sandbox refuses the requests of fs-verity: that is an error, with its cause, where fs-verity is demanded.
+fn refused_requests_of_fs_verity_refuse_where_it_is_demanded(context: &Context) -> Result<()> {
+    let scene = Scene::new(context)?;
+    for (repository, init) in [("sealed", ""), ("unsealed", " --insecure")] {
+        scene.composefs(&format!("--repo {repository} init{init}"))?.success()?;
+        for (error, cause) in [("EPERM", "require_signatures"), ("EACCES", "SELinux"), ("ENOSYS", "seccomp")] {
+            fs::write(scene.dir.join("tree/new"), format!("{repository} {error} ").repeat(300))?;
+            let create = |inject: &str| -> Result<Ran> {
+                let program = context.composefs();
+                let program = program.get_program().to_string_lossy();
+                let line = format!("{inject}{program} --repo {repository} create tree --name os");
+                command::run(Command::new("sh").args(["-c", &line]).current_dir(&scene.dir))
+            };
+            let inject = format!("strace -qq -f -o /dev/null -e trace=ioctl -e inject=ioctl:error={error} ");
+            let ran = create(&inject)?;
+            if repository == "sealed" {
+                ran.exited(1)?.says("fs-verity")?.says(cause)?;
+            } else {
+                ran.success()?;
+            }
+            create("")?.success()?;
+        }
+    }
     Ok(())
 }
 

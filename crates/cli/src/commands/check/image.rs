@@ -51,7 +51,7 @@ impl Checked {
                 let algorithm = Algorithm::from_kernel_number(number);
                 Some(algorithm.and_then(|algorithm| Digest::new(algorithm, &found.digest)))
             }
-            Measurement::NotEnabled | Measurement::Unsupported => None,
+            Measurement::NotEnabled | Measurement::Unsupported | Measurement::Refused(_) => None,
         };
         if let (Some(needs), Some(loaded)) = (needs, loaded) {
             needs.add(&loaded.tree);

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use composefs_mount::{Overlayfs, release};
 use composefs_sys::beneath::open_directory_beneath;
 use composefs_sys::mount::{FsContext, errno_text};
+use composefs_sys::user_namespace::is_in_one;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 
@@ -37,6 +38,13 @@ fn permissions() -> Finding {
     let uid = rustix::process::geteuid().as_raw();
     let filtered = if field("Seccomp:") == Some("2") { ", with a seccomp filter" } else { "" };
     match capable.map(|set| set & (1 << CAP_SYS_ADMIN) != 0) {
+        Some(true) if is_in_one() == Some(true) => Finding::new(
+            "permissions",
+            Status::Missing,
+            format!("user {uid} of a user namespace, CAP_SYS_ADMIN in it only{filtered}"),
+            "images can be built, read, checked and extracted, but the kernel mounts no EROFS in a user namespace",
+        )
+        .remedy("mount outside of the user namespace (of the rootless container), as root of the initial one"),
         Some(true) => Finding::new(
             "permissions",
             Status::Ok,

@@ -34,7 +34,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SOURCE", requires = "repair")]
     from: Vec<PathBuf>,
     /// Use so many threads
-    #[arg(long)]
+    #[arg(long, value_parser = crate::limits::parse_threads)]
     threads: Option<NonZeroUsize>,
     /// Print everything as JSON
     #[arg(long)]

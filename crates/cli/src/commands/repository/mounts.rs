@@ -1,5 +1,6 @@
 //! `composefs mounts`
 
+use anyhow::Context as _;
 use composefs_mount::MountEntry;
 use serde_json::json;
 
@@ -25,7 +26,8 @@ Examples:
   composefs --repo=/srv/images mounts --json";
 
 pub(crate) fn run(args: &Args, which: &Which) -> anyhow::Result<()> {
-    let mut mounts = composefs_mount::mounts()?;
+    let mut mounts =
+        composefs_mount::mounts().context("cannot list the mounts from /proc/self/mountinfo: is /proc mounted?")?;
     let mut refs = Vec::new();
     if which.is_given() {
         let repository = which.open()?;

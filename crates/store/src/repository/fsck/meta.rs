@@ -5,7 +5,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use composefs_image::Algorithm;
-use composefs_sys::verity::{Measurement, measure};
 use rustix::fs::{Mode, OFlags, open};
 
 use super::damage::{Damage, Kind, Remedy};
@@ -16,7 +15,7 @@ use super::sources::Source;
 use crate::object_dir::ObjectDir;
 use crate::policy::Policy;
 use crate::repository::init::write_meta;
-use crate::repository::{Format, Meta, Repository, RepositoryError, io_error, layout};
+use crate::repository::{Format, Meta, Repository, RepositoryError, demands_verity, io_error, layout};
 
 /// Opens a repository, and says what is wrong with its settings. What they were the objects tell.
 pub(super) fn open_anyway(path: &Path) -> Result<(Repository, Option<Damage>), RepositoryError> {
@@ -56,7 +55,7 @@ fn guess(path: &Path) -> Option<(Algorithm, bool)> {
         let objects = ObjectDir::open(&path.join(layout::OBJECTS), algorithm, Policy::default()).ok()?;
         let first = objects.list().find_map(Result::ok)?;
         let file: OwnedFd = objects.open_object(&first).ok()??;
-        Some((algorithm, matches!(measure(file.as_fd()), Ok(Measurement::Digest(_)))))
+        Some((algorithm, demands_verity(&file).unwrap_or(false)))
     })
 }
 

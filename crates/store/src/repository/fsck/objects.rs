@@ -21,6 +21,7 @@ use rustix::io::Errno;
 use super::damage::{Damage, Kind};
 use super::needs::{Needs, damage};
 use super::seen::Seen;
+use crate::error::cause;
 use crate::parallel;
 use crate::repository::{Repository, RepositoryError, io_error, layout};
 use crate::seal::digest_of;
@@ -289,9 +290,18 @@ fn wrong_verity(repository: &Repository, file: BorrowedFd<'_>, digest: &Digest) 
     match measure(file) {
         Ok(Measurement::Digest(found)) if digest_of(found.algorithm, &found.digest) == Some(*digest) => None,
         Ok(Measurement::Digest(_)) => Some((Kind::WrongVerity, "the kernel measures another digest".into())),
-        Ok(Measurement::NotEnabled | Measurement::Unsupported) if !repository.demands_verity() => None,
+        Ok(Measurement::NotEnabled | Measurement::Unsupported | Measurement::Refused(_))
+            if !repository.demands_verity() =>
+        {
+            None
+        }
         Ok(Measurement::NotEnabled) => Some((Kind::NoVerity, "fs-verity is not on".into())),
         Ok(Measurement::Unsupported) => Some((Kind::NoVerity, "its file system has no fs-verity".into())),
+        Ok(Measurement::Refused(errno)) => {
+            let error = std::io::Error::from(errno);
+            let found = format!("its fs-verity cannot be asked for: {}{}", words(&error), cause(&error));
+            Some((Kind::Unreadable, found))
+        }
         Err(error) => Some((Kind::Unreadable, words(&error))),
     }
 }

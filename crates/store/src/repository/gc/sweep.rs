@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, SystemTime};
 
 use composefs_image::Digest;
-use rustix::fs::{AtFlags, Dir, FileType, Stat, fsync, statat, symlinkat, unlinkat};
+use rustix::fs::{AtFlags, Dir, FileType, Stat, fsync, renameat, statat, unlinkat};
 use rustix::io::Errno;
 
 use super::Gc;
@@ -82,15 +82,20 @@ impl Gc<'_> {
         } else {
             let name = digest.to_hex();
             let path = self.repository.path.join(layout::IMAGES).join(&name);
-            match unlinkat(directory, &name, AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(errno) => return Err(io_error("remove", path)(errno)),
+            let Some(leases) = self.leases.as_ref() else { return Ok(Fate::Kept) };
+            let aside = leases.aside(&name);
+            match renameat(directory, &name, leases.directory(), &aside) {
+                Ok(()) => {}
+                Err(Errno::NOENT) => return Ok(Fate::Gone),
+                Err(errno) => return Err(io_error("move aside", path)(errno)),
             }
-            // A process that had found it before and has opened it since is in time.
+            // A process that had found it before and has opened it since is in time. On a full disk a new link could not be
+            // made, so the old one is moved back.
             if self.repository.is_open(digest).unwrap_or(true) {
-                symlinkat(layout::image_link(digest), directory, &name).map_err(io_error("make", path))?;
+                renameat(leases.directory(), &aside, directory, &name).map_err(io_error("move back", path))?;
                 return Ok(Fate::Kept);
             }
+            unlinkat(leases.directory(), &aside, AtFlags::empty()).map_err(io_error("remove", path))?;
         }
         self.report.removed_images.push(*digest);
         Ok(Fate::Gone)
