@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use composefs_image::erofs::header::Header;
 use composefs_image::erofs::read::{Defect, Head};
 use composefs_image::{Algorithm, Digest};
-use composefs_sys::seekable::{self, OpenError};
+use composefs_sys::input::{self, OpenError};
 use composefs_sys::verity::{Measured, Measurement, measure};
 
 use crate::error::Error;
@@ -33,10 +33,10 @@ impl ImageFile {
     /// [`Error::OpenImage`], [`Error::NotAFile`]
     pub fn open(path: &Path) -> Result<Self, Error> {
         let image = path.to_owned();
-        match seekable::open(path) {
+        match input::open_seekable(path) {
             Ok(file) => Ok(Self { file, path: image }),
             Err(OpenError::Io(source)) => Err(Error::OpenImage { image, source }),
-            Err(OpenError::Kind(found)) => Err(Error::NotAFile { image, found }),
+            Err(OpenError::NotAFile(found)) => Err(Error::NotAFile { image, found }),
         }
     }
 

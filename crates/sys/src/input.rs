@@ -6,12 +6,13 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl, fstat, fstatfs};
 use rustix::io::Errno;
+
+use crate::proc_fd;
 
 /// What pipes have as file system (`PIPEFS_MAGIC`): a FIFO with a name is on the one it is in.
 const PIPEFS_MAGIC: u32 = 0x5049_5045;
@@ -27,19 +28,35 @@ pub enum OpenError {
 
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self {
-            Self::Io(error) => return error.fmt(f),
-            Self::NotAFile(FileType::Directory) => "a directory",
-            Self::NotAFile(FileType::Fifo) => "a FIFO",
-            Self::NotAFile(FileType::Socket) => "a socket",
-            Self::NotAFile(FileType::CharacterDevice) => "a character device",
-            Self::NotAFile(_) => "of an unknown type",
-        };
-        write!(f, "it is {kind}, and not a regular file")
+        match self {
+            Self::Io(error) => error.fmt(f),
+            Self::NotAFile(kind) => write!(f, "it is {}, and not a regular file", kind_name(*kind)),
+        }
+    }
+}
+
+/// The name of a file type with its article.
+#[must_use]
+pub fn kind_name(kind: FileType) -> &'static str {
+    match kind {
+        FileType::RegularFile => "a regular file",
+        FileType::BlockDevice => "a block device",
+        FileType::Directory => "a directory",
+        FileType::Fifo => "a FIFO",
+        FileType::Socket => "a socket",
+        FileType::CharacterDevice => "a character device",
+        FileType::Symlink => "a symbolic link",
+        _ => "of an unknown type",
     }
 }
 
 impl std::error::Error for OpenError {}
+
+impl From<Errno> for OpenError {
+    fn from(errno: Errno) -> Self {
+        OpenError::Io(errno.into())
+    }
+}
 
 impl From<OpenError> for io::Error {
     fn from(error: OpenError) -> Self {
@@ -50,6 +67,16 @@ impl From<OpenError> for io::Error {
     }
 }
 
+/// Opens a regular file or a block device, which can be read at any offset. Symbolic links are followed. Nothing else is opened,
+/// not even for a moment.
+///
+/// # Errors
+///
+/// [`OpenError`]
+pub fn open_seekable(path: &Path) -> Result<File, OpenError> {
+    open_if(path, |kind, _| Ok(matches!(kind, FileType::RegularFile | FileType::BlockDevice))).map(|(file, _)| file)
+}
+
 /// Opens a regular file, a block device, or a pipe that this process already has (`/dev/stdin`, `/dev/fd/N`) for reading, at
 /// its beginning. It never waits; reading from a pipe does.
 ///
@@ -57,10 +84,8 @@ impl From<OpenError> for io::Error {
 ///
 /// [`OpenError`]
 pub fn open(path: &Path) -> Result<File, OpenError> {
-    match open_any(path)? {
-        (_, FileType::Directory) => Err(OpenError::NotAFile(FileType::Directory)),
-        (file, _) => Ok(file),
-    }
+    let is_readable = |kind, found: &OwnedFd| Ok(kind != FileType::Directory && is_readable(path, kind, found)?);
+    open_if(path, is_readable).map(|(file, _)| file)
 }
 
 /// The same, or a directory. Says what it is.
@@ -69,29 +94,39 @@ pub fn open(path: &Path) -> Result<File, OpenError> {
 ///
 /// [`OpenError`]
 pub fn open_any(path: &Path) -> Result<(File, FileType), OpenError> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| {
-        // A socket cannot be opened, which the kernel calls "No such device or address".
-        let is_socket = || std::fs::metadata(path).is_ok_and(|file| file.file_type().is_socket());
-        match errno {
-            Errno::NXIO if is_socket() => OpenError::NotAFile(FileType::Socket),
-            errno => OpenError::Io(errno.into()),
-        }
-    })?;
-    let failed = |errno: Errno| OpenError::Io(errno.into());
-    let kind = FileType::from_raw_mode(fstat(&fd).map_err(failed)?.st_mode);
-    let is_readable = match kind {
+    open_if(path, |kind, found| is_readable(path, kind, found))
+}
+
+fn is_readable(path: &Path, kind: FileType, found: &OwnedFd) -> Result<bool, Errno> {
+    Ok(match kind {
         FileType::RegularFile | FileType::BlockDevice | FileType::Directory => true,
-        FileType::Fifo => is_descriptor(path) || is_pipe(fd.as_fd()).map_err(failed)?,
+        FileType::Fifo => is_descriptor(path) || is_pipe(found.as_fd())?,
         _ => false,
+    })
+}
+
+/// Finds the file first, which opens nothing, and opens the very one that was found.
+fn open_if(
+    path: &Path,
+    wanted: impl Fn(FileType, &OwnedFd) -> Result<bool, Errno>,
+) -> Result<(File, FileType), OpenError> {
+    let judge = |found: &OwnedFd| {
+        let kind = FileType::from_raw_mode(fstat(found)?.st_mode);
+        if wanted(kind, found)? { Ok(kind) } else { Err(OpenError::NotAFile(kind)) }
     };
-    if !is_readable {
-        return Err(OpenError::NotAFile(kind));
+    let found = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let kind = judge(&found)?;
+    let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC;
+    if let Some(link) = proc_fd::link(&found) {
+        return Ok((rustix::fs::open(link, flags, Mode::empty())?.into(), kind));
     }
-    // The flag is this descriptor's own: the kernel opened the file anew, also by /dev/fd.
-    let flags = fcntl_getfl(&fd).map_err(failed)?;
-    fcntl_setfl(&fd, flags - OFlags::NONBLOCK).map_err(failed)?;
-    Ok((fd.into(), kind))
+    // Without /proc the path is looked up again: it may be another file by now, which must not be waited for either.
+    let file = rustix::fs::open(path, flags | OFlags::NONBLOCK, Mode::empty())?;
+    let kind = judge(&file)?;
+    // The flag is this descriptor's own.
+    let flags = fcntl_getfl(&file)?;
+    fcntl_setfl(&file, flags - OFlags::NONBLOCK)?;
+    Ok((file.into(), kind))
 }
 
 /// Whether a path names a descriptor of this process: what is there was opened before.
@@ -134,6 +169,12 @@ mod tests {
         assert_eq!(refused(&socket), FileType::Socket);
         assert_eq!(refused(dir.path()), FileType::Directory);
         assert_eq!(refused(Path::new("/dev/zero")), FileType::CharacterDevice);
+        let kind_of = |path: &Path| match open_seekable(path) {
+            Err(OpenError::NotAFile(kind)) => kind_name(kind),
+            other => panic!("{}: {other:?}", path.display()),
+        };
+        assert_eq!(kind_of(dir.path()), "a directory");
+        assert_eq!(kind_of(&fifo), "a FIFO");
         let message = OpenError::NotAFile(FileType::Fifo).to_string();
         assert_eq!(message, "it is a FIFO, and not a regular file");
         assert!(matches!(open(&dir.path().join("none")), Err(OpenError::Io(_))));
@@ -147,6 +188,7 @@ mod tests {
         let mut text = String::new();
         open(&path).unwrap().read_to_string(&mut text).unwrap();
         assert_eq!(text, "content");
+        assert_eq!(std::io::read_to_string(open_seekable(&path).unwrap()).unwrap(), "content");
         assert_eq!(open_any(dir.path()).unwrap().1, FileType::Directory);
         // The reader waits for a writer that is slow.
         let (reader, mut writer) = std::io::pipe().unwrap();

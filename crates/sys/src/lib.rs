@@ -17,7 +17,6 @@ pub mod mount;
 pub mod namespace;
 pub mod page_cache;
 pub mod proc_fd;
-pub mod seekable;
 pub mod sparse;
 pub mod stdio;
 pub mod tempfile;
