@@ -15,6 +15,7 @@ use composefs_image::tree::Tree;
 use composefs_ostree::{Commit, ContentSink, Payloads, Plan, Repo, gather};
 
 use super::repository::{Which, progress};
+use crate::end::done;
 use crate::interrupt::Interrupt;
 
 /// Work with commits in repositories of ostree, read without ostree.
@@ -69,10 +70,13 @@ fn tree_of(repo: &Repo, plan: &Plan, sink: &dyn ContentSink, threads: NonZeroUsi
 }
 
 pub(crate) fn run(args: Args, which: &Which) -> ExitCode {
-    let interrupt = Interrupt::watch();
-    interrupt.end(match args.command {
-        Command::Image(args) => image::run(&args),
-        Command::Verify(args) => verify::run(&args),
-        Command::Import(args) => import::run(&args, which, &interrupt),
-    })
+    match args.command {
+        // Nothing has to be undone: a signal ends these at once.
+        Command::Image(args) => done(image::run(&args)),
+        Command::Verify(args) => done(verify::run(&args)),
+        Command::Import(args) => {
+            let interrupt = Interrupt::watch();
+            interrupt.end(import::run(&args, which, &interrupt))
+        }
+    }
 }

@@ -78,11 +78,12 @@ fn import(args: &Args, which: &Which, interrupt: &Interrupt) -> anyhow::Result<(
     let threads = limits::threads(args.threads);
     let options = ImportOptions { objects, rewrite: args.rewrite, threads, progress: &|bytes| progress.done(bytes) };
     let name = args.source.display();
-    let mut file = if args.source == Path::new("-") {
+    let file = if args.source == Path::new("-") {
         File::from(rustix::io::dup(io::stdin()).context("cannot read standard input")?)
     } else {
         input::open(&args.source).with_context(|| format!("cannot open {name}"))?
     };
+    let mut file = interrupt.reads(file);
     let mut head = Vec::new();
     (&mut file).take(HEAD).read_to_end(&mut head).with_context(|| format!("cannot read {name}"))?;
     if head == MAGIC {
@@ -96,7 +97,7 @@ fn import(args: &Args, which: &Which, interrupt: &Interrupt) -> anyhow::Result<(
             Incoming { tree: parsed.tree, image: None }
         }
         Some(_) => {
-            let image = ImageFile::read_rest(&mut file, &args.source, head)?;
+            let image = ImageFile::read_rest(&mut file.file, &args.source, head)?;
             // What is no image is not hashed.
             Reader::new(image.bytes()).with_context(|| format!("cannot import {name}"))?;
             let digest = image.digest(repository.algorithm())?;
