@@ -24,6 +24,7 @@ impl Place {
             fs::create_dir(&directory).unwrap();
             fs::write(directory.join("f"), file.to_le_bytes().repeat(100)).unwrap();
         }
+        std::os::unix::fs::symlink("w1/f", tree.join("link")).unwrap();
         for name in ["composefs", "mkcomposefs", "mount.composefs"] {
             std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_composefs"), place.path(name)).unwrap();
         }
@@ -172,7 +173,11 @@ fn a_chroot_without_proc_is_enough() {
     ));
     let inside = |line: &str| place.sh(&format!("unshare -m bash -c 'set -e; {line}'"));
     let said = inside(
-        "chroot root /bin/mkcomposefs --print-digest --digest-store=/w/o /tree /w/i
+        // As a kernel before 6.10 has it, for users without privileges too.
+        "chown -R 64998:64998 root/w; chmod a+rwx root/w; chmod -R a+rX root
+         as_user=\"setpriv --reuid 64998 --regid 64998 --clear-groups --inh-caps=-all\"
+         strace -qq -f -o /dev/null -e trace=linkat -e inject=linkat:error=ENOENT chroot --userspec=64998:64998 root /bin/mkcomposefs --digest-store=/w/u /tree /w/ui
+         chroot root /bin/mkcomposefs --print-digest --digest-store=/w/o /tree /w/i
          for command in init\\ --insecure create\\ /tree\\ --name=n fsck gc; do chroot root /bin/composefs --repo=/w/r $command >&2; done
          chroot root /bin/composefs extract /w/i /w/out --basedir=/w/o >&2; diff -r tree root/w/out",
     );

@@ -24,3 +24,4 @@ pub mod user_namespace;
 pub mod verity;
 pub mod writeback;
 pub mod xattr;
+mod xattr_at;

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 
@@ -22,6 +23,12 @@ pub fn link(file: impl AsFd) -> Option<PathBuf> {
     let here = rustix::fs::fstat(&file).ok()?;
     let same = (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino);
     same.then(|| PathBuf::from("/proc/self/fd").join(number))
+}
+
+/// Whether `/proc` was mounted when this was first asked.
+pub(crate) fn has_proc() -> bool {
+    static HAS_PROC: OnceLock<bool> = OnceLock::new();
+    *HAS_PROC.get_or_init(|| rustix::fs::stat(c"/proc/self/fd").is_ok())
 }
 
 #[cfg(test)]

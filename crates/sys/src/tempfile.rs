@@ -17,6 +17,8 @@ use rustix::path::Arg;
 use rustix::process::geteuid;
 use rustix::rand::{GetRandomFlags, getrandom};
 
+use crate::proc_fd::has_proc;
+
 /// What the names of named temporaries begin with.
 pub const PREFIX: &str = ".tmp";
 
@@ -40,6 +42,10 @@ impl Temporary {
     ///
     /// What `openat` gives, other than the numbers that say there is no `O_TMPFILE`.
     pub fn create(directory: &Arc<OwnedFd>, mode: u32) -> io::Result<Self> {
+        // Without /proc a file without a name can neither be opened again nor, before Linux 6.10, be given a name by an ordinary user.
+        if !has_proc() {
+            return Self::create_named(directory, mode);
+        }
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         match openat(directory, c".", flags, Mode::from_raw_mode(mode)) {
             Ok(file) => Ok(Self { file, directory: Arc::clone(directory), name: None }),

@@ -13,6 +13,9 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use crate::proc_fd::has_proc;
+use crate::xattr_at;
+
 /// The largest list and the largest value the kernel gives out.
 const KERNEL_MAX: usize = 65536;
 const FIRST_TRY: usize = 1024;
@@ -29,7 +32,8 @@ pub enum Target<'a> {
 }
 
 /// A path to an entry of an open directory that the calls without an `at` form can be given. A symlink under that name
-/// is not followed by [`Target::Path`]. Needs /proc.
+/// is not followed by [`Target::Path`]. Without `/proc` the calls for the directory itself are used, which Linux has since 6.13;
+/// before, they fail with `ENOSYS`.
 pub fn entry_path(directory: BorrowedFd<'_>, name: &CStr, path: &mut Vec<u8>) {
     let mut prefix = String::with_capacity(32);
     write!(prefix, "/proc/self/fd/{}/", directory.as_raw_fd()).expect("writing to a string");
@@ -46,7 +50,7 @@ pub fn entry_path(directory: BorrowedFd<'_>, name: &CStr, path: &mut Vec<u8>) {
 pub fn list(target: Target<'_>, names: &mut Vec<u8>) -> io::Result<()> {
     let found = grow(names, |buffer| match target {
         Target::File(file) => flistxattr(file, buffer),
-        Target::Path(path) => llistxattr(path, buffer),
+        Target::Path(path) => or_by_directory(llistxattr(path, &mut *buffer), || xattr_at::list(path, buffer)),
         Target::Followed(path) => listxattr(path, buffer),
     });
     match found {
@@ -67,7 +71,9 @@ pub fn list(target: Target<'_>, names: &mut Vec<u8>) -> io::Result<()> {
 pub fn get(target: Target<'_>, name: &CStr, value: &mut Vec<u8>) -> io::Result<bool> {
     let found = grow(value, |buffer| match target {
         Target::File(file) => fgetxattr(file, name, buffer),
-        Target::Path(path) => lgetxattr(path, name, buffer),
+        Target::Path(path) => {
+            or_by_directory(lgetxattr(path, name, &mut *buffer), || xattr_at::get(path, name, buffer))
+        }
         Target::Followed(path) => getxattr(path, name, buffer),
     });
     match found {
@@ -115,10 +121,23 @@ impl Reader {
 pub fn set(target: Target<'_>, name: &CStr, value: &[u8]) -> io::Result<()> {
     match target {
         Target::File(file) => fsetxattr(file, name, value, XattrFlags::empty())?,
-        Target::Path(path) => lsetxattr(path, name, value, XattrFlags::empty())?,
+        Target::Path(path) => {
+            or_by_directory(lsetxattr(path, name, value, XattrFlags::empty()), || xattr_at::set(path, name, value))?;
+        }
         Target::Followed(path) => setxattr(path, name, value, XattrFlags::empty())?,
     }
     Ok(())
+}
+
+/// Where `/proc` is missing, the same by the directory of the entry (Linux 6.13).
+fn or_by_directory<T>(
+    by_path: rustix::io::Result<T>,
+    by_directory: impl FnOnce() -> rustix::io::Result<T>,
+) -> rustix::io::Result<T> {
+    match by_path {
+        Err(Errno::NOENT) if !has_proc() => by_directory(),
+        result => result,
+    }
 }
 
 /// Lets `read` fill `buffer`, made larger for as long as the kernel says that it is too small.
