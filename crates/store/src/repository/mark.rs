@@ -1,8 +1,6 @@
 //! What is needed: images with their objects, and streams with all they refer to.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::Read;
 use std::os::fd::AsFd;
 
 use composefs_image::Digest;
@@ -16,6 +14,7 @@ use super::digest_set::DigestSet;
 use super::links::Found;
 use super::refs::BrokenRef;
 use super::stream::{self, Tables};
+use super::stream_file::StreamFile;
 use super::streams::Streams;
 use super::{Leads, Repository, RepositoryError, io_error, layout};
 
@@ -131,8 +130,8 @@ impl Marks {
             if !self.streams.insert(digest) {
                 continue;
             }
-            let bytes = match repository.read_stream(&digest)? {
-                Ok(Some(bytes)) => bytes,
+            let stream = match repository.open_stream(&digest)? {
+                Ok(Some(stream)) => stream,
                 Ok(None) => {
                     self.streams.remove(&digest);
                     continue;
@@ -142,25 +141,30 @@ impl Marks {
                     continue;
                 }
             };
-            let tables = match stream::tables(&bytes, repository.algorithm()) {
+            let tables = match stream.tables(repository.algorithm())? {
                 Ok(tables) => tables,
                 Err(found) => {
                     if must_be {
                         self.unclear.insert(repository.unclear_stream(&name, found));
                     }
-                    Tables { streams: &[], objects: &[] }
+                    Tables::default()
                 }
             };
-            let len = repository.algorithm().digest_len();
-            let named = tables.streams.chunks_exact(len).map(|raw| (raw, true));
-            let any = bytes.windows(len).filter(|window| present.contains_raw(window)).map(|raw| (raw, false));
-            for (raw, in_table) in named.chain(tables.objects.chunks_exact(len).map(|raw| (raw, false))).chain(any) {
-                let Some(digest) = Digest::new(repository.algorithm(), raw) else { continue };
-                match self.of_stream(repository, &links, digest, in_table)? {
-                    ObjectKind::Stream => waiting.push((name.clone(), digest, in_table)),
-                    ObjectKind::Erofs | ObjectKind::Other => {}
+            let mut next = Vec::new();
+            let mut refer = |raw: &[u8], in_table| -> Result<(), RepositoryError> {
+                let Some(digest) = Digest::new(repository.algorithm(), raw) else { return Ok(()) };
+                if let ObjectKind::Stream = self.of_stream(repository, &links, digest, in_table)? {
+                    next.push((name.clone(), digest, in_table));
                 }
+                Ok(())
+            };
+            let len = repository.algorithm().digest_len();
+            stream.each_digest(tables.streams, len, |raw| refer(raw, true))?;
+            stream.each_digest(tables.objects, len, |raw| refer(raw, false))?;
+            for raw in stream.windows(len, |window| present.contains_raw(window))? {
+                refer(&raw, false)?;
             }
+            waiting.append(&mut next);
         }
         Ok(())
     }
@@ -219,11 +223,11 @@ impl Repository {
         Ok(load(&reader, &[]).map_err(wrong)?.tree)
     }
 
-    /// The bytes of a stream; `None` if it is not there, or why it cannot be one.
-    pub(crate) fn read_stream(
+    /// Opens a stream; `None` if it is not there, or why it cannot be one.
+    pub(crate) fn open_stream(
         &self,
         digest: &Digest,
-    ) -> Result<Result<Option<Vec<u8>>, &'static str>, RepositoryError> {
+    ) -> Result<Result<Option<StreamFile>, &'static str>, RepositoryError> {
         let path = self.objects.path_of(digest);
         let file = match self.objects.try_open(digest) {
             Ok(file) => file,
@@ -237,9 +241,7 @@ impl Repository {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Ok(Err("leads to an object that is no regular file"));
         }
-        let mut bytes = Vec::new();
-        File::from(file).read_to_end(&mut bytes).map_err(io_error("read", &path))?;
-        Ok(Ok(Some(bytes)))
+        Ok(Ok(Some(StreamFile::new(file.into(), u64::try_from(stat.st_size).unwrap_or_default(), path))))
     }
 
     /// The entry of a stream that is not understood.

@@ -24,12 +24,14 @@ mod reading;
 mod ref_name;
 mod refs;
 mod stream;
+mod stream_file;
 mod streams;
 mod sync;
 mod usage;
 mod walk;
 mod who_locks;
 mod why;
+mod windows;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! What a stream of another program refers to. The format (splitstream) is that of cfsctl; only its tables are read here.
 
+use std::ops::Range;
+
 use composefs_image::Algorithm;
 
 /// What the header of a stream has at offset 0, or after the range of the info section in the header of older programs.
@@ -15,13 +17,13 @@ const LOG_BLOCK_SIZE: u8 = 12;
 /// How many bytes [`has_magic`] looks at.
 pub(crate) const HEAD_LEN: usize = HEADER_LEN;
 
-/// The tables of a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Tables<'b> {
-    /// Digests of streams and images, one behind the other.
-    pub(crate) streams: &'b [u8],
-    /// Digests of objects that hold parts of the content.
-    pub(crate) objects: &'b [u8],
+/// Where a stream has its tables, each a whole number of digests one after the other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tables {
+    /// Streams and images.
+    pub(crate) streams: Range<u64>,
+    /// Objects that hold parts of the content.
+    pub(crate) objects: Range<u64>,
 }
 
 /// Whether a file begins like a stream.
@@ -29,45 +31,71 @@ pub(crate) fn has_magic(head: &[u8]) -> bool {
     head.starts_with(MAGIC) || head.get(OLD_MAGIC_AT..).is_some_and(|rest| rest.starts_with(MAGIC))
 }
 
-/// Finds the tables of a stream, whose digests are of this algorithm.
+/// Finds the tables of a stream of `len` bytes, whose digests are of this algorithm. `read` fills a buffer from an offset of the
+/// file, which the file has; little is read.
 ///
 /// # Errors
 ///
-/// What of the stream is not understood.
-pub(crate) fn tables(bytes: &[u8], algorithm: Algorithm) -> Result<Tables<'_>, &'static str> {
-    let header = bytes.get(..HEADER_LEN).ok_or("is shorter than the header of a stream")?;
+/// What `read` gives; inside, what of the stream is not understood.
+pub(crate) fn tables<E>(
+    len: u64,
+    algorithm: Algorithm,
+    mut read: impl FnMut(u64, &mut [u8]) -> Result<(), E>,
+) -> Result<Result<Tables, &'static str>, E> {
+    let mut header = [0; HEADER_LEN];
+    if len < HEADER_LEN as u64 {
+        return Ok(Err("is shorter than the header of a stream"));
+    }
+    read(0, &mut header)?;
     // Magic, version, flags, algorithm, block size, range of the info section; older: range, flags, magic and the rest.
     let (version, kind, info_at) = if header.starts_with(MAGIC) {
         (header[11], &header[14..16], 16)
     } else if header[OLD_MAGIC_AT..].starts_with(MAGIC) {
         (header[29], &header[30..32], 0)
     } else {
-        return Err("does not begin like a stream");
+        return Ok(Err("does not begin like a stream"));
     };
     if version != 0 {
-        return Err("has an unknown version");
+        return Ok(Err("has an unknown version"));
     }
     if kind != [algorithm.kernel_number(), LOG_BLOCK_SIZE] {
-        return Err("has digests of another kind than the repository");
+        return Ok(Err("has digests of another kind than the repository"));
     }
     let damaged = "has a table outside of the file";
-    let info = range(bytes, header, info_at).filter(|info| info.len() >= INFO_LEN).ok_or(damaged)?;
-    let table = |at| range(bytes, info, at).filter(|table| table.len() % algorithm.digest_len() == 0).ok_or(damaged);
-    Ok(Tables { streams: table(0)?, objects: table(16)? })
+    let size = |range: &Range<u64>| range.end - range.start;
+    let Some(at) = range(len, &header, info_at).filter(|info| size(info) >= INFO_LEN as u64) else {
+        return Ok(Err(damaged));
+    };
+    let mut info = [0; INFO_LEN];
+    read(at.start, &mut info)?;
+    let digest_len = algorithm.digest_len() as u64;
+    let table = |at| range(len, &info, at).filter(|table| size(table).is_multiple_of(digest_len)).ok_or(damaged);
+    Ok(table(0).and_then(|streams| Ok(Tables { streams, objects: table(16)? })))
 }
 
-/// The part of a file whose first byte, and the byte behind it, are two numbers in a table.
-fn range<'b>(bytes: &'b [u8], table: &[u8], at: usize) -> Option<&'b [u8]> {
-    let number = |at: usize| {
-        let raw: [u8; 8] = table.get(at..at + 8)?.try_into().ok()?;
-        usize::try_from(u64::from_le_bytes(raw)).ok()
-    };
-    bytes.get(number(at)?..number(at + 8)?)
+/// The part of a file of `len` bytes whose first byte, and the byte after it, are two numbers in a table.
+fn range(len: u64, table: &[u8], at: usize) -> Option<Range<u64>> {
+    let number = |at: usize| Some(u64::from_le_bytes(table.get(at..at + 8)?.try_into().ok()?));
+    let range = number(at)?..number(at + 8)?;
+    (range.start <= range.end && range.end <= len).then_some(range)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The tables as bytes.
+    fn tables(stream: &[u8], algorithm: Algorithm) -> Result<[&[u8]; 2], &'static str> {
+        let read = |offset: u64, buffer: &mut [u8]| {
+            let start = usize::try_from(offset).unwrap();
+            buffer.copy_from_slice(&stream[start..start + buffer.len()]);
+            Ok::<_, std::convert::Infallible>(())
+        };
+        let Ok(found) = super::tables(stream.len() as u64, algorithm, read);
+        let part =
+            |range: Range<u64>| &stream[usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()];
+        found.map(|tables| [part(tables.streams), part(tables.objects)])
+    }
 
     fn numbers(numbers: &[u64]) -> Vec<u8> {
         numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
@@ -88,7 +116,7 @@ mod tests {
         for stream in streams() {
             assert!(has_magic(&stream[..HEAD_LEN]));
             let found = tables(&stream, Algorithm::Sha256).unwrap();
-            assert_eq!(found, Tables { streams: &[1; 32], objects: &[2; 32] });
+            assert_eq!(found, [&[1; 32][..], &[2; 32][..]]);
             assert!(tables(&stream, Algorithm::Sha512).is_err());
         }
     }

@@ -104,7 +104,8 @@ impl Repository {
 
     /// Whether the digest of an object or image is in a stream, at any place.
     pub(crate) fn stream_names(&self, stream: &Digest, digest: &Digest) -> Result<bool, RepositoryError> {
-        let Ok(Some(bytes)) = self.read_stream(stream)? else { return Ok(false) };
-        Ok(bytes.windows(digest.as_bytes().len()).any(|window| window == digest.as_bytes()))
+        let Ok(Some(stream)) = self.open_stream(stream)? else { return Ok(false) };
+        let wanted = digest.as_bytes();
+        Ok(!stream.windows(wanted.len(), |window| window == wanted)?.is_empty())
     }
 }

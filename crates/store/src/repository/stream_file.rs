@@ -1,0 +1,73 @@
+//! A stream of another program, read in pieces: its length is what its writer made it.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use composefs_image::Algorithm;
+
+use super::stream::{self, Tables};
+use super::windows::any_window;
+use super::{RepositoryError, io_error};
+
+/// How many digests of a table are read at a time.
+const AT_ONCE: u64 = 1024;
+
+/// An open stream.
+#[derive(Debug)]
+pub(crate) struct StreamFile {
+    file: File,
+    len: u64,
+    path: PathBuf,
+}
+
+impl StreamFile {
+    /// A stream of `len` bytes; `path` is for messages.
+    pub(crate) fn new(file: File, len: u64, path: PathBuf) -> Self {
+        Self { file, len, path }
+    }
+
+    /// Where its tables are, or what of it is not understood.
+    pub(crate) fn tables(&self, algorithm: Algorithm) -> Result<Result<Tables, &'static str>, RepositoryError> {
+        let read = |offset, buffer: &mut [u8]| self.file.read_exact_at(buffer, offset);
+        stream::tables(self.len, algorithm, read).map_err(io_error("read", &self.path))
+    }
+
+    /// Shows each digest of a table, whose length is a multiple of `digest_len`.
+    pub(crate) fn each_digest(
+        &self,
+        table: Range<u64>,
+        digest_len: usize,
+        mut show: impl FnMut(&[u8]) -> Result<(), RepositoryError>,
+    ) -> Result<(), RepositoryError> {
+        let mut at = table.start;
+        while at < table.end {
+            let len = (table.end - at).min(AT_ONCE * digest_len as u64);
+            let mut piece = vec![0; usize::try_from(len).unwrap_or_default()];
+            self.file.read_exact_at(&mut piece, at).map_err(io_error("read", &self.path))?;
+            piece.chunks_exact(digest_len).try_for_each(&mut show)?;
+            at += len;
+        }
+        Ok(())
+    }
+
+    /// The bytes, `len` in a row at any place of the stream, that are wanted, each once.
+    pub(crate) fn windows(
+        &self,
+        len: usize,
+        is_wanted: impl Fn(&[u8]) -> bool,
+    ) -> Result<BTreeSet<Vec<u8>>, RepositoryError> {
+        let mut found = BTreeSet::new();
+        let collect = |window: &[u8]| {
+            if is_wanted(window) {
+                found.insert(window.to_vec());
+            }
+            false
+        };
+        let mut file = &self.file;
+        any_window(&mut file, len, collect).map_err(io_error("read", &self.path))?;
+        Ok(found)
+    }
+}
