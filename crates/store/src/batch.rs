@@ -214,7 +214,7 @@ impl Batch<'_> {
                 return if self.claim(&digest) { self.found(&digest, file) } else { Ok((digest, Outcome::Repeated)) };
             }
         }
-        let (temporary, digest, size) = self.copier.store_file(self.store, source, buffer)?;
+        let (temporary, digest, size) = self.copier.store_file(self.store, source, buffer, &|| self.proceed())?;
         if !self.claim(&digest) {
             return Ok((digest, Outcome::Repeated));
         }

@@ -135,12 +135,14 @@ impl Copier {
         Ok(temporary)
     }
 
-    /// A temporary that holds what the file holds, with its digest and size.
+    /// A temporary that holds what the file holds, with its digest and size. `proceed` is asked from time to time while bytes are
+    /// copied, and its error ends that.
     pub(crate) fn store_file(
         &self,
         store: &ObjectDir,
         source: &SourceFile<'_>,
         buffer: &mut [u8],
+        proceed: &dyn Fn() -> Result<(), Error>,
     ) -> Result<(Temporary, Digest, u64), Error> {
         let temporary = self.create(store)?;
         let target = temporary.as_fd();
@@ -160,7 +162,7 @@ impl Copier {
             // Some of it may have been copied before the kernel gave up.
             ftruncate(target, 0).map_err(|errno| write_failed(errno.into()))?;
         }
-        let (digest, size) = Self::write_and_digest(store, source, target, buffer)?;
+        let (digest, size) = Self::write_and_digest(store, source, target, buffer, proceed)?;
         Ok((temporary, digest, size))
     }
 
@@ -170,6 +172,7 @@ impl Copier {
         source: &SourceFile<'_>,
         target: BorrowedFd<'_>,
         buffer: &mut [u8],
+        proceed: &dyn Fn() -> Result<(), Error>,
     ) -> Result<(Digest, u64), Error> {
         let write_failed = |error: io::Error| store.store_error("write a temporary file in", error);
         let (mut hasher, mut out) = (Hasher::new(store.algorithm()), SparseWriter::new(target));
@@ -186,6 +189,7 @@ impl Copier {
                 }
             }
             if offset - begun >= WRITE_SOON {
+                proceed()?;
                 begin_writing(target);
                 begun = offset;
             }
@@ -201,5 +205,39 @@ impl From<io::Error> for Error {
     /// Reading what is to be stored is the one step without a path of its own.
     fn from(error: io::Error) -> Self {
         Error::Source(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::sync::atomic::AtomicU32;
+
+    use super::*;
+    use crate::policy::Policy;
+
+    /// One large file is given up within a few megabytes.
+    #[test]
+    fn a_copy_ends_when_it_may_not_proceed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("large");
+        std::fs::write(&path, vec![7; 40 << 20]).unwrap();
+        let store = ObjectDir::open(dir.path(), Algorithm::Sha256, Policy::default()).unwrap();
+        let file = File::open(&path).unwrap();
+        let source = SourceFile::of(file.as_fd()).unwrap();
+        let asked = AtomicU32::new(0);
+        let (temporary, mut buffer) = (tempfile::tempfile().unwrap(), vec![0; 1 << 20]);
+        let mut copy = |limit: u32| {
+            asked.store(0, Ordering::Relaxed);
+            let proceed = || match asked.fetch_add(1, Ordering::Relaxed) {
+                before if before + 1 < limit => Ok(()),
+                _ => Err(Error::Interrupted),
+            };
+            Copier::write_and_digest(&store, &source, temporary.as_fd(), &mut buffer, &proceed)
+        };
+        assert!(matches!(copy(2), Err(Error::Interrupted)));
+        assert!(temporary.metadata().unwrap().len() < 32 << 20);
+        assert_eq!(copy(u32::MAX).unwrap().1, 40 << 20);
+        assert_eq!(asked.load(Ordering::Relaxed), 4);
     }
 }
