@@ -117,11 +117,13 @@ fn open_if(
     let found = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let kind = judge(&found)?;
     let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC;
-    if let Some(link) = proc_fd::link(&found) {
+    let link = proc_fd::link(&found);
+    if let Some(link) = link.as_ref().filter(|_| kind != FileType::Fifo) {
         return Ok((rustix::fs::open(link, flags, Mode::empty())?.into(), kind));
     }
-    // Without /proc the path is looked up again: it may be another file by now, which must not be waited for either.
-    let file = rustix::fs::open(path, flags | OFlags::NONBLOCK, Mode::empty())?;
+    // A FIFO that this process has as a descriptor is opened without waiting for another writer. Without /proc the path is looked
+    // up again: it may be another file by now, which must not be waited for either.
+    let file = rustix::fs::open(link.as_deref().unwrap_or(path), flags | OFlags::NONBLOCK, Mode::empty())?;
     let kind = judge(&file)?;
     // The flag is this descriptor's own.
     let flags = fcntl_getfl(&file)?;
