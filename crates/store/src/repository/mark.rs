@@ -34,7 +34,7 @@ pub(crate) struct Marks {
     pub(crate) missing: BTreeSet<Digest>,
     /// The streams that were read.
     pub(crate) streams: BTreeSet<Digest>,
-    /// Entries of which nobody can say what they keep.
+    /// Entries that are not understood, so that what they keep is not known.
     pub(crate) unclear: BTreeSet<BrokenRef>,
 }
 

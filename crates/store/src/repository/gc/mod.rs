@@ -1,4 +1,4 @@
-//! Removing what nobody needs (`docs/format/repository.md`, section 5).
+//! Removing what is not needed (`docs/format/repository.md`, section 5).
 //!
 //! Everything that is needed is marked first (`look`). What is removed then goes in small steps (`sweep`), each with the
 //! repository locked and after another look at all that names or claims something: other programs hold the lock as long as
@@ -54,7 +54,7 @@ pub struct GcReport {
     pub dangling: Vec<(RefName, Digest)>,
     /// Names and links in the form of other programs. What they lead to is kept.
     pub others: Vec<BrokenRef>,
-    /// Entries of which nobody can say what they keep: nothing at all was removed after the first was found.
+    /// Entries that are not understood, so that what they keep is not known: nothing at all was removed after the first was found.
     pub unclear: Vec<BrokenRef>,
     /// Images that cannot be read, so that no object was removed: what they need is not known.
     pub unreadable: Vec<(Digest, RepositoryError)>,
@@ -79,7 +79,7 @@ struct Gc<'r> {
 }
 
 impl Repository {
-    /// Removes what nobody needs: images without a name, and objects of no image.
+    /// Removes what is not needed: images without a name, and objects of no image.
     ///
     /// # Errors
     ///

@@ -71,7 +71,7 @@ impl Gc<'_> {
         })
     }
 
-    /// Decides on an image with the repository locked, and removes its link if nobody needs it.
+    /// Decides on an image with the repository locked, and removes its link if it is not needed.
     fn sweep_image(&mut self, directory: &OwnedFd, digest: &Digest) -> Result<Fate, RepositoryError> {
         let fate = self.judge(directory, digest)?;
         if !matches!(fate, Fate::Unneeded) {
