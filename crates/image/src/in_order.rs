@@ -24,8 +24,9 @@ pub fn in_order<B: Default>(
     with_helpers(threads, work, work);
 }
 
-/// Stands for the number of pieces joined when a thread has panicked: its piece will never come.
-const BROKEN: u64 = u64::MAX;
+/// Stands for the number of pieces joined when no other is joined any more: `join` said so, or a thread has panicked and its piece
+/// will never come.
+const ENDED: u64 = u64::MAX;
 
 struct State<J> {
     /// How many pieces were begun.
@@ -58,15 +59,18 @@ impl<J> Line<J> {
                 return;
             }
             let mut state = self.lock();
-            while state.joined != piece && state.joined != BROKEN {
+            while state.joined != piece && state.joined != ENDED {
                 state = self.advanced.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
-            if state.joined == BROKEN {
+            if state.joined == ENDED {
                 return;
             }
-            let more = (state.join)(&mut buffer);
-            state.ended |= !more;
-            state.joined += 1;
+            if (state.join)(&mut buffer) {
+                state.joined += 1;
+            } else {
+                // Another thread may wait with the next piece already: nothing is joined after this one.
+                (state.ended, state.joined) = (true, ENDED);
+            }
             drop(state);
             self.advanced.notify_all();
         }
@@ -90,7 +94,7 @@ impl<J> Drop for EndOnPanic<'_, J> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let mut state = self.0.lock();
-            (state.ended, state.joined) = (true, BROKEN);
+            (state.ended, state.joined) = (true, ENDED);
             drop(state);
             self.0.advanced.notify_all();
         }
@@ -109,6 +113,27 @@ mod tests {
             piece < COUNT
         };
         in_order(NonZeroUsize::new(threads).unwrap(), make, join);
+    }
+
+    /// The error of a join is the last word: the piece that another thread has ready is not joined after it.
+    #[test]
+    fn nothing_is_joined_after_the_end() {
+        for last in [0, 1, 5] {
+            let both = std::sync::Barrier::new(2);
+            let make = |number, _: &mut Vec<u8>| {
+                // The thread with the last piece and the one with the next come together.
+                if number == last || number == last + 1 {
+                    both.wait();
+                }
+                number < 100
+            };
+            let mut joined = 0;
+            in_order(NonZeroUsize::new(2).unwrap(), make, |_| {
+                joined += 1;
+                joined <= last
+            });
+            assert_eq!(joined, last + 1);
+        }
     }
 
     #[test]

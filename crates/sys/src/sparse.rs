@@ -164,13 +164,15 @@ pub struct SparseWriter<'f> {
     file: BorrowedFd<'f>,
     len: u64,
     written: u64,
+    /// A piece was not written, so that nothing that follows has its place.
+    is_broken: bool,
 }
 
 impl<'f> SparseWriter<'f> {
     /// Writes to this file, which is empty.
     #[must_use]
     pub fn new(file: BorrowedFd<'f>) -> Self {
-        Self { file, len: 0, written: 0 }
+        Self { file, len: 0, written: 0, is_broken: false }
     }
 
     /// Appends this many zeros.
@@ -182,8 +184,11 @@ impl<'f> SparseWriter<'f> {
     ///
     /// # Errors
     ///
-    /// What `ftruncate` gives.
+    /// What `ftruncate` gives, and if a write has failed.
     pub fn finish(self) -> io::Result<u64> {
+        if self.is_broken {
+            return Err(io::Error::other("a write before has failed"));
+        }
         if self.written < self.len {
             ftruncate(self.file, self.len)?;
         }
@@ -193,8 +198,15 @@ impl<'f> SparseWriter<'f> {
 
 impl io::Write for SparseWriter<'_> {
     fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
-        if let Some(end) = write_sparse(self.file, piece, self.len)? {
-            self.written = end;
+        if self.is_broken {
+            return Err(io::Error::other("a write before has failed"));
+        }
+        match write_sparse(self.file, piece, self.len) {
+            Ok(end) => self.written = end.unwrap_or(self.written),
+            Err(error) => {
+                self.is_broken = true;
+                return Err(error);
+            }
         }
         self.len += piece.len() as u64;
         Ok(piece.len())
