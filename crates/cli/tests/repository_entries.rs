@@ -204,6 +204,24 @@ fn a_dangling_name_is_understood() {
     assert!(place.repo("images/refs/.dangling").is_symlink() && place.repo("images/refs/dangling").is_symlink());
 }
 
+/// What a named image needs is not known while its own object is missing: it may be brought back, and then needs its contents.
+#[test]
+fn a_named_image_whose_object_is_missing_keeps_all_objects() {
+    let place = Place::new();
+    let (object, aside) = (place.object(&place.named), place.repo("aside"));
+    fs::rename(&object, &aside).unwrap();
+    let before = place.all();
+    let gc = place.run(&["gc", "--grace=0"]);
+    assert!(gc.status == Some(1) && gc.stderr.contains("no object was removed"), "{}", gc.stderr);
+    // Only the link of the image that has no name is gone.
+    let gone: Vec<_> = before.difference(&place.all()).cloned().collect();
+    assert!(gone.len() == 1 && gone[0].ends_with(&place.image), "{gone:?}");
+    fs::rename(&aside, &object).unwrap();
+    let _ = place.run(&["gc", "--grace=0"]).ok();
+    assert!(place.has(&place.named));
+    let _ = place.run(&["fsck"]).ok();
+}
+
 /// An image whose object cannot be opened may be open elsewhere.
 #[test]
 fn an_image_that_cannot_be_opened_is_not_taken_for_unused() {

@@ -71,7 +71,10 @@ impl Marks {
         }) {
             Ok(()) => drop(self.images.insert(*digest)),
             Err(error) => match repository.objects.open_object(digest) {
-                Ok(None) => drop(self.missing.insert(*digest)),
+                // Without a link it was never published or is given up. With one it may come back, and what it needs is not known.
+                Ok(None) if repository.has_image(digest).is_ok_and(|has_link| !has_link) => {
+                    self.missing.insert(*digest);
+                }
                 _ => {
                     self.images.insert(*digest);
                     self.unreadable.push((*digest, error));
