@@ -204,6 +204,16 @@ fn a_dangling_name_is_understood() {
     assert!(place.repo("images/refs/.dangling").is_symlink() && place.repo("images/refs/dangling").is_symlink());
 }
 
+/// An option that would have no effect is refused.
+#[test]
+fn basedir_of_an_image_of_a_repository_is_refused() {
+    let place = Place::new();
+    let mount = |options: &str| place.run(&["mount", "--dry-run", "named", "/mnt", "-o", options]);
+    let refused = mount("ro,basedir=/elsewhere");
+    assert!(refused.status == Some(1) && refused.stderr.contains("basedir= cannot be used"), "{}", refused.stderr);
+    let _ = mount("ro").ok();
+}
+
 /// What a named image needs is not known while its own object is missing: it may be brought back, and then needs its contents.
 #[test]
 fn a_named_image_whose_object_is_missing_keeps_all_objects() {

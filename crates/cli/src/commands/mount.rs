@@ -71,7 +71,7 @@ pub(crate) fn run(args: Args, which: &Which) -> anyhow::Result<()> {
 }
 
 /// Whether one of the options is `basedir`.
-fn has_basedir(text: &OsStr) -> bool {
+pub(super) fn has_basedir(text: &OsStr) -> bool {
     text.as_bytes().split(|byte| *byte == b',').any(|word| word.starts_with(b"basedir="))
 }
 

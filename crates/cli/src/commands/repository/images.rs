@@ -56,7 +56,11 @@ fn list(args: &Args, which: &Which) -> anyhow::Result<bool> {
         tell!("composefs: {name} is a name of {digest}, and there is no such image; `composefs fsck` tells more");
     }
     for broken in &images.broken {
-        tell!("composefs: {} {}; `composefs fsck` tells more", broken.path.display(), broken.found);
+        tell!(
+            "composefs: {} {}; `composefs gc --dry-run` tells whether it keeps an image",
+            broken.path.display(),
+            broken.found
+        );
     }
     Ok(images.dangling.is_empty() && images.broken.is_empty())
 }

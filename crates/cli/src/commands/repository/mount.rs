@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use composefs_image::Digest;
 use composefs_mount::{Error, ImageFile, Options, Plan, UnknownOptions};
 use composefs_store::repository::{ImageName, Repository};
@@ -16,6 +16,9 @@ pub(crate) fn run(args: &Args, text: &OsStr, which: &Which) -> anyhow::Result<()
     let repository = which.open()?;
     let name = args.image.to_str().context("the name of an image is UTF-8 text")?;
     let name: ImageName = name.parse()?;
+    if mount::has_basedir(text) {
+        bail!("basedir= cannot be used with an image of a repository, whose own objects are mounted: leave it out");
+    }
     let mut text = text.to_owned();
     if !text.is_empty() {
         text.push(",");
