@@ -129,7 +129,8 @@ pub fn refusal_cause(errno: Errno) -> Option<&'static str> {
 fn is_checked_by_the_kernel(file: &impl AsFd) -> io::Result<bool> {
     let stat = rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::empty())?;
     // Not `stx_attributes_mask`: btrfs of Linux 6.12 sets the attribute and leaves it out of the mask.
-    Ok(stat.stx_attributes.contains(StatxAttributes::VERITY) && !is_on_fuse(file))
+    // FUSE sets none of the attributes from what its server says (`fuse_fill_attr` in `fs/fuse/dir.c`), so this one call is enough.
+    Ok(stat.stx_attributes.contains(StatxAttributes::VERITY))
 }
 
 /// Whether a FUSE server (virtiofs included) has the file. Where `statfs` fails, which a server can have it do, it counts
