@@ -57,7 +57,8 @@ fn what_is_no_image(context: &Context) -> Result<()> {
     bad("magic.img", &|image| image[0] ^= 1, &["Invalid argument"])?;
     bad("truncated.img", &|image| image.truncate(20), &["Invalid argument"])?;
     // A right header, but no EROFS after it: refused before the kernel is asked.
-    let words = ["Invalid argument", "offset 1024: the EROFS magic number is", "remedy: build or fetch the image again"];
+    let words =
+        ["Invalid argument", "offset 1024: the EROFS magic number is", "remedy: build or fetch the image again"];
     bad("superblock.img", &|image| image[1024] ^= 1, &words)?;
     bad("header.img", &|image| image.truncate(1024), &["the file ends after 1024 bytes"])?;
     twin(&scene)?;
