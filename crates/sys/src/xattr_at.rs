@@ -49,34 +49,30 @@ pub(crate) fn list(path: &CStr, buffer: &mut [u8]) -> Result<usize> {
 
 /// As `lgetxattr`.
 pub(crate) fn get(path: &CStr, attribute: &CStr, buffer: &mut [u8]) -> Result<usize> {
-    let (directory, name) = entry(path).ok_or(Errno::NOENT)?;
     let size = u32::try_from(buffer.len()).unwrap_or(u32::MAX);
-    let args = XattrArgs { value: buffer.as_mut_ptr() as u64, size, flags: 0 };
-    // SAFETY: both names are C strings, `args` has the layout and size that are passed, and the kernel writes at most `size`
-    // bytes to the buffer that it names, which is borrowed for writing.
-    answer(unsafe {
-        libc::syscall(
-            GETXATTRAT,
-            directory,
-            name.as_ptr(),
-            libc::AT_SYMLINK_NOFOLLOW,
-            attribute.as_ptr(),
-            &raw const args,
-            size_of::<XattrArgs>(),
-        )
-    })
+    // SAFETY: the kernel writes at most `size` bytes to the buffer, which is borrowed for writing.
+    unsafe { call(GETXATTRAT, path, attribute, buffer.as_mut_ptr() as u64, size) }
 }
 
 /// As `lsetxattr`.
 pub(crate) fn set(path: &CStr, attribute: &CStr, value: &[u8]) -> Result<()> {
-    let (directory, name) = entry(path).ok_or(Errno::NOENT)?;
     let size = u32::try_from(value.len()).map_err(|_| Errno::TOOBIG)?;
-    let args = XattrArgs { value: value.as_ptr() as u64, size, flags: 0 };
-    // SAFETY: both names are C strings, `args` has the layout and size that are passed, and the kernel reads `size` bytes of the
-    // value that it names.
+    // SAFETY: the kernel only reads `size` bytes of the value.
+    unsafe { call(SETXATTRAT, path, attribute, value.as_ptr() as u64, size) }.map(drop)
+}
+
+/// `getxattrat` or `setxattrat`.
+///
+/// # Safety
+///
+/// `value` is the address of `size` bytes, which the kernel may write to if the call is `getxattrat`.
+unsafe fn call(number: c_long, path: &CStr, attribute: &CStr, value: u64, size: u32) -> Result<usize> {
+    let (directory, name) = entry(path).ok_or(Errno::NOENT)?;
+    let args = XattrArgs { value, size, flags: 0 };
+    // SAFETY: both names are C strings, `args` has the layout and size that are passed, and the caller promises what it points to.
     answer(unsafe {
         libc::syscall(
-            SETXATTRAT,
+            number,
             directory,
             name.as_ptr(),
             libc::AT_SYMLINK_NOFOLLOW,
@@ -85,7 +81,6 @@ pub(crate) fn set(path: &CStr, attribute: &CStr, value: &[u8]) -> Result<()> {
             size_of::<XattrArgs>(),
         )
     })
-    .map(drop)
 }
 
 #[cfg(test)]
