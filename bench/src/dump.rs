@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
-use composefs_image::{Algorithm, verity};
+use libcomposefs_image::{Algorithm, verity};
 
 use crate::Setting;
 use crate::measure::{Candidate, by_turns};

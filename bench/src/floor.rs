@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Result;
-use composefs_hash::{BLOCK_SIZE, Family, hash_blocks};
+use libcomposefs_hash::{BLOCK_SIZE, Family, hash_blocks};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, flistxattr, open, statat};
 use rustix::io::read;
 

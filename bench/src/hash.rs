@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::Result;
-use composefs_hash::{BLOCK_SIZE, Family, Kernel};
+use libcomposefs_hash::{BLOCK_SIZE, Family, Kernel};
 use sha2::Digest as _;
 
 use crate::Setting;

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use composefs_image::digest::Digest;
-use composefs_image::dump::{Options, Parser};
-use composefs_image::erofs::{Image, Versions};
-use composefs_image::{Algorithm, verity};
+use libcomposefs_image::digest::Digest;
+use libcomposefs_image::dump::{Options, Parser};
+use libcomposefs_image::erofs::{Image, Versions};
+use libcomposefs_image::{Algorithm, verity};
 
 use crate::Setting;
 use crate::report::Report;

@@ -3,11 +3,11 @@
 #![no_main]
 
 use composefs_fuzz::{Budget, Linear, parse, write};
-use composefs_image::Algorithm;
-use composefs_image::diff::causes::causes;
-use composefs_image::diff::{Options, Side, diff};
-use composefs_image::dump;
-use composefs_image::tree::Tree;
+use libcomposefs_image::Algorithm;
+use libcomposefs_image::diff::causes::causes;
+use libcomposefs_image::diff::{Options, Side, diff};
+use libcomposefs_image::dump;
+use libcomposefs_image::tree::Tree;
 use libfuzzer_sys::fuzz_target;
 
 static BUDGET: Budget =

@@ -2,8 +2,8 @@
 #![no_main]
 
 use composefs_fuzz::{Budget, Linear, parse};
-use composefs_image::Algorithm;
-use composefs_image::dump::Options;
+use libcomposefs_image::Algorithm;
+use libcomposefs_image::dump::Options;
 use libfuzzer_sys::fuzz_target;
 
 static BUDGET: Budget =

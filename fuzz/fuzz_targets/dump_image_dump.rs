@@ -2,10 +2,10 @@
 #![no_main]
 
 use composefs_fuzz::{Budget, Linear, parse, read, write};
-use composefs_image::Algorithm;
-use composefs_image::dump::{self, Options, Parsed};
-use composefs_image::erofs::profile::PROFILES;
-use composefs_image::tree::Tree;
+use libcomposefs_image::Algorithm;
+use libcomposefs_image::dump::{self, Options, Parsed};
+use libcomposefs_image::erofs::profile::PROFILES;
+use libcomposefs_image::tree::Tree;
 use libfuzzer_sys::fuzz_target;
 
 static BUDGET: Budget = Budget::new(

@@ -8,11 +8,11 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use composefs_fuzz::{Budget, Linear, everything, parse, scratch};
-use composefs_image::dump;
-use composefs_image::tree::Tree;
-use composefs_image::{Algorithm, verity};
-use composefs_store::Basedirs;
-use composefs_store::extract::{NoProgress, Options, Owners, Selection, extract};
+use libcomposefs_image::dump;
+use libcomposefs_image::tree::Tree;
+use libcomposefs_image::{Algorithm, verity};
+use libcomposefs_store::Basedirs;
+use libcomposefs_store::extract::{NoProgress, Options, Owners, Selection, extract};
 use libfuzzer_sys::fuzz_target;
 
 // A buffer for each thread, whatever the input is.

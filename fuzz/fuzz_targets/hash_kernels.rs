@@ -2,7 +2,7 @@
 #![no_main]
 
 use composefs_fuzz::{Budget, Linear, many_blocks, reference_blocks, reference_hash};
-use composefs_hash::{Family, Kernel, hash_message};
+use libcomposefs_hash::{Family, Kernel, hash_message};
 use libfuzzer_sys::fuzz_target;
 
 static BUDGET: Budget =

@@ -2,8 +2,8 @@
 #![no_main]
 
 use composefs_fuzz::{Budget, Linear, read, write};
-use composefs_image::erofs::check::{Severity, check};
-use composefs_image::erofs::read::{RawContent, Reader, load};
+use libcomposefs_image::erofs::check::{Severity, check};
+use libcomposefs_image::erofs::read::{RawContent, Reader, load};
 use libfuzzer_sys::fuzz_target;
 
 static BUDGET: Budget =

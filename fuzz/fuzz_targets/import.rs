@@ -6,9 +6,9 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use composefs_fuzz::{Budget, KEPT, Linear, repository, scratch};
-use composefs_image::{Algorithm, verity};
-use composefs_store::repository::bundle::{ImportedBundle, Record, RecordReader};
-use composefs_store::repository::{ImageName, ImportOptions, Objects, Repository};
+use libcomposefs_image::{Algorithm, verity};
+use libcomposefs_store::repository::bundle::{ImportedBundle, Record, RecordReader};
+use libcomposefs_store::repository::{ImageName, ImportOptions, Objects, Repository};
 use libfuzzer_sys::fuzz_target;
 
 // A buffer for each thread that hashes, whatever the input is.

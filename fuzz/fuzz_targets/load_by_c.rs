@@ -2,7 +2,7 @@
 #![no_main]
 
 use composefs_fuzz::{Budget, Linear, read, write};
-use composefs_image::{Algorithm, verity};
+use libcomposefs_image::{Algorithm, verity};
 use libfuzzer_sys::fuzz_target;
 
 static BUDGET: Budget =

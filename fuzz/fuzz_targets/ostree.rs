@@ -3,7 +3,7 @@
 #![no_main]
 
 use composefs_fuzz::{Budget, Linear};
-use composefs_ostree::objects::{CommitObject, DirTree, FileHeader, Metadata};
+use libcomposefs_ostree::objects::{CommitObject, DirTree, FileHeader, Metadata};
 use libfuzzer_sys::fuzz_target;
 
 static BUDGET: Budget =

@@ -11,11 +11,11 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use composefs_fuzz::{Budget, Linear, pieces, scratch};
-use composefs_image::Algorithm;
-use composefs_image::erofs::{Image, Versions};
-use composefs_ostree::objects::FileHeader;
-use composefs_ostree::{DigestOnly, Error, Id, Payloads, Plan, Repo, gather};
 use flate2::read::DeflateDecoder;
+use libcomposefs_image::Algorithm;
+use libcomposefs_image::erofs::{Image, Versions};
+use libcomposefs_ostree::objects::FileHeader;
+use libcomposefs_ostree::{DigestOnly, Error, Id, Payloads, Plan, Repo, gather};
 use libfuzzer_sys::fuzz_target;
 use sha2::{Digest as _, Sha256};
 

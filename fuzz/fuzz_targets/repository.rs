@@ -15,9 +15,9 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use composefs_fuzz::{Budget, KEPT, Linear, Piece, pieces, repository, scratch};
-use composefs_image::{Algorithm, Digest, verity};
-use composefs_store::repository::fsck::{FsckOptions, NoFsckProgress};
-use composefs_store::repository::{GcOptions, ImageName, Repository};
+use libcomposefs_image::{Algorithm, Digest, verity};
+use libcomposefs_store::repository::fsck::{FsckOptions, NoFsckProgress};
+use libcomposefs_store::repository::{GcOptions, ImageName, Repository};
 use libfuzzer_sys::fuzz_target;
 
 // Each reader has buffers that do not depend on the input.
@@ -68,12 +68,12 @@ fn use_it(repository: &Repository, objects: &[Digest]) {
 }
 
 trait ObjectsOfTree {
-    fn objects_are_there(&self, tree: &composefs_image::tree::Tree) -> bool;
+    fn objects_are_there(&self, tree: &libcomposefs_image::tree::Tree) -> bool;
 }
 
 impl ObjectsOfTree for Repository {
-    fn objects_are_there(&self, tree: &composefs_image::tree::Tree) -> bool {
-        use composefs_image::tree::Data;
+    fn objects_are_there(&self, tree: &libcomposefs_image::tree::Tree) -> bool {
+        use libcomposefs_image::tree::Data;
         tree.inodes().all(|inode| match inode.data() {
             Data::Regular { content: None, digest: Some(digest), .. } => {
                 self.objects().open_object(&digest).is_ok_and(|object| object.is_some())

@@ -3,8 +3,8 @@
 #![no_main]
 
 use composefs_fuzz::{Budget, Linear};
-use composefs_image::erofs::read::{LastLink, Reader, View, load};
-use composefs_image::tree::Kind;
+use libcomposefs_image::erofs::read::{LastLink, Reader, View, load};
+use libcomposefs_image::tree::Kind;
 use libfuzzer_sys::fuzz_target;
 
 static BUDGET: Budget =

@@ -6,10 +6,10 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use composefs_fuzz::{Budget, Linear};
-use composefs_image::policy::Policy;
-use composefs_mount::UnknownOptions;
-use composefs_scan::Patterns;
-use composefs_store::repository::{ImageName, Meta, RefName};
+use libcomposefs_image::policy::Policy;
+use libcomposefs_mount::UnknownOptions;
+use libcomposefs_scan::Patterns;
+use libcomposefs_store::repository::{ImageName, Meta, RefName};
 use libfuzzer_sys::fuzz_target;
 
 static META: Budget =
@@ -63,8 +63,8 @@ fn name(text: &[u8]) {
 
 fn options(text: &[u8]) {
     let text = OsStr::from_bytes(text);
-    let strict = composefs_mount::parse(text, UnknownOptions::Refuse);
-    let lenient = composefs_mount::parse(text, UnknownOptions::Ignore);
+    let strict = libcomposefs_mount::parse(text, UnknownOptions::Refuse);
+    let lenient = libcomposefs_mount::parse(text, UnknownOptions::Ignore);
     if let Ok(strict) = strict {
         assert!(!strict.basedirs.is_empty());
         // Strict parsing only refuses more.
@@ -73,7 +73,7 @@ fn options(text: &[u8]) {
 }
 
 fn mountinfo(text: &[u8]) {
-    let mounts = composefs_mount::fuzzing::mounts_in(text);
+    let mounts = libcomposefs_mount::fuzzing::mounts_in(text);
     assert!(mounts.len() <= text.split(|byte| *byte == b'\n').count());
 }
 

@@ -3,9 +3,9 @@
 #![no_main]
 
 use composefs_fuzz::{Budget, Linear, many_blocks, reference_blocks, reference_hash};
-use composefs_hash::{BLOCK_SIZE, Family};
-use composefs_image::verity::{self, Hasher, digest_many, hash_whole_blocks};
-use composefs_image::{Algorithm, Digest};
+use libcomposefs_hash::{BLOCK_SIZE, Family};
+use libcomposefs_image::verity::{self, Hasher, digest_many, hash_whole_blocks};
+use libcomposefs_image::{Algorithm, Digest};
 use libfuzzer_sys::fuzz_target;
 
 static BUDGET: Budget =

@@ -10,12 +10,12 @@ pub use scratch::{Facts, KEPT, everything, repository, scratch};
 
 use std::num::NonZeroUsize;
 
-use composefs_hash::{BLOCK_SIZE, Family};
-use composefs_image::dump::{DumpError, Options, Parsed, Parser};
-use composefs_image::erofs::read::{Loaded, ReadError, Reader, load};
-use composefs_image::erofs::{Image, Versions};
-use composefs_image::tree::Tree;
-use composefs_image::verity;
+use libcomposefs_hash::{BLOCK_SIZE, Family};
+use libcomposefs_image::dump::{DumpError, Options, Parsed, Parser};
+use libcomposefs_image::erofs::read::{Loaded, ReadError, Reader, load};
+use libcomposefs_image::erofs::{Image, Versions};
+use libcomposefs_image::tree::Tree;
+use libcomposefs_image::verity;
 use sha2::{Digest as _, Sha256, Sha512};
 
 /// Reads a dump as the program does: line by line, the last one with or without its newline.

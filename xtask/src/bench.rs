@@ -33,7 +33,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         cargo.current_dir(place::checkout());
         cargo
     };
-    let packages = ["-p", "composefs", "-p", "composefs-capi", "-p", "composefs-bench"];
+    let packages = ["-p", "composefs-cli", "-p", "libcomposefs-capi", "-p", "composefs-bench"];
     process::run(cargo().args(["build", "--quiet", "--release"]).args(packages))?;
     let release = place::target().join("release");
     let program = release.join("composefs-bench");

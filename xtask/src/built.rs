@@ -9,13 +9,13 @@ use crate::{place, process};
 
 /// The library.
 pub(crate) fn library() -> Result<PathBuf> {
-    process::run(cargo().args(["build", "--quiet", "--release", "-p", "composefs-capi"]))?;
+    process::run(cargo().args(["build", "--quiet", "--release", "-p", "libcomposefs-capi"]))?;
     Ok(place::target().join("release/libcomposefs.so"))
 }
 
 /// The program.
 pub(crate) fn program() -> Result<PathBuf> {
-    process::run(cargo().args(["build", "--quiet", "--release", "-p", "composefs"]))?;
+    process::run(cargo().args(["build", "--quiet", "--release", "-p", "composefs-cli"]))?;
     Ok(place::target().join("release/composefs"))
 }
 

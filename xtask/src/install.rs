@@ -30,7 +30,7 @@ pub(crate) struct Options {
 /// The task.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(place::checkout()).args(["build", "--release", "-p", "composefs"]);
+    cargo.current_dir(place::checkout()).args(["build", "--release", "-p", "composefs-cli"]);
     process::run(&mut cargo)?;
     let below = |path: &Path| match &options.destdir {
         Some(root) => root.join(path.strip_prefix("/").unwrap_or(path)),

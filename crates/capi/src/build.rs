@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
-use composefs_image::tree::Kind;
+use libcomposefs_image::tree::Kind;
 use rustix::fs::{Dir, OFlags};
 use rustix::io::Errno;
 

@@ -2,9 +2,9 @@
 
 use std::os::fd::BorrowedFd;
 
-use composefs_image::verity::Hasher;
-use composefs_image::{Algorithm, Digest};
-use composefs_sys::verity::{self, Enabled, Measurement};
+use libcomposefs_image::verity::Hasher;
+use libcomposefs_image::{Algorithm, Digest};
+use libcomposefs_sys::verity::{self, Enabled, Measurement};
 use rustix::io::Errno;
 
 use crate::errno::{NO_VERITY, WRONG_VERITY, of_io};
@@ -62,7 +62,7 @@ pub(crate) fn digest_of_fd(fd: BorrowedFd<'_>) -> Result<Raw, Errno> {
 
 /// The digest of bytes in memory.
 pub(crate) fn digest_of_data(data: &[u8]) -> Raw {
-    raw(&composefs_image::verity::digest(Algorithm::Sha256, data))
+    raw(&libcomposefs_image::verity::digest(Algorithm::Sha256, data))
 }
 
 /// The digest that the kernel holds for a file.

@@ -2,8 +2,8 @@
 
 use std::io;
 
-use composefs_image::erofs::WriteError;
-use composefs_image::tree::{TreeError, XattrError};
+use libcomposefs_image::erofs::WriteError;
+use libcomposefs_image::tree::{TreeError, XattrError};
 use rustix::io::Errno;
 
 /// fs-verity is off, or not to be had (`ENOVERITY` of the headers).

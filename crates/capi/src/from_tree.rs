@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::rc::Rc;
 
-use composefs_image::tree::{Data, Inode, InodeId, Tree};
+use libcomposefs_image::tree::{Data, Inode, InodeId, Tree};
 use rustix::io::Errno;
 
 use crate::node::Node;

@@ -1,6 +1,6 @@
 //! What the fuzz targets reach, with the feature `fuzzing`. No part of the interface.
 
-use composefs_image::erofs::Versions;
+use libcomposefs_image::erofs::Versions;
 use rustix::io::Errno;
 
 use crate::load::from_image;

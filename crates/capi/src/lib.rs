@@ -3,7 +3,7 @@
 //! ```text
 //!   C program --- abi: pointers, error numbers, no panic --- node: the tree in the caller's hands, safe code
 //!                                                              |  to_tree, from_tree
-//!                                                            Tree (composefs-image) --- scan, Image, Reader, mount
+//!                                                            Tree (libcomposefs-image) --- scan, Image, Reader, mount
 //! ```
 //!
 //! All unsafe code is in [`abi`], which checks what can be checked and hands references on. What the functions mean is in

@@ -6,13 +6,13 @@ use std::io::Read as _;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
-use composefs_image::Algorithm;
-use composefs_image::Digest;
-use composefs_image::erofs::header::{HEADER_LEN, Header, HeaderError};
-use composefs_image::erofs::read::{HEAD_LEN, Reader, load, said_len};
-use composefs_image::tree::{Kind, Timestamp};
-use composefs_sys::head_first::{self, At};
-use composefs_sys::xattr::{self, Target};
+use libcomposefs_image::Algorithm;
+use libcomposefs_image::Digest;
+use libcomposefs_image::erofs::header::{HEADER_LEN, Header, HeaderError};
+use libcomposefs_image::erofs::read::{HEAD_LEN, Reader, load, said_len};
+use libcomposefs_image::tree::{Kind, Timestamp};
+use libcomposefs_sys::head_first::{self, At};
+use libcomposefs_sys::xattr::{self, Target};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use composefs_image::Digest;
-use composefs_mount::{Allowed, Error, ImageFile, Options, Plan, UpperDir, Verity, apply};
+use libcomposefs_image::Digest;
+use libcomposefs_mount::{Allowed, Error, ImageFile, Options, Plan, UpperDir, Verity, apply};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use composefs_image::tree::{InodeId, Kind, NewInode, Tree, TreeBuilder, Xattr};
-use composefs_image::{Algorithm, Digest};
+use libcomposefs_image::tree::{InodeId, Kind, NewInode, Tree, TreeBuilder, Xattr};
+use libcomposefs_image::{Algorithm, Digest};
 use rustix::io::Errno;
 
 use crate::errno;
@@ -61,7 +61,7 @@ pub(crate) fn to_tree(root: &Rc<Node>) -> Result<Tree, Errno> {
 
 fn add<T>(
     node: &Node,
-    add: impl FnOnce(&NewInode<'_>) -> Result<T, composefs_image::tree::TreeError>,
+    add: impl FnOnce(&NewInode<'_>) -> Result<T, libcomposefs_image::tree::TreeError>,
 ) -> Result<T, Errno> {
     let (xattrs, payload, content) = (node.xattrs.borrow(), node.payload(), node.content());
     let xattrs: Vec<_> = xattrs.iter().map(|(name, value)| Xattr { name: name.to_bytes(), value }).collect();

@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 use std::rc::Rc;
 
-use composefs_image::Algorithm;
-use composefs_image::erofs::{Image, Versions};
-use composefs_image::verity::Hasher;
+use libcomposefs_image::Algorithm;
+use libcomposefs_image::erofs::{Image, Versions};
+use libcomposefs_image::verity::Hasher;
 use rustix::io::Errno;
 
 use crate::content::Raw;

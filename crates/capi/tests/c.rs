@@ -9,8 +9,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use composefs_testkit::program::{Outcome, Program};
-use composefs_testkit::{figures, privilege, skip};
+use libcomposefs_testkit::program::{Outcome, Program};
+use libcomposefs_testkit::{figures, privilege, skip};
 use libtest_mimic::{Arguments, Trial};
 
 /// What a program needs, besides the compiler.

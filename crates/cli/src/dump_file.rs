@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use composefs_image::dump::{DumpError, Options, Parsed, Parser};
+use libcomposefs_image::dump::{DumpError, Options, Parsed, Parser};
 
 /// No line of a real dump comes near this; one that does would only fill the memory.
 const MAX_LINE: usize = 64 << 20;

@@ -7,12 +7,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use composefs_image::erofs::header::HeaderError;
-use composefs_image::erofs::read::{Defect, HEAD_LEN, Loaded, ReadError, Reader, load, said_len};
-use composefs_image::verity::{self, Hasher};
-use composefs_image::{Algorithm, Digest};
-use composefs_sys::head_first::{self, At, Beginning};
-use composefs_sys::input::{self, OpenError};
+use libcomposefs_image::erofs::header::HeaderError;
+use libcomposefs_image::erofs::read::{Defect, HEAD_LEN, Loaded, ReadError, Reader, load, said_len};
+use libcomposefs_image::verity::{self, Hasher};
+use libcomposefs_image::{Algorithm, Digest};
+use libcomposefs_sys::head_first::{self, At, Beginning};
+use libcomposefs_sys::input::{self, OpenError};
 use rustix::fs::FileType;
 
 /// How much of what is behind an image is read at a time.

@@ -1,7 +1,7 @@
 //! The warning that a directory is opaque in the source and not in the image.
 
-use composefs_image::dump::{Also, escape};
-use composefs_image::erofs::LostOpaque;
+use libcomposefs_image::dump::{Also, escape};
+use libcomposefs_image::erofs::LostOpaque;
 
 /// Warns on standard error, under the name of the program. It is not a failure: the C tool makes the same image.
 pub(crate) fn warn(program: &str, lost: &LostOpaque) {

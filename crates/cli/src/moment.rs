@@ -1,6 +1,6 @@
 //! Times in UTC, as ISO 8601 has them; nothing depends on the time zone of the machine.
 
-use composefs_image::tree::Timestamp;
+use libcomposefs_image::tree::Timestamp;
 
 const DAY: i64 = 86_400;
 /// Days from the beginning of March of the year 0 to 1970. Years begin in March here: leap days are their last.

@@ -1,7 +1,7 @@
 //! Progress of a scan, on a terminal only.
 
-use composefs_scan::Progress;
 use indicatif::ProgressBar;
+use libcomposefs_scan::Progress;
 
 use crate::output;
 

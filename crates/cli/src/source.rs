@@ -7,13 +7,13 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use composefs_image::Algorithm;
-use composefs_image::dump;
-use composefs_image::erofs::header::MAGIC;
-use composefs_image::erofs::read::{Order, Reader};
-use composefs_image::tree::{Timestamp, Tree};
-use composefs_scan::{self as scan, DigestOnly, scan};
-use composefs_sys::input;
+use libcomposefs_image::Algorithm;
+use libcomposefs_image::dump;
+use libcomposefs_image::erofs::header::MAGIC;
+use libcomposefs_image::erofs::read::{Order, Reader};
+use libcomposefs_image::tree::{Timestamp, Tree};
+use libcomposefs_scan::{self as scan, DigestOnly, scan};
+use libcomposefs_sys::input;
 use rustix::fs::FileType;
 
 use crate::dump_file;
@@ -133,7 +133,7 @@ impl Source {
 }
 
 impl ImageFacts {
-    fn of(reader: &Reader<'_>, loaded: &composefs_image::erofs::read::Loaded) -> Self {
+    fn of(reader: &Reader<'_>, loaded: &libcomposefs_image::erofs::read::Loaded) -> Self {
         let header = reader.header();
         Self {
             version: header.format_version,

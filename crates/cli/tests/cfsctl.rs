@@ -9,12 +9,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use composefs_image::erofs::Image;
-use composefs_image::erofs::profile::LEGACY;
-use composefs_image::erofs::read::{Reader, load};
-use composefs_testkit::privilege::is_root;
-use composefs_testkit::program::Program;
-use composefs_testkit::{figures, golden, skip};
+use libcomposefs_image::erofs::Image;
+use libcomposefs_image::erofs::profile::LEGACY;
+use libcomposefs_image::erofs::read::{Reader, load};
+use libcomposefs_testkit::privilege::is_root;
+use libcomposefs_testkit::program::Program;
+use libcomposefs_testkit::{figures, golden, skip};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, XattrFlags, lsetxattr, utimensat};
 
 /// Algorithm, format version, and what `cfsctl --no-repo --hash ALGORITHM --erofs-version VERSION compute-id

@@ -5,8 +5,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use composefs_testkit::golden;
-use composefs_testkit::program::{Outcome, Program};
+use libcomposefs_testkit::golden;
+use libcomposefs_testkit::program::{Outcome, Program};
 use serde_json::Value;
 
 fn program(name: &'static str) -> Program<'static> {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use composefs_testkit::program::{Outcome, Program};
+use libcomposefs_testkit::program::{Outcome, Program};
 use serde_json::Value;
 use tempfile::TempDir;
 

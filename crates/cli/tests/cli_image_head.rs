@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use composefs_testkit::program::{Outcome, Program};
+use libcomposefs_testkit::program::{Outcome, Program};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 
 /// How much memory the program may have, in KiB: far less than the files, and a few times what it takes.

@@ -4,8 +4,8 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 
-use composefs_testkit::golden;
-use composefs_testkit::program::{Outcome, Program};
+use libcomposefs_testkit::golden;
+use libcomposefs_testkit::program::{Outcome, Program};
 
 fn program(name: &'static str) -> Program<'static> {
     Program { path: Path::new(env!("CARGO_BIN_EXE_composefs")), name }

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use composefs_testkit::program::Program;
+use libcomposefs_testkit::program::Program;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 const COMPOSEFS: &str = env!("CARGO_BIN_EXE_composefs");

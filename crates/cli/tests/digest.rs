@@ -5,8 +5,8 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use composefs_image::{Algorithm, verity};
-use composefs_testkit::program::Program;
+use libcomposefs_image::{Algorithm, verity};
+use libcomposefs_testkit::program::Program;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 #[test]

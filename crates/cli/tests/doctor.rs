@@ -4,15 +4,15 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use composefs_testkit::program::{Outcome, Program};
-use composefs_testkit::{figures, privilege};
+use libcomposefs_testkit::program::{Outcome, Program};
+use libcomposefs_testkit::{figures, privilege};
 
 fn composefs(arguments: &[&str]) -> Outcome {
     Program { path: Path::new(env!("CARGO_BIN_EXE_composefs")), name: "composefs" }.run(arguments, b"")
 }
 
 fn has_fs_verity(dir: &Path) -> bool {
-    use composefs_sys::verity::{Enabled, enable};
+    use libcomposefs_sys::verity::{Enabled, enable};
     let file = dir.join("verity");
     fs::write(&file, "x").unwrap();
     let enabled = enable(fs::File::open(&file).unwrap(), 1, 4096);

@@ -8,7 +8,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use composefs_testkit::skip;
+use libcomposefs_testkit::skip;
 
 const CALLS: &str = "trace=open,openat,openat2,write,writev,pwrite64,pwritev,pwritev2,copy_file_range,sendfile,splice,\
     ftruncate,fallocate,fchmod,fchown,ioctl,fsync,fdatasync,sync,syncfs,link,linkat,rename,renameat,renameat2,mkdir,mkdirat";

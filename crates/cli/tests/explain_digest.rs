@@ -8,9 +8,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use composefs_testkit::privilege::is_root;
-use composefs_testkit::program::{Outcome, Program};
-use composefs_testkit::{figures, skip};
+use libcomposefs_testkit::privilege::is_root;
+use libcomposefs_testkit::program::{Outcome, Program};
+use libcomposefs_testkit::{figures, skip};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, lsetxattr, mknodat, utimensat};
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use composefs_testkit::skip::announce;
+use libcomposefs_testkit::skip::announce;
 
 /// A tree that is deep and wide, and the programs under their names.
 struct Place(tempfile::TempDir);

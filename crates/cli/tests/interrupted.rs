@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use composefs_testkit::program::Program;
+use libcomposefs_testkit::program::Program;
 
 const COMPOSEFS: &str = env!("CARGO_BIN_EXE_composefs");
 

@@ -5,9 +5,9 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use composefs_image::{Algorithm, verity};
-use composefs_testkit::golden;
-use composefs_testkit::program::{Outcome, Program};
+use libcomposefs_image::{Algorithm, verity};
+use libcomposefs_testkit::golden;
+use libcomposefs_testkit::program::{Outcome, Program};
 
 fn mkcomposefs() -> Program<'static> {
     Program { path: Path::new(env!("CARGO_BIN_EXE_composefs")), name: "mkcomposefs" }

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use composefs_image::{Algorithm, verity};
-use composefs_testkit::figures;
-use composefs_testkit::program::{Outcome, Program};
+use libcomposefs_image::{Algorithm, verity};
+use libcomposefs_testkit::figures;
+use libcomposefs_testkit::program::{Outcome, Program};
 use rustix::fs::{RenameFlags, renameat_with};
 
 const CHANGES_MIN: u64 = 1000;

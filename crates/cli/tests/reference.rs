@@ -6,9 +6,9 @@ use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use composefs_image::Algorithm;
-use composefs_testkit::program::Program;
-use composefs_testkit::{figures, random, skip};
+use libcomposefs_image::Algorithm;
+use libcomposefs_testkit::program::Program;
+use libcomposefs_testkit::{figures, random, skip};
 
 fn ours() -> Program<'static> {
     Program { path: Path::new(env!("CARGO_BIN_EXE_composefs")), name: "mkcomposefs" }
@@ -47,7 +47,7 @@ fn random_dumps_give_the_same_bytes() {
             dumps += 1;
             bytes += got.stdout.len();
         }
-        use composefs_testkit::model::Kind;
+        use libcomposefs_testkit::model::Kind;
         links += model.nodes.iter().filter(|n| matches!(n.kind, Kind::Link(_))).count();
         whiteouts += model.nodes.iter().filter(|n| n.kind == Kind::Device(0o020000, 0)).count();
         many += model.nodes.iter().filter(|n| n.xattrs.len() > 128).count();

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use composefs_image::Algorithm;
-use composefs_testkit::program::Program;
-use composefs_testkit::{figures, golden, random, skip};
+use libcomposefs_image::Algorithm;
+use libcomposefs_testkit::program::Program;
+use libcomposefs_testkit::{figures, golden, random, skip};
 
 const OURS: &str = env!("CARGO_BIN_EXE_composefs");
 

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use composefs_image::dump::{Also, escape};
-use composefs_testkit::program::Program;
-use composefs_testkit::{figures, golden, skip};
+use libcomposefs_image::dump::{Also, escape};
+use libcomposefs_testkit::program::Program;
+use libcomposefs_testkit::{figures, golden, skip};
 use serde_json::Value;
 
 const OURS: &str = env!("CARGO_BIN_EXE_composefs");

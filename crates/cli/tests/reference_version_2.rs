@@ -7,9 +7,9 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use composefs_testkit::privilege::is_root;
-use composefs_testkit::program::Program;
-use composefs_testkit::{figures, skip};
+use libcomposefs_testkit::privilege::is_root;
+use libcomposefs_testkit::program::Program;
+use libcomposefs_testkit::{figures, skip};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, lsetxattr, mknodat, utimensat};
 
 /// Numbers that are the same in every run (xorshift).

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use composefs_testkit::program::{Outcome, Program};
-use composefs_testkit::{figures, privilege, skip};
+use libcomposefs_testkit::program::{Outcome, Program};
+use libcomposefs_testkit::{figures, privilege, skip};
 
 const COMPOSEFS: &str = env!("CARGO_BIN_EXE_composefs");
 

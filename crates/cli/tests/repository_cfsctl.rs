@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use composefs_testkit::program::{Outcome, Program};
-use composefs_testkit::skip;
+use libcomposefs_testkit::program::{Outcome, Program};
+use libcomposefs_testkit::skip;
 
 const RECORDED: [(&str, &str, &str); 3] = [("sha256", "0", "0"), ("sha256", "1", "1"), ("sha512", "2", "2")];
 

@@ -8,8 +8,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use composefs_testkit::privilege;
-use composefs_testkit::program::{Outcome, Program};
+use libcomposefs_testkit::privilege;
+use libcomposefs_testkit::program::{Outcome, Program};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 const COMPOSEFS: &str = env!("CARGO_BIN_EXE_composefs");

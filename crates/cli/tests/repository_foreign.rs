@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use composefs_testkit::program::{Outcome, Program};
-use composefs_testkit::{privilege, skip};
+use libcomposefs_testkit::program::{Outcome, Program};
+use libcomposefs_testkit::{privilege, skip};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::json;
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use composefs_testkit::program::{Outcome, Program};
+use libcomposefs_testkit::program::{Outcome, Program};
 
 fn composefs(arguments: &[&str]) -> Outcome {
     Program { path: Path::new(env!("CARGO_BIN_EXE_composefs")), name: "composefs" }.run(arguments, b"")

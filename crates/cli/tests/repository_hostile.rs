@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use composefs_testkit::figures;
+use libcomposefs_testkit::figures;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 struct Place {

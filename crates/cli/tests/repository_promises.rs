@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use composefs_testkit::privilege;
-use composefs_testkit::program::{Outcome, Program};
+use libcomposefs_testkit::privilege;
+use libcomposefs_testkit::program::{Outcome, Program};
 use rustix::process::{Pid, Signal, kill_process};
 
 const COMPOSEFS: &str = env!("CARGO_BIN_EXE_composefs");

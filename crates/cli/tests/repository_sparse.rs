@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use composefs_testkit::program::{Outcome, Program};
-use composefs_testkit::skip;
+use libcomposefs_testkit::program::{Outcome, Program};
+use libcomposefs_testkit::skip;
 
 fn run(name: &str, arguments: &[&str]) -> Outcome {
     Program { path: Path::new(env!("CARGO_BIN_EXE_composefs")), name }.run(arguments, b"").ok()

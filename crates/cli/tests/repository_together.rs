@@ -12,10 +12,10 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use composefs_image::erofs::read::{Reader, load};
-use composefs_image::tree::Data;
-use composefs_image::{Algorithm, Digest, verity};
-use composefs_testkit::{figures, privilege};
+use libcomposefs_image::erofs::read::{Reader, load};
+use libcomposefs_image::tree::Data;
+use libcomposefs_image::{Algorithm, Digest, verity};
+use libcomposefs_testkit::{figures, privilege};
 
 const WORKERS: usize = 8;
 const TREES: usize = 12;

@@ -12,10 +12,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use composefs_sys::mount::{MountFlags, mount_at_once};
-use composefs_testkit::figures;
-use composefs_testkit::program::{Outcome, Program};
-use composefs_testkit::skip;
+use libcomposefs_sys::mount::{MountFlags, mount_at_once};
+use libcomposefs_testkit::figures;
+use libcomposefs_testkit::program::{Outcome, Program};
+use libcomposefs_testkit::skip;
 use rustix::fs::{lgetxattr, llistxattr};
 use support::{MountPoint, make_odd_tree};
 
@@ -25,7 +25,7 @@ fn composefs(name: &'static str) -> Program<'static> {
 
 /// Why there is nothing to see here.
 fn unable() -> Option<&'static str> {
-    (!composefs_testkit::privilege::is_root()).then_some("mounting and making devices needs root")
+    (!libcomposefs_testkit::privilege::is_root()).then_some("mounting and making devices needs root")
 }
 
 #[test]

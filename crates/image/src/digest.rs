@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use composefs_hash::Family;
+use libcomposefs_hash::Family;
 
 /// A hash algorithm of fs-verity (`FS_VERITY_HASH_ALG_*` in `include/uapi/linux/fsverity.h`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

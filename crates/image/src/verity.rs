@@ -3,8 +3,8 @@
 //! What the kernel computes when verity is enabled on a file (`fs/verity/`), for the one set of parameters that
 //! composefs uses: 4096-byte blocks, no salt.
 
-pub use composefs_hash::BLOCK_SIZE;
-use composefs_hash::{hash_blocks, hash_message, hash_messages};
+pub use libcomposefs_hash::BLOCK_SIZE;
+use libcomposefs_hash::{hash_blocks, hash_message, hash_messages};
 
 use crate::digest::{Algorithm, Digest};
 

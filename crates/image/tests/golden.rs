@@ -2,11 +2,11 @@
 
 use std::num::NonZeroUsize;
 
-use composefs_image::dump::{self, DumpError, Parsed, Parser};
-use composefs_image::erofs::read::{Order, Reader, load};
-use composefs_image::erofs::{Image, Versions};
-use composefs_image::{Algorithm, verity};
-use composefs_testkit::golden;
+use libcomposefs_image::dump::{self, DumpError, Parsed, Parser};
+use libcomposefs_image::erofs::read::{Order, Reader, load};
+use libcomposefs_image::erofs::{Image, Versions};
+use libcomposefs_image::{Algorithm, verity};
+use libcomposefs_testkit::golden;
 use sha2::{Digest as _, Sha256};
 
 fn parse(text: &[u8]) -> Result<Parsed, DumpError> {

@@ -1,11 +1,11 @@
 //! What policies make of trees.
 
-use composefs_image::Algorithm;
-use composefs_image::dump::{self, Options, Parser};
-use composefs_image::policy::{Attributes, Choice, Contents, Inline, Policy, Space, Times, Transform};
-use composefs_image::tree::{Timestamp, Tree};
-use composefs_image::verity::digest;
-use composefs_testkit::random::series;
+use libcomposefs_image::Algorithm;
+use libcomposefs_image::dump::{self, Options, Parser};
+use libcomposefs_image::policy::{Attributes, Choice, Contents, Inline, Policy, Space, Times, Transform};
+use libcomposefs_image::tree::{Timestamp, Tree};
+use libcomposefs_image::verity::digest;
+use libcomposefs_testkit::random::series;
 
 /// Nothing is changed.
 const AS_GIVEN: Policy = Policy { hardlinks: true, inline: Inline::AsGiven, ..Policy::MKCOMPOSEFS };
@@ -164,7 +164,7 @@ fn random_trees() -> impl Iterator<Item = Tree> {
     })
 }
 
-fn image_of(policy: &Policy, tree: &Tree) -> Result<composefs_image::Digest, String> {
+fn image_of(policy: &Policy, tree: &Tree) -> Result<libcomposefs_image::Digest, String> {
     let applied = policy.apply(tree, &Contents::default()).map_err(|error| error.to_string())?;
     policy.plan(&applied).map(|image| image.digest(policy.algorithm)).map_err(|error| error.to_string())
 }

@@ -3,13 +3,13 @@
 //!
 //! All in one test: memory is counted for the whole process.
 
-use composefs_image::Algorithm;
-use composefs_image::dump::{self, Parser};
-use composefs_image::erofs::check::{Severity, check};
-use composefs_image::erofs::read::{Loaded, RawContent, ReadError, Reader, load};
-use composefs_image::erofs::{Image, Versions};
-use composefs_image::tree::{InodeId, Kind, NewInode, TreeBuilder};
-use composefs_testkit::figures;
+use libcomposefs_image::Algorithm;
+use libcomposefs_image::dump::{self, Parser};
+use libcomposefs_image::erofs::check::{Severity, check};
+use libcomposefs_image::erofs::read::{Loaded, RawContent, ReadError, Reader, load};
+use libcomposefs_image::erofs::{Image, Versions};
+use libcomposefs_image::tree::{InodeId, Kind, NewInode, TreeBuilder};
+use libcomposefs_testkit::figures;
 use peak_alloc::PeakAlloc;
 
 #[global_allocator]

@@ -1,11 +1,11 @@
 //! Random trees keep everything through the builder, the dump text and back.
 
-use composefs_image::Algorithm;
-use composefs_image::dump::{self, Parser};
-use composefs_image::erofs::read::{Reader, load};
-use composefs_image::erofs::{Image, Versions};
-use composefs_image::tree::Tree;
-use composefs_testkit::random::models;
+use libcomposefs_image::Algorithm;
+use libcomposefs_image::dump::{self, Parser};
+use libcomposefs_image::erofs::read::{Reader, load};
+use libcomposefs_image::erofs::{Image, Versions};
+use libcomposefs_image::tree::Tree;
+use libcomposefs_testkit::random::models;
 use proptest::prelude::*;
 
 fn parse(algorithm: Algorithm, text: &[u8]) -> Tree {

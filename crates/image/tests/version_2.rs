@@ -1,11 +1,11 @@
 //! Where version 2 puts inodes and their tails: the cases that a tree has rarely. Whole images are compared with those of
 //! cfsctl elsewhere (`reader/cfsctl.rs`, and beside the program in `crates/cli/tests/`).
 
-use composefs_image::dump::{Options, Parser};
-use composefs_image::erofs::profile::LEGACY;
-use composefs_image::erofs::read::{Reader, load};
-use composefs_image::erofs::{Image, Versions, WriteError};
-use composefs_image::tree::{InodeId, Tree};
+use libcomposefs_image::dump::{Options, Parser};
+use libcomposefs_image::erofs::profile::LEGACY;
+use libcomposefs_image::erofs::read::{Reader, load};
+use libcomposefs_image::erofs::{Image, Versions, WriteError};
+use libcomposefs_image::tree::{InodeId, Tree};
 
 fn tree(lines: &[String]) -> Tree {
     let mut parser = Parser::new(Options::default());

@@ -7,8 +7,8 @@ use std::fmt;
 
 use std::os::fd::OwnedFd;
 
-use composefs_sys::kernel_log::KernelLog;
-use composefs_sys::namespace::Visit;
+use libcomposefs_sys::kernel_log::KernelLog;
+use libcomposefs_sys::namespace::Visit;
 use rustix::fs::{Mode, OFlags};
 
 use crate::erofs;

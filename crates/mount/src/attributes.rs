@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use composefs_sys::mount::{MountAttrFlags, MountFlags};
+use libcomposefs_sys::mount::{MountAttrFlags, MountFlags};
 
 /// When reading a file updates its access time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,11 +4,11 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-use composefs_sys::loopdev::{DirectIo, LoopDevice};
-use composefs_sys::mount::{DetachedMount, FsContext, MountAttrFlags, MountError, MountFlags, mount_at_once};
-use composefs_sys::namespace::Visit;
-use composefs_sys::page_cache::read_ahead;
-use composefs_sys::proc_fd;
+use libcomposefs_sys::loopdev::{DirectIo, LoopDevice};
+use libcomposefs_sys::mount::{DetachedMount, FsContext, MountAttrFlags, MountError, MountFlags, mount_at_once};
+use libcomposefs_sys::namespace::Visit;
+use libcomposefs_sys::page_cache::read_ahead;
+use libcomposefs_sys::proc_fd;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 

@@ -6,13 +6,13 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use composefs_image::Digest;
-use composefs_image::erofs::header::HeaderError;
-use composefs_image::erofs::read::ReadError;
-use composefs_sys::input::kind_name;
-use composefs_sys::mount::{MountError, errno_text};
-use composefs_sys::user_namespace::is_in_one;
-use composefs_sys::verity::refusal_cause;
+use libcomposefs_image::Digest;
+use libcomposefs_image::erofs::header::HeaderError;
+use libcomposefs_image::erofs::read::ReadError;
+use libcomposefs_sys::input::kind_name;
+use libcomposefs_sys::mount::{MountError, errno_text};
+use libcomposefs_sys::user_namespace::is_in_one;
+use libcomposefs_sys::verity::refusal_cause;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 

@@ -6,11 +6,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, FileTypeExt as _};
 use std::path::{Path, PathBuf};
 
-use composefs_image::erofs::header::Header;
-use composefs_image::erofs::read::{Defect, Head};
-use composefs_image::{Algorithm, Digest};
-use composefs_sys::input::{self, OpenError};
-use composefs_sys::verity::{Measured, Measurement, measure};
+use libcomposefs_image::erofs::header::Header;
+use libcomposefs_image::erofs::read::{Defect, Head};
+use libcomposefs_image::{Algorithm, Digest};
+use libcomposefs_sys::input::{self, OpenError};
+use libcomposefs_sys::verity::{Measured, Measurement, measure};
 
 use crate::error::Error;
 

@@ -1,6 +1,6 @@
 //! What this kernel's overlayfs can do, found by asking it and not by its version.
 
-use composefs_sys::mount::{FsContext, MountError};
+use libcomposefs_sys::mount::{FsContext, MountError};
 use rustix::io::Errno;
 
 use crate::options::Verity;

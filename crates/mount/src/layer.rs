@@ -5,8 +5,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use composefs_sys::mount::{FsContext, MountError};
-use composefs_sys::proc_fd;
+use libcomposefs_sys::mount::{FsContext, MountError};
+use libcomposefs_sys::proc_fd;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 

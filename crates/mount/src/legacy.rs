@@ -5,8 +5,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use composefs_sys::mount::mount_at_once;
-use composefs_sys::proc_fd;
+use libcomposefs_sys::mount::mount_at_once;
+use libcomposefs_sys::proc_fd;
 use rustix::io::Errno;
 
 use crate::error::Error;

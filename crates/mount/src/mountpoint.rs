@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use composefs_sys::mount::unmount;
+use libcomposefs_sys::mount::unmount;
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-use composefs_image::Digest;
+use libcomposefs_image::Digest;
 
 use crate::plan::SOURCE;
 

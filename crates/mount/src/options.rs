@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use composefs_image::Digest;
+use libcomposefs_image::Digest;
 
 use crate::attributes::Attributes;
 use crate::error::Error;

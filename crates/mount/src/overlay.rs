@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use composefs_sys::mount::{DetachedMount, FsContext, MountError};
+use libcomposefs_sys::mount::{DetachedMount, FsContext, MountError};
 use rustix::io::Errno;
 
 use crate::erofs::ErofsMount;

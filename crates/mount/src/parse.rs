@@ -8,8 +8,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-use composefs_image::Digest;
-use composefs_image::digest::InvalidDigest;
+use libcomposefs_image::Digest;
+use libcomposefs_image::digest::InvalidDigest;
 
 use crate::attributes::{self, Attributes};
 use crate::escape::{split, unescape, unquote, words};

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use composefs_image::Digest;
-use composefs_image::erofs::header::Header;
+use libcomposefs_image::Digest;
+use libcomposefs_image::erofs::header::Header;
 
 use crate::attributes::Attributes;
 use crate::options::{Options, UpperDir, Verity};

@@ -1,6 +1,6 @@
 //! One step of a mount, and how it fails.
 
-use composefs_sys::mount::MountError;
+use libcomposefs_sys::mount::MountError;
 
 use crate::error::Error;
 

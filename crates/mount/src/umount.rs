@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use composefs_sys::mount::{MountError, errno_text, unmount};
+use libcomposefs_sys::mount::{MountError, errno_text, unmount};
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statfs, statx};
 use rustix::io::Errno;
 

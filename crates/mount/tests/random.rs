@@ -12,14 +12,14 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use composefs_image::Algorithm;
-use composefs_image::erofs::{Image, Versions};
-use composefs_sys::loopdev::{DirectIo, LoopDevice};
-use composefs_sys::mount::{DetachedMount, FsContext, MountAttrFlags};
-use composefs_testkit::figures;
-use composefs_testkit::model::{Kind, Model};
-use composefs_testkit::random::series;
-use composefs_testkit::skip;
+use libcomposefs_image::Algorithm;
+use libcomposefs_image::erofs::{Image, Versions};
+use libcomposefs_sys::loopdev::{DirectIo, LoopDevice};
+use libcomposefs_sys::mount::{DetachedMount, FsContext, MountAttrFlags};
+use libcomposefs_testkit::figures;
+use libcomposefs_testkit::model::{Kind, Model};
+use libcomposefs_testkit::random::series;
+use libcomposefs_testkit::skip;
 use libtest_mimic::Arguments;
 use rustix::fs::{Mode, OFlags, lgetxattr, llistxattr, openat};
 use rustix::io::Errno;
@@ -41,7 +41,7 @@ fn main() {
 }
 
 fn unmet() -> Option<String> {
-    if !composefs_testkit::privilege::is_root() {
+    if !libcomposefs_testkit::privilege::is_root() {
         return Some("mounting needs root".into());
     }
     FsContext::open("erofs").err().map(|error| format!("the kernel lacks CONFIG_EROFS_FS: {error}"))
@@ -178,7 +178,8 @@ fn expected(model: &Model, version: u32) -> Vec<(Expected, Xattrs)> {
             let (mut links, mut rdev, mut size) = (u64::from(node.nlink), 0, Some(0));
             let kind = match &node.kind {
                 Kind::Directory => {
-                    let inside = |n: &&composefs_testkit::model::Node| n.parent == index && n.kind == Kind::Directory;
+                    let inside =
+                        |n: &&libcomposefs_testkit::model::Node| n.parent == index && n.kind == Kind::Directory;
                     links = 2 + model.nodes.iter().skip(1).filter(inside).count() as u64;
                     size = None;
                     0o040_000

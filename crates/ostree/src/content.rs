@@ -6,10 +6,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use composefs_image::tree::Kind;
-use composefs_sys::beneath::open_directory_beneath;
-use composefs_sys::xattr::{self, Target, entry_path};
 use flate2::read::DeflateDecoder;
+use libcomposefs_image::tree::Kind;
+use libcomposefs_sys::beneath::open_directory_beneath;
+use libcomposefs_sys::xattr::{self, Target, entry_path};
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
@@ -238,7 +238,7 @@ impl Content {
         let done = match &self.bytes {
             None => Ok(()),
             Some(Bytes::Plain(file)) => {
-                composefs_sys::copy::read_all(file.as_fd(), buffer, |_, piece| take(piece)).map(drop)
+                libcomposefs_sys::copy::read_all(file.as_fd(), buffer, |_, piece| take(piece)).map(drop)
             }
             Some(Bytes::Deflated(file, offset)) => inflate(file, *offset, buffer, &mut take),
         };

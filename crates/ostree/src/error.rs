@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use composefs_image::tree::TreeError;
+use libcomposefs_image::tree::TreeError;
 
 use crate::id::Id;
 
@@ -90,7 +90,7 @@ pub enum Error {
         /// The object it comes from.
         path: PathBuf,
         /// Why not.
-        source: Box<composefs_store::Error>,
+        source: Box<libcomposefs_store::Error>,
     },
 }
 

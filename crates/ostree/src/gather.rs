@@ -4,11 +4,11 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use composefs_image::helpers::with_helpers;
-use composefs_image::verity::Hasher;
-use composefs_image::{Algorithm, Digest};
-use composefs_scan::SourceFile;
-use composefs_store::Batch;
+use libcomposefs_image::helpers::with_helpers;
+use libcomposefs_image::verity::Hasher;
+use libcomposefs_image::{Algorithm, Digest};
+use libcomposefs_scan::SourceFile;
+use libcomposefs_store::Batch;
 use std::io::Write as _;
 
 use crate::content::Content;

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::rc::Rc;
 
-use composefs_image::Algorithm;
-use composefs_image::tree::{InodeId, NewInode, Tree, TreeBuilder, TreeError, Xattr};
+use libcomposefs_image::Algorithm;
+use libcomposefs_image::tree::{InodeId, NewInode, Tree, TreeBuilder, TreeError, Xattr};
 
 use crate::error::Error;
 use crate::extent::{Extent, of_header, of_metadata};

@@ -11,13 +11,13 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use composefs_image::Algorithm;
-use composefs_image::tree::Tree;
-use composefs_ostree::objects::CommitObject;
-use composefs_ostree::{Error, HeadersOnly, Id, Payloads, Plan, Repo, gather};
-use composefs_testkit::figures;
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
+use libcomposefs_image::Algorithm;
+use libcomposefs_image::tree::Tree;
+use libcomposefs_ostree::objects::CommitObject;
+use libcomposefs_ostree::{Error, HeadersOnly, Id, Payloads, Plan, Repo, gather};
+use libcomposefs_testkit::figures;
 use peak_alloc::PeakAlloc;
 use sha2::{Digest as _, Sha256};
 
@@ -334,7 +334,7 @@ fn an_archive_is_inflated_as_far_as_it_says() {
         let id = forge.put_as([9; 32], object, "filez");
         let repo = Repo::open(Path::new(forge.dir.path())).unwrap();
         let mut shown = 0;
-        let read = |content: composefs_ostree::Content| {
+        let read = |content: libcomposefs_ostree::Content| {
             content.read(&mut [0; 4096], |piece| {
                 shown += piece.len();
                 Ok(())

@@ -7,13 +7,13 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use composefs_image::erofs::{Image, Versions};
-use composefs_image::{Algorithm, Digest, verity};
-use composefs_ostree::{ContentSink, DigestOnly, Error, HeadersOnly, Id, IntoBatch, Payloads, Plan, Repo, gather};
-use composefs_store::{ObjectDir, Policy};
-use composefs_testkit::{figures, privilege, skip};
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
+use libcomposefs_image::erofs::{Image, Versions};
+use libcomposefs_image::{Algorithm, Digest, verity};
+use libcomposefs_ostree::{ContentSink, DigestOnly, Error, HeadersOnly, Id, IntoBatch, Payloads, Plan, Repo, gather};
+use libcomposefs_store::{ObjectDir, Policy};
+use libcomposefs_testkit::{figures, privilege, skip};
 use sha2::{Digest as _, Sha256};
 
 struct Recorded {
@@ -161,7 +161,7 @@ fn what_is_no_repository_is_told() {
         let error = repo.resolve(name).unwrap_err();
         assert!(matches!(error, Error::NoRef { .. }), "{name}: {error}");
     }
-    let error = repo.commit(&composefs_ostree::Id::new([7; 32])).unwrap_err().to_string();
+    let error = repo.commit(&libcomposefs_ostree::Id::new([7; 32])).unwrap_err().to_string();
     assert!(error.ends_with("No such file or directory (os error 2)"), "{error}");
     // A dirtree is no commit.
     let tree = objects(&path).into_iter().find(|object| object.extension().is_some_and(|e| e == "dirtree")).unwrap();

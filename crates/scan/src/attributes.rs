@@ -3,7 +3,7 @@
 use std::io;
 use std::ops::Range;
 
-use composefs_sys::xattr::{Reader, Target};
+use libcomposefs_sys::xattr::{Reader, Target};
 
 use crate::harvest::Harvest;
 use crate::options::XattrChoice;

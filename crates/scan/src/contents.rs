@@ -4,8 +4,8 @@
 //! small files hold is read into one buffer, each content filled up with zeros to whole blocks, and hashed when that is
 //! full. It is small enough to be still in the core's own cache by then.
 
-use composefs_image::digest::{Algorithm, Digest};
-use composefs_image::verity::{BLOCK_SIZE, digest_many};
+use libcomposefs_image::digest::{Algorithm, Digest};
+use libcomposefs_image::verity::{BLOCK_SIZE, digest_many};
 
 /// Larger contents do not wait.
 pub(crate) const SMALL_MAX: usize = 64 << 10;
@@ -66,7 +66,7 @@ impl Contents {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use composefs_image::verity::digest;
+    use libcomposefs_image::verity::digest;
 
     #[test]
     fn what_was_kept_is_hashed_whatever_the_buffer_held_before() {

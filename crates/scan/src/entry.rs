@@ -4,8 +4,8 @@ use std::ffi::CStr;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use composefs_image::tree::Kind;
-use composefs_sys::xattr::{self, Target};
+use libcomposefs_image::tree::Kind;
+use libcomposefs_sys::xattr::{self, Target};
 use rustix::fs::readlinkat_raw;
 use rustix::io::Errno;
 

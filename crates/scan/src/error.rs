@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use composefs_image::tree::TreeError;
+use libcomposefs_image::tree::TreeError;
 
 use crate::sink::SinkError;
 

@@ -2,10 +2,10 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use composefs_image::digest::{Algorithm, Digest};
-use composefs_image::policy::Contents;
-use composefs_image::verity::{self, Hasher};
-use composefs_sys::copy::read_all;
+use libcomposefs_image::digest::{Algorithm, Digest};
+use libcomposefs_image::policy::Contents;
+use libcomposefs_image::verity::{self, Hasher};
+use libcomposefs_sys::copy::read_all;
 
 use crate::sink::{ContentSink, SinkError, SourceFile};
 

@@ -10,8 +10,8 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use composefs_sys::copy::fill;
-use composefs_sys::xattr::Target;
+use libcomposefs_sys::copy::fill;
+use libcomposefs_sys::xattr::Target;
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::{pread, retry_on_intr};
 

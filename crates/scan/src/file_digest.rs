@@ -4,10 +4,10 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::os::fd::BorrowedFd;
 
-use composefs_image::digest::{Algorithm, Digest};
-use composefs_image::in_order;
-use composefs_image::verity::{Hasher, hash_whole_blocks};
-use composefs_sys::sparse::{Holes, Stretch};
+use libcomposefs_image::digest::{Algorithm, Digest};
+use libcomposefs_image::in_order;
+use libcomposefs_image::verity::{Hasher, hash_whole_blocks};
+use libcomposefs_sys::sparse::{Holes, Stretch};
 
 /// What a thread reads at a time: some of it is still in the core's cache when it is hashed.
 const PIECE: usize = 256 << 10;
@@ -109,7 +109,7 @@ mod tests {
     use std::os::fd::AsFd;
     use std::os::unix::fs::FileExt;
 
-    use composefs_image::verity;
+    use libcomposefs_image::verity;
 
     use super::*;
 

@@ -7,8 +7,8 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use composefs_image::digest::{Algorithm, Digest};
-use composefs_image::tree::{InodeId, NewInode, Timestamp, TreeBuilder, Xattr};
+use libcomposefs_image::digest::{Algorithm, Digest};
+use libcomposefs_image::tree::{InodeId, NewInode, Timestamp, TreeBuilder, Xattr};
 
 use crate::contents::Contents;
 use crate::directory::{DirectoryUse, Place};
@@ -172,7 +172,7 @@ impl Harvest {
         found: &Found,
         digests: &[Digest],
         xattrs: &[Xattr<'_>],
-    ) -> Result<InodeId, composefs_image::tree::TreeError> {
+    ) -> Result<InodeId, libcomposefs_image::tree::TreeError> {
         let mut inode = NewInode { nlink: 1, xattrs, ..found.meta.inode(found.mtime) };
         let object = match &found.data {
             Data::Inline { content, small } => {

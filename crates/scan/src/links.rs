@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::CString;
 
-use composefs_image::tree::{InodeId, TreeBuilder};
+use libcomposefs_image::tree::{InodeId, TreeBuilder};
 
 use crate::directory::{DirectoryUse, Place};
 use crate::error::Error;

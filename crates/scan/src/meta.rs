@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 use std::os::fd::BorrowedFd;
 
-use composefs_image::tree::{Kind, Timestamp};
+use libcomposefs_image::tree::{Kind, Timestamp};
 use rustix::fs::{AtFlags, Stat, fstat, statat};
 
 /// The metadata of one inode of the scanned file system.
@@ -72,8 +72,8 @@ impl Meta {
 
 impl Meta {
     /// The metadata as the tree takes it. What an inode that is no regular file has for a size says nothing about it.
-    pub(crate) fn inode<'a>(&self, mtime: Timestamp) -> composefs_image::tree::NewInode<'a> {
-        composefs_image::tree::NewInode {
+    pub(crate) fn inode<'a>(&self, mtime: Timestamp) -> libcomposefs_image::tree::NewInode<'a> {
+        libcomposefs_image::tree::NewInode {
             mode: self.mode,
             size: if self.kind() == Some(Kind::Regular) { self.size } else { 0 },
             nlink: 1,

@@ -2,8 +2,8 @@
 
 use std::num::NonZeroUsize;
 
-use composefs_image::digest::Algorithm;
-use composefs_image::tree::Timestamp;
+use libcomposefs_image::digest::Algorithm;
+use libcomposefs_image::tree::Timestamp;
 
 use crate::patterns::Patterns;
 use crate::threads::thread_count;
@@ -49,7 +49,7 @@ pub struct Options {
     /// The algorithm of the digests.
     pub algorithm: Algorithm,
     /// Contents of at most so many bytes are kept in the tree; longer ones go to the sink. Up to
-    /// [`MAX_INLINE`](composefs_image::tree::MAX_INLINE).
+    /// [`MAX_INLINE`](libcomposefs_image::tree::MAX_INLINE).
     pub inline_max: u64,
     /// Whether the files kept in the tree get a digest too.
     pub digest_inline: bool,

@@ -6,10 +6,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use composefs_image::helpers::with_helpers;
-use composefs_image::tree::{Tree, TreeBuilder};
-use composefs_sys::limits::open_files_max;
-use composefs_sys::xattr::Target;
+use libcomposefs_image::helpers::with_helpers;
+use libcomposefs_image::tree::{Tree, TreeBuilder};
+use libcomposefs_sys::limits::open_files_max;
+use libcomposefs_sys::xattr::Target;
 use rustix::fs::{CWD, FileType};
 use rustix::io::Errno;
 

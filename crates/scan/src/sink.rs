@@ -4,10 +4,10 @@ use std::error::Error;
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use composefs_image::digest::{Algorithm, Digest};
-use composefs_image::tree::Timestamp;
-use composefs_image::verity::{self, Hasher};
-use composefs_sys::sparse::{Stretch, read_sparse};
+use libcomposefs_image::digest::{Algorithm, Digest};
+use libcomposefs_image::tree::Timestamp;
+use libcomposefs_image::verity::{self, Hasher};
+use libcomposefs_sys::sparse::{Stretch, read_sparse};
 
 use crate::meta::Meta;
 

@@ -3,8 +3,8 @@
 use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
 
-use composefs_image::helpers::THREADS_MAX;
-use composefs_sys::limits::open_files_max;
+use libcomposefs_image::helpers::THREADS_MAX;
+use libcomposefs_sys::limits::open_files_max;
 
 /// How many descriptors there must be for each thread. It has a source and a temporary open, the directories they are in,
 /// and what it compares with; as many again are for what is open beside the threads.

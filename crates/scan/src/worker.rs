@@ -4,8 +4,8 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Mutex, PoisonError};
 
-use composefs_image::tree::TreeBuilder;
-use composefs_sys::xattr::Target;
+use libcomposefs_image::tree::TreeBuilder;
+use libcomposefs_sys::xattr::Target;
 use rustix::fs::{FileType, RawDir};
 use rustix::io::Errno;
 

@@ -4,10 +4,10 @@ mod support;
 
 use std::fs;
 
-use composefs_image::Algorithm;
-use composefs_image::tree::{Data, InodeId};
-use composefs_image::verity::digest;
-use composefs_scan::{Everything, NoProgress, Options, scan};
+use libcomposefs_image::Algorithm;
+use libcomposefs_image::tree::{Data, InodeId};
+use libcomposefs_image::verity::digest;
+use libcomposefs_scan::{Everything, NoProgress, Options, scan};
 
 use support::options;
 

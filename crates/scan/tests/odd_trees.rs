@@ -8,13 +8,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
-use composefs_image::tree::{InodeId, Kind, Timestamp};
-use composefs_image::{Algorithm, Digest, verity};
-use composefs_scan::{
+use libcomposefs_image::tree::{InodeId, Kind, Timestamp};
+use libcomposefs_image::{Algorithm, Digest, verity};
+use libcomposefs_scan::{
     ContentSink, DigestOnly, Error, Mtime, NoProgress, Options, Patterns, SinkError, SourceFile, XattrChoice, scan,
 };
-use composefs_testkit::privilege::{is_root, without_root};
-use composefs_testkit::skip;
+use libcomposefs_testkit::privilege::{is_root, without_root};
+use libcomposefs_testkit::skip;
 use rustix::fs::{CWD, FileType, Mode, OFlags, XattrFlags, lsetxattr, makedev, mkdirat, mknodat, openat};
 use support::{line, options, render, scan_default, scan_with};
 use tempfile::tempdir;

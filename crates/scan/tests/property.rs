@@ -10,10 +10,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
-use composefs_image::Algorithm;
-use composefs_image::tree::{Data, InodeId, Tree};
-use composefs_image::verity;
-use composefs_scan::Options;
+use libcomposefs_image::Algorithm;
+use libcomposefs_image::tree::{Data, InodeId, Tree};
+use libcomposefs_image::verity;
+use libcomposefs_scan::Options;
 use proptest::prelude::*;
 use rustix::fs::{CWD, FileType, Mode, XattrFlags, lsetxattr, mknodat};
 use support::{options, render, scan_with};
@@ -114,7 +114,7 @@ fn a_random_tree_comes_back() {
     let probe = tempfile::NamedTempFile::new().unwrap();
     let with_xattrs = lsetxattr(probe.path(), "user.a", b"", XattrFlags::empty()).is_ok();
     if !with_xattrs {
-        composefs_testkit::skip::announce("a_random_tree_comes_back (xattrs)", "the file system has no user xattrs");
+        libcomposefs_testkit::skip::announce("a_random_tree_comes_back (xattrs)", "the file system has no user xattrs");
     }
     let config = ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() };
     proptest!(config, |(entries in tree())| {

@@ -9,11 +9,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use composefs_image::digest::Digest;
-use composefs_image::verity;
-use composefs_scan::{ContentSink, SinkError, SourceFile, digest_pieces};
-use composefs_sys::limits::open_files_max;
-use composefs_sys::sparse::SparseWriter;
+use libcomposefs_image::digest::Digest;
+use libcomposefs_image::verity;
+use libcomposefs_scan::{ContentSink, SinkError, SourceFile, digest_pieces};
+use libcomposefs_sys::limits::open_files_max;
+use libcomposefs_sys::sparse::SparseWriter;
 use rustix::fs::fsync;
 
 use crate::check::{Expected, Presence};

@@ -8,9 +8,9 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
-use composefs_image::digest::Digest;
-use composefs_scan::digest_pieces;
-use composefs_sys::copy::fill;
+use libcomposefs_image::digest::Digest;
+use libcomposefs_scan::digest_pieces;
+use libcomposefs_sys::copy::fill;
 use rustix::fs::{FileType, Stat, fstat};
 use rustix::io::Errno;
 

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::{PoisonError, RwLock};
 
-use composefs_sys::copy::{Cloned, clone_file};
+use libcomposefs_sys::copy::{Cloned, clone_file};
 
 /// What has turned out about sharing extents with one file system.
 #[derive(Debug, Default)]

@@ -8,9 +8,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
-use composefs_image::digest::Digest;
-use composefs_image::helpers::with_helpers;
-use composefs_scan::thread_count;
+use libcomposefs_image::digest::Digest;
+use libcomposefs_image::helpers::with_helpers;
+use libcomposefs_scan::thread_count;
 use rustix::fs::{fstatfs, fsync, syncfs};
 use rustix::io::Errno;
 

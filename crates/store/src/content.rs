@@ -12,12 +12,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use composefs_image::digest::{Algorithm, Digest};
-use composefs_image::verity::Hasher;
-use composefs_scan::{SourceFile, digest_pieces};
-use composefs_sys::copy::{Copied, RangeCopier};
-use composefs_sys::sparse::{SparseWriter, Stretch, read_sparse};
-use composefs_sys::writeback::begin_writing;
+use libcomposefs_image::digest::{Algorithm, Digest};
+use libcomposefs_image::verity::Hasher;
+use libcomposefs_scan::{SourceFile, digest_pieces};
+use libcomposefs_sys::copy::{Copied, RangeCopier};
+use libcomposefs_sys::sparse::{SparseWriter, Stretch, read_sparse};
+use libcomposefs_sys::writeback::begin_writing;
 use rustix::fs::{Mode, fchmod, fstat, fstatfs, ftruncate};
 
 use crate::clones::Clones;
@@ -39,7 +39,7 @@ const WRITE_SOON: u64 = 8 << 20;
 /// File systems that may copy inside a server: NFS, SMB twice, Ceph, FUSE (`include/uapi/linux/magic.h`).
 const REMOTE: [u32; 5] = [0x6969, 0xff53_4d42, 0xfe53_4d42, 0x00c3_6400, 0x6573_5546];
 
-pub(crate) use composefs_sys::tempfile::Temporary;
+pub(crate) use libcomposefs_sys::tempfile::Temporary;
 
 /// What has turned out about the ways to copy.
 #[derive(Debug)]

@@ -3,8 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use composefs_image::digest::{Algorithm, Digest};
-use composefs_sys::verity::refusal_cause;
+use libcomposefs_image::digest::{Algorithm, Digest};
+use libcomposefs_sys::verity::refusal_cause;
 use rustix::io::Errno;
 
 /// Why an operation on a store, or the publishing of a file, failed.

@@ -4,7 +4,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 
-use composefs_sys::limits::open_files_max;
+use libcomposefs_sys::limits::open_files_max;
 use rustix::fs::{Mode, OFlags, openat};
 
 pub(crate) const OPEN_DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);

@@ -2,10 +2,10 @@
 
 use std::io::{self, Read};
 
-use composefs_image::erofs::read::{HEAD_LEN, said_len};
-use composefs_image::verity::Hasher;
-use composefs_image::{Algorithm, Digest};
-use composefs_sys::head_first;
+use libcomposefs_image::erofs::read::{HEAD_LEN, said_len};
+use libcomposefs_image::verity::Hasher;
+use libcomposefs_image::{Algorithm, Digest};
+use libcomposefs_sys::head_first;
 
 /// How much of what is behind the image is read at a time.
 const PIECE: usize = 256 << 10;
@@ -51,9 +51,9 @@ impl ImageBytes {
 
 #[cfg(test)]
 mod tests {
-    use composefs_image::erofs::{Image, Versions};
-    use composefs_image::tree::{NewInode, TreeBuilder};
-    use composefs_image::verity;
+    use libcomposefs_image::erofs::{Image, Versions};
+    use libcomposefs_image::tree::{NewInode, TreeBuilder};
+    use libcomposefs_image::verity;
 
     use super::*;
 

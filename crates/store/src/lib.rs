@@ -1,7 +1,7 @@
 //! The object store: files named by their fs-verity digest.
 //!
 //! An [`ObjectDir`] is a directory of `xx/yyyy…`, an algorithm and a policy; `docs/format/object-store.md` specifies it. A
-//! [`Batch`] puts objects in: it is a [`ContentSink`](composefs_scan::ContentSink), so a scan can fill it. [`publish`]
+//! [`Batch`] puts objects in: it is a [`ContentSink`](libcomposefs_scan::ContentSink), so a scan can fill it. [`publish`]
 //! replaces a single file, the image for one, with the same care.
 //!
 //! A [`Repository`](repository::Repository) stands on top: images, their objects and their names, for many users at once.

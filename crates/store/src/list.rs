@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use composefs_image::digest::Digest;
+use libcomposefs_image::digest::Digest;
 use rustix::fs::{Dir, Mode, OFlags, openat};
 use rustix::io::Errno;
 

@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
 use std::sync::{Mutex, PoisonError};
 
-use composefs_image::digest::Digest;
-use composefs_scan::{digest_file, digest_pieces};
+use libcomposefs_image::digest::Digest;
+use libcomposefs_scan::{digest_file, digest_pieces};
 
 use crate::basedirs::Basedirs;
 use crate::object::{Object, Vouching};

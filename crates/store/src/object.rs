@@ -9,10 +9,10 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use composefs_image::digest::{Algorithm, Digest};
-use composefs_image::verity::{BLOCK_SIZE, Hasher, digest, hash_whole_blocks};
-use composefs_sys::copy::fill;
-use composefs_sys::verity::{Measurement, measure};
+use libcomposefs_image::digest::{Algorithm, Digest};
+use libcomposefs_image::verity::{BLOCK_SIZE, Hasher, digest, hash_whole_blocks};
+use libcomposefs_sys::copy::fill;
+use libcomposefs_sys::verity::{Measurement, measure};
 use rustix::fs::Stat;
 
 use crate::object_error::ObjectError;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use composefs_image::digest::{Algorithm, Digest};
-use composefs_sys::file_lease::open_leased;
+use libcomposefs_image::digest::{Algorithm, Digest};
+use libcomposefs_sys::file_lease::open_leased;
 use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, Stat, fsync, mkdir, mkdirat, open, openat, statat, unlinkat};
 use rustix::io::Errno;
 

@@ -3,8 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use composefs_image::digest::Digest;
-use composefs_image::dump::{Also, escape};
+use libcomposefs_image::digest::Digest;
+use libcomposefs_image::dump::{Also, escape};
 
 /// Why an object could not be opened or read. Its path was chosen by whoever made the image, and is shown escaped.
 #[derive(Debug, thiserror::Error)]

@@ -4,8 +4,8 @@ use std::num::NonZeroUsize;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
-use composefs_image::helpers::with_helpers;
-use composefs_sys::limits::open_files_max;
+use libcomposefs_image::helpers::with_helpers;
+use libcomposefs_sys::limits::open_files_max;
 
 /// How many jobs may wait: at most so many, and no more than a part of the limit of open files, as each may hold a
 /// directory open.

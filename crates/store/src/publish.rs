@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use composefs_sys::tempfile::Temporary;
+use libcomposefs_sys::tempfile::Temporary;
 use rustix::fs::{
     Access, AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, accessat, fchmod, fchown, fstat,
     fstatfs, fsync, open, openat, openat2, readlinkat, statat,
@@ -234,8 +234,8 @@ fn write_in_place<T, E: From<Error>>(
 mod tests {
     use std::os::unix::fs::{PermissionsExt, lchown, symlink};
 
-    use composefs_testkit::privilege::is_root;
-    use composefs_testkit::skip;
+    use libcomposefs_testkit::privilege::is_root;
+    use libcomposefs_testkit::skip;
 
     use super::*;
 

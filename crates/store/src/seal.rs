@@ -5,8 +5,8 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use composefs_image::digest::{Algorithm, Digest};
-use composefs_sys::verity::{Enabled, Measurement, enable, measure};
+use libcomposefs_image::digest::{Algorithm, Digest};
+use libcomposefs_sys::verity::{Enabled, Measurement, enable, measure};
 use rustix::io::Errno;
 
 use crate::error::Error;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use composefs_testkit::skip;
+use libcomposefs_testkit::skip;
 use tempfile::tempdir;
 
 /// The system calls of a process that fills a store that write, sync or name files, in the order in which they ended.

@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use composefs_scan::{NoProgress, Options, SourceFile, scan};
-use composefs_store::{Basedirs, Outcome, extract};
-use composefs_testkit::privilege::is_root;
-use composefs_testkit::skip;
+use libcomposefs_scan::{NoProgress, Options, SourceFile, scan};
+use libcomposefs_store::{Basedirs, Outcome, extract};
+use libcomposefs_testkit::privilege::is_root;
+use libcomposefs_testkit::skip;
 use support::{assert_sound, files, store};
 use tempfile::{TempDir, tempdir};
 

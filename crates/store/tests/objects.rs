@@ -7,11 +7,11 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
-use composefs_image::{Algorithm, Digest, verity};
-use composefs_scan::SourceFile;
-use composefs_store::{Error, ObjectDir, Outcome, Policy, Summary, Verity};
-use composefs_testkit::privilege::without_root;
-use composefs_testkit::skip;
+use libcomposefs_image::{Algorithm, Digest, verity};
+use libcomposefs_scan::SourceFile;
+use libcomposefs_store::{Error, ObjectDir, Outcome, Policy, Summary, Verity};
+use libcomposefs_testkit::privilege::without_root;
+use libcomposefs_testkit::skip;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::os::fd::AsFd;
 use support::{assert_sound, files, put, store};

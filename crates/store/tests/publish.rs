@@ -8,9 +8,9 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
-use composefs_store::Error;
-use composefs_store::publish::{Published, replace_file};
-use composefs_testkit::privilege::without_root;
+use libcomposefs_store::Error;
+use libcomposefs_store::publish::{Published, replace_file};
+use libcomposefs_testkit::privilege::without_root;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tempfile::tempdir;
 

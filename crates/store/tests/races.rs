@@ -8,9 +8,9 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use composefs_image::Algorithm;
-use composefs_image::tree::{Data, InodeId, Tree};
-use composefs_scan::{DigestOnly, Error, NoProgress, Options, SourceFile, scan};
+use libcomposefs_image::Algorithm;
+use libcomposefs_image::tree::{Data, InodeId, Tree};
+use libcomposefs_scan::{DigestOnly, Error, NoProgress, Options, SourceFile, scan};
 use support::{assert_sound, store};
 use tempfile::tempdir;
 
@@ -59,7 +59,7 @@ fn nothing_outside_of_the_tree_is_ever_seen() {
     fs::create_dir_all(outside.join("sub")).unwrap();
     fs::write(outside.join("sub/secret"), "secret ".repeat(20)).unwrap();
     fs::write(outside.join("inside"), "secret ".repeat(20)).unwrap();
-    let secret = composefs_image::verity::digest(Algorithm::Sha256, "secret ".repeat(20).as_bytes());
+    let secret = libcomposefs_image::verity::digest(Algorithm::Sha256, "secret ".repeat(20).as_bytes());
     // Directories become symlinks to the outside and directories again; the file in one of them, too.
     let change = |i: u32| {
         let victim = root.join(format!("d{}", i % 20));
@@ -92,7 +92,7 @@ fn nothing_outside_of_the_tree_is_ever_seen() {
     assert!(whole > 0 && failed > 0, "{whole} whole, {failed} failed: the race was not run");
 }
 
-fn all_digests(tree: &Tree) -> Vec<composefs_image::Digest> {
+fn all_digests(tree: &Tree) -> Vec<libcomposefs_image::Digest> {
     let mut digests = Vec::new();
     let mut stack = vec![InodeId::ROOT];
     while let Some(id) = stack.pop() {

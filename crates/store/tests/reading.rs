@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
 
-use composefs_image::{Algorithm, Digest, verity};
-use composefs_store::{Basedirs, Object, ObjectError, Vouching};
+use libcomposefs_image::{Algorithm, Digest, verity};
+use libcomposefs_store::{Basedirs, Object, ObjectError, Vouching};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tempfile::tempdir;
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use composefs_image::Algorithm;
+use libcomposefs_image::Algorithm;
 
 use crate::golden::unpack;
 

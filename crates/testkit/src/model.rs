@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use composefs_image::Digest;
-use composefs_image::digest::Algorithm;
-use composefs_image::tree::{Data, InodeId, NewInode, Timestamp, Tree, TreeBuilder, Xattr};
+use libcomposefs_image::Digest;
+use libcomposefs_image::digest::Algorithm;
+use libcomposefs_image::tree::{Data, InodeId, NewInode, Timestamp, Tree, TreeBuilder, Xattr};
 
 /// What a node is.
 #[derive(Clone, Debug, PartialEq, Eq)]

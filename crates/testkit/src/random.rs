@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use composefs_image::tree::Timestamp;
-use composefs_image::{Algorithm, Digest, verity};
+use libcomposefs_image::tree::Timestamp;
+use libcomposefs_image::{Algorithm, Digest, verity};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::sample::select;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
-use composefs_image::Digest;
+use libcomposefs_image::Digest;
 
 use crate::command::{self, Ran};
 use crate::kernel::{self, Version};

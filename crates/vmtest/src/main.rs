@@ -66,7 +66,7 @@ fn ground(expected: &str) -> Result<Context> {
         .and_then(command::Ran::success)
         .and_then(|_| context.measure(&file))
         .with_context(|| format!("fs-verity does not work on {}", file.display()))?;
-    let computed = composefs_image::verity::digest(measured.algorithm(), b"ground");
+    let computed = libcomposefs_image::verity::digest(measured.algorithm(), b"ground");
     ensure!(measured == computed, "the kernel measures {measured}, not {computed}");
     Ok(context)
 }

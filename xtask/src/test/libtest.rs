@@ -113,13 +113,13 @@ mod tests {
     #[test]
     fn a_whole_report() {
         let mut reader = Reader::default();
-        for line in "     Running unittests src/lib.rs (target/debug/deps/composefs_image-0c)\n\nrunning 3 tests\n\
+        for line in "     Running unittests src/lib.rs (target/debug/deps/libcomposefs_image-0c)\n\nrunning 3 tests\n\
             test a::b ... ok\ntest a::c - should panic ... ok\ntest d ... ignored, no root\n\n\
             test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\n\
             \x20    Running tests/golden_dumps.rs (target/debug/deps/golden_dumps-0f)\n\nrunning 1 test\n\
             test good ... FAILED\n\nfailures:\n\n---- good stdout ----\ntest went wrong\n\
             test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
-            \x20  Doc-tests composefs_image\n\nrunning 1 test\n"
+            \x20  Doc-tests libcomposefs_image\n\nrunning 1 test\n"
             .lines()
         {
             reader.line(line);

@@ -15,7 +15,7 @@ const FLAGS: &str = "-C target-feature=+crt-static -C strip=debuginfo";
 
 /// Test programs of crates that need a kernel with everything: crate and target. What they skip on this machine for
 /// want of something, they do in a guest.
-const GUEST_TESTS: &[(&str, &str)] = &[("composefs-mount", "kernel")];
+const GUEST_TESTS: &[(&str, &str)] = &[("libcomposefs-mount", "kernel")];
 
 /// The static programs, built.
 pub(crate) struct Programs {
@@ -28,13 +28,13 @@ pub(crate) struct Programs {
 impl Programs {
     /// Builds the product alone, as it would be released.
     pub(crate) fn build_product() -> Result<Self> {
-        process::run(cargo("build").args(["--quiet", "-p", "composefs"]))?;
+        process::run(cargo("build").args(["--quiet", "-p", "composefs-cli"]))?;
         Ok(Self { composefs: release().join("composefs"), tests: Vec::new() })
     }
 
     /// Builds product and tests.
     pub(crate) fn build() -> Result<Self> {
-        process::run(cargo("build").args(["--quiet", "-p", "composefs", "-p", "composefs-vmtest"]))?;
+        process::run(cargo("build").args(["--quiet", "-p", "composefs-cli", "-p", "composefs-vmtest"]))?;
         let dir = release();
         let mut tests = vec![("vmtest".to_owned(), dir.join("vmtest"))];
         for (package, target) in GUEST_TESTS {

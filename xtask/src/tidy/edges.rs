@@ -4,9 +4,9 @@ use anyhow::Result;
 
 use crate::metadata::{self, Crate};
 
-/// Each crate and those of ours it may use (without the prefix `composefs-`). A crate that is not listed is a problem.
+/// Each crate and those of ours it may use (without the prefix `libcomposefs-` or `composefs-`). A crate that is not listed is a problem.
 const EDGES: &[(&str, &[&str])] = &[
-    ("composefs", &["oci", "ostree", "remote", "fuse", "mount", "store", "scan", "image", "sys"]),
+    ("cli", &["oci", "ostree", "remote", "fuse", "mount", "store", "scan", "image", "sys"]),
     ("oci", &["remote", "store", "image"]),
     ("ostree", &["store", "scan", "image", "sys"]),
     ("remote", &["store"]),
@@ -29,7 +29,7 @@ const EDGES: &[(&str, &[&str])] = &[
 /// What tests of any crate may use in addition.
 const FOR_TESTS: &[&str] = &["testkit"];
 /// Errors without a type are for programs, which only print them.
-const MAY_USE_ANYHOW: &[&str] = &["composefs", "vmtest", "xtask", "bench"];
+const MAY_USE_ANYHOW: &[&str] = &["cli", "vmtest", "xtask", "bench"];
 
 pub(super) fn check() -> Result<Vec<String>> {
     Ok(metadata::crates()?.iter().flat_map(problems).collect())
@@ -41,7 +41,7 @@ fn problems(one: &Crate) -> Vec<String> {
         return vec![format!("crate {name}: its edges are not in xtask/src/tidy/edges.rs")];
     };
     let ours = |names: &[String]| -> Vec<String> {
-        names.iter().filter(|n| n.starts_with("composefs-")).map(|n| short(n).to_owned()).collect()
+        names.iter().filter(|n| short(n) != n.as_str()).map(|n| short(n).to_owned()).collect()
     };
     let mut problems = Vec::new();
     for used in ours(&one.dependencies) {
@@ -61,7 +61,7 @@ fn problems(one: &Crate) -> Vec<String> {
 }
 
 fn short(name: &str) -> &str {
-    name.strip_prefix("composefs-").unwrap_or(name)
+    name.strip_prefix("libcomposefs-").or_else(|| name.strip_prefix("composefs-")).unwrap_or(name)
 }
 
 #[cfg(test)]
@@ -75,8 +75,11 @@ mod tests {
             let (dependencies, dev_dependencies) = (owned(dependencies), owned(dev));
             problems(&Crate { name: name.to_owned(), dependencies, dev_dependencies, tests: Vec::new() }).len()
         };
-        assert_eq!(one("composefs-store", &["composefs-scan", "composefs-image", "rayon"], &["composefs-testkit"]), 0);
-        assert_eq!(one("composefs-image", &["composefs-store", "anyhow"], &["composefs-mount"]), 3);
+        assert_eq!(
+            one("libcomposefs-store", &["libcomposefs-scan", "libcomposefs-image", "rayon"], &["libcomposefs-testkit"]),
+            0
+        );
+        assert_eq!(one("libcomposefs-image", &["libcomposefs-store", "anyhow"], &["libcomposefs-mount"]), 3);
         assert_eq!(one("composefs-new", &[], &[]), 1);
     }
 }

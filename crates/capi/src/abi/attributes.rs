@@ -2,7 +2,7 @@
 
 use std::ffi::c_int;
 
-use composefs_image::tree::{Kind, Timestamp};
+use libcomposefs_image::tree::{Kind, Timestamp};
 use rustix::io::Errno;
 
 use super::{guarded, node, status};

@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_int};
 use std::os::fd::AsFd as _;
 use std::ptr::null;
 
-use composefs_image::tree::Kind;
+use libcomposefs_image::tree::Kind;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 

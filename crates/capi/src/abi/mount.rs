@@ -4,8 +4,8 @@ use std::ffi::{OsStr, c_char, c_int};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use composefs_mount::ImageFile;
 use libc::c_void;
+use libcomposefs_mount::ImageFile;
 use rustix::io::Errno;
 
 use super::{fd, status, text};

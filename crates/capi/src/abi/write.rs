@@ -2,8 +2,8 @@
 
 use std::ffi::c_int;
 
-use composefs_image::erofs::Versions;
 use libc::c_void;
+use libcomposefs_image::erofs::Versions;
 use rustix::io::Errno;
 
 use super::{Callback, errno, node, put_digest, set_errno, status};

@@ -3,7 +3,7 @@
 use std::cell::Ref;
 use std::ffi::{CStr, CString};
 
-use composefs_image::tree::{Kind, MAX_INLINE, MAX_PATH};
+use libcomposefs_image::tree::{Kind, MAX_INLINE, MAX_PATH};
 use rustix::io::Errno;
 
 use super::Node;

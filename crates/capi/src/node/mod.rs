@@ -11,7 +11,7 @@ use std::cell::{Cell, Ref, RefCell};
 use std::ffi::{CStr, CString};
 use std::rc::{Rc, Weak};
 
-use composefs_image::tree::{MAX_NAME, MODE_TYPE, Timestamp};
+use libcomposefs_image::tree::{MAX_NAME, MODE_TYPE, Timestamp};
 use rustix::io::Errno;
 
 pub(crate) use attributes::DIGEST_LEN;

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString};
 
-use composefs_image::tree::{MAX_XATTR_NAME, MAX_XATTR_VALUE, MAX_XATTRS_TOTAL, XATTRS_BASE, xattr_cost};
+use libcomposefs_image::tree::{MAX_XATTR_NAME, MAX_XATTR_VALUE, MAX_XATTRS_TOTAL, XATTRS_BASE, xattr_cost};
 use rustix::io::Errno;
 
 #[derive(Clone, Debug)]

@@ -6,8 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use composefs_image::erofs::read::View;
-use composefs_store::Basedirs;
+use libcomposefs_image::erofs::read::View;
+use libcomposefs_store::Basedirs;
 
 use crate::image_file::ImageFile;
 use crate::json;

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use composefs_image::dump::{self, Parser as DumpParser};
-use composefs_image::erofs::{Image, Versions};
+use libcomposefs_image::dump::{self, Parser as DumpParser};
+use libcomposefs_image::erofs::{Image, Versions};
 
 use super::{Command, Composefs, cat, du, find, ls, stat};
 use crate::look::complaints::Complaints;

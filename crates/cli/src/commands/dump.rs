@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use composefs_image::erofs::{Image, Versions};
-use composefs_store::publish::replace_file;
+use libcomposefs_image::erofs::{Image, Versions};
+use libcomposefs_store::publish::replace_file;
 
 use crate::getopt::{self, Argument, LongOption, flag};
 use crate::image_file::ImageFile;

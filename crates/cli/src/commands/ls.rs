@@ -6,8 +6,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use composefs_image::erofs::read::{Child, LastLink, Loaded, Node, ReadError, View};
-use composefs_image::tree::{InodeId, Kind};
+use libcomposefs_image::erofs::read::{Child, LastLink, Loaded, Node, ReadError, View};
+use libcomposefs_image::tree::{InodeId, Kind};
 
 use crate::image_file::ImageFile;
 use crate::look::complaints::Complaints;

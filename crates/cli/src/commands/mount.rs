@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::anyhow;
 use clap_complete::engine::ArgValueCompleter;
-use composefs_mount::{Allowed, ErofsWay, Error, ImageFile, Mounted, OverlayWay, Plan, UnknownOptions, Verity};
+use libcomposefs_mount::{Allowed, ErofsWay, Error, ImageFile, Mounted, OverlayWay, Plan, UnknownOptions, Verity};
 use serde_json::{Value, json};
 
 use super::repository::{self, Which};
@@ -76,7 +76,7 @@ pub(super) fn has_basedir(text: &OsStr) -> bool {
 }
 
 fn run_file(args: Args, text: &OsStr) -> anyhow::Result<()> {
-    let options = composefs_mount::parse(text, UnknownOptions::Refuse)?;
+    let options = libcomposefs_mount::parse(text, UnknownOptions::Refuse)?;
     let nofail = options.nofail;
     let outcome = ImageFile::open(&args.image).and_then(|image| {
         let plan = Plan::new(&args.image, &image.header()?, &args.target, options);
@@ -90,7 +90,7 @@ fn run_file(args: Args, text: &OsStr) -> anyhow::Result<()> {
 
 /// Mounts as planned, unless it is only to be looked at.
 pub(crate) fn mount(plan: Plan, image: &ImageFile, dry_run: bool) -> Result<(Plan, Option<Mounted>), Error> {
-    let mounted = if dry_run { None } else { Some(composefs_mount::apply(&plan, image, Allowed::default())?) };
+    let mounted = if dry_run { None } else { Some(libcomposefs_mount::apply(&plan, image, Allowed::default())?) };
     Ok((plan, mounted))
 }
 
@@ -101,7 +101,7 @@ pub(crate) fn tell(outcome: Result<(Plan, Option<Mounted>), Error>, json: bool) 
             output::json(&json!({ "plan": plan_json(&plan), "mounted": mounted.as_ref().map(mounted_json) }));
             if let (Err(unwritable), Some(_)) = (output::flush(), &mounted) {
                 let target = plan.target.display();
-                match composefs_mount::umount(&plan.target, false) {
+                match libcomposefs_mount::umount(&plan.target, false) {
                     Ok(()) => tell!("composefs: {target} is unmounted again, as the report cannot be printed"),
                     Err(error) => tell!("composefs: the report cannot be printed, and {target} stays mounted: {error}"),
                 }

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{anyhow, bail};
-use composefs_mount::{Allowed, ImageFile, OptionError, Plan, UnknownOptions};
-use composefs_sys::namespace::Visit;
+use libcomposefs_mount::{Allowed, ImageFile, OptionError, Plan, UnknownOptions};
+use libcomposefs_sys::namespace::Visit;
 
 use super::mount::{plan_text, with_remedy};
 
@@ -156,7 +156,7 @@ fn check_type(name: &OsStr) -> anyhow::Result<()> {
 
 fn mount(request: &Request) -> anyhow::Result<()> {
     let unknown = if request.sloppy { UnknownOptions::Ignore } else { UnknownOptions::Refuse };
-    let options = composefs_mount::parse(&request.options, unknown)?;
+    let options = libcomposefs_mount::parse(&request.options, unknown)?;
     let enter = |namespace: &PathBuf| {
         Visit::enter(namespace)
             .map_err(|error| anyhow!("Failed to enter mount namespace {}: {error}", namespace.display()))
@@ -188,7 +188,7 @@ fn mount(request: &Request) -> anyhow::Result<()> {
     // What -v prints is a remark: whether it can be printed does not decide about the mount, nor about the status, which
     // mount(8) would take for that of the mount.
     let mut printed = if request.verbose { output::remark(&plan_text(&plan)) } else { Ok(()) };
-    let mounted = composefs_mount::apply_in(&plan, &image, Allowed::default(), visit.as_ref())
+    let mounted = libcomposefs_mount::apply_in(&plan, &image, Allowed::default(), visit.as_ref())
         .map_err(|error| with_remedy(&error))?;
     if request.verbose {
         printed = printed.and_then(|()| output::remark(&format!("done     {mounted}\n")));

@@ -29,7 +29,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    composefs_mount::umount(&args.target, args.lazy).map_err(|error| match error.remedy() {
+    libcomposefs_mount::umount(&args.target, args.lazy).map_err(|error| match error.remedy() {
         Some(remedy) => with_remedy(error, remedy),
         None => anyhow!(error),
     })?;

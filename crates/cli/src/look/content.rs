@@ -4,9 +4,9 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use anyhow::bail;
-use composefs_image::erofs::read::{Found, LastLink, RawContent, View};
-use composefs_image::tree::Kind;
-use composefs_store::{Basedirs, Vouching};
+use libcomposefs_image::erofs::read::{Found, LastLink, RawContent, View};
+use libcomposefs_image::tree::Kind;
+use libcomposefs_store::{Basedirs, Vouching};
 
 use crate::look::facts::{ContentForm, Facts};
 use crate::look::mode;

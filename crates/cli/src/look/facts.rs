@@ -1,9 +1,9 @@
 //! What an inode is, for people and as JSON.
 
-use composefs_image::Digest;
-use composefs_image::erofs::Form;
-use composefs_image::erofs::read::{Backing, Node, RawContent, ReadError, View};
-use composefs_image::tree::Kind;
+use libcomposefs_image::Digest;
+use libcomposefs_image::erofs::Form;
+use libcomposefs_image::erofs::read::{Backing, Node, RawContent, ReadError, View};
+use libcomposefs_image::tree::Kind;
 use serde_json::{Map, Value};
 
 use crate::json;

@@ -1,6 +1,6 @@
 //! Names in lines, short or long.
 
-use composefs_image::tree::Kind;
+use libcomposefs_image::tree::Kind;
 
 use crate::look::facts::Facts;
 use crate::look::names::Names;

@@ -1,6 +1,6 @@
 //! Modes and types in the letters and words of ls and find.
 
-use composefs_image::tree::Kind;
+use libcomposefs_image::tree::Kind;
 
 /// The letter of a type at the head of a mode.
 fn letter(kind: Kind) -> char {

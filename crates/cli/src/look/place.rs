@@ -5,8 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use anyhow::anyhow;
-use composefs_image::erofs::read::{Found, LastLink, ReadError, ResolveError, View};
-use composefs_image::tree::{InodeId, Tree};
+use libcomposefs_image::erofs::read::{Found, LastLink, ReadError, ResolveError, View};
+use libcomposefs_image::tree::{InodeId, Tree};
 
 use crate::look::names::shell_word;
 use crate::message::with_remedy;

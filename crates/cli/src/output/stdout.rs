@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use composefs_sys::stdio::stdout_is_closed;
+use libcomposefs_sys::stdio::stdout_is_closed;
 use rustix::io::Errno;
 use rustix::stdio::stdout;
 

@@ -8,8 +8,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use composefs_sys::mount::{MountFlags, mount_at_once};
-use composefs_testkit::{figures, skip};
+use libcomposefs_sys::mount::{MountFlags, mount_at_once};
+use libcomposefs_testkit::{figures, skip};
 use rustix::fs::{lgetxattr, llistxattr, major, minor};
 use serde_json::Value;
 
@@ -25,7 +25,7 @@ struct Mounted {
 
 /// The odd tree, mounted; or a skip of the test.
 fn mounted(test: &str) -> Option<Mounted> {
-    if !composefs_testkit::privilege::is_root() {
+    if !libcomposefs_testkit::privilege::is_root() {
         skip::announce(test, "mounting and making devices needs root");
         return None;
     }

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use composefs_testkit::program::{Outcome, Program};
+use libcomposefs_testkit::program::{Outcome, Program};
 use serde_json::Value;
 
 pub(crate) fn program(name: &'static str) -> Program<'static> {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use composefs_testkit::{cfsctl, golden, skip};
+use libcomposefs_testkit::{cfsctl, golden, skip};
 
 use crate::place::{Place, build, bytes, composefs};
 

@@ -5,7 +5,7 @@
 
 mod place;
 
-use composefs_testkit::skip;
+use libcomposefs_testkit::skip;
 use libtest_mimic::{Arguments, Failed};
 
 use place::{Place, no_mounts};

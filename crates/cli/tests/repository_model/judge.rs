@@ -6,9 +6,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use composefs_image::erofs::read::{Reader, load};
-use composefs_image::tree::Data;
-use composefs_image::{Algorithm, Digest, verity};
+use libcomposefs_image::erofs::read::{Reader, load};
+use libcomposefs_image::tree::Data;
+use libcomposefs_image::{Algorithm, Digest, verity};
 
 use crate::party::{Party, is_sound, read_tree};
 use crate::place::Place;

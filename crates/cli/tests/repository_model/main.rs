@@ -21,7 +21,7 @@ mod schedule;
 use std::fs;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use composefs_testkit::{figures, privilege};
+use libcomposefs_testkit::{figures, privilege};
 
 use judge::Judge;
 use party::Party;

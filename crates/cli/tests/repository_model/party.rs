@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use composefs_testkit::privilege;
+use libcomposefs_testkit::privilege;
 
 use crate::place::Place;
 use crate::running::{Ended, run};

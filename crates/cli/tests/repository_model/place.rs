@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
-use composefs_image::{Algorithm, verity};
+use libcomposefs_image::{Algorithm, verity};
 use serde_json::json;
 
 use crate::running::{Ended, run};

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use composefs_sys::mount::unmount;
+use libcomposefs_sys::mount::unmount;
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, chownat, linkat, lsetxattr, makedev, mknodat,
     utimensat,

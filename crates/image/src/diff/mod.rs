@@ -10,9 +10,9 @@
 //! version, the same image.
 //!
 //! ```
-//! use composefs_image::diff::{Field, Options, diff};
-//! use composefs_image::tree::{InodeId, NewInode, Tree, TreeBuilder, TreeError};
-//! use composefs_image::Algorithm;
+//! use libcomposefs_image::diff::{Field, Options, diff};
+//! use libcomposefs_image::tree::{InodeId, NewInode, Tree, TreeBuilder, TreeError};
+//! use libcomposefs_image::Algorithm;
 //!
 //! fn tree(uid: u32) -> Result<Tree, TreeError> {
 //!     let root = NewInode { mode: 0o040755, ..NewInode::default() };

@@ -1,7 +1,7 @@
 //! Images that something is wrong with: it is found, at the path it is at, and as grave as it is.
 
-use composefs_image::erofs::check::{Canonical, Finding, Problem, Region, Report, Severity, check};
-use composefs_image::erofs::read::{Defect, Reader, load};
+use libcomposefs_image::erofs::check::{Canonical, Finding, Problem, Region, Report, Severity, check};
+use libcomposefs_image::erofs::read::{Defect, Reader, load};
 
 use crate::forge::Forge;
 

@@ -3,11 +3,11 @@
 use std::io::Write;
 use std::process::Command;
 
-use composefs_image::dump::{self, Parser};
-use composefs_image::erofs::check::{Canonical, Problem, Region, Report, Severity, check, check_in_file};
-use composefs_image::erofs::read::{HEAD_LEN, said_len};
-use composefs_image::erofs::{Image, Versions};
-use composefs_testkit::{cfsctl, golden, skip};
+use libcomposefs_image::dump::{self, Parser};
+use libcomposefs_image::erofs::check::{Canonical, Problem, Region, Report, Severity, check, check_in_file};
+use libcomposefs_image::erofs::read::{HEAD_LEN, said_len};
+use libcomposefs_image::erofs::{Image, Versions};
+use libcomposefs_testkit::{cfsctl, golden, skip};
 
 /// The findings of some severities, as they are shown.
 fn shown(report: &Report, wanted: &[Severity]) -> Vec<String> {

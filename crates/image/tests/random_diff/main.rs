@@ -4,14 +4,14 @@ mod mutation;
 
 use std::collections::BTreeMap;
 
-use composefs_image::diff::{Change, Diff, Field, Fields, Options, Side, diff};
-use composefs_image::dump::{self, Parser};
-use composefs_image::erofs::read::{Reader, load};
-use composefs_image::erofs::{Image, Versions};
-use composefs_image::tree::Tree;
-use composefs_image::{Algorithm, Digest};
-use composefs_testkit::figures;
-use composefs_testkit::random::series;
+use libcomposefs_image::diff::{Change, Diff, Field, Fields, Options, Side, diff};
+use libcomposefs_image::dump::{self, Parser};
+use libcomposefs_image::erofs::read::{Reader, load};
+use libcomposefs_image::erofs::{Image, Versions};
+use libcomposefs_image::tree::Tree;
+use libcomposefs_image::{Algorithm, Digest};
+use libcomposefs_testkit::figures;
+use libcomposefs_testkit::random::series;
 
 use mutation::{Expected, MUTATIONS, Mutation, mutate};
 
@@ -144,7 +144,7 @@ fn what_is_to_be_ignored_is() {
     options = Options { below: name, ..Options::default() };
     assert!((1..all).contains(&counts(&options).changed));
     options.below = b"/no/such/path".to_vec();
-    assert_eq!(counts(&options), composefs_image::diff::Counts::default());
+    assert_eq!(counts(&options), libcomposefs_image::diff::Counts::default());
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn digests_of_two_algorithms_are_not_compared_but_contents_in_the_image_are() {
         )
     };
     let tree = |algorithm, content| {
-        let digest = composefs_image::verity::digest(algorithm, b"big");
+        let digest = libcomposefs_image::verity::digest(algorithm, b"big");
         parse(algorithm, text(digest, content).as_bytes())
     };
     let (a, b, c) = (tree(Algorithm::Sha256, "abc"), tree(Algorithm::Sha512, "abc"), tree(Algorithm::Sha512, "abd"));
@@ -191,7 +191,7 @@ fn another_content_is_seen_where_the_storage_differs_too() {
     let root = "/ 0 40755 2 0 0 0 0.0 - - -\n";
     let inline = parse(Algorithm::Sha256, format!("{root}/f 3 100644 1 0 0 0 0.0 - abc -\n").as_bytes());
     for (content, differs) in [(b"abc", false), (b"abd", true)] {
-        let digest = composefs_image::verity::digest(Algorithm::Sha256, content);
+        let digest = libcomposefs_image::verity::digest(Algorithm::Sha256, content);
         let path = digest.object_path();
         let external = format!("{root}/f 3 100644 1 0 0 0 0.0 {path} - {digest}\n");
         let external = parse(Algorithm::Sha256, external.as_bytes());

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use composefs_image::verity;
-use composefs_testkit::model::{Kind, Model, Node};
+use libcomposefs_image::verity;
+use libcomposefs_testkit::model::{Kind, Model, Node};
 
 /// What is done to a tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

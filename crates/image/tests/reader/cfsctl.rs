@@ -1,11 +1,11 @@
 //! Images of the Rust implementation, which alone writes version 2 and SHA-512.
 
-use composefs_image::dump::{self, Parser};
-use composefs_image::erofs::Image;
-use composefs_image::erofs::profile::{LEGACY, PROFILES};
-use composefs_image::erofs::read::{Order, Reader, load};
-use composefs_image::tree::{Kind, Tree};
-use composefs_testkit::cfsctl;
+use libcomposefs_image::dump::{self, Parser};
+use libcomposefs_image::erofs::Image;
+use libcomposefs_image::erofs::profile::{LEGACY, PROFILES};
+use libcomposefs_image::erofs::read::{Order, Reader, load};
+use libcomposefs_image::tree::{Kind, Tree};
+use libcomposefs_testkit::cfsctl;
 
 /// A tree as text, without what images of version 2 do not hold, what no dump of cfsctl's tells, and what version 1 adds
 /// to directories of whiteouts.

@@ -1,9 +1,9 @@
 //! Images with a byte changed here and there, where it counts.
 
-use composefs_image::dump::{self, Parser};
-use composefs_image::erofs::read::{RawEntry, RawInode, ReadError, Reader, load};
-use composefs_image::erofs::{Image, Versions};
-use composefs_image::tree::Tree;
+use libcomposefs_image::dump::{self, Parser};
+use libcomposefs_image::erofs::read::{RawEntry, RawInode, ReadError, Reader, load};
+use libcomposefs_image::erofs::{Image, Versions};
+use libcomposefs_image::tree::Tree;
 
 /// A tree of all kinds of nodes; every line is there for some forgery.
 const DUMP: &str = "\

@@ -1,8 +1,8 @@
 //! Every rule broken once; beside each stands a change that is accepted.
 
-use composefs_image::erofs::header::HeaderError;
-use composefs_image::erofs::read::{Defect, ReadError, Reader, load};
-use composefs_image::tree::{InodeId, TreeError, XattrError};
+use libcomposefs_image::erofs::header::HeaderError;
+use libcomposefs_image::erofs::read::{Defect, ReadError, Reader, load};
+use libcomposefs_image::tree::{InodeId, TreeError, XattrError};
 
 use crate::forge::Forge;
 

@@ -1,8 +1,8 @@
 //! Trees of unusual shape, read back.
 
-use composefs_image::Algorithm;
-use composefs_image::erofs::read::{Order, Reader, load};
-use composefs_image::tree::{InodeId, NewInode, TreeBuilder};
+use libcomposefs_image::Algorithm;
+use libcomposefs_image::erofs::read::{Order, Reader, load};
+use libcomposefs_image::tree::{InodeId, NewInode, TreeBuilder};
 
 use crate::forge::{parse, write};
 
@@ -13,7 +13,7 @@ const DIRECTORY: NewInode<'static> = NewInode {
     uid: 0,
     gid: 0,
     rdev: 0,
-    mtime: composefs_image::tree::Timestamp { sec: 0, nsec: 0 },
+    mtime: libcomposefs_image::tree::Timestamp { sec: 0, nsec: 0 },
     payload: None,
     is_object: false,
     content: None,
@@ -165,7 +165,8 @@ fn whiteouts_come_back_where_they_were() {
             let reader = Reader::new(&bytes).unwrap();
             let loaded = load(&reader, &[]).unwrap();
             assert!(bytes == write(&loaded.tree, version), "version {version}: {text}");
-            let whiteouts = |tree: &composefs_image::tree::Tree| tree.inodes().filter(|i| i.mode() == 0o20644).count();
+            let whiteouts =
+                |tree: &libcomposefs_image::tree::Tree| tree.inodes().filter(|i| i.mode() == 0o20644).count();
             assert!(whiteouts(&loaded.tree) >= whiteouts(&parse(&format!("{root}{text}"))), "{text}");
             let mut dump = Vec::new();
             loaded.emit_dump(&reader, &mut dump).unwrap();

@@ -1,10 +1,10 @@
 //! The lazy view of an image, beside the tree that `load` makes of all of it; and paths through symlinks.
 
-use composefs_image::Algorithm;
-use composefs_image::dump::{self, Parser};
-use composefs_image::erofs::read::{LastLink, Loaded, Node, Reader, ResolveError, View, load};
-use composefs_image::tree::{Data, InodeId, Kind};
-use composefs_testkit::{cfsctl, golden, random};
+use libcomposefs_image::Algorithm;
+use libcomposefs_image::dump::{self, Parser};
+use libcomposefs_image::erofs::read::{LastLink, Loaded, Node, Reader, ResolveError, View, load};
+use libcomposefs_image::tree::{Data, InodeId, Kind};
+use libcomposefs_testkit::{cfsctl, golden, random};
 
 use crate::forge::{parse, write};
 

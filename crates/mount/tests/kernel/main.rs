@@ -9,7 +9,7 @@ mod refusals;
 mod scratch;
 mod verity;
 
-use composefs_testkit::skip;
+use libcomposefs_testkit::skip;
 use libtest_mimic::{Arguments, Failed};
 
 use scratch::{Facts, Scratch};

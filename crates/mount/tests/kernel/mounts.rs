@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Command, Stdio};
 
-use composefs_mount::{Allowed, ErofsWay, ImageFile, OverlayWay, Plan, UnknownOptions, apply, parse};
+use libcomposefs_mount::{Allowed, ErofsWay, ImageFile, OverlayWay, Plan, UnknownOptions, apply, parse};
 
 use crate::scratch::{OBJECT, Scratch, content};
 use crate::{Case, nothing};
@@ -247,7 +247,7 @@ fn owners_are_mapped(scratch: &Scratch) {
     for allowed in ways() {
         let answer = scratch.mount(&format!(",idmap={}", namespace.file()), allowed);
         if !allowed.contexts {
-            assert!(matches!(answer, Err(composefs_mount::Error::NoIdmap { .. })), "{answer:?}");
+            assert!(matches!(answer, Err(libcomposefs_mount::Error::NoIdmap { .. })), "{answer:?}");
             continue;
         }
         let mounted = answer.unwrap();
@@ -284,8 +284,8 @@ fn an_image_on_an_overlay(scratch: &Scratch) {
 fn an_image_on_an_overlay_over_tmpfs(scratch: &Scratch) {
     let below = scratch.path("below");
     fs::create_dir(&below).unwrap();
-    let flags = composefs_sys::mount::MountFlags::empty();
-    composefs_sys::mount::mount_at_once("test".as_ref(), &below, "tmpfs", flags, c"").unwrap();
+    let flags = libcomposefs_sys::mount::MountFlags::empty();
+    libcomposefs_sys::mount::mount_at_once("test".as_ref(), &below, "tmpfs", flags, c"").unwrap();
     let _below = Unmounted(below);
     let inner = Overlay::below(scratch, "below/");
     mount_from(scratch, &inner);
@@ -306,7 +306,7 @@ struct Unmounted(std::path::PathBuf);
 
 impl Drop for Unmounted {
     fn drop(&mut self) {
-        let _ = composefs_sys::mount::unmount(&self.0, true);
+        let _ = libcomposefs_sys::mount::unmount(&self.0, true);
     }
 }
 
@@ -326,9 +326,9 @@ impl Overlay {
             path("over-work").display()
         );
         let target = path("merged");
-        let flags = composefs_sys::mount::MountFlags::empty();
+        let flags = libcomposefs_sys::mount::MountFlags::empty();
         let data = std::ffi::CString::new(data).unwrap();
-        composefs_sys::mount::mount_at_once("test".as_ref(), &target, "overlay", flags, &data).unwrap();
+        libcomposefs_sys::mount::mount_at_once("test".as_ref(), &target, "overlay", flags, &data).unwrap();
         scratch.put_image(&format!("{prefix}merged/image")).unwrap();
         Self(Unmounted(target))
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use composefs_mount::{ErofsWay, Mounted};
+use libcomposefs_mount::{ErofsWay, Mounted};
 use rustix::fs::{Advice, fadvise};
 
 use crate::Case;

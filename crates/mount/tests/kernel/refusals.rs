@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use composefs_mount::{Allowed, Error, UmountError, umount};
-use composefs_sys::loopdev::{DirectIo, LoopDevice};
+use libcomposefs_mount::{Allowed, Error, UmountError, umount};
+use libcomposefs_sys::loopdev::{DirectIo, LoopDevice};
 use rustix::fs::{FileType, Mode};
 
 use crate::mounts::ways;
@@ -22,7 +22,7 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 fn works(scratch: &Scratch, more: &str) {
-    scratch.mount(more, composefs_mount::Allowed::default()).unwrap();
+    scratch.mount(more, libcomposefs_mount::Allowed::default()).unwrap();
     scratch.umount();
 }
 
@@ -42,7 +42,7 @@ fn missing_directories_are_named(scratch: &Scratch) {
     }
     works(scratch, &format!(",upperdir={}{work}", scratch.path("upper").display()));
     fs::remove_dir(scratch.path("mnt")).unwrap();
-    let error = scratch.mount("", composefs_mount::Allowed::default()).unwrap_err();
+    let error = scratch.mount("", libcomposefs_mount::Allowed::default()).unwrap_err();
     assert!(error.to_string().contains("No such file or directory: mount point "), "{error}");
     fs::create_dir(scratch.path("mnt")).unwrap();
     works(scratch, "");
@@ -79,7 +79,7 @@ fn a_broken_image_is_refused(scratch: &Scratch) {
     let mut wrong = image.clone();
     wrong[0] ^= 1;
     fs::write(scratch.path("image"), wrong).unwrap();
-    let error = scratch.mount("", composefs_mount::Allowed::default()).unwrap_err();
+    let error = scratch.mount("", libcomposefs_mount::Allowed::default()).unwrap_err();
     assert!(error.to_string().contains("Invalid argument: not a composefs image"), "{error}");
     fs::write(scratch.path("image"), image).unwrap();
     works(scratch, "");
@@ -151,20 +151,20 @@ fn only_files_are_taken_for_images(scratch: &Scratch) {
 fn only_our_mounts_are_unmounted(scratch: &Scratch) {
     let error = umount(&scratch.path("mnt"), false).unwrap_err();
     assert!(matches!(error, UmountError::NotComposefs { found: None, .. }), "{error}");
-    scratch.mount("", composefs_mount::Allowed::default()).unwrap();
-    let flags = composefs_sys::mount::MountFlags::empty();
-    composefs_sys::mount::mount_at_once("other".as_ref(), &scratch.path("mnt"), "tmpfs", flags, c"").unwrap();
+    scratch.mount("", libcomposefs_mount::Allowed::default()).unwrap();
+    let flags = libcomposefs_sys::mount::MountFlags::empty();
+    libcomposefs_sys::mount::mount_at_once("other".as_ref(), &scratch.path("mnt"), "tmpfs", flags, c"").unwrap();
     let error = umount(&scratch.path("mnt"), false).unwrap_err();
     assert!(
         matches!(&error, UmountError::NotComposefs { found: Some(found), .. } if found == "tmpfs other"),
         "{error}"
     );
-    composefs_sys::mount::unmount(&scratch.path("mnt"), false).unwrap();
+    libcomposefs_sys::mount::unmount(&scratch.path("mnt"), false).unwrap();
     scratch.umount();
 }
 
 fn a_used_mount_stays_unless_lazy(scratch: &Scratch) {
-    scratch.mount("", composefs_mount::Allowed::default()).unwrap();
+    scratch.mount("", libcomposefs_mount::Allowed::default()).unwrap();
     let mut open = fs::File::open(scratch.path("mnt/dir/inline")).unwrap();
     let error = umount(&scratch.path("mnt"), false).unwrap_err();
     assert!(error.to_string().contains("busy") && error.remedy().unwrap().contains("fuser"), "{error}");

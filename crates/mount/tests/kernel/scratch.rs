@@ -8,10 +8,10 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use composefs_mount::{Allowed, Error, ImageFile, Mounted, Plan, UnknownOptions, parse};
-use composefs_sys::mount::unmount;
-use composefs_sys::verity::{Enabled, enable};
 use flate2::read::GzDecoder;
+use libcomposefs_mount::{Allowed, Error, ImageFile, Mounted, Plan, UnknownOptions, parse};
+use libcomposefs_sys::mount::unmount;
+use libcomposefs_sys::verity::{Enabled, enable};
 
 /// Made by the C tools from `small.dump`.
 const IMAGE: &[u8] = include_bytes!("../data/small.img.gz");
@@ -82,11 +82,11 @@ impl Scratch {
         let options = parse(options, UnknownOptions::Refuse).unwrap();
         let file = ImageFile::open(image)?;
         let plan = Plan::new(image, &file.header()?, &self.path("mnt"), options);
-        composefs_mount::apply(&plan, &file, allowed)
+        libcomposefs_mount::apply(&plan, &file, allowed)
     }
 
     pub(crate) fn umount(&self) {
-        composefs_mount::umount(&self.path("mnt"), false).unwrap();
+        libcomposefs_mount::umount(&self.path("mnt"), false).unwrap();
     }
 
     pub(crate) fn read(&self, file: &str) -> std::io::Result<String> {
@@ -179,7 +179,7 @@ impl Facts {
         }
         let scratch = Scratch::new().map_err(|error| error.to_string())?;
         for (file_system, named) in [("overlay", "CONFIG_OVERLAY_FS"), ("erofs", "CONFIG_EROFS_FS")] {
-            composefs_sys::mount::FsContext::open(file_system)
+            libcomposefs_sys::mount::FsContext::open(file_system)
                 .map_err(|error| format!("the kernel lacks {named}: {error}"))?;
         }
         // Whatever fails from here on is for the tests to fail about.

@@ -4,12 +4,12 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 
-use composefs_image::dump::{self, Parser};
-use composefs_image::erofs::{Image, Versions};
-use composefs_image::{Algorithm, Digest};
-use composefs_mount::{Allowed, Error, ImageFile, Overlayfs, Plan, UnknownOptions, Verity, parse};
-use composefs_sys::verity::{Enabled, Measurement, enable, measure};
-use composefs_testkit::fuse::Liar;
+use libcomposefs_image::dump::{self, Parser};
+use libcomposefs_image::erofs::{Image, Versions};
+use libcomposefs_image::{Algorithm, Digest};
+use libcomposefs_mount::{Allowed, Error, ImageFile, Overlayfs, Plan, UnknownOptions, Verity, parse};
+use libcomposefs_sys::verity::{Enabled, Measurement, enable, measure};
+use libcomposefs_testkit::fuse::Liar;
 
 use crate::Case;
 use crate::mounts::ways;
@@ -46,7 +46,7 @@ fn fs_verity(facts: &Facts) -> Option<String> {
 }
 
 fn fuse(_: &Facts) -> Option<String> {
-    composefs_testkit::fuse::unavailable()
+    libcomposefs_testkit::fuse::unavailable()
 }
 
 /// Enables fs-verity and tells the digest that the kernel then has.
@@ -153,7 +153,7 @@ fn only_the_right_digest_mounts(scratch: &Scratch) {
 /// The server answers the requests about fs-verity itself: with the digest that is demanded, while it serves other bytes.
 fn a_fuse_server_vouches_for_nothing(scratch: &Scratch) {
     let good = fs::read(scratch.path("image")).unwrap();
-    let digest = composefs_image::verity::digest(Algorithm::Sha256, &good);
+    let digest = libcomposefs_image::verity::digest(Algorithm::Sha256, &good);
     let options = scratch.options(&format!(",digest={digest}"));
     let mut evil = good.clone();
     *evil.last_mut().unwrap() ^= 1;
@@ -202,11 +202,11 @@ fn the_header_counts_that_the_digest_vouches_for(scratch: &Scratch) {
         let overlay_verifies = Overlayfs::probe().unwrap().verity;
         let is_sealed = enable(fs::File::open(&path).unwrap(), 1, 4096).unwrap() == Enabled::Now;
         // Without fs-verity nothing vouches for the header, but it is the last one, too.
-        let digest = composefs_image::verity::digest(Algorithm::Sha256, sealed);
+        let digest = libcomposefs_image::verity::digest(Algorithm::Sha256, sealed);
         let demand = if is_sealed && overlay_verifies { format!(",digest={digest}") } else { String::new() };
         let options = parse(&scratch.options(&demand), UnknownOptions::Refuse).unwrap();
         let plan = Plan::new(&path, &header, &scratch.path("mnt"), options);
-        composefs_mount::apply(&plan, &image, Allowed::default()).unwrap();
+        libcomposefs_mount::apply(&plan, &image, Allowed::default()).unwrap();
         let mut value = [0; 100];
         let found = rustix::fs::getxattr(scratch.path("mnt/file"), name, &mut value);
         assert_eq!(found.is_ok(), has_acl, "{found:?}");

@@ -4,9 +4,9 @@
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use composefs_image::Algorithm;
-use composefs_image::tree::{Data, InodeId, Tree};
-use composefs_scan::{DigestOnly, Error, NoProgress, Options, scan};
+use libcomposefs_image::Algorithm;
+use libcomposefs_image::tree::{Data, InodeId, Tree};
+use libcomposefs_scan::{DigestOnly, Error, NoProgress, Options, scan};
 
 pub(crate) fn options(threads: usize) -> Options {
     Options { threads: NonZeroUsize::new(threads), ..Options::default() }

@@ -6,14 +6,14 @@
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use composefs_image::digest::{Algorithm, Digest};
-use composefs_image::in_order;
-use composefs_image::tree::{Data, InodeId};
-use composefs_image::verity::{Hasher, hash_whole_blocks};
-use composefs_scan::digest_file;
-use composefs_sys::copy::write_all_at;
-use composefs_sys::sparse::{Holes, Stretch, write_sparse};
-use composefs_sys::tempfile::Temporary;
+use libcomposefs_image::digest::{Algorithm, Digest};
+use libcomposefs_image::in_order;
+use libcomposefs_image::tree::{Data, InodeId};
+use libcomposefs_image::verity::{Hasher, hash_whole_blocks};
+use libcomposefs_scan::digest_file;
+use libcomposefs_sys::copy::write_all_at;
+use libcomposefs_sys::sparse::{Holes, Stretch, write_sparse};
+use libcomposefs_sys::tempfile::Temporary;
 use rustix::fs::{fstat, ftruncate};
 
 use super::error::FileError;

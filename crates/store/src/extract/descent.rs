@@ -6,7 +6,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use composefs_sys::limits::open_files_max;
+use libcomposefs_sys::limits::open_files_max;
 use rustix::fs::{Mode, fstat, openat};
 
 use super::error::FileError;

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use composefs_image::dump::{Also, escape};
+use libcomposefs_image::dump::{Also, escape};
 use rustix::io::Errno;
 
 use crate::object_error::ObjectError;

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use composefs_image::tree::{InodeId, Kind};
+use libcomposefs_image::tree::{InodeId, Kind};
 
 use super::descent::{Descent, Key};
 use super::error::{ExtractError, FileError};

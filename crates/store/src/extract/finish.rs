@@ -4,7 +4,7 @@
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use composefs_image::tree::InodeId;
+use libcomposefs_image::tree::InodeId;
 use rustix::fs::{Mode, openat};
 
 use super::descent::{Descent, Key};

@@ -1,6 +1,6 @@
 //! Inodes of several names: made first, in the directory of our own, so that every name is a link, whoever comes first.
 
-use composefs_image::tree::InodeId;
+use libcomposefs_image::tree::InodeId;
 
 use super::run::Run;
 use crate::parallel;

@@ -5,8 +5,8 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use composefs_image::tree::{InodeId, Kind, Timestamp};
-use composefs_sys::xattr::{Target, entry_path, set};
+use libcomposefs_image::tree::{InodeId, Kind, Timestamp};
+use libcomposefs_sys::xattr::{Target, entry_path, set};
 use rustix::fs::{
     AtFlags, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, chmodat, chownat, fchmod, fchown, futimens, utimensat,
 };

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use composefs_image::tree::{Data, InodeId, Kind};
+use libcomposefs_image::tree::{Data, InodeId, Kind};
 use rustix::fs::{FileType, Mode, mknodat, symlinkat};
 use rustix::io::Errno;
 

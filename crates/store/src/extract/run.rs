@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use composefs_image::tree::{Data, InodeId, Kind, Places, Tree};
+use libcomposefs_image::tree::{Data, InodeId, Kind, Places, Tree};
 
 use super::error::{ExtractError, FileError};
 use super::options::Options;

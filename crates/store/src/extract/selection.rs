@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use composefs_image::tree::{InodeId, Kind, Tree};
+use libcomposefs_image::tree::{InodeId, Kind, Tree};
 
 use super::error::ExtractError;
 

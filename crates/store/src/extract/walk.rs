@@ -1,6 +1,6 @@
 //! Down a tree, directory after directory, always in the same order.
 
-use composefs_image::tree::{InodeId, Kind, Tree};
+use libcomposefs_image::tree::{InodeId, Kind, Tree};
 
 use super::selection::{Scope, Selection};
 
@@ -71,8 +71,8 @@ impl<'t> Iterator for Walk<'t> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use composefs_image::Algorithm;
-    use composefs_image::tree::{NewInode, TreeBuilder};
+    use libcomposefs_image::Algorithm;
+    use libcomposefs_image::tree::{NewInode, TreeBuilder};
 
     #[test]
     fn paths_come_with_those_above_and_all_below() {

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-use composefs_image::Digest;
-use composefs_sys::copy::fill;
+use libcomposefs_image::Digest;
+use libcomposefs_sys::copy::fill;
 use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, RenameFlags, flock, openat, renameat_with, unlinkat};
 use rustix::io::Errno;
 

@@ -4,10 +4,10 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use composefs_image::Digest;
-use composefs_image::erofs::{Image, LostOpaque, WriteError};
-use composefs_image::tree::Tree;
-use composefs_scan::{self as scan, scan};
+use libcomposefs_image::Digest;
+use libcomposefs_image::erofs::{Image, LostOpaque, WriteError};
+use libcomposefs_image::tree::Tree;
+use libcomposefs_scan::{self as scan, scan};
 
 use super::{Lease, RefName, Repository, RepositoryError};
 use crate::batch::{Batch, Summary};

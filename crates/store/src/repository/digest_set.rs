@@ -2,8 +2,8 @@
 
 use std::hash::BuildHasher;
 
-use composefs_image::{Algorithm, Digest};
 use hashbrown::{DefaultHashBuilder, HashTable};
+use libcomposefs_image::{Algorithm, Digest};
 
 /// A set of digests of one algorithm.
 #[derive(Debug)]

@@ -3,10 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use composefs_image::erofs::WriteError;
-use composefs_image::erofs::read::ReadError;
-use composefs_image::{Algorithm, Digest};
-use composefs_scan as scan;
+use libcomposefs_image::erofs::WriteError;
+use libcomposefs_image::erofs::read::ReadError;
+use libcomposefs_image::{Algorithm, Digest};
+use libcomposefs_scan as scan;
 
 use super::meta::MetaError;
 use super::ref_name::RefName;

@@ -5,8 +5,8 @@ use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-use composefs_image::Digest;
-use composefs_sys::file_lease::is_open_elsewhere;
+use libcomposefs_image::Digest;
+use libcomposefs_sys::file_lease::is_open_elsewhere;
 use rustix::fs::{Dir, FileType, fstat};
 use rustix::io::Errno;
 

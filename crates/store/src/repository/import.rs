@@ -8,11 +8,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use composefs_image::Digest;
-use composefs_image::erofs::read::{ReadError, Reader, load};
-use composefs_image::erofs::{Image, Versions, WriteError, profile};
-use composefs_image::tree::{Data, InodeId, Tree};
-use composefs_scan::SourceFile;
+use libcomposefs_image::Digest;
+use libcomposefs_image::erofs::read::{ReadError, Reader, load};
+use libcomposefs_image::erofs::{Image, Versions, WriteError, profile};
+use libcomposefs_image::tree::{Data, InodeId, Tree};
+use libcomposefs_scan::SourceFile;
 
 use super::create::cannot_write;
 use super::{Creation, RefName, RepositoryError};

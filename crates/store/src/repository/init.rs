@@ -4,9 +4,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use composefs_image::Algorithm;
-use composefs_sys::tempfile::Temporary;
-use composefs_sys::verity::{Enabled, enable};
+use libcomposefs_image::Algorithm;
+use libcomposefs_sys::tempfile::Temporary;
+use libcomposefs_sys::verity::{Enabled, enable};
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, fsync, mkdir, open, symlinkat, unlinkat};
 use rustix::io::{Errno, write};
 

@@ -1,6 +1,6 @@
 //! Where things are in a repository, and the text of its links (`docs/format/repository.md`, section 1).
 
-use composefs_image::Digest;
+use libcomposefs_image::Digest;
 
 use super::ref_name::RefName;
 

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use composefs_image::{Algorithm, Digest};
+use libcomposefs_image::{Algorithm, Digest};
 
 use super::{BrokenRef, layout};
 

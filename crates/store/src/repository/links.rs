@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use composefs_sys::beneath::open_directory_beneath;
+use libcomposefs_sys::beneath::open_directory_beneath;
 use rustix::fs::{AtFlags, Mode, fsync, mkdirat, readlinkat, renameat, symlinkat, unlinkat};
 use rustix::io::Errno;
 

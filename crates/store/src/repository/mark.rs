@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 
-use composefs_image::Digest;
-use composefs_image::erofs::read::{Reader, load};
-use composefs_image::tree::Tree;
-use composefs_sys::copy::fill;
+use libcomposefs_image::Digest;
+use libcomposefs_image::erofs::read::{Reader, load};
+use libcomposefs_image::tree::Tree;
+use libcomposefs_sys::copy::fill;
 use rustix::fs::{FileType, fstat};
 use rustix::io::Errno;
 

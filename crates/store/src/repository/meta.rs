@@ -1,8 +1,8 @@
 //! `meta.json`: what holds for a whole repository (`docs/format/repository.md`, section 2).
 
-use composefs_image::Algorithm;
-use composefs_image::erofs::{Image, Versions, WriteError, profile};
-use composefs_image::tree::Tree;
+use libcomposefs_image::Algorithm;
+use libcomposefs_image::erofs::{Image, Versions, WriteError, profile};
+use libcomposefs_image::tree::Tree;
 use serde::{Deserialize, Serialize};
 
 /// The version of the layout.

@@ -38,10 +38,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use composefs_image::Algorithm;
-use composefs_sys::beneath::{open_beneath, open_directory_beneath};
-use composefs_sys::copy::fill;
-use composefs_sys::verity::{Measurement, is_enabled, measure};
+use libcomposefs_image::Algorithm;
+use libcomposefs_sys::beneath::{open_beneath, open_directory_beneath};
+use libcomposefs_sys::copy::fill;
+use libcomposefs_sys::verity::{Measurement, is_enabled, measure};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::Errno;
 

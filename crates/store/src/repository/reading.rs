@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use composefs_image::Digest;
+use libcomposefs_image::Digest;
 use rustix::fs::fstat;
 use rustix::io::Errno;
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use composefs_image::Digest;
+use libcomposefs_image::Digest;
 
 /// The longest part of a name: what file systems take, less what a temporary name adds.
 const PART_MAX: usize = 255;

@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use composefs_image::Digest;
-use composefs_sys::beneath::open_directory_beneath;
+use libcomposefs_image::Digest;
+use libcomposefs_sys::beneath::open_directory_beneath;
 use rustix::fs::{AtFlags, fsync, unlinkat};
 use rustix::io::Errno;
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use composefs_image::Algorithm;
+use libcomposefs_image::Algorithm;
 
 /// What the header of a stream has at offset 0, or after the range of the info section in the header of older programs.
 const MAGIC: &[u8; 11] = b"SplitStream";

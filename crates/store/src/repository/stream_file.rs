@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use composefs_image::Algorithm;
+use libcomposefs_image::Algorithm;
 
 use super::stream::{self, Tables};
 use super::windows::any_window;

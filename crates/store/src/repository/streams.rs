@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 
-use composefs_image::Digest;
+use libcomposefs_image::Digest;
 use rustix::fs::Dir;
 
 use super::leads::{Leads, below, settle};

@@ -3,8 +3,8 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use composefs_image::Digest;
-use composefs_image::erofs::LostOpaque;
+use libcomposefs_image::Digest;
+use libcomposefs_image::erofs::LostOpaque;
 
 use super::import::{ImportOptions, Incoming, Objects};
 use super::{Created, ImageName, RefName, Repository, RepositoryError};

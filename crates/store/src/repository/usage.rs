@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsFd;
 
-use composefs_image::Digest;
-use composefs_sys::extents::shared_bytes;
+use libcomposefs_image::Digest;
+use libcomposefs_sys::extents::shared_bytes;
 use rustix::fs::FileType;
 
 use super::mark::Marks;

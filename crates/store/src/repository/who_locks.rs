@@ -8,7 +8,7 @@ use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
-use composefs_sys::xattr::{self, Target};
+use libcomposefs_sys::xattr::{self, Target};
 use rustix::fs::{Stat, fstat, major, minor};
 
 use super::{Repository, RepositoryError, io_error};

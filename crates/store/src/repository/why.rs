@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use composefs_image::Digest;
+use libcomposefs_image::Digest;
 
 use super::{Leads, RefName, Repository, RepositoryError, layout};
 

@@ -3,10 +3,10 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use composefs_image::tree::NewInode;
-use composefs_image::{Algorithm, verity};
-use composefs_store::Basedirs;
-use composefs_store::extract::{ExtractError, NoProgress, Options, Selection, extract};
+use libcomposefs_image::tree::NewInode;
+use libcomposefs_image::{Algorithm, verity};
+use libcomposefs_store::Basedirs;
+use libcomposefs_store::extract::{ExtractError, NoProgress, Options, Selection, extract};
 
 use crate::place::{Place, ROOT, builder, directory, external, failures, inline, inode, names, noise};
 

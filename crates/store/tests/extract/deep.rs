@@ -1,6 +1,6 @@
 //! Deeper than a path may be long and than files may be open.
 
-use composefs_image::tree::{InodeId, NewInode};
+use libcomposefs_image::tree::{InodeId, NewInode};
 use rustix::fs::{AtFlags, Mode, OFlags, fstat, openat, unlinkat};
 
 use crate::place::{Place, builder, directory, failures, inline};

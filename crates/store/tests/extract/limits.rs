@@ -3,10 +3,10 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use composefs_image::tree::{NewInode, Xattr};
-use composefs_store::extract::{ExtractError, Options, Owners};
-use composefs_testkit::privilege::{is_root, without_root};
-use composefs_testkit::skip;
+use libcomposefs_image::tree::{NewInode, Xattr};
+use libcomposefs_store::extract::{ExtractError, Options, Owners};
+use libcomposefs_testkit::privilege::{is_root, without_root};
+use libcomposefs_testkit::skip;
 
 use crate::place::{Place, ROOT, Tmpfs, builder, directory, external, failures, inode, names, noise};
 

@@ -3,12 +3,12 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use composefs_image::dump::{self, Parser};
-use composefs_image::erofs::check::check;
-use composefs_image::erofs::read::{Reader, load};
-use composefs_image::erofs::{Image, Versions};
-use composefs_store::extract::Options;
-use composefs_testkit::figures;
+use libcomposefs_image::dump::{self, Parser};
+use libcomposefs_image::erofs::check::check;
+use libcomposefs_image::erofs::read::{Reader, load};
+use libcomposefs_image::erofs::{Image, Versions};
+use libcomposefs_store::extract::Options;
+use libcomposefs_testkit::figures;
 
 use crate::place::{Place, names, noise};
 

@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use composefs_image::tree::{InodeId, NewInode, Timestamp, Tree, TreeBuilder};
-use composefs_image::{Algorithm, Digest, verity};
-use composefs_store::Basedirs;
-use composefs_store::extract::{ExtractError, NoProgress, Options, Outcome, Selection, extract};
+use libcomposefs_image::tree::{InodeId, NewInode, Timestamp, Tree, TreeBuilder};
+use libcomposefs_image::{Algorithm, Digest, verity};
+use libcomposefs_store::Basedirs;
+use libcomposefs_store::extract::{ExtractError, NoProgress, Options, Outcome, Selection, extract};
 use tempfile::TempDir;
 
 pub(crate) struct Place {
@@ -110,7 +110,7 @@ pub(crate) fn names(path: &Path) -> Vec<String> {
 
 /// The paths of failures and what is said of them.
 pub(crate) fn failures(outcome: &Outcome) -> Vec<(String, String)> {
-    let text = |failure: &composefs_store::extract::Failure| {
+    let text = |failure: &libcomposefs_store::extract::Failure| {
         (String::from_utf8_lossy(&failure.path).into_owned(), failure.error.to_string())
     };
     outcome.failures.iter().map(text).collect()

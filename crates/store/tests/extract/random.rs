@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use composefs_image::tree::{Data, InodeId, Kind, Tree};
-use composefs_image::{Algorithm, verity};
-use composefs_scan::{DigestOnly, NoProgress, Options as ScanOptions, scan};
-use composefs_store::extract::Options;
-use composefs_testkit::model::{self, Model};
-use composefs_testkit::privilege::is_root;
-use composefs_testkit::{random, skip};
+use libcomposefs_image::tree::{Data, InodeId, Kind, Tree};
+use libcomposefs_image::{Algorithm, verity};
+use libcomposefs_scan::{DigestOnly, NoProgress, Options as ScanOptions, scan};
+use libcomposefs_store::extract::Options;
+use libcomposefs_testkit::model::{self, Model};
+use libcomposefs_testkit::privilege::is_root;
+use libcomposefs_testkit::{random, skip};
 
 use crate::place::{Place, Tmpfs, failures, noise};
 

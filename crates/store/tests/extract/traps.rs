@@ -6,8 +6,8 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use composefs_image::tree::Tree;
-use composefs_store::extract::{ExtractError, Options};
+use libcomposefs_image::tree::Tree;
+use libcomposefs_store::extract::{ExtractError, Options};
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags, openat, renameat_with};
 
 use crate::place::{Place, ROOT, builder, directory, failures, inline, inode, names, symlink as link};

@@ -5,9 +5,9 @@ use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use composefs_image::Digest;
-use composefs_store::repository::fsck::Kind;
-use composefs_testkit::{figures, privilege};
+use libcomposefs_image::Digest;
+use libcomposefs_store::repository::fsck::Kind;
+use libcomposefs_testkit::{figures, privilege};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use crate::place::{Place, Thing, snapshot};
@@ -56,7 +56,7 @@ impl Damager<'_> {
     fn unused(&mut self) -> PathBuf {
         let mut raw = [0; 32];
         raw.iter_mut().for_each(|byte| *byte = self.numbers.below(256) as u8);
-        let digest = Digest::new(composefs_image::Algorithm::Sha256, &raw).unwrap();
+        let digest = Digest::new(libcomposefs_image::Algorithm::Sha256, &raw).unwrap();
         let below = Path::new("objects").join(digest.object_path());
         fs::create_dir_all(self.full(&below).parent().unwrap()).unwrap();
         below

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use composefs_store::repository::fsck::{Kind, Remedy};
+use libcomposefs_store::repository::fsck::{Kind, Remedy};
 
 use crate::place::{Place, copy_repository, snapshot};
 
@@ -108,16 +108,16 @@ fn hostile_repositories_are_mended_within() {
             symlink(place.path("outside"), place.path("repo").join(planted)).unwrap();
             flip(&place);
         }
-        let (repository, meta) = composefs_store::repository::fsck::open_anyway(&place.path("repo")).unwrap();
+        let (repository, meta) = libcomposefs_store::repository::fsck::open_anyway(&place.path("repo")).unwrap();
         let source =
-            composefs_store::repository::fsck::Source::open(&place.path("copy"), repository.algorithm()).unwrap();
-        let options = composefs_store::repository::fsck::FsckOptions {
+            libcomposefs_store::repository::fsck::Source::open(&place.path("copy"), repository.algorithm()).unwrap();
+        let options = libcomposefs_store::repository::fsck::FsckOptions {
             repair: true,
             sources: vec![source],
             threads: std::num::NonZeroUsize::MIN,
         };
         // Refused or done: but not there.
-        let _ = repository.fsck(meta, &options, &composefs_store::repository::fsck::NoFsckProgress);
+        let _ = repository.fsck(meta, &options, &libcomposefs_store::repository::fsck::NoFsckProgress);
         assert_eq!(snapshot(&place.path("outside")), before, "{planted}");
     }
     let place = Place::new(12);

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use composefs_store::repository::fsck::{FsckProgress, FsckReport, Kind, Remedy};
-use composefs_store::repository::{GcOptions, Lease, Repository};
+use libcomposefs_store::repository::fsck::{FsckProgress, FsckReport, Kind, Remedy};
+use libcomposefs_store::repository::{GcOptions, Lease, Repository};
 
 use crate::place::{Place, snapshot};
 
@@ -104,7 +104,7 @@ fn what_a_command_at_work_claims_is_left() {
     let place = Place::new(12);
     let (object, _) = an_object(&place);
     fs::write(&object, "rotten").unwrap();
-    let digest = composefs_image::Digest::from_object_path(
+    let digest = libcomposefs_image::Digest::from_object_path(
         object.strip_prefix(place.path("repo/objects")).unwrap().as_os_str().as_encoded_bytes(),
     );
     let repository = Repository::open(&place.path("repo")).unwrap();

@@ -6,10 +6,12 @@ use std::num::NonZeroUsize;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
-use composefs_image::{Algorithm, Digest};
-use composefs_scan::{self as scan, NoProgress};
-use composefs_store::repository::fsck::{FsckOptions, FsckProgress, FsckReport, NoFsckProgress, Source, open_anyway};
-use composefs_store::repository::{Format, RefName, Repository, Settings};
+use libcomposefs_image::{Algorithm, Digest};
+use libcomposefs_scan::{self as scan, NoProgress};
+use libcomposefs_store::repository::fsck::{
+    FsckOptions, FsckProgress, FsckReport, NoFsckProgress, Source, open_anyway,
+};
+use libcomposefs_store::repository::{Format, RefName, Repository, Settings};
 use tempfile::TempDir;
 
 pub(crate) struct Place {

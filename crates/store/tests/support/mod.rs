@@ -5,9 +5,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use composefs_image::{Algorithm, Digest, verity};
-use composefs_scan::{NoProgress, Options, scan};
-use composefs_store::{ObjectDir, Policy, VerifyExisting};
+use libcomposefs_image::{Algorithm, Digest, verity};
+use libcomposefs_scan::{NoProgress, Options, scan};
+use libcomposefs_store::{ObjectDir, Policy, VerifyExisting};
 
 pub(crate) fn store(path: &Path) -> ObjectDir {
     let policy = Policy { verify_existing: VerifyExisting::Contents, ..Policy::default() };
@@ -15,7 +15,7 @@ pub(crate) fn store(path: &Path) -> ObjectDir {
 }
 
 /// Puts one content in, as a batch of its own.
-pub(crate) fn put(store: &ObjectDir, content: &[u8]) -> (Digest, composefs_store::Outcome) {
+pub(crate) fn put(store: &ObjectDir, content: &[u8]) -> (Digest, libcomposefs_store::Outcome) {
     let batch = store.batch();
     let put = batch.put_bytes(content).unwrap();
     batch.finish().unwrap();

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, bail, ensure};
-use composefs_image::{Algorithm, Digest, verity};
-use composefs_sys::verity::{Enabled, Measurement, enable, measure};
+use libcomposefs_image::{Algorithm, Digest, verity};
+use libcomposefs_sys::verity::{Enabled, Measurement, enable, measure};
 
 use crate::command;
 use crate::context::Context;

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use composefs_image::{Algorithm, Digest, verity};
+use libcomposefs_image::{Algorithm, Digest, verity};
 use rustix::io::Errno;
 
 use crate::command;

@@ -13,8 +13,8 @@ use crate::{metadata, place, process};
 
 /// Static programs, with start files and a libc that come with the target: no cross compiler is needed.
 const TARGET: &str = "aarch64-unknown-linux-musl";
-const PACKAGE: &str = "composefs-hash";
-const PROGRAM: &str = "composefs_hash";
+const PACKAGE: &str = "libcomposefs-hash";
+const PROGRAM: &str = "libcomposefs_hash";
 /// Tells the tests what the CPU has, in the words of `/proc/cpuinfo`.
 const FLAGS: &str = "COMPOSEFS_CPU_FLAGS";
 

@@ -4,11 +4,11 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use composefs_image::erofs::check::{Report, Severity, check_in_file};
-use composefs_image::erofs::read::{Reader, load};
-use composefs_image::{Algorithm, Digest};
-use composefs_scan::digest_file;
-use composefs_sys::verity::{Measurement, measure};
+use libcomposefs_image::erofs::check::{Report, Severity, check_in_file};
+use libcomposefs_image::erofs::read::{Reader, load};
+use libcomposefs_image::{Algorithm, Digest};
+use libcomposefs_scan::digest_file;
+use libcomposefs_sys::verity::{Measurement, measure};
 
 use super::objects::Wanted;
 use crate::image_file::ImageFile;

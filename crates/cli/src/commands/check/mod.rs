@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use composefs_image::Digest;
-use composefs_image::erofs::check::Severity;
-use composefs_store::Basedirs;
+use libcomposefs_image::Digest;
+use libcomposefs_image::erofs::check::Severity;
+use libcomposefs_store::Basedirs;
 
 use image::Checked;
 use objects::{Objects, Wanted};

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 
-use composefs_image::tree::{Data, Tree};
-use composefs_store::{Basedirs, Needed, ObjectError, Verified, verify_needed};
+use libcomposefs_image::tree::{Data, Tree};
+use libcomposefs_store::{Basedirs, Needed, ObjectError, Verified, verify_needed};
 
 use crate::output;
 

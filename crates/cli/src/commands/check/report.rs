@@ -2,9 +2,9 @@
 
 use std::os::unix::ffi::OsStrExt;
 
-use composefs_image::dump::{Also, escape};
-use composefs_image::erofs::check::{Canonical, Finding, LIMIT, Severity};
-use composefs_store::ObjectError;
+use libcomposefs_image::dump::{Also, escape};
+use libcomposefs_image::erofs::check::{Canonical, Finding, LIMIT, Severity};
+use libcomposefs_store::ObjectError;
 use serde_json::{Map, Value, json};
 
 use super::image::Checked;

@@ -1,12 +1,12 @@
 //! Both sides, loaded and compared.
 
 use anyhow::bail;
-use composefs_image::Algorithm;
-use composefs_image::diff::causes::{Cause, causes};
-use composefs_image::diff::{self, Diff, Field, Fields, diff};
-use composefs_image::helpers::both;
-use composefs_image::tree::Tree;
-use composefs_scan as scan;
+use libcomposefs_image::Algorithm;
+use libcomposefs_image::diff::causes::{Cause, causes};
+use libcomposefs_image::diff::{self, Diff, Field, Fields, diff};
+use libcomposefs_image::helpers::both;
+use libcomposefs_image::tree::Tree;
+use libcomposefs_scan as scan;
 
 use super::facts::{self, Fact};
 use super::options::{Hardlinks, Request};

@@ -1,6 +1,6 @@
 //! What images say beside their trees, compared.
 
-use composefs_image::erofs::read::Order;
+use libcomposefs_image::erofs::read::Order;
 
 use crate::source::ImageFacts;
 

@@ -2,8 +2,8 @@
 
 use std::io::{self, Write};
 
-use composefs_image::diff::causes::{Cause, Hint, Subject, moved};
-use composefs_image::diff::{Change, Content, Field, Side, Value as FieldValue};
+use libcomposefs_image::diff::causes::{Cause, Hint, Subject, moved};
+use libcomposefs_image::diff::{Change, Content, Field, Side, Value as FieldValue};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value, json};
 
@@ -196,7 +196,7 @@ fn names(comparison: &Comparison<'_>, side: Side, change: &Change) -> Value {
 }
 
 fn xattrs(comparison: &Comparison<'_>, change: &Change) -> Value {
-    let object = |xattr: composefs_image::diff::XattrChange<'_>| {
+    let object = |xattr: libcomposefs_image::diff::XattrChange<'_>| {
         let mut object = Map::new();
         put_bytes(&mut object, "name", xattr.name);
         for (value, (_, key)) in [xattr.old, xattr.new].into_iter().zip(SIDES) {

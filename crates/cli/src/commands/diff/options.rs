@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::ValueEnum;
-use composefs_image::Algorithm;
-use composefs_image::diff::{self, Field};
-use composefs_image::tree::Timestamp;
-use composefs_scan::{self as scan, Mtime, Patterns, XattrChoice};
+use libcomposefs_image::Algorithm;
+use libcomposefs_image::diff::{self, Field};
+use libcomposefs_image::tree::Timestamp;
+use libcomposefs_scan::{self as scan, Mtime, Patterns, XattrChoice};
 
 use super::facts::Fact;
 

@@ -2,8 +2,8 @@
 
 use std::io::{self, Write};
 
-use composefs_image::diff::causes::{Cause, Subject};
-use composefs_image::diff::{Change, Side};
+use libcomposefs_image::diff::causes::{Cause, Subject};
+use libcomposefs_image::diff::{Change, Side};
 
 use super::compare::Comparison;
 use super::facts::Fact;

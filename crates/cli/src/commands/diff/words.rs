@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use composefs_image::diff::causes::{Cause, Hint, Subject};
-use composefs_image::diff::{Content, Field, Side, Value, XattrChange};
-use composefs_image::dump::{Also, escape};
-use composefs_image::tree::Kind;
+use libcomposefs_image::diff::causes::{Cause, Hint, Subject};
+use libcomposefs_image::diff::{Content, Field, Side, Value, XattrChange};
+use libcomposefs_image::dump::{Also, escape};
+use libcomposefs_image::tree::Kind;
 
 use crate::look::mode;
 use crate::moment;

@@ -6,9 +6,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use composefs_sys::copy::{Cloned, clone_file};
-use composefs_sys::tempfile::Temporary;
-use composefs_sys::verity::{Enabled, enable};
+use libcomposefs_sys::copy::{Cloned, clone_file};
+use libcomposefs_sys::tempfile::Temporary;
+use libcomposefs_sys::verity::{Enabled, enable};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{Errno, write};
 

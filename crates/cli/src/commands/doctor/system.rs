@@ -4,10 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use composefs_mount::{Overlayfs, release};
-use composefs_sys::beneath::open_directory_beneath;
-use composefs_sys::mount::{FsContext, errno_text};
-use composefs_sys::user_namespace::is_in_one;
+use libcomposefs_mount::{Overlayfs, release};
+use libcomposefs_sys::beneath::open_directory_beneath;
+use libcomposefs_sys::mount::{FsContext, errno_text};
+use libcomposefs_sys::user_namespace::is_in_one;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 

@@ -4,12 +4,12 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use composefs_image::erofs::{Image, Versions};
-use composefs_image::tree::{NewInode, TreeBuilder};
-use composefs_image::{Algorithm, Digest, verity};
-use composefs_mount::{Allowed, ImageFile, Mounted, Options, Plan, Verity};
-use composefs_store::{ObjectDir, Policy, Verity as StoreVerity};
-use composefs_sys::mount::unmount;
+use libcomposefs_image::erofs::{Image, Versions};
+use libcomposefs_image::tree::{NewInode, TreeBuilder};
+use libcomposefs_image::{Algorithm, Digest, verity};
+use libcomposefs_mount::{Allowed, ImageFile, Mounted, Options, Plan, Verity};
+use libcomposefs_store::{ObjectDir, Policy, Verity as StoreVerity};
+use libcomposefs_sys::mount::unmount;
 
 use super::finding::{Finding, Status};
 use crate::commands::mount::with_remedy;
@@ -79,9 +79,9 @@ fn attempt(below: &Path, verified: bool) -> anyhow::Result<Mounted> {
     let path = scratch.path.join("image");
     fs::write(&path, &bytes)?;
     if verified {
-        let enabled = composefs_sys::verity::enable(File::open(&path)?, Algorithm::Sha256.kernel_number(), 4096)?;
+        let enabled = libcomposefs_sys::verity::enable(File::open(&path)?, Algorithm::Sha256.kernel_number(), 4096)?;
         ensure!(
-            enabled != composefs_sys::verity::Enabled::Unsupported,
+            enabled != libcomposefs_sys::verity::Enabled::Unsupported,
             "fs-verity cannot be switched on for the image"
         );
     }
@@ -91,7 +91,7 @@ fn attempt(below: &Path, verified: bool) -> anyhow::Result<Mounted> {
     let mount = || {
         let image = ImageFile::open(&path)?;
         let plan = Plan::new(&path, &image.header()?, &target, options);
-        composefs_mount::apply(&plan, &image, Allowed::default())
+        libcomposefs_mount::apply(&plan, &image, Allowed::default())
     };
     let mounted = mount().map_err(|error| with_remedy(&error))?;
     let read = fs::read(target.join("file")).context("a file of the mount cannot be read")?;
@@ -110,7 +110,7 @@ fn image(digest: &Digest) -> anyhow::Result<Vec<u8>> {
         is_object: true,
         ..NewInode::default()
     };
-    builder.add(composefs_image::tree::InodeId::ROOT, b"file", &file)?;
+    builder.add(libcomposefs_image::tree::InodeId::ROOT, b"file", &file)?;
     let mut bytes = Vec::new();
     Image::plan(&builder.finish(), Versions::default())?.write(&mut bytes)?;
     Ok(bytes)

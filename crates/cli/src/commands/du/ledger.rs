@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use composefs_image::tree::{Data, InodeId, Tree};
+use libcomposefs_image::tree::{Data, InodeId, Tree};
 
 /// What images need, image by image.
 #[derive(Debug, Default)]

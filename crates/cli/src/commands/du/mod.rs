@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use composefs_store::{Basedirs, ObjectError};
+use libcomposefs_store::{Basedirs, ObjectError};
 use serde_json::{Map, Value};
 
 use self::ledger::{Ledger, Sums};

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use anyhow::bail;
-use composefs_image::Digest;
-use composefs_image::policy::Policy;
-use composefs_image::tree::Tree;
-use composefs_scan::Options;
+use libcomposefs_image::Digest;
+use libcomposefs_image::policy::Policy;
+use libcomposefs_image::tree::Tree;
+use libcomposefs_scan::Options;
 
 use crate::source::{self, Source};
 

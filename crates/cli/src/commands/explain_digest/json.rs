@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use composefs_image::diff::{Field, Side};
-use composefs_image::policy::Policy;
+use libcomposefs_image::diff::{Field, Side};
+use libcomposefs_image::policy::Policy;
 use serde_json::{Map, Value, json};
 
 use super::{Findings, Near, Tried};

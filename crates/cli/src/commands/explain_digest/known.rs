@@ -4,10 +4,10 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use anyhow::Context;
-use composefs_image::Algorithm;
-use composefs_image::policy::{Contents, Inline};
-use composefs_image::tree::{MAX_INLINE, Tree};
-use composefs_scan::{Everything, Options, scan};
+use libcomposefs_image::Algorithm;
+use libcomposefs_image::policy::{Contents, Inline};
+use libcomposefs_image::tree::{MAX_INLINE, Tree};
+use libcomposefs_scan::{Everything, Options, scan};
 
 use crate::scan_progress::ScanProgress;
 use crate::source::{self, Form, Source};

@@ -13,11 +13,11 @@ mod words;
 use std::io::Write;
 use std::process::ExitCode;
 
-use composefs_image::Digest;
-use composefs_image::diff::{self, Diff, diff};
-use composefs_image::policy::{Policy, Space};
-use composefs_image::tree::Tree;
 use indicatif::ProgressBar;
+use libcomposefs_image::Digest;
+use libcomposefs_image::diff::{self, Diff, diff};
+use libcomposefs_image::policy::{Policy, Space};
+use libcomposefs_image::tree::Tree;
 
 use against::Against;
 use known::{Known, Wish};

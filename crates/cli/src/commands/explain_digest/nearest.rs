@@ -4,11 +4,11 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use composefs_image::diff::{Field, Options, diff};
-use composefs_image::erofs::read::{Reader, load};
-use composefs_image::helpers::with_helpers;
-use composefs_image::policy::{Contents, Policy};
-use composefs_image::tree::Tree;
+use libcomposefs_image::diff::{Field, Options, diff};
+use libcomposefs_image::erofs::read::{Reader, load};
+use libcomposefs_image::helpers::with_helpers;
+use libcomposefs_image::policy::{Contents, Policy};
+use libcomposefs_image::tree::Tree;
 
 use super::against::Against;
 use super::search::Note;

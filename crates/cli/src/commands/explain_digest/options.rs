@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::ArgGroup;
-use composefs_image::Digest;
-use composefs_image::policy::{Inline, Policy};
-use composefs_image::tree::{MAX_INLINE, Timestamp};
+use libcomposefs_image::Digest;
+use libcomposefs_image::policy::{Inline, Policy};
+use libcomposefs_image::tree::{MAX_INLINE, Timestamp};
 
 use crate::limits;
 

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use composefs_image::Algorithm;
-use composefs_image::policy::{Attributes, Inline, Policy, Space, Times, Transform};
-use composefs_image::tree::Tree;
+use libcomposefs_image::Algorithm;
+use libcomposefs_image::policy::{Attributes, Inline, Policy, Space, Times, Transform};
+use libcomposefs_image::tree::Tree;
 
 use crate::look::names::shell_word;
 use crate::source::Form;

@@ -4,10 +4,10 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use composefs_image::Digest;
-use composefs_image::helpers::with_helpers;
-use composefs_image::policy::{Contents, Policy};
-use composefs_image::tree::Tree;
+use libcomposefs_image::Digest;
+use libcomposefs_image::helpers::with_helpers;
+use libcomposefs_image::policy::{Contents, Policy};
+use libcomposefs_image::tree::Tree;
 
 /// What a policy gave.
 #[derive(Clone, Debug)]

@@ -2,9 +2,9 @@
 
 use std::io::{self, Write};
 
-use composefs_image::diff::Diff;
-use composefs_image::diff::causes::causes;
-use composefs_image::policy::Policy;
+use libcomposefs_image::diff::Diff;
+use libcomposefs_image::diff::causes::causes;
+use libcomposefs_image::policy::Policy;
 
 use super::words::{describe, why_indifferent};
 use super::{Findings, Tried};

@@ -1,7 +1,7 @@
 //! Policies and fields of them in words.
 
-use composefs_image::Algorithm;
-use composefs_image::policy::{Attributes, Choice, Inline, Policy, Space, Times, Transform};
+use libcomposefs_image::Algorithm;
+use libcomposefs_image::policy::{Attributes, Choice, Inline, Policy, Space, Times, Transform};
 
 /// What a policy does, a line for each choice that matters on the tree at hand.
 pub(super) fn describe(policy: &Policy, space: &Space) -> Vec<String> {

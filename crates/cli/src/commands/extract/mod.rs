@@ -9,9 +9,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use anyhow::{anyhow, bail};
-use composefs_image::Digest;
-use composefs_store::Basedirs;
-use composefs_store::extract::{ExtractError, Options, Owners, Selection, extract};
+use libcomposefs_image::Digest;
+use libcomposefs_store::Basedirs;
+use libcomposefs_store::extract::{ExtractError, Options, Owners, Selection, extract};
 
 use crate::image_file::ImageFile;
 use crate::limits::allow_open_files;

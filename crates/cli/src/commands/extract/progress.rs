@@ -1,7 +1,7 @@
 //! Progress of an extraction, on a terminal only.
 
-use composefs_store::extract::Progress;
 use indicatif::ProgressBar;
+use libcomposefs_store::extract::Progress;
 
 use crate::output;
 

@@ -2,9 +2,9 @@
 
 use std::os::unix::ffi::OsStrExt;
 
-use composefs_image::dump::{Also, escape};
-use composefs_store::Basedirs;
-use composefs_store::extract::{LeftOut, Outcome};
+use libcomposefs_image::dump::{Also, escape};
+use libcomposefs_store::Basedirs;
+use libcomposefs_store::extract::{LeftOut, Outcome};
 use serde_json::{Map, Value, json};
 
 use super::Args;

@@ -4,10 +4,10 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use composefs_image::erofs::read::Node;
-use composefs_image::tree::{Data, Inode, Kind};
-use composefs_scan::compile_glob;
 use globset::GlobMatcher;
+use libcomposefs_image::erofs::read::Node;
+use libcomposefs_image::tree::{Data, Inode, Kind};
+use libcomposefs_scan::compile_glob;
 
 use super::value::{Bound, Permissions, content, count_bound, hex, kind, permissions, size_bound, time};
 use crate::look::facts::ContentForm;

@@ -9,8 +9,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use composefs_image::erofs::read::{LastLink, Loaded, Reader, View};
-use composefs_image::tree::{InodeId, Kind};
+use libcomposefs_image::erofs::read::{LastLink, Loaded, Reader, View};
+use libcomposefs_image::tree::{InodeId, Kind};
 
 use self::condition::{Candidate, Conditions};
 use crate::image_file::ImageFile;

@@ -1,6 +1,6 @@
 //! The values of conditions, as they are written.
 
-use composefs_image::tree::Kind;
+use libcomposefs_image::tree::Kind;
 
 use crate::look::facts::ContentForm;
 use crate::look::size;

@@ -2,8 +2,8 @@
 
 use std::io::{self, Write};
 
-use composefs_image::dump::{Also, escape};
-use composefs_image::tree::{Data, Tree};
+use libcomposefs_image::dump::{Also, escape};
+use libcomposefs_image::tree::{Data, Tree};
 
 /// Prints the paths of a tree with what they lead to: that of an inode with its first path only.
 pub(super) fn list(tree: &Tree, out: &mut impl Write) -> io::Result<()> {

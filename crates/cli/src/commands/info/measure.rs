@@ -6,9 +6,9 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use composefs_image::{Algorithm, Digest};
-use composefs_scan::digest_file;
-use composefs_sys::verity::{Measurement, measure};
+use libcomposefs_image::{Algorithm, Digest};
+use libcomposefs_scan::digest_file;
+use libcomposefs_sys::verity::{Measurement, measure};
 
 /// Prints a digest for each file.
 pub(super) fn measure_files(paths: &[PathBuf], out: &mut impl Write) -> anyhow::Result<()> {

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use composefs_image::tree::{Data, Tree};
+use libcomposefs_image::tree::{Data, Tree};
 use rustix::fs::{AtFlags, statat};
 
 use crate::image_file::ImageFile;

@@ -5,13 +5,13 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use composefs_image::dump::{self, Lines};
-use composefs_image::erofs::{Image, WriteError};
-use composefs_image::tree::Tree;
-use composefs_image::{Algorithm, Digest};
-use composefs_scan::{self as scan, ContentSink, DigestOnly, scan};
-use composefs_store::publish::replace_file;
-use composefs_store::{ObjectDir, Policy, VerifyExisting};
+use libcomposefs_image::dump::{self, Lines};
+use libcomposefs_image::erofs::{Image, WriteError};
+use libcomposefs_image::tree::Tree;
+use libcomposefs_image::{Algorithm, Digest};
+use libcomposefs_scan::{self as scan, ContentSink, DigestOnly, scan};
+use libcomposefs_store::publish::replace_file;
+use libcomposefs_store::{ObjectDir, Policy, VerifyExisting};
 
 use super::options::Request;
 use crate::dump_file;

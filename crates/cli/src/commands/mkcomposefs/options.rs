@@ -5,10 +5,10 @@ use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use composefs_image::Algorithm;
-use composefs_image::erofs::Versions;
-use composefs_image::tree::{MAX_INLINE, Timestamp};
-use composefs_scan::{Mtime, Patterns, XattrChoice};
+use libcomposefs_image::Algorithm;
+use libcomposefs_image::erofs::Versions;
+use libcomposefs_image::tree::{MAX_INLINE, Timestamp};
+use libcomposefs_scan::{Mtime, Patterns, XattrChoice};
 
 use crate::getopt::{self, Argument, LongOption, Value, flag, valued};
 use crate::limits::parse_threads;
@@ -73,7 +73,7 @@ pub(super) struct Request {
     /// Whether objects that are there are read where fs-verity does not vouch for them.
     pub(super) verify_store: bool,
     pub(super) versions: Versions,
-    pub(super) scan: composefs_scan::Options,
+    pub(super) scan: libcomposefs_scan::Options,
 }
 
 /// What the options say, before it is known whether they go together.
@@ -90,7 +90,7 @@ struct Given {
     store: Option<PathBuf>,
     verify_store: bool,
     patterns: Vec<(bool, OsString)>,
-    scan: composefs_scan::Options,
+    scan: libcomposefs_scan::Options,
 }
 
 impl Given {

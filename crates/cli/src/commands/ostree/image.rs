@@ -5,10 +5,10 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use composefs_image::Algorithm;
-use composefs_image::erofs::{Image, Versions};
-use composefs_ostree::{ContentSink, DigestOnly, HeadersOnly};
-use composefs_store::publish::replace_file;
+use libcomposefs_image::Algorithm;
+use libcomposefs_image::erofs::{Image, Versions};
+use libcomposefs_ostree::{ContentSink, DigestOnly, HeadersOnly};
+use libcomposefs_store::publish::replace_file;
 use serde_json::json;
 
 use super::{Source, tree_of};

@@ -4,10 +4,10 @@ use std::num::NonZeroUsize;
 
 use anyhow::{Context as _, bail};
 use clap_complete::engine::ArgValueCompleter;
-use composefs_image::Algorithm;
-use composefs_image::erofs::{Image, Versions};
-use composefs_ostree::{IntoBatch, Payloads, gather};
-use composefs_store::repository::RefName;
+use libcomposefs_image::Algorithm;
+use libcomposefs_image::erofs::{Image, Versions};
+use libcomposefs_ostree::{IntoBatch, Payloads, gather};
+use libcomposefs_store::repository::RefName;
 
 use super::Source;
 use crate::commands::repository::{Which, create, progress};

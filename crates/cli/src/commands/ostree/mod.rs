@@ -10,9 +10,9 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Subcommand;
-use composefs_image::Algorithm;
-use composefs_image::tree::Tree;
-use composefs_ostree::{Commit, ContentSink, Payloads, Plan, Repo, gather};
+use libcomposefs_image::Algorithm;
+use libcomposefs_image::tree::Tree;
+use libcomposefs_ostree::{Commit, ContentSink, Payloads, Plan, Repo, gather};
 
 use super::repository::{Which, progress};
 use crate::end::done;

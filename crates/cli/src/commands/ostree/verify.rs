@@ -3,9 +3,9 @@
 use std::num::NonZeroUsize;
 
 use anyhow::{Context as _, bail};
-use composefs_image::erofs::{Image, Versions};
-use composefs_image::{Algorithm, Digest};
-use composefs_ostree::DigestOnly;
+use libcomposefs_image::erofs::{Image, Versions};
+use libcomposefs_image::{Algorithm, Digest};
+use libcomposefs_ostree::DigestOnly;
 use serde_json::json;
 
 use super::{Source, tree_of};

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap_complete::engine::ArgValueCompleter;
-use composefs_image::tree::Timestamp;
-use composefs_scan::{self as scan, Mtime, XattrChoice};
-use composefs_store::repository::{Created, RefName, Repository};
+use libcomposefs_image::tree::Timestamp;
+use libcomposefs_scan::{self as scan, Mtime, XattrChoice};
+use libcomposefs_store::repository::{Created, RefName, Repository};
 use serde_json::json;
 
 use super::Which;

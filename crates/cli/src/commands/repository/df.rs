@@ -1,6 +1,6 @@
 //! `composefs df`
 
-use composefs_store::repository::{RefUsage, Usage};
+use libcomposefs_store::repository::{RefUsage, Usage};
 use serde_json::json;
 
 use super::Which;

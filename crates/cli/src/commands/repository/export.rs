@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap_complete::engine::ArgValueCompleter;
-use composefs_image::Digest;
-use composefs_store::publish::replace_file;
-use composefs_store::repository::bundle::{Exported, Have};
-use composefs_store::repository::{ImageName, Repository};
+use libcomposefs_image::Digest;
+use libcomposefs_store::publish::replace_file;
+use libcomposefs_store::repository::bundle::{Exported, Have};
+use libcomposefs_store::repository::{ImageName, Repository};
 use serde_json::json;
 
 use super::{Which, progress};

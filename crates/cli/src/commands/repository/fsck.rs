@@ -5,12 +5,12 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use composefs_mount::MountEntry;
-use composefs_store::repository::fsck::{
+use indicatif::ProgressBar;
+use libcomposefs_mount::MountEntry;
+use libcomposefs_store::repository::fsck::{
     Damage, FsckOptions, FsckProgress, FsckReport, Kind, Remedy, Source, open_anyway,
 };
-use composefs_store::repository::{LockHolder, Opener};
-use indicatif::ProgressBar;
+use libcomposefs_store::repository::{LockHolder, Opener};
 use serde_json::{Value, json};
 
 use super::{Which, counted, openers_text, tell_of_waiting};
@@ -109,7 +109,7 @@ fn mounts_to_renew(report: &FsckReport, objects: &str) -> Vec<MountEntry> {
     if !report.damages.iter().any(replaced) {
         return Vec::new();
     }
-    let mut mounts = composefs_mount::mounts().unwrap_or_default();
+    let mut mounts = libcomposefs_mount::mounts().unwrap_or_default();
     mounts.retain(|mount| mount.options.contains(objects));
     mounts
 }

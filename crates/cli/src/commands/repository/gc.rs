@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use composefs_store::repository::{GcOptions, GcReport};
+use libcomposefs_store::repository::{GcOptions, GcReport};
 use serde_json::json;
 
 use super::{Which, counted};
@@ -123,7 +123,7 @@ fn age_text(age: Duration) -> String {
 }
 
 fn report_json(report: &GcReport, args: &Args) -> serde_json::Value {
-    let hex = |digests: &[composefs_image::Digest]| digests.iter().map(|d| d.to_hex()).collect::<Vec<_>>();
+    let hex = |digests: &[libcomposefs_image::Digest]| digests.iter().map(|d| d.to_hex()).collect::<Vec<_>>();
     json!({
         "dry_run": args.dry_run,
         "grace_seconds": args.grace.as_secs(),

@@ -8,12 +8,12 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap_complete::engine::ArgValueCompleter;
-use composefs_image::dump;
-use composefs_image::erofs::read::Reader;
-use composefs_store::Basedirs;
-use composefs_store::repository::bundle::MAGIC;
-use composefs_store::repository::{ImportOptions, Incoming, Objects, RefName, Repository};
-use composefs_sys::input;
+use libcomposefs_image::dump;
+use libcomposefs_image::erofs::read::Reader;
+use libcomposefs_store::Basedirs;
+use libcomposefs_store::repository::bundle::MAGIC;
+use libcomposefs_store::repository::{ImportOptions, Incoming, Objects, RefName, Repository};
+use libcomposefs_sys::input;
 use serde_json::json;
 
 use super::{Which, create, progress};

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use composefs_image::Algorithm;
-use composefs_store::repository::{Format, Opener, Repository, Settings};
+use libcomposefs_image::Algorithm;
+use libcomposefs_store::repository::{Format, Opener, Repository, Settings};
 use serde_json::json;
 
 use super::{Which, openers_text};

@@ -5,9 +5,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use composefs_image::Digest;
-use composefs_mount::{Error, ImageFile, Options, Plan, UnknownOptions};
-use composefs_store::repository::{ImageName, Repository};
+use libcomposefs_image::Digest;
+use libcomposefs_mount::{Error, ImageFile, Options, Plan, UnknownOptions};
+use libcomposefs_store::repository::{ImageName, Repository};
 
 use super::Which;
 use crate::commands::mount::{self, Args};
@@ -25,7 +25,7 @@ pub(crate) fn run(args: &Args, text: &OsStr, which: &Which) -> anyhow::Result<()
     }
     text.push("basedir=");
     text.push(escaped(repository.objects().path()));
-    let options = composefs_mount::parse(&text, UnknownOptions::Refuse)?;
+    let options = libcomposefs_mount::parse(&text, UnknownOptions::Refuse)?;
     // Held until it is mounted: from then on gc sees that it is open.
     let reading = repository.reading()?;
     let (digest, file) = reading.open_named(&name)?;

@@ -1,7 +1,7 @@
 //! `composefs mounts`
 
 use anyhow::Context as _;
-use composefs_mount::MountEntry;
+use libcomposefs_mount::MountEntry;
 use serde_json::json;
 
 use super::Which;
@@ -27,7 +27,7 @@ Examples:
 
 pub(crate) fn run(args: &Args, which: &Which) -> anyhow::Result<()> {
     let mut mounts =
-        composefs_mount::mounts().context("cannot list the mounts from /proc/self/mountinfo: is /proc mounted?")?;
+        libcomposefs_mount::mounts().context("cannot list the mounts from /proc/self/mountinfo: is /proc mounted?")?;
     let mut refs = Vec::new();
     if which.is_given() {
         let repository = which.open()?;

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use clap_complete::engine::ArgValueCompleter;
-use composefs_image::Digest;
-use composefs_store::repository::Reasons;
+use libcomposefs_image::Digest;
+use libcomposefs_store::repository::Reasons;
 use serde_json::{Map, json};
 
 use super::{Which, counted};

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use composefs_image::erofs::read::{Loaded, Order, Reader};
-use composefs_image::tree::{Data, Kind};
+use libcomposefs_image::erofs::read::{Loaded, Order, Reader};
+use libcomposefs_image::tree::{Data, Kind};
 use serde::Serialize;
 
 use crate::image_file::ImageFile;

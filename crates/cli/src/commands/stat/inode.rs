@@ -1,7 +1,7 @@
 //! All that there is to say of one inode.
 
-use composefs_image::dump::{Also, escape};
-use composefs_image::erofs::read::OwnXattr;
+use libcomposefs_image::dump::{Also, escape};
+use libcomposefs_image::erofs::read::OwnXattr;
 use serde_json::{Map, Value};
 
 use crate::json;

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use composefs_image::erofs::read::{LastLink, View};
+use libcomposefs_image::erofs::read::{LastLink, View};
 
 use self::image::ImageFacts;
 use self::inode::InodeFacts;

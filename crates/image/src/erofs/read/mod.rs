@@ -9,7 +9,7 @@
 //! each byte of the file may belong to one thing only.
 //!
 //! ```
-//! use composefs_image::erofs::read::{ReadError, Reader, load};
+//! use libcomposefs_image::erofs::read::{ReadError, Reader, load};
 //!
 //! /// The object of a file in the root, without reading anything else; then of the whole tree, the number of names.
 //! fn look(image: &[u8], name: &[u8]) -> Result<(Option<Vec<u8>>, usize), ReadError> {

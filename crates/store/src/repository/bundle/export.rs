@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::os::fd::AsFd;
 
-use composefs_image::Digest;
+use libcomposefs_image::Digest;
 use rustix::fs::fstat;
 
 use super::format::{Record, write_end, write_head, write_record};

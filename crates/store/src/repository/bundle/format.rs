@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 
-use composefs_image::{Algorithm, Digest};
+use libcomposefs_image::{Algorithm, Digest};
 
 use crate::repository::RefName;
 

@@ -3,10 +3,10 @@
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use composefs_image::Digest;
-use composefs_image::tree::Tree;
-use composefs_image::verity::Hasher;
-use composefs_sys::sparse::is_zero;
+use libcomposefs_image::Digest;
+use libcomposefs_image::tree::Tree;
+use libcomposefs_image::verity::Hasher;
+use libcomposefs_sys::sparse::is_zero;
 
 use super::format::{FormatError, Record, RecordReader};
 use crate::batch::{Batch, Summary};

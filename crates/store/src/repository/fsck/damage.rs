@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use composefs_image::Digest;
+use libcomposefs_image::Digest;
 
 use super::seen::Seen;
 use crate::repository::RefName;

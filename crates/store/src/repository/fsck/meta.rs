@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use composefs_image::Algorithm;
+use libcomposefs_image::Algorithm;
 use rustix::fs::{Mode, OFlags, open};
 
 use super::damage::{Damage, Kind, Remedy};

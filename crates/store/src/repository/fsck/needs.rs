@@ -6,11 +6,11 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-use composefs_image::Digest;
-use composefs_image::erofs::check::{Severity, check_in_file};
-use composefs_image::erofs::read::{Reader, load};
-use composefs_image::tree::NamedBy;
-use composefs_sys::beneath::open_directory_beneath;
+use libcomposefs_image::Digest;
+use libcomposefs_image::erofs::check::{Severity, check_in_file};
+use libcomposefs_image::erofs::read::{Reader, load};
+use libcomposefs_image::tree::NamedBy;
+use libcomposefs_sys::beneath::open_directory_beneath;
 
 use super::damage::{Damage, Kind, NeededBy, Remedy};
 use super::seen::Seen;

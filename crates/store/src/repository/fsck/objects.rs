@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use composefs_image::Digest;
-use composefs_scan::{digest_file, digest_pieces};
-use composefs_sys::beneath::open_directory_beneath;
-use composefs_sys::tempfile;
-use composefs_sys::verity::{Measurement, measure};
+use libcomposefs_image::Digest;
+use libcomposefs_scan::{digest_file, digest_pieces};
+use libcomposefs_sys::beneath::open_directory_beneath;
+use libcomposefs_sys::tempfile;
+use libcomposefs_sys::verity::{Measurement, measure};
 use rustix::fs::{AtFlags, Dir, FileType, Stat, fstat, statat};
 use rustix::io::Errno;
 

@@ -5,10 +5,10 @@ use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-use composefs_image::Digest;
-use composefs_image::erofs::read::{Reader, load};
-use composefs_image::tree::NeededObject;
-use composefs_sys::tempfile;
+use libcomposefs_image::Digest;
+use libcomposefs_image::erofs::read::{Reader, load};
+use libcomposefs_image::tree::NeededObject;
+use libcomposefs_sys::tempfile;
 use rustix::fs::{Mode, fchmod, fstat, fsync};
 use rustix::io::Errno;
 

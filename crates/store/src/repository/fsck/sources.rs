@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use composefs_image::{Algorithm, Digest, verity};
-use composefs_scan::{self as scan, ContentSink, NoProgress, SinkError, SourceFile, digest_pieces, scan};
+use libcomposefs_image::{Algorithm, Digest, verity};
+use libcomposefs_scan::{self as scan, ContentSink, NoProgress, SinkError, SourceFile, digest_pieces, scan};
 use rustix::fs::{FileType, fstat};
 
 use crate::batch::Batch;
@@ -154,7 +154,7 @@ pub(super) fn fetch_misnamed(
             continue;
         }
         let opened =
-            composefs_sys::beneath::open_beneath(repository.directory.as_fd(), path.as_os_str().as_encoded_bytes());
+            libcomposefs_sys::beneath::open_beneath(repository.directory.as_fd(), path.as_os_str().as_encoded_bytes());
         if let Ok(file) = opened
             && put_if(digest, file.as_fd(), batch)?
         {

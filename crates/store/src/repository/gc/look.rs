@@ -1,6 +1,6 @@
 //! What is needed: at the beginning, and again before each step.
 
-use composefs_image::Digest;
+use libcomposefs_image::Digest;
 
 use super::Gc;
 use crate::repository::RepositoryError;

@@ -10,7 +10,7 @@ mod sweep;
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
-use composefs_image::Digest;
+use libcomposefs_image::Digest;
 
 use super::claims::LeaseReader;
 use super::digest_set::DigestSet;

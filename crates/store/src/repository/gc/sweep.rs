@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::time::{Duration, SystemTime};
 
-use composefs_image::Digest;
+use libcomposefs_image::Digest;
 use rustix::fs::{AtFlags, Dir, FileType, Stat, fsync, renameat, statat, unlinkat};
 use rustix::io::Errno;
 
@@ -194,7 +194,7 @@ impl Gc<'_> {
         let mut temporaries = Vec::new();
         for entry in Dir::read_from(objects).map_err(io_error("list", path))? {
             let entry = entry.map_err(io_error("list", path))?;
-            if entry.file_name().to_bytes().starts_with(composefs_sys::tempfile::PREFIX.as_bytes()) {
+            if entry.file_name().to_bytes().starts_with(libcomposefs_sys::tempfile::PREFIX.as_bytes()) {
                 temporaries.push(entry.file_name().to_owned());
             }
         }

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use composefs_image::{Algorithm, verity};
+use libcomposefs_image::{Algorithm, verity};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 

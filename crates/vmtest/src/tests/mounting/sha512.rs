@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
-use composefs_image::{Algorithm, verity};
+use libcomposefs_image::{Algorithm, verity};
 use rustix::io::Errno;
 
 use super::scene::{Scene, content, object_name};

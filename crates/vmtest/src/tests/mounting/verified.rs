@@ -28,7 +28,7 @@ crate::tests::tests! {
 }
 
 fn name(content: &str) -> String {
-    let object = object_name(composefs_image::Algorithm::Sha256, content);
+    let object = object_name(libcomposefs_image::Algorithm::Sha256, content);
     object.rsplit('/').next().unwrap_or_default().to_owned()
 }
 
@@ -228,7 +228,7 @@ fn objects_are_sealed(context: &Context) -> Result<()> {
             opened => bail!("opening {} to write should give EPERM, but: {opened:?}", object.display()),
         }
         let measured = context.measure(&object)?;
-        ensure!(measured == composefs_image::verity::digest(measured.algorithm(), content(file).as_bytes()));
+        ensure!(measured == libcomposefs_image::verity::digest(measured.algorithm(), content(file).as_bytes()));
     }
     scene.finish()
 }
@@ -242,7 +242,7 @@ fn check_levels(context: &Context) -> Result<()> {
     scene.sh("mkcomposefs --digest-store=objects rootfs rootfs.img")?.success()?;
     let mut dump = String::from("/ 4096 40755 2 0 0 0 1.0 - - -\n");
     for file in ["right", "wrong", "unnamed"] {
-        let object = object_name(composefs_image::Algorithm::Sha256, content(file));
+        let object = object_name(libcomposefs_image::Algorithm::Sha256, content(file));
         let payload = object.strip_prefix("objects/").unwrap_or_default();
         let digest = if file == "unnamed" { "-".to_owned() } else { payload.replace('/', "") };
         let size = content(file).len();
