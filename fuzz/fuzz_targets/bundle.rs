@@ -4,7 +4,7 @@
 use std::io::Read;
 
 use composefs_fuzz::{Budget, Linear};
-use libcomposefs_store::repository::bundle::{FormatError, RecordReader};
+use libcomposefs_repo::bundle::{FormatError, RecordReader};
 use libfuzzer_sys::fuzz_target;
 
 static BUDGET: Budget =

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use composefs_fuzz::{Budget, KEPT, Linear, repository, scratch};
 use libcomposefs_image::{Algorithm, verity};
-use libcomposefs_store::repository::bundle::{ImportedBundle, Record, RecordReader};
-use libcomposefs_store::repository::{ImageName, ImportOptions, Objects, Repository};
+use libcomposefs_repo::bundle::{ImportedBundle, Record, RecordReader};
+use libcomposefs_repo::{ImageName, ImportOptions, Objects, Repository};
 use libfuzzer_sys::fuzz_target;
 
 // A buffer for each thread that hashes, whatever the input is.

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use composefs_fuzz::{Budget, KEPT, Linear, Piece, pieces, repository, scratch};
 use libcomposefs_image::{Algorithm, Digest, verity};
-use libcomposefs_store::repository::fsck::{FsckOptions, NoFsckProgress};
-use libcomposefs_store::repository::{GcOptions, ImageName, Repository};
+use libcomposefs_repo::fsck::{FsckOptions, NoFsckProgress};
+use libcomposefs_repo::{GcOptions, ImageName, Repository};
 use libfuzzer_sys::fuzz_target;
 
 // Each reader has buffers that do not depend on the input.

@@ -8,8 +8,8 @@ use std::os::unix::ffi::OsStrExt;
 use composefs_fuzz::{Budget, Linear};
 use libcomposefs_image::policy::Policy;
 use libcomposefs_mount::UnknownOptions;
+use libcomposefs_repo::{ImageName, Meta, RefName};
 use libcomposefs_scan::Patterns;
-use libcomposefs_store::repository::{ImageName, Meta, RefName};
 use libfuzzer_sys::fuzz_target;
 
 static META: Budget =

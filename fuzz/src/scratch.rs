@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use libcomposefs_image::dump::Options;
 use libcomposefs_image::{Algorithm, Digest};
-use libcomposefs_store::repository::{Format, RefName, Repository, Settings};
+use libcomposefs_repo::{Format, RefName, Repository, Settings};
 use tempfile::TempDir;
 
 use crate::parse;
@@ -43,7 +43,7 @@ pub fn repository(path: &Path, algorithm: Algorithm) -> (Repository, Digest) {
         creation.add(&image, vec![RefName::new(KEPT).expect("a right name")])?;
         creation.publish_one([tree])
     });
-    let created: Result<_, libcomposefs_store::repository::RepositoryError> = created;
+    let created: Result<_, libcomposefs_repo::RepositoryError> = created;
     (repository, created.expect("a small image").digest)
 }
 

@@ -14,7 +14,7 @@ pub(crate) fn allow_open_files() {
 
 /// How many threads to use where `asked` are asked for.
 pub(crate) fn threads(asked: Option<NonZeroUsize>) -> NonZeroUsize {
-    libcomposefs_scan::thread_count(asked)
+    libcomposefs_content::thread_count(asked)
 }
 
 /// Reads the value of `--threads`. A number too large for the type is as good as the largest: [`threads`] bounds it.

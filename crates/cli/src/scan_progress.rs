@@ -1,7 +1,7 @@
 //! Progress of a scan, on a terminal only.
 
 use indicatif::ProgressBar;
-use libcomposefs_scan::Progress;
+use libcomposefs_content::Progress;
 
 use crate::output;
 

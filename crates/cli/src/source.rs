@@ -7,12 +7,13 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use libcomposefs_content::DigestOnly;
 use libcomposefs_image::Algorithm;
 use libcomposefs_image::dump;
 use libcomposefs_image::erofs::header::MAGIC;
 use libcomposefs_image::erofs::read::{Order, Reader};
 use libcomposefs_image::tree::{Timestamp, Tree};
-use libcomposefs_scan::{self as scan, DigestOnly, scan};
+use libcomposefs_scan::{self as scan, scan};
 use libcomposefs_sys::input;
 use rustix::fs::FileType;
 

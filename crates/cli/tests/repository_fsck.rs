@@ -1,4 +1,4 @@
-//! `composefs fsck` as a command: what it prints, and its statuses. What it finds and mends: `crates/store/tests/repository`.
+//! `composefs fsck` as a command: what it prints, and its statuses. What it finds and mends: `crates/repo/tests/repository`.
 
 use std::fs;
 use std::path::Path;

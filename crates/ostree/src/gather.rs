@@ -4,10 +4,10 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use libcomposefs_content::SourceFile;
 use libcomposefs_image::helpers::with_helpers;
 use libcomposefs_image::verity::Hasher;
 use libcomposefs_image::{Algorithm, Digest};
-use libcomposefs_scan::SourceFile;
 use libcomposefs_store::Batch;
 use std::io::Write as _;
 

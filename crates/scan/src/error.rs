@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use libcomposefs_image::tree::TreeError;
 
-use crate::sink::SinkError;
+use libcomposefs_content::SinkError;
 
 /// What was being done when the kernel said no.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

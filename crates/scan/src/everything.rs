@@ -7,7 +7,7 @@ use libcomposefs_image::policy::Contents;
 use libcomposefs_image::verity::{self, Hasher};
 use libcomposefs_sys::copy::read_all;
 
-use crate::sink::{ContentSink, SinkError, SourceFile};
+use libcomposefs_content::{ContentSink, SinkError, SourceFile};
 
 /// Keeps small contents, and hashes all of them by one algorithm or by both, in one read.
 ///

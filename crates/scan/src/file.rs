@@ -20,8 +20,8 @@ use crate::directory::DirectoryUse;
 use crate::error::{Error, Step};
 use crate::harvest::Data;
 use crate::meta::Meta;
-use crate::sink::SourceFile;
 use crate::worker::Worker;
+use libcomposefs_content::SourceFile;
 
 /// What is not read whole is read in pieces of this many bytes: as many blocks as a hash kernel takes at once, and few
 /// enough that piece, page cache and what waits to be hashed lie in a core's own cache together (measured: 3 % less CPU time
@@ -61,7 +61,7 @@ impl Worker<'_> {
         }
         let small = usize::try_from(meta.size).ok().filter(|&len| len <= SMALL_MAX);
         let whole = usize::try_from(meta.size).ok().filter(|&len| len <= self.scan.sink.whole_max());
-        let source = SourceFile::found(file.as_fd(), meta);
+        let source = SourceFile { file: file.as_fd(), device: meta.device, size: meta.size, changed: meta.ctime };
         let (data, xattrs) = if let Some(len) = small.or(whole) {
             let read = match small {
                 Some(len) => read_whole(file, self.harvest.contents.room(len)),

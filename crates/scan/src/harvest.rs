@@ -15,7 +15,7 @@ use crate::directory::{DirectoryUse, Place};
 use crate::error::Error;
 use crate::links::{Key, Links};
 use crate::meta::Meta;
-use crate::sink::ContentSink;
+use libcomposefs_content::ContentSink;
 
 /// Bytes in the harvest's buffer.
 pub(crate) type Span = Range<usize>;

@@ -1,7 +1,7 @@
 //! A directory tree, read in parallel into the tree model.
 //!
 //! [`scan`] takes everything that `lstat` and the extended attributes tell. What regular files hold goes to a
-//! [`ContentSink`], which may only hash it ([`DigestOnly`]) or store it too, so that one read serves both.
+//! [`ContentSink`](libcomposefs_content::ContentSink), which may only hash it ([`DigestOnly`](libcomposefs_content::DigestOnly)) or store it too, so that one read serves both.
 //!
 //! Every step starts from an open directory and follows no symlink, so whoever renames things during a scan can make it
 //! fail but cannot make it read outside of the tree. Nothing is opened that was not a regular file or
@@ -20,27 +20,19 @@ mod entry;
 mod error;
 mod everything;
 mod file;
-mod file_digest;
 mod glob;
 mod harvest;
 mod links;
 mod meta;
 mod options;
 mod patterns;
-mod progress;
 mod queue;
 mod run;
-mod sink;
-mod threads;
 mod worker;
 
 pub use error::{Error, Step};
 pub use everything::Everything;
-pub use file_digest::digest_file;
 pub use glob::compile_glob;
 pub use options::{Mtime, Options, XattrChoice};
 pub use patterns::{InvalidPattern, Patterns};
-pub use progress::{NoProgress, Progress};
 pub use run::scan;
-pub use sink::{ContentSink, DigestOnly, SinkError, SourceFile, digest_pieces};
-pub use threads::thread_count;

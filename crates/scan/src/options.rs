@@ -6,7 +6,7 @@ use libcomposefs_image::digest::Algorithm;
 use libcomposefs_image::tree::Timestamp;
 
 use crate::patterns::Patterns;
-use crate::threads::thread_count;
+use libcomposefs_content::thread_count;
 
 /// Which extended attributes are taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

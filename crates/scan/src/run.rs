@@ -20,10 +20,10 @@ use crate::harvest::Harvest;
 use crate::links::Links;
 use crate::meta::Meta;
 use crate::options::Options;
-use crate::progress::Progress;
 use crate::queue::{Job, Queue};
-use crate::sink::ContentSink;
 use crate::worker::{Scan, Worker};
+use libcomposefs_content::ContentSink;
+use libcomposefs_content::Progress;
 
 /// Reads the tree below `root` with all its contents.
 ///

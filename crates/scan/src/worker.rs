@@ -16,9 +16,9 @@ use crate::harvest::Harvest;
 use crate::links::{Key, Links};
 use crate::meta::Meta;
 use crate::options::Options;
-use crate::progress::Progress;
 use crate::queue::{Job, Listed, Names, Queue};
-use crate::sink::ContentSink;
+use libcomposefs_content::ContentSink;
+use libcomposefs_content::Progress;
 
 /// Room for what one `getdents64` gives.
 const DIRENTS_ROOM: usize = 32 << 10;

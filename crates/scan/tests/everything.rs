@@ -4,10 +4,11 @@ mod support;
 
 use std::fs;
 
+use libcomposefs_content::NoProgress;
 use libcomposefs_image::Algorithm;
 use libcomposefs_image::tree::{Data, InodeId};
 use libcomposefs_image::verity::digest;
-use libcomposefs_scan::{Everything, NoProgress, Options, scan};
+use libcomposefs_scan::{Everything, Options, scan};
 
 use support::options;
 

@@ -8,11 +8,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
+use libcomposefs_content::{ContentSink, DigestOnly, NoProgress, SinkError, SourceFile};
 use libcomposefs_image::tree::{InodeId, Kind, Timestamp};
 use libcomposefs_image::{Algorithm, Digest, verity};
-use libcomposefs_scan::{
-    ContentSink, DigestOnly, Error, Mtime, NoProgress, Options, Patterns, SinkError, SourceFile, XattrChoice, scan,
-};
+use libcomposefs_scan::{Error, Mtime, Options, Patterns, XattrChoice, scan};
 use libcomposefs_testkit::privilege::{is_root, without_root};
 use libcomposefs_testkit::skip;
 use rustix::fs::{CWD, FileType, Mode, OFlags, XattrFlags, lsetxattr, makedev, mkdirat, mknodat, openat};

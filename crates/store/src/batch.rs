@@ -9,9 +9,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use libcomposefs_content::{ContentSink, SinkError, SourceFile, digest_pieces};
 use libcomposefs_image::digest::Digest;
 use libcomposefs_image::verity;
-use libcomposefs_scan::{ContentSink, SinkError, SourceFile, digest_pieces};
 use libcomposefs_sys::limits::open_files_max;
 use libcomposefs_sys::sparse::SparseWriter;
 use rustix::fs::fsync;
@@ -81,12 +81,21 @@ struct Queue {
     bytes: u64,
 }
 
-/// Who keeps objects from being removed before anything names them.
-pub(crate) trait Claims: Sync + std::fmt::Debug {
-    /// When this returns, none of these that is there, or is put there after, is removed.
-    fn claim(&self, digests: &[Digest]) -> Result<(), Error>;
+/// Protects objects from a garbage collector until something names them.
+pub trait GcGuard: Sync + std::fmt::Debug {
+    /// Protects these objects. After it has returned, the gc removes none of them, neither those that are stored already nor
+    /// those that are stored later.
+    ///
+    /// # Errors
+    ///
+    /// The objects could not be protected: the batch fails.
+    fn protect(&self, digests: &[Digest]) -> Result<(), Error>;
 
-    /// Whether to go on.
+    /// Fails if the operation was cancelled.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Interrupted`]: the batch stops and stores nothing more.
     fn proceed(&self) -> Result<(), Error>;
 }
 
@@ -95,8 +104,8 @@ pub(crate) trait Claims: Sync + std::fmt::Debug {
 #[derive(Debug)]
 pub struct Batch<'s> {
     pub(crate) store: &'s ObjectDir,
-    /// Told of every object that is relied on, before it is.
-    pub(crate) claims: Option<&'s dyn Claims>,
+    /// Protects each object before the batch relies on it.
+    pub(crate) guard: Option<&'s dyn GcGuard>,
     /// Objects that are known to be wrong, were it that the kernel vouches for them: it does so before it reads any.
     distrusted: HashSet<Digest>,
     copier: Copier,
@@ -135,14 +144,18 @@ impl ObjectDir {
         self.batch_of((open_files_max() / 8).clamp(1, 8192))
     }
 
-    /// The same, replacing what is there of these.
-    pub(crate) fn batch_replacing<'s>(&'s self, claims: &'s dyn Claims, distrusted: HashSet<Digest>) -> Batch<'s> {
-        Batch { distrusted, ..self.batch_claimed(claims) }
+    /// Like [`batch_guarded`](Self::batch_guarded), and replaces the stored objects of `distrusted`, even where fs-verity
+    /// reports the expected digest.
+    #[must_use]
+    pub fn batch_replacing<'s>(&'s self, guard: &'s dyn GcGuard, distrusted: HashSet<Digest>) -> Batch<'s> {
+        Batch { distrusted, ..self.batch_guarded(guard) }
     }
 
-    /// The same, in a store that others may remove objects from meanwhile.
-    pub(crate) fn batch_claimed<'s>(&'s self, claims: &'s dyn Claims) -> Batch<'s> {
-        Batch { claims: Some(claims), ..self.batch() }
+    /// Like [`batch`](Self::batch), in a store from which a gc may remove objects at the same time: `guard` protects each
+    /// object before the batch relies on it.
+    #[must_use]
+    pub fn batch_guarded<'s>(&'s self, guard: &'s dyn GcGuard) -> Batch<'s> {
+        Batch { guard: Some(guard), ..self.batch() }
     }
 
     /// The same, committing whenever so many objects wait.
@@ -150,7 +163,7 @@ impl ObjectDir {
         let there = self.fans_there();
         Batch {
             store: self,
-            claims: None,
+            guard: None,
             distrusted: HashSet::new(),
             copier: Copier::new(self),
             claimed: Default::default(),
@@ -171,6 +184,12 @@ impl ObjectDir {
 }
 
 impl Batch<'_> {
+    /// Returns the store that the batch writes to.
+    #[must_use]
+    pub fn store(&self) -> &ObjectDir {
+        self.store
+    }
+
     /// Puts in bytes that are in memory.
     ///
     /// # Errors
@@ -287,7 +306,7 @@ impl Batch<'_> {
 
     /// Fails when all is to end.
     fn proceed(&self) -> Result<(), Error> {
-        self.claims.map_or(Ok(()), Claims::proceed)
+        self.guard.map_or(Ok(()), GcGuard::proceed)
     }
 
     /// True for the first one who comes with this content.
@@ -335,7 +354,7 @@ impl Batch<'_> {
 
     /// Keeps these from being removed.
     pub(crate) fn rely_on(&self, digests: &[Digest]) -> Result<(), Error> {
-        self.claims.map_or(Ok(()), |claims| claims.claim(digests))
+        self.guard.map_or(Ok(()), |guard| guard.protect(digests))
     }
 
     fn enqueue(&self, digest: Digest, mut temporary: Temporary, size: u64, outcome: Outcome) -> Result<(), Error> {

@@ -8,8 +8,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
+use libcomposefs_content::digest_pieces;
 use libcomposefs_image::digest::Digest;
-use libcomposefs_scan::digest_pieces;
 use libcomposefs_sys::copy::fill;
 use rustix::fs::{FileType, Stat, fstat};
 use rustix::io::Errno;
@@ -123,7 +123,8 @@ impl ObjectDir {
 
     /// Whether a file is not the store's alone, so that changing it in place changes something else: it has other names, or
     /// belongs neither to this user nor to the owner of the store.
-    pub(crate) fn is_shared(&self, stat: &Stat) -> bool {
+    #[must_use]
+    pub fn is_shared(&self, stat: &Stat) -> bool {
         let is_foreign = || {
             stat.st_uid != rustix::process::geteuid().as_raw()
                 && !fstat(self).is_ok_and(|store| store.st_uid == stat.st_uid)

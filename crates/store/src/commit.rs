@@ -8,13 +8,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
+use libcomposefs_content::thread_count;
 use libcomposefs_image::digest::Digest;
 use libcomposefs_image::helpers::with_helpers;
-use libcomposefs_scan::thread_count;
 use rustix::fs::{fstatfs, fsync, syncfs};
 use rustix::io::Errno;
 
-use crate::batch::{Batch, Claims, FEW, Waiting};
+use crate::batch::{Batch, FEW, GcGuard, Waiting};
 use crate::check::{Expected, Presence};
 use crate::error::Error;
 
@@ -55,7 +55,7 @@ impl Batch<'_> {
         }
         let digests: Vec<Digest> = waiting.iter().map(|object| object.digest).collect();
         self.rely_on(&digests)?;
-        self.claims.map_or(Ok(()), Claims::proceed)?;
+        self.guard.map_or(Ok(()), GcGuard::proceed)?;
         self.sync_contents(&waiting)?;
         self.seal_all(&waiting)?;
         // By directory, so that each is opened once, and no two threads are at the same one.

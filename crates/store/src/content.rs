@@ -12,9 +12,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use libcomposefs_content::{SourceFile, digest_pieces};
 use libcomposefs_image::digest::{Algorithm, Digest};
 use libcomposefs_image::verity::Hasher;
-use libcomposefs_scan::{SourceFile, digest_pieces};
 use libcomposefs_sys::copy::{Copied, RangeCopier};
 use libcomposefs_sys::sparse::{SparseWriter, Stretch, read_sparse};
 use libcomposefs_sys::writeback::begin_writing;

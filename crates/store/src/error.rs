@@ -83,7 +83,8 @@ pub enum Error {
 }
 
 /// `: ` and what probably refused a request of fs-verity, if that is not clear from the error.
-pub(crate) fn cause(error: &io::Error) -> String {
+#[must_use]
+pub fn cause(error: &io::Error) -> String {
     let cause = Errno::from_io_error(error).and_then(refusal_cause);
     cause.map_or_else(String::new, |cause| format!(": {cause}"))
 }

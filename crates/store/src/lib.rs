@@ -1,10 +1,8 @@
 //! The object store: files named by their fs-verity digest.
 //!
 //! An [`ObjectDir`] is a directory of `xx/yyyy…`, an algorithm and a policy; `docs/format/object-store.md` specifies it. A
-//! [`Batch`] puts objects in: it is a [`ContentSink`](libcomposefs_scan::ContentSink), so a scan can fill it. [`publish`]
+//! [`Batch`] puts objects in: it is a [`ContentSink`](libcomposefs_content::ContentSink), so a scan can fill it. [`publish`]
 //! replaces a single file, the image for one, with the same care.
-//!
-//! A [`Repository`](repository::Repository) stands on top: images, their objects and their names, for many users at once.
 //!
 //! Reading is by [`Basedirs`]: an [`Object`] that an image names, wherever its path would lead, and its content checked
 //! against its digest before it is handed on. [`extract`] makes files of a whole tree.
@@ -25,19 +23,18 @@ mod needed;
 mod object;
 mod object_dir;
 mod object_error;
-mod parallel;
 mod policy;
 pub mod publish;
-pub mod repository;
 mod seal;
 mod settled;
 
 pub use basedirs::Basedirs;
-pub use batch::{Batch, Outcome, Summary};
-pub use error::Error;
+pub use batch::{Batch, GcGuard, Outcome, Summary};
+pub use error::{Error, cause};
 pub use image_bytes::ImageBytes;
 pub use needed::{Needed, Verified, verify_needed};
 pub use object::{Object, Vouching};
 pub use object_dir::ObjectDir;
 pub use object_error::ObjectError;
 pub use policy::{Policy, VerifyExisting, Verity};
+pub use seal::digest_of;

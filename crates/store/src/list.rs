@@ -22,8 +22,12 @@ impl ObjectDir {
         })
     }
 
-    /// The same of one of the 256 directories.
-    pub(crate) fn list_fan(&self, name: &str) -> Result<Vec<Digest>, Error> {
+    /// Returns the digests of the objects in one of the 256 directories, sorted.
+    ///
+    /// # Errors
+    ///
+    /// The directory cannot be opened or read. One that does not exist is empty.
+    pub fn list_fan(&self, name: &str) -> Result<Vec<Digest>, Error> {
         let failed = |errno: Errno| Error::Io { step: "list", path: self.path().join(name), source: errno.into() };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory: OwnedFd = match openat(self, name, flags, Mode::empty()) {

@@ -5,13 +5,13 @@ use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
 use std::sync::{Mutex, PoisonError};
 
+use libcomposefs_content::{digest_file, digest_pieces};
 use libcomposefs_image::digest::Digest;
-use libcomposefs_scan::{digest_file, digest_pieces};
 
 use crate::basedirs::Basedirs;
 use crate::object::{Object, Vouching};
 use crate::object_error::ObjectError;
-use crate::parallel;
+use libcomposefs_content::parallel;
 
 /// An object that an image names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

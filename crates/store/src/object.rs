@@ -40,7 +40,9 @@ pub enum Vouching {
 }
 
 impl Object {
-    pub(crate) fn new(file: OwnedFd, path: PathBuf, stat: &Stat) -> Self {
+    /// An open file with its path and metadata, which its content is to be compared with.
+    #[must_use]
+    pub fn new(file: OwnedFd, path: PathBuf, stat: &Stat) -> Self {
         let size = u64::try_from(stat.st_size).unwrap_or_default();
         let disk_size = u64::try_from(stat.st_blocks).unwrap_or_default().saturating_mul(512);
         Self { file, path, size, disk_size }

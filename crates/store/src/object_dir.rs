@@ -50,7 +50,8 @@ impl ObjectDir {
     }
 
     /// A store whose directory is open; `path` is for messages.
-    pub(crate) fn at(directory: OwnedFd, path: &Path, algorithm: Algorithm, policy: Policy) -> Self {
+    #[must_use]
+    pub fn at(directory: OwnedFd, path: &Path, algorithm: Algorithm, policy: Policy) -> Self {
         Self {
             directory: Arc::new(directory),
             path: path.to_owned(),
@@ -111,20 +112,33 @@ impl ObjectDir {
         }
     }
 
-    pub(crate) fn try_open(&self, digest: &Digest) -> rustix::io::Result<OwnedFd> {
+    /// Opens the file under the name of an object, of whatever type it is not a symlink to.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's; `ENOENT` if there is no such object.
+    pub fn try_open(&self, digest: &Digest) -> rustix::io::Result<OwnedFd> {
         let fan = self.fans.get(self.as_fd(), digest.as_bytes()[0])?;
         // A gc that asks whether an image is open has a lease of it for a moment.
         open_leased(|| openat(&fan, &digest.object_path()[3..], OPEN_OBJECT, Mode::empty()))
     }
 
-    /// Looks at what is under the name of an object without opening it.
-    pub(crate) fn try_stat(&self, digest: &Digest) -> rustix::io::Result<Stat> {
+    /// Returns the metadata of the file under the name of an object, without opening it.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's; `ENOENT` if there is no such object.
+    pub fn try_stat(&self, digest: &Digest) -> rustix::io::Result<Stat> {
         let fan = self.fans.get(self.as_fd(), digest.as_bytes()[0])?;
         statat(fan, &digest.object_path()[3..], AtFlags::SYMLINK_NOFOLLOW)
     }
 
-    /// Takes the name from an object.
-    pub(crate) fn remove(&self, digest: &Digest) -> rustix::io::Result<()> {
+    /// Removes an object.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's; `ENOENT` if there is no such object.
+    pub fn remove(&self, digest: &Digest) -> rustix::io::Result<()> {
         let fan = self.fans.get(self.as_fd(), digest.as_bytes()[0])?;
         unlinkat(fan, &digest.object_path()[3..], AtFlags::empty())
     }

@@ -76,9 +76,13 @@ impl ObjectDir {
         Ok(self.wants_verity())
     }
 
-    /// Switches fs-verity on for a file open for reading only, as far as the policy wants it, and compares what the kernel
-    /// measures. `is_ours` says that nobody else can have it open for writing.
-    pub(crate) fn seal(&self, file: BorrowedFd<'_>, digest: &Digest, is_ours: bool) -> Result<(), Error> {
+    /// Enables fs-verity on a file that is open for reading only, as far as the policy wants it, and compares the digest
+    /// that the kernel measures. `is_ours` says that no other process can have the file open for writing.
+    ///
+    /// # Errors
+    ///
+    /// fs-verity is required and cannot be enabled, or the kernel measures another digest.
+    pub fn seal(&self, file: BorrowedFd<'_>, digest: &Digest, is_ours: bool) -> Result<(), Error> {
         if !self.wants_verity() {
             return Ok(());
         }
@@ -125,7 +129,8 @@ fn enable_patiently(file: BorrowedFd<'_>, algorithm: u8, is_ours: bool) -> io::R
 }
 
 /// A measured digest, if it is of an algorithm and length that composefs uses.
-pub(crate) fn digest_of(algorithm: u16, raw: &[u8]) -> Option<Digest> {
+#[must_use]
+pub fn digest_of(algorithm: u16, raw: &[u8]) -> Option<Digest> {
     let algorithm = u8::try_from(algorithm).ok().and_then(Algorithm::from_kernel_number)?;
     Digest::new(algorithm, raw)
 }

@@ -9,8 +9,8 @@
 
 use std::sync::OnceLock;
 
+use libcomposefs_content::SourceFile;
 use libcomposefs_image::tree::Timestamp;
-use libcomposefs_scan::SourceFile;
 use rustix::fd::AsFd;
 use rustix::fs::fstatfs;
 use rustix::time::{ClockId, clock_gettime};

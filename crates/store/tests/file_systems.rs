@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use libcomposefs_scan::{NoProgress, Options, SourceFile, scan};
+use libcomposefs_content::{NoProgress, SourceFile};
+use libcomposefs_scan::{Options, scan};
 use libcomposefs_store::{Basedirs, Outcome, extract};
 use libcomposefs_testkit::privilege::is_root;
 use libcomposefs_testkit::skip;

@@ -7,8 +7,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
+use libcomposefs_content::SourceFile;
 use libcomposefs_image::{Algorithm, Digest, verity};
-use libcomposefs_scan::SourceFile;
 use libcomposefs_store::{Error, ObjectDir, Outcome, Policy, Summary, Verity};
 use libcomposefs_testkit::privilege::without_root;
 use libcomposefs_testkit::skip;

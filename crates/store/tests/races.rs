@@ -9,9 +9,10 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use libcomposefs_content::{DigestOnly, NoProgress, SourceFile};
 use libcomposefs_image::Algorithm;
 use libcomposefs_image::tree::{Data, InodeId, Tree};
-use libcomposefs_scan::{DigestOnly, Error, NoProgress, Options, SourceFile, scan};
+use libcomposefs_scan::{Error, Options, scan};
 use support::{assert_sound, store};
 use tempfile::tempdir;
 

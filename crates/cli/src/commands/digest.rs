@@ -8,9 +8,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use libcomposefs_content::digest_file;
 use libcomposefs_image::verity::Hasher;
 use libcomposefs_image::{Algorithm, Digest};
-use libcomposefs_scan::digest_file;
 
 use crate::look::names::Names;
 use crate::output;

@@ -9,7 +9,7 @@ use anyhow::Context;
 use clap::{Command, CommandFactory, FromArgMatches, Parser};
 use clap_complete::engine::CompletionCandidate;
 use clap_complete::env::{EnvCompleter, Shells};
-use libcomposefs_store::repository::{Images, Repository};
+use libcomposefs_repo::{Images, Repository};
 
 use crate::commands::repository::Which;
 use crate::end::done;

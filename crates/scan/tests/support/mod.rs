@@ -4,9 +4,10 @@
 use std::num::NonZeroUsize;
 use std::path::Path;
 
+use libcomposefs_content::{DigestOnly, NoProgress};
 use libcomposefs_image::Algorithm;
 use libcomposefs_image::tree::{Data, InodeId, Tree};
-use libcomposefs_scan::{DigestOnly, Error, NoProgress, Options, scan};
+use libcomposefs_scan::{Error, Options, scan};
 
 pub(crate) fn options(threads: usize) -> Options {
     Options { threads: NonZeroUsize::new(threads), ..Options::default() }

@@ -6,11 +6,11 @@
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use libcomposefs_content::digest_file;
 use libcomposefs_image::digest::{Algorithm, Digest};
 use libcomposefs_image::in_order;
 use libcomposefs_image::tree::{Data, InodeId};
 use libcomposefs_image::verity::{Hasher, hash_whole_blocks};
-use libcomposefs_scan::digest_file;
 use libcomposefs_sys::copy::write_all_at;
 use libcomposefs_sys::sparse::{Holes, Stretch, write_sparse};
 use libcomposefs_sys::tempfile::Temporary;

@@ -11,7 +11,7 @@ use super::linked::staged_name;
 use super::run::Run;
 use super::target::Target;
 use super::walk::{Step, Walk};
-use crate::parallel::{self, Sender};
+use libcomposefs_content::parallel::{self, Sender};
 
 /// A directory that was entered, in the order of entering, to be known again.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,7 @@
 use libcomposefs_image::tree::InodeId;
 
 use super::run::Run;
-use crate::parallel;
+use libcomposefs_content::parallel;
 
 /// The name under which such an inode waits.
 pub(super) fn staged_name(inode: InodeId) -> String {

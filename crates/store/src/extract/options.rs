@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use libcomposefs_scan::thread_count;
+use libcomposefs_content::thread_count;
 use rustix::process::geteuid;
 
 /// Whether files get the owners that the tree says.

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use libcomposefs_content::{DigestOnly, NoProgress};
 use libcomposefs_image::tree::{Data, InodeId, Kind, Tree};
 use libcomposefs_image::{Algorithm, verity};
-use libcomposefs_scan::{DigestOnly, NoProgress, Options as ScanOptions, scan};
+use libcomposefs_scan::{Options as ScanOptions, scan};
 use libcomposefs_store::extract::Options;
 use libcomposefs_testkit::model::{self, Model};
 use libcomposefs_testkit::privilege::is_root;

@@ -5,8 +5,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use libcomposefs_content::NoProgress;
 use libcomposefs_image::{Algorithm, Digest, verity};
-use libcomposefs_scan::{NoProgress, Options, scan};
+use libcomposefs_scan::{Options, scan};
 use libcomposefs_store::{ObjectDir, Policy, VerifyExisting};
 
 pub(crate) fn store(path: &Path) -> ObjectDir {

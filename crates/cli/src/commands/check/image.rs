@@ -4,10 +4,10 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use libcomposefs_content::digest_file;
 use libcomposefs_image::erofs::check::{Report, Severity, check_in_file};
 use libcomposefs_image::erofs::read::{Reader, load};
 use libcomposefs_image::{Algorithm, Digest};
-use libcomposefs_scan::digest_file;
 use libcomposefs_sys::verity::{Measurement, measure};
 
 use super::objects::Wanted;

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use libcomposefs_store::repository::{LockHolder, Repository, RepositoryError};
+use libcomposefs_repo::{LockHolder, Repository, RepositoryError};
 
 use super::finding::{Finding, Status};
 use crate::commands::repository::{counted, openers_text};

@@ -6,8 +6,8 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use libcomposefs_content::digest_file;
 use libcomposefs_image::{Algorithm, Digest};
-use libcomposefs_scan::digest_file;
 use libcomposefs_sys::verity::{Measurement, measure};
 
 /// Prints a digest for each file.

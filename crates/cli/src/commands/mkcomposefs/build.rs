@@ -5,11 +5,12 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use libcomposefs_content::{ContentSink, DigestOnly};
 use libcomposefs_image::dump::{self, Lines};
 use libcomposefs_image::erofs::{Image, WriteError};
 use libcomposefs_image::tree::Tree;
 use libcomposefs_image::{Algorithm, Digest};
-use libcomposefs_scan::{self as scan, ContentSink, DigestOnly, scan};
+use libcomposefs_scan::{self as scan, scan};
 use libcomposefs_store::publish::replace_file;
 use libcomposefs_store::{ObjectDir, Policy, VerifyExisting};
 

@@ -7,7 +7,7 @@ use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_image::Algorithm;
 use libcomposefs_image::erofs::{Image, Versions};
 use libcomposefs_ostree::{IntoBatch, Payloads, gather};
-use libcomposefs_store::repository::RefName;
+use libcomposefs_repo::RefName;
 
 use super::Source;
 use crate::commands::repository::{Which, create, progress};

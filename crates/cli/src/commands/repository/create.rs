@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_image::tree::Timestamp;
+use libcomposefs_repo::{Created, RefName, Repository};
 use libcomposefs_scan::{self as scan, Mtime, XattrChoice};
-use libcomposefs_store::repository::{Created, RefName, Repository};
 use serde_json::json;
 
 use super::Which;

@@ -1,6 +1,6 @@
 //! `composefs df`
 
-use libcomposefs_store::repository::{RefUsage, Usage};
+use libcomposefs_repo::{RefUsage, Usage};
 use serde_json::json;
 
 use super::Which;

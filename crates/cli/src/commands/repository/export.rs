@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_image::Digest;
+use libcomposefs_repo::bundle::{Exported, Have};
+use libcomposefs_repo::{ImageName, Repository};
 use libcomposefs_store::publish::replace_file;
-use libcomposefs_store::repository::bundle::{Exported, Have};
-use libcomposefs_store::repository::{ImageName, Repository};
 use serde_json::json;
 
 use super::{Which, progress};

@@ -7,10 +7,8 @@ use std::process::ExitCode;
 
 use indicatif::ProgressBar;
 use libcomposefs_mount::MountEntry;
-use libcomposefs_store::repository::fsck::{
-    Damage, FsckOptions, FsckProgress, FsckReport, Kind, Remedy, Source, open_anyway,
-};
-use libcomposefs_store::repository::{LockHolder, Opener};
+use libcomposefs_repo::fsck::{Damage, FsckOptions, FsckProgress, FsckReport, Kind, Remedy, Source, open_anyway};
+use libcomposefs_repo::{LockHolder, Opener};
 use serde_json::{Value, json};
 
 use super::{Which, counted, openers_text, tell_of_waiting};

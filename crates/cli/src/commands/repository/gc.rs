@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use libcomposefs_store::repository::{GcOptions, GcReport};
+use libcomposefs_repo::{GcOptions, GcReport};
 use serde_json::json;
 
 use super::{Which, counted};

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use libcomposefs_store::repository::Images;
+use libcomposefs_repo::Images;
 use serde_json::json;
 
 use super::Which;

@@ -10,9 +10,9 @@ use anyhow::{Context, bail};
 use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_image::dump;
 use libcomposefs_image::erofs::read::Reader;
+use libcomposefs_repo::bundle::MAGIC;
+use libcomposefs_repo::{ImportOptions, Incoming, Objects, RefName, Repository};
 use libcomposefs_store::Basedirs;
-use libcomposefs_store::repository::bundle::MAGIC;
-use libcomposefs_store::repository::{ImportOptions, Incoming, Objects, RefName, Repository};
 use libcomposefs_sys::input;
 use serde_json::json;
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use libcomposefs_image::Algorithm;
-use libcomposefs_store::repository::{Format, Opener, Repository, Settings};
+use libcomposefs_repo::{Format, Opener, Repository, Settings};
 use serde_json::json;
 
 use super::{Which, openers_text};

@@ -19,7 +19,7 @@ pub(super) mod why;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use libcomposefs_store::repository::{LockHolder, Opener, READER_WAITS, Repository, Waiting};
+use libcomposefs_repo::{LockHolder, Opener, READER_WAITS, Repository, Waiting};
 
 /// Where the system's repository is.
 const SYSTEM: &str = "/sysroot/composefs";

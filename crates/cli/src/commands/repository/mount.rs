@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use libcomposefs_image::Digest;
 use libcomposefs_mount::{Error, ImageFile, Options, Plan, UnknownOptions};
-use libcomposefs_store::repository::{ImageName, Repository};
+use libcomposefs_repo::{ImageName, Repository};
 
 use super::Which;
 use crate::commands::mount::{self, Args};

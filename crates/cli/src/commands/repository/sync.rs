@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use libcomposefs_store::repository::{RefName, Repository};
+use libcomposefs_repo::{RefName, Repository};
 use serde_json::json;
 
 use super::{Which, counted, create, progress, tell_of_waiting};

@@ -1,7 +1,7 @@
 //! `composefs tag`
 
 use clap_complete::engine::ArgValueCompleter;
-use libcomposefs_store::repository::{ImageName, RefName};
+use libcomposefs_repo::{ImageName, RefName};
 use serde_json::json;
 
 use super::Which;

@@ -1,7 +1,7 @@
 //! `composefs untag`
 
 use clap_complete::engine::ArgValueCompleter;
-use libcomposefs_store::repository::RefName;
+use libcomposefs_repo::RefName;
 use serde_json::json;
 
 use super::Which;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_image::Digest;
-use libcomposefs_store::repository::Reasons;
+use libcomposefs_repo::Reasons;
 use serde_json::{Map, json};
 
 use super::{Which, counted};

@@ -1,0 +1,128 @@
+//! A bundle of what the other side lacks.
+
+use std::io::Write;
+use std::os::fd::AsFd;
+
+use libcomposefs_image::Digest;
+use rustix::fs::fstat;
+
+use super::format::{Record, write_end, write_head, write_record};
+use crate::digest_set::DigestSet;
+use crate::{ImageName, RefName, Repository, RepositoryError, io_error};
+use libcomposefs_store::Object;
+
+/// What the other side has.
+#[derive(Clone, Debug, Default)]
+pub struct Have {
+    /// Images, with all they need. They are in this repository too.
+    pub images: Vec<ImageName>,
+    /// Objects.
+    pub objects: Vec<Digest>,
+}
+
+/// What was put into a bundle.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exported {
+    /// The images.
+    pub images: Vec<Digest>,
+    /// How many objects beside them.
+    pub objects: u64,
+    /// Their length together, with that of the images.
+    pub bytes: u64,
+    /// How many objects the other side has.
+    pub left_out: u64,
+}
+
+impl Repository {
+    /// Writes images with their names, and the objects that the other side lacks. Every content is checked before it is
+    /// written.
+    ///
+    /// # Errors
+    ///
+    /// If an image or object is not there or not right, or `out` fails.
+    pub fn export(
+        &self,
+        images: &[ImageName],
+        have: &Have,
+        out: &mut impl Write,
+        progress: &dyn Fn(u64),
+    ) -> Result<Exported, RepositoryError> {
+        let reading = self.reading()?;
+        let mut held = Vec::new();
+        let mut wanted: Vec<(Digest, Vec<RefName>)> = Vec::new();
+        for name in images {
+            let (digest, image) = reading.hold_named(name)?;
+            held.push(image);
+            let names = match name {
+                ImageName::Ref(name) => vec![name.clone()],
+                ImageName::Digest(_) => Vec::new(),
+            };
+            match wanted.iter_mut().find(|(other, _)| *other == digest) {
+                Some((_, others)) => others.extend(names),
+                None => wanted.push((digest, names)),
+            }
+        }
+        let mut done = DigestSet::new(self.algorithm());
+        for digest in &have.objects {
+            done.insert(digest);
+        }
+        for name in &have.images {
+            let (digest, _held) = reading.hold_named(name)?;
+            done.insert(&digest);
+            self.objects_of_image(&digest, |object| {
+                done.insert(object);
+            })?;
+        }
+        write_head(out, self.algorithm()).map_err(RepositoryError::Output)?;
+        let (mut exported, mut records) = (Exported::default(), 0);
+        for (digest, names) in wanted {
+            let mut objects = Vec::new();
+            let mut all = DigestSet::new(self.algorithm());
+            self.objects_of_image(&digest, |object| {
+                if all.insert(object) {
+                    objects.push(*object);
+                }
+            })?;
+            for object in objects {
+                if !done.insert(&object) {
+                    exported.left_out += 1;
+                    continue;
+                }
+                let len = self.export_object(&object, out)?;
+                progress(len);
+                exported.objects += 1;
+                exported.bytes += len;
+                records += 1;
+            }
+            let len = self.export_content(&digest, out, |len| Record::Image { digest, len, names })?;
+            exported.images.push(digest);
+            exported.bytes += len;
+            records += 1;
+        }
+        write_end(out, records).map_err(RepositoryError::Output)?;
+        out.flush().map_err(RepositoryError::Output)?;
+        Ok(exported)
+    }
+
+    fn export_object(&self, digest: &Digest, out: &mut impl Write) -> Result<u64, RepositoryError> {
+        self.export_content(digest, out, |len| Record::Object { digest: *digest, len })
+    }
+
+    /// Writes an object, or an image, behind its record. Gives its length.
+    fn export_content(
+        &self,
+        digest: &Digest,
+        out: &mut impl Write,
+        record: impl FnOnce(u64) -> Record,
+    ) -> Result<u64, RepositoryError> {
+        let path = self.objects.path_of(digest);
+        let Some(file) = self.objects.open_object(digest)? else {
+            return Err(io_error("open", &path)(rustix::io::Errno::NOENT));
+        };
+        let stat = fstat(file.as_fd()).map_err(io_error("stat", &path))?;
+        let object = Object::new(file, path, &stat);
+        write_record(out, &record(object.size())).map_err(RepositoryError::Output)?;
+        object.copy_verified(digest, |piece| out.write_all(piece).map_err(RepositoryError::Output))?;
+        Ok(object.size())
+    }
+}

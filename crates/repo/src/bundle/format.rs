@@ -1,0 +1,283 @@
+//! The format, as far as it has no files: a head, records, an end. A reader believes nothing.
+
+use std::io::{self, Read, Write};
+
+use libcomposefs_image::{Algorithm, Digest};
+
+use crate::RefName;
+
+/// The first bytes.
+pub const MAGIC: &[u8; 16] = b"composefs-bundle";
+const VERSION: u32 = 1;
+/// More names than that nobody gives an image.
+const NAMES_MAX: u16 = 1024;
+
+/// What kind of record follows.
+const OBJECT: u8 = b'O';
+const IMAGE: u8 = b'I';
+const END: u8 = b'E';
+
+/// Something in a bundle. Its content follows, and is to be read before the next one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// A content.
+    Object {
+        /// Its digest, to be compared.
+        digest: Digest,
+        /// Its length.
+        len: u64,
+    },
+    /// An image, all of whose objects came before or are with the receiver.
+    Image {
+        /// Its digest, to be compared.
+        digest: Digest,
+        /// Its length.
+        len: u64,
+        /// Its names.
+        names: Vec<RefName>,
+    },
+}
+
+/// Why a bundle cannot be read.
+#[derive(Debug)]
+pub enum FormatError {
+    /// Reading failed.
+    Io(io::Error),
+    /// A rule is broken: where, and which.
+    Rule(u64, String),
+}
+
+impl From<io::Error> for FormatError {
+    fn from(error: io::Error) -> Self {
+        FormatError::Io(error)
+    }
+}
+
+/// Writes the head.
+pub(super) fn write_head(out: &mut impl Write, algorithm: Algorithm) -> io::Result<()> {
+    out.write_all(MAGIC)?;
+    out.write_all(&VERSION.to_le_bytes())?;
+    out.write_all(&[algorithm.kernel_number(), 0, 0, 0])
+}
+
+/// Writes the head of a record, behind which its content is to follow.
+pub(super) fn write_record(out: &mut impl Write, record: &Record) -> io::Result<()> {
+    let (kind, digest, len) = match record {
+        Record::Object { digest, len } => (OBJECT, digest, len),
+        Record::Image { digest, len, .. } => (IMAGE, digest, len),
+    };
+    out.write_all(&[kind])?;
+    out.write_all(digest.as_bytes())?;
+    out.write_all(&len.to_le_bytes())?;
+    if let Record::Image { names, .. } = record {
+        let count = u16::try_from(names.len()).ok().filter(|count| *count <= NAMES_MAX);
+        out.write_all(&count.ok_or(io::ErrorKind::InvalidInput)?.to_le_bytes())?;
+        for name in names {
+            let bytes = name.as_str().as_bytes();
+            out.write_all(&u16::try_from(bytes.len()).map_err(|_| io::ErrorKind::InvalidInput)?.to_le_bytes())?;
+            out.write_all(bytes)?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes the end.
+pub(super) fn write_end(out: &mut impl Write, records: u64) -> io::Result<()> {
+    out.write_all(&[END])?;
+    out.write_all(&records.to_le_bytes())
+}
+
+/// Reads a bundle, record by record.
+#[derive(Debug)]
+pub struct RecordReader<R> {
+    input: R,
+    /// How many bytes were read.
+    offset: u64,
+    algorithm: Algorithm,
+    records: u64,
+    /// What is left of the content of the last record.
+    left: u64,
+}
+
+impl<R: Read> RecordReader<R> {
+    /// Reads the head.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError`]
+    pub fn new(input: R) -> Result<Self, FormatError> {
+        let mut reader = Self { input, offset: 0, algorithm: Algorithm::Sha256, records: 0, left: 0 };
+        let magic: [u8; 16] = reader.array()?;
+        if magic != *MAGIC {
+            return Err(FormatError::Rule(0, "it does not begin with composefs-bundle".into()));
+        }
+        let version = u32::from_le_bytes(reader.array()?);
+        if version != VERSION {
+            return Err(reader.rule(format!("it has version {version}; this program knows version {VERSION}")));
+        }
+        let [number, rest @ ..]: [u8; 4] = reader.array()?;
+        match Algorithm::from_kernel_number(number) {
+            Some(algorithm) if rest == [0; 3] => Ok(Self { algorithm, ..reader }),
+            _ => Err(reader.rule(format!("its algorithm {number} is unknown"))),
+        }
+    }
+
+    /// The algorithm of its digests.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// How many bytes were read.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The next record; `None` at the end, behind which nothing may be.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError`]
+    pub fn next_record(&mut self) -> Result<Option<Record>, FormatError> {
+        if self.left > 0 {
+            return Err(self.rule("the content before was not read".into()));
+        }
+        let [kind]: [u8; 1] = self.array()?;
+        match kind {
+            END => {
+                let records = u64::from_le_bytes(self.array()?);
+                if records != self.records {
+                    return Err(self.rule(format!("it has {} records, and says {records}", self.records)));
+                }
+                match self.input.read(&mut [0])? {
+                    0 => Ok(None),
+                    _ => Err(self.rule("something is behind its end".into())),
+                }
+            }
+            OBJECT | IMAGE => self.record(kind == IMAGE).map(Some),
+            _ => Err(self.rule(format!("a record of kind {kind:#04x} is unknown"))),
+        }
+    }
+
+    fn record(&mut self, is_image: bool) -> Result<Record, FormatError> {
+        let mut raw = [0; 64];
+        let raw = &mut raw[..self.algorithm.digest_len()];
+        self.fill(raw)?;
+        let Some(digest) = Digest::new(self.algorithm, raw) else { return Err(self.rule("no digest".into())) };
+        let len = u64::from_le_bytes(self.array()?);
+        let mut names = Vec::new();
+        if is_image {
+            let count = u16::from_le_bytes(self.array()?);
+            if count > NAMES_MAX {
+                return Err(self.rule(format!("an image has {count} names")));
+            }
+            for _ in 0..count {
+                let mut name = vec![0; usize::from(u16::from_le_bytes(self.array()?))];
+                self.fill(&mut name)?;
+                let name = String::from_utf8(name).map_err(|_| self.rule("a name is no UTF-8".into()))?;
+                names.push(RefName::new(name).map_err(|error| self.rule(error.to_string()))?);
+            }
+        }
+        self.records += 1;
+        self.left = len;
+        Ok(if is_image { Record::Image { digest, len, names } } else { Record::Object { digest, len } })
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], FormatError> {
+        let mut bytes = [0; N];
+        self.fill(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), FormatError> {
+        match self.input.read_exact(bytes) {
+            Ok(()) => {
+                self.offset += bytes.len() as u64;
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(self.rule("it ends too early".into())),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn rule(&self, rule: String) -> FormatError {
+        FormatError::Rule(self.offset, rule)
+    }
+}
+
+/// The content of the last record.
+impl<R: Read> Read for RecordReader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let room = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
+        if room == 0 {
+            return Ok(0);
+        }
+        let len = self.input.read(&mut buffer[..room])?;
+        if len == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.left -= len as u64;
+        self.offset += len as u64;
+        Ok(len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bundle() -> Vec<u8> {
+        let mut out = Vec::new();
+        let digest = Digest::from_hex("ab".repeat(32)).unwrap();
+        write_head(&mut out, Algorithm::Sha256).unwrap();
+        write_record(&mut out, &Record::Object { digest, len: 3 }).unwrap();
+        out.extend_from_slice(b"abc");
+        let names = vec![RefName::new("a/b").unwrap(), RefName::new("c").unwrap()];
+        write_record(&mut out, &Record::Image { digest, len: 2, names }).unwrap();
+        out.extend_from_slice(b"de");
+        write_end(&mut out, 2).unwrap();
+        out
+    }
+
+    fn read(bytes: &[u8]) -> Result<Vec<(Record, Vec<u8>)>, FormatError> {
+        let mut reader = RecordReader::new(bytes)?;
+        let mut all = Vec::new();
+        while let Some(record) = reader.next_record()? {
+            let mut content = Vec::new();
+            reader.read_to_end(&mut content)?;
+            all.push((record, content));
+        }
+        assert_eq!(reader.offset(), bytes.len() as u64);
+        Ok(all)
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let all = read(&bundle()).unwrap();
+        assert_eq!(all.len(), 2);
+        assert_eq!((all[0].1.as_slice(), all[1].1.as_slice()), (&b"abc"[..], &b"de"[..]));
+        assert!(matches!(&all[1].0, Record::Image { names, .. } if names.len() == 2 && names[0].as_str() == "a/b"));
+    }
+
+    #[test]
+    fn half_a_bundle_is_none() {
+        let whole = bundle();
+        for len in 0..whole.len() {
+            assert!(read(&whole[..len]).is_err(), "{len}");
+        }
+        assert!(read(&[&whole[..], b"x"].concat()).is_err());
+    }
+
+    #[test]
+    fn no_byte_changed_makes_it_panic() {
+        let whole = bundle();
+        for index in 0..whole.len() {
+            for value in [0, 1, 0x7f, 0x80, 0xff, b'O', b'I', b'E'] {
+                let mut bytes = whole.clone();
+                bytes[index] = value;
+                let _ = read(&bytes);
+            }
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! A bundle of somebody else, taken in: contents as they come, compared with their digests; images at the end.
+
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use libcomposefs_image::Digest;
+use libcomposefs_image::tree::Tree;
+use libcomposefs_image::verity::Hasher;
+use libcomposefs_sys::sparse::is_zero;
+
+use super::format::{FormatError, Record, RecordReader};
+use crate::create::Published;
+use crate::import::{ImportOptions, Incoming};
+use crate::{RefName, Repository, RepositoryError};
+use libcomposefs_store::Error;
+use libcomposefs_store::ImageBytes;
+use libcomposefs_store::{Batch, Summary};
+
+/// Contents up to this length are read into memory.
+const WHOLE_MAX: u64 = 1 << 20;
+/// How much is read at a time.
+const PIECE: usize = 256 << 10;
+
+/// What came of a bundle.
+#[derive(Clone, Debug)]
+pub struct ImportedBundle {
+    /// Its images.
+    pub images: Vec<Published>,
+    /// What became of its objects.
+    pub objects: Summary,
+}
+
+/// An image of the bundle, to be taken in when all its objects are there.
+struct Waiting {
+    incoming: Incoming,
+    names: Vec<RefName>,
+}
+
+impl Repository {
+    /// Takes in a bundle. `names` says what each image, by its number, is to be called, given the names it comes with.
+    ///
+    /// # Errors
+    ///
+    /// If the bundle is damaged, or lacks what is not here. Then nothing of it is published.
+    pub fn import_bundle(
+        &self,
+        input: impl Read,
+        source: &Path,
+        names: &dyn Fn(usize, Vec<RefName>) -> Vec<RefName>,
+        options: &ImportOptions<'_>,
+    ) -> Result<ImportedBundle, RepositoryError> {
+        let mut reader = RecordReader::new(input).map_err(|error| wrong(error, source))?;
+        if reader.algorithm() != self.algorithm() {
+            return Err(RepositoryError::Algorithm {
+                path: source.to_owned(),
+                found: reader.algorithm(),
+                repository: self.path.clone(),
+                expected: self.algorithm(),
+            });
+        }
+        self.making(|mut creation| {
+            let mut waiting = Vec::new();
+            while let Some(record) = reader.next_record().map_err(|error| wrong(error, source))? {
+                let at = reader.offset();
+                match record {
+                    Record::Object { digest, len } => {
+                        take_object(&mut reader, &creation.batch, &digest, len, source)?;
+                        (options.progress)(len);
+                    }
+                    Record::Image { digest, len, names: own } => {
+                        let incoming = self.take_image(&mut reader, &digest, len, at, source)?;
+                        waiting.push(Waiting { incoming, names: names(waiting.len(), own) });
+                    }
+                }
+            }
+            let mut trees: Vec<Tree> = Vec::new();
+            for Waiting { incoming, names } in waiting {
+                creation.take_in(&incoming, source, names, options)?;
+                trees.push(incoming.tree);
+            }
+            let (images, objects) = creation.publish(&trees)?;
+            Ok(ImportedBundle { images, objects })
+        })
+    }
+
+    fn take_image<R: Read>(
+        &self,
+        reader: &mut RecordReader<R>,
+        digest: &Digest,
+        len: u64,
+        at: u64,
+        source: &Path,
+    ) -> Result<Incoming, RepositoryError> {
+        // Memory grows with what comes, not with what is said.
+        let image = ImageBytes::read(&mut reader.take(len), None, digest.algorithm());
+        let image = image.map_err(|error| broken(error, at, source))?;
+        let incoming = Incoming::read(&image.bytes, image.digest)
+            .map_err(|source| RepositoryError::Image { digest: Box::new(*digest), source })?;
+        match incoming.image {
+            Some(image) if image.digest == *digest => Ok(incoming),
+            _ => Err(not_its_digest(at, digest)),
+        }
+    }
+}
+
+fn take_object<R: Read>(
+    reader: &mut RecordReader<R>,
+    batch: &Batch<'_>,
+    digest: &Digest,
+    len: u64,
+    source: &Path,
+) -> Result<(), RepositoryError> {
+    let at = reader.offset();
+    let mut content = reader.take(len);
+    let found = if len <= WHOLE_MAX {
+        let mut bytes = Vec::new();
+        content.read_to_end(&mut bytes).map_err(|error| broken(error, at, source))?;
+        batch.put_bytes(&bytes)?.0
+    } else {
+        let mut failed = None;
+        let put = batch.put_written(|out| {
+            let (mut hasher, mut buffer) = (Hasher::new(digest.algorithm()), vec![0; PIECE]);
+            loop {
+                let read = match content.read(&mut buffer) {
+                    Ok(0) => return Ok(hasher.finish()),
+                    Ok(read) => read,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(error) => {
+                        failed = Some(broken(error, at, source));
+                        return Err(io::ErrorKind::Other.into());
+                    }
+                };
+                if is_zero(&buffer[..read]) {
+                    hasher.update_zeros(read as u64);
+                    out.skip(read as u64);
+                } else {
+                    hasher.update(&buffer[..read]);
+                    out.write_all(&buffer[..read])?;
+                }
+            }
+        });
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        put?.0
+    };
+    if found == *digest { Ok(()) } else { Err(not_its_digest(at, digest)) }
+}
+
+fn not_its_digest(offset: u64, digest: &Digest) -> RepositoryError {
+    RepositoryError::Bundle { offset, rule: format!("the content there does not have its digest {digest}") }
+}
+
+fn broken(error: io::Error, offset: u64, source: &Path) -> RepositoryError {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => RepositoryError::Bundle { offset, rule: "it ends in this content".into() },
+        _ => Error::Io { step: "read", path: source.to_owned(), source: error }.into(),
+    }
+}
+
+fn wrong(error: FormatError, source: &Path) -> RepositoryError {
+    match error {
+        FormatError::Rule(offset, rule) => RepositoryError::Bundle { offset, rule },
+        FormatError::Io(error) => Error::Io { step: "read", path: source.to_owned(), source: error }.into(),
+    }
+}

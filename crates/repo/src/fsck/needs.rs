@@ -1,0 +1,189 @@
+//! What images say must be there.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::{OsStr, OsString};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+use libcomposefs_image::Digest;
+use libcomposefs_image::erofs::check::{Severity, check_in_file};
+use libcomposefs_image::erofs::read::{Reader, load};
+use libcomposefs_image::tree::NamedBy;
+use libcomposefs_sys::beneath::open_directory_beneath;
+
+use super::damage::{Damage, Kind, NeededBy, Remedy};
+use super::seen::Seen;
+use crate::links::Found;
+use crate::mark::Marks;
+use crate::{BrokenRef, Leads, RefName, Repository, RepositoryError, layout};
+
+/// An object that is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Need {
+    /// Its length; that of an image is not known.
+    pub(super) size: Option<u64>,
+    /// The first image that needs it.
+    pub(super) image: Digest,
+}
+
+/// What names, links and images say.
+#[derive(Debug, Default)]
+pub(super) struct Needs {
+    /// What is needed.
+    pub(super) objects: HashMap<Digest, Need>,
+    /// The first name of each image.
+    pub(super) names: BTreeMap<Digest, RefName>,
+    /// Images that were read, and those that could not be.
+    pub(super) images: Vec<Digest>,
+    pub(super) unread: Vec<Digest>,
+    /// How many names there are.
+    pub(super) refs: u64,
+    /// What is wrong among names and links.
+    pub(super) damages: Vec<Damage>,
+}
+
+impl Needs {
+    /// Reads all names, links and images. `claim` says whether it claimed images, which then stay with all they need.
+    pub(super) fn find(
+        repository: &Repository,
+        claim: impl FnOnce(&[Digest]) -> Result<bool, RepositoryError>,
+    ) -> Result<Self, RepositoryError> {
+        let mut needs = Self::default();
+        let (images, _) = repository.image_links()?;
+        let claimed = claim(&images)?.then_some(images);
+        let refs = repository.refs()?;
+        needs.refs = refs.good.len() as u64;
+        for (name, digest) in &refs.good {
+            needs.names.entry(*digest).or_insert_with(|| name.clone());
+        }
+        let (images, broken) = repository.image_links()?;
+        for broken in &refs.broken {
+            if !leads_to_an_image(repository, broken, &images) {
+                needs.damages.push(damage_of(repository, Kind::Ref, broken, None));
+            }
+        }
+        for broken in &broken {
+            let digest = broken.named_digest();
+            if digest.is_some() || !leads_to_an_image(repository, broken, &images) {
+                needs.damages.push(damage_of(repository, Kind::ImageLink, broken, digest));
+            }
+        }
+        for (name, digest) in &refs.good {
+            // It may have lost its name and gone since.
+            if images.binary_search(digest).is_err() && repository.is_dangling(name, digest)? {
+                let path = PathBuf::from(layout::IMAGE_REFS).join(name.as_str());
+                let found = format!("there is no image {digest}");
+                needs.damages.push(damage(Kind::Dangling, path, found, Some(*digest)));
+                // What it needs is needed all the same, if it can be found out.
+                if repository.objects().try_stat(digest).is_ok() {
+                    needs.read(repository, digest);
+                }
+            }
+        }
+        // One that came after is somebody else's who is still at it.
+        for digest in
+            images.iter().filter(|digest| claimed.as_ref().is_none_or(|all| all.binary_search(digest).is_ok()))
+        {
+            needs.read(repository, digest);
+        }
+        needs.damages.extend(stream_damages(repository)?);
+        Ok(needs)
+    }
+
+    /// Reads one image. What is wrong with its object is seen when all objects are looked at.
+    fn read(&mut self, repository: &Repository, digest: &Digest) {
+        self.objects.entry(*digest).or_insert(Need { size: None, image: *digest });
+        let Ok(image) = repository.read_image(digest) else {
+            self.unread.push(*digest);
+            return;
+        };
+        let loaded = Reader::new(&image.bytes).and_then(|reader| load(&reader, &[]));
+        let report = check_in_file(&image.bytes, image.file_len);
+        let worst = report.findings().find(|(severity, _)| *severity == Severity::Error);
+        let worst = worst.map(|(_, finding)| finding.to_string());
+        let wrong = match (&loaded, worst) {
+            (Err(error), _) => Some(error.to_string()),
+            (_, worst) => worst,
+        };
+        if let Some(found) = wrong {
+            let path = PathBuf::from(layout::IMAGES).join(digest.to_hex());
+            self.damages.push(damage(Kind::Image, path, found, Some(*digest)));
+        }
+        let Ok(loaded) = loaded else { return };
+        self.images.push(*digest);
+        let mut by_path = Vec::new();
+        for object in loaded.tree.objects().filter(|object| object.size > 0) {
+            let need = Need { size: Some(object.size), image: *digest };
+            self.objects.entry(object.digest).or_insert(need);
+            if object.named_by == NamedBy::Path {
+                by_path.push(object);
+            }
+        }
+        if let Some(first) = by_path.first() {
+            let path = PathBuf::from(layout::IMAGES).join(digest.to_hex());
+            let file = loaded.tree.path_of(first.inode);
+            let found = format!(
+                "nothing compares {} with it, and {} more files: they name their contents by paths only",
+                String::from_utf8_lossy(&file),
+                by_path.len() - 1
+            );
+            self.damages.push(damage(Kind::Payload, path, found, Some(*digest)));
+        }
+    }
+
+    /// Who needs an object.
+    pub(super) fn needed_by(&self, digest: &Digest) -> Option<NeededBy> {
+        let need = self.objects.get(digest)?;
+        Some(NeededBy { image: need.image, name: self.names.get(&need.image).cloned() })
+    }
+}
+
+pub(super) fn damage(kind: Kind, path: PathBuf, found: String, digest: Option<Digest>) -> Damage {
+    Damage { kind, path, found, digest, needed_by: None, remedy: Remedy::Left, seen: None }
+}
+
+/// The damage of a name or link, which may only be taken away if it still is what was judged.
+fn damage_of(repository: &Repository, kind: Kind, broken: &BrokenRef, digest: Option<Digest>) -> Damage {
+    let below = repository.below(&broken.path);
+    let seen = match &broken.seen {
+        Found::Link(text) => Some(Seen::Link(text.clone())),
+        Found::Nothing | Found::Other => {
+            let slash = below.iter().rposition(|byte| *byte == b'/').unwrap_or_default();
+            let folder = open_directory_beneath(repository.directory.as_fd(), &below[..slash]).ok();
+            let name = OsStr::from_bytes(below.get(slash + 1..).unwrap_or_default());
+            let seen = folder.and_then(|folder| Seen::at(folder.as_fd(), name).ok().flatten());
+            // A link has come since.
+            seen.filter(|seen| !matches!(seen, Seen::Link(_)))
+        }
+    };
+    Damage { seen, ..damage(kind, PathBuf::from(OsString::from_vec(below)), broken.found.clone(), digest) }
+}
+
+/// Whether an entry that is not in this program's form leads to an image all the same. Then it is another program's, or
+/// somebody's, and right.
+fn leads_to_an_image(repository: &Repository, entry: &BrokenRef, images: &[Digest]) -> bool {
+    match &entry.leads {
+        Leads::To(digest) => images.binary_search(digest).is_ok() || repository.objects().try_stat(digest).is_ok(),
+        Leads::Entry(_) => true,
+        Leads::Unclear => false,
+    }
+}
+
+/// Streams without an object, and what gc cannot understand among them.
+fn stream_damages(repository: &Repository) -> Result<Vec<Damage>, RepositoryError> {
+    let mut damages = Vec::new();
+    let streams = repository.streams()?;
+    for (name, digest) in &streams.links {
+        if repository.objects().try_stat(digest).is_err() {
+            let path = PathBuf::from(layout::STREAMS).join(name);
+            damages.push(damage(Kind::Stream, path, format!("there is no object {digest}"), Some(*digest)));
+        }
+    }
+    let mut marks = Marks::new(repository);
+    marks.streams(repository, &streams)?;
+    for unclear in &marks.unclear {
+        damages.push(damage_of(repository, Kind::Stream, unclear, None));
+    }
+    Ok(damages)
+}

@@ -1,0 +1,341 @@
+//! All objects, each read once, on all threads.
+
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use libcomposefs_content::{digest_file, digest_pieces};
+use libcomposefs_image::Digest;
+use libcomposefs_sys::beneath::open_directory_beneath;
+use libcomposefs_sys::tempfile;
+use libcomposefs_sys::verity::{Measurement, measure};
+use rustix::fs::{AtFlags, Dir, FileType, Stat, fstat, statat};
+use rustix::io::Errno;
+
+use super::damage::{Damage, Kind};
+use super::needs::{Needs, damage};
+use super::seen::Seen;
+use crate::{Repository, RepositoryError, io_error, layout};
+use libcomposefs_content::parallel;
+use libcomposefs_store::cause;
+use libcomposefs_store::digest_of;
+
+/// Contents from this length on are read by all threads together.
+const SHARED_MIN: u64 = 16 << 20;
+/// How much is read at a time.
+const PIECE: usize = 256 << 10;
+/// Permissions that an object must have, and those that it must not: it is for its owner to replace, and for nobody to write.
+const MODE_NEEDED: u32 = 0o400;
+const MODE_FORBIDDEN: u32 = 0o7022;
+/// A temporary that is younger belongs to somebody at work.
+const TEMPORARY_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What was found of objects.
+#[derive(Debug, Default)]
+pub(super) struct Objects {
+    /// How many there are.
+    pub(super) count: u64,
+    /// Their length together.
+    pub(super) bytes: u64,
+    pub(super) damages: Vec<Damage>,
+    /// What files hold whose name is wrong.
+    pub(super) misnamed: Vec<(Digest, PathBuf)>,
+}
+
+/// An object to be looked at.
+struct Job {
+    digest: Digest,
+    size: u64,
+}
+
+/// What one turned out to be; `None` if it is as it should be.
+pub(super) type Verdict = Option<Wrong>;
+
+/// What is wrong with an object.
+#[derive(Debug)]
+pub(super) struct Wrong {
+    kind: Kind,
+    /// In words.
+    text: String,
+    /// What it holds instead.
+    holds: Option<Digest>,
+    /// The very thing that was judged.
+    seen: Option<Seen>,
+}
+
+impl Objects {
+    /// Looks at all. `progress` is told the length of each when it is done, and of all together before.
+    pub(super) fn look(
+        repository: &Repository,
+        needs: &Needs,
+        threads: NonZeroUsize,
+        progress: &dyn FsckProgress,
+    ) -> Result<Self, RepositoryError> {
+        let mut objects = Self::default();
+        let mut jobs = Vec::new();
+        objects.list(repository, &mut jobs)?;
+        objects.count = jobs.len() as u64;
+        progress.total(jobs.iter().map(|job| job.size).sum());
+        jobs.sort_unstable_by(|a, b| b.size.cmp(&a.size).then_with(|| a.digest.cmp(&b.digest)));
+        let there: HashSet<Digest> = jobs.iter().map(|job| job.digest).collect();
+        let mut missing: Vec<Digest> = needs.objects.keys().copied().collect();
+        missing.retain(|digest| !there.contains(digest));
+        let (bytes, found) = (AtomicU64::new(0), Mutex::new(Vec::new()));
+        let work = |job: Job, buffer: &mut Vec<u8>| {
+            buffer.resize(PIECE, 0);
+            // Somebody may be replacing it: what is wrong is wrong twice.
+            let mut verdict = judge(repository, needs, &job.digest, threads, buffer);
+            if verdict.is_some() {
+                verdict = judge(repository, needs, &job.digest, threads, buffer);
+            }
+            bytes.fetch_add(job.size, Ordering::Relaxed);
+            progress.done(job.size);
+            if let Some(verdict) = verdict {
+                found.lock().unwrap_or_else(PoisonError::into_inner).push((job.digest, verdict));
+            }
+        };
+        parallel::run(threads, work, |sender| jobs.into_iter().for_each(|job| sender.send(job)));
+        objects.bytes = bytes.into_inner();
+        for (digest, Wrong { kind, text, holds, seen }) in found.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            objects.misnamed.extend(holds.map(|holds| (holds, object_path(&digest))));
+            let mut damage = damage(kind, object_path(&digest), text, Some(digest));
+            damage.seen = seen;
+            damage.needed_by = needs.needed_by(&digest);
+            objects.damages.push(damage);
+        }
+        for digest in missing {
+            objects.missing(repository, needs, &digest)?;
+        }
+        Ok(objects)
+    }
+
+    /// One that no name is there for. By now it may be, or nobody needs it any more.
+    fn missing(&mut self, repository: &Repository, needs: &Needs, digest: &Digest) -> Result<(), RepositoryError> {
+        let Some(by) = needs.needed_by(digest) else { return Ok(()) };
+        let is_named = match &by.name {
+            Some(name) => repository.read_ref(name)? == Some(by.image),
+            None => false,
+        };
+        let is_gone = !is_named && !repository.has_image(&by.image)?;
+        if is_gone || repository.objects().try_stat(digest).is_ok() {
+            return Ok(());
+        }
+        let mut damage = damage(Kind::Missing, object_path(digest), "there is no such object".into(), Some(*digest));
+        damage.needed_by = Some(by);
+        self.damages.push(damage);
+        Ok(())
+    }
+
+    /// Every name among the objects.
+    fn list(&mut self, repository: &Repository, jobs: &mut Vec<Job>) -> Result<(), RepositoryError> {
+        let path = repository.objects().path();
+        for entry in Dir::read_from(repository.objects()).map_err(io_error("list", path))? {
+            let entry = entry.map_err(io_error("list", path))?;
+            let name = entry.file_name().to_bytes();
+            if matches!(name, b"." | b"..") {
+                continue;
+            }
+            let is_fan = name.len() == 2 && name.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+            let full = PathBuf::from(layout::OBJECTS).join(OsStr::from_bytes(name));
+            match open_directory_beneath(repository.objects().as_fd(), name) {
+                Ok(fan) if is_fan => self.list_fan(repository, &fan, name, jobs)?,
+                Err(Errno::NOENT) => {}
+                Err(errno @ (Errno::ACCESS | Errno::IO)) => return Err(io_error("open", path.join(&full))(errno)),
+                _ => {
+                    let stat = statat(repository.objects(), entry.file_name(), AtFlags::SYMLINK_NOFOLLOW);
+                    self.foreign(repository.objects().as_fd(), full, name, stat.ok());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn list_fan(
+        &mut self,
+        repository: &Repository,
+        fan: &OwnedFd,
+        first: &[u8],
+        jobs: &mut Vec<Job>,
+    ) -> Result<(), RepositoryError> {
+        let below = PathBuf::from(layout::OBJECTS).join(OsStr::from_bytes(first));
+        let failed = |errno: Errno| io_error("list", repository.path().join(&below))(errno);
+        for entry in Dir::read_from(fan).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_bytes();
+            if matches!(name, b"." | b"..") {
+                continue;
+            }
+            let Ok(stat) = statat(fan, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) else { continue };
+            let digest = Digest::from_object_path(&[first, b"/", name].concat());
+            match digest.filter(|digest| digest.algorithm() == repository.algorithm()) {
+                Some(digest) => jobs.push(Job { digest, size: u64::try_from(stat.st_size).unwrap_or_default() }),
+                None => self.foreign(fan.as_fd(), below.join(OsStr::from_bytes(name)), name, Some(stat)),
+            }
+        }
+        Ok(())
+    }
+
+    fn foreign(&mut self, directory: BorrowedFd<'_>, path: PathBuf, name: &[u8], stat: Option<Stat>) {
+        let Some(stat) = stat else { return };
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if kind == FileType::RegularFile && name.starts_with(tempfile::PREFIX.as_bytes()) && is_young(&stat) {
+            return;
+        }
+        let found = format!("a {} that is no object", kind_word(kind));
+        let seen = Seen::having(&stat, directory, OsStr::from_bytes(name));
+        self.damages.push(Damage { seen, ..damage(Kind::Foreign, path, found, None) });
+    }
+}
+
+fn is_young(stat: &Stat) -> bool {
+    let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(stat.st_ctime).unwrap_or_default());
+    SystemTime::now().duration_since(changed).map_or(true, |age| age < TEMPORARY_AGE)
+}
+
+/// The path of an object below the repository.
+pub(super) fn object_path(digest: &Digest) -> PathBuf {
+    Path::new(layout::OBJECTS).join(OsString::from(digest.object_path()))
+}
+
+pub(super) fn kind_word(kind: FileType) -> &'static str {
+    match kind {
+        FileType::RegularFile => "file",
+        FileType::Directory => "directory",
+        FileType::Symlink => "link",
+        FileType::Fifo => "FIFO",
+        FileType::Socket => "socket",
+        FileType::CharacterDevice | FileType::BlockDevice => "device",
+        FileType::Unknown => "something",
+    }
+}
+
+/// Looks at one object: its kind, its content, its mode, its fs-verity.
+pub(super) fn judge(
+    repository: &Repository,
+    needs: &Needs,
+    digest: &Digest,
+    threads: NonZeroUsize,
+    buffer: &mut [u8],
+) -> Verdict {
+    let wrong = |kind, text, holds, seen| Some(Wrong { kind, text, holds, seen });
+    let file = match repository.objects().try_open(digest) {
+        Ok(file) => file,
+        // A gc was faster; or it is missing, which is found out elsewhere.
+        Err(Errno::NOENT) => return None,
+        Err(Errno::LOOP | Errno::NXIO | Errno::NODEV) => return not_regular(repository, digest),
+        Err(errno) => {
+            let seen = repository.objects().try_stat(digest).ok().map(|stat| Seen::of(&stat));
+            return wrong(Kind::Unreadable, words(&errno.into()), None, seen);
+        }
+    };
+    let stat = match fstat(&file) {
+        Ok(stat) => stat,
+        Err(errno) => return wrong(Kind::Unreadable, words(&errno.into()), None, None),
+    };
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return not_regular(repository, digest);
+    }
+    // Before it is read: should it be changed meanwhile, this is not it any more.
+    let seen = Some(Seen::of(&stat));
+    let size = u64::try_from(stat.st_size).unwrap_or_default();
+    let found = if size >= SHARED_MIN {
+        digest_file(file.as_fd(), digest.algorithm(), threads)
+    } else {
+        digest_pieces(file.as_fd(), digest.algorithm(), buffer)
+    };
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => return wrong(Kind::Unreadable, words(&error), None, seen),
+    };
+    if found != *digest {
+        let (kind, text, holds) = wrong_content(needs, digest, &found, size);
+        return wrong(kind, text, holds, seen);
+    }
+    let mode = stat.st_mode & 0o7777;
+    if mode & MODE_FORBIDDEN != 0 || mode & MODE_NEEDED == 0 {
+        return wrong(Kind::Mode, format!("its mode is {mode:04o}, and should be 0644"), None, seen);
+    }
+    let (kind, text) = wrong_verity(repository, file.as_fd(), digest)?;
+    wrong(kind, text, None, seen)
+}
+
+/// Looks at one object once more: `None` if it is as it should be by now.
+pub(super) fn judge_again(repository: &Repository, needs: &Needs, digest: &Digest, threads: NonZeroUsize) -> Verdict {
+    judge(repository, needs, digest, threads, &mut vec![0; PIECE])
+}
+
+fn wrong_content(needs: &Needs, digest: &Digest, found: &Digest, size: u64) -> (Kind, String, Option<Digest>) {
+    let expected = needs.objects.get(digest).and_then(|need| need.size);
+    if size == 0 {
+        return (Kind::Empty, "it is empty".into(), None);
+    }
+    if needs.objects.contains_key(found) {
+        return (Kind::Misnamed, format!("it holds what {found} should"), Some(*found));
+    }
+    match expected {
+        Some(expected) if size < expected => {
+            (Kind::Truncated, format!("it has {size} bytes of {expected}"), Some(*found))
+        }
+        _ => (Kind::Contents, format!("it has the digest {found}"), Some(*found)),
+    }
+}
+
+fn wrong_verity(repository: &Repository, file: BorrowedFd<'_>, digest: &Digest) -> Option<(Kind, String)> {
+    match measure(file) {
+        Ok(Measurement::Digest(found)) if digest_of(found.algorithm, &found.digest) == Some(*digest) => None,
+        Ok(Measurement::Digest(_)) => Some((Kind::WrongVerity, "the kernel measures another digest".into())),
+        Ok(Measurement::NotEnabled | Measurement::Unsupported | Measurement::Refused(_))
+            if !repository.demands_verity() =>
+        {
+            None
+        }
+        Ok(Measurement::NotEnabled) => Some((Kind::NoVerity, "fs-verity is not on".into())),
+        Ok(Measurement::Unsupported) => Some((Kind::NoVerity, "its file system has no fs-verity".into())),
+        Ok(Measurement::Refused(errno)) => {
+            let error = std::io::Error::from(errno);
+            let found = format!("its fs-verity cannot be asked for: {}{}", words(&error), cause(&error));
+            Some((Kind::Unreadable, found))
+        }
+        Err(error) => Some((Kind::Unreadable, words(&error))),
+    }
+}
+
+fn not_regular(repository: &Repository, digest: &Digest) -> Verdict {
+    let path = digest.object_path();
+    let fan = open_directory_beneath(repository.objects().as_fd(), &path.as_bytes()[..2]).ok()?;
+    let stat = statat(&fan, &path[3..], AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    // Another process has put a file there since.
+    if kind == FileType::RegularFile {
+        return None;
+    }
+    let seen = Seen::having(&stat, fan.as_fd(), OsStr::new(&path[3..]));
+    Some(Wrong { kind: Kind::NotRegular, text: format!("it is a {}", kind_word(kind)), holds: None, seen })
+}
+
+fn words(error: &std::io::Error) -> String {
+    format!("it cannot be read: {error}")
+}
+
+/// Is told how far a check has come.
+pub trait FsckProgress: Sync {
+    /// So many bytes are to be read.
+    fn total(&self, bytes: u64);
+    /// So many were.
+    fn done(&self, bytes: u64);
+}
+
+/// Tells nobody.
+#[derive(Clone, Copy, Debug)]
+pub struct NoFsckProgress;
+
+impl FsckProgress for NoFsckProgress {
+    fn total(&self, _: u64) {}
+    fn done(&self, _: u64) {}
+}

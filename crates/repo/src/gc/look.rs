@@ -1,0 +1,115 @@
+//! What is needed: at the beginning, and again before each step.
+
+use libcomposefs_image::Digest;
+
+use super::Gc;
+use crate::RepositoryError;
+use crate::lock::Locked;
+use crate::refs::{BrokenRef, Refs};
+use crate::streams::Streams;
+
+/// How often what is new is marked without the lock. What is new even then is marked with it.
+const TRIES: u32 = 3;
+
+/// All that names something.
+struct Named {
+    refs: Refs,
+    images: Vec<Digest>,
+    broken_links: Vec<BrokenRef>,
+    streams: Streams,
+    /// Images that commands at work have claimed since the last look.
+    claimed: Vec<Digest>,
+}
+
+/// The permission to take one step: the lock, unless nothing is removed anyway.
+pub(super) struct Alone {
+    _locked: Option<Locked>,
+}
+
+impl Gc<'_> {
+    /// Marks what is named, and notes the images that nothing names.
+    pub(super) fn mark(&mut self) -> Result<(), RepositoryError> {
+        let named = self.named()?;
+        self.candidates = named.images.iter().copied().collect();
+        self.mark_named(&named)?;
+        let is_missing = |(_, digest): &(_, Digest)| self.marks.missing.contains(digest);
+        self.report.dangling = named.refs.good.into_iter().filter(is_missing).collect();
+        let all = named.refs.broken.into_iter().chain(named.broken_links);
+        self.report.others = all.filter(|entry| !entry.is_unclear()).collect();
+        Ok(())
+    }
+
+    /// Locks the repository for one step. By then everything is marked that was published or claimed before; `None` if
+    /// something among it is not understood.
+    ///
+    /// Others hold the lock from their first to their last moment, and what they publish may need what nobody needed before. So
+    /// all names are listed again under the lock. What is new is read without it, as that may take long.
+    pub(super) fn alone(&mut self) -> Result<Option<Alone>, RepositoryError> {
+        for left in (0..TRIES).rev() {
+            let locked = if self.options.dry_run { None } else { Some(self.repository.lock_alone()?) };
+            let named = self.named()?;
+            if !self.is_new(&named) {
+                return Ok(self.may_go_on().then_some(Alone { _locked: locked }));
+            }
+            if left > 0 {
+                drop(locked);
+                self.mark_named(&named)?;
+            } else {
+                self.mark_named(&named)?;
+                return Ok(self.may_go_on().then_some(Alone { _locked: locked }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether it is known what everything needs that was found.
+    pub(super) fn may_go_on(&self) -> bool {
+        self.marks.unclear.is_empty()
+    }
+
+    fn named(&mut self) -> Result<Named, RepositoryError> {
+        let mut claimed = Vec::new();
+        if let Some(leases) = &mut self.leases {
+            leases.read(|digest| claimed.push(digest))?;
+        }
+        let refs = self.repository.refs()?;
+        let (images, broken_links) = self.repository.image_links()?;
+        Ok(Named { refs, images, broken_links, streams: self.repository.streams()?, claimed })
+    }
+
+    /// Images to be marked: those that have names, and those whose link was not there before.
+    fn images_of<'n>(&'n self, named: &'n Named) -> impl Iterator<Item = &'n Digest> + 'n {
+        let known = [&self.candidates, &self.young_images, &self.spared];
+        let new_links = named.images.iter().filter(move |digest| !known.iter().any(|known| known.contains(digest)));
+        // Who claims an image relies on all it needs.
+        let claimed = named.claimed.iter().filter(|digest| named.images.binary_search(digest).is_ok());
+        named.refs.good.iter().map(|(_, digest)| digest).chain(new_links).chain(claimed)
+    }
+
+    fn is_new(&self, named: &Named) -> bool {
+        let repository = self.repository;
+        let mut broken = named.refs.broken.iter().chain(&named.broken_links).chain(&named.streams.unclear);
+        self.images_of(named).any(|digest| self.marks.lacks_image(repository, digest))
+            || named.streams.links.iter().any(|(_, digest)| self.marks.lacks_stream(repository, digest))
+            || broken.any(|entry| self.marks.lacks_broken(repository, entry))
+            || named
+                .broken_links
+                .iter()
+                .filter_map(BrokenRef::named_digest)
+                .any(|d| self.marks.lacks_image(repository, &d))
+    }
+
+    fn mark_named(&mut self, named: &Named) -> Result<(), RepositoryError> {
+        let images: Vec<Digest> =
+            self.images_of(named).filter(|digest| self.marks.lacks_image(self.repository, digest)).copied().collect();
+        for digest in images {
+            self.marks.image(self.repository, &digest);
+        }
+        self.marks.broken(self.repository, &named.refs.broken);
+        self.marks.broken(self.repository, &named.broken_links);
+        for digest in named.broken_links.iter().filter_map(BrokenRef::named_digest) {
+            self.marks.image(self.repository, &digest);
+        }
+        self.marks.streams(self.repository, &named.streams)
+    }
+}

@@ -1,0 +1,241 @@
+//! The removal itself, in small steps.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, SystemTime};
+
+use libcomposefs_image::Digest;
+use rustix::fs::{AtFlags, Dir, FileType, Stat, fsync, renameat, statat, unlinkat};
+use rustix::io::Errno;
+
+use super::Gc;
+use crate::claims::LeaseReader;
+use crate::{RepositoryError, io_error, layout};
+
+/// So many images are decided on in one step.
+const IMAGES_AT_ONCE: usize = 64;
+/// A step removes the objects of one of the 256 directories, or of several that have few.
+const OBJECTS_AT_ONCE: usize = 1024;
+
+impl Gc<'_> {
+    pub(super) fn sweep_images(&mut self) -> Result<(), RepositoryError> {
+        let Some(directory) = self.repository.directory(layout::IMAGES)? else { return Ok(()) };
+        let all: Vec<Digest> = std::mem::take(&mut self.candidates).into_iter().collect();
+        let mut unneeded = Vec::new();
+        for digest in all {
+            match self.judge(&directory, &digest)? {
+                Fate::Kept => self.keep(&digest),
+                Fate::Young => self.keep_young(&digest),
+                Fate::Unneeded => unneeded.push(digest),
+                Fate::Gone => {}
+            }
+        }
+        self.candidates = unneeded.iter().copied().collect();
+        for some in unneeded.chunks(IMAGES_AT_ONCE) {
+            let (mut kept, mut young) = (Vec::new(), Vec::new());
+            let Some(alone) = self.alone()? else { break };
+            for digest in some {
+                match self.sweep_image(&directory, digest)? {
+                    Fate::Kept => kept.push(*digest),
+                    Fate::Young => young.push(*digest),
+                    Fate::Unneeded | Fate::Gone => {}
+                }
+                self.candidates.remove(digest);
+            }
+            drop(alone);
+            // What they need is read without the lock.
+            kept.iter().for_each(|digest| self.keep(digest));
+            young.iter().for_each(|digest| self.keep_young(digest));
+        }
+        self.settle_images(&directory)
+    }
+
+    /// What is to become of an image that nothing named a moment ago.
+    fn judge(&self, directory: &OwnedFd, digest: &Digest) -> Result<Fate, RepositoryError> {
+        // It may have been claimed before it was there, by the process that has made it since.
+        if self.marks.images.contains(digest)
+            || self.leases.as_ref().is_some_and(|leases| leases.claimed.contains(digest))
+        {
+            return Ok(Fate::Kept);
+        }
+        let name = digest.to_hex();
+        let stat = match statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Ok(Fate::Gone),
+            Err(errno) => return Err(io_error("stat", self.repository.path.join(layout::IMAGES).join(name))(errno)),
+        };
+        Ok(match self.repository.is_open(digest) {
+            Ok(false) if self.is_young(&stat) => Fate::Young,
+            Ok(false) => Fate::Unneeded,
+            // One that cannot be opened may be open elsewhere. What is wrong with it is told when it is marked.
+            Ok(true) | Err(_) => Fate::Kept,
+        })
+    }
+
+    /// Decides on an image with the repository locked, and removes its link if it is not needed.
+    fn sweep_image(&mut self, directory: &OwnedFd, digest: &Digest) -> Result<Fate, RepositoryError> {
+        let fate = self.judge(directory, digest)?;
+        if !matches!(fate, Fate::Unneeded) {
+            return Ok(fate);
+        }
+        if self.options.dry_run {
+            self.spared.insert(*digest);
+        } else {
+            let name = digest.to_hex();
+            let path = self.repository.path.join(layout::IMAGES).join(&name);
+            let Some(leases) = self.leases.as_ref() else { return Ok(Fate::Kept) };
+            let aside = leases.aside(&name);
+            match renameat(directory, &name, leases.directory(), &aside) {
+                Ok(()) => {}
+                Err(Errno::NOENT) => return Ok(Fate::Gone),
+                Err(errno) => return Err(io_error("move aside", path)(errno)),
+            }
+            // A process that had found it before and has opened it since is in time. On a full disk a new link could not be
+            // made, so the old one is moved back.
+            if self.repository.is_open(digest).unwrap_or(true) {
+                renameat(leases.directory(), &aside, directory, &name).map_err(io_error("move back", path))?;
+                return Ok(Fate::Kept);
+            }
+            unlinkat(leases.directory(), &aside, AtFlags::empty()).map_err(io_error("remove", path))?;
+        }
+        self.report.removed_images.push(*digest);
+        Ok(Fate::Gone)
+    }
+
+    /// Keeps an image that nothing names, with all it needs.
+    fn keep(&mut self, digest: &Digest) {
+        if self.marks.images.contains(digest) {
+            return;
+        }
+        if self.repository.is_open(digest).is_ok_and(|is_open| is_open) {
+            self.report.in_use.push(*digest);
+        }
+        self.marks.image(self.repository, digest);
+    }
+
+    /// Keeps what a young image needs, but as what a grace of zero removes.
+    fn keep_young(&mut self, digest: &Digest) {
+        self.report.young_images.push(*digest);
+        self.young_images.insert(*digest);
+        self.young_objects.insert(digest);
+        let kept = self.repository.objects_of_image(digest, |object| {
+            self.young_objects.insert(object);
+        });
+        if let Err(error) = kept
+            && !matches!(self.repository.objects.open_object(digest), Ok(None))
+        {
+            self.marks.unreadable.push((*digest, error));
+        }
+    }
+
+    /// After a crash no image is there whose objects are not.
+    fn settle_images(&self, directory: &OwnedFd) -> Result<(), RepositoryError> {
+        if self.options.dry_run || self.report.removed_images.is_empty() {
+            return Ok(());
+        }
+        fsync(directory).map_err(io_error("sync", self.repository.path.join(layout::IMAGES)))
+    }
+
+    /// Removes the objects that nothing needs, unless it is not known what all images need.
+    pub(super) fn sweep_objects(&mut self) -> Result<(), RepositoryError> {
+        let mut unneeded: Vec<Digest> = Vec::new();
+        for first in 0..=255u8 {
+            let fan = self.repository.objects.list_fan(&format!("{first:02x}"))?;
+            unneeded.extend(fan.into_iter().filter(|digest| !self.marks.objects.contains(digest)));
+            if (unneeded.len() >= OBJECTS_AT_ONCE || first == u8::MAX) && !unneeded.is_empty() {
+                let Some(_alone) = self.alone()? else { return Ok(()) };
+                if !self.marks.unreadable.is_empty() {
+                    return Ok(());
+                }
+                unneeded.drain(..).try_for_each(|digest| self.sweep_object(&digest))?;
+            }
+        }
+        self.sweep_temporaries()
+    }
+
+    fn sweep_object(&mut self, digest: &Digest) -> Result<(), RepositoryError> {
+        if self.marks.objects.contains(digest) {
+            return Ok(());
+        }
+        if self.leases.as_ref().is_some_and(|leases| leases.claimed.contains(digest)) {
+            self.report.claimed_objects += 1;
+            return Ok(());
+        }
+        let Ok(stat) = self.repository.objects.try_stat(digest) else { return Ok(()) };
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            // It was not made by us, and is for fsck to tell of.
+            return Ok(());
+        }
+        // Another link keeps the space.
+        let bytes = if stat.st_nlink > 1 { 0 } else { u64::try_from(stat.st_blocks).unwrap_or_default() * 512 };
+        if self.young_objects.contains(digest) || self.is_young(&stat) {
+            self.report.young_objects += 1;
+            self.report.young_bytes += bytes;
+            return Ok(());
+        }
+        if !self.options.dry_run {
+            match self.repository.objects.remove(digest) {
+                Ok(()) => {}
+                Err(Errno::NOENT) => return Ok(()),
+                Err(errno) => return Err(io_error("remove", self.repository.objects.path_of(digest))(errno)),
+            }
+        }
+        self.report.removed_objects += 1;
+        self.report.removed_bytes += bytes;
+        Ok(())
+    }
+
+    /// What a killed writer leaves where files cannot be without a name.
+    fn sweep_temporaries(&mut self) -> Result<(), RepositoryError> {
+        if self.options.dry_run {
+            return Ok(());
+        }
+        let objects = self.repository.objects.as_fd();
+        let path = self.repository.objects.path();
+        let mut temporaries = Vec::new();
+        for entry in Dir::read_from(objects).map_err(io_error("list", path))? {
+            let entry = entry.map_err(io_error("list", path))?;
+            if entry.file_name().to_bytes().starts_with(libcomposefs_sys::tempfile::PREFIX.as_bytes()) {
+                temporaries.push(entry.file_name().to_owned());
+            }
+        }
+        if temporaries.is_empty() {
+            return Ok(());
+        }
+        let Some(_alone) = self.alone()? else { return Ok(()) };
+        // Asked after they were listed: a process has its lease before its first temporary.
+        if !self.leases.as_ref().map_or(Ok(true), LeaseReader::is_alone)? {
+            return Ok(());
+        }
+        for name in temporaries {
+            let is_old =
+                |stat: &Stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && !self.is_young(stat);
+            if statat(objects, &name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| is_old(&stat)) {
+                let _ = unlinkat(objects, &name, AtFlags::empty());
+            }
+        }
+        Ok(())
+    }
+
+    /// By when the inode was last changed, which nobody can set.
+    fn is_young(&self, stat: &Stat) -> bool {
+        if self.options.grace.is_zero() {
+            return false;
+        }
+        let changed = u64::try_from(stat.st_ctime).unwrap_or_default();
+        let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(changed);
+        // A clock that was set back makes things young, not old.
+        self.now.duration_since(changed).map_or(true, |age| age < self.options.grace)
+    }
+}
+
+/// What becomes of an image that nothing named.
+enum Fate {
+    /// It is named or claimed by now, or open.
+    Kept,
+    /// It stays as it is young.
+    Young,
+    /// It is to be removed.
+    Unneeded,
+    /// It is not there any more.
+    Gone,
+}

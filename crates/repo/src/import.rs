@@ -1,0 +1,261 @@
+//! Images from elsewhere: read into a tree, written anew, compared (`docs/format/repository.md`, section 3).
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use libcomposefs_content::SourceFile;
+use libcomposefs_image::Digest;
+use libcomposefs_image::erofs::read::{ReadError, Reader, load};
+use libcomposefs_image::erofs::{Image, Versions, WriteError, profile};
+use libcomposefs_image::tree::{Data, InodeId, Tree};
+
+use super::create::cannot_write;
+use super::{Creation, RefName, RepositoryError};
+use libcomposefs_content::parallel;
+use libcomposefs_store::Basedirs;
+use libcomposefs_store::ObjectDir;
+use libcomposefs_store::ObjectError;
+
+/// How much is read at a time.
+const PIECE: usize = 256 << 10;
+
+/// Where objects that the repository lacks may be.
+#[derive(Clone, Copy, Debug)]
+pub enum Objects<'a> {
+    /// Nowhere.
+    None,
+    /// Below the directories that a mount would be given.
+    Basedirs(&'a Basedirs),
+    /// In another store.
+    Store(&'a ObjectDir),
+}
+
+/// An image that is to get in.
+#[derive(Debug)]
+pub struct Incoming {
+    /// Its tree.
+    pub tree: Tree,
+    /// What it was, if it was an image.
+    pub image: Option<WasImage>,
+}
+
+/// What the bytes of an image say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WasImage {
+    /// Their digest.
+    pub digest: Digest,
+    /// Their format version.
+    pub version: u32,
+}
+
+impl Incoming {
+    /// Reads an image, from a file of this digest.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn read(bytes: &[u8], digest: Digest) -> Result<Self, ReadError> {
+        let reader = Reader::new(bytes)?;
+        let version = reader.header().format_version;
+        let tree = load(&reader, &[])?.tree;
+        Ok(Self { tree, image: Some(WasImage { digest, version }) })
+    }
+}
+
+/// How images are taken in.
+#[derive(Clone, Copy)]
+pub struct ImportOptions<'a> {
+    /// Where objects may be that the repository lacks.
+    pub objects: Objects<'a>,
+    /// Take an image also if writing it anew gives other bytes: those.
+    pub rewrite: bool,
+    /// So many copy and compare objects.
+    pub threads: NonZeroUsize,
+    /// Told the length of each object that is dealt with.
+    pub progress: &'a (dyn Fn(u64) + Sync),
+}
+
+impl std::fmt::Debug for ImportOptions<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ImportOptions").field("objects", &self.objects).field("rewrite", &self.rewrite).finish()
+    }
+}
+
+/// An object that a tree needs.
+#[derive(Clone, Copy)]
+struct Needed {
+    inode: InodeId,
+    digest: Digest,
+    size: u64,
+}
+
+impl Creation<'_> {
+    /// Takes in an image with all its objects: those that the repository has are compared, the others copied. `source` is for
+    /// messages.
+    ///
+    /// # Errors
+    ///
+    /// [`RepositoryError::NotCanonical`], [`RepositoryError::NoObject`], [`RepositoryError::Missing`], or what storing gives.
+    pub fn take_in(
+        &mut self,
+        incoming: &Incoming,
+        source: &Path,
+        names: Vec<RefName>,
+        options: &ImportOptions<'_>,
+    ) -> Result<Digest, RepositoryError> {
+        let tree = &incoming.tree;
+        let image = self.plan(incoming, options.rewrite).map_err(|error| match error {
+            NotPlanned::Write(error) => cannot_write(source, tree, error),
+            NotPlanned::Other(error) => error,
+        })?;
+        self.gather(tree, source, options)?;
+        self.add(&image, names)
+    }
+
+    /// The image as it will be, which must be what it was.
+    fn plan<'t>(&self, incoming: &'t Incoming, rewrite: bool) -> Result<Image<'t>, NotPlanned> {
+        let format = self.repository().meta().format;
+        let tree = &incoming.tree;
+        let Some(was) = incoming.image else { return Ok(format.plan(tree)?) };
+        let same = match was.version {
+            version @ 0..=1 => Image::plan(tree, Versions::exactly(version)),
+            _ => Image::plan_as(tree, &profile::LEGACY),
+        };
+        let written = match same {
+            Ok(image) => {
+                let digest = image.digest(self.repository().algorithm());
+                if digest == was.digest {
+                    return Ok(image);
+                }
+                digest
+            }
+            Err(error) if !rewrite => return Err(error.into()),
+            Err(_) => was.digest,
+        };
+        if rewrite {
+            return Ok(format.plan(tree)?);
+        }
+        let (found, written) = (Box::new(was.digest), Box::new(written));
+        Err(NotPlanned::Other(RepositoryError::NotCanonical { found, written }))
+    }
+
+    /// Sees to it that all objects of a tree are there.
+    fn gather(&self, tree: &Tree, source: &Path, options: &ImportOptions<'_>) -> Result<(), RepositoryError> {
+        let path_of = |inode| PathBuf::from(OsStr::from_bytes(&tree.path_of(inode)));
+        let mut needed: HashMap<Digest, Needed> = HashMap::new();
+        for inode in tree.inodes() {
+            let Data::Regular { content: None, payload, digest } = inode.data() else { continue };
+            if inode.size() == 0 {
+                continue;
+            }
+            let own = digest.filter(|digest| payload.is_some_and(|payload| digest.has_object_path(&payload)));
+            let Some(digest) = own else {
+                return Err(RepositoryError::NoObject {
+                    path: source.join(path_of(inode.id()).strip_prefix("/").unwrap_or(Path::new(""))),
+                });
+            };
+            needed.entry(digest).or_insert(Needed { inode: inode.id(), digest, size: inode.size() });
+        }
+        let mut needed: Vec<Needed> = needed.into_values().collect();
+        needed.sort_unstable_by(|a, b| b.size.cmp(&a.size).then_with(|| a.digest.cmp(&b.digest)));
+        let (missing, failed) = (Mutex::new(Vec::new()), Mutex::new(None));
+        let work = |one: Needed, buffer: &mut Vec<u8>| {
+            buffer.resize(PIECE, 0);
+            if failed.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+                return;
+            }
+            match self.gather_one(&one, options.objects, buffer) {
+                Ok(None) => (options.progress)(one.size),
+                Ok(Some(reason)) => {
+                    missing.lock().unwrap_or_else(PoisonError::into_inner).push((
+                        path_of(one.inode),
+                        one.digest,
+                        reason,
+                    ));
+                }
+                Err(error) => drop(failed.lock().unwrap_or_else(PoisonError::into_inner).replace(error)),
+            }
+        };
+        parallel::run(options.threads, work, |sender| needed.into_iter().for_each(|one| sender.send(one)));
+        if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(error);
+        }
+        let mut missing = missing.into_inner().unwrap_or_else(PoisonError::into_inner);
+        missing.sort_by(|a, b| a.0.cmp(&b.0));
+        let others = missing.len().saturating_sub(1);
+        match missing.into_iter().next() {
+            None => Ok(()),
+            Some((path, digest, reason)) => {
+                Err(RepositoryError::Missing { path, digest: Box::new(digest), reason: reason.0, others })
+            }
+        }
+    }
+
+    /// One object: in the batch, in the repository, or copied. Else why not.
+    fn gather_one(
+        &self,
+        needed: &Needed,
+        objects: Objects<'_>,
+        buffer: &mut [u8],
+    ) -> Result<Option<Reason>, RepositoryError> {
+        if self.batch.relies_on(&needed.digest, needed.size)? {
+            return Ok(None);
+        }
+        match objects {
+            Objects::None => Ok(Some(Reason(None))),
+            Objects::Store(store) => match store.open_object(&needed.digest)? {
+                Some(file) => self.copy(needed, file.as_fd(), buffer),
+                None => Ok(Some(Reason(None))),
+            },
+            Objects::Basedirs(basedirs) => match basedirs.open_object(needed.digest.object_path().as_bytes()) {
+                Ok(object) => self.copy(needed, object.as_fd(), buffer),
+                Err(error) => Ok(Some(Reason(Some(error)))),
+            },
+        }
+    }
+
+    fn copy(
+        &self,
+        needed: &Needed,
+        file: BorrowedFd<'_>,
+        buffer: &mut [u8],
+    ) -> Result<Option<Reason>, RepositoryError> {
+        let source = SourceFile::of(file).map_err(libcomposefs_store::Error::from)?;
+        let path = PathBuf::from(needed.digest.object_path());
+        // A directory or FIFO, perhaps, in a store of somebody else.
+        let is_regular = rustix::fs::fstat(file)
+            .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile);
+        if !is_regular {
+            return Ok(Some(Reason(Some(ObjectError::NotRegular { path }))));
+        }
+        if source.size != needed.size {
+            let error = ObjectError::Size { path, expected: needed.size, found: source.size };
+            return Ok(Some(Reason(Some(error))));
+        }
+        let (found, _) = self.batch.put_file(&source, buffer)?;
+        if found != needed.digest {
+            let (expected, found) = (Box::new(needed.digest), Box::new(found));
+            return Ok(Some(Reason(Some(ObjectError::Digest { path, expected, found }))));
+        }
+        Ok(None)
+    }
+}
+
+/// Why an object could not be had, if more is known than that.
+struct Reason(Option<ObjectError>);
+
+enum NotPlanned {
+    Write(WriteError),
+    Other(RepositoryError),
+}
+
+impl From<WriteError> for NotPlanned {
+    fn from(error: WriteError) -> Self {
+        NotPlanned::Write(error)
+    }
+}

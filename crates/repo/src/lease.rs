@@ -1,0 +1,162 @@
+//! Leases: who is at work, and what they rely on.
+//!
+//! Each process at work has a file in `leases/`, locked as long as it lives, with the digests that it stored or found and
+//! that no ref names yet. What removes things reads them before (`docs/format/repository.md`, section 5).
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use libcomposefs_image::Digest;
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, fstat, openat, unlinkat};
+use rustix::io::{Errno, write};
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use super::lock::{Lock, Patience, cannot_lock};
+use super::{Repository, RepositoryError, io_error, layout};
+use libcomposefs_store::Error;
+use libcomposefs_store::GcGuard;
+
+/// The file that is locked while things are removed.
+pub(crate) const GC_LOCK: &str = "gc.lock";
+
+const OPEN_DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// One's own lease. What it claims is safe until it is dropped.
+#[derive(Debug)]
+pub struct Lease {
+    directory: OwnedFd,
+    name: String,
+    file: OwnedFd,
+    path: PathBuf,
+    /// The repository's directory, open once more: the barrier is a lock of its own.
+    barrier: OwnedFd,
+    /// The path of that directory.
+    repository: PathBuf,
+    /// A claim was written in part only: no other can follow it.
+    is_broken: AtomicBool,
+    links: AtomicU32,
+    patience: Patience,
+}
+
+impl Repository {
+    /// Begins to work in the repository.
+    ///
+    /// # Errors
+    ///
+    /// If the lease cannot be written.
+    pub fn lease(&self) -> Result<Lease, RepositoryError> {
+        self.expect_writable()?;
+        let directory = self.make_directory(layout::LEASES)?;
+        let path = self.path.join(layout::LEASES);
+        let barrier =
+            openat(&self.directory, ".", OPEN_DIRECTORY, Mode::empty()).map_err(io_error("open", &self.path))?;
+        // What removes things must be able to even when the disk is full.
+        open_gc_lock(directory.as_fd()).map_err(io_error("open", path.join(GC_LOCK)))?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        loop {
+            let name = new_name();
+            let path = path.join(&name);
+            let file = match openat(&directory, &name, flags, Mode::from_raw_mode(0o600)) {
+                Err(Errno::EXIST) => continue,
+                result => result.map_err(io_error("make", &path))?,
+            };
+            self.patience.lock(&file, Lock::Alone, &path).map_err(cannot_lock(&path))?;
+            // Before it was locked it was nobody's, and may have been removed as such.
+            if fstat(&file).map_err(io_error("stat", &path))?.st_nlink > 0 {
+                let (is_broken, links) = (AtomicBool::new(false), AtomicU32::new(0));
+                let (repository, patience) = (self.path.clone(), self.patience.clone());
+                return Ok(Lease { directory, name, file, path, barrier, repository, is_broken, links, patience });
+            }
+        }
+    }
+}
+
+impl Lease {
+    /// Claims objects and images: when this returns, what is there of them stays.
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be written.
+    pub fn protect(&self, digests: &[Digest]) -> Result<(), Error> {
+        self.protect_within(digests, Duration::MAX)
+    }
+
+    /// The same, but waits no longer than `limit` for the lock of the repository.
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT` if another process held the lock all the time: then the claims are written, and a gc that has begun a step
+    /// may not have read them.
+    pub(crate) fn protect_within(&self, digests: &[Digest], limit: Duration) -> Result<(), Error> {
+        let failed = |errno: Errno| Error::Io { step: "write", path: self.path.clone(), source: errno.into() };
+        let bytes: Vec<u8> = digests.iter().flat_map(|digest| digest.as_bytes().iter().copied()).collect();
+        if self.is_broken.load(Ordering::Acquire) {
+            return Err(failed(Errno::NOSPC));
+        }
+        // One call, so that the claims of several threads do not mingle.
+        match write(&self.file, &bytes) {
+            Ok(written) if written == bytes.len() => {}
+            result => {
+                self.is_broken.store(true, Ordering::Release);
+                return Err(failed(result.err().unwrap_or(Errno::NOSPC)));
+            }
+        }
+        // Who removes things did so before we wrote, or reads it before going on.
+        self.patience.lock_within(&self.barrier, Lock::Shared, &self.repository, limit).map_err(
+            |errno| match errno {
+                Errno::INTR => Error::Interrupted,
+                errno => failed(errno),
+            },
+        )?;
+        flock(&self.barrier, FlockOperation::Unlock).map_err(failed)
+    }
+
+    /// The name of its file.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The directory of leases, and a new name in it that is removed with the lease should it stay behind.
+    pub(crate) fn temporary_name(&self) -> (BorrowedFd<'_>, String) {
+        let number = self.links.fetch_add(1, Ordering::Relaxed);
+        (self.directory.as_fd(), format!("{}.{number}", self.name))
+    }
+}
+
+impl GcGuard for Lease {
+    fn protect(&self, digests: &[Digest]) -> Result<(), Error> {
+        Lease::protect(self, digests)
+    }
+
+    fn proceed(&self) -> Result<(), Error> {
+        if self.patience.is_interrupted() { Err(Error::Interrupted) } else { Ok(()) }
+    }
+}
+
+impl Drop for Lease {
+    /// While something is being removed the file stays behind: the next who removes things clears it away. Else what was
+    /// claimed would be forgotten by one who read the refs before we published ours.
+    fn drop(&mut self) {
+        if let Ok(gc) = open_gc_lock(self.directory.as_fd())
+            && flock(&gc, FlockOperation::NonBlockingLockShared).is_ok()
+        {
+            let _ = unlinkat(&self.directory, &self.name, AtFlags::empty());
+        }
+    }
+}
+
+/// Opens the file that is locked while things are removed.
+pub(crate) fn open_gc_lock(leases: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(leases, GC_LOCK, flags, Mode::from_raw_mode(0o600))
+}
+
+/// The process's number, for people, and what makes it unique.
+fn new_name() -> String {
+    let mut random = [0; 8];
+    // Should there be no random numbers yet, the name is taken or not.
+    let _ = getrandom(&mut random, GetRandomFlags::NONBLOCK);
+    format!("{}-{:016x}", rustix::process::getpid().as_raw_nonzero(), u64::from_le_bytes(random))
+}

@@ -1,0 +1,169 @@
+//! What a reader claims, so that the images that it reads stay until it has read them.
+//!
+//! A reader has a lease like a writer where one can be had. On a full or read-only disk, and in the repository of another
+//! user, there is none; and while another process holds the lock of the repository it is not known whether a gc has read the
+//! lease. Then the reader opens the image and looks again (`docs/format/repository.md`, section 5, "Readers").
+
+use std::cell::Cell;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use libcomposefs_image::Digest;
+use rustix::fs::fstat;
+use rustix::io::Errno;
+
+use super::lease::Lease;
+use super::{ImageName, Repository, RepositoryError, io_error};
+use libcomposefs_store::Error;
+use libcomposefs_store::GcGuard as _;
+
+/// How long a reader waits for the lock of the repository. Every user who may open the directory can hold it for ever.
+pub const READER_WAITS: Duration = Duration::from_secs(5);
+/// How long the link of an image that is open here may be missing: a gc that sees that it is open puts the link back.
+const LINK_RETURNS: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(10);
+/// How often an image or a name is followed anew because it changed in between.
+const TRIES: usize = 8;
+
+/// A reader's claim on images and all that they need, as long as this lives.
+#[derive(Debug)]
+pub struct Reading<'r> {
+    repository: &'r Repository,
+    lease: Option<Lease>,
+    /// Whether every gc reads the claims before it goes on.
+    is_certain: Cell<bool>,
+    /// How long the next claim waits for the lock.
+    patience: Cell<Duration>,
+}
+
+/// An image that stays as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Held {
+    _open: Option<OwnedFd>,
+}
+
+impl Repository {
+    /// Begins to read images. Without permission or space for a lease it goes on without one.
+    ///
+    /// # Errors
+    ///
+    /// If it was interrupted.
+    pub fn reading(&self) -> Result<Reading<'_>, RepositoryError> {
+        let lease = match self.lease() {
+            Ok(lease) => Some(lease),
+            Err(error @ RepositoryError::Store(Error::Interrupted)) => return Err(error),
+            Err(_) => None,
+        };
+        Ok(Reading { repository: self, lease, is_certain: Cell::new(false), patience: Cell::new(READER_WAITS) })
+    }
+}
+
+impl Reading<'_> {
+    /// Claims images, and says whether every gc will see that. If not, an image stays only while it is open.
+    ///
+    /// # Errors
+    ///
+    /// If it was interrupted.
+    pub fn claim(&self, images: &[Digest]) -> Result<bool, RepositoryError> {
+        let Some(lease) = &self.lease else { return Ok(false) };
+        match lease.protect_within(images, self.patience.get()) {
+            Ok(()) => self.is_certain.set(true),
+            Err(error @ Error::Interrupted) => return Err(error.into()),
+            // The disk is full, or another process holds the lock: there is no use in waiting for it again.
+            Err(_) => {
+                self.is_certain.set(false);
+                self.patience.set(Duration::ZERO);
+            }
+        }
+        Ok(self.is_certain.get())
+    }
+
+    /// Claims an image and opens its object; `None` if the repository has no such image. The image and all that it needs stay
+    /// as long as both the file is open and this lives.
+    ///
+    /// # Errors
+    ///
+    /// [`RepositoryError::ImageObject`], or if it was interrupted.
+    pub fn open(&self, image: &Digest) -> Result<Option<OwnedFd>, RepositoryError> {
+        let is_certain = self.claim(&[*image])?;
+        for _ in 0..TRIES {
+            let file = match self.repository.open_image(image) {
+                Ok(file) => file,
+                Err(error) => return if self.repository.has_image(image)? { Err(error) } else { Ok(None) },
+            };
+            // From here on a gc sees that the image is open. If it did not, it had removed the link before.
+            if !self.link_is_there(image, is_certain)? {
+                return Ok(None);
+            }
+            if self.is_object(image, &file)? {
+                return Ok(Some(file));
+            }
+        }
+        Err(RepositoryError::NoSuchImage { digest: Box::new(*image), path: self.repository.path.clone() })
+    }
+
+    /// Claims an image for as long as what is returned lives; `None` if the repository has no such image.
+    pub(crate) fn hold(&self, image: &Digest) -> Result<Option<Held>, RepositoryError> {
+        Ok(self.open(image)?.map(|file| self.held(file)))
+    }
+
+    /// Follows a name to its image, and opens that.
+    ///
+    /// # Errors
+    ///
+    /// [`RepositoryError::NoSuchRef`], [`RepositoryError::NoSuchImage`], [`RepositoryError::Dangling`] and those of
+    /// [`open`](Self::open).
+    pub fn open_named(&self, name: &ImageName) -> Result<(Digest, OwnedFd), RepositoryError> {
+        let mut digest = self.repository.resolve(name)?;
+        for _ in 0..TRIES {
+            if let Some(file) = self.open(&digest)? {
+                return Ok((digest, file));
+            }
+            // The name may have been given to another image, and the first one removed.
+            let now = self.repository.resolve(name)?;
+            if now == digest {
+                break;
+            }
+            digest = now;
+        }
+        self.repository.expect_image(name, &digest)?;
+        Err(RepositoryError::NoSuchImage { digest: Box::new(digest), path: self.repository.path.clone() })
+    }
+
+    /// Follows a name to its image, and claims that for as long as what is returned lives.
+    pub(crate) fn hold_named(&self, name: &ImageName) -> Result<(Digest, Held), RepositoryError> {
+        let (digest, file) = self.open_named(name)?;
+        Ok((digest, self.held(file)))
+    }
+
+    /// The file only has to stay open where the claim may not have been read.
+    fn held(&self, file: OwnedFd) -> Held {
+        Held { _open: (!self.is_certain.get()).then_some(file) }
+    }
+
+    fn link_is_there(&self, image: &Digest, is_certain: bool) -> Result<bool, RepositoryError> {
+        let mut waited = Duration::ZERO;
+        while !self.repository.has_image(image)? {
+            if is_certain || waited >= LINK_RETURNS {
+                return Ok(false);
+            }
+            if let Some(lease) = &self.lease {
+                lease.proceed()?;
+            }
+            std::thread::sleep(PAUSE);
+            waited += PAUSE;
+        }
+        Ok(true)
+    }
+
+    /// Whether a file is what the image's link leads to now.
+    fn is_object(&self, image: &Digest, file: &OwnedFd) -> Result<bool, RepositoryError> {
+        let failed = || io_error("stat", self.repository.objects.path_of(image));
+        let opened = fstat(file).map_err(failed())?;
+        match self.repository.objects.try_stat(image) {
+            Ok(now) => Ok((now.st_dev, now.st_ino) == (opened.st_dev, opened.st_ino)),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(failed()(errno)),
+        }
+    }
+}
