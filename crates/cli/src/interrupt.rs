@@ -12,7 +12,7 @@ use signal_hook::flag;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use crate::end::done;
+use crate::exit::done;
 
 /// How long one wait for input lasts before the flag is looked at.
 const WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };

@@ -6,22 +6,22 @@
 #[macro_use]
 mod output;
 
+mod c_tool;
 mod commands;
 mod complete;
 mod dump_file;
-mod end;
+mod error_text;
+mod exit;
 mod getopt;
 mod image_file;
+mod input;
+mod inspect;
 mod interrupt;
 mod json;
-mod limits;
-mod look;
 mod lost_opaque;
-mod message;
-mod moment;
+mod rlimits;
 mod scan_progress;
-mod source;
-mod stop;
+mod timestamp;
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -59,7 +59,7 @@ const OUTPUT: &[Fence] = &[
             "commands/mkcomposefs",
             "commands/ostree/image",
             "commands/repository/export",
-            "look/names",
+            "inspect/names",
         ],
         why: "bytes as they are reach a terminal: out!, output::json or output::text escape them",
     },

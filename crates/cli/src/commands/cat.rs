@@ -10,11 +10,11 @@ use libcomposefs_image::erofs::read::View;
 use libcomposefs_store::Basedirs;
 
 use crate::image_file::ImageFile;
+use crate::inspect::content::Contents;
+use crate::inspect::failures::Complaints;
+use crate::inspect::output::Lines;
+use crate::inspect::path::PATHS;
 use crate::json;
-use crate::look::complaints::Complaints;
-use crate::look::content::Contents;
-use crate::look::lines::Lines;
-use crate::look::place::PATHS;
 use crate::output;
 
 /// Print the contents of files of an image, each byte checked before it is printed.

@@ -9,7 +9,7 @@ use libcomposefs_image::dump::{self, Parser as DumpParser};
 use libcomposefs_image::erofs::{Image, Versions};
 
 use super::{Command, Composefs, cat, du, find, ls, stat};
-use crate::look::complaints::Complaints;
+use crate::inspect::failures::Complaints;
 
 /// Something of everything.
 const DUMP: &str = "\

@@ -12,9 +12,9 @@ use libcomposefs_content::digest_file;
 use libcomposefs_image::verity::Hasher;
 use libcomposefs_image::{Algorithm, Digest};
 
-use crate::look::names::Names;
+use crate::inspect::names::Names;
 use crate::output;
-use crate::{json, limits};
+use crate::{json, rlimits};
 
 /// Print the fs-verity digests of files, whether fs-verity is enabled on them or not.
 ///
@@ -30,7 +30,7 @@ pub(super) struct Args {
     #[arg(long, default_value_t)]
     algorithm: Algorithm,
     /// Use so many threads.
-    #[arg(long, value_parser = crate::limits::parse_threads)]
+    #[arg(long, value_parser = crate::rlimits::parse_threads)]
     threads: Option<NonZeroUsize>,
     /// Print a JSON array of objects with path, algorithm and digest.
     #[arg(long)]
@@ -49,7 +49,7 @@ const PIECE: usize = 256 << 10;
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
-    let threads = limits::threads(args.threads);
+    let threads = rlimits::threads(args.threads);
     let digests = args.files.iter().map(|path| {
         let digest = digest(path, args.algorithm, threads);
         digest.with_context(|| format!("cannot read {}", path.display()))

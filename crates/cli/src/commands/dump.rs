@@ -8,9 +8,9 @@ use anyhow::Context;
 use libcomposefs_image::erofs::{Image, Versions};
 use libcomposefs_store::publish::replace_file;
 
+use crate::c_tool::{Face, Stop, wrong_with_usage};
 use crate::getopt::{self, Argument, LongOption, flag};
 use crate::image_file::ImageFile;
-use crate::stop::{Face, Stop, wrong_with_usage};
 
 const USAGE: &str = "\
 usage: composefs-dump SRC DEST

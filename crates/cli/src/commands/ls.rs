@@ -10,13 +10,13 @@ use libcomposefs_image::erofs::read::{Child, LastLink, Loaded, Node, ReadError, 
 use libcomposefs_image::tree::{InodeId, Kind};
 
 use crate::image_file::ImageFile;
-use crate::look::complaints::Complaints;
-use crate::look::facts::Facts;
-use crate::look::lines::Lines;
-use crate::look::listing::Format;
-use crate::look::names::NameArgs;
-use crate::look::place::{PATHS, in_tree, join, refused, resolve};
-use crate::look::size::Sizes;
+use crate::inspect::failures::Complaints;
+use crate::inspect::inode_info::Facts;
+use crate::inspect::listing::Format;
+use crate::inspect::names::NameArgs;
+use crate::inspect::output::Lines;
+use crate::inspect::path::{PATHS, in_tree, join, refused, resolve};
+use crate::inspect::size::Sizes;
 
 /// List what is in a directory of an image, or a file of it.
 ///

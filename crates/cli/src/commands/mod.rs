@@ -30,7 +30,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::end::{done, whole};
+use crate::exit::{done, whole};
 use crate::{complete, output};
 
 /// Build, verify and mount file system images whose file contents live once, in an object store.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::repository::{self, Which};
 use crate::complete;
-use crate::message;
+use crate::error_text;
 use crate::output;
 
 /// Mount a composefs image: a file, or an image of a repository.
@@ -138,7 +138,7 @@ pub(crate) fn plan_text(plan: &Plan) -> String {
 /// The error with what can be done about it on a line of its own.
 pub(crate) fn with_remedy(error: &Error) -> anyhow::Error {
     match error.remedy() {
-        Some(remedy) => message::with_remedy(error, remedy),
+        Some(remedy) => error_text::with_remedy(error, remedy),
         None => anyhow!("{error}"),
     }
 }

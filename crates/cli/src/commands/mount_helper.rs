@@ -13,7 +13,7 @@ use libcomposefs_sys::namespace::Visit;
 
 use super::mount::{plan_text, with_remedy};
 
-use crate::message;
+use crate::error_text;
 use crate::output::{self, escaped};
 
 const USAGE: &str = "\
@@ -54,7 +54,7 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            message::tell("mount.composefs", &error);
+            error_text::tell("mount.composefs", &error);
             if error.is::<UsageError>() || matches!(error.downcast_ref(), Some(OptionError::NoBasedir)) {
                 output::tell_block(USAGE);
             }

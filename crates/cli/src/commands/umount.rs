@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::anyhow;
 use serde_json::json;
 
-use crate::message::with_remedy;
+use crate::error_text::with_remedy;
 use crate::output;
 
 /// Unmount a composefs image.

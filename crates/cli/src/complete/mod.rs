@@ -12,7 +12,7 @@ use clap_complete::env::{EnvCompleter, Shells};
 use libcomposefs_repo::{Images, Repository};
 
 use crate::commands::repository::Which;
-use crate::end::done;
+use crate::exit::done;
 use crate::output;
 
 /// The program that shells complete words of.

@@ -16,8 +16,8 @@ use libcomposefs_store::Basedirs;
 use image::Checked;
 use objects::{Objects, Wanted};
 
-use crate::end::answered;
-use crate::limits;
+use crate::exit::answered;
+use crate::rlimits;
 
 /// Check images: their structure, their digests and, with --basedir, all objects they need.
 ///
@@ -44,7 +44,7 @@ pub(super) struct Args {
     #[arg(long)]
     strict: bool,
     /// Use so many threads
-    #[arg(long, value_parser = crate::limits::parse_threads)]
+    #[arg(long, value_parser = crate::rlimits::parse_threads)]
     threads: Option<NonZeroUsize>,
     /// Print everything as JSON
     #[arg(long)]
@@ -68,7 +68,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
 
 /// Whether all is sound.
 fn check(args: &Args) -> anyhow::Result<bool> {
-    let threads = limits::threads(args.threads);
+    let threads = rlimits::threads(args.threads);
     let basedirs = Basedirs::open(&args.basedir)?;
     let (mut images, mut wanted) = (Vec::new(), Wanted::default());
     for path in &args.images {

@@ -10,7 +10,7 @@ use libcomposefs_scan as scan;
 
 use super::facts::{self, Fact};
 use super::options::{Hardlinks, Request};
-use crate::source::{self, Form, Loaded, Source};
+use crate::input::{self, Form, Loaded, Source};
 
 /// The two sides.
 pub(super) struct Pair {
@@ -30,7 +30,7 @@ impl Pair {
     /// Loads both sides; nothing if both are images of the same bytes, which need no look at what they hold.
     pub(super) fn load(request: &Request) -> anyhow::Result<Option<Self>> {
         let [a, b] = &request.paths;
-        let (a, b) = (source::open(a)?, source::open(b)?);
+        let (a, b) = (input::open(a)?, input::open(b)?);
         if let (Source::Image(a), Source::Image(b)) = (&a, &b)
             && request.diff.below.is_empty()
             && a.bytes() == b.bytes()

@@ -2,7 +2,7 @@
 
 use libcomposefs_image::erofs::read::Order;
 
-use crate::source::ImageFacts;
+use crate::input::ImageFacts;
 
 /// Something that is said of a whole image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl Fact {
                 1 => "has ACLs".to_owned(),
                 flags => format!("{flags:#x}"),
             },
-            Fact::BuildTime => crate::moment::shown(facts.build_time),
+            Fact::BuildTime => crate::timestamp::shown(facts.build_time),
             Fact::Forms => {
                 let [compact, extended] = [facts.compact, facts.extended].map(super::words::number);
                 format!("{compact} compact, {extended} extended inodes")

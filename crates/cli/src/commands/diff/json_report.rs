@@ -10,10 +10,10 @@ use serde_json::{Map, Value, json};
 use super::compare::Comparison;
 use super::facts::Fact;
 use super::words;
+use crate::input::Form;
+use crate::inspect::mode;
 use crate::json::{put_bytes, write_pretty};
-use crate::look::mode;
 use crate::output;
-use crate::source::Form;
 
 const SIDES: [(Side, &str); 2] = [(Side::A, "a"), (Side::B, "b")];
 

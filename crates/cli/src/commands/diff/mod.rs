@@ -15,7 +15,7 @@ pub(super) use options::Args;
 use compare::{Comparison, Pair};
 use options::Request;
 
-use crate::end::answered;
+use crate::exit::answered;
 use crate::output;
 
 /// Runs the command: whether the two are equal.

@@ -79,7 +79,7 @@ struct ScanArgs {
     #[arg(long, value_name = "PATTERN")]
     exclude: Vec<String>,
     /// Use so many threads
-    #[arg(long, value_name = "N", value_parser = crate::limits::parse_threads)]
+    #[arg(long, value_name = "N", value_parser = crate::rlimits::parse_threads)]
     threads: Option<NonZeroUsize>,
 }
 

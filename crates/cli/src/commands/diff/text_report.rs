@@ -8,9 +8,9 @@ use libcomposefs_image::diff::{Change, Side};
 use super::compare::Comparison;
 use super::facts::Fact;
 use super::words;
-use crate::look::mode;
+use crate::input::Form;
+use crate::inspect::mode;
 use crate::output;
-use crate::source::Form;
 
 /// Marks for the terminal, or nothing.
 #[derive(Clone, Copy)]

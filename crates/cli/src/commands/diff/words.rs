@@ -7,8 +7,8 @@ use libcomposefs_image::diff::{Content, Field, Side, Value, XattrChange};
 use libcomposefs_image::dump::{Also, escape};
 use libcomposefs_image::tree::Kind;
 
-use crate::look::mode;
-use crate::moment;
+use crate::inspect::mode;
+use crate::timestamp;
 
 /// How much of a content or a value is shown.
 const LONGEST: usize = 80;
@@ -69,7 +69,7 @@ pub(super) fn value(field: Field, value: &Value<'_>) -> String {
         Value::Type(of) => mode::word(*of).to_owned(),
         Value::Mode(mode) => format!("{mode:04o}"),
         Value::Number(number) => number.to_string(),
-        Value::Time(of) => moment::shown(*of),
+        Value::Time(of) => timestamp::shown(*of),
         Value::Content(content) if field == Field::Storage => match content {
             Content::Inline(bytes) => format!("in the image ({} bytes)", number(bytes.len())),
             Content::Empty | Content::External(_) => "an object".to_owned(),
@@ -139,12 +139,12 @@ pub(in crate::commands) fn hint(hint: &Hint) -> String {
     match hint {
         Hint::Epoch(side) => format!("all mtimes of {} are 0: looks like --use-epoch", letter(*side)),
         Hint::OneMtime(side, mtime) => {
-            format!("all mtimes of {} are {}: one time was set", letter(*side), moment::shown(*mtime))
+            format!("all mtimes of {} are {}: one time was set", letter(*side), timestamp::shown(*mtime))
         }
         Hint::Clamped(side, latest) => format!(
             "no mtime of {} is later than {}: looks like --source-date-epoch={}",
             letter(*side),
-            moment::shown(*latest),
+            timestamp::shown(*latest),
             latest.sec
         ),
         Hint::WholeSeconds(side) => {

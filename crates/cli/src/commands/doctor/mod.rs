@@ -13,7 +13,7 @@ use anyhow::bail;
 use serde_json::json;
 
 use super::repository::Which;
-use crate::end::answered;
+use crate::exit::answered;
 use crate::output;
 use finding::{Finding, Section, Status};
 

@@ -13,7 +13,7 @@ use libcomposefs_sys::mount::unmount;
 
 use super::finding::{Finding, Status};
 use crate::commands::mount::with_remedy;
-use crate::message;
+use crate::error_text;
 
 /// Longer than what an image keeps itself.
 const CONTENT: [u8; 9000] = [b'c'; 9000];
@@ -61,8 +61,8 @@ pub(super) fn look(below: &Path) -> [Finding; 2] {
 }
 
 fn failed(name: &'static str, error: &anyhow::Error, means: &'static str) -> Finding {
-    let mut finding = Finding::new(name, Status::Missing, message::message(error), means);
-    finding.remedy = message::remedy(error).map(str::to_owned);
+    let mut finding = Finding::new(name, Status::Missing, error_text::message(error), means);
+    finding.remedy = error_text::remedy(error).map(str::to_owned);
     finding
 }
 

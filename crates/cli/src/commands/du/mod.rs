@@ -12,9 +12,9 @@ use serde_json::{Map, Value};
 
 use self::ledger::{Ledger, Sums};
 use crate::image_file::ImageFile;
+use crate::inspect::failures::Complaints;
+use crate::inspect::size::Sizes;
 use crate::json;
-use crate::look::complaints::Complaints;
-use crate::look::size::Sizes;
 use crate::output;
 
 /// Tell how large images are, and what they share.

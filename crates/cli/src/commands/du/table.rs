@@ -1,8 +1,8 @@
 //! Rows of numbers below their names.
 
 use crate::commands::du::ledger::Sums;
-use crate::look::names::Names;
-use crate::look::size::Sizes;
+use crate::inspect::names::Names;
+use crate::inspect::size::Sizes;
 
 /// The lines of a table: a head, a row for each image, and one for all.
 pub(super) fn lines(names: &[&[u8]], rows: &[Sums], total: Option<&Sums>, with_disk: bool, sizes: Sizes) -> Vec<u8> {

@@ -8,7 +8,7 @@ use libcomposefs_image::policy::Policy;
 use libcomposefs_image::tree::Tree;
 use libcomposefs_scan::Options;
 
-use crate::source::{self, Source};
+use crate::input::{self, Source};
 
 /// An image or a dump of what is wanted.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(super) struct Against {
 impl Against {
     /// Reads it.
     pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
-        let source = source::open(path)?;
+        let source = input::open(path)?;
         let digests = match &source {
             Source::Directory(_) => bail!(
                 "{} is a directory, of which an image can be made in many ways too: expected an image or a dump; composefs \

@@ -9,8 +9,8 @@ use libcomposefs_image::policy::{Contents, Inline};
 use libcomposefs_image::tree::{MAX_INLINE, Tree};
 use libcomposefs_scan::{Everything, Options, scan};
 
+use crate::input::{self, Form, Source};
 use crate::scan_progress::ScanProgress;
-use crate::source::{self, Form, Source};
 
 /// What is known of the source.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl Known {
     /// Reads a source.
     pub(super) fn read(path: &Path, wish: Wish<'_>) -> anyhow::Result<Self> {
         let limits = LIMITS.iter().chain(wish.limits).map(|&limit| Inline::UpTo(limit));
-        match source::open(path)? {
+        match input::open(path)? {
             Source::Directory(path) => {
                 let (tree, contents) = scan_all(&path, wish)?;
                 Ok(Self { form: Form::Directory, tree, contents, limits: limits.collect() })

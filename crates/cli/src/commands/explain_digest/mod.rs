@@ -26,7 +26,7 @@ pub(super) use options::Args;
 use reproduce::Reproduce;
 use search::{Search, Tried};
 
-use crate::end::answered;
+use crate::exit::answered;
 use crate::output;
 
 /// What was found.

@@ -9,7 +9,7 @@ use libcomposefs_image::Digest;
 use libcomposefs_image::policy::{Inline, Policy};
 use libcomposefs_image::tree::{MAX_INLINE, Timestamp};
 
-use crate::limits;
+use crate::rlimits;
 
 /// Find out why a tree does not give the digest that it should.
 ///
@@ -47,7 +47,7 @@ pub(in crate::commands) struct Args {
     #[arg(long)]
     pub(super) all: bool,
     /// Use so many threads.
-    #[arg(long, value_parser = crate::limits::parse_threads)]
+    #[arg(long, value_parser = crate::rlimits::parse_threads)]
     pub(super) threads: Option<NonZeroUsize>,
     /// Print a JSON object.
     #[arg(long)]
@@ -74,7 +74,7 @@ impl Args {
     }
 
     pub(super) fn thread_count(&self) -> NonZeroUsize {
-        limits::threads(self.threads)
+        rlimits::threads(self.threads)
     }
 
     /// A time that `SOURCE_DATE_EPOCH` may have been when the image was made.

@@ -6,8 +6,8 @@ use libcomposefs_image::Algorithm;
 use libcomposefs_image::policy::{Attributes, Inline, Policy, Space, Times, Transform};
 use libcomposefs_image::tree::Tree;
 
-use crate::look::names::shell_word;
-use crate::source::Form;
+use crate::input::Form;
+use crate::inspect::names::shell_word;
 
 /// A command line, and of which program.
 #[derive(Clone, Debug, PartialEq, Eq)]

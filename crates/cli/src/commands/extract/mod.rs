@@ -13,9 +13,9 @@ use libcomposefs_image::Digest;
 use libcomposefs_store::Basedirs;
 use libcomposefs_store::extract::{ExtractError, Options, Owners, Selection, extract};
 
+use crate::error_text::with_remedy;
 use crate::image_file::ImageFile;
-use crate::limits::allow_open_files;
-use crate::message::with_remedy;
+use crate::rlimits::allow_open_files;
 use progress::ExtractProgress;
 
 /// Make files of an image and its objects.
@@ -49,7 +49,7 @@ pub(super) struct Args {
     #[arg(long)]
     unverified: bool,
     /// Use so many threads
-    #[arg(long, value_parser = crate::limits::parse_threads)]
+    #[arg(long, value_parser = crate::rlimits::parse_threads)]
     threads: Option<NonZeroUsize>,
     /// Print what was done as JSON
     #[arg(long)]

@@ -10,7 +10,7 @@ use libcomposefs_image::tree::{Data, Inode, Kind};
 use libcomposefs_scan::compile_glob;
 
 use super::value::{Bound, Permissions, content, count_bound, hex, kind, permissions, size_bound, time};
-use crate::look::facts::ContentForm;
+use crate::inspect::inode_info::ContentForm;
 
 /// All of them must hold.
 #[derive(clap::Args, Clone, Debug)]

@@ -14,13 +14,13 @@ use libcomposefs_image::tree::{InodeId, Kind};
 
 use self::condition::{Candidate, Conditions};
 use crate::image_file::ImageFile;
-use crate::look::complaints::Complaints;
-use crate::look::facts::Facts;
-use crate::look::lines::Lines;
-use crate::look::listing::Format;
-use crate::look::names::NameArgs;
-use crate::look::place::{PATHS, in_tree, refused, resolve};
-use crate::look::size::Sizes;
+use crate::inspect::failures::Complaints;
+use crate::inspect::inode_info::Facts;
+use crate::inspect::listing::Format;
+use crate::inspect::names::NameArgs;
+use crate::inspect::output::Lines;
+use crate::inspect::path::{PATHS, in_tree, refused, resolve};
+use crate::inspect::size::Sizes;
 
 /// Print the paths of an image that meet all the conditions given.
 ///

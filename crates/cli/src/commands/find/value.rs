@@ -2,9 +2,9 @@
 
 use libcomposefs_image::tree::Kind;
 
-use crate::look::facts::ContentForm;
-use crate::look::size;
-use crate::moment;
+use crate::inspect::inode_info::ContentForm;
+use crate::inspect::size;
+use crate::timestamp;
 
 /// A number with a sign in front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +88,7 @@ pub(super) fn permissions(text: &str) -> Result<Permissions, String> {
 }
 
 pub(super) fn time(text: &str) -> Result<i64, String> {
-    moment::parse(text).ok_or_else(|| "@SECONDS, YYYY-MM-DD or YYYY-MM-DDThh:mm:ss".to_owned())
+    timestamp::parse(text).ok_or_else(|| "@SECONDS, YYYY-MM-DD or YYYY-MM-DDThh:mm:ss".to_owned())
 }
 
 pub(super) fn content(text: &str) -> Result<ContentForm, String> {

@@ -35,7 +35,7 @@ fn measure_file(path: &Path) -> anyhow::Result<Digest> {
         },
         Measurement::Refused(errno) => Err(std::io::Error::from(errno)).with_context(cannot_measure),
         Measurement::NotEnabled | Measurement::Unsupported => {
-            let threads = crate::limits::threads(None);
+            let threads = crate::rlimits::threads(None);
             digest_file(file.as_fd(), Algorithm::Sha256, threads).with_context(cannot_measure)
         }
     }

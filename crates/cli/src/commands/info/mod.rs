@@ -13,9 +13,9 @@ use std::process::ExitCode;
 
 use options::{Command, Request};
 
+use crate::c_tool::Face;
 use crate::image_file::ImageFile;
 use crate::output;
-use crate::stop::Face;
 
 const USAGE: &str = "\
 usage: composefs-info [--basedir=path] [ls|objects|dump|missing-objects|measure-file] IMAGES...

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use anyhow::Context;
 use rustix::fs::{Mode, OFlags, open};
 
+use crate::c_tool::{Stop, wrong, wrong_with_usage};
 use crate::getopt::{self, Argument, LongOption, flag, valued};
-use crate::stop::{Stop, wrong, wrong_with_usage};
 
 #[derive(Clone, Copy, Debug)]
 enum Key {

@@ -16,9 +16,9 @@ use libcomposefs_store::{ObjectDir, Policy, VerifyExisting};
 
 use super::options::Request;
 use crate::dump_file;
-use crate::limits::allow_open_files;
 use crate::lost_opaque;
 use crate::output;
+use crate::rlimits::allow_open_files;
 use crate::scan_progress::ScanProgress;
 
 /// A tree, and how to tell where in the source an inode of it comes from.

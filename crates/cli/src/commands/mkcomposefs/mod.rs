@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use options::Request;
 
-use crate::stop::Face;
+use crate::c_tool::Face;
 
 const USAGE: &str = "\
 usage: mkcomposefs [OPTIONS] SOURCE IMAGE

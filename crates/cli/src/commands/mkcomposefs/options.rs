@@ -10,9 +10,9 @@ use libcomposefs_image::erofs::Versions;
 use libcomposefs_image::tree::{MAX_INLINE, Timestamp};
 use libcomposefs_scan::{Mtime, Patterns, XattrChoice};
 
+use crate::c_tool::{Stop, wrong, wrong_with_usage};
 use crate::getopt::{self, Argument, LongOption, Value, flag, valued};
-use crate::limits::parse_threads;
-use crate::stop::{Stop, wrong, wrong_with_usage};
+use crate::rlimits::parse_threads;
 
 #[derive(Clone, Copy, Debug)]
 enum Key {

@@ -12,7 +12,7 @@ use libcomposefs_store::publish::replace_file;
 use serde_json::json;
 
 use super::{Source, tree_of};
-use crate::{limits, lost_opaque, output};
+use crate::{lost_opaque, output, rlimits};
 
 /// Make the image of a commit, as `ostree checkout --composefs` does.
 ///
@@ -30,7 +30,7 @@ pub(crate) struct Args {
     #[arg(long)]
     no_verity: bool,
     /// Use so many threads
-    #[arg(long, value_parser = crate::limits::parse_threads)]
+    #[arg(long, value_parser = crate::rlimits::parse_threads)]
     threads: Option<NonZeroUsize>,
     /// Print commit, digest and size as JSON
     #[arg(long)]
@@ -54,7 +54,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         bail!("standard output is a terminal: an image is no text");
     }
     let (repo, commit, plan) = args.source.open()?;
-    let threads = limits::threads(args.threads);
+    let threads = rlimits::threads(args.threads);
     let sink: &dyn ContentSink = if args.no_verity { &HeadersOnly } else { &DigestOnly(Algorithm::Sha256) };
     let tree = tree_of(&repo, &plan, sink, threads)?;
     let image = Image::plan(&tree, Versions::default()).with_context(|| format!("commit {}", commit.id))?;

@@ -12,7 +12,7 @@ use libcomposefs_repo::RefName;
 use super::Source;
 use crate::commands::repository::{Which, create, progress};
 use crate::interrupt::Interrupt;
-use crate::{complete, limits};
+use crate::{complete, rlimits};
 
 /// Take a commit into a repository of composefs.
 ///
@@ -28,7 +28,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "REF", add = ArgValueCompleter::new(complete::refs))]
     name: Option<RefName>,
     /// Use so many threads
-    #[arg(long, value_parser = crate::limits::parse_threads)]
+    #[arg(long, value_parser = crate::rlimits::parse_threads)]
     threads: Option<NonZeroUsize>,
     /// Print what was done as JSON
     #[arg(long)]
@@ -50,7 +50,7 @@ pub(super) fn run(args: &Args, which: &Which, interrupt: &Interrupt) -> anyhow::
         let progress = progress::Objects::start();
         let sink = IntoBatch { batch: &creation.batch, algorithm };
         let gathered =
-            gather(&repo, plan.contents(), &sink, limits::threads(args.threads), &|bytes| progress.done(bytes))?;
+            gather(&repo, plan.contents(), &sink, rlimits::threads(args.threads), &|bytes| progress.done(bytes))?;
         drop(progress);
         if let Some(recorded) = commit.object.digest.as_deref().filter(|_| algorithm == Algorithm::Sha256) {
             let theirs = plan.tree(&gathered, Payloads::Ostree, algorithm)?;

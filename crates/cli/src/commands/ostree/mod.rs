@@ -15,7 +15,7 @@ use libcomposefs_image::tree::Tree;
 use libcomposefs_ostree::{Commit, ContentSink, Payloads, Plan, Repo, gather};
 
 use super::repository::{Which, progress};
-use crate::end::done;
+use crate::exit::done;
 use crate::interrupt::Interrupt;
 
 /// Work with commits in repositories of ostree, read without ostree.
@@ -54,7 +54,7 @@ struct Source {
 
 impl Source {
     fn open(&self) -> anyhow::Result<(Repo, Commit, Plan)> {
-        crate::limits::allow_open_files();
+        crate::rlimits::allow_open_files();
         let repo = Repo::open(&self.ostree)?;
         let commit = repo.commit(&repo.resolve(&self.commit)?)?;
         let plan = Plan::of(&repo, &commit).with_context(|| format!("cannot read commit {}", commit.id))?;

@@ -9,9 +9,9 @@ use libcomposefs_ostree::DigestOnly;
 use serde_json::json;
 
 use super::{Source, tree_of};
-use crate::limits;
-use crate::message::with_remedy;
+use crate::error_text::with_remedy;
 use crate::output;
+use crate::rlimits;
 
 /// Compare a commit with its checksums, and its image with the digest recorded in it.
 ///
@@ -23,7 +23,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     source: Source,
     /// Use so many threads
-    #[arg(long, value_parser = crate::limits::parse_threads)]
+    #[arg(long, value_parser = crate::rlimits::parse_threads)]
     threads: Option<NonZeroUsize>,
     /// Print commit and digests as JSON
     #[arg(long)]
@@ -38,7 +38,7 @@ Exit status: 0 if all is as it should be, 1 if not, or if no digest is recorded.
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let (repo, commit, plan) = args.source.open()?;
-    let tree = tree_of(&repo, &plan, &DigestOnly(Algorithm::Sha256), limits::threads(args.threads))?;
+    let tree = tree_of(&repo, &plan, &DigestOnly(Algorithm::Sha256), rlimits::threads(args.threads))?;
     let image = Image::plan(&tree, Versions::default()).with_context(|| format!("commit {}", commit.id))?;
     let found = image.digest(Algorithm::Sha256);
     let recorded = commit.object.digest.as_deref().map(|bytes| {

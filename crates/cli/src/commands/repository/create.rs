@@ -43,7 +43,7 @@ pub(crate) struct Args {
     #[arg(long)]
     use_epoch: bool,
     /// Use so many threads
-    #[arg(long, value_parser = crate::limits::parse_threads)]
+    #[arg(long, value_parser = crate::rlimits::parse_threads)]
     threads: Option<NonZeroUsize>,
     /// Print what was done as JSON
     #[arg(long)]

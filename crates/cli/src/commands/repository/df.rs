@@ -4,7 +4,7 @@ use libcomposefs_repo::{RefUsage, Usage};
 use serde_json::json;
 
 use super::Which;
-use crate::look::size::Sizes;
+use crate::inspect::size::Sizes;
 use crate::output;
 
 /// Tell what names take on the disk, what they share, and what removing each would free.

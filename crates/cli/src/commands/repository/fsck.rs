@@ -12,10 +12,10 @@ use libcomposefs_repo::{LockHolder, Opener};
 use serde_json::{Value, json};
 
 use super::{Which, counted, openers_text, tell_of_waiting};
-use crate::end::answered;
-use crate::limits;
-use crate::look::size::human;
+use crate::exit::answered;
+use crate::inspect::size::human;
 use crate::output;
+use crate::rlimits;
 
 /// Check a repository: every name, link, image and object; and mend it.
 ///
@@ -32,7 +32,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SOURCE", requires = "repair")]
     from: Vec<PathBuf>,
     /// Use so many threads
-    #[arg(long, value_parser = crate::limits::parse_threads)]
+    #[arg(long, value_parser = crate::rlimits::parse_threads)]
     threads: Option<NonZeroUsize>,
     /// Print everything as JSON
     #[arg(long)]
@@ -64,13 +64,13 @@ pub(crate) fn run(args: &Args, which: &Which) -> ExitCode {
 }
 
 fn check(args: &Args, which: &Which) -> anyhow::Result<bool> {
-    limits::allow_open_files();
+    rlimits::allow_open_files();
     let (repository, meta) = open_anyway(&which.path()?)?;
     let repository = repository.telling(tell_of_waiting);
     let lock = Lock { openers: repository.openers()?, holders: repository.lock_holders() };
     let algorithm = repository.algorithm();
     let sources = args.from.iter().map(|path| Source::open(path, algorithm)).collect::<Result<_, _>>()?;
-    let options = FsckOptions { repair: args.repair, sources, threads: limits::threads(args.threads) };
+    let options = FsckOptions { repair: args.repair, sources, threads: rlimits::threads(args.threads) };
     let bar = Bar(output::bar("{bar:30} {bytes} of {total_bytes} of objects, {elapsed}", 0));
     let report = repository.fsck(meta, &options, &bar)?;
     bar.0.finish_and_clear();

@@ -7,8 +7,8 @@ use libcomposefs_repo::{GcOptions, GcReport};
 use serde_json::json;
 
 use super::{Which, counted};
-use crate::end::whole;
-use crate::look::size::human;
+use crate::exit::whole;
+use crate::inspect::size::human;
 use crate::output;
 
 /// Remove what nobody needs from a repository.

@@ -7,7 +7,7 @@ use libcomposefs_repo::Images;
 use serde_json::json;
 
 use super::Which;
-use crate::end::whole;
+use crate::exit::whole;
 use crate::output;
 
 /// List the images of a repository, with their names.

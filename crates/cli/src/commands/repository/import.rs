@@ -21,7 +21,7 @@ use crate::complete;
 use crate::image_file::ImageFile;
 use crate::interrupt::Interrupt;
 use crate::output;
-use crate::{dump_file, limits};
+use crate::{dump_file, rlimits};
 
 /// Take an image, a dump or a bundle into a repository.
 ///
@@ -47,7 +47,7 @@ pub(crate) struct Args {
     #[arg(long)]
     rewrite: bool,
     /// Use so many threads
-    #[arg(long, value_parser = crate::limits::parse_threads)]
+    #[arg(long, value_parser = crate::rlimits::parse_threads)]
     threads: Option<NonZeroUsize>,
     /// Print what was done as JSON
     #[arg(long)]
@@ -75,7 +75,7 @@ fn import(args: &Args, which: &Which, interrupt: &Interrupt) -> anyhow::Result<(
     let basedirs = Basedirs::open(&args.basedir)?;
     let objects = if basedirs.is_empty() { Objects::None } else { Objects::Basedirs(&basedirs) };
     let progress = progress::Objects::start();
-    let threads = limits::threads(args.threads);
+    let threads = rlimits::threads(args.threads);
     let options = ImportOptions { objects, rewrite: args.rewrite, threads, progress: &|bytes| progress.done(bytes) };
     let name = args.source.display();
     let file = if args.source == Path::new("-") {

@@ -65,7 +65,7 @@ impl Which {
 
     /// The repository, open.
     pub(crate) fn open(&self) -> anyhow::Result<Repository> {
-        crate::limits::allow_open_files();
+        crate::rlimits::allow_open_files();
         Ok(Repository::open(&self.path()?)?.telling(tell_of_waiting))
     }
 }

@@ -8,10 +8,10 @@ use libcomposefs_repo::{RefName, Repository};
 use serde_json::json;
 
 use super::{Which, counted, create, progress, tell_of_waiting};
+use crate::inspect::size::human;
 use crate::interrupt::Interrupt;
-use crate::limits;
-use crate::look::size::human;
 use crate::output;
+use crate::rlimits;
 
 /// Bring names, with their images and what is missing of their objects, from another repository.
 ///
@@ -30,7 +30,7 @@ pub(crate) struct Args {
     #[arg(short = 'n', long)]
     dry_run: bool,
     /// Use so many threads
-    #[arg(long, value_parser = crate::limits::parse_threads)]
+    #[arg(long, value_parser = crate::rlimits::parse_threads)]
     threads: Option<NonZeroUsize>,
     /// Print what was done as JSON
     #[arg(long)]
@@ -52,7 +52,7 @@ pub(crate) fn run(args: &Args, which: &Which) -> ExitCode {
 fn sync(args: &Args, which: &Which, interrupt: &Interrupt) -> anyhow::Result<()> {
     let repository = which.open()?.interrupted_by(interrupt.flag());
     let other = Repository::open(&args.other)?.telling(tell_of_waiting).interrupted_by(interrupt.flag());
-    let threads = limits::threads(args.threads);
+    let threads = rlimits::threads(args.threads);
     let mut done = Vec::new();
     for step in repository.plan_sync(&other, &args.names)? {
         let mut json = json!({

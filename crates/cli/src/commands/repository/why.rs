@@ -9,9 +9,9 @@ use serde_json::{Map, json};
 
 use super::{Which, counted};
 use crate::complete;
-use crate::end::answered;
+use crate::exit::answered;
+use crate::inspect::names::Names;
 use crate::json::put_bytes;
-use crate::look::names::Names;
 use crate::output;
 
 /// Tell what keeps an object or an image in a repository: names, images, mounts, streams, commands at work.

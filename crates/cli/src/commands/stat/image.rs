@@ -7,7 +7,7 @@ use libcomposefs_image::tree::{Data, Kind};
 use serde::Serialize;
 
 use crate::image_file::ImageFile;
-use crate::moment;
+use crate::timestamp;
 
 /// An image.
 #[derive(Debug, Serialize)]
@@ -70,7 +70,7 @@ impl ImageFacts {
             algorithm: tree.algorithm().name(),
             digest: digest.to_hex(),
             acl: reader.header().has_acl(),
-            build_time: moment::exact(superblock.build_time),
+            build_time: timestamp::exact(superblock.build_time),
             inodes: superblock.inode_count,
             stubs: loaded.stubs,
             compact: loaded.compact,

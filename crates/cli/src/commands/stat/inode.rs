@@ -4,11 +4,11 @@ use libcomposefs_image::dump::{Also, escape};
 use libcomposefs_image::erofs::read::OwnXattr;
 use serde_json::{Map, Value};
 
+use crate::inspect::inode_info::Facts;
+use crate::inspect::mode;
+use crate::inspect::names::Names;
 use crate::json;
-use crate::look::facts::Facts;
-use crate::look::mode;
-use crate::look::names::Names;
-use crate::moment;
+use crate::timestamp;
 
 /// An inode under a path.
 pub(super) struct InodeFacts<'a> {
@@ -34,7 +34,7 @@ impl InodeFacts<'_> {
         line("owner", format!("{}:{}", record.uid, record.gid).as_bytes());
         line("size", facts.size.to_string().as_bytes());
         let time = record.mtime;
-        line("mtime", format!("{} ({}.{})", moment::exact(time), time.sec, time.nsec).as_bytes());
+        line("mtime", format!("{} ({}.{})", timestamp::exact(time), time.sec, time.nsec).as_bytes());
         if let Some((major, minor)) = facts.device() {
             let whiteout = if facts.node.is_restored_whiteout() { " (a whiteout)" } else { "" };
             line("device", format!("{major},{minor}{whiteout}").as_bytes());

@@ -14,11 +14,11 @@ use libcomposefs_image::erofs::read::{LastLink, View};
 use self::image::ImageFacts;
 use self::inode::InodeFacts;
 use crate::image_file::ImageFile;
+use crate::inspect::failures::Complaints;
+use crate::inspect::inode_info::Facts;
+use crate::inspect::output::Lines;
+use crate::inspect::path::{PATHS, refused, resolve};
 use crate::json::write_pretty;
-use crate::look::complaints::Complaints;
-use crate::look::facts::Facts;
-use crate::look::lines::Lines;
-use crate::look::place::{PATHS, refused, resolve};
 use crate::output;
 
 /// Show everything the image says of a file, or of itself.

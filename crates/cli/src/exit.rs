@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::message::tell;
+use crate::error_text::tell;
 
 /// A command that does something: 0 if it was done, 1 if not.
 pub(crate) fn done(done: anyhow::Result<()>) -> ExitCode {

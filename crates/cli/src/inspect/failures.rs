@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::{message, output};
+use crate::{error_text, output};
 
 /// What has gone wrong so far. Each failure is told when it happens.
 #[derive(Debug, Default)]
@@ -14,7 +14,7 @@ impl Complaints {
     /// Tells of a failure.
     pub(crate) fn add(&mut self, error: &anyhow::Error) {
         self.any = true;
-        message::tell("composefs", error);
+        error_text::tell("composefs", error);
     }
 
     /// Whether nothing has gone wrong.

@@ -8,11 +8,11 @@ use libcomposefs_image::erofs::read::{Found, LastLink, RawContent, View};
 use libcomposefs_image::tree::Kind;
 use libcomposefs_store::{Basedirs, Vouching};
 
-use crate::look::facts::{ContentForm, Facts};
-use crate::look::mode;
-use crate::look::names::Names;
-use crate::look::place::{refused, resolve};
-use crate::message::with_remedy;
+use crate::error_text::with_remedy;
+use crate::inspect::inode_info::{ContentForm, Facts};
+use crate::inspect::mode;
+use crate::inspect::names::Names;
+use crate::inspect::path::{refused, resolve};
 
 /// Where contents come from.
 pub(crate) struct Contents<'r, 'a> {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::getopt::Refusal;
-use crate::{message, output};
+use crate::{error_text, output};
 
 /// What to do instead of working.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Face {
     /// Tells how the work ended.
     pub(crate) fn end(&self, done: anyhow::Result<()>) -> ExitCode {
         let Err(error) = done else { return ExitCode::SUCCESS };
-        message::tell(self.name, &error);
+        error_text::tell(self.name, &error);
         ExitCode::FAILURE
     }
 }

@@ -8,8 +8,8 @@ use anyhow::anyhow;
 use libcomposefs_image::erofs::read::{Found, LastLink, ReadError, ResolveError, View};
 use libcomposefs_image::tree::{InodeId, Tree};
 
-use crate::look::names::shell_word;
-use crate::message::with_remedy;
+use crate::error_text::with_remedy;
+use crate::inspect::names::shell_word;
 
 /// What `--help` says of paths in images.
 pub(crate) const PATHS: &str = "\

@@ -2,10 +2,10 @@
 
 use libcomposefs_image::tree::Kind;
 
-use crate::look::facts::Facts;
-use crate::look::names::Names;
-use crate::look::size::Sizes;
-use crate::moment;
+use crate::inspect::inode_info::Facts;
+use crate::inspect::names::Names;
+use crate::inspect::size::Sizes;
+use crate::timestamp;
 
 /// How lines look.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +38,7 @@ impl Columns {
         Self {
             mode: facts.mode_text(),
             numbers: [record.nlink.to_string(), record.uid.to_string(), record.gid.to_string(), size],
-            time: moment::seconds(record.mtime.sec),
+            time: timestamp::seconds(record.mtime.sec),
         }
     }
 

@@ -6,9 +6,9 @@ use libcomposefs_image::erofs::read::{Backing, Node, RawContent, ReadError, View
 use libcomposefs_image::tree::Kind;
 use serde_json::{Map, Value};
 
+use crate::inspect::mode;
 use crate::json;
-use crate::look::mode;
-use crate::moment;
+use crate::timestamp;
 
 /// Where the content of a regular file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl<'a> Facts<'a> {
         put("uid", record.uid.into());
         put("gid", record.gid.into());
         put("size", self.size.into());
-        put("mtime", moment::exact(record.mtime).into());
+        put("mtime", timestamp::exact(record.mtime).into());
         if let Some((major, minor)) = self.device() {
             put("rdev", format!("{major}:{minor}").into());
         }
