@@ -1,13 +1,13 @@
 //! What becomes of output: that it cannot be written, and that names in it are hostile. Every command is run, by the table.
 
-mod place;
+mod fixture;
 mod table;
 mod terminal;
 
 use std::io::Read;
 use std::process::{Output, Stdio};
 
-use place::{Place, full, unread};
+use fixture::{Place, full, unread};
 use table::{ROWS, Row};
 
 impl Row {

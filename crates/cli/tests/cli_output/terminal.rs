@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use crate::place::Place;
+use crate::fixture::Place;
 use crate::table::ROWS;
 
 /// What is wrong with text that a terminal gets.

@@ -3,12 +3,12 @@
 //! Mounts are made in a mount namespace of the test's own, where mount(8) finds the helper in /sbin without
 //! anything being installed on the machine.
 
-mod place;
+mod fixture;
 
 use libcomposefs_testkit::skip;
 use libtest_mimic::{Arguments, Failed};
 
-use place::{Place, no_mounts};
+use fixture::{Place, no_mounts};
 
 struct Case {
     name: &'static str,
@@ -150,7 +150,7 @@ fn mount_8_finds_the_helper(place: &Place) {
              cat mnt/dir/inline mnt/dir/external; umount mnt; ls mnt",
         )
         .succeeds();
-    assert_eq!(files, format!("inline\n{}", place::content()));
+    assert_eq!(files, format!("inline\n{}", fixture::content()));
     let error = place.in_namespace("mount -t composefs image -o basedir=nowhere mnt").fails(1);
     assert!(error.contains("No such file or directory: basedir nowhere"), "{error}");
 }
@@ -169,7 +169,7 @@ fn an_fstab_line_mounts(place: &Place) {
         mount mnt; cat mnt/dir/external; umount mnt
         mount -a -t composefs; cat mnt/dir/inline
         if mount third; then exit 9; fi";
-    assert_eq!(place.in_namespace(script).succeeds(), place::content() + "inline\n");
+    assert_eq!(place.in_namespace(script).succeeds(), fixture::content() + "inline\n");
 }
 
 /// `timeout` ends what waits for another process with status 124.
@@ -215,7 +215,7 @@ fn quoted_options_mount(place: &Place) {
         mount -t composefs image -o "nodev,basedir=\"a,b\"" mnt; cat mnt/dir/external; umount mnt
         mount.composefs image mnt -o 'basedir="a,b",nodev'; cat mnt/dir/external; umount mnt
         if mount.composefs image mnt -o 'basedir="a,b'; then exit 9; fi"#;
-    assert_eq!(place.in_namespace(script).succeeds(), place::content().repeat(3));
+    assert_eq!(place.in_namespace(script).succeeds(), fixture::content().repeat(3));
 }
 
 /// The owner of the directory above puts a link in the place of the mount point, after it was opened.

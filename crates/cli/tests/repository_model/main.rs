@@ -11,11 +11,11 @@
 //! it in the same repository. `COMPOSEFS_MODEL_WITHOUT` leaves out what an older build is known to get wrong (`Programs::leave_out`), and
 //! `COMPOSEFS_MODEL_VERBOSE` prints all that is done.
 
-mod judge;
-mod numbers;
-mod party;
-mod place;
-mod running;
+mod actor;
+mod checks;
+mod fixture;
+mod rng;
+mod run;
 mod schedule;
 
 use std::fs;
@@ -23,9 +23,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use libcomposefs_testkit::{figures, privilege};
 
-use judge::Judge;
-use party::Party;
-use place::{Place, Programs};
+use actor::Party;
+use checks::Judge;
+use fixture::{Place, Programs};
 use schedule::{Grace, PARTIES, Round};
 
 fn number(name: &str) -> Option<u64> {

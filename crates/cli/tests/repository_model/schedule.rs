@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::numbers::Numbers;
+use crate::rng::Numbers;
 
 /// How many trees there are to make images of.
 pub(crate) const TREES: usize = 8;

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use libcomposefs_testkit::{cfsctl, golden, skip};
 
-use crate::place::{Place, build, bytes, composefs};
+use crate::fixture::{Place, build, bytes, composefs};
 
 const DUMP: &[u8] = b"\
 / 0 40755 2 0 0 0 1.0 - - -

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use libcomposefs_testkit::privilege;
 
-use crate::place::Place;
-use crate::running::{Ended, run};
+use crate::fixture::Place;
+use crate::run::{Ended, run};
 use crate::schedule::{Action, Fate, Grace, Round, Step};
 
 /// What a name may lead to: an image, or nothing. After a command that was ended in the midst of it there are several.

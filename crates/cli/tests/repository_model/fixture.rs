@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use libcomposefs_image::{Algorithm, verity};
 use serde_json::json;
 
-use crate::running::{Ended, run};
+use crate::run::{Ended, run};
 use crate::schedule::{Action, Fate, LAYOUTS, RARE, ROTTEN, Step, TREES, WRITERS};
 
 /// How many files a tree has, and the rare one.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use crate::place::Place;
+use crate::fixture::Place;
 
 const DIGEST_A: &str = "cc3da5b14909626fc99443f580e4d8c9b990e85e0a1d18883dc89b23d43e173f";
 const OBJECT_A: &str = "cc/3da5b14909626fc99443f580e4d8c9b990e85e0a1d18883dc89b23d43e173f";
@@ -97,7 +97,7 @@ fn what_is_not_right_is_not_printed_and_the_others_are() {
 #[test]
 fn messages_obey_no_name() {
     let place = place();
-    let out = crate::place::composefs([
+    let out = crate::fixture::composefs([
         "cat".as_ref(),
         "--basedir".as_ref(),
         place.path("objects").as_os_str(),
@@ -120,7 +120,7 @@ fn large_objects_are_checked_to_their_last_byte() {
         let algorithm = format!("--algorithm={algorithm}");
         let (tree, image) = (place.path("tree"), place.path("image"));
         let line = [algorithm.as_ref(), store.as_ref(), tree.as_os_str(), image.as_os_str()];
-        let _ = crate::place::program("mkcomposefs").run(line, b"").ok();
+        let _ = crate::fixture::program("mkcomposefs").run(line, b"").ok();
         assert!(place.run("cat --basedir=@objects @image large").ok().stdout == content, "{algorithm}");
         let payload = place.json("stat --json @image large")[0]["payload"].as_str().unwrap().to_owned();
         let object = place.path("objects").join(payload);

@@ -4,7 +4,7 @@
 mod support;
 
 mod contents;
+mod fixture;
 mod mounted;
-mod place;
-mod said;
 mod sizes;
+mod text_output;

@@ -13,7 +13,7 @@ use libcomposefs_testkit::{figures, skip};
 use rustix::fs::{lgetxattr, llistxattr, major, minor};
 use serde_json::Value;
 
-use crate::place::{Place, below, bytes, composefs, program};
+use crate::fixture::{Place, below, bytes, composefs, program};
 use crate::support::{MountPoint, make_odd_tree};
 
 /// An image with its objects, and where it is mounted.

@@ -10,9 +10,9 @@ use libcomposefs_image::erofs::read::{Reader, load};
 use libcomposefs_image::tree::Data;
 use libcomposefs_image::{Algorithm, Digest, verity};
 
-use crate::party::{Party, is_sound, read_tree};
-use crate::place::Place;
-use crate::running::{Ended, run};
+use crate::actor::{Party, is_sound, read_tree};
+use crate::fixture::Place;
+use crate::run::{Ended, run};
 use crate::schedule::Fate;
 
 /// Judges a repository in which nobody is at work.

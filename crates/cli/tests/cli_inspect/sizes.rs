@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::place::{Place, build};
+use crate::fixture::{Place, build};
 
 /// Three files of known objects; the images share `a` and hold `b` twice.
 fn place() -> Place {
