@@ -1,32 +1,32 @@
-//! Command lines of the C tools: what there is to do instead of what was asked.
+//! Early exits of the C-compatible tools: `--help`, `--version` and usage errors.
 
 use std::process::ExitCode;
 
 use crate::getopt::Refusal;
 use crate::{error_text, output};
 
-/// What to do instead of working.
+/// Reason to exit before the tool does its work.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
-    /// `--help`.
+    /// `--help` was given: print the usage and exit with status 0.
     Help,
-    /// `--version`.
+    /// `--version` was given: print the version and exit with status 0.
     Version,
-    /// A mistake: its message, and whether the usage is shown too.
+    /// The command line is wrong: print the message, and the usage if `usage` is set, and exit with status 1.
     Wrong { message: String, usage: bool },
 }
 
-/// What a program that goes by a name of the C tools says of itself.
+/// Name and help text of a program with a C tool's command line.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Face {
     pub(crate) name: &'static str,
     pub(crate) usage: &'static str,
-    /// What `--help` adds to the usage.
+    /// Text that `--help` prints after the usage.
     pub(crate) examples: &'static str,
 }
 
 impl Face {
-    /// Does what a [`Stop`] asks for.
+    /// Prints what an early exit calls for and returns its status.
     pub(crate) fn stop(&self, stop: Stop) -> ExitCode {
         match stop {
             Stop::Help => output::block(&format!("{}{}", self.usage, self.examples)),
@@ -42,7 +42,7 @@ impl Face {
         ExitCode::SUCCESS
     }
 
-    /// Tells how the work ended.
+    /// Prints the error, if any, and returns the exit status.
     pub(crate) fn end(&self, done: anyhow::Result<()>) -> ExitCode {
         let Err(error) = done else { return ExitCode::SUCCESS };
         error_text::tell(self.name, &error);

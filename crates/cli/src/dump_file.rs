@@ -1,4 +1,4 @@
-//! Reading a dump from a file or standard input, line by line.
+//! Reads a dump from a file or standard input, line by line.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -7,10 +7,10 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use libcomposefs_image::dump::{DumpError, Options, Parsed, Parser};
 
-/// No line of a real dump comes near this; one that does would only fill the memory.
+/// Maximum length of a line. Real dumps stay far below it; a longer line would only fill the memory.
 const MAX_LINE: usize = 64 << 20;
 
-/// Reads the dump at `source`, `-` being standard input.
+/// Reads the dump at `source`; `-` is standard input.
 pub(crate) fn read(source: &Path, options: Options) -> anyhow::Result<Parsed> {
     if source == Path::new("-") {
         read_from(io::stdin().lock(), source, options)
@@ -20,7 +20,7 @@ pub(crate) fn read(source: &Path, options: Options) -> anyhow::Result<Parsed> {
     }
 }
 
-/// Reads a dump that is open. `source` is its name in messages.
+/// Reads a dump from an open input. `source` is its name in messages.
 pub(crate) fn read_from(input: impl Read, source: &Path, options: Options) -> anyhow::Result<Parsed> {
     let named = |error: DumpError| anyhow::anyhow!("{}: {error}", source.display());
     let mut parser = Parser::new(options);
@@ -29,10 +29,10 @@ pub(crate) fn read_from(input: impl Read, source: &Path, options: Options) -> an
     parser.finish().map_err(named)
 }
 
-/// Hands every line to the parser. Says whether the last one ended in a newline.
+/// Passes each line to the parser. Returns whether the last line ended in a newline.
 fn read_lines(input: impl Read, source: &Path, parser: &mut Parser) -> anyhow::Result<bool> {
     let mut input = BufReader::with_capacity(1 << 20, input);
-    // A line that did not fit the buffer, as far as it was read.
+    // Start of a line that did not fit in the buffer.
     let mut begun: Vec<u8> = Vec::new();
     loop {
         let buffer = input.fill_buf().with_context(|| format!("read `{}`", source.display()))?;
@@ -58,7 +58,7 @@ fn read_lines(input: impl Read, source: &Path, parser: &mut Parser) -> anyhow::R
         begun.extend_from_slice(&buffer[start..]);
         if begun.len() > MAX_LINE {
             let line = parser.line_count() + 1;
-            bail!("{}: line {line} is longer than {MAX_LINE} bytes: no dump", source.display());
+            bail!("{}: line {line} is longer than {MAX_LINE} bytes: not a dump", source.display());
         }
         let used = buffer.len();
         input.consume(used);
@@ -73,7 +73,7 @@ fn push(parser: &mut Parser, source: &Path, line: &[u8]) -> anyhow::Result<()> {
 mod tests {
     use super::*;
 
-    /// Gives its bytes in pieces of a fixed length.
+    /// Reader that returns its bytes in pieces of a fixed length.
     struct Pieces<'a>(&'a [u8], usize);
 
     impl Read for Pieces<'_> {
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_the_same_however_they_come() {
+    fn read_size_does_not_change_the_lines() {
         let text = b"/ 0 40755 2 0 0 0 0.0 - - -\n/a 0 100644 1 0 0 0 0.0 - - -\n/b 0 100644 1 0 0 0 0.0 - - -";
         for (text, newline) in [(&text[..], false), (&[text, &b"\n"[..]].concat(), true)] {
             for piece in 1..=text.len() {

@@ -1,10 +1,10 @@
-//! Errors as they are printed.
+//! Text of the errors that the program prints.
 
 use std::fmt;
 
 use crate::output;
 
-/// An error, and what can be done about it.
+/// An error with a remedy for the user.
 #[derive(Debug)]
 struct WithRemedy {
     error: String,
@@ -19,12 +19,13 @@ impl fmt::Display for WithRemedy {
 
 impl std::error::Error for WithRemedy {}
 
-/// An error with what can be done about it, which is printed on a line of its own.
+/// Attaches a remedy to an error; it is printed on a line of its own.
 pub(crate) fn with_remedy(error: impl fmt::Display, remedy: impl fmt::Display) -> anyhow::Error {
     WithRemedy { error: error.to_string(), remedy: remedy.to_string() }.into()
 }
 
-/// An error with its causes, each once: the errors of the libraries have the words of their cause in their own.
+/// Joins an error and its causes with colons. Skips a cause that the message already ends with, since library errors
+/// include the text of their cause.
 pub(crate) fn message(error: &anyhow::Error) -> String {
     let mut message = String::new();
     for cause in error.chain() {
@@ -39,12 +40,12 @@ pub(crate) fn message(error: &anyhow::Error) -> String {
     message
 }
 
-/// What can be done about an error.
+/// Returns the remedy attached to an error or to one of its causes.
 pub(crate) fn remedy(error: &anyhow::Error) -> Option<&str> {
     error.chain().find_map(|cause| cause.downcast_ref::<WithRemedy>()).map(|error| error.remedy.as_str())
 }
 
-/// Prints an error on standard error, unless it is that nobody reads standard output any more.
+/// Prints an error on standard error, unless it only says that the reader of standard output has closed the pipe.
 pub(crate) fn tell(program: &str, error: &anyhow::Error) {
     if output::needs_no_message(error) {
         return;
@@ -61,7 +62,7 @@ mod tests {
     use anyhow::Context;
 
     #[test]
-    fn a_cause_that_was_named_is_not_named_again() {
+    fn cause_already_in_the_message_is_not_repeated() {
         #[derive(Debug)]
         struct Failed(std::io::Error);
         impl std::fmt::Display for Failed {

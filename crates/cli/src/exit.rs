@@ -1,10 +1,10 @@
-//! How the subcommands of `composefs` end: their statuses, and what is said of a failure.
+//! Exit statuses of the subcommands of `composefs`, and the message printed for a failure.
 
 use std::process::ExitCode;
 
 use crate::error_text::tell;
 
-/// A command that does something: 0 if it was done, 1 if not.
+/// Returns the status of a command that performs one action: 0 on success, 1 on failure.
 pub(crate) fn done(done: anyhow::Result<()>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -15,7 +15,7 @@ pub(crate) fn done(done: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-/// A command that may do a part of what was asked: 0 if it did all.
+/// Returns the status of a command that may complete only partly: 0 if everything was done, otherwise 1.
 pub(crate) fn whole(whole: anyhow::Result<bool>) -> ExitCode {
     match whole {
         Ok(false) => ExitCode::FAILURE,
@@ -23,7 +23,7 @@ pub(crate) fn whole(whole: anyhow::Result<bool>) -> ExitCode {
     }
 }
 
-/// A command that answers a question, as diff(1) and cmp(1) do: 0 for yes, 1 for no, 2 if it could not be found out.
+/// Returns the status of a command that answers a question, as in diff(1) and cmp(1): 0 for yes, 1 for no, 2 on error.
 pub(crate) fn answered(answer: anyhow::Result<bool>) -> ExitCode {
     match answer {
         Ok(true) => ExitCode::SUCCESS,

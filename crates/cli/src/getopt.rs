@@ -1,21 +1,21 @@
-//! Long options as `getopt_long` takes them, which is what scripts written for the C tools rely on: options and
-//! operands may be mixed, long options abbreviated, values joined by `=` or given as the next argument.
+//! Parses long options like `getopt_long`, which scripts written for the C tools rely on: options and operands may be
+//! mixed, long options may be abbreviated, and values may be joined by `=` or follow as the next argument.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-/// Whether an option takes a value.
+/// Rule for the value of an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Value {
-    /// None is allowed.
+    /// The option takes no value.
     No,
-    /// One must be given.
+    /// The option requires a value.
     Needed,
-    /// Only after `=`.
+    /// A value is optional and must be joined by `=`.
     Optional,
 }
 
-/// A long option: its name without dashes, whether it takes a value, and what it stands for.
+/// A long option: its name without dashes, the rule for its value, and the key that identifies it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LongOption<K> {
     pub(crate) name: &'static str,
@@ -23,33 +23,33 @@ pub(crate) struct LongOption<K> {
     pub(crate) key: K,
 }
 
-/// An option without a value.
+/// Defines an option without a value.
 pub(crate) const fn flag<K>(name: &'static str, key: K) -> LongOption<K> {
     LongOption { name, value: Value::No, key }
 }
 
-/// An option with a value.
+/// Defines an option that requires a value.
 pub(crate) const fn valued<K>(name: &'static str, key: K) -> LongOption<K> {
     LongOption { name, value: Value::Needed, key }
 }
 
-/// What a command line holds, in order.
+/// One element of a command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Argument<K> {
     Option(K, Option<OsString>),
     Operand(OsString),
 }
 
-/// Why a command line is refused.
+/// Reason why a command line is rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// No such option, an ambiguous abbreviation, or a value where none is taken.
+    /// Unknown option, ambiguous abbreviation, or a value for an option that takes none.
     Unknown(OsString),
-    /// The option needs a value and is the last argument.
+    /// The last argument is an option that requires a value.
     ValueMissing(&'static str),
 }
 
-/// Splits a command line, without the program's name.
+/// Parses a command line, without the program's name.
 pub(crate) fn parse<K: Copy>(
     options: &[LongOption<K>],
     arguments: impl IntoIterator<Item = OsString>,
@@ -82,7 +82,7 @@ pub(crate) fn parse<K: Copy>(
     Ok(parsed)
 }
 
-/// The option of this name, or the only one whose name starts so.
+/// Finds the option with this name, or the only option whose name starts with it.
 fn find<'o, K>(options: &'o [LongOption<K>], name: &[u8]) -> Option<&'o LongOption<K>> {
     if let Some(exact) = options.iter().find(|option| option.name.as_bytes() == name) {
         return Some(exact);
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals() {
+    fn invalid_options_are_rejected() {
         for unknown in ["--nope", "--skip", "--skip-devices=1", "-x"] {
             assert_eq!(split(unknown), Err(Refusal::Unknown(unknown.into())));
         }

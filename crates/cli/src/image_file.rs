@@ -1,4 +1,4 @@
-//! Images as files.
+//! Reading image files: their bytes, length and digests.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -15,21 +15,22 @@ use libcomposefs_sys::head_first::{self, At, Beginning};
 use libcomposefs_sys::input::{self, OpenError};
 use rustix::fs::FileType;
 
-/// How much of what is behind an image is read at a time.
+/// Read size for hashing the part of a file after the image.
 const PIECE: u64 = 256 << 10;
 
-/// An image, read into memory: no more of its file than it says that it has, as a hole of terabytes may be behind it. It is not
-/// mapped: a file that is cut off or damaged while it is looked at would end the program without a word.
+/// An image file, read into memory. Only as many bytes are kept as the image header declares, since the file may
+/// continue with a hole of terabytes. The file is not memory-mapped: truncation or an I/O error during use would kill
+/// the process with SIGBUS, without a message.
 #[derive(Debug)]
 pub(crate) struct ImageFile {
     path: PathBuf,
     read: Beginning,
     file: File,
-    /// Where in the file reading ended, if it is one that can be read again.
+    /// Offset at which reading ended; `None` if the file cannot be seeked.
     end: Option<u64>,
-    /// How many bytes the file has, as far as it is known.
+    /// Length of the file, as far as it is known: for a pipe it is known only once all of it was read.
     len: Cell<u64>,
-    /// Whether a pipe was read to its end.
+    /// True once a pipe has been read to its end.
     is_used_up: Cell<bool>,
 }
 
@@ -50,11 +51,11 @@ impl ImageFile {
         Self::read_rest(&mut file, path, Vec::new())
     }
 
-    /// Reads an image from an open file, whose first bytes may be in `bytes` already.
+    /// Reads an image from an open file. `bytes` holds what was already read from its start.
     pub(crate) fn read_rest(file: &mut File, path: &Path, bytes: Vec<u8>) -> anyhow::Result<Self> {
         let cannot_load = || format!("Failed to load '{}'", path.display());
         let metadata = file.metadata().with_context(cannot_load)?;
-        // A pipe says 0; its bytes are counted as they come.
+        // The metadata of a pipe reports length 0; its bytes are counted as they are read.
         let rest = match metadata.is_file() {
             true => Some(metadata.len().saturating_sub(file.stream_position().with_context(cannot_load)?)),
             false => None,
@@ -73,22 +74,23 @@ impl ImageFile {
         })
     }
 
-    /// The bytes of the image. The file may have more.
+    /// Returns the bytes of the image. The file may contain more.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.read.bytes
     }
 
-    /// The length of the file. Of a pipe that has more than the image it is known when its digest is.
+    /// Returns the length of the file. For a pipe with data after the image it is known only after its digest was
+    /// computed.
     pub(crate) fn file_len(&self) -> u64 {
         self.len.get()
     }
 
-    /// The open file, if it can be read again from its beginning.
+    /// Returns the open file if it is a regular file, which can be read again from its start.
     pub(crate) fn regular(&self) -> Option<BorrowedFd<'_>> {
         self.file.metadata().is_ok_and(|metadata| metadata.is_file()).then(|| self.file.as_fd())
     }
 
-    /// The fs-verity digest of the whole file by an algorithm.
+    /// Computes the fs-verity digest of the whole file with one algorithm.
     pub(crate) fn digest(&self, algorithm: Algorithm) -> anyhow::Result<Digest> {
         let mut hashers = [Hasher::new(algorithm)];
         match self.hash_all(&mut hashers)? {
@@ -97,7 +99,7 @@ impl ImageFile {
         }
     }
 
-    /// The fs-verity digests of the whole file by all algorithms.
+    /// Computes the fs-verity digests of the whole file with all algorithms.
     pub(crate) fn digests(&self) -> anyhow::Result<Vec<Digest>> {
         let mut hashers = Algorithm::ALL.map(Hasher::new);
         match self.hash_all(&mut hashers)? {
@@ -106,7 +108,7 @@ impl ImageFile {
         }
     }
 
-    /// Hashes all of the file, if it has more than the image.
+    /// Hashes the whole file if it has more bytes than the image; returns false if it has not.
     fn hash_all(&self, hashers: &mut [Hasher]) -> anyhow::Result<bool> {
         let Beginning { bytes, excess } = &self.read;
         if excess.is_empty() && self.len.get() <= bytes.len() as u64 {
@@ -134,17 +136,17 @@ impl ImageFile {
         Ok(true)
     }
 
-    /// The image in it.
+    /// Returns a reader of the image.
     pub(crate) fn reader(&self) -> anyhow::Result<Reader<'_>> {
         Reader::new(self.bytes()).map_err(|error| self.refused(&error))
     }
 
-    /// Its tree, or of the root's entries only those in `only`.
+    /// Loads the tree of the image. If `only` is not empty, loads only those entries of the root directory.
     pub(crate) fn load(&self, reader: &Reader<'_>, only: &[&[u8]]) -> anyhow::Result<Loaded> {
         load(reader, only).map_err(|error| self.refused(&error))
     }
 
-    /// What is wrong, behind the words of the C tools.
+    /// Builds an error that starts with the C tools' message and ends with the details.
     fn refused(&self, error: &ReadError) -> anyhow::Error {
         let errno = match error.defect {
             Defect::Header(HeaderError::Version { .. }) => "Operation not supported",

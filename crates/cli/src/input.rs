@@ -1,6 +1,7 @@
-//! A path that is an image, a dump or a directory: what it is, and its tree.
+//! Input that may be an image, a dump or a directory: detects which it is and loads its tree.
 //!
-//! What is to be read twice, or depends on the other side of a comparison, is told apart first ([`open`]) and read then.
+//! Detection ([`open`]) is separate from loading, because a caller may need to read the input twice, or choose options
+//! by the other side of a comparison.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -21,27 +22,27 @@ use crate::dump_file;
 use crate::image_file::ImageFile;
 use crate::scan_progress::ScanProgress;
 
-/// How much of a file is looked at to tell what it is, and a dump's digests what they are.
+/// Number of bytes read from a file to detect its kind, and the digest algorithm of a dump.
 const HEAD: u64 = 1 << 16;
 
-/// Something that has a tree, found out to be one of three things.
+/// An input whose kind has been detected.
 pub(crate) enum Source {
-    /// An image in memory.
+    /// An image, read into memory.
     Image(ImageFile),
-    /// A directory, not read yet. It may be a mount of an image like any other file system.
+    /// A directory, not scanned yet. It may be a mounted image, like any other file system.
     Directory(PathBuf),
-    /// A dump, read as far as its beginning.
+    /// A dump of which only the first bytes have been read.
     Dump(DumpText),
 }
 
-/// A dump to be read.
+/// A dump file: the bytes read so far, and the file with the rest.
 pub(crate) struct DumpText {
     path: PathBuf,
     head: Vec<u8>,
     rest: File,
 }
 
-/// What a source is.
+/// Kind of an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     Image,
@@ -49,29 +50,29 @@ pub(crate) enum Form {
     Dump,
 }
 
-/// A tree and what it came from.
+/// A tree and the kind of input it was loaded from.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) form: Form,
     pub(crate) tree: Tree,
-    /// What an image says beside its tree.
+    /// Properties of the image apart from its tree; `None` for other inputs.
     pub(crate) facts: Option<ImageFacts>,
 }
 
-/// What an image says beside its tree.
+/// Properties of an image file apart from its tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ImageFacts {
     pub(crate) version: u32,
     pub(crate) flags: u32,
     pub(crate) build_time: Timestamp,
-    /// How many inodes are compact ...
+    /// Number of compact inodes.
     pub(crate) compact: usize,
-    /// ... and how many extended.
+    /// Number of extended inodes.
     pub(crate) extended: usize,
     pub(crate) order: Order,
 }
 
-/// Finds out what there is at a path; `-` is standard input.
+/// Opens a path and detects its kind; `-` is standard input.
 pub(crate) fn open(path: &Path) -> anyhow::Result<Source> {
     let name = path.display();
     let mut file = if path == Path::new("-") {
@@ -88,10 +89,11 @@ pub(crate) fn open(path: &Path) -> anyhow::Result<Source> {
         return Ok(Source::Image(ImageFile::read_rest(&mut file, path, head)?));
     }
     match head.first() {
-        // The root, perhaps escaped.
+        // The line of the root directory; its slash may be escaped.
         Some(b'/' | b'\\') => Ok(Source::Dump(DumpText { path: path.to_owned(), head, rest: file })),
         Some(_) => bail!(
-            "{name} is no directory, no image (those begin with {:08x}) and no dump (those with the line of /)",
+            "{name} is neither a directory, nor an image (which starts with {:08x}), nor a dump (which starts with the \
+             line for /)",
             MAGIC.swap_bytes()
         ),
         None => bail!("{name} is empty: expected an image, a dump or a directory"),
@@ -107,7 +109,8 @@ impl Source {
         }
     }
 
-    /// Reads the tree. Only a directory asks the options; without a digest the tree of a dump is of their algorithm.
+    /// Loads the tree. The options apply to a directory; a dump uses only their algorithm, and only if it has no
+    /// digest.
     pub(crate) fn load(self, options: &scan::Options) -> anyhow::Result<Loaded> {
         let form = self.form();
         match self {
@@ -147,7 +150,7 @@ impl ImageFacts {
     }
 }
 
-/// The algorithm that the first digest of a dump tells by its length: the eleventh field of a line.
+/// Determines the algorithm of a dump by the length of its first digest, the eleventh field of a line.
 fn dump_algorithm(head: &[u8]) -> Option<Algorithm> {
     let digests = head.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b' ').nth(10));
     digests.filter(|digest| digest.len() % 2 == 0).find_map(|digest| Algorithm::from_digest_len(digest.len() / 2))
@@ -158,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_length_of_the_first_digest_tells_the_algorithm() {
+    fn length_of_the_first_digest_determines_the_algorithm() {
         let line = |digest: &str| format!("/f 9 100644 1 0 0 0 0.0 - - {digest}\n");
         let root = "/ 0 40755 2 0 0 0 0.0 - - -\n";
         for (text, expected) in [

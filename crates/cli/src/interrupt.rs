@@ -1,4 +1,5 @@
-//! Being told to end by SIGINT, SIGTERM or SIGHUP: the first time, so that what was begun can be undone.
+//! Handling of SIGINT, SIGTERM and SIGHUP: the first signal cancels the command so that it can undo its work; the
+//! second one terminates the process.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -14,13 +15,13 @@ use rustix::io::Errno;
 
 use crate::exit::done;
 
-/// How long one wait for input lasts before the flag is looked at.
+/// Timeout of one wait for input, after which the flag is checked.
 const WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
-/// What a shell adds to the number of the signal that ended a program.
+/// Value that is added to a signal's number to form the exit status, as shells do.
 const BY_SIGNAL: usize = 128;
 
-/// Set by the first such signal. The second one ends the program at once.
+/// State that the signal handlers set. The first signal sets the flag; the second one terminates the process at once.
 #[derive(Debug, Default)]
 pub(crate) struct Interrupt {
     flag: Arc<AtomicBool>,
@@ -28,12 +29,13 @@ pub(crate) struct Interrupt {
 }
 
 impl Interrupt {
-    /// From here on signals are taken.
+    /// Installs the signal handlers.
     pub(crate) fn watch() -> Self {
         let interrupt = Self::default();
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             let number = signal.unsigned_abs() as usize;
-            // In this order: the first signal finds the flag unset. Where no handler can be had the signal does what it always did.
+            // The order matters: the first signal must find the flag unset. If a handler cannot be installed, the
+            // signal keeps its default action.
             let _ = flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&interrupt.flag));
             let _ = flag::register_usize(signal, Arc::clone(&interrupt.signal), number);
             let _ = flag::register(signal, Arc::clone(&interrupt.flag));
@@ -41,17 +43,18 @@ impl Interrupt {
         interrupt
     }
 
-    /// To be looked at by what can be given up.
+    /// Returns the flag that a cancellable operation must check.
     pub(crate) fn flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.flag)
     }
 
-    /// Reads a file so that waiting for a pipe, a FIFO or a terminal ends when a signal comes.
+    /// Wraps a file so that waiting for a pipe, a FIFO or a terminal ends when a signal arrives.
     pub(crate) fn reads(&self, file: File) -> Watched {
         Watched { file, flag: self.flag() }
     }
 
-    /// The status of a command: of one that was given up it tells the signal.
+    /// Prints the error of a command, if any, and returns its status: 128 plus the signal's number if a signal
+    /// cancelled it.
     pub(crate) fn end(&self, result: anyhow::Result<()>) -> ExitCode {
         let is_given_up = result.is_err() && self.flag.load(Ordering::Relaxed);
         let status = done(result);
@@ -60,11 +63,11 @@ impl Interrupt {
     }
 }
 
-/// A file whose reading is given up when the first signal comes. The handlers restart system calls, so a read that waits for
-/// a writer would go on waiting.
+/// A file whose reads fail once the first signal has arrived. The handlers restart system calls (`SA_RESTART`), so a
+/// plain read that waits for a writer would continue to wait.
 #[derive(Debug)]
 pub(crate) struct Watched {
-    /// The file itself, to be read without looking at the flag.
+    /// The file itself, for reads that ignore the flag.
     pub(crate) file: File,
     flag: Arc<AtomicBool>,
 }
@@ -73,12 +76,12 @@ impl Read for Watched {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             if self.flag.load(Ordering::Relaxed) {
-                // Not `ErrorKind::Interrupted`: callers try that again.
+                // Not `ErrorKind::Interrupted`: callers retry on that.
                 return Err(io::Error::other("interrupted"));
             }
             match poll(&mut [PollFd::new(&self.file, PollFlags::IN)], Some(&WAIT)) {
                 Ok(0) | Err(Errno::INTR) => continue,
-                // What cannot be polled does not wait either.
+                // Files that do not support polling do not block either.
                 Ok(_) | Err(_) => {}
             }
             match self.file.read(buffer) {

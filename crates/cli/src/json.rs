@@ -1,4 +1,4 @@
-//! What JSON has no words for: bytes that are no text, digests.
+//! JSON output: byte strings that may not be UTF-8, and arrays written element by element.
 
 use std::io::{self, Write};
 
@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 
 use crate::output;
 
-/// Puts bytes that are mostly text into an object: as a string under `key`; where they are no UTF-8 the string has
-/// replacement characters, and `KEY_hex` the bytes.
+/// Inserts a byte string that is usually text into an object: as a string under `key`. If it is not UTF-8, the string
+/// has replacement characters and `KEY_hex` holds the bytes.
 pub(crate) fn put_bytes(object: &mut Map<String, Value>, key: &str, bytes: &[u8]) {
     match std::str::from_utf8(bytes) {
         Ok(text) => {
@@ -21,7 +21,7 @@ pub(crate) fn put_bytes(object: &mut Map<String, Value>, key: &str, bytes: &[u8]
     }
 }
 
-/// An array that is written element by element, however many there are.
+/// Writer of an array that streams its elements, however many there are.
 #[derive(Debug)]
 pub(crate) struct ArrayWriter<W> {
     out: W,
@@ -29,32 +29,32 @@ pub(crate) struct ArrayWriter<W> {
 }
 
 impl<W: Write> ArrayWriter<W> {
-    /// Begins an array.
+    /// Creates a writer of an empty array.
     pub(crate) fn new(out: W) -> Self {
         Self { out, is_empty: true }
     }
 
-    /// Writes an element, in a line of its own.
+    /// Writes one element on a line of its own.
     pub(crate) fn push(&mut self, element: &Map<String, Value>) -> io::Result<()> {
         self.out.write_all(if self.is_empty { b"[\n  " } else { b",\n  " })?;
         self.is_empty = false;
         Ok(serde_json::to_writer(output::Json(&mut self.out), element)?)
     }
 
-    /// Ends the array.
+    /// Writes the end of the array and flushes the output.
     pub(crate) fn finish(mut self) -> io::Result<()> {
         self.out.write_all(if self.is_empty { b"[]\n" } else { b"\n]\n" })?;
         self.out.flush()
     }
 }
 
-/// Writes a value, indented, and a newline.
+/// Writes a value with indentation, followed by a newline.
 pub(crate) fn write_pretty(mut out: impl Write, value: &impl Serialize) -> io::Result<()> {
     serde_json::to_writer_pretty(output::Json(&mut out), value)?;
     out.write_all(b"\n")
 }
 
-/// Writes a value in one line.
+/// Writes a value on one line.
 pub(crate) fn write_line(mut out: impl Write, value: &impl Serialize) -> io::Result<()> {
     serde_json::to_writer(output::Json(&mut out), value)?;
     out.write_all(b"\n")
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_is_a_string_and_other_bytes_are_kept() {
+    fn invalid_utf8_is_also_written_as_hex() {
         let mut object = Map::new();
         put_bytes(&mut object, "path", "/ä".as_bytes());
         put_bytes(&mut object, "name", b"a\xff");
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn arrays_of_any_length() {
+    fn arrays_of_any_length_are_valid_json() {
         for count in 0..3 {
             let mut text = Vec::new();
             let mut array = ArrayWriter::new(&mut text);

@@ -1,7 +1,7 @@
-//! The `composefs` program: one binary that is several, by the name it is called by.
+//! The `composefs` program: one binary that acts as several programs, depending on the name it is called by.
 //!
-//! `mkcomposefs`, `composefs-info`, `composefs-dump` and `mount.composefs` are the programs of the C tools with their
-//! command lines; `composefs` has subcommands of its own.
+//! As `mkcomposefs`, `composefs-info`, `composefs-dump` and `mount.composefs` it accepts the command lines of the C
+//! tools; as `composefs` it has its own subcommands.
 
 #[macro_use]
 mod output;

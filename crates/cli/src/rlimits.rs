@@ -1,23 +1,24 @@
-//! What the process may use: open files and processors.
+//! Limits on open files and threads.
 
 use std::num::NonZeroUsize;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the soft limit of open files to the hard one: objects and directories wait open, and the soft limit is low for
-/// programs that use `select`, which this one does not.
+/// Raises the soft limit on open files to the hard limit: objects and directories wait in queues as open descriptors,
+/// and the soft limit is only low for the sake of programs that use `select`, which this one does not.
 pub(crate) fn allow_open_files() {
     let limit = getrlimit(Resource::Nofile);
-    // Without it the work only goes in smaller steps.
+    // If this fails, work is done in smaller steps.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
-/// How many threads to use where `asked` are asked for.
+/// Returns the number of threads to use, given the value of `--threads`.
 pub(crate) fn threads(asked: Option<NonZeroUsize>) -> NonZeroUsize {
     libcomposefs_content::thread_count(asked)
 }
 
-/// Reads the value of `--threads`. A number too large for the type is as good as the largest: [`threads`] bounds it.
+/// Parses the value of `--threads`. A number too large for the type is read as the largest value: [`threads`] limits
+/// it.
 pub(crate) fn parse_threads(text: &str) -> Result<NonZeroUsize, String> {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let number = if is_number { text.parse().unwrap_or(usize::MAX) } else { 0 };
@@ -29,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_of_threads_is_one_or_more() {
+    fn thread_count_must_be_at_least_one() {
         let parsed = |text| parse_threads(text).map(NonZeroUsize::get).ok();
         assert_eq!(["1", "007", "4294967296"].map(parsed), [Some(1), Some(7), Some(4_294_967_296)]);
         assert_eq!(parsed("18446744073709551616"), Some(usize::MAX));

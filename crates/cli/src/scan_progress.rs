@@ -1,18 +1,18 @@
-//! Progress of a scan, on a terminal only.
+//! Progress display of a scan.
 
 use indicatif::ProgressBar;
 use libcomposefs_content::Progress;
 
 use crate::output;
 
-/// Shows entries and bytes as they are read; nothing where standard error is no terminal.
+/// Displays the number of entries and bytes read so far, if standard error is a terminal.
 pub(crate) struct ScanProgress {
     bar: ProgressBar,
 }
 
 impl ScanProgress {
     pub(crate) fn start() -> Self {
-        // Entries are the bar's position, bytes its length: neither total is known before the end.
+        // Uses the bar's position for entries and its length for bytes: neither total is known before the end.
         Self { bar: output::bar("{spinner} {pos} entries, {total_bytes} read, {elapsed}", 0) }
     }
 }

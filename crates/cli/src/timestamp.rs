@@ -1,24 +1,26 @@
-//! Times in UTC, as ISO 8601 has them; nothing depends on the time zone of the machine.
+//! Formats and parses times as ISO 8601, always in UTC: output does not depend on the time zone of the machine.
 
 use libcomposefs_image::tree::Timestamp;
 
 const DAY: i64 = 86_400;
-/// Days from the beginning of March of the year 0 to 1970. Years begin in March here: leap days are their last.
+/// Days from 1 March of the year 0 to 1970-01-01. Years start in March here, so that a leap day is the last day of its
+/// year.
 const EPOCH: i64 = 719_468;
-/// The days of 400 years.
+/// Number of days in 400 years.
 const ERA: i64 = 146_097;
 
-/// A time to the second: `2024-02-29T12:00:00Z`.
+/// Formats a time to the second: `2024-02-29T12:00:00Z`.
 pub(crate) fn seconds(sec: i64) -> String {
     format!("{}Z", date_and_time(sec))
 }
 
-/// A time to the nanosecond. What is more than a second's worth, which dumps may carry, stays visible.
+/// Formats a time to the nanosecond. A nanosecond count of a second or more, which dumps can contain, is printed as it
+/// is.
 pub(crate) fn exact(time: Timestamp) -> String {
     format!("{}.{:09}Z", date_and_time(time.sec), time.nsec)
 }
 
-/// A time as exactly as it needs: without the nanoseconds where there are none.
+/// Formats a time, omitting the nanoseconds if they are zero.
 pub(crate) fn shown(time: Timestamp) -> String {
     if time.nsec == 0 { seconds(time.sec) } else { exact(time) }
 }
@@ -31,7 +33,7 @@ fn date_and_time(sec: i64) -> String {
     format!("{sign}{:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}", year.unsigned_abs())
 }
 
-/// Year, month and day of a day since 1970.
+/// Converts a number of days since 1970-01-01 to year, month and day.
 fn date(day: i64) -> (i64, i64, i64) {
     let day = day + EPOCH;
     let (era, day) = (day.div_euclid(ERA), day.rem_euclid(ERA));
@@ -42,7 +44,7 @@ fn date(day: i64) -> (i64, i64, i64) {
     (year + 400 * era + i64::from(month <= 2), month, day)
 }
 
-/// The seconds since 1970 of `@SECONDS`, `2024-02-29`, or `2024-02-29T12:00[:00][Z]` (a space will do for the T).
+/// Parses `@SECONDS`, `2024-02-29`, or `2024-02-29T12:00[:00][Z]` (a space may replace the `T`) to seconds since 1970.
 pub(crate) fn parse(text: &str) -> Option<i64> {
     if let Some(seconds) = text.strip_prefix('@') {
         return seconds.parse().ok();
@@ -59,11 +61,11 @@ pub(crate) fn parse(text: &str) -> Option<i64> {
     };
     let is_valid = year <= 9999 && (1..=12).contains(&month) && hour < 24 && minute < 60 && second < 60;
     let days = days(year, month, day);
-    // A 30th of February would be another day.
+    // Rejects days that do not exist, such as 30 February: they convert back to another date.
     (is_valid && self::date(days) == (year, month, day)).then_some(days * DAY + hour * 3600 + minute * 60 + second)
 }
 
-/// The days since 1970 of a day of the years 0 to 9999.
+/// Converts a date in the years 0 to 9999 to days since 1970-01-01.
 fn days(year: i64, month: i64, day: i64) -> i64 {
     let year = year - i64::from(month <= 2);
     let (era, year) = (year.div_euclid(400), year.rem_euclid(400));
@@ -84,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn known_moments() {
+    fn known_times_are_formatted_and_parsed() {
         for (sec, text) in [
             (0, "1970-01-01T00:00:00Z"),
             (-1, "1969-12-31T23:59:59Z"),
@@ -102,12 +104,12 @@ mod tests {
         assert_eq!(exact(at(5)), "1970-01-01T00:00:00.000000005Z");
         assert_eq!([shown(at(5)), shown(at(0))], [exact(at(5)), seconds(0)]);
         assert_eq!(shown(at(u32::MAX)), "1970-01-01T00:00:00.4294967295Z");
-        // Whatever an image says.
+        // Images can contain any value.
         assert!(seconds(i64::MIN).starts_with("-292277022657-") && seconds(i64::MAX).starts_with("292277026596-"));
     }
 
     #[test]
-    fn every_day_goes_both_ways() {
+    fn every_day_converts_back_to_itself() {
         for day in -200_000..200_000 {
             let (year, month, of_month) = date(day);
             assert_eq!(days(year, month, of_month), day);
@@ -115,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_a_time() {
+    fn only_the_documented_forms_are_parsed() {
         assert_eq!(parse("@-5"), Some(-5));
         assert_eq!(parse("1970-01-02"), Some(86_400));
         assert_eq!(parse("1970-01-01 00:01"), Some(60));

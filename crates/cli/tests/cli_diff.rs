@@ -76,7 +76,7 @@ fn the_status_says_equal_different_or_trouble() {
     fs::write(path("bad"), b"/ 0 40755 2 0 0 0 100.0 - - -\n/a 0\n").unwrap();
     for (name, message) in [
         ("cut", "Failed to load"),
-        ("other", "no dump"),
+        ("other", "nor a dump"),
         ("empty", "is empty"),
         ("missing", "cannot open"),
         ("bad", "line 2"),

@@ -77,11 +77,15 @@ fn a_directory_that_is_opaque_no_more_is_warned_of() {
     assert_eq!(image.stderr, "");
     let warned = mkcomposefs().run(arguments, opaque_directories(1, opaque).as_bytes());
     assert_eq!((warned.status, warned.stdout == image.stdout), (Some(0), true));
-    let start = "mkcomposefs: warning: /a\\x1b0: this directory is opaque and holds a whiteout.";
+    let start = "mkcomposefs: warning: /a\\x1b0: this directory is opaque and contains a whiteout.";
     assert!(warned.stderr.starts_with(start) && warned.stderr.lines().count() == 1, "{}", warned.stderr);
     let many = mkcomposefs().run(arguments, opaque_directories(12, opaque).as_bytes()).ok();
     assert_eq!(many.stderr.lines().count(), 6, "{}", many.stderr);
-    assert!(many.stderr.ends_with("for the same reason: 7 more\n"), "{}", many.stderr);
+    assert!(
+        many.stderr.ends_with("7 more directories are not opaque in the image for the same reason\n"),
+        "{}",
+        many.stderr
+    );
     // A repository warns in the same way, and no check calls the image damaged.
     let dir = tempfile::tempdir().unwrap();
     let repo = format!("--repo={}", dir.path().join("repo").display());

@@ -1,4 +1,4 @@
-//! What a shell offers when TAB is pressed: refs and digests of the repository that the line is about.
+//! Shell completion, including the refs and digests of the repository that the command line names.
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
@@ -15,16 +15,16 @@ use crate::commands::repository::Which;
 use crate::exit::done;
 use crate::output;
 
-/// The program that shells complete words of.
+/// Name of the program whose command lines are completed.
 const NAME: &str = "composefs";
 
-/// The script for bash; those for other shells are those of the library.
+/// Completion script for bash; the scripts for other shells come from clap_complete.
 const BASH: &str = include_str!("bash.sh");
 
-/// Says which shell asks.
+/// Environment variable that names the shell that requests completions.
 const VARIABLE: &str = "COMPLETE";
 
-/// Answers the shell, if it is a shell that asks: the status then.
+/// Answers a completion request, if the environment has one, and returns the exit status.
 pub(crate) fn answer(command: Command) -> Option<ExitCode> {
     let shell = std::env::var_os(VARIABLE).filter(|shell| !shell.is_empty() && shell != "0")?;
     let shell = Path::new(&shell).file_name().unwrap_or(&shell).to_string_lossy().into_owned();
@@ -32,7 +32,7 @@ pub(crate) fn answer(command: Command) -> Option<ExitCode> {
     Some(done(write(&shell, command, words)))
 }
 
-/// Prints what can follow words; without words the script that lets a shell ask.
+/// Prints the candidates for the last of `words`; without words, the script that registers completion.
 fn write(shell: &str, mut command: Command, words: Vec<OsString>) -> anyhow::Result<()> {
     let completer = completer(shell)?;
     let mut answer = Vec::new();
@@ -47,7 +47,7 @@ fn write(shell: &str, mut command: Command, words: Vec<OsString>) -> anyhow::Res
     Ok(output::data().write_all(&answer)?)
 }
 
-/// Prints the script that lets a shell ask.
+/// Prints the script that registers completion with a shell.
 pub(crate) fn write_script(shell: &str, command: Command) -> anyhow::Result<()> {
     write(shell, command, Vec::new())
 }
@@ -56,17 +56,17 @@ fn completer(shell: &str) -> anyhow::Result<&'static dyn EnvCompleter> {
     const SHELLS: Shells<'static> = Shells::builtins();
     SHELLS.completer(shell).with_context(|| {
         let known: Vec<_> = SHELLS.names().collect();
-        format!("no script is known for {shell:?}; there are those for {}", known.join(", "))
+        format!("no completion script for {shell:?}; supported shells: {}", known.join(", "))
     })
 }
 
-/// Names of images.
+/// Returns the refs that start with `begun`.
 pub(crate) fn refs(begun: &OsStr) -> Vec<CompletionCandidate> {
     let refs = |images: Images| images.images.into_iter().flat_map(|image| image.refs).map(|name| name.to_string());
     candidates(begun, refs)
 }
 
-/// Names of images, and the digests of all.
+/// Returns the refs and image digests that start with `begun`.
 pub(crate) fn images(begun: &OsStr) -> Vec<CompletionCandidate> {
     let all = |images: Images| {
         images.images.into_iter().flat_map(|image| {
@@ -79,19 +79,19 @@ pub(crate) fn images(begun: &OsStr) -> Vec<CompletionCandidate> {
 
 fn candidates<I: Iterator<Item = String>>(begun: &OsStr, of: impl FnOnce(Images) -> I) -> Vec<CompletionCandidate> {
     let (Some(begun), Some(images)) = (begun.to_str(), listed()) else { return Vec::new() };
-    // What a terminal would obey is not put on a line that is being typed.
+    // Names with control characters are not offered: the shell would print them on the line being typed.
     let is_offered = |text: &String| text.starts_with(begun) && !text.chars().any(output::is_obeyed);
     let mut all: Vec<String> = of(images).filter(is_offered).collect();
     all.sort();
     all.into_iter().map(CompletionCandidate::new).collect()
 }
 
-/// The images of the repository of the line; a shell is told of no failure.
+/// Returns the images of the repository that the command line names. Failures are not reported, as the user is typing.
 fn listed() -> Option<Images> {
     Repository::open(&repository_of(std::env::args_os())?).ok()?.images().ok()
 }
 
-/// The line stands behind `--`.
+/// Returns the path of the repository that the options of the completed command line select. That line follows `--`.
 fn repository_of(arguments: impl Iterator<Item = OsString>) -> Option<PathBuf> {
     #[derive(Parser)]
     struct Line {
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_says_which_repository() {
+    fn repository_options_are_found_in_the_line() {
         let of = |line: &str| repository_of(line.split(' ').map(OsString::from)).map(|path| path.display().to_string());
         assert_eq!(of("composefs -- composefs --repo /a mount x"), Some("/a".into()));
         assert_eq!(of("composefs -- composefs tag x --repo=/b y"), Some("/b".into()));

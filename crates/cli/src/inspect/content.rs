@@ -1,4 +1,4 @@
-//! The content of a file of an image, from the image or from an object that was checked.
+//! Reads the content of a file in an image, from the image itself or from its object, whose digest is verified.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -14,28 +14,28 @@ use crate::inspect::mode;
 use crate::inspect::names::Names;
 use crate::inspect::path::{refused, resolve};
 
-/// Where contents come from.
+/// Source of the contents of an image's files.
 pub(crate) struct Contents<'r, 'a> {
     pub(crate) image: PathBuf,
     pub(crate) view: View<'r, 'a>,
     pub(crate) basedirs: Basedirs,
-    /// Give contents also where the image has no digest to check them by.
+    /// Also copy contents for which the image has no digest to verify them with.
     pub(crate) unverified: bool,
 }
 
-/// What was copied.
+/// Result of copying the content of one file.
 #[derive(Debug)]
 pub(crate) struct Copied<'a> {
     pub(crate) path: Vec<u8>,
     pub(crate) facts: Facts<'a>,
-    /// The file that the object was.
+    /// Path of the object that was read, if the content is not in the image.
     pub(crate) object: Option<PathBuf>,
-    /// Who checked it; the image itself is not checked here.
+    /// Method by which the content was verified, as printed. The image itself is not verified here.
     pub(crate) checked: &'static str,
 }
 
 impl<'a> Contents<'_, 'a> {
-    /// Copies the content of the file under a path.
+    /// Copies the content of the file at a path of the image.
     pub(crate) fn copy(&self, path: &[u8], out: &mut impl Write) -> anyhow::Result<Copied<'a>> {
         let Found { path, node } = resolve(&self.image, &self.view, path, LastLink::Follow)?;
         let facts = Facts::of(&self.view, node).map_err(|error| refused(&self.image, &path, error))?;
@@ -64,7 +64,7 @@ impl<'a> Contents<'_, 'a> {
             }
         };
         if self.basedirs.is_empty() {
-            return Err(with_remedy("its content is an object", "--basedir=DIR, the directory of the objects"));
+            return Err(with_remedy("its content is in an object", "use --basedir=DIR to name the object directory"));
         }
         let object = self.basedirs.open_object(payload)?;
         object.expect_size(facts.size)?;
@@ -81,10 +81,10 @@ impl<'a> Contents<'_, 'a> {
             None => {
                 return Err(with_remedy(
                     format!(
-                        "the image has no digest of it, so nobody can tell whether its object {} is right",
+                        "cannot verify its object {}: the image has no digest for it",
                         Names::Escaped.text(payload)
                     ),
-                    "--unverified prints what is there",
+                    "use --unverified to read it without verification",
                 ));
             }
         };

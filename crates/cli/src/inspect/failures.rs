@@ -1,29 +1,29 @@
-//! Commands that go on with the others when one of several things cannot be done.
+//! Error collector of commands that continue with their other arguments after a failure.
 
 use std::process::ExitCode;
 
 use crate::{error_text, output};
 
-/// What has gone wrong so far. Each failure is told when it happens.
+/// Records whether any step failed. Each failure is printed when it happens.
 #[derive(Debug, Default)]
 pub(crate) struct Complaints {
     any: bool,
 }
 
 impl Complaints {
-    /// Tells of a failure.
+    /// Prints a failure and records it.
     pub(crate) fn add(&mut self, error: &anyhow::Error) {
         self.any = true;
         error_text::tell("composefs", error);
     }
 
-    /// Whether nothing has gone wrong.
+    /// Returns true if nothing has failed.
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         !self.any
     }
 
-    /// Goes on behind a failure, unless nothing can be printed any more.
+    /// Records a failure so that the command can continue. Returns it only if standard output can no longer be written.
     pub(crate) fn pass(&mut self, done: anyhow::Result<()>) -> anyhow::Result<()> {
         match done {
             Err(error) if !output::is_unwritable(&error) => {
@@ -34,7 +34,7 @@ impl Complaints {
         }
     }
 
-    /// The status of the command: 0 if all was done.
+    /// Returns the exit status of the command: 0 if everything was done, otherwise 1.
     pub(crate) fn status(mut self, done: anyhow::Result<()>) -> ExitCode {
         match done {
             Ok(()) if !self.any => ExitCode::SUCCESS,

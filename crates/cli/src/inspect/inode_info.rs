@@ -1,4 +1,4 @@
-//! What an inode is, for people and as JSON.
+//! Information about an inode, as text and as JSON.
 
 use libcomposefs_image::Digest;
 use libcomposefs_image::erofs::Form;
@@ -10,21 +10,21 @@ use crate::inspect::mode;
 use crate::json;
 use crate::timestamp;
 
-/// Where the content of a regular file is.
+/// Storage of the content of a regular file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ContentForm {
-    /// There is none.
+    /// The file is empty.
     Empty,
-    /// In the image.
+    /// The content is stored in the image.
     Inline,
-    /// In an object.
+    /// The content is stored in an object.
     Object,
-    /// Nowhere: the image says that there is an object, but not which.
+    /// The image refers to an object without naming it, so the content cannot be read.
     Hole,
 }
 
 impl ContentForm {
-    /// The word for it.
+    /// Returns the name that the commands print.
     pub(crate) fn word(self) -> &'static str {
         match self {
             ContentForm::Empty => "empty",
@@ -35,21 +35,21 @@ impl ContentForm {
     }
 }
 
-/// An inode, as far as the image has it in one place.
+/// Information about an inode from its record, content and xattrs in the image.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts<'a> {
     pub(crate) node: Node,
     pub(crate) size: u64,
-    /// Of a symlink; else empty.
+    /// Target of a symlink; empty for other types.
     pub(crate) target: &'a [u8],
-    /// Of a regular file.
+    /// Storage of the content, if this is a regular file.
     pub(crate) content: Option<ContentForm>,
     pub(crate) payload: Option<&'a [u8]>,
     pub(crate) digest: Option<Digest>,
 }
 
 impl<'a> Facts<'a> {
-    /// Reads them.
+    /// Reads the information of an inode.
     pub(crate) fn of(view: &View<'_, 'a>, node: Node) -> Result<Self, ReadError> {
         let (reader, raw) = (view.reader(), node.raw());
         let content = if node.kind() == Kind::Regular { Some(reader.content(raw)?) } else { None };
@@ -63,18 +63,18 @@ impl<'a> Facts<'a> {
         Ok(Self { node, size: raw.record().size, target: view.target(&node)?, content, payload, digest })
     }
 
-    /// The mode in letters.
+    /// Returns the type and mode in letters, as `ls -l` prints them.
     pub(crate) fn mode_text(&self) -> String {
         mode::text(self.node.kind(), self.node.mode())
     }
 
-    /// Major and minor number of a device.
+    /// Returns the major and minor number, if this is a device.
     pub(crate) fn device(&self) -> Option<(u32, u32)> {
         let is_device = matches!(self.node.kind(), Kind::CharDevice | Kind::BlockDevice);
         is_device.then(|| mode::device(self.node.raw().rdev()))
     }
 
-    /// Compact or extended.
+    /// Returns the form of the inode record: `compact` or `extended`.
     pub(crate) fn form(&self) -> &'static str {
         match self.node.raw().form() {
             Form::Compact => "compact",
@@ -82,7 +82,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// All of it as JSON, under a path.
+    /// Returns all information as a JSON object whose `path` is the given one.
     pub(crate) fn json(&self, path: &[u8]) -> Map<String, Value> {
         let (raw, mut object) = (self.node.raw(), Map::new());
         let record = raw.record();

@@ -1,4 +1,4 @@
-//! Names in lines, short or long.
+//! Formats the lines of a listing, short or long.
 
 use libcomposefs_image::tree::Kind;
 
@@ -7,7 +7,7 @@ use crate::inspect::names::Names;
 use crate::inspect::size::Sizes;
 use crate::timestamp;
 
-/// How lines look.
+/// Format of the lines of a listing.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Format {
     pub(crate) long: bool,
@@ -16,16 +16,16 @@ pub(crate) struct Format {
     pub(crate) line_end: u8,
 }
 
-/// A long line in its columns, before they are given their widths.
+/// Columns of a long line, before they are padded.
 #[derive(Debug)]
 struct Columns {
     mode: String,
-    /// Link count, owner, group, and size or device number: all to the right.
+    /// Link count, owner, group, and size or device number, all aligned to the right.
     numbers: [String; 4],
     time: String,
 }
 
-/// The columns' widths of lines that are printed as they come.
+/// Column widths of lines that are printed one at a time.
 const LONE_WIDTHS: [usize; 4] = [2, 4, 4, 9];
 
 impl Columns {
@@ -52,18 +52,18 @@ impl Columns {
 }
 
 impl Format {
-    /// Appends the short line of a name.
+    /// Appends a short line with a name.
     pub(crate) fn push_short(&self, name: &[u8], lines: &mut Vec<u8>) {
         self.names.push(name, lines);
         lines.push(self.line_end);
     }
 
-    /// Appends the long line of a name, by itself.
+    /// Appends a long line with a name, using fixed column widths.
     pub(crate) fn push_long(&self, facts: &Facts<'_>, name: &[u8], lines: &mut Vec<u8>) {
         self.push_columns(&Columns::of(facts, self.sizes), LONE_WIDTHS, facts, name, lines);
     }
 
-    /// Appends lines, long ones with their columns below each other.
+    /// Appends the lines of several entries; the columns of long lines are aligned.
     pub(crate) fn push(&self, rows: &[(Vec<u8>, Facts<'_>)], lines: &mut Vec<u8>) {
         if !self.long {
             rows.iter().for_each(|(name, _)| self.push_short(name, lines));

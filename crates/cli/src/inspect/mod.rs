@@ -1,4 +1,4 @@
-//! Looking into an image: what `ls`, `stat`, `cat`, `find` and `du` have in common.
+//! Code shared by the commands that inspect an image: `ls`, `stat`, `cat`, `find` and `du`.
 
 pub(crate) mod content;
 pub(crate) mod failures;

@@ -1,8 +1,8 @@
-//! Modes and types in the letters and words of ls and find.
+//! Names of modes and file types, as in ls and find.
 
 use libcomposefs_image::tree::Kind;
 
-/// The letter of a type at the head of a mode.
+/// Returns the letter of a file type, the first character of a mode.
 fn letter(kind: Kind) -> char {
     match kind {
         Kind::Regular => '-',
@@ -15,7 +15,7 @@ fn letter(kind: Kind) -> char {
     }
 }
 
-/// The word for a type.
+/// Returns the name of a file type.
 pub(crate) fn word(kind: Kind) -> &'static str {
     match kind {
         Kind::Regular => "file",
@@ -28,7 +28,7 @@ pub(crate) fn word(kind: Kind) -> &'static str {
     }
 }
 
-/// A mode as ls shows it: `drwxr-xr-t`.
+/// Formats a mode as ls does: `drwxr-xr-t`.
 pub(crate) fn text(kind: Kind, mode: u16) -> String {
     let mut text = String::from(letter(kind));
     for (shift, special, marks) in [(6, 0o4000, ['s', 'S']), (3, 0o2000, ['s', 'S']), (0, 0o1000, ['t', 'T'])] {
@@ -45,7 +45,7 @@ pub(crate) fn text(kind: Kind, mode: u16) -> String {
     text
 }
 
-/// Major and minor number of a device in the kernel's encoding of 32 bits (`new_decode_dev`).
+/// Splits a device number in the kernel's 32-bit encoding (`new_decode_dev`) into major and minor number.
 pub(crate) fn device(rdev: u32) -> (u32, u32) {
     ((rdev & 0xf_ff00) >> 8, rdev & 0xff | rdev >> 12 & 0xf_ff00)
 }

@@ -1,4 +1,4 @@
-//! Names as they are printed: bytes as they are, or without anything that a terminal would obey.
+//! Formats names for output: raw bytes, or with control characters escaped.
 
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -6,16 +6,16 @@ use std::path::Path;
 
 use crate::output;
 
-/// How names are printed.
+/// Format of names in output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Names {
-    /// As they are.
+    /// The bytes of the name, unchanged.
     Raw,
-    /// With `\n`, `\t`, `\r`, `\\` and `\xHH` for what is no graphic character of UTF-8.
+    /// `\n`, `\t`, `\r`, `\\`, and `\xHH` for other non-graphic characters and invalid UTF-8.
     Escaped,
 }
 
-/// How names are printed, and what lines end with.
+/// Options for the format of names and the end of lines.
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub(crate) struct NameArgs {
     /// Escape what is no graphic character of names (\n, \t, \r, \\, \xHH), as is done anyway on a terminal
@@ -28,24 +28,25 @@ pub(crate) struct NameArgs {
 }
 
 impl NameArgs {
-    /// What that comes to with this standard output.
+    /// Returns the format that the options select, given whether standard output is a terminal.
     pub(crate) fn names(self) -> Names {
         if self.escape || !self.null && output::is_terminal() { Names::Escaped } else { Names::Raw }
     }
 
-    /// Where lines with names go. What ends with NULs is for a program, also on a terminal.
+    /// Returns the writer for lines with names. Lines that end with NUL are for programs, so they are written unchanged
+    /// even to a terminal.
     pub(crate) fn out(self) -> Box<dyn io::Write> {
         if self.null { Box::new(output::data()) } else { Box::new(output::text()) }
     }
 
-    /// What lines end with.
+    /// Returns the byte that ends a line.
     pub(crate) fn line_end(self) -> u8 {
         if self.null { 0 } else { b'\n' }
     }
 }
 
 impl Names {
-    /// Appends a name, a path or a symlink's target.
+    /// Appends a name, a path or a symlink target.
     pub(crate) fn push(self, name: &[u8], line: &mut Vec<u8>) {
         match self {
             Names::Raw => line.extend_from_slice(name),
@@ -53,14 +54,14 @@ impl Names {
         }
     }
 
-    /// A name by itself.
+    /// Returns a formatted name.
     pub(crate) fn show(self, name: &[u8]) -> Vec<u8> {
         let mut shown = Vec::with_capacity(name.len());
         self.push(name, &mut shown);
         shown
     }
 
-    /// A name in a message.
+    /// Returns a formatted name as text for a message.
     pub(crate) fn text(self, name: &[u8]) -> String {
         String::from_utf8_lossy(&self.show(name)).into_owned()
     }
@@ -84,8 +85,8 @@ fn push_escaped(name: &[u8], line: &mut Vec<u8>) {
     }
 }
 
-/// A path as a shell takes it. What a terminal would obey, and bytes that are no text, are escaped as in `$'...'`, which bash, zsh
-/// and POSIX 2024 know.
+/// Quotes a path for a shell. Control characters and invalid UTF-8 are written as in `$'...'`, which bash, zsh and
+/// POSIX 2024 support.
 pub(crate) fn shell_word(path: &Path) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:@%,".contains(c);
     match path.to_str() {
@@ -108,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shell_takes_the_word_as_the_path() {
+    fn shell_reads_the_quoted_word_as_the_path() {
         for (path, want) in [
             (&b"a/b-c.img"[..], "a/b-c.img"),
             (b"a b", "'a b'"),
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_can_be_seen_is_left_as_it_is() {
+    fn non_graphic_characters_are_escaped() {
         let shown = |name: &[u8]| String::from_utf8(Names::Escaped.show(name)).unwrap();
         for (name, expected) in [
             (&b"plain name"[..], "plain name"),

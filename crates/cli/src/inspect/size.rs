@@ -1,24 +1,24 @@
-//! Sizes for people.
+//! Formats and parses sizes with units.
 
-/// Units, each 1024 times the one before.
+/// Unit letters; each unit is 1024 times the one before.
 const UNITS: [char; 6] = ['k', 'M', 'G', 'T', 'P', 'E'];
 
-/// How sizes are printed.
+/// Format of a size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sizes {
-    /// In bytes.
+    /// A number of bytes.
     Bytes,
-    /// In the largest unit that leaves something in front of the point, rounded up: `1.2M`.
+    /// A number in the largest unit in which it is at least 1, rounded up: `1.2M`.
     Human,
 }
 
 impl Sizes {
-    /// Either by an option.
+    /// Returns the format that a `--human-readable` option selects.
     pub(crate) fn human(human: bool) -> Self {
         if human { Sizes::Human } else { Sizes::Bytes }
     }
 
-    /// A size as text.
+    /// Formats a size.
     pub(crate) fn show(self, size: u64) -> String {
         match self {
             Sizes::Human => human(size),
@@ -27,7 +27,7 @@ impl Sizes {
     }
 }
 
-/// Rounds up, as ls and du do: what is there takes at least that.
+/// Formats a size with a unit, rounded up as in ls and du.
 pub(crate) fn human(size: u64) -> String {
     let (mut unit, mut shift) = (None, 0);
     for next in UNITS {
@@ -45,7 +45,7 @@ pub(crate) fn human(size: u64) -> String {
     format!("{}{unit}", u128::from(size).div_ceil(1 << shift))
 }
 
-/// A size with a unit or without: `10`, `64k`, `2M`.
+/// Parses a size with or without a unit: `10`, `64k`, `2M`.
 pub(crate) fn parse(text: &str) -> Option<u64> {
     let (digits, shift) = match text.chars().next_back()? {
         'c' | 'B' => (&text[..text.len() - 1], 0),
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn people_read_three_digits() {
+    fn human_sizes_have_at_most_four_digits_and_round_up() {
         for (size, text) in [
             (0, "0"),
             (1023, "1023"),
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_with_units() {
+    fn sizes_with_units_are_parsed() {
         for (text, size) in
             [("0", Some(0)), ("10", Some(10)), ("7c", Some(7)), ("2k", Some(2048)), ("1G", Some(1 << 30))]
         {

@@ -1,15 +1,15 @@
-//! Characters that a terminal obeys, or that make text look like other text, and what is printed instead.
+//! Escapes characters that control a terminal or make text look like other text.
 
-/// Whether a character is printed by its number only: control characters (those of C1 too, and DEL), and characters that
-/// have no width or turn the direction of text, with which a name looks like another.
+/// Returns true for characters that are printed as an escape: control characters (also those of C1, and DEL), and
+/// characters that have no width or change the direction of text, with which a name can imitate another.
 pub(crate) fn is_obeyed(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Text with `\n`, `\r`, `\t` and `\xHH` for such characters. A backslash stays as it is, so that text which was escaped before
-/// is not escaped again.
+/// Escapes such characters as `\n`, `\r`, `\t` and `\xHH`. A backslash is kept, so that escaping twice is the same as
+/// once.
 pub(crate) fn escaped(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
@@ -24,7 +24,7 @@ pub(crate) fn escaped(text: &str) -> String {
     line
 }
 
-/// Appends lines with such characters escaped, except newlines and tabs, and with `\xHH` for bytes that are no UTF-8.
+/// Appends lines with such characters escaped, except newlines and tabs, and with `\xHH` for bytes that are not UTF-8.
 pub(super) fn push_escaped_bytes(bytes: &[u8], lines: &mut String) {
     for chunk in bytes.utf8_chunks() {
         for piece in chunk.valid().split_inclusive(['\n', '\t']) {
@@ -36,10 +36,10 @@ pub(super) fn push_escaped_bytes(bytes: &[u8], lines: &mut String) {
     }
 }
 
-/// Appends JSON text with such characters as `\uXXXX`. They stand in strings only, which have the same value then.
+/// Appends JSON text with such characters as `\uXXXX`. They only occur in strings, whose value does not change.
 pub(super) fn push_json(text: &str, out: &mut Vec<u8>) {
     for c in text.chars() {
-        // Newlines are between the tokens; in strings the serializer has escaped them.
+        // Newlines only occur between tokens; the serializer has escaped those in strings.
         if c != '\n' && is_obeyed(c) {
             for unit in c.encode_utf16(&mut [0; 2]) {
                 out.extend_from_slice(format!("\\u{unit:04x}").as_bytes());
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_a_terminal_obeys_is_left() {
+    fn control_characters_are_escaped() {
         for (text, expected) in [
             ("plain größe \\ x", "plain größe \\ x"),
             ("a\x1b[2J\u{9b}31m\u{7f}\0", "a\\x1b[2J\\xc2\\x9b31m\\x7f\\x00"),
@@ -75,14 +75,14 @@ mod tests {
     }
 
     #[test]
-    fn lines_stay_lines() {
+    fn newlines_and_tabs_are_kept_in_lines() {
         let mut lines = String::new();
         push_escaped_bytes(b"a\x1b\tb\n\xff\xc3\nc", &mut lines);
         assert_eq!(lines, "a\\x1b\tb\n\\xff\\xc3\nc");
     }
 
     #[test]
-    fn json_has_the_same_value() {
+    fn escaped_json_has_the_same_value() {
         let value = serde_json::json!({"a\u{7f}": "\u{9b}\u{202e}\u{2028}\u{e0041}\n\x1b", "b": ["ä", "\u{61c}"]});
         let mut text = Vec::new();
         push_json(&serde_json::to_string_pretty(&value).unwrap(), &mut text);

@@ -1,28 +1,29 @@
-//! Everything that the program prints, on both standard streams.
+//! Writes everything that the program prints, to both standard streams.
 //!
-//! Nothing else in this crate may write to them (`cargo xtask tidy` checks that), so that each rule is kept in one place:
+//! Nothing else in this crate may write to them (`cargo xtask tidy` checks that), so that each rule is implemented in
+//! one place:
 //!
-//! * Output that cannot be written ends the program with status 1 and a message, never with a panic. A pipe whose reader has
-//!   gone is told by the status alone, as the reader has seen enough.
-//! * Standard error is for people. What cannot be written there is dropped and changes nothing.
-//! * No character that a terminal obeys, and none that makes text look like other text, gets into a message, into a report for
-//!   people, or into JSON.
+//! * Output that cannot be written ends the program with status 1 and a message, never with a panic. If the reader of a
+//!   pipe has closed it, there is no message: it has read as much as it wanted.
+//! * Standard error is for people. Errors of writing to it are ignored.
+//! * Characters that control a terminal, or make text look like other text, are escaped in messages, in reports for
+//!   people, and in JSON.
 //!
-//! | what | how |
+//! | output | written with |
 //! |---|---|
 //! | a message | [`tell!`], a line on standard error |
 //! | a line of a report | [`out!`], a line on standard output |
 //! | a report as JSON | [`json`] |
-//! | many lines of names, as `ls` has them | [`text`]: bytes as they are, except on a terminal |
-//! | contents, images, dumps | [`data`]: bytes as they are |
-//! | the program's own words in several lines, such as a usage | [`block`], [`tell_block`], [`remark`] |
+//! | many lines of names, as in `ls` | [`text`]: bytes unchanged, except on a terminal |
+//! | contents, images, dumps | [`data`]: bytes unchanged |
+//! | the program's own text of several lines, such as a usage | [`block`], [`tell_block`], [`remark`] |
 
-/// Prints a line of a report. What is no graphic character is escaped, newlines too.
+/// Prints one line of a report. Non-graphic characters are escaped, also newlines.
 macro_rules! out {
     ($($arg:tt)*) => { $crate::output::line(format_args!($($arg)*)) };
 }
 
-/// Prints a message, one line. What is no graphic character is escaped, newlines too.
+/// Prints a message of one line. Non-graphic characters are escaped, also newlines.
 macro_rules! tell {
     ($($arg:tt)*) => { $crate::output::tell_line(format_args!($($arg)*)) };
 }

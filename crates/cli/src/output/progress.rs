@@ -1,14 +1,14 @@
-//! Progress, drawn on standard error where that is a terminal.
+//! Progress bars, drawn on standard error if it is a terminal.
 
 use std::thread::{Builder, sleep};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// How often a bar is drawn again.
+/// Interval between two redraws of a bar.
 const TICK: Duration = Duration::from_millis(100);
 
-/// A bar, drawn from now on. What cannot be drawn changes nothing; without a terminal nothing is.
+/// Creates a bar and starts drawing it. Nothing is drawn without a terminal, and errors of drawing are ignored.
 pub(crate) fn bar(template: &'static str, length: u64) -> ProgressBar {
     let style = ProgressStyle::with_template(template).expect("the template is constant");
     let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr()).with_style(style);
@@ -18,8 +18,8 @@ pub(crate) fn bar(template: &'static str, length: u64) -> ProgressBar {
     bar
 }
 
-/// Draws a bar again and again until it is finished or dropped. The bar's own ticker panics where no thread can be started;
-/// here the bar then moves only when work is done.
+/// Redraws a bar until it is finished or dropped. The ticker of indicatif panics if no thread can be started; in that
+/// case this bar is only redrawn when work is done.
 fn keep_moving(bar: &ProgressBar) {
     let bar = bar.downgrade();
     let tick = move || {

@@ -1,4 +1,4 @@
-//! Messages to standard error. That they cannot be written changes nothing.
+//! Messages to standard error. Errors of writing them are ignored.
 
 use std::fmt::Arguments;
 use std::io::{self, Write};
@@ -6,22 +6,22 @@ use std::io::{self, Write};
 use super::escape::escaped;
 use super::stdout;
 
-/// Prints a message, one line: see [`tell!`].
+/// Prints a message of one line; see [`tell!`].
 pub(crate) fn tell_line(message: Arguments<'_>) {
     write(format!("{}\n", escaped(&message.to_string())));
 }
 
-/// Prints text of several lines, all of which are the program's own words.
+/// Prints the program's own text of several lines.
 pub(crate) fn tell_block(text: &str) {
     let lines: String = text.lines().map(|line| escaped(line) + "\n").collect();
     write(lines);
 }
 
-/// In one piece, so that lines of several processes are not mixed; and behind what was printed before.
+/// Writes text in one call, so that lines of several processes are not mixed, and after the output printed before it.
 fn write(text: String) {
     let _ = stdout::flush();
     if cfg!(test) {
-        // Tests keep what is printed by the macro to themselves.
+        // The test harness captures only what is printed by the macro.
         eprint!("{text}");
         return;
     }

@@ -1,4 +1,4 @@
-//! Standard output: one buffer, and what became of writing it.
+//! Standard output: its buffer, and the first error of writing to it.
 
 use std::fmt::{self, Arguments};
 use std::io::{self, IsTerminal};
@@ -12,28 +12,28 @@ use rustix::stdio::stdout;
 
 use super::escape::escaped;
 
-/// More than this is not kept back.
+/// Size of the buffer in bytes.
 const BUFFER: usize = 1 << 16;
 
-/// How long to wait for a reader where the kernel does not.
+/// Delay before a write to a full non-blocking pipe is retried.
 const AGAIN: Duration = Duration::from_millis(1);
 
 static STATE: Mutex<State> = Mutex::new(State { buffer: Vec::new(), failed: None, is_told: false });
 
 struct State {
     buffer: Vec<u8>,
-    /// The first failure. Nothing is written any more behind it.
+    /// The first failure. Nothing is written after it.
     failed: Option<Unwritable>,
-    /// Whether a message was printed about it.
+    /// True once a message about the failure was printed.
     is_told: bool,
 }
 
-/// Standard output cannot be written.
+/// Error of writing to standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unwritable(Errno);
 
 impl Unwritable {
-    /// Whether nobody reads it any more.
+    /// Returns true if standard output is a pipe whose reader has closed it.
     fn is_closed_pipe(self) -> bool {
         self.0 == Errno::PIPE
     }
@@ -85,7 +85,7 @@ impl State {
     }
 }
 
-/// `std::io::stdout` takes a closed descriptor for one that takes everything.
+/// Writes all bytes. `std::io::stdout` reports success for a closed descriptor; this returns an error.
 fn write_all(mut bytes: &[u8]) -> Result<(), Errno> {
     if !bytes.is_empty() && stdout_is_closed() {
         return Err(Errno::BADF);
@@ -95,7 +95,7 @@ fn write_all(mut bytes: &[u8]) -> Result<(), Errno> {
             Ok(0) => return Err(Errno::IO),
             Ok(written) => bytes = &bytes[written..],
             Err(Errno::INTR) => {}
-            // Another process with the same pipe made it non-blocking, and the reader is slow.
+            // Another process that shares the pipe has made it non-blocking, and the reader is slow.
             Err(Errno::AGAIN) => std::thread::sleep(AGAIN),
             Err(errno) => return Err(errno),
         }
@@ -103,36 +103,36 @@ fn write_all(mut bytes: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Appends bytes, which are written when there are many of them or by [`flush`].
+/// Appends bytes to the buffer, which is written when it is full, or by [`flush`].
 pub(super) fn write(bytes: &[u8]) -> io::Result<()> {
     Ok(state().write(bytes)?)
 }
 
-/// Writes bytes at once. That this fails is the caller's concern alone.
+/// Writes bytes at once. A failure is only returned, not recorded.
 pub(super) fn try_write(bytes: &[u8]) -> Result<(), Unwritable> {
     let mut state = state();
     state.flush()?;
     write_all(bytes).map_err(Unwritable)
 }
 
-/// Writes what is buffered.
+/// Writes the buffered bytes.
 pub(crate) fn flush() -> io::Result<()> {
     Ok(state().flush()?)
 }
 
-/// Prints a line at once: see [`out!`]. [`finish`] tells if that failed.
+/// Prints a line at once; see [`out!`]. [`finish`] reports a failure.
 pub(crate) fn line(text: Arguments<'_>) {
     let line = escaped(&text.to_string()) + "\n";
     let mut state = state();
     let _ = state.write(line.as_bytes()).and_then(|()| state.flush());
 }
 
-/// Whether it is a terminal.
+/// Returns true if standard output is a terminal.
 pub(crate) fn is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
-/// Whether an error says that standard output cannot be written: then nothing that is printed arrives any more.
+/// Returns true if an error was caused by writing to standard output: then further output would fail too.
 pub(crate) fn is_unwritable(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| unwritable(cause).is_some())
 }
@@ -143,14 +143,16 @@ fn unwritable(error: &(dyn std::error::Error + 'static)) -> Option<Unwritable> {
     inner.or_else(|| error.downcast_ref()).copied()
 }
 
-/// Whether an error needs no message, as the reader of standard output has gone. Another error of standard output counts as told.
+/// Returns true if an error needs no message because the reader of standard output has closed the pipe. Any error of
+/// standard output is recorded as reported, because the caller prints it.
 pub(crate) fn needs_no_message(error: &anyhow::Error) -> bool {
     let Some(unwritable) = error.chain().find_map(unwritable) else { return false };
     state().is_told = true;
     unwritable.is_closed_pipe()
 }
 
-/// Ends the program's output. If some of it could not be written the status is 1, whatever came of the rest, and that is told.
+/// Flushes the output at the end of the program. If some of it could not be written, reports that and returns status 1
+/// in place of `status`.
 pub(crate) fn finish(program: &str, status: ExitCode) -> ExitCode {
     let mut state = state();
     let _ = state.flush();

@@ -1,4 +1,4 @@
-//! Standard output as an [`io::Write`], for what is text and for what is not.
+//! Standard output as an [`io::Write`], for text and for raw bytes.
 
 use std::io::{self, Write};
 
@@ -7,11 +7,11 @@ use serde::Serialize;
 use super::escape::{push_escaped_bytes, push_json};
 use super::stdout::{self, Unwritable};
 
-/// Bytes as they are: contents, images, bundles, and text of which every name was escaped.
+/// Writes bytes unchanged: contents, images, bundles, and text in which all names have been escaped.
 #[derive(Debug)]
 pub(crate) struct Data(());
 
-/// See [`Data`]. `cargo xtask tidy` has the list of files that may ask for it.
+/// Returns a writer of raw bytes. `cargo xtask tidy` has the list of files that may use it.
 pub(crate) fn data() -> Data {
     Data(())
 }
@@ -27,15 +27,15 @@ impl Write for Data {
     }
 }
 
-/// Lines for people and for scripts: bytes as they are, except on a terminal, which gets nothing that it obeys.
+/// Writes lines for people and scripts: bytes unchanged, except on a terminal, where control characters are escaped.
 #[derive(Debug)]
 pub(crate) struct Text {
     data: Data,
-    /// On a terminal: the line that is not whole yet.
+    /// On a terminal: the current line, until it is complete.
     line: Option<Vec<u8>>,
 }
 
-/// See [`Text`].
+/// Returns a writer of lines of text.
 pub(crate) fn text() -> Text {
     Text { data: Data(()), line: stdout::is_terminal().then(Vec::new) }
 }
@@ -65,18 +65,18 @@ impl Write for Text {
 
 impl Drop for Text {
     fn drop(&mut self) {
-        // What fails is kept, and told at the end of the program.
+        // A failure is recorded and reported at the end of the program.
         let _ = self.flush();
     }
 }
 
-/// JSON text on its way: with `\uXXXX` for what a terminal would obey.
+/// Writes JSON text, with characters that control a terminal as `\uXXXX`.
 #[derive(Debug)]
 pub(crate) struct Json<W>(pub(crate) W);
 
 impl<W: Write> Write for Json<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // The serializer never writes a part of a character.
+        // The serializer never splits a character between two writes.
         let text = std::str::from_utf8(bytes).map_err(io::Error::other)?;
         let mut out = Vec::with_capacity(bytes.len());
         push_json(text, &mut out);
@@ -89,24 +89,25 @@ impl<W: Write> Write for Json<W> {
     }
 }
 
-/// Prints a report as JSON at once. [`finish`](stdout::finish) tells if that failed.
+/// Prints a report as JSON at once. [`finish`](stdout::finish) reports a failure.
 pub(crate) fn json(report: &impl Serialize) {
     let mut out = data();
     let _ = crate::json::write_pretty(&mut out, report).and_then(|()| out.flush());
 }
 
-/// The same in one line.
+/// Prints a report as one line of JSON at once. [`finish`](stdout::finish) reports a failure.
 pub(crate) fn json_line(report: &impl Serialize) {
     let mut out = data();
     let _ = crate::json::write_line(&mut out, report).and_then(|()| out.flush());
 }
 
-/// Prints text of several lines, which are the program's own words with nothing else in them that could be a newline.
+/// Prints the program's own text of several lines. It must not contain names, which could include newlines.
 pub(crate) fn block(text: &str) {
     let _ = stdout::write(lines(text).as_bytes()).and_then(|()| stdout::flush());
 }
 
-/// The same for text that nobody relies on: if it cannot be printed the command has not failed, and the caller says so.
+/// Prints text like [`block`], but returns a failure instead of recording it, for text that is not essential: the
+/// command still succeeds.
 pub(crate) fn remark(text: &str) -> Result<(), Unwritable> {
     stdout::try_write(lines(text).as_bytes())
 }

@@ -59,7 +59,7 @@ fn contents_come_from_the_image_and_from_objects() {
 fn what_is_not_right_is_not_printed_and_the_others_are() {
     let place = place();
     for (path, words) in [
-        ("a", "its content is an object\nremedy: --basedir=DIR"),
+        ("a", "its content is in an object\nremedy: use --basedir=DIR"),
         ("dir", "a directory has no content"),
         ("null", "a character device has no content"),
         ("hole", "the image does not say which object"),
