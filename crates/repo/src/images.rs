@@ -10,9 +10,9 @@ use libcomposefs_sys::file_lease::is_open_elsewhere;
 use rustix::fs::{Dir, FileType, fstat};
 use rustix::io::Errno;
 
-use super::leads::settle;
+use super::dir::{Found, read_link};
 use super::lease::Lease;
-use super::links::{Found, read_link};
+use super::link_target::settle;
 use super::refs::BrokenRef;
 use super::{ImageName, RefName, Repository, RepositoryError, io_error, layout};
 use libcomposefs_store::ImageBytes;

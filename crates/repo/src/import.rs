@@ -16,7 +16,7 @@ use libcomposefs_image::tree::{Data, InodeId, Tree};
 
 use super::create::cannot_write;
 use super::{Creation, RefName, RepositoryError};
-use libcomposefs_content::parallel;
+use libcomposefs_content::workers;
 use libcomposefs_store::Basedirs;
 use libcomposefs_store::ObjectDir;
 use libcomposefs_store::ObjectError;
@@ -181,7 +181,7 @@ impl Creation<'_> {
                 Err(error) => drop(failed.lock().unwrap_or_else(PoisonError::into_inner).replace(error)),
             }
         };
-        parallel::run(options.threads, work, |sender| needed.into_iter().for_each(|one| sender.send(one)));
+        workers::run(options.threads, work, |sender| needed.into_iter().for_each(|one| sender.send(one)));
         if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
             return Err(error);
         }

@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, Dir, Mode, OFlags, fsync, mkdir, open, symlinkat, unli
 use rustix::io::{Errno, write};
 
 use super::lease::{GC_LOCK, open_gc_lock};
-use super::{Format, Meta, Repository, RepositoryError, io_error, layout, links};
+use super::{Format, Meta, Repository, RepositoryError, dir, io_error, layout};
 
 /// Nobody else has to do anything in a repository.
 const MODE: Mode = Mode::from_raw_mode(0o700);
@@ -79,13 +79,13 @@ impl Repository {
             return Ok((found, false));
         }
         // A gc needs it, also on a disk that is full by then.
-        let leases = links::make_directory_in(directory.as_fd(), layout::LEASES, &path.join(layout::LEASES))?;
+        let leases = dir::make_directory_in(directory.as_fd(), layout::LEASES, &path.join(layout::LEASES))?;
         open_gc_lock(leases.as_fd()).map_err(io_error("make", path.join(layout::LEASES).join(GC_LOCK)))?;
         for part in [layout::OBJECTS, layout::IMAGES] {
-            let made = links::make_directory_in(directory.as_fd(), part, &path.join(part))?;
+            let made = dir::make_directory_in(directory.as_fd(), part, &path.join(part))?;
             if part == layout::IMAGES {
                 expect_symlinks(made.as_fd(), path)?;
-                links::make_directory_in(made.as_fd(), layout::REFS, &path.join(layout::IMAGE_REFS))?;
+                dir::make_directory_in(made.as_fd(), layout::REFS, &path.join(layout::IMAGE_REFS))?;
             }
         }
         // Two may be at it: the first one's settings are those.

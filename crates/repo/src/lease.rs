@@ -3,6 +3,8 @@
 //! Each process at work has a file in `leases/`, locked as long as it lives, with the digests that it stored or found and
 //! that no ref names yet. What removes things reads them before (`docs/format/repository.md`, section 5).
 
+pub(crate) mod reader;
+
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

@@ -6,33 +6,32 @@
 #![forbid(unsafe_code)]
 
 pub mod bundle;
-mod claims;
 mod create;
 mod digest_set;
+mod dir;
+mod disk_usage;
 mod error;
 pub mod fsck;
 mod gc;
 mod images;
 mod import;
 mod init;
+mod keepers;
 mod layout;
-mod leads;
 mod lease;
-mod links;
+mod link_target;
 mod lock;
-mod mark;
+mod lock_holders;
+mod marks;
 mod meta;
-mod reading;
+mod read_lease;
 mod ref_name;
 mod refs;
 mod stream;
 mod stream_file;
 mod streams;
 mod sync;
-mod usage;
 mod walk;
-mod who_locks;
-mod why;
 mod windows;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -51,24 +50,24 @@ use libcomposefs_store::ObjectDir;
 use libcomposefs_store::{Policy, VerifyExisting, Verity};
 
 pub use create::{Created, Creation, Published};
+pub use disk_usage::{RefUsage, Usage};
 pub use error::RepositoryError;
 use error::io_error;
 pub use gc::{GcOptions, GcReport};
 pub use images::{ImageEntry, Images};
 pub use import::{ImportOptions, Incoming, Objects, WasImage};
 pub use init::Settings;
-pub use leads::Leads;
+pub use keepers::{Keeper, Reasons};
 pub use lease::Lease;
+pub use link_target::Leads;
 use lock::Patience;
 pub use lock::Waiting;
+pub use lock_holders::{LockHolder, Opener};
 pub use meta::{Format, Meta, MetaError};
-pub use reading::{READER_WAITS, Reading};
+pub use read_lease::{READER_WAITS, Reading};
 pub use ref_name::{ImageName, InvalidRefName, RefName};
 pub use refs::{BrokenRef, Refs};
 pub use sync::SyncStep;
-pub use usage::{RefUsage, Usage};
-pub use who_locks::{LockHolder, Opener};
-pub use why::{Keeper, Reasons};
 
 /// `meta.json` is a few lines.
 const META_MAX: usize = 64 << 10;
@@ -119,7 +118,7 @@ impl Repository {
         let objects_path = path.join(layout::OBJECTS);
         let objects = match open_directory_beneath(directory.as_fd(), layout::OBJECTS.as_bytes()) {
             // Other programs make it when there is something to be put in.
-            Err(Errno::NOENT) => links::make_directory_in(directory.as_fd(), layout::OBJECTS, &objects_path)?,
+            Err(Errno::NOENT) => dir::make_directory_in(directory.as_fd(), layout::OBJECTS, &objects_path)?,
             result => result.map_err(io_error("open the directory", &objects_path))?,
         };
         let policy = Policy {

@@ -11,9 +11,9 @@ use libcomposefs_sys::beneath::open_directory_beneath;
 use rustix::fs::{AtFlags, fsync, unlinkat};
 use rustix::io::Errno;
 
-use super::leads::{Leads, leads_to, settle};
+use super::dir::{Found, make_directory_in, read_link};
 use super::lease::Lease;
-use super::links::{Found, make_directory_in, read_link};
+use super::link_target::{Leads, leads_to, settle};
 use super::walk::Entry;
 use super::{ImageName, RefName, Repository, RepositoryError, io_error, layout};
 

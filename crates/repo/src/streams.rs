@@ -8,8 +8,8 @@ use std::os::unix::ffi::OsStrExt;
 use libcomposefs_image::Digest;
 use rustix::fs::Dir;
 
-use super::leads::{Leads, below, settle};
-use super::links::{Found, read_link};
+use super::dir::{Found, read_link};
+use super::link_target::{Leads, below, settle};
 use super::refs::BrokenRef;
 use super::walk::Entry;
 use super::{Repository, RepositoryError, io_error, layout};

@@ -8,7 +8,7 @@ use libcomposefs_sys::beneath::open_directory_beneath;
 use rustix::fs::{AtFlags, Dir, FileType, statat};
 use rustix::io::Errno;
 
-use super::links::{Found, read_link};
+use super::dir::{Found, read_link};
 use super::{Repository, RepositoryError, io_error};
 
 /// What is below a directory. All paths are below the repository, as bytes: names of other programs need not be text.

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use libcomposefs_sys::xattr::{Reader, Target};
 
-use crate::harvest::Harvest;
 use crate::options::XattrChoice;
+use crate::pending::Harvest;
 
 /// The buffers for it.
 #[derive(Debug, Default)]

@@ -16,8 +16,8 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
 
 use crate::error::{Error, Step};
-use crate::links::Key;
-use crate::meta::Meta;
+use crate::hardlinks::Key;
+use crate::stat::Meta;
 
 const OPEN: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);

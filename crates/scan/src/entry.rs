@@ -11,12 +11,12 @@ use rustix::io::Errno;
 
 use crate::directory::DirectoryUse;
 use crate::error::{Error, Step};
-use crate::file;
-use crate::harvest::{Data, Found};
-use crate::links::Key;
-use crate::meta::Meta;
+use crate::hardlinks::Key;
 use crate::options::XattrChoice;
+use crate::pending::{Data, Found};
 use crate::queue::{Job, Listed};
+use crate::read_file;
+use crate::stat::Meta;
 use crate::worker::Worker;
 
 /// The kernel gives out no longer targets (`PATH_MAX`); one byte more shows that there was not more.
@@ -71,7 +71,7 @@ impl Worker<'_> {
         }
         let (data, xattrs) = match kind {
             Some(Kind::Regular) if meta.size > 0 => {
-                let file = match file::open(parent, name) {
+                let file = match read_file::open(parent, name) {
                     Ok(file) => file,
                     // A symlink, nothing, a socket: not what lstat saw.
                     Err(Errno::LOOP | Errno::NOENT | Errno::NXIO | Errno::NODEV) => return Err(changed()),
@@ -105,7 +105,7 @@ impl Worker<'_> {
         if self.is_excluded(directory, name, false) {
             return Ok(true);
         }
-        let Ok(file) = file::open(parent, name) else { return Ok(false) };
+        let Ok(file) = read_file::open(parent, name) else { return Ok(false) };
         let path = || directory.path_of(name.to_bytes());
         let meta = Meta::of_file(file.as_fd()).map_err(|errno| Error::Io {
             step: Step::Stat,

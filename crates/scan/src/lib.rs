@@ -1,6 +1,6 @@
 //! A directory tree, read in parallel into the tree model.
 //!
-//! [`scan`] takes everything that `lstat` and the extended attributes tell. What regular files hold goes to a
+//! [`scan()`] takes everything that `lstat` and the extended attributes tell. What regular files hold goes to a
 //! [`ContentSink`](libcomposefs_content::ContentSink), which may only hash it ([`DigestOnly`](libcomposefs_content::DigestOnly)) or store it too, so that one read serves both.
 //!
 //! Every step starts from an open directory and follows no symlink, so whoever renames things during a scan can make it
@@ -14,25 +14,25 @@
 #![forbid(unsafe_code)]
 
 mod attributes;
-mod contents;
+mod collect_all;
 mod directory;
 mod entry;
 mod error;
-mod everything;
-mod file;
 mod glob;
-mod harvest;
-mod links;
-mod meta;
+mod hardlinks;
 mod options;
 mod patterns;
+mod pending;
 mod queue;
-mod run;
+mod read_file;
+mod scan;
+mod small_files;
+mod stat;
 mod worker;
 
+pub use collect_all::Everything;
 pub use error::{Error, Step};
-pub use everything::Everything;
 pub use glob::compile_glob;
 pub use options::{Mtime, Options, XattrChoice};
 pub use patterns::{InvalidPattern, Patterns};
-pub use run::scan;
+pub use scan::scan;

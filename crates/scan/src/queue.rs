@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::directory::DirectoryUse;
-use crate::links::Key;
+use crate::hardlinks::Key;
 
 /// What the list of a directory tells of an entry's type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -224,7 +224,7 @@ mod tests {
         let queue = Queue::default();
         let budget = crate::directory::Budget::new(10);
         let file = crate::directory::open_root(std::path::Path::new("/")).unwrap();
-        let meta = crate::meta::Meta::of_file(std::os::fd::AsFd::as_fd(&file)).unwrap();
+        let meta = crate::stat::Meta::of_file(std::os::fd::AsFd::as_fd(&file)).unwrap();
         queue.push(Job::List(DirectoryUse::root(c"/".to_owned(), file, &meta, &budget)));
         let panicked = std::thread::scope(|scope| {
             let threads: Vec<_> =

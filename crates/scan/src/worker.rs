@@ -12,11 +12,11 @@ use rustix::io::Errno;
 use crate::attributes::AttributeReader;
 use crate::directory::{DirectoryUse, open_child};
 use crate::error::{Error, Step};
-use crate::harvest::Harvest;
-use crate::links::{Key, Links};
-use crate::meta::Meta;
+use crate::hardlinks::{Key, Links};
 use crate::options::Options;
+use crate::pending::Harvest;
 use crate::queue::{Job, Listed, Names, Queue};
+use crate::stat::Meta;
 use libcomposefs_content::ContentSink;
 use libcomposefs_content::Progress;
 

@@ -14,7 +14,7 @@ use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::Errno;
 
 use crate::object::Object;
-use crate::object_error::ObjectError;
+use crate::object::error::ObjectError;
 
 /// Directories of objects, the first one asked first.
 #[derive(Debug)]

@@ -16,9 +16,9 @@ use libcomposefs_sys::limits::open_files_max;
 use libcomposefs_sys::sparse::SparseWriter;
 use rustix::fs::fsync;
 
-use crate::check::{Expected, Presence};
-use crate::content::{Copier, Temporary};
 use crate::error::Error;
+use crate::existing::{Expected, Presence};
+use crate::ingest::{Copier, Temporary};
 use crate::object_dir::ObjectDir;
 
 /// How many bytes may wait to be synced.

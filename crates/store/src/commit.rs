@@ -15,8 +15,8 @@ use rustix::fs::{fstatfs, fsync, syncfs};
 use rustix::io::Errno;
 
 use crate::batch::{Batch, FEW, GcGuard, Waiting};
-use crate::check::{Expected, Presence};
 use crate::error::Error;
+use crate::existing::{Expected, Presence};
 
 /// `FUSE_SUPER_MAGIC`: there, `syncfs` may not reach who keeps the files.
 const FUSE_SUPER_MAGIC: u32 = 0x6573_5546;

@@ -6,6 +6,8 @@
 //! with each piece compared before it is handed on. That takes 32 bytes of memory for each 512 KiB of content (SHA-512:
 //! 128). A content of no more than one piece is read once only.
 
+pub(crate) mod error;
+
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -15,8 +17,9 @@ use libcomposefs_sys::copy::fill;
 use libcomposefs_sys::verity::{Measurement, measure};
 use rustix::fs::Stat;
 
-use crate::object_error::ObjectError;
-use crate::seal::digest_of;
+use self::error::ObjectError;
+
+use crate::verity::digest_of;
 
 /// How much is read, checked and handed on at a time: of SHA-256, what one block of hashes stands for.
 const PIECE: usize = 128 * BLOCK_SIZE;

@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, Stat, fsync, mkdir, mkdirat, o
 use rustix::io::Errno;
 
 use crate::error::Error;
-use crate::fan::{Fans, OPEN_DIRECTORY};
+use crate::fanout::{Fans, OPEN_DIRECTORY};
 use crate::policy::Policy;
 
 /// The mode of the directories of a store, less the umask.

@@ -8,7 +8,7 @@ use libcomposefs_image::Algorithm;
 use rustix::fs::{Mode, OFlags, open};
 
 use super::damage::{Damage, Kind, Remedy};
-use super::needs::damage;
+use super::expected::damage;
 use super::quarantine::Quarantine;
 use super::seen::Seen;
 use super::sources::Source;

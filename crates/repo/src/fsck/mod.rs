@@ -1,12 +1,12 @@
 //! Whether all is as it should be, and making it so (`docs/fsck.md`).
 //!
-//! What names, links and images say must be there is gathered first (`needs`), then every object is read (`objects`). Each
+//! What names, links and images say must be there is gathered first (`expected`), then every object is read (`objects`). Each
 //! damage is plain data (`damage`); `repair` mends what it can from `sources`, and puts what it takes away into the
 //! `quarantine`.
 
 mod damage;
+mod expected;
 mod meta;
-mod needs;
 mod objects;
 mod quarantine;
 mod repair;
@@ -21,7 +21,7 @@ pub use objects::{FsckProgress, NoFsckProgress};
 pub use sources::Source;
 
 use super::{Repository, RepositoryError};
-use needs::Needs;
+use expected::Needs;
 use objects::Objects;
 use repair::Repair;
 

@@ -19,10 +19,10 @@ use rustix::fs::{AtFlags, Dir, FileType, Stat, fstat, statat};
 use rustix::io::Errno;
 
 use super::damage::{Damage, Kind};
-use super::needs::{Needs, damage};
+use super::expected::{Needs, damage};
 use super::seen::Seen;
 use crate::{Repository, RepositoryError, io_error, layout};
-use libcomposefs_content::parallel;
+use libcomposefs_content::workers;
 use libcomposefs_store::cause;
 use libcomposefs_store::digest_of;
 
@@ -100,7 +100,7 @@ impl Objects {
                 found.lock().unwrap_or_else(PoisonError::into_inner).push((job.digest, verdict));
             }
         };
-        parallel::run(threads, work, |sender| jobs.into_iter().for_each(|job| sender.send(job)));
+        workers::run(threads, work, |sender| jobs.into_iter().for_each(|job| sender.send(job)));
         objects.bytes = bytes.into_inner();
         for (digest, Wrong { kind, text, holds, seen }) in found.into_inner().unwrap_or_else(PoisonError::into_inner) {
             objects.misnamed.extend(holds.map(|holds| (holds, object_path(&digest))));

@@ -14,12 +14,12 @@ use rustix::io::Errno;
 
 use super::FsckOptions;
 use super::damage::{Damage, Kind, Remedy};
-use super::needs::{Needs, damage};
+use super::expected::{Needs, damage};
 use super::objects::{judge_again, object_path};
 use super::quarantine::{Kept, Quarantine, Taken};
 use super::seen::Seen;
 use super::sources::{Source, fetch_misnamed, put_if};
-use crate::leads::leads_to;
+use crate::link_target::leads_to;
 use crate::{Leads, Lease, RefName, Repository, RepositoryError, layout};
 
 /// The mode of every object.

@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::fs::{AtFlags, FileType, Stat, statat};
 use rustix::io::{Errno, Result};
 
-use crate::links::{Found, read_link};
+use crate::dir::{Found, read_link};
 
 /// What was under a name.
 #[derive(Clone, Debug, PartialEq, Eq)]

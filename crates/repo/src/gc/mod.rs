@@ -1,10 +1,10 @@
 //! Removing what is not needed (`docs/format/repository.md`, section 5).
 //!
-//! Everything that is needed is marked first (`look`). What is removed then goes in small steps (`sweep`), each with the
+//! Everything that is needed is marked first (`mark`). What is removed then goes in small steps (`sweep`), each with the
 //! repository locked and after another look at all that names or claims something: other programs hold the lock as long as
 //! they run, and may have published while gc waited for it.
 
-mod look;
+mod mark;
 mod sweep;
 
 use std::collections::BTreeSet;
@@ -12,11 +12,11 @@ use std::time::{Duration, SystemTime};
 
 use libcomposefs_image::Digest;
 
-use super::claims::LeaseReader;
 use super::digest_set::DigestSet;
-use super::mark::Marks;
+use super::marks::Marks;
 use super::refs::BrokenRef;
 use super::{RefName, Repository, RepositoryError};
+use crate::lease::reader::LeaseReader;
 
 /// How gc goes about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Stat, fsync, renameat, statat, unlinkat
 use rustix::io::Errno;
 
 use super::Gc;
-use crate::claims::LeaseReader;
+use crate::lease::reader::LeaseReader;
 use crate::{RepositoryError, io_error, layout};
 
 /// So many images are decided on in one step.

@@ -16,11 +16,11 @@ use libcomposefs_sys::sparse::{Holes, Stretch, write_sparse};
 use libcomposefs_sys::tempfile::Temporary;
 use rustix::fs::{fstat, ftruncate};
 
+use super::context::Run;
 use super::error::FileError;
 use super::metadata::Subject;
-use super::run::Run;
 use crate::object::Object;
-use crate::object_error::ObjectError;
+use crate::object::error::ObjectError;
 
 /// What is read, hashed and written at a time: some of it is still in the core's cache when it is written.
 const PIECE: usize = 256 << 10;

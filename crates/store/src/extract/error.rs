@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use libcomposefs_image::dump::{Also, escape};
 use rustix::io::Errno;
 
-use crate::object_error::ObjectError;
+use crate::object::error::ObjectError;
 
 /// Why an extraction did not begin or ended before its end.
 #[derive(Debug, thiserror::Error)]

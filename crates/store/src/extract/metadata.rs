@@ -13,8 +13,8 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::process::{getegid, geteuid};
 
+use super::context::Run;
 use super::error::FileError;
-use super::run::Run;
 
 /// What gets the metadata.
 #[derive(Clone, Copy, Debug)]

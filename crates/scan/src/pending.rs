@@ -10,11 +10,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use libcomposefs_image::digest::{Algorithm, Digest};
 use libcomposefs_image::tree::{InodeId, NewInode, Timestamp, TreeBuilder, Xattr};
 
-use crate::contents::Contents;
 use crate::directory::{DirectoryUse, Place};
 use crate::error::Error;
-use crate::links::{Key, Links};
-use crate::meta::Meta;
+use crate::hardlinks::{Key, Links};
+use crate::small_files::Contents;
+use crate::stat::Meta;
 use libcomposefs_content::ContentSink;
 
 /// Bytes in the harvest's buffer.

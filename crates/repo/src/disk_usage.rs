@@ -7,7 +7,7 @@ use libcomposefs_image::Digest;
 use libcomposefs_sys::extents::shared_bytes;
 use rustix::fs::FileType;
 
-use super::mark::Marks;
+use super::marks::Marks;
 use super::{RefName, Repository, RepositoryError};
 
 /// What a name stands for on the disk. Sizes are in bytes; what an object takes is what the file system says of its blocks.

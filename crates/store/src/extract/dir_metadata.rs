@@ -7,11 +7,11 @@ use std::sync::Arc;
 use libcomposefs_image::tree::InodeId;
 use rustix::fs::{Mode, openat};
 
-use super::descent::{Descent, Key};
+use super::context::Run;
+use super::dir_stack::{Descent, Key};
 use super::error::{ExtractError, FileError};
-use super::fill::{Made, cannot_go_back};
 use super::metadata::Subject;
-use super::run::Run;
+use super::populate::{Made, cannot_go_back};
 use super::staging::OPEN_DIRECTORY;
 use super::target::Target;
 use super::walk::{Step, Walk};

@@ -11,15 +11,15 @@ use libcomposefs_image::tree::{Data, InodeId, Kind, Places, Tree};
 
 use super::error::{ExtractError, FileError};
 use super::options::Options;
-use super::outcome::{Failure, Outcome};
 use super::progress::Progress;
+use super::report::{Failure, Outcome};
 use super::selection::Selection;
 use super::staging::Staging;
 use super::target::Target;
 use super::walk::{Step, Walk};
-use super::{fill, finish, linked};
+use super::{dir_metadata, hardlinks, populate};
 use crate::basedirs::Basedirs;
-use crate::clones::Clones;
+use crate::reflink::Clones;
 
 /// What an extraction is about, and what came of it so far.
 pub(super) struct Run<'e> {
@@ -82,14 +82,14 @@ pub fn extract(
         stopped: Mutex::default(),
         is_stopped: AtomicBool::new(false),
     };
-    let linked = linked::make(&run);
-    let made = fill::fill(&run, &target);
-    linked::forget(&run, &linked);
+    let linked = hardlinks::make(&run);
+    let made = populate::fill(&run, &target);
+    hardlinks::forget(&run, &linked);
     run.staging.remove_itself();
     if let Some(error) = run.take_stopped() {
         return Err(error);
     }
-    finish::finish(&run, &target, &made?)?;
+    dir_metadata::finish(&run, &target, &made?)?;
     let mut outcome = run.outcome.into_inner().unwrap_or_else(PoisonError::into_inner);
     outcome.links = outcome.links.saturating_sub(linked.len() as u64);
     outcome.failures.sort_by(|a, b| a.path.cmp(&b.path));

@@ -1,7 +1,7 @@
 //! Getting a content into a temporary, and the digest of what is in there.
 //!
 //! Where the file system shares extents, large files are cloned, and what was cloned is read where it is in memory already:
-//! in the source, if that is certain not to have changed meanwhile (`settled.rs`), else in the clone. Where it does not, what
+//! in the source, if that is certain not to have changed meanwhile (`unchanged.rs`), else in the clone. Where it does not, what
 //! was read and hashed is written from memory. Only file systems that copy without the data passing through this
 //! machine are left to do so; then the copy is read, as the source may have changed.
 //!
@@ -20,10 +20,10 @@ use libcomposefs_sys::sparse::{SparseWriter, Stretch, read_sparse};
 use libcomposefs_sys::writeback::begin_writing;
 use rustix::fs::{Mode, fchmod, fstat, fstatfs, ftruncate};
 
-use crate::clones::Clones;
 use crate::error::Error;
 use crate::object_dir::ObjectDir;
-use crate::settled::Settled;
+use crate::reflink::Clones;
+use crate::unchanged::Settled;
 
 /// The mode of every object, whatever the umask.
 const OBJECT_MODE: Mode = Mode::from_raw_mode(0o644);

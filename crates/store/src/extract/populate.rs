@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use libcomposefs_image::tree::{InodeId, Kind};
 
-use super::descent::{Descent, Key};
+use super::context::Run;
+use super::dir_stack::{Descent, Key};
 use super::error::{ExtractError, FileError};
-use super::linked::staged_name;
-use super::run::Run;
+use super::hardlinks::staged_name;
 use super::target::Target;
 use super::walk::{Step, Walk};
-use libcomposefs_content::parallel::{self, Sender};
+use libcomposefs_content::workers::{self, Sender};
 
 /// A directory that was entered, in the order of entering, to be known again.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +55,7 @@ pub(super) fn fill(run: &Run<'_>, target: &Target) -> Result<Vec<Made>, ExtractE
             run.progress.entry();
         }
     };
-    parallel::run(run.threads, work, |sender| go_down(run, target, sender))
+    workers::run(run.threads, work, |sender| go_down(run, target, sender))
 }
 
 fn go_down<'t>(

@@ -9,9 +9,9 @@ use libcomposefs_content::{digest_file, digest_pieces};
 use libcomposefs_image::digest::Digest;
 
 use crate::basedirs::Basedirs;
+use crate::object::error::ObjectError;
 use crate::object::{Object, Vouching};
-use crate::object_error::ObjectError;
-use libcomposefs_content::parallel;
+use libcomposefs_content::workers;
 
 /// An object that an image names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -74,7 +74,7 @@ pub fn verify_needed(
     // The largest first: at the end no thread has much to do that others cannot help with.
     let mut order: Vec<usize> = (0..needed.len()).collect();
     order.sort_by_key(|index| std::cmp::Reverse(needed[*index].size));
-    parallel::run(threads, work, |sender| order.into_iter().for_each(|index| sender.send(index)));
+    workers::run(threads, work, |sender| order.into_iter().for_each(|index| sender.send(index)));
     let mut verified = verified.into_inner().unwrap_or_else(PoisonError::into_inner);
     verified.wrong.sort_by_key(|(index, _)| *index);
     verified

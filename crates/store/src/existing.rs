@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use crate::error::Error;
 use crate::object_dir::ObjectDir;
 use crate::policy::VerifyExisting;
-use crate::seal::Vouched;
+use crate::verity::Vouched;
 
 /// How much of an object is read at a time.
 const PIECE: usize = 256 << 10;

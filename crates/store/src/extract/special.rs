@@ -6,9 +6,9 @@ use libcomposefs_image::tree::{Data, InodeId, Kind};
 use rustix::fs::{FileType, Mode, mknodat, symlinkat};
 use rustix::io::Errno;
 
+use super::context::Run;
 use super::error::FileError;
 use super::metadata::Subject;
-use super::run::Run;
 
 impl Run<'_> {
     /// Makes it under a name that is free. `false` if it is a device that the process may not make.

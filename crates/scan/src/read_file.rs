@@ -15,11 +15,11 @@ use libcomposefs_sys::xattr::Target;
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::{pread, retry_on_intr};
 
-use crate::contents::SMALL_MAX;
 use crate::directory::DirectoryUse;
 use crate::error::{Error, Step};
-use crate::harvest::Data;
-use crate::meta::Meta;
+use crate::pending::Data;
+use crate::small_files::SMALL_MAX;
+use crate::stat::Meta;
 use crate::worker::Worker;
 use libcomposefs_content::SourceFile;
 

@@ -11,7 +11,7 @@ use rustix::fs::{FileType, fstat};
 use rustix::io::Errno;
 
 use super::digest_set::DigestSet;
-use super::links::Found;
+use super::dir::Found;
 use super::refs::BrokenRef;
 use super::stream::{self, Tables};
 use super::stream_file::StreamFile;

@@ -9,10 +9,10 @@ use libcomposefs_sys::copy::fill;
 use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, RenameFlags, flock, openat, renameat_with, unlinkat};
 use rustix::io::Errno;
 
-use super::digest_set::DigestSet;
-use super::lease::{GC_LOCK, Lease, open_gc_lock};
-use super::lock::{Lock, cannot_lock};
-use super::{Repository, RepositoryError, io_error, layout};
+use super::{GC_LOCK, Lease, open_gc_lock};
+use crate::digest_set::DigestSet;
+use crate::lock::{Lock, cannot_lock};
+use crate::{Repository, RepositoryError, io_error, layout};
 
 /// How much of a lease is read at a time.
 const PIECE: usize = 64 << 10;

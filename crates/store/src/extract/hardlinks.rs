@@ -2,8 +2,8 @@
 
 use libcomposefs_image::tree::InodeId;
 
-use super::run::Run;
-use libcomposefs_content::parallel;
+use super::context::Run;
+use libcomposefs_content::workers;
 
 /// The name under which such an inode waits.
 pub(super) fn staged_name(inode: InodeId) -> String {
@@ -26,7 +26,7 @@ pub(super) fn make(run: &Run<'_>) -> Vec<InodeId> {
             Err(error) => run.lose(inode, Some(error)),
         }
     };
-    parallel::run(run.threads, work, |sender| all.iter().for_each(|inode| sender.send(*inode)));
+    workers::run(run.threads, work, |sender| all.iter().for_each(|inode| sender.send(*inode)));
     all.into_iter().filter(|inode| run.lost(*inode).is_none()).collect()
 }
 

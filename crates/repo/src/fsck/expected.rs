@@ -14,8 +14,8 @@ use libcomposefs_sys::beneath::open_directory_beneath;
 
 use super::damage::{Damage, Kind, NeededBy, Remedy};
 use super::seen::Seen;
-use crate::links::Found;
-use crate::mark::Marks;
+use crate::dir::Found;
+use crate::marks::Marks;
 use crate::{BrokenRef, Leads, RefName, Repository, RepositoryError, layout};
 
 /// An object that is needed.
