@@ -1,7 +1,8 @@
-//! Beside cfsctl 0.9.4, the Rust implementation: the only other tool that makes SHA-512 images and keeps hard links.
+//! Comparison with cfsctl 0.9.4, the Rust implementation: the only other tool that writes SHA-512 images and preserves
+//! hard links.
 //!
-//! To build it takes minutes, so what it says of one tree is recorded here, and images of it elsewhere; where `COMPOSEFS_PEERS` has the program
-//! (`cargo xtask peers --rust`) it is asked again.
+//! Building cfsctl takes minutes, so its output for one tree is recorded here, and its images elsewhere. If
+//! `COMPOSEFS_PEERS` has the program (`cargo xtask peers --rust`), it is run again.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -34,7 +35,7 @@ const RECORDED: [(&str, &str, &str); 4] = [
     ),
 ];
 
-/// Files around every size that matters, hard links, a symlink, attributes, and times of their own.
+/// Files around every significant size, hard links, a symlink, xattrs, and distinct times.
 fn make_tree(root: &Path) {
     let directories = ["", "d", "d/e", "f"];
     for directory in directories {
@@ -48,7 +49,7 @@ fn make_tree(root: &Path) {
         fs::set_permissions(&path, fs::Permissions::from_mode([0o644, 0o755, 0o4711][n % 3])).unwrap();
         set_time(&path, 1_600_000_000 + n as i64, 123 * n as i64);
     }
-    // Links before and after the target in the order of names.
+    // Hard links that sort before and after their target.
     for link in ["a-link", "d/link", "z-link"] {
         fs::hard_link(root.join("f/file-300000"), root.join(link)).unwrap();
     }
@@ -76,13 +77,13 @@ fn ours(algorithm: &str, version: &str, tree: &Path) -> String {
     program.run(arguments, b"").ok().line().to_owned()
 }
 
-/// cfsctl, where it is there.
+/// Path of cfsctl, if it is installed.
 fn cfsctl() -> Option<PathBuf> {
     let path = std::env::var_os("COMPOSEFS_PEERS").map(|peers| PathBuf::from(peers).join("cfsctl"));
     path.filter(|path| path.exists())
 }
 
-/// What cfsctl says, where it is there.
+/// Output of cfsctl, if it is installed.
 fn theirs(algorithm: &str, version: &str, tree: &Path) -> Option<String> {
     let path = cfsctl()?;
     let program = Program { path: &path, name: "cfsctl" };
@@ -119,7 +120,7 @@ fn trees_with_hard_links_have_the_same_digests() {
     figures::show(&format!("compared with cfsctl 0.9.4: {} recorded digests, {asked} asked again", RECORDED.len()));
 }
 
-/// The image that cfsctl puts into a new repository.
+/// Image that cfsctl writes into a new repository.
 fn their_image(cfsctl: &Path, algorithm: &str, version: &str, tree: &Path, repository: &Path) -> PathBuf {
     let program = Program { path: cfsctl, name: "cfsctl" };
     let run = |words: &[&OsStr]| {
@@ -135,8 +136,8 @@ fn their_image(cfsctl: &Path, algorithm: &str, version: &str, tree: &Path, repos
 }
 
 #[test]
-fn its_images_are_read_and_copied() {
-    // Those it made before are read elsewhere: `crates/image/tests/reader/cfsctl.rs`.
+fn cfsctl_images_are_read_and_copied() {
+    // Its recorded images are read in `crates/image/tests/reader/cfsctl.rs`.
     let Some(cfsctl) = cfsctl() else {
         return figures::show("cfsctl 0.9.4 is not there: only recorded images of it are read");
     };
@@ -147,7 +148,7 @@ fn its_images_are_read_and_copied() {
     let (mut images, mut bytes) = (0, 0);
     for tree in std::iter::once(&small).chain(&minbase) {
         for algorithm in ["sha256", "sha512"] {
-            // The last one is that of the version before, to be compared with.
+            // The last image has the earlier format version, for comparison.
             let mut dumps = Vec::new();
             for version in ["0", "1", "2"] {
                 let repository = tempfile::tempdir().unwrap();
@@ -175,7 +176,7 @@ fn its_images_are_read_and_copied() {
     figures::show(&format!("read: {images} images of cfsctl 0.9.4 in versions 0, 1 and 2, {bytes} bytes"));
 }
 
-/// An image of version 2, loaded and written again.
+/// Loads an image of version 2 and writes it again.
 fn written_as_version_2(image: &[u8]) -> Vec<u8> {
     let loaded = load(&Reader::new(image).unwrap(), &[]).unwrap();
     let mut again = Vec::new();
@@ -183,7 +184,7 @@ fn written_as_version_2(image: &[u8]) -> Vec<u8> {
     again
 }
 
-/// A dump without nanoseconds and without the sizes of directories, sorted.
+/// Returns the sorted lines of a dump without nanoseconds and without the sizes of directories.
 fn without_what_version_2_lacks(dump: &[u8]) -> Vec<String> {
     let text = String::from_utf8(dump.to_vec()).unwrap();
     let line = |line: &str| {
@@ -192,15 +193,15 @@ fn without_what_version_2_lacks(dump: &[u8]) -> Vec<String> {
             fields[1] = "";
         }
         fields[7] = fields[7].split('.').next().unwrap();
-        // Attributes are in the order of the image.
+        // Xattrs are in the order of the image.
         fields[11..].sort_unstable();
         fields.join(" ")
     };
     text.lines().map(line).collect()
 }
 
-/// Goldens of which its `composefs-info` says something else: images it refuses, payloads that are no digest's path, which
-/// it does not show, ...
+/// Goldens for which its `composefs-info` differs: images it rejects, and payloads that are not the path of a digest,
+/// which it does not print.
 const OBJECTS_DIFFER: [&str; 7] = [
     "external-no-payload",
     "external-payload-long",
@@ -210,11 +211,11 @@ const OBJECTS_DIFFER: [&str; 7] = [
     "syntax-numbers",
     "whiteout-hardlinked",
 ];
-/// ... a second name, whose target it shows again, and whiteouts that it takes for stubs.
+/// Goldens for which it prints the target of a second hard link again, or takes whiteouts for stubs.
 const LISTS_DIFFER: [&str; 4] = ["hardlink-kinds", "mixed-tree-300", "mixed-tree-4000", "whiteout-stub-names"];
 
 #[test]
-fn its_info_says_the_same_of_goldens() {
+fn info_prints_the_same_as_cfsctl_for_goldens() {
     let Some(cfsctl) = cfsctl() else {
         return figures::show("cfsctl 0.9.4 is not there: its composefs-info is not asked");
     };

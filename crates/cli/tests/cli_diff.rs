@@ -1,4 +1,4 @@
-//! `composefs diff` as its users call it.
+//! `composefs diff` from the command line.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -18,7 +18,7 @@ fn diff<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>, input: &[u8]) -
     program("composefs").run(std::iter::once("diff".into()).chain(arguments), input)
 }
 
-/// The report as JSON, with the status it must have.
+/// Returns the JSON report of a command that exits with the given status.
 fn json<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>, status: i32) -> Value {
     let arguments = arguments.into_iter().map(|argument| argument.as_ref().to_owned());
     let outcome = diff(arguments.chain(["--json".into()]), b"");
@@ -40,7 +40,7 @@ const DUMP: &[u8] = b"\
 /link 2 120777 1 0 0 0 100.0 to - -
 ";
 
-/// A place with files of these names.
+/// Creates a directory with files of these names.
 fn place(files: &[(&str, &[u8])]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (name, content) in files {
@@ -56,7 +56,7 @@ fn replaced(text: &[u8], old: &str, new: &str) -> Vec<u8> {
 }
 
 #[test]
-fn the_status_says_equal_different_or_trouble() {
+fn status_is_equal_different_or_error() {
     let other = replaced(DUMP, "hi", "ho");
     let dir =
         place(&[("a", &image(DUMP, "0")), ("same", &image(DUMP, "0")), ("b", &image(&other, "0")), ("text", DUMP)]);
@@ -88,7 +88,7 @@ fn the_status_says_equal_different_or_trouble() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused() {
+fn contradictory_options_are_rejected() {
     let dir = place(&[("a", &image(DUMP, "0")), ("b", &image(DUMP, "1"))]);
     let [a, b] = ["a", "b"].map(|name| dir.path().join(name).into_os_string().into_string().unwrap());
     for (options, message) in [
@@ -139,7 +139,7 @@ fn causes_come_first_and_names_cannot_move_the_cursor() {
 }
 
 #[test]
-fn json_has_everything() {
+fn json_report_is_complete() {
     let other =
         [&replaced(&replaced(DUMP, "hi", "ho"), "user.x=1", "user.y=\\xff")[..], b"/new 0 100600 1 0 0 0 1.0 - - -\n"]
             .concat();
@@ -204,7 +204,7 @@ fn a_directory_is_compared_as_it_would_be_built() {
 }
 
 #[test]
-fn an_epoch_is_recognised_and_can_be_asked_for() {
+fn an_epoch_is_recognised_and_can_be_requested() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("root");
     fs::create_dir(&root).unwrap();
@@ -232,7 +232,7 @@ fn versions_of_one_dump_differ_in_the_version() {
             assert_eq!(report["counts"]["changed"], 0, "{}", case.name);
             continue;
         }
-        // What version 1 marks the directories of whiteouts with is all there is.
+        // The marks of version 1 on the directories of whiteouts are the only difference.
         with_whiteouts += 1;
         let is_mark = |cause: &Value| cause["xattr"].as_str().is_some_and(|name| name.ends_with("overlay.opaque"));
         assert!(causes.iter().all(is_mark), "{}: {causes:?}", case.name);

@@ -1,4 +1,4 @@
-//! `composefs extract` and `composefs check` as they are called: what they print, and their status.
+//! `composefs extract` and `composefs check` from the command line: their output and exit status.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use libcomposefs_testkit::program::{Outcome, Program};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// An image of two files and their objects.
+/// An image with two files, and their objects.
 struct Place {
     dir: TempDir,
 }
@@ -37,14 +37,14 @@ impl Place {
         self.path(name).to_str().unwrap().to_owned()
     }
 
-    /// Runs a command in which `@` stands before the names of paths here.
+    /// Runs a command; `@` is replaced by the directory of the fixture.
     fn run(&self, line: &str) -> Outcome {
         let root = format!("{}/", self.dir.path().display());
         let arguments: Vec<_> = line.split(' ').map(|word| word.replace('@', &root)).collect();
         Program { path: Path::new(env!("CARGO_BIN_EXE_composefs")), name: "composefs" }.run(arguments, b"")
     }
 
-    /// The object that holds a content.
+    /// Returns the path of the object with a given content.
     fn object(&self, content: &str) -> PathBuf {
         let fans = fs::read_dir(self.path("objects")).unwrap();
         let mut objects = fans.flat_map(|fan| fs::read_dir(fan.unwrap().path()).unwrap());
@@ -61,7 +61,7 @@ fn json(outcome: &Outcome) -> Value {
 }
 
 #[test]
-fn all_is_there_and_nothing_is_said() {
+fn complete_extraction_prints_nothing() {
     let place = Place::new();
     let outcome = place.run("extract @image @out --basedir=@objects");
     assert_eq!(outcome, Outcome { status: Some(0), stdout: Vec::new(), stderr: String::new() });
@@ -81,7 +81,7 @@ fn all_is_there_and_nothing_is_said() {
 }
 
 #[test]
-fn what_is_missing_is_told_with_its_status() {
+fn missing_contents_are_reported_by_message_and_status() {
     let place = Place::new();
     fs::remove_file(place.object(ONE)).unwrap();
     let object = place.object(TWO);
@@ -103,7 +103,7 @@ fn what_is_missing_is_told_with_its_status() {
     let report = json(&place.run("extract @image @json --basedir=@objects --json"));
     assert_eq!(report["failures"].as_array().unwrap().len(), 3);
     assert_eq!(report["failures"][0]["path"], "/one");
-    // Without --basedir it is said what is missing.
+    // Without --basedir the message names the missing option.
     let outcome = place.run("extract @image @none");
     assert!(outcome.stderr.ends_with("composefs: 3 paths were not extracted; --basedir says where the objects are\n"));
 
@@ -124,7 +124,7 @@ fn what_is_missing_is_told_with_its_status() {
 }
 
 #[test]
-fn the_status_of_a_check() {
+fn check_reports_damage_by_its_status() {
     let place = Place::new();
     let sound = place.run("check @image --basedir=@objects --strict");
     assert_eq!(sound.status, Some(0), "{}", sound.line());

@@ -1,4 +1,4 @@
-//! `composefs-info` and `composefs-dump` as their users call them.
+//! `composefs-info` and `composefs-dump` from the command line.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -34,7 +34,7 @@ const DUMP: &[u8] = b"\
 /zobj 100 100644 2 0 0 0 0.0 missing - -
 ";
 
-/// A place with the image of the dump above.
+/// Creates a directory with the image of the dump above.
 fn place() -> (tempfile::TempDir, String) {
     let dir = tempfile::tempdir().unwrap();
     let image = dir.path().join("image");
@@ -44,7 +44,7 @@ fn place() -> (tempfile::TempDir, String) {
 }
 
 #[test]
-fn every_golden_comes_back_through_dump_and_as_an_image() {
+fn goldens_survive_dumping_and_rewriting() {
     let dir = tempfile::tempdir().unwrap();
     let (source, copy) = (dir.path().join("source"), dir.path().join("copy"));
     let mut images = 0;
@@ -64,10 +64,10 @@ fn every_golden_comes_back_through_dump_and_as_an_image() {
 }
 
 #[test]
-fn what_the_commands_print() {
+fn commands_print_the_expected_lines() {
     let (dir, image) = place();
     let out = |line: &[&str]| String::from_utf8(info(line.iter().chain([&image.as_str()])).ok().stdout).unwrap();
-    // The first path of an inode tells its object.
+    // Only the first path of an inode shows its object.
     let list = "/a b\\n/\t\n/a b\\n/link\t@ /sub/obj\\x20ect\n/a b\\n/sym\t-> x\\x20=\n/inline\n/null\n/obj\n/other\n\
                 /same\t@ /sub/obj\\x20ect\n/zobj\t@ missing\n";
     assert_eq!(out(&["ls"]), list);
@@ -80,7 +80,7 @@ fn what_the_commands_print() {
     assert_eq!(out(&["objects"]), "/sub/obj ect\nmissing\n");
     assert_eq!(out(&["objects", &image]), out(&["objects"]));
     assert_eq!(out(&["ls", &image]), [list, list].concat());
-    // Without a place to look, all are missing.
+    // Without --basedir all objects are missing.
     assert_eq!(out(&["missing-objects"]), "/sub/obj ect\nmissing\n");
     fs::create_dir(dir.path().join("sub")).unwrap();
     fs::write(dir.path().join("sub/obj ect"), "").unwrap();
@@ -91,19 +91,19 @@ fn what_the_commands_print() {
 }
 
 #[test]
-fn a_filter_takes_names_of_the_root() {
+fn filter_selects_entries_of_the_root() {
     let (_dir, image) = place();
     let out = |line: &[&str]| String::from_utf8(info(line.iter().chain([&image.as_str()])).ok().stdout).unwrap();
     assert_eq!(out(&["ls", "--filter=inline", "--filter", "null", "--filter=none"]), "/inline\n/null\n");
     assert_eq!(out(&["dump", "--filter=none"]), "/ 4096 40755 3 0 0 0 0.0 - - -\n");
-    // The name that is left is no link.
+    // The remaining name is not a hard link.
     let text = out(&["dump", "--filter=a b\n"]);
     assert!(text.contains("/a\\x20b\\n/link 100 100644 2 0 0 0 0.0 /sub/obj\\x20ect - -\n"), "{text}");
     assert_eq!(out(&["objects", "--filter=zobj"]), "missing\n");
 }
 
 #[test]
-fn measured_files() {
+fn measure_file_prints_digests() {
     let dir = tempfile::tempdir().unwrap();
     let (a, empty) = (dir.path().join("a"), dir.path().join("empty"));
     fs::write(&a, "content_a\n").unwrap();
@@ -123,7 +123,7 @@ fn measured_files() {
 }
 
 #[test]
-fn failures_have_status_1_and_the_references_words() {
+fn failures_have_status_1_and_the_messages_of_the_reference() {
     let (dir, image) = place();
     let none = dir.path().join("none").to_str().unwrap().to_owned();
     let text = dir.path().join("text").to_str().unwrap().to_owned();
@@ -145,11 +145,11 @@ fn failures_have_status_1_and_the_references_words() {
         assert_eq!(out.stderr.contains("usage: composefs-info"), usage, "{line:?}: {}", out.stderr);
         assert!(out.stdout.is_empty(), "{line:?}");
     }
-    // What comes before the failure is printed.
+    // Output before the failure is printed.
     let out = info(["ls", &image, &none]);
     assert_eq!(out.status, Some(1));
     assert!(out.stdout.starts_with(b"/a b"));
-    // The damage is told with its place.
+    // The message contains the location of the damage.
     let mut damaged = fs::read(&image).unwrap();
     let name = damaged.windows(6).position(|bytes| bytes == b"inline").unwrap();
     damaged[name] = b'/';
@@ -166,7 +166,7 @@ fn failures_have_status_1_and_the_references_words() {
         assert_eq!(out.status, Some(1), "{line:?}");
         assert!(out.stderr.starts_with(&format!("composefs-dump: {words}")), "{line:?}: {}", out.stderr);
     }
-    // What was there before a copy that failed is there still.
+    // A failed copy leaves the existing destination unchanged.
     let out = program("composefs-dump").run([&text, &image], b"");
     assert_eq!(out.status, Some(1));
     let _ = info(["ls", &image]).ok();

@@ -1,4 +1,4 @@
-//! What bash offers after TAB, in bash itself, on a terminal.
+//! Completion with TAB in bash, on a terminal.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -14,7 +14,7 @@ fn composefs(arguments: &[&str]) -> String {
     Program { path: Path::new(COMPOSEFS), name: "composefs" }.run(arguments, b"").ok().line().to_owned()
 }
 
-/// The words offered for the last one of a line.
+/// Returns the words offered for the last word of a line.
 fn offered(line: &str) -> Vec<String> {
     let words: Vec<&str> = line.split(' ').collect();
     let script = format!(
@@ -33,7 +33,7 @@ fn offered(line: &str) -> Vec<String> {
     String::from_utf8(output.stdout).unwrap().split_whitespace().map(str::to_owned).collect()
 }
 
-/// The arguments that lines have when they were typed in bash, with a TAB for each `^`. Every line is for `composefs`.
+/// Returns the arguments of `composefs` lines after they were typed in bash, with a TAB for each `^`.
 fn typed(lines: &[&str]) -> Vec<Vec<String>> {
     let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&controller).unwrap();
@@ -42,7 +42,7 @@ fn typed(lines: &[&str]) -> Vec<Vec<String>> {
     let terminal = File::options().read(true).write(true).open(name).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let said = dir.path().join("said");
-    // The function takes the place of the program where a line is run, not where words are completed.
+    // The shell function replaces the program when a line is run, but not when words are completed.
     let mut input = format!(
         "PATH={}:$PATH; source <(composefs completion bash)\n\
          composefs() {{ printf '%s\\037' \"$@\"; echo; }} >> {}\n",
@@ -75,7 +75,8 @@ fn typed(lines: &[&str]) -> Vec<Vec<String>> {
     said.lines().map(words).collect()
 }
 
-/// A repository with the names `debian/13`, `current`, `sha256:abc` and `sha256:other`, and the digest of its image.
+/// Creates a repository with the names `debian/13`, `current`, `sha256:abc` and `sha256:other`; returns the digest of
+/// its image.
 fn repository(dir: &Path) -> (String, String) {
     let repo = dir.join("repo").to_str().unwrap().to_owned();
     let tree = dir.join("tree");
@@ -122,7 +123,7 @@ fn words_with_equals_signs_and_colons_are_completed() {
     for ((line, expected), got) in lines.iter().zip(&got) {
         let got: Vec<_> = got.iter().map(String::as_str).collect();
         if line.starts_with("--repo=") && line.ends_with("^ end") && expected.len() == 2 {
-            // A directory is completed by bash or here, with a slash or without.
+            // Either bash or the program completes a directory, with or without a slash.
             assert_eq!(got[0].trim_end_matches('/'), of, "{line}");
             continue;
         }

@@ -1,4 +1,4 @@
-//! `composefs digest`.
+//! `composefs digest` from the command line.
 
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
@@ -10,7 +10,7 @@ use libcomposefs_testkit::program::Program;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 #[test]
-fn digests_of_files() {
+fn files_have_the_expected_digests() {
     let program = Program { path: Path::new(env!("CARGO_BIN_EXE_composefs")), name: "composefs" };
     let dir = tempfile::tempdir().unwrap();
     let (a, b) = (dir.path().join("a"), dir.path().join("b"));
@@ -32,7 +32,7 @@ fn digests_of_files() {
 
 const COMPOSEFS: &str = env!("CARGO_BIN_EXE_composefs");
 
-/// What `composefs digest` says of a standard input that comes in two writes.
+/// Returns the output of `composefs digest` for standard input that is written in two pieces.
 fn digest_of_pipe(arguments: &[&str], content: &[u8]) -> String {
     let mut command = Command::new(COMPOSEFS);
     command.arg("digest").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -47,7 +47,7 @@ fn digest_of_pipe(arguments: &[&str], content: &[u8]) -> String {
 }
 
 #[test]
-fn digests_of_pipes_and_of_standard_input() {
+fn pipes_and_standard_input_are_hashed() {
     let content: Vec<u8> = (0..3_000_001u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     for len in [0, 1, 4095, 4096, 4097, 256 << 10, 524_289, 3_000_001] {
         let content = &content[..len];
@@ -63,7 +63,7 @@ fn digests_of_pipes_and_of_standard_input() {
 }
 
 #[test]
-fn digests_of_fifos_and_of_files_as_standard_input() {
+fn fifos_and_files_as_standard_input_are_hashed() {
     let dir = tempfile::tempdir().unwrap();
     let content = vec![7; 1_000_000];
     let hex = |content: &[u8]| verity::digest(Algorithm::Sha256, content).to_hex();
@@ -75,14 +75,14 @@ fn digests_of_fifos_and_of_files_as_standard_input() {
     let output = running.wait_with_output().unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{}  {}\n", hex(&content), fifo.display()));
 
-    // From the offset that standard input has, as sha256sum; `./-` is the file of that name.
+    // Hashing starts at the offset of standard input, as in sha256sum; `./-` is the file of that name.
     fs::write(&file, &content).unwrap();
     let mut stdin = File::open(&file).unwrap();
     stdin.seek(SeekFrom::Start(400_000)).unwrap();
     let output = Command::new(COMPOSEFS).args(["digest", "-", "./-"]).current_dir(dir.path()).stdin(stdin).output();
     let want = format!("{}  -\n{}  ./-\n", hex(&content[400_000..]), hex(&content));
     assert_eq!(String::from_utf8(output.unwrap().stdout).unwrap(), want);
-    // What cannot be read is an error.
+    // An unreadable input is an error.
     let refused = Command::new(COMPOSEFS).arg("digest").stdin(File::open(dir.path()).unwrap()).output().unwrap();
     assert_eq!(refused.status.code(), Some(1));
     let stderr = String::from_utf8(refused.stderr).unwrap();

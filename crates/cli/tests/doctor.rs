@@ -1,4 +1,4 @@
-//! `composefs doctor` on this machine, whatever it is: what it says must be so.
+//! `composefs doctor` on this machine: its findings must be true, whatever they are.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -21,7 +21,7 @@ fn has_fs_verity(dir: &Path) -> bool {
 }
 
 #[test]
-fn it_says_what_is_so() {
+fn findings_are_true() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().to_str().unwrap();
     let json = composefs(&["doctor", "--json", path]);
@@ -43,7 +43,7 @@ fn it_says_what_is_so() {
             "{finding}"
         );
     }
-    // Nothing stays.
+    // No file or mount is left.
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     assert!(!fs::read_to_string("/proc/self/mountinfo").unwrap().contains(path));
     let text = composefs(&["doctor", path]);
@@ -57,7 +57,7 @@ fn it_says_what_is_so() {
 }
 
 #[test]
-fn who_may_not_mount_is_told_so() {
+fn missing_privilege_to_mount_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let path = dir.path().to_str().unwrap();
@@ -68,7 +68,7 @@ fn who_may_not_mount_is_told_so() {
 }
 
 #[test]
-fn what_cannot_be_found_out_is_no_answer() {
+fn a_failed_probe_is_an_error() {
     assert_eq!(composefs(&["doctor", "/nonexistent"]).status, Some(2));
     let outcome = composefs(&["doctor", "/proc"]);
     assert_eq!(outcome.status, Some(2), "{}", outcome.line());
@@ -76,7 +76,7 @@ fn what_cannot_be_found_out_is_no_answer() {
 }
 
 #[test]
-fn a_repository_is_looked_at_too() {
+fn a_repository_is_checked_too() {
     let dir = tempfile::tempdir().unwrap();
     let repo = dir.path().join("repo").to_str().unwrap().to_owned();
     fs::create_dir(dir.path().join("tree")).unwrap();

@@ -1,5 +1,5 @@
-//! Nothing is visible under its name before it is on disk, and everything is on disk when the command returns: read off
-//! the system calls.
+//! Checks by the log of system calls that no file is visible under its name before it is on disk, and that everything
+//! is on disk when the command returns.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -13,7 +13,7 @@ use libcomposefs_testkit::skip;
 const CALLS: &str = "trace=open,openat,openat2,write,writev,pwrite64,pwritev,pwritev2,copy_file_range,sendfile,splice,\
     ftruncate,fallocate,fchmod,fchown,ioctl,fsync,fdatasync,sync,syncfs,link,linkat,rename,renameat,renameat2,mkdir,mkdirat";
 
-/// A system call that succeeded, by the lines of the log at which it began and ended.
+/// A successful system call, with the lines of the log where it started and ended.
 #[derive(Debug)]
 struct Call {
     name: String,
@@ -22,7 +22,7 @@ struct Call {
     ended: usize,
 }
 
-/// The log of strace as calls, in the order in which they ended.
+/// Parses the log of strace to calls, in the order in which they ended.
 fn parse(log: &str) -> Vec<Call> {
     let mut unfinished: BTreeMap<&str, (usize, String)> = BTreeMap::new();
     let mut calls = Vec::new();
@@ -49,7 +49,7 @@ fn parse(log: &str) -> Vec<Call> {
     calls
 }
 
-/// The arguments of a call, and what follows them.
+/// Splits the arguments of a call from the text after them.
 fn split(text: &str) -> (Vec<String>, &str) {
     let (mut arguments, mut argument) = (Vec::new(), String::new());
     let (mut depth, mut quoted, mut escaped) = (0, false, false);
@@ -76,7 +76,7 @@ fn split(text: &str) -> (Vec<String>, &str) {
     panic!("no end: {text}");
 }
 
-/// Descriptor and path of an argument like `5</a/b>`.
+/// Returns descriptor and path of an argument like `5</a/b>`.
 fn descriptor(argument: &str) -> Option<(&str, PathBuf)> {
     let (number, path) = argument.split_once('<')?;
     Some((
@@ -85,11 +85,11 @@ fn descriptor(argument: &str) -> Option<(&str, PathBuf)> {
     ))
 }
 
-/// A file that got a name.
+/// A file that was given a name.
 #[derive(Debug)]
 struct Named {
     path: PathBuf,
-    /// The file, by the path it was written under.
+    /// Path under which the file was written.
     file: PathBuf,
     began: usize,
     ended: usize,
@@ -97,21 +97,21 @@ struct Named {
 
 #[derive(Debug)]
 struct Sync {
-    /// `None` is all of the file system.
+    /// Path that was synced; `None` is the whole file system.
     path: Option<PathBuf>,
     began: usize,
     ended: usize,
 }
 
-/// What became durable when.
+/// Times at which files became durable.
 #[derive(Debug, Default)]
 struct History {
-    /// When each file was last changed.
+    /// Time of the last change of each file.
     changed: BTreeMap<PathBuf, usize>,
     syncs: Vec<Sync>,
     named: Vec<Named>,
     directories: Vec<(PathBuf, usize)>,
-    /// When something was said on standard output.
+    /// Times of output on standard output.
     said: Option<usize>,
 }
 
@@ -127,7 +127,7 @@ impl History {
             for (number, path) in call.arguments.iter().filter_map(|argument| descriptor(argument)) {
                 descriptors.insert(number.to_owned(), path);
             }
-            // A name relative to a directory; one of a descriptor stands for its file.
+            // A name relative to a directory; the name of a descriptor in /proc denotes its file.
             let at = |directory: usize, name: usize| match text(name) {
                 "" => descriptor(argument(directory)).expect("a path").1,
                 magic if magic.starts_with("/proc/self/fd/") => descriptors[&magic["/proc/self/fd/".len()..]].clone(),
@@ -187,15 +187,15 @@ impl History {
         history
     }
 
-    /// The end of the first sync of a path that began after one line and ended before another.
+    /// Returns the end of the first sync of a path that started after one line and ended before another.
     fn synced(&self, path: &Path, after: usize, before: usize) -> Option<usize> {
         let covers = |sync: &&Sync| sync.path.as_deref().is_none_or(|synced| synced == path);
         let within = |sync: &&Sync| sync.began > after && sync.ended < before;
         self.syncs.iter().filter(covers).filter(within).map(|sync| sync.ended).min()
     }
 
-    /// Fails unless each name came after its content, and before a sync of the directory it is in; gives when the last of
-    /// those syncs ended.
+    /// Asserts that each name was given after its content was synced, and before a sync of its directory; returns the
+    /// end of the last of those syncs.
     fn check(&self, named: &[&Named]) -> usize {
         let mut last = 0;
         for Named { path, file, began, ended } in named {
@@ -211,7 +211,7 @@ impl History {
     }
 }
 
-/// A place with a tree, and the program under the name it is to be called by.
+/// Creates a directory with a tree, and the program under the name by which it is called.
 struct Scratch {
     dir: tempfile::TempDir,
     root: PathBuf,
@@ -223,7 +223,7 @@ impl Scratch {
         let root = dir.path().canonicalize().unwrap();
         fs::create_dir(root.join("tree")).unwrap();
         for n in 0..files {
-            // Some that fit into memory, some that do not.
+            // Files that fit into memory, and files that do not.
             let len = if n % 50 == 1 { 3 << 20 } else { 100 + n * 700 };
             fs::write(root.join(format!("tree/{n}")), &format!("{n} ").repeat(len).as_bytes()[..len]).unwrap();
         }
@@ -240,7 +240,7 @@ impl Scratch {
         folders.flat_map(|folder| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path())).collect()
     }
 
-    /// Runs `mkcomposefs` and checks all that holds of every run.
+    /// Runs `mkcomposefs` and checks the rules for every run.
     fn trace(&self) -> Run {
         let log = self.path("log");
         let mut option = OsString::from("--digest-store=");
@@ -263,7 +263,7 @@ impl Scratch {
             let synced = history.synced(directory.parent().expect("a parent"), *made, image.began);
             assert!(synced.is_some(), "{} was made, but its parent not synced", directory.display());
         }
-        // What was there already may have been put there by somebody who has not synced it yet.
+        // Another process may have stored existing objects without syncing them yet.
         let mut found = 0;
         for object in self.objects().iter().filter(|object| !objects.iter().any(|named| named.path == **object)) {
             for path in [object, object.parent().expect("a parent")] {
@@ -277,17 +277,17 @@ impl Scratch {
     }
 }
 
-/// What a run did.
+/// System calls of a run.
 #[derive(Debug, PartialEq, Eq)]
 struct Run {
     new: usize,
     found: usize,
     directories: usize,
-    /// How often it synced the whole file system.
+    /// Number of times the whole file system was synced.
     everything: usize,
 }
 
-/// Whether strace works here.
+/// Returns true if strace works on this machine.
 fn traceable(test: &str) -> bool {
     let works = Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).output();
     let works = works.is_ok_and(|output| output.status.success());
@@ -306,9 +306,9 @@ fn few_files_are_synced_one_by_one() {
     let run = scratch.trace();
     assert_eq!((run.new, run.found, run.everything), (5, 0, 0));
     assert!(run.directories >= 3, "{run:?}");
-    // Again, with an image to be replaced and objects that are there.
+    // Again, with an image to replace and objects that exist.
     assert_eq!(scratch.trace(), Run { new: 0, found: 5, directories: 0, everything: 0 });
-    // And with one to be repaired.
+    // Again, with an object to repair.
     let damaged = &scratch.objects()[0];
     fs::remove_file(damaged).unwrap();
     fs::write(damaged, "damaged").unwrap();
@@ -327,7 +327,7 @@ fn many_files_are_synced_together() {
     assert!((2..=4).contains(&run.everything), "{run:?}");
     let again = scratch.trace();
     assert_eq!((again.new, again.found), (0, 120));
-    // New ones beside those that are there.
+    // New objects next to existing ones.
     for n in 0..20 {
         fs::write(scratch.path(&format!("tree/more{n}")), format!("more {n} ").repeat(1000)).unwrap();
     }

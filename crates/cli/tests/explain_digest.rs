@@ -1,4 +1,5 @@
-//! `composefs explain-digest`: every digest that some tool gives of a tree is found and explained, from one look at it.
+//! `composefs explain-digest`: finds and explains every digest that any tool produces for a tree, reading the tree
+//! once.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -28,12 +29,12 @@ fn set_time(path: &Path, tv_sec: i64) {
     utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }
 
-/// A tree on which every choice makes a difference.
+/// Creates a tree on which every choice of a policy makes a difference.
 fn make_tree(root: &Path) {
     let directories = ["", "usr", "usr/bin", "run", "run/lock", "boot", "sysroot", "dev"];
     for directory in directories {
         fs::create_dir(root.join(directory)).unwrap();
-        // The root and /usr differ in this also where their times and attributes are gone.
+        // The root and /usr differ in this too, even without times and xattrs.
         let mode = if directory.is_empty() { 0o750 } else { 0o755 };
         fs::set_permissions(root.join(directory), fs::Permissions::from_mode(mode)).unwrap();
     }
@@ -81,7 +82,7 @@ fn make_tree(root: &Path) {
     }
 }
 
-/// The tree, where the process may make it.
+/// Creates the tree, if the process has the privileges for it.
 fn tree(name: &str, dir: &Path) -> Option<PathBuf> {
     if !is_root() {
         skip::announce(name, "devices and trusted attributes are root's");
@@ -92,7 +93,7 @@ fn tree(name: &str, dir: &Path) -> Option<PathBuf> {
     Some(tree)
 }
 
-/// Every policy with its digest, in the order of trial.
+/// Returns every policy with its digest, in the order of the search.
 fn list(source: &Path, more: &[&str]) -> Vec<(String, String)> {
     let arguments: Vec<_> =
         [OsStr::new("--list"), source.as_os_str()].into_iter().chain(more.iter().map(OsStr::new)).collect();
@@ -104,7 +105,7 @@ fn list(source: &Path, more: &[&str]) -> Vec<(String, String)> {
         .collect()
 }
 
-/// The command lines that are said to give a digest, by program.
+/// Returns the command lines that are printed for a digest, by program.
 fn commands(source: &Path, digest: &str, more: &[&str]) -> BTreeMap<String, String> {
     let want = format!("--want={digest}");
     let arguments = [OsStr::new("--json"), OsStr::new(&want), source.as_os_str()];
@@ -122,7 +123,7 @@ fn run_line(program: &Program<'_>, line: &str) -> String {
     program.run(words, b"").ok().line().split(' ').next().unwrap().to_owned()
 }
 
-/// Every choice of options of `mkcomposefs` that concerns the tree.
+/// Returns every combination of options of `mkcomposefs` that affects the tree.
 fn mkcomposefs_options() -> Vec<Vec<&'static str>> {
     let mut all = vec![vec![]];
     for choices in [
@@ -140,12 +141,12 @@ fn mkcomposefs_options() -> Vec<Vec<&'static str>> {
     all
 }
 
-/// Whether the C tool does not have an option.
+/// Returns true if the C tool lacks an option.
 fn is_ours(option: &str) -> bool {
     ["--algorithm", "--source-date-epoch", "--hardlinks", "--inline-max"].iter().any(|ours| option.starts_with(ours))
 }
 
-/// A program of those to be compared with, where it is there.
+/// Returns a program for comparison, if it is installed.
 fn peer(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("COMPOSEFS_PEERS").map(|peers| PathBuf::from(peers).join(name));
     path.filter(|path| path.exists())
@@ -154,16 +155,16 @@ fn peer(name: &str) -> Option<PathBuf> {
 const EPOCH: &str = "--source-date-epoch=1600000002";
 
 #[test]
-fn what_mkcomposefs_makes_is_found_and_made_again() {
+fn digests_of_mkcomposefs_are_found_and_reproduced() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(tree) = tree("what_mkcomposefs_makes_is_found_and_made_again", dir.path()) else { return };
+    let Some(tree) = tree("digests_of_mkcomposefs_are_found_and_reproduced", dir.path()) else { return };
     let known: BTreeMap<_, _> = list(&tree, &[EPOCH]).into_iter().map(|(policy, digest)| (digest, policy)).collect();
     let (all, mut asked) = (mkcomposefs_options(), 0);
     for (n, options) in all.iter().enumerate() {
         let line = ["--print-digest-only"].iter().chain(options).map(OsStr::new).chain([tree.as_os_str()]);
         let digest = program("mkcomposefs").run(line, b"").ok().line().to_owned();
         assert!(known.contains_key(&digest), "{options:?}");
-        // Asking for each would take a minute.
+        // Searching for each of them would take a minute.
         if n % 23 == 0 || !options.iter().any(|option| is_ours(option)) {
             let commands = commands(&tree, &digest, &[EPOCH]);
             assert_eq!(run_line(&program("mkcomposefs"), &commands["mkcomposefs"]), digest, "{options:?}");
@@ -183,9 +184,9 @@ fn what_mkcomposefs_makes_is_found_and_made_again() {
 }
 
 #[test]
-fn every_policy_has_a_digest_of_its_own_which_finds_it() {
+fn each_policy_is_found_by_its_own_digest() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(tree) = tree("every_policy_has_a_digest_of_its_own_which_finds_it", dir.path()) else { return };
+    let Some(tree) = tree("each_policy_is_found_by_its_own_digest", dir.path()) else { return };
     let all = list(&tree, &[EPOCH, "--thorough"]);
     let digests: BTreeMap<_, _> = all.iter().map(|(policy, digest)| (digest.as_str(), policy.as_str())).collect();
     assert_eq!((digests.len(), all.len()), (6000, 6000));
@@ -202,7 +203,7 @@ fn every_policy_has_a_digest_of_its_own_which_finds_it() {
     }
 }
 
-/// What cfsctl is asked beside algorithm and version.
+/// Arguments of cfsctl, other than algorithm and version.
 const CFSCTL: [&str; 6] = [
     "",
     "--xattrs=keep-user-xattrs",
@@ -213,13 +214,13 @@ const CFSCTL: [&str; 6] = [
 ];
 
 #[test]
-fn what_cfsctl_makes_is_found_and_made_again() {
+fn digests_of_cfsctl_are_found_and_reproduced() {
     let Some(cfsctl) = peer("cfsctl") else {
         return figures::show("cfsctl 0.9.4 is not there: no digest of it is explained");
     };
     let cfsctl = Program { path: &cfsctl, name: "cfsctl" };
     let dir = tempfile::tempdir().unwrap();
-    let Some(tree) = tree("what_cfsctl_makes_is_found_and_made_again", dir.path()) else { return };
+    let Some(tree) = tree("digests_of_cfsctl_are_found_and_reproduced", dir.path()) else { return };
     let mut asked = 0;
     for (algorithm, version) in ["sha256", "sha512"].into_iter().flat_map(|a| ["0", "1", "2"].map(|v| (a, v))) {
         for options in CFSCTL {
@@ -235,7 +236,7 @@ fn what_cfsctl_makes_is_found_and_made_again() {
     figures::show(&format!("explained: {asked} digests of cfsctl 0.9.4"));
 }
 
-/// How often each file was opened while something was done.
+/// Returns how often each file was opened during an action.
 fn opens(root: &Path, done: impl FnOnce()) -> BTreeMap<String, usize> {
     let queue: OwnedFd = inotify::init(CreateFlags::NONBLOCK).unwrap();
     let mut directories = vec![root.to_owned()];
@@ -246,7 +247,7 @@ fn opens(root: &Path, done: impl FnOnce()) -> BTreeMap<String, usize> {
         let entries = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap());
         directories.extend(entries.filter(|e| e.file_type().unwrap().is_dir()).map(|e| e.path()));
     }
-    // What was done here until now.
+    // Discard earlier events.
     let mut buffer = [MaybeUninit::uninit(); 1 << 16];
     let mut reader = Reader::new(&queue, &mut buffer);
     while reader.next().is_ok() {}
@@ -265,7 +266,7 @@ fn opens(root: &Path, done: impl FnOnce()) -> BTreeMap<String, usize> {
 }
 
 #[test]
-fn a_limit_is_that_of_the_policy_asked_for() {
+fn the_requested_policy_determines_the_limits() {
     let dir = tempfile::tempdir().unwrap();
     [65, 500, 501].iter().for_each(|len| fs::write(dir.path().join(len.to_string()), vec![1; *len]).unwrap());
     let digest = |line: [&str; 2]| {
@@ -287,7 +288,7 @@ fn each_content_is_read_once_for_all_policies() {
     let Some(tree) = tree("each_content_is_read_once_for_all_policies", dir.path()) else { return };
     let mut policies = 0;
     let found = opens(&tree, || policies = list(&tree, &[EPOCH]).len());
-    // One of the two names of the file that has two.
+    // Either name of the file with two hard links.
     let linked = usize::from(found.contains_key("a-link")) + usize::from(found.contains_key("usr/large"));
     assert_eq!(linked, 1, "{found:?}");
     for name in ["small", "usr/bin/inline", "usr/bin/object", "boot/kernel", "run/lock/pid"] {
@@ -298,9 +299,9 @@ fn each_content_is_read_once_for_all_policies() {
 }
 
 #[test]
-fn without_a_policy_that_gives_it_the_nearest_is_told() {
+fn the_nearest_policy_is_reported_if_none_matches() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(tree) = tree("without_a_policy_that_gives_it_the_nearest_is_told", dir.path()) else { return };
+    let Some(tree) = tree("the_nearest_policy_is_reported_if_none_matches", dir.path()) else { return };
     let image = dir.path().join("wanted.img");
     let options = ["--use-epoch", "--skip-devices", "--min-version=1"].map(OsStr::new);
     let _ = program("mkcomposefs").run(options.iter().copied().chain([tree.as_os_str(), image.as_os_str()]), b"").ok();
@@ -329,7 +330,7 @@ fn without_a_policy_that_gives_it_the_nearest_is_told() {
 }
 
 #[test]
-fn statuses_and_messages() {
+fn invalid_input_has_status_and_message() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("file"), "x").unwrap();
     let tree = dir.path().as_os_str();
@@ -352,7 +353,7 @@ fn statuses_and_messages() {
 }
 
 #[test]
-fn the_environment_has_a_time_to_try() {
+fn source_date_epoch_is_tried_as_a_time() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("file"), "x").unwrap();
     let run = |epoch: &str| {

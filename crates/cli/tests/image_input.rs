@@ -1,5 +1,5 @@
-//! Files given as images: the header is looked at first, no more is kept in memory than an image says that it has, and what has
-//! no end is refused.
+//! Image files as input: the header is checked first, no more is kept in memory than the image header declares, and
+//! endless input is rejected.
 
 use std::fs::{self, File};
 use std::os::unix::net::UnixListener;
@@ -10,11 +10,11 @@ use std::process::{Command, Stdio};
 use libcomposefs_testkit::program::{Outcome, Program};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 
-/// How much memory the program may have, in KiB: far less than the files, and a few times what it takes.
+/// Memory limit of the program, in KiB: far less than the files, and a few times what the program needs.
 const MEMORY: &str = "160000";
 const MIB: u64 = 1 << 20;
 
-/// An image beside what lies in the way.
+/// Fixture: an image, and other files that are given in its place.
 struct Place {
     dir: tempfile::TempDir,
 }
@@ -38,13 +38,14 @@ impl Place {
         Program { path: Path::new(env!("CARGO_BIN_EXE_composefs")), name }
     }
 
-    /// The image with a hole behind it.
+    /// Creates a file with the image, followed by a hole.
     fn with_hole(&self, len: u64) {
         fs::copy(self.path("image"), self.path("hole")).unwrap();
         File::options().write(true).open(self.path("hole")).unwrap().set_len(len).unwrap();
     }
 
-    /// Runs a command in the place, with little memory. One that waits for ever is ended after a minute, with status 124.
+    /// Runs a command in the fixture with little memory. A command that hangs is killed after a minute, with status
+    /// 124.
     fn run(&self, name: &str, arguments: &[&str], input: Stdio) -> Outcome {
         let script = format!("ulimit -v {MEMORY}; exec timeout 60 ./{name} \"$@\"");
         let program = self.path(name);
@@ -63,9 +64,9 @@ impl Place {
     }
 }
 
-/// Of a hole of a terabyte nothing is read: that would not fit the memory, nor the time.
+/// A hole of a terabyte after the image is not read: it would exceed the memory and the time.
 #[test]
-fn what_is_behind_an_image_is_not_read() {
+fn data_after_an_image_is_not_read() {
     let place = Place::new();
     place.with_hole(MIB << 20);
     for arguments in [
@@ -89,9 +90,10 @@ fn what_is_behind_an_image_is_not_read() {
     assert_eq!(fs::read(place.path("copy")).unwrap(), fs::read(place.path("image")).unwrap());
 }
 
-/// The digest is that of the file, so it is hashed, and not kept. The verdicts are those of the whole file.
+/// The digest covers the whole file, so the file is hashed but not kept in memory. Verdicts also apply to the whole
+/// file.
 #[test]
-fn what_is_behind_an_image_is_hashed_and_not_kept() {
+fn data_after_an_image_is_hashed_but_not_kept() {
     let place = Place::new();
     place.with_hole(256 * MIB);
     let hole = place.composefs(&["digest", "hole"]).ok();
@@ -114,9 +116,9 @@ fn what_is_behind_an_image_is_hashed_and_not_kept() {
     let _ = place.composefs(&["extract", "hole", "out", &format!("--digest={digest}")]).ok();
 }
 
-/// A superblock may say more than there is, and a file may be no image.
+/// A superblock may declare more bytes than the file has, and a file may not be an image.
 #[test]
-fn what_is_cut_off_or_no_image_is_refused_as_ever() {
+fn truncated_images_and_other_files_are_rejected() {
     let place = Place::new();
     let mut image = fs::read(place.path("image")).unwrap();
     image[1024 + 36..][..4].copy_from_slice(&[0xff; 4]);
@@ -125,7 +127,7 @@ fn what_is_cut_off_or_no_image_is_refused_as_ever() {
     assert!(refused.stderr.contains("Invalid argument") && refused.stderr.contains("4294967295"), "{}", refused.stderr);
     let refused = place.run("composefs", &["ls", "/dev/stdin"], pipe_of(&place.path("lies")));
     assert!(refused.stderr.contains("4294967295"), "{}", refused.stderr);
-    // Something of a terabyte that is no image.
+    // A file of a terabyte that is not an image.
     File::create(place.path("zeros")).unwrap().set_len(MIB << 20).unwrap();
     for arguments in [&["ls", "zeros"][..], &["--repo=repo", "import", "zeros"]] {
         let _ = place.composefs(&["--repo=repo", "init", "--insecure"]);
@@ -135,17 +137,17 @@ fn what_is_cut_off_or_no_image_is_refused_as_ever() {
     }
 }
 
-/// A pipe that gives a file, and ends with it.
+/// A pipe that provides the content of a file.
 fn pipe_of(file: &Path) -> Stdio {
     let (reader, mut writer) = std::io::pipe().unwrap();
     let mut file = File::open(file).unwrap();
-    // A program that does not read all of it ends the pipe.
+    // If the program does not read all of it, writing fails with a broken pipe.
     std::thread::spawn(move || drop(std::io::copy(&mut file, &mut writer)));
     Stdio::from(reader)
 }
 
 #[test]
-fn what_has_no_end_is_refused() {
+fn endless_input_is_rejected() {
     let place = Place::new();
     mknodat(CWD, place.path("fifo"), FileType::Fifo, Mode::RWXU, 0).unwrap();
     let _listener = UnixListener::bind(place.path("socket")).unwrap();
@@ -175,9 +177,9 @@ fn what_has_no_end_is_refused() {
     }
 }
 
-/// The twins: pipes that are there, by all their names.
+/// Counterpart: pipes with an end are accepted under all their names.
 #[test]
-fn pipes_are_read() {
+fn pipes_are_accepted() {
     let place = Place::new();
     let image = place.path("image");
     for path in ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"] {
@@ -187,7 +189,7 @@ fn pipes_are_read() {
         }
     }
     let _ = place.run("composefs", &["diff", "-", "image"], pipe_of(&image)).ok();
-    // A FIFO that was opened by the shell.
+    // A FIFO opened by the shell.
     mknodat(CWD, place.path("fifo"), FileType::Fifo, Mode::RWXU, 0).unwrap();
     let fifo = rustix::fs::open(place.path("fifo"), OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).unwrap();
     fs::write(place.path("fifo"), fs::read(&image).unwrap()).unwrap();
@@ -196,7 +198,7 @@ fn pipes_are_read() {
 }
 
 #[test]
-fn nested_braces_are_no_panic() {
+fn nested_braces_do_not_panic() {
     let place = Place::new();
     let nested = format!("{}a{}", "{".repeat(2000), "}".repeat(2000));
     let exclude = place.run("mkcomposefs", &["--exclude", &nested, "tree", "out"], Stdio::null());

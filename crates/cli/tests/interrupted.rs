@@ -1,4 +1,4 @@
-//! A signal ends a command that waits for input, with nothing left behind.
+//! A signal cancels a command that waits for input, and nothing is left behind.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -9,7 +9,7 @@ use libcomposefs_testkit::program::Program;
 
 const COMPOSEFS: &str = env!("CARGO_BIN_EXE_composefs");
 
-/// Whether the program catches SIGTERM by now: its bit in `SigCgt` of its status.
+/// Returns true once the program catches SIGTERM, by the bit in `SigCgt` of its status in /proc.
 fn catches_sigterm(child: &Child) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
     let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
@@ -17,7 +17,7 @@ fn catches_sigterm(child: &Child) -> bool {
 }
 
 #[test]
-fn an_import_from_a_pipe_that_nothing_comes_from_ends_by_a_signal() {
+fn a_signal_cancels_an_import_from_an_idle_pipe() {
     let dir = tempfile::tempdir().unwrap();
     let repository = dir.path().join("r");
     let repository = repository.to_str().unwrap();
@@ -26,7 +26,7 @@ fn an_import_from_a_pipe_that_nothing_comes_from_ends_by_a_signal() {
     let mut import = Command::new(COMPOSEFS);
     import.args(["--repo", repository, "import", "-"]);
     let mut child = import.stdin(Stdio::piped()).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-    // Its other end stays open, and nothing is written to it.
+    // The other end stays open, and nothing is written to it.
     let input = child.stdin.take();
     while !catches_sigterm(&child) {
         std::thread::sleep(Duration::from_millis(5));

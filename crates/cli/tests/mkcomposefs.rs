@@ -1,4 +1,4 @@
-//! `mkcomposefs` as its users call it.
+//! `mkcomposefs` from the command line.
 
 use std::ffi::OsString;
 use std::fs;
@@ -17,7 +17,7 @@ fn run(line: &str) -> Outcome {
     mkcomposefs().run(line.split_whitespace(), b"")
 }
 
-/// A small tree with every kind of file that needs no privilege.
+/// Creates a small tree with every kind of file that requires no privilege.
 fn make_tree(root: &Path) {
     fs::create_dir_all(root.join("d/e")).unwrap();
     fs::write(root.join("d/inline"), b"short").unwrap();
@@ -28,7 +28,7 @@ fn make_tree(root: &Path) {
 }
 
 #[test]
-fn goldens_through_the_command_line() {
+fn goldens_are_reproduced_by_the_command() {
     for case in golden::good() {
         let out = mkcomposefs().run(["--from-file", "--print-digest", "-", "-"], &case.dump).ok();
         let raised = case.name.starts_with("mixed-")
@@ -42,7 +42,7 @@ fn goldens_through_the_command_line() {
 }
 
 #[test]
-fn bad_dumps_end_with_status_1_and_name_file_line_and_field() {
+fn bad_dumps_exit_with_status_1_and_name_file_line_and_field() {
     let dir = tempfile::tempdir().unwrap();
     let dump = dir.path().join("a.dump");
     for case in golden::bad() {
@@ -58,7 +58,7 @@ fn bad_dumps_end_with_status_1_and_name_file_line_and_field() {
     }
 }
 
-/// A dump of so many directories that are opaque and hold a whiteout.
+/// Returns a dump of `count` opaque directories that contain a whiteout.
 fn opaque_directories(count: usize, xattr: &str) -> String {
     let mut dump = "/ 0 40755 2 0 0 0 0.0 - - -\n".to_owned();
     for n in 0..count {
@@ -69,10 +69,10 @@ fn opaque_directories(count: usize, xattr: &str) -> String {
 }
 
 #[test]
-fn a_directory_that_is_opaque_no_more_is_warned_of() {
+fn lost_opaque_directories_cause_a_warning() {
     let opaque = "trusted.overlay.opaque=y";
     let arguments = ["--from-file", "-", "-"];
-    // It is the image of a tree in which the directories were never opaque, as with the C tool.
+    // As with the C tool, the image is that of a tree in which the directories were never opaque.
     let image = mkcomposefs().run(arguments, opaque_directories(1, "trusted.overlay.opaque=x").as_bytes()).ok();
     assert_eq!(image.stderr, "");
     let warned = mkcomposefs().run(arguments, opaque_directories(1, opaque).as_bytes());
@@ -86,7 +86,7 @@ fn a_directory_that_is_opaque_no_more_is_warned_of() {
         "{}",
         many.stderr
     );
-    // A repository warns in the same way, and no check calls the image damaged.
+    // Repository commands print the same warning, and no check reports the image as damaged.
     let dir = tempfile::tempdir().unwrap();
     let repo = format!("--repo={}", dir.path().join("repo").display());
     let composefs = Program { path: Path::new(env!("CARGO_BIN_EXE_composefs")), name: "composefs" };
@@ -100,7 +100,7 @@ fn a_directory_that_is_opaque_no_more_is_warned_of() {
 }
 
 #[test]
-fn a_failure_leaves_the_old_image_as_it_was() {
+fn a_failure_keeps_the_old_image() {
     let dir = tempfile::tempdir().unwrap();
     let image = dir.path().join("image");
     fs::write(&image, "old").unwrap();
@@ -127,7 +127,7 @@ fn the_same_tree_gives_the_same_bytes_with_any_number_of_threads() {
         for threads in [2, 3, 16] {
             assert_eq!(digest(threads), first);
         }
-        // A copy has its entries in another order on disk.
+        // The entries of a copy are in another order on disk.
         let copy = dir.path().join("copy");
         let arguments = [Path::new("-a"), &root, &copy];
         assert!(std::process::Command::new("cp").args(arguments).status().unwrap().success());
@@ -138,7 +138,7 @@ fn the_same_tree_gives_the_same_bytes_with_any_number_of_threads() {
 }
 
 #[test]
-fn a_store_gets_each_content_once() {
+fn a_store_receives_each_content_once() {
     let dir = tempfile::tempdir().unwrap();
     let (root, store, image) = (dir.path().join("root"), dir.path().join("a/b/store"), dir.path().join("image"));
     make_tree(&root);
@@ -150,7 +150,7 @@ fn a_store_gets_each_content_once() {
     assert_eq!(fs::metadata(&object).unwrap().permissions().mode() & 0o7777, 0o644);
     let count = || walk(&store).iter().filter(|p| p.is_file()).count();
     assert_eq!(count(), 1);
-    // A damaged object is not trusted: it is made whole again. One of the right size takes --verify-store to be found.
+    // A damaged object is replaced. If its size is right, it is only detected with --verify-store.
     let same_size = vec![b'y'; 100_000];
     for (damage, option, found) in [
         (&b"xx"[..], "", true),
@@ -182,7 +182,7 @@ fn walk(dir: &Path) -> Vec<std::path::PathBuf> {
 }
 
 #[test]
-fn options_of_our_own() {
+fn additional_options() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("root");
     make_tree(&root);
@@ -195,7 +195,7 @@ fn options_of_our_own() {
     assert_eq!(digest("--exclude=big --include=big"), plain);
     assert_eq!(digest("--exclude=nothing-like-it"), plain);
     assert_eq!(digest("--algorithm=sha512").len(), 129);
-    // All inodes of a tree just made are later than 1970.
+    // All inodes of a tree that was just created are later than 1970.
     assert_eq!(digest("--source-date-epoch=0"), digest("--use-epoch"));
     for help in ["--help", "--version"] {
         assert!(!run(help).ok().stdout.is_empty());
@@ -203,18 +203,18 @@ fn options_of_our_own() {
 }
 
 #[test]
-fn what_is_written_in_place() {
+fn special_destinations_are_written_in_place() {
     let dir = tempfile::tempdir().unwrap();
     let root = b"/ 0 40755 2 0 0 0 0.0 - - -\n";
     let want = mkcomposefs().run(["--from-file", "-", "-"], root).ok().stdout;
-    // A link to a file: the file behind it is replaced, the link stays.
+    // A symlink to a file: its target is replaced, the symlink stays.
     let (file, link) = (dir.path().join("file"), dir.path().join("link"));
     fs::write(&file, "old").unwrap();
     symlink("file", &link).unwrap();
     let _ = mkcomposefs().run([Path::new("--from-file"), Path::new("-"), &link], root).ok();
     assert_eq!(fs::read(&file).unwrap(), want);
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-    // A descriptor of the caller's, by its magic link: the file behind it must get the bytes, not its name.
+    // The magic link of a descriptor of the caller: the bytes must be written to its file, not to the name.
     let out = mkcomposefs().run(["--from-file", "-", "/proc/self/fd/1"], root).ok();
     assert_eq!(out.stdout, want);
     let out = mkcomposefs().run(["--from-file", "-", "/dev/stdout"], root).ok();

@@ -1,4 +1,4 @@
-//! A tree that others change while it is scanned: an error, or an image and objects that are right.
+//! Other processes change a tree while it is scanned: the result is an error, or an image and objects that are correct.
 #![allow(unsafe_code, reason = "memory that is mapped is written to behind the kernel's back")]
 
 use std::collections::BTreeSet;
@@ -19,7 +19,7 @@ const CHANGES_MIN: u64 = 1000;
 const RUNS_MIN: u32 = 12;
 const CHANGED: &str = "changed while it was being read";
 
-/// Image and store of a tree that is being changed.
+/// Image and store of a tree that is changed during the scan.
 struct Victim {
     dir: tempfile::TempDir,
     checked: BTreeSet<PathBuf>,
@@ -38,7 +38,7 @@ impl Victim {
         self.dir.path().join(name)
     }
 
-    /// Runs `mkcomposefs` once. Whatever became of it, all that is in the store is what its name says.
+    /// Runs `mkcomposefs` once. Asserts that every object in the store matches its name, whatever the result was.
     fn run(&mut self, few_descriptors: bool) -> Outcome {
         let mut option = OsString::from("--digest-store=");
         option.push(self.path("store"));
@@ -72,7 +72,7 @@ impl Victim {
         outcome
     }
 
-    /// The objects, below the store; nothing else may be there.
+    /// Returns the objects of the store, which must contain nothing else.
     fn objects(&self) -> Vec<PathBuf> {
         let mut objects = Vec::new();
         for folder in fs::read_dir(self.path("store")).unwrap().map(|entry| entry.unwrap()) {
@@ -83,7 +83,7 @@ impl Victim {
         objects
     }
 
-    /// The objects that the image names, each time it does: by their paths, wherever they stand in it.
+    /// Returns the objects that the image refers to, once for each reference, by searching for their paths.
     fn named(&self) -> Vec<PathBuf> {
         let image = fs::read(self.path("image")).unwrap();
         let is_path = |bytes: &[u8]| {
@@ -95,17 +95,17 @@ impl Victim {
     }
 }
 
-/// How a file is rewritten.
+/// Ways to rewrite a file.
 #[derive(Clone, Copy, Debug)]
 enum Way {
     InPlace,
     OtherSize,
     Replaced,
-    /// Through memory that stays mapped: no time tells.
+    /// Through a shared mapping: no timestamp shows it.
     Mapped,
 }
 
-/// The content number `n` of a file of about this size.
+/// Returns content number `n` for a file of about this size.
 fn content(n: u64, len: usize) -> Vec<u8> {
     let mut content = vec![n as u8; len];
     content[..8].copy_from_slice(&n.to_le_bytes());
@@ -118,7 +118,7 @@ struct Mapping(*mut u8, usize);
 
 impl Mapping {
     fn new(file: &File, len: usize) -> Self {
-        // SAFETY: a new mapping, of a file that is open for reading and writing and has this length.
+        // SAFETY: creates a new mapping of a file that is open for reading and writing and has this length.
         let at = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
@@ -135,19 +135,19 @@ impl Mapping {
 
     fn write(&self, content: &[u8]) {
         assert!(content.len() <= self.1);
-        // SAFETY: the mapping is as long and nobody in this process has a reference into it.
+        // SAFETY: the mapping has this length, and no reference in this process points into it.
         unsafe { std::ptr::copy_nonoverlapping(content.as_ptr(), self.0, content.len()) };
     }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: it was mapped with this length, and nothing refers to it.
+        // SAFETY: it was mapped with this length, and no reference points into it.
         unsafe { libc::munmap(self.0.cast(), self.1) };
     }
 }
 
-/// Rewrites a file until it is told to stop.
+/// Rewrites a file until the flag is set.
 fn rewrite(path: &Path, len: usize, way: Way, stop: &AtomicBool, pause: &AtomicU64, count: &AtomicU64) {
     let mapped = matches!(way, Way::Mapped).then(|| {
         let file = File::options().read(true).write(true).open(path).unwrap();
@@ -175,7 +175,7 @@ fn rewrite(path: &Path, len: usize, way: Way, stop: &AtomicBool, pause: &AtomicU
     }
 }
 
-/// A file of one size rewritten in one way.
+/// Tests a file of one size that is rewritten in one way.
 fn rewritten(way: Way, len: usize) {
     let mut victim = Victim::new();
     let tree = victim.path("tree");
@@ -188,12 +188,12 @@ fn rewritten(way: Way, len: usize) {
     let (mut during, mut runs) = (0, 0);
     std::thread::scope(|scope| {
         scope.spawn(|| rewrite(&hot, len, way, &stop, &pause, &count));
-        // However this ends, the writer must.
+        // The writer must end even if this panics.
         let _stopped = StopOnDrop(&stop);
         let deadline = Instant::now() + Duration::from_secs(60);
         while during < CHANGES_MIN || runs < RUNS_MIN {
             assert!(Instant::now() < deadline, "only {during} changes during {runs} runs");
-            // Some runs meet a writer at full speed, some one that lets them through at times.
+            // Some runs compete with a writer at full speed, others with one that pauses at times.
             pause.store([0, 200, 8_000][runs as usize % 3], Ordering::Relaxed);
             let before = count.load(Ordering::Relaxed);
             let outcome = victim.run(false);
@@ -201,7 +201,7 @@ fn rewritten(way: Way, len: usize) {
             runs += 1;
             if outcome.status == Some(0) {
                 let (objects, named) = (victim.objects(), victim.named());
-                // One that is cut off before it is written anew may be met when it is empty.
+                // A file that is truncated before it is rewritten may be scanned while it is empty.
                 let may_be_empty = matches!(way, Way::OtherSize);
                 assert!(named.len() == 41 || may_be_empty && named.len() == 40, "an image without some of its files");
                 for object in named {
@@ -229,7 +229,7 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-/// One that is read whole, and one that is copied in pieces.
+/// Sizes of a file that is read at once, and of one that is copied in pieces.
 const LENGTHS: [usize; 2] = [150_000, (1 << 20) + 5000];
 
 #[test]
@@ -260,10 +260,10 @@ fn a_file_written_through_memory() {
     }
 }
 
-/// What must never be found in an image or a store.
+/// Marker that must never occur in an image or a store.
 const SECRET: &str = "SECRET";
 
-/// A folder with files of every kind of storage, and folders in it.
+/// Creates a directory with files of every kind of storage, and subdirectories.
 fn make_folder(root: &Path, text: &str, deep: usize) {
     fs::create_dir(root).unwrap();
     for n in 0..20 {
@@ -276,17 +276,17 @@ fn make_folder(root: &Path, text: &str, deep: usize) {
 }
 
 #[test]
-fn a_directory_swapped_with_a_link_to_elsewhere() {
+fn a_directory_swapped_with_a_symlink() {
     let mut victim = Victim::new();
     let (tree, outside) = (victim.path("tree"), victim.path("outside"));
-    // The same names on both sides: who followed the link by a path would notice nothing.
+    // Both sides have the same names: following the symlink by path would cause no error.
     make_folder(&outside, SECRET, 6);
     fs::write(outside.join(format!("{SECRET} name")), "").unwrap();
     make_folder(&tree.join("folder"), "mine", 6);
     symlink(&outside, tree.join("link")).unwrap();
     symlink("../../outside/deeper", tree.join("folder/deep-link")).unwrap();
     symlink(outside.join("object1"), tree.join("folder/file-link")).unwrap();
-    // By descriptors: a path would lead the swaps themselves outside.
+    // Uses descriptors: paths would lead the swaps themselves out of the tree.
     let [tree, folder] = [&tree, &tree.join("folder")].map(|path| File::open(path).unwrap());
     let pairs = [(&folder, "deeper", "deep-link"), (&folder, "object1", "file-link"), (&tree, "folder", "link")];
     let stop = AtomicBool::new(false);
@@ -320,12 +320,12 @@ fn a_directory_swapped_with_a_link_to_elsewhere() {
         let content = fs::read(victim.path("store").join(object)).unwrap();
         assert!(!has_secret(&content), "{} is from outside", object.display());
     }
-    // The swaps were worth something only if the marker would have been seen.
+    // Checks that the search would find the marker.
     let plain = Program { path: Path::new(env!("CARGO_BIN_EXE_composefs")), name: "mkcomposefs" };
     let image = plain.run([outside.as_os_str(), OsStr::new("-")], b"").ok().stdout;
     assert!(has_secret(&image));
     figures::show(&format!(
-        "{during} swaps with links to elsewhere during {runs} runs, of which {} gave an image and {} an error; {} objects, \
+        "{during} swaps with symlinks during {runs} runs, of which {} gave an image and {} an error; {} objects, \
          none from elsewhere",
         victim.succeeded,
         victim.failed,

@@ -1,6 +1,6 @@
-//! Beside the reference: Debian's `mkcomposefs` 1.0.8, a black box, on random dumps and real trees.
+//! Comparison with the reference, Debian's `mkcomposefs` 1.0.8, as a black box: random dumps and real trees.
 //!
-//! `COMPOSEFS_PEERS` names the folder with the reference's programs; `cargo xtask test` sets it up.
+//! `COMPOSEFS_PEERS` names the directory with the reference's programs; `cargo xtask test` sets it up.
 
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
@@ -14,7 +14,7 @@ fn ours() -> Program<'static> {
     Program { path: Path::new(env!("CARGO_BIN_EXE_composefs")), name: "mkcomposefs" }
 }
 
-/// The reference, or a skip of the test.
+/// Returns the reference; if it is missing, announces that the test is skipped.
 fn reference(test: &str) -> Option<PathBuf> {
     let peers = std::env::var_os("COMPOSEFS_PEERS").map(PathBuf::from);
     let program = peers.map(|peers| peers.join("mkcomposefs")).filter(|program| program.exists());
@@ -60,8 +60,8 @@ fn random_dumps_give_the_same_bytes() {
 }
 
 #[test]
-fn owners_that_are_no_numbers_are_taken_as_there() {
-    let Some(reference) = reference("owners_that_are_no_numbers_are_taken_as_there") else { return };
+fn invalid_owners_are_read_as_in_the_reference() {
+    let Some(reference) = reference("invalid_owners_are_read_as_in_the_reference") else { return };
     let reference = Program { path: &reference, name: "mkcomposefs" };
     let mut accepted = 0;
     for uid in
@@ -105,14 +105,14 @@ fn real_trees_give_the_same_bytes() {
     figures::show(&format!("compared with mkcomposefs 1.0.8: {trees} real trees in 3 ways, {bytes} bytes of images"));
 }
 
-/// Whether /dev has real devices, whose numbers are worth comparing.
+/// Returns true if /dev has real devices, whose numbers are worth comparing.
 fn is_root_owned_devices() -> bool {
     fs::metadata("/dev/null").is_ok_and(|m| m.file_type().is_char_device())
 }
 
 #[test]
-fn stores_are_the_same() {
-    let Some(reference) = reference("stores_are_the_same") else { return };
+fn stores_are_equal() {
+    let Some(reference) = reference("stores_are_equal") else { return };
     let reference = Program { path: &reference, name: "mkcomposefs" };
     let dir = tempfile::tempdir().unwrap();
     let source = "/usr/share/doc/bash";

@@ -1,4 +1,5 @@
-//! `composefs find` beside the programs that list images already, black boxes: the C tools' `composefs-info` and cfsctl's.
+//! Comparison of `composefs find` with other programs that list images, as black boxes: `composefs-info` of the C tools
+//! and of cfsctl.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,9 +11,9 @@ use serde_json::Value;
 
 const OURS: &str = env!("CARGO_BIN_EXE_composefs");
 
-/// Goldens of which composefs-info 1.0.8 lists something else: it reads two bytes too many of some payloads.
+/// Goldens that composefs-info 1.0.8 lists differently: it reads two bytes too many of some payloads.
 const C_DIFFERS: [&str; 2] = ["external-payload-long", "external-payload-slashes"];
-/// Those of which cfsctl does: `cfsctl.rs` has the reasons.
+/// Goldens that cfsctl lists differently: `cfsctl.rs` has the reasons.
 const CFSCTL_DIFFERS: [&str; 11] = [
     "external-no-payload",
     "external-payload-long",
@@ -27,7 +28,7 @@ const CFSCTL_DIFFERS: [&str; 11] = [
     "whiteout-stub-names",
 ];
 
-/// The peers that are there, each with its name there, and the goldens where it differs.
+/// Returns the installed peers, each with its name and the goldens for which it differs.
 fn peers(test: &str) -> Vec<(PathBuf, &'static str, &'static [&'static str])> {
     let all: [(&str, &[&str]); 2] = [("composefs-info", &C_DIFFERS), ("cfsctl", &CFSCTL_DIFFERS)];
     let folder = std::env::var_os("COMPOSEFS_PEERS").map(PathBuf::from).unwrap_or_default();
@@ -52,7 +53,8 @@ fn bytes(object: &Value, key: &str) -> Option<Vec<u8>> {
     }
 }
 
-/// What `find` says, in the words of `composefs-info ls`: an inode's target or object with its first path only.
+/// Returns the output of `find` in the format of `composefs-info ls`, which prints the target or object of an inode
+/// with its first path only.
 fn as_list(image: &Path) -> Vec<u8> {
     let program = Program { path: Path::new(OURS), name: "composefs" };
     let out = program.run([Path::new("find"), Path::new("--json"), image], b"").ok().stdout;
@@ -82,10 +84,10 @@ fn theirs(path: &Path, image: &Path) -> Vec<u8> {
 }
 
 #[test]
-fn goldens_are_found_as_they_are_listed() {
+fn find_lists_the_same_entries_of_goldens() {
     let dir = tempfile::tempdir().unwrap();
     let image = dir.path().join("image");
-    for (path, name, differs) in peers("goldens_are_found_as_they_are_listed") {
+    for (path, name, differs) in peers("find_lists_the_same_entries_of_goldens") {
         for case in golden::good() {
             let program = Program { path: Path::new(OURS), name: "mkcomposefs" };
             let out = program.run(["--min-version=1", "--from-file", "-", "-"], &case.dump).ok();
@@ -99,11 +101,11 @@ fn goldens_are_found_as_they_are_listed() {
 }
 
 #[test]
-fn real_trees_are_found_as_they_are_listed() {
+fn find_lists_the_same_entries_of_real_trees() {
     let dir = tempfile::tempdir().unwrap();
     let image = dir.path().join("image");
     let minbase = std::env::var("COMPOSEFS_MINBASE").ok();
-    for (path, name, _) in peers("real_trees_are_found_as_they_are_listed") {
+    for (path, name, _) in peers("find_lists_the_same_entries_of_real_trees") {
         for tree in ["/etc", "/usr/lib/systemd"].into_iter().chain(minbase.as_deref()) {
             let program = Program { path: Path::new(OURS), name: "mkcomposefs" };
             fs::write(&image, program.run([tree, "-"], b"").ok().stdout).unwrap();

@@ -1,4 +1,5 @@
-//! Beside the reference: Debian's `composefs-info` 1.0.8, a black box, on the goldens, random dumps and real trees.
+//! Comparison with the reference, Debian's `composefs-info` 1.0.8, as a black box: goldens, random dumps and real
+//! trees.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,22 +10,22 @@ use libcomposefs_testkit::{figures, golden, random, skip};
 
 const OURS: &str = env!("CARGO_BIN_EXE_composefs");
 
-/// What the two say otherwise, and which is right: the one whose dump gives the image again.
+/// Goldens for which the outputs differ. The right output is the one whose dump reproduces the image.
 const DUMPS_DIFFER: &[&str] = &[
     // The reference reads two bytes too many of a payload whose entry is not padded.
     "external-payload-long",
     "external-payload-slashes",
-    // It does not see that a socket is extended because of its size.
+    // The reference ignores that a socket is extended because of its size.
     "fifo-socket",
-    // It takes the first name for the place, always.
+    // The reference always takes the first name for the file and later ones for hard links.
     "hardlink-before-target-in-order",
     "mixed-tree-300",
     "mixed-tree-4000",
 ];
-/// Of those, where the paths of objects differ.
+/// Those of them for which the paths of objects differ.
 const PAYLOADS_DIFFER: &[&str] = &["external-payload-long", "external-payload-slashes"];
 
-/// The reference, or a skip of the test.
+/// Returns the reference; if it is missing, announces that the test is skipped.
 fn reference(test: &str) -> Option<PathBuf> {
     let peers = std::env::var_os("COMPOSEFS_PEERS").map(PathBuf::from);
     let program = peers.map(|peers| peers.join("composefs-info")).filter(|program| program.exists());
@@ -40,7 +41,7 @@ fn build(arguments: &[&str], input: &[u8], image: &Path) {
     fs::write(image, out.stdout).unwrap();
 }
 
-/// The commands that print otherwise for an image.
+/// Returns the commands whose output differs for an image.
 fn differing(reference: &Path, image: &Path) -> Vec<&'static str> {
     let say = |path: &Path, command: &str| {
         let program = Program { path, name: "composefs-info" };
@@ -52,8 +53,8 @@ fn differing(reference: &Path, image: &Path) -> Vec<&'static str> {
 }
 
 #[test]
-fn goldens_are_told_alike() {
-    let Some(reference) = reference("goldens_are_told_alike") else { return };
+fn output_for_goldens_is_the_same() {
+    let Some(reference) = reference("output_for_goldens_is_the_same") else { return };
     let dir = tempfile::tempdir().unwrap();
     let image = dir.path().join("image");
     let mut images = 0;
@@ -75,8 +76,8 @@ fn goldens_are_told_alike() {
 }
 
 #[test]
-fn real_trees_are_told_alike() {
-    let Some(reference) = reference("real_trees_are_told_alike") else { return };
+fn output_for_real_trees_is_the_same() {
+    let Some(reference) = reference("output_for_real_trees_is_the_same") else { return };
     let dir = tempfile::tempdir().unwrap();
     let image = dir.path().join("image");
     let mut trees = 0;
@@ -93,22 +94,22 @@ fn real_trees_are_told_alike() {
 }
 
 #[test]
-fn random_dumps_are_told_alike() {
-    let Some(reference) = reference("random_dumps_are_told_alike") else { return };
+fn output_for_random_dumps_is_the_same() {
+    let Some(reference) = reference("output_for_random_dumps_is_the_same") else { return };
     let dir = tempfile::tempdir().unwrap();
     let image = dir.path().join("image");
     let (mut images, mut same) = (0, 0);
     for model in random::series(Algorithm::Sha256, 60, 60) {
         build(&["--from-file", "-"], &model.dump(), &image);
         let mut differing = differing(&reference, &image);
-        // Payloads of slashes only are no path to look for; the reference does not miss them.
+        // A payload of slashes only is not a path of an object; the reference does not report it as missing.
         differing.retain(|command| *command != "missing-objects");
         images += 1;
         same += u32::from(differing.is_empty());
         if differing.is_empty() {
             continue;
         }
-        // Then its dump must be one that does not give the image again.
+        // Then its dump must not reproduce the image.
         let theirs =
             Program { path: &reference, name: "composefs-info" }.run([Path::new("dump"), &image], b"").ok().stdout;
         let again = dir.path().join("again");

@@ -1,6 +1,7 @@
-//! Images of version 2 beside those of cfsctl 0.9.4, which alone makes them: the same digests of random directories.
+//! Comparison of images of version 2 with those of cfsctl 0.9.4, the only other program that writes them: the digests
+//! of random directories must be equal.
 //!
-//! That the images of a real tree are the same byte for byte is shown in `cfsctl.rs`.
+//! `cfsctl.rs` compares the images of a real tree byte for byte.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -12,7 +13,7 @@ use libcomposefs_testkit::program::Program;
 use libcomposefs_testkit::{figures, skip};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, lsetxattr, mknodat, utimensat};
 
-/// Numbers that are the same in every run (xorshift).
+/// Pseudo-random numbers that are the same in every run (xorshift).
 struct Random(u64);
 
 impl Random {
@@ -33,7 +34,7 @@ impl Random {
     }
 }
 
-/// Makes a tree of everything whose place in an image depends on its length.
+/// Creates a tree of everything whose position in an image depends on its length.
 fn make_tree(root: &Path, random: &mut Random) {
     fs::create_dir(root).unwrap();
     let (mut directories, mut files) = (vec![root.to_owned()], Vec::new());
@@ -78,7 +79,7 @@ fn make_tree(root: &Path, random: &mut Random) {
     }
 }
 
-/// Fills a directory with names until its dirents have about so many bytes.
+/// Fills a directory with names until its dirents have about `len` bytes.
 fn fill(directory: &Path, wanted: usize) {
     let mut len = 27;
     while len < wanted {
@@ -94,8 +95,8 @@ fn cfsctl() -> Option<PathBuf> {
 }
 
 #[test]
-fn digests_of_version_2_are_those_of_cfsctl() {
-    let name = "digests_of_version_2_are_those_of_cfsctl";
+fn digests_of_version_2_equal_those_of_cfsctl() {
+    let name = "digests_of_version_2_equal_those_of_cfsctl";
     let Some(cfsctl) = cfsctl() else {
         return figures::show("cfsctl 0.9.4 is not there: no random tree is compared in version 2");
     };

@@ -1,5 +1,5 @@
-//! Repositories of cfsctl 0.9.4, recorded (`data/cfsctl/README.md` of the testkit), in our hands, and where cfsctl is there, ours
-//! in its.
+//! Uses recorded repositories of cfsctl 0.9.4 (`data/cfsctl/README.md` of the testkit) with our commands, and, if
+//! cfsctl is installed, our repositories with cfsctl.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -26,7 +26,7 @@ fn cfsctl_path() -> Option<PathBuf> {
     path.exists().then_some(path)
 }
 
-/// A recorded repository, unpacked.
+/// Unpacks a recorded repository.
 fn unpack(name: &str, into: &Path) -> String {
     let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/data/cfsctl").join(format!("{name}.tar.gz"));
     let status = Command::new("tar").arg("-xzf").arg(archive).arg("-C").arg(into).args(["--no-same-owner"]).status();
@@ -57,7 +57,7 @@ fn digests(text: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn theirs_are_listed_made_in_and_cleaned_up() {
+fn our_commands_work_in_repositories_of_cfsctl() {
     for (hash, format, version) in RECORDED {
         let dir = tempfile::tempdir().unwrap();
         let repo = unpack(&format!("{hash}-format{format}"), dir.path());
@@ -68,7 +68,7 @@ fn theirs_are_listed_made_in_and_cleaned_up() {
         let stat = composefs(&["stat", &image]).ok();
         assert!(stat.line().contains(&format!("version {version}")), "{}", stat.line());
 
-        // What its own gc removes: the image without a name, and its one object that no other has.
+        // The same as its own gc removes: the image without a name, and the one object that no other image has.
         let before = objects(&repo);
         assert_eq!(before.len(), 8);
         assert_eq!(
@@ -82,12 +82,12 @@ fn theirs_are_listed_made_in_and_cleaned_up() {
         let after = objects(&repo);
         assert_eq!(after.len(), 6);
         assert!(after.is_subset(&before) && after.contains(&list[1].1) && !after.contains(&list[0].1));
-        // A stream and what it names stay also when no image does.
+        // A stream and the objects it names are kept even if no image needs them.
         let _ = composefs(&["--repo", &repo, "untag", "debian/tree"]).ok();
         let _ = composefs(&["--repo", &repo, "gc", "--grace=0"]).ok();
         assert_eq!(objects(&repo).len(), 3, "the stream, and two large files of its layer");
 
-        // An image of ours, in its repository.
+        // Create an image of ours in its repository.
         let tree = dir.path().join("tree");
         fs::create_dir(&tree).unwrap();
         fs::write(tree.join("file"), [7; 5000]).unwrap();
@@ -102,10 +102,10 @@ fn theirs_are_listed_made_in_and_cleaned_up() {
 }
 
 #[test]
-fn ours_are_theirs() {
+fn cfsctl_works_in_our_repositories() {
     if cfsctl_path().is_none() {
         return skip::announce(
-            "ours_are_theirs",
+            "cfsctl_works_in_our_repositories",
             "cfsctl 0.9.4 is not there: COMPOSEFS_PEERS=$(cargo xtask peers --rust)",
         );
     }
@@ -140,7 +140,7 @@ fn ours_are_theirs() {
     }
 }
 
-/// Ends with its process.
+/// Child process that is killed when this is dropped.
 struct Running(Child);
 
 impl Drop for Running {
@@ -151,10 +151,10 @@ impl Drop for Running {
 }
 
 #[test]
-fn nothing_is_removed_while_they_are_at_work() {
+fn gc_waits_for_a_running_cfsctl() {
     let dir = tempfile::tempdir().unwrap();
     let repo = unpack("sha256-format1", dir.path());
-    // What cfsctl does as long as it runs, by another program where it is not there.
+    // Takes the lock that cfsctl holds while it runs, by another program if cfsctl is not installed.
     let holder = match cfsctl_path() {
         Some(cfsctl) => Command::new(cfsctl).args(["--repo", &repo, "transaction"]).stdin(Stdio::null()).spawn(),
         None => {
@@ -173,7 +173,7 @@ fn nothing_is_removed_while_they_are_at_work() {
     std::thread::sleep(Duration::from_millis(500));
     assert!(gc.0.try_wait().unwrap().is_none(), "it did not wait");
     assert_eq!(objects(&repo).len(), 8);
-    // Whoever only makes something does not wait.
+    // A command that only adds does not wait.
     let tree = dir.path().join("tree");
     fs::create_dir(&tree).unwrap();
     let _ = composefs(&["--repo", &repo, "create", tree.to_str().unwrap(), "--name", "new"]).ok();
@@ -182,9 +182,9 @@ fn nothing_is_removed_while_they_are_at_work() {
     assert_eq!(objects(&repo).len(), 7);
 }
 
-/// Another program removes things, which takes long: a create says that it waits, and may be given up.
+/// Another program holds the lock for a long removal: a create reports that it waits, and can be cancelled.
 #[test]
-fn who_waits_is_told_and_may_give_up() {
+fn waiting_is_reported_and_can_be_cancelled() {
     let dir = tempfile::tempdir().unwrap();
     let repo = unpack("sha256-format1", dir.path());
     let tree = dir.path().join("tree");

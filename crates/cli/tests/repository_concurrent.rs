@@ -1,8 +1,9 @@
-//! Many processes at once in one repository: creates, tags, untags, gcs, checks, listings, and mounts where root may; some are
-//! killed in the midst. After each round nothing is lost, and nothing is left over.
+//! Runs many processes at once in one repository: creates, tags, untags, gcs, checks, listings, and mounts if root may
+//! mount; some are killed while they run. After each round nothing is lost, and nothing is left over.
 //!
-//! Each worker has names of its own, so that it knows what must be there: what a command that returned has published. The
-//! trees overlap, so that one's contents are another's, and what one gc may remove somebody else is about to use.
+//! Each worker has names of its own, so that it knows what must exist: the images that its finished commands have
+//! published. The trees share contents, so that one worker may be about to use an object that another's gc could
+//! remove.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -21,7 +22,7 @@ const WORKERS: usize = 8;
 const TREES: usize = 12;
 const FILES: usize = 120;
 
-/// Numbers that look random and are the same for a seed (xorshift).
+/// Pseudo-random numbers that are the same for a seed (xorshift).
 struct Numbers(u64);
 
 impl Numbers {
@@ -35,7 +36,7 @@ impl Numbers {
 
 struct Place {
     dir: tempfile::TempDir,
-    /// The image of each tree.
+    /// Digest of the image of each tree.
     digests: Vec<String>,
     commands: AtomicU64,
     killed: AtomicU64,
@@ -48,7 +49,7 @@ impl Place {
             let path = dir.path().join(format!("trees/{tree}"));
             fs::create_dir_all(&path).unwrap();
             for file in 0..FILES {
-                // Every other tree has the file of the one before.
+                // Every other tree contains the file of the previous one.
                 let content = (file * 31 + (tree + file) / 3) as u32;
                 let len = 100 + (content as usize * 7919) % 30_000;
                 let bytes: Vec<u8> = (0..len as u32).map(|i| (i.wrapping_mul(content | 1) >> 3) as u8).collect();
@@ -81,7 +82,7 @@ impl Place {
         command
     }
 
-    /// What it prints, or what it says of a failure.
+    /// Returns the output of a command, or its message if it failed.
     fn run(&self, repository: &str, arguments: &[&str]) -> Result<String, String> {
         let output = self.command(repository, arguments).output().unwrap();
         match output.status.success() {
@@ -90,7 +91,7 @@ impl Place {
         }
     }
 
-    /// Runs it, and perhaps kills it in the midst: `None` if it was.
+    /// Runs a command and may kill it while it runs; returns `None` if it was killed.
     fn run_or_kill(&self, numbers: &mut Numbers, arguments: &[&str]) -> Option<Result<String, String>> {
         if numbers.below(4) > 0 {
             return Some(self.run("repo", arguments));
@@ -117,16 +118,16 @@ fn said(output: &Output) -> String {
 impl Drop for Place {
     fn drop(&mut self) {
         for worker in 0..WORKERS {
-            // Only after a failure is there something to unmount.
+            // Something is left to unmount only after a failure.
             let _ = self.run("repo", &["umount", "--lazy", self.path(&format!("mnt{worker}")).to_str().unwrap()]);
         }
     }
 }
 
-/// What a worker knows of its names: the image, or nothing; after a killed command it may be either.
+/// Possible states of each name of a worker: an image, or nothing. After a command was killed, both are possible.
 type Known = BTreeMap<String, BTreeSet<Option<String>>>;
 
-/// One worker: commands in random order for some time.
+/// Runs a worker: commands in random order for some time.
 fn work(place: &Place, worker: usize, numbers: &mut Numbers, known: &mut Known, until: Instant) {
     while Instant::now() < until {
         let tree = numbers.below(TREES);
@@ -177,7 +178,7 @@ fn work(place: &Place, worker: usize, numbers: &mut Numbers, known: &mut Known, 
                 }
             }
             10 => {
-                // What others are about is no damage.
+                // The unfinished work of other processes is not damage.
                 for arguments in [&["images"][..], &["fsck", "--threads=1"]] {
                     place.run("repo", arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
                 }
@@ -188,7 +189,7 @@ fn work(place: &Place, worker: usize, numbers: &mut Numbers, known: &mut Known, 
     }
 }
 
-/// Mounts an image of one's own, lets it lose its name and gc come by, and reads all of it.
+/// Mounts an image of the worker, removes its name, waits for a gc, and reads the whole image.
 fn mount(place: &Place, worker: usize, name: &str, may_be: &mut BTreeSet<Option<String>>) {
     let target = place.path(&format!("mnt{worker}"));
     fs::create_dir_all(&target).unwrap();
@@ -202,7 +203,7 @@ fn mount(place: &Place, worker: usize, name: &str, may_be: &mut BTreeSet<Option<
     *may_be = BTreeSet::from([None]);
     let gone = place.run("repo", &["gc", "--grace=0"]);
     let read = fs::read_dir(&target).unwrap().map(|entry| fs::read(entry.unwrap().path())).collect::<Vec<_>>();
-    // A program that is just being started by another thread has for a moment what we had open.
+    // A program that another thread is starting may briefly inherit our open descriptors.
     let until = Instant::now() + Duration::from_secs(20);
     while let Err(error) = place.run("repo", &["umount", target_text]) {
         assert!(error.contains("busy") && Instant::now() < until, "umount: {error}");
@@ -213,7 +214,7 @@ fn mount(place: &Place, worker: usize, name: &str, may_be: &mut BTreeSet<Option<
     read.into_iter().for_each(|content| drop(content.unwrap()));
 }
 
-/// What must hold whenever nobody is at work: every name is known, and leads to a whole image.
+/// Asserts what must hold when no process is running: every name is known and leads to a complete image.
 fn check(place: &Place, known: &[Known]) {
     let repository = place.path("repo");
     let mut found = BTreeMap::new();
@@ -229,7 +230,11 @@ fn check(place: &Place, known: &[Known]) {
     }
     for known in known {
         for (name, may_be) in known {
-            assert!(may_be.contains(&found.get(name).cloned()), "{name}: {:?} is none of {may_be:?}", found.get(name));
+            assert!(
+                may_be.contains(&found.get(name).cloned()),
+                "{name}: {:?} is not one of {may_be:?}",
+                found.get(name)
+            );
         }
     }
     for digest in found.values().collect::<BTreeSet<_>>() {
@@ -239,7 +244,7 @@ fn check(place: &Place, known: &[Known]) {
     }
 }
 
-/// The objects of an image, its own among them.
+/// Returns the objects of an image, including its own.
 fn objects_of(repository: &Path, digest: &str) -> BTreeSet<String> {
     let bytes = fs::read(repository.join("images").join(digest)).unwrap();
     assert_eq!(verity::digest(Algorithm::Sha256, &bytes).to_hex(), digest);
@@ -256,7 +261,7 @@ fn expect_whole(repository: &Path, object: &str) {
     assert_eq!(verity::digest(Algorithm::Sha256, &content).object_path(), object);
 }
 
-/// After a gc with nobody at work exactly what is needed is there.
+/// Asserts that after a gc without other processes exactly the needed objects exist.
 fn expect_nothing_left(place: &Place, known: &mut [Known]) {
     place.run("repo", &["gc", "--grace=0"]).unwrap();
     let repository = place.path("repo");
@@ -283,7 +288,7 @@ fn expect_nothing_left(place: &Place, known: &mut [Known]) {
 }
 
 #[test]
-fn nothing_is_lost_and_nothing_left_over() {
+fn nothing_is_lost_or_left_over() {
     let time = if std::env::var_os("COMPOSEFS_FULL").is_some() { 300 } else { 12 };
     let place = Place::new();
     let mut known = vec![Known::new(); WORKERS];

@@ -1,5 +1,6 @@
-//! Days on which a repository cannot be written: full disks, file systems that lack things, no permission, signals. Each time
-//! the error says what and why, nothing is published, a gc gives the space back, and on a better day the same command works.
+//! Situations in which a repository cannot be written: full disks, file systems that lack features, missing
+//! permissions, signals. Each time the message names the problem, nothing is published, a gc frees the space, and the
+//! same command works once the problem is solved.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,13 +20,13 @@ fn composefs(arguments: &[&str]) -> Outcome {
     Program { path: Path::new(COMPOSEFS), name: "composefs" }.run(arguments, b"")
 }
 
-/// Demands that it was done.
+/// Asserts that the command succeeded.
 #[track_caller]
 fn done(outcome: Outcome) {
     assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
 }
 
-/// A tree of some files that are no inline ones, and one that is.
+/// Creates a tree of some files that are stored as objects, and an inline one.
 fn make_tree(path: &Path, files: u32) {
     fs::create_dir_all(path).unwrap();
     for file in 0..files {
@@ -35,7 +36,7 @@ fn make_tree(path: &Path, files: u32) {
     fs::write(path.join("small"), "small").unwrap();
 }
 
-/// Every name in a directory but those of leases, with the length of files and what links hold.
+/// Returns every name in a directory except leases, with the length of files and the target of symlinks.
 fn all_of(path: &Path) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut waiting = vec![path.to_owned()];
@@ -55,7 +56,7 @@ fn all_of(path: &Path) -> BTreeSet<String> {
     found
 }
 
-/// A file system of one's own, unmounted at the end.
+/// A file system for the test, unmounted when this is dropped.
 struct Mounted {
     path: PathBuf,
 }
@@ -88,7 +89,8 @@ fn skipped(name: &str) -> bool {
     true
 }
 
-/// After a create that failed: objects may be left, which another program may rely on by now; a gc without a grace removes them.
+/// Asserts the state after a failed create: objects may remain, since another program may rely on them by now; a gc
+/// without a grace removes them.
 #[track_caller]
 fn expect_nothing_published(repository: &Path, before: &BTreeSet<String>) {
     let new: Vec<_> = all_of(repository).difference(before).cloned().collect();
@@ -96,7 +98,7 @@ fn expect_nothing_published(repository: &Path, before: &BTreeSet<String>) {
     done(composefs(&["--repo", repository.to_str().unwrap(), "gc", "--grace=0"]));
 }
 
-/// Every command that only reads one image works, and says so by its status. A bundle goes to `out`.
+/// Asserts that every command that only reads an image succeeds. A bundle is written to `out`.
 fn readers_work(repo: &str, image: &str, out: &Path) {
     let bundle = out.join("bundle").to_str().unwrap().to_owned();
     let commands: [&[&str]; 6] = [
@@ -120,8 +122,8 @@ fn readers_work(repo: &str, image: &str, out: &Path) {
 }
 
 #[test]
-fn a_disk_may_be_full_at_any_write() {
-    if skipped("a_disk_may_be_full_at_any_write") {
+fn a_disk_can_be_full_at_any_write() {
+    if skipped("a_disk_can_be_full_at_any_write") {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -140,7 +142,7 @@ fn a_disk_may_be_full_at_any_write() {
         (stat.f_blocks - stat.f_bfree, stat.f_files - stat.f_ffree)
     };
     let (used_before, (mut failed, mut succeeded)) = (used(&disk.path), (0, 0));
-    // First of the blocks, then of the inodes: one more each time, until it is enough.
+    // First blocks, then inodes run out: allows one more each time, until there are enough.
     for what in ["size", "nr_inodes"] {
         for more in 1.. {
             let (blocks, inodes) = used(&disk.path);
@@ -163,7 +165,7 @@ fn a_disk_may_be_full_at_any_write() {
             assert!(outcome.stderr.contains(&repo), "{}", outcome.stderr);
             expect_nothing_published(&repository, &before);
             assert_eq!(all_of(&repository), before, "{what} {more}");
-            // Directories of objects stay; they are empty.
+            // Directories of objects stay, empty.
             let (blocks, inodes) = used(&disk.path);
             assert!(blocks <= used_before.0 + 1 && inodes <= used_before.1, "{what} {more}: {blocks} {inodes}");
         }
@@ -174,8 +176,8 @@ fn a_disk_may_be_full_at_any_write() {
 }
 
 #[test]
-fn a_disk_may_be_read_only() {
-    if skipped("a_disk_may_be_read_only") {
+fn a_disk_can_be_read_only() {
+    if skipped("a_disk_can_be_read_only") {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -200,7 +202,7 @@ fn a_disk_may_be_read_only() {
         assert_eq!(outcome.status, Some(1), "{arguments:?}");
         assert!(outcome.stderr.contains("Read-only file system"), "{arguments:?}: {}", outcome.stderr);
     }
-    // What only reads works.
+    // Commands that only read succeed.
     assert!(composefs(&["--repo", &repo, "images"]).ok().line().contains(&digest));
     readers_work(&repo, &digest, dir.path());
     done(composefs(&["--repo", &repo, "mount", "image", mnt]));
@@ -211,8 +213,8 @@ fn a_disk_may_be_read_only() {
 }
 
 #[test]
-fn a_file_system_may_lack_fs_verity() {
-    if skipped("a_file_system_may_lack_fs_verity") {
+fn a_file_system_can_lack_fs_verity() {
+    if skipped("a_file_system_can_lack_fs_verity") {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -220,7 +222,7 @@ fn a_file_system_may_lack_fs_verity() {
     let tree = dir.path().join("tree").to_str().unwrap().to_owned();
     let tmpfs = Mounted::new(&dir.path().join("tmpfs"), "tmpfs", "size=4m", "small");
     let repo = tmpfs.path.join("repo").to_str().unwrap().to_owned();
-    // No fs-verity: not without saying so.
+    // Without fs-verity, a repository requires an explicit option.
     let refused = composefs(&["init", &repo]);
     assert_eq!(refused.status, Some(1));
     assert!(
@@ -234,7 +236,7 @@ fn a_file_system_may_lack_fs_verity() {
 }
 
 #[test]
-fn who_may_not_is_told_so() {
+fn missing_permissions_are_reported() {
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     make_tree(&dir.path().join("tree"), 3);
@@ -244,7 +246,7 @@ fn who_may_not_is_told_so() {
     assert_eq!(fs::metadata(&repo).unwrap().permissions().mode() & 0o7777, 0o700);
     done(composefs(&["--repo", &repo, "create", &tree, "--name", "image"]));
     if !privilege::is_root() {
-        skip::announce("who_may_not_is_told_so", "becoming another user takes root");
+        skip::announce("missing_permissions_are_reported", "becoming another user takes root");
         return;
     }
     for arguments in [&["images"][..], &["create", &tree], &["gc"], &["untag", "image"]] {
@@ -252,7 +254,7 @@ fn who_may_not_is_told_so() {
         assert_eq!(outcome.status, Some(1), "{arguments:?}");
         assert!(outcome.stderr.contains("Permission denied"), "{arguments:?}: {}", outcome.stderr);
     }
-    // One that may be looked at but not written.
+    // A repository that the user may read but not write.
     fs::set_permissions(&repo, fs::Permissions::from_mode(0o755)).unwrap();
     done(privilege::without_root(|| composefs(&["--repo", &repo, "images"])));
     let image = composefs(&["--repo", &repo, "images"]).ok().line().split(' ').next().unwrap().to_owned();
@@ -265,9 +267,9 @@ fn who_may_not_is_told_so() {
 }
 
 #[test]
-fn a_signal_leaves_nothing_that_gc_keeps() {
+fn after_a_signal_gc_removes_everything() {
     let dir = tempfile::tempdir().unwrap();
-    // Large enough to be in the midst of it at any of these moments, and with more than one commit.
+    // Large enough to be running at each of these times, with more than one commit.
     make_tree(&dir.path().join("tree"), 2000);
     let tree = dir.path().join("tree").to_str().unwrap().to_owned();
     let repository = dir.path().join("repo");
@@ -286,7 +288,7 @@ fn a_signal_leaves_nothing_that_gc_keeps() {
         rustix::process::kill_process(process, rustix::process::Signal::from_named_raw(signal).unwrap()).unwrap();
         let output = child.wait_with_output().unwrap();
         match output.status.code() {
-            // It was too late, or before the program was ready for signals.
+            // The signal arrived too late, or before the program installed its handlers.
             Some(0) => {
                 done(composefs(&["--repo", &repo, "untag", "image"]));
                 done(composefs(&["--repo", &repo, "gc", "--grace=0"]));
@@ -329,7 +331,7 @@ fn readers_do_not_need_space() {
         let image = composefs(&["--repo", repo, "create", &tree, "--name", "image"]).ok().line().to_owned();
         done(composefs(&["--repo", repo, "create", &tree, "--name", "second"]));
         if kind == "ext4" {
-            // No block is left; and on the other no inode, so that not even a file can be made.
+            // No block is left on one file system, and no inode on the other, so that not even a file can be created.
             let mut filler = fs::File::create(disk.path.join("filler")).unwrap();
             while filler.write_all(&[1; 1024]).is_ok() {}
         } else {
@@ -346,14 +348,14 @@ fn readers_do_not_need_space() {
         let said = String::from_utf8(doctor.stdout).unwrap();
         assert_eq!(doctor.status, Some(2), "{said} {}", doctor.stderr);
         assert!(said.contains("no file can be written: No space left on device") && said.contains("1 image"), "{said}");
-        // Who writes needs a lease. What fails leaves nothing.
+        // Commands that write need a lease. A failed one leaves nothing.
         for arguments in [&["create", &other, "--name", "other"][..], &["tag", "image", "third"]] {
             let outcome = composefs(&[&["--repo", repo], arguments].concat());
             assert_eq!(outcome.status, Some(1), "{kind} {arguments:?}");
             assert!(outcome.stderr.contains("No space left on device"), "{}", outcome.stderr);
         }
         assert_eq!(all_of(&repository), before);
-        // What makes room works.
+        // Commands that free space succeed.
         done(composefs(&["--repo", repo, "untag", "image"]));
         done(composefs(&["--repo", repo, "untag", "second"]));
         done(composefs(&["--repo", repo, "gc", "--grace=0"]));
@@ -367,8 +369,8 @@ fn readers_do_not_need_space() {
     }
 }
 
-/// Without a lease, while another process removes and makes the image again and again: a reader reads all of it or says that
-/// it is not there.
+/// While another process removes and recreates the image again and again, a reader without a lease reads all of it or
+/// reports that it is missing.
 #[test]
 fn a_reader_without_a_lease_reads_all_or_nothing() {
     if !privilege::is_root() {
@@ -406,7 +408,7 @@ fn a_reader_without_a_lease_reads_all_or_nothing() {
     assert!(whole > 0 && gone > 0, "{whole} {gone}");
 }
 
-/// Ends with its process.
+/// Child process that is killed when this is dropped.
 struct Running(std::process::Child);
 
 impl Drop for Running {
@@ -416,7 +418,7 @@ impl Drop for Running {
     }
 }
 
-/// Another user, who may open the repository's directory, locks it for ever.
+/// Another user, who may open the repository's directory, locks it permanently.
 #[test]
 fn a_lock_of_another_user_stops_no_reader() {
     if skipped("a_lock_of_another_user_stops_no_reader") {
@@ -429,7 +431,7 @@ fn a_lock_of_another_user_stops_no_reader() {
     let [tree, other, mnt] = ["tree", "other", "mnt"].map(|name| dir.path().join(name).to_str().unwrap().to_owned());
     fs::create_dir(&mnt).unwrap();
     let repo = dir.path().join("repo").to_str().unwrap().to_owned();
-    // One that is made by init is for its owner alone; for one that was there before init says who may lock it.
+    // A directory created by init is accessible to its owner only; for one that existed, init prints who may lock it.
     assert_eq!(composefs(&["init", "--insecure", &repo]).ok().stderr, "");
     let wide = dir.path().join("wide");
     fs::create_dir(&wide).unwrap();
@@ -464,12 +466,12 @@ fn a_lock_of_another_user_stops_no_reader() {
         let mut line = String::new();
         said.read_line(&mut line).unwrap();
         assert_eq!(line, format!("composefs: waiting for {process}, which has {repo} locked\n"));
-        // It waits until it is told to end, however long readers wait.
+        // It waits until it is cancelled, however long readers wait.
         std::thread::sleep(Duration::from_secs(6));
         assert!(create.0.try_wait().unwrap().is_none());
         let pid = rustix::process::Pid::from_child(&create.0);
         rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-        // Its messages need a reader until it ends.
+        // Its messages must be read until it exits.
         (create, said)
     };
     let (mounted, fsck, (mut create, _said)) = std::thread::scope(|scope| {

@@ -1,5 +1,5 @@
-//! What is among the names, images and streams of a repository and was not put there by this program: gc keeps what it leads
-//! to, and removes nothing at all while there is an entry of which nobody can say what it keeps.
+//! Entries among the refs, images and streams of a repository that this program did not create: gc keeps what they lead
+//! to, and removes nothing at all as long as there is an entry it cannot interpret.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -14,14 +14,14 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 const COMPOSEFS: &str = env!("CARGO_BIN_EXE_composefs");
 
-/// Gives what a link is to hold.
+/// Function that returns the target of a symlink.
 type Target = fn(&Place) -> PathBuf;
-/// Puts something under a path.
+/// Function that creates an entry at a path.
 type Plant = fn(&Place, &Path);
 
 struct Place {
     dir: tempfile::TempDir,
-    /// An image without a name, and one with the name `named`.
+    /// Fixture: a repository with an image without a name, and one with the name `named`.
     image: String,
     named: String,
 }
@@ -55,12 +55,12 @@ impl Place {
         program.run([&["--repo", repo.to_str().unwrap()], arguments].concat(), b"")
     }
 
-    /// The object that an image's link leads to.
+    /// Returns the object that the link of an image leads to.
     fn object(&self, image: &str) -> PathBuf {
         fs::canonicalize(self.repo("images").join(image)).unwrap()
     }
 
-    /// All objects and links of images.
+    /// Returns all objects and image links.
     fn all(&self) -> BTreeSet<PathBuf> {
         let (mut found, mut waiting) = (BTreeSet::new(), vec![self.repo("objects"), self.repo("images")]);
         while let Some(path) = waiting.pop() {
@@ -82,7 +82,7 @@ impl Place {
 }
 
 #[test]
-fn whatever_leads_to_an_image_keeps_it() {
+fn every_path_to_an_image_keeps_it() {
     let spellings: [(&str, Target); 8] = [
         ("absolute", |place| place.repo("images").join(&place.image)),
         ("longer", |place| format!("../../images/{}", place.image).into()),
@@ -102,7 +102,7 @@ fn whatever_leads_to_an_image_keeps_it() {
         symlink(target(&place), &link).unwrap();
         expect_kept(&place, &link, name);
     }
-    // Names that are no text; another name of a name; a link in `images` with another name.
+    // Names that are not UTF-8; an alias of a name; a link in `images` with another name.
     let place = Place::new();
     let link = place.repo("images/refs").join(OsStr::from_bytes(b"\xff\xfe/\xe9"));
     fs::create_dir_all(link.parent().unwrap()).unwrap();
@@ -117,7 +117,7 @@ fn whatever_leads_to_an_image_keeps_it() {
     expect_kept(&place, &place.repo("images/latest"), "in images");
 }
 
-/// gc and `fsck --repair` keep the image and the link, until the link is removed.
+/// Asserts that gc and `fsck --repair` keep the image and the link until the link is removed.
 #[track_caller]
 fn expect_kept(place: &Place, link: &Path, what: &str) {
     let before = place.all();
@@ -128,14 +128,14 @@ fn expect_kept(place: &Place, link: &Path, what: &str) {
         assert!(after == before && link.exists(), "{what}: {arguments:?}: {:?}", before.difference(&after));
     }
     fs::remove_file(link).unwrap();
-    // Nothing leads to the image by now; an alias without its target cannot be understood.
+    // Now nothing leads to the image; an alias without its target cannot be interpreted.
     let _ = fs::remove_file(place.repo("images/refs/second"));
     let _ = place.run(&["gc", "--grace=0"]).ok();
     assert!(!place.has(&place.image) && place.has(&place.named), "{what}");
 }
 
 #[test]
-fn what_is_not_understood_stops_gc_and_nothing_else() {
+fn unknown_entries_stop_gc_but_no_other_command() {
     let plant: [(&str, Plant); 11] = [
         ("images/refs/file", |_, path| fs::write(path, "no link").unwrap()),
         ("images/refs/fifo", |_, path| mknodat(CWD, path, FileType::Fifo, Mode::RUSR, 0).unwrap()),
@@ -147,7 +147,7 @@ fn what_is_not_understood_stops_gc_and_nothing_else() {
         ("images/directory", |_, path| fs::create_dir(path).unwrap()),
         ("streams/file", |_, path| fs::write(path, "no link").unwrap()),
         ("streams/outside", |_, path| symlink("../../outside", path).unwrap()),
-        // An image is no stream.
+        // An image is not a stream.
         ("streams/image", |place, path| symlink(place.object(&place.named), path).unwrap()),
     ];
     for (below, plant) in plant {
@@ -166,7 +166,7 @@ fn what_is_not_understood_stops_gc_and_nothing_else() {
         let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
         assert_eq!(json["unclear"][0]["path"], path.to_str().unwrap(), "{below}");
         assert_eq!((&json["removed"]["objects"], &json["kept"]["images"]), (&0.into(), &1.into()), "{below}");
-        // fsck tells of it, and the other commands work.
+        // fsck reports it, and the other commands succeed.
         let fsck = place.run(&["fsck"]);
         assert!(fsck.status == Some(1) && fsck.line().contains(below), "{below}: {}", fsck.line());
         assert!(place.run(&["images"]).line().contains(&place.named), "{below}");
@@ -190,7 +190,7 @@ fn what_is_not_understood_stops_gc_and_nothing_else() {
 }
 
 #[test]
-fn a_dangling_name_is_understood() {
+fn a_dangling_name_does_not_stop_gc() {
     let place = Place::new();
     symlink(format!("../{}", "ab".repeat(32)), place.repo("images/refs/dangling")).unwrap();
     symlink(format!("../{}", "cd".repeat(32)), place.repo("images/refs/.dangling")).unwrap();
@@ -199,14 +199,14 @@ fn a_dangling_name_is_understood() {
     let gc = place.run(&["gc", "--grace=0"]);
     assert!(gc.status == Some(1) && gc.stderr.contains("dangling is a name of ab"), "{}", gc.stderr);
     assert!(!place.has(&place.image) && place.has(&place.named));
-    // Such names are not taken away: their images may come back.
+    // Such names are not removed: their images may return.
     let _ = place.run(&["fsck", "--repair"]);
     assert!(place.repo("images/refs/.dangling").is_symlink() && place.repo("images/refs/dangling").is_symlink());
 }
 
-/// An option that would have no effect is refused.
+/// An option without any effect is rejected.
 #[test]
-fn basedir_of_an_image_of_a_repository_is_refused() {
+fn basedir_for_an_image_of_a_repository_is_rejected() {
     let place = Place::new();
     let mount = |options: &str| place.run(&["mount", "--dry-run", "named", "/mnt", "-o", options]);
     let refused = mount("ro,basedir=/elsewhere");
@@ -214,7 +214,8 @@ fn basedir_of_an_image_of_a_repository_is_refused() {
     let _ = mount("ro").ok();
 }
 
-/// What a named image needs is not known while its own object is missing: it may be brought back, and then needs its contents.
+/// While the own object of a named image is missing, the objects that the image needs are unknown: the image may be
+/// restored, and then needs them.
 #[test]
 fn a_named_image_whose_object_is_missing_keeps_all_objects() {
     let place = Place::new();
@@ -223,7 +224,7 @@ fn a_named_image_whose_object_is_missing_keeps_all_objects() {
     let before = place.all();
     let gc = place.run(&["gc", "--grace=0"]);
     assert!(gc.status == Some(1) && gc.stderr.contains("no object was removed"), "{}", gc.stderr);
-    // Only the link of the image that has no name is gone.
+    // Only the link of the image without a name is removed.
     let gone: Vec<_> = before.difference(&place.all()).cloned().collect();
     assert!(gone.len() == 1 && gone[0].ends_with(&place.image), "{gone:?}");
     fs::rename(&aside, &object).unwrap();
@@ -232,9 +233,9 @@ fn a_named_image_whose_object_is_missing_keeps_all_objects() {
     let _ = place.run(&["fsck"]).ok();
 }
 
-/// An image whose object cannot be opened may be open elsewhere.
+/// An image whose object cannot be opened may be in use elsewhere.
 #[test]
-fn an_image_that_cannot_be_opened_is_not_taken_for_unused() {
+fn an_image_that_cannot_be_opened_counts_as_used() {
     privilege::without_root(|| {
         let place = Place::new();
         let object = place.object(&place.image);
@@ -246,7 +247,7 @@ fn an_image_that_cannot_be_opened_is_not_taken_for_unused() {
         fs::set_permissions(&object, fs::Permissions::from_mode(0o644)).unwrap();
         let _ = place.run(&["gc", "--grace=0"]).ok();
         assert!(!place.has(&place.image) && place.has(&place.named));
-        // Nor is a folder of names that cannot be read taken for empty.
+        // A directory of refs that cannot be read does not count as empty.
         let folder = place.repo("images/refs/.folder");
         fs::create_dir(&folder).unwrap();
         symlink(format!("../../{}", place.named), folder.join("name")).unwrap();
@@ -261,15 +262,15 @@ fn an_image_that_cannot_be_opened_is_not_taken_for_unused() {
     });
 }
 
-/// What gc says that a grace of zero removes is what it then removes.
+/// gc removes with a grace of zero exactly what it has announced.
 #[test]
-fn what_is_kept_as_young_is_what_a_grace_of_zero_removes() {
+fn a_grace_of_zero_removes_what_was_kept_as_young() {
     let place = Place::new();
     for byte in 3..6 {
         let _ = place.run(&["create", &place.tree(byte), "--name", "gone"]).ok();
     }
     let _ = place.run(&["untag", "gone"]).ok();
-    // An object of no image, and one that the named image needs too.
+    // An object of no image, and an object that the named image needs too.
     let _ = place.run(&["create", &place.tree(7)]).ok();
     fs::remove_file(place.repo("images").join(place.run(&["create", &place.tree(7)]).ok().line())).unwrap();
     let json = |arguments: &[&str]| -> serde_json::Value {

@@ -1,4 +1,5 @@
-//! `composefs fsck` as a command: what it prints, and its statuses. What it finds and mends: `crates/repo/tests/repository`.
+//! `composefs fsck` from the command line: its output and exit status. Damage and repair are tested in
+//! `crates/repo/tests/repository`.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +11,7 @@ fn composefs(arguments: &[&str]) -> Outcome {
 }
 
 #[test]
-fn it_tells_by_status_text_and_json() {
+fn damage_is_reported_by_status_text_and_json() {
     let dir = tempfile::tempdir().unwrap();
     let repo = dir.path().join("repo").to_str().unwrap().to_owned();
     let tree = dir.path().join("tree").to_str().unwrap().to_owned();

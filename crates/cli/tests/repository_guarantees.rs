@@ -1,5 +1,5 @@
-//! What commands of this program and plain `mkcomposefs` have promised when they returned stays, whatever another command does
-//! that fails, is interrupted or is a gc.
+//! Results of finished commands, and of a plain `mkcomposefs`, persist even if another command fails, is interrupted,
+//! or is a gc.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -37,7 +37,7 @@ impl Place {
         self.run("composefs", &[&["--repo", &self.path(repo)], arguments].concat(), b"")
     }
 
-    /// A tree with one file whose content is this byte.
+    /// Creates a tree with one file that consists of this byte.
     fn tree(&self, byte: u8) -> String {
         let tree = self.path(&format!("tree{byte}"));
         if !Path::new(&tree).exists() {
@@ -47,7 +47,7 @@ impl Place {
         tree
     }
 
-    /// The names of images with what their links hold.
+    /// Returns the names of images with the targets of their links.
     fn refs(&self, repo: &str) -> BTreeMap<PathBuf, PathBuf> {
         let (mut found, mut waiting) = (BTreeMap::new(), vec![PathBuf::from(self.path(repo)).join("images/refs")]);
         while let Some(path) = waiting.pop() {
@@ -68,9 +68,9 @@ impl Place {
     }
 }
 
-/// A plain `mkcomposefs` has no lease. It relies on an object that a create had stored, which then is interrupted.
+/// A plain `mkcomposefs` has no lease. It relies on an object stored by a create that is interrupted later.
 #[test]
-fn an_interrupted_create_removes_nothing_that_others_rely_on() {
+fn an_interrupted_create_keeps_objects_that_others_use() {
     let place = Place::new();
     let (large, small) = (place.path("large"), place.tree(1));
     fs::create_dir(&large).unwrap();
@@ -78,7 +78,7 @@ fn an_interrupted_create_removes_nothing_that_others_rely_on() {
         fs::write(format!("{large}/{number:04}"), number.to_le_bytes().repeat(80)).unwrap();
     }
     fs::copy(format!("{small}/file"), format!("{large}/0000")).unwrap();
-    // With few files to be open, a batch is committed as soon as a few objects wait.
+    // With a low limit on open files, a batch is committed after a few objects.
     let script = r#"ulimit -n 64; exec "$0" --repo "$1" create "$2" --name large --threads=1"#;
     let mut create = Command::new("sh");
     create.args(["-c", script, COMPOSEFS, &place.path("repo"), &large]).arg0("sh");
@@ -100,15 +100,15 @@ fn an_interrupted_create_removes_nothing_that_others_rely_on() {
     let basedir = format!("--basedir={}", place.path("repo/objects"));
     assert_eq!(place.run("composefs-info", &[&basedir, "missing-objects", &image], b"").ok().line(), "");
     assert!(place.refs("repo").is_empty());
-    // A gc without a grace gives the space back: nothing in the repository needs it.
+    // A gc without a grace frees the space: the repository does not need the object.
     assert_eq!(place.repo("repo", &["gc"]).ok().line().lines().next(), Some("0 images and 0 objects removed, 0"));
     let _ = place.repo("repo", &["gc", "--grace=0"]).ok();
     assert!(!object.exists());
 }
 
-/// An image of another program, linked as it is, whose file names its content by path only, or by another path than its digest's.
+/// An image of another program whose file names its content only by a path, or by a path other than that of its digest.
 #[test]
-fn what_an_image_names_by_path_is_kept() {
+fn objects_named_only_by_path_are_kept() {
     let (own, other) = ([1; 4000], [2; 4000]);
     for has_digest in [false, true] {
         let place = Place::new();
@@ -117,7 +117,7 @@ fn what_an_image_names_by_path_is_kept() {
         }
         let objects = [1, 2].map(|byte| place.object(&format!("{}/file", place.tree(byte))));
         let digest = if has_digest { objects[1].replace('/', "") } else { "-".to_owned() };
-        // No kernel mounts the odd spelling; other readers may follow it.
+        // No kernel mounts the unusual spelling; other readers may follow it.
         let payload = if has_digest { objects[0].replace('/', "/.//") } else { objects[0].clone() };
         let dump = format!("/ 4096 40755 2 0 0 0 0.0 - - -\n/file 4000 100644 1 0 0 0 0.0 {payload} - {digest}\n");
         let image = place.path("image");
@@ -157,7 +157,7 @@ fn what_an_image_names_by_path_is_kept() {
     }
 }
 
-/// A bundle with these names, each for an image of its own.
+/// Creates a bundle with these names, each for an image of its own.
 fn bundle(place: &Place, names: &[&str]) -> String {
     let _ = place.repo("from", &["init", "--insecure"]).ok();
     for (number, name) in names.iter().enumerate() {
@@ -169,8 +169,8 @@ fn bundle(place: &Place, names: &[&str]) -> String {
 }
 
 #[test]
-fn the_names_of_a_bundle_are_given_together_or_not_at_all() {
-    // What is there before; whether the names a, d/e, f/g can be given beside it.
+fn names_of_a_bundle_are_created_all_or_none() {
+    // Existing entry, and whether the names a, d/e, f/g can be created next to it.
     for (there, fits) in [("d", false), ("a/b", false), ("f/g/h", false), ("other", true), ("d/e", true)] {
         let place = Place::new();
         let names = ["a", "d/e", "f/g"];
@@ -192,9 +192,9 @@ fn the_names_of_a_bundle_are_given_together_or_not_at_all() {
     }
 }
 
-/// A name that can be given by all that can be told, and then cannot be written.
+/// A name that passes all checks but cannot be written.
 #[test]
-fn names_that_were_moved_are_put_back() {
+fn moved_names_are_restored_on_failure() {
     use std::os::unix::fs::PermissionsExt;
     privilege::without_root(|| {
         let place = Place::new();

@@ -1,4 +1,5 @@
-//! A repository of somebody else, who has put links in it that lead out: whatever root does there, nothing outside is touched.
+//! A repository whose owner has placed symlinks in it that lead out of it: commands of root must not touch anything
+//! outside.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +16,7 @@ struct Place {
 }
 
 impl Place {
-    /// A repository with an image, a tree for another one, and things outside that must stay as they are.
+    /// Fixture: a repository with an image, a tree for another one, and files outside that must not change.
     fn new() -> Self {
         let place = Self { dir: tempfile::tempdir().unwrap() };
         for directory in ["tree/d", "outside/xx", "outside/refs/folder"] {
@@ -25,7 +26,7 @@ impl Place {
         fs::write(place.path("outside/sentinel"), "sentinel").unwrap();
         place.done(&["init", "--insecure"]);
         place.done(&["create", place.path("tree").to_str().unwrap(), "--name", "folder/image"]);
-        // What gc would remove.
+        // An object that gc removes.
         fs::write(place.path("tree/other"), [2; 3000]).unwrap();
         place.done(&["create", place.path("tree").to_str().unwrap()]);
         place
@@ -35,7 +36,7 @@ impl Place {
         self.dir.path().join(name)
     }
 
-    /// Its status and what it said. Nothing may make it wait.
+    /// Returns status and output of a command. Nothing may make it wait.
     fn run(&self, arguments: &[&str]) -> (Option<i32>, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_composefs"));
         command.arg("--repo").arg(self.path("repo")).args(arguments);
@@ -57,7 +58,7 @@ impl Place {
         assert_eq!(status, Some(0), "{arguments:?}: {stderr}");
     }
 
-    /// All that can be seen outside of the repository.
+    /// Returns the state of everything outside the repository.
     fn outside(&self) -> BTreeMap<PathBuf, (u32, u64, i64, i64)> {
         let (mut seen, mut waiting) = (BTreeMap::new(), vec![self.path("outside")]);
         while let Some(path) = waiting.pop() {
@@ -71,7 +72,7 @@ impl Place {
     }
 }
 
-/// Puts a link in the place of something.
+/// Replaces something with a symlink.
 fn replace_by_link(path: &Path, target: &Path) {
     if path.is_dir() && !path.is_symlink() {
         fs::rename(path, path.with_extension("old")).unwrap();
@@ -81,7 +82,7 @@ fn replace_by_link(path: &Path, target: &Path) {
     symlink(target, path).unwrap();
 }
 
-/// What is planted, and whether the commands can go on all the same.
+/// Hostile changes, and whether the commands can succeed in spite of them.
 fn plant(place: &Place, what: &str) {
     let (repo, outside) = (place.path("repo"), place.path("outside"));
     let refs = repo.join("images/refs");

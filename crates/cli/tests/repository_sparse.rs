@@ -1,4 +1,4 @@
-//! Sparse files, through a repository and every way in and out of it.
+//! Sparse files stay sparse through all commands that store or copy contents.
 
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -15,7 +15,7 @@ fn composefs(arguments: &[&str]) -> Outcome {
     run("composefs", arguments)
 }
 
-/// The blocks of each file below a directory that is longer than 100,000 bytes, by its length.
+/// Returns the blocks of each file of more than 100,000 bytes below a directory, by length.
 fn blocks_by_length(directory: &str) -> Vec<(u64, u64)> {
     let (mut found, mut waiting) = (Vec::new(), vec![PathBuf::from(directory)]);
     while let Some(directory) = waiting.pop() {
@@ -33,7 +33,8 @@ fn blocks_by_length(directory: &str) -> Vec<(u64, u64)> {
     found
 }
 
-/// No file takes more of the disk than the source's of that length, apart from what the file system needs to find the blocks.
+/// Asserts that no file uses more blocks than the source's file of the same length, apart from metadata blocks of the
+/// file system.
 #[track_caller]
 fn assert_as_sparse(directory: &str, source: &[(u64, u64)]) {
     let found = blocks_by_length(directory);
@@ -52,7 +53,7 @@ fn sparse_files_stay_sparse_everywhere() {
         let _ = composefs(&["init", "--insecure", &path(name)]);
         path(name)
     };
-    // A bundle has the zeros, so it comes with a shorter file.
+    // A bundle contains the zeros, so it is made with a shorter file.
     for (name, size) in [("long", 1u64 << 30), ("short", 24 << 20)] {
         let tree = path(name);
         fs::create_dir(&tree).unwrap();
@@ -69,7 +70,7 @@ fn sparse_files_stay_sparse_everywhere() {
         if source.iter().any(|file| file.1 > 100) {
             return skip::announce("sparse_files_stay_sparse_everywhere", "this file system has no holes");
         }
-        // The file system cannot tell where these zeros are.
+        // The file system cannot report where these zeros are.
         fs::write(format!("{tree}/zeros"), vec![0; 3_000_000]).unwrap();
         let mut source = source;
         source.push((3_000_000, 0));

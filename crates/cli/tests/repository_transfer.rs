@@ -1,4 +1,4 @@
-//! What goes from one repository to another, or comes from images, dumps and bundles; and what `df` and `why` say of it.
+//! Transfers between repositories, imports of images, dumps and bundles, and the output of `df` and `why`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -40,7 +40,7 @@ impl Place {
         self.dir.path().join(name).to_str().unwrap().to_owned()
     }
 
-    /// Files `from..to`, each with a content of its own; one is large.
+    /// Creates files `from..to`, each with its own content; one is large.
     fn tree(&self, name: &str, from: u32, to: u32) -> String {
         let tree = self.path(name);
         fs::create_dir_all(&tree).unwrap();
@@ -58,7 +58,7 @@ impl Place {
         repo
     }
 
-    /// An image with a store, as `mkcomposefs` makes them.
+    /// Creates an image with a store by `mkcomposefs`.
     fn image(&self, options: &[&str]) -> (String, String, String) {
         let (image, store) = (self.path("image"), self.path("store"));
         let store_option = format!("--digest-store={store}");
@@ -69,7 +69,7 @@ impl Place {
     }
 }
 
-/// Every name below a repository but those of leases and empty directories.
+/// Returns every path below a repository except leases and empty directories.
 fn all_of(repo: &str) -> BTreeSet<PathBuf> {
     let (mut found, mut waiting) = (BTreeSet::new(), vec![PathBuf::from(repo)]);
     while let Some(directory) = waiting.pop() {
@@ -85,7 +85,7 @@ fn all_of(repo: &str) -> BTreeSet<PathBuf> {
     found
 }
 
-/// Our own commands follow a symlink that is an operand, as `ls dir/` does; `mkcomposefs` refuses it, as the C tool does.
+/// Our own commands follow a symlink operand, like `ls dir/`; `mkcomposefs` rejects it, as the C tool does.
 #[test]
 fn an_operand_may_be_a_symlink_to_a_directory() {
     let place = Place::new();
@@ -94,7 +94,7 @@ fn an_operand_may_be_a_symlink_to_a_directory() {
         std::os::unix::fs::symlink(name, &link).unwrap();
         link
     };
-    // What is below is kept as it is.
+    // Symlinks below it are stored as symlinks.
     std::os::unix::fs::symlink("1", place.path("tree/link")).unwrap();
     let (tree, repo) = (linked("tree"), place.repository("repo"));
     let digest = line(&["--repo", &repo, "create", &place.path("tree"), "--name", "it"]);
@@ -111,7 +111,7 @@ fn an_operand_may_be_a_symlink_to_a_directory() {
     fs::create_dir(place.path("out")).unwrap();
     let _ = composefs(&["extract", &image, &linked("out"), "--basedir", &store]).ok();
     assert_eq!(composefs(&["diff", &place.path("out"), &tree]).ok().line(), "");
-    // The repair of an object that is lost.
+    // Repair of a lost object.
     let lost = all_of(&format!("{third}/objects")).into_iter().next().unwrap();
     fs::remove_file(format!("{third}/objects/{}", lost.display())).unwrap();
     assert_eq!(composefs(&["--repo", &third, "fsck"]).status, Some(1));
@@ -119,7 +119,7 @@ fn an_operand_may_be_a_symlink_to_a_directory() {
 
     let refused = program("mkcomposefs", &["--print-digest-only", &tree], b"");
     assert_eq!(refused.status, Some(1));
-    // A symlink to a file, and one to nothing, are no directories.
+    // A symlink to a file and a dangling one are not directories.
     std::os::unix::fs::symlink("image", place.path("to-image")).unwrap();
     std::os::unix::fs::symlink("nothing", place.path("to-nothing")).unwrap();
     for (name, reason) in [("to-image", "Not a directory"), ("to-nothing", "No such file or directory")] {
@@ -130,7 +130,7 @@ fn an_operand_may_be_a_symlink_to_a_directory() {
 }
 
 #[test]
-fn images_of_every_version_come_in_as_they_are() {
+fn images_of_every_version_are_imported_unchanged() {
     for options in [&[][..], &["--min-version=1"], &["--use-epoch", "--skip-xattrs"]] {
         let place = Place::new();
         let repo = place.repository("repo");
@@ -138,19 +138,19 @@ fn images_of_every_version_come_in_as_they_are() {
         assert_eq!(line(&["--repo", &repo, "import", &image, "--basedir", &store, "--name", "a"]), digest);
         assert_eq!(fs::read(format!("{repo}/images/{digest}")).unwrap(), fs::read(&image).unwrap());
         let _ = line(&["--repo", &repo, "fsck"]);
-        // Again, with nowhere to look: all is there.
+        // Again without a basedir: all objects exist already.
         assert_eq!(line(&["--repo", &repo, "import", &image]), digest);
     }
 }
 
 #[test]
-fn dumps_come_in_by_the_format_of_the_repository() {
+fn dumps_are_imported_in_the_format_of_the_repository() {
     let place = Place::new();
     let (image, store, digest) = place.image(&[]);
     let dump = program("composefs-info", &["dump", &image], b"").ok().stdout;
     let repo = place.repository("repo");
     let import = ["--repo", &repo, "import", "-", "--name", "b"];
-    // Its contents are nowhere.
+    // Its contents are in no directory.
     let before = all_of(&repo);
     let refused = program("composefs", &import, &dump);
     assert_eq!(refused.status, Some(1));
@@ -162,7 +162,7 @@ fn dumps_come_in_by_the_format_of_the_repository() {
     assert_eq!(all_of(&repo), before);
     let imported = program("composefs", &[&import[..], &["--basedir", &store]].concat(), &dump).ok();
     assert_eq!(imported.line(), digest);
-    // An object that is something else than its name says.
+    // An object whose content does not match its name.
     let other = place.repository("other");
     let object = fs::read_dir(format!("{store}/{}", &first_fan(&store))).unwrap().next().unwrap().unwrap().path();
     let mut content = fs::read(&object).unwrap();
@@ -184,13 +184,13 @@ fn first_fan(store: &str) -> String {
 }
 
 #[test]
-fn foreign_bytes_do_not_come_in() {
+fn images_with_unknown_bytes_are_not_imported() {
     let place = Place::new();
     let repo = place.repository("repo");
     let (image, store, digest) = place.image(&[]);
     let before = all_of(&repo);
     let import = |image: &str| composefs(&["--repo", &repo, "import", image, "--basedir", &store, "--name", "x"]);
-    // A byte that no mount minds: the volume name of the superblock.
+    // A byte that does not affect mounts: the volume name of the superblock.
     let mut bytes = fs::read(&image).unwrap();
     bytes[1024 + 64] = b'x';
     let changed = place.path("changed");
@@ -202,7 +202,7 @@ fn foreign_bytes_do_not_come_in() {
     let rewritten = composefs(&["--repo", &repo, "import", &changed, "--basedir", &store, "--rewrite"]).ok();
     assert_eq!(rewritten.line(), digest);
     assert!(rewritten.stderr.contains("written anew"), "{}", rewritten.stderr);
-    // One of another program, and what is none at all.
+    // An image of another program, and a file that is not an image.
     let erofs = place.path("erofs");
     let before = all_of(&repo);
     if Command::new("mkfs.erofs")
@@ -217,7 +217,7 @@ fn foreign_bytes_do_not_come_in() {
         assert_eq!(import(&place.path(none)).status, Some(1), "{none}");
     }
     assert_eq!(all_of(&repo), before);
-    // Contents that are not named by their digests.
+    // Contents whose paths are not their digests.
     let dump = format!("/ 0 40755 2 0 0 0 1.0 - - -\n/f 5000 100644 1 0 0 0 1.0 some/where - {}\n", "ab".repeat(32));
     let refused = program("composefs", &["--repo", &repo, "import", "-", "--basedir", &store], dump.as_bytes());
     assert_eq!(refused.status, Some(1));
@@ -225,7 +225,7 @@ fn foreign_bytes_do_not_come_in() {
 }
 
 #[test]
-fn bundles_carry_what_the_other_side_lacks() {
+fn bundles_contain_what_the_receiver_lacks() {
     let place = Place::new();
     let (repo, other) = (place.repository("repo"), place.repository("other"));
     let first = line(&["--repo", &repo, "create", &place.path("tree"), "--name", "v1"]);
@@ -236,7 +236,7 @@ fn bundles_carry_what_the_other_side_lacks() {
     let json = line(&["--repo", &repo, "export", "v2", "--have", "v1", "--output", &update, "--json"]);
     assert!(json.contains("\"objects\": 4") && json.contains("\"left_out\": 20"), "{json}");
 
-    // An update alone is not enough, and leaves nothing.
+    // An incremental bundle alone is not enough, and leaves nothing behind.
     let before = all_of(&other);
     let refused = composefs(&["--repo", &other, "import", &update, "--refs"]);
     assert_eq!(refused.status, Some(1));
@@ -248,7 +248,7 @@ fn bundles_carry_what_the_other_side_lacks() {
     let names = line(&["--repo", &other, "images", "--quiet"]);
     assert_eq!(names.lines().collect::<BTreeSet<_>>(), BTreeSet::from(["new", "v1"]));
     let _ = line(&["--repo", &other, "fsck"]);
-    // By a list of objects it comes to the same.
+    // A list of objects gives the same result.
     let list = place.path("list");
     let third = place.repository("third");
     let _ = line(&["--repo", &third, "import", &full, "--refs"]);
@@ -261,7 +261,7 @@ fn bundles_carry_what_the_other_side_lacks() {
     let bundle = composefs(&["--repo", &repo, "export", "v1", "v2"]).ok().stdout;
     let both = program("composefs", &["--repo", &fourth, "import", "-", "--refs"], &bundle).ok();
     assert_eq!(both.line(), format!("{first}\n{second}"));
-    // Of the other algorithm.
+    // A bundle with the other algorithm.
     let sha512 = place.path("sha512");
     let _ = line(&["init", "--insecure", "--algorithm=sha512", &sha512]);
     let refused = composefs(&["--repo", &sha512, "import", &full]);
@@ -269,7 +269,7 @@ fn bundles_carry_what_the_other_side_lacks() {
 }
 
 #[test]
-fn a_damaged_bundle_leaves_nothing() {
+fn a_damaged_bundle_leaves_nothing_behind() {
     let place = Place { dir: tempfile::tempdir().unwrap() };
     let tree = place.path("tree");
     fs::create_dir(&tree).unwrap();
@@ -280,7 +280,7 @@ fn a_damaged_bundle_leaves_nothing() {
     let bundle = composefs(&["--repo", &repo, "export", "image"]).ok().stdout;
     let before = all_of(&other);
     let import = |bytes: &[u8]| program("composefs", &["--repo", &other, "import", "-", "--refs"], bytes);
-    // Where the records begin each byte counts; within contents some do.
+    // Every byte of the record headers matters; within contents a sample is tested.
     let interesting = |at: &usize| *at < 800 || at.is_multiple_of(997) || bundle.len() - at < 40;
     let (mut cut, mut changed, mut harmless) = (0, 0, 0);
     for at in (0..bundle.len()).filter(interesting) {
@@ -292,7 +292,7 @@ fn a_damaged_bundle_leaves_nothing() {
         bytes[at] ^= 1 << (at % 8);
         let outcome = import(&bytes);
         if outcome.status == Some(0) {
-            // Another name, no other content.
+            // A changed name does not change a content.
             harmless += 1;
             assert_eq!(outcome.line(), digest, "changed at {at}");
             let names = line(&["--repo", &other, "images", "--quiet"]);
@@ -310,7 +310,7 @@ fn a_damaged_bundle_leaves_nothing() {
 }
 
 #[test]
-fn sync_brings_names_images_and_objects() {
+fn sync_copies_names_images_and_objects() {
     let place = Place::new();
     let (from, to) = (place.repository("from"), place.repository("to"));
     let first = line(&["--repo", &from, "create", &place.path("tree"), "--name", "v1"]);
@@ -327,14 +327,14 @@ fn sync_brings_names_images_and_objects() {
     assert_eq!((brought["objects"]["new"].as_u64(), brought["digest"].as_str()), (Some(5), Some(second.as_str())));
     let _ = line(&["--repo", &to, "fsck"]);
     assert_eq!(line(&["--repo", &to, "images"]).lines().count(), 2);
-    // Only the name is moved.
+    // Only the name changes.
     let _ = line(&["--repo", &from, "tag", "v1", "folder/v2"]);
     let moved = line(&["--repo", &to, "sync", &from]);
     assert!(moved.contains("v1: is here") && moved.contains("folder/v2: 0 objects brought"), "{moved}");
     assert!(line(&["--repo", &to, "images"]).contains(&first));
     let refused = composefs(&["--repo", &to, "sync", &from, "none"]);
     assert!(refused.status == Some(1) && refused.stderr.contains("no image is called none"), "{}", refused.stderr);
-    // What is damaged there does not come here.
+    // Damaged objects of the source are not copied.
     let third = place.repository("third");
     let before = all_of(&third);
     let tree = place.path("tree");
@@ -346,7 +346,7 @@ fn sync_brings_names_images_and_objects() {
 }
 
 #[test]
-fn why_says_what_keeps_it() {
+fn why_prints_what_keeps_an_object() {
     let place = Place::new();
     let repo = place.repository("repo");
     let tree = place.path("tree");
@@ -371,7 +371,7 @@ fn why_says_what_keeps_it() {
     assert!(json["kept"] == false && json["images"][0]["files"] == 2, "{json}");
 }
 
-/// What a file system has free, when all is written.
+/// Returns the free space of a file system after a sync.
 fn free(path: &str) -> u64 {
     rustix::fs::sync();
     let stat = rustix::fs::statvfs(path).unwrap();
@@ -379,8 +379,8 @@ fn free(path: &str) -> u64 {
 }
 
 #[test]
-fn df_is_true_with_links_and_shared_extents() {
-    let name = "df_is_true_with_links_and_shared_extents";
+fn df_is_exact_with_links_and_shared_extents() {
+    let name = "df_is_exact_with_links_and_shared_extents";
     if !privilege::is_root() {
         return skip::announce(name, "mounting takes root");
     }
@@ -407,12 +407,12 @@ fn df_is_true_with_links_and_shared_extents() {
 fn free_what_is_said(mount: &str, kind: &str) {
     let repo = format!("{mount}/repo");
     let _ = line(&["init", "--insecure", &repo]);
-    // Of one tree on this disk, which may share its extents, and of another that is gone by then.
+    // Images of one tree on this disk, which may share its extents, and of another that is removed by then.
     for (tree, from) in [("kept", 0u32), ("gone", 40)] {
         let path = format!("{mount}/{tree}");
         fs::create_dir(&path).unwrap();
         for file in 0..40u32 {
-            // The last ten of one are the first of the other.
+            // The last ten files of one tree are the first of the other.
             let number = if tree == "gone" && file < 10 { 30 + file } else { from + file };
             let bytes: Vec<u8> =
                 (0..400_000u32).map(|i| (i.wrapping_mul(number * 2 + 9) >> 4) as u8 ^ number as u8).collect();
@@ -421,7 +421,7 @@ fn free_what_is_said(mount: &str, kind: &str) {
         let _ = line(&["--repo", &repo, "create", &path, "--name", tree]);
     }
     fs::remove_dir_all(format!("{mount}/gone")).unwrap();
-    // Some objects have another name elsewhere.
+    // Some objects have another hard link elsewhere.
     let of = |file: u32| line(&["digest", &format!("{mount}/kept/{file}")]).split(' ').next().unwrap().to_owned();
     for file in [2, 3] {
         let object = of(file);
@@ -446,7 +446,7 @@ fn free_what_is_said(mount: &str, kind: &str) {
             }
             std::thread::sleep(Duration::from_millis(50));
         };
-        // Directories and the file system's own structures are nobody's.
+        // Directories and the file system's own structures are not counted.
         assert!((freed - said as i64).abs() < 300_000, "{kind} {name}: {said} said, {freed} freed: {own}");
         figures::show(&format!("df on {kind}: {name} frees {said} bytes, said; {freed} freed"));
         if kind == "xfs" && name == "kept" {

@@ -1,6 +1,6 @@
-//! Repositories that cfsctl 0.9.4 works in too: whatever it keeps, gc and `fsck --repair` of this program keep.
+//! Repositories in which cfsctl 0.9.4 works too: gc and `fsck --repair` of this program keep whatever cfsctl keeps.
 //!
-//! cfsctl is the real one (`cargo xtask peers --rust`); where it is not there, the tests are skipped by name.
+//! The tests run the real cfsctl (`cargo xtask peers --rust`); without it they are skipped by name.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -22,7 +22,7 @@ fn cfsctl_path() -> Option<PathBuf> {
     path.exists().then_some(path)
 }
 
-/// Whether cfsctl is there; else the test is announced as skipped.
+/// Returns true if cfsctl is installed; otherwise announces that the test is skipped.
 fn has_cfsctl(test: &str) -> bool {
     let is_there = cfsctl_path().is_some();
     if !is_there {
@@ -62,7 +62,7 @@ impl Place {
         Program { path, name }.run([&["--repo", self.repo().to_str().unwrap()], arguments].concat(), b"")
     }
 
-    /// A tree with one file that is an object, whose content is this byte.
+    /// Creates a tree with one file, stored as an object, that consists of this byte.
     fn tree(&self, byte: u8) -> String {
         let tree = self.path(&format!("tree{byte}"));
         if !tree.exists() {
@@ -72,18 +72,18 @@ impl Place {
         tree.to_str().unwrap().to_owned()
     }
 
-    /// Makes an image of such a tree with cfsctl, under a name. Its digest in hex.
+    /// Creates a named image of such a tree with cfsctl. Returns its digest in hex.
     fn create_by_theirs(&self, byte: u8, name: &str) -> String {
         let made = self.theirs(&["create-image", "--no-propagate-usr-to-root", &self.tree(byte), name]).ok();
         made.line().rsplit(':').next().unwrap().to_owned()
     }
 
-    /// Makes an image of such a tree that has no name. Its digest in hex.
+    /// Creates an image of such a tree without a name. Returns its digest in hex.
     fn create(&self, byte: u8) -> String {
         self.ours(&["create", &self.tree(byte)]).ok().line().to_owned()
     }
 
-    /// The links in `images`.
+    /// Returns the links in `images`.
     fn images(&self) -> BTreeSet<String> {
         let entries = fs::read_dir(self.repo().join("images")).unwrap().map(|entry| entry.unwrap().file_name());
         entries.map(|name| name.into_string().unwrap()).filter(|name| name != "refs").collect()
@@ -100,7 +100,7 @@ impl Place {
         found
     }
 
-    /// What an image shows of `usr/file`, mounted by either program; only root may mount.
+    /// Returns the content of `usr/file` in an image, mounted by either program; only root may mount.
     fn mounted(&self, arguments: &[&str], by_theirs: bool) -> Vec<u8> {
         let target = self.path("mnt");
         fs::create_dir_all(&target).unwrap();
@@ -119,7 +119,7 @@ fn sha256(bytes: &[u8]) -> String {
     String::from_utf8(output.stdout).unwrap().split(' ').next().unwrap().to_owned()
 }
 
-/// An OCI layout with one image of one layer, made of a tree. No network is needed to pull it.
+/// Creates an OCI layout with one image of one layer from a tree. No network is needed to pull it.
 fn oci_layout(tree: &str, layout: &Path) {
     fs::create_dir_all(layout.join("blobs/sha256")).unwrap();
     let put = |bytes: &[u8]| {
@@ -159,7 +159,7 @@ fn oci_layout(tree: &str, layout: &Path) {
     fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
 }
 
-/// An OCI image that cfsctl pulled has a link in `images` that only streams name.
+/// An OCI image pulled by cfsctl has a link in `images` that only streams name.
 #[test]
 fn images_that_streams_name_are_kept() {
     if !has_cfsctl("images_that_streams_name_are_kept") {
@@ -173,7 +173,7 @@ fn images_that_streams_name_are_kept() {
         let _ = place.theirs(&["oci", "pull", &format!("oci:{}:tag", layout.display()), "pulled"]).ok();
         let (images, image) = (place.images(), place.images().pop_first().unwrap());
         assert_eq!(images.len(), 1);
-        // What is not needed any more, so that each gc has something to do.
+        // An unneeded object, so that each gc has something to do.
         let _ = place.create(2);
         let _ = place.theirs(&["gc"]).ok();
         let (kept, _) = (place.objects(), place.create(3));
@@ -199,7 +199,7 @@ fn images_that_streams_name_are_kept() {
         } else {
             skip::announce("images_that_streams_name_are_kept", "mounting takes root");
         }
-        // When the streams are gone nothing needs the image.
+        // Once the streams are removed, nothing needs the image.
         let _ = place.theirs(&["oci", "untag", "pulled"]).ok();
         for stream in fs::read_dir(place.repo().join("streams")).unwrap() {
             let path = stream.unwrap().path();
@@ -212,10 +212,10 @@ fn images_that_streams_name_are_kept() {
     }
 }
 
-/// Names that cfsctl gives, and that this program would not.
+/// Names that cfsctl creates and this program rejects.
 #[test]
-fn names_that_only_cfsctl_gives_are_kept() {
-    if !has_cfsctl("names_that_only_cfsctl_gives_are_kept") {
+fn names_that_only_cfsctl_creates_are_kept() {
+    if !has_cfsctl("names_that_only_cfsctl_creates_are_kept") {
         return;
     }
     let names = [".staged", "a/.b/c", &"0123456789abcdef".repeat(4), "control\u{7}name", "plain"];
@@ -231,22 +231,22 @@ fn names_that_only_cfsctl_gives_are_kept() {
         let after = (place.images(), place.objects(), place.theirs(&["images"]).ok().stdout);
         assert_eq!(after, before, "{arguments:?}");
         assert!(place.theirs(&["fsck"]).ok().line().ends_with("status: ok"));
-        // Without its name an image goes.
+        // Without its name the image is removed.
         fs::remove_file(place.repo().join("images/refs/.staged")).unwrap();
         let _ = place.ours(&["gc", "--grace=0"]).ok();
         assert_eq!(place.images().len(), names.len() - 1);
     }
 }
 
-/// Starts a gc that has to wait for the lock, runs `meanwhile`, lets the gc go on and demands that it succeeds. Other programs
-/// hold the lock as long as they run.
+/// Starts a gc that must wait for the lock, runs `meanwhile`, lets the gc continue and asserts that it succeeds. Other
+/// programs hold the lock while they run.
 fn gc_waits_while(place: &Place, meanwhile: impl FnOnce()) {
     let lock = fs::File::open(place.repo()).unwrap();
     flock(&lock, FlockOperation::LockShared).unwrap();
     let mut gc = Command::new(COMPOSEFS);
     gc.arg("--repo").arg(place.repo()).args(["gc", "--grace=0"]).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut gc = gc.spawn().unwrap();
-    // It says so when it has waited for a second. By then it has looked at everything once.
+    // It prints that it waits after a second. By then it has scanned everything once.
     let mut said = std::io::BufReader::new(gc.stderr.take().unwrap());
     let mut line = String::new();
     std::io::BufRead::read_line(&mut said, &mut line).unwrap();
@@ -261,10 +261,10 @@ fn gc_waits_while(place: &Place, meanwhile: impl FnOnce()) {
     assert_eq!(gc.wait().unwrap().code(), Some(0));
 }
 
-/// cfsctl makes an image while gc waits, and relies on an object that nothing needed before.
+/// cfsctl creates an image while gc waits, and relies on an object that was not needed before.
 #[test]
-fn what_cfsctl_publishes_while_gc_waits_is_kept() {
-    if !has_cfsctl("what_cfsctl_publishes_while_gc_waits_is_kept") {
+fn images_that_cfsctl_publishes_while_gc_waits_are_kept() {
+    if !has_cfsctl("images_that_cfsctl_publishes_while_gc_waits_are_kept") {
         return;
     }
     let place = Place::new();
@@ -279,8 +279,9 @@ fn what_cfsctl_publishes_while_gc_waits_is_kept() {
 }
 
 #[test]
-fn what_is_published_while_gc_waits_is_kept() {
-    // A name for an image that had none; an image whose objects are old; a name in another program's form; nothing.
+fn images_published_while_gc_waits_are_kept() {
+    // Cases: a name for an image that had none; an image whose objects are old; a name in another program's form;
+    // nothing.
     for what in ["a name", "an image", "an odd name", "a link of an image only", "nothing"] {
         let place = Place::new();
         let (image, other) = (place.create(1), place.create(2));

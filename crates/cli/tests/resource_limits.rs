@@ -1,4 +1,4 @@
-//! Few threads, few descriptors, and file systems or sandboxes that refuse the requests of fs-verity.
+//! Commands with few threads, few descriptors, and on file systems or in sandboxes that reject the ioctls of fs-verity.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use libcomposefs_testkit::skip::announce;
 
-/// A tree that is deep and wide, and the programs under their names.
+/// Fixture: a deep and wide tree, and the programs under their names.
 struct Place(tempfile::TempDir);
 
 impl Place {
@@ -35,13 +35,13 @@ impl Place {
         self.0.path().join(name)
     }
 
-    /// Runs a line of bash in the place.
+    /// Runs a line of bash in the fixture.
     fn sh(&self, line: &str) -> Output {
         let path = format!("{}:{}", self.0.path().display(), std::env::var("PATH").unwrap());
         Command::new("bash").args(["-c", line]).current_dir(self.0.path()).env("PATH", path).output().unwrap()
     }
 
-    /// What the line prints, if it succeeds.
+    /// Returns the output of a line that must succeed.
     fn succeeds(&self, line: &str) -> String {
         let output = self.sh(line);
         assert!(output.status.success(), "{line}: {output:?}");
@@ -49,7 +49,7 @@ impl Place {
     }
 }
 
-/// The commands that use threads, each with what it needs made before.
+/// Commands that use threads, each with the line that prepares its input.
 const COMMANDS: &[&str] = &[
     "mkcomposefs --print-digest --digest-store=new tree new.img",
     "composefs --repo r create tree --name again",
@@ -72,7 +72,7 @@ fn prepared() -> (Place, String) {
 }
 
 #[test]
-fn few_descriptors_are_no_failure() {
+fn commands_succeed_with_few_descriptors() {
     let (place, digest) = prepared();
     for limit in [24, 32, 64] {
         for command in COMMANDS {
@@ -83,7 +83,7 @@ fn few_descriptors_are_no_failure() {
 }
 
 #[test]
-fn any_number_of_threads_is_bounded() {
+fn large_thread_counts_are_limited() {
     let (place, digest) = prepared();
     for threads in ["1", "1000", "100000", "4294967296", "99999999999999999999"] {
         let said = place.succeeds(&format!("mkcomposefs --threads={threads} --print-digest-only tree"));
@@ -100,15 +100,15 @@ fn any_number_of_threads_is_bounded() {
     }
 }
 
-/// As a user who may have no further process: the one thread does all the work.
+/// As a user who may not start another process: the main thread does all the work.
 #[test]
-fn no_thread_to_be_had_is_no_failure() {
-    let name = "no_thread_to_be_had_is_no_failure";
+fn commands_succeed_without_extra_threads() {
+    let name = "commands_succeed_without_extra_threads";
     if !rustix::process::geteuid().is_root() {
-        return announce(name, "only root can run a program as another user, for whom RLIMIT_NPROC counts");
+        return announce(name, "only root can run a program as another user, to which RLIMIT_NPROC applies");
     }
     let (place, _) = prepared();
-    // The program of this build may lie where the other user cannot get to.
+    // The other user may not have access to the directory of this build.
     fs::remove_file(place.path("composefs")).unwrap();
     fs::copy(env!("CARGO_BIN_EXE_composefs"), place.path("composefs")).unwrap();
     fs::remove_file(place.path("mkcomposefs")).unwrap();
@@ -126,11 +126,11 @@ fn strace() -> bool {
     Command::new("strace").arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
-/// Each number that a sandbox or an old FUSE answers with: no fs-verity where none is demanded, and a refusal that tells the cause
-/// where it is.
+/// Each errno that a sandbox or an old FUSE returns means no fs-verity if it is not required, and an error with the
+/// cause if it is.
 #[test]
-fn refused_requests_of_fs_verity_are_no_fs_verity() {
-    let name = "refused_requests_of_fs_verity_are_no_fs_verity";
+fn rejected_fs_verity_ioctls_mean_no_fs_verity() {
+    let name = "rejected_fs_verity_ioctls_mean_no_fs_verity";
     if !strace() {
         return announce(name, "strace is not installed");
     }
@@ -151,13 +151,13 @@ fn refused_requests_of_fs_verity_are_no_fs_verity() {
             assert!(message.contains("measuring fs-verity failed") && message.contains(cause), "{error}: {message}");
         }
     }
-    // What is no refusal stays an error.
+    // Any other errno is an error.
     let full = "strace -qq -f -o /dev/null -e trace=ioctl -e inject=ioctl:error=EIO";
     let failed = place.sh(&format!("rm -rf new new.img; {full} mkcomposefs --digest-store=new tree new.img"));
     assert_eq!(failed.status.code(), Some(1), "{failed:?}");
 }
 
-/// A chroot with the program, its libraries and a tree, and without `/proc`, `/dev`, `/run` and `/tmp`.
+/// Runs in a chroot with the program, its libraries and a tree, and without `/proc`, `/dev`, `/run` and `/tmp`.
 #[test]
 fn a_chroot_without_proc_is_enough() {
     let name = "a_chroot_without_proc_is_enough";
@@ -173,7 +173,7 @@ fn a_chroot_without_proc_is_enough() {
     ));
     let inside = |line: &str| place.sh(&format!("unshare -m bash -c 'set -e; {line}'"));
     let said = inside(
-        // As a kernel before 6.10 has it, for users without privileges too.
+        // Simulates a kernel before 6.10, also for unprivileged users.
         "chown -R 64998:64998 root/w; chmod a+rwx root/w; chmod -R a+rX root
          as_user=\"setpriv --reuid 64998 --regid 64998 --clear-groups --inh-caps=-all\"
          strace -qq -f -o /dev/null -e trace=linkat -e inject=linkat:error=ENOENT chroot --userspec=64998:64998 root /bin/mkcomposefs --digest-store=/w/u /tree /w/ui
@@ -183,7 +183,7 @@ fn a_chroot_without_proc_is_enough() {
     );
     assert!(said.status.success(), "{said:?}");
     assert_eq!(String::from_utf8_lossy(&said.stdout), digest);
-    // EROFS on a file needs Linux 6.12; before, a loop device does it, and there is none without /dev.
+    // File-backed EROFS needs Linux 6.12; before that a loop device is used, which does not exist without /dev.
     let mounted = inside(
         "chroot root /bin/mount.composefs /w/i /mnt -o basedir=/w/o; diff -r tree root/mnt; chroot root /bin/composefs umount /mnt
          [ -z \"$(ls root/mnt)\" ]; chroot root /bin/composefs --repo=/w/r mount n /mnt; diff -r tree root/mnt
@@ -191,7 +191,7 @@ fn a_chroot_without_proc_is_enough() {
     );
     let message = String::from_utf8_lossy(&mounted.stderr).into_owned();
     assert!(mounted.status.success() || message.contains("no loop device"), "{mounted:?}");
-    // What cannot be found out is said with the reason: the list of mounts, and a digest that the kernel must vouch for.
+    // A failed lookup is reported with its reason: the list of mounts, and a digest that the kernel must verify.
     for line in ["/bin/composefs mounts", "/bin/composefs umount /w"] {
         let refused = inside(&format!("chroot root {line}"));
         let message = String::from_utf8_lossy(&refused.stderr).into_owned();
@@ -199,10 +199,10 @@ fn a_chroot_without_proc_is_enough() {
     }
 }
 
-/// Root of a user namespace is told that it is in one.
+/// Messages tell root of a user namespace that it is in one.
 #[test]
-fn root_of_a_user_namespace_is_told_so() {
-    let name = "root_of_a_user_namespace_is_told_so";
+fn messages_mention_the_user_namespace() {
+    let name = "messages_mention_the_user_namespace";
     let place = Place::new();
     place.succeeds("mkcomposefs --digest-store=objects tree image; mkdir mnt; chmod -R a+rX .; chmod a+rx .");
     fs::remove_file(place.path("composefs")).unwrap();

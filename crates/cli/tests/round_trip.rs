@@ -1,6 +1,6 @@
-//! Whole trees through image, store and mount, and through extraction: what is seen there is what was there.
+//! Converts whole trees to an image and store, mounts and extracts them, and compares the results with the trees.
 //!
-//! `COMPOSEFS_MINBASE` names the tree of a real system; `cargo xtask test` makes one.
+//! `COMPOSEFS_MINBASE` names the tree of a real system; `cargo xtask test` creates one.
 
 mod support;
 
@@ -23,7 +23,7 @@ fn composefs(name: &'static str) -> Program<'static> {
     Program { path: Path::new(env!("CARGO_BIN_EXE_composefs")), name }
 }
 
-/// Why there is nothing to see here.
+/// Reason to skip the test.
 fn unable() -> Option<&'static str> {
     (!libcomposefs_testkit::privilege::is_root()).then_some("mounting and making devices needs root")
 }
@@ -50,7 +50,7 @@ fn odd_files() {
         return skip::announce("odd_files", reason);
     }
     let dir = tempfile::tempdir().unwrap();
-    // A tmpfs keeps every time there is; ext4 ends in 2446.
+    // A tmpfs can store every time; ext4 ends in 2446.
     let at = MountPoint::new(dir.path().join("tmpfs"));
     mount_at_once(OsStr::new("tmpfs"), &at.0, "tmpfs", MountFlags::empty(), c"").unwrap();
     let tree = at.0.join("tree");
@@ -59,17 +59,17 @@ fn odd_files() {
     assert!(seen.xattrs >= 7 && seen.links == 3, "{seen:?}");
 }
 
-/// What was compared.
+/// Numbers of things compared.
 #[derive(Debug, Default)]
 struct Seen {
     entries: u64,
     bytes: u64,
     xattrs: u64,
-    /// Files with several names.
+    /// Number of files with several names.
     links: u64,
 }
 
-/// Image and store of a tree, mounted, extracted, checked, and compared with it.
+/// Creates image and store of a tree, mounts, extracts and checks them, and compares them with the tree.
 fn round_trip(tree: &Path, extracted: &Path) -> Seen {
     let dir = tempfile::tempdir().unwrap();
     let (store, image) = (dir.path().join("store"), dir.path().join("image"));
@@ -99,7 +99,8 @@ fn round_trip(tree: &Path, extracted: &Path) -> Seen {
     let outcome = composefs("composefs").run(arguments, b"").ok();
     assert!(outcome.line().contains(", canonical, "), "{}", outcome.line());
     figures::show(&format!(
-        "{}: {} entries, {} bytes, {} xattrs and {} files of several names are the same; image of {} bytes, built in {:.1} s, \
+        "{}: {} entries, {} bytes, {} xattrs and {} files of several names are the same; \
+         image of {} bytes, built in {:.1} s, \
          extracted in {:.1} s",
         tree.display(),
         seen.entries,
@@ -113,13 +114,13 @@ fn round_trip(tree: &Path, extracted: &Path) -> Seen {
     seen
 }
 
-/// All that `lstat`, `listxattr` and `readlink` tell.
+/// All results of `lstat`, `listxattr` and `readlink`.
 #[derive(Debug, PartialEq, Eq)]
 struct Record {
     mode: u32,
     owner: (u32, u32),
     rdev: u64,
-    /// Of a directory it is the file system's own.
+    /// Size of the file; for a directory it depends on the file system.
     size: Option<u64>,
     links: Option<u64>,
     mtime: (i64, i64),
@@ -162,7 +163,7 @@ fn names(path: &Path) -> Vec<OsString> {
     names
 }
 
-/// The names of each file, other than directories.
+/// Returns the names of each file, except directories.
 type Groups = BTreeMap<(u64, u64), Vec<PathBuf>>;
 
 fn compare(source: &Path, mounted: &Path) -> Seen {
@@ -215,7 +216,7 @@ fn compare(source: &Path, mounted: &Path) -> Seen {
     seen
 }
 
-/// The length of two files, if they hold the same.
+/// Returns the length of two files if their contents are equal.
 fn same_content(a: &Path, b: &Path) -> Result<u64, String> {
     let open = |path: &Path| File::open(path).map_err(|e| format!("{}: {e}", path.display()));
     let (mut a, mut b) = (open(a)?, open(b)?);

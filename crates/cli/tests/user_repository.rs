@@ -1,10 +1,10 @@
-//! The user's own repository is in the home directory, and nowhere if there is none.
+//! The repository of the user is in the home directory; without a home directory there is none.
 
 use std::fs;
 use std::process::{Command, Output};
 
 #[test]
-fn a_home_that_is_no_absolute_path_is_refused() {
+fn a_home_that_is_not_absolute_is_rejected() {
     let dir = tempfile::tempdir().unwrap();
     let run = |home: Option<&str>, line: &str| -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_composefs"));
@@ -32,5 +32,8 @@ fn a_home_that_is_no_absolute_path_is_refused() {
     assert!(run(Some(right), "--user init --insecure").status.success());
     assert!(run(Some(right), "--user images").status.success());
     assert!(home.join(".var/lib/composefs/meta.json").exists());
-    assert!(run(Some(""), "--repo=home/.var/lib/composefs images").status.success(), "nobody asked for a home");
+    assert!(
+        run(Some(""), "--repo=home/.var/lib/composefs images").status.success(),
+        "no home directory is needed with --repo"
+    );
 }

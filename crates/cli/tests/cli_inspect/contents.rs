@@ -1,4 +1,4 @@
-//! What `cat` prints, and that it prints nothing else.
+//! `composefs cat`: verified contents are printed, and nothing else.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -45,7 +45,7 @@ fn contents_come_from_the_image_and_from_objects() {
     let place = place();
     assert_eq!(place.out("cat @image inline sym /empty"), "hellohello");
     assert_eq!(place.out("cat @image inline a --basedir @objects"), "hellocontent_a\n");
-    // The first directory that has it gives it, and one that lacks it is no harm.
+    // The first directory that has the object is used; directories that lack it are skipped.
     fs::create_dir(place.path("none")).unwrap();
     assert_eq!(place.out("cat --basedir=@none --basedir=@objects @image a"), "content_a\n");
     let json = place.json("cat --json --basedir @objects @image a inline");
@@ -56,7 +56,7 @@ fn contents_come_from_the_image_and_from_objects() {
 }
 
 #[test]
-fn what_is_not_right_is_not_printed_and_the_others_are() {
+fn damaged_contents_are_not_printed_but_the_others_are() {
     let place = place();
     for (path, words) in [
         ("a", "its content is in an object\nremedy: use --basedir=DIR"),
@@ -95,7 +95,7 @@ fn what_is_not_right_is_not_printed_and_the_others_are() {
 }
 
 #[test]
-fn messages_obey_no_name() {
+fn messages_escape_names() {
     let place = place();
     let out = crate::fixture::composefs([
         "cat".as_ref(),
@@ -111,7 +111,7 @@ fn messages_obey_no_name() {
 }
 
 #[test]
-fn large_objects_are_checked_to_their_last_byte() {
+fn large_objects_are_verified_to_the_last_byte() {
     let place = Place::new();
     let content: Vec<u8> = (0..3_000_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 23) as u8).collect();
     place.write("tree/large", &content);

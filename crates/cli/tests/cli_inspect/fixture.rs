@@ -1,4 +1,4 @@
-//! A directory with images and objects, and the program.
+//! Fixture: a directory with images and objects, and the program.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -17,7 +17,7 @@ pub(crate) fn composefs<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>)
     program("composefs").run(arguments, b"")
 }
 
-/// Makes an image of a dump.
+/// Builds an image from a dump.
 pub(crate) fn build(dump: &[u8], version: &str, image: &Path) {
     let versions = [format!("--min-version={version}"), format!("--max-version={version}")];
     let line = versions.iter().map(String::as_str).chain(["--from-file", "-", "-"]);
@@ -31,7 +31,7 @@ impl Place {
         Self(tempfile::tempdir().unwrap())
     }
 
-    /// A place with `image` made of a dump.
+    /// Creates a fixture whose `image` is built from a dump.
     pub(crate) fn with(dump: &[u8]) -> Self {
         let place = Self::new();
         build(dump, "1", &place.path("image"));
@@ -48,7 +48,7 @@ impl Place {
         fs::write(path, content).unwrap();
     }
 
-    /// Runs a command line whose words `@NAME` are files of the place.
+    /// Runs a command line; words `@NAME` are replaced by paths of the fixture.
     pub(crate) fn run(&self, line: &str) -> Outcome {
         let word = |word: &str| match word.split_once('@') {
             Some((before, name)) => [OsStr::new(before), self.path(name).as_os_str()].concat(),
@@ -57,7 +57,7 @@ impl Place {
         composefs(line.split(' ').filter(|word| !word.is_empty()).map(word))
     }
 
-    /// What a command line prints that succeeds.
+    /// Returns the output of a command line that must succeed.
     pub(crate) fn out(&self, line: &str) -> String {
         String::from_utf8(self.run(line).ok().stdout).unwrap()
     }
@@ -77,7 +77,7 @@ impl Concat for [&OsStr; 2] {
     }
 }
 
-/// The bytes of a field of JSON.
+/// Returns the bytes of a JSON field, from its `_hex` variant if there is one.
 pub(crate) fn bytes(object: &Value, key: &str) -> Vec<u8> {
     if let Some(hex) = object[format!("{key}_hex")].as_str() {
         return hex
@@ -89,7 +89,7 @@ pub(crate) fn bytes(object: &Value, key: &str) -> Vec<u8> {
     object[key].as_str().unwrap_or_else(|| panic!("no {key} in {object}")).as_bytes().to_owned()
 }
 
-/// A path below a directory.
+/// Joins a directory and an absolute path below it.
 pub(crate) fn below(directory: &Path, path: &[u8]) -> PathBuf {
     let slashes = path.iter().take_while(|byte| **byte == b'/').count();
     directory.join(OsStr::from_bytes(&path[slashes..]))

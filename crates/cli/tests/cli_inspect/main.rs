@@ -1,4 +1,4 @@
-//! `composefs ls`, `stat`, `cat`, `find` and `du` as their users call them.
+//! `composefs ls`, `stat`, `cat`, `find` and `du` from the command line.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,4 +1,4 @@
-//! The same image, looked into by the commands and mounted by the kernel.
+//! Compares the output of the commands with the same image mounted by the kernel.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -16,21 +16,21 @@ use serde_json::Value;
 use crate::fixture::{Place, below, bytes, composefs, program};
 use crate::support::{MountPoint, make_odd_tree};
 
-/// An image with its objects, and where it is mounted.
+/// An image with its objects, and its mount point.
 struct Mounted {
     place: Place,
     at: MountPoint,
     _tmpfs: MountPoint,
 }
 
-/// The odd tree, mounted; or a skip of the test.
+/// Builds and mounts the tree of unusual files; `None` if the test is skipped.
 fn mounted(test: &str) -> Option<Mounted> {
     if !libcomposefs_testkit::privilege::is_root() {
         skip::announce(test, "mounting and making devices needs root");
         return None;
     }
     let place = Place::new();
-    // A tmpfs keeps every time there is.
+    // A tmpfs can store every time.
     let tmpfs = MountPoint::new(place.path("tmpfs"));
     mount_at_once(OsStr::new("tmpfs"), &tmpfs.0, "tmpfs", MountFlags::empty(), c"").unwrap();
     let tree = tmpfs.0.join("tree");
@@ -49,8 +49,8 @@ fn mounted(test: &str) -> Option<Mounted> {
 }
 
 #[test]
-fn everything_is_as_the_mount_shows_it() {
-    let Some(Mounted { place, at, .. }) = mounted("mounted::everything_is_as_the_mount_shows_it") else { return };
+fn output_matches_the_mount() {
+    let Some(Mounted { place, at, .. }) = mounted("mounted::output_matches_the_mount") else { return };
     let found = place.json("find --json @image");
     let found = found.as_array().unwrap();
     let mut paths: Vec<PathBuf> = found.iter().map(|object| below(&at.0, &bytes(object, "path"))).collect();
@@ -98,7 +98,7 @@ fn is_like(object: &Value, path: &Path) -> bool {
     };
     let is_device = kind.is_char_device() || kind.is_block_device();
     let rdev = format!("{}:{}", major(meta.rdev()), minor(meta.rdev()));
-    // What directories have is the file system's own.
+    // The size of a directory depends on the file system.
     let counts = (object["size"].as_u64(), object["nlink"].as_u64());
     object["type"] == word
         && object["mode"] == format!("{:04o}", meta.mode() & 0o7777)
@@ -109,7 +109,7 @@ fn is_like(object: &Value, path: &Path) -> bool {
             == kind.is_symlink().then(|| fs::read_link(path).unwrap().into_os_string().into_vec())
 }
 
-/// Compares time and attributes; returns how many there are.
+/// Compares times and xattrs; returns the number of xattrs.
 fn compare_stat(place: &Place, object: &Value, path: &Path) -> usize {
     let name = OsString::from_vec(bytes(object, "path"));
     let image = place.path("image");
@@ -139,8 +139,8 @@ fn compare_stat(place: &Place, object: &Value, path: &Path) -> usize {
 }
 
 #[test]
-fn contents_are_those_of_the_mount() {
-    let Some(Mounted { place, at, .. }) = mounted("mounted::contents_are_those_of_the_mount") else { return };
+fn contents_match_the_mount() {
+    let Some(Mounted { place, at, .. }) = mounted("mounted::contents_match_the_mount") else { return };
     let mut total = 0;
     for path in walk(&at.0).iter().filter(|path| path.symlink_metadata().unwrap().is_file()) {
         let name = path.strip_prefix(&at.0).unwrap();
@@ -159,14 +159,14 @@ fn contents_are_those_of_the_mount() {
     assert!(total > 200 << 20, "{total}");
 }
 
-/// What another program prints in the mounted root.
+/// Returns the output of another program in the mounted root.
 fn there(at: &MountPoint, line: &[&str]) -> Vec<u8> {
     let out = Command::new(line[0]).args(&line[1..]).current_dir(&at.0).env("LC_ALL", "C").output().unwrap();
     assert!(out.status.success(), "{line:?}: {out:?}");
     out.stdout
 }
 
-/// Records of a list that ends each with a NUL, sorted.
+/// Splits a list at its NUL bytes and sorts the records.
 fn records(text: &[u8]) -> Vec<&[u8]> {
     let mut records: Vec<_> = text.split(|byte| *byte == 0).filter(|record| !record.is_empty()).collect();
     records.sort_unstable();
@@ -174,8 +174,8 @@ fn records(text: &[u8]) -> Vec<&[u8]> {
 }
 
 #[test]
-fn find_finds_what_find_finds() {
-    let Some(Mounted { place, at, .. }) = mounted("mounted::find_finds_what_find_finds") else { return };
+fn find_matches_find_1() {
+    let Some(Mounted { place, at, .. }) = mounted("mounted::find_matches_find_1") else { return };
     for (ours, theirs) in [
         ("", "."),
         ("d", "./d"),
@@ -212,8 +212,8 @@ fn find_finds_what_find_finds() {
 }
 
 #[test]
-fn ls_lists_what_ls_lists() {
-    let Some(Mounted { place, at, .. }) = mounted("mounted::ls_lists_what_ls_lists") else { return };
+fn ls_matches_ls_1() {
+    let Some(Mounted { place, at, .. }) = mounted("mounted::ls_matches_ls_1") else { return };
     for (ours, theirs) in [
         ("ls @image", &["ls", "-A1"][..]),
         ("ls @image d", &["ls", "-A1", "d"]),
@@ -223,7 +223,7 @@ fn ls_lists_what_ls_lists() {
     ] {
         let ours_out = place.run(ours).ok().stdout;
         let theirs_out = there(&at, theirs);
-        // Files named on the command line stand in the order of the line here.
+        // `composefs ls` keeps the order of files named on the command line.
         let sort = |text: &[u8]| {
             let mut lines: Vec<_> = text.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
             if ours.contains("fifo") {
@@ -233,7 +233,7 @@ fn ls_lists_what_ls_lists() {
         };
         assert_eq!(sort(&ours_out), sort(&theirs_out), "{ours}");
     }
-    // Long lines without those of directories, whose sizes and links are the file system's own.
+    // Long lines, except those of directories, whose sizes and link counts depend on the file system.
     let words = |text: Vec<u8>, skip: &str| -> Vec<String> {
         let text = String::from_utf8_lossy(&text).into_owned();
         let lines = text.lines().filter(|line| !line.starts_with(['d', 't']) && !line.contains(skip));
@@ -241,15 +241,15 @@ fn ls_lists_what_ls_lists() {
     };
     let ours = words(place.run("ls -l @image d").ok().stdout, " e");
     let theirs = there(&at, &["ls", "-lnA", "--time-style=+%Y-%m-%dT%H:%M:%SZ", "d"]);
-    // ls marks those with ACLs.
+    // ls appends a `+` to the mode of files with ACLs.
     let theirs: Vec<_> = words(theirs, " e").iter().map(|line| line.replacen("+ ", " ", 1)).collect();
     assert_eq!(ours, theirs);
     assert!(ours.len() > 10);
 }
 
 #[test]
-fn du_counts_what_du_counts() {
-    let Some(Mounted { place, at, .. }) = mounted("mounted::du_counts_what_du_counts") else { return };
+fn du_matches_du_1() {
+    let Some(Mounted { place, at, .. }) = mounted("mounted::du_matches_du_1") else { return };
     let json = place.json("du --json --basedir=@objects @image");
     let sums = &json["images"][0];
     let sizes = there(&at, &["find", ".", "-type", "f", "-printf", "%s\n"]);

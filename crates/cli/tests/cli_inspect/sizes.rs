@@ -1,10 +1,10 @@
-//! `du` over several images.
+//! `composefs du` with several images.
 
 use std::fs;
 
 use crate::fixture::{Place, build};
 
-/// Three files of known objects; the images share `a` and hold `b` twice.
+/// Three files with known objects; the images share `a` and contain `b` twice.
 fn place() -> Place {
     let place = Place::new();
     let digest = |letter: &str| letter.repeat(64);
@@ -13,7 +13,8 @@ fn place() -> Place {
     };
     let root = "/ 0 40755 2 0 0 0 1.0 - - -\n".to_owned();
     let one = [root.clone(), file("/a", 1000, "a"), file("/b", 200, "b"), file("/b2", 200, "b")].concat()
-        + "/inline 5 100644 2 0 0 0 1.0 - hello -\n/link 0 @100644 1 0 0 0 1.0 /inline - -\n/hole 30 100644 1 0 0 0 1.0 - - -\n";
+        + "/inline 5 100644 2 0 0 0 1.0 - hello -\n/link 0 @100644 1 0 0 0 1.0 /inline - -\n\
+           /hole 30 100644 1 0 0 0 1.0 - - -\n";
     let two = [root, file("/a", 1000, "a"), file("/c", 4, "c")].concat();
     build(one.as_bytes(), "1", &place.path("one"));
     build(two.as_bytes(), "0", &place.path("two"));
@@ -27,27 +28,27 @@ fn numbers(object: &serde_json::Value, keys: &[&str]) -> Vec<u64> {
 }
 
 #[test]
-fn shared_and_exclusive() {
+fn shared_and_exclusive_sizes() {
     let place = place();
     const KEYS: [&str; 6] = ["apparent", "unique", "shared", "exclusive", "objects", "inline"];
     let json = place.json("du --json @one");
-    // The names: 1000 and twice 200, twice 5, and what the hole says.
+    // Apparent size by name: 1000 and twice 200, twice 5, and the size recorded for the hole.
     assert_eq!(numbers(&json["images"][0], &KEYS), [1440, 1200, 0, 1200, 2, 5]);
     assert_eq!(numbers(&json["total"], &KEYS), [1440, 1200, 0, 1200, 2, 5]);
     let json = place.json("du --json @one @two");
     assert_eq!(numbers(&json["images"][0], &KEYS), [1440, 1200, 1000, 200, 2, 5]);
     assert_eq!(numbers(&json["images"][1], &KEYS), [1004, 1004, 1000, 4, 2, 0]);
     assert_eq!(numbers(&json["total"], &KEYS), [2444, 1204, 1000, 204, 3, 5]);
-    // The same image twice frees nothing.
+    // An image given twice has no exclusive objects.
     let json = place.json("du --json @one @one");
     assert_eq!(numbers(&json["total"], &KEYS), [2880, 1200, 1200, 0, 2, 10]);
 }
 
 #[test]
-fn what_is_on_disk() {
+fn sizes_on_disk() {
     let place = place();
     let out = place.run("du --json --basedir @objects @one @two");
-    // What is there and is no file is complained of; what is missing is counted.
+    // An object that is not a regular file is reported as an error; a missing one is counted.
     assert_eq!(out.status, Some(1));
     assert!(out.stderr.contains("is not a regular file"), "{}", out.stderr);
     let json: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
@@ -60,7 +61,7 @@ fn what_is_on_disk() {
 }
 
 #[test]
-fn the_table() {
+fn table_for_several_images() {
     let place = place();
     let text = place.out("du @one @two");
     let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();

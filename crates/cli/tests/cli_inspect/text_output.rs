@@ -1,4 +1,4 @@
-//! What the commands print of a small image, and how they fail.
+//! Output of the commands for a small image, and their failures.
 
 use std::fs;
 use std::process::Command;
@@ -23,16 +23,17 @@ const DUMP: &[u8] = b"\
 ";
 
 #[test]
-fn lists() {
+fn ls_prints_short_and_long_lines() {
     let place = Place::with(DUMP);
     assert_eq!(place.run("ls @image").ok().stdout, b"dir\nesc\x1b[2J\n\nlatin\xe9\nnull\nobj\nsym\nwh\n");
     assert_eq!(place.out("ls -b @image"), "dir\nesc\\x1b[2J\\n\nlatin\\xe9\nnull\nobj\nsym\nwh\n");
     assert_eq!(place.run("ls -0 @image").ok().stdout, b"dir\0esc\x1b[2J\n\0latin\xe9\0null\0obj\0sym\0wh\0");
-    // A symlink to a directory is gone through, unless the line is about it.
+    // A symlink to a directory is followed, except with -l and -d.
     assert_eq!(place.out("ls @image sym"), "file\n");
     assert_eq!(place.out("ls -l @image sym"), "lrwxrwxrwx 1 0 0 9 1970-01-01T00:00:01Z sym -> dir/inner\n");
     assert_eq!(place.out("ls -d @image sym dir"), "sym\ndir\n");
-    let long = "-rw-r--r-- 2 1000 100   5 2024-02-29T12:00:00Z /dir/link\n-rwsr-xr-x 1    0   0 100 1970-01-01T00:00:01Z obj\n";
+    let long = "-rw-r--r-- 2 1000 100   5 2024-02-29T12:00:00Z /dir/link\n\
+                -rwsr-xr-x 1    0   0 100 1970-01-01T00:00:01Z obj\n";
     assert_eq!(place.out("ls -l @image /dir/link obj"), long);
     assert_eq!(place.out("ls -l @image wh"), "crw-r--r-- 1 0 0 0,0 1970-01-01T00:00:01Z gone\n");
     assert_eq!(place.out("ls -R @image dir"), "dir:\ninner\nlink\n\ndir/inner:\nfile\n");
@@ -47,7 +48,7 @@ fn lists() {
 }
 
 #[test]
-fn all_of_an_inode() {
+fn stat_prints_an_inode() {
     let place = Place::with(DUMP);
     let text = place.out("stat @image /dir/link obj null wh/gone sym/file");
     for line in [
@@ -63,16 +64,16 @@ fn all_of_an_inode() {
         assert!(text.contains(line), "{line} is not in {text}");
     }
     let json = place.json("stat --json @image /wh /wh/gone obj");
-    // The writer's own attributes are not shown, but what it leaves on the directory is.
+    // Xattrs that the writer adds are hidden, except for the one that it leaves on the directory.
     assert_eq!((json[1]["whiteout"].as_bool(), json[1]["xattrs"].as_array().map(Vec::len)), (Some(true), Some(0)));
     assert_eq!((&json[2]["content"], &json[2]["payload"]), (&"object".into(), &"cc/dd".into()));
-    // The other name of a file by its number.
+    // Finds the other hard link of a file by its inode number.
     let nid = place.json("stat --json @image /dir/link")[0]["nid"].as_u64().unwrap();
     assert_eq!(place.out(&format!("find @image --nid {nid}")), "/dir/inner/file\n/dir/link\n");
 }
 
 #[test]
-fn all_of_an_image() {
+fn stat_prints_an_image() {
     let place = Place::with(DUMP);
     let json = place.json("stat --json @image");
     let digest = place.out("digest @image");
@@ -90,7 +91,7 @@ fn all_of_an_image() {
 }
 
 #[test]
-fn conditions() {
+fn find_conditions() {
     let place = Place::with(DUMP);
     for (line, found) in [
         ("--content object", "/obj\n"),
@@ -120,12 +121,15 @@ fn conditions() {
 }
 
 #[test]
-fn a_terminal_is_not_obeyed() {
+fn control_characters_are_escaped_on_a_terminal() {
     let place = Place::with(DUMP);
     let script =
         |line: &str| Command::new("script").args(["-qec", line, "/dev/null"]).current_dir(place.0.path()).output();
     if script("true").is_err() {
-        return skip::announce("said::a_terminal_is_not_obeyed", "there is no script(1) to give a terminal");
+        return skip::announce(
+            "text_output::control_characters_are_escaped_on_a_terminal",
+            "there is no script(1) to give a terminal",
+        );
     }
     for line in ["ls", "ls -l", "ls -R", "find", "find -l"] {
         let out = script(&format!("{} {line} image", env!("CARGO_BIN_EXE_composefs"))).unwrap();
@@ -136,7 +140,7 @@ fn a_terminal_is_not_obeyed() {
 }
 
 #[test]
-fn failures_go_on_with_the_others() {
+fn commands_continue_after_a_failure() {
     let place = Place::with(DUMP);
     for command in ["ls", "ls -R", "ls -d", "stat", "find", "find -l"] {
         let whole = place.run(&format!("{command} @image null")).ok().stdout;
@@ -167,11 +171,11 @@ fn failures_go_on_with_the_others() {
 }
 
 #[test]
-fn damage_is_told_with_its_place() {
+fn damage_is_reported_with_its_path() {
     let place = Place::with(DUMP);
     let nid = place.json("stat --json @image /dir/inner/file")[0]["offset"].as_u64().unwrap() as usize;
     let mut image = fs::read(place.path("image")).unwrap();
-    // Its mode.
+    // Damages the mode of the inode.
     image[nid + 4..nid + 6].copy_from_slice(&[0, 0]);
     place.write("damaged", &image);
     for command in
@@ -182,13 +186,13 @@ fn damage_is_told_with_its_place() {
         let said = out.stderr.contains(&format!("offset {nid}: mode 0 has no valid file type"));
         assert!(said && out.stderr.contains("damaged") && out.stderr.contains("/dir"), "{command}: {}", out.stderr);
     }
-    // What is not touched can be looked at.
+    // Inodes that are not damaged can be inspected.
     assert_eq!(place.out("ls -b @damaged"), place.out("ls -b @image"));
     assert_eq!(place.out("ls @damaged wh"), "gone\n");
 }
 
 #[test]
-fn goldens_and_images_of_cfsctl() {
+fn stat_accepts_goldens_and_images_of_cfsctl() {
     let place = Place::new();
     let check = |name: &str| {
         let found = place.json("find --json @image");
@@ -196,7 +200,7 @@ fn goldens_and_images_of_cfsctl() {
         let listed = place.json("ls -R --json @image");
         let facts = place.json("stat --json @image");
         assert_eq!(found.len() as u64, facts["names"].as_u64().unwrap() + 1, "{name}");
-        // In another order only.
+        // Equal except for the order of inodes.
         let sorted = |list: &[serde_json::Value]| {
             let mut list: Vec<_> = list.iter().map(|object| (bytes(object, "path"), object.to_string())).collect();
             list.sort();

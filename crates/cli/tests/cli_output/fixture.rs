@@ -1,4 +1,4 @@
-//! The directory that the commands of the table are run in.
+//! Fixture: the directory in which the commands of the table are run.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -12,16 +12,16 @@ use tempfile::TempDir;
 pub(crate) const COMPOSEFS: &str = env!("CARGO_BIN_EXE_composefs");
 const PROGRAMS: [&str; 5] = ["composefs", "mkcomposefs", "composefs-info", "composefs-dump", "mount.composefs"];
 
-/// Before every line.
+/// Shell functions available to every line.
 const PRELUDE: &str = "\
 unprivileged() { if [ $(id -u) = 0 ]; then setpriv --bounding-set=-dac_override,-dac_read_search \"$@\"; else \"$@\"; fi; }
 ";
 
-/// What names have in the hostile place: controls of C0 (with a newline), C1 as UTF-8 and as a byte, DEL, and characters that turn
-/// the direction of text or end lines.
+/// Characters in the names of the hostile fixture: C0 controls (with a newline), C1 as UTF-8 and as a byte, DEL, and
+/// characters that change the direction of text or end lines.
 const HOSTILE: &[u8] =
     b"\x1b[31m\x1b]0;title\x07\xc2\x9b31m\x9b\x7f\xe2\x80\xae\xe2\x81\xa6\xd8\x9c\xe2\x80\xa8\nFORGED line";
-/// The same of refs, which have no control characters.
+/// Characters in the refs of the hostile fixture; refs cannot contain control characters.
 const HOSTILE_REF: &str = "\u{202e}\u{2066}\u{61c}\u{2028}\u{200f}";
 
 pub(crate) struct Place {
@@ -30,7 +30,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// With names that are words, or with hostile ones.
+    /// Creates the fixture with plain or with hostile names.
     pub(crate) fn new(is_hostile: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let name = |name: &str| {
@@ -84,7 +84,7 @@ impl Place {
             r#"composefs --repo="$R" create "$T" --name="$N""#,
             r#"composefs --repo="$BAD" init --insecure"#,
             r#"composefs --repo="$BAD" create "$T" --name="$N""#,
-            // Names and links that are none, and an object with other contents.
+            // Invalid refs and links, and an object whose content does not match its name.
             r#"ln -s "$X" "$BAD/images/refs/$X"; ln -s "$X" "$BAD/images/$X"; mkdir "$BAD/objects/$X"; touch "$BAD/objects/00""#,
             r#"f=$(find "$BAD/objects" -type f -size -1k | head -n1); chmod u+w "$f"; echo more >> "$f""#,
         ] {
@@ -97,7 +97,7 @@ impl Place {
         fs::rename(self.path("archive"), self.named("OSTREE")).unwrap();
     }
 
-    /// A line, to be run in a shell.
+    /// Returns a shell command that runs a line.
     pub(crate) fn command(&self, line: &str) -> Command {
         let mut command = Command::new("sh");
         command.arg("-c").arg(format!("{PRELUDE}{line}")).current_dir(self.dir.path()).stdin(Stdio::null());
@@ -109,18 +109,18 @@ impl Place {
         command
     }
 
-    /// Runs a line with a standard output.
+    /// Runs a line with the given standard output.
     pub(crate) fn sh(&self, line: &str, stdout: Stdio) -> Output {
         self.command(line).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap()
     }
 }
 
-/// A device that is always full.
+/// Opens a device that is always full.
 pub(crate) fn full() -> Stdio {
     File::options().write(true).open("/dev/full").unwrap().into()
 }
 
-/// A pipe that nobody reads.
+/// Returns the write end of a pipe whose read end is closed.
 pub(crate) fn unread() -> Stdio {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);

@@ -1,4 +1,4 @@
-//! What becomes of output: that it cannot be written, and that names in it are hostile. Every command is run, by the table.
+//! Runs every command of the table with output that cannot be written, and with hostile names.
 
 mod fixture;
 mod table;
@@ -11,7 +11,7 @@ use fixture::{Place, full, unread};
 use table::{ROWS, Row};
 
 impl Row {
-    /// Runs it, and looks at what it did.
+    /// Runs the row's command and checks its effect.
     fn run(&self, place: &Place, line: &str, stdout: Stdio) -> Output {
         let ran = place.sh(line, stdout);
         self.check(place, line, &ran);
@@ -32,7 +32,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn output_that_cannot_be_written_is_status_1() {
+fn unwritable_output_exits_with_status_1() {
     let place = Place::new(false);
     for row in ROWS {
         let line = row.line;
@@ -50,7 +50,7 @@ fn output_that_cannot_be_written_is_status_1() {
                 assert!(message == 1 && said.contains(why), "{line}: {said}");
             }
         }
-        // The reader has seen enough: nothing is said.
+        // If the reader has closed the pipe, there is no message.
         let unread = row.run(&place, line, unread());
         assert_eq!(unread.status.code(), expected, "{line}: {unread:?}");
         assert_eq!(text(&unread.stderr), text(&whole.stderr), "{line}");
@@ -76,19 +76,19 @@ fn a_full_standard_error_changes_nothing() {
     }
 }
 
-/// A pipe is non-blocking for all processes that have it once one of them has made it so.
+/// A pipe that one process makes non-blocking is non-blocking for all processes that share it.
 #[test]
-fn a_slow_reader_of_a_non_blocking_pipe_gets_everything() {
+fn slow_reader_of_a_non_blocking_pipe_gets_everything() {
     let place = Place::new(false);
     let (mut reader, writer) = std::io::pipe().unwrap();
     rustix::fs::fcntl_setfl(&writer, rustix::fs::OFlags::NONBLOCK).unwrap();
     let one = place.sh("composefs explain-digest --help", Stdio::piped()).stdout;
-    // More than a pipe holds, which is 64 KiB.
+    // More than the capacity of a pipe, which is 64 KiB.
     let times = (1 << 17) / one.len();
     let mut command =
         place.command(&format!("for i in $(seq {times}); do composefs explain-digest --help || exit; done"));
     let mut child = command.stdout(writer).spawn().unwrap();
-    // The command has the pipe: reading ends when the program has.
+    // `Command` holds the pipe: reading ends once it is dropped and the program has exited.
     drop(command);
     std::thread::sleep(std::time::Duration::from_millis(500));
     let mut all = Vec::new();
@@ -98,7 +98,7 @@ fn a_slow_reader_of_a_non_blocking_pipe_gets_everything() {
 }
 
 #[test]
-fn every_help_that_cannot_be_written_is_status_1() {
+fn unwritable_help_exits_with_status_1() {
     let place = Place::new(false);
     let mut commands: Vec<&str> = ROWS.iter().map(|row| row.command).collect();
     commands.dedup();

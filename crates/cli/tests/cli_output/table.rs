@@ -1,29 +1,29 @@
-//! Every command, for tests of what becomes of its output. A test in `src/commands` compares the names with the commands there
-//! are, so that none is forgotten.
+//! Table of every command, for the tests of output. A test in `src/commands` compares it with the list of commands, so
+//! that none is missing.
 
-/// A command, as lines for a shell that is in a prepared directory.
+/// A command, as lines for a shell in the prepared directory.
 pub(crate) struct Row {
-    /// Its words: `composefs` is left out, other programs are named.
+    /// Words that name the command: `composefs` is omitted, other programs are named.
     pub(crate) command: &'static str,
-    /// What it is run as.
+    /// Line that runs the command successfully.
     pub(crate) line: &'static str,
-    /// A line that fails.
+    /// Line that makes the command fail.
     pub(crate) fails: &'static str,
-    /// True when it was run, whatever became of its output.
+    /// Shell condition that is true if the command did its work, whatever happened to its output.
     pub(crate) holds: &'static str,
-    /// Brings the directory back to what it was.
+    /// Line that restores the directory.
     pub(crate) undo: &'static str,
 }
 
-/// A command that changes nothing.
+/// Returns the row of a command that changes nothing.
 const fn asks(command: &'static str, line: &'static str, fails: &'static str) -> Row {
     Row { command, line, fails, holds: "", undo: "" }
 }
 
-/// The prepared directory has a tree `$T`, its image `$I` with the objects `$O`, a second tree `$T2`, and a repository `$R`
-/// with the image of `$T` under the name `$N`; `$X` is the name of a file in the tree, `$BAD` a repository with damage,
-/// `$OSTREE` one of ostree. `$EMPTY` is an empty directory, `$OUT` and `$NONE` are not there, and `$UNREADABLE` holds a file that
-/// `unprivileged` programs cannot open.
+/// The prepared directory has a tree `$T`, its image `$I` with the objects `$O`, a second tree `$T2`, and a repository
+/// `$R` with the image of `$T` under the name `$N`. `$X` is the name of a file in the tree, `$BAD` a damaged
+/// repository, `$OSTREE` a repository of ostree. `$EMPTY` is an empty directory, `$OUT` and `$NONE` do not exist, and
+/// `$UNREADABLE` has a file that `unprivileged` programs cannot open.
 pub(crate) const ROWS: &[Row] = &[
     asks("cat", r#"composefs cat --basedir="$O" "$I" /big"#, r#"composefs cat --basedir="$NONE" "$I" "/$NONE""#),
     asks("cat", r#"composefs cat --json --basedir="$O" "$I" "/$X""#, r#"composefs cat "$I" "/$X" /big"#),
@@ -194,7 +194,7 @@ pub(crate) const ROWS: &[Row] = &[
         r#"composefs --repo="$R" why $(composefs digest "$T/big") --json"#,
         r#"composefs --repo="$NONE" why $(composefs digest "$I")"#,
     ),
-    // The other programs.
+    // Programs with other names.
     asks("mkcomposefs", r#"mkcomposefs "$T" -"#, r#"mkcomposefs "$NONE" image"#),
     asks("mkcomposefs", r#"mkcomposefs --print-digest-only "$T""#, r#"unprivileged mkcomposefs "$UNREADABLE" image"#),
     Row {
@@ -233,7 +233,7 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     asks("mount.composefs", "mount.composefs -h", r#"mount.composefs "$I" "$EMPTY" -o "$NONE""#),
     asks("mount.composefs", "mount.composefs --help", r#"mount.composefs -t "$NONE" "$I" "$EMPTY""#),
-    // The program itself.
+    // The program `composefs` itself.
     asks("", "composefs --help", r#"composefs "$NONE""#),
     asks("", "composefs --version", r#"composefs "--$NONE""#),
     asks("", "composefs help ls", r#"composefs ls --"$NONE""#),

@@ -1,4 +1,4 @@
-//! Names that hold what terminals obey, in every place a command can meet them.
+//! Names with control characters, in every place where a command can print them.
 
 use std::fs::File;
 use std::io::Read;
@@ -9,7 +9,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use crate::fixture::Place;
 use crate::table::ROWS;
 
-/// What is wrong with text that a terminal gets.
+/// Returns the first problem of text that is sent to a terminal.
 fn obeyed(bytes: &[u8], allowed: &[char]) -> Option<String> {
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
@@ -17,7 +17,8 @@ fn obeyed(bytes: &[u8], allowed: &[char]) -> Option<String> {
     };
     let is_obeyed = |c: char| {
         c.is_control()
-            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{61c}' | '\u{2028}' | '\u{2029}')
+            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{61c}'
+                | '\u{2028}' | '\u{2029}')
     };
     if let Some(c) = text.chars().find(|c| is_obeyed(*c) && !allowed.contains(c)) {
         return Some(format!("{:?}", c));
@@ -26,7 +27,7 @@ fn obeyed(bytes: &[u8], allowed: &[char]) -> Option<String> {
 }
 
 #[test]
-fn the_names_are_hostile_enough() {
+fn hostile_names_are_detected() {
     let place = Place::new(true);
     for line in [r#"printf %s "$X""#, r#"printf %s "$N""#] {
         let ran = place.sh(line, Stdio::piped());
@@ -36,7 +37,7 @@ fn the_names_are_hostile_enough() {
 }
 
 #[test]
-fn no_message_has_what_a_terminal_obeys() {
+fn messages_have_no_control_characters() {
     let place = Place::new(true);
     for row in ROWS {
         let ran = row.run(&place, row.line, Stdio::piped());
@@ -57,7 +58,7 @@ fn no_message_has_what_a_terminal_obeys() {
 }
 
 #[test]
-fn nothing_that_a_terminal_obeys_is_printed_on_one() {
+fn output_on_a_terminal_has_no_control_characters() {
     let place = Place::new(true);
     for row in ROWS {
         for line in [row.line, row.fails] {
@@ -71,7 +72,7 @@ fn nothing_that_a_terminal_obeys_is_printed_on_one() {
     }
 }
 
-/// Runs a line with a terminal for standard output: what was printed there, and what else came of it.
+/// Runs a line with a terminal as standard output; returns the text printed there and the rest of the outcome.
 fn on_terminal(place: &Place, line: &str) -> (Vec<u8>, std::process::Output) {
     let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&controller).unwrap();
@@ -81,17 +82,17 @@ fn on_terminal(place: &Place, line: &str) -> (Vec<u8>, std::process::Output) {
     let mut controller = File::from(controller);
     let mut command = place.command(line);
     let child = command.stdout(terminal).stderr(Stdio::piped()).spawn().unwrap();
-    // The command has the terminal: reading ends when the program has.
+    // `Command` holds the terminal: reading ends once it is dropped and the program has exited.
     drop(command);
     let reader = std::thread::spawn(move || {
         let mut printed = Vec::new();
-        // A terminal that nobody has open any more is an error.
+        // Reading from a terminal that no process has open fails.
         let _ = controller.read_to_end(&mut printed);
         printed
     });
     let ran = child.wait_with_output().unwrap();
     let mut printed = reader.join().unwrap();
-    // A terminal ends lines by two characters.
+    // A terminal ends lines with two characters.
     let mut at = 0;
     while let Some(found) = printed[at..].windows(2).position(|pair| pair == b"\r\n") {
         at += found;

@@ -1,4 +1,4 @@
-//! A directory with an image and its objects, and the programs under their names in front of `PATH`.
+//! Fixture: a directory with an image and its objects, and the programs under their names at the front of `PATH`.
 
 use std::ffi::OsString;
 use std::fs;
@@ -12,7 +12,7 @@ use flate2::read::GzDecoder;
 const IMAGE: &[u8] = include_bytes!("../../../mount/tests/data/small.img.gz");
 const OBJECT: &str = "2c/783dc6fd8b93cd84cd0f0ce3264dd52592414c5c818afdcc54192fd73c78bc";
 
-/// What `dir/external` of the image holds.
+/// Returns the content of `dir/external` in the image.
 pub(crate) fn content() -> String {
     "composefs\n".repeat(20)
 }
@@ -45,14 +45,14 @@ impl Place {
         fs::write(self.path(name), text).unwrap();
     }
 
-    /// Runs a command line here.
+    /// Runs a command line in the directory.
     pub(crate) fn sh(&self, line: &str) -> Answer {
         self.run(Command::new("sh").args(["-ec", line]), line)
     }
 
-    /// Runs a script in a mount namespace of its own, which ends with it and takes every mount along.
+    /// Runs a script in a mount namespace of its own, which removes every mount when the script ends.
     pub(crate) fn in_namespace(&self, script: &str) -> Answer {
-        // /sbin gets our directory of programs in front, by an overlay that only this namespace has.
+        // Prepends the directory of programs to /sbin, by an overlay that only exists in this namespace.
         let with_helper = format!("mount -t overlay sbin -o lowerdir=$PWD/bin:/sbin /sbin\n{script}");
         self.run(Command::new("unshare").args(["-m", "sh", "-ec", &with_helper]), script)
     }
@@ -72,26 +72,29 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// What it printed, if its status is 0.
+    /// Returns the output if the status is 0.
     pub(crate) fn succeeds(&self) -> String {
         assert!(self.output.status.success(), "{}: {:?}", self.line, self.output);
         String::from_utf8_lossy(&self.output.stdout).into_owned()
     }
 
-    /// What it complained, if its status is this.
+    /// Returns the messages if the status is the given one.
     pub(crate) fn fails(&self, status: i32) -> String {
         assert_eq!(self.output.status.code(), Some(status), "{}: {:?}", self.line, self.output);
         String::from_utf8_lossy(&self.output.stderr).into_owned()
     }
 }
 
-/// Why nothing can be mounted on this machine.
+/// Returns the reason why nothing can be mounted on this machine.
 pub(crate) fn no_mounts() -> Option<String> {
     if let Err(error) = Command::new("unshare").arg("--version").output() {
         return Some(format!("unshare(1) cannot be run: {error}"));
     }
     let place = Place::new().ok()?;
-    let tried = place.in_namespace("mount --version; for fs in erofs overlay; do modprobe $fs || true; done 2>/dev/null; grep -q overlay /proc/filesystems; grep -q erofs /proc/filesystems");
+    let tried = place.in_namespace(
+        "mount --version; for fs in erofs overlay; do modprobe $fs || true; done 2>/dev/null; \
+         grep -q overlay /proc/filesystems; grep -q erofs /proc/filesystems",
+    );
     let output = tried.output;
     (!output.status.success()).then(|| {
         let said = String::from_utf8_lossy(&output.stderr);

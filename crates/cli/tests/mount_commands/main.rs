@@ -1,7 +1,7 @@
-//! `mount.composefs` as scripts and mount(8) call it, `composefs mount` and `composefs umount`.
+//! `mount.composefs` as called by scripts and mount(8), `composefs mount` and `composefs umount`.
 //!
-//! Mounts are made in a mount namespace of the test's own, where mount(8) finds the helper in /sbin without
-//! anything being installed on the machine.
+//! Mounts are created in a mount namespace of the test, in which mount(8) finds the helper in /sbin without installing
+//! anything on the machine.
 
 mod fixture;
 
@@ -172,7 +172,7 @@ fn an_fstab_line_mounts(place: &Place) {
     assert_eq!(place.in_namespace(script).succeeds(), fixture::content() + "inline\n");
 }
 
-/// `timeout` ends what waits for another process with status 124.
+/// `timeout` kills a command that waits for another process, with status 124.
 fn only_files_are_taken_for_images(place: &Place) {
     place.sh("mkfifo fifo; ln -s fifo link").succeeds();
     for name in ["fifo", "link"] {
@@ -203,7 +203,7 @@ fn a_digest_of_another_image_is_refused(place: &Place) {
     }
 }
 
-/// mount(8) hands quotation marks on to the helper as they are.
+/// mount(8) passes quotation marks to the helper unchanged.
 fn quoted_options_mount(place: &Place) {
     let dir = place.path("").display().to_string();
     place.write(
@@ -218,7 +218,7 @@ fn quoted_options_mount(place: &Place) {
     assert_eq!(place.in_namespace(script).succeeds(), fixture::content().repeat(3));
 }
 
-/// The owner of the directory above puts a link in the place of the mount point, after it was opened.
+/// The owner of the parent directory replaces the mount point with a symlink after it was opened.
 fn the_mount_point_is_looked_up_once(place: &Place) {
     let script = "mkdir -p u/mnt victim
         strace -o trace -e trace=?open,openat,fsopen -e inject=fsopen:delay_exit=1000000:when=2 \
@@ -240,7 +240,7 @@ fn composefs_mounts_and_unmounts(place: &Place) {
     assert!(error.starts_with("composefs: Failed to mount composefs image: Invalid argument: "), "{error}");
 }
 
-/// A mount shows what the image has, hard links, attributes and whiteouts of the image included.
+/// A mount shows the content of the image, including hard links, xattrs and whiteouts.
 fn a_mount_is_compared_with_its_image(place: &Place) {
     place.write(
         "dump",
@@ -264,24 +264,24 @@ fn a_mount_is_compared_with_its_image(place: &Place) {
     assert!(said.contains("looks like made without --hardlinks"), "{said}");
 }
 
-/// A mount is what its status says, whatever becomes of what is printed about it.
+/// The status of a mount is true whatever happens to its output.
 fn a_report_that_cannot_be_printed(place: &Place) {
     let is_mounted = "grep -q \" $PWD/mnt \" /proc/self/mountinfo";
     for (output, why) in [(">/dev/full", "No space left on device"), (">&-", "Bad file descriptor"), ("| true", "")] {
-        // The status of the command, not of the reader.
+        // The status of the command, not of the reader of the pipe.
         let status = |command: &str| format!("{{ set +e; {command}; echo $? > status; }} {output}; sleep 0.1");
         let json = status("sleep 0.1; composefs mount image mnt -o basedir=objects --json 2> said");
         let script = format!("{json}; cat status said; if {is_mounted}; then exit 9; fi");
         let said = place.in_namespace(&script).succeeds();
         assert!(said.starts_with("1\n") && said.contains("unmounted again") && said.contains(why), "{output}: {said}");
-        // What -v prints is no more than a remark, and mount(8) needs to know of the mount.
+        // The output of -v is not essential, and mount(8) must learn that the mount exists.
         let verbose = status("sleep 0.1; mount.composefs -v image mnt -o basedir=objects 2> said");
         let said = place.in_namespace(&format!("{verbose}; {is_mounted}; cat status said")).succeeds();
         assert!(
             said.starts_with("0\n") && said.contains("mnt is mounted, but ") && said.contains(why),
             "{output}: {said}"
         );
-        // Taken away is taken away.
+        // A second unmount fails.
         let umount = status("sleep 0.1; composefs umount mnt --json");
         let mount = "composefs mount image mnt -o basedir=objects";
         let script = format!("{mount}; {umount}; cat status; if {is_mounted}; then exit 9; fi");
@@ -289,7 +289,7 @@ fn a_report_that_cannot_be_printed(place: &Place) {
         let mounts = status("sleep 0.1; composefs mounts");
         assert_eq!(place.in_namespace(&format!("{mount}; {mounts}; cat status")).succeeds(), "1\n", "{output}");
     }
-    // The same with a standard output, and with a full standard error.
+    // The same with writable standard output, and with a full standard error.
     let said = place.in_namespace(&format!("mount.composefs -v image mnt -o basedir=objects; {is_mounted}")).succeeds();
     assert!(said.contains("image    image\n") && said.contains("done     "), "{said}");
     for command in
@@ -307,7 +307,7 @@ fn another_namespace(place: &Place) {
     assert_eq!(place.in_namespace(script).succeeds(), "inline\n");
 }
 
-/// The owner of the namespace has put another image behind every descriptor in `/proc/self/fd`.
+/// The owner of the namespace has replaced every descriptor in `/proc/self/fd` with another image.
 fn a_foreign_proc_leads_nowhere(place: &Place) {
     let script = r#"mkdir -p evil/dir fake/self/fd; echo evil > evil/dir/inline; mkcomposefs evil evil.img
         for n in $(seq 3 40); do ln -s $PWD/evil.img fake/self/fd/$n; done

@@ -1,4 +1,4 @@
-//! A party does its steps, and keeps what the commands that returned have promised.
+//! Runs the steps of an actor, and records the guarantees of finished commands.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,24 +13,24 @@ use crate::fixture::Place;
 use crate::run::{Ended, run};
 use crate::schedule::{Action, Fate, Grace, Round, Step};
 
-/// What a name may lead to: an image, or nothing. After a command that was ended in the midst of it there are several.
+/// Possible targets of a name: an image, or nothing. There are several after a command was killed.
 pub(crate) type MayBe = BTreeSet<Option<String>>;
 
-/// What was promised to a party.
+/// Guarantees given to an actor.
 #[derive(Debug, Default)]
 pub(crate) struct Party {
     pub(crate) number: usize,
-    /// Names below `images/refs`, of our commands and of cfsctl.
+    /// Names below `images/refs`, created by our commands and by cfsctl.
     pub(crate) names: BTreeMap<String, MayBe>,
-    /// Image files that a finished `mkcomposefs --digest-store` made.
+    /// Image files of a finished `mkcomposefs --digest-store`.
     pub(crate) files: Vec<PathBuf>,
-    /// The mount of the party, with the tree that it shows.
+    /// Mount point of the actor, and the tree that it shows.
     pub(crate) mount: Option<(PathBuf, usize)>,
-    /// OCI images that were pulled.
+    /// OCI images that cfsctl has pulled.
     pub(crate) pulls: BTreeSet<usize>,
-    /// Promises that were broken at once, by a command that failed.
+    /// Violations detected at once, by a command that failed.
     pub(crate) broken: Vec<String>,
-    /// What was done, for people.
+    /// Log of the steps, for people.
     pub(crate) history: Vec<String>,
     pub(crate) done: u64,
     pub(crate) killed: u64,
@@ -41,7 +41,7 @@ impl Party {
         Self { number, ..Self::default() }
     }
 
-    /// Does the steps of a round.
+    /// Runs the steps of a round.
     pub(crate) fn work(&mut self, place: &Place, round: &Round) {
         let start = Instant::now();
         for step in &round.parties[self.number] {
@@ -59,7 +59,7 @@ impl Party {
         }
     }
 
-    /// Does one step; `None` if it is left out or nothing to tell of.
+    /// Runs one step; returns `None` if it was skipped or has nothing to report.
     fn act(&mut self, place: &Place, round: &Round, step: &Step) -> Option<Ended> {
         if place.programs.leave_out(&step.action) {
             return None;
@@ -69,7 +69,7 @@ impl Party {
                 Some(self.foreign(place, step))
             }
             Action::ForeignUntag { name } => {
-                // cfsctl has no command for it.
+                // cfsctl has no such command.
                 let _ = fs::remove_file(place.path("repo").join("images/refs").join(name));
                 self.names.insert(name.clone(), BTreeSet::from([None]));
                 Some(Ended::Done(String::new()))
@@ -99,7 +99,7 @@ impl Party {
         run(command, step.fate)
     }
 
-    /// Notes what a command of ours has promised, and complains if it had to succeed.
+    /// Records the guarantees of one of our commands, and reports a violation if it had to succeed.
     fn keep(&mut self, place: &Place, round: &Round, step: &Step, ended: &Ended) {
         let digest = |tree: &usize| Some(place.digests[*tree].clone());
         let (name, new) = match &step.action {
@@ -108,7 +108,7 @@ impl Party {
             }
             Action::Sync { tree } => (format!("p{}/sync{tree}", self.number), BTreeSet::from([digest(tree)])),
             Action::Tag { from, to } => {
-                // If it succeeds there is one.
+                // If it succeeds, the name has an image.
                 let mut of_other = self.may_be(from).clone();
                 of_other.remove(&None);
                 (to.clone(), of_other)
@@ -122,7 +122,7 @@ impl Party {
         let may_fail = match &step.action {
             Action::Tag { from, .. } => self.may_be(from).contains(&None),
             Action::Untag { name } => self.may_be(name).contains(&None),
-            // cfsctl does not ask for leases. That is noticed, and nothing is published.
+            // cfsctl ignores leases. Our command detects that and publishes nothing.
             _ => round.foreign_gc,
         };
         match ended {
@@ -134,14 +134,14 @@ impl Party {
         }
     }
 
-    /// A command that changes nothing for anybody.
+    /// A command that does not affect other actors.
     fn looked(&mut self, place: &Place, action: &Action, ended: &Ended) {
         let Ended::Failed(status, said) = ended else { return };
         let is_expected = match action {
             Action::Export { name } => self.may_be(name).contains(&None),
-            // Names that we do not know are told, and may make it remove nothing. Removing is not what was promised.
+            // Foreign names are reported and may stop a gc. Removing objects is not guaranteed.
             Action::Gc { .. } => *status == 1,
-            // The same names are no damage that is of interest here.
+            // The same names count as damage for fsck, but are irrelevant here.
             Action::Fsck => *status == 1 && is_sound(said),
             Action::Repair => *status == 1 && (is_sound(said) || said.contains(&place.path_of_rotten())),
             _ => false,
@@ -159,7 +159,7 @@ impl Party {
         self.names.entry(name.to_owned()).or_insert_with(|| BTreeSet::from([None]))
     }
 
-    /// What cfsctl does. It may refuse what it likes; what it did has to stay.
+    /// Runs cfsctl. It may reject anything; what it has published must stay.
     fn foreign(&mut self, place: &Place, step: &Step) -> Ended {
         let mut command = place.program(step, "cfsctl");
         command.arg("--repo").arg(place.path("repo"));
@@ -187,7 +187,7 @@ impl Party {
         ended
     }
 
-    /// An image file beside the repository, whose objects are in it.
+    /// Creates an image file outside the repository, whose objects are in it.
     fn plain(&mut self, place: &Place, round: &Round, step: &Step, tree: usize) -> Ended {
         let image = place.path(&format!("plain{}-{}.img", round.number, self.history.len()));
         let mut command = place.program(&Step { open_files: None, ..step.clone() }, "mkcomposefs");
@@ -197,7 +197,7 @@ impl Party {
         command.arg(store).arg(place.tree(tree)).arg(&image);
         let ended = run(command, step.fate);
         match &ended {
-            // Without a lease it is safe for the grace, and from a gc that knows of one.
+            // Without a lease its objects are kept for the grace, and only by a gc that honours one.
             Ended::Done(_) if round.grace == Grace::Hour => self.files.push(image),
             Ended::Failed(status, said) if round.grace == Grace::Hour => self.fail(step, *status, said),
             _ => {}
@@ -233,10 +233,10 @@ impl Party {
         ended
     }
 
-    /// Unmounts what is mounted.
+    /// Unmounts the actor's mount.
     pub(crate) fn umount(&mut self, place: &Place) {
         let Some((target, _)) = self.mount.take() else { return };
-        // A program that is just being started by another thread has for a moment what we had open.
+        // A program that another thread is starting may briefly inherit our open descriptors.
         let until = Instant::now() + Duration::from_secs(20);
         loop {
             let mut command = Command::new(&place.programs.ours);
@@ -252,7 +252,7 @@ impl Party {
     }
 }
 
-/// What the files of a tree hold.
+/// Returns the contents of the files of a tree.
 pub(crate) fn read_tree(path: &std::path::Path) -> std::io::Result<BTreeMap<std::ffi::OsString, Vec<u8>>> {
     let read = |entry: std::io::Result<fs::DirEntry>| {
         let entry = entry?;
@@ -261,7 +261,7 @@ pub(crate) fn read_tree(path: &std::path::Path) -> std::io::Result<BTreeMap<std:
     fs::read_dir(path)?.map(read).collect()
 }
 
-/// Whether fsck complains of nothing but names that are foreign to it.
+/// Returns true if fsck reports nothing but foreign names.
 pub(crate) fn is_sound(json: &str) -> bool {
     let Ok(report) = serde_json::from_str::<serde_json::Value>(json) else { return false };
     let damages = report["damages"].as_array();

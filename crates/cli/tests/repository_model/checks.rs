@@ -1,4 +1,4 @@
-//! Whether all that was promised is so.
+//! Checks that all guarantees hold.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
@@ -15,16 +15,16 @@ use crate::fixture::Place;
 use crate::run::{Ended, run};
 use crate::schedule::Fate;
 
-/// Judges a repository in which nobody is at work.
+/// Checks a repository in which no process is running.
 #[derive(Debug, Default)]
 pub(crate) struct Judge {
-    /// Objects that were read, with inode and time of its last change: what is as it was then is whole.
+    /// Verified objects with inode number and change time; they are not read again unless these change.
     whole: HashMap<String, (u64, i64, i64)>,
     pub(crate) broken: Vec<String>,
 }
 
 impl Judge {
-    /// Looks at all promises. What may be one or another is from here on what it is.
+    /// Checks all guarantees. A name with several possible states is then known to have the one found.
     pub(crate) fn judge(&mut self, place: &Place, parties: &mut [Party]) {
         let repository = place.path("repo");
         for party in parties {
@@ -33,7 +33,7 @@ impl Judge {
                 let link = fs::read_link(repository.join("images/refs").join(name)).ok();
                 let found = link.map(|link| link.file_name().unwrap().to_str().unwrap().to_owned());
                 if !may_be.contains(&found) {
-                    self.broken.push(format!("{name:?} leads to {found:?}, which is none of {may_be:?}"));
+                    self.broken.push(format!("{name:?} leads to {found:?}, which is not one of {may_be:?}"));
                 }
                 if let Some(digest) = &found {
                     self.image(&repository, digest, &format!("{name:?}"));
@@ -59,7 +59,7 @@ impl Judge {
         }
     }
 
-    /// An image of the repository: its link, itself, and its objects.
+    /// Checks an image of the repository: its link, the image itself, and its objects.
     fn image(&mut self, repository: &Path, digest: &str, of: &str) {
         let bytes = match fs::read(repository.join("images").join(digest)) {
             Ok(bytes) => bytes,
@@ -100,7 +100,7 @@ impl Judge {
         Ok(())
     }
 
-    /// After a gc with nobody at work no lease and no temporary is left, and fsck finds nothing.
+    /// Asserts that after a gc without other processes no lease or temporary file is left, and fsck finds nothing.
     pub(crate) fn clean(&mut self, place: &Place) {
         let repository = place.path("repo");
         match run(place.ours("repo", &["gc", "--grace=0"]), Fate::Runs) {
@@ -126,7 +126,7 @@ impl Judge {
         }
     }
 
-    /// When nothing is named any more a gc removes all of it.
+    /// Asserts that a gc removes everything once all names are removed.
     pub(crate) fn empty(&mut self, place: &Place, parties: &mut [Party]) {
         let repository = place.path("repo");
         for party in parties {
@@ -137,7 +137,7 @@ impl Judge {
             }
         }
         let _ = fs::remove_dir_all(repository.join("streams"));
-        // The kernel lets go of what was mounted some time after umount has returned.
+        // The kernel releases the mounted files some time after umount has returned.
         let until = Instant::now() + Duration::from_secs(20);
         while !place.image_links("repo").is_empty() && Instant::now() < until {
             let _ = run(place.ours("repo", &["gc", "--grace=0"]), Fate::Runs);
@@ -157,7 +157,7 @@ fn names(path: &PathBuf) -> Vec<String> {
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
-/// The objects that an image names, its own among them if it is one of a repository.
+/// Returns the objects that an image needs, including its own if it is in a repository.
 fn objects_of(image: &[u8]) -> BTreeSet<String> {
     let tree = load(&Reader::new(image).unwrap(), &[]).unwrap().tree;
     let objects = tree.inodes().filter_map(|inode| match inode.data() {

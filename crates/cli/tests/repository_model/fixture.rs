@@ -1,4 +1,4 @@
-//! A repository to work in, with trees, bundles and OCI layouts to fill it from, and the programs.
+//! Fixture: a repository, trees, bundles and OCI layouts to fill it from, and the programs.
 
 use std::ffi::OsString;
 use std::fs;
@@ -13,20 +13,20 @@ use serde_json::json;
 use crate::run::{Ended, run};
 use crate::schedule::{Action, Fate, LAYOUTS, RARE, ROTTEN, Step, TREES, WRITERS};
 
-/// How many files a tree has, and the rare one.
+/// Number of files of a tree, and the tree with many of them.
 const FILES: [usize; 2] = [90, 500];
 
-/// Which programs take part.
+/// Programs that take part.
 #[derive(Clone, Debug)]
 pub(crate) struct Programs {
     /// The program under test.
     pub(crate) ours: PathBuf,
-    /// Another build of it, that works in the same repository.
+    /// Another build of the program, which works in the same repository.
     pub(crate) second: PathBuf,
     pub(crate) cfsctl: Option<PathBuf>,
-    /// libfaketime.
+    /// Path of libfaketime, which changes the clock of a command.
     pub(crate) clock: Option<PathBuf>,
-    /// What is left out of the schedule: `COMPOSEFS_MODEL_WITHOUT`, words divided by commas.
+    /// Parts left out of the schedule, from `COMPOSEFS_MODEL_WITHOUT`, words separated by commas.
     pub(crate) without: String,
 }
 
@@ -51,8 +51,8 @@ impl Programs {
 }
 
 impl Programs {
-    /// Whether an action is left out, as the program for it is not there, or as `COMPOSEFS_MODEL_WITHOUT` names a fault of an
-    /// older build: `pulls`, `names` that only cfsctl takes, `plain` images, `repair`.
+    /// Returns true if an action is left out, because its program is missing or because `COMPOSEFS_MODEL_WITHOUT` names
+    /// a fault of an older build: `pulls`, `names` that only cfsctl accepts, `plain` images, `repair`.
     pub(crate) fn leave_out(&self, action: &Action) -> bool {
         let word = match action {
             Action::ForeignPull { .. } => "pulls",
@@ -74,9 +74,9 @@ impl Programs {
 pub(crate) struct Place {
     dir: tempfile::TempDir,
     pub(crate) programs: Programs,
-    /// The image of each tree.
+    /// Digest of the image of each tree.
     pub(crate) digests: Vec<String>,
-    /// The image of each OCI layout, where there is a cfsctl.
+    /// Digest of the image of each OCI layout, if cfsctl is installed.
     pub(crate) pulled: Vec<String>,
 }
 
@@ -84,7 +84,7 @@ impl Place {
     pub(crate) fn new(programs: Programs) -> Self {
         let mut place = Self { dir: tempfile::tempdir().unwrap(), programs, digests: Vec::new(), pulled: Vec::new() };
         for repository in ["repo", "scratch", "other"] {
-            // cfsctl pulls OCI images into repositories of this format only.
+            // cfsctl pulls OCI images only into repositories of this format.
             let _ = place.ok(place.ours(repository, &["init", "--insecure", "--format=1"]));
         }
         for tree in 0..TREES {
@@ -124,19 +124,19 @@ impl Place {
         self.path(&format!("trees/{tree}"))
     }
 
-    /// What cfsctl calls an OCI layout, with its tag.
+    /// Returns the name of an OCI layout for cfsctl, with its tag.
     pub(crate) fn layout(&self, layout: usize) -> OsString {
         format!("oci:{}:t", self.path(&format!("oci{layout}")).display()).into()
     }
 
-    /// A command of ours in a repository.
+    /// Returns one of our commands for a repository.
     pub(crate) fn ours(&self, repository: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.programs.ours);
         command.arg("--repo").arg(self.path(repository)).args(arguments);
         command
     }
 
-    /// A program for a step, with its clock and its limit of open files, by the build that is to run it.
+    /// Returns the program for a step, with its clock and limit of open files, from the build that the step selects.
     pub(crate) fn program(&self, step: &Step, name: &str) -> Command {
         let build = if step.by_second { &self.programs.second } else { &self.programs.ours };
         let build = if name == "cfsctl" { self.programs.cfsctl.as_ref().unwrap_or(build) } else { build };
@@ -159,7 +159,7 @@ impl Place {
         command
     }
 
-    /// Runs something that has to succeed.
+    /// Runs a command that must succeed.
     pub(crate) fn ok(&self, command: Command) -> String {
         match run(command, Fate::Runs) {
             Ended::Done(said) => said.trim_end().to_owned(),
@@ -167,13 +167,13 @@ impl Place {
         }
     }
 
-    /// The object that rots, below the repository.
+    /// Path of the object that gets damaged, below the repository.
     pub(crate) fn path_of_rotten(&self) -> String {
         let content = fs::read(self.tree(ROTTEN).join("0")).unwrap();
         format!("objects/{}", verity::digest(Algorithm::Sha256, &content).object_path())
     }
 
-    /// Replaces that object, if it is there, by one of the same length and another content.
+    /// Replaces that object, if it exists, with different content of the same length.
     pub(crate) fn rot(&self) {
         let object = self.path("repo").join(self.path_of_rotten());
         if let Ok(stat) = object.metadata() {
@@ -183,7 +183,7 @@ impl Place {
         }
     }
 
-    /// The names below `images`.
+    /// Returns the names below `images`.
     pub(crate) fn image_links(&self, repository: &str) -> Vec<String> {
         let entries = fs::read_dir(self.path(repository).join("images")).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -194,7 +194,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         for party in 0..WRITERS {
-            // Only after a failure is there something to unmount.
+            // Something is left to unmount only after a failure.
             let target = self.path(&format!("mnt{party}"));
             if target.exists() {
                 let mut command = self.ours("repo", &["umount", "--lazy"]);
@@ -204,7 +204,8 @@ impl Drop for Place {
     }
 }
 
-/// Every other tree has the file of the one before, so that what one needs another is about to lose.
+/// Every other tree contains the file of the previous one, so that one actor needs an object that another is about to
+/// lose.
 fn make_tree(path: &Path, tree: usize) {
     fs::create_dir_all(path).unwrap();
     let (files, first) = match tree {
@@ -215,18 +216,18 @@ fn make_tree(path: &Path, tree: usize) {
     for file in 0..files {
         let content = (first + file * 31 + (tree + file) / 3) as u32;
         let len = 100 + (content as usize * 7919) % 9000;
-        // What rots is the largest, as fsck begins with that.
+        // The damaged object is the largest, because fsck starts with that.
         let len = if tree == ROTTEN && file == 0 { 20_000 } else { len };
         let bytes: Vec<u8> = (0..len as u32).map(|i| (i.wrapping_mul(content | 1) >> 3) as u8).collect();
         let file = path.join(file.to_string());
         fs::write(&file, bytes).unwrap();
         fs::File::open(file).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
     }
-    // So that the same seed makes the same images.
+    // The same seed must produce the same images.
     fs::File::open(path).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
 }
 
-/// An OCI layout with one image of one layer, which holds the tree of this number.
+/// Creates an OCI layout with one image of one layer, which contains the tree of this number.
 fn make_layout(path: &Path, trees: &Path, number: usize) {
     let blobs = path.join("blobs/sha256");
     fs::create_dir_all(&blobs).unwrap();
@@ -238,7 +239,7 @@ fn make_layout(path: &Path, trees: &Path, number: usize) {
         fs::rename(&file, blobs.join(&hex)).unwrap();
         (format!("sha256:{hex}"), bytes.len())
     };
-    // cfsctl makes images only of trees with /usr.
+    // cfsctl only creates images of trees with /usr.
     let transform = format!("--transform=s/^{number}/usr/");
     let mut tar = Command::new("tar");
     tar.arg("-C").arg(trees).args(["--sort=name", "--mtime=@0", &transform, "-cf", "-", &number.to_string()]);

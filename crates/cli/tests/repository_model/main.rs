@@ -1,15 +1,16 @@
-//! What the commands promise, tested by a model of it.
+//! Tests the guarantees of the commands with a model.
 //!
-//! A schedule is made of a seed: rounds in which several parties run our commands, cfsctl and `mkcomposefs --digest-store` in one
-//! repository at the same time, with jumping clocks, few open files, stops longer than other commands take, and ends by signals.
-//! The model keeps what each command that returned promised: a name and its image with all objects until it is taken away, what a
-//! mount shows until it is unmounted, the objects of an image file for the grace. After each round everything is judged; at the
-//! end nothing is left over.
+//! A schedule is derived from a seed. It has rounds in which several actors run our commands, cfsctl and `mkcomposefs
+//! --digest-store` in one repository at the same time, with jumping clocks, few open files, stops longer than other
+//! commands take, and termination by signals. The model records the guarantees of each finished command: a name and its
+//! image with all objects exist until the name is removed, a mount shows its tree until it is unmounted, and the
+//! objects of an image file exist for the grace. After each round everything is checked; at the end nothing is left
+//! over.
 //!
-//! `COMPOSEFS_MODEL_SEED` repeats a schedule (not the moments at which things happen), `COMPOSEFS_MODEL_SECONDS` sets how long it
-//! runs, `COMPOSEFS_MODEL_PROGRAM` names another program to be tested, and `COMPOSEFS_MODEL_SECOND` another build that works beside
-//! it in the same repository. `COMPOSEFS_MODEL_WITHOUT` leaves out what an older build is known to get wrong (`Programs::leave_out`), and
-//! `COMPOSEFS_MODEL_VERBOSE` prints all that is done.
+//! `COMPOSEFS_MODEL_SEED` repeats a schedule (not its timing), `COMPOSEFS_MODEL_SECONDS` sets the duration,
+//! `COMPOSEFS_MODEL_PROGRAM` names another program to test, and `COMPOSEFS_MODEL_SECOND` another build that works in
+//! the same repository. `COMPOSEFS_MODEL_WITHOUT` leaves out known faults of an older build (`Programs::leave_out`),
+//! and `COMPOSEFS_MODEL_VERBOSE` prints all steps.
 
 mod actor;
 mod checks;
@@ -33,16 +34,16 @@ fn number(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}")))
 }
 
-/// Runs one round, with all parties at once, and judges.
+/// Runs one round, with all actors at once, and checks the result.
 fn play(place: &Place, round: &Round, parties: &mut [Party], judge: &mut Judge) {
     for party in &mut *parties {
         party.history.clear();
         if round.grace == Grace::Zero {
-            // The grace is over.
+            // The grace has passed.
             party.files.clear();
         }
         if round.foreign_gc {
-            // cfsctl removes what is mounted and has no name.
+            // cfsctl also removes mounted images without a name.
             party.umount(place);
         }
     }
@@ -72,7 +73,7 @@ fn expect_kept(judge: &Judge, seed: u64, round: &Round, parties: &[Party]) {
 }
 
 #[test]
-fn promises_are_kept() {
+fn guarantees_hold() {
     let is_full = std::env::var_os("COMPOSEFS_FULL").is_some();
     let seconds = number("COMPOSEFS_MODEL_SECONDS").unwrap_or(if is_full { 600 } else { 18 });
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
@@ -108,17 +109,17 @@ fn promises_are_kept() {
     assert!(done > 10 && killed > 0, "{done} {killed}");
 }
 
-/// The same seed is the same schedule, and another one another.
+/// The same seed yields the same schedule, and another seed another one.
 #[test]
-fn a_schedule_is_made_of_its_seed() {
+fn a_schedule_depends_on_its_seed_only() {
     let all = |seed| (0..20).map(|number| Round::new(seed, number).to_string()).collect::<String>();
     assert_eq!(all(7), all(7));
     assert_ne!(all(7), all(8));
 }
 
-/// The judge sees what is lost: each time one thing is taken away behind the back of the model.
+/// The checks detect losses: each time one thing is removed without the knowledge of the model.
 #[test]
-fn what_is_lost_is_noticed() {
+fn losses_are_detected() {
     let place = Place::new(Programs { cfsctl: None, ..Programs::find() });
     let repository = place.path("repo");
     let round = |action| {

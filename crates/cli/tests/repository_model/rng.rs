@@ -1,16 +1,16 @@
-//! Numbers that look random and are the same for a seed (xorshift).
+//! Pseudo-random numbers that are the same for a seed (xorshift).
 
 pub(crate) struct Numbers(u64);
 
 impl Numbers {
     pub(crate) fn new(seed: u64) -> Self {
-        // Seeds that differ in one bit must not begin alike.
+        // Seeds that differ in one bit must not start with similar numbers.
         let mut numbers = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         (0..8).for_each(|_| _ = numbers.below(2));
         numbers
     }
 
-    /// A number below a limit.
+    /// Returns a number below a limit.
     pub(crate) fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;

@@ -1,4 +1,4 @@
-//! Running a command and doing to it what its fate is.
+//! Runs a command, and sends it the signals of its fate.
 
 use std::io::Read as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -9,23 +9,23 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::schedule::Fate;
 
-/// How long a command may take, stops and waiting for others included, before it is taken for one that never ends.
+/// Maximum time of a command, including stops and waiting for other processes. A longer one counts as hanging.
 const NEVER: Duration = Duration::from_secs(180);
 
-/// How a command ended.
+/// Outcome of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// It succeeded: what it printed.
+    /// It succeeded, with this output.
     Done(String),
-    /// It failed: its status, and what it said.
+    /// It failed, with this status and message.
     Failed(i32, String),
-    /// It was ended by the signal that it was sent, and may have done everything or nothing.
+    /// It was killed by the signal that was sent, and may have done everything or nothing.
     Killed,
-    /// It ended by a signal that nobody sent, by a panic, or not at all.
+    /// It was killed by an unknown signal, panicked, or did not end.
     Broken(String),
 }
 
-/// What is sent to a command, and when.
+/// Signals that are sent to a command, with their times.
 fn events(fate: Fate) -> Vec<(Duration, Signal)> {
     match fate {
         Fate::Runs => vec![],
@@ -43,7 +43,7 @@ fn events(fate: Fate) -> Vec<(Duration, Signal)> {
     }
 }
 
-/// Runs a command to its end.
+/// Runs a command and waits for its end.
 pub(crate) fn run(mut command: Command, fate: Fate) -> Ended {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));

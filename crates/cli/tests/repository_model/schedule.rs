@@ -1,4 +1,4 @@
-//! What is done in which order, as plain data: made of a seed alone, printable, without a look at what happened.
+//! Schedules as plain data: derived from a seed alone, printable, independent of the results of commands.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,26 +7,26 @@ use rustix::process::Signal;
 
 use crate::rng::Numbers;
 
-/// How many trees there are to make images of.
+/// Number of trees to create images of.
 pub(crate) const TREES: usize = 8;
-/// Trees from this one on have contents that no other tree has. This one takes long to read.
+/// Trees from this number on have contents that no other tree has. The first of them takes long to read.
 pub(crate) const RARE: usize = TREES - 2;
-/// The tree of which an object rots.
+/// Tree whose object gets damaged.
 pub(crate) const ROTTEN: usize = TREES - 1;
-/// How many OCI images there are to pull.
+/// Number of OCI images to pull.
 pub(crate) const LAYOUTS: usize = 2;
-/// Parties that run commands of ours in names of their own.
+/// Actors that run our commands with names of their own.
 pub(crate) const WRITERS: usize = 4;
-/// The party that runs cfsctl.
+/// Actor that runs cfsctl.
 pub(crate) const FOREIGN: usize = WRITERS;
-/// The party that runs mkcomposefs --digest-store.
+/// Actor that runs `mkcomposefs --digest-store`.
 pub(crate) const PLAIN: usize = WRITERS + 1;
-/// The party that runs gc and fsck.
+/// Actor that runs gc and fsck.
 pub(crate) const KEEPER: usize = WRITERS + 2;
-/// How many parties there are.
+/// Number of actors.
 pub(crate) const PARTIES: usize = WRITERS + 3;
 
-/// Names that cfsctl takes and our commands do not.
+/// Names that cfsctl accepts and our commands do not.
 const FOREIGN_NAMES: [&str; 6] = [
     "c/plain",
     "c/other",
@@ -36,38 +36,38 @@ const FOREIGN_NAMES: [&str; 6] = [
     "c/control\u{1}character",
 ];
 
-/// How old what the gc removes has to be.
+/// Minimum age of what a gc removes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Grace {
-    /// One hour, so that everything of this run is too young.
+    /// One hour: everything created by this run is too young.
     Hour,
-    /// Nothing is too young.
+    /// Zero: nothing is too young.
     Zero,
 }
 
-/// Some parties at work at the same time. When all are done everything is judged.
+/// Actors that run at the same time. Everything is checked when all have finished.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Round {
     pub(crate) number: usize,
     pub(crate) grace: Grace,
-    /// Whether `cfsctl gc` runs too, which respects neither leases nor mounts nor a grace.
+    /// True if `cfsctl gc` runs too, which honours neither leases nor mounts nor a grace.
     pub(crate) foreign_gc: bool,
-    /// What each party does, one after the other.
+    /// Steps of each actor, run one after the other.
     pub(crate) parties: Vec<Vec<Step>>,
 }
 
-/// One command, and what happens to it.
+/// One command and its fate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Step {
-    /// How long the party waits before.
+    /// Delay before the command.
     pub(crate) pause: Duration,
     pub(crate) action: Action,
     pub(crate) fate: Fate,
-    /// What is added to the command's clock, in seconds.
+    /// Offset of the command's clock, in seconds.
     pub(crate) clock: i64,
-    /// How many files the command may have open: with few it commits in small batches.
+    /// Limit on open files: with a low one the command commits in small batches.
     pub(crate) open_files: Option<u64>,
-    /// Whether the second build runs it, where there is one.
+    /// True if the second build runs the command, if there is one.
     pub(crate) by_second: bool,
 }
 
@@ -116,7 +116,7 @@ pub(crate) enum Action {
         layout: usize,
     },
     ForeignGc,
-    /// An object of the tree [`ROTTEN`] gets another content.
+    /// An object of the tree [`ROTTEN`] is damaged.
     Rot,
     Plain {
         tree: usize,
@@ -139,7 +139,7 @@ pub(crate) enum Fate {
         length: Duration,
         signal: Signal,
     },
-    /// It is stopped again and again, so that all of it takes long, the steps that are short too.
+    /// The command is stopped again and again, so that every part of it takes long, also the short steps.
     Stutters {
         runs: Duration,
         stops: Duration,
@@ -147,10 +147,11 @@ pub(crate) enum Fate {
 }
 
 impl Round {
-    /// The round of this number. The first ones are scenes in which old faults are likely; all others are random.
+    /// Returns the round of this number. The first rounds are scenarios in which known faults are likely; all others
+    /// are random.
     pub(crate) fn new(seed: u64, number: usize) -> Self {
         let mut numbers = Numbers::new(seed.wrapping_add(number as u64 * 0x0001_0000_0001));
-        // Before something is old and unneeded, a round has to leave it.
+        // A round must first leave something old and unneeded.
         let grace = if number.is_multiple_of(2) { Grace::Hour } else { Grace::Zero };
         let foreign_gc = grace == Grace::Zero && numbers.one_in(4);
         let mut round = Self { number, grace, foreign_gc, parties: Vec::new() };
@@ -163,8 +164,8 @@ impl Round {
         round
     }
 
-    /// A scene that chance alone rarely makes: a create is stopped when it has stored some of its objects, mkcomposefs finds them
-    /// and ends, and then the create is interrupted.
+    /// Scenario that is unlikely by chance: a create is stopped after storing some objects, mkcomposefs finds them and
+    /// finishes, and then the create is interrupted.
     fn interrupt_create(&mut self, numbers: &mut Numbers) {
         let after = Duration::from_millis(numbers.between(20, 250));
         let length = Duration::from_millis(700);
@@ -179,7 +180,8 @@ impl Round {
         plain.pause = after + Duration::from_millis(30);
     }
 
-    /// Another: an object rots, fsck --repair sees that and is slow, and a create puts the right object in its place.
+    /// Scenario: an object is damaged, `fsck --repair` detects that and is slow, and a create stores the right object
+    /// in its place.
     fn rot(&mut self, numbers: &mut Numbers) {
         let step = |pause, action| Step {
             pause: Duration::from_millis(pause),
@@ -214,7 +216,7 @@ impl Round {
             _ => self.own_action(numbers, party),
         };
         let fate = fate(numbers, &action);
-        // A clock that is ahead makes everything old for a gc. One that is behind makes it young.
+        // With a clock that is ahead, everything is old for a gc; with one that is behind, everything is young.
         let clock = match action {
             Action::Gc { has_grace: true } if self.grace == Grace::Zero => numbers.pick(&[7200, 400 * 86400]),
             Action::Gc { .. } if self.grace == Grace::Hour => numbers.pick(&[0, 0, 1800, -10800]),
@@ -259,7 +261,7 @@ impl Round {
 fn fate(numbers: &mut Numbers, action: &Action) -> Fate {
     let is_quick = matches!(action, Action::Mount { .. } | Action::Umount | Action::ForeignUntag { .. });
     let after = Duration::from_millis(numbers.between(1, 120));
-    // Longer than most commands run, so that others do whole commands meanwhile.
+    // Longer than most commands run, so that other actors run whole commands meanwhile.
     let length = Duration::from_millis(numbers.between(300, 600));
     let signal = numbers.pick(&[Signal::KILL, Signal::INT, Signal::TERM]);
     match numbers.below(12) {

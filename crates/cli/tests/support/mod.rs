@@ -1,4 +1,4 @@
-//! A tree of odd files, and a place to mount at.
+//! A tree of unusual files, and a mount point.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -14,7 +14,7 @@ use rustix::fs::{
     utimensat,
 };
 
-/// A mount point that is free again when this is dropped.
+/// A mount point that is unmounted when this is dropped.
 pub(crate) struct MountPoint(pub(crate) PathBuf);
 
 impl MountPoint {
@@ -40,17 +40,19 @@ fn set_mtime(path: &Path, tv_sec: i64, tv_nsec: i64) {
     utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }
 
-/// A tree of everything that a file system can hold; needs root, and a file system that keeps every time.
+/// Creates a tree of everything that a file system can contain; needs root, and a file system that can store every
+/// time.
 pub(crate) fn make_odd_tree(root: &Path) {
     let path = |name: &str| root.join(name);
     fs::create_dir_all(path("d/e")).unwrap();
-    // Of every length that is treated in a way of its own.
+    // Files of every length that is handled in its own way.
     for len in [0, 1, 64, 65, 4095, 4096, 4097, 100_000, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 5 << 20] {
         let content: Vec<u8> = (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 23) as u8).collect();
         fs::write(path(&format!("d/{len}")), content).unwrap();
     }
     File::create(path("d/sparse")).unwrap().set_len(200 << 20).unwrap();
-    // Names that mean something elsewhere: those of the stubs in an image's root, overlayfs's older cousins, the store's.
+    // Names with a meaning elsewhere: of the stubs in an image's root, of older variants of overlayfs, and of the
+    // store.
     for name in ["00", "ff", ".wh.gone", "-rf", " ", "a=b", "back\\slash", "line\nfeed", "comma,", ".composefs"] {
         fs::write(path(name), name.repeat(30)).unwrap();
     }
