@@ -25,7 +25,7 @@ use crate::output;
 /// word: its own digest is checked by a mount, and told by composefs digest.
 #[derive(clap::Args)]
 #[command(after_help = format!("{PATHS}\n\n{EXAMPLES}"))]
-pub(super) struct Args {
+pub(super) struct CatArgs {
     /// The image
     image: PathBuf,
     /// Files in it
@@ -51,13 +51,13 @@ Examples:
 Exit status: 0 if all was printed, 1 if something was not, 2 for a command line that is wrong.";
 
 /// Runs the command.
-pub(super) fn run(args: &Args) -> ExitCode {
+pub(super) fn run(args: &CatArgs) -> ExitCode {
     let mut complaints = Complaints::default();
     let done = print(args, &mut complaints, output::data());
     complaints.status(done)
 }
 
-pub(super) fn print(args: &Args, complaints: &mut Complaints, out: impl Write) -> anyhow::Result<()> {
+pub(super) fn print(args: &CatArgs, complaints: &mut Complaints, out: impl Write) -> anyhow::Result<()> {
     let image = ImageFile::read(&args.image)?;
     let reader = image.reader()?;
     let contents = Contents {

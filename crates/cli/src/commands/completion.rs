@@ -5,7 +5,7 @@ use crate::complete;
 /// Print the script that lets a shell complete commands, options, refs and digests.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct Args {
+pub(crate) struct CompletionArgs {
     /// The shell: bash, elvish, fish, powershell or zsh
     #[arg(value_name = "SHELL")]
     shell: String,
@@ -16,6 +16,6 @@ Examples:
   source <(composefs completion bash)
   composefs completion fish > ~/.config/fish/completions/composefs.fish";
 
-pub(crate) fn run(args: &Args, command: clap::Command) -> anyhow::Result<()> {
+pub(crate) fn run(args: &CompletionArgs, command: clap::Command) -> anyhow::Result<()> {
     complete::write_script(&args.shell, command)
 }

@@ -22,7 +22,7 @@ use crate::{json, rlimits};
 /// once. Pipes and other streams are read to their end, in memory that does not grow with them.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Args {
+pub(super) struct DigestArgs {
     /// The files. `-` is standard input, and so is no operand at all.
     #[arg(default_value = "-", hide_default_value = true)]
     files: Vec<PathBuf>,
@@ -48,7 +48,7 @@ Examples:
 const PIECE: usize = 256 << 10;
 
 /// Runs the command.
-pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+pub(super) fn run(args: &DigestArgs) -> anyhow::Result<()> {
     let threads = rlimits::threads(args.threads);
     let digests = args.files.iter().map(|path| {
         let digest = digest(path, args.algorithm, threads);

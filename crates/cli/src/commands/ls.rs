@@ -24,7 +24,7 @@ use crate::inspect::size::Sizes;
 /// number), time in UTC, name and a symlink's target.
 #[derive(clap::Args)]
 #[command(after_help = format!("{PATHS}\n\n{EXAMPLES}"))]
-pub(super) struct Args {
+pub(super) struct LsArgs {
     /// The image
     image: PathBuf,
     /// Directories and files in it; the root if there is none
@@ -59,14 +59,14 @@ Examples:
 Exit status: 0 if all was listed, 1 if something was not, 2 for a command line that is wrong.";
 
 /// Runs the command.
-pub(super) fn run(args: &Args) -> ExitCode {
+pub(super) fn run(args: &LsArgs) -> ExitCode {
     let mut complaints = Complaints::default();
     let out = args.names.out();
     let done = list(args, &mut complaints, out);
     complaints.status(done)
 }
 
-pub(super) fn list(args: &Args, complaints: &mut Complaints, out: impl Write) -> anyhow::Result<()> {
+pub(super) fn list(args: &LsArgs, complaints: &mut Complaints, out: impl Write) -> anyhow::Result<()> {
     let image = ImageFile::read(&args.image)?;
     let reader = image.reader()?;
     let view = View::new(&reader);
@@ -106,7 +106,7 @@ type Directory = (Vec<u8>, Vec<u8>, Node);
 type Row<'a> = (Vec<u8>, Vec<u8>, Facts<'a>);
 
 fn look<'a>(
-    args: &Args,
+    args: &LsArgs,
     view: &View<'_, 'a>,
     path: &[u8],
     files: &mut Vec<Row<'a>>,
@@ -129,7 +129,7 @@ fn look<'a>(
 }
 
 struct Lister<'r, 'a, W: Write> {
-    args: &'r Args,
+    args: &'r LsArgs,
     view: View<'r, 'a>,
     format: Format,
     out: Lines<W>,

@@ -27,7 +27,7 @@ use crate::rlimits;
 /// unless the kernel's fs-verity vouches for them.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Args {
+pub(super) struct CheckArgs {
     /// The images
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<PathBuf>,
@@ -62,12 +62,12 @@ Exit status: 0 if all is sound (warnings allowed, unless --strict), 1 if somethi
 out, as a file cannot be read or the command line is wrong.";
 
 /// Runs the command.
-pub(super) fn run(args: &Args) -> ExitCode {
+pub(super) fn run(args: &CheckArgs) -> ExitCode {
     answered(check(args))
 }
 
 /// Whether all is sound.
-fn check(args: &Args) -> anyhow::Result<bool> {
+fn check(args: &CheckArgs) -> anyhow::Result<bool> {
     let threads = rlimits::threads(args.threads);
     let basedirs = Basedirs::open(&args.basedir)?;
     let (mut images, mut wanted) = (Vec::new(), Wanted::default());

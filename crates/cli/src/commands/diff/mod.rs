@@ -10,7 +10,7 @@ pub(super) mod words;
 use std::io::Write;
 use std::process::ExitCode;
 
-pub(super) use options::Args;
+pub(super) use options::DiffArgs;
 
 use compare::{Comparison, Pair};
 use options::Request;
@@ -19,7 +19,7 @@ use crate::exit::answered;
 use crate::output;
 
 /// Runs the command: whether the two are equal.
-pub(super) fn run(args: Args) -> ExitCode {
+pub(super) fn run(args: DiffArgs) -> ExitCode {
     answered(Request::check(args).and_then(|request| run_request(&request)))
 }
 

@@ -20,7 +20,7 @@ use super::facts::Fact;
 /// Every path that only one has and every field that differs is found; what they have in common is said first.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub(in crate::commands) struct Args {
+pub(in crate::commands) struct DiffArgs {
     a: PathBuf,
     b: PathBuf,
     /// Pass over fields: type, mode, owner (uid, gid), mtime, size, content, storage, payload, target, rdev, xattrs, nlink,
@@ -120,7 +120,7 @@ pub(super) struct Request {
 }
 
 impl Request {
-    pub(super) fn check(args: Args) -> anyhow::Result<Self> {
+    pub(super) fn check(args: DiffArgs) -> anyhow::Result<Self> {
         if [&args.a, &args.b].into_iter().all(|path| path == Path::new("-")) {
             bail!("only one side can be standard input");
         }

@@ -24,7 +24,7 @@ use finding::{Finding, Section, Status};
 /// the current one.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct Args {
+pub(crate) struct DoctorArgs {
     /// Directories that objects and images are to be kept in
     #[arg(value_name = "DIR")]
     directories: Vec<PathBuf>,
@@ -41,11 +41,11 @@ Examples:
 
 Exit status: 0 if verified mounts work in every directory, 1 if they do not, 2 if that could not be found out.";
 
-pub(crate) fn run(args: &Args, which: &Which) -> ExitCode {
+pub(crate) fn run(args: &DoctorArgs, which: &Which) -> ExitCode {
     answered(examine(args, which))
 }
 
-fn examine(args: &Args, which: &Which) -> anyhow::Result<bool> {
+fn examine(args: &DoctorArgs, which: &Which) -> anyhow::Result<bool> {
     let repository = which.path().ok().filter(|path| which.is_given() || path.exists());
     let mut directories = args.directories.clone();
     if directories.is_empty() {

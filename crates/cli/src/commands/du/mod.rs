@@ -36,7 +36,7 @@ use crate::output;
 ///   missing    how many are not there
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, verbatim_doc_comment)]
-pub(super) struct Args {
+pub(super) struct DuArgs {
     /// The images
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<PathBuf>,
@@ -63,13 +63,13 @@ Exit status: 0 if all was counted (also if objects are missing), 1 if something 
 wrong.";
 
 /// Runs the command.
-pub(super) fn run(args: &Args) -> ExitCode {
+pub(super) fn run(args: &DuArgs) -> ExitCode {
     let mut complaints = Complaints::default();
     let done = measure(args, &mut complaints, output::text());
     complaints.status(done)
 }
 
-pub(super) fn measure(args: &Args, complaints: &mut Complaints, mut out: impl Write) -> anyhow::Result<()> {
+pub(super) fn measure(args: &DuArgs, complaints: &mut Complaints, mut out: impl Write) -> anyhow::Result<()> {
     let basedirs = Basedirs::open(&args.basedir)?;
     let mut ledger = Ledger::default();
     let mut images = Vec::new();

@@ -22,7 +22,7 @@ use libcomposefs_image::tree::Tree;
 use against::Against;
 use known::{Known, Wish};
 use nearest::Nearest;
-pub(super) use options::Args;
+pub(super) use options::ExplainDigestArgs;
 use reproduce::Reproduce;
 use search::{Search, Tried};
 
@@ -31,7 +31,7 @@ use crate::output;
 
 /// What was found.
 struct Findings<'a> {
-    args: &'a Args,
+    args: &'a ExplainDigestArgs,
     known: &'a Known,
     space: &'a Space,
     /// The digest that was looked for.
@@ -52,11 +52,11 @@ struct Near<'a> {
 }
 
 /// Runs the command.
-pub(super) fn run(args: &Args) -> ExitCode {
+pub(super) fn run(args: &ExplainDigestArgs) -> ExitCode {
     answered(explain(args))
 }
 
-fn explain(args: &Args) -> anyhow::Result<bool> {
+fn explain(args: &ExplainDigestArgs) -> anyhow::Result<bool> {
     let latest = args.latest()?;
     let against = args.against.as_deref().map(Against::read).transpose()?;
     let want = args.want.or(against.as_ref().and_then(Against::digest));
@@ -98,7 +98,7 @@ fn explain(args: &Args) -> anyhow::Result<bool> {
     Ok(findings.is_answered())
 }
 
-fn search(args: &Args, known: &Known, policies: &[Policy], until: Option<Digest>) -> Vec<Tried> {
+fn search(args: &ExplainDigestArgs, known: &Known, policies: &[Policy], until: Option<Digest>) -> Vec<Tried> {
     let Known { tree, contents, .. } = known;
     let bar = bar(policies.len());
     let search = Search { tree, contents, policies, until, threads: args.thread_count() };
@@ -107,7 +107,7 @@ fn search(args: &Args, known: &Known, policies: &[Policy], until: Option<Digest>
     tried
 }
 
-fn nearest<'a>(args: &Args, known: &Known, policies: &[Policy], against: &'a Against) -> Option<Near<'a>> {
+fn nearest<'a>(args: &ExplainDigestArgs, known: &Known, policies: &[Policy], against: &'a Against) -> Option<Near<'a>> {
     let Known { tree, contents, .. } = known;
     let policies = against.only_its_version(policies);
     let bar = bar(policies.len());

@@ -18,7 +18,7 @@ use crate::rlimits;
 /// digest wanted is printed as command lines.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, group = ArgGroup::new("question").required(true).multiple(true))]
-pub(in crate::commands) struct Args {
+pub(in crate::commands) struct ExplainDigestArgs {
     /// A directory, an image or a dump; - is an image or a dump from standard input.
     pub(super) source: PathBuf,
     /// The digest wanted: 64 hex digits (SHA-256) or 128 (SHA-512).
@@ -63,7 +63,7 @@ Examples:
 
 Exit status: 0 if a policy gives what is wanted, 1 if none does, 2 if it could not be found out.";
 
-impl Args {
+impl ExplainDigestArgs {
     /// The limits of contents in the image to try beside the usual ones.
     pub(super) fn limits(&self) -> Vec<u64> {
         let of_policy = self.policy.and_then(|policy| match policy.inline {

@@ -25,7 +25,7 @@ use progress::ExtractProgress;
 /// or damaged nothing is left, and all others are extracted.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Args {
+pub(super) struct ExtractArgs {
     /// The image
     image: PathBuf,
     /// The directory to extract to: it is made, or is there and empty
@@ -66,7 +66,7 @@ Examples:
 Exit status: 0 if all is there, 1 if something is missing, 2 for a command line that is wrong. Nothing is synced to disk.";
 
 /// Runs the command. `false` if something was not extracted.
-pub(super) fn run(args: &Args) -> anyhow::Result<bool> {
+pub(super) fn run(args: &ExtractArgs) -> anyhow::Result<bool> {
     let image = ImageFile::read(&args.image)?;
     let reader = image.reader()?;
     if let Some(expected) = args.digest {

@@ -7,7 +7,7 @@ use libcomposefs_store::Basedirs;
 use libcomposefs_store::extract::{LeftOut, Outcome};
 use serde_json::{Map, Value, json};
 
-use super::Args;
+use super::ExtractArgs;
 use crate::json::put_bytes;
 use crate::output;
 
@@ -46,7 +46,7 @@ pub(super) fn print_text(outcome: &Outcome, basedirs: &Basedirs) {
 }
 
 /// Prints all of it.
-pub(super) fn print_json(args: &Args, outcome: &Outcome) {
+pub(super) fn print_json(args: &ExtractArgs, outcome: &Outcome) {
     let mut object = Map::new();
     put_bytes(&mut object, "image", args.image.as_os_str().as_bytes());
     put_bytes(&mut object, "target", args.target.as_os_str().as_bytes());

@@ -27,7 +27,7 @@ use crate::inspect::size::Sizes;
 /// Below each PATH, which counts itself, in byte order, a directory before what it holds.
 #[derive(clap::Args)]
 #[command(after_help = format!("{PATHS}\n\n{EXAMPLES}"))]
-pub(super) struct Args {
+pub(super) struct FindArgs {
     /// The image
     image: PathBuf,
     /// Where to look; from the root if there is none
@@ -60,14 +60,14 @@ Exit status: 0 if all was looked at (also if nothing was found), 1 if something 
 wrong.";
 
 /// Runs the command.
-pub(super) fn run(args: &Args) -> ExitCode {
+pub(super) fn run(args: &FindArgs) -> ExitCode {
     let mut complaints = Complaints::default();
     let out = args.names.out();
     let done = find(args, &mut complaints, out);
     complaints.status(done)
 }
 
-pub(super) fn find(args: &Args, complaints: &mut Complaints, out: impl Write) -> anyhow::Result<()> {
+pub(super) fn find(args: &FindArgs, complaints: &mut Complaints, out: impl Write) -> anyhow::Result<()> {
     let image = ImageFile::read(&args.image)?;
     let reader = image.reader()?;
     let loaded = image.load(&reader, &[])?;
@@ -87,7 +87,7 @@ pub(super) fn find(args: &Args, complaints: &mut Complaints, out: impl Write) ->
 }
 
 struct Finder<'r, 'a, W: Write> {
-    args: &'r Args,
+    args: &'r FindArgs,
     reader: &'r Reader<'a>,
     loaded: &'r Loaded,
     format: Format,

@@ -20,7 +20,7 @@ use crate::{lost_opaque, output, rlimits};
 /// is printed.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct Args {
+pub(crate) struct OstreeImageArgs {
     #[command(flatten)]
     source: Source,
     /// Where the image goes, - for standard output; without it only the digest is printed
@@ -48,7 +48,7 @@ Exit status: 0 if the image is there, 1 if not. An image that was there is repla
 /// The mode of a new image, less the umask.
 const IMAGE_MODE: u32 = 0o666;
 
-pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+pub(super) fn run(args: &OstreeImageArgs) -> anyhow::Result<()> {
     let to_stdout = args.image.as_deref() == Some(Path::new("-"));
     if to_stdout && output::is_terminal() {
         bail!("standard output is a terminal: an image is no text");

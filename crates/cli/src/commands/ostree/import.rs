@@ -21,7 +21,7 @@ use crate::{complete, rlimits};
 /// digest is another one. If the commit records the digest of ostree's image, that is compared too.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct Args {
+pub(crate) struct OstreeImportArgs {
     #[command(flatten)]
     source: Source,
     /// Give the image this name, which another may have had
@@ -42,7 +42,7 @@ Examples:
 
 Exit status: 0 if the image is there, 1 if not, 128 and the number of the signal if one ended it.";
 
-pub(super) fn run(args: &Args, which: &Which, interrupt: &Interrupt) -> anyhow::Result<()> {
+pub(super) fn run(args: &OstreeImportArgs, which: &Which, interrupt: &Interrupt) -> anyhow::Result<()> {
     let repository = which.open()?.interrupted_by(interrupt.flag());
     let algorithm = repository.algorithm();
     let (repo, commit, plan) = args.source.open()?;

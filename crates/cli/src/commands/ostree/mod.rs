@@ -23,7 +23,7 @@ use crate::interrupt::Interrupt;
 /// Repositories of the modes bare, bare-user, bare-user-only and archive are read. Every object is compared with its checksum.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct Args {
+pub(crate) struct OstreeArgs {
     #[command(subcommand)]
     command: Command,
 }
@@ -36,9 +36,9 @@ Examples:
 
 #[derive(Subcommand)]
 enum Command {
-    Image(image::Args),
-    Verify(verify::Args),
-    Import(import::Args),
+    Image(image::OstreeImageArgs),
+    Verify(verify::OstreeVerifyArgs),
+    Import(import::OstreeImportArgs),
 }
 
 /// Which commit.
@@ -69,7 +69,7 @@ fn tree_of(repo: &Repo, plan: &Plan, sink: &dyn ContentSink, threads: NonZeroUsi
     Ok(plan.tree(&gathered, Payloads::Ostree, Algorithm::Sha256)?)
 }
 
-pub(crate) fn run(args: Args, which: &Which) -> ExitCode {
+pub(crate) fn run(args: OstreeArgs, which: &Which) -> ExitCode {
     match args.command {
         // Nothing has to be undone: a signal ends these at once.
         Command::Image(args) => done(image::run(&args)),

@@ -19,7 +19,7 @@ use crate::rlimits;
 /// `ostree commit --generate-composefs-metadata` puts there.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct Args {
+pub(crate) struct OstreeVerifyArgs {
     #[command(flatten)]
     source: Source,
     /// Use so many threads
@@ -36,7 +36,7 @@ Examples:
 
 Exit status: 0 if all is as it should be, 1 if not, or if no digest is recorded.";
 
-pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+pub(super) fn run(args: &OstreeVerifyArgs) -> anyhow::Result<()> {
     let (repo, commit, plan) = args.source.open()?;
     let tree = tree_of(&repo, &plan, &DigestOnly(Algorithm::Sha256), rlimits::threads(args.threads))?;
     let image = Image::plan(&tree, Versions::default()).with_context(|| format!("commit {}", commit.id))?;

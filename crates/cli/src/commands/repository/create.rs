@@ -23,7 +23,7 @@ use crate::scan_progress::ScanProgress;
 /// are not stored again. When the command returns, image, contents and name are on disk.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct Args {
+pub(crate) struct CreateArgs {
     /// The directory, or a symlink to it
     #[arg(value_name = "PATH")]
     source: PathBuf,
@@ -59,12 +59,12 @@ Exit status: 0 if the image is there, 1 if not, 128 and the number of the signal
 if one ended it. On failure nothing of it is published; objects that were stored
 before go with a later gc.";
 
-pub(crate) fn run(args: &Args, which: &Which) -> ExitCode {
+pub(crate) fn run(args: &CreateArgs, which: &Which) -> ExitCode {
     let interrupt = Interrupt::watch();
     interrupt.end(create(args, which, &interrupt))
 }
 
-fn create(args: &Args, which: &Which, interrupt: &Interrupt) -> anyhow::Result<()> {
+fn create(args: &CreateArgs, which: &Which, interrupt: &Interrupt) -> anyhow::Result<()> {
     let repository = which.open()?.interrupted_by(interrupt.flag());
     let xattrs = match (args.skip_xattrs, args.user_xattrs) {
         (true, _) => XattrChoice::None,

@@ -14,7 +14,7 @@ use crate::output;
 /// freed by removing several names that share.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct Args {
+pub(crate) struct DfArgs {
     /// Print sizes in k, M and G
     #[arg(short = 'H', long)]
     human: bool,
@@ -28,7 +28,7 @@ Examples:
   composefs --repo=/srv/images df --human
   composefs --repo=/srv/images df --json | jq '.refs | max_by(.freed) | .name'";
 
-pub(crate) fn run(args: &Args, which: &Which) -> anyhow::Result<()> {
+pub(crate) fn run(args: &DfArgs, which: &Which) -> anyhow::Result<()> {
     let usage = which.open()?.usage()?;
     if args.json {
         output::json(&usage_json(&usage));

@@ -22,7 +22,7 @@ use crate::output;
 /// content is checked before it is written.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct Args {
+pub(crate) struct ExportArgs {
     /// The images
     #[arg(value_name = "REF|DIGEST", required = true, add = ArgValueCompleter::new(complete::images))]
     images: Vec<ImageName>,
@@ -46,7 +46,7 @@ Examples:
   composefs --repo=/srv/images export debian/13.1 --have=debian/13 --output=update.bundle
   ssh host composefs images --objects > there && composefs export debian/13 --have-list=there | ssh host composefs import -";
 
-pub(crate) fn run(args: &Args, which: &Which) -> anyhow::Result<()> {
+pub(crate) fn run(args: &ExportArgs, which: &Which) -> anyhow::Result<()> {
     let repository = which.open()?;
     let objects = args.have_list.as_deref().map_or(Ok(Vec::new()), read_list)?;
     let have = Have { images: args.have.clone(), objects };
@@ -69,7 +69,7 @@ pub(crate) fn run(args: &Args, which: &Which) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn write(args: &Args, repository: &Repository, have: &Have, out: &mut impl Write) -> anyhow::Result<Exported> {
+fn write(args: &ExportArgs, repository: &Repository, have: &Have, out: &mut impl Write) -> anyhow::Result<Exported> {
     let progress = progress::Objects::start();
     let mut out = BufWriter::with_capacity(1 << 20, out);
     Ok(repository.export(&args.images, have, &mut out, &|bytes| progress.done(bytes))?)

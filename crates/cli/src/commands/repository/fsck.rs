@@ -24,7 +24,7 @@ use crate::rlimits;
 /// deleted. Others may work in the repository meanwhile.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct Args {
+pub(crate) struct FsckArgs {
     /// Put right what can be
     #[arg(long)]
     repair: bool,
@@ -59,11 +59,11 @@ impl FsckProgress for Bar {
     }
 }
 
-pub(crate) fn run(args: &Args, which: &Which) -> ExitCode {
+pub(crate) fn run(args: &FsckArgs, which: &Which) -> ExitCode {
     answered(check(args, which))
 }
 
-fn check(args: &Args, which: &Which) -> anyhow::Result<bool> {
+fn check(args: &FsckArgs, which: &Which) -> anyhow::Result<bool> {
     rlimits::allow_open_files();
     let (repository, meta) = open_anyway(&which.path()?)?;
     let repository = repository.telling(tell_of_waiting);

@@ -18,7 +18,7 @@ use crate::output;
 /// other programs keep what they lead to. Others may work in the repository meanwhile.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct Args {
+pub(crate) struct GcArgs {
     /// Only tell what would be removed
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -59,11 +59,11 @@ fn age(text: &str) -> Result<Duration, String> {
     number.checked_mul(unit).map(Duration::from_secs).ok_or_else(|| "that is too long".into())
 }
 
-pub(crate) fn run(args: &Args, which: &Which) -> ExitCode {
+pub(crate) fn run(args: &GcArgs, which: &Which) -> ExitCode {
     whole(collect(args, which))
 }
 
-fn collect(args: &Args, which: &Which) -> anyhow::Result<bool> {
+fn collect(args: &GcArgs, which: &Which) -> anyhow::Result<bool> {
     let repository = which.open()?;
     let report = repository.gc(GcOptions { dry_run: args.dry_run, grace: args.grace })?;
     if args.json {
@@ -88,7 +88,7 @@ fn collect(args: &Args, which: &Which) -> anyhow::Result<bool> {
     Ok(report.dangling.is_empty() && report.unclear.is_empty() && report.unreadable.is_empty())
 }
 
-fn print(report: &GcReport, args: &Args) {
+fn print(report: &GcReport, args: &GcArgs) {
     let (images, objects) =
         (counted(report.removed_images.len() as u64, "image"), counted(report.removed_objects, "object"));
     let done = if args.dry_run { "would be removed" } else { "removed" };
@@ -122,7 +122,7 @@ fn age_text(age: Duration) -> String {
     format!("{} {name}", seconds / unit)
 }
 
-fn report_json(report: &GcReport, args: &Args) -> serde_json::Value {
+fn report_json(report: &GcReport, args: &GcArgs) -> serde_json::Value {
     let hex = |digests: &[libcomposefs_image::Digest]| digests.iter().map(|d| d.to_hex()).collect::<Vec<_>>();
     json!({
         "dry_run": args.dry_run,

@@ -13,7 +13,7 @@ use crate::output;
 /// List the images of a repository, with their names.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct Args {
+pub(crate) struct ImagesArgs {
     /// Print the names only, one a line
     #[arg(short, long, conflicts_with = "json")]
     quiet: bool,
@@ -32,11 +32,11 @@ Examples:
 
 Exit status: 0, or 1 if a name leads to no image or the repository cannot be read.";
 
-pub(crate) fn run(args: &Args, which: &Which) -> ExitCode {
+pub(crate) fn run(args: &ImagesArgs, which: &Which) -> ExitCode {
     whole(list(args, which))
 }
 
-fn list(args: &Args, which: &Which) -> anyhow::Result<bool> {
+fn list(args: &ImagesArgs, which: &Which) -> anyhow::Result<bool> {
     let repository = which.open()?;
     if args.objects {
         let mut out = output::text();
@@ -65,7 +65,7 @@ fn list(args: &Args, which: &Which) -> anyhow::Result<bool> {
     Ok(images.dangling.is_empty() && images.broken.is_empty())
 }
 
-fn print(args: &Args, images: &Images) -> anyhow::Result<()> {
+fn print(args: &ImagesArgs, images: &Images) -> anyhow::Result<()> {
     let mut out = output::text();
     for image in &images.images {
         if args.quiet {

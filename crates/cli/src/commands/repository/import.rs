@@ -30,7 +30,7 @@ use crate::{dump_file, rlimits};
 /// anything is wrong nothing of it is published, and every name stays what it was. A bundle is what `composefs export` writes.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct Args {
+pub(crate) struct ImportArgs {
     /// The image, dump or bundle; - for standard input
     #[arg(value_name = "IMAGE|DUMP|BUNDLE")]
     source: PathBuf,
@@ -65,12 +65,12 @@ Exit status: 0 if all is there, 1 if not, 128 and the number of the signal if on
 /// What the head of a source tells.
 const HEAD: u64 = 16;
 
-pub(crate) fn run(args: &Args, which: &Which) -> ExitCode {
+pub(crate) fn run(args: &ImportArgs, which: &Which) -> ExitCode {
     let interrupt = Interrupt::watch();
     interrupt.end(import(args, which, &interrupt))
 }
 
-fn import(args: &Args, which: &Which, interrupt: &Interrupt) -> anyhow::Result<()> {
+fn import(args: &ImportArgs, which: &Which, interrupt: &Interrupt) -> anyhow::Result<()> {
     let repository = which.open()?.interrupted_by(interrupt.flag());
     let basedirs = Basedirs::open(&args.basedir)?;
     let objects = if basedirs.is_empty() { Objects::None } else { Objects::Basedirs(&basedirs) };
@@ -117,7 +117,7 @@ fn import(args: &Args, which: &Which, interrupt: &Interrupt) -> anyhow::Result<(
 }
 
 fn import_bundle(
-    args: &Args,
+    args: &ImportArgs,
     repository: &Repository,
     input: impl Read,
     options: &ImportOptions<'_>,

@@ -16,7 +16,7 @@ use crate::output;
 /// otherwise. Where there is one of the same settings, nothing is done.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct Args {
+pub(crate) struct InitArgs {
     /// The directory, new or empty, instead of --repo
     #[arg(value_name = "DIR")]
     path: Option<PathBuf>,
@@ -49,7 +49,7 @@ fn format(text: &str) -> Result<Format, String> {
     }
 }
 
-pub(crate) fn run(args: &Args, which: &Which) -> anyhow::Result<()> {
+pub(crate) fn run(args: &InitArgs, which: &Which) -> anyhow::Result<()> {
     let path = args.path.clone().map_or_else(|| which.path(), Ok)?;
     let settings = Settings { algorithm: args.algorithm, demands_verity: !args.insecure, format: args.format };
     let (repository, made) = Repository::init(&path, settings)?;

@@ -19,7 +19,7 @@ use crate::rlimits;
 /// anew and compared, every object compared with its digest; extents are shared where the file system can.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct Args {
+pub(crate) struct SyncArgs {
     /// The other repository
     #[arg(value_name = "OTHER-REPO")]
     other: PathBuf,
@@ -44,12 +44,12 @@ Examples:
 
 Exit status: 0 if all is here, 1 if not, 128 and the number of the signal if one ended it.";
 
-pub(crate) fn run(args: &Args, which: &Which) -> ExitCode {
+pub(crate) fn run(args: &SyncArgs, which: &Which) -> ExitCode {
     let interrupt = Interrupt::watch();
     interrupt.end(sync(args, which, &interrupt))
 }
 
-fn sync(args: &Args, which: &Which, interrupt: &Interrupt) -> anyhow::Result<()> {
+fn sync(args: &SyncArgs, which: &Which, interrupt: &Interrupt) -> anyhow::Result<()> {
     let repository = which.open()?.interrupted_by(interrupt.flag());
     let other = Repository::open(&args.other)?.telling(tell_of_waiting).interrupted_by(interrupt.flag());
     let threads = rlimits::threads(args.threads);

@@ -13,7 +13,7 @@ use crate::output;
 /// The name is on disk when the command returns. Another image that had it loses it.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct Args {
+pub(crate) struct TagArgs {
     /// The image, by a name or its digest
     #[arg(value_name = "REF|DIGEST", add = ArgValueCompleter::new(complete::images))]
     image: ImageName,
@@ -30,7 +30,7 @@ Examples:
   composefs --repo=/srv/images tag debian/13 current
   composefs --repo=/srv/images tag 029cc8af231b4d76c3618cc37232dc590a33379e838d927f542e18455ca5e655 debian/12";
 
-pub(crate) fn run(args: &Args, which: &Which) -> anyhow::Result<()> {
+pub(crate) fn run(args: &TagArgs, which: &Which) -> anyhow::Result<()> {
     let (digest, replaced) = which.open()?.tag(&args.image, &args.name)?;
     if args.json {
         let replaced = replaced.map(|digest| digest.to_hex());

@@ -13,7 +13,7 @@ use crate::output;
 /// An image that has no other name, is not mounted and is not young goes with the next gc.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct Args {
+pub(crate) struct UntagArgs {
     /// The names
     #[arg(value_name = "REF", required = true, add = ArgValueCompleter::new(complete::refs))]
     names: Vec<RefName>,
@@ -27,7 +27,7 @@ Examples:
   composefs --repo=/srv/images untag debian/12
   composefs --repo=/srv/images untag old older && composefs --repo=/srv/images gc";
 
-pub(crate) fn run(args: &Args, which: &Which) -> anyhow::Result<()> {
+pub(crate) fn run(args: &UntagArgs, which: &Which) -> anyhow::Result<()> {
     let repository = which.open()?;
     for name in &args.names {
         let digest = repository.untag(name)?;

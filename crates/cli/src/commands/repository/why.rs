@@ -17,7 +17,7 @@ use crate::output;
 /// Tell what keeps an object or an image in a repository: names, images, mounts, streams, commands at work.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct Args {
+pub(crate) struct WhyArgs {
     /// The digest of the object or image
     #[arg(value_name = "DIGEST", add = ArgValueCompleter::new(complete::images))]
     digest: Digest,
@@ -33,11 +33,11 @@ Examples:
 
 Exit status: 0 if something keeps it, 1 if gc would remove it or it is not there, 2 if that could not be found out.";
 
-pub(crate) fn run(args: &Args, which: &Which) -> ExitCode {
+pub(crate) fn run(args: &WhyArgs, which: &Which) -> ExitCode {
     answered(tell(args, which))
 }
 
-fn tell(args: &Args, which: &Which) -> anyhow::Result<bool> {
+fn tell(args: &WhyArgs, which: &Which) -> anyhow::Result<bool> {
     let reasons = which.open()?.why(&args.digest)?;
     if args.json {
         output::json(&reasons_json(&reasons));

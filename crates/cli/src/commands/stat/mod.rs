@@ -28,7 +28,7 @@ use crate::output;
 /// version, size, digest, and how many inodes of which kind the image has.
 #[derive(clap::Args)]
 #[command(after_help = format!("{PATHS}\n\n{EXAMPLES}"))]
-pub(super) struct Args {
+pub(super) struct StatArgs {
     /// The image
     image: PathBuf,
     /// Paths in it
@@ -51,14 +51,14 @@ Examples:
 Exit status: 0 if all was shown, 1 if something was not, 2 for a command line that is wrong.";
 
 /// Runs the command.
-pub(super) fn run(args: &Args) -> ExitCode {
+pub(super) fn run(args: &StatArgs) -> ExitCode {
     let mut complaints = Complaints::default();
     let out = output::text();
     let done = show(args, &mut complaints, out);
     complaints.status(done)
 }
 
-pub(super) fn show(args: &Args, complaints: &mut Complaints, mut out: impl Write) -> anyhow::Result<()> {
+pub(super) fn show(args: &StatArgs, complaints: &mut Complaints, mut out: impl Write) -> anyhow::Result<()> {
     let file = ImageFile::read(&args.image)?;
     let reader = file.reader()?;
     let view = View::new(&reader);
