@@ -84,14 +84,14 @@ enum Command {
     Init(repository::init::InitArgs),
     #[command(hide = true)]
     ManPages(man_pages::ManPagesArgs),
-    Mount(mount::Args),
-    Mounts(repository::mounts::Args),
+    Mount(mount::MountArgs),
+    Mounts(repository::mounts::MountsArgs),
     Ostree(ostree::OstreeArgs),
     Stat(stat::StatArgs),
     Sync(repository::sync::SyncArgs),
     Tag(repository::tag::TagArgs),
     Untag(repository::untag::UntagArgs),
-    Umount(umount::Args),
+    Umount(umount::UmountArgs),
     Why(repository::why::WhyArgs),
 }
 

@@ -21,7 +21,7 @@ use crate::output;
 /// basedir= is given, unless --repo, --user or --system says otherwise.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct Args {
+pub(crate) struct MountArgs {
     /// The image
     #[arg(value_name = "IMAGE|REF|DIGEST", add = ArgValueCompleter::new(complete::images))]
     pub(crate) image: PathBuf,
@@ -64,7 +64,7 @@ Examples:
   composefs mount rootfs.img /mnt -o basedir=objects,upperdir=changes,workdir=work
   composefs mount rootfs.img /mnt -o basedir=objects,verity --dry-run";
 
-pub(crate) fn run(args: Args, which: &Which) -> anyhow::Result<()> {
+pub(crate) fn run(args: MountArgs, which: &Which) -> anyhow::Result<()> {
     let text = args.options.join(OsStr::new(","));
     let is_file = !which.is_given() && (has_basedir(&text) || args.image.exists());
     if is_file { run_file(args, &text) } else { repository::mount::run(&args, &text, which) }
@@ -75,7 +75,7 @@ pub(super) fn has_basedir(text: &OsStr) -> bool {
     text.as_bytes().split(|byte| *byte == b',').any(|word| word.starts_with(b"basedir="))
 }
 
-fn run_file(args: Args, text: &OsStr) -> anyhow::Result<()> {
+fn run_file(args: MountArgs, text: &OsStr) -> anyhow::Result<()> {
     let options = libcomposefs_mount::parse(text, UnknownOptions::Refuse)?;
     let nofail = options.nofail;
     let outcome = ImageFile::open(&args.image).and_then(|image| {

@@ -14,7 +14,7 @@ use crate::output;
 Examples:
   composefs umount /mnt
   composefs umount --lazy /mnt      # while programs still use it")]
-pub(crate) struct Args {
+pub(crate) struct UmountArgs {
     /// The directory it is mounted at
     #[arg(value_name = "DIR")]
     target: PathBuf,
@@ -28,7 +28,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
-pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+pub(crate) fn run(args: &UmountArgs) -> anyhow::Result<()> {
     libcomposefs_mount::umount(&args.target, args.lazy).map_err(|error| match error.remedy() {
         Some(remedy) => with_remedy(error, remedy),
         None => anyhow!(error),

@@ -10,9 +10,9 @@ use libcomposefs_mount::{Error, ImageFile, Options, Plan, UnknownOptions};
 use libcomposefs_repo::{ImageName, Repository};
 
 use super::Which;
-use crate::commands::mount::{self, Args};
+use crate::commands::mount::{self, MountArgs};
 
-pub(crate) fn run(args: &Args, text: &OsStr, which: &Which) -> anyhow::Result<()> {
+pub(crate) fn run(args: &MountArgs, text: &OsStr, which: &Which) -> anyhow::Result<()> {
     let repository = which.open()?;
     let name = args.image.to_str().context("the name of an image is UTF-8 text")?;
     let name: ImageName = name.parse()?;

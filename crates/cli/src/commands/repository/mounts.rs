@@ -14,7 +14,7 @@ use crate::output;
 /// knows of it all the same.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct Args {
+pub(crate) struct MountsArgs {
     /// Print everything as JSON
     #[arg(long)]
     json: bool,
@@ -25,7 +25,7 @@ Examples:
   composefs mounts
   composefs --repo=/srv/images mounts --json";
 
-pub(crate) fn run(args: &Args, which: &Which) -> anyhow::Result<()> {
+pub(crate) fn run(args: &MountsArgs, which: &Which) -> anyhow::Result<()> {
     let mut mounts =
         libcomposefs_mount::mounts().context("cannot list the mounts from /proc/self/mountinfo: is /proc mounted?")?;
     let mut refs = Vec::new();
