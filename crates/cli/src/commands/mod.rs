@@ -14,6 +14,7 @@ mod explain_digest;
 mod extract;
 mod find;
 pub(crate) mod fuse;
+mod groups;
 pub(crate) mod info;
 mod ls;
 mod man_pages;
@@ -63,25 +64,25 @@ it is those programs, with status 1 for every failure.";
 
 #[derive(Subcommand)]
 enum Command {
-    Diff(diff::DiffArgs),
     Cat(cat::CatArgs),
     Check(check::CheckArgs),
     Completion(completion::CompletionArgs),
-    Digest(digest::DigestArgs),
-    ExplainDigest(explain_digest::ExplainDigestArgs),
-    Doctor(doctor::DoctorArgs),
-    Du(du::DuArgs),
-    Extract(extract::ExtractArgs),
-    Find(Box<find::FindArgs>),
-    Ls(ls::LsArgs),
     Create(repository::create::CreateArgs),
     Df(repository::df::DfArgs),
+    Diff(diff::DiffArgs),
+    Digest(digest::DigestArgs),
+    Doctor(doctor::DoctorArgs),
+    Du(du::DuArgs),
+    ExplainDigest(explain_digest::ExplainDigestArgs),
     Export(repository::export::ExportArgs),
+    Extract(extract::ExtractArgs),
+    Find(Box<find::FindArgs>),
     Fsck(repository::fsck::FsckArgs),
     Gc(repository::gc::GcArgs),
     Images(repository::images::ImagesArgs),
     Import(repository::import::ImportArgs),
     Init(repository::init::InitArgs),
+    Ls(ls::LsArgs),
     #[command(hide = true)]
     ManPages(man_pages::ManPagesArgs),
     Mount(mount::MountArgs),
@@ -90,50 +91,55 @@ enum Command {
     Stat(stat::StatArgs),
     Sync(repository::sync::SyncArgs),
     Tag(repository::tag::TagArgs),
-    Untag(repository::untag::UntagArgs),
     Umount(umount::UmountArgs),
+    Untag(repository::untag::UntagArgs),
     Why(repository::why::WhyArgs),
+}
+
+/// Returns the command line of `composefs` as clap has it.
+fn command() -> clap::Command {
+    groups::with_grouped_help(Composefs::command())
 }
 
 /// Runs `composefs` with the arguments behind its name.
 pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
-    if let Some(status) = complete::answer(Composefs::command()) {
+    if let Some(status) = complete::answer(command()) {
         return status;
     }
     let line = std::iter::once("composefs".into()).chain(args);
-    let Composefs { repository: which, command } = match output::parse(line) {
+    let Composefs { repository: which, command } = match output::parse(command(), line) {
         Ok(parsed) => parsed,
         Err(status) => return status,
     };
     match command {
-        Command::Diff(args) => diff::run(args),
         Command::Cat(args) => cat::run(&args),
         Command::Check(args) => check::run(&args),
-        Command::Completion(args) => done(completion::run(&args, Composefs::command())),
-        Command::Digest(args) => done(digest::run(&args)),
-        Command::ExplainDigest(args) => explain_digest::run(&args),
-        Command::Doctor(args) => doctor::run(&args, &which),
-        Command::Du(args) => du::run(&args),
-        Command::Extract(args) => whole(extract::run(&args)),
-        Command::Find(args) => find::run(&args),
-        Command::Ls(args) => ls::run(&args),
+        Command::Completion(args) => done(completion::run(&args, self::command())),
         Command::Create(args) => repository::create::run(&args, &which),
         Command::Df(args) => done(repository::df::run(&args, &which)),
+        Command::Diff(args) => diff::run(args),
+        Command::Digest(args) => done(digest::run(&args)),
+        Command::Doctor(args) => doctor::run(&args, &which),
+        Command::Du(args) => du::run(&args),
+        Command::ExplainDigest(args) => explain_digest::run(&args),
         Command::Export(args) => done(repository::export::run(&args, &which)),
+        Command::Extract(args) => whole(extract::run(&args)),
+        Command::Find(args) => find::run(&args),
         Command::Fsck(args) => repository::fsck::run(&args, &which),
         Command::Gc(args) => repository::gc::run(&args, &which),
         Command::Images(args) => repository::images::run(&args, &which),
         Command::Import(args) => repository::import::run(&args, &which),
         Command::Init(args) => done(repository::init::run(&args, &which)),
-        Command::ManPages(args) => done(man_pages::run(&args, Composefs::command())),
+        Command::Ls(args) => ls::run(&args),
+        Command::ManPages(args) => done(man_pages::run(&args, self::command())),
         Command::Mount(args) => done(mount::run(args, &which)),
         Command::Mounts(args) => done(repository::mounts::run(&args, &which)),
         Command::Ostree(args) => ostree::run(args, &which),
         Command::Stat(args) => stat::run(&args),
         Command::Sync(args) => repository::sync::run(&args, &which),
         Command::Tag(args) => done(repository::tag::run(&args, &which)),
-        Command::Untag(args) => done(repository::untag::run(&args, &which)),
         Command::Umount(args) => done(umount::run(&args)),
+        Command::Untag(args) => done(repository::untag::run(&args, &which)),
         Command::Why(args) => repository::why::run(&args, &which),
     }
 }
@@ -159,7 +165,7 @@ mod tests {
     fn tests_of_output_run_every_command() {
         let mut names = vec![String::new()];
         names.extend(["mkcomposefs", "composefs-info", "composefs-dump", "mount.composefs"].map(str::to_owned));
-        leaves(&Composefs::command(), "", &mut names);
+        leaves(&command(), "", &mut names);
         let tested = |name: &String| output_table::ROWS.iter().any(|row| row.command == name);
         let forgotten: Vec<_> = names.iter().filter(|name| !tested(name)).collect();
         assert!(forgotten.is_empty(), "no row in tests/cli_output/table.rs: {forgotten:?}");

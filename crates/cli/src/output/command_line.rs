@@ -5,15 +5,20 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::{ContextValue, Error};
+use clap::{Command, FromArgMatches};
 
 use super::{block, data, escaped, is_terminal, tell_block};
 
-/// Parses a command line that starts with the program's name. If it asks for help or is wrong, prints the text and
-/// returns the exit status as the error.
-pub(crate) fn parse<P: Parser>(line: impl IntoIterator<Item = OsString>) -> Result<P, ExitCode> {
-    P::try_parse_from(line).map_err(|error| answer(harmless(error)))
+/// Parses a command line that starts with the program's name, as `command` describes it. If it asks for help or is
+/// wrong, prints the text and returns the exit status as the error.
+pub(crate) fn parse<P: FromArgMatches>(
+    mut command: Command,
+    line: impl IntoIterator<Item = OsString>,
+) -> Result<P, ExitCode> {
+    let matches = command.try_get_matches_from_mut(line);
+    let parsed = matches.and_then(|matches| P::from_arg_matches(&matches).map_err(|error| error.format(&mut command)));
+    parsed.map_err(|error| answer(harmless(error)))
 }
 
 fn answer(error: Error) -> ExitCode {
