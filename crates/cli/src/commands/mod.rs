@@ -31,6 +31,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+use self::repository::{RepositoryArgs, WithRepository};
 use crate::exit::{done, whole};
 use crate::{complete, output};
 
@@ -39,7 +40,7 @@ use crate::{complete, output};
 #[command(name = "composefs", version, after_help = EXAMPLES, arg_required_else_help = true)]
 struct Composefs {
     #[command(flatten)]
-    repository: repository::Which,
+    repository: RepositoryArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -67,33 +68,33 @@ enum Command {
     Cat(cat::CatArgs),
     Check(check::CheckArgs),
     Completion(completion::CompletionArgs),
-    Create(repository::create::CreateArgs),
-    Df(repository::df::DfArgs),
+    Create(WithRepository<repository::create::CreateArgs>),
+    Df(WithRepository<repository::df::DfArgs>),
     Diff(diff::DiffArgs),
     Digest(digest::DigestArgs),
-    Doctor(doctor::DoctorArgs),
+    Doctor(WithRepository<doctor::DoctorArgs>),
     Du(du::DuArgs),
     ExplainDigest(explain_digest::ExplainDigestArgs),
-    Export(repository::export::ExportArgs),
+    Export(WithRepository<repository::export::ExportArgs>),
     Extract(extract::ExtractArgs),
     Find(Box<find::FindArgs>),
-    Fsck(repository::fsck::FsckArgs),
-    Gc(repository::gc::GcArgs),
-    Images(repository::images::ImagesArgs),
-    Import(repository::import::ImportArgs),
-    Init(repository::init::InitArgs),
+    Fsck(WithRepository<repository::fsck::FsckArgs>),
+    Gc(WithRepository<repository::gc::GcArgs>),
+    Images(WithRepository<repository::images::ImagesArgs>),
+    Import(WithRepository<repository::import::ImportArgs>),
+    Init(WithRepository<repository::init::InitArgs>),
     Ls(ls::LsArgs),
     #[command(hide = true)]
     ManPages(man_pages::ManPagesArgs),
-    Mount(mount::MountArgs),
-    Mounts(repository::mounts::MountsArgs),
-    Ostree(ostree::OstreeArgs),
+    Mount(WithRepository<mount::MountArgs>),
+    Mounts(WithRepository<repository::mounts::MountsArgs>),
+    Ostree(WithRepository<ostree::OstreeArgs>),
     Stat(stat::StatArgs),
-    Sync(repository::sync::SyncArgs),
-    Tag(repository::tag::TagArgs),
+    Sync(WithRepository<repository::sync::SyncArgs>),
+    Tag(WithRepository<repository::tag::TagArgs>),
     Umount(umount::UmountArgs),
-    Untag(repository::untag::UntagArgs),
-    Why(repository::why::WhyArgs),
+    Untag(WithRepository<repository::untag::UntagArgs>),
+    Why(WithRepository<repository::why::WhyArgs>),
 }
 
 /// Returns the command line of `composefs` as clap has it.
@@ -107,7 +108,7 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
         return status;
     }
     let line = std::iter::once("composefs".into()).chain(args);
-    let Composefs { repository: which, command } = match output::parse(command(), line) {
+    let Composefs { repository: before, command } = match output::parse(command(), line) {
         Ok(parsed) => parsed,
         Err(status) => return status,
     };
@@ -115,32 +116,32 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
         Command::Cat(args) => cat::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Completion(args) => done(completion::run(&args, self::command())),
-        Command::Create(args) => repository::create::run(&args, &which),
-        Command::Df(args) => done(repository::df::run(&args, &which)),
+        Command::Create(args) => args.run(&before, repository::create::run),
+        Command::Df(args) => done(args.run(&before, repository::df::run)),
         Command::Diff(args) => diff::run(args),
         Command::Digest(args) => done(digest::run(&args)),
-        Command::Doctor(args) => doctor::run(&args, &which),
+        Command::Doctor(args) => args.run(&before, doctor::run),
         Command::Du(args) => du::run(&args),
         Command::ExplainDigest(args) => explain_digest::run(&args),
-        Command::Export(args) => done(repository::export::run(&args, &which)),
+        Command::Export(args) => done(args.run(&before, repository::export::run)),
         Command::Extract(args) => whole(extract::run(&args)),
         Command::Find(args) => find::run(&args),
-        Command::Fsck(args) => repository::fsck::run(&args, &which),
-        Command::Gc(args) => repository::gc::run(&args, &which),
-        Command::Images(args) => repository::images::run(&args, &which),
-        Command::Import(args) => repository::import::run(&args, &which),
-        Command::Init(args) => done(repository::init::run(&args, &which)),
+        Command::Fsck(args) => args.run(&before, repository::fsck::run),
+        Command::Gc(args) => args.run(&before, repository::gc::run),
+        Command::Images(args) => args.run(&before, repository::images::run),
+        Command::Import(args) => args.run(&before, repository::import::run),
+        Command::Init(args) => done(args.run(&before, repository::init::run)),
         Command::Ls(args) => ls::run(&args),
         Command::ManPages(args) => done(man_pages::run(&args, self::command())),
-        Command::Mount(args) => done(mount::run(args, &which)),
-        Command::Mounts(args) => done(repository::mounts::run(&args, &which)),
-        Command::Ostree(args) => ostree::run(args, &which),
+        Command::Mount(args) => done(args.run(&before, mount::run)),
+        Command::Mounts(args) => done(args.run(&before, repository::mounts::run)),
+        Command::Ostree(args) => args.run(&before, ostree::run),
         Command::Stat(args) => stat::run(&args),
-        Command::Sync(args) => repository::sync::run(&args, &which),
-        Command::Tag(args) => done(repository::tag::run(&args, &which)),
+        Command::Sync(args) => args.run(&before, repository::sync::run),
+        Command::Tag(args) => done(args.run(&before, repository::tag::run)),
         Command::Umount(args) => done(umount::run(&args)),
-        Command::Untag(args) => done(repository::untag::run(&args, &which)),
-        Command::Why(args) => repository::why::run(&args, &which),
+        Command::Untag(args) => done(args.run(&before, repository::untag::run)),
+        Command::Why(args) => args.run(&before, repository::why::run),
     }
 }
 

@@ -9,7 +9,7 @@ use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_mount::{Allowed, ErofsWay, Error, ImageFile, Mounted, OverlayWay, Plan, UnknownOptions, Verity};
 use serde_json::{Value, json};
 
-use super::repository::{self, Which};
+use super::repository::{self, RepositoryArgs};
 use crate::complete;
 use crate::error_text;
 use crate::output;
@@ -64,10 +64,10 @@ Examples:
   composefs mount rootfs.img /mnt -o basedir=objects,upperdir=changes,workdir=work
   composefs mount rootfs.img /mnt -o basedir=objects,verity --dry-run";
 
-pub(crate) fn run(args: MountArgs, which: &Which) -> anyhow::Result<()> {
+pub(crate) fn run(args: &MountArgs, selected: &RepositoryArgs) -> anyhow::Result<()> {
     let text = args.options.join(OsStr::new(","));
-    let is_file = !which.is_given() && (has_basedir(&text) || args.image.exists());
-    if is_file { run_file(args, &text) } else { repository::mount::run(&args, &text, which) }
+    let is_file = !selected.is_given() && (has_basedir(&text) || args.image.exists());
+    if is_file { run_file(args, &text) } else { repository::mount::run(args, &text, selected) }
 }
 
 /// Whether one of the options is `basedir`.
@@ -75,7 +75,7 @@ pub(super) fn has_basedir(text: &OsStr) -> bool {
     text.as_bytes().split(|byte| *byte == b',').any(|word| word.starts_with(b"basedir="))
 }
 
-fn run_file(args: MountArgs, text: &OsStr) -> anyhow::Result<()> {
+fn run_file(args: &MountArgs, text: &OsStr) -> anyhow::Result<()> {
     let options = libcomposefs_mount::parse(text, UnknownOptions::Refuse)?;
     let nofail = options.nofail;
     let outcome = ImageFile::open(&args.image).and_then(|image| {

@@ -11,7 +11,7 @@ use clap_complete::engine::CompletionCandidate;
 use clap_complete::env::{EnvCompleter, Shells};
 use libcomposefs_repo::{Images, Repository};
 
-use crate::commands::repository::Which;
+use crate::commands::repository::RepositoryArgs;
 use crate::exit::done;
 use crate::output;
 
@@ -96,21 +96,21 @@ fn repository_of(arguments: impl Iterator<Item = OsString>) -> Option<PathBuf> {
     #[derive(Parser)]
     struct Line {
         #[command(flatten)]
-        which: Which,
+        repository: RepositoryArgs,
     }
     let line: Vec<OsString> = arguments.skip_while(|word| word != "--").skip(1).collect();
-    let mut which = vec![OsString::from("composefs")];
+    let mut options = vec![OsString::from("composefs")];
     let mut words = line.into_iter();
     while let Some(word) = words.next() {
         let text = word.to_string_lossy().into_owned();
         if text == "--repo" {
-            which.extend([Some(word), words.next()].into_iter().flatten());
+            options.extend([Some(word), words.next()].into_iter().flatten());
         } else if text.starts_with("--repo=") || text == "--user" || text == "--system" {
-            which.push(word);
+            options.push(word);
         }
     }
-    let matches = Line::command().try_get_matches_from(which).ok()?;
-    Line::from_arg_matches(&matches).ok()?.which.path().ok()
+    let matches = Line::command().try_get_matches_from(options).ok()?;
+    Line::from_arg_matches(&matches).ok()?.repository.path().ok()
 }
 
 #[cfg(test)]

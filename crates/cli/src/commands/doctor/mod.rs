@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 use serde_json::json;
 
-use super::repository::Which;
+use super::repository::RepositoryArgs;
 use crate::exit::answered;
 use crate::output;
 use finding::{Finding, Section, Status};
@@ -41,12 +41,12 @@ Examples:
 
 Exit status: 0 if verified mounts work in every directory, 1 if they do not, 2 if that could not be found out.";
 
-pub(crate) fn run(args: &DoctorArgs, which: &Which) -> ExitCode {
-    answered(examine(args, which))
+pub(crate) fn run(args: &DoctorArgs, selected: &RepositoryArgs) -> ExitCode {
+    answered(examine(args, selected))
 }
 
-fn examine(args: &DoctorArgs, which: &Which) -> anyhow::Result<bool> {
-    let repository = which.path().ok().filter(|path| which.is_given() || path.exists());
+fn examine(args: &DoctorArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
+    let repository = selected.path().ok().filter(|path| selected.is_given() || path.exists());
     let mut directories = args.directories.clone();
     if directories.is_empty() {
         directories.push(repository.clone().unwrap_or_else(|| ".".into()));

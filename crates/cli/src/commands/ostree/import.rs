@@ -10,7 +10,7 @@ use libcomposefs_ostree::{IntoBatch, Payloads, gather};
 use libcomposefs_repo::RefName;
 
 use super::Source;
-use crate::commands::repository::{Which, create, progress};
+use crate::commands::repository::{RepositoryArgs, create, progress};
 use crate::interrupt::Interrupt;
 use crate::{complete, rlimits};
 
@@ -42,8 +42,8 @@ Examples:
 
 Exit status: 0 if the image is there, 1 if not, 128 and the number of the signal if one ended it.";
 
-pub(super) fn run(args: &OstreeImportArgs, which: &Which, interrupt: &Interrupt) -> anyhow::Result<()> {
-    let repository = which.open()?.interrupted_by(interrupt.flag());
+pub(super) fn run(args: &OstreeImportArgs, selected: &RepositoryArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
+    let repository = selected.open()?.interrupted_by(interrupt.flag());
     let algorithm = repository.algorithm();
     let (repo, commit, plan) = args.source.open()?;
     let created = repository.making(|mut creation| -> anyhow::Result<_> {

@@ -14,7 +14,7 @@ use libcomposefs_image::Algorithm;
 use libcomposefs_image::tree::Tree;
 use libcomposefs_ostree::{Commit, ContentSink, Payloads, Plan, Repo, gather};
 
-use super::repository::{Which, progress};
+use super::repository::{RepositoryArgs, WithRepository, progress};
 use crate::exit::done;
 use crate::interrupt::Interrupt;
 
@@ -38,7 +38,7 @@ Examples:
 enum Command {
     Image(image::OstreeImageArgs),
     Verify(verify::OstreeVerifyArgs),
-    Import(import::OstreeImportArgs),
+    Import(WithRepository<import::OstreeImportArgs>),
 }
 
 /// Which commit.
@@ -69,14 +69,14 @@ fn tree_of(repo: &Repo, plan: &Plan, sink: &dyn ContentSink, threads: NonZeroUsi
     Ok(plan.tree(&gathered, Payloads::Ostree, Algorithm::Sha256)?)
 }
 
-pub(crate) fn run(args: OstreeArgs, which: &Which) -> ExitCode {
-    match args.command {
+pub(crate) fn run(args: &OstreeArgs, selected: &RepositoryArgs) -> ExitCode {
+    match &args.command {
         // Nothing has to be undone: a signal ends these at once.
-        Command::Image(args) => done(image::run(&args)),
-        Command::Verify(args) => done(verify::run(&args)),
+        Command::Image(args) => done(image::run(args)),
+        Command::Verify(args) => done(verify::run(args)),
         Command::Import(args) => {
             let interrupt = Interrupt::watch();
-            interrupt.end(import::run(&args, which, &interrupt))
+            interrupt.end(args.run(selected, |args, selected| import::run(args, selected, &interrupt)))
         }
     }
 }

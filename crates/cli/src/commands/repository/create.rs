@@ -10,7 +10,7 @@ use libcomposefs_repo::{Created, RefName, Repository};
 use libcomposefs_scan::{self as scan, Mtime, XattrChoice};
 use serde_json::json;
 
-use super::Which;
+use super::RepositoryArgs;
 use crate::complete;
 use crate::interrupt::Interrupt;
 use crate::lost_opaque;
@@ -59,13 +59,13 @@ Exit status: 0 if the image is there, 1 if not, 128 and the number of the signal
 if one ended it. On failure nothing of it is published; objects that were stored
 before go with a later gc.";
 
-pub(crate) fn run(args: &CreateArgs, which: &Which) -> ExitCode {
+pub(crate) fn run(args: &CreateArgs, selected: &RepositoryArgs) -> ExitCode {
     let interrupt = Interrupt::watch();
-    interrupt.end(create(args, which, &interrupt))
+    interrupt.end(create(args, selected, &interrupt))
 }
 
-fn create(args: &CreateArgs, which: &Which, interrupt: &Interrupt) -> anyhow::Result<()> {
-    let repository = which.open()?.interrupted_by(interrupt.flag());
+fn create(args: &CreateArgs, selected: &RepositoryArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
+    let repository = selected.open()?.interrupted_by(interrupt.flag());
     let xattrs = match (args.skip_xattrs, args.user_xattrs) {
         (true, _) => XattrChoice::None,
         (_, true) => XattrChoice::UserOnly,

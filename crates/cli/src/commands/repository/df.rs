@@ -3,7 +3,7 @@
 use libcomposefs_repo::{RefUsage, Usage};
 use serde_json::json;
 
-use super::Which;
+use super::RepositoryArgs;
 use crate::inspect::size::Sizes;
 use crate::output;
 
@@ -28,8 +28,8 @@ Examples:
   composefs --repo=/srv/images df --human
   composefs --repo=/srv/images df --json | jq '.refs | max_by(.freed) | .name'";
 
-pub(crate) fn run(args: &DfArgs, which: &Which) -> anyhow::Result<()> {
-    let usage = which.open()?.usage()?;
+pub(crate) fn run(args: &DfArgs, selected: &RepositoryArgs) -> anyhow::Result<()> {
+    let usage = selected.open()?.usage()?;
     if args.json {
         output::json(&usage_json(&usage));
         return Ok(());

@@ -12,7 +12,7 @@ use libcomposefs_repo::{ImageName, Repository};
 use libcomposefs_store::publish::replace_file;
 use serde_json::json;
 
-use super::{Which, progress};
+use super::{RepositoryArgs, progress};
 use crate::complete;
 use crate::output;
 
@@ -46,8 +46,8 @@ Examples:
   composefs --repo=/srv/images export debian/13.1 --have=debian/13 --output=update.bundle
   ssh host composefs images --objects > there && composefs export debian/13 --have-list=there | ssh host composefs import -";
 
-pub(crate) fn run(args: &ExportArgs, which: &Which) -> anyhow::Result<()> {
-    let repository = which.open()?;
+pub(crate) fn run(args: &ExportArgs, selected: &RepositoryArgs) -> anyhow::Result<()> {
+    let repository = selected.open()?;
     let objects = args.have_list.as_deref().map_or(Ok(Vec::new()), read_list)?;
     let have = Have { images: args.have.clone(), objects };
     let Some(path) = args.output.as_deref().filter(|path| *path != Path::new("-")) else {

@@ -11,7 +11,7 @@ use libcomposefs_repo::fsck::{Damage, FsckOptions, FsckProgress, FsckReport, Kin
 use libcomposefs_repo::{LockHolder, Opener};
 use serde_json::{Value, json};
 
-use super::{Which, counted, openers_text, tell_of_waiting};
+use super::{RepositoryArgs, counted, openers_text, tell_of_waiting};
 use crate::exit::answered;
 use crate::inspect::size::human;
 use crate::output;
@@ -59,13 +59,13 @@ impl FsckProgress for Bar {
     }
 }
 
-pub(crate) fn run(args: &FsckArgs, which: &Which) -> ExitCode {
-    answered(check(args, which))
+pub(crate) fn run(args: &FsckArgs, selected: &RepositoryArgs) -> ExitCode {
+    answered(check(args, selected))
 }
 
-fn check(args: &FsckArgs, which: &Which) -> anyhow::Result<bool> {
+fn check(args: &FsckArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
     rlimits::allow_open_files();
-    let (repository, meta) = open_anyway(&which.path()?)?;
+    let (repository, meta) = open_anyway(&selected.path()?)?;
     let repository = repository.telling(tell_of_waiting);
     let lock = Lock { openers: repository.openers()?, holders: repository.lock_holders() };
     let algorithm = repository.algorithm();

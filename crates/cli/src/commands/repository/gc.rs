@@ -6,7 +6,7 @@ use std::time::Duration;
 use libcomposefs_repo::{GcOptions, GcReport};
 use serde_json::json;
 
-use super::{Which, counted};
+use super::{RepositoryArgs, counted};
 use crate::exit::whole;
 use crate::inspect::size::human;
 use crate::output;
@@ -59,12 +59,12 @@ fn age(text: &str) -> Result<Duration, String> {
     number.checked_mul(unit).map(Duration::from_secs).ok_or_else(|| "that is too long".into())
 }
 
-pub(crate) fn run(args: &GcArgs, which: &Which) -> ExitCode {
-    whole(collect(args, which))
+pub(crate) fn run(args: &GcArgs, selected: &RepositoryArgs) -> ExitCode {
+    whole(collect(args, selected))
 }
 
-fn collect(args: &GcArgs, which: &Which) -> anyhow::Result<bool> {
-    let repository = which.open()?;
+fn collect(args: &GcArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
+    let repository = selected.open()?;
     let report = repository.gc(GcOptions { dry_run: args.dry_run, grace: args.grace })?;
     if args.json {
         output::json(&report_json(&report, args));

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use libcomposefs_repo::Images;
 use serde_json::json;
 
-use super::Which;
+use super::RepositoryArgs;
 use crate::exit::whole;
 use crate::output;
 
@@ -32,12 +32,12 @@ Examples:
 
 Exit status: 0, or 1 if a name leads to no image or the repository cannot be read.";
 
-pub(crate) fn run(args: &ImagesArgs, which: &Which) -> ExitCode {
-    whole(list(args, which))
+pub(crate) fn run(args: &ImagesArgs, selected: &RepositoryArgs) -> ExitCode {
+    whole(list(args, selected))
 }
 
-fn list(args: &ImagesArgs, which: &Which) -> anyhow::Result<bool> {
-    let repository = which.open()?;
+fn list(args: &ImagesArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
+    let repository = selected.open()?;
     if args.objects {
         let mut out = output::text();
         for digest in repository.objects().list() {

@@ -16,7 +16,7 @@ use libcomposefs_store::Basedirs;
 use libcomposefs_sys::input;
 use serde_json::json;
 
-use super::{Which, create, progress};
+use super::{RepositoryArgs, create, progress};
 use crate::complete;
 use crate::image_file::ImageFile;
 use crate::interrupt::Interrupt;
@@ -65,13 +65,13 @@ Exit status: 0 if all is there, 1 if not, 128 and the number of the signal if on
 /// What the head of a source tells.
 const HEAD: u64 = 16;
 
-pub(crate) fn run(args: &ImportArgs, which: &Which) -> ExitCode {
+pub(crate) fn run(args: &ImportArgs, selected: &RepositoryArgs) -> ExitCode {
     let interrupt = Interrupt::watch();
-    interrupt.end(import(args, which, &interrupt))
+    interrupt.end(import(args, selected, &interrupt))
 }
 
-fn import(args: &ImportArgs, which: &Which, interrupt: &Interrupt) -> anyhow::Result<()> {
-    let repository = which.open()?.interrupted_by(interrupt.flag());
+fn import(args: &ImportArgs, selected: &RepositoryArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
+    let repository = selected.open()?.interrupted_by(interrupt.flag());
     let basedirs = Basedirs::open(&args.basedir)?;
     let objects = if basedirs.is_empty() { Objects::None } else { Objects::Basedirs(&basedirs) };
     let progress = progress::Objects::start();

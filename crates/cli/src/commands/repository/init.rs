@@ -6,7 +6,7 @@ use libcomposefs_image::Algorithm;
 use libcomposefs_repo::{Format, Opener, Repository, Settings};
 use serde_json::json;
 
-use super::{Which, openers_text};
+use super::{RepositoryArgs, openers_text};
 
 use crate::output;
 
@@ -49,8 +49,8 @@ fn format(text: &str) -> Result<Format, String> {
     }
 }
 
-pub(crate) fn run(args: &InitArgs, which: &Which) -> anyhow::Result<()> {
-    let path = args.path.clone().map_or_else(|| which.path(), Ok)?;
+pub(crate) fn run(args: &InitArgs, selected: &RepositoryArgs) -> anyhow::Result<()> {
+    let path = args.path.clone().map_or_else(|| selected.path(), Ok)?;
     let settings = Settings { algorithm: args.algorithm, demands_verity: !args.insecure, format: args.format };
     let (repository, made) = Repository::init(&path, settings)?;
     let openers = repository.openers()?;

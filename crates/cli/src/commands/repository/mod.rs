@@ -1,5 +1,6 @@
-//! The commands that work in a repository, and which one that is.
+//! The commands that work in a repository.
 
+mod args;
 pub(super) mod create;
 pub(super) mod df;
 pub(super) mod export;
@@ -16,59 +17,11 @@ pub(super) mod tag;
 pub(super) mod untag;
 pub(super) mod why;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context, bail};
 use libcomposefs_repo::{LockHolder, Opener, READER_WAITS, Repository, Waiting};
 
-/// Where the system's repository is.
-const SYSTEM: &str = "/sysroot/composefs";
-/// Where a user's own is, in the home directory.
-const USER: &str = ".var/lib/composefs";
-
-/// Which repository to work in.
-#[derive(clap::Args, Clone, Debug, Default)]
-pub(crate) struct Which {
-    /// The repository to work in [default: the system's for root, else the user's]
-    #[arg(long, global = true, value_name = "DIR", help_heading = "Repository")]
-    repo: Option<PathBuf>,
-    /// Work in the user's own repository, ~/.var/lib/composefs
-    #[arg(long, global = true, conflicts_with = "repo", help_heading = "Repository")]
-    user: bool,
-    /// Work in the system's repository, /sysroot/composefs
-    #[arg(long, global = true, conflicts_with_all = ["repo", "user"], help_heading = "Repository")]
-    system: bool,
-}
-
-impl Which {
-    /// Whether the command line says it.
-    pub(crate) fn is_given(&self) -> bool {
-        self.repo.is_some() || self.user || self.system
-    }
-
-    /// Its path.
-    pub(crate) fn path(&self) -> anyhow::Result<PathBuf> {
-        if let Some(path) = &self.repo {
-            return Ok(path.clone());
-        }
-        if self.system || !self.user && rustix::process::geteuid().is_root() {
-            return Ok(SYSTEM.into());
-        }
-        let home = std::env::var_os("HOME").context("HOME is not set: set it, or give --repo=DIR")?;
-        let home = Path::new(&home);
-        // A relative one would make a repository wherever the command happens to be run.
-        if !home.is_absolute() {
-            bail!("HOME is {home:?}, which is no absolute path: set it to the home directory, or give --repo=DIR");
-        }
-        Ok(home.join(USER))
-    }
-
-    /// The repository, open.
-    pub(crate) fn open(&self) -> anyhow::Result<Repository> {
-        crate::rlimits::allow_open_files();
-        Ok(Repository::open(&self.path()?)?.telling(tell_of_waiting))
-    }
-}
+pub(crate) use args::{RepositoryArgs, WithRepository};
 
 /// Other commands of this program hold the lock for a moment; a `cfsctl` holds it as long as it runs.
 pub(crate) fn tell_of_waiting(path: &Path, waiting: Waiting) {

@@ -9,11 +9,11 @@ use libcomposefs_image::Digest;
 use libcomposefs_mount::{Error, ImageFile, Options, Plan, UnknownOptions};
 use libcomposefs_repo::{ImageName, Repository};
 
-use super::Which;
+use super::RepositoryArgs;
 use crate::commands::mount::{self, MountArgs};
 
-pub(crate) fn run(args: &MountArgs, text: &OsStr, which: &Which) -> anyhow::Result<()> {
-    let repository = which.open()?;
+pub(crate) fn run(args: &MountArgs, text: &OsStr, selected: &RepositoryArgs) -> anyhow::Result<()> {
+    let repository = selected.open()?;
     let name = args.image.to_str().context("the name of an image is UTF-8 text")?;
     let name: ImageName = name.parse()?;
     if mount::has_basedir(text) {

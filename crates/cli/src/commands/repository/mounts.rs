@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use libcomposefs_mount::MountEntry;
 use serde_json::json;
 
-use super::Which;
+use super::RepositoryArgs;
 
 use crate::output;
 
@@ -25,12 +25,12 @@ Examples:
   composefs mounts
   composefs --repo=/srv/images mounts --json";
 
-pub(crate) fn run(args: &MountsArgs, which: &Which) -> anyhow::Result<()> {
+pub(crate) fn run(args: &MountsArgs, selected: &RepositoryArgs) -> anyhow::Result<()> {
     let mut mounts =
         libcomposefs_mount::mounts().context("cannot list the mounts from /proc/self/mountinfo: is /proc mounted?")?;
     let mut refs = Vec::new();
-    if which.is_given() {
-        let repository = which.open()?;
+    if selected.is_given() {
+        let repository = selected.open()?;
         refs = repository.refs()?.good;
         let (images, _) = repository.image_links()?;
         mounts.retain(|mount| mount.digest.is_some_and(|digest| images.contains(&digest)));

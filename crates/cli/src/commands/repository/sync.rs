@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use libcomposefs_repo::{RefName, Repository};
 use serde_json::json;
 
-use super::{Which, counted, create, progress, tell_of_waiting};
+use super::{RepositoryArgs, counted, create, progress, tell_of_waiting};
 use crate::inspect::size::human;
 use crate::interrupt::Interrupt;
 use crate::output;
@@ -44,13 +44,13 @@ Examples:
 
 Exit status: 0 if all is here, 1 if not, 128 and the number of the signal if one ended it.";
 
-pub(crate) fn run(args: &SyncArgs, which: &Which) -> ExitCode {
+pub(crate) fn run(args: &SyncArgs, selected: &RepositoryArgs) -> ExitCode {
     let interrupt = Interrupt::watch();
-    interrupt.end(sync(args, which, &interrupt))
+    interrupt.end(sync(args, selected, &interrupt))
 }
 
-fn sync(args: &SyncArgs, which: &Which, interrupt: &Interrupt) -> anyhow::Result<()> {
-    let repository = which.open()?.interrupted_by(interrupt.flag());
+fn sync(args: &SyncArgs, selected: &RepositoryArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
+    let repository = selected.open()?.interrupted_by(interrupt.flag());
     let other = Repository::open(&args.other)?.telling(tell_of_waiting).interrupted_by(interrupt.flag());
     let threads = rlimits::threads(args.threads);
     let mut done = Vec::new();

@@ -4,7 +4,7 @@ use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_repo::{ImageName, RefName};
 use serde_json::json;
 
-use super::Which;
+use super::RepositoryArgs;
 use crate::complete;
 use crate::output;
 
@@ -30,8 +30,8 @@ Examples:
   composefs --repo=/srv/images tag debian/13 current
   composefs --repo=/srv/images tag 029cc8af231b4d76c3618cc37232dc590a33379e838d927f542e18455ca5e655 debian/12";
 
-pub(crate) fn run(args: &TagArgs, which: &Which) -> anyhow::Result<()> {
-    let (digest, replaced) = which.open()?.tag(&args.image, &args.name)?;
+pub(crate) fn run(args: &TagArgs, selected: &RepositoryArgs) -> anyhow::Result<()> {
+    let (digest, replaced) = selected.open()?.tag(&args.image, &args.name)?;
     if args.json {
         let replaced = replaced.map(|digest| digest.to_hex());
         output::json(&json!({ "digest": digest.to_hex(), "name": args.name.as_str(), "replaced": replaced }));

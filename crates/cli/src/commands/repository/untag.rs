@@ -4,7 +4,7 @@ use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_repo::RefName;
 use serde_json::json;
 
-use super::Which;
+use super::RepositoryArgs;
 use crate::complete;
 use crate::output;
 
@@ -27,8 +27,8 @@ Examples:
   composefs --repo=/srv/images untag debian/12
   composefs --repo=/srv/images untag old older && composefs --repo=/srv/images gc";
 
-pub(crate) fn run(args: &UntagArgs, which: &Which) -> anyhow::Result<()> {
-    let repository = which.open()?;
+pub(crate) fn run(args: &UntagArgs, selected: &RepositoryArgs) -> anyhow::Result<()> {
+    let repository = selected.open()?;
     for name in &args.names {
         let digest = repository.untag(name)?;
         if args.json {

@@ -7,7 +7,7 @@ use libcomposefs_image::Digest;
 use libcomposefs_repo::Reasons;
 use serde_json::{Map, json};
 
-use super::{Which, counted};
+use super::{RepositoryArgs, counted};
 use crate::complete;
 use crate::exit::answered;
 use crate::inspect::names::Names;
@@ -33,12 +33,12 @@ Examples:
 
 Exit status: 0 if something keeps it, 1 if gc would remove it or it is not there, 2 if that could not be found out.";
 
-pub(crate) fn run(args: &WhyArgs, which: &Which) -> ExitCode {
-    answered(tell(args, which))
+pub(crate) fn run(args: &WhyArgs, selected: &RepositoryArgs) -> ExitCode {
+    answered(tell(args, selected))
 }
 
-fn tell(args: &WhyArgs, which: &Which) -> anyhow::Result<bool> {
-    let reasons = which.open()?.why(&args.digest)?;
+fn tell(args: &WhyArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
+    let reasons = selected.open()?.why(&args.digest)?;
     if args.json {
         output::json(&reasons_json(&reasons));
     } else {

@@ -1,0 +1,75 @@
+//! The options that select a repository.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use libcomposefs_repo::Repository;
+
+use super::tell_of_waiting;
+
+/// Path of the system's repository.
+const SYSTEM: &str = "/sysroot/composefs";
+/// Path of a user's own repository, below the home directory.
+const USER: &str = ".var/lib/composefs";
+
+/// Options that select a repository. They are accepted before the name of every command, and after the names of the
+/// commands that work in a repository.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(crate) struct RepositoryArgs {
+    /// The repository to work in [default: the system's for root, else the user's]
+    #[arg(long, value_name = "DIR", help_heading = "Repository")]
+    repo: Option<PathBuf>,
+    /// Work in the user's own repository, ~/.var/lib/composefs
+    #[arg(long, conflicts_with = "repo", help_heading = "Repository")]
+    user: bool,
+    /// Work in the system's repository, /sysroot/composefs
+    #[arg(long, conflicts_with_all = ["repo", "user"], help_heading = "Repository")]
+    system: bool,
+}
+
+// The arguments of a command that works in a repository. No doc comment, which clap would take for the description of
+// the command, and the command's own arguments last, as the last description wins.
+#[derive(clap::Args)]
+pub(crate) struct WithRepository<A: clap::Args> {
+    #[command(flatten)]
+    repository: RepositoryArgs,
+    #[command(flatten)]
+    args: A,
+}
+
+impl<A: clap::Args> WithRepository<A> {
+    /// Calls the function of the command. Options after the name of the command win over those before it.
+    pub(crate) fn run<T>(&self, before: &RepositoryArgs, command: impl FnOnce(&A, &RepositoryArgs) -> T) -> T {
+        command(&self.args, if self.repository.is_given() { &self.repository } else { before })
+    }
+}
+
+impl RepositoryArgs {
+    /// Returns true if the command line selects a repository.
+    pub(crate) fn is_given(&self) -> bool {
+        self.repo.is_some() || self.user || self.system
+    }
+
+    /// Returns the path of the selected or the default repository.
+    pub(crate) fn path(&self) -> anyhow::Result<PathBuf> {
+        if let Some(path) = &self.repo {
+            return Ok(path.clone());
+        }
+        if self.system || !self.user && rustix::process::geteuid().is_root() {
+            return Ok(SYSTEM.into());
+        }
+        let home = std::env::var_os("HOME").context("HOME is not set: set it, or give --repo=DIR")?;
+        let home = Path::new(&home);
+        // With a relative path the repository would depend on the current directory.
+        if !home.is_absolute() {
+            bail!("HOME is {home:?}, which is not an absolute path: set it to the home directory, or give --repo=DIR");
+        }
+        Ok(home.join(USER))
+    }
+
+    /// Opens the repository.
+    pub(crate) fn open(&self) -> anyhow::Result<Repository> {
+        crate::rlimits::allow_open_files();
+        Ok(Repository::open(&self.path()?)?.telling(tell_of_waiting))
+    }
+}
