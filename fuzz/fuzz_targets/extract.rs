@@ -8,11 +8,12 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use composefs_fuzz::{Budget, Linear, everything, parse, scratch};
+use libcomposefs_content::NoProgress;
 use libcomposefs_image::dump;
 use libcomposefs_image::tree::Tree;
 use libcomposefs_image::{Algorithm, verity};
 use libcomposefs_store::Basedirs;
-use libcomposefs_store::extract::{NoProgress, Options, Owners, Selection, extract};
+use libcomposefs_store::extract::{Options, Owners, Selection, extract};
 use libfuzzer_sys::fuzz_target;
 
 // A buffer for each thread, whatever the input is.

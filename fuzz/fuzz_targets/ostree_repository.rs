@@ -12,10 +12,11 @@ use std::path::Path;
 
 use composefs_fuzz::{Budget, Linear, pieces, scratch};
 use flate2::read::DeflateDecoder;
+use libcomposefs_content::NoProgress;
 use libcomposefs_image::Algorithm;
 use libcomposefs_image::erofs::{Image, Versions};
 use libcomposefs_ostree::objects::FileHeader;
-use libcomposefs_ostree::{DigestOnly, Error, Id, Payloads, Plan, Repo, gather};
+use libcomposefs_ostree::{ContentUse, Error, Id, Payloads, Plan, Repo, gather};
 use libfuzzer_sys::fuzz_target;
 use sha2::{Digest as _, Sha256};
 
@@ -40,7 +41,8 @@ fn image(path: &Path) -> Result<(), Error> {
     let repo = Repo::open(path)?;
     let commit = repo.commit(&repo.resolve("main")?)?;
     let plan = Plan::of(&repo, &commit)?;
-    let gathered = gather(&repo, plan.contents(), &DigestOnly(Algorithm::Sha256), NonZeroUsize::MIN, &|_| {})?;
+    let gathered =
+        gather(&repo, plan.contents(), ContentUse::Digest(Algorithm::Sha256), NonZeroUsize::MIN, &NoProgress)?;
     for payloads in [Payloads::Ostree, Payloads::Objects] {
         let tree = plan.tree(&gathered, payloads, Algorithm::Sha256)?;
         if let Ok(image) = Image::plan(&tree, Versions::default()) {

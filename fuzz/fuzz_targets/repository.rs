@@ -15,8 +15,9 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use composefs_fuzz::{Budget, KEPT, Linear, Piece, pieces, repository, scratch};
+use libcomposefs_content::NoProgress;
 use libcomposefs_image::{Algorithm, Digest, verity};
-use libcomposefs_repo::fsck::{FsckOptions, NoFsckProgress};
+use libcomposefs_repo::fsck::FsckOptions;
 use libcomposefs_repo::{GcOptions, ImageName, Repository};
 use libfuzzer_sys::fuzz_target;
 
@@ -62,7 +63,7 @@ fn use_it(repository: &Repository, objects: &[Digest]) {
     for (repair, dry_run) in [(false, true), (true, false)] {
         let _ = repository.gc(GcOptions { dry_run, grace: Duration::ZERO });
         let options = FsckOptions { repair, sources: Vec::new(), threads: NonZeroUsize::MIN };
-        let _ = repository.fsck(None, &options, &NoFsckProgress);
+        let _ = repository.fsck(None, &options, &NoProgress);
     }
     let _ = repository.gc(GcOptions { dry_run: false, grace: Duration::ZERO });
 }

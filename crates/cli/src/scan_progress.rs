@@ -18,11 +18,11 @@ impl ScanProgress {
 }
 
 impl Progress for ScanProgress {
-    fn entries_seen(&self, count: u64) {
+    fn entries(&self, count: u64) {
         self.bar.inc(count);
     }
 
-    fn file_read(&self, bytes: u64) {
+    fn bytes(&self, bytes: u64) {
         self.bar.inc_length(bytes);
     }
 }

@@ -7,10 +7,8 @@ use std::os::fd::BorrowedFd;
 use libcomposefs_image::digest::{Algorithm, Digest};
 use libcomposefs_image::in_order;
 use libcomposefs_image::verity::{Hasher, hash_whole_blocks};
+use libcomposefs_sys::copy::READ_SIZE;
 use libcomposefs_sys::sparse::{Holes, Stretch};
-
-/// What a thread reads at a time: some of it is still in the core's cache when it is hashed.
-const PIECE: usize = 256 << 10;
 
 /// The digest of what a file holds, from its start to its end, whatever its offset.
 ///
@@ -22,11 +20,11 @@ const PIECE: usize = 256 << 10;
 /// What reading gives, or `UnexpectedEof` if the file is cut short meanwhile.
 pub fn digest_file(file: BorrowedFd<'_>, algorithm: Algorithm, threads: NonZeroUsize) -> io::Result<Digest> {
     let size = u64::try_from(rustix::fs::fstat(file)?.st_size).unwrap_or(0);
-    let threads = threads.get().min(usize::try_from(size.div_ceil(PIECE as u64)).unwrap_or(usize::MAX)).max(1);
+    let threads = threads.get().min(usize::try_from(size.div_ceil(READ_SIZE as u64)).unwrap_or(usize::MAX)).max(1);
     let mut state = State { hasher: Hasher::new(algorithm), ended: false, error: None };
     let holes = Holes::default();
     let make = |number, piece: &mut Piece| {
-        piece.read(file, &holes, algorithm, number * PIECE as u64);
+        piece.read(file, &holes, algorithm, number * READ_SIZE as u64);
         true
     };
     in_order(NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN), make, |piece| state.join(piece));
@@ -54,7 +52,7 @@ enum Read {
 
 impl Piece {
     fn read(&mut self, file: BorrowedFd<'_>, holes: &Holes, algorithm: Algorithm, offset: u64) {
-        self.bytes.resize(PIECE, 0);
+        self.bytes.resize(READ_SIZE, 0);
         self.hashes.clear();
         self.read = Some(holes.fill(file, &mut self.bytes, offset).map(|stretch| match stretch {
             Stretch::Bytes(bytes) => {
@@ -85,11 +83,11 @@ impl State {
             Some(Ok(Read::Bytes(len, whole))) => {
                 self.hasher.update_hashed(&piece.hashes);
                 self.hasher.update(&piece.bytes[whole..len]);
-                self.ended |= len < PIECE;
+                self.ended |= len < READ_SIZE;
             }
             Some(Ok(Read::Zeros(len))) => {
                 self.hasher.update_zeros(len);
-                self.ended |= len < PIECE as u64;
+                self.ended |= len < READ_SIZE as u64;
             }
             Some(Err(error)) => self.fail(error),
             None => unreachable!("a piece that is joined was read"),
@@ -115,8 +113,9 @@ mod tests {
 
     #[test]
     fn it_is_the_digest_of_the_bytes() {
-        let data: Vec<u8> = (0..5 * PIECE as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-        for len in [0, 1, 4095, 4096, 4097, PIECE - 1, PIECE, PIECE + 1, 4 * PIECE, 5 * PIECE - 77] {
+        let data: Vec<u8> = (0..5 * READ_SIZE as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        for len in [0, 1, 4095, 4096, 4097, READ_SIZE - 1, READ_SIZE, READ_SIZE + 1, 4 * READ_SIZE, 5 * READ_SIZE - 77]
+        {
             let mut file = tempfile::tempfile().unwrap();
             file.write_all(&data[..len]).unwrap();
             for algorithm in Algorithm::ALL {
@@ -131,11 +130,11 @@ mod tests {
     #[test]
     fn holes_are_zeros() {
         let data = |places: &[usize]| {
-            let mut data = vec![0; 5 * PIECE + 4000];
+            let mut data = vec![0; 5 * READ_SIZE + 4000];
             places.iter().for_each(|&place| data[place] = 1);
             data
         };
-        for places in [&[][..], &[0], &[3 * PIECE], &[2 * PIECE + 5, 5 * PIECE + 3999]] {
+        for places in [&[][..], &[0], &[3 * READ_SIZE], &[2 * READ_SIZE + 5, 5 * READ_SIZE + 3999]] {
             let data = data(places);
             let sparse = tempfile::tempfile().unwrap();
             sparse.set_len(data.len() as u64).unwrap();

@@ -1,20 +1,44 @@
-//! Being told how far a scan is.
+//! Reporting the progress of an operation to its caller.
 
-/// Told of a scan's progress, from all of its threads. Does nothing unless implemented.
+/// Receives the progress of an operation, from any of its threads. The methods do nothing unless implemented.
+///
+/// A function that takes a number of bytes is a `Progress` too:
+///
+/// ```
+/// use std::sync::atomic::{AtomicU64, Ordering};
+/// use libcomposefs_content::Progress;
+///
+/// let read = AtomicU64::new(0);
+/// let progress: &dyn Progress = &|bytes| { read.fetch_add(bytes, Ordering::Relaxed); };
+/// progress.entries(1);
+/// progress.bytes(4096);
+/// assert_eq!(read.into_inner(), 4096);
+/// ```
 pub trait Progress: Sync {
-    /// So many more entries were found.
-    fn entries_seen(&self, count: u64) {
+    /// Reports how many entries and bytes there will be. Not called by operations that only know at the end.
+    fn begin(&self, entries: u64, bytes: u64) {
+        let _ = (entries, bytes);
+    }
+
+    /// Reports that `count` more entries were found, or are done.
+    fn entries(&self, count: u64) {
         let _ = count;
     }
 
-    /// One more regular file with so many bytes was read.
-    fn file_read(&self, bytes: u64) {
-        let _ = bytes;
+    /// Reports that `count` more bytes of contents are done.
+    fn bytes(&self, count: u64) {
+        let _ = count;
     }
 }
 
-/// Tells nobody.
+/// Ignores all progress.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoProgress;
 
 impl Progress for NoProgress {}
+
+impl<F: Fn(u64) + Sync> Progress for F {
+    fn bytes(&self, count: u64) {
+        self(count);
+    }
+}

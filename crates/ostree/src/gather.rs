@@ -4,11 +4,12 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use libcomposefs_content::SourceFile;
+use libcomposefs_content::{Progress, SourceFile};
 use libcomposefs_image::helpers::with_helpers;
 use libcomposefs_image::verity::Hasher;
 use libcomposefs_image::{Algorithm, Digest};
 use libcomposefs_store::Batch;
+use libcomposefs_sys::copy::READ_SIZE;
 use std::io::Write as _;
 
 use crate::content::Content;
@@ -17,9 +18,6 @@ use crate::id::Id;
 use crate::objects::FileHeader;
 use crate::repo::Repo;
 
-/// How much is read at a time: some of it is still in the core's cache when it is hashed.
-const PIECE: usize = 256 << 10;
-
 /// What was gathered of a content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gathered {
@@ -27,93 +25,79 @@ pub struct Gathered {
     pub header: FileHeader,
     /// The size; 0 for a symlink.
     pub size: u64,
-    /// The digest, as far as the sink gives one.
+    /// The digest, unless contents are skipped.
     pub digest: Option<Digest>,
 }
 
-/// What is done with the contents of files that are not empty.
-pub trait ContentSink: Sync {
-    /// Takes one, from several threads at once.
-    ///
-    /// # Errors
-    ///
-    /// Whatever ends it all.
-    fn take(&self, content: &Content, buffer: &mut [u8]) -> Result<Option<Digest>, Error>;
+/// What [`gather`] does with the contents of files that are not empty.
+#[derive(Clone, Copy, Debug)]
+pub enum ContentUse<'b> {
+    /// Does not read them: the image has no digests of files.
+    Skip,
+    /// Hashes them with this algorithm, and compares them with their checksums.
+    Digest(Algorithm),
+    /// Compares them with their checksums and stores them, sharing extents with the ostree repository where the file system can.
+    Store(&'b Batch<'b>),
 }
 
-/// Reads no content: the image has no digests of files.
-#[derive(Clone, Copy, Debug)]
-pub struct HeadersOnly;
-
-impl ContentSink for HeadersOnly {
-    fn take(&self, _: &Content, _: &mut [u8]) -> Result<Option<Digest>, Error> {
-        Ok(None)
+impl ContentUse<'_> {
+    fn take(self, content: &Content, buffer: &mut [u8]) -> Result<Option<Digest>, Error> {
+        match self {
+            ContentUse::Skip => Ok(None),
+            ContentUse::Digest(algorithm) => digest(content, algorithm, buffer).map(Some),
+            ContentUse::Store(batch) => store(content, batch, buffer).map(Some),
+        }
     }
 }
 
-/// Hashes contents, and compares them with their checksums.
-#[derive(Clone, Copy, Debug)]
-pub struct DigestOnly(pub Algorithm);
+fn digest(content: &Content, algorithm: Algorithm, buffer: &mut [u8]) -> Result<Digest, Error> {
+    let mut hasher = Hasher::new(algorithm);
+    content.read(buffer, |piece| {
+        hasher.update(piece);
+        Ok(())
+    })?;
+    Ok(hasher.finish())
+}
 
-impl ContentSink for DigestOnly {
-    fn take(&self, content: &Content, buffer: &mut [u8]) -> Result<Option<Digest>, Error> {
-        let mut hasher = Hasher::new(self.0);
-        content.read(buffer, |piece| {
+fn store(content: &Content, batch: &Batch<'_>, buffer: &mut [u8]) -> Result<Digest, Error> {
+    let Some(file) = content.plain() else {
+        return store_deflated(content, batch, buffer);
+    };
+    let expected = digest(content, batch.store().algorithm(), buffer)?;
+    let source = SourceFile::of(file).map_err(|error| Error::io(content.path(), error))?;
+    let (digest, _) = batch.put_file(&source, buffer).map_err(|error| store_failed(content, error))?;
+    if digest != expected {
+        return Err(Error::malformed(content.path(), "it was changed while it was read"));
+    }
+    Ok(digest)
+}
+
+fn store_deflated(content: &Content, batch: &Batch<'_>, buffer: &mut [u8]) -> Result<Digest, Error> {
+    let mut refused = None;
+    let written = batch.put_written(|out| {
+        let mut hasher = Hasher::new(batch.store().algorithm());
+        let read = content.read(buffer, |piece| {
             hasher.update(piece);
-            Ok(())
-        })?;
-        Ok(Some(hasher.finish()))
-    }
-}
-
-/// Stores contents, sharing extents with the repository of ostree where the file system can.
-#[derive(Clone, Copy, Debug)]
-pub struct IntoBatch<'b, 's> {
-    /// Where they go.
-    pub batch: &'b Batch<'s>,
-    /// The algorithm of the store.
-    pub algorithm: Algorithm,
-}
-
-impl ContentSink for IntoBatch<'_, '_> {
-    fn take(&self, content: &Content, buffer: &mut [u8]) -> Result<Option<Digest>, Error> {
-        let failed = |source| Error::Store { path: content.path().to_owned(), source: Box::new(source) };
-        let Some(file) = content.plain() else {
-            return self.take_deflated(content, buffer);
-        };
-        let expected = DigestOnly(self.algorithm).take(content, buffer)?;
-        let source = SourceFile::of(file).map_err(|error| Error::io(content.path(), error))?;
-        let (digest, _) = self.batch.put_file(&source, buffer).map_err(failed)?;
-        if Some(digest) != expected {
-            return Err(Error::malformed(content.path(), "it was changed while it was read"));
-        }
-        Ok(Some(digest))
-    }
-}
-
-impl IntoBatch<'_, '_> {
-    fn take_deflated(&self, content: &Content, buffer: &mut [u8]) -> Result<Option<Digest>, Error> {
-        let mut refused = None;
-        let written = self.batch.put_written(|out| {
-            let mut hasher = Hasher::new(self.algorithm);
-            let read = content.read(buffer, |piece| {
-                hasher.update(piece);
-                out.write_all(piece)
-            });
-            read.map(|()| hasher.finish()).map_err(|error| {
-                refused = Some(error);
-                std::io::ErrorKind::InvalidData.into()
-            })
+            out.write_all(piece)
         });
-        match (written, refused) {
-            (_, Some(error)) => Err(error),
-            (Ok((digest, _)), None) => Ok(Some(digest)),
-            (Err(source), None) => Err(Error::Store { path: content.path().to_owned(), source: Box::new(source) }),
-        }
+        read.map(|()| hasher.finish()).map_err(|error| {
+            refused = Some(error);
+            std::io::ErrorKind::InvalidData.into()
+        })
+    });
+    match (written, refused) {
+        (_, Some(error)) => Err(error),
+        (Ok((digest, _)), None) => Ok(digest),
+        (Err(error), None) => Err(store_failed(content, error)),
     }
 }
 
-/// Finds all contents, and has the sink take those of files that are not empty. `progress` is told the size of each.
+fn store_failed(content: &Content, source: libcomposefs_store::Error) -> Error {
+    Error::Store { path: content.path().to_owned(), source: Box::new(source) }
+}
+
+/// Finds all contents, and digests or stores those of files that are not empty, as `content_use` says. Reports the size of each to
+/// `progress`.
 ///
 /// # Errors
 ///
@@ -121,19 +105,19 @@ impl IntoBatch<'_, '_> {
 pub fn gather(
     repo: &Repo,
     contents: &[Id],
-    sink: &dyn ContentSink,
+    content_use: ContentUse<'_>,
     threads: NonZeroUsize,
-    progress: &(dyn Fn(u64) + Sync),
+    progress: &dyn Progress,
 ) -> Result<Vec<Gathered>, Error> {
     let (next, failed, all) = (AtomicUsize::new(0), Mutex::new(None), Mutex::new(Vec::new()));
     let work = || {
-        let (mut done, mut buffer) = (Vec::new(), vec![0; PIECE]);
+        let (mut done, mut buffer) = (Vec::new(), vec![0; READ_SIZE]);
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(id) = contents.get(index) else { break };
-            match one(repo, id, sink, &mut buffer) {
+            match one(repo, id, content_use, &mut buffer) {
                 Ok(gathered) => {
-                    progress(gathered.size);
+                    progress.bytes(gathered.size);
                     done.push((index, gathered));
                 }
                 Err(error) => {
@@ -154,10 +138,10 @@ pub fn gather(
     Ok(all.into_iter().map(|(_, gathered)| gathered).collect())
 }
 
-fn one(repo: &Repo, id: &Id, sink: &dyn ContentSink, buffer: &mut [u8]) -> Result<Gathered, Error> {
+fn one(repo: &Repo, id: &Id, content_use: ContentUse<'_>, buffer: &mut [u8]) -> Result<Gathered, Error> {
     let content = repo.content(id)?;
     let digest = match (content.is_file(), content.size) {
-        (true, 1..) => sink.take(&content, buffer)?,
+        (true, 1..) => content_use.take(&content, buffer)?,
         // What is empty is compared all the same.
         (true, 0) => content.read(buffer, |_| Ok(())).map(|()| None)?,
         (false, _) => None,

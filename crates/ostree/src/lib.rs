@@ -22,7 +22,7 @@ mod signature;
 
 pub use content::Content;
 pub use error::Error;
-pub use gather::{ContentSink, DigestOnly, Gathered, HeadersOnly, IntoBatch, gather};
+pub use gather::{ContentUse, Gathered, gather};
 pub use id::Id;
 pub use plan::{Payloads, Plan};
 pub use repo::{Commit, Repo};

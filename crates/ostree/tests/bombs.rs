@@ -13,10 +13,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
+use libcomposefs_content::NoProgress;
 use libcomposefs_image::Algorithm;
 use libcomposefs_image::tree::Tree;
 use libcomposefs_ostree::objects::CommitObject;
-use libcomposefs_ostree::{Error, HeadersOnly, Id, Payloads, Plan, Repo, gather};
+use libcomposefs_ostree::{ContentUse, Error, Id, Payloads, Plan, Repo, gather};
 use libcomposefs_testkit::figures;
 use peak_alloc::PeakAlloc;
 use sha2::{Digest as _, Sha256};
@@ -143,7 +144,7 @@ impl Forge {
 
     fn tree(&mut self, tree: Checksum) -> Result<Tree, Error> {
         let (repo, plan) = self.plan(tree)?;
-        let gathered = gather(&repo, plan.contents(), &HeadersOnly, NonZeroUsize::MIN, &|_| {})?;
+        let gathered = gather(&repo, plan.contents(), ContentUse::Skip, NonZeroUsize::MIN, &NoProgress)?;
         plan.tree(&gathered, Payloads::Ostree, Algorithm::Sha256)
     }
 }

@@ -9,9 +9,10 @@ use std::process::Command;
 
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
+use libcomposefs_content::NoProgress;
 use libcomposefs_image::erofs::{Image, Versions};
 use libcomposefs_image::{Algorithm, Digest, verity};
-use libcomposefs_ostree::{ContentSink, DigestOnly, Error, HeadersOnly, Id, IntoBatch, Payloads, Plan, Repo, gather};
+use libcomposefs_ostree::{ContentUse, Error, Id, Payloads, Plan, Repo, gather};
 use libcomposefs_store::{ObjectDir, Policy};
 use libcomposefs_testkit::{figures, privilege, skip};
 use sha2::{Digest as _, Sha256};
@@ -50,24 +51,24 @@ fn unpack(recorded: &Recorded, into: &Path) -> PathBuf {
     into.join(recorded.mode)
 }
 
-fn digest(path: &Path, name: &str, sink: &dyn ContentSink) -> Result<Digest, Error> {
+fn digest(path: &Path, name: &str, contents: ContentUse<'_>) -> Result<Digest, Error> {
     let repo = Repo::open(path)?;
     let commit = repo.commit(&repo.resolve(name)?)?;
     let plan = Plan::of(&repo, &commit)?;
-    let gathered = gather(&repo, plan.contents(), sink, NonZeroUsize::new(2).unwrap(), &|_| {})?;
+    let gathered = gather(&repo, plan.contents(), contents, NonZeroUsize::new(2).unwrap(), &NoProgress)?;
     let tree = plan.tree(&gathered, Payloads::Ostree, Algorithm::Sha256)?;
     Ok(Image::plan(&tree, Versions::default()).unwrap().digest(Algorithm::Sha256))
 }
 
-const WITH_DIGESTS: DigestOnly = DigestOnly(Algorithm::Sha256);
+const WITH_DIGESTS: ContentUse<'_> = ContentUse::Digest(Algorithm::Sha256);
 
 fn check(recorded: &Recorded) {
     let dir = tempfile::tempdir().unwrap();
     let path = unpack(recorded, dir.path());
-    assert_eq!(digest(&path, "zt", &WITH_DIGESTS).unwrap().to_hex(), recorded.digest);
-    assert_eq!(digest(&path, "zt", &HeadersOnly).unwrap().to_hex(), recorded.without_digests);
-    assert_eq!(digest(&path, recorded.commit, &WITH_DIGESTS).unwrap().to_hex(), recorded.digest);
-    assert_eq!(digest(&path, "no/digest", &WITH_DIGESTS).unwrap().to_hex(), recorded.digest);
+    assert_eq!(digest(&path, "zt", WITH_DIGESTS).unwrap().to_hex(), recorded.digest);
+    assert_eq!(digest(&path, "zt", ContentUse::Skip).unwrap().to_hex(), recorded.without_digests);
+    assert_eq!(digest(&path, recorded.commit, WITH_DIGESTS).unwrap().to_hex(), recorded.digest);
+    assert_eq!(digest(&path, "no/digest", WITH_DIGESTS).unwrap().to_hex(), recorded.digest);
     let repo = Repo::open(&path).unwrap();
     let recorded_in = |name: &str| repo.commit(&repo.resolve(name).unwrap()).unwrap().object.digest;
     let recorded_digest = recorded_in("zt").unwrap();
@@ -132,7 +133,7 @@ fn whatever_is_changed_is_noticed() {
                 changed[at] ^= 1 << (at % 8);
                 for bytes in [&changed[..], &whole[..at]] {
                     fs::write(&object, bytes).unwrap();
-                    match digest(&path, "zt", &WITH_DIGESTS) {
+                    match digest(&path, "zt", WITH_DIGESTS) {
                         Err(_) => refused += 1,
                         Ok(found) => {
                             assert_eq!(found.to_hex(), recorded.digest, "{} at {at}", object.display());
@@ -183,19 +184,19 @@ fn planted_things_are_refused() {
         let whole = fs::read(&object).unwrap();
         fs::rename(&object, &outside).unwrap();
         std::os::unix::fs::symlink(&outside, &object).unwrap();
-        assert!(digest(&path, "zt", &WITH_DIGESTS).is_err(), "{} is a link", object.display());
+        assert!(digest(&path, "zt", WITH_DIGESTS).is_err(), "{} is a link", object.display());
         fs::remove_file(&object).unwrap();
         rustix::fs::mknodat(rustix::fs::CWD, &object, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
-        assert!(digest(&path, "zt", &WITH_DIGESTS).is_err(), "{} is a FIFO", object.display());
+        assert!(digest(&path, "zt", WITH_DIGESTS).is_err(), "{} is a FIFO", object.display());
         fs::remove_file(&object).unwrap();
         fs::create_dir(&object).unwrap();
-        assert!(digest(&path, "zt", &WITH_DIGESTS).is_err(), "{} is a directory", object.display());
+        assert!(digest(&path, "zt", WITH_DIGESTS).is_err(), "{} is a directory", object.display());
         fs::remove_dir(&object).unwrap();
-        assert!(digest(&path, "zt", &WITH_DIGESTS).is_err(), "{} is not there", object.display());
+        assert!(digest(&path, "zt", WITH_DIGESTS).is_err(), "{} is not there", object.display());
         fs::rename(&outside, &object).unwrap();
         assert_eq!(fs::read(&object).unwrap(), whole);
     }
-    assert_eq!(digest(&path, "zt", &WITH_DIGESTS).unwrap().to_hex(), BARE_USER_ONLY.digest);
+    assert_eq!(digest(&path, "zt", WITH_DIGESTS).unwrap().to_hex(), BARE_USER_ONLY.digest);
 }
 
 /// What is missing here may be in the repository behind.
@@ -208,10 +209,10 @@ fn a_parent_has_what_is_missing() {
     fs::create_dir_all(child.join("refs/heads")).unwrap();
     fs::copy(path.join("refs/heads/zt"), child.join("refs/heads/zt")).unwrap();
     fs::write(child.join("config"), "[core]\nrepo_version=1\nmode=bare\n").unwrap();
-    assert!(digest(&child, "zt", &WITH_DIGESTS).is_err());
+    assert!(digest(&child, "zt", WITH_DIGESTS).is_err());
     let config = format!("[core]\nrepo_version=1\nmode=bare\nparent={}\n", path.display());
     fs::write(child.join("config"), config).unwrap();
-    assert_eq!(digest(&child, "zt", &WITH_DIGESTS).unwrap().to_hex(), ARCHIVE.digest);
+    assert_eq!(digest(&child, "zt", WITH_DIGESTS).unwrap().to_hex(), ARCHIVE.digest);
     // One that stands behind itself.
     fs::write(child.join("config"), "[core]\nrepo_version=1\nmode=bare\nparent=.\n").unwrap();
     let error = Repo::open(&child).unwrap_err().to_string();
@@ -248,8 +249,9 @@ fn zeros_of_an_archive_become_holes() {
     let repo = Repo::open(dir.path()).unwrap();
     let store = ObjectDir::create(&dir.path().join("store"), Algorithm::Sha256, Policy::default()).unwrap();
     let batch = store.batch();
-    let sink = IntoBatch { batch: &batch, algorithm: Algorithm::Sha256 };
-    let digest = sink.take(&repo.content(&id).unwrap(), &mut vec![0; 1 << 18]).unwrap().unwrap();
+    let contents = ContentUse::Store(&batch);
+    let gathered = gather(&repo, &[id], contents, NonZeroUsize::MIN, &NoProgress).unwrap();
+    let digest = gathered[0].digest.unwrap();
     batch.finish().unwrap();
     assert_eq!(digest, verity::digest(Algorithm::Sha256, &content));
     let object = fs::metadata(dir.path().join("store").join(digest.object_path())).unwrap();

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use libcomposefs_content::Progress;
 use libcomposefs_image::Digest;
 use libcomposefs_image::erofs::{Image, LostOpaque, WriteError};
 use libcomposefs_image::tree::Tree;
@@ -67,7 +68,7 @@ impl Repository {
         source: &Path,
         options: &scan::Options,
         name: Option<&RefName>,
-        progress: &dyn libcomposefs_content::Progress,
+        progress: &dyn Progress,
     ) -> Result<Created, RepositoryError> {
         let options = scan::Options { algorithm: self.algorithm(), ..options.clone() };
         self.making(|mut creation| {

@@ -8,11 +8,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use libcomposefs_content::SourceFile;
+use libcomposefs_content::{Progress, SourceFile};
 use libcomposefs_image::Digest;
 use libcomposefs_image::erofs::read::{ReadError, Reader, load};
 use libcomposefs_image::erofs::{Image, Versions, WriteError, profile};
 use libcomposefs_image::tree::{Data, InodeId, Tree};
+use libcomposefs_sys::copy::READ_SIZE;
 
 use super::create::cannot_write;
 use super::{Creation, RefName, RepositoryError};
@@ -20,9 +21,6 @@ use libcomposefs_content::workers;
 use libcomposefs_store::Basedirs;
 use libcomposefs_store::ObjectDir;
 use libcomposefs_store::ObjectError;
-
-/// How much is read at a time.
-const PIECE: usize = 256 << 10;
 
 /// Where objects that the repository lacks may be.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +75,7 @@ pub struct ImportOptions<'a> {
     /// So many copy and compare objects.
     pub threads: NonZeroUsize,
     /// Told the length of each object that is dealt with.
-    pub progress: &'a (dyn Fn(u64) + Sync),
+    pub progress: &'a dyn Progress,
 }
 
 impl std::fmt::Debug for ImportOptions<'_> {
@@ -165,12 +163,12 @@ impl Creation<'_> {
         needed.sort_unstable_by(|a, b| b.size.cmp(&a.size).then_with(|| a.digest.cmp(&b.digest)));
         let (missing, failed) = (Mutex::new(Vec::new()), Mutex::new(None));
         let work = |one: Needed, buffer: &mut Vec<u8>| {
-            buffer.resize(PIECE, 0);
+            buffer.resize(READ_SIZE, 0);
             if failed.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
                 return;
             }
             match self.gather_one(&one, options.objects, buffer) {
-                Ok(None) => (options.progress)(one.size),
+                Ok(None) => options.progress.bytes(one.size),
                 Ok(Some(reason)) => {
                     missing.lock().unwrap_or_else(PoisonError::into_inner).push((
                         path_of(one.inode),
@@ -203,7 +201,7 @@ impl Creation<'_> {
         objects: Objects<'_>,
         buffer: &mut [u8],
     ) -> Result<Option<Reason>, RepositoryError> {
-        if self.batch.relies_on(&needed.digest, needed.size)? {
+        if self.batch.contains(&needed.digest, needed.size)? {
             return Ok(None);
         }
         match objects {

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use libcomposefs_content::Progress;
 use libcomposefs_image::Digest;
 use libcomposefs_image::erofs::LostOpaque;
 
@@ -70,7 +71,7 @@ impl Repository {
         other: &Repository,
         step: &SyncStep,
         threads: NonZeroUsize,
-        progress: &(dyn Fn(u64) + Sync),
+        progress: &dyn Progress,
     ) -> Result<Created, RepositoryError> {
         let reading = other.reading()?;
         let held = reading.hold(&step.digest)?;

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 /// How much is read at a time.
-const PIECE: u64 = 1 << 20;
+const WINDOW: u64 = 1 << 20;
 
 /// Whether `is_wanted` says so of some `len` bytes in a row of what is read. It is asked from the first to the last, up to the
 /// first that is.
@@ -17,7 +17,7 @@ pub(super) fn any_window(
         // The last bytes may be the beginning of a window.
         let kept = bytes.len().min(len.saturating_sub(1));
         bytes.drain(..bytes.len() - kept);
-        if input.take(PIECE).read_to_end(&mut bytes)? == 0 {
+        if input.take(WINDOW).read_to_end(&mut bytes)? == 0 {
             return Ok(false);
         }
         if bytes.windows(len).any(&mut is_wanted) {
@@ -32,7 +32,7 @@ mod tests {
 
     #[test]
     fn every_window_is_shown_once() {
-        let piece = usize::try_from(PIECE).unwrap();
+        let piece = usize::try_from(WINDOW).unwrap();
         for len in [0, 1, 31, 32, 33, piece - 1, piece, piece + 1, 2 * piece + 40] {
             let bytes: Vec<u8> = (0..len).map(|at| (at * 31 / 7) as u8).collect();
             let mut shown = 0;

@@ -6,7 +6,7 @@ use std::ops::Range;
 use libcomposefs_sys::xattr::{Reader, Target};
 
 use crate::options::XattrChoice;
-use crate::pending::Harvest;
+use crate::pending::PendingInodes;
 
 /// The buffers for it.
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ impl AttributeReader {
         &mut self,
         choice: XattrChoice,
         target: Target<'_>,
-        harvest: &mut Harvest,
+        harvest: &mut PendingInodes,
     ) -> io::Result<Range<usize>> {
         let start = harvest.xattrs.len();
         if choice != XattrChoice::None {

@@ -16,14 +16,13 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
 
 use crate::error::{Error, Step};
-use crate::hardlinks::Key;
-use crate::stat::Meta;
+use crate::stat::{InodeKey, InodeStat};
 
 const OPEN: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
 
 /// A path given to the kernel must be shorter than `PATH_MAX`.
-const PIECE_MAX: usize = 4000;
+const PATH_MAX: usize = 4000;
 
 /// How many directories are open, and may be.
 #[derive(Debug)]
@@ -70,7 +69,7 @@ struct Directory {
     parent: Option<Arc<Directory>>,
     /// In the parent; of the root the path that was given.
     name: CString,
-    key: Key,
+    key: InodeKey,
     id: InodeId,
     /// How many [`DirectoryUse`] there are.
     uses: AtomicUsize,
@@ -81,9 +80,9 @@ struct Directory {
 
 /// Where a directory is, for those who need it open no more.
 #[derive(Debug)]
-pub(crate) struct Place(Arc<Directory>);
+pub(crate) struct DirectoryRef(Arc<Directory>);
 
-impl Place {
+impl DirectoryRef {
     /// The directory in the tree.
     pub(crate) fn id(&self) -> InodeId {
         self.0.id
@@ -153,7 +152,7 @@ impl Drop for Directory {
 
 impl DirectoryUse {
     /// The root of the scan.
-    pub(crate) fn root(path: CString, file: OwnedFd, meta: &Meta, budget: &Arc<Budget>) -> Self {
+    pub(crate) fn root(path: CString, file: OwnedFd, meta: &InodeStat, budget: &Arc<Budget>) -> Self {
         Self::new(None, path, file, meta, InodeId::ROOT, budget)
     }
 
@@ -161,7 +160,7 @@ impl DirectoryUse {
         parent: Option<Arc<Directory>>,
         name: CString,
         file: OwnedFd,
-        meta: &Meta,
+        meta: &InodeStat,
         id: InodeId,
         budget: &Arc<Budget>,
     ) -> Self {
@@ -180,7 +179,7 @@ impl DirectoryUse {
     }
 
     /// A directory in this one, that was opened as `file` and added to the tree as `id`.
-    pub(crate) fn child(&self, name: CString, file: OwnedFd, meta: &Meta, id: InodeId) -> Self {
+    pub(crate) fn child(&self, name: CString, file: OwnedFd, meta: &InodeStat, id: InodeId) -> Self {
         Self::new(Some(Arc::clone(&self.0)), name, file, meta, id, &self.0.budget)
     }
 
@@ -203,7 +202,7 @@ impl DirectoryUse {
             file = Reached::New(next);
             names = &names[taken..];
         }
-        let meta = Meta::of_file(file.as_fd()).map_err(failed)?;
+        let meta = InodeStat::of_file(file.as_fd()).map_err(failed)?;
         if meta.key() != self.0.key {
             return Err(Error::ChangedWhileReading { path: self.path() });
         }
@@ -241,8 +240,8 @@ impl DirectoryUse {
     }
 
     /// The directory, without keeping it open.
-    pub(crate) fn place(&self) -> Place {
-        Place(Arc::clone(&self.0))
+    pub(crate) fn place(&self) -> DirectoryRef {
+        DirectoryRef(Arc::clone(&self.0))
     }
 
     /// Writes its path below the root, with a slash at its end unless it is the root.
@@ -280,7 +279,7 @@ fn open_piece(from: BorrowedFd<'_>, names: &[&CStr]) -> rustix::io::Result<(Owne
     let mut path = names[0].to_bytes().to_vec();
     let mut taken = 1;
     for name in &names[1..] {
-        if path.len() + 1 + name.count_bytes() > PIECE_MAX {
+        if path.len() + 1 + name.count_bytes() > PATH_MAX {
             break;
         }
         path.push(b'/');

@@ -11,12 +11,11 @@ use rustix::io::Errno;
 
 use crate::directory::DirectoryUse;
 use crate::error::{Error, Step};
-use crate::hardlinks::Key;
 use crate::options::XattrChoice;
 use crate::pending::{Data, Found};
 use crate::queue::{Job, Listed};
 use crate::read_file;
-use crate::stat::Meta;
+use crate::stat::{InodeKey, InodeStat};
 use crate::worker::Worker;
 
 /// The kernel gives out no longer targets (`PATH_MAX`); one byte more shows that there was not more.
@@ -46,7 +45,7 @@ impl Worker<'_> {
             }
             return Ok(());
         }
-        let meta = match Meta::of_entry(parent, name) {
+        let meta = match InodeStat::of_entry(parent, name) {
             Ok(meta) => meta,
             // It was listed a moment ago.
             Err(Errno::NOENT) => return Err(changed()),
@@ -95,7 +94,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    fn push_directory(&self, parent: &DirectoryUse, name: &CStr, key: Option<Key>) {
+    fn push_directory(&self, parent: &DirectoryUse, name: &CStr, key: Option<InodeKey>) {
         self.scan.queue.push(Job::Directory { parent: parent.clone(), name: name.to_owned(), key });
     }
 
@@ -107,7 +106,7 @@ impl Worker<'_> {
         }
         let Ok(file) = read_file::open(parent, name) else { return Ok(false) };
         let path = || directory.path_of(name.to_bytes());
-        let meta = Meta::of_file(file.as_fd()).map_err(|errno| Error::Io {
+        let meta = InodeStat::of_file(file.as_fd()).map_err(|errno| Error::Io {
             step: Step::Stat,
             path: path(),
             source: errno.into(),
@@ -125,13 +124,13 @@ impl Worker<'_> {
         &mut self,
         directory: &DirectoryUse,
         name: &CStr,
-        meta: &Meta,
+        meta: &InodeStat,
         data: Data,
         xattrs: Range<usize>,
-        link_key: Option<Key>,
+        link_key: Option<InodeKey>,
     ) {
         if meta.kind() == Some(Kind::Regular) {
-            self.scan.progress.file_read(meta.size);
+            self.scan.progress.bytes(meta.size);
         }
         let name = self.harvest.keep(name.to_bytes());
         let mtime = self.scan.options.mtime.apply(meta.mtime);

@@ -5,23 +5,21 @@ use std::ffi::CString;
 
 use libcomposefs_image::tree::{InodeId, TreeBuilder};
 
-use crate::directory::{DirectoryUse, Place};
+use crate::directory::{DirectoryRef, DirectoryUse};
 use crate::error::Error;
-
-/// Names an inode of the scanned file system: device and inode number.
-pub(crate) type Key = (u64, u64);
+use crate::stat::InodeKey;
 
 /// The inodes with more than one link. The first name met is read like any file; the others wait until all is read, as
 /// another thread may still be at it.
 #[derive(Debug, Default)]
 pub(crate) struct Links {
-    inodes: HashMap<Key, Option<InodeId>>,
-    later: Vec<(Place, CString, Key)>,
+    inodes: HashMap<InodeKey, Option<InodeId>>,
+    later: Vec<(DirectoryRef, CString, InodeKey)>,
 }
 
 impl Links {
     /// True for the one who comes first and must read the inode.
-    pub(crate) fn claim(&mut self, key: Key, directory: &DirectoryUse, name: &std::ffi::CStr) -> bool {
+    pub(crate) fn claim(&mut self, key: InodeKey, directory: &DirectoryUse, name: &std::ffi::CStr) -> bool {
         let first = !self.inodes.contains_key(&key);
         if first {
             self.inodes.insert(key, None);
@@ -32,7 +30,7 @@ impl Links {
     }
 
     /// The inode that was claimed is in the tree.
-    pub(crate) fn set(&mut self, key: Key, id: InodeId) {
+    pub(crate) fn set(&mut self, key: InodeKey, id: InodeId) {
         self.inodes.insert(key, Some(id));
     }
 

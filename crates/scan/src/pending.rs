@@ -10,11 +10,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use libcomposefs_image::digest::{Algorithm, Digest};
 use libcomposefs_image::tree::{InodeId, NewInode, Timestamp, TreeBuilder, Xattr};
 
-use crate::directory::{DirectoryUse, Place};
+use crate::directory::{DirectoryRef, DirectoryUse};
 use crate::error::Error;
-use crate::hardlinks::{Key, Links};
+use crate::hardlinks::Links;
 use crate::small_files::Contents;
-use crate::stat::Meta;
+use crate::stat::{InodeKey, InodeStat};
 use libcomposefs_content::ContentSink;
 
 /// Bytes in the harvest's buffer.
@@ -32,13 +32,13 @@ struct Item {
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) name: Span,
-    pub(crate) meta: Meta,
+    pub(crate) meta: InodeStat,
     pub(crate) mtime: Timestamp,
     pub(crate) data: Data,
     /// In `xattrs`.
     pub(crate) xattrs: Range<usize>,
     /// Set if other names may link to it.
-    pub(crate) link_key: Option<Key>,
+    pub(crate) link_key: Option<InodeKey>,
 }
 
 /// What the entry holds.
@@ -59,13 +59,13 @@ pub(crate) enum Data {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Harvest {
+pub(crate) struct PendingInodes {
     pub(crate) bytes: Vec<u8>,
     /// Names and values.
     pub(crate) xattrs: Vec<(Span, Span)>,
     pub(crate) contents: Contents,
     /// Where the items were found.
-    directories: Vec<Place>,
+    directories: Vec<DirectoryRef>,
     items: Vec<Item>,
 }
 
@@ -74,7 +74,7 @@ const ENOUGH: usize = 1 << 20;
 /// Nor more than so many entries.
 const ITEMS_ENOUGH: usize = 2048;
 
-impl Harvest {
+impl PendingInodes {
     /// Copies bytes into the buffer.
     pub(crate) fn keep(&mut self, bytes: &[u8]) -> Span {
         let start = self.bytes.len();

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::directory::DirectoryUse;
-use crate::hardlinks::Key;
+use crate::stat::InodeKey;
 
 /// What the list of a directory tells of an entry's type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ impl Names {
 #[derive(Debug)]
 pub(crate) enum Job {
     /// Open a directory that was found, add it to the tree and list it. If it was looked at before, it is this one.
-    Directory { parent: DirectoryUse, name: CString, key: Option<Key> },
+    Directory { parent: DirectoryUse, name: CString, key: Option<InodeKey> },
     /// List a directory that is open and in the tree.
     List(DirectoryUse),
     /// Look at some entries of a directory.
@@ -224,7 +224,7 @@ mod tests {
         let queue = Queue::default();
         let budget = crate::directory::Budget::new(10);
         let file = crate::directory::open_root(std::path::Path::new("/")).unwrap();
-        let meta = crate::stat::Meta::of_file(std::os::fd::AsFd::as_fd(&file)).unwrap();
+        let meta = crate::stat::InodeStat::of_file(std::os::fd::AsFd::as_fd(&file)).unwrap();
         queue.push(Job::List(DirectoryUse::root(c"/".to_owned(), file, &meta, &budget)));
         let panicked = std::thread::scope(|scope| {
             let threads: Vec<_> =

@@ -19,14 +19,14 @@ use crate::directory::DirectoryUse;
 use crate::error::{Error, Step};
 use crate::pending::Data;
 use crate::small_files::SMALL_MAX;
-use crate::stat::Meta;
+use crate::stat::InodeStat;
 use crate::worker::Worker;
 use libcomposefs_content::SourceFile;
 
 /// What is not read whole is read in pieces of this many bytes: as many blocks as a hash kernel takes at once, and few
 /// enough that piece, page cache and what waits to be hashed lie in a core's own cache together (measured: 3 % less CPU time
 /// for a tree than by 64 KiB).
-const PIECE: usize = 128 << 10;
+const CACHED_READ_SIZE: usize = 128 << 10;
 
 /// A FIFO or device that has taken the place of the file must not make the open wait, or be a terminal of ours.
 const OPEN: OFlags =
@@ -44,13 +44,13 @@ impl Worker<'_> {
         directory: &DirectoryUse,
         name: &CStr,
         file: &OwnedFd,
-        meta: &Meta,
+        meta: &InodeStat,
     ) -> Result<(Data, Range<usize>), Error> {
         let failed =
             |step, errno: io::Error| Error::Io { step, path: directory.path_of(name.to_bytes()), source: errno };
         let changed = || Error::ChangedWhileReading { path: directory.path_of(name.to_bytes()) };
         let path = || directory.path_of(name.to_bytes());
-        let is_unchanged = || Meta::of_file(file.as_fd()).is_ok_and(|now| meta.is_unchanged(&now));
+        let is_unchanged = || InodeStat::of_file(file.as_fd()).is_ok_and(|now| meta.is_unchanged(&now));
         if meta.size == 0 {
             let xattrs = self.read_xattrs(Target::File(file.as_fd())).map_err(|e| failed(Step::Xattrs, e))?;
             return if is_unchanged() {
@@ -81,7 +81,7 @@ impl Worker<'_> {
             if !is_unchanged() {
                 return Err(changed());
             }
-            let taken = self.scan.sink.take_file(&source, sized(&mut self.content, PIECE));
+            let taken = self.scan.sink.take_file(&source, sized(&mut self.content, CACHED_READ_SIZE));
             let xattrs = self.read_xattrs(Target::File(file.as_fd()));
             if !is_unchanged() {
                 return Err(changed());

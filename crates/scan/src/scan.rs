@@ -18,9 +18,9 @@ use crate::directory::{Budget, DirectoryUse, open_root, open_root_followed};
 use crate::error::{Error, Step};
 use crate::hardlinks::Links;
 use crate::options::Options;
-use crate::pending::Harvest;
+use crate::pending::PendingInodes;
 use crate::queue::{Job, Queue};
-use crate::stat::Meta;
+use crate::stat::InodeStat;
 use crate::worker::{Scan, Worker};
 use libcomposefs_content::ContentSink;
 use libcomposefs_content::Progress;
@@ -50,7 +50,7 @@ pub fn scan(root: &Path, options: &Options, sink: &dyn ContentSink, progress: &d
     // Lives to the end: whatever was closed is reached again from here.
     let root = DirectoryUse::root(name, file, &meta, &Budget::new(open_directories_max()));
     scan.queue.push(Job::List(root.clone()));
-    progress.entries_seen(1);
+    progress.entries(1);
     run_threads(&scan);
     if let Some(error) = scan.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(error);
@@ -66,19 +66,19 @@ pub fn scan(root: &Path, options: &Options, sink: &dyn ContentSink, progress: &d
     })
 }
 
-fn open_source(root: &Path, name: &CString, follow: bool) -> Result<(OwnedFd, Meta), Error> {
+fn open_source(root: &Path, name: &CString, follow: bool) -> Result<(OwnedFd, InodeStat), Error> {
     let failed = |step, errno: Errno| Error::Io { step, path: root.to_owned(), source: errno.into() };
     if follow {
         let file = open_root_followed(root).map_err(|errno| failed(Step::Open, errno))?;
-        let meta = Meta::of_file(file.as_fd()).map_err(|errno| failed(Step::Stat, errno))?;
+        let meta = InodeStat::of_file(file.as_fd()).map_err(|errno| failed(Step::Stat, errno))?;
         return Ok((file, meta));
     }
-    let before = Meta::of_entry(CWD, name).map_err(|errno| failed(Step::Stat, errno))?;
+    let before = InodeStat::of_entry(CWD, name).map_err(|errno| failed(Step::Stat, errno))?;
     if FileType::from_raw_mode(before.mode) != FileType::Directory {
         return Err(failed(Step::Open, Errno::NOTDIR));
     }
     let file = open_root(root).map_err(|errno| failed(Step::Open, errno))?;
-    let meta = Meta::of_file(file.as_fd()).map_err(|errno| failed(Step::Stat, errno))?;
+    let meta = InodeStat::of_file(file.as_fd()).map_err(|errno| failed(Step::Stat, errno))?;
     if !meta.is_same_inode(&before) {
         return Err(Error::ChangedWhileReading { path: root.to_owned() });
     }
@@ -86,8 +86,8 @@ fn open_source(root: &Path, name: &CString, follow: bool) -> Result<(OwnedFd, Me
 }
 
 /// A tree of only the root.
-fn begin_tree(root: &Path, options: &Options, file: &OwnedFd, meta: &Meta) -> Result<TreeBuilder, Error> {
-    let mut harvest = Harvest::default();
+fn begin_tree(root: &Path, options: &Options, file: &OwnedFd, meta: &InodeStat) -> Result<TreeBuilder, Error> {
+    let mut harvest = PendingInodes::default();
     let range = AttributeReader::default()
         .read(options.xattrs, Target::File(file.as_fd()), &mut harvest)
         .map_err(|source| Error::Io { step: Step::Xattrs, path: root.to_owned(), source })?;

@@ -6,9 +6,12 @@ use std::os::fd::BorrowedFd;
 use libcomposefs_image::tree::{Kind, Timestamp};
 use rustix::fs::{AtFlags, Stat, fstat, statat};
 
+/// Device and inode number: names an inode of the scanned file system.
+pub(crate) type InodeKey = (u64, u64);
+
 /// The metadata of one inode of the scanned file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Meta {
+pub(crate) struct InodeStat {
     pub(crate) device: u64,
     pub(crate) ino: u64,
     pub(crate) mode: u32,
@@ -21,7 +24,7 @@ pub(crate) struct Meta {
     pub(crate) ctime: Timestamp,
 }
 
-impl Meta {
+impl InodeStat {
     /// Of the entry of a directory, not following a symlink.
     pub(crate) fn of_entry(directory: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<Self> {
         Ok(Self::from_stat(&statat(directory, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT)?))
@@ -55,22 +58,22 @@ impl Meta {
     }
 
     /// Names the inode on this machine.
-    pub(crate) fn key(&self) -> (u64, u64) {
+    pub(crate) fn key(&self) -> InodeKey {
         (self.device, self.ino)
     }
 
     /// Whether both are of the same inode and type.
-    pub(crate) fn is_same_inode(&self, other: &Meta) -> bool {
+    pub(crate) fn is_same_inode(&self, other: &InodeStat) -> bool {
         self.key() == other.key() && self.kind() == other.kind()
     }
 
     /// Whether, as far as the clock of the file system goes, nothing was written between the two.
-    pub(crate) fn is_unchanged(&self, later: &Meta) -> bool {
+    pub(crate) fn is_unchanged(&self, later: &InodeStat) -> bool {
         self.is_same_inode(later) && (self.size, self.mtime, self.ctime) == (later.size, later.mtime, later.ctime)
     }
 }
 
-impl Meta {
+impl InodeStat {
     /// The metadata as the tree takes it. What an inode that is no regular file has for a size says nothing about it.
     pub(crate) fn inode<'a>(&self, mtime: Timestamp) -> libcomposefs_image::tree::NewInode<'a> {
         libcomposefs_image::tree::NewInode {

@@ -12,11 +12,11 @@ use rustix::io::Errno;
 use crate::attributes::AttributeReader;
 use crate::directory::{DirectoryUse, open_child};
 use crate::error::{Error, Step};
-use crate::hardlinks::{Key, Links};
+use crate::hardlinks::Links;
 use crate::options::Options;
-use crate::pending::Harvest;
+use crate::pending::PendingInodes;
 use crate::queue::{Job, Listed, Names, Queue};
-use crate::stat::Meta;
+use crate::stat::{InodeKey, InodeStat};
 use libcomposefs_content::ContentSink;
 use libcomposefs_content::Progress;
 
@@ -53,7 +53,7 @@ impl Scan<'_> {
 
 pub(crate) struct Worker<'a> {
     pub(crate) scan: &'a Scan<'a>,
-    pub(crate) harvest: Harvest,
+    pub(crate) harvest: PendingInodes,
     /// The content of a file.
     pub(crate) content: Vec<u8>,
     /// Some path.
@@ -68,7 +68,7 @@ impl<'a> Worker<'a> {
     pub(crate) fn new(scan: &'a Scan<'a>) -> Self {
         Self {
             scan,
-            harvest: Harvest::default(),
+            harvest: PendingInodes::default(),
             content: Vec::new(),
             path: Vec::new(),
             target: Vec::new(),
@@ -98,7 +98,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Opens a directory and adds it to the tree. The parent is let go as soon as possible: it may be one of thousands.
-    fn enter(&mut self, parent: DirectoryUse, name: CString, key: Option<Key>) -> Result<DirectoryUse, Error> {
+    fn enter(&mut self, parent: DirectoryUse, name: CString, key: Option<InodeKey>) -> Result<DirectoryUse, Error> {
         let failed = |step, source: std::io::Error| Error::Io { step, path: parent.path_of(name.to_bytes()), source };
         let changed = || Error::ChangedWhileReading { path: parent.path_of(name.to_bytes()) };
         let file = match open_child(parent.open()?.as_fd(), &name) {
@@ -106,7 +106,7 @@ impl<'a> Worker<'a> {
             Err(Errno::LOOP | Errno::NOTDIR | Errno::NOENT) => return Err(changed()),
             Err(errno) => return Err(failed(Step::Open, errno.into())),
         };
-        let meta = Meta::of_file(file.as_fd()).map_err(|errno| failed(Step::Stat, errno.into()))?;
+        let meta = InodeStat::of_file(file.as_fd()).map_err(|errno| failed(Step::Stat, errno.into()))?;
         if key.is_some_and(|key| key != meta.key()) {
             return Err(changed());
         }
@@ -154,7 +154,7 @@ impl<'a> Worker<'a> {
             names.push(entry.file_name(), listed);
             count += 1;
             if names.len() >= NAMES_ROOM {
-                self.scan.progress.entries_seen(std::mem::take(&mut count));
+                self.scan.progress.entries(std::mem::take(&mut count));
                 let portion = std::mem::replace(&mut names, Names::new());
                 if self.scan.queue.len() < JOBS_ENOUGH {
                     self.scan.queue.push(Job::Entries(directory.clone(), portion));
@@ -166,7 +166,7 @@ impl<'a> Worker<'a> {
                 }
             }
         }
-        self.scan.progress.entries_seen(count);
+        self.scan.progress.entries(count);
         Ok(names)
     }
 

@@ -12,6 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use libcomposefs_content::{ContentSink, SinkError, SourceFile, digest_pieces};
 use libcomposefs_image::digest::Digest;
 use libcomposefs_image::verity;
+use libcomposefs_sys::copy::READ_SIZE;
 use libcomposefs_sys::limits::open_files_max;
 use libcomposefs_sys::sparse::SparseWriter;
 use rustix::fs::fsync;
@@ -27,15 +28,12 @@ const WAITING_BYTES_MAX: u64 = 256 << 20;
 /// Up to this length a content is read into memory, so that it is known whether the store has it before it is written.
 const WHOLE_MAX: usize = 1 << 20;
 
-/// How much of an object is read at a time to copy it.
-const COPY_PIECE: usize = 256 << 10;
-
 /// Fewer files than this are synced one by one: syncing the file system would wait for everybody's data.
 pub(crate) const FEW: u64 = 8;
 
 /// What became of a content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum PutOutcome {
     /// It was not there.
     New,
     /// The object was there, and right.
@@ -66,7 +64,7 @@ pub struct Summary {
 
 /// A content that is not in the store yet.
 #[derive(Debug)]
-pub(crate) struct Waiting {
+pub(crate) struct PendingObject {
     pub(crate) digest: Digest,
     pub(crate) temporary: Temporary,
     pub(crate) size: u64,
@@ -76,8 +74,8 @@ pub(crate) struct Waiting {
 }
 
 #[derive(Debug, Default)]
-struct Queue {
-    waiting: Vec<Waiting>,
+struct PendingQueue {
+    waiting: Vec<PendingObject>,
     bytes: u64,
 }
 
@@ -110,8 +108,8 @@ pub struct Batch<'s> {
     distrusted: HashSet<Digest>,
     copier: Copier,
     /// What came before, spread over locks by the first byte.
-    claimed: [Mutex<HashSet<Digest>>; 16],
-    queue: Mutex<Queue>,
+    seen: [Mutex<HashSet<Digest>>; 16],
+    queue: Mutex<PendingQueue>,
     waiting_max: usize,
     /// Held by who commits, so that no more than twice the bounds wait.
     committing: Mutex<()>,
@@ -166,7 +164,7 @@ impl ObjectDir {
             guard: None,
             distrusted: HashSet::new(),
             copier: Copier::new(self),
-            claimed: Default::default(),
+            seen: Default::default(),
             queue: Mutex::default(),
             waiting_max,
             committing: Mutex::new(()),
@@ -195,25 +193,20 @@ impl Batch<'_> {
     /// # Errors
     ///
     /// If an object cannot be read or written. What was put in before may or may not be in the store then.
-    pub fn put_bytes(&self, content: &[u8]) -> Result<(Digest, Outcome), Error> {
+    pub fn put_bytes(&self, content: &[u8]) -> Result<(Digest, PutOutcome), Error> {
         self.put(verity::digest(self.store.algorithm(), content), content, None)
     }
 
     /// Puts in bytes that are in memory, under the digest that they have.
-    fn put(&self, digest: Digest, content: &[u8], source: Option<&SourceFile<'_>>) -> Result<(Digest, Outcome), Error> {
+    fn put(
+        &self,
+        digest: Digest,
+        content: &[u8],
+        source: Option<&SourceFile<'_>>,
+    ) -> Result<(Digest, PutOutcome), Error> {
         self.proceed()?;
-        if !self.claim(&digest) {
-            return Ok((digest, Outcome::Repeated));
-        }
-        let outcome = match self.look(&digest, Expected::Bytes(content))? {
-            Presence::Right(file) => return self.found(&digest, file),
-            Presence::Absent => Outcome::New,
-            Presence::Shared(_) => Outcome::Copied,
-            Presence::Wrong => Outcome::Repaired,
-        };
-        let temporary = self.copier.store_bytes(self.store, &digest, content, source)?;
-        self.enqueue(digest, temporary, content.len() as u64, outcome)?;
-        Ok((digest, outcome))
+        let temporary = || self.copier.store_bytes(self.store, &digest, content, source);
+        self.finish_put(digest, Expected::Bytes(content), temporary)
     }
 
     /// Puts in what a file holds, using `buffer` (best of a MiB) to read it. The digest is that of what was stored.
@@ -221,30 +214,24 @@ impl Batch<'_> {
     /// # Errors
     ///
     /// If the file cannot be read, and as [`put_bytes`](Self::put_bytes).
-    pub fn put_file(&self, source: &SourceFile<'_>, buffer: &mut [u8]) -> Result<(Digest, Outcome), Error> {
+    pub fn put_file(&self, source: &SourceFile<'_>, buffer: &mut [u8]) -> Result<(Digest, PutOutcome), Error> {
         self.proceed()?;
         if self.expect_present.load(Ordering::Relaxed) {
             let digest = digest_pieces(source.file, self.store.algorithm(), buffer)?;
-            if self.is_claimed(&digest) {
-                self.claim(&digest);
-                return Ok((digest, Outcome::Repeated));
+            if self.is_seen(&digest) {
+                self.first_seen(&digest);
+                return Ok((digest, PutOutcome::Repeated));
             }
             if let Presence::Right(file) = self.look(&digest, Expected::Size(source.size))? {
-                return if self.claim(&digest) { self.found(&digest, file) } else { Ok((digest, Outcome::Repeated)) };
+                return if self.first_seen(&digest) {
+                    self.found(&digest, file)
+                } else {
+                    Ok((digest, PutOutcome::Repeated))
+                };
             }
         }
         let (temporary, digest, size) = self.copier.store_file(self.store, source, buffer, &|| self.proceed())?;
-        if !self.claim(&digest) {
-            return Ok((digest, Outcome::Repeated));
-        }
-        let outcome = match self.look(&digest, Expected::Size(size))? {
-            Presence::Right(file) => return self.found(&digest, file),
-            Presence::Absent => Outcome::New,
-            Presence::Shared(_) => Outcome::Copied,
-            Presence::Wrong => Outcome::Repaired,
-        };
-        self.enqueue(digest, temporary, size, outcome)?;
-        Ok((digest, outcome))
+        self.finish_put(digest, Expected::Size(size), || Ok(temporary))
     }
 
     /// Whether an object is in this batch, or in the store and right: then it stays.
@@ -252,14 +239,14 @@ impl Batch<'_> {
     /// # Errors
     ///
     /// If it cannot be read.
-    pub fn relies_on(&self, digest: &Digest, size: u64) -> Result<bool, Error> {
+    pub fn contains(&self, digest: &Digest, size: u64) -> Result<bool, Error> {
         self.proceed()?;
-        if self.is_claimed(digest) {
+        if self.is_seen(digest) {
             return Ok(true);
         }
         match self.look(digest, Expected::Size(size))? {
             Presence::Right(file) => {
-                if self.claim(digest) {
+                if self.first_seen(digest) {
                     self.found(digest, file)?;
                 }
                 Ok(true)
@@ -267,7 +254,7 @@ impl Batch<'_> {
             Presence::Shared(file) => {
                 let source =
                     SourceFile::of(file.as_fd()).map_err(|error| self.store.object_error("stat", digest, error))?;
-                Ok(self.put_file(&source, &mut vec![0; COPY_PIECE])?.0 == *digest)
+                Ok(self.put_file(&source, &mut vec![0; READ_SIZE])?.0 == *digest)
             }
             Presence::Absent | Presence::Wrong => Ok(false),
         }
@@ -281,27 +268,37 @@ impl Batch<'_> {
     pub fn put_written(
         &self,
         write: impl FnOnce(&mut SparseWriter<'_>) -> io::Result<Digest>,
-    ) -> Result<(Digest, Outcome), Error> {
+    ) -> Result<(Digest, PutOutcome), Error> {
         let failed = |error: io::Error| self.store.store_error("write a temporary file in", error);
         let temporary = self.copier.create(self.store)?;
         let mut out = SparseWriter::new(temporary.as_fd());
         let digest = write(&mut out).map_err(failed)?;
         let size = out.finish().map_err(failed)?;
-        if !self.claim(&digest) {
-            return Ok((digest, Outcome::Repeated));
+        self.finish_put(digest, Expected::Size(size), || Ok(temporary))
+    }
+
+    /// Queues the temporary that `make` returns as the object of this digest, unless the batch or the store has the object.
+    fn finish_put(
+        &self,
+        digest: Digest,
+        expected: Expected<'_>,
+        make: impl FnOnce() -> Result<Temporary, Error>,
+    ) -> Result<(Digest, PutOutcome), Error> {
+        if !self.first_seen(&digest) {
+            return Ok((digest, PutOutcome::Repeated));
         }
-        let outcome = match self.look(&digest, Expected::Size(size))? {
+        let outcome = match self.look(&digest, expected)? {
             Presence::Right(file) => return self.found(&digest, file),
-            Presence::Absent => Outcome::New,
-            Presence::Shared(_) => Outcome::Copied,
-            Presence::Wrong => Outcome::Repaired,
+            Presence::Absent => PutOutcome::New,
+            Presence::Shared(_) => PutOutcome::Copied,
+            Presence::Wrong => PutOutcome::Repaired,
         };
-        self.enqueue(digest, temporary, size, outcome)?;
+        self.enqueue(digest, make()?, expected.size(), outcome)?;
         Ok((digest, outcome))
     }
 
     fn shard(&self, digest: &Digest) -> MutexGuard<'_, HashSet<Digest>> {
-        lock(&self.claimed[usize::from(digest.as_bytes()[0] >> 4)])
+        lock(&self.seen[usize::from(digest.as_bytes()[0] >> 4)])
     }
 
     /// Fails when all is to end.
@@ -310,7 +307,7 @@ impl Batch<'_> {
     }
 
     /// True for the first one who comes with this content.
-    fn claim(&self, digest: &Digest) -> bool {
+    fn first_seen(&self, digest: &Digest) -> bool {
         let first = self.shard(digest).insert(*digest);
         if !first {
             self.repeated.fetch_add(1, Ordering::Relaxed);
@@ -318,12 +315,12 @@ impl Batch<'_> {
         first
     }
 
-    fn is_claimed(&self, digest: &Digest) -> bool {
+    fn is_seen(&self, digest: &Digest) -> bool {
         self.shard(digest).contains(digest)
     }
 
     /// Counts an object that was there. Who put it there may not have synced it.
-    pub(crate) fn found(&self, digest: &Digest, file: Option<OwnedFd>) -> Result<(Digest, Outcome), Error> {
+    pub(crate) fn found(&self, digest: &Digest, file: Option<OwnedFd>) -> Result<(Digest, PutOutcome), Error> {
         self.touch(digest);
         self.expect_present.store(true, Ordering::Relaxed);
         if self.present.fetch_add(1, Ordering::Relaxed) < FEW {
@@ -331,7 +328,7 @@ impl Batch<'_> {
         } else {
             self.sync_all.store(true, Ordering::Relaxed);
         }
-        Ok((*digest, Outcome::Present))
+        Ok((*digest, PutOutcome::Present))
     }
 
     pub(crate) fn touch(&self, digest: &Digest) {
@@ -345,7 +342,7 @@ impl Batch<'_> {
         if !self.there[usize::from(digest.as_bytes()[0])].load(Ordering::Relaxed) {
             return Ok(Presence::Absent);
         }
-        self.rely_on(&[*digest])?;
+        self.protect(&[*digest])?;
         if self.distrusted.contains(digest) {
             return Ok(Presence::Wrong);
         }
@@ -353,11 +350,11 @@ impl Batch<'_> {
     }
 
     /// Keeps these from being removed.
-    pub(crate) fn rely_on(&self, digests: &[Digest]) -> Result<(), Error> {
+    pub(crate) fn protect(&self, digests: &[Digest]) -> Result<(), Error> {
         self.guard.map_or(Ok(()), |guard| guard.protect(digests))
     }
 
-    fn enqueue(&self, digest: Digest, mut temporary: Temporary, size: u64, outcome: Outcome) -> Result<(), Error> {
+    fn enqueue(&self, digest: Digest, mut temporary: Temporary, size: u64, outcome: PutOutcome) -> Result<(), Error> {
         self.expect_present.store(false, Ordering::Relaxed);
         if self.store.may_have_verity(temporary.as_fd(), &digest)? {
             temporary
@@ -366,9 +363,9 @@ impl Batch<'_> {
         }
         let mut queue = lock(&self.queue);
         queue.bytes += size;
-        let is_wrong = outcome == Outcome::Repaired;
-        let replace = is_wrong || outcome == Outcome::Copied;
-        queue.waiting.push(Waiting { digest, temporary, size, replace, is_wrong });
+        let is_wrong = outcome == PutOutcome::Repaired;
+        let replace = is_wrong || outcome == PutOutcome::Copied;
+        queue.waiting.push(PendingObject { digest, temporary, size, replace, is_wrong });
         let full = self.is_full(&queue);
         drop(queue);
         if !full {
@@ -380,13 +377,13 @@ impl Batch<'_> {
         if !self.is_full(&queue) {
             return Ok(());
         }
-        let Queue { waiting, .. } = std::mem::take(&mut *queue);
+        let PendingQueue { waiting, .. } = std::mem::take(&mut *queue);
         drop(queue);
         self.sync_all.store(true, Ordering::Relaxed);
         self.commit(waiting)
     }
 
-    fn is_full(&self, queue: &Queue) -> bool {
+    fn is_full(&self, queue: &PendingQueue) -> bool {
         queue.waiting.len() >= self.waiting_max || queue.bytes >= WAITING_BYTES_MAX
     }
 
@@ -397,7 +394,7 @@ impl Batch<'_> {
     ///
     /// If an object cannot be synced or linked. The others may or may not be in the store then.
     pub fn finish(self) -> Result<Summary, Error> {
-        let Queue { waiting, .. } = std::mem::take(&mut *lock(&self.queue));
+        let PendingQueue { waiting, .. } = std::mem::take(&mut *lock(&self.queue));
         if waiting.len() as u64 > FEW {
             self.sync_all.store(true, Ordering::Relaxed);
         }

@@ -14,7 +14,7 @@ use libcomposefs_image::helpers::with_helpers;
 use rustix::fs::{fstatfs, fsync, syncfs};
 use rustix::io::Errno;
 
-use crate::batch::{Batch, FEW, GcGuard, Waiting};
+use crate::batch::{Batch, FEW, GcGuard, PendingObject};
 use crate::error::Error;
 use crate::existing::{Expected, Presence};
 
@@ -49,12 +49,12 @@ fn do_all<T: Send>(
 
 impl Batch<'_> {
     /// Makes objects of temporaries, durably, but for the directories they are linked in.
-    pub(crate) fn commit(&self, mut waiting: Vec<Waiting>) -> Result<(), Error> {
+    pub(crate) fn commit(&self, mut waiting: Vec<PendingObject>) -> Result<(), Error> {
         if waiting.is_empty() {
             return Ok(());
         }
         let digests: Vec<Digest> = waiting.iter().map(|object| object.digest).collect();
-        self.rely_on(&digests)?;
+        self.protect(&digests)?;
         self.guard.map_or(Ok(()), GcGuard::proceed)?;
         self.sync_contents(&waiting)?;
         self.seal_all(&waiting)?;
@@ -70,7 +70,7 @@ impl Batch<'_> {
         do_all(linkers, shares, |share| self.link_all(share))
     }
 
-    fn link_all(&self, objects: Vec<Waiting>) -> Result<(), Error> {
+    fn link_all(&self, objects: Vec<PendingObject>) -> Result<(), Error> {
         let mut fan: Option<(u8, OwnedFd)> = None;
         for object in objects {
             let first = object.digest.as_bytes()[0];
@@ -84,7 +84,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    fn sync_contents(&self, waiting: &[Waiting]) -> Result<(), Error> {
+    fn sync_contents(&self, waiting: &[PendingObject]) -> Result<(), Error> {
         if !self.sync_all.load(Ordering::Relaxed) && waiting.len() as u64 <= FEW || self.syncs_one_by_one() {
             for object in waiting {
                 fsync(&object.temporary).map_err(|errno| self.store.object_error("sync", &object.digest, errno))?;
@@ -99,11 +99,11 @@ impl Batch<'_> {
     }
 
     /// Switches fs-verity on for all. The kernel writes the Merkle tree and waits for it, file by file.
-    fn seal_all(&self, waiting: &[Waiting]) -> Result<(), Error> {
+    fn seal_all(&self, waiting: &[PendingObject]) -> Result<(), Error> {
         if !self.store.wants_verity() {
             return Ok(());
         }
-        let seal = |objects: &[Waiting]| {
+        let seal = |objects: &[PendingObject]| {
             objects.iter().try_for_each(|o| self.store.seal(o.temporary.as_fd(), &o.digest, true))
         };
         // The first ones tell whether the file system has fs-verity at all.
@@ -117,8 +117,8 @@ impl Batch<'_> {
         do_all(threads, rest.chunks(share).collect(), seal)
     }
 
-    fn link(&self, mut object: Waiting, directory: &OwnedFd) -> Result<(), Error> {
-        let Waiting { digest, size, .. } = object;
+    fn link(&self, mut object: PendingObject, directory: &OwnedFd) -> Result<(), Error> {
+        let PendingObject { digest, size, .. } = object;
         let path = digest.object_path();
         let (mut replace, mut is_wrong) = (object.replace, object.is_wrong);
         if !replace {

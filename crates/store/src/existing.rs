@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 
 use libcomposefs_content::digest_pieces;
 use libcomposefs_image::digest::Digest;
-use libcomposefs_sys::copy::fill;
+use libcomposefs_sys::copy::{READ_SIZE, fill};
 use rustix::fs::{FileType, Stat, fstat};
 use rustix::io::Errno;
 
@@ -18,9 +18,6 @@ use crate::error::Error;
 use crate::object_dir::ObjectDir;
 use crate::policy::VerifyExisting;
 use crate::verity::Vouched;
-
-/// How much of an object is read at a time.
-const PIECE: usize = 256 << 10;
 
 /// What the object must hold.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +29,7 @@ pub(crate) enum Expected<'a> {
 }
 
 impl Expected<'_> {
-    fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         match self {
             Expected::Bytes(bytes) => bytes.len() as u64,
             Expected::Size(size) => *size,
@@ -139,7 +136,7 @@ impl ObjectDir {
         let result = match expected {
             Expected::Bytes(bytes) => equals(file, bytes),
             Expected::Size(size) => {
-                let mut buffer = vec![0; usize::try_from(size).unwrap_or(PIECE).clamp(1, PIECE)];
+                let mut buffer = vec![0; usize::try_from(size).unwrap_or(READ_SIZE).clamp(1, READ_SIZE)];
                 digest_pieces(file, digest.algorithm(), &mut buffer).map(|found| found == *digest)
             }
         };
@@ -149,9 +146,9 @@ impl ObjectDir {
 
 /// Whether a file, of the same size, holds exactly these bytes.
 fn equals(file: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<bool> {
-    let mut buffer = vec![0; bytes.len().min(PIECE)];
+    let mut buffer = vec![0; bytes.len().min(READ_SIZE)];
     let mut offset = 0;
-    for piece in bytes.chunks(PIECE) {
+    for piece in bytes.chunks(READ_SIZE) {
         let read = &mut buffer[..piece.len()];
         if fill(file, read, offset)? != piece.len() || read != piece {
             return Ok(false);

@@ -13,12 +13,12 @@ pub(crate) const OPEN_DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY
 const FILES_MIN: usize = 1024;
 
 #[derive(Debug)]
-pub(crate) struct Fans {
+pub(crate) struct FanoutDirs {
     open: [OnceLock<OwnedFd>; 256],
     keep: bool,
 }
 
-impl Fans {
+impl FanoutDirs {
     pub(crate) fn new() -> Self {
         Self { open: [const { OnceLock::new() }; 256], keep: open_files_max() >= FILES_MIN }
     }

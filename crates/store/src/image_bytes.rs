@@ -5,10 +5,8 @@ use std::io::{self, Read};
 use libcomposefs_image::erofs::read::{HEAD_LEN, said_len};
 use libcomposefs_image::verity::Hasher;
 use libcomposefs_image::{Algorithm, Digest};
+use libcomposefs_sys::copy::READ_SIZE;
 use libcomposefs_sys::head_first;
-
-/// How much of what is behind the image is read at a time.
-const PIECE: usize = 256 << 10;
 
 /// An image that was read.
 ///
@@ -40,7 +38,7 @@ impl ImageBytes {
         let mut buffer = Vec::new();
         loop {
             buffer.clear();
-            match input.take(PIECE as u64).read_to_end(&mut buffer)? {
+            match input.take(READ_SIZE as u64).read_to_end(&mut buffer)? {
                 0 => return Ok(Self { bytes, digest: hasher.finish(), file_len }),
                 len => file_len += len as u64,
             }

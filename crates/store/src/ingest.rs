@@ -23,7 +23,7 @@ use rustix::fs::{Mode, fchmod, fstat, fstatfs, ftruncate};
 use crate::error::Error;
 use crate::object_dir::ObjectDir;
 use crate::reflink::Clones;
-use crate::unchanged::Settled;
+use crate::unchanged::UnchangedCheck;
 
 /// The mode of every object, whatever the umask.
 const OBJECT_MODE: Mode = Mode::from_raw_mode(0o644);
@@ -47,7 +47,7 @@ pub(crate) struct Copier {
     clones: Clones,
     /// Whether any did.
     has_cloned: AtomicBool,
-    settled: Settled,
+    unchanged: UnchangedCheck,
     ranges: RangeCopier,
     is_remote: bool,
     /// Whether temporaries are made with the right mode.
@@ -59,7 +59,7 @@ impl Copier {
         Self {
             clones: Clones::default(),
             has_cloned: AtomicBool::new(false),
-            settled: Settled::begin(),
+            unchanged: UnchangedCheck::begin(),
             ranges: RangeCopier::default(),
             has_object_mode: OnceLock::new(),
             is_remote: fstatfs(store).is_ok_and(|fs| REMOTE.contains(&(fs.f_type as u32))),
@@ -101,7 +101,7 @@ impl Copier {
         buffer: &mut [u8],
     ) -> io::Result<Digest> {
         match digest_pieces(source.file, algorithm, buffer) {
-            Ok(digest) if self.settled.is_unchanged(source, target) => Ok(digest),
+            Ok(digest) if self.unchanged.is_unchanged(source, target) => Ok(digest),
             _ => digest_pieces(target, algorithm, buffer),
         }
     }

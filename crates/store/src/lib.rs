@@ -28,12 +28,12 @@ mod verify;
 mod verity;
 
 pub use basedirs::Basedirs;
-pub use batch::{Batch, GcGuard, Outcome, Summary};
+pub use batch::{Batch, GcGuard, PutOutcome, Summary};
 pub use error::{Error, cause};
 pub use image_bytes::ImageBytes;
 pub use object::error::ObjectError;
-pub use object::{Object, Vouching};
+pub use object::{Object, VerifiedBy};
 pub use object_dir::ObjectDir;
 pub use policy::{Policy, VerifyExisting, Verity};
-pub use verify::{Needed, Verified, verify_needed};
+pub use verify::{ObjectRef, VerifyReport, verify_objects};
 pub use verity::digest_of;

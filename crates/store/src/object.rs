@@ -22,7 +22,7 @@ use self::error::ObjectError;
 use crate::verity::digest_of;
 
 /// How much is read, checked and handed on at a time: of SHA-256, what one block of hashes stands for.
-const PIECE: usize = 128 * BLOCK_SIZE;
+const CHECKED_SIZE: usize = 128 * BLOCK_SIZE;
 
 /// A regular file that is there under the name of an object.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub struct Object {
 
 /// Who says that the content has its digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Vouching {
+pub enum VerifiedBy {
     /// The kernel, at every read: fs-verity is on, with this digest.
     Kernel,
     /// It was read and hashed.
@@ -86,16 +86,16 @@ impl Object {
     /// # Errors
     ///
     /// [`ObjectError::Digest`] if it holds something else.
-    pub fn verify(&self, expected: &Digest) -> Result<Vouching, ObjectError> {
+    pub fn verify(&self, expected: &Digest) -> Result<VerifiedBy, ObjectError> {
         if self.kernel_vouches(expected)? {
-            return Ok(Vouching::Kernel);
+            return Ok(VerifiedBy::Kernel);
         }
         let mut hasher = Hasher::new(expected.algorithm());
         self.each_piece(|piece| {
             hasher.update(piece);
             Ok::<_, ObjectError>(())
         })?;
-        self.compare(expected, &hasher.finish()).map(|()| Vouching::Hashed)
+        self.compare(expected, &hasher.finish()).map(|()| VerifiedBy::Hashed)
     }
 
     /// Gives its content to `sink`, piece by piece, each checked before.
@@ -109,17 +109,17 @@ impl Object {
         &self,
         expected: &Digest,
         mut sink: impl FnMut(&[u8]) -> Result<(), E>,
-    ) -> Result<Vouching, E> {
+    ) -> Result<VerifiedBy, E> {
         if self.kernel_vouches(expected)? {
             self.each_piece(sink)?;
-            return Ok(Vouching::Kernel);
+            return Ok(VerifiedBy::Kernel);
         }
         let algorithm = expected.algorithm();
-        if self.size <= PIECE as u64 {
+        if self.size <= CHECKED_SIZE as u64 {
             let content = self.small_content()?;
             self.compare(expected, &digest(algorithm, &content))?;
             sink(&content)?;
-            return Ok(Vouching::Hashed);
+            return Ok(VerifiedBy::Hashed);
         }
         let mut hashes = self.hash_pieces(expected)?.into_iter();
         self.each_piece(|piece| {
@@ -128,7 +128,7 @@ impl Object {
             }
             Err(self.changed().into())
         })?;
-        Ok(Vouching::Hashed)
+        Ok(VerifiedBy::Hashed)
     }
 
     /// Gives its content to `sink`, whatever it is: for files whose digest the image does not say.
@@ -179,10 +179,10 @@ impl Object {
 
     /// Reads all of it, in pieces of one length but the last.
     fn each_piece<E: From<ObjectError>>(&self, mut show: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
-        let mut buffer = vec![0; usize::try_from(self.size).unwrap_or(PIECE).min(PIECE)];
+        let mut buffer = vec![0; usize::try_from(self.size).unwrap_or(CHECKED_SIZE).min(CHECKED_SIZE)];
         let mut offset = 0;
         while offset < self.size {
-            let room = usize::try_from(self.size - offset).unwrap_or(PIECE).min(PIECE);
+            let room = usize::try_from(self.size - offset).unwrap_or(CHECKED_SIZE).min(CHECKED_SIZE);
             let piece = &mut buffer[..room];
             let read = fill(self.as_fd(), piece, offset).map_err(|source| self.io_error("read", source))?;
             if read < room {

@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, Stat, fsync, mkdir, mkdirat, o
 use rustix::io::Errno;
 
 use crate::error::Error;
-use crate::fanout::{Fans, OPEN_DIRECTORY};
+use crate::fanout::{FanoutDirs, OPEN_DIRECTORY};
 use crate::policy::Policy;
 
 /// The mode of the directories of a store, less the umask.
@@ -31,7 +31,7 @@ pub struct ObjectDir {
     path: PathBuf,
     algorithm: Algorithm,
     policy: Policy,
-    fans: Fans,
+    fans: FanoutDirs,
     /// The file system has turned out to have no fs-verity.
     pub(crate) no_verity: AtomicBool,
     /// The file system was asked for it.
@@ -57,7 +57,7 @@ impl ObjectDir {
             path: path.to_owned(),
             algorithm,
             policy,
-            fans: Fans::new(),
+            fans: FanoutDirs::new(),
             no_verity: AtomicBool::new(false),
             verity_probed: AtomicBool::new(false),
         }

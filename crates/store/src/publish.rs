@@ -39,7 +39,7 @@ const LINKS_MAX: usize = 40;
 /// `PROC_SUPER_MAGIC`.
 const PROC_SUPER_MAGIC: u32 = 0x9fa0;
 
-enum Place {
+enum Destination {
     /// To be replaced, or made: its directory, its name there, what is there now.
     Name {
         directory: Arc<OwnedFd>,
@@ -65,8 +65,8 @@ pub fn replace_file<T, E: From<Error>>(
     write: impl FnOnce(&mut File) -> Result<T, E>,
 ) -> Result<(Published, T), E> {
     match find(path)? {
-        Place::InPlace => write_in_place(path, mode, write),
-        Place::Name { directory, parent, name, path: target, old } => {
+        Destination::InPlace => write_in_place(path, mode, write),
+        Destination::Name { directory, parent, name, path: target, old } => {
             let created = Temporary::create(&directory, if old.is_some() { 0o600 } else { mode });
             let temporary = match created {
                 Ok(temporary) => temporary,
@@ -118,19 +118,19 @@ fn keep_owner_and_mode(file: &File, old: &Stat) -> rustix::io::Result<()> {
 }
 
 /// Finds out what a path leads to.
-fn find(path: &Path) -> Result<Place, Error> {
+fn find(path: &Path) -> Result<Destination, Error> {
     find_while(path, || {})
 }
 
 /// The same, and calls `between` after the first look: a test changes the path there.
-fn find_while(path: &Path, between: impl FnOnce()) -> Result<Place, Error> {
+fn find_while(path: &Path, between: impl FnOnce()) -> Result<Destination, Error> {
     let failed = |errno: Errno| io_error("open", path)(errno);
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let there = match openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS) {
         Ok(file) => Some(fstat(file).map_err(failed)?),
         Err(Errno::NOENT) => None,
         // A magic link of /proc on the way; a loop of others gives the same error when it is opened.
-        Err(Errno::LOOP) => return Ok(Place::InPlace),
+        Err(Errno::LOOP) => return Ok(Destination::InPlace),
         // Before Linux 5.6, or kept from it by a seccomp filter: `last_name` finds /proc by its file system.
         Err(Errno::NOSYS | Errno::PERM) => match open(path, flags, Mode::empty()) {
             Ok(file) => Some(fstat(file).map_err(failed)?),
@@ -141,9 +141,9 @@ fn find_while(path: &Path, between: impl FnOnce()) -> Result<Place, Error> {
     };
     between();
     if there.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile) {
-        return Ok(Place::InPlace);
+        return Ok(Destination::InPlace);
     }
-    let Some((directory, parent, name)) = last_name(path)? else { return Ok(Place::InPlace) };
+    let Some((directory, parent, name)) = last_name(path)? else { return Ok(Destination::InPlace) };
     let target = parent.join(&name);
     let old = match statat(&directory, name.as_os_str(), AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => Some(stat),
@@ -159,7 +159,7 @@ fn find_while(path: &Path, between: impl FnOnce()) -> Result<Place, Error> {
         accessat(&directory, name.as_os_str(), Access::WRITE_OK, AtFlags::EACCESS)
             .map_err(io_error("write", &target))?;
     }
-    Ok(Place::Name { directory: Arc::new(directory), parent, name, path: target, old: old.map(Box::new) })
+    Ok(Destination::Name { directory: Arc::new(directory), parent, name, path: target, old: old.map(Box::new) })
 }
 
 /// Follows the symlinks at the end of a path; returns the directory that the last name is in. `None` if that is in /proc.
@@ -263,7 +263,7 @@ mod tests {
 
     /// A sticky directory that everybody may write to, and what is found at `image` in it if the symlink is made after the
     /// first look.
-    fn planted(owner: Option<u32>) -> (tempfile::TempDir, Result<Place, Error>) {
+    fn planted(owner: Option<u32>) -> (tempfile::TempDir, Result<Destination, Error>) {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("victim")).unwrap();
         let sticky = dir.path().join("sticky");
@@ -293,7 +293,7 @@ mod tests {
     #[test]
     fn a_symlink_of_ones_own_is_followed() {
         let (dir, place) = planted(None);
-        let Ok(Place::Name { parent, name, old: None, .. }) = place else { panic!("it is not followed") };
+        let Ok(Destination::Name { parent, name, old: None, .. }) = place else { panic!("it is not followed") };
         let victim = parent.canonicalize().unwrap();
         assert_eq!((victim, name), (dir.path().join("victim").canonicalize().unwrap(), "planted".into()));
     }

@@ -24,12 +24,12 @@ const KNOWN: [u32; 3] = [0x5846_5342, 0x9123_683e, 0xca45_1a4e];
 
 /// Tells which files cannot have changed unnoticed since a moment.
 #[derive(Debug)]
-pub(crate) struct Settled {
+pub(crate) struct UnchangedCheck {
     begun: i64,
     is_known: OnceLock<bool>,
 }
 
-impl Settled {
+impl UnchangedCheck {
     /// Of files that are found from now on.
     pub(crate) fn begin() -> Self {
         Self { begun: clock_gettime(ClockId::RealtimeCoarse).tv_sec, is_known: OnceLock::new() }
@@ -56,9 +56,9 @@ mod tests {
 
     #[test]
     fn what_changed_just_before_or_in_the_future_is_not_settled() {
-        let settled = Settled { begun: 1000, is_known: OnceLock::new() };
+        let unchanged = UnchangedCheck { begun: 1000, is_known: OnceLock::new() };
         for (sec, long_ago) in [(-5, true), (0, true), (997, true), (998, false), (1000, false), (i64::MAX, false)] {
-            assert_eq!(settled.is_long_ago(Timestamp { sec, nsec: 0 }), long_ago, "{sec}");
+            assert_eq!(unchanged.is_long_ago(Timestamp { sec, nsec: 0 }), long_ago, "{sec}");
         }
     }
 }

@@ -5,17 +5,18 @@ use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
 use std::sync::{Mutex, PoisonError};
 
-use libcomposefs_content::{digest_file, digest_pieces};
+use libcomposefs_content::{Progress, digest_file, digest_pieces};
 use libcomposefs_image::digest::Digest;
+use libcomposefs_sys::copy::READ_SIZE;
 
 use crate::basedirs::Basedirs;
 use crate::object::error::ObjectError;
-use crate::object::{Object, Vouching};
+use crate::object::{Object, VerifiedBy};
 use libcomposefs_content::workers;
 
 /// An object that an image names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Needed<'t> {
+pub struct ObjectRef<'t> {
     /// Its path below the object directories.
     pub payload: Cow<'t, [u8]>,
     /// Its length.
@@ -26,7 +27,7 @@ pub struct Needed<'t> {
 
 /// What came of looking at objects.
 #[derive(Debug, Default)]
-pub struct Verified {
+pub struct VerifyReport {
     /// How many were read, and had their digest.
     pub read: u64,
     /// The bytes of those.
@@ -42,28 +43,25 @@ pub struct Verified {
 /// Contents from this length on are read by all threads together.
 const SHARED_MIN: u64 = 16 << 20;
 
-/// How much is read at a time.
-const PIECE: usize = 256 << 10;
-
 /// Looks at objects: each is to be a regular file of its length, and to hold what its digest says. With `read` all are
 /// read, also those that the kernel vouches for. `progress` is told the length of each when it is done.
-pub fn verify_needed(
+pub fn verify_objects(
     basedirs: &Basedirs,
-    needed: &[Needed<'_>],
+    needed: &[ObjectRef<'_>],
     read: bool,
     threads: NonZeroUsize,
-    progress: &(dyn Fn(u64) + Sync),
-) -> Verified {
-    let verified: Mutex<Verified> = Mutex::default();
+    progress: &dyn Progress,
+) -> VerifyReport {
+    let verified: Mutex<VerifyReport> = Mutex::default();
     let work = |index: usize, buffer: &mut Vec<u8>| {
-        buffer.resize(PIECE, 0);
+        buffer.resize(READ_SIZE, 0);
         let object = &needed[index];
         let outcome = verify(basedirs, object, read, threads, buffer);
-        progress(object.size);
+        progress.bytes(object.size);
         let mut verified = verified.lock().unwrap_or_else(PoisonError::into_inner);
         match outcome {
-            Ok(Some(Vouching::Kernel)) => verified.vouched += 1,
-            Ok(Some(Vouching::Hashed)) => {
+            Ok(Some(VerifiedBy::Kernel)) => verified.vouched += 1,
+            Ok(Some(VerifiedBy::Hashed)) => {
                 verified.read += 1;
                 verified.bytes += object.size;
             }
@@ -82,20 +80,20 @@ pub fn verify_needed(
 
 fn verify(
     basedirs: &Basedirs,
-    needed: &Needed<'_>,
+    needed: &ObjectRef<'_>,
     read: bool,
     threads: NonZeroUsize,
     buffer: &mut [u8],
-) -> Result<Option<Vouching>, ObjectError> {
+) -> Result<Option<VerifiedBy>, ObjectError> {
     let object = basedirs.open_object(&needed.payload)?;
     object.expect_size(needed.size)?;
     let Some(expected) = needed.digest else { return Ok(None) };
     if !read && object.kernel_vouches(&expected)? {
-        return Ok(Some(Vouching::Kernel));
+        return Ok(Some(VerifiedBy::Kernel));
     }
     let found = digest_of(&object, &expected, threads, buffer)?;
     if found == expected {
-        return Ok(Some(Vouching::Hashed));
+        return Ok(Some(VerifiedBy::Hashed));
     }
     let (expected, found) = (Box::new(expected), Box::new(found));
     Err(ObjectError::Digest { path: object.path().to_owned(), expected, found })

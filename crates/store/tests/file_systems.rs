@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use libcomposefs_content::{NoProgress, SourceFile};
 use libcomposefs_scan::{Options, scan};
-use libcomposefs_store::{Basedirs, Outcome, extract};
+use libcomposefs_store::{Basedirs, PutOutcome, extract};
 use libcomposefs_testkit::privilege::is_root;
 use libcomposefs_testkit::skip;
 use support::{assert_sound, files, store};
@@ -119,7 +119,7 @@ fn files_are_cloned_where_that_can_be() {
         let file = fs::File::open(other.path().join("f")).unwrap();
         let batch = store.batch();
         let from = SourceFile::of(file.as_fd()).unwrap();
-        assert_eq!(batch.put_file(&from, &mut vec![0; 1 << 20]).unwrap().1, Outcome::New);
+        assert_eq!(batch.put_file(&from, &mut vec![0; 1 << 20]).unwrap().1, PutOutcome::New);
         batch.finish().unwrap();
         assert_eq!(assert_sound(&objects), 4);
     });
@@ -140,7 +140,7 @@ fn objects_are_cloned_back_and_the_clones_compared() {
         batch.finish().unwrap();
         let extract_to = |target: &Path| {
             let (all, options) = (extract::Selection::all(), extract::Options::default());
-            extract::extract(&tree, &all, &basedirs, target, &options, &extract::NoProgress).unwrap()
+            extract::extract(&tree, &all, &basedirs, target, &options, &NoProgress).unwrap()
         };
         let outcome = extract_to(&mounted.join("out"));
         assert_eq!((outcome.is_whole(), outcome.cloned_bytes), (true, 5_300_000), "{kind}");
@@ -285,5 +285,5 @@ fn a_read_only_file_system_is_an_error() {
     let error = store.batch().put_bytes(b"new").unwrap_err().to_string();
     assert!(error.contains("Read-only file system"), "{error}");
     // What is there is found all the same.
-    assert_eq!(support::put(&store, b"present").1, Outcome::Present);
+    assert_eq!(support::put(&store, b"present").1, PutOutcome::Present);
 }

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use libcomposefs_content::SourceFile;
 use libcomposefs_image::{Algorithm, Digest, verity};
-use libcomposefs_store::{Error, ObjectDir, Outcome, Policy, Summary, Verity};
+use libcomposefs_store::{Error, ObjectDir, Policy, PutOutcome, Summary, Verity};
 use libcomposefs_testkit::privilege::without_root;
 use libcomposefs_testkit::skip;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -20,7 +20,7 @@ use tempfile::tempdir;
 const CONTENT: &[u8] = b"content_a\n";
 const OBJECT: &str = "cc/3da5b14909626fc99443f580e4d8c9b990e85e0a1d18883dc89b23d43e173f";
 
-fn put_file(store: &ObjectDir, path: &Path) -> Result<(Digest, Outcome, Summary), Error> {
+fn put_file(store: &ObjectDir, path: &Path) -> Result<(Digest, PutOutcome, Summary), Error> {
     let file = fs::File::open(path).unwrap();
     let batch = store.batch();
     let source = SourceFile::of(file.as_fd()).unwrap();
@@ -34,10 +34,10 @@ fn a_new_object_has_its_name_and_mode() {
     let root = dir.path().join("a/b/store");
     let store = store(&root);
     let (digest, outcome) = put(&store, CONTENT);
-    assert_eq!((digest.object_path().as_str(), outcome), (OBJECT, Outcome::New));
+    assert_eq!((digest.object_path().as_str(), outcome), (OBJECT, PutOutcome::New));
     assert_eq!(files(&root), [Path::new(OBJECT)]);
     assert_eq!(assert_sound(&root), 1);
-    assert_eq!(put(&store, CONTENT), (digest, Outcome::Present));
+    assert_eq!(put(&store, CONTENT), (digest, PutOutcome::Present));
     assert!(store.open_object(&digest).unwrap().is_some());
     assert!(store.open_object(&verity::digest(Algorithm::Sha256, b"none")).unwrap().is_none());
     assert!(store.open_object(&verity::digest(Algorithm::Sha512, b"none")).is_err());
@@ -50,7 +50,10 @@ fn the_same_content_is_stored_once() {
     put(&store, b"present");
     let batch = store.batch();
     let outcomes = [&b"one"[..], b"present", b"one", b"present", b"two"].map(|c| batch.put_bytes(c).unwrap().1);
-    assert_eq!(outcomes, [Outcome::New, Outcome::Present, Outcome::Repeated, Outcome::Repeated, Outcome::New]);
+    assert_eq!(
+        outcomes,
+        [PutOutcome::New, PutOutcome::Present, PutOutcome::Repeated, PutOutcome::Repeated, PutOutcome::New]
+    );
     let expected = Summary { new: 2, present: 1, repeated: 2, bytes_written: 6, repaired: Vec::new() };
     assert_eq!(batch.finish().unwrap(), expected);
     assert_eq!(store.list().map(Result::unwrap).count(), 3);
@@ -107,7 +110,7 @@ fn assert_repaired(what: &str, spoil: impl Fn(&Path)) {
             let (_, outcome) = batch.put_bytes(CONTENT).unwrap();
             (outcome, batch.finish().unwrap())
         };
-        assert_eq!((outcome, summary.repaired), (Outcome::Repaired, vec![digest]), "{what}, by file: {by_file}");
+        assert_eq!((outcome, summary.repaired), (PutOutcome::Repaired, vec![digest]), "{what}, by file: {by_file}");
         assert_eq!(assert_sound(&root), 1, "{what}");
     }
 }
@@ -183,11 +186,11 @@ fn sizes_alone_are_compared_by_default() {
     put(&store(dir.path()), CONTENT);
     fs::write(dir.path().join(OBJECT), "content_b\n").unwrap();
     let store = ObjectDir::open(dir.path(), Algorithm::Sha256, Policy::default()).unwrap();
-    assert_eq!(put(&store, CONTENT).1, Outcome::Present);
+    assert_eq!(put(&store, CONTENT).1, PutOutcome::Present);
     // Once the file system is known to have no fs-verity, nothing is opened for it.
-    assert_eq!(put(&store, CONTENT).1, Outcome::Present);
+    assert_eq!(put(&store, CONTENT).1, PutOutcome::Present);
     fs::write(dir.path().join(OBJECT), "content").unwrap();
-    assert_eq!(put(&store, CONTENT).1, Outcome::Repaired);
+    assert_eq!(put(&store, CONTENT).1, PutOutcome::Repaired);
 }
 
 #[test]
@@ -196,7 +199,7 @@ fn two_batches_at_once_agree() {
     let store = store(dir.path());
     let (first, second, third) = (store.batch(), store.batch(), store.batch());
     for batch in [&first, &second, &third] {
-        assert_eq!(batch.put_bytes(CONTENT).unwrap().1, Outcome::New);
+        assert_eq!(batch.put_bytes(CONTENT).unwrap().1, PutOutcome::New);
     }
     assert_eq!(first.finish().unwrap().new, 1);
     let summary = second.finish().unwrap();
@@ -220,14 +223,14 @@ fn large_files_new_and_present() {
         let file = fs::File::open(&source).unwrap();
         let source = SourceFile::of(file.as_fd()).unwrap();
         let mut buffer = vec![0; 1 << 20];
-        for expected in [Outcome::New, Outcome::Repeated] {
+        for expected in [PutOutcome::New, PutOutcome::Repeated] {
             let put = batch.put_file(&source, &mut buffer).unwrap();
             assert_eq!(put, (verity::digest(Algorithm::Sha256, &content), expected));
         }
         batch.finish().unwrap();
         // Twice: the second one expects it to be there, and hashes first.
         let batch = store.batch();
-        for expected in [Outcome::Present, Outcome::Repeated] {
+        for expected in [PutOutcome::Present, PutOutcome::Repeated] {
             assert_eq!(batch.put_file(&source, &mut buffer).unwrap().1, expected);
         }
         batch.finish().unwrap();

@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
 
 use libcomposefs_image::{Algorithm, Digest, verity};
-use libcomposefs_store::{Basedirs, Object, ObjectError, Vouching};
+use libcomposefs_store::{Basedirs, Object, ObjectError, VerifiedBy};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tempfile::tempdir;
 
@@ -16,7 +16,7 @@ fn content(len: usize) -> Vec<u8> {
     (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
 }
 
-fn collect(object: &Object, digest: &Digest) -> (Vec<u8>, Result<Vouching, ObjectError>) {
+fn collect(object: &Object, digest: &Digest) -> (Vec<u8>, Result<VerifiedBy, ObjectError>) {
     let mut out = Vec::new();
     let done = object.copy_verified(digest, |piece| {
         out.extend_from_slice(piece);

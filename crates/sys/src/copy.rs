@@ -9,6 +9,10 @@ use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
 use crate::sparse::{data_from, has_holes};
 
+/// Number of bytes to read from a file at a time: large enough that calls cost little, small enough that the bytes are still in
+/// the core's cache when they are hashed or written.
+pub const READ_SIZE: usize = 256 << 10;
+
 /// Whether a way of copying was possible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Copied {

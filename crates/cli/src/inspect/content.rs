@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 use libcomposefs_image::erofs::read::{Found, LastLink, RawContent, View};
 use libcomposefs_image::tree::Kind;
-use libcomposefs_store::{Basedirs, Vouching};
+use libcomposefs_store::{Basedirs, VerifiedBy};
 
 use crate::error_text::with_remedy;
 use crate::inspect::inode_info::{ContentForm, Facts};
@@ -71,8 +71,8 @@ impl<'a> Contents<'_, 'a> {
         let sink = |piece: &[u8]| -> anyhow::Result<()> { Ok(out.write_all(piece)?) };
         let checked = match facts.digest {
             Some(digest) => match object.copy_verified(&digest, sink)? {
-                Vouching::Kernel => "by the kernel",
-                Vouching::Hashed => "by reading",
+                VerifiedBy::Kernel => "by the kernel",
+                VerifiedBy::Hashed => "by reading",
             },
             None if self.unverified => {
                 object.copy_unverified(sink)?;

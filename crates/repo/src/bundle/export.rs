@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::os::fd::AsFd;
 
+use libcomposefs_content::Progress;
 use libcomposefs_image::Digest;
 use rustix::fs::fstat;
 
@@ -45,7 +46,7 @@ impl Repository {
         images: &[ImageName],
         have: &Have,
         out: &mut impl Write,
-        progress: &dyn Fn(u64),
+        progress: &dyn Progress,
     ) -> Result<Exported, RepositoryError> {
         let reading = self.reading()?;
         let mut held = Vec::new();
@@ -89,7 +90,7 @@ impl Repository {
                     continue;
                 }
                 let len = self.export_object(&object, out)?;
-                progress(len);
+                progress.bytes(len);
                 exported.objects += 1;
                 exported.bytes += len;
                 records += 1;

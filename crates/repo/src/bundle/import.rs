@@ -6,6 +6,7 @@ use std::path::Path;
 use libcomposefs_image::Digest;
 use libcomposefs_image::tree::Tree;
 use libcomposefs_image::verity::Hasher;
+use libcomposefs_sys::copy::READ_SIZE;
 use libcomposefs_sys::sparse::is_zero;
 
 use super::format::{FormatError, Record, RecordReader};
@@ -18,9 +19,6 @@ use libcomposefs_store::{Batch, Summary};
 
 /// Contents up to this length are read into memory.
 const WHOLE_MAX: u64 = 1 << 20;
-/// How much is read at a time.
-const PIECE: usize = 256 << 10;
-
 /// What came of a bundle.
 #[derive(Clone, Debug)]
 pub struct ImportedBundle {
@@ -65,7 +63,7 @@ impl Repository {
                 match record {
                     Record::Object { digest, len } => {
                         take_object(&mut reader, &creation.batch, &digest, len, source)?;
-                        (options.progress)(len);
+                        options.progress.bytes(len);
                     }
                     Record::Image { digest, len, names: own } => {
                         let incoming = self.take_image(&mut reader, &digest, len, at, source)?;
@@ -119,7 +117,7 @@ fn take_object<R: Read>(
     } else {
         let mut failed = None;
         let put = batch.put_written(|out| {
-            let (mut hasher, mut buffer) = (Hasher::new(digest.algorithm()), vec![0; PIECE]);
+            let (mut hasher, mut buffer) = (Hasher::new(digest.algorithm()), vec![0; READ_SIZE]);
             loop {
                 let read = match content.read(&mut buffer) {
                     Ok(0) => return Ok(hasher.finish()),

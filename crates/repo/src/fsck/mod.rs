@@ -17,8 +17,9 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 pub use damage::{Damage, Kind, NeededBy, Remedy};
-pub use objects::{FsckProgress, NoFsckProgress};
 pub use sources::Source;
+
+use libcomposefs_content::Progress;
 
 use super::{Repository, RepositoryError};
 use expected::Needs;
@@ -78,7 +79,7 @@ impl Repository {
         &self,
         meta: Option<Damage>,
         options: &FsckOptions,
-        progress: &dyn FsckProgress,
+        progress: &dyn Progress,
     ) -> Result<FsckReport, RepositoryError> {
         // Held to the end, so that nothing is removed before it was looked at. A check that only reads does without a lease
         // where none can be had: an image that is removed meanwhile is looked for again before its objects are called missing.

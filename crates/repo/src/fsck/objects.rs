@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use libcomposefs_content::{digest_file, digest_pieces};
+use libcomposefs_content::{Progress, digest_file, digest_pieces};
 use libcomposefs_image::Digest;
 use libcomposefs_sys::beneath::open_directory_beneath;
+use libcomposefs_sys::copy::READ_SIZE;
 use libcomposefs_sys::tempfile;
 use libcomposefs_sys::verity::{Measurement, measure};
 use rustix::fs::{AtFlags, Dir, FileType, Stat, fstat, statat};
@@ -28,8 +29,6 @@ use libcomposefs_store::digest_of;
 
 /// Contents from this length on are read by all threads together.
 const SHARED_MIN: u64 = 16 << 20;
-/// How much is read at a time.
-const PIECE: usize = 256 << 10;
 /// Permissions that an object must have, and those that it must not: it is for its owner to replace, and for nobody to write.
 const MODE_NEEDED: u32 = 0o400;
 const MODE_FORBIDDEN: u32 = 0o7022;
@@ -75,27 +74,27 @@ impl Objects {
         repository: &Repository,
         needs: &Needs,
         threads: NonZeroUsize,
-        progress: &dyn FsckProgress,
+        progress: &dyn Progress,
     ) -> Result<Self, RepositoryError> {
         let mut objects = Self::default();
         let mut jobs = Vec::new();
         objects.list(repository, &mut jobs)?;
         objects.count = jobs.len() as u64;
-        progress.total(jobs.iter().map(|job| job.size).sum());
+        progress.begin(jobs.len() as u64, jobs.iter().map(|job| job.size).sum());
         jobs.sort_unstable_by(|a, b| b.size.cmp(&a.size).then_with(|| a.digest.cmp(&b.digest)));
         let there: HashSet<Digest> = jobs.iter().map(|job| job.digest).collect();
         let mut missing: Vec<Digest> = needs.objects.keys().copied().collect();
         missing.retain(|digest| !there.contains(digest));
         let (bytes, found) = (AtomicU64::new(0), Mutex::new(Vec::new()));
         let work = |job: Job, buffer: &mut Vec<u8>| {
-            buffer.resize(PIECE, 0);
+            buffer.resize(READ_SIZE, 0);
             // Somebody may be replacing it: what is wrong is wrong twice.
             let mut verdict = judge(repository, needs, &job.digest, threads, buffer);
             if verdict.is_some() {
                 verdict = judge(repository, needs, &job.digest, threads, buffer);
             }
             bytes.fetch_add(job.size, Ordering::Relaxed);
-            progress.done(job.size);
+            progress.bytes(job.size);
             if let Some(verdict) = verdict {
                 found.lock().unwrap_or_else(PoisonError::into_inner).push((job.digest, verdict));
             }
@@ -267,7 +266,7 @@ pub(super) fn judge(
 
 /// Looks at one object once more: `None` if it is as it should be by now.
 pub(super) fn judge_again(repository: &Repository, needs: &Needs, digest: &Digest, threads: NonZeroUsize) -> Verdict {
-    judge(repository, needs, digest, threads, &mut vec![0; PIECE])
+    judge(repository, needs, digest, threads, &mut vec![0; READ_SIZE])
 }
 
 fn wrong_content(needs: &Needs, digest: &Digest, found: &Digest, size: u64) -> (Kind, String, Option<Digest>) {
@@ -321,21 +320,4 @@ fn not_regular(repository: &Repository, digest: &Digest) -> Verdict {
 
 fn words(error: &std::io::Error) -> String {
     format!("it cannot be read: {error}")
-}
-
-/// Is told how far a check has come.
-pub trait FsckProgress: Sync {
-    /// So many bytes are to be read.
-    fn total(&self, bytes: u64);
-    /// So many were.
-    fn done(&self, bytes: u64);
-}
-
-/// Tells nobody.
-#[derive(Clone, Copy, Debug)]
-pub struct NoFsckProgress;
-
-impl FsckProgress for NoFsckProgress {
-    fn total(&self, _: u64) {}
-    fn done(&self, _: u64) {}
 }

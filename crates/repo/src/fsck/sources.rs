@@ -8,15 +8,13 @@ use std::sync::{Mutex, PoisonError};
 use libcomposefs_content::{ContentSink, NoProgress, SinkError, SourceFile, digest_pieces};
 use libcomposefs_image::{Algorithm, Digest, verity};
 use libcomposefs_scan::{self as scan, scan};
+use libcomposefs_sys::copy::READ_SIZE;
 use rustix::fs::{FileType, fstat};
 
 use crate::{RefName, Repository, RepositoryError};
 use libcomposefs_store::Batch;
 use libcomposefs_store::ObjectDir;
 use libcomposefs_store::Policy;
-
-/// How much is read at a time.
-const PIECE: usize = 256 << 10;
 
 /// Something that may hold what is missing.
 #[derive(Debug)]
@@ -95,7 +93,7 @@ fn fetch_objects(objects: &ObjectDir, wanted: &mut HashSet<Digest>, batch: &Batc
 /// Puts in what a file holds, if it is what it should.
 pub(super) fn put_if(digest: &Digest, file: BorrowedFd<'_>, batch: &Batch<'_>) -> Result<bool, RepositoryError> {
     let is_regular = fstat(file).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
-    let mut buffer = vec![0; PIECE];
+    let mut buffer = vec![0; READ_SIZE];
     if !is_regular || digest_pieces(file, digest.algorithm(), &mut buffer).ok() != Some(*digest) {
         return Ok(false);
     }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use libcomposefs_image::Digest;
-use libcomposefs_sys::copy::fill;
+use libcomposefs_sys::copy::{READ_SIZE, fill};
 use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, RenameFlags, flock, openat, renameat_with, unlinkat};
 use rustix::io::Errno;
 
@@ -13,9 +13,6 @@ use super::{GC_LOCK, Lease, open_gc_lock};
 use crate::digest_set::DigestSet;
 use crate::lock::{Lock, cannot_lock};
 use crate::{Repository, RepositoryError, io_error, layout};
-
-/// How much of a lease is read at a time.
-const PIECE: usize = 64 << 10;
 
 /// What the name of a link begins with that a gc has moved aside.
 const ASIDE: &str = "gc.";
@@ -144,7 +141,7 @@ impl LeaseReader {
             }
         }
         let Self { seen, claimed, path, .. } = self;
-        let mut buffer = vec![0; PIECE];
+        let mut buffer = vec![0; READ_SIZE];
         for (name, (file, offset)) in seen {
             loop {
                 let len = fill(file.as_fd(), &mut buffer, *offset)

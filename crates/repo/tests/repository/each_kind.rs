@@ -116,7 +116,7 @@ fn hostile_repositories_are_mended_within() {
             threads: std::num::NonZeroUsize::MIN,
         };
         // Refused or done: but not there.
-        let _ = repository.fsck(meta, &options, &libcomposefs_repo::fsck::NoFsckProgress);
+        let _ = repository.fsck(meta, &options, &libcomposefs_content::NoProgress);
         assert_eq!(snapshot(&place.path("outside")), before, "{planted}");
     }
     let place = Place::new(12);

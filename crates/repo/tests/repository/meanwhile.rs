@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use libcomposefs_repo::fsck::{FsckProgress, FsckReport, Kind, Remedy};
+use libcomposefs_content::Progress;
+use libcomposefs_repo::fsck::{FsckReport, Kind, Remedy};
 use libcomposefs_repo::{GcOptions, Lease, Repository};
 
 use crate::place::{Place, snapshot};
@@ -18,12 +19,12 @@ struct WhenJudged<'a> {
     then: &'a (dyn Fn() + Sync),
 }
 
-impl FsckProgress for WhenJudged<'_> {
-    fn total(&self, bytes: u64) {
+impl Progress for WhenJudged<'_> {
+    fn begin(&self, _: u64, bytes: u64) {
         self.left.store(bytes, Ordering::SeqCst);
     }
 
-    fn done(&self, bytes: u64) {
+    fn bytes(&self, bytes: u64) {
         // Empty objects come last, and are none of these tests'.
         if bytes > 0 && self.left.fetch_sub(bytes, Ordering::SeqCst) == bytes {
             (self.then)();

@@ -6,9 +6,9 @@ use std::num::NonZeroUsize;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
-use libcomposefs_content::NoProgress;
+use libcomposefs_content::{NoProgress, Progress};
 use libcomposefs_image::{Algorithm, Digest};
-use libcomposefs_repo::fsck::{FsckOptions, FsckProgress, FsckReport, NoFsckProgress, Source, open_anyway};
+use libcomposefs_repo::fsck::{FsckOptions, FsckReport, Source, open_anyway};
 use libcomposefs_repo::{Format, RefName, Repository, Settings};
 use libcomposefs_scan::{self as scan};
 use tempfile::TempDir;
@@ -49,10 +49,10 @@ impl Place {
     }
 
     pub(crate) fn fsck(&self, repair: bool, from: &[&str]) -> FsckReport {
-        self.fsck_telling(repair, from, &NoFsckProgress)
+        self.fsck_telling(repair, from, &NoProgress)
     }
 
-    pub(crate) fn fsck_telling(&self, repair: bool, from: &[&str], progress: &dyn FsckProgress) -> FsckReport {
+    pub(crate) fn fsck_telling(&self, repair: bool, from: &[&str], progress: &dyn Progress) -> FsckReport {
         let (repository, meta) = open_anyway(&self.path("repo")).unwrap();
         let sources = from.iter().map(|name| Source::open(&self.path(name), Algorithm::Sha256).unwrap()).collect();
         let options = FsckOptions { repair, sources, threads: NonZeroUsize::new(2).unwrap() };

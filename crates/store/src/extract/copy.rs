@@ -11,19 +11,16 @@ use libcomposefs_image::digest::{Algorithm, Digest};
 use libcomposefs_image::in_order;
 use libcomposefs_image::tree::{Data, InodeId};
 use libcomposefs_image::verity::{Hasher, hash_whole_blocks};
-use libcomposefs_sys::copy::write_all_at;
+use libcomposefs_sys::copy::{READ_SIZE, write_all_at};
 use libcomposefs_sys::sparse::{Holes, Stretch, write_sparse};
 use libcomposefs_sys::tempfile::Temporary;
 use rustix::fs::{fstat, ftruncate};
 
-use super::context::Run;
+use super::context::Context;
 use super::error::FileError;
 use super::metadata::Subject;
 use crate::object::Object;
 use crate::object::error::ObjectError;
-
-/// What is read, hashed and written at a time: some of it is still in the core's cache when it is written.
-const PIECE: usize = 256 << 10;
 
 /// Contents from this length on are cloned where the file system can: for less the space is not worth a call.
 const CLONE_MIN: u64 = 64 << 10;
@@ -31,7 +28,7 @@ const CLONE_MIN: u64 = 64 << 10;
 /// Contents from this length on are copied by all threads together.
 const SHARED_MIN: u64 = 16 << 20;
 
-impl Run<'_> {
+impl Context<'_> {
     /// A file without a name that is all that the inode says.
     pub(super) fn make_file(&self, id: InodeId, buffer: &mut Vec<u8>) -> Result<Temporary, FileError> {
         let file = self.staging.file()?;
@@ -100,7 +97,7 @@ impl Run<'_> {
         algorithm: Algorithm,
         buffer: &mut Vec<u8>,
     ) -> Result<Digest, FileError> {
-        buffer.resize(PIECE, 0);
+        buffer.resize(READ_SIZE, 0);
         let mut hasher = Hasher::new(algorithm);
         let (mut offset, mut end, holes) = (0, 0, Holes::default());
         while offset < object.size() {
@@ -133,7 +130,7 @@ impl Run<'_> {
     ) -> Result<Digest, FileError> {
         let (mut hasher, mut end, mut failure, holes) = (Hasher::new(algorithm), 0, None, Holes::default());
         let make = |number: u64, piece: &mut Piece| {
-            let offset = number * PIECE as u64;
+            let offset = number * READ_SIZE as u64;
             offset < object.size() && {
                 piece.failure = piece.copy(object, &holes, target, algorithm, offset).err();
                 self.progress.bytes(piece.len);
@@ -183,7 +180,7 @@ impl Piece {
         algorithm: Algorithm,
         offset: u64,
     ) -> Result<(), FileError> {
-        self.buffer.resize(PIECE, 0);
+        self.buffer.resize(READ_SIZE, 0);
         let stretch = read_piece(object, holes, offset, &mut self.buffer)?;
         self.zeros = matches!(stretch, Stretch::Zeros(_));
         let piece = match stretch {

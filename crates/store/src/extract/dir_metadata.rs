@@ -7,8 +7,8 @@ use std::sync::Arc;
 use libcomposefs_image::tree::InodeId;
 use rustix::fs::{Mode, openat};
 
-use super::context::Run;
-use super::dir_stack::{Descent, Key};
+use super::context::Context;
+use super::dir_stack::{DirStack, Key};
 use super::error::{ExtractError, FileError};
 use super::metadata::Subject;
 use super::populate::{Made, cannot_go_back};
@@ -17,8 +17,8 @@ use super::target::Target;
 use super::walk::{Step, Walk};
 
 /// Goes the same way once more, and gives each directory its metadata when it is left.
-pub(super) fn finish(run: &Run<'_>, target: &Target, made: &[Made]) -> Result<(), ExtractError> {
-    let root = Descent::new(target.as_fd(), InodeId::ROOT);
+pub(super) fn finish(run: &Context<'_>, target: &Target, made: &[Made]) -> Result<(), ExtractError> {
+    let root = DirStack::new(target.as_fd(), InodeId::ROOT);
     let mut descent = root.map_err(|error| target.error("open", std::io::Error::other(error)))?;
     let mut walk = Walk::new(run.tree, run.selection);
     let mut next = 1;
@@ -56,7 +56,12 @@ pub(super) fn finish(run: &Run<'_>, target: &Target, made: &[Made]) -> Result<()
 }
 
 /// Enters a directory that was made. `false` if it was not.
-fn enter(descent: &mut Descent<InodeId>, name: &[u8], directory: InodeId, key: Option<Key>) -> Result<bool, FileError> {
+fn enter(
+    descent: &mut DirStack<InodeId>,
+    name: &[u8],
+    directory: InodeId,
+    key: Option<Key>,
+) -> Result<bool, FileError> {
     let Some(key) = key else { return Ok(false) };
     let found = openat(descent.directory(), name, OPEN_DIRECTORY, Mode::empty());
     // What is something else now is not ours to change.

@@ -30,7 +30,7 @@ impl Key {
 
 /// The directories from the target to the innermost one, each with what belongs to it.
 #[derive(Debug)]
-pub(super) struct Descent<T> {
+pub(super) struct DirStack<T> {
     levels: Vec<Level<T>>,
     max_open: usize,
 }
@@ -43,7 +43,7 @@ struct Level<T> {
     own: T,
 }
 
-impl<T> Descent<T> {
+impl<T> DirStack<T> {
     /// In the target.
     pub(super) fn new(target: BorrowedFd<'_>, own: T) -> Result<Self, FileError> {
         let target = target.try_clone_to_owned().map_err(FileError::io("open"))?;
@@ -96,9 +96,9 @@ mod tests {
     use std::fs;
 
     /// A descent so many levels below a directory.
-    fn down(root: &std::path::Path, levels: usize) -> Descent<usize> {
+    fn down(root: &std::path::Path, levels: usize) -> DirStack<usize> {
         let open = |path: &std::path::Path| rustix::fs::open(path, OPEN_DIRECTORY, Mode::empty()).unwrap();
-        let mut descent = Descent::new(open(root).as_fd(), 0).unwrap();
+        let mut descent = DirStack::new(open(root).as_fd(), 0).unwrap();
         for level in 1..=levels {
             rustix::fs::mkdirat(descent.directory(), "d", Mode::RWXU).unwrap();
             let inner = openat(descent.directory(), "d", OPEN_DIRECTORY, Mode::empty()).unwrap();

@@ -13,7 +13,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::process::{getegid, geteuid};
 
-use super::context::Run;
+use super::context::Context;
 use super::error::FileError;
 
 /// What gets the metadata.
@@ -28,7 +28,7 @@ pub(super) enum Subject<'a> {
 /// The bits that give away the rights of the owner.
 const SET_ID: u32 = 0o6000;
 
-impl Run<'_> {
+impl Context<'_> {
     /// Gives what was made the metadata of an inode.
     pub(super) fn give_metadata(&self, subject: Subject<'_>, id: InodeId) -> Result<(), FileError> {
         let inode = self.tree.inode(id);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use libcomposefs_image::tree::{InodeId, Kind};
 
-use super::context::Run;
-use super::dir_stack::{Descent, Key};
+use super::context::Context;
+use super::dir_stack::{DirStack, Key};
 use super::error::{ExtractError, FileError};
 use super::hardlinks::staged_name;
 use super::target::Target;
@@ -42,7 +42,7 @@ struct Own<'t> {
 }
 
 /// Makes all that is selected; gives back the directories, which lack their metadata yet.
-pub(super) fn fill(run: &Run<'_>, target: &Target) -> Result<Vec<Made>, ExtractError> {
+pub(super) fn fill(run: &Context<'_>, target: &Target) -> Result<Vec<Made>, ExtractError> {
     let work = |job: Job<'_>, buffer: &mut Vec<u8>| {
         for (name, inode) in &job.entries {
             if run.is_stopped() {
@@ -52,19 +52,19 @@ pub(super) fn fill(run: &Run<'_>, target: &Target) -> Result<Vec<Made>, ExtractE
             if let Err(error) = done {
                 run.fail(run.path_in(job.id, name), error);
             }
-            run.progress.entry();
+            run.progress.entries(1);
         }
     };
     workers::run(run.threads, work, |sender| go_down(run, target, sender))
 }
 
 fn go_down<'t>(
-    run: &Run<'t>,
+    run: &Context<'t>,
     target: &Target,
     sender: &mut Sender<'_, Job<'t>, Vec<u8>>,
 ) -> Result<Vec<Made>, ExtractError> {
     let own = |id, is_new, number| Own { id, is_new, number, entries: Vec::new() };
-    let root = Descent::new(target.as_fd(), own(InodeId::ROOT, false, 0));
+    let root = DirStack::new(target.as_fd(), own(InodeId::ROOT, false, 0));
     let mut descent = root.map_err(|error| target.error("open", std::io::Error::other(error)))?;
     let key = Key::of(target.as_fd()).map_err(|errno| target.error("stat", errno))?;
     let mut made = vec![Made { key: Some(key), end: 0 }];
@@ -77,7 +77,7 @@ fn go_down<'t>(
                 let number = made.len();
                 let entered = there.and_then(|(there, is_new)| descent.enter(there, own(directory, is_new, number)));
                 made.push(Made { key: entered.as_ref().ok().copied(), end: number + 1 });
-                run.progress.entry();
+                run.progress.entries(1);
                 if let Err(error) = entered {
                     run.fail(run.path_in(parent, name), Arc::new(error));
                     walk.leave_out();
@@ -104,7 +104,7 @@ fn go_down<'t>(
     Ok(made)
 }
 
-fn send<'t>(descent: &mut Descent<Own<'t>>, sender: &mut Sender<'_, Job<'t>, Vec<u8>>) {
+fn send<'t>(descent: &mut DirStack<Own<'t>>, sender: &mut Sender<'_, Job<'t>, Vec<u8>>) {
     let entries = std::mem::take(&mut descent.own().entries);
     if !entries.is_empty() {
         sender.send(Job { directory: Arc::clone(descent.directory()), id: descent.own().id, entries });
@@ -112,11 +112,11 @@ fn send<'t>(descent: &mut Descent<Own<'t>>, sender: &mut Sender<'_, Job<'t>, Vec
 }
 
 /// Nothing above can be reached any more.
-pub(super) fn cannot_go_back(run: &Run<'_>, directory: InodeId, error: FileError) -> ExtractError {
+pub(super) fn cannot_go_back(run: &Context<'_>, directory: InodeId, error: FileError) -> ExtractError {
     ExtractError::Stopped { step: "go back from", path: run.path_of(directory), source: std::io::Error::other(error) }
 }
 
-impl Run<'_> {
+impl Context<'_> {
     fn make_entry(
         &self,
         directory: rustix::fd::BorrowedFd<'_>,

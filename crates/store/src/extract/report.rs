@@ -36,7 +36,7 @@ impl LeftOut {
 
 /// What came of an extraction that went to its end.
 #[derive(Clone, Debug, Default)]
-pub struct Outcome {
+pub struct ExtractReport {
     /// Directories made or merged, the root among them.
     pub directories: u64,
     /// Regular files, each counted once however many names it has.
@@ -61,7 +61,7 @@ pub struct Outcome {
     pub xattrs: BTreeMap<Vec<u8>, LeftOut>,
 }
 
-impl Outcome {
+impl ExtractReport {
     /// Whether all paths are there.
     #[must_use]
     pub fn is_whole(&self) -> bool {

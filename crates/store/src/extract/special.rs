@@ -6,11 +6,11 @@ use libcomposefs_image::tree::{Data, InodeId, Kind};
 use rustix::fs::{FileType, Mode, mknodat, symlinkat};
 use rustix::io::Errno;
 
-use super::context::Run;
+use super::context::Context;
 use super::error::FileError;
 use super::metadata::Subject;
 
-impl Run<'_> {
+impl Context<'_> {
     /// Makes it under a name that is free. `false` if it is a device that the process may not make.
     pub(super) fn make_node(&self, id: InodeId, staged: &str) -> Result<bool, FileError> {
         let inode = self.tree.inode(id);

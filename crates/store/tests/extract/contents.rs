@@ -3,10 +3,11 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
+use libcomposefs_content::NoProgress;
 use libcomposefs_image::tree::NewInode;
 use libcomposefs_image::{Algorithm, verity};
 use libcomposefs_store::Basedirs;
-use libcomposefs_store::extract::{ExtractError, NoProgress, Options, Selection, extract};
+use libcomposefs_store::extract::{ExtractError, Options, Selection, extract};
 
 use crate::place::{Place, ROOT, builder, directory, external, failures, inline, inode, names, noise};
 

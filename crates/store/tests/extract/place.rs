@@ -4,10 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use libcomposefs_content::NoProgress;
 use libcomposefs_image::tree::{InodeId, NewInode, Timestamp, Tree, TreeBuilder};
 use libcomposefs_image::{Algorithm, Digest, verity};
 use libcomposefs_store::Basedirs;
-use libcomposefs_store::extract::{ExtractError, NoProgress, Options, Outcome, Selection, extract};
+use libcomposefs_store::extract::{ExtractError, ExtractReport, Options, Selection, extract};
 use tempfile::TempDir;
 
 pub(crate) struct Place {
@@ -71,13 +72,18 @@ impl Place {
         digest
     }
 
-    pub(crate) fn extract_to(&self, tree: &Tree, target: &Path, options: &Options) -> Result<Outcome, ExtractError> {
+    pub(crate) fn extract_to(
+        &self,
+        tree: &Tree,
+        target: &Path,
+        options: &Options,
+    ) -> Result<ExtractReport, ExtractError> {
         let basedirs = Basedirs::open(&[self.path("objects")]).unwrap();
         extract(tree, &Selection::all(), &basedirs, target, options, &NoProgress)
     }
 
     /// Extracts to a new directory `out`.
-    pub(crate) fn extract(&self, tree: &Tree) -> Outcome {
+    pub(crate) fn extract(&self, tree: &Tree) -> ExtractReport {
         self.extract_to(tree, &self.path("out"), &Options::default()).unwrap()
     }
 }
@@ -109,7 +115,7 @@ pub(crate) fn names(path: &Path) -> Vec<String> {
 }
 
 /// The paths of failures and what is said of them.
-pub(crate) fn failures(outcome: &Outcome) -> Vec<(String, String)> {
+pub(crate) fn failures(outcome: &ExtractReport) -> Vec<(String, String)> {
     let text = |failure: &libcomposefs_store::extract::Failure| {
         (String::from_utf8_lossy(&failure.path).into_owned(), failure.error.to_string())
     };

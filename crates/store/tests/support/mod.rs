@@ -16,7 +16,7 @@ pub(crate) fn store(path: &Path) -> ObjectDir {
 }
 
 /// Puts one content in, as a batch of its own.
-pub(crate) fn put(store: &ObjectDir, content: &[u8]) -> (Digest, libcomposefs_store::Outcome) {
+pub(crate) fn put(store: &ObjectDir, content: &[u8]) -> (Digest, libcomposefs_store::PutOutcome) {
     let batch = store.batch();
     let put = batch.put_bytes(content).unwrap();
     batch.finish().unwrap();

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::num::NonZeroUsize;
 
 use libcomposefs_image::tree::{Data, Tree};
-use libcomposefs_store::{Basedirs, Needed, ObjectError, Verified, verify_needed};
+use libcomposefs_store::{Basedirs, ObjectError, ObjectRef, VerifyReport, verify_objects};
 
 use crate::output;
 
@@ -20,7 +20,7 @@ pub(super) struct Needers {
 /// All objects that are needed, each once.
 #[derive(Default)]
 pub(super) struct Wanted {
-    numbers: HashMap<Needed<'static>, usize>,
+    numbers: HashMap<ObjectRef<'static>, usize>,
     needers: Vec<Needers>,
 }
 
@@ -33,7 +33,7 @@ impl Wanted {
             if inode.size() == 0 {
                 continue;
             }
-            let needed = Needed { payload: payload.into_owned().into(), size: inode.size(), digest };
+            let needed = ObjectRef { payload: payload.into_owned().into(), size: inode.size(), digest };
             match self.numbers.get(&needed) {
                 Some(number) => self.needers[*number].count += 1,
                 None => {
@@ -50,7 +50,7 @@ impl Wanted {
 /// What came of looking at them.
 pub(super) struct Objects {
     pub(super) count: usize,
-    pub(super) verified: Verified,
+    pub(super) verified: VerifyReport,
     needers: Vec<Needers>,
 }
 
@@ -60,10 +60,10 @@ impl Objects {
         let Wanted { numbers, needers } = wanted;
         let mut needed: Vec<_> = numbers.into_iter().collect();
         needed.sort_unstable_by_key(|(_, number)| *number);
-        let needed: Vec<Needed<'_>> = needed.into_iter().map(|(needed, _)| needed).collect();
+        let needed: Vec<ObjectRef<'_>> = needed.into_iter().map(|(needed, _)| needed).collect();
         let all = needed.iter().fold(0u64, |all, needed| all.saturating_add(needed.size));
         let bar = output::bar("{bar:30} {bytes} of {total_bytes} of objects, {elapsed}", all);
-        let verified = verify_needed(basedirs, &needed, read, threads, &|bytes| bar.inc(bytes));
+        let verified = verify_objects(basedirs, &needed, read, threads, &|bytes| bar.inc(bytes));
         bar.finish_and_clear();
         Self { count: needed.len(), verified, needers }
     }

@@ -1,7 +1,7 @@
 //! Progress of an extraction, on a terminal only.
 
 use indicatif::ProgressBar;
-use libcomposefs_store::extract::Progress;
+use libcomposefs_content::Progress;
 
 use crate::output;
 
@@ -24,8 +24,8 @@ impl Progress for ExtractProgress {
         self.bytes.set_length(bytes);
     }
 
-    fn entry(&self) {
-        self.entries.inc(1);
+    fn entries(&self, count: u64) {
+        self.entries.inc(count);
         let (done, all) = (self.entries.position(), self.entries.length().unwrap_or_default());
         if done.is_multiple_of(512) && !self.bytes.is_hidden() {
             self.bytes.set_message(format!("{done} of {all}"));

@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use libcomposefs_image::dump::{Also, escape};
 use libcomposefs_store::Basedirs;
-use libcomposefs_store::extract::{LeftOut, Outcome};
+use libcomposefs_store::extract::{ExtractReport, LeftOut};
 use serde_json::{Map, Value, json};
 
 use super::ExtractArgs;
@@ -21,7 +21,7 @@ fn shown(bytes: &[u8]) -> String {
 }
 
 /// Tells what is not there, and what of the rest is not as it was. If all is, nothing.
-pub(super) fn print_text(outcome: &Outcome, basedirs: &Basedirs) {
+pub(super) fn print_text(outcome: &ExtractReport, basedirs: &Basedirs) {
     for failure in outcome.failures.iter().take(SHOWN) {
         tell!("composefs: {}: {}", shown(&failure.path), failure.error);
     }
@@ -46,7 +46,7 @@ pub(super) fn print_text(outcome: &Outcome, basedirs: &Basedirs) {
 }
 
 /// Prints all of it.
-pub(super) fn print_json(args: &ExtractArgs, outcome: &Outcome) {
+pub(super) fn print_json(args: &ExtractArgs, outcome: &ExtractReport) {
     let mut object = Map::new();
     put_bytes(&mut object, "image", args.image.as_os_str().as_bytes());
     put_bytes(&mut object, "target", args.target.as_os_str().as_bytes());

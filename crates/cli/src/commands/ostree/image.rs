@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use libcomposefs_image::Algorithm;
 use libcomposefs_image::erofs::{Image, Versions};
-use libcomposefs_ostree::{ContentSink, DigestOnly, HeadersOnly};
+use libcomposefs_ostree::ContentUse;
 use libcomposefs_store::publish::replace_file;
 use serde_json::json;
 
@@ -55,8 +55,8 @@ pub(super) fn run(args: &OstreeImageArgs) -> anyhow::Result<()> {
     }
     let (repo, commit, plan) = args.source.open()?;
     let threads = rlimits::threads(args.threads);
-    let sink: &dyn ContentSink = if args.no_verity { &HeadersOnly } else { &DigestOnly(Algorithm::Sha256) };
-    let tree = tree_of(&repo, &plan, sink, threads)?;
+    let contents = if args.no_verity { ContentUse::Skip } else { ContentUse::Digest(Algorithm::Sha256) };
+    let tree = tree_of(&repo, &plan, contents, threads)?;
     let image = Image::plan(&tree, Versions::default()).with_context(|| format!("commit {}", commit.id))?;
     lost_opaque::warn("composefs", &image.lost_opaque());
     let digest = match args.image.as_deref() {

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_image::Algorithm;
 use libcomposefs_image::erofs::{Image, Versions};
-use libcomposefs_ostree::{IntoBatch, Payloads, gather};
+use libcomposefs_ostree::{ContentUse, Payloads, gather};
 use libcomposefs_repo::RefName;
 
 use super::Source;
@@ -48,9 +48,8 @@ pub(super) fn run(args: &OstreeImportArgs, selected: &RepositoryArgs, interrupt:
     let (repo, commit, plan) = args.source.open()?;
     let created = repository.making(|mut creation| -> anyhow::Result<_> {
         let progress = progress::Objects::start();
-        let sink = IntoBatch { batch: &creation.batch, algorithm };
-        let gathered =
-            gather(&repo, plan.contents(), &sink, rlimits::threads(args.threads), &|bytes| progress.done(bytes))?;
+        let (contents, threads) = (ContentUse::Store(&creation.batch), rlimits::threads(args.threads));
+        let gathered = gather(&repo, plan.contents(), contents, threads, &|bytes| progress.done(bytes))?;
         drop(progress);
         if let Some(recorded) = commit.object.digest.as_deref().filter(|_| algorithm == Algorithm::Sha256) {
             let theirs = plan.tree(&gathered, Payloads::Ostree, algorithm)?;

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use libcomposefs_image::Algorithm;
 use libcomposefs_image::tree::Tree;
-use libcomposefs_ostree::{Commit, ContentSink, Payloads, Plan, Repo, gather};
+use libcomposefs_ostree::{Commit, ContentUse, Payloads, Plan, Repo, gather};
 
 use super::repository::{RepositoryArgs, WithRepository, progress};
 use crate::exit::done;
@@ -63,9 +63,9 @@ impl Source {
 }
 
 /// The tree that ostree's own image of a commit has.
-fn tree_of(repo: &Repo, plan: &Plan, sink: &dyn ContentSink, threads: NonZeroUsize) -> anyhow::Result<Tree> {
+fn tree_of(repo: &Repo, plan: &Plan, contents: ContentUse<'_>, threads: NonZeroUsize) -> anyhow::Result<Tree> {
     let progress = progress::Objects::start();
-    let gathered = gather(repo, plan.contents(), sink, threads, &|bytes| progress.done(bytes))?;
+    let gathered = gather(repo, plan.contents(), contents, threads, &|bytes| progress.done(bytes))?;
     Ok(plan.tree(&gathered, Payloads::Ostree, Algorithm::Sha256)?)
 }
 

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use anyhow::{Context as _, bail};
 use libcomposefs_image::erofs::{Image, Versions};
 use libcomposefs_image::{Algorithm, Digest};
-use libcomposefs_ostree::DigestOnly;
+use libcomposefs_ostree::ContentUse;
 use serde_json::json;
 
 use super::{Source, tree_of};
@@ -38,7 +38,7 @@ Exit status: 0 if all is as it should be, 1 if not, or if no digest is recorded.
 
 pub(super) fn run(args: &OstreeVerifyArgs) -> anyhow::Result<()> {
     let (repo, commit, plan) = args.source.open()?;
-    let tree = tree_of(&repo, &plan, &DigestOnly(Algorithm::Sha256), rlimits::threads(args.threads))?;
+    let tree = tree_of(&repo, &plan, ContentUse::Digest(Algorithm::Sha256), rlimits::threads(args.threads))?;
     let image = Image::plan(&tree, Versions::default()).with_context(|| format!("commit {}", commit.id))?;
     let found = image.digest(Algorithm::Sha256);
     let recorded = commit.object.digest.as_deref().map(|bytes| {

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use indicatif::ProgressBar;
+use libcomposefs_content::Progress;
 use libcomposefs_mount::MountEntry;
-use libcomposefs_repo::fsck::{Damage, FsckOptions, FsckProgress, FsckReport, Kind, Remedy, Source, open_anyway};
+use libcomposefs_repo::fsck::{Damage, FsckOptions, FsckReport, Kind, Remedy, Source, open_anyway};
 use libcomposefs_repo::{LockHolder, Opener};
 use serde_json::{Value, json};
 
@@ -49,12 +50,12 @@ Exit status: 0 if all is sound, or was put right; 1 if something is wrong; 2 if 
 
 struct Bar(ProgressBar);
 
-impl FsckProgress for Bar {
-    fn total(&self, bytes: u64) {
+impl Progress for Bar {
+    fn begin(&self, _: u64, bytes: u64) {
         self.0.set_length(bytes);
     }
 
-    fn done(&self, bytes: u64) {
+    fn bytes(&self, bytes: u64) {
         self.0.inc(bytes);
     }
 }

@@ -1,0 +1,98 @@
+//! The extraction itself: its steps in order.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use libcomposefs_content::Progress;
+use libcomposefs_image::tree::{Data, Tree};
+
+use super::context::Context;
+use super::error::ExtractError;
+use super::options::Options;
+use super::report::ExtractReport;
+use super::selection::Selection;
+use super::staging::Staging;
+use super::target::Target;
+use super::walk::{Step, Walk};
+use super::{dir_metadata, hardlinks, populate};
+use crate::basedirs::Basedirs;
+use crate::reflink::Clones;
+
+/// Extracts what is selected of a tree into the directory `target`, which is made if it is not there. Contents come from
+/// the image or from below `basedirs`.
+///
+/// A path whose content is missing or wrong is among the [failures](ExtractReport::failures) and does not end the run; nothing
+/// is there under its name. Nothing is synced.
+///
+/// # Errors
+///
+/// If the target cannot be used, or something fails that has nothing to do with one path, such as a full disk. Then
+/// what was made so far stays.
+pub fn extract(
+    tree: &Tree,
+    selection: &Selection,
+    basedirs: &Basedirs,
+    target: &Path,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<ExtractReport, ExtractError> {
+    let (names, entries, bytes) = count(tree, selection);
+    let target = Target::open(target, options.merge)?;
+    let staging = Staging::new(target.as_fd(), options.merge);
+    let staging = staging.map_err(|error| target.error("make a directory in", error))?;
+    progress.begin(entries, bytes);
+    let run = Context {
+        tree,
+        selection,
+        basedirs,
+        options,
+        progress,
+        staging,
+        clones: Clones::default(),
+        threads: options.thread_count(),
+        gives_owners: options.gives_owners(),
+        names,
+        places: OnceLock::new(),
+        outcome: Mutex::default(),
+        lost: Mutex::default(),
+        stopped: Mutex::default(),
+        is_stopped: AtomicBool::new(false),
+    };
+    let linked = hardlinks::make(&run);
+    let made = populate::fill(&run, &target);
+    hardlinks::forget(&run, &linked);
+    run.staging.remove_itself();
+    if let Some(error) = run.take_stopped() {
+        return Err(error);
+    }
+    dir_metadata::finish(&run, &target, &made?)?;
+    let mut outcome = run.outcome.into_inner().unwrap_or_else(PoisonError::into_inner);
+    outcome.links = outcome.links.saturating_sub(linked.len() as u64);
+    outcome.failures.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(outcome)
+}
+
+/// How many of the selected names each inode has, if one has two; how many entries and bytes there are.
+fn count(tree: &Tree, selection: &Selection) -> (Vec<u32>, u64, u64) {
+    let mut names = vec![0u32; tree.inode_count()];
+    let (mut entries, mut bytes) = (0, 0u64);
+    for step in Walk::new(tree, selection) {
+        let inode = match step {
+            Step::Leave => continue,
+            Step::Enter { directory, .. } => directory,
+            Step::Entry { inode, .. } => inode,
+        };
+        entries += 1;
+        names[inode.index()] += 1;
+        let inode = tree.inode(inode);
+        if names[inode.id().index()] == 1 && matches!(inode.data(), Data::Regular { .. }) {
+            bytes = bytes.saturating_add(inode.size());
+        }
+    }
+    if names.iter().all(|count| *count < 2) {
+        names = Vec::new();
+    }
+    (names, entries, bytes)
+}
