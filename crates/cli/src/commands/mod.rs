@@ -25,6 +25,7 @@ mod ostree;
 pub(crate) mod repository;
 mod stat;
 mod umount;
+mod verity_warning;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

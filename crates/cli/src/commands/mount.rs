@@ -10,6 +10,7 @@ use libcomposefs_mount::{Allowed, ErofsWay, Error, ImageFile, Mounted, OverlayWa
 use serde_json::{Value, json};
 
 use super::repository::{self, RepositoryArgs};
+use super::verity_warning;
 use crate::complete;
 use crate::error_text;
 use crate::output;
@@ -91,6 +92,7 @@ fn run_file(args: &MountArgs, text: &OsStr) -> anyhow::Result<()> {
 /// Mounts as planned, unless it is only to be looked at.
 pub(crate) fn mount(plan: Plan, image: &ImageFile, dry_run: bool) -> Result<(Plan, Option<Mounted>), Error> {
     let mounted = if dry_run { None } else { Some(libcomposefs_mount::apply(&plan, image, Allowed::default())?) };
+    verity_warning::print("composefs", &plan, mounted.as_ref());
     Ok((plan, mounted))
 }
 

@@ -12,6 +12,7 @@ use libcomposefs_mount::{Allowed, ImageFile, OptionError, Plan, UnknownOptions};
 use libcomposefs_sys::namespace::Visit;
 
 use super::mount::{plan_text, with_remedy};
+use super::verity_warning;
 
 use crate::error_text;
 use crate::output::{self, escaped};
@@ -190,6 +191,10 @@ fn mount(request: &Request) -> anyhow::Result<()> {
     let mut printed = if request.verbose { output::remark(&plan_text(&plan)) } else { Ok(()) };
     let mounted = libcomposefs_mount::apply_in(&plan, &image, Allowed::default(), visit.as_ref())
         .map_err(|error| with_remedy(&error))?;
+    // The directories of another namespace are not those that these paths lead to here.
+    if visit.is_none() {
+        verity_warning::print("mount.composefs", &plan, Some(&mounted));
+    }
     if request.verbose {
         printed = printed.and_then(|()| output::remark(&format!("done     {mounted}\n")));
     }
