@@ -13,7 +13,7 @@ pub(crate) struct CommandGroup {
 
 /// All commands that `composefs --help` shows.
 pub(crate) const GROUPS: &[CommandGroup] = &[
-    CommandGroup { heading: "Build images", commands: &["create", "digest", "explain-digest"] },
+    CommandGroup { heading: "Build images", commands: &["create", "digest", "explain-digest", "seal"] },
     CommandGroup { heading: "Look into images", commands: &["cat", "diff", "du", "extract", "find", "ls", "stat"] },
     CommandGroup {
         heading: "Manage a repository",

@@ -23,6 +23,7 @@ mod mount;
 pub(crate) mod mount_helper;
 mod ostree;
 pub(crate) mod repository;
+mod seal;
 mod stat;
 mod umount;
 mod verity_warning;
@@ -90,6 +91,7 @@ enum Command {
     Mount(WithRepository<mount::MountArgs>),
     Mounts(WithRepository<repository::mounts::MountsArgs>),
     Ostree(WithRepository<ostree::OstreeArgs>),
+    Seal(seal::SealArgs),
     Stat(stat::StatArgs),
     Sync(WithRepository<repository::sync::SyncArgs>),
     Tag(WithRepository<repository::tag::TagArgs>),
@@ -137,6 +139,7 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
         Command::Mount(args) => done(args.run(&before, mount::run)),
         Command::Mounts(args) => done(args.run(&before, repository::mounts::run)),
         Command::Ostree(args) => args.run(&before, ostree::run),
+        Command::Seal(args) => seal::run(&args),
         Command::Stat(args) => stat::run(&args),
         Command::Sync(args) => args.run(&before, repository::sync::run),
         Command::Tag(args) => done(args.run(&before, repository::tag::run)),

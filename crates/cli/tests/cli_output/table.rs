@@ -168,6 +168,8 @@ pub(crate) const ROWS: &[Row] = &[
         r#"composefs ostree verify "$OSTREE" zt --json"#,
         r#"composefs ostree verify "$OSTREE" "$NONE""#,
     ),
+    asks("seal", "composefs seal --help", r#"composefs seal "$NONE" "$T""#),
+    asks("seal", "composefs seal --help", r#"composefs seal --json "$NONE""#),
     asks("stat", r#"composefs stat "$I""#, r#"composefs stat "$I" "/$NONE""#),
     asks("stat", r#"composefs stat "$I" "/$X" "/link""#, r#"composefs stat "$NONE""#),
     asks("stat", r#"composefs stat --json "$I" "/$X" "/link""#, r#"composefs stat --json "$I" "/$NONE""#),

@@ -9,11 +9,20 @@ use anyhow::{Result, bail, ensure};
 use libcomposefs_image::{Algorithm, Digest, verity};
 use libcomposefs_sys::verity::{Enabled, Measurement, enable, measure};
 
-use crate::command;
+use crate::command::{self, Ran};
 use crate::context::Context;
 use crate::kernel::Kernels;
 
-super::tests! { "fs_verity", Kernels::All => [digest_is_the_kernels, content_is_sealed, measured_digests_are_believed] }
+super::tests! { "fs_verity",
+    Kernels::All => [
+        digest_is_the_kernels,
+        content_is_sealed,
+        measured_digests_are_believed,
+        seal_enables_fs_verity,
+        seal_refuses_what_the_kernel_refuses,
+        seal_and_mount_name_a_file_system_without_fs_verity,
+    ],
+}
 
 fn digest_is_the_kernels(context: &Context) -> Result<()> {
     let dir = context.scratch("verity")?;
@@ -47,6 +56,73 @@ fn content_is_sealed(context: &Context) -> Result<()> {
     }
     command::run(Command::new("fsverity").arg("enable").arg(&file))?.exited(1)?.says("File exists")?;
     ensure!(fs::read(&file)? == b"sealed");
+    Ok(())
+}
+
+fn seal(context: &Context, arguments: &[&str], file: &Path) -> Result<Ran> {
+    command::run(context.composefs().arg("seal").args(arguments).arg(file))
+}
+
+/// `composefs seal` of a file that is not sealed, and again; the kernel and `composefs digest` agree with what it prints.
+fn seal_enables_fs_verity(context: &Context) -> Result<()> {
+    let dir = context.scratch("seal")?;
+    for algorithm in Algorithm::ALL {
+        let file = dir.join(algorithm.name());
+        fs::write(&file, vec![b's'; 100_000])?;
+        let option = format!("--algorithm={algorithm}");
+        let digest = command::run(context.composefs().args(["digest", &option]).arg(&file))?.success()?.stdout;
+        ensure!(measure(File::open(&file)?)? == Measurement::NotEnabled, "{algorithm}: sealed already");
+        for sealed in ["now", "before"] {
+            let json = seal(context, &[&option, "--json"], &file)?.success()?.stdout;
+            ensure!(json.contains(&format!("\"sealed\":\"{sealed}\"")), "{algorithm}: not {sealed}: {json}");
+            let said = seal(context, &[&option], &file)?.success()?.stdout;
+            ensure!(said == digest, "seal prints {said:?}, digest {digest:?}");
+        }
+        let measured = context.measure(&file)?;
+        ensure!(digest.starts_with(&measured.to_hex()), "the kernel has {measured:?}, not {digest}");
+        let other = if algorithm == Algorithm::Sha256 { Algorithm::Sha512 } else { Algorithm::Sha256 };
+        let refused = seal(context, &[&format!("--algorithm={other}")], &file)?.exited(1)?;
+        refused.says(&format!("{} is already sealed with {algorithm}, not {other}", file.display()))?;
+    }
+    Ok(())
+}
+
+fn seal_refuses_what_the_kernel_refuses(context: &Context) -> Result<()> {
+    let file = context.scratch("seal-refused")?.join("file");
+    fs::write(&file, "content")?;
+    let writer = File::options().write(true).open(&file)?;
+    let refused = seal(context, &[], &file)?.exited(1)?;
+    refused.says("Text file busy (os error 26): a process has the file open for writing")?;
+    drop(writer);
+    seal(context, &[], &file)?.success()?;
+    Ok(())
+}
+
+/// A tmpfs beside the scratch file system: files there cannot be sealed, and a verified mount of objects there is warned about.
+fn seal_and_mount_name_a_file_system_without_fs_verity(context: &Context) -> Result<()> {
+    let dir = context.scratch("seal-tmpfs")?;
+    for name in ["tmpfs", "tree", "mnt"] {
+        fs::create_dir(dir.join(name))?;
+    }
+    fs::write(dir.join("tree/file"), vec![b'f'; 10_000])?;
+    std::os::unix::fs::symlink(context.composefs().get_program(), dir.join("mkcomposefs"))?;
+    let sh = |line: &str| command::run(Command::new("sh").args(["-c", line]).current_dir(&dir));
+    sh("mount -t tmpfs tmpfs tmpfs")?.success()?;
+    sh("./mkcomposefs --digest-store=objects tree image; ./mkcomposefs --digest-store=tmpfs/objects tree image")?
+        .success()?;
+    let file = dir.join("tmpfs/file");
+    fs::write(&file, "content")?;
+    let refused = seal(context, &[], &file)?.exited(1)?;
+    refused.says(&format!("{}: the file system does not support fs-verity: tmpfs has no fs-verity", file.display()))?;
+    let mount = |objects: &str| {
+        let options = format!("basedir={objects},verity_check=2");
+        let mut mount = context.composefs();
+        command::run(mount.args(["mount", "image", "mnt", "--dry-run", "-o", &options]).current_dir(&dir))?.success()
+    };
+    mount("tmpfs/objects")?.says("warning: files with objects in tmpfs/objects cannot be read")?;
+    let quiet = mount("objects")?;
+    ensure!(quiet.stderr.is_empty(), "warned about a file system with fs-verity: {}", quiet.stderr);
+    sh("umount tmpfs")?.success()?;
     Ok(())
 }
 

@@ -125,6 +125,12 @@ fn verity(directory: &Arc<OwnedFd>, kind: &str, device: &str) -> Finding {
     }
 }
 
+/// Returns why the file system of `path` has no fs-verity, and a remedy.
+pub(in crate::commands) fn no_verity(path: &Path) -> (String, String) {
+    let (kind, device) = file_system(path).unwrap_or_else(|| ("unknown".into(), String::new()));
+    (why_unsupported(&kind), remedy(&kind, &device))
+}
+
 fn why_unsupported(kind: &str) -> String {
     if kernel_has_no_verity(kind) {
         return "the kernel was built without fs-verity".into();

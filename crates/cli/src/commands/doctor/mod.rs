@@ -15,6 +15,7 @@ use serde_json::json;
 use super::repository::RepositoryArgs;
 use crate::exit::answered;
 use crate::output;
+pub(super) use directory::no_verity;
 use finding::{Finding, Section, Status};
 
 /// Tell whether verified mounts will work here, and what is missing.
