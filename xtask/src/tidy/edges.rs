@@ -7,6 +7,7 @@ use crate::metadata::{self, Crate};
 /// Each crate and those of ours it may use (without the prefix `libcomposefs-` or `composefs-`). A crate that is not listed is a problem.
 const EDGES: &[(&str, &[&str])] = &[
     ("cli", &["oci", "ostree", "remote", "fuse", "trust", "mount", "repo", "store", "scan", "content", "image", "sys"]),
+    ("libcomposefs", &["ostree", "mount", "repo", "store", "scan", "content", "image"]),
     ("broker", &["mount", "repo", "trust", "image", "sys"]),
     ("remote", &["oci", "repo", "store", "content", "trust", "image"]),
     ("oci", &["repo", "store", "content", "image"]),
