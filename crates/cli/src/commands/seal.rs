@@ -87,7 +87,7 @@ fn seal_text(args: &SealArgs, failures: &mut Complaints) -> anyhow::Result<()> {
 }
 
 fn seal_json(args: &SealArgs, failures: &mut Complaints) -> anyhow::Result<()> {
-    let mut array = ArrayWriter::new(output::data());
+    let mut array = ArrayWriter::new(output::text());
     for path in &args.files {
         let done = seal(path, args.algorithm).and_then(|sealed| Ok(array.push(&sealed.json(path))?));
         failures.pass(done)?;
