@@ -1,4 +1,4 @@
-//! The guides of `docs/guides`, as their readers would follow them: the blocks marked `sh` of each page are one script.
+//! Runs the commands of README.md and of the guides in `docs/guides`: the blocks marked `sh` of each page are one script.
 
 use std::fs;
 
@@ -28,19 +28,20 @@ const FOLDER: &str = "docs/guides";
 /// The task.
 pub(super) fn run(options: &Options) -> Result<Vec<Suite>> {
     let mut pages = Vec::new();
-    for entry in fs::read_dir(place::checkout().join(FOLDER))? {
-        let path = entry?.path();
+    let guides = fs::read_dir(place::checkout().join(FOLDER))?.map(|entry| Ok(entry?.path()));
+    let readme = std::iter::once(Ok(place::checkout().join("README.md")));
+    for path in guides.chain(readme).collect::<Result<Vec<_>>>()? {
         let name = path.file_stem().context("no name")?.to_string_lossy().into_owned();
         if options.pages.is_empty() || options.pages.contains(&name) {
             pages.push((name, fs::read_to_string(&path)?));
         }
     }
     pages.sort();
-    ensure!(!pages.is_empty(), "no such page in {FOLDER}");
+    ensure!(!pages.is_empty(), "no such page: README, or a page of {FOLDER}");
     let mut suites = Vec::new();
     for (name, text) in &pages {
         let blocks = blocks(text);
-        ensure!(!blocks.is_empty(), "{FOLDER}/{name}.md has no block marked sh");
+        ensure!(!blocks.is_empty(), "{name}.md has no block marked sh");
         let chroot = if name == "ostree" { ostree::set_up()? } else { containers::with_ours()? };
         suites.extend(follow(&chroot, name, &blocks)?);
     }

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use libcomposefs_image::{Algorithm, Digest, verity};
 use libcomposefs_sys::verity::{Enabled, Measurement, enable, measure};
 
@@ -22,6 +22,7 @@ super::tests! { "fs_verity",
         seal_refuses_what_the_kernel_refuses,
         seal_and_mount_name_a_file_system_without_fs_verity,
     ],
+    Kernels::Since((6, 6)) => [seal_and_verified_mount_of_the_readme],
 }
 
 fn digest_is_the_kernels(context: &Context) -> Result<()> {
@@ -123,6 +124,30 @@ fn seal_and_mount_name_a_file_system_without_fs_verity(context: &Context) -> Res
     let quiet = mount("objects")?;
     ensure!(quiet.stderr.is_empty(), "warned about a file system with fs-verity: {}", quiet.stderr);
     sh("umount tmpfs")?.success()?;
+    Ok(())
+}
+
+/// The quick start of README.md, on a small tree. Without fs-verity `cargo xtask e2e guides` runs its first part.
+fn seal_and_verified_mount_of_the_readme(context: &Context) -> Result<()> {
+    let readme = include_str!("../../../../README.md").replace("/usr/share ", "tree ");
+    let block = |mark: &str| -> Result<String> {
+        let (_, after) = readme.split_once(mark).with_context(|| format!("README.md has no {mark}"))?;
+        Ok(after.split_once("```").context("the block has no end")?.0.to_owned())
+    };
+    let console: Vec<_> =
+        block("```console\n")?.lines().filter_map(|line| line.strip_prefix("$ ")).map(str::to_owned).collect();
+    ensure!(console.iter().any(|line| line.contains("digest=$digest")), "no verified mount in {console:?}");
+    let dir = context.scratch("readme")?;
+    fs::create_dir_all(dir.join("tree"))?;
+    fs::write(dir.join("tree/file"), vec![b'f'; 10_000])?;
+    fs::create_dir(dir.join("bin"))?;
+    std::os::unix::fs::symlink(context.composefs().get_program(), dir.join("bin/mkcomposefs"))?;
+    std::os::unix::fs::symlink(context.composefs().get_program(), dir.join("bin/composefs"))?;
+    let script = format!("PATH=$PWD/bin:$PATH; set -eu\n{}{}\n", block("```sh\n")?, console.join("\n"));
+    command::run(Command::new("sh").args(["-c", &script]).current_dir(&dir))?.success()?;
+    let read = fs::read(dir.join("mnt/file"))?;
+    command::run(context.composefs().arg("umount").arg(dir.join("mnt")))?.success()?;
+    ensure!(read == vec![b'f'; 10_000], "another content");
     Ok(())
 }
 
