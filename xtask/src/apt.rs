@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{place, process};
+use crate::{paths, process};
 
 /// Names under which a source of Debian itself lists its suite; add-on repositories use others.
 const SUITES: &[&str] = &["bookworm", "trixie", "forky", "duke", "sid", "oldstable", "stable", "testing", "unstable"];
@@ -25,8 +25,8 @@ pub(crate) struct Suite {
 impl Suite {
     /// Opens the suite, fetching its package lists if they are not from today.
     pub(crate) fn open(name: &str) -> Result<Self> {
-        let dir = place::cache(&format!("apt/{name}"))?;
-        let _lock = place::lock(&dir)?;
+        let dir = paths::cache(&format!("apt/{name}"))?;
+        let _lock = paths::lock(&dir)?;
         let suite = Self { dir };
         let stamp = suite.dir.join("updated");
         if !is_fresh(&stamp) {

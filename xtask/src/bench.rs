@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{minbase, peers, place, process, setup};
+use crate::{minbase, paths, peers, process, setup};
 
 /// The large tree: a machine has none larger that is sure to be there.
 const LARGE_TREE: &str = "/usr/share";
@@ -30,12 +30,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let small = minbase::set_up()?.context("the small tree takes root to build")?;
     let cargo = || {
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.current_dir(place::checkout());
+        cargo.current_dir(paths::checkout());
         cargo
     };
     let packages = ["-p", "composefs-cli", "-p", "libcomposefs-capi", "-p", "composefs-bench"];
     process::run(cargo().args(["build", "--quiet", "--release"]).args(packages))?;
-    let release = place::target().join("release");
+    let release = paths::target().join("release");
     let program = release.join("composefs-bench");
     let mut bench = Command::new(&program);
     if fs::metadata("/proc/self")?.uid() == 0 {
@@ -43,7 +43,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         bench = Command::new("unshare");
         bench.args(["--mount", "--propagation=private"]).arg(program);
     }
-    bench.current_dir(place::target()).arg("--composefs").arg(release.join("composefs")).arg("--peers").arg(peers);
+    bench.current_dir(paths::target()).arg("--composefs").arg(release.join("composefs")).arg("--peers").arg(peers);
     for tree in [&small, Path::new(LARGE_TREE)] {
         bench.arg("--tree").arg(tree);
     }

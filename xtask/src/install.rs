@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::{place, process};
+use crate::{paths, process};
 
 /// The names of the one program besides its own.
 pub(crate) const NAMES: &[&str] = &["mkcomposefs", "composefs-info", "composefs-dump", "mount.composefs"];
@@ -30,14 +30,14 @@ pub(crate) struct Options {
 /// The task.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(place::checkout()).args(["build", "--release", "-p", "composefs-cli"]);
+    cargo.current_dir(paths::checkout()).args(["build", "--release", "-p", "composefs-cli"]);
     process::run(&mut cargo)?;
     let below = |path: &Path| match &options.destdir {
         Some(root) => root.join(path.strip_prefix("/").unwrap_or(path)),
         None => path.to_owned(),
     };
     let program = options.prefix.join("bin/composefs");
-    install(&place::target().join("release/composefs"), &below(&program))?;
+    install(&paths::target().join("release/composefs"), &below(&program))?;
     for name in NAMES {
         link(Path::new("composefs"), &below(&options.prefix.join("bin").join(name)))?;
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, Result, bail};
 
 use crate::apt::{self, Suite};
-use crate::place;
+use crate::paths;
 
 const META_PACKAGE: &str = "linux-image-cloud-amd64";
 /// A version that is no longer the current one is kept for a while: a run that started before may still boot it.
@@ -62,8 +62,8 @@ impl Kernel {
 
     /// The kernel, fetched if need be.
     pub(crate) fn fetch(self) -> Result<Fetched> {
-        let dir = place::cache(&format!("kernels/{}", self.name()))?;
-        let _lock = place::lock(&dir)?;
+        let dir = paths::cache(&format!("kernels/{}", self.name()))?;
+        let _lock = paths::lock(&dir)?;
         let current = dir.join("current");
         let have = fs::read_to_string(&current).ok().and_then(|version| Fetched::open(self, &dir.join(version)).ok());
         match have {

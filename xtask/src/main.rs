@@ -1,11 +1,11 @@
 //! The project's own tasks: `cargo xtask demo|test|vm|tidy|...`.
 //!
 //! One file per task; everything a task fetches or builds outside the checkout goes to one cache directory
-//! ([`place::cache`]), so that a fresh clone and an old one behave alike.
+//! ([`paths::cache`]), so that a fresh clone and an old one behave alike.
 
 mod apt;
+mod artifacts;
 mod bench;
-mod built;
 mod crates_io;
 mod demo;
 mod dist;
@@ -15,8 +15,8 @@ mod install;
 mod kernel;
 mod metadata;
 mod minbase;
+mod paths;
 mod peers;
-mod place;
 mod process;
 mod setup;
 mod test;
@@ -47,7 +47,7 @@ enum Task {
     /// Run everything that proves the project: the workspace's tests, then the VM suites.
     Test(test::Options),
     /// Run a command in a virtual machine with fs-verity.
-    Vm(vm::by_hand::Options),
+    Vm(vm::interactive::Options),
     /// Check formatting, lints, crate edges, fences and links.
     Tidy,
     /// Set up the existing implementations as black boxes to compare with, and print their directory.
@@ -80,7 +80,7 @@ fn run(task: Task) -> Result<()> {
         Task::Setup => setup::run(),
         Task::Kernels => kernel::run(),
         Task::Test(options) => test::run(&options),
-        Task::Vm(options) => vm::by_hand::run(options),
+        Task::Vm(options) => vm::interactive::run(options),
         Task::Tidy => tidy::run(),
         Task::Peers(options) => peers::run(&options),
         Task::Bench(options) => bench::run(&options),

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use crate::{place, process};
+use crate::{paths, process};
 
 /// A crate of the workspace.
 #[derive(Debug, Default, Clone)]
@@ -23,7 +23,7 @@ pub(crate) struct Crate {
 /// All crates of the workspace.
 pub(crate) fn crates() -> Result<Vec<Crate>> {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(place::checkout()).args(["metadata", "--no-deps", "--format-version=1"]);
+    cargo.current_dir(paths::checkout()).args(["metadata", "--no-deps", "--format-version=1"]);
     let metadata: Value = serde_json::from_slice(&process::output(&mut cargo)?)?;
     list(&metadata["packages"]).iter().map(|package| read(package).context("odd cargo metadata")).collect()
 }

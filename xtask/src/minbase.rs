@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::{apt, place, process};
+use crate::{apt, paths, process};
 
 /// A machine that is no Debian of its own gets this one.
 const SUITE: &str = "bookworm";
@@ -15,8 +15,8 @@ const SUITE: &str = "bookworm";
 /// The root of the tree, built if it is not there; `None` where only root could build it.
 pub(crate) fn set_up() -> Result<Option<PathBuf>> {
     let suite = suite();
-    let dir = place::cache("minbase")?;
-    let _lock = place::lock(&dir)?;
+    let dir = paths::cache("minbase")?;
+    let _lock = paths::lock(&dir)?;
     let home = dir.join(&suite);
     if home.exists() {
         return Ok(Some(home));

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 
 use crate::apt::{self, Suite};
-use crate::{crates_io, place};
+use crate::{crates_io, paths};
 
 /// The C implementation: version, suite, and the packages it runs with. They come with a libc of their own, so that the
 /// machine may be older than the suite.
@@ -40,16 +40,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// Both implementations, set up if need be.
 pub(crate) fn set_up_all() -> Result<PathBuf> {
     let bin = set_up()?;
-    let dir = place::cache("peers")?;
-    let _lock = place::lock(&dir)?;
+    let dir = paths::cache("peers")?;
+    let _lock = paths::lock(&dir)?;
     crates_io::install(RUST_CRATE, RUST_VERSION, RUST_PROGRAM, &dir)?;
     Ok(bin)
 }
 
 /// The C implementation, set up if need be; gives the directory with its programs.
 pub(crate) fn set_up() -> Result<PathBuf> {
-    let dir = place::cache("peers")?;
-    let _lock = place::lock(&dir)?;
+    let dir = paths::cache("peers")?;
+    let _lock = paths::lock(&dir)?;
     let bin = dir.join("bin");
     if !bin.join(C_PROGRAMS[0]).exists() {
         set_up_c(&dir, &bin)?;

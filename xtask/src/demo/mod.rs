@@ -14,7 +14,7 @@ use crate::install::NAMES;
 use crate::kernel::Kernel;
 use crate::test::programs::Programs;
 use crate::vm::{End, Machine, Stream};
-use crate::{place, process, setup};
+use crate::{paths, process, setup};
 
 const STORY: &str = include_str!("story.sh");
 /// What of the tree goes into the virtual machine: a guest under emulation is no place for more.
@@ -38,7 +38,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     setup::run()?;
     println!("building the program");
     let programs = Programs::build_product()?;
-    let work = tempfile::Builder::new().prefix("demo-").tempdir_in(place::target())?;
+    let work = tempfile::Builder::new().prefix("demo-").tempdir_in(paths::target())?;
     let verified = has_fs_verity(work.path())?;
     let release = process::text(Command::new("uname").arg("-r"))?;
     let with = if verified { "with" } else { "without" };

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 use roff::{Inline, Roff, bold, italic, roman};
 
-use crate::{place, process};
+use crate::{paths, process};
 
 /// Programs, their sections, what they do in a line.
 const PROGRAMS: &[(&str, u8, &str)] = &[
@@ -38,7 +38,7 @@ pub(super) fn write(program: &Path, dir: &Path) -> Result<()> {
         page(dir, name, *section, about, |roff| preformatted(roff, "SYNOPSIS", &help))?;
     }
     for (file, name, section, about) in PAGES {
-        let text = fs::read_to_string(place::checkout().join(file)).with_context(|| format!("cannot read {file}"))?;
+        let text = fs::read_to_string(paths::checkout().join(file)).with_context(|| format!("cannot read {file}"))?;
         page(dir, name, *section, about, |roff| Page { roff, line: Vec::new() }.write(&text))?;
     }
     for section in fs::read_dir(dir)? {

@@ -12,7 +12,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::{place, process};
+use crate::{paths, process};
 use deb::Package;
 use stage::Staged;
 
@@ -29,7 +29,7 @@ pub(crate) struct Options {
 
 /// The task: prints the files.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let output = options.output.clone().unwrap_or_else(|| place::target().join("dist"));
+    let output = options.output.clone().unwrap_or_else(|| paths::target().join("dist"));
     for file in build(&output)? {
         println!("{}", file.display());
     }
@@ -115,5 +115,5 @@ fn epoch() -> Result<String> {
         return Ok(epoch);
     }
     let mut git = Command::new("git");
-    Ok(process::text(git.current_dir(place::checkout()).args(["log", "-1", "--format=%ct"]))?.trim().to_owned())
+    Ok(process::text(git.current_dir(paths::checkout()).args(["log", "-1", "--format=%ct"]))?.trim().to_owned())
 }

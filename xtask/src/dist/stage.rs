@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 
 use super::man;
 use crate::install::NAMES;
-use crate::{built, place, process};
+use crate::{artifacts, paths, process};
 
 const LIBDIR: &str = "usr/lib/x86_64-linux-gnu";
 /// The file behind the name that programs ask for.
@@ -34,13 +34,13 @@ impl Staged {
     /// Builds programs, library, man pages and completions. `version` is what pkg-config says.
     pub(super) fn build(root: &Path, version: &str) -> Result<Self> {
         let staged = Self { root: root.to_owned() };
-        let program = built::program()?;
+        let program = artifacts::program()?;
         staged.binary(&program, "usr/bin/composefs", 0o755)?;
         for name in NAMES.iter().filter(|name| **name != "mount.composefs") {
             staged.link("composefs", &format!("usr/bin/{name}"))?;
         }
         staged.link("../bin/composefs", "usr/sbin/mount.composefs")?;
-        staged.binary(&built::library()?, LIBRARY, 0o644)?;
+        staged.binary(&artifacts::library()?, LIBRARY, 0o644)?;
         staged.link("libcomposefs.so.1.4.0", &format!("{LIBDIR}/libcomposefs.so.1"))?;
         staged.link("libcomposefs.so.1", DEVELOPMENT_LINK)?;
         staged.development(version)?;
@@ -57,7 +57,7 @@ impl Staged {
 
     /// Headers and the file of pkg-config.
     fn development(&self, version: &str) -> Result<()> {
-        let capi = place::checkout().join("crates/capi");
+        let capi = paths::checkout().join("crates/capi");
         for entry in fs::read_dir(capi.join("include/libcomposefs"))? {
             let header = entry?.path();
             let name = header.file_name().context("no name")?.to_string_lossy().into_owned();
@@ -72,7 +72,7 @@ impl Staged {
     }
 
     fn documents(&self, dir: &str) -> Result<()> {
-        let read = |name: &str| fs::read_to_string(place::checkout().join(name));
+        let read = |name: &str| fs::read_to_string(paths::checkout().join(name));
         let text = format!(
             "composefs is licensed under either of the MIT licence or the Apache License, version 2.0, at your option.\n\n{}\n{}",
             read("LICENSE-MIT")?,

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use crate::install::NAMES;
 use crate::test::libtest::Reader;
 use crate::test::report::Suite;
-use crate::{apt, built, place, process};
+use crate::{apt, artifacts, paths, process};
 
 /// What an engine needs.
 pub(crate) struct Recipe {
@@ -39,8 +39,8 @@ const WORDS: &str = include_str!("words.sh");
 impl Recipe {
     /// The system, built if it is not there or was built for other packages.
     pub(crate) fn set_up(&self) -> Result<Chroot> {
-        let dir = place::cache("chroots")?;
-        let _lock = place::lock(&dir)?;
+        let dir = paths::cache("chroots")?;
+        let _lock = paths::lock(&dir)?;
         let root = dir.join(self.name);
         let stamp = root.join(STAMP);
         let wanted = format!("{} {}\n", self.suite, self.packages.join(" "));
@@ -141,7 +141,7 @@ impl Chroot {
 
     /// Puts our program into it, under all its names.
     pub(crate) fn install_ours(&self) -> Result<()> {
-        let program = built::program()?;
+        let program = artifacts::program()?;
         for name in ["composefs"].iter().chain(NAMES) {
             self.install(&program, &format!("usr/local/bin/{name}"))?;
         }
@@ -162,7 +162,7 @@ impl Chroot {
     /// A copy that stays, made anew if it is of another system than this.
     pub(crate) fn kept_copy(&self, name: &str) -> Result<Chroot> {
         let kept = Chroot { root: self.root.with_file_name(name) };
-        let _lock = place::lock(&place::cache("chroots")?)?;
+        let _lock = paths::lock(&paths::cache("chroots")?)?;
         let stamp = |chroot: &Chroot| fs::read_to_string(chroot.path(STAMP)).ok();
         if kept.root.exists() && stamp(&kept) != stamp(self) {
             kept.remove()?;

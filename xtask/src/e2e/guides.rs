@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::chroot::Chroot;
 use super::{containers, ostree};
-use crate::place;
+use crate::paths;
 use crate::test::report::Suite;
 
 /// Its command line.
@@ -28,8 +28,8 @@ const FOLDER: &str = "docs/guides";
 /// The task.
 pub(super) fn run(options: &Options) -> Result<Vec<Suite>> {
     let mut pages = Vec::new();
-    let guides = fs::read_dir(place::checkout().join(FOLDER))?.map(|entry| Ok(entry?.path()));
-    let readme = std::iter::once(Ok(place::checkout().join("README.md")));
+    let guides = fs::read_dir(paths::checkout().join(FOLDER))?.map(|entry| Ok(entry?.path()));
+    let readme = std::iter::once(Ok(paths::checkout().join("README.md")));
     for path in guides.chain(readme).collect::<Result<Vec<_>>>()? {
         let name = path.file_stem().context("no name")?.to_string_lossy().into_owned();
         if options.pages.is_empty() || options.pages.contains(&name) {

@@ -16,7 +16,7 @@ use std::sync::Mutex;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{crates_io, place, process, setup};
+use crate::{crates_io, paths, process, setup};
 pub(crate) use libfuzzer::Outcome;
 pub(crate) use targets::TARGETS;
 use targets::{Sanitizer, Target};
@@ -83,15 +83,15 @@ pub(crate) fn feed(targets: impl Iterator<Item = &'static Target>, seconds: u32)
 }
 
 fn build(targets: &[&Target]) -> Result<()> {
-    let home = place::cache(&format!("{CARGO_FUZZ}/{VERSION}"))?;
-    let lock = place::lock(&home)?;
+    let home = paths::cache(&format!("{CARGO_FUZZ}/{VERSION}"))?;
+    let lock = paths::lock(&home)?;
     let cargo_fuzz = crates_io::install(CARGO_FUZZ, VERSION, CARGO_FUZZ, &home)?;
     drop(lock);
     for sanitizer in Sanitizer::ALL {
         // It builds one target or all; what they have in common is built once.
         for name in targets.iter().filter(|target| target.sanitizer == sanitizer).map(|target| target.name) {
             let mut build = Command::new(&cargo_fuzz);
-            build.current_dir(place::checkout()).args(["fuzz", "build", name, "--sanitizer", sanitizer.name()]);
+            build.current_dir(paths::checkout()).args(["fuzz", "build", name, "--sanitizer", sanitizer.name()]);
             build.args(["--target", TARGET, "--target-dir"]).arg(build_dir(sanitizer));
             // Instruments the code by options that a stable compiler has but does not promise.
             build.env("RUSTC_BOOTSTRAP", "1").env("CARGO_PROFILE_RELEASE_LTO", "off");
@@ -102,7 +102,7 @@ fn build(targets: &[&Target]) -> Result<()> {
 }
 
 fn dir() -> PathBuf {
-    place::target().join("fuzz")
+    paths::target().join("fuzz")
 }
 
 fn build_dir(sanitizer: Sanitizer) -> PathBuf {
@@ -199,7 +199,7 @@ fn command(program: &Path, target: &Target) -> Command {
     };
     command.arg(format!("-timeout={TIMEOUT}")).arg(format!("-max_len={}", target.max_len));
     if let Some(dictionary) = target.dictionary {
-        command.arg(format!("-dict={}", place::checkout().join("fuzz").join(dictionary).display()));
+        command.arg(format!("-dict={}", paths::checkout().join("fuzz").join(dictionary).display()));
     }
     command
 }

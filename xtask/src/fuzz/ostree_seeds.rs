@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use super::seeds::piece;
-use crate::{place, process};
+use crate::{paths, process};
 
 /// In place of the checksum of the object of this number; see `fuzz/fuzz_targets/ostree_repository.rs`.
 fn mark(number: usize) -> [u8; 32] {
@@ -25,7 +25,7 @@ struct Object {
 
 /// The objects of a small archive.
 fn archive() -> Result<Vec<Object>> {
-    let archive = place::checkout().join("crates/ostree/tests/data/archive.tar.xz");
+    let archive = paths::checkout().join("crates/ostree/tests/data/archive.tar.xz");
     let work = tempfile::tempdir()?;
     process::output(Command::new("tar").arg("-xJf").arg(archive).arg("-C").arg(work.path()))?;
     let mut objects = Vec::new();

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 
 use super::targets;
-use crate::{place, process};
+use crate::{paths, process};
 
 /// A piece of an input, as `fuzz/src/pieces.rs` reads it.
 pub(super) fn piece(kind: u8, bytes: &[u8], input: &mut Vec<u8>) -> Result<()> {
@@ -20,8 +20,8 @@ pub(super) fn piece(kind: u8, bytes: &[u8], input: &mut Vec<u8>) -> Result<()> {
 /// Builds the programs; gives the path of `composefs`.
 pub(super) fn composefs() -> Result<std::path::PathBuf> {
     let mut cargo = Command::new(env!("CARGO"));
-    process::run(cargo.current_dir(place::checkout()).args(["build", "--quiet", "--package", "composefs"]))?;
-    Ok(place::target().join("debug/composefs"))
+    process::run(cargo.current_dir(paths::checkout()).args(["build", "--quiet", "--package", "composefs"]))?;
+    Ok(paths::target().join("debug/composefs"))
 }
 
 fn put(dir: &Path, max_len: usize, name: &str, seed: &[u8]) -> Result<()> {

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 
 use super::{ostree_seeds, seeds};
-use crate::{place, process};
+use crate::{paths, process};
 
 /// A program in `fuzz/fuzz_targets/`.
 #[derive(Debug)]
@@ -110,7 +110,7 @@ pub(super) fn images(dir: &Path, max_len: usize) -> Result<()> {
 
 /// The dumps of the golden corpus, good and bad.
 pub(super) fn dumps(dir: &Path, max_len: usize) -> Result<()> {
-    let golden = place::checkout().join("crates/testkit/data/golden");
+    let golden = paths::checkout().join("crates/testkit/data/golden");
     for folder in [golden.join("bad"), golden] {
         let entries = fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
         let files: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::install::NAMES;
 use crate::vm::payload::Payload;
-use crate::{metadata, place, process};
+use crate::{metadata, paths, process};
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// With an explicit target these apply to the programs alone, not to build scripts and macros, which cannot be static.
@@ -72,12 +72,12 @@ impl Programs {
 }
 
 fn release() -> PathBuf {
-    place::target().join(TARGET).join("release")
+    paths::target().join(TARGET).join("release")
 }
 
 fn cargo(task: &str) -> Command {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(place::checkout()).env("RUSTFLAGS", FLAGS);
+    cargo.current_dir(paths::checkout()).env("RUSTFLAGS", FLAGS);
     cargo.args([task, "--release", "--target", TARGET]);
     cargo
 }

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, anyhow};
 use super::Options;
 use super::libtest::{Reader, kind_of};
 use super::report::{Report, Suite};
-use crate::{metadata, minbase, peers, place};
+use crate::{metadata, minbase, paths, peers};
 
 /// Tests that cannot run here say so by a line in the file of this name: the test's name, a tab, the reason.
 const SKIP_LOG: &str = "COMPOSEFS_SKIP_LOG";
@@ -55,7 +55,7 @@ pub(super) fn run(options: &Options, report: &mut Report) -> Result<()> {
 /// The command that runs the tests of some targets.
 fn tests_of(targets: &[String]) -> Command {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(place::checkout()).args(["test", "--workspace", "--no-fail-fast", "--color=never"]);
+    cargo.current_dir(paths::checkout()).args(["test", "--workspace", "--no-fail-fast", "--color=never"]);
     // Its programs are no tests, but `--bins` would have them as such.
     cargo.args(["--exclude", "composefs-fuzz"]).args(targets);
     cargo

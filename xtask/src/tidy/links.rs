@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Source;
-use crate::place;
+use crate::paths;
 
 pub(super) fn check(sources: &[Source]) -> Vec<String> {
     let mut problems = Vec::new();
@@ -12,13 +12,13 @@ pub(super) fn check(sources: &[Source]) -> Vec<String> {
         for (number, line) in source.text.lines().enumerate() {
             for link in links(line) {
                 let file = link.split('#').next().unwrap_or_default();
-                if !file.is_empty() && !place::checkout().join(dir).join(file).exists() {
+                if !file.is_empty() && !paths::checkout().join(dir).join(file).exists() {
                     problems.push(source.problem(number, format_args!("{link} leads nowhere")));
                 }
             }
             // Pages are also named in code spans, from the root of the checkout.
             for page in pages(line) {
-                if !place::checkout().join(&page).exists() {
+                if !paths::checkout().join(&page).exists() {
                     problems.push(source.problem(number, format_args!("there is no {}", page.display())));
                 }
             }

@@ -11,7 +11,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::{place, process};
+use crate::{paths, process};
 
 /// A file under version control, if it is text.
 struct Source {
@@ -39,7 +39,7 @@ pub(crate) fn run() -> Result<()> {
         ("cargo clippy", &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]),
     ] {
         let mut cargo = Command::new(env!("CARGO"));
-        if process::run(cargo.current_dir(place::checkout()).args(arguments)).is_err() {
+        if process::run(cargo.current_dir(paths::checkout()).args(arguments)).is_err() {
             problems.push(format!("{what} is not satisfied"));
         }
     }
@@ -61,12 +61,12 @@ pub(crate) fn run() -> Result<()> {
 /// What is under version control or about to be.
 fn sources() -> Result<Vec<Source>> {
     let mut git = Command::new("git");
-    git.current_dir(place::checkout()).args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
+    git.current_dir(paths::checkout()).args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
     let names = process::text(&mut git)?;
     let mut sources = Vec::new();
     for name in names.split('\0').filter(|name| !name.is_empty()) {
         // Binary files (golden images) and files deleted in the working tree are passed over.
-        if let Ok(text) = fs::read_to_string(place::checkout().join(name)) {
+        if let Ok(text) = fs::read_to_string(paths::checkout().join(name)) {
             sources.push(Source { path: name.into(), text });
         }
     }

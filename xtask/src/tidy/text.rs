@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::Source;
-use crate::{apt, place};
+use crate::{apt, paths};
 
 const LONGEST: usize = 500;
 /// Longer files, each with the reason why it is one idea nevertheless.
@@ -35,7 +35,7 @@ pub(super) fn check(sources: &[Source]) -> Result<Vec<String>> {
 
 /// The checkout, and the directory it lies in unless that is one of those every machine has.
 fn machine_paths() -> Vec<String> {
-    let checkout = place::checkout();
+    let checkout = paths::checkout();
     let parent = checkout.parent().map(|dir| dir.display().to_string());
     let telling = parent.filter(|dir| !COMMON_PLACES.contains(&dir.as_str()));
     [checkout.display().to_string()].into_iter().chain(telling).collect()

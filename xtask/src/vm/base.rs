@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use super::cpio::Archive;
 use super::modules::ModuleSet;
 use crate::kernel::Fetched;
-use crate::{apt, place, process};
+use crate::{apt, paths, process};
 
 const INIT: &str = include_str!("init.sh");
 /// What a guest may load. Only the first few are loaded at the start; the rest waits for a mount or a modprobe.
@@ -54,9 +54,9 @@ pub(crate) fn initramfs(kernel: &Fetched) -> Result<PathBuf> {
     let busybox = process::require("busybox")?;
     let mut key = DefaultHasher::new();
     (INIT, MODULES, LAYOUT, fs::metadata(&busybox)?.len()).hash(&mut key);
-    let dir = place::cache("initramfs")?;
+    let dir = paths::cache("initramfs")?;
     let file = dir.join(format!("{}-{:016x}.cpio", kernel.release, key.finish()));
-    let _lock = place::lock(&dir)?;
+    let _lock = paths::lock(&dir)?;
     if !file.exists() {
         forget_other(&dir, &kernel.release)?;
         build(kernel, &busybox, &file).with_context(|| format!("cannot build {}", file.display()))?;

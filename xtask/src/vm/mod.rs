@@ -5,9 +5,9 @@
 //! `/mnt`; its output arrives line by line while it runs, and its exit status is the machine's.
 
 mod base;
-pub(crate) mod by_hand;
 mod cpio;
 pub(crate) mod disk;
+pub(crate) mod interactive;
 mod modules;
 pub(crate) mod payload;
 mod qemu;

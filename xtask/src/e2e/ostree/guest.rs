@@ -10,13 +10,13 @@ use crate::kernel::Kernel;
 use crate::test::libtest::Reader;
 use crate::test::report::Suite;
 use crate::vm::{End, Machine, Stream};
-use crate::{place, process};
+use crate::{paths, process};
 
 /// Boots a machine with what `check.sh` deployed in the chroot.
 pub(super) fn run(chroot: &Chroot) -> Result<Vec<Suite>> {
     process::output(&mut chroot.command(Net::Own, &["bash", "-euo", "pipefail", "-c", include_str!("pack.sh")]))?;
     let program = chroot.path("root/guest/opt/verity");
-    let capi = place::checkout().join("crates/capi");
+    let capi = paths::checkout().join("crates/capi");
     let mut cc = Command::new(process::require("cc")?);
     cc.arg("-I").arg(capi.join("include")).arg(capi.join("tests/c/verity.c")).arg("-o").arg(program);
     // By its own name: there is no other link to it there.

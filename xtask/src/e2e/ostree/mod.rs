@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::chroot::Chroot;
 use super::sid;
-use crate::built;
+use crate::artifacts;
 use crate::test::report::Suite;
 
 /// Its command line.
@@ -60,7 +60,7 @@ pub(super) const WRITERS: &[&str] = &[
 /// The system, with our library where the scripts look for it, and our program.
 pub(super) fn set_up() -> Result<Chroot> {
     let chroot = sid::set_up()?.kept_copy("ostree")?;
-    chroot.install(&built::library()?, LIBRARY)?;
+    chroot.install(&artifacts::library()?, LIBRARY)?;
     chroot.install_ours()?;
     Ok(chroot)
 }

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use super::Options;
 use super::libtest::Reader;
 use super::report::{Report, Suite};
-use crate::{metadata, place, process};
+use crate::{metadata, paths, process};
 
 /// Static programs, with start files and a libc that come with the target: no cross compiler is needed.
 const TARGET: &str = "aarch64-unknown-linux-musl";
@@ -60,25 +60,25 @@ fn install_target() -> Result<()> {
     let libraries = process::text(Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]))?;
     if !Path::new(libraries.trim()).exists() {
         let mut rustup = Command::new("rustup");
-        process::output(rustup.current_dir(place::checkout()).args(["target", "add", TARGET]))
+        process::output(rustup.current_dir(paths::checkout()).args(["target", "add", TARGET]))
             .with_context(|| format!("the compiler has no library for {TARGET}, and cannot get it"))?;
     }
     Ok(())
 }
 
 fn start_without_sha() -> Result<PathBuf> {
-    let object = place::target().join(TARGET).join("start_without_sha.o");
+    let object = paths::target().join(TARGET).join("start_without_sha.o");
     std::fs::create_dir_all(object.parent().context("no parent")?)?;
     let mut rustc = Command::new("rustc");
     rustc.args(["--target", TARGET, "--edition", "2024", "--crate-type", "lib", "--emit", "obj", "-o"]).arg(&object);
-    process::output(rustc.arg(place::checkout().join("xtask/src/test/arm/without_sha.rs")))?;
+    process::output(rustc.arg(paths::checkout().join("xtask/src/test/arm/without_sha.rs")))?;
     Ok(object)
 }
 
 /// Builds the tests, with a start of our own in this object or without.
 fn build(start: Option<&Path>) -> Result<PathBuf> {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(place::checkout()).args(["rustc", "--quiet", "--profile", "test", "--lib"]);
+    cargo.current_dir(paths::checkout()).args(["rustc", "--quiet", "--profile", "test", "--lib"]);
     cargo.args(["--package", PACKAGE, "--target", TARGET]);
     cargo.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER", "rust-lld");
     // Nothing else compiles this code with warnings denied.

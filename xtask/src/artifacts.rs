@@ -5,22 +5,22 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::{place, process};
+use crate::{paths, process};
 
 /// The library.
 pub(crate) fn library() -> Result<PathBuf> {
     process::run(cargo().args(["build", "--quiet", "--release", "-p", "libcomposefs-capi"]))?;
-    Ok(place::target().join("release/libcomposefs.so"))
+    Ok(paths::target().join("release/libcomposefs.so"))
 }
 
 /// The program.
 pub(crate) fn program() -> Result<PathBuf> {
     process::run(cargo().args(["build", "--quiet", "--release", "-p", "composefs-cli"]))?;
-    Ok(place::target().join("release/composefs"))
+    Ok(paths::target().join("release/composefs"))
 }
 
 fn cargo() -> Command {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(place::checkout());
+    cargo.current_dir(paths::checkout());
     cargo
 }
