@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::crates_io::Profile;
 use crate::{minbase, paths, peers, process, setup};
 
 /// The large tree: a machine has none larger that is sure to be there.
@@ -26,7 +27,7 @@ pub(crate) struct Options {
 /// The task. It fails if `--check` is given and a ratio is clearly missed.
 pub(crate) fn run(options: &Options) -> Result<()> {
     setup::run()?;
-    let peers = if options.without_rust { peers::set_up()? } else { peers::set_up_all()? };
+    let peers = if options.without_rust { peers::set_up()? } else { peers::set_up_all(Profile::Release)? };
     let small = minbase::set_up()?.context("the small tree takes root to build")?;
     let cargo = || {
         let mut cargo = Command::new(env!("CARGO"));

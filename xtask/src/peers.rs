@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 
 use crate::apt::{self, Suite};
-use crate::{crates_io, paths};
+use crate::crates_io::{self, Profile};
+use crate::paths;
 
 /// The C implementation: version, suite, and the packages it runs with. They come with a libc of their own, so that the
 /// machine may be older than the suite.
@@ -32,17 +33,18 @@ pub(crate) struct Options {
 
 /// The task: prints the directory with the programs.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let bin = if options.rust { set_up_all()? } else { set_up()? };
+    let bin = if options.rust { set_up_all(Profile::Quick)? } else { set_up()? };
     println!("{}", bin.display());
     Ok(())
 }
 
-/// Both implementations, set up if need be.
-pub(crate) fn set_up_all() -> Result<PathBuf> {
+/// Sets up both implementations where they are missing and returns the directory of their programs. The Rust one is
+/// built with this profile.
+pub(crate) fn set_up_all(profile: Profile) -> Result<PathBuf> {
     let bin = set_up()?;
     let dir = paths::cache("peers")?;
     let _lock = paths::lock(&dir)?;
-    crates_io::install(RUST_CRATE, RUST_VERSION, RUST_PROGRAM, &dir)?;
+    crates_io::install(RUST_CRATE, RUST_VERSION, RUST_PROGRAM, &dir, profile)?;
     Ok(bin)
 }
 

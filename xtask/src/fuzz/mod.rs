@@ -16,7 +16,8 @@ use std::sync::Mutex;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{crates_io, paths, process, setup};
+use crate::crates_io::{self, Profile};
+use crate::{paths, process, setup};
 pub(crate) use libfuzzer::Outcome;
 pub(crate) use targets::TARGETS;
 use targets::{Sanitizer, Target};
@@ -85,7 +86,7 @@ pub(crate) fn feed(targets: impl Iterator<Item = &'static Target>, seconds: u32)
 fn build(targets: &[&Target]) -> Result<()> {
     let home = paths::cache(&format!("{CARGO_FUZZ}/{VERSION}"))?;
     let lock = paths::lock(&home)?;
-    let cargo_fuzz = crates_io::install(CARGO_FUZZ, VERSION, CARGO_FUZZ, &home)?;
+    let cargo_fuzz = crates_io::install(CARGO_FUZZ, VERSION, CARGO_FUZZ, &home, Profile::Quick)?;
     drop(lock);
     for sanitizer in Sanitizer::ALL {
         // It builds one target or all; what they have in common is built once.

@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, anyhow};
 use super::Options;
 use super::libtest::{Reader, kind_of};
 use super::report::{Report, Suite};
+use crate::crates_io::Profile;
 use crate::{metadata, minbase, paths, peers};
 
 /// Tests that cannot run here say so by a line in the file of this name: the test's name, a tab, the reason.
@@ -27,7 +28,7 @@ pub(super) fn run(options: &Options, report: &mut Report) -> Result<()> {
     let Some(targets) = targets(options)? else { return Ok(()) };
     let skip_log = tempfile::NamedTempFile::new()?;
     // The Rust one takes minutes to build when the cache is cold: the tests are built meanwhile.
-    let preparing = std::thread::spawn(peers::set_up_all);
+    let preparing = std::thread::spawn(|| peers::set_up_all(Profile::Quick));
     // What fails here is told by the run.
     let _ = tests_of(&targets).arg("--no-run").status();
     let peers = match preparing.join().map_err(|_| anyhow!("the set-up of the peers panicked"))? {
