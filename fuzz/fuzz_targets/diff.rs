@@ -1,5 +1,5 @@
-//! Two hostile dumps, with a NUL between them: a tree has no difference to itself, nor to what it is after it was written and
-//! read; two trees without a difference have the same image.
+//! Two hostile dumps, with a NUL between them: a tree has no difference to itself, nor to what it is after it was
+//! written and read; two trees without a difference have the same image.
 #![no_main]
 
 use composefs_fuzz::{Budget, Linear, parse, write};

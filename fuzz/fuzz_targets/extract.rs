@@ -1,5 +1,5 @@
-//! Two hostile dumps, with a NUL between them, extracted into the same directory one after the other: whatever symlinks,
-//! payloads and names they have, nothing outside of that directory changes.
+//! Two hostile dumps, with a NUL between them, extracted into the same directory one after the other: whatever
+//! symlinks, payloads and names they have, nothing outside of that directory changes.
 #![no_main]
 
 use std::fs;

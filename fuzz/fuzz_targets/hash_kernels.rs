@@ -32,7 +32,7 @@ fn blocks(family: Family, data: &[u8], seed: &[u8]) {
     }
 }
 
-/// The seed tells the length of the messages, the data as many of them as there is room for.
+/// The seed determines the length of the messages, and the data holds as many of them as fit.
 fn messages(family: Family, data: &[u8], seed: &[u8]) {
     let Some(&[unit, rest]) = seed.first_chunk() else { return };
     // Every other length is one that the kernels take.

@@ -23,7 +23,7 @@ fn look(bytes: &[u8]) {
     let mut text = Vec::new();
     loaded.emit_dump(&reader, &mut text).expect("what was read once is read again");
     let version = reader.header().format_version;
-    // What nobody writes may be lost when it is written: numbers without a meaning, an order of one's own.
+    // What no writer makes may be lost in writing: numbers without a meaning, another order.
     if let Some(image) = write(&loaded.tree, version) {
         let again = read(&image).unwrap_or_else(|error| panic!("what was written is refused: {error}"));
         assert!(write(&again.tree, version) == Some(image), "an image of our own changes when it is read");

@@ -1,5 +1,5 @@
-//! Whole bundles for a repository that holds an image: a bundle that is taken in gives images that can be read, one that is
-//! refused publishes nothing, and the image that was there before stays.
+//! Whole bundles for a repository that holds an image: a bundle that is taken in gives images that can be read, one
+//! that is refused publishes nothing, and the image that was there before stays.
 #![no_main]
 
 use std::num::NonZeroUsize;

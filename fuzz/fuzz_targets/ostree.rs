@@ -1,5 +1,5 @@
-//! Hostile objects of ostree: each is read or refused, as whatever it says it is; what is read says no more than is there, and
-//! the header of a file that was read can be hashed.
+//! Hostile objects of ostree: each is read or refused, as whatever it says it is; what is read says no more than is
+//! there, and the header of a file that was read can be hashed.
 #![no_main]
 
 use composefs_fuzz::{Budget, Linear};

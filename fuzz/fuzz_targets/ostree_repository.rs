@@ -1,8 +1,9 @@
-//! A hostile repository of ostree: its config, a ref, and objects that name each other. A commit becomes an image or an error.
+//! A hostile repository of ostree: its config, a ref, and objects that name each other. A commit becomes an image or an
+//! error.
 //!
-//! The pieces of the input: `c` is the config, `r` the ref, `C` a commit, `T` a dirtree, `M` a dirmeta, `F` a file of an archive.
-//! No fuzzer finds a checksum, so 31 bytes `ee` and a number stand for the checksum of the object of that number. Without a
-//! ref the last commit is read, without a config the repository is an archive.
+//! The pieces of the input: `c` is the config, `r` the ref, `C` a commit, `T` a dirtree, `M` a dirmeta, `F` a file of
+//! an archive. No fuzzer finds a checksum, so 31 bytes `ee` and a number stand for the checksum of the object of that
+//! number. Without a ref the last commit is read, without a config the repository is an archive.
 #![no_main]
 
 use std::fs;
@@ -110,7 +111,7 @@ fn with_checksums(bytes: &[u8], ids: &[[u8; 32]]) -> Vec<u8> {
     bytes
 }
 
-/// What a file of an archive is named by: the checksum of its header and its content.
+/// The name of a file in an archive: the checksum of its header and its content.
 #[expect(clippy::big_endian_bytes, reason = "the numbers of ostree are big-endian")]
 fn content_id(bytes: &[u8]) -> Option<[u8; 32]> {
     let len = u32::from_be_bytes(*bytes.first_chunk()?) as usize;

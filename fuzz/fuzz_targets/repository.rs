@@ -1,10 +1,11 @@
-//! A repository into which somebody else puts files: leases, links, names of images, streams, objects, another `meta.json`. It
-//! is listed, checked, collected and repaired, and the image that it holds under a name is there at the end.
+//! A repository into which somebody else puts files: leases, links, names of images, streams, objects, another
+//! `meta.json`. It is listed, checked, collected and repaired, and the image that it holds under a name is there at the
+//! end.
 //!
-//! The pieces of the input: `m` is `meta.json`, `l` a lease, `o` an object, and of a name, a NUL and a target `i` is a link in
-//! `images`, `r` one in `images/refs`, `s` one in `streams`, `t` one in `streams/refs`. In objects, leases and targets `%0` to
-//! `%9` stand for the digests of the objects so far: in hexadecimal digits in a target (`$0` for the path of the object), as
-//! they are in objects and leases.
+//! The pieces of the input: `m` is `meta.json`, `l` a lease, `o` an object, and of a name, a NUL and a target `i` is a
+//! link in `images`, `r` one in `images/refs`, `s` one in `streams`, `t` one in `streams/refs`. In objects, leases and
+//! targets `%0` to `%9` stand for the digests of the objects so far: in hexadecimal digits in a target (`$0` for the
+//! path of the object), as they are in objects and leases.
 #![no_main]
 
 use std::fs;

@@ -1,5 +1,5 @@
-//! A path, a NUL and a hostile image: the path leads to something in the image or to an error, and what it leads to is found
-//! again by its path without symlinks.
+//! A path, a NUL and a hostile image: the path leads to something in the image or to an error, and what it leads to is
+//! found again by its path without symlinks.
 #![no_main]
 
 use composefs_fuzz::{Budget, Linear};
@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 
 static BUDGET: Budget =
     Budget::new("resolve", Linear { base: 256 << 10, per_byte: 64 }, Linear { base: 20_000_000, per_byte: 2_000 });
-/// Of the names and entries of an image so many are looked at.
+/// The number of names and entries of an image that are checked.
 const MANY: usize = 50;
 
 fuzz_target!(|input: &[u8]| {
@@ -47,7 +47,7 @@ fn look_around(view: &View<'_, '_>) {
     }
 }
 
-/// What can be loaded has its entries where the view finds them.
+/// Checks that the view finds all entries that can be loaded.
 fn all_that_is_loaded(view: &View<'_, '_>) {
     let Ok(loaded) = load(view.reader(), &[]) else { return };
     let mut entries = loaded.tree.depth_first();

@@ -1,5 +1,5 @@
-//! Small texts from outside, each with a reader of its own; the first byte says which: `m` for `meta.json`, `n` for the name of
-//! an image, `o` for mount options, `i` for mountinfo, `x` for patterns and a path, `p` for a policy of images.
+//! Small texts from outside, each with a reader of its own, chosen by the first byte: `m` for `meta.json`, `n` for the
+//! name of an image, `o` for mount options, `i` for mountinfo, `x` for patterns and a path, `p` for a policy of images.
 #![no_main]
 
 use std::ffi::OsStr;
@@ -77,7 +77,7 @@ fn mountinfo(text: &[u8]) {
     assert!(mounts.len() <= text.split(|byte| *byte == b'\n').count());
 }
 
-/// A pattern in each line, with `!` before those that include. The path stands behind a NUL.
+/// One pattern on each line, with `!` before those that include. The path follows a NUL.
 fn patterns(text: &[u8]) {
     let (list, path) = text.split_at(text.iter().position(|byte| *byte == 0).unwrap_or(text.len()));
     let Ok(list) = std::str::from_utf8(list) else { return };

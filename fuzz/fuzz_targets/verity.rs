@@ -27,8 +27,8 @@ fn compare(data: &[u8], seed: &[u8]) {
     }
 }
 
-/// Each byte of the seed tells the length of a piece, and whether its whole blocks are hashed by somebody else where
-/// they may be.
+/// Each byte of the seed determines the length of a piece, and whether its whole blocks are hashed beforehand where
+/// that is possible.
 fn in_pieces(algorithm: Algorithm, data: &[u8], seed: &[u8]) -> Hasher {
     let mut hasher = Hasher::new(algorithm);
     let mut rest = data;
@@ -48,7 +48,7 @@ fn in_pieces(algorithm: Algorithm, data: &[u8], seed: &[u8]) -> Hasher {
     hasher
 }
 
-/// Each byte of the seed tells the length of a content, up to four blocks; one in four is empty or a block.
+/// Each byte of the seed determines the length of a content, up to four blocks; one in four is empty or a block.
 fn many_together(algorithm: Algorithm, family: Family, data: &[u8], seed: &[u8]) {
     let len_of = |byte: &u8| match byte % 8 {
         0 => 0,

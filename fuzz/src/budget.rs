@@ -1,8 +1,8 @@
 //! What a reader of outside bytes may use: memory and CPU time, each as a constant and an amount for each input byte.
 //!
-//! Memory is the most that is allocated at one time, counted by the allocator. CPU time is that of the whole process, so a
-//! reader with threads is counted too, and a busy machine is not. A reader that uses too much time is measured twice more,
-//! and the least counts: a quadratic reader is slow each time, a disturbed one is not.
+//! Memory is the most that is allocated at one time, counted by the allocator. CPU time is that of the whole process,
+//! so a reader with threads is counted too, and a busy machine is not. A reader that uses too much time is measured
+//! twice more, and the least counts: a quadratic reader is slow each time, a disturbed one is not.
 
 use std::sync::Mutex;
 
@@ -12,15 +12,15 @@ use rustix::time::{ClockId, clock_gettime};
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
 
-/// How often a reader that uses too much time is measured before that counts.
+/// The number of measurements before a reader that uses too much time fails.
 const ATTEMPTS: usize = 3;
 
 /// An amount that grows with the input: `base + per_byte * input bytes`.
 #[derive(Clone, Copy, Debug)]
 pub struct Linear {
-    /// What is allowed for any input, the empty one too.
+    /// The amount allowed for any input, including the empty one.
     pub base: u64,
-    /// What is allowed for each byte of the input.
+    /// The amount allowed for each byte of the input.
     pub per_byte: u64,
 }
 
@@ -30,7 +30,7 @@ impl Linear {
     }
 }
 
-/// What one reader may use. `CONTRIBUTING.md` says how to choose the numbers.
+/// The limits of one reader. `CONTRIBUTING.md` says how to choose the numbers.
 #[derive(Debug)]
 pub struct Budget {
     name: &'static str,

@@ -1,4 +1,4 @@
-//! What the fuzz targets have in common.
+//! Shared code of the fuzz targets.
 
 mod budget;
 mod pieces;

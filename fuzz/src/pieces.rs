@@ -3,14 +3,14 @@
 /// One piece of an input.
 #[derive(Clone, Copy, Debug)]
 pub struct Piece<'i> {
-    /// What it is, as the target says.
+    /// The kind of the piece, as defined by the target.
     pub kind: u8,
-    /// Its bytes.
+    /// The bytes of the piece.
     pub bytes: &'i [u8],
 }
 
 impl<'i> Piece<'i> {
-    /// The bytes before and behind the first NUL.
+    /// Returns the bytes before and after the first NUL.
     #[must_use]
     pub fn name_and_content(self) -> Option<(&'i [u8], &'i [u8])> {
         let nul = self.bytes.iter().position(|byte| *byte == 0)?;
@@ -18,8 +18,8 @@ impl<'i> Piece<'i> {
     }
 }
 
-/// The pieces of an input: each is a byte for the kind, its length as two bytes (the lower one first), and its bytes. The
-/// last one ends with the input at the latest.
+/// Splits an input into pieces: each is a byte for the kind, its length as two bytes (the lower one first), and its
+/// bytes. The last one ends with the input at the latest.
 pub fn pieces(mut input: &[u8]) -> impl Iterator<Item = Piece<'_>> {
     std::iter::from_fn(move || {
         let ([kind, low, high], rest) = input.split_first_chunk()?;

@@ -47,7 +47,7 @@ pub fn repository(path: &Path, algorithm: Algorithm) -> (Repository, Digest) {
     (repository, created.expect("a small image").digest)
 }
 
-/// What a name in a directory leads to.
+/// The metadata and the content of the file under a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     mode: u32,

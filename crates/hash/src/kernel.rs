@@ -75,7 +75,8 @@ impl Kernel {
         self.hash_each(family, data.len().div_ceil(BLOCK_SIZE), block, hashes);
     }
 
-    /// Like [`hash_messages`](crate::hash_messages), with this kernel; with the portable one where this one does not run.
+    /// Like [`hash_messages`](crate::hash_messages), with this kernel; with the portable one where this one does not
+    /// run.
     ///
     /// # Panics
     ///
@@ -127,8 +128,9 @@ impl Kernel {
                     (Kernel::Avx512ShaNi | Kernel::ShaNiAvx | Kernel::ShaNi, Family::Sha256, 2) => {
                         x86::sha256_shani(next!(2), hashes)
                     }
-                    // Where a few lanes are worth it, those left over do the last message again. On Zen 5, sixteen lanes
-                    // take as long as twice four messages in the SHA unit, and thirty-two as long as three to four times.
+                    // Where a few lanes suffice, the remaining lanes hash the last message again. On Zen 5, sixteen
+                    // lanes take as long as two rounds of four messages in the SHA unit, and thirty-two lanes as long
+                    // as three to four rounds.
                     #[cfg(target_arch = "x86_64")]
                     (Kernel::Avx512ShaNi | Kernel::Avx512, Family::Sha256, 21..) => {
                         x86_sixteen::sha256_by_turns(next!(32), hashes);

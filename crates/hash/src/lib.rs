@@ -26,12 +26,12 @@ pub use kernel::Kernel;
 /// The block size of every Merkle tree in this project, in bytes.
 pub const BLOCK_SIZE: usize = 4096;
 
-/// Which member of the SHA-2 family.
+/// A member of the SHA-2 family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Family {
-    /// SHA-256, 32 bytes.
+    /// SHA-256, with digests of 32 bytes.
     Sha256,
-    /// SHA-512, 64 bytes.
+    /// SHA-512, with digests of 64 bytes.
     Sha512,
 }
 
@@ -56,8 +56,8 @@ pub fn hash_blocks(family: Family, data: &[u8], hashes: &mut Vec<u8>) {
     Kernel::best(family).hash_blocks(family, data, hashes);
 }
 
-/// Hashes each of the messages of `len` bytes that `messages` consists of, and appends the hashes, in order, to `hashes`.
-/// Lengths that are a multiple of 128 are the fast ones.
+/// Hashes each of the messages of `len` bytes that `messages` consists of, and appends the hashes, in order, to
+/// `hashes`. Lengths that are a multiple of 128 are the fast ones.
 ///
 /// # Panics
 ///

@@ -1,18 +1,18 @@
-//! Four messages by turns in the SHA unit of an x86-64 CPU, with every register given out by hand.
+//! Hashes four messages in turns in the SHA unit of an x86-64 CPU, with registers allocated by hand.
 //!
-//! The unit begins an instruction every cycle or two and takes four or more for each, so it is busy only when four messages
-//! take turns. Their states fill eight of the sixteen registers that its instructions can name, and sixteen more would be
-//! wanted for the words of the schedules. A compiler that is left to choose moves states to memory and back, which is the
-//! slowest there is: every round waits for the one before. Here the states stay, with the newest words of each schedule; the
-//! older ones, which nobody waits for, are in memory. AVX's forms of the other instructions spare the copies that those of
-//! two operands need.
+//! The unit starts an instruction every cycle or two, and each takes four or more cycles, so only four interleaved
+//! messages keep it busy. Their states fill eight of the sixteen registers that its instructions can name, and the
+//! words of the schedules would need sixteen more. A compiler's allocation moves states to memory and back, which is
+//! the slowest choice: every round waits for the one before. Here the states stay in registers, with the newest words
+//! of each schedule; the older words, for which no instruction waits, are in memory. The AVX forms of the other
+//! instructions save the copies that those with two operands need.
 #![allow(unsafe_code)]
 
 use std::arch::asm;
 
 use crate::constants::{H256, K256, padding};
 
-/// The constants of the rounds, and behind them the shuffle that makes big-endian words of bytes.
+/// The constants of the rounds, followed by the shuffle that turns bytes into big-endian words.
 #[repr(C, align(16))]
 struct Constants {
     rounds: [u32; 64],
@@ -48,7 +48,7 @@ macro_rules! rounds {
     };
 }
 
-/// Where four words of a message's schedule are.
+/// The registers that hold four words of a message's schedule.
 macro_rules! words {
     ($lane:literal $group:literal $ahead:literal) => {
         concat!("xmmword ptr [{words} + 64*", $lane, " + 16*((", $group, " + ", $ahead, ") mod 4)]")
@@ -114,7 +114,7 @@ macro_rules! load_state {
     };
 }
 
-/// Adds the state from before the chunk, keeps the sum and goes on to the next chunk.
+/// Adds the state from before the chunk, stores the sum and advances to the next chunk.
 macro_rules! end_chunk {
     ($lane:literal $abef:literal $cdgh:literal $newest:literal $message:literal) => {
         concat!(

@@ -1,16 +1,14 @@
-//! SHA-256 of sixteen messages, one in each lane of AVX-512, or of two such groups by turns, with every register given
-//! out by hand.
+//! SHA-256 of sixteen messages, one in each lane of AVX-512, or of two such groups in turns, with registers allocated
+//! by hand.
 //!
-//! A round is a chain of steps that wait for each other and keep about half of a CPU's vector units busy; a second group
-//! fills the other half. That leaves nothing for the SHA unit: its instructions are issued through the same ports and
-//! yield less there, so four messages in it beside a group of sixteen were measured slower than two groups.
+//! A round is a chain of dependent steps that keeps about half of a CPU's vector units busy; a second group fills the
+//! other half. No capacity is left for the SHA unit: its instructions are issued through the same ports and yield less,
+//! so four messages in it beside a group of sixteen were measured slower than two groups.
 //!
-//! A chunk of every message is a matrix with a message in each row; the rounds want one word of every message in a
-//! register. It is transposed by shuffles: first whole quarters of rows, then words within quarters. Each row is read once
-//! for that, and some in each turn of sixteen rounds: those of 4096-byte blocks all lie where a core's first cache has room
-//! for about a dozen, so most come from the second one, and many at once are waited for.
-//!
-//! | register | of the first group | of the second |
+//! A chunk of every message is a matrix with a message in each row; the rounds need one word of every message in a
+//! register. The matrix is transposed by shuffles: first whole quarters of rows, then words within quarters. Each row
+//! is read once, some rows in each turn of sixteen rounds: rows of 4096-byte blocks all map to a part of a core's first
+//! cache with room for about a dozen, so most come from the second cache, and reading many at once would stall.
 //! |---|---|---|
 //! | zmm0-7 | a to h, which move on by a register each round | |
 //! | zmm8-15 | | the same |
@@ -28,7 +26,7 @@ use crate::constants::{H256, K256, padding};
 /// One word of each message.
 type Lanes = [u32; 16];
 
-/// Sixteen messages.
+/// The addresses of sixteen messages.
 #[repr(C, align(64))]
 struct Group {
     /// Sixteen words of the schedule.
@@ -56,7 +54,7 @@ impl Group {
     };
 }
 
-/// The constants of the rounds, and behind them the shuffle that makes big-endian words of bytes.
+/// The constants of the rounds, followed by the shuffle that turns bytes into big-endian words.
 #[repr(C, align(16))]
 struct Constants {
     rounds: [u32; 64],
@@ -65,7 +63,7 @@ struct Constants {
 
 static CONSTANTS: Constants = Constants { rounds: K256, swap: [3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12] };
 
-/// One instruction.
+/// Emits one instruction with its operands.
 macro_rules! op {
     ($name:literal $first:expr $(, $other:expr)*) => {
         concat!($name, " ", $first, $(", ", $other,)* "\n")
@@ -124,7 +122,7 @@ macro_rules! alone {
     };
 }
 
-/// The new e where another group has something to do meanwhile.
+/// Computes the new e, interleaved with the instructions of another group.
 macro_rules! by_turns {
     ($d:literal $h:literal) => {
         concat!(
@@ -281,7 +279,7 @@ macro_rules! begin {
     };
 }
 
-/// Before each chunk.
+/// Sets up the state before each chunk.
 macro_rules! begin_chunk {
     ([$group:literal $newest:literal $other:literal $($state:literal)*]) => {
         concat!(op!("vmovdqa32" $newest, word!($group 14 0)), op!("vmovdqa32" $other, word!($group 15 0)))

@@ -11,7 +11,7 @@ pub enum Algorithm {
     /// SHA-256: what every composefs image of today is made with.
     #[default]
     Sha256,
-    /// SHA-512.
+    /// The algorithm SHA-512.
     Sha512,
 }
 
@@ -102,7 +102,7 @@ impl Digest {
         Some(Self { algorithm, bytes })
     }
 
-    /// Parses exactly 64 or 128 hex digits of either case; the length tells the algorithm.
+    /// Parses exactly 64 or 128 hex digits of either case; the length determines the algorithm.
     pub fn from_hex(hex: impl AsRef<[u8]>) -> Result<Self, InvalidDigest> {
         let hex = hex.as_ref();
         let invalid = || InvalidDigest { text: String::from_utf8_lossy(hex).into_owned() };
@@ -150,7 +150,7 @@ impl Digest {
         path
     }
 
-    /// Whether a path is that of this digest's object.
+    /// Returns `true` if a path is that of this digest's object.
     #[must_use]
     pub fn has_object_path(&self, path: &[u8]) -> bool {
         let hex = |nibble: u8| HEX_DIGITS[usize::from(nibble)];

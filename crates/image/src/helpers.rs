@@ -7,14 +7,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// the kernel's memory maps, which ends the process.
 pub const THREADS_MAX: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 
-/// Runs `own` on the calling thread, and `help` on up to `threads - 1` others meanwhile. Returns when all have ended.
+/// Runs `own` on the calling thread and `help` on up to `threads - 1` other threads at the same time. Returns when all
+/// of them have returned.
 ///
-/// No more than [`THREADS_MAX`] threads are used. A thread that cannot be started (`pids.max`, `RLIMIT_NPROC`, memory) is
-/// done without: `own` must be able to do the whole work.
+/// Uses at most [`THREADS_MAX`] threads. If a thread cannot be started (`pids.max`, `RLIMIT_NPROC`, memory), the
+/// function continues with fewer: `own` must be able to do the whole work.
 ///
 /// # Panics
 ///
-/// If `own` or `help` does.
+/// If `own` or `help` panics.
 pub fn with_helpers<R>(threads: NonZeroUsize, help: impl Fn() + Sync, own: impl FnOnce() -> R) -> R {
     std::thread::scope(|scope| {
         for _ in 1..threads.min(THREADS_MAX).get() {
@@ -70,7 +71,8 @@ mod tests {
             helpers.store(0, Ordering::Relaxed);
             assert_eq!(with_helpers(NonZeroUsize::new(asked).unwrap(), help, || 7), 7);
             let started = helpers.load(Ordering::Relaxed);
-            // Fewer where the machine has no room for so many; that none is needed the tests of the program show.
+            // Fewer threads start if the machine has no room for more. The tests of the program show that none is
+            // needed.
             assert!(started < asked.min(THREADS_MAX.get()), "{asked}: {started}");
         }
     }

@@ -5,15 +5,15 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::helpers::with_helpers;
 
-/// Makes the pieces 0, 1, 2 and so on by turns on up to so many threads, and joins them in that order.
+/// Makes the pieces 0, 1, 2 and so on in turns on up to `threads` threads, and joins them in that order.
 ///
-/// `make` fills a buffer of its thread's own, or says by `false` that there is no such piece, and so none after it. `join`
-/// is called with one piece at a time, and says by `false` that no more need be begun; those already begun still come. No
-/// more pieces than there are threads exist at a time.
+/// `make` fills a buffer that belongs to its thread, or returns `false` if there is no such piece and so none after it.
+/// `join` is called with one piece at a time, and returns `false` if no further piece need be begun; the pieces already
+/// begun are still joined. At most as many pieces exist at a time as there are threads.
 ///
 /// # Panics
 ///
-/// If `make` or `join` does.
+/// If `make` or `join` panics.
 pub fn in_order<B: Default>(
     threads: NonZeroUsize,
     make: impl Fn(u64, &mut B) -> bool + Sync,
@@ -24,14 +24,14 @@ pub fn in_order<B: Default>(
     with_helpers(threads, work, work);
 }
 
-/// Stands for the number of pieces joined when no other is joined any more: `join` said so, or a thread has panicked and its piece
-/// will never come.
+/// The value of the number of joined pieces when no further piece is joined: `join` returned `false`, or a thread has
+/// panicked and its piece will never arrive.
 const ENDED: u64 = u64::MAX;
 
 struct State<J> {
-    /// How many pieces were begun.
+    /// The number of pieces begun.
     taken: u64,
-    /// How many were joined.
+    /// The number of pieces joined.
     joined: u64,
     ended: bool,
     join: J,

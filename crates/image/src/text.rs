@@ -1,6 +1,6 @@
 //! Bytes of the input in messages.
 
-/// How many characters of a text are shown.
+/// The number of characters of a text that are shown.
 const LONGEST: usize = 4200;
 
 /// Text of a dump or an image as it may be shown in a message.

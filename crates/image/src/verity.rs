@@ -51,8 +51,8 @@ impl Hasher {
         self.pending.extend_from_slice(rest);
     }
 
-    /// Appends `len` zeros, in a time that grows with the logarithm of `len`: all blocks of zeros have the same hash, and so
-    /// have all tree blocks over them.
+    /// Appends `len` zeros in a time logarithmic in `len`: all blocks of zeros have the same hash, and so have all tree
+    /// blocks above them.
     pub fn update_zeros(&mut self, len: u64) {
         const ZEROS: [u8; BLOCK_SIZE] = [0; BLOCK_SIZE];
         let room = if self.pending.is_empty() { 0 } else { BLOCK_SIZE - self.pending.len() };
@@ -77,12 +77,12 @@ impl Hasher {
         self.fresh = fresh;
     }
 
-    /// Appends whole blocks that somebody else has hashed, by [`hash_whole_blocks`]: so several threads can share the
-    /// work of one file.
+    /// Appends whole blocks whose hashes [`hash_whole_blocks`] has computed already, so that several threads can share
+    /// the work of one file.
     ///
     /// # Panics
     ///
-    /// If the bytes so far are no whole number of blocks: nothing can follow a partial one.
+    /// If the length of the bytes so far is not a multiple of the block size: nothing can follow a partial block.
     pub fn update_hashed(&mut self, hashes: &[u8]) {
         assert!(self.pending.is_empty(), "hashed blocks follow whole blocks");
         self.len += (hashes.len() / self.algorithm.digest_len() * BLOCK_SIZE) as u64;
@@ -107,8 +107,8 @@ impl Hasher {
         self.levels[level].extend_from_slice(hash);
     }
 
-    /// Adds the same hash `count` times to the lowest tree level. Each block that is filled by it alone has the same hash
-    /// too, so these are added to the level above in the same way.
+    /// Adds the same hash `count` times to the lowest tree level. All blocks that only this hash fills have the same
+    /// hash too, so these are added to the level above in the same way.
     fn push_equal(&mut self, mut hash: Vec<u8>, mut count: u64) {
         let per_block = BLOCK_SIZE / hash.len();
         for level in 0.. {
@@ -149,7 +149,7 @@ impl Hasher {
         self.len
     }
 
-    /// Whether no byte was seen yet.
+    /// Returns `true` if no byte was appended yet.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
@@ -190,15 +190,15 @@ fn descriptor(algorithm: Algorithm, len: u64, root: &[u8]) -> [u8; DESCRIPTOR_LE
     descriptor
 }
 
-/// The digests of several small contents, hashed together: of a file of one block, both hashes would have a core's SHA
-/// unit wait for itself.
+/// Computes the digests of several small contents together: for a file of one block, the second hash has to wait for
+/// the first, which leaves a core's SHA unit idle.
 ///
-/// In `blocks` the contents lie one after the other, each filled up with zeros to whole blocks of [`BLOCK_SIZE`]; `lens`
-/// are their lengths without that.
+/// `blocks` holds the contents one after the other, each padded with zeros to whole blocks of [`BLOCK_SIZE`]; `lens`
+/// are their lengths without padding.
 ///
 /// # Panics
 ///
-/// If `blocks` has another length than these contents have.
+/// If the length of `blocks` differs from that of the padded contents.
 #[must_use]
 pub fn digest_many(algorithm: Algorithm, lens: &[usize], blocks: &[u8]) -> Vec<Digest> {
     let (family, hash_len) = (algorithm.family(), algorithm.digest_len());
@@ -350,7 +350,7 @@ mod tests {
 
     #[test]
     fn zeros_by_their_number() {
-        // Lengths around the boundaries of blocks and of tree blocks; in front of the zeros, and behind them, is data.
+        // Lengths around the boundaries of blocks and of tree blocks, with data before and after the zeros.
         let counts = [0, 1, 2, 63, 64, 65, 127, 128, 129, 200, 64 * 64 - 1, 64 * 64, 64 * 64 + 130];
         for algorithm in Algorithm::ALL {
             for head in [0, 1, 64 * 4096, 100 * 4096 + 7, 128 * 4096] {

@@ -1,4 +1,4 @@
-//! What policies make of trees.
+//! Tests of the trees that policies make.
 
 use libcomposefs_image::Algorithm;
 use libcomposefs_image::dump::{self, Options, Parser};
@@ -7,7 +7,7 @@ use libcomposefs_image::tree::{Timestamp, Tree};
 use libcomposefs_image::verity::digest;
 use libcomposefs_testkit::random::series;
 
-/// Nothing is changed.
+/// A policy that changes nothing.
 const AS_GIVEN: Policy = Policy { hardlinks: true, inline: Inline::AsGiven, ..Policy::MKCOMPOSEFS };
 
 /// Of each line of [`TREE`] only what policies change is of interest: `DIGEST64` stands for that of 64 times `a`.

@@ -1,7 +1,7 @@
-//! Damaged images: whatever byte is changed and wherever one is cut off, the reader refuses it or gives a tree, and takes
-//! neither long nor much memory for it.
+//! Damaged images: for every changed byte and every cut the reader refuses the image or returns a tree, with bounded
+//! time and memory.
 //!
-//! All in one test: memory is counted for the whole process.
+//! All in one test, because memory is counted for the whole process.
 
 use libcomposefs_image::Algorithm;
 use libcomposefs_image::dump::{self, Parser};
@@ -15,7 +15,7 @@ use peak_alloc::PeakAlloc;
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
-/// Something of everything.
+/// A dump with an entry of every kind.
 const DUMP: &str = "\
 / 0 40755 2 0 0 0 1.0 - - - trusted.overlay.opaque=y
 /d 0 40755 2 0 0 0 1.0 - - - user.a=b user.shared=0123456789abcdef
@@ -91,7 +91,8 @@ impl Tally {
         loaded
     }
 
-    /// Checks an image. Whatever the reader refuses is an error; what a writer would not write is at least not canonical.
+    /// Checks an image. Whatever the reader refuses is an error; an image that no writer would write is at least not
+    /// canonical.
     fn check(&mut self, bytes: &[u8], is_read: bool) {
         let before = MEMORY.current_usage();
         MEMORY.reset_peak_usage();

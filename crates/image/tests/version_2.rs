@@ -1,5 +1,5 @@
-//! Where version 2 puts inodes and their tails: the cases that a tree has rarely. Whole images are compared with those of
-//! cfsctl elsewhere (`reader/cfsctl.rs`, and beside the program in `crates/cli/tests/`).
+//! The positions of inodes and their tails in version 2, for cases that are rare in trees. Whole images are compared
+//! with those of cfsctl elsewhere (`reader/cfsctl.rs`, and beside the program in `crates/cli/tests/`).
 
 use libcomposefs_image::dump::{Options, Parser};
 use libcomposefs_image::erofs::profile::LEGACY;
@@ -17,7 +17,7 @@ fn line(path: &str, size: usize, kind: &str, data: &str) -> String {
     format!("{path} {size} {kind} 1 0 0 0 7.5 {data}")
 }
 
-/// So many empty files, each of 64 bytes, and what comes behind them.
+/// A tree of `count` empty files of 64 bytes each, followed by `more`.
 fn behind(count: usize, more: &[String]) -> Tree {
     let mut lines = vec!["/ 0 40755 2 0 0 0 7.5 - - -".to_owned()];
     lines.extend((0..count).map(|n| line(&format!("/{n:03}"), 0, "100644", "- - -")));
@@ -25,8 +25,8 @@ fn behind(count: usize, more: &[String]) -> Tree {
     tree(&lines)
 }
 
-/// How far behind the inode before it, in units of 32 bytes, an entry's inode is; and where its own 64 bytes end in their
-/// block, had it followed at once.
+/// Returns the distance of an entry's inode from the inode before it, in units of 32 bytes, and the position in its
+/// block at which its 64 bytes would end if it followed directly.
 fn distance(tree: &Tree, before: &str, name: &str) -> (u64, u64) {
     let mut image = Vec::new();
     Image::plan_as(tree, &LEGACY).unwrap().write(&mut image).unwrap();
@@ -38,7 +38,7 @@ fn distance(tree: &Tree, before: &str, name: &str) -> (u64, u64) {
 #[test]
 fn a_tail_that_begins_a_block_goes_32_bytes_further() {
     let mut shifted = 0;
-    // The length of the name moves all that comes behind the root.
+    // The length of the name moves everything after the root.
     for (count, len) in (60..130).flat_map(|count| [1, 33, 65].map(|len| (count, len))) {
         let name = "z".repeat(len);
         let tree = behind(count, &[line(&format!("/{name}"), 1, "100644", "- x -")]);

@@ -14,7 +14,7 @@ pub struct Recorded {
     pub algorithm: Algorithm,
     /// Its format version: 1 or 2.
     pub version: u32,
-    /// The image.
+    /// The bytes of the image.
     pub image: Vec<u8>,
     /// The tree, as cfsctl dumps it. Version 2 has no nanoseconds.
     pub dump: Vec<u8>,

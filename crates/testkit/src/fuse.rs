@@ -20,7 +20,7 @@ const NO_ENTRY: i32 = 2;
 const NO_SUCH_IOCTL: i32 = 25;
 const NOT_IMPLEMENTED: i32 = 38;
 
-/// Why there is no FUSE here.
+/// Returns the reason why FUSE is not available here.
 #[must_use]
 pub fn unavailable() -> Option<String> {
     if !crate::privilege::is_root() {
@@ -59,13 +59,13 @@ impl Liar {
         Self { dir: dir.to_owned(), lies }
     }
 
-    /// The file.
+    /// Returns the path of the file.
     #[must_use]
     pub fn file(&self) -> PathBuf {
         self.dir.join("file")
     }
 
-    /// How often the server has answered a request about fs-verity.
+    /// Returns the number of fs-verity requests that the server has answered.
     #[must_use]
     pub fn lies(&self) -> u32 {
         self.lies.load(Ordering::Relaxed)
@@ -105,7 +105,7 @@ impl Server {
             reply.extend(error.to_le_bytes());
             reply.extend(unique);
             reply.extend(body);
-            // An interrupted request has nobody to take the answer.
+            // The answer to an interrupted request has no recipient.
             let _ = (&self.device).write(&reply);
         }
     }

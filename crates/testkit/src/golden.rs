@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// What the reference makes of a dump in one format version.
+/// The image that the reference makes of a dump in one format version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
     /// Its length in bytes.
@@ -20,20 +20,20 @@ pub struct Image {
 pub struct Good {
     /// The name in the manifest.
     pub name: String,
-    /// The dump's text.
+    /// The text of the dump.
     pub dump: Vec<u8>,
     /// The image of version 0, then of version 1.
     pub images: [Image; 2],
 }
 
-/// A malformed dump.
+/// A malformed dump with the reference's message.
 #[derive(Clone, Debug)]
 pub struct Bad {
     /// The name in the manifest.
     pub name: String,
-    /// The dump's text.
+    /// The text of the dump.
     pub dump: Vec<u8>,
-    /// What the reference says of it, without its name in front; `None` where it accepts the dump and we do not.
+    /// The reference's message without the program's name; `None` where it accepts the dump and this program does not.
     pub message: Option<String>,
 }
 
@@ -50,7 +50,7 @@ fn load(folder: &Path, name: &str) -> Vec<u8> {
     unpack(&packed).unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 
-/// Undoes gzip.
+/// Decompresses gzip data.
 pub(crate) fn unpack(packed: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     flate2::read::GzDecoder::new(packed).read_to_end(&mut bytes)?;

@@ -9,14 +9,14 @@ use libcomposefs_image::Digest;
 use libcomposefs_image::digest::Algorithm;
 use libcomposefs_image::tree::{Data, InodeId, NewInode, Timestamp, Tree, TreeBuilder, Xattr};
 
-/// What a node is.
+/// The type of a node, with its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A directory.
+    /// A directory with its members.
     Directory,
-    /// A regular file.
+    /// A regular file, inline or external.
     Regular {
-        /// Size in bytes.
+        /// The size in bytes.
         size: u64,
         /// Content in the image.
         content: Option<Vec<u8>>,
@@ -42,23 +42,23 @@ pub struct Node {
     pub parent: usize,
     /// Name in the parent.
     pub name: Vec<u8>,
-    /// What it is.
+    /// The type and the content of the node.
     pub kind: Kind,
-    /// Permission bits.
+    /// The permission bits of the mode.
     pub permissions: u32,
-    /// Link count.
+    /// The number of hard links.
     pub nlink: u32,
-    /// Owner.
+    /// The user ID of the owner.
     pub uid: u32,
-    /// Group.
+    /// The group ID of the owner.
     pub gid: u32,
-    /// Time of modification.
+    /// The time of modification.
     pub mtime: Timestamp,
-    /// Extended attributes.
+    /// The extended attributes, by name.
     pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
-/// A whole tree.
+/// A tree as a map of its paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Model {
     /// The algorithm of its digests.

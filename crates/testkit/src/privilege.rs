@@ -3,17 +3,18 @@
 use rustix::process::{Uid, geteuid};
 use rustix::thread::set_thread_res_uid;
 
-/// Whether this is root.
+/// Returns `true` if the process is root.
 #[must_use]
 pub fn is_root() -> bool {
     geteuid().is_root()
 }
 
-/// Runs `work` in a thread that, with those it starts, is nobody if the process is root, and else who the process is.
+/// Runs `work` in a thread that, with the threads it starts, has the user nobody if the process is root, and else the
+/// user of the process.
 ///
 /// # Panics
 ///
-/// If `work` does.
+/// If `work` panics.
 pub fn without_root<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let worker = || {
         if is_root() {

@@ -6,12 +6,12 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// What a program said and how it ended.
+/// The output and the exit status of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// Its exit status; `None` if a signal ended it.
     pub status: Option<i32>,
-    /// Standard output.
+    /// The standard output of the program.
     pub stdout: Vec<u8>,
     /// Standard error, as text.
     pub stderr: String,
@@ -44,9 +44,9 @@ impl Outcome {
 /// A program by its path, under the name it is to find itself called by.
 #[derive(Clone, Debug)]
 pub struct Program<'a> {
-    /// The file.
+    /// The path of the program's file.
     pub path: &'a Path,
-    /// `argv[0]`.
+    /// The name of the program, `argv[0]`.
     pub name: &'a str,
 }
 

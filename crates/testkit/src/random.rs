@@ -105,14 +105,14 @@ fn node(algorithm: Algorithm) -> impl Strategy<Value = Node> {
     )
 }
 
-/// Models of up to so many nodes.
+/// Generates models of up to `max_nodes` nodes.
 pub fn models(algorithm: Algorithm, max_nodes: usize) -> impl Strategy<Value = Model> {
     let draft = (any::<prop::sample::Index>(), any::<prop::sample::Index>(), node(algorithm))
         .prop_map(|(parent, target, node)| Draft { parent, target, node });
     (node(algorithm), vec(draft, 0..max_nodes)).prop_map(move |(root, drafts)| assemble(algorithm, root, drafts))
 }
 
-/// Gives each draft a parent among the directories before it; drops those whose name is taken.
+/// Gives each draft a parent among the directories before it; drops drafts whose name is taken.
 fn assemble(algorithm: Algorithm, root: Node, drafts: Vec<Draft>) -> Model {
     let root = Node { parent: 0, name: Vec::new(), kind: Kind::Directory, ..root };
     let mut nodes = vec![root];

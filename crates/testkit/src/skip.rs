@@ -9,7 +9,7 @@ use std::io::Write as _;
 
 use libtest_mimic::{Failed, Trial};
 
-/// Whether skipping counts as failing.
+/// Returns `true` if a skipped test counts as failed.
 #[must_use]
 pub fn forbidden() -> bool {
     std::env::var_os("COMPOSEFS_NO_SKIP").is_some_and(|value| value == "1")

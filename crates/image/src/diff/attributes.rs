@@ -1,8 +1,8 @@
-//! Sets of attributes of two trees, compared by number.
+//! Compares sets of attributes of two trees by number.
 //!
-//! Each tree has each distinct attribute once, in order of name and value. So one merge tells which attribute of the other
-//! tree each one equals; after that two sets are equal if their numbers are, and a pair of sets that was compared once
-//! is not compared again.
+//! Each tree stores each distinct attribute once, in order of name and value. So one merge finds the attribute of the
+//! other tree that each one equals; after that two sets are equal if their numbers are, and no pair of sets is compared
+//! twice.
 
 use std::cmp::Ordering;
 
@@ -19,7 +19,7 @@ pub(super) struct Attributes<'t> {
     b: &'t Xattrs,
     /// For each attribute of A the equal one of B.
     in_b: Vec<u32>,
-    /// Whether attributes of A and of B are passed over.
+    /// Set for each attribute of A and of B that is ignored.
     ignored: [Vec<bool>; 2],
     /// For each set of A the set of B it was last found equal to, and the one it was last found different from.
     last: Vec<[Option<SetId>; 2]>,
@@ -36,7 +36,7 @@ impl<'t> Attributes<'t> {
         Self { a, b, in_b: match_pairs(a, b), ignored, last: vec![[None; 2]; a.set_count()] }
     }
 
-    /// Whether two sets hold the same.
+    /// Returns `true` if two sets hold the same attributes.
     pub(super) fn are_equal(&mut self, a: SetId, b: SetId) -> bool {
         let [equal, different] = self.last[a.0 as usize];
         if equal == Some(b) || different == Some(b) {
@@ -72,7 +72,7 @@ fn match_pairs(a: &Xattrs, b: &Xattrs) -> Vec<u32> {
     pairs(a).map(find).collect()
 }
 
-/// What is different between two sets, by name.
+/// Returns the differences between two sets, by name.
 pub(super) fn changes<'t>(a: (&'t Tree, SetId), b: (&'t Tree, SetId), ignored: &[Vec<u8>]) -> Vec<XattrChange<'t>> {
     let mut of_a = a.0.xattr_table().iter(a.1).peekable();
     let mut of_b = b.0.xattr_table().iter(b.1).peekable();

@@ -3,7 +3,7 @@
 use super::{Fields, Side};
 use crate::tree::{EntryId, InodeId, Tree};
 
-/// Where something stands in a tree.
+/// The position of an entry in a tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum At {
     Nowhere,
@@ -47,7 +47,7 @@ impl Change {
         }
     }
 
-    /// Whether it is in one tree only and so is the directory it lies in.
+    /// Returns `true` if the entry is in one tree only and its parent directory is too.
     #[must_use]
     pub fn is_within(&self) -> bool {
         self.is_within

@@ -1,10 +1,10 @@
-//! How much is different, in numbers.
+//! Counts of differences.
 
 use super::{Change, Field, Side};
 use crate::tree::Kind;
 
-/// How many entries there are on which side, and how many differ in which field. The root counts as an entry, each name of
-/// an inode with several as one.
+/// The number of entries on each side, and of entries that differ in each field. The root counts as an entry, and so
+/// does each name of an inode with several names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Entries that both trees have.
@@ -30,13 +30,13 @@ impl Counts {
         self.fields[field as usize]
     }
 
-    /// How many of the common entries are of a type in both trees.
+    /// Returns the number of common entries that are of a type in both trees.
     #[must_use]
     pub fn common_of(&self, kind: Kind) -> usize {
         self.kinds[kind as usize]
     }
 
-    /// How many entries differ or are in one tree only.
+    /// Returns the number of entries that differ or are in one tree only.
     #[must_use]
     pub fn differing(&self) -> usize {
         self.changed + self.only_a + self.only_b

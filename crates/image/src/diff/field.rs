@@ -1,4 +1,4 @@
-//! What can differ in an entry that both trees have.
+//! The fields of an entry that can differ between two trees.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,33 +8,33 @@ use std::str::FromStr;
 pub enum Field {
     /// Regular file, directory, symlink and so on.
     Type,
-    /// The permission bits.
+    /// The permission bits of the mode.
     Mode,
-    /// The owner.
+    /// The user ID of the owner.
     Uid,
-    /// The group.
+    /// The group ID of the owner.
     Gid,
     /// The time of modification.
     Mtime,
     /// The size of a regular file.
     Size,
-    /// What a regular file holds, by its digest or its bytes.
+    /// The content of a regular file, by its digest or its bytes.
     Content,
-    /// Whether a regular file's content is in the image or an object.
+    /// The storage of a regular file's content: in the image, or as an object.
     Storage,
-    /// The path of a regular file's object, where it is not the one its digest tells.
+    /// The path of a regular file's object, where it is not the one that follows from its digest.
     Payload,
     /// The target of a symlink.
     Target,
     /// The device number of a device.
     Rdev,
-    /// The extended attributes.
+    /// The set of extended attributes.
     Xattrs,
     /// The link count; of directories it is computed, and not compared.
     Nlink,
-    /// Which names share one inode.
+    /// The set of names that share the inode.
     Links,
-    /// Which of its names is an inode's place: it decides the order of inodes in an image, and nothing else.
+    /// The name that is the place of an inode with several names. It only affects the order of inodes in an image.
     Place,
 }
 
@@ -110,21 +110,21 @@ impl FromStr for Field {
 pub struct Fields(u16);
 
 impl Fields {
-    /// No field.
+    /// The empty set.
     pub const NONE: Fields = Fields(0);
 
-    /// Adds a field.
+    /// Adds a field to the set.
     pub fn insert(&mut self, field: Field) {
         self.0 |= field.bit();
     }
 
-    /// Whether a field is among them.
+    /// Returns `true` if the set contains a field.
     #[must_use]
     pub const fn contains(self, field: Field) -> bool {
         self.0 & field.bit() != 0
     }
 
-    /// Whether there is none.
+    /// Returns `true` if the set is empty.
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.0 == 0

@@ -17,19 +17,19 @@ pub(super) struct Inodes<'t> {
     b: &'t Tree,
     attributes: Attributes<'t>,
     have_one_algorithm: bool,
-    /// How many contents could not be compared, as their digests are of two algorithms.
+    /// The number of contents that could not be compared, because their digests are of two algorithms.
     pub(super) incomparable: usize,
 }
 
-/// What a regular file of a size above 0 is in an image.
+/// The content of a regular file with a size above 0, as an image holds it.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Held<'t> {
     Inline(&'t [u8]),
     External { payload: Payload, digest: Option<u32> },
 }
 
-/// What a regular file has in an image: empty and inline files have no payload and no digest there, whatever the tree
-/// says. Nothing for an empty file.
+/// Returns the content of a regular file as an image holds it: empty and inline files have no payload and no digest
+/// there, whatever the tree has. Returns `None` for an empty file.
 pub(super) fn held(
     tree: &Tree,
     size: u64,
@@ -50,7 +50,7 @@ impl<'t> Inodes<'t> {
         Self { a, b, attributes: Attributes::new(a, b, ignored_xattrs), have_one_algorithm, incomparable: 0 }
     }
 
-    /// The fields that differ, all but those that are about an inode's names.
+    /// Returns the fields that differ, except those about the names of an inode.
     pub(super) fn compare(&mut self, a: InodeId, b: InodeId) -> Fields {
         let (of_a, of_b) = (self.a.stored(a), self.b.stored(b));
         let mut fields = Fields::NONE;
@@ -92,7 +92,7 @@ impl<'t> Inodes<'t> {
         fields
     }
 
-    /// Whether content, storage and payload differ.
+    /// Returns which of content, storage and payload differ.
     fn compare_held(&mut self, a: (InodeId, Option<Held<'_>>), b: (InodeId, Option<Held<'_>>)) -> [bool; 3] {
         match (a.1, b.1) {
             (None, None) => [false; 3],
@@ -139,18 +139,18 @@ impl<'t> Inodes<'t> {
     }
 }
 
-/// Whether the size of a device, FIFO or socket has an effect on an image.
+/// Returns `true` if the size of a device, FIFO or socket affects the image.
 fn is_wide(inode: &StoredInode) -> bool {
     inode.size > u32::MAX.into() && !inode.is_whiteout()
 }
 
-/// Whether a payload is what the digest tells.
+/// Returns `true` if a payload is the object path of the digest.
 pub(super) fn is_own(payload: Payload, digest: Option<u32>) -> bool {
     matches!((payload, digest), (Payload::Object(object), Some(digest)) if object == digest)
 }
 
-/// Whether bytes are the content that an external file names. Where it names none by digest, its size must do, which is
-/// compared elsewhere.
+/// Returns `true` if bytes are the content that an external file names. If it has no digest, only the size counts,
+/// which is compared elsewhere.
 fn is_content(tree: &Tree, content: &[u8], payload: Payload, digest: Option<u32>) -> bool {
     let object = match payload {
         Payload::Object(object) => Some(object),

@@ -1,13 +1,13 @@
-//! What is different between two trees.
+//! Finds the differences between two trees.
 //!
-//! [`diff`] goes through both side by side and gives a [`Diff`]: a list of [`Change`]s, each a path and the [`Fields`] that
-//! differ there, in a few bytes. What stood on either side is looked up when it is asked for ([`Diff::value`]).
+//! [`diff`] walks both trees side by side and returns a [`Diff`]: a list of [`Change`]s, each a path and the [`Fields`]
+//! that differ there, in a few bytes. The values on both sides are looked up on demand ([`Diff::value`]).
 //!
 //! [`causes`] groups the changes by what they have in common.
 //!
-//! Trees are compared for what an image of them holds. What an image does not say is passed over: the size and the link
-//! count of a directory, and payload and digest of empty and inline files. Two trees without a change give, in one format
-//! version, the same image.
+//! Trees are compared for what an image of them holds. What an image does not record is ignored: the size and the link
+//! count of a directory, and payload and digest of empty and inline files. Two trees without a change give, in one
+//! format version, the same image.
 //!
 //! ```
 //! use libcomposefs_image::diff::{Field, Options, diff};
@@ -53,14 +53,14 @@ use names::Names;
 /// One of the two trees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Side {
-    /// The first.
+    /// The first tree.
     A,
-    /// The second.
+    /// The second tree.
     B,
 }
 
 impl Side {
-    /// The other one.
+    /// Returns the other side.
     #[must_use]
     pub const fn other(self) -> Side {
         match self {
@@ -70,7 +70,7 @@ impl Side {
     }
 }
 
-/// What is compared.
+/// Options of a comparison.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Fields that may differ.
@@ -84,7 +84,7 @@ pub struct Options {
 /// An extended attribute that differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct XattrChange<'t> {
-    /// Its name.
+    /// The name of the attribute.
     pub name: &'t [u8],
     /// Its value in the first tree.
     pub old: Option<&'t [u8]>,
@@ -92,19 +92,19 @@ pub struct XattrChange<'t> {
     pub new: Option<&'t [u8]>,
 }
 
-/// What is different between two trees.
+/// The differences between two trees.
 #[derive(Clone, Debug)]
 pub struct Diff<'t> {
     trees: [&'t Tree; 2],
     ignore_xattrs: Vec<Vec<u8>>,
     changes: Vec<Change>,
     counts: Counts,
-    // Only whoever asks for paths or names needs these.
+    // The places of the inodes, computed when a path or name is asked for.
     places: [OnceLock<Places<'t>>; 2],
     names: [OnceLock<Names>; 2],
 }
 
-/// Compares two trees.
+/// Compares two trees and returns the differences.
 #[must_use]
 pub fn diff<'t>(a: &'t Tree, b: &'t Tree, options: &Options) -> Diff<'t> {
     let walk::Found { changes, counts } = walk::walk(a, b, options);
@@ -119,13 +119,13 @@ impl<'t> Diff<'t> {
         &self.changes
     }
 
-    /// How many entries differ, and in which fields.
+    /// Returns the number of entries that differ, and in which fields.
     #[must_use]
     pub fn counts(&self) -> &Counts {
         &self.counts
     }
 
-    /// Whether nothing differs. Contents whose digests are of two algorithms are not known to; see
+    /// Returns `true` if nothing differs. Contents whose digests are of two algorithms are not known to differ; see
     /// [`Counts::incomparable`].
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -154,7 +154,7 @@ impl<'t> Diff<'t> {
         path
     }
 
-    /// What one side has at the path of a change.
+    /// Returns the inode that one side has at the path of a change.
     #[must_use]
     pub fn inode(&self, side: Side, change: &Change) -> Option<Inode<'t>> {
         change.at(side).inode(self.tree(side)).map(|inode| self.tree(side).inode(inode))
@@ -174,8 +174,8 @@ impl<'t> Diff<'t> {
         [set(Side::A), set(Side::B)]
     }
 
-    /// The names that one side has for the inode at the path of a change, that path among them: so many of them at most,
-    /// as each of a million names has a million.
+    /// Returns the names that one side has for the inode at the path of a change, including that path; at most `most`
+    /// of them, because each of a million names has a million.
     #[must_use]
     pub fn names(&self, side: Side, change: &Change, limit: usize) -> Vec<Vec<u8>> {
         let At::Entry(entry) = change.at(side) else { return Vec::new() };

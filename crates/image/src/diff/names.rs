@@ -5,7 +5,7 @@ use super::order::Partners;
 use super::{Change, Field, Fields};
 use crate::tree::{EntryId, InodeId, Tree};
 
-/// How many names each inode of a tree has. Empty if no inode has more than one.
+/// The number of names of each inode of a tree. Empty if no inode has more than one.
 #[derive(Debug)]
 struct NameCounts(Vec<u32>);
 
@@ -29,9 +29,9 @@ impl NameCounts {
 struct Shared {
     entries: [EntryId; 2],
     inodes: [InodeId; 2],
-    /// How many changes there were before it.
+    /// The number of changes before this name.
     index: usize,
-    /// Whether the change at that index is of this name.
+    /// Set if the change at that index is of this name.
     has_change: bool,
 }
 
@@ -54,8 +54,8 @@ impl Groups {
         Self { counts, partners, names: Vec::new() }
     }
 
-    /// Takes note of a name that both trees have. `changes` are those found so far, `has_change` whether the next one is
-    /// of this name.
+    /// Records a name that both trees have. `index` is the number of changes found so far, `has_change` is set if the
+    /// next one is of this name.
     pub(super) fn meet(&mut self, entries: [EntryId; 2], inodes: [InodeId; 2], index: usize, has_change: bool) {
         let Some(partners) = &mut self.partners else { return };
         partners.meet(inodes);

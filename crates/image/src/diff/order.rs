@@ -1,4 +1,4 @@
-//! Which inode of one tree is which of the other, and whether both trees list them in one order.
+//! Matches the inodes of two trees, and compares the order in which the trees list them.
 
 use crate::erofs::{stub_name, stubs_of};
 use crate::tree::{EntryId, InodeId, Tree};
@@ -28,13 +28,13 @@ impl Partners {
         }
     }
 
-    /// Whether each of two inodes was met with the other only.
+    /// Returns `true` if each of the two inodes was met with the other only.
     pub(super) fn are_one_group(&self, [a, b]: [InodeId; 2]) -> bool {
         self.0[0][a.index()] == b.0 && self.0[1][b.index()] == a.0
     }
 
-    /// Whether the inodes that both trees have are in one order, that of an image: breadth first by their places. An inode
-    /// with several names can have another place in the same order.
+    /// Returns `true` if the inodes that both trees have are in the same order, that of an image: breadth first by
+    /// their places. An inode with several names can have another place in the same order.
     pub(super) fn have_one_order(&self, a: &Tree, b: &Tree) -> bool {
         let of_a = breadth_first(a).into_iter().filter(|slot| match slot {
             Slot::Inode(inode) => known(self.0[0][inode.index()]),
@@ -49,7 +49,7 @@ impl Partners {
         of_a.eq(of_b)
     }
 
-    /// Whether the same directories hold whiteouts, among those that both trees have.
+    /// Returns `true` if the same directories hold whiteouts, among those that both trees have.
     pub(super) fn have_one_home_of_whiteouts(&self, a: &Tree, b: &Tree) -> bool {
         let (of_a, of_b) = (holds_whiteouts(a), holds_whiteouts(b));
         let mut pairs = self.0[0].iter().zip(of_a).filter(|(partner, _)| known(**partner));
@@ -61,7 +61,7 @@ fn known(partner: u32) -> bool {
     partner != UNMET && partner != SEVERAL
 }
 
-/// Whether each directory has whiteouts in its care, by the places of those: an image marks such directories.
+/// Returns for each directory whether whiteouts have their place in it: an image marks such directories.
 fn holds_whiteouts(tree: &Tree) -> Vec<bool> {
     let mut holds = vec![false; tree.inode_count()];
     for entry in (0..tree.entry_count() as u32).map(EntryId) {
@@ -72,11 +72,11 @@ fn holds_whiteouts(tree: &Tree) -> Vec<bool> {
     holds
 }
 
-/// What stands in an image's list of inodes.
+/// An entry of an image's list of inodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Slot {
     Inode(InodeId),
-    /// What the writer adds to the root.
+    /// An inode that the writer adds to the root.
     Stub,
 }
 

@@ -1,4 +1,4 @@
-//! What stands on one side of a change.
+//! The value of a field on one side of a change.
 
 use std::borrow::Cow;
 
@@ -13,13 +13,13 @@ use crate::tree::{Data, Kind, StoredData, StoredInode, Timestamp, Tree};
 pub enum Value<'t> {
     /// The side has no such field: the target of what is no symlink, for one.
     None,
-    /// Of [`Field::Type`].
+    /// The value of [`Field::Type`].
     Type(Kind),
     /// Of [`Field::Mode`]: the permission bits.
     Mode(u32),
     /// Of [`Field::Uid`], [`Field::Gid`], [`Field::Size`] and [`Field::Nlink`].
     Number(u64),
-    /// Of [`Field::Mtime`].
+    /// The value of [`Field::Mtime`].
     Time(Timestamp),
     /// Of [`Field::Content`] and [`Field::Storage`].
     Content(Content<'t>),
@@ -35,10 +35,10 @@ pub enum Value<'t> {
     Place(bool),
 }
 
-/// What a regular file holds, as far as an image says.
+/// The content of a regular file, as far as an image records it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content<'t> {
-    /// Nothing.
+    /// The file is empty.
     Empty,
     /// Bytes in the image.
     Inline(&'t [u8]),
@@ -47,7 +47,7 @@ pub enum Content<'t> {
 }
 
 impl<'t> Diff<'t> {
-    /// What a field has on one side of a change.
+    /// Returns the value that a field has on one side of a change.
     #[must_use]
     pub fn value(&self, side: Side, change: &Change, field: Field) -> Value<'t> {
         let tree = self.tree(side);

@@ -9,7 +9,7 @@ use super::names::Groups;
 use super::{Change, Counts, Fields, Options};
 use crate::tree::{EntryId, InodeId, Kind, Tree};
 
-/// What the walk finds.
+/// The changes that the walk has found.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) changes: Vec<Change>,
@@ -21,7 +21,7 @@ pub(super) struct Found {
 struct Level {
     a: Range<u32>,
     b: Range<u32>,
-    /// Whether only one of the trees has the directory.
+    /// Set if only one of the trees has the directory.
     is_one_sided: bool,
 }
 
@@ -110,7 +110,7 @@ impl Walk<'_> {
     }
 }
 
-/// Where a path leads; symlinks are not followed.
+/// Returns the entry at a path; symlinks are not followed.
 fn find(tree: &Tree, path: &[u8]) -> At {
     let mut at = At::Root;
     for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {

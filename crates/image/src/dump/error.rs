@@ -1,31 +1,31 @@
-//! What can be wrong with a dump: the line, the field, the rule.
+//! Errors in a dump: the line, the field and the rule that it breaks.
 
 use std::fmt;
 
 /// A field of a dump line, by its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
-    /// Field 1.
+    /// Field 1, the path.
     Path,
-    /// Field 2.
+    /// Field 2, the size.
     Size,
-    /// Field 3.
+    /// Field 3, the mode.
     Mode,
-    /// Field 4.
+    /// Field 4, the link count.
     Nlink,
-    /// Field 5.
+    /// Field 5, the user ID.
     Uid,
-    /// Field 6.
+    /// Field 6, the group ID.
     Gid,
-    /// Field 7.
+    /// Field 7, the device number.
     Rdev,
-    /// Field 8.
+    /// Field 8, the time of modification.
     Mtime,
-    /// Field 9.
+    /// Field 9, the payload.
     Payload,
-    /// Field 10.
+    /// Field 10, the content.
     Content,
-    /// Field 11.
+    /// Field 11, the digest.
     Digest,
     /// Field 12 and later: the first extended attribute is 0.
     Xattr(usize),
@@ -86,7 +86,7 @@ pub struct DumpError {
     pub line: u64,
     /// The field of that line.
     pub field: Field,
-    /// What the reference says of it.
+    /// The message of the reference implementation.
     pub message: String,
     /// The rule that is broken, or what to do.
     pub rule: &'static str,

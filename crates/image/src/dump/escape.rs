@@ -52,10 +52,10 @@ pub(super) fn unescape_to_nul(field: Field, text: &[u8]) -> Result<Cow<'_, [u8]>
     Ok(bytes)
 }
 
-/// What else than the usual must be escaped in a field, or need not be.
+/// The bytes that must be escaped in a field beside the usual ones, or that need not be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Also {
-    /// Nothing.
+    /// No other bytes.
     Nothing,
     /// Nothing, and spaces may stay: for a text that is no field of a dump.
     NotSpaces,

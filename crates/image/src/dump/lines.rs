@@ -1,4 +1,4 @@
-//! Which line of a dump an inode came from, for errors that are found when the image is laid out.
+//! Maps inodes to the lines of a dump, for errors that are found when the image is laid out.
 
 use crate::tree::InodeId;
 

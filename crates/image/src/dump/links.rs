@@ -12,7 +12,7 @@ struct Link {
     entry: PendingLink,
     line: u64,
     target: Box<[u8]>,
-    /// As it stands in the dump, for messages.
+    /// The path as written in the dump, for messages.
     path: Box<[u8]>,
 }
 
@@ -20,7 +20,7 @@ struct Link {
 #[derive(Debug, Default)]
 pub(super) struct Links(Vec<Link>);
 
-/// How far a link is known.
+/// The progress of resolving a link.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Unknown,

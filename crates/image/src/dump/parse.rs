@@ -11,7 +11,7 @@ use crate::digest::Algorithm;
 use crate::text::shown;
 use crate::tree::{Claim, Found, InodeId, Kind, MAX_INLINE, MAX_PATH, NewInode, Tree, TreeBuilder, TreeError, Xattr};
 
-/// How a dump is read.
+/// Options of reading a dump.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
     /// The algorithm of the digests in it.
@@ -36,12 +36,12 @@ pub struct Parser {
     last_parent: (Vec<u8>, InodeId),
 }
 
-/// What a dump comes to.
+/// The result of reading a dump.
 #[derive(Debug)]
 pub struct Parsed {
-    /// The tree.
+    /// The tree that the dump describes.
     pub tree: Tree,
-    /// Where its inodes stood.
+    /// The lines from which its inodes came.
     pub lines: Lines,
 }
 
@@ -146,7 +146,7 @@ impl Parser {
         }
     }
 
-    /// The directory and name that a path tells; for the first line, the root.
+    /// Returns the directory and the name of a path; for the first line, the root.
     fn find_place<'p>(&mut self, path: &'p [u8], shown_path: &[u8]) -> Result<Place<'p>, Defect> {
         let defect =
             |message: &str, rule| Err(Defect::new(Field::Path, format!("{message}{}", shown(shown_path)), rule));
@@ -203,7 +203,8 @@ impl Parser {
         let Basics { size, mode, kind } = basics;
         let nlink = number32(Field::Nlink, fields.get(Field::Nlink))?;
         let uid = number(Field::Uid, fields.get(Field::Uid), 10)?;
-        // The reference looks at errors of these two only when uid is 0, before it is cut to 32 bits, and reads 0 otherwise.
+        // The reference checks these two for errors only when uid is 0, before it is cut to 32 bits, and otherwise
+        // reads 0.
         let lenient = |field| match number32(field, fields.get(field)) {
             Err(_) if uid != 0 => Ok(0),
             result => result,
@@ -343,7 +344,7 @@ impl<'a> XattrTexts<'a> {
     }
 }
 
-/// What the tree refuses, in the reference's words.
+/// Returns the reference's message for an error of the tree.
 fn cannot_add(error: TreeError) -> Defect {
     let (field, message, rule) = match error {
         TreeError::Duplicate(_) => (Field::Path, "Can't add child", "the directory has such an entry already"),

@@ -28,7 +28,8 @@ pub(super) enum Attr {
     RedirectPath(u32),
 }
 
-/// The prefixes of names, each at its number (`EROFS_XATTR_INDEX_*`, `fs/erofs/erofs_fs.h`). At 0 the name stands whole.
+/// The prefixes of names, indexed by number (`EROFS_XATTR_INDEX_*`, `fs/erofs/erofs_fs.h`). With number 0 the whole
+/// name is stored.
 const PREFIXES: [&[u8]; 7] =
     [b"", b"user.", b"system.posix_acl_access", b"system.posix_acl_default", b"trusted.", b"lustre.", b"security."];
 /// The number of `trusted.`, where overlayfs's attributes are.
@@ -74,7 +75,7 @@ const METACOPY_HEADER_LEN: usize = 4;
 /// Length of [`EntryHead`] in bytes.
 pub(super) const ENTRY_HEAD_LEN: usize = 4;
 
-/// What an attribute's entry begins with; then come name and value.
+/// The header of an attribute's entry (`struct erofs_xattr_entry`); the name and the value follow it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct EntryHead {
     pub(super) name_len: u8,
@@ -143,7 +144,7 @@ impl Attr {
         round_up((ENTRY_HEAD_LEN + name.len() + self.value_len(overlay)) as u64, 4)
     }
 
-    /// Appends the entry.
+    /// Appends the entry to `out`.
     pub(super) fn emit(&self, overlay: &Overlay<'_>, out: &mut Vec<u8>) {
         let (index, name) = self.split_name(overlay);
         let value = self.value(overlay);

@@ -11,11 +11,11 @@ use crate::tree::{InodeId, Kind};
 /// Length of a [`Dirent`] in bytes.
 pub(super) const DIRENT_LEN: u64 = 12;
 
-/// What a chunk has for each of its names (`struct erofs_dirent`).
+/// The fixed-size record of a name (`struct erofs_dirent`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Dirent {
     pub(super) nid: u64,
-    /// Where the name starts in the chunk.
+    /// The offset of the name in the chunk.
     pub(super) name_offset: u16,
     pub(super) file_type: u8,
 }
@@ -36,7 +36,7 @@ impl Dirent {
     }
 }
 
-/// What a dirent points to.
+/// The inode that a dirent points to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Target {
     /// The directory itself: `.`
@@ -106,18 +106,18 @@ impl<'a, L: Iterator<Item = Member<'a>>, R: Iterator<Item = Member<'a>>> Iterato
     }
 }
 
-/// How much room a directory takes.
+/// The space that a directory takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Extent {
-    /// Whole blocks.
+    /// The number of whole blocks.
     pub(super) blocks: u64,
-    /// The last chunk, if it is short enough to stand behind the inode.
+    /// The length of the last chunk, if it is short enough to follow the inode.
     pub(super) tail: u64,
-    /// How many members are directories (`.` and `..` not counted).
+    /// The number of members that are directories, not counting `.` and `..`.
     pub(super) subdirectories: u64,
 }
 
-/// Measures a directory.
+/// Computes the space that a directory takes.
 pub(super) fn measure(overlay: &Overlay<'_>, directory: InodeId) -> Extent {
     let mut extent = Extent::default();
     let mut chunk = 0;
@@ -157,7 +157,7 @@ pub(super) const fn type_number(kind: Kind) -> u8 {
     }
 }
 
-/// The type a dirent tells, of the node as the image has it.
+/// Returns the file type for the dirent of a node, as the node is in the image.
 fn file_type(overlay: &Overlay<'_>, slot: Slot) -> u8 {
     let inode = match slot.node() {
         Node::Stub(_) => return type_number(Kind::CharDevice),

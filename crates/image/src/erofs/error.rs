@@ -1,4 +1,4 @@
-//! Why a tree cannot become an image.
+//! Reasons why a tree cannot become an image.
 
 use crate::tree::InodeId;
 
@@ -10,18 +10,18 @@ pub enum WriteError {
     Version {
         /// The first one asked for.
         min: u32,
-        /// The last one.
+        /// The highest supported version.
         max: u32,
     },
     /// An external file is larger than its chunk pointers can tell.
     #[error("File too large: {size} bytes, at most 2^53 are possible")]
     FileTooLarge {
-        /// The file.
+        /// The regular file that is too large.
         inode: InodeId,
-        /// Its size.
+        /// The size of the file in bytes.
         size: u64,
     },
-    /// An overlay marker that the reference fails to replace, for which nobody can have an image.
+    /// An overlay marker that the reference implementation fails to replace, so that no image of the tree exists.
     #[error(
         "Numerical result out of range: a whiteout needs {name} empty here, but the xattr has a value and stands \
          beside others"
@@ -32,10 +32,10 @@ pub enum WriteError {
         /// The attribute, as the image would name it.
         name: &'static str,
     },
-    /// A target that version 2 has no place for: it moves no tail to a block, and nobody knows what it would do.
+    /// A symlink target that version 2 cannot store: its writer does not move a tail to a block of its own.
     #[error("File too large: images of version 2 have no place for a symlink's target of {len} bytes here")]
     TargetTooLong {
-        /// The symlink.
+        /// The symlink with the long target.
         inode: InodeId,
         /// The length of its target.
         len: u64,
@@ -43,7 +43,7 @@ pub enum WriteError {
     /// The root's attributes are so large that its number does not fit the superblock.
     #[error("Numerical result out of range: the root's nid {nid} does not fit 16 bits")]
     RootNid {
-        /// The number.
+        /// The number that does not fit.
         nid: u64,
     },
     /// The metadata alone is larger than block and inode numbers can tell.

@@ -9,7 +9,7 @@ pub const HEADER_VERSION: u32 = 1;
 /// Flag bit 0: some inode has a POSIX ACL, so the mount must not use `noacl`.
 pub const FLAG_HAS_ACL: u32 = 1;
 
-/// The header's content.
+/// The fields of the composefs header that vary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Flag bits, [`FLAG_HAS_ACL`] the only one in use.
@@ -19,7 +19,7 @@ pub struct Header {
 }
 
 impl Header {
-    /// Whether some inode of the image has a POSIX ACL.
+    /// Returns `true` if an inode of the image has a POSIX ACL.
     #[must_use]
     pub fn has_acl(&self) -> bool {
         self.flags & FLAG_HAS_ACL != 0
@@ -38,7 +38,7 @@ impl Header {
         Ok(Self { flags: word(2), format_version: word(3) })
     }
 
-    /// The header as it stands in the file.
+    /// Returns the header's bytes.
     #[must_use]
     pub fn emit(&self) -> [u8; HEADER_LEN] {
         let mut bytes = [0; HEADER_LEN];
@@ -51,25 +51,25 @@ impl Header {
     }
 }
 
-/// Why the first bytes are not a composefs header.
+/// Reasons why the first bytes of a file are not a composefs header.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
     /// Fewer than [`HEADER_LEN`] bytes.
     #[error("{len} bytes are too few for a composefs image, whose header alone has {HEADER_LEN}")]
     TooShort {
-        /// How many there were.
+        /// The number of bytes.
         len: usize,
     },
     /// Another magic number: another kind of file.
     #[error("not a composefs image: the magic number at offset 0 is {found:#010x}, expected {MAGIC:#010x}")]
     Magic {
-        /// What stands there.
+        /// The magic number in the file.
         found: u32,
     },
-    /// A header version nobody has defined.
+    /// An unknown header version.
     #[error("composefs header version {found} at offset 4 is unknown, expected {HEADER_VERSION}")]
     Version {
-        /// What stands there.
+        /// The version in the file.
         found: u32,
     },
 }

@@ -32,7 +32,7 @@ pub struct Image<'t> {
 /// Directories that are opaque in a tree and not in its image (`docs/format/image.md`, "Whiteouts").
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LostOpaque {
-    /// How many there are.
+    /// The number of such directories.
     pub count: usize,
     /// The paths of the first few.
     pub first: Vec<Vec<u8>>,
@@ -80,8 +80,9 @@ impl<'t> Image<'t> {
         self.placement.order.len() as u64
     }
 
-    /// The directories that are not opaque in the image, although they are in the tree, because they also hold whiteouts:
-    /// when the image is a layer over others, files that they hid show again. The format has one attribute for both.
+    /// Returns the directories that are opaque in the tree and not in the image, because they also hold whiteouts. If
+    /// the image becomes a layer over others, the files that these directories hide become visible. The format has one
+    /// attribute for both meanings.
     #[must_use]
     pub fn lost_opaque(&self) -> LostOpaque {
         const FIRST: usize = 5;
@@ -112,11 +113,11 @@ impl<'t> Image<'t> {
         out.flush()
     }
 
-    /// Writes the image and gives its fs-verity digest. The pieces are made and hashed on up to so many threads.
+    /// Writes the image and returns its fs-verity digest. Up to `threads` threads make and hash the pieces.
     ///
     /// # Errors
     ///
-    /// What `out` gives.
+    /// Errors of writing to `out`.
     pub fn write_and_digest(
         &self,
         algorithm: Algorithm,
@@ -140,8 +141,8 @@ impl<'t> Image<'t> {
         Ok(hasher.finish())
     }
 
-    /// How many pieces there are: those of the inodes, the first one with the head before them, the shared attributes, and
-    /// those of the data.
+    /// Returns the number of pieces: those of the inodes (the first one includes the headers), the shared attributes,
+    /// and those of the data.
     fn piece_count(&self) -> usize {
         self.placement.inode_cuts.len() + 1 + self.placement.data_cuts.len()
     }
@@ -206,14 +207,14 @@ impl<'t> Image<'t> {
         if self.overlay.profile.refers_from_shared_area { inodes_end - inodes_end % BLOCK } else { 0 }
     }
 
-    /// Whether any inode has an attribute that is exactly a POSIX ACL.
+    /// Returns `true` if an inode has an attribute that is exactly a POSIX ACL.
     fn has_acl(&self) -> bool {
         let is_acl = |name: &[u8]| matches!(name, b"system.posix_acl_access" | b"system.posix_acl_default");
         let xattrs = &self.overlay.xattrs;
         (0..xattrs.pair_count() as u32).any(|pair| is_acl(xattrs.pair(pair).name))
     }
 
-    /// The inodes of a range, whose first data block is `blocks` blocks behind the start of the data.
+    /// Appends the inodes of a range, whose first data block is `blocks` blocks after the start of the data.
     fn emit_inodes(&self, range: Range<usize>, blocks: u64, out: &mut Emitter<'_>) {
         let build_time = self.placement.build_time;
         let numbers_by_nid = self.overlay.profile.numbers_by_nid;
@@ -293,7 +294,7 @@ impl<'t> Image<'t> {
                 Content::Symlink(id) | Content::Inline(id) => out.bytes.extend_from_slice(self.bytes_of(id)),
                 Content::Directory(id) => self.emit_directory(id, out.bytes),
             }
-            // What goes beyond the blocks is the tail, which stands behind the inode.
+            // The bytes beyond the blocks are the tail, which follows the inode.
             out.bytes.truncate(start + len as usize);
             out.pad_to(end);
         }
@@ -333,10 +334,10 @@ impl Emitter<'_> {
 #[derive(Default)]
 struct Piece {
     bytes: Vec<u8>,
-    /// How many bytes belong to the last block of the piece before.
+    /// The number of bytes that belong to the last block of the piece before.
     head: usize,
     hashes: Vec<u8>,
-    /// Where the last block begins, which goes on in the next piece.
+    /// The offset of the last block, which continues in the next piece.
     tail: usize,
 }
 

@@ -7,7 +7,7 @@ use super::slot::{Node, Slot};
 use super::{dirent, slot};
 use crate::tree::{InodeId, Kind, StoredData, StoredInode, Timestamp};
 
-/// Where the content of an inode comes from.
+/// The source of an inode's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Content {
     Nothing,
@@ -35,9 +35,9 @@ pub(super) struct Draft {
     /// The size that decides between compact and extended.
     pub(super) recorded_size: u64,
     pub(super) content: Content,
-    /// Whole data blocks.
+    /// The number of whole data blocks.
     pub(super) blocks: u64,
-    /// Bytes that stand behind the attributes.
+    /// The number of bytes after the attributes.
     pub(super) tail: u64,
 }
 
@@ -117,8 +117,8 @@ impl Draft {
         draft
     }
 
-    /// Whether the short form can tell everything: it has narrow fields and no time of its own, but that of the superblock,
-    /// if that has one.
+    /// Returns the compact form if it can hold all fields: they are narrow, and its time is that of the superblock, if
+    /// that has one.
     pub(super) fn form(&self, build_time: Option<Timestamp>) -> Form {
         let narrow = |value: u32| value <= u32::from(u16::MAX);
         let compact = build_time == Some(self.mtime)
@@ -182,7 +182,7 @@ impl Draft {
     }
 }
 
-/// What an inode gets from its place in the image.
+/// The fields of an inode that depend on its position in the image.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Placed {
     pub(super) build_time: Option<Timestamp>,

@@ -2,7 +2,7 @@
 
 /// The block size in bytes.
 pub(super) const BLOCK: u64 = 4096;
-/// Its logarithm.
+/// The binary logarithm of the block size.
 pub(super) const BLOCK_BITS: u32 = 12;
 /// Inodes start at multiples of this; an inode's nid is its offset divided by it.
 pub(super) const SLOT: u64 = 32;
@@ -16,11 +16,11 @@ pub(super) const COMPACT_LEN: u64 = 32;
 pub(super) const EXTENDED_LEN: u64 = 64;
 /// Length of the header before an inode's attributes.
 pub(super) const XATTR_HEADER_LEN: u64 = 12;
-/// How many shared attributes one inode may refer to.
+/// The number of shared attributes to which one inode may refer.
 pub(super) const MAX_SHARED: usize = 128;
 /// The largest chunk of an external file has 2^43 bytes (31 + the block's bits).
 pub(super) const MAX_CHUNK_BITS: u32 = 31 + BLOCK_BITS;
-/// How many chunks a file may have.
+/// The number of chunks that a file may have.
 pub(super) const MAX_CHUNKS: u64 = 1024;
 /// A chunk pointer that leads to no block of the image.
 pub(super) const NULL_CHUNK: [u8; 4] = [0xff; 4];

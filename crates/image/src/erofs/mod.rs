@@ -1,8 +1,8 @@
-//! The image file: an EROFS file system behind a composefs header (`docs/format/image.md`).
+//! The image file: an EROFS file system with a composefs header before it (`docs/format/image.md`).
 //!
-//! A tree becomes an image in three steps: [`overlay`] says which attributes the inodes get, [`place`] finds
-//! every inode its position, and [`write`](Image::write) emits the bytes in file order. What differs between format
-//! versions is data, in [`profile`]. The way back is [`read`]; [`check`] tells all that is wrong with an image.
+//! A tree becomes an image in three steps: `overlay` decides which attributes the inodes get, `place` gives every inode
+//! its position, and [`write`](Image::write) emits the bytes in file order. The differences between format versions are
+//! data, in [`profile`]. [`read`] is the reverse; [`check`] reports all defects of an image.
 
 mod attr;
 pub mod check;

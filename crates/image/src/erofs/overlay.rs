@@ -37,7 +37,7 @@ pub(super) struct Overlay<'t> {
     stub: SetId,
     /// Directories whose `opaque=y` gives way to a mark.
     pub(super) lost_opaque: Vec<InodeId>,
-    /// Where metacopy and redirect go in each set, in name order.
+    /// The positions of metacopy and redirect in each set, in the order of names.
     generated_at: Vec<[u32; 2]>,
 }
 
@@ -107,7 +107,7 @@ impl<'t> Overlay<'t> {
         }
     }
 
-    /// Whether an inode is a whiteout that becomes a file.
+    /// Returns `true` if an inode is a whiteout that becomes a regular file in the image.
     pub(super) fn converts(&self, inode: &StoredInode) -> bool {
         self.profile.converts_whiteouts && inode.is_whiteout()
     }
@@ -172,14 +172,14 @@ impl Marked {
     }
 }
 
-/// Whether overlayfs would take a directory of the tree for opaque.
+/// Returns `true` if overlayfs treats a directory of the tree as opaque.
 fn is_opaque(tree: &Tree, directory: InodeId) -> bool {
     let xattrs = tree.xattr_table().iter(tree.stored(directory).xattrs);
     xattrs.into_iter().any(|xattr| OPAQUE_IN_TREE.contains(&xattr.name) && xattr.value == b"y")
 }
 
-/// The new attributes of every input whiteout and of every directory that holds one, and the directories that are opaque no
-/// more with them.
+/// Returns the new attributes of every whiteout and of every directory that holds one, and the directories that lose
+/// their opaque attribute thereby.
 fn mark_whiteouts(tree: &Tree, profile: &Profile) -> Result<(HashMap<InodeId, Marked>, Vec<InodeId>), WriteError> {
     let (mut marked, mut lost_opaque) = (HashMap::<InodeId, Marked>::new(), Vec::new());
     if !profile.converts_whiteouts || !tree.has_whiteout() {

@@ -53,16 +53,16 @@ fn place(member: Member<'_>) -> Option<Slot> {
     }
 }
 
-/// An image is cut into pieces of about so many bytes.
+/// The approximate length in bytes of the pieces into which an image is cut.
 const PIECE: u64 = 1 << 18;
 
-/// Where everything goes.
+/// The position of every part of an image.
 #[derive(Debug)]
 pub(super) struct Placement {
     pub(super) order: Vec<Slot>,
     /// Offset in units of [`SLOT`].
     nids: SlotTable,
-    /// The earliest time of all inodes, which compact inodes have; `None` if there are none of these.
+    /// The earliest time of all inodes, which compact inodes share; `None` if there are no compact inodes.
     pub(super) build_time: Option<Timestamp>,
     /// The end of the last inode, and the start of the shared attributes.
     pub(super) inodes_end: u64,
@@ -72,9 +72,10 @@ pub(super) struct Placement {
     pub(super) with_blocks: Vec<(Slot, u32)>,
     /// The number of data blocks.
     pub(super) data_blocks: u64,
-    /// Where the area of the inodes is cut, the first cut at its start: every piece can be written without the others.
+    /// The positions at which the area of the inodes is cut, the first at its start: every piece can be written
+    /// independently.
     pub(super) inode_cuts: Vec<Cut>,
-    /// Where `with_blocks` is cut.
+    /// The positions at which `with_blocks` is cut.
     pub(super) data_cuts: Vec<Cut>,
 }
 
@@ -85,7 +86,7 @@ pub(super) struct Cut {
     pub(super) index: usize,
     /// The position at which the piece starts.
     pub(super) start: u64,
-    /// How many data blocks the entries before have.
+    /// The number of data blocks of the entries before.
     pub(super) blocks: u64,
 }
 
@@ -95,7 +96,7 @@ pub(super) struct Sized {
     pub(super) draft: Draft,
     pub(super) attrs: Vec<Attr>,
     pub(super) xattr_len: u64,
-    /// How many of `attrs`, in their order, are written as references.
+    /// The number of `attrs`, in their order, that are written as references to shared attributes.
     pub(super) shared_count: usize,
 }
 
@@ -155,7 +156,7 @@ impl Sized {
     fn shift(&self, pos: u64, head: u64) -> u64 {
         let last = pos + head - 1;
         let tail_is_content = self.draft.tail > 0 && !matches!(self.draft.content, Content::Chunks { .. });
-        // The end is that behind the tail: one that ends with its block is moved too.
+        // The end is the position after the tail: a tail that ends with its block is moved too.
         if !tail_is_content || last / BLOCK == (last + 1 + self.draft.tail) / BLOCK {
             return pos;
         }
@@ -167,7 +168,7 @@ impl Sized {
         self.draft.tail = 0;
     }
 
-    /// Whether the tail of an inode that was settled lies in one block, as every reader wants it.
+    /// Checks that the tail of a placed inode lies in one block, as every reader requires.
     fn check_tail(&self, pos: u64, build_time: Option<Timestamp>) -> Result<(), WriteError> {
         let start = pos + self.draft.form(build_time).len() + self.xattr_len;
         match self.draft.content {

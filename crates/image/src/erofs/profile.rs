@@ -3,12 +3,12 @@
 use super::error::WriteError;
 use super::layout::MAX_CHUNK_BITS;
 
-/// What one format version asks of the writer.
+/// The rules of one format version for the writer.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Profile {
     /// The number in the composefs header.
     pub format_version: u32,
-    /// The header tells whether some inode has a POSIX ACL.
+    /// Set if a header flag records that an inode has a POSIX ACL.
     pub tells_acls: bool,
     /// The root is opaque, and has a whiteout for every directory that a store can have.
     pub shields_objects: bool,
@@ -20,13 +20,13 @@ pub struct Profile {
     pub order: InodeOrder,
     /// `i_ino` is the inode's nid, and not its place in the order.
     pub numbers_by_nid: bool,
-    /// Inodes are compact where nothing speaks against it, and the superblock has their time. Otherwise all are extended.
+    /// Set if inodes are compact where their fields fit, with the time in the superblock. Otherwise all are extended.
     pub has_compact_inodes: bool,
     /// Times are kept to the nanosecond; otherwise to the second.
     pub keeps_nanoseconds: bool,
     /// The logarithm of the size of chunks, if it is not the least that takes a whole file.
     pub chunk_bits: Option<u32>,
-    /// How tails are kept from crossing the end of a block.
+    /// The way to keep tails from crossing the end of a block.
     pub tails: Tails,
     /// The attributes that lead to objects come before all others of an inode, not among them by name.
     pub object_xattrs_first: bool,
@@ -41,7 +41,7 @@ pub struct Profile {
 /// In which order an image has its inodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InodeOrder {
-    /// Directory after directory.
+    /// One directory after the other, level by level.
     BreadthFirst,
     /// Each directory followed by all that it holds.
     DepthFirst,
@@ -56,17 +56,17 @@ pub enum SharedOrder {
     AscendingByPrefix,
 }
 
-/// What is done about a tail that would cross the end of a block.
+/// The treatment of a tail that would cross the end of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tails {
     /// The rules of the C writer, one for symlinks and one for all others.
     Fitted,
-    /// The inode moves until its last byte, or that of its attributes, is in the block of the first byte behind its tail.
-    /// Chunks stay where they are.
+    /// The inode moves until its last byte, or that of its attributes, is in the block that contains the first byte
+    /// after its tail. Chunks stay in place.
     Shifted,
 }
 
-/// Versions 0 and 1, each at its number: those that a caller can choose from.
+/// Versions 0 and 1, indexed by number: the versions that a caller can choose.
 pub const PROFILES: [Profile; 2] =
     [CURRENT, Profile { format_version: 1, marks_whiteout_parents_opaque: true, ..CURRENT }];
 
@@ -88,8 +88,8 @@ const CURRENT: Profile = Profile {
     refers_from_shared_area: true,
 };
 
-/// Version 2, an older layout that only composefs-rs writes. Nobody gets it who does not ask for it: it is here to find
-/// out whose digest one is.
+/// Version 2, an older layout that only composefs-rs writes. Never chosen by default: it serves to identify the digests
+/// of such images.
 pub const LEGACY: Profile = Profile {
     format_version: 2,
     tells_acls: false,
@@ -124,7 +124,7 @@ impl Default for Versions {
 }
 
 impl Versions {
-    /// Exactly this version.
+    /// Returns exactly this version.
     #[must_use]
     pub const fn exactly(version: u32) -> Self {
         Self { min: version, max: version }

@@ -9,18 +9,18 @@ use crate::tree::Timestamp;
 pub enum Form {
     /// 32 bytes: narrow fields, and the superblock's time.
     Compact,
-    /// 64 bytes.
+    /// The extended form of 64 bytes.
     Extended,
 }
 
-/// Where an inode's content lies (`EROFS_INODE_*` in `fs/erofs/erofs_fs.h`).
+/// The layout of an inode's content (`EROFS_INODE_*` in `fs/erofs/erofs_fs.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Layout {
-    /// In blocks, or there is none.
+    /// The content is in blocks, or empty.
     Plain,
-    /// In blocks and, the last piece, behind the attributes.
+    /// The content is in blocks, and its last piece follows the attributes.
     Inline,
-    /// In chunks, whose pointers stand behind the attributes; those of composefs lead nowhere.
+    /// The content is in chunks, whose pointers follow the attributes; those of composefs are null.
     Chunks,
 }
 
@@ -37,15 +37,15 @@ impl Layout {
 /// The fields of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Its form.
+    /// The form of the record: compact or extended.
     pub form: Form,
     /// The layout of the content.
     pub layout: Layout,
-    /// Length of the attributes: 0, or one more than the units of four bytes behind their header.
+    /// The length of the attributes: 0, or one more than the number of four-byte units after their header.
     pub xattr_icount: u16,
     /// Type and permission bits, as in `st_mode`.
     pub mode: u16,
-    /// Link count.
+    /// The number of hard links.
     pub nlink: u32,
     /// Length of the content.
     pub size: u64,
@@ -53,9 +53,9 @@ pub struct Record {
     pub union_field: u32,
     /// `i_ino`: in versions 0 and 1 the place in the list of inodes. Nobody reads it.
     pub ino: u32,
-    /// Owner.
+    /// The user ID of the owner.
     pub uid: u32,
-    /// Group.
+    /// The group ID of the owner.
     pub gid: u32,
     /// The time of an extended inode.
     pub mtime: Timestamp,
@@ -71,7 +71,7 @@ impl Form {
         }
     }
 
-    /// Never.
+    /// Returns `false`: a record is never empty.
     #[must_use]
     pub const fn is_empty(self) -> bool {
         false
@@ -79,7 +79,7 @@ impl Form {
 }
 
 impl Record {
-    /// Appends the record.
+    /// Appends the record to `out`.
     pub(super) fn emit(&self, out: &mut Vec<u8>) {
         let format = self.layout.number() << 1 | u16::from(self.form == Form::Extended);
         for half in [format, self.xattr_icount, self.mode] {
@@ -163,7 +163,7 @@ impl Record {
     }
 }
 
-/// Why bytes are no record.
+/// Reasons why bytes are not a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BadRecord {
     TooShort,

@@ -1,9 +1,9 @@
-//! What the image's inodes stand for: inodes of the tree, and the stubs that only images have.
+//! The inodes of the image: those of the tree, and the stubs that only images have.
 
 use crate::digest::HEX_DIGITS;
 use crate::tree::{InodeId, Tree};
 
-/// How many stubs a root can get: the names `00` to `ff`.
+/// The number of stubs that a root can get: the names `00` to `ff`.
 pub(super) const STUBS: usize = 256;
 const FIRST_STUB: u32 = u32::MAX - (STUBS as u32 - 1);
 

@@ -7,7 +7,7 @@ use crate::tree::Timestamp;
 pub(super) const MAGIC: u32 = 0xe0f5_e1e2;
 /// Compatible feature: there is a checksum. Images of composefs have none.
 pub(super) const FEATURE_CHECKSUM: u32 = 0x1;
-/// Where the checksum is.
+/// The offset of the checksum in the superblock.
 pub(super) const CHECKSUM_OFFSET: usize = 4;
 /// Compatible feature: compact inodes have the build time.
 pub(super) const FEATURE_MTIME: u32 = 0x2;
@@ -15,7 +15,7 @@ pub(super) const FEATURE_MTIME: u32 = 0x2;
 pub(super) const FEATURE_XATTR_FILTER: u32 = 0x4;
 /// Incompatible feature: files may be made of chunks. The C tools use chunks without saying so.
 pub(super) const FEATURE_CHUNKED_FILE: u32 = 0x4;
-/// Length in bytes.
+/// The length of the superblock in bytes.
 pub(super) const LEN: usize = 128;
 
 /// The fields in use. All others are zero in what is written, and without effect on what is read.
@@ -29,9 +29,9 @@ pub struct Superblock {
     pub block_bits: u8,
     /// The same for directories, less the one of the blocks: 0.
     pub directory_block_bits: u8,
-    /// The root directory.
+    /// The number of the root directory's inode.
     pub root_nid: u16,
-    /// How many inodes there are, those included that only images have.
+    /// The number of inodes, including those that only images have.
     pub inode_count: u64,
     /// The time of compact inodes.
     pub build_time: Timestamp,
@@ -41,7 +41,7 @@ pub struct Superblock {
     pub inode_block: u32,
     /// The block that references to shared attributes count from.
     pub xattr_block: u32,
-    /// If it is not zero, the name filters are of a kind that nobody knows.
+    /// Not zero if the name filters are of an unknown kind.
     pub xattr_filter_reserved: u8,
 }
 
@@ -84,7 +84,7 @@ impl Superblock {
         bytes
     }
 
-    /// The fields behind a right magic number; else the number found.
+    /// Parses the fields after checking the magic number; the error is the number found.
     pub(super) fn parse(bytes: &[u8; LEN]) -> Result<Self, u32> {
         let word = |offset: usize| u32::from_le_bytes(field(bytes, offset));
         if word(0) != MAGIC {

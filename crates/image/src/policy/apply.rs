@@ -10,7 +10,7 @@ use crate::tree::{
 };
 use crate::verity;
 
-/// Why a policy cannot be tried.
+/// Reasons why a policy cannot be tried.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotKnown {
     /// The content of a file was not hashed by this algorithm.
@@ -25,12 +25,12 @@ pub enum NotKnown {
 }
 
 impl Policy {
-    /// The tree that this policy makes of another one, of which nothing was left out: all attributes, times as they are,
-    /// hard links kept.
+    /// Returns the tree that this policy makes of a complete one, which has all attributes, unchanged times and hard
+    /// links.
     ///
     /// # Errors
     ///
-    /// If it needs what is not known.
+    /// If the policy needs contents that are not known.
     pub fn apply(&self, tree: &Tree, contents: &Contents) -> Result<Tree, NotKnown> {
         let sets = vec![None; tree.xattr_table().set_count()];
         let ids = vec![None; tree.inode_count()];

@@ -1,4 +1,4 @@
-//! What is known of contents beside the digests in a tree.
+//! Contents that are known beside the digests in a tree.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ pub struct Contents {
 }
 
 impl Contents {
-    /// Whether something was said of the content with this digest already.
+    /// Returns `true` if the content with this digest was recorded already.
     #[must_use]
     pub fn knows(&self, digest: &Digest) -> bool {
         self.small.contains_key(digest) || self.other.contains_key(digest)
@@ -46,7 +46,7 @@ impl Contents {
         noted.or_else(|| Some(verity::digest(algorithm, self.content(digest)?)))
     }
 
-    /// Whether the digests of all contents of a tree that policies leave outside the image are known by an algorithm.
+    /// Returns `true` if the digests of all contents that policies leave outside the image are known by an algorithm.
     #[must_use]
     pub fn has_all(&self, tree: &Tree, algorithm: Algorithm) -> bool {
         tree.inodes().all(|inode| match inode.data() {

@@ -1,4 +1,4 @@
-//! What a choice does to a tree: two that do the same need not both be tried.
+//! Groups choices by their effect on a tree: of two with the same effect only one is tried.
 
 use std::fmt::Debug;
 
@@ -38,12 +38,12 @@ impl<T: Copy + PartialEq> Choices<T> {
         self.all.iter().filter_map(first).collect()
     }
 
-    /// Whether every choice comes to the same.
+    /// Returns `true` if all choices have the same effect.
     pub(super) fn is_indifferent(&self) -> bool {
         self.all.iter().all(|(_, number)| *number == 0)
     }
 
-    /// Whether two choices come to the same. One that cannot be made is like itself only.
+    /// Returns `true` if two choices have the same effect. A choice that cannot be made only equals itself.
     pub(super) fn are_same(&self, a: T, b: T) -> bool {
         let number = |choice| self.all.iter().find(|(other, _)| *other == choice).map(|(_, number)| *number);
         a == b || number(a).is_some() && number(a) == number(b)
@@ -72,7 +72,7 @@ pub(super) fn times(tree: &Tree, latest: Option<Timestamp>) -> Choices<Times> {
     let directories = has(|inode| inode.kind() == Kind::Directory);
     let others = has(|inode| inode.kind() != Kind::Directory);
     let clamps = latest.is_some_and(|latest| tree.inodes().any(|inode| inode.mtime() > latest));
-    // Which of those that are not 0 become 0, and whether some become something else.
+    // Groups the limits by which of the times that are not 0 become 0, and by whether other times change.
     Choices::by(&choices, |choice| match choice {
         Times::Keep => (false, false, false),
         Times::Zero => (directories, others, false),

@@ -1,8 +1,8 @@
-//! What a tool decides that a tree does not: the choices that give one tree many digests (`docs/digests.md`).
+//! The choices of a tool that give one tree many digests (`docs/digests.md`).
 //!
-//! A [`Policy`] is all of them as plain data. [`apply`](Policy::apply) makes the tree that such a tool would have made of
-//! the same files, [`plan`](Policy::plan) its image, and a [`Space`] knows every policy that tools in the field use, as far
-//! as they make a difference on the tree at hand.
+//! A [`Policy`] holds all of them as plain data. [`apply`](Policy::apply) makes the tree that such a tool would have
+//! made of the same files, [`plan`](Policy::plan) its image, and a [`Space`] has every policy that tools in the field
+//! use, as far as it makes a difference for the given tree.
 
 mod apply;
 mod contents;
@@ -20,48 +20,48 @@ use crate::erofs::profile::{LEGACY, PROFILES, Profile};
 use crate::erofs::{Image, WriteError};
 use crate::tree::{Timestamp, Tree};
 
-/// How a tree becomes an image.
+/// The choices by which a tree becomes an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Policy {
     /// The format version: 0, 1, or the legacy 2.
     pub version: u32,
     /// The algorithm of the digests, and of that of the image.
     pub algorithm: Algorithm,
-    /// Which extended attributes are kept.
+    /// The extended attributes that are kept.
     pub xattrs: Attributes,
-    /// What becomes of the times.
+    /// The treatment of the times.
     pub times: Times,
     /// Several names of one inode stay one inode; otherwise each name has an inode of its own.
     pub hardlinks: bool,
-    /// Which contents are kept in the image.
+    /// The contents that are kept in the image.
     pub inline: Inline,
-    /// Whether there are character and block devices, whiteouts included.
+    /// Set if character and block devices are kept, including whiteouts.
     pub devices: bool,
-    /// What is done to some directories of the root.
+    /// The change to some directories of the root.
     pub transform: Transform,
 }
 
-/// Which extended attributes are kept.
+/// The choice of extended attributes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Attributes {
-    /// All.
+    /// All extended attributes.
     All,
     /// Those whose names begin with `user.`.
     User,
-    /// None.
+    /// No extended attributes.
     None,
-    /// `security.capability` alone.
+    /// The attribute `security.capability` alone.
     Capability,
-    /// `security.capability` and those whose names begin with `user.`.
+    /// The attribute `security.capability` and all whose names begin with `user.`.
     CapabilityAndUser,
 }
 
-/// What becomes of the times of modification.
+/// The treatment of the times of modification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Times {
-    /// They stay.
+    /// They do not change.
     Keep,
-    /// All are 0.
+    /// All times are 0.
     Zero,
     /// Those of directories are 0.
     ZeroDirectories,
@@ -71,19 +71,19 @@ pub enum Times {
     ClampTo(Timestamp),
 }
 
-/// Which contents are kept in the image.
+/// The choice of contents that are kept in the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Inline {
     /// Those that the tree has: what a writer does that is given a dump or an image.
     AsGiven,
-    /// Those of at most so many bytes, as far as they are known.
+    /// Contents of at most this number of bytes, as far as they are known.
     UpTo(u64),
 }
 
-/// What is done to some directories of the root. All but the first need a directory `/usr`.
+/// The change to some directories of the root. All but the first need a directory `/usr`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Transform {
-    /// Nothing.
+    /// No change.
     Nothing,
     /// The root has the metadata of `/usr`: mode, owner, group, time, attributes.
     Root,
@@ -92,12 +92,12 @@ pub enum Transform {
     /// `/boot` and `/sysroot`, both of which must be there, are empty and have the time of `/usr`; no inode has a
     /// `security.selinux`.
     Boot,
-    /// Both of these.
+    /// Both of these changes.
     ContainerAndBoot,
 }
 
 impl Transform {
-    /// Whether the root has the metadata of `/usr`.
+    /// Returns `true` if the root gets the metadata of `/usr`.
     fn copies_root(self) -> bool {
         matches!(self, Transform::Root | Transform::Container | Transform::ContainerAndBoot)
     }
@@ -121,7 +121,7 @@ impl Transform {
 }
 
 impl Policy {
-    /// What `mkcomposefs` does without an option, to a tree without whiteouts.
+    /// The policy of `mkcomposefs` without options, for a tree without whiteouts.
     pub const MKCOMPOSEFS: Policy = Policy {
         version: 0,
         algorithm: Algorithm::Sha256,
@@ -137,7 +137,7 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// If the format version cannot express the tree, or is none.
+    /// If the format version is unknown or cannot express the tree.
     pub fn plan(self, applied: &Tree) -> Result<Image<'_>, WriteError> {
         Image::plan_as(applied, self.profile()?)
     }

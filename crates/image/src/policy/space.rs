@@ -1,8 +1,8 @@
 //! The policies that are worth trying on a tree.
 //!
-//! Every combination that some tool in the field can be brought to, less those that come to the same on this tree: without
-//! hard links it does not matter what becomes of them. The likeliest come first: those of a tool as it is, then those that
-//! differ from one in a single field.
+//! These are all combinations that a tool in the field can be asked for, without those that have the same effect on the
+//! given tree: without hard links their treatment does not matter. The most probable ones come first: the defaults of
+//! the tools, then policies that differ from a default in one field.
 
 use super::effect::{self, Choices};
 use super::{Attributes, Contents, Inline, Policy, Times, Transform};
@@ -12,15 +12,15 @@ use crate::tree::{Timestamp, Tree};
 /// A field of a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
-    /// Extended attributes.
+    /// The extended attributes.
     Xattrs,
-    /// Times of modification.
+    /// The times of modification.
     Times,
-    /// Hard links.
+    /// The hard links.
     Hardlinks,
     /// Contents in the image.
     Inline,
-    /// Devices.
+    /// The device nodes.
     Devices,
     /// The root, `/run`, `/boot` and `/sysroot`.
     Transform,
@@ -41,7 +41,7 @@ impl Choice {
     }
 }
 
-/// What there is to choose from, field by field.
+/// The possible values of each field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Space {
     algorithms: Vec<Algorithm>,
@@ -54,10 +54,10 @@ pub struct Space {
     usual_inline: Inline,
 }
 
-/// What tools make of a tree when no option asks for something else.
+/// The policies of tools without options.
 const HABITS: [Policy; 7] = [
     Policy::MKCOMPOSEFS,
-    // ostree, and who wants the same image on another day.
+    // ostree, and builds that are to be repeatable on another day.
     Policy { times: Times::Zero, ..Policy::MKCOMPOSEFS },
     CFSCTL,
     Policy { xattrs: Attributes::CapabilityAndUser, ..CFSCTL },
@@ -71,14 +71,14 @@ const CFSCTL: Policy =
     Policy { xattrs: Attributes::Capability, hardlinks: true, transform: Transform::Container, ..Policy::MKCOMPOSEFS };
 
 impl Space {
-    /// What makes a difference on a tree of which nothing was left out.
+    /// Returns the policies that make a difference for a complete tree.
     ///
-    /// `limits` are those of inline contents to try, the usual one first; `latest` is a time that `SOURCE_DATE_EPOCH` may
-    /// have been.
+    /// `limits` are the limits of inline contents to try, the usual one first; `latest` is a possible value of
+    /// `SOURCE_DATE_EPOCH`.
     ///
     /// # Panics
     ///
-    /// If there is no limit.
+    /// If `limits` is empty.
     #[must_use]
     pub fn of(tree: &Tree, contents: &Contents, limits: &[Inline], latest: Option<Timestamp>) -> Self {
         Self {
@@ -114,7 +114,7 @@ impl Space {
         fields.into_iter().filter(|(_, is_indifferent)| *is_indifferent).map(|(choice, _)| choice).collect()
     }
 
-    /// Whether two policies are the same in every field that matters here.
+    /// Returns `true` if two policies are equal in every field that matters for this tree.
     #[must_use]
     pub fn are_same(&self, a: &Policy, b: &Policy) -> bool {
         (a.version, a.algorithm) == (b.version, b.algorithm) && self.distance(a, b) == 0
@@ -145,8 +145,8 @@ impl Space {
         all
     }
 
-    /// Whether `mkcomposefs`, or a program that uses its library, can be asked for it. Directories without times are what
-    /// comes of copies that do not keep them.
+    /// Returns `true` if `mkcomposefs`, or a program that uses its library, can be asked for the policy. Directories
+    /// without times are the result of copies that do not keep them.
     fn is_of_mkcomposefs(&self, policy: &Policy) -> bool {
         let kept = [Attributes::All, Attributes::User, Attributes::None];
         policy.version < 2
@@ -154,7 +154,7 @@ impl Space {
             && kept.iter().any(|&kept| self.xattrs.are_same(policy.xattrs, kept))
     }
 
-    /// Whether cfsctl can be asked for it, or for it and no times or none too late.
+    /// Returns `true` if cfsctl can be asked for the policy, or for it without times or with a latest time.
     fn is_of_cfsctl(&self, policy: &Policy) -> bool {
         let filters = [Transform::Root, Transform::Container, Transform::ContainerAndBoot];
         let is_filtered = filters.iter().any(|&filter| self.transforms.are_same(policy.transform, filter));

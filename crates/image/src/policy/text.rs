@@ -86,7 +86,7 @@ impl FromStr for Policy {
 }
 
 impl Policy {
-    /// Sets a field to what a word says, or tells what it might say.
+    /// Sets a field from a word, or returns the words that are allowed.
     fn set(&mut self, field: &str, value: &str) -> Result<(), &'static str> {
         fn choose<T: Copy>(table: &[(&str, T)], value: &str, expected: &'static str) -> Result<T, &'static str> {
             table.iter().find(|(word, _)| *word == value).map(|(_, choice)| *choice).ok_or(expected)

@@ -20,14 +20,14 @@ pub(crate) struct Claim {
     hash: u64,
 }
 
-/// What a name of an unfinished tree stands for.
+/// The meaning of a name in an unfinished tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
     Inode(InodeId),
     Link(PendingLink),
 }
 
-/// Builds a [`Tree`].
+/// Builds a [`Tree`] entry by entry, in any order.
 #[derive(Debug)]
 pub struct TreeBuilder {
     tree: Tree,
@@ -89,7 +89,7 @@ impl TreeBuilder {
         Ok(())
     }
 
-    /// What stands under a name of a directory.
+    /// Looks up a name in a directory.
     pub(crate) fn find(&self, parent: InodeId, name: &[u8]) -> Option<Found> {
         self.find_hashed(parent, name, self.hasher.hash_one((parent.0, name)))
     }
@@ -148,7 +148,8 @@ impl TreeBuilder {
         self.tree.push_inode(new, xattrs)
     }
 
-    /// The tree with its [links counted](Tree::count_links). What a scan of hard links found in any order comes out the same.
+    /// Returns the finished tree with its links counted. The order in which a scan found the hard
+    /// links does not matter.
     #[must_use]
     pub fn finish_with_counted_links(self) -> Tree {
         let mut tree = self.finish();

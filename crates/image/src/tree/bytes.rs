@@ -7,7 +7,7 @@ use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-/// Where a string lies in its [`Bytes`]: 44 bits of offset, 20 of length.
+/// The position of a string in its [`Bytes`]: 44 bits of offset, 20 bits of length.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Span(u64);
 

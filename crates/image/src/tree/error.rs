@@ -1,10 +1,10 @@
-//! What a tree refuses.
+//! Errors of building a tree.
 
 use super::xattrs::XattrError;
 use super::{MAX_INLINE, MAX_NAME, MAX_PATH};
 use crate::digest::Algorithm;
 
-/// Why an inode or entry is refused.
+/// Reasons why an inode or entry is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TreeError {
     /// The type bits of the mode mean nothing.
@@ -30,7 +30,7 @@ pub enum TreeError {
     ContentSize {
         /// Length of the content.
         content: usize,
-        /// The size given.
+        /// The size that was given.
         size: u64,
     },
     /// The content is too long to stand in the image.
@@ -39,9 +39,9 @@ pub enum TreeError {
     /// The digest is of another algorithm than the tree's.
     #[error("a {found} digest in a tree of {expected} digests")]
     DigestAlgorithm {
-        /// The digest's.
+        /// The algorithm of the digest.
         found: Algorithm,
-        /// The tree's.
+        /// The algorithm of the tree.
         expected: Algorithm,
     },
     /// The xattrs break a limit.

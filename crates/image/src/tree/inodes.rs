@@ -17,9 +17,9 @@ pub struct NewInode<'a> {
     pub size: u64,
     /// Link count; ignored for directories.
     pub nlink: u32,
-    /// Owner.
+    /// The user ID of the owner.
     pub uid: u32,
-    /// Group.
+    /// The group ID of the owner.
     pub gid: u32,
     /// Device number, used for devices only.
     pub rdev: u32,
@@ -27,8 +27,8 @@ pub struct NewInode<'a> {
     pub mtime: Timestamp,
     /// A symlink's target, or the path of a regular file's object below the store.
     pub payload: Option<&'a [u8]>,
-    /// Whether a regular file without a payload has the path of its digest's object for one, which then need not be
-    /// spelled.
+    /// Set if a regular file without a payload has the path of its digest's object as its payload, which then is not
+    /// stored.
     pub is_object: bool,
     /// A regular file's content, if the image is to hold it. Its length must be `size`.
     pub content: Option<&'a [u8]>,

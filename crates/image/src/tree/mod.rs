@@ -50,7 +50,7 @@ pub const MODE_TYPE: u16 = 0o170000;
 pub struct InodeId(pub(crate) u32);
 
 impl InodeId {
-    /// The root directory.
+    /// The root directory, which is always the first inode.
     pub const ROOT: InodeId = InodeId(0);
 
     /// A number from 0 to [`Tree::inode_count`] less one, for tables beside the tree.
@@ -63,19 +63,19 @@ impl InodeId {
 /// The type of an inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// A regular file.
+    /// A regular file (`S_IFREG`).
     Regular,
-    /// A directory.
+    /// A directory (`S_IFDIR`).
     Directory,
-    /// A symbolic link.
+    /// A symbolic link (`S_IFLNK`).
     Symlink,
     /// A character device; with device number 0, an overlayfs whiteout.
     CharDevice,
-    /// A block device.
+    /// A block device (`S_IFBLK`).
     BlockDevice,
-    /// A named pipe.
+    /// A named pipe (`S_IFIFO`).
     Fifo,
-    /// A socket.
+    /// A socket (`S_IFSOCK`).
     Socket,
 }
 
@@ -109,7 +109,7 @@ impl Kind {
     }
 }
 
-/// A point in time: seconds since 1970 and nanoseconds.
+/// A point in time as seconds since 1970 and nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp {
     /// Seconds, negative before 1970.
@@ -118,14 +118,14 @@ pub struct Timestamp {
     pub nsec: u32,
 }
 
-/// What an inode holds besides its metadata.
+/// The content of an inode, beside its metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Data<'a> {
     /// A directory: see [`Tree::children`].
     Directory,
     /// The target of a symbolic link.
     Symlink(&'a [u8]),
-    /// A regular file.
+    /// A regular file with inline content, an object, or neither.
     Regular {
         /// The content, if it is kept in the image.
         content: Option<&'a [u8]>,
@@ -143,13 +143,13 @@ pub enum Data<'a> {
 pub struct Entry<'a> {
     /// The name: 1 to [`MAX_NAME`] bytes, none of them NUL or a slash.
     pub name: &'a [u8],
-    /// What it names.
+    /// The inode that the entry names.
     pub inode: InodeId,
-    /// Whether this is a hard link to an inode whose place is elsewhere.
+    /// Set for a hard link to an inode whose place is elsewhere.
     pub is_link: bool,
 }
 
-/// Where an external file's object is found.
+/// The path of an external file's object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Payload {
     None,
@@ -233,13 +233,13 @@ impl Tree {
         self.algorithm
     }
 
-    /// How many inodes the tree has, the root included.
+    /// Returns the number of inodes, including the root.
     #[must_use]
     pub fn inode_count(&self) -> usize {
         self.inodes.len()
     }
 
-    /// How many entries all directories have together.
+    /// Returns the number of entries of all directories together.
     #[must_use]
     pub fn entry_count(&self) -> usize {
         self.entries.len()
@@ -289,13 +289,13 @@ impl Tree {
         }
     }
 
-    /// Whether some inode has more names than one.
+    /// Returns `true` if an inode has more than one name.
     #[must_use]
     pub fn has_links(&self) -> bool {
         self.entries.iter().any(StoredEntry::is_link)
     }
 
-    /// Whether some character device has the device number 0: the whiteout of an overlay layer.
+    /// Returns `true` if a character device has the device number 0: the whiteout of an overlay layer.
     #[must_use]
     pub fn has_whiteout(&self) -> bool {
         self.inodes.iter().any(StoredInode::is_whiteout)
@@ -318,7 +318,7 @@ impl Tree {
         self.view(&self.entries[entry.0 as usize])
     }
 
-    /// What an entry names, link or not.
+    /// Returns the inode that an entry names, whether it is a hard link or not.
     pub(crate) fn target(&self, entry: EntryId) -> InodeId {
         self.entries[entry.0 as usize].id()
     }
@@ -395,7 +395,7 @@ impl<'a> Inode<'a> {
         self.id
     }
 
-    /// The type.
+    /// Returns the file type.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.stored.kind()
@@ -413,13 +413,13 @@ impl<'a> Inode<'a> {
         self.stored.size
     }
 
-    /// Owner.
+    /// Returns the user ID of the owner.
     #[must_use]
     pub fn uid(&self) -> u32 {
         self.stored.uid
     }
 
-    /// Group.
+    /// Returns the group ID of the owner.
     #[must_use]
     pub fn gid(&self) -> u32 {
         self.stored.gid
@@ -457,7 +457,7 @@ impl<'a> Inode<'a> {
         Some(xattrs.pair(pairs[index]).value)
     }
 
-    /// What it holds.
+    /// Returns the content of the inode.
     #[must_use]
     pub fn data(&self) -> Data<'a> {
         match self.stored.data {

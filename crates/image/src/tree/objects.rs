@@ -6,17 +6,17 @@ use crate::digest::Digest;
 /// An object that a regular file of a tree needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NeededObject {
-    /// The file.
+    /// The regular file that needs the object.
     pub inode: InodeId,
     /// The size of the file.
     pub size: u64,
-    /// The object.
+    /// The digest of the object.
     pub digest: Digest,
-    /// What in the file names the object.
+    /// The field of the file that names the object.
     pub named_by: NamedBy,
 }
 
-/// What in a file names an object.
+/// The field of a file that names an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NamedBy {
     /// The recorded digest and the path, which agree. Every composefs tool writes files like this.
@@ -28,11 +28,11 @@ pub enum NamedBy {
 }
 
 impl Tree {
-    /// The objects that the files of the tree need, in the order of the inodes. An object is listed once for each file that
-    /// needs it. A file whose path leads to another object than its recorded digest needs both: a mount opens the path, and
-    /// other readers may go by the digest.
+    /// Returns the objects that the files of the tree need, in the order of the inodes. An object is listed once for
+    /// each file that needs it. A file whose path leads to another object than its recorded digest needs both: a mount
+    /// opens the path, and other readers may use the digest.
     ///
-    /// Files without a path need nothing: their content is in the image, or they are empty.
+    /// Files without a path need no object: their content is in the image, or they are empty.
     pub fn objects(&self) -> impl Iterator<Item = NeededObject> + '_ {
         let ids = (0..).map(InodeId);
         ids.zip(&self.inodes).flat_map(|(id, stored)| self.needed_by(id, stored)).flatten()
@@ -57,8 +57,8 @@ impl Tree {
     }
 }
 
-/// The object that a path below a store leads to, however it is spelled: `/ab/cd…`, `./ab//cd…`, `x/../ab/cd…`. No symlink is
-/// ever followed in a store, so `..` takes away the name before it.
+/// Returns the object that a path below a store leads to, in any spelling: `/ab/cd…`, `./ab//cd…`, `x/../ab/cd…`.
+/// Symlinks in a store are never followed, so `..` removes the name before it.
 fn object_of_path(path: &[u8]) -> Option<Digest> {
     let mut names: Vec<&[u8]> = Vec::new();
     for name in path.split(|byte| *byte == b'/') {

@@ -1,5 +1,5 @@
-//! Building a [`Tree`] from what is in order already: directory after directory, each with its names sorted, as an image
-//! has them. Nothing is looked up by name.
+//! Builds a [`Tree`] from sorted input: directory after directory, each with its names in order, as an image has them.
+//! No name is looked up.
 
 use super::error::TreeError;
 use super::inodes::NewInode;
@@ -49,7 +49,7 @@ impl OrderedBuilder {
         self.open = directory;
     }
 
-    /// Adds an entry to the open directory, behind those it has, for an inode that has none yet.
+    /// Adds an entry to the open directory, after its other entries, for an inode that has no entry yet.
     pub(crate) fn push_entry(&mut self, name: &[u8], inode: InodeId) -> Result<EntryId, TreeError> {
         if let StoredData::Directory { parent, .. } = &mut self.tree.inodes[inode.index()].data {
             *parent = self.open;
@@ -57,7 +57,7 @@ impl OrderedBuilder {
         self.push_target(name, inode.0)
     }
 
-    /// The same, where [`set_target`](Self::set_target) tells later what it names.
+    /// Adds an entry whose inode is set later by [`set_target`](Self::set_target).
     pub(crate) fn push_pending(&mut self, name: &[u8]) -> Result<EntryId, TreeError> {
         self.push_target(name, UNRESOLVED)
     }
@@ -72,7 +72,7 @@ impl OrderedBuilder {
         Ok(EntryId(index))
     }
 
-    /// What an entry names, and whether it is a hard link.
+    /// Sets the inode of an entry, and marks it as a hard link or not.
     pub(crate) fn set_target(&mut self, entry: EntryId, inode: InodeId, is_link: bool) {
         self.tree.entries[entry.0 as usize].inode = if is_link { inode.0 | LINK_BIT } else { inode.0 };
     }
@@ -88,7 +88,7 @@ impl OrderedBuilder {
         self.tree.inodes[inode.index()].xattrs = xattrs;
     }
 
-    /// The finished tree.
+    /// Returns the finished tree.
     pub(crate) fn finish(mut self) -> Tree {
         self.tree.freeze();
         self.tree

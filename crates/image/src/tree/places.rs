@@ -26,7 +26,7 @@ impl Tree {
 /// Marks the root in [`Places`], which no entry names.
 const NO_ENTRY: u32 = u32::MAX;
 
-/// Where the inodes of a tree are: four bytes for each, however deep it lies.
+/// The places of all inodes of a tree, in four bytes each at any depth.
 #[derive(Clone, Debug)]
 pub struct Places<'a> {
     tree: &'a Tree,

@@ -12,9 +12,9 @@ use super::bytes::Interner;
 pub const MAX_XATTR_NAME: usize = 255;
 /// Longest value of an attribute, in bytes.
 pub const MAX_XATTR_VALUE: usize = 65535;
-/// What the attributes of one inode may take together, counted as `12 + sum(7 + name + value)`.
+/// The limit for the attributes of one inode together, counted as `12 + sum(7 + name + value)`.
 pub const MAX_XATTRS_TOTAL: usize = 32767;
-/// What any attributes are counted as ...
+/// The base of that count, for an inode with any attributes.
 pub const XATTRS_BASE: usize = 12;
 
 /// ... and what each one is, with a name and a value of these lengths.
@@ -30,7 +30,7 @@ pub(crate) struct SetId(pub(crate) u32);
 /// Names a distinct (name, value) pair within its [`Xattrs`].
 pub(crate) type PairId = u32;
 
-/// One attribute.
+/// An extended attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Xattr<'a> {
     /// The full name, `user.mime_type` for one. Holds no NUL.
@@ -39,19 +39,19 @@ pub struct Xattr<'a> {
     pub value: &'a [u8],
 }
 
-/// Why a set of attributes is refused.
+/// Reasons why a set of attributes is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum XattrError {
     /// The name is empty, too long or holds a NUL byte.
     #[error("xattr name of {len} bytes: 1 to {MAX_XATTR_NAME} are allowed, none of them NUL")]
     Name {
-        /// Its length.
+        /// The length of the name.
         len: usize,
     },
     /// The value is too long.
     #[error("value of xattr {name:?} has {len} bytes: at most {MAX_XATTR_VALUE} are allowed")]
     Value {
-        /// The attribute.
+        /// The name of the attribute.
         name: String,
         /// The length of its value.
         len: usize,
@@ -59,7 +59,7 @@ pub enum XattrError {
     /// All together are too long.
     #[error("the xattrs take {total} bytes together: at most {MAX_XATTRS_TOTAL} are allowed")]
     Total {
-        /// What they take.
+        /// The size of the set.
         total: usize,
     },
 }
@@ -112,7 +112,8 @@ impl Xattrs {
         self.pairs.intern(pair)
     }
 
-    /// Whether another set of so many attributes can be numbered. Only an input of many gigabytes can be in want of that.
+    /// Returns `true` if another set of `attributes` attributes can be numbered. Only an input of many gigabytes
+    /// exhausts the numbers.
     pub(crate) fn has_room_for(&self, attributes: usize) -> bool {
         [self.pairs.len(), self.members.len()].into_iter().all(|len| u32::try_from(len + attributes).is_ok())
     }
@@ -141,7 +142,7 @@ impl Xattrs {
         members_of(&self.members, &self.ends, set.0)
     }
 
-    /// The attribute behind a pair.
+    /// Returns the attribute with this number.
     pub(crate) fn pair(&self, id: PairId) -> Xattr<'_> {
         let pair = self.pairs.get(id);
         let nul = pair.iter().position(|b| *b == 0).expect("a pair holds its separator");

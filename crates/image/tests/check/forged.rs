@@ -5,7 +5,8 @@ use libcomposefs_image::erofs::read::{Defect, Reader, load};
 
 use crate::forge::Forge;
 
-/// What is forged, the path that is named, and whether a finding is the right one.
+/// The name of a forgery, the function that makes it, the path that the finding must name, and a test for the right
+/// finding.
 type Case = (&'static str, fn(&mut Forge), Option<&'static str>, fn(&Problem) -> bool);
 
 macro_rules! forgeries {
@@ -212,7 +213,7 @@ fn behind_a_name_that_is_wrong_the_others_are_looked_at() {
     assert!(found(&forged, "/d/link") && !found(&forged, "/d"));
     forged.put_name("/d", "e", "/");
     assert!(found(&forged, "/d/link") && found(&forged, "/d"));
-    // The same of attributes: behind an entry that is wrong, the shared ones.
+    // The same for attributes: after an invalid entry, the shared ones are still checked.
     let hidden = |forged: &Forge| {
         let report = check(&forged.bytes);
         report.findings().any(|(_, finding)| {

@@ -74,7 +74,7 @@ fn a_tree_as_a_scan_makes_it_has_no_findings() {
     }
 }
 
-/// What the image cannot say is told when it is written, and no byte is another for it.
+/// Loss in the image is reported when it is written, and it changes no byte of the image.
 #[test]
 fn opaque_directories_that_hold_whiteouts_are_told() {
     let tree = |d: &str, e: &str, whiteout: &str| {
@@ -122,7 +122,7 @@ fn images_of_cfsctl_are_sound() {
     }
 }
 
-/// Whether fsck.erofs finds nothing in an image; `None` without the program.
+/// Returns `true` if fsck.erofs finds nothing in an image; `None` without the program.
 fn fsck_is_content(image: &[u8]) -> Option<bool> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(image).unwrap();
@@ -162,7 +162,7 @@ fn the_head_of_an_image_says_how_long_it_is() {
     }
 }
 
-/// What is behind an image is found also where it was not read, and by the same words.
+/// Defects after an image are found even where the bytes were not read, with the same message.
 #[test]
 fn a_file_that_goes_on_is_found_without_what_is_behind() {
     let (_, image) = goldens().next().unwrap();

@@ -15,7 +15,7 @@ use libcomposefs_testkit::random::series;
 
 use mutation::{Expected, MUTATIONS, Mutation, mutate};
 
-/// How often each kind of change is made: a thousand trees and more in all.
+/// The number of changes of each kind: more than a thousand trees in all.
 const TIMES: usize = 48;
 
 fn image(tree: &Tree, version: u32) -> Vec<u8> {
@@ -32,7 +32,7 @@ fn parse(algorithm: Algorithm, text: &[u8]) -> Tree {
     parser.finish().unwrap().tree
 }
 
-/// What a change says, in the words of [`mutation`]; of the second tree first if `mirrored`.
+/// Describes a change in the words of [`mutation`], the second tree first if `mirrored`.
 fn describe(diff: &Diff<'_>, change: &Change, mirrored: bool) -> Vec<String> {
     let sides = if mirrored { [Side::B, Side::A] } else { [Side::A, Side::B] };
     if let Some(only) = change.only() {
@@ -98,8 +98,8 @@ fn one_change_is_found_and_nothing_else() {
 
 #[test]
 fn trees_are_equal_through_text_and_image() {
-    // What an image marks whiteouts and their directories with replaces what the tree had of these names; what version 1
-    // adds no reader can tell from the tree's own.
+    // The markers of whiteouts and their directories replace the tree's attributes of these names; a reader cannot
+    // distinguish what version 1 adds from the tree's own.
     let marks = ["whiteout", "whiteouts", "opaque"];
     let names = marks.iter().flat_map(|mark| ["trusted", "user"].map(|space| format!("{space}.overlay.{mark}").into()));
     let but_marks = Options { ignore_xattrs: names.collect(), ..Options::default() };

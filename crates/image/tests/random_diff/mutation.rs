@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use libcomposefs_image::verity;
 use libcomposefs_testkit::model::{Kind, Model, Node};
 
-/// What is done to a tree.
+/// A change made to a tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Mutation {
     Type,
@@ -55,7 +55,7 @@ pub(crate) const MUTATIONS: [Mutation; 21] = [
     Mutation::Renamed,
 ];
 
-/// What is found at each path, as text.
+/// The expected differences at each path, as text.
 pub(crate) type Expected = BTreeMap<Vec<u8>, Vec<String>>;
 
 /// Changes a model at a node and says what must be found, if such a change is possible there.

@@ -7,8 +7,8 @@ use libcomposefs_image::erofs::read::{Order, Reader, load};
 use libcomposefs_image::tree::{Kind, Tree};
 use libcomposefs_testkit::cfsctl;
 
-/// A tree as text, without what images of version 2 do not hold, what no dump of cfsctl's tells, and what version 1 adds
-/// to directories of whiteouts.
+/// Returns a tree as text, without what images of version 2 do not hold, what cfsctl's dumps omit, and what version 1
+/// adds to directories of whiteouts.
 fn comparable(tree: &Tree, version: u32) -> Vec<String> {
     let mut text = Vec::new();
     dump::emit(tree, &mut text).unwrap();

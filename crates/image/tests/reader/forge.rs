@@ -92,7 +92,7 @@ impl Forge {
         self.put(offset, bytes);
     }
 
-    /// Where an attribute's entry is.
+    /// Returns the offset of an attribute's entry.
     pub(crate) fn xattr(&self, path: &str, name: &str) -> u64 {
         let reader = Reader::new(&self.bytes).unwrap();
         let inode = self.inode(path);

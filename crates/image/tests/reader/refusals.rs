@@ -6,7 +6,8 @@ use libcomposefs_image::tree::{InodeId, TreeError, XattrError};
 
 use crate::forge::Forge;
 
-/// What is refused: its name, how it is forged, the path that the error names, and whether the defect is the right one.
+/// The name of a forgery, the function that makes it, the path that the error must name, and a test for the right
+/// defect.
 type Case = (&'static str, fn(&mut Forge), Option<&'static str>, fn(&Defect) -> bool);
 
 macro_rules! refusals {
@@ -137,7 +138,7 @@ fn tails_at_the_end_of_the_file() {
         let error = forged.load().unwrap_err();
         assert!(matches!(error.defect, Defect::TailOutside { .. }), "{error}");
     } else {
-        // The root's block is behind it.
+        // The block of the root comes after it.
         forged.put_inode("/zz", 8, &4095u32.to_le_bytes());
         let error = forged.load().unwrap_err();
         assert!(matches!(error.defect, Defect::TailCrosses { .. }), "{error}");

@@ -123,7 +123,7 @@ fn where_the_place_may_be_chosen_the_first_name_is_taken() {
     };
     // Nothing is between the two names.
     assert_eq!(link_target("/z 0 100644 2 0 0 0 0.0 - - -\n/d/a 0 @100644 1 0 0 0 0.0 /z - -\n"), "/d/a");
-    // Another inode is, so the order tells.
+    // Another inode is the place, so the order is conclusive.
     assert_eq!(
         link_target(
             "/x 0 100644 2 0 0 0 0.0 - - -\n/y 0 100644 2 0 0 0 0.0 - - -\n/d/a 0 @100644 1 0 0 0 0.0 /x - -\n"

@@ -3,7 +3,7 @@
 use super::{Cause, Diff, Field, Side, Subject, Value, moved, mtimes};
 use crate::tree::{Data, Inode, Kind, Timestamp, Tree};
 
-/// What would explain a group of changes. The side is the one that was built that way.
+/// A way of building that explains a group of changes. The side is the one that was built that way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hint {
     /// All times are 0.
@@ -14,7 +14,7 @@ pub enum Hint {
     Clamped(Side, Timestamp),
     /// Times lost their fractions of a second.
     WholeSeconds(Side),
-    /// All times of the second tree are so many seconds later.
+    /// All times of the second tree are later by this number of seconds.
     Shifted(i64),
     /// Only times of directories differ: those change when a tree is copied.
     DirectoriesOnly,
@@ -26,7 +26,7 @@ pub enum Hint {
     Masked(Side, u32),
     /// There are no extended attributes.
     NoXattrs(Side),
-    /// There are none but those that begin with `user.`.
+    /// This side has only attributes whose names begin with `user.`.
     UserXattrs(Side),
     /// An attribute that is the SELinux label of the machine.
     SecurityLabel,
@@ -44,7 +44,7 @@ pub enum Hint {
 
 const SIDES: [Side; 2] = [Side::A, Side::B];
 
-/// What would explain a cause.
+/// Returns the ways of building that explain a cause.
 pub(super) fn find(diff: &Diff<'_>, cause: &Cause<'_>) -> Vec<Hint> {
     let mut hints = Vec::new();
     match &cause.subject {

@@ -1,8 +1,8 @@
-//! Why two trees differ: the changes by what they have in common, and what explains them.
+//! Groups the changes between two trees by what they have in common, and explains the groups.
 //!
-//! One option of a build changes a field of thousands of entries. So the changes are grouped by field, what all of a
-//! group share is said once (its types, its old value, its new value), and where a known way of building gives just that
-//! there is a [`Hint`].
+//! One option of a build changes a field of thousands of entries. So the changes are grouped by field, and what all
+//! changes of a group share (types, old value, new value) is stored once. If a known way of building explains a group,
+//! it has a [`Hint`].
 
 mod hints;
 mod moved;
@@ -16,17 +16,16 @@ pub use moved::moved;
 use super::{Change, Diff, Field, Side, Value};
 use crate::tree::{Kind, SetId};
 
-/// So many times an attribute of an entry is told apart by its name; what comes after only counts as one whose attributes
-/// differ. A real tree does not come near this, but a name costs a made one a few bytes and can have thousands of
-/// attributes.
+/// The number of attributes that are told apart by name. Beyond it an entry only counts as one whose attributes differ.
+/// Real trees stay far below, but in a forged tree a name costs a few bytes and can have thousands of attributes.
 const MOST_XATTRS: usize = 1 << 26;
 
-/// What differs in a group of entries.
+/// The subject of a group of changes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
     /// They are in one tree only.
     Only(Side),
-    /// A field.
+    /// A field that differs.
     Field(Field),
     /// An extended attribute that only one tree has on these entries.
     XattrOnly(Side, Vec<u8>),
@@ -37,21 +36,21 @@ pub enum Subject {
 /// A group of changes.
 #[derive(Clone, Debug)]
 pub struct Cause<'t> {
-    /// What differs.
+    /// The subject of the changes.
     pub subject: Subject,
-    /// Where, by the numbers of the changes in [`Diff::changes`].
+    /// The numbers of the changes in [`Diff::changes`].
     pub changes: Vec<u32>,
     /// Of how many entries that could differ in this.
     pub of: usize,
     /// The type of all of them, if they are of one.
     pub kind: Option<Kind>,
-    /// Whether they are all entries of that type that both trees have.
+    /// Set if these are all entries of their type that both trees have.
     pub is_whole_kind: bool,
-    /// What all of them have in the first tree, if that is the same.
+    /// The value that all of them have in the first tree, if it is the same.
     pub old: Option<Value<'t>>,
-    /// What all of them have in the second tree, if that is the same.
+    /// The value that all of them have in the second tree, if it is the same.
     pub new: Option<Value<'t>>,
-    /// What would explain it.
+    /// The ways of building that explain the changes.
     pub hints: Vec<Hint>,
 }
 
@@ -62,7 +61,7 @@ pub fn causes<'t>(diff: &Diff<'t>) -> Vec<Cause<'t>> {
     for cause in &mut causes {
         cause.hints = hints::find(diff, cause);
     }
-    // Of groups of one size those that are explained come first.
+    // Among groups of one size, explained ones come first.
     causes.sort_by_key(|cause| (std::cmp::Reverse(cause.changes.len()), cause.hints.is_empty()));
     causes
 }
@@ -137,7 +136,7 @@ fn kind(diff: &Diff<'_>, side: Side, change: &Change) -> Option<Kind> {
     diff.inode(side, change).map(|inode| inode.kind())
 }
 
-/// How many of the common entries have such a field.
+/// Returns the number of common entries that have such a field.
 fn comparable(diff: &Diff<'_>, field: Field) -> usize {
     let counts = diff.counts();
     let of = |kinds: &[Kind]| kinds.iter().map(|kind| counts.common_of(*kind)).sum();

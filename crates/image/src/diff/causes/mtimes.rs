@@ -1,10 +1,10 @@
-//! What two builds did to their times of modification.
+//! Explains differences between the times of modification of two builds.
 
 use super::hints::Hint;
 use super::{Cause, Diff, Field, Side, Value};
 use crate::tree::{Kind, Timestamp};
 
-/// What explains that times differ.
+/// Adds the hints that explain why times differ.
 pub(super) fn explain(diff: &Diff<'_>, cause: &Cause<'_>, hints: &mut Vec<Hint>) {
     for side in [Side::A, Side::B] {
         match (one_mtime(diff, side), one_mtime(diff, side.other())) {

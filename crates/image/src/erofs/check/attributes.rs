@@ -13,7 +13,7 @@ use crate::erofs::read::{Backing, BackingXattrs, Defect, Meaning, RawInode, RawX
 use crate::text::shown;
 use crate::tree::MAX_XATTR_NAME;
 
-/// What was seen in the attributes of all inodes.
+/// Totals over the attributes of all inodes.
 #[derive(Debug, Default)]
 pub(super) struct Attributes {
     /// The references to shared ones that were met.
@@ -22,7 +22,7 @@ pub(super) struct Attributes {
     algorithm: Option<Algorithm>,
     pub(super) has_acl: bool,
     pub(super) root_is_opaque: bool,
-    /// How many directories are marked for the whiteouts that they hold, and the first of them.
+    /// The number of directories with the marker for directories that hold whiteouts, and the first of them.
     pub(super) not_opaque: u64,
     pub(super) first_not_opaque: Option<u32>,
 }

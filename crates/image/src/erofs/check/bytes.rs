@@ -1,4 +1,4 @@
-//! Which bytes of the file belong to what, and which to nothing.
+//! A map of the file's bytes: the owner of each, and the bytes without one.
 
 use super::finding::{Finding, Problem};
 use super::inodes::Inodes;
@@ -6,16 +6,16 @@ use super::report::Report;
 use crate::erofs::layout::INODES_OFFSET;
 use crate::erofs::read::Defect;
 
-/// Who bytes belong to.
+/// The part of the image that bytes belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owner {
-    /// Header or superblock.
+    /// The composefs header or the EROFS superblock.
     Head,
     /// Record, attributes and tail of an inode, by its index.
     Inode(u32),
     /// The blocks of an inode.
     Blocks(u32),
-    /// A shared attribute.
+    /// The area of shared attributes.
     Shared,
 }
 
@@ -31,11 +31,12 @@ pub(super) struct Claim {
 #[derive(Debug)]
 pub(super) struct Claims {
     claims: Vec<Claim>,
-    /// How many more bytes may be claimed before the image is taken for one of those that lead in circles.
+    /// The number of bytes that may still be claimed before the image is taken for one whose structures lead in
+    /// circles.
     left: u64,
 }
 
-/// What an image may claim beyond twice its length.
+/// The number of bytes that an image may claim beyond twice its length.
 const ALLOWANCE: u64 = 1 << 20;
 
 impl Claims {
@@ -44,7 +45,8 @@ impl Claims {
         Self { claims: Vec::new(), left }
     }
 
-    /// Takes bytes that lie in the file. `false` when so many are claimed that most must be claimed again and again.
+    /// Claims bytes that lie in the file. Returns `false` if more is claimed than [`ALLOWANCE`] permits, which means
+    /// that most bytes are claimed again and again.
     pub(super) fn take(&mut self, start: u64, len: u64, owner: Owner) -> bool {
         if len > 0 {
             self.claims.push(Claim { start, end: start + len, owner });
@@ -54,7 +56,7 @@ impl Claims {
         is_enough
     }
 
-    /// Who has the byte at an offset.
+    /// Returns the owner of the byte at an offset.
     pub(super) fn owner(&self, offset: u64) -> Option<Owner> {
         let behind = self.claims.partition_point(|claim| claim.start <= offset);
         let before = self.claims.get(..behind)?.last()?;
@@ -75,9 +77,9 @@ impl Claims {
         }
     }
 
-    /// Reports what nobody has and is not zero. A writer has reasons for some of that: attributes that are shared, and
-    /// that no inode has room to refer to; pointers to chunks that were moved away. So of an image that is a writer's
-    /// own it need not be asked.
+    /// Reports bytes without an owner that are not zero. A writer leaves some: shared attributes to which no inode had
+    /// room to refer, and pointers to chunks that were moved. So this is not called for an image that is equal to the
+    /// writer's own.
     pub(super) fn report_unclaimed(&self, image: &[u8], report: &mut Report) {
         let mut end = 0;
         for claim in &self.claims {
@@ -88,7 +90,7 @@ impl Claims {
     }
 }
 
-/// Looks at bytes that nobody has: those of padding are zero.
+/// Checks that bytes without an owner are zero padding.
 fn check_gap(image: &[u8], start: u64, end: u64, report: &mut Report) {
     // What stands before the inodes is looked at with header and superblock.
     let start = start.max(INODES_OFFSET);

@@ -1,4 +1,4 @@
-//! Whether a writer makes the same bytes.
+//! Compares an image with what a writer makes of its tree.
 
 use std::io::{self, Write};
 
@@ -10,19 +10,19 @@ use crate::erofs::profile::{LEGACY, PROFILES};
 use crate::erofs::read::Reader;
 use crate::tree::Tree;
 
-/// What comes of writing an image's tree again, in its own format version.
+/// The result of writing an image's tree again in the image's own format version.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Canonical {
-    /// The image cannot be read, or nobody writes its format version.
+    /// The image cannot be read, or no writer supports its format version.
     #[default]
     Unknown,
-    /// The same bytes.
+    /// The writer makes the same bytes.
     Yes,
-    /// Other bytes.
+    /// The writer makes other bytes.
     No {
         /// The first position that differs.
         offset: u64,
-        /// What stands there.
+        /// The part of the image at the first difference.
         region: Region,
     },
     /// It cannot be written again.

@@ -68,7 +68,7 @@ impl<'a> Walk<'_, 'a> {
         }
     }
 
-    /// Bytes behind the last name of a block are zero. Behind the inode there are none.
+    /// Bytes after the last name of a block must be zero. The tail of an inode ends with the last name.
     fn check_end_of_block(&mut self, directory: u32, last: &RawEntry<'_>) {
         let end = last.name_offset + last.name.len() as u64;
         let is_in_block = self.reader.inode(self.inodes.get(directory).nid.into()).is_ok_and(|inode| {

@@ -5,10 +5,10 @@ use std::fmt;
 use crate::erofs::read::{Defect, ReadError};
 use crate::text::shown;
 
-/// How much a finding matters.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
-    /// Worth knowing.
+    /// A remark; the image works.
     Note,
     /// No writer of composefs does it, yet the image can be mounted and read.
     Warning,
@@ -37,16 +37,16 @@ impl fmt::Display for Severity {
     }
 }
 
-/// What is found, and where.
+/// A finding with its position in the image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// The position in the file.
     pub offset: u64,
-    /// The inode.
+    /// The number of the inode that the finding is about, if it is about one.
     pub nid: Option<u64>,
     /// A path of that inode, where it is known; of a very long one only the end, after `...`.
     pub path: Option<Vec<u8>>,
-    /// What it is.
+    /// The rule that is broken.
     pub problem: Problem,
 }
 
@@ -71,7 +71,7 @@ impl From<ReadError> for Finding {
 /// The rules that a check knows (`docs/format/image.md`, "Checking an image").
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    /// What the reader refuses.
+    /// A defect for which the reader refuses the image.
     #[error(transparent)]
     Defect(#[from] Defect),
     /// More bytes are used twice than a check follows.
@@ -80,9 +80,9 @@ pub enum Problem {
     /// A checksum of the superblock that is said to be there and is wrong.
     #[error("the superblock's checksum is {found:#010x}, and {expected:#010x} is right: no kernel mounts it")]
     Checksum {
-        /// What stands there.
+        /// The value in the image.
         found: u32,
-        /// What should.
+        /// The value that was expected.
         expected: u32,
     },
     /// The header denies ACLs that are there.
@@ -91,57 +91,57 @@ pub enum Problem {
     /// The header speaks of ACLs that are not there.
     #[error("the header says that there are ACLs, and there is none")]
     AclClaimed,
-    /// Bytes that nobody uses and that should be zero.
+    /// Unused bytes that should be zero.
     #[error("unused bytes of {0} are not zero")]
     Unused(&'static str),
     /// The file has another length than its superblock says.
     #[error("the file has {len} bytes, and the superblock says {blocks} blocks of 4096")]
     Length {
-        /// The file's length.
+        /// The length of the file in bytes.
         len: u64,
-        /// What the superblock says.
+        /// The number of blocks according to the superblock.
         blocks: u32,
     },
     /// Another number of inodes than the superblock says.
     #[error("the superblock says {found} inodes, there are {expected}")]
     InodeCount {
-        /// What stands there.
+        /// The number in the superblock.
         found: u64,
-        /// How many are found.
+        /// The number that was counted.
         expected: u64,
     },
     /// Another time in the superblock than that of the oldest inode.
     #[error("the build time is {found}, the earliest time of an inode {expected}")]
     BuildTime {
-        /// What stands there.
+        /// The value in the image.
         found: String,
-        /// What should.
+        /// The value that was expected.
         expected: String,
     },
     /// Inodes that are numbered otherwise than they lie.
     #[error("i_ino of {count} inodes is not their place in the list of inodes; here {found}, expected {expected}")]
     Number {
-        /// How many they are.
+        /// The number of inodes affected.
         count: u64,
-        /// What stands at the first one.
+        /// The value in the first of them.
         found: u32,
-        /// What should.
+        /// The expected value in the first of them.
         expected: u64,
     },
     /// A link count that is not the number of names.
     #[error("the link count is {found}, and the inode has {names} names")]
     Links {
-        /// What stands there.
+        /// The link count in the inode.
         found: u32,
-        /// How many names there are.
+        /// The number of names that lead to the inode.
         names: u32,
     },
     /// A directory's link count that is not two and the number of its directories.
     #[error("the link count is {found}, expected {expected}: two, and one for each directory in it")]
     DirectoryLinks {
-        /// What stands there.
+        /// The value in the inode.
         found: u32,
-        /// What should.
+        /// The value that was expected.
         expected: u64,
     },
     /// The root lacks some of what hides the object directories.
@@ -149,7 +149,7 @@ pub enum Problem {
     StubsMissing {
         /// The first that is missing.
         first: String,
-        /// How many.
+        /// The number of directories affected.
         count: u32,
     },
     /// The root is not opaque.
@@ -161,12 +161,12 @@ pub enum Problem {
     /// A name filter with bits cleared for no attribute.
     #[error("the name filter is {found:#010x}, and {expected:#010x} would do")]
     Filter {
-        /// What stands there.
+        /// The value in the inode.
         found: u32,
-        /// What should.
+        /// The value that was expected.
         expected: u32,
     },
-    /// An attribute twice.
+    /// An attribute that the inode has twice.
     #[error("the xattr {0:?} is there twice: a mount shows the first")]
     XattrTwice(String),
     /// Bytes that nothing refers to.
@@ -174,7 +174,7 @@ pub enum Problem {
     Unclaimed {
         /// The length of the gap.
         len: u64,
-        /// How many bytes of it are not zero.
+        /// The number of its bytes that are not zero.
         nonzero: u64,
     },
     /// An object that is not called by its digest.
@@ -194,7 +194,7 @@ pub enum Problem {
          one attribute for both, so files that lower layers have in this directory show. Directories like this: {count}"
     )]
     NotOpaqueDirectories {
-        /// How many there are.
+        /// The number of names affected.
         count: u64,
     },
     /// A file without a digest.
@@ -203,7 +203,7 @@ pub enum Problem {
 }
 
 impl Problem {
-    /// How much it matters.
+    /// Returns the severity of the problem.
     #[must_use]
     pub fn severity(&self) -> Severity {
         match self {

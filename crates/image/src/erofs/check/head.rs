@@ -1,4 +1,4 @@
-//! Header and superblock.
+//! Checks the composefs header and the EROFS superblock.
 
 use super::checksum;
 use super::finding::{Finding, Problem};

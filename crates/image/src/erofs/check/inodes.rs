@@ -2,21 +2,21 @@
 
 use std::collections::HashMap;
 
-/// What is kept of an inode: enough for its path, and for what can be said only when all are known.
+/// The data kept of an inode: enough for its path, and for the checks that need all inodes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Met<'a> {
     pub(super) nid: u32,
     /// The index of the directory of its first name; of the root its own.
     parent: u32,
     name: &'a [u8],
-    /// How many names lead to it.
+    /// The number of names that lead to the inode.
     pub(super) names: u32,
     pub(super) links: u32,
     pub(super) ino: u32,
     pub(super) kind: Shape,
 }
 
-/// What an inode is, as far as a second name asks for it.
+/// The kind of an inode, as far as a second name for it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
     /// It could not be read.
@@ -64,7 +64,7 @@ impl<'a> Inodes<'a> {
         self.by_nid.get(&nid).copied()
     }
 
-    /// Adds an inode that was not met before; whoever has a nid in the file has 32 bits.
+    /// Adds an inode that was not met before. Every nid in the file fits in 32 bits.
     pub(super) fn push(&mut self, nid: u32, parent: u32, name: &'a [u8]) -> u32 {
         let index = self.all.len() as u32;
         self.by_nid.insert(nid, index);

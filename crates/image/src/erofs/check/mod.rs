@@ -1,12 +1,13 @@
-//! Whether an image is as an image should be: all that is wrong with it, and not only the first of it.
+//! Checks an image against the rules of the format and reports every defect, not only the first.
 //!
-//! [`load`](super::read::load) refuses an image for one defect. [`check`] walks past it: a name that leads nowhere is
-//! noted and the next one taken, attributes are looked at although the content is not there. Beside what is refused it
-//! finds what a mount would bear and no writer makes: numbers that nobody reads but tools, bytes that belong to nothing,
-//! objects under another name than their digest's. At last it writes the tree again and compares the bytes.
+//! [`load`] refuses an image for one defect. [`check`] continues after it: it notes a name that
+//! leads nowhere and takes the next one, and it checks the attributes of an inode whose content is missing. Beside the
+//! defects that the reader refuses it reports what a mount accepts and no writer makes: numbers that only tools read,
+//! bytes without an owner, objects under a name that is not their digest. Last, it writes the tree again and compares
+//! the bytes.
 //!
-//! The same holds as for reading: the image is hostile, nothing recurses, and what is kept is a small multiple of its
-//! length. Of each severity only the first [`LIMIT`] findings are kept; all are counted.
+//! As for reading, the image is hostile: nothing recurses, and the memory used is a small multiple of the image's
+//! length. Only the first [`LIMIT`] findings of each severity are kept; all are counted.
 
 mod attributes;
 mod bytes;
@@ -29,7 +30,7 @@ pub use report::{LIMIT, Report};
 
 use super::read::{Reader, load};
 
-/// Checks an image.
+/// Checks an image and returns the findings.
 #[must_use]
 pub fn check(image: &[u8]) -> Report {
     check_in_file(image, image.len() as u64)

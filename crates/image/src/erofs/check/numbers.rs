@@ -1,4 +1,4 @@
-//! What can be said when all inodes are known: counts, numbers, times.
+//! Checks that need all inodes: counts, numbers and times.
 
 use super::finding::{Finding, Problem};
 use super::inodes::Shape;
@@ -71,8 +71,8 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// The inodes are numbered in the order in which they lie. One that is lost puts all behind it out of order, so
-    /// that only the first is told.
+    /// Inodes are numbered in the order of their positions. One missing inode puts all later ones out of order, so only
+    /// the first is reported.
     fn check_order_of_numbers(&mut self) {
         let mut order: Vec<(u32, u32)> = self.inodes.iter().map(|(index, met)| (met.nid, index)).collect();
         order.sort_unstable();

@@ -1,4 +1,4 @@
-//! What stands at a position of an image.
+//! Names the part of an image at a position.
 
 use std::fmt;
 
@@ -11,19 +11,19 @@ use crate::text::shown;
 /// A part of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Region {
-    /// The composefs header.
+    /// The composefs header at offset 0.
     Header,
-    /// The EROFS superblock.
+    /// The EROFS superblock at offset 1024.
     Superblock,
     /// The record of an inode; its path.
     Record(Vec<u8>),
-    /// The attributes behind the record of an inode; its path.
+    /// The attributes after the record of the inode with this path.
     Xattrs(Vec<u8>),
-    /// What stands behind the attributes of an inode; its path.
+    /// The tail data after the attributes of the inode with this path.
     Tail(Vec<u8>),
     /// The blocks of an inode; its path.
     Blocks(Vec<u8>),
-    /// The shared attributes.
+    /// The area of shared attributes.
     SharedXattrs,
     /// Nothing: padding, or what nothing refers to.
     Nothing,
@@ -47,7 +47,7 @@ impl fmt::Display for Region {
     }
 }
 
-/// What stands at an offset.
+/// Returns the region at an offset.
 pub(super) fn at(offset: u64, reader: &Reader<'_>, inodes: &Inodes<'_>, claims: &Claims) -> Region {
     match claims.owner(offset) {
         _ if offset < SUPERBLOCK_OFFSET => Region::Header,

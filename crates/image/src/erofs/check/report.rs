@@ -4,24 +4,25 @@ use super::canonical::Canonical;
 use super::finding::{Finding, Problem, Severity};
 use crate::erofs::read::{Defect, ReadError};
 
-/// How many findings of each severity are kept.
+/// The number of findings of each severity that are kept.
 pub const LIMIT: usize = 1000;
 
-/// What a check found.
+/// The result of a check.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     findings: Vec<Finding>,
     counts: [u64; 3],
-    /// How many inodes were found, those included that only images have.
+    /// The number of inodes found, including those that only images have.
     pub inodes: u64,
-    /// How many names, dots not counted.
+    /// The number of names, not counting `.` and `..`.
     pub names: u64,
-    /// Whether a writer makes the same bytes of the tree.
+    /// The result of comparing the image with what a writer makes of its tree.
     pub canonical: Canonical,
 }
 
 impl Report {
-    /// What was found, the worst first, and of each severity in the order of finding, [`LIMIT`] at most.
+    /// Returns the findings, the most severe first, within a severity in the order of discovery; at most [`LIMIT`] of
+    /// each severity.
     pub fn findings(&self) -> impl Iterator<Item = (Severity, &Finding)> {
         Severity::ALL.into_iter().flat_map(|severity| {
             let all = self.findings.iter().map(|finding| (finding.problem.severity(), finding));
@@ -29,7 +30,7 @@ impl Report {
         })
     }
 
-    /// How many findings there were of a severity.
+    /// Returns the number of findings of a severity.
     #[must_use]
     pub fn count(&self, severity: Severity) -> u64 {
         self.counts[severity as usize]
@@ -44,12 +45,12 @@ impl Report {
         }
     }
 
-    /// Whether another finding of this severity would be kept.
+    /// Returns `true` if another finding of this severity would be kept.
     pub(super) fn has_room(&self, severity: Severity) -> bool {
         self.count(severity) < LIMIT as u64
     }
 
-    /// Whether not all of the image was looked at.
+    /// Returns `true` if part of the image was not checked.
     pub(super) fn is_cut_short(&self) -> bool {
         self.findings.iter().any(|finding| finding.problem == Problem::TooMuchShared)
     }

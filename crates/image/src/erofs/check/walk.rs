@@ -11,7 +11,7 @@ use crate::erofs::profile::PROFILES;
 use crate::erofs::read::{RawInode, ReadError, Reader};
 use crate::tree::Timestamp;
 
-/// What there is when all was walked.
+/// The state of the walk over all inodes.
 #[derive(Debug)]
 pub(super) struct Walk<'r, 'a> {
     pub(super) reader: &'r Reader<'a>,
@@ -21,10 +21,10 @@ pub(super) struct Walk<'r, 'a> {
     pub(super) attributes: Attributes,
     /// The directories, in the order in which they were met.
     directories: Vec<u32>,
-    /// Whether the format version is one that has stubs and numbers.
+    /// Set if the format version has stubs and inode numbers.
     pub(super) is_written: bool,
     pub(super) earliest: Option<Timestamp>,
-    /// Which of the names that hide object directories the root has.
+    /// Set for each of the 256 names of object directories that the root hides.
     pub(super) hidden: [bool; 256],
     /// More is claimed than is followed.
     is_too_much: bool,
@@ -74,7 +74,7 @@ impl<'r, 'a> Walk<'r, 'a> {
         self.check_numbers();
     }
 
-    /// What is left when all is checked.
+    /// Returns the inodes, the byte map and the report after the walk.
     pub(super) fn finish(self) -> (Inodes<'a>, Claims, Report) {
         (self.inodes, self.claims, self.report)
     }

@@ -13,7 +13,7 @@ use crate::tree::{
     MAX_XATTR_NAME, MAX_XATTRS_TOTAL, PairId, SetId, TreeError, XATTRS_BASE, XattrError, Xattrs, xattr_cost,
 };
 
-/// What the attributes of an inode come to.
+/// The attributes of an inode, separated into the tree's own and those that the writer added.
 #[derive(Debug)]
 pub(super) struct Attributes<'a> {
     pub(super) backing: BackingXattrs<'a>,
@@ -40,8 +40,8 @@ struct Own<'a> {
     reference: Option<u32>,
 }
 
-/// What one inode's attributes may take: what a tree allows, and the `opaque` that stays on directories of whiteouts
-/// although the writer put it there.
+/// The total length that one inode's attributes may have: the limit of a tree, and the `opaque` that the writer adds to
+/// directories of whiteouts.
 const MAX_TOTAL: usize =
     MAX_XATTRS_TOTAL + xattr_cost("trusted.overlay.opaque".len(), 1) + xattr_cost(OPAQUE_PARENT[1].len(), 1);
 

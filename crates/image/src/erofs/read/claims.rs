@@ -1,5 +1,5 @@
-//! Which bytes of the file belong to what. Two things in one place are refused: no writer makes them, and a small file in
-//! which everything lay everywhere would become a huge tree.
+//! A map of the file's bytes and the structures they belong to. Overlapping structures are refused: no writer makes
+//! them, and a small file in which all structures overlap would become a huge tree.
 
 use super::error::{Defect, ReadError};
 

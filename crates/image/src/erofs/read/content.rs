@@ -1,4 +1,4 @@
-//! Where the content of an inode lies.
+//! The position of an inode's content in the image.
 
 use super::error::{Defect, ReadError};
 use super::reader::{RawInode, Reader};
@@ -18,9 +18,10 @@ pub enum RawContent<'a> {
     External {
         /// The logarithm of the chunks' size.
         chunk_bits: u32,
-        /// How many there are.
+        /// The number of chunks.
         chunks: u64,
-        /// Length of the pointers behind the attributes: 0 if they were moved away, where nobody finds them.
+        /// The length of the pointers after the attributes: 0 if they were moved to another place, where no reader
+        /// finds them.
         pointers_len: u64,
     },
     /// Devices, FIFOs and sockets have none.
@@ -32,16 +33,16 @@ pub enum RawContent<'a> {
 pub struct Flat<'a> {
     /// Those in blocks, without the padding of the last.
     pub blocks: &'a [u8],
-    /// Where they begin in the file.
+    /// The offset of the blocks in the file.
     pub blocks_offset: u64,
-    /// Those behind the attributes.
+    /// The bytes after the attributes.
     pub tail: &'a [u8],
-    /// Where they begin in the file.
+    /// The offset of the tail in the file.
     pub tail_offset: u64,
 }
 
 impl Flat<'_> {
-    /// Whether there are none.
+    /// Returns `true` if the inode has no content in the image.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.blocks.is_empty() && self.tail.is_empty()
@@ -71,7 +72,8 @@ impl<'a> Reader<'a> {
     fn flat(&self, inode: &RawInode) -> Result<Flat<'a>, ReadError> {
         let record = inode.record();
         let size = record.size;
-        // As the kernel has it (`erofs_map_blocks`): with a tail, the last block, even a whole one, is behind the inode.
+        // As in the kernel (`erofs_map_blocks`): an inode with a tail has its last block, even a whole one, after the
+        // inode.
         let tail_len = match record.layout {
             Layout::Inline if size > 0 => size - (size.div_ceil(BLOCK) - 1) * BLOCK,
             _ => 0,

@@ -13,13 +13,13 @@ use crate::tree::{Kind, MAX_NAME};
 pub struct RawEntry<'a> {
     /// The name: 1 to 255 bytes without slash and NUL.
     pub name: &'a [u8],
-    /// The inode.
+    /// The number of the inode that the name leads to.
     pub nid: u64,
     /// The inode's type, as `FT_*` in `include/linux/fs_types.h`. Not compared with the inode.
     pub file_type: u8,
-    /// Where the entry is in the file.
+    /// The offset of the entry in the file.
     pub offset: u64,
-    /// Where the name is in the file.
+    /// The offset of the name in the file.
     pub name_offset: u64,
 }
 
@@ -28,7 +28,7 @@ pub struct RawEntry<'a> {
 pub struct RawEntries<'a> {
     inode: RawInode,
     content: Flat<'a>,
-    /// How far `content` was taken, in chunks.
+    /// The number of chunks of `content` that were read.
     taken: usize,
     chunk: Chunk<'a>,
     next: usize,
@@ -73,7 +73,7 @@ impl<'a> Reader<'a> {
 }
 
 impl<'a> RawEntries<'a> {
-    /// No entries.
+    /// Returns an iterator without entries.
     pub(super) fn none(inode: &RawInode) -> Self {
         Self { inode: *inode, content: Flat::default(), taken: 0, chunk: Chunk::default(), next: 0, goes_on: false }
     }

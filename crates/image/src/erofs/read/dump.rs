@@ -11,8 +11,8 @@ use crate::erofs::attr::prefix;
 use crate::tree::InodeId;
 
 impl Loaded {
-    /// Writes the tree as a dump. It is that of [`dump::emit`](crate::dump::emit) but for the order of attributes: as in
-    /// the image, shared ones last.
+    /// Writes the tree as a dump, as [`dump::emit`](crate::dump::emit) does, but with the attributes in the order of
+    /// the image: shared ones last.
     pub fn emit_dump(&self, reader: &Reader<'_>, out: &mut impl Write) -> io::Result<()> {
         emit_with(&self.tree, out, |inode, line| {
             // Not of the image that was loaded, if it cannot be read again.

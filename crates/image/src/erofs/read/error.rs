@@ -1,4 +1,4 @@
-//! What is wrong with an image, and where.
+//! Errors of reading an image, with their position.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ pub struct ReadError {
     pub nid: Option<u64>,
     /// The path of that inode, where it is known: only who walks the tree from its root knows paths.
     pub path: Option<Vec<u8>>,
-    /// What is wrong.
+    /// The rule that the image breaks.
     pub defect: Defect,
 }
 
@@ -60,25 +60,25 @@ pub enum Defect {
     /// The file ends before the superblock does.
     #[error("the file ends after {len} bytes, before its EROFS superblock does")]
     NoSuperblock {
-        /// The file's length.
+        /// The length of the file in bytes.
         len: u64,
     },
-    /// No EROFS superblock.
+    /// The file has no EROFS superblock.
     #[error("the EROFS magic number is {found:#010x}, expected {expected:#010x}", expected = superblock::MAGIC)]
     Magic {
-        /// What stands there.
+        /// The magic number in the file.
         found: u32,
     },
-    /// Another block size.
+    /// The block size is not 4096.
     #[error("blocks of 2^{bits} bytes, expected 2^12")]
     BlockSize {
-        /// Its logarithm.
+        /// The binary logarithm of the block size in the file.
         bits: u32,
     },
     /// The superblock asks for features that composefs images do without.
     #[error("the EROFS features {features:#x} are needed to read it, which no composefs image uses")]
     Features {
-        /// The bits of those that are unknown.
+        /// The feature bits that are unknown.
         features: u32,
     },
     /// The file is shorter than its superblock says.
@@ -86,19 +86,19 @@ pub enum Defect {
     CutOff {
         /// Length of the file system in blocks.
         blocks: u32,
-        /// The file's length.
+        /// The length of the file in bytes.
         len: u64,
     },
-    /// An area begins behind the end.
+    /// An area begins after the end of the image.
     #[error("the area begins at block {block}, behind the end of the image")]
     AreaOutside {
-        /// Its first block.
+        /// The first block of the area.
         block: u32,
     },
     /// An inode lies outside the file.
     #[error("inode {nid} lies outside the image")]
     InodeOutside {
-        /// Its number.
+        /// The number of the inode.
         nid: u64,
     },
     /// An inode in a form or layout that composefs images do without.
@@ -113,15 +113,15 @@ pub enum Defect {
     /// Attributes reach beyond the end of the file.
     #[error("{len} bytes of xattrs reach beyond the end of the image")]
     XattrsOutside {
-        /// Their length.
+        /// The length of the attributes in bytes.
         len: u64,
     },
     /// More references to shared attributes than there is room.
     #[error("{count} references to shared xattrs, but room for {room}")]
     SharedCount {
-        /// How many there are said to be.
+        /// The number of shared attributes that the inode declares.
         count: u8,
-        /// How many fit.
+        /// The number of shared attributes that fit.
         room: u64,
     },
     /// A reference to a shared attribute outside the file.
@@ -130,15 +130,15 @@ pub enum Defect {
         /// The reference: units of four bytes.
         reference: u32,
     },
-    /// An attribute is longer than what it stands in.
+    /// An attribute is longer than the area that contains it.
     #[error("an xattr of {len} bytes where {room} are left")]
     XattrLength {
-        /// The attribute's length.
+        /// The length of the attribute.
         len: u64,
-        /// What is left.
+        /// The number of bytes left in the area.
         room: u64,
     },
-    /// A prefix nobody has defined.
+    /// An unknown number of a name prefix.
     #[error("xattr name prefix {0} is unknown")]
     XattrPrefix(u8),
     /// A name that stands whole although there is a number for its prefix: the kernel would not find it.
@@ -153,21 +153,21 @@ pub enum Defect {
     /// Blocks outside the file.
     #[error("the content of {size} bytes from block {block} on lies outside the image")]
     BlocksOutside {
-        /// The first block.
+        /// The first block of the content.
         block: u32,
         /// Length of the content.
         size: u64,
     },
-    /// The piece of content behind an inode reaches beyond the end of the file.
+    /// The tail of an inode reaches beyond the end of the file.
     #[error("{len} bytes of content behind the inode reach beyond the end of the image")]
     TailOutside {
-        /// Their length.
+        /// The length of the tail.
         len: u64,
     },
-    /// The piece of content behind an inode is in two blocks.
+    /// The tail of an inode crosses the boundary of a block.
     #[error("{len} bytes of content behind the inode cross the boundary of a block")]
     TailCrosses {
-        /// Their length.
+        /// The length of the tail.
         len: u64,
     },
     /// Content in chunks on something that is no regular file.
@@ -185,10 +185,10 @@ pub enum Defect {
     /// A directory without room for its dots.
     #[error("a directory of {0} bytes has no room for . and ..")]
     DirectoryTooShort(u64),
-    /// The first name of a chunk of dirents tells how many there are, and tells nonsense.
+    /// The first name offset of a chunk of dirents, from which their number follows, is invalid.
     #[error("the first name of {len} bytes of dirents starts at {offset}, which is no multiple of 12 from 12 on")]
     FirstName {
-        /// Where the name is said to start.
+        /// The offset of the first name according to the dirent.
         offset: u16,
         /// Length of the chunk.
         len: u64,
@@ -196,9 +196,9 @@ pub enum Defect {
     /// Names overlap or go beyond their chunk.
     #[error("a name from {start} to {end} in {len} bytes of dirents")]
     NameOutside {
-        /// Where it starts.
+        /// The start of the name.
         start: u64,
-        /// Where the next one starts.
+        /// The start of the next name.
         end: u64,
         /// Length of the chunk.
         len: u64,
@@ -212,12 +212,12 @@ pub enum Defect {
     /// Names out of order.
     #[error("the name {name:?} stands behind {before:?}: names are in byte order")]
     NameOrder {
-        /// The name.
+        /// The name that is not allowed.
         name: String,
         /// The one before it.
         before: String,
     },
-    /// A name twice.
+    /// A name that the directory has twice.
     #[error("the name {0:?} is there twice")]
     NameTwice(String),
     /// A directory without one of its dots.
@@ -226,19 +226,19 @@ pub enum Defect {
     /// A dot that leads elsewhere.
     #[error("the entry {name:?} leads to inode {found}, expected {expected}")]
     DotElsewhere {
-        /// Which one.
+        /// The name: `.` or `..`.
         name: &'static str,
-        /// Where it leads.
+        /// The inode that the name leads to.
         found: u64,
-        /// Where it should.
+        /// The inode that the name should lead to.
         expected: u64,
     },
     /// The type in a dirent is not that of its inode.
     #[error("the dirent says type {found}, the inode has type {expected}")]
     FileType {
-        /// The dirent's.
+        /// The file type in the dirent.
         found: u8,
-        /// The inode's.
+        /// The file type of the inode.
         expected: u8,
     },
     /// A directory has two names: a loop, or a hard link to a directory.
@@ -247,7 +247,7 @@ pub enum Defect {
     /// Two things are in the same place.
     #[error("it shares bytes with what begins at offset {other}{}", of_inode(*.other_nid))]
     Overlap {
-        /// Where the other one begins.
+        /// The offset of the other structure.
         other: u64,
         /// The inode that the other one belongs to.
         other_nid: Option<u64>,
@@ -276,7 +276,7 @@ pub enum Defect {
     /// Digests of two algorithms.
     #[error("a {found} digest in an image of {expected} digests")]
     Algorithm {
-        /// The digest's.
+        /// The algorithm of the digest.
         found: Algorithm,
         /// That of the digests before.
         expected: Algorithm,

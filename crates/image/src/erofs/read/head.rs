@@ -9,9 +9,9 @@ use crate::erofs::superblock::{self, Superblock};
 /// Header and superblock of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// The composefs header.
+    /// The fields of the composefs header.
     pub header: Header,
-    /// The EROFS superblock.
+    /// The fields of the EROFS superblock.
     pub superblock: Superblock,
 }
 
@@ -33,15 +33,15 @@ impl Head {
     }
 }
 
-/// How many of the first bytes of a file tell how long the image in it is.
+/// The number of bytes at the start of a file from which the length of its image follows.
 pub const HEAD_LEN: usize = Head::LEN;
 
-/// The length of an image by its first [`HEAD_LEN`] bytes, so that no more of a file is read. What follows in the file is no part
+/// Returns the length of an image from the first [`HEAD_LEN`] bytes of its file. Bytes after that length are not part
 /// of the image. The file may also be shorter: then the reader of the whole image refuses it.
 ///
 /// # Errors
 ///
-/// What the reader of the whole image would refuse as well.
+/// The errors for which the reader of the whole image refuses the file as well.
 pub fn said_len(bytes: &[u8]) -> Result<u64, ReadError> {
     let head = Head::parse(bytes, u64::MAX)?;
     expect_known_version(&head.header)?;

@@ -14,11 +14,11 @@ use crate::tree::{InodeId, Kind, Tree};
 pub struct Loaded {
     /// The tree. Writing it in the image's format version gives the same bytes, if a writer of that version made them.
     pub tree: Tree,
-    /// How the places of hard-linked inodes were found.
+    /// The method by which the places of hard-linked inodes were found.
     pub order: Order,
-    /// How many inodes of the tree are compact; the others are extended.
+    /// The number of inodes of the tree that are compact; the others are extended.
     pub compact: usize,
-    /// How many whiteouts hide the object directories in the root; they are no part of the tree.
+    /// The number of whiteouts in the root that hide the object directories; they are not part of the tree.
     pub stubs: usize,
     nids: Vec<u32>,
 }

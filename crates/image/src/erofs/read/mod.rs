@@ -1,9 +1,8 @@
-//! Reading images, whoever made them.
+//! Reads images of any writer.
 //!
-//! [`Reader`] is the image itself, lazily: an inode by its number, its entries, its attributes, its content. [`View`]
-//! is the same as a mount shows it, by paths. [`load`] makes a [`Tree`](crate::tree::Tree) of all of it, with what the writer
-//! added for overlayfs taken away again.
-//!
+//! [`Reader`] gives access to the parts of an image on demand: an inode by its number, its entries, its attributes, its
+//! content. [`View`] gives the same by paths, as a mount shows it. [`load`] makes a [`Tree`](crate::tree::Tree) of the
+//! whole image, without what the writer added for overlayfs.
 //! An image is hostile until it is proved otherwise. Every offset, length and count is compared with what there is
 //! before it is used; nothing recurses; and no more memory is taken than a small multiple of the file's length, since
 //! each byte of the file may belong to one thing only.

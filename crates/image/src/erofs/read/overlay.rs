@@ -8,12 +8,12 @@ use crate::erofs::attr::{TRUSTED, parse_metacopy};
 use crate::erofs::overlay::{OPAQUE_PARENT, WHITEOUT, WHITEOUTS};
 use crate::tree::MAX_PATH;
 
-/// What an attribute of the image is to a tree.
+/// The meaning of an attribute of the image for the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::erofs) enum Meaning<'a> {
-    /// `trusted.overlay.metacopy`.
+    /// The attribute `trusted.overlay.metacopy`, which marks external content.
     Metacopy,
-    /// `trusted.overlay.redirect`.
+    /// The attribute `trusted.overlay.redirect`, which names the object.
     Redirect,
     /// Another one that overlayfs takes for its own, such as the root's `opaque`.
     Overlay,
@@ -37,7 +37,7 @@ pub(in crate::erofs) fn meaning<'a>(xattr: &RawXattr<'a>) -> Meaning<'a> {
 pub struct Backing<'a> {
     /// Its path below the object directories.
     pub payload: Option<&'a [u8]>,
-    /// Its fs-verity digest.
+    /// The fs-verity digest of the content, if the image records one.
     pub digest: Option<Digest>,
 }
 
@@ -58,7 +58,7 @@ impl<'a> BackingXattrs<'a> {
         }
     }
 
-    /// What they say of an inode; `None` if its content is not outside the image.
+    /// Returns the object that holds the content of an inode; `None` if the content is in the image.
     pub(in crate::erofs) fn backing(&self, inode: &RawInode) -> Result<Option<Backing<'a>>, ReadError> {
         if !inode.is_external() {
             return match (self.metacopy, self.redirect) {
@@ -98,7 +98,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Which of the attributes that stand for whiteouts an inode has, with the values that the writer gives them.
+/// The whiteout markers of an inode that have the value the writer gives them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Marks(u8);
 

@@ -1,24 +1,24 @@
-//! Which of its names is the place of an inode with hard links.
+//! Finds out which name of an inode with hard links is its place.
 //!
-//! An image does not say, but the order of its inodes does: they are listed breadth first by their places
-//! (`docs/format/image.md`, "The list of inodes"). So the names are gone through in that order beside the inodes in the
-//! order of the file: a name that comes up when its inode is next can be its place. Where several names could, all others
-//! between them are links, and each choice gives the same list; then the first name is taken, depth first, as the C tools
-//! do. Only of a whiteout the place shows elsewhere, in the marks of its directory. Stubs are no names of the tree, but
-//! stand in the order like others.
+//! An image does not record it, but the order of its inodes determines it: they are listed breadth first by their
+//! places (`docs/format/image.md`, "The list of inodes"). The names are visited in that order, beside the inodes in the
+//! order of the file: a name that comes up when its inode is next can be its place. If several names can be the place,
+//! all others between them are links, and each choice gives the same list; then the first name, depth first, is taken,
+//! as the C tools do. Only for a whiteout is the choice visible elsewhere, in the markers of its directory. Stubs are
+//! not names of the tree, but take part in the order like others.
 //!
-//! In an image that is in another order, as those of version 2 are, every place is the first name.
+//! In an image with another order, such as those of version 2, every place is the first name.
 
 use crate::tree::{EntryId, InodeId, Kind, OrderedBuilder, Tree};
 
-/// How the places of hard-linked inodes were found.
+/// The method by which the places of hard-linked inodes were found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// No inode has two names.
     NoLinks,
     /// The inodes are in the order of versions 0 and 1.
     BreadthFirst,
-    /// They are not.
+    /// The inodes are in another order.
     Other,
 }
 
@@ -64,8 +64,8 @@ pub(super) fn settle(
     order
 }
 
-/// The place of every inode by the order of the file. `choose` is asked for every entry that can be the place of an inode,
-/// with the last one that can. `None` if the inodes are in no order of places.
+/// Finds the place of every inode from the order of the file. `choose` is called for every entry that can be the place
+/// of an inode, with the last candidate before it. Returns `None` if the inodes are not in the order of places.
 fn find_places(
     tree: &Tree,
     nids: &[u32],

@@ -37,25 +37,25 @@ impl<'a> Reader<'a> {
         Ok(Self { bytes, header, superblock })
     }
 
-    /// The composefs header.
+    /// Returns the fields of the composefs header.
     #[must_use]
     pub fn header(&self) -> &Header {
         &self.header
     }
 
-    /// The EROFS superblock.
+    /// Returns the fields of the EROFS superblock.
     #[must_use]
     pub fn superblock(&self) -> &Superblock {
         &self.superblock
     }
 
-    /// The file's bytes.
+    /// Returns the bytes of the file.
     #[must_use]
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
-    /// The root directory.
+    /// Returns the root directory.
     pub fn root(&self) -> Result<RawInode, ReadError> {
         let root = self.inode(self.superblock.root_nid.into())?;
         if root.kind == Kind::Directory { Ok(root) } else { Err(Defect::RootNotDirectory.of(root.nid, root.offset)) }
@@ -80,7 +80,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether the name filters of inodes count.
+    /// Returns `true` if the name filters of inodes are to be checked.
     pub(in crate::erofs) fn has_xattr_filter(&self) -> bool {
         self.superblock.features & FEATURE_XATTR_FILTER != 0 && self.superblock.xattr_filter_reserved == 0
     }
@@ -124,19 +124,19 @@ pub(in crate::erofs) fn superblock_defects(superblock: &Superblock, len: u64) ->
 }
 
 impl RawInode {
-    /// Its number.
+    /// Returns the number of the inode.
     #[must_use]
     pub fn nid(&self) -> u64 {
         self.nid
     }
 
-    /// Where it begins in the file.
+    /// Returns the offset of the inode in the file.
     #[must_use]
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Its type.
+    /// Returns the file type; `None` if the mode has no known type.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
@@ -148,7 +148,7 @@ impl RawInode {
         &self.record
     }
 
-    /// Compact or extended.
+    /// Returns the form of the inode, compact or extended.
     #[must_use]
     pub fn form(&self) -> Form {
         self.record.form
@@ -169,19 +169,19 @@ impl RawInode {
         }
     }
 
-    /// Whether overlayfs takes it for a whiteout: a character device 0:0.
+    /// Returns `true` if overlayfs treats the inode as a whiteout: a character device 0:0.
     #[must_use]
     pub fn is_whiteout(&self) -> bool {
         self.kind == Kind::CharDevice && self.record.union_field == 0
     }
 
-    /// Whether the content is an object outside the image.
+    /// Returns `true` if the content is an object outside the image.
     #[must_use]
     pub fn is_external(&self) -> bool {
         self.record.layout == Layout::Chunks
     }
 
-    /// Where the attributes begin.
+    /// Returns the offset of the attributes in the file.
     pub(in crate::erofs) fn xattr_offset(&self) -> u64 {
         self.offset + self.record.form.len()
     }
@@ -194,7 +194,7 @@ impl RawInode {
         }
     }
 
-    /// What stands behind the attributes begins here.
+    /// Returns the offset of the first byte after the attributes in the file.
     pub(in crate::erofs) fn tail_offset(&self) -> u64 {
         self.xattr_offset() + self.xattr_len()
     }

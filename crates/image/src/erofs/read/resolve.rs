@@ -1,37 +1,37 @@
-//! From a path to what it leads to.
+//! Resolves a path in an image.
 //!
-//! Every path starts at the image's root, with a slash or without. In the path itself `.` and `..` are settled by the text
-//! alone, and nothing is above the root. Symlinks are followed as the kernel does in a mount that is the root of a process:
-//! an absolute target starts at the image's root, `..` in a target is the directory above the one that was reached, and
-//! there is an end at 40 links.
+//! Every path starts at the image's root, with a slash or without. In the path itself `.` and `..` are resolved by the
+//! text alone, and the root is its own parent. Symlinks are followed as the kernel does in a mount that is the root of
+//! a process: an absolute target starts at the image's root, `..` in a target is the parent of the directory reached,
+//! and at most 40 links are followed.
 
 use super::error::ReadError;
 use super::view::{Node, View};
 use crate::text::shown;
 use crate::tree::Kind;
 
-/// How many symlinks are followed on one path (`MAXSYMLINKS` in `include/linux/namei.h`).
+/// The number of symlinks that are followed in one path (`MAXSYMLINKS` in `include/linux/namei.h`).
 const MAX_LINKS: usize = 40;
 
-/// Whether a symlink that the path ends in is followed. Behind a slash it always is.
+/// The treatment of a symlink at the end of a path. A symlink before a slash is always followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LastLink {
-    /// What it leads to is meant.
+    /// Follow the symlink to its target.
     Follow,
     /// It is meant itself.
     Keep,
 }
 
-/// What a path leads to.
+/// The result of resolving a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// Its path without any symlink, from `/`.
     pub path: Vec<u8>,
-    /// The inode.
+    /// The inode that the path leads to.
     pub node: Node,
 }
 
-/// Why a path leads to nothing.
+/// Reasons why a path cannot be resolved.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResolveError {
     /// A name that is not there.
@@ -40,7 +40,7 @@ pub enum ResolveError {
         /// The path as far as the name.
         path: Vec<u8>,
     },
-    /// The path goes on behind something that is no directory.
+    /// The path continues after an inode that is not a directory.
     #[error("{} is not a directory", shown(path))]
     NotDirectory {
         /// The path as far as that.
@@ -117,7 +117,7 @@ impl<'a> View<'_, 'a> {
 }
 
 impl Steps<'_> {
-    /// What was reached.
+    /// Returns the inode reached so far.
     fn at(&self) -> Node {
         self.above.last().map_or(self.root, |(_, node)| *node)
     }

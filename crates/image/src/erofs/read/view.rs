@@ -1,10 +1,10 @@
-//! An image as a mount shows it, one name at a time.
+//! Shows an image as a mount does, one name at a time.
 //!
-//! What [`load`](super::load) makes of a whole image, [`View`] tells of one inode: stubs are hidden, the attributes that
-//! the writer added are taken away, whiteouts are again what they were in the source. It costs what is looked at, and so
-//! checks no more than that: two inodes that share a byte, or a directory that lies in two places, are found by `load`.
-//! And where one name of a hard-linked whiteout lies in a directory that the writer did not mark, only `load` knows of the
-//! other name, which is: here it is the empty file that the image has.
+//! [`View`] does for one inode what [`load`](super::load) does for a whole image: it hides stubs, omits the attributes
+//! that the writer added, and turns whiteouts back into those of the source. It reads only the parts it is asked for,
+//! and so it checks only these: `load` alone finds two inodes that share a byte, or a directory in two places. If one
+//! name of a hard-linked whiteout is in a directory that the writer did not mark, only `load` can know the other name;
+//! here the inode is the empty file of the image.
 
 use super::dirents::RawEntries;
 use super::error::{Defect, ReadError};
@@ -21,7 +21,7 @@ use crate::tree::{InodeId, Kind, MAX_PATH, MODE_TYPE, TreeError};
 #[derive(Clone, Copy, Debug)]
 pub struct View<'r, 'a> {
     reader: &'r Reader<'a>,
-    /// What a directory of whiteouts must have; `None` for layouts that the writer does not write.
+    /// The markers of a directory with whiteouts; `None` for format versions that the writer does not write.
     needed: Option<Marks>,
 }
 
@@ -35,9 +35,9 @@ pub struct Node {
 /// A name in a directory, with what it names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Child<'a> {
-    /// The name.
+    /// The name in the directory.
     pub name: &'a [u8],
-    /// The inode.
+    /// The inode that the name leads to.
     pub node: Node,
 }
 
@@ -46,7 +46,7 @@ pub struct Child<'a> {
 pub struct OwnXattr<'a> {
     /// Its name, as a mount shows it.
     pub name: Vec<u8>,
-    /// Its value.
+    /// The value of the attribute.
     pub value: &'a [u8],
 }
 
@@ -57,18 +57,18 @@ impl<'r, 'a> View<'r, 'a> {
         Self { reader, needed: needed_marks(reader.header().format_version) }
     }
 
-    /// The image.
+    /// Returns the reader of the image.
     #[must_use]
     pub fn reader(&self) -> &'r Reader<'a> {
         self.reader
     }
 
-    /// The root directory.
+    /// Returns the root directory.
     pub fn root(&self) -> Result<Node, ReadError> {
         Ok(Node { raw: self.reader.root()?, is_restored: false })
     }
 
-    /// What a name of a directory stands for.
+    /// Looks up a name in a directory; `None` if there is no such name or the image hides it.
     pub fn child(&self, directory: &Node, name: &[u8]) -> Result<Option<Node>, ReadError> {
         match self.reader.lookup(&directory.raw, name)? {
             Some(entry) => self.node(directory, entry.nid, entry.file_type, entry.offset),
@@ -82,7 +82,7 @@ impl<'r, 'a> View<'r, 'a> {
         Ok(Children { view: *self, directory: *directory, entries, before: None })
     }
 
-    /// The inode behind a name; `None` if it is hidden.
+    /// Returns the inode that a name leads to; `None` if it is hidden.
     fn node(&self, directory: &Node, nid: u64, file_type: u8, offset: u64) -> Result<Option<Node>, ReadError> {
         let raw = self.reader.inode(nid)?;
         let expected = type_number(raw.kind());
@@ -173,13 +173,13 @@ impl Node {
         &self.raw
     }
 
-    /// Whether it is a whiteout of the source, for which the image has an empty file with attributes.
+    /// Returns `true` for a whiteout of the source, which the image represents by an empty file with attributes.
     #[must_use]
     pub fn is_restored_whiteout(&self) -> bool {
         self.is_restored
     }
 
-    /// Its type.
+    /// Returns the file type; `None` if the mode has no known type.
     #[must_use]
     pub fn kind(&self) -> Kind {
         if self.is_restored { Kind::CharDevice } else { self.raw.kind() }

@@ -24,15 +24,15 @@ pub(super) struct Again {
     pub(super) entry: EntryId,
     pub(super) nid: u32,
     pub(super) file_type: u8,
-    /// Where the entry is in the file.
+    /// The offset of the entry in the file.
     pub(super) offset: u64,
 }
 
-/// What there is when all was walked.
+/// The state of the walk over all inodes.
 #[derive(Debug)]
 pub(super) struct Walk<'r, 'a> {
     pub(super) reader: &'r Reader<'a>,
-    /// Only these names of the root; all if there are none.
+    /// The names of the root to be read; all of them if empty.
     only: &'r [&'r [u8]],
     pub(super) builder: OrderedBuilder,
     /// The nid of each inode of the tree.
@@ -41,10 +41,11 @@ pub(super) struct Walk<'r, 'a> {
     pub(super) whiteouts: Whiteouts,
     pub(super) claims: Claims,
     pub(super) collector: Collector<'a>,
-    /// How many inodes are compact, the stubs not counted.
+    /// The number of compact inodes, not counting stubs.
     pub(super) compact: usize,
     pub(super) stubs: Vec<Stub>,
-    /// Whether some digest told the algorithm, and if it was another one than expected, which.
+    /// Set if a digest determined the algorithm; then the algorithm of the first digest that differs from the expected
+    /// one.
     algorithm_is_sure: bool,
     pub(super) other_algorithm: Option<Algorithm>,
     /// The directories, in the order in which they were met.
@@ -55,7 +56,7 @@ pub(super) struct Walk<'r, 'a> {
     pub(super) at: Option<(InodeId, &'a [u8])>,
     /// Content in two pieces, joined.
     content: Vec<u8>,
-    /// Whether the format version is one that the writer writes.
+    /// Set if the format version is one that the writer writes.
     is_written: bool,
 }
 
@@ -242,7 +243,7 @@ impl<'r, 'a> Walk<'r, 'a> {
         self.claims.take(inode.offset(), inode.tail_offset() - inode.offset() + tail_len, nid)
     }
 
-    /// All digests of a tree are of one algorithm, which the first one tells.
+    /// Checks that all digests of a tree have the algorithm of the first one.
     fn check_algorithm(&mut self, inode: &RawInode, backing: Option<Backing<'a>>) -> Result<(), ReadError> {
         let Some(digest) = backing.and_then(|backing| backing.digest) else { return Ok(()) };
         let (found, expected) = (digest.algorithm(), self.builder.tree().algorithm());

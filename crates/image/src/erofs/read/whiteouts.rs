@@ -1,7 +1,7 @@
-//! Input whiteouts, which the writer turned into empty files with attributes, turned back.
+//! Turns the empty files with attributes that the writer makes of whiteouts back into whiteouts.
 //!
-//! That is done where the writer would make the same bytes of them again: an empty file with the marks of a whiteout in a
-//! directory with those of its format version. What only looks alike stays what it is.
+//! This is done only where the writer would make the same bytes again: for an empty file with the markers of a
+//! whiteout, in a directory with the markers of the format version. A file that only looks similar is left unchanged.
 
 use std::collections::HashMap;
 
@@ -16,7 +16,8 @@ pub(super) struct Whiteouts {
     needed: Option<Marks>,
 }
 
-/// What a directory of whiteouts must have. Layouts that the writer does not know have no whiteouts of this kind.
+/// Returns the markers that a directory of whiteouts must have; `None` for format versions without this kind of
+/// whiteout.
 pub(super) fn needed_marks(format_version: u32) -> Option<Marks> {
     let profile = PROFILES.iter().find(|profile| profile.format_version == format_version)?;
     Some(match profile.marks_whiteout_parents_opaque {
@@ -41,12 +42,12 @@ impl Whiteouts {
         self.marks.get(&inode).copied().unwrap_or_default()
     }
 
-    /// Whether this is a whiteout if its place is in the right directory.
+    /// Returns `true` if the inode is a whiteout, provided that its place is in a directory with the right markers.
     pub(super) fn may_be_whiteout(&self, inode: InodeId) -> bool {
         self.needed.is_some() && self.marks(inode).has_all(WHITEOUT_MARKS)
     }
 
-    /// Whether a whiteout can have its place in this directory.
+    /// Returns `true` if a whiteout can have its place in this directory.
     pub(super) fn can_hold(&self, directory: InodeId) -> bool {
         self.needed.is_some_and(|needed| self.marks(directory).has_all(needed))
     }

@@ -12,9 +12,9 @@ use crate::tree::MAX_XATTR_NAME;
 pub struct RawXattr<'a> {
     prefix: u8,
     suffix: &'a [u8],
-    /// Its value.
+    /// The value of the attribute.
     pub value: &'a [u8],
-    /// Where its entry is in the file.
+    /// The offset of the attribute's entry in the file.
     pub offset: u64,
     /// The reference, if it is shared.
     pub reference: Option<u32>,
@@ -27,14 +27,14 @@ impl<'a> RawXattr<'a> {
         (prefix(self.prefix).unwrap_or_default(), self.suffix)
     }
 
-    /// The name.
+    /// Returns the full name with its prefix.
     #[must_use]
     pub fn name(&self) -> Vec<u8> {
         let (prefix, suffix) = self.name_parts();
         [prefix, suffix].concat()
     }
 
-    /// Whether this is the name.
+    /// Returns `true` if the attribute has this name.
     #[must_use]
     pub fn is_named(&self, name: &[u8]) -> bool {
         let (prefix, suffix) = self.name_parts();
@@ -60,14 +60,14 @@ impl<'a> RawXattr<'a> {
     }
 }
 
-/// The attributes of an inode: those that stand behind it, then the shared ones, as the kernel looks for them. Ends at
-/// the first that is wrong, unless it is to go on.
+/// Iterates over the attributes of an inode: first those stored after it, then the shared ones, as the kernel looks for
+/// them. Ends at the first invalid one, unless it is set to continue.
 #[derive(Clone, Debug)]
 pub struct RawXattrs<'r, 'a> {
     reader: &'r Reader<'a>,
     inode: RawInode,
     filter: u32,
-    /// Entries behind the inode yet to come.
+    /// The entries after the inode that are still to be read.
     entries: &'a [u8],
     entries_offset: u64,
     /// References yet to come.
@@ -114,7 +114,7 @@ impl<'a> Reader<'a> {
         Ok(None)
     }
 
-    /// The shared attribute behind a reference.
+    /// Returns the shared attribute to which a reference points.
     fn shared(&self, inode: &RawInode, reference: u32) -> Result<RawXattr<'a>, ReadError> {
         let offset = u64::from(self.superblock().xattr_block) * BLOCK + 4 * u64::from(reference);
         let outside = || inode.error(Defect::SharedOutside { reference }, inode.xattr_offset());
@@ -143,7 +143,7 @@ impl<'a> Iterator for RawXattrs<'_, 'a> {
 }
 
 impl<'a> RawXattrs<'_, 'a> {
-    /// Passes over what is wrong: behind an entry that is, no other one can be found, but the shared ones can.
+    /// Continues after an invalid entry: no entry can be found after it, but the shared ones can.
     pub(in crate::erofs) fn going_on(self) -> Self {
         Self { goes_on: true, ..self }
     }
