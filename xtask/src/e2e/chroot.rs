@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
@@ -108,6 +109,7 @@ impl Chroot {
         let text = format!("{WORDS}\n{text}");
         let words: Vec<&str> = ["bash", "-uc", &text, name].iter().chain(arguments).copied().collect();
         let mut command = self.command(Net::Own, &words);
+        let start = Instant::now();
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let mut reader = Reader::of_program("e2e", name);
         for line in BufReader::new(child.stdout.take().context("no output")?).lines() {
@@ -117,6 +119,9 @@ impl Chroot {
         }
         let status = child.wait()?;
         let mut suites = reader.finish();
+        if let Some(suite) = suites.last_mut() {
+            suite.took = start.elapsed();
+        }
         if !status.success() && suites.iter().all(|suite| suite.failed == 0) {
             suites.push(Suite::broken(
                 "e2e",

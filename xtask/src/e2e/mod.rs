@@ -13,8 +13,8 @@ use std::thread::JoinHandle;
 
 use anyhow::Result;
 
-use crate::setup;
 use crate::test::report::{Report, Suite};
+use crate::{artifacts, setup};
 
 /// Its command line.
 #[derive(clap::Args)]
@@ -99,6 +99,15 @@ impl Engines {
                 engine.run().unwrap_or_else(|error| vec![Suite::broken("e2e", name, format!("{error:#}"))])
             })
             .collect()
+    }
+
+    /// Builds what the engines install in their systems.
+    pub(crate) fn build(&self) -> Result<()> {
+        if !self.0.is_empty() && is_root() {
+            artifacts::program()?;
+            artifacts::library()?;
+        }
+        Ok(())
     }
 }
 

@@ -19,8 +19,8 @@ use anyhow::{Context as _, Result, bail};
 use crate::crates_io::{self, Profile};
 use crate::{paths, process, setup};
 pub(crate) use libfuzzer::Outcome;
-pub(crate) use targets::TARGETS;
-use targets::{Sanitizer, Target};
+use targets::Sanitizer;
+pub(crate) use targets::{TARGETS, Target};
 
 const CARGO_FUZZ: &str = "cargo-fuzz";
 const VERSION: &str = "0.13.2";
@@ -83,7 +83,8 @@ pub(crate) fn feed(targets: impl Iterator<Item = &'static Target>, seconds: u32)
     Ok(done.into_inner()?)
 }
 
-fn build(targets: &[&Target]) -> Result<()> {
+/// Builds these targets.
+pub(crate) fn build(targets: &[&Target]) -> Result<()> {
     let home = paths::cache(&format!("{CARGO_FUZZ}/{VERSION}"))?;
     let lock = paths::lock(&home)?;
     let cargo_fuzz = crates_io::install(CARGO_FUZZ, VERSION, CARGO_FUZZ, &home, Profile::Quick)?;

@@ -1,13 +1,15 @@
 //! The fuzz targets, each for a short time: enough to see that they run and that nothing is found at once.
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 use super::Options;
-use super::report::{Report, Suite};
-use crate::fuzz::{self, TARGETS};
+use super::report::Suite;
+use crate::fuzz::{self, TARGETS, Target};
 
 /// How long all targets take together, without building them.
-const SECONDS_OF_ALL: u32 = 240;
+const SECONDS_OF_ALL: u32 = 120;
 /// How long each target takes in the long form.
 const SECONDS_OF_LONG_FORM: u32 = 300;
 
@@ -17,22 +19,37 @@ fn seconds_of_each(targets: usize) -> u32 {
     (SECONDS_OF_ALL / one_after_another.max(1)).max(1)
 }
 
-pub(super) fn run(options: &Options, report: &mut Report) -> Result<()> {
+/// The targets that the options select.
+fn targets(options: &Options) -> Vec<&'static Target> {
     let named = |name: &str| options.filter.as_ref().is_none_or(|part| name.contains(part));
-    let targets: Vec<_> = TARGETS.iter().filter(|target| options.wants("fuzz") && named(target.name)).collect();
+    TARGETS.iter().filter(|target| options.wants("fuzz") && named(target.name)).collect()
+}
+
+/// Builds the selected targets.
+pub(super) fn build(options: &Options) -> Result<()> {
+    match targets(options).as_slice() {
+        [] => Ok(()),
+        targets => fuzz::build(targets),
+    }
+}
+
+/// Runs the selected targets, two at a time.
+pub(super) fn run(options: &Options) -> Result<Vec<Suite>> {
+    let targets = targets(options);
     if targets.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     // A target runs as long when it is chosen by a filter.
     let seconds = if options.full { SECONDS_OF_LONG_FORM } else { seconds_of_each(TARGETS.len()) };
-    for run in fuzz::feed(targets.into_iter(), seconds)? {
+    let took = Duration::from_secs(seconds.into());
+    let suite = |run: fuzz::Run| {
         let name = format!("{}, {} executions", run.target, run.executions);
-        report.extend([match run.failure {
-            None => Suite { kind: "fuzz".into(), name, passed: 1, finished: true, ..Suite::default() },
+        match run.failure {
+            None => Suite { kind: "fuzz".into(), name, passed: 1, finished: true, took, ..Suite::default() },
             Some(failure) => Suite::broken("fuzz", &name, failure),
-        }]);
-    }
-    Ok(())
+        }
+    };
+    Ok(fuzz::feed(targets.into_iter(), seconds)?.into_iter().map(suite).collect())
 }
 
 #[cfg(test)]

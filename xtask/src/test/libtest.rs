@@ -1,6 +1,7 @@
 //! Reading the report of Rust test programs, line by line: libtest's and libtest-mimic's alike, and cargo's words between.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::report::Suite;
 
@@ -86,8 +87,14 @@ impl Reader {
         };
         if let (Some(passed), Some(failed), Some(skipped)) = (count("passed"), count("failed"), count("ignored")) {
             (suite.passed, suite.failed, suite.skipped, suite.finished) = (passed, failed, skipped, true);
+            suite.took = words.last().and_then(|word| seconds(word)).unwrap_or_default();
         }
     }
+}
+
+/// Reads a time as libtest prints it: `1.25s`.
+fn seconds(word: &str) -> Option<Duration> {
+    Duration::try_from_secs_f64(word.strip_suffix('s')?.parse().ok()?).ok()
 }
 
 /// The kind of an integration test, by the name of its target.
@@ -115,7 +122,7 @@ mod tests {
         let mut reader = Reader::default();
         for line in "     Running unittests src/lib.rs (target/debug/deps/libcomposefs_image-0c)\n\nrunning 3 tests\n\
             test a::b ... ok\ntest a::c - should panic ... ok\ntest d ... ignored, no root\n\n\
-            test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\n\
+            test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 1.25s\n\n\
             \x20    Running tests/golden_dumps.rs (target/debug/deps/golden_dumps-0f)\n\nrunning 1 test\n\
             test good ... FAILED\n\nfailures:\n\n---- good stdout ----\ntest went wrong\n\
             test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
@@ -131,6 +138,7 @@ mod tests {
         assert_eq!(suites[0].passes, ["a::b", "a::c"]);
         assert_eq!(suites[1].failures, ["good"]);
         assert_eq!(suites[1].name, "golden_dumps");
+        assert_eq!(suites[0].took, Duration::from_millis(1250));
         assert_eq!(suites[2].failures, ["the program ended without a result"]);
     }
 

@@ -10,12 +10,15 @@ mod suites;
 mod workspace;
 
 use std::thread::JoinHandle;
+use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
+use crate::e2e::{self, Engines};
 use crate::kernel::Kernel;
-use crate::{e2e, setup};
-use report::Report;
+use crate::{process, setup};
+use report::{Report, Suite};
+use workspace::Tests;
 
 /// Its command line.
 #[derive(clap::Args)]
@@ -52,8 +55,9 @@ impl Options {
     }
 }
 
-/// The task.
+/// Runs the task.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    let start = Instant::now();
     setup::run()?;
     let mut report = Report::default();
     let is_wanted = |engine: &str| {
@@ -61,14 +65,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     };
     let engines = e2e::engines(options.full, is_wanted);
     let preparing = engines.prepare();
-    workspace::run(options, &mut report)?;
-    arm::run(options, &mut report)?;
-    fuzzing::run(options, &mut report)?;
-    suites::run(options, &mut report)?;
-    power::run(options, &mut report)?;
-    // What went wrong there is told by the engine that it was for.
-    let _ = preparing.map(JoinHandle::join);
-    report.extend(engines.run());
+    let tests = workspace::build(options)?;
+    report.step("build the workspace's tests and cfsctl", start);
+    on_host(options, tests.as_ref(), &engines, &mut report)?;
+    in_machines(options, engines, preparing, &mut report)?;
+    report.step("all", start);
     if report.is_empty() {
         bail!("no test was run: --only names kinds, --filter a part of a test's name");
     }
@@ -82,4 +83,63 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         std::process::exit(1);
     }
     Ok(())
+}
+
+/// Runs the tests of the workspace. Many of them wait rather than compute, so that the programs of the later kinds are
+/// built at the same time, with a lower priority.
+fn on_host(options: &Options, tests: Option<&Tests>, engines: &Engines, report: &mut Report) -> Result<()> {
+    let start = Instant::now();
+    std::thread::scope(|scope| -> Result<()> {
+        let ahead = scope.spawn(|| build_ahead(options, engines));
+        if let Some(tests) = tests {
+            report.extend(workspace::run(tests, options)?);
+        }
+        report.step("run the workspace's tests", start);
+        // The kinds that need these programs build them again and report what fails.
+        let _ = ahead.join();
+        report.step("run the workspace's tests and build for the rest", start);
+        Ok(())
+    })?;
+    report.extend(arm::run(options)?);
+    Ok(())
+}
+
+/// Builds the programs of the guests, of the fuzz targets and of the engines.
+fn build_ahead(options: &Options, engines: &Engines) -> Result<()> {
+    process::lower_priority_of_thread();
+    if options.wants("vm") || options.wants("power") {
+        programs::Programs::build()?;
+    }
+    engines.build()?;
+    fuzzing::build(options)
+}
+
+/// Runs the fuzz targets, then the suites in guests and the power cuts. The engines run at the same time: they use one
+/// CPU, one after another, and wait for much.
+fn in_machines(
+    options: &Options,
+    engines: Engines,
+    preparing: Option<JoinHandle<()>>,
+    report: &mut Report,
+) -> Result<()> {
+    let start = Instant::now();
+    let mut step = |name, suites: Vec<Suite>| {
+        report.extend(suites);
+        report.step(name, start);
+    };
+    std::thread::scope(|scope| -> Result<()> {
+        let engines = scope.spawn(move || {
+            // The engine that needs a system reports why it could not be built.
+            let _ = preparing.map(JoinHandle::join);
+            engines.run()
+        });
+        step("run the fuzz targets", fuzzing::run(options)?);
+        let power = scope.spawn(|| power::run(options));
+        step("run the suites in guests, after the fuzz targets", suites::run(options)?);
+        let power = power.join().map_err(|_| anyhow!("the power cuts panicked"))?;
+        step("run the power cuts, after the fuzz targets", power?);
+        let engines = engines.join().map_err(|_| anyhow!("the engines panicked"))?;
+        step("run the engines, beside all these", engines);
+        Ok(())
+    })
 }

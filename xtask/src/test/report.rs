@@ -1,6 +1,7 @@
 //! What was run, in one table.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 /// The results of one test program, or of one suite in a guest.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub(crate) struct Suite {
     pub(crate) finished: bool,
     /// The names of the tests that passed: a skip found out later is taken from these.
     pub(crate) passes: Vec<String>,
+    /// Wall time of the run, without the build of the program.
+    pub(crate) took: Duration,
 }
 
 impl Suite {
@@ -45,11 +48,25 @@ impl Suite {
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     suites: Vec<Suite>,
+    /// Name and wall time of the steps of the task, some of which run at the same time.
+    steps: Vec<(&'static str, Duration)>,
+}
+
+/// A row of the table.
+#[derive(Default)]
+struct Row {
+    counts: [u32; 3],
+    took: Duration,
 }
 
 impl Report {
     pub(crate) fn extend(&mut self, suites: impl IntoIterator<Item = Suite>) {
         self.suites.extend(suites);
+    }
+
+    /// Adds a step of the task that began at `start` and ends now.
+    pub(crate) fn step(&mut self, name: &'static str, start: Instant) {
+        self.steps.push((name, start.elapsed()));
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -75,25 +92,30 @@ impl Report {
         }
     }
 
-    /// The table, then what failed and what was skipped, then the totals as the last line.
+    /// Prints the table, the times of the steps, the skipped and the failed tests, and the totals as the last line.
     pub(crate) fn print(&self) {
-        let mut kinds: BTreeMap<String, [u32; 3]> = BTreeMap::new();
+        let mut rows: BTreeMap<String, Row> = BTreeMap::new();
         let mut totals = [0; 3];
         for suite in &self.suites {
-            // Each kernel and each fuzz target is a row of its own; test programs of a kind share one.
-            let row = match suite.kind.as_str() {
-                kind @ ("vm" | "fuzz") => format!("{kind} {}", suite.name),
+            // Each kernel, fuzz target and engine is a row of its own; test programs of a kind share one.
+            let name = match suite.kind.as_str() {
+                kind @ ("vm" | "fuzz" | "e2e") => format!("{kind} {}", suite.name),
                 kind => kind.to_owned(),
             };
+            let row = rows.entry(name).or_default();
+            row.took += suite.took;
             let counts = [suite.passed, suite.failed, suite.skipped];
-            for ((row, total), count) in kinds.entry(row).or_default().iter_mut().zip(&mut totals).zip(counts) {
+            for ((row, total), count) in row.counts.iter_mut().zip(&mut totals).zip(counts) {
                 *row += count;
                 *total += count;
             }
         }
-        println!("\n{:44}{:>8}{:>8}{:>8}", "kind", "passed", "failed", "skipped");
-        for (kind, [passed, failed, skipped]) in kinds {
-            println!("{kind:44}{passed:>8}{failed:>8}{skipped:>8}");
+        println!("\n{:44}{:>8}{:>8}{:>8}{:>9}", "kind", "passed", "failed", "skipped", "seconds");
+        for (kind, Row { counts: [passed, failed, skipped], took }) in rows {
+            println!("{kind:44}{passed:>8}{failed:>8}{skipped:>8}{:>9.1}", took.as_secs_f32());
+        }
+        for (name, took) in &self.steps {
+            println!("{:68}{:>9.1}", format!("step: {name}"), took.as_secs_f32());
         }
         for suite in &self.suites {
             for (test, reason) in &suite.skips {

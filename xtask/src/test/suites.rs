@@ -1,6 +1,6 @@
 //! The suite of `crates/vmtest`, in a guest of each kernel.
 
-use std::sync::Mutex;
+use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -8,13 +8,11 @@ use anyhow::Result;
 use super::Options;
 use super::libtest::Reader;
 use super::programs::Programs;
-use super::report::{Report, Suite};
+use super::report::Suite;
 use crate::kernel::{Fetched, Kernel};
 use crate::vm::{End, Machine, Stream};
 
-/// More would only wait for each other, and each has its share of the host's memory.
-const AT_ONCE: usize = 2;
-const TIMEOUT: Duration = Duration::from_secs(600);
+const TIMEOUT: Duration = Duration::from_secs(900);
 /// Programs of the host that tests use, beside the busybox every guest has.
 const TOOLS: &[&str] = &[
     "mount",
@@ -43,31 +41,30 @@ const TOOLS: &[&str] = &[
 ];
 
 /// Runs the suite under the kernels asked for.
-pub(super) fn run(options: &Options, report: &mut Report) -> Result<()> {
+pub(super) fn run(options: &Options) -> Result<Vec<Suite>> {
     if !options.wants("vm") {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let programs = Programs::build()?;
-    let mut waiting = Vec::new();
+    let mut kernels = Vec::new();
     for kernel in Kernel::ALL.into_iter().filter(|k| options.kernel.is_empty() || options.kernel.contains(k)) {
         let fetched = kernel.fetch()?;
         println!("vm {kernel}: Linux {}", fetched.release);
-        waiting.push(fetched);
+        kernels.push(fetched);
     }
-    let (waiting, done) = (Mutex::new(waiting), Mutex::new(Vec::new()));
-    let next = || waiting.lock().ok()?.pop();
-    std::thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
-            scope.spawn(|| {
-                while let Some(kernel) = next() {
-                    let suites = suite(&kernel, &programs, options);
-                    done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(suites);
-                }
-            });
-        }
-    });
-    report.extend(done.into_inner()?);
-    Ok(())
+    // Each waits for a free place among the machines that run at once.
+    Ok(std::thread::scope(|scope| {
+        let programs = &programs;
+        let run = |kernel| scope.spawn(move || suite(kernel, programs, options));
+        let running: Vec<_> = kernels.iter().map(run).collect();
+        let join = |run: ScopedJoinHandle<'_, Vec<Suite>>| run.join().unwrap_or_else(|_| vec![panicked()]);
+        running.into_iter().flat_map(join).collect()
+    }))
+}
+
+/// The result of a run whose thread panicked.
+fn panicked() -> Suite {
+    Suite::broken("vm", "guest", "the thread of a guest panicked".to_owned())
 }
 
 /// One kernel's run: whatever happens, it gives a result.

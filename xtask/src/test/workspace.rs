@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, BufRead as _, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, anyhow};
 
 use super::Options;
 use super::libtest::{Reader, kind_of};
-use super::report::{Report, Suite};
+use super::report::Suite;
 use crate::crates_io::Profile;
 use crate::{metadata, minbase, paths, peers};
 
@@ -23,13 +23,18 @@ const MINBASE: &str = "COMPOSEFS_MINBASE";
 /// Set for the long forms of the tests.
 const FULL: &str = "COMPOSEFS_FULL";
 
-/// Runs those of the kinds asked for.
-pub(super) fn run(options: &Options, report: &mut Report) -> Result<()> {
-    let Some(targets) = targets(options)? else { return Ok(()) };
-    let skip_log = tempfile::NamedTempFile::new()?;
-    // The Rust one takes minutes to build when the cache is cold: the tests are built meanwhile.
+/// The tests that were selected, built, and the peers they compare with.
+pub(super) struct Tests {
+    targets: Vec<String>,
+    peers: PathBuf,
+}
+
+/// Builds the tests that the options select and sets up the peers; `None` if no test is selected.
+pub(super) fn build(options: &Options) -> Result<Option<Tests>> {
+    let Some(targets) = targets(options)? else { return Ok(None) };
+    // The Rust peer takes minutes to build when the cache is cold: the tests are built at the same time.
     let preparing = std::thread::spawn(|| peers::set_up_all(Profile::Quick));
-    // What fails here is told by the run.
+    // The run reports what fails here.
     let _ = tests_of(&targets).arg("--no-run").status();
     let peers = match preparing.join().map_err(|_| anyhow!("the set-up of the peers panicked"))? {
         Err(error) if !options.forbids_skips() => {
@@ -38,8 +43,14 @@ pub(super) fn run(options: &Options, report: &mut Report) -> Result<()> {
         }
         result => result?,
     };
-    let mut cargo = tests_of(&targets);
-    cargo.env(SKIP_LOG, skip_log.path()).env(PEERS, peers);
+    Ok(Some(Tests { targets, peers }))
+}
+
+/// Runs the tests.
+pub(super) fn run(tests: &Tests, options: &Options) -> Result<Vec<Suite>> {
+    let skip_log = tempfile::NamedTempFile::new()?;
+    let mut cargo = tests_of(&tests.targets);
+    cargo.env(SKIP_LOG, skip_log.path()).env(PEERS, &tests.peers);
     if options.full {
         cargo.env(FULL, "1");
     }
@@ -49,8 +60,7 @@ pub(super) fn run(options: &Options, report: &mut Report) -> Result<()> {
     cargo.arg("--").args(&options.filter);
     let mut suites = follow(&mut cargo)?;
     count_skips(skip_log.path(), &mut suites)?;
-    report.extend(suites);
-    Ok(())
+    Ok(suites)
 }
 
 /// The command that runs the tests of some targets.

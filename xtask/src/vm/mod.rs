@@ -11,6 +11,7 @@ pub(crate) mod interactive;
 mod modules;
 pub(crate) mod payload;
 mod qemu;
+mod slots;
 pub(crate) mod volatile_disk;
 
 use std::path::PathBuf;
@@ -125,6 +126,7 @@ impl Machine {
     /// About one boot in twenty of a 7.3 kernel dies under emulation before its first program runs, in code that the
     /// kernel patches as it starts. A boot that has not come as far as the script is tried again, and says so.
     pub(crate) fn run(&self, on_line: &mut dyn FnMut(Stream, &str)) -> Result<Exit> {
+        let _slot = slots::take();
         let mut exit = qemu::run(self, on_line)?;
         for _ in 0..BOOT_RETRIES {
             if exit.end != End::Died || !exit.release.is_empty() {

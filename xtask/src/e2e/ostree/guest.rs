@@ -37,6 +37,9 @@ pub(super) fn run(chroot: &Chroot) -> Result<Vec<Suite>> {
         }
     })?;
     let mut suites = reader.finish();
+    if let Some(suite) = suites.last_mut() {
+        suite.took = exit.took;
+    }
     if exit.end != End::Exited(0) && suites.iter().all(|suite| suite.failed == 0) || suites.is_empty() {
         suites.push(Suite::broken("e2e", &name, format!("the guest ended as {:?}\n{}", exit.end, exit.console)));
     }

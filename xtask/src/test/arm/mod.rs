@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 
 use super::Options;
 use super::libtest::Reader;
-use super::report::{Report, Suite};
+use super::report::Suite;
 use crate::{metadata, paths, process};
 
 /// Static programs, with start files and a libc that come with the target: no cross compiler is needed.
@@ -33,26 +33,23 @@ const MACHINES: &[Machine] = &[
     Machine { name: "without SHA", cpu: "cortex-a72", hidden: true, flags: "" },
 ];
 
-pub(super) fn run(options: &Options, report: &mut Report) -> Result<()> {
+pub(super) fn run(options: &Options) -> Result<Vec<Suite>> {
     if !options.wants_long("arm") {
-        return Ok(());
+        return Ok(Vec::new());
     }
     if let Err(error) = install_target() {
         let skips = vec![("every_kernel".to_owned(), format!("{error:#}"))];
-        report.extend([Suite { kind: "arm".into(), name: TARGET.into(), skipped: 1, skips, ..Suite::default() }]);
-        return Ok(());
+        return Ok(vec![Suite { kind: "arm".into(), name: TARGET.into(), skipped: 1, skips, ..Suite::default() }]);
     }
     let (program, hidden) = (build(None)?, build(Some(&start_without_sha()?))?);
-    let suites = std::thread::scope(|scope| {
+    Ok(std::thread::scope(|scope| {
         let run = |machine: &'static Machine| {
             let program = if machine.hidden { &hidden } else { &program };
             scope.spawn(move || suite(machine, program, options))
         };
         let running: Vec<_> = MACHINES.iter().map(run).collect();
-        running.into_iter().map(|run| run.join().unwrap_or_default()).collect::<Vec<_>>()
-    });
-    report.extend(suites.into_iter().flatten());
-    Ok(())
+        running.into_iter().flat_map(|run| run.join().unwrap_or_default()).collect()
+    }))
 }
 
 /// Has the compiler's library for the target fetched, if it is not there.

@@ -7,13 +7,14 @@
 mod replay;
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 
 use crate::kernel::Kernel;
 use crate::test::Options;
 use crate::test::programs::Programs;
-use crate::test::report::{Report, Suite};
+use crate::test::report::Suite;
 use crate::vm::volatile_disk::Loss;
 use crate::vm::{Disk, End, Machine};
 
@@ -136,7 +137,7 @@ impl Job {
 }
 
 /// Runs the scenarios, two at a time.
-pub(super) fn run(options: &Options, report: &mut Report) -> Result<()> {
+pub(super) fn run(options: &Options) -> Result<Vec<Suite>> {
     let cuts = SCENARIOS.iter().flat_map(|scenario| scenario.losses.iter().map(move |&loss| Job::Cut(scenario, loss)));
     let wanted =
         |job: &Job| options.wants("power") && options.filter.as_ref().is_none_or(|part| job.name().contains(part));
@@ -149,9 +150,10 @@ pub(super) fn run(options: &Options, report: &mut Report) -> Result<()> {
     // The last one is the first to be taken: it takes the longest.
     let jobs: Vec<_> = cuts.chain(replays).filter(wanted).collect();
     if jobs.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let programs = Programs::build()?;
+    let start = Instant::now();
     let suite = Suite { kind: "power".into(), name: "cuts".into(), finished: true, ..Suite::default() };
     let (jobs, suite) = (Mutex::new(jobs), Mutex::new(suite));
     let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -176,8 +178,8 @@ pub(super) fn run(options: &Options, report: &mut Report) -> Result<()> {
         scope.spawn(work);
         work();
     });
-    report.extend([suite.into_inner().unwrap_or_else(PoisonError::into_inner)]);
-    Ok(())
+    let suite = suite.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(vec![Suite { took: start.elapsed(), ..suite }])
 }
 
 /// A machine whose disk stays, with the words of the scripts.
