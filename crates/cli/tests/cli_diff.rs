@@ -93,8 +93,8 @@ fn contradictory_options_are_rejected() {
     let [a, b] = ["a", "b"].map(|name| dir.path().join(name).into_os_string().into_string().unwrap());
     for (options, message) in [
         (&["--ignore", "colour"][..], "there is no field \"colour\""),
-        (&["--user-xattrs"], "--user-xattrs says how a directory is read"),
-        (&["--path", "/no/such"], "neither side has /no/such"),
+        (&["--user-xattrs"], "--user-xattrs applies to directories only"),
+        (&["--path", "/no/such"], "neither side has the path /no/such"),
         (&["--user-xattrs", "--skip-xattrs"], "cannot be used with"),
         (&["--no-such-option"], "unexpected argument"),
     ] {
@@ -118,7 +118,7 @@ fn causes_come_first_and_names_cannot_move_the_cursor() {
     let (summary, paths) = text.split_once("\n\nall 5 entries differ in mtime:\n").unwrap();
     for words in [
         "A: ",
-        "all 5 entries differ in mtime\n    all mtimes of B are +7 seconds off",
+        "all 5 entries differ in mtime\n    all mtimes of B are shifted by +7 seconds",
         "xattr user.x differs on 1 file",
     ] {
         assert!(summary.contains(words), "{words}: {text}");

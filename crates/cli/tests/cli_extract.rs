@@ -105,7 +105,9 @@ fn missing_contents_are_reported_by_message_and_status() {
     assert_eq!(report["failures"][0]["path"], "/one");
     // Without --basedir the message names the missing option.
     let outcome = place.run("extract @image @none");
-    assert!(outcome.stderr.ends_with("composefs: 3 paths were not extracted; --basedir says where the objects are\n"));
+    assert!(
+        outcome.stderr.ends_with("composefs: 3 paths were not extracted; use --basedir to name the object directory\n")
+    );
 
     let outcome = place.run("check @image --basedir=@objects");
     assert_eq!(outcome.status, Some(1), "{}", outcome.line());
@@ -114,7 +116,7 @@ fn missing_contents_are_reported_by_message_and_status() {
     assert!(verdict.contains(": sound: 0 errors, ") && verdict.contains(", canonical, sha256 digest "), "{verdict}");
     assert!(missing.starts_with("missing: ") && missing.ends_with("; needed by /one"), "{missing}");
     assert!(damaged.starts_with("damaged: ") && damaged.ends_with("; needed by /sub/again and 1 more"), "{damaged}");
-    assert!(count.starts_with("objects: 0 of 2 right: "), "{count}");
+    assert!(count.starts_with("objects: 0 of 2 correct: "), "{count}");
     let report = json(&place.run("check @image --basedir=@objects --json"));
     assert_eq!((&report["sound"], &report["images"][0]["sound"]), (&false.into(), &true.into()));
     assert_eq!(
@@ -128,7 +130,7 @@ fn check_reports_damage_by_its_status() {
     let place = Place::new();
     let sound = place.run("check @image --basedir=@objects --strict");
     assert_eq!(sound.status, Some(0), "{}", sound.line());
-    assert!(sound.line().contains("objects: 2 of 2 right: 2 read"), "{}", sound.line());
+    assert!(sound.line().contains("objects: 2 of 2 correct: 2 read"), "{}", sound.line());
     let digest = place.run("digest @image").ok().line()[..64].to_owned();
     assert_eq!(place.run(&format!("check @image --digest={digest}")).status, Some(0));
     let other = place.run(&format!("check @image --digest={}", "0".repeat(64)));

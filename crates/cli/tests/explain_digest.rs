@@ -337,7 +337,7 @@ fn invalid_input_has_status_and_message() {
     let other = format!("--want={}", "0".repeat(64));
     for (arguments, status, words) in [
         (vec![OsStr::new("--list"), tree], 0, ""),
-        (vec![OsStr::new(&other), tree], 1, "--against=FILE tells"),
+        (vec![OsStr::new(&other), tree], 1, "use --against=FILE"),
         (vec![tree], 2, "required"),
         (vec![OsStr::new("--want=abc"), tree], 2, "64 (SHA-256) or 128 (SHA-512)"),
         (vec![OsStr::new("--policy=times=never"), tree], 2, "zero-directories"),

@@ -347,7 +347,7 @@ fn readers_do_not_need_space() {
         let doctor = composefs(&["--repo", repo, "doctor"]);
         let said = String::from_utf8(doctor.stdout).unwrap();
         assert_eq!(doctor.status, Some(2), "{said} {}", doctor.stderr);
-        assert!(said.contains("no file can be written: No space left on device") && said.contains("1 image"), "{said}");
+        assert!(said.contains("cannot write a file: No space left on device") && said.contains("1 image"), "{said}");
         // Commands that write need a lease. A failed one leaves nothing.
         for arguments in [&["create", &other, "--name", "other"][..], &["tag", "image", "third"]] {
             let outcome = composefs(&[&["--repo", repo], arguments].concat());
@@ -437,7 +437,7 @@ fn a_lock_of_another_user_stops_no_reader() {
     fs::create_dir(&wide).unwrap();
     fs::set_permissions(&wide, fs::Permissions::from_mode(0o755)).unwrap();
     let said = composefs(&["init", "--insecure", wide.to_str().unwrap()]).ok().stderr;
-    assert!(said.contains("every user who can reach it may open the directory and lock it"), "{said}");
+    assert!(said.contains("every user who can reach it may open and lock the directory"), "{said}");
     let image = composefs(&["--repo", &repo, "create", &tree, "--name", "image"]).ok().line().to_owned();
     let doctor = |what: &str| {
         let said = String::from_utf8(composefs(&["--repo", &repo, "doctor"]).stdout).unwrap();
@@ -446,7 +446,7 @@ fn a_lock_of_another_user_stops_no_reader() {
     doctor("only its owner may open the directory and lock it");
     doctor("no process holds it");
     fs::set_permissions(&repo, fs::Permissions::from_mode(0o755)).unwrap();
-    doctor("every user who can reach it may open the directory and lock it");
+    doctor("every user who can reach it may open and lock the directory");
 
     let mut holder = Command::new("flock");
     holder.args(["--no-fork", "--exclusive", &repo, "sleep", "600"]).stdin(Stdio::null());
@@ -457,7 +457,7 @@ fn a_lock_of_another_user_stops_no_reader() {
         std::thread::sleep(Duration::from_millis(5));
     }
     let process = format!("process {} (sleep)", holder.0.id());
-    doctor(&format!("{process} has the repository locked alone"));
+    doctor(&format!("{process} holds it exclusively"));
     let create = || {
         let mut create = Command::new(COMPOSEFS);
         create.args(["--repo", &repo, "create", &other, "--name", "other"]);
@@ -465,7 +465,7 @@ fn a_lock_of_another_user_stops_no_reader() {
         let mut said = BufReader::new(create.0.stderr.take().unwrap());
         let mut line = String::new();
         said.read_line(&mut line).unwrap();
-        assert_eq!(line, format!("composefs: waiting for {process}, which has {repo} locked\n"));
+        assert_eq!(line, format!("composefs: waiting for {process}, which has locked {repo}\n"));
         // It waits until it is cancelled, however long readers wait.
         std::thread::sleep(Duration::from_secs(6));
         assert!(create.0.try_wait().unwrap().is_none());
@@ -482,7 +482,7 @@ fn a_lock_of_another_user_stops_no_reader() {
         readers.join().unwrap();
         (mounted, fsck.join().unwrap().ok(), create.join().unwrap())
     });
-    assert!(mounted.stderr.contains("going on without the lock"), "{}", mounted.stderr);
+    assert!(mounted.stderr.contains("continuing without the lock"), "{}", mounted.stderr);
     done(mounted);
     assert_eq!(fs::read(format!("{mnt}/small")).unwrap(), b"small");
     done(composefs(&["umount", &mnt]));

@@ -17,24 +17,24 @@ use crate::inspect::path::PATHS;
 use crate::json;
 use crate::output;
 
-/// Print the contents of files of an image, each byte checked before it is printed.
+/// Print the contents of files in an image, verified before they are printed.
 ///
-/// Small files are in the image; others are objects, looked for below each --basedir in turn. An object is compared with
-/// its size and digest in the image before anything of it is printed, and again while it is copied, as it may change in
-/// between; where the kernel has it under fs-verity with this digest, it does both. The image itself is taken at its
-/// word: its own digest is checked by a mount, and told by composefs digest.
+/// Small files are stored in the image; other contents are objects, which are searched in each --basedir in turn. An
+/// object is compared with its size and digest in the image before any of it is printed, and again while it is printed,
+/// because it can change in between; if fs-verity is enabled on it with this digest, the kernel does both. The image
+/// itself is not verified: mount it with digest=, or compare its digest with the output of composefs digest.
 #[derive(clap::Args)]
 #[command(after_help = format!("{PATHS}\n\n{EXAMPLES}"))]
 pub(super) struct CatArgs {
-    /// The image
+    /// Image file
     image: PathBuf,
-    /// Files in it
+    /// Files in the image
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<OsString>,
-    /// A directory of objects; may be given several times
+    /// Object directory; may be given several times
     #[arg(long, value_name = "DIR")]
     basedir: Vec<PathBuf>,
-    /// Print also what cannot be checked, as the image has no digest of it
+    /// Also print contents for which the image has no digest to verify them with
     #[arg(long)]
     unverified: bool,
     /// Print a JSON array with an object for each file: path, size, digest, object, checked (how), data
@@ -48,7 +48,7 @@ Examples:
   composefs cat --basedir=objects rootfs.img /usr/bin/bash | sha256sum
   composefs cat --basedir=new --basedir=objects rootfs.img /etc/passwd /etc/group
 
-Exit status: 0 if all was printed, 1 if something was not, 2 for a command line that is wrong.";
+Exit status: 0 if everything was printed, 1 if something was not, 2 for a usage error.";
 
 /// Runs the command.
 pub(super) fn run(args: &CatArgs) -> ExitCode {

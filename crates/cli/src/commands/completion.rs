@@ -2,11 +2,11 @@
 
 use crate::complete;
 
-/// Print the script that lets a shell complete commands, options, refs and digests.
+/// Print a script with which a shell completes commands, options, refs and digests.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct CompletionArgs {
-    /// The shell: bash, elvish, fish, powershell or zsh
+    /// Shell: bash, elvish, fish, powershell or zsh
     #[arg(value_name = "SHELL")]
     shell: String,
 }

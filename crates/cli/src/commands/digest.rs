@@ -18,21 +18,21 @@ use crate::{json, rlimits};
 
 /// Print the fs-verity digests of files, whether fs-verity is enabled on them or not.
 ///
-/// The contents are read and hashed; the kernel's stored digests are not used. Regular files are read by several threads at
-/// once. Pipes and other streams are read to their end, in memory that does not grow with them.
+/// Reads and hashes the contents; digests stored by the kernel are not used. Regular files are read by several threads.
+/// Pipes and other streams are read to their end, in constant memory.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct DigestArgs {
-    /// The files. `-` is standard input, and so is no operand at all.
+    /// Files; `-` is standard input, which is also the default
     #[arg(default_value = "-", hide_default_value = true)]
     files: Vec<PathBuf>,
-    /// sha256 or sha512.
+    /// Digest algorithm, sha256 or sha512
     #[arg(long, default_value_t)]
     algorithm: Algorithm,
-    /// Use so many threads.
+    /// Number of threads
     #[arg(long, value_parser = crate::rlimits::parse_threads)]
     threads: Option<NonZeroUsize>,
-    /// Print a JSON array of objects with path, algorithm and digest.
+    /// Print a JSON array of objects with path, algorithm and digest
     #[arg(long)]
     json: bool,
 }

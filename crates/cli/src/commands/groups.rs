@@ -14,7 +14,7 @@ pub(crate) struct CommandGroup {
 /// All commands that `composefs --help` shows.
 pub(crate) const GROUPS: &[CommandGroup] = &[
     CommandGroup { heading: "Build images", commands: &["create", "digest", "explain-digest", "seal"] },
-    CommandGroup { heading: "Look into images", commands: &["cat", "diff", "du", "extract", "find", "ls", "stat"] },
+    CommandGroup { heading: "Inspect images", commands: &["cat", "diff", "du", "extract", "find", "ls", "stat"] },
     CommandGroup {
         heading: "Manage a repository",
         commands: &["df", "export", "gc", "images", "import", "init", "sync", "tag", "untag", "why"],
@@ -83,7 +83,7 @@ mod tests {
         let help = super::super::command().render_help().to_string();
         let ls = "  ls              List ";
         let at = |text: &str| help.find(text).unwrap_or_else(|| panic!("no {text:?} in {help}"));
-        assert!(at("\nLook into images:\n") < at(ls) && at(ls) < at("\nManage a repository:\n"), "{help}");
+        assert!(at("\nInspect images:\n") < at(ls) && at(ls) < at("\nManage a repository:\n"), "{help}");
         assert!(at("\nUsage: composefs ") < at("\nBuild images:\n") && at("\nCheck:\n") < at("\nOptions:\n"), "{help}");
         assert!(at("      --repo <DIR>  ") < at("\nExamples:\n"), "{help}");
     }

@@ -18,33 +18,33 @@ use crate::inspect::output::Lines;
 use crate::inspect::path::{PATHS, in_tree, join, refused, resolve};
 use crate::inspect::size::Sizes;
 
-/// List what is in a directory of an image, or a file of it.
+/// List a directory of an image, or a file in it.
 ///
-/// Names come in byte order, one in a line. The long form has mode, links, owner and group as numbers, size (or device
-/// number), time in UTC, name and a symlink's target.
+/// Entries are in byte order, one per line. The long format has mode, links, numeric owner and group, size (or device
+/// number), time in UTC, name, and the target of a symlink.
 #[derive(clap::Args)]
 #[command(after_help = format!("{PATHS}\n\n{EXAMPLES}"))]
 pub(super) struct LsArgs {
-    /// The image
+    /// Image file
     image: PathBuf,
-    /// Directories and files in it; the root if there is none
+    /// Directories and files in the image [default: the root]
     #[arg(value_name = "PATH")]
     paths: Vec<OsString>,
-    /// Print mode, links, owner, size and time as well
+    /// Also print mode, links, owner, size and time
     #[arg(short, long)]
     long: bool,
-    /// Print what the directories below hold, too
+    /// List subdirectories recursively
     #[arg(short = 'R', long)]
     recursive: bool,
-    /// Print directories themselves, not what they hold
+    /// List directories themselves, not their entries
     #[arg(short, long, conflicts_with = "recursive")]
     directory: bool,
-    /// Print sizes like 1.2M
+    /// Print sizes with units, such as 1.2M
     #[arg(short = 'H', long)]
     human: bool,
     #[command(flatten)]
     names: NameArgs,
-    /// Print a JSON array with an object for each name, paths in full
+    /// Print a JSON array with an object for each entry, with full paths
     #[arg(long)]
     json: bool,
 }
@@ -56,7 +56,7 @@ Examples:
   composefs ls -lRH rootfs.img /etc
   composefs ls --json rootfs.img /usr/lib | jq -r '.[] | select(.content == \"object\") | .path'
 
-Exit status: 0 if all was listed, 1 if something was not, 2 for a command line that is wrong.";
+Exit status: 0 if everything was listed, 1 if something was not, 2 for a usage error.";
 
 /// Runs the command.
 pub(super) fn run(args: &LsArgs) -> ExitCode {

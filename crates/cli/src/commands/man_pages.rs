@@ -1,4 +1,4 @@
-//! `composefs man-pages`, for authors of packages
+//! `composefs man-pages`, for packagers.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -13,7 +13,7 @@ use super::groups::GROUPS;
 /// Write the man pages of composefs and its commands into a directory.
 #[derive(clap::Args)]
 pub(crate) struct ManPagesArgs {
-    /// The directory, created if it is not there
+    /// Directory, created if it does not exist
     #[arg(value_name = "DIR")]
     dir: PathBuf,
 }

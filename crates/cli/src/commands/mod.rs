@@ -61,9 +61,9 @@ Examples:
   composefs ls -l rootfs.img /usr
   composefs cat --basedir=objects rootfs.img /etc/passwd
 
-Exit status: 0 if it was done, 1 if not, or if the output could not be written, 2 for a command line that is wrong; a
-command that has others says so in its --help. Called as mkcomposefs, composefs-info, composefs-dump or mount.composefs
-it is those programs, with status 1 for every failure.";
+Exit status: 0 on success, 1 on failure or if the output cannot be written, 2 for a usage error; the --help of a command
+describes any other status. Called as mkcomposefs, composefs-info, composefs-dump or mount.composefs, the program behaves
+as that tool, with status 1 for every failure.";
 
 #[derive(Subcommand)]
 enum Command {

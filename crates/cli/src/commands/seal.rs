@@ -23,11 +23,12 @@ use crate::output;
 
 /// Enable fs-verity on files, and print their digests.
 ///
-/// The kernel reads each file once and keeps a Merkle tree of it. From then on nothing can change the file's contents, and
-/// every read is checked. A sealed file can be renamed, linked and deleted. All hard links to it are sealed with it.
+/// The kernel reads each file once and stores a Merkle tree of it. Afterwards the content of the file cannot be
+/// changed, and every read is verified. A sealed file can be renamed, linked and deleted. All its hard links are sealed
+/// too.
 ///
-/// The digest is the one that the kernel checks reads against, and that the mount option digest= takes. A file that is
-/// already sealed with the same algorithm is left as it is.
+/// The printed digest is the one that the kernel verifies reads against, and that the mount option digest= expects. A
+/// file that is already sealed with the same algorithm is not changed.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct SealArgs {
@@ -35,7 +36,7 @@ pub(super) struct SealArgs {
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
 
-    /// sha256 or sha512
+    /// Digest algorithm, sha256 or sha512
     #[arg(long, default_value_t)]
     algorithm: Algorithm,
 
@@ -52,7 +53,7 @@ Examples:
 
 fs-verity needs ext4 or f2fs with the feature verity, or btrfs; composefs doctor checks it.
 
-Exit status: 0 if every file is sealed, 1 if one is not, 2 for a command line that is wrong.";
+Exit status: 0 if every file is sealed, 1 if one is not, 2 for a usage error.";
 
 /// Block size of the Merkle trees of all composefs digests.
 const BLOCK_SIZE: u32 = 4096;
@@ -60,7 +61,7 @@ const BLOCK_SIZE: u32 = 4096;
 /// A file with fs-verity.
 struct Sealed {
     digest: Digest,
-    /// Whether this command enabled fs-verity; if not, it was enabled before.
+    /// True if this command enabled fs-verity, false if it was already enabled.
     is_new: bool,
 }
 

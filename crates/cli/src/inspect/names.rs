@@ -18,11 +18,11 @@ pub(crate) enum Names {
 /// Options for the format of names and the end of lines.
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub(crate) struct NameArgs {
-    /// Escape what is no graphic character of names (\n, \t, \r, \\, \xHH), as is done anyway on a terminal
+    /// Escape non-graphic characters in names (\n, \t, \r, \\, \xHH); always done on a terminal
     #[arg(short = 'b', long)]
     escape: bool,
 
-    /// End lines with a NUL, and escape nothing
+    /// End lines with NUL, and escape nothing
     #[arg(short = '0', long, conflicts_with_all = ["escape", "json"])]
     null: bool,
 }

@@ -156,7 +156,7 @@ fn commands_continue_after_a_failure() {
         ("ls --null --json @image", 2, "cannot be used with"),
         ("ls @image --type", 2, "unexpected"),
         ("find @image --type x", 2, "f, d, l"),
-        ("find @image --size 1x", 2, "a number"),
+        ("find @image --size 1x", 2, "expected N, +N or -N"),
         ("find @image --perm u+x", 2, "octal"),
         ("find @image --newer yesterday", 2, "YYYY-MM-DD"),
         ("find @image --name [", 2, "--name"),

@@ -261,7 +261,7 @@ fn a_mount_is_compared_with_its_image(place: &Place) {
     let without = "composefs diff linked mnt --hardlinks=no --brief || [ $? = 1 ]";
     let said = place.in_namespace(&format!("{script}; {without}")).succeeds();
     assert!(said.starts_with("equal\nA: linked (image of version 0, 7 entries)\n"), "{said}");
-    assert!(said.contains("looks like made without --hardlinks"), "{said}");
+    assert!(said.contains("looks like built without --hardlinks"), "{said}");
 }
 
 /// The status of a mount is true whatever happens to its output.

@@ -61,8 +61,8 @@ fn it_finds_that_all_is_there(context: &Context) -> Result<()> {
     let dir = context.scratch("doctor")?;
     let found = doctor(context, &dir)?.exited(0)?;
     expect(&found, "verified mounts work here")?;
-    expect(&found, "ok       fs-verity: it was switched on for a file")?;
-    expect(&found, "ok       overlayfs: data-only layers, layers one by one, verity=require")?;
+    expect(&found, "ok       fs-verity: enabled on a test file")?;
+    expect(&found, "ok       overlayfs: data-only layers, lowerdir+, verity=require")?;
     expect_nothing_left(&dir)?;
     verified_mount(context, &dir)?.success().map(drop)
 }
@@ -72,7 +72,7 @@ fn it_finds_what_an_old_kernel_lacks(context: &Context) -> Result<()> {
     let found = doctor(context, &dir)?.exited(1)?;
     expect(&found, "verified mounts do not work here: overlayfs:")?;
     expect(&found, "remedy: use Linux 6.6 or newer for verified mounts")?;
-    expect(&found, "ok       fs-verity: it was switched on for a file")?;
+    expect(&found, "ok       fs-verity: enabled on a test file")?;
     expect(&found, "ok       mount: image mounted through /dev/loop")?;
     expect_nothing_left(&dir)?;
     verified_mount(context, &dir)?.exited(1).map(drop)
@@ -88,7 +88,7 @@ fn it_finds_what_a_file_system_lacks(context: &Context) -> Result<()> {
     command::run(Command::new("mount").args(["-o", "loop"]).arg(&file).arg(&fs_dir))?.success()?;
     let seen = (|| {
         let found = doctor(context, &fs_dir)?.exited(1)?;
-        expect(&found, "missing  fs-verity: this ext4 was made without the feature verity")?;
+        expect(&found, "missing  fs-verity: this ext4 was created without the verity feature")?;
         expect(&found, "remedy: tune2fs -O verity /dev/loop")?;
         let place = fs_dir.join("place");
         fs::create_dir(&place)?;

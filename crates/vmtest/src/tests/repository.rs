@@ -240,16 +240,16 @@ fn lost_fs_verity_is_found_and_put_back(context: &Context) -> Result<()> {
     replace(&without, None)?;
     replace(&other, Some("00ff"))?;
     let found = scene.composefs("--repo r fsck")?.exited(1)?.stdout;
-    ensure!(found.contains("1 no-verity, 0 mended") && found.contains("1 wrong-verity, 0 mended"), "{found}");
+    ensure!(found.contains("1 no-verity, 0 repaired") && found.contains("1 wrong-verity, 0 repaired"), "{found}");
     ensure!(found.contains(&*without.strip_prefix(scene.dir.join("r"))?.to_string_lossy()), "{found}");
     let mended = scene.composefs("--repo r fsck --repair")?.success()?.stdout;
-    ensure!(mended.contains("1 no-verity, 1 mended") && mended.contains("1 wrong-verity, 1 mended"), "{mended}");
+    ensure!(mended.contains("1 no-verity, 1 repaired") && mended.contains("1 wrong-verity, 1 repaired"), "{mended}");
     for object in [&without, &other] {
         let name = object.strip_prefix(scene.dir.join("r/objects"))?.to_string_lossy().replace('/', "");
         ensure!(context.measure(object)?.to_hex() == name, "{} is measured otherwise", object.display());
     }
     let sound = scene.composefs("--repo r fsck")?.success()?.stdout;
-    ensure!(sound.contains("all is sound"), "{sound}");
+    ensure!(sound.contains("no problems found"), "{sound}");
     // The settings: what they were the objects tell.
     fs::remove_file(scene.dir.join("r/meta.json"))?;
     scene.composefs("--repo r images")?.exited(1)?.says("is no composefs repository")?;
@@ -279,9 +279,9 @@ fn data_the_disk_has_lost_is_replaced(context: &Context) -> Result<()> {
     let below = object.strip_prefix(scene.dir.join("r"))?.to_string_lossy().into_owned();
     let found = scene.composefs("--repo r fsck")?.exited(1)?.stdout;
     ensure!(found.contains(&format!("{below}: unreadable: it cannot be read: Input/output error")), "{found}");
-    ensure!(found.contains("1 unreadable, 0 mended") && found.lines().count() == 3, "{found}");
+    ensure!(found.contains("1 unreadable, 0 repaired") && found.lines().count() == 3, "{found}");
     let mended = scene.composefs("--repo r fsck --repair --from tree")?.success()?.stdout;
-    ensure!(mended.contains("1 unreadable, 1 mended"), "{mended}");
+    ensure!(mended.contains("1 unreadable, 1 repaired"), "{mended}");
     drop_caches()?;
     ensure!(fs::read(&object)? == fs::read(scene.dir.join("tree/5"))?, "another content");
     scene.composefs("--repo r fsck")?.success().map(drop)

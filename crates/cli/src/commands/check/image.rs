@@ -1,4 +1,4 @@
-//! One image: its structure and its own digest.
+//! Checks one image: its structure and its digest.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -13,20 +13,21 @@ use libcomposefs_sys::verity::{Measurement, measure};
 use super::objects::Wanted;
 use crate::image_file::ImageFile;
 
-/// What is found out of an image.
+/// Result of checking an image.
 pub(super) struct Checked {
     pub(super) path: PathBuf,
     pub(super) report: Report,
     pub(super) digest: Digest,
-    /// The digest that was asked for, if it is another one.
+    /// Expected digest, if the image has another one.
     pub(super) other_expected: Option<Digest>,
-    /// The digest that the kernel checks reads against, where fs-verity is on; if it is none of ours, nothing.
+    /// Digest that the kernel verifies reads against, if fs-verity is enabled; the inner `None` stands for a digest of
+    /// an unknown algorithm.
     pub(super) kernel: Option<Option<Digest>>,
     pub(super) format_version: Option<u32>,
 }
 
 impl Checked {
-    /// Checks an image, and adds the objects that it needs.
+    /// Checks an image, and adds the objects that it needs to `needs`.
     pub(super) fn new(
         path: &Path,
         expected: Option<Digest>,
@@ -38,13 +39,14 @@ impl Checked {
         let loaded = reader.and_then(|reader| load(&reader, &[]).ok());
         let algorithm = loaded.as_ref().map_or_else(Algorithm::default, |loaded| loaded.tree.algorithm());
         let algorithm = expected.map_or(algorithm, |expected| expected.algorithm());
-        // What is behind the image is counted with the digest.
+        // The length includes data after the image only once the digest was computed.
         let digest = match image.regular() {
-            Some(file) => digest_file(file, algorithm, threads).context("cannot read it")?,
+            Some(file) => digest_file(file, algorithm, threads).context("cannot read the image")?,
             None => image.digest(algorithm)?,
         };
         let report = check_in_file(image.bytes(), image.file_len());
-        let measured = image.regular().map(|file| measure(file).context("cannot measure it")).transpose()?;
+        let measured =
+            image.regular().map(|file| measure(file).context("cannot measure the fs-verity digest")).transpose()?;
         let kernel = match measured.unwrap_or(Measurement::Unsupported) {
             Measurement::Digest(found) => {
                 let number = u8::try_from(found.algorithm).unwrap_or_default();
@@ -61,13 +63,13 @@ impl Checked {
         Ok(Self { path: path.to_owned(), report, digest, other_expected, kernel, format_version })
     }
 
-    /// Whether the kernel has another digest. One of another algorithm cannot be compared.
+    /// Returns true if the kernel's digest differs. Digests of different algorithms cannot be compared.
     pub(super) fn kernel_disagrees(&self) -> bool {
         let same_kind = self.kernel.flatten().filter(|found| found.algorithm() == self.digest.algorithm());
         same_kind.is_some_and(|found| found != self.digest)
     }
 
-    /// Whether nothing is as bad as that.
+    /// Returns true if no finding has this severity or a worse one.
     pub(super) fn is_sound(&self, worst: Severity) -> bool {
         let is_bad = |severity: &Severity| *severity >= worst && self.report.count(*severity) > 0;
         self.other_expected.is_none() && !self.kernel_disagrees() && !Severity::ALL.iter().any(is_bad)

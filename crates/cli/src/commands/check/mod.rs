@@ -1,4 +1,4 @@
-//! `composefs check`: whether images, and the objects they need, are as they should be.
+//! `composefs check`: verifies images and the objects they need.
 
 mod image;
 mod objects;
@@ -21,32 +21,32 @@ use crate::rlimits;
 
 /// Check images: their structure, their digests and, with --basedir, all objects they need.
 ///
-/// Everything that is wrong is told, not only the first. Beside what no mount and no reader takes (errors) that is what a
-/// mount bears and no writer makes (warnings), whether a writer makes the same bytes of the tree (canonical), and what is
-/// good to know (notes). Objects are looked for, their lengths compared and their contents read, each once and on all CPUs,
-/// unless the kernel's fs-verity vouches for them.
+/// Reports all findings, not only the first. An error is rejected by mounts or readers; a warning is tolerated by
+/// mounts, but no writer produces it; a note is for information. Also reports whether the image is canonical: whether
+/// writing its tree again gives the same bytes. With --basedir, checks that each object exists and has the right length
+/// and content, once and in parallel; contents that the kernel verifies by fs-verity are not read.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct CheckArgs {
-    /// The images
+    /// Image files
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<PathBuf>,
-    /// Also check the objects, which are here; may be given several times
+    /// Also check the objects in this directory; may be given several times
     #[arg(long, value_name = "DIR")]
     basedir: Vec<PathBuf>,
-    /// The fs-verity digest that the image must have; of several images, each
+    /// Expected fs-verity digest of the image, or of every image
     #[arg(long, value_name = "HEX")]
     digest: Option<Digest>,
-    /// Read also objects that the kernel's fs-verity vouches for
+    /// Also read objects that the kernel verifies by fs-verity
     #[arg(long, requires = "basedir")]
     read: bool,
-    /// Let warnings count as errors
+    /// Treat warnings as errors
     #[arg(long)]
     strict: bool,
-    /// Use so many threads
+    /// Number of threads
     #[arg(long, value_parser = crate::rlimits::parse_threads)]
     threads: Option<NonZeroUsize>,
-    /// Print everything as JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
@@ -58,15 +58,15 @@ Examples:
   composefs check --strict --digest=$(cat rootfs.digest) rootfs.img
   composefs check --basedir=objects --read --json rootfs.img
 
-Exit status: 0 if all is sound (warnings allowed, unless --strict), 1 if something is wrong, 2 if that could not be found
-out, as a file cannot be read or the command line is wrong.";
+Exit status: 0 if there are no errors (with --strict, no warnings either), 1 if there are, 2 if a file cannot be read,
+or for a usage error.";
 
-/// Runs the command.
+/// Runs the command and returns its exit status.
 pub(super) fn run(args: &CheckArgs) -> ExitCode {
     answered(check(args))
 }
 
-/// Whether all is sound.
+/// Checks everything; returns true if there are no problems.
 fn check(args: &CheckArgs) -> anyhow::Result<bool> {
     let threads = rlimits::threads(args.threads);
     let basedirs = Basedirs::open(&args.basedir)?;

@@ -1,4 +1,4 @@
-//! The objects that images need.
+//! Collects and verifies the objects that images need.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -8,16 +8,16 @@ use libcomposefs_store::{Basedirs, ObjectError, ObjectRef, VerifyReport, verify_
 
 use crate::output;
 
-/// Who needs an object.
+/// Inodes that need an object.
 #[derive(Clone, Debug)]
 pub(super) struct Needers {
-    /// The path of the first.
+    /// Path of the first inode.
     pub(super) first: Vec<u8>,
-    /// How many there are.
+    /// Number of inodes.
     pub(super) count: u64,
 }
 
-/// All objects that are needed, each once.
+/// Objects needed by the images, each once.
 #[derive(Default)]
 pub(super) struct Wanted {
     numbers: HashMap<ObjectRef<'static>, usize>,
@@ -25,7 +25,7 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// Adds those of a tree. Files without an object are the image's defect.
+    /// Adds the objects of a tree. Files that do not name their object are a defect of the image, so they are skipped.
     pub(super) fn add(&mut self, tree: &Tree) {
         let places = tree.places();
         for inode in tree.inodes() {
@@ -47,7 +47,7 @@ impl Wanted {
     }
 }
 
-/// What came of looking at them.
+/// Result of verifying the objects.
 pub(super) struct Objects {
     pub(super) count: usize,
     pub(super) verified: VerifyReport,
@@ -55,7 +55,7 @@ pub(super) struct Objects {
 }
 
 impl Objects {
-    /// Looks at all of them, with progress on a terminal.
+    /// Verifies all objects, with a progress bar on a terminal.
     pub(super) fn verify(basedirs: &Basedirs, wanted: Wanted, read: bool, threads: NonZeroUsize) -> Self {
         let Wanted { numbers, needers } = wanted;
         let mut needed: Vec<_> = numbers.into_iter().collect();
@@ -72,7 +72,7 @@ impl Objects {
         self.verified.wrong.is_empty()
     }
 
-    /// What is wrong, and who needs it.
+    /// Returns the problems, with the inodes that need the object.
     pub(super) fn wrong(&self) -> impl Iterator<Item = (&ObjectError, &Needers)> {
         self.verified.wrong.iter().map(|(number, error)| (error, &self.needers[*number]))
     }

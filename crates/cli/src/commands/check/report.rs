@@ -1,4 +1,4 @@
-//! What a check found, for people and for programs.
+//! Prints the results of a check, as text and as JSON.
 
 use std::os::unix::ffi::OsStrExt;
 
@@ -18,7 +18,7 @@ fn shown(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// Tells all that was found of an image, a line each, and last whether it is sound.
+/// Prints all findings on an image, one per line, and finally whether it is sound.
 pub(super) fn print_image(image: &Checked) {
     let name = image.path.display();
     for (severity, finding) in image.report.findings() {
@@ -27,14 +27,17 @@ pub(super) fn print_image(image: &Checked) {
     for severity in Severity::ALL {
         let more = image.report.count(severity).saturating_sub(LIMIT as u64);
         if more > 0 {
-            out!("{name}: {more} more findings of the kind: {severity}");
+            out!("{name}: {more} more {severity} findings");
         }
     }
     if let Some(expected) = image.other_expected {
         out!("{name}: error: the digest is {}, expected {expected}", image.digest);
     }
     if image.kernel_disagrees() {
-        out!("{name}: error: the kernel's fs-verity has another digest than what is read: {}", kernel(image));
+        out!(
+            "{name}: error: the digest of fs-verity in the kernel differs from that of the content: {}",
+            kernel(image)
+        );
     }
     let verdict = if image.is_sound(Severity::Error) { "sound" } else { "broken" };
     let counts = Severity::ALL.map(|severity| count(image.report.count(severity), severity.name()));
@@ -70,12 +73,12 @@ fn canonical(canonical: &Canonical) -> String {
         Canonical::No { offset, region } => {
             format!("not canonical (the first difference is at offset {offset}, in {region})")
         }
-        Canonical::Refused(error) => format!("not canonical (it cannot be written again: {error})"),
-        Canonical::Unknown => "canonical or not is unknown".to_owned(),
+        Canonical::Refused(error) => format!("not canonical (cannot be written again: {error})"),
+        Canonical::Unknown => "canonical: unknown".to_owned(),
     }
 }
 
-/// Tells what is wrong with objects, and how many are right.
+/// Prints the problems of objects, and how many objects are correct.
 pub(super) fn print_objects(objects: &Objects) {
     for (error, needers) in objects.wrong() {
         let more = if needers.count > 1 { format!(" and {} more", needers.count - 1) } else { String::new() };
@@ -83,7 +86,7 @@ pub(super) fn print_objects(objects: &Objects) {
     }
     let verified = &objects.verified;
     out!(
-        "objects: {} of {} right: {} read ({} bytes), {} vouched for by the kernel, {} without a digest",
+        "objects: {} of {} correct: {} read ({} bytes), {} verified by the kernel, {} without a digest",
         objects.count - verified.wrong.len(),
         objects.count,
         verified.read,
@@ -93,18 +96,18 @@ pub(super) fn print_objects(objects: &Objects) {
     );
 }
 
-/// What is wrong with an object, in a word.
+/// Returns a short name for the problem of an object.
 fn kind(error: &ObjectError) -> &'static str {
     match error {
         ObjectError::Missing { .. } => "missing",
         ObjectError::Size { .. } => "wrong size",
         ObjectError::Digest { .. } => "damaged",
-        ObjectError::NotRegular { .. } | ObjectError::LeadsAway { .. } => "no object",
+        ObjectError::NotRegular { .. } | ObjectError::LeadsAway { .. } => "not an object",
         _ => "unreadable",
     }
 }
 
-/// Prints all of it.
+/// Prints the results as JSON.
 pub(super) fn print_json(images: &[Checked], objects: Option<&Objects>, is_sound: bool, worst: Severity) {
     let images: Vec<Value> = images.iter().map(|image| image_json(image, worst)).collect();
     output::json(&json!({ "sound": is_sound, "images": images, "objects": objects.map(objects_json) }));

@@ -1,4 +1,4 @@
-//! Both sides, loaded and compared.
+//! Loads and compares both sides.
 
 use anyhow::bail;
 use libcomposefs_image::Algorithm;
@@ -12,12 +12,12 @@ use super::facts::{self, Fact};
 use super::options::{Hardlinks, Request};
 use crate::input::{self, Form, Loaded, Source};
 
-/// The two sides.
+/// The two sides, loaded.
 pub(super) struct Pair {
     pub(super) sides: [Loaded; 2],
 }
 
-/// What was found.
+/// Result of a comparison.
 pub(super) struct Comparison<'t> {
     pub(super) request: &'t Request,
     pub(super) pair: &'t Pair,
@@ -27,7 +27,7 @@ pub(super) struct Comparison<'t> {
 }
 
 impl Pair {
-    /// Loads both sides; nothing if both are images of the same bytes, which need no look at what they hold.
+    /// Loads both sides. Returns `None` if both are images with the same bytes, which need not be loaded.
     pub(super) fn load(request: &Request) -> anyhow::Result<Option<Self>> {
         let [a, b] = &request.paths;
         let (a, b) = (input::open(a)?, input::open(b)?);
@@ -35,13 +35,13 @@ impl Pair {
             && request.diff.below.is_empty()
             && a.bytes() == b.bytes()
         {
-            // Damage that both have is not what was asked about, but what is no image at all is.
+            // Damage in both images is not a difference; a file that is not an image is an error.
             a.reader()?;
             return Ok(None);
         }
         let is_directory = [&a, &b].map(|source| source.form() == Form::Directory);
         if let Some(option) = request.scan_option.filter(|_| !is_directory.contains(&true)) {
-            bail!("{option} says how a directory is read, and neither side is one");
+            bail!("{option} applies to directories only, and neither side is one");
         }
         let options = |other: Option<&Tree>| directory_options(request, other);
         let sides = match is_directory {
@@ -61,15 +61,15 @@ impl Pair {
     }
 }
 
-/// Loads both, at the same time if a thread can be started.
+/// Loads both sides, in parallel if a thread can be started.
 fn load_both(a: Source, b: Source, options: &scan::Options) -> anyhow::Result<[Loaded; 2]> {
     let (a, b) = both(|| a.load(options), || b.load(options));
-    // If both are wrong it is the first that is told of.
+    // If both fail, the error of the first is reported.
     Ok([a?, b?])
 }
 
-/// How a directory is read so that it can be compared: with the digests of the other side, and with hard links if the
-/// other side has some. Two directories are read as they are.
+/// Returns the options for scanning a directory for the comparison: with the digest algorithm of the other side, and
+/// with hard links if the other side has some. If both sides are directories, hard links are kept.
 fn directory_options(request: &Request, other: Option<&Tree>) -> scan::Options {
     scan::Options {
         algorithm: request.algorithm.or(other.map(Tree::algorithm)).unwrap_or(Algorithm::Sha256),
@@ -87,16 +87,16 @@ impl<'t> Comparison<'t> {
         let [a, b] = &pair.sides;
         let mut options = request.diff.clone();
         if [a, b].iter().any(|side| side.form == Form::Directory) {
-            // A directory keeps nothing in an image: where a content would be is nobody's choice yet.
+            // A directory does not determine which contents are stored in the image.
             options.ignore = options.ignore.iter().chain([Field::Storage]).collect::<Fields>();
         }
         let diff = diff(&a.tree, &b.tree, &options);
         let counts = diff.counts();
         if counts.common + counts.only_a + counts.only_b == 0 {
-            bail!("neither side has {}", super::words::path(&options.below));
+            bail!("neither side has the path {}", super::words::path(&options.below));
         }
         let facts = match (&a.facts, &b.facts) {
-            // Of a part of the trees an image says nothing.
+            // Image properties concern the whole image, not a part of its tree.
             (Some(a), Some(b)) if options.below.is_empty() => facts::differing(a, b, &request.ignored_facts),
             _ => Vec::new(),
         };
@@ -104,18 +104,18 @@ impl<'t> Comparison<'t> {
         Ok(Self { request, pair, diff, causes, facts })
     }
 
-    /// Whether nothing differs that was to be looked at.
+    /// Returns true if there are no differences in the selected fields and paths.
     pub(super) fn is_equal(&self) -> bool {
         self.diff.is_empty() && self.facts.is_empty() && self.incomparable() == 0
     }
 
-    /// How many contents could not be compared, and were to be.
+    /// Returns the number of contents that could not be compared, unless contents are ignored.
     pub(super) fn incomparable(&self) -> usize {
         let is_ignored = self.request.diff.ignore.contains(Field::Content);
         if is_ignored { 0 } else { self.diff.counts().incomparable }
     }
 
-    /// One of the sides.
+    /// Returns one of the sides.
     pub(super) fn side(&self, side: diff::Side) -> &Loaded {
         &self.pair.sides[side as usize]
     }

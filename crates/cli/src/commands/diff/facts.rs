@@ -1,28 +1,28 @@
-//! What images say beside their trees, compared.
+//! Compares properties of images other than their trees.
 
 use libcomposefs_image::erofs::read::Order;
 
 use crate::input::ImageFacts;
 
-/// Something that is said of a whole image.
+/// Property of a whole image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fact {
     /// The format version.
     Version,
-    /// The flags of the header.
+    /// Flags of the header.
     Flags,
-    /// The time of compact inodes: the earliest of all.
+    /// Time of compact inodes: the earliest of all.
     BuildTime,
-    /// How many inodes are compact, and how many extended.
+    /// Numbers of compact and extended inodes.
     Forms,
-    /// How the inodes are ordered.
+    /// Order of the inodes.
     Order,
 }
 
 impl Fact {
     pub(super) const ALL: [Fact; 5] = [Fact::Version, Fact::Flags, Fact::BuildTime, Fact::Forms, Fact::Order];
 
-    /// Its name in options and in JSON.
+    /// Returns the name in options and JSON.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Fact::Version => "version",
@@ -33,12 +33,12 @@ impl Fact {
         }
     }
 
-    /// Whether it is somebody's choice; the others follow from what is in the tree.
+    /// Returns true if the property can be chosen independently; the others follow from the tree.
     pub(super) const fn is_cause(self) -> bool {
         !matches!(self, Fact::BuildTime | Fact::Forms)
     }
 
-    /// The fact as a person reads it.
+    /// Formats the value for people.
     pub(super) fn of(self, facts: &ImageFacts) -> String {
         match self {
             Fact::Version => facts.version.to_string(),
@@ -61,14 +61,14 @@ impl Fact {
     }
 }
 
-/// The facts that differ.
+/// Returns the properties that differ.
 pub(super) fn differing(a: &ImageFacts, b: &ImageFacts, ignored: &[Fact]) -> Vec<Fact> {
     let differs = |fact: Fact| match fact {
         Fact::Version => a.version != b.version,
         Fact::Flags => a.flags != b.flags,
         Fact::BuildTime => a.build_time != b.build_time,
         Fact::Forms => (a.compact, a.extended) != (b.compact, b.extended),
-        // Whether there are hard links is a matter of the trees.
+        // The presence of hard links is a property of the trees.
         Fact::Order => (a.order == Order::Other) != (b.order == Order::Other),
     };
     Fact::ALL.into_iter().filter(|fact| !ignored.contains(fact) && differs(*fact)).collect()

@@ -1,4 +1,4 @@
-//! The report for programs: all of it as one JSON object.
+//! Writes the report as one JSON object.
 
 use std::io::{self, Write};
 
@@ -17,7 +17,7 @@ use crate::output;
 
 const SIDES: [(Side, &str); 2] = [(Side::A, "a"), (Side::B, "b")];
 
-/// How many of an inode's names are given.
+/// Maximum number of names printed for an inode.
 const MOST_NAMES: usize = 16;
 
 /// Writes the report.
@@ -38,13 +38,13 @@ pub(super) fn write(comparison: &Comparison<'_>, out: &mut impl Write) -> io::Re
     Ok(())
 }
 
-/// The report on images that are the same bytes: nothing in it.
+/// Writes the report for images with the same bytes: it is empty.
 pub(super) fn write_identical(out: &mut impl Write) -> io::Result<()> {
     let report = json!({"equal": true, "image": [], "causes": [], "changes": [], "moved": []});
     write_pretty(out, &report)
 }
 
-/// All changes, each made when it is written: they can be millions.
+/// Serializes all changes one at a time, as there can be millions.
 struct Changes<'c, 't>(&'c Comparison<'t>);
 
 impl Serialize for Changes<'_, '_> {
@@ -183,7 +183,7 @@ fn change(comparison: &Comparison<'_>, change: &Change) -> Value {
     object.into()
 }
 
-/// How many names share an inode, and the first of them.
+/// Number of names that share an inode, and the first of them.
 fn names(comparison: &Comparison<'_>, side: Side, change: &Change) -> Value {
     let name = |path: Vec<u8>| {
         let mut object = Map::new();

@@ -1,4 +1,4 @@
-//! `composefs diff`: what is different between two trees, the causes first.
+//! `composefs diff`: prints the differences between two trees, grouped by cause.
 
 mod compare;
 mod facts;
@@ -18,7 +18,7 @@ use options::Request;
 use crate::exit::answered;
 use crate::output;
 
-/// Runs the command: whether the two are equal.
+/// Runs the command and returns its exit status.
 pub(super) fn run(args: DiffArgs) -> ExitCode {
     answered(Request::check(args).and_then(|request| run_request(&request)))
 }

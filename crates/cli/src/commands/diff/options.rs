@@ -1,4 +1,4 @@
-//! The command line of `composefs diff`.
+//! Command line of `composefs diff`.
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -14,76 +14,77 @@ use libcomposefs_scan::{self as scan, Mtime, Patterns, XattrChoice};
 
 use super::facts::Fact;
 
-/// Say what is different between two trees, and why.
+/// Compare two trees and explain their differences.
 ///
-/// A and B are each an image, a directory (a mounted image is one), a dump, or - for an image or dump on standard input.
-/// Every path that only one has and every field that differs is found; what they have in common is said first.
+/// A and B are each an image, a directory (which may be a mounted image), a dump, or - for an image or dump on standard
+/// input. Finds every path that only one side has, and every field that differs. Differences with a common cause are
+/// grouped.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(in crate::commands) struct DiffArgs {
     a: PathBuf,
     b: PathBuf,
-    /// Pass over fields: type, mode, owner (uid, gid), mtime, size, content, storage, payload, target, rdev, xattrs, nlink,
-    /// hardlinks, place; xattr:NAME for one attribute; image for all that only images say (version, flags, build-time,
-    /// forms, order)
+    /// Ignore fields: type, mode, owner (uid, gid), mtime, size, content, storage, payload, target, rdev, xattrs,
+    /// nlink, hardlinks, place; xattr:NAME for one xattr; image for all properties of images (version, flags,
+    /// build-time, forms, order)
     #[arg(long, value_name = "FIELD,...", value_delimiter = ',')]
     ignore: Vec<String>,
-    /// Compare only what has this path in the trees, and what is below it
+    /// Compare only this path of the trees, and the paths below it
     #[arg(long, value_name = "PATH")]
     path: Option<OsString>,
-    /// Name every path, not only the first of each group
+    /// Print every path, not only the first of each group
     #[arg(short, long, visible_short_alias = 'v', visible_alias = "verbose")]
     all: bool,
-    /// Name so many paths of each group
+    /// Number of paths to print for each group
     #[arg(long, value_name = "N", default_value_t = 10, conflicts_with = "all")]
     limit: usize,
-    /// Say what differs and why, and name no paths
+    /// Print differences and causes without paths
     #[arg(long, conflicts_with_all = ["all", "json"])]
     brief: bool,
-    /// Say nothing: only the exit status tells
+    /// Print nothing, only set the exit status
     #[arg(short, long, conflicts_with_all = ["all", "json", "brief"])]
     quiet: bool,
-    /// Print all of it as JSON
+    /// Print the whole report as JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     scan: ScanArgs,
 }
 
-/// How a directory is read
+/// Options for reading directories.
 #[derive(clap::Args)]
-#[command(next_help_heading = "How a directory is read, as by mkcomposefs")]
+#[command(next_help_heading = "Reading directories, as in mkcomposefs")]
 struct ScanArgs {
-    /// Digests of sha256 or sha512 [default: as the other side has them]
+    /// Digest algorithm, sha256 or sha512 [default: that of the other side]
     #[arg(long, value_name = "NAME")]
     algorithm: Option<Algorithm>,
-    /// Keep hard links, or make each name an inode of its own; auto: as the other side has it
+    /// Keep hard links, or make each name an inode of its own; auto: as on the other side
     #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_value = "auto", default_missing_value = "yes")]
     hardlinks: Hardlinks,
-    /// Pass over extended attributes
+    /// Leave out xattrs
     #[arg(long, conflicts_with = "user_xattrs")]
     skip_xattrs: bool,
-    /// Take only user.* attributes
+    /// Keep only user.* xattrs
     #[arg(long)]
     user_xattrs: bool,
-    /// Pass over device nodes
+    /// Leave out device nodes
     #[arg(long)]
     skip_devices: bool,
-    /// Make all mtimes zero
+    /// Set all mtimes to zero
     #[arg(long, conflicts_with = "source_date_epoch")]
     use_epoch: bool,
-    /// Make no mtime later than this
+    /// Set later mtimes to this time
     #[arg(long, value_name = "SECONDS")]
     source_date_epoch: Option<i64>,
-    /// Leave out what matches, as in a .gitignore
+    /// Leave out matching paths, as in a .gitignore
     #[arg(long, value_name = "PATTERN")]
     exclude: Vec<String>,
-    /// Use so many threads
+    /// Number of threads
     #[arg(long, value_name = "N", value_parser = crate::rlimits::parse_threads)]
     threads: Option<NonZeroUsize>,
 }
 
-/// Whether several names of one file become one inode.
+/// Choice to treat several names of one file as one inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Hardlinks {
     Auto,
@@ -94,28 +95,28 @@ pub(super) enum Hardlinks {
 const EXAMPLES: &str = "\
 Examples:
   composefs diff old.img new.img
-  composefs diff rootfs.img rootfs/                       # what mkcomposefs would make other than it is
+  composefs diff rootfs.img rootfs/                       # has the directory changed since?
   composefs diff --use-epoch --user-xattrs rootfs.img rootfs/
   composefs diff --ignore mtime,owner,xattr:security.selinux a.img b.img
   composefs diff --path /usr/lib --all a.img b.img
   composefs-info dump a.img | composefs diff - b.dump
   composefs diff --json a.img b.img | jq '.causes[].hints'
 
-Exit status: 0 if nothing differs, 1 if something does, 2 if it could not be found out.";
+Exit status: 0 if nothing differs, 1 if something does, 2 on error.";
 
-/// What the command line asks for.
+/// Parsed command line.
 pub(super) struct Request {
     pub(super) paths: [PathBuf; 2],
     pub(super) diff: diff::Options,
     pub(super) ignored_facts: Vec<Fact>,
-    /// How many paths of each group are named.
+    /// Number of paths printed for each group.
     pub(super) limit: usize,
     pub(super) quiet: bool,
     pub(super) json: bool,
     pub(super) scan: scan::Options,
     pub(super) algorithm: Option<Algorithm>,
     pub(super) hardlinks: Hardlinks,
-    /// Whether something was said on how to read directories, by the name of the option.
+    /// Name of an option on reading directories, if one was given.
     pub(super) scan_option: Option<&'static str>,
 }
 
@@ -146,7 +147,7 @@ impl Request {
     }
 }
 
-/// Takes the words of `--ignore`; those about images are returned.
+/// Applies the words of `--ignore` and returns the image properties among them.
 fn ignore(words: &[String], diff: &mut diff::Options) -> anyhow::Result<Vec<Fact>> {
     let mut facts = Vec::new();
     for word in words {

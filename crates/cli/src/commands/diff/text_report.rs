@@ -1,4 +1,4 @@
-//! The report for people: what differs and why, then where.
+//! Writes the report as text: the causes, with the paths of each.
 
 use std::io::{self, Write};
 
@@ -12,7 +12,7 @@ use crate::input::Form;
 use crate::inspect::mode;
 use crate::output;
 
-/// Marks for the terminal, or nothing.
+/// Escape sequences for a terminal; empty without one.
 #[derive(Clone, Copy)]
 struct Marks {
     bold: &'static str,
@@ -97,12 +97,12 @@ fn write_incomparable(comparison: &Comparison<'_>, marks: Marks, out: &mut impl 
     writeln!(out, "{bold}A has digests of {a}, B of {b}{end}: the contents of {files} files cannot be compared")
 }
 
-/// The paths of a cause, as many as are asked for.
+/// Writes the paths of a cause, up to the limit.
 fn write_paths(comparison: &Comparison<'_>, cause: &Cause<'_>, out: &mut impl Write) -> io::Result<()> {
     let diff = &comparison.diff;
     let limit = comparison.request.limit;
     let changes = || cause.changes.iter().map(|number| &diff.changes()[*number as usize]);
-    // What is in a directory that is in one tree only comes after what says more.
+    // Entries of a directory that only one tree has are skipped, as the directory is printed.
     let hides = limit != usize::MAX && matches!(cause.subject, Subject::Only(_));
     let mut shown = 0;
     for change in changes().filter(|change| !hides || !change.is_within()).take(limit) {
@@ -111,11 +111,11 @@ fn write_paths(comparison: &Comparison<'_>, cause: &Cause<'_>, out: &mut impl Wr
     }
     match cause.changes.len() - shown {
         0 => Ok(()),
-        more => writeln!(out, "  ... and {} more (--all names them)", words::number(more)),
+        more => writeln!(out, "  ... and {} more (--all prints them)", words::number(more)),
     }
 }
 
-/// What differs there, unless the cause says it of all.
+/// Formats the difference at a path, unless the cause describes it for all paths.
 fn detail(comparison: &Comparison<'_>, cause: &Cause<'_>, change: &Change) -> String {
     let diff = &comparison.diff;
     match &cause.subject {

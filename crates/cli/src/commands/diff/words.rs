@@ -1,4 +1,4 @@
-//! Values, causes and hints in words.
+//! Formats values, causes and hints as text.
 
 use std::fmt::Write as _;
 
@@ -10,19 +10,19 @@ use libcomposefs_image::tree::Kind;
 use crate::inspect::mode;
 use crate::timestamp;
 
-/// How much of a content or a value is shown.
+/// Number of bytes of a content or value that are printed.
 const LONGEST: usize = 80;
 
-/// A path as it may be shown on a terminal.
+/// Formats a path with control characters escaped.
 pub(in crate::commands) fn path(path: &[u8]) -> String {
     let mut text = Vec::new();
     escape(path, Also::NotSpaces, &mut text);
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// Bytes between quotes, the first of them if they are many.
+/// Formats bytes in quotes; only the first of them if there are many.
 fn quoted(bytes: &[u8]) -> String {
-    // The value of a label ends in a NUL that says nothing.
+    // The value of an SELinux label ends in a NUL.
     let shown = bytes.strip_suffix(b"\0").unwrap_or(bytes);
     match shown.len() {
         ..=LONGEST => format!("\"{}\"", path(shown)),
@@ -30,7 +30,7 @@ fn quoted(bytes: &[u8]) -> String {
     }
 }
 
-/// A number in groups of three digits.
+/// Formats a number in groups of three digits.
 pub(in crate::commands) fn number(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -43,7 +43,7 @@ pub(in crate::commands) fn number(number: usize) -> String {
     text
 }
 
-/// So many of a type.
+/// Formats a count of entries, or of inodes of one type.
 fn counted(count: usize, of: Option<Kind>) -> String {
     let one = of.map_or("entry", mode::word);
     match (count, of) {
@@ -54,7 +54,7 @@ fn counted(count: usize, of: Option<Kind>) -> String {
     }
 }
 
-/// A side's letter.
+/// Returns the letter of a side.
 pub(super) const fn letter(side: Side) -> char {
     match side {
         Side::A => 'A',
@@ -62,7 +62,7 @@ pub(super) const fn letter(side: Side) -> char {
     }
 }
 
-/// A value in a word or a few.
+/// Formats the value of a field in a few words.
 pub(super) fn value(field: Field, value: &Value<'_>) -> String {
     match value {
         Value::None => "none".to_owned(),
@@ -86,12 +86,12 @@ pub(super) fn value(field: Field, value: &Value<'_>) -> String {
         Value::Xattrs(count) => format!("{count} xattrs"),
         Value::Names(1) => "no other name".to_owned(),
         Value::Names(count) => format!("one of {} names", number(*count)),
-        Value::Place(true) => "the inode's place".to_owned(),
-        Value::Place(false) => "a link".to_owned(),
+        Value::Place(true) => "the inode's first name".to_owned(),
+        Value::Place(false) => "a hard link".to_owned(),
     }
 }
 
-/// What became of an attribute.
+/// Formats the change of an xattr.
 pub(super) fn xattr(change: &XattrChange<'_>) -> String {
     match (change.old, change.new) {
         (Some(old), Some(new)) => format!("{} -> {}", quoted(old), quoted(new)),
@@ -100,7 +100,7 @@ pub(super) fn xattr(change: &XattrChange<'_>) -> String {
     }
 }
 
-/// A cause in one line.
+/// Formats a cause as one line.
 pub(in crate::commands) fn cause(cause: &Cause<'_>) -> String {
     let count = cause.changes.len();
     let entries = counted(count, cause.kind);
@@ -118,7 +118,9 @@ pub(in crate::commands) fn cause(cause: &Cause<'_>) -> String {
         Subject::XattrValue(name) => return format!("xattr {} differs on {of_all}", path(name)),
         Subject::Field(Field::Links) => format!("{of_all} {verb} in hard links"),
         Subject::Field(Field::Nlink) => format!("{of_all} {verb} in link count"),
-        Subject::Field(Field::Place) => format!("{of_all} {verb} in being the place of an inode, which orders inodes"),
+        Subject::Field(Field::Place) => {
+            format!("{of_all} {verb} in being the inode's first name, which determines the order of inodes")
+        }
         Subject::Field(field) => format!("{of_all} {verb} in {field}"),
     };
     if let Subject::Field(field) = cause.subject
@@ -134,12 +136,12 @@ pub(in crate::commands) fn cause(cause: &Cause<'_>) -> String {
     text
 }
 
-/// A hint in one line.
+/// Formats a hint as one line.
 pub(in crate::commands) fn hint(hint: &Hint) -> String {
     match hint {
         Hint::Epoch(side) => format!("all mtimes of {} are 0: looks like --use-epoch", letter(*side)),
         Hint::OneMtime(side, mtime) => {
-            format!("all mtimes of {} are {}: one time was set", letter(*side), timestamp::shown(*mtime))
+            format!("all mtimes of {} are {}: looks like a fixed time was set", letter(*side), timestamp::shown(*mtime))
         }
         Hint::Clamped(side, latest) => format!(
             "no mtime of {} is later than {}: looks like --source-date-epoch={}",
@@ -149,13 +151,13 @@ pub(in crate::commands) fn hint(hint: &Hint) -> String {
         ),
         Hint::WholeSeconds(side) => {
             format!(
-                "{} has whole seconds only: looks like it went through an archive or a file system of such",
+                "{} has whole seconds only: looks like a copy through an archive or file system without fractions",
                 letter(*side)
             )
         }
-        Hint::Shifted(seconds) => format!("all mtimes of B are {seconds:+} seconds off"),
+        Hint::Shifted(seconds) => format!("all mtimes of B are shifted by {seconds:+} seconds"),
         Hint::DirectoriesOnly => {
-            "only directories: they get a new mtime when what is in them is made, as by a copy".to_owned()
+            "only directories: their mtimes change when entries are created in them, as by a copy".to_owned()
         }
         Hint::OneUid(side, uid) => format!("all of {} belongs to user {uid}", letter(*side)),
         Hint::OneGid(side, gid) => format!("all of {} belongs to group {gid}", letter(*side)),
@@ -163,19 +165,24 @@ pub(in crate::commands) fn hint(hint: &Hint) -> String {
         Hint::NoXattrs(side) => format!("{} has no xattrs at all: looks like --skip-xattrs", letter(*side)),
         Hint::UserXattrs(side) => format!("{} has only user.* xattrs: looks like --user-xattrs", letter(*side)),
         Hint::SecurityLabel => {
-            "SELinux labels are those of the machine and its policy: --ignore xattr:security.selinux".to_owned()
+            "SELinux labels depend on the machine and its policy: use --ignore xattr:security.selinux".to_owned()
         }
-        Hint::WhiteoutMark => "format version 1 gives it to directories that hold whiteouts".to_owned(),
+        Hint::WhiteoutMark => "format version 1 adds it to directories that contain whiteouts".to_owned(),
         Hint::NoHardlinks(side) => {
-            format!("{} has no hard links, each name its own inode: looks like made without --hardlinks", letter(*side))
+            format!(
+                "{} has no hard links, each name is its own inode: looks like built without --hardlinks",
+                letter(*side)
+            )
         }
         Hint::InlineMax(a, b) => {
             let [a, b] = [a, b].map(|longest| number(*longest));
-            format!("the longest content in the image has {a} bytes in A, {b} in B: looks like another --inline-max")
+            format!(
+                "the longest content in the image has {a} bytes in A, {b} in B: looks like a different --inline-max"
+            )
         }
         Hint::NoDevices(side) => format!("{} has no devices: looks like --skip-devices", letter(*side)),
         Hint::Moved(count) => {
-            format!("{} of them have the content of one only in the other: moved or renamed", number(*count))
+            format!("{} of them have the content of a path only in the other: moved or renamed", number(*count))
         }
     }
 }
@@ -185,13 +192,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_in_groups() {
+    fn numbers_are_grouped() {
         let numbers = [0, 12, 999, 1000, 5120, 1_234_567];
         assert_eq!(numbers.map(number), ["0", "12", "999", "1,000", "5,120", "1,234,567"]);
     }
 
     #[test]
-    fn nothing_shown_moves_the_cursor() {
+    fn control_characters_are_escaped() {
         assert_eq!(path(b"/a b\x1b[2J\n"), "/a b\\x1b[2J\\n");
         assert_eq!(quoted(b"label\0"), "\"label\"");
         assert_eq!(quoted(&[7; 2000]).len(), 4 * LONGEST + "\"...\" (2,000 bytes)".len());

@@ -1,4 +1,4 @@
-//! A directory's file system: what objects and images in it can have.
+//! Checks the file system of a directory: the features that objects and images need.
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,26 +14,31 @@ use rustix::io::{Errno, write};
 
 use super::finding::{Finding, Status};
 
-/// What was found of a directory.
+/// Returns the findings on a directory.
 pub(super) fn look(path: &Path) -> Vec<Finding> {
     let (kind, device) = file_system(path).unwrap_or_else(|| ("unknown".into(), String::new()));
     let mut findings = vec![Finding::new(
         "file system",
         Status::Ok,
         if device.is_empty() { kind.clone() } else { format!("{kind} on {device}") },
-        "objects and images are kept here",
+        "objects and images are stored here",
     )];
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = match open(path, flags, Mode::empty()) {
         Ok(directory) => Arc::new(directory),
         Err(errno) => {
             let error = std::io::Error::from(errno);
-            findings.push(Finding::new("directory", Status::Unknown, error.to_string(), "nothing can be tried in it"));
+            findings.push(Finding::new(
+                "directory",
+                Status::Unknown,
+                error.to_string(),
+                "its features cannot be tested",
+            ));
             return findings;
         }
     };
     let made = Temporary::create(&directory, 0o600).and_then(|first| {
-        // A full disk lets files be made, and nothing be written to them.
+        // On a full disk, files can be created but not written.
         write(&first, &[7; 4096])?;
         Ok(first)
     });
@@ -46,17 +51,17 @@ pub(super) fn look(path: &Path) -> Vec<Finding> {
         Err(error) => {
             let remedy = match Errno::from_io_error(&error) {
                 Some(Errno::NOSPC | Errno::DQUOT) => {
-                    "make room: images can be mounted and read meanwhile; `composefs untag` and `composefs gc` work"
+                    "free some space: images can still be mounted and read; `composefs untag` and `composefs gc` work"
                 }
-                Some(Errno::ROFS) => "mount it for writing: images can be mounted and read meanwhile",
-                _ => "name a directory that can be written, or run this as its owner",
+                Some(Errno::ROFS) => "remount it read-write: images can still be mounted and read",
+                _ => "give a writable directory, or run this as its owner",
             };
             findings.push(
                 Finding::new(
                     "directory",
                     Status::Unknown,
-                    format!("no file can be written: {error}"),
-                    "nothing can be tried in it",
+                    format!("cannot write a file: {error}"),
+                    "its features cannot be tested",
                 )
                 .remedy(remedy),
             );
@@ -66,49 +71,49 @@ pub(super) fn look(path: &Path) -> Vec<Finding> {
 }
 
 fn unnamed(file: &Temporary) -> Finding {
-    let means = "what a killed command was writing vanishes by itself";
+    let means = "temporary files of a killed command disappear by themselves";
     if file.is_named() {
         Finding::new(
             "O_TMPFILE",
             Status::Warning,
-            "the file system has none",
-            "what a killed command was writing stays, until gc",
+            "not supported by the file system",
+            "temporary files of a killed command stay until gc",
         )
     } else {
-        Finding::new("O_TMPFILE", Status::Ok, "it is there", means)
+        Finding::new("O_TMPFILE", Status::Ok, "supported", means)
     }
 }
 
 fn reflink(directory: &Arc<OwnedFd>, first: &Temporary) -> Finding {
-    let means = "objects share their extents with the files they were made of";
+    let means = "objects share their extents with the source files";
     let cloned = Temporary::create(directory, 0o600).and_then(|second| {
         let bytes = [7; 4096];
         write(first, &bytes)?;
         clone_file(first.as_fd(), second.as_fd())
     });
     match cloned {
-        Ok(Cloned::Yes) => Finding::new("reflink", Status::Ok, "extents can be shared", means),
+        Ok(Cloned::Yes) => Finding::new("reflink", Status::Ok, "supported", means),
         Ok(_) => Finding::new(
             "reflink",
             Status::Warning,
-            "the file system shares no extents",
-            "objects are copies of the files",
+            "not supported by the file system",
+            "objects are copies of the source files",
         ),
-        Err(error) => Finding::new("reflink", Status::Warning, error.to_string(), "objects are copies of the files"),
+        Err(error) => {
+            Finding::new("reflink", Status::Warning, error.to_string(), "objects are copies of the source files")
+        }
     }
 }
 
 fn verity(directory: &Arc<OwnedFd>, kind: &str, device: &str) -> Finding {
-    let means = "the kernel verifies what is read; without it no mount can be verified";
+    let means = "the kernel verifies all reads; without it no mount can be verified";
     let tried = Temporary::create(directory, 0o600).and_then(|mut file| {
         write(&file, &[7; 5000])?;
         file.reopen_read_only()?;
         enable(&file, 1, 4096)
     });
     match tried {
-        Ok(Enabled::Now | Enabled::Before) => {
-            Finding::new("fs-verity", Status::Ok, "it was switched on for a file", means)
-        }
+        Ok(Enabled::Now | Enabled::Before) => Finding::new("fs-verity", Status::Ok, "enabled on a test file", means),
         Ok(Enabled::Unsupported) => {
             Finding::new("fs-verity", Status::Missing, why_unsupported(kind), means).remedy(remedy(kind, device))
         }
@@ -116,7 +121,7 @@ fn verity(directory: &Arc<OwnedFd>, kind: &str, device: &str) -> Finding {
             let finding = Finding::new("fs-verity", Status::Missing, error.to_string(), means);
             match Errno::from_io_error(&error) {
                 Some(Errno::INVAL) => {
-                    finding.remedy("its block size must be 4096, on a kernel with pages of 4096 bytes")
+                    finding.remedy("use a file system with blocks of 4096 bytes, and a kernel with pages of 4096 bytes")
                 }
                 Some(Errno::NOPKG) => finding.remedy("use a kernel with CONFIG_CRYPTO_SHA256"),
                 _ => finding,
@@ -136,12 +141,12 @@ fn why_unsupported(kind: &str) -> String {
         return "the kernel was built without fs-verity".into();
     }
     match kind {
-        "ext4" | "f2fs" => format!("this {kind} was made without the feature verity"),
-        _ => format!("{kind} has no fs-verity"),
+        "ext4" | "f2fs" => format!("this {kind} was created without the verity feature"),
+        _ => format!("{kind} does not support fs-verity"),
     }
 }
 
-/// What the file system's own list of features says, where it has one.
+/// Returns true if the kernel's list of features of this file system lacks verity.
 fn kernel_has_no_verity(kind: &str) -> bool {
     let features = Path::new("/sys/fs").join(kind).join("features");
     matches!(kind, "ext4" | "f2fs") && features.is_dir() && !features.join("verity").exists()
@@ -153,15 +158,15 @@ fn remedy(kind: &str, device: &str) -> String {
     }
     match kind {
         "ext4" => format!("tune2fs -O verity {}", if device.is_empty() { "DEVICE" } else { device }),
-        "f2fs" => "make it anew with `mkfs.f2fs -O verity`".into(),
+        "f2fs" => "create it again with `mkfs.f2fs -O verity`".into(),
         "btrfs" => "use a kernel with CONFIG_FS_VERITY".into(),
-        _ => "keep objects and images on ext4 (`-O verity`), btrfs or f2fs; or go without, by --insecure, and check with \
+        _ => "store objects and images on ext4 (`-O verity`), btrfs or f2fs; or use --insecure, and check with \
               `composefs fsck`"
             .into(),
     }
 }
 
-/// The type and the source of the file system that a path is on.
+/// Returns type and source of the file system that contains a path.
 fn file_system(path: &Path) -> Option<(String, String)> {
     let device = fs::metadata(path).ok()?.dev();
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
@@ -170,7 +175,7 @@ fn file_system(path: &Path) -> Option<(String, String)> {
     let line = |line: &str| {
         let mut fields = line.split(' ');
         let (number, target) = (fields.nth(2)?, fields.nth(1)?);
-        // btrfs has a device number of its own for each subvolume, which no mount tells.
+        // btrfs has a device number for each subvolume, which mountinfo does not show.
         let depth = full.starts_with(target).then_some(target.len());
         fields.find(|field| *field == "-")?;
         Some((number == numbers, depth?, fields.next()?.to_owned(), fields.next()?.to_owned()))

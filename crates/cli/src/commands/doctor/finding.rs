@@ -1,17 +1,17 @@
-//! What was found, as data.
+//! Findings as data.
 
 use serde_json::{Value, json};
 
-/// How it stands.
+/// Status of a feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Status {
-    /// As it should be.
+    /// Works as it should.
     Ok,
-    /// Something works less well, or another way.
+    /// Works less well, or in another way.
     Warning,
-    /// It is not there, and something cannot be done without it.
+    /// Missing, and something cannot be done without it.
     Missing,
-    /// It could not be found out.
+    /// Could not be determined.
     Unknown,
 }
 
@@ -26,17 +26,17 @@ impl Status {
     }
 }
 
-/// One thing that was looked at.
+/// Finding on one feature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Finding {
-    /// What it is about: `erofs`, `fs-verity`.
+    /// Name of the feature: `erofs`, `fs-verity`.
     pub(super) name: &'static str,
     pub(super) status: Status,
-    /// What was found, with the kernel's own words.
+    /// Result of the check, with the kernel's own message.
     pub(super) found: String,
-    /// What that means for whoever wants to use composefs.
+    /// Consequence for users of composefs.
     pub(super) means: &'static str,
-    /// What can be done about it.
+    /// Action that solves the problem, if there is one.
     pub(super) remedy: Option<String>,
 }
 
@@ -60,7 +60,7 @@ impl Finding {
     }
 }
 
-/// What belongs together: the system, or one directory.
+/// Findings on one subject: the system, a directory or the repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Section {
     pub(super) title: String,

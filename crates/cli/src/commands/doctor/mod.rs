@@ -1,4 +1,4 @@
-//! `composefs doctor`: whether verified mounts will work here, and what is missing.
+//! `composefs doctor`: checks whether verified mounts work on this machine.
 
 mod directory;
 mod finding;
@@ -18,18 +18,18 @@ use crate::output;
 pub(super) use directory::no_verity;
 use finding::{Finding, Section, Status};
 
-/// Tell whether verified mounts will work here, and what is missing.
+/// Check whether verified mounts work on this machine, and report what is missing.
 ///
-/// The kernel is asked what it can, nothing is read off its version; and where the process may mount, an image is made in each
-/// directory, sealed, mounted and read. Nothing stays. Without a directory it is that of the repository, if there is one, else
-/// the current one.
+/// Probes the kernel's features instead of deriving them from its version. If the process may mount, builds an image in
+/// each directory, enables fs-verity on it, mounts it and reads a file. Leaves nothing behind. Without a directory,
+/// checks that of the repository if there is one, otherwise the current one.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct DoctorArgs {
-    /// Directories that objects and images are to be kept in
+    /// Directories for objects and images
     #[arg(value_name = "DIR")]
     directories: Vec<PathBuf>,
-    /// Print everything as JSON
+    /// Print the findings as JSON
     #[arg(long)]
     json: bool,
 }
@@ -40,7 +40,7 @@ Examples:
   composefs --repo=/srv/images doctor
   composefs doctor /var/lib/containers /home --json
 
-Exit status: 0 if verified mounts work in every directory, 1 if they do not, 2 if that could not be found out.";
+Exit status: 0 if verified mounts work in every directory, 1 if they do not, 2 on error.";
 
 pub(crate) fn run(args: &DoctorArgs, selected: &RepositoryArgs) -> ExitCode {
     answered(examine(args, selected))
@@ -53,7 +53,7 @@ fn examine(args: &DoctorArgs, selected: &RepositoryArgs) -> anyhow::Result<bool>
         directories.push(repository.clone().unwrap_or_else(|| ".".into()));
     }
     if let Some(missing) = directories.iter().find(|path| !path.is_dir()) {
-        bail!("{} is no directory that can be looked at", missing.display());
+        bail!("{} is not an accessible directory", missing.display());
     }
     let mut sections = vec![system::look()];
     for path in &directories {
@@ -77,11 +77,12 @@ fn examine(args: &DoctorArgs, selected: &RepositoryArgs) -> anyhow::Result<bool>
     }
     match verdict {
         Some(works) => Ok(works),
-        None => bail!("whether verified mounts work could not be found out: {}", why_unknown(&sections)),
+        None => bail!("cannot determine whether verified mounts work: {}", why_unknown(&sections)),
     }
 }
 
-/// Whether verified mounts work in every directory; `None` if that could not be tried in one of them, and works in the others.
+/// Returns whether verified mounts work in every directory; `None` if that could not be tested in one of them and works
+/// in all others.
 fn verdict(sections: &[Section]) -> Option<bool> {
     let tried: Vec<Option<bool>> = sections
         .iter()
@@ -125,7 +126,7 @@ fn print(sections: &[Section], verdict: Option<bool>) {
     }
 }
 
-/// The first thing that is missing.
+/// Returns the first missing feature.
 fn reason(sections: &[Section]) -> String {
     let missing =
         |section: &&Section| section.findings.iter().find(|finding| finding.status == Status::Missing).cloned();
@@ -133,7 +134,7 @@ fn reason(sections: &[Section]) -> String {
     first.map_or_else(|| "see above".into(), |finding| format!("{}: {}", finding.name, finding.found))
 }
 
-/// For what is no directory of the command line.
+/// Returns a section with these findings, for tests.
 #[cfg(test)]
 fn section(findings: &[(&'static str, Status)]) -> Section {
     let finding = |(name, status): &(&'static str, Status)| Finding::new(name, *status, "x", "y");

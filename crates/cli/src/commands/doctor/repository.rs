@@ -1,4 +1,4 @@
-//! The state of a repository.
+//! Checks the state of a repository.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -14,7 +14,7 @@ pub(super) fn look(path: &Path) -> Vec<Finding> {
         Ok(repository) => repository,
         Err(error @ RepositoryError::NotARepository { .. }) => {
             let finding =
-                Finding::new("repository", Status::Unknown, error.to_string(), "there is none to be used here");
+                Finding::new("repository", Status::Unknown, error.to_string(), "there is no repository to use");
             return vec![finding];
         }
         Err(error) => {
@@ -32,21 +32,21 @@ fn settings(repository: &Repository) -> Finding {
         return Finding::new(
             "repository",
             Status::Ok,
-            format!("{algorithm}, demands fs-verity"),
+            format!("{algorithm}, requires fs-verity"),
             "every mount from it is verified",
         );
     }
     Finding::new(
         "repository",
         Status::Warning,
-        format!("{algorithm}, goes without fs-verity"),
-        "no mount from it is verified: only fsck finds what is changed",
+        format!("{algorithm}, without fs-verity"),
+        "mounts from it are not verified: only fsck detects changed objects",
     )
-    .remedy("make one without --insecure on a file system with fs-verity, and `composefs sync` to it")
+    .remedy("create one without --insecure on a file system with fs-verity, and copy to it with `composefs sync`")
 }
 
 fn owner(path: &Path) -> Finding {
-    let means = "whoever may write in a repository decides what is mounted from it";
+    let means = "users who may write to a repository control what is mounted from it";
     match fs::metadata(path) {
         Ok(stat) => {
             let (uid, mode) = (stat.uid(), stat.mode() & 0o7777);
@@ -64,10 +64,10 @@ fn owner(path: &Path) -> Finding {
     }
 }
 
-/// Which users could lock the repository.
+/// Checks which users could lock the repository.
 fn access(repository: &Repository) -> Finding {
     let means =
-        "whoever may open the directory can lock it: then nothing can be written, and readers go on after 5 seconds";
+        "users who may open the directory can lock it: then nothing can be written, and readers wait for 5 seconds";
     match repository.openers().map(|openers| openers_text(&openers)) {
         Ok(None) => Finding::new("access", Status::Ok, "only its owner may open the directory and lock it", means),
         Ok(Some(text)) => Finding::new("access", Status::Warning, text, means)
@@ -76,10 +76,9 @@ fn access(repository: &Repository) -> Finding {
     }
 }
 
-/// Which processes have it locked.
+/// Checks which processes hold the lock.
 fn lock(repository: &Repository) -> Finding {
-    let means =
-        "a process that has it locked alone keeps others from writing; a cfsctl holds the lock as long as it runs";
+    let means = "an exclusive lock prevents other processes from writing; cfsctl holds it as long as it runs";
     let holders = repository.lock_holders();
     let text = |is_alone: bool| {
         let holders = holders.iter().filter(|holder| holder.is_alone == is_alone).map(LockHolder::to_string);
@@ -87,16 +86,18 @@ fn lock(repository: &Repository) -> Finding {
     };
     match (text(true), text(false)) {
         (alone, _) if !alone.is_empty() => {
-            Finding::new("lock", Status::Warning, format!("{alone} has the repository locked alone"), means)
-                .remedy("end that process if it has no business here")
+            Finding::new("lock", Status::Warning, format!("{alone} holds it exclusively"), means)
+                .remedy("end that process if it should not use the repository")
         }
-        (_, shared) if !shared.is_empty() => Finding::new("lock", Status::Ok, format!("{shared} shares it"), means),
-        _ => Finding::new("lock", Status::Ok, "no process holds it, as far as /proc/locks tells", means),
+        (_, shared) if !shared.is_empty() => {
+            Finding::new("lock", Status::Ok, format!("{shared} holds it shared"), means)
+        }
+        _ => Finding::new("lock", Status::Ok, "no process holds it, according to /proc/locks", means),
     }
 }
 
 fn names(repository: &Repository) -> Finding {
-    let means = "`composefs fsck` looks at everything, and this only at names";
+    let means = "this checks names only; `composefs fsck` checks everything";
     match repository.images() {
         Ok(images) => {
             let wrong = images.dangling.len() + images.broken.len();
@@ -105,7 +106,7 @@ fn names(repository: &Repository) -> Finding {
                 return Finding::new("images", Status::Ok, found, means);
             }
             let found = format!(
-                "{found}; {} wrong",
+                "{found}; {} invalid",
                 if wrong == 1 { "a name is".into() } else { format!("{wrong} names are") }
             );
             Finding::new("images", Status::Warning, found, means)

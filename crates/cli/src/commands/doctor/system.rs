@@ -1,4 +1,4 @@
-//! The kernel, and what the process may do.
+//! Checks the kernel, and the privileges of the process.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use super::finding::{Finding, Section, Status};
 
-/// The number of `CAP_SYS_ADMIN` (`include/uapi/linux/capability.h`).
+/// Number of `CAP_SYS_ADMIN` (`include/uapi/linux/capability.h`).
 const CAP_SYS_ADMIN: u32 = 21;
 
 pub(super) fn look() -> Section {
@@ -27,7 +27,7 @@ fn kernel() -> Finding {
         "kernel",
         Status::Ok,
         format!("Linux {}", release()),
-        "what it can is asked below, not read off its version",
+        "its features are probed below, not derived from its version",
     )
 }
 
@@ -41,10 +41,10 @@ fn permissions() -> Finding {
         Some(true) if is_in_one() == Some(true) => Finding::new(
             "permissions",
             Status::Missing,
-            format!("user {uid} of a user namespace, CAP_SYS_ADMIN in it only{filtered}"),
-            "images can be built, read, checked and extracted, but the kernel mounts no EROFS in a user namespace",
+            format!("user {uid} of a user namespace, CAP_SYS_ADMIN only in it{filtered}"),
+            "images can be built, read, checked and extracted; the kernel allows no EROFS mounts in a user namespace",
         )
-        .remedy("mount outside of the user namespace (of the rootless container), as root of the initial one"),
+        .remedy("mount outside the user namespace (or rootless container), as root of the initial one"),
         Some(true) => Finding::new(
             "permissions",
             Status::Ok,
@@ -57,25 +57,25 @@ fn permissions() -> Finding {
             format!("user {uid}, without CAP_SYS_ADMIN{filtered}"),
             "images can be built, read, checked and extracted, but not mounted",
         )
-        .remedy("run it as root to mount, and this command as root to see whether that will work"),
-        None => Finding::new("permissions", Status::Unknown, "/proc/self/status does not say", "is /proc mounted?"),
+        .remedy("mount as root; run this command as root to check whether that works"),
+        None => Finding::new("permissions", Status::Unknown, "not shown in /proc/self/status", "is /proc mounted?"),
     }
 }
 
 fn openat2_there() -> Finding {
-    let means = "repositories of other users are opened safely in one call";
+    let means = "paths in repositories of other users are opened safely in one call";
     match openat2(rustix::fs::CWD, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::BENEATH) {
-        Ok(_) => Finding::new("openat2", Status::Ok, "it is there", means),
+        Ok(_) => Finding::new("openat2", Status::Ok, "supported", means),
         Err(errno) => {
             let other = rustix::fs::open(".", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
                 .is_ok_and(|here| open_directory_beneath(std::os::fd::AsFd::as_fd(&here), b".").is_ok());
             let status = if other { Status::Warning } else { Status::Missing };
-            Finding::new("openat2", status, errno_text(errno), "directories are opened name by name instead")
+            Finding::new("openat2", status, errno_text(errno), "paths are opened one component at a time instead")
         }
     }
 }
 
-/// Whether the kernel lists a file system among those it has loaded.
+/// Returns true if the kernel lists a file system as loaded.
 fn is_listed(name: &str) -> bool {
     let list = fs::read_to_string("/proc/filesystems").unwrap_or_default();
     list.lines().any(|line| line.split_whitespace().last() == Some(name))
@@ -88,30 +88,27 @@ fn erofs() -> Finding {
             .remedy("run `modprobe erofs`, or use a kernel with CONFIG_EROFS_FS")
     };
     match FsContext::open("erofs") {
-        Ok(_) => Finding::new("erofs", Status::Ok, "the kernel has it", means),
+        Ok(_) => Finding::new("erofs", Status::Ok, "supported by the kernel", means),
         Err(error) if error.errno == Errno::NODEV => missing(error.to_string()),
-        Err(_) if is_listed("erofs") => Finding::new("erofs", Status::Ok, "the kernel has it", means),
+        Err(_) if is_listed("erofs") => Finding::new("erofs", Status::Ok, "supported by the kernel", means),
         Err(error) => Finding::new(
             "erofs",
             Status::Unknown,
-            format!("it is not loaded, and whether it can be was not to be asked: {error}"),
+            format!("not loaded; cannot probe whether the module is available: {error}"),
             means,
         ),
     }
 }
 
 fn overlayfs() -> Finding {
-    let means = "overlayfs finds the contents of an image's files, and has the kernel verify them";
+    let means = "overlayfs provides the contents of an image's files, and makes the kernel verify them";
     match Overlayfs::probe() {
         Ok(Overlayfs { contexts: true, verity: true }) => {
-            Finding::new("overlayfs", Status::Ok, "data-only layers, layers one by one, verity=require", means)
+            Finding::new("overlayfs", Status::Ok, "data-only layers, lowerdir+, verity=require", means)
         }
         Ok(Overlayfs { verity: false, contexts }) => {
-            let found = if contexts {
-                "layers one by one, but no option verity"
-            } else {
-                "neither layers one by one nor an option verity"
-            };
+            let found =
+                if contexts { "lowerdir+, but no verity option" } else { "neither lowerdir+ nor a verity option" };
             Finding::new(
                 "overlayfs",
                 Status::Missing,
@@ -121,7 +118,7 @@ fn overlayfs() -> Finding {
             .remedy("use Linux 6.6 or newer for verified mounts")
         }
         Ok(Overlayfs { contexts: false, verity: true }) => {
-            Finding::new("overlayfs", Status::Warning, "verity, by mount(2) only", means)
+            Finding::new("overlayfs", Status::Warning, "verity, with mount(2) only", means)
         }
         Err(error) if error.errno == Errno::NODEV => {
             Finding::new("overlayfs", Status::Missing, error.to_string(), "nothing can be mounted without it")
@@ -132,27 +129,27 @@ fn overlayfs() -> Finding {
 }
 
 fn loop_devices() -> Finding {
-    let means = "they are needed where the kernel cannot mount an image from its file (before 6.12, or on tmpfs)";
+    let means = "needed if the kernel cannot mount an image from its file (before 6.12, or on tmpfs)";
     let control = Path::new("/dev/loop-control");
     match fs::File::open(control) {
-        Ok(_) => Finding::new("loop devices", Status::Ok, "there is /dev/loop-control", means),
+        Ok(_) => Finding::new("loop devices", Status::Ok, "/dev/loop-control exists", means),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Finding::new("loop devices", Status::Warning, "there is no /dev/loop-control", means)
-                .remedy("run `modprobe loop`; in a container give it /dev/loop-control and the loop devices")
+            Finding::new("loop devices", Status::Warning, "/dev/loop-control does not exist", means)
+                .remedy("run `modprobe loop`; for a container, pass /dev/loop-control and the loop devices to it")
         }
         Err(error) => Finding::new("loop devices", Status::Warning, format!("/dev/loop-control: {error}"), means),
     }
 }
 
 fn fuse() -> Finding {
-    let means = "it lets users mount in user space, without the kernel's own verification";
+    let means = "allows mounts in user space, without verification by the kernel";
     let helper = ["fusermount3", "fusermount"].into_iter().find(|name| in_path(name));
     match (fs::File::options().read(true).write(true).open("/dev/fuse"), helper) {
         (Ok(_), Some(helper)) => Finding::new("fuse", Status::Ok, format!("/dev/fuse, {helper}"), means),
         (Ok(_), None) => Finding::new("fuse", Status::Warning, "/dev/fuse, but no fusermount3", means)
             .remedy("install fuse3, for users other than root"),
         (Err(error), _) => Finding::new("fuse", Status::Warning, format!("/dev/fuse: {error}"), means)
-            .remedy("run `modprobe fuse`; in a container give it /dev/fuse"),
+            .remedy("run `modprobe fuse`; for a container, pass /dev/fuse to it"),
     }
 }
 
@@ -160,7 +157,7 @@ fn in_path(name: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(name).is_file()))
 }
 
-/// A program of its own tries: a process with threads may not, and would not come back.
+/// Tests user namespaces in a child program: a process with threads cannot enter one, and could not leave it again.
 fn namespaces() -> Finding {
     let means = "rootless container engines need them";
     let text = |path: &str| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
@@ -175,12 +172,17 @@ fn namespaces() -> Finding {
     ];
     let refusing = refusing.into_iter().find(|(path, value, _)| text(path).as_deref() == Some(value));
     if limit.as_deref() == Some("0") || limit.is_none() {
-        return Finding::new("user namespaces", Status::Warning, "the kernel allows none", means)
+        return Finding::new("user namespaces", Status::Warning, "not allowed by the kernel", means)
             .remedy("sysctl user.max_user_namespaces=15000, on a kernel with CONFIG_USER_NS");
     }
     if let Some((path, value, remedy)) = refusing {
-        return Finding::new("user namespaces", Status::Warning, format!("{path} is {value}: only root may"), means)
-            .remedy(format!("sysctl {remedy}"));
+        return Finding::new(
+            "user namespaces",
+            Status::Warning,
+            format!("{path} is {value}: allowed for root only"),
+            means,
+        )
+        .remedy(format!("sysctl {remedy}"));
     }
     let tried = Command::new("unshare").args(["--user", "true"]).stdin(Stdio::null()).output();
     match tried {
@@ -188,7 +190,7 @@ fn namespaces() -> Finding {
             let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
             Finding::new("user namespaces", Status::Warning, why, means)
         }
-        Ok(_) => Finding::new("user namespaces", Status::Ok, "one was made", means),
-        Err(_) => Finding::new("user namespaces", Status::Ok, "the kernel allows them", means),
+        Ok(_) => Finding::new("user namespaces", Status::Ok, "created one", means),
+        Err(_) => Finding::new("user namespaces", Status::Ok, "allowed by the kernel", means),
     }
 }

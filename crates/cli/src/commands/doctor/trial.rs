@@ -1,4 +1,4 @@
-//! The proof: an image is made, sealed, mounted and read.
+//! Tests mounts: builds an image, enables fs-verity on it, mounts it and reads a file.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -15,10 +15,10 @@ use super::finding::{Finding, Status};
 use crate::commands::mount::with_remedy;
 use crate::error_text;
 
-/// Longer than what an image keeps itself.
+/// Content of the test file: too long to be stored in the image.
 const CONTENT: [u8; 9000] = [b'c'; 9000];
 
-/// A directory of our own, gone when this is dropped.
+/// Scratch directory, removed when this is dropped.
 struct Scratch {
     path: PathBuf,
 }
@@ -40,22 +40,22 @@ impl Drop for Scratch {
     }
 }
 
-/// What came of mounting here: unverified, and verified.
+/// Returns the findings on an unverified and a verified mount.
 pub(super) fn look(below: &Path) -> [Finding; 2] {
     let unverified = attempt(below, false);
     let verified = attempt(below, true);
     let plain = match &unverified {
         Ok(mounted) => Finding::new("mount", Status::Ok, mounted.to_string(), "an image can be mounted"),
-        Err(error) => failed("mount", error, "no image can be mounted from here"),
+        Err(error) => failed("mount", error, "images in this directory cannot be mounted"),
     };
     let checked = match &verified {
         Ok(mounted) => Finding::new(
             "verified mount",
             Status::Ok,
             mounted.to_string(),
-            "a mount by its digest, with every file verified, works here",
+            "mounts with a verified image and verified files work",
         ),
-        Err(error) => failed("verified mount", error, "no mount from here can be verified"),
+        Err(error) => failed("verified mount", error, "mounts from this directory cannot be verified"),
     };
     [plain, checked]
 }
@@ -67,7 +67,7 @@ fn failed(name: &'static str, error: &anyhow::Error, means: &'static str) -> Fin
 }
 
 fn attempt(below: &Path, verified: bool) -> anyhow::Result<Mounted> {
-    let scratch = Scratch::new(below).context("cannot make a directory")?;
+    let scratch = Scratch::new(below).context("cannot create a directory")?;
     let objects = scratch.path.join("objects");
     let policy =
         Policy { verity: if verified { StoreVerity::Required } else { StoreVerity::Off }, ..Policy::default() };
@@ -80,10 +80,7 @@ fn attempt(below: &Path, verified: bool) -> anyhow::Result<Mounted> {
     fs::write(&path, &bytes)?;
     if verified {
         let enabled = libcomposefs_sys::verity::enable(File::open(&path)?, Algorithm::Sha256.kernel_number(), 4096)?;
-        ensure!(
-            enabled != libcomposefs_sys::verity::Enabled::Unsupported,
-            "fs-verity cannot be switched on for the image"
-        );
+        ensure!(enabled != libcomposefs_sys::verity::Enabled::Unsupported, "cannot enable fs-verity on the image");
     }
     let expected = verified.then(|| verity::digest(Algorithm::Sha256, &bytes));
     let options = Options::new(vec![objects], expected, if verified { Verity::Require } else { Verity::Off });
@@ -94,8 +91,8 @@ fn attempt(below: &Path, verified: bool) -> anyhow::Result<Mounted> {
         libcomposefs_mount::apply(&plan, &image, Allowed::default())
     };
     let mounted = mount().map_err(|error| with_remedy(&error))?;
-    let read = fs::read(target.join("file")).context("a file of the mount cannot be read")?;
-    ensure!(read == CONTENT, "a file of the mount has another content");
+    let read = fs::read(target.join("file")).context("cannot read a file of the mount")?;
+    ensure!(read == CONTENT, "a file of the mount has the wrong content");
     Ok(mounted)
 }
 

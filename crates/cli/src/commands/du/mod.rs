@@ -17,50 +17,49 @@ use crate::inspect::size::Sizes;
 use crate::json;
 use crate::output;
 
-/// Tell how large images are, and what they share.
+/// Print the sizes of images, and how much they share.
 ///
-/// A row for each image, and for several a total:
+/// Prints a row for each image, and a total for several:
 ///
-///   apparent   the sizes of all regular files, each name by itself
-///   unique     the objects that are needed, each once
-///   shared     of these, what other images of the command line need as well
-///   exclusive  of these, what no other needs: what dropping this image frees
-///   objects    how many objects are needed
-///   inline     contents in the image itself, each inode once
-///   image      the image file
+/// |  apparent   size of all regular files, for each name
+/// |  unique     size of the objects needed, each counted once
+/// |  shared     the part of unique that other images on the command line need too
+/// |  exclusive  the part of unique that no other needs: removing the image frees it
+/// |  objects    number of objects needed
+/// |  inline     size of contents in the image itself, for each inode
+/// |  image      size of the image file
 ///
 /// With --basedir also:
 ///
-///   disk       what the objects take on disk
-///   freed      what the exclusive ones take there
-///   missing    how many are not there
+/// |  disk       disk space that the objects use
+/// |  freed      disk space that the exclusive objects use
+/// |  missing    number of missing objects
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, verbatim_doc_comment)]
 pub(super) struct DuArgs {
-    /// The images
+    /// Image files
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<PathBuf>,
-    /// A directory of objects; may be given several times
+    /// Object directory; may be given several times
     #[arg(long, value_name = "DIR")]
     basedir: Vec<PathBuf>,
-    /// Print sizes like 1.2M
+    /// Print sizes with units, such as 1.2M
     #[arg(short = 'H', long)]
     human: bool,
-    /// Print JSON: an object with the images, and their total
+    /// Print a JSON object with the images and their total
     #[arg(long)]
     json: bool,
 }
 
 const EXAMPLES: &str = "\
-Sizes are those the images say, in bytes; an object is known by its path below the object directory.
+Sizes are those recorded in the images, in bytes. Objects are identified by their paths below the object directory.
 
 Examples:
   composefs du rootfs.img
   composefs du -H old.img new.img
   composefs du --basedir=objects --json *.img | jq .total.missing
 
-Exit status: 0 if all was counted (also if objects are missing), 1 if something was not, 2 for a command line that is
-wrong.";
+Exit status: 0 if everything was counted (even if objects are missing), 1 if something was not, 2 for a usage error.";
 
 /// Runs the command.
 pub(super) fn run(args: &DuArgs) -> ExitCode {

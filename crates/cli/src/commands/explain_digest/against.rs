@@ -1,4 +1,4 @@
-//! The wanted side, where there is more of it than a digest.
+//! The expected tree of `--against`.
 
 use std::path::Path;
 
@@ -10,24 +10,24 @@ use libcomposefs_scan::Options;
 
 use crate::input::{self, Source};
 
-/// An image or a dump of what is wanted.
+/// Image or dump of the expected tree.
 #[derive(Debug)]
 pub(super) struct Against {
     pub(super) tree: Tree,
-    /// What an image says of itself.
+    /// Format version of the image; `None` for a dump.
     version: Option<u32>,
-    /// The digests of an image, by each algorithm.
+    /// Digests of the image, one for each algorithm; empty for a dump.
     digests: Vec<Digest>,
 }
 
 impl Against {
-    /// Reads it.
+    /// Reads the image or dump.
     pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
         let source = input::open(path)?;
         let digests = match &source {
             Source::Directory(_) => bail!(
-                "{} is a directory, of which an image can be made in many ways too: expected an image or a dump; composefs \
-                 diff compares two directories",
+                "{} is a directory, from which an image can be built in many ways too: expected an image or a dump; \
+                 use `composefs diff` to compare directories",
                 path.display()
             ),
             Source::Image(image) => image.digests()?,
@@ -37,7 +37,7 @@ impl Against {
         Ok(Self { tree: loaded.tree, version: loaded.facts.map(|facts| facts.version), digests })
     }
 
-    /// The digest of an image, by the algorithm of its objects.
+    /// Returns the digest of the image, with the algorithm of its objects.
     pub(super) fn digest(&self) -> Option<Digest> {
         self.digests.iter().find(|digest| digest.algorithm() == self.tree.algorithm()).copied()
     }
@@ -46,12 +46,13 @@ impl Against {
         self.version.is_some()
     }
 
-    /// Those policies that make the version at hand, or if it is not known, of each tree one.
+    /// Returns the policies with the format version of the image, or 0 for a dump. If there are none, returns all
+    /// policies with their version set to that.
     pub(super) fn only_its_version(&self, policies: &[Policy]) -> Vec<Policy> {
         let version = self.version.unwrap_or(0);
         let mut only: Vec<_> = policies.iter().filter(|policy| policy.version == version).copied().collect();
         if only.is_empty() {
-            // A policy of another version makes the same tree, but for the nanoseconds.
+            // Policies that only differ in the version make the same tree, except for nanoseconds.
             only = policies.iter().map(|policy| Policy { version, ..*policy }).collect();
         }
         only

@@ -1,4 +1,4 @@
-//! What was found, for programs.
+//! Prints the findings as JSON.
 
 use std::io::Write;
 

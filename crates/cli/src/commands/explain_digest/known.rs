@@ -1,4 +1,4 @@
-//! The source: its whole tree, read once, with all that policies may ask of it.
+//! Reads the source once, with all data that any policy needs.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -12,27 +12,27 @@ use libcomposefs_scan::{Everything, Options, scan};
 use crate::input::{self, Form, Source};
 use crate::scan_progress::ScanProgress;
 
-/// What is known of the source.
+/// The source and its properties.
 #[derive(Debug)]
 pub(super) struct Known {
     pub(super) form: Form,
     pub(super) tree: Tree,
     pub(super) contents: Contents,
-    /// The limits of contents in the image worth trying, the usual one first.
+    /// Inline limits to try, the usual one first.
     pub(super) limits: Vec<Inline>,
 }
 
-/// How a source is read.
+/// Options for reading a source.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wish<'a> {
-    /// The algorithm, if only one is of interest.
+    /// Digest algorithm, if only one is of interest.
     pub(super) algorithm: Option<Algorithm>,
-    /// Limits of contents in the image to try beside the usual ones.
+    /// Inline limits to try in addition to the usual ones.
     pub(super) limits: &'a [u64],
     pub(super) threads: Option<NonZeroUsize>,
 }
 
-/// The limits that tools in the field have: that of the C tools and of cfsctl, then nothing in the image at all.
+/// Inline limits of known tools: that of the C tools and cfsctl, and no inline contents at all.
 const LIMITS: [u64; 2] = [64, 0];
 
 impl Known {
@@ -44,7 +44,7 @@ impl Known {
                 let (tree, contents) = scan_all(&path, wish)?;
                 Ok(Self { form: Form::Directory, tree, contents, limits: limits.collect() })
             }
-            // What such a tree has in the image stays there, unless one asks for something else.
+            // Inline contents of an image or dump are kept, unless another limit is given.
             other => {
                 let options = Options { algorithm: wish.algorithm.unwrap_or_default(), ..Options::default() };
                 let loaded = other.load(&options)?;
@@ -55,7 +55,7 @@ impl Known {
     }
 }
 
-/// Reads a directory, each file once: whatever a policy may leave out is taken, what it may change is as it was found.
+/// Reads a directory, each file once, with everything that a policy may leave out or change.
 fn scan_all(path: &Path, wish: Wish<'_>) -> anyhow::Result<(Tree, Contents)> {
     let algorithm = wish.algorithm.unwrap_or_default();
     let largest = LIMITS.iter().chain(wish.limits).max().map_or(0, |&limit| limit as usize);

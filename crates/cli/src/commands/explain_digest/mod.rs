@@ -1,4 +1,4 @@
-//! `composefs explain-digest`: which choices of a tool make a tree's digest the one that it is.
+//! `composefs explain-digest`: finds the choices of a tool that give a tree's image its digest.
 
 mod against;
 mod json;
@@ -29,29 +29,29 @@ use search::{Search, Tried};
 use crate::exit::answered;
 use crate::output;
 
-/// What was found.
+/// Findings of the search.
 struct Findings<'a> {
     args: &'a ExplainDigestArgs,
     known: &'a Known,
     space: &'a Space,
-    /// The digest that was looked for.
+    /// Expected digest.
     want: Option<Digest>,
-    /// How many policies there are.
+    /// Number of policies.
     policies: usize,
-    /// Those that were tried.
+    /// Policies that were tried.
     tried: Vec<Tried>,
-    /// If none gives it: the policy that comes nearest to a tree, and what it makes.
+    /// Closest policy and its tree, if no policy gives the digest.
     nearest: Option<Near<'a>>,
 }
 
-/// The policy that comes nearest to what is wanted.
+/// The policy that comes closest to the expected tree.
 struct Near<'a> {
     policy: Policy,
     tree: Tree,
     wanted: &'a Tree,
 }
 
-/// Runs the command.
+/// Runs the command and returns its exit status.
 pub(super) fn run(args: &ExplainDigestArgs) -> ExitCode {
     answered(explain(args))
 }
@@ -117,13 +117,13 @@ fn nearest<'a>(args: &ExplainDigestArgs, known: &Known, policies: &[Policy], aga
     found.map(|(policy, tree)| Near { policy, tree, wanted: &against.tree })
 }
 
-/// Progress through so many policies, on a terminal only.
+/// Progress display of the search, on a terminal only.
 fn bar(policies: usize) -> ProgressBar {
     output::bar("{pos} of {len} policies, {elapsed}", policies as u64)
 }
 
 impl Findings<'_> {
-    /// The policies that give what is wanted.
+    /// Returns the policies that give the expected digest.
     fn found(&self) -> impl Iterator<Item = &Policy> {
         let gives = |tried: &&Tried| self.want.is_some() && tried.digest.as_ref().ok() == self.want.as_ref();
         self.tried.iter().filter(gives).map(|tried| &tried.policy)
@@ -134,7 +134,7 @@ impl Findings<'_> {
         is_list || self.found().next().is_some() || self.nearest.as_ref().is_some_and(|near| self.is_reached(near))
     }
 
-    /// Whether the tree wanted is the one that the nearest policy makes, and that is all that is known.
+    /// Returns true if the closest policy gives the expected tree and no digest is known.
     fn is_reached(&self, near: &Near<'_>) -> bool {
         self.want.is_none() && near.diff().is_empty()
     }

@@ -1,4 +1,4 @@
-//! Which policy comes nearest to a tree that has what is wanted.
+//! Finds the policy whose tree comes closest to the expected tree.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use libcomposefs_image::tree::Tree;
 use super::against::Against;
 use super::search::Note;
 
-/// What is compared.
+/// Trees and policies to compare.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Nearest<'a> {
     pub(super) tree: &'a Tree,
@@ -23,11 +23,11 @@ pub(super) struct Nearest<'a> {
     pub(super) threads: NonZeroUsize,
 }
 
-/// How far a policy is from what is wanted: entries that differ, then fields that do.
+/// Distance of a policy's tree: number of entries that differ, then of fields that do.
 type Distance = (usize, usize);
 
 impl Nearest<'_> {
-    /// The first of the policies with the fewest differences, and the tree it makes; `None` if none can be tried.
+    /// Returns the first policy with the fewest differences, and its tree; `None` if no policy can be tried.
     pub(super) fn find(&self, note: Note<'_>) -> Option<(Policy, Tree)> {
         let (next, best) = (AtomicUsize::new(0), Mutex::new(None::<(Distance, usize)>));
         let work = || {
@@ -49,8 +49,8 @@ impl Nearest<'_> {
         Some((policy, self.tree_of(&policy)?))
     }
 
-    /// The tree that a policy makes, as it would come out of an image if the other one does: the marks on directories of
-    /// whiteouts stay there.
+    /// Returns the tree that a policy makes. If the expected tree comes from an image, converts this one through an
+    /// image too, so that both have the marks on directories of whiteouts.
     fn tree_of(&self, policy: &Policy) -> Option<Tree> {
         let tree = policy.apply(self.tree, self.contents).ok()?;
         if !self.against.is_image() || !tree.has_whiteout() {

@@ -1,4 +1,4 @@
-//! The command line.
+//! Command line of `composefs explain-digest`.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -11,45 +11,45 @@ use libcomposefs_image::tree::{MAX_INLINE, Timestamp};
 
 use crate::rlimits;
 
-/// Find out why a tree does not give the digest that it should.
+/// Explain why a tree does not have the expected image digest.
 ///
-/// Tools differ in what of a tree goes into an image: format version, hash, attributes, times, hard links and more. SOURCE is
-/// read once, and the image's digest computed as each tool in the field would have it, the likeliest first. What gives the
-/// digest wanted is printed as command lines.
+/// Tools differ in how they convert a tree to an image: format version, digest algorithm, xattrs, times, hard links and
+/// more. Reads SOURCE once, and computes the digest of its image as each known tool would build it, the most likely
+/// first. If one of them is the expected digest, prints the command lines that reproduce it.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, group = ArgGroup::new("question").required(true).multiple(true))]
 pub(in crate::commands) struct ExplainDigestArgs {
-    /// A directory, an image or a dump; - is an image or a dump from standard input.
+    /// Directory, image or dump; - is an image or a dump on standard input
     pub(super) source: PathBuf,
-    /// The digest wanted: 64 hex digits (SHA-256) or 128 (SHA-512).
+    /// Expected digest: 64 hex digits (SHA-256) or 128 (SHA-512)
     #[arg(long, value_name = "HEX", group = "question")]
     pub(super) want: Option<Digest>,
-    /// An image or dump of the wanted side. If nothing gives its digest, tell which policy comes nearest to its tree and
-    /// what still differs.
+    /// Image or dump of the expected tree; if no policy gives its digest, print the policy that comes closest to its
+    /// tree, and the remaining differences
     #[arg(long, value_name = "FILE", group = "question")]
     pub(super) against: Option<PathBuf>,
-    /// Print the digest of every policy.
+    /// Print the digest of every policy
     #[arg(long, group = "question", conflicts_with_all = ["want", "against", "policy"])]
     pub(super) list: bool,
-    /// Print the digest of one policy, in the words of --list; what is left out is as mkcomposefs does it.
+    /// Print the digest of one policy, in the notation of --list; omitted choices are those of mkcomposefs
     #[arg(long, value_name = "FIELD=VALUE,...", group = "question", conflicts_with_all = ["want", "against"])]
     pub(super) policy: Option<Policy>,
-    /// Also try that no time is later than this. If it is not given, $SOURCE_DATE_EPOCH if that is set.
+    /// Also try to set later times to this one [default: $SOURCE_DATE_EPOCH, if set]
     #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
     source_date_epoch: Option<i64>,
-    /// Also try to keep contents of up to so many bytes in the image, beside 64 and 0. May be given again.
+    /// Also try to store contents of up to this many bytes in the image, besides 64 and 0; may be given several times
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(..=MAX_INLINE as u64))]
     inline_max: Vec<u64>,
-    /// Try every combination, also those that no tool in the field can be asked for.
+    /// Try every combination, even those that no known tool offers
     #[arg(long)]
     pub(super) thorough: bool,
-    /// Go on behind the first policy that gives the digest, and tell all that do.
+    /// Continue after the first policy that gives the digest, and print all that do
     #[arg(long)]
     pub(super) all: bool,
-    /// Use so many threads.
+    /// Number of threads
     #[arg(long, value_parser = crate::rlimits::parse_threads)]
     pub(super) threads: Option<NonZeroUsize>,
-    /// Print a JSON object.
+    /// Print the result as JSON
     #[arg(long)]
     pub(super) json: bool,
 }
@@ -61,10 +61,10 @@ Examples:
   composefs explain-digest rootfs/ --list --json
   composefs explain-digest rootfs/ --policy=version=2,xattrs=user,times=zero
 
-Exit status: 0 if a policy gives what is wanted, 1 if none does, 2 if it could not be found out.";
+Exit status: 0 if a policy gives the expected digest, 1 if none does, 2 on error.";
 
 impl ExplainDigestArgs {
-    /// The limits of contents in the image to try beside the usual ones.
+    /// Returns the inline limits to try besides the usual ones.
     pub(super) fn limits(&self) -> Vec<u64> {
         let of_policy = self.policy.and_then(|policy| match policy.inline {
             Inline::UpTo(max) => Some(max),
@@ -77,7 +77,7 @@ impl ExplainDigestArgs {
         rlimits::threads(self.threads)
     }
 
-    /// A time that `SOURCE_DATE_EPOCH` may have been when the image was made.
+    /// Returns the time in `SOURCE_DATE_EPOCH`, which may have been set when the image was built.
     pub(super) fn latest(&self) -> anyhow::Result<Option<Timestamp>> {
         const NAME: &str = "SOURCE_DATE_EPOCH";
         let of_environment = || {

@@ -1,4 +1,4 @@
-//! The command lines that do what a policy says.
+//! Builds the command lines that implement a policy.
 
 use std::path::Path;
 
@@ -9,14 +9,14 @@ use libcomposefs_image::tree::Tree;
 use crate::input::Form;
 use crate::inspect::names::shell_word;
 
-/// A command line, and of which program.
+/// A command line, and the program that it is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Command {
     pub(super) tool: &'static str,
     pub(super) line: String,
 }
 
-/// What command lines depend on beside the policy.
+/// Properties of the source that command lines depend on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reproduce<'a> {
     pub(super) source: &'a Path,
@@ -25,7 +25,7 @@ pub(super) struct Reproduce<'a> {
     pub(super) space: &'a Space,
 }
 
-/// What cfsctl can be told to do, beside version and algorithm.
+/// Combinations of options of cfsctl, other than version and algorithm.
 const CFSCTL: [(&str, Attributes, Transform); 6] = [
     ("", Attributes::Capability, Transform::Container),
     (" --xattrs keep-user-xattrs", Attributes::CapabilityAndUser, Transform::Container),
@@ -35,16 +35,17 @@ const CFSCTL: [(&str, Attributes, Transform); 6] = [
     (" --bootable --no-propagate-usr-to-root", Attributes::All, Transform::Boot),
 ];
 
-/// Options of `mkcomposefs` that the C tools do not have.
+/// Options of `mkcomposefs` that the C tools lack.
 const OURS: [&str; 4] = ["--algorithm", "--source-date-epoch", "--hardlinks", "--inline-max"];
 
 impl Reproduce<'_> {
-    /// Every command line that gives the digest of a policy; the last one is always of this program.
+    /// Returns every command line that gives the digest of a policy; the last one is for this program.
     pub(super) fn commands(&self, policy: &Policy) -> Vec<Command> {
         let source = shell_word(self.source);
         let mkcomposefs = self.mkcomposefs(policy).map(|options| {
             let is_ours = OURS.iter().any(|ours| options.iter().any(|option| option.starts_with(ours)));
-            let tool = if is_ours { "mkcomposefs of this project" } else { "mkcomposefs, of the C tools too" };
+            let tool =
+                if is_ours { "mkcomposefs of this project only" } else { "mkcomposefs, also that of the C tools" };
             let words = ["mkcomposefs".to_owned(), "--print-digest-only".to_owned()].into_iter().chain(options);
             Command { tool, line: self.piped(&words.collect::<Vec<_>>().join(" "), &source) }
         });
@@ -58,7 +59,7 @@ impl Reproduce<'_> {
         mkcomposefs.into_iter().chain(cfsctl).chain([Command { tool: "this program", line }]).collect()
     }
 
-    /// A command that reads a dump is given one of an image.
+    /// Adapts a command that reads a dump to a source that is an image.
     fn piped(&self, command: &str, source: &str) -> String {
         match self.form {
             Form::Image => format!("composefs-info dump {source} | {command} -"),
@@ -66,7 +67,7 @@ impl Reproduce<'_> {
         }
     }
 
-    /// Whether a policy would be the same with a change.
+    /// Returns true if a change of the policy has no effect on this tree.
     fn is(&self, policy: &Policy, change: impl Fn(&mut Policy)) -> bool {
         let mut changed = *policy;
         change(&mut changed);
@@ -75,7 +76,7 @@ impl Reproduce<'_> {
 
     fn mkcomposefs(&self, policy: &Policy) -> Option<Vec<String>> {
         let mut options = Vec::new();
-        // A whiteout is a device: without devices the version is that of a tree that never had one.
+        // Whiteouts are devices: without devices, the version is that of a tree without whiteouts.
         match (policy.version, self.tree.has_whiteout() && policy.devices) {
             (0, true) => options.push("--min-version=0".to_owned()),
             (1, false) => options.push("--min-version=1".to_owned()),
@@ -98,7 +99,7 @@ impl Reproduce<'_> {
         self.space.are_same(policy, &Policy { version, algorithm, ..as_given }).then_some(options)
     }
 
-    /// What makes a policy of a directory; `None` if no option does.
+    /// Returns the options that implement a policy for a directory; `None` if there are none.
     fn of_directory(&self, policy: &Policy) -> Option<Vec<String>> {
         let mut options = Vec::new();
         let mut add = |option: &str| options.push(option.to_owned());

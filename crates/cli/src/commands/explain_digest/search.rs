@@ -1,4 +1,4 @@
-//! Trying policies, on all cores.
+//! Computes the digests of policies in parallel.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -9,30 +9,30 @@ use libcomposefs_image::helpers::with_helpers;
 use libcomposefs_image::policy::{Contents, Policy};
 use libcomposefs_image::tree::Tree;
 
-/// What a policy gave.
+/// Result of a policy.
 #[derive(Clone, Debug)]
 pub(super) struct Tried {
     pub(super) policy: Policy,
-    /// The digest, or why there is no such image.
+    /// Digest of the image, or the reason why there is no such image.
     pub(super) digest: Result<Digest, String>,
 }
 
-/// Told of every policy that was tried.
+/// Callback for every policy that was tried.
 pub(super) type Note<'a> = &'a (dyn Fn() + Sync);
 
-/// What to try, and until when.
+/// Policies to try, and the condition to stop.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Search<'a> {
     pub(super) tree: &'a Tree,
     pub(super) contents: &'a Contents,
     pub(super) policies: &'a [Policy],
-    /// With this digest the search ends.
+    /// Digest at which the search stops.
     pub(super) until: Option<Digest>,
     pub(super) threads: NonZeroUsize,
 }
 
 impl Search<'_> {
-    /// Tries the policies in their order, as far as need be. Gives what was tried, in that order.
+    /// Tries the policies in order until the search can stop. Returns those that were tried, in that order.
     pub(super) fn run(&self, note: Note<'_>) -> Vec<Tried> {
         let groups = groups(self.policies);
         let (next, found, tried) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::new(Vec::new()));
@@ -55,7 +55,7 @@ impl Search<'_> {
         tried.into_iter().map(|(_, tried)| tried).collect()
     }
 
-    /// Tries policies that differ in the version only: they have a tree in common.
+    /// Tries policies that differ in the version only: they share a tree.
     fn try_group(&self, group: &[usize], note: Note<'_>) -> Vec<(usize, Tried)> {
         let first = Policy { version: 0, ..self.policies[group[0]] };
         let applied = first.apply(self.tree, self.contents);
@@ -74,7 +74,7 @@ impl Search<'_> {
     }
 }
 
-/// The numbers of policies that differ in the version only, in the order of the first of each group.
+/// Groups the indices of policies that differ in the version only, in the order of the first of each group.
 fn groups(policies: &[Policy]) -> Vec<Vec<usize>> {
     let mut groups: Vec<Vec<usize>> = Vec::new();
     let mut known = std::collections::HashMap::new();

@@ -1,4 +1,4 @@
-//! What was found, for people.
+//! Prints the findings as text.
 
 use std::io::{self, Write};
 
@@ -10,10 +10,10 @@ use super::words::{describe, why_indifferent};
 use super::{Findings, Tried};
 use crate::commands::diff::words::{self, number, path};
 
-/// So many paths are shown of those that differ in the same.
+/// Number of paths printed for each difference.
 const PATHS: usize = 5;
 
-/// Prints the findings.
+/// Writes the findings.
 pub(super) fn write(findings: &Findings<'_>, out: &mut impl Write) -> io::Result<()> {
     if findings.args.list || findings.args.policy.is_some() {
         return list(findings, out);
@@ -28,7 +28,7 @@ pub(super) fn write(findings: &Findings<'_>, out: &mut impl Write) -> io::Result
     }
     let indifferent = findings.space.indifferent();
     if !indifferent.is_empty() {
-        writeln!(out, "\nIt makes no difference on this tree what becomes of:")?;
+        writeln!(out, "\nChoices that make no difference for this tree:")?;
         for choice in indifferent {
             writeln!(out, "  {}", why_indifferent(choice))?;
         }
@@ -39,7 +39,7 @@ pub(super) fn write(findings: &Findings<'_>, out: &mut impl Write) -> io::Result
     Ok(())
 }
 
-/// A line for each policy.
+/// Writes one line for each policy.
 fn list(findings: &Findings<'_>, out: &mut impl Write) -> io::Result<()> {
     for Tried { policy, digest } in &findings.tried {
         match digest {
@@ -50,12 +50,12 @@ fn list(findings: &Findings<'_>, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// A policy in words and as command lines.
+/// Writes a description of a policy, and the command lines for it.
 fn tell(findings: &Findings<'_>, policy: &Policy, out: &mut impl Write) -> io::Result<()> {
     for line in describe(policy, findings.space) {
         writeln!(out, "  {line}")?;
     }
-    writeln!(out, "To make it again:")?;
+    writeln!(out, "To reproduce it:")?;
     for command in findings.reproduce().commands(policy) {
         writeln!(out, "  # {}\n  {}", command.tool, command.line)?;
     }
@@ -69,34 +69,34 @@ fn not_found(findings: &Findings<'_>, out: &mut impl Write) -> io::Result<()> {
     let Some(near) = &findings.nearest else {
         writeln!(
             out,
-            "So something in the tree is not as it was when that image was made, or a tool made it that is not known here.\n\
-             With an image or a dump of the wanted side, --against=FILE tells which entries differ, and in what."
+            "The tree has changed since that image was built, or the image was built by an unknown tool.\n\
+             If you have an image or a dump of the expected tree, use --against=FILE to find the entries that differ."
         )?;
         if !findings.args.thorough {
-            writeln!(out, "--thorough tries combinations that no known tool can be asked for, too.")?;
+            writeln!(out, "Use --thorough to try combinations that no known tool offers.")?;
         }
         return Ok(());
     };
     let diff = near.diff();
     match (diff.is_empty(), findings.want) {
-        (true, None) => writeln!(out, "This gives the tree wanted:")?,
+        (true, None) => writeln!(out, "This gives the expected tree:")?,
         (true, Some(_)) => writeln!(
             out,
-            "But this gives the tree of that image. The image itself was written otherwise: by another program, or damaged \
-             where no file shows it."
+            "But this gives the tree of that image. The image file differs: it was written by another program, or is \
+             damaged in a place that does not affect the tree."
         )?,
-        (false, _) => writeln!(out, "This comes nearest:")?,
+        (false, _) => writeln!(out, "This comes closest:")?,
     }
     tell(findings, &near.policy, out)?;
     if diff.is_empty() { Ok(()) } else { what_remains(&diff, out) }
 }
 
-/// What differs although the policy is the best there is: A is what it makes of the source, B what is wanted.
+/// Writes the remaining differences of the closest policy: A is the tree it makes of the source, B the expected tree.
 fn what_remains(diff: &Diff<'_>, out: &mut impl Write) -> io::Result<()> {
     let counts = diff.counts();
     let all = counts.common + counts.only_a + counts.only_b;
     let (differing, all) = (number(counts.differing()), number(all));
-    writeln!(out, "\nThen {differing} of {all} entries still differ (A is the source, B the wanted side):")?;
+    writeln!(out, "\n{differing} of {all} entries still differ (A is the source, B the expected tree):")?;
     for cause in causes(diff) {
         writeln!(out, "  {}", words::cause(&cause))?;
         for hint in &cause.hints {

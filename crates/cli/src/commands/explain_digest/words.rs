@@ -1,9 +1,9 @@
-//! Policies and fields of them in words.
+//! Describes policies and their fields.
 
 use libcomposefs_image::Algorithm;
 use libcomposefs_image::policy::{Attributes, Choice, Inline, Policy, Space, Times, Transform};
 
-/// What a policy does, a line for each choice that matters on the tree at hand.
+/// Describes a policy, one line for each choice that matters for the tree.
 pub(super) fn describe(policy: &Policy, space: &Space) -> Vec<String> {
     let algorithm = match policy.algorithm {
         Algorithm::Sha256 => "SHA-256",
@@ -18,7 +18,7 @@ pub(super) fn describe(policy: &Policy, space: &Space) -> Vec<String> {
     };
     add(Choice::Xattrs, xattrs(policy.xattrs).to_owned());
     add(Choice::Times, times(policy.times));
-    add(Choice::Hardlinks, if policy.hardlinks { "hard links kept" } else { "an inode for each name" }.to_owned());
+    add(Choice::Hardlinks, if policy.hardlinks { "hard links kept" } else { "one inode per name" }.to_owned());
     add(Choice::Inline, inline(policy.inline));
     add(Choice::Devices, if policy.devices { "devices kept" } else { "devices left out" }.to_owned());
     add(Choice::Transform, transform(policy.transform).to_owned());
@@ -27,11 +27,11 @@ pub(super) fn describe(policy: &Policy, space: &Space) -> Vec<String> {
 
 fn xattrs(choice: Attributes) -> &'static str {
     match choice {
-        Attributes::All => "all extended attributes",
-        Attributes::User => "extended attributes of user. only",
-        Attributes::None => "no extended attributes",
-        Attributes::Capability => "of the extended attributes only security.capability",
-        Attributes::CapabilityAndUser => "of the extended attributes only security.capability and those of user.",
+        Attributes::All => "all xattrs",
+        Attributes::User => "user.* xattrs only",
+        Attributes::None => "no xattrs",
+        Attributes::Capability => "security.capability xattrs only",
+        Attributes::CapabilityAndUser => "security.capability and user.* xattrs only",
     }
 }
 
@@ -47,31 +47,31 @@ fn times(choice: Times) -> String {
 
 fn inline(choice: Inline) -> String {
     match choice {
-        Inline::AsGiven => "contents in the image as the source has them".to_owned(),
-        Inline::UpTo(0) => "no content in the image".to_owned(),
-        Inline::UpTo(max) => format!("contents of up to {max} bytes in the image"),
+        Inline::AsGiven => "contents stored in the image as in the source".to_owned(),
+        Inline::UpTo(0) => "no contents stored in the image".to_owned(),
+        Inline::UpTo(max) => format!("contents of up to {max} bytes stored in the image"),
     }
 }
 
 fn transform(choice: Transform) -> &'static str {
     match choice {
-        Transform::Nothing => "root and /run, /boot, /sysroot as they are",
-        Transform::Root => "the root with the metadata of /usr",
-        Transform::Container => "the root with the metadata of /usr, /run empty with its time",
-        Transform::Boot => "/boot and /sysroot empty with the time of /usr, no security.selinux",
+        Transform::Nothing => "root, /run, /boot and /sysroot unchanged",
+        Transform::Root => "root with the metadata of /usr",
+        Transform::Container => "root with the metadata of /usr, /run empty with the mtime of /usr",
+        Transform::Boot => "/boot and /sysroot empty with the mtime of /usr, no security.selinux xattrs",
         Transform::ContainerAndBoot => {
-            "the root with the metadata of /usr; /run, /boot and /sysroot empty with its time; no security.selinux"
+            "root with the metadata of /usr; /run, /boot and /sysroot empty with its mtime; no security.selinux xattrs"
         }
     }
 }
 
-/// Why it does not matter what is chosen in a field.
+/// Returns a field with the reason why its choice does not matter.
 pub(super) fn why_indifferent(choice: Choice) -> &'static str {
     match choice {
-        Choice::Xattrs => "extended attributes (there are none)",
+        Choice::Xattrs => "xattrs (there are none)",
         Choice::Times => "times (all are 0)",
         Choice::Hardlinks => "hard links (there are none)",
-        Choice::Inline => "contents in the image (no file is so small)",
+        Choice::Inline => "contents in the image (no file is small enough)",
         Choice::Devices => "devices (there are none)",
         Choice::Transform => "root, /run, /boot, /sysroot (there is nothing to change)",
     }

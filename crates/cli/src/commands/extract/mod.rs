@@ -1,4 +1,4 @@
-//! `composefs extract`: an image as files again.
+//! `composefs extract`: extracts the files of an image.
 
 mod progress;
 mod report;
@@ -18,40 +18,41 @@ use crate::image_file::ImageFile;
 use crate::rlimits::allow_open_files;
 use progress::ExtractProgress;
 
-/// Make files of an image and its objects.
+/// Extract the files of an image and its objects.
 ///
-/// Every content is compared with its fs-verity digest before it gets its name. Types, modes, owners (as root), times, xattrs,
-/// hard links, devices and whiteouts are as the image has them; what may not be set is counted. Of an object that is missing
-/// or damaged nothing is left, and all others are extracted.
+/// Every content is compared with its fs-verity digest before the file gets its name. Types, modes, owners (as root),
+/// times, xattrs, hard links, devices and whiteouts are restored from the image; those that cannot be set are counted.
+/// A file whose object is missing or damaged is not created; all other files are extracted.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ExtractArgs {
-    /// The image
+    /// Image file
     image: PathBuf,
-    /// The directory to extract to: it is made, or is there and empty
+    /// Directory to extract to: created, or empty
     target: PathBuf,
-    /// Extract only these paths of the image, with all below them and the directories above them
+    /// Extract only these paths of the image, with everything below them and their parent directories
     #[arg(value_name = "PATH")]
     paths: Vec<OsString>,
-    /// Where the objects are; may be given several times
+    /// Object directory; may be given several times
     #[arg(long, value_name = "DIR")]
     basedir: Vec<PathBuf>,
-    /// The fs-verity digest that the image itself must have
+    /// Expected fs-verity digest of the image
     #[arg(long, value_name = "HEX")]
     digest: Option<Digest>,
-    /// Extract into a directory that is not empty: directories are merged, other things replaced, symlinks in it not followed
+    /// Extract into a directory that is not empty: merge directories, replace other files, and do not follow symlinks
+    /// in it
     #[arg(long)]
     merge: bool,
-    /// Let everything belong to the caller, without the set-user-ID and set-group-ID bits of other owners
+    /// Make the caller the owner of all files, without the set-user-ID and set-group-ID bits of other owners
     #[arg(long)]
     no_same_owner: bool,
-    /// Also take contents that the image has no digest of, unchecked
+    /// Also extract contents for which the image has no digest to verify them with
     #[arg(long)]
     unverified: bool,
-    /// Use so many threads
+    /// Number of threads
     #[arg(long, value_parser = crate::rlimits::parse_threads)]
     threads: Option<NonZeroUsize>,
-    /// Print what was done as JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
@@ -63,9 +64,9 @@ Examples:
   composefs extract rootfs.img / --basedir=objects --merge /usr/bin/passwd
   composefs extract rootfs.img out --basedir=objects --digest=$(cat rootfs.digest) --json
 
-Exit status: 0 if all is there, 1 if something is missing, 2 for a command line that is wrong. Nothing is synced to disk.";
+Exit status: 0 if everything was extracted, 1 if something was not, 2 for a usage error. Nothing is synced to disk.";
 
-/// Runs the command. `false` if something was not extracted.
+/// Runs the command. Returns false if something was not extracted.
 pub(super) fn run(args: &ExtractArgs) -> anyhow::Result<bool> {
     let image = ImageFile::read(&args.image)?;
     let reader = image.reader()?;
@@ -90,7 +91,7 @@ pub(super) fn run(args: &ExtractArgs) -> anyhow::Result<bool> {
     let outcome = extract(&tree, &selection, &basedirs, &args.target, &options, &progress);
     drop(progress);
     let outcome = outcome.map_err(|error| match error {
-        ExtractError::NotEmpty { .. } => with_remedy(error, "another directory, or --merge"),
+        ExtractError::NotEmpty { .. } => with_remedy(error, "use another directory, or --merge"),
         error => anyhow!(error),
     })?;
     if args.json {

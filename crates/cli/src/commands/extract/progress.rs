@@ -1,11 +1,11 @@
-//! Progress of an extraction, on a terminal only.
+//! Progress display of an extraction.
 
 use indicatif::ProgressBar;
 use libcomposefs_content::Progress;
 
 use crate::output;
 
-/// Shows bytes of all bytes, and entries; nothing where standard error is no terminal.
+/// Displays the number of bytes and entries, if standard error is a terminal.
 pub(super) struct ExtractProgress {
     bytes: ProgressBar,
     entries: ProgressBar,

@@ -1,4 +1,4 @@
-//! What came of an extraction, for people and for programs.
+//! Prints the results of an extraction, as text and as JSON.
 
 use std::os::unix::ffi::OsStrExt;
 
@@ -11,7 +11,7 @@ use super::ExtractArgs;
 use crate::json::put_bytes;
 use crate::output;
 
-/// So many failures are told one by one.
+/// Number of failures that are printed.
 const SHOWN: usize = 100;
 
 fn shown(bytes: &[u8]) -> String {
@@ -20,7 +20,7 @@ fn shown(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// Tells what is not there, and what of the rest is not as it was. If all is, nothing.
+/// Prints what was not extracted or not restored; nothing if everything was.
 pub(super) fn print_text(outcome: &ExtractReport, basedirs: &Basedirs) {
     for failure in outcome.failures.iter().take(SHOWN) {
         tell!("composefs: {}: {}", shown(&failure.path), failure.error);
@@ -40,12 +40,12 @@ pub(super) fn print_text(outcome: &ExtractReport, basedirs: &Basedirs) {
         warn(&format!("could not set the xattr {}", shown(name)), left_out);
     }
     if !outcome.is_whole() {
-        let hint = if basedirs.is_empty() { "; --basedir says where the objects are" } else { "" };
+        let hint = if basedirs.is_empty() { "; use --basedir to name the object directory" } else { "" };
         tell!("composefs: {} paths were not extracted{hint}", outcome.failures.len());
     }
 }
 
-/// Prints all of it.
+/// Prints the results as JSON.
 pub(super) fn print_json(args: &ExtractArgs, outcome: &ExtractReport) {
     let mut object = Map::new();
     put_bytes(&mut object, "image", args.image.as_os_str().as_bytes());

@@ -16,49 +16,50 @@ use crate::inspect::inode_info::ContentForm;
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Conditions")]
 pub(super) struct Conditions {
-    /// The last name matches: * ? [a-z] {a,b}
+    /// Match the last component: * ? [a-z] {a,b}
     #[arg(long, value_name = "GLOB", value_parser = compile_glob)]
     name: Option<GlobMatcher>,
-    /// The whole path matches; * and ? match no slash, ** does
+    /// Match the whole path; * and ? do not match a slash, ** does
     #[arg(long, value_name = "GLOB", value_parser = compile_glob)]
     path: Option<GlobMatcher>,
-    /// One of these types, divided by commas: f(ile) d(irectory) (sym)l(ink) c(haracter device) b(lock device) p(ipe) s(ocket)
+    /// One of these types, separated by commas: f(ile) d(irectory) (sym)l(ink) c(haracter device) b(lock device) p(ipe)
+    /// s(ocket)
     #[arg(long = "type", value_name = "TYPES", value_delimiter = ',', value_parser = kind)]
     kinds: Vec<Kind>,
-    /// So many bytes, +N more, -N less; with k, M, G, T times 1024 each
+    /// Size: N bytes, +N for more, -N for less; k, M, G and T are powers of 1024
     #[arg(long, value_name = "[+-]N", allow_hyphen_values = true, value_parser = size_bound)]
     size: Option<Bound>,
-    /// So many links, +N more, -N less
+    /// Number of links: N, +N for more, -N for less
     #[arg(long, value_name = "[+-]N", allow_hyphen_values = true, value_parser = count_bound)]
     links: Option<Bound>,
-    /// Owned by this user
+    /// Numeric user ID of the owner
     #[arg(long)]
     uid: Option<u32>,
-    /// Owned by this group
+    /// Numeric group ID of the owner
     #[arg(long)]
     gid: Option<u32>,
-    /// The permissions are MODE (octal), have all bits of -MODE, or any of /MODE
+    /// Permissions: exactly MODE (octal), all bits of -MODE, or any bit of /MODE
     #[arg(long, value_name = "[-/]MODE", allow_hyphen_values = true, value_parser = permissions)]
     perm: Option<Permissions>,
-    /// Modified after: @SECONDS, 2024-12-31 or 2024-12-31T23:59:59, in UTC
+    /// Modified after this time: @SECONDS, 2024-12-31 or 2024-12-31T23:59:59, in UTC
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = time)]
     newer: Option<i64>,
-    /// Modified before
+    /// Modified before this time
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = time)]
     older: Option<i64>,
-    /// The content is empty, inline, object or hole
+    /// Storage of the content: empty, inline, object or hole
     #[arg(long, value_name = "WHERE", value_parser = content)]
     content: Option<ContentForm>,
-    /// The digest begins with these hex digits
+    /// Digest that starts with these hex digits
     #[arg(long, value_name = "HEX", value_parser = hex)]
     digest: Option<String>,
-    /// The content is the object of this path below the object directory
+    /// Content in the object at this path below the object directory
     #[arg(long, value_name = "PATH")]
     object: Option<OsString>,
-    /// It has this extended attribute, with this value if one is given
+    /// Has this xattr, with this value if one is given
     #[arg(long, value_name = "NAME[=VALUE]")]
     xattr: Vec<OsString>,
-    /// It is this inode: gives all names of a hard-linked one
+    /// Inode number: finds all names of a hard-linked file
     #[arg(long)]
     nid: Option<u64>,
 }

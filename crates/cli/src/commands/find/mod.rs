@@ -22,23 +22,23 @@ use crate::inspect::output::Lines;
 use crate::inspect::path::{PATHS, in_tree, refused, resolve};
 use crate::inspect::size::Sizes;
 
-/// Print the paths of an image that meet all the conditions given.
+/// Print the paths of an image that meet all given conditions.
 ///
-/// Below each PATH, which counts itself, in byte order, a directory before what it holds.
+/// Searches each PATH, itself included, in byte order; a directory is printed before its entries.
 #[derive(clap::Args)]
 #[command(after_help = format!("{PATHS}\n\n{EXAMPLES}"))]
 pub(super) struct FindArgs {
-    /// The image
+    /// Image file
     image: PathBuf,
-    /// Where to look; from the root if there is none
+    /// Paths to search [default: the root]
     #[arg(value_name = "PATH")]
     paths: Vec<OsString>,
     #[command(flatten)]
     conditions: Conditions,
-    /// Print mode, links, owner, size and time as well
+    /// Also print mode, links, owner, size and time
     #[arg(short, long)]
     long: bool,
-    /// Print sizes like 1.2M
+    /// Print sizes with units, such as 1.2M
     #[arg(short = 'H', long)]
     human: bool,
     #[command(flatten)]
@@ -56,8 +56,7 @@ Examples:
   composefs find rootfs.img --digest cc3da5b14909    # which file is this object?
   composefs find rootfs.img --xattr security.capability -0 | xargs -0 composefs stat rootfs.img
 
-Exit status: 0 if all was looked at (also if nothing was found), 1 if something was not, 2 for a command line that is
-wrong.";
+Exit status: 0 if everything was searched (even if nothing was found), 1 if something was not, 2 for a usage error.";
 
 /// Runs the command.
 pub(super) fn run(args: &FindArgs) -> ExitCode {

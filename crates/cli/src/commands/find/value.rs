@@ -62,18 +62,18 @@ pub(super) fn kind(text: &str) -> Result<Kind, String> {
         "b" => Kind::BlockDevice,
         "p" => Kind::Fifo,
         "s" => Kind::Socket,
-        _ => return Err("the types are f, d, l, c, b, p and s".to_owned()),
+        _ => return Err("expected f, d, l, c, b, p or s".to_owned()),
     })
 }
 
 pub(super) fn size_bound(text: &str) -> Result<Bound, String> {
     Bound::parse(text, size::parse)
-        .ok_or_else(|| "a number, +number or -number, with k, M, G or T behind it".to_owned())
+        .ok_or_else(|| "expected N, +N or -N, optionally followed by k, M, G or T".to_owned())
 }
 
 pub(super) fn count_bound(text: &str) -> Result<Bound, String> {
     let number = |text: &str| size::parse(text).filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
-    Bound::parse(text, number).ok_or_else(|| "a number, +number or -number".to_owned())
+    Bound::parse(text, number).ok_or_else(|| "expected N, +N or -N".to_owned())
 }
 
 pub(super) fn permissions(text: &str) -> Result<Permissions, String> {
@@ -84,22 +84,22 @@ pub(super) fn permissions(text: &str) -> Result<Permissions, String> {
     };
     let bits = Some(digits).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
     let bits = bits.and_then(|digits| u16::from_str_radix(digits, 8).ok()).filter(|bits| *bits <= 0o7777);
-    bits.map(make).ok_or_else(|| "up to four octal digits, with - or / in front".to_owned())
+    bits.map(make).ok_or_else(|| "expected up to four octal digits, optionally after - or /".to_owned())
 }
 
 pub(super) fn time(text: &str) -> Result<i64, String> {
-    timestamp::parse(text).ok_or_else(|| "@SECONDS, YYYY-MM-DD or YYYY-MM-DDThh:mm:ss".to_owned())
+    timestamp::parse(text).ok_or_else(|| "expected @SECONDS, YYYY-MM-DD or YYYY-MM-DDThh:mm:ss".to_owned())
 }
 
 pub(super) fn content(text: &str) -> Result<ContentForm, String> {
     let forms = [ContentForm::Empty, ContentForm::Inline, ContentForm::Object, ContentForm::Hole];
     let form = forms.into_iter().find(|form| form.word() == text);
-    form.ok_or_else(|| "empty, inline, object or hole".to_owned())
+    form.ok_or_else(|| "expected empty, inline, object or hole".to_owned())
 }
 
 pub(super) fn hex(text: &str) -> Result<String, String> {
     let is_hex = (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if is_hex { Ok(text.to_ascii_lowercase()) } else { Err("1 to 128 hex digits".to_owned()) }
+    if is_hex { Ok(text.to_ascii_lowercase()) } else { Err("expected 1 to 128 hex digits".to_owned()) }
 }
 
 #[cfg(test)]

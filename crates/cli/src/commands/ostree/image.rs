@@ -14,22 +14,23 @@ use serde_json::json;
 use super::{Source, tree_of};
 use crate::{lost_opaque, output, rlimits};
 
-/// Make the image of a commit, as `ostree checkout --composefs` does.
+/// Build the image of a commit, like `ostree checkout --composefs`.
 ///
-/// The image names objects as they are in a bare repository, xx/….file, so it is mounted with basedir=REPO/objects. The digest
-/// is printed.
+/// The image refers to objects by their paths in a bare repository, xx/….file, so it is mounted with
+/// basedir=REPO/objects. Prints the digest.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct OstreeImageArgs {
     #[command(flatten)]
     source: Source,
-    /// Where the image goes, - for standard output; without it only the digest is printed
+    /// Image file, or - for standard output; without it, only the digest is printed
     #[arg(value_name = "IMAGE")]
     image: Option<PathBuf>,
-    /// Without digests of files: `ostree checkout --composefs-noverity`. Contents are not read, nor compared with checksums
+    /// Write no digests of files, like `ostree checkout --composefs-noverity`; contents are then neither read nor
+    /// compared with their checksums
     #[arg(long)]
     no_verity: bool,
-    /// Use so many threads
+    /// Number of threads
     #[arg(long, value_parser = crate::rlimits::parse_threads)]
     threads: Option<NonZeroUsize>,
     /// Print commit, digest and size as JSON
@@ -43,7 +44,7 @@ Examples:
   composefs ostree image /ostree/repo fedora/stable --json
   mount -t composefs .ostree.cfs /mnt -o basedir=/ostree/repo/objects
 
-Exit status: 0 if the image is there, 1 if not. An image that was there is replaced when all of the new one is on disk.";
+Exit status: 0 if the image was written, 1 if not. An existing image is replaced once the new one is on disk.";
 
 /// The mode of a new image, less the umask.
 const IMAGE_MODE: u32 = 0o666;
@@ -51,7 +52,7 @@ const IMAGE_MODE: u32 = 0o666;
 pub(super) fn run(args: &OstreeImageArgs) -> anyhow::Result<()> {
     let to_stdout = args.image.as_deref() == Some(Path::new("-"));
     if to_stdout && output::is_terminal() {
-        bail!("standard output is a terminal: an image is no text");
+        bail!("standard output is a terminal: refusing to write an image to it");
     }
     let (repo, commit, plan) = args.source.open()?;
     let threads = rlimits::threads(args.threads);

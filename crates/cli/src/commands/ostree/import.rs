@@ -14,23 +14,23 @@ use crate::commands::repository::{RepositoryArgs, create, progress};
 use crate::interrupt::Interrupt;
 use crate::{complete, rlimits};
 
-/// Take a commit into a repository of composefs.
+/// Import a commit into a composefs repository.
 ///
-/// Contents are shared with the repository of ostree where the file system can (reflinks), and copied elsewhere; each is compared
-/// with its checksum. The image has the tree that ostree's would have; its objects are named as everywhere in the repository, so its
-/// digest is another one. If the commit records the digest of ostree's image, that is compared too.
+/// Contents are shared with the ostree repository if the file system can (reflinks), otherwise copied; each is compared
+/// with its checksum. The image has the same tree as ostree's own image, but refers to objects as all images in the
+/// repository do, so its digest differs. If the commit records the digest of ostree's image, that is compared too.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct OstreeImportArgs {
     #[command(flatten)]
     source: Source,
-    /// Give the image this name, which another may have had
+    /// Name for the image; another image that has the name loses it
     #[arg(long, value_name = "REF", add = ArgValueCompleter::new(complete::refs))]
     name: Option<RefName>,
-    /// Use so many threads
+    /// Number of threads
     #[arg(long, value_parser = crate::rlimits::parse_threads)]
     threads: Option<NonZeroUsize>,
-    /// Print what was done as JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
@@ -40,7 +40,7 @@ Examples:
   composefs --repo=/srv/images ostree import /ostree/repo fedora/stable --name=fedora/stable
   composefs --repo=/srv/images mount fedora/stable /mnt
 
-Exit status: 0 if the image is there, 1 if not, 128 and the number of the signal if one ended it.";
+Exit status: 0 if the commit was imported, 1 if not, 128 plus the signal number if a signal cancelled the command.";
 
 pub(super) fn run(args: &OstreeImportArgs, selected: &RepositoryArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
     let repository = selected.open()?.interrupted_by(interrupt.flag());
@@ -55,7 +55,7 @@ pub(super) fn run(args: &OstreeImportArgs, selected: &RepositoryArgs, interrupt:
             let theirs = plan.tree(&gathered, Payloads::Ostree, algorithm)?;
             let found = Image::plan(&theirs, Versions::default())?.digest(algorithm);
             if found.as_bytes() != recorded {
-                bail!("commit {}: its image has the digest {found}, which is not the one it records", commit.id);
+                bail!("commit {}: the digest of its image is {found}, but it records another one", commit.id);
             }
         }
         let tree = plan.tree(&gathered, Payloads::Objects, algorithm)?;

@@ -18,9 +18,10 @@ use super::repository::{RepositoryArgs, WithRepository, progress};
 use crate::exit::done;
 use crate::interrupt::Interrupt;
 
-/// Work with commits in repositories of ostree, read without ostree.
+/// Work with commits in ostree repositories, without ostree.
 ///
-/// Repositories of the modes bare, bare-user, bare-user-only and archive are read. Every object is compared with its checksum.
+/// Reads repositories of the modes bare, bare-user, bare-user-only and archive. Every object is compared with its
+/// checksum.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct OstreeArgs {
@@ -44,10 +45,10 @@ enum Command {
 /// Which commit.
 #[derive(clap::Args)]
 struct Source {
-    /// The repository of ostree
+    /// The ostree repository
     #[arg(value_name = "REPO")]
     ostree: PathBuf,
-    /// A branch, REMOTE:BRANCH or the checksum of a commit
+    /// Branch, REMOTE:BRANCH or checksum of the commit
     #[arg(value_name = "REF")]
     commit: String,
 }

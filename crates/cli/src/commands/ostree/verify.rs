@@ -13,16 +13,16 @@ use crate::error_text::with_remedy;
 use crate::output;
 use crate::rlimits;
 
-/// Compare a commit with its checksums, and its image with the digest recorded in it.
+/// Verify the objects of a commit, and the digest of its image that is recorded in it.
 ///
-/// Every object that the commit needs is read. The digest is the one under `ostree.composefs.digest.v0`, which
-/// `ostree commit --generate-composefs-metadata` puts there.
+/// Reads every object that the commit needs, and compares it with its checksum. The digest is stored under
+/// `ostree.composefs.digest.v0` by `ostree commit --generate-composefs-metadata`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct OstreeVerifyArgs {
     #[command(flatten)]
     source: Source,
-    /// Use so many threads
+    /// Number of threads
     #[arg(long, value_parser = crate::rlimits::parse_threads)]
     threads: Option<NonZeroUsize>,
     /// Print commit and digests as JSON
@@ -34,7 +34,7 @@ const EXAMPLES: &str = "\
 Examples:
   composefs ostree verify /ostree/repo fedora/stable
 
-Exit status: 0 if all is as it should be, 1 if not, or if no digest is recorded.";
+Exit status: 0 if everything matches, 1 if not, or if no digest is recorded.";
 
 pub(super) fn run(args: &OstreeVerifyArgs) -> anyhow::Result<()> {
     let (repo, commit, plan) = args.source.open()?;
@@ -43,7 +43,7 @@ pub(super) fn run(args: &OstreeVerifyArgs) -> anyhow::Result<()> {
     let found = image.digest(Algorithm::Sha256);
     let recorded = commit.object.digest.as_deref().map(|bytes| {
         Digest::new(Algorithm::Sha256, bytes).with_context(|| {
-            format!("commit {}: the digest recorded has {} bytes, expected 32", commit.id, bytes.len())
+            format!("commit {}: the recorded digest has {} bytes, expected 32", commit.id, bytes.len())
         })
     });
     let recorded = recorded.transpose()?;
@@ -57,14 +57,14 @@ pub(super) fn run(args: &OstreeVerifyArgs) -> anyhow::Result<()> {
             let id = commit.id;
             return Err(with_remedy(
                 format!(
-                    "commit {id} records no digest of its image: every object is as its checksum says, and the image would have \
-                     the digest {found}"
+                    "commit {id} records no digest of its image: every object matches its checksum, and the digest of the \
+                     image would be {found}"
                 ),
-                "`ostree commit --generate-composefs-metadata` records it",
+                "use `ostree commit --generate-composefs-metadata` to record it",
             ));
         }
         Some(recorded) if recorded != found => {
-            bail!("commit {} records the digest {recorded} of its image, which has the digest {found}", commit.id)
+            bail!("commit {} records the digest {recorded}, but the digest of its image is {found}", commit.id)
         }
         Some(_) if !args.json => out!("{found}"),
         Some(_) => {}

@@ -16,13 +16,13 @@ const USER: &str = ".var/lib/composefs";
 /// commands that work in a repository.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct RepositoryArgs {
-    /// The repository to work in [default: the system's for root, else the user's]
+    /// Repository to use [default: the system's for root, otherwise the user's]
     #[arg(long, value_name = "DIR", help_heading = "Repository")]
     repo: Option<PathBuf>,
-    /// Work in the user's own repository, ~/.var/lib/composefs
+    /// Use the user's own repository, ~/.var/lib/composefs
     #[arg(long, conflicts_with = "repo", help_heading = "Repository")]
     user: bool,
-    /// Work in the system's repository, /sysroot/composefs
+    /// Use the system's repository, /sysroot/composefs
     #[arg(long, conflicts_with_all = ["repo", "user"], help_heading = "Repository")]
     system: bool,
 }
@@ -58,11 +58,11 @@ impl RepositoryArgs {
         if self.system || !self.user && rustix::process::geteuid().is_root() {
             return Ok(SYSTEM.into());
         }
-        let home = std::env::var_os("HOME").context("HOME is not set: set it, or give --repo=DIR")?;
+        let home = std::env::var_os("HOME").context("HOME is not set: set it, or use --repo=DIR")?;
         let home = Path::new(&home);
         // With a relative path the repository would depend on the current directory.
         if !home.is_absolute() {
-            bail!("HOME is {home:?}, which is not an absolute path: set it to the home directory, or give --repo=DIR");
+            bail!("HOME is {home:?}, which is not an absolute path: set it to the home directory, or use --repo=DIR");
         }
         Ok(home.join(USER))
     }

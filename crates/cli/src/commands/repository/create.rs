@@ -17,35 +17,35 @@ use crate::lost_opaque;
 use crate::output;
 use crate::scan_progress::ScanProgress;
 
-/// Make an image of a directory tree, with all its contents, in a repository.
+/// Create an image of a directory tree in a repository, with all its contents.
 ///
-/// Prints the digest of the image. The same tree always has the same one in a repository. Contents that are there already
-/// are not stored again. When the command returns, image, contents and name are on disk.
+/// Prints the digest of the image. In one repository, the same tree always has the same digest. Contents that the
+/// repository already has are not stored again. When the command returns, image, contents and name are on disk.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct CreateArgs {
-    /// The directory, or a symlink to it
+    /// Directory, or a symlink to one
     #[arg(value_name = "PATH")]
     source: PathBuf,
-    /// Give the image this name, which another may have had; an image without one goes with the next gc
+    /// Name for the image; another image that has the name loses it. An untagged image is removed by the next gc
     #[arg(long, value_name = "REF", add = ArgValueCompleter::new(complete::refs))]
     name: Option<RefName>,
-    /// Keep only extended attributes of users
+    /// Keep only user.* xattrs
     #[arg(long, conflicts_with = "skip_xattrs")]
     user_xattrs: bool,
-    /// Keep no extended attributes
+    /// Leave out xattrs
     #[arg(long)]
     skip_xattrs: bool,
-    /// Leave out devices
+    /// Leave out device nodes
     #[arg(long)]
     skip_devices: bool,
-    /// Let all times be the epoch
+    /// Set all mtimes to zero
     #[arg(long)]
     use_epoch: bool,
-    /// Use so many threads
+    /// Number of threads
     #[arg(long, value_parser = crate::rlimits::parse_threads)]
     threads: Option<NonZeroUsize>,
-    /// Print what was done as JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
@@ -55,9 +55,8 @@ Examples:
   composefs --repo=/srv/images create rootfs/ --name=debian/13
   composefs --repo=/srv/images create rootfs/ --user-xattrs --use-epoch --json
 
-Exit status: 0 if the image is there, 1 if not, 128 and the number of the signal
-if one ended it. On failure nothing of it is published; objects that were stored
-before go with a later gc.";
+Exit status: 0 if the image was created, 1 if not, 128 plus the signal number if a signal cancelled the command. On
+failure nothing is published; objects that were already stored are removed by a later gc.";
 
 pub(crate) fn run(args: &CreateArgs, selected: &RepositoryArgs) -> ExitCode {
     let interrupt = Interrupt::watch();
@@ -86,19 +85,16 @@ fn create(args: &CreateArgs, selected: &RepositoryArgs, interrupt: &Interrupt) -
     Ok(())
 }
 
-/// Says what one should know.
+/// Prints warnings about the result.
 pub(super) fn warn(created: &Created, repository: &Repository) {
     lost_opaque::warn("composefs", &created.lost_opaque);
     for repaired in &created.objects.repaired {
         let path = repository.objects().path_of(repaired);
-        tell!(
-            "composefs: {} was damaged and is replaced; a mount that has it open must be mounted again",
-            path.display()
-        );
+        tell!("composefs: {} was damaged and has been replaced; remount any mount that uses it", path.display());
     }
 }
 
-/// Prints what was made: to standard output what is asked for, to standard error what one should know.
+/// Prints the result on standard output, and warnings on standard error.
 pub(crate) fn tell(created: &Created, name: Option<&RefName>, repository: &Repository, json: bool) {
     warn(created, repository);
     if json {

@@ -7,18 +7,18 @@ use super::RepositoryArgs;
 use crate::inspect::size::Sizes;
 use crate::output;
 
-/// Tell what names take on the disk, what they share, and what removing each would free.
+/// Print the disk usage of each name, how much names share, and how much removing each would free.
 ///
-/// EXCLUSIVE is what no other name needs. FREED is what is there to be used when the name is gone and gc was there: less than
-/// that where objects have other hard links, or share extents with files elsewhere. The sum of all is less than what is
-/// freed by removing several names that share.
+/// EXCLUSIVE is the size of the objects that no other name needs. FREED is the space that becomes available once the
+/// name is removed and gc has run. It is less than EXCLUSIVE if objects have other hard links, or share extents with
+/// other files. Removing several names that share objects frees more than the sum of their FREED.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct DfArgs {
-    /// Print sizes in k, M and G
+    /// Print sizes with units, such as 1.2M
     #[arg(short = 'H', long)]
     human: bool,
-    /// Print everything as JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
@@ -40,8 +40,8 @@ pub(crate) fn run(args: &DfArgs, selected: &RepositoryArgs) -> anyhow::Result<()
         let RefUsage { used, exclusive, freed, .. } = *one;
         let note = match (one.missing, one.in_use) {
             (0, false) => String::new(),
-            (0, true) => "  (mounted or open: freed when it is not)".into(),
-            (missing, _) => format!("  ({missing} objects are missing: see composefs fsck)"),
+            (0, true) => "  (in use: freed once it is not mounted or open)".into(),
+            (missing, _) => format!("  ({missing} objects are missing: run `composefs fsck`)"),
         };
         out!(
             "{:>12} {:>12} {:>12} {:>12}  {}{note}",

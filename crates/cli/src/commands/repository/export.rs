@@ -16,26 +16,26 @@ use super::{RepositoryArgs, progress};
 use crate::complete;
 use crate::output;
 
-/// Write images with their objects into one file, a bundle, for `composefs import`.
+/// Write images with their objects to a bundle, a file for `composefs import`.
 ///
-/// What the other side has can be left out: all objects of images that it has (--have), or listed ones (--have-list). Every
-/// content is checked before it is written.
+/// Objects that the receiver has can be left out: all objects of an image (--have), or those in a list (--have-list).
+/// Every content is verified before it is written.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ExportArgs {
-    /// The images
+    /// Images, by name or digest
     #[arg(value_name = "REF|DIGEST", required = true, add = ArgValueCompleter::new(complete::images))]
     images: Vec<ImageName>,
     /// Write to this file instead of standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Leave out all objects of this image, which the other side has; may be given several times
+    /// Leave out all objects of this image, which the receiver has; may be given several times
     #[arg(long, value_name = "REF|DIGEST", add = ArgValueCompleter::new(complete::images))]
     have: Vec<ImageName>,
-    /// Leave out the objects listed here, a digest a line, as `composefs images --objects` prints them
+    /// Leave out the objects in this list, one digest per line, as printed by `composefs images --objects`
     #[arg(long, value_name = "FILE")]
     have_list: Option<PathBuf>,
-    /// Print what was written as JSON; needs --output
+    /// Print the result as JSON; requires --output
     #[arg(long, requires = "output")]
     json: bool,
 }
@@ -52,7 +52,7 @@ pub(crate) fn run(args: &ExportArgs, selected: &RepositoryArgs) -> anyhow::Resul
     let have = Have { images: args.have.clone(), objects };
     let Some(path) = args.output.as_deref().filter(|path| *path != Path::new("-")) else {
         if output::is_terminal() {
-            bail!("a bundle is not for a terminal: give --output=FILE");
+            bail!("standard output is a terminal: use --output=FILE to write a bundle");
         }
         return write(args, &repository, &have, &mut output::data()).map(drop);
     };

@@ -18,24 +18,24 @@ use crate::inspect::size::human;
 use crate::output;
 use crate::rlimits;
 
-/// Check a repository: every name, link, image and object; and mend it.
+/// Check a repository: every name, link, image and object; with --repair, also repair it.
 ///
-/// All contents are read, each once and on all CPUs. It goes on behind each damage. With --repair what is wrong is put right
-/// with what the repository itself has, or what --from has; what is taken away goes to the quarantine, and nothing is
-/// deleted. Others may work in the repository meanwhile.
+/// Reads every object once, in parallel, and continues after each problem it finds. --repair restores damaged and
+/// missing files from the repository itself or from --from; it moves files that it removes to the quarantine, and
+/// deletes nothing. Other commands may use the repository at the same time.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct FsckArgs {
-    /// Put right what can be
+    /// Repair problems where possible
     #[arg(long)]
     repair: bool,
-    /// Take contents from here: another repository, a directory of objects, or a tree; may be given several times
+    /// Restore contents from here: another repository, an object directory, or a tree; may be given several times
     #[arg(long, value_name = "SOURCE", requires = "repair")]
     from: Vec<PathBuf>,
-    /// Use so many threads
+    /// Number of threads
     #[arg(long, value_parser = crate::rlimits::parse_threads)]
     threads: Option<NonZeroUsize>,
-    /// Print everything as JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
@@ -46,7 +46,7 @@ Examples:
   composefs --repo=/srv/images fsck --repair
   composefs --repo=/srv/images fsck --repair --from=/mnt/backup/images --from=rootfs/
 
-Exit status: 0 if all is sound, or was put right; 1 if something is wrong; 2 if that could not be found out.";
+Exit status: 0 if there are no problems, or all were repaired; 1 if there are; 2 on error.";
 
 struct Bar(ProgressBar);
 
@@ -85,7 +85,8 @@ fn check(args: &FsckArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
     Ok(report.is_sound())
 }
 
-/// Who holds the lock of the repository when the check begins, and who could. That is no damage.
+/// Processes that hold the lock of the repository when the check starts, and users who could lock it. This is not
+/// damage.
 struct Lock {
     openers: Vec<Opener>,
     holders: Vec<LockHolder>,
@@ -94,7 +95,7 @@ struct Lock {
 impl Lock {
     fn print(&self) {
         for holder in self.holders.iter().filter(|holder| holder.is_alone) {
-            out!("note: {} has the directory locked: nothing can be written", holder);
+            out!("note: {} has locked the directory: nothing can be written", holder);
         }
         if let Some(text) = openers_text(&self.openers) {
             out!("note: {text}");
@@ -102,7 +103,7 @@ impl Lock {
     }
 }
 
-/// Mounts that may go on with what was replaced: those that are of this repository, as far as they can be seen.
+/// Returns the visible mounts of this repository, which may still use the objects that were replaced.
 fn mounts_to_renew(report: &FsckReport, objects: &str) -> Vec<MountEntry> {
     let replaced = |damage: &Damage| damage.remedy == Remedy::Repaired && replaces_an_object(damage.kind);
     if !report.damages.iter().any(replaced) {
@@ -131,16 +132,16 @@ fn print(report: &FsckReport, remount: &[MountEntry]) {
         out!("{}", line(damage));
     }
     for mount in remount {
-        out!("{} may still have open what was replaced: unmount and mount it again", mount.target.display());
+        out!("{} may still use replaced objects: unmount and mount it again", mount.target.display());
     }
     let (objects, images) = (counted(report.objects, "object"), counted(report.images, "image"));
     out!("{objects}, {}, {images}, {}", human(report.bytes), counted(report.refs, "name"));
     if report.damages.is_empty() {
-        out!("all is sound");
+        out!("no problems found");
         return;
     }
     for (kind, [all, mended]) in by_kind(report) {
-        out!("{all} {}, {mended} mended", kind.name());
+        out!("{all} {}, {mended} repaired", kind.name());
     }
 }
 
@@ -163,7 +164,7 @@ fn line(damage: &Damage) -> String {
     match &damage.remedy {
         Remedy::Left => {}
         Remedy::Repaired => line.push_str("; repaired"),
-        Remedy::TakenAway(path) => line.push_str(&format!("; taken away, to {}", path.display())),
+        Remedy::TakenAway(path) => line.push_str(&format!("; moved to {}", path.display())),
         Remedy::Failed(why) => line.push_str(&format!("; not repaired: {}", why)),
     }
     line

@@ -11,21 +11,21 @@ use crate::exit::whole;
 use crate::inspect::size::human;
 use crate::output;
 
-/// Remove what nobody needs from a repository.
+/// Remove unneeded images and objects from a repository.
 ///
-/// Needed is an image that has a name, is named by a stream of another program, is mounted or otherwise open, or is claimed by
-/// a command that is still at work, with all its objects; and whatever else streams refer to. Names and links in the form of
-/// other programs keep what they lead to. Others may work in the repository meanwhile.
+/// An image is needed, with all its objects, if it has a name, is named by a stream of another program, is mounted or
+/// otherwise open, or is claimed by a running command. Objects that streams refer to are needed too. Names and links in
+/// the form of other programs keep what they lead to. Other commands may use the repository at the same time.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct GcArgs {
-    /// Only tell what would be removed
+    /// Only print what would be removed
     #[arg(short = 'n', long)]
     dry_run: bool,
-    /// Keep what is younger: seconds, or with s, m, h or d behind
+    /// Keep what is younger than this: seconds, or a number followed by s, m, h or d
     #[arg(long, value_name = "AGE", default_value = "1h", value_parser = age)]
     grace: Duration,
-    /// Print what was done as JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
@@ -35,13 +35,13 @@ Examples:
   composefs --repo=/srv/images gc --dry-run
   composefs --repo=/srv/images gc --grace=0
 
-The grace is for programs that know nothing of leases and store objects before they name them. This program's own commands
-are safe without. What was kept is told with the reason; with --grace=0 everything that is kept as too young goes.
+The grace protects programs that store objects before they name them and do not use leases; the commands of this program
+do not need it. Prints what is kept, and why; --grace=0 removes everything that is only kept because it is too young.
 
-An entry among images, names or streams of which nobody can say what it keeps makes gc remove nothing at all.
+If there is an entry among the images, names or streams that gc cannot interpret, it removes nothing at all.
 
-Exit status: 0 if all was removed that nobody needs; 1 if something stayed as an entry is not understood, a name leads to no
-image or an image is damaged, or it failed.";
+Exit status: 0 if everything unneeded was removed; 1 if something was kept because an entry cannot be interpreted, a
+name leads to no image or an image is damaged, or on error.";
 
 fn age(text: &str) -> Result<Duration, String> {
     let (number, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
@@ -53,10 +53,11 @@ fn age(text: &str) -> Result<Duration, String> {
         "m" => 60,
         "h" => 3600,
         "d" => 86400,
-        _ => return Err("an age is a number, with s, m, h or d behind".into()),
+        _ => return Err("expected a number followed by s, m, h or d".into()),
     };
-    let number: u64 = number.parse().map_err(|_| "an age begins with a number".to_owned())?;
-    number.checked_mul(unit).map(Duration::from_secs).ok_or_else(|| "that is too long".into())
+    let number: u64 =
+        number.parse().map_err(|_| "expected a number, optionally followed by s, m, h or d".to_owned())?;
+    number.checked_mul(unit).map(Duration::from_secs).ok_or_else(|| "the age is too large".into())
 }
 
 pub(crate) fn run(args: &GcArgs, selected: &RepositoryArgs) -> ExitCode {
@@ -72,18 +73,20 @@ fn collect(args: &GcArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
         print(&report, args);
     }
     for (name, digest) in &report.dangling {
-        tell!("composefs: {name} is a name of {digest}, and there is no such image");
+        tell!("composefs: {name} is a name of {digest}, but that image does not exist");
     }
     for unclear in &report.unclear {
         tell!(
-            "composefs: {} {}: what it keeps is not known, so nothing is removed while it is there; see `composefs fsck`, or \
-             move it out of the repository",
+            "composefs: {} {}: it may keep images or objects, so nothing is removed as long as it exists; run \
+             `composefs fsck`, or move it out of the repository",
             unclear.path.display(),
             unclear.found
         );
     }
     for (_, error) in &report.unreadable {
-        tell!("composefs: {error}; no object was removed, as what it needs is not known: see `composefs fsck`");
+        tell!(
+            "composefs: {error}; no object was removed, because the objects it needs are unknown: run `composefs fsck`"
+        );
     }
     Ok(report.dangling.is_empty() && report.unclear.is_empty() && report.unreadable.is_empty())
 }
@@ -104,7 +107,7 @@ fn print(report: &GcReport, args: &GcArgs) {
         );
     }
     if report.claimed_objects > 0 {
-        out!("kept for commands that are at work: {}", counted(report.claimed_objects, "object"));
+        out!("kept for running commands: {}", counted(report.claimed_objects, "object"));
     }
     report.in_use.iter().for_each(|digest| out!("{digest} has no name, but is mounted or open"));
     for other in &report.others {

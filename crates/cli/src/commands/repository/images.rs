@@ -14,13 +14,13 @@ use crate::output;
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ImagesArgs {
-    /// Print the names only, one a line
+    /// Print only the names, one per line
     #[arg(short, long, conflicts_with = "json")]
     quiet: bool,
-    /// Print the digests of all objects instead, one a line, for `export --have-list` elsewhere
+    /// Print the digests of all objects instead, one per line, for `export --have-list` elsewhere
     #[arg(long, conflicts_with_all = ["quiet", "json"])]
     objects: bool,
-    /// Print everything as JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
@@ -53,11 +53,11 @@ fn list(args: &ImagesArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
         print(args, &images)?;
     }
     for (name, digest) in &images.dangling {
-        tell!("composefs: {name} is a name of {digest}, and there is no such image; `composefs fsck` tells more");
+        tell!("composefs: {name} is a name of {digest}, but that image does not exist: run `composefs fsck`");
     }
     for broken in &images.broken {
         tell!(
-            "composefs: {} {}; `composefs gc --dry-run` tells whether it keeps an image",
+            "composefs: {} {}; `composefs gc --dry-run` shows whether it keeps an image",
             broken.path.display(),
             broken.found
         );

@@ -23,33 +23,33 @@ use crate::interrupt::Interrupt;
 use crate::output;
 use crate::{dump_file, rlimits};
 
-/// Take an image, a dump or a bundle into a repository.
+/// Import an image, a dump or a bundle into a repository.
 ///
-/// The image is read, written anew and compared: only an image that a composefs tool made, unchanged, is taken, and its digest
-/// stays. All its objects must be in the repository, in a --basedir or in the bundle; each is compared with its digest. If
-/// anything is wrong nothing of it is published, and every name stays what it was. A bundle is what `composefs export` writes.
+/// The image is read, written again and compared: only unmodified images of composefs tools are accepted, and they keep
+/// their digest. All objects must be in the repository, in a --basedir or in the bundle; each is compared with its
+/// digest. If anything is wrong, nothing is published and no name changes. Bundles are written by `composefs export`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ImportArgs {
-    /// The image, dump or bundle; - for standard input
+    /// Image, dump or bundle; - for standard input
     #[arg(value_name = "IMAGE|DUMP|BUNDLE")]
     source: PathBuf,
-    /// Give the image this name; of a bundle that has one image only
+    /// Name for the image; for a bundle, only if it contains one image
     #[arg(long, value_name = "REF", add = ArgValueCompleter::new(complete::refs))]
     name: Option<RefName>,
-    /// Give the images of a bundle the names that they had
+    /// Give the images of a bundle their original names
     #[arg(long, conflicts_with = "name")]
     refs: bool,
-    /// Take objects that the repository lacks from here; may be given several times
+    /// Directory with objects that the repository lacks; may be given several times
     #[arg(long, value_name = "DIR")]
     basedir: Vec<PathBuf>,
-    /// Take an image also if it comes out different when it is written anew: then with another digest
+    /// Also accept an image that differs when it is written again; this changes its digest
     #[arg(long)]
     rewrite: bool,
-    /// Use so many threads
+    /// Number of threads
     #[arg(long, value_parser = crate::rlimits::parse_threads)]
     threads: Option<NonZeroUsize>,
-    /// Print what was done as JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
@@ -60,9 +60,9 @@ Examples:
   composefs-info dump rootfs.img | composefs --repo=/srv/images import - --basedir=objects
   ssh host composefs --repo=/srv/images export debian/13 | composefs --user import - --refs
 
-Exit status: 0 if all is there, 1 if not, 128 and the number of the signal if one ended it.";
+Exit status: 0 if everything was imported, 1 if not, 128 plus the signal number if a signal cancelled the command.";
 
-/// What the head of a source tells.
+/// Number of bytes read to detect the kind of the input.
 const HEAD: u64 = 16;
 
 pub(crate) fn run(args: &ImportArgs, selected: &RepositoryArgs) -> ExitCode {
@@ -98,7 +98,7 @@ fn import(args: &ImportArgs, selected: &RepositoryArgs, interrupt: &Interrupt) -
         }
         Some(_) => {
             let image = ImageFile::read_rest(&mut file.file, &args.source, head)?;
-            // What is no image is not hashed.
+            // Reject anything that is not an image before hashing it.
             Reader::new(image.bytes()).with_context(|| format!("cannot import {name}"))?;
             let digest = image.digest(repository.algorithm())?;
             Incoming::read(image.bytes(), digest).with_context(|| format!("cannot import {name}"))?
@@ -110,7 +110,11 @@ fn import(args: &ImportArgs, selected: &RepositoryArgs, interrupt: &Interrupt) -
         .import(incoming, &args.source, args.name.as_ref(), &options)
         .with_context(|| format!("cannot import {name}"))?;
     if let Some(was) = was.filter(|was| was.digest != created.digest) {
-        tell!("composefs: {name} has the digest {}; written anew it has {}", was.digest, created.digest);
+        tell!(
+            "composefs: the digest of {name} changed from {} to {}: it differs when written again",
+            was.digest,
+            created.digest
+        );
     }
     create::tell(&created, args.name.as_ref(), &repository, args.json);
     Ok(())

@@ -10,23 +10,23 @@ use super::{RepositoryArgs, openers_text};
 
 use crate::output;
 
-/// Make a repository.
+/// Create a repository.
 ///
-/// It is for its owner alone. Every object in it has fs-verity, and every mount from it demands that, unless --insecure says
-/// otherwise. Where there is one of the same settings, nothing is done.
+/// Only its owner may access it. Every object in it has fs-verity, and every mount from it requires that, unless
+/// --insecure is given. If a repository with the same settings exists, it is not changed.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct InitArgs {
-    /// The directory, new or empty, instead of --repo
+    /// Directory, new or empty; replaces --repo
     #[arg(value_name = "DIR")]
     path: Option<PathBuf>,
-    /// The algorithm of all digests
+    /// Algorithm of all digests
     #[arg(long, value_name = "sha256|sha512", default_value = "sha256")]
     algorithm: Algorithm,
-    /// Do without fs-verity: then only fsck finds what is changed
+    /// Do not use fs-verity: then only fsck detects changed objects
     #[arg(long)]
     insecure: bool,
-    /// The format of all images: as mkcomposefs chooses (0), always 1, or that of old bootc repositories (2)
+    /// Format of all images: chosen as in mkcomposefs (0), always 1, or that of old bootc repositories (2)
     #[arg(long, value_name = "0|1|2", default_value = "0", value_parser = format)]
     format: Format,
     /// Print the settings as JSON
@@ -45,7 +45,7 @@ fn format(text: &str) -> Result<Format, String> {
         "0" => Ok(Format::Auto),
         "1" => Ok(Format::One),
         "2" => Ok(Format::Legacy),
-        _ => Err("0, 1 and 2 are known".into()),
+        _ => Err("expected 0, 1 or 2".into()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The commands that work in a repository.
+//! The commands that use a repository.
 
 mod args;
 pub(super) mod create;
@@ -23,7 +23,7 @@ use libcomposefs_repo::{LockHolder, Opener, READER_WAITS, Repository, Waiting};
 
 pub(crate) use args::{RepositoryArgs, WithRepository};
 
-/// Other commands of this program hold the lock for a moment; a `cfsctl` holds it as long as it runs.
+/// Prints that a lock is held. Other commands of this program hold it briefly; cfsctl holds it as long as it runs.
 pub(crate) fn tell_of_waiting(path: &Path, waiting: Waiting) {
     let locked = path.display();
     match waiting {
@@ -31,26 +31,27 @@ pub(crate) fn tell_of_waiting(path: &Path, waiting: Waiting) {
             let holders = Repository::open(path).map(|repository| repository.lock_holders()).unwrap_or_default();
             let holders = holders.iter().map(LockHolder::to_string).collect::<Vec<_>>().join(", ");
             let holders = if holders.is_empty() { "another process".into() } else { holders };
-            tell!("composefs: waiting for {holders}, which has {locked} locked");
+            tell!("composefs: waiting for {holders}, which has locked {locked}");
         }
         Waiting::Ends => {
             let seconds = READER_WAITS.as_secs();
             tell!(
-                "composefs: {locked} is still locked after {seconds} seconds: going on without the lock, to read only"
+                "composefs: {locked} is still locked after {seconds} seconds: continuing without the lock, to read only"
             );
         }
     }
 }
 
-/// What it means that users other than the owner may open the directory of a repository; `None` if there are none.
+/// Returns a note on users other than the owner who may open the directory of a repository, and so lock it; `None` if
+/// there are none.
 pub(crate) fn openers_text(openers: &[Opener]) -> Option<String> {
     let last = openers.last()?;
     let reach = if *last == Opener::Everyone { " who can reach it" } else { "" };
     let users = openers.iter().map(Opener::to_string).collect::<Vec<_>>().join(", ");
-    Some(format!("{users}{reach} may open the directory and lock it, which keeps others from writing"))
+    Some(format!("{users}{reach} may open and lock the directory, which prevents others from writing"))
 }
 
-/// `1 object`, `2 objects`.
+/// Formats a count with a noun: `1 object`, `2 objects`.
 pub(crate) fn counted(count: u64, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }

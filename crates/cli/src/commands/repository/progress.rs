@@ -1,21 +1,21 @@
-//! Objects on their way, drawn on a terminal.
+//! Progress display of objects that are transferred.
 
 use indicatif::ProgressBar;
 
 use crate::output;
 
-/// Counts objects and their bytes; nothing where standard error is no terminal.
+/// Displays the number of objects and bytes so far, if standard error is a terminal.
 pub(crate) struct Objects {
     bar: ProgressBar,
 }
 
 impl Objects {
     pub(crate) fn start() -> Self {
-        // Objects are the bar's position, bytes its length: neither total is known before the end.
+        // Uses the bar's position for objects and its length for bytes: neither total is known before the end.
         Self { bar: output::bar("{spinner} {pos} objects, {total_bytes}, {elapsed}", 0) }
     }
 
-    /// One more.
+    /// Counts one object and its bytes.
     pub(crate) fn done(&self, bytes: u64) {
         self.bar.inc(1);
         self.bar.inc_length(bytes);

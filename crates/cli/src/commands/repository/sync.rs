@@ -13,26 +13,27 @@ use crate::interrupt::Interrupt;
 use crate::output;
 use crate::rlimits;
 
-/// Bring names, with their images and what is missing of their objects, from another repository.
+/// Copy names, with their images and missing objects, from another repository.
 ///
-/// All names, or those given. A name that leads elsewhere here is moved; names that are only here stay. Every image is written
-/// anew and compared, every object compared with its digest; extents are shared where the file system can.
+/// Copies all names, or those given. A name that leads to another image here is moved; names that exist only here stay.
+/// Every image is written again and compared, and every object is compared with its digest; extents are shared if the
+/// file system can.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct SyncArgs {
-    /// The other repository
+    /// Repository to copy from
     #[arg(value_name = "OTHER-REPO")]
     other: PathBuf,
-    /// The names
+    /// Names to copy [default: all]
     #[arg(value_name = "REF")]
     names: Vec<RefName>,
-    /// Only tell what would be brought
+    /// Only print what would be copied
     #[arg(short = 'n', long)]
     dry_run: bool,
-    /// Use so many threads
+    /// Number of threads
     #[arg(long, value_parser = crate::rlimits::parse_threads)]
     threads: Option<NonZeroUsize>,
-    /// Print what was done as JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
@@ -42,7 +43,7 @@ Examples:
   composefs --repo=/srv/images sync /mnt/usb/images
   composefs --user sync /sysroot/composefs debian/13 --dry-run
 
-Exit status: 0 if all is here, 1 if not, 128 and the number of the signal if one ended it.";
+Exit status: 0 if everything was copied, 1 if not, 128 plus the signal number if a signal cancelled the command.";
 
 pub(crate) fn run(args: &SyncArgs, selected: &RepositoryArgs) -> ExitCode {
     let interrupt = Interrupt::watch();
@@ -62,16 +63,16 @@ fn sync(args: &SyncArgs, selected: &RepositoryArgs, interrupt: &Interrupt) -> an
         });
         let mut line = format!("{} {}", step.digest, step.name);
         if step.is_done() {
-            line.push_str(": is here");
+            line.push_str(": up to date");
         } else if args.dry_run {
-            line.push_str(if step.has_image { ": only the name" } else { ": the image, and what objects are missing" });
+            line.push_str(if step.has_image { ": only the name" } else { ": the image and missing objects" });
         } else {
             let progress = progress::Objects::start();
             let created = repository.sync(&other, &step, threads, &|bytes| progress.done(bytes))?;
             drop(progress);
             create::warn(&created, &repository);
             let objects = &created.objects;
-            line.push_str(&format!(": {} brought, {}", counted(objects.new, "object"), human(objects.bytes_written)));
+            line.push_str(&format!(": {} copied, {}", counted(objects.new, "object"), human(objects.bytes_written)));
             json["objects"] = json!({ "new": objects.new, "present": objects.present, "bytes": objects.bytes_written });
         }
         json["done"] = (!args.dry_run || step.is_done()).into();

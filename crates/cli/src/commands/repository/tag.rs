@@ -10,17 +10,17 @@ use crate::output;
 
 /// Give an image of a repository another name.
 ///
-/// The name is on disk when the command returns. Another image that had it loses it.
+/// When the command returns, the name is on disk. Another image that has the name loses it.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct TagArgs {
-    /// The image, by a name or its digest
+    /// Image, by name or digest
     #[arg(value_name = "REF|DIGEST", add = ArgValueCompleter::new(complete::images))]
     image: ImageName,
-    /// The new name
+    /// New name
     #[arg(value_name = "REF", add = ArgValueCompleter::new(complete::refs))]
     name: RefName,
-    /// Print what was done as JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }

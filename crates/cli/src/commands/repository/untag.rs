@@ -8,16 +8,16 @@ use super::RepositoryArgs;
 use crate::complete;
 use crate::output;
 
-/// Take names from images of a repository.
+/// Remove names from images of a repository.
 ///
-/// An image that has no other name, is not mounted and is not young goes with the next gc.
+/// An untagged image is removed by the next gc, unless it is mounted or younger than the grace.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct UntagArgs {
-    /// The names
+    /// Names to remove
     #[arg(value_name = "REF", required = true, add = ArgValueCompleter::new(complete::refs))]
     names: Vec<RefName>,
-    /// Print what was done as JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }

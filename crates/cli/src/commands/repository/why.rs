@@ -14,14 +14,14 @@ use crate::inspect::names::Names;
 use crate::json::put_bytes;
 use crate::output;
 
-/// Tell what keeps an object or an image in a repository: names, images, mounts, streams, commands at work.
+/// Print what keeps an object or an image in a repository: names, images, mounts, streams, running commands.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct WhyArgs {
-    /// The digest of the object or image
+    /// Digest of the object or image
     #[arg(value_name = "DIGEST", add = ArgValueCompleter::new(complete::images))]
     digest: Digest,
-    /// Print everything as JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
@@ -31,7 +31,7 @@ Examples:
   composefs --repo=/srv/images why 029cc8af231b4d76c3618cc37232dc590a33379e838d927f542e18455ca5e655
   composefs --repo=/srv/images why $(composefs digest /bin/sh | cut -d' ' -f1)
 
-Exit status: 0 if something keeps it, 1 if gc would remove it or it is not there, 2 if that could not be found out.";
+Exit status: 0 if something keeps it, 1 if gc would remove it or it does not exist, 2 on error.";
 
 pub(crate) fn run(args: &WhyArgs, selected: &RepositoryArgs) -> ExitCode {
     answered(tell(args, selected))
@@ -64,7 +64,7 @@ fn print(reasons: &Reasons) {
             line.push_str(", mounted or open");
         }
         match &keeper.files {
-            None => line.push_str(": it is this image"),
+            None => line.push_str(": this image itself"),
             Some((path, count)) => {
                 line.push_str(&format!(": {}", Names::Escaped.text(path)));
                 if *count > 1 {
@@ -76,14 +76,14 @@ fn print(reasons: &Reasons) {
     }
     reasons.streams.iter().for_each(|name| out!("stream {}", Names::Escaped.text(name.as_bytes())));
     if reasons.is_claimed {
-        out!("a command that is at work claims it");
+        out!("a running command claims it");
     }
     for image in &reasons.unreadable {
-        out!("image {image} cannot be read, and may need it: see composefs fsck");
+        out!("image {image} cannot be read, and may need it: run `composefs fsck`");
     }
     match (reasons.is_there, reasons.is_kept()) {
-        (false, _) => out!("it is not there"),
-        (true, false) => out!("nothing keeps it: gc removes it when it is not young any more"),
+        (false, _) => out!("it does not exist"),
+        (true, false) => out!("nothing keeps it: gc removes it once it is older than the grace"),
         (true, true) => {}
     }
 }

@@ -21,34 +21,34 @@ use crate::inspect::path::{PATHS, refused, resolve};
 use crate::json::write_pretty;
 use crate::output;
 
-/// Show everything the image says of a file, or of itself.
+/// Print all information about files in an image, or about the image.
 ///
-/// Of a path: type, mode, owner, size, time, device, where the content is, digest and object of it, extended attributes,
-/// and number, place and form of the inode. A symlink is shown itself, unless a slash follows. Without a path: format
-/// version, size, digest, and how many inodes of which kind the image has.
+/// For a path: type, mode, owner, size, time, device, storage, digest and object of the content, xattrs, and number,
+/// form and offset of the inode. A symlink is not followed unless a slash follows its name. Without a path: format
+/// version, size, digest, and the number of inodes of each kind.
 #[derive(clap::Args)]
 #[command(after_help = format!("{PATHS}\n\n{EXAMPLES}"))]
 pub(super) struct StatArgs {
-    /// The image
+    /// Image file
     image: PathBuf,
-    /// Paths in it
+    /// Paths in the image
     #[arg(value_name = "PATH")]
     paths: Vec<OsString>,
-    /// Print JSON: an array with an object for each path, or without a path one object
+    /// Print JSON: an array with an object for each path, or one object for the image
     #[arg(long)]
     json: bool,
 }
 
 const EXAMPLES: &str = "\
-content is empty, inline (in the image), object (below an object directory, at the path payload) or hole (the image does
-not name the object). Other names of a hard-linked file: composefs find IMAGE --nid NID
+The content is empty, inline (in the image), object (below an object directory, at the path payload) or hole (the image
+does not name the object). To find other names of a hard-linked file: composefs find IMAGE --nid NID
 
 Examples:
   composefs stat rootfs.img
   composefs stat rootfs.img /usr/bin/bash /etc/fstab
   composefs stat --json rootfs.img /usr/bin/bash | jq -r '.[].digest'
 
-Exit status: 0 if all was shown, 1 if something was not, 2 for a command line that is wrong.";
+Exit status: 0 if everything was printed, 1 if something was not, 2 for a usage error.";
 
 /// Runs the command.
 pub(super) fn run(args: &StatArgs) -> ExitCode {
