@@ -13,14 +13,14 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::erofs;
 use crate::error::Error;
+use crate::failure::Failure;
 use crate::image::ImageFile;
-use crate::kernel::{self, Overlayfs};
 use crate::layer::Layers;
+use crate::method::{Allowed, ErofsWay, OverlayWay};
 use crate::options::Verity;
 use crate::overlay;
 use crate::plan::Plan;
-use crate::step::Failure;
-use crate::way::{Allowed, ErofsWay, OverlayWay};
+use crate::probe::{self, Overlayfs};
 
 /// What [`apply`] did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +65,7 @@ fn mount(plan: &Plan, image: &ImageFile, allowed: Allowed, visit: Option<&Visit>
     let verity = overlayfs.verity(plan.verity).ok_or_else(|| Error::NoOverlayVerity {
         image: plan.image.clone(),
         demand: plan.verity.overlay_value().unwrap_or_default(),
-        release: kernel::release(),
+        release: probe::release(),
     })?;
     if let Some(digest) = &plan.digest {
         image.check_digest(digest)?;

@@ -13,12 +13,12 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::error::Error;
+use crate::failure::Failure;
 use crate::image::ImageFile;
-use crate::kernel;
+use crate::method::{Allowed, ErofsWay};
 use crate::mountpoint::TemporaryMountpoint;
 use crate::plan::Plan;
-use crate::step::Failure;
-use crate::way::{Allowed, ErofsWay};
+use crate::probe;
 
 /// The mounted image, wherever it is. Dropping it unmounts it from there.
 #[derive(Debug)]
@@ -96,7 +96,7 @@ fn mount_loop(
     direct_io: DirectIo,
 ) -> Result<(ErofsMount, ErofsWay), Failure> {
     let device = LoopDevice::attach(image, &plan.image, direct_io).map_err(|source| {
-        Failure::Other(Error::NoLoopDevice { image: plan.image.clone(), release: kernel::release(), source })
+        Failure::Other(Error::NoLoopDevice { image: plan.image.clone(), release: probe::release(), source })
     })?;
     let way = ErofsWay::Loop(device.path().to_owned());
     let mount = mount_source(plan, device.path().as_os_str(), userns, allowed)?;
@@ -132,7 +132,7 @@ fn mount_source(
 /// The way of kernels before 5.2, and of those whose seccomp filter hides `fsopen`.
 fn mount_at_a_temporary(plan: &Plan, source: &OsStr) -> Result<ErofsMount, Failure> {
     if plan.idmap.is_some() {
-        return Err(Failure::Other(Error::NoIdmap { image: plan.image.clone(), release: kernel::release() }));
+        return Err(Failure::Other(Error::NoIdmap { image: plan.image.clone(), release: probe::release() }));
     }
     let mut at = temporary(plan)?;
     let data = if plan.acl { c"" } else { c"noacl" };

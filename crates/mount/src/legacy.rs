@@ -11,12 +11,12 @@ use rustix::io::Errno;
 
 use crate::error::Error;
 use crate::escape::protect;
-use crate::kernel::Overlayfs;
+use crate::failure::Failure;
 use crate::layer::{Layer, Layers};
+use crate::method::OverlayWay;
 use crate::options::Verity;
 use crate::plan::Plan;
-use crate::step::Failure;
-use crate::way::OverlayWay;
+use crate::probe::Overlayfs;
 
 /// What the kernel reads of the text (`copy_mount_options` in `fs/namespace.c`): a page, with its end mark. It would
 /// cut a longer one off without a word.

@@ -9,37 +9,37 @@
 //! `docs/mount.md` tells each option, and what is done on which kernel.
 
 mod apply;
-mod attributes;
 mod erofs;
 mod error;
 mod escape;
+mod failure;
+mod flags;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
 mod image;
-mod kernel;
 mod layer;
 mod legacy;
+mod method;
 mod mountpoint;
 mod mounts;
 mod options;
 mod overlay;
 mod parse;
 mod plan;
+mod probe;
 mod readahead;
-mod step;
 mod umount;
-mod way;
 
 pub use apply::{Mounted, apply, apply_in};
-pub use attributes::{Atime, Attributes};
 pub use error::Error;
+pub use flags::{Atime, Attributes};
 pub use image::ImageFile;
-pub use kernel::{Overlayfs, release};
+pub use method::{Allowed, ErofsWay, OverlayWay};
 pub use mounts::{MountEntry, mounts};
 pub use options::{Options, UpperDir, Verity};
 pub use parse::{OptionError, UnknownOptions, parse};
 pub use plan::Plan;
+pub use probe::{Overlayfs, release};
 pub use readahead::ReadAhead;
 pub use umount::{UmountError, umount};
-pub use way::{Allowed, ErofsWay, OverlayWay};

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use libcomposefs_image::Digest;
 
-use crate::attributes::Attributes;
 use crate::error::Error;
+use crate::flags::Attributes;
 use crate::readahead::ReadAhead;
 
 /// What overlayfs checks when a file is opened.

@@ -6,13 +6,13 @@ use libcomposefs_sys::mount::{DetachedMount, FsContext, MountError};
 use rustix::io::Errno;
 
 use crate::erofs::ErofsMount;
-use crate::kernel::Overlayfs;
+use crate::failure::Failure;
 use crate::layer::Layers;
 use crate::legacy;
+use crate::method::{Allowed, OverlayWay};
 use crate::options::Verity;
 use crate::plan::Plan;
-use crate::step::Failure;
-use crate::way::{Allowed, OverlayWay};
+use crate::probe::Overlayfs;
 
 /// The lowest layer, and with it the way that is tried.
 enum Lower<'a> {

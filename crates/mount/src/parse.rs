@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use libcomposefs_image::Digest;
 use libcomposefs_image::digest::InvalidDigest;
 
-use crate::attributes::{self, Attributes};
 use crate::escape::{split, unescape, unquote, words};
+use crate::flags::{self, Attributes};
 use crate::options::{Options, UpperDir, Verity};
 use crate::readahead::ReadAhead;
 
@@ -131,7 +131,7 @@ impl Words {
             "readahead" => self.read_ahead = read_ahead(some()?)?,
             "verity_check" => self.verity_check = Some(verity_check(some()?)?),
             // mount(8) writes a value behind some of these (`comment=`), never behind an attribute.
-            key if value.is_some() && attributes::is_passed_over(key) => {}
+            key if value.is_some() && flags::is_passed_over(key) => {}
             key => {
                 let known = match key {
                     "verity" => {

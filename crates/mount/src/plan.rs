@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use libcomposefs_image::Digest;
 use libcomposefs_image::erofs::header::Header;
 
-use crate::attributes::Attributes;
+use crate::flags::Attributes;
 use crate::options::{Options, UpperDir, Verity};
 use crate::readahead::ReadAhead;
 

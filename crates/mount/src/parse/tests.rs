@@ -1,5 +1,5 @@
 use super::*;
-use crate::attributes::Atime;
+use crate::flags::Atime;
 
 fn parsed(text: &str) -> Options {
     parse(OsStr::new(text), UnknownOptions::Refuse).unwrap_or_else(|error| panic!("{text}: {error}"))
