@@ -4,7 +4,7 @@
 use composefs_fuzz::{Budget, Linear, parse, read, write};
 use libcomposefs_image::Algorithm;
 use libcomposefs_image::dump::{self, Options, Parsed};
-use libcomposefs_image::erofs::profile::PROFILES;
+use libcomposefs_image::erofs::format_version::PROFILES;
 use libcomposefs_image::tree::Tree;
 use libfuzzer_sys::fuzz_target;
 

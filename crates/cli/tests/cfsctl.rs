@@ -11,7 +11,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use libcomposefs_image::erofs::Image;
-use libcomposefs_image::erofs::profile::LEGACY;
+use libcomposefs_image::erofs::format_version::LEGACY;
 use libcomposefs_image::erofs::read::{Reader, load};
 use libcomposefs_testkit::privilege::is_root;
 use libcomposefs_testkit::program::Program;

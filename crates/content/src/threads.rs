@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
 
-use libcomposefs_image::helpers::THREADS_MAX;
+use libcomposefs_image::threads::THREADS_MAX;
 use libcomposefs_sys::limits::open_files_max;
 
 /// How many descriptors there must be for each thread. It has a source and a temporary open, the directories they are in,

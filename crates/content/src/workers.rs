@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
-use libcomposefs_image::helpers::with_helpers;
+use libcomposefs_image::threads::with_helpers;
 use libcomposefs_sys::limits::open_files_max;
 
 /// How many jobs may wait: at most so many, and no more than a part of the limit of open files, as each may hold a

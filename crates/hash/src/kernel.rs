@@ -102,7 +102,7 @@ impl Kernel {
         #[cfg(target_arch = "aarch64")]
         use crate::aarch64;
         #[cfg(target_arch = "x86_64")]
-        use crate::{x86, x86_eight, x86_four, x86_sixteen};
+        use crate::x86::{avx512_sha256, avx512_sha512, sha_ni, sha_ni_avx};
         let mut done = 0;
         // The next messages, as many as a kernel takes; where there are fewer, some twice.
         macro_rules! next {
@@ -118,29 +118,29 @@ impl Kernel {
                 match (self, family, count - done) {
                     #[cfg(target_arch = "x86_64")]
                     (Kernel::Avx512ShaNi, Family::Sha256, 3..=8) | (Kernel::ShaNiAvx, Family::Sha256, 3..) => {
-                        x86_four::sha256(next!(4), hashes);
+                        sha_ni_avx::sha256(next!(4), hashes);
                     }
                     #[cfg(target_arch = "x86_64")]
-                    (Kernel::ShaNi, Family::Sha256, 4..) => x86::sha256_shani(next!(4), hashes),
+                    (Kernel::ShaNi, Family::Sha256, 4..) => sha_ni::sha256_shani(next!(4), hashes),
                     #[cfg(target_arch = "x86_64")]
-                    (Kernel::ShaNi, Family::Sha256, 3) => x86::sha256_shani(next!(3), hashes),
+                    (Kernel::ShaNi, Family::Sha256, 3) => sha_ni::sha256_shani(next!(3), hashes),
                     #[cfg(target_arch = "x86_64")]
                     (Kernel::Avx512ShaNi | Kernel::ShaNiAvx | Kernel::ShaNi, Family::Sha256, 2) => {
-                        x86::sha256_shani(next!(2), hashes)
+                        sha_ni::sha256_shani(next!(2), hashes)
                     }
                     // Where a few lanes suffice, the remaining lanes hash the last message again. On Zen 5, sixteen
                     // lanes take as long as two rounds of four messages in the SHA unit, and thirty-two lanes as long
                     // as three to four rounds.
                     #[cfg(target_arch = "x86_64")]
                     (Kernel::Avx512ShaNi | Kernel::Avx512, Family::Sha256, 21..) => {
-                        x86_sixteen::sha256_by_turns(next!(32), hashes);
+                        avx512_sha256::sha256_by_turns(next!(32), hashes);
                     }
                     #[cfg(target_arch = "x86_64")]
                     (Kernel::Avx512ShaNi, Family::Sha256, 9..) | (Kernel::Avx512, Family::Sha256, 3..) => {
-                        x86_sixteen::sha256(next!(16), hashes);
+                        avx512_sha256::sha256(next!(16), hashes);
                     }
                     #[cfg(target_arch = "x86_64")]
-                    (Kernel::Avx512, Family::Sha512, 3..) => x86_eight::sha512(next!(8), hashes),
+                    (Kernel::Avx512, Family::Sha512, 3..) => avx512_sha512::sha512(next!(8), hashes),
                     #[cfg(target_arch = "aarch64")]
                     (Kernel::Armv8, Family::Sha256, 4..) => aarch64::sha256(next!(4), hashes),
                     #[cfg(target_arch = "aarch64")]

@@ -14,12 +14,6 @@ mod kernel;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
-#[cfg(target_arch = "x86_64")]
-mod x86_eight;
-#[cfg(target_arch = "x86_64")]
-mod x86_four;
-#[cfg(target_arch = "x86_64")]
-mod x86_sixteen;
 
 pub use kernel::Kernel;
 

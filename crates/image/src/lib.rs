@@ -7,14 +7,14 @@
 
 pub mod diff;
 pub mod digest;
+mod display;
 pub mod dump;
 pub mod erofs;
-pub mod helpers;
-mod in_order;
+mod ordered_parallel;
 pub mod policy;
-mod text;
+pub mod threads;
 pub mod tree;
 pub mod verity;
 
 pub use digest::{Algorithm, Digest};
-pub use in_order::in_order;
+pub use ordered_parallel::in_order;

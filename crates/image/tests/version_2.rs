@@ -2,7 +2,7 @@
 //! with those of cfsctl elsewhere (`reader/cfsctl.rs`, and beside the program in `crates/cli/tests/`).
 
 use libcomposefs_image::dump::{Options, Parser};
-use libcomposefs_image::erofs::profile::LEGACY;
+use libcomposefs_image::erofs::format_version::LEGACY;
 use libcomposefs_image::erofs::read::{Reader, load};
 use libcomposefs_image::erofs::{Image, Versions, WriteError};
 use libcomposefs_image::tree::{InodeId, Tree};

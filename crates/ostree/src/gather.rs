@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use libcomposefs_content::{Progress, SourceFile};
-use libcomposefs_image::helpers::with_helpers;
+use libcomposefs_image::threads::with_helpers;
 use libcomposefs_image::verity::Hasher;
 use libcomposefs_image::{Algorithm, Digest};
 use libcomposefs_store::Batch;

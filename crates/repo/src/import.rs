@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use libcomposefs_content::{Progress, SourceFile};
 use libcomposefs_image::Digest;
 use libcomposefs_image::erofs::read::{ReadError, Reader, load};
-use libcomposefs_image::erofs::{Image, Versions, WriteError, profile};
+use libcomposefs_image::erofs::{Image, Versions, WriteError, format_version};
 use libcomposefs_image::tree::{Data, InodeId, Tree};
 use libcomposefs_sys::copy::READ_SIZE;
 
@@ -122,7 +122,7 @@ impl Creation<'_> {
         let Some(was) = incoming.image else { return Ok(format.plan(tree)?) };
         let same = match was.version {
             version @ 0..=1 => Image::plan(tree, Versions::exactly(version)),
-            _ => Image::plan_as(tree, &profile::LEGACY),
+            _ => Image::plan_as(tree, &format_version::LEGACY),
         };
         let written = match same {
             Ok(image) => {

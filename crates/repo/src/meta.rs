@@ -1,7 +1,7 @@
 //! `meta.json`: what holds for a whole repository (`docs/format/repository.md`, section 2).
 
 use libcomposefs_image::Algorithm;
-use libcomposefs_image::erofs::{Image, Versions, WriteError, profile};
+use libcomposefs_image::erofs::{Image, Versions, WriteError, format_version};
 use libcomposefs_image::tree::Tree;
 use serde::{Deserialize, Serialize};
 
@@ -45,7 +45,7 @@ impl Format {
         match self {
             Format::Auto => Image::plan(tree, Versions::default()),
             Format::One => Image::plan(tree, Versions::exactly(1)),
-            Format::Legacy => Image::plan_as(tree, &profile::LEGACY),
+            Format::Legacy => Image::plan_as(tree, &format_version::LEGACY),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use libcomposefs_image::helpers::with_helpers;
+use libcomposefs_image::threads::with_helpers;
 use libcomposefs_image::tree::{Tree, TreeBuilder};
 use libcomposefs_sys::limits::open_files_max;
 use libcomposefs_sys::xattr::Target;

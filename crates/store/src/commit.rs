@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use libcomposefs_content::thread_count;
 use libcomposefs_image::digest::Digest;
-use libcomposefs_image::helpers::with_helpers;
+use libcomposefs_image::threads::with_helpers;
 use rustix::fs::{fstatfs, fsync, syncfs};
 use rustix::io::Errno;
 

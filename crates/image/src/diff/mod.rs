@@ -33,8 +33,8 @@ pub mod causes;
 mod change;
 mod counts;
 mod field;
+mod hardlinks;
 mod inodes;
-mod names;
 mod order;
 mod value;
 mod walk;
@@ -48,7 +48,7 @@ pub use value::{Content, Value};
 
 use crate::tree::{EntryId, Inode, Places, SetId, Tree};
 use change::At;
-use names::Names;
+use hardlinks::Names;
 
 /// One of the two trees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

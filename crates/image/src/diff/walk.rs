@@ -4,8 +4,8 @@ use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::change::At;
+use super::hardlinks::Groups;
 use super::inodes::Inodes;
-use super::names::Groups;
 use super::{Change, Counts, Fields, Options};
 use crate::tree::{EntryId, InodeId, Kind, Tree};
 

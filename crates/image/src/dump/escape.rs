@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::error::{Defect, Field};
 use crate::digest::{HEX_DIGITS, hex_value};
-use crate::text::shown;
+use crate::display::shown;
 
 /// The bytes an escaped field stands for. A field without a backslash is not copied.
 pub(super) fn unescape(field: Field, text: &[u8]) -> Result<Cow<'_, [u8]>, Defect> {

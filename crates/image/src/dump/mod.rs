@@ -5,8 +5,8 @@
 mod emit;
 mod error;
 mod escape;
-mod lines;
-mod links;
+mod hardlinks;
+mod line_map;
 mod parse;
 mod value;
 
@@ -14,7 +14,7 @@ pub use emit::emit;
 pub(crate) use emit::{emit_with, emit_xattr};
 pub use error::{DumpError, Field};
 pub use escape::{Also, escape};
-pub use lines::Lines;
+pub use line_map::Lines;
 pub use parse::{Options, Parsed, Parser};
 
 #[cfg(test)]

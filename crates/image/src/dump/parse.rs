@@ -4,11 +4,11 @@ use std::borrow::Cow;
 
 use super::error::{Defect, DumpError, Field};
 use super::escape::{unescape, unescape_to_nul};
-use super::lines::Lines;
-use super::links::Links;
+use super::hardlinks::Links;
+use super::line_map::Lines;
 use super::value::{digest, number, number32, time};
 use crate::digest::Algorithm;
-use crate::text::shown;
+use crate::display::shown;
 use crate::tree::{Claim, Found, InodeId, Kind, MAX_INLINE, MAX_PATH, NewInode, Tree, TreeBuilder, TreeError, Xattr};
 
 /// Options of reading a dump.

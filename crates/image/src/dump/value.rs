@@ -2,7 +2,7 @@
 
 use super::error::{Defect, Field};
 use crate::digest::{Algorithm, Digest};
-use crate::text::shown;
+use crate::display::shown;
 use crate::tree::Timestamp;
 
 /// A number as `strtoull` reads it over the whole field: blanks and a sign before it, `-` wraps around, too large

@@ -2,9 +2,9 @@
 
 use std::iter::Peekable;
 
-use super::layout::{BLOCK, MAX_TAIL};
+use super::constants::{BLOCK, MAX_TAIL};
+use super::node::{Node, Slot, stub_name, stubs_of};
 use super::overlay::Overlay;
-use super::slot::{Node, Slot, stub_name, stubs_of};
 use super::superblock::field;
 use crate::tree::{InodeId, Kind};
 

@@ -4,18 +4,18 @@ use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
-use super::attr::filter_bit;
+use super::constants::{BLOCK, INODES_OFFSET, MAX_SHARED, SUPERBLOCK_OFFSET, XATTR_HEADER_LEN};
 use super::dirent;
 use super::error::WriteError;
+use super::format_version::{InodeOrder, Profile, Versions};
 use super::header::{FLAG_HAS_ACL, HEADER_LEN, Header};
 use super::inode::{Content, Draft, Placed};
-use super::layout::{BLOCK, INODES_OFFSET, MAX_SHARED, SUPERBLOCK_OFFSET, XATTR_HEADER_LEN};
+use super::layout::{Placement, Sized, list_breadth_first, list_depth_first};
+use super::node::Slot;
 use super::overlay::Overlay;
-use super::place::{Placement, Sized, list_breadth_first, list_depth_first};
-use super::profile::{InodeOrder, Profile, Versions};
 use super::shared::Shared;
-use super::slot::Slot;
 use super::superblock::Superblock;
+use super::xattr::filter_bit;
 use crate::digest::{Algorithm, Digest};
 use crate::in_order;
 use crate::tree::{StoredData, Tree};
@@ -44,7 +44,7 @@ impl<'t> Image<'t> {
         Self::plan_as(tree, versions.choose(tree.has_whiteout())?)
     }
 
-    /// Lays out a tree as a profile says, were it the [legacy](super::profile::LEGACY) one.
+    /// Lays out a tree as a profile says, were it the [legacy](super::format_version::LEGACY) one.
     pub fn plan_as(tree: &'t Tree, profile: &'static Profile) -> Result<Self, WriteError> {
         let overlay = Overlay::new(tree, profile)?;
         let order = match profile.order {

@@ -1,10 +1,10 @@
 //! One inode of the image: its fields, its size, its bytes.
 
-use super::layout::{BLOCK, BLOCK_BITS, MAX_CHUNK_BITS, MAX_TAIL};
+use super::constants::{BLOCK, BLOCK_BITS, MAX_CHUNK_BITS, MAX_TAIL};
+use super::node::{Node, Slot};
 use super::overlay::Overlay;
 use super::record::{Form, Layout, Record};
-use super::slot::{Node, Slot};
-use super::{dirent, slot};
+use super::{dirent, node};
 use crate::tree::{InodeId, Kind, StoredData, StoredInode, Timestamp};
 
 /// The source of an inode's content.
@@ -65,7 +65,7 @@ impl Draft {
         }
     }
 
-    fn of_inode(overlay: &Overlay<'_>, slot: slot::Slot, id: InodeId) -> Self {
+    fn of_inode(overlay: &Overlay<'_>, slot: node::Slot, id: InodeId) -> Self {
         let inode = overlay.tree.stored(id);
         let mut draft = Self {
             mode: inode.mode,

@@ -4,27 +4,27 @@
 //! its position, and [`write`](Image::write) emits the bytes in file order. The differences between format versions are
 //! data, in [`profile`]. [`read`] is the reverse; [`check`] reports all defects of an image.
 
-mod attr;
 pub mod check;
+mod constants;
 mod dirent;
 mod error;
+pub mod format_version;
 pub mod header;
 mod image;
 mod inode;
 mod layout;
+mod node;
 mod overlay;
-mod place;
-pub mod profile;
 pub mod read;
 mod record;
 mod shared;
-mod slot;
 mod superblock;
+mod xattr;
 
 pub use error::WriteError;
+pub use format_version::Versions;
 pub use image::{Image, LostOpaque};
-pub use profile::Versions;
 pub use record::{Form, Layout, Record};
 pub use superblock::Superblock;
 
-pub(crate) use slot::{stub_name, stubs_of};
+pub(crate) use node::{stub_name, stubs_of};

@@ -6,10 +6,10 @@
 
 use std::collections::HashMap;
 
-use super::attr::{Attr, METACOPY, REDIRECT};
 use super::error::WriteError;
-use super::profile::Profile;
-use super::slot::{Node, Slot};
+use super::format_version::Profile;
+use super::node::{Node, Slot};
+use super::xattr::{Attr, METACOPY, REDIRECT};
 use crate::tree::{
     InodeId, Kind, MAX_XATTRS_TOTAL, Payload, SetId, StoredData, StoredInode, Tree, XATTRS_BASE, Xattr, Xattrs,
     xattr_cost,

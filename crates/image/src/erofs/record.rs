@@ -1,6 +1,6 @@
 //! The record of an inode: its 32 or 64 bytes (`struct erofs_inode_compact` and `erofs_inode_extended`).
 
-use super::layout::{COMPACT_LEN, EXTENDED_LEN};
+use super::constants::{COMPACT_LEN, EXTENDED_LEN};
 use super::superblock::field;
 use crate::tree::Timestamp;
 

@@ -1,8 +1,8 @@
 //! Attributes that several inodes have in common: written once, referred to by offset.
 
-use super::attr::Attr;
+use super::node::Slot;
 use super::overlay::Overlay;
-use super::slot::Slot;
+use super::xattr::Attr;
 
 /// An attribute is first counted, from here up to [`OFTEN`] ...
 const UNSEEN: u32 = 0;

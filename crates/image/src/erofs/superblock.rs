@@ -1,6 +1,6 @@
 //! The EROFS superblock (`struct erofs_super_block`, `fs/erofs/erofs_fs.h`).
 
-use super::layout::{BLOCK_BITS, SUPERBLOCK_OFFSET};
+use super::constants::{BLOCK_BITS, SUPERBLOCK_OFFSET};
 use crate::tree::Timestamp;
 
 /// The first four bytes.
@@ -113,7 +113,7 @@ pub(super) fn field<const N: usize, const LEN: usize>(record: &[u8; LEN], offset
     field
 }
 
-const _: () = assert!(SUPERBLOCK_OFFSET as usize + LEN == super::layout::INODES_OFFSET as usize);
+const _: () = assert!(SUPERBLOCK_OFFSET as usize + LEN == super::constants::INODES_OFFSET as usize);
 
 #[cfg(test)]
 mod tests {

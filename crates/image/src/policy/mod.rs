@@ -5,18 +5,18 @@
 //! use, as far as it makes a difference for the given tree.
 
 mod apply;
+mod candidates;
 mod contents;
-mod effect;
-mod space;
+mod equivalence;
 mod text;
 
 pub use apply::NotKnown;
+pub use candidates::{Choice, Space};
 pub use contents::Contents;
-pub use space::{Choice, Space};
 pub use text::InvalidPolicy;
 
 use crate::digest::Algorithm;
-use crate::erofs::profile::{LEGACY, PROFILES, Profile};
+use crate::erofs::format_version::{LEGACY, PROFILES, Profile};
 use crate::erofs::{Image, WriteError};
 use crate::tree::{Timestamp, Tree};
 

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use super::bytes::{Bytes, FixedInterner, Interner};
+use super::arena::{Bytes, FixedInterner, Interner};
 use super::error::TreeError;
 use super::xattrs::{SetId, Xattr, Xattrs};
 use super::{InodeId, Kind, LINK_BIT, MAX_INLINE, MAX_PATH, Payload, Span, StoredData, StoredInode, Timestamp, Tree};

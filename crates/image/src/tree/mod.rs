@@ -6,14 +6,14 @@
 //! An *inode* is a file, directory or other node with its metadata; an *entry* is a name in a directory. Every
 //! inode has exactly one entry that is its place; other entries for the same inode are hard links.
 
+mod arena;
 mod builder;
-mod bytes;
 mod depth_first;
 mod error;
 mod inodes;
 mod objects;
-mod ordered;
-mod places;
+mod ordered_builder;
+mod paths;
 mod xattrs;
 
 use std::borrow::Cow;
@@ -24,16 +24,16 @@ pub use depth_first::DepthFirst;
 pub use error::TreeError;
 pub use inodes::NewInode;
 pub use objects::{NamedBy, NeededObject};
-pub use places::Places;
+pub use paths::Places;
 pub use xattrs::{MAX_XATTR_NAME, MAX_XATTR_VALUE, MAX_XATTRS_TOTAL, XATTRS_BASE, Xattr, XattrError, xattr_cost};
 
+pub(crate) use arena::{Interner, Span};
 pub(crate) use builder::{Claim, Found, PendingLink};
-pub(crate) use bytes::{Interner, Span};
-pub(crate) use ordered::{EntryId, OrderedBuilder};
+pub(crate) use ordered_builder::{EntryId, OrderedBuilder};
 pub(crate) use xattrs::{PairId, SetId, Xattrs};
 
 use crate::digest::{Algorithm, Digest};
-use bytes::{Bytes, FixedInterner};
+use arena::{Bytes, FixedInterner};
 
 /// Longest name of an entry, in bytes.
 pub const MAX_NAME: usize = 255;

@@ -6,7 +6,7 @@ use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use super::bytes::Interner;
+use super::arena::Interner;
 
 /// Longest name of an attribute, in bytes.
 pub const MAX_XATTR_NAME: usize = 255;

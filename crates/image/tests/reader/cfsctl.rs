@@ -2,7 +2,7 @@
 
 use libcomposefs_image::dump::{self, Parser};
 use libcomposefs_image::erofs::Image;
-use libcomposefs_image::erofs::profile::{LEGACY, PROFILES};
+use libcomposefs_image::erofs::format_version::{LEGACY, PROFILES};
 use libcomposefs_image::erofs::read::{Order, Reader, load};
 use libcomposefs_image::tree::{Kind, Tree};
 use libcomposefs_testkit::cfsctl;

@@ -4,7 +4,7 @@ use anyhow::bail;
 use libcomposefs_image::Algorithm;
 use libcomposefs_image::diff::causes::{Cause, causes};
 use libcomposefs_image::diff::{self, Diff, Field, Fields, diff};
-use libcomposefs_image::helpers::both;
+use libcomposefs_image::threads::both;
 use libcomposefs_image::tree::Tree;
 use libcomposefs_scan as scan;
 

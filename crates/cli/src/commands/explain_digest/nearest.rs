@@ -6,8 +6,8 @@ use std::sync::{Mutex, PoisonError};
 
 use libcomposefs_image::diff::{Field, Options, diff};
 use libcomposefs_image::erofs::read::{Reader, load};
-use libcomposefs_image::helpers::with_helpers;
 use libcomposefs_image::policy::{Contents, Policy};
+use libcomposefs_image::threads::with_helpers;
 use libcomposefs_image::tree::Tree;
 
 use super::against::Against;

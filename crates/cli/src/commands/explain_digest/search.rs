@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use libcomposefs_image::Digest;
-use libcomposefs_image::helpers::with_helpers;
 use libcomposefs_image::policy::{Contents, Policy};
+use libcomposefs_image::threads::with_helpers;
 use libcomposefs_image::tree::Tree;
 
 /// Result of a policy.

@@ -2,15 +2,15 @@
 
 use std::collections::HashSet;
 
-use super::bytes::Owner;
+use super::byte_map::Owner;
 use super::finding::Problem;
 use super::walk::Walk;
 use crate::digest::{Algorithm, Digest};
-use crate::erofs::attr::prefix;
-use crate::erofs::layout::{XATTR_HEADER_LEN, round_up};
+use crate::display::shown;
+use crate::erofs::constants::{XATTR_HEADER_LEN, round_up};
 use crate::erofs::overlay::OPAQUE_PARENT;
 use crate::erofs::read::{Backing, BackingXattrs, Defect, Meaning, RawInode, RawXattr, meaning};
-use crate::text::shown;
+use crate::erofs::xattr::prefix;
 use crate::tree::MAX_XATTR_NAME;
 
 /// Totals over the attributes of all inodes.

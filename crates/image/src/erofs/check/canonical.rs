@@ -2,11 +2,11 @@
 
 use std::io::{self, Write};
 
-use super::bytes::Claims;
+use super::byte_map::Claims;
 use super::inodes::Inodes;
 use super::region::{self, Region};
+use crate::erofs::format_version::{LEGACY, PROFILES};
 use crate::erofs::image::Image;
-use crate::erofs::profile::{LEGACY, PROFILES};
 use crate::erofs::read::Reader;
 use crate::tree::Tree;
 

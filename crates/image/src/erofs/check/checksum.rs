@@ -1,6 +1,6 @@
 //! The checksum of the superblock (CRC-32C), which composefs does without, and other writers may not.
 
-use crate::erofs::layout::{BLOCK, SUPERBLOCK_OFFSET};
+use crate::erofs::constants::{BLOCK, SUPERBLOCK_OFFSET};
 use crate::erofs::superblock::CHECKSUM_OFFSET;
 
 /// The checksum that the kernel expects: of the superblock up to the end of its block, its own field being zero

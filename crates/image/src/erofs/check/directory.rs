@@ -4,8 +4,8 @@ use super::finding::{Finding, Problem};
 use super::inodes::Shape;
 use super::walk::Walk;
 use crate::digest::hex_value;
+use crate::erofs::constants::BLOCK;
 use crate::erofs::dirent::{DIRENT_LEN, type_number};
-use crate::erofs::layout::BLOCK;
 use crate::erofs::read::{Defect, RawEntry, RawInode, ReadError, check_order};
 use crate::tree::Kind;
 

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use crate::display::shown;
 use crate::erofs::read::{Defect, ReadError};
-use crate::text::shown;
 
 /// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -3,8 +3,8 @@
 use super::checksum;
 use super::finding::{Finding, Problem};
 use super::report::Report;
+use crate::erofs::constants::{BLOCK, SUPERBLOCK_OFFSET};
 use crate::erofs::header::{FLAG_HAS_ACL, HEADER_LEN, Header};
-use crate::erofs::layout::{BLOCK, SUPERBLOCK_OFFSET};
 use crate::erofs::read::{Defect, LAST_VERSION, superblock_defects};
 use crate::erofs::superblock::{CHECKSUM_OFFSET, FEATURE_CHECKSUM, LEN, Superblock};
 

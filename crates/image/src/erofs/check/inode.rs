@@ -1,11 +1,11 @@
 //! The record of one inode, and where its content lies.
 
-use super::bytes::Owner;
+use super::byte_map::Owner;
 use super::finding::Problem;
 use super::inodes::Shape;
 use super::walk::Walk;
+use crate::erofs::constants::{BLOCK, round_up};
 use crate::erofs::dirent::type_number;
-use crate::erofs::layout::{BLOCK, round_up};
 use crate::erofs::read::{Defect, Flat, RawContent, RawInode, target};
 use crate::tree::{Kind, MAX_INLINE, MAX_PATH, TreeError};
 

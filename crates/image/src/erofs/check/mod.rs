@@ -10,15 +10,15 @@
 //! length. Only the first [`LIMIT`] findings of each severity are kept; all are counted.
 
 mod attributes;
-mod bytes;
+mod byte_map;
 mod canonical;
 mod checksum;
+mod counters;
 mod directory;
 mod finding;
 mod head;
 mod inode;
 mod inodes;
-mod numbers;
 mod region;
 mod report;
 mod walk;

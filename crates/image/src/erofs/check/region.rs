@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use super::bytes::{Claims, Owner};
+use super::byte_map::{Claims, Owner};
 use super::inodes::Inodes;
-use crate::erofs::layout::{INODES_OFFSET, SUPERBLOCK_OFFSET};
+use crate::display::shown;
+use crate::erofs::constants::{INODES_OFFSET, SUPERBLOCK_OFFSET};
 use crate::erofs::read::Reader;
-use crate::text::shown;
 
 /// A part of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]

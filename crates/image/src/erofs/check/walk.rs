@@ -1,13 +1,13 @@
 //! From the root through all directories, breadth first, past whatever is wrong.
 
 use super::attributes::Attributes;
-use super::bytes::{Claims, Owner};
+use super::byte_map::{Claims, Owner};
 use super::finding::{Finding, Problem};
 use super::inodes::{Inodes, Shape};
 use super::report::Report;
+use crate::erofs::constants::{INODES_OFFSET, SUPERBLOCK_OFFSET};
+use crate::erofs::format_version::PROFILES;
 use crate::erofs::header::HEADER_LEN;
-use crate::erofs::layout::{INODES_OFFSET, SUPERBLOCK_OFFSET};
-use crate::erofs::profile::PROFILES;
 use crate::erofs::read::{RawInode, ReadError, Reader};
 use crate::tree::Timestamp;
 

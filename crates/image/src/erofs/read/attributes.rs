@@ -2,13 +2,13 @@
 
 use hashbrown::HashMap;
 
-use super::claims::Claims;
+use super::byte_map::Claims;
 use super::error::{Defect, ReadError};
 use super::overlay::{BackingXattrs, Marks, Meaning, meaning};
 use super::reader::{RawInode, Reader};
 use super::xattrs::RawXattr;
-use crate::erofs::attr::prefix;
 use crate::erofs::overlay::OPAQUE_PARENT;
+use crate::erofs::xattr::prefix;
 use crate::tree::{
     MAX_XATTR_NAME, MAX_XATTRS_TOTAL, PairId, SetId, TreeError, XATTRS_BASE, XattrError, Xattrs, xattr_cost,
 };

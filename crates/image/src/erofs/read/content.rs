@@ -2,7 +2,7 @@
 
 use super::error::{Defect, ReadError};
 use super::reader::{RawInode, Reader};
-use crate::erofs::layout::{BLOCK, BLOCK_BITS, MAX_CHUNKS, NULL_CHUNK};
+use crate::erofs::constants::{BLOCK, BLOCK_BITS, MAX_CHUNKS, NULL_CHUNK};
 use crate::erofs::record::Layout;
 use crate::tree::Kind;
 

@@ -3,9 +3,9 @@
 use super::content::Flat;
 use super::error::{Defect, ReadError};
 use super::reader::{RawInode, Reader};
+use crate::display::shown;
+use crate::erofs::constants::BLOCK;
 use crate::erofs::dirent::{DIRENT_LEN, Dirent};
-use crate::erofs::layout::BLOCK;
-use crate::text::shown;
 use crate::tree::{Kind, MAX_NAME};
 
 /// A name of a directory as the image has it, `.` and `..` among them.

@@ -7,7 +7,7 @@ use super::load::Loaded;
 use super::overlay::{Meaning, meaning};
 use super::reader::Reader;
 use crate::dump::{emit_with, emit_xattr};
-use crate::erofs::attr::prefix;
+use crate::erofs::xattr::prefix;
 use crate::tree::InodeId;
 
 impl Loaded {

@@ -3,9 +3,9 @@
 use std::fmt;
 
 use crate::digest::Algorithm;
+use crate::display::shown;
 use crate::erofs::header::HeaderError;
 use crate::erofs::superblock;
-use crate::text::shown;
 use crate::tree::{MAX_INLINE, MAX_NAME, MAX_PATH, MAX_XATTR_NAME, TreeError};
 
 /// An image that is refused.

@@ -2,8 +2,8 @@
 
 use super::error::{Defect, ReadError};
 use super::reader::{expect_known_version, superblock_defects};
+use crate::erofs::constants::{BLOCK, INODES_OFFSET, SUPERBLOCK_OFFSET};
 use crate::erofs::header::Header;
-use crate::erofs::layout::{BLOCK, INODES_OFFSET, SUPERBLOCK_OFFSET};
 use crate::erofs::superblock::{self, Superblock};
 
 /// Header and superblock of an image.

@@ -1,8 +1,8 @@
 //! A whole image as a tree.
 
 use super::error::{Defect, ReadError};
+use super::link_places::{self, Order};
 use super::overlay::{PARENT_MARKS, WHITEOUT_MARKS};
-use super::places::{self, Order};
 use super::reader::{RawInode, Reader};
 use super::walk::{Again, Walk};
 use crate::digest::Algorithm;
@@ -88,7 +88,7 @@ impl Walk<'_, '_> {
             return Err(ReadError { path: Some(path), ..defect.of(nid.into(), offset) });
         }
         let Self { builder, nids, whiteouts, stubs, .. } = self;
-        Ok(places::settle(builder, nids, stubs, |tree, entry, inode| {
+        Ok(link_places::settle(builder, nids, stubs, |tree, entry, inode| {
             !whiteouts.may_be_whiteout(inode) || whiteouts.can_hold(tree.directory_of(entry))
         }))
     }

@@ -23,15 +23,15 @@
 //! ```
 
 mod attributes;
-mod claims;
+mod byte_map;
 mod content;
 mod dirents;
 mod dump;
 mod error;
 mod head;
+mod link_places;
 mod load;
 mod overlay;
-mod places;
 mod reader;
 mod resolve;
 mod view;
@@ -43,9 +43,9 @@ pub use content::{Flat, RawContent};
 pub use dirents::{RawEntries, RawEntry};
 pub use error::{Defect, ReadError};
 pub use head::{HEAD_LEN, Head, said_len};
+pub use link_places::Order;
 pub use load::{Loaded, load};
 pub use overlay::Backing;
-pub use places::Order;
 pub use reader::{RawInode, Reader};
 pub use resolve::{Found, LastLink, ResolveError};
 pub use view::{Child, Children, Node, OwnXattr, View};

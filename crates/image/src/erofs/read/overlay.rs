@@ -4,8 +4,8 @@ use super::error::{Defect, ReadError};
 use super::reader::{RawInode, Reader};
 use super::xattrs::RawXattr;
 use crate::digest::Digest;
-use crate::erofs::attr::{TRUSTED, parse_metacopy};
 use crate::erofs::overlay::{OPAQUE_PARENT, WHITEOUT, WHITEOUTS};
+use crate::erofs::xattr::{TRUSTED, parse_metacopy};
 use crate::tree::MAX_PATH;
 
 /// The meaning of an attribute of the image for the tree.

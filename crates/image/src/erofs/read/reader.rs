@@ -2,8 +2,8 @@
 
 use super::error::{Defect, ReadError};
 use super::head::Head;
+use crate::erofs::constants::{BLOCK, BLOCK_BITS, SLOT, SUPERBLOCK_OFFSET, XATTR_HEADER_LEN};
 use crate::erofs::header::Header;
-use crate::erofs::layout::{BLOCK, BLOCK_BITS, SLOT, SUPERBLOCK_OFFSET, XATTR_HEADER_LEN};
 use crate::erofs::record::{BadRecord, Form, Layout, Record};
 use crate::erofs::superblock::{FEATURE_CHUNKED_FILE, FEATURE_XATTR_FILTER, Superblock};
 use crate::tree::{Kind, Timestamp};

@@ -7,7 +7,7 @@
 
 use super::error::ReadError;
 use super::view::{Node, View};
-use crate::text::shown;
+use crate::display::shown;
 use crate::tree::Kind;
 
 /// The number of symlinks that are followed in one path (`MAXSYMLINKS` in `include/linux/namei.h`).

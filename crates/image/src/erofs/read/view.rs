@@ -13,8 +13,8 @@ use super::overlay::{Marks, Meaning, PARENT_MARKS, WHITEOUT_MARKS, meaning};
 use super::reader::{RawInode, Reader};
 use super::walk::{check_order, target};
 use super::whiteouts::needed_marks;
-use crate::erofs::attr::prefix;
 use crate::erofs::dirent::type_number;
+use crate::erofs::xattr::prefix;
 use crate::tree::{InodeId, Kind, MAX_PATH, MODE_TYPE, TreeError};
 
 /// An image, by what a mount shows of it.

@@ -1,21 +1,21 @@
 //! From the root through all directories, breadth first: every inode once, every name once.
 
 use super::attributes::Collector;
-use super::claims::Claims;
+use super::byte_map::Claims;
 use super::content::{Flat, RawContent};
 use super::dirents::RawEntry;
 use super::error::{Defect, ReadError};
+use super::link_places::Stub;
 use super::overlay::{Backing, Marks, OPAQUE_MARKS, PARENT_MARKS, WHITEOUT_MARKS};
-use super::places::Stub;
 use super::reader::{RawInode, Reader};
 use super::whiteouts::Whiteouts;
 use crate::digest::Algorithm;
+use crate::display::shown;
+use crate::erofs::constants::{BLOCK, INODES_OFFSET, SLOT, SUPERBLOCK_OFFSET, round_up};
 use crate::erofs::dirent::type_number;
+use crate::erofs::format_version::PROFILES;
 use crate::erofs::header::HEADER_LEN;
-use crate::erofs::layout::{BLOCK, INODES_OFFSET, SLOT, SUPERBLOCK_OFFSET, round_up};
-use crate::erofs::profile::PROFILES;
 use crate::erofs::record::Form;
-use crate::text::shown;
 use crate::tree::{EntryId, InodeId, Kind, MAX_INLINE, NewInode, OrderedBuilder, SetId};
 
 /// A name met for an inode that has one already.

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use super::overlay::{Marks, OPAQUE_MARKS, PARENT_MARKS, WHITEOUT_MARKS};
-use crate::erofs::profile::PROFILES;
+use crate::erofs::format_version::PROFILES;
 use crate::tree::{InodeId, Tree};
 
 /// The inodes with marks, and what a directory of whiteouts must have.

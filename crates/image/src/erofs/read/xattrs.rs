@@ -2,9 +2,9 @@
 
 use super::error::{Defect, ReadError};
 use super::reader::{RawInode, Reader};
-use crate::erofs::attr::{ENTRY_HEAD_LEN, EntryHead, LUSTRE, filter_bit, prefix, split_name};
-use crate::erofs::layout::{BLOCK, XATTR_HEADER_LEN, round_up};
-use crate::text::shown;
+use crate::display::shown;
+use crate::erofs::constants::{BLOCK, XATTR_HEADER_LEN, round_up};
+use crate::erofs::xattr::{ENTRY_HEAD_LEN, EntryHead, LUSTRE, filter_bit, prefix, split_name};
 use crate::tree::MAX_XATTR_NAME;
 
 /// An attribute of the image.

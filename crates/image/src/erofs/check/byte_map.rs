@@ -3,7 +3,7 @@
 use super::finding::{Finding, Problem};
 use super::inodes::Inodes;
 use super::report::Report;
-use crate::erofs::layout::INODES_OFFSET;
+use crate::erofs::constants::INODES_OFFSET;
 use crate::erofs::read::Defect;
 
 /// The part of the image that bytes belong to.

@@ -5,9 +5,9 @@ use std::cmp::Ordering;
 
 use twox_hash::XxHash32;
 
-use super::layout::round_up;
+use super::constants::round_up;
+use super::format_version::SharedOrder;
 use super::overlay::Overlay;
-use super::profile::SharedOrder;
 use crate::digest::{Algorithm, Digest};
 use crate::tree::{PairId, Payload};
 

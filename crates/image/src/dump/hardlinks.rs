@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use super::error::{Defect, DumpError, Field};
-use super::lines::Lines;
-use crate::text::shown;
+use super::line_map::Lines;
+use crate::display::shown;
 use crate::tree::{Found, InodeId, PendingLink, TreeBuilder, TreeError};
 
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Format versions as data: what a writer does differently from one to the next.
 
+use super::constants::MAX_CHUNK_BITS;
 use super::error::WriteError;
-use super::layout::MAX_CHUNK_BITS;
 
 /// The rules of one format version for the writer.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Kernels for x86-64.
+//! SHA-256 of a few messages in the SHA unit, without AVX.
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::{

@@ -4,7 +4,7 @@
 //! given tree: without hard links their treatment does not matter. The most probable ones come first: the defaults of
 //! the tools, then policies that differ from a default in one field.
 
-use super::effect::{self, Choices};
+use super::equivalence::{self, Choices};
 use super::{Attributes, Contents, Inline, Policy, Times, Transform};
 use crate::digest::Algorithm;
 use crate::tree::{Timestamp, Tree};
@@ -83,12 +83,12 @@ impl Space {
     pub fn of(tree: &Tree, contents: &Contents, limits: &[Inline], latest: Option<Timestamp>) -> Self {
         Self {
             algorithms: Algorithm::ALL.into_iter().filter(|&algorithm| contents.has_all(tree, algorithm)).collect(),
-            xattrs: effect::xattrs(tree),
-            times: effect::times(tree, latest),
-            hardlinks: effect::hardlinks(tree),
-            inline: effect::inline(tree, contents, limits),
-            devices: effect::devices(tree),
-            transforms: effect::transforms(tree),
+            xattrs: equivalence::xattrs(tree),
+            times: equivalence::times(tree, latest),
+            hardlinks: equivalence::hardlinks(tree),
+            inline: equivalence::inline(tree, contents, limits),
+            devices: equivalence::devices(tree),
+            transforms: equivalence::transforms(tree),
             usual_inline: limits[0],
         }
     }

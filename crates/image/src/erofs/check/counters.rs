@@ -3,9 +3,9 @@
 use super::finding::{Finding, Problem};
 use super::inodes::Shape;
 use super::walk::Walk;
-use crate::erofs::layout::{SLOT, SUPERBLOCK_OFFSET};
-use crate::erofs::slot::stub_name;
-use crate::text::shown;
+use crate::display::shown;
+use crate::erofs::constants::{SLOT, SUPERBLOCK_OFFSET};
+use crate::erofs::node::stub_name;
 use crate::tree::Timestamp;
 
 impl Walk<'_, '_> {
@@ -89,7 +89,7 @@ impl Walk<'_, '_> {
     }
 
     fn offset_of(&self, nid: u32) -> u64 {
-        let start = u64::from(self.reader.superblock().inode_block) * crate::erofs::layout::BLOCK;
+        let start = u64::from(self.reader.superblock().inode_block) * crate::erofs::constants::BLOCK;
         start + u64::from(nid) * SLOT
     }
 }

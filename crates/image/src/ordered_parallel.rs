@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::helpers::with_helpers;
+use crate::threads::with_helpers;
 
 /// Makes the pieces 0, 1, 2 and so on in turns on up to `threads` threads, and joins them in that order.
 ///
