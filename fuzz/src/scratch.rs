@@ -34,17 +34,15 @@ pub fn scratch() -> TempDir {
 pub fn repository(path: &Path, algorithm: Algorithm) -> (Repository, Digest) {
     let settings = Settings { algorithm, demands_verity: false, format: Format::Auto };
     let (repository, _) = Repository::init(path, settings).expect("a repository can be made");
-    let created = repository.making(|mut creation| {
-        let (object, _) = creation.batch.put_bytes(&[b'k'; 100])?;
-        let line = format!("/file 100 100644 1 0 0 0 0.0 {} - {object}\n", object.object_path());
-        let text = format!("/ 0 40755 2 0 0 0 0.0 - - -\n{line}");
-        let tree = parse(Options { algorithm, strict: true }, text.as_bytes()).expect("a right dump").tree;
-        let image = Format::Auto.plan(&tree).expect("a small tree");
-        creation.add(&image, vec![RefName::new(KEPT).expect("a right name")])?;
-        creation.publish_one([tree])
-    });
-    let created: Result<_, libcomposefs_repo::RepositoryError> = created;
-    (repository, created.expect("a small image").digest)
+    let transaction = repository.transaction().expect("a lease can be made");
+    let (object, _) = transaction.batch().put_bytes(&[b'k'; 100]).expect("a small object");
+    let line = format!("/file 100 100644 1 0 0 0 0.0 {} - {object}\n", object.object_path());
+    let text = format!("/ 0 40755 2 0 0 0 0.0 - - -\n{line}");
+    let tree = parse(Options { algorithm, strict: true }, text.as_bytes()).expect("a right dump").tree;
+    let image = Format::Auto.plan(&tree).expect("a small tree");
+    let names = vec![RefName::new(KEPT).expect("a right name")];
+    let digest = transaction.commit_image(&tree, &image, names).expect("a small image").digest;
+    (repository, digest)
 }
 
 /// The metadata and the content of the file under a name.

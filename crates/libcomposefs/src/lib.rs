@@ -186,14 +186,13 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::path::Path;
 //!
-//! use libcomposefs::ostree::{DigestOnly, Payloads, Plan, Repo, gather};
-//! use libcomposefs::{Algorithm, Image, Versions, content::thread_count};
+//! use libcomposefs::ostree::{ContentUse, Payloads, Plan, Repo, gather};
+//! use libcomposefs::{Algorithm, Image, NoProgress, Versions, content::thread_count};
 //!
 //! let repo = Repo::open(Path::new("/ostree/repo"))?;
 //! let commit = repo.commit(&repo.resolve("fedora/stable")?)?;
 //! let plan = Plan::of(&repo, &commit)?;
-//! let sink = DigestOnly(Algorithm::Sha256);
-//! let gathered = gather(&repo, plan.contents(), &sink, thread_count(None), &|_| {})?;
+//! let gathered = gather(&repo, plan.contents(), ContentUse::Digest(Algorithm::Sha256), thread_count(None), &NoProgress)?;
 //! let tree = plan.tree(&gathered, Payloads::Ostree, Algorithm::Sha256)?;
 //! println!("{}", Image::plan(&tree, Versions::default())?.digest(Algorithm::Sha256));
 //! # Ok(())

@@ -3,14 +3,17 @@
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use libcomposefs_image::Algorithm;
 use libcomposefs_sys::beneath::open_directory_beneath;
-use rustix::fs::{AtFlags, Mode, fsync, mkdirat, readlinkat, renameat, symlinkat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, fsync, mkdirat, openat, readlinkat, renameat, symlinkat, unlinkat};
 use rustix::io::Errno;
 
-use super::lease::Lease;
-use super::{Repository, RepositoryError, io_error};
+use crate::RepositoryError;
+use crate::error::io_error;
+use crate::wait::WaitPolicy;
 
 /// The mode of directories, less the umask. The repository's own is what keeps others out.
 pub(crate) const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o755);
@@ -35,22 +38,47 @@ pub(crate) fn read_link(directory: BorrowedFd<'_>, name: &[u8]) -> rustix::io::R
     }
 }
 
-impl Repository {
-    /// Opens a directory of the repository; `None` if it is not there.
-    pub(crate) fn directory(&self, path: &str) -> Result<Option<OwnedFd>, RepositoryError> {
-        match open_directory_beneath(self.directory.as_fd(), path.as_bytes()) {
+/// The directory of a repository, and all that is needed to work below it.
+#[derive(Clone, Debug)]
+pub(crate) struct RepoDir {
+    pub(crate) fd: Arc<OwnedFd>,
+    /// The path that the repository was opened by.
+    pub(crate) path: PathBuf,
+    /// The algorithm of all digests in the repository.
+    pub(crate) algorithm: Algorithm,
+    /// How to wait for locks.
+    pub(crate) wait: WaitPolicy,
+}
+
+impl AsFd for RepoDir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl RepoDir {
+    /// Opens the directory of the repository once more.
+    pub(crate) fn reopen(&self) -> Result<OwnedFd, RepositoryError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        openat(self, ".", flags, Mode::empty()).map_err(io_error("open", &self.path))
+    }
+
+    /// Opens a directory below the repository; `None` if there is none.
+    pub(crate) fn open_dir(&self, path: &str) -> Result<Option<OwnedFd>, RepositoryError> {
+        match open_directory_beneath(self.as_fd(), path.as_bytes()) {
             Ok(directory) => Ok(Some(directory)),
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(io_error("open the directory", self.path.join(path))(errno)),
         }
     }
 
-    /// Opens a directory, made with those above if it is not there. What was made is on disk when this returns.
-    pub(crate) fn make_directory(&self, path: &str) -> Result<OwnedFd, RepositoryError> {
-        if let Some(directory) = self.directory(path)? {
+    /// Opens a directory below the repository. One that is missing is made, with those above it, and is on disk when this
+    /// returns.
+    pub(crate) fn make_dir(&self, path: &str) -> Result<OwnedFd, RepositoryError> {
+        if let Some(directory) = self.open_dir(path)? {
             return Ok(directory);
         }
-        let mut at = open_directory_beneath(self.directory.as_fd(), b".").map_err(io_error("open", &self.path))?;
+        let mut at = open_directory_beneath(self.as_fd(), b".").map_err(io_error("open", &self.path))?;
         let mut done = self.path.clone();
         for part in path.split('/') {
             done.push(part);
@@ -59,29 +87,33 @@ impl Repository {
         Ok(at)
     }
 
-    /// Gives a name in a directory to a link, in place of whatever link has it, and syncs the directory.
-    pub(crate) fn put_link(
-        &self,
-        lease: &Lease,
-        directory: BorrowedFd<'_>,
-        name: &str,
-        text: &[u8],
-        path: &Path,
-    ) -> Result<(), RepositoryError> {
-        match symlinkat(text, directory, name) {
-            Ok(()) => {}
-            Err(Errno::EXIST) => {
-                let (leases, temporary) = lease.temporary_name();
-                symlinkat(text, leases, &temporary).map_err(io_error("make", path))?;
-                if let Err(errno) = renameat(leases, &temporary, directory, name) {
-                    let _ = unlinkat(leases, &temporary, AtFlags::empty());
-                    return Err(io_error("replace", path)(errno));
-                }
-            }
-            Err(errno) => return Err(io_error("make", path)(errno)),
-        }
-        fsync(directory).map_err(io_error("sync the directory of", path))
+    /// Returns the bytes of a path below the repository, without the repository's own path.
+    pub(crate) fn below(&self, path: &Path) -> Vec<u8> {
+        path.strip_prefix(&self.path).unwrap_or(path).as_os_str().as_bytes().to_vec()
     }
+}
+
+/// Makes a symlink, or replaces the symlink of that name, and syncs the directory. `temporary` is a directory and an unused name in
+/// it, for a symlink that is renamed over the old one.
+pub(crate) fn put_link(
+    directory: BorrowedFd<'_>,
+    name: &str,
+    text: &[u8],
+    (aside, temporary): (BorrowedFd<'_>, String),
+    path: &Path,
+) -> Result<(), RepositoryError> {
+    match symlinkat(text, directory, name) {
+        Ok(()) => {}
+        Err(Errno::EXIST) => {
+            symlinkat(text, aside, &temporary).map_err(io_error("make", path))?;
+            if let Err(errno) = renameat(aside, &temporary, directory, name) {
+                let _ = unlinkat(aside, &temporary, AtFlags::empty());
+                return Err(io_error("replace", path)(errno));
+            }
+        }
+        Err(errno) => return Err(io_error("make", path)(errno)),
+    }
+    fsync(directory).map_err(io_error("sync the directory of", path))
 }
 
 /// Opens a directory in another, made if it is not there. The other may be removed meanwhile, when it is empty: `ENOENT`.

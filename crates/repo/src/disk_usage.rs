@@ -66,19 +66,19 @@ impl Repository {
     ///
     /// If the repository, or an image that has a name, cannot be read.
     pub fn usage(&self) -> Result<Usage, RepositoryError> {
-        let reading = self.reading()?;
+        let reader = self.reader()?;
         let mut names: BTreeMap<Digest, Vec<RefName>> = BTreeMap::new();
         for (name, digest) in self.refs()?.good {
             names.entry(digest).or_default().push(name);
         }
-        reading.claim(&names.keys().copied().collect::<Vec<_>>())?;
+        reader.protect(&names.keys().copied().collect::<Vec<_>>())?;
         let mut streams = Marks::new(self);
         streams.all_but_names(self)?;
         let mut costs: HashMap<Digest, Cost> = HashMap::new();
         let mut images: Vec<(Digest, Vec<Digest>)> = Vec::new();
         for image in names.keys() {
             let mut needed = vec![*image];
-            let held = reading.hold(image)?;
+            let held = reader.hold(image)?;
             if held.is_some() {
                 self.objects_of_image(image, |object| needed.push(*object))?;
             }

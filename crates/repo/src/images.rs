@@ -7,14 +7,11 @@ use std::path::PathBuf;
 
 use libcomposefs_image::Digest;
 use libcomposefs_sys::file_lease::is_open_elsewhere;
-use rustix::fs::{Dir, FileType, fstat};
+use rustix::fs::{FileType, fstat};
 use rustix::io::Errno;
 
-use super::dir::{Found, read_link};
-use super::lease::Lease;
-use super::link_target::settle;
-use super::refs::BrokenRef;
-use super::{ImageName, RefName, Repository, RepositoryError, io_error, layout};
+use super::{ImageName, RefName, Repository, RepositoryError, io_error};
+use crate::broken_ref::BrokenRef;
 use libcomposefs_store::ImageBytes;
 use libcomposefs_store::ObjectError;
 
@@ -76,78 +73,22 @@ impl Repository {
         Ok(!self.has_image(digest)? && self.read_ref(name)? == Some(*digest))
     }
 
-    /// The digests of all images, in order, and what is there besides.
-    ///
-    /// # Errors
-    ///
-    /// If the directory cannot be read.
-    pub fn image_links(&self) -> Result<(Vec<Digest>, Vec<BrokenRef>), RepositoryError> {
-        let (mut digests, mut broken) = (Vec::new(), Vec::new());
-        let Some(directory) = self.directory(layout::IMAGES)? else { return Ok((digests, broken)) };
-        let path = self.path.join(layout::IMAGES);
-        for entry in Dir::read_from(&directory).map_err(io_error("list", &path))? {
-            let entry = entry.map_err(io_error("list", &path))?;
-            let name = entry.file_name().to_bytes();
-            if matches!(name, b"." | b".." | b"refs") {
-                continue;
-            }
-            let found = read_link(directory.as_fd(), name).map_err(io_error("read", &path))?;
-            let digest = Digest::from_hex(name)
-                .ok()
-                .filter(|digest| digest.algorithm() == self.algorithm() && digest.to_hex().as_bytes() == name);
-            match (digest, found) {
-                (_, Found::Nothing) => {}
-                (Some(digest), Found::Link(text)) if layout::parse_object_link(&text) == Some(digest) => {
-                    digests.push(digest);
-                }
-                (_, found) => broken.push(self.broken(&[layout::IMAGES.as_bytes(), b"/", name].concat(), found, true)),
-            }
-        }
-        let known = digests.iter().map(|digest| format!("{}/{digest}", layout::IMAGES).into_bytes()).collect();
-        settle(&mut broken, known, |entry| self.below(&entry.path));
-        digests.sort_unstable();
-        broken.sort();
-        Ok((digests, broken))
-    }
-
-    /// Whether the repository vouches for an image of this digest.
-    pub(crate) fn has_image(&self, digest: &Digest) -> Result<bool, RepositoryError> {
-        let Some(directory) = self.directory(layout::IMAGES)? else { return Ok(false) };
-        let path = || self.path.join(layout::IMAGES).join(digest.to_hex());
-        match read_link(directory.as_fd(), digest.to_hex().as_bytes()).map_err(io_error("read", path()))? {
-            Found::Link(text) => Ok(layout::parse_object_link(&text) == Some(*digest)),
-            Found::Nothing | Found::Other => Ok(false),
-        }
-    }
-
     /// Demands that the repository vouches for an image, which `name` led to.
     ///
     /// # Errors
     ///
     /// [`RepositoryError::Dangling`], [`RepositoryError::NoSuchImage`]
     pub fn expect_image(&self, name: &ImageName, digest: &Digest) -> Result<(), RepositoryError> {
-        if self.has_image(digest)? {
-            return Ok(());
-        }
-        let (digest, path) = (Box::new(*digest), self.path.clone());
-        Err(match name {
-            ImageName::Ref(name) => RepositoryError::Dangling { name: name.clone(), digest, path },
-            ImageName::Digest(_) => RepositoryError::NoSuchImage { digest, path },
-        })
+        if self.has_image(digest)? { Ok(()) } else { Err(self.no_image(name, digest)) }
     }
 
-    /// Vouches for an image, whose object and all that it names is on disk. So is the link when this returns.
-    pub(crate) fn write_image_link(&self, lease: &Lease, digest: &Digest) -> Result<bool, RepositoryError> {
-        let directory = self.make_directory(layout::IMAGES)?;
-        let path = self.path.join(layout::IMAGES).join(digest.to_hex());
-        let is_there = self.has_image(digest)?;
-        if is_there {
-            // Who wrote it may not have synced it.
-            rustix::fs::fsync(&directory).map_err(io_error("sync the directory of", &path))?;
-        } else {
-            self.put_link(lease, directory.as_fd(), &digest.to_hex(), layout::image_link(digest).as_bytes(), &path)?;
+    /// Returns the error of an image without a link, which `name` led to.
+    pub(crate) fn no_image(&self, name: &ImageName, digest: &Digest) -> RepositoryError {
+        let (digest, path) = (Box::new(*digest), self.dir.path.clone());
+        match name {
+            ImageName::Ref(name) => RepositoryError::Dangling { name: name.clone(), digest, path },
+            ImageName::Digest(_) => RepositoryError::NoSuchImage { digest, path },
         }
-        Ok(!is_there)
     }
 
     /// Opens the object of an image, which must be a regular file.

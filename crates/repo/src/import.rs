@@ -1,6 +1,5 @@
 //! Images from elsewhere: read into a tree, written anew, compared (`docs/format/repository.md`, section 3).
 
-use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -12,11 +11,11 @@ use libcomposefs_content::{Progress, SourceFile};
 use libcomposefs_image::Digest;
 use libcomposefs_image::erofs::read::{ReadError, Reader, load};
 use libcomposefs_image::erofs::{Image, Versions, WriteError, format_version};
-use libcomposefs_image::tree::{Data, InodeId, Tree};
+use libcomposefs_image::tree::{Data, Inode, NeededObject, Tree};
 use libcomposefs_sys::copy::READ_SIZE;
 
 use super::create::cannot_write;
-use super::{Creation, RefName, RepositoryError};
+use super::{RefName, RepositoryError, Transaction};
 use libcomposefs_content::workers;
 use libcomposefs_store::Basedirs;
 use libcomposefs_store::ObjectDir;
@@ -84,22 +83,14 @@ impl std::fmt::Debug for ImportOptions<'_> {
     }
 }
 
-/// An object that a tree needs.
-#[derive(Clone, Copy)]
-struct Needed {
-    inode: InodeId,
-    digest: Digest,
-    size: u64,
-}
-
-impl Creation<'_> {
+impl Transaction<'_> {
     /// Takes in an image with all its objects: those that the repository has are compared, the others copied. `source` is for
     /// messages.
     ///
     /// # Errors
     ///
     /// [`RepositoryError::NotCanonical`], [`RepositoryError::NoObject`], [`RepositoryError::Missing`], or what storing gives.
-    pub fn take_in(
+    pub fn import_image(
         &mut self,
         incoming: &Incoming,
         source: &Path,
@@ -112,7 +103,7 @@ impl Creation<'_> {
             NotPlanned::Other(error) => error,
         })?;
         self.gather(tree, source, options)?;
-        self.add(&image, names)
+        self.add_image(tree, &image, names)
     }
 
     /// The image as it will be, which must be what it was.
@@ -145,24 +136,17 @@ impl Creation<'_> {
     /// Sees to it that all objects of a tree are there.
     fn gather(&self, tree: &Tree, source: &Path, options: &ImportOptions<'_>) -> Result<(), RepositoryError> {
         let path_of = |inode| PathBuf::from(OsStr::from_bytes(&tree.path_of(inode)));
-        let mut needed: HashMap<Digest, Needed> = HashMap::new();
-        for inode in tree.inodes() {
-            let Data::Regular { content: None, payload, digest } = inode.data() else { continue };
-            if inode.size() == 0 {
-                continue;
-            }
-            let own = digest.filter(|digest| payload.is_some_and(|payload| digest.has_object_path(&payload)));
-            let Some(digest) = own else {
-                return Err(RepositoryError::NoObject {
-                    path: source.join(path_of(inode.id()).strip_prefix("/").unwrap_or(Path::new(""))),
-                });
-            };
-            needed.entry(digest).or_insert(Needed { inode: inode.id(), digest, size: inode.size() });
+        if let Some(inode) = tree.inodes().find(|inode| lacks_own_object(inode)) {
+            let path = path_of(inode.id());
+            return Err(RepositoryError::NoObject {
+                path: source.join(path.strip_prefix("/").unwrap_or(Path::new(""))),
+            });
         }
-        let mut needed: Vec<Needed> = needed.into_values().collect();
-        needed.sort_unstable_by(|a, b| b.size.cmp(&a.size).then_with(|| a.digest.cmp(&b.digest)));
+        let mut needed: Vec<NeededObject> = tree.objects().filter(|object| object.size > 0).collect();
+        needed.sort_by(|a, b| b.size.cmp(&a.size).then_with(|| a.digest.cmp(&b.digest)));
+        needed.dedup_by_key(|object| object.digest);
         let (missing, failed) = (Mutex::new(Vec::new()), Mutex::new(None));
-        let work = |one: Needed, buffer: &mut Vec<u8>| {
+        let work = |one: NeededObject, buffer: &mut Vec<u8>| {
             buffer.resize(READ_SIZE, 0);
             if failed.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
                 return;
@@ -197,11 +181,11 @@ impl Creation<'_> {
     /// One object: in the batch, in the repository, or copied. Else why not.
     fn gather_one(
         &self,
-        needed: &Needed,
+        needed: &NeededObject,
         objects: Objects<'_>,
         buffer: &mut [u8],
     ) -> Result<Option<Reason>, RepositoryError> {
-        if self.batch.contains(&needed.digest, needed.size)? {
+        if self.batch().contains(&needed.digest, needed.size)? {
             return Ok(None);
         }
         match objects {
@@ -219,7 +203,7 @@ impl Creation<'_> {
 
     fn copy(
         &self,
-        needed: &Needed,
+        needed: &NeededObject,
         file: BorrowedFd<'_>,
         buffer: &mut [u8],
     ) -> Result<Option<Reason>, RepositoryError> {
@@ -235,13 +219,20 @@ impl Creation<'_> {
             let error = ObjectError::Size { path, expected: needed.size, found: source.size };
             return Ok(Some(Reason(Some(error))));
         }
-        let (found, _) = self.batch.put_file(&source, buffer)?;
+        let (found, _) = self.batch().put_file(&source, buffer)?;
         if found != needed.digest {
             let (expected, found) = (Box::new(needed.digest), Box::new(found));
             return Ok(Some(Reason(Some(ObjectError::Digest { path, expected, found }))));
         }
         Ok(None)
     }
+}
+
+/// Returns whether a file has a content outside of the image, and not its own digest as its path.
+fn lacks_own_object(inode: &Inode<'_>) -> bool {
+    let Data::Regular { content: None, payload, digest } = inode.data() else { return false };
+    let is_own = |digest: Digest| payload.is_some_and(|payload| digest.has_object_path(&payload));
+    inode.size() > 0 && !digest.is_some_and(is_own)
 }
 
 /// Why an object could not be had, if more is known than that.

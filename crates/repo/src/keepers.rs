@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use libcomposefs_image::Digest;
 
 use super::{Leads, RefName, Repository, RepositoryError, layout};
+use crate::lease::reader::LeaseReader;
 
 /// An image that needs an object, or is it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,17 +55,17 @@ impl Repository {
     /// If the repository cannot be read.
     pub fn why(&self, digest: &Digest) -> Result<Reasons, RepositoryError> {
         let mut reasons = Reasons { is_there: self.objects.try_stat(digest).is_ok(), ..Reasons::default() };
-        if let Some(mut leases) = self.leases_to_look()? {
+        if let Some(mut leases) = LeaseReader::look(&self.dir)? {
             leases.read(|_| {})?;
             reasons.is_claimed = leases.claimed.contains(digest);
         }
         // Only now: what this process claims itself is nothing to tell.
-        let reading = self.reading()?;
+        let reader = self.reader()?;
         let (refs, links, streams) = (self.refs()?, self.image_links()?, self.streams()?);
         let odd: Vec<_> = refs.broken.iter().chain(&links.1).collect();
-        reading.claim(&links.0)?;
+        reader.protect(&links.0)?;
         for image in links.0 {
-            let held = reading.hold(&image);
+            let held = reader.hold(&image);
             // It may have been removed meanwhile.
             if matches!(held, Ok(None)) {
                 continue;
@@ -85,7 +86,8 @@ impl Repository {
             drop(held);
             let names = refs.good.iter().filter(|(_, named)| *named == image).map(|(name, _)| name.clone()).collect();
             let leads_here = odd.iter().filter(|entry| entry.leads == Leads::To(image));
-            let path = |path: &PathBuf| path.strip_prefix(&self.path).unwrap_or(path).to_string_lossy().into_owned();
+            let path =
+                |path: &PathBuf| path.strip_prefix(&self.dir.path).unwrap_or(path).to_string_lossy().into_owned();
             let mut others: Vec<String> = leads_here.map(|entry| path(&entry.path)).collect();
             for (name, stream) in &streams.links {
                 if self.stream_names(stream, &image)? {

@@ -15,15 +15,16 @@ use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, fstat, openat, un
 use rustix::io::{Errno, write};
 use rustix::rand::{GetRandomFlags, getrandom};
 
-use super::lock::{Lock, Patience, cannot_lock};
-use super::{Repository, RepositoryError, io_error, layout};
+use crate::dir::RepoDir;
+use crate::error::io_error;
+use crate::lock::cannot_lock;
+use crate::wait::{LockMode, WaitPolicy};
+use crate::{RepositoryError, layout};
 use libcomposefs_store::Error;
 use libcomposefs_store::GcGuard;
 
 /// The file that is locked while things are removed.
 pub(crate) const GC_LOCK: &str = "gc.lock";
-
-const OPEN_DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// One's own lease. What it claims is safe until it is dropped.
 #[derive(Debug)]
@@ -39,22 +40,20 @@ pub struct Lease {
     /// A claim was written in part only: no other can follow it.
     is_broken: AtomicBool,
     links: AtomicU32,
-    patience: Patience,
+    wait: WaitPolicy,
 }
 
-impl Repository {
-    /// Begins to work in the repository.
+impl Lease {
+    /// Makes a lease in the directory of leases, and locks it.
     ///
     /// # Errors
     ///
     /// If the lease cannot be written.
-    pub fn lease(&self) -> Result<Lease, RepositoryError> {
-        self.expect_writable()?;
-        let directory = self.make_directory(layout::LEASES)?;
-        let path = self.path.join(layout::LEASES);
-        let barrier =
-            openat(&self.directory, ".", OPEN_DIRECTORY, Mode::empty()).map_err(io_error("open", &self.path))?;
-        // What removes things must be able to even when the disk is full.
+    pub(crate) fn begin(dir: &RepoDir) -> Result<Self, RepositoryError> {
+        let directory = dir.make_dir(layout::LEASES)?;
+        let path = dir.path.join(layout::LEASES);
+        let barrier = dir.reopen()?;
+        // A gc must be able to lock this file even when the disk is full.
         open_gc_lock(directory.as_fd()).map_err(io_error("open", path.join(GC_LOCK)))?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         loop {
@@ -64,18 +63,16 @@ impl Repository {
                 Err(Errno::EXIST) => continue,
                 result => result.map_err(io_error("make", &path))?,
             };
-            self.patience.lock(&file, Lock::Alone, &path).map_err(cannot_lock(&path))?;
-            // Before it was locked it was nobody's, and may have been removed as such.
+            dir.wait.lock(&file, LockMode::Exclusive, &path).map_err(cannot_lock(&path))?;
+            // Until it is locked, a gc takes the lease for that of a dead process, and may remove it.
             if fstat(&file).map_err(io_error("stat", &path))?.st_nlink > 0 {
                 let (is_broken, links) = (AtomicBool::new(false), AtomicU32::new(0));
-                let (repository, patience) = (self.path.clone(), self.patience.clone());
-                return Ok(Lease { directory, name, file, path, barrier, repository, is_broken, links, patience });
+                let (repository, wait) = (dir.path.clone(), dir.wait.clone());
+                return Ok(Lease { directory, name, file, path, barrier, repository, is_broken, links, wait });
             }
         }
     }
-}
 
-impl Lease {
     /// Claims objects and images: when this returns, what is there of them stays.
     ///
     /// # Errors
@@ -106,7 +103,7 @@ impl Lease {
             }
         }
         // Who removes things did so before we wrote, or reads it before going on.
-        self.patience.lock_within(&self.barrier, Lock::Shared, &self.repository, limit).map_err(
+        self.wait.lock_within(&self.barrier, LockMode::Shared, &self.repository, limit).map_err(
             |errno| match errno {
                 Errno::INTR => Error::Interrupted,
                 errno => failed(errno),
@@ -133,7 +130,7 @@ impl GcGuard for Lease {
     }
 
     fn proceed(&self) -> Result<(), Error> {
-        if self.patience.is_interrupted() { Err(Error::Interrupted) } else { Ok(()) }
+        if self.wait.is_interrupted() { Err(Error::Interrupted) } else { Ok(()) }
     }
 }
 

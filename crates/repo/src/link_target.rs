@@ -4,11 +4,9 @@
 //! for everybody who follows them: absolute ones, `x/../HEX`, `../../images/HEX`, links to other names. gc must keep what such
 //! links lead to, so only their text is judged here, and as generously as possible.
 
-use std::collections::BTreeSet;
-
 use libcomposefs_image::{Algorithm, Digest};
 
-use super::{BrokenRef, layout};
+use crate::layout;
 
 /// What an entry leads to that is not in this program's form.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,27 +53,6 @@ pub(crate) fn below(folder: &[u8], text: &[u8]) -> Option<Vec<u8>> {
     let top = *names.first()?;
     let is_inside = names.len() > 1 && (top == layout::IMAGES.as_bytes() || top == layout::STREAMS.as_bytes());
     is_inside.then(|| names.join(&b'/'))
-}
-
-/// Makes those unclear that lead to an entry which is not in `known` and leads nowhere itself. `path_of` gives the path of an
-/// entry below the repository.
-pub(crate) fn settle(entries: &mut [BrokenRef], mut known: BTreeSet<Vec<u8>>, path_of: impl Fn(&BrokenRef) -> Vec<u8>) {
-    known.extend(entries.iter().filter(|entry| matches!(entry.leads, Leads::To(_))).map(&path_of));
-    // The kernel follows no more than 40 links either.
-    for _ in 0..40 {
-        let leads_to_known = |entry: &&BrokenRef| matches!(&entry.leads, Leads::Entry(path) if known.contains(path));
-        let new: Vec<Vec<u8>> =
-            entries.iter().filter(leads_to_known).map(&path_of).filter(|path| !known.contains(path)).collect();
-        if new.is_empty() {
-            break;
-        }
-        known.extend(new);
-    }
-    for entry in entries {
-        if matches!(&entry.leads, Leads::Entry(path) if !known.contains(path)) {
-            entry.leads = Leads::Unclear;
-        }
-    }
 }
 
 #[cfg(test)]

@@ -63,16 +63,16 @@ impl Repository {
     ///
     /// If the directory cannot be asked.
     pub fn openers(&self) -> Result<Vec<Opener>, RepositoryError> {
-        let stat = fstat(&self.directory).map_err(io_error("stat", &self.path))?;
+        let stat = fstat(&self.dir).map_err(io_error("stat", &self.dir.path))?;
         let is_closed = |path: &std::path::Path| fs::metadata(path).is_ok_and(|stat| stat.mode() & 0o011 == 0);
-        if self.path.canonicalize().is_ok_and(|path| path.ancestors().skip(1).any(is_closed)) {
+        if self.dir.path.canonicalize().is_ok_and(|path| path.ancestors().skip(1).any(is_closed)) {
             return Ok(Vec::new());
         }
         if stat.st_mode & 0o004 != 0 {
             return Ok(vec![Opener::Everyone]);
         }
         let mut acl = Vec::new();
-        let has_acl = xattr::get(Target::File(self.directory.as_fd()), c"system.posix_acl_access", &mut acl);
+        let has_acl = xattr::get(Target::File(self.dir.as_fd()), c"system.posix_acl_access", &mut acl);
         if has_acl.is_ok_and(|has| has) {
             return Ok(openers_of_acl(&acl, stat.st_gid));
         }
@@ -82,7 +82,7 @@ impl Repository {
     /// The processes that hold the lock, as far as `/proc/locks` tells: none of another PID namespace.
     #[must_use]
     pub fn lock_holders(&self) -> Vec<LockHolder> {
-        let (Ok(text), Ok(stat)) = (fs::read_to_string("/proc/locks"), fstat(&self.directory)) else {
+        let (Ok(text), Ok(stat)) = (fs::read_to_string("/proc/locks"), fstat(&self.dir)) else {
             return Vec::new();
         };
         let mut holders: Vec<LockHolder> = text.lines().filter_map(|line| holder(line, &stat)).collect();

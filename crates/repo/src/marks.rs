@@ -12,11 +12,11 @@ use rustix::io::Errno;
 
 use super::digest_set::DigestSet;
 use super::dir::Found;
-use super::refs::BrokenRef;
 use super::stream::{self, Tables};
 use super::stream_file::StreamFile;
 use super::streams::Streams;
 use super::{Leads, Repository, RepositoryError, io_error, layout};
+use crate::broken_ref::BrokenRef;
 
 /// Where an EROFS image has its magic number (`EROFS_SUPER_MAGIC_V1`), and the number.
 const EROFS_MAGIC: (u64, [u8; 4]) = (1024, 0xe0f5_e1e2_u32.to_le_bytes());
@@ -249,7 +249,7 @@ impl Repository {
 
     /// The entry of a stream that is not understood.
     fn unclear_stream(&self, name: &str, found: &str) -> BrokenRef {
-        let path = self.path.join(layout::STREAMS).join(name);
+        let path = self.dir.path.join(layout::STREAMS).join(name);
         BrokenRef { path, found: format!("is a stream that {found}"), leads: Leads::Unclear, seen: Found::Other }
     }
 

@@ -9,10 +9,11 @@ use libcomposefs_image::Digest;
 use rustix::fs::Dir;
 
 use super::dir::{Found, read_link};
-use super::link_target::{Leads, below, settle};
-use super::refs::BrokenRef;
-use super::walk::Entry;
+use super::link_target::{Leads, below};
+use super::walk::{Entry, Walk};
 use super::{Repository, RepositoryError, io_error, layout};
+use crate::broken_ref::BrokenRef;
+use crate::broken_ref::settle;
 
 /// The streams of a repository.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,8 +32,8 @@ impl Repository {
     /// If a directory cannot be read.
     pub(crate) fn streams(&self) -> Result<Streams, RepositoryError> {
         let mut streams = Streams::default();
-        let Some(directory) = self.directory(layout::STREAMS)? else { return Ok(streams) };
-        let path = self.path.join(layout::STREAMS);
+        let Some(directory) = self.dir.open_dir(layout::STREAMS)? else { return Ok(streams) };
+        let path = self.dir.path.join(layout::STREAMS);
         let (mut others, mut known) = (Vec::new(), BTreeSet::new());
         for entry in Dir::read_from(&directory).map_err(io_error("list", &path))? {
             let entry = entry.map_err(io_error("list", &path))?;
@@ -53,24 +54,24 @@ impl Repository {
                     streams.links.push((String::from_utf8_lossy(name).into_owned(), digest));
                     known.insert(below);
                 }
-                None => others.push(self.broken(&below, found, true)),
+                None => others.push(BrokenRef::new(&self.dir, &below, found, true)),
             }
         }
-        let names = self.walk(&format!("{}/{}", layout::STREAMS, layout::REFS))?;
+        let names = Walk::of(&self.dir, &format!("{}/{}", layout::STREAMS, layout::REFS))?;
         known.extend(names.folders);
         for Entry { path: entry, found } in names.entries {
             let folder = entry.iter().rposition(|byte| *byte == b'/').map_or(&entry[..0], |slash| &entry[..slash]);
             match &found {
                 // The link of the stream is looked at by itself. It may be gone: then its name keeps nothing.
                 Found::Link(text) if below(folder, text).is_some_and(|path| is_of_stream(&path)) => {}
-                _ => others.push(self.broken(&entry, found, true)),
+                _ => others.push(BrokenRef::new(&self.dir, &entry, found, true)),
             }
         }
         for (below, error) in names.unreadable {
-            let entry = self.broken(&below, Found::Other, true);
+            let entry = BrokenRef::new(&self.dir, &below, Found::Other, true);
             others.push(BrokenRef { found: format!("cannot be read ({error})"), ..entry });
         }
-        settle(&mut others, known, |entry| self.below(&entry.path));
+        settle(&mut others, known, |entry| self.dir.below(&entry.path));
         for entry in others {
             match entry.leads {
                 Leads::To(digest) => {

@@ -41,9 +41,9 @@ impl Repository {
     pub fn plan_sync(&self, other: &Repository, names: &[RefName]) -> Result<Vec<SyncStep>, RepositoryError> {
         if other.algorithm() != self.algorithm() {
             return Err(RepositoryError::Algorithm {
-                path: other.path.clone(),
+                path: other.dir.path.clone(),
                 found: other.algorithm(),
-                repository: self.path.clone(),
+                repository: self.dir.path.clone(),
                 expected: self.algorithm(),
             });
         }
@@ -73,8 +73,8 @@ impl Repository {
         threads: NonZeroUsize,
         progress: &dyn Progress,
     ) -> Result<Created, RepositoryError> {
-        let reading = other.reading()?;
-        let held = reading.hold(&step.digest)?;
+        let reader = other.reader()?;
+        let held = reader.hold(&step.digest)?;
         if held.is_none() {
             other.expect_image(&ImageName::Ref(step.name.clone()), &step.digest)?;
         }
@@ -95,24 +95,23 @@ impl Repository {
         drop(image);
         let options = ImportOptions { objects: Objects::Store(&other.objects), rewrite: false, threads, progress };
         let source = PathBuf::from(step.name.as_str());
-        self.import(incoming, &source, Some(&step.name), &options)
+        self.import(&incoming, &source, Some(&step.name), &options)
     }
 
     /// Takes in one image.
     ///
     /// # Errors
     ///
-    /// As [`take_in`](super::Creation::take_in). Then nothing of it is published.
+    /// As [`import_image`](super::Transaction::import_image). Then nothing of it is published.
     pub fn import(
         &self,
-        incoming: Incoming,
+        incoming: &Incoming,
         source: &std::path::Path,
         name: Option<&RefName>,
         options: &ImportOptions<'_>,
     ) -> Result<Created, RepositoryError> {
-        self.making(|mut creation| {
-            creation.take_in(&incoming, source, name.cloned().into_iter().collect(), options)?;
-            creation.publish_one([incoming.tree])
-        })
+        let mut transaction = self.transaction()?;
+        transaction.import_image(incoming, source, name.cloned().into_iter().collect(), options)?;
+        transaction.commit_last()
     }
 }

@@ -8,8 +8,9 @@ use libcomposefs_sys::beneath::open_directory_beneath;
 use rustix::fs::{AtFlags, Dir, FileType, statat};
 use rustix::io::Errno;
 
-use super::dir::{Found, read_link};
-use super::{Repository, RepositoryError, io_error};
+use crate::RepositoryError;
+use crate::dir::{Found, RepoDir, read_link};
+use crate::error::io_error;
 
 /// What is below a directory. All paths are below the repository, as bytes: names of other programs need not be text.
 #[derive(Debug, Default)]
@@ -31,16 +32,16 @@ pub(crate) struct Entry {
     pub(crate) found: Found,
 }
 
-impl Repository {
+impl Walk {
     /// Lists everything below a directory of the repository; nothing if it is not there.
     ///
     /// # Errors
     ///
     /// If the directory itself cannot be read.
-    pub(crate) fn walk(&self, top: &str) -> Result<Walk, RepositoryError> {
-        let mut walk = Walk::default();
-        let Some(directory) = self.directory(top)? else { return Ok(walk) };
-        self.list_folder(&directory, top.as_bytes(), &mut walk)?;
+    pub(crate) fn of(dir: &RepoDir, top: &str) -> Result<Self, RepositoryError> {
+        let mut walk = Self::default();
+        let Some(directory) = dir.open_dir(top)? else { return Ok(walk) };
+        walk.list_folder(dir, &directory, top.as_bytes())?;
         let mut next = 0;
         while let Some(folder) = walk.folders.get(next).cloned() {
             next += 1;
@@ -48,17 +49,17 @@ impl Repository {
             let opened = match open_directory_beneath(directory.as_fd(), below) {
                 // It was empty, and was removed since.
                 Err(Errno::NOENT) => continue,
-                result => result.map_err(io_error("open the directory", self.path.join(OsStr::from_bytes(&folder)))),
+                result => result.map_err(io_error("open the directory", dir.path.join(OsStr::from_bytes(&folder)))),
             };
-            if let Err(error) = opened.and_then(|opened| self.list_folder(&opened, &folder, &mut walk)) {
+            if let Err(error) = opened.and_then(|opened| walk.list_folder(dir, &opened, &folder)) {
                 walk.unreadable.push((folder, error));
             }
         }
         Ok(walk)
     }
 
-    fn list_folder(&self, directory: &OwnedFd, folder: &[u8], walk: &mut Walk) -> Result<(), RepositoryError> {
-        let path = self.path.join(OsStr::from_bytes(folder));
+    fn list_folder(&mut self, dir: &RepoDir, directory: &OwnedFd, folder: &[u8]) -> Result<(), RepositoryError> {
+        let path = dir.path.join(OsStr::from_bytes(folder));
         for entry in Dir::read_from(directory).map_err(io_error("list", &path))? {
             let entry = entry.map_err(io_error("list", &path))?;
             let name = entry.file_name().to_bytes();
@@ -70,12 +71,12 @@ impl Repository {
                 Found::Nothing => {}
                 Found::Other => match statat(directory, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
                     Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
-                        walk.folders.push(below)
+                        self.folders.push(below)
                     }
                     Err(Errno::NOENT) => {}
-                    _ => walk.entries.push(Entry { path: below, found: Found::Other }),
+                    _ => self.entries.push(Entry { path: below, found: Found::Other }),
                 },
-                found => walk.entries.push(Entry { path: below, found }),
+                found => self.entries.push(Entry { path: below, found }),
             }
         }
         Ok(())

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use libcomposefs_content::{ContentSink, SinkError, SourceFile, digest_pieces};
 use libcomposefs_image::digest::Digest;
@@ -80,7 +80,7 @@ struct PendingQueue {
 }
 
 /// Protects objects from a garbage collector until something names them.
-pub trait GcGuard: Sync + std::fmt::Debug {
+pub trait GcGuard: Send + Sync + std::fmt::Debug {
     /// Protects these objects. After it has returned, the gc removes none of them, neither those that are stored already nor
     /// those that are stored later.
     ///
@@ -103,7 +103,7 @@ pub trait GcGuard: Sync + std::fmt::Debug {
 pub struct Batch<'s> {
     pub(crate) store: &'s ObjectDir,
     /// Protects each object before the batch relies on it.
-    pub(crate) guard: Option<&'s dyn GcGuard>,
+    pub(crate) guard: Option<Arc<dyn GcGuard>>,
     /// Objects that are known to be wrong, were it that the kernel vouches for them: it does so before it reads any.
     distrusted: HashSet<Digest>,
     copier: Copier,
@@ -145,14 +145,14 @@ impl ObjectDir {
     /// Like [`batch_guarded`](Self::batch_guarded), and replaces the stored objects of `distrusted`, even where fs-verity
     /// reports the expected digest.
     #[must_use]
-    pub fn batch_replacing<'s>(&'s self, guard: &'s dyn GcGuard, distrusted: HashSet<Digest>) -> Batch<'s> {
+    pub fn batch_replacing(&self, guard: Arc<dyn GcGuard>, distrusted: HashSet<Digest>) -> Batch<'_> {
         Batch { distrusted, ..self.batch_guarded(guard) }
     }
 
     /// Like [`batch`](Self::batch), in a store from which a gc may remove objects at the same time: `guard` protects each
     /// object before the batch relies on it.
     #[must_use]
-    pub fn batch_guarded<'s>(&'s self, guard: &'s dyn GcGuard) -> Batch<'s> {
+    pub fn batch_guarded(&self, guard: Arc<dyn GcGuard>) -> Batch<'_> {
         Batch { guard: Some(guard), ..self.batch() }
     }
 
@@ -302,8 +302,8 @@ impl Batch<'_> {
     }
 
     /// Fails when all is to end.
-    fn proceed(&self) -> Result<(), Error> {
-        self.guard.map_or(Ok(()), GcGuard::proceed)
+    pub(crate) fn proceed(&self) -> Result<(), Error> {
+        self.guard.as_ref().map_or(Ok(()), |guard| guard.proceed())
     }
 
     /// True for the first one who comes with this content.
@@ -351,7 +351,7 @@ impl Batch<'_> {
 
     /// Keeps these from being removed.
     pub(crate) fn protect(&self, digests: &[Digest]) -> Result<(), Error> {
-        self.guard.map_or(Ok(()), |guard| guard.protect(digests))
+        self.guard.as_ref().map_or(Ok(()), |guard| guard.protect(digests))
     }
 
     fn enqueue(&self, digest: Digest, mut temporary: Temporary, size: u64, outcome: PutOutcome) -> Result<(), Error> {

@@ -14,7 +14,7 @@ use libcomposefs_image::threads::with_helpers;
 use rustix::fs::{fstatfs, fsync, syncfs};
 use rustix::io::Errno;
 
-use crate::batch::{Batch, FEW, GcGuard, PendingObject};
+use crate::batch::{Batch, FEW, PendingObject};
 use crate::error::Error;
 use crate::existing::{Expected, Presence};
 
@@ -55,7 +55,7 @@ impl Batch<'_> {
         }
         let digests: Vec<Digest> = waiting.iter().map(|object| object.digest).collect();
         self.protect(&digests)?;
-        self.guard.map_or(Ok(()), GcGuard::proceed)?;
+        self.proceed()?;
         self.sync_contents(&waiting)?;
         self.seal_all(&waiting)?;
         // By directory, so that each is opened once, and no two threads are at the same one.

@@ -9,7 +9,7 @@ use rustix::fs::fstat;
 
 use super::format::{Record, write_end, write_head, write_record};
 use crate::digest_set::DigestSet;
-use crate::{ImageName, RefName, Repository, RepositoryError, io_error};
+use crate::{ImageName, Reader, RefName, Repository, RepositoryError, io_error};
 use libcomposefs_store::Object;
 
 /// What the other side has.
@@ -34,7 +34,7 @@ pub struct Exported {
     pub left_out: u64,
 }
 
-impl Repository {
+impl Reader<'_> {
     /// Writes images with their names, and the objects that the other side lacks. Every content is checked before it is
     /// written.
     ///
@@ -48,11 +48,11 @@ impl Repository {
         out: &mut impl Write,
         progress: &dyn Progress,
     ) -> Result<Exported, RepositoryError> {
-        let reading = self.reading()?;
+        let repository = self.repository();
         let mut held = Vec::new();
         let mut wanted: Vec<(Digest, Vec<RefName>)> = Vec::new();
         for name in images {
-            let (digest, image) = reading.hold_named(name)?;
+            let (digest, image) = self.hold_named(name)?;
             held.push(image);
             let names = match name {
                 ImageName::Ref(name) => vec![name.clone()],
@@ -63,23 +63,23 @@ impl Repository {
                 None => wanted.push((digest, names)),
             }
         }
-        let mut done = DigestSet::new(self.algorithm());
+        let mut done = DigestSet::new(repository.algorithm());
         for digest in &have.objects {
             done.insert(digest);
         }
         for name in &have.images {
-            let (digest, _held) = reading.hold_named(name)?;
+            let (digest, _held) = self.hold_named(name)?;
             done.insert(&digest);
-            self.objects_of_image(&digest, |object| {
+            repository.objects_of_image(&digest, |object| {
                 done.insert(object);
             })?;
         }
-        write_head(out, self.algorithm()).map_err(RepositoryError::Output)?;
+        write_head(out, repository.algorithm()).map_err(RepositoryError::Output)?;
         let (mut exported, mut records) = (Exported::default(), 0);
         for (digest, names) in wanted {
             let mut objects = Vec::new();
-            let mut all = DigestSet::new(self.algorithm());
-            self.objects_of_image(&digest, |object| {
+            let mut all = DigestSet::new(repository.algorithm());
+            repository.objects_of_image(&digest, |object| {
                 if all.insert(object) {
                     objects.push(*object);
                 }
@@ -89,13 +89,13 @@ impl Repository {
                     exported.left_out += 1;
                     continue;
                 }
-                let len = self.export_object(&object, out)?;
+                let len = export_object(repository, &object, out)?;
                 progress.bytes(len);
                 exported.objects += 1;
                 exported.bytes += len;
                 records += 1;
             }
-            let len = self.export_content(&digest, out, |len| Record::Image { digest, len, names })?;
+            let len = export_content(repository, &digest, out, |len| Record::Image { digest, len, names })?;
             exported.images.push(digest);
             exported.bytes += len;
             records += 1;
@@ -104,26 +104,26 @@ impl Repository {
         out.flush().map_err(RepositoryError::Output)?;
         Ok(exported)
     }
+}
 
-    fn export_object(&self, digest: &Digest, out: &mut impl Write) -> Result<u64, RepositoryError> {
-        self.export_content(digest, out, |len| Record::Object { digest: *digest, len })
-    }
+fn export_object(repository: &Repository, digest: &Digest, out: &mut impl Write) -> Result<u64, RepositoryError> {
+    export_content(repository, digest, out, |len| Record::Object { digest: *digest, len })
+}
 
-    /// Writes an object, or an image, behind its record. Gives its length.
-    fn export_content(
-        &self,
-        digest: &Digest,
-        out: &mut impl Write,
-        record: impl FnOnce(u64) -> Record,
-    ) -> Result<u64, RepositoryError> {
-        let path = self.objects.path_of(digest);
-        let Some(file) = self.objects.open_object(digest)? else {
-            return Err(io_error("open", &path)(rustix::io::Errno::NOENT));
-        };
-        let stat = fstat(file.as_fd()).map_err(io_error("stat", &path))?;
-        let object = Object::new(file, path, &stat);
-        write_record(out, &record(object.size())).map_err(RepositoryError::Output)?;
-        object.copy_verified(digest, |piece| out.write_all(piece).map_err(RepositoryError::Output))?;
-        Ok(object.size())
-    }
+/// Writes an object, or an image, behind its record. Gives its length.
+fn export_content(
+    repository: &Repository,
+    digest: &Digest,
+    out: &mut impl Write,
+    record: impl FnOnce(u64) -> Record,
+) -> Result<u64, RepositoryError> {
+    let path = repository.objects.path_of(digest);
+    let Some(file) = repository.objects.open_object(digest)? else {
+        return Err(io_error("open", &path)(rustix::io::Errno::NOENT));
+    };
+    let stat = fstat(file.as_fd()).map_err(io_error("stat", &path))?;
+    let object = Object::new(file, path, &stat);
+    write_record(out, &record(object.size())).map_err(RepositoryError::Output)?;
+    object.copy_verified(digest, |piece| out.write_all(piece).map_err(RepositoryError::Output))?;
+    Ok(object.size())
 }

@@ -4,15 +4,13 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use libcomposefs_image::Digest;
-use libcomposefs_image::tree::Tree;
 use libcomposefs_image::verity::Hasher;
 use libcomposefs_sys::copy::READ_SIZE;
 use libcomposefs_sys::sparse::is_zero;
 
 use super::format::{FormatError, Record, RecordReader};
-use crate::create::Published;
 use crate::import::{ImportOptions, Incoming};
-use crate::{RefName, Repository, RepositoryError};
+use crate::{Committed, PublishedImage, RefName, Repository, RepositoryError};
 use libcomposefs_store::Error;
 use libcomposefs_store::ImageBytes;
 use libcomposefs_store::{Batch, Summary};
@@ -23,15 +21,9 @@ const WHOLE_MAX: u64 = 1 << 20;
 #[derive(Clone, Debug)]
 pub struct ImportedBundle {
     /// Its images.
-    pub images: Vec<Published>,
+    pub images: Vec<PublishedImage>,
     /// What became of its objects.
     pub objects: Summary,
-}
-
-/// An image of the bundle, to be taken in when all its objects are there.
-struct Waiting {
-    incoming: Incoming,
-    names: Vec<RefName>,
 }
 
 impl Repository {
@@ -52,33 +44,30 @@ impl Repository {
             return Err(RepositoryError::Algorithm {
                 path: source.to_owned(),
                 found: reader.algorithm(),
-                repository: self.path.clone(),
+                repository: self.dir.path.clone(),
                 expected: self.algorithm(),
             });
         }
-        self.making(|mut creation| {
-            let mut waiting = Vec::new();
-            while let Some(record) = reader.next_record().map_err(|error| wrong(error, source))? {
-                let at = reader.offset();
-                match record {
-                    Record::Object { digest, len } => {
-                        take_object(&mut reader, &creation.batch, &digest, len, source)?;
-                        options.progress.bytes(len);
-                    }
-                    Record::Image { digest, len, names: own } => {
-                        let incoming = self.take_image(&mut reader, &digest, len, at, source)?;
-                        waiting.push(Waiting { incoming, names: names(waiting.len(), own) });
-                    }
+        let mut transaction = self.transaction()?;
+        let mut pending = Vec::new();
+        while let Some(record) = reader.next_record().map_err(|error| wrong(error, source))? {
+            let at = reader.offset();
+            match record {
+                Record::Object { digest, len } => {
+                    take_object(&mut reader, transaction.batch(), &digest, len, source)?;
+                    options.progress.bytes(len);
+                }
+                Record::Image { digest, len, names: own } => {
+                    let incoming = self.take_image(&mut reader, &digest, len, at, source)?;
+                    pending.push((incoming, names(pending.len(), own)));
                 }
             }
-            let mut trees: Vec<Tree> = Vec::new();
-            for Waiting { incoming, names } in waiting {
-                creation.take_in(&incoming, source, names, options)?;
-                trees.push(incoming.tree);
-            }
-            let (images, objects) = creation.publish(&trees)?;
-            Ok(ImportedBundle { images, objects })
-        })
+        }
+        for (incoming, names) in pending {
+            transaction.import_image(&incoming, source, names, options)?;
+        }
+        let Committed { images, objects } = transaction.commit()?;
+        Ok(ImportedBundle { images, objects })
     }
 
     fn take_image<R: Read>(

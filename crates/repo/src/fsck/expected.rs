@@ -145,12 +145,12 @@ pub(super) fn damage(kind: Kind, path: PathBuf, found: String, digest: Option<Di
 
 /// The damage of a name or link, which may only be taken away if it still is what was judged.
 fn damage_of(repository: &Repository, kind: Kind, broken: &BrokenRef, digest: Option<Digest>) -> Damage {
-    let below = repository.below(&broken.path);
+    let below = repository.dir.below(&broken.path);
     let seen = match &broken.seen {
         Found::Link(text) => Some(Seen::Link(text.clone())),
         Found::Nothing | Found::Other => {
             let slash = below.iter().rposition(|byte| *byte == b'/').unwrap_or_default();
-            let folder = open_directory_beneath(repository.directory.as_fd(), &below[..slash]).ok();
+            let folder = open_directory_beneath(repository.dir.as_fd(), &below[..slash]).ok();
             let name = OsStr::from_bytes(below.get(slash + 1..).unwrap_or_default());
             let seen = folder.and_then(|folder| Seen::at(folder.as_fd(), name).ok().flatten());
             // A link has come since.

@@ -72,11 +72,11 @@ pub(super) fn repair(repository: &Repository, sources: &[Source]) -> Remedy {
     if Repository::open(repository.path()).is_ok() {
         return Remedy::Repaired;
     }
-    let seen = Seen::at(repository.directory.as_fd(), OsStr::new(layout::META)).ok().flatten();
+    let seen = Seen::at(repository.dir.as_fd(), OsStr::new(layout::META)).ok().flatten();
     let has_come = || Ok(Repository::open(repository.path()).is_ok().then(|| "it is right by now".to_owned()));
     let written = Quarantine::new(repository)
         .take(Path::new(layout::META), seen.as_ref(), has_come)
-        .and_then(|_| write_meta(&repository.directory, repository.path(), &meta, repository.demands_verity()));
+        .and_then(|_| write_meta(&repository.dir.fd, repository.path(), &meta, repository.demands_verity()));
     match written {
         Ok(_) => Remedy::Repaired,
         Err(error) => Remedy::Failed(error.to_string()),

@@ -15,6 +15,7 @@ mod sources;
 
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::Arc;
 
 pub use damage::{Damage, Kind, NeededBy, Remedy};
 pub use sources::Source;
@@ -83,11 +84,11 @@ impl Repository {
     ) -> Result<FsckReport, RepositoryError> {
         // Held to the end, so that nothing is removed before it was looked at. A check that only reads does without a lease
         // where none can be had: an image that is removed meanwhile is looked for again before its objects are called missing.
-        let lease = if options.repair { Some(self.lease()?) } else { None };
-        let reading = if options.repair { None } else { Some(self.reading()?) };
-        let mut needs = Needs::find(self, |images| match (&lease, &reading) {
+        let lease = if options.repair { Some(Arc::new(self.lease()?)) } else { None };
+        let reader = if options.repair { None } else { Some(self.reader()?) };
+        let mut needs = Needs::find(self, |images| match (&lease, &reader) {
             (Some(lease), _) => Ok(lease.protect(images).map(|()| true)?),
-            (None, Some(reading)) => reading.claim(images),
+            (None, Some(reader)) => reader.protect(images),
             (None, None) => Ok(false),
         })?;
         let Objects { count, bytes, damages, misnamed } = Objects::look(self, &needs, options.threads, progress)?;

@@ -10,6 +10,7 @@ use rustix::fs::{AtFlags, RenameFlags, fsync, linkat, renameat_with, unlinkat};
 use rustix::io::Errno;
 
 use super::seen::Seen;
+use crate::lock::Locked;
 use crate::{Repository, RepositoryError, io_error};
 
 /// Its directory in a repository.
@@ -58,7 +59,7 @@ impl<'r> Quarantine<'r> {
         seen: Option<&Seen>,
         leave: impl FnOnce() -> Result<Option<String>, RepositoryError>,
     ) -> Result<Taken, RepositoryError> {
-        let _alone = self.repository.lock_alone()?;
+        let _alone = Locked::exclusive(&self.repository.dir)?;
         let Some((from, name)) = self.open(path)? else { return Ok(Taken::Gone) };
         if let Some(taken) = self.compare(&from, name, path, seen)? {
             return Ok(taken);
@@ -133,7 +134,7 @@ impl<'r> Quarantine<'r> {
         kept: &Kept,
         leave: impl FnOnce() -> Result<Option<String>, RepositoryError>,
     ) -> Result<Taken, RepositoryError> {
-        let _alone = self.repository.lock_alone()?;
+        let _alone = Locked::exclusive(&self.repository.dir)?;
         let Some((from, name)) = self.open(path)? else { return Ok(Taken::Gone) };
         let taken = match self.compare(&from, name, path, kept.seen.as_ref())? {
             Some(taken) => taken,
@@ -162,7 +163,7 @@ impl<'r> Quarantine<'r> {
         let failed = |errno| io_error("open the directory of", self.repository.path().join(path))(errno);
         let Some(name) = path.file_name() else { return Err(failed(Errno::INVAL)) };
         let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        match open_directory_beneath(self.repository.directory.as_fd(), above.as_os_str().as_encoded_bytes()) {
+        match open_directory_beneath(self.repository.dir.as_fd(), above.as_os_str().as_encoded_bytes()) {
             Ok(directory) => Ok(Some((directory, name))),
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(failed(errno)),
@@ -173,7 +174,7 @@ impl<'r> Quarantine<'r> {
         // Names that are no text are kept by what can be shown of them.
         let kept = Path::new(&self.below).join(path.to_string_lossy().as_ref());
         let above = kept.parent().unwrap_or(Path::new(&self.below));
-        let directory = self.repository.make_directory(&above.to_string_lossy())?;
+        let directory = self.repository.dir.make_dir(&above.to_string_lossy())?;
         Ok((directory, kept))
     }
 }

@@ -4,10 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use libcomposefs_image::Digest;
 use libcomposefs_image::erofs::read::{Reader, load};
-use libcomposefs_image::tree::NeededObject;
 use libcomposefs_sys::tempfile;
 use rustix::fs::{Mode, fchmod, fstat, fsync};
 use rustix::io::Errno;
@@ -19,8 +19,11 @@ use super::objects::{judge_again, object_path};
 use super::quarantine::{Kept, Quarantine, Taken};
 use super::seen::Seen;
 use super::sources::{Source, fetch_misnamed, put_if};
+use crate::image_link::{CompleteImage, LinkedImage};
+use crate::lease::reader::LeaseReader;
 use crate::link_target::leads_to;
-use crate::{Leads, Lease, RefName, Repository, RepositoryError, layout};
+use crate::lock::Locked;
+use crate::{Leads, Lease, RefName, Repository, RepositoryError, layout, refs};
 
 /// The mode of every object.
 const OBJECT_MODE: Mode = Mode::from_raw_mode(0o644);
@@ -32,7 +35,7 @@ const BY_PATH: &str = "it was made like that: make the image anew from its tree,
 
 pub(super) struct Repair<'r> {
     repository: &'r Repository,
-    lease: &'r Lease,
+    lease: &'r Arc<Lease>,
     needs: &'r Needs,
     sources: &'r [Source],
     threads: NonZeroUsize,
@@ -44,7 +47,7 @@ pub(super) struct Repair<'r> {
 impl<'r> Repair<'r> {
     pub(super) fn new(
         repository: &'r Repository,
-        lease: &'r Lease,
+        lease: &'r Arc<Lease>,
         needs: &'r Needs,
         options: &'r FsckOptions,
         misnamed: Vec<(Digest, PathBuf)>,
@@ -124,7 +127,7 @@ impl<'r> Repair<'r> {
         }
         let wrong = damages.iter().filter(|damage| has_wrong_object(damage.kind) && !changed.contains(&damage.path));
         let wrong = wrong.filter_map(|damage| damage.digest).collect();
-        let batch = self.repository.objects().batch_replacing(self.lease, wrong);
+        let batch = self.repository.objects().batch_replacing(self.lease.clone(), wrong);
         fetch_misnamed(self.repository, &self.misnamed, &mut wanted, &batch)?;
         // What has the right content and the wrong fs-verity is copied from itself.
         let own: HashMap<Digest, PathBuf> = damages
@@ -225,7 +228,7 @@ impl<'r> Repair<'r> {
             return self.judged_again(damage);
         }
         let changed = if objects.is_shared(&stat) {
-            let batch = objects.batch_replacing(self.lease, HashSet::from([digest]));
+            let batch = objects.batch_replacing(self.lease.clone(), HashSet::from([digest]));
             match put_if(&digest, file.as_fd(), &batch).and_then(|put| Ok((put, batch.finish()?))) {
                 Ok((true, _)) => Ok(()),
                 Ok((false, _)) => Err("it has changed while it was copied".into()),
@@ -270,7 +273,7 @@ impl<'r> Repair<'r> {
 
     /// Why something that is wrong among the objects may not be taken away now.
     fn reason_to_leave(&self, damage: &Damage) -> Result<Option<String>, RepositoryError> {
-        let Some(mut leases) = self.repository.leases_of_others(self.lease)? else { return Ok(None) };
+        let Some(mut leases) = LeaseReader::look_at_others(&self.repository.dir, self.lease)? else { return Ok(None) };
         leases.read(|_| {})?;
         let is_claimed = damage.digest.is_some_and(|digest| leases.claimed.contains(&digest));
         let name = damage.path.file_name().unwrap_or_default().as_encoded_bytes();
@@ -279,16 +282,15 @@ impl<'r> Repair<'r> {
         Ok((is_claimed || may_be_written).then(|| why.to_owned()))
     }
 
-    /// Whether an image of this digest is there whole, and can be vouched for.
-    fn is_whole_image(&self, digest: &Digest) -> Result<(), String> {
+    /// Checks that the repository has an image and all objects that it needs.
+    fn complete_image(&self, digest: &Digest) -> Result<CompleteImage, String> {
         let image = self.repository.read_image(digest).map_err(|error| error.to_string())?;
         let loaded =
             Reader::new(&image.bytes).and_then(|reader| load(&reader, &[])).map_err(|error| error.to_string())?;
-        let is_missing =
-            |object: &NeededObject| object.size > 0 && self.repository.objects().try_stat(&object.digest).is_err();
-        match loaded.tree.objects().find(is_missing) {
-            Some(object) => Err(format!("it needs {}, which is not there", object.digest)),
-            None => Ok(()),
+        let needed = loaded.tree.objects().filter(|object| object.size > 0).map(|object| object.digest);
+        match CompleteImage::check_all(self.repository.objects(), &[*digest], needed) {
+            Ok(mut images) => images.pop().ok_or_else(|| "it was not checked".to_owned()),
+            Err(missing) => Err(format!("it needs {}, which is not there", missing[0])),
         }
     }
 
@@ -298,17 +300,18 @@ impl<'r> Repair<'r> {
             return self.without_place(damage);
         };
         self.lease.protect(&[digest])?;
-        if let Err(why) = self.is_whole_image(&digest) {
-            return Ok(Remedy::Failed(why));
-        }
+        let image = match self.complete_image(&digest) {
+            Ok(image) => image,
+            Err(why) => return Ok(Remedy::Failed(why)),
+        };
         if damage.kind == Kind::ImageLink && self.leads(damage) != Leads::To(digest) {
             match self.quarantine.take(&damage.path, damage.seen.as_ref(), || Ok(None))? {
                 Taken::To(_) | Taken::Gone => {}
                 Taken::Changed | Taken::Left(_) => return Ok(Remedy::Failed(CHANGED.into())),
             }
         }
-        let _shared = self.repository.lock_shared()?;
-        self.repository.write_image_link(self.lease, &digest)?;
+        let locked = Locked::shared(&self.repository.dir)?;
+        image.link(&self.repository.dir, self.lease, &locked)?;
         Ok(Remedy::Repaired)
     }
 
@@ -386,10 +389,14 @@ impl<'r> Repair<'r> {
             Taken::To(_) | Taken::Gone => {}
             Taken::Changed | Taken::Left(_) => return Ok(Remedy::Failed(CHANGED.into())),
         }
-        let _shared = self.repository.lock_shared()?;
+        let dir = &self.repository.dir;
+        let locked = Locked::shared(dir)?;
         // A tag may have been faster.
         if self.repository.read_ref(&name)?.is_none() {
-            self.repository.write_ref(self.lease, &name, &digest)?;
+            let Some(image) = LinkedImage::find(dir, &locked, &digest)? else {
+                return Ok(Remedy::Failed(format!("it led to {digest}, and that image is not here")));
+            };
+            refs::write::write(dir, self.lease, &locked, &[(&name, &image)])?;
         }
         Ok(Remedy::Repaired)
     }

@@ -153,7 +153,7 @@ pub(super) fn fetch_misnamed(
             continue;
         }
         let opened =
-            libcomposefs_sys::beneath::open_beneath(repository.directory.as_fd(), path.as_os_str().as_encoded_bytes());
+            libcomposefs_sys::beneath::open_beneath(repository.dir.as_fd(), path.as_os_str().as_encoded_bytes());
         if let Ok(file) = opened
             && put_if(digest, file.as_fd(), batch)?
         {

@@ -2,10 +2,11 @@
 
 use libcomposefs_image::Digest;
 
-use super::Gc;
+use super::Collector;
 use crate::RepositoryError;
+use crate::broken_ref::BrokenRef;
 use crate::lock::Locked;
-use crate::refs::{BrokenRef, Refs};
+use crate::refs::Refs;
 use crate::streams::Streams;
 
 /// How often what is new is marked without the lock. What is new even then is marked with it.
@@ -26,9 +27,9 @@ pub(super) struct Alone {
     _locked: Option<Locked>,
 }
 
-impl Gc<'_> {
+impl Collector<'_> {
     /// Marks what is named, and notes the images that nothing names.
-    pub(super) fn mark(&mut self) -> Result<(), RepositoryError> {
+    pub(super) fn mark_all(&mut self) -> Result<(), RepositoryError> {
         let named = self.named()?;
         self.candidates = named.images.iter().copied().collect();
         self.mark_named(&named)?;
@@ -46,7 +47,7 @@ impl Gc<'_> {
     /// all names are listed again under the lock. What is new is read without it, as that may take long.
     pub(super) fn alone(&mut self) -> Result<Option<Alone>, RepositoryError> {
         for left in (0..TRIES).rev() {
-            let locked = if self.options.dry_run { None } else { Some(self.repository.lock_alone()?) };
+            let locked = if self.options.dry_run { None } else { Some(Locked::exclusive(&self.repository.dir)?) };
             let named = self.named()?;
             if !self.is_new(&named) {
                 return Ok(self.may_go_on().then_some(Alone { _locked: locked }));

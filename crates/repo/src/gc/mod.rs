@@ -14,8 +14,8 @@ use libcomposefs_image::Digest;
 
 use super::digest_set::DigestSet;
 use super::marks::Marks;
-use super::refs::BrokenRef;
 use super::{RefName, Repository, RepositoryError};
+use crate::broken_ref::BrokenRef;
 use crate::lease::reader::LeaseReader;
 
 /// How gc goes about it.
@@ -62,7 +62,33 @@ pub struct GcReport {
     pub cleared_leases: u64,
 }
 
-struct Gc<'r> {
+/// The role that removes what is not needed. No other gc runs as long as it lives: it holds `gc.lock`, unless it only looks.
+///
+/// What is needed is marked first; only what that returns can remove anything.
+///
+/// ```
+/// # use libcomposefs_image::Algorithm;
+/// # use libcomposefs_repo::{Format, GcOptions, Repository, Settings};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// # let settings = Settings { algorithm: Algorithm::Sha256, demands_verity: false, format: Format::default() };
+/// # let (repository, _) = Repository::init(dir.path(), settings)?;
+/// let options = GcOptions { dry_run: false, grace: std::time::Duration::ZERO };
+/// let report = repository.collector(options)?.mark()?.sweep()?;
+/// assert!(report.removed_images.is_empty());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// ```compile_fail,E0599
+/// # fn f(collector: libcomposefs_repo::Collector<'_>) -> Result<(), libcomposefs_repo::RepositoryError> {
+/// collector.sweep()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "nothing is removed before a sweep"]
+pub struct Collector<'r> {
     repository: &'r Repository,
     options: GcOptions,
     now: SystemTime,
@@ -78,20 +104,26 @@ struct Gc<'r> {
     report: GcReport,
 }
 
+/// A repository in which everything that is needed is marked. The only way to remove anything.
+#[derive(Debug)]
+#[must_use = "nothing is removed before a sweep"]
+pub struct Marked<'r>(Collector<'r>);
+
 impl Repository {
-    /// Removes what is not needed: images without a name, and objects of no image.
+    /// Starts a gc: waits until no other gc runs, and deletes the leases of processes that have ended. With
+    /// [`dry_run`](GcOptions::dry_run) it does neither.
     ///
     /// # Errors
     ///
-    /// If the repository cannot be read or written. What is wrong with single refs and images is in the report.
-    pub fn gc(&self, options: GcOptions) -> Result<GcReport, RepositoryError> {
+    /// If the repository cannot be read or written.
+    pub fn collector(&self, options: GcOptions) -> Result<Collector<'_>, RepositoryError> {
         let leases = if options.dry_run {
-            self.leases_to_look()?
+            LeaseReader::look(&self.dir)?
         } else {
             self.expect_writable()?;
-            Some(self.leases_to_remove()?)
+            Some(LeaseReader::begin_gc(&self.dir, &self.objects)?)
         };
-        let mut gc = Gc {
+        Ok(Collector {
             repository: self,
             options,
             now: SystemTime::now(),
@@ -102,17 +134,30 @@ impl Repository {
             young_objects: DigestSet::new(self.algorithm()),
             spared: BTreeSet::new(),
             report: GcReport::default(),
-        };
-        gc.mark()?;
-        if gc.may_go_on() {
-            gc.sweep_images()?;
-            gc.sweep_objects()?;
-        }
-        gc.finish()
+        })
+    }
+
+    /// Removes what is not needed: images without a name, and objects of no image. A [`Collector`] does it in its steps.
+    ///
+    /// # Errors
+    ///
+    /// If the repository cannot be read or written. What is wrong with single refs and images is in the report.
+    pub fn gc(&self, options: GcOptions) -> Result<GcReport, RepositoryError> {
+        self.collector(options)?.mark()?.sweep()
     }
 }
 
-impl Gc<'_> {
+impl<'r> Collector<'r> {
+    /// Marks everything that is needed, and notes the images that nothing names.
+    ///
+    /// # Errors
+    ///
+    /// If the repository cannot be read.
+    pub fn mark(mut self) -> Result<Marked<'r>, RepositoryError> {
+        self.mark_all()?;
+        Ok(Marked(self))
+    }
+
     fn finish(mut self) -> Result<GcReport, RepositoryError> {
         if let Some(leases) = &mut self.leases {
             if !self.options.dry_run {
@@ -125,5 +170,21 @@ impl Gc<'_> {
         self.report.unreadable = self.marks.unreadable;
         self.report.unclear = self.marks.unclear.into_iter().collect();
         Ok(self.report)
+    }
+}
+
+impl Marked<'_> {
+    /// Removes the images and objects that are not marked, in small steps.
+    ///
+    /// # Errors
+    ///
+    /// If the repository cannot be read or written.
+    pub fn sweep(self) -> Result<GcReport, RepositoryError> {
+        let Self(mut collector) = self;
+        if collector.may_go_on() {
+            collector.sweep_images()?;
+            collector.sweep_objects()?;
+        }
+        collector.finish()
     }
 }

@@ -7,7 +7,7 @@ use libcomposefs_image::Digest;
 use rustix::fs::{AtFlags, Dir, FileType, Stat, fsync, renameat, statat, unlinkat};
 use rustix::io::Errno;
 
-use super::Gc;
+use super::Collector;
 use crate::lease::reader::LeaseReader;
 use crate::{RepositoryError, io_error, layout};
 
@@ -16,9 +16,9 @@ const IMAGES_AT_ONCE: usize = 64;
 /// A step removes the objects of one of the 256 directories, or of several that have few.
 const OBJECTS_AT_ONCE: usize = 1024;
 
-impl Gc<'_> {
+impl Collector<'_> {
     pub(super) fn sweep_images(&mut self) -> Result<(), RepositoryError> {
-        let Some(directory) = self.repository.directory(layout::IMAGES)? else { return Ok(()) };
+        let Some(directory) = self.repository.dir.open_dir(layout::IMAGES)? else { return Ok(()) };
         let all: Vec<Digest> = std::mem::take(&mut self.candidates).into_iter().collect();
         let mut unneeded = Vec::new();
         for digest in all {
@@ -61,7 +61,9 @@ impl Gc<'_> {
         let stat = match statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
             Err(Errno::NOENT) => return Ok(Fate::Gone),
-            Err(errno) => return Err(io_error("stat", self.repository.path.join(layout::IMAGES).join(name))(errno)),
+            Err(errno) => {
+                return Err(io_error("stat", self.repository.dir.path.join(layout::IMAGES).join(name))(errno));
+            }
         };
         Ok(match self.repository.is_open(digest) {
             Ok(false) if self.is_young(&stat) => Fate::Young,
@@ -81,7 +83,7 @@ impl Gc<'_> {
             self.spared.insert(*digest);
         } else {
             let name = digest.to_hex();
-            let path = self.repository.path.join(layout::IMAGES).join(&name);
+            let path = self.repository.dir.path.join(layout::IMAGES).join(&name);
             let Some(leases) = self.leases.as_ref() else { return Ok(Fate::Kept) };
             let aside = leases.aside(&name);
             match renameat(directory, &name, leases.directory(), &aside) {
@@ -132,7 +134,7 @@ impl Gc<'_> {
         if self.options.dry_run || self.report.removed_images.is_empty() {
             return Ok(());
         }
-        fsync(directory).map_err(io_error("sync", self.repository.path.join(layout::IMAGES)))
+        fsync(directory).map_err(io_error("sync", self.repository.dir.path.join(layout::IMAGES)))
     }
 
     /// Removes the objects that nothing needs, unless it is not known what all images need.

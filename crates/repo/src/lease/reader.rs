@@ -5,14 +5,18 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use libcomposefs_image::Digest;
+use libcomposefs_store::ObjectDir;
 use libcomposefs_sys::copy::{READ_SIZE, fill};
 use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, RenameFlags, flock, openat, renameat_with, unlinkat};
 use rustix::io::Errno;
 
 use super::{GC_LOCK, Lease, open_gc_lock};
 use crate::digest_set::DigestSet;
-use crate::lock::{Lock, cannot_lock};
-use crate::{Repository, RepositoryError, io_error, layout};
+use crate::dir::RepoDir;
+use crate::error::io_error;
+use crate::lock::cannot_lock;
+use crate::wait::LockMode;
+use crate::{RepositoryError, layout};
 
 /// What the name of a link begins with that a gc has moved aside.
 const ASIDE: &str = "gc.";
@@ -36,60 +40,58 @@ pub(crate) struct LeaseReader {
     pub(crate) cleared: u64,
 }
 
-impl Repository {
-    /// Begins to remove things: waits until nobody else does, and clears away the leases of those who are gone. What they
-    /// published can be seen by now, so refs are to be read after this.
-    pub(crate) fn leases_to_remove(&self) -> Result<LeaseReader, RepositoryError> {
-        let directory = self.make_directory(layout::LEASES)?;
-        let path = self.path.join(layout::LEASES);
+impl LeaseReader {
+    /// Starts a gc: takes `gc.lock` and deletes the leases of processes that have ended. Their refs can be seen by now, so refs are
+    /// to be read after this.
+    pub(crate) fn begin_gc(dir: &RepoDir, objects: &ObjectDir) -> Result<Self, RepositoryError> {
+        let directory = dir.make_dir(layout::LEASES)?;
+        let path = dir.path.join(layout::LEASES);
         let gc_lock = open_gc_lock(directory.as_fd()).map_err(io_error("open", path.join(GC_LOCK)))?;
         let lock_path = path.join(GC_LOCK);
-        self.patience.lock(&gc_lock, Lock::Alone, &lock_path).map_err(cannot_lock(&lock_path))?;
-        let mut reader = self.lease_reader(directory, Some(gc_lock));
-        self.put_back_aside(&reader)?;
+        dir.wait.lock(&gc_lock, LockMode::Exclusive, &lock_path).map_err(cannot_lock(&lock_path))?;
+        let mut reader = Self::new(dir, directory, Some(gc_lock));
+        reader.put_back_aside(dir, objects)?;
         reader.clear()?;
         Ok(reader)
     }
 
-    /// Moves back the links of images that a gc had moved aside when it was killed: an image may be open. The next look decides.
-    fn put_back_aside(&self, reader: &LeaseReader) -> Result<(), RepositoryError> {
-        let Some(images) = self.directory(layout::IMAGES)? else { return Ok(()) };
-        for name in reader.names()? {
+    /// Reads leases without a lock; `None` if there are none. A lease that ends meanwhile is not seen.
+    pub(crate) fn look(dir: &RepoDir) -> Result<Option<Self>, RepositoryError> {
+        Ok(dir.open_dir(layout::LEASES)?.map(|directory| Self::new(dir, directory, None)))
+    }
+
+    /// Reads the leases of other processes, without a lock.
+    pub(crate) fn look_at_others(dir: &RepoDir, own: &Lease) -> Result<Option<Self>, RepositoryError> {
+        let reader = Self::look(dir)?;
+        Ok(reader.map(|reader| Self { own: Some(own.name().as_bytes().to_vec()), ..reader }))
+    }
+
+    fn new(dir: &RepoDir, directory: OwnedFd, gc_lock: Option<OwnedFd>) -> Self {
+        Self {
+            directory,
+            path: dir.path.join(layout::LEASES),
+            _gc_lock: gc_lock,
+            own: None,
+            seen: HashMap::new(),
+            claimed: DigestSet::new(dir.algorithm),
+            cleared: 0,
+        }
+    }
+
+    /// Moves back the image links that a gc had moved aside when it was killed: an image may be open. This gc decides on them.
+    fn put_back_aside(&self, dir: &RepoDir, objects: &ObjectDir) -> Result<(), RepositoryError> {
+        let Some(images) = dir.open_dir(layout::IMAGES)? else { return Ok(()) };
+        for name in self.names()? {
             let digest = name.strip_prefix(ASIDE.as_bytes()).and_then(|hex| Digest::from_hex(hex).ok());
-            let Some(digest) = digest.filter(|digest| self.objects().try_stat(digest).is_ok()) else { continue };
-            match renameat_with(&reader.directory, name.as_slice(), &images, digest.to_hex(), RenameFlags::NOREPLACE) {
+            let Some(digest) = digest.filter(|digest| objects.try_stat(digest).is_ok()) else { continue };
+            match renameat_with(&self.directory, name.as_slice(), &images, digest.to_hex(), RenameFlags::NOREPLACE) {
                 Ok(()) | Err(Errno::NOENT | Errno::EXIST) => {}
-                Err(errno) => return Err(reader.failed("move back", &name)(errno)),
+                Err(errno) => return Err(self.failed("move back", &name)(errno)),
             }
         }
         Ok(())
     }
 
-    /// Only looks at leases. What ends meanwhile is not seen.
-    pub(crate) fn leases_to_look(&self) -> Result<Option<LeaseReader>, RepositoryError> {
-        Ok(self.directory(layout::LEASES)?.map(|directory| self.lease_reader(directory, None)))
-    }
-
-    /// Only looks at the leases of others.
-    pub(crate) fn leases_of_others(&self, own: &Lease) -> Result<Option<LeaseReader>, RepositoryError> {
-        let reader = self.leases_to_look()?;
-        Ok(reader.map(|reader| LeaseReader { own: Some(own.name().as_bytes().to_vec()), ..reader }))
-    }
-
-    fn lease_reader(&self, directory: OwnedFd, gc_lock: Option<OwnedFd>) -> LeaseReader {
-        LeaseReader {
-            directory,
-            path: self.path.join(layout::LEASES),
-            _gc_lock: gc_lock,
-            own: None,
-            seen: HashMap::new(),
-            claimed: DigestSet::new(self.algorithm()),
-            cleared: 0,
-        }
-    }
-}
-
-impl LeaseReader {
     /// The directory of the leases.
     pub(crate) fn directory(&self) -> &OwnedFd {
         &self.directory

@@ -46,23 +46,21 @@ pub(super) fn run(args: &OstreeImportArgs, selected: &RepositoryArgs, interrupt:
     let repository = selected.open()?.interrupted_by(interrupt.flag());
     let algorithm = repository.algorithm();
     let (repo, commit, plan) = args.source.open()?;
-    let created = repository.making(|mut creation| -> anyhow::Result<_> {
-        let progress = progress::Objects::start();
-        let (contents, threads) = (ContentUse::Store(&creation.batch), rlimits::threads(args.threads));
-        let gathered = gather(&repo, plan.contents(), contents, threads, &|bytes| progress.done(bytes))?;
-        drop(progress);
-        if let Some(recorded) = commit.object.digest.as_deref().filter(|_| algorithm == Algorithm::Sha256) {
-            let theirs = plan.tree(&gathered, Payloads::Ostree, algorithm)?;
-            let found = Image::plan(&theirs, Versions::default())?.digest(algorithm);
-            if found.as_bytes() != recorded {
-                bail!("commit {}: the digest of its image is {found}, but it records another one", commit.id);
-            }
+    let transaction = repository.transaction()?;
+    let progress = progress::Objects::start();
+    let (contents, threads) = (ContentUse::Store(transaction.batch()), rlimits::threads(args.threads));
+    let gathered = gather(&repo, plan.contents(), contents, threads, &|bytes| progress.done(bytes))?;
+    drop(progress);
+    if let Some(recorded) = commit.object.digest.as_deref().filter(|_| algorithm == Algorithm::Sha256) {
+        let theirs = plan.tree(&gathered, Payloads::Ostree, algorithm)?;
+        let found = Image::plan(&theirs, Versions::default())?.digest(algorithm);
+        if found.as_bytes() != recorded {
+            bail!("commit {}: the digest of its image is {found}, but it records another one", commit.id);
         }
-        let tree = plan.tree(&gathered, Payloads::Objects, algorithm)?;
-        let image = repository.meta().format.plan(&tree).with_context(|| format!("commit {}", commit.id))?;
-        creation.add(&image, args.name.clone().into_iter().collect())?;
-        Ok(creation.publish_one([tree])?)
-    })?;
+    }
+    let tree = plan.tree(&gathered, Payloads::Objects, algorithm)?;
+    let image = repository.meta().format.plan(&tree).with_context(|| format!("commit {}", commit.id))?;
+    let created = transaction.commit_image(&tree, &image, args.name.clone().into_iter().collect())?;
     create::tell(&created, args.name.as_ref(), &repository, args.json);
     Ok(())
 }

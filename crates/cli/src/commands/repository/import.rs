@@ -107,7 +107,7 @@ fn import(args: &ImportArgs, selected: &RepositoryArgs, interrupt: &Interrupt) -
     };
     let was = incoming.image;
     let created = repository
-        .import(incoming, &args.source, args.name.as_ref(), &options)
+        .import(&incoming, &args.source, args.name.as_ref(), &options)
         .with_context(|| format!("cannot import {name}"))?;
     if let Some(was) = was.filter(|was| was.digest != created.digest) {
         tell!(

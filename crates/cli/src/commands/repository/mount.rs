@@ -27,8 +27,8 @@ pub(crate) fn run(args: &MountArgs, text: &OsStr, selected: &RepositoryArgs) -> 
     text.push(escaped(repository.objects().path()));
     let options = libcomposefs_mount::parse(&text, UnknownOptions::Refuse)?;
     // Held until it is mounted: from then on gc sees that it is open.
-    let reading = repository.reading()?;
-    let (digest, file) = reading.open_named(&name)?;
+    let reader = repository.reader()?;
+    let (digest, file) = reader.open_named(&name)?;
     let image = ImageFile::from_fd(file, &repository.objects().path_of(&digest));
     let options = match demanded(&repository, &image, options, &digest) {
         Ok(options) => options,

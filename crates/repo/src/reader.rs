@@ -27,13 +27,13 @@ const TRIES: usize = 8;
 
 /// A reader's claim on images and all that they need, as long as this lives.
 #[derive(Debug)]
-pub struct Reading<'r> {
+pub struct Reader<'r> {
     repository: &'r Repository,
     lease: Option<Lease>,
     /// Whether every gc reads the claims before it goes on.
     is_certain: Cell<bool>,
     /// How long the next claim waits for the lock.
-    patience: Cell<Duration>,
+    wait_limit: Cell<Duration>,
 }
 
 /// An image that stays as long as this lives.
@@ -48,31 +48,37 @@ impl Repository {
     /// # Errors
     ///
     /// If it was interrupted.
-    pub fn reading(&self) -> Result<Reading<'_>, RepositoryError> {
+    pub fn reader(&self) -> Result<Reader<'_>, RepositoryError> {
         let lease = match self.lease() {
             Ok(lease) => Some(lease),
             Err(error @ RepositoryError::Store(Error::Interrupted)) => return Err(error),
             Err(_) => None,
         };
-        Ok(Reading { repository: self, lease, is_certain: Cell::new(false), patience: Cell::new(READER_WAITS) })
+        Ok(Reader { repository: self, lease, is_certain: Cell::new(false), wait_limit: Cell::new(READER_WAITS) })
     }
 }
 
-impl Reading<'_> {
+impl<'r> Reader<'r> {
+    /// Returns the repository that is read.
+    #[must_use]
+    pub fn repository(&self) -> &'r Repository {
+        self.repository
+    }
+
     /// Claims images, and says whether every gc will see that. If not, an image stays only while it is open.
     ///
     /// # Errors
     ///
     /// If it was interrupted.
-    pub fn claim(&self, images: &[Digest]) -> Result<bool, RepositoryError> {
+    pub fn protect(&self, images: &[Digest]) -> Result<bool, RepositoryError> {
         let Some(lease) = &self.lease else { return Ok(false) };
-        match lease.protect_within(images, self.patience.get()) {
+        match lease.protect_within(images, self.wait_limit.get()) {
             Ok(()) => self.is_certain.set(true),
             Err(error @ Error::Interrupted) => return Err(error.into()),
             // The disk is full, or another process holds the lock: there is no use in waiting for it again.
             Err(_) => {
                 self.is_certain.set(false);
-                self.patience.set(Duration::ZERO);
+                self.wait_limit.set(Duration::ZERO);
             }
         }
         Ok(self.is_certain.get())
@@ -85,7 +91,7 @@ impl Reading<'_> {
     ///
     /// [`RepositoryError::ImageObject`], or if it was interrupted.
     pub fn open(&self, image: &Digest) -> Result<Option<OwnedFd>, RepositoryError> {
-        let is_certain = self.claim(&[*image])?;
+        let is_certain = self.protect(&[*image])?;
         for _ in 0..TRIES {
             let file = match self.repository.open_image(image) {
                 Ok(file) => file,
@@ -99,7 +105,7 @@ impl Reading<'_> {
                 return Ok(Some(file));
             }
         }
-        Err(RepositoryError::NoSuchImage { digest: Box::new(*image), path: self.repository.path.clone() })
+        Err(RepositoryError::NoSuchImage { digest: Box::new(*image), path: self.repository.dir.path.clone() })
     }
 
     /// Claims an image for as long as what is returned lives; `None` if the repository has no such image.
@@ -127,7 +133,7 @@ impl Reading<'_> {
             digest = now;
         }
         self.repository.expect_image(name, &digest)?;
-        Err(RepositoryError::NoSuchImage { digest: Box::new(digest), path: self.repository.path.clone() })
+        Err(RepositoryError::NoSuchImage { digest: Box::new(digest), path: self.repository.dir.path.clone() })
     }
 
     /// Follows a name to its image, and claims that for as long as what is returned lives.

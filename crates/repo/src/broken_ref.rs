@@ -1,0 +1,75 @@
+//! Entries among refs, images and streams that are not in this program's form.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use libcomposefs_image::Digest;
+
+use crate::dir::{Found, RepoDir};
+use crate::link_target::{Leads, leads_to};
+
+/// Something among the names, images or streams that is not in this program's form.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BrokenRef {
+    /// Its path in the repository.
+    pub path: PathBuf,
+    /// What it is.
+    pub found: String,
+    /// What it leads to all the same. gc keeps that, and removes nothing at all while there is an entry that is unclear.
+    pub leads: Leads,
+    /// What was under the name.
+    pub(crate) seen: Found,
+}
+
+impl BrokenRef {
+    /// An entry, given by its path below the repository, that is not in this program's form.
+    pub(crate) fn new(dir: &RepoDir, below: &[u8], seen: Found, has_good_name: bool) -> Self {
+        let folder = below.iter().rposition(|byte| *byte == b'/').map_or(&below[..0], |slash| &below[..slash]);
+        let (found, leads) = match &seen {
+            Found::Link(text) => {
+                let found = if has_good_name {
+                    format!("leads to {}", String::from_utf8_lossy(text))
+                } else {
+                    "has a name that no ref can have".into()
+                };
+                (found, leads_to(folder, text, dir.algorithm))
+            }
+            Found::Nothing | Found::Other => ("is no link".into(), Leads::Unclear),
+        };
+        Self { path: dir.path.join(OsStr::from_bytes(below)), found, leads, seen }
+    }
+
+    /// Whether nothing can be said of what it keeps.
+    #[must_use]
+    pub fn is_unclear(&self) -> bool {
+        self.leads == Leads::Unclear
+    }
+
+    /// The digest that the entry has for a name.
+    pub(crate) fn named_digest(&self) -> Option<Digest> {
+        self.path.file_name().and_then(|name| Digest::from_hex(name.as_bytes()).ok())
+    }
+}
+
+/// Makes those unclear that lead to an entry which is not in `known` and leads nowhere itself. `path_of` gives the path of an
+/// entry below the repository.
+pub(crate) fn settle(entries: &mut [BrokenRef], mut known: BTreeSet<Vec<u8>>, path_of: impl Fn(&BrokenRef) -> Vec<u8>) {
+    known.extend(entries.iter().filter(|entry| matches!(entry.leads, Leads::To(_))).map(&path_of));
+    // The kernel follows no more than 40 links either.
+    for _ in 0..40 {
+        let leads_to_known = |entry: &&BrokenRef| matches!(&entry.leads, Leads::Entry(path) if known.contains(path));
+        let new: Vec<Vec<u8>> =
+            entries.iter().filter(leads_to_known).map(&path_of).filter(|path| !known.contains(path)).collect();
+        if new.is_empty() {
+            break;
+        }
+        known.extend(new);
+    }
+    for entry in entries {
+        if matches!(&entry.leads, Leads::Entry(path) if !known.contains(path)) {
+            entry.leads = Leads::Unclear;
+        }
+    }
+}
