@@ -72,7 +72,7 @@ pub enum Error {
     #[error(
         "{}: with it the tree has {bytes} bytes of names and attributes, made of {read} bytes of objects: at most {limit} are \
          taken, {times} times as many and {always}, as it was probably made to exhaust memory",
-        path.display(), times = crate::extent::TIMES, always = crate::extent::ALWAYS
+        path.display(), times = crate::tree_size::TIMES, always = crate::tree_size::ALWAYS
     )]
     TooLarge {
         /// The object with which it is too much.

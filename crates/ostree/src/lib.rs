@@ -11,7 +11,6 @@
 mod config;
 mod content;
 mod error;
-mod extent;
 mod gather;
 mod id;
 mod normal;
@@ -19,6 +18,7 @@ pub mod objects;
 mod plan;
 mod repo;
 mod signature;
+mod tree_size;
 
 pub use content::Content;
 pub use error::Error;

@@ -8,11 +8,11 @@ use libcomposefs_image::Algorithm;
 use libcomposefs_image::tree::{InodeId, NewInode, Tree, TreeBuilder, TreeError, Xattr};
 
 use crate::error::Error;
-use crate::extent::{Extent, of_header, of_metadata};
 use crate::gather::Gathered;
 use crate::id::Id;
 use crate::objects::{DirTree, MAX_HEADER, Metadata};
 use crate::repo::{Commit, MAX_METADATA, Repo};
+use crate::tree_size::{Extent, of_header, of_metadata};
 
 /// What ostree adds to the root of every image, if nothing there has the name.
 const TOPLEVEL: [&str; 5] = ["usr", "etc", "boot", "var", "sysroot"];
