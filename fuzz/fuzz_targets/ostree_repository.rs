@@ -17,7 +17,7 @@ use libcomposefs_content::NoProgress;
 use libcomposefs_image::Algorithm;
 use libcomposefs_image::erofs::{Image, Versions};
 use libcomposefs_ostree::objects::FileHeader;
-use libcomposefs_ostree::{ContentUse, Error, Id, Payloads, Plan, Repo, gather};
+use libcomposefs_ostree::{CommitPlan, ContentUse, Error, Id, Payloads, Repo, gather};
 use libfuzzer_sys::fuzz_target;
 use sha2::{Digest as _, Sha256};
 
@@ -41,7 +41,7 @@ fuzz_target!(|input: &[u8]| {
 fn image(path: &Path) -> Result<(), Error> {
     let repo = Repo::open(path)?;
     let commit = repo.commit(&repo.resolve("main")?)?;
-    let plan = Plan::of(&repo, &commit)?;
+    let plan = CommitPlan::of(&repo, &commit)?;
     let gathered =
         gather(&repo, plan.contents(), ContentUse::Digest(Algorithm::Sha256), NonZeroUsize::MIN, &NoProgress)?;
     for payloads in [Payloads::Ostree, Payloads::Objects] {

@@ -21,9 +21,9 @@ use libcomposefs_sys::sparse::{Holes, Stretch};
 pub fn digest_file(file: BorrowedFd<'_>, algorithm: Algorithm, threads: NonZeroUsize) -> io::Result<Digest> {
     let size = u64::try_from(rustix::fs::fstat(file)?.st_size).unwrap_or(0);
     let threads = threads.get().min(usize::try_from(size.div_ceil(READ_SIZE as u64)).unwrap_or(usize::MAX)).max(1);
-    let mut state = State { hasher: Hasher::new(algorithm), ended: false, error: None };
+    let mut state = DigestState { hasher: Hasher::new(algorithm), ended: false, error: None };
     let holes = Holes::default();
-    let make = |number, piece: &mut Piece| {
+    let make = |number, piece: &mut FilePiece| {
         piece.read(file, &holes, algorithm, number * READ_SIZE as u64);
         true
     };
@@ -36,56 +36,56 @@ pub fn digest_file(file: BorrowedFd<'_>, algorithm: Algorithm, threads: NonZeroU
 
 /// A piece of the file, with the hashes of its whole blocks.
 #[derive(Default)]
-struct Piece {
+struct FilePiece {
     bytes: Vec<u8>,
     hashes: Vec<u8>,
-    read: Option<io::Result<Read>>,
+    read: Option<io::Result<PieceRead>>,
 }
 
 /// What was read of a piece.
-enum Read {
+enum PieceRead {
     /// How many bytes there were, and how many of them are in whole blocks.
     Bytes(usize, usize),
     /// How many zeros there were, and nothing else.
     Zeros(u64),
 }
 
-impl Piece {
+impl FilePiece {
     fn read(&mut self, file: BorrowedFd<'_>, holes: &Holes, algorithm: Algorithm, offset: u64) {
         self.bytes.resize(READ_SIZE, 0);
         self.hashes.clear();
         self.read = Some(holes.fill(file, &mut self.bytes, offset).map(|stretch| match stretch {
             Stretch::Bytes(bytes) => {
                 let rest = hash_whole_blocks(algorithm, bytes, &mut self.hashes);
-                Read::Bytes(bytes.len(), bytes.len() - rest.len())
+                PieceRead::Bytes(bytes.len(), bytes.len() - rest.len())
             }
-            Stretch::Zeros(len) => Read::Zeros(len),
+            Stretch::Zeros(len) => PieceRead::Zeros(len),
         }));
     }
 }
 
-struct State {
+struct DigestState {
     hasher: Hasher,
     /// The end was seen.
     ended: bool,
     error: Option<io::Error>,
 }
 
-impl State {
+impl DigestState {
     /// Adds the next piece; tells whether another one may follow.
-    fn join(&mut self, piece: &mut Piece) -> bool {
+    fn join(&mut self, piece: &mut FilePiece) -> bool {
         match piece.read.take() {
-            Some(Ok(Read::Bytes(1.., _) | Read::Zeros(_))) if self.ended => {
+            Some(Ok(PieceRead::Bytes(1.., _) | PieceRead::Zeros(_))) if self.ended => {
                 // Behind the end that another thread saw: the file grows.
                 self.fail(io::Error::new(io::ErrorKind::UnexpectedEof, "the file changed while it was read"));
             }
-            Some(Ok(Read::Bytes(0, _))) => self.ended = true,
-            Some(Ok(Read::Bytes(len, whole))) => {
+            Some(Ok(PieceRead::Bytes(0, _))) => self.ended = true,
+            Some(Ok(PieceRead::Bytes(len, whole))) => {
                 self.hasher.update_hashed(&piece.hashes);
                 self.hasher.update(&piece.bytes[whole..len]);
                 self.ended |= len < READ_SIZE;
             }
-            Some(Ok(Read::Zeros(len))) => {
+            Some(Ok(PieceRead::Zeros(len))) => {
                 self.hasher.update_zeros(len);
                 self.ended |= len < READ_SIZE as u64;
             }

@@ -49,7 +49,7 @@
 //!
 //! ```
 //! use libcomposefs::scan::{Options, scan};
-//! use libcomposefs::store::{Policy, publish::replace_file};
+//! use libcomposefs::store::{StorePolicy, publish::replace_file};
 //! use libcomposefs::{Algorithm, Image, NoProgress, ObjectDir, Versions};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -58,7 +58,7 @@
 //! std::fs::create_dir(dir.join("rootfs"))?;
 //! std::fs::write(dir.join("rootfs/file"), "content ".repeat(100))?;
 //!
-//! let store = ObjectDir::create(&dir.join("objects"), Algorithm::Sha256, Policy::default())?;
+//! let store = ObjectDir::create(&dir.join("objects"), Algorithm::Sha256, StorePolicy::default())?;
 //! let batch = store.batch();
 //! let tree = scan(&dir.join("rootfs"), &Options::default(), &batch, &NoProgress)?;
 //! // Objects are on disk before the image that names them exists.
@@ -104,13 +104,13 @@
 //! ## Put an object into a store and read it
 //!
 //! ```
-//! use libcomposefs::store::{ObjectError, Policy};
+//! use libcomposefs::store::{ObjectError, StorePolicy};
 //! use libcomposefs::{Algorithm, Basedirs, ObjectDir};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let dir = tempfile::tempdir()?;
 //! # let objects = dir.path().join("objects");
-//! let store = ObjectDir::create(&objects, Algorithm::Sha256, Policy::default())?;
+//! let store = ObjectDir::create(&objects, Algorithm::Sha256, StorePolicy::default())?;
 //! let batch = store.batch();
 //! let (digest, _) = batch.put_bytes(b"content")?;
 //! // Only now the object has its name, and is on disk.

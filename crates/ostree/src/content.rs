@@ -25,7 +25,7 @@ const OSTREE_META: &std::ffi::CStr = c"user.ostreemeta";
 
 /// A content object, found.
 #[derive(Debug)]
-pub struct Content {
+pub struct ContentObject {
     /// What it is named by.
     pub id: Id,
     /// Its metadata; of a symlink the target too.
@@ -34,11 +34,11 @@ pub struct Content {
     pub size: u64,
     path: PathBuf,
     /// Where its bytes are, if it is a file.
-    bytes: Option<Bytes>,
+    bytes: Option<ContentBytes>,
 }
 
 #[derive(Debug)]
-enum Bytes {
+enum ContentBytes {
     /// As they are.
     Plain(File),
     /// Deflated, from this offset on.
@@ -51,7 +51,7 @@ impl Repo {
     /// # Errors
     ///
     /// If it is not there, or is no file and no symlink.
-    pub fn content(&self, id: &Id) -> Result<Content, Error> {
+    pub fn content(&self, id: &Id) -> Result<ContentObject, Error> {
         let extension = |repo: &Repo| if repo.mode == Mode::Archive { "filez" } else { "file" };
         for repo in self.chain() {
             let found = match repo.mode {
@@ -66,7 +66,7 @@ impl Repo {
     }
 
     #[expect(clippy::big_endian_bytes, reason = "the numbers of ostree are big-endian")]
-    fn archived(&self, id: &Id) -> Result<Option<Content>, Error> {
+    fn archived(&self, id: &Id) -> Result<Option<ContentObject>, Error> {
         let Some(file) = self.open_object(&id.path("filez"))? else { return Ok(None) };
         let path = self.path_of(id, "filez");
         let mut head = [0; 8];
@@ -78,11 +78,11 @@ impl Repo {
         let mut header = vec![0; len as usize];
         file.read_exact_at(&mut header, 8).map_err(|error| Error::io(&path, error))?;
         let (header, size) = FileHeader::parse_archived(&header).map_err(|reason| Error::malformed(&path, reason))?;
-        let bytes = Some(Bytes::Deflated(file, 8 + u64::from(len)));
-        Ok(Some(Content { id: *id, header, size, path, bytes }))
+        let bytes = Some(ContentBytes::Deflated(file, 8 + u64::from(len)));
+        Ok(Some(ContentObject { id: *id, header, size, path, bytes }))
     }
 
-    fn with_metadata_in_xattr(&self, id: &Id) -> Result<Option<Content>, Error> {
+    fn with_metadata_in_xattr(&self, id: &Id) -> Result<Option<ContentObject>, Error> {
         let Some(file) = self.open_object(&id.path("file"))? else { return Ok(None) };
         let path = self.path_of(id, "file");
         let mut value = Vec::new();
@@ -102,13 +102,13 @@ impl Repo {
             if header.target.ends_with('\0') {
                 header.target.pop();
             }
-            return Ok(Some(Content { id: *id, header, size: 0, path, bytes: None }));
+            return Ok(Some(ContentObject { id: *id, header, size: 0, path, bytes: None }));
         }
-        Ok(Some(Content { id: *id, header, size, path, bytes: Some(Bytes::Plain(file)) }))
+        Ok(Some(ContentObject { id: *id, header, size, path, bytes: Some(ContentBytes::Plain(file)) }))
     }
 
     /// A file or symlink that is what it says itself.
-    fn bare(&self, id: &Id) -> Result<Option<Content>, Error> {
+    fn bare(&self, id: &Id) -> Result<Option<ContentObject>, Error> {
         let (name, path) = (id.path("file"), self.path_of(id, "file"));
         let failed = |error: io::Error| Error::io(&path, error);
         let (folder, rest) = name.split_once('/').unwrap_or_default();
@@ -136,7 +136,13 @@ impl Repo {
                 let at = std::ffi::CStr::from_bytes_until_nul(&at).unwrap_or_default();
                 metadata.xattrs = all_xattrs(Target::Path(at)).map_err(failed)?;
             }
-            return Ok(Some(Content { id: *id, header: FileHeader { metadata, target }, size: 0, path, bytes: None }));
+            return Ok(Some(ContentObject {
+                id: *id,
+                header: FileHeader { metadata, target },
+                size: 0,
+                path,
+                bytes: None,
+            }));
         }
         let Some(file) = self.open_object(&name)? else { return Ok(None) };
         let own = file.metadata().map_err(failed)?;
@@ -146,7 +152,7 @@ impl Repo {
             metadata.xattrs = all_xattrs(Target::File(file.as_fd())).map_err(failed)?;
         }
         let header = FileHeader { metadata, target: String::new() };
-        Ok(Some(Content { id: *id, header, size: own.size(), path, bytes: Some(Bytes::Plain(file)) }))
+        Ok(Some(ContentObject { id: *id, header, size: own.size(), path, bytes: Some(ContentBytes::Plain(file)) }))
     }
 }
 
@@ -163,7 +169,7 @@ fn all_xattrs(target: Target<'_>) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     Ok(all)
 }
 
-impl Content {
+impl ContentObject {
     /// The object, for messages.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -180,7 +186,7 @@ impl Content {
     #[must_use]
     pub fn plain(&self) -> Option<BorrowedFd<'_>> {
         match &self.bytes {
-            Some(Bytes::Plain(file)) => Some(file.as_fd()),
+            Some(ContentBytes::Plain(file)) => Some(file.as_fd()),
             _ => None,
         }
     }
@@ -237,10 +243,10 @@ impl Content {
         };
         let done = match &self.bytes {
             None => Ok(()),
-            Some(Bytes::Plain(file)) => {
+            Some(ContentBytes::Plain(file)) => {
                 libcomposefs_sys::copy::read_all(file.as_fd(), buffer, |_, piece| take(piece)).map(drop)
             }
-            Some(Bytes::Deflated(file, offset)) => inflate(file, *offset, buffer, &mut take),
+            Some(ContentBytes::Deflated(file, offset)) => inflate(file, *offset, buffer, &mut take),
         };
         done.map_err(|error| Error::io(&self.path, error))?;
         if read != self.size {
@@ -256,7 +262,7 @@ fn inflate(
     buffer: &mut [u8],
     take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
-    let mut from = DeflateDecoder::new(BufReader::with_capacity(64 << 10, At { file, offset }));
+    let mut from = DeflateDecoder::new(BufReader::with_capacity(64 << 10, OffsetReader { file, offset }));
     loop {
         match from.read(buffer)? {
             0 => return Ok(()),
@@ -266,12 +272,12 @@ fn inflate(
 }
 
 /// A file from an offset on, whatever its own is.
-struct At<'a> {
+struct OffsetReader<'a> {
     file: &'a File,
     offset: u64,
 }
 
-impl Read for At<'_> {
+impl Read for OffsetReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let len = self.file.read_at(buffer, self.offset)?;
         self.offset += len as u64;

@@ -12,7 +12,7 @@ use libcomposefs_store::Batch;
 use libcomposefs_sys::copy::READ_SIZE;
 use std::io::Write as _;
 
-use crate::content::Content;
+use crate::content::ContentObject;
 use crate::error::Error;
 use crate::id::Id;
 use crate::objects::FileHeader;
@@ -41,7 +41,7 @@ pub enum ContentUse<'b> {
 }
 
 impl ContentUse<'_> {
-    fn take(self, content: &Content, buffer: &mut [u8]) -> Result<Option<Digest>, Error> {
+    fn take(self, content: &ContentObject, buffer: &mut [u8]) -> Result<Option<Digest>, Error> {
         match self {
             ContentUse::Skip => Ok(None),
             ContentUse::Digest(algorithm) => digest(content, algorithm, buffer).map(Some),
@@ -50,7 +50,7 @@ impl ContentUse<'_> {
     }
 }
 
-fn digest(content: &Content, algorithm: Algorithm, buffer: &mut [u8]) -> Result<Digest, Error> {
+fn digest(content: &ContentObject, algorithm: Algorithm, buffer: &mut [u8]) -> Result<Digest, Error> {
     let mut hasher = Hasher::new(algorithm);
     content.read(buffer, |piece| {
         hasher.update(piece);
@@ -59,7 +59,7 @@ fn digest(content: &Content, algorithm: Algorithm, buffer: &mut [u8]) -> Result<
     Ok(hasher.finish())
 }
 
-fn store(content: &Content, batch: &Batch<'_>, buffer: &mut [u8]) -> Result<Digest, Error> {
+fn store(content: &ContentObject, batch: &Batch<'_>, buffer: &mut [u8]) -> Result<Digest, Error> {
     let Some(file) = content.plain() else {
         return store_deflated(content, batch, buffer);
     };
@@ -72,7 +72,7 @@ fn store(content: &Content, batch: &Batch<'_>, buffer: &mut [u8]) -> Result<Dige
     Ok(digest)
 }
 
-fn store_deflated(content: &Content, batch: &Batch<'_>, buffer: &mut [u8]) -> Result<Digest, Error> {
+fn store_deflated(content: &ContentObject, batch: &Batch<'_>, buffer: &mut [u8]) -> Result<Digest, Error> {
     let mut refused = None;
     let written = batch.put_written(|out| {
         let mut hasher = Hasher::new(batch.store().algorithm());
@@ -92,7 +92,7 @@ fn store_deflated(content: &Content, batch: &Batch<'_>, buffer: &mut [u8]) -> Re
     }
 }
 
-fn store_failed(content: &Content, source: libcomposefs_store::Error) -> Error {
+fn store_failed(content: &ContentObject, source: libcomposefs_store::Error) -> Error {
     Error::Store { path: content.path().to_owned(), source: Box::new(source) }
 }
 

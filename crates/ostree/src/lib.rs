@@ -2,7 +2,7 @@
 //! makes them.
 //!
 //! ```text
-//! Repo --resolve--> Id --commit--> Commit --> Plan --gather: header and digest of each content--> Tree --> Image
+//! Repo --resolve--> Id --commit--> Commit --> CommitPlan --gather: header and digest of each content--> Tree --> Image
 //! ```
 //!
 //! Every object is compared with the SHA-256 it is named by before anything of it is used, so a repository can be anybody's.
@@ -20,9 +20,9 @@ mod repo;
 mod signature;
 mod tree_size;
 
-pub use content::Content;
+pub use content::ContentObject;
 pub use error::Error;
 pub use gather::{ContentUse, Gathered, gather};
 pub use id::Id;
-pub use plan::{Payloads, Plan};
+pub use plan::{CommitPlan, Payloads};
 pub use repo::{Commit, Repo};

@@ -10,7 +10,7 @@
 //! their only NUL and are UTF-8, and values of a fixed size have it. Object paths and signatures are taken as strings: ostree's
 //! objects have none.
 
-use crate::signature::{Kind, Signature};
+use crate::signature::{Signature, TypeKind};
 
 /// How deep containers may be nested, as in GLib.
 pub(crate) const MAX_DEPTH: usize = 128;
@@ -39,14 +39,14 @@ fn value(signature: &Signature, bytes: &[u8], depth: usize) -> Result<(), String
         return Err(format!("a value of {size} bytes has {}", bytes.len()));
     }
     match signature.kind() {
-        Kind::Number => Ok(()),
-        Kind::Bool if bytes[0] <= 1 => Ok(()),
-        Kind::Bool => Err("a boolean that is neither 0 nor 1".into()),
-        Kind::String => string(bytes),
-        Kind::Variant => variant(bytes, depth),
-        Kind::Maybe(element) => maybe(element, bytes, depth),
-        Kind::Array(element) => array(element, bytes, depth),
-        Kind::Tuple(members) => tuple(signature, members, bytes, depth),
+        TypeKind::Number => Ok(()),
+        TypeKind::Bool if bytes[0] <= 1 => Ok(()),
+        TypeKind::Bool => Err("a boolean that is neither 0 nor 1".into()),
+        TypeKind::String => string(bytes),
+        TypeKind::Variant => variant(bytes, depth),
+        TypeKind::Maybe(element) => maybe(element, bytes, depth),
+        TypeKind::Array(element) => array(element, bytes, depth),
+        TypeKind::Tuple(members) => tuple(signature, members, bytes, depth),
     }
 }
 
@@ -84,7 +84,7 @@ fn array(element: &Signature, bytes: &[u8], depth: usize) -> Result<(), String> 
         let (elements, rest) = (bytes.chunks_exact(size), bytes.len() % size);
         return match element.kind() {
             _ if rest != 0 => Err(format!("an array of elements of {size} bytes has {} bytes", bytes.len())),
-            Kind::Number => Ok(()),
+            TypeKind::Number => Ok(()),
             _ => elements.into_iter().try_for_each(|bytes| value(element, bytes, depth)),
         };
     }

@@ -12,34 +12,34 @@ use crate::gather::Gathered;
 use crate::id::Id;
 use crate::objects::{DirTree, MAX_HEADER, Metadata};
 use crate::repo::{Commit, MAX_METADATA, Repo};
-use crate::tree_size::{Extent, of_header, of_metadata};
+use crate::tree_size::{TreeSize, of_header, of_metadata};
 
 /// What ostree adds to the root of every image, if nothing there has the name.
 const TOPLEVEL: [&str; 5] = ["usr", "etc", "boot", "var", "sysroot"];
 
 /// What a commit holds.
 #[derive(Debug)]
-pub struct Plan {
+pub struct CommitPlan {
     /// The root first, and each behind the one it lies in.
-    directories: Vec<Directory>,
-    files: Vec<File>,
+    directories: Vec<PlanDirectory>,
+    files: Vec<PlanFile>,
     /// Each content once.
     contents: Vec<Id>,
     /// How large the tree is, without what contents say.
-    extent: Extent,
+    extent: TreeSize,
     /// How many bytes of objects it was made of.
     read: u64,
 }
 
 #[derive(Debug)]
-struct Directory {
+struct PlanDirectory {
     parent: usize,
     name: Rc<str>,
     metadata: Rc<Metadata>,
 }
 
 #[derive(Debug)]
-struct File {
+struct PlanFile {
     directory: usize,
     name: Rc<str>,
     content: usize,
@@ -55,7 +55,7 @@ pub enum Payloads {
 }
 
 /// Objects that many directories share are read once.
-struct Reading<'r> {
+struct MetadataCache<'r> {
     repo: &'r Repo,
     trees: HashMap<Id, Rc<DirTree>>,
     metas: HashMap<Id, Rc<Metadata>>,
@@ -63,7 +63,7 @@ struct Reading<'r> {
     read: u64,
 }
 
-impl Reading<'_> {
+impl MetadataCache<'_> {
     fn tree(&mut self, id: &Id) -> Result<Rc<DirTree>, Error> {
         read((self.repo, &mut self.read), &mut self.trees, id, ("dirtree", MAX_METADATA), DirTree::parse)
     }
@@ -73,7 +73,7 @@ impl Reading<'_> {
     }
 
     /// Reads all directories below one, each object once, and finds out how large the tree would be.
-    fn all(&mut self, root: &Id) -> Result<Extent, Error> {
+    fn all(&mut self, root: &Id) -> Result<TreeSize, Error> {
         let mut extents = HashMap::new();
         let mut order = Vec::new();
         let mut pending = vec![(*root, false)];
@@ -92,7 +92,7 @@ impl Reading<'_> {
                 self.meta(meta)?;
             }
             let metas = &self.metas;
-            let extent = Extent::of(&tree, &extents, |id| metas.get(id).map_or(0, |meta| of_metadata(meta)));
+            let extent = TreeSize::of(&tree, &extents, |id| metas.get(id).map_or(0, |meta| of_metadata(meta)));
             let extent = extent.ok_or_else(|| self.repo.malformed(&id, "dirtree", "it is below itself".into()))?;
             extents.insert(id, extent);
             order.push(id);
@@ -121,7 +121,7 @@ fn read<T>(
     Ok(known.entry(*id).insert_entry(Rc::new(object)).get().clone())
 }
 
-impl Plan {
+impl CommitPlan {
     /// Reads all directories of a commit.
     ///
     /// # Errors
@@ -129,10 +129,10 @@ impl Plan {
     /// If one is not there, damaged or malformed, or [`Error::TooLarge`] and [`Error::TooManyEntries`]: few bytes of objects
     /// that name each other so often that no memory would hold the tree are refused before it is made.
     pub fn of(repo: &Repo, commit: &Commit) -> Result<Self, Error> {
-        let mut reading = Reading { repo, trees: HashMap::new(), metas: HashMap::new(), read: 0 };
+        let mut reading = MetadataCache { repo, trees: HashMap::new(), metas: HashMap::new(), read: 0 };
         let metadata = reading.meta(&commit.object.meta)?;
         let extent = reading.all(&commit.object.tree)?;
-        let root = Directory { parent: 0, name: "".into(), metadata };
+        let root = PlanDirectory { parent: 0, name: "".into(), metadata };
         let read = reading.read;
         let mut plan = Self { directories: vec![root], files: Vec::new(), contents: Vec::new(), extent, read };
         let mut known = HashMap::new();
@@ -144,11 +144,11 @@ impl Plan {
                     plan.contents.push(*content);
                     plan.contents.len() - 1
                 });
-                plan.files.push(File { directory, name: name.clone(), content });
+                plan.files.push(PlanFile { directory, name: name.clone(), content });
             }
             for (name, below, meta) in &tree.directories {
                 let metadata = reading.meta(meta)?;
-                plan.directories.push(Directory { parent: directory, name: name.clone(), metadata });
+                plan.directories.push(PlanDirectory { parent: directory, name: name.clone(), metadata });
                 pending.push((plan.directories.len() - 1, *below));
             }
         }
@@ -179,7 +179,7 @@ impl Plan {
         let mut builder = inode(root, |new| TreeBuilder::new(algorithm, new)).map_err(|source| at(0, "", source))?;
         let mut ids = vec![InodeId::ROOT];
         for directory in &self.directories[1..] {
-            let Directory { parent, name, metadata } = directory;
+            let PlanDirectory { parent, name, metadata } = directory;
             let add = |new: &NewInode<'_>| builder.add(ids[*parent], name.as_bytes(), new);
             let id = inode(metadata, add).map_err(|source| at(*parent, name, source))?;
             ids.push(id);

@@ -3,14 +3,14 @@
 /// One complete type.
 #[derive(Debug)]
 pub(crate) struct Signature {
-    kind: Kind,
+    kind: TypeKind,
     alignment: usize,
     fixed_size: Option<usize>,
 }
 
 /// What a type is, as far as normal form depends on it.
 #[derive(Debug)]
-pub(crate) enum Kind {
+pub(crate) enum TypeKind {
     /// Any bytes of its fixed size.
     Number,
     Bool,
@@ -31,7 +31,7 @@ impl Signature {
         rest.is_empty().then_some(parsed)
     }
 
-    pub(crate) fn kind(&self) -> &Kind {
+    pub(crate) fn kind(&self) -> &TypeKind {
         &self.kind
     }
 
@@ -52,17 +52,17 @@ impl Signature {
         let fixed = |kind, size| Some(Self { kind, alignment: size, fixed_size: Some(size) });
         let variable = |kind, alignment| Some(Self { kind, alignment, fixed_size: None });
         match first {
-            b'y' => fixed(Kind::Number, 1),
-            b'b' => fixed(Kind::Bool, 1),
-            b'n' | b'q' => fixed(Kind::Number, 2),
-            b'i' | b'u' | b'h' => fixed(Kind::Number, 4),
-            b'x' | b't' | b'd' => fixed(Kind::Number, 8),
-            b's' | b'o' | b'g' => variable(Kind::String, 1),
-            b'v' => variable(Kind::Variant, 8),
+            b'y' => fixed(TypeKind::Number, 1),
+            b'b' => fixed(TypeKind::Bool, 1),
+            b'n' | b'q' => fixed(TypeKind::Number, 2),
+            b'i' | b'u' | b'h' => fixed(TypeKind::Number, 4),
+            b'x' | b't' | b'd' => fixed(TypeKind::Number, 8),
+            b's' | b'o' | b'g' => variable(TypeKind::String, 1),
+            b'v' => variable(TypeKind::Variant, 8),
             b'm' | b'a' => {
                 let element = Box::new(Self::next(rest, depth)?);
                 let alignment = element.alignment;
-                variable(if *first == b'm' { Kind::Maybe(element) } else { Kind::Array(element) }, alignment)
+                variable(if *first == b'm' { TypeKind::Maybe(element) } else { TypeKind::Array(element) }, alignment)
             }
             b'(' => Some(Self::tuple(Self::members(rest, b')', depth)?)),
             b'{' => {
@@ -92,7 +92,7 @@ impl Signature {
             .try_fold(0usize, |size, member| size.next_multiple_of(member.alignment).checked_add(member.fixed_size?));
         // The empty tuple has one byte.
         let fixed_size = size.map(|size| size.next_multiple_of(alignment).max(1));
-        Self { kind: Kind::Tuple(members), alignment, fixed_size }
+        Self { kind: TypeKind::Tuple(members), alignment, fixed_size }
     }
 }
 

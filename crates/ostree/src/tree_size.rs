@@ -23,23 +23,23 @@ const ATTRIBUTE: u64 = 16;
 
 /// The size of a part of a tree, with everything below it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Extent {
+pub(crate) struct TreeSize {
     pub(crate) entries: u64,
     /// Of names, attributes and targets, and [`ENTRY`] for each entry. A number that is too large stays at the maximum.
     pub(crate) bytes: u64,
 }
 
-impl Extent {
+impl TreeSize {
     /// Of a directory, without itself: its files, and its directories as they were counted before. Contents are counted later
     /// ([`of_header`]), when they were read.
     ///
     /// `None` if a directory was not counted.
     pub(crate) fn of(
         tree: &DirTree,
-        below: &HashMap<Id, Extent>,
+        below: &HashMap<Id, TreeSize>,
         mut metadata: impl FnMut(&Id) -> u64,
-    ) -> Option<Extent> {
-        let mut all = Extent::default();
+    ) -> Option<TreeSize> {
+        let mut all = TreeSize::default();
         tree.files.iter().for_each(|(name, _)| all.add_entry(name));
         for (name, tree, meta) in &tree.directories {
             all.add_entry(name);
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     fn allows(entries: u64, bytes: u64, read: u64) -> bool {
-        Extent { entries, bytes }.expect_allowed(read, PathBuf::new).is_ok()
+        TreeSize { entries, bytes }.expect_allowed(read, PathBuf::new).is_ok()
     }
 
     #[test]
@@ -111,13 +111,13 @@ mod tests {
         let id = |byte| Id::new([byte; 32]);
         let leaf = DirTree { files: vec![("abc".into(), id(1))], directories: Vec::new() };
         let mut known = HashMap::new();
-        known.insert(id(2), Extent::of(&leaf, &known, |_| 0).unwrap());
-        let one = Extent { entries: 1, bytes: ENTRY + 3 };
+        known.insert(id(2), TreeSize::of(&leaf, &known, |_| 0).unwrap());
+        let one = TreeSize { entries: 1, bytes: ENTRY + 3 };
         assert_eq!(known[&id(2)], one);
         let names = ["a", "b"].map(|name| (name.into(), id(2), id(3)));
         let tree = DirTree { files: Vec::new(), directories: names.to_vec() };
-        let two = Extent { entries: 4, bytes: 2 * (one.bytes + ENTRY + 1 + 100) };
-        assert_eq!(Extent::of(&tree, &known, |_| 100), Some(two));
-        assert_eq!(Extent::of(&tree, &HashMap::new(), |_| 0), None);
+        let two = TreeSize { entries: 4, bytes: 2 * (one.bytes + ENTRY + 1 + 100) };
+        assert_eq!(TreeSize::of(&tree, &known, |_| 100), Some(two));
+        assert_eq!(TreeSize::of(&tree, &HashMap::new(), |_| 0), None);
     }
 }

@@ -17,7 +17,7 @@ use libcomposefs_content::NoProgress;
 use libcomposefs_image::Algorithm;
 use libcomposefs_image::tree::Tree;
 use libcomposefs_ostree::objects::CommitObject;
-use libcomposefs_ostree::{ContentUse, Error, Id, Payloads, Plan, Repo, gather};
+use libcomposefs_ostree::{CommitPlan, ContentUse, Error, Id, Payloads, Repo, gather};
 use libcomposefs_testkit::figures;
 use peak_alloc::PeakAlloc;
 use sha2::{Digest as _, Sha256};
@@ -134,11 +134,11 @@ impl Forge {
         self.put_as(Sha256::digest(named).into(), &object, "filez")
     }
 
-    fn plan(&mut self, tree: Checksum) -> Result<(Repo, Plan), Error> {
+    fn plan(&mut self, tree: Checksum) -> Result<(Repo, CommitPlan), Error> {
         let meta = self.meta();
         let id = Id::new(self.put(&commit(b"", &tree, &meta), "commit"));
         let repo = Repo::open(self.dir.path())?;
-        let plan = Plan::of(&repo, &repo.commit(&id)?)?;
+        let plan = CommitPlan::of(&repo, &repo.commit(&id)?)?;
         Ok((repo, plan))
     }
 
@@ -335,7 +335,7 @@ fn an_archive_is_inflated_as_far_as_it_says() {
         let id = forge.put_as([9; 32], object, "filez");
         let repo = Repo::open(Path::new(forge.dir.path())).unwrap();
         let mut shown = 0;
-        let read = |content: libcomposefs_ostree::Content| {
+        let read = |content: libcomposefs_ostree::ContentObject| {
             content.read(&mut [0; 4096], |piece| {
                 shown += piece.len();
                 Ok(())

@@ -12,8 +12,8 @@ use flate2::write::DeflateEncoder;
 use libcomposefs_content::NoProgress;
 use libcomposefs_image::erofs::{Image, Versions};
 use libcomposefs_image::{Algorithm, Digest, verity};
-use libcomposefs_ostree::{ContentUse, Error, Id, Payloads, Plan, Repo, gather};
-use libcomposefs_store::{ObjectDir, Policy};
+use libcomposefs_ostree::{CommitPlan, ContentUse, Error, Id, Payloads, Repo, gather};
+use libcomposefs_store::{ObjectDir, StorePolicy};
 use libcomposefs_testkit::{figures, privilege, skip};
 use sha2::{Digest as _, Sha256};
 
@@ -54,7 +54,7 @@ fn unpack(recorded: &Recorded, into: &Path) -> PathBuf {
 fn digest(path: &Path, name: &str, contents: ContentUse<'_>) -> Result<Digest, Error> {
     let repo = Repo::open(path)?;
     let commit = repo.commit(&repo.resolve(name)?)?;
-    let plan = Plan::of(&repo, &commit)?;
+    let plan = CommitPlan::of(&repo, &commit)?;
     let gathered = gather(&repo, plan.contents(), contents, NonZeroUsize::new(2).unwrap(), &NoProgress)?;
     let tree = plan.tree(&gathered, Payloads::Ostree, Algorithm::Sha256)?;
     Ok(Image::plan(&tree, Versions::default()).unwrap().digest(Algorithm::Sha256))
@@ -247,7 +247,7 @@ fn zeros_of_an_archive_become_holes() {
     content[7_000_000] = 1;
     let id = archive_of(&content, dir.path());
     let repo = Repo::open(dir.path()).unwrap();
-    let store = ObjectDir::create(&dir.path().join("store"), Algorithm::Sha256, Policy::default()).unwrap();
+    let store = ObjectDir::create(&dir.path().join("store"), Algorithm::Sha256, StorePolicy::default()).unwrap();
     let batch = store.batch();
     let contents = ContentUse::Store(&batch);
     let gathered = gather(&repo, &[id], contents, NonZeroUsize::MIN, &NoProgress).unwrap();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use libcomposefs_image::{Algorithm, Digest};
-use libcomposefs_store::{ObjectDir, Policy, VerifyExisting, Verity};
+use libcomposefs_store::{ObjectDir, ObjectVerity, StorePolicy, VerifyExisting};
 use libcomposefs_sys::beneath::{open_beneath, open_directory_beneath};
 use libcomposefs_sys::copy::fill;
 use libcomposefs_sys::verity::{Measurement, is_enabled, measure};
@@ -96,8 +96,8 @@ impl Repository {
             Err(Errno::NOENT) => make_directory_in(directory.as_fd(), layout::OBJECTS, &objects_path)?,
             result => result.map_err(io_error("open the directory", &objects_path))?,
         };
-        let policy = Policy {
-            verity: if demands_verity { Verity::Required } else { Verity::IfPossible },
+        let policy = StorePolicy {
+            verity: if demands_verity { ObjectVerity::Required } else { ObjectVerity::IfPossible },
             verify_existing: VerifyExisting::Contents,
         };
         let objects = ObjectDir::at(objects, &objects_path, meta.algorithm, policy);

@@ -1,4 +1,4 @@
-//! Reading the extended attributes of one inode into the harvest.
+//! Reading the extended attributes of one inode into the pending.
 
 use std::io;
 use std::ops::Range;
@@ -13,23 +13,23 @@ use crate::pending::PendingInodes;
 pub(crate) struct AttributeReader(Reader);
 
 impl AttributeReader {
-    /// Reads those that are wanted; returns where they are in the harvest.
+    /// Reads those that are wanted; returns where they are in the pending.
     pub(crate) fn read(
         &mut self,
         choice: XattrChoice,
         target: Target<'_>,
-        harvest: &mut PendingInodes,
+        pending: &mut PendingInodes,
     ) -> io::Result<Range<usize>> {
-        let start = harvest.xattrs.len();
+        let start = pending.xattrs.len();
         if choice != XattrChoice::None {
             let wanted = |name: &[u8]| choice != XattrChoice::UserOnly || name.starts_with(b"user.");
             self.0.each(target, wanted, |name, value| {
-                let name = harvest.keep(name.to_bytes());
-                let value = harvest.keep(value);
-                harvest.xattrs.push((name, value));
+                let name = pending.keep(name.to_bytes());
+                let value = pending.keep(value);
+                pending.xattrs.push((name, value));
                 Ok::<_, io::Error>(())
             })?;
         }
-        Ok(start..harvest.xattrs.len())
+        Ok(start..pending.xattrs.len())
     }
 }

@@ -13,14 +13,14 @@ use libcomposefs_content::{ContentSink, SinkError, SourceFile};
 ///
 /// Small contents come to it if the scan's [`inline_max`](crate::Options::inline_max) is 0.
 #[derive(Debug)]
-pub struct Everything {
+pub struct CollectAll {
     algorithm: Algorithm,
     other: Option<Algorithm>,
     keep_max: usize,
     contents: Mutex<Contents>,
 }
 
-impl Everything {
+impl CollectAll {
     /// For a scan with digests of `algorithm`. Contents of up to `keep_max` bytes are kept; with `both` the digests of the
     /// other algorithm are noted too.
     #[must_use]
@@ -40,7 +40,7 @@ impl Everything {
     }
 }
 
-impl ContentSink for Everything {
+impl ContentSink for CollectAll {
     fn take_small(&self, content: &[u8], digest: &Digest) -> Result<(), SinkError> {
         let keep = content.len() <= self.keep_max;
         if !keep && self.other.is_none() || self.contents().knows(digest) {

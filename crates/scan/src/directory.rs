@@ -65,8 +65,8 @@ impl Drop for OpenDirectory {
 
 /// A directory of the scanned tree. Its ancestors live as long as it does, for its path.
 #[derive(Debug)]
-struct Directory {
-    parent: Option<Arc<Directory>>,
+struct ScanDirectory {
+    parent: Option<Arc<ScanDirectory>>,
     /// In the parent; of the root the path that was given.
     name: CString,
     key: InodeKey,
@@ -80,7 +80,7 @@ struct Directory {
 
 /// Where a directory is, for those who need it open no more.
 #[derive(Debug)]
-pub(crate) struct DirectoryRef(Arc<Directory>);
+pub(crate) struct DirectoryRef(Arc<ScanDirectory>);
 
 impl DirectoryRef {
     /// The directory in the tree.
@@ -96,7 +96,7 @@ impl DirectoryRef {
 
 /// A directory whose entries somebody is about to look at. The last one closes it.
 #[derive(Debug)]
-pub(crate) struct DirectoryUse(Arc<Directory>);
+pub(crate) struct DirectoryUse(Arc<ScanDirectory>);
 
 impl Clone for DirectoryUse {
     fn clone(&self) -> Self {
@@ -113,7 +113,7 @@ impl Drop for DirectoryUse {
     }
 }
 
-impl Directory {
+impl ScanDirectory {
     fn keep(&self, open: Option<Arc<OpenDirectory>>) -> Option<Arc<OpenDirectory>> {
         std::mem::replace(&mut *self.open.lock().unwrap_or_else(PoisonError::into_inner), open)
     }
@@ -123,7 +123,7 @@ impl Directory {
     }
 
     /// This directory and its ancestors up to the root.
-    fn ancestors(&self) -> impl Iterator<Item = &Directory> {
+    fn ancestors(&self) -> impl Iterator<Item = &ScanDirectory> {
         std::iter::successors(Some(self), |d| d.parent.as_deref())
     }
 
@@ -140,7 +140,7 @@ impl Directory {
     }
 }
 
-impl Drop for Directory {
+impl Drop for ScanDirectory {
     /// Without this, dropping the last directory of a deep tree would recurse as deep.
     fn drop(&mut self) {
         let mut parent = self.parent.take();
@@ -157,7 +157,7 @@ impl DirectoryUse {
     }
 
     fn new(
-        parent: Option<Arc<Directory>>,
+        parent: Option<Arc<ScanDirectory>>,
         name: CString,
         file: OwnedFd,
         meta: &InodeStat,
@@ -167,7 +167,7 @@ impl DirectoryUse {
         let open = OpenDirectory::new(file, budget);
         // The root is always kept: everything can be reached from it.
         let keep = parent.is_none() || budget.open.load(Ordering::Relaxed) <= budget.max;
-        Self(Arc::new(Directory {
+        Self(Arc::new(ScanDirectory {
             parent,
             name,
             key: meta.key(),
@@ -194,7 +194,7 @@ impl DirectoryUse {
             return Ok(open);
         }
         let failed = |errno: Errno| self.error(Step::Open, errno);
-        let (base, names) = self.way_from_open();
+        let (base, names) = self.path_from_open();
         let mut file = Reached::Kept(base);
         let mut names = names.as_slice();
         while !names.is_empty() {
@@ -217,7 +217,7 @@ impl DirectoryUse {
     }
 
     /// The nearest ancestor that is open and the names from there to here.
-    fn way_from_open(&self) -> (Arc<OpenDirectory>, Vec<&CStr>) {
+    fn path_from_open(&self) -> (Arc<OpenDirectory>, Vec<&CStr>) {
         let mut names = Vec::new();
         for directory in self.0.ancestors() {
             if let Some(open) = directory.kept() {
@@ -240,7 +240,7 @@ impl DirectoryUse {
     }
 
     /// The directory, without keeping it open.
-    pub(crate) fn place(&self) -> DirectoryRef {
+    pub(crate) fn to_ref(&self) -> DirectoryRef {
         DirectoryRef(Arc::clone(&self.0))
     }
 

@@ -12,8 +12,8 @@ use rustix::io::Errno;
 use crate::directory::DirectoryUse;
 use crate::error::{Error, Step};
 use crate::options::XattrChoice;
-use crate::pending::{Data, Found};
-use crate::queue::{Job, Listed};
+use crate::pending::{FoundData, FoundEntry};
+use crate::queue::{Listed, ScanJob};
 use crate::read_file;
 use crate::stat::{InodeKey, InodeStat};
 use crate::worker::Worker;
@@ -22,8 +22,8 @@ use crate::worker::Worker;
 const TARGET_ROOM: usize = 4097;
 
 impl Worker<'_> {
-    /// Finds out all about an entry: a directory becomes a job, everything else part of the harvest.
-    pub(crate) fn look_at(
+    /// Finds out all about an entry: a directory becomes a job, everything else part of the pending.
+    pub(crate) fn scan_entry(
         &mut self,
         directory: &DirectoryUse,
         parent: BorrowedFd<'_>,
@@ -35,7 +35,7 @@ impl Worker<'_> {
         let changed = || Error::ChangedWhileReading { path: directory.path_of(name.to_bytes()) };
         let options = self.scan.options;
         // Unless it may be another name of an inode that was read.
-        if listed == Listed::File && !options.hardlinks && self.look_at_file(directory, parent, name)? {
+        if listed == Listed::File && !options.hardlinks && self.scan_file(directory, parent, name)? {
             return Ok(());
         }
         // To be opened next, which tells whether it still is one.
@@ -64,7 +64,7 @@ impl Worker<'_> {
             _ => (meta.nlink > 1 && options.hardlinks).then_some(meta.key()),
         };
         if let (Some(key), Some(links)) = (link_key, &self.scan.links)
-            && !links.lock().unwrap_or_else(std::sync::PoisonError::into_inner).claim(key, directory, name)
+            && !links.lock().unwrap_or_else(std::sync::PoisonError::into_inner).first_seen(key, directory, name)
         {
             return Ok(());
         }
@@ -79,7 +79,7 @@ impl Worker<'_> {
                 self.read_file(directory, name, &file, &meta)?
             }
             Some(Kind::Regular) => {
-                (Data::Inline { content: None, small: None }, self.entry_xattrs(directory, parent, name)?)
+                (FoundData::Inline { content: None, small: None }, self.entry_xattrs(directory, parent, name)?)
             }
             Some(Kind::Symlink) => {
                 let target = self.read_link(parent, name).map_err(|errno| match errno {
@@ -88,19 +88,19 @@ impl Worker<'_> {
                 })?;
                 (target, self.entry_xattrs(directory, parent, name)?)
             }
-            _ => (Data::Special, self.entry_xattrs(directory, parent, name)?),
+            _ => (FoundData::Special, self.entry_xattrs(directory, parent, name)?),
         };
         self.add(directory, name, &meta, data, xattrs, link_key);
         Ok(())
     }
 
     fn push_directory(&self, parent: &DirectoryUse, name: &CStr, key: Option<InodeKey>) {
-        self.scan.queue.push(Job::Directory { parent: parent.clone(), name: name.to_owned(), key });
+        self.scan.queue.push(ScanJob::Directory { parent: parent.clone(), name: name.to_owned(), key });
     }
 
     /// Opens at once what was listed as a file, which spares a look by name. False if it cannot be opened: then a look says
     /// why, or that nobody needs it open.
-    fn look_at_file(&mut self, directory: &DirectoryUse, parent: BorrowedFd<'_>, name: &CStr) -> Result<bool, Error> {
+    fn scan_file(&mut self, directory: &DirectoryUse, parent: BorrowedFd<'_>, name: &CStr) -> Result<bool, Error> {
         if self.is_excluded(directory, name, false) {
             return Ok(true);
         }
@@ -119,22 +119,22 @@ impl Worker<'_> {
         Ok(true)
     }
 
-    /// Makes an entry part of the harvest.
+    /// Makes an entry part of the pending.
     fn add(
         &mut self,
         directory: &DirectoryUse,
         name: &CStr,
         meta: &InodeStat,
-        data: Data,
+        data: FoundData,
         xattrs: Range<usize>,
         link_key: Option<InodeKey>,
     ) {
         if meta.kind() == Some(Kind::Regular) {
             self.scan.progress.bytes(meta.size);
         }
-        let name = self.harvest.keep(name.to_bytes());
+        let name = self.pending.keep(name.to_bytes());
         let mtime = self.scan.options.mtime.apply(meta.mtime);
-        self.harvest.add(directory, Found { name, meta: *meta, mtime, data, xattrs, link_key });
+        self.pending.add(directory, FoundEntry { name, meta: *meta, mtime, data, xattrs, link_key });
     }
 
     fn is_excluded(&mut self, directory: &DirectoryUse, name: &CStr, is_directory: bool) -> bool {
@@ -147,10 +147,10 @@ impl Worker<'_> {
         patterns.excludes(&self.path, is_directory)
     }
 
-    fn read_link(&mut self, parent: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<Data> {
+    fn read_link(&mut self, parent: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<FoundData> {
         self.target.resize(TARGET_ROOM, 0);
         let len = readlinkat_raw(parent, name, &mut self.target[..])?;
-        Ok(Data::Symlink(self.harvest.keep(&self.target[..len])))
+        Ok(FoundData::Symlink(self.pending.keep(&self.target[..len])))
     }
 
     /// The attributes of an entry that is not opened.
@@ -171,8 +171,8 @@ impl Worker<'_> {
         read.map_err(|source| Error::Io { step: Step::Xattrs, path: directory.path_of(name.to_bytes()), source })
     }
 
-    /// Reads the attributes that are wanted into the harvest.
+    /// Reads the attributes that are wanted into the pending.
     pub(crate) fn read_xattrs(&mut self, target: Target<'_>) -> std::io::Result<Range<usize>> {
-        self.attributes.read(self.scan.options.xattrs, target, &mut self.harvest)
+        self.attributes.read(self.scan.options.xattrs, target, &mut self.pending)
     }
 }

@@ -12,19 +12,19 @@ use crate::stat::InodeKey;
 /// The inodes with more than one link. The first name met is read like any file; the others wait until all is read, as
 /// another thread may still be at it.
 #[derive(Debug, Default)]
-pub(crate) struct Links {
+pub(crate) struct HardLinks {
     inodes: HashMap<InodeKey, Option<InodeId>>,
     later: Vec<(DirectoryRef, CString, InodeKey)>,
 }
 
-impl Links {
+impl HardLinks {
     /// True for the one who comes first and must read the inode.
-    pub(crate) fn claim(&mut self, key: InodeKey, directory: &DirectoryUse, name: &std::ffi::CStr) -> bool {
+    pub(crate) fn first_seen(&mut self, key: InodeKey, directory: &DirectoryUse, name: &std::ffi::CStr) -> bool {
         let first = !self.inodes.contains_key(&key);
         if first {
             self.inodes.insert(key, None);
         } else {
-            self.later.push((directory.place(), name.to_owned(), key));
+            self.later.push((directory.to_ref(), name.to_owned(), key));
         }
         first
     }

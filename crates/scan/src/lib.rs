@@ -30,7 +30,7 @@ mod small_files;
 mod stat;
 mod worker;
 
-pub use collect_all::Everything;
+pub use collect_all::CollectAll;
 pub use error::{Error, Step};
 pub use glob::compile_glob;
 pub use options::{Mtime, Options, XattrChoice};

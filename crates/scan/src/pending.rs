@@ -12,29 +12,29 @@ use libcomposefs_image::tree::{InodeId, NewInode, Timestamp, TreeBuilder, Xattr}
 
 use crate::directory::{DirectoryRef, DirectoryUse};
 use crate::error::Error;
-use crate::hardlinks::Links;
-use crate::small_files::Contents;
+use crate::hardlinks::HardLinks;
+use crate::small_files::SmallFiles;
 use crate::stat::{InodeKey, InodeStat};
 use libcomposefs_content::ContentSink;
 
-/// Bytes in the harvest's buffer.
-pub(crate) type Span = Range<usize>;
+/// Bytes in the pending's buffer.
+pub(crate) type BufferRange = Range<usize>;
 
 /// An entry to be added.
 #[derive(Debug)]
-struct Item {
+struct PendingEntry {
     /// In `directories`.
     directory: usize,
-    found: Found,
+    found: FoundEntry,
 }
 
 /// What was found out about an entry.
 #[derive(Debug)]
-pub(crate) struct Found {
-    pub(crate) name: Span,
+pub(crate) struct FoundEntry {
+    pub(crate) name: BufferRange,
     pub(crate) meta: InodeStat,
     pub(crate) mtime: Timestamp,
-    pub(crate) data: Data,
+    pub(crate) data: FoundData,
     /// In `xattrs`.
     pub(crate) xattrs: Range<usize>,
     /// Set if other names may link to it.
@@ -43,18 +43,18 @@ pub(crate) struct Found {
 
 /// What the entry holds.
 #[derive(Debug)]
-pub(crate) enum Data {
+pub(crate) enum FoundData {
     /// A regular file whose content is kept in the tree; or an empty one, with none. It may be among the small contents
     /// too, to get a digest.
     Inline {
-        content: Option<Span>,
+        content: Option<BufferRange>,
         small: Option<usize>,
     },
     /// A regular file whose content is an object.
     Object(Digest),
     /// The same, waiting among the small contents under this number.
     Small(usize),
-    Symlink(Span),
+    Symlink(BufferRange),
     Special,
 }
 
@@ -62,11 +62,11 @@ pub(crate) enum Data {
 pub(crate) struct PendingInodes {
     pub(crate) bytes: Vec<u8>,
     /// Names and values.
-    pub(crate) xattrs: Vec<(Span, Span)>,
-    pub(crate) contents: Contents,
+    pub(crate) xattrs: Vec<(BufferRange, BufferRange)>,
+    pub(crate) contents: SmallFiles,
     /// Where the items were found.
     directories: Vec<DirectoryRef>,
-    items: Vec<Item>,
+    items: Vec<PendingEntry>,
 }
 
 /// More than so many bytes are not gathered before they go to the tree.
@@ -76,17 +76,17 @@ const ITEMS_ENOUGH: usize = 2048;
 
 impl PendingInodes {
     /// Copies bytes into the buffer.
-    pub(crate) fn keep(&mut self, bytes: &[u8]) -> Span {
+    pub(crate) fn keep(&mut self, bytes: &[u8]) -> BufferRange {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
         start..self.bytes.len()
     }
 
-    pub(crate) fn add(&mut self, directory: &DirectoryUse, found: Found) {
+    pub(crate) fn add(&mut self, directory: &DirectoryUse, found: FoundEntry) {
         if self.directories.last().is_none_or(|last| last.id() != directory.id()) {
-            self.directories.push(directory.place());
+            self.directories.push(directory.to_ref());
         }
-        self.items.push(Item { directory: self.directories.len() - 1, found });
+        self.items.push(PendingEntry { directory: self.directories.len() - 1, found });
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -118,7 +118,7 @@ impl PendingInodes {
         algorithm: Algorithm,
         sink: &dyn ContentSink,
         builder: &Mutex<TreeBuilder>,
-        links: Option<&Mutex<Links>>,
+        links: Option<&Mutex<HardLinks>>,
     ) -> Result<(), Error> {
         let digests = self.contents.digests(algorithm);
         let added = self.sink_small(sink, &digests).and_then(|()| {
@@ -129,7 +129,7 @@ impl PendingInodes {
         added
     }
 
-    fn path_of(&self, item: &Item) -> PathBuf {
+    fn path_of(&self, item: &PendingEntry) -> PathBuf {
         self.directories[item.directory].path_of(&self.bytes[item.found.name.clone()])
     }
 
@@ -137,7 +137,7 @@ impl PendingInodes {
     fn sink_small(&self, sink: &dyn ContentSink, digests: &[Digest]) -> Result<(), Error> {
         let mut contents = self.contents.iter().zip(digests).enumerate();
         for item in &self.items {
-            let Data::Small(small) = item.found.data else { continue };
+            let FoundData::Small(small) = item.found.data else { continue };
             let (_, (content, digest)) =
                 contents.find(|(number, _)| *number == small).expect("items stand in the order of their contents");
             sink.take_small(content, digest).map_err(|source| Error::Sink { path: self.path_of(item), source })?;
@@ -149,7 +149,7 @@ impl PendingInodes {
         &self,
         digests: &[Digest],
         builder: &mut TreeBuilder,
-        mut links: Option<&mut Links>,
+        mut links: Option<&mut HardLinks>,
     ) -> Result<(), Error> {
         let mut xattrs = Vec::new();
         for item in &self.items {
@@ -169,24 +169,24 @@ impl PendingInodes {
         &self,
         parent: InodeId,
         builder: &mut TreeBuilder,
-        found: &Found,
+        found: &FoundEntry,
         digests: &[Digest],
         xattrs: &[Xattr<'_>],
     ) -> Result<InodeId, libcomposefs_image::tree::TreeError> {
         let mut inode = NewInode { nlink: 1, xattrs, ..found.meta.inode(found.mtime) };
         let object = match &found.data {
-            Data::Inline { content, small } => {
+            FoundData::Inline { content, small } => {
                 inode.content = content.clone().map(|span| &self.bytes[span]);
                 inode.digest = small.map(|number| digests[number]);
                 None
             }
-            Data::Object(digest) => Some(*digest),
-            Data::Small(number) => Some(digests[*number]),
-            Data::Symlink(target) => {
+            FoundData::Object(digest) => Some(*digest),
+            FoundData::Small(number) => Some(digests[*number]),
+            FoundData::Symlink(target) => {
                 inode.payload = Some(&self.bytes[target.clone()]);
                 None
             }
-            Data::Special => {
+            FoundData::Special => {
                 inode.size = 0;
                 None
             }

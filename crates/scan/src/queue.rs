@@ -21,13 +21,13 @@ pub(crate) enum Listed {
 
 /// Names of entries of one directory. Before each stands a byte that tells its type, behind it a NUL byte.
 #[derive(Debug)]
-pub(crate) struct Names {
+pub(crate) struct EntryNames {
     bytes: Vec<u8>,
     /// Where the first one not taken begins.
     next: usize,
 }
 
-impl Names {
+impl EntryNames {
     pub(crate) fn new() -> Self {
         Self { bytes: Vec::new(), next: 0 }
     }
@@ -52,7 +52,7 @@ impl Names {
     }
 
     /// Takes the latter half of the names, if there are at least two.
-    pub(crate) fn split(&mut self) -> Option<Names> {
+    pub(crate) fn split(&mut self) -> Option<EntryNames> {
         let rest = &self.bytes[self.next..];
         let middle = rest.len() / 2;
         let end = middle + rest[middle..].iter().position(|&b| b == 0)? + 1;
@@ -64,33 +64,33 @@ impl Names {
         Some(self.split_at(end))
     }
 
-    fn split_at(&mut self, at: usize) -> Names {
-        Names { bytes: self.bytes.split_off(self.next + at), next: 0 }
+    fn split_at(&mut self, at: usize) -> EntryNames {
+        EntryNames { bytes: self.bytes.split_off(self.next + at), next: 0 }
     }
 }
 
 /// A piece of work.
 #[derive(Debug)]
-pub(crate) enum Job {
+pub(crate) enum ScanJob {
     /// Open a directory that was found, add it to the tree and list it. If it was looked at before, it is this one.
     Directory { parent: DirectoryUse, name: CString, key: Option<InodeKey> },
     /// List a directory that is open and in the tree.
     List(DirectoryUse),
     /// Look at some entries of a directory.
-    Entries(DirectoryUse, Names),
+    Entries(DirectoryUse, EntryNames),
 }
 
 #[derive(Debug, Default)]
-struct State {
-    jobs: Vec<Job>,
+struct QueueState {
+    jobs: Vec<ScanJob>,
     /// How many threads are at a job.
     busy: usize,
 }
 
 /// The jobs to be done. The last one added is the next one taken.
 #[derive(Debug, Default)]
-pub(crate) struct Queue {
-    state: Mutex<State>,
+pub(crate) struct ScanQueue {
+    state: Mutex<QueueState>,
     wake: Condvar,
     /// How many threads wait for a job.
     waiting: AtomicUsize,
@@ -98,12 +98,12 @@ pub(crate) struct Queue {
     stopped: AtomicBool,
 }
 
-impl Queue {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl ScanQueue {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn push(&self, job: Job) {
+    pub(crate) fn push(&self, job: ScanJob) {
         let mut state = self.lock();
         state.jobs.push(job);
         self.len.store(state.jobs.len(), Ordering::Relaxed);
@@ -119,7 +119,7 @@ impl Queue {
     }
 
     /// Whether some thread has nothing to do although it waits.
-    pub(crate) fn is_hungry(&self) -> bool {
+    pub(crate) fn has_idle_thread(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0 && self.len() == 0
     }
 
@@ -138,7 +138,7 @@ impl Queue {
     }
 
     /// Does jobs until none is left and nobody can add one.
-    pub(crate) fn work(&self, mut run: impl FnMut(Job)) {
+    pub(crate) fn work(&self, mut run: impl FnMut(ScanJob)) {
         let _guard = StopOnPanic(self);
         let mut state = self.lock();
         while !self.is_stopped() {
@@ -163,7 +163,7 @@ impl Queue {
 }
 
 /// Lets the other threads end when one panics: they would wait for its job for ever.
-struct StopOnPanic<'a>(&'a Queue);
+struct StopOnPanic<'a>(&'a ScanQueue);
 
 impl Drop for StopOnPanic<'_> {
     fn drop(&mut self) {
@@ -177,8 +177,8 @@ impl Drop for StopOnPanic<'_> {
 mod tests {
     use super::*;
 
-    fn names(list: &[&std::ffi::CStr]) -> Names {
-        let mut names = Names::new();
+    fn names(list: &[&std::ffi::CStr]) -> EntryNames {
+        let mut names = EntryNames::new();
         list.iter().for_each(|n| names.push(n, listed(n)));
         names
     }
@@ -191,7 +191,7 @@ mod tests {
         }
     }
 
-    fn all(mut names: Names) -> Vec<CString> {
+    fn all(mut names: EntryNames) -> Vec<CString> {
         let next = || {
             let (name, kind) = names.next()?;
             assert_eq!(kind, listed(name));
@@ -221,11 +221,11 @@ mod tests {
 
     #[test]
     fn a_panic_in_one_thread_ends_the_others() {
-        let queue = Queue::default();
+        let queue = ScanQueue::default();
         let budget = crate::directory::Budget::new(10);
         let file = crate::directory::open_root(std::path::Path::new("/")).unwrap();
         let meta = crate::stat::InodeStat::of_file(std::os::fd::AsFd::as_fd(&file)).unwrap();
-        queue.push(Job::List(DirectoryUse::root(c"/".to_owned(), file, &meta, &budget)));
+        queue.push(ScanJob::List(DirectoryUse::root(c"/".to_owned(), file, &meta, &budget)));
         let panicked = std::thread::scope(|scope| {
             let threads: Vec<_> =
                 (0..4).map(|_| scope.spawn(|| queue.work(|_| panic!("on purpose, by a test")))).collect();

@@ -1,6 +1,6 @@
 //! Reading one regular file, once.
 //!
-//! Small contents wait in the harvest to be hashed together; others are hashed at once, whole or piece by piece as the sink
+//! Small contents wait in the pending to be hashed together; others are hashed at once, whole or piece by piece as the sink
 //! wants. What is read whole is read with one byte more than the file had, so that one call tells that it has not grown. Two looks at the metadata, before and after, must agree:
 //! that finds most changes, but not all, as two writes within one tick of the clock look alike. Hence a sink that stores
 //! must name what it has stored, not what the scan has seen.
@@ -17,7 +17,7 @@ use rustix::io::{pread, retry_on_intr};
 
 use crate::directory::DirectoryUse;
 use crate::error::{Error, Step};
-use crate::pending::Data;
+use crate::pending::FoundData;
 use crate::small_files::SMALL_MAX;
 use crate::stat::InodeStat;
 use crate::worker::Worker;
@@ -45,7 +45,7 @@ impl Worker<'_> {
         name: &CStr,
         file: &OwnedFd,
         meta: &InodeStat,
-    ) -> Result<(Data, Range<usize>), Error> {
+    ) -> Result<(FoundData, Range<usize>), Error> {
         let failed =
             |step, errno: io::Error| Error::Io { step, path: directory.path_of(name.to_bytes()), source: errno };
         let changed = || Error::ChangedWhileReading { path: directory.path_of(name.to_bytes()) };
@@ -54,7 +54,7 @@ impl Worker<'_> {
         if meta.size == 0 {
             let xattrs = self.read_xattrs(Target::File(file.as_fd())).map_err(|e| failed(Step::Xattrs, e))?;
             return if is_unchanged() {
-                Ok((Data::Inline { content: None, small: None }, xattrs))
+                Ok((FoundData::Inline { content: None, small: None }, xattrs))
             } else {
                 Err(changed())
             };
@@ -64,7 +64,7 @@ impl Worker<'_> {
         let source = SourceFile { file: file.as_fd(), device: meta.device, size: meta.size, changed: meta.ctime };
         let (data, xattrs) = if let Some(len) = small.or(whole) {
             let read = match small {
-                Some(len) => read_whole(file, self.harvest.contents.room(len)),
+                Some(len) => read_whole(file, self.pending.contents.room(len)),
                 None => read_whole(file, sized(&mut self.content, len + 1)),
             };
             let xattrs = self.read_xattrs(Target::File(file.as_fd()));
@@ -74,7 +74,7 @@ impl Worker<'_> {
             }
             let data = match small {
                 Some(len) => Ok(self.keep_small(len)),
-                None => self.scan.sink.take_bytes(&self.content[..len], &source).map(Data::Object),
+                None => self.scan.sink.take_bytes(&self.content[..len], &source).map(FoundData::Object),
             };
             (data, xattrs)
         } else {
@@ -86,25 +86,25 @@ impl Worker<'_> {
             if !is_unchanged() {
                 return Err(changed());
             }
-            (taken.map(Data::Object), xattrs)
+            (taken.map(FoundData::Object), xattrs)
         };
         let data = data.map_err(|source| Error::Sink { path: path(), source })?;
         Ok((data, xattrs.map_err(|e| failed(Step::Xattrs, e))?))
     }
 
     /// Decides what becomes of the small content that was read.
-    fn keep_small(&mut self, len: usize) -> Data {
+    fn keep_small(&mut self, len: usize) -> FoundData {
         let options = self.scan.options;
         let inline = len as u64 <= options.inline_max;
         let content = inline.then(|| {
-            let start = self.harvest.bytes.len();
-            self.harvest.bytes.extend_from_slice(&self.harvest.contents.room(len)[..len]);
-            start..self.harvest.bytes.len()
+            let start = self.pending.bytes.len();
+            self.pending.bytes.extend_from_slice(&self.pending.contents.room(len)[..len]);
+            start..self.pending.bytes.len()
         });
-        let small = (!inline || options.digest_inline).then(|| self.harvest.contents.keep(len));
+        let small = (!inline || options.digest_inline).then(|| self.pending.contents.keep(len));
         match (content, small) {
-            (None, Some(small)) => Data::Small(small),
-            (content, small) => Data::Inline { content, small },
+            (None, Some(small)) => FoundData::Small(small),
+            (content, small) => FoundData::Inline { content, small },
         }
     }
 }

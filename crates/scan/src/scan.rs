@@ -16,10 +16,10 @@ use rustix::io::Errno;
 use crate::attributes::AttributeReader;
 use crate::directory::{Budget, DirectoryUse, open_root, open_root_followed};
 use crate::error::{Error, Step};
-use crate::hardlinks::Links;
+use crate::hardlinks::HardLinks;
 use crate::options::Options;
 use crate::pending::PendingInodes;
-use crate::queue::{Job, Queue};
+use crate::queue::{ScanJob, ScanQueue};
 use crate::stat::InodeStat;
 use crate::worker::{Scan, Worker};
 use libcomposefs_content::ContentSink;
@@ -42,14 +42,14 @@ pub fn scan(root: &Path, options: &Options, sink: &dyn ContentSink, progress: &d
         options,
         sink,
         progress,
-        queue: Queue::default(),
+        queue: ScanQueue::default(),
         builder: Mutex::new(builder),
         links: options.hardlinks.then(Mutex::default),
         failure: Mutex::new(None),
     };
     // Lives to the end: whatever was closed is reached again from here.
     let root = DirectoryUse::root(name, file, &meta, &Budget::new(open_directories_max()));
-    scan.queue.push(Job::List(root.clone()));
+    scan.queue.push(ScanJob::List(root.clone()));
     progress.entries(1);
     run_threads(&scan);
     if let Some(error) = scan.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
@@ -58,7 +58,7 @@ pub fn scan(root: &Path, options: &Options, sink: &dyn ContentSink, progress: &d
     let mut builder = scan.builder.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(match scan.links {
         Some(links) => {
-            let links: Links = links.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let links: HardLinks = links.into_inner().unwrap_or_else(PoisonError::into_inner);
             links.add_to(&mut builder)?;
             builder.finish_with_counted_links()
         }
@@ -87,12 +87,12 @@ fn open_source(root: &Path, name: &CString, follow: bool) -> Result<(OwnedFd, In
 
 /// A tree of only the root.
 fn begin_tree(root: &Path, options: &Options, file: &OwnedFd, meta: &InodeStat) -> Result<TreeBuilder, Error> {
-    let mut harvest = PendingInodes::default();
+    let mut pending = PendingInodes::default();
     let range = AttributeReader::default()
-        .read(options.xattrs, Target::File(file.as_fd()), &mut harvest)
+        .read(options.xattrs, Target::File(file.as_fd()), &mut pending)
         .map_err(|source| Error::Io { step: Step::Xattrs, path: root.to_owned(), source })?;
     let mut xattrs = Vec::new();
-    harvest.xattrs(range, &mut xattrs);
+    pending.xattrs(range, &mut xattrs);
     let mut inode = meta.inode(options.mtime.apply(meta.mtime));
     inode.xattrs = &xattrs;
     TreeBuilder::new(options.algorithm, &inode).map_err(|source| Error::Tree { path: root.to_owned(), source })

@@ -15,14 +15,14 @@ const FULL: usize = 128 << 10;
 const ROOM: usize = FULL + SMALL_MAX + BLOCK_SIZE;
 
 #[derive(Debug, Default)]
-pub(crate) struct Contents {
+pub(crate) struct SmallFiles {
     blocks: Vec<u8>,
     /// How many bytes of `blocks` are taken.
     used: usize,
     lens: Vec<usize>,
 }
 
-impl Contents {
+impl SmallFiles {
     /// Room for a content of up to `len` bytes, at most [`SMALL_MAX`], and one byte more.
     pub(crate) fn room(&mut self, len: usize) -> &mut [u8] {
         self.blocks.resize(ROOM, 0);
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn what_was_kept_is_hashed_whatever_the_buffer_held_before() {
-        let mut contents = Contents::default();
+        let mut contents = SmallFiles::default();
         for round in 0..2u8 {
             let lens = [1, 4096, 65, 4095, 4097, SMALL_MAX];
             for (number, len) in lens.into_iter().enumerate() {
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn the_largest_content_fits_when_nearly_full() {
-        let mut contents = Contents::default();
+        let mut contents = SmallFiles::default();
         while !contents.is_full() {
             contents.room(SMALL_MAX - 1).fill(1);
             contents.keep(SMALL_MAX - 1);

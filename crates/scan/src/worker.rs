@@ -12,10 +12,10 @@ use rustix::io::Errno;
 use crate::attributes::AttributeReader;
 use crate::directory::{DirectoryUse, open_child};
 use crate::error::{Error, Step};
-use crate::hardlinks::Links;
+use crate::hardlinks::HardLinks;
 use crate::options::Options;
 use crate::pending::PendingInodes;
-use crate::queue::{Job, Listed, Names, Queue};
+use crate::queue::{EntryNames, Listed, ScanJob, ScanQueue};
 use crate::stat::{InodeKey, InodeStat};
 use libcomposefs_content::ContentSink;
 use libcomposefs_content::Progress;
@@ -32,10 +32,10 @@ pub(crate) struct Scan<'a> {
     pub(crate) options: &'a Options,
     pub(crate) sink: &'a dyn ContentSink,
     pub(crate) progress: &'a dyn Progress,
-    pub(crate) queue: Queue,
+    pub(crate) queue: ScanQueue,
     pub(crate) builder: Mutex<TreeBuilder>,
     /// If several names of an inode are wanted as links.
-    pub(crate) links: Option<Mutex<Links>>,
+    pub(crate) links: Option<Mutex<HardLinks>>,
     pub(crate) failure: Mutex<Option<Error>>,
 }
 
@@ -53,7 +53,7 @@ impl Scan<'_> {
 
 pub(crate) struct Worker<'a> {
     pub(crate) scan: &'a Scan<'a>,
-    pub(crate) harvest: PendingInodes,
+    pub(crate) pending: PendingInodes,
     /// The content of a file.
     pub(crate) content: Vec<u8>,
     /// Some path.
@@ -68,7 +68,7 @@ impl<'a> Worker<'a> {
     pub(crate) fn new(scan: &'a Scan<'a>) -> Self {
         Self {
             scan,
-            harvest: PendingInodes::default(),
+            pending: PendingInodes::default(),
             content: Vec::new(),
             path: Vec::new(),
             target: Vec::new(),
@@ -81,9 +81,9 @@ impl<'a> Worker<'a> {
     pub(crate) fn run(mut self) {
         self.scan.queue.work(|job| {
             let done = match job {
-                Job::Directory { parent, name, key } => self.enter(parent, name, key).and_then(|d| self.list(&d)),
-                Job::List(directory) => self.list(&directory),
-                Job::Entries(directory, names) => self.look_at_all(&directory, names),
+                ScanJob::Directory { parent, name, key } => self.enter(parent, name, key).and_then(|d| self.list(&d)),
+                ScanJob::List(directory) => self.list(&directory),
+                ScanJob::Entries(directory, names) => self.scan_entries(&directory, names),
             };
             if let Err(error) = done {
                 self.scan.fail(error);
@@ -112,7 +112,7 @@ impl<'a> Worker<'a> {
         }
         let range = self.read_xattrs(Target::File(file.as_fd())).map_err(|error| failed(Step::Xattrs, error))?;
         let mut xattrs = Vec::new();
-        self.harvest.xattrs(range, &mut xattrs);
+        self.pending.xattrs(range, &mut xattrs);
         let mut inode = meta.inode(self.scan.options.mtime.apply(meta.mtime));
         inode.xattrs = &xattrs;
         let added = {
@@ -129,7 +129,7 @@ impl<'a> Worker<'a> {
         let mut dirents = std::mem::take(&mut self.dirents);
         let listed = self.list_into(directory, open.as_fd(), &mut dirents);
         self.dirents = dirents;
-        self.look_at_all(directory, listed?)
+        self.scan_entries(directory, listed?)
     }
 
     fn list_into(
@@ -137,8 +137,8 @@ impl<'a> Worker<'a> {
         directory: &DirectoryUse,
         open: BorrowedFd<'_>,
         dirents: &mut Vec<u8>,
-    ) -> Result<Names, Error> {
-        let mut names = Names::new();
+    ) -> Result<EntryNames, Error> {
+        let mut names = EntryNames::new();
         let mut count = 0;
         let mut list = RawDir::new(open, dirents.spare_capacity_mut());
         while let Some(entry) = list.next() {
@@ -155,14 +155,14 @@ impl<'a> Worker<'a> {
             count += 1;
             if names.len() >= NAMES_ROOM {
                 self.scan.progress.entries(std::mem::take(&mut count));
-                let portion = std::mem::replace(&mut names, Names::new());
+                let portion = std::mem::replace(&mut names, EntryNames::new());
                 if self.scan.queue.len() < JOBS_ENOUGH {
-                    self.scan.queue.push(Job::Entries(directory.clone(), portion));
+                    self.scan.queue.push(ScanJob::Entries(directory.clone(), portion));
                 } else {
-                    self.look_at_all(directory, portion)?;
+                    self.scan_entries(directory, portion)?;
                 }
                 if self.scan.queue.is_stopped() {
-                    return Ok(Names::new());
+                    return Ok(EntryNames::new());
                 }
             }
         }
@@ -170,23 +170,23 @@ impl<'a> Worker<'a> {
         Ok(names)
     }
 
-    fn look_at_all(&mut self, directory: &DirectoryUse, mut names: Names) -> Result<(), Error> {
+    fn scan_entries(&mut self, directory: &DirectoryUse, mut names: EntryNames) -> Result<(), Error> {
         if names.len() == 0 {
             return Ok(());
         }
         let open = directory.open()?;
         loop {
-            if self.scan.queue.is_hungry()
+            if self.scan.queue.has_idle_thread()
                 && let Some(half) = names.split()
             {
-                self.scan.queue.push(Job::Entries(directory.clone(), half));
+                self.scan.queue.push(ScanJob::Entries(directory.clone(), half));
             }
             if self.scan.queue.is_stopped() {
                 return Ok(());
             }
             let Some((name, listed)) = names.next() else { return Ok(()) };
-            self.look_at(directory, open.as_fd(), name, listed)?;
-            if self.harvest.is_full() {
+            self.scan_entry(directory, open.as_fd(), name, listed)?;
+            if self.pending.is_full() {
                 self.flush()?;
             }
         }
@@ -194,6 +194,6 @@ impl<'a> Worker<'a> {
 
     fn flush(&mut self) -> Result<(), Error> {
         let scan = self.scan;
-        self.harvest.flush(scan.options.algorithm, scan.sink, &scan.builder, scan.links.as_ref())
+        self.pending.flush(scan.options.algorithm, scan.sink, &scan.builder, scan.links.as_ref())
     }
 }

@@ -8,7 +8,7 @@ use libcomposefs_content::NoProgress;
 use libcomposefs_image::Algorithm;
 use libcomposefs_image::tree::{Data, InodeId};
 use libcomposefs_image::verity::digest;
-use libcomposefs_scan::{Everything, Options, scan};
+use libcomposefs_scan::{CollectAll, Options, scan};
 
 use support::options;
 
@@ -23,7 +23,7 @@ fn both_digests_and_small_contents_come_from_one_scan() {
     }
     for algorithm in Algorithm::ALL {
         for (both, threads) in [(true, 1), (true, 3), (false, 2)] {
-            let sink = Everything::new(algorithm, both, 64);
+            let sink = CollectAll::new(algorithm, both, 64);
             let options = Options { algorithm, inline_max: 0, ..options(threads) };
             let tree = scan(dir.path(), &options, &sink, &NoProgress).unwrap();
             let contents = sink.into_contents();

@@ -18,7 +18,7 @@ use libcomposefs_sys::sparse::SparseWriter;
 use rustix::fs::fsync;
 
 use crate::error::Error;
-use crate::existing::{Expected, Presence};
+use crate::existing::{ExpectedContent, Presence};
 use crate::ingest::{Copier, Temporary};
 use crate::object_dir::ObjectDir;
 
@@ -206,7 +206,7 @@ impl Batch<'_> {
     ) -> Result<(Digest, PutOutcome), Error> {
         self.proceed()?;
         let temporary = || self.copier.store_bytes(self.store, &digest, content, source);
-        self.finish_put(digest, Expected::Bytes(content), temporary)
+        self.finish_put(digest, ExpectedContent::Bytes(content), temporary)
     }
 
     /// Puts in what a file holds, using `buffer` (best of a MiB) to read it. The digest is that of what was stored.
@@ -222,7 +222,7 @@ impl Batch<'_> {
                 self.first_seen(&digest);
                 return Ok((digest, PutOutcome::Repeated));
             }
-            if let Presence::Right(file) = self.look(&digest, Expected::Size(source.size))? {
+            if let Presence::Right(file) = self.look(&digest, ExpectedContent::Size(source.size))? {
                 return if self.first_seen(&digest) {
                     self.found(&digest, file)
                 } else {
@@ -231,7 +231,7 @@ impl Batch<'_> {
             }
         }
         let (temporary, digest, size) = self.copier.store_file(self.store, source, buffer, &|| self.proceed())?;
-        self.finish_put(digest, Expected::Size(size), || Ok(temporary))
+        self.finish_put(digest, ExpectedContent::Size(size), || Ok(temporary))
     }
 
     /// Whether an object is in this batch, or in the store and right: then it stays.
@@ -244,7 +244,7 @@ impl Batch<'_> {
         if self.is_seen(digest) {
             return Ok(true);
         }
-        match self.look(digest, Expected::Size(size))? {
+        match self.look(digest, ExpectedContent::Size(size))? {
             Presence::Right(file) => {
                 if self.first_seen(digest) {
                     self.found(digest, file)?;
@@ -274,14 +274,14 @@ impl Batch<'_> {
         let mut out = SparseWriter::new(temporary.as_fd());
         let digest = write(&mut out).map_err(failed)?;
         let size = out.finish().map_err(failed)?;
-        self.finish_put(digest, Expected::Size(size), || Ok(temporary))
+        self.finish_put(digest, ExpectedContent::Size(size), || Ok(temporary))
     }
 
     /// Queues the temporary that `make` returns as the object of this digest, unless the batch or the store has the object.
     fn finish_put(
         &self,
         digest: Digest,
-        expected: Expected<'_>,
+        expected: ExpectedContent<'_>,
         make: impl FnOnce() -> Result<Temporary, Error>,
     ) -> Result<(Digest, PutOutcome), Error> {
         if !self.first_seen(&digest) {
@@ -338,7 +338,7 @@ impl Batch<'_> {
     }
 
     /// What is under the name of an object.
-    fn look(&self, digest: &Digest, expected: Expected<'_>) -> Result<Presence, Error> {
+    fn look(&self, digest: &Digest, expected: ExpectedContent<'_>) -> Result<Presence, Error> {
         if !self.there[usize::from(digest.as_bytes()[0])].load(Ordering::Relaxed) {
             return Ok(Presence::Absent);
         }

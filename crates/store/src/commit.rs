@@ -16,7 +16,7 @@ use rustix::io::Errno;
 
 use crate::batch::{Batch, FEW, PendingObject};
 use crate::error::Error;
-use crate::existing::{Expected, Presence};
+use crate::existing::{ExpectedContent, Presence};
 
 /// `FUSE_SUPER_MAGIC`: there, `syncfs` may not reach who keeps the files.
 const FUSE_SUPER_MAGIC: u32 = 0x6573_5546;
@@ -126,7 +126,7 @@ impl Batch<'_> {
                 Ok(()) => {}
                 Err(error) if Errno::from_io_error(&error) == Some(Errno::EXIST) => {
                     // Somebody else was faster. What they did is looked at like anything that was there.
-                    match self.store.check(&digest, Expected::Size(size))? {
+                    match self.store.check(&digest, ExpectedContent::Size(size))? {
                         Presence::Right(file) => return self.found(&digest, file).map(|_| ()),
                         Presence::Shared(_) => replace = true,
                         Presence::Absent | Presence::Wrong => (replace, is_wrong) = (true, true),

@@ -17,22 +17,22 @@ use rustix::io::Errno;
 use crate::error::Error;
 use crate::object_dir::ObjectDir;
 use crate::policy::VerifyExisting;
-use crate::verity::Vouched;
+use crate::verity::VerityState;
 
 /// What the object must hold.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Expected<'a> {
+pub(crate) enum ExpectedContent<'a> {
     /// These bytes.
     Bytes(&'a [u8]),
     /// So many bytes, with the digest.
     Size(u64),
 }
 
-impl Expected<'_> {
+impl ExpectedContent<'_> {
     pub(crate) fn size(&self) -> u64 {
         match self {
-            Expected::Bytes(bytes) => bytes.len() as u64,
-            Expected::Size(size) => *size,
+            ExpectedContent::Bytes(bytes) => bytes.len() as u64,
+            ExpectedContent::Size(size) => *size,
         }
     }
 }
@@ -52,7 +52,7 @@ pub(crate) enum Presence {
 
 impl ObjectDir {
     /// Looks at the object of this digest. One that is right and lacks fs-verity gets it.
-    pub(crate) fn check(&self, digest: &Digest, expected: Expected<'_>) -> Result<Presence, Error> {
+    pub(crate) fn check(&self, digest: &Digest, expected: ExpectedContent<'_>) -> Result<Presence, Error> {
         if let Some(presence) = self.check_by_look(digest, expected.size()) {
             return Ok(presence);
         }
@@ -81,9 +81,9 @@ impl ObjectDir {
             return Ok(Presence::Wrong);
         }
         let right = match self.vouched(file.as_fd(), digest)? {
-            Vouched::Right => return Ok(Presence::Right(Some(file))),
-            Vouched::Wrong => false,
-            Vouched::No => self.has_content(file.as_fd(), digest, expected)?,
+            VerityState::Right => return Ok(Presence::Right(Some(file))),
+            VerityState::Wrong => false,
+            VerityState::No => self.has_content(file.as_fd(), digest, expected)?,
         };
         if !right {
             return Ok(Presence::Wrong);
@@ -129,13 +129,13 @@ impl ObjectDir {
         stat.st_nlink > 1 || is_foreign()
     }
 
-    fn has_content(&self, file: BorrowedFd<'_>, digest: &Digest, expected: Expected<'_>) -> Result<bool, Error> {
+    fn has_content(&self, file: BorrowedFd<'_>, digest: &Digest, expected: ExpectedContent<'_>) -> Result<bool, Error> {
         if self.policy().verify_existing == VerifyExisting::Sizes {
             return Ok(true);
         }
         let result = match expected {
-            Expected::Bytes(bytes) => equals(file, bytes),
-            Expected::Size(size) => {
+            ExpectedContent::Bytes(bytes) => equals(file, bytes),
+            ExpectedContent::Size(size) => {
                 let mut buffer = vec![0; usize::try_from(size).unwrap_or(READ_SIZE).clamp(1, READ_SIZE)];
                 digest_pieces(file, digest.algorithm(), &mut buffer).map(|found| found == *digest)
             }

@@ -24,27 +24,27 @@ impl FanoutDirs {
     }
 
     /// One of the directories, if it is there, kept open or opened for now.
-    pub(crate) fn get(&self, store: BorrowedFd<'_>, first: u8) -> rustix::io::Result<Fan<'_>> {
+    pub(crate) fn get(&self, store: BorrowedFd<'_>, first: u8) -> rustix::io::Result<FanoutDir<'_>> {
         let kept = &self.open[usize::from(first)];
         if let Some(fan) = kept.get() {
-            return Ok(Fan::Kept(fan.as_fd()));
+            return Ok(FanoutDir::Kept(fan.as_fd()));
         }
         let fan = openat(store, format!("{first:02x}"), OPEN_DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
-        Ok(if self.keep { Fan::Kept(kept.get_or_init(|| fan).as_fd()) } else { Fan::Opened(fan) })
+        Ok(if self.keep { FanoutDir::Kept(kept.get_or_init(|| fan).as_fd()) } else { FanoutDir::Opened(fan) })
     }
 }
 
 /// An open directory `xx`.
-pub(crate) enum Fan<'s> {
+pub(crate) enum FanoutDir<'s> {
     Kept(BorrowedFd<'s>),
     Opened(OwnedFd),
 }
 
-impl AsFd for Fan<'_> {
+impl AsFd for FanoutDir<'_> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Fan::Kept(fan) => *fan,
-            Fan::Opened(fan) => fan.as_fd(),
+            FanoutDir::Kept(fan) => *fan,
+            FanoutDir::Opened(fan) => fan.as_fd(),
         }
     }
 }

@@ -22,7 +22,7 @@ use rustix::fs::{Mode, fchmod, fstat, fstatfs, ftruncate};
 
 use crate::error::Error;
 use crate::object_dir::ObjectDir;
-use crate::reflink::Clones;
+use crate::reflink::ReflinkSupport;
 use crate::unchanged::UnchangedCheck;
 
 /// The mode of every object, whatever the umask.
@@ -44,7 +44,7 @@ pub(crate) use libcomposefs_sys::tempfile::Temporary;
 /// What has turned out about the ways to copy.
 #[derive(Debug)]
 pub(crate) struct Copier {
-    clones: Clones,
+    clones: ReflinkSupport,
     /// Whether any did.
     has_cloned: AtomicBool,
     unchanged: UnchangedCheck,
@@ -57,7 +57,7 @@ pub(crate) struct Copier {
 impl Copier {
     pub(crate) fn new(store: &ObjectDir) -> Self {
         Self {
-            clones: Clones::default(),
+            clones: ReflinkSupport::default(),
             has_cloned: AtomicBool::new(false),
             unchanged: UnchangedCheck::begin(),
             ranges: RangeCopier::default(),
@@ -214,7 +214,7 @@ mod tests {
     use std::sync::atomic::AtomicU32;
 
     use super::*;
-    use crate::policy::Policy;
+    use crate::policy::StorePolicy;
 
     /// One large file is given up within a few megabytes.
     #[test]
@@ -222,7 +222,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("large");
         std::fs::write(&path, vec![7; 40 << 20]).unwrap();
-        let store = ObjectDir::open(dir.path(), Algorithm::Sha256, Policy::default()).unwrap();
+        let store = ObjectDir::open(dir.path(), Algorithm::Sha256, StorePolicy::default()).unwrap();
         let file = File::open(&path).unwrap();
         let source = SourceFile::of(file.as_fd()).unwrap();
         let asked = AtomicU32::new(0);

@@ -34,6 +34,6 @@ pub use image_bytes::ImageBytes;
 pub use object::error::ObjectError;
 pub use object::{Object, VerifiedBy};
 pub use object_dir::ObjectDir;
-pub use policy::{Policy, VerifyExisting, Verity};
+pub use policy::{ObjectVerity, StorePolicy, VerifyExisting};
 pub use verify::{ObjectRef, VerifyReport, verify_objects};
 pub use verity::digest_of;

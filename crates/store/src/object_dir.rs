@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use crate::error::Error;
 use crate::fanout::{FanoutDirs, OPEN_DIRECTORY};
-use crate::policy::Policy;
+use crate::policy::StorePolicy;
 
 /// The mode of the directories of a store, less the umask.
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o755);
@@ -30,7 +30,7 @@ pub struct ObjectDir {
     pub(crate) directory: Arc<OwnedFd>,
     path: PathBuf,
     algorithm: Algorithm,
-    policy: Policy,
+    policy: StorePolicy,
     fans: FanoutDirs,
     /// The file system has turned out to have no fs-verity.
     pub(crate) no_verity: AtomicBool,
@@ -44,14 +44,14 @@ impl ObjectDir {
     /// # Errors
     ///
     /// If it cannot be opened or is no directory.
-    pub fn open(path: &Path, algorithm: Algorithm, policy: Policy) -> Result<Self, Error> {
+    pub fn open(path: &Path, algorithm: Algorithm, policy: StorePolicy) -> Result<Self, Error> {
         let directory = open(path, OPEN_DIRECTORY, Mode::empty()).map_err(io_error("open the object store", path))?;
         Ok(Self::at(directory, path, algorithm, policy))
     }
 
     /// A store whose directory is open; `path` is for messages.
     #[must_use]
-    pub fn at(directory: OwnedFd, path: &Path, algorithm: Algorithm, policy: Policy) -> Self {
+    pub fn at(directory: OwnedFd, path: &Path, algorithm: Algorithm, policy: StorePolicy) -> Self {
         Self {
             directory: Arc::new(directory),
             path: path.to_owned(),
@@ -68,7 +68,7 @@ impl ObjectDir {
     /// # Errors
     ///
     /// If a directory cannot be made, or as [`open`](Self::open).
-    pub fn create(path: &Path, algorithm: Algorithm, policy: Policy) -> Result<Self, Error> {
+    pub fn create(path: &Path, algorithm: Algorithm, policy: StorePolicy) -> Result<Self, Error> {
         create_directories(path)?;
         Self::open(path, algorithm, policy)
     }
@@ -87,7 +87,7 @@ impl ObjectDir {
 
     /// What it demands of its objects.
     #[must_use]
-    pub fn policy(&self) -> Policy {
+    pub fn policy(&self) -> StorePolicy {
         self.policy
     }
 

@@ -2,7 +2,7 @@
 
 /// Whether fs-verity is switched on for objects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Verity {
+pub enum ObjectVerity {
     /// Where the file system has it and the process may; elsewhere objects go without.
     #[default]
     IfPossible,
@@ -24,9 +24,9 @@ pub enum VerifyExisting {
 
 /// How objects are put into a store. The default is what `mkcomposefs` does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Policy {
+pub struct StorePolicy {
     /// Whether fs-verity is switched on.
-    pub verity: Verity,
+    pub verity: ObjectVerity,
     /// What is looked at in objects that are there.
     pub verify_existing: VerifyExisting,
 }

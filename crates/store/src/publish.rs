@@ -25,7 +25,7 @@ use crate::object_dir::io_error;
 
 /// How a file was published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Published {
+pub enum ReplaceOutcome {
     /// There was none; now there is.
     Created,
     /// The old one gave its name to the new one. Other hard links of the old one keep it.
@@ -63,7 +63,7 @@ pub fn replace_file<T, E: From<Error>>(
     path: &Path,
     mode: u32,
     write: impl FnOnce(&mut File) -> Result<T, E>,
-) -> Result<(Published, T), E> {
+) -> Result<(ReplaceOutcome, T), E> {
     match find(path)? {
         Destination::InPlace => write_in_place(path, mode, write),
         Destination::Name { directory, parent, name, path: target, old } => {
@@ -92,15 +92,15 @@ fn is_forbidden(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::ACCESS | Errno::PERM | Errno::ROFS))
 }
 
-fn name_it(mut temporary: Temporary, directory: &OwnedFd, name: &OsStr, replaces: bool) -> io::Result<Published> {
+fn name_it(mut temporary: Temporary, directory: &OwnedFd, name: &OsStr, replaces: bool) -> io::Result<ReplaceOutcome> {
     if !replaces {
         match temporary.link(directory.as_fd(), name) {
-            Ok(()) => return Ok(Published::Created),
+            Ok(()) => return Ok(ReplaceOutcome::Created),
             Err(error) if Errno::from_io_error(&error) == Some(Errno::EXIST) => {}
             Err(error) => return Err(error),
         }
     }
-    temporary.replace(directory.as_fd(), name).map(|()| Published::Replaced)
+    temporary.replace(directory.as_fd(), name).map(|()| ReplaceOutcome::Replaced)
 }
 
 #[allow(clippy::unnecessary_cast)]
@@ -218,14 +218,14 @@ fn write_in_place<T, E: From<Error>>(
     path: &Path,
     mode: u32,
     write: impl FnOnce(&mut File) -> Result<T, E>,
-) -> Result<(Published, T), E> {
+) -> Result<(ReplaceOutcome, T), E> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOCTTY;
     let file = open(path, flags, Mode::from_raw_mode(mode)).map_err(io_error("open", path))?;
     let mut file = File::from(file);
     let written = write(&mut file)?;
     match fsync(&file) {
         // A pipe, a terminal: nothing to be synced.
-        Ok(()) | Err(Errno::INVAL | Errno::ROFS) => Ok((Published::InPlace, written)),
+        Ok(()) | Err(Errno::INVAL | Errno::ROFS) => Ok((ReplaceOutcome::InPlace, written)),
         Err(errno) => Err(io_error("sync", path)(errno).into()),
     }
 }

@@ -9,12 +9,12 @@ use libcomposefs_sys::copy::{Cloned, clone_file};
 
 /// What has turned out about sharing extents with one file system.
 #[derive(Debug, Default)]
-pub(crate) struct Clones {
+pub(crate) struct ReflinkSupport {
     /// Device numbers of file systems that share none with it.
     none_with: RwLock<HashSet<u64>>,
 }
 
-impl Clones {
+impl ReflinkSupport {
     /// Makes `target`, an empty file, share the extents of a file on this device, if that can be.
     pub(crate) fn try_clone(&self, source: BorrowedFd<'_>, device: u64, target: BorrowedFd<'_>) -> io::Result<bool> {
         if self.none_with.read().unwrap_or_else(PoisonError::into_inner).contains(&device) {

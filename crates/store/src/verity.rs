@@ -11,14 +11,14 @@ use rustix::io::Errno;
 
 use crate::error::Error;
 use crate::object_dir::ObjectDir;
-use crate::policy::Verity;
+use crate::policy::ObjectVerity;
 
 /// The block size of every digest of composefs.
 const BLOCK_SIZE: u32 = 4096;
 
 /// What the kernel knows of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Vouched {
+pub(crate) enum VerityState {
     /// fs-verity is on, with this very digest.
     Right,
     /// fs-verity is on with another digest.
@@ -39,22 +39,22 @@ impl ObjectDir {
     }
 
     /// Whether the kernel vouches for a regular file having this digest.
-    pub(crate) fn vouched(&self, file: BorrowedFd<'_>, digest: &Digest) -> Result<Vouched, Error> {
+    pub(crate) fn vouched(&self, file: BorrowedFd<'_>, digest: &Digest) -> Result<VerityState, Error> {
         if self.no_verity.load(Ordering::Relaxed) {
-            return Ok(Vouched::No);
+            return Ok(VerityState::No);
         }
         match measure(file).map_err(|error| self.object_error("measure", digest, error))? {
             Measurement::Digest(found) if digest_of(found.algorithm, &found.digest) == Some(*digest) => {
-                Ok(Vouched::Right)
+                Ok(VerityState::Right)
             }
-            Measurement::Digest(_) => Ok(Vouched::Wrong),
-            Measurement::NotEnabled => Ok(Vouched::No),
-            Measurement::Refused(errno) if self.policy().verity == Verity::Required => {
+            Measurement::Digest(_) => Ok(VerityState::Wrong),
+            Measurement::NotEnabled => Ok(VerityState::No),
+            Measurement::Refused(errno) if self.policy().verity == ObjectVerity::Required => {
                 Err(Error::VerityRefused { path: self.path_of(digest), source: errno.into() })
             }
             Measurement::Unsupported | Measurement::Refused(_) => {
                 self.no_verity.store(true, Ordering::Relaxed);
-                Ok(Vouched::No)
+                Ok(VerityState::No)
             }
         }
     }
@@ -62,9 +62,9 @@ impl ObjectDir {
     /// Whether to try and switch fs-verity on.
     pub(crate) fn wants_verity(&self) -> bool {
         match self.policy().verity {
-            Verity::Off => false,
-            Verity::Required => true,
-            Verity::IfPossible => !self.no_verity.load(Ordering::Relaxed),
+            ObjectVerity::Off => false,
+            ObjectVerity::Required => true,
+            ObjectVerity::IfPossible => !self.no_verity.load(Ordering::Relaxed),
         }
     }
 
@@ -86,12 +86,14 @@ impl ObjectDir {
         if !self.wants_verity() {
             return Ok(());
         }
-        let required = self.policy().verity == Verity::Required;
+        let required = self.policy().verity == ObjectVerity::Required;
         let failed = |source: io::Error| Error::Verity { path: self.path_of(digest), source };
         match enable_patiently(file, digest.algorithm().kernel_number(), is_ours) {
             Ok(Enabled::Now | Enabled::Before) => match self.vouched(file, digest)? {
-                Vouched::Right => Ok(()),
-                Vouched::Wrong | Vouched::No => Err(Error::Measured { expected: *digest, measured: measured(file) }),
+                VerityState::Right => Ok(()),
+                VerityState::Wrong | VerityState::No => {
+                    Err(Error::Measured { expected: *digest, measured: measured(file) })
+                }
             },
             Ok(Enabled::Unsupported) => {
                 self.no_verity.store(true, Ordering::Relaxed);

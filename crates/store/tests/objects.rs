@@ -9,7 +9,7 @@ use std::process::Command;
 
 use libcomposefs_content::SourceFile;
 use libcomposefs_image::{Algorithm, Digest, verity};
-use libcomposefs_store::{Error, ObjectDir, Policy, PutOutcome, Summary, Verity};
+use libcomposefs_store::{Error, ObjectDir, ObjectVerity, PutOutcome, StorePolicy, Summary};
 use libcomposefs_testkit::privilege::without_root;
 use libcomposefs_testkit::skip;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -185,7 +185,7 @@ fn sizes_alone_are_compared_by_default() {
     let dir = tempdir().unwrap();
     put(&store(dir.path()), CONTENT);
     fs::write(dir.path().join(OBJECT), "content_b\n").unwrap();
-    let store = ObjectDir::open(dir.path(), Algorithm::Sha256, Policy::default()).unwrap();
+    let store = ObjectDir::open(dir.path(), Algorithm::Sha256, StorePolicy::default()).unwrap();
     assert_eq!(put(&store, CONTENT).1, PutOutcome::Present);
     // Once the file system is known to have no fs-verity, nothing is opened for it.
     assert_eq!(put(&store, CONTENT).1, PutOutcome::Present);
@@ -241,7 +241,7 @@ fn large_files_new_and_present() {
 #[test]
 fn verity_that_is_required_and_not_there_is_an_error() {
     let dir = tempdir().unwrap();
-    let policy = Policy { verity: Verity::Required, ..Policy::default() };
+    let policy = StorePolicy { verity: ObjectVerity::Required, ..StorePolicy::default() };
     let store = ObjectDir::create(dir.path(), Algorithm::Sha256, policy).unwrap();
     let batch = store.batch();
     match batch.put_bytes(CONTENT).and_then(|_| batch.finish()) {
@@ -275,7 +275,7 @@ fn a_store_that_cannot_be_written_is_an_error_with_its_path() {
         fs::set_permissions(store.path(), fs::Permissions::from_mode(0o555)).unwrap();
         let error = store.batch().put_bytes(CONTENT).unwrap_err().to_string();
         assert!(error.contains("store") && error.contains("Permission denied"), "{error}");
-        let deeper = ObjectDir::create(&store.path().join("deeper"), Algorithm::Sha256, Policy::default());
+        let deeper = ObjectDir::create(&store.path().join("deeper"), Algorithm::Sha256, StorePolicy::default());
         let error = deeper.unwrap_err().to_string();
         assert!(error.contains("deeper"), "{error}");
     });

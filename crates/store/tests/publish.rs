@@ -9,12 +9,12 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use libcomposefs_store::Error;
-use libcomposefs_store::publish::{Published, replace_file};
+use libcomposefs_store::publish::{ReplaceOutcome, replace_file};
 use libcomposefs_testkit::privilege::without_root;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tempfile::tempdir;
 
-fn publish(path: &Path, content: &str) -> Result<Published, Error> {
+fn publish(path: &Path, content: &str) -> Result<ReplaceOutcome, Error> {
     let write = |file: &mut File| file.write_all(content.as_bytes()).map_err(Error::from);
     replace_file(path, 0o644, write).map(|(published, ())| published)
 }
@@ -23,11 +23,11 @@ fn publish(path: &Path, content: &str) -> Result<Published, Error> {
 fn a_new_file_and_one_that_is_replaced() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("image");
-    assert_eq!(publish(&path, "one").unwrap(), Published::Created);
+    assert_eq!(publish(&path, "one").unwrap(), ReplaceOutcome::Created);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
     let mut old = File::open(&path).unwrap();
     let inode = path.metadata().unwrap().ino();
-    assert_eq!(publish(&path, "two").unwrap(), Published::Replaced);
+    assert_eq!(publish(&path, "two").unwrap(), ReplaceOutcome::Replaced);
     assert_eq!(fs::read(&path).unwrap(), b"two");
     assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o640);
     assert_ne!(path.metadata().unwrap().ino(), inode);
@@ -63,8 +63,8 @@ fn symlinks_stay_and_what_they_point_to_is_replaced() {
     let (link, further) = (dir.path().join("link"), dir.path().join("d/further"));
     symlink("d/further", &link).unwrap();
     symlink("../target", &further).unwrap();
-    assert_eq!(publish(&link, "one").unwrap(), Published::Created);
-    assert_eq!(publish(&link, "two").unwrap(), Published::Replaced);
+    assert_eq!(publish(&link, "one").unwrap(), ReplaceOutcome::Created);
+    assert_eq!(publish(&link, "two").unwrap(), ReplaceOutcome::Replaced);
     assert_eq!(fs::read(dir.path().join("target")).unwrap(), b"two");
     assert!(link.is_symlink() && further.is_symlink());
     symlink("loop", dir.path().join("loop")).unwrap();
@@ -74,14 +74,14 @@ fn symlinks_stay_and_what_they_point_to_is_replaced() {
 #[test]
 fn what_is_no_regular_file_is_written_in_place() {
     let dir = tempdir().unwrap();
-    assert_eq!(publish(Path::new("/dev/null"), "x").unwrap(), Published::InPlace);
+    assert_eq!(publish(Path::new("/dev/null"), "x").unwrap(), ReplaceOutcome::InPlace);
     let pipe = dir.path().join("pipe");
     mknodat(CWD, &pipe, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
     let reader = std::thread::spawn({
         let pipe = pipe.clone();
         move || fs::read(pipe).unwrap()
     });
-    assert_eq!(publish(&pipe, "through").unwrap(), Published::InPlace);
+    assert_eq!(publish(&pipe, "through").unwrap(), ReplaceOutcome::InPlace);
     assert_eq!(reader.join().unwrap(), b"through");
     assert!(publish(dir.path(), "x").is_err());
 
@@ -91,7 +91,7 @@ fn what_is_no_regular_file_is_written_in_place() {
     let magic = format!("/proc/self/fd/{}", file.as_raw_fd());
     symlink(&magic, dir.path().join("stdout")).unwrap();
     for path in [Path::new(&magic), &dir.path().join("stdout")] {
-        assert_eq!(publish(path, "by number").unwrap(), Published::InPlace);
+        assert_eq!(publish(path, "by number").unwrap(), ReplaceOutcome::InPlace);
         assert_eq!(dir.path().join("open").metadata().unwrap().ino(), inode);
         assert_eq!(fs::read(dir.path().join("open")).unwrap(), b"by number");
     }
@@ -108,7 +108,7 @@ fn a_file_that_may_not_be_written_is_not_replaced() {
         // A directory that takes no new names: written in place.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o555)).unwrap();
-        assert_eq!(publish(&path, "new").unwrap(), Published::InPlace);
+        assert_eq!(publish(&path, "new").unwrap(), ReplaceOutcome::InPlace);
         assert_eq!(fs::read(&path).unwrap(), b"new");
     });
 }

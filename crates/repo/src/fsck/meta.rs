@@ -15,7 +15,7 @@ use super::sources::Source;
 use crate::init::write_meta;
 use crate::{Format, Meta, Repository, RepositoryError, demands_verity, io_error, layout};
 use libcomposefs_store::ObjectDir;
-use libcomposefs_store::Policy;
+use libcomposefs_store::StorePolicy;
 
 /// Opens a repository, and says what is wrong with its settings. What they were the objects tell.
 pub(super) fn open_anyway(path: &Path) -> Result<(Repository, Option<Damage>), RepositoryError> {
@@ -52,7 +52,7 @@ fn has_objects(path: &Path) -> bool {
 /// By an object, as they are all alike.
 fn guess(path: &Path) -> Option<(Algorithm, bool)> {
     [Algorithm::Sha256, Algorithm::Sha512].into_iter().find_map(|algorithm| {
-        let objects = ObjectDir::open(&path.join(layout::OBJECTS), algorithm, Policy::default()).ok()?;
+        let objects = ObjectDir::open(&path.join(layout::OBJECTS), algorithm, StorePolicy::default()).ok()?;
         let first = objects.list().find_map(Result::ok)?;
         let file: OwnedFd = objects.open_object(&first).ok()??;
         Some((algorithm, demands_verity(&file).unwrap_or(false)))

@@ -14,7 +14,7 @@ use rustix::fs::{FileType, fstat};
 use crate::{RefName, Repository, RepositoryError};
 use libcomposefs_store::Batch;
 use libcomposefs_store::ObjectDir;
-use libcomposefs_store::Policy;
+use libcomposefs_store::StorePolicy;
 
 /// Something that may hold what is missing.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl Source {
             Err(RepositoryError::NotARepository { .. }) => {}
             Err(error) => return Err(error),
         }
-        let objects = ObjectDir::open(path, algorithm, Policy::default())?;
+        let objects = ObjectDir::open(path, algorithm, StorePolicy::default())?;
         let has_any = objects.list().next().is_some();
         Ok(if has_any { Source::Objects(Box::new(objects)) } else { Source::Tree(path.to_owned()) })
     }

@@ -10,21 +10,21 @@ use libcomposefs_image::tree::{InodeId, Kind, Places, Tree};
 
 use super::error::{ExtractError, FileError};
 use super::options::Options;
-use super::report::{ExtractReport, Failure};
+use super::report::{ExtractReport, PathFailure};
 use super::selection::Selection;
 use super::staging::Staging;
 use crate::basedirs::Basedirs;
-use crate::reflink::Clones;
+use crate::reflink::ReflinkSupport;
 
 /// What an extraction is about, and what came of it so far.
-pub(super) struct Context<'e> {
+pub(super) struct ExtractContext<'e> {
     pub(super) tree: &'e Tree,
     pub(super) selection: &'e Selection,
     pub(super) basedirs: &'e Basedirs,
     pub(super) options: &'e Options,
     pub(super) progress: &'e dyn Progress,
     pub(super) staging: Staging,
-    pub(super) clones: Clones,
+    pub(super) clones: ReflinkSupport,
     pub(super) threads: NonZeroUsize,
     pub(super) gives_owners: bool,
     /// How many of the selected names each inode has; empty if none has two.
@@ -37,7 +37,7 @@ pub(super) struct Context<'e> {
     pub(super) is_stopped: AtomicBool,
 }
 
-impl<'e> Context<'e> {
+impl<'e> ExtractContext<'e> {
     /// Whether an inode is made once and then linked to each of its names.
     pub(super) fn is_linked(&self, inode: InodeId) -> bool {
         self.names.get(inode.index()).is_some_and(|count| *count > 1)
@@ -76,7 +76,7 @@ impl<'e> Context<'e> {
             let source = source.raw_os_error().map_or_else(|| source.kind().into(), std::io::Error::from_raw_os_error);
             return self.stop(ExtractError::Stopped { step, path, source });
         }
-        self.outcome().failures.push(Failure { path, error });
+        self.outcome().failures.push(PathFailure { path, error });
     }
 
     /// Takes note that an inode of several names was not made.

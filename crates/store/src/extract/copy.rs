@@ -16,9 +16,9 @@ use libcomposefs_sys::sparse::{Holes, Stretch, write_sparse};
 use libcomposefs_sys::tempfile::Temporary;
 use rustix::fs::{fstat, ftruncate};
 
-use super::context::Context;
+use super::context::ExtractContext;
 use super::error::FileError;
-use super::metadata::Subject;
+use super::metadata::MetadataTarget;
 use crate::object::Object;
 use crate::object::error::ObjectError;
 
@@ -28,7 +28,7 @@ const CLONE_MIN: u64 = 64 << 10;
 /// Contents from this length on are copied by all threads together.
 const SHARED_MIN: u64 = 16 << 20;
 
-impl Context<'_> {
+impl ExtractContext<'_> {
     /// A file without a name that is all that the inode says.
     pub(super) fn make_file(&self, id: InodeId, buffer: &mut Vec<u8>) -> Result<Temporary, FileError> {
         let file = self.staging.file()?;
@@ -49,7 +49,7 @@ impl Context<'_> {
             }
         }
         self.outcome().bytes += inode.size();
-        self.give_metadata(Subject::Open(file.as_fd()), id)?;
+        self.give_metadata(MetadataTarget::Open(file.as_fd()), id)?;
         Ok(file)
     }
 
@@ -129,7 +129,7 @@ impl Context<'_> {
         algorithm: Algorithm,
     ) -> Result<Digest, FileError> {
         let (mut hasher, mut end, mut failure, holes) = (Hasher::new(algorithm), 0, None, Holes::default());
-        let make = |number: u64, piece: &mut Piece| {
+        let make = |number: u64, piece: &mut CopiedPiece| {
             let offset = number * READ_SIZE as u64;
             offset < object.size() && {
                 piece.failure = piece.copy(object, &holes, target, algorithm, offset).err();
@@ -158,7 +158,7 @@ impl Context<'_> {
 
 /// A piece of a content that several threads copy.
 #[derive(Default)]
-struct Piece {
+struct CopiedPiece {
     buffer: Vec<u8>,
     /// Those of its whole blocks, and what is left behind them.
     hashes: Vec<u8>,
@@ -171,7 +171,7 @@ struct Piece {
     failure: Option<FileError>,
 }
 
-impl Piece {
+impl CopiedPiece {
     fn copy(
         &mut self,
         object: &Object,

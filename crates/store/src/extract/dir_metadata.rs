@@ -7,25 +7,25 @@ use std::sync::Arc;
 use libcomposefs_image::tree::InodeId;
 use rustix::fs::{Mode, openat};
 
-use super::context::Context;
-use super::dir_stack::{DirStack, Key};
+use super::context::ExtractContext;
+use super::dir_stack::{DirKey, DirStack};
 use super::error::{ExtractError, FileError};
-use super::metadata::Subject;
+use super::metadata::MetadataTarget;
 use super::populate::{Made, cannot_go_back};
 use super::staging::OPEN_DIRECTORY;
-use super::target::Target;
-use super::walk::{Step, Walk};
+use super::target::TargetDir;
+use super::walk::{SelectionWalk, WalkStep};
 
 /// Goes the same way once more, and gives each directory its metadata when it is left.
-pub(super) fn finish(run: &Context<'_>, target: &Target, made: &[Made]) -> Result<(), ExtractError> {
+pub(super) fn finish(run: &ExtractContext<'_>, target: &TargetDir, made: &[Made]) -> Result<(), ExtractError> {
     let root = DirStack::new(target.as_fd(), InodeId::ROOT);
     let mut descent = root.map_err(|error| target.error("open", std::io::Error::other(error)))?;
-    let mut walk = Walk::new(run.tree, run.selection);
+    let mut walk = SelectionWalk::new(run.tree, run.selection);
     let mut next = 1;
     while let Some(step) = walk.next() {
         match step {
-            Step::Entry { .. } => {}
-            Step::Enter { name, directory } => {
+            WalkStep::Entry { .. } => {}
+            WalkStep::Enter { name, directory } => {
                 let Some(Made { key, end }) = made.get(next).copied() else { break };
                 next += 1;
                 let entered = enter(&mut descent, name, directory, key);
@@ -38,11 +38,11 @@ pub(super) fn finish(run: &Context<'_>, target: &Target, made: &[Made]) -> Resul
                     run.fail(run.path_in(*descent.own(), name), Arc::new(error));
                 }
             }
-            Step::Leave => {
+            WalkStep::Leave => {
                 let id = *descent.own();
                 // First back: without the right to search this directory there would be no way.
                 let (directory, _) = descent.leave().map_err(|error| cannot_go_back(run, id, error))?;
-                match run.give_metadata(Subject::Open(directory.as_fd()), id) {
+                match run.give_metadata(MetadataTarget::Open(directory.as_fd()), id) {
                     Ok(()) => run.outcome().directories += 1,
                     Err(error) => run.fail(run.path_of(id), Arc::new(error)),
                 }
@@ -60,13 +60,13 @@ fn enter(
     descent: &mut DirStack<InodeId>,
     name: &[u8],
     directory: InodeId,
-    key: Option<Key>,
+    key: Option<DirKey>,
 ) -> Result<bool, FileError> {
     let Some(key) = key else { return Ok(false) };
     let found = openat(descent.directory(), name, OPEN_DIRECTORY, Mode::empty());
     // What is something else now is not ours to change.
     let found = found.map_err(|_| FileError::Moved)?;
-    if Key::of(found.as_fd()).map_err(FileError::io("stat"))? != key {
+    if DirKey::of(found.as_fd()).map_err(FileError::io("stat"))? != key {
         return Err(FileError::Moved);
     }
     descent.enter(found, directory)?;

@@ -17,9 +17,9 @@ const MAX_OPEN: usize = 64;
 
 /// Names an inode on this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Key(u64, u64);
+pub(super) struct DirKey(u64, u64);
 
-impl Key {
+impl DirKey {
     // The fields have other types on other machines.
     #[allow(clippy::unnecessary_cast)]
     pub(super) fn of(directory: BorrowedFd<'_>) -> rustix::io::Result<Self> {
@@ -31,13 +31,13 @@ impl Key {
 /// The directories from the target to the innermost one, each with what belongs to it.
 #[derive(Debug)]
 pub(super) struct DirStack<T> {
-    levels: Vec<Level<T>>,
+    levels: Vec<StackLevel<T>>,
     max_open: usize,
 }
 
 #[derive(Debug)]
-struct Level<T> {
-    key: Key,
+struct StackLevel<T> {
+    key: DirKey,
     /// Of the innermost directories.
     open: Option<Arc<OwnedFd>>,
     own: T,
@@ -64,9 +64,9 @@ impl<T> DirStack<T> {
     }
 
     /// Goes into a directory of the innermost one.
-    pub(super) fn enter(&mut self, directory: OwnedFd, own: T) -> Result<Key, FileError> {
-        let key = Key::of(directory.as_fd()).map_err(FileError::io("stat"))?;
-        self.levels.push(Level { key, open: Some(Arc::new(directory)), own });
+    pub(super) fn enter(&mut self, directory: OwnedFd, own: T) -> Result<DirKey, FileError> {
+        let key = DirKey::of(directory.as_fd()).map_err(FileError::io("stat"))?;
+        self.levels.push(StackLevel { key, open: Some(Arc::new(directory)), own });
         if let Some(outer) = self.levels.len().checked_sub(self.max_open + 1) {
             self.levels[outer].open = None;
         }
@@ -80,7 +80,7 @@ impl<T> DirStack<T> {
         let outer = self.levels.len().checked_sub(2).map(|index| &mut self.levels[index]);
         if let Some(outer) = outer.filter(|outer| outer.open.is_none()) {
             let above = openat(&inner, c"..", OPEN_DIRECTORY, Mode::empty()).map_err(FileError::io("go back from"))?;
-            if Key::of(above.as_fd()).map_err(FileError::io("stat"))? != outer.key {
+            if DirKey::of(above.as_fd()).map_err(FileError::io("stat"))? != outer.key {
                 return Err(FileError::Moved);
             }
             outer.open = Some(Arc::new(above));

@@ -8,17 +8,17 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use libcomposefs_content::Progress;
 use libcomposefs_image::tree::{Data, Tree};
 
-use super::context::Context;
+use super::context::ExtractContext;
 use super::error::ExtractError;
 use super::options::Options;
 use super::report::ExtractReport;
 use super::selection::Selection;
 use super::staging::Staging;
-use super::target::Target;
-use super::walk::{Step, Walk};
+use super::target::TargetDir;
+use super::walk::{SelectionWalk, WalkStep};
 use super::{dir_metadata, hardlinks, populate};
 use crate::basedirs::Basedirs;
-use crate::reflink::Clones;
+use crate::reflink::ReflinkSupport;
 
 /// Extracts what is selected of a tree into the directory `target`, which is made if it is not there. Contents come from
 /// the image or from below `basedirs`.
@@ -39,18 +39,18 @@ pub fn extract(
     progress: &dyn Progress,
 ) -> Result<ExtractReport, ExtractError> {
     let (names, entries, bytes) = count(tree, selection);
-    let target = Target::open(target, options.merge)?;
+    let target = TargetDir::open(target, options.merge)?;
     let staging = Staging::new(target.as_fd(), options.merge);
     let staging = staging.map_err(|error| target.error("make a directory in", error))?;
     progress.begin(entries, bytes);
-    let run = Context {
+    let run = ExtractContext {
         tree,
         selection,
         basedirs,
         options,
         progress,
         staging,
-        clones: Clones::default(),
+        clones: ReflinkSupport::default(),
         threads: options.thread_count(),
         gives_owners: options.gives_owners(),
         names,
@@ -78,11 +78,11 @@ pub fn extract(
 fn count(tree: &Tree, selection: &Selection) -> (Vec<u32>, u64, u64) {
     let mut names = vec![0u32; tree.inode_count()];
     let (mut entries, mut bytes) = (0, 0u64);
-    for step in Walk::new(tree, selection) {
+    for step in SelectionWalk::new(tree, selection) {
         let inode = match step {
-            Step::Leave => continue,
-            Step::Enter { directory, .. } => directory,
-            Step::Entry { inode, .. } => inode,
+            WalkStep::Leave => continue,
+            WalkStep::Enter { directory, .. } => directory,
+            WalkStep::Entry { inode, .. } => inode,
         };
         entries += 1;
         names[inode.index()] += 1;

@@ -2,7 +2,7 @@
 
 use libcomposefs_image::tree::InodeId;
 
-use super::context::Context;
+use super::context::ExtractContext;
 use libcomposefs_content::workers;
 
 /// The name under which such an inode waits.
@@ -11,7 +11,7 @@ pub(super) fn staged_name(inode: InodeId) -> String {
 }
 
 /// Makes them; gives back those that are there.
-pub(super) fn make(run: &Context<'_>) -> Vec<InodeId> {
+pub(super) fn make(run: &ExtractContext<'_>) -> Vec<InodeId> {
     let all: Vec<InodeId> = run.linked().collect();
     if all.is_empty() {
         return all;
@@ -31,7 +31,7 @@ pub(super) fn make(run: &Context<'_>) -> Vec<InodeId> {
 }
 
 /// Takes their first names away, when they have all others.
-pub(super) fn forget(run: &Context<'_>, made: &[InodeId]) {
+pub(super) fn forget(run: &ExtractContext<'_>, made: &[InodeId]) {
     for inode in made {
         // What is left is shown when the directory cannot be removed.
         let _ = run.staging.remove(&staged_name(*inode));

@@ -13,12 +13,12 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::process::{getegid, geteuid};
 
-use super::context::Context;
+use super::context::ExtractContext;
 use super::error::FileError;
 
 /// What gets the metadata.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Subject<'a> {
+pub(super) enum MetadataTarget<'a> {
     /// An open file or directory.
     Open(BorrowedFd<'a>),
     /// Something that cannot be opened, by its name in the directory of our own.
@@ -28,9 +28,9 @@ pub(super) enum Subject<'a> {
 /// The bits that give away the rights of the owner.
 const SET_ID: u32 = 0o6000;
 
-impl Context<'_> {
+impl ExtractContext<'_> {
     /// Gives what was made the metadata of an inode.
-    pub(super) fn give_metadata(&self, subject: Subject<'_>, id: InodeId) -> Result<(), FileError> {
+    pub(super) fn give_metadata(&self, subject: MetadataTarget<'_>, id: InodeId) -> Result<(), FileError> {
         let inode = self.tree.inode(id);
         let is_owned = self.give_owner(subject, id);
         self.give_xattrs(subject, id);
@@ -38,21 +38,21 @@ impl Context<'_> {
             let mode = inode.mode() & if is_owned { 0o7777 } else { 0o7777 & !SET_ID };
             let mode = Mode::from_raw_mode(mode as _);
             let changed = match subject {
-                Subject::Open(file) => fchmod(file, mode),
-                Subject::Named(directory, name) => chmodat(directory, name, mode, AtFlags::empty()),
+                MetadataTarget::Open(file) => fchmod(file, mode),
+                MetadataTarget::Named(directory, name) => chmodat(directory, name, mode, AtFlags::empty()),
             };
             changed.map_err(FileError::io("set the mode of"))?;
         }
         let times = times(inode.mtime());
         let timed = match subject {
-            Subject::Open(file) => futimens(file, &times),
-            Subject::Named(directory, name) => utimensat(directory, name, &times, AtFlags::SYMLINK_NOFOLLOW),
+            MetadataTarget::Open(file) => futimens(file, &times),
+            MetadataTarget::Named(directory, name) => utimensat(directory, name, &times, AtFlags::SYMLINK_NOFOLLOW),
         };
         timed.map_err(FileError::io("set the time of"))
     }
 
     /// Whether what was made belongs to whom it should.
-    fn give_owner(&self, subject: Subject<'_>, id: InodeId) -> bool {
+    fn give_owner(&self, subject: MetadataTarget<'_>, id: InodeId) -> bool {
         let inode = self.tree.inode(id);
         let (uid, gid) = (inode.uid(), inode.gid());
         let given = if self.gives_owners {
@@ -71,20 +71,20 @@ impl Context<'_> {
         false
     }
 
-    fn give_xattrs(&self, subject: Subject<'_>, id: InodeId) {
+    fn give_xattrs(&self, subject: MetadataTarget<'_>, id: InodeId) {
         let inode = self.tree.inode(id);
         if inode.xattrs().len() == 0 {
             return;
         }
         let mut path = Vec::new();
-        if let Subject::Named(directory, name) = subject {
+        if let MetadataTarget::Named(directory, name) = subject {
             let name = CString::new(name).expect("names of our own hold no NUL");
             entry_path(directory, &name, &mut path);
         }
         let path = CString::from_vec_with_nul(path).unwrap_or_default();
         let target = match subject {
-            Subject::Open(file) => Target::File(file),
-            Subject::Named(..) => Target::Path(&path),
+            MetadataTarget::Open(file) => Target::File(file),
+            MetadataTarget::Named(..) => Target::Path(&path),
         };
         for xattr in inode.xattrs() {
             // A tree's names hold no NUL.
@@ -98,10 +98,12 @@ impl Context<'_> {
     }
 }
 
-fn chown(subject: Subject<'_>, uid: Uid, gid: Gid) -> rustix::io::Result<()> {
+fn chown(subject: MetadataTarget<'_>, uid: Uid, gid: Gid) -> rustix::io::Result<()> {
     match subject {
-        Subject::Open(file) => fchown(file, Some(uid), Some(gid)),
-        Subject::Named(directory, name) => chownat(directory, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW),
+        MetadataTarget::Open(file) => fchown(file, Some(uid), Some(gid)),
+        MetadataTarget::Named(directory, name) => {
+            chownat(directory, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+        }
     }
 }
 

@@ -30,5 +30,5 @@ mod walk;
 pub use driver::extract;
 pub use error::{ExtractError, FileError};
 pub use options::{Options, Owners};
-pub use report::{ExtractReport, Failure, LeftOut};
+pub use report::{ExtractReport, LeftOut, PathFailure};
 pub use selection::Selection;

@@ -5,25 +5,25 @@ use std::sync::Arc;
 
 use libcomposefs_image::tree::{InodeId, Kind};
 
-use super::context::Context;
-use super::dir_stack::{DirStack, Key};
+use super::context::ExtractContext;
+use super::dir_stack::{DirKey, DirStack};
 use super::error::{ExtractError, FileError};
 use super::hardlinks::staged_name;
-use super::target::Target;
-use super::walk::{Step, Walk};
+use super::target::TargetDir;
+use super::walk::{SelectionWalk, WalkStep};
 use libcomposefs_content::workers::{self, Sender};
 
 /// A directory that was entered, in the order of entering, to be known again.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Made {
     /// `None` if it could not be made.
-    pub(super) key: Option<Key>,
+    pub(super) key: Option<DirKey>,
     /// How many directories were entered when it was left.
     pub(super) end: usize,
 }
 
 /// Some entries of one directory.
-struct Job<'t> {
+struct EntryJob<'t> {
     directory: Arc<OwnedFd>,
     id: InodeId,
     entries: Vec<(&'t [u8], InodeId)>,
@@ -33,7 +33,7 @@ struct Job<'t> {
 const BATCH: usize = 32;
 
 /// What belongs to a directory while one is in it.
-struct Own<'t> {
+struct DirState<'t> {
     id: InodeId,
     /// Made here, so that nobody else can have anything in it.
     is_new: bool,
@@ -42,8 +42,8 @@ struct Own<'t> {
 }
 
 /// Makes all that is selected; gives back the directories, which lack their metadata yet.
-pub(super) fn fill(run: &Context<'_>, target: &Target) -> Result<Vec<Made>, ExtractError> {
-    let work = |job: Job<'_>, buffer: &mut Vec<u8>| {
+pub(super) fn fill(run: &ExtractContext<'_>, target: &TargetDir) -> Result<Vec<Made>, ExtractError> {
+    let work = |job: EntryJob<'_>, buffer: &mut Vec<u8>| {
         for (name, inode) in &job.entries {
             if run.is_stopped() {
                 return;
@@ -59,19 +59,19 @@ pub(super) fn fill(run: &Context<'_>, target: &Target) -> Result<Vec<Made>, Extr
 }
 
 fn go_down<'t>(
-    run: &Context<'t>,
-    target: &Target,
-    sender: &mut Sender<'_, Job<'t>, Vec<u8>>,
+    run: &ExtractContext<'t>,
+    target: &TargetDir,
+    sender: &mut Sender<'_, EntryJob<'t>, Vec<u8>>,
 ) -> Result<Vec<Made>, ExtractError> {
-    let own = |id, is_new, number| Own { id, is_new, number, entries: Vec::new() };
+    let own = |id, is_new, number| DirState { id, is_new, number, entries: Vec::new() };
     let root = DirStack::new(target.as_fd(), own(InodeId::ROOT, false, 0));
     let mut descent = root.map_err(|error| target.error("open", std::io::Error::other(error)))?;
-    let key = Key::of(target.as_fd()).map_err(|errno| target.error("stat", errno))?;
+    let key = DirKey::of(target.as_fd()).map_err(|errno| target.error("stat", errno))?;
     let mut made = vec![Made { key: Some(key), end: 0 }];
-    let mut walk = Walk::new(run.tree, run.selection);
+    let mut walk = SelectionWalk::new(run.tree, run.selection);
     while let Some(step) = walk.next().filter(|_| !run.is_stopped()) {
         match step {
-            Step::Enter { name, directory } => {
+            WalkStep::Enter { name, directory } => {
                 let (parent, parent_is_new) = (descent.own().id, descent.own().is_new);
                 let there = run.staging.make_directory(descent.directory().as_fd(), parent_is_new, name);
                 let number = made.len();
@@ -84,13 +84,13 @@ fn go_down<'t>(
                     walk.next();
                 }
             }
-            Step::Entry { name, inode } => {
+            WalkStep::Entry { name, inode } => {
                 descent.own().entries.push((name, inode));
                 if descent.own().entries.len() == BATCH {
                     send(&mut descent, sender);
                 }
             }
-            Step::Leave => {
+            WalkStep::Leave => {
                 send(&mut descent, sender);
                 let own = descent.own();
                 let (id, number) = (own.id, own.number);
@@ -104,19 +104,19 @@ fn go_down<'t>(
     Ok(made)
 }
 
-fn send<'t>(descent: &mut DirStack<Own<'t>>, sender: &mut Sender<'_, Job<'t>, Vec<u8>>) {
+fn send<'t>(descent: &mut DirStack<DirState<'t>>, sender: &mut Sender<'_, EntryJob<'t>, Vec<u8>>) {
     let entries = std::mem::take(&mut descent.own().entries);
     if !entries.is_empty() {
-        sender.send(Job { directory: Arc::clone(descent.directory()), id: descent.own().id, entries });
+        sender.send(EntryJob { directory: Arc::clone(descent.directory()), id: descent.own().id, entries });
     }
 }
 
 /// Nothing above can be reached any more.
-pub(super) fn cannot_go_back(run: &Context<'_>, directory: InodeId, error: FileError) -> ExtractError {
+pub(super) fn cannot_go_back(run: &ExtractContext<'_>, directory: InodeId, error: FileError) -> ExtractError {
     ExtractError::Stopped { step: "go back from", path: run.path_of(directory), source: std::io::Error::other(error) }
 }
 
-impl Context<'_> {
+impl ExtractContext<'_> {
     fn make_entry(
         &self,
         directory: rustix::fd::BorrowedFd<'_>,

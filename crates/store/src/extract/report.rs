@@ -7,7 +7,7 @@ use super::error::FileError;
 
 /// A path that is not there.
 #[derive(Clone, Debug)]
-pub struct Failure {
+pub struct PathFailure {
     /// The path in the image.
     pub path: Vec<u8>,
     /// Why.
@@ -52,7 +52,7 @@ pub struct ExtractReport {
     /// How many files were taken unchecked, as the image has no digest of them.
     pub unverified: u64,
     /// What is not there, in the order of paths.
-    pub failures: Vec<Failure>,
+    pub failures: Vec<PathFailure>,
     /// Owners that were not given. What is owned by another has no set-user-ID and no set-group-ID bit either.
     pub owners: LeftOut,
     /// Devices that were not made.

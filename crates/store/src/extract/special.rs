@@ -6,11 +6,11 @@ use libcomposefs_image::tree::{Data, InodeId, Kind};
 use rustix::fs::{FileType, Mode, mknodat, symlinkat};
 use rustix::io::Errno;
 
-use super::context::Context;
+use super::context::ExtractContext;
 use super::error::FileError;
-use super::metadata::Subject;
+use super::metadata::MetadataTarget;
 
-impl Context<'_> {
+impl ExtractContext<'_> {
     /// Makes it under a name that is free. `false` if it is a device that the process may not make.
     pub(super) fn make_node(&self, id: InodeId, staged: &str) -> Result<bool, FileError> {
         let inode = self.tree.inode(id);
@@ -38,7 +38,7 @@ impl Context<'_> {
             }
             Err(errno) => return Err(FileError::io("create")(errno)),
         }
-        match self.give_metadata(Subject::Named(directory, staged), id) {
+        match self.give_metadata(MetadataTarget::Named(directory, staged), id) {
             Ok(()) => Ok(true),
             Err(error) => {
                 let _ = self.staging.remove(staged);

@@ -10,12 +10,12 @@ use super::error::ExtractError;
 
 /// The target, open.
 #[derive(Debug)]
-pub(super) struct Target {
+pub(super) struct TargetDir {
     directory: OwnedFd,
     path: PathBuf,
 }
 
-impl Target {
+impl TargetDir {
     /// Opens the target, made if it is not there. Symlinks on the way there are the caller's own and are followed.
     pub(super) fn open(path: &Path, merge: bool) -> Result<Self, ExtractError> {
         let failed = |step| move |errno: Errno| target_error(step, path, errno);
@@ -52,7 +52,7 @@ fn target_error(step: &'static str, target: &Path, source: impl Into<std::io::Er
     ExtractError::Target { step, target: target.to_owned(), source: source.into() }
 }
 
-impl AsFd for Target {
+impl AsFd for TargetDir {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
     }

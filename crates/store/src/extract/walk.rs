@@ -6,7 +6,7 @@ use super::selection::{Scope, Selection};
 
 /// A step of the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step<'t> {
+pub(super) enum WalkStep<'t> {
     /// Into a directory of the directory one is in.
     Enter { name: &'t [u8], directory: InodeId },
     /// Past something that is no directory.
@@ -17,7 +17,7 @@ pub(super) enum Step<'t> {
 
 /// The way through all that is selected, as long as one is in the root.
 #[derive(Clone, Debug)]
-pub(super) struct Walk<'t> {
+pub(super) struct SelectionWalk<'t> {
     tree: &'t Tree,
     selection: &'t Selection,
     stack: Vec<Frame>,
@@ -31,7 +31,7 @@ struct Frame {
     scope: Scope,
 }
 
-impl<'t> Walk<'t> {
+impl<'t> SelectionWalk<'t> {
     pub(super) fn new(tree: &'t Tree, selection: &'t Selection) -> Self {
         let root = Frame { directory: InodeId::ROOT, next: 0, scope: selection.scope_of_root() };
         Self { tree, selection, stack: vec![root] }
@@ -45,25 +45,25 @@ impl<'t> Walk<'t> {
     }
 }
 
-impl<'t> Iterator for Walk<'t> {
-    type Item = Step<'t>;
+impl<'t> Iterator for SelectionWalk<'t> {
+    type Item = WalkStep<'t>;
 
-    fn next(&mut self) -> Option<Step<'t>> {
+    fn next(&mut self) -> Option<WalkStep<'t>> {
         loop {
             let Self { tree, selection, stack } = self;
             let frame = stack.last_mut()?;
             let Some(entry) = tree.children(frame.directory).nth(frame.next) else {
                 stack.pop();
-                return Some(Step::Leave);
+                return Some(WalkStep::Leave);
             };
             frame.next += 1;
             let Some(scope) = selection.scope(frame.directory, frame.scope, entry.name) else { continue };
             let (name, inode) = (entry.name, entry.inode);
             if tree.inode(inode).kind() != Kind::Directory {
-                return Some(Step::Entry { name, inode });
+                return Some(WalkStep::Entry { name, inode });
             }
             stack.push(Frame { directory: inode, next: 0, scope });
-            return Some(Step::Enter { name, directory: inode });
+            return Some(WalkStep::Enter { name, directory: inode });
         }
     }
 }
@@ -88,11 +88,11 @@ mod tests {
         let way = |paths: &[&[u8]]| {
             let selection = Selection::of_paths(&tree, paths).unwrap();
             let text = |step| match step {
-                Step::Enter { name, .. } => format!("{}/ ", String::from_utf8_lossy(name)),
-                Step::Entry { name, .. } => format!("{} ", String::from_utf8_lossy(name)),
-                Step::Leave => ".. ".to_owned(),
+                WalkStep::Enter { name, .. } => format!("{}/ ", String::from_utf8_lossy(name)),
+                WalkStep::Entry { name, .. } => format!("{} ", String::from_utf8_lossy(name)),
+                WalkStep::Leave => ".. ".to_owned(),
             };
-            Walk::new(&tree, &selection).map(text).collect::<String>()
+            SelectionWalk::new(&tree, &selection).map(text).collect::<String>()
         };
         assert_eq!(way(&[]), "a/ b/ g .. f .. h .. ");
         assert_eq!(way(&[b"/"]), way(&[]));
@@ -104,10 +104,10 @@ mod tests {
             assert_eq!(is_wrong, wrong != b"h/", "{wrong:?}");
         }
         let selection = Selection::all();
-        let mut walk = Walk::new(&tree, &selection);
+        let mut walk = SelectionWalk::new(&tree, &selection);
         walk.next();
         walk.leave_out();
-        assert_eq!(walk.next(), Some(Step::Leave));
-        assert!(matches!(walk.next(), Some(Step::Entry { name: b"h", .. })));
+        assert_eq!(walk.next(), Some(WalkStep::Leave));
+        assert!(matches!(walk.next(), Some(WalkStep::Entry { name: b"h", .. })));
     }
 }

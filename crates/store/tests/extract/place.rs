@@ -116,7 +116,7 @@ pub(crate) fn names(path: &Path) -> Vec<String> {
 
 /// The paths of failures and what is said of them.
 pub(crate) fn failures(outcome: &ExtractReport) -> Vec<(String, String)> {
-    let text = |failure: &libcomposefs_store::extract::Failure| {
+    let text = |failure: &libcomposefs_store::extract::PathFailure| {
         (String::from_utf8_lossy(&failure.path).into_owned(), failure.error.to_string())
     };
     outcome.failures.iter().map(text).collect()

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use libcomposefs_content::NoProgress;
 use libcomposefs_image::{Algorithm, Digest, verity};
 use libcomposefs_scan::{Options, scan};
-use libcomposefs_store::{ObjectDir, Policy, VerifyExisting};
+use libcomposefs_store::{ObjectDir, StorePolicy, VerifyExisting};
 
 pub(crate) fn store(path: &Path) -> ObjectDir {
-    let policy = Policy { verify_existing: VerifyExisting::Contents, ..Policy::default() };
+    let policy = StorePolicy { verify_existing: VerifyExisting::Contents, ..StorePolicy::default() };
     ObjectDir::create(path, Algorithm::Sha256, policy).unwrap()
 }
 

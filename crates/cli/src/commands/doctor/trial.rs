@@ -8,7 +8,7 @@ use libcomposefs_image::erofs::{Image, Versions};
 use libcomposefs_image::tree::{NewInode, TreeBuilder};
 use libcomposefs_image::{Algorithm, Digest, verity};
 use libcomposefs_mount::{Allowed, ImageFile, Mounted, Options, Plan, Verity};
-use libcomposefs_store::{ObjectDir, Policy, Verity as StoreVerity};
+use libcomposefs_store::{ObjectDir, ObjectVerity, StorePolicy};
 use libcomposefs_sys::mount::unmount;
 
 use super::finding::{Finding, Status};
@@ -69,8 +69,10 @@ fn failed(name: &'static str, error: &anyhow::Error, means: &'static str) -> Fin
 fn attempt(below: &Path, verified: bool) -> anyhow::Result<Mounted> {
     let scratch = Scratch::new(below).context("cannot create a directory")?;
     let objects = scratch.path.join("objects");
-    let policy =
-        Policy { verity: if verified { StoreVerity::Required } else { StoreVerity::Off }, ..Policy::default() };
+    let policy = StorePolicy {
+        verity: if verified { ObjectVerity::Required } else { ObjectVerity::Off },
+        ..StorePolicy::default()
+    };
     let store = ObjectDir::create(&objects, Algorithm::Sha256, policy)?;
     let batch = store.batch();
     let (digest, _) = batch.put_bytes(&CONTENT)?;

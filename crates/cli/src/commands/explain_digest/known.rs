@@ -7,7 +7,7 @@ use anyhow::Context;
 use libcomposefs_image::Algorithm;
 use libcomposefs_image::policy::{Contents, Inline};
 use libcomposefs_image::tree::{MAX_INLINE, Tree};
-use libcomposefs_scan::{Everything, Options, scan};
+use libcomposefs_scan::{CollectAll, Options, scan};
 
 use crate::input::{self, Form, Source};
 use crate::scan_progress::ScanProgress;
@@ -62,7 +62,7 @@ fn scan_all(path: &Path, wish: Wish<'_>) -> anyhow::Result<(Tree, Contents)> {
     let threads = wish.threads;
     let options =
         Options { algorithm, inline_max: 0, hardlinks: true, follow_root: true, threads, ..Options::default() };
-    let sink = Everything::new(algorithm, wish.algorithm.is_none(), largest.min(MAX_INLINE));
+    let sink = CollectAll::new(algorithm, wish.algorithm.is_none(), largest.min(MAX_INLINE));
     let progress = ScanProgress::start();
     let tree = scan(path, &options, &sink, &progress).with_context(|| format!("cannot read {}", path.display()))?;
     Ok((tree, sink.into_contents()))

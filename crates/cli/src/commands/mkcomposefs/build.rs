@@ -12,7 +12,7 @@ use libcomposefs_image::tree::Tree;
 use libcomposefs_image::{Algorithm, Digest};
 use libcomposefs_scan::{self as scan, scan};
 use libcomposefs_store::publish::replace_file;
-use libcomposefs_store::{ObjectDir, Policy, VerifyExisting};
+use libcomposefs_store::{ObjectDir, StorePolicy, VerifyExisting};
 
 use super::options::Request;
 use crate::dump_file;
@@ -81,7 +81,7 @@ fn read_source(request: &Request) -> anyhow::Result<Source> {
     };
     allow_open_files();
     let verify_existing = if request.verify_store { VerifyExisting::Contents } else { VerifyExisting::Sizes };
-    let policy = Policy { verify_existing, ..Policy::default() };
+    let policy = StorePolicy { verify_existing, ..StorePolicy::default() };
     let store = ObjectDir::create(path, request.algorithm(), policy).context("cannot fill store")?;
     let batch = store.batch();
     let tree = scan_into(&batch)?;

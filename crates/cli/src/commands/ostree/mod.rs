@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use libcomposefs_image::Algorithm;
 use libcomposefs_image::tree::Tree;
-use libcomposefs_ostree::{Commit, ContentUse, Payloads, Plan, Repo, gather};
+use libcomposefs_ostree::{Commit, CommitPlan, ContentUse, Payloads, Repo, gather};
 
 use super::repository::{RepositoryArgs, WithRepository, progress};
 use crate::exit::done;
@@ -54,17 +54,17 @@ struct Source {
 }
 
 impl Source {
-    fn open(&self) -> anyhow::Result<(Repo, Commit, Plan)> {
+    fn open(&self) -> anyhow::Result<(Repo, Commit, CommitPlan)> {
         crate::rlimits::allow_open_files();
         let repo = Repo::open(&self.ostree)?;
         let commit = repo.commit(&repo.resolve(&self.commit)?)?;
-        let plan = Plan::of(&repo, &commit).with_context(|| format!("cannot read commit {}", commit.id))?;
+        let plan = CommitPlan::of(&repo, &commit).with_context(|| format!("cannot read commit {}", commit.id))?;
         Ok((repo, commit, plan))
     }
 }
 
 /// The tree that ostree's own image of a commit has.
-fn tree_of(repo: &Repo, plan: &Plan, contents: ContentUse<'_>, threads: NonZeroUsize) -> anyhow::Result<Tree> {
+fn tree_of(repo: &Repo, plan: &CommitPlan, contents: ContentUse<'_>, threads: NonZeroUsize) -> anyhow::Result<Tree> {
     let progress = progress::Objects::start();
     let gathered = gather(repo, plan.contents(), contents, threads, &|bytes| progress.done(bytes))?;
     Ok(plan.tree(&gathered, Payloads::Ostree, Algorithm::Sha256)?)
