@@ -1,4 +1,5 @@
-//! `composefs seal` without fs-verity (the guest's tests of it have fs-verity), and the warning about verified mounts of objects that cannot be sealed.
+//! `composefs seal` on file systems without fs-verity (the guest's tests have it), and the warning about verified mounts of
+//! objects that cannot be sealed.
 
 use std::fs::{self, File};
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! composefs for Rust programs: images, object stores, repositories and mounts.
 //!
-//! A composefs **image** is a small EROFS file with the names and metadata of a directory tree. The contents of the files
-//! are **objects**: one file for each distinct content, in an object store, named by its fs-verity digest. The kernel joins both in
-//! a mount and, with fs-verity, checks each read. The digest of the image covers everything in it.
+//! A composefs **image** is a small EROFS file with the names and metadata of a directory tree. The contents of the
+//! files are **objects**: one file for each distinct content, in an object store, named by its fs-verity digest. The
+//! kernel joins both in a mount and, with fs-verity, checks each read. The digest of the image covers everything in it.
 //!
 //! This crate re-exports the types of the libraries of this project that a program needs most. Each library is also
 //! available as a module: [`image`], [`content`], [`scan`], [`store`], [`repo`], [`mount`] and [`ostree`].
@@ -23,12 +23,12 @@
 //!
 //! # Trust
 //!
-//! * Images, dumps, bundles and ostree objects are hostile input: readers check every offset, length and count, and return
-//!   errors. A panic is a bug.
+//! * Images, dumps, bundles and ostree objects are hostile input: readers check every offset, length and count, and
+//!   return errors. A panic is a bug.
 //! * An object is never trusted for its name: fs-verity vouches for it, or it is read and compared with its digest.
 //! * Without `digest=` a mount trusts the image file. With it, the kernel measures the very file that is mounted.
-//! * Scans and extractions follow no symlinks and stay below the directory that they are given, also while others rename
-//!   things in it.
+//! * Scans and extractions follow no symlinks and stay below the directory that they are given, also while others
+//!   rename things in it.
 //!
 //! `SECURITY.md` of the project states what is promised and against whom.
 //!
@@ -39,13 +39,15 @@
 //! | `mount` | yes | [`mount`]: mounting; needs the mount system calls of Linux |
 //! | `ostree` | yes | [`ostree`]: reading ostree repositories |
 //!
-//! Nothing here is async, prints, or reads the environment. Progress is reported to a [`Progress`]; [`NoProgress`] ignores it.
+//! Nothing here is async, prints, or reads the environment. Progress is reported to a [`Progress`]; [`NoProgress`]
+//! ignores it.
 //!
 //! # Examples
 //!
 //! ## Build an image from a directory
 //!
-//! [`scan()`](scan::scan) reads the directory once: file contents go to the sink, here an object store, everything else into the tree.
+//! [`scan()`](scan::scan) reads the directory once: file contents go to the sink, here an object store, everything else
+//! into the tree.
 //!
 //! ```
 //! use libcomposefs::scan::{Options, scan};

@@ -65,7 +65,7 @@ struct Sealed {
     is_new: bool,
 }
 
-/// Runs the command.
+/// Runs the command and returns its exit status.
 pub(super) fn run(args: &SealArgs) -> ExitCode {
     let mut failures = Complaints::default();
     let done = if args.json { seal_json(args, &mut failures) } else { seal_text(args, &mut failures) };

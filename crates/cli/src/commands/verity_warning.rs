@@ -8,14 +8,14 @@ use libcomposefs_sys::verity::{Measurement, measure};
 
 /// Warns about each object directory of a verified mount whose file system does not support fs-verity.
 ///
-/// overlayfs does not look at the objects until they are opened: the mount succeeds, and then every read fails with `EIO`
-/// (`ovl_validate_verity` in `fs/overlayfs/util.c`). Without `mounted` the plan was only printed.
+/// overlayfs does not look at the objects until they are opened: the mount succeeds, and then every read fails with
+/// `EIO` (`ovl_validate_verity` in `fs/overlayfs/util.c`). Without `mounted` the plan was only printed.
 pub(super) fn print(program: &str, plan: &Plan, mounted: Option<&Mounted>) {
     let verity = mounted.map_or(plan.verity(), |mounted| mounted.verity);
     for dir in without_verity(verity, &plan.data) {
         tell!(
-            "{program}: warning: files with objects in {} cannot be read: the mount verifies them, and the file system does \
-             not support fs-verity",
+            "{program}: warning: files with objects in {} cannot be read: the mount verifies them, and the file system \
+             does not support fs-verity",
             dir.display()
         );
         tell!(
@@ -34,8 +34,8 @@ fn without_verity(verity: Verity, dirs: &[PathBuf]) -> Vec<&Path> {
     }
 }
 
-/// Whether the file system of a directory certainly has no fs-verity. ext4, f2fs and btrfs answer `ENODATA` for a directory:
-/// fs-verity is available, and not enabled on it.
+/// Returns true if the file system of a directory certainly has no fs-verity. ext4, f2fs and btrfs answer `ENODATA` for
+/// a directory: fs-verity is available, and not enabled on it.
 fn lacks_verity(dir: &Path) -> bool {
     // Object directories that cannot be opened are reported by the mount itself.
     File::open(dir).and_then(measure).is_ok_and(|measurement| measurement == Measurement::Unsupported)

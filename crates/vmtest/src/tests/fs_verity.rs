@@ -64,7 +64,7 @@ fn seal(context: &Context, arguments: &[&str], file: &Path) -> Result<Ran> {
     command::run(context.composefs().arg("seal").args(arguments).arg(file))
 }
 
-/// `composefs seal` of a file that is not sealed, and again; the kernel and `composefs digest` agree with what it prints.
+/// `composefs seal` of a file, twice: the kernel and `composefs digest` agree with the digest that it prints.
 fn seal_enables_fs_verity(context: &Context) -> Result<()> {
     let dir = context.scratch("seal")?;
     for algorithm in Algorithm::ALL {
@@ -99,7 +99,7 @@ fn seal_refuses_what_the_kernel_refuses(context: &Context) -> Result<()> {
     Ok(())
 }
 
-/// A tmpfs beside the scratch file system: files there cannot be sealed, and a verified mount of objects there is warned about.
+/// Files on a tmpfs cannot be sealed, and a verified mount of objects there causes a warning.
 fn seal_and_mount_name_a_file_system_without_fs_verity(context: &Context) -> Result<()> {
     let dir = context.scratch("seal-tmpfs")?;
     for name in ["tmpfs", "tree", "mnt"] {
