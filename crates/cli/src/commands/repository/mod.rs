@@ -9,7 +9,6 @@ pub(super) mod gc;
 pub(super) mod images;
 pub(super) mod import;
 pub(super) mod init;
-pub(super) mod mount;
 pub(super) mod mounts;
 pub(super) mod progress;
 pub(super) mod sync;

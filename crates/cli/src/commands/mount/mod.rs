@@ -1,5 +1,7 @@
 //! `composefs mount`
 
+mod repository_image;
+
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -9,7 +11,7 @@ use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_mount::{Allowed, ErofsWay, Error, ImageFile, Mounted, OverlayWay, Plan, UnknownOptions, Verity};
 use serde_json::{Value, json};
 
-use super::repository::{self, RepositoryArgs};
+use super::repository::RepositoryArgs;
 use super::verity_warning;
 use crate::complete;
 use crate::error_text;
@@ -68,7 +70,7 @@ Examples:
 pub(crate) fn run(args: &MountArgs, selected: &RepositoryArgs) -> anyhow::Result<()> {
     let text = args.options.join(OsStr::new(","));
     let is_file = !selected.is_given() && (has_basedir(&text) || args.image.exists());
-    if is_file { run_file(args, &text) } else { repository::mount::run(args, &text, selected) }
+    if is_file { run_file(args, &text) } else { repository_image::run(args, &text, selected) }
 }
 
 /// Whether one of the options is `basedir`.
