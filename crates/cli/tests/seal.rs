@@ -1,4 +1,4 @@
-//! `composefs seal` on file systems without fs-verity (the guest's tests have it), and the warning about verified mounts of
+//! `composefs seal` without fs-verity (the tests in a guest have fs-verity), and the warning about verified mounts of
 //! objects that cannot be sealed.
 
 use std::fs::{self, File};

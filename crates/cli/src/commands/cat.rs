@@ -1,4 +1,4 @@
-//! `composefs cat`: the contents of files of an image.
+//! `composefs cat`: prints the contents of files in an image.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -26,7 +26,7 @@ use crate::output;
 #[derive(clap::Args)]
 #[command(after_help = format!("{PATHS}\n\n{EXAMPLES}"))]
 pub(super) struct CatArgs {
-    /// Image file
+    /// Path of the image file
     image: PathBuf,
     /// Files in the image
     #[arg(value_name = "PATH", required = true)]
@@ -50,7 +50,7 @@ Examples:
 
 Exit status: 0 if everything was printed, 1 if something was not, 2 for a usage error.";
 
-/// Runs the command.
+/// Runs the command and returns its exit status.
 pub(super) fn run(args: &CatArgs) -> ExitCode {
     let mut complaints = Complaints::default();
     let done = print(args, &mut complaints, output::data());

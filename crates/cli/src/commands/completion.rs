@@ -1,4 +1,4 @@
-//! `composefs completion`
+//! `composefs completion`: prints the completion script of a shell.
 
 use crate::complete;
 

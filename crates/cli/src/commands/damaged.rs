@@ -1,4 +1,5 @@
-//! The commands that look into an image, on images with a wrong byte: they say something or print something, and end.
+//! Runs the commands that inspect an image on images with one damaged byte: each must print something or report an
+//! error, and end.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +12,7 @@ use libcomposefs_image::erofs::{Image, Versions};
 use super::{Command, Composefs, cat, du, find, ls, stat};
 use crate::inspect::failures::Complaints;
 
-/// Something of everything.
+/// A tree with every kind of inode and storage.
 const DUMP: &str = "\
 / 0 40755 2 0 0 0 1.0 - - -
 /d 0 40755 2 0 0 0 1.0 - - - user.a=b user.shared=0123456789abcdef
@@ -28,7 +29,7 @@ const DUMP: &str = "\
 /wh/gone 0 20644 1 0 0 0 1.0 - - - user.shared=0123456789abcdef
 ";
 
-/// Each command line, `IMAGE` the image and `OBJECTS` a directory of objects.
+/// Command lines, with `IMAGE` for the image and `OBJECTS` for an object directory.
 const LINES: [&str; 8] = [
     "ls -lRH IMAGE",
     "ls --json IMAGE / d wh sym d/e/f",
@@ -49,7 +50,7 @@ fn image() -> Vec<u8> {
     bytes
 }
 
-/// What a command line prints, and whether it said that something went wrong.
+/// Runs a command line. Returns the length of its output, and whether it reported a failure.
 fn run(line: &str, dir: &Path) -> (usize, bool) {
     let words = line.split(' ').map(|word| match word {
         "IMAGE" => dir.join("image").into_os_string(),
@@ -65,7 +66,7 @@ fn run(line: &str, dir: &Path) -> (usize, bool) {
         Command::Du(args) => du::measure(&args, &mut complaints, &mut out),
         _ => panic!("{line}"),
     };
-    // An image is megabytes at most, so are the sums of its sizes as text.
+    // Images have megabytes at most, and so have the sums of their sizes as text.
     assert!(out.len() < 1 << 20, "{line}");
     let failed = done.is_err();
     if let Err(error) = done {
@@ -75,18 +76,18 @@ fn run(line: &str, dir: &Path) -> (usize, bool) {
 }
 
 #[test]
-fn every_command_ends_whatever_byte_is_wrong() {
+fn every_command_ends_with_any_damaged_byte() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir_all(dir.path().join("objects/aa")).unwrap();
     fs::write(dir.path().join("objects/aa/bb"), "content_a\n").unwrap();
     let image = image();
     fs::write(dir.path().join("image"), &image).unwrap();
     let whole = LINES.map(|line| run(line, dir.path()));
-    // Only what has no content cannot be printed.
+    // Only an inode without content cannot be printed.
     assert_eq!(whole.map(|(_, complained)| complained), [false, false, false, false, false, true, false, false]);
     assert!(whole.iter().all(|(len, _)| *len > 0), "{whole:?}");
 
-    // Each with every byte takes minutes: some bytes, and by turns, unless all is asked for.
+    // Testing every byte takes minutes: tests some bytes, in turns, unless all are requested.
     let full = std::env::var_os("COMPOSEFS_FULL").is_some();
     let mut noticed = [0; LINES.len()];
     let mut longest = Duration::ZERO;

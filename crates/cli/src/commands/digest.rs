@@ -1,4 +1,4 @@
-//! `composefs digest`: the fs-verity digests of files, pipes and standard input.
+//! `composefs digest`: computes the fs-verity digests of files, pipes and standard input.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -29,7 +29,7 @@ pub(super) struct DigestArgs {
     /// Digest algorithm, sha256 or sha512
     #[arg(long, default_value_t)]
     algorithm: Algorithm,
-    /// Number of threads
+    /// Number of threads to use
     #[arg(long, value_parser = crate::rlimits::parse_threads)]
     threads: Option<NonZeroUsize>,
     /// Print a JSON array of objects with path, algorithm and digest
@@ -44,10 +44,10 @@ Examples:
   xz -dc rootfs.img.xz | composefs digest
   composefs digest rootfs.img - <other.img";
 
-/// How much of a stream is read at a time.
+/// Size of the buffer for reading a stream.
 const PIECE: usize = 256 << 10;
 
-/// Runs the command.
+/// Runs the command and returns its exit status.
 pub(super) fn run(args: &DigestArgs) -> anyhow::Result<()> {
     let threads = rlimits::threads(args.threads);
     let digests = args.files.iter().map(|path| {
@@ -79,7 +79,7 @@ pub(super) fn run(args: &DigestArgs) -> anyhow::Result<()> {
 
 fn digest(path: &Path, algorithm: Algorithm, threads: NonZeroUsize) -> io::Result<Digest> {
     if path == Path::new("-") {
-        // From its current offset on, even if it is a regular file.
+        // Reads from the current offset on, even if it is a regular file.
         return digest_stream(io::stdin().lock(), algorithm);
     }
     let file = File::open(path)?;
@@ -90,11 +90,11 @@ fn digest(path: &Path, algorithm: Algorithm, threads: NonZeroUsize) -> io::Resul
     }
 }
 
-/// The digest of what can be read once, from its start to its end.
+/// Computes the digest of an input that can be read only once.
 fn digest_stream(mut stream: impl Read, algorithm: Algorithm) -> io::Result<Digest> {
     let (mut hasher, mut buffer, mut filled) = (Hasher::new(algorithm), vec![0; PIECE], 0);
     loop {
-        // A pipe gives little at a time, and many blocks at once are hashed much faster.
+        // A pipe returns few bytes at a time, and hashing many blocks at once is much faster.
         match stream.read(&mut buffer[filled..]) {
             Ok(0) => {
                 hasher.update(&buffer[..filled]);

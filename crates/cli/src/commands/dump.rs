@@ -1,4 +1,4 @@
-//! `composefs-dump`: an image, read and written again in its own format version. A test: the bytes are the same.
+//! `composefs-dump`: reads an image and writes it again in its format version. As a test: the bytes must be the same.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -20,8 +20,8 @@ Options:
 ";
 
 const EXAMPLES: &str = "
-Reads the image SRC and writes its tree as the image DEST, in the format version of SRC. DEST has the bytes of SRC if
-mkcomposefs or an equal made it. Images of format version 2 are read, but not written.
+Reads the image SRC and writes its tree as the image DEST, in the format version of SRC. DEST is identical to SRC if
+SRC was written by mkcomposefs or an equivalent tool. Images of format version 2 can be read, but not written.
 
 Example:
   composefs-dump rootfs.img again.img && cmp rootfs.img again.img
@@ -37,10 +37,10 @@ enum Key {
 
 const OPTIONS: [LongOption<Key>; 2] = [flag("help", Key::Help), flag("version", Key::Version)];
 
-/// The mode of a new image, less the umask.
+/// Mode of a new image, before the umask is applied.
 const IMAGE_MODE: u32 = 0o666;
 
-/// Runs `composefs-dump` with the arguments behind its name.
+/// Runs `composefs-dump` with the arguments after the program's name.
 pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
     match parse(arguments) {
         Ok((source, destination)) => FACE.end(dump(Path::new(&source), Path::new(&destination))),

@@ -1,4 +1,4 @@
-//! `composefs ls`: the names in an image.
+//! `composefs ls`: lists names in an image.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -25,7 +25,7 @@ use crate::inspect::size::Sizes;
 #[derive(clap::Args)]
 #[command(after_help = format!("{PATHS}\n\n{EXAMPLES}"))]
 pub(super) struct LsArgs {
-    /// Image file
+    /// Path of the image file
     image: PathBuf,
     /// Directories and files in the image [default: the root]
     #[arg(value_name = "PATH")]
@@ -58,7 +58,7 @@ Examples:
 
 Exit status: 0 if everything was listed, 1 if something was not, 2 for a usage error.";
 
-/// Runs the command.
+/// Runs the command and returns its exit status.
 pub(super) fn run(args: &LsArgs) -> ExitCode {
     let mut complaints = Complaints::default();
     let out = args.names.out();
@@ -87,7 +87,7 @@ pub(super) fn list(args: &LsArgs, complaints: &mut Complaints, out: impl Write) 
     lister.rows(&files)?;
     lister.is_first = files.is_empty();
     let has_heads = args.recursive || paths.len() > 1;
-    // A tree tells whether directories go round in circles, which a listing of one need not know.
+    // Loading the tree detects cycles of directories, which a listing of one directory need not do.
     let loaded = if args.recursive { Some(image.load(&reader, &[])?) } else { None };
     for (shown, path, node) in &directories {
         let done = match &loaded {
@@ -99,10 +99,10 @@ pub(super) fn list(args: &LsArgs, complaints: &mut Complaints, out: impl Write) 
     Ok(lister.out.finish()?)
 }
 
-/// A directory as it was named, its path, and itself.
+/// A directory: its name on the command line, its path, and its node.
 type Directory = (Vec<u8>, Vec<u8>, Node);
 
-/// A line: the name in it, its path, and what it is.
+/// An entry to list: its name in the line, its path, and its information.
 type Row<'a> = (Vec<u8>, Vec<u8>, Facts<'a>);
 
 fn look<'a>(
@@ -112,7 +112,7 @@ fn look<'a>(
     files: &mut Vec<Row<'a>>,
     directories: &mut Vec<Directory>,
 ) -> anyhow::Result<()> {
-    // As ls has it: a symlink to a directory is listed as one, unless the line would be about the link.
+    // As in ls(1): a symlink to a directory is followed, except if the line describes the symlink itself.
     let last = if args.long || args.directory { LastLink::Keep } else { LastLink::Follow };
     let found = match resolve(&args.image, view, path, last) {
         Err(_) if last == LastLink::Follow => resolve(&args.image, view, path, LastLink::Keep)?,
@@ -149,7 +149,7 @@ impl<'a, W: Write> Lister<'_, 'a, W> {
         }
     }
 
-    /// The line above a directory's names.
+    /// Writes the header line of a directory.
     fn head(&mut self, shown: &[u8]) -> io::Result<()> {
         let Lines::Text(out) = &mut self.out else { return Ok(()) };
         let mut line = if self.is_first { Vec::new() } else { vec![self.format.line_end] };
@@ -175,7 +175,7 @@ impl<'a, W: Write> Lister<'_, 'a, W> {
         Ok(self.rows(&rows)?)
     }
 
-    /// A directory and those below it, each before what it holds.
+    /// Lists a directory and those below it, each before its subdirectories.
     fn below(&mut self, loaded: &Loaded, shown: &[u8], path: &[u8]) -> anyhow::Result<()> {
         let start = in_tree(&loaded.tree, path).unwrap_or(InodeId::ROOT);
         let mut stack = vec![(shown.to_owned(), path.to_owned(), start)];

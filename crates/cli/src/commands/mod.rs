@@ -1,4 +1,4 @@
-//! The subcommands of `composefs`, and the programs that go by another name.
+//! The subcommands of `composefs`, and the programs with other names.
 
 mod cat;
 mod check;
@@ -61,9 +61,9 @@ Examples:
   composefs ls -l rootfs.img /usr
   composefs cat --basedir=objects rootfs.img /etc/passwd
 
-Exit status: 0 on success, 1 on failure or if the output cannot be written, 2 for a usage error; the --help of a command
-describes any other status. Called as mkcomposefs, composefs-info, composefs-dump or mount.composefs, the program behaves
-as that tool, with status 1 for every failure.";
+Exit status: 0 on success, 1 on failure or if the output cannot be written, 2 for a usage error; commands with other
+statuses describe them in their --help. Called as mkcomposefs, composefs-info, composefs-dump or mount.composefs, the
+program behaves as that tool, with status 1 for every failure.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -105,7 +105,7 @@ fn command() -> clap::Command {
     groups::with_grouped_help(Composefs::command())
 }
 
-/// Runs `composefs` with the arguments behind its name.
+/// Runs `composefs` with the arguments after the program's name.
 pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
     if let Some(status) = complete::answer(command()) {
         return status;
@@ -158,7 +158,7 @@ mod output_table;
 mod tests {
     use super::*;
 
-    /// The names of the commands that have none below them.
+    /// Collects the full names of all commands without subcommands.
     fn leaves(command: &clap::Command, above: &str, names: &mut Vec<String>) {
         for below in command.get_subcommands() {
             let name = format!("{above}{}", below.get_name());

@@ -1,4 +1,4 @@
-# bash divides words at = and : as well, and completes the last piece only. Pieces with no space between them are one word.
+# bash also divides words at = and :, and completes the last part only. Parts without a space between them are one word.
 _composefs() {
     local line=${COMP_LINE:0:COMP_POINT} rest word prefix words=() i
     for ((i = 0; i <= COMP_CWORD; i++)); do

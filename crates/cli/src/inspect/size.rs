@@ -18,7 +18,7 @@ impl Sizes {
         if human { Sizes::Human } else { Sizes::Bytes }
     }
 
-    /// Formats a size.
+    /// Formats a number of bytes.
     pub(crate) fn show(self, size: u64) -> String {
         match self {
             Sizes::Human => human(size),

@@ -28,7 +28,7 @@ use crate::rlimits;
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct CheckArgs {
-    /// Image files
+    /// Paths of the image files
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<PathBuf>,
     /// Also check the objects in this directory; may be given several times
@@ -43,7 +43,7 @@ pub(super) struct CheckArgs {
     /// Treat warnings as errors
     #[arg(long)]
     strict: bool,
-    /// Number of threads
+    /// Number of threads to use
     #[arg(long, value_parser = crate::rlimits::parse_threads)]
     threads: Option<NonZeroUsize>,
     /// Print the result as JSON

@@ -7,7 +7,7 @@ use crate::input::ImageFacts;
 /// Property of a whole image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fact {
-    /// The format version.
+    /// Version of the image format.
     Version,
     /// Flags of the header.
     Flags,

@@ -20,7 +20,7 @@ const SIDES: [(Side, &str); 2] = [(Side::A, "a"), (Side::B, "b")];
 /// Maximum number of names printed for an inode.
 const MOST_NAMES: usize = 16;
 
-/// Writes the report.
+/// Writes the whole report to `out`.
 pub(super) fn write(comparison: &Comparison<'_>, out: &mut impl Write) -> io::Result<()> {
     let mut serializer = serde_json::Serializer::pretty(output::Json(&mut *out));
     let mut report = serializer.serialize_map(None)?;

@@ -22,7 +22,12 @@ use super::facts::Fact;
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(in crate::commands) struct DiffArgs {
+    /// First tree: an image, a directory or a dump; - is an image or a dump on standard input
+    #[arg(value_name = "A")]
     a: PathBuf,
+
+    /// Second tree, of the same kinds
+    #[arg(value_name = "B")]
     b: PathBuf,
     /// Ignore fields: type, mode, owner (uid, gid), mtime, size, content, storage, payload, target, rdev, xattrs,
     /// nlink, hardlinks, place; xattr:NAME for one xattr; image for all properties of images (version, flags,
@@ -59,9 +64,16 @@ struct ScanArgs {
     #[arg(long, value_name = "NAME")]
     algorithm: Option<Algorithm>,
     /// Keep hard links, or make each name an inode of its own; auto: as on the other side
-    #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_value = "auto", default_missing_value = "yes")]
+    #[arg(
+        long,
+        value_name = "WHEN",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "auto",
+        default_missing_value = "yes"
+    )]
     hardlinks: Hardlinks,
-    /// Leave out xattrs
+    /// Leave out all xattrs
     #[arg(long, conflicts_with = "user_xattrs")]
     skip_xattrs: bool,
     /// Keep only user.* xattrs
@@ -79,7 +91,7 @@ struct ScanArgs {
     /// Leave out matching paths, as in a .gitignore
     #[arg(long, value_name = "PATTERN")]
     exclude: Vec<String>,
-    /// Number of threads
+    /// Number of threads to use
     #[arg(long, value_name = "N", value_parser = crate::rlimits::parse_threads)]
     threads: Option<NonZeroUsize>,
 }
@@ -104,7 +116,7 @@ Examples:
 
 Exit status: 0 if nothing differs, 1 if something does, 2 on error.";
 
-/// Parsed command line.
+/// Parsed command line of `composefs diff`.
 pub(super) struct Request {
     pub(super) paths: [PathBuf; 2],
     pub(super) diff: diff::Options,

@@ -30,7 +30,7 @@ impl Marks {
     }
 }
 
-/// Writes the report.
+/// Writes the whole report to `out`.
 pub(super) fn write(comparison: &Comparison<'_>, out: &mut impl Write) -> io::Result<()> {
     let marks = Marks::choose();
     for side in [Side::A, Side::B] {

@@ -1,4 +1,4 @@
-//! Findings as data.
+//! Data types of the findings of `composefs doctor`.
 
 use serde_json::{Value, json};
 

@@ -69,7 +69,8 @@ fn examine(args: &DoctorArgs, selected: &RepositoryArgs) -> anyhow::Result<bool>
     let verdict = verdict(&sections);
     if args.json {
         let sections = sections.iter().map(|section| {
-            json!({ "title": section.title, "findings": section.findings.iter().map(Finding::json).collect::<Vec<_>>() })
+            let findings: Vec<_> = section.findings.iter().map(Finding::json).collect();
+            json!({ "title": section.title, "findings": findings })
         });
         output::json(&json!({ "verified_mounts": verdict, "sections": sections.collect::<Vec<_>>() }));
     } else {

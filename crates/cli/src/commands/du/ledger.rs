@@ -1,10 +1,10 @@
-//! Who needs which object.
+//! Counts the objects that images need, and the images that need them.
 
 use std::collections::HashMap;
 
 use libcomposefs_image::tree::{Data, InodeId, Tree};
 
-/// What images need, image by image.
+/// Objects needed by images, with the sizes of the images.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     objects: HashMap<Vec<u8>, Object>,
@@ -14,9 +14,9 @@ pub(super) struct Ledger {
 #[derive(Debug)]
 struct Object {
     size: u64,
-    /// The images that need it, ascending.
+    /// Indices of the images that need the object, in ascending order.
     images: Vec<u32>,
-    /// What it takes on disk; `None` if it is not there.
+    /// Disk space that the object uses; `None` if it is missing.
     disk: Option<u64>,
 }
 
@@ -27,7 +27,7 @@ struct Image {
     file: u64,
 }
 
-/// The row of an image, or of all.
+/// Row of the table, for an image or for all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sums {
     pub(super) apparent: u64,
@@ -42,17 +42,17 @@ pub(super) struct Sums {
     pub(super) missing: u64,
 }
 
-/// A number with its name.
+/// A number of a row, with its name.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Column {
     pub(super) name: &'static str,
     pub(super) number: u64,
-    /// Whether it is in bytes.
+    /// True if the number is a size in bytes.
     pub(super) is_size: bool,
 }
 
 impl Sums {
-    /// All of them, in the order of a row.
+    /// Returns all numbers in the order of the columns.
     pub(super) fn columns(&self, with_disk: bool) -> Vec<Column> {
         let size = |name, number| Column { name, number, is_size: true };
         let count = |name, number| Column { name, number, is_size: false };
@@ -85,13 +85,13 @@ impl Sums {
     }
 }
 
-/// Images may say any sizes.
+/// Adds sizes with saturation, as images can contain any size.
 fn add(sum: &mut u64, size: u64) {
     *sum = sum.saturating_add(size);
 }
 
 impl Ledger {
-    /// Adds an image, whose file has so many bytes.
+    /// Adds an image with a file of `file_len` bytes.
     pub(super) fn add(&mut self, tree: &Tree, file: u64) {
         let number = self.images.len() as u32;
         let mut image = Image { file, ..Image::default() };
@@ -101,7 +101,7 @@ impl Ledger {
             let Some(payload) = payload else { continue };
             let new = || Object { size: inode.size(), images: Vec::new(), disk: None };
             let object = self.objects.entry(payload.into_owned()).or_insert_with(new);
-            // One image may need it for several inodes.
+            // Several inodes of an image may need the same object.
             if object.images.last() != Some(&number) {
                 object.images.push(number);
             }
@@ -116,15 +116,15 @@ impl Ledger {
         self.images.push(image);
     }
 
-    /// Looks for every object; `disk_size` gives what it takes on disk.
+    /// Looks up every object; `disk_size` returns the disk space that it uses.
     pub(super) fn look_on_disk(&mut self, mut disk_size: impl FnMut(&[u8]) -> Option<u64>) {
-        // In the order of names, as directories have them, and complaints come the same way each time.
+        // Sorted by name, as in directories, so that failures have the same order each time.
         let mut objects: Vec<_> = self.objects.iter_mut().collect();
         objects.sort_unstable_by(|a, b| a.0.cmp(b.0));
         objects.into_iter().for_each(|(payload, object)| object.disk = disk_size(payload));
     }
 
-    /// The rows of the images and that of all together.
+    /// Returns the rows of the images, and the total.
     pub(super) fn sums(&self) -> (Vec<Sums>, Sums) {
         let row = |image: &Image| Sums {
             apparent: image.apparent,

@@ -1,4 +1,4 @@
-//! `composefs du`: how large images are, and what they share.
+//! `composefs du`: prints the sizes of images, and how much they share.
 
 mod ledger;
 mod table;
@@ -17,27 +17,27 @@ use crate::inspect::size::Sizes;
 use crate::json;
 use crate::output;
 
-/// Print the sizes of images, and how much they share.
+/// Print the sizes of images, and how much they share
 ///
 /// Prints a row for each image, and a total for several:
 ///
-/// |  apparent   size of all regular files, for each name
-/// |  unique     size of the objects needed, each counted once
-/// |  shared     the part of unique that other images on the command line need too
-/// |  exclusive  the part of unique that no other needs: removing the image frees it
-/// |  objects    number of objects needed
-/// |  inline     size of contents in the image itself, for each inode
-/// |  image      size of the image file
+///   apparent   size of all regular files, for each name
+///   unique     size of the objects needed, each counted once
+///   shared     the part of unique that other images on the command line need too
+///   exclusive  the part of unique that no other needs: removing the image frees it
+///   objects    number of objects needed
+///   inline     size of contents in the image itself, for each inode
+///   image      size of the image file
 ///
 /// With --basedir also:
 ///
-/// |  disk       disk space that the objects use
-/// |  freed      disk space that the exclusive objects use
-/// |  missing    number of missing objects
+///   disk       disk space that the objects use
+///   freed      disk space that the exclusive objects use
+///   missing    number of missing objects
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, verbatim_doc_comment)]
 pub(super) struct DuArgs {
-    /// Image files
+    /// Paths of the image files
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<PathBuf>,
     /// Object directory; may be given several times
@@ -61,7 +61,7 @@ Examples:
 
 Exit status: 0 if everything was counted (even if objects are missing), 1 if something was not, 2 for a usage error.";
 
-/// Runs the command.
+/// Runs the command and returns its exit status.
 pub(super) fn run(args: &DuArgs) -> ExitCode {
     let mut complaints = Complaints::default();
     let done = measure(args, &mut complaints, output::text());

@@ -1,10 +1,10 @@
-//! Rows of numbers below their names.
+//! Formats rows of numbers as a table.
 
 use crate::commands::du::ledger::Sums;
 use crate::inspect::names::Names;
 use crate::inspect::size::Sizes;
 
-/// The lines of a table: a head, a row for each image, and one for all.
+/// Returns the lines of the table: a header, a row for each image, and the total.
 pub(super) fn lines(names: &[&[u8]], rows: &[Sums], total: Option<&Sums>, with_disk: bool, sizes: Sizes) -> Vec<u8> {
     let cells = |sums: &Sums| -> Vec<String> {
         let columns = sums.columns(with_disk).into_iter();
@@ -12,7 +12,7 @@ pub(super) fn lines(names: &[&[u8]], rows: &[Sums], total: Option<&Sums>, with_d
     };
     let head = Sums::default().columns(with_disk).into_iter().map(|column| column.name.to_owned()).collect();
     let mut table: Vec<(Vec<String>, Vec<u8>)> = vec![(head, Vec::new())];
-    // A name with a newline in it would be two rows.
+    // Names are escaped, as a newline would start another row.
     table.extend(rows.iter().zip(names).map(|(sums, name)| (cells(sums), Names::Escaped.show(name))));
     table.extend(total.map(|sums| (cells(sums), b"total".to_vec())));
     let columns = table[0].0.len();

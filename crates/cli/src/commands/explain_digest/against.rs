@@ -46,8 +46,8 @@ impl Against {
         self.version.is_some()
     }
 
-    /// Returns the policies with the format version of the image, or 0 for a dump. If there are none, returns all
-    /// policies with their version set to that.
+    /// Returns the policies with the format version of the image, or 0 for a dump. If no policy has it, returns all of
+    /// them with that version.
     pub(super) fn only_its_version(&self, policies: &[Policy]) -> Vec<Policy> {
         let version = self.version.unwrap_or(0);
         let mut only: Vec<_> = policies.iter().filter(|policy| policy.version == version).copied().collect();

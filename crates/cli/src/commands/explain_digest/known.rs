@@ -36,7 +36,7 @@ pub(super) struct Wish<'a> {
 const LIMITS: [u64; 2] = [64, 0];
 
 impl Known {
-    /// Reads a source.
+    /// Reads a source of any kind.
     pub(super) fn read(path: &Path, wish: Wish<'_>) -> anyhow::Result<Self> {
         let limits = LIMITS.iter().chain(wish.limits).map(|&limit| Inline::UpTo(limit));
         match input::open(path)? {

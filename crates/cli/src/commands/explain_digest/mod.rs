@@ -34,9 +34,9 @@ struct Findings<'a> {
     args: &'a ExplainDigestArgs,
     known: &'a Known,
     space: &'a Space,
-    /// Expected digest.
+    /// Digest given by `--want`, or that of the expected image.
     want: Option<Digest>,
-    /// Number of policies.
+    /// Number of all policies.
     policies: usize,
     /// Policies that were tried.
     tried: Vec<Tried>,

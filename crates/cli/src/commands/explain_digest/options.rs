@@ -46,7 +46,7 @@ pub(in crate::commands) struct ExplainDigestArgs {
     /// Continue after the first policy that gives the digest, and print all that do
     #[arg(long)]
     pub(super) all: bool,
-    /// Number of threads
+    /// Number of threads to use
     #[arg(long, value_parser = crate::rlimits::parse_threads)]
     pub(super) threads: Option<NonZeroUsize>,
     /// Print the result as JSON

@@ -13,7 +13,7 @@ use crate::commands::diff::words::{self, number, path};
 /// Number of paths printed for each difference.
 const PATHS: usize = 5;
 
-/// Writes the findings.
+/// Writes the findings to `out`.
 pub(super) fn write(findings: &Findings<'_>, out: &mut impl Write) -> io::Result<()> {
     if findings.args.list || findings.args.policy.is_some() {
         return list(findings, out);

@@ -26,7 +26,7 @@ use progress::ExtractProgress;
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ExtractArgs {
-    /// Image file
+    /// Path of the image file
     image: PathBuf,
     /// Directory to extract to: created, or empty
     target: PathBuf,
@@ -49,7 +49,7 @@ pub(super) struct ExtractArgs {
     /// Also extract contents for which the image has no digest to verify them with
     #[arg(long)]
     unverified: bool,
-    /// Number of threads
+    /// Number of threads to use
     #[arg(long, value_parser = crate::rlimits::parse_threads)]
     threads: Option<NonZeroUsize>,
     /// Print the result as JSON

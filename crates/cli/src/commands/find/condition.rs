@@ -1,4 +1,4 @@
-//! Conditions on a path and its inode.
+//! Conditions of `composefs find` on a path and its inode.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -12,7 +12,7 @@ use libcomposefs_scan::compile_glob;
 use super::value::{Bound, Permissions, content, count_bound, hex, kind, permissions, size_bound, time};
 use crate::inspect::inode_info::ContentForm;
 
-/// All of them must hold.
+/// Conditions that must all hold.
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Conditions")]
 pub(super) struct Conditions {
@@ -64,7 +64,7 @@ pub(super) struct Conditions {
     nid: Option<u64>,
 }
 
-/// What conditions are about.
+/// Path and inode that are tested.
 pub(super) struct Candidate<'c> {
     pub(super) path: &'c [u8],
     pub(super) node: &'c Node,
@@ -72,7 +72,7 @@ pub(super) struct Candidate<'c> {
 }
 
 impl Conditions {
-    /// Whether all of them hold.
+    /// Returns true if all conditions hold.
     pub(super) fn hold_for(&self, candidate: &Candidate<'_>) -> bool {
         self.hold_for_name(candidate.path) && self.hold_for_inode(candidate) && self.hold_for_content(candidate)
     }
@@ -126,7 +126,7 @@ impl Conditions {
     }
 }
 
-/// Payloads are below their directory with slashes in front or without.
+/// Payloads may start with slashes, and are relative to the object directory anyway.
 fn without_slashes(path: &[u8]) -> &[u8] {
     let slashes = path.iter().take_while(|byte| **byte == b'/').count();
     &path[slashes..]

@@ -1,4 +1,4 @@
-//! `composefs find`: the paths of an image that meet conditions.
+//! `composefs find`: prints the paths of an image that meet conditions.
 
 mod condition;
 mod value;
@@ -28,7 +28,7 @@ use crate::inspect::size::Sizes;
 #[derive(clap::Args)]
 #[command(after_help = format!("{PATHS}\n\n{EXAMPLES}"))]
 pub(super) struct FindArgs {
-    /// Image file
+    /// Path of the image file
     image: PathBuf,
     /// Paths to search [default: the root]
     #[arg(value_name = "PATH")]
@@ -58,7 +58,7 @@ Examples:
 
 Exit status: 0 if everything was searched (even if nothing was found), 1 if something was not, 2 for a usage error.";
 
-/// Runs the command.
+/// Runs the command and returns its exit status.
 pub(super) fn run(args: &FindArgs) -> ExitCode {
     let mut complaints = Complaints::default();
     let out = args.names.out();
@@ -102,7 +102,7 @@ impl<W: Write> Finder<'_, '_, W> {
         if tree.inode(start).kind() != Kind::Directory {
             return Ok(());
         }
-        // The root's own path is the slash that each of the others begins with.
+        // The path of the root is the slash with which all other paths start.
         let above = found.path.strip_suffix(b"/").unwrap_or(&found.path);
         let mut entries = tree.depth_first_from(start, above);
         while let Some((path, entry)) = entries.step() {

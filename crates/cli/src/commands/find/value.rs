@@ -1,4 +1,4 @@
-//! The values of conditions, as they are written.
+//! Parses the values of conditions.
 
 use libcomposefs_image::tree::Kind;
 
@@ -6,7 +6,7 @@ use crate::inspect::inode_info::ContentForm;
 use crate::inspect::size;
 use crate::timestamp;
 
-/// A number with a sign in front.
+/// A number with a sign that selects larger, smaller or equal values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Bound {
     Exactly(u64),
@@ -23,7 +23,7 @@ impl Bound {
         }
     }
 
-    /// Whether a number is within it.
+    /// Returns true if a number matches.
     pub(super) fn holds_for(self, number: u64) -> bool {
         match self {
             Bound::Exactly(bound) => number == bound,
@@ -33,7 +33,7 @@ impl Bound {
     }
 }
 
-/// Permission bits.
+/// Permission bits, and the way to compare them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Permissions {
     Exactly(u16),
@@ -42,12 +42,12 @@ pub(super) enum Permissions {
 }
 
 impl Permissions {
-    /// Whether a mode has them.
+    /// Returns true if a mode matches.
     pub(super) fn hold_for(self, mode: u16) -> bool {
         match self {
             Permissions::Exactly(bits) => mode == bits,
             Permissions::All(bits) => mode & bits == bits,
-            // As find has it: no bits at all are always there.
+            // As in find(1): an empty set of bits always matches.
             Permissions::Any(bits) => bits == 0 || mode & bits != 0,
         }
     }
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_with_signs() {
+    fn numbers_with_signs_are_parsed() {
         assert_eq!(size_bound("+1k"), Ok(Bound::More(1024)));
         assert_eq!(size_bound("-2"), Ok(Bound::Less(2)));
         assert_eq!(size_bound("3"), Ok(Bound::Exactly(3)));
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn permissions_in_octal() {
+    fn octal_permissions_are_parsed() {
         assert_eq!(permissions("-222"), Ok(Permissions::All(0o222)));
         assert_eq!(permissions("/6000"), Ok(Permissions::Any(0o6000)));
         assert_eq!(permissions("0755"), Ok(Permissions::Exactly(0o755)));

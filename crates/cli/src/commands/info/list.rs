@@ -1,11 +1,11 @@
-//! `composefs-info ls`: a line for each path.
+//! `composefs-info ls`: prints one line for each path.
 
 use std::io::{self, Write};
 
 use libcomposefs_image::dump::{Also, escape};
 use libcomposefs_image::tree::{Data, Tree};
 
-/// Prints the paths of a tree with what they lead to: that of an inode with its first path only.
+/// Prints the paths of a tree with their targets or objects; those of a hard-linked inode only with its first path.
 pub(super) fn list(tree: &Tree, out: &mut impl Write) -> io::Result<()> {
     let mut seen = vec![false; tree.inode_count()];
     let mut line = Vec::new();

@@ -1,4 +1,4 @@
-//! `composefs-info measure-file`: fs-verity digests.
+//! `composefs-info measure-file`: prints fs-verity digests.
 
 use std::fs::File;
 use std::io::Write;
@@ -10,7 +10,7 @@ use libcomposefs_content::digest_file;
 use libcomposefs_image::{Algorithm, Digest};
 use libcomposefs_sys::verity::{Measurement, measure};
 
-/// Prints a digest for each file.
+/// Prints the digest of each file.
 pub(super) fn measure_files(paths: &[PathBuf], out: &mut impl Write) -> anyhow::Result<()> {
     for path in paths {
         let digest = measure_file(path);
@@ -20,7 +20,7 @@ pub(super) fn measure_files(paths: &[PathBuf], out: &mut impl Write) -> anyhow::
     Ok(())
 }
 
-/// The digest that the kernel checks reads against; where it has none, that of what can be read.
+/// Returns the digest that the kernel verifies reads against; without one, computes the digest of the content.
 fn measure_file(path: &Path) -> anyhow::Result<Digest> {
     let cannot_measure = || format!("failed to measure '{}'", path.display());
     let file = File::open(path).with_context(|| format!("Failed to open '{}'", path.display()))?;

@@ -1,6 +1,6 @@
-//! `composefs-info`: what is in images.
+//! `composefs-info`: prints the contents of images.
 //!
-//! Command line, messages and output are the C tool's; `docs/compatibility.md` lists where this one does otherwise.
+//! Command line, messages and output are those of the C tool; `docs/compatibility.md` lists the differences.
 
 mod list;
 mod measure;
@@ -20,19 +20,19 @@ use crate::output;
 const USAGE: &str = "\
 usage: composefs-info [--basedir=path] [ls|objects|dump|missing-objects|measure-file] IMAGES...
 Options:
-  --basedir=PATH          Look for objects here (missing-objects)
-  --filter=NAME           Take only this entry of the root; may be given again
-  --help                  Show this
+  --basedir=PATH          Look up objects in this directory (missing-objects)
+  --filter=NAME           Read only this entry of the root; may be given several times
+  --help                  Show this help
   --version               Show the version
 ";
 
 const EXAMPLES: &str = "
 Commands:
-  ls                      The paths of an image, with symlink targets and objects
-  dump                    An image as text, which mkcomposefs --from-file makes the same image of
-  objects                 The objects that images need, each once
-  missing-objects         Those that are not in --basedir
-  measure-file            The fs-verity digests of files
+  ls                      List the paths of images, with symlink targets and objects
+  dump                    Print images as text, from which mkcomposefs --from-file rebuilds them
+  objects                 Print the objects that images need, each once
+  missing-objects         Print the objects that are not in --basedir
+  measure-file            Print the fs-verity digests of files
 
 Examples:
   composefs-info ls rootfs.img
@@ -43,7 +43,7 @@ Examples:
 
 const FACE: Face = Face { name: "composefs-info", usage: USAGE, examples: EXAMPLES };
 
-/// Runs `composefs-info` with the arguments behind its name.
+/// Runs `composefs-info` with the arguments after the program's name.
 pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
     let request = match Request::parse(arguments) {
         Ok(request) => request,
@@ -64,7 +64,7 @@ fn inform(request: &Request, out: &mut impl Write) -> anyhow::Result<()> {
     }
     for path in &request.files {
         let image = ImageFile::read(path);
-        // What was said of the images before stays said.
+        // The output for earlier images remains.
         out.flush()?;
         let image = image?;
         let reader = image.reader()?;

@@ -1,4 +1,4 @@
-//! `composefs-info objects` and `missing-objects`: what images need of a store.
+//! `composefs-info objects` and `missing-objects`: prints the objects that images need.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -12,8 +12,8 @@ use rustix::fs::{AtFlags, statat};
 
 use crate::image_file::ImageFile;
 
-/// Prints the paths of the objects of all images, each once, in byte order. With `missing` only those that are not below
-/// its directory; where there is none, all of them.
+/// Prints the paths of the objects of all images, each once, in byte order. With `missing`, prints only those that are
+/// not in its directory, or all of them without a directory.
 pub(super) fn print(
     images: &[PathBuf],
     only: &[&[u8]],
@@ -37,7 +37,7 @@ pub(super) fn print(
     Ok(())
 }
 
-/// Adds the payload of every regular file.
+/// Adds the payload of every regular file in a tree.
 fn collect(tree: &Tree, objects: &mut BTreeSet<Vec<u8>>) {
     for inode in tree.inodes() {
         if let Data::Regular { payload: Some(payload), .. } = inode.data() {
@@ -46,7 +46,7 @@ fn collect(tree: &Tree, objects: &mut BTreeSet<Vec<u8>>) {
     }
 }
 
-/// A payload as a path below a directory.
+/// Converts a payload to a path relative to the object directory.
 fn below(payload: &[u8]) -> &OsStr {
     let slashes = payload.iter().take_while(|byte| **byte == b'/').count();
     OsStr::from_bytes(&payload[slashes..])

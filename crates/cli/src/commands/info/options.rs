@@ -1,4 +1,4 @@
-//! The command line of `composefs-info`.
+//! Parses the command line of `composefs-info`.
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -26,7 +26,7 @@ const OPTIONS: [LongOption<Key>; 4] = [
     flag("version", Key::Version),
 ];
 
-/// What can be asked.
+/// Subcommand of `composefs-info`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Command {
     Ls,
@@ -44,18 +44,18 @@ const COMMANDS: [(&str, Command); 5] = [
     ("measure-file", Command::MeasureFile),
 ];
 
-/// What the command line asks for.
+/// Parsed command line of `composefs-info`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Request {
     pub(super) command: Command,
-    /// Images, or for `measure-file` any files.
+    /// Paths of the images, or of any files for `measure-file`.
     pub(super) files: Vec<PathBuf>,
     basedir: Option<PathBuf>,
     filter: Vec<OsString>,
 }
 
 impl Request {
-    /// Reads a command line, without the program's name.
+    /// Parses a command line, without the program's name.
     pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Stop> {
         let (mut operands, mut basedir, mut filter) = (Vec::new(), None, Vec::new());
         for argument in getopt::parse(&OPTIONS, arguments).map_err(Stop::from)? {
@@ -82,12 +82,12 @@ impl Request {
         }
     }
 
-    /// The entries of the root that are asked for; all if there are none.
+    /// Returns the selected entries of the root; empty to select all.
     pub(super) fn only(&self) -> Vec<&[u8]> {
         self.filter.iter().map(|name| name.as_bytes()).collect()
     }
 
-    /// Opens the directory of the objects.
+    /// Opens the object directory.
     pub(super) fn open_basedir(&self) -> anyhow::Result<Option<OwnedFd>> {
         let Some(path) = &self.basedir else { return Ok(None) };
         let fd = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reference_messages() {
+    fn messages_are_those_of_the_reference() {
         for (line, words, usage) in [
             ("", "No command specified", true),
             ("--basedir=x", "No command specified", true),
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn options_stand_anywhere() {
+    fn options_and_operands_can_be_mixed() {
         let request = parse("--base=o ls --filter a x --fil=b y").unwrap();
         assert_eq!((request.command, request.files.len()), (Command::Ls, 2));
         assert_eq!((request.only(), &request.basedir), (vec![&b"a"[..], b"b"], &Some("o".into())));

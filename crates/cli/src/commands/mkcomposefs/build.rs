@@ -1,4 +1,4 @@
-//! The work itself: source to tree, tree to image, image to its place.
+//! Builds the image: from source to tree to image file.
 
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
@@ -21,16 +21,16 @@ use crate::output;
 use crate::rlimits::allow_open_files;
 use crate::scan_progress::ScanProgress;
 
-/// A tree, and how to tell where in the source an inode of it comes from.
+/// A tree, and the lines of the dump that its inodes come from.
 struct Source {
     tree: Tree,
     lines: Option<Lines>,
 }
 
-/// The mode of a new image, less the umask.
+/// Mode of a new image, before the umask is applied.
 const IMAGE_MODE: u32 = 0o666;
 
-/// Does what was asked for.
+/// Executes a parsed command line.
 pub(super) fn build(request: &Request) -> anyhow::Result<()> {
     if request.image.as_deref() == Some(Path::new("-")) && output::is_terminal() {
         bail!("stdout is a tty.  Refusing to use it");
@@ -41,7 +41,7 @@ pub(super) fn build(request: &Request) -> anyhow::Result<()> {
     write_image(request, &image)
 }
 
-/// Writes the image to its place, then prints its digest.
+/// Writes the image to its destination, then prints its digest.
 fn write_image(request: &Request, image: &Image<'_>) -> anyhow::Result<()> {
     let algorithm = request.algorithm();
     let threads = request.scan.thread_count();
@@ -92,7 +92,7 @@ fn read_source(request: &Request) -> anyhow::Result<Source> {
     Ok(Source { tree, lines: None })
 }
 
-/// An error of the scan, in the words the C tool has for the step.
+/// Converts an error of the scan to the C tool's message for the step.
 fn cannot_scan(request: &Request, error: scan::Error) -> anyhow::Error {
     let words = match &error {
         scan::Error::Io { source, path, .. }
@@ -107,7 +107,7 @@ fn cannot_scan(request: &Request, error: scan::Error) -> anyhow::Error {
     anyhow::Error::new(error).context(words)
 }
 
-/// An error of the image writer, with the place in the source that it is about.
+/// Converts an error of the image writer to a message with the location in the source.
 fn cannot_write(request: &Request, source: &Source, error: &WriteError) -> anyhow::Error {
     let name = request.source.display();
     match (error.inode(), &source.lines) {

@@ -1,7 +1,7 @@
-//! `mkcomposefs`: an image and its objects from a directory or a dump.
+//! `mkcomposefs`: builds an image and its objects from a directory or a dump.
 //!
-//! The command line, the messages and the status (1 for every failure) are the C tool's; `docs/compatibility.md` lists
-//! where this one does more or refuses more.
+//! Command line, messages and status (1 for every failure) are those of the C tool; `docs/compatibility.md` lists the
+//! differences.
 
 mod build;
 mod options;
@@ -26,21 +26,21 @@ Options:
   --from-file             SOURCE is a dump, - for standard input
   --min-version=N         Use at least this format version (default 0)
   --max-version=N         Use at most this format version (default 1)
-  --threads=N             Use so many threads (default: one for each CPU)
-  --inline-max=N          Keep files of up to N bytes in the image (default 64)
+  --threads=N             Number of threads (default: one for each CPU)
+  --inline-max=N          Store files of up to N bytes in the image (default 64)
   --hardlinks             Keep hard links: one inode with several names
-  --verify-store          Read the objects that the store has already, where no fs-verity
-                          vouches for them (default: compare their sizes)
-  --exclude=PATTERN       Leave out what matches, as in a .gitignore
-  --include=PATTERN       Take what matches although an earlier --exclude leaves it out
-  --source-date-epoch[=S] Make no mtime later than S, or than $SOURCE_DATE_EPOCH
-  --algorithm=NAME        Digests of sha256 (default) or sha512
-  --help                  Show this
+  --verify-store          Read objects that the store already has, unless fs-verity verifies
+                          them (default: compare their sizes)
+  --exclude=PATTERN       Leave out matching paths, as in a .gitignore
+  --include=PATTERN       Keep matching paths that an earlier --exclude leaves out
+  --source-date-epoch[=S] Set mtimes later than S, or than $SOURCE_DATE_EPOCH, to it
+  --algorithm=NAME        Digest algorithm, sha256 (default) or sha512
+  --help                  Show this help
   --version               Show the version
 ";
 
 const EXAMPLES: &str = "
-IMAGE may be - for standard output. A regular or absent IMAGE is replaced at once when all of it is on disk.
+IMAGE may be - for standard output. A regular or missing IMAGE is replaced atomically, once the new one is on disk.
 
 Examples:
   mkcomposefs --digest-store=objects rootfs/ rootfs.img
@@ -51,7 +51,7 @@ Examples:
 
 const FACE: Face = Face { name: "mkcomposefs", usage: USAGE, examples: EXAMPLES };
 
-/// Runs `mkcomposefs` with the arguments behind its name.
+/// Runs `mkcomposefs` with the arguments after the program's name.
 pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
     match Request::parse(arguments) {
         Ok(request) => FACE.end(build::build(&request)),

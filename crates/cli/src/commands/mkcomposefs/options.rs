@@ -1,4 +1,4 @@
-//! The command line of `mkcomposefs`.
+//! Parses the command line of `mkcomposefs`.
 
 use std::ffi::{OsStr, OsString};
 use std::num::NonZeroUsize;
@@ -61,22 +61,22 @@ const OPTIONS: [LongOption<Key>; 20] = [
     flag("version", Key::Version),
 ];
 
-/// What the command line asks for.
+/// Parsed command line of `mkcomposefs`.
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) source: PathBuf,
-    /// `None` with `--print-digest-only`.
+    /// Path of the image file; `None` with `--print-digest-only`.
     pub(super) image: Option<PathBuf>,
     pub(super) from_file: bool,
     pub(super) print_digest: bool,
     pub(super) store: Option<PathBuf>,
-    /// Whether objects that are there are read where fs-verity does not vouch for them.
+    /// True to read existing objects that are not verified by fs-verity.
     pub(super) verify_store: bool,
     pub(super) versions: Versions,
     pub(super) scan: libcomposefs_scan::Options,
 }
 
-/// What the options say, before it is known whether they go together.
+/// Values of the options, before they are checked against each other.
 #[derive(Debug, Default)]
 struct Given {
     operands: Vec<OsString>,
@@ -109,7 +109,7 @@ impl Given {
             Key::MaxVersion => self.max_version = Some(version(text(), "max")?),
             Key::Threads => {
                 let count = integer(text()).and_then(|n| NonZeroUsize::new(usize::try_from(n).ok()?));
-                // Or a number that is too large.
+                // Also rejects a number that is too large.
                 let count = count.or_else(|| parse_threads(text().to_str()?.trim_ascii_start()).ok());
                 let invalid = || wrong(format!("Invalid threads count {}", text().display()));
                 self.scan.threads = Some(count.ok_or_else(invalid)?);
@@ -135,7 +135,7 @@ impl Given {
 }
 
 impl Request {
-    /// Reads a command line, without the program's name.
+    /// Parses a command line, without the program's name.
     pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Stop> {
         let mut given = Given::default();
         let arguments = getopt::parse(&OPTIONS, arguments).map_err(Stop::from)?;
@@ -182,9 +182,7 @@ impl Request {
         }
         given.scan.patterns = patterns;
         if given.verify_store && given.store.is_none() {
-            return Err(wrong(
-                "--verify-store says how to look at the objects of a --digest-store=DIR, and there is none",
-            ));
+            return Err(wrong("--verify-store requires --digest-store=DIR"));
         }
         let versions = match (given.min_version, given.max_version) {
             (None, None) => Versions::default(),
@@ -202,30 +200,30 @@ impl Request {
         })
     }
 
-    /// The algorithm of every digest of the run.
+    /// Returns the algorithm of every digest of the run.
     pub(super) fn algorithm(&self) -> Algorithm {
         self.scan.algorithm
     }
 }
 
-/// A whole decimal number, as `strtol` takes it.
+/// Parses a whole decimal number, as `strtol` does.
 fn integer(text: &OsStr) -> Option<i64> {
     let text = std::str::from_utf8(text.as_bytes()).ok()?.trim_ascii_start();
     text.parse().ok()
 }
 
-/// A format version. Any number is taken here; that it exists is found out when the image is written.
+/// Parses a format version. Any number is accepted here; an unknown version is rejected when the image is written.
 fn version(text: &OsStr, which: &str) -> Result<u32, Stop> {
     let number = integer(text).ok_or_else(|| wrong(format!("Invalid {which} version {}", text.display())))?;
-    // A negative number is a huge one, and no version.
+    // A negative number becomes a huge one, which is not a version.
     Ok(u32::try_from(number).unwrap_or(u32::MAX))
 }
 
-/// The time of `--source-date-epoch`: its value, or that of the environment.
+/// Returns the time of `--source-date-epoch`: its value, or that of the environment.
 fn source_date_epoch(value: Option<OsString>) -> Result<Timestamp, Stop> {
     const NAME: &str = "SOURCE_DATE_EPOCH";
     let text = value.or_else(|| std::env::var_os(NAME)).ok_or_else(|| {
-        wrong(format!("--source-date-epoch has no value and {NAME} is not set: give seconds since 1970"))
+        wrong(format!("--source-date-epoch has no value and {NAME} is not set: expected seconds since 1970"))
     })?;
     let sec = integer(&text).ok_or_else(|| wrong(format!("Invalid {NAME} {}: expected seconds", text.display())))?;
     Ok(Timestamp { sec, nsec: 0 })
@@ -247,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reference_messages() {
+    fn messages_are_those_of_the_reference() {
         for (line, words, usage) in [
             ("", "No source path specified", true),
             ("~ x", "Empty source path specified", false),
@@ -275,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_default_as_in_the_reference() {
+    fn version_defaults_are_those_of_the_reference() {
         let versions = |line| parse(line).unwrap().versions;
         assert_eq!(versions("a b"), Versions { min: 0, max: 1 });
         assert_eq!(versions("a b --max-version=1"), Versions { min: 0, max: 1 });

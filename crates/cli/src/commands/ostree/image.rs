@@ -1,4 +1,4 @@
-//! `composefs ostree image`
+//! `composefs ostree image`: builds the image of a commit.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -30,7 +30,7 @@ pub(crate) struct OstreeImageArgs {
     /// compared with their checksums
     #[arg(long)]
     no_verity: bool,
-    /// Number of threads
+    /// Number of threads to use
     #[arg(long, value_parser = crate::rlimits::parse_threads)]
     threads: Option<NonZeroUsize>,
     /// Print commit, digest and size as JSON
@@ -46,7 +46,7 @@ Examples:
 
 Exit status: 0 if the image was written, 1 if not. An existing image is replaced once the new one is on disk.";
 
-/// The mode of a new image, less the umask.
+/// Mode of a new image, before the umask is applied.
 const IMAGE_MODE: u32 = 0o666;
 
 pub(super) fn run(args: &OstreeImageArgs) -> anyhow::Result<()> {

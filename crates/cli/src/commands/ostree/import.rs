@@ -1,4 +1,4 @@
-//! `composefs ostree import`
+//! `composefs ostree import`: imports a commit into a repository.
 
 use std::num::NonZeroUsize;
 
@@ -27,7 +27,7 @@ pub(crate) struct OstreeImportArgs {
     /// Name for the image; another image that has the name loses it
     #[arg(long, value_name = "REF", add = ArgValueCompleter::new(complete::refs))]
     name: Option<RefName>,
-    /// Number of threads
+    /// Number of threads to use
     #[arg(long, value_parser = crate::rlimits::parse_threads)]
     threads: Option<NonZeroUsize>,
     /// Print the result as JSON

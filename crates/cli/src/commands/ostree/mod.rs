@@ -1,4 +1,4 @@
-//! `composefs ostree`: commits of ostree, read from its repositories.
+//! `composefs ostree`: works with commits in ostree repositories.
 
 mod image;
 mod import;
@@ -42,10 +42,10 @@ enum Command {
     Import(WithRepository<import::OstreeImportArgs>),
 }
 
-/// Which commit.
+/// Options that select a commit.
 #[derive(clap::Args)]
 struct Source {
-    /// The ostree repository
+    /// Path of the ostree repository
     #[arg(value_name = "REPO")]
     ostree: PathBuf,
     /// Branch, REMOTE:BRANCH or checksum of the commit
@@ -63,7 +63,7 @@ impl Source {
     }
 }
 
-/// The tree that ostree's own image of a commit has.
+/// Returns the tree that ostree's own image of a commit has.
 fn tree_of(repo: &Repo, plan: &CommitPlan, contents: ContentUse<'_>, threads: NonZeroUsize) -> anyhow::Result<Tree> {
     let progress = progress::Objects::start();
     let gathered = gather(repo, plan.contents(), contents, threads, &|bytes| progress.done(bytes))?;
@@ -72,7 +72,7 @@ fn tree_of(repo: &Repo, plan: &CommitPlan, contents: ContentUse<'_>, threads: No
 
 pub(crate) fn run(args: &OstreeArgs, selected: &RepositoryArgs) -> ExitCode {
     match &args.command {
-        // Nothing has to be undone: a signal ends these at once.
+        // There is nothing to undo: a signal ends these at once.
         Command::Image(args) => done(image::run(args)),
         Command::Verify(args) => done(verify::run(args)),
         Command::Import(args) => {

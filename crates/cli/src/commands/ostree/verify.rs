@@ -1,4 +1,4 @@
-//! `composefs ostree verify`
+//! `composefs ostree verify`: verifies a commit, and the digest of its image.
 
 use std::num::NonZeroUsize;
 
@@ -22,7 +22,7 @@ use crate::rlimits;
 pub(crate) struct OstreeVerifyArgs {
     #[command(flatten)]
     source: Source,
-    /// Number of threads
+    /// Number of threads to use
     #[arg(long, value_parser = crate::rlimits::parse_threads)]
     threads: Option<NonZeroUsize>,
     /// Print commit and digests as JSON
@@ -57,8 +57,8 @@ pub(super) fn run(args: &OstreeVerifyArgs) -> anyhow::Result<()> {
             let id = commit.id;
             return Err(with_remedy(
                 format!(
-                    "commit {id} records no digest of its image: every object matches its checksum, and the digest of the \
-                     image would be {found}"
+                    "commit {id} records no digest of its image: every object matches its checksum, and the digest of \
+                     the image would be {found}"
                 ),
                 "use `ostree commit --generate-composefs-metadata` to record it",
             ));

@@ -67,7 +67,7 @@ impl RepositoryArgs {
         Ok(home.join(USER))
     }
 
-    /// Opens the repository.
+    /// Opens the selected or the default repository.
     pub(crate) fn open(&self) -> anyhow::Result<Repository> {
         crate::rlimits::allow_open_files();
         Ok(Repository::open(&self.path()?)?.telling(tell_of_waiting))

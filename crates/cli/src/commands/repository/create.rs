@@ -1,4 +1,4 @@
-//! `composefs create`
+//! `composefs create`: creates an image of a directory tree.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -33,7 +33,7 @@ pub(crate) struct CreateArgs {
     /// Keep only user.* xattrs
     #[arg(long, conflicts_with = "skip_xattrs")]
     user_xattrs: bool,
-    /// Leave out xattrs
+    /// Leave out all xattrs
     #[arg(long)]
     skip_xattrs: bool,
     /// Leave out device nodes
@@ -42,7 +42,7 @@ pub(crate) struct CreateArgs {
     /// Set all mtimes to zero
     #[arg(long)]
     use_epoch: bool,
-    /// Number of threads
+    /// Number of threads to use
     #[arg(long, value_parser = crate::rlimits::parse_threads)]
     threads: Option<NonZeroUsize>,
     /// Print the result as JSON

@@ -1,4 +1,4 @@
-//! `composefs df`
+//! `composefs df`: prints the disk usage of names.
 
 use libcomposefs_repo::{RefUsage, Usage};
 use serde_json::json;

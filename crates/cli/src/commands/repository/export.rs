@@ -1,4 +1,4 @@
-//! `composefs export`
+//! `composefs export`: writes images and their objects to a bundle.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -44,7 +44,8 @@ const EXAMPLES: &str = "\
 Examples:
   composefs --repo=/srv/images export debian/13 --output=debian.bundle
   composefs --repo=/srv/images export debian/13.1 --have=debian/13 --output=update.bundle
-  ssh host composefs images --objects > there && composefs export debian/13 --have-list=there | ssh host composefs import -";
+  ssh host composefs images --objects > list
+  composefs export debian/13 --have-list=list | ssh host composefs import -";
 
 pub(crate) fn run(args: &ExportArgs, selected: &RepositoryArgs) -> anyhow::Result<()> {
     let repository = selected.open()?;

@@ -1,4 +1,4 @@
-//! `composefs fsck`
+//! `composefs fsck`: checks and repairs a repository.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -32,7 +32,7 @@ pub(crate) struct FsckArgs {
     /// Restore contents from here: another repository, an object directory, or a tree; may be given several times
     #[arg(long, value_name = "SOURCE", requires = "repair")]
     from: Vec<PathBuf>,
-    /// Number of threads
+    /// Number of threads to use
     #[arg(long, value_parser = crate::rlimits::parse_threads)]
     threads: Option<NonZeroUsize>,
     /// Print the result as JSON

@@ -1,4 +1,4 @@
-//! `composefs gc`
+//! `composefs gc`: removes unneeded images and objects.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -115,7 +115,7 @@ fn print(report: &GcReport, args: &GcArgs) {
     }
 }
 
-/// `1 h`, `90 s`: in the largest unit that gives a whole number.
+/// Formats an age in the largest unit that gives a whole number: `1 h`, `90 s`.
 fn age_text(age: Duration) -> String {
     let seconds = age.as_secs();
     let (unit, name) = [(86400, "d"), (3600, "h"), (60, "min"), (1, "s")]
@@ -151,7 +151,8 @@ fn report_json(report: &GcReport, args: &GcArgs) -> serde_json::Value {
         "unclear": report.unclear.iter()
             .map(|b| json!({ "path": b.path.to_string_lossy(), "found": b.found })).collect::<Vec<_>>(),
         "unreadable": report.unreadable.iter()
-            .map(|(digest, error)| json!({ "digest": digest.to_hex(), "error": error.to_string() })).collect::<Vec<_>>(),
+            .map(|(digest, error)| json!({ "digest": digest.to_hex(), "error": error.to_string() }))
+            .collect::<Vec<_>>(),
     })
 }
 
@@ -160,14 +161,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ages_are_shown_in_the_largest_unit_that_fits() {
+    fn ages_are_formatted_in_the_largest_whole_unit() {
         for (seconds, text) in [(3600, "1 h"), (90, "90 s"), (120, "2 min"), (172_800, "2 d"), (5400, "90 min")] {
             assert_eq!(age_text(Duration::from_secs(seconds)), text);
         }
     }
 
     #[test]
-    fn ages_are_numbers_with_a_unit() {
+    fn ages_with_units_are_parsed() {
         for (text, seconds) in [("0", 0), ("5", 5), ("5s", 5), ("2m", 120), ("1h", 3600), ("3d", 259_200)] {
             assert_eq!(age(text), Ok(Duration::from_secs(seconds)));
         }

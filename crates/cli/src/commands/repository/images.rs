@@ -1,4 +1,4 @@
-//! `composefs images`
+//! `composefs images`: lists the images of a repository.
 
 use std::io::Write;
 use std::process::ExitCode;

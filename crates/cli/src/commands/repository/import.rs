@@ -1,4 +1,4 @@
-//! `composefs import`
+//! `composefs import`: imports an image, a dump or a bundle.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -46,7 +46,7 @@ pub(crate) struct ImportArgs {
     /// Also accept an image that differs when it is written again; this changes its digest
     #[arg(long)]
     rewrite: bool,
-    /// Number of threads
+    /// Number of threads to use
     #[arg(long, value_parser = crate::rlimits::parse_threads)]
     threads: Option<NonZeroUsize>,
     /// Print the result as JSON

@@ -1,4 +1,4 @@
-//! `composefs init`
+//! `composefs init`: creates a repository.
 
 use std::path::PathBuf;
 

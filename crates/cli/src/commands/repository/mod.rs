@@ -41,8 +41,8 @@ pub(crate) fn tell_of_waiting(path: &Path, waiting: Waiting) {
     }
 }
 
-/// Returns a note on users other than the owner who may open the directory of a repository, and so lock it; `None` if
-/// there are none.
+/// Returns a note on users other than the owner who may open, and so lock, the directory of a repository; `None`
+/// without such users.
 pub(crate) fn openers_text(openers: &[Opener]) -> Option<String> {
     let last = openers.last()?;
     let reach = if *last == Opener::Everyone { " who can reach it" } else { "" };

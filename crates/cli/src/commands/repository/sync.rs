@@ -1,4 +1,4 @@
-//! `composefs sync`
+//! `composefs sync`: copies names and images from another repository.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -30,7 +30,7 @@ pub(crate) struct SyncArgs {
     /// Only print what would be copied
     #[arg(short = 'n', long)]
     dry_run: bool,
-    /// Number of threads
+    /// Number of threads to use
     #[arg(long, value_parser = crate::rlimits::parse_threads)]
     threads: Option<NonZeroUsize>,
     /// Print the result as JSON

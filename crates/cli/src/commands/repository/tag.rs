@@ -1,4 +1,4 @@
-//! `composefs tag`
+//! `composefs tag`: gives an image another name.
 
 use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_repo::{ImageName, RefName};
@@ -17,7 +17,7 @@ pub(crate) struct TagArgs {
     /// Image, by name or digest
     #[arg(value_name = "REF|DIGEST", add = ArgValueCompleter::new(complete::images))]
     image: ImageName,
-    /// New name
+    /// New name of the image
     #[arg(value_name = "REF", add = ArgValueCompleter::new(complete::refs))]
     name: RefName,
     /// Print the result as JSON

@@ -1,4 +1,4 @@
-//! `composefs untag`
+//! `composefs untag`: removes names from images.
 
 use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_repo::RefName;
@@ -14,7 +14,7 @@ use crate::output;
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct UntagArgs {
-    /// Names to remove
+    /// Names to remove from images
     #[arg(value_name = "REF", required = true, add = ArgValueCompleter::new(complete::refs))]
     names: Vec<RefName>,
     /// Print the result as JSON

@@ -1,4 +1,4 @@
-//! `composefs why`
+//! `composefs why`: prints what keeps an object or image.
 
 use std::process::ExitCode;
 

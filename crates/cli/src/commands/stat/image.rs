@@ -1,4 +1,4 @@
-//! All that there is to say of an image as a whole.
+//! Information about an image as a whole.
 
 use std::collections::HashSet;
 
@@ -9,31 +9,31 @@ use serde::Serialize;
 use crate::image_file::ImageFile;
 use crate::timestamp;
 
-/// An image.
+/// Information about an image, in the order in which it is printed.
 #[derive(Debug, Serialize)]
 pub(super) struct ImageFacts {
     format_version: u32,
     size: u64,
     blocks: u32,
     algorithm: &'static str,
-    /// The fs-verity digest of the file: what a mount's `digest=` is compared with.
+    /// fs-verity digest of the file, which a mount compares with its `digest=`.
     digest: String,
-    /// Whether some inode has an ACL, as the header says.
+    /// True if some inode has an ACL, according to the header.
     acl: bool,
     build_time: String,
-    /// As the superblock has it, stubs among them.
+    /// Number of inodes in the superblock, including stubs.
     inodes: u64,
     stubs: usize,
     compact: usize,
-    /// Names of the tree, the root not counted.
+    /// Number of names in the tree, without the root.
     names: usize,
     types: Types,
     contents: Contents,
-    /// How the inodes are ordered.
+    /// Order of the inodes in the image.
     order: &'static str,
 }
 
-/// Inodes of the tree by type.
+/// Numbers of inodes in the tree by type.
 #[derive(Debug, Default, Serialize)]
 struct Types {
     file: u64,
@@ -45,7 +45,7 @@ struct Types {
     socket: u64,
 }
 
-/// Regular files by where their content is, each inode once.
+/// Numbers of regular files by the storage of their content; each inode is counted once.
 #[derive(Debug, Default, Serialize)]
 struct Contents {
     empty: u64,
@@ -53,12 +53,12 @@ struct Contents {
     inline_bytes: u64,
     object: u64,
     hole: u64,
-    /// Payloads, each once.
+    /// Number of distinct payloads.
     objects: usize,
 }
 
 impl ImageFacts {
-    /// Those of a whole image.
+    /// Collects the information about an image.
     pub(super) fn of(file: &ImageFile, reader: &Reader<'_>, loaded: &Loaded) -> anyhow::Result<Self> {
         let (superblock, tree) = (reader.superblock(), &loaded.tree);
         let (types, contents) = count(loaded);
@@ -85,7 +85,7 @@ impl ImageFacts {
         })
     }
 
-    /// As lines of a word and what it is.
+    /// Formats the information as lines of a key and a value.
     pub(super) fn text(&self) -> String {
         let (types, contents) = (&self.types, &self.contents);
         let lines = [

@@ -1,4 +1,4 @@
-//! All that there is to say of one inode.
+//! Information about one inode.
 
 use libcomposefs_image::dump::{Also, escape};
 use libcomposefs_image::erofs::read::OwnXattr;
@@ -10,7 +10,7 @@ use crate::inspect::names::Names;
 use crate::json;
 use crate::timestamp;
 
-/// An inode under a path.
+/// Information about the inode at a path.
 pub(super) struct InodeFacts<'a> {
     pub(super) path: Vec<u8>,
     pub(super) facts: Facts<'a>,
@@ -18,7 +18,8 @@ pub(super) struct InodeFacts<'a> {
 }
 
 impl InodeFacts<'_> {
-    /// As lines of a word and what it is. Names and values are escaped, on a terminal or not: a line is a line.
+    /// Formats the information as lines of a key and a value. Names and values are always escaped, so that each takes
+    /// one line.
     pub(super) fn push_text(&self, text: &mut Vec<u8>) {
         let (facts, raw) = (&self.facts, self.facts.node.raw());
         let record = raw.record();
@@ -61,7 +62,7 @@ impl InodeFacts<'_> {
         }
     }
 
-    /// As JSON.
+    /// Returns the information as JSON.
     pub(super) fn json(&self) -> Map<String, Value> {
         let (facts, raw) = (&self.facts, self.facts.node.raw());
         let mut object = facts.json(&self.path);

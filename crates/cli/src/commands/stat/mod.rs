@@ -1,4 +1,4 @@
-//! `composefs stat`: everything the image says of an inode, or of itself.
+//! `composefs stat`: prints information about an inode or an image.
 
 mod image;
 mod inode;
@@ -29,7 +29,7 @@ use crate::output;
 #[derive(clap::Args)]
 #[command(after_help = format!("{PATHS}\n\n{EXAMPLES}"))]
 pub(super) struct StatArgs {
-    /// Image file
+    /// Path of the image file
     image: PathBuf,
     /// Paths in the image
     #[arg(value_name = "PATH")]
@@ -50,7 +50,7 @@ Examples:
 
 Exit status: 0 if everything was printed, 1 if something was not, 2 for a usage error.";
 
-/// Runs the command.
+/// Runs the command and returns its exit status.
 pub(super) fn run(args: &StatArgs) -> ExitCode {
     let mut complaints = Complaints::default();
     let out = output::text();
