@@ -1,4 +1,4 @@
-//! The digest of one file, by all threads at once.
+//! Computes the digest of one file on several threads.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -10,14 +10,33 @@ use libcomposefs_image::verity::{Hasher, hash_whole_blocks};
 use libcomposefs_sys::copy::READ_SIZE;
 use libcomposefs_sys::sparse::{Holes, Stretch};
 
-/// The digest of what a file holds, from its start to its end, whatever its offset.
+/// Computes the fs-verity digest of a whole file, independent of the file offset.
 ///
-/// The threads take pieces by turns and hash their blocks; the hashes join the tree in order, so that no more than one
-/// piece for each thread waits. Memory does not grow with the file. Holes are not read.
+/// The threads take pieces of the file in turn and hash their blocks. The hashes are added to the Merkle tree in file
+/// order, so at most one piece per thread is buffered, and memory use does not grow with the file. Holes are not
+/// read.
 ///
 /// # Errors
 ///
-/// What reading gives, or `UnexpectedEof` if the file is cut short meanwhile.
+/// Reading failed, or `UnexpectedEof` if the file was seen to grow meanwhile.
+///
+/// # Examples
+///
+/// ```
+/// use std::io::Write;
+/// use std::num::NonZeroUsize;
+/// use std::os::fd::AsFd;
+///
+/// use libcomposefs_content::{digest_file, thread_count};
+/// use libcomposefs_image::digest::Algorithm;
+/// use libcomposefs_image::verity;
+///
+/// let mut file = tempfile::tempfile()?;
+/// file.write_all(b"hello")?;
+/// let digest = digest_file(file.as_fd(), Algorithm::Sha256, thread_count(NonZeroUsize::new(2)))?;
+/// assert_eq!(digest, verity::digest(Algorithm::Sha256, b"hello"));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn digest_file(file: BorrowedFd<'_>, algorithm: Algorithm, threads: NonZeroUsize) -> io::Result<Digest> {
     let size = u64::try_from(rustix::fs::fstat(file)?.st_size).unwrap_or(0);
     let threads = threads.get().min(usize::try_from(size.div_ceil(READ_SIZE as u64)).unwrap_or(usize::MAX)).max(1);
@@ -42,11 +61,11 @@ struct FilePiece {
     read: Option<io::Result<PieceRead>>,
 }
 
-/// What was read of a piece.
+/// The result of reading one piece.
 enum PieceRead {
-    /// How many bytes there were, and how many of them are in whole blocks.
+    /// The number of bytes read, and the number of those in whole blocks.
     Bytes(usize, usize),
-    /// How many zeros there were, and nothing else.
+    /// A run of this many zeros, and no data.
     Zeros(u64),
 }
 
@@ -66,17 +85,17 @@ impl FilePiece {
 
 struct DigestState {
     hasher: Hasher,
-    /// The end was seen.
+    /// Set once the end of the file was read.
     ended: bool,
     error: Option<io::Error>,
 }
 
 impl DigestState {
-    /// Adds the next piece; tells whether another one may follow.
+    /// Adds the next piece. Returns true if another piece may follow.
     fn join(&mut self, piece: &mut FilePiece) -> bool {
         match piece.read.take() {
             Some(Ok(PieceRead::Bytes(1.., _) | PieceRead::Zeros(_))) if self.ended => {
-                // Behind the end that another thread saw: the file grows.
+                // Data after the end that another thread saw: the file grows.
                 self.fail(io::Error::new(io::ErrorKind::UnexpectedEof, "the file changed while it was read"));
             }
             Some(Ok(PieceRead::Bytes(0, _))) => self.ended = true,
@@ -112,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_the_digest_of_the_bytes() {
+    fn the_digest_is_that_of_the_bytes() {
         let data: Vec<u8> = (0..5 * READ_SIZE as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         for len in [0, 1, 4095, 4096, 4097, READ_SIZE - 1, READ_SIZE, READ_SIZE + 1, 4 * READ_SIZE, 5 * READ_SIZE - 77]
         {
@@ -151,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_an_error() {
+    fn a_read_error_is_returned() {
         let directory = std::fs::File::open("/").unwrap();
         assert!(digest_file(directory.as_fd(), Algorithm::Sha256, NonZeroUsize::MIN).is_err());
     }

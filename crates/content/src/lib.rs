@@ -1,8 +1,8 @@
-//! Contents of files: their digests, where they go, and the threads that read them.
+//! Contents of files: computing their digests, passing them to a sink, and the threads that read them.
 //!
-//! A [`ContentSink`] takes the contents that a scan or an import reads; [`DigestOnly`] hashes them and keeps nothing.
-//! [`digest_file`] hashes one file on all CPUs. [`workers`] runs jobs on several threads, and [`thread_count`] is the one
-//! place that decides how many.
+//! A [`ContentSink`] receives the contents that a scan or an import reads; [`DigestOnly`] hashes them and stores
+//! nothing. [`digest_file`] hashes one file on all CPUs. [`workers`] runs jobs on several threads, and
+//! [`thread_count`] decides how many threads an operation uses.
 #![forbid(unsafe_code)]
 
 mod file_digest;

@@ -31,7 +31,7 @@ pub trait Progress: Sync {
     }
 }
 
-/// Ignores all progress.
+/// A [`Progress`] that ignores all calls.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoProgress;
 

@@ -1,4 +1,4 @@
-//! Where the contents of files go.
+//! Sinks that receive the contents of files.
 
 use std::error::Error;
 use std::io;
@@ -10,29 +10,29 @@ use libcomposefs_image::verity::{self, Hasher};
 use libcomposefs_sys::sparse::{Stretch, read_sparse};
 use rustix::fs::fstat;
 
-/// What a sink gives as the reason of a failure.
+/// The error type of a [`ContentSink`].
 pub type SinkError = Box<dyn Error + Send + Sync>;
 
-/// A regular file whose content a sink is given.
+/// A regular file whose content is passed to a sink.
 #[derive(Clone, Copy, Debug)]
 pub struct SourceFile<'a> {
-    /// The file, open for reading. Its offset means nothing: read with `pread`.
+    /// The file, open for reading. Its offset is undefined: use `pread`.
     pub file: BorrowedFd<'a>,
-    /// The device number of the file system it is on.
+    /// Device number of the file system that the file is on.
     pub device: u64,
-    /// Its size when it was found.
+    /// Size of the file when it was found.
     pub size: u64,
-    /// When its inode had changed last, as it was found.
+    /// Change time (ctime) of the inode when the file was found.
     pub changed: Timestamp,
 }
 
 impl<'a> SourceFile<'a> {
-    /// A file as it is now.
+    /// Describes an open file as it is now.
     ///
     /// # Errors
     ///
-    /// What `fstat` gives.
-    // The fields have other types on other machines.
+    /// `fstat` failed.
+    // The types of the fields differ between architectures.
     #[allow(clippy::unnecessary_cast)]
     pub fn of(file: BorrowedFd<'a>) -> io::Result<Self> {
         let stat = fstat(file)?;
@@ -41,36 +41,37 @@ impl<'a> SourceFile<'a> {
     }
 }
 
-/// Takes the contents of files, from all threads at once, and names each by its digest.
+/// Receives the contents of files, from several threads at once, and returns the digest of each.
 pub trait ContentSink: Sync {
-    /// Takes a small content, with its digest. Its file is closed.
+    /// Receives a small content and its digest. The file is closed already.
     ///
     /// # Errors
     ///
-    /// Whatever ends the scan.
+    /// Any error ends the scan.
     fn take_small(&self, content: &[u8], digest: &Digest) -> Result<(), SinkError>;
 
-    /// Contents up to this length, if they are not small, are read whole and go to [`take_bytes`](Self::take_bytes); longer
-    /// ones go to [`take_file`](Self::take_file).
+    /// Returns the length up to which contents that are not small are read whole and passed to
+    /// [`take_bytes`](Self::take_bytes). Longer ones are passed to [`take_file`](Self::take_file).
     fn whole_max(&self) -> usize;
 
-    /// Takes a content that was read whole. The file it came from is there to be cloned; it may have changed since.
+    /// Receives a content that was read whole, and the file it was read from, which can be cloned. The file may have
+    /// changed since.
     ///
     /// # Errors
     ///
-    /// Whatever ends the scan.
+    /// Any error ends the scan.
     fn take_bytes(&self, content: &[u8], source: &SourceFile<'_>) -> Result<Digest, SinkError>;
 
-    /// Takes the content of a larger file, using `buffer` to read it. The digest is that of what the sink has
-    /// read or stored, which is not what the file holds by now if somebody writes to it: the scan finds that out.
+    /// Receives a larger file, and reads it with `buffer`. Returns the digest of the bytes that the sink has read or
+    /// stored. If another process writes to the file, they differ from its present content; the scan detects that.
     ///
     /// # Errors
     ///
-    /// Whatever ends the scan.
+    /// Any error ends the scan.
     fn take_file(&self, source: &SourceFile<'_>, buffer: &mut [u8]) -> Result<Digest, SinkError>;
 }
 
-/// Hashes contents and keeps none.
+/// A sink that hashes contents and stores none.
 #[derive(Clone, Copy, Debug)]
 pub struct DigestOnly(pub Algorithm);
 
@@ -79,7 +80,7 @@ impl ContentSink for DigestOnly {
         Ok(())
     }
 
-    /// Pieces are still in the core's own cache when they are hashed.
+    /// Returns 0: pieces are hashed while they are still in the core's own cache.
     fn whole_max(&self) -> usize {
         0
     }
@@ -93,11 +94,11 @@ impl ContentSink for DigestOnly {
     }
 }
 
-/// The digest of what a file holds, read into `buffer` piece by piece. Holes are not read.
+/// Computes the digest of a file, reading it into `buffer` piece by piece. Holes are not read.
 ///
 /// # Errors
 ///
-/// What reading gives.
+/// Reading failed.
 pub fn digest_pieces(file: BorrowedFd<'_>, algorithm: Algorithm, buffer: &mut [u8]) -> io::Result<Digest> {
     let mut hasher = Hasher::new(algorithm);
     read_sparse(file, buffer, |_, stretch| {

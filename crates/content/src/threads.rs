@@ -1,4 +1,4 @@
-//! How many threads work together: the one place that decides.
+//! The number of threads that an operation uses.
 
 use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
@@ -6,12 +6,12 @@ use std::thread::available_parallelism;
 use libcomposefs_image::threads::THREADS_MAX;
 use libcomposefs_sys::limits::open_files_max;
 
-/// How many descriptors there must be for each thread. It has a source and a temporary open, the directories they are in,
-/// and what it compares with; as many again are for what is open beside the threads.
+/// File descriptors reserved for each thread. A thread has a source and a temporary file open, their directories, and
+/// the file it compares with; as many again are left for the rest of the process.
 const DESCRIPTORS: usize = 16;
 
-/// How many threads to use where `asked` are asked for: one for each CPU if it is not said. No more than
-/// [`THREADS_MAX`], and no more than the limit of open files has room for.
+/// Returns the number of threads to use: `asked`, or one per CPU by default, but at most [`THREADS_MAX`], and no more
+/// than the limit of open files allows.
 #[must_use]
 pub fn thread_count(asked: Option<NonZeroUsize>) -> NonZeroUsize {
     let wanted = asked.or_else(|| available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_count_is_bounded_by_descriptors_and_by_what_is_of_use() {
+    fn the_count_is_bounded_by_descriptors_and_a_maximum() {
         let bounded = |wanted, open_files| bounded(NonZeroUsize::new(wanted).unwrap(), open_files).get();
         assert_eq!(bounded(3, 1024), 3);
         assert_eq!(bounded(512, 1024), 64);

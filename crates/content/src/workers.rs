@@ -1,4 +1,4 @@
-//! One thread that finds work, and several that do it.
+//! Worker threads: one thread produces jobs, several run them.
 
 use std::num::NonZeroUsize;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -7,11 +7,10 @@ use std::sync::{Mutex, PoisonError};
 use libcomposefs_image::threads::with_helpers;
 use libcomposefs_sys::limits::open_files_max;
 
-/// How many jobs may wait: at most so many, and no more than a part of the limit of open files, as each may hold a
-/// directory open.
+/// Upper bound of queued jobs. The limit of open files lowers it, since each job may hold a directory open.
 const WAITING: usize = 64;
 
-/// Gives jobs to the threads that do them.
+/// Hands jobs to the worker threads.
 pub struct Sender<'a, J, B> {
     channel: SyncSender<J>,
     work: &'a (dyn Fn(J, &mut B) + Sync),
@@ -19,7 +18,7 @@ pub struct Sender<'a, J, B> {
 }
 
 impl<J, B> Sender<'_, J, B> {
-    /// Gives a job away; while all are busy it is done here.
+    /// Queues a job, or runs it on the calling thread if the queue is full.
     pub fn send(&mut self, job: J) {
         match self.channel.try_send(job) {
             Ok(()) => {}
@@ -28,8 +27,8 @@ impl<J, B> Sender<'_, J, B> {
     }
 }
 
-/// Has `find` send jobs, each of which is done by `work` on one of so many threads, with a buffer of its own. Returns when
-/// all are done.
+/// Calls `find`, which sends jobs, and runs each job with `work` on one of `threads` threads. Each thread has a
+/// buffer of its own. Returns when all jobs are done.
 pub fn run<J: Send, B: Default, R>(
     threads: NonZeroUsize,
     work: impl Fn(J, &mut B) + Sync,
