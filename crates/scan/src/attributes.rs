@@ -1,4 +1,4 @@
-//! Reading the extended attributes of one inode into the pending.
+//! Reading the extended attributes of one inode.
 
 use std::io;
 use std::ops::Range;
@@ -8,12 +8,12 @@ use libcomposefs_sys::xattr::{Reader, Target};
 use crate::options::XattrChoice;
 use crate::pending::PendingInodes;
 
-/// The buffers for it.
+/// Buffers for reading extended attributes.
 #[derive(Debug, Default)]
 pub(crate) struct AttributeReader(Reader);
 
 impl AttributeReader {
-    /// Reads those that are wanted; returns where they are in the pending.
+    /// Reads the selected attributes into `pending`. Returns their range in `pending.xattrs`.
     pub(crate) fn read(
         &mut self,
         choice: XattrChoice,

@@ -1,4 +1,4 @@
-//! A sink for those who want to know all that there is to know of contents, and store none.
+//! A sink that collects small contents and digests, and stores no objects.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -9,9 +9,9 @@ use libcomposefs_sys::copy::read_all;
 
 use libcomposefs_content::{ContentSink, SinkError, SourceFile};
 
-/// Keeps small contents, and hashes all of them by one algorithm or by both, in one read.
+/// A sink that keeps small contents, and hashes all contents with one or both algorithms, in one read.
 ///
-/// Small contents come to it if the scan's [`inline_max`](crate::Options::inline_max) is 0.
+/// It receives small contents if the scan's [`inline_max`](crate::Options::inline_max) is 0.
 #[derive(Debug)]
 pub struct CollectAll {
     algorithm: Algorithm,
@@ -21,15 +21,15 @@ pub struct CollectAll {
 }
 
 impl CollectAll {
-    /// For a scan with digests of `algorithm`. Contents of up to `keep_max` bytes are kept; with `both` the digests of the
-    /// other algorithm are noted too.
+    /// Creates a sink for a scan with digests of `algorithm`. It keeps contents of up to `keep_max` bytes; with
+    /// `both` it also records the digests of the other algorithm.
     #[must_use]
     pub fn new(algorithm: Algorithm, both: bool, keep_max: usize) -> Self {
         let other = Algorithm::ALL.into_iter().find(|other| both && *other != algorithm);
         Self { algorithm, other, keep_max, contents: Mutex::default() }
     }
 
-    /// What was learnt.
+    /// Returns the collected contents and digests.
     #[must_use]
     pub fn into_contents(self) -> Contents {
         self.contents.into_inner().unwrap_or_else(PoisonError::into_inner)
@@ -57,7 +57,7 @@ impl ContentSink for CollectAll {
         Ok(())
     }
 
-    /// Pieces are still in the core's own cache when they are hashed.
+    /// Returns 0: pieces are hashed while they are still in the core's own cache.
     fn whole_max(&self) -> usize {
         0
     }

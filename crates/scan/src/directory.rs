@@ -1,8 +1,9 @@
 //! The directories of a scan: open ones, and closed ones that can be opened again.
 //!
-//! An open directory is the only safe way to its entries, yet a tree may be deeper than a process may have files open,
-//! and its paths longer than the kernel takes. So a directory stays open while jobs need it and there is room, and is
-//! otherwise opened again from its nearest open ancestor, piece by piece, and compared with what it was.
+//! An open directory is the only safe way to its entries, yet a tree may be deeper than the limit of open files, and
+//! its paths longer than the kernel accepts. So a directory stays open while jobs need it and the limit permits.
+//! Otherwise it is opened again from its nearest open ancestor, several names at a time, and its inode is compared
+//! with the recorded one.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,10 +22,10 @@ use crate::stat::{InodeKey, InodeStat};
 const OPEN: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
 
-/// A path given to the kernel must be shorter than `PATH_MAX`.
+/// A path passed to the kernel must be shorter than `PATH_MAX`.
 const PATH_MAX: usize = 4000;
 
-/// How many directories are open, and may be.
+/// The number of open directories, and its limit.
 #[derive(Debug)]
 pub(crate) struct Budget {
     open: AtomicUsize,
@@ -37,7 +38,7 @@ impl Budget {
     }
 }
 
-/// An open directory, counted.
+/// An open directory, counted in the budget.
 #[derive(Debug)]
 pub(crate) struct OpenDirectory {
     file: OwnedFd,
@@ -67,34 +68,34 @@ impl Drop for OpenDirectory {
 #[derive(Debug)]
 struct ScanDirectory {
     parent: Option<Arc<ScanDirectory>>,
-    /// In the parent; of the root the path that was given.
+    /// Name in the parent; for the root, the path as given.
     name: CString,
     key: InodeKey,
     id: InodeId,
-    /// How many [`DirectoryUse`] there are.
+    /// Number of [`DirectoryUse`] handles.
     uses: AtomicUsize,
-    /// Closed when nobody uses it, or when there was no room to keep it.
+    /// `None` if no handle is left, or if the budget was exceeded.
     open: Mutex<Option<Arc<OpenDirectory>>>,
     budget: Arc<Budget>,
 }
 
-/// Where a directory is, for those who need it open no more.
+/// A reference to a directory that need not be open any more.
 #[derive(Debug)]
 pub(crate) struct DirectoryRef(Arc<ScanDirectory>);
 
 impl DirectoryRef {
-    /// The directory in the tree.
+    /// Returns the directory's inode in the tree.
     pub(crate) fn id(&self) -> InodeId {
         self.0.id
     }
 
-    /// The path of an entry.
+    /// Returns the path of an entry.
     pub(crate) fn path_of(&self, name: &[u8]) -> PathBuf {
         self.0.path_of(name)
     }
 }
 
-/// A directory whose entries somebody is about to look at. The last one closes it.
+/// A handle of a directory whose entries are still to be scanned. Dropping the last handle closes the directory.
 #[derive(Debug)]
 pub(crate) struct DirectoryUse(Arc<ScanDirectory>);
 
@@ -122,7 +123,7 @@ impl ScanDirectory {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// This directory and its ancestors up to the root.
+    /// Returns this directory and its ancestors up to the root.
     fn ancestors(&self) -> impl Iterator<Item = &ScanDirectory> {
         std::iter::successors(Some(self), |d| d.parent.as_deref())
     }
@@ -141,7 +142,7 @@ impl ScanDirectory {
 }
 
 impl Drop for ScanDirectory {
-    /// Without this, dropping the last directory of a deep tree would recurse as deep.
+    /// Drops the ancestors in a loop: dropping the last directory of a deep tree would recurse as deep.
     fn drop(&mut self) {
         let mut parent = self.parent.take();
         while let Some(mut directory) = parent.and_then(Arc::into_inner) {
@@ -151,7 +152,7 @@ impl Drop for ScanDirectory {
 }
 
 impl DirectoryUse {
-    /// The root of the scan.
+    /// Creates the root of the scan.
     pub(crate) fn root(path: CString, file: OwnedFd, meta: &InodeStat, budget: &Arc<Budget>) -> Self {
         Self::new(None, path, file, meta, InodeId::ROOT, budget)
     }
@@ -165,7 +166,7 @@ impl DirectoryUse {
         budget: &Arc<Budget>,
     ) -> Self {
         let open = OpenDirectory::new(file, budget);
-        // The root is always kept: everything can be reached from it.
+        // The root stays open: all directories can be reached from it.
         let keep = parent.is_none() || budget.open.load(Ordering::Relaxed) <= budget.max;
         Self(Arc::new(ScanDirectory {
             parent,
@@ -178,17 +179,17 @@ impl DirectoryUse {
         }))
     }
 
-    /// A directory in this one, that was opened as `file` and added to the tree as `id`.
+    /// Creates the handle of a directory in this one, which was opened as `file` and added to the tree as `id`.
     pub(crate) fn child(&self, name: CString, file: OwnedFd, meta: &InodeStat, id: InodeId) -> Self {
         Self::new(Some(Arc::clone(&self.0)), name, file, meta, id, &self.0.budget)
     }
 
-    /// The directory in the tree.
+    /// Returns the directory's inode in the tree.
     pub(crate) fn id(&self) -> InodeId {
         self.0.id
     }
 
-    /// Opens it again if it was closed.
+    /// Returns the open directory, opening it again if it was closed.
     pub(crate) fn open(&self) -> Result<Arc<OpenDirectory>, Error> {
         if let Some(open) = self.0.kept() {
             return Ok(open);
@@ -216,7 +217,7 @@ impl DirectoryUse {
         Ok(open)
     }
 
-    /// The nearest ancestor that is open and the names from there to here.
+    /// Returns the nearest open ancestor, and the names from there to this directory.
     fn path_from_open(&self) -> (Arc<OpenDirectory>, Vec<&CStr>) {
         let mut names = Vec::new();
         for directory in self.0.ancestors() {
@@ -229,22 +230,22 @@ impl DirectoryUse {
         unreachable!("the root is used until the end of the scan, and always kept")
     }
 
-    /// Its path, beginning with that of the root as it was given.
+    /// Returns the path, which begins with that of the root as given.
     pub(crate) fn path(&self) -> PathBuf {
         self.0.path()
     }
 
-    /// The path of an entry.
+    /// Returns the path of an entry.
     pub(crate) fn path_of(&self, name: &[u8]) -> PathBuf {
         self.0.path_of(name)
     }
 
-    /// The directory, without keeping it open.
+    /// Returns a reference that does not keep the directory open.
     pub(crate) fn to_ref(&self) -> DirectoryRef {
         DirectoryRef(Arc::clone(&self.0))
     }
 
-    /// Writes its path below the root, with a slash at its end unless it is the root.
+    /// Writes the path below the root, with a trailing slash unless it is the root.
     pub(crate) fn write_relative_path(&self, path: &mut Vec<u8>) {
         let mut names: Vec<&CStr> = self.0.ancestors().map(|d| d.name.as_c_str()).collect();
         names.pop();
@@ -274,7 +275,7 @@ impl AsFd for Reached {
     }
 }
 
-/// Opens a directory by as many of the names as one call takes; returns how many those were.
+/// Opens a directory by as many of the names as fit in one call. Returns it with the number of names used.
 fn open_piece(from: BorrowedFd<'_>, names: &[&CStr]) -> rustix::io::Result<(OwnedFd, usize)> {
     let mut path = names[0].to_bytes().to_vec();
     let mut taken = 1;
@@ -289,24 +290,24 @@ fn open_piece(from: BorrowedFd<'_>, names: &[&CStr]) -> rustix::io::Result<(Owne
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     match openat2(from, &path[..], OPEN, Mode::empty(), resolve) {
         Ok(file) => Ok((file, taken)),
-        // Before Linux 5.6, or kept from it by a seccomp filter: name by name no symlink is followed either.
+        // Before Linux 5.6, or blocked by a seccomp filter: opening name by name follows no symlink either.
         Err(Errno::NOSYS | Errno::PERM) => Ok((open_child(from, names[0])?, 1)),
         Err(errno) => Err(errno),
     }
 }
 
-/// Opens a directory in another one; `ELOOP` or `ENOTDIR` if it is none, or none any more.
+/// Opens a directory inside another one; fails with `ELOOP` or `ENOTDIR` if it is not a directory.
 pub(crate) fn open_child(parent: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<OwnedFd> {
     openat(parent, name, OPEN, Mode::empty())
 }
 
-/// Opens what is to be scanned.
+/// Opens the root of the scan.
 pub(crate) fn open_root(path: &Path) -> rustix::io::Result<OwnedFd> {
-    // With O_NOFOLLOW and O_DIRECTORY a symlink gives ENOTDIR, as any other thing that is no directory does.
+    // With O_NOFOLLOW and O_DIRECTORY a symlink fails with ENOTDIR, like any other file that is not a directory.
     rustix::fs::open(path, OPEN, Mode::empty())
 }
 
-/// The same, and follows a symlink.
+/// Opens the root of the scan, following a symlink.
 pub(crate) fn open_root_followed(path: &Path) -> rustix::io::Result<OwnedFd> {
     rustix::fs::open(path, OPEN.difference(OFlags::NOFOLLOW), Mode::empty())
 }

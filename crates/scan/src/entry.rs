@@ -1,4 +1,4 @@
-//! Looking at one entry of a directory.
+//! Scanning one entry of a directory.
 
 use std::ffi::CStr;
 use std::ops::Range;
@@ -18,11 +18,11 @@ use crate::read_file;
 use crate::stat::{InodeKey, InodeStat};
 use crate::worker::Worker;
 
-/// The kernel gives out no longer targets (`PATH_MAX`); one byte more shows that there was not more.
+/// The kernel returns no longer targets (`PATH_MAX`); a spare byte shows that the target is complete.
 const TARGET_ROOM: usize = 4097;
 
 impl Worker<'_> {
-    /// Finds out all about an entry: a directory becomes a job, everything else part of the pending.
+    /// Scans an entry: a directory becomes a job, everything else a pending inode.
     pub(crate) fn scan_entry(
         &mut self,
         directory: &DirectoryUse,
@@ -34,11 +34,11 @@ impl Worker<'_> {
             |step, errno: Errno| Error::Io { step, path: directory.path_of(name.to_bytes()), source: errno.into() };
         let changed = || Error::ChangedWhileReading { path: directory.path_of(name.to_bytes()) };
         let options = self.scan.options;
-        // Unless it may be another name of an inode that was read.
+        // With hard links, the inode may have been read by another name already.
         if listed == Listed::File && !options.hardlinks && self.scan_file(directory, parent, name)? {
             return Ok(());
         }
-        // To be opened next, which tells whether it still is one.
+        // Opening it next will show if it is still a directory.
         if listed == Listed::Directory {
             if !self.is_excluded(directory, name, true) {
                 self.push_directory(directory, name, None);
@@ -72,7 +72,7 @@ impl Worker<'_> {
             Some(Kind::Regular) if meta.size > 0 => {
                 let file = match read_file::open(parent, name) {
                     Ok(file) => file,
-                    // A symlink, nothing, a socket: not what lstat saw.
+                    // A symlink, no entry, a socket: not what lstat returned.
                     Err(Errno::LOOP | Errno::NOENT | Errno::NXIO | Errno::NODEV) => return Err(changed()),
                     Err(errno) => return Err(failed(Step::Open, errno)),
                 };
@@ -98,8 +98,8 @@ impl Worker<'_> {
         self.scan.queue.push(ScanJob::Directory { parent: parent.clone(), name: name.to_owned(), key });
     }
 
-    /// Opens at once what was listed as a file, which spares a look by name. False if it cannot be opened: then a look says
-    /// why, or that nobody needs it open.
+    /// Opens an entry that was listed as a file without a prior `lstat`. Returns false if it cannot be opened: then
+    /// `lstat` reports the reason, or shows that the file need not be opened.
     fn scan_file(&mut self, directory: &DirectoryUse, parent: BorrowedFd<'_>, name: &CStr) -> Result<bool, Error> {
         if self.is_excluded(directory, name, false) {
             return Ok(true);
@@ -119,7 +119,7 @@ impl Worker<'_> {
         Ok(true)
     }
 
-    /// Makes an entry part of the pending.
+    /// Adds an entry to the pending inodes.
     fn add(
         &mut self,
         directory: &DirectoryUse,
@@ -153,7 +153,7 @@ impl Worker<'_> {
         Ok(FoundData::Symlink(self.pending.keep(&self.target[..len])))
     }
 
-    /// The attributes of an entry that is not opened.
+    /// Reads the attributes of an entry that is not open.
     fn entry_xattrs(
         &mut self,
         directory: &DirectoryUse,
@@ -171,7 +171,7 @@ impl Worker<'_> {
         read.map_err(|source| Error::Io { step: Step::Xattrs, path: directory.path_of(name.to_bytes()), source })
     }
 
-    /// Reads the attributes that are wanted into the pending.
+    /// Reads the selected attributes into the pending inodes.
     pub(crate) fn read_xattrs(&mut self, target: Target<'_>) -> std::io::Result<Range<usize>> {
         self.attributes.read(self.scan.options.xattrs, target, &mut self.pending)
     }

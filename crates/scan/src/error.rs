@@ -1,4 +1,4 @@
-//! Why a scan ends without a tree.
+//! Errors of a scan.
 
 use std::fmt;
 use std::io;
@@ -8,10 +8,10 @@ use libcomposefs_image::tree::TreeError;
 
 use libcomposefs_content::SinkError;
 
-/// What was being done when the kernel said no.
+/// The operation that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// `lstat` or `fstat`.
+    /// `lstat` or `fstat` of an entry.
     Stat,
     /// Opening a directory or file.
     Open,
@@ -21,7 +21,7 @@ pub enum Step {
     Read,
     /// Reading the target of a symlink.
     ReadLink,
-    /// Reading extended attributes.
+    /// Reading the extended attributes of a file.
     Xattrs,
 }
 
@@ -38,46 +38,45 @@ impl fmt::Display for Step {
     }
 }
 
-/// Why a scan failed. When several threads meet errors at about the same time it is the one with the smallest path.
+/// Error of a scan. If several threads fail at about the same time, the one with the smallest path is returned.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The kernel refused a step.
+    /// A system call failed.
     #[error("{step} {}: {source}", path.display())]
     Io {
-        /// What was being done.
+        /// The operation that failed.
         step: Step,
-        /// To what.
+        /// Path that the operation was applied to.
         path: PathBuf,
-        /// The kernel's answer. What is to be scanned but is no directory gives `ENOTDIR`.
+        /// Error returned by the kernel. If the root of the scan is not a directory, `ENOTDIR`.
         source: io::Error,
     },
-    /// Something became another thing, or its content changed, between the first look at it and the last.
+    /// A file changed its type or content while it was scanned.
     #[error("{} changed while it was being read", path.display())]
     ChangedWhileReading {
-        /// What changed.
+        /// Path of the changed file.
         path: PathBuf,
     },
-    /// An image cannot hold this.
+    /// An image cannot hold this file.
     #[error("{}: {source}", path.display())]
     Tree {
-        /// Where it is.
+        /// Path of the file.
         path: PathBuf,
-        /// The rule it breaks.
+        /// The rule of images that it breaks.
         source: TreeError,
     },
-    /// The sink did not take the content.
+    /// The sink returned an error.
     #[error("{}: {source}", path.display())]
     Sink {
-        /// Whose content it is.
+        /// Path of the file with the content.
         path: PathBuf,
-        /// What the sink says.
+        /// Error returned by the sink.
         source: SinkError,
     },
 }
 
 impl Error {
-    /// What the tree model refuses. Two entries of one name are what a directory can show that is changed while it is
-    /// listed.
+    /// Converts an error of the tree. A duplicate name means that the directory was changed while it was listed.
     pub(crate) fn from_tree(source: TreeError, path: impl FnOnce() -> PathBuf) -> Self {
         match source {
             TreeError::Duplicate(_) => Error::ChangedWhileReading { path: path() },
@@ -85,7 +84,7 @@ impl Error {
         }
     }
 
-    /// The path it happened at: the scanned directory as it was given, and what follows below it.
+    /// Returns the path of the file: the root of the scan as given, and the path below it.
     #[must_use]
     pub fn path(&self) -> &Path {
         match self {

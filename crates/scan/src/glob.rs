@@ -1,17 +1,18 @@
-//! Shell patterns, as far as they can be compiled.
+//! Compiling shell patterns, within limits.
 
 use globset::{GlobBuilder, GlobMatcher};
 
-/// The longest pattern, in bytes: a path is not longer.
+/// The longest pattern, in bytes: no path is longer.
 const MAX_LEN: usize = 4096;
-/// How deep `{a,b}` may be nested. The engine below refuses 250 levels of what it makes of them, by a panic.
+/// The deepest nesting of `{a,b}`. The regex engine panics at 250 levels of the expression built from them.
 const MAX_NESTING: usize = 32;
 
-/// Compiles a pattern, in which `*` and `?` match no slash, `**` does, and a backslash takes the next character for what it is.
+/// Compiles a pattern in which `*` and `?` do not match a slash, `**` does, and a backslash escapes the next
+/// character.
 ///
 /// # Errors
 ///
-/// Why it is no pattern.
+/// A message that says why the pattern is invalid.
 pub fn compile_glob(pattern: &str) -> Result<GlobMatcher, String> {
     if pattern.len() > MAX_LEN {
         return Err(format!("it has {} bytes, at most {MAX_LEN} are allowed", pattern.len()));
@@ -23,7 +24,7 @@ pub fn compile_glob(pattern: &str) -> Result<GlobMatcher, String> {
     glob.map(|glob| glob.compile_matcher()).map_err(|error| error.kind().to_string())
 }
 
-/// How deep braces are nested at most.
+/// Returns the deepest nesting of braces.
 fn nesting(pattern: &str) -> usize {
     let (mut depth, mut deepest) = (0usize, 0);
     let mut bytes = pattern.bytes();
@@ -50,12 +51,12 @@ mod tests {
         for depth in [33, 200, 2000] {
             assert!(compile_glob(&nested(depth)).unwrap_err().contains("more than 32 deep"), "{depth}");
         }
-        // Not nested, and not a brace.
+        // Braces that are not nested, and escaped ones.
         assert!(compile_glob(&"{a,b}".repeat(800)).is_ok());
         assert!(compile_glob(&"\\{".repeat(2000)).unwrap().is_match("{".repeat(2000)));
     }
 
-    /// The longest pattern of each kind is compiled: none is more than the engine takes.
+    /// The longest pattern of each kind compiles: the engine accepts all of them.
     #[test]
     fn length_is_bounded() {
         for piece in ["a", "?", "*a", "**/", "[!a-z]", "{?,*}", "[a-zA-Z0-9]*", "\u{10ffff}"] {

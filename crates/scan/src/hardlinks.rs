@@ -1,4 +1,4 @@
-//! Several names of one inode.
+//! Inodes with several names.
 
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -9,8 +9,8 @@ use crate::directory::{DirectoryRef, DirectoryUse};
 use crate::error::Error;
 use crate::stat::InodeKey;
 
-/// The inodes with more than one link. The first name met is read like any file; the others wait until all is read, as
-/// another thread may still be at it.
+/// The inodes with more than one link. The first name found is read like any file. The others are added once
+/// everything is read, as another thread may still be reading the inode.
 #[derive(Debug, Default)]
 pub(crate) struct HardLinks {
     inodes: HashMap<InodeKey, Option<InodeId>>,
@@ -18,7 +18,7 @@ pub(crate) struct HardLinks {
 }
 
 impl HardLinks {
-    /// True for the one who comes first and must read the inode.
+    /// Returns true for the first name of an inode, which must then be read. Remembers the others.
     pub(crate) fn first_seen(&mut self, key: InodeKey, directory: &DirectoryUse, name: &std::ffi::CStr) -> bool {
         let first = !self.inodes.contains_key(&key);
         if first {
@@ -29,12 +29,12 @@ impl HardLinks {
         first
     }
 
-    /// The inode that was claimed is in the tree.
+    /// Records that the inode was added to the tree.
     pub(crate) fn set(&mut self, key: InodeKey, id: InodeId) {
         self.inodes.insert(key, Some(id));
     }
 
-    /// Adds the names that waited.
+    /// Adds the remembered names to the tree.
     pub(crate) fn add_to(self, builder: &mut TreeBuilder) -> Result<(), Error> {
         for (directory, name, key) in self.later {
             let id = self.inodes[&key].expect("every claimed inode was added, or the scan had failed");

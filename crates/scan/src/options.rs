@@ -1,4 +1,4 @@
-//! What a scan takes from a tree, and how.
+//! Options of a scan.
 
 use std::num::NonZeroUsize;
 
@@ -8,27 +8,27 @@ use libcomposefs_image::tree::Timestamp;
 use crate::patterns::Patterns;
 use libcomposefs_content::thread_count;
 
-/// Which extended attributes are taken.
+/// Selects the extended attributes to read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum XattrChoice {
-    /// All that the process may see.
+    /// All attributes that the process may see.
     #[default]
     All,
-    /// Only those whose name begins with `user.`.
+    /// Only attributes whose name begins with `user.`.
     UserOnly,
-    /// None; they are not even listed.
+    /// No attributes; they are not even listed.
     None,
 }
 
-/// Which time of modification the inodes get.
+/// Selects the mtime of the inodes in the tree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mtime {
-    /// The file's own.
+    /// The mtime of the file.
     #[default]
     Keep,
-    /// The same for all.
+    /// The same mtime for all inodes.
     Fixed(Timestamp),
-    /// The file's own, but none later than this: what `SOURCE_DATE_EPOCH` asks for
+    /// The mtime of the file, but no later than this, as `SOURCE_DATE_EPOCH` demands
     /// (<https://reproducible-builds.org/specs/source-date-epoch/>).
     ClampTo(Timestamp),
 }
@@ -43,35 +43,35 @@ impl Mtime {
     }
 }
 
-/// How a tree is scanned. The default is what `mkcomposefs` does when no option is given.
+/// Options of a scan. The default is that of `mkcomposefs` without options.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The algorithm of the digests.
+    /// Algorithm of the content digests.
     pub algorithm: Algorithm,
-    /// Contents of at most so many bytes are kept in the tree; longer ones go to the sink. Up to
+    /// Contents of up to this many bytes are kept in the tree; longer ones are passed to the sink. At most
     /// [`MAX_INLINE`](libcomposefs_image::tree::MAX_INLINE).
     pub inline_max: u64,
-    /// Whether the files kept in the tree get a digest too.
+    /// Computes a digest of the contents kept in the tree too.
     pub digest_inline: bool,
-    /// Whether several names of one inode become one inode of the tree. Otherwise each name gets an inode of its own
-    /// with a link count of 1.
+    /// Makes several names of one inode one inode of the tree. Otherwise each name gets an inode of its own with a
+    /// link count of 1.
     pub hardlinks: bool,
     /// Leaves out character and block devices.
     pub skip_devices: bool,
-    /// Which extended attributes are taken.
+    /// Selects the extended attributes to read.
     pub xattrs: XattrChoice,
-    /// Which times of modification.
+    /// Selects the mtime of the inodes in the tree.
     pub mtime: Mtime,
-    /// What is left out.
+    /// Patterns of the paths to leave out.
     pub patterns: Patterns,
-    /// Whether the root may be a symlink to a directory. Symlinks below it are never followed.
+    /// Accepts a symlink to a directory as the root. Symlinks below it are never followed.
     pub follow_root: bool,
-    /// How many threads; as many as the process may use CPUs if not said.
+    /// Number of threads; one per available CPU by default.
     pub threads: Option<NonZeroUsize>,
 }
 
 impl Options {
-    /// How many threads that is on this machine.
+    /// Returns the number of threads to use on this machine.
     #[must_use]
     pub fn thread_count(&self) -> NonZeroUsize {
         thread_count(self.threads)

@@ -1,14 +1,14 @@
-//! Which paths are left out of a scan.
+//! Patterns that exclude paths from a scan.
 //!
-//! The language is that of `.gitignore`. Patterns are tried on the path below the scanned directory, bytes as they are:
+//! The language is that of `.gitignore`. Patterns are matched against the path below the root of the scan, as bytes:
 //!
-//! - `*` and `?` match within a name, `**` also across slashes, `[a-z]` one of a set, `{a,b}` either; a backslash takes
-//!   the next character for what it is;
-//! - a pattern without a slash, or with one only at its end, matches the last name of a path at any depth;
-//!   with a slash elsewhere it matches the whole path, and a leading slash says no more than that;
+//! - `*` and `?` match within a name, `**` also across slashes, `[a-z]` one of a set, `{a,b}` either; a backslash
+//!   escapes the next character;
+//! - a pattern without a slash, or with one only at its end, matches the last name of a path at any depth; with a
+//!   slash elsewhere it matches the whole path, and a leading slash means just that;
 //! - a trailing slash restricts it to directories;
-//! - the last pattern that matches decides, a path that none matches is taken;
-//! - a directory that is left out is not entered, so nothing below it can be taken back.
+//! - the last pattern that matches decides, a path that no pattern matches is included;
+//! - an excluded directory is not entered, so nothing below it can be included again.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -18,7 +18,7 @@ use globset::{Candidate, GlobMatcher};
 
 use crate::glob::compile_glob;
 
-/// A list of patterns in the order in which they were given.
+/// A list of patterns in the order in which they were added.
 #[derive(Clone, Debug, Default)]
 pub struct Patterns {
     list: Vec<Pattern>,
@@ -31,7 +31,7 @@ struct Pattern {
     exclude: bool,
 }
 
-/// The text is no pattern.
+/// The text is not a valid pattern.
 #[derive(Debug, thiserror::Error)]
 #[error("invalid pattern {pattern:?}: {reason}")]
 pub struct InvalidPattern {
@@ -40,20 +40,20 @@ pub struct InvalidPattern {
 }
 
 impl Patterns {
-    /// Adds a pattern for what is left out.
+    /// Adds a pattern of paths to exclude.
     ///
     /// # Errors
     ///
-    /// If the text is no pattern.
+    /// The text is not a valid pattern.
     pub fn exclude(&mut self, pattern: &str) -> Result<(), InvalidPattern> {
         self.add(pattern, true)
     }
 
-    /// Adds a pattern for what is taken although an earlier pattern leaves it out.
+    /// Adds a pattern of paths to include, even if an earlier pattern excludes them.
     ///
     /// # Errors
     ///
-    /// If the text is no pattern.
+    /// The text is not a valid pattern.
     pub fn include(&mut self, pattern: &str) -> Result<(), InvalidPattern> {
         self.add(pattern, false)
     }
@@ -77,13 +77,13 @@ impl Patterns {
         Ok(())
     }
 
-    /// Whether there is no pattern.
+    /// Returns true if there are no patterns.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
-    /// Whether what has this path, relative to the scanned directory, is left out.
+    /// Returns true if the path, relative to the root of the scan, is excluded.
     #[must_use]
     pub fn excludes(&self, path: &[u8], is_directory: bool) -> bool {
         let candidate = Candidate::new(Path::new(OsStr::from_bytes(path)));
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pattern_is_refused() {
+    fn invalid_patterns_are_refused() {
         for bad in ["", "/", "[", "{a", "a\\"] {
             assert!(Patterns::default().exclude(bad).is_err(), "{bad:?}");
         }

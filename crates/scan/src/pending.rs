@@ -1,7 +1,7 @@
-//! What a thread has found and not yet added to the tree.
+//! Inodes that a thread has found but not yet added to the tree.
 //!
-//! The names and bytes lie end to end in buffers that are used again, so nothing is allocated per file; small contents are
-//! hashed together, and the tree is locked once for many.
+//! Names and bytes are stored end to end in reused buffers, so nothing is allocated per file; small contents are
+//! hashed together, and the tree is locked once for many inodes.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -17,42 +17,42 @@ use crate::small_files::SmallFiles;
 use crate::stat::{InodeKey, InodeStat};
 use libcomposefs_content::ContentSink;
 
-/// Bytes in the pending's buffer.
+/// A range of bytes in the buffer of the pending inodes.
 pub(crate) type BufferRange = Range<usize>;
 
-/// An entry to be added.
+/// An entry to be added to the tree.
 #[derive(Debug)]
 struct PendingEntry {
-    /// In `directories`.
+    /// Index of its directory in `directories`.
     directory: usize,
     found: FoundEntry,
 }
 
-/// What was found out about an entry.
+/// An entry with its metadata.
 #[derive(Debug)]
 pub(crate) struct FoundEntry {
     pub(crate) name: BufferRange,
     pub(crate) meta: InodeStat,
     pub(crate) mtime: Timestamp,
     pub(crate) data: FoundData,
-    /// In `xattrs`.
+    /// Range of its attributes in `PendingInodes::xattrs`.
     pub(crate) xattrs: Range<usize>,
-    /// Set if other names may link to it.
+    /// Set if other names may link to the inode.
     pub(crate) link_key: Option<InodeKey>,
 }
 
-/// What the entry holds.
+/// The content, target or type of the entry.
 #[derive(Debug)]
 pub(crate) enum FoundData {
-    /// A regular file whose content is kept in the tree; or an empty one, with none. It may be among the small contents
-    /// too, to get a digest.
+    /// A regular file whose content is kept in the tree, or an empty one without content. With `small` the content is
+    /// hashed too.
     Inline {
         content: Option<BufferRange>,
         small: Option<usize>,
     },
     /// A regular file whose content is an object.
     Object(Digest),
-    /// The same, waiting among the small contents under this number.
+    /// Like `Object`, with the number of its content among the small files that are not hashed yet.
     Small(usize),
     Symlink(BufferRange),
     Special,
@@ -61,17 +61,17 @@ pub(crate) enum FoundData {
 #[derive(Debug, Default)]
 pub(crate) struct PendingInodes {
     pub(crate) bytes: Vec<u8>,
-    /// Names and values.
+    /// Names and values of all attributes.
     pub(crate) xattrs: Vec<(BufferRange, BufferRange)>,
     pub(crate) contents: SmallFiles,
-    /// Where the items were found.
+    /// The directories of the entries.
     directories: Vec<DirectoryRef>,
     items: Vec<PendingEntry>,
 }
 
-/// More than so many bytes are not gathered before they go to the tree.
+/// Upper bound of buffered bytes before the inodes are added to the tree.
 const ENOUGH: usize = 1 << 20;
-/// Nor more than so many entries.
+/// Upper bound of buffered entries.
 const ITEMS_ENOUGH: usize = 2048;
 
 impl PendingInodes {
@@ -93,7 +93,7 @@ impl PendingInodes {
         self.bytes.len() > ENOUGH || self.items.len() >= ITEMS_ENOUGH || self.contents.is_full()
     }
 
-    /// Forgets everything.
+    /// Clears all buffers for reuse.
     fn clear(&mut self) {
         self.bytes.clear();
         self.xattrs.clear();
@@ -102,7 +102,7 @@ impl PendingInodes {
         self.items.clear();
     }
 
-    /// The attributes of a range of `xattrs`.
+    /// Returns the attributes in a range of `xattrs`.
     pub(crate) fn xattrs<'a>(&'a self, range: Range<usize>, out: &mut Vec<Xattr<'a>>) {
         out.clear();
         out.extend(
@@ -112,7 +112,7 @@ impl PendingInodes {
         );
     }
 
-    /// Hashes the small contents, gives them to the sink, adds everything to the tree and is empty again.
+    /// Hashes the small contents, passes them to the sink, adds all inodes to the tree and clears the buffers.
     pub(crate) fn flush(
         &mut self,
         algorithm: Algorithm,
@@ -133,7 +133,7 @@ impl PendingInodes {
         self.directories[item.directory].path_of(&self.bytes[item.found.name.clone()])
     }
 
-    /// The objects among the small contents go to the sink.
+    /// Passes the objects among the small contents to the sink.
     fn sink_small(&self, sink: &dyn ContentSink, digests: &[Digest]) -> Result<(), Error> {
         let mut contents = self.contents.iter().zip(digests).enumerate();
         for item in &self.items {

@@ -7,7 +7,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use crate::directory::DirectoryUse;
 use crate::stat::InodeKey;
 
-/// What the list of a directory tells of an entry's type.
+/// The type of an entry, as listed in its directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Listed {
@@ -15,15 +15,15 @@ pub(crate) enum Listed {
     File = b'f',
     /// A directory, when it was listed.
     Directory = b'd',
-    /// Something else, or the file system does not tell.
+    /// Another type, or the file system does not report types.
     Other = b'?',
 }
 
-/// Names of entries of one directory. Before each stands a byte that tells its type, behind it a NUL byte.
+/// Names of entries of one directory. Each name has a byte with the type before it and a NUL byte after it.
 #[derive(Debug)]
 pub(crate) struct EntryNames {
     bytes: Vec<u8>,
-    /// Where the first one not taken begins.
+    /// Offset of the first name that was not taken.
     next: usize,
 }
 
@@ -33,12 +33,12 @@ impl EntryNames {
     }
 
     pub(crate) fn push(&mut self, name: &std::ffi::CStr, listed: Listed) {
-        // No NUL: that is where names are divided.
+        // Not NUL, which separates the names.
         self.bytes.push(listed as u8);
         self.bytes.extend_from_slice(name.to_bytes_with_nul());
     }
 
-    /// How many bytes those have that were not taken.
+    /// Returns the number of bytes in the names that were not taken.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len() - self.next
     }
@@ -57,7 +57,7 @@ impl EntryNames {
         let middle = rest.len() / 2;
         let end = middle + rest[middle..].iter().position(|&b| b == 0)? + 1;
         if end == rest.len() {
-            // The last name reaches over the middle: give away only that one, if it is not the only one.
+            // The last name extends over the middle: take only that one, unless it is the only one.
             let start = rest[..middle].iter().rposition(|&b| b == 0)? + 1;
             return Some(self.split_at(start));
         }
@@ -72,18 +72,18 @@ impl EntryNames {
 /// A piece of work.
 #[derive(Debug)]
 pub(crate) enum ScanJob {
-    /// Open a directory that was found, add it to the tree and list it. If it was looked at before, it is this one.
+    /// Open a directory, add it to the tree and list it. `key` is its inode if `lstat` was called before.
     Directory { parent: DirectoryUse, name: CString, key: Option<InodeKey> },
     /// List a directory that is open and in the tree.
     List(DirectoryUse),
-    /// Look at some entries of a directory.
+    /// Scan some entries of a directory.
     Entries(DirectoryUse, EntryNames),
 }
 
 #[derive(Debug, Default)]
 struct QueueState {
     jobs: Vec<ScanJob>,
-    /// How many threads are at a job.
+    /// Number of threads that run a job.
     busy: usize,
 }
 
@@ -92,7 +92,7 @@ struct QueueState {
 pub(crate) struct ScanQueue {
     state: Mutex<QueueState>,
     wake: Condvar,
-    /// How many threads wait for a job.
+    /// Number of threads that wait for a job.
     waiting: AtomicUsize,
     len: AtomicUsize,
     stopped: AtomicBool,
@@ -113,22 +113,22 @@ impl ScanQueue {
         }
     }
 
-    /// How many jobs are waiting.
+    /// Returns the number of waiting jobs.
     pub(crate) fn len(&self) -> usize {
         self.len.load(Ordering::Relaxed)
     }
 
-    /// Whether some thread has nothing to do although it waits.
+    /// Returns true if a thread is idle and no job is waiting for it.
     pub(crate) fn has_idle_thread(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0 && self.len() == 0
     }
 
-    /// Whether the work is to end before it is done.
+    /// Returns true if the work was stopped early.
     pub(crate) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Relaxed)
     }
 
-    /// Ends the work.
+    /// Stops the work early.
     pub(crate) fn stop(&self) {
         // Under the lock, or a thread about to wait could miss it.
         let state = self.lock();
@@ -137,7 +137,7 @@ impl ScanQueue {
         self.wake.notify_all();
     }
 
-    /// Does jobs until none is left and nobody can add one.
+    /// Runs jobs until no job is left and no running job can add one.
     pub(crate) fn work(&self, mut run: impl FnMut(ScanJob)) {
         let _guard = StopOnPanic(self);
         let mut state = self.lock();
@@ -153,7 +153,7 @@ impl ScanQueue {
                 self.wake.notify_all();
                 return;
             } else {
-                // Under the lock, so that whoever pushes afterwards sees it.
+                // Under the lock, so that a thread that pushes a job afterwards sees it.
                 self.waiting.fetch_add(1, Ordering::Relaxed);
                 state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
                 self.waiting.fetch_sub(1, Ordering::Relaxed);
@@ -162,7 +162,7 @@ impl ScanQueue {
     }
 }
 
-/// Lets the other threads end when one panics: they would wait for its job for ever.
+/// Stops the other threads when one panics: they would wait for its job for ever.
 struct StopOnPanic<'a>(&'a ScanQueue);
 
 impl Drop for StopOnPanic<'_> {

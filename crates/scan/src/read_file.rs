@@ -1,9 +1,10 @@
 //! Reading one regular file, once.
 //!
-//! Small contents wait in the pending to be hashed together; others are hashed at once, whole or piece by piece as the sink
-//! wants. What is read whole is read with one byte more than the file had, so that one call tells that it has not grown. Two looks at the metadata, before and after, must agree:
-//! that finds most changes, but not all, as two writes within one tick of the clock look alike. Hence a sink that stores
-//! must name what it has stored, not what the scan has seen.
+//! Small contents are buffered and hashed together; others are hashed at once, whole or piece by piece as the sink
+//! requests. A read of the whole file asks for one byte more than its size, so that one call shows that it has not
+//! grown. The metadata before and after must agree. That detects most changes, but not all, as two writes within one
+//! tick of the clock look alike. Hence a sink that stores must return the digest of the bytes it has stored, not of
+//! those the scan has read.
 
 use std::ffi::CStr;
 use std::io;
@@ -23,12 +24,12 @@ use crate::stat::InodeStat;
 use crate::worker::Worker;
 use libcomposefs_content::SourceFile;
 
-/// What is not read whole is read in pieces of this many bytes: as many blocks as a hash kernel takes at once, and few
-/// enough that piece, page cache and what waits to be hashed lie in a core's own cache together (measured: 3 % less CPU time
-/// for a tree than by 64 KiB).
+/// Size of a read if a file is not read whole: as many blocks as a hash kernel takes at once, and few enough that the
+/// piece, the page cache and the blocks to be hashed fit into a core's own cache together (measured: 3 % less CPU
+/// time for a tree than with 64 KiB).
 const CACHED_READ_SIZE: usize = 128 << 10;
 
-/// A FIFO or device that has taken the place of the file must not make the open wait, or be a terminal of ours.
+/// A FIFO or device that has taken the place of the file must neither block the open nor become our terminal.
 const OPEN: OFlags =
     OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
@@ -38,7 +39,7 @@ pub(crate) fn open(parent: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<Ow
 }
 
 impl Worker<'_> {
-    /// Reads an open file, which had this metadata before; returns what it holds and its attributes.
+    /// Reads an open file, which had this metadata before. Returns its content and attributes.
     pub(crate) fn read_file(
         &mut self,
         directory: &DirectoryUse,
@@ -68,7 +69,7 @@ impl Worker<'_> {
                 None => read_whole(file, sized(&mut self.content, len + 1)),
             };
             let xattrs = self.read_xattrs(Target::File(file.as_fd()));
-            // First of all whether it is the same file: if not, no error of another one is of interest.
+            // Check the file first: if it was replaced, errors of reading the other one do not matter.
             if !is_unchanged() || read.map_err(|e| failed(Step::Read, e))? != len {
                 return Err(changed());
             }
@@ -92,7 +93,7 @@ impl Worker<'_> {
         Ok((data, xattrs.map_err(|e| failed(Step::Xattrs, e))?))
     }
 
-    /// Decides what becomes of the small content that was read.
+    /// Keeps the small content that was read inline, to be hashed, or both.
     fn keep_small(&mut self, len: usize) -> FoundData {
         let options = self.scan.options;
         let inline = len as u64 <= options.inline_max;
@@ -109,7 +110,7 @@ impl Worker<'_> {
     }
 }
 
-/// The first `len` bytes of a buffer that grows to that if need be.
+/// Returns the first `len` bytes of a buffer, growing it if necessary.
 fn sized(buffer: &mut Vec<u8>, len: usize) -> &mut [u8] {
     if buffer.len() < len {
         buffer.resize(len.next_power_of_two(), 0);
@@ -117,12 +118,12 @@ fn sized(buffer: &mut Vec<u8>, len: usize) -> &mut [u8] {
     &mut buffer[..len]
 }
 
-/// Fills `room`, which has one byte more than the file is expected to have; returns how many bytes there are.
+/// Fills `room`, which is one byte longer than the expected size of the file. Returns the number of bytes read.
 fn read_whole(file: &OwnedFd, room: &mut [u8]) -> io::Result<usize> {
     let read = retry_on_intr(|| pread(file, &mut *room, 0))?;
     if read + 1 >= room.len() {
         return Ok(read);
     }
-    // The end, or a short read as network file systems give them.
+    // The end of the file, or a short read as on network file systems.
     Ok(read + fill(file.as_fd(), &mut room[read..], read as u64)?)
 }

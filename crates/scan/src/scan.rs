@@ -1,4 +1,4 @@
-//! A scan from its beginning to its end.
+//! The scan itself: its steps in order.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -27,12 +27,12 @@ use libcomposefs_content::Progress;
 
 /// Reads the tree below `root` with all its contents.
 ///
-/// `root` itself must be a directory, or with [`Options::follow_root`] a symlink to one. Mount points below it are crossed. The tree is the same for
-/// any number of threads and any order in which the file system gives out names.
+/// `root` itself must be a directory, or with [`Options::follow_root`] a symlink to one. Mount points below it are
+/// crossed. The tree is the same for any number of threads and any order in which the file system lists names.
 ///
 /// # Errors
 ///
-/// The first error met ends the scan; see [`Error`].
+/// The first error ends the scan; see [`Error`].
 pub fn scan(root: &Path, options: &Options, sink: &dyn ContentSink, progress: &dyn Progress) -> Result<Tree, Error> {
     let failed = |step, errno: Errno| Error::Io { step, path: root.to_owned(), source: errno.into() };
     let name = CString::new(root.as_os_str().as_bytes()).map_err(|_| failed(Step::Open, Errno::INVAL))?;
@@ -47,7 +47,7 @@ pub fn scan(root: &Path, options: &Options, sink: &dyn ContentSink, progress: &d
         links: options.hardlinks.then(Mutex::default),
         failure: Mutex::new(None),
     };
-    // Lives to the end: whatever was closed is reached again from here.
+    // Lives until the end: closed directories are opened again from here.
     let root = DirectoryUse::root(name, file, &meta, &Budget::new(open_directories_max()));
     scan.queue.push(ScanJob::List(root.clone()));
     progress.entries(1);
@@ -85,7 +85,7 @@ fn open_source(root: &Path, name: &CString, follow: bool) -> Result<(OwnedFd, In
     Ok((file, meta))
 }
 
-/// A tree of only the root.
+/// Creates a tree with only the root.
 fn begin_tree(root: &Path, options: &Options, file: &OwnedFd, meta: &InodeStat) -> Result<TreeBuilder, Error> {
     let mut pending = PendingInodes::default();
     let range = AttributeReader::default()
@@ -103,7 +103,7 @@ fn run_threads(scan: &Scan<'_>) {
     with_helpers(scan.options.thread_count(), work, work);
 }
 
-/// How many directories may be open: a part of what the process may have, as the sink needs its own.
+/// Returns the limit of open directories: a part of the limit of open files, as the sink opens files too.
 fn open_directories_max() -> usize {
     (open_files_max() / 4).clamp(4, 1024)
 }

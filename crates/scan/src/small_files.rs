@@ -1,35 +1,35 @@
-//! Small contents that wait to be hashed together.
+//! Small contents that are hashed together.
 //!
-//! One block alone leaves most of a core's SHA unit idle, and so does the descriptor that ends every digest. Hence what
-//! small files hold is read into one buffer, each content filled up with zeros to whole blocks, and hashed when that is
-//! full. It is small enough to be still in the core's own cache by then.
+//! Hashing one block alone leaves most of a core's SHA unit idle, and so does hashing the descriptor at the end of
+//! every digest. Hence the contents of small files are read into one buffer, each padded with zeros to whole blocks,
+//! and hashed when that is full. The buffer is small enough to be still in the core's own cache by then.
 
 use libcomposefs_image::digest::{Algorithm, Digest};
 use libcomposefs_image::verity::{BLOCK_SIZE, digest_many};
 
-/// Larger contents do not wait.
+/// Contents longer than this are hashed at once.
 pub(crate) const SMALL_MAX: usize = 64 << 10;
-/// So many bytes may wait.
+/// Number of buffered bytes at which the contents are hashed.
 const FULL: usize = 128 << 10;
-/// There is room for one content more, and a byte that shows whether its file has grown.
+/// Size of the buffer: room for one more content, and for a byte that shows if its file has grown.
 const ROOM: usize = FULL + SMALL_MAX + BLOCK_SIZE;
 
 #[derive(Debug, Default)]
 pub(crate) struct SmallFiles {
     blocks: Vec<u8>,
-    /// How many bytes of `blocks` are taken.
+    /// Number of bytes of `blocks` in use.
     used: usize,
     lens: Vec<usize>,
 }
 
 impl SmallFiles {
-    /// Room for a content of up to `len` bytes, at most [`SMALL_MAX`], and one byte more.
+    /// Returns room for a content of up to `len` bytes, at most [`SMALL_MAX`], and one byte more.
     pub(crate) fn room(&mut self, len: usize) -> &mut [u8] {
         self.blocks.resize(ROOM, 0);
         &mut self.blocks[self.used..][..=len]
     }
 
-    /// Keeps the first `len` bytes that were read into the [`room`](Self::room); gives the content's number.
+    /// Keeps the first `len` bytes that were read into the [`room`](Self::room). Returns the number of the content.
     pub(crate) fn keep(&mut self, len: usize) -> usize {
         let end = self.used + len.next_multiple_of(BLOCK_SIZE);
         self.blocks[self.used + len..end].fill(0);
@@ -42,7 +42,7 @@ impl SmallFiles {
         self.used >= FULL
     }
 
-    /// The contents in the order of their numbers.
+    /// Returns the contents in the order of their numbers.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let mut rest = self.blocks.as_slice();
         self.lens.iter().map(move |&len| {
@@ -52,7 +52,7 @@ impl SmallFiles {
         })
     }
 
-    /// Their digests.
+    /// Computes the digests of all contents.
     pub(crate) fn digests(&self, algorithm: Algorithm) -> Vec<Digest> {
         digest_many(algorithm, &self.lens, &self.blocks[..self.used])
     }
@@ -69,7 +69,7 @@ mod tests {
     use libcomposefs_image::verity::digest;
 
     #[test]
-    fn what_was_kept_is_hashed_whatever_the_buffer_held_before() {
+    fn kept_contents_are_hashed_in_a_reused_buffer() {
         let mut contents = SmallFiles::default();
         for round in 0..2u8 {
             let lens = [1, 4096, 65, 4095, 4097, SMALL_MAX];
@@ -98,7 +98,7 @@ mod tests {
         contents.clear();
         contents.room(4);
         contents.keep(4);
-        // As full as can be without being full.
+        // As full as possible without `is_full`.
         while contents.used + SMALL_MAX < FULL {
             contents.room(SMALL_MAX);
             contents.keep(SMALL_MAX);

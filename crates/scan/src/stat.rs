@@ -1,4 +1,4 @@
-//! What `lstat` tells, in the types of the tree model.
+//! Metadata from `lstat`, in the types of the tree model.
 
 use std::ffi::CStr;
 use std::os::fd::BorrowedFd;
@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 use libcomposefs_image::tree::{Kind, Timestamp};
 use rustix::fs::{AtFlags, Stat, fstat, statat};
 
-/// Device and inode number: names an inode of the scanned file system.
+/// Device and inode number: identifies an inode of the scanned file system.
 pub(crate) type InodeKey = (u64, u64);
 
 /// The metadata of one inode of the scanned file system.
@@ -25,17 +25,17 @@ pub(crate) struct InodeStat {
 }
 
 impl InodeStat {
-    /// Of the entry of a directory, not following a symlink.
+    /// Reads the metadata of an entry of a directory, not following a symlink.
     pub(crate) fn of_entry(directory: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<Self> {
         Ok(Self::from_stat(&statat(directory, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT)?))
     }
 
-    /// Of an open file.
+    /// Reads the metadata of an open file.
     pub(crate) fn of_file(file: BorrowedFd<'_>) -> rustix::io::Result<Self> {
         Ok(Self::from_stat(&fstat(file)?))
     }
 
-    // The fields have other types on other machines.
+    // The types of the fields differ between architectures.
     #[allow(clippy::unnecessary_cast)]
     fn from_stat(stat: &Stat) -> Self {
         Self {
@@ -45,7 +45,7 @@ impl InodeStat {
             nlink: stat.st_nlink as u64,
             uid: stat.st_uid as u32,
             gid: stat.st_gid as u32,
-            // The kernel's own encoding (`new_encode_dev`) has 32 bits; the C library only widens the type.
+            // The kernel's encoding (`new_encode_dev`) has 32 bits; the C library only widens the type.
             rdev: stat.st_rdev as u32,
             size: stat.st_size as u64,
             mtime: Timestamp { sec: stat.st_mtime as i64, nsec: stat.st_mtime_nsec as u32 },
@@ -57,24 +57,25 @@ impl InodeStat {
         Kind::from_mode(self.mode)
     }
 
-    /// Names the inode on this machine.
+    /// Returns the device and inode number.
     pub(crate) fn key(&self) -> InodeKey {
         (self.device, self.ino)
     }
 
-    /// Whether both are of the same inode and type.
+    /// Returns true if both have the same inode and type.
     pub(crate) fn is_same_inode(&self, other: &InodeStat) -> bool {
         self.key() == other.key() && self.kind() == other.kind()
     }
 
-    /// Whether, as far as the clock of the file system goes, nothing was written between the two.
+    /// Returns true if no write occurred between the two, as far as the clock of the file system shows.
     pub(crate) fn is_unchanged(&self, later: &InodeStat) -> bool {
         self.is_same_inode(later) && (self.size, self.mtime, self.ctime) == (later.size, later.mtime, later.ctime)
     }
 }
 
 impl InodeStat {
-    /// The metadata as the tree takes it. What an inode that is no regular file has for a size says nothing about it.
+    /// Returns the metadata for the tree. The size of an inode that is not a regular file has no meaning and is
+    /// dropped.
     pub(crate) fn inode<'a>(&self, mtime: Timestamp) -> libcomposefs_image::tree::NewInode<'a> {
         libcomposefs_image::tree::NewInode {
             mode: self.mode,

@@ -1,4 +1,4 @@
-//! One thread of a scan, with the buffers it uses again and again.
+//! One thread of a scan, with the buffers it reuses.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -20,27 +20,27 @@ use crate::stat::{InodeKey, InodeStat};
 use libcomposefs_content::ContentSink;
 use libcomposefs_content::Progress;
 
-/// Room for what one `getdents64` gives.
+/// Size of the buffer for `getdents64`.
 const DIRENTS_ROOM: usize = 32 << 10;
-/// As many bytes of names make a job.
+/// Number of bytes of names in one job.
 const NAMES_ROOM: usize = 4 << 10;
-/// With so many jobs waiting, who lists a directory works on its entries before listing on.
+/// With this many jobs waiting, a thread that lists a directory scans its entries before listing more.
 const JOBS_ENOUGH: usize = 256;
 
-/// What the threads of a scan share.
+/// The state that the threads of a scan share.
 pub(crate) struct Scan<'a> {
     pub(crate) options: &'a Options,
     pub(crate) sink: &'a dyn ContentSink,
     pub(crate) progress: &'a dyn Progress,
     pub(crate) queue: ScanQueue,
     pub(crate) builder: Mutex<TreeBuilder>,
-    /// If several names of an inode are wanted as links.
+    /// Set if several names of an inode become links.
     pub(crate) links: Option<Mutex<HardLinks>>,
     pub(crate) failure: Mutex<Option<Error>>,
 }
 
 impl Scan<'_> {
-    /// Ends the scan. Of several errors the one with the smallest path is kept.
+    /// Stops the scan. Of several errors the one with the smallest path is kept.
     fn fail(&self, error: Error) {
         let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         if failure.as_ref().is_none_or(|kept| error.path() < kept.path()) {
@@ -54,11 +54,11 @@ impl Scan<'_> {
 pub(crate) struct Worker<'a> {
     pub(crate) scan: &'a Scan<'a>,
     pub(crate) pending: PendingInodes,
-    /// The content of a file.
+    /// Buffer for the content of a file.
     pub(crate) content: Vec<u8>,
-    /// Some path.
+    /// Buffer for a path.
     pub(crate) path: Vec<u8>,
-    /// The target of a symlink.
+    /// Buffer for the target of a symlink.
     pub(crate) target: Vec<u8>,
     pub(crate) attributes: AttributeReader,
     dirents: Vec<u8>,
@@ -77,7 +77,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Works until nothing is left to do, or somebody fails.
+    /// Works until no job is left, or a thread fails.
     pub(crate) fn run(mut self) {
         self.scan.queue.work(|job| {
             let done = match job {
@@ -89,7 +89,7 @@ impl<'a> Worker<'a> {
                 self.scan.fail(error);
             }
         });
-        // Whoever has failed has ended all this.
+        // After a failure the pending inodes are not needed.
         if !self.scan.queue.is_stopped()
             && let Err(error) = self.flush()
         {
@@ -97,7 +97,8 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Opens a directory and adds it to the tree. The parent is let go as soon as possible: it may be one of thousands.
+    /// Opens a directory and adds it to the tree. The parent is released as soon as possible: it may be one of
+    /// thousands.
     fn enter(&mut self, parent: DirectoryUse, name: CString, key: Option<InodeKey>) -> Result<DirectoryUse, Error> {
         let failed = |step, source: std::io::Error| Error::Io { step, path: parent.path_of(name.to_bytes()), source };
         let changed = || Error::ChangedWhileReading { path: parent.path_of(name.to_bytes()) };
@@ -123,7 +124,7 @@ impl<'a> Worker<'a> {
         Ok(parent.child(name, file, &meta, id))
     }
 
-    /// Lists a directory, handing out its entries in portions and looking at the last one itself.
+    /// Lists a directory, queueing its entries in portions and scanning the last portion itself.
     fn list(&mut self, directory: &DirectoryUse) -> Result<(), Error> {
         let open = directory.open()?;
         let mut dirents = std::mem::take(&mut self.dirents);

@@ -1,4 +1,4 @@
-//! The sink that keeps all there is to know.
+//! The sink that collects all contents.
 
 mod support;
 

@@ -1,4 +1,4 @@
-//! A process of its own, as the limit is the process's.
+//! A test in a process of its own, since it lowers the process's limit of open files.
 
 mod support;
 

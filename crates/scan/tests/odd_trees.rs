@@ -19,7 +19,7 @@ use support::{line, options, render, scan_default, scan_with};
 use tempfile::tempdir;
 
 #[test]
-fn metadata_is_what_lstat_tells() {
+fn metadata_is_that_of_lstat() {
     let dir = tempdir().unwrap();
     let root = dir.path();
     fs::create_dir(root.join("d")).unwrap();
@@ -199,7 +199,7 @@ fn links_are_one_inode_only_if_asked_for() {
     for threads in 1..5 {
         let tree = scan_with(root, &Options { hardlinks: true, ..options(threads) }).unwrap();
         assert_eq!((tree.inode_count(), tree.entry_count()), (4, 5));
-        // The first path in order is the place, whatever was read first.
+        // The inode is at the first path in order, whichever name was read first.
         assert!(line(&tree, "/a/two").starts_with("/a/two 100644 100 "));
         assert!(line(&tree, "/b/one").starts_with("/b/one link "));
         assert!(line(&tree, "/z").starts_with("/z link ") && line(&tree, "/z").contains(" n3 "));
@@ -207,7 +207,7 @@ fn links_are_one_inode_only_if_asked_for() {
 }
 
 #[test]
-fn what_is_left_out_is_not_entered() {
+fn excluded_directories_are_not_entered() {
     let dir = tempdir().unwrap();
     let root = dir.path();
     fs::create_dir_all(root.join("usr/cache/deep")).unwrap();
@@ -250,7 +250,7 @@ fn the_source_must_be_a_directory() {
 }
 
 #[test]
-fn what_cannot_be_read_is_an_error_that_names_it() {
+fn unreadable_files_are_errors_with_their_path() {
     let dir = tempdir().unwrap();
     fs::create_dir(dir.path().join("d")).unwrap();
     fs::write(dir.path().join("d/secret"), "x").unwrap();
@@ -262,7 +262,7 @@ fn what_cannot_be_read_is_an_error_that_names_it() {
     assert!(error.to_string().starts_with("cannot open "), "{error}");
 }
 
-/// Makes directories in each other, `width` in each of the levels, the last of them with a file in it.
+/// Makes nested directories, `width` in each of the levels, the last of them with a file in it.
 fn make_deep(root: &Path, depth: usize, width: usize) {
     let mode = Mode::from_raw_mode(0o755);
     let mut at = openat(CWD, root, OFlags::DIRECTORY, Mode::empty()).unwrap();
@@ -294,7 +294,7 @@ fn two_thousand_levels_and_paths_beyond_path_max() {
     }
 }
 
-/// Changes the file that it is given, as somebody might who does not know of the scan.
+/// Changes a file while it is scanned, like an unrelated process.
 struct Meddler<'a>(&'a Path);
 
 impl ContentSink for Meddler<'_> {
@@ -312,7 +312,7 @@ impl ContentSink for Meddler<'_> {
 
     fn take_file(&self, source: &SourceFile<'_>, buffer: &mut [u8]) -> Result<Digest, SinkError> {
         let digest = DigestOnly(Algorithm::Sha256).take_file(source, buffer)?;
-        // Of the same size, and later on the coarsest clock.
+        // The same size, and a later time on the coarsest clock.
         std::thread::sleep(std::time::Duration::from_millis(20));
         let file = fs::File::options().write(true).open(self.0)?;
         rustix::io::pwrite(file, b"changed", 0)?;

@@ -1,4 +1,4 @@
-//! Random trees made on disk are scanned back as they were meant.
+//! Random trees written to disk and scanned again are unchanged.
 
 mod support;
 

@@ -1,4 +1,4 @@
-//! What the tests of the scan share.
+//! Helpers shared by the tests of the scan.
 #![allow(dead_code)]
 
 use std::num::NonZeroUsize;
@@ -21,7 +21,7 @@ pub(crate) fn scan_default(root: &Path) -> Tree {
     scan_with(root, &options(2)).unwrap()
 }
 
-/// All of a tree as text: one line for every entry, in the order of the tree.
+/// Prints a tree as text: one line per entry, in the order of the tree.
 pub(crate) fn render(tree: &Tree) -> Vec<String> {
     let mut lines = Vec::new();
     let mut stack = vec![(InodeId::ROOT, String::new(), false)];
@@ -65,7 +65,7 @@ fn render_inode(tree: &Tree, id: InodeId, path: &str, is_link: bool) -> String {
     )
 }
 
-/// The line of one path.
+/// Returns the line of one path.
 pub(crate) fn line(tree: &Tree, path: &str) -> String {
     let start = format!("{path} ");
     let lines = render(tree);
