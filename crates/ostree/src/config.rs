@@ -1,28 +1,28 @@
-//! The file `config` of a repository, without IO.
+//! Parsing the file `config` of a repository, without IO.
 
-/// How a repository keeps contents.
+/// The way in which a repository stores contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// As files with their metadata.
     Bare,
-    /// As files whose metadata is in an attribute.
+    /// As files whose metadata is in an xattr.
     BareUser,
-    /// As files whose metadata is canonical: no owner, no attributes.
+    /// As files with canonical metadata: no owner, no xattrs.
     BareUserOnly,
-    /// Compressed, with the metadata before it.
+    /// Compressed, after a header with the metadata.
     Archive,
 }
 
-/// What is said of a repository.
+/// The settings of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Config {
     pub(crate) mode: Mode,
-    /// Another repository, for objects that are not here.
+    /// Path of another repository, for objects that are missing here.
     pub(crate) parent: Option<String>,
 }
 
 impl Config {
-    /// Reads the key file.
+    /// Parses the text of the key file.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let mut in_core = false;
         let (mut mode, mut version, mut parent) = (None, None, None);
@@ -40,7 +40,7 @@ impl Config {
             }
         }
         if version.as_deref() != Some("1") {
-            return Err(format!("repo_version is {}, expected 1", version.as_deref().unwrap_or("not said")));
+            return Err(format!("repo_version is {}, expected 1", version.as_deref().unwrap_or("missing")));
         }
         let mode = match mode.as_deref() {
             Some("bare") => Mode::Bare,
@@ -48,9 +48,9 @@ impl Config {
             Some("bare-user-only") => Mode::BareUserOnly,
             Some("archive" | "archive-z2") => Mode::Archive,
             Some(other) => {
-                return Err(format!("mode {other} is not read: bare, bare-user, bare-user-only and archive are"));
+                return Err(format!("unsupported mode {other}, expected bare, bare-user, bare-user-only or archive"));
             }
-            None => return Err("no mode is said".into()),
+            None => return Err("mode is missing".into()),
         };
         Ok(Self { mode, parent })
     }

@@ -1,4 +1,4 @@
-//! A content object: what it is, and its bytes.
+//! A content object: its metadata and its bytes.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -20,28 +20,28 @@ use crate::id::Id;
 use crate::objects::{FileHeader, MAX_HEADER, MAX_TARGET, Metadata};
 use crate::repo::Repo;
 
-/// The attribute that has the metadata of a file in a bare-user repository.
+/// The xattr with the metadata of a file in a bare-user repository.
 const OSTREE_META: &std::ffi::CStr = c"user.ostreemeta";
 
-/// A content object, found.
+/// A content object found in a repository.
 #[derive(Debug)]
 pub struct ContentObject {
-    /// What it is named by.
+    /// Checksum that names the object.
     pub id: Id,
-    /// Its metadata; of a symlink the target too.
+    /// Metadata of the file; for a symlink also the target.
     pub header: FileHeader,
-    /// How many bytes the file has.
+    /// Length of the file in bytes.
     pub size: u64,
     path: PathBuf,
-    /// Where its bytes are, if it is a file.
+    /// The bytes, if it is a regular file.
     bytes: Option<ContentBytes>,
 }
 
 #[derive(Debug)]
 enum ContentBytes {
-    /// As they are.
+    /// The bytes are stored as they are.
     Plain(File),
-    /// Deflated, from this offset on.
+    /// The bytes are deflated, from this offset on.
     Deflated(File, u64),
 }
 
@@ -50,7 +50,7 @@ impl Repo {
     ///
     /// # Errors
     ///
-    /// If it is not there, or is no file and no symlink.
+    /// The object does not exist, or is neither a file nor a symlink.
     pub fn content(&self, id: &Id) -> Result<ContentObject, Error> {
         let extension = |repo: &Repo| if repo.mode == Mode::Archive { "filez" } else { "file" };
         for repo in self.chain() {
@@ -73,7 +73,7 @@ impl Repo {
         file.read_exact_at(&mut head, 0).map_err(|error| Error::io(&path, error))?;
         let len = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
         if u64::from(len) > MAX_HEADER {
-            return Err(Error::malformed(path, format!("a header of {len} bytes: at most {MAX_HEADER} are taken")));
+            return Err(Error::malformed(path, format!("a header of {len} bytes: at most {MAX_HEADER} are accepted")));
         }
         let mut header = vec![0; len as usize];
         file.read_exact_at(&mut header, 8).map_err(|error| Error::io(&path, error))?;
@@ -98,7 +98,7 @@ impl Repo {
             file.take(MAX_TARGET as u64 + 2)
                 .read_to_string(&mut header.target)
                 .map_err(|error| Error::io(&path, error))?;
-            // It is kept as a C string.
+            // The target is stored as a C string.
             if header.target.ends_with('\0') {
                 header.target.pop();
             }
@@ -107,7 +107,7 @@ impl Repo {
         Ok(Some(ContentObject { id: *id, header, size, path, bytes: Some(ContentBytes::Plain(file)) }))
     }
 
-    /// A file or symlink that is what it says itself.
+    /// Finds a file or symlink that is stored as such.
     fn bare(&self, id: &Id) -> Result<Option<ContentObject>, Error> {
         let (name, path) = (id.path("file"), self.path_of(id, "file"));
         let failed = |error: io::Error| Error::io(&path, error);
@@ -170,19 +170,19 @@ fn all_xattrs(target: Target<'_>) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
 }
 
 impl ContentObject {
-    /// The object, for messages.
+    /// Returns the path of the object, for messages.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether it is a regular file.
+    /// Returns true if it is a regular file.
     #[must_use]
     pub fn is_file(&self) -> bool {
         Kind::from_mode(self.header.metadata.mode) == Some(Kind::Regular)
     }
 
-    /// The open file with its bytes, if they are there as they are.
+    /// Returns the open file, if it has the bytes as they are.
     #[must_use]
     pub fn plain(&self) -> Option<BorrowedFd<'_>> {
         match &self.bytes {
@@ -206,7 +206,7 @@ impl ContentObject {
             }
             _ => Err(Error::malformed(
                 &self.path,
-                format!("mode {:o}: no file and no symlink", self.header.metadata.mode),
+                format!("mode {:o}: neither a file nor a symlink", self.header.metadata.mode),
             )),
         }
     }
@@ -220,22 +220,22 @@ impl ContentObject {
         if found == self.id { Ok(()) } else { Err(Error::WrongId { path: self.path.clone(), found }) }
     }
 
-    /// Reads a file whole, shows each piece, and compares it with its checksum: what was shown is worth nothing before this
-    /// returns.
+    /// Reads a whole file, passes each piece to `show`, and compares it with its checksum. The bytes passed to `show`
+    /// must not be trusted before this returns.
     ///
     /// # Errors
     ///
-    /// [`Error::WrongId`], if it cannot be read, or what `show` gives.
+    /// [`Error::WrongId`], or the file cannot be read, or `show` failed.
     pub fn read(&self, buffer: &mut [u8], mut show: impl FnMut(&[u8]) -> io::Result<()>) -> Result<(), Error> {
         let mut hasher = self.hasher()?;
         let mut read = 0;
         let mut take = |piece: &[u8]| {
             read += piece.len() as u64;
-            // An archive could go on for ever.
+            // A deflated stream could be endless.
             if read > self.size {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidData,
-                    format!("more than the {} bytes it says", self.size),
+                    format!("more than the expected {} bytes", self.size),
                 ));
             }
             hasher.update(piece);
@@ -250,7 +250,7 @@ impl ContentObject {
         };
         done.map_err(|error| Error::io(&self.path, error))?;
         if read != self.size {
-            return Err(Error::malformed(&self.path, format!("{read} bytes, it says {}", self.size)));
+            return Err(Error::malformed(&self.path, format!("{read} bytes, expected {}", self.size)));
         }
         self.expect(hasher)
     }
@@ -271,7 +271,7 @@ fn inflate(
     }
 }
 
-/// A file from an offset on, whatever its own is.
+/// Reads a file from an offset on, without using the file's own offset.
 struct OffsetReader<'a> {
     file: &'a File,
     offset: u64,

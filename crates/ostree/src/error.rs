@@ -1,4 +1,4 @@
-//! Why a repository of ostree is not read.
+//! Errors of reading an ostree repository.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,89 +7,90 @@ use libcomposefs_image::tree::TreeError;
 
 use crate::id::Id;
 
-/// What is wrong, with which file or object.
+/// Error of reading an ostree repository, with the file or object.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The kernel refused something.
+    /// A system call failed.
     #[error("{}: {source}", path.display())]
     Io {
-        /// Of what.
+        /// Path that the operation was applied to.
         path: PathBuf,
-        /// Its answer.
+        /// Error returned by the kernel.
         source: io::Error,
     },
-    /// The directory is no repository, or one of a kind that is not read.
+    /// The directory is not a repository, or one of an unsupported mode.
     #[error("{}: {reason}", path.display())]
     NotARepository {
-        /// The directory.
+        /// Path of the directory.
         path: PathBuf,
-        /// What is missing, or what else it is.
+        /// The reason why it is not accepted.
         reason: String,
     },
-    /// There is no such branch or commit.
-    #[error("{}: no ref or commit {name:?}: `ostree refs` lists what there is", path.display())]
+    /// The branch or commit does not exist.
+    #[error("{}: no ref or commit {name:?}: see `ostree refs`", path.display())]
     NoRef {
-        /// The repository.
+        /// Path of the repository.
         path: PathBuf,
-        /// What was asked for.
+        /// Name that was looked up.
         name: String,
     },
-    /// A file of the repository says something that it cannot say.
+    /// A file of the repository is malformed.
     #[error("{}: {reason}", path.display())]
     Malformed {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong.
+        /// The rule that it breaks.
         reason: String,
     },
-    /// An object is not what its name says.
+    /// The bytes of an object do not have the checksum in its name.
     #[error("{}: damaged: its content and metadata have the checksum {found}", path.display())]
     WrongId {
-        /// The object.
+        /// Path of the object.
         path: PathBuf,
-        /// What it is.
+        /// Checksum of its bytes.
         found: Id,
     },
-    /// An object has no place in an image.
+    /// An image cannot hold an object.
     #[error("{path}: {source}")]
     Tree {
-        /// The path in the commit.
+        /// Path in the commit.
         path: String,
-        /// The rule it breaks.
+        /// The rule of images that it breaks.
         source: TreeError,
     },
-    /// A directory has more entries than are taken, counted with all below it.
-    #[error("{}: {entries} entries with all that is below it, at most {limit} are taken", path.display())]
+    /// A directory has more entries than are accepted, including those of its subdirectories.
+    #[error("{}: {entries} entries including all subdirectories, at most {limit} are accepted", path.display())]
     TooManyEntries {
-        /// The object of the directory.
+        /// Path of the directory's object.
         path: PathBuf,
-        /// How many there would be.
+        /// Number of entries in the directory.
         entries: u64,
-        /// How many are taken.
+        /// Number of entries that are accepted.
         limit: u64,
     },
-    /// Objects name each other so often that the tree would be far larger than they are.
+    /// Objects refer to each other so often that the tree would be far larger than the objects.
     #[error(
-        "{}: with it the tree has {bytes} bytes of names and attributes, made of {read} bytes of objects: at most {limit} are \
-         taken, {times} times as many and {always}, as it was probably made to exhaust memory",
+        "{}: with this object the tree has {bytes} bytes of names and attributes, from {read} bytes of objects: at \
+         most {limit} are accepted ({times} times as many plus {always}), as a larger tree is probably made to \
+         exhaust memory",
         path.display(), times = crate::tree_size::TIMES, always = crate::tree_size::ALWAYS
     )]
     TooLarge {
-        /// The object with which it is too much.
+        /// Path of the object with which the limit is exceeded.
         path: PathBuf,
-        /// How much it would be.
+        /// Number of bytes that the tree would have.
         bytes: u64,
-        /// The bytes of all objects that were read.
+        /// Total bytes of the objects that were read.
         read: u64,
-        /// How much is taken.
+        /// Number of bytes that are accepted.
         limit: u64,
     },
     /// A content cannot be stored.
     #[error("{}: {source}", path.display())]
     Store {
-        /// The object it comes from.
+        /// Path of the object with the content.
         path: PathBuf,
-        /// Why not.
+        /// Error of the object store.
         source: Box<libcomposefs_store::Error>,
     },
 }

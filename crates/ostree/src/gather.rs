@@ -1,4 +1,4 @@
-//! What the tree of a commit needs of its contents, by several threads.
+//! Reading the contents of a commit for its tree, on several threads.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,25 +18,26 @@ use crate::id::Id;
 use crate::objects::FileHeader;
 use crate::repo::Repo;
 
-/// What was gathered of a content.
+/// The facts about one content that the tree needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gathered {
-    /// Owner, mode, attributes, target.
+    /// Owner, mode, xattrs and symlink target.
     pub header: FileHeader,
-    /// The size; 0 for a symlink.
+    /// Length of the content; 0 for a symlink.
     pub size: u64,
-    /// The digest, unless contents are skipped.
+    /// Digest of the content, unless contents are skipped.
     pub digest: Option<Digest>,
 }
 
-/// What [`gather`] does with the contents of files that are not empty.
+/// The use that [`gather`] makes of the contents of files that are not empty.
 #[derive(Clone, Copy, Debug)]
 pub enum ContentUse<'b> {
-    /// Does not read them: the image has no digests of files.
+    /// Does not read contents: the image has no digests of files.
     Skip,
-    /// Hashes them with this algorithm, and compares them with their checksums.
+    /// Hashes contents with this algorithm, and compares them with their checksums.
     Digest(Algorithm),
-    /// Compares them with their checksums and stores them, sharing extents with the ostree repository where the file system can.
+    /// Compares contents with their checksums and stores them, sharing extents with the ostree repository if the file
+    /// system can.
     Store(&'b Batch<'b>),
 }
 
@@ -67,7 +68,7 @@ fn store(content: &ContentObject, batch: &Batch<'_>, buffer: &mut [u8]) -> Resul
     let source = SourceFile::of(file).map_err(|error| Error::io(content.path(), error))?;
     let (digest, _) = batch.put_file(&source, buffer).map_err(|error| store_failed(content, error))?;
     if digest != expected {
-        return Err(Error::malformed(content.path(), "it was changed while it was read"));
+        return Err(Error::malformed(content.path(), "the file changed while it was read"));
     }
     Ok(digest)
 }
@@ -96,12 +97,12 @@ fn store_failed(content: &ContentObject, source: libcomposefs_store::Error) -> E
     Error::Store { path: content.path().to_owned(), source: Box::new(source) }
 }
 
-/// Finds all contents, and digests or stores those of files that are not empty, as `content_use` says. Reports the size of each to
-/// `progress`.
+/// Finds all contents, and digests or stores those of files that are not empty, as `content_use` selects. Reports the
+/// length of each to `progress`.
 ///
 /// # Errors
 ///
-/// The first thing that is wrong.
+/// The first error found.
 pub fn gather(
     repo: &Repo,
     contents: &[Id],
@@ -142,7 +143,7 @@ fn one(repo: &Repo, id: &Id, content_use: ContentUse<'_>, buffer: &mut [u8]) -> 
     let content = repo.content(id)?;
     let digest = match (content.is_file(), content.size) {
         (true, 1..) => content_use.take(&content, buffer)?,
-        // What is empty is compared all the same.
+        // An empty content is compared with its checksum too.
         (true, 0) => content.read(buffer, |_| Ok(())).map(|()| None)?,
         (false, _) => None,
     };

@@ -1,25 +1,25 @@
-//! What an object of ostree is named by: the SHA-256 of what it is.
+//! The checksum that names an ostree object: the SHA-256 of its bytes.
 
 use std::fmt;
 
-/// 32 bytes, written as 64 hexadecimal digits.
+/// A checksum of 32 bytes, printed as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id([u8; 32]);
 
 impl Id {
-    /// The name of an object of these bytes.
+    /// Wraps the bytes of a checksum.
     #[must_use]
     pub fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// As it stands in other objects.
+    /// Reads a checksum in the binary form used in other objects.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         Some(Self(bytes.try_into().ok()?))
     }
 
-    /// As it stands in refs: 64 small digits.
+    /// Parses a checksum in the form used in refs: 64 lowercase digits.
     #[must_use]
     pub fn from_hex(text: &str) -> Option<Self> {
         let digit = |byte: u8| match byte {
@@ -37,7 +37,7 @@ impl Id {
         Some(Self(bytes))
     }
 
-    /// The path below `objects/` of an object with this extension.
+    /// Returns the path below `objects/` of an object with this extension.
     #[must_use]
     pub fn path(&self, extension: &str) -> String {
         let hex = self.to_string();

@@ -1,12 +1,12 @@
-//! ostree repositories, read without libostree: commits become trees, and images byte for byte as `ostree checkout --composefs`
-//! makes them.
+//! Reading ostree repositories without libostree: commits become trees, and images byte for byte like those of
+//! `ostree checkout --composefs`.
 //!
 //! ```text
 //! Repo --resolve--> Id --commit--> Commit --> CommitPlan --gather: header and digest of each content--> Tree --> Image
 //! ```
 //!
-//! Every object is compared with the SHA-256 it is named by before anything of it is used, so a repository can be anybody's.
-//! What the objects mean is in [`objects`], without IO; `docs/format/ostree.md` has the rules.
+//! Every object is compared with the SHA-256 in its name before any part of it is used, so the repository need not be
+//! trusted. The format of the objects is in [`objects`], without IO; `docs/format/ostree.md` has the rules.
 
 mod config;
 mod content;

@@ -1,18 +1,18 @@
-//! Whether bytes are a GVariant in normal form, in time linear in their length.
+//! Checking that bytes are a GVariant in normal form, in time linear in their length.
 //!
-//! A GVariant reader has a value for any bytes: framing offsets may go backwards, so that a few bytes are many long elements,
-//! each looked at as if it were there. Normal form is what a serialiser writes, and the only form that `ostree` commits. Every
-//! GVariant that is read goes through [`check`] first; in what passes each byte belongs to one place, so what reads it
-//! takes time and memory linear in its length.
+//! A GVariant reader returns a value for any bytes: framing offsets may go backwards, so that a few bytes represent
+//! many long elements, each read as if it existed. Normal form is what a serialiser writes, and the only form that
+//! `ostree` commits. Every GVariant goes through [`check`] first. In a value that passes each byte belongs to one
+//! place, so a reader takes time and memory linear in its length.
 //!
-//! The rules are those of the GVariant specification, section 2.7, and of `g_variant_is_normal_form`: framing offsets do not
-//! decrease and lie inside their container, no more bytes are used for them than needed, padding is zero, strings end with
-//! their only NUL and are UTF-8, and values of a fixed size have it. Object paths and signatures are taken as strings: ostree's
-//! objects have none.
+//! The rules are those of the GVariant specification, section 2.7, and of `g_variant_is_normal_form`: framing offsets
+//! do not decrease and lie inside their container, no more bytes are used for them than needed, padding is zero,
+//! strings end with their only NUL and are UTF-8, and values of a fixed size have it. Object paths and signatures are
+//! checked as strings: ostree's objects have none.
 
 use crate::signature::{Signature, TypeKind};
 
-/// How deep containers may be nested, as in GLib.
+/// The deepest nesting of containers, as in GLib.
 pub(crate) const MAX_DEPTH: usize = 128;
 
 /// Checks that `bytes` is a value of the type in normal form.
@@ -22,7 +22,7 @@ pub(crate) const MAX_DEPTH: usize = 128;
 /// The rule that is broken.
 pub(crate) fn check(signature: &str, bytes: &[u8]) -> Result<(), String> {
     let parsed = Signature::parse(signature.as_bytes(), MAX_DEPTH).ok_or_else(|| not_a_type(signature.as_bytes()))?;
-    value(&parsed, bytes, MAX_DEPTH).map_err(|rule| format!("it is no GVariant {signature} in normal form: {rule}"))
+    value(&parsed, bytes, MAX_DEPTH).map_err(|rule| format!("not a GVariant {signature} in normal form: {rule}"))
 }
 
 fn not_a_type(signature: &[u8]) -> String {
@@ -32,16 +32,18 @@ fn not_a_type(signature: &[u8]) -> String {
     )
 }
 
-/// Each container takes one of `depth`, so the recursion has an end whatever variants hold variants.
+/// Each container takes one of `depth`, which bounds the recursion for nested variants.
 fn value(signature: &Signature, bytes: &[u8], depth: usize) -> Result<(), String> {
-    let Some(depth) = depth.checked_sub(1) else { return Err(format!("it is nested more than {MAX_DEPTH} deep")) };
+    let Some(depth) = depth.checked_sub(1) else {
+        return Err(format!("containers are nested more than {MAX_DEPTH} deep"));
+    };
     if let Some(size) = signature.fixed_size().filter(|size| *size != bytes.len()) {
-        return Err(format!("a value of {size} bytes has {}", bytes.len()));
+        return Err(format!("a value of {size} bytes has {} bytes", bytes.len()));
     }
     match signature.kind() {
         TypeKind::Number => Ok(()),
         TypeKind::Bool if bytes[0] <= 1 => Ok(()),
-        TypeKind::Bool => Err("a boolean that is neither 0 nor 1".into()),
+        TypeKind::Bool => Err("a boolean is neither 0 nor 1".into()),
         TypeKind::String => string(bytes),
         TypeKind::Variant => variant(bytes, depth),
         TypeKind::Maybe(element) => maybe(element, bytes, depth),
@@ -61,7 +63,7 @@ fn string(bytes: &[u8]) -> Result<(), String> {
 
 /// The value, a NUL, and its type.
 fn variant(bytes: &[u8], depth: usize) -> Result<(), String> {
-    let nul = bytes.iter().rposition(|byte| *byte == 0).ok_or("a variant without a type")?;
+    let nul = bytes.iter().rposition(|byte| *byte == 0).ok_or("a variant has no type")?;
     let (child, signature) = (&bytes[..nul], &bytes[nul + 1..]);
     let parsed = Signature::parse(signature, depth).ok_or_else(|| not_a_type(signature))?;
     value(&parsed, child, depth)
@@ -74,13 +76,13 @@ fn maybe(element: &Signature, bytes: &[u8], depth: usize) -> Result<(), String> 
     match (element.fixed_size(), bytes.split_last()) {
         (Some(_), _) => value(element, bytes, depth),
         (None, Some((0, inner))) => value(element, inner, depth),
-        (None, _) => Err("a value that may be missing does not end with NUL".into()),
+        (None, _) => Err("an optional value does not end with NUL".into()),
     }
 }
 
 fn array(element: &Signature, bytes: &[u8], depth: usize) -> Result<(), String> {
     if let Some(size) = element.fixed_size() {
-        // Any bytes are right for plain numbers: an array of bytes is not looked at one by one.
+        // Plain numbers may be any bytes: an array of bytes need not be checked one by one.
         let (elements, rest) = (bytes.chunks_exact(size), bytes.len() % size);
         return match element.kind() {
             _ if rest != 0 => Err(format!("an array of elements of {size} bytes has {} bytes", bytes.len())),
@@ -92,10 +94,10 @@ fn array(element: &Signature, bytes: &[u8], depth: usize) -> Result<(), String> 
         return Ok(());
     }
     let offsets = Offsets::of(bytes);
-    // The last offset is where the elements end and the offsets begin.
+    // The last offset is the end of the elements, where the offsets begin.
     let end = offsets.read(bytes.len() - offsets.width.min(bytes.len()))?;
     let table = bytes.len().checked_sub(end).filter(|len| *len > 0 && len % offsets.width == 0);
-    let count = table.ok_or("the offsets of an array are not a whole number of them")? / offsets.width;
+    let count = table.ok_or("the offset table of an array does not have a whole number of entries")? / offsets.width;
     offsets.expect_smallest(end, count)?;
     let mut position = 0;
     for index in 0..count {
@@ -107,7 +109,7 @@ fn array(element: &Signature, bytes: &[u8], depth: usize) -> Result<(), String> 
 
 fn tuple(signature: &Signature, members: &[Signature], bytes: &[u8], depth: usize) -> Result<(), String> {
     let offsets = Offsets::of(bytes);
-    // The offsets stand at the end, the first one last.
+    // The offsets are at the end, the first one last.
     let (mut position, mut table, mut count) = (0, bytes.len(), 0);
     for (index, member) in members.iter().enumerate() {
         let end = match member.fixed_size() {
@@ -120,7 +122,7 @@ fn tuple(signature: &Signature, members: &[Signature], bytes: &[u8], depth: usiz
             }
         };
         if end > table {
-            return Err("an offset of a tuple leads outside of it".into());
+            return Err("an offset of a tuple points outside of it".into());
         }
         position = child(member, bytes, position, end, depth)?;
     }
@@ -133,11 +135,11 @@ fn tuple(signature: &Signature, members: &[Signature], bytes: &[u8], depth: usiz
     offsets.expect_smallest(position, count)
 }
 
-/// Checks an element or member that begins behind `position`, where the one before ended. Gives its end.
+/// Checks an element or member that begins after `position`, the end of the one before. Returns its end.
 fn child(signature: &Signature, bytes: &[u8], position: usize, end: usize, depth: usize) -> Result<usize, String> {
     let start = align(position, signature);
     let Some(child) = bytes.get(start..end) else {
-        return Err(format!("an offset leads from {position} to {end}: offsets do not decrease"));
+        return Err(format!("an offset points from {position} to {end}: offsets must not decrease"));
     };
     zero(&bytes[position..start])?;
     value(signature, child, depth)?;
@@ -149,14 +151,14 @@ fn align(position: usize, signature: &Signature) -> usize {
 }
 
 fn zero(padding: &[u8]) -> Result<(), String> {
-    if padding.iter().all(|byte| *byte == 0) { Ok(()) } else { Err("padding that is not zero".into()) }
+    if padding.iter().all(|byte| *byte == 0) { Ok(()) } else { Err("padding is not zero".into()) }
 }
 
 /// The framing offsets of a container.
 #[derive(Clone, Copy)]
 struct Offsets<'a> {
     container: &'a [u8],
-    /// How many bytes each has.
+    /// Number of bytes in each offset.
     width: usize,
 }
 
@@ -171,11 +173,11 @@ impl<'a> Offsets<'a> {
         let number = bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte));
         match usize::try_from(number) {
             Ok(number) if number <= self.container.len() => Ok(number),
-            _ => Err(format!("an offset leads to {number}, behind the {} bytes there are", self.container.len())),
+            _ => Err(format!("an offset points to {number}, past the end at {}", self.container.len())),
         }
     }
 
-    /// Whether offsets of this width are needed for a body of so many bytes and so many offsets.
+    /// Checks that `count` offsets after a body of `body` bytes need this width.
     fn expect_smallest(self, body: usize, count: usize) -> Result<(), String> {
         let fits = |width: &usize| width_for(body + count * width) <= *width;
         match [1, 2, 4, 8].into_iter().find(fits) {
@@ -195,14 +197,14 @@ fn width_for(len: usize) -> usize {
 }
 
 #[cfg(test)]
-// What the macro makes of a type has such code.
+// The code that the macro generates for a type is unsafe.
 #[allow(unsafe_code)]
 mod tests {
     use gvariant::{Marker as _, Structure as _, gv};
 
     use super::*;
 
-    /// An `a{sv}` of byte arrays.
+    /// Serialises an `a{sv}` of byte arrays.
     fn dictionary(entries: &[(&str, usize)]) -> Vec<u8> {
         let (mut body, mut ends) = (Vec::new(), Vec::new());
         for (key, len) in entries {
@@ -226,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_serialiser_writes_is_in_normal_form() {
+    fn serialised_values_are_in_normal_form() {
         let dirmeta = |count: usize| {
             let names: Vec<Vec<u8>> = (0..count).map(|n| format!("user.{n}\0").into_bytes()).collect();
             let pairs: Vec<(&[u8], &[u8])> = names.iter().map(|name| (&name[..], &b"value"[..])).collect();
@@ -257,7 +259,7 @@ mod tests {
         }
     }
 
-    /// A bit changed anywhere is a number, a letter of a string, or refused: then nothing else than what is there is read.
+    /// Any changed bit changes a number or a letter of a string, or is rejected: no byte is read twice.
     #[test]
     fn every_byte_belongs_to_one_place() {
         let tree = gv!("(a(say)a(sayay))").serialize_to_vec(&(
@@ -283,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn each_rule_is_told() {
+    fn each_rule_has_a_message() {
         let nested = |depth: usize| [vec![b'x'], [0, b'v'].repeat(depth)].concat();
         let inner = |depth: usize| [&[1, 0, b'y'][..], &nested(depth)[1..]].concat();
         let cases: &[(&str, &[u8], &str)] = &[
@@ -291,25 +293,25 @@ mod tests {
             ("s", b"ab", "end with NUL"),
             ("s", b"a\0b\0", "holds a NUL"),
             ("s", b"\xff\0", "not UTF-8"),
-            ("u", b"123", "4 bytes has 3"),
+            ("u", b"123", "4 bytes has 3 bytes"),
             ("b", b"\x02", "boolean"),
             ("au", b"12345", "elements of 4 bytes"),
-            ("as", b"a\0b\0\x02\x09", "behind the"),
-            ("as", b"a\0\x02\x00\x02", "do not decrease"),
+            ("as", b"a\0b\0\x02\x09", "past the end"),
+            ("as", b"a\0\x02\x00\x02", "must not decrease"),
             ("as", b"a\0\0\x04", "whole number"),
             ("aas", b"\x00\x00\x02", "end with NUL"),
             ("(su)", b"a\0\x01\x011234\x02", "padding"),
             ("(yu)", b"\x01\0\0\x011234", "padding"),
             ("(uy)", b"1234\x01\0\0\x01", "padding"),
             ("(ss)", b"", "missing"),
-            ("(ss)", b"a\0b\0\x07", "behind the"),
+            ("(ss)", b"a\0b\0\x07", "past the end"),
             ("(sy)", b"a\0\x01\x09\x02", "no member"),
-            ("v", b"", "without a type"),
+            ("v", b"", "no type"),
             ("v", b"\x01\0", "complete type"),
             ("v", b"\x01\0yy", "complete type"),
             ("v", b"\x01\0\xff\xfe", "complete type"),
-            ("v", b"\x01\x02\0y", "1 bytes has 2"),
-            ("ms", b"a\0\x01", "may be missing"),
+            ("v", b"\x01\x02\0y", "1 bytes has 2 bytes"),
+            ("ms", b"a\0\x01", "optional value"),
             ("v", &inner(200), "nested too deep"),
         ];
         for (signature, bytes, rule) in cases {

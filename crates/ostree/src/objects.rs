@@ -1,12 +1,15 @@
-//! What the objects of ostree say, without IO: GVariants whose numbers are big-endian, in [normal form](crate::normal) only.
+//! The format of ostree's objects, without IO: GVariants whose numbers are big-endian, in normal form (`normal`) only.
 //!
-//! | object | type |
-//! |---|---|
-//! | commit | `(a{sv}aya(say)sstayay)`: metadata, parent, related, subject, body, time, root dirtree, root dirmeta |
-//! | dirtree | `(a(say)a(sayay))`: files (name, content), directories (name, dirtree, dirmeta) |
-//! | dirmeta, `user.ostreemeta` | `(uuua(ayay))`: uid, gid, mode, xattrs |
-//! | content | `(uuuusa(ayay))`: uid, gid, mode, rdev, symlink target, xattrs; in an archive `(tuuuusa(ayay))`, the size before |
-// What the macro makes of a type has such code; none of it is written here.
+//! ```text
+//! object                     type
+//! commit                     (a{sv}aya(say)sstayay): metadata, parent, related, subject, body, time,
+//!                            root dirtree, root dirmeta
+//! dirtree                    (a(say)a(sayay)): files (name, content), directories (name, dirtree, dirmeta)
+//! dirmeta, user.ostreemeta   (uuua(ayay)): uid, gid, mode, xattrs
+//! content                    (uuuusa(ayay)): uid, gid, mode, rdev, symlink target, xattrs
+//! content in an archive      (tuuuusa(ayay)): size, then the same
+//! ```
+// The code that the macro generates for a type is unsafe; none of it is written here.
 #![allow(unsafe_code)]
 #![expect(clippy::big_endian_bytes, reason = "the numbers of ostree are big-endian")]
 
@@ -24,29 +27,29 @@ const DIRTREE: &str = "(a(say)a(sayay))";
 const METADATA: &str = "(uuua(ayay))";
 const ARCHIVED: &str = "(tuuuusa(ayay))";
 
-/// The longest name of a directory's entry, in bytes.
+/// The longest name of a directory entry, in bytes.
 const MAX_NAME: usize = 255;
 /// The longest target of a symlink, in bytes.
 pub(crate) const MAX_TARGET: usize = 4095;
-/// The longest header of a file in an archive, and the longest dirmeta, in bytes: more attributes no file system keeps.
+/// The longest header of a file in an archive, and the longest dirmeta, in bytes: no file system stores more xattrs.
 pub(crate) const MAX_HEADER: u64 = 1 << 20;
-/// The key of a commit's metadata that has the digest of its image.
+/// The metadata key of a commit with the digest of its image.
 const DIGEST_KEY: &str = "ostree.composefs.digest.v0";
 
-/// Owner, mode and attributes.
+/// Owner, mode and xattrs of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metadata {
-    /// Owner.
+    /// User ID of the owner.
     pub uid: u32,
-    /// Group.
+    /// Group ID of the owner.
     pub gid: u32,
-    /// Type and permissions.
+    /// File type and permissions.
     pub mode: u32,
-    /// Names, without the NUL that ends them there, and values.
+    /// Names, without the NUL at their end in the GVariant, and values.
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-/// What a commit says of its tree.
+/// The fields of a commit that concern its tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommitObject {
     /// The dirtree of the root.
@@ -57,19 +60,19 @@ pub struct CommitObject {
     pub digest: Option<Vec<u8>>,
 }
 
-/// A directory.
+/// The entries of a directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DirTree {
-    /// Names and contents.
+    /// Names and contents of the files.
     pub files: Vec<(Rc<str>, Id)>,
-    /// Names, dirtrees and dirmetas.
+    /// Names, dirtrees and dirmetas of the subdirectories.
     pub directories: Vec<(Rc<str>, Id, Id)>,
 }
 
-/// What a content object is besides its bytes.
+/// The header of a content object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileHeader {
-    /// Owner, mode and attributes.
+    /// Owner, mode and xattrs of the file.
     pub metadata: Metadata,
     /// The target of a symlink; empty for a file.
     pub target: String,
@@ -79,11 +82,11 @@ fn id(bytes: &[u8], of: &str) -> Result<Id, String> {
     Id::from_bytes(bytes).ok_or_else(|| format!("the checksum of {of} has {} bytes, expected 32", bytes.len()))
 }
 
-/// A name that a directory can have. A name that is not is told as far as it can be shown.
+/// Checks the name of a directory entry. The message has as much of an invalid name as can be printed.
 fn entry_name(name: &str) -> Result<&str, String> {
     let shown = || name.chars().take(40).collect::<String>();
     match name {
-        "" | "." | ".." => Err(format!("the name {name:?} of an entry")),
+        "" | "." | ".." => Err(format!("an entry has the name {name:?}")),
         _ if name.len() > MAX_NAME => Err(format!(
             "the name of an entry has {} bytes, at most {MAX_NAME} are allowed: it begins with {:?}",
             name.len(),
@@ -94,20 +97,20 @@ fn entry_name(name: &str) -> Result<&str, String> {
     }
 }
 
-/// An attribute's name, which ends with a NUL in a GVariant.
+/// Splits the NUL off an xattr's name, which ends with one in a GVariant.
 fn xattr(name: &[u8], value: &[u8]) -> Result<(Vec<u8>, Vec<u8>), String> {
     match name.split_last() {
         Some((0, name)) if !name.is_empty() && !name.contains(&0) => Ok((name.to_vec(), value.to_vec())),
-        _ => Err("an attribute without a name".into()),
+        _ => Err("an xattr has no name".into()),
     }
 }
 
 impl CommitObject {
-    /// Reads a commit.
+    /// Parses a commit.
     ///
     /// # Errors
     ///
-    /// What is wrong, in words.
+    /// A message with the rule that is broken.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         normal::check(COMMIT, bytes)?;
         let bytes = copy_to_align(bytes);
@@ -117,7 +120,7 @@ impl CommitObject {
         for entry in metadata {
             let (key, value) = entry.to_tuple();
             if key.to_str() == DIGEST_KEY {
-                let value = value.get(gv!("ay")).ok_or_else(|| format!("{DIGEST_KEY} is no array of bytes"))?;
+                let value = value.get(gv!("ay")).ok_or_else(|| format!("{DIGEST_KEY} is not an array of bytes"))?;
                 digest = Some(value.to_vec());
             }
         }
@@ -126,11 +129,11 @@ impl CommitObject {
 }
 
 impl DirTree {
-    /// Reads a directory.
+    /// Parses a dirtree.
     ///
     /// # Errors
     ///
-    /// What is wrong, in words.
+    /// A message with the rule that is broken.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         normal::check(DIRTREE, bytes)?;
         let bytes = copy_to_align(bytes);
@@ -151,11 +154,11 @@ impl DirTree {
 }
 
 impl Metadata {
-    /// Reads a dirmeta, or the attribute of a file in a bare-user repository.
+    /// Parses a dirmeta, or the xattr of a file in a bare-user repository.
     ///
     /// # Errors
     ///
-    /// What is wrong, in words.
+    /// A message with the rule that is broken.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         normal::check(METADATA, bytes)?;
         let bytes = copy_to_align(bytes);
@@ -163,7 +166,8 @@ impl Metadata {
         Self::of([uid, gid, mode], xattrs.iter().map(|pair| pair.to_tuple()))
     }
 
-    /// What the fields say that dirmetas and headers have in common: uid, gid and mode, and the attributes.
+    /// Builds the metadata from the fields that dirmetas and headers have in common: uid, gid and mode, and the
+    /// xattrs.
     fn of<'a>(numbers: [&u32; 3], xattrs: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<Self, String> {
         let [uid, gid, mode] = numbers.map(|number| u32::from_be(*number));
         Ok(Self { uid, gid, mode, xattrs: xattrs.map(|(name, value)| xattr(name, value)).collect::<Result<_, _>>()? })
@@ -171,11 +175,11 @@ impl Metadata {
 }
 
 impl FileHeader {
-    /// Reads the header of a content in an archive; gives the size too.
+    /// Parses the header of a content in an archive. Returns it with the size.
     ///
     /// # Errors
     ///
-    /// What is wrong, in words.
+    /// A message with the rule that is broken.
     pub fn parse_archived(bytes: &[u8]) -> Result<(Self, u64), String> {
         normal::check(ARCHIVED, bytes)?;
         let bytes = copy_to_align(bytes);
@@ -184,11 +188,11 @@ impl FileHeader {
         Ok((Self { metadata, target: target.to_str().to_owned() }, u64::from_be(*size)))
     }
 
-    /// What the checksum of a content begins with: the length of the header, and the header.
+    /// Returns a hasher with the start of a content's checksum: the length of the header, and the header.
     ///
     /// # Errors
     ///
-    /// If no header can say it, as there is a NUL in the target.
+    /// The header cannot be serialised, as there is a NUL in the target.
     pub fn hasher(&self) -> Result<Sha256, String> {
         let mut xattrs: Vec<(Vec<u8>, &[u8])> = Vec::with_capacity(self.metadata.xattrs.len());
         for (name, value) in &self.metadata.xattrs {

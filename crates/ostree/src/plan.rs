@@ -1,4 +1,4 @@
-//! The directories and files of a commit, and the tree that they make.
+//! The directories and files of a commit, and the tree built from them.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -14,20 +14,20 @@ use crate::objects::{DirTree, MAX_HEADER, Metadata};
 use crate::repo::{Commit, MAX_METADATA, Repo};
 use crate::tree_size::{TreeSize, of_header, of_metadata};
 
-/// What ostree adds to the root of every image, if nothing there has the name.
+/// Directories that ostree adds to the root of every image, unless an entry has the name.
 const TOPLEVEL: [&str; 5] = ["usr", "etc", "boot", "var", "sysroot"];
 
-/// What a commit holds.
+/// The directories, files and contents of a commit.
 #[derive(Debug)]
 pub struct CommitPlan {
-    /// The root first, and each behind the one it lies in.
+    /// The directories, the root first, each after its parent.
     directories: Vec<PlanDirectory>,
     files: Vec<PlanFile>,
-    /// Each content once.
+    /// The contents, each once.
     contents: Vec<Id>,
-    /// How large the tree is, without what contents say.
+    /// Size of the tree, without the headers of contents.
     extent: TreeSize,
-    /// How many bytes of objects it was made of.
+    /// Number of bytes of the objects that were read.
     read: u64,
 }
 
@@ -45,21 +45,21 @@ struct PlanFile {
     content: usize,
 }
 
-/// Where an image says that contents are.
+/// Selects the paths by which an image refers to contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Payloads {
-    /// In the repository of ostree: `xx/….file`, also if it is an archive, as ostree has it.
+    /// Paths in the ostree repository: `xx/….file`, even if it is an archive, as ostree does.
     Ostree,
-    /// In an object store, by their fs-verity digests.
+    /// Paths in an object store, by their fs-verity digests.
     Objects,
 }
 
-/// Objects that many directories share are read once.
+/// Reads metadata objects, each once even if many directories share it.
 struct MetadataCache<'r> {
     repo: &'r Repo,
     trees: HashMap<Id, Rc<DirTree>>,
     metas: HashMap<Id, Rc<Metadata>>,
-    /// The bytes of all of them.
+    /// Total bytes of these objects.
     read: u64,
 }
 
@@ -72,7 +72,7 @@ impl MetadataCache<'_> {
         read((self.repo, &mut self.read), &mut self.metas, id, ("dirmeta", MAX_HEADER), Metadata::parse)
     }
 
-    /// Reads all directories below one, each object once, and finds out how large the tree would be.
+    /// Reads all directories below one, each object once, and counts the size of the tree.
     fn all(&mut self, root: &Id) -> Result<TreeSize, Error> {
         let mut extents = HashMap::new();
         let mut order = Vec::new();
@@ -93,7 +93,8 @@ impl MetadataCache<'_> {
             }
             let metas = &self.metas;
             let extent = TreeSize::of(&tree, &extents, |id| metas.get(id).map_or(0, |meta| of_metadata(meta)));
-            let extent = extent.ok_or_else(|| self.repo.malformed(&id, "dirtree", "it is below itself".into()))?;
+            let extent =
+                extent.ok_or_else(|| self.repo.malformed(&id, "dirtree", "the directory contains itself".into()))?;
             extents.insert(id, extent);
             order.push(id);
         }
@@ -104,7 +105,7 @@ impl MetadataCache<'_> {
     }
 }
 
-/// An object as it was read before, or now.
+/// Returns an object that was read before, or reads it now.
 fn read<T>(
     (repo, bytes_read): (&Repo, &mut u64),
     known: &mut HashMap<Id, Rc<T>>,
@@ -126,8 +127,9 @@ impl CommitPlan {
     ///
     /// # Errors
     ///
-    /// If one is not there, damaged or malformed, or [`Error::TooLarge`] and [`Error::TooManyEntries`]: few bytes of objects
-    /// that name each other so often that no memory would hold the tree are refused before it is made.
+    /// An object is missing, damaged or malformed; [`Error::TooLarge`] or [`Error::TooManyEntries`] if a few small
+    /// objects refer to each other so often that no memory would hold the tree. That is detected before the tree is
+    /// built.
     pub fn of(repo: &Repo, commit: &Commit) -> Result<Self, Error> {
         let mut reading = MetadataCache { repo, trees: HashMap::new(), metas: HashMap::new(), read: 0 };
         let metadata = reading.meta(&commit.object.meta)?;
@@ -155,24 +157,24 @@ impl CommitPlan {
         Ok(plan)
     }
 
-    /// The contents of its files and symlinks, each once.
+    /// Returns the contents of the files and symlinks, each once.
     #[must_use]
     pub fn contents(&self) -> &[Id] {
         &self.contents
     }
 
-    /// The tree, with what was gathered of the contents, in their order.
+    /// Builds the tree, with the facts gathered about the contents, in the same order.
     ///
     /// # Errors
     ///
-    /// [`Error::Tree`] if no file system can have it, [`Error::TooLarge`] if contents are in so many places that their
-    /// attributes or targets take far more than was read.
+    /// [`Error::Tree`] if no file system can hold it, [`Error::TooLarge`] if contents are in so many places that
+    /// their xattrs or targets take far more bytes than were read.
     ///
     /// # Panics
     ///
-    /// If something else was gathered.
+    /// If the facts do not belong to this plan.
     pub fn tree(&self, gathered: &[Gathered], payloads: Payloads, algorithm: Algorithm) -> Result<Tree, Error> {
-        assert_eq!(gathered.len(), self.contents.len(), "what was gathered is of this plan");
+        assert_eq!(gathered.len(), self.contents.len(), "the facts belong to this plan");
         self.expect_allowed(gathered)?;
         let at = |directory: usize, name: &str, source| Error::Tree { path: self.path_of(directory, name), source };
         let root = &self.directories[0].metadata;
@@ -214,8 +216,8 @@ impl CommitPlan {
         Ok(builder.finish())
     }
 
-    /// Refuses contents whose attributes or targets would be there too often. They are added up, and the one
-    /// that is too much is named.
+    /// Fails if the xattrs or targets of contents would be in the tree too often. They are added up, and the error
+    /// names the content that exceeds the limit.
     fn expect_allowed(&self, gathered: &[Gathered]) -> Result<(), Error> {
         let mut places = vec![0u64; gathered.len()];
         self.files.iter().for_each(|file| places[file.content] += 1);
@@ -241,7 +243,7 @@ impl CommitPlan {
     }
 }
 
-/// The inode of some metadata.
+/// Calls `add` with the inode for this metadata.
 fn inode<T>(metadata: &Metadata, add: impl FnOnce(&NewInode<'_>) -> T) -> T {
     let Metadata { uid, gid, mode, xattrs } = metadata;
     let xattrs: Vec<Xattr<'_>> = xattrs.iter().map(|(name, value)| Xattr { name, value }).collect();

@@ -15,14 +15,14 @@ use crate::error::Error;
 use crate::id::Id;
 use crate::objects::CommitObject;
 
-/// The largest object of metadata: what ostree itself takes.
+/// The largest metadata object, the same as in ostree.
 pub(crate) const MAX_METADATA: u64 = 128 << 20;
-/// A config or ref is a few lines.
+/// The largest config or ref: a few lines are normal.
 const MAX_TEXT: u64 = 1 << 20;
-/// How many repositories may stand behind each other.
+/// The longest chain of parent repositories.
 const MAX_PARENTS: u32 = 16;
 
-/// A repository.
+/// An open ostree repository.
 #[derive(Debug)]
 pub struct Repo {
     path: PathBuf,
@@ -32,12 +32,12 @@ pub struct Repo {
     parent: Option<Box<Repo>>,
 }
 
-/// A commit that was read.
+/// A commit read from a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Commit {
-    /// Its checksum.
+    /// Checksum that names the commit.
     pub id: Id,
-    /// What it says.
+    /// The fields of the commit.
     pub object: CommitObject,
 }
 
@@ -46,46 +46,46 @@ impl Repo {
     ///
     /// # Errors
     ///
-    /// If there is none, or one of a mode that is not read.
+    /// The directory is not a repository, or has an unsupported mode.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        Self::open_behind(path, MAX_PARENTS)
+        Self::open_with_parents(path, MAX_PARENTS)
     }
 
-    fn open_behind(path: &Path, parents: u32) -> Result<Self, Error> {
+    fn open_with_parents(path: &Path, parents: u32) -> Result<Self, Error> {
         let not = |reason: String| Error::NotARepository { path: path.to_owned(), reason };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = rustix::fs::open(path, flags, Permissions::empty()).map_err(|errno| Error::io(path, errno))?;
         let config = match read_text(&dir, path, "config")? {
             Some(text) => Config::parse(&text).map_err(|reason| not(format!("config: {reason}")))?,
-            None => return Err(not("no file config: this is no repository of ostree".into())),
+            None => return Err(not("no file config: not an ostree repository".into())),
         };
         let objects =
             open_directory_beneath(dir.as_fd(), b"objects").map_err(|errno| Error::io(path.join("objects"), errno))?;
         let parent = match config.parent {
             Some(_) if parents == 0 => {
-                return Err(not(format!("more than {MAX_PARENTS} repositories stand behind it")));
+                return Err(not(format!("more than {MAX_PARENTS} parent repositories")));
             }
-            Some(parent) => Some(Box::new(Self::open_behind(&path.join(parent), parents - 1)?)),
+            Some(parent) => Some(Box::new(Self::open_with_parents(&path.join(parent), parents - 1)?)),
             None => None,
         };
         Ok(Self { path: path.to_owned(), dir, objects, mode: config.mode, parent })
     }
 
-    /// It, and those that stand behind it.
+    /// Returns this repository and its parents.
     pub(crate) fn chain(&self) -> impl Iterator<Item = &Repo> {
         std::iter::successors(Some(self), |repo| repo.parent.as_deref())
     }
 
-    /// The path of an object, for messages.
+    /// Returns the path of an object, for messages.
     pub(crate) fn path_of(&self, id: &Id, extension: &str) -> PathBuf {
         self.path.join("objects").join(id.path(extension))
     }
 
-    /// The commit of a branch (`NAME` or `REMOTE:NAME`), or with this checksum.
+    /// Resolves a branch (`NAME` or `REMOTE:NAME`) or a checksum to a commit.
     ///
     /// # Errors
     ///
-    /// [`Error::NoRef`], or if the ref cannot be read.
+    /// [`Error::NoRef`], or the ref cannot be read.
     pub fn resolve(&self, name: &str) -> Result<Id, Error> {
         if let Some(id) = Id::from_hex(name) {
             return Ok(id);
@@ -98,17 +98,18 @@ impl Repo {
         for path in paths.iter().filter(|path| is_name(path)) {
             if let Some(text) = read_text(&self.dir, &self.path, path)? {
                 let id = Id::from_hex(text.trim_end());
-                return id.ok_or_else(|| Error::malformed(self.path.join(path), "a ref is a checksum of 64 digits"));
+                return id
+                    .ok_or_else(|| Error::malformed(self.path.join(path), "a ref must be a checksum of 64 digits"));
             }
         }
         Err(Error::NoRef { path: self.path.clone(), name: name.to_owned() })
     }
 
-    /// Reads a commit.
+    /// Reads a commit object.
     ///
     /// # Errors
     ///
-    /// If it is not there, is damaged, or is no commit.
+    /// The object is missing, damaged, or not a commit.
     pub fn commit(&self, id: &Id) -> Result<Commit, Error> {
         let bytes = self.metadata(id, "commit", MAX_METADATA)?;
         let object = CommitObject::parse(&bytes).map_err(|reason| self.malformed(id, "commit", reason))?;
@@ -119,7 +120,7 @@ impl Repo {
         Error::malformed(self.path_of(id, extension), reason)
     }
 
-    /// The bytes of an object of metadata, of which at most `limit` are taken.
+    /// Reads a metadata object of at most `limit` bytes.
     pub(crate) fn metadata(&self, id: &Id, extension: &str, limit: u64) -> Result<Vec<u8>, Error> {
         let name = id.path(extension);
         for repo in self.chain() {
@@ -146,7 +147,7 @@ impl Repo {
     }
 }
 
-/// A small file below the repository; `None` if there is none.
+/// Reads a small file below the repository; `None` if it does not exist.
 fn read_text(dir: &OwnedFd, root: &Path, name: &str) -> Result<Option<String>, Error> {
     let failed = |error: std::io::Error| Error::io(root.join(name), error);
     let file = match open_beneath(dir.as_fd(), name.as_bytes()) {

@@ -1,6 +1,6 @@
-//! The types of GVariants, parsed once: sizes and alignments are asked for at every element.
+//! The types of GVariants, parsed once, since sizes and alignments are needed at every element.
 
-/// One complete type.
+/// One complete GVariant type.
 #[derive(Debug)]
 pub(crate) struct Signature {
     kind: TypeKind,
@@ -8,7 +8,7 @@ pub(crate) struct Signature {
     fixed_size: Option<usize>,
 }
 
-/// What a type is, as far as normal form depends on it.
+/// The kind of a type, as far as normal form depends on it.
 #[derive(Debug)]
 pub(crate) enum TypeKind {
     /// Any bytes of its fixed size.
@@ -19,12 +19,12 @@ pub(crate) enum TypeKind {
     Variant,
     Maybe(Box<Signature>),
     Array(Box<Signature>),
-    /// Also a dictionary's entry.
+    /// A tuple, or an entry of a dictionary.
     Tuple(Vec<Signature>),
 }
 
 impl Signature {
-    /// Parses one complete type, with containers nested `depth` deep at most. `None` for anything else.
+    /// Parses one complete type, with containers nested at most `depth` deep. `None` for anything else.
     pub(crate) fn parse(text: &[u8], depth: usize) -> Option<Self> {
         let mut rest = text;
         let parsed = Self::next(&mut rest, depth)?;
@@ -35,20 +35,20 @@ impl Signature {
         &self.kind
     }
 
-    /// What the position of a value is a multiple of: 1, 2, 4 or 8.
+    /// Returns the alignment of values: 1, 2, 4 or 8.
     pub(crate) fn alignment(&self) -> usize {
         self.alignment
     }
 
-    /// The size, if all values have the same; never 0.
+    /// Returns the size, if all values have the same; never 0.
     pub(crate) fn fixed_size(&self) -> Option<usize> {
         self.fixed_size
     }
 
     fn next(rest: &mut &[u8], depth: usize) -> Option<Self> {
         let depth = depth.checked_sub(1)?;
-        let (first, behind) = rest.split_first()?;
-        *rest = behind;
+        let (first, after) = rest.split_first()?;
+        *rest = after;
         let fixed = |kind, size| Some(Self { kind, alignment: size, fixed_size: Some(size) });
         let variable = |kind, alignment| Some(Self { kind, alignment, fixed_size: None });
         match first {
@@ -77,8 +77,8 @@ impl Signature {
     fn members(rest: &mut &[u8], end: u8, depth: usize) -> Option<Vec<Self>> {
         let mut members = Vec::new();
         loop {
-            if let Some((_, behind)) = rest.split_first().filter(|(first, _)| **first == end) {
-                *rest = behind;
+            if let Some((_, after)) = rest.split_first().filter(|(first, _)| **first == end) {
+                *rest = after;
                 return Some(members);
             }
             members.push(Self::next(rest, depth)?);
@@ -90,7 +90,7 @@ impl Signature {
         let size = members
             .iter()
             .try_fold(0usize, |size, member| size.next_multiple_of(member.alignment).checked_add(member.fixed_size?));
-        // The empty tuple has one byte.
+        // The empty tuple takes one byte.
         let fixed_size = size.map(|size| size.next_multiple_of(alignment).max(1));
         Self { kind: TypeKind::Tuple(members), alignment, fixed_size }
     }
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_complete_type_is_refused() {
+    fn incomplete_types_are_refused() {
         let deep = "a".repeat(200) + "y";
         for text in ["", "yy", "a", "(", "(y", ")", "{sv", "{vs}", "{s}", "{svv}", "r", "*", "mm", &deep] {
             assert!(Signature::parse(text.as_bytes(), 128).is_none(), "{text}");

@@ -1,7 +1,7 @@
-//! How large the tree of a commit would be, found out before it is made.
+//! Counting the size of a commit's tree before it is built.
 //!
-//! Objects name each other, so a few small ones can stand for a tree with 2^60 entries, and one set of attributes for as many
-//! copies of it. Each distinct object is counted once, the ones below before the ones above; nothing is expanded for that.
+//! Objects refer to each other, so a few small ones can represent a tree with 2^60 entries, and one set of xattrs as
+//! many copies of it. Each distinct object is counted once, children before parents; nothing is expanded for that.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -10,30 +10,30 @@ use crate::error::Error;
 use crate::id::Id;
 use crate::objects::{DirTree, FileHeader, Metadata};
 
-/// More entries than this no file system of today has.
+/// The largest number of entries; no file system of today has more.
 pub(crate) const MAX_ENTRIES: u64 = 1 << 24;
-/// So many bytes a tree may always have ...
+/// The number of bytes that a tree may always have ...
 pub(crate) const ALWAYS: u64 = 16 << 20;
-/// ... and so many for each byte of the objects that it is made of. A directory that is there 17 times still fits.
+/// ... and the number added for each byte of its objects. A directory that occurs 17 times still fits.
 pub(crate) const TIMES: u64 = 32;
-/// What an entry is counted as, beside its name.
+/// Bytes counted for an entry, besides its name.
 const ENTRY: u64 = 64;
-/// What an attribute is counted as, beside its name and value.
+/// Bytes counted for an xattr, besides its name and value.
 const ATTRIBUTE: u64 = 16;
 
-/// The size of a part of a tree, with everything below it.
+/// The size of a part of a tree, including everything below it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TreeSize {
     pub(crate) entries: u64,
-    /// Of names, attributes and targets, and [`ENTRY`] for each entry. A number that is too large stays at the maximum.
+    /// Bytes of names, xattrs and targets, and [`ENTRY`] for each entry. Saturates at the maximum.
     pub(crate) bytes: u64,
 }
 
 impl TreeSize {
-    /// Of a directory, without itself: its files, and its directories as they were counted before. Contents are counted later
-    /// ([`of_header`]), when they were read.
+    /// Counts a directory, without itself: its files, and its subdirectories as counted before. Headers of contents
+    /// are counted later ([`of_header`]), when they were read.
     ///
-    /// `None` if a directory was not counted.
+    /// Returns `None` if a subdirectory was not counted.
     pub(crate) fn of(
         tree: &DirTree,
         below: &HashMap<Id, TreeSize>,
@@ -56,7 +56,7 @@ impl TreeSize {
         self.bytes = self.bytes.saturating_add(ENTRY + name.len() as u64);
     }
 
-    /// Refuses what is too large for the bytes of objects that were read.
+    /// Fails if the tree is too large for the bytes of objects that were read.
     pub(crate) fn expect_allowed(self, read: u64, path: impl FnOnce() -> PathBuf) -> Result<(), Error> {
         if self.entries > MAX_ENTRIES {
             return Err(Error::TooManyEntries { path: path(), entries: self.entries, limit: MAX_ENTRIES });
@@ -69,12 +69,12 @@ impl TreeSize {
     }
 }
 
-/// What the attributes of an entry take.
+/// Returns the bytes counted for the xattrs of an entry.
 pub(crate) fn of_metadata(metadata: &Metadata) -> u64 {
     metadata.xattrs.iter().map(|(name, value)| ATTRIBUTE + (name.len() + value.len()) as u64).sum()
 }
 
-/// What the attributes and target of a content take, in each place where it is.
+/// Returns the bytes counted for the xattrs and target of a content, in each place where it occurs.
 pub(crate) fn of_header(header: &FileHeader) -> u64 {
     of_metadata(&header.metadata) + header.target.len() as u64
 }
@@ -89,17 +89,18 @@ mod tests {
 
     #[test]
     fn large_commits_are_allowed() {
-        // Two million files with names of 60 bytes: in dirtrees each takes its name, a NUL, a checksum and two offsets.
+        // Two million files with names of 60 bytes: in dirtrees each takes its name, a NUL, a checksum and two
+        // offsets.
         let (files, name) = (2_000_000, 60);
         assert!(allows(files, files * (ENTRY + name), files * (name + 1 + 32 + 8)));
         // A hundred thousand files, and all of them in twelve places.
         assert!(allows(1_200_000, 1_200_000 * (ENTRY + 20), 100_000 * (20 + 1 + 32 + 2)));
-        // Anything small, whatever it is made of.
+        // Any small tree, whatever its objects.
         assert!(allows(100_000, 100_000 * (ENTRY + 20), 1000));
     }
 
     #[test]
-    fn the_limits_are_what_they_say() {
+    fn the_limits_are_exact() {
         assert!(allows(MAX_ENTRIES, ALWAYS, 0) && !allows(MAX_ENTRIES + 1, ALWAYS, 0));
         assert!(!allows(1, ALWAYS + 1, 0));
         assert!(allows(1, ALWAYS + 7 * TIMES, 7) && !allows(1, ALWAYS + 7 * TIMES + 1, 7));
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_below_counts_in_each_place() {
+    fn subdirectories_count_in_each_place() {
         let id = |byte| Id::new([byte; 32]);
         let leaf = DirTree { files: vec![("abc".into(), id(1))], directories: Vec::new() };
         let mut known = HashMap::new();

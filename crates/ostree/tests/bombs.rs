@@ -1,5 +1,5 @@
-//! Few bytes of objects that stand for much: refused by a rule that is told, in memory that is a small multiple of what was
-//! read. Each refusal has a twin that is read.
+//! Small repositories that describe huge trees are refused with a clear error, in memory that is a small multiple of
+//! the bytes read. Each refused repository has a similar one that is accepted.
 //!
 //! Memory is counted for the whole process, so the tests take turns.
 #![expect(clippy::big_endian_bytes, reason = "the numbers of ostree are big-endian")]
@@ -28,7 +28,7 @@ static TURN: Mutex<()> = Mutex::new(());
 
 type Checksum = [u8; 32];
 
-/// A body and its framing offsets, as wide as they must be.
+/// Joins a body and its framing offsets, as wide as they must be.
 fn framed(mut body: Vec<u8>, offsets: &[usize]) -> Vec<u8> {
     let fits = |width: &&usize| body.len() + offsets.len() * **width < 1 << (8 * **width);
     let width = *[1, 2, 4].iter().find(fits).unwrap();
@@ -36,7 +36,7 @@ fn framed(mut body: Vec<u8>, offsets: &[usize]) -> Vec<u8> {
     body
 }
 
-/// A tuple of members of no fixed size, which can stand at any position.
+/// Serialises a tuple of members without a fixed size, which may be at any position.
 fn tuple(members: &[&[u8]]) -> Vec<u8> {
     let ends: Vec<usize> = (1..members.len()).rev().map(|count| members[..count].concat().len()).collect();
     framed(members.concat(), &ends)
@@ -55,7 +55,7 @@ fn string(text: &str) -> Vec<u8> {
     [text.as_bytes(), b"\0"].concat()
 }
 
-/// A commit without history, whose metadata is this `a{sv}`.
+/// Serialises a commit without history, whose metadata is this `a{sv}`.
 fn commit(metadata: &[u8], tree: &Checksum, meta: &Checksum) -> Vec<u8> {
     let mut body = metadata.to_vec();
     let first = body.len();
@@ -74,10 +74,10 @@ fn dirmeta(xattrs: &[(&str, &[u8])]) -> Vec<u8> {
     [&0u32.to_be_bytes()[..], &[0; 4], &0o40755u32.to_be_bytes(), &array(&pairs)].concat()
 }
 
-/// An archive that is being filled.
+/// An archive under construction.
 struct Forge {
     dir: tempfile::TempDir,
-    /// How many bytes its objects have.
+    /// Total bytes of the objects.
     bytes: usize,
     _turn: MutexGuard<'static, ()>,
 }
@@ -110,7 +110,7 @@ impl Forge {
         self.put(&tuple(&[&array(&files), &array(&directories)]), "dirtree")
     }
 
-    /// A directory with so many of the same below it.
+    /// Adds a directory with `count` copies of another one in it.
     fn copies(&mut self, count: usize, of: Checksum, meta: Checksum) -> Checksum {
         let names: Vec<String> = (0..count).map(|number| number.to_string()).collect();
         let directories: Vec<_> = names.iter().map(|name| (name.as_str(), of, meta)).collect();
@@ -121,13 +121,13 @@ impl Forge {
         self.put(&dirmeta(&[]), "dirmeta")
     }
 
-    /// A symlink with this target, or an empty file.
+    /// Adds a symlink with this target, or an empty file.
     fn content(&mut self, target: &str) -> Checksum {
         let mode: u32 = if target.is_empty() { 0o100_644 } else { 0o120_777 };
         let fields = [&[0; 8][..], &mode.to_be_bytes(), &[0; 4], &string(target)].concat();
         let header = framed(fields.clone(), &[fields.len()]);
         let named = [&(header.len() as u32).to_be_bytes()[..], &[0; 4], &header].concat();
-        // The size stands before.
+        // The size is before the other fields.
         let fields = [&[0; 8][..], &fields].concat();
         let header = framed(fields.clone(), &[fields.len()]);
         let object = [&(header.len() as u32).to_be_bytes()[..], &[0; 4], &header, &deflate(b"")].concat();
@@ -155,7 +155,7 @@ fn deflate(bytes: &[u8]) -> Vec<u8> {
     deflated.finish().unwrap()
 }
 
-/// What is done, and by how many bytes memory grew meanwhile.
+/// Calls `run`. Returns its result and the growth of memory meanwhile, in bytes.
 fn measured<T>(run: impl FnOnce() -> T) -> (T, usize) {
     let before = MEMORY.current_usage();
     MEMORY.reset_peak_usage();
@@ -163,7 +163,7 @@ fn measured<T>(run: impl FnOnce() -> T) -> (T, usize) {
     (done, MEMORY.peak_usage().saturating_sub(before))
 }
 
-/// Refuses with an error that has these words, in memory of a few times the objects.
+/// Asserts an error with these words, in memory of a few times the objects.
 #[track_caller]
 fn expect_refused<T>(
     forge: &mut Forge,
@@ -201,12 +201,12 @@ fn names_that_no_directory_can_have_are_refused() {
         }
     }
     let tree = forge.dirtree(&[(&"n".repeat(255), file), ("é", file)], &[("..b", empty, meta)]);
-    // The five directories that every image has.
+    // Plus the five directories that every image has.
     assert_eq!(forge.tree(tree).unwrap().entry_count(), 3 + 5);
 }
 
-/// The bomb that took 3.5 GB: 138 kB of objects with 60,000 entries whose names have 60,000 bytes. And the same with names
-/// that are allowed, and without files at all.
+/// A case that took 3.5 GB of memory: 138 kB of objects with 60,000 entries whose names have 60,000 bytes. Then the
+/// same with valid names, and without files.
 #[test]
 fn directories_in_many_places_are_counted_before_they_are_made() {
     let mut forge = Forge::new();
@@ -228,7 +228,7 @@ fn directories_in_many_places_are_counted_before_they_are_made() {
     let named = Id::new(bomb).path("dirtree");
     expect_refused(&mut forge, bomb, Forge::plan, &[&named, "32 times as many"]);
 
-    // Nearly as much as is always allowed, of a hundredth of it.
+    // Nearly as much as is always accepted, from a hundredth of the bytes.
     let inner = forge.copies(450, empty, meta);
     let twin = forge.copies(450, inner, meta);
     let (tree, grown) = measured(|| forge.tree(twin));
@@ -261,7 +261,7 @@ fn attributes_in_many_places_are_counted() {
     let named = Id::new(bomb).path("dirtree");
     expect_refused(&mut forge, bomb, Forge::plan, &[&named, "32 times as many"]);
     assert_eq!(forge.tree(twin).unwrap().entry_count(), 200 + 5);
-    // More than a megabyte of attributes for one directory.
+    // More than a megabyte of xattrs for one directory.
     let large = forge.put(&dirmeta(&[("user.long", &[7; 1 << 20])]), "dirmeta");
     let bomb = forge.copies(1, empty, large);
     let named = Id::new(large).path("dirmeta");
@@ -283,7 +283,7 @@ fn targets_in_many_places_are_counted() {
     expect_refused(&mut forge, bomb, Forge::tree, &[&Id::new(long).path("filez"), "4096 bytes: 1 to 4095"]);
 }
 
-/// A path is made of names only where it is told: 2,000 directories in each other took a path for each.
+/// Paths are built only for errors: 2,000 nested directories once took a path each.
 #[test]
 fn deep_directories_are_read() {
     let mut forge = Forge::new();
@@ -295,7 +295,7 @@ fn deep_directories_are_read() {
     assert_eq!(forge.tree(tree).unwrap().entry_count(), 2000 + 5);
 }
 
-/// An `a{sv}` with keys of `len` bytes and a byte as value, and these framing offsets or the right ones.
+/// Serialises an `a{sv}` with keys of `len` bytes and a byte as value, with these framing offsets or the right ones.
 fn metadata(len: usize, count: usize, offsets: Option<&dyn Fn(usize) -> usize>) -> Vec<u8> {
     let mut entry = string(&"k".repeat(len));
     let key = entry.len();
@@ -313,13 +313,13 @@ fn metadata(len: usize, count: usize, offsets: Option<&dyn Fn(usize) -> usize>) 
     framed(body, &ends)
 }
 
-/// Offsets that go back and forth make every second entry the same long one: its key was looked at once for each.
+/// Offsets that go back and forth make every second entry the same long one: its key was once read for each.
 #[test]
 fn a_commit_whose_offsets_go_backwards_is_refused() {
     let (len, count) = (300_000, 75_001);
     let bomb = commit(&metadata(len, count, Some(&|offset| offset)), &[1; 32], &[2; 32]);
     let error = CommitObject::parse(&bomb).unwrap_err();
-    assert!(error.contains("offsets do not decrease"), "{error}");
+    assert!(error.contains("offsets must not decrease"), "{error}");
     let twin = commit(&metadata(10, 20_000, None), &[1; 32], &[2; 32]);
     let twin = CommitObject::parse(&twin).unwrap();
     assert_eq!((twin.tree, twin.meta, twin.digest), (Id::new([1; 32]), Id::new([2; 32]), None));
@@ -345,14 +345,14 @@ fn an_archive_is_inflated_as_far_as_it_says() {
         (error.to_string(), shown)
     };
     let (error, shown) = read(&with_len(header.len() as u32));
-    assert!(error.contains("more than the 1 bytes it says"), "{error}");
+    assert!(error.contains("more than the expected 1 bytes"), "{error}");
     assert_eq!(shown, 0);
     let (error, _) = read(&with_len(u32::MAX));
     assert!(error.contains("a header of 4294967295 bytes"), "{error}");
 }
 
 #[test]
-fn the_forge_makes_what_ostree_would() {
+fn the_forge_writes_valid_objects() {
     let mut forge = Forge::new();
     let (file, link, meta) = (forge.content(""), forge.content("target"), forge.meta());
     let below = forge.dirtree(&[("link", link)], &[]);

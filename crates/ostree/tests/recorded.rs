@@ -1,4 +1,5 @@
-//! Repositories that ostree made (`data/README.md`): the images are those that it makes; changed in any place they are refused.
+//! Repositories written by ostree (`data/README.md`): the images are identical to those of ostree, and changed
+//! objects are refused.
 
 use std::fs;
 use std::io::Write as _;
@@ -38,7 +39,7 @@ const BARE_USER_ONLY: Recorded = Recorded {
     without_digests: "851f530be780394450871d1f144ab89d45a6028c4a7103f1938db05409f81cb4",
 };
 
-/// Unpacks a repository; `None` where owners or attributes could not be restored.
+/// Unpacks a repository. Returns `None` if owners or xattrs could not be restored.
 fn unpack(recorded: &Recorded, into: &Path) -> PathBuf {
     let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(format!("{}.tar.xz", recorded.mode));
     let mut tar = Command::new("tar");
@@ -106,7 +107,7 @@ fn bare() {
     check(&BARE);
 }
 
-/// The objects of a repository.
+/// Lists the object files of a repository.
 fn objects(path: &Path) -> Vec<PathBuf> {
     let folders = fs::read_dir(path.join("objects")).unwrap().map(|entry| entry.unwrap().path());
     let files = folders.flat_map(|folder| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()));
@@ -115,9 +116,10 @@ fn objects(path: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Every byte of every object, changed and cut off there: an error, or the same image as if nothing had been.
+/// Changes each byte of each object, and truncates there: the result is an error, or the same image as without the
+/// change.
 #[test]
-fn whatever_is_changed_is_noticed() {
+fn every_change_is_noticed() {
     let (mut refused, mut harmless) = (0, 0);
     for recorded in [&ARCHIVE, &BARE_USER_ONLY] {
         let dir = tempfile::tempdir().unwrap();
@@ -126,7 +128,7 @@ fn whatever_is_changed_is_noticed() {
             let whole = fs::read(&object).unwrap();
             fs::set_permissions(&object, fs::Permissions::from_mode(0o644)).unwrap();
             let is_metadata = object.extension().is_some_and(|e| e != "file" && e != "filez");
-            // The large one is long, and its mode is part of what it is in a bare repository.
+            // The large object is long, and its mode is part of a bare object.
             let step = whole.len() / 200 + 1;
             for at in (0..whole.len()).step_by(step) {
                 let mut changed = whole.clone();
@@ -137,7 +139,7 @@ fn whatever_is_changed_is_noticed() {
                         Err(_) => refused += 1,
                         Ok(found) => {
                             assert_eq!(found.to_hex(), recorded.digest, "{} at {at}", object.display());
-                            // Of two commits one is not looked at; deflated data may end in bits that mean nothing.
+                            // One of the two commits is not read; deflated data may end in bits without a meaning.
                             assert!(is_metadata || recorded.mode == "archive", "{} at {at}", object.display());
                             harmless += 1;
                         }
@@ -152,7 +154,7 @@ fn whatever_is_changed_is_noticed() {
 }
 
 #[test]
-fn what_is_no_repository_is_told() {
+fn other_directories_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let error = Repo::open(dir.path()).unwrap_err().to_string();
     assert!(error.contains("no file config"), "{error}");
@@ -164,7 +166,7 @@ fn what_is_no_repository_is_told() {
     }
     let error = repo.commit(&libcomposefs_ostree::Id::new([7; 32])).unwrap_err().to_string();
     assert!(error.ends_with("No such file or directory (os error 2)"), "{error}");
-    // A dirtree is no commit.
+    // A dirtree is not a commit.
     let tree = objects(&path).into_iter().find(|object| object.extension().is_some_and(|e| e == "dirtree")).unwrap();
     let folder = tree.parent().unwrap().file_name().unwrap().to_str().unwrap();
     let hex = format!("{folder}{}", tree.file_stem().unwrap().to_str().unwrap());
@@ -173,7 +175,7 @@ fn what_is_no_repository_is_told() {
     assert!(matches!(error, Error::Malformed { .. }), "{error}");
 }
 
-/// Objects that are links, FIFOs and directories: nothing outside is read, and nothing waits for a writer.
+/// Objects that are links, FIFOs and directories: nothing outside is read, and no open waits for a writer.
 #[test]
 fn planted_things_are_refused() {
     let dir = tempfile::tempdir().unwrap();
@@ -199,9 +201,9 @@ fn planted_things_are_refused() {
     assert_eq!(digest(&path, "zt", WITH_DIGESTS).unwrap().to_hex(), BARE_USER_ONLY.digest);
 }
 
-/// What is missing here may be in the repository behind.
+/// An object that is missing may be in the parent repository.
 #[test]
-fn a_parent_has_what_is_missing() {
+fn a_parent_has_missing_objects() {
     let dir = tempfile::tempdir().unwrap();
     let path = unpack(&ARCHIVE, dir.path());
     let child = dir.path().join("child");
@@ -213,16 +215,16 @@ fn a_parent_has_what_is_missing() {
     let config = format!("[core]\nrepo_version=1\nmode=bare\nparent={}\n", path.display());
     fs::write(child.join("config"), config).unwrap();
     assert_eq!(digest(&child, "zt", WITH_DIGESTS).unwrap().to_hex(), ARCHIVE.digest);
-    // One that stands behind itself.
+    // A repository that is its own parent.
     fs::write(child.join("config"), "[core]\nrepo_version=1\nmode=bare\nparent=.\n").unwrap();
     let error = Repo::open(&child).unwrap_err().to_string();
-    assert!(error.contains("more than 16 repositories"), "{error}");
+    assert!(error.contains("more than 16 parent repositories"), "{error}");
 }
 
-/// An archive with one content object: a file of these bytes.
+/// Creates an archive with one content object: a file of these bytes.
 #[expect(clippy::big_endian_bytes, reason = "the numbers of ostree are big-endian")]
 fn archive_of(content: &[u8], at: &Path) -> Id {
-    // `(uuuusa(ayay))`: owner, mode, device, target, attributes; the target ends at 17.
+    // `(uuuusa(ayay))`: owner, mode, device, target, xattrs; the target ends at 17.
     let mut header = [0u32, 0, 0o100_644, 0].map(u32::to_be_bytes).concat();
     header.extend([0, 17]);
     let mut hasher = Sha256::new();
