@@ -1,8 +1,8 @@
-//! The directories that the objects of an image are looked for in, as a mount's `basedir=` has them.
+//! The directories in which the objects of an image are looked up, like the `basedir=` option of a mount.
 //!
-//! Unlike an [`ObjectDir`](crate::ObjectDir) this is for reading what an image names, and an image may name anything: a
-//! payload is a path that its maker chose. It is followed as overlayfs follows it, never out of the directory and by no
-//! symlink.
+//! Unlike an [`ObjectDir`](crate::ObjectDir) this resolves the names in an image, and an image can name anything: a
+//! payload is a path chosen by the author of the image. It is resolved as overlayfs does, never out of the directory
+//! and through no symlink.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use crate::object::Object;
 use crate::object::error::ObjectError;
 
-/// Directories of objects, the first one asked first.
+/// Object directories, in the order in which they are searched.
 #[derive(Debug)]
 pub struct Basedirs {
     directories: Vec<(OwnedFd, PathBuf)>,
@@ -27,7 +27,7 @@ impl Basedirs {
     ///
     /// # Errors
     ///
-    /// If one of them is none, or cannot be opened.
+    /// One of the paths is not a directory, or cannot be opened.
     pub fn open<P: AsRef<Path>>(paths: &[P]) -> Result<Self, ObjectError> {
         let open = |path: &P| {
             let path = path.as_ref();
@@ -40,21 +40,20 @@ impl Basedirs {
         Ok(Self { directories: paths.iter().map(open).collect::<Result<_, _>>()? })
     }
 
-    /// Whether there is none.
+    /// Returns true if there is no directory.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.directories.is_empty()
     }
 
-    /// Opens the object that a payload leads to, in the first directory that has a regular file there. What it holds is
+    /// Opens the object that a payload names, in the first directory that has a regular file there. The content is
     /// not checked.
     ///
     /// # Errors
     ///
-    /// [`ObjectError::Missing`] if no directory has anything of that name, else what is wrong with what the first one
-    /// has.
+    /// [`ObjectError::Missing`] if no directory has an entry of that name, else the first problem found.
     pub fn open_object(&self, payload: &[u8]) -> Result<Object, ObjectError> {
-        // Overlayfs takes a payload that begins with slashes for one without.
+        // Overlayfs ignores leading slashes of a payload.
         let slashes = payload.iter().take_while(|byte| **byte == b'/').count();
         let below = &payload[slashes..];
         let mut wrong = None;
@@ -81,7 +80,7 @@ fn open_in(directory: &OwnedFd, path: &Path, below: &[u8]) -> Result<Option<Obje
         Err(errno @ (Errno::XDEV | Errno::LOOP)) => {
             return Err(ObjectError::LeadsAway { path: path(), source: errno.into() });
         }
-        // A socket, a device without a driver.
+        // A socket, or a device without a driver.
         Err(Errno::NXIO | Errno::NODEV) => return Err(ObjectError::NotRegular { path: path() }),
         Err(errno) => return Err(ObjectError::Io { step: "open", path: path(), source: errno.into() }),
     };

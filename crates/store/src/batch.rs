@@ -1,7 +1,8 @@
-//! Putting many objects in at once.
+//! Storing many objects in one batch.
 //!
-//! What is new waits as a temporary without a name. When enough wait, or at the end, all of them are synced together and
-//! only then linked (`commit.rs`): one sync for thousands of files costs little more than one for a single file.
+//! New objects are first written to unnamed temporary files. When enough of them wait, or at the end, all are synced
+//! together and only then linked (`commit.rs`): one sync for thousands of files costs little more than one sync for a
+//! single file.
 
 use std::collections::HashSet;
 use std::io;
@@ -22,53 +23,56 @@ use crate::existing::{ExpectedContent, Presence};
 use crate::ingest::{Copier, Temporary};
 use crate::object_dir::ObjectDir;
 
-/// How many bytes may wait to be synced.
+/// Upper bound of bytes that wait to be synced.
 const WAITING_BYTES_MAX: u64 = 256 << 20;
 
-/// Up to this length a content is read into memory, so that it is known whether the store has it before it is written.
+/// Contents up to this length are read into memory, so that the store can be searched for them before anything is
+/// written.
 const WHOLE_MAX: usize = 1 << 20;
 
-/// Fewer files than this are synced one by one: syncing the file system would wait for everybody's data.
+/// Up to this many files are synced one by one: syncing the file system would also wait for the data of other
+/// processes.
 pub(crate) const FEW: u64 = 8;
 
-/// What became of a content.
+/// The result of storing one content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PutOutcome {
-    /// It was not there.
+    /// The object did not exist and was added.
     New,
-    /// The object was there, and right.
+    /// The object existed and is intact.
     Present,
-    /// Something else was there under its name, and is replaced.
+    /// The name of the object was taken by something else, which was replaced.
     Repaired,
-    /// The object was there, and right, but is a file with other names or another owner, which must not be sealed in place. A
-    /// copy takes its place.
+    /// The object existed and is intact, but the file has other hard links or another owner, so fs-verity must not be
+    /// enabled in place. A copy replaced it.
     Copied,
-    /// The same content came before in this batch.
+    /// The same content occurred before in this batch.
     Repeated,
 }
 
-/// What a batch has done.
+/// Statistics of a finished batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// How many objects were added.
+    /// Number of objects that were added.
     pub new: u64,
-    /// How many were there.
+    /// Number of objects that existed already.
     pub present: u64,
-    /// How many contents came more than once; not counted elsewhere.
+    /// Number of contents that occurred more than once; not counted in the other fields.
     pub repeated: u64,
-    /// The size of all objects that were added or repaired.
+    /// Total size of all objects that were added or repaired.
     pub bytes_written: u64,
-    /// Objects that were there and wrong, in order. Who has a file of the old one open, by a mount too, goes on seeing it.
+    /// Digests of the objects that existed but were damaged and have been replaced, sorted. A process that has the
+    /// old file open, also through a mount, still reads the old content.
     pub repaired: Vec<Digest>,
 }
 
-/// A content that is not in the store yet.
+/// An object that is written but not linked into the store yet.
 #[derive(Debug)]
 pub(crate) struct PendingObject {
     pub(crate) digest: Digest,
     pub(crate) temporary: Temporary,
     pub(crate) size: u64,
-    /// Whether something is to be replaced, and whether that is wrong.
+    /// Set if an existing file must be replaced; `is_wrong` is set if that file is damaged.
     pub(crate) replace: bool,
     pub(crate) is_wrong: bool,
 }
@@ -79,10 +83,10 @@ struct PendingQueue {
     bytes: u64,
 }
 
-/// Protects objects from a garbage collector until something names them.
+/// Protects objects from a garbage collector until a reference to them exists.
 pub trait GcGuard: Send + Sync + std::fmt::Debug {
-    /// Protects these objects. After it has returned, the gc removes none of them, neither those that are stored already nor
-    /// those that are stored later.
+    /// Protects these objects. After it has returned, the gc removes none of them, neither those that are stored
+    /// already nor those that are stored later.
     ///
     /// # Errors
     ///
@@ -97,37 +101,58 @@ pub trait GcGuard: Send + Sync + std::fmt::Debug {
     fn proceed(&self) -> Result<(), Error>;
 }
 
-/// Objects on their way into a store. Nothing that was put in is there for certain before [`finish`](Self::finish) has
-/// returned; a batch that is dropped leaves nothing half done.
+/// A batch of objects being added to a store. No object is guaranteed to be in the store before
+/// [`finish`](Self::finish) has returned. A batch that is dropped leaves no partial objects.
+///
+/// # Examples
+///
+/// Store an object and read it back:
+///
+/// ```
+/// use libcomposefs_image::digest::Algorithm;
+/// use libcomposefs_store::{ObjectDir, PutOutcome, StorePolicy};
+///
+/// let dir = tempfile::tempdir()?;
+/// let store = ObjectDir::create(&dir.path().join("objects"), Algorithm::Sha256, StorePolicy::default())?;
+/// let batch = store.batch();
+/// let (digest, outcome) = batch.put_bytes(b"hello")?;
+/// assert_eq!(outcome, PutOutcome::New);
+/// assert_eq!(batch.finish()?.new, 1);
+///
+/// let file = store.open_object(&digest)?.expect("the object was stored");
+/// assert_eq!(std::io::read_to_string(std::fs::File::from(file))?, "hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Batch<'s> {
     pub(crate) store: &'s ObjectDir,
     /// Protects each object before the batch relies on it.
     pub(crate) guard: Option<Arc<dyn GcGuard>>,
-    /// Objects that are known to be wrong, were it that the kernel vouches for them: it does so before it reads any.
+    /// Digests whose stored object must be replaced even if fs-verity reports the expected digest: measuring does not
+    /// read the data, so a bad sector goes unnoticed.
     distrusted: HashSet<Digest>,
     copier: Copier,
-    /// What came before, spread over locks by the first byte.
+    /// Digests of this batch so far, in one locked set per first hex digit.
     seen: [Mutex<HashSet<Digest>>; 16],
     queue: Mutex<PendingQueue>,
     waiting_max: usize,
-    /// Held by who commits, so that no more than twice the bounds wait.
+    /// Held by the committing thread, so that at most twice the bounds can wait.
     committing: Mutex<()>,
-    /// Whether the last content that came was there: then the next large file is hashed before it is copied.
+    /// Set if the last content existed already: then the next large file is hashed before it is copied.
     expect_present: AtomicBool,
-    /// The directories `xx` that were there at the beginning, or hold something of ours. In others nothing is looked for: what
-    /// somebody else puts there meanwhile is found when ours is linked.
+    /// The directories `xx` that existed at the start, or that have an object of this batch. In others no lookup is
+    /// done: an object that another process adds there meanwhile is found when ours is linked.
     there: [AtomicBool; 256],
     pub(crate) summary: Mutex<Summary>,
     pub(crate) present: AtomicU64,
-    /// The first objects that were there. If they stay few, each is synced at the end.
+    /// The first objects that existed already. If there are only a few, each is synced at the end.
     found: Mutex<Vec<(Digest, Option<OwnedFd>)>>,
-    /// Whether those stay open until then: where the process may have few files open they are opened again.
+    /// Set if the files in `found` stay open until then. If the limit of open files is low, they are opened again.
     keeps_found: bool,
     repeated: AtomicU64,
-    /// Whether only the whole file system can be synced, as something was left unsynced on the way.
+    /// Set if the whole file system must be synced, as some files were not synced one by one.
     pub(crate) sync_all: AtomicBool,
-    /// The directories `xx` that hold something of ours.
+    /// The directories `xx` that have an object of this batch.
     pub(crate) touched: [AtomicBool; 256],
 }
 
@@ -136,27 +161,27 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl ObjectDir {
-    /// Begins to put objects in. Up to a quarter of the files that the process may have open are used.
+    /// Starts a batch. It uses up to a quarter of the files that the process may have open.
     #[must_use]
     pub fn batch(&self) -> Batch<'_> {
         self.batch_of((open_files_max() / 8).clamp(1, 8192))
     }
 
-    /// Like [`batch_guarded`](Self::batch_guarded), and replaces the stored objects of `distrusted`, even where fs-verity
-    /// reports the expected digest.
+    /// Like [`batch_guarded`](Self::batch_guarded), and replaces the stored objects of `distrusted`, even if
+    /// fs-verity reports the expected digest.
     #[must_use]
     pub fn batch_replacing(&self, guard: Arc<dyn GcGuard>, distrusted: HashSet<Digest>) -> Batch<'_> {
         Batch { distrusted, ..self.batch_guarded(guard) }
     }
 
-    /// Like [`batch`](Self::batch), in a store from which a gc may remove objects at the same time: `guard` protects each
-    /// object before the batch relies on it.
+    /// Like [`batch`](Self::batch), in a store from which a gc may remove objects at the same time: `guard` protects
+    /// each object before the batch relies on it.
     #[must_use]
     pub fn batch_guarded(&self, guard: Arc<dyn GcGuard>) -> Batch<'_> {
         Batch { guard: Some(guard), ..self.batch() }
     }
 
-    /// The same, committing whenever so many objects wait.
+    /// Like [`batch`](Self::batch), but commits whenever `waiting_max` objects wait.
     pub(crate) fn batch_of(&self, waiting_max: usize) -> Batch<'_> {
         let there = self.fans_there();
         Batch {
@@ -188,16 +213,16 @@ impl Batch<'_> {
         self.store
     }
 
-    /// Puts in bytes that are in memory.
+    /// Stores bytes from memory.
     ///
     /// # Errors
     ///
-    /// If an object cannot be read or written. What was put in before may or may not be in the store then.
+    /// An object cannot be read or written. Objects stored before in this batch may or may not be in the store then.
     pub fn put_bytes(&self, content: &[u8]) -> Result<(Digest, PutOutcome), Error> {
         self.put(verity::digest(self.store.algorithm(), content), content, None)
     }
 
-    /// Puts in bytes that are in memory, under the digest that they have.
+    /// Stores bytes from memory under their digest.
     fn put(
         &self,
         digest: Digest,
@@ -209,11 +234,12 @@ impl Batch<'_> {
         self.finish_put(digest, ExpectedContent::Bytes(content), temporary)
     }
 
-    /// Puts in what a file holds, using `buffer` (best of a MiB) to read it. The digest is that of what was stored.
+    /// Stores the content of a file, reading it with `buffer` (best 1 MiB long). Returns the digest of the stored
+    /// bytes.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, and as [`put_bytes`](Self::put_bytes).
+    /// The file cannot be read, or as [`put_bytes`](Self::put_bytes).
     pub fn put_file(&self, source: &SourceFile<'_>, buffer: &mut [u8]) -> Result<(Digest, PutOutcome), Error> {
         self.proceed()?;
         if self.expect_present.load(Ordering::Relaxed) {
@@ -234,11 +260,11 @@ impl Batch<'_> {
         self.finish_put(digest, ExpectedContent::Size(size), || Ok(temporary))
     }
 
-    /// Whether an object is in this batch, or in the store and right: then it stays.
+    /// Returns true if an object is in this batch, or is intact in the store. The batch then protects it.
     ///
     /// # Errors
     ///
-    /// If it cannot be read.
+    /// The object cannot be read.
     pub fn contains(&self, digest: &Digest, size: u64) -> Result<bool, Error> {
         self.proceed()?;
         if self.is_seen(digest) {
@@ -260,11 +286,11 @@ impl Batch<'_> {
         }
     }
 
-    /// Puts in what `write` writes, which also gives its digest. Zeros become holes.
+    /// Stores the bytes that `write` writes; `write` also returns their digest. Runs of zeros become holes.
     ///
     /// # Errors
     ///
-    /// What `write` gives, and as [`put_bytes`](Self::put_bytes).
+    /// `write` failed, or as [`put_bytes`](Self::put_bytes).
     pub fn put_written(
         &self,
         write: impl FnOnce(&mut SparseWriter<'_>) -> io::Result<Digest>,
@@ -277,7 +303,8 @@ impl Batch<'_> {
         self.finish_put(digest, ExpectedContent::Size(size), || Ok(temporary))
     }
 
-    /// Queues the temporary that `make` returns as the object of this digest, unless the batch or the store has the object.
+    /// Queues the temporary file that `make` returns as the object of this digest, unless the batch or the store has
+    /// the object.
     fn finish_put(
         &self,
         digest: Digest,
@@ -301,12 +328,12 @@ impl Batch<'_> {
         lock(&self.seen[usize::from(digest.as_bytes()[0] >> 4)])
     }
 
-    /// Fails when all is to end.
+    /// Fails if the operation was cancelled.
     pub(crate) fn proceed(&self) -> Result<(), Error> {
         self.guard.as_ref().map_or(Ok(()), |guard| guard.proceed())
     }
 
-    /// True for the first one who comes with this content.
+    /// Records the digest. Returns true the first time it occurs in this batch.
     fn first_seen(&self, digest: &Digest) -> bool {
         let first = self.shard(digest).insert(*digest);
         if !first {
@@ -319,7 +346,7 @@ impl Batch<'_> {
         self.shard(digest).contains(digest)
     }
 
-    /// Counts an object that was there. Who put it there may not have synced it.
+    /// Counts an object that existed already. The process that added it may not have synced it.
     pub(crate) fn found(&self, digest: &Digest, file: Option<OwnedFd>) -> Result<(Digest, PutOutcome), Error> {
         self.touch(digest);
         self.expect_present.store(true, Ordering::Relaxed);
@@ -337,7 +364,7 @@ impl Batch<'_> {
         self.touched[first].store(true, Ordering::Relaxed);
     }
 
-    /// What is under the name of an object.
+    /// Checks the file under the name of an object.
     fn look(&self, digest: &Digest, expected: ExpectedContent<'_>) -> Result<Presence, Error> {
         if !self.there[usize::from(digest.as_bytes()[0])].load(Ordering::Relaxed) {
             return Ok(Presence::Absent);
@@ -349,7 +376,7 @@ impl Batch<'_> {
         self.store.check(digest, expected)
     }
 
-    /// Keeps these from being removed.
+    /// Protects the objects from the gc.
     pub(crate) fn protect(&self, digests: &[Digest]) -> Result<(), Error> {
         self.guard.as_ref().map_or(Ok(()), |guard| guard.protect(digests))
     }
@@ -371,7 +398,7 @@ impl Batch<'_> {
         if !full {
             return Ok(());
         }
-        // The others go on filling the queue, and wait here when it is full again.
+        // The other threads continue to fill the queue, and wait here when it is full again.
         let _committing = lock(&self.committing);
         let mut queue = lock(&self.queue);
         if !self.is_full(&queue) {
@@ -387,12 +414,12 @@ impl Batch<'_> {
         queue.waiting.len() >= self.waiting_max || queue.bytes >= WAITING_BYTES_MAX
     }
 
-    /// Publishes what still waits. When this returns, every object that was put in, or was found, is on disk under its
+    /// Commits all waiting objects. When this returns, every object that was stored or found is on disk under its
     /// name.
     ///
     /// # Errors
     ///
-    /// If an object cannot be synced or linked. The others may or may not be in the store then.
+    /// An object cannot be synced or linked. The others may or may not be in the store then.
     pub fn finish(self) -> Result<Summary, Error> {
         let PendingQueue { waiting, .. } = std::mem::take(&mut *lock(&self.queue));
         if waiting.len() as u64 > FEW {
@@ -420,8 +447,8 @@ impl ContentSink for Batch<'_> {
         Ok(())
     }
 
-    /// What can be cloned is read after that; and what is there need only be hashed, piece by piece as it comes out of a core's
-    /// own cache.
+    /// Returns 0 if files can be cloned, as the clone is read afterwards, or if objects are expected to exist, as
+    /// they are only hashed, piece by piece while in the core's own cache.
     fn whole_max(&self) -> usize {
         if self.copier.has_cloned() || self.expect_present.load(Ordering::Relaxed) { 0 } else { WHOLE_MAX }
     }

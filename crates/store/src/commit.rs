@@ -1,7 +1,7 @@
-//! From temporaries to objects: sync, fs-verity, link, sync.
+//! Turning temporary files into objects: sync, fs-verity, link, sync.
 //!
-//! No name may stand for a content that is not on disk, so the sync comes before the first link; and who is told that it is
-//! done may rely on the names, so another one follows the last link.
+//! The first sync comes before the first link, so that no name refers to a content that is not on disk. The second
+//! one comes after the last link, so that the names are durable once [`Batch::finish`] returns.
 
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,16 +18,16 @@ use crate::batch::{Batch, FEW, PendingObject};
 use crate::error::Error;
 use crate::existing::{ExpectedContent, Presence};
 
-/// `FUSE_SUPER_MAGIC`: there, `syncfs` may not reach who keeps the files.
+/// `FUSE_SUPER_MAGIC`: on FUSE, `syncfs` may not reach the server that keeps the files.
 const FUSE_SUPER_MAGIC: u32 = 0x6573_5546;
 
-/// Threads that switch fs-verity on wait for the disk most of the time.
+/// Upper bound of threads that enable fs-verity. They wait for the disk most of the time.
 const SEALERS_MAX: usize = 16;
 const SEAL_AT_ONCE: usize = 8;
-/// Fewer objects are not worth a thread to link them.
+/// Objects per thread that links them; fewer are not worth a thread.
 const LINK_AT_ONCE: usize = 256;
 
-/// Does all the tasks, on up to so many threads. The first error ends the work: tasks that were not begun are left.
+/// Runs all tasks on up to `threads` threads. The first error stops it: tasks that were not started are dropped.
 fn do_all<T: Send>(
     threads: NonZeroUsize,
     tasks: Vec<T>,
@@ -48,7 +48,7 @@ fn do_all<T: Send>(
 }
 
 impl Batch<'_> {
-    /// Makes objects of temporaries, durably, but for the directories they are linked in.
+    /// Turns temporary files into durable objects. The directories they are linked in are synced later.
     pub(crate) fn commit(&self, mut waiting: Vec<PendingObject>) -> Result<(), Error> {
         if waiting.is_empty() {
             return Ok(());
@@ -58,7 +58,7 @@ impl Batch<'_> {
         self.proceed()?;
         self.sync_contents(&waiting)?;
         self.seal_all(&waiting)?;
-        // By directory, so that each is opened once, and no two threads are at the same one.
+        // Sorted by directory, so that each is opened once and no two threads use the same one.
         waiting.sort_unstable_by_key(|w| w.digest);
         let useful = NonZeroUsize::new(waiting.len().div_ceil(LINK_AT_ONCE)).unwrap_or(NonZeroUsize::MIN);
         let linkers = thread_count(None).min(useful);
@@ -98,7 +98,7 @@ impl Batch<'_> {
         fstatfs(self.store).is_ok_and(|fs| fs.f_type as u32 == FUSE_SUPER_MAGIC)
     }
 
-    /// Switches fs-verity on for all. The kernel writes the Merkle tree and waits for it, file by file.
+    /// Enables fs-verity on all files. The kernel writes the Merkle tree and waits for it, file by file.
     fn seal_all(&self, waiting: &[PendingObject]) -> Result<(), Error> {
         if !self.store.wants_verity() {
             return Ok(());
@@ -106,7 +106,7 @@ impl Batch<'_> {
         let seal = |objects: &[PendingObject]| {
             objects.iter().try_for_each(|o| self.store.seal(o.temporary.as_fd(), &o.digest, true))
         };
-        // The first ones tell whether the file system has fs-verity at all.
+        // The first files show if the file system supports fs-verity at all.
         let (first, rest) = waiting.split_at(waiting.len().min(SEAL_AT_ONCE));
         seal(first)?;
         if rest.is_empty() || !self.store.wants_verity() {
@@ -125,7 +125,7 @@ impl Batch<'_> {
             match object.temporary.link(directory.as_fd(), &path[3..]) {
                 Ok(()) => {}
                 Err(error) if Errno::from_io_error(&error) == Some(Errno::EXIST) => {
-                    // Somebody else was faster. What they did is looked at like anything that was there.
+                    // Another process has linked the object first. Check it like any existing object.
                     match self.store.check(&digest, ExpectedContent::Size(size))? {
                         Presence::Right(file) => return self.found(&digest, file).map(|_| ()),
                         Presence::Shared(_) => replace = true,
@@ -150,7 +150,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Makes the names durable.
+    /// Syncs the directories, which makes the names durable.
     pub(crate) fn sync_directories(&self) -> Result<(), Error> {
         let failed = |errno| self.store.store_error("sync", errno);
         if self.sync_all.load(Ordering::Relaxed) && !self.syncs_one_by_one() {

@@ -1,4 +1,4 @@
-//! Why something could not be stored.
+//! Errors of the object store.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,82 +7,83 @@ use libcomposefs_image::digest::{Algorithm, Digest};
 use libcomposefs_sys::verity::refusal_cause;
 use rustix::io::Errno;
 
-/// Why an operation on a store, or the publishing of a file, failed.
+/// Error of an operation on a store, or of replacing a file.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The kernel refused a step.
+    /// A system call failed.
     #[error("cannot {step} {}: {source}", path.display())]
     Io {
-        /// What was being done.
+        /// The operation, as a verb for the message.
         step: &'static str,
-        /// To what.
+        /// Path that the operation was applied to.
         path: PathBuf,
-        /// The kernel's answer.
+        /// Error returned by the kernel.
         source: io::Error,
     },
     /// Reading the file to be stored failed.
     #[error("cannot read the content to be stored: {0}")]
     Source(io::Error),
-    /// What was stored is not what was read before: somebody writes to the file.
+    /// The stored bytes differ from the bytes read before: another process writes to the file.
     #[error("the content changed while it was stored: it had the digest {expected}, its copy has {stored}")]
     ChangedWhileStoring {
-        /// The digest of what was read.
+        /// Digest of the bytes that were read.
         expected: Box<Digest>,
-        /// The digest of what was stored.
+        /// Digest of the bytes that were stored.
         stored: Box<Digest>,
     },
     /// A directory has the name of an object.
     #[error("a directory is in the way of the object {}", path.display())]
     DirectoryInTheWay {
-        /// The object's path.
+        /// Path of the object.
         path: PathBuf,
     },
-    /// What should be one of the 256 directories of a store is something else.
-    #[error("{} must be a directory to hold objects, and is none", path.display())]
+    /// One of the 256 directories of a store is not a directory.
+    #[error("{} is not a directory: the store needs it to hold objects", path.display())]
     NotAnObjectDirectory {
-        /// Its path.
+        /// Path of the entry that should be a directory.
         path: PathBuf,
     },
-    /// fs-verity is required and cannot be had.
+    /// fs-verity is required but cannot be enabled.
     #[error("cannot enable fs-verity on {}: {source}{}", path.display(), cause(source))]
     Verity {
-        /// The object's path.
+        /// Path of the object.
         path: PathBuf,
-        /// The kernel's answer.
+        /// Error returned by the kernel.
         source: io::Error,
     },
-    /// fs-verity is required, and the request for the digest is refused.
-    #[error("cannot ask for the fs-verity digest of {}: {source}{}", path.display(), cause(source))]
+    /// fs-verity is required, and the kernel refuses to report the digest.
+    #[error("cannot measure the fs-verity digest of {}: {source}{}", path.display(), cause(source))]
     VerityRefused {
-        /// The object's path.
+        /// Path of the object.
         path: PathBuf,
-        /// The kernel's answer.
+        /// Error returned by the kernel.
         source: io::Error,
     },
-    /// The kernel measures another digest than the content was stored under: the disk or the memory fails.
+    /// The kernel measures another digest than the one the content was stored under: the disk or the memory is
+    /// faulty.
     #[error("the kernel measures {measured} for the object stored as {expected}")]
     Measured {
-        /// The digest we have computed.
+        /// Digest that was computed before.
         expected: Digest,
-        /// What the kernel says, in hex.
+        /// Digest reported by the kernel, in hex.
         measured: String,
     },
-    /// Somebody asked to end.
+    /// The operation was cancelled.
     #[error("interrupted")]
     Interrupted,
-    /// A digest of one algorithm asked of a store of the other.
+    /// A digest does not have the algorithm of the store.
     #[error("{digest} is a {} digest, the store {} has {expected} objects", digest.algorithm(), store.display())]
     Algorithm {
-        /// The digest.
+        /// Digest that was passed.
         digest: Digest,
-        /// The store's algorithm.
+        /// Algorithm of the store.
         expected: Algorithm,
-        /// The store.
+        /// Path of the store.
         store: PathBuf,
     },
 }
 
-/// `: ` and what probably refused a request of fs-verity, if that is not clear from the error.
+/// Returns `: ` and the probable cause of a refused fs-verity request, or nothing if the error is clear.
 #[must_use]
 pub fn cause(error: &io::Error) -> String {
     let cause = Errno::from_io_error(error).and_then(refusal_cause);

@@ -1,8 +1,8 @@
-//! Whether an object that is there is right.
+//! Checking an object that exists already.
 //!
-//! A store is a directory that others write to as well, and a machine may have lost power while one of them did. So a
-//! name alone is not believed: the kernel's fs-verity vouches for the content, or its size is compared, or all of it is
-//! read, as the policy says.
+//! A store is a directory that other processes write to as well, and the machine may have lost power while one of
+//! them did. So a name alone is not trusted. Depending on the policy the fs-verity digest is measured, the size is
+//! compared, or the whole content is read.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -19,12 +19,12 @@ use crate::object_dir::ObjectDir;
 use crate::policy::VerifyExisting;
 use crate::verity::VerityState;
 
-/// What the object must hold.
+/// The content that the object must have.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum ExpectedContent<'a> {
-    /// These bytes.
+    /// Exactly the bytes of this slice.
     Bytes(&'a [u8]),
-    /// So many bytes, with the digest.
+    /// This many bytes, with the digest.
     Size(u64),
 }
 
@@ -37,21 +37,21 @@ impl ExpectedContent<'_> {
     }
 }
 
-/// What is under the name of an object.
+/// The state of the file under the name of an object.
 #[derive(Debug)]
 pub(crate) enum Presence {
     Absent,
-    /// The right object, open if it had to be opened.
+    /// The intact object, open if it had to be opened.
     Right(Option<OwnedFd>),
-    /// The right object, which lacks fs-verity and must not get it in place: the file has other names, or is another user's.
-    /// A copy is to take its place.
+    /// The intact object without fs-verity, which must not be enabled in place: the file has other hard links, or
+    /// another owner. It must be replaced by a copy.
     Shared(OwnedFd),
-    /// Something that must be replaced.
+    /// A file that must be replaced.
     Wrong,
 }
 
 impl ObjectDir {
-    /// Looks at the object of this digest. One that is right and lacks fs-verity gets it.
+    /// Checks the object of this digest. Enables fs-verity on an intact object that lacks it.
     pub(crate) fn check(&self, digest: &Digest, expected: ExpectedContent<'_>) -> Result<Presence, Error> {
         if let Some(presence) = self.check_by_look(digest, expected.size()) {
             return Ok(presence);
@@ -59,7 +59,7 @@ impl ObjectDir {
         let file = match self.try_open(digest) {
             Ok(file) => file,
             Err(Errno::NOENT) => return Ok(Presence::Absent),
-            // A symlink, a socket, a device without a driver; unless the directory above is the symlink.
+            // A symlink, a socket, or a device without a driver; or the directory above is a symlink.
             Err(Errno::LOOP | Errno::NXIO | Errno::NODEV) => {
                 return self.fan(&digest.object_path()[..2]).map(|_| Presence::Wrong);
             }
@@ -93,13 +93,14 @@ impl ObjectDir {
         }
         match self.seal(file.as_fd(), digest, false) {
             Ok(()) => Ok(Presence::Right(Some(file))),
-            // Only sizes were compared, or it has changed since.
+            // Only sizes were compared, or the file has changed since.
             Err(Error::Measured { .. }) => Ok(Presence::Wrong),
             Err(error) => Err(error),
         }
     }
 
-    /// Where no fs-verity can be asked and sizes suffice, a look at the name tells nearly always, without opening.
+    /// Checks type and size by name, without opening the file. Sufficient if fs-verity is neither supported nor
+    /// wanted and the policy compares sizes only. Returns `None` if the file must be opened.
     fn check_by_look(&self, digest: &Digest, size: u64) -> Option<Presence> {
         let suffices = self.policy().verify_existing == VerifyExisting::Sizes
             && self.no_verity.load(Ordering::Relaxed)
@@ -118,8 +119,8 @@ impl ObjectDir {
         }
     }
 
-    /// Whether a file is not the store's alone, so that changing it in place changes something else: it has other names, or
-    /// belongs neither to this user nor to the owner of the store.
+    /// Returns true if changing the file in place would affect others: it has other hard links, or belongs neither to
+    /// this user nor to the owner of the store.
     #[must_use]
     pub fn is_shared(&self, stat: &Stat) -> bool {
         let is_foreign = || {
@@ -144,7 +145,7 @@ impl ObjectDir {
     }
 }
 
-/// Whether a file, of the same size, holds exactly these bytes.
+/// Returns true if a file of the same size has exactly these bytes.
 fn equals(file: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<bool> {
     let mut buffer = vec![0; bytes.len().min(READ_SIZE)];
     let mut offset = 0;

@@ -1,5 +1,5 @@
-//! The 256 directories `xx` of a store, each opened once: a look at an object by its own name costs the kernel less than one
-//! by a path, and no symlink can come in between.
+//! The 256 directories `xx` of a store, each opened once: a lookup relative to an open directory costs the kernel
+//! less than a path, and no symlink can be swapped in.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags, openat};
 
 pub(crate) const OPEN_DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
-/// A process that may have fewer files open needs them for other things.
+/// If the process may have fewer files open than this, the directories are not kept open.
 const FILES_MIN: usize = 1024;
 
 #[derive(Debug)]
@@ -23,7 +23,7 @@ impl FanoutDirs {
         Self { open: [const { OnceLock::new() }; 256], keep: open_files_max() >= FILES_MIN }
     }
 
-    /// One of the directories, if it is there, kept open or opened for now.
+    /// Returns one of the directories, if it exists: kept open, or opened for the caller.
     pub(crate) fn get(&self, store: BorrowedFd<'_>, first: u8) -> rustix::io::Result<FanoutDir<'_>> {
         let kept = &self.open[usize::from(first)];
         if let Some(fan) = kept.get() {

@@ -1,4 +1,4 @@
-//! An image in memory, and the digest of all of the file that it is from.
+//! An image in memory, with the digest of the whole file it was read from.
 
 use std::io::{self, Read};
 
@@ -8,26 +8,28 @@ use libcomposefs_image::{Algorithm, Digest};
 use libcomposefs_sys::copy::READ_SIZE;
 use libcomposefs_sys::head_first;
 
-/// An image that was read.
+/// An image that was read from a file.
 ///
-/// Its file may be longer than its superblock says, by a hole of terabytes for one. What is behind the image is hashed, as the
-/// digest of the file covers it, and not kept.
+/// The file may be longer than its superblock says, for example by a hole of terabytes. Bytes after the image are
+/// hashed, since the digest of the file covers them, but not kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageBytes {
-    /// The image: as many bytes as its superblock says, if the file has them. Of what is no image only the first.
+    /// The image: as many bytes as its superblock says, or the whole file if that is shorter. If the file is not an
+    /// image, only its first bytes.
     pub bytes: Vec<u8>,
     /// The fs-verity digest of the whole file.
     pub digest: Digest,
-    /// How many bytes the file has.
+    /// Length of the file in bytes.
     pub file_len: u64,
 }
 
 impl ImageBytes {
-    /// Reads a file to its end. `len` is the length of the file, if it can be relied on; else memory grows with what comes.
+    /// Reads a file to its end. `len` is the length of the file, if it is known for certain; else the buffer grows
+    /// with the data.
     ///
     /// # Errors
     ///
-    /// What reading gives; `OutOfMemory`.
+    /// Reading failed, or `OutOfMemory`.
     pub fn read(input: &mut impl Read, len: Option<u64>, algorithm: Algorithm) -> io::Result<Self> {
         let head_first::Beginning { bytes, excess } =
             head_first::read(input, Vec::new(), len, HEAD_LEN, |head| said_len(head).ok())?;
@@ -56,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_behind_the_image_is_hashed_and_not_kept() {
+    fn bytes_after_the_image_are_hashed_and_not_kept() {
         let root = NewInode { mode: 0o040_755, nlink: 1, ..NewInode::default() };
         let tree = TreeBuilder::new(Algorithm::Sha256, &root).unwrap().finish();
         let mut image = Vec::new();

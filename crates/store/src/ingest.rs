@@ -1,9 +1,10 @@
-//! Getting a content into a temporary, and the digest of what is in there.
+//! Writing a content to a temporary file, and computing the digest of the bytes written.
 //!
-//! Where the file system shares extents, large files are cloned, and what was cloned is read where it is in memory already:
-//! in the source, if that is certain not to have changed meanwhile (`unchanged.rs`), else in the clone. Where it does not, what
-//! was read and hashed is written from memory. Only file systems that copy without the data passing through this
-//! machine are left to do so; then the copy is read, as the source may have changed.
+//! Where the file system can share extents, large files are cloned. A clone is hashed by reading the source, whose
+//! pages may be in memory already, if the source certainly has not changed meanwhile (`unchanged.rs`), else by
+//! reading the clone. On other file systems the bytes that were read and hashed are written from memory. Only file
+//! systems that can copy without moving the data through this machine do the copy themselves; then the copy is read,
+//! as the source may have changed.
 //!
 //! Holes stay holes in each of these ways, and zeros that are written from memory become holes.
 
@@ -25,32 +26,34 @@ use crate::object_dir::ObjectDir;
 use crate::reflink::ReflinkSupport;
 use crate::unchanged::UnchangedCheck;
 
-/// The mode of every object, whatever the umask.
+/// The mode of every object, independent of the umask.
 const OBJECT_MODE: Mode = Mode::from_raw_mode(0o644);
 
-/// Smaller contents that are in memory are written from there: reading the clone costs more than the space is worth.
+/// Smaller contents that are in memory are written from there: reading the clone costs more than the saved space is
+/// worth.
 pub(crate) const CLONE_MIN: usize = 64 << 10;
 
-/// Contents from this length on are on their way to the disk while others are read. It is not worth a call for less.
+/// Contents from this length on start writeback early, while other files are read. For less it is not worth a system
+/// call.
 const WRITE_SOON_MIN: usize = 64 << 10;
-/// Of a large file as much is written before the disk is told again.
+/// Bytes of a large file between two requests to start writeback.
 const WRITE_SOON: u64 = 8 << 20;
 
-/// File systems that may copy inside a server: NFS, SMB twice, Ceph, FUSE (`include/uapi/linux/magic.h`).
+/// File systems that may copy inside a server: NFS, SMB (two numbers), Ceph, FUSE (`include/uapi/linux/magic.h`).
 const REMOTE: [u32; 5] = [0x6969, 0xff53_4d42, 0xfe53_4d42, 0x00c3_6400, 0x6573_5546];
 
 pub(crate) use libcomposefs_sys::tempfile::Temporary;
 
-/// What has turned out about the ways to copy.
+/// Copies files into the store, and remembers which copy methods work on this file system.
 #[derive(Debug)]
 pub(crate) struct Copier {
     clones: ReflinkSupport,
-    /// Whether any did.
+    /// Set once a file was cloned.
     has_cloned: AtomicBool,
     unchanged: UnchangedCheck,
     ranges: RangeCopier,
     is_remote: bool,
-    /// Whether temporaries are made with the right mode.
+    /// Set if temporary files are created with the right mode.
     has_object_mode: OnceLock<bool>,
 }
 
@@ -66,12 +69,12 @@ impl Copier {
         }
     }
 
-    /// Whether files have been cloned: then there is no need to read one before.
+    /// Returns true if files have been cloned: then a file need not be read before.
     pub(crate) fn has_cloned(&self) -> bool {
         self.has_cloned.load(Ordering::Relaxed)
     }
 
-    /// Tries to make the temporary share the extents of the source.
+    /// Tries to make the temporary file share the extents of the source.
     fn clone_from(&self, source: &SourceFile<'_>, target: BorrowedFd<'_>) -> io::Result<bool> {
         let cloned = self.clones.try_clone(source.file, source.device, target)?;
         if cloned {
@@ -80,8 +83,8 @@ impl Copier {
         Ok(cloned)
     }
 
-    /// A new temporary with the mode of an object. The process's umask, which cannot be asked without being changed, shows in
-    /// the first one.
+    /// Creates a temporary file with the mode of an object. The umask of the process cannot be read without changing
+    /// it, so the first file shows if it is in the way.
     pub(crate) fn create(&self, store: &ObjectDir) -> Result<Temporary, Error> {
         let failed = |error: io::Error| store.store_error("make a temporary file in", error);
         let temporary = Temporary::create(&store.directory, OBJECT_MODE.as_raw_mode()).map_err(failed)?;
@@ -92,7 +95,7 @@ impl Copier {
         Ok(temporary)
     }
 
-    /// The digest of what was just cloned.
+    /// Computes the digest of a file that was just cloned.
     fn digest_clone(
         &self,
         algorithm: Algorithm,
@@ -106,7 +109,7 @@ impl Copier {
         }
     }
 
-    /// A temporary that holds these bytes.
+    /// Creates a temporary file with these bytes.
     pub(crate) fn store_bytes(
         &self,
         store: &ObjectDir,
@@ -135,8 +138,8 @@ impl Copier {
         Ok(temporary)
     }
 
-    /// A temporary that holds what the file holds, with its digest and size. `proceed` is asked from time to time while bytes are
-    /// copied, and its error ends that.
+    /// Creates a temporary file with the content of a file. Returns it with its digest and size. Calls `proceed` now
+    /// and then while bytes are copied, and stops with its error.
     pub(crate) fn store_file(
         &self,
         store: &ObjectDir,
@@ -159,7 +162,7 @@ impl Copier {
                 let (digest, size) = stored(digest_pieces(target, store.algorithm(), buffer))?;
                 return Ok((temporary, digest, size));
             }
-            // Some of it may have been copied before the kernel gave up.
+            // The kernel may have copied a part before it failed.
             ftruncate(target, 0).map_err(|errno| write_failed(errno.into()))?;
         }
         let (digest, size) = Self::write_and_digest(store, source, target, buffer, proceed)?;
@@ -202,7 +205,7 @@ impl Copier {
 }
 
 impl From<io::Error> for Error {
-    /// Reading what is to be stored is the one step without a path of its own.
+    /// Reading the content to be stored is the only step without a path.
     fn from(error: io::Error) -> Self {
         Error::Source(error)
     }
@@ -216,7 +219,7 @@ mod tests {
     use super::*;
     use crate::policy::StorePolicy;
 
-    /// One large file is given up within a few megabytes.
+    /// Copying one large file stops within a few megabytes.
     #[test]
     fn a_copy_ends_when_it_may_not_proceed() {
         let dir = tempfile::tempdir().unwrap();

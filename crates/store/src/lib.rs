@@ -1,11 +1,12 @@
 //! The object store: files named by their fs-verity digest.
 //!
-//! An [`ObjectDir`] is a directory of `xx/yyyy…`, an algorithm and a policy; `docs/format/object-store.md` specifies it. A
-//! [`Batch`] puts objects in: it is a [`ContentSink`](libcomposefs_content::ContentSink), so a scan can fill it. [`publish`]
-//! replaces a single file, the image for one, with the same care.
+//! An [`ObjectDir`] is a directory of `xx/yyyy…`, an algorithm and a policy; `docs/format/object-store.md` specifies
+//! it. A [`Batch`] adds objects: it is a [`ContentSink`](libcomposefs_content::ContentSink), so a scan can fill it.
+//! [`publish`] replaces a single file, for example an image, with the same care.
 //!
-//! Reading is by [`Basedirs`]: an [`Object`] that an image names, wherever its path would lead, and its content checked
-//! against its digest before it is handed on. [`extract`] makes files of a whole tree.
+//! [`Basedirs`] is for reading: it opens an [`Object`] that an image names, confined to the object directories, and
+//! the content is checked against its digest before it is passed on. [`extract`] writes a whole tree to the file
+//! system.
 #![forbid(unsafe_code)]
 
 mod basedirs;

@@ -1,4 +1,4 @@
-//! Which objects there are.
+//! Listing the objects of a store.
 
 use std::os::fd::OwnedFd;
 
@@ -10,8 +10,8 @@ use crate::error::Error;
 use crate::object_dir::ObjectDir;
 
 impl ObjectDir {
-    /// The digests that names in the store spell, in order. What is under the names is not looked at, and every other name
-    /// is passed over, temporary ones among them.
+    /// Lists the digests of all objects in order, by name only. The files are not checked, and all other names, for
+    /// example those of temporary files, are skipped.
     pub fn list(&self) -> impl Iterator<Item = Result<Digest, Error>> + '_ {
         (0..=255u8).flat_map(|first| {
             let (digests, error) = match self.list_fan(&format!("{first:02x}")) {
@@ -32,7 +32,7 @@ impl ObjectDir {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory: OwnedFd = match openat(self, name, flags, Mode::empty()) {
             Ok(directory) => directory,
-            // A symlink, or a file: no directory of objects.
+            // A symlink or a file is not an object directory.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(Vec::new()),
             Err(errno) => return Err(failed(errno)),
         };

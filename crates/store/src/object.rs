@@ -1,10 +1,10 @@
-//! One object, open for reading, and the check of what it holds.
+//! One object, open for reading, and the check of its content.
 //!
-//! A file that is read twice may hold something else the second time. So whoever is given content by
-//! [`copy_verified`](Object::copy_verified) is given no byte before it was checked: where the kernel vouches for the file,
-//! it checks each read itself; else the file is read once for its digest, keeping a hash of each piece, and then again
-//! with each piece compared before it is handed on. That takes 32 bytes of memory for each 512 KiB of content (SHA-512:
-//! 128). A content of no more than one piece is read once only.
+//! A file that is read twice may have another content the second time. So [`copy_verified`](Object::copy_verified)
+//! passes no byte on before it was checked. If fs-verity is enabled, the kernel checks each read itself. Else the
+//! file is read once for its digest, keeping a hash of each piece, and then again, comparing each piece before it is
+//! passed on. That takes 32 bytes of memory for each 512 KiB of content (SHA-512: 128). A content of at most one
+//! piece is read only once.
 
 pub(crate) mod error;
 
@@ -21,10 +21,10 @@ use self::error::ObjectError;
 
 use crate::verity::digest_of;
 
-/// How much is read, checked and handed on at a time: of SHA-256, what one block of hashes stands for.
+/// Bytes that are read, checked and passed on at a time: the amount that one block of SHA-256 hashes covers.
 const CHECKED_SIZE: usize = 128 * BLOCK_SIZE;
 
-/// A regular file that is there under the name of an object.
+/// An open regular file under the name of an object.
 #[derive(Debug)]
 pub struct Object {
     file: OwnedFd,
@@ -33,17 +33,17 @@ pub struct Object {
     disk_size: u64,
 }
 
-/// Who says that the content has its digest.
+/// The way in which a content was verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VerifiedBy {
-    /// The kernel, at every read: fs-verity is on, with this digest.
+    /// By the kernel, at every read: fs-verity is enabled with this digest.
     Kernel,
-    /// It was read and hashed.
+    /// By reading and hashing the content.
     Hashed,
 }
 
 impl Object {
-    /// An open file with its path and metadata, which its content is to be compared with.
+    /// Wraps an open file with its path and metadata. The size is taken from the metadata.
     #[must_use]
     pub fn new(file: OwnedFd, path: PathBuf, stat: &Stat) -> Self {
         let size = u64::try_from(stat.st_size).unwrap_or_default();
@@ -51,29 +51,29 @@ impl Object {
         Self { file, path, size, disk_size }
     }
 
-    /// Its path: that of its directory with the payload behind it. Not escaped.
+    /// Returns the path: the object directory joined with the payload. Not escaped.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Its length when it was opened.
+    /// Returns the length of the file when it was opened.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// What it took on disk when it was opened.
+    /// Returns the disk space of the file when it was opened, in bytes.
     #[must_use]
     pub fn disk_size(&self) -> u64 {
         self.disk_size
     }
 
-    /// Compares its length with what the image says. That costs nothing, so it comes before reading.
+    /// Compares the length with the one in the image. This needs no system call, so it comes before reading.
     ///
     /// # Errors
     ///
-    /// [`ObjectError::Size`] if it is another.
+    /// [`ObjectError::Size`] if the lengths differ.
     pub fn expect_size(&self, expected: u64) -> Result<(), ObjectError> {
         if self.size == expected {
             return Ok(());
@@ -81,11 +81,12 @@ impl Object {
         Err(ObjectError::Size { path: self.path.clone(), expected, found: self.size })
     }
 
-    /// Checks all of it against its digest. That says nothing of what a later read gives, unless the kernel vouches.
+    /// Checks the whole content against its digest. Later reads can return something else, unless the kernel verifies
+    /// them.
     ///
     /// # Errors
     ///
-    /// [`ObjectError::Digest`] if it holds something else.
+    /// [`ObjectError::Digest`] if the content has another digest.
     pub fn verify(&self, expected: &Digest) -> Result<VerifiedBy, ObjectError> {
         if self.kernel_vouches(expected)? {
             return Ok(VerifiedBy::Kernel);
@@ -98,13 +99,13 @@ impl Object {
         self.compare(expected, &hasher.finish()).map(|()| VerifiedBy::Hashed)
     }
 
-    /// Gives its content to `sink`, piece by piece, each checked before.
+    /// Passes the content to `sink`, piece by piece, each checked before.
     ///
     /// # Errors
     ///
-    /// [`ObjectError::Digest`] if it holds something else: then `sink` was given nothing. [`ObjectError::Changed`] if
-    /// somebody wrote to it between the check and the copy: what was given until then is the right content. And what
-    /// `sink` gives.
+    /// [`ObjectError::Digest`] if the content has another digest: then `sink` was not called.
+    /// [`ObjectError::Changed`] if the file changed between the check and the copy: the bytes passed until then are
+    /// right. Errors of `sink` are returned as well.
     pub fn copy_verified<E: From<ObjectError>>(
         &self,
         expected: &Digest,
@@ -131,21 +132,21 @@ impl Object {
         Ok(VerifiedBy::Hashed)
     }
 
-    /// Gives its content to `sink`, whatever it is: for files whose digest the image does not say.
+    /// Passes the content to `sink` without a check, for files whose digest the image does not record.
     ///
     /// # Errors
     ///
-    /// What reading and `sink` give.
+    /// Reading or `sink` failed.
     pub fn copy_unverified<E: From<ObjectError>>(&self, sink: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
         self.each_piece(sink)
     }
 
-    /// Whether fs-verity is on with this digest, so that each read is of this content or fails. With another digest, of
-    /// larger blocks or a salt perhaps, the content may be right all the same.
+    /// Returns true if fs-verity is enabled with this digest, so that each read returns this content or fails. With
+    /// another fs-verity digest, for example of larger blocks or with a salt, the content may still be right.
     ///
     /// # Errors
     ///
-    /// What `ioctl` gives.
+    /// The `ioctl` failed.
     pub fn kernel_vouches(&self, expected: &Digest) -> Result<bool, ObjectError> {
         match measure(&self.file).map_err(|source| self.io_error("measure", source))? {
             Measurement::Digest(found) => Ok(digest_of(found.algorithm, &found.digest) == Some(*expected)),
@@ -153,7 +154,7 @@ impl Object {
         }
     }
 
-    /// Reads it for its digest, and keeps a hash of each piece.
+    /// Reads the content to compare its digest, and returns a hash of each piece.
     fn hash_pieces(&self, expected: &Digest) -> Result<Vec<Vec<u8>>, ObjectError> {
         let algorithm = expected.algorithm();
         let (mut hasher, mut hashes) = (Hasher::new(algorithm), Vec::new());
@@ -177,7 +178,7 @@ impl Object {
         Ok(content)
     }
 
-    /// Reads all of it, in pieces of one length but the last.
+    /// Reads the whole content, in pieces of equal length except the last.
     fn each_piece<E: From<ObjectError>>(&self, mut show: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
         let mut buffer = vec![0; usize::try_from(self.size).unwrap_or(CHECKED_SIZE).min(CHECKED_SIZE)];
         let mut offset = 0;
@@ -219,11 +220,11 @@ impl AsFd for Object {
 
 /// The hashes of one piece.
 struct PieceHash<'p> {
-    /// Those of its whole blocks.
+    /// Hashes of the whole blocks.
     whole: Vec<u8>,
-    /// What is left behind them.
+    /// Bytes after the last whole block.
     rest: &'p [u8],
-    /// That of the hashes of all its blocks: what the tree has above them.
+    /// Hash of the hashes of all blocks: the next level of the Merkle tree.
     hash: Vec<u8>,
 }
 

@@ -15,10 +15,10 @@ use crate::error::Error;
 use crate::fanout::{FanoutDirs, OPEN_DIRECTORY};
 use crate::policy::StorePolicy;
 
-/// The mode of the directories of a store, less the umask.
+/// Mode of the directories of a store, before the umask.
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o755);
 
-/// What is under the name of an object may be anything: a FIFO must not make us wait.
+/// Any type of file may have the name of an object: opening must not block on a FIFO.
 const OPEN_OBJECT: OFlags =
     OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
@@ -32,24 +32,24 @@ pub struct ObjectDir {
     algorithm: Algorithm,
     policy: StorePolicy,
     fans: FanoutDirs,
-    /// The file system has turned out to have no fs-verity.
+    /// Set once the file system turns out not to support fs-verity, or refuses the request.
     pub(crate) no_verity: AtomicBool,
-    /// The file system was asked for it.
+    /// Set once the support of fs-verity was probed.
     pub(crate) verity_probed: AtomicBool,
 }
 
 impl ObjectDir {
-    /// Opens a store that is there.
+    /// Opens an existing store.
     ///
     /// # Errors
     ///
-    /// If it cannot be opened or is no directory.
+    /// The path cannot be opened, or is not a directory.
     pub fn open(path: &Path, algorithm: Algorithm, policy: StorePolicy) -> Result<Self, Error> {
         let directory = open(path, OPEN_DIRECTORY, Mode::empty()).map_err(io_error("open the object store", path))?;
         Ok(Self::at(directory, path, algorithm, policy))
     }
 
-    /// A store whose directory is open; `path` is for messages.
+    /// Returns the store in an open directory; `path` is only used in messages.
     #[must_use]
     pub fn at(directory: OwnedFd, path: &Path, algorithm: Algorithm, policy: StorePolicy) -> Self {
         Self {
@@ -63,46 +63,46 @@ impl ObjectDir {
         }
     }
 
-    /// Opens a store, made with its parents if it is not there. What was made is on disk when this returns.
+    /// Opens a store. Creates it and its missing parents first; new directories are on disk when this returns.
     ///
     /// # Errors
     ///
-    /// If a directory cannot be made, or as [`open`](Self::open).
+    /// A directory cannot be created, or as [`open`](Self::open).
     pub fn create(path: &Path, algorithm: Algorithm, policy: StorePolicy) -> Result<Self, Error> {
         create_directories(path)?;
         Self::open(path, algorithm, policy)
     }
 
-    /// The path it was opened by.
+    /// Returns the path that the store was opened by.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The algorithm of its digests.
+    /// Returns the algorithm of the digests.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// What it demands of its objects.
+    /// Returns the requirements on the objects.
     #[must_use]
     pub fn policy(&self) -> StorePolicy {
         self.policy
     }
 
-    /// The path of an object, for messages.
+    /// Returns the path of an object, for messages.
     #[must_use]
     pub fn path_of(&self, digest: &Digest) -> PathBuf {
         self.path.join(digest.object_path())
     }
 
-    /// Opens what is under the name of an object, for reading; `None` if nothing is. It is not checked in any way, and
-    /// may be something else than a regular file.
+    /// Opens the file under the name of an object, for reading. Returns `None` if it does not exist. The file is not
+    /// checked, and may be of any type.
     ///
     /// # Errors
     ///
-    /// If it cannot be opened; a symlink gives `ELOOP`.
+    /// The file cannot be opened; a symlink fails with `ELOOP`.
     pub fn open_object(&self, digest: &Digest) -> Result<Option<OwnedFd>, Error> {
         self.expect_algorithm(digest)?;
         match self.try_open(digest) {
@@ -112,14 +112,14 @@ impl ObjectDir {
         }
     }
 
-    /// Opens the file under the name of an object, of whatever type it is not a symlink to.
+    /// Opens the file under the name of an object, which may be of any type except a symlink.
     ///
     /// # Errors
     ///
-    /// The kernel's; `ENOENT` if there is no such object.
+    /// The kernel's; `ENOENT` if the object does not exist.
     pub fn try_open(&self, digest: &Digest) -> rustix::io::Result<OwnedFd> {
         let fan = self.fans.get(self.as_fd(), digest.as_bytes()[0])?;
-        // A gc that asks whether an image is open has a lease of it for a moment.
+        // A gc that tests if an image is open holds a file lease on it for a short time.
         open_leased(|| openat(&fan, &digest.object_path()[3..], OPEN_OBJECT, Mode::empty()))
     }
 
@@ -127,7 +127,7 @@ impl ObjectDir {
     ///
     /// # Errors
     ///
-    /// The kernel's; `ENOENT` if there is no such object.
+    /// The kernel's; `ENOENT` if the object does not exist.
     pub fn try_stat(&self, digest: &Digest) -> rustix::io::Result<Stat> {
         let fan = self.fans.get(self.as_fd(), digest.as_bytes()[0])?;
         statat(fan, &digest.object_path()[3..], AtFlags::SYMLINK_NOFOLLOW)
@@ -137,13 +137,13 @@ impl ObjectDir {
     ///
     /// # Errors
     ///
-    /// The kernel's; `ENOENT` if there is no such object.
+    /// The kernel's; `ENOENT` if the object does not exist.
     pub fn remove(&self, digest: &Digest) -> rustix::io::Result<()> {
         let fan = self.fans.get(self.as_fd(), digest.as_bytes()[0])?;
         unlinkat(fan, &digest.object_path()[3..], AtFlags::empty())
     }
 
-    /// Which of the 256 directories are there; all, where that cannot be told.
+    /// Returns which of the 256 directories exist; all, if the store cannot be listed.
     pub(crate) fn fans_there(&self) -> [bool; 256] {
         let list = || -> rustix::io::Result<[bool; 256]> {
             let mut there = [false; 256];
@@ -159,7 +159,7 @@ impl ObjectDir {
         list().unwrap_or([true; 256])
     }
 
-    /// Opens one of the 256 directories, made if it is not there.
+    /// Opens one of the 256 directories. Creates it if it does not exist.
     pub(crate) fn fan(&self, name: &str) -> Result<OwnedFd, Error> {
         let path = || self.path.join(name);
         for _ in 0..2 {
@@ -203,7 +203,7 @@ pub(crate) fn io_error<E: Into<io::Error>>(step: &'static str, path: &Path) -> i
     move |source| Error::Io { step, path, source: source.into() }
 }
 
-/// Makes a directory and those above it that are missing, and syncs the one each of them was made in.
+/// Creates a directory and its missing parents, and syncs the parent of each new one.
 fn create_directories(path: &Path) -> Result<(), Error> {
     let mut missing = Vec::new();
     let mut at = Some(path);
@@ -215,7 +215,8 @@ fn create_directories(path: &Path) -> Result<(), Error> {
             }
             Err(Errno::EXIST) => break,
             Err(Errno::NOENT) => missing.push(path),
-            // A read-only parent says this of directories that are there, too: opening tells.
+            // On a read-only file system `mkdir` also fails for an existing directory. Opening it reports the right
+            // error.
             Err(_) if path.is_dir() => break,
             Err(errno) => return Err(io_error("make the directory", path)(errno)),
         }

@@ -1,32 +1,32 @@
-//! What a store demands of its objects.
+//! Requirements of a store on its objects.
 
-/// Whether fs-verity is switched on for objects.
+/// Selects if fs-verity is enabled on objects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ObjectVerity {
-    /// Where the file system has it and the process may; elsewhere objects go without.
+    /// Enable it if the file system supports it and the process may; else store objects without it.
     #[default]
     IfPossible,
-    /// For every object, or it is an error.
+    /// Enable it on every object, or fail.
     Required,
-    /// Not at all. What is on already is made use of.
+    /// Never enable it. If it is enabled already, the digest is still used for checks.
     Off,
 }
 
-/// What is looked at before an object that is there is taken for right, if fs-verity does not vouch for it.
+/// Selects how an existing object without a matching fs-verity digest is checked before it is reused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum VerifyExisting {
-    /// Every byte.
+    /// Compare every byte of the content.
     Contents,
-    /// Its type and size only.
+    /// Compare only type and size.
     #[default]
     Sizes,
 }
 
-/// How objects are put into a store. The default is what `mkcomposefs` does.
+/// The way in which objects are stored. The default is that of `mkcomposefs`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StorePolicy {
-    /// Whether fs-verity is switched on.
+    /// Selects if fs-verity is enabled on objects.
     pub verity: ObjectVerity,
-    /// What is looked at in objects that are there.
+    /// Selects how existing objects are checked.
     pub verify_existing: VerifyExisting,
 }

@@ -1,8 +1,8 @@
-//! Replacing one file, so that its name never stands for half of it.
+//! Replacing one file atomically.
 //!
-//! The new content goes into a temporary in the same directory, is synced, and takes the name; then the directory is
-//! synced. A name that leads to something else than a regular file (a device, a FIFO, `/dev/stdout`, `/proc/self/fd/3`)
-//! is what the caller wants written to: that is done in place.
+//! The new content is written to a temporary file in the same directory, synced, and renamed; then the directory is
+//! synced. If the name refers to something other than a regular file (a device, a FIFO, `/dev/stdout`,
+//! `/proc/self/fd/3`), the caller wants to write to it: the content is written in place.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -23,24 +23,24 @@ use rustix::process::geteuid;
 use crate::error::Error;
 use crate::object_dir::io_error;
 
-/// How a file was published.
+/// The way in which a file was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplaceOutcome {
-    /// There was none; now there is.
+    /// The file did not exist and was created.
     Created,
-    /// The old one gave its name to the new one. Other hard links of the old one keep it.
+    /// The new file took the name of the old one. Other hard links still refer to the old one.
     Replaced,
-    /// It was written where it is: no regular file, or one in a directory where none can be made.
+    /// The file was written in place: it is not a regular file, or its directory is not writable.
     InPlace,
 }
 
-/// The kernel follows no more symlinks than this either.
+/// Upper bound of symlinks in a path, as in the kernel.
 const LINKS_MAX: usize = 40;
-/// `PROC_SUPER_MAGIC`.
+/// `PROC_SUPER_MAGIC`: magic number of /proc.
 const PROC_SUPER_MAGIC: u32 = 0x9fa0;
 
 enum Destination {
-    /// To be replaced, or made: its directory, its name there, what is there now.
+    /// A file to be created or replaced: its directory, its name there, and its present metadata.
     Name {
         directory: Arc<OwnedFd>,
         parent: PathBuf,
@@ -51,14 +51,15 @@ enum Destination {
     InPlace,
 }
 
-/// Lets `write` fill the file at `path`. A symlink is followed: what it points to is replaced, or made. A new file gets
-/// `mode` less the umask; one that is replaced leaves its mode and, as far as the process may, its owner to the new one.
+/// Calls `write` to fill the file at `path`. A symlink is followed: its target is replaced or created. A new file
+/// gets `mode` less the umask; a replaced one passes its mode and, if the process may set it, its owner to the new
+/// file.
 ///
-/// If this fails, the old file is there as it was, unless it had to be written in place.
+/// If this fails, the old file is unchanged, unless it had to be written in place.
 ///
 /// # Errors
 ///
-/// If a step fails, or `write` does.
+/// A step or `write` failed.
 pub fn replace_file<T, E: From<Error>>(
     path: &Path,
     mode: u32,
@@ -110,28 +111,28 @@ fn keep_owner_and_mode(file: &File, old: &Stat) -> rustix::io::Result<()> {
     if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid) {
         let (uid, gid) = (Uid::from_raw(old.st_uid), Gid::from_raw(old.st_gid));
         if fchown(file, Some(uid), Some(gid)).is_err() {
-            // With another owner these bits would give away something else.
+            // With another owner, the set-ID and sticky bits would grant other rights.
             mode &= 0o777;
         }
     }
     fchmod(file, Mode::from_raw_mode(mode as _))
 }
 
-/// Finds out what a path leads to.
+/// Finds the file that a path refers to.
 fn find(path: &Path) -> Result<Destination, Error> {
     find_while(path, || {})
 }
 
-/// The same, and calls `between` after the first look: a test changes the path there.
+/// Like [`find`], and calls `between` after the first lookup: a test changes the path there.
 fn find_while(path: &Path, between: impl FnOnce()) -> Result<Destination, Error> {
     let failed = |errno: Errno| io_error("open", path)(errno);
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let there = match openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS) {
         Ok(file) => Some(fstat(file).map_err(failed)?),
         Err(Errno::NOENT) => None,
-        // A magic link of /proc on the way; a loop of others gives the same error when it is opened.
+        // A magic link of /proc is in the path. A loop of other symlinks fails with the same error when it is opened.
         Err(Errno::LOOP) => return Ok(Destination::InPlace),
-        // Before Linux 5.6, or kept from it by a seccomp filter: `last_name` finds /proc by its file system.
+        // Before Linux 5.6, or blocked by a seccomp filter: `last_name` detects /proc by its file system.
         Err(Errno::NOSYS | Errno::PERM) => match open(path, flags, Mode::empty()) {
             Ok(file) => Some(fstat(file).map_err(failed)?),
             Err(Errno::NOENT) => None,
@@ -152,20 +153,21 @@ fn find_while(path: &Path, between: impl FnOnce()) -> Result<Destination, Error>
     };
     let key = |stat: &Stat| (stat.st_dev, stat.st_ino);
     if old.as_ref().map(key) != there.as_ref().map(key) {
-        return Err(io_error("open", &target)(io::Error::other("it changed while it was looked at")));
+        return Err(io_error("open", &target)(io::Error::other("it changed while it was checked")));
     }
     if old.is_some() {
-        // Replacing takes no right to the file; but who may not write it is not to change it by this way either.
+        // Replacing needs no permission on the file itself. Without this check it would bypass a missing write
+        // permission.
         accessat(&directory, name.as_os_str(), Access::WRITE_OK, AtFlags::EACCESS)
             .map_err(io_error("write", &target))?;
     }
     Ok(Destination::Name { directory: Arc::new(directory), parent, name, path: target, old: old.map(Box::new) })
 }
 
-/// Follows the symlinks at the end of a path; returns the directory that the last name is in. `None` if that is in /proc.
+/// Follows the symlinks at the end of a path. Returns the directory of the last name. `None` if it is in /proc.
 ///
-/// The target may be absent, so the kernel cannot be asked to follow the symlinks. Each one is opened, so that the symlink
-/// that is checked is the one that is read, and the next name is looked up from the open directory.
+/// The target may be absent, so the kernel cannot be asked to follow the symlinks. Each one is opened, so that the
+/// symlink that is checked is the one that is read, and the next name is looked up from the open directory.
 fn last_name(path: &Path) -> Result<Option<(OwnedFd, PathBuf, OsString)>, Error> {
     let (mut base, mut rest, mut shown) = (None::<OwnedFd>, path.to_owned(), path.to_owned());
     for _ in 0..LINKS_MAX {
@@ -193,7 +195,7 @@ fn last_name(path: &Path) -> Result<Option<(OwnedFd, PathBuf, OsString)>, Error>
         };
         if !may_follow(geteuid(), &fstat(&directory).map_err(failed)?, &stat) {
             let reason = "Permission denied: the symlink belongs to another user, and its directory is sticky and \
-                          writable by everybody";
+                          world-writable";
             return Err(io_error("open", &shown)(io::Error::new(io::ErrorKind::PermissionDenied, reason)));
         }
         let target = readlinkat(&link, "", Vec::new()).map_err(failed)?;
@@ -204,8 +206,8 @@ fn last_name(path: &Path) -> Result<Option<(OwnedFd, PathBuf, OsString)>, Error>
     Err(io_error("open", &shown)(Errno::LOOP))
 }
 
-/// Whether this user may follow this symlink in this directory: the rule of `fs.protected_symlinks` (`may_follow_link` in
-/// the kernel's `fs/namei.c`), whatever that is set to.
+/// Returns true if this user may follow this symlink in this directory: the rule of `fs.protected_symlinks`
+/// (`may_follow_link` in the kernel's `fs/namei.c`), whatever its setting.
 #[allow(clippy::unnecessary_cast)]
 fn may_follow(user: Uid, directory: &Stat, link: &Stat) -> bool {
     const STICKY_FOR_ALL: u32 = 0o1002;
@@ -224,7 +226,7 @@ fn write_in_place<T, E: From<Error>>(
     let mut file = File::from(file);
     let written = write(&mut file)?;
     match fsync(&file) {
-        // A pipe, a terminal: nothing to be synced.
+        // Pipes and terminals cannot be synced.
         Ok(()) | Err(Errno::INVAL | Errno::ROFS) => Ok((ReplaceOutcome::InPlace, written)),
         Err(errno) => Err(io_error("sync", path)(errno).into()),
     }
@@ -261,8 +263,8 @@ mod tests {
         }
     }
 
-    /// A sticky directory that everybody may write to, and what is found at `image` in it if the symlink is made after the
-    /// first look.
+    /// Creates a sticky, world-writable directory. Returns the result of `find` for `image` in it if the symlink is
+    /// made after the first lookup.
     fn planted(owner: Option<u32>) -> (tempfile::TempDir, Result<Destination, Error>) {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("victim")).unwrap();

@@ -1,4 +1,4 @@
-//! Sharing extents, tried no longer where it was seen not to work.
+//! Sharing extents, no longer attempted where it has failed.
 
 use std::collections::HashSet;
 use std::io;
@@ -7,15 +7,16 @@ use std::sync::{PoisonError, RwLock};
 
 use libcomposefs_sys::copy::{Cloned, clone_file};
 
-/// What has turned out about sharing extents with one file system.
+/// Remembers which file systems can share extents with one file system.
 #[derive(Debug, Default)]
 pub(crate) struct ReflinkSupport {
-    /// Device numbers of file systems that share none with it.
+    /// Device numbers of file systems that cannot.
     none_with: RwLock<HashSet<u64>>,
 }
 
 impl ReflinkSupport {
-    /// Makes `target`, an empty file, share the extents of a file on this device, if that can be.
+    /// Makes `target`, an empty file, share the extents of a file on this device. Returns false if that is not
+    /// possible.
     pub(crate) fn try_clone(&self, source: BorrowedFd<'_>, device: u64, target: BorrowedFd<'_>) -> io::Result<bool> {
         if self.none_with.read().unwrap_or_else(PoisonError::into_inner).contains(&device) {
             return Ok(false);

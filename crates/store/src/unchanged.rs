@@ -1,11 +1,11 @@
-//! Whether a file still holds what it held when it was found.
+//! Checking that a file still has the content it had when it was found.
 //!
-//! File systems note a change of a content in the inode's time of change, in ticks of their clock. Two changes within one
-//! tick look alike; but a file that last changed well before the batch began cannot change now without getting another
-//! time. (Git calls the others racily clean.)
+//! File systems record a change of a content in the inode's ctime, in ticks of their clock. Two changes within one
+//! tick look alike, but a file that last changed well before the batch began cannot change now without getting
+//! another ctime. (Git calls the other files racily clean.)
 //!
-//! Shared mappings are no way round that for who has *cloned* the file first: to clone is to write what is dirty to the disk,
-//! and a page that was written gets its next change noted (`page_mkwrite`). Direct writes are waited for.
+//! Writes through a shared mapping cannot bypass this check, because cloning flushes dirty pages first, and the next
+//! write to a clean page updates the ctime (`page_mkwrite`). Cloning waits for direct writes.
 
 use std::sync::OnceLock;
 
@@ -15,14 +15,14 @@ use rustix::fd::AsFd;
 use rustix::fs::fstatfs;
 use rustix::time::{ClockId, clock_gettime};
 
-/// Many ticks, whatever the clock of the file system.
+/// Many ticks, for any clock of a file system.
 const LONG_AGO_SEC: i64 = 2;
 
-/// Those whose clock is this machine's, and that keep their word in the way described: xfs, btrfs, bcachefs
+/// Magic numbers of file systems that use this machine's clock and behave as described: xfs, btrfs, bcachefs
 /// (`include/uapi/linux/magic.h`, `fs/xfs/libxfs/xfs_format.h`, `fs/bcachefs/bcachefs_format.h`).
 const KNOWN: [u32; 3] = [0x5846_5342, 0x9123_683e, 0xca45_1a4e];
 
-/// Tells which files cannot have changed unnoticed since a moment.
+/// Detects files that cannot have changed unnoticed since a point in time.
 #[derive(Debug)]
 pub(crate) struct UnchangedCheck {
     begun: i64,
@@ -30,13 +30,13 @@ pub(crate) struct UnchangedCheck {
 }
 
 impl UnchangedCheck {
-    /// Of files that are found from now on.
+    /// Starts the check for files that are found from now on.
     pub(crate) fn begin() -> Self {
         Self { begun: clock_gettime(ClockId::RealtimeCoarse).tv_sec, is_known: OnceLock::new() }
     }
 
-    /// Whether a file that was cloned after it was found, and read after that, is certain to have held the same all the
-    /// while. `clone` is on the same file system.
+    /// Returns true if a file that was cloned after it was found, and read after that, certainly had the same content
+    /// all the time. `clone` is on the same file system.
     pub(crate) fn is_unchanged(&self, source: &SourceFile<'_>, clone: impl AsFd) -> bool {
         let is_known =
             || *self.is_known.get_or_init(|| fstatfs(&clone).is_ok_and(|fs| KNOWN.contains(&(fs.f_type as u32))));
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_changed_just_before_or_in_the_future_is_not_settled() {
+    fn recent_and_future_changes_are_not_trusted() {
         let unchanged = UnchangedCheck { begun: 1000, is_known: OnceLock::new() };
         for (sec, long_ago) in [(-5, true), (0, true), (997, true), (998, false), (1000, false), (i64::MAX, false)] {
             assert_eq!(unchanged.is_long_ago(Timestamp { sec, nsec: 0 }), long_ago, "{sec}");

@@ -1,4 +1,4 @@
-//! Whether all objects that images need are there and right, by all threads.
+//! Verifying the objects that images need, on several threads.
 
 use std::borrow::Cow;
 use std::num::NonZeroUsize;
@@ -14,37 +14,37 @@ use crate::object::error::ObjectError;
 use crate::object::{Object, VerifiedBy};
 use libcomposefs_content::workers;
 
-/// An object that an image names.
+/// An object named by an image.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ObjectRef<'t> {
-    /// Its path below the object directories.
+    /// Path of the object below the object directories.
     pub payload: Cow<'t, [u8]>,
-    /// Its length.
+    /// Length of the object in bytes.
     pub size: u64,
-    /// Its digest, if the image says one.
+    /// Digest of the object, if the image records one.
     pub digest: Option<Digest>,
 }
 
-/// What came of looking at objects.
+/// Result of verifying a list of objects.
 #[derive(Debug, Default)]
 pub struct VerifyReport {
-    /// How many were read, and had their digest.
+    /// Number of objects that were read and have the right digest.
     pub read: u64,
-    /// The bytes of those.
+    /// Total bytes of the objects that were read.
     pub bytes: u64,
-    /// For how many the kernel vouches: fs-verity is on with their digest.
+    /// Number of objects whose fs-verity digest matches, so that the kernel verifies each read.
     pub vouched: u64,
-    /// How many have no digest in the image: only their lengths were compared.
+    /// Number of objects without a digest in the image: only their lengths were compared.
     pub without_digest: u64,
-    /// What is wrong, by the object's place in the list.
+    /// The problems found, each with the object's index in the list.
     pub wrong: Vec<(usize, ObjectError)>,
 }
 
 /// Contents from this length on are read by all threads together.
 const SHARED_MIN: u64 = 16 << 20;
 
-/// Looks at objects: each is to be a regular file of its length, and to hold what its digest says. With `read` all are
-/// read, also those that the kernel vouches for. `progress` is told the length of each when it is done.
+/// Verifies that each object is a regular file with the given length and digest. With `read` every object is read,
+/// even if fs-verity reports the right digest. Reports the length of each to `progress` when it is done.
 pub fn verify_objects(
     basedirs: &Basedirs,
     needed: &[ObjectRef<'_>],
@@ -69,7 +69,7 @@ pub fn verify_objects(
             Err(error) => verified.wrong.push((index, error)),
         }
     };
-    // The largest first: at the end no thread has much to do that others cannot help with.
+    // Largest first, so that no thread is left alone with a large object at the end.
     let mut order: Vec<usize> = (0..needed.len()).collect();
     order.sort_by_key(|index| std::cmp::Reverse(needed[*index].size));
     workers::run(threads, work, |sender| order.into_iter().for_each(|index| sender.send(index)));

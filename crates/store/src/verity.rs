@@ -1,4 +1,4 @@
-//! fs-verity on one object: switched on, and measured.
+//! Enabling and measuring fs-verity on one object.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -13,23 +13,23 @@ use crate::error::Error;
 use crate::object_dir::ObjectDir;
 use crate::policy::ObjectVerity;
 
-/// The block size of every digest of composefs.
+/// Block size of all composefs digests.
 const BLOCK_SIZE: u32 = 4096;
 
-/// What the kernel knows of an object.
+/// The fs-verity state of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum VerityState {
-    /// fs-verity is on, with this very digest.
+    /// fs-verity is enabled, with the expected digest.
     Right,
-    /// fs-verity is on with another digest.
+    /// fs-verity is enabled, with another digest.
     Wrong,
-    /// fs-verity is off.
+    /// fs-verity is not enabled.
     No,
 }
 
 impl ObjectDir {
-    /// Whether fs-verity is on with this digest, whatever else may be under the object's name: nearly always the one question
-    /// to be asked of an object that is there.
+    /// Returns true if fs-verity is enabled with this digest, whatever the type of the file. For an existing object
+    /// this check is nearly always sufficient.
     pub(crate) fn is_vouched(&self, file: BorrowedFd<'_>, digest: &Digest) -> bool {
         !self.no_verity.load(Ordering::Relaxed)
             && measure(file).is_ok_and(|measurement| match measurement {
@@ -38,7 +38,7 @@ impl ObjectDir {
             })
     }
 
-    /// Whether the kernel vouches for a regular file having this digest.
+    /// Returns the fs-verity state of a regular file, compared with this digest.
     pub(crate) fn vouched(&self, file: BorrowedFd<'_>, digest: &Digest) -> Result<VerityState, Error> {
         if self.no_verity.load(Ordering::Relaxed) {
             return Ok(VerityState::No);
@@ -59,7 +59,7 @@ impl ObjectDir {
         }
     }
 
-    /// Whether to try and switch fs-verity on.
+    /// Returns true if fs-verity should be enabled on new objects.
     pub(crate) fn wants_verity(&self) -> bool {
         match self.policy().verity {
             ObjectVerity::Off => false,
@@ -68,7 +68,7 @@ impl ObjectDir {
         }
     }
 
-    /// Whether fs-verity may be switched on later for a new file. The first one asks the file system.
+    /// Returns true if fs-verity may be enabled on a new file later. The first call probes the file system.
     pub(crate) fn may_have_verity(&self, file: BorrowedFd<'_>, digest: &Digest) -> Result<bool, Error> {
         if self.wants_verity() && !self.verity_probed.swap(true, Ordering::Relaxed) {
             self.vouched(file, digest)?;
@@ -76,8 +76,8 @@ impl ObjectDir {
         Ok(self.wants_verity())
     }
 
-    /// Enables fs-verity on a file that is open for reading only, as far as the policy wants it, and compares the digest
-    /// that the kernel measures. `is_ours` says that no other process can have the file open for writing.
+    /// Enables fs-verity on a file that is open for reading only, as the policy demands, and compares the digest that
+    /// the kernel measures. `is_ours` means that no other process can have the file open for writing.
     ///
     /// # Errors
     ///
@@ -105,18 +105,20 @@ impl ObjectDir {
     }
 }
 
-/// Whether the kernel says "not this, not here, not you", rather than that something went wrong.
+/// Returns true if the kernel refuses the request for this file, file system or user, rather than reporting a
+/// failure.
 fn is_refusal(error: &io::Error, is_ours: bool) -> bool {
     let Some(errno) = Errno::from_io_error(error) else { return false };
     match errno {
-        // EINVAL: the block size is none that the file system can do. ENOPKG: the kernel has not got the algorithm.
+        // EINVAL: the file system does not support the block size. ENOPKG: the kernel does not have the algorithm.
         Errno::PERM | Errno::ACCESS | Errno::ROFS | Errno::INVAL | Errno::NOPKG | Errno::NOSYS => true,
         Errno::TXTBSY => !is_ours,
         _ => false,
     }
 }
 
-/// A child forked by another thread holds our writable descriptor until it calls exec: then `ETXTBSY` passes soon.
+/// Enables fs-verity, retrying on `ETXTBSY`: a child forked by another thread holds our writable descriptor until it
+/// calls exec.
 fn enable_patiently(file: BorrowedFd<'_>, algorithm: u8, is_ours: bool) -> io::Result<Enabled> {
     let mut tries = if is_ours { 100 } else { 1 };
     loop {
@@ -130,7 +132,7 @@ fn enable_patiently(file: BorrowedFd<'_>, algorithm: u8, is_ours: bool) -> io::R
     }
 }
 
-/// A measured digest, if it is of an algorithm and length that composefs uses.
+/// Returns a measured digest, if composefs uses its algorithm and length.
 #[must_use]
 pub fn digest_of(algorithm: u16, raw: &[u8]) -> Option<Digest> {
     let algorithm = u8::try_from(algorithm).ok().and_then(Algorithm::from_kernel_number)?;

@@ -1,4 +1,4 @@
-//! In which order the kernel is told things, seen by strace.
+//! The order of writes, syncs and links, traced with strace.
 
 mod support;
 
@@ -9,10 +9,12 @@ use std::process::Command;
 use libcomposefs_testkit::skip;
 use tempfile::tempdir;
 
-/// The system calls of a process that fills a store that write, sync or name files, in the order in which they ended.
+/// Returns the system calls of a process that fills a store, as far as they write, sync or name files, in the order
+/// in which they ended.
 fn trace(name: &str, source: &Path, store: &Path) -> Option<Vec<String>> {
     let log = source.with_extension("strace");
-    let calls = "trace=pwrite64,write,copy_file_range,ioctl,fsync,fdatasync,syncfs,linkat,rename,renameat,renameat2,mkdir,mkdirat,exit_group";
+    let calls = "trace=pwrite64,write,copy_file_range,ioctl,fsync,fdatasync,syncfs,linkat,rename,renameat,renameat2,\
+                 mkdir,mkdirat,exit_group";
     let (program, arguments, (key, value)) = support::fill_command(source, store);
     let run = Command::new("strace")
         .args(["-f", "-y", "-e", calls, "-o"])
@@ -34,7 +36,7 @@ fn trace(name: &str, source: &Path, store: &Path) -> Option<Vec<String>> {
         }
     }
     let text = fs::read_to_string(log).unwrap();
-    // Without the thread's number; a call that was cut in two counts where it ends.
+    // Without the thread's number. An interrupted call counts where it ends.
     let calls = text.lines().filter_map(|l| l.split_once(' ')).map(|(_, call)| call.trim().to_owned());
     Some(calls.filter(|c| !c.contains("<unfinished")).collect())
 }
@@ -43,7 +45,7 @@ fn is(call: &str, names: &[&str]) -> bool {
     names.iter().any(|n| call.starts_with(&format!("{n}(")) || call.starts_with(&format!("<... {n} resumed")))
 }
 
-/// Every content is synced between its last write and its link, and the names after the last link.
+/// Asserts that every content is synced between its last write and its link, and the names after the last link.
 fn assert_order(calls: &[String], few: bool) {
     const SYNC: &[&str] = &["fsync", "fdatasync", "syncfs"];
     let position = |names: &[&str]| calls.iter().position(|c| is(c, names));
@@ -62,7 +64,7 @@ fn assert_order(calls: &[String], few: bool) {
     let after: Vec<_> = calls[last_link..].iter().filter(|c| is(c, SYNC)).collect();
     assert!(!after.is_empty(), "no sync after the last link:\n{}", calls.join("\n"));
     if few {
-        // The directory of each object, and the store itself, where those may be new.
+        // The directory of each object, and the store itself, where they may be new.
         assert!(after.len() > 1, "{after:?}");
     }
     assert!(last(SYNC) > last(&["mkdir", "mkdirat"]), "a directory was made and not synced");
@@ -85,11 +87,11 @@ fn contents_are_synced_before_their_names_and_names_before_the_end() {
         let test = "contents_are_synced_before_their_names_and_names_before_the_end";
         let Some(calls) = trace(test, &source, &store) else { return };
         assert_order(&calls, count == 3);
-        // The store and the directory above it were made, and each was synced into its parent.
+        // The store and its parent were created, and each was synced into its parent.
         let made = calls.iter().take_while(|c| !is(c, &["pwrite64"])).filter(|c| is(c, &["fsync"])).count();
         assert_eq!(made, 2, "{}", calls.join("\n"));
 
-        // Nothing new: what is there may be somebody else's, so it is synced all the same.
+        // No new objects: existing ones may be another process's, so they are synced too.
         let Some(calls) = trace(test, &source, &store) else { return };
         assert!(!calls.iter().any(|c| is(c, &["linkat", "pwrite64"])));
         assert!(calls.iter().any(|c| is(c, &["fsync", "syncfs"])), "{}", calls.join("\n"));

@@ -1,4 +1,4 @@
-//! Other file systems than the one the tests run on: these take root.
+//! Tests on other file systems, which need root.
 
 mod support;
 
@@ -18,7 +18,7 @@ use libcomposefs_testkit::skip;
 use support::{assert_sound, files, store};
 use tempfile::{TempDir, tempdir};
 
-/// A mounted file system that goes with the test.
+/// A mounted file system, unmounted at the end of the test.
 struct Mounted(PathBuf, #[allow(dead_code)] TempDir);
 
 impl Drop for Mounted {
@@ -75,7 +75,7 @@ fn a_full_file_system_is_an_error_and_leaves_no_half_object() {
     }
 }
 
-/// Runs a test on file systems that share extents, each of its own.
+/// Runs a test on each file system that can share extents.
 fn on_file_systems_that_clone(test: &str, run: impl Fn(&str, &Path)) {
     if !is_root() {
         return skip::announce(test, "mounting takes root");
@@ -88,7 +88,7 @@ fn on_file_systems_that_clone(test: &str, run: impl Fn(&str, &Path)) {
     }
 }
 
-/// How many extents of a file are shared with another one.
+/// Returns the number of extents that a file shares with another one.
 fn shared_extents(path: &Path) -> usize {
     let output = Command::new("filefrag").arg("-v").arg(path).output().unwrap();
     String::from_utf8_lossy(&output.stdout).lines().filter(|l| l.contains("shared")).count()
@@ -113,7 +113,7 @@ fn files_are_cloned_where_that_can_be() {
             let large = object.metadata().unwrap().len() > 100_000;
             assert_eq!(shared_extents(&object) > 0, large, "{kind} {}", object.display());
         }
-        // Across file systems nothing can be shared, and it works all the same.
+        // Extents cannot be shared across file systems; the content is copied instead.
         let other = tempdir().unwrap();
         fs::write(other.path().join("f"), vec![b'f'; 2_000_000]).unwrap();
         let file = fs::File::open(other.path().join("f")).unwrap();
@@ -149,7 +149,7 @@ fn objects_are_cloned_back_and_the_clones_compared() {
             assert!(fs::read(&file).unwrap() == fs::read(source.join(name)).unwrap(), "{kind} {name}");
             assert!(shared_extents(&file) > 0, "{kind} {name}");
         }
-        // The same length, and one byte another.
+        // The same length, with one byte changed.
         let object = files(&objects).into_iter().map(|object| objects.join(object));
         let object = object.max_by_key(|object| object.metadata().unwrap().len()).unwrap();
         let damaged = fs::File::options().write(true).open(&object).unwrap();
@@ -191,13 +191,13 @@ fn sparse_files_stay_sparse_as_clones_and_as_copies() {
     });
 }
 
-/// How many bytes of a file are in memory.
+/// Returns the number of bytes of a file in the page cache.
 fn in_memory(path: &Path) -> u64 {
     let output = Command::new("fincore").args(["--bytes", "--noheadings", "--output=RES"]).arg(path).output().unwrap();
     String::from_utf8_lossy(&output.stdout).trim().parse().unwrap()
 }
 
-/// Makes an object of each file, in a store of their own; returns where the largest is.
+/// Stores each file in a new store. Returns the path of the largest object.
 fn largest_object(source: &Path, objects: &Path) -> PathBuf {
     let store = store(objects);
     let batch = store.batch();
@@ -208,15 +208,15 @@ fn largest_object(source: &Path, objects: &Path) -> PathBuf {
 }
 
 #[test]
-fn what_cannot_have_changed_is_cloned_and_the_clone_not_read() {
-    let test = "what_cannot_have_changed_is_cloned_and_the_clone_not_read";
+fn unchanged_files_are_cloned_without_reading_the_clone() {
+    let test = "unchanged_files_are_cloned_without_reading_the_clone";
     on_file_systems_that_clone(test, |kind, mounted| {
         let source = mounted.join("source");
         fs::create_dir(&source).unwrap();
         for (name, size) in [("middle", 300_000), ("large", 5_000_000)] {
             fs::write(source.join(name), vec![name.as_bytes()[0]; size]).unwrap();
         }
-        // Written a moment ago: what is in the clone is read.
+        // Written a moment ago: the clone is read.
         let object = largest_object(&source, &mounted.join("fresh"));
         assert!(in_memory(&object) >= 5_000_000, "{kind}");
         std::thread::sleep(std::time::Duration::from_secs(4));
@@ -228,7 +228,7 @@ fn what_cannot_have_changed_is_cloned_and_the_clone_not_read() {
     });
 }
 
-/// Ends a thread, also when a test fails.
+/// Stops a thread, also if a test fails.
 struct Stop<'a>(&'a AtomicBool);
 
 impl Drop for Stop<'_> {
@@ -237,7 +237,7 @@ impl Drop for Stop<'_> {
     }
 }
 
-/// What is stored must have its name by itself, as in `races.rs`, but by clones.
+/// Stored objects must have the digest in their name, as in `races.rs`, but for clones.
 #[test]
 fn clones_of_a_file_that_is_being_changed_have_their_own_digests() {
     let test = "clones_of_a_file_that_is_being_changed_have_their_own_digests";
@@ -284,6 +284,6 @@ fn a_read_only_file_system_is_an_error() {
     run("mount", &["-o", "remount,ro", mounted.0.to_str().unwrap()]).unwrap();
     let error = store.batch().put_bytes(b"new").unwrap_err().to_string();
     assert!(error.contains("Read-only file system"), "{error}");
-    // What is there is found all the same.
+    // Existing objects are still found.
     assert_eq!(support::put(&store, b"present").1, PutOutcome::Present);
 }

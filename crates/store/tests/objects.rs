@@ -1,4 +1,4 @@
-//! What is put in is there, and what is there and wrong is replaced.
+//! Stored contents become objects, and damaged objects are replaced.
 
 mod support;
 
@@ -92,7 +92,7 @@ fn many_objects_by_many_threads() {
     assert_eq!(assert_sound(dir.path()), 3000);
 }
 
-/// Puts `CONTENT` in by both ways after `spoil` has made something of its object.
+/// Stores `CONTENT` in both ways after `spoil` has changed its object.
 fn assert_repaired(what: &str, spoil: impl Fn(&Path)) {
     for by_file in [false, true] {
         let dir = tempdir().unwrap();
@@ -187,7 +187,7 @@ fn sizes_alone_are_compared_by_default() {
     fs::write(dir.path().join(OBJECT), "content_b\n").unwrap();
     let store = ObjectDir::open(dir.path(), Algorithm::Sha256, StorePolicy::default()).unwrap();
     assert_eq!(put(&store, CONTENT).1, PutOutcome::Present);
-    // Once the file system is known to have no fs-verity, nothing is opened for it.
+    // Once the file system is known to lack fs-verity, nothing is opened to measure it.
     assert_eq!(put(&store, CONTENT).1, PutOutcome::Present);
     fs::write(dir.path().join(OBJECT), "content").unwrap();
     assert_eq!(put(&store, CONTENT).1, PutOutcome::Repaired);
@@ -204,7 +204,7 @@ fn two_batches_at_once_agree() {
     assert_eq!(first.finish().unwrap().new, 1);
     let summary = second.finish().unwrap();
     assert_eq!((summary.new, summary.present), (0, 1));
-    // What the other one has made is not believed either.
+    // An object of the other batch is not trusted either.
     fs::write(dir.path().join(OBJECT), "content_b\n").unwrap();
     assert_eq!(third.finish().unwrap().repaired.len(), 1);
     assert_eq!(assert_sound(dir.path()), 1);
@@ -228,7 +228,7 @@ fn large_files_new_and_present() {
             assert_eq!(put, (verity::digest(Algorithm::Sha256, &content), expected));
         }
         batch.finish().unwrap();
-        // Twice: the second one expects it to be there, and hashes first.
+        // Twice: the second batch expects the object to exist, and hashes first.
         let batch = store.batch();
         for expected in [PutOutcome::Present, PutOutcome::Repeated] {
             assert_eq!(batch.put_file(&source, &mut buffer).unwrap().1, expected);
@@ -286,7 +286,7 @@ fn fills_a_store_when_asked() {
     support::fill_if_asked();
 }
 
-/// The umask belongs to the process, so it takes another one.
+/// The umask belongs to the process, so this test starts another one.
 #[test]
 fn modes_do_not_depend_on_the_umask() {
     let dir = tempdir().unwrap();

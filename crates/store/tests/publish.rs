@@ -1,4 +1,4 @@
-//! Replacing one file.
+//! Tests of replacing one file.
 
 mod support;
 
@@ -57,7 +57,7 @@ fn a_failure_leaves_the_old_file_and_nothing_else() {
 }
 
 #[test]
-fn symlinks_stay_and_what_they_point_to_is_replaced() {
+fn symlinks_stay_and_their_targets_are_replaced() {
     let dir = tempdir().unwrap();
     fs::create_dir(dir.path().join("d")).unwrap();
     let (link, further) = (dir.path().join("link"), dir.path().join("d/further"));
@@ -72,7 +72,7 @@ fn symlinks_stay_and_what_they_point_to_is_replaced() {
 }
 
 #[test]
-fn what_is_no_regular_file_is_written_in_place() {
+fn special_files_are_written_in_place() {
     let dir = tempdir().unwrap();
     assert_eq!(publish(Path::new("/dev/null"), "x").unwrap(), ReplaceOutcome::InPlace);
     let pipe = dir.path().join("pipe");
@@ -85,7 +85,7 @@ fn what_is_no_regular_file_is_written_in_place() {
     assert_eq!(reader.join().unwrap(), b"through");
     assert!(publish(dir.path(), "x").is_err());
 
-    // An open file by its number: also if that is a regular file, and by a symlink to it as /dev/stdout is one.
+    // An open file by its number: also if it is a regular file, and by a symlink such as /dev/stdout.
     let file = File::create(dir.path().join("open")).unwrap();
     let inode = file.metadata().unwrap().ino();
     let magic = format!("/proc/self/fd/{}", file.as_raw_fd());
@@ -105,7 +105,7 @@ fn a_file_that_may_not_be_written_is_not_replaced() {
         fs::write(&path, "old").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o444)).unwrap();
         assert!(publish(&path, "new").unwrap_err().to_string().contains("Permission denied"));
-        // A directory that takes no new names: written in place.
+        // A directory that is not writable: the file is written in place.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o555)).unwrap();
         assert_eq!(publish(&path, "new").unwrap(), ReplaceOutcome::InPlace);

@@ -1,4 +1,4 @@
-//! Scans of a tree that others change meanwhile.
+//! Scans of a tree that is changed meanwhile.
 
 mod support;
 
@@ -16,8 +16,8 @@ use libcomposefs_scan::{Error, Options, scan};
 use support::{assert_sound, store};
 use tempfile::tempdir;
 
-/// Rounds after which a race that was never seen counts as missed. Each race is run until it was seen, because how often
-/// two threads meet depends on the machine: on two busy cores a thread may run a hundred rounds alone.
+/// Rounds after which a race that was never seen counts as missed. Each race is run until it is seen, because the
+/// chance of it depends on the machine: on two busy cores a thread may run a hundred rounds alone.
 const MOST_ROUNDS: u32 = 50_000;
 
 /// Runs `change` repeatedly while `scan` runs.
@@ -66,7 +66,7 @@ fn nothing_outside_of_the_tree_is_ever_seen() {
     fs::write(outside.join("sub/secret"), "secret ".repeat(20)).unwrap();
     fs::write(outside.join("inside"), "secret ".repeat(20)).unwrap();
     let secret = libcomposefs_image::verity::digest(Algorithm::Sha256, "secret ".repeat(20).as_bytes());
-    // Directories become symlinks to the outside and directories again; the file in one of them, too.
+    // Directories become symlinks to the outside and directories again; the file in one of them does too.
     let change = |i: u32| {
         let victim = root.join(format!("d{}", i % 20));
         let victim = if i.is_multiple_of(2) { victim } else { victim.join("sub") };
@@ -147,7 +147,7 @@ fn rewritten(size: usize, rewrite: impl Fn(&Path, u32) + Sync) {
                         failed += 1;
                         assert_eq!(path, root.join("file"));
                     }
-                    // Found by the store, which says so in its own words.
+                    // The store found it, and reports it with its own message.
                     Err(error) => {
                         failed += 1;
                         assert!(error.to_string().contains("changed while"), "{error}");
@@ -161,9 +161,9 @@ fn rewritten(size: usize, rewrite: impl Fn(&Path, u32) + Sync) {
     assert!(size < 200_000 || failed > 0, "no change was detected in {whole} scans");
 }
 
-/// No scan that would look at the metadata: what is stored must have its name by itself.
+/// Without a scan that would compare the metadata: stored objects must still have the digest in their name.
 #[test]
-fn an_object_has_the_digest_of_what_was_stored_whatever_was_read() {
+fn an_object_has_the_digest_of_its_stored_bytes() {
     let dir = tempdir().unwrap();
     let (path, objects) = (dir.path().join("file"), dir.path().join("store"));
     let size = 4_000_000;
@@ -196,13 +196,13 @@ fn an_object_has_the_digest_of_what_was_stored_whatever_was_read() {
 fn a_file_that_is_rewritten_during_scans() {
     let fill = |size: usize, i: u32| vec![b'0' + (i % 10) as u8; size];
     for size in [100, 200_000, 3_000_000] {
-        // In place, as a whole.
+        // Rewrites the whole file in place.
         rewritten(size, |path, i| {
             rustix::fs::open(path, rustix::fs::OFlags::WRONLY, rustix::fs::Mode::empty())
                 .and_then(|file| rustix::io::pwrite(file, &fill(size, i), 0))
                 .unwrap();
         });
-        // By truncating it first, as a shell does.
+        // Truncates the file first, like a shell.
         rewritten(size, |path, i| fs::write(path, fill(size - (i % 3) as usize, i)).unwrap());
     }
 }

@@ -1,4 +1,4 @@
-//! What images name is found below the object directories only, and handed on only if it is right.
+//! Objects that images name are opened only below the object directories, and passed on only if they are intact.
 
 use std::fs;
 use std::os::unix::fs::{FileExt, symlink};
@@ -11,7 +11,7 @@ use tempfile::tempdir;
 
 const KIB: usize = 1024;
 
-/// Bytes that no two pieces have alike.
+/// Bytes in which all pieces differ.
 fn content(len: usize) -> Vec<u8> {
     (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
 }
@@ -50,7 +50,7 @@ fn every_length_comes_out_as_it_is_and_only_by_its_digest() {
 }
 
 #[test]
-fn what_is_written_between_check_and_copy_does_not_come_out() {
+fn bytes_written_between_check_and_copy_are_not_returned() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("file");
     let data = content(1600 * KIB);
@@ -61,7 +61,7 @@ fn what_is_written_between_check_and_copy_does_not_come_out() {
         let object = basedirs.open_object(b"file").unwrap();
         let mut out = Vec::new();
         let done = object.copy_verified(&digest, |piece| {
-            // The check is behind us when the first piece comes.
+            // The check is done when the first piece arrives.
             fs::File::options().write(true).open(&path).unwrap().write_all_at(b"!", change as u64).unwrap();
             out.extend_from_slice(piece);
             Ok::<_, ObjectError>(())
@@ -70,7 +70,7 @@ fn what_is_written_between_check_and_copy_does_not_come_out() {
         assert_eq!(out.len(), change / (512 * KIB) * 512 * KIB);
         assert!(data.starts_with(&out));
     }
-    // Cut off, it ends the copy as well.
+    // Truncation ends the copy as well.
     fs::write(&path, &data).unwrap();
     let object = basedirs.open_object(b"file").unwrap();
     let done = object.copy_verified(&digest, |_| {
@@ -125,7 +125,7 @@ fn the_first_directory_that_has_it_gives_it() {
     fs::write(bases[2].join("object"), "333").unwrap();
     let basedirs = Basedirs::open(&bases).unwrap();
     assert_eq!(basedirs.open_object(b"object").unwrap().path(), bases[1].join("object"));
-    // What is no file does not hide a later one, for overlayfs either.
+    // An entry that is not a file does not hide a later one, as with overlayfs.
     fs::create_dir(bases[0].join("object")).unwrap();
     assert_eq!(basedirs.open_object(b"object").unwrap().size(), 2);
     fs::remove_file(bases[1].join("object")).unwrap();

@@ -71,8 +71,8 @@ fn damaged_contents_are_not_printed_but_the_others_are() {
     }
     for (path, words) in [
         ("absolute", "etc/passwd is not in "),
-        ("above", "is not followed, as its path leaves"),
-        ("by-link", "is not followed, as its path leaves the object directory or has a symlink"),
+        ("above", "its path leaves the object directory"),
+        ("by-link", "its path leaves the object directory or contains a symlink"),
         ("dir-object", "objects/cc is not a regular file"),
         ("larger", "has 10 bytes, the image says 11"),
         ("missing", "the object dd/missing is not in "),

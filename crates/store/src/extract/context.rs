@@ -1,4 +1,4 @@
-//! One extraction: what all its threads share.
+//! The state of one extraction that all its threads share.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -16,7 +16,7 @@ use super::staging::Staging;
 use crate::basedirs::Basedirs;
 use crate::reflink::ReflinkSupport;
 
-/// What an extraction is about, and what came of it so far.
+/// Input, options and results of an extraction.
 pub(super) struct ExtractContext<'e> {
     pub(super) tree: &'e Tree,
     pub(super) selection: &'e Selection,
@@ -27,23 +27,23 @@ pub(super) struct ExtractContext<'e> {
     pub(super) clones: ReflinkSupport,
     pub(super) threads: NonZeroUsize,
     pub(super) gives_owners: bool,
-    /// How many of the selected names each inode has; empty if none has two.
+    /// Number of selected names of each inode; empty if no inode has two.
     pub(super) names: Vec<u32>,
     pub(super) places: OnceLock<Places<'e>>,
     pub(super) outcome: Mutex<ExtractReport>,
-    /// Inodes of several names that were not made: why, unless they were left out.
+    /// Inodes with several names that were not made, each with the error, or `None` if it was left out.
     pub(super) lost: Mutex<HashMap<InodeId, Option<Arc<FileError>>>>,
     pub(super) stopped: Mutex<Option<ExtractError>>,
     pub(super) is_stopped: AtomicBool,
 }
 
 impl<'e> ExtractContext<'e> {
-    /// Whether an inode is made once and then linked to each of its names.
+    /// Returns true if the inode is made once and then linked to each of its names.
     pub(super) fn is_linked(&self, inode: InodeId) -> bool {
         self.names.get(inode.index()).is_some_and(|count| *count > 1)
     }
 
-    /// All such inodes.
+    /// Returns all inodes with several selected names.
     pub(super) fn linked(&self) -> impl Iterator<Item = InodeId> {
         let inodes = self.tree.inodes().map(|inode| inode.id());
         inodes.filter(|inode| self.is_linked(*inode) && self.tree.inode(*inode).kind() != Kind::Directory)
@@ -57,18 +57,18 @@ impl<'e> ExtractContext<'e> {
         self.is_stopped.load(Ordering::Relaxed)
     }
 
-    /// Ends the run before its end.
+    /// Stops the extraction early.
     pub(super) fn stop(&self, error: ExtractError) {
         self.stopped.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         self.is_stopped.store(true, Ordering::Relaxed);
     }
 
-    /// Why the run ended before its end, if it did.
+    /// Returns the error that stopped the extraction early, if any.
     pub(super) fn take_stopped(&self) -> Option<ExtractError> {
         self.stopped.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Takes note that a path is not there, or that no other will be either.
+    /// Records that a path was not made, or stops the extraction if every further path would fail in the same way.
     pub(super) fn fail(&self, path: Vec<u8>, error: Arc<FileError>) {
         if error.is_general()
             && let FileError::Io { step, source } = &*error
@@ -79,7 +79,7 @@ impl<'e> ExtractContext<'e> {
         self.outcome().failures.push(PathFailure { path, error });
     }
 
-    /// Takes note that an inode of several names was not made.
+    /// Records that an inode with several names was not made.
     pub(super) fn lose(&self, inode: InodeId, error: Option<FileError>) {
         let error = error.map(Arc::new);
         if let Some(error) = error.clone().filter(|error| error.is_general()) {
@@ -88,19 +88,19 @@ impl<'e> ExtractContext<'e> {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner).insert(inode, error);
     }
 
-    /// Whether an inode was not made, and why.
+    /// Returns `Some` if an inode was not made, with the error if it was not left out.
     pub(super) fn lost(&self, inode: InodeId) -> Option<Option<Arc<FileError>>> {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner).get(&inode).cloned()
     }
 
-    /// The path of an inode's place.
+    /// Returns the path of an inode's first name.
     pub(super) fn path_of(&self, inode: InodeId) -> Vec<u8> {
         let mut path = Vec::new();
         self.places.get_or_init(|| self.tree.places()).push_path(inode, &mut path);
         path
     }
 
-    /// The path of a name in a directory.
+    /// Returns the path of a name in a directory.
     pub(super) fn path_in(&self, directory: InodeId, name: &[u8]) -> Vec<u8> {
         let mut path = if directory == InodeId::ROOT { Vec::new() } else { self.path_of(directory) };
         path.push(b'/');

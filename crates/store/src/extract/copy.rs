@@ -1,7 +1,7 @@
-//! Contents: written, and compared with their digest before they get a name.
+//! Writing contents, and comparing them with their digests before they get a name.
 //!
-//! What is kept is what is compared: bytes are hashed as they are written, and a clone, which shares the extents of the
-//! object, is read. Holes stay holes, and blocks of zeros become holes.
+//! The comparison covers the written file: bytes are hashed as they are written, and a clone, which shares the
+//! extents of the object, is read. Holes stay holes, and blocks of zeros become holes.
 
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -22,14 +22,15 @@ use super::metadata::MetadataTarget;
 use crate::object::Object;
 use crate::object::error::ObjectError;
 
-/// Contents from this length on are cloned where the file system can: for less the space is not worth a call.
+/// Contents from this length on are cloned if the file system can: for less the saved space is not worth a system
+/// call.
 const CLONE_MIN: u64 = 64 << 10;
 
 /// Contents from this length on are copied by all threads together.
 const SHARED_MIN: u64 = 16 << 20;
 
 impl ExtractContext<'_> {
-    /// A file without a name that is all that the inode says.
+    /// Makes an unnamed file with the content and metadata of the inode.
     pub(super) fn make_file(&self, id: InodeId, buffer: &mut Vec<u8>) -> Result<Temporary, FileError> {
         let file = self.staging.file()?;
         let inode = self.tree.inode(id);
@@ -66,7 +67,7 @@ impl ExtractContext<'_> {
         let found = if size >= CLONE_MIN && self.try_clone(object, target)? {
             self.progress.bytes(size);
             self.outcome().cloned_bytes += size;
-            // Without anything to compare it with, it need not be read.
+            // If there is no digest to compare with, the clone need not be read.
             expected.map(|_| digest_file(target, algorithm, self.threads)).transpose().map_err(FileError::io("read"))?
         } else if size >= SHARED_MIN && self.threads > NonZeroUsize::MIN {
             Some(self.copy_together(object, target, algorithm)?)
@@ -83,13 +84,13 @@ impl ExtractContext<'_> {
     }
 
     fn try_clone(&self, object: &Object, target: BorrowedFd<'_>) -> Result<bool, FileError> {
-        // The field has another type on other machines.
+        // The type of the field differs between architectures.
         #[allow(clippy::unnecessary_cast)]
         let device = fstat(object).map_err(FileError::io("stat"))?.st_dev as u64;
         self.clones.try_clone(object.as_fd(), device, target).map_err(FileError::io("clone"))
     }
 
-    /// Copies piece by piece; gives the digest of what was written.
+    /// Copies piece by piece. Returns the digest of the written bytes.
     fn copy_alone(
         &self,
         object: &Object,
@@ -121,7 +122,8 @@ impl ExtractContext<'_> {
         Ok(hasher.finish())
     }
 
-    /// The same, by all threads: each reads, hashes and writes a piece, and the hashes are joined in order.
+    /// Like [`copy_alone`](Self::copy_alone), on all threads: each reads, hashes and writes pieces, and the hashes
+    /// are joined in order.
     fn copy_together(
         &self,
         object: &Object,
@@ -160,13 +162,13 @@ impl ExtractContext<'_> {
 #[derive(Default)]
 struct CopiedPiece {
     buffer: Vec<u8>,
-    /// Those of its whole blocks, and what is left behind them.
+    /// Hashes of the whole blocks; `rest` has the bytes after them.
     hashes: Vec<u8>,
     rest: Vec<u8>,
     len: u64,
-    /// It holds zeros only, which are not hashed here.
+    /// Set if the piece is all zeros, which are not hashed here.
     zeros: bool,
-    /// Where the last byte that was written ends.
+    /// File offset after the last byte that was written.
     end: Option<u64>,
     failure: Option<FileError>,
 }
@@ -200,7 +202,7 @@ impl CopiedPiece {
     }
 }
 
-/// Reads as much as fits, and there should be.
+/// Reads as much as fits into the buffer, but not past the size of the object.
 fn read_piece<'b>(object: &Object, holes: &Holes, offset: u64, buffer: &'b mut [u8]) -> Result<Stretch<'b>, FileError> {
     let len = usize::try_from(object.size() - offset).unwrap_or(usize::MAX).min(buffer.len());
     let stretch = holes.fill(object.as_fd(), &mut buffer[..len], offset).map_err(|source| {
@@ -213,7 +215,7 @@ fn read_piece<'b>(object: &Object, holes: &Holes, offset: u64, buffer: &'b mut [
     if read == len as u64 { Ok(stretch) } else { Err(ObjectError::Changed { path: object.path().to_owned() }.into()) }
 }
 
-/// Makes a hole at the end of a file part of it.
+/// Extends the file to its size, so that a hole at the end is part of it.
 fn end_at(target: BorrowedFd<'_>, written: u64, size: u64) -> Result<(), FileError> {
     if written < size { ftruncate(target, size).map_err(FileError::io("write")) } else { Ok(()) }
 }

@@ -1,5 +1,4 @@
-//! The metadata of directories, when all that is in them is there: to make something in one would change its time, and
-//! who may do so is not decided before.
+//! Sets the metadata of directories last, since creating entries changes the mtime and needs write permission.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -16,7 +15,7 @@ use super::staging::OPEN_DIRECTORY;
 use super::target::TargetDir;
 use super::walk::{SelectionWalk, WalkStep};
 
-/// Goes the same way once more, and gives each directory its metadata when it is left.
+/// Walks the tree again, and sets the metadata of each directory when leaving it.
 pub(super) fn finish(run: &ExtractContext<'_>, target: &TargetDir, made: &[Made]) -> Result<(), ExtractError> {
     let root = DirStack::new(target.as_fd(), InodeId::ROOT);
     let mut descent = root.map_err(|error| target.error("open", std::io::Error::other(error)))?;
@@ -40,7 +39,7 @@ pub(super) fn finish(run: &ExtractContext<'_>, target: &TargetDir, made: &[Made]
             }
             WalkStep::Leave => {
                 let id = *descent.own();
-                // First back: without the right to search this directory there would be no way.
+                // Leave first: without search permission on this directory `..` could not be opened.
                 let (directory, _) = descent.leave().map_err(|error| cannot_go_back(run, id, error))?;
                 match run.give_metadata(MetadataTarget::Open(directory.as_fd()), id) {
                     Ok(()) => run.outcome().directories += 1,
@@ -55,7 +54,7 @@ pub(super) fn finish(run: &ExtractContext<'_>, target: &TargetDir, made: &[Made]
     }
 }
 
-/// Enters a directory that was made. `false` if it was not.
+/// Enters a directory that was made. Returns false if it was not made.
 fn enter(
     descent: &mut DirStack<InodeId>,
     name: &[u8],
@@ -64,7 +63,7 @@ fn enter(
 ) -> Result<bool, FileError> {
     let Some(key) = key else { return Ok(false) };
     let found = openat(descent.directory(), name, OPEN_DIRECTORY, Mode::empty());
-    // What is something else now is not ours to change.
+    // If it is something else now, it must not be changed.
     let found = found.map_err(|_| FileError::Moved)?;
     if DirKey::of(found.as_fd()).map_err(FileError::io("stat"))? != key {
         return Err(FileError::Moved);

@@ -1,7 +1,7 @@
-//! The directories one is in, from the target down, as descriptors.
+//! The directories from the target down to the current one, as file descriptors.
 //!
-//! A tree may be deeper than a process may have files open. So only the innermost directories are open; one above them
-//! is opened again by `..` of the one below when it is come back to, and is to be the one that it was.
+//! A tree may be deeper than the limit of open files. So only the innermost directories are open. An outer one is
+//! opened again as `..` of the directory below when the walk returns to it, and must still be the same inode.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -12,15 +12,15 @@ use rustix::fs::{Mode, fstat, openat};
 use super::error::FileError;
 use super::staging::OPEN_DIRECTORY;
 
-/// How many of the innermost directories are open at most; fewer where the process may have few files open.
+/// Upper bound of innermost directories that are open; lower if the limit of open files is low.
 const MAX_OPEN: usize = 64;
 
-/// Names an inode on this machine.
+/// Device and inode number of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct DirKey(u64, u64);
 
 impl DirKey {
-    // The fields have other types on other machines.
+    // The types of the fields differ between architectures.
     #[allow(clippy::unnecessary_cast)]
     pub(super) fn of(directory: BorrowedFd<'_>) -> rustix::io::Result<Self> {
         let stat = fstat(directory)?;
@@ -28,7 +28,7 @@ impl DirKey {
     }
 }
 
-/// The directories from the target to the innermost one, each with what belongs to it.
+/// The directories from the target to the innermost one, each with a value of the caller.
 #[derive(Debug)]
 pub(super) struct DirStack<T> {
     levels: Vec<StackLevel<T>>,
@@ -38,13 +38,13 @@ pub(super) struct DirStack<T> {
 #[derive(Debug)]
 struct StackLevel<T> {
     key: DirKey,
-    /// Of the innermost directories.
+    /// Open if it is one of the innermost directories.
     open: Option<Arc<OwnedFd>>,
     own: T,
 }
 
 impl<T> DirStack<T> {
-    /// In the target.
+    /// Starts in the target directory.
     pub(super) fn new(target: BorrowedFd<'_>, own: T) -> Result<Self, FileError> {
         let target = target.try_clone_to_owned().map_err(FileError::io("open"))?;
         let mut descent = Self { levels: Vec::new(), max_open: (open_files_max() / 8).clamp(2, MAX_OPEN) };
@@ -52,18 +52,18 @@ impl<T> DirStack<T> {
         Ok(descent)
     }
 
-    /// The innermost directory.
+    /// Returns the innermost directory.
     pub(super) fn directory(&self) -> &Arc<OwnedFd> {
         let open = self.levels.last().and_then(|level| level.open.as_ref());
         open.expect("the innermost directory is open until the target is left")
     }
 
-    /// What belongs to it.
+    /// Returns the caller's value of the innermost directory.
     pub(super) fn own(&mut self) -> &mut T {
         &mut self.levels.last_mut().expect("nothing is asked for when the target was left").own
     }
 
-    /// Goes into a directory of the innermost one.
+    /// Enters a directory inside the innermost one.
     pub(super) fn enter(&mut self, directory: OwnedFd, own: T) -> Result<DirKey, FileError> {
         let key = DirKey::of(directory.as_fd()).map_err(FileError::io("stat"))?;
         self.levels.push(StackLevel { key, open: Some(Arc::new(directory)), own });
@@ -73,13 +73,14 @@ impl<T> DirStack<T> {
         Ok(key)
     }
 
-    /// Goes back to the directory above; gives back the one that is left, still open. The way back fails if the directory
-    /// was moved: then what is above cannot be reached any more.
+    /// Returns to the directory above. Returns the directory that is left, still open, and its value. Fails if the
+    /// directory was moved: then the directories above cannot be reached any more.
     pub(super) fn leave(&mut self) -> Result<(Arc<OwnedFd>, T), FileError> {
         let inner = Arc::clone(self.directory());
         let outer = self.levels.len().checked_sub(2).map(|index| &mut self.levels[index]);
         if let Some(outer) = outer.filter(|outer| outer.open.is_none()) {
-            let above = openat(&inner, c"..", OPEN_DIRECTORY, Mode::empty()).map_err(FileError::io("go back from"))?;
+            let above =
+                openat(&inner, c"..", OPEN_DIRECTORY, Mode::empty()).map_err(FileError::io("open the parent of"))?;
             if DirKey::of(above.as_fd()).map_err(FileError::io("stat"))? != outer.key {
                 return Err(FileError::Moved);
             }
@@ -95,7 +96,7 @@ mod tests {
     use super::*;
     use std::fs;
 
-    /// A descent so many levels below a directory.
+    /// A stack with `levels` directories below `root`.
     fn down(root: &std::path::Path, levels: usize) -> DirStack<usize> {
         let open = |path: &std::path::Path| rustix::fs::open(path, OPEN_DIRECTORY, Mode::empty()).unwrap();
         let mut descent = DirStack::new(open(root).as_fd(), 0).unwrap();
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_innermost_are_open_and_all_are_come_back_to() {
+    fn only_the_innermost_are_open_and_all_can_be_returned_to() {
         let root = tempfile::tempdir().unwrap();
         let levels = 3 * MAX_OPEN;
         let mut descent = down(root.path(), levels);
@@ -120,10 +121,10 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_was_moved_is_not_come_back_from() {
+    fn leaving_a_moved_directory_fails() {
         let (root, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let mut descent = down(root.path(), MAX_OPEN + 2);
-        // The ones above the innermost are closed: the way back goes by `..`.
+        // The directories above the innermost ones are closed, so the way back uses `..`.
         fs::rename(root.path().join("d/d/d"), elsewhere.path().join("d")).unwrap();
         let error = (0..MAX_OPEN + 2).find_map(|_| descent.leave().err());
         assert!(matches!(error, Some(FileError::Moved)), "{error:?}");

@@ -20,16 +20,16 @@ use super::{dir_metadata, hardlinks, populate};
 use crate::basedirs::Basedirs;
 use crate::reflink::ReflinkSupport;
 
-/// Extracts what is selected of a tree into the directory `target`, which is made if it is not there. Contents come from
-/// the image or from below `basedirs`.
+/// Extracts the selected paths of a tree into the directory `target`, which is created if it does not exist. Contents
+/// come from the image or from `basedirs`.
 ///
-/// A path whose content is missing or wrong is among the [failures](ExtractReport::failures) and does not end the run; nothing
-/// is there under its name. Nothing is synced.
+/// A path whose content is missing or wrong is added to the [failures](ExtractReport::failures) and is not created;
+/// the extraction continues. Nothing is synced.
 ///
 /// # Errors
 ///
-/// If the target cannot be used, or something fails that has nothing to do with one path, such as a full disk. Then
-/// what was made so far stays.
+/// The target cannot be used, or an error concerns more than one path, such as a full disk. Files made until then
+/// stay.
 pub fn extract(
     tree: &Tree,
     selection: &Selection,
@@ -74,7 +74,7 @@ pub fn extract(
     Ok(outcome)
 }
 
-/// How many of the selected names each inode has, if one has two; how many entries and bytes there are.
+/// Returns the number of selected names of each inode, if an inode has two, and the number of entries and bytes.
 fn count(tree: &Tree, selection: &Selection) -> (Vec<u32>, u64, u64) {
     let mut names = vec![0u32; tree.inode_count()];
     let (mut entries, mut bytes) = (0, 0u64);

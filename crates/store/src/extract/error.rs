@@ -1,4 +1,4 @@
-//! Why something could not be extracted.
+//! Errors of an extraction.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,70 +8,70 @@ use rustix::io::Errno;
 
 use crate::object::error::ObjectError;
 
-/// Why an extraction did not begin or ended before its end.
+/// Error that prevented or stopped an extraction.
 #[derive(Debug, thiserror::Error)]
 pub enum ExtractError {
-    /// A path that the image has not got.
-    #[error("the image has no {}: a path is taken as it is, and no symlink is followed", shown(path))]
+    /// The image does not have the path.
+    #[error("the image has no path {}: paths are matched literally, without following symlinks", shown(path))]
     NoSuchPath {
-        /// The path.
+        /// The path, as it was given.
         path: Vec<u8>,
     },
-    /// The target is there, and somebody's.
+    /// The target exists and is not empty.
     #[error("the directory {} is not empty", target.display())]
     NotEmpty {
-        /// The target.
+        /// Path of the target.
         target: PathBuf,
     },
     /// The target cannot be used.
     #[error("cannot {step} {}: {source}", target.display())]
     Target {
-        /// What was being done.
+        /// The operation, as a verb for the message.
         step: &'static str,
-        /// The target.
+        /// Path of the target.
         target: PathBuf,
-        /// The kernel's answer.
+        /// Error returned by the kernel.
         source: io::Error,
     },
-    /// Something failed that would fail for the next file as well.
+    /// An error that the next file would meet as well.
     #[error("cannot {step} {}: {source}", shown(path))]
     Stopped {
-        /// What was being done.
+        /// The operation, as a verb for the message.
         step: &'static str,
-        /// The path in the image.
+        /// Path in the image.
         path: Vec<u8>,
-        /// The kernel's answer.
+        /// Error returned by the kernel.
         source: io::Error,
     },
 }
 
-/// Why one path was not extracted.
+/// Error of extracting one path.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// Its object cannot be had, or is another.
+    /// The object is missing, unreadable or wrong.
     #[error(transparent)]
     Object(#[from] ObjectError),
-    /// The image says no digest.
-    #[error("the image has no digest of the content, so that it cannot be verified")]
+    /// The image does not record a digest.
+    #[error("the image has no digest of the content, so it cannot be verified")]
     NoDigest,
-    /// The image says no object.
-    #[error("the image does not say which object is the content")]
+    /// The image does not name an object.
+    #[error("the image does not name the object of the content")]
     NoObject,
-    /// There is something in the target already.
-    #[error("there is something in its place already")]
+    /// The target already has an entry of this name.
+    #[error("the target has an entry of this name already")]
     Exists,
-    /// A directory is where something else should be.
-    #[error("a directory is in its place, which is not replaced")]
+    /// The target has a directory in place of another type of file.
+    #[error("the target has a directory of this name, which is not replaced")]
     DirectoryInTheWay,
-    /// A directory was moved or replaced meanwhile.
-    #[error("the directory was moved or replaced while it was extracted to")]
+    /// Another process moved or replaced a directory during the extraction.
+    #[error("another process moved or replaced the directory during the extraction")]
     Moved,
-    /// The kernel refused a step.
+    /// A system call failed.
     #[error("cannot {step} it: {source}")]
     Io {
-        /// What was being done.
+        /// The operation, as a verb for the message.
         step: &'static str,
-        /// The kernel's answer.
+        /// Error returned by the kernel.
         source: io::Error,
     },
 }
@@ -81,7 +81,8 @@ impl FileError {
         move |source| FileError::Io { step, source: source.into() }
     }
 
-    /// Whether the next file would fail in the same way: a full or broken disk, no more descriptors or memory.
+    /// Returns true if the next file would fail in the same way: a full or broken disk, no more descriptors or
+    /// memory.
     pub(super) fn is_general(&self) -> bool {
         let FileError::Io { source, .. } = self else { return false };
         let errno = Errno::from_io_error(source);

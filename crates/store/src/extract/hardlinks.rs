@@ -1,16 +1,17 @@
-//! Inodes of several names: made first, in the directory of our own, so that every name is a link, whoever comes first.
+//! Inodes with several names. They are made first, in the staging directory, so that each name is a link, in whatever
+//! order the names are made.
 
 use libcomposefs_image::tree::InodeId;
 
 use super::context::ExtractContext;
 use libcomposefs_content::workers;
 
-/// The name under which such an inode waits.
+/// Name of such an inode in the staging directory.
 pub(super) fn staged_name(inode: InodeId) -> String {
     format!("l{}", inode.index())
 }
 
-/// Makes them; gives back those that are there.
+/// Makes the inodes. Returns those that were made.
 pub(super) fn make(run: &ExtractContext<'_>) -> Vec<InodeId> {
     let all: Vec<InodeId> = run.linked().collect();
     if all.is_empty() {
@@ -30,10 +31,10 @@ pub(super) fn make(run: &ExtractContext<'_>) -> Vec<InodeId> {
     all.into_iter().filter(|inode| run.lost(*inode).is_none()).collect()
 }
 
-/// Takes their first names away, when they have all others.
+/// Removes their names in the staging directory, once all others exist.
 pub(super) fn forget(run: &ExtractContext<'_>, made: &[InodeId]) {
     for inode in made {
-        // What is left is shown when the directory cannot be removed.
+        // A name that cannot be removed is reported when the directory cannot be removed.
         let _ = run.staging.remove(&staged_name(*inode));
     }
 }

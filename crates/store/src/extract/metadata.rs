@@ -1,5 +1,5 @@
-//! Owner, attributes, mode and time, in the order in which none undoes another: to change the owner takes the
-//! set-user-ID bit and the capabilities away, and to set an attribute takes the right to write.
+//! Setting owner, xattrs, mode and time of a file. The order matters: chown clears the set-user-ID bit and
+//! capabilities, and setxattr needs write permission.
 
 use std::ffi::CString;
 use std::io;
@@ -16,20 +16,20 @@ use rustix::process::{getegid, geteuid};
 use super::context::ExtractContext;
 use super::error::FileError;
 
-/// What gets the metadata.
+/// The file whose metadata is set.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum MetadataTarget<'a> {
     /// An open file or directory.
     Open(BorrowedFd<'a>),
-    /// Something that cannot be opened, by its name in the directory of our own.
+    /// A file that cannot be opened, by its name in the staging directory.
     Named(BorrowedFd<'a>, &'a str),
 }
 
-/// The bits that give away the rights of the owner.
+/// The set-user-ID and set-group-ID bits, which grant the rights of the owner.
 const SET_ID: u32 = 0o6000;
 
 impl ExtractContext<'_> {
-    /// Gives what was made the metadata of an inode.
+    /// Sets the metadata of a new file to that of the inode.
     pub(super) fn give_metadata(&self, subject: MetadataTarget<'_>, id: InodeId) -> Result<(), FileError> {
         let inode = self.tree.inode(id);
         let is_owned = self.give_owner(subject, id);
@@ -51,12 +51,12 @@ impl ExtractContext<'_> {
         timed.map_err(FileError::io("set the time of"))
     }
 
-    /// Whether what was made belongs to whom it should.
+    /// Sets the owner. Returns true if the file has the right owner then.
     fn give_owner(&self, subject: MetadataTarget<'_>, id: InodeId) -> bool {
         let inode = self.tree.inode(id);
         let (uid, gid) = (inode.uid(), inode.gid());
         let given = if self.gives_owners {
-            // The number that means to change nothing.
+            // `chown` takes this number as "do not change".
             let is_number = uid != u32::MAX && gid != u32::MAX;
             if is_number { chown(subject, Uid::from_raw(uid), Gid::from_raw(gid)) } else { Err(Errno::INVAL) }
         } else if (uid, gid) == (geteuid().as_raw(), getegid().as_raw()) {
@@ -87,7 +87,7 @@ impl ExtractContext<'_> {
             MetadataTarget::Named(..) => Target::Path(&path),
         };
         for xattr in inode.xattrs() {
-            // A tree's names hold no NUL.
+            // Names of xattrs in a tree have no NUL.
             let name = CString::new(xattr.name).unwrap_or_default();
             if let Err(error) = set(target, &name, xattr.value) {
                 let mut outcome = self.outcome();
@@ -107,10 +107,10 @@ fn chown(subject: MetadataTarget<'_>, uid: Uid, gid: Gid) -> rustix::io::Result<
     }
 }
 
-/// The time of modification; that of the last access, which no image has, stays.
+/// Returns the mtime to set. The atime, which images do not have, is not changed.
 fn times(mtime: Timestamp) -> Timestamps {
     const SECOND: u32 = 1_000_000_000;
-    // An image may say more nanoseconds than a second has.
+    // The nanoseconds in an image may exceed a second.
     let sec = mtime.sec.saturating_add((mtime.nsec / SECOND).into());
     let last_modification = Timespec { tv_sec: sec, tv_nsec: (mtime.nsec % SECOND).into() };
     Timestamps { last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }, last_modification }

@@ -1,14 +1,14 @@
-//! A tree on a file system again: what an image and its objects say, as files.
+//! Extracting a tree: writing the files of an image and its objects to a file system.
 //!
-//! Nothing gets a name in the target before it is whole: contents are compared with their digests in files without a
-//! name, everything else is made in a directory of our own and moved to its place ([`staging`]). The target may be
-//! somebody else's to write to while this runs. So its directories are gone through by descriptors, never by paths
-//! ([`dir_stack`]), no symlink is followed, and what is made is never named again where another could have put something
-//! in its place.
+//! No file gets a name in the target before it is complete: contents are compared with their digests in unnamed
+//! files, and everything else is made in a private directory and moved to its place (`staging`). Another process may
+//! be able to write to the target meanwhile. So its directories are accessed by descriptors, never by paths
+//! (`dir_stack`), no symlink is followed, and a new file is never accessed by a name under which another process
+//! could have put a different one.
 //!
-//! 1. Inodes of several names are made ([`hardlinks`]), for their names to be links.
-//! 2. One thread goes down the tree and makes the directories, others what is in them ([`populate`]).
-//! 3. The directories get owner, attributes, mode and time, the innermost first ([`dir_metadata`]).
+//! 1. Inodes with several names are made (`hardlinks`), so that their names can be links.
+//! 2. One thread walks down the tree and makes the directories, others make the files in them (`populate`).
+//! 3. The directories get owner, xattrs, mode and time, the innermost first (`dir_metadata`).
 
 mod context;
 mod copy;

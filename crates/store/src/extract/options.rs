@@ -1,30 +1,30 @@
-//! How a tree is extracted.
+//! Options of an extraction.
 
 use std::num::NonZeroUsize;
 
 use libcomposefs_content::thread_count;
 use rustix::process::geteuid;
 
-/// Whether files get the owners that the tree says.
+/// Selects the owners of the extracted files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Owners {
-    /// If the process is root.
+    /// The owners in the tree, if the process is root.
     #[default]
     IfRoot,
-    /// They belong to whoever extracts them.
+    /// The user who extracts them.
     Mine,
 }
 
-/// How a tree is extracted. The default is into an empty directory, and nothing that has no digest.
+/// Options of an extraction. By default the target must be empty, and files without a digest are refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Whose the files are.
+    /// Selects the owners of the files.
     pub owners: Owners,
-    /// Take contents that the image has no digest of, unchecked.
+    /// Extracts contents without a digest in the image, unchecked.
     pub unverified: bool,
-    /// Extract into a directory that is not empty: directories are merged, everything else is replaced.
+    /// Extracts into a directory that is not empty: directories are merged, everything else is replaced.
     pub merge: bool,
-    /// How many threads; one for each CPU if it is not said.
+    /// Number of threads; one per CPU by default.
     pub threads: Option<NonZeroUsize>,
 }
 

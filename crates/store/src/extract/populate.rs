@@ -1,4 +1,4 @@
-//! Directories, and what is in them.
+//! Making the directories and the files in them.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use super::target::TargetDir;
 use super::walk::{SelectionWalk, WalkStep};
 use libcomposefs_content::workers::{self, Sender};
 
-/// A directory that was entered, in the order of entering, to be known again.
+/// A directory that was entered, in the order of entering, so that it can be recognised later.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Made {
-    /// `None` if it could not be made.
+    /// Device and inode number; `None` if the directory could not be made.
     pub(super) key: Option<DirKey>,
-    /// How many directories were entered when it was left.
+    /// Number of directories that were entered when it was left.
     pub(super) end: usize,
 }
 
@@ -29,19 +29,19 @@ struct EntryJob<'t> {
     entries: Vec<(&'t [u8], InodeId)>,
 }
 
-/// So many entries are one job.
+/// Number of entries in one job.
 const BATCH: usize = 32;
 
-/// What belongs to a directory while one is in it.
+/// The state of a directory between entering and leaving it.
 struct DirState<'t> {
     id: InodeId,
-    /// Made here, so that nobody else can have anything in it.
+    /// Set if the directory was made here, so that no other process can have an entry in it.
     is_new: bool,
     number: usize,
     entries: Vec<(&'t [u8], InodeId)>,
 }
 
-/// Makes all that is selected; gives back the directories, which lack their metadata yet.
+/// Makes all selected entries. Returns the directories, whose metadata is set later.
 pub(super) fn fill(run: &ExtractContext<'_>, target: &TargetDir) -> Result<Vec<Made>, ExtractError> {
     let work = |job: EntryJob<'_>, buffer: &mut Vec<u8>| {
         for (name, inode) in &job.entries {
@@ -111,9 +111,9 @@ fn send<'t>(descent: &mut DirStack<DirState<'t>>, sender: &mut Sender<'_, EntryJ
     }
 }
 
-/// Nothing above can be reached any more.
+/// Builds the error for directories above that cannot be reached any more.
 pub(super) fn cannot_go_back(run: &ExtractContext<'_>, directory: InodeId, error: FileError) -> ExtractError {
-    ExtractError::Stopped { step: "go back from", path: run.path_of(directory), source: std::io::Error::other(error) }
+    ExtractError::Stopped { step: "leave", path: run.path_of(directory), source: std::io::Error::other(error) }
 }
 
 impl ExtractContext<'_> {
@@ -147,7 +147,7 @@ impl ExtractContext<'_> {
         Ok(())
     }
 
-    /// Makes an inode of several names under the first of them, in the directory of our own. `false` if it is left out.
+    /// Makes an inode with several names under its name in the staging directory. Returns false if it was left out.
     pub(super) fn make_staged(&self, inode: InodeId, staged: &str, buffer: &mut Vec<u8>) -> Result<bool, FileError> {
         if self.tree.inode(inode).kind() != Kind::Regular {
             let is_made = self.make_node(inode, staged)?;

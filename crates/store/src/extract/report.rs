@@ -1,27 +1,27 @@
-//! What came of an extraction.
+//! The result of an extraction.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::error::FileError;
 
-/// A path that is not there.
+/// A path that was not extracted.
 #[derive(Clone, Debug)]
 pub struct PathFailure {
-    /// The path in the image.
+    /// Path in the image.
     pub path: Vec<u8>,
-    /// Why.
+    /// Error that prevented the extraction.
     pub error: Arc<FileError>,
 }
 
-/// Something that was left out of what is there, as the caller or the file system may not have it.
+/// A kind of metadata or file that was left out, as the process or the file system does not permit it.
 #[derive(Clone, Debug, Default)]
 pub struct LeftOut {
-    /// Of how many inodes.
+    /// Number of inodes it was left out of.
     pub count: u64,
-    /// The path of one.
+    /// Path of one of the inodes.
     pub example: Vec<u8>,
-    /// What the kernel said of that one, if it was asked.
+    /// Kernel error for that inode; empty if there was no system call.
     pub reason: String,
 }
 
@@ -34,35 +34,35 @@ impl LeftOut {
     }
 }
 
-/// What came of an extraction that went to its end.
+/// Result of an extraction that was not stopped early.
 #[derive(Clone, Debug, Default)]
 pub struct ExtractReport {
-    /// Directories made or merged, the root among them.
+    /// Number of directories made or merged, including the root.
     pub directories: u64,
-    /// Regular files, each counted once however many names it has.
+    /// Number of regular files, each counted once however many names it has.
     pub files: u64,
-    /// Symlinks, devices, FIFOs and sockets.
+    /// Number of symlinks, devices, FIFOs and sockets.
     pub others: u64,
-    /// Further names.
+    /// Number of further names of inodes with several names.
     pub links: u64,
-    /// Bytes of contents.
+    /// Total length of the contents in bytes.
     pub bytes: u64,
-    /// How many of them share their extents with an object.
+    /// Bytes of contents that share their extents with an object.
     pub cloned_bytes: u64,
-    /// How many files were taken unchecked, as the image has no digest of them.
+    /// Number of files extracted unchecked, as the image has no digest of them.
     pub unverified: u64,
-    /// What is not there, in the order of paths.
+    /// Paths that were not extracted, sorted.
     pub failures: Vec<PathFailure>,
-    /// Owners that were not given. What is owned by another has no set-user-ID and no set-group-ID bit either.
+    /// Owners that were not set. Files with another owner get neither the set-user-ID nor the set-group-ID bit.
     pub owners: LeftOut,
     /// Devices that were not made.
     pub devices: LeftOut,
-    /// Attributes that were not set, by name.
+    /// Xattrs that were not set, by name.
     pub xattrs: BTreeMap<Vec<u8>, LeftOut>,
 }
 
 impl ExtractReport {
-    /// Whether all paths are there.
+    /// Returns true if all selected paths were extracted.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.failures.is_empty()

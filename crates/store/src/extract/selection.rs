@@ -1,4 +1,4 @@
-//! Which part of a tree is extracted.
+//! Selecting the part of a tree to extract.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -6,14 +6,14 @@ use libcomposefs_image::tree::{InodeId, Kind, Tree};
 
 use super::error::ExtractError;
 
-/// All of a tree, or some paths with all that is below them and the directories above them.
+/// A whole tree, or some of its paths with everything below and the directories above them.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
-    /// The names taken of each directory, and whether with all that is below; of no directory if all is taken.
+    /// The selected names of each directory, true if everything below is selected; `None` if the whole tree is.
     some: Option<HashMap<InodeId, BTreeMap<Vec<u8>, bool>>>,
 }
 
-/// What is taken of one directory.
+/// The selected part of one directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
     All,
@@ -21,17 +21,17 @@ pub(super) enum Scope {
 }
 
 impl Selection {
-    /// All of it.
+    /// Selects the whole tree.
     #[must_use]
     pub fn all() -> Self {
         Self::default()
     }
 
-    /// These paths; all of it if there is none.
+    /// Selects these paths, or the whole tree if there are none.
     ///
     /// # Errors
     ///
-    /// [`ExtractError::NoSuchPath`] for a path that the tree has not got.
+    /// [`ExtractError::NoSuchPath`] for a path that the tree does not have.
     pub fn of_paths<P: AsRef<[u8]>>(tree: &Tree, paths: &[P]) -> Result<Self, ExtractError> {
         let mut some: HashMap<InodeId, BTreeMap<Vec<u8>, bool>> = HashMap::new();
         let mut is_all = paths.is_empty();
@@ -58,7 +58,7 @@ impl Selection {
         if self.some.is_some() { Scope::Some } else { Scope::All }
     }
 
-    /// What is taken of an entry of a directory; nothing if it is not taken at all.
+    /// Returns the selected part of an entry of a directory; `None` if the entry is not selected.
     pub(super) fn scope(&self, directory: InodeId, scope: Scope, name: &[u8]) -> Option<Scope> {
         match (&self.some, scope) {
             (Some(some), Scope::Some) => {

@@ -1,4 +1,4 @@
-//! What is no regular file and no directory: symlinks, devices, FIFOs, sockets. Made in the directory of our own.
+//! Making symlinks, devices, FIFOs and sockets, in the staging directory.
 
 use std::os::fd::AsFd;
 
@@ -11,7 +11,7 @@ use super::error::FileError;
 use super::metadata::MetadataTarget;
 
 impl ExtractContext<'_> {
-    /// Makes it under a name that is free. `false` if it is a device that the process may not make.
+    /// Makes the inode under a free name. Returns false if it is a device that the process may not make.
     pub(super) fn make_node(&self, id: InodeId, staged: &str) -> Result<bool, FileError> {
         let inode = self.tree.inode(id);
         let directory = self.staging.as_fd();
@@ -24,7 +24,7 @@ impl ExtractContext<'_> {
                     Kind::Socket => FileType::Socket,
                     _ => FileType::Fifo,
                 };
-                // The kernel's own encoding has 32 bits; that of the C library is the same for them.
+                // The kernel's encoding has 32 bits; that of the C library is the same for these.
                 mknodat(directory, staged, kind, Mode::RUSR | Mode::WUSR, inode.rdev().into())
             }
         };

@@ -1,7 +1,7 @@
-//! A directory of our own in the target, where things are made before they get their place.
+//! A private directory in the target, in which files are made before they are moved to their place.
 //!
-//! It is open to nobody else, whatever the target's mode: so what is made in it under a name is still under that name
-//! a moment later, and `chown` cannot be tricked into changing another file.
+//! No other user can open it, whatever the mode of the target. So a name in it keeps referring to the same file, and
+//! `chown` cannot be tricked into changing another one.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,13 +14,13 @@ use rustix::io::Errno;
 
 use super::error::FileError;
 
-/// What its name begins with.
+/// Prefix of the name of the directory.
 const PREFIX: &str = ".composefs-extract-";
 
 pub(super) const OPEN_DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// The directory; removed when it is dropped.
+/// The staging directory; removed when it is dropped.
 #[derive(Debug)]
 pub(super) struct Staging {
     target: OwnedFd,
@@ -37,17 +37,17 @@ impl Staging {
         Ok(Self { target, name, directory: Arc::new(directory), next: AtomicU64::new(0), merge })
     }
 
-    /// A file without a name.
+    /// Creates an unnamed temporary file.
     pub(super) fn file(&self) -> Result<Temporary, FileError> {
         Temporary::create(&self.directory, 0o600).map_err(FileError::io("create"))
     }
 
-    /// A name that nothing has yet.
+    /// Returns a name that is not used yet.
     pub(super) fn free_name(&self) -> String {
         self.next.fetch_add(1, Ordering::Relaxed).to_string()
     }
 
-    /// Gives a file its name in the target.
+    /// Links a file to its name in the target.
     pub(super) fn place_file(
         &self,
         mut file: Temporary,
@@ -62,11 +62,11 @@ impl Staging {
         }
     }
 
-    /// Moves what was made under a name, and is no directory, to its place in the target. If that fails it is removed.
+    /// Moves a staged file, not a directory, to its place in the target. If that fails it is removed.
     pub(super) fn place(&self, staged: &str, directory: BorrowedFd<'_>, name: &[u8]) -> Result<(), FileError> {
         let placed = match renameat_with(&self.directory, staged, directory, name, RenameFlags::NOREPLACE) {
             Err(Errno::EXIST) if self.merge => renameat(&self.directory, staged, directory, name),
-            // No such flag there (NFS for one).
+            // The file system does not support the flag (for example NFS).
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
                 linkat(&self.directory, staged, directory, name, AtFlags::empty()).and_then(|()| self.remove(staged))
             }
@@ -78,7 +78,7 @@ impl Staging {
         placed.map_err(|errno| place_error(errno.into()))
     }
 
-    /// Gives what was made under a name a further one in the target.
+    /// Links a staged file to a further name in the target.
     pub(super) fn link(&self, staged: &str, directory: BorrowedFd<'_>, name: &[u8]) -> Result<(), FileError> {
         match linkat(&self.directory, staged, directory, name, AtFlags::empty()) {
             Err(Errno::EXIST) if self.merge => {
@@ -86,7 +86,7 @@ impl Staging {
                 linkat(&self.directory, staged, &self.directory, &again, AtFlags::empty())
                     .map_err(FileError::io("link"))?;
                 let placed = renameat(&self.directory, &again, directory, name);
-                // If both are the same file already, this is left.
+                // If both names refer to the same file already, `rename` leaves this one.
                 let _ = self.remove(&again);
                 placed.map_err(|errno| place_error(errno.into()))
             }
@@ -94,8 +94,8 @@ impl Staging {
         }
     }
 
-    /// Makes a directory in the target, or takes the one that is there; tells whether it is new. Nobody else can enter a
-    /// new one.
+    /// Makes a directory in the target, or opens the existing one. Returns it with true if it is new. No other user
+    /// can enter a new one.
     pub(super) fn make_directory(
         &self,
         parent: BorrowedFd<'_>,
@@ -103,15 +103,15 @@ impl Staging {
         name: &[u8],
     ) -> Result<(OwnedFd, bool), FileError> {
         if parent_is_new {
-            // Nobody else can have put anything there. And to move a directory to its place takes the kernel a look at all
-            // that are above it.
+            // No other process can have put an entry here. And moving a directory to its place makes the kernel check
+            // all directories above it.
             mkdirat(parent, name, Mode::RWXU).map_err(|errno| place_error(errno.into()))?;
             let made = openat(parent, name, OPEN_DIRECTORY, Mode::empty()).map_err(FileError::io("open"))?;
             return Ok((made, true));
         }
         if self.merge {
             match openat(parent, name, OPEN_DIRECTORY, Mode::empty()) {
-                // A symlink or another thing in its place is replaced.
+                // A symlink or another type of file is replaced.
                 Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => {}
                 result => return result.map(|there| (there, false)).map_err(FileError::io("open")),
             }
@@ -134,7 +134,7 @@ impl Staging {
         match rename(RenameFlags::NOREPLACE) {
             Err(Errno::EXIST) if self.merge => {
                 rename(RenameFlags::EXCHANGE).map_err(|errno| place_error(errno.into()))?;
-                // What was there is no directory, or else it is one that appeared this very moment: back with it.
+                // The replaced entry is not a directory, or it is one that appeared just now: move that back.
                 match self.remove(staged) {
                     Ok(()) => Ok(()),
                     Err(errno) => {
@@ -143,7 +143,7 @@ impl Staging {
                     }
                 }
             }
-            // Without the flag an empty directory can be replaced, and nothing else.
+            // Without the flag `rename` can replace an empty directory, and nothing else.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
                 renameat(&self.directory, staged, parent, name).map_err(|errno| place_error(errno.into()))
             }
@@ -151,13 +151,13 @@ impl Staging {
         }
     }
 
-    /// Removes the directory, when nothing is to be made any more.
+    /// Removes the staging directory, once nothing more is made in it.
     pub(super) fn remove_itself(&self) {
-        // If something is in the way nobody can be told, and the name says what it is.
+        // A failure cannot be reported here, and the name of the directory explains its purpose.
         let _ = unlinkat(&self.target, &self.name, AtFlags::REMOVEDIR);
     }
 
-    /// Removes something that is no directory.
+    /// Removes a staged file that is not a directory.
     pub(super) fn remove(&self, staged: &str) -> rustix::io::Result<()> {
         unlinkat(&self.directory, staged, AtFlags::empty())
     }

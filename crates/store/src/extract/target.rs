@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::error::ExtractError;
 
-/// The target, open.
+/// The open target directory.
 #[derive(Debug)]
 pub(super) struct TargetDir {
     directory: OwnedFd,
@@ -16,12 +16,13 @@ pub(super) struct TargetDir {
 }
 
 impl TargetDir {
-    /// Opens the target, made if it is not there. Symlinks on the way there are the caller's own and are followed.
+    /// Opens the target, creating it if it does not exist. Symlinks in its path are the caller's own and are
+    /// followed.
     pub(super) fn open(path: &Path, merge: bool) -> Result<Self, ExtractError> {
         let failed = |step| move |errno: Errno| target_error(step, path, errno);
         match mkdir(path, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
-            // Of a directory that is there this is said as well, on file systems that are read-only.
+            // On a read-only file system `mkdir` also fails for an existing directory.
             Err(_) if path.is_dir() => {}
             Err(errno) => return Err(failed("make the directory")(errno)),
         }

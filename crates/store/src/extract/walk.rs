@@ -1,21 +1,21 @@
-//! Down a tree, directory after directory, always in the same order.
+//! Walking down the selected part of a tree, always in the same order.
 
 use libcomposefs_image::tree::{InodeId, Kind, Tree};
 
 use super::selection::{Scope, Selection};
 
-/// A step of the way.
+/// One step of the walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WalkStep<'t> {
-    /// Into a directory of the directory one is in.
+    /// Enters a directory inside the current one.
     Enter { name: &'t [u8], directory: InodeId },
-    /// Past something that is no directory.
+    /// Passes an entry that is not a directory.
     Entry { name: &'t [u8], inode: InodeId },
-    /// Out of the directory one is in.
+    /// Leaves the current directory.
     Leave,
 }
 
-/// The way through all that is selected, as long as one is in the root.
+/// Iterator over the steps through the selected part, which ends after leaving the root.
 #[derive(Clone, Debug)]
 pub(super) struct SelectionWalk<'t> {
     tree: &'t Tree,
@@ -26,7 +26,7 @@ pub(super) struct SelectionWalk<'t> {
 #[derive(Clone, Copy, Debug)]
 struct Frame {
     directory: InodeId,
-    /// The next of its entries.
+    /// Index of the next entry.
     next: usize,
     scope: Scope,
 }
@@ -37,7 +37,7 @@ impl<'t> SelectionWalk<'t> {
         Self { tree, selection, stack: vec![root] }
     }
 
-    /// Leaves out all that is in the directory that was just entered: the next step is out of it.
+    /// Skips the entries of the directory that was just entered: the next step leaves it.
     pub(super) fn leave_out(&mut self) {
         if let Some(frame) = self.stack.last_mut() {
             frame.next = usize::MAX;

@@ -1,4 +1,4 @@
-//! Why an object that an image names could not be had.
+//! Errors of opening and reading an object that an image names.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,76 +6,73 @@ use std::path::{Path, PathBuf};
 use libcomposefs_image::digest::Digest;
 use libcomposefs_image::dump::{Also, escape};
 
-/// Why an object could not be opened or read. Its path was chosen by whoever made the image, and is shown escaped.
+/// Error of opening or reading an object. The path was chosen by the author of the image, and is printed escaped.
 #[derive(Debug, thiserror::Error)]
 pub enum ObjectError {
-    /// A directory for objects cannot be opened.
+    /// An object directory cannot be opened.
     #[error("cannot open the object directory {}: {source}", shown(path))]
     Basedir {
-        /// The directory.
+        /// Path of the object directory.
         path: PathBuf,
-        /// The kernel's answer.
+        /// Error returned by the kernel.
         source: io::Error,
     },
-    /// No directory has it.
+    /// No directory has the object.
     #[error("the object {} is not in {}", escaped(payload), list(basedirs))]
     Missing {
-        /// The payload: its path below the directories.
+        /// Payload of the object: its path below the directories.
         payload: Vec<u8>,
-        /// Where it was looked for.
+        /// The directories that were searched.
         basedirs: Vec<PathBuf>,
     },
-    /// The path goes by a symlink, into another mount, or out of the directory: overlayfs does not follow it either.
-    #[error(
-        "the object {} is not followed, as its path leaves the object directory or has a symlink in it",
-        shown(path)
-    )]
+    /// The path has a symlink, crosses a mount point, or leaves the directory: overlayfs does not follow it either.
+    #[error("cannot open the object {}: its path leaves the object directory or contains a symlink", shown(path))]
     LeadsAway {
-        /// The object's path.
+        /// Path of the object.
         path: PathBuf,
-        /// `EXDEV` or `ELOOP`.
+        /// The kernel's error, `EXDEV` or `ELOOP`.
         source: io::Error,
     },
-    /// It is a directory, a device or something else that has no content.
+    /// The file is a directory, a device or another type without content.
     #[error("the object {} is not a regular file", shown(path))]
     NotRegular {
-        /// The object's path.
+        /// Path of the object.
         path: PathBuf,
     },
-    /// The kernel refused a step.
+    /// A system call failed.
     #[error("cannot {step} the object {}: {source}", shown(path))]
     Io {
-        /// What was being done.
+        /// The operation, as a verb for the message.
         step: &'static str,
-        /// The object's path.
+        /// Path of the object.
         path: PathBuf,
-        /// The kernel's answer.
+        /// Error returned by the kernel.
         source: io::Error,
     },
-    /// It has another length than the image says.
+    /// The object has another length than the image records.
     #[error("the object {} has {found} bytes, the image says {expected}", shown(path))]
     Size {
-        /// The object's path.
+        /// Path of the object.
         path: PathBuf,
-        /// What the image says.
+        /// Length recorded in the image.
         expected: u64,
-        /// What it has.
+        /// Length of the file.
         found: u64,
     },
-    /// It holds something else than its digest says.
+    /// The content does not have the digest that the image records.
     #[error("the object {} has the digest {found}, the image says {expected}", shown(path))]
     Digest {
-        /// The object's path.
+        /// Path of the object.
         path: PathBuf,
-        /// What the image says.
+        /// Digest recorded in the image.
         expected: Box<Digest>,
-        /// That of what it holds.
+        /// Digest of the content.
         found: Box<Digest>,
     },
-    /// Somebody writes to it.
+    /// Another process writes to the object.
     #[error("the object {} changed while it was read", shown(path))]
     Changed {
-        /// The object's path.
+        /// Path of the object.
         path: PathBuf,
     },
 }

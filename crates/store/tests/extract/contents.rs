@@ -1,4 +1,4 @@
-//! Contents: the right ones whole, the wrong ones not at all.
+//! Extracting contents: intact ones completely, damaged ones not at all.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -15,7 +15,7 @@ use crate::place::{Place, ROOT, builder, directory, external, failures, inline, 
 fn of_every_length() {
     let place = Place::new();
     let mut tree = builder();
-    // Around a block, a piece, and what all threads copy together.
+    // Around the size of a block, of a read, and of contents copied by all threads.
     let lens = [1, 4095, 4096, 4097, 262_143, 262_144, 262_145, (16 << 20) - 1, 16 << 20, (16 << 20) + 4097];
     for len in lens {
         let digest = place.object(&noise(len, len as u32));
@@ -60,7 +60,7 @@ fn holes_stay_holes() {
 }
 
 #[test]
-fn what_is_wrong_is_told_and_left_out() {
+fn damaged_contents_are_reported_and_left_out() {
     let place = Place::new();
     let mut tree = builder();
     let sub = tree.add(ROOT, b"sub", &directory()).unwrap();
@@ -112,13 +112,13 @@ fn what_is_wrong_is_told_and_left_out() {
     for ((path, message), (_, words)) in found.iter().zip(&expected) {
         assert!(words.iter().all(|word| message.contains(word)), "{path}: {message}");
     }
-    // The others are there, and nothing else.
+    // The other files exist, and nothing else.
     assert_eq!(names(&place.path("out/sub")), ["large-right", "small-right"]);
     assert_eq!(names(&place.path("out")), ["sub"]);
 }
 
 #[test]
-fn what_has_no_digest_is_taken_only_if_that_is_asked_for() {
+fn contents_without_a_digest_need_the_option() {
     let place = Place::new();
     fs::write(place.path("objects/by-name"), "anything").unwrap();
     let mut tree = builder();
@@ -161,10 +161,10 @@ fn hard_links_are_links_also_of_a_part() {
     assert_eq!((stat("a/file").nlink(), stat("a/fifo").nlink()), (3, 2));
     assert_eq!([stat("b/file").ino(), stat("b/again").ino()], [stat("a/file").ino(); 2]);
     assert_eq!(stat("b/fifo").ino(), stat("a/fifo").ino());
-    // What is in the directory of our own went with it.
+    // The staging directory and its files are removed.
     assert_eq!(names(&place.path("out")), ["a", "b"]);
 
-    // Of a part that has only links the file is made all the same.
+    // A selection with only links of a file extracts the file too.
     let basedirs = Basedirs::open(&[place.path("objects")]).unwrap();
     let part = |paths: &[&str], out: &str| {
         let selection = Selection::of_paths(&tree, paths)?;

@@ -1,4 +1,4 @@
-//! Deeper than a path may be long and than files may be open.
+//! Trees deeper than the longest path and the limit of open files.
 
 use libcomposefs_image::tree::{InodeId, NewInode};
 use rustix::fs::{AtFlags, Mode, OFlags, fstat, openat, unlinkat};
@@ -31,7 +31,7 @@ fn a_tree_of_many_levels() {
             openat(&at, "f", OFlags::RDONLY, Mode::empty()).unwrap();
         }
     }
-    // From the innermost up: what removes whole trees goes down by recursion, or by paths.
+    // Innermost first: functions that remove whole trees use recursion, or paths.
     for _ in 0..levels {
         let _ = unlinkat(&at, "f", AtFlags::empty());
         at = openat(&at, "..", OFlags::RDONLY, Mode::empty()).unwrap();

@@ -1,4 +1,4 @@
-//! Without root, without room, without the right to write.
+//! Extracting without root, without disk space, and without write permission.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -11,10 +11,10 @@ use libcomposefs_testkit::skip;
 use crate::place::{Place, ROOT, Tmpfs, builder, directory, external, failures, inode, names, noise};
 
 #[test]
-fn an_ordinary_user_gets_what_he_may_have() {
+fn an_ordinary_user_gets_permitted_metadata_only() {
     let place = Place::new();
     if !is_root() {
-        return skip::announce("limits::an_ordinary_user_gets_what_he_may_have", "it takes root to be another user");
+        return skip::announce("limits::an_ordinary_user_gets_permitted_metadata_only", "needs root");
     }
     let xattrs = [
         Xattr { name: b"trusted.mine", value: b"x" },
@@ -24,7 +24,7 @@ fn an_ordinary_user_gets_what_he_may_have() {
     let digest = place.object(&noise(9000, 1));
     let mut tree = builder();
     let suid = NewInode { mode: 0o106755, xattrs: &xattrs, ..external(&digest, 9000) };
-    // Directories that he may not search, and files that he may not write, when they are as they should be.
+    // Directories without search permission and files without write permission, once their modes are set.
     let closed = tree.add(ROOT, b"closed", &NewInode { mode: 0o040000, xattrs: &xattrs, ..directory() }).unwrap();
     tree.add(closed, b"file", &NewInode { mode: 0o100000, ..suid }).unwrap();
     tree.add(ROOT, b"suid", &suid).unwrap();
@@ -45,14 +45,14 @@ fn an_ordinary_user_gets_what_he_may_have() {
     assert_eq!(fs::read(home.join("out/suid")).unwrap(), noise(9000, 1));
     assert_eq!(names(&home.join("out")), ["closed", "fifo", "other", "suid"]);
     assert_eq!((outcome.devices.count, &outcome.devices.example[..]), (1, &b"/null"[..]));
-    // All that were root's or of 1234.
+    // All files of root or of user 1234.
     assert_eq!(outcome.owners.count, 6);
     let missing: Vec<_> = outcome.xattrs.iter().map(|(name, left)| (&name[..], left.count)).collect();
     assert_eq!(missing, [(&b"security.capability"[..], 3), (b"trusted.mine", 3)]);
     let mut value = [0; 8];
     assert_eq!(rustix::fs::getxattr(home.join("out/suid"), "user.mine", &mut value), Ok(1));
 
-    // Whoever does not ask for owners is not told of them; root is given all.
+    // Owners that are not requested are not reported; root sets all.
     let options = Options { owners: Owners::Mine, ..Options::default() };
     let outcome = without_root(|| place.extract_to(&tree, &home.join("mine"), &options)).unwrap();
     assert_eq!(outcome.owners.count, 0);

@@ -1,4 +1,4 @@
-//! Trees as files again: all of them as they were, and nothing beyond the target whatever is in it.
+//! Extracting trees: every file is restored, and nothing outside of the target is touched, whatever is in it.
 
 mod contents;
 mod deep;

@@ -1,4 +1,4 @@
-//! Damaged images: whatever byte is changed, what is extracted stays in the target.
+//! Damaged images: whichever byte is changed, extraction writes only to the target.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -12,7 +12,7 @@ use libcomposefs_testkit::figures;
 
 use crate::place::{Place, names, noise};
 
-/// Something of everything, with few names: the root's stubs are most of an image.
+/// An image with a file of every type, and few names: the root's stubs are most of an image.
 fn image(place: &Place) -> Vec<u8> {
     let digest = place.object(&noise(5000, 1));
     let path = digest.object_path();
@@ -32,7 +32,7 @@ fn image(place: &Place) -> Vec<u8> {
     bytes
 }
 
-/// All that can be seen of what must not be touched, and of what lies beside the target.
+/// Returns the visible state of the files that must not be touched, and of those beside the target.
 fn outside(place: &Place) -> Vec<String> {
     let mut seen = names(place.dir.path());
     for name in ["outside", "outside/one", "objects"] {
@@ -43,7 +43,7 @@ fn outside(place: &Place) -> Vec<String> {
     seen
 }
 
-/// What came of a run.
+/// Counts of the results of a run.
 #[derive(Default)]
 struct Tally {
     tried: usize,
@@ -51,10 +51,10 @@ struct Tally {
     not_whole: usize,
 }
 
-/// The threads of a run: most of the time is the kernel's.
+/// Threads of a run: most of the time is spent in the kernel.
 const THREADS: usize = 2;
 
-/// Every byte of the image changed in turn: in one of its bits, or to what hurts the most.
+/// Changes every byte of the image in turn: one of its bits, or to the most harmful value.
 fn change_every_byte(share: usize, full: bool) -> Tally {
     let place = Place::new();
     let whole = image(&place);

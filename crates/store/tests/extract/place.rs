@@ -1,4 +1,4 @@
-//! A tree in the making, with its objects and a target.
+//! A tree under construction, with its objects and a target.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ pub(crate) struct Place {
     pub(crate) dir: TempDir,
 }
 
-/// An inode that belongs to who runs this.
+/// An inode that belongs to the user who runs the test.
 pub(crate) fn inode(mode: u32) -> NewInode<'static> {
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     NewInode { mode, nlink: 1, uid, gid, mtime: Timestamp { sec: 1_600_000_000, nsec: 7 }, ..NewInode::default() }
@@ -43,7 +43,7 @@ pub(crate) fn symlink(target: &[u8]) -> NewInode<'_> {
     NewInode { payload: Some(target), ..inode(0o120777) }
 }
 
-/// Bytes that are not like each other.
+/// Returns bytes without repetition.
 pub(crate) fn noise(len: usize, seed: u32) -> Vec<u8> {
     (0..len as u32).map(|i| ((i ^ seed.wrapping_mul(77)).wrapping_mul(2_654_435_761) >> 23) as u8).collect()
 }
@@ -63,7 +63,7 @@ impl Place {
         self.path("objects").join(digest.object_path())
     }
 
-    /// Stores an object.
+    /// Stores an object in the store.
     pub(crate) fn object(&self, content: &[u8]) -> Digest {
         let digest = verity::digest(Algorithm::Sha256, content);
         let path = self.object_path(&digest);
@@ -88,7 +88,7 @@ impl Place {
     }
 }
 
-/// A mounted tmpfs that goes with the test.
+/// A mounted tmpfs, unmounted at the end of the test.
 pub(crate) struct Tmpfs(pub(crate) PathBuf);
 
 impl Tmpfs {
@@ -114,7 +114,7 @@ pub(crate) fn names(path: &Path) -> Vec<String> {
     names
 }
 
-/// The paths of failures and what is said of them.
+/// Returns the paths of failures with their messages.
 pub(crate) fn failures(outcome: &ExtractReport) -> Vec<(String, String)> {
     let text = |failure: &libcomposefs_store::extract::PathFailure| {
         (String::from_utf8_lossy(&failure.path).into_owned(), failure.error.to_string())
@@ -122,5 +122,5 @@ pub(crate) fn failures(outcome: &ExtractReport) -> Vec<(String, String)> {
     outcome.failures.iter().map(text).collect()
 }
 
-/// Any directory.
+/// The ID of the root directory.
 pub(crate) const ROOT: InodeId = InodeId::ROOT;

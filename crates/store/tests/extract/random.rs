@@ -1,4 +1,4 @@
-//! Random trees as files, and what a scan sees of them.
+//! Random trees are extracted and scanned again.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +13,10 @@ use libcomposefs_testkit::{random, skip};
 
 use crate::place::{Place, Tmpfs, failures, noise};
 
-/// Gives every file outside the image a content that is there.
+/// Gives every file with an object a content that exists.
 fn with_objects(model: &mut Model, place: &Place) {
     for (index, node) in model.nodes.iter_mut().enumerate() {
-        // The kernel takes some values of it that it cannot give back.
+        // The kernel accepts some values of it that it cannot return.
         node.xattrs.remove(&b"security.capability"[..]);
         if let model::Kind::Regular { size, content: None, payload, digest } = &mut node.kind
             && *size > 0
@@ -28,10 +28,10 @@ fn with_objects(model: &mut Model, place: &Place) {
     }
 }
 
-/// What there is to see at one path: its metadata, and what it is a further name for; its attributes.
+/// The visible state of one path: metadata and the first name of the inode; xattrs.
 type Seen = (String, BTreeMap<Vec<u8>, Vec<u8>>);
 
-/// All that there is to see of a tree.
+/// Returns the visible state of a whole tree.
 fn seen(tree: &Tree) -> BTreeMap<Vec<u8>, Seen> {
     let mut seen = BTreeMap::new();
     let mut first: BTreeMap<InodeId, Vec<u8>> = BTreeMap::new();
@@ -66,13 +66,13 @@ fn seen(tree: &Tree) -> BTreeMap<Vec<u8>, Seen> {
 }
 
 #[test]
-fn random_trees_are_what_they_were() {
+fn random_trees_are_restored() {
     let place = Place::new();
-    let test = "random::random_trees_are_what_they_were";
+    let test = "random::random_trees_are_restored";
     if !is_root() {
         return skip::announce(test, "owners, devices and a tmpfs take root");
     }
-    // It keeps every time there is.
+    // Tmpfs stores every time.
     let tmpfs = match Tmpfs::new(place.path("tmpfs"), "mode=755") {
         Ok(tmpfs) => tmpfs,
         Err(reason) => return skip::announce(test, &reason),
@@ -98,7 +98,7 @@ fn random_trees_are_what_they_were() {
             missing += (xattrs.len() - found_xattrs.len()) as u64;
             xattrs_set += found_xattrs.len();
         }
-        // Each that is not there was told; one of a file with several names once only.
+        // Each xattr that is missing was reported; for a file with several names only once.
         let told: u64 = outcome.xattrs.values().map(|left| left.count).sum();
         assert!(told <= missing && (told > 0) == (missing > 0), "{number}: {missing} xattrs are missing, {told} told");
         links += outcome.links;

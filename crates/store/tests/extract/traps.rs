@@ -1,4 +1,4 @@
-//! Targets that lead elsewhere: what is outside stays as it was.
+//! Targets with traps that lead outside: the files outside stay unchanged.
 
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -29,7 +29,7 @@ fn tree() -> Tree {
     tree.finish()
 }
 
-/// A directory that nothing may touch, and what it holds.
+/// A directory that must not be touched, and its files.
 struct Outside<'p> {
     place: &'p Place,
     before: Vec<String>,
@@ -50,7 +50,7 @@ impl<'p> Outside<'p> {
             for name in [".".to_owned()].into_iter().chain(names(&place.path(directory))) {
                 let path = place.path(directory).join(&name);
                 let stat = path.symlink_metadata().unwrap();
-                // Whatever took its place must not make us wait.
+                // A file of another type in its place must not block the test.
                 let content = if stat.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
                 let times = (stat.mtime(), stat.mtime_nsec());
                 seen.push(format!("{directory}/{name} {:o} {} {times:?} {content:?}", stat.mode(), stat.nlink()));
@@ -86,7 +86,7 @@ fn merging_follows_no_symlink_and_replaces_no_directory() {
     let out = place.path("out");
     fs::create_dir_all(out.join("b/d")).unwrap();
     fs::create_dir_all(out.join("c/f1/kept")).unwrap();
-    // In the place of a directory, of a directory in a directory, of a file, and of a link.
+    // In place of a directory, of a nested directory, of a file, and of a link.
     symlink(place.path("outside"), out.join("a")).unwrap();
     symlink(place.path("outside"), out.join("c/d")).unwrap();
     symlink(place.path("outside/f0"), out.join("b/f0")).unwrap();
@@ -99,25 +99,25 @@ fn merging_follows_no_symlink_and_replaces_no_directory() {
     let options = Options { merge: true, ..Options::default() };
     let outcome = place.extract_to(&tree(), &out, &options).unwrap();
     let [(path, message)] = &failures(&outcome)[..] else { panic!("{:?}", failures(&outcome)) };
-    assert!(path == "/c/f1" && message.contains("directory is in its place"), "{path}: {message}");
+    assert!(path == "/c/f1" && message.contains("has a directory of this name"), "{path}: {message}");
     outside.assert_untouched();
     for directory in ["a", "a/d", "c/d", "b/d"] {
         assert!(out.join(directory).symlink_metadata().unwrap().is_dir(), "{directory}");
         assert_eq!(fs::read(out.join(directory).join("f0")).unwrap(), b"content", "{directory}");
     }
     assert_eq!(fs::read_link(out.join("b/link")).unwrap(), Path::new("/nowhere"));
-    // A file that is replaced is another one; what is not in the tree stays.
+    // A replaced file is a new inode; files that are not in the tree stay.
     assert_eq!(fs::read(place.path("old")).unwrap(), b"old");
     assert_eq!(fs::read(out.join("b/d/mine")).unwrap(), b"mine");
     assert!(out.join("c/f1/kept").is_dir());
     assert_eq!(names(&out), ["a", "b", "c"]);
-    // Once more over itself.
+    // Once more over the same target.
     fs::remove_dir_all(out.join("c/f1")).unwrap();
     let again = place.extract_to(&tree(), &out, &options).unwrap();
     assert!(again.is_whole(), "{:?}", failures(&again));
 }
 
-/// Somebody who puts symlinks to the outside in the place of everything in the target, and takes them away again.
+/// Replaces every entry of the target by a symlink to the outside, and removes it again, in a loop.
 fn attack(out: &Path, outside: &Path, ends: &AtomicBool, swaps: &AtomicU64) {
     let away = out.parent().unwrap().join("away");
     fs::create_dir_all(&away).unwrap();
@@ -127,7 +127,7 @@ fn attack(out: &Path, outside: &Path, ends: &AtomicBool, swaps: &AtomicU64) {
         trap
     };
     let traps: Vec<_> = ["a", "b", "c", "d"].map(|name| (name, trap(name))).into();
-    // Not led outside by its own symlinks: it would touch what is there.
+    // Not through its own symlinks: it would touch the files outside.
     let open = |at: BorrowedFd<'_>, path: &Path| {
         openat(at, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
     };
@@ -136,7 +136,7 @@ fn attack(out: &Path, outside: &Path, ends: &AtomicBool, swaps: &AtomicU64) {
         for (name, trap) in &traps {
             for directory in [".", "b", "a"] {
                 let Ok(directory) = open(root.as_fd(), Path::new(directory)) else { continue };
-                // Against each other, and back.
+                // Exchange them, and back.
                 for _ in 0..2 {
                     if renameat_with(CWD, trap, &directory, *name, RenameFlags::EXCHANGE).is_ok() {
                         swaps.fetch_add(1, Ordering::Relaxed);
@@ -147,7 +147,7 @@ fn attack(out: &Path, outside: &Path, ends: &AtomicBool, swaps: &AtomicU64) {
     }
 }
 
-/// Ends the attack also when the test fails.
+/// Ends the attack, also if the test fails.
 struct EndAttack<'a>(&'a AtomicBool);
 
 impl Drop for EndAttack<'_> {
@@ -168,7 +168,7 @@ fn nobody_leads_it_outside_while_it_runs() {
         let _end = EndAttack(&ends);
         for round in 0..rounds {
             let options = Options { merge: round % 2 == 1, ..Options::default() };
-            // It may fail; it may not go astray.
+            // Extraction may fail, but must not write outside.
             let _ = place.extract_to(&tree, &place.path("out"), &options);
             if round % 2 == 1 {
                 let _ = fs::rename(place.path("out"), place.path(&format!("old{round}")));

@@ -1,4 +1,4 @@
-//! What the tests of the store share.
+//! Helpers shared by the tests of the store.
 #![allow(dead_code)]
 
 use std::fs;
@@ -15,7 +15,7 @@ pub(crate) fn store(path: &Path) -> ObjectDir {
     ObjectDir::create(path, Algorithm::Sha256, policy).unwrap()
 }
 
-/// Puts one content in, as a batch of its own.
+/// Stores one content in a batch of its own.
 pub(crate) fn put(store: &ObjectDir, content: &[u8]) -> (Digest, libcomposefs_store::PutOutcome) {
     let batch = store.batch();
     let put = batch.put_bytes(content).unwrap();
@@ -23,7 +23,7 @@ pub(crate) fn put(store: &ObjectDir, content: &[u8]) -> (Digest, libcomposefs_st
     put
 }
 
-/// Every file below a directory, relative, in order.
+/// Lists all files below a directory, relative and sorted.
 pub(crate) fn files(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut stack = vec![root.to_owned()];
@@ -41,7 +41,7 @@ pub(crate) fn files(root: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// That there is nothing but objects that match their names, with the right mode; returns how many.
+/// Asserts that a store has only objects that match their names, with the right mode. Returns their number.
 pub(crate) fn assert_sound(root: &Path) -> usize {
     let files = files(root);
     for file in &files {
@@ -54,17 +54,17 @@ pub(crate) fn assert_sound(root: &Path) -> usize {
     files.len()
 }
 
-/// Tells [`fill_if_asked`] what to do.
+/// Environment variable that tells [`fill_if_asked`] to fill a store.
 const FILL: &str = "COMPOSEFS_TEST_FILL";
 
-/// The arguments that make this very program, run again, fill a store: what is seen from outside of a process takes a
-/// process, and a program of its own might be one of yesterday.
+/// Returns the command that makes this test program, run again, fill a store. Tracing needs a separate process, and a
+/// separate program could be out of date.
 pub(crate) fn fill_command(source: &Path, store: &Path) -> (PathBuf, [&'static str; 3], (&'static str, String)) {
     let both = format!("{}\n{}", source.display(), store.display());
     (std::env::current_exe().unwrap(), ["--exact", "fills_a_store_when_asked", "--nocapture"], (FILL, both))
 }
 
-/// What the test `fills_a_store_when_asked` of each program does.
+/// The body of the test `fills_a_store_when_asked` of each test program.
 pub(crate) fn fill_if_asked() {
     let Ok(both) = std::env::var(FILL) else { return };
     let (source, path) = both.split_once('\n').unwrap();
