@@ -7,28 +7,28 @@ use std::path::PathBuf;
 
 use libcomposefs_image::Digest;
 
-use crate::dir::{Found, RepoDir};
+use crate::dir::{LinkEntry, RepoDir};
 use crate::link_target::{Leads, leads_to};
 
-/// Something among the names, images or streams that is not in this program's form.
+/// An entry among the refs, images or streams that is not in this program's form.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BrokenRef {
-    /// Its path in the repository.
+    /// Path of the entry, below the path that the repository was opened by.
     pub path: PathBuf,
-    /// What it is.
+    /// Description of the entry, as it is printed after its path.
     pub found: String,
-    /// What it leads to all the same. gc keeps that, and removes nothing at all while there is an entry that is unclear.
+    /// Target of the entry. gc keeps the target, and removes nothing at all while any entry is unclear.
     pub leads: Leads,
-    /// What was under the name.
-    pub(crate) seen: Found,
+    /// The entry as it was read.
+    pub(crate) seen: LinkEntry,
 }
 
 impl BrokenRef {
-    /// An entry, given by its path below the repository, that is not in this program's form.
-    pub(crate) fn new(dir: &RepoDir, below: &[u8], seen: Found, has_good_name: bool) -> Self {
+    /// Describes an entry, given its path below the repository.
+    pub(crate) fn new(dir: &RepoDir, below: &[u8], seen: LinkEntry, has_good_name: bool) -> Self {
         let folder = below.iter().rposition(|byte| *byte == b'/').map_or(&below[..0], |slash| &below[..slash]);
         let (found, leads) = match &seen {
-            Found::Link(text) => {
+            LinkEntry::Link(text) => {
                 let found = if has_good_name {
                     format!("leads to {}", String::from_utf8_lossy(text))
                 } else {
@@ -36,28 +36,28 @@ impl BrokenRef {
                 };
                 (found, leads_to(folder, text, dir.algorithm))
             }
-            Found::Nothing | Found::Other => ("is no link".into(), Leads::Unclear),
+            LinkEntry::Nothing | LinkEntry::Other => ("is no link".into(), Leads::Unclear),
         };
         Self { path: dir.path.join(OsStr::from_bytes(below)), found, leads, seen }
     }
 
-    /// Whether nothing can be said of what it keeps.
+    /// Returns whether the target cannot be determined.
     #[must_use]
     pub fn is_unclear(&self) -> bool {
         self.leads == Leads::Unclear
     }
 
-    /// The digest that the entry has for a name.
+    /// Returns the digest that is the name of the entry, if it is one.
     pub(crate) fn named_digest(&self) -> Option<Digest> {
         self.path.file_name().and_then(|name| Digest::from_hex(name.as_bytes()).ok())
     }
 }
 
-/// Makes those unclear that lead to an entry which is not in `known` and leads nowhere itself. `path_of` gives the path of an
-/// entry below the repository.
+/// Makes each entry unclear that leads to an entry which is not in `known` and has no target itself. `path_of` returns
+/// the path of an entry below the repository.
 pub(crate) fn settle(entries: &mut [BrokenRef], mut known: BTreeSet<Vec<u8>>, path_of: impl Fn(&BrokenRef) -> Vec<u8>) {
     known.extend(entries.iter().filter(|entry| matches!(entry.leads, Leads::To(_))).map(&path_of));
-    // The kernel follows no more than 40 links either.
+    // The kernel follows no more than 40 links either (`MAXSYMLINKS`).
     for _ in 0..40 {
         let leads_to_known = |entry: &&BrokenRef| matches!(&entry.leads, Leads::Entry(path) if known.contains(path));
         let new: Vec<Vec<u8>> =

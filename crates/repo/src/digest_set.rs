@@ -1,4 +1,4 @@
-//! Many digests, in little memory: a million take 32 MB and a table of a few more.
+//! Sets of many digests in little memory: a million SHA-256 digests take 32 MB and a table of a few more.
 
 use std::hash::BuildHasher;
 
@@ -10,9 +10,9 @@ use libcomposefs_image::{Algorithm, Digest};
 pub(crate) struct DigestSet {
     algorithm: Algorithm,
     len: usize,
-    /// One behind the other.
+    /// The digests, one after the other.
     bytes: Vec<u8>,
-    /// Their places, by hash. The builder's seed is random: names that others chose cannot be made to collide.
+    /// Indexes of the digests, by hash. The hasher is seeded at random: chosen digests cannot be made to collide.
     table: HashTable<u32>,
     hasher: DefaultHashBuilder,
 }
@@ -23,17 +23,17 @@ impl DigestSet {
         Self { algorithm, len: algorithm.digest_len(), bytes: Vec::new(), table, hasher }
     }
 
-    /// Adds one; false if it was there.
+    /// Adds a digest, and returns whether it is new.
     pub(crate) fn insert(&mut self, digest: &Digest) -> bool {
         self.insert_raw(digest.as_bytes())
     }
 
-    /// The same by its bytes. Those of another length are never in.
+    /// Adds a digest by its bytes, and returns whether it is new. Bytes of another length are not added.
     pub(crate) fn insert_raw(&mut self, raw: &[u8]) -> bool {
         if raw.len() != self.len || self.contains_raw(raw) {
             return false;
         }
-        // 32-bit places are enough for 137 GB of digests.
+        // 32-bit indexes are enough for 137 GB of digests.
         let Ok(place) = u32::try_from(self.count()) else { return false };
         self.bytes.extend_from_slice(raw);
         let Self { len, bytes, table, hasher, .. } = self;
@@ -51,12 +51,12 @@ impl DigestSet {
         raw.len() == self.len && self.table.find(self.hasher.hash_one(raw), |place| at(place) == Some(raw)).is_some()
     }
 
-    /// The algorithm of all.
+    /// Returns the algorithm of all digests.
     pub(crate) fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// How many there are.
+    /// Returns the number of digests.
     pub(crate) fn count(&self) -> usize {
         self.bytes.len() / self.len
     }

@@ -1,4 +1,4 @@
-//! Directories and links of a repository: opened from its directory down, by no symlink.
+//! Directories and symlinks below a repository, opened from its directory down without following symlinks.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,30 +15,30 @@ use crate::RepositoryError;
 use crate::error::io_error;
 use crate::wait::WaitPolicy;
 
-/// The mode of directories, less the umask. The repository's own is what keeps others out.
+/// Mode of new directories, less the umask. The mode of the repository itself keeps other users out.
 pub(crate) const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o755);
 
-/// What is under a name that should be a link.
+/// The result of reading a name that should be a symlink.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Found {
+pub(crate) enum LinkEntry {
     Nothing,
-    /// What the link holds.
+    /// A symlink with this text.
     Link(Vec<u8>),
-    /// Something else.
+    /// Something that is no symlink.
     Other,
 }
 
-/// Looks at a name in a directory.
-pub(crate) fn read_link(directory: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<Found> {
+/// Reads a name in a directory.
+pub(crate) fn read_link(directory: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<LinkEntry> {
     match readlinkat(directory, OsStr::from_bytes(name), Vec::new()) {
-        Ok(text) => Ok(Found::Link(text.into_bytes())),
-        Err(Errno::NOENT) => Ok(Found::Nothing),
-        Err(Errno::INVAL) => Ok(Found::Other),
+        Ok(text) => Ok(LinkEntry::Link(text.into_bytes())),
+        Err(Errno::NOENT) => Ok(LinkEntry::Nothing),
+        Err(Errno::INVAL) => Ok(LinkEntry::Other),
         Err(errno) => Err(errno),
     }
 }
 
-/// The directory of a repository, and all that is needed to work below it.
+/// The directory of a repository, with the settings that work below it needs.
 #[derive(Clone, Debug)]
 pub(crate) struct RepoDir {
     pub(crate) fd: Arc<OwnedFd>,
@@ -46,7 +46,7 @@ pub(crate) struct RepoDir {
     pub(crate) path: PathBuf,
     /// The algorithm of all digests in the repository.
     pub(crate) algorithm: Algorithm,
-    /// How to wait for locks.
+    /// The policy of waiting for locks.
     pub(crate) wait: WaitPolicy,
 }
 
@@ -63,7 +63,7 @@ impl RepoDir {
         openat(self, ".", flags, Mode::empty()).map_err(io_error("open", &self.path))
     }
 
-    /// Opens a directory below the repository; `None` if there is none.
+    /// Opens a directory below the repository; `None` if it does not exist.
     pub(crate) fn open_dir(&self, path: &str) -> Result<Option<OwnedFd>, RepositoryError> {
         match open_directory_beneath(self.as_fd(), path.as_bytes()) {
             Ok(directory) => Ok(Some(directory)),
@@ -72,7 +72,7 @@ impl RepoDir {
         }
     }
 
-    /// Opens a directory below the repository. One that is missing is made, with those above it, and is on disk when this
+    /// Opens a directory below the repository. A missing one is made, with its parents, and is on disk when this
     /// returns.
     pub(crate) fn make_dir(&self, path: &str) -> Result<OwnedFd, RepositoryError> {
         if let Some(directory) = self.open_dir(path)? {
@@ -93,8 +93,8 @@ impl RepoDir {
     }
 }
 
-/// Makes a symlink, or replaces the symlink of that name, and syncs the directory. `temporary` is a directory and an unused name in
-/// it, for a symlink that is renamed over the old one.
+/// Makes a symlink, or replaces the symlink of that name, and syncs the directory. `temporary` is a directory and an
+/// unused name in it, for a symlink that is renamed over the old one.
 pub(crate) fn put_link(
     directory: BorrowedFd<'_>,
     name: &str,
@@ -116,7 +116,8 @@ pub(crate) fn put_link(
     fsync(directory).map_err(io_error("sync the directory of", path))
 }
 
-/// Opens a directory in another, made if it is not there. The other may be removed meanwhile, when it is empty: `ENOENT`.
+/// Opens a directory in another, and makes it if it is missing. Fails with `ENOENT` if another process has removed the
+/// empty parent.
 pub(crate) fn make_directory_in(above: BorrowedFd<'_>, name: &str, path: &Path) -> Result<OwnedFd, RepositoryError> {
     for _ in 0..8 {
         match open_directory_beneath(above, name.as_bytes()) {

@@ -1,4 +1,4 @@
-//! What images take on the disk, what they share, and what would be free without them.
+//! Disk usage of images: how much they take, how much they share, and how much removing one would free.
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsFd;
@@ -7,60 +7,60 @@ use libcomposefs_image::Digest;
 use libcomposefs_sys::extents::shared_bytes;
 use rustix::fs::FileType;
 
-use super::marks::Marks;
+use super::marks::MarkSet;
 use super::{RefName, Repository, RepositoryError};
 
-/// What a name stands for on the disk. Sizes are in bytes; what an object takes is what the file system says of its blocks.
+/// Disk usage of one ref. All sizes are in bytes. The size on disk is that of the blocks that the file system reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefUsage {
-    /// The name.
+    /// Name of the image.
     pub name: RefName,
-    /// Its image.
+    /// Digest of the image.
     pub digest: Digest,
-    /// How many objects the image needs, itself included.
+    /// Number of objects that the image needs, the image's own included.
     pub objects: u64,
-    /// Their lengths together.
+    /// Total size of these objects.
     pub apparent: u64,
-    /// What they take.
+    /// Size of these objects on disk.
     pub used: u64,
-    /// What those of them take that nothing else needs: no other image, no stream, no other name of this image.
+    /// Size on disk of the objects that nothing else needs: no other image, no stream, no other name of this image.
     pub exclusive: u64,
-    /// What is free when the name is gone and gc was there: of the exclusive ones what has no other name anywhere and shares
-    /// no extents with other files.
+    /// Size on disk that would be free after untag and gc: of the exclusive objects, those that have no other hard link
+    /// and share no extents with other files.
     pub freed: u64,
-    /// Objects that are not there.
+    /// Number of objects that are missing.
     pub missing: u64,
-    /// Whether the image is open, so that gc leaves it as long as it is.
+    /// Whether the image is open, so that gc keeps it.
     pub in_use: bool,
 }
 
-/// What all of a repository takes.
+/// Disk usage of a repository. All sizes are in bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// By name.
+    /// Disk usage of each ref.
     pub refs: Vec<RefUsage>,
-    /// How many objects there are.
+    /// Number of objects in the repository.
     pub objects: u64,
-    /// What they take.
+    /// Size of all objects on disk.
     pub used: u64,
-    /// How many of them no name needs, and no stream.
+    /// Number of objects that neither a ref nor a stream needs.
     pub unneeded: u64,
-    /// What those take.
+    /// Size on disk of those objects.
     pub unneeded_used: u64,
 }
 
-/// What one object is.
+/// Size and use of one object.
 #[derive(Clone, Copy)]
-struct Cost {
+struct ObjectCost {
     apparent: u64,
     used: u64,
     has_other_names: bool,
-    /// The image that needs it, if it is one only.
+    /// The image that needs the object, if there is only one.
     owner: Option<Digest>,
 }
 
 impl Repository {
-    /// Finds out what everything takes.
+    /// Measures the disk usage of all refs and of the repository.
     ///
     /// # Errors
     ///
@@ -72,9 +72,9 @@ impl Repository {
             names.entry(digest).or_default().push(name);
         }
         reader.protect(&names.keys().copied().collect::<Vec<_>>())?;
-        let mut streams = Marks::new(self);
+        let mut streams = MarkSet::new(self);
         streams.all_but_names(self)?;
-        let mut costs: HashMap<Digest, Cost> = HashMap::new();
+        let mut costs: HashMap<Digest, ObjectCost> = HashMap::new();
         let mut images: Vec<(Digest, Vec<Digest>)> = Vec::new();
         for image in names.keys() {
             let mut needed = vec![*image];
@@ -94,7 +94,7 @@ impl Repository {
                     }
                 }
             }
-            // One that is open here would be told as being in use.
+            // While this process has the image open, it would be reported as in use.
             drop(held);
             images.push((*image, needed));
         }
@@ -124,12 +124,12 @@ impl Repository {
         Ok(usage)
     }
 
-    fn cost(&self, object: &Digest, image: &Digest, in_stream: bool) -> Option<Cost> {
+    fn cost(&self, object: &Digest, image: &Digest, in_stream: bool) -> Option<ObjectCost> {
         let stat = self.objects.try_stat(object).ok()?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return None;
         }
-        Some(Cost {
+        Some(ObjectCost {
             apparent: u64::try_from(stat.st_size).unwrap_or_default(),
             used: u64::try_from(stat.st_blocks).unwrap_or_default() * 512,
             has_other_names: stat.st_nlink > 1,
@@ -142,7 +142,7 @@ impl Repository {
         name: &RefName,
         image: &Digest,
         needed: &[Digest],
-        costs: &HashMap<Digest, Cost>,
+        costs: &HashMap<Digest, ObjectCost>,
         only_name: bool,
     ) -> Result<RefUsage, RepositoryError> {
         let mut usage = RefUsage {
@@ -173,7 +173,7 @@ impl Repository {
         Ok(usage)
     }
 
-    /// What of an object other files have too. What cannot be told is taken for its own.
+    /// Returns the size that an object shares with other files. If that is not known, the object shares nothing.
     fn shared_of(&self, object: &Digest) -> u64 {
         match self.objects.open_object(object) {
             Ok(Some(file)) => shared_bytes(file.as_fd()).unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! Why something could not be done in a repository.
+//! The error type of all operations on a repository.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,224 +13,224 @@ use super::ref_name::RefName;
 use libcomposefs_store::Error;
 use libcomposefs_store::ObjectError;
 
-/// Why an operation on a repository failed.
+/// Error of an operation on a repository.
 #[derive(Debug, thiserror::Error)]
 pub enum RepositoryError {
-    /// The kernel refused a step.
+    /// A system call failed.
     #[error("cannot {step} {}: {source}", path.display())]
     Io {
-        /// What was being done.
+        /// The failed step, as a verb that fits between "cannot" and the path.
         step: &'static str,
-        /// To what.
+        /// Path of the file or directory.
         path: PathBuf,
-        /// The kernel's answer.
+        /// Error of the kernel.
         source: io::Error,
     },
     /// There is no `meta.json`.
     #[error("{} is no composefs repository: it has no meta.json; `composefs init` makes one", path.display())]
     NotARepository {
-        /// The directory.
+        /// Path of the directory.
         path: PathBuf,
     },
-    /// A repository is to be made where something else is.
+    /// A new repository was requested in a directory that has other contents.
     #[error("{} is not empty: a repository is made in a new or empty directory", path.display())]
     NotEmpty {
-        /// The directory.
+        /// Path of the directory.
         path: PathBuf,
     },
-    /// There is a repository already, of other settings.
+    /// A repository of other settings exists.
     #[error("{} is a repository already, with {found}; {wanted} was asked for", path.display())]
     OtherSettings {
-        /// The directory.
+        /// Path of the repository.
         path: PathBuf,
-        /// What it has.
+        /// Settings of the existing repository.
         found: String,
-        /// What was asked for.
+        /// Requested settings.
         wanted: String,
     },
     /// `meta.json` cannot be used.
     #[error("{}: {source}", path.display())]
     Meta {
-        /// The file.
+        /// Path of `meta.json`.
         path: PathBuf,
-        /// Why.
+        /// What is wrong with the settings.
         source: MetaError,
     },
-    /// There are features without which nobody may write.
+    /// The repository has features without which a program must not write to it.
     #[error(
         "{} can only be read: it has features that this program does not know: {}", path.display(), features.join(", ")
     )]
     ReadOnly {
-        /// The repository.
+        /// Path of the repository.
         path: PathBuf,
-        /// Their names.
+        /// Names of the unknown features.
         features: Vec<String>,
     },
-    /// fs-verity is to be demanded, and cannot be had.
+    /// fs-verity is required, but not available.
     #[error(
         "{} cannot demand fs-verity (with --insecure a repository does without, and only fsck sees what is changed in \
          it): {source}", path.display()
     )]
     NoVerity {
-        /// The repository.
+        /// Path of the repository.
         path: PathBuf,
-        /// The kernel's answer.
+        /// Error of the kernel.
         source: io::Error,
     },
-    /// The file system has no symbolic links.
+    /// The file system does not support symlinks.
     #[error(
         "{} cannot hold a repository: its file system has no symbolic links ({source}); use one that has, such as ext4, xfs \
          or btrfs", path.display()
     )]
     NoSymlinks {
-        /// The repository.
+        /// Path of the repository.
         path: PathBuf,
-        /// The kernel's answer.
+        /// Error of the kernel.
         source: io::Error,
     },
     /// No image has this name.
     #[error("no image is called {name} in {}", path.display())]
     NoSuchRef {
-        /// The name.
+        /// The unknown name.
         name: RefName,
-        /// The repository.
+        /// Path of the repository.
         path: PathBuf,
     },
     /// No image has this digest.
     #[error("there is no image {digest} in {}", path.display())]
     NoSuchImage {
-        /// The digest.
+        /// Digest of the missing image.
         digest: Box<Digest>,
-        /// The repository.
+        /// Path of the repository.
         path: PathBuf,
     },
-    /// A name leads to an image that is not there.
+    /// A ref leads to an image that the repository does not have.
     #[error("{name} is a name of {digest}, and that image is not in {}; `composefs fsck` tells more", path.display())]
     Dangling {
-        /// The name.
+        /// Name of the ref.
         name: RefName,
-        /// The image it names.
+        /// Digest of the missing image.
         digest: Box<Digest>,
-        /// The repository.
+        /// Path of the repository.
         path: PathBuf,
     },
-    /// Something that should be a link of a certain kind is none.
+    /// An entry is not the symlink that it should be.
     #[error("{} {found}, where a link to {expected} is to be", path.display())]
     Link {
-        /// Its path.
+        /// Path of the entry.
         path: PathBuf,
-        /// What it is instead.
+        /// Description of the entry.
         found: String,
-        /// What it should lead to.
+        /// Description of the expected target.
         expected: &'static str,
     },
-    /// A name is in the way of a folder, or a folder in the way of a name.
+    /// A ref cannot have this name, because a ref would have to be a directory too.
     #[error("{name} cannot be a name beside {other}: one would have to be a folder and a link at once")]
     NameInTheWay {
-        /// The name asked for.
+        /// The requested name.
         name: RefName,
-        /// The one that is there.
+        /// The existing ref or directory of refs, or another requested name.
         other: String,
     },
-    /// The object of an image is not what it should be.
+    /// The object of an image is missing or wrong.
     #[error("image {digest}: {source}")]
     ImageObject {
-        /// The image.
+        /// Digest of the image.
         digest: Box<Digest>,
-        /// What is wrong.
+        /// What is wrong with the object.
         source: ObjectError,
     },
-    /// An image has its digest and cannot be read all the same.
+    /// An image has the expected digest, but cannot be read.
     #[error("image {digest}: {source}")]
     Image {
-        /// The image.
+        /// Digest of the image.
         digest: Box<Digest>,
-        /// What is wrong.
+        /// What is wrong with the image.
         source: ReadError,
     },
-    /// Writing the same tree again gives other bytes.
+    /// Writing the tree of an image again gives other bytes.
     #[error(
         "written again, the image has the digest {written} and not {found}: it was not made by a composefs tool, or was \
          changed; images are never taken as they come, as the kernel would have to trust them"
     )]
     NotCanonical {
-        /// The digest of the image given.
+        /// Digest of the imported image.
         found: Box<Digest>,
-        /// The one that our writer makes of its tree.
+        /// Digest of the image that this program writes of the same tree.
         written: Box<Digest>,
     },
-    /// A file of a tree has its content elsewhere than in an object of its digest.
+    /// The content of a file is not an object named by its digest.
     #[error("{}: its content is not an object named by its digest, as all contents in a repository are", path.display())]
     NoObject {
-        /// Its path in the tree.
+        /// Path of the file, in the tree of the image.
         path: PathBuf,
     },
-    /// An object that is needed is nowhere.
+    /// A needed object was not found.
     #[error(
         "{}: its content {digest} is not in the repository, and nowhere else that was to be looked{}{}", path.display(),
         why(reason.as_ref()), and_others(*others)
     )]
     Missing {
-        /// How many others are missing too.
+        /// Number of other missing objects.
         others: usize,
-        /// Its path in the tree.
+        /// Path of a file that needs the object, in the tree of the image.
         path: PathBuf,
-        /// The object.
+        /// Digest of the object.
         digest: Box<Digest>,
-        /// Why not where it was looked for.
+        /// Error of the place where the object was looked for, if any.
         reason: Option<ObjectError>,
     },
-    /// Objects that were there are not any more.
+    /// Another program removed objects of a new image before it was published.
     #[error(
         "{count} objects of the new image were removed from {} while it was made, {first} first: another program cleans \
          up there without looking for others at work; run this again", path.display()
     )]
     Removed {
-        /// How many.
+        /// Number of removed objects.
         count: usize,
-        /// The first.
+        /// Digest of the first removed object.
         first: Box<Digest>,
-        /// The repository.
+        /// Path of the repository.
         path: PathBuf,
     },
     /// Two repositories, or a bundle and a repository, have different algorithms.
     #[error("{} has {found} digests, {} has {expected}", path.display(), repository.display())]
     Algorithm {
-        /// What was given.
+        /// Path of the other repository, or of the bundle.
         path: PathBuf,
-        /// Its algorithm.
+        /// Algorithm of the other repository or bundle.
         found: Algorithm,
-        /// The repository.
+        /// Path of the repository.
         repository: PathBuf,
-        /// Its algorithm.
+        /// Algorithm of the repository.
         expected: Algorithm,
     },
-    /// A bundle cannot be read.
+    /// A bundle is damaged.
     #[error("the bundle is wrong at byte {offset}: {rule}")]
     Bundle {
-        /// Where.
+        /// Offset of the damage in the bundle, in bytes.
         offset: u64,
-        /// What it breaks.
+        /// The broken rule.
         rule: String,
     },
     /// Writing a bundle failed.
     #[error("cannot write the bundle: {0}")]
     Output(#[source] io::Error),
-    /// An object is not what it should be.
+    /// An object is missing or wrong.
     #[error(transparent)]
     Object(#[from] ObjectError),
-    /// Storing objects failed.
+    /// Objects could not be stored.
     #[error(transparent)]
     Store(#[from] Error),
-    /// Reading the tree failed.
+    /// The tree could not be read.
     #[error(transparent)]
     Scan(#[from] scan::Error),
-    /// The tree cannot be an image.
+    /// The tree cannot be written as an image.
     #[error("{}: {source}", path.display())]
     Write {
-        /// The path in the tree that is about, or that of the tree.
+        /// Path of the file in the tree, or of the tree.
         path: PathBuf,
-        /// Why.
+        /// What the image cannot express.
         source: WriteError,
     },
 }

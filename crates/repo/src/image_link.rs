@@ -10,7 +10,7 @@ use libcomposefs_store::ObjectDir;
 use rustix::fs::{Dir, fsync};
 
 use crate::broken_ref::{BrokenRef, settle};
-use crate::dir::{Found, RepoDir, put_link, read_link};
+use crate::dir::{LinkEntry, RepoDir, put_link, read_link};
 use crate::error::io_error;
 use crate::lease::Lease;
 use crate::lock::Locked;
@@ -76,8 +76,8 @@ pub(crate) fn exists(dir: &RepoDir, digest: &Digest) -> Result<bool, RepositoryE
     let Some(directory) = dir.open_dir(layout::IMAGES)? else { return Ok(false) };
     let path = || dir.path.join(layout::IMAGES).join(digest.to_hex());
     match read_link(directory.as_fd(), digest.to_hex().as_bytes()).map_err(io_error("read", path()))? {
-        Found::Link(text) => Ok(layout::parse_object_link(&text) == Some(*digest)),
-        Found::Nothing | Found::Other => Ok(false),
+        LinkEntry::Link(text) => Ok(layout::parse_object_link(&text) == Some(*digest)),
+        LinkEntry::Nothing | LinkEntry::Other => Ok(false),
     }
 }
 
@@ -101,8 +101,8 @@ pub(crate) fn list(dir: &RepoDir) -> Result<(Vec<Digest>, Vec<BrokenRef>), Repos
             .ok()
             .filter(|digest| digest.algorithm() == dir.algorithm && digest.to_hex().as_bytes() == name);
         match (digest, found) {
-            (_, Found::Nothing) => {}
-            (Some(digest), Found::Link(text)) if layout::parse_object_link(&text) == Some(digest) => {
+            (_, LinkEntry::Nothing) => {}
+            (Some(digest), LinkEntry::Link(text)) if layout::parse_object_link(&text) == Some(digest) => {
                 digests.push(digest);
             }
             (_, found) => {

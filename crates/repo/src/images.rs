@@ -1,4 +1,4 @@
-//! Images that the repository vouches for.
+//! The images of a repository.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -18,22 +18,22 @@ use libcomposefs_store::ObjectError;
 /// An image of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageEntry {
-    /// Its digest.
+    /// Digest of the image.
     pub digest: Digest,
-    /// Its names, in order.
+    /// Names of the image, sorted.
     pub refs: Vec<RefName>,
-    /// The length of the image itself; `None` if it is not there.
+    /// Size of the image itself, in bytes; `None` if its object is missing.
     pub size: Option<u64>,
 }
 
-/// What a repository has of images.
+/// The images of a repository, and entries that are wrong.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Images {
-    /// The images, in order of their digests.
+    /// The images, sorted by digest.
     pub images: Vec<ImageEntry>,
-    /// Names of images that are not there.
+    /// Refs whose image is missing.
     pub dangling: Vec<(RefName, Digest)>,
-    /// What is in `images` or among the names, and should not be.
+    /// Entries of `images` and `images/refs` that are not in this program's form.
     pub broken: Vec<BrokenRef>,
 }
 
@@ -68,12 +68,12 @@ impl Repository {
         Ok(images)
     }
 
-    /// Whether a name, that led to this image a while ago, leads nowhere. It may have been taken since, and the image gone.
+    /// Returns whether a ref that was read before leads to a missing image. It may lead to another image by now.
     pub(crate) fn is_dangling(&self, name: &RefName, digest: &Digest) -> Result<bool, RepositoryError> {
         Ok(!self.has_image(digest)? && self.read_ref(name)? == Some(*digest))
     }
 
-    /// Demands that the repository vouches for an image, which `name` led to.
+    /// Checks that the repository has an image, which `name` led to.
     ///
     /// # Errors
     ///
@@ -82,7 +82,7 @@ impl Repository {
         if self.has_image(digest)? { Ok(()) } else { Err(self.no_image(name, digest)) }
     }
 
-    /// Returns the error of an image without a link, which `name` led to.
+    /// Returns the error of a missing image, which `name` led to.
     pub(crate) fn no_image(&self, name: &ImageName, digest: &Digest) -> RepositoryError {
         let (digest, path) = (Box::new(*digest), self.dir.path.clone());
         match name {
@@ -110,17 +110,17 @@ impl Repository {
         Ok(file)
     }
 
-    /// Whether a mount or a program has an image open. Where the kernel cannot tell, whether the image is among the mounts that
-    /// can be seen. An image without an object is not open.
+    /// Returns whether a mount or a program has an image open. If the kernel cannot tell, searches the visible mounts
+    /// for the image. An image without an object is not open.
     ///
     /// # Errors
     ///
-    /// If the object is there and cannot be opened: then the image may be open.
+    /// If the object exists and cannot be opened: the image may be open then.
     pub(crate) fn is_open(&self, digest: &Digest) -> Result<bool, RepositoryError> {
         let path = || self.objects.path_of(digest);
         let file = match self.objects.try_open(digest) {
             Ok(file) => file,
-            // Nothing, or a link, socket or device in the place of the object.
+            // No object, or a symlink, socket or device in its place.
             Err(Errno::NOENT | Errno::LOOP | Errno::NXIO | Errno::NODEV) => return Ok(false),
             Err(errno) => return Err(io_error("open", path())(errno)),
         };
@@ -138,7 +138,7 @@ impl Repository {
         }
     }
 
-    /// Reads an image, and checks that its whole file has the digest.
+    /// Reads an image, and checks the digest of its whole file.
     ///
     /// # Errors
     ///
@@ -148,7 +148,7 @@ impl Repository {
         let wrong = |source| RepositoryError::ImageObject { digest: Box::new(*digest), source };
         let file = std::fs::File::from(self.open_image(digest)?);
         let len = file.metadata().map_err(io_error("stat", &path))?.len();
-        // A file that grows is no object any more.
+        // A file that grows meanwhile is no object any more.
         let image = ImageBytes::read(&mut file.take(len), Some(len), digest.algorithm())
             .map_err(|source| wrong(ObjectError::Io { step: "read", path: path.clone(), source }))?;
         if image.digest != *digest {

@@ -1,4 +1,5 @@
-//! Images from elsewhere: read into a tree, written anew, compared (`docs/format/repository.md`, section 3).
+//! Images from elsewhere are imported: read into a tree, written again, compared (`docs/format/repository.md`, section
+//! 3).
 
 use std::ffi::OsStr;
 use std::num::NonZeroUsize;
@@ -21,41 +22,41 @@ use libcomposefs_store::Basedirs;
 use libcomposefs_store::ObjectDir;
 use libcomposefs_store::ObjectError;
 
-/// Where objects that the repository lacks may be.
+/// Places to look for objects that the repository lacks.
 #[derive(Clone, Copy, Debug)]
 pub enum Objects<'a> {
-    /// Nowhere.
+    /// No place: the repository must have all objects.
     None,
-    /// Below the directories that a mount would be given.
+    /// Directories of objects, as given to a mount.
     Basedirs(&'a Basedirs),
-    /// In another store.
+    /// Another store.
     Store(&'a ObjectDir),
 }
 
-/// An image that is to get in.
+/// An image, or a tree, to be imported.
 #[derive(Debug)]
 pub struct Incoming {
-    /// Its tree.
+    /// Tree of the image.
     pub tree: Tree,
-    /// What it was, if it was an image.
+    /// Digest and version of the image, if it was one and not a dump.
     pub image: Option<WasImage>,
 }
 
-/// What the bytes of an image say.
+/// Digest and format version of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WasImage {
-    /// Their digest.
+    /// Digest of the image file.
     pub digest: Digest,
-    /// Their format version.
+    /// Format version of the image.
     pub version: u32,
 }
 
 impl Incoming {
-    /// Reads an image, from a file of this digest.
+    /// Reads an image from its bytes. `digest` is that of the whole file.
     ///
     /// # Errors
     ///
-    /// What is wrong with it.
+    /// [`ReadError`] if the bytes are no image, or are damaged.
     pub fn read(bytes: &[u8], digest: Digest) -> Result<Self, ReadError> {
         let reader = Reader::new(bytes)?;
         let version = reader.header().format_version;
@@ -64,16 +65,16 @@ impl Incoming {
     }
 }
 
-/// How images are taken in.
+/// Options of an import.
 #[derive(Clone, Copy)]
 pub struct ImportOptions<'a> {
-    /// Where objects may be that the repository lacks.
+    /// Places to look for objects that the repository lacks.
     pub objects: Objects<'a>,
-    /// Take an image also if writing it anew gives other bytes: those.
+    /// Import an image also if writing it again gives other bytes; those are stored.
     pub rewrite: bool,
-    /// So many copy and compare objects.
+    /// Number of threads that copy and compare objects.
     pub threads: NonZeroUsize,
-    /// Told the length of each object that is dealt with.
+    /// Receives the size of each object that is done.
     pub progress: &'a dyn Progress,
 }
 
@@ -84,12 +85,13 @@ impl std::fmt::Debug for ImportOptions<'_> {
 }
 
 impl Transaction<'_> {
-    /// Takes in an image with all its objects: those that the repository has are compared, the others copied. `source` is for
-    /// messages.
+    /// Imports an image with all its objects: those that the repository has are compared, the others are copied.
+    /// `source` is for messages.
     ///
     /// # Errors
     ///
-    /// [`RepositoryError::NotCanonical`], [`RepositoryError::NoObject`], [`RepositoryError::Missing`], or what storing gives.
+    /// [`RepositoryError::NotCanonical`], [`RepositoryError::NoObject`], [`RepositoryError::Missing`], or an error of
+    /// storing.
     pub fn import_image(
         &mut self,
         incoming: &Incoming,
@@ -106,7 +108,7 @@ impl Transaction<'_> {
         self.add_image(tree, &image, names)
     }
 
-    /// The image as it will be, which must be what it was.
+    /// Plans the image, and checks that it is the same as the imported one.
     fn plan<'t>(&self, incoming: &'t Incoming, rewrite: bool) -> Result<Image<'t>, NotPlanned> {
         let format = self.repository().meta().format;
         let tree = &incoming.tree;
@@ -133,7 +135,7 @@ impl Transaction<'_> {
         Err(NotPlanned::Other(RepositoryError::NotCanonical { found, written }))
     }
 
-    /// Sees to it that all objects of a tree are there.
+    /// Stores all objects of a tree that the repository lacks.
     fn gather(&self, tree: &Tree, source: &Path, options: &ImportOptions<'_>) -> Result<(), RepositoryError> {
         let path_of = |inode| PathBuf::from(OsStr::from_bytes(&tree.path_of(inode)));
         if let Some(inode) = tree.inodes().find(|inode| lacks_own_object(inode)) {
@@ -178,7 +180,7 @@ impl Transaction<'_> {
         }
     }
 
-    /// One object: in the batch, in the repository, or copied. Else why not.
+    /// Finds one object in the batch or the repository, or copies it. Returns the reason if the object was not found.
     fn gather_one(
         &self,
         needed: &NeededObject,
@@ -209,7 +211,7 @@ impl Transaction<'_> {
     ) -> Result<Option<Reason>, RepositoryError> {
         let source = SourceFile::of(file).map_err(libcomposefs_store::Error::from)?;
         let path = PathBuf::from(needed.digest.object_path());
-        // A directory or FIFO, perhaps, in a store of somebody else.
+        // Another user's store may have a directory or FIFO under the name.
         let is_regular = rustix::fs::fstat(file)
             .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile);
         if !is_regular {
@@ -228,14 +230,14 @@ impl Transaction<'_> {
     }
 }
 
-/// Returns whether a file has a content outside of the image, and not its own digest as its path.
+/// Returns whether the content of a file is outside of the image, and the path of the file is not that of its digest.
 fn lacks_own_object(inode: &Inode<'_>) -> bool {
     let Data::Regular { content: None, payload, digest } = inode.data() else { return false };
     let is_own = |digest: Digest| payload.is_some_and(|payload| digest.has_object_path(&payload));
     inode.size() > 0 && !digest.is_some_and(is_own)
 }
 
-/// Why an object could not be had, if more is known than that.
+/// Reason why an object was not found, if more is known.
 struct Reason(Option<ObjectError>);
 
 enum NotPlanned {

@@ -1,4 +1,4 @@
-//! Making a repository.
+//! Repositories are made.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -13,17 +13,17 @@ use rustix::io::{Errno, write};
 use super::lease::{GC_LOCK, open_gc_lock};
 use super::{Format, Meta, Repository, RepositoryError, dir, io_error, layout};
 
-/// Nobody else has to do anything in a repository.
+/// Mode of a new repository: other users need no access.
 const MODE: Mode = Mode::from_raw_mode(0o700);
 
-/// What a repository is to be like.
+/// Settings of a new repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The algorithm of its digests.
+    /// Algorithm of all digests.
     pub algorithm: Algorithm,
     /// Whether every object must have fs-verity.
     pub demands_verity: bool,
-    /// The format of its images.
+    /// Format of new images.
     pub format: Format,
 }
 
@@ -40,13 +40,13 @@ impl Settings {
 }
 
 impl Repository {
-    /// Makes a repository in a new or empty directory. Where there is one of the same settings, that is opened; the second
-    /// value says whether it was made.
+    /// Makes a repository in a new or empty directory, or opens one that has these settings. Returns whether it was
+    /// made.
     ///
     /// # Errors
     ///
-    /// [`RepositoryError::NoVerity`], [`RepositoryError::NotEmpty`], [`RepositoryError::OtherSettings`], or what the kernel
-    /// says.
+    /// [`RepositoryError::NoVerity`], [`RepositoryError::NotEmpty`], [`RepositoryError::OtherSettings`], or the
+    /// kernel's error.
     pub fn init(path: &Path, settings: Settings) -> Result<(Self, bool), RepositoryError> {
         let made = match mkdir(path, MODE) {
             Ok(()) => true,
@@ -62,7 +62,7 @@ impl Repository {
         };
         let outcome = Self::init_in(path, settings);
         if made && outcome.is_err() {
-            // Nothing but what was made here is in it, or it stays.
+            // The directory stays if another process has put something into it.
             let _ = std::fs::remove_file(path.join(layout::LEASES).join(GC_LOCK));
             for name in [layout::IMAGE_REFS, layout::IMAGES, layout::OBJECTS, layout::LEASES] {
                 let _ = std::fs::remove_dir(path.join(name));
@@ -78,7 +78,7 @@ impl Repository {
         if let Some(found) = existing(path, settings)? {
             return Ok((found, false));
         }
-        // A gc needs it, also on a disk that is full by then.
+        // A gc must be able to lock this file, also on a disk that is full by then.
         let leases = dir::make_directory_in(directory.as_fd(), layout::LEASES, &path.join(layout::LEASES))?;
         open_gc_lock(leases.as_fd()).map_err(io_error("make", path.join(layout::LEASES).join(GC_LOCK)))?;
         for part in [layout::OBJECTS, layout::IMAGES] {
@@ -88,7 +88,7 @@ impl Repository {
                 dir::make_directory_in(made.as_fd(), layout::REFS, &path.join(layout::IMAGE_REFS))?;
             }
         }
-        // Two may be at it: the first one's settings are those.
+        // If two processes make the repository at once, the settings of the first are valid.
         let meta = Meta::new(settings.algorithm, settings.format);
         let made = write_meta(&directory, path, &meta, settings.demands_verity)?;
         if let Some(above) = path.parent() {
@@ -104,7 +104,7 @@ impl Repository {
     }
 }
 
-/// Writes the settings, unless there are some; false then.
+/// Writes `meta.json`, and returns false if it exists.
 pub(super) fn write_meta(
     directory: &Arc<OwnedFd>,
     path: &Path,
@@ -136,7 +136,7 @@ pub(super) fn write_meta(
     Ok(made)
 }
 
-/// FAT and its like have none.
+/// Checks that the file system supports symlinks. FAT, for one, does not.
 fn expect_symlinks(directory: BorrowedFd<'_>, path: &Path) -> Result<(), RepositoryError> {
     const PROBE: &str = ".probe";
     match symlinkat("probe", directory, PROBE) {
@@ -151,7 +151,8 @@ fn expect_symlinks(directory: BorrowedFd<'_>, path: &Path) -> Result<(), Reposit
     }
 }
 
-/// The repository that is there, if its settings are these. What is in the directory else must be of one in the making.
+/// Opens an existing repository with these settings. If there is none, checks that the directory has only parts of an
+/// unfinished one.
 fn existing(path: &Path, settings: Settings) -> Result<Option<Repository>, RepositoryError> {
     match Repository::open(path) {
         Ok(repository) => {

@@ -1,4 +1,4 @@
-//! What keeps an object or an image.
+//! Explanations of why gc keeps an object or image.
 
 use std::path::PathBuf;
 
@@ -10,35 +10,36 @@ use crate::lease::reader::LeaseReader;
 /// An image that needs an object, or is it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keeper {
-    /// The image.
+    /// Digest of the image.
     pub image: Digest,
-    /// Its names.
+    /// Names of the image.
     pub names: Vec<RefName>,
-    /// What else keeps it: names in the form of other programs, and streams, by their paths below the repository.
+    /// Other entries that keep the image: names in the form of other programs, and streams, by their paths below the
+    /// repository.
     pub others: Vec<String>,
-    /// Paths of files in it with this content: the first, and how many; `None` for the image itself.
+    /// Path of the first file with this content in the image, and number of such files; `None` for the image itself.
     pub files: Option<(Vec<u8>, u64)>,
     /// Whether a mount or a program has the image open.
     pub in_use: bool,
 }
 
-/// What keeps something.
+/// Reasons to keep an object or image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reasons {
-    /// Whether there is an object of this digest.
+    /// Whether the repository has an object of this digest.
     pub is_there: bool,
-    /// Images.
+    /// Images that need the object.
     pub images: Vec<Keeper>,
-    /// Streams, by name.
+    /// Names of the streams that need the object.
     pub streams: Vec<String>,
-    /// Whether a command at work claims it.
+    /// Whether the lease of a running command protects the object.
     pub is_claimed: bool,
-    /// Images that could not be read: they may need it.
+    /// Images that could not be read. They may need the object.
     pub unreadable: Vec<Digest>,
 }
 
 impl Reasons {
-    /// Whether gc would leave it, whatever its age.
+    /// Returns whether gc would keep the object at any age.
     #[must_use]
     pub fn is_kept(&self) -> bool {
         let by_image =
@@ -48,7 +49,7 @@ impl Reasons {
 }
 
 impl Repository {
-    /// Finds out what keeps an object or an image from gc.
+    /// Finds the reasons why gc keeps an object or image.
     ///
     /// # Errors
     ///
@@ -59,14 +60,14 @@ impl Repository {
             leases.read(|_| {})?;
             reasons.is_claimed = leases.claimed.contains(digest);
         }
-        // Only now: what this process claims itself is nothing to tell.
+        // The reader of this process must not be reported, so it starts after the leases were read.
         let reader = self.reader()?;
         let (refs, links, streams) = (self.refs()?, self.image_links()?, self.streams()?);
         let odd: Vec<_> = refs.broken.iter().chain(&links.1).collect();
         reader.protect(&links.0)?;
         for image in links.0 {
             let held = reader.hold(&image);
-            // It may have been removed meanwhile.
+            // The image may have been removed meanwhile.
             if matches!(held, Ok(None)) {
                 continue;
             }
@@ -82,7 +83,7 @@ impl Repository {
                 let Some(first) = all.first() else { continue };
                 Some((tree.path_of(first.inode), all.len() as u64))
             };
-            // One that is open here would be told as being in use.
+            // While this process has the image open, it would be reported as in use.
             drop(held);
             let names = refs.good.iter().filter(|(_, named)| *named == image).map(|(name, _)| name.clone()).collect();
             let leads_here = odd.iter().filter(|entry| entry.leads == Leads::To(image));
@@ -104,7 +105,7 @@ impl Repository {
         Ok(reasons)
     }
 
-    /// Whether the digest of an object or image is in a stream, at any place.
+    /// Returns whether a stream contains the digest of an object or image, at any offset.
     pub(crate) fn stream_names(&self, stream: &Digest, digest: &Digest) -> Result<bool, RepositoryError> {
         let Ok(Some(stream)) = self.open_stream(stream)? else { return Ok(false) };
         let wanted = digest.as_bytes();

@@ -1,35 +1,35 @@
-//! Where things are in a repository, and the text of its links (`docs/format/repository.md`, section 1).
+//! The paths in a repository, and the text of its symlinks (`docs/format/repository.md`, section 1).
 
 use libcomposefs_image::Digest;
 
 use super::ref_name::RefName;
 
-/// The settings. It is written last: a directory without it is no repository.
+/// The settings. This file is written last: a directory without it is no repository.
 pub(crate) const META: &str = "meta.json";
-/// All contents: of files, images and streams.
+/// The object store, for contents of files, images and streams.
 pub(crate) const OBJECTS: &str = "objects";
-/// A link for each image that the repository vouches for.
+/// The directory of image links.
 pub(crate) const IMAGES: &str = "images";
-/// Names of images.
+/// The directory of refs.
 pub(crate) const IMAGE_REFS: &str = "images/refs";
-/// Links to streams, which other programs write.
+/// The directory of links to streams, which other programs write.
 pub(crate) const STREAMS: &str = "streams";
 /// The directory of names in `images` and `streams`.
 pub(crate) const REFS: &str = "refs";
-/// A file for each process at work.
+/// The directory of leases: a file for each running process.
 pub(crate) const LEASES: &str = "leases";
 
-/// What the link of an image holds.
+/// Returns the text of the link of an image.
 pub(crate) fn image_link(digest: &Digest) -> String {
     format!("../{OBJECTS}/{}", digest.object_path())
 }
 
-/// What the link of a ref holds.
+/// Returns the text of a ref.
 pub(crate) fn ref_link(name: &RefName, digest: &Digest) -> String {
     format!("{}{digest}", "../".repeat(name.parts().count()))
 }
 
-/// The image that the link of a ref leads to, if it leads to the place of one.
+/// Returns the image that a ref leads to, if the text has the form of a ref.
 pub(crate) fn parse_ref_link(name: &RefName, text: &[u8]) -> Option<Digest> {
     let up = name.parts().count() * 3;
     let (above, hex) = text.split_at_checked(up)?;
@@ -37,7 +37,7 @@ pub(crate) fn parse_ref_link(name: &RefName, text: &[u8]) -> Option<Digest> {
     (is_up && !hex.iter().any(u8::is_ascii_uppercase)).then(|| Digest::from_hex(hex).ok()).flatten()
 }
 
-/// The object that the link of an image or stream leads to, if it leads to one.
+/// Returns the object that the link of an image or stream leads to, if the text has that form.
 pub(crate) fn parse_object_link(text: &[u8]) -> Option<Digest> {
     Digest::from_object_path(text.strip_prefix(b"../objects/")?)
 }

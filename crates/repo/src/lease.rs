@@ -1,7 +1,8 @@
-//! Leases: who is at work, and what they rely on.
+//! Leases protect what a process relies on from gc.
 //!
-//! Each process at work has a file in `leases/`, locked as long as it lives, with the digests that it stored or found and
-//! that no ref names yet. What removes things reads them before (`docs/format/repository.md`, section 5).
+//! Each running process has a file in `leases/`, locked as long as the process works, with the digests that it stored
+//! or found and that no ref names yet. A gc reads all leases before it removes anything (`docs/format/repository.md`,
+//! section 5).
 
 pub(crate) mod reader;
 
@@ -23,21 +24,21 @@ use crate::{RepositoryError, layout};
 use libcomposefs_store::Error;
 use libcomposefs_store::GcGuard;
 
-/// The file that is locked while things are removed.
+/// The file that a gc locks.
 pub(crate) const GC_LOCK: &str = "gc.lock";
 
-/// One's own lease. What it claims is safe until it is dropped.
+/// A lease of this process. It protects objects and images from gc until it is dropped.
 #[derive(Debug)]
 pub struct Lease {
     directory: OwnedFd,
     name: String,
     file: OwnedFd,
     path: PathBuf,
-    /// The repository's directory, open once more: the barrier is a lock of its own.
+    /// The directory of the repository, opened once more: the barrier is a lock of its own.
     barrier: OwnedFd,
-    /// The path of that directory.
+    /// Path of the repository.
     repository: PathBuf,
-    /// A claim was written in part only: no other can follow it.
+    /// Set if a write was incomplete: no digest can follow it.
     is_broken: AtomicBool,
     links: AtomicU32,
     wait: WaitPolicy,
@@ -73,28 +74,28 @@ impl Lease {
         }
     }
 
-    /// Claims objects and images: when this returns, what is there of them stays.
+    /// Protects objects and images: no gc removes those that exist when this returns, until the lease is dropped.
     ///
     /// # Errors
     ///
-    /// If that cannot be written.
+    /// If the lease cannot be written.
     pub fn protect(&self, digests: &[Digest]) -> Result<(), Error> {
         self.protect_within(digests, Duration::MAX)
     }
 
-    /// The same, but waits no longer than `limit` for the lock of the repository.
+    /// Protects objects and images, and waits no longer than `limit` for the lock of the repository.
     ///
     /// # Errors
     ///
-    /// `ETIMEDOUT` if another process held the lock all the time: then the claims are written, and a gc that has begun a step
-    /// may not have read them.
+    /// `ETIMEDOUT` if another process held the lock all the time. The digests are written then, but a gc that has begun
+    /// a step may not have read them.
     pub(crate) fn protect_within(&self, digests: &[Digest], limit: Duration) -> Result<(), Error> {
         let failed = |errno: Errno| Error::Io { step: "write", path: self.path.clone(), source: errno.into() };
         let bytes: Vec<u8> = digests.iter().flat_map(|digest| digest.as_bytes().iter().copied()).collect();
         if self.is_broken.load(Ordering::Acquire) {
             return Err(failed(Errno::NOSPC));
         }
-        // One call, so that the claims of several threads do not mingle.
+        // One call, so that the digests of several threads do not mix.
         match write(&self.file, &bytes) {
             Ok(written) if written == bytes.len() => {}
             result => {
@@ -102,7 +103,7 @@ impl Lease {
                 return Err(failed(result.err().unwrap_or(Errno::NOSPC)));
             }
         }
-        // Who removes things did so before we wrote, or reads it before going on.
+        // A gc holds this lock during each step. After it is free, the next step reads what was written here.
         self.wait.lock_within(&self.barrier, LockMode::Shared, &self.repository, limit).map_err(
             |errno| match errno {
                 Errno::INTR => Error::Interrupted,
@@ -112,12 +113,13 @@ impl Lease {
         flock(&self.barrier, FlockOperation::Unlock).map_err(failed)
     }
 
-    /// The name of its file.
+    /// Returns the name of the lease file.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// The directory of leases, and a new name in it that is removed with the lease should it stay behind.
+    /// Returns the directory of leases, and a new name in it. A file of that name is removed with the lease if it is
+    /// left behind.
     pub(crate) fn temporary_name(&self) -> (BorrowedFd<'_>, String) {
         let number = self.links.fetch_add(1, Ordering::Relaxed);
         (self.directory.as_fd(), format!("{}.{number}", self.name))
@@ -135,8 +137,8 @@ impl GcGuard for Lease {
 }
 
 impl Drop for Lease {
-    /// While something is being removed the file stays behind: the next who removes things clears it away. Else what was
-    /// claimed would be forgotten by one who read the refs before we published ours.
+    /// During a gc the file stays, and the next gc removes it. Otherwise a gc that has read the refs before the last
+    /// ones were written would not see that their images are protected.
     fn drop(&mut self) {
         if let Ok(gc) = open_gc_lock(self.directory.as_fd())
             && flock(&gc, FlockOperation::NonBlockingLockShared).is_ok()
@@ -146,16 +148,16 @@ impl Drop for Lease {
     }
 }
 
-/// Opens the file that is locked while things are removed.
+/// Opens the file that a gc locks.
 pub(crate) fn open_gc_lock(leases: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     openat(leases, GC_LOCK, flags, Mode::from_raw_mode(0o600))
 }
 
-/// The process's number, for people, and what makes it unique.
+/// Returns a unique name that begins with the process ID, for people.
 fn new_name() -> String {
     let mut random = [0; 8];
-    // Should there be no random numbers yet, the name is taken or not.
+    // If the RNG is not ready the name is not unique; `O_EXCL` catches a clash.
     let _ = getrandom(&mut random, GetRandomFlags::NONBLOCK);
     format!("{}-{:016x}", rustix::process::getpid().as_raw_nonzero(), u64::from_le_bytes(random))
 }

@@ -1,7 +1,7 @@
-//! A repository: images, their objects and their names, for many users at once.
+//! Repositories: images with their objects and refs, shared by processes and users.
 //!
-//! `docs/format/repository.md` is its specification: the layout, the order in which things are published, how those at work
-//! and those who remove things get on, and what a crash can leave.
+//! `docs/format/repository.md` specifies the layout, the order in which things are published, how concurrent processes
+//! and gc coordinate, and what a crash can leave.
 
 #![forbid(unsafe_code)]
 
@@ -43,7 +43,7 @@ pub use broken_ref::BrokenRef;
 pub use disk_usage::{RefUsage, Usage};
 pub use error::RepositoryError;
 use error::io_error;
-pub use gc::{Collector, GcOptions, GcReport, Marked};
+pub use gc::{Collector, GcOptions, GcReport, MarkedRepository};
 pub use images::{ImageEntry, Images};
 pub use import::{ImportOptions, Incoming, Objects, WasImage};
 pub use init::Settings;

@@ -1,25 +1,25 @@
-//! What a link leads to, whatever way it is spelled.
+//! Targets of symlinks, in any spelling.
 //!
-//! This program writes links in one form only (`layout`). Other programs and people write others that lead to the same place
-//! for everybody who follows them: absolute ones, `x/../HEX`, `../../images/HEX`, links to other names. gc must keep what such
-//! links lead to, so only their text is judged here, and as generously as possible.
+//! This program writes links in one form only (`layout`). Other programs and people write others that lead to the same
+//! target: absolute paths, `x/../HEX`, `../../images/HEX`, links to other names. gc must keep those targets, so only
+//! the text of a link is judged here, and generously.
 
 use libcomposefs_image::{Algorithm, Digest};
 
 use crate::layout;
 
-/// What an entry leads to that is not in this program's form.
+/// The target of an entry that is not in this program's form.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Leads {
-    /// To the image or object of this digest, by the last part of the link. Whether it is there is another question.
+    /// The image or object of this digest, according to the last part of the path. It may not exist.
     To(Digest),
-    /// To another entry of the repository, which is looked at by itself: its path below the repository.
+    /// Another entry of the repository, which is judged by itself: its path below the repository.
     Entry(Vec<u8>),
-    /// This cannot be found out: it is no link, or leads to nothing that has a digest.
+    /// Unknown: the entry is no link, or its path has no digest.
     Unclear,
 }
 
-/// What the text of a link leads to. `folder` is the path of its directory below the repository.
+/// Returns the target of a link. `folder` is the path of its directory below the repository.
 pub(crate) fn leads_to(folder: &[u8], text: &[u8], algorithm: Algorithm) -> Leads {
     let parts: Vec<&[u8]> = parts_of(text).collect();
     let by_hex = parts.last().and_then(|last| Digest::from_hex(last).ok());
@@ -37,7 +37,7 @@ fn parts_of(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b"."))
 }
 
-/// The path below the repository that a relative link in a folder spells, if it is among the images or streams.
+/// Returns the path below the repository that a relative link leads to, if that is among the images or streams.
 pub(crate) fn below(folder: &[u8], text: &[u8]) -> Option<Vec<u8>> {
     if text.first() == Some(&b'/') {
         return None;

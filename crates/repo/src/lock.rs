@@ -1,7 +1,8 @@
 //! The lock that all programs which know this layout share: `flock` on the directory of the repository.
 //!
-//! Other programs hold it shared for as long as they run, and exclusively to remove things. This program holds it shared while it
-//! publishes, and exclusively for a short while at a time while it removes things (`docs/format/repository.md`, section 5).
+//! Other programs hold it shared for as long as they run, and exclusively to remove things. This program holds it
+//! shared while it publishes, and exclusively for a short while at a time while it removes things
+//! (`docs/format/repository.md`, section 5).
 
 use std::os::fd::OwnedFd;
 use std::path::Path;

@@ -1,7 +1,7 @@
-//! Which processes hold the lock of the repository, and which users could.
+//! The processes that hold the lock of the repository, and the users who could.
 //!
-//! The lock is `flock` on the repository's directory, so every user who may open the directory can hold the lock. The kernel
-//! has no way to ask for less than that.
+//! The lock is `flock` on the directory of the repository, so every user who may open the directory can hold it. The
+//! kernel has no finer permission for that.
 
 use std::fmt;
 use std::fs;
@@ -13,14 +13,14 @@ use rustix::fs::{Stat, fstat, major, minor};
 
 use super::{Repository, RepositoryError, io_error};
 
-/// Users other than the owner of the repository's directory who may open it for reading, and so lock it.
+/// A user or group, other than the owner, who may open the directory of the repository for reading, and so lock it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opener {
     /// Every user who can reach the directory.
     Everyone,
-    /// The members of the group that owns it, or of one that its access control list names.
+    /// Members of the group that owns the directory, or of a group in its access control list.
     Group(u32),
-    /// A user whom its access control list names.
+    /// A user in the access control list of the directory.
     User(u32),
 }
 
@@ -34,14 +34,14 @@ impl fmt::Display for Opener {
     }
 }
 
-/// A process that holds the lock.
+/// A process that holds the lock of the repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockHolder {
-    /// Its number.
+    /// ID of the process.
     pub pid: u32,
-    /// The name of its program, if that can be read.
+    /// Name of the program, if it can be read.
     pub program: Option<String>,
-    /// Whether it holds the lock alone, so that nobody can publish or remove anything.
+    /// True if the lock is exclusive, so that no other process can publish or remove anything.
     pub is_alone: bool,
 }
 
@@ -56,12 +56,12 @@ impl fmt::Display for LockHolder {
 }
 
 impl Repository {
-    /// Users other than its owner who may open the directory of the repository and lock it, as far as mode and access control
-    /// list tell. None, if a directory above it lets only its owner pass.
+    /// Lists users other than the owner who may open the directory of the repository and lock it, according to its mode
+    /// and access control list. The list is empty if a parent directory lets only its owner pass.
     ///
     /// # Errors
     ///
-    /// If the directory cannot be asked.
+    /// If the directory cannot be read.
     pub fn openers(&self) -> Result<Vec<Opener>, RepositoryError> {
         let stat = fstat(&self.dir).map_err(io_error("stat", &self.dir.path))?;
         let is_closed = |path: &std::path::Path| fs::metadata(path).is_ok_and(|stat| stat.mode() & 0o011 == 0);
@@ -79,7 +79,8 @@ impl Repository {
         Ok(if stat.st_mode & 0o040 != 0 { vec![Opener::Group(stat.st_gid)] } else { Vec::new() })
     }
 
-    /// The processes that hold the lock, as far as `/proc/locks` tells: none of another PID namespace.
+    /// Lists the processes that hold the lock, according to `/proc/locks`. Processes of other PID namespaces are not
+    /// listed.
     #[must_use]
     pub fn lock_holders(&self) -> Vec<LockHolder> {
         let (Ok(text), Ok(stat)) = (fs::read_to_string("/proc/locks"), fstat(&self.dir)) else {
@@ -92,7 +93,7 @@ impl Repository {
     }
 }
 
-/// Reads the entries of an access control list (`include/uapi/linux/posix_acl_xattr.h`).
+/// Parses an access control list (`include/uapi/linux/posix_acl_xattr.h`).
 fn openers_of_acl(acl: &[u8], owner: u32) -> Vec<Opener> {
     const USER: u16 = 0x02;
     const OWNING_GROUP: u16 = 0x04;
@@ -119,7 +120,8 @@ fn openers_of_acl(acl: &[u8], owner: u32) -> Vec<Opener> {
     entries.iter().filter_map(opener).collect()
 }
 
-/// A line of `/proc/locks`: `1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF`. One with `->` waits.
+/// Parses a line of `/proc/locks`: `1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF`. A line with `->` is of a process
+/// that waits.
 fn holder(line: &str, stat: &Stat) -> Option<LockHolder> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let [_, "FLOCK", _, mode, pid, place, ..] = words[..] else { return None };
@@ -132,7 +134,7 @@ fn holder(line: &str, stat: &Stat) -> Option<LockHolder> {
     }
     let pid: u32 = pid.parse().ok()?;
     let device = (u32::from_str_radix(device_major, 16).ok()?, u32::from_str_radix(device_minor, 16).ok()?);
-    // The number of the file system, which on btrfs is not that of its files: then the process must have the directory open.
+    // On btrfs this device number is not that of the files: then the process must have the directory open.
     if device != (major(stat.st_dev), minor(stat.st_dev)) && !has_open(pid, stat) {
         return None;
     }

@@ -1,4 +1,4 @@
-//! What is needed: images with their objects, and streams with all they refer to.
+//! The set of needed images, objects and streams.
 
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
@@ -11,34 +11,34 @@ use rustix::fs::{FileType, fstat};
 use rustix::io::Errno;
 
 use super::digest_set::DigestSet;
-use super::dir::Found;
+use super::dir::LinkEntry;
 use super::stream::{self, Tables};
 use super::stream_file::StreamFile;
 use super::streams::Streams;
 use super::{Leads, Repository, RepositoryError, io_error, layout};
 use crate::broken_ref::BrokenRef;
 
-/// Where an EROFS image has its magic number (`EROFS_SUPER_MAGIC_V1`), and the number.
+/// Offset and bytes of the magic number of an EROFS image (`EROFS_SUPER_MAGIC_V1`).
 const EROFS_MAGIC: (u64, [u8; 4]) = (1024, 0xe0f5_e1e2_u32.to_le_bytes());
 
-/// What is needed, as far as it was looked for.
+/// The needed images, objects and streams that were found so far.
 #[derive(Debug)]
-pub(crate) struct Marks {
-    /// The objects, those of the images themselves among them.
+pub(crate) struct MarkSet {
+    /// Needed objects, those of the images themselves included.
     pub(crate) objects: DigestSet,
-    /// The images that are there.
+    /// Images that are needed.
     pub(crate) images: BTreeSet<Digest>,
-    /// Images whose object is there and cannot be read. What they need is not known.
+    /// Images whose object exists and cannot be read. The objects that they need are unknown.
     pub(crate) unreadable: Vec<(Digest, RepositoryError)>,
-    /// Images whose object was not there when it was looked for. It may come.
+    /// Images whose object was missing when it was looked for. It may be stored later.
     pub(crate) missing: BTreeSet<Digest>,
-    /// The streams that were read.
+    /// Streams that were read.
     pub(crate) streams: BTreeSet<Digest>,
-    /// Entries that are not understood, so that what they keep is not known.
+    /// Entries that cannot be interpreted, so that their target is unknown.
     pub(crate) unclear: BTreeSet<BrokenRef>,
 }
 
-impl Marks {
+impl MarkSet {
     pub(crate) fn new(repository: &Repository) -> Self {
         Self {
             objects: DigestSet::new(repository.algorithm()),
@@ -50,17 +50,17 @@ impl Marks {
         }
     }
 
-    /// Whether an image is not marked, with all it needs. One that was missing is looked for again.
+    /// Returns whether an image must be marked. A missing image is looked for again.
     pub(crate) fn lacks_image(&self, repository: &Repository, digest: &Digest) -> bool {
         !self.images.contains(digest) && (!self.missing.contains(digest) || repository.objects.try_stat(digest).is_ok())
     }
 
-    /// The same of a stream.
+    /// Returns whether a stream must be marked.
     pub(crate) fn lacks_stream(&self, repository: &Repository, digest: &Digest) -> bool {
         !self.streams.contains(digest) && repository.objects.try_stat(digest).is_ok()
     }
 
-    /// Marks an image and all it needs.
+    /// MarkSet an image and all objects that it needs.
     pub(crate) fn image(&mut self, repository: &Repository, digest: &Digest) {
         if !self.lacks_image(repository, digest) {
             return;
@@ -71,7 +71,8 @@ impl Marks {
         }) {
             Ok(()) => drop(self.images.insert(*digest)),
             Err(error) => match repository.objects.open_object(digest) {
-                // Without a link it was never published or is given up. With one it may come back, and what it needs is not known.
+                // Without a link the image was never published, or is no longer. With a link it may come back, and the
+                // objects that it needs are unknown.
                 Ok(None) if repository.has_image(digest).is_ok_and(|has_link| !has_link) => {
                     self.missing.insert(*digest);
                 }
@@ -83,7 +84,7 @@ impl Marks {
         }
     }
 
-    /// Whether something is to be marked for an entry that is not in this program's form.
+    /// Returns whether an entry that is not in this program's form must be marked.
     pub(crate) fn lacks_broken(&self, repository: &Repository, entry: &BrokenRef) -> bool {
         match &entry.leads {
             Leads::To(digest) => self.lacks_image(repository, digest),
@@ -92,7 +93,7 @@ impl Marks {
         }
     }
 
-    /// Marks what entries lead to that are not in this program's form.
+    /// MarkSet the targets of entries that are not in this program's form.
     pub(crate) fn broken(&mut self, repository: &Repository, broken: &[BrokenRef]) {
         for entry in broken {
             match &entry.leads {
@@ -103,18 +104,18 @@ impl Marks {
         }
     }
 
-    /// Marks what is kept by anything but names in this program's form.
+    /// MarkSet everything that is kept by something other than refs in this program's form.
     pub(crate) fn all_but_names(&mut self, repository: &Repository) -> Result<(), RepositoryError> {
         self.broken(repository, &repository.refs()?.broken);
         self.streams(repository, &repository.streams()?)
     }
 
-    /// Marks streams and what they need: the streams, objects and images in their tables, and, as the format is another
-    /// program's, whatever else in one is the digest of an object or image here, at any place.
+    /// MarkSet streams and what they need: the streams, objects and images in their tables, and, because the format is
+    /// another program's, every digest of an object or image of the repository at any offset of the stream.
     pub(crate) fn streams(&mut self, repository: &Repository, streams: &Streams) -> Result<(), RepositoryError> {
         self.unclear.extend(streams.unclear.iter().cloned());
         let new = |(_, digest): &&(String, Digest)| self.lacks_stream(repository, digest);
-        // The path for people, the stream, and whether it must be one.
+        // The path for messages, the stream, and whether it must be one.
         let mut waiting: Vec<(String, Digest, bool)> =
             streams.links.iter().filter(new).map(|(name, digest)| (name.clone(), *digest, true)).collect();
         if waiting.is_empty() {
@@ -172,8 +173,8 @@ impl Marks {
         Ok(())
     }
 
-    /// Marks what a stream refers to: an object, which may be an image, or a stream to be read next. `in_table` says that it is
-    /// in the table of streams and images.
+    /// MarkSet a digest in a stream: an object, which may be an image, or a stream to be read next. `in_table` says
+    /// that it is in the table of streams and images.
     fn of_stream(
         &mut self,
         repository: &Repository,
@@ -188,14 +189,14 @@ impl Marks {
         }
         let kind = if is_new || in_table { repository.kind_of(&digest)? } else { ObjectKind::Other };
         if matches!(kind, ObjectKind::Erofs) && in_table {
-            // Its link is gone: what it needs may be all that is left of it.
+            // The link of the image is gone, and this may be the only entry that keeps the objects of it.
             self.image(repository, &digest);
         }
         Ok(kind)
     }
 }
 
-/// What an object begins like.
+/// Kind of an object, according to its first bytes.
 enum ObjectKind {
     Stream,
     Erofs,
@@ -203,7 +204,8 @@ enum ObjectKind {
 }
 
 impl Repository {
-    /// Shows each object that an image needs, as often as it does. The image's own digest is checked before.
+    /// Passes each object that an image needs to `show`, once for each file that needs it. Checks the digest of the
+    /// image before.
     pub(crate) fn objects_of_image(
         &self,
         digest: &Digest,
@@ -214,7 +216,7 @@ impl Repository {
         Ok(())
     }
 
-    /// The tree of an image, whose digest is checked.
+    /// Reads the tree of an image, and checks the digest of the image.
     ///
     /// # Errors
     ///
@@ -226,7 +228,7 @@ impl Repository {
         Ok(load(&reader, &[]).map_err(wrong)?.tree)
     }
 
-    /// Opens a stream; `None` if it is not there, or why it cannot be one.
+    /// Opens a stream. Returns `None` if it is missing, or the reason why it cannot be a stream.
     pub(crate) fn open_stream(
         &self,
         digest: &Digest,
@@ -247,13 +249,13 @@ impl Repository {
         Ok(Ok(Some(StreamFile::new(file.into(), u64::try_from(stat.st_size).unwrap_or_default(), path))))
     }
 
-    /// The entry of a stream that is not understood.
+    /// Returns the entry of a stream that cannot be interpreted.
     fn unclear_stream(&self, name: &str, found: &str) -> BrokenRef {
         let path = self.dir.path.join(layout::STREAMS).join(name);
-        BrokenRef { path, found: format!("is a stream that {found}"), leads: Leads::Unclear, seen: Found::Other }
+        BrokenRef { path, found: format!("is a stream that {found}"), leads: Leads::Unclear, seen: LinkEntry::Other }
     }
 
-    /// Looks at the beginning of an object.
+    /// Reads the first bytes of an object.
     fn kind_of(&self, digest: &Digest) -> Result<ObjectKind, RepositoryError> {
         let path = || self.objects.path_of(digest);
         let file = match self.objects.try_open(digest) {

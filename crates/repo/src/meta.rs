@@ -1,37 +1,37 @@
-//! `meta.json`: what holds for a whole repository (`docs/format/repository.md`, section 2).
+//! `meta.json`: the settings of a repository (`docs/format/repository.md`, section 2).
 
 use libcomposefs_image::Algorithm;
 use libcomposefs_image::erofs::{Image, Versions, WriteError, format_version};
 use libcomposefs_image::tree::Tree;
 use serde::{Deserialize, Serialize};
 
-/// The version of the layout.
+/// Version of the layout.
 const VERSION: u32 = 1;
-/// Images as the C tools write them. Programs that cannot write those may read the repository.
+/// Feature of images in the format of the C tools. A program that cannot write it may read the repository.
 const V1_EROFS: &str = "v1_erofs";
-/// The size of a block of every digest, as the power of two that the algorithm's name ends with.
+/// Block size of every digest, as a binary logarithm. The name of the algorithm ends with it.
 const LOG_BLOCK_SIZE: u32 = 12;
 
-/// What holds for a whole repository.
+/// The settings of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Meta {
-    /// The algorithm of all digests.
+    /// Algorithm of all digests.
     pub algorithm: Algorithm,
-    /// The format versions that images are made in.
+    /// Format of new images.
     pub format: Format,
-    /// Features that we do not know, and without which a program must not write here.
+    /// Unknown features without which a program must not write to the repository.
     pub read_only: Vec<String>,
 }
 
-/// The format version of new images: one tree has one digest in a repository.
+/// Format version of new images. In a repository, one tree has one digest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
-    /// What `mkcomposefs` chooses of a tree: 0, or 1 if it has whiteouts.
+    /// The version that `mkcomposefs` chooses: 0, or 1 if the tree has whiteouts.
     #[default]
     Auto,
-    /// Always 1.
+    /// Always version 1.
     One,
-    /// Always 2, of old repositories of bootc.
+    /// Always version 2, of old repositories of bootc.
     Legacy,
 }
 
@@ -40,7 +40,7 @@ impl Format {
     ///
     /// # Errors
     ///
-    /// What [`Image::plan`] gives.
+    /// Errors of [`Image::plan`].
     pub fn plan(self, tree: &Tree) -> Result<Image<'_>, WriteError> {
         match self {
             Format::Auto => Image::plan(tree, Versions::default()),
@@ -50,28 +50,28 @@ impl Format {
     }
 }
 
-/// Why `meta.json` cannot be used.
+/// Reason why `meta.json` cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum MetaError {
-    /// It is no such JSON.
+    /// The file is not such JSON.
     #[error("it is damaged: {0}")]
     Json(#[from] serde_json::Error),
-    /// Of a layout that is not ours.
+    /// The layout has another version.
     #[error("it has layout version {0}; this program knows version {VERSION}")]
     Version(u32),
-    /// Of a digest that is not ours.
+    /// The algorithm of digests is unknown.
     #[error("its algorithm {0:?} is unknown; fsverity-sha256-12 and fsverity-sha512-12 are known")]
     Algorithm(String),
-    /// Of features that must be understood.
+    /// The repository needs features that this program does not have.
     #[error("it needs features that this program does not have: {}", .0.join(", "))]
     Incompatible(Vec<String>),
-    /// Of images in a format that we do not write.
+    /// The images have a format that this program does not write.
     #[error("its images have format {0}; this program writes 0, 1 and 2")]
     Format(u32),
 }
 
 impl MetaError {
-    /// Whether the file is damaged, rather than of a repository that is not for this program.
+    /// Returns whether the file is damaged, rather than of a repository that this program does not support.
     #[must_use]
     pub fn is_damage(&self) -> bool {
         matches!(self, MetaError::Json(_))
@@ -79,7 +79,7 @@ impl MetaError {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Text {
+struct MetaText {
     version: u32,
     algorithm: String,
     #[serde(default)]
@@ -102,19 +102,19 @@ struct ErofsFormats {
 }
 
 impl Meta {
-    /// A new repository's.
+    /// Returns the settings of a new repository.
     #[must_use]
     pub fn new(algorithm: Algorithm, format: Format) -> Self {
         Self { algorithm, format, read_only: Vec::new() }
     }
 
-    /// Reads it.
+    /// Parses `meta.json`.
     ///
     /// # Errors
     ///
     /// [`MetaError`]
     pub fn parse(text: &[u8]) -> Result<Self, MetaError> {
-        let text: Text = serde_json::from_slice(text)?;
+        let text: MetaText = serde_json::from_slice(text)?;
         if text.version != VERSION {
             return Err(MetaError::Version(text.version));
         }
@@ -133,7 +133,7 @@ impl Meta {
         Ok(Self { algorithm, format, read_only })
     }
 
-    /// The text of a new repository's.
+    /// Returns the text of `meta.json` for a new repository.
     #[must_use]
     pub fn emit(&self) -> Vec<u8> {
         let (number, feature) = match self.format {
@@ -141,7 +141,7 @@ impl Meta {
             Format::One => (1, Some(V1_EROFS.to_owned())),
             Format::Legacy => (2, None),
         };
-        let text = Text {
+        let text = MetaText {
             version: VERSION,
             algorithm: algorithm_name(self.algorithm),
             features: Features { read_only_compatible: feature.into_iter().collect(), ..Features::default() },

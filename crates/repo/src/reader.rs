@@ -1,8 +1,8 @@
-//! What a reader claims, so that the images that it reads stay until it has read them.
+//! The role that reads images, which gc does not remove meanwhile.
 //!
-//! A reader has a lease like a writer where one can be had. On a full or read-only disk, and in the repository of another
-//! user, there is none; and while another process holds the lock of the repository it is not known whether a gc has read the
-//! lease. Then the reader opens the image and looks again (`docs/format/repository.md`, section 5, "Readers").
+//! A reader has a lease if it can make one. It cannot on a full or read-only disk, or in the repository of another
+//! user; and while another process holds the lock of the repository, a gc may not have read the lease. The reader then
+//! opens the image and checks again (`docs/format/repository.md`, section 5, "Readers").
 
 use std::cell::Cell;
 use std::os::fd::OwnedFd;
@@ -17,12 +17,14 @@ use super::{ImageName, Repository, RepositoryError, io_error};
 use libcomposefs_store::Error;
 use libcomposefs_store::GcGuard as _;
 
-/// How long a reader waits for the lock of the repository. Every user who may open the directory can hold it for ever.
+/// Longest time that a reader waits for the lock of the repository. Every user who may open the directory can hold the
+/// lock forever.
 pub const READER_WAITS: Duration = Duration::from_secs(5);
-/// How long the link of an image that is open here may be missing: a gc that sees that it is open puts the link back.
+/// Longest time that the link of an open image may be missing: a gc that sees that the image is open puts the link
+/// back.
 const LINK_RETURNS: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(10);
-/// How often an image or a name is followed anew because it changed in between.
+/// Number of attempts to follow a name or link that changes meanwhile.
 const TRIES: usize = 8;
 
 /// A reader's claim on images and all that they need, as long as this lives.
@@ -30,24 +32,24 @@ const TRIES: usize = 8;
 pub struct Reader<'r> {
     repository: &'r Repository,
     lease: Option<Lease>,
-    /// Whether every gc reads the claims before it goes on.
+    /// True if every gc reads the lease before its next step.
     is_certain: Cell<bool>,
-    /// How long the next claim waits for the lock.
+    /// Longest time that the next call waits for the lock.
     wait_limit: Cell<Duration>,
 }
 
-/// An image that stays as long as this lives.
+/// Protects an image until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct HeldImage {
     _open: Option<OwnedFd>,
 }
 
 impl Repository {
-    /// Begins to read images. Without permission or space for a lease it goes on without one.
+    /// Begins to read images. Without permission or space for a lease, the reader continues without one.
     ///
     /// # Errors
     ///
-    /// If it was interrupted.
+    /// If the operation was cancelled.
     pub fn reader(&self) -> Result<Reader<'_>, RepositoryError> {
         let lease = match self.lease() {
             Ok(lease) => Some(lease),
@@ -65,17 +67,17 @@ impl<'r> Reader<'r> {
         self.repository
     }
 
-    /// Claims images, and says whether every gc will see that. If not, an image stays only while it is open.
+    /// Protects images, and returns whether every gc will know. If not, an image is kept only while it is open.
     ///
     /// # Errors
     ///
-    /// If it was interrupted.
+    /// If the operation was cancelled.
     pub fn protect(&self, images: &[Digest]) -> Result<bool, RepositoryError> {
         let Some(lease) = &self.lease else { return Ok(false) };
         match lease.protect_within(images, self.wait_limit.get()) {
             Ok(()) => self.is_certain.set(true),
             Err(error @ Error::Interrupted) => return Err(error.into()),
-            // The disk is full, or another process holds the lock: there is no use in waiting for it again.
+            // The disk is full, or another process holds the lock: waiting again is of no use.
             Err(_) => {
                 self.is_certain.set(false);
                 self.wait_limit.set(Duration::ZERO);
@@ -84,12 +86,12 @@ impl<'r> Reader<'r> {
         Ok(self.is_certain.get())
     }
 
-    /// Claims an image and opens its object; `None` if the repository has no such image. The image and all that it needs stay
-    /// as long as both the file is open and this lives.
+    /// Protects an image and opens its object; `None` if the repository has no such image. The image and all objects
+    /// that it needs are kept as long as both the file is open and this reader lives.
     ///
     /// # Errors
     ///
-    /// [`RepositoryError::ImageObject`], or if it was interrupted.
+    /// [`RepositoryError::ImageObject`], or if the operation was cancelled.
     pub fn open(&self, image: &Digest) -> Result<Option<OwnedFd>, RepositoryError> {
         let is_certain = self.protect(&[*image])?;
         for _ in 0..TRIES {
@@ -108,12 +110,12 @@ impl<'r> Reader<'r> {
         Err(RepositoryError::NoSuchImage { digest: Box::new(*image), path: self.repository.dir.path.clone() })
     }
 
-    /// Claims an image for as long as what is returned lives; `None` if the repository has no such image.
-    pub(crate) fn hold(&self, image: &Digest) -> Result<Option<Held>, RepositoryError> {
+    /// Protects an image until the returned value is dropped; `None` if the repository has no such image.
+    pub(crate) fn hold(&self, image: &Digest) -> Result<Option<HeldImage>, RepositoryError> {
         Ok(self.open(image)?.map(|file| self.held(file)))
     }
 
-    /// Follows a name to its image, and opens that.
+    /// Resolves a name to its image, and opens that.
     ///
     /// # Errors
     ///
@@ -136,15 +138,15 @@ impl<'r> Reader<'r> {
         Err(RepositoryError::NoSuchImage { digest: Box::new(digest), path: self.repository.dir.path.clone() })
     }
 
-    /// Follows a name to its image, and claims that for as long as what is returned lives.
-    pub(crate) fn hold_named(&self, name: &ImageName) -> Result<(Digest, Held), RepositoryError> {
+    /// Resolves a name to its image, and protects that until the returned value is dropped.
+    pub(crate) fn hold_named(&self, name: &ImageName) -> Result<(Digest, HeldImage), RepositoryError> {
         let (digest, file) = self.open_named(name)?;
         Ok((digest, self.held(file)))
     }
 
-    /// The file only has to stay open where the claim may not have been read.
-    fn held(&self, file: OwnedFd) -> Held {
-        Held { _open: (!self.is_certain.get()).then_some(file) }
+    /// Keeps the file open only if a gc may not have read the lease.
+    fn held(&self, file: OwnedFd) -> HeldImage {
+        HeldImage { _open: (!self.is_certain.get()).then_some(file) }
     }
 
     fn link_is_there(&self, image: &Digest, is_certain: bool) -> Result<bool, RepositoryError> {
@@ -162,7 +164,7 @@ impl<'r> Reader<'r> {
         Ok(true)
     }
 
-    /// Whether a file is what the image's link leads to now.
+    /// Returns whether a file is the one that the link of the image leads to now.
     fn is_object(&self, image: &Digest, file: &OwnedFd) -> Result<bool, RepositoryError> {
         let failed = || io_error("stat", self.repository.objects.path_of(image));
         let opened = fstat(file).map_err(failed())?;

@@ -1,20 +1,20 @@
-//! Names of images.
+//! Names of images: refs and digests.
 
 use std::fmt;
 use std::str::FromStr;
 
 use libcomposefs_image::Digest;
 
-/// The longest part of a name: what file systems take, less what a temporary name adds.
+/// Longest part of a name, as file systems allow.
 const PART_MAX: usize = 255;
-/// The longest name: less than a path may be.
+/// Longest name, which must fit into a path.
 const NAME_MAX: usize = 1024;
 
 /// The name of an image: `rootfs`, `debian/13/minbase`. It is a path of ordinary file names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RefName(String);
 
-/// Why a name cannot be one of an image.
+/// Error of a string that cannot be the name of an image.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{name:?} cannot name an image: {rule}")]
 pub struct InvalidRefName {
@@ -27,7 +27,7 @@ impl RefName {
     ///
     /// # Errors
     ///
-    /// [`InvalidRefName`] says which rule it breaks.
+    /// [`InvalidRefName`] with the rule that the name breaks.
     pub fn new(name: impl Into<String>) -> Result<Self, InvalidRefName> {
         let name = name.into();
         match broken_rule(&name) {
@@ -36,18 +36,18 @@ impl RefName {
         }
     }
 
-    /// The name.
+    /// Returns the name as a string.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Its parts between slashes: at least one.
+    /// Returns the parts between slashes, at least one.
     pub fn parts(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.0.split('/')
     }
 
-    /// The folder it is in, and its last part.
+    /// Returns the directory of the name, and the last part.
     pub(crate) fn folder_and_last(&self) -> (&str, &str) {
         self.0.rsplit_once('/').unwrap_or(("", &self.0))
     }
@@ -84,12 +84,12 @@ impl FromStr for RefName {
     }
 }
 
-/// What a user calls an image by.
+/// A name of an image as users give it: a ref or a digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ImageName {
-    /// A ref.
+    /// Name of a ref.
     Ref(RefName),
-    /// The digest itself.
+    /// Digest of the image.
     Digest(Digest),
 }
 

@@ -1,4 +1,4 @@
-//! Refs: names of images, listed and followed.
+//! Refs: names of images, listed and resolved.
 
 pub(crate) mod write;
 
@@ -10,35 +10,35 @@ use libcomposefs_sys::beneath::open_directory_beneath;
 use rustix::io::Errno;
 
 use crate::broken_ref::{BrokenRef, settle};
-use crate::dir::{Found, RepoDir, read_link};
+use crate::dir::{LinkEntry, RepoDir, read_link};
 use crate::error::io_error;
 use crate::link_target::Leads;
-use crate::walk::{Entry, Walk};
+use crate::walk::{RefEntry, RefWalk};
 use crate::{RefName, RepositoryError, layout};
 
-/// All names, in order.
+/// The refs of a repository, sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Refs {
-    /// Each with the image it leads to.
+    /// Each ref with the image that it leads to.
     pub good: Vec<(RefName, Digest)>,
-    /// What is among them and is no name of an image in this program's form.
+    /// Entries that are no refs in this program's form.
     pub broken: Vec<BrokenRef>,
 }
 
-/// Lists the names of images.
+/// Lists the refs.
 ///
 /// # Errors
 ///
-/// If a directory cannot be read. What is wrong with a single name is in the list.
+/// If a directory cannot be read. A single wrong entry is in the list.
 pub(crate) fn list(dir: &RepoDir) -> Result<Refs, RepositoryError> {
     let mut refs = Refs::default();
-    let walk = Walk::of(dir, layout::IMAGE_REFS)?;
+    let walk = RefWalk::of(dir, layout::IMAGE_REFS)?;
     let mut known: BTreeSet<Vec<u8>> = walk.folders.into_iter().collect();
-    for Entry { path: below, found } in walk.entries {
+    for RefEntry { path: below, found } in walk.entries {
         let name = below.get(layout::IMAGE_REFS.len() + 1..).and_then(|name| std::str::from_utf8(name).ok());
         let name = name.and_then(|name| RefName::new(name).ok());
         let digest = match (&name, &found) {
-            (Some(name), Found::Link(text)) => layout::parse_ref_link(name, text),
+            (Some(name), LinkEntry::Link(text)) => layout::parse_ref_link(name, text),
             _ => None,
         };
         match (name, digest.filter(|digest| digest.algorithm() == dir.algorithm)) {
@@ -51,12 +51,16 @@ pub(crate) fn list(dir: &RepoDir) -> Result<Refs, RepositoryError> {
     }
     for (below, error) in walk.unreadable {
         let name = below.get(layout::IMAGE_REFS.len() + 1..).and_then(|name| std::str::from_utf8(name).ok());
-        // Names of this program may be in it. Of others only gc needs to know.
+        // The directory may contain refs of this program. Only gc needs the names of other programs.
         if name.is_none_or(|name| RefName::new(name).is_ok()) {
             return Err(error);
         }
         let found = format!("cannot be read ({error})");
-        refs.broken.push(BrokenRef { found, leads: Leads::Unclear, ..BrokenRef::new(dir, &below, Found::Other, true) });
+        refs.broken.push(BrokenRef {
+            found,
+            leads: Leads::Unclear,
+            ..BrokenRef::new(dir, &below, LinkEntry::Other, true)
+        });
     }
     settle(&mut refs.broken, known, |entry| dir.below(&entry.path));
     refs.good.sort();
@@ -79,16 +83,16 @@ pub(crate) fn read(dir: &RepoDir, name: &RefName) -> Result<Option<Digest>, Repo
     };
     let wrong = |found: String| RepositoryError::Link { path: path.clone(), found, expected: "an image" };
     match read_link(directory.as_fd(), last.as_bytes()).map_err(io_error("read", &path))? {
-        Found::Nothing => Ok(None),
-        Found::Other => Err(wrong("is no link".into())),
-        Found::Link(text) => match layout::parse_ref_link(name, &text) {
+        LinkEntry::Nothing => Ok(None),
+        LinkEntry::Other => Err(wrong("is no link".into())),
+        LinkEntry::Link(text) => match layout::parse_ref_link(name, &text) {
             Some(digest) => Ok(Some(digest)),
             None => Err(wrong(format!("leads to {}", String::from_utf8_lossy(&text)))),
         },
     }
 }
 
-/// Demands that all names can be given at once: none is in the way of another, or of what is there.
+/// Checks that all names can be refs at once: none is a directory of another, or of an existing ref.
 pub(crate) fn expect_room(dir: &RepoDir, names: &[&RefName]) -> Result<(), RepositoryError> {
     let all: BTreeSet<&str> = names.iter().map(|name| name.as_str()).collect();
     let top = dir.open_dir(layout::IMAGE_REFS)?;
@@ -100,21 +104,21 @@ pub(crate) fn expect_room(dir: &RepoDir, names: &[&RefName]) -> Result<(), Repos
                 return Err(in_the_way(name, folder));
             }
         }
-        if found_under(dir, name)? == Found::Other {
+        if found_under(dir, name)? == LinkEntry::Other {
             return Err(in_the_way(name, name.as_str()));
         }
     }
     Ok(())
 }
 
-/// What is under a name.
-fn found_under(dir: &RepoDir, name: &RefName) -> Result<Found, RepositoryError> {
+/// Reads the entry of a name.
+fn found_under(dir: &RepoDir, name: &RefName) -> Result<LinkEntry, RepositoryError> {
     let (folder, last) = name.folder_and_last();
     let path = || dir.path.join(layout::IMAGE_REFS).join(name.as_str());
-    let Some(top) = dir.open_dir(layout::IMAGE_REFS)? else { return Ok(Found::Nothing) };
+    let Some(top) = dir.open_dir(layout::IMAGE_REFS)? else { return Ok(LinkEntry::Nothing) };
     match open_folder(&top, folder) {
         Ok(directory) => read_link(directory.as_fd(), last.as_bytes()).map_err(io_error("read", path())),
-        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(Found::Nothing),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(LinkEntry::Nothing),
         Err(errno) => Err(io_error("open the directory of", path())(errno)),
     }
 }

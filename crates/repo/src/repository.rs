@@ -1,4 +1,4 @@
-//! The open repository: its settings, its directory, its objects, and what its links say.
+//! The open repository: its settings, its directory, its objects and its links.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -21,13 +21,14 @@ use crate::refs::{self, Refs};
 use crate::wait::{WaitPolicy, Waiting};
 use crate::{ImageName, Meta, RefName, RepositoryError, image_link, layout};
 
-/// `meta.json` is a few lines.
+/// Largest size of `meta.json` that is read. The file has a few lines.
 const META_MAX: usize = 64 << 10;
 
 /// An open repository.
 ///
 /// Commands work in it by roles: a [`Reader`](crate::Reader) reads images that stay as long as it lives, a
-/// [`Transaction`](crate::Transaction) publishes images, and a [`Collector`](crate::Collector) removes what is not needed.
+/// [`Transaction`](crate::Transaction) publishes images, and a [`Collector`](crate::Collector) removes what is not
+/// needed.
 ///
 /// ```
 /// use libcomposefs_image::Algorithm;
@@ -59,8 +60,8 @@ impl Repository {
         self
     }
 
-    /// Sets a function that is called when another process holds a lock for longer than a second, with the path of what is
-    /// locked.
+    /// Sets a function that is called when another process holds a lock for longer than a second, with the path of what
+    /// is locked.
     #[must_use]
     pub fn telling(mut self, tell: fn(&Path, Waiting)) -> Self {
         self.dir.wait.tell = Some(tell);
@@ -71,7 +72,7 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// [`RepositoryError::NotARepository`], [`RepositoryError::Meta`], or what the kernel says.
+    /// [`RepositoryError::NotARepository`], [`RepositoryError::Meta`], or the kernel's error.
     pub fn open(path: &Path) -> Result<Self, RepositoryError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = open(path, flags, Mode::empty()).map_err(io_error("open the repository", path))?;
@@ -83,7 +84,7 @@ impl Repository {
         Self::with_meta(directory, path, meta, demands_verity)
     }
 
-    /// A repository of these settings, whatever `meta.json` says.
+    /// Opens a repository with these settings, without reading `meta.json`.
     pub(crate) fn with_meta(
         directory: OwnedFd,
         path: &Path,
@@ -92,7 +93,7 @@ impl Repository {
     ) -> Result<Self, RepositoryError> {
         let objects_path = path.join(layout::OBJECTS);
         let objects = match open_directory_beneath(directory.as_fd(), layout::OBJECTS.as_bytes()) {
-            // Other programs make it when there is something to be put in.
+            // Other programs make the directory when they store the first object.
             Err(Errno::NOENT) => make_directory_in(directory.as_fd(), layout::OBJECTS, &objects_path)?,
             result => result.map_err(io_error("open the directory", &objects_path))?,
         };
@@ -114,31 +115,31 @@ impl Repository {
         })
     }
 
-    /// The path it was opened by.
+    /// Returns the path that the repository was opened by.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.dir.path
     }
 
-    /// The algorithm of all its digests.
+    /// Returns the algorithm of all digests.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         self.meta.algorithm
     }
 
-    /// What holds for all of it.
+    /// Returns the settings in `meta.json`.
     #[must_use]
     pub fn meta(&self) -> &Meta {
         &self.meta
     }
 
-    /// Whether every object must have fs-verity, and every mount demands it.
+    /// Returns whether every object must have fs-verity, and every mount requires it.
     #[must_use]
     pub fn demands_verity(&self) -> bool {
         self.demands_verity
     }
 
-    /// Its objects.
+    /// Returns the store of objects.
     #[must_use]
     pub fn objects(&self) -> &ObjectDir {
         &self.objects
@@ -155,7 +156,7 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// If a directory cannot be read. What is wrong with a single ref is in the list.
+    /// If a directory cannot be read. A single wrong ref is in the list.
     pub fn refs(&self) -> Result<Refs, RepositoryError> {
         refs::list(&self.dir)
     }
@@ -214,7 +215,7 @@ impl Repository {
     }
 }
 
-/// The settings, and whether the file that has them is sealed: so a repository demands fs-verity.
+/// Reads the settings, and whether their file has fs-verity, which means that all objects must.
 fn read_meta(directory: &OwnedFd, path: &Path) -> Result<(Meta, bool), RepositoryError> {
     let meta_path = path.join(layout::META);
     let file = match open_beneath(directory.as_fd(), layout::META.as_bytes()) {
@@ -232,8 +233,8 @@ fn read_meta(directory: &OwnedFd, path: &Path) -> Result<(Meta, bool), Repositor
     Ok((meta, demands_verity))
 }
 
-/// Whether a file of the repository has fs-verity. A sandbox that refuses to tell the digest must not make a repository one that
-/// does without.
+/// Returns whether a file has fs-verity. If a sandbox refuses to measure it, the attribute is read instead: a
+/// repository that requires fs-verity must not be taken for one that does not.
 pub(crate) fn demands_verity(file: &OwnedFd) -> std::io::Result<bool> {
     match measure(file)? {
         Measurement::Digest(_) => Ok(true),

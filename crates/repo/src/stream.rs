@@ -1,42 +1,42 @@
-//! What a stream of another program refers to. The format (splitstream) is that of cfsctl; only its tables are read here.
+//! The tables of a stream (splitstream, a format of cfsctl). Only the tables are read here.
 
 use std::ops::Range;
 
 use libcomposefs_image::Algorithm;
 
-/// What the header of a stream has at offset 0, or after the range of the info section in the header of older programs.
+/// Magic bytes of a stream at offset 0, or after the range of the info section in the header of older programs.
 const MAGIC: &[u8; 11] = b"SplitStream";
-/// Where older programs have it.
+/// Offset of the magic bytes in the older header.
 const OLD_MAGIC_AT: usize = 18;
 const HEADER_LEN: usize = 32;
-/// The part of the info section that is read: the ranges of the streams and of the objects that the stream refers to.
+/// Size of the part of the info section that is read: the ranges of the tables of streams and of objects.
 const INFO_LEN: usize = 32;
-/// The binary logarithm of the block size of every digest.
+/// Block size of every digest, as a binary logarithm.
 const LOG_BLOCK_SIZE: u8 = 12;
 
-/// How many bytes [`has_magic`] looks at.
+/// Number of bytes that [`has_magic`] needs.
 pub(crate) const HEAD_LEN: usize = HEADER_LEN;
 
-/// Where a stream has its tables, each a whole number of digests one after the other.
+/// The tables of a stream. Each is a whole number of digests, one after the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tables {
-    /// Streams and images.
+    /// Table of streams and images.
     pub(crate) streams: Range<u64>,
-    /// Objects that hold parts of the content.
+    /// Table of objects that hold parts of the content.
     pub(crate) objects: Range<u64>,
 }
 
-/// Whether a file begins like a stream.
+/// Returns whether a file begins like a stream.
 pub(crate) fn has_magic(head: &[u8]) -> bool {
     head.starts_with(MAGIC) || head.get(OLD_MAGIC_AT..).is_some_and(|rest| rest.starts_with(MAGIC))
 }
 
-/// Finds the tables of a stream of `len` bytes, whose digests are of this algorithm. `read` fills a buffer from an offset of the
-/// file, which the file has; little is read.
+/// Finds the tables of a stream of `len` bytes with digests of this algorithm. `read` fills a buffer from an offset
+/// within the file; few bytes are read.
 ///
 /// # Errors
 ///
-/// What `read` gives; inside, what of the stream is not understood.
+/// Errors of `read`; inside, the reason why the stream cannot be interpreted.
 pub(crate) fn tables<E>(
     len: u64,
     algorithm: Algorithm,
@@ -73,7 +73,7 @@ pub(crate) fn tables<E>(
     Ok(table(0).and_then(|streams| Ok(Tables { streams, objects: table(16)? })))
 }
 
-/// The part of a file of `len` bytes whose first byte, and the byte after it, are two numbers in a table.
+/// Reads a range, as two numbers in a table, that must be within a file of `len` bytes.
 fn range(len: u64, table: &[u8], at: usize) -> Option<Range<u64>> {
     let number = |at: usize| Some(u64::from_le_bytes(table.get(at..at + 8)?.try_into().ok()?));
     let range = number(at)?..number(at + 8)?;

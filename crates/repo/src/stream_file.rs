@@ -1,4 +1,4 @@
-//! A stream of another program, read in pieces: its length is what its writer made it.
+//! A stream of another program, read in pieces because it may be of any size.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -12,10 +12,10 @@ use super::stream::{self, Tables};
 use super::windows::any_window;
 use super::{RepositoryError, io_error};
 
-/// How many digests of a table are read at a time.
+/// Number of digests that are read at a time.
 const AT_ONCE: u64 = 1024;
 
-/// An open stream.
+/// An open stream of another program.
 #[derive(Debug)]
 pub(crate) struct StreamFile {
     file: File,
@@ -24,18 +24,18 @@ pub(crate) struct StreamFile {
 }
 
 impl StreamFile {
-    /// A stream of `len` bytes; `path` is for messages.
+    /// Takes an open stream of `len` bytes; `path` is for messages.
     pub(crate) fn new(file: File, len: u64, path: PathBuf) -> Self {
         Self { file, len, path }
     }
 
-    /// Where its tables are, or what of it is not understood.
+    /// Finds the tables, or returns the reason why the stream cannot be interpreted.
     pub(crate) fn tables(&self, algorithm: Algorithm) -> Result<Result<Tables, &'static str>, RepositoryError> {
         let read = |offset, buffer: &mut [u8]| self.file.read_exact_at(buffer, offset);
         stream::tables(self.len, algorithm, read).map_err(io_error("read", &self.path))
     }
 
-    /// Shows each digest of a table, whose length is a multiple of `digest_len`.
+    /// Passes each digest of a table, whose size is a multiple of `digest_len`, to `show`.
     pub(crate) fn each_digest(
         &self,
         table: Range<u64>,
@@ -53,7 +53,7 @@ impl StreamFile {
         Ok(())
     }
 
-    /// The bytes, `len` in a row at any place of the stream, that are wanted, each once.
+    /// Returns the sequences of `len` bytes, at any offset of the stream, that are wanted, each once.
     pub(crate) fn windows(
         &self,
         len: usize,

@@ -1,4 +1,4 @@
-//! Streams of other programs: their links and names, and what those lead to.
+//! Streams of other programs: their links and names, and the targets of those.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -8,9 +8,9 @@ use std::os::unix::ffi::OsStrExt;
 use libcomposefs_image::Digest;
 use rustix::fs::Dir;
 
-use super::dir::{Found, read_link};
+use super::dir::{LinkEntry, read_link};
 use super::link_target::{Leads, below};
-use super::walk::{Entry, Walk};
+use super::walk::{RefEntry, RefWalk};
 use super::{Repository, RepositoryError, io_error, layout};
 use crate::broken_ref::BrokenRef;
 use crate::broken_ref::settle;
@@ -18,14 +18,14 @@ use crate::broken_ref::settle;
 /// The streams of a repository.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Streams {
-    /// What leads to a stream: its path below `streams`, for people, and the object of the stream.
+    /// The path below `streams`, for messages, and the object of each stream.
     pub(crate) links: Vec<(String, Digest)>,
-    /// What leads to nothing that can be understood.
+    /// Entries that cannot be interpreted.
     pub(crate) unclear: Vec<BrokenRef>,
 }
 
 impl Repository {
-    /// Lists the links of streams and their names, in whatever spelling.
+    /// Lists the links of streams and their names, in any spelling.
     ///
     /// # Errors
     ///
@@ -45,9 +45,9 @@ impl Repository {
             let found =
                 read_link(directory.as_fd(), name).map_err(io_error("read", path.join(OsStr::from_bytes(name))))?;
             let digest = match &found {
-                Found::Nothing => continue,
-                Found::Link(text) => layout::parse_object_link(text).filter(|d| d.algorithm() == self.algorithm()),
-                Found::Other => None,
+                LinkEntry::Nothing => continue,
+                LinkEntry::Link(text) => layout::parse_object_link(text).filter(|d| d.algorithm() == self.algorithm()),
+                LinkEntry::Other => None,
             };
             match digest {
                 Some(digest) => {
@@ -57,18 +57,18 @@ impl Repository {
                 None => others.push(BrokenRef::new(&self.dir, &below, found, true)),
             }
         }
-        let names = Walk::of(&self.dir, &format!("{}/{}", layout::STREAMS, layout::REFS))?;
+        let names = RefWalk::of(&self.dir, &format!("{}/{}", layout::STREAMS, layout::REFS))?;
         known.extend(names.folders);
-        for Entry { path: entry, found } in names.entries {
+        for RefEntry { path: entry, found } in names.entries {
             let folder = entry.iter().rposition(|byte| *byte == b'/').map_or(&entry[..0], |slash| &entry[..slash]);
             match &found {
-                // The link of the stream is looked at by itself. It may be gone: then its name keeps nothing.
-                Found::Link(text) if below(folder, text).is_some_and(|path| is_of_stream(&path)) => {}
+                // The link of the stream is read by itself. If it is missing, its name keeps nothing.
+                LinkEntry::Link(text) if below(folder, text).is_some_and(|path| is_of_stream(&path)) => {}
                 _ => others.push(BrokenRef::new(&self.dir, &entry, found, true)),
             }
         }
         for (below, error) in names.unreadable {
-            let entry = BrokenRef::new(&self.dir, &below, Found::Other, true);
+            let entry = BrokenRef::new(&self.dir, &below, LinkEntry::Other, true);
             others.push(BrokenRef { found: format!("cannot be read ({error})"), ..entry });
         }
         settle(&mut others, known, |entry| self.dir.below(&entry.path));
@@ -88,7 +88,7 @@ impl Repository {
     }
 }
 
-/// Whether a path below the repository is that of a stream's link.
+/// Returns whether a path below the repository is that of the link of a stream.
 fn is_of_stream(path: &[u8]) -> bool {
     let name = path.strip_prefix(layout::STREAMS.as_bytes()).and_then(|rest| rest.strip_prefix(b"/"));
     name.is_some_and(|name| name != layout::REFS.as_bytes() && !name.contains(&b'/'))

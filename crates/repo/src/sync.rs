@@ -1,4 +1,4 @@
-//! Images of another repository, brought here.
+//! Images are copied from another repository.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -11,21 +11,21 @@ use super::import::{ImportOptions, Incoming, Objects};
 use super::{Created, ImageName, RefName, Repository, RepositoryError};
 use libcomposefs_store::Summary;
 
-/// A name to be brought, and what for.
+/// A ref to be copied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyncStep {
-    /// The name.
+    /// Name of the ref.
     pub name: RefName,
-    /// The image there.
+    /// Image of the ref in the other repository.
     pub digest: Digest,
-    /// The image that has this name here.
+    /// Image of the ref in this repository.
     pub here: Option<Digest>,
-    /// Whether the image itself is here.
+    /// True if this repository has the image.
     pub has_image: bool,
 }
 
 impl SyncStep {
-    /// Whether there is nothing to do.
+    /// Returns whether the step has no work left.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.has_image && self.here == Some(self.digest)
@@ -33,11 +33,11 @@ impl SyncStep {
 }
 
 impl Repository {
-    /// What bringing these names, or all, from another repository would do.
+    /// Lists what copying these refs from another repository would do, or all refs if there are no names.
     ///
     /// # Errors
     ///
-    /// [`RepositoryError::Algorithm`], [`RepositoryError::NoSuchRef`], or what the kernel says.
+    /// [`RepositoryError::Algorithm`], [`RepositoryError::NoSuchRef`], or the kernel's error.
     pub fn plan_sync(&self, other: &Repository, names: &[RefName]) -> Result<Vec<SyncStep>, RepositoryError> {
         if other.algorithm() != self.algorithm() {
             return Err(RepositoryError::Algorithm {
@@ -60,12 +60,12 @@ impl Repository {
         names.into_iter().map(step).collect()
     }
 
-    /// Does one step: the image with the objects that are not here, then the name. What is here is looked at, what comes is
-    /// compared; extents are shared where the file system can.
+    /// Does one step: copies the image with the objects that this repository lacks, then writes the ref. Existing
+    /// objects are checked, copied ones are compared with their digests; extents are shared where the file system can.
     ///
     /// # Errors
     ///
-    /// If the image there is damaged or gone, or cannot be stored here.
+    /// If the image in the other repository is damaged or missing, or cannot be stored.
     pub fn sync(
         &self,
         other: &Repository,
@@ -98,11 +98,12 @@ impl Repository {
         self.import(&incoming, &source, Some(&step.name), &options)
     }
 
-    /// Takes in one image.
+    /// Imports one image, and publishes it.
     ///
     /// # Errors
     ///
-    /// As [`import_image`](super::Transaction::import_image). Then nothing of it is published.
+    /// Those of [`import_image`](super::Transaction::import_image) and [`commit`](super::Transaction::commit). Nothing
+    /// is published then.
     pub fn import(
         &self,
         incoming: &Incoming,

@@ -1,4 +1,5 @@
-//! The role that publishes images: objects first, then the image links, then the refs (`docs/format/repository.md`, section 4).
+//! The role that publishes images: objects first, then the image links, then the refs (`docs/format/repository.md`,
+//! section 4).
 //!
 //! Each step returns what the next one needs, so the order is checked by the compiler:
 //! [`Transaction::sync`] returns [`SyncedObjects`], whose [`publish_images`](SyncedObjects::publish_images) returns
@@ -24,9 +25,9 @@ pub use commit::{Committed, Created, LinkedImages, PublishedImage, SyncedObjects
 /// Images that are being added to a repository.
 ///
 /// Contents go to the [`batch`](Self::batch), where a lease protects them from gc, and images are added by
-/// [`add_image`](Self::add_image). Nothing of it is part of the repository before it is [committed](Self::commit). A transaction
-/// that is dropped publishes nothing: no image link and no ref. Objects that were stored by then stay until the next gc, as
-/// another program may rely on them by now; `mkcomposefs --digest-store`, for one, has no lease.
+/// [`add_image`](Self::add_image). Nothing of it is part of the repository before it is [committed](Self::commit). A
+/// transaction that is dropped publishes nothing: no image link and no ref. Objects that were stored by then stay until
+/// the next gc, as another program may rely on them by now; `mkcomposefs --digest-store`, for one, has no lease.
 ///
 /// ```
 /// use libcomposefs_content::NoProgress;

@@ -14,7 +14,7 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(5
 /// A longer wait is reported.
 const SILENT: Duration = Duration::from_secs(1);
 
-/// How to wait for a lock: until interrupted, reporting a lock that is held for more than a second.
+/// Policy of waiting for a lock: until interrupted, reporting a lock that is held for more than a second.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct WaitPolicy {
     /// Set to true to cancel the operation.
@@ -28,11 +28,12 @@ pub(crate) struct WaitPolicy {
 pub enum Waiting {
     /// This process waits for the lock.
     Begins,
-    /// This process only reads. It has waited for [`READER_WAITS`](crate::READER_WAITS), and continues without the lock.
+    /// This process only reads. It has waited for [`READER_WAITS`](crate::READER_WAITS), and continues without the
+    /// lock.
     Ends,
 }
 
-/// Whether a lock is shared with other processes.
+/// Mode of a lock: with other processes, or without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LockMode {
     Shared,

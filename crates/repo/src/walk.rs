@@ -1,4 +1,4 @@
-//! All entries below a directory of names, by whatever names they have.
+//! Lists of all entries below a directory of refs, whatever their names.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -9,31 +9,32 @@ use rustix::fs::{AtFlags, Dir, FileType, statat};
 use rustix::io::Errno;
 
 use crate::RepositoryError;
-use crate::dir::{Found, RepoDir, read_link};
+use crate::dir::{LinkEntry, RepoDir, read_link};
 use crate::error::io_error;
 
-/// What is below a directory. All paths are below the repository, as bytes: names of other programs need not be text.
+/// The entries below a directory. All paths are below the repository, as bytes: names of other programs may not be
+/// UTF-8.
 #[derive(Debug, Default)]
-pub(crate) struct Walk {
-    /// All that is no directory.
-    pub(crate) entries: Vec<Entry>,
-    /// The directories.
+pub(crate) struct RefWalk {
+    /// Entries that are no directories.
+    pub(crate) entries: Vec<RefEntry>,
+    /// Paths of the directories.
     pub(crate) folders: Vec<Vec<u8>>,
-    /// Directories that cannot be read.
+    /// Paths of directories that cannot be read.
     pub(crate) unreadable: Vec<(Vec<u8>, RepositoryError)>,
 }
 
-/// A link, or something in the place of one.
+/// A symlink, or an entry of another type in its place.
 #[derive(Debug)]
-pub(crate) struct Entry {
-    /// Its path.
+pub(crate) struct RefEntry {
+    /// Path of the entry.
     pub(crate) path: Vec<u8>,
-    /// What it is; not [`Found::Nothing`].
-    pub(crate) found: Found,
+    /// The entry as it was read; not [`LinkEntry::Nothing`].
+    pub(crate) found: LinkEntry,
 }
 
-impl Walk {
-    /// Lists everything below a directory of the repository; nothing if it is not there.
+impl RefWalk {
+    /// Lists everything below a directory of the repository. The list is empty if the directory does not exist.
     ///
     /// # Errors
     ///
@@ -47,7 +48,7 @@ impl Walk {
             next += 1;
             let below = folder.get(top.len() + 1..).unwrap_or_default();
             let opened = match open_directory_beneath(directory.as_fd(), below) {
-                // It was empty, and was removed since.
+                // The directory was empty, and was removed meanwhile.
                 Err(Errno::NOENT) => continue,
                 result => result.map_err(io_error("open the directory", dir.path.join(OsStr::from_bytes(&folder)))),
             };
@@ -68,15 +69,15 @@ impl Walk {
             }
             let below = [folder, b"/", name].concat();
             match read_link(directory.as_fd(), name).map_err(io_error("read", path.join(OsStr::from_bytes(name))))? {
-                Found::Nothing => {}
-                Found::Other => match statat(directory, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
+                LinkEntry::Nothing => {}
+                LinkEntry::Other => match statat(directory, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
                     Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
                         self.folders.push(below)
                     }
                     Err(Errno::NOENT) => {}
-                    _ => self.entries.push(Entry { path: below, found: Found::Other }),
+                    _ => self.entries.push(RefEntry { path: below, found: LinkEntry::Other }),
                 },
-                found => self.entries.push(Entry { path: below, found }),
+                found => self.entries.push(RefEntry { path: below, found }),
             }
         }
         Ok(())

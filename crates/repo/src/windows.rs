@@ -1,12 +1,12 @@
-//! Looking for digests in a file of another format, at any place, in memory that does not grow with the file.
+//! Searches for digests in a file of another format, at any offset, in memory that does not grow with the file.
 
 use std::io::{self, Read};
 
-/// How much is read at a time.
+/// Number of bytes to read at a time.
 const WINDOW: u64 = 1 << 20;
 
-/// Whether `is_wanted` says so of some `len` bytes in a row of what is read. It is asked from the first to the last, up to the
-/// first that is.
+/// Returns whether `is_wanted` accepts any `len` consecutive bytes of the input. It is called from the start to the
+/// first match.
 pub(super) fn any_window(
     input: &mut impl Read,
     len: usize,
@@ -14,7 +14,7 @@ pub(super) fn any_window(
 ) -> io::Result<bool> {
     let mut bytes = Vec::new();
     loop {
-        // The last bytes may be the beginning of a window.
+        // The last bytes may be the start of a window.
         let kept = bytes.len().min(len.saturating_sub(1));
         bytes.drain(..bytes.len() - kept);
         if input.take(WINDOW).read_to_end(&mut bytes)? == 0 {

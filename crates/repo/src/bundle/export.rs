@@ -1,4 +1,4 @@
-//! A bundle of what the other side lacks.
+//! Bundles are written: images with the objects that the receiver lacks.
 
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -12,35 +12,35 @@ use crate::digest_set::DigestSet;
 use crate::{ImageName, Reader, RefName, Repository, RepositoryError, io_error};
 use libcomposefs_store::Object;
 
-/// What the other side has.
+/// Images and objects that the receiver of a bundle has.
 #[derive(Clone, Debug, Default)]
 pub struct Have {
-    /// Images, with all they need. They are in this repository too.
+    /// Images of the receiver, with all objects they need. This repository must have them too.
     pub images: Vec<ImageName>,
-    /// Objects.
+    /// Objects of the receiver.
     pub objects: Vec<Digest>,
 }
 
-/// What was put into a bundle.
+/// Counts of what was written to a bundle.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exported {
-    /// The images.
+    /// Digests of the images.
     pub images: Vec<Digest>,
-    /// How many objects beside them.
+    /// Number of objects, without the images.
     pub objects: u64,
-    /// Their length together, with that of the images.
+    /// Total size of images and objects, in bytes.
     pub bytes: u64,
-    /// How many objects the other side has.
+    /// Number of objects that the receiver has, and that were not written.
     pub left_out: u64,
 }
 
 impl Reader<'_> {
-    /// Writes images with their names, and the objects that the other side lacks. Every content is checked before it is
+    /// Writes images with their names, and the objects that the receiver lacks. Every content is checked before it is
     /// written.
     ///
     /// # Errors
     ///
-    /// If an image or object is not there or not right, or `out` fails.
+    /// If an image or object is missing or wrong, or `out` fails.
     pub fn export(
         &self,
         images: &[ImageName],
@@ -110,7 +110,7 @@ fn export_object(repository: &Repository, digest: &Digest, out: &mut impl Write)
     export_content(repository, digest, out, |len| Record::Object { digest: *digest, len })
 }
 
-/// Writes an object, or an image, behind its record. Gives its length.
+/// Writes an object or image after its record, and returns its size.
 fn export_content(
     repository: &Repository,
     digest: &Digest,

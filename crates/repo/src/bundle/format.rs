@@ -1,4 +1,4 @@
-//! The format, as far as it has no files: a head, records, an end. A reader believes nothing.
+//! The format of bundles, without files: a head, records, an end. The reader checks everything.
 
 use std::io::{self, Read, Write};
 
@@ -6,44 +6,44 @@ use libcomposefs_image::{Algorithm, Digest};
 
 use crate::RefName;
 
-/// The first bytes.
+/// The magic bytes at the start of a bundle.
 pub const MAGIC: &[u8; 16] = b"composefs-bundle";
 const VERSION: u32 = 1;
-/// More names than that nobody gives an image.
+/// Limit of the names of one image.
 const NAMES_MAX: u16 = 1024;
 
-/// What kind of record follows.
+/// The byte at the start of a record that says its kind.
 const OBJECT: u8 = b'O';
 const IMAGE: u8 = b'I';
 const END: u8 = b'E';
 
-/// Something in a bundle. Its content follows, and is to be read before the next one.
+/// A record of a bundle. Its content follows, and must be read before the next record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// A content.
+    /// An object.
     Object {
-        /// Its digest, to be compared.
+        /// Digest of the object, which the reader must compare.
         digest: Digest,
-        /// Its length.
+        /// Size of the object, in bytes.
         len: u64,
     },
-    /// An image, all of whose objects came before or are with the receiver.
+    /// An image. All of its objects come before it, or are with the receiver.
     Image {
-        /// Its digest, to be compared.
+        /// Digest of the image, which the reader must compare.
         digest: Digest,
-        /// Its length.
+        /// Size of the image, in bytes.
         len: u64,
-        /// Its names.
+        /// Names of the image.
         names: Vec<RefName>,
     },
 }
 
-/// Why a bundle cannot be read.
+/// Reason why a bundle cannot be read.
 #[derive(Debug)]
 pub enum FormatError {
-    /// Reading failed.
+    /// The input cannot be read.
     Io(io::Error),
-    /// A rule is broken: where, and which.
+    /// The bundle breaks a rule of the format: the offset, and the rule.
     Rule(u64, String),
 }
 
@@ -53,14 +53,14 @@ impl From<io::Error> for FormatError {
     }
 }
 
-/// Writes the head.
+/// Writes the head of a bundle.
 pub(super) fn write_head(out: &mut impl Write, algorithm: Algorithm) -> io::Result<()> {
     out.write_all(MAGIC)?;
     out.write_all(&VERSION.to_le_bytes())?;
     out.write_all(&[algorithm.kernel_number(), 0, 0, 0])
 }
 
-/// Writes the head of a record, behind which its content is to follow.
+/// Writes the head of a record. The content must follow.
 pub(super) fn write_record(out: &mut impl Write, record: &Record) -> io::Result<()> {
     let (kind, digest, len) = match record {
         Record::Object { digest, len } => (OBJECT, digest, len),
@@ -81,7 +81,7 @@ pub(super) fn write_record(out: &mut impl Write, record: &Record) -> io::Result<
     Ok(())
 }
 
-/// Writes the end.
+/// Writes the end of a bundle.
 pub(super) fn write_end(out: &mut impl Write, records: u64) -> io::Result<()> {
     out.write_all(&[END])?;
     out.write_all(&records.to_le_bytes())
@@ -91,16 +91,16 @@ pub(super) fn write_end(out: &mut impl Write, records: u64) -> io::Result<()> {
 #[derive(Debug)]
 pub struct RecordReader<R> {
     input: R,
-    /// How many bytes were read.
+    /// Number of bytes read.
     offset: u64,
     algorithm: Algorithm,
     records: u64,
-    /// What is left of the content of the last record.
+    /// Number of bytes of the current record's content that were not read yet.
     left: u64,
 }
 
 impl<R: Read> RecordReader<R> {
-    /// Reads the head.
+    /// Reads the head of a bundle.
     ///
     /// # Errors
     ///
@@ -122,19 +122,19 @@ impl<R: Read> RecordReader<R> {
         }
     }
 
-    /// The algorithm of its digests.
+    /// Returns the algorithm of all digests in the bundle.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// How many bytes were read.
+    /// Returns the number of bytes read.
     #[must_use]
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// The next record; `None` at the end, behind which nothing may be.
+    /// Reads the next record; `None` at the end. Data after the end is an error.
     ///
     /// # Errors
     ///
@@ -206,7 +206,7 @@ impl<R: Read> RecordReader<R> {
     }
 }
 
-/// The content of the last record.
+/// Reads the content of the current record.
 impl<R: Read> Read for RecordReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let room = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());

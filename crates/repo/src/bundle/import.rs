@@ -1,4 +1,4 @@
-//! A bundle of somebody else, taken in: contents as they come, compared with their digests; images at the end.
+//! Bundles are imported: objects are stored as they arrive and compared with their digests; images follow at the end.
 
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -15,23 +15,24 @@ use libcomposefs_store::Error;
 use libcomposefs_store::ImageBytes;
 use libcomposefs_store::{Batch, Summary};
 
-/// Contents up to this length are read into memory.
+/// Contents up to this size are read into memory.
 const WHOLE_MAX: u64 = 1 << 20;
-/// What came of a bundle.
+/// The result of importing a bundle.
 #[derive(Clone, Debug)]
 pub struct ImportedBundle {
-    /// Its images.
+    /// Images of the bundle.
     pub images: Vec<PublishedImage>,
-    /// What became of its objects.
+    /// Counts of the objects of the bundle.
     pub objects: Summary,
 }
 
 impl Repository {
-    /// Takes in a bundle. `names` says what each image, by its number, is to be called, given the names it comes with.
+    /// Imports a bundle. `names` returns the names for an image, given its number and the names in the bundle.
     ///
     /// # Errors
     ///
-    /// If the bundle is damaged, or lacks what is not here. Then nothing of it is published.
+    /// If the bundle is damaged, or needs an object that neither it nor the repository has. Nothing of it is published
+    /// then.
     pub fn import_bundle(
         &self,
         input: impl Read,
@@ -78,7 +79,7 @@ impl Repository {
         at: u64,
         source: &Path,
     ) -> Result<Incoming, RepositoryError> {
-        // Memory grows with what comes, not with what is said.
+        // Memory grows with the bytes that arrive, not with the size that is claimed.
         let image = ImageBytes::read(&mut reader.take(len), None, digest.algorithm());
         let image = image.map_err(|error| broken(error, at, source))?;
         let incoming = Incoming::read(&image.bytes, image.digest)

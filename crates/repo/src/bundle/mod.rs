@@ -1,4 +1,4 @@
-//! Bundles: images and objects in one file, to be carried (`docs/format/bundle.md`).
+//! Bundles: images and objects in one file, for transport (`docs/format/bundle.md`).
 
 mod export;
 mod format;

@@ -1,56 +1,56 @@
-//! What can be wrong, as data.
+//! Damages of a repository, as data.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use libcomposefs_image::Digest;
 
-use super::seen::Seen;
+use super::seen::SeenEntry;
 use crate::RefName;
 
-/// A kind of damage.
+/// Kind of a damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// `meta.json` cannot be used.
     Meta,
-    /// An object that is needed is not there.
+    /// A needed object is missing.
     Missing,
-    /// An object has no content, and one of this name has.
+    /// An object is empty, and its name is that of a content.
     Empty,
     /// An object is shorter than an image says.
     Truncated,
-    /// An object holds something else than its name says.
+    /// The content of an object does not have the digest of its name.
     Contents,
-    /// An object holds what another one should.
+    /// An object has the content of another one.
     Misnamed,
     /// An object cannot be read.
     Unreadable,
-    /// Something else than a regular file has the name of an object.
+    /// The entry with the name of an object is no regular file.
     NotRegular,
-    /// An object may be written by others, or not be read.
+    /// Other users can write an object, or its owner cannot read it.
     Mode,
     /// An object has no fs-verity, and the repository demands it.
     NoVerity,
-    /// An object has fs-verity of another kind than the repository's.
+    /// An object has fs-verity with other parameters than the repository.
     WrongVerity,
-    /// Something among the objects that is none.
+    /// An entry of the object store is no object.
     Foreign,
-    /// The link of an image, or something in its place, leads elsewhere.
+    /// The link of an image leads elsewhere, or the entry is no link.
     ImageLink,
-    /// An image has its digest, and is no image that can be read.
+    /// An image has the expected digest, but cannot be read.
     Image,
-    /// An image names contents by their paths only: nothing compares what a mount reads with it.
+    /// An image names contents by their paths only: nothing compares what a mount reads with the image.
     Payload,
-    /// A name, or something in its place, leads to no place of an image.
+    /// A ref leads elsewhere than to an image, or the entry is no link.
     Ref,
-    /// A name leads to an image that the repository does not vouch for.
+    /// A ref leads to an image that has no link.
     Dangling,
-    /// A link of a stream leads to no object.
+    /// The link of a stream leads to a missing object.
     Stream,
 }
 
 impl Kind {
-    /// Every kind.
+    /// All kinds of damage.
     pub const ALL: [Kind; 18] = [
         Kind::Meta,
         Kind::Missing,
@@ -72,7 +72,7 @@ impl Kind {
         Kind::Stream,
     ];
 
-    /// Its name in JSON.
+    /// Returns the name of the kind in JSON.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -98,53 +98,53 @@ impl Kind {
     }
 }
 
-/// What became of a damage.
+/// What a repair did about a damage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Remedy {
-    /// It is as it was found.
+    /// Nothing: it was not tried.
     Left,
-    /// It could not be repaired, and why.
+    /// The damage could not be repaired, for this reason.
     Failed(String),
-    /// It is as it should be.
+    /// The damage was repaired.
     Repaired,
-    /// It was taken away, and is in the quarantine. Nothing needs it.
+    /// The wrong entry was moved to this path in the quarantine. Nothing needs it.
     TakenAway(PathBuf),
 }
 
 impl Remedy {
-    /// Whether nothing is wrong there any more.
+    /// Returns whether the damage is gone.
     #[must_use]
     pub fn is_mended(&self) -> bool {
         matches!(self, Remedy::Repaired | Remedy::TakenAway(_))
     }
 }
 
-/// Who needs an object.
+/// An image that needs an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NeededBy {
-    /// An image.
+    /// Digest of the image.
     pub image: Digest,
-    /// Its first name.
+    /// The first name of the image.
     pub name: Option<RefName>,
 }
 
-/// One damage.
+/// A damage of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
-    /// What kind of damage.
+    /// Kind of the damage.
     pub kind: Kind,
-    /// Where: below the repository.
+    /// Path of the damaged entry, below the repository.
     pub path: PathBuf,
-    /// What was found there.
+    /// Description of the damaged entry.
     pub found: String,
     /// The object or image that should be there.
     pub digest: Option<Digest>,
-    /// The first image that needs the object; several may.
+    /// The first image that needs the object. Several may.
     pub needed_by: Option<NeededBy>,
-    /// What became of it.
+    /// What a repair did about the damage.
     pub remedy: Remedy,
-    /// What was judged: only that may be taken away or changed.
-    pub(super) seen: Option<Seen>,
+    /// The entry that was judged. Only this entry may be moved or changed.
+    pub(super) seen: Option<SeenEntry>,
 }
 
 impl fmt::Display for Damage {

@@ -1,4 +1,4 @@
-//! What images say must be there.
+//! The objects and images that refs, links and images say must exist.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -13,38 +13,39 @@ use libcomposefs_image::tree::NamedBy;
 use libcomposefs_sys::beneath::open_directory_beneath;
 
 use super::damage::{Damage, Kind, NeededBy, Remedy};
-use super::seen::Seen;
-use crate::dir::Found;
-use crate::marks::Marks;
+use super::seen::SeenEntry;
+use crate::dir::LinkEntry;
+use crate::marks::MarkSet;
 use crate::{BrokenRef, Leads, RefName, Repository, RepositoryError, layout};
 
-/// An object that is needed.
+/// A needed object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Need {
-    /// Its length; that of an image is not known.
+    /// Size of the object, in bytes. The size of an image is unknown.
     pub(super) size: Option<u64>,
-    /// The first image that needs it.
+    /// The first image that needs the object.
     pub(super) image: Digest,
 }
 
-/// What names, links and images say.
+/// The expected contents of a repository, and the damages that were found on the way.
 #[derive(Debug, Default)]
 pub(super) struct Needs {
-    /// What is needed.
+    /// Needed objects.
     pub(super) objects: HashMap<Digest, Need>,
-    /// The first name of each image.
+    /// First name of each image.
     pub(super) names: BTreeMap<Digest, RefName>,
-    /// Images that were read, and those that could not be.
+    /// Images that were read. The unreadable images are in `unread`.
     pub(super) images: Vec<Digest>,
     pub(super) unread: Vec<Digest>,
-    /// How many names there are.
+    /// Number of refs.
     pub(super) refs: u64,
-    /// What is wrong among names and links.
+    /// Damages of refs and links.
     pub(super) damages: Vec<Damage>,
 }
 
 impl Needs {
-    /// Reads all names, links and images. `claim` says whether it claimed images, which then stay with all they need.
+    /// Reads all refs, links and images. `claim` protects images and returns whether it could; they are kept then with
+    /// all objects they need.
     pub(super) fn find(
         repository: &Repository,
         claim: impl FnOnce(&[Digest]) -> Result<bool, RepositoryError>,
@@ -70,18 +71,18 @@ impl Needs {
             }
         }
         for (name, digest) in &refs.good {
-            // It may have lost its name and gone since.
+            // The ref may have been removed since, and then the image.
             if images.binary_search(digest).is_err() && repository.is_dangling(name, digest)? {
                 let path = PathBuf::from(layout::IMAGE_REFS).join(name.as_str());
                 let found = format!("there is no image {digest}");
                 needs.damages.push(damage(Kind::Dangling, path, found, Some(*digest)));
-                // What it needs is needed all the same, if it can be found out.
+                // If the object exists, the image is read all the same: its objects are needed.
                 if repository.objects().try_stat(digest).is_ok() {
                     needs.read(repository, digest);
                 }
             }
         }
-        // One that came after is somebody else's who is still at it.
+        // Images published after we took the lease belong to a running command; skip them.
         for digest in
             images.iter().filter(|digest| claimed.as_ref().is_none_or(|all| all.binary_search(digest).is_ok()))
         {
@@ -91,7 +92,7 @@ impl Needs {
         Ok(needs)
     }
 
-    /// Reads one image. What is wrong with its object is seen when all objects are looked at.
+    /// Reads one image. Damages of its object are found when all objects are read.
     fn read(&mut self, repository: &Repository, digest: &Digest) {
         self.objects.entry(*digest).or_insert(Need { size: None, image: *digest });
         let Ok(image) = repository.read_image(digest) else {
@@ -132,7 +133,7 @@ impl Needs {
         }
     }
 
-    /// Who needs an object.
+    /// Returns the image that needs an object.
     pub(super) fn needed_by(&self, digest: &Digest) -> Option<NeededBy> {
         let need = self.objects.get(digest)?;
         Some(NeededBy { image: need.image, name: self.names.get(&need.image).cloned() })
@@ -143,25 +144,25 @@ pub(super) fn damage(kind: Kind, path: PathBuf, found: String, digest: Option<Di
     Damage { kind, path, found, digest, needed_by: None, remedy: Remedy::Left, seen: None }
 }
 
-/// The damage of a name or link, which may only be taken away if it still is what was judged.
+/// Returns the damage of a ref or link. It may be moved only if it is still what was judged.
 fn damage_of(repository: &Repository, kind: Kind, broken: &BrokenRef, digest: Option<Digest>) -> Damage {
     let below = repository.dir.below(&broken.path);
     let seen = match &broken.seen {
-        Found::Link(text) => Some(Seen::Link(text.clone())),
-        Found::Nothing | Found::Other => {
+        LinkEntry::Link(text) => Some(SeenEntry::Link(text.clone())),
+        LinkEntry::Nothing | LinkEntry::Other => {
             let slash = below.iter().rposition(|byte| *byte == b'/').unwrap_or_default();
             let folder = open_directory_beneath(repository.dir.as_fd(), &below[..slash]).ok();
             let name = OsStr::from_bytes(below.get(slash + 1..).unwrap_or_default());
-            let seen = folder.and_then(|folder| Seen::at(folder.as_fd(), name).ok().flatten());
-            // A link has come since.
-            seen.filter(|seen| !matches!(seen, Seen::Link(_)))
+            let seen = folder.and_then(|folder| SeenEntry::at(folder.as_fd(), name).ok().flatten());
+            // A link was made meanwhile.
+            seen.filter(|seen| !matches!(seen, SeenEntry::Link(_)))
         }
     };
     Damage { seen, ..damage(kind, PathBuf::from(OsString::from_vec(below)), broken.found.clone(), digest) }
 }
 
-/// Whether an entry that is not in this program's form leads to an image all the same. Then it is another program's, or
-/// somebody's, and right.
+/// Returns whether an entry that is not in this program's form leads to an image. It belongs to another program or a
+/// person then, and is sound.
 fn leads_to_an_image(repository: &Repository, entry: &BrokenRef, images: &[Digest]) -> bool {
     match &entry.leads {
         Leads::To(digest) => images.binary_search(digest).is_ok() || repository.objects().try_stat(digest).is_ok(),
@@ -170,7 +171,7 @@ fn leads_to_an_image(repository: &Repository, entry: &BrokenRef, images: &[Diges
     }
 }
 
-/// Streams without an object, and what gc cannot understand among them.
+/// Lists streams without an object and streams that gc cannot interpret.
 fn stream_damages(repository: &Repository) -> Result<Vec<Damage>, RepositoryError> {
     let mut damages = Vec::new();
     let streams = repository.streams()?;
@@ -180,7 +181,7 @@ fn stream_damages(repository: &Repository) -> Result<Vec<Damage>, RepositoryErro
             damages.push(damage(Kind::Stream, path, format!("there is no object {digest}"), Some(*digest)));
         }
     }
-    let mut marks = Marks::new(repository);
+    let mut marks = MarkSet::new(repository);
     marks.streams(repository, &streams)?;
     for unclear in &marks.unclear {
         damages.push(damage_of(repository, Kind::Stream, unclear, None));

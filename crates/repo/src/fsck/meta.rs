@@ -1,4 +1,4 @@
-//! A repository whose `meta.json` is damaged, opened all the same.
+//! Repositories whose `meta.json` is damaged are opened and repaired.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,14 +10,14 @@ use rustix::fs::{Mode, OFlags, open};
 use super::damage::{Damage, Kind, Remedy};
 use super::expected::damage;
 use super::quarantine::Quarantine;
-use super::seen::Seen;
+use super::seen::SeenEntry;
 use super::sources::Source;
 use crate::init::write_meta;
 use crate::{Format, Meta, Repository, RepositoryError, demands_verity, io_error, layout};
 use libcomposefs_store::ObjectDir;
 use libcomposefs_store::StorePolicy;
 
-/// Opens a repository, and says what is wrong with its settings. What they were the objects tell.
+/// Opens a repository, and returns the damage of its settings. Damaged settings are derived from the objects.
 pub(super) fn open_anyway(path: &Path) -> Result<(Repository, Option<Damage>), RepositoryError> {
     let found = match Repository::open(path) {
         Ok(repository) => return Ok((repository, None)),
@@ -49,7 +49,7 @@ fn has_objects(path: &Path) -> bool {
     guess(path).is_some()
 }
 
-/// By an object, as they are all alike.
+/// Derives the settings from one object, as all are alike.
 fn guess(path: &Path) -> Option<(Algorithm, bool)> {
     [Algorithm::Sha256, Algorithm::Sha512].into_iter().find_map(|algorithm| {
         let objects = ObjectDir::open(&path.join(layout::OBJECTS), algorithm, StorePolicy::default()).ok()?;
@@ -59,7 +59,7 @@ fn guess(path: &Path) -> Option<(Algorithm, bool)> {
     })
 }
 
-/// Writes the settings anew: those of another repository that is alike, else what could be found out.
+/// Writes the settings again: the settings of a similar repository, otherwise the derived ones.
 pub(super) fn repair(repository: &Repository, sources: &[Source]) -> Remedy {
     let like = sources.iter().find_map(|source| match source {
         Source::Repository(other) if other.demands_verity() == repository.demands_verity() => {
@@ -68,11 +68,11 @@ pub(super) fn repair(repository: &Repository, sources: &[Source]) -> Remedy {
         _ => None,
     });
     let meta = like.unwrap_or_else(|| repository.meta().clone());
-    // Another repair may have written it since.
+    // Another repair may have written the file meanwhile.
     if Repository::open(repository.path()).is_ok() {
         return Remedy::Repaired;
     }
-    let seen = Seen::at(repository.dir.as_fd(), OsStr::new(layout::META)).ok().flatten();
+    let seen = SeenEntry::at(repository.dir.as_fd(), OsStr::new(layout::META)).ok().flatten();
     let has_come = || Ok(Repository::open(repository.path()).is_ok().then(|| "it is right by now".to_owned()));
     let written = Quarantine::new(repository)
         .take(Path::new(layout::META), seen.as_ref(), has_come)

@@ -1,8 +1,7 @@
-//! Whether all is as it should be, and making it so (`docs/fsck.md`).
+//! Checks a repository and repairs it (`docs/fsck.md`).
 //!
-//! What names, links and images say must be there is gathered first (`expected`), then every object is read (`objects`). Each
-//! damage is plain data (`damage`); `repair` mends what it can from `sources`, and puts what it takes away into the
-//! `quarantine`.
+//! Names, links and images say what must exist (`expected`); then every object is read (`objects`). Each damage is
+//! plain data (`damage`). `repair` restores objects from `sources`, and moves what it replaces to the `quarantine`.
 
 mod damage;
 mod expected;
@@ -27,63 +26,65 @@ use expected::Needs;
 use objects::Objects;
 use repair::Repair;
 
-/// How a repository is checked.
+/// Options of a check.
 #[derive(Debug)]
 pub struct FsckOptions {
-    /// Mend what can be.
+    /// Repair what can be repaired.
     pub repair: bool,
-    /// Where right contents may be had.
+    /// Places to look for the right contents.
     pub sources: Vec<Source>,
-    /// So many read.
+    /// Number of threads that read objects.
     pub threads: NonZeroUsize,
 }
 
-/// What came of a check.
+/// Result of a check.
 #[derive(Debug, Default)]
 pub struct FsckReport {
-    /// All that is wrong, or was.
+    /// All damages, repaired ones included.
     pub damages: Vec<Damage>,
-    /// How many objects there are.
+    /// Number of objects.
     pub objects: u64,
-    /// Their length together.
+    /// Total size of all objects, in bytes.
     pub bytes: u64,
-    /// How many images there are that can be read.
+    /// Number of images that can be read.
     pub images: u64,
-    /// How many names.
+    /// Number of refs.
     pub refs: u64,
 }
 
 impl FsckReport {
-    /// Whether nothing is wrong now.
+    /// Returns whether the repository has no damage, or none any more.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.damages.iter().all(|damage| damage.remedy.is_mended())
     }
 }
 
-/// Opens a repository to be checked, were its settings damaged; that is the second value then.
+/// Opens a repository to be checked, even if its settings are damaged. Returns that damage as well.
 ///
 /// # Errors
 ///
-/// If it is none, or cannot be opened.
+/// If the directory is no repository, or cannot be opened.
 pub fn open_anyway(path: &Path) -> Result<(Repository, Option<Damage>), RepositoryError> {
     meta::open_anyway(path)
 }
 
 impl Repository {
-    /// Checks everything, and mends what can be. `meta` is what [`open_anyway`] found.
+    /// Checks everything, and repairs what can be repaired if the options say so. `meta` is the damage that
+    /// [`open_anyway`] returned.
     ///
     /// # Errors
     ///
-    /// If the repository cannot be read, or written to be mended. What is wrong in it is no error.
+    /// If the repository cannot be read, or cannot be written for a repair. Damages are no errors.
     pub fn fsck(
         &self,
         meta: Option<Damage>,
         options: &FsckOptions,
         progress: &dyn Progress,
     ) -> Result<FsckReport, RepositoryError> {
-        // Held to the end, so that nothing is removed before it was looked at. A check that only reads does without a lease
-        // where none can be had: an image that is removed meanwhile is looked for again before its objects are called missing.
+        // HeldImage to the end, so that nothing is removed before it was read. A check without repair continues without
+        // a lease if it cannot make one: if an image is removed meanwhile, its link is looked up again before its
+        // objects are reported as missing.
         let lease = if options.repair { Some(Arc::new(self.lease()?)) } else { None };
         let reader = if options.repair { None } else { Some(self.reader()?) };
         let mut needs = Needs::find(self, |images| match (&lease, &reader) {

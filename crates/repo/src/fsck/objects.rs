@@ -1,4 +1,4 @@
-//! All objects, each read once, on all threads.
+//! All objects are checked: each is read once, on all threads.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
@@ -21,55 +21,55 @@ use rustix::io::Errno;
 
 use super::damage::{Damage, Kind};
 use super::expected::{Needs, damage};
-use super::seen::Seen;
+use super::seen::SeenEntry;
 use crate::{Repository, RepositoryError, io_error, layout};
 use libcomposefs_content::workers;
 use libcomposefs_store::cause;
 use libcomposefs_store::digest_of;
 
-/// Contents from this length on are read by all threads together.
+/// Objects of this size or more are read by all threads together.
 const SHARED_MIN: u64 = 16 << 20;
-/// Permissions that an object must have, and those that it must not: it is for its owner to replace, and for nobody to write.
+/// Permissions that an object must have and must not have: its owner can read it, and no other user can write it.
 const MODE_NEEDED: u32 = 0o400;
 const MODE_FORBIDDEN: u32 = 0o7022;
-/// A temporary that is younger belongs to somebody at work.
+/// A temporary file that is younger may belong to a running command.
 const TEMPORARY_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What was found of objects.
+/// Result of checking all objects.
 #[derive(Debug, Default)]
 pub(super) struct Objects {
-    /// How many there are.
+    /// Number of objects.
     pub(super) count: u64,
-    /// Their length together.
+    /// Total size of all objects, in bytes.
     pub(super) bytes: u64,
     pub(super) damages: Vec<Damage>,
-    /// What files hold whose name is wrong.
+    /// Digests of the contents of files whose names are wrong.
     pub(super) misnamed: Vec<(Digest, PathBuf)>,
 }
 
-/// An object to be looked at.
-struct Job {
+/// An object to check.
+struct ObjectJob {
     digest: Digest,
     size: u64,
 }
 
-/// What one turned out to be; `None` if it is as it should be.
-pub(super) type Verdict = Option<Wrong>;
+/// Result of checking one object; `None` if it is sound.
+pub(super) type ObjectVerdict = Option<Wrong>;
 
-/// What is wrong with an object.
+/// A damage of an object.
 #[derive(Debug)]
 pub(super) struct Wrong {
     kind: Kind,
-    /// In words.
+    /// Description of the damage.
     text: String,
-    /// What it holds instead.
+    /// Digest of the content that the object has instead.
     holds: Option<Digest>,
-    /// The very thing that was judged.
-    seen: Option<Seen>,
+    /// The file that was judged.
+    seen: Option<SeenEntry>,
 }
 
 impl Objects {
-    /// Looks at all. `progress` is told the length of each when it is done, and of all together before.
+    /// Checks all objects. Reports the total size to `progress` first, then the size of each object when it is done.
     pub(super) fn look(
         repository: &Repository,
         needs: &Needs,
@@ -86,9 +86,9 @@ impl Objects {
         let mut missing: Vec<Digest> = needs.objects.keys().copied().collect();
         missing.retain(|digest| !there.contains(digest));
         let (bytes, found) = (AtomicU64::new(0), Mutex::new(Vec::new()));
-        let work = |job: Job, buffer: &mut Vec<u8>| {
+        let work = |job: ObjectJob, buffer: &mut Vec<u8>| {
             buffer.resize(READ_SIZE, 0);
-            // Somebody may be replacing it: what is wrong is wrong twice.
+            // Another process may be replacing the object, so it is judged twice.
             let mut verdict = judge(repository, needs, &job.digest, threads, buffer);
             if verdict.is_some() {
                 verdict = judge(repository, needs, &job.digest, threads, buffer);
@@ -114,7 +114,7 @@ impl Objects {
         Ok(objects)
     }
 
-    /// One that no name is there for. By now it may be, or nobody needs it any more.
+    /// Reports an object without a file, unless it exists by now or is no longer needed.
     fn missing(&mut self, repository: &Repository, needs: &Needs, digest: &Digest) -> Result<(), RepositoryError> {
         let Some(by) = needs.needed_by(digest) else { return Ok(()) };
         let is_named = match &by.name {
@@ -131,8 +131,8 @@ impl Objects {
         Ok(())
     }
 
-    /// Every name among the objects.
-    fn list(&mut self, repository: &Repository, jobs: &mut Vec<Job>) -> Result<(), RepositoryError> {
+    /// Lists every entry of the object store.
+    fn list(&mut self, repository: &Repository, jobs: &mut Vec<ObjectJob>) -> Result<(), RepositoryError> {
         let path = repository.objects().path();
         for entry in Dir::read_from(repository.objects()).map_err(io_error("list", path))? {
             let entry = entry.map_err(io_error("list", path))?;
@@ -160,7 +160,7 @@ impl Objects {
         repository: &Repository,
         fan: &OwnedFd,
         first: &[u8],
-        jobs: &mut Vec<Job>,
+        jobs: &mut Vec<ObjectJob>,
     ) -> Result<(), RepositoryError> {
         let below = PathBuf::from(layout::OBJECTS).join(OsStr::from_bytes(first));
         let failed = |errno: Errno| io_error("list", repository.path().join(&below))(errno);
@@ -173,7 +173,7 @@ impl Objects {
             let Ok(stat) = statat(fan, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) else { continue };
             let digest = Digest::from_object_path(&[first, b"/", name].concat());
             match digest.filter(|digest| digest.algorithm() == repository.algorithm()) {
-                Some(digest) => jobs.push(Job { digest, size: u64::try_from(stat.st_size).unwrap_or_default() }),
+                Some(digest) => jobs.push(ObjectJob { digest, size: u64::try_from(stat.st_size).unwrap_or_default() }),
                 None => self.foreign(fan.as_fd(), below.join(OsStr::from_bytes(name)), name, Some(stat)),
             }
         }
@@ -187,7 +187,7 @@ impl Objects {
             return;
         }
         let found = format!("a {} that is no object", kind_word(kind));
-        let seen = Seen::having(&stat, directory, OsStr::from_bytes(name));
+        let seen = SeenEntry::having(&stat, directory, OsStr::from_bytes(name));
         self.damages.push(Damage { seen, ..damage(Kind::Foreign, path, found, None) });
     }
 }
@@ -197,7 +197,7 @@ fn is_young(stat: &Stat) -> bool {
     SystemTime::now().duration_since(changed).map_or(true, |age| age < TEMPORARY_AGE)
 }
 
-/// The path of an object below the repository.
+/// Returns the path of an object below the repository.
 pub(super) fn object_path(digest: &Digest) -> PathBuf {
     Path::new(layout::OBJECTS).join(OsString::from(digest.object_path()))
 }
@@ -214,22 +214,22 @@ pub(super) fn kind_word(kind: FileType) -> &'static str {
     }
 }
 
-/// Looks at one object: its kind, its content, its mode, its fs-verity.
+/// Checks one object: its type, content, mode and fs-verity.
 pub(super) fn judge(
     repository: &Repository,
     needs: &Needs,
     digest: &Digest,
     threads: NonZeroUsize,
     buffer: &mut [u8],
-) -> Verdict {
+) -> ObjectVerdict {
     let wrong = |kind, text, holds, seen| Some(Wrong { kind, text, holds, seen });
     let file = match repository.objects().try_open(digest) {
         Ok(file) => file,
-        // A gc was faster; or it is missing, which is found out elsewhere.
+        // A gc has removed it meanwhile; or it is missing, which is reported elsewhere.
         Err(Errno::NOENT) => return None,
         Err(Errno::LOOP | Errno::NXIO | Errno::NODEV) => return not_regular(repository, digest),
         Err(errno) => {
-            let seen = repository.objects().try_stat(digest).ok().map(|stat| Seen::of(&stat));
+            let seen = repository.objects().try_stat(digest).ok().map(|stat| SeenEntry::of(&stat));
             return wrong(Kind::Unreadable, words(&errno.into()), None, seen);
         }
     };
@@ -240,8 +240,8 @@ pub(super) fn judge(
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return not_regular(repository, digest);
     }
-    // Before it is read: should it be changed meanwhile, this is not it any more.
-    let seen = Some(Seen::of(&stat));
+    // Taken before the content is read: if the file is changed meanwhile, it does not compare equal any more.
+    let seen = Some(SeenEntry::of(&stat));
     let size = u64::try_from(stat.st_size).unwrap_or_default();
     let found = if size >= SHARED_MIN {
         digest_file(file.as_fd(), digest.algorithm(), threads)
@@ -264,8 +264,13 @@ pub(super) fn judge(
     wrong(kind, text, None, seen)
 }
 
-/// Looks at one object once more: `None` if it is as it should be by now.
-pub(super) fn judge_again(repository: &Repository, needs: &Needs, digest: &Digest, threads: NonZeroUsize) -> Verdict {
+/// Checks one object again; `None` if it is sound by now.
+pub(super) fn judge_again(
+    repository: &Repository,
+    needs: &Needs,
+    digest: &Digest,
+    threads: NonZeroUsize,
+) -> ObjectVerdict {
     judge(repository, needs, digest, threads, &mut vec![0; READ_SIZE])
 }
 
@@ -305,16 +310,16 @@ fn wrong_verity(repository: &Repository, file: BorrowedFd<'_>, digest: &Digest) 
     }
 }
 
-fn not_regular(repository: &Repository, digest: &Digest) -> Verdict {
+fn not_regular(repository: &Repository, digest: &Digest) -> ObjectVerdict {
     let path = digest.object_path();
     let fan = open_directory_beneath(repository.objects().as_fd(), &path.as_bytes()[..2]).ok()?;
     let stat = statat(&fan, &path[3..], AtFlags::SYMLINK_NOFOLLOW).ok()?;
     let kind = FileType::from_raw_mode(stat.st_mode);
-    // Another process has put a file there since.
+    // Another process has put a file there meanwhile.
     if kind == FileType::RegularFile {
         return None;
     }
-    let seen = Seen::having(&stat, fan.as_fd(), OsStr::new(&path[3..]));
+    let seen = SeenEntry::having(&stat, fan.as_fd(), OsStr::new(&path[3..]));
     Some(Wrong { kind: Kind::NotRegular, text: format!("it is a {}", kind_word(kind)), holds: None, seen })
 }
 

@@ -1,4 +1,4 @@
-//! Where things go that are taken away: nothing is deleted.
+//! The directory for everything that a repair replaces: nothing is deleted.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -9,35 +9,35 @@ use libcomposefs_sys::beneath::open_directory_beneath;
 use rustix::fs::{AtFlags, RenameFlags, fsync, linkat, renameat_with, unlinkat};
 use rustix::io::Errno;
 
-use super::seen::Seen;
+use super::seen::SeenEntry;
 use crate::lock::Locked;
 use crate::{Repository, RepositoryError, io_error};
 
-/// Its directory in a repository.
+/// Name of the directory in a repository.
 pub(super) const QUARANTINE: &str = "quarantine";
 
-/// What came of taking something away.
+/// Result of moving an entry to the quarantine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Taken {
-    /// It is here now.
+    /// The entry was moved to this path.
     To(PathBuf),
-    /// It was not there any more.
+    /// The entry did not exist any more.
     Gone,
-    /// Something else is there by now, which is left.
+    /// Another entry has its name by now, and was left.
     Changed,
-    /// It is left, for a reason.
+    /// The entry was left, for this reason.
     Left(String),
 }
 
-/// A file with a second name in the quarantine.
+/// A file that has a second name in the quarantine.
 #[derive(Clone, Debug)]
 pub(super) struct Kept {
     path: PathBuf,
-    /// The file, which has changed by being linked.
-    seen: Option<Seen>,
+    /// The file as it is after it was linked, which changes its ctime.
+    seen: Option<SeenEntry>,
 }
 
-/// That of one repair: `quarantine/SECONDS-PID/` with the paths below it that things had.
+/// The directory of one repair: `quarantine/SECONDS-PID/`, with the same paths below it as in the repository.
 #[derive(Debug)]
 pub(super) struct Quarantine<'r> {
     repository: &'r Repository,
@@ -51,12 +51,12 @@ impl<'r> Quarantine<'r> {
         Self { repository, below: format!("{QUARANTINE}/{seconds}-{process}") }
     }
 
-    /// Takes something away, if it is what was seen, and `leave` has no reason to leave it. Both are looked at while the
-    /// repository is locked: nobody publishes meanwhile.
+    /// Moves an entry to the quarantine, if it is still what was judged and `leave` returns no reason to leave it. Both
+    /// are checked under the exclusive lock, so that no process publishes meanwhile.
     pub(super) fn take(
         &self,
         path: &Path,
-        seen: Option<&Seen>,
+        seen: Option<&SeenEntry>,
         leave: impl FnOnce() -> Result<Option<String>, RepositoryError>,
     ) -> Result<Taken, RepositoryError> {
         let _alone = Locked::exclusive(&self.repository.dir)?;
@@ -83,15 +83,16 @@ impl<'r> Quarantine<'r> {
         }
     }
 
-    /// What there is to say unless a name has what was seen.
+    /// Compares an entry with what was judged. Returns `None` if they are equal.
     fn compare(
         &self,
         directory: &OwnedFd,
         name: &OsStr,
         path: &Path,
-        seen: Option<&Seen>,
+        seen: Option<&SeenEntry>,
     ) -> Result<Option<Taken>, RepositoryError> {
-        let now = Seen::at(directory.as_fd(), name).map_err(io_error("stat", self.repository.path().join(path)))?;
+        let now =
+            SeenEntry::at(directory.as_fd(), name).map_err(io_error("stat", self.repository.path().join(path)))?;
         Ok(match now {
             None => Some(Taken::Gone),
             Some(now) if Some(&now) == seen => None,
@@ -99,8 +100,8 @@ impl<'r> Quarantine<'r> {
         })
     }
 
-    /// Keeps a file that is about to be replaced by a second name, if it is what was seen.
-    pub(super) fn keep(&self, path: &Path, seen: Option<&Seen>) -> Result<Result<Kept, Taken>, RepositoryError> {
+    /// Gives a file that is about to be replaced a second name in the quarantine, if it is still what was judged.
+    pub(super) fn keep(&self, path: &Path, seen: Option<&SeenEntry>) -> Result<Result<Kept, Taken>, RepositoryError> {
         let Some((from, name)) = self.open(path)? else { return Ok(Err(Taken::Gone)) };
         if let Some(taken) = self.compare(&from, name, path, seen)? {
             return Ok(Err(taken));
@@ -111,7 +112,7 @@ impl<'r> Quarantine<'r> {
             let kept_name = numbered(name, tries);
             match linkat(&from, name, &to, kept_name.as_str(), AtFlags::empty()) {
                 Ok(()) => {
-                    let seen_now = Seen::at(to.as_fd(), OsStr::new(&kept_name));
+                    let seen_now = SeenEntry::at(to.as_fd(), OsStr::new(&kept_name));
                     let seen_now = seen_now.map_err(io_error("stat", self.repository.path().join(path)))?;
                     let kept = Kept { path: kept.with_file_name(kept_name), seen: seen_now };
                     if kept.seen.as_ref().zip(seen).is_some_and(|(now, before)| now.is_same_file(before)) {
@@ -127,7 +128,7 @@ impl<'r> Quarantine<'r> {
         }
     }
 
-    /// Takes away the first name of a file that was kept, as [`take`](Self::take).
+    /// Removes the first name of a file that has a second one, like [`take`](Self::take).
     pub(super) fn take_kept(
         &self,
         path: &Path,
@@ -152,7 +153,7 @@ impl<'r> Quarantine<'r> {
         Ok(taken)
     }
 
-    /// Lets go of what was kept.
+    /// Removes the second name of a file.
     fn forget(&self, kept: &Path) {
         if let Ok(Some((directory, name))) = self.open(kept) {
             let _ = unlinkat(directory, name, AtFlags::empty());
@@ -171,7 +172,7 @@ impl<'r> Quarantine<'r> {
     }
 
     fn place_for(&self, path: &Path) -> Result<(OwnedFd, PathBuf), RepositoryError> {
-        // Names that are no text are kept by what can be shown of them.
+        // Names that are not UTF-8 are converted.
         let kept = Path::new(&self.below).join(path.to_string_lossy().as_ref());
         let above = kept.parent().unwrap_or(Path::new(&self.below));
         let directory = self.repository.dir.make_dir(&above.to_string_lossy())?;

@@ -1,4 +1,4 @@
-//! Making a repository whole: objects first, then what leads to them.
+//! Repair: objects first, then the links and refs that lead to them.
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
@@ -17,7 +17,7 @@ use super::damage::{Damage, Kind, Remedy};
 use super::expected::{Needs, damage};
 use super::objects::{judge_again, object_path};
 use super::quarantine::{Kept, Quarantine, Taken};
-use super::seen::Seen;
+use super::seen::SeenEntry;
 use super::sources::{Source, fetch_misnamed, put_if};
 use crate::image_link::{CompleteImage, LinkedImage};
 use crate::lease::reader::LeaseReader;
@@ -25,12 +25,12 @@ use crate::link_target::leads_to;
 use crate::lock::Locked;
 use crate::{Leads, Lease, RefName, Repository, RepositoryError, layout, refs};
 
-/// The mode of every object.
+/// Mode of every object.
 const OBJECT_MODE: Mode = Mode::from_raw_mode(0o644);
 
-/// Why something that was judged is left as it is.
+/// Reason to leave an entry that is not what was judged.
 const CHANGED: &str = "it has changed since it was looked at: run this again";
-/// What to do about an image that names contents by paths only.
+/// Advice about an image that names contents by paths only.
 const BY_PATH: &str = "it was made like that: make the image anew from its tree, and untag this one";
 
 pub(super) struct Repair<'r> {
@@ -40,7 +40,7 @@ pub(super) struct Repair<'r> {
     sources: &'r [Source],
     threads: NonZeroUsize,
     quarantine: Quarantine<'r>,
-    /// Contents that are in the repository under other names.
+    /// Contents that are in the repository under wrong names.
     misnamed: HashMap<Digest, PathBuf>,
 }
 
@@ -57,7 +57,7 @@ impl<'r> Repair<'r> {
         Self { repository, lease, needs, sources, threads, quarantine, misnamed }
     }
 
-    /// Mends what can be.
+    /// Repairs all damages that can be repaired.
     pub(super) fn run(&self, damages: &mut Vec<Damage>) -> Result<(), RepositoryError> {
         self.objects(damages)?;
         for damage in damages.iter_mut() {
@@ -68,7 +68,7 @@ impl<'r> Repair<'r> {
                 _ => {}
             }
         }
-        // Images that are there again need what nobody could ask for before.
+        // The objects of restored images could not be known before.
         self.needed_now(damages)?;
         for damage in damages.iter_mut() {
             match damage.kind {
@@ -85,9 +85,9 @@ impl<'r> Repair<'r> {
         Ok(())
     }
 
-    /// Objects that are wrong or missing, from wherever their contents can be had.
+    /// Restores wrong and missing objects from the sources.
     fn objects(&self, damages: &mut [Damage]) -> Result<(), RepositoryError> {
-        // What is in the way of a directory goes first: it may have a hundred objects' place.
+        // Entries in place of a directory are moved first: each may be in the way of a hundred objects.
         for damage in damages.iter_mut().filter(|damage| is_in_the_way(damage)) {
             damage.remedy = self.take_away(damage)?;
         }
@@ -96,9 +96,9 @@ impl<'r> Repair<'r> {
         if all.is_empty() {
             return Ok(());
         }
-        // A file that will be replaced keeps a name here; anything else has to make room.
+        // A file that will be replaced gets a second name in the quarantine; other entries are moved there.
         let mut kept: HashMap<PathBuf, Kept> = HashMap::new();
-        // Those that are not what they were when they were judged.
+        // Paths of entries that are not what was judged any more.
         let mut changed: HashSet<PathBuf> = HashSet::new();
         for damage in damages.iter_mut().filter(|damage| has_wrong_object(damage.kind)) {
             let taken = match damage.kind {
@@ -129,7 +129,7 @@ impl<'r> Repair<'r> {
         let wrong = wrong.filter_map(|damage| damage.digest).collect();
         let batch = self.repository.objects().batch_replacing(self.lease.clone(), wrong);
         fetch_misnamed(self.repository, &self.misnamed, &mut wanted, &batch)?;
-        // What has the right content and the wrong fs-verity is copied from itself.
+        // An object with the right content and the wrong fs-verity is copied from itself.
         let own: HashMap<Digest, PathBuf> = damages
             .iter()
             .filter(|damage| damage.kind == Kind::WrongVerity)
@@ -163,7 +163,7 @@ impl<'r> Repair<'r> {
         Ok(())
     }
 
-    /// What is to be said of an object whose content is nowhere.
+    /// Returns the remedy of an object whose content was not found.
     fn without_content(&self, damage: &Damage, taken: Remedy) -> Remedy {
         match taken {
             Remedy::TakenAway(path) if damage.needed_by.is_none() => Remedy::TakenAway(path),
@@ -172,7 +172,7 @@ impl<'r> Repair<'r> {
                  tree that has it",
                 path.display()
             )),
-            // It was put right meanwhile, or may not be touched.
+            // It was repaired by another process meanwhile, or must be left.
             remedy @ (Remedy::Repaired | Remedy::Failed(_)) => remedy,
             Remedy::Left => Remedy::Failed(
                 "its content is nowhere to be had: give --from with a repository, objects or a tree that has it".into(),
@@ -180,7 +180,7 @@ impl<'r> Repair<'r> {
         }
     }
 
-    /// Looks again for what is needed and not there, as long as that brings anything.
+    /// Looks for needed objects that are missing, until nothing new is found.
     fn needed_now(&self, damages: &mut Vec<Damage>) -> Result<(), RepositoryError> {
         for _ in 0..2 {
             let needs = Needs::find(self.repository, |images| Ok(self.lease.protect(images).map(|()| true)?))?;
@@ -213,8 +213,8 @@ impl<'r> Repair<'r> {
         })
     }
 
-    /// Changes the object that was judged. A file that has other names, or is another user's, is none of ours: a copy is
-    /// changed, and takes the place of the object.
+    /// Changes the object that was judged. If the file has other names, or belongs to another user, a changed copy
+    /// replaces it.
     fn in_place(&self, damage: &Damage, change: impl FnOnce(BorrowedFd<'_>, &Digest) -> Result<(), String>) -> Remedy {
         let Some(digest) = damage.digest else { return Remedy::Left };
         let objects = self.repository.objects();
@@ -224,7 +224,7 @@ impl<'r> Repair<'r> {
             Err(Errno::NOENT) => return self.judged_again(damage),
             Err(errno) => return Remedy::Failed(errno.to_string()),
         };
-        if Some(Seen::of(&stat)) != damage.seen {
+        if Some(SeenEntry::of(&stat)) != damage.seen {
             return self.judged_again(damage);
         }
         let changed = if objects.is_shared(&stat) {
@@ -240,7 +240,7 @@ impl<'r> Repair<'r> {
         changed.map_or_else(Remedy::Failed, |()| Remedy::Repaired)
     }
 
-    /// What is to be said of an object that is not what was judged.
+    /// Returns the remedy of an object that is not what was judged any more.
     fn judged_again(&self, damage: &Damage) -> Remedy {
         let is_right = damage.digest.is_some_and(|digest| {
             self.repository.objects().try_stat(&digest).is_ok()
@@ -249,7 +249,7 @@ impl<'r> Repair<'r> {
         if is_right { Remedy::Repaired } else { Remedy::Failed(CHANGED.into()) }
     }
 
-    /// Takes away what was judged.
+    /// Moves the entry that was judged to the quarantine.
     fn take(&self, damage: &Damage) -> Result<Taken, RepositoryError> {
         self.quarantine.take(&damage.path, damage.seen.as_ref(), || self.reason_to_leave(damage))
     }
@@ -262,7 +262,7 @@ impl<'r> Repair<'r> {
     fn remedy_of(&self, damage: &Damage, taken: Taken) -> Remedy {
         match taken {
             Taken::To(kept) => Remedy::TakenAway(kept),
-            // Another process was faster.
+            // Another process has repaired it meanwhile.
             Taken::Gone if damage.digest.is_none() || !has_wrong_object(damage.kind) => Remedy::Repaired,
             Taken::Gone => Remedy::Left,
             Taken::Changed if has_wrong_object(damage.kind) => self.judged_again(damage),
@@ -271,7 +271,7 @@ impl<'r> Repair<'r> {
         }
     }
 
-    /// Why something that is wrong among the objects may not be taken away now.
+    /// Returns the reason why a wrong entry of the object store must be left for now.
     fn reason_to_leave(&self, damage: &Damage) -> Result<Option<String>, RepositoryError> {
         let Some(mut leases) = LeaseReader::look_at_others(&self.repository.dir, self.lease)? else { return Ok(None) };
         leases.read(|_| {})?;
@@ -295,7 +295,7 @@ impl<'r> Repair<'r> {
     }
 
     fn image_link(&self, damage: &Damage) -> Result<Remedy, RepositoryError> {
-        // Not a name that an image can have.
+        // The name is not that of an image.
         let Some(digest) = damage.digest.filter(|digest| digest.algorithm() == self.repository.algorithm()) else {
             return self.without_place(damage);
         };
@@ -315,16 +315,17 @@ impl<'r> Repair<'r> {
         Ok(Remedy::Repaired)
     }
 
-    /// What the link that was judged leads to.
+    /// Returns the target of the link that was judged.
     fn leads(&self, damage: &Damage) -> Leads {
         let folder = damage.path.parent().unwrap_or(Path::new("")).as_os_str().as_encoded_bytes();
         match &damage.seen {
-            Some(Seen::Link(text)) => leads_to(folder, text, self.repository.algorithm()),
+            Some(SeenEntry::Link(text)) => leads_to(folder, text, self.repository.algorithm()),
             _ => Leads::Unclear,
         }
     }
 
-    /// An entry that this program would not have made: taken away, unless it leads to an image, which may come back.
+    /// Moves an entry that this program would not have made to the quarantine, unless it leads to an image, which may
+    /// come back.
     fn without_place(&self, damage: &Damage) -> Result<Remedy, RepositoryError> {
         match self.leads(damage) {
             Leads::To(digest) => Ok(Remedy::Failed(format!(
@@ -335,10 +336,10 @@ impl<'r> Repair<'r> {
         }
     }
 
-    /// What cannot be read is not vouched for any more, unless something leads there.
+    /// Moves the link of an image that cannot be read, unless something leads to it.
     fn image(&self, damage: &Damage) -> Result<Remedy, RepositoryError> {
         let Some(digest) = damage.digest else { return Ok(Remedy::Left) };
-        // Streams are read without the lock. If there are others by then, they may name the image.
+        // Streams are read without the lock. If they have changed when it is held, they may name the image.
         let streams = self.repository.streams()?;
         for (name, stream) in &streams.links {
             if self.repository.stream_names(stream, &digest)? {
@@ -359,7 +360,7 @@ impl<'r> Repair<'r> {
             }
             self.reason_to_leave(damage)
         };
-        let seen = Seen::Link(layout::image_link(&digest).into_bytes());
+        let seen = SeenEntry::Link(layout::image_link(&digest).into_bytes());
         let taken = self.quarantine.take(&damage.path, Some(&seen), leave)?;
         Ok(self.remedy_of(damage, taken))
     }
@@ -371,7 +372,7 @@ impl<'r> Repair<'r> {
         }
     }
 
-    /// Where a name led, only another repository can tell.
+    /// Restores a ref from another repository. Only that knows where it led.
     fn reference(&self, damage: &Damage) -> Result<Remedy, RepositoryError> {
         let name = damage.path.strip_prefix(layout::IMAGE_REFS).ok().and_then(Path::to_str);
         let Some(name) = name.and_then(|name| RefName::new(name).ok()) else {
@@ -391,7 +392,7 @@ impl<'r> Repair<'r> {
         }
         let dir = &self.repository.dir;
         let locked = Locked::shared(dir)?;
-        // A tag may have been faster.
+        // Another process may have written the ref meanwhile.
         if self.repository.read_ref(&name)?.is_none() {
             let Some(image) = LinkedImage::find(dir, &locked, &digest)? else {
                 return Ok(Remedy::Failed(format!("it led to {digest}, and that image is not here")));
@@ -402,7 +403,7 @@ impl<'r> Repair<'r> {
     }
 }
 
-/// Something else than a directory, where one of the 256 should be.
+/// Returns whether an entry is in the place of one of the 256 directories.
 fn is_in_the_way(damage: &Damage) -> bool {
     damage.kind == Kind::Foreign
         && damage.path.components().count() == 2
@@ -414,7 +415,7 @@ fn has_wrong_object(kind: Kind) -> bool {
     matches!(kind, Contents | Empty | Misnamed | NotRegular | Truncated | Unreadable | WrongVerity)
 }
 
-/// The content that would mend a damage.
+/// Returns the content that would repair a damage.
 fn wanted_of(damage: &Damage) -> Option<Digest> {
     let wants = has_wrong_object(damage.kind) || matches!(damage.kind, Kind::Missing | Kind::Dangling | Kind::Stream);
     damage.digest.filter(|_| wants)

@@ -1,7 +1,7 @@
-//! What was under a name when it was judged, to be compared before something is done about it.
+//! Entries as they were judged, to be compared before they are changed.
 //!
-//! A check takes hours, and others go on working meanwhile: what was wrong may have been put right. So nothing is taken away or
-//! changed but the very thing that was judged.
+//! A check may take hours, and other processes may repair a damage meanwhile. So only the very entry that was judged is
+//! moved or changed.
 
 use std::ffi::OsStr;
 use std::os::fd::BorrowedFd;
@@ -10,25 +10,25 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::fs::{AtFlags, FileType, Stat, statat};
 use rustix::io::{Errno, Result};
 
-use crate::dir::{Found, read_link};
+use crate::dir::{LinkEntry, read_link};
 
-/// What was under a name.
+/// An entry of a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Seen {
-    /// A link with this text.
+pub(super) enum SeenEntry {
+    /// A symlink with this text.
     Link(Vec<u8>),
-    /// Anything else. Its last change counts too, as it may have been mended in place.
+    /// An inode of another type. Its ctime counts too, as it may have been changed in place.
     Inode { device: u64, number: u64, size: i64, changed: (i64, i64) },
 }
 
-impl Seen {
-    /// Looks at a name in a directory; `None` if nothing is there.
+impl SeenEntry {
+    /// Reads an entry of a directory; `None` if it does not exist.
     pub(super) fn at(directory: BorrowedFd<'_>, name: &OsStr) -> Result<Option<Self>> {
         match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink => {
                 Ok(match read_link(directory, name.as_bytes())? {
-                    Found::Link(text) => Some(Self::Link(text)),
-                    Found::Nothing | Found::Other => None,
+                    LinkEntry::Link(text) => Some(Self::Link(text)),
+                    LinkEntry::Nothing | LinkEntry::Other => None,
                 })
             }
             Ok(stat) => Ok(Some(Self::of(&stat))),
@@ -37,7 +37,7 @@ impl Seen {
         }
     }
 
-    /// What has this status, and this name if it is a link; `None` if it is another by now.
+    /// Returns the entry with this metadata, and this name if it is a symlink; `None` if the symlink is another by now.
     pub(super) fn having(stat: &Stat, directory: BorrowedFd<'_>, name: &OsStr) -> Option<Self> {
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Symlink => Self::at(directory, name).ok().flatten().filter(|seen| matches!(seen, Self::Link(_))),
@@ -45,7 +45,7 @@ impl Seen {
         }
     }
 
-    /// Whether this is the same file, whatever has changed.
+    /// Returns whether both are the same file, whatever has changed.
     pub(super) fn is_same_file(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Link(text), Self::Link(other)) => text == other,
@@ -56,7 +56,7 @@ impl Seen {
         }
     }
 
-    /// The same of a file that is open, or of anything else but a link.
+    /// Returns the entry of an open file, or of anything else that is no symlink.
     #[allow(clippy::useless_conversion, clippy::unnecessary_cast, reason = "the types differ between architectures")]
     pub(super) fn of(stat: &Stat) -> Self {
         Self::Inode {

@@ -1,4 +1,4 @@
-//! Where right contents come from.
+//! Sources of the right contents for a repair.
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -16,19 +16,19 @@ use libcomposefs_store::Batch;
 use libcomposefs_store::ObjectDir;
 use libcomposefs_store::StorePolicy;
 
-/// Something that may hold what is missing.
+/// A directory that may have missing contents.
 #[derive(Debug)]
 pub enum Source {
     /// Another repository.
     Repository(Box<Repository>),
     /// A directory of objects.
     Objects(Box<ObjectDir>),
-    /// The tree that an image was made of, or any other.
+    /// A directory tree, such as the one that an image was made of.
     Tree(PathBuf),
 }
 
 impl Source {
-    /// Finds out what a directory is.
+    /// Finds out what kind of source a directory is.
     ///
     /// # Errors
     ///
@@ -52,7 +52,7 @@ impl Source {
         Ok(if has_any { Source::Objects(Box::new(objects)) } else { Source::Tree(path.to_owned()) })
     }
 
-    /// The image that another repository has under a name.
+    /// Returns the image that another repository has under a name.
     pub(super) fn image_of(&self, name: &RefName) -> Option<Digest> {
         match self {
             Source::Repository(other) => other.read_ref(name).ok().flatten(),
@@ -60,13 +60,13 @@ impl Source {
         }
     }
 
-    /// Puts those of the wanted that are here into a batch, and takes them off the list.
+    /// Stores the wanted objects that this source has, and removes them from the set.
     pub(super) fn fetch(&self, wanted: &mut HashSet<Digest>, batch: &Batch<'_>) -> Result<(), RepositoryError> {
         match self {
             Source::Repository(other) => fetch_objects(other.objects(), wanted, batch),
             Source::Objects(objects) => fetch_objects(objects, wanted, batch),
             Source::Tree(path) => {
-                let sink = Wanted { algorithm: batch.store().algorithm(), wanted: Mutex::new(wanted), batch };
+                let sink = WantedSink { algorithm: batch.store().algorithm(), wanted: Mutex::new(wanted), batch };
                 let (algorithm, follow_root) = (sink.algorithm, true);
                 let options = scan::Options { algorithm, follow_root, ..scan::Options::default() };
                 scan(path, &options, &sink, &NoProgress)?;
@@ -80,7 +80,7 @@ fn fetch_objects(objects: &ObjectDir, wanted: &mut HashSet<Digest>, batch: &Batc
     let mut all: Vec<Digest> = wanted.iter().copied().collect();
     all.sort_unstable();
     for digest in all {
-        // What cannot be read there is not there.
+        // An object that cannot be read counts as missing.
         if let Ok(Some(file)) = objects.open_object(&digest)
             && put_if(&digest, file.as_fd(), batch)?
         {
@@ -90,7 +90,7 @@ fn fetch_objects(objects: &ObjectDir, wanted: &mut HashSet<Digest>, batch: &Batc
     Ok(())
 }
 
-/// Puts in what a file holds, if it is what it should.
+/// Stores the content of a file, if it has this digest. Returns whether it has.
 pub(super) fn put_if(digest: &Digest, file: BorrowedFd<'_>, batch: &Batch<'_>) -> Result<bool, RepositoryError> {
     let is_regular = fstat(file).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
     let mut buffer = vec![0; READ_SIZE];
@@ -101,20 +101,20 @@ pub(super) fn put_if(digest: &Digest, file: BorrowedFd<'_>, batch: &Batch<'_>) -
     Ok(batch.put_file(&source, &mut buffer)?.0 == *digest)
 }
 
-/// Takes what is wanted of a tree.
-struct Wanted<'w, 'b, 's> {
+/// A sink that stores the wanted contents of a tree.
+struct WantedSink<'w, 'b, 's> {
     algorithm: Algorithm,
     wanted: Mutex<&'w mut HashSet<Digest>>,
     batch: &'b Batch<'s>,
 }
 
-impl Wanted<'_, '_, '_> {
+impl WantedSink<'_, '_, '_> {
     fn takes(&self, digest: &Digest) -> bool {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner).remove(digest)
     }
 }
 
-impl ContentSink for Wanted<'_, '_, '_> {
+impl ContentSink for WantedSink<'_, '_, '_> {
     fn take_small(&self, content: &[u8], digest: &Digest) -> Result<(), SinkError> {
         if self.takes(digest) {
             self.batch.put_bytes(content)?;
@@ -141,7 +141,7 @@ impl ContentSink for Wanted<'_, '_, '_> {
     }
 }
 
-/// Files of the repository itself whose content is wanted: those under wrong names.
+/// Stores wanted contents of files in the repository itself that have wrong names.
 pub(super) fn fetch_misnamed(
     repository: &Repository,
     misnamed: &HashMap<Digest, PathBuf>,

@@ -1,4 +1,4 @@
-//! What is needed: at the beginning, and again before each step.
+//! Marking: at the start of a gc, and again before each step.
 
 use libcomposefs_image::Digest;
 
@@ -9,26 +9,27 @@ use crate::lock::Locked;
 use crate::refs::Refs;
 use crate::streams::Streams;
 
-/// How often what is new is marked without the lock. What is new even then is marked with it.
+/// Number of times that new entries are marked without the lock. Entries that are new even then are marked under the
+/// lock.
 const TRIES: u32 = 3;
 
-/// All that names something.
+/// All entries that name images and streams, and the digests that leases protect.
 struct Named {
     refs: Refs,
     images: Vec<Digest>,
     broken_links: Vec<BrokenRef>,
     streams: Streams,
-    /// Images that commands at work have claimed since the last look.
+    /// Digests that were added to leases since the last time.
     claimed: Vec<Digest>,
 }
 
-/// The permission to take one step: the lock, unless nothing is removed anyway.
+/// Permission to do one step: the lock, unless this is a dry run.
 pub(super) struct Alone {
     _locked: Option<Locked>,
 }
 
 impl Collector<'_> {
-    /// Marks what is named, and notes the images that nothing names.
+    /// MarkSet what is named, and notes the images that nothing names.
     pub(super) fn mark_all(&mut self) -> Result<(), RepositoryError> {
         let named = self.named()?;
         self.candidates = named.images.iter().copied().collect();
@@ -40,11 +41,11 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// Locks the repository for one step. By then everything is marked that was published or claimed before; `None` if
-    /// something among it is not understood.
+    /// Locks the repository for one step. Everything that was published or protected before is marked then. Returns
+    /// `None` if an entry among it cannot be interpreted.
     ///
-    /// Others hold the lock from their first to their last moment, and what they publish may need what nobody needed before. So
-    /// all names are listed again under the lock. What is new is read without it, as that may take long.
+    /// Other programs hold the lock as long as they run, and what they publish may need objects that nothing needed
+    /// before. So all names are listed again under the lock. New images are read without it, as that may take long.
     pub(super) fn alone(&mut self) -> Result<Option<Alone>, RepositoryError> {
         for left in (0..TRIES).rev() {
             let locked = if self.options.dry_run { None } else { Some(Locked::exclusive(&self.repository.dir)?) };
@@ -63,7 +64,7 @@ impl Collector<'_> {
         Ok(None)
     }
 
-    /// Whether it is known what everything needs that was found.
+    /// Returns whether the needs of all entries are known.
     pub(super) fn may_go_on(&self) -> bool {
         self.marks.unclear.is_empty()
     }
@@ -78,11 +79,11 @@ impl Collector<'_> {
         Ok(Named { refs, images, broken_links, streams: self.repository.streams()?, claimed })
     }
 
-    /// Images to be marked: those that have names, and those whose link was not there before.
+    /// Lists the images to mark: images with names, and images whose link did not exist at the start.
     fn images_of<'n>(&'n self, named: &'n Named) -> impl Iterator<Item = &'n Digest> + 'n {
         let known = [&self.candidates, &self.young_images, &self.spared];
         let new_links = named.images.iter().filter(move |digest| !known.iter().any(|known| known.contains(digest)));
-        // Who claims an image relies on all it needs.
+        // A process that protects an image relies on all objects of it.
         let claimed = named.claimed.iter().filter(|digest| named.images.binary_search(digest).is_ok());
         named.refs.good.iter().map(|(_, digest)| digest).chain(new_links).chain(claimed)
     }

@@ -1,8 +1,8 @@
-//! Removing what is not needed (`docs/format/repository.md`, section 5).
+//! Garbage collection (`docs/format/repository.md`, section 5).
 //!
-//! Everything that is needed is marked first (`mark`). What is removed then goes in small steps (`sweep`), each with the
-//! repository locked and after another look at all that names or claims something: other programs hold the lock as long as
-//! they run, and may have published while gc waited for it.
+//! Everything that is needed is marked first (`mark`). The rest is removed in small steps (`sweep`), each under the
+//! lock of the repository and after names and leases were read again: other programs hold the lock as long as they run,
+//! and may have published while gc waited for it.
 
 mod mark;
 mod sweep;
@@ -13,58 +13,61 @@ use std::time::{Duration, SystemTime};
 use libcomposefs_image::Digest;
 
 use super::digest_set::DigestSet;
-use super::marks::Marks;
+use super::marks::MarkSet;
 use super::{RefName, Repository, RepositoryError};
 use crate::broken_ref::BrokenRef;
 use crate::lease::reader::LeaseReader;
 
-/// How gc goes about it.
+/// Options of a gc.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GcOptions {
-    /// Only look, and remove nothing.
+    /// Remove nothing, and report what would be removed.
     pub dry_run: bool,
-    /// What is younger stays: other programs have no leases.
+    /// Keep what is younger: other programs have no leases.
     pub grace: Duration,
 }
 
-/// What gc did, or with `dry_run` would do.
+/// Counts of what gc removed and kept, or with `dry_run` would remove and keep.
 #[derive(Debug, Default)]
 pub struct GcReport {
-    /// How many images are needed.
+    /// Number of images that are needed.
     pub images_kept: u64,
-    /// How many objects are needed.
+    /// Number of objects that are needed.
     pub objects_kept: u64,
-    /// Images without a name that stay as they are open, by a mount or a program.
+    /// Images without a name that were kept because a mount or a program has them open.
     pub in_use: Vec<Digest>,
-    /// Images without a name that stay as they are young. A grace of zero removes them.
+    /// Images without a name that were kept because they are young. A grace of zero removes them.
     pub young_images: Vec<Digest>,
     /// Images that were removed.
     pub removed_images: Vec<Digest>,
-    /// Objects that were removed.
+    /// Number of objects that were removed.
     pub removed_objects: u64,
-    /// What they took on the disk. What shares extents with files elsewhere frees less.
+    /// Size of the removed objects on disk, in bytes. Objects that share extents with other files free less.
     pub removed_bytes: u64,
-    /// Objects that stay only as they are young, or as a young image needs them. A grace of zero removes them.
+    /// Number of objects that were kept only because they, or an image that needs them, are young. A grace of zero
+    /// removes them.
     pub young_objects: u64,
-    /// What those take on the disk.
+    /// Size of those young objects on disk, in bytes.
     pub young_bytes: u64,
-    /// Objects that only commands at work need.
+    /// Number of objects that only leases protect.
     pub claimed_objects: u64,
-    /// Names whose image is not there.
+    /// Refs whose image is missing.
     pub dangling: Vec<(RefName, Digest)>,
-    /// Names and links in the form of other programs. What they lead to is kept.
+    /// Refs and links in the form of other programs. Their targets are kept.
     pub others: Vec<BrokenRef>,
-    /// Entries that are not understood, so that what they keep is not known: nothing at all was removed after the first was found.
+    /// Entries that cannot be interpreted, so that their target is unknown. Nothing was removed after the first was
+    /// found.
     pub unclear: Vec<BrokenRef>,
-    /// Images that cannot be read, so that no object was removed: what they need is not known.
+    /// Images that cannot be read. No object was removed, because the objects that those images need are unknown.
     pub unreadable: Vec<(Digest, RepositoryError)>,
-    /// Leases of processes that are gone.
+    /// Number of leases that were deleted because their process has ended.
     pub cleared_leases: u64,
 }
 
-/// The role that removes what is not needed. No other gc runs as long as it lives: it holds `gc.lock`, unless it only looks.
+/// The role that removes what is not needed. It holds `gc.lock`, except in a dry run, so that no other gc runs
+/// meanwhile.
 ///
-/// What is needed is marked first; only what that returns can remove anything.
+/// [`mark`](Self::mark) finds what is needed. Only the [`MarkedRepository`] that it returns can remove anything.
 ///
 /// ```
 /// # use libcomposefs_image::Algorithm;
@@ -92,11 +95,11 @@ pub struct Collector<'r> {
     repository: &'r Repository,
     options: GcOptions,
     now: SystemTime,
-    marks: Marks,
+    marks: MarkSet,
     leases: Option<LeaseReader>,
-    /// Images that were listed at the beginning and are not decided on. Every other link is new, and is kept.
+    /// Images that were listed at the start and are not decided on yet. Every other link is new, and is kept.
     candidates: BTreeSet<Digest>,
-    /// Images that stay as they are young, and what they need.
+    /// Images that are kept because they are young, and the objects that they need.
     young_images: BTreeSet<Digest>,
     young_objects: DigestSet,
     /// Images whose links a dry run leaves in place.
@@ -107,7 +110,7 @@ pub struct Collector<'r> {
 /// A repository in which everything that is needed is marked. The only way to remove anything.
 #[derive(Debug)]
 #[must_use = "nothing is removed before a sweep"]
-pub struct Marked<'r>(Collector<'r>);
+pub struct MarkedRepository<'r>(Collector<'r>);
 
 impl Repository {
     /// Starts a gc: waits until no other gc runs, and deletes the leases of processes that have ended. With
@@ -127,7 +130,7 @@ impl Repository {
             repository: self,
             options,
             now: SystemTime::now(),
-            marks: Marks::new(self),
+            marks: MarkSet::new(self),
             leases,
             candidates: BTreeSet::new(),
             young_images: BTreeSet::new(),
@@ -137,7 +140,7 @@ impl Repository {
         })
     }
 
-    /// Removes what is not needed: images without a name, and objects of no image. A [`Collector`] does it in its steps.
+    /// Removes images without a name, and objects that no image needs. A [`Collector`] does the same step by step.
     ///
     /// # Errors
     ///
@@ -148,14 +151,14 @@ impl Repository {
 }
 
 impl<'r> Collector<'r> {
-    /// Marks everything that is needed, and notes the images that nothing names.
+    /// MarkSet everything that is needed, and notes the images that nothing names.
     ///
     /// # Errors
     ///
     /// If the repository cannot be read.
-    pub fn mark(mut self) -> Result<Marked<'r>, RepositoryError> {
+    pub fn mark(mut self) -> Result<MarkedRepository<'r>, RepositoryError> {
         self.mark_all()?;
-        Ok(Marked(self))
+        Ok(MarkedRepository(self))
     }
 
     fn finish(mut self) -> Result<GcReport, RepositoryError> {
@@ -173,7 +176,7 @@ impl<'r> Collector<'r> {
     }
 }
 
-impl Marked<'_> {
+impl MarkedRepository<'_> {
     /// Removes the images and objects that are not marked, in small steps.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! The removal itself, in small steps.
+//! Sweeping: images and objects are removed in small steps.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, SystemTime};
@@ -11,9 +11,9 @@ use super::Collector;
 use crate::lease::reader::LeaseReader;
 use crate::{RepositoryError, io_error, layout};
 
-/// So many images are decided on in one step.
+/// Number of images that are decided on in one step.
 const IMAGES_AT_ONCE: usize = 64;
-/// A step removes the objects of one of the 256 directories, or of several that have few.
+/// Number of objects at which a step ends: those of one of the 256 directories, or of several with few objects.
 const OBJECTS_AT_ONCE: usize = 1024;
 
 impl Collector<'_> {
@@ -42,16 +42,16 @@ impl Collector<'_> {
                 self.candidates.remove(digest);
             }
             drop(alone);
-            // What they need is read without the lock.
+            // The objects that they need are read without the lock.
             kept.iter().for_each(|digest| self.keep(digest));
             young.iter().for_each(|digest| self.keep_young(digest));
         }
         self.settle_images(&directory)
     }
 
-    /// What is to become of an image that nothing named a moment ago.
+    /// Decides on an image that had no name when it was listed.
     fn judge(&self, directory: &OwnedFd, digest: &Digest) -> Result<Fate, RepositoryError> {
-        // It may have been claimed before it was there, by the process that has made it since.
+        // The lease may have protected the image before its link existed.
         if self.marks.images.contains(digest)
             || self.leases.as_ref().is_some_and(|leases| leases.claimed.contains(digest))
         {
@@ -68,7 +68,8 @@ impl Collector<'_> {
         Ok(match self.repository.is_open(digest) {
             Ok(false) if self.is_young(&stat) => Fate::Young,
             Ok(false) => Fate::Unneeded,
-            // One that cannot be opened may be open elsewhere. What is wrong with it is told when it is marked.
+            // An image that cannot be opened here may be open elsewhere. The error is reported when the image is
+            // marked.
             Ok(true) | Err(_) => Fate::Kept,
         })
     }
@@ -91,8 +92,8 @@ impl Collector<'_> {
                 Err(Errno::NOENT) => return Ok(Fate::Gone),
                 Err(errno) => return Err(io_error("move aside", path)(errno)),
             }
-            // A process that had found it before and has opened it since is in time. On a full disk a new link could not be
-            // made, so the old one is moved back.
+            // Another process may have resolved the image before the rename and opened it since: check again. The old
+            // link is moved back, because on a full disk a new one could not be made.
             if self.repository.is_open(digest).unwrap_or(true) {
                 renameat(leases.directory(), &aside, directory, &name).map_err(io_error("move back", path))?;
                 return Ok(Fate::Kept);
@@ -103,7 +104,7 @@ impl Collector<'_> {
         Ok(Fate::Gone)
     }
 
-    /// Keeps an image that nothing names, with all it needs.
+    /// Keeps an image that nothing names, with all objects that it needs.
     fn keep(&mut self, digest: &Digest) {
         if self.marks.images.contains(digest) {
             return;
@@ -114,7 +115,7 @@ impl Collector<'_> {
         self.marks.image(self.repository, digest);
     }
 
-    /// Keeps what a young image needs, but as what a grace of zero removes.
+    /// Keeps the objects that a young image needs, counted as what a grace of zero removes.
     fn keep_young(&mut self, digest: &Digest) {
         self.report.young_images.push(*digest);
         self.young_images.insert(*digest);
@@ -129,7 +130,7 @@ impl Collector<'_> {
         }
     }
 
-    /// After a crash no image is there whose objects are not.
+    /// Syncs the removed links. After a crash, no link may come back whose objects are gone.
     fn settle_images(&self, directory: &OwnedFd) -> Result<(), RepositoryError> {
         if self.options.dry_run || self.report.removed_images.is_empty() {
             return Ok(());
@@ -137,7 +138,7 @@ impl Collector<'_> {
         fsync(directory).map_err(io_error("sync", self.repository.dir.path.join(layout::IMAGES)))
     }
 
-    /// Removes the objects that nothing needs, unless it is not known what all images need.
+    /// Removes the objects that are not needed, unless the needs of an image are unknown.
     pub(super) fn sweep_objects(&mut self) -> Result<(), RepositoryError> {
         let mut unneeded: Vec<Digest> = Vec::new();
         for first in 0..=255u8 {
@@ -164,10 +165,10 @@ impl Collector<'_> {
         }
         let Ok(stat) = self.repository.objects.try_stat(digest) else { return Ok(()) };
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-            // It was not made by us, and is for fsck to tell of.
+            // A directory is not from this program; fsck reports it.
             return Ok(());
         }
-        // Another link keeps the space.
+        // Another hard link keeps the space.
         let bytes = if stat.st_nlink > 1 { 0 } else { u64::try_from(stat.st_blocks).unwrap_or_default() * 512 };
         if self.young_objects.contains(digest) || self.is_young(&stat) {
             self.report.young_objects += 1;
@@ -186,7 +187,7 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// What a killed writer leaves where files cannot be without a name.
+    /// Removes temporary files that killed processes have left, on file systems without `O_TMPFILE`.
     fn sweep_temporaries(&mut self) -> Result<(), RepositoryError> {
         if self.options.dry_run {
             return Ok(());
@@ -204,7 +205,7 @@ impl Collector<'_> {
             return Ok(());
         }
         let Some(_alone) = self.alone()? else { return Ok(()) };
-        // Asked after they were listed: a process has its lease before its first temporary.
+        // Checked after the files were listed: a process makes its lease before its first temporary file.
         if !self.leases.as_ref().map_or(Ok(true), LeaseReader::is_alone)? {
             return Ok(());
         }
@@ -218,26 +219,26 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// By when the inode was last changed, which nobody can set.
+    /// Compares the grace with the time of the last inode change, which cannot be set.
     fn is_young(&self, stat: &Stat) -> bool {
         if self.options.grace.is_zero() {
             return false;
         }
         let changed = u64::try_from(stat.st_ctime).unwrap_or_default();
         let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(changed);
-        // A clock that was set back makes things young, not old.
+        // If the clock was set back, things are young and not old.
         self.now.duration_since(changed).map_or(true, |age| age < self.options.grace)
     }
 }
 
-/// What becomes of an image that nothing named.
+/// Decision on an image that had no name when it was listed.
 enum Fate {
-    /// It is named or claimed by now, or open.
+    /// The image has a name by now, is protected by a lease, or is open.
     Kept,
-    /// It stays as it is young.
+    /// The image is kept because it is young.
     Young,
-    /// It is to be removed.
+    /// Nothing needs the image.
     Unneeded,
-    /// It is not there any more.
+    /// The image does not exist any more.
     Gone,
 }

@@ -1,4 +1,4 @@
-//! The leases of others, read before something is removed.
+//! The leases of other processes, read before anything is removed.
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,31 +18,31 @@ use crate::lock::cannot_lock;
 use crate::wait::LockMode;
 use crate::{RepositoryError, layout};
 
-/// What the name of a link begins with that a gc has moved aside.
+/// Prefix of the name of an image link that a gc has moved aside.
 const ASIDE: &str = "gc.";
 
 const OPEN: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 
-/// What all who are at work rely on.
+/// The objects and images that leases protect.
 #[derive(Debug)]
 pub(crate) struct LeaseReader {
     directory: OwnedFd,
     path: PathBuf,
-    /// Held while this is there: leases that end meanwhile stay.
+    /// `gc.lock`, if held. Leases that end meanwhile stay.
     _gc_lock: Option<OwnedFd>,
-    /// The name of a lease that is passed over.
+    /// Name of a lease to skip.
     own: Option<Vec<u8>>,
-    /// Each lease, with how much of it was read.
+    /// The open leases, by name, with the number of bytes read.
     seen: HashMap<Vec<u8>, (OwnedFd, u64)>,
-    /// What they claim.
+    /// Digests that the leases protect.
     pub(crate) claimed: DigestSet,
-    /// How many were cleared away, as who wrote them is gone.
+    /// Number of leases that were deleted because their process has ended.
     pub(crate) cleared: u64,
 }
 
 impl LeaseReader {
-    /// Starts a gc: takes `gc.lock` and deletes the leases of processes that have ended. Their refs can be seen by now, so refs are
-    /// to be read after this.
+    /// Starts a gc: takes `gc.lock` and deletes the leases of processes that have ended. The refs of those processes
+    /// are visible, so refs must be read after this.
     pub(crate) fn begin_gc(dir: &RepoDir, objects: &ObjectDir) -> Result<Self, RepositoryError> {
         let directory = dir.make_dir(layout::LEASES)?;
         let path = dir.path.join(layout::LEASES);
@@ -55,12 +55,13 @@ impl LeaseReader {
         Ok(reader)
     }
 
-    /// Reads leases without a lock; `None` if there are none. A lease that ends meanwhile is not seen.
+    /// Opens the directory of leases without a lock; `None` if it does not exist. A lease that ends meanwhile is not
+    /// seen.
     pub(crate) fn look(dir: &RepoDir) -> Result<Option<Self>, RepositoryError> {
         Ok(dir.open_dir(layout::LEASES)?.map(|directory| Self::new(dir, directory, None)))
     }
 
-    /// Reads the leases of other processes, without a lock.
+    /// Opens the directory of leases without a lock, to read all leases except `own`.
     pub(crate) fn look_at_others(dir: &RepoDir, own: &Lease) -> Result<Option<Self>, RepositoryError> {
         let reader = Self::look(dir)?;
         Ok(reader.map(|reader| Self { own: Some(own.name().as_bytes().to_vec()), ..reader }))
@@ -78,7 +79,8 @@ impl LeaseReader {
         }
     }
 
-    /// Moves back the image links that a gc had moved aside when it was killed: an image may be open. This gc decides on them.
+    /// Moves back the image links that a gc had moved aside when it was killed: an image may be open. This gc decides
+    /// on them again.
     fn put_back_aside(&self, dir: &RepoDir, objects: &ObjectDir) -> Result<(), RepositoryError> {
         let Some(images) = dir.open_dir(layout::IMAGES)? else { return Ok(()) };
         for name in self.names()? {
@@ -92,24 +94,25 @@ impl LeaseReader {
         Ok(())
     }
 
-    /// The directory of the leases.
+    /// Returns the directory of leases.
     pub(crate) fn directory(&self) -> &OwnedFd {
         &self.directory
     }
 
-    /// A name in it for the link of an image while it is decided whether the link goes. The next gc moves back what a crash
-    /// leaves under such a name.
+    /// Returns a name in the directory of leases for an image link while gc decides on it. After a crash the next gc
+    /// moves it back.
     pub(crate) fn aside(&self, image: &str) -> String {
         format!("{ASIDE}{image}")
     }
 
-    /// Clears away what belongs to nobody any more.
+    /// Deletes the leases of processes that have ended, and their temporary files.
     pub(crate) fn clear(&mut self) -> Result<(), RepositoryError> {
         let names = self.names()?;
         for name in names.iter().filter(|name| !name.contains(&b'.')) {
             let Some(file) = self.open(name)? else { continue };
             if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-                // Its maker may be about to lock it, and then sees that it has no name any more.
+                // A process that has just made this lease sees, once it holds the lock, that the file has no name any
+                // more.
                 match unlinkat(&self.directory, name.as_slice(), AtFlags::empty()) {
                     Ok(()) => self.cleared += 1,
                     Err(Errno::NOENT) => {}
@@ -127,12 +130,12 @@ impl LeaseReader {
         Ok(())
     }
 
-    /// Whether nobody else is at work.
+    /// Returns whether no lease exists.
     pub(crate) fn is_alone(&self) -> Result<bool, RepositoryError> {
         Ok(self.names()?.iter().all(|name| name.contains(&b'.')))
     }
 
-    /// Reads what was claimed since the last time, and shows each digest that is new.
+    /// Reads what was added to the leases since the last call, and passes each new digest to `show`.
     pub(crate) fn read(&mut self, mut show: impl FnMut(Digest)) -> Result<(), RepositoryError> {
         for name in self.names()? {
             if name.contains(&b'.') || self.own.as_ref() == Some(&name) || self.seen.contains_key(&name) {
@@ -165,7 +168,7 @@ impl LeaseReader {
         Ok(())
     }
 
-    /// Whether there was no lease to be read.
+    /// Returns whether no lease was read.
     pub(crate) fn is_empty(&self) -> bool {
         self.seen.is_empty()
     }

@@ -1,4 +1,4 @@
-//! Refs: written, replaced and removed.
+//! Refs are written, replaced and removed.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -7,15 +7,15 @@ use rustix::fs::{AtFlags, fsync, unlinkat};
 use rustix::io::Errno;
 
 use super::{found_under, in_the_way, open_folder};
-use crate::dir::{Found, RepoDir, make_directory_in, put_link, read_link};
+use crate::dir::{LinkEntry, RepoDir, make_directory_in, put_link, read_link};
 use crate::error::io_error;
 use crate::image_link::LinkedImage;
 use crate::lease::Lease;
 use crate::lock::Locked;
 use crate::{RefName, RepositoryError, layout};
 
-/// Writes refs to images that the lease protects. Returns for each name the image that had it before, if that is another. If a ref
-/// cannot be written, those written before it are restored.
+/// Writes refs to images that the lease protects. Returns for each name the image that it had before, if that is
+/// another. If a ref cannot be written, those written before it are restored.
 pub(crate) fn write(
     dir: &RepoDir,
     lease: &Lease,
@@ -23,7 +23,7 @@ pub(crate) fn write(
     names: &[(&RefName, &LinkedImage)],
 ) -> Result<Vec<Option<Digest>>, RepositoryError> {
     let mut replaced = Vec::new();
-    let mut before: Vec<Found> = Vec::new();
+    let mut before: Vec<LinkEntry> = Vec::new();
     for (name, image) in names {
         let written = found_under(dir, name).and_then(|found| {
             before.push(found);
@@ -48,9 +48,9 @@ fn put_back(
     lease: &Lease,
     name: &RefName,
     digest: &Digest,
-    before: &Found,
+    before: &LinkEntry,
 ) -> Result<(), RepositoryError> {
-    let ours = Found::Link(layout::ref_link(name, digest).into_bytes());
+    let ours = LinkEntry::Link(layout::ref_link(name, digest).into_bytes());
     // It was not written, or another command has written it since.
     if *before == ours || found_under(dir, name)? != ours {
         return Ok(());
@@ -60,8 +60,8 @@ fn put_back(
     let Some(top) = dir.open_dir(layout::IMAGE_REFS)? else { return Ok(()) };
     let directory = open_folder(&top, folder).map_err(io_error("open the directory of", &path))?;
     match before {
-        Found::Link(text) => put_link(directory.as_fd(), last, text, lease.temporary_name(), &path),
-        Found::Nothing | Found::Other => {
+        LinkEntry::Link(text) => put_link(directory.as_fd(), last, text, lease.temporary_name(), &path),
+        LinkEntry::Nothing | LinkEntry::Other => {
             unlinkat(&directory, last, AtFlags::empty()).map_err(io_error("remove", &path))?;
             fsync(&directory).map_err(io_error("sync the directory of", &path))?;
             remove_empty(&top, folder);
@@ -85,9 +85,9 @@ fn write_ref(
         let result = folder_to_write(dir, name, folder).and_then(|directory| {
             let old = read_link(directory.as_fd(), last.as_bytes()).map_err(io_error("read", &path))?;
             let old = match old {
-                Found::Link(text) => layout::parse_ref_link(name, &text),
-                Found::Nothing => None,
-                Found::Other => return Err(in_the_way(name, name.as_str())),
+                LinkEntry::Link(text) => layout::parse_ref_link(name, &text),
+                LinkEntry::Nothing => None,
+                LinkEntry::Other => return Err(in_the_way(name, name.as_str())),
             };
             if old == Some(*digest) {
                 // The process that wrote it may not have synced it.
@@ -147,10 +147,10 @@ pub(crate) fn remove(dir: &RepoDir, name: &RefName) -> Result<Option<Digest>, Re
         result => result.map_err(io_error("open the directory of", &path))?,
     };
     let digest = match read_link(directory.as_fd(), last.as_bytes()).map_err(io_error("read", &path))? {
-        Found::Nothing => return Err(no_such()),
+        LinkEntry::Nothing => return Err(no_such()),
         // A broken ref can be removed too.
-        Found::Link(text) => layout::parse_ref_link(name, &text),
-        Found::Other => {
+        LinkEntry::Link(text) => layout::parse_ref_link(name, &text),
+        LinkEntry::Other => {
             return Err(RepositoryError::Link { path, found: "is no link".into(), expected: "an image" });
         }
     };
@@ -164,7 +164,8 @@ pub(crate) fn remove(dir: &RepoDir, name: &RefName) -> Result<Option<Digest>, Re
     Ok(digest)
 }
 
-/// Removes a directory of refs and those above it, as far as they are empty. A directory that comes back after a crash is empty.
+/// Removes a directory of refs and those above it, as far as they are empty. A directory that comes back after a crash
+/// is empty.
 fn remove_empty(top: &OwnedFd, mut folder: &str) {
     while !folder.is_empty() {
         let (above, this) = folder.rsplit_once('/').unwrap_or(("", folder));

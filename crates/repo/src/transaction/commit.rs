@@ -29,7 +29,7 @@ pub struct PublishedImage {
     pub digest: Digest,
     /// The size of the image itself, in bytes.
     pub size: u64,
-    /// Whether the repository did not have the image before.
+    /// True if the repository did not have the image before.
     pub is_new: bool,
     /// The images that had the names of this one before.
     pub replaced: Vec<Digest>,
@@ -44,7 +44,7 @@ pub struct Created {
     pub digest: Digest,
     /// The size of the image itself, in bytes.
     pub size: u64,
-    /// Whether the repository did not have the image before.
+    /// True if the repository did not have the image before.
     pub is_new: bool,
     /// The image that had the name before, if it is another.
     pub replaced: Option<Digest>,
@@ -64,7 +64,8 @@ pub struct SyncedObjects<'r> {
     objects: Summary,
 }
 
-/// A transaction whose images are published. The only way to refs. The repository is locked, shared, until it is dropped.
+/// A transaction whose images are published. The only way to refs. The repository is locked, shared, until it is
+/// dropped.
 #[derive(Debug)]
 #[must_use = "no ref is written yet"]
 pub struct LinkedImages<'r> {
@@ -99,7 +100,8 @@ impl<'r> Transaction<'r> {
         self.sync()?.publish_images()?.tag()
     }
 
-    /// Adds an image and publishes it: [`add_image`](Self::add_image) and [`commit`](Self::commit) of a transaction of one image.
+    /// Adds an image and publishes it: [`add_image`](Self::add_image) and [`commit`](Self::commit) of a transaction of
+    /// one image.
     ///
     /// # Errors
     ///
@@ -189,8 +191,8 @@ impl<'r> LinkedImages<'r> {
 }
 
 impl Repository {
-    /// Gives an image a name, and returns the image that had the name before, if it is another. The ref is on disk when this
-    /// returns.
+    /// Gives an image a name, and returns the image that had the name before, if it is another. The ref is on disk when
+    /// this returns.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! A thousand random damages: each is found by kind and path, no other is, each is repaired, and nothing else is changed.
+//! A thousand random damages: each is found by kind and path, no other is, each is repaired, and nothing else is
+//! changed.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};
@@ -24,14 +25,14 @@ impl Numbers {
     }
 }
 
-/// What is to be found.
+/// Damages that fsck must find.
 type Expected = BTreeSet<(Kind, PathBuf)>;
 
 struct Damager<'p> {
     place: &'p Place,
     numbers: Numbers,
     expected: Expected,
-    /// What was touched in this round.
+    /// Paths that were damaged in this round.
     touched: BTreeSet<PathBuf>,
 }
 
@@ -223,7 +224,8 @@ fn a_thousand_random_damages_are_found_and_repaired() {
 
         let found = place.fsck(false, &[]);
         let seen: Expected = found.damages.iter().map(|damage| (damage.kind, damage.path.clone())).collect();
-        // Of an image that cannot be read it is not known what it needs: a file that would be needed counts as foreign to all.
+        // Of an image that cannot be read it is not known what it needs: a file that would be needed counts as foreign
+        // to all.
         let blind = |(kind, path): &(Kind, PathBuf)| match kind {
             Kind::Misnamed => seen.contains(&(Kind::Contents, path.clone())),
             Kind::Truncated => seen.contains(&(Kind::Contents, path.clone())),
@@ -252,7 +254,7 @@ fn a_thousand_random_damages_are_found_and_repaired() {
     figures::show(&format!("fsck: {done} random damages in {rounds} rounds, each found and repaired"));
 }
 
-/// Whether an image cannot be read, so that what it needs is not known.
+/// Returns whether an image cannot be read, so that the objects that it needs are unknown.
 fn is_blind(place: &Place, expected: &Expected) -> bool {
     place.images.iter().any(|image| {
         let object = Path::new("objects").join(image.object_path());

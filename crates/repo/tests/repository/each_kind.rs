@@ -1,4 +1,4 @@
-//! What fsck makes of single damages, with and without somewhere to take contents from.
+//! fsck of single damages, with and without a source of the right contents.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -54,7 +54,7 @@ fn what_is_nowhere_is_told_and_taken_away() {
     assert!(!place.path("repo").join(&object).exists());
     let report = place.fsck(false, &[]);
     assert_eq!((report.damages[0].kind, &report.damages[0].path), (Kind::Missing, &object));
-    // And when it is to be had, all is well.
+    // With a source the repository is sound again.
     assert!(place.fsck(true, &["copy"]).is_sound());
     assert_eq!(snapshot(&place.path("repo")), snapshot(&place.path("copy")));
 }

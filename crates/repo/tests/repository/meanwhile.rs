@@ -1,5 +1,5 @@
-//! What others do between the moment at which fsck judges something and the moment at which it mends it: a check may take
-//! hours. Only what was judged is taken away or changed.
+//! Changes by other processes after fsck has judged an entry and before it repairs it, as a check may take hours. Only
+//! the entry that was judged may be moved or changed.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -25,7 +25,7 @@ impl Progress for WhenJudged<'_> {
     }
 
     fn bytes(&self, bytes: u64) {
-        // Empty objects come last, and are none of these tests'.
+        // Empty objects come last; these tests do not use them.
         if bytes > 0 && self.left.fetch_sub(bytes, Ordering::SeqCst) == bytes {
             (self.then)();
         }

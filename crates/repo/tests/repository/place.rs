@@ -69,7 +69,7 @@ impl Place {
     }
 }
 
-/// What there is under a name.
+/// An entry of a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Thing {
     Directory,
@@ -78,7 +78,7 @@ pub(crate) enum Thing {
     Other(u32),
 }
 
-/// All of a repository but who is at work and what was taken away.
+/// All entries of a repository, without leases and quarantine.
 pub(crate) fn snapshot(path: &Path) -> BTreeMap<PathBuf, Thing> {
     let (mut found, mut waiting) = (BTreeMap::new(), vec![PathBuf::new()]);
     while let Some(below) = waiting.pop() {
