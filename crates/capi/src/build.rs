@@ -19,7 +19,7 @@ struct Pending {
     path: Vec<u8>,
 }
 
-/// What failed at which path.
+/// An error and the path at which it occurred.
 pub(crate) struct Failed {
     pub(crate) path: Vec<u8>,
     pub(crate) errno: Errno,

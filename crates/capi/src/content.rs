@@ -10,10 +10,10 @@ use rustix::io::Errno;
 use crate::errno::{NO_VERITY, WRONG_VERITY, of_io};
 use crate::node::DIGEST_LEN;
 
-/// What is read at a time: some of it is still in the core's cache when it is hashed.
+/// The number of bytes read at a time: few enough to be in the core's cache when they are hashed.
 const PIECE: usize = 256 << 10;
 
-/// What the C library says when a content cannot be read.
+/// The error number of the C library for a content that cannot be read.
 pub(crate) const UNREADABLE: Errno = Errno::NODATA;
 
 /// The digest of a 32-byte algorithm.

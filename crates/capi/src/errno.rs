@@ -6,7 +6,7 @@ use libcomposefs_image::erofs::WriteError;
 use libcomposefs_image::tree::{TreeError, XattrError};
 use rustix::io::Errno;
 
-/// fs-verity is off, or not to be had (`ENOVERITY` of the headers).
+/// fs-verity is not enabled, or not supported (`ENOVERITY` of the headers).
 pub(crate) const NO_VERITY: Errno = Errno::NOTTY;
 /// The digest is another one (`EWRONGVERITY` of the headers).
 pub(crate) const WRONG_VERITY: Errno = Errno::ILSEQ;

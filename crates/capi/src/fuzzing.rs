@@ -1,4 +1,4 @@
-//! What the fuzz targets reach, with the feature `fuzzing`. No part of the interface.
+//! Functions for the fuzz targets, with the feature `fuzzing`. Not part of the interface.
 
 use libcomposefs_image::erofs::Versions;
 use rustix::io::Errno;
@@ -13,7 +13,8 @@ pub struct Loaded {
     pub again: Result<[u8; 32], Errno>,
 }
 
-/// Loads an image as `lcfs_load_node_from_image` does, and writes its nodes as `lcfs_write_to` does, in one format version.
+/// Loads an image as `lcfs_load_node_from_image` does, and writes its nodes as `lcfs_write_to` does, in one format
+/// version.
 ///
 /// # Errors
 ///

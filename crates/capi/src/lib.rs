@@ -6,8 +6,8 @@
 //!                                                            Tree (libcomposefs-image) --- scan, Image, Reader, mount
 //! ```
 //!
-//! All unsafe code is in [`abi`], which checks what can be checked and hands references on. What the functions mean is in
-//! the headers below `include/`; where the C library does otherwise, `docs/compatibility.md` says so.
+//! All unsafe code is in [`abi`], which checks what can be checked and hands references on. What the functions mean is
+//! in the headers below `include/`; where the C library does otherwise, `docs/compatibility.md` says so.
 
 mod abi;
 mod build;

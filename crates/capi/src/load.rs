@@ -1,4 +1,4 @@
-//! Nodes of what is there: one file, an image.
+//! Makes nodes of one existing file, or of an image.
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -52,7 +52,7 @@ impl Flags {
     }
 }
 
-/// Contents of at most so many bytes are kept in the image (`LCFS_RECOMMENDED_INLINE_CONTENT_MAX`).
+/// The size limit of contents that are kept in the image (`LCFS_RECOMMENDED_INLINE_CONTENT_MAX`).
 const INLINE_MAX: u64 = 64;
 
 /// An entry of a directory that was looked at without following it.
@@ -74,7 +74,7 @@ impl Entry {
         Kind::from_mode(self.stat.st_mode).ok_or(Errno::INVAL)
     }
 
-    /// Opens what it is for reading. Only for what was seen to be a file or directory.
+    /// Opens the entry for reading. Only for entries that were found to be a file or directory.
     pub(crate) fn reopen(&self, flags: OFlags) -> Result<OwnedFd, Errno> {
         rustix::fs::openat(CWD, self.magic_path().as_str(), flags | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
     }
@@ -191,8 +191,8 @@ pub(crate) fn header_of(fd: BorrowedFd<'_>) -> Result<Header, Errno> {
     header(&start[..got])
 }
 
-/// The image in a file, whatever its offset, and no more than it says that it has: there may be a hole of terabytes behind it.
-/// It is read, not mapped: another program may cut it short meanwhile.
+/// Reads the image in a file, independent of its offset, and no more than its header says: a hole of terabytes may
+/// follow it. The file is read, not mapped, because another program may cut it short at the same time.
 pub(crate) fn whole(fd: BorrowedFd<'_>) -> Result<Vec<u8>, Errno> {
     // What is no image is not read.
     header_of(fd)?;

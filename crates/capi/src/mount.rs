@@ -15,7 +15,7 @@ pub(crate) struct Wishes {
     pub(crate) objects: Vec<PathBuf>,
     pub(crate) work: Option<PathBuf>,
     pub(crate) upper: Option<PathBuf>,
-    /// 64 hexadecimal digits.
+    /// The digest as 64 hexadecimal digits.
     pub(crate) digest: Option<Vec<u8>>,
     pub(crate) flags: u32,
     pub(crate) idmap: i32,
@@ -67,7 +67,7 @@ impl Wishes {
 
 /// Mounts an image at `target`.
 pub(crate) fn mount(image: &ImageFile, target: &Path, wishes: Checked) -> Result<(), Errno> {
-    // As in the C library before anything is known of the file: who expects a digest is told first that it is another.
+    // As in the C library, a wrong digest is reported before any other defect of the file.
     if let Some(digest) = wishes.options.digest() {
         image.check_digest(digest).map_err(|error| of_mount(&error))?;
     }

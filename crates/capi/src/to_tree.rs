@@ -41,7 +41,7 @@ pub(crate) fn to_tree(root: &Rc<Node>) -> Result<Tree, Errno> {
                 continue;
             }
             let inode = add(child, |inode| builder.add(id, name, inode))?;
-            // What nobody else owns is no target.
+            // A node without another owner is not the target of a link.
             if Rc::strong_count(child) > 1 {
                 targets.insert(Rc::as_ptr(child), inode);
             }

@@ -13,10 +13,10 @@ use crate::errno::{of_io, of_write};
 use crate::node::Node;
 use crate::to_tree::to_tree;
 
-/// Takes some of the bytes it is given, and tells how many.
+/// A callback that takes some of the bytes it is given and returns their number.
 pub(crate) type Take<'a> = dyn FnMut(&[u8]) -> Result<usize, Errno> + 'a;
 
-/// What came of it.
+/// The result of writing an image.
 pub(crate) struct Written {
     pub(crate) version: u32,
     pub(crate) digest: Option<Raw>,
@@ -46,10 +46,10 @@ pub(crate) fn write<'a>(
     Ok(Written { version, digest })
 }
 
-/// The callback is given so many bytes at a time, or more.
+/// The least number of bytes given to the callback at a time, except at the end.
 const BUFFER: usize = 256 << 10;
 
-/// Where the image goes; the callback is called by the caller's own thread.
+/// The destination of the image; the callback is called on the caller's own thread.
 struct Output<'a> {
     hasher: Option<Hasher>,
     write: Option<&'a mut Take<'a>>,

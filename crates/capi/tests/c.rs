@@ -1,8 +1,8 @@
 //! C programs that use the library, each run as it is, under valgrind, and built with AddressSanitizer.
 //!
 //! `c/exercise.c` calls all functions; its answers are those of the C library 1.0.8, which was asked the same
-//! (`c/exercise.expected`) and, where it is there, is asked again. `c/misuse.c` does what must not be done, `c/ostree.c` what
-//! ostree does, `c/verity.c` asks for fs-verity.
+//! (`c/exercise.expected`) and, where it is there, is asked again. `c/misuse.c` does what must not be done,
+//! `c/ostree.c` what ostree does, `c/verity.c` asks for fs-verity.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::symlink;
@@ -13,7 +13,7 @@ use libcomposefs_testkit::program::{Outcome, Program};
 use libcomposefs_testkit::{figures, privilege, skip};
 use libtest_mimic::{Arguments, Trial};
 
-/// What a program needs, besides the compiler.
+/// The tools that a C program needs beside the compiler.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
     Plain,
@@ -83,7 +83,8 @@ fn library() -> PathBuf {
     library
 }
 
-/// A directory with the library under the name by which programs look for it, a built program, and a place for its files.
+/// A directory with the library under the name by which programs look for it, a built program, and a directory for its
+/// files.
 struct Built {
     dir: tempfile::TempDir,
     program: PathBuf,
@@ -161,7 +162,7 @@ fn a_deployment_is_mounted() {
     run_mounting("ostree");
 }
 
-/// Where there is no fs-verity its want is told; the same program runs in a guest (`xtask/src/e2e/ostree`).
+/// Without fs-verity the test checks the error; the same program runs in a guest (`xtask/src/e2e/ostree`).
 fn a_verified_mount() {
     run_mounting("verity");
 }

@@ -1,4 +1,4 @@
-//! Opening a file by a path that somebody else wrote: below a directory, and by no symlink.
+//! Opens a file by an untrusted path: below a directory, and without following symlinks.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -9,7 +9,8 @@ use rustix::io::{Errno, Result};
 
 use crate::file_lease::open_leased;
 
-/// What is under the name may be anything: a FIFO must not make us wait, a terminal not become ours.
+/// The name may be of any kind of file: opening a FIFO must not block, and a terminal must not become the controlling
+/// one.
 const OPEN_FILE: OFlags =
     OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
@@ -17,8 +18,8 @@ const OPEN_DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFl
 
 const OPEN_STEP: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Opens a file for reading by a path below a directory, by the rules that overlayfs has for the files of its data layers
-/// (`ovl_lookup_data_layer` in `fs/overlayfs/namei.c`): no symlink, no other mount, nothing above the directory.
+/// Opens a file for reading by a path below a directory, by the rules that overlayfs has for the files of its data
+/// layers (`ovl_lookup_data_layer` in `fs/overlayfs/namei.c`): no symlink, no other mount, nothing above the directory.
 ///
 /// # Errors
 ///

@@ -9,20 +9,20 @@ use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
 use crate::sparse::{data_from, has_holes};
 
-/// Number of bytes to read from a file at a time: large enough that calls cost little, small enough that the bytes are still in
-/// the core's cache when they are hashed or written.
+/// Number of bytes to read from a file at a time: large enough that calls cost little, small enough that the bytes are
+/// still in the core's cache when they are hashed or written.
 pub const READ_SIZE: usize = 256 << 10;
 
-/// Whether a way of copying was possible.
+/// The result of trying one method of copying.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Copied {
-    /// It is done; so many bytes were there.
+    /// The copy is complete, with this number of bytes.
     Bytes(u64),
     /// This way is not open for these two files; nothing that counts was written.
     NotThisWay,
 }
 
-/// Whether a file could be cloned.
+/// The result of trying to clone a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cloned {
     /// The target shares all the extents of the source.
@@ -55,8 +55,8 @@ pub struct RangeCopier {
 }
 
 impl RangeCopier {
-    /// Copies all of `source` to the same offsets of `target`, an empty file. Holes are not copied and stay holes. `size` is
-    /// what the source is expected to have: pseudo files answer with 0 bytes though they hold some.
+    /// Copies all of `source` to the same offsets of `target`, an empty file. Holes are not copied and stay holes.
+    /// `size` is what the source is expected to have: pseudo files answer with 0 bytes though they hold some.
     ///
     /// # Errors
     ///
@@ -95,8 +95,8 @@ impl RangeCopier {
     }
 }
 
-/// Reads `file` from its start, one `buffer` after the other, and shows each piece with its offset. Returns the number of
-/// bytes.
+/// Reads `file` from its start, one `buffer` after the other, and shows each piece with its offset. Returns the number
+/// of bytes.
 ///
 /// # Errors
 ///

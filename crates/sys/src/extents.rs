@@ -1,4 +1,4 @@
-//! How much of a file's data other files have too: extents that are shared (`Documentation/filesystems/fiemap.rst`).
+//! Counts the data that a file shares with other files, by its extents (`Documentation/filesystems/fiemap.rst`).
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -11,7 +11,7 @@ const FS_IOC_FIEMAP: libc::c_ulong = 0xc020_660b;
 const FLAG_SYNC: u32 = 1;
 const EXTENT_LAST: u32 = 1;
 const EXTENT_SHARED: u32 = 0x2000;
-/// How many are asked for at a time.
+/// The number of extents requested at a time.
 const COUNT: usize = 64;
 
 #[repr(C)]
@@ -36,7 +36,7 @@ struct Map {
     extents: [Extent; COUNT],
 }
 
-/// How many bytes of a file's data are in extents that other files have too; 0 where the file system shares none.
+/// Returns the number of bytes in extents that other files share; 0 where the file system shares none.
 ///
 /// # Errors
 ///
@@ -55,7 +55,8 @@ pub fn shared_bytes(file: BorrowedFd<'_>) -> Result<u64> {
             reserved: 0,
             extents: [none; COUNT],
         };
-        // SAFETY: the kernel writes the fields of `map` and at most `extent_count` extents behind them, which are there.
+        // SAFETY: the kernel writes the fields of `map` and at most `extent_count` extents after them, for which `map`
+        // has room.
         let answer = unsafe { libc::ioctl(file.as_raw_fd(), FS_IOC_FIEMAP as _, &raw mut map) };
         if answer == -1 {
             return match Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO) {

@@ -1,7 +1,7 @@
-//! Whether somebody else has a file open, the kernel's own file-backed and loop mounts among them.
+//! Finds out if a file is open elsewhere, including by the kernel's own file-backed and loop mounts.
 //!
-//! A write lease (`F_SETLEASE`, fcntl(2)) is given only while no other descriptor of the file is open, in any process or
-//! mount (`check_conflicting_open` in `fs/locks.c`). It is given back at once: only the answer counts.
+//! A write lease (`F_SETLEASE`, fcntl(2)) is granted only while no other descriptor of the file is open, in any process
+//! or mount (`check_conflicting_open` in `fs/locks.c`). It is released at once: only the answer counts.
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -12,13 +12,15 @@ use rustix::io::{Errno, Result};
 /// `F_SETSIG` of `include/uapi/asm-generic/fcntl.h`; no architecture has another.
 const F_SETSIG: libc::c_int = 10;
 
-/// How long an open may be refused: `/proc/sys/fs/lease-break-time` is 45 seconds, and then the kernel ends the lease itself.
+/// The time for which an open may be refused: `/proc/sys/fs/lease-break-time` is 45 seconds, and then the kernel ends
+/// the lease itself.
 const BREAK_TIME: Duration = Duration::from_secs(90);
 /// The first and the longest pause between two tries.
 const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(50)];
 
-/// Opens a file that another process may have a lease of. With `O_NONBLOCK`, without which a FIFO would block, such an open
-/// fails (`EAGAIN`) until that process gives the lease back: at once after it asked, but a process may be stopped in between.
+/// Opens a file that another process may have a lease of. With `O_NONBLOCK`, without which a FIFO would block, such an
+/// open fails (`EAGAIN`) until that process gives the lease back: at once after it asked, but a process may be stopped
+/// in between.
 ///
 /// # Errors
 ///
@@ -36,14 +38,15 @@ pub fn open_leased<T>(mut open: impl FnMut() -> Result<T>) -> Result<T> {
     }
 }
 
-/// Whether a file, which is open here once and for reading only, is open elsewhere too; `None` where it cannot be told: on a
-/// file system without leases, or for a file of somebody else.
+/// Returns true if a file, which is open here once and for reading only, is open elsewhere too; `None` if the kernel
+/// cannot tell: on a file system without leases, or for a file of another user.
 ///
 /// # Errors
 ///
 /// What `fcntl` gives besides.
 pub fn is_open_elsewhere(file: BorrowedFd<'_>) -> Result<Option<bool>> {
-    // Who opens it in between has us told by a signal. SIGIO would end the process; this one nobody minds.
+    // A process that opens the file in between causes a signal. SIGIO would end this process; SIGURG is ignored by
+    // default.
     if fcntl(file, F_SETSIG, libc::SIGURG).is_err() {
         return Ok(None);
     }
@@ -53,7 +56,8 @@ pub fn is_open_elsewhere(file: BorrowedFd<'_>) -> Result<Option<bool>> {
             Ok(Some(false))
         }
         Err(Errno::AGAIN) => Ok(Some(true)),
-        // EACCES: another owner, and no CAP_LEASE. EINVAL: the file system has none (FUSE, overlayfs), or no regular file.
+        // EACCES: another owner, and no CAP_LEASE. EINVAL: the file system has no leases (FUSE, overlayfs), or it is
+        // not a regular file.
         Err(Errno::ACCESS | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOLCK | Errno::NOSYS | Errno::PERM) => Ok(None),
         Err(errno) => Err(errno),
     }

@@ -1,27 +1,28 @@
-//! Reading a file whose first bytes say how long it is: those first, and then no more than they say.
+//! Reads a file whose first bytes determine its length: first those, and then no more than that length.
 //!
-//! A file that somebody else made may have a hole of terabytes behind its last byte, or be a pipe that never ends. Memory grows
-//! with what the head says, what the file has, and what comes, whichever is least.
+//! An untrusted file may have a hole of terabytes after its last byte, or be a pipe that never ends. Memory grows with
+//! the length in the head, the length of the file, and the bytes that arrive, whichever is least.
 
 use std::io::{self, Read};
 use std::os::fd::BorrowedFd;
 
 use rustix::io::{Errno, pread};
 
-/// What was read.
+/// The bytes that were read.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Beginning {
     /// As much as the head says, or all there is.
     pub bytes: Vec<u8>,
-    /// What was read beyond that, and is not all of it: the caller had read it before, or it shows that there is more.
+    /// Bytes read beyond the length, possibly not all of them: either the caller had read them before, or they show
+    /// that the file continues.
     pub excess: Vec<u8>,
 }
 
-/// Reads the first `head` bytes and asks `says` how long the file is by them; then the rest of so many bytes. `None`, or less
-/// than the head: no more than the head is wanted.
+/// Reads the first `head` bytes and asks `says` how long the file is by them; then the rest of so many bytes. `None`,
+/// or less than the head: no more than the head is wanted.
 ///
-/// `bytes` are those that were read before. `len` is how many bytes `input` still has, if that is known. If it is not, a byte
-/// more is read where `says` has an answer, to see that there is more.
+/// `bytes` are those that were read before. `len` is how many bytes `input` still has, if that is known. If it is not,
+/// a byte more is read where `says` has an answer, to see that there is more.
 ///
 /// # Errors
 ///

@@ -1,7 +1,7 @@
-//! Opening a file that a user named for reading, without waiting for what may be under the name.
+//! Opens a file that a user named for reading, without blocking.
 //!
-//! Opening a FIFO waits for a writer, a device may have no end, and a terminal may become the controlling one. None of them has
-//! an end that a reader can rely on.
+//! Opening a FIFO blocks until there is a writer, a device may have no end, and a terminal may become the controlling
+//! one. None of them has an end that a reader can rely on.
 
 use std::fmt;
 use std::fs::File;
@@ -14,10 +14,10 @@ use rustix::io::Errno;
 
 use crate::proc_fd;
 
-/// What pipes have as file system (`PIPEFS_MAGIC`): a FIFO with a name is on the one it is in.
+/// The file system type of pipes without a name (`PIPEFS_MAGIC`): a FIFO with a name has that of its directory.
 const PIPEFS_MAGIC: u32 = 0x5049_5045;
 
-/// Why a file is not read.
+/// Reasons why a file is not opened.
 #[derive(Debug)]
 pub enum OpenError {
     /// The kernel refused it.
@@ -67,8 +67,8 @@ impl From<OpenError> for io::Error {
     }
 }
 
-/// Opens a regular file or a block device, which can be read at any offset. Symbolic links are followed. Nothing else is opened,
-/// not even for a moment.
+/// Opens a regular file or a block device, which can be read at any offset. Symbolic links are followed. Nothing else
+/// is opened, not even for a moment.
 ///
 /// # Errors
 ///
@@ -77,8 +77,8 @@ pub fn open_seekable(path: &Path) -> Result<File, OpenError> {
     open_if(path, |kind, _| Ok(matches!(kind, FileType::RegularFile | FileType::BlockDevice))).map(|(file, _)| file)
 }
 
-/// Opens a regular file, a block device, or a pipe that this process already has (`/dev/stdin`, `/dev/fd/N`) for reading, at
-/// its beginning. It never waits; reading from a pipe does.
+/// Opens a regular file, a block device, or a pipe that this process already has (`/dev/stdin`, `/dev/fd/N`) for
+/// reading, at its beginning. It never waits; reading from a pipe does.
 ///
 /// # Errors
 ///
@@ -121,8 +121,8 @@ fn open_if(
     if let Some(link) = link.as_ref().filter(|_| kind != FileType::Fifo) {
         return Ok((rustix::fs::open(link, flags, Mode::empty())?.into(), kind));
     }
-    // A FIFO that this process has as a descriptor is opened without waiting for another writer. Without /proc the path is looked
-    // up again: it may be another file by now, which must not be waited for either.
+    // A FIFO that this process has as a descriptor is opened without waiting for another writer. Without /proc the path
+    // is looked up again: it may lead to another file by then, for which the open must not block either.
     let file = rustix::fs::open(link.as_deref().unwrap_or(path), flags | OFlags::NONBLOCK, Mode::empty())?;
     let kind = judge(&file)?;
     // The flag is this descriptor's own.
@@ -131,7 +131,7 @@ fn open_if(
     Ok((file.into(), kind))
 }
 
-/// Whether a path names a descriptor of this process: what is there was opened before.
+/// Returns true if a path names a descriptor of this process, which was opened before.
 fn is_descriptor(path: &Path) -> bool {
     path == Path::new("/dev/stdin") || path.starts_with("/dev/fd") || path.starts_with("/proc/self/fd")
 }

@@ -1,7 +1,7 @@
-//! The kernel's log from a moment on: what `dmesg` would show of a failure that just happened.
+//! Reads the kernel's log from a moment on: what `dmesg` would show of a failure that just happened.
 //!
-//! Not every file system tells its reason through the mount context; overlayfs, EROFS and fs-verity often only print
-//! it. `/dev/kmsg` gives one record per read (`Documentation/ABI/testing/dev-kmsg`).
+//! Some file systems do not report their reason through the mount context; overlayfs, EROFS and fs-verity often only
+//! log it. `/dev/kmsg` returns one record per read (`Documentation/ABI/testing/dev-kmsg`).
 
 use std::os::fd::OwnedFd;
 
@@ -25,9 +25,9 @@ impl KernelLog {
         Self { records }
     }
 
-    /// The texts since the last call (or the opening) that begin with one of `prefixes`, such as `overlayfs: `.
+    /// Returns the texts since the last call (or the opening) that begin with one of `prefixes`, such as `overlayfs: `.
     ///
-    /// They may stem from another process: the kernel's log says nobody's name.
+    /// They may stem from another process: the kernel's log names no process.
     pub fn lines(&mut self, prefixes: &[&str]) -> Vec<String> {
         let Some(fd) = &self.records else { return Vec::new() };
         let mut record = [0; 8192];

@@ -19,7 +19,7 @@ const LO_FLAGS_READ_ONLY: u32 = 1;
 const LO_FLAGS_AUTOCLEAR: u32 = 4;
 const LO_FLAGS_DIRECT_IO: u32 = 16;
 
-/// How often another process may take the free device from under us before we give up.
+/// The number of times that another process may take the free device first before this process gives up.
 const TRIES: u32 = 64;
 
 /// `struct loop_info64`, of which we set flags and file name.
@@ -41,7 +41,7 @@ struct LoopInfo {
     init: [u64; 2],
 }
 
-/// `struct loop_config`.
+/// The parameters of a loop device, `struct loop_config`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct LoopConfig {
@@ -78,12 +78,12 @@ impl LoopConfig {
     }
 }
 
-/// Whether the device reads its file around the page cache.
+/// The choice of reading the file around the page cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DirectIo {
-    /// Where the file allows it, so that its pages are not cached twice.
+    /// Read around the page cache if the file allows it, so that its pages are not cached twice.
     Try,
-    /// No.
+    /// Read through the page cache.
     Off,
 }
 
@@ -120,7 +120,7 @@ impl LoopDevice {
         }
     }
 
-    /// The device's path.
+    /// Returns the path of the device.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

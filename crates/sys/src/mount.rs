@@ -18,7 +18,7 @@ pub use rustix::mount::{MountAttrFlags, MountFlags};
 pub struct MountError {
     /// The call, as `strace` would name it: `fsconfig(verity=require)`.
     pub step: String,
-    /// The error number.
+    /// The error number of the call.
     pub errno: Errno,
     /// The messages the kernel left in the mount context, without their `e `, `w ` or `i ` mark.
     pub log: Vec<String>,
@@ -42,7 +42,7 @@ impl fmt::Display for MountError {
 
 impl std::error::Error for MountError {}
 
-/// What `strerror` says of an error number, without the number itself.
+/// Returns the description of an error number as of `strerror`, without the number itself.
 #[must_use]
 pub fn errno_text(errno: Errno) -> String {
     let text = std::io::Error::from(errno).to_string();

@@ -5,8 +5,9 @@ use std::os::fd::AsFd;
 
 use rustix::fs::{Advice, SeekFrom, fadvise, seek};
 
-/// What one call is asked for. The kernel reads no more at once than the largest request or the read-ahead of the
-/// disk, and passes over the rest without a word (`force_page_cache_ra` in `mm/readahead.c`): this much every disk has.
+/// The number of bytes requested by one call. The kernel reads no more at once than the largest request or the
+/// read-ahead of the disk, and ignores the rest silently (`force_page_cache_ra` in `mm/readahead.c`): every disk
+/// supports this size.
 const PIECE: u64 = 128 << 10;
 
 /// Has the kernel begin to read the first `bytes` of a file or block device, or all of it if it is shorter, and does

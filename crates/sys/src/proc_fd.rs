@@ -9,8 +9,8 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 /// `PROC_SUPER_MAGIC` (`include/uapi/linux/magic.h`).
 const PROC: u64 = 0x9fa0;
 
-/// A path that leads to the very file that is open as `file`: `None` where `/proc` is not mounted, is no procfs (as in a
-/// mount namespace whose owner put something else there), or leads to another file.
+/// Returns a path that leads to the file that is open as `file`; `None` if `/proc` is not mounted, is not procfs (as in
+/// a mount namespace whose owner mounted something else there), or leads to another file.
 #[must_use]
 pub fn link(file: impl AsFd) -> Option<PathBuf> {
     let number = file.as_fd().as_raw_fd().to_string();
@@ -25,7 +25,7 @@ pub fn link(file: impl AsFd) -> Option<PathBuf> {
     same.then(|| PathBuf::from("/proc/self/fd").join(number))
 }
 
-/// Whether `/proc` was mounted when this was first asked.
+/// Returns true if `/proc` was mounted at the first call.
 pub(crate) fn has_proc() -> bool {
     static HAS_PROC: OnceLock<bool> = OnceLock::new();
     *HAS_PROC.get_or_init(|| rustix::fs::stat(c"/proc/self/fd").is_ok())

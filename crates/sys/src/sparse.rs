@@ -1,7 +1,7 @@
 //! Holes in files: found without reading them, and kept where a file is copied.
 //!
-//! A hole takes no space on the disk and reads as zeros. `SEEK_DATA` (`lseek(2)`) tells where a hole ends, on the file systems
-//! that know it. The others, pipes and archives show zeros; those are recognized and not written.
+//! A hole takes no space on the disk and reads as zeros. `SEEK_DATA` (`lseek(2)`) returns the end of a hole on the file
+//! systems that support it. Other file systems, pipes and archives deliver zeros; those are recognized and not written.
 
 use std::io;
 use std::ops::Range;
@@ -21,23 +21,23 @@ const BLOCK: u64 = 4096;
 pub enum Stretch<'b> {
     /// These bytes, which may hold zeros too. No bytes at all mean the end of the file.
     Bytes(&'b [u8]),
-    /// This many zeros.
+    /// A number of zeros.
     Zeros(u64),
 }
 
-/// Whether all bytes are zero. The first bytes decide it for nearly all data; the rest is compared by vectors.
+/// Returns true if all bytes are zero. The first bytes decide for nearly all data; the rest is compared by vectors.
 #[must_use]
 pub fn is_zero(bytes: &[u8]) -> bool {
     bytes.chunks(64).all(|chunk| chunk.iter().fold(0, |all, byte| all | byte) == 0)
 }
 
-/// Where the hole at `offset` ends, if there is a hole.
+/// Returns the end of the hole at `offset`, if there is a hole.
 ///
 /// Moves the offset of the open file description, like `lseek`.
 fn hole_end(file: BorrowedFd<'_>, offset: u64) -> Option<u64> {
     let end = match seek(file, SeekFrom::Data(offset)) {
         Ok(end) => end,
-        // No data behind this offset: the hole reaches to the end.
+        // There is no data after this offset: the hole reaches to the end.
         Err(Errno::NXIO) => u64::try_from(fstat(file).ok()?.st_size).ok()?,
         // The file system knows no holes.
         Err(_) => return None,
@@ -45,14 +45,15 @@ fn hole_end(file: BorrowedFd<'_>, offset: u64) -> Option<u64> {
     (end > offset).then_some(end)
 }
 
-/// Whether a file seems to have holes: its blocks do not suffice for its length. Compressed files look like that too.
+/// Returns true if a file seems to have holes: its blocks do not suffice for its length. Compressed files look like
+/// that too.
 #[allow(clippy::unnecessary_cast)]
 pub(crate) fn has_holes(file: BorrowedFd<'_>) -> bool {
     fstat(file).is_ok_and(|stat| (stat.st_blocks as u64).saturating_mul(512) < stat.st_size as u64)
 }
 
-/// Where the next data at or behind `offset` is, up to the hole behind it. If there is no data, an empty range at the end of
-/// the file.
+/// Returns the next range of data at or after `offset`, up to the following hole; an empty range at the end of the file
+/// if there is no data.
 pub(crate) fn data_from(file: BorrowedFd<'_>, offset: u64) -> Range<u64> {
     let start = match seek(file, SeekFrom::Data(offset)) {
         Ok(start) => start,
@@ -102,8 +103,8 @@ pub struct Holes {
 }
 
 impl Holes {
-    /// Reads at `offset` until the buffer is full or the file ends, as [`fill`] does, but does not read what is known to be
-    /// in a hole.
+    /// Reads at `offset` until the buffer is full or the file ends, as [`fill`] does, but does not read what is known
+    /// to be in a hole.
     ///
     /// # Errors
     ///
@@ -129,8 +130,8 @@ impl Holes {
     }
 }
 
-/// Writes `piece` to a file that has nothing at `offset` yet, but does not write blocks of zeros. Returns the end of the last
-/// byte that was written, if any was.
+/// Writes `piece` to a file that has nothing at `offset` yet, but does not write blocks of zeros. Returns the end of
+/// the last byte that was written, if any was.
 ///
 /// # Errors
 ///
@@ -274,7 +275,7 @@ mod tests {
         assert!(file.metadata().unwrap().blocks() >= 2048);
     }
 
-    /// What a reader was shown, joined, and how many bytes of it were read.
+    /// Reads a file and returns what the reader showed, joined, and the number of bytes that were read.
     fn shown(file: &File, buffer: usize) -> (Vec<u8>, usize) {
         let (mut bytes, mut read) = (Vec::new(), 0);
         let len = read_sparse(file.as_fd(), &mut vec![0; buffer], |offset, stretch| {

@@ -1,7 +1,7 @@
-//! Files that have no name until they are whole.
+//! Files that have no name until they are complete.
 //!
-//! `O_TMPFILE` where the file system has it: a killed process leaves nothing behind. Elsewhere (NFS, FUSE, old overlayfs)
-//! a file called `.tmp` and six letters or digits, which is removed on drop but stays behind a kill.
+//! With `O_TMPFILE`, where the file system supports it, a killed process leaves no file. Elsewhere (NFS, FUSE, old
+//! overlayfs) the file is called `.tmp` and six letters or digits, which is removed on drop but remains after a kill.
 
 use std::ffi::CString;
 use std::io;
@@ -19,10 +19,10 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::proc_fd::has_proc;
 
-/// What the names of named temporaries begin with.
+/// The prefix of the names of named temporaries.
 pub const PREFIX: &str = ".tmp";
 
-/// How many names are tried before giving up.
+/// The number of names that are tried.
 const TRIES: usize = 64;
 
 /// A file in the making.
@@ -42,7 +42,8 @@ impl Temporary {
     ///
     /// What `openat` gives, other than the numbers that say there is no `O_TMPFILE`.
     pub fn create(directory: &Arc<OwnedFd>, mode: u32) -> io::Result<Self> {
-        // Without /proc a file without a name can neither be opened again nor, before Linux 6.10, be given a name by an ordinary user.
+        // Without /proc a file without a name can neither be opened again nor, before Linux 6.10, be given a name by an
+        // ordinary user.
         if !has_proc() {
             return Self::create_named(directory, mode);
         }
@@ -68,13 +69,13 @@ impl Temporary {
         Ok(Self { file, directory: Arc::clone(directory), name: Some(name) })
     }
 
-    /// Whether it has a name that a killed process would leave behind.
+    /// Returns true if the file has a name that a killed process would leave.
     #[must_use]
     pub fn is_named(&self) -> bool {
         self.name.is_some()
     }
 
-    /// Closes the writable descriptor and goes on with one that can only read, as fs-verity demands.
+    /// Closes the writable descriptor and continues with a read-only one, as fs-verity demands.
     ///
     /// # Errors
     ///
@@ -143,8 +144,8 @@ impl Drop for Temporary {
     }
 }
 
-/// A new directory with a random name, open, which only the process's user can use, whatever the mode, default ACL or
-/// group of the directory it is made in.
+/// Makes and opens a directory with a random name that only the process's user can use, regardless of the mode, default
+/// ACL or group of its parent.
 ///
 /// # Errors
 ///
@@ -161,7 +162,7 @@ pub fn make_private_directory(directory: BorrowedFd<'_>, prefix: &str) -> io::Re
         return Err(Errno::EXIST.into());
     }
     for inherited in [c"system.posix_acl_default", c"system.posix_acl_access"] {
-        // Nearly always there is none.
+        // In nearly all cases there is no such attribute.
         let _ = fremovexattr(&made, inherited);
     }
     fchmod(&made, Mode::RWXU)?;
@@ -172,7 +173,8 @@ fn proc_path(file: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
-/// Links a file that has no name. By its descriptor alone this takes a privilege before Linux 6.10, by /proc it does not.
+/// Links a file that has no name. By its descriptor alone this takes a privilege before Linux 6.10, by /proc it does
+/// not.
 fn link_unnamed(file: BorrowedFd<'_>, directory: BorrowedFd<'_>, name: impl Arg + Copy) -> rustix::io::Result<()> {
     match linkat(file, c"", directory, name, AtFlags::EMPTY_PATH) {
         Err(Errno::NOENT | Errno::PERM | Errno::INVAL) => {
@@ -182,7 +184,7 @@ fn link_unnamed(file: BorrowedFd<'_>, directory: BorrowedFd<'_>, name: impl Arg 
     }
 }
 
-/// Makes something under a random name that is not taken, and tells the name.
+/// Creates something under a random name that is not taken, and returns the name.
 fn with_random_name<T>(
     mut make: impl FnMut(&std::ffi::CStr) -> rustix::io::Result<T>,
 ) -> rustix::io::Result<(T, CString)> {

@@ -1,16 +1,16 @@
-//! Whether this process is in a user namespace of its own, where the kernel lets even root mount few file systems.
+//! Finds out if this process is in a user namespace of its own, where the kernel lets even root mount few file systems.
 
 /// The mapping of the initial user namespace: every id stands for itself.
 const IDENTITY: [u64; 3] = [0, 0, 0xffff_ffff];
 
-/// Whether the process is in a user namespace other than the initial one; `None` where `/proc` does not say.
+/// Returns true if the process is in a user namespace other than the initial one; `None` if `/proc` does not tell.
 #[must_use]
 pub fn is_in_one() -> Option<bool> {
     std::fs::read_to_string("/proc/self/uid_map").ok().map(|map| !is_identity(&map))
 }
 
-/// A user namespace may have the same mapping as the initial one. The kernel then makes no difference in ids, and none is told
-/// here.
+/// Returns true for the mapping of the initial user namespace. Another namespace may have the same mapping; ids then make no
+/// difference, and it is not recognized.
 fn is_identity(map: &str) -> bool {
     let numbers: Vec<u64> = map.split_ascii_whitespace().filter_map(|number| number.parse().ok()).collect();
     numbers == IDENTITY

@@ -1,7 +1,7 @@
-//! fs-verity: switching it on for a file and asking the kernel for the digest.
+//! Enables fs-verity on a file and asks the kernel for the digest.
 //!
-//! The interface is `include/uapi/linux/fsverity.h`; `Documentation/filesystems/fsverity.rst` tells which error
-//! number means what.
+//! The interface is `include/uapi/linux/fsverity.h`; `Documentation/filesystems/fsverity.rst` explains the error
+//! numbers.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -26,7 +26,7 @@ struct DigestArg {
     digest: [u8; MAX_DIGEST_LEN],
 }
 
-/// `struct fsverity_enable_arg`.
+/// The parameters of enabling, `struct fsverity_enable_arg`.
 #[repr(C)]
 struct EnableArg {
     version: u32,
@@ -55,7 +55,7 @@ pub struct Measured {
     pub digest: Vec<u8>,
 }
 
-/// What the kernel says of the fs-verity of a file.
+/// The kernel's answer about the fs-verity of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Measurement {
     /// fs-verity is on: every read is checked against this digest.
@@ -65,9 +65,9 @@ pub enum Measurement {
     /// The file system, or this instance of it, has no fs-verity (`ENOTTY`, `EOPNOTSUPP`), or the kernel does not
     /// check reads against the digest: FUSE.
     Unsupported,
-    /// Something refused the request before the file system saw it: a sandbox such as a seccomp filter or SELinux, or FUSE
-    /// before Linux 6.0 (`EPERM`, `EACCES`, `EINVAL`, `ENOSYS`). [`is_enabled`] still tells whether the file has fs-verity,
-    /// but not the digest.
+    /// Something refused the request before the file system saw it: a sandbox such as a seccomp filter or SELinux, or
+    /// FUSE before Linux 6.0 (`EPERM`, `EACCES`, `EINVAL`, `ENOSYS`). [`is_enabled`] still tells whether the file has
+    /// fs-verity, but not the digest.
     Refused(Errno),
 }
 
@@ -82,8 +82,8 @@ pub enum Measurement {
 /// What `ioctl` gives, other than the numbers that [`Measurement`] stands for.
 pub fn measure(file: impl AsFd) -> io::Result<Measurement> {
     let mut arg = DigestArg { algorithm: 0, size: MAX_DIGEST_LEN as u16, digest: [0; MAX_DIGEST_LEN] };
-    // SAFETY: the request takes a pointer to `struct fsverity_digest`, whose layout `DigestArg` has, and writes at
-    // most `size` bytes behind the header; `size` says how many bytes there are. Any bytes are a valid `DigestArg`.
+    // SAFETY: the request takes a pointer to `struct fsverity_digest`, whose layout `DigestArg` has, and writes at most
+    // `size` bytes after the header; `size` is the number of bytes there. Any bytes are a valid `DigestArg`.
     let answer = unsafe { ioctl(&file, Updater::<FS_IOC_MEASURE_VERITY, DigestArg>::new(&mut arg)) };
     match answer {
         Ok(()) => {
@@ -101,7 +101,7 @@ pub fn measure(file: impl AsFd) -> io::Result<Measurement> {
     }
 }
 
-/// Whether a file has fs-verity, whatever its digest is, without a request that a sandbox could refuse.
+/// Returns true if a file has fs-verity, with any digest, without a request that a sandbox could refuse.
 ///
 /// # Errors
 ///
@@ -110,7 +110,8 @@ pub fn is_enabled(file: impl AsFd) -> io::Result<bool> {
     is_checked_by_the_kernel(&file)
 }
 
-/// What probably refused a request of fs-verity, for a message; `None` for an error number that says enough.
+/// Returns the probable cause of a refused request of fs-verity, for a message; `None` for an error number that
+/// explains itself.
 #[must_use]
 pub fn refusal_cause(errno: Errno) -> Option<&'static str> {
     match errno {
@@ -124,27 +125,27 @@ pub fn refusal_cause(errno: Errno) -> Option<&'static str> {
     }
 }
 
-/// Whether the kernel checks reads of the file against its fs-verity digest: `statx` gives `STATX_ATTR_VERITY`, which
-/// ext4, f2fs and btrfs set and a FUSE server cannot.
+/// Returns true if the kernel checks reads of the file against its fs-verity digest: `statx` returns
+/// `STATX_ATTR_VERITY`, which ext4, f2fs and btrfs set and a FUSE server cannot set.
 fn is_checked_by_the_kernel(file: &impl AsFd) -> io::Result<bool> {
     let stat = rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::empty())?;
-    // Not `stx_attributes_mask`: btrfs of Linux 6.12 sets the attribute and leaves it out of the mask.
-    // FUSE sets none of the attributes from what its server says (`fuse_fill_attr` in `fs/fuse/dir.c`), so this one call is enough.
+    // Not `stx_attributes_mask`: btrfs of Linux 6.12 sets the attribute and omits it from the mask. FUSE sets none of
+    // the attributes from its server's answer (`fuse_fill_attr` in `fs/fuse/dir.c`), so this one call is enough.
     Ok(stat.stx_attributes.contains(StatxAttributes::VERITY))
 }
 
-/// Whether a FUSE server (virtiofs included) has the file. Where `statfs` fails, which a server can have it do, it counts
-/// as one.
+/// Returns true if the file is on a FUSE server (including virtiofs). Where `statfs` fails, which a server can cause,
+/// the file counts as being on one.
 fn is_on_fuse(file: &impl AsFd) -> bool {
     rustix::fs::fstatfs(file).map_or(true, |stat| stat.f_type as u64 == FUSE)
 }
 
-/// How [`enable`] left the file.
+/// The state in which [`enable`] left the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Enabled {
     /// fs-verity is on since this call.
     Now,
-    /// fs-verity was on before (`EEXIST`), with parameters that nobody compared: [`measure`] tells the digest.
+    /// fs-verity was enabled before (`EEXIST`), with parameters that were not compared: [`measure`] returns the digest.
     Before,
     /// The file system, or this instance of it, has no fs-verity (`ENOTTY`, `EOPNOTSUPP`), or it is FUSE, whose server
     /// would be asked ([`measure`]).

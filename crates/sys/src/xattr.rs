@@ -20,7 +20,7 @@ use crate::xattr_at;
 const KERNEL_MAX: usize = 65536;
 const FIRST_TRY: usize = 1024;
 
-/// Whose attributes are read or set.
+/// The file whose attributes are read or set.
 #[derive(Clone, Copy, Debug)]
 pub enum Target<'a> {
     /// Those of an open file; not one opened with `O_PATH`.
@@ -31,9 +31,9 @@ pub enum Target<'a> {
     Followed(&'a CStr),
 }
 
-/// A path to an entry of an open directory that the calls without an `at` form can be given. A symlink under that name
-/// is not followed by [`Target::Path`]. Without `/proc` the calls for the directory itself are used, which Linux has since 6.13;
-/// before, they fail with `ENOSYS`.
+/// Returns a path to an entry of an open directory, for the calls that have no `at` form. [`Target::Path`] does not
+/// follow a symlink under that name. Without `/proc` the calls for the directory itself are used, which Linux has since
+/// 6.13; before, they fail with `ENOSYS`.
 pub fn entry_path(directory: BorrowedFd<'_>, name: &CStr, path: &mut Vec<u8>) {
     let mut prefix = String::with_capacity(32);
     write!(prefix, "/proc/self/fd/{}/", directory.as_raw_fd()).expect("writing to a string");
@@ -91,7 +91,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Shows the attributes whose names are wanted. One that is removed meanwhile is not there.
+    /// Shows the attributes with wanted names. One that is removed at the same time is skipped.
     ///
     /// # Errors
     ///
@@ -129,7 +129,7 @@ pub fn set(target: Target<'_>, name: &CStr, value: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Where `/proc` is missing, the same by the directory of the entry (Linux 6.13).
+/// Returns the result of the call by path, or where `/proc` is missing, that of `by_directory` (Linux 6.13).
 fn or_by_directory<T>(
     by_path: rustix::io::Result<T>,
     by_directory: impl FnOnce() -> rustix::io::Result<T>,

@@ -1,5 +1,5 @@
-//! Extended attributes of an entry of an open directory by `listxattrat`, `getxattrat` and `setxattrat` (Linux 6.13): for where
-//! `/proc` is missing, by which older kernels get to an entry.
+//! Extended attributes of an entry of an open directory by `listxattrat`, `getxattrat` and `setxattrat` (Linux 6.13),
+//! for use where `/proc`, by which older kernels reach an entry, is missing.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_int, c_long};
@@ -31,7 +31,7 @@ fn answer(result: c_long) -> Result<usize> {
     usize::try_from(result).map_err(|_| Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO))
 }
 
-/// As `llistxattr`.
+/// Lists names as `llistxattr` does.
 pub(crate) fn list(path: &CStr, buffer: &mut [u8]) -> Result<usize> {
     let (directory, name) = entry(path).ok_or(Errno::NOENT)?;
     // SAFETY: the name is a C string, and the kernel writes at most as many bytes as the buffer has.
@@ -47,14 +47,14 @@ pub(crate) fn list(path: &CStr, buffer: &mut [u8]) -> Result<usize> {
     })
 }
 
-/// As `lgetxattr`.
+/// Reads a value as `lgetxattr` does.
 pub(crate) fn get(path: &CStr, attribute: &CStr, buffer: &mut [u8]) -> Result<usize> {
     let size = u32::try_from(buffer.len()).unwrap_or(u32::MAX);
     // SAFETY: the kernel writes at most `size` bytes to the buffer, which is borrowed for writing.
     unsafe { call(GETXATTRAT, path, attribute, buffer.as_mut_ptr() as u64, size) }
 }
 
-/// As `lsetxattr`.
+/// Sets a value as `lsetxattr` does.
 pub(crate) fn set(path: &CStr, attribute: &CStr, value: &[u8]) -> Result<()> {
     let size = u32::try_from(value.len()).map_err(|_| Errno::TOOBIG)?;
     // SAFETY: the kernel only reads `size` bytes of the value.
@@ -69,7 +69,8 @@ pub(crate) fn set(path: &CStr, attribute: &CStr, value: &[u8]) -> Result<()> {
 unsafe fn call(number: c_long, path: &CStr, attribute: &CStr, value: u64, size: u32) -> Result<usize> {
     let (directory, name) = entry(path).ok_or(Errno::NOENT)?;
     let args = XattrArgs { value, size, flags: 0 };
-    // SAFETY: both names are C strings, `args` has the layout and size that are passed, and the caller promises what it points to.
+    // SAFETY: both names are C strings, `args` has the layout and size that are passed, and the caller promises what it
+    // points to.
     answer(unsafe {
         libc::syscall(
             number,

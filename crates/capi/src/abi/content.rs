@@ -1,4 +1,4 @@
-//! Payload and content.
+//! Exported functions for payloads and contents.
 
 use std::ffi::{c_char, c_int};
 use std::os::fd::AsFd as _;

@@ -1,4 +1,4 @@
-//! References and copies.
+//! Exported functions for references and copies.
 
 use std::ptr::null_mut;
 

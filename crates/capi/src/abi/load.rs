@@ -11,7 +11,7 @@ use crate::build::build;
 use crate::load::{Entry, Flags, from_image, header_of, whole};
 use crate::node::Node;
 
-/// `struct lcfs_read_options_s`
+/// The options of loading, `struct lcfs_read_options_s`.
 #[repr(C)]
 struct ReadOptions {
     /// Names of entries of the root, ended by a null; null for all.

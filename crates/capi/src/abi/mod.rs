@@ -1,6 +1,7 @@
-//! The exported functions: what comes from C is checked here and becomes references, what fails becomes an error number.
+//! The exported functions: they check what comes from C and turn it into references, and turn errors into error
+//! numbers.
 //!
-//! A null pointer where the C library has none to expect is `EINVAL`. No panic goes through: it would be `EIO`.
+//! A null pointer where the C library expects none is `EINVAL`. No panic crosses the boundary: it becomes `EIO`.
 #![allow(unsafe_code)]
 
 mod attributes;
@@ -22,7 +23,7 @@ use rustix::io::Errno;
 
 use crate::node::Node;
 
-/// Runs a function's body. What it refuses is told by `errno` and `failed`.
+/// Runs the body of a function. An error is stored in `errno`, and the function returns `failed`.
 fn guarded<T>(failed: T, body: impl FnOnce() -> Result<T, Errno>) -> T {
     let errno = match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(value)) => return value,
@@ -55,7 +56,7 @@ fn errno() -> Errno {
     Errno::from_raw_os_error(unsafe { *libc::__errno_location() })
 }
 
-/// The node behind a pointer of the caller's, as an owner of it.
+/// Returns an owner of the node to which a pointer of the caller points.
 ///
 /// # Safety
 ///

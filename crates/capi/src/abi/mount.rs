@@ -1,4 +1,4 @@
-//! Mounting images.
+//! Exported functions for mounting images.
 
 use std::ffi::{OsStr, c_char, c_int};
 use std::os::unix::ffi::OsStrExt as _;
@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::{fd, status, text};
 use crate::mount::{Wishes, mount, of_mount};
 
-/// `struct lcfs_mount_options_s`
+/// The options of a mount, `struct lcfs_mount_options_s`.
 #[repr(C)]
 struct MountOptions {
     objdirs: *const *const c_char,

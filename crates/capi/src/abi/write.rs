@@ -1,4 +1,4 @@
-//! Writing images.
+//! Exported functions for writing images.
 
 use std::ffi::c_int;
 
@@ -10,7 +10,7 @@ use super::{Callback, errno, node, put_digest, set_errno, status};
 use crate::node::Node;
 use crate::write::write;
 
-/// `struct lcfs_write_options_s`
+/// The options of writing, `struct lcfs_write_options_s`.
 #[repr(C)]
 struct WriteOptions {
     format: u32,

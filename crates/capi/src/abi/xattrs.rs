@@ -1,4 +1,4 @@
-//! Extended attributes.
+//! Exported functions for extended attributes.
 
 use std::ffi::{c_char, c_int};
 use std::ptr::null;

@@ -70,7 +70,7 @@ impl Node {
         self.has_digest.get().then(|| self.digest.get())
     }
 
-    /// Where the digest is, for as long as the node lives.
+    /// Returns a pointer to the digest, valid as long as the node lives.
     pub(crate) fn digest_ptr(&self) -> Option<*const u8> {
         self.has_digest.get().then(|| self.digest.as_ptr().cast::<u8>().cast_const())
     }

@@ -19,10 +19,10 @@ pub(crate) use xattrs::Xattrs;
 
 const DIRECTORY: u32 = 0o040000;
 
-/// What `struct lcfs_node_s` is.
+/// The node behind `struct lcfs_node_s`.
 #[derive(Debug, Default)]
 pub(crate) struct Node {
-    /// How many references the C program has.
+    /// The number of references that the C program has.
     pub(crate) handles: Cell<usize>,
     parent: RefCell<Weak<Node>>,
     name: RefCell<Option<CString>>,
@@ -76,7 +76,7 @@ impl Node {
         Some(children[find(&children, name).ok()?].clone())
     }
 
-    /// What it is a hard link to.
+    /// Returns the target of a hard link.
     pub(crate) fn link(&self) -> Option<Rc<Node>> {
         self.link.borrow().clone()
     }
@@ -85,12 +85,12 @@ impl Node {
         self.broken_link.get()
     }
 
-    /// Puts a child under a name.
+    /// Adds a child under a name.
     ///
     /// # Errors
     ///
-    /// `ENOTDIR`, `EMLINK` if the child has a name already, `EINVAL` for a name that no entry can have or a child that the
-    /// node lies below, `ENAMETOOLONG`, `EEXIST`.
+    /// `ENOTDIR`, `EMLINK` if the child has a name already, `EINVAL` for a name that no entry can have or a child that
+    /// the node lies below, `ENAMETOOLONG`, `EEXIST`.
     pub(crate) fn add_child(self: &Rc<Self>, child: Rc<Node>, name: &CStr) -> Result<(), Errno> {
         if !self.is_directory() {
             return Err(Errno::NOTDIR);
@@ -139,7 +139,8 @@ impl Node {
     }
 }
 
-/// Where the child of a name is, or would be. Most trees are built in order: the last one is looked at first.
+/// Finds the position of a child by name, or the position to insert it. Most trees are built in order, so the last
+/// child is compared first.
 fn find(children: &[Rc<Node>], name: &CStr) -> Result<usize, usize> {
     let order = |child: &Rc<Node>| child.name.borrow().as_deref().cmp(&Some(name));
     if children.last().is_none_or(|last| order(last).is_lt()) {
@@ -148,8 +149,8 @@ fn find(children: &[Rc<Node>], name: &CStr) -> Result<usize, usize> {
     children.binary_search_by(order)
 }
 
-/// Frees what it owned without recursion: a tree may be deeper than the stack. Children that the C program has references
-/// to live on, without parent and name.
+/// Frees the descendants without recursion: a tree may be deeper than the stack. Children to which the C program has
+/// references live on, without parent and name.
 impl Drop for Node {
     fn drop(&mut self) {
         let mut doomed = Vec::new();

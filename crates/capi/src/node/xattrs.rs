@@ -12,7 +12,7 @@ struct Pair {
     value: Vec<u8>,
 }
 
-/// Names and values.
+/// The extended attributes of a node, sorted by name.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Xattrs(Vec<Pair>);
 
