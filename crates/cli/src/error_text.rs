@@ -46,7 +46,7 @@ pub(crate) fn remedy(error: &anyhow::Error) -> Option<&str> {
 }
 
 /// Prints an error on standard error, unless it only says that the reader of standard output has closed the pipe.
-pub(crate) fn tell(program: &str, error: &anyhow::Error) {
+pub(crate) fn print_error(program: &str, error: &anyhow::Error) {
     if output::needs_no_message(error) {
         return;
     }
@@ -64,18 +64,18 @@ mod tests {
     #[test]
     fn cause_already_in_the_message_is_not_repeated() {
         #[derive(Debug)]
-        struct Failed(std::io::Error);
-        impl std::fmt::Display for Failed {
+        struct OpenFailed(std::io::Error);
+        impl std::fmt::Display for OpenFailed {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 write!(f, "cannot open f: {}", self.0)
             }
         }
-        impl std::error::Error for Failed {
+        impl std::error::Error for OpenFailed {
             fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
                 Some(&self.0)
             }
         }
-        let error = Err::<(), _>(Failed(std::io::Error::other("no"))).context("cannot work").unwrap_err();
+        let error = Err::<(), _>(OpenFailed(std::io::Error::other("no"))).context("cannot work").unwrap_err();
         assert_eq!(message(&error), "cannot work: cannot open f: no");
         assert_eq!(message(&anyhow::anyhow!("a").context("b")), "b: a");
     }

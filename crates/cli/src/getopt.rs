@@ -6,11 +6,11 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 /// Rule for the value of an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Value {
+pub(crate) enum HasArg {
     /// The option takes no value.
     No,
     /// The option requires a value.
-    Needed,
+    Required,
     /// A value is optional and must be joined by `=`.
     Optional,
 }
@@ -19,18 +19,18 @@ pub(crate) enum Value {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LongOption<K> {
     pub(crate) name: &'static str,
-    pub(crate) value: Value,
+    pub(crate) value: HasArg,
     pub(crate) key: K,
 }
 
 /// Defines an option without a value.
 pub(crate) const fn flag<K>(name: &'static str, key: K) -> LongOption<K> {
-    LongOption { name, value: Value::No, key }
+    LongOption { name, value: HasArg::No, key }
 }
 
 /// Defines an option that requires a value.
 pub(crate) const fn valued<K>(name: &'static str, key: K) -> LongOption<K> {
-    LongOption { name, value: Value::Needed, key }
+    LongOption { name, value: HasArg::Required, key }
 }
 
 /// One element of a command line.
@@ -42,7 +42,7 @@ pub(crate) enum Argument<K> {
 
 /// Reason why a command line is rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum GetoptError {
     /// Unknown option, ambiguous abbreviation, or a value for an option that takes none.
     Unknown(OsString),
     /// The last argument is an option that requires a value.
@@ -53,7 +53,7 @@ pub(crate) enum Refusal {
 pub(crate) fn parse<K: Copy>(
     options: &[LongOption<K>],
     arguments: impl IntoIterator<Item = OsString>,
-) -> Result<Vec<Argument<K>>, Refusal> {
+) -> Result<Vec<Argument<K>>, GetoptError> {
     let mut parsed = Vec::new();
     let mut rest = arguments.into_iter();
     while let Some(argument) = rest.next() {
@@ -65,16 +65,16 @@ pub(crate) fn parse<K: Copy>(
                 Some(equals) => (&long[..equals], Some(OsStr::from_bytes(&long[equals + 1..]).to_owned())),
                 None => (long, None),
             };
-            let option = find(options, name).ok_or_else(|| Refusal::Unknown(argument.clone()))?;
+            let option = find(options, name).ok_or_else(|| GetoptError::Unknown(argument.clone()))?;
             let value = match (option.value, joined) {
-                (Value::No, Some(_)) => return Err(Refusal::Unknown(argument)),
-                (Value::Needed, None) => Some(rest.next().ok_or(Refusal::ValueMissing(option.name))?),
+                (HasArg::No, Some(_)) => return Err(GetoptError::Unknown(argument)),
+                (HasArg::Required, None) => Some(rest.next().ok_or(GetoptError::ValueMissing(option.name))?),
                 (_, joined) => joined,
             };
             parsed.push(Argument::Option(option.key, value));
         } else if bytes.len() > 1 && bytes[0] == b'-' {
             // The tools have no short options.
-            return Err(Refusal::Unknown(argument));
+            return Err(GetoptError::Unknown(argument));
         } else {
             parsed.push(Argument::Operand(OsString::from_vec(bytes.to_vec())));
         }
@@ -96,13 +96,13 @@ mod tests {
     use super::*;
 
     const OPTIONS: [LongOption<char>; 4] = [
-        LongOption { name: "skip-devices", value: Value::No, key: 'd' },
-        LongOption { name: "skip-xattrs", value: Value::No, key: 'x' },
-        LongOption { name: "threads", value: Value::Needed, key: 't' },
-        LongOption { name: "epoch", value: Value::Optional, key: 'e' },
+        LongOption { name: "skip-devices", value: HasArg::No, key: 'd' },
+        LongOption { name: "skip-xattrs", value: HasArg::No, key: 'x' },
+        LongOption { name: "threads", value: HasArg::Required, key: 't' },
+        LongOption { name: "epoch", value: HasArg::Optional, key: 'e' },
     ];
 
-    fn split(line: &str) -> Result<Vec<Argument<char>>, Refusal> {
+    fn split(line: &str) -> Result<Vec<Argument<char>>, GetoptError> {
         parse(&OPTIONS, line.split(' ').map(OsString::from))
     }
 
@@ -129,8 +129,8 @@ mod tests {
     #[test]
     fn invalid_options_are_rejected() {
         for unknown in ["--nope", "--skip", "--skip-devices=1", "-x"] {
-            assert_eq!(split(unknown), Err(Refusal::Unknown(unknown.into())));
+            assert_eq!(split(unknown), Err(GetoptError::Unknown(unknown.into())));
         }
-        assert_eq!(split("--threads"), Err(Refusal::ValueMissing("threads")));
+        assert_eq!(split("--threads"), Err(GetoptError::ValueMissing("threads")));
     }
 }

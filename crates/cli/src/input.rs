@@ -26,7 +26,7 @@ use crate::scan_progress::ScanProgress;
 const HEAD: u64 = 1 << 16;
 
 /// An input whose kind has been detected.
-pub(crate) enum Source {
+pub(crate) enum Input {
     /// An image, read into memory.
     Image(ImageFile),
     /// A directory, not scanned yet. It may be a mounted image, like any other file system.
@@ -44,7 +44,7 @@ pub(crate) struct DumpText {
 
 /// Kind of an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum InputKind {
     Image,
     Directory,
     Dump,
@@ -52,16 +52,16 @@ pub(crate) enum Form {
 
 /// A tree and the kind of input it was loaded from.
 #[derive(Debug)]
-pub(crate) struct Loaded {
-    pub(crate) form: Form,
+pub(crate) struct LoadedInput {
+    pub(crate) form: InputKind,
     pub(crate) tree: Tree,
     /// Properties of the image apart from its tree; `None` for other inputs.
-    pub(crate) facts: Option<ImageFacts>,
+    pub(crate) facts: Option<ImageProperties>,
 }
 
 /// Properties of an image file apart from its tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ImageFacts {
+pub(crate) struct ImageProperties {
     pub(crate) version: u32,
     pub(crate) flags: u32,
     pub(crate) build_time: Timestamp,
@@ -73,24 +73,24 @@ pub(crate) struct ImageFacts {
 }
 
 /// Opens a path and detects its kind; `-` is standard input.
-pub(crate) fn open(path: &Path) -> anyhow::Result<Source> {
+pub(crate) fn open(path: &Path) -> anyhow::Result<Input> {
     let name = path.display();
     let mut file = if path == Path::new("-") {
         File::from(rustix::io::dup(io::stdin()).context("cannot read standard input")?)
     } else {
         match input::open_any(path).with_context(|| format!("cannot open {name}"))? {
-            (_, FileType::Directory) => return Ok(Source::Directory(path.to_owned())),
+            (_, FileType::Directory) => return Ok(Input::Directory(path.to_owned())),
             (file, _) => file,
         }
     };
     let mut head = Vec::new();
     (&mut file).take(HEAD).read_to_end(&mut head).with_context(|| format!("cannot read {name}"))?;
     if head.starts_with(&MAGIC.to_le_bytes()) {
-        return Ok(Source::Image(ImageFile::read_rest(&mut file, path, head)?));
+        return Ok(Input::Image(ImageFile::read_rest(&mut file, path, head)?));
     }
     match head.first() {
         // The line of the root directory; its slash may be escaped.
-        Some(b'/' | b'\\') => Ok(Source::Dump(DumpText { path: path.to_owned(), head, rest: file })),
+        Some(b'/' | b'\\') => Ok(Input::Dump(DumpText { path: path.to_owned(), head, rest: file })),
         Some(_) => bail!(
             "{name} is neither a directory, nor an image (which starts with {:08x}), nor a dump (which starts with the \
              line for /)",
@@ -100,43 +100,43 @@ pub(crate) fn open(path: &Path) -> anyhow::Result<Source> {
     }
 }
 
-impl Source {
-    pub(crate) fn form(&self) -> Form {
+impl Input {
+    pub(crate) fn form(&self) -> InputKind {
         match self {
-            Source::Image(_) => Form::Image,
-            Source::Directory(_) => Form::Directory,
-            Source::Dump(_) => Form::Dump,
+            Input::Image(_) => InputKind::Image,
+            Input::Directory(_) => InputKind::Directory,
+            Input::Dump(_) => InputKind::Dump,
         }
     }
 
     /// Loads the tree. The options apply to a directory; a dump uses only their algorithm, and only if it has no
     /// digest.
-    pub(crate) fn load(self, options: &scan::Options) -> anyhow::Result<Loaded> {
+    pub(crate) fn load(self, options: &scan::Options) -> anyhow::Result<LoadedInput> {
         let form = self.form();
         match self {
-            Source::Image(file) => {
+            Input::Image(file) => {
                 let reader = file.reader()?;
                 let loaded = file.load(&reader, &[])?;
-                let facts = Some(ImageFacts::of(&reader, &loaded));
-                Ok(Loaded { form, tree: loaded.tree, facts })
+                let facts = Some(ImageProperties::of(&reader, &loaded));
+                Ok(LoadedInput { form, tree: loaded.tree, facts })
             }
-            Source::Directory(path) => {
+            Input::Directory(path) => {
                 let progress = ScanProgress::start();
                 let options = &scan::Options { follow_root: true, ..options.clone() };
                 let tree = scan(&path, options, &DigestOnly(options.algorithm), &progress)?;
-                Ok(Loaded { form, tree, facts: None })
+                Ok(LoadedInput { form, tree, facts: None })
             }
-            Source::Dump(DumpText { path, head, rest }) => {
+            Input::Dump(DumpText { path, head, rest }) => {
                 let algorithm = dump_algorithm(&head).unwrap_or(options.algorithm);
                 let options = dump::Options { algorithm, strict: false };
                 let parsed = dump_file::read_from(io::Cursor::new(head).chain(rest), &path, options)?;
-                Ok(Loaded { form, tree: parsed.tree, facts: None })
+                Ok(LoadedInput { form, tree: parsed.tree, facts: None })
             }
         }
     }
 }
 
-impl ImageFacts {
+impl ImageProperties {
     fn of(reader: &Reader<'_>, loaded: &libcomposefs_image::erofs::read::Loaded) -> Self {
         let header = reader.header();
         Self {

@@ -13,7 +13,7 @@ use signal_hook::flag;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use crate::exit::done;
+use crate::exit::exit_status;
 
 /// Timeout of one wait for input, after which the flag is checked.
 const WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
@@ -57,7 +57,7 @@ impl Interrupt {
     /// cancelled it.
     pub(crate) fn end(&self, result: anyhow::Result<()>) -> ExitCode {
         let is_given_up = result.is_err() && self.flag.load(Ordering::Relaxed);
-        let status = done(result);
+        let status = exit_status(result);
         let signal = self.signal.load(Ordering::Relaxed);
         if is_given_up { u8::try_from(BY_SIGNAL + signal).map_or(status, ExitCode::from) } else { status }
     }

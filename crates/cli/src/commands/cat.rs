@@ -10,9 +10,9 @@ use libcomposefs_image::erofs::read::View;
 use libcomposefs_store::Basedirs;
 
 use crate::image_file::ImageFile;
-use crate::inspect::content::Contents;
-use crate::inspect::failures::Complaints;
-use crate::inspect::output::Lines;
+use crate::inspect::content::ContentReader;
+use crate::inspect::failures::Failures;
+use crate::inspect::output::ListOutput;
 use crate::inspect::path::PATHS;
 use crate::json;
 use crate::output;
@@ -52,36 +52,36 @@ Exit status: 0 if everything was printed, 1 if something was not, 2 for a usage 
 
 /// Runs the command and returns its exit status.
 pub(super) fn run(args: &CatArgs) -> ExitCode {
-    let mut complaints = Complaints::default();
-    let done = print(args, &mut complaints, output::data());
-    complaints.status(done)
+    let mut failures = Failures::default();
+    let done = print(args, &mut failures, output::data());
+    failures.status(done)
 }
 
-pub(super) fn print(args: &CatArgs, complaints: &mut Complaints, out: impl Write) -> anyhow::Result<()> {
+pub(super) fn print(args: &CatArgs, failures: &mut Failures, out: impl Write) -> anyhow::Result<()> {
     let image = ImageFile::read(&args.image)?;
     let reader = image.reader()?;
-    let contents = Contents {
+    let contents = ContentReader {
         image: args.image.clone(),
         view: View::new(&reader),
         basedirs: Basedirs::open(&args.basedir)?,
         unverified: args.unverified,
     };
-    let mut lines = Lines::new(args.json, out);
+    let mut lines = ListOutput::new(args.json, out);
     for path in &args.paths {
         let path = path.as_bytes();
         let done = match &mut lines {
-            Lines::Text(out) => contents.copy(path, out).map(drop),
-            Lines::Json(array) => object(&contents, path).and_then(|object| Ok(array.push(&object)?)),
+            ListOutput::Text(out) => contents.copy(path, out).map(drop),
+            ListOutput::Json(array) => object(&contents, path).and_then(|object| Ok(array.push(&object)?)),
         };
-        complaints.pass(done)?;
+        failures.pass(done)?;
     }
     Ok(lines.finish()?)
 }
 
-fn object(contents: &Contents<'_, '_>, path: &[u8]) -> anyhow::Result<serde_json::Map<String, serde_json::Value>> {
+fn object(contents: &ContentReader<'_, '_>, path: &[u8]) -> anyhow::Result<serde_json::Map<String, serde_json::Value>> {
     let mut content = Vec::new();
     let copied = contents.copy(path, &mut content)?;
-    let mut object = copied.facts.json(&copied.path);
+    let mut object = copied.info.json(&copied.path);
     json::put_bytes(&mut object, "data", &content);
     if let Some(path) = &copied.object {
         json::put_bytes(&mut object, "object", path.as_os_str().as_bytes());

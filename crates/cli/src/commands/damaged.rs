@@ -10,7 +10,7 @@ use libcomposefs_image::dump::{self, Parser as DumpParser};
 use libcomposefs_image::erofs::{Image, Versions};
 
 use super::{Command, Composefs, cat, du, find, ls, stat};
-use crate::inspect::failures::Complaints;
+use crate::inspect::failures::Failures;
 
 /// A tree with every kind of inode and storage.
 const DUMP: &str = "\
@@ -57,22 +57,22 @@ fn run(line: &str, dir: &Path) -> (usize, bool) {
         "OBJECTS" => dir.join("objects").into_os_string(),
         word => word.into(),
     });
-    let (mut complaints, mut out) = (Complaints::default(), Vec::new());
+    let (mut failures, mut out) = (Failures::default(), Vec::new());
     let done = match Composefs::parse_from(std::iter::once("composefs".into()).chain(words)).command {
-        Command::Ls(args) => ls::list(&args, &mut complaints, &mut out),
-        Command::Stat(args) => stat::show(&args, &mut complaints, &mut out),
-        Command::Cat(args) => cat::print(&args, &mut complaints, &mut out),
-        Command::Find(args) => find::find(&args, &mut complaints, &mut out),
-        Command::Du(args) => du::measure(&args, &mut complaints, &mut out),
+        Command::Ls(args) => ls::list(&args, &mut failures, &mut out),
+        Command::Stat(args) => stat::show(&args, &mut failures, &mut out),
+        Command::Cat(args) => cat::print(&args, &mut failures, &mut out),
+        Command::Find(args) => find::find(&args, &mut failures, &mut out),
+        Command::Du(args) => du::measure(&args, &mut failures, &mut out),
         _ => panic!("{line}"),
     };
     // Images have megabytes at most, and so have the sums of their sizes as text.
     assert!(out.len() < 1 << 20, "{line}");
     let failed = done.is_err();
     if let Err(error) = done {
-        complaints.add(&error);
+        failures.add(&error);
     }
-    (out.len(), failed || !complaints.is_empty())
+    (out.len(), failed || !failures.is_empty())
 }
 
 #[test]

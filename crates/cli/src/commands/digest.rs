@@ -12,7 +12,7 @@ use libcomposefs_content::digest_file;
 use libcomposefs_image::verity::Hasher;
 use libcomposefs_image::{Algorithm, Digest};
 
-use crate::inspect::names::Names;
+use crate::inspect::names::NameFormat;
 use crate::output;
 use crate::{json, rlimits};
 
@@ -67,7 +67,7 @@ pub(super) fn run(args: &DigestArgs) -> anyhow::Result<()> {
         output::json(&list);
         return Ok(());
     }
-    let names = if output::is_terminal() { Names::Escaped } else { Names::Raw };
+    let names = if output::is_terminal() { NameFormat::Escaped } else { NameFormat::Raw };
     for (path, digest) in args.files.iter().zip(digests) {
         write!(out, "{}  ", digest?)?;
         out.write_all(&names.show(path.as_os_str().as_bytes()))?;

@@ -8,7 +8,7 @@ use anyhow::Context;
 use libcomposefs_image::erofs::{Image, Versions};
 use libcomposefs_store::publish::replace_file;
 
-use crate::c_tool::{Face, Stop, wrong_with_usage};
+use crate::c_tool::{CTool, EarlyExit, usage_error_with_usage};
 use crate::getopt::{self, Argument, LongOption, flag};
 use crate::image_file::ImageFile;
 
@@ -27,15 +27,15 @@ Example:
   composefs-dump rootfs.img again.img && cmp rootfs.img again.img
 ";
 
-const FACE: Face = Face { name: "composefs-dump", usage: USAGE, examples: EXAMPLES };
+const TOOL: CTool = CTool { name: "composefs-dump", usage: USAGE, examples: EXAMPLES };
 
 #[derive(Clone, Copy, Debug)]
-enum Key {
+enum DumpOption {
     Help,
     Version,
 }
 
-const OPTIONS: [LongOption<Key>; 2] = [flag("help", Key::Help), flag("version", Key::Version)];
+const OPTIONS: [LongOption<DumpOption>; 2] = [flag("help", DumpOption::Help), flag("version", DumpOption::Version)];
 
 /// Mode of a new image, before the umask is applied.
 const IMAGE_MODE: u32 = 0o666;
@@ -43,25 +43,25 @@ const IMAGE_MODE: u32 = 0o666;
 /// Runs `composefs-dump` with the arguments after the program's name.
 pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
     match parse(arguments) {
-        Ok((source, destination)) => FACE.end(dump(Path::new(&source), Path::new(&destination))),
-        Err(stop) => FACE.stop(stop),
+        Ok((source, destination)) => TOOL.exit_status(dump(Path::new(&source), Path::new(&destination))),
+        Err(stop) => TOOL.exit_early(stop),
     }
 }
 
-fn parse(arguments: Vec<OsString>) -> Result<(OsString, OsString), Stop> {
+fn parse(arguments: Vec<OsString>) -> Result<(OsString, OsString), EarlyExit> {
     let mut operands = Vec::new();
-    for argument in getopt::parse(&OPTIONS, arguments).map_err(Stop::from)? {
+    for argument in getopt::parse(&OPTIONS, arguments).map_err(EarlyExit::from)? {
         match argument {
             Argument::Operand(operand) => operands.push(operand),
-            Argument::Option(Key::Help, _) => return Err(Stop::Help),
-            Argument::Option(Key::Version, _) => return Err(Stop::Version),
+            Argument::Option(DumpOption::Help, _) => return Err(EarlyExit::Help),
+            Argument::Option(DumpOption::Version, _) => return Err(EarlyExit::Version),
         }
     }
     let mut operands = operands.into_iter();
-    let source = operands.next().ok_or_else(|| wrong_with_usage("No source path specified"))?;
-    let destination = operands.next().ok_or_else(|| wrong_with_usage("No destination path specified"))?;
+    let source = operands.next().ok_or_else(|| usage_error_with_usage("No source path specified"))?;
+    let destination = operands.next().ok_or_else(|| usage_error_with_usage("No destination path specified"))?;
     match operands.next() {
-        Some(_) => Err(wrong_with_usage("Too many arguments")),
+        Some(_) => Err(usage_error_with_usage("Too many arguments")),
         None => Ok((source, destination)),
     }
 }

@@ -10,13 +10,13 @@ use libcomposefs_image::erofs::read::{Child, LastLink, Loaded, Node, ReadError, 
 use libcomposefs_image::tree::{InodeId, Kind};
 
 use crate::image_file::ImageFile;
-use crate::inspect::failures::Complaints;
-use crate::inspect::inode_info::Facts;
-use crate::inspect::listing::Format;
+use crate::inspect::failures::Failures;
+use crate::inspect::inode_info::InodeInfo;
+use crate::inspect::listing::LineFormat;
 use crate::inspect::names::NameArgs;
-use crate::inspect::output::Lines;
+use crate::inspect::output::ListOutput;
 use crate::inspect::path::{PATHS, in_tree, join, refused, resolve};
-use crate::inspect::size::Sizes;
+use crate::inspect::size::SizeFormat;
 
 /// List a directory of an image, or a file in it.
 ///
@@ -60,30 +60,30 @@ Exit status: 0 if everything was listed, 1 if something was not, 2 for a usage e
 
 /// Runs the command and returns its exit status.
 pub(super) fn run(args: &LsArgs) -> ExitCode {
-    let mut complaints = Complaints::default();
+    let mut failures = Failures::default();
     let out = args.names.out();
-    let done = list(args, &mut complaints, out);
-    complaints.status(done)
+    let done = list(args, &mut failures, out);
+    failures.status(done)
 }
 
-pub(super) fn list(args: &LsArgs, complaints: &mut Complaints, out: impl Write) -> anyhow::Result<()> {
+pub(super) fn list(args: &LsArgs, failures: &mut Failures, out: impl Write) -> anyhow::Result<()> {
     let image = ImageFile::read(&args.image)?;
     let reader = image.reader()?;
     let view = View::new(&reader);
     let root = OsString::from_vec(b"/".to_vec());
     let paths = if args.paths.is_empty() { std::slice::from_ref(&root) } else { &args.paths };
-    let format = Format {
+    let format = LineFormat {
         long: args.long,
         names: args.names.names(),
-        sizes: Sizes::human(args.human),
+        sizes: SizeFormat::human(args.human),
         line_end: args.names.line_end(),
     };
     let mut directories = Vec::new();
     let mut files = Vec::new();
     for path in paths {
-        complaints.pass(look(args, &view, path.as_bytes(), &mut files, &mut directories))?;
+        failures.pass(look(args, &view, path.as_bytes(), &mut files, &mut directories))?;
     }
-    let mut lister = Lister { args, view, format, out: Lines::new(args.json, out), is_first: true };
+    let mut lister = Lister { args, view, format, out: ListOutput::new(args.json, out), is_first: true };
     lister.rows(&files)?;
     lister.is_first = files.is_empty();
     let has_heads = args.recursive || paths.len() > 1;
@@ -94,23 +94,23 @@ pub(super) fn list(args: &LsArgs, complaints: &mut Complaints, out: impl Write) 
             None => lister.directory(shown, *node, path, has_heads),
             Some(loaded) => lister.below(loaded, shown, path),
         };
-        complaints.pass(done)?;
+        failures.pass(done)?;
     }
     Ok(lister.out.finish()?)
 }
 
 /// A directory: its name on the command line, its path, and its node.
-type Directory = (Vec<u8>, Vec<u8>, Node);
+type ListedDirectory = (Vec<u8>, Vec<u8>, Node);
 
 /// An entry to list: its name in the line, its path, and its information.
-type Row<'a> = (Vec<u8>, Vec<u8>, Facts<'a>);
+type Row<'a> = (Vec<u8>, Vec<u8>, InodeInfo<'a>);
 
 fn look<'a>(
     args: &LsArgs,
     view: &View<'_, 'a>,
     path: &[u8],
     files: &mut Vec<Row<'a>>,
-    directories: &mut Vec<Directory>,
+    directories: &mut Vec<ListedDirectory>,
 ) -> anyhow::Result<()> {
     // As in ls(1): a symlink to a directory is followed, except if the line describes the symlink itself.
     let last = if args.long || args.directory { LastLink::Keep } else { LastLink::Follow };
@@ -122,8 +122,8 @@ fn look<'a>(
         directories.push((path.to_owned(), found.path, found.node));
     } else {
         let own = resolve(&args.image, view, path, LastLink::Keep)?;
-        let facts = Facts::of(view, own.node).map_err(|error| refused(&args.image, &own.path, error))?;
-        files.push((path.to_owned(), own.path, facts));
+        let info = InodeInfo::of(view, own.node).map_err(|error| refused(&args.image, &own.path, error))?;
+        files.push((path.to_owned(), own.path, info));
     }
     Ok(())
 }
@@ -131,17 +131,17 @@ fn look<'a>(
 struct Lister<'r, 'a, W: Write> {
     args: &'r LsArgs,
     view: View<'r, 'a>,
-    format: Format,
-    out: Lines<W>,
+    format: LineFormat,
+    out: ListOutput<W>,
     is_first: bool,
 }
 
 impl<'a, W: Write> Lister<'_, 'a, W> {
     fn rows(&mut self, rows: &[Row<'a>]) -> io::Result<()> {
         match &mut self.out {
-            Lines::Json(array) => rows.iter().try_for_each(|(_, path, facts)| array.push(&facts.json(path))),
-            Lines::Text(out) => {
-                let rows: Vec<_> = rows.iter().map(|(name, _, facts)| (name.clone(), *facts)).collect();
+            ListOutput::Json(array) => rows.iter().try_for_each(|(_, path, info)| array.push(&info.json(path))),
+            ListOutput::Text(out) => {
+                let rows: Vec<_> = rows.iter().map(|(name, _, info)| (name.clone(), *info)).collect();
                 let mut lines = Vec::new();
                 self.format.push(&rows, &mut lines);
                 out.write_all(&lines)
@@ -151,7 +151,7 @@ impl<'a, W: Write> Lister<'_, 'a, W> {
 
     /// Writes the header line of a directory.
     fn head(&mut self, shown: &[u8]) -> io::Result<()> {
-        let Lines::Text(out) = &mut self.out else { return Ok(()) };
+        let ListOutput::Text(out) = &mut self.out else { return Ok(()) };
         let mut line = if self.is_first { Vec::new() } else { vec![self.format.line_end] };
         self.is_first = false;
         self.format.names.push(shown, &mut line);
@@ -164,7 +164,7 @@ impl<'a, W: Write> Lister<'_, 'a, W> {
         let children = || -> Result<Vec<Row<'a>>, ReadError> {
             let child = |child: Result<_, ReadError>| {
                 let Child { name, node } = child?;
-                Ok((name.to_owned(), join(path, name), Facts::of(&view, node)?))
+                Ok((name.to_owned(), join(path, name), InodeInfo::of(&view, node)?))
             };
             view.children(&node)?.map(child).collect()
         };
@@ -183,13 +183,13 @@ impl<'a, W: Write> Lister<'_, 'a, W> {
             let mut rows = Vec::new();
             let first = stack.len();
             for entry in loaded.tree.children(directory) {
-                let of = || Facts::of(&self.view, loaded.node(self.view.reader(), entry.inode)?);
+                let of = || InodeInfo::of(&self.view, loaded.node(self.view.reader(), entry.inode)?);
                 let path = join(&path, entry.name);
-                let facts = of().map_err(|error| refused(&self.args.image, &path, error))?;
-                if facts.node.kind() == Kind::Directory {
+                let info = of().map_err(|error| refused(&self.args.image, &path, error))?;
+                if info.node.kind() == Kind::Directory {
                     stack.push((join(&shown, entry.name), path.clone(), entry.inode));
                 }
-                rows.push((entry.name.to_owned(), path, facts));
+                rows.push((entry.name.to_owned(), path, info));
             }
             stack[first..].reverse();
             self.head(&shown)?;

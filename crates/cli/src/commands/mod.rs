@@ -34,7 +34,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use self::repository::{RepositoryArgs, WithRepository};
-use crate::exit::{done, whole};
+use crate::exit::{exit_partial, exit_status};
 use crate::{complete, output};
 
 /// Build, verify and mount file system images whose file contents live once, in an object store.
@@ -118,33 +118,33 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
     match command {
         Command::Cat(args) => cat::run(&args),
         Command::Check(args) => check::run(&args),
-        Command::Completion(args) => done(completion::run(&args, self::command())),
+        Command::Completion(args) => exit_status(completion::run(&args, self::command())),
         Command::Create(args) => args.run(&before, repository::create::run),
-        Command::Df(args) => done(args.run(&before, repository::df::run)),
+        Command::Df(args) => exit_status(args.run(&before, repository::df::run)),
         Command::Diff(args) => diff::run(args),
-        Command::Digest(args) => done(digest::run(&args)),
+        Command::Digest(args) => exit_status(digest::run(&args)),
         Command::Doctor(args) => args.run(&before, doctor::run),
         Command::Du(args) => du::run(&args),
         Command::ExplainDigest(args) => explain_digest::run(&args),
-        Command::Export(args) => done(args.run(&before, repository::export::run)),
-        Command::Extract(args) => whole(extract::run(&args)),
+        Command::Export(args) => exit_status(args.run(&before, repository::export::run)),
+        Command::Extract(args) => exit_partial(extract::run(&args)),
         Command::Find(args) => find::run(&args),
         Command::Fsck(args) => args.run(&before, repository::fsck::run),
         Command::Gc(args) => args.run(&before, repository::gc::run),
         Command::Images(args) => args.run(&before, repository::images::run),
         Command::Import(args) => args.run(&before, repository::import::run),
-        Command::Init(args) => done(args.run(&before, repository::init::run)),
+        Command::Init(args) => exit_status(args.run(&before, repository::init::run)),
         Command::Ls(args) => ls::run(&args),
-        Command::ManPages(args) => done(man_pages::run(&args, self::command())),
-        Command::Mount(args) => done(args.run(&before, mount::run)),
-        Command::Mounts(args) => done(args.run(&before, repository::mounts::run)),
+        Command::ManPages(args) => exit_status(man_pages::run(&args, self::command())),
+        Command::Mount(args) => exit_status(args.run(&before, mount::run)),
+        Command::Mounts(args) => exit_status(args.run(&before, repository::mounts::run)),
         Command::Ostree(args) => args.run(&before, ostree::run),
         Command::Seal(args) => seal::run(&args),
         Command::Stat(args) => stat::run(&args),
         Command::Sync(args) => args.run(&before, repository::sync::run),
-        Command::Tag(args) => done(args.run(&before, repository::tag::run)),
-        Command::Umount(args) => done(umount::run(&args)),
-        Command::Untag(args) => done(args.run(&before, repository::untag::run)),
+        Command::Tag(args) => exit_status(args.run(&before, repository::tag::run)),
+        Command::Umount(args) => exit_status(umount::run(&args)),
+        Command::Untag(args) => exit_status(args.run(&before, repository::untag::run)),
         Command::Why(args) => args.run(&before, repository::why::run),
     }
 }

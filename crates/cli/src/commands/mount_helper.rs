@@ -55,7 +55,7 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            error_text::tell("mount.composefs", &error);
+            error_text::print_error("mount.composefs", &error);
             if error.is::<UsageError>() || matches!(error.downcast_ref(), Some(OptionError::NoBasedir)) {
                 output::tell_block(USAGE);
             }

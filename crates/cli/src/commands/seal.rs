@@ -16,8 +16,8 @@ use serde_json::{Map, Value};
 
 use super::doctor;
 use crate::error_text::with_remedy;
-use crate::inspect::failures::Complaints;
-use crate::inspect::names::Names;
+use crate::inspect::failures::Failures;
+use crate::inspect::names::NameFormat;
 use crate::json::{self, ArrayWriter};
 use crate::output;
 
@@ -67,14 +67,14 @@ struct Sealed {
 
 /// Runs the command and returns its exit status.
 pub(super) fn run(args: &SealArgs) -> ExitCode {
-    let mut failures = Complaints::default();
+    let mut failures = Failures::default();
     let done = if args.json { seal_json(args, &mut failures) } else { seal_text(args, &mut failures) };
     failures.status(done)
 }
 
-fn seal_text(args: &SealArgs, failures: &mut Complaints) -> anyhow::Result<()> {
+fn seal_text(args: &SealArgs, failures: &mut Failures) -> anyhow::Result<()> {
     let mut out = output::text();
-    let names = if output::is_terminal() { Names::Escaped } else { Names::Raw };
+    let names = if output::is_terminal() { NameFormat::Escaped } else { NameFormat::Raw };
     for path in &args.files {
         let done = seal(path, args.algorithm).and_then(|sealed| {
             write!(out, "{}  ", sealed.digest)?;
@@ -87,7 +87,7 @@ fn seal_text(args: &SealArgs, failures: &mut Complaints) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn seal_json(args: &SealArgs, failures: &mut Complaints) -> anyhow::Result<()> {
+fn seal_json(args: &SealArgs, failures: &mut Failures) -> anyhow::Result<()> {
     let mut array = ArrayWriter::new(output::text());
     for path in &args.files {
         let done = seal(path, args.algorithm).and_then(|sealed| Ok(array.push(&sealed.json(path))?));

@@ -12,7 +12,7 @@ use clap_complete::env::{EnvCompleter, Shells};
 use libcomposefs_repo::{Images, Repository};
 
 use crate::commands::repository::RepositoryArgs;
-use crate::exit::done;
+use crate::exit::exit_status;
 use crate::output;
 
 /// Name of the program whose command lines are completed.
@@ -29,7 +29,7 @@ pub(crate) fn answer(command: Command) -> Option<ExitCode> {
     let shell = std::env::var_os(VARIABLE).filter(|shell| !shell.is_empty() && shell != "0")?;
     let shell = Path::new(&shell).file_name().unwrap_or(&shell).to_string_lossy().into_owned();
     let words = std::env::args_os().skip_while(|word| word != "--").skip(1).collect();
-    Some(done(write(&shell, command, words)))
+    Some(exit_status(write(&shell, command, words)))
 }
 
 /// Prints the candidates for the last of `words`; without words, the script that registers completion.
@@ -94,7 +94,7 @@ fn listed() -> Option<Images> {
 /// Returns the path of the repository that the options of the completed command line select. That line follows `--`.
 fn repository_of(arguments: impl Iterator<Item = OsString>) -> Option<PathBuf> {
     #[derive(Parser)]
-    struct Line {
+    struct CompletedLine {
         #[command(flatten)]
         repository: RepositoryArgs,
     }
@@ -109,8 +109,8 @@ fn repository_of(arguments: impl Iterator<Item = OsString>) -> Option<PathBuf> {
             options.push(word);
         }
     }
-    let matches = Line::command().try_get_matches_from(options).ok()?;
-    Line::from_arg_matches(&matches).ok()?.repository.path().ok()
+    let matches = CompletedLine::command().try_get_matches_from(options).ok()?;
+    CompletedLine::from_arg_matches(&matches).ok()?.repository.path().ok()
 }
 
 #[cfg(test)]

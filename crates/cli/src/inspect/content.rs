@@ -9,13 +9,13 @@ use libcomposefs_image::tree::Kind;
 use libcomposefs_store::{Basedirs, VerifiedBy};
 
 use crate::error_text::with_remedy;
-use crate::inspect::inode_info::{ContentForm, Facts};
+use crate::inspect::inode_info::{ContentForm, InodeInfo};
 use crate::inspect::mode;
-use crate::inspect::names::Names;
+use crate::inspect::names::NameFormat;
 use crate::inspect::path::{refused, resolve};
 
 /// Source of the contents of an image's files.
-pub(crate) struct Contents<'r, 'a> {
+pub(crate) struct ContentReader<'r, 'a> {
     pub(crate) image: PathBuf,
     pub(crate) view: View<'r, 'a>,
     pub(crate) basedirs: Basedirs,
@@ -25,38 +25,38 @@ pub(crate) struct Contents<'r, 'a> {
 
 /// Result of copying the content of one file.
 #[derive(Debug)]
-pub(crate) struct Copied<'a> {
+pub(crate) struct CopiedContent<'a> {
     pub(crate) path: Vec<u8>,
-    pub(crate) facts: Facts<'a>,
+    pub(crate) info: InodeInfo<'a>,
     /// Path of the object that was read, if the content is not in the image.
     pub(crate) object: Option<PathBuf>,
     /// Method by which the content was verified, as printed. The image itself is not verified here.
     pub(crate) checked: &'static str,
 }
 
-impl<'a> Contents<'_, 'a> {
+impl<'a> ContentReader<'_, 'a> {
     /// Copies the content of the file at a path of the image.
-    pub(crate) fn copy(&self, path: &[u8], out: &mut impl Write) -> anyhow::Result<Copied<'a>> {
+    pub(crate) fn copy(&self, path: &[u8], out: &mut impl Write) -> anyhow::Result<CopiedContent<'a>> {
         let Found { path, node } = resolve(&self.image, &self.view, path, LastLink::Follow)?;
-        let facts = Facts::of(&self.view, node).map_err(|error| refused(&self.image, &path, error))?;
+        let info = InodeInfo::of(&self.view, node).map_err(|error| refused(&self.image, &path, error))?;
         let told = |error: anyhow::Error| {
             if error.is::<io::Error>() { error } else { error.context(self.place(&path)) }
         };
-        let (object, checked) = self.copy_facts(&facts, out).map_err(told)?;
-        Ok(Copied { path, facts, object, checked })
+        let (object, checked) = self.copy_info(&info, out).map_err(told)?;
+        Ok(CopiedContent { path, info, object, checked })
     }
 
     fn place(&self, path: &[u8]) -> String {
-        format!("{}: {}", self.image.display(), Names::Escaped.text(path))
+        format!("{}: {}", self.image.display(), NameFormat::Escaped.text(path))
     }
 
-    fn copy_facts(&self, facts: &Facts<'a>, out: &mut impl Write) -> anyhow::Result<(Option<PathBuf>, &'static str)> {
-        let payload = match (facts.content, facts.payload) {
-            (None, _) => bail!("a {} has no content", mode::word(facts.node.kind())),
+    fn copy_info(&self, info: &InodeInfo<'a>, out: &mut impl Write) -> anyhow::Result<(Option<PathBuf>, &'static str)> {
+        let payload = match (info.content, info.payload) {
+            (None, _) => bail!("a {} has no content", mode::word(info.node.kind())),
             (Some(ContentForm::Hole), _) => bail!("the image does not say which object its content is"),
-            (Some(_), Some(payload)) if facts.node.kind() == Kind::Regular => payload,
+            (Some(_), Some(payload)) if info.node.kind() == Kind::Regular => payload,
             (Some(_), _) => {
-                if let RawContent::Flat(flat) = self.view.reader().content(facts.node.raw())? {
+                if let RawContent::Flat(flat) = self.view.reader().content(info.node.raw())? {
                     out.write_all(flat.blocks)?;
                     out.write_all(flat.tail)?;
                 }
@@ -67,9 +67,9 @@ impl<'a> Contents<'_, 'a> {
             return Err(with_remedy("its content is in an object", "use --basedir=DIR to name the object directory"));
         }
         let object = self.basedirs.open_object(payload)?;
-        object.expect_size(facts.size)?;
+        object.expect_size(info.size)?;
         let sink = |piece: &[u8]| -> anyhow::Result<()> { Ok(out.write_all(piece)?) };
-        let checked = match facts.digest {
+        let checked = match info.digest {
             Some(digest) => match object.copy_verified(&digest, sink)? {
                 VerifiedBy::Kernel => "by the kernel",
                 VerifiedBy::Hashed => "by reading",
@@ -82,7 +82,7 @@ impl<'a> Contents<'_, 'a> {
                 return Err(with_remedy(
                     format!(
                         "cannot verify its object {}: the image has no digest for it",
-                        Names::Escaped.text(payload)
+                        NameFormat::Escaped.text(payload)
                     ),
                     "use --unverified to read it without verification",
                 ));

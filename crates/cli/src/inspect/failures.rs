@@ -6,15 +6,15 @@ use crate::{error_text, output};
 
 /// Records whether any step failed. Each failure is printed when it happens.
 #[derive(Debug, Default)]
-pub(crate) struct Complaints {
+pub(crate) struct Failures {
     any: bool,
 }
 
-impl Complaints {
+impl Failures {
     /// Prints a failure and records it.
     pub(crate) fn add(&mut self, error: &anyhow::Error) {
         self.any = true;
-        error_text::tell("composefs", error);
+        error_text::print_error("composefs", error);
     }
 
     /// Returns true if nothing has failed.

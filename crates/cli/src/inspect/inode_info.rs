@@ -37,7 +37,7 @@ impl ContentForm {
 
 /// Information about an inode from its record, content and xattrs in the image.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Facts<'a> {
+pub(crate) struct InodeInfo<'a> {
     pub(crate) node: Node,
     pub(crate) size: u64,
     /// Target of a symlink; empty for other types.
@@ -48,7 +48,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) digest: Option<Digest>,
 }
 
-impl<'a> Facts<'a> {
+impl<'a> InodeInfo<'a> {
     /// Reads the information of an inode.
     pub(crate) fn of(view: &View<'_, 'a>, node: Node) -> Result<Self, ReadError> {
         let (reader, raw) = (view.reader(), node.raw());

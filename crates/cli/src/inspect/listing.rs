@@ -2,17 +2,17 @@
 
 use libcomposefs_image::tree::Kind;
 
-use crate::inspect::inode_info::Facts;
-use crate::inspect::names::Names;
-use crate::inspect::size::Sizes;
+use crate::inspect::inode_info::InodeInfo;
+use crate::inspect::names::NameFormat;
+use crate::inspect::size::SizeFormat;
 use crate::timestamp;
 
 /// Format of the lines of a listing.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Format {
+pub(crate) struct LineFormat {
     pub(crate) long: bool,
-    pub(crate) names: Names,
-    pub(crate) sizes: Sizes,
+    pub(crate) names: NameFormat,
+    pub(crate) sizes: SizeFormat,
     pub(crate) line_end: u8,
 }
 
@@ -29,14 +29,14 @@ struct Columns {
 const LONE_WIDTHS: [usize; 4] = [2, 4, 4, 9];
 
 impl Columns {
-    fn of(facts: &Facts<'_>, sizes: Sizes) -> Self {
-        let record = facts.node.raw().record();
-        let size = match facts.device() {
+    fn of(info: &InodeInfo<'_>, sizes: SizeFormat) -> Self {
+        let record = info.node.raw().record();
+        let size = match info.device() {
             Some((major, minor)) => format!("{major},{minor}"),
-            None => sizes.show(facts.size),
+            None => sizes.show(info.size),
         };
         Self {
-            mode: facts.mode_text(),
+            mode: info.mode_text(),
             numbers: [record.nlink.to_string(), record.uid.to_string(), record.gid.to_string(), size],
             time: timestamp::seconds(record.mtime.sec),
         }
@@ -51,7 +51,7 @@ impl Columns {
     }
 }
 
-impl Format {
+impl LineFormat {
     /// Appends a short line with a name.
     pub(crate) fn push_short(&self, name: &[u8], lines: &mut Vec<u8>) {
         self.names.push(name, lines);
@@ -59,30 +59,37 @@ impl Format {
     }
 
     /// Appends a long line with a name, using fixed column widths.
-    pub(crate) fn push_long(&self, facts: &Facts<'_>, name: &[u8], lines: &mut Vec<u8>) {
-        self.push_columns(&Columns::of(facts, self.sizes), LONE_WIDTHS, facts, name, lines);
+    pub(crate) fn push_long(&self, info: &InodeInfo<'_>, name: &[u8], lines: &mut Vec<u8>) {
+        self.push_columns(&Columns::of(info, self.sizes), LONE_WIDTHS, info, name, lines);
     }
 
     /// Appends the lines of several entries; the columns of long lines are aligned.
-    pub(crate) fn push(&self, rows: &[(Vec<u8>, Facts<'_>)], lines: &mut Vec<u8>) {
+    pub(crate) fn push(&self, rows: &[(Vec<u8>, InodeInfo<'_>)], lines: &mut Vec<u8>) {
         if !self.long {
             rows.iter().for_each(|(name, _)| self.push_short(name, lines));
             return;
         }
-        let columns: Vec<_> = rows.iter().map(|(_, facts)| Columns::of(facts, self.sizes)).collect();
+        let columns: Vec<_> = rows.iter().map(|(_, info)| Columns::of(info, self.sizes)).collect();
         let width = |index: usize| columns.iter().map(|columns| columns.numbers[index].len()).max().unwrap_or(0);
         let widths = [width(0), width(1), width(2), width(3)];
-        for ((name, facts), columns) in rows.iter().zip(&columns) {
-            self.push_columns(columns, widths, facts, name, lines);
+        for ((name, info), columns) in rows.iter().zip(&columns) {
+            self.push_columns(columns, widths, info, name, lines);
         }
     }
 
-    fn push_columns(&self, columns: &Columns, widths: [usize; 4], facts: &Facts<'_>, name: &[u8], lines: &mut Vec<u8>) {
+    fn push_columns(
+        &self,
+        columns: &Columns,
+        widths: [usize; 4],
+        info: &InodeInfo<'_>,
+        name: &[u8],
+        lines: &mut Vec<u8>,
+    ) {
         columns.push(widths, lines);
         self.names.push(name, lines);
-        if facts.node.kind() == Kind::Symlink {
+        if info.node.kind() == Kind::Symlink {
             lines.extend_from_slice(b" -> ");
-            self.names.push(facts.target, lines);
+            self.names.push(info.target, lines);
         }
         lines.push(self.line_end);
     }

@@ -8,7 +8,7 @@ use crate::output;
 
 /// Format of names in output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Names {
+pub(crate) enum NameFormat {
     /// The bytes of the name, unchanged.
     Raw,
     /// `\n`, `\t`, `\r`, `\\`, and `\xHH` for other non-graphic characters and invalid UTF-8.
@@ -29,8 +29,8 @@ pub(crate) struct NameArgs {
 
 impl NameArgs {
     /// Returns the format that the options select, given whether standard output is a terminal.
-    pub(crate) fn names(self) -> Names {
-        if self.escape || !self.null && output::is_terminal() { Names::Escaped } else { Names::Raw }
+    pub(crate) fn names(self) -> NameFormat {
+        if self.escape || !self.null && output::is_terminal() { NameFormat::Escaped } else { NameFormat::Raw }
     }
 
     /// Returns the writer for lines with names. Lines that end with NUL are for programs, so they are written unchanged
@@ -45,12 +45,12 @@ impl NameArgs {
     }
 }
 
-impl Names {
+impl NameFormat {
     /// Appends a name, a path or a symlink target.
     pub(crate) fn push(self, name: &[u8], line: &mut Vec<u8>) {
         match self {
-            Names::Raw => line.extend_from_slice(name),
-            Names::Escaped => push_escaped(name, line),
+            NameFormat::Raw => line.extend_from_slice(name),
+            NameFormat::Escaped => push_escaped(name, line),
         }
     }
 
@@ -92,7 +92,7 @@ pub(crate) fn shell_word(path: &Path) -> String {
     match path.to_str() {
         Some(text) if !text.is_empty() && text.chars().all(is_plain) => text.to_owned(),
         Some(text) if !text.chars().any(output::is_obeyed) => format!("'{}'", text.replace('\'', "'\\''")),
-        _ => format!("$'{}'", Names::Escaped.text(path.as_os_str().as_bytes()).replace('\'', "\\'")),
+        _ => format!("$'{}'", NameFormat::Escaped.text(path.as_os_str().as_bytes()).replace('\'', "\\'")),
     }
 }
 
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn non_graphic_characters_are_escaped() {
-        let shown = |name: &[u8]| String::from_utf8(Names::Escaped.show(name)).unwrap();
+        let shown = |name: &[u8]| String::from_utf8(NameFormat::Escaped.show(name)).unwrap();
         for (name, expected) in [
             (&b"plain name"[..], "plain name"),
             ("größe".as_bytes(), "größe"),
@@ -137,7 +137,7 @@ mod tests {
             ("gpj.\u{202e}exe".as_bytes(), "gpj.\\xe2\\x80\\xaeexe"),
         ] {
             assert_eq!(shown(name), expected);
-            assert_eq!(Names::Raw.show(name), name);
+            assert_eq!(NameFormat::Raw.show(name), name);
         }
     }
 }

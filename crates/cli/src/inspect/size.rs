@@ -5,24 +5,24 @@ const UNITS: [char; 6] = ['k', 'M', 'G', 'T', 'P', 'E'];
 
 /// Format of a size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sizes {
+pub(crate) enum SizeFormat {
     /// A number of bytes.
     Bytes,
     /// A number in the largest unit in which it is at least 1, rounded up: `1.2M`.
     Human,
 }
 
-impl Sizes {
+impl SizeFormat {
     /// Returns the format that a `--human-readable` option selects.
     pub(crate) fn human(human: bool) -> Self {
-        if human { Sizes::Human } else { Sizes::Bytes }
+        if human { SizeFormat::Human } else { SizeFormat::Bytes }
     }
 
     /// Formats a number of bytes.
     pub(crate) fn show(self, size: u64) -> String {
         match self {
-            Sizes::Human => human(size),
-            Sizes::Bytes => size.to_string(),
+            SizeFormat::Human => human(size),
+            SizeFormat::Bytes => size.to_string(),
         }
     }
 }

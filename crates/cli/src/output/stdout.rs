@@ -18,9 +18,9 @@ const BUFFER: usize = 1 << 16;
 /// Delay before a write to a full non-blocking pipe is retried.
 const AGAIN: Duration = Duration::from_millis(1);
 
-static STATE: Mutex<State> = Mutex::new(State { buffer: Vec::new(), failed: None, is_told: false });
+static STATE: Mutex<StdoutState> = Mutex::new(StdoutState { buffer: Vec::new(), failed: None, is_told: false });
 
-struct State {
+struct StdoutState {
     buffer: Vec<u8>,
     /// The first failure. Nothing is written after it.
     failed: Option<Unwritable>,
@@ -53,11 +53,11 @@ impl From<Unwritable> for io::Error {
     }
 }
 
-fn state() -> MutexGuard<'static, State> {
+fn state() -> MutexGuard<'static, StdoutState> {
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl State {
+impl StdoutState {
     fn write(&mut self, bytes: &[u8]) -> Result<(), Unwritable> {
         if self.buffer.len() + bytes.len() > BUFFER {
             self.flush()?;

@@ -9,14 +9,14 @@ use super::stdout::{self, Unwritable};
 
 /// Writes bytes unchanged: contents, images, bundles, and text in which all names have been escaped.
 #[derive(Debug)]
-pub(crate) struct Data(());
+pub(crate) struct RawOutput(());
 
 /// Returns a writer of raw bytes. `cargo xtask tidy` has the list of files that may use it.
-pub(crate) fn data() -> Data {
-    Data(())
+pub(crate) fn data() -> RawOutput {
+    RawOutput(())
 }
 
-impl Write for Data {
+impl Write for RawOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         stdout::write(bytes)?;
         Ok(bytes.len())
@@ -29,18 +29,18 @@ impl Write for Data {
 
 /// Writes lines for people and scripts: bytes unchanged, except on a terminal, where control characters are escaped.
 #[derive(Debug)]
-pub(crate) struct Text {
-    data: Data,
+pub(crate) struct TextOutput {
+    data: RawOutput,
     /// On a terminal: the current line, until it is complete.
     line: Option<Vec<u8>>,
 }
 
 /// Returns a writer of lines of text.
-pub(crate) fn text() -> Text {
-    Text { data: Data(()), line: stdout::is_terminal().then(Vec::new) }
+pub(crate) fn text() -> TextOutput {
+    TextOutput { data: RawOutput(()), line: stdout::is_terminal().then(Vec::new) }
 }
 
-impl Write for Text {
+impl Write for TextOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let Some(line) = &mut self.line else { return self.data.write(bytes) };
         line.extend_from_slice(bytes);
@@ -63,7 +63,7 @@ impl Write for Text {
     }
 }
 
-impl Drop for Text {
+impl Drop for TextOutput {
     fn drop(&mut self) {
         // A failure is recorded and reported at the end of the program.
         let _ = self.flush();

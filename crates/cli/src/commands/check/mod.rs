@@ -16,7 +16,7 @@ use libcomposefs_store::Basedirs;
 use image::Checked;
 use objects::{Objects, Wanted};
 
-use crate::exit::answered;
+use crate::exit::exit_answer;
 use crate::rlimits;
 
 /// Check images: their structure, their digests and, with --basedir, all objects they need.
@@ -63,7 +63,7 @@ or for a usage error.";
 
 /// Runs the command and returns its exit status.
 pub(super) fn run(args: &CheckArgs) -> ExitCode {
-    answered(check(args))
+    exit_answer(check(args))
 }
 
 /// Checks everything; returns true if there are no problems.

@@ -9,29 +9,29 @@ use libcomposefs_image::tree::Tree;
 use libcomposefs_scan as scan;
 
 use super::facts::{self, Fact};
-use super::options::{Hardlinks, Request};
-use crate::input::{self, Form, Loaded, Source};
+use super::options::{DiffRequest, Hardlinks};
+use crate::input::{self, Input, InputKind, LoadedInput};
 
 /// The two sides, loaded.
-pub(super) struct Pair {
-    pub(super) sides: [Loaded; 2],
+pub(super) struct LoadedSides {
+    pub(super) sides: [LoadedInput; 2],
 }
 
 /// Result of a comparison.
-pub(super) struct Comparison<'t> {
-    pub(super) request: &'t Request,
-    pub(super) pair: &'t Pair,
+pub(super) struct TreeComparison<'t> {
+    pub(super) request: &'t DiffRequest,
+    pub(super) pair: &'t LoadedSides,
     pub(super) diff: Diff<'t>,
     pub(super) causes: Vec<Cause<'t>>,
     pub(super) facts: Vec<Fact>,
 }
 
-impl Pair {
+impl LoadedSides {
     /// Loads both sides. Returns `None` if both are images with the same bytes, which need not be loaded.
-    pub(super) fn load(request: &Request) -> anyhow::Result<Option<Self>> {
+    pub(super) fn load(request: &DiffRequest) -> anyhow::Result<Option<Self>> {
         let [a, b] = &request.paths;
         let (a, b) = (input::open(a)?, input::open(b)?);
-        if let (Source::Image(a), Source::Image(b)) = (&a, &b)
+        if let (Input::Image(a), Input::Image(b)) = (&a, &b)
             && request.diff.below.is_empty()
             && a.bytes() == b.bytes()
         {
@@ -39,7 +39,7 @@ impl Pair {
             a.reader()?;
             return Ok(None);
         }
-        let is_directory = [&a, &b].map(|source| source.form() == Form::Directory);
+        let is_directory = [&a, &b].map(|source| source.form() == InputKind::Directory);
         if let Some(option) = request.scan_option.filter(|_| !is_directory.contains(&true)) {
             bail!("{option} applies to directories only, and neither side is one");
         }
@@ -62,7 +62,7 @@ impl Pair {
 }
 
 /// Loads both sides, in parallel if a thread can be started.
-fn load_both(a: Source, b: Source, options: &scan::Options) -> anyhow::Result<[Loaded; 2]> {
+fn load_both(a: Input, b: Input, options: &scan::Options) -> anyhow::Result<[LoadedInput; 2]> {
     let (a, b) = both(|| a.load(options), || b.load(options));
     // If both fail, the error of the first is reported.
     Ok([a?, b?])
@@ -70,7 +70,7 @@ fn load_both(a: Source, b: Source, options: &scan::Options) -> anyhow::Result<[L
 
 /// Returns the options for scanning a directory for the comparison: with the digest algorithm of the other side, and
 /// with hard links if the other side has some. If both sides are directories, hard links are kept.
-fn directory_options(request: &Request, other: Option<&Tree>) -> scan::Options {
+fn directory_options(request: &DiffRequest, other: Option<&Tree>) -> scan::Options {
     scan::Options {
         algorithm: request.algorithm.or(other.map(Tree::algorithm)).unwrap_or(Algorithm::Sha256),
         hardlinks: match request.hardlinks {
@@ -82,11 +82,11 @@ fn directory_options(request: &Request, other: Option<&Tree>) -> scan::Options {
     }
 }
 
-impl<'t> Comparison<'t> {
-    pub(super) fn new(request: &'t Request, pair: &'t Pair) -> anyhow::Result<Self> {
+impl<'t> TreeComparison<'t> {
+    pub(super) fn new(request: &'t DiffRequest, pair: &'t LoadedSides) -> anyhow::Result<Self> {
         let [a, b] = &pair.sides;
         let mut options = request.diff.clone();
-        if [a, b].iter().any(|side| side.form == Form::Directory) {
+        if [a, b].iter().any(|side| side.form == InputKind::Directory) {
             // A directory does not determine which contents are stored in the image.
             options.ignore = options.ignore.iter().chain([Field::Storage]).collect::<Fields>();
         }
@@ -116,7 +116,7 @@ impl<'t> Comparison<'t> {
     }
 
     /// Returns one of the sides.
-    pub(super) fn side(&self, side: diff::Side) -> &Loaded {
+    pub(super) fn side(&self, side: diff::Side) -> &LoadedInput {
         &self.pair.sides[side as usize]
     }
 }

@@ -2,7 +2,7 @@
 
 use libcomposefs_image::erofs::read::Order;
 
-use crate::input::ImageFacts;
+use crate::input::ImageProperties;
 
 /// Property of a whole image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl Fact {
     }
 
     /// Formats the value for people.
-    pub(super) fn of(self, facts: &ImageFacts) -> String {
+    pub(super) fn of(self, facts: &ImageProperties) -> String {
         match self {
             Fact::Version => facts.version.to_string(),
             Fact::Flags => match facts.flags {
@@ -62,7 +62,7 @@ impl Fact {
 }
 
 /// Returns the properties that differ.
-pub(super) fn differing(a: &ImageFacts, b: &ImageFacts, ignored: &[Fact]) -> Vec<Fact> {
+pub(super) fn differing(a: &ImageProperties, b: &ImageProperties, ignored: &[Fact]) -> Vec<Fact> {
     let differs = |fact: Fact| match fact {
         Fact::Version => a.version != b.version,
         Fact::Flags => a.flags != b.flags,

@@ -7,10 +7,10 @@ use libcomposefs_image::diff::{Change, Content, Field, Side, Value as FieldValue
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value, json};
 
-use super::compare::Comparison;
+use super::compare::TreeComparison;
 use super::facts::Fact;
 use super::words;
-use crate::input::Form;
+use crate::input::InputKind;
 use crate::inspect::mode;
 use crate::json::{put_bytes, write_pretty};
 use crate::output;
@@ -21,7 +21,7 @@ const SIDES: [(Side, &str); 2] = [(Side::A, "a"), (Side::B, "b")];
 const MOST_NAMES: usize = 16;
 
 /// Writes the whole report to `out`.
-pub(super) fn write(comparison: &Comparison<'_>, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn write(comparison: &TreeComparison<'_>, out: &mut impl Write) -> io::Result<()> {
     let mut serializer = serde_json::Serializer::pretty(output::Json(&mut *out));
     let mut report = serializer.serialize_map(None)?;
     report.serialize_entry("equal", &comparison.is_equal())?;
@@ -45,7 +45,7 @@ pub(super) fn write_identical(out: &mut impl Write) -> io::Result<()> {
 }
 
 /// Serializes all changes one at a time, as there can be millions.
-struct Changes<'c, 't>(&'c Comparison<'t>);
+struct Changes<'c, 't>(&'c TreeComparison<'t>);
 
 impl Serialize for Changes<'_, '_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -53,7 +53,7 @@ impl Serialize for Changes<'_, '_> {
     }
 }
 
-fn moves(comparison: &Comparison<'_>) -> Vec<Value> {
+fn moves(comparison: &TreeComparison<'_>) -> Vec<Value> {
     let diff = &comparison.diff;
     let pair = |(a, b): (u32, u32)| {
         let mut pair = Map::new();
@@ -65,14 +65,14 @@ fn moves(comparison: &Comparison<'_>) -> Vec<Value> {
     moved(diff).into_iter().map(pair).collect()
 }
 
-fn describe(comparison: &Comparison<'_>, side: Side) -> Value {
+fn describe(comparison: &TreeComparison<'_>, side: Side) -> Value {
     let loaded = comparison.side(side);
     let mut object = Map::new();
     put_bytes(&mut object, "path", comparison.request.paths[side as usize].as_os_str().as_encoded_bytes());
     let form = match loaded.form {
-        Form::Image => "image",
-        Form::Directory => "directory",
-        Form::Dump => "dump",
+        InputKind::Image => "image",
+        InputKind::Directory => "directory",
+        InputKind::Dump => "dump",
     };
     object.insert("form".to_owned(), form.into());
     object.insert("algorithm".to_owned(), loaded.tree.algorithm().name().into());
@@ -89,7 +89,7 @@ fn describe(comparison: &Comparison<'_>, side: Side) -> Value {
     object.into()
 }
 
-fn counts(comparison: &Comparison<'_>) -> Value {
+fn counts(comparison: &TreeComparison<'_>) -> Value {
     let counts = comparison.diff.counts();
     let differing = Field::ALL.into_iter().filter(|field| counts.field(*field) > 0);
     let fields: Map<_, _> = differing.map(|field| (field.name().to_owned(), counts.field(field).into())).collect();
@@ -156,7 +156,7 @@ fn hint(hint: &Hint) -> Value {
     json!({"hint": name, "side": side.map(|side| key(*side)), "text": words::hint(hint)})
 }
 
-fn change(comparison: &Comparison<'_>, change: &Change) -> Value {
+fn change(comparison: &TreeComparison<'_>, change: &Change) -> Value {
     let diff = &comparison.diff;
     let mut object = Map::new();
     put_bytes(&mut object, "path", &diff.path(change));
@@ -184,7 +184,7 @@ fn change(comparison: &Comparison<'_>, change: &Change) -> Value {
 }
 
 /// Number of names that share an inode, and the first of them.
-fn names(comparison: &Comparison<'_>, side: Side, change: &Change) -> Value {
+fn names(comparison: &TreeComparison<'_>, side: Side, change: &Change) -> Value {
     let name = |path: Vec<u8>| {
         let mut object = Map::new();
         put_bytes(&mut object, "path", &path);
@@ -195,7 +195,7 @@ fn names(comparison: &Comparison<'_>, side: Side, change: &Change) -> Value {
     json!({"count": count, "names": names.into_iter().map(name).collect::<Vec<_>>()})
 }
 
-fn xattrs(comparison: &Comparison<'_>, change: &Change) -> Value {
+fn xattrs(comparison: &TreeComparison<'_>, change: &Change) -> Value {
     let object = |xattr: libcomposefs_image::diff::XattrChange<'_>| {
         let mut object = Map::new();
         put_bytes(&mut object, "name", xattr.name);

@@ -12,27 +12,27 @@ use std::process::ExitCode;
 
 pub(super) use options::DiffArgs;
 
-use compare::{Comparison, Pair};
-use options::Request;
+use compare::{LoadedSides, TreeComparison};
+use options::DiffRequest;
 
-use crate::exit::answered;
+use crate::exit::exit_answer;
 use crate::output;
 
 /// Runs the command and returns its exit status.
 pub(super) fn run(args: DiffArgs) -> ExitCode {
-    answered(Request::check(args).and_then(|request| run_request(&request)))
+    exit_answer(DiffRequest::check(args).and_then(|request| run_request(&request)))
 }
 
-fn run_request(request: &Request) -> anyhow::Result<bool> {
+fn run_request(request: &DiffRequest) -> anyhow::Result<bool> {
     let mut out = output::data();
-    let Some(pair) = Pair::load(request)? else {
+    let Some(pair) = LoadedSides::load(request)? else {
         if request.json {
             json_report::write_identical(&mut out)?;
         }
         out.flush()?;
         return Ok(true);
     };
-    let comparison = Comparison::new(request, &pair)?;
+    let comparison = TreeComparison::new(request, &pair)?;
     let is_equal = comparison.is_equal();
     match (request.quiet, request.json) {
         (true, _) => {}

@@ -117,7 +117,7 @@ Examples:
 Exit status: 0 if nothing differs, 1 if something does, 2 on error.";
 
 /// Parsed command line of `composefs diff`.
-pub(super) struct Request {
+pub(super) struct DiffRequest {
     pub(super) paths: [PathBuf; 2],
     pub(super) diff: diff::Options,
     pub(super) ignored_facts: Vec<Fact>,
@@ -132,7 +132,7 @@ pub(super) struct Request {
     pub(super) scan_option: Option<&'static str>,
 }
 
-impl Request {
+impl DiffRequest {
     pub(super) fn check(args: DiffArgs) -> anyhow::Result<Self> {
         if [&args.a, &args.b].into_iter().all(|path| path == Path::new("-")) {
             bail!("only one side can be standard input");

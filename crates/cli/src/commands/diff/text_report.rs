@@ -5,22 +5,22 @@ use std::io::{self, Write};
 use libcomposefs_image::diff::causes::{Cause, Subject};
 use libcomposefs_image::diff::{Change, Side};
 
-use super::compare::Comparison;
+use super::compare::TreeComparison;
 use super::facts::Fact;
 use super::words;
-use crate::input::Form;
+use crate::input::InputKind;
 use crate::inspect::mode;
 use crate::output;
 
 /// Escape sequences for a terminal; empty without one.
 #[derive(Clone, Copy)]
-struct Marks {
+struct TerminalMarks {
     bold: &'static str,
     dim: &'static str,
     end: &'static str,
 }
 
-impl Marks {
+impl TerminalMarks {
     fn choose() -> Self {
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         match output::is_terminal() && !plain {
@@ -31,8 +31,8 @@ impl Marks {
 }
 
 /// Writes the whole report to `out`.
-pub(super) fn write(comparison: &Comparison<'_>, out: &mut impl Write) -> io::Result<()> {
-    let marks = Marks::choose();
+pub(super) fn write(comparison: &TreeComparison<'_>, out: &mut impl Write) -> io::Result<()> {
+    let marks = TerminalMarks::choose();
     for side in [Side::A, Side::B] {
         writeln!(out, "{}", describe(comparison, side))?;
     }
@@ -55,11 +55,11 @@ pub(super) fn write(comparison: &Comparison<'_>, out: &mut impl Write) -> io::Re
     Ok(())
 }
 
-fn describe(comparison: &Comparison<'_>, side: Side) -> String {
+fn describe(comparison: &TreeComparison<'_>, side: Side) -> String {
     let loaded = comparison.side(side);
     let form = match (loaded.form, &loaded.facts) {
         (_, Some(facts)) => format!("image of version {}", facts.version),
-        (Form::Directory, None) => "directory".to_owned(),
+        (InputKind::Directory, None) => "directory".to_owned(),
         (_, None) => "dump".to_owned(),
     };
     let path = words::path(comparison.request.paths[side as usize].as_os_str().as_encoded_bytes());
@@ -68,12 +68,12 @@ fn describe(comparison: &Comparison<'_>, side: Side) -> String {
 }
 
 fn write_facts(
-    comparison: &Comparison<'_>,
-    marks: Marks,
+    comparison: &TreeComparison<'_>,
+    marks: TerminalMarks,
     wanted: impl Fn(Fact) -> bool,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    let Marks { bold, end, .. } = marks;
+    let TerminalMarks { bold, end, .. } = marks;
     let facts = [Side::A, Side::B].map(|side| &comparison.side(side).facts);
     let [Some(of_a), Some(of_b)] = facts else { return Ok(()) };
     for fact in comparison.facts.iter().filter(|fact| wanted(**fact)) {
@@ -86,19 +86,19 @@ fn write_facts(
     Ok(())
 }
 
-fn write_incomparable(comparison: &Comparison<'_>, marks: Marks, out: &mut impl Write) -> io::Result<()> {
+fn write_incomparable(comparison: &TreeComparison<'_>, marks: TerminalMarks, out: &mut impl Write) -> io::Result<()> {
     let incomparable = comparison.incomparable();
     if incomparable == 0 {
         return Ok(());
     }
-    let Marks { bold, end, .. } = marks;
+    let TerminalMarks { bold, end, .. } = marks;
     let [a, b] = [Side::A, Side::B].map(|side| comparison.side(side).tree.algorithm());
     let files = words::number(incomparable);
     writeln!(out, "{bold}A has digests of {a}, B of {b}{end}: the contents of {files} files cannot be compared")
 }
 
 /// Writes the paths of a cause, up to the limit.
-fn write_paths(comparison: &Comparison<'_>, cause: &Cause<'_>, out: &mut impl Write) -> io::Result<()> {
+fn write_paths(comparison: &TreeComparison<'_>, cause: &Cause<'_>, out: &mut impl Write) -> io::Result<()> {
     let diff = &comparison.diff;
     let limit = comparison.request.limit;
     let changes = || cause.changes.iter().map(|number| &diff.changes()[*number as usize]);
@@ -116,7 +116,7 @@ fn write_paths(comparison: &Comparison<'_>, cause: &Cause<'_>, out: &mut impl Wr
 }
 
 /// Formats the difference at a path, unless the cause describes it for all paths.
-fn detail(comparison: &Comparison<'_>, cause: &Cause<'_>, change: &Change) -> String {
+fn detail(comparison: &TreeComparison<'_>, cause: &Cause<'_>, change: &Change) -> String {
     let diff = &comparison.diff;
     match &cause.subject {
         Subject::Only(side) => match diff.inode(*side, change) {

@@ -12,12 +12,12 @@ use libcomposefs_sys::verity::{Enabled, enable};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{Errno, write};
 
-use super::finding::{Finding, Status};
+use super::finding::{DoctorFinding, Status};
 
 /// Returns the findings on a directory.
-pub(super) fn look(path: &Path) -> Vec<Finding> {
+pub(super) fn look(path: &Path) -> Vec<DoctorFinding> {
     let (kind, device) = file_system(path).unwrap_or_else(|| ("unknown".into(), String::new()));
-    let mut findings = vec![Finding::new(
+    let mut findings = vec![DoctorFinding::new(
         "file system",
         Status::Ok,
         if device.is_empty() { kind.clone() } else { format!("{kind} on {device}") },
@@ -28,7 +28,7 @@ pub(super) fn look(path: &Path) -> Vec<Finding> {
         Ok(directory) => Arc::new(directory),
         Err(errno) => {
             let error = std::io::Error::from(errno);
-            findings.push(Finding::new(
+            findings.push(DoctorFinding::new(
                 "directory",
                 Status::Unknown,
                 error.to_string(),
@@ -57,7 +57,7 @@ pub(super) fn look(path: &Path) -> Vec<Finding> {
                 _ => "give a writable directory, or run this as its owner",
             };
             findings.push(
-                Finding::new(
+                DoctorFinding::new(
                     "directory",
                     Status::Unknown,
                     format!("cannot write a file: {error}"),
@@ -70,21 +70,21 @@ pub(super) fn look(path: &Path) -> Vec<Finding> {
     findings
 }
 
-fn unnamed(file: &Temporary) -> Finding {
+fn unnamed(file: &Temporary) -> DoctorFinding {
     let means = "temporary files of a killed command disappear by themselves";
     if file.is_named() {
-        Finding::new(
+        DoctorFinding::new(
             "O_TMPFILE",
             Status::Warning,
             "not supported by the file system",
             "temporary files of a killed command stay until gc",
         )
     } else {
-        Finding::new("O_TMPFILE", Status::Ok, "supported", means)
+        DoctorFinding::new("O_TMPFILE", Status::Ok, "supported", means)
     }
 }
 
-fn reflink(directory: &Arc<OwnedFd>, first: &Temporary) -> Finding {
+fn reflink(directory: &Arc<OwnedFd>, first: &Temporary) -> DoctorFinding {
     let means = "objects share their extents with the source files";
     let cloned = Temporary::create(directory, 0o600).and_then(|second| {
         let bytes = [7; 4096];
@@ -92,20 +92,20 @@ fn reflink(directory: &Arc<OwnedFd>, first: &Temporary) -> Finding {
         clone_file(first.as_fd(), second.as_fd())
     });
     match cloned {
-        Ok(Cloned::Yes) => Finding::new("reflink", Status::Ok, "supported", means),
-        Ok(_) => Finding::new(
+        Ok(Cloned::Yes) => DoctorFinding::new("reflink", Status::Ok, "supported", means),
+        Ok(_) => DoctorFinding::new(
             "reflink",
             Status::Warning,
             "not supported by the file system",
             "objects are copies of the source files",
         ),
         Err(error) => {
-            Finding::new("reflink", Status::Warning, error.to_string(), "objects are copies of the source files")
+            DoctorFinding::new("reflink", Status::Warning, error.to_string(), "objects are copies of the source files")
         }
     }
 }
 
-fn verity(directory: &Arc<OwnedFd>, kind: &str, device: &str) -> Finding {
+fn verity(directory: &Arc<OwnedFd>, kind: &str, device: &str) -> DoctorFinding {
     let means = "the kernel verifies all reads; without it no mount can be verified";
     let tried = Temporary::create(directory, 0o600).and_then(|mut file| {
         write(&file, &[7; 5000])?;
@@ -113,12 +113,14 @@ fn verity(directory: &Arc<OwnedFd>, kind: &str, device: &str) -> Finding {
         enable(&file, 1, 4096)
     });
     match tried {
-        Ok(Enabled::Now | Enabled::Before) => Finding::new("fs-verity", Status::Ok, "enabled on a test file", means),
+        Ok(Enabled::Now | Enabled::Before) => {
+            DoctorFinding::new("fs-verity", Status::Ok, "enabled on a test file", means)
+        }
         Ok(Enabled::Unsupported) => {
-            Finding::new("fs-verity", Status::Missing, why_unsupported(kind), means).remedy(remedy(kind, device))
+            DoctorFinding::new("fs-verity", Status::Missing, why_unsupported(kind), means).remedy(remedy(kind, device))
         }
         Err(error) => {
-            let finding = Finding::new("fs-verity", Status::Missing, error.to_string(), means);
+            let finding = DoctorFinding::new("fs-verity", Status::Missing, error.to_string(), means);
             match Errno::from_io_error(&error) {
                 Some(Errno::INVAL) => {
                     finding.remedy("use a file system with blocks of 4096 bytes, and a kernel with pages of 4096 bytes")

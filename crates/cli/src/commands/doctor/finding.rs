@@ -28,7 +28,7 @@ impl Status {
 
 /// Finding on one feature.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Finding {
+pub(super) struct DoctorFinding {
     /// Name of the feature: `erofs`, `fs-verity`.
     pub(super) name: &'static str,
     pub(super) status: Status,
@@ -40,7 +40,7 @@ pub(super) struct Finding {
     pub(super) remedy: Option<String>,
 }
 
-impl Finding {
+impl DoctorFinding {
     pub(super) fn new(name: &'static str, status: Status, found: impl Into<String>, means: &'static str) -> Self {
         Self { name, status, found: found.into(), means, remedy: None }
     }
@@ -64,5 +64,5 @@ impl Finding {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Section {
     pub(super) title: String,
-    pub(super) findings: Vec<Finding>,
+    pub(super) findings: Vec<DoctorFinding>,
 }

@@ -13,10 +13,10 @@ use anyhow::bail;
 use serde_json::json;
 
 use super::repository::RepositoryArgs;
-use crate::exit::answered;
+use crate::exit::exit_answer;
 use crate::output;
 pub(super) use directory::no_verity;
-use finding::{Finding, Section, Status};
+use finding::{DoctorFinding, Section, Status};
 
 /// Check whether verified mounts work on this machine, and report what is missing.
 ///
@@ -43,7 +43,7 @@ Examples:
 Exit status: 0 if verified mounts work in every directory, 1 if they do not, 2 on error.";
 
 pub(crate) fn run(args: &DoctorArgs, selected: &RepositoryArgs) -> ExitCode {
-    answered(examine(args, selected))
+    exit_answer(examine(args, selected))
 }
 
 fn examine(args: &DoctorArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
@@ -69,7 +69,7 @@ fn examine(args: &DoctorArgs, selected: &RepositoryArgs) -> anyhow::Result<bool>
     let verdict = verdict(&sections);
     if args.json {
         let sections = sections.iter().map(|section| {
-            let findings: Vec<_> = section.findings.iter().map(Finding::json).collect();
+            let findings: Vec<_> = section.findings.iter().map(DoctorFinding::json).collect();
             json!({ "title": section.title, "findings": findings })
         });
         output::json(&json!({ "verified_mounts": verdict, "sections": sections.collect::<Vec<_>>() }));
@@ -138,7 +138,7 @@ fn reason(sections: &[Section]) -> String {
 /// Returns a section with these findings, for tests.
 #[cfg(test)]
 fn section(findings: &[(&'static str, Status)]) -> Section {
-    let finding = |(name, status): &(&'static str, Status)| Finding::new(name, *status, "x", "y");
+    let finding = |(name, status): &(&'static str, Status)| DoctorFinding::new(name, *status, "x", "y");
     Section { title: "x".into(), findings: findings.iter().map(finding).collect() }
 }
 

@@ -6,19 +6,19 @@ use std::path::Path;
 
 use libcomposefs_repo::{LockHolder, Repository, RepositoryError};
 
-use super::finding::{Finding, Status};
+use super::finding::{DoctorFinding, Status};
 use crate::commands::repository::{counted, openers_text};
 
-pub(super) fn look(path: &Path) -> Vec<Finding> {
+pub(super) fn look(path: &Path) -> Vec<DoctorFinding> {
     let repository = match Repository::open(path) {
         Ok(repository) => repository,
         Err(error @ RepositoryError::NotARepository { .. }) => {
             let finding =
-                Finding::new("repository", Status::Unknown, error.to_string(), "there is no repository to use");
+                DoctorFinding::new("repository", Status::Unknown, error.to_string(), "there is no repository to use");
             return vec![finding];
         }
         Err(error) => {
-            let finding = Finding::new("repository", Status::Missing, error.to_string(), "it cannot be used")
+            let finding = DoctorFinding::new("repository", Status::Missing, error.to_string(), "it cannot be used")
                 .remedy(format!("composefs --repo={} fsck --repair", path.display()));
             return vec![finding];
         }
@@ -26,17 +26,17 @@ pub(super) fn look(path: &Path) -> Vec<Finding> {
     vec![settings(&repository), owner(path), access(&repository), lock(&repository), names(&repository)]
 }
 
-fn settings(repository: &Repository) -> Finding {
+fn settings(repository: &Repository) -> DoctorFinding {
     let algorithm = repository.algorithm();
     if repository.demands_verity() {
-        return Finding::new(
+        return DoctorFinding::new(
             "repository",
             Status::Ok,
             format!("{algorithm}, requires fs-verity"),
             "every mount from it is verified",
         );
     }
-    Finding::new(
+    DoctorFinding::new(
         "repository",
         Status::Warning,
         format!("{algorithm}, without fs-verity"),
@@ -45,7 +45,7 @@ fn settings(repository: &Repository) -> Finding {
     .remedy("create one without --insecure on a file system with fs-verity, and copy to it with `composefs sync`")
 }
 
-fn owner(path: &Path) -> Finding {
+fn owner(path: &Path) -> DoctorFinding {
     let means = "users who may write to a repository control what is mounted from it";
     match fs::metadata(path) {
         Ok(stat) => {
@@ -53,31 +53,34 @@ fn owner(path: &Path) -> Finding {
             let found = format!("user {uid}, mode {mode:04o}");
             let own = rustix::process::geteuid().as_raw();
             if mode & 0o022 != 0 {
-                Finding::new("owner", Status::Warning, found, means).remedy(format!("chmod go-w {}", path.display()))
+                DoctorFinding::new("owner", Status::Warning, found, means)
+                    .remedy(format!("chmod go-w {}", path.display()))
             } else if uid != own && uid != 0 {
-                Finding::new("owner", Status::Warning, format!("{found}, and this is user {own}"), means)
+                DoctorFinding::new("owner", Status::Warning, format!("{found}, and this is user {own}"), means)
             } else {
-                Finding::new("owner", Status::Ok, found, means)
+                DoctorFinding::new("owner", Status::Ok, found, means)
             }
         }
-        Err(error) => Finding::new("owner", Status::Unknown, error.to_string(), means),
+        Err(error) => DoctorFinding::new("owner", Status::Unknown, error.to_string(), means),
     }
 }
 
 /// Checks which users could lock the repository.
-fn access(repository: &Repository) -> Finding {
+fn access(repository: &Repository) -> DoctorFinding {
     let means =
         "users who may open the directory can lock it: then nothing can be written, and readers wait for 5 seconds";
     match repository.openers().map(|openers| openers_text(&openers)) {
-        Ok(None) => Finding::new("access", Status::Ok, "only its owner may open the directory and lock it", means),
-        Ok(Some(text)) => Finding::new("access", Status::Warning, text, means)
+        Ok(None) => {
+            DoctorFinding::new("access", Status::Ok, "only its owner may open the directory and lock it", means)
+        }
+        Ok(Some(text)) => DoctorFinding::new("access", Status::Warning, text, means)
             .remedy(format!("chmod go-r {}, unless they work in it", repository.path().display())),
-        Err(error) => Finding::new("access", Status::Unknown, error.to_string(), means),
+        Err(error) => DoctorFinding::new("access", Status::Unknown, error.to_string(), means),
     }
 }
 
 /// Checks which processes hold the lock.
-fn lock(repository: &Repository) -> Finding {
+fn lock(repository: &Repository) -> DoctorFinding {
     let means = "an exclusive lock prevents other processes from writing; cfsctl holds it as long as it runs";
     let holders = repository.lock_holders();
     let text = |is_alone: bool| {
@@ -86,32 +89,32 @@ fn lock(repository: &Repository) -> Finding {
     };
     match (text(true), text(false)) {
         (alone, _) if !alone.is_empty() => {
-            Finding::new("lock", Status::Warning, format!("{alone} holds it exclusively"), means)
+            DoctorFinding::new("lock", Status::Warning, format!("{alone} holds it exclusively"), means)
                 .remedy("end that process if it should not use the repository")
         }
         (_, shared) if !shared.is_empty() => {
-            Finding::new("lock", Status::Ok, format!("{shared} holds it shared"), means)
+            DoctorFinding::new("lock", Status::Ok, format!("{shared} holds it shared"), means)
         }
-        _ => Finding::new("lock", Status::Ok, "no process holds it, according to /proc/locks", means),
+        _ => DoctorFinding::new("lock", Status::Ok, "no process holds it, according to /proc/locks", means),
     }
 }
 
-fn names(repository: &Repository) -> Finding {
+fn names(repository: &Repository) -> DoctorFinding {
     let means = "this checks names only; `composefs fsck` checks everything";
     match repository.images() {
         Ok(images) => {
             let wrong = images.dangling.len() + images.broken.len();
             let found = counted(images.images.len() as u64, "image");
             if wrong == 0 {
-                return Finding::new("images", Status::Ok, found, means);
+                return DoctorFinding::new("images", Status::Ok, found, means);
             }
             let found = format!(
                 "{found}; {} invalid",
                 if wrong == 1 { "a name is".into() } else { format!("{wrong} names are") }
             );
-            Finding::new("images", Status::Warning, found, means)
+            DoctorFinding::new("images", Status::Warning, found, means)
                 .remedy(format!("composefs --repo={} fsck", repository.path().display()))
         }
-        Err(error) => Finding::new("images", Status::Missing, error.to_string(), means),
+        Err(error) => DoctorFinding::new("images", Status::Missing, error.to_string(), means),
     }
 }

@@ -11,7 +11,7 @@ use libcomposefs_sys::user_namespace::is_in_one;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 
-use super::finding::{Finding, Section, Status};
+use super::finding::{DoctorFinding, Section, Status};
 
 /// Number of `CAP_SYS_ADMIN` (`include/uapi/linux/capability.h`).
 const CAP_SYS_ADMIN: u32 = 21;
@@ -22,8 +22,8 @@ pub(super) fn look() -> Section {
     Section { title: "system".into(), findings }
 }
 
-fn kernel() -> Finding {
-    Finding::new(
+fn kernel() -> DoctorFinding {
+    DoctorFinding::new(
         "kernel",
         Status::Ok,
         format!("Linux {}", release()),
@@ -31,46 +31,48 @@ fn kernel() -> Finding {
     )
 }
 
-fn permissions() -> Finding {
+fn permissions() -> DoctorFinding {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
     let capable = field("CapEff:").and_then(|hex| u64::from_str_radix(hex, 16).ok());
     let uid = rustix::process::geteuid().as_raw();
     let filtered = if field("Seccomp:") == Some("2") { ", with a seccomp filter" } else { "" };
     match capable.map(|set| set & (1 << CAP_SYS_ADMIN) != 0) {
-        Some(true) if is_in_one() == Some(true) => Finding::new(
+        Some(true) if is_in_one() == Some(true) => DoctorFinding::new(
             "permissions",
             Status::Missing,
             format!("user {uid} of a user namespace, CAP_SYS_ADMIN only in it{filtered}"),
             "images can be built, read, checked and extracted; the kernel allows no EROFS mounts in a user namespace",
         )
         .remedy("mount outside the user namespace (or rootless container), as root of the initial one"),
-        Some(true) => Finding::new(
+        Some(true) => DoctorFinding::new(
             "permissions",
             Status::Ok,
             format!("user {uid}, CAP_SYS_ADMIN{filtered}"),
             "the process may mount",
         ),
-        Some(false) => Finding::new(
+        Some(false) => DoctorFinding::new(
             "permissions",
             Status::Missing,
             format!("user {uid}, without CAP_SYS_ADMIN{filtered}"),
             "images can be built, read, checked and extracted, but not mounted",
         )
         .remedy("mount as root; run this command as root to check whether that works"),
-        None => Finding::new("permissions", Status::Unknown, "not shown in /proc/self/status", "is /proc mounted?"),
+        None => {
+            DoctorFinding::new("permissions", Status::Unknown, "not shown in /proc/self/status", "is /proc mounted?")
+        }
     }
 }
 
-fn openat2_there() -> Finding {
+fn openat2_there() -> DoctorFinding {
     let means = "paths in repositories of other users are opened safely in one call";
     match openat2(rustix::fs::CWD, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::BENEATH) {
-        Ok(_) => Finding::new("openat2", Status::Ok, "supported", means),
+        Ok(_) => DoctorFinding::new("openat2", Status::Ok, "supported", means),
         Err(errno) => {
             let other = rustix::fs::open(".", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
                 .is_ok_and(|here| open_directory_beneath(std::os::fd::AsFd::as_fd(&here), b".").is_ok());
             let status = if other { Status::Warning } else { Status::Missing };
-            Finding::new("openat2", status, errno_text(errno), "paths are opened one component at a time instead")
+            DoctorFinding::new("openat2", status, errno_text(errno), "paths are opened one component at a time instead")
         }
     }
 }
@@ -81,17 +83,17 @@ fn is_listed(name: &str) -> bool {
     list.lines().any(|line| line.split_whitespace().last() == Some(name))
 }
 
-fn erofs() -> Finding {
+fn erofs() -> DoctorFinding {
     let means = "images are EROFS: without it nothing can be mounted";
     let missing = |found: String| {
-        Finding::new("erofs", Status::Missing, found, means)
+        DoctorFinding::new("erofs", Status::Missing, found, means)
             .remedy("run `modprobe erofs`, or use a kernel with CONFIG_EROFS_FS")
     };
     match FsContext::open("erofs") {
-        Ok(_) => Finding::new("erofs", Status::Ok, "supported by the kernel", means),
+        Ok(_) => DoctorFinding::new("erofs", Status::Ok, "supported by the kernel", means),
         Err(error) if error.errno == Errno::NODEV => missing(error.to_string()),
-        Err(_) if is_listed("erofs") => Finding::new("erofs", Status::Ok, "supported by the kernel", means),
-        Err(error) => Finding::new(
+        Err(_) if is_listed("erofs") => DoctorFinding::new("erofs", Status::Ok, "supported by the kernel", means),
+        Err(error) => DoctorFinding::new(
             "erofs",
             Status::Unknown,
             format!("not loaded; cannot probe whether the module is available: {error}"),
@@ -100,16 +102,16 @@ fn erofs() -> Finding {
     }
 }
 
-fn overlayfs() -> Finding {
+fn overlayfs() -> DoctorFinding {
     let means = "overlayfs provides the contents of an image's files, and makes the kernel verify them";
     match Overlayfs::probe() {
         Ok(Overlayfs { contexts: true, verity: true }) => {
-            Finding::new("overlayfs", Status::Ok, "data-only layers, lowerdir+, verity=require", means)
+            DoctorFinding::new("overlayfs", Status::Ok, "data-only layers, lowerdir+, verity=require", means)
         }
         Ok(Overlayfs { verity: false, contexts }) => {
             let found =
                 if contexts { "lowerdir+, but no verity option" } else { "neither lowerdir+ nor a verity option" };
-            Finding::new(
+            DoctorFinding::new(
                 "overlayfs",
                 Status::Missing,
                 found,
@@ -118,37 +120,37 @@ fn overlayfs() -> Finding {
             .remedy("use Linux 6.6 or newer for verified mounts")
         }
         Ok(Overlayfs { contexts: false, verity: true }) => {
-            Finding::new("overlayfs", Status::Warning, "verity, with mount(2) only", means)
+            DoctorFinding::new("overlayfs", Status::Warning, "verity, with mount(2) only", means)
         }
         Err(error) if error.errno == Errno::NODEV => {
-            Finding::new("overlayfs", Status::Missing, error.to_string(), "nothing can be mounted without it")
+            DoctorFinding::new("overlayfs", Status::Missing, error.to_string(), "nothing can be mounted without it")
                 .remedy("run `modprobe overlay`, or use a kernel with CONFIG_OVERLAY_FS")
         }
-        Err(error) => Finding::new("overlayfs", Status::Unknown, error.to_string(), means),
+        Err(error) => DoctorFinding::new("overlayfs", Status::Unknown, error.to_string(), means),
     }
 }
 
-fn loop_devices() -> Finding {
+fn loop_devices() -> DoctorFinding {
     let means = "needed if the kernel cannot mount an image from its file (before 6.12, or on tmpfs)";
     let control = Path::new("/dev/loop-control");
     match fs::File::open(control) {
-        Ok(_) => Finding::new("loop devices", Status::Ok, "/dev/loop-control exists", means),
+        Ok(_) => DoctorFinding::new("loop devices", Status::Ok, "/dev/loop-control exists", means),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Finding::new("loop devices", Status::Warning, "/dev/loop-control does not exist", means)
+            DoctorFinding::new("loop devices", Status::Warning, "/dev/loop-control does not exist", means)
                 .remedy("run `modprobe loop`; for a container, pass /dev/loop-control and the loop devices to it")
         }
-        Err(error) => Finding::new("loop devices", Status::Warning, format!("/dev/loop-control: {error}"), means),
+        Err(error) => DoctorFinding::new("loop devices", Status::Warning, format!("/dev/loop-control: {error}"), means),
     }
 }
 
-fn fuse() -> Finding {
+fn fuse() -> DoctorFinding {
     let means = "allows mounts in user space, without verification by the kernel";
     let helper = ["fusermount3", "fusermount"].into_iter().find(|name| in_path(name));
     match (fs::File::options().read(true).write(true).open("/dev/fuse"), helper) {
-        (Ok(_), Some(helper)) => Finding::new("fuse", Status::Ok, format!("/dev/fuse, {helper}"), means),
-        (Ok(_), None) => Finding::new("fuse", Status::Warning, "/dev/fuse, but no fusermount3", means)
+        (Ok(_), Some(helper)) => DoctorFinding::new("fuse", Status::Ok, format!("/dev/fuse, {helper}"), means),
+        (Ok(_), None) => DoctorFinding::new("fuse", Status::Warning, "/dev/fuse, but no fusermount3", means)
             .remedy("install fuse3, for users other than root"),
-        (Err(error), _) => Finding::new("fuse", Status::Warning, format!("/dev/fuse: {error}"), means)
+        (Err(error), _) => DoctorFinding::new("fuse", Status::Warning, format!("/dev/fuse: {error}"), means)
             .remedy("run `modprobe fuse`; for a container, pass /dev/fuse to it"),
     }
 }
@@ -158,7 +160,7 @@ fn in_path(name: &str) -> bool {
 }
 
 /// Tests user namespaces in a child program: a process with threads cannot enter one, and could not leave it again.
-fn namespaces() -> Finding {
+fn namespaces() -> DoctorFinding {
     let means = "rootless container engines need them";
     let text = |path: &str| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
     let limit = text("/proc/sys/user/max_user_namespaces");
@@ -172,11 +174,11 @@ fn namespaces() -> Finding {
     ];
     let refusing = refusing.into_iter().find(|(path, value, _)| text(path).as_deref() == Some(value));
     if limit.as_deref() == Some("0") || limit.is_none() {
-        return Finding::new("user namespaces", Status::Warning, "not allowed by the kernel", means)
+        return DoctorFinding::new("user namespaces", Status::Warning, "not allowed by the kernel", means)
             .remedy("sysctl user.max_user_namespaces=15000, on a kernel with CONFIG_USER_NS");
     }
     if let Some((path, value, remedy)) = refusing {
-        return Finding::new(
+        return DoctorFinding::new(
             "user namespaces",
             Status::Warning,
             format!("{path} is {value}: allowed for root only"),
@@ -188,9 +190,9 @@ fn namespaces() -> Finding {
     match tried {
         Ok(output) if !output.status.success() => {
             let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            Finding::new("user namespaces", Status::Warning, why, means)
+            DoctorFinding::new("user namespaces", Status::Warning, why, means)
         }
-        Ok(_) => Finding::new("user namespaces", Status::Ok, "created one", means),
-        Err(_) => Finding::new("user namespaces", Status::Ok, "allowed by the kernel", means),
+        Ok(_) => DoctorFinding::new("user namespaces", Status::Ok, "created one", means),
+        Err(_) => DoctorFinding::new("user namespaces", Status::Ok, "allowed by the kernel", means),
     }
 }

@@ -11,7 +11,7 @@ use libcomposefs_mount::{Allowed, ImageFile, Mounted, Options, Plan, Verity};
 use libcomposefs_store::{ObjectDir, ObjectVerity, StorePolicy};
 use libcomposefs_sys::mount::unmount;
 
-use super::finding::{Finding, Status};
+use super::finding::{DoctorFinding, Status};
 use crate::commands::mount::with_remedy;
 use crate::error_text;
 
@@ -41,15 +41,15 @@ impl Drop for Scratch {
 }
 
 /// Returns the findings on an unverified and a verified mount.
-pub(super) fn look(below: &Path) -> [Finding; 2] {
+pub(super) fn look(below: &Path) -> [DoctorFinding; 2] {
     let unverified = attempt(below, false);
     let verified = attempt(below, true);
     let plain = match &unverified {
-        Ok(mounted) => Finding::new("mount", Status::Ok, mounted.to_string(), "an image can be mounted"),
+        Ok(mounted) => DoctorFinding::new("mount", Status::Ok, mounted.to_string(), "an image can be mounted"),
         Err(error) => failed("mount", error, "images in this directory cannot be mounted"),
     };
     let checked = match &verified {
-        Ok(mounted) => Finding::new(
+        Ok(mounted) => DoctorFinding::new(
             "verified mount",
             Status::Ok,
             mounted.to_string(),
@@ -60,8 +60,8 @@ pub(super) fn look(below: &Path) -> [Finding; 2] {
     [plain, checked]
 }
 
-fn failed(name: &'static str, error: &anyhow::Error, means: &'static str) -> Finding {
-    let mut finding = Finding::new(name, Status::Missing, error_text::message(error), means);
+fn failed(name: &'static str, error: &anyhow::Error, means: &'static str) -> DoctorFinding {
+    let mut finding = DoctorFinding::new(name, Status::Missing, error_text::message(error), means);
     finding.remedy = error_text::remedy(error).map(str::to_owned);
     finding
 }

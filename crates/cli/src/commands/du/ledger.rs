@@ -7,12 +7,12 @@ use libcomposefs_image::tree::{Data, InodeId, Tree};
 /// Objects needed by images, with the sizes of the images.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    objects: HashMap<Vec<u8>, Object>,
-    images: Vec<Image>,
+    objects: HashMap<Vec<u8>, LedgerObject>,
+    images: Vec<LedgerImage>,
 }
 
 #[derive(Debug)]
-struct Object {
+struct LedgerObject {
     size: u64,
     /// Indices of the images that need the object, in ascending order.
     images: Vec<u32>,
@@ -21,7 +21,7 @@ struct Object {
 }
 
 #[derive(Debug, Default)]
-struct Image {
+struct LedgerImage {
     apparent: u64,
     inline: u64,
     file: u64,
@@ -71,7 +71,7 @@ impl Sums {
         columns
     }
 
-    fn add_object(&mut self, object: &Object, is_shared: bool) {
+    fn add_object(&mut self, object: &LedgerObject, is_shared: bool) {
         self.objects += 1;
         add(&mut self.unique, object.size);
         add(if is_shared { &mut self.shared } else { &mut self.exclusive }, object.size);
@@ -94,12 +94,12 @@ impl Ledger {
     /// Adds an image with a file of `file_len` bytes.
     pub(super) fn add(&mut self, tree: &Tree, file: u64) {
         let number = self.images.len() as u32;
-        let mut image = Image { file, ..Image::default() };
+        let mut image = LedgerImage { file, ..LedgerImage::default() };
         for inode in tree.inodes() {
             let Data::Regular { content, payload, .. } = inode.data() else { continue };
             add(&mut image.inline, content.map_or(0, |content| content.len() as u64));
             let Some(payload) = payload else { continue };
-            let new = || Object { size: inode.size(), images: Vec::new(), disk: None };
+            let new = || LedgerObject { size: inode.size(), images: Vec::new(), disk: None };
             let object = self.objects.entry(payload.into_owned()).or_insert_with(new);
             // Several inodes of an image may need the same object.
             if object.images.last() != Some(&number) {
@@ -126,7 +126,7 @@ impl Ledger {
 
     /// Returns the rows of the images, and the total.
     pub(super) fn sums(&self) -> (Vec<Sums>, Sums) {
-        let row = |image: &Image| Sums {
+        let row = |image: &LedgerImage| Sums {
             apparent: image.apparent,
             inline: image.inline,
             file: image.file,

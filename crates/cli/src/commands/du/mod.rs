@@ -12,8 +12,8 @@ use serde_json::{Map, Value};
 
 use self::ledger::{Ledger, Sums};
 use crate::image_file::ImageFile;
-use crate::inspect::failures::Complaints;
-use crate::inspect::size::Sizes;
+use crate::inspect::failures::Failures;
+use crate::inspect::size::SizeFormat;
 use crate::json;
 use crate::output;
 
@@ -52,7 +52,7 @@ pub(super) struct DuArgs {
 }
 
 const EXAMPLES: &str = "\
-Sizes are those recorded in the images, in bytes. Objects are identified by their paths below the object directory.
+SizeFormat are those recorded in the images, in bytes. Objects are identified by their paths below the object directory.
 
 Examples:
   composefs du rootfs.img
@@ -63,12 +63,12 @@ Exit status: 0 if everything was counted (even if objects are missing), 1 if som
 
 /// Runs the command and returns its exit status.
 pub(super) fn run(args: &DuArgs) -> ExitCode {
-    let mut complaints = Complaints::default();
-    let done = measure(args, &mut complaints, output::text());
-    complaints.status(done)
+    let mut failures = Failures::default();
+    let done = measure(args, &mut failures, output::text());
+    failures.status(done)
 }
 
-pub(super) fn measure(args: &DuArgs, complaints: &mut Complaints, mut out: impl Write) -> anyhow::Result<()> {
+pub(super) fn measure(args: &DuArgs, failures: &mut Failures, mut out: impl Write) -> anyhow::Result<()> {
     let basedirs = Basedirs::open(&args.basedir)?;
     let mut ledger = Ledger::default();
     let mut images = Vec::new();
@@ -82,7 +82,7 @@ pub(super) fn measure(args: &DuArgs, complaints: &mut Complaints, mut out: impl 
         };
         match add() {
             Ok(()) => images.push(path),
-            Err(error) => complaints.add(&error),
+            Err(error) => failures.add(&error),
         }
     }
     if !basedirs.is_empty() {
@@ -90,7 +90,7 @@ pub(super) fn measure(args: &DuArgs, complaints: &mut Complaints, mut out: impl 
             Ok(object) => Some(object.disk_size()),
             Err(error) => {
                 if !matches!(error, ObjectError::Missing { .. }) {
-                    complaints.add(&error.into());
+                    failures.add(&error.into());
                 }
                 None
             }
@@ -110,7 +110,7 @@ pub(super) fn measure(args: &DuArgs, complaints: &mut Complaints, mut out: impl 
     } else {
         let names: Vec<_> = images.iter().map(|path| path.as_os_str().as_encoded_bytes()).collect();
         let total = Some(&total).filter(|_| args.images.len() > 1);
-        out.write_all(&table::lines(&names, &rows, total, !basedirs.is_empty(), Sizes::human(args.human)))?;
+        out.write_all(&table::lines(&names, &rows, total, !basedirs.is_empty(), SizeFormat::human(args.human)))?;
     }
     Ok(out.flush()?)
 }

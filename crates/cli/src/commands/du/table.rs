@@ -1,19 +1,25 @@
 //! Formats rows of numbers as a table.
 
 use crate::commands::du::ledger::Sums;
-use crate::inspect::names::Names;
-use crate::inspect::size::Sizes;
+use crate::inspect::names::NameFormat;
+use crate::inspect::size::SizeFormat;
 
 /// Returns the lines of the table: a header, a row for each image, and the total.
-pub(super) fn lines(names: &[&[u8]], rows: &[Sums], total: Option<&Sums>, with_disk: bool, sizes: Sizes) -> Vec<u8> {
+pub(super) fn lines(
+    names: &[&[u8]],
+    rows: &[Sums],
+    total: Option<&Sums>,
+    with_disk: bool,
+    sizes: SizeFormat,
+) -> Vec<u8> {
     let cells = |sums: &Sums| -> Vec<String> {
         let columns = sums.columns(with_disk).into_iter();
-        columns.map(|column| if column.is_size { sizes } else { Sizes::Bytes }.show(column.number)).collect()
+        columns.map(|column| if column.is_size { sizes } else { SizeFormat::Bytes }.show(column.number)).collect()
     };
     let head = Sums::default().columns(with_disk).into_iter().map(|column| column.name.to_owned()).collect();
     let mut table: Vec<(Vec<String>, Vec<u8>)> = vec![(head, Vec::new())];
     // Names are escaped, as a newline would start another row.
-    table.extend(rows.iter().zip(names).map(|(sums, name)| (cells(sums), Names::Escaped.show(name))));
+    table.extend(rows.iter().zip(names).map(|(sums, name)| (cells(sums), NameFormat::Escaped.show(name))));
     table.extend(total.map(|sums| (cells(sums), b"total".to_vec())));
     let columns = table[0].0.len();
     let width = |index: usize| table.iter().map(|(cells, _)| cells[index].len()).max().unwrap_or(0);

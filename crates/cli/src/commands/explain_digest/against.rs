@@ -8,7 +8,7 @@ use libcomposefs_image::policy::Policy;
 use libcomposefs_image::tree::Tree;
 use libcomposefs_scan::Options;
 
-use crate::input::{self, Source};
+use crate::input::{self, Input};
 
 /// Image or dump of the expected tree.
 #[derive(Debug)]
@@ -25,13 +25,13 @@ impl Against {
     pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
         let source = input::open(path)?;
         let digests = match &source {
-            Source::Directory(_) => bail!(
+            Input::Directory(_) => bail!(
                 "{} is a directory, from which an image can be built in many ways too: expected an image or a dump; \
                  use `composefs diff` to compare directories",
                 path.display()
             ),
-            Source::Image(image) => image.digests()?,
-            Source::Dump(_) => Vec::new(),
+            Input::Image(image) => image.digests()?,
+            Input::Dump(_) => Vec::new(),
         };
         let loaded = source.load(&Options::default())?;
         Ok(Self { tree: loaded.tree, version: loaded.facts.map(|facts| facts.version), digests })

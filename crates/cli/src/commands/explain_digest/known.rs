@@ -9,13 +9,13 @@ use libcomposefs_image::policy::{Contents, Inline};
 use libcomposefs_image::tree::{MAX_INLINE, Tree};
 use libcomposefs_scan::{CollectAll, Options, scan};
 
-use crate::input::{self, Form, Source};
+use crate::input::{self, Input, InputKind};
 use crate::scan_progress::ScanProgress;
 
 /// The source and its properties.
 #[derive(Debug)]
 pub(super) struct Known {
-    pub(super) form: Form,
+    pub(super) form: InputKind,
     pub(super) tree: Tree,
     pub(super) contents: Contents,
     /// Inline limits to try, the usual one first.
@@ -40,9 +40,9 @@ impl Known {
     pub(super) fn read(path: &Path, wish: Wish<'_>) -> anyhow::Result<Self> {
         let limits = LIMITS.iter().chain(wish.limits).map(|&limit| Inline::UpTo(limit));
         match input::open(path)? {
-            Source::Directory(path) => {
+            Input::Directory(path) => {
                 let (tree, contents) = scan_all(&path, wish)?;
-                Ok(Self { form: Form::Directory, tree, contents, limits: limits.collect() })
+                Ok(Self { form: InputKind::Directory, tree, contents, limits: limits.collect() })
             }
             // Inline contents of an image or dump are kept, unless another limit is given.
             other => {

@@ -26,7 +26,7 @@ pub(super) use options::ExplainDigestArgs;
 use reproduce::Reproduce;
 use search::{Search, Tried};
 
-use crate::exit::answered;
+use crate::exit::exit_answer;
 use crate::output;
 
 /// Findings of the search.
@@ -53,7 +53,7 @@ struct Near<'a> {
 
 /// Runs the command and returns its exit status.
 pub(super) fn run(args: &ExplainDigestArgs) -> ExitCode {
-    answered(explain(args))
+    exit_answer(explain(args))
 }
 
 fn explain(args: &ExplainDigestArgs) -> anyhow::Result<bool> {

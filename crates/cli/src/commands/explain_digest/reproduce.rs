@@ -6,12 +6,12 @@ use libcomposefs_image::Algorithm;
 use libcomposefs_image::policy::{Attributes, Inline, Policy, Space, Times, Transform};
 use libcomposefs_image::tree::Tree;
 
-use crate::input::Form;
+use crate::input::InputKind;
 use crate::inspect::names::shell_word;
 
 /// A command line, and the program that it is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Command {
+pub(super) struct ToolCommand {
     pub(super) tool: &'static str,
     pub(super) line: String,
 }
@@ -20,7 +20,7 @@ pub(super) struct Command {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reproduce<'a> {
     pub(super) source: &'a Path,
-    pub(super) form: Form,
+    pub(super) form: InputKind,
     pub(super) tree: &'a Tree,
     pub(super) space: &'a Space,
 }
@@ -40,30 +40,30 @@ const OURS: [&str; 4] = ["--algorithm", "--source-date-epoch", "--hardlinks", "-
 
 impl Reproduce<'_> {
     /// Returns every command line that gives the digest of a policy; the last one is for this program.
-    pub(super) fn commands(&self, policy: &Policy) -> Vec<Command> {
+    pub(super) fn commands(&self, policy: &Policy) -> Vec<ToolCommand> {
         let source = shell_word(self.source);
         let mkcomposefs = self.mkcomposefs(policy).map(|options| {
             let is_ours = OURS.iter().any(|ours| options.iter().any(|option| option.starts_with(ours)));
             let tool =
                 if is_ours { "mkcomposefs of this project only" } else { "mkcomposefs, also that of the C tools" };
             let words = ["mkcomposefs".to_owned(), "--print-digest-only".to_owned()].into_iter().chain(options);
-            Command { tool, line: self.piped(&words.collect::<Vec<_>>().join(" "), &source) }
+            ToolCommand { tool, line: self.piped(&words.collect::<Vec<_>>().join(" "), &source) }
         });
         let cfsctl = self.cfsctl(policy).map(|options| {
             let Policy { version, algorithm, .. } = policy;
             let line =
                 format!("cfsctl --no-repo --hash {algorithm} --erofs-version {version} compute-id{options} {source}");
-            Command { tool: "cfsctl", line }
+            ToolCommand { tool: "cfsctl", line }
         });
         let line = format!("composefs explain-digest --policy={policy} {source}");
-        mkcomposefs.into_iter().chain(cfsctl).chain([Command { tool: "this program", line }]).collect()
+        mkcomposefs.into_iter().chain(cfsctl).chain([ToolCommand { tool: "this program", line }]).collect()
     }
 
     /// Adapts a command that reads a dump to a source that is an image.
     fn piped(&self, command: &str, source: &str) -> String {
         match self.form {
-            Form::Image => format!("composefs-info dump {source} | {command} -"),
-            Form::Directory | Form::Dump => format!("{command} {source}"),
+            InputKind::Image => format!("composefs-info dump {source} | {command} -"),
+            InputKind::Directory | InputKind::Dump => format!("{command} {source}"),
         }
     }
 
@@ -89,7 +89,7 @@ impl Reproduce<'_> {
         if !self.is(policy, |policy| policy.transform = Transform::Nothing) {
             return None;
         }
-        if self.form == Form::Directory {
+        if self.form == InputKind::Directory {
             options.extend(self.of_directory(policy)?);
             return Some(options);
         }
@@ -128,7 +128,7 @@ impl Reproduce<'_> {
     }
 
     fn cfsctl(&self, policy: &Policy) -> Option<&'static str> {
-        let is_usual = self.form == Form::Directory
+        let is_usual = self.form == InputKind::Directory
             && self.is(policy, |policy| {
                 (policy.times, policy.hardlinks, policy.inline, policy.devices) =
                     (Times::Keep, true, Inline::UpTo(64), true);

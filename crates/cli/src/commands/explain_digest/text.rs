@@ -24,7 +24,7 @@ pub(super) fn write(findings: &Findings<'_>, out: &mut impl Write) -> io::Result
     }
     for policy in found {
         writeln!(out, "This gives the digest:")?;
-        tell(findings, policy, out)?;
+        write_policy(findings, policy, out)?;
     }
     let indifferent = findings.space.indifferent();
     if !indifferent.is_empty() {
@@ -51,7 +51,7 @@ fn list(findings: &Findings<'_>, out: &mut impl Write) -> io::Result<()> {
 }
 
 /// Writes a description of a policy, and the command lines for it.
-fn tell(findings: &Findings<'_>, policy: &Policy, out: &mut impl Write) -> io::Result<()> {
+fn write_policy(findings: &Findings<'_>, policy: &Policy, out: &mut impl Write) -> io::Result<()> {
     for line in describe(policy, findings.space) {
         writeln!(out, "  {line}")?;
     }
@@ -87,7 +87,7 @@ fn not_found(findings: &Findings<'_>, out: &mut impl Write) -> io::Result<()> {
         )?,
         (false, _) => writeln!(out, "This comes closest:")?,
     }
-    tell(findings, &near.policy, out)?;
+    write_policy(findings, &near.policy, out)?;
     if diff.is_empty() { Ok(()) } else { what_remains(&diff, out) }
 }
 

@@ -65,7 +65,7 @@ pub(super) struct Conditions {
 }
 
 /// Path and inode that are tested.
-pub(super) struct Candidate<'c> {
+pub(super) struct FindEntry<'c> {
     pub(super) path: &'c [u8],
     pub(super) node: &'c Node,
     pub(super) inode: &'c Inode<'c>,
@@ -73,7 +73,7 @@ pub(super) struct Candidate<'c> {
 
 impl Conditions {
     /// Returns true if all conditions hold.
-    pub(super) fn hold_for(&self, candidate: &Candidate<'_>) -> bool {
+    pub(super) fn hold_for(&self, candidate: &FindEntry<'_>) -> bool {
         self.hold_for_name(candidate.path) && self.hold_for_inode(candidate) && self.hold_for_content(candidate)
     }
 
@@ -85,7 +85,7 @@ impl Conditions {
             && self.path.as_ref().is_none_or(|glob| matches(glob, path))
     }
 
-    fn hold_for_inode(&self, Candidate { node, inode, .. }: &Candidate<'_>) -> bool {
+    fn hold_for_inode(&self, FindEntry { node, inode, .. }: &FindEntry<'_>) -> bool {
         let record = node.raw().record();
         let has_xattr = |wanted: &OsString| {
             let wanted = wanted.as_bytes();
@@ -107,7 +107,7 @@ impl Conditions {
             && self.xattr.iter().all(has_xattr)
     }
 
-    fn hold_for_content(&self, Candidate { inode, .. }: &Candidate<'_>) -> bool {
+    fn hold_for_content(&self, FindEntry { inode, .. }: &FindEntry<'_>) -> bool {
         if self.content.is_none() && self.digest.is_none() && self.object.is_none() {
             return true;
         }

@@ -12,15 +12,15 @@ use std::process::ExitCode;
 use libcomposefs_image::erofs::read::{LastLink, Loaded, Reader, View};
 use libcomposefs_image::tree::{InodeId, Kind};
 
-use self::condition::{Candidate, Conditions};
+use self::condition::{Conditions, FindEntry};
 use crate::image_file::ImageFile;
-use crate::inspect::failures::Complaints;
-use crate::inspect::inode_info::Facts;
-use crate::inspect::listing::Format;
+use crate::inspect::failures::Failures;
+use crate::inspect::inode_info::InodeInfo;
+use crate::inspect::listing::LineFormat;
 use crate::inspect::names::NameArgs;
-use crate::inspect::output::Lines;
+use crate::inspect::output::ListOutput;
 use crate::inspect::path::{PATHS, in_tree, refused, resolve};
-use crate::inspect::size::Sizes;
+use crate::inspect::size::SizeFormat;
 
 /// Print the paths of an image that meet all given conditions.
 ///
@@ -60,27 +60,27 @@ Exit status: 0 if everything was searched (even if nothing was found), 1 if some
 
 /// Runs the command and returns its exit status.
 pub(super) fn run(args: &FindArgs) -> ExitCode {
-    let mut complaints = Complaints::default();
+    let mut failures = Failures::default();
     let out = args.names.out();
-    let done = find(args, &mut complaints, out);
-    complaints.status(done)
+    let done = find(args, &mut failures, out);
+    failures.status(done)
 }
 
-pub(super) fn find(args: &FindArgs, complaints: &mut Complaints, out: impl Write) -> anyhow::Result<()> {
+pub(super) fn find(args: &FindArgs, failures: &mut Failures, out: impl Write) -> anyhow::Result<()> {
     let image = ImageFile::read(&args.image)?;
     let reader = image.reader()?;
     let loaded = image.load(&reader, &[])?;
-    let format = Format {
+    let format = LineFormat {
         long: args.long,
         names: args.names.names(),
-        sizes: Sizes::human(args.human),
+        sizes: SizeFormat::human(args.human),
         line_end: args.names.line_end(),
     };
-    let mut finder = Finder { args, reader: &reader, loaded: &loaded, format, lines: Lines::new(args.json, out) };
+    let mut finder = Finder { args, reader: &reader, loaded: &loaded, format, lines: ListOutput::new(args.json, out) };
     let root = OsString::from_vec(b"/".to_vec());
     let paths = if args.paths.is_empty() { std::slice::from_ref(&root) } else { &args.paths };
     for path in paths {
-        complaints.pass(finder.below(path.as_bytes()))?;
+        failures.pass(finder.below(path.as_bytes()))?;
     }
     Ok(finder.lines.finish()?)
 }
@@ -89,8 +89,8 @@ struct Finder<'r, 'a, W: Write> {
     args: &'r FindArgs,
     reader: &'r Reader<'a>,
     loaded: &'r Loaded,
-    format: Format,
-    lines: Lines<W>,
+    format: LineFormat,
+    lines: ListOutput<W>,
 }
 
 impl<W: Write> Finder<'_, '_, W> {
@@ -115,17 +115,17 @@ impl<W: Write> Finder<'_, '_, W> {
         let image: &Path = &self.args.image;
         let node = self.loaded.node(self.reader, id).map_err(|error| refused(image, path, error))?;
         let inode = self.loaded.tree.inode(id);
-        let candidate = Candidate { path, node: &node, inode: &inode };
+        let candidate = FindEntry { path, node: &node, inode: &inode };
         if !self.args.conditions.hold_for(&candidate) {
             return Ok(());
         }
-        let facts = || Facts::of(&View::new(self.reader), node).map_err(|error| refused(image, path, error));
+        let info = || InodeInfo::of(&View::new(self.reader), node).map_err(|error| refused(image, path, error));
         match &mut self.lines {
-            Lines::Json(array) => array.push(&facts()?.json(path))?,
-            Lines::Text(out) => {
+            ListOutput::Json(array) => array.push(&info()?.json(path))?,
+            ListOutput::Text(out) => {
                 let mut line = Vec::new();
                 if self.format.long {
-                    self.format.push_long(&facts()?, path, &mut line);
+                    self.format.push_long(&info()?, path, &mut line);
                 } else {
                     self.format.push_short(path, &mut line);
                 }

@@ -11,9 +11,9 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
-use options::{Command, Request};
+use options::{InfoCommand, InfoRequest};
 
-use crate::c_tool::Face;
+use crate::c_tool::CTool;
 use crate::image_file::ImageFile;
 use crate::output;
 
@@ -41,26 +41,26 @@ Examples:
   composefs-info dump rootfs.img | mkcomposefs --from-file --print-digest-only -
 ";
 
-const FACE: Face = Face { name: "composefs-info", usage: USAGE, examples: EXAMPLES };
+const TOOL: CTool = CTool { name: "composefs-info", usage: USAGE, examples: EXAMPLES };
 
 /// Runs `composefs-info` with the arguments after the program's name.
 pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
-    let request = match Request::parse(arguments) {
+    let request = match InfoRequest::parse(arguments) {
         Ok(request) => request,
-        Err(stop) => return FACE.stop(stop),
+        Err(stop) => return TOOL.exit_early(stop),
     };
     let mut out = output::data();
-    FACE.end(inform(&request, &mut out).and_then(|()| Ok(out.flush()?)))
+    TOOL.exit_status(inform(&request, &mut out).and_then(|()| Ok(out.flush()?)))
 }
 
-fn inform(request: &Request, out: &mut impl Write) -> anyhow::Result<()> {
+fn inform(request: &InfoRequest, out: &mut impl Write) -> anyhow::Result<()> {
     let only: Vec<&[u8]> = request.only();
     let basedir = request.open_basedir()?;
     match request.command {
-        Command::MeasureFile => return measure::measure_files(&request.files, out),
-        Command::Objects => return objects::print(&request.files, &only, None, out),
-        Command::MissingObjects => return objects::print(&request.files, &only, Some(basedir.as_ref()), out),
-        Command::Ls | Command::Dump => {}
+        InfoCommand::MeasureFile => return measure::measure_files(&request.files, out),
+        InfoCommand::Objects => return objects::print(&request.files, &only, None, out),
+        InfoCommand::MissingObjects => return objects::print(&request.files, &only, Some(basedir.as_ref()), out),
+        InfoCommand::Ls | InfoCommand::Dump => {}
     }
     for path in &request.files {
         let image = ImageFile::read(path);
@@ -70,7 +70,7 @@ fn inform(request: &Request, out: &mut impl Write) -> anyhow::Result<()> {
         let reader = image.reader()?;
         let loaded = image.load(&reader, &only)?;
         match request.command {
-            Command::Dump => loaded.emit_dump(&reader, out)?,
+            InfoCommand::Dump => loaded.emit_dump(&reader, out)?,
             _ => list::list(&loaded.tree, out)?,
         }
     }

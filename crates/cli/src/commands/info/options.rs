@@ -8,27 +8,27 @@ use std::path::PathBuf;
 use anyhow::Context;
 use rustix::fs::{Mode, OFlags, open};
 
-use crate::c_tool::{Stop, wrong, wrong_with_usage};
+use crate::c_tool::{EarlyExit, usage_error, usage_error_with_usage};
 use crate::getopt::{self, Argument, LongOption, flag, valued};
 
 #[derive(Clone, Copy, Debug)]
-enum Key {
+enum InfoOption {
     Basedir,
     Filter,
     Help,
     Version,
 }
 
-const OPTIONS: [LongOption<Key>; 4] = [
-    valued("basedir", Key::Basedir),
-    valued("filter", Key::Filter),
-    flag("help", Key::Help),
-    flag("version", Key::Version),
+const OPTIONS: [LongOption<InfoOption>; 4] = [
+    valued("basedir", InfoOption::Basedir),
+    valued("filter", InfoOption::Filter),
+    flag("help", InfoOption::Help),
+    flag("version", InfoOption::Version),
 ];
 
 /// Subcommand of `composefs-info`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Command {
+pub(super) enum InfoCommand {
     Ls,
     Dump,
     Objects,
@@ -36,48 +36,48 @@ pub(super) enum Command {
     MeasureFile,
 }
 
-const COMMANDS: [(&str, Command); 5] = [
-    ("ls", Command::Ls),
-    ("dump", Command::Dump),
-    ("objects", Command::Objects),
-    ("missing-objects", Command::MissingObjects),
-    ("measure-file", Command::MeasureFile),
+const COMMANDS: [(&str, InfoCommand); 5] = [
+    ("ls", InfoCommand::Ls),
+    ("dump", InfoCommand::Dump),
+    ("objects", InfoCommand::Objects),
+    ("missing-objects", InfoCommand::MissingObjects),
+    ("measure-file", InfoCommand::MeasureFile),
 ];
 
 /// Parsed command line of `composefs-info`.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Request {
-    pub(super) command: Command,
+pub(super) struct InfoRequest {
+    pub(super) command: InfoCommand,
     /// Paths of the images, or of any files for `measure-file`.
     pub(super) files: Vec<PathBuf>,
     basedir: Option<PathBuf>,
     filter: Vec<OsString>,
 }
 
-impl Request {
+impl InfoRequest {
     /// Parses a command line, without the program's name.
-    pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Stop> {
+    pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, EarlyExit> {
         let (mut operands, mut basedir, mut filter) = (Vec::new(), None, Vec::new());
-        for argument in getopt::parse(&OPTIONS, arguments).map_err(Stop::from)? {
+        for argument in getopt::parse(&OPTIONS, arguments).map_err(EarlyExit::from)? {
             match argument {
                 Argument::Operand(operand) => operands.push(operand),
-                Argument::Option(Key::Basedir, value) => basedir = value.map(PathBuf::from),
-                Argument::Option(Key::Filter, value) => filter.extend(value),
-                Argument::Option(Key::Help, _) => return Err(Stop::Help),
-                Argument::Option(Key::Version, _) => return Err(Stop::Version),
+                Argument::Option(InfoOption::Basedir, value) => basedir = value.map(PathBuf::from),
+                Argument::Option(InfoOption::Filter, value) => filter.extend(value),
+                Argument::Option(InfoOption::Help, _) => return Err(EarlyExit::Help),
+                Argument::Option(InfoOption::Version, _) => return Err(EarlyExit::Version),
             }
         }
         if let Some(path) = filter.iter().find(|name| name.as_bytes().contains(&b'/')) {
-            return Err(wrong(format!("Filter must be a single name: {}", path.display())));
+            return Err(usage_error(format!("Filter must be a single name: {}", path.display())));
         }
         let mut operands = operands.into_iter();
-        let name = operands.next().ok_or_else(|| wrong_with_usage("No command specified"))?;
+        let name = operands.next().ok_or_else(|| usage_error_with_usage("No command specified"))?;
         let command = COMMANDS.iter().find(|(known, _)| name == *known).map(|(_, command)| *command);
-        let command = command.ok_or_else(|| wrong(format!("Unknown command '{}'", name.display())))?;
+        let command = command.ok_or_else(|| usage_error(format!("Unknown command '{}'", name.display())))?;
         let files: Vec<PathBuf> = operands.map(PathBuf::from).collect();
         match (files.is_empty(), command) {
-            (true, Command::MeasureFile) => Err(wrong_with_usage("No files specified")),
-            (true, _) => Err(wrong_with_usage("No image path specified")),
+            (true, InfoCommand::MeasureFile) => Err(usage_error_with_usage("No files specified")),
+            (true, _) => Err(usage_error_with_usage("No image path specified")),
             (false, _) => Ok(Self { command, files, basedir, filter }),
         }
     }
@@ -99,8 +99,8 @@ impl Request {
 mod tests {
     use super::*;
 
-    fn parse(line: &str) -> Result<Request, Stop> {
-        Request::parse(line.split(' ').filter(|word| !word.is_empty()).map(OsString::from))
+    fn parse(line: &str) -> Result<InfoRequest, EarlyExit> {
+        InfoRequest::parse(line.split(' ').filter(|word| !word.is_empty()).map(OsString::from))
     }
 
     #[test]
@@ -116,16 +116,16 @@ mod tests {
             ("ls x --foo", "unknown or ambiguous option --foo", true),
             ("ls x -h", "unknown or ambiguous option -h", true),
         ] {
-            assert_eq!(parse(line), Err(Stop::Wrong { message: words.to_owned(), usage }), "{line}");
+            assert_eq!(parse(line), Err(EarlyExit::UsageError { message: words.to_owned(), usage }), "{line}");
         }
     }
 
     #[test]
     fn options_and_operands_can_be_mixed() {
         let request = parse("--base=o ls --filter a x --fil=b y").unwrap();
-        assert_eq!((request.command, request.files.len()), (Command::Ls, 2));
+        assert_eq!((request.command, request.files.len()), (InfoCommand::Ls, 2));
         assert_eq!((request.only(), &request.basedir), (vec![&b"a"[..], b"b"], &Some("o".into())));
-        assert_eq!(parse("ls x --help"), Err(Stop::Help));
-        assert_eq!(parse("--version"), Err(Stop::Version));
+        assert_eq!(parse("ls x --help"), Err(EarlyExit::Help));
+        assert_eq!(parse("--version"), Err(EarlyExit::Version));
     }
 }

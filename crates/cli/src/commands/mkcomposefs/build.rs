@@ -14,7 +14,7 @@ use libcomposefs_scan::{self as scan, scan};
 use libcomposefs_store::publish::replace_file;
 use libcomposefs_store::{ObjectDir, StorePolicy, VerifyExisting};
 
-use super::options::Request;
+use super::options::BuildRequest;
 use crate::dump_file;
 use crate::lost_opaque;
 use crate::output;
@@ -22,7 +22,7 @@ use crate::rlimits::allow_open_files;
 use crate::scan_progress::ScanProgress;
 
 /// A tree, and the lines of the dump that its inodes come from.
-struct Source {
+struct SourceTree {
     tree: Tree,
     lines: Option<Lines>,
 }
@@ -31,7 +31,7 @@ struct Source {
 const IMAGE_MODE: u32 = 0o666;
 
 /// Executes a parsed command line.
-pub(super) fn build(request: &Request) -> anyhow::Result<()> {
+pub(super) fn build(request: &BuildRequest) -> anyhow::Result<()> {
     if request.image.as_deref() == Some(Path::new("-")) && output::is_terminal() {
         bail!("stdout is a tty.  Refusing to use it");
     }
@@ -42,7 +42,7 @@ pub(super) fn build(request: &Request) -> anyhow::Result<()> {
 }
 
 /// Writes the image to its destination, then prints its digest.
-fn write_image(request: &Request, image: &Image<'_>) -> anyhow::Result<()> {
+fn write_image(request: &BuildRequest, image: &Image<'_>) -> anyhow::Result<()> {
     let algorithm = request.algorithm();
     let threads = request.scan.thread_count();
     let digest = match request.image.as_deref() {
@@ -65,19 +65,19 @@ fn write_to(
     image.write_and_digest(algorithm, threads, out).context("cannot write file")
 }
 
-fn read_source(request: &Request) -> anyhow::Result<Source> {
+fn read_source(request: &BuildRequest) -> anyhow::Result<SourceTree> {
     if request.from_file {
         let strict = std::env::var_os("CFS_PARSE_STRICT").is_some();
         let options = dump::Options { algorithm: request.algorithm(), strict };
         let parsed = dump_file::read(&request.source, options)?;
-        return Ok(Source { tree: parsed.tree, lines: Some(parsed.lines) });
+        return Ok(SourceTree { tree: parsed.tree, lines: Some(parsed.lines) });
     }
     let progress = ScanProgress::start();
     let scan_into = |sink: &dyn ContentSink| {
         scan(&request.source, &request.scan, sink, &progress).map_err(|error| cannot_scan(request, error))
     };
     let Some(path) = &request.store else {
-        return Ok(Source { tree: scan_into(&DigestOnly(request.algorithm()))?, lines: None });
+        return Ok(SourceTree { tree: scan_into(&DigestOnly(request.algorithm()))?, lines: None });
     };
     allow_open_files();
     let verify_existing = if request.verify_store { VerifyExisting::Contents } else { VerifyExisting::Sizes };
@@ -89,11 +89,11 @@ fn read_source(request: &Request) -> anyhow::Result<Source> {
     for repaired in &summary.repaired {
         tell!("mkcomposefs: {} was damaged and is replaced", store.path_of(repaired).display());
     }
-    Ok(Source { tree, lines: None })
+    Ok(SourceTree { tree, lines: None })
 }
 
 /// Converts an error of the scan to the C tool's message for the step.
-fn cannot_scan(request: &Request, error: scan::Error) -> anyhow::Error {
+fn cannot_scan(request: &BuildRequest, error: scan::Error) -> anyhow::Error {
     let words = match &error {
         scan::Error::Io { source, path, .. }
             if source.kind() == io::ErrorKind::NotADirectory && *path == request.source =>
@@ -108,7 +108,7 @@ fn cannot_scan(request: &Request, error: scan::Error) -> anyhow::Error {
 }
 
 /// Converts an error of the image writer to a message with the location in the source.
-fn cannot_write(request: &Request, source: &Source, error: &WriteError) -> anyhow::Error {
+fn cannot_write(request: &BuildRequest, source: &SourceTree, error: &WriteError) -> anyhow::Error {
     let name = request.source.display();
     match (error.inode(), &source.lines) {
         (None, _) => anyhow::anyhow!("cannot write file: {error}"),

@@ -9,9 +9,9 @@ mod options;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use options::Request;
+use options::BuildRequest;
 
-use crate::c_tool::Face;
+use crate::c_tool::CTool;
 
 const USAGE: &str = "\
 usage: mkcomposefs [OPTIONS] SOURCE IMAGE
@@ -49,12 +49,12 @@ Examples:
   mkcomposefs --exclude='*.pyc' --exclude=/var/cache/ --hardlinks rootfs/ rootfs.img
 ";
 
-const FACE: Face = Face { name: "mkcomposefs", usage: USAGE, examples: EXAMPLES };
+const TOOL: CTool = CTool { name: "mkcomposefs", usage: USAGE, examples: EXAMPLES };
 
 /// Runs `mkcomposefs` with the arguments after the program's name.
 pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
-    match Request::parse(arguments) {
-        Ok(request) => FACE.end(build::build(&request)),
-        Err(stop) => FACE.stop(stop),
+    match BuildRequest::parse(arguments) {
+        Ok(request) => TOOL.exit_status(build::build(&request)),
+        Err(stop) => TOOL.exit_early(stop),
     }
 }

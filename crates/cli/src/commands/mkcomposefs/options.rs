@@ -10,12 +10,12 @@ use libcomposefs_image::erofs::Versions;
 use libcomposefs_image::tree::{MAX_INLINE, Timestamp};
 use libcomposefs_scan::{Mtime, Patterns, XattrChoice};
 
-use crate::c_tool::{Stop, wrong, wrong_with_usage};
-use crate::getopt::{self, Argument, LongOption, Value, flag, valued};
+use crate::c_tool::{EarlyExit, usage_error, usage_error_with_usage};
+use crate::getopt::{self, Argument, HasArg, LongOption, flag, valued};
 use crate::rlimits::parse_threads;
 
 #[derive(Clone, Copy, Debug)]
-enum Key {
+enum BuildOption {
     DigestStore,
     UseEpoch,
     SkipDevices,
@@ -38,32 +38,32 @@ enum Key {
     Version,
 }
 
-const OPTIONS: [LongOption<Key>; 20] = [
-    valued("digest-store", Key::DigestStore),
-    flag("use-epoch", Key::UseEpoch),
-    flag("skip-devices", Key::SkipDevices),
-    flag("skip-xattrs", Key::SkipXattrs),
-    flag("user-xattrs", Key::UserXattrs),
-    flag("print-digest", Key::PrintDigest),
-    flag("print-digest-only", Key::PrintDigestOnly),
-    flag("from-file", Key::FromFile),
-    valued("min-version", Key::MinVersion),
-    valued("max-version", Key::MaxVersion),
-    valued("threads", Key::Threads),
-    valued("inline-max", Key::InlineMax),
-    flag("hardlinks", Key::Hardlinks),
-    flag("verify-store", Key::VerifyStore),
-    valued("exclude", Key::Exclude),
-    valued("include", Key::Include),
-    LongOption { name: "source-date-epoch", value: Value::Optional, key: Key::SourceDateEpoch },
-    valued("algorithm", Key::Algorithm),
-    flag("help", Key::Help),
-    flag("version", Key::Version),
+const OPTIONS: [LongOption<BuildOption>; 20] = [
+    valued("digest-store", BuildOption::DigestStore),
+    flag("use-epoch", BuildOption::UseEpoch),
+    flag("skip-devices", BuildOption::SkipDevices),
+    flag("skip-xattrs", BuildOption::SkipXattrs),
+    flag("user-xattrs", BuildOption::UserXattrs),
+    flag("print-digest", BuildOption::PrintDigest),
+    flag("print-digest-only", BuildOption::PrintDigestOnly),
+    flag("from-file", BuildOption::FromFile),
+    valued("min-version", BuildOption::MinVersion),
+    valued("max-version", BuildOption::MaxVersion),
+    valued("threads", BuildOption::Threads),
+    valued("inline-max", BuildOption::InlineMax),
+    flag("hardlinks", BuildOption::Hardlinks),
+    flag("verify-store", BuildOption::VerifyStore),
+    valued("exclude", BuildOption::Exclude),
+    valued("include", BuildOption::Include),
+    LongOption { name: "source-date-epoch", value: HasArg::Optional, key: BuildOption::SourceDateEpoch },
+    valued("algorithm", BuildOption::Algorithm),
+    flag("help", BuildOption::Help),
+    flag("version", BuildOption::Version),
 ];
 
 /// Parsed command line of `mkcomposefs`.
 #[derive(Debug)]
-pub(super) struct Request {
+pub(super) struct BuildRequest {
     pub(super) source: PathBuf,
     /// Path of the image file; `None` with `--print-digest-only`.
     pub(super) image: Option<PathBuf>,
@@ -94,51 +94,51 @@ struct Given {
 }
 
 impl Given {
-    fn take(&mut self, key: Key, value: Option<OsString>) -> Result<(), Stop> {
+    fn take(&mut self, key: BuildOption, value: Option<OsString>) -> Result<(), EarlyExit> {
         let text = || value.as_deref().unwrap_or_default();
         match key {
-            Key::DigestStore => self.store = Some(PathBuf::from(text())),
-            Key::UseEpoch => self.scan.mtime = Mtime::Fixed(Timestamp::default()),
-            Key::SkipDevices => self.scan.skip_devices = true,
-            Key::SkipXattrs => self.skip_xattrs = true,
-            Key::UserXattrs => self.user_xattrs = true,
-            Key::PrintDigest => self.print_digest = true,
-            Key::PrintDigestOnly => self.print_digest_only = true,
-            Key::FromFile => self.from_file = true,
-            Key::MinVersion => self.min_version = Some(version(text(), "min")?),
-            Key::MaxVersion => self.max_version = Some(version(text(), "max")?),
-            Key::Threads => {
+            BuildOption::DigestStore => self.store = Some(PathBuf::from(text())),
+            BuildOption::UseEpoch => self.scan.mtime = Mtime::Fixed(Timestamp::default()),
+            BuildOption::SkipDevices => self.scan.skip_devices = true,
+            BuildOption::SkipXattrs => self.skip_xattrs = true,
+            BuildOption::UserXattrs => self.user_xattrs = true,
+            BuildOption::PrintDigest => self.print_digest = true,
+            BuildOption::PrintDigestOnly => self.print_digest_only = true,
+            BuildOption::FromFile => self.from_file = true,
+            BuildOption::MinVersion => self.min_version = Some(version(text(), "min")?),
+            BuildOption::MaxVersion => self.max_version = Some(version(text(), "max")?),
+            BuildOption::Threads => {
                 let count = integer(text()).and_then(|n| NonZeroUsize::new(usize::try_from(n).ok()?));
                 // Also rejects a number that is too large.
                 let count = count.or_else(|| parse_threads(text().to_str()?.trim_ascii_start()).ok());
-                let invalid = || wrong(format!("Invalid threads count {}", text().display()));
+                let invalid = || usage_error(format!("Invalid threads count {}", text().display()));
                 self.scan.threads = Some(count.ok_or_else(invalid)?);
             }
-            Key::InlineMax => {
+            BuildOption::InlineMax => {
                 let max = integer(text()).and_then(|n| u64::try_from(n).ok()).filter(|n| *n <= MAX_INLINE as u64);
                 let invalid = || format!("Invalid inline limit {}: expected 0 to {MAX_INLINE}", text().display());
-                self.scan.inline_max = max.ok_or_else(|| wrong(invalid()))?;
+                self.scan.inline_max = max.ok_or_else(|| usage_error(invalid()))?;
             }
-            Key::Hardlinks => self.scan.hardlinks = true,
-            Key::VerifyStore => self.verify_store = true,
-            Key::Exclude => self.patterns.push((false, text().to_owned())),
-            Key::Include => self.patterns.push((true, text().to_owned())),
-            Key::SourceDateEpoch => self.scan.mtime = Mtime::ClampTo(source_date_epoch(value)?),
-            Key::Algorithm => {
-                self.scan.algorithm = text().to_string_lossy().parse().map_err(|e| wrong(format!("{e}")))?;
+            BuildOption::Hardlinks => self.scan.hardlinks = true,
+            BuildOption::VerifyStore => self.verify_store = true,
+            BuildOption::Exclude => self.patterns.push((false, text().to_owned())),
+            BuildOption::Include => self.patterns.push((true, text().to_owned())),
+            BuildOption::SourceDateEpoch => self.scan.mtime = Mtime::ClampTo(source_date_epoch(value)?),
+            BuildOption::Algorithm => {
+                self.scan.algorithm = text().to_string_lossy().parse().map_err(|e| usage_error(format!("{e}")))?;
             }
-            Key::Help => return Err(Stop::Help),
-            Key::Version => return Err(Stop::Version),
+            BuildOption::Help => return Err(EarlyExit::Help),
+            BuildOption::Version => return Err(EarlyExit::Version),
         }
         Ok(())
     }
 }
 
-impl Request {
+impl BuildRequest {
     /// Parses a command line, without the program's name.
-    pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Stop> {
+    pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, EarlyExit> {
         let mut given = Given::default();
-        let arguments = getopt::parse(&OPTIONS, arguments).map_err(Stop::from)?;
+        let arguments = getopt::parse(&OPTIONS, arguments).map_err(EarlyExit::from)?;
         for argument in arguments {
             match argument {
                 Argument::Operand(operand) => given.operands.push(operand),
@@ -148,27 +148,27 @@ impl Request {
         Self::check(given)
     }
 
-    fn check(mut given: Given) -> Result<Self, Stop> {
+    fn check(mut given: Given) -> Result<Self, EarlyExit> {
         let mut operands = std::mem::take(&mut given.operands).into_iter();
-        let source = operands.next().ok_or_else(|| wrong_with_usage("No source path specified"))?;
+        let source = operands.next().ok_or_else(|| usage_error_with_usage("No source path specified"))?;
         if source.is_empty() {
-            return Err(wrong("Empty source path specified"));
+            return Err(usage_error("Empty source path specified"));
         }
         let image = operands.next();
         if operands.next().is_some() {
-            return Err(wrong_with_usage("Too many arguments"));
+            return Err(usage_error_with_usage("Too many arguments"));
         }
         match (&image, given.print_digest_only) {
-            (None, false) => return Err(wrong_with_usage("No destination path specified")),
+            (None, false) => return Err(usage_error_with_usage("No destination path specified")),
             (Some(_), true) => {
-                return Err(wrong_with_usage("Cannot specify destination path with --print-digest-only"));
+                return Err(usage_error_with_usage("Cannot specify destination path with --print-digest-only"));
             }
             _ => {}
         }
         given.scan.xattrs = match (given.skip_xattrs, given.user_xattrs) {
             (true, true) if !given.from_file => {
                 let hint = "Invalid argument (--skip-xattrs and --user-xattrs exclude each other)";
-                return Err(wrong(format!("error accessing {}: {hint}", source.display())));
+                return Err(usage_error(format!("error accessing {}: {hint}", source.display())));
             }
             (true, _) => XattrChoice::None,
             (false, true) => XattrChoice::UserOnly,
@@ -176,13 +176,13 @@ impl Request {
         };
         let mut patterns = Patterns::default();
         for (include, pattern) in &given.patterns {
-            let pattern = pattern.to_str().ok_or_else(|| wrong(format!("{}: not UTF-8", pattern.display())))?;
+            let pattern = pattern.to_str().ok_or_else(|| usage_error(format!("{}: not UTF-8", pattern.display())))?;
             let added = if *include { patterns.include(pattern) } else { patterns.exclude(pattern) };
-            added.map_err(|error| wrong(error.to_string()))?;
+            added.map_err(|error| usage_error(error.to_string()))?;
         }
         given.scan.patterns = patterns;
         if given.verify_store && given.store.is_none() {
-            return Err(wrong("--verify-store requires --digest-store=DIR"));
+            return Err(usage_error("--verify-store requires --digest-store=DIR"));
         }
         let versions = match (given.min_version, given.max_version) {
             (None, None) => Versions::default(),
@@ -213,19 +213,20 @@ fn integer(text: &OsStr) -> Option<i64> {
 }
 
 /// Parses a format version. Any number is accepted here; an unknown version is rejected when the image is written.
-fn version(text: &OsStr, which: &str) -> Result<u32, Stop> {
-    let number = integer(text).ok_or_else(|| wrong(format!("Invalid {which} version {}", text.display())))?;
+fn version(text: &OsStr, which: &str) -> Result<u32, EarlyExit> {
+    let number = integer(text).ok_or_else(|| usage_error(format!("Invalid {which} version {}", text.display())))?;
     // A negative number becomes a huge one, which is not a version.
     Ok(u32::try_from(number).unwrap_or(u32::MAX))
 }
 
 /// Returns the time of `--source-date-epoch`: its value, or that of the environment.
-fn source_date_epoch(value: Option<OsString>) -> Result<Timestamp, Stop> {
+fn source_date_epoch(value: Option<OsString>) -> Result<Timestamp, EarlyExit> {
     const NAME: &str = "SOURCE_DATE_EPOCH";
     let text = value.or_else(|| std::env::var_os(NAME)).ok_or_else(|| {
-        wrong(format!("--source-date-epoch has no value and {NAME} is not set: expected seconds since 1970"))
+        usage_error(format!("--source-date-epoch has no value and {NAME} is not set: expected seconds since 1970"))
     })?;
-    let sec = integer(&text).ok_or_else(|| wrong(format!("Invalid {NAME} {}: expected seconds", text.display())))?;
+    let sec =
+        integer(&text).ok_or_else(|| usage_error(format!("Invalid {NAME} {}: expected seconds", text.display())))?;
     Ok(Timestamp { sec, nsec: 0 })
 }
 
@@ -233,13 +234,13 @@ fn source_date_epoch(value: Option<OsString>) -> Result<Timestamp, Stop> {
 mod tests {
     use super::*;
 
-    fn parse(line: &str) -> Result<Request, Stop> {
-        Request::parse(line.split(' ').filter(|word| !word.is_empty()).map(|w| w.replace('~', "").into()))
+    fn parse(line: &str) -> Result<BuildRequest, EarlyExit> {
+        BuildRequest::parse(line.split(' ').filter(|word| !word.is_empty()).map(|w| w.replace('~', "").into()))
     }
 
     fn message(line: &str) -> (String, bool) {
         match parse(line) {
-            Err(Stop::Wrong { message, usage }) => (message, usage),
+            Err(EarlyExit::UsageError { message, usage }) => (message, usage),
             other => panic!("{line}: {other:?}"),
         }
     }

@@ -11,7 +11,7 @@ use libcomposefs_ostree::ContentUse;
 use libcomposefs_store::publish::replace_file;
 use serde_json::json;
 
-use super::{Source, tree_of};
+use super::{CommitArgs, tree_of};
 use crate::{lost_opaque, output, rlimits};
 
 /// Build the image of a commit, like `ostree checkout --composefs`.
@@ -22,7 +22,7 @@ use crate::{lost_opaque, output, rlimits};
 #[command(after_help = EXAMPLES)]
 pub(crate) struct OstreeImageArgs {
     #[command(flatten)]
-    source: Source,
+    source: CommitArgs,
     /// Image file, or - for standard output; without it, only the digest is printed
     #[arg(value_name = "IMAGE")]
     image: Option<PathBuf>,

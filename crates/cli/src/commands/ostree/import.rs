@@ -9,7 +9,7 @@ use libcomposefs_image::erofs::{Image, Versions};
 use libcomposefs_ostree::{ContentUse, Payloads, gather};
 use libcomposefs_repo::RefName;
 
-use super::Source;
+use super::CommitArgs;
 use crate::commands::repository::{RepositoryArgs, create, progress};
 use crate::interrupt::Interrupt;
 use crate::{complete, rlimits};
@@ -23,7 +23,7 @@ use crate::{complete, rlimits};
 #[command(after_help = EXAMPLES)]
 pub(crate) struct OstreeImportArgs {
     #[command(flatten)]
-    source: Source,
+    source: CommitArgs,
     /// Name for the image; another image that has the name loses it
     #[arg(long, value_name = "REF", add = ArgValueCompleter::new(complete::refs))]
     name: Option<RefName>,
@@ -47,7 +47,7 @@ pub(super) fn run(args: &OstreeImportArgs, selected: &RepositoryArgs, interrupt:
     let algorithm = repository.algorithm();
     let (repo, commit, plan) = args.source.open()?;
     let transaction = repository.transaction()?;
-    let progress = progress::Objects::start();
+    let progress = progress::ObjectProgress::start();
     let (contents, threads) = (ContentUse::Store(transaction.batch()), rlimits::threads(args.threads));
     let gathered = gather(&repo, plan.contents(), contents, threads, &|bytes| progress.done(bytes))?;
     drop(progress);
@@ -61,6 +61,6 @@ pub(super) fn run(args: &OstreeImportArgs, selected: &RepositoryArgs, interrupt:
     let tree = plan.tree(&gathered, Payloads::Objects, algorithm)?;
     let image = repository.meta().format.plan(&tree).with_context(|| format!("commit {}", commit.id))?;
     let created = transaction.commit_image(&tree, &image, args.name.clone().into_iter().collect())?;
-    create::tell(&created, args.name.as_ref(), &repository, args.json);
+    create::print_created(&created, args.name.as_ref(), &repository, args.json);
     Ok(())
 }

@@ -15,7 +15,7 @@ use libcomposefs_image::tree::Tree;
 use libcomposefs_ostree::{Commit, CommitPlan, ContentUse, Payloads, Repo, gather};
 
 use super::repository::{RepositoryArgs, WithRepository, progress};
-use crate::exit::done;
+use crate::exit::exit_status;
 use crate::interrupt::Interrupt;
 
 /// Work with commits in ostree repositories, without ostree.
@@ -26,7 +26,7 @@ use crate::interrupt::Interrupt;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct OstreeArgs {
     #[command(subcommand)]
-    command: Command,
+    command: OstreeCommand,
 }
 
 const EXAMPLES: &str = "\
@@ -36,7 +36,7 @@ Examples:
   composefs --repo=/srv/images ostree import /ostree/repo fedora/stable --name=fedora/stable";
 
 #[derive(Subcommand)]
-enum Command {
+enum OstreeCommand {
     Image(image::OstreeImageArgs),
     Verify(verify::OstreeVerifyArgs),
     Import(WithRepository<import::OstreeImportArgs>),
@@ -44,7 +44,7 @@ enum Command {
 
 /// Options that select a commit.
 #[derive(clap::Args)]
-struct Source {
+struct CommitArgs {
     /// Path of the ostree repository
     #[arg(value_name = "REPO")]
     ostree: PathBuf,
@@ -53,7 +53,7 @@ struct Source {
     commit: String,
 }
 
-impl Source {
+impl CommitArgs {
     fn open(&self) -> anyhow::Result<(Repo, Commit, CommitPlan)> {
         crate::rlimits::allow_open_files();
         let repo = Repo::open(&self.ostree)?;
@@ -65,7 +65,7 @@ impl Source {
 
 /// Returns the tree that ostree's own image of a commit has.
 fn tree_of(repo: &Repo, plan: &CommitPlan, contents: ContentUse<'_>, threads: NonZeroUsize) -> anyhow::Result<Tree> {
-    let progress = progress::Objects::start();
+    let progress = progress::ObjectProgress::start();
     let gathered = gather(repo, plan.contents(), contents, threads, &|bytes| progress.done(bytes))?;
     Ok(plan.tree(&gathered, Payloads::Ostree, Algorithm::Sha256)?)
 }
@@ -73,9 +73,9 @@ fn tree_of(repo: &Repo, plan: &CommitPlan, contents: ContentUse<'_>, threads: No
 pub(crate) fn run(args: &OstreeArgs, selected: &RepositoryArgs) -> ExitCode {
     match &args.command {
         // There is nothing to undo: a signal ends these at once.
-        Command::Image(args) => done(image::run(args)),
-        Command::Verify(args) => done(verify::run(args)),
-        Command::Import(args) => {
+        OstreeCommand::Image(args) => exit_status(image::run(args)),
+        OstreeCommand::Verify(args) => exit_status(verify::run(args)),
+        OstreeCommand::Import(args) => {
             let interrupt = Interrupt::watch();
             interrupt.end(args.run(selected, |args, selected| import::run(args, selected, &interrupt)))
         }

@@ -8,7 +8,7 @@ use libcomposefs_image::{Algorithm, Digest};
 use libcomposefs_ostree::ContentUse;
 use serde_json::json;
 
-use super::{Source, tree_of};
+use super::{CommitArgs, tree_of};
 use crate::error_text::with_remedy;
 use crate::output;
 use crate::rlimits;
@@ -21,7 +21,7 @@ use crate::rlimits;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct OstreeVerifyArgs {
     #[command(flatten)]
-    source: Source,
+    source: CommitArgs,
     /// Number of threads to use
     #[arg(long, value_parser = crate::rlimits::parse_threads)]
     threads: Option<NonZeroUsize>,

@@ -81,7 +81,7 @@ fn create(args: &CreateArgs, selected: &RepositoryArgs, interrupt: &Interrupt) -
     let progress = ScanProgress::start();
     let created = repository.create(&args.source, &options, args.name.as_ref(), &progress)?;
     drop(progress);
-    tell(&created, args.name.as_ref(), &repository, args.json);
+    print_created(&created, args.name.as_ref(), &repository, args.json);
     Ok(())
 }
 
@@ -95,7 +95,7 @@ pub(super) fn warn(created: &Created, repository: &Repository) {
 }
 
 /// Prints the result on standard output, and warnings on standard error.
-pub(crate) fn tell(created: &Created, name: Option<&RefName>, repository: &Repository, json: bool) {
+pub(crate) fn print_created(created: &Created, name: Option<&RefName>, repository: &Repository, json: bool) {
     warn(created, repository);
     if json {
         output::json(&created_json(created, name));

@@ -4,7 +4,7 @@ use libcomposefs_repo::{RefUsage, Usage};
 use serde_json::json;
 
 use super::RepositoryArgs;
-use crate::inspect::size::Sizes;
+use crate::inspect::size::SizeFormat;
 use crate::output;
 
 /// Print the disk usage of each name, how much names share, and how much removing each would free.
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &DfArgs, selected: &RepositoryArgs) -> anyhow::Result<()
         output::json(&usage_json(&usage));
         return Ok(());
     }
-    let size = |bytes: u64| Sizes::human(args.human).show(bytes);
+    let size = |bytes: u64| SizeFormat::human(args.human).show(bytes);
     out!("{:>12} {:>12} {:>12} {:>12}  NAME", "USED", "EXCLUSIVE", "SHARED", "FREED");
     for one in &usage.refs {
         let RefUsage { used, exclusive, freed, .. } = *one;

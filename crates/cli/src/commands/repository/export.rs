@@ -71,7 +71,7 @@ pub(crate) fn run(args: &ExportArgs, selected: &RepositoryArgs) -> anyhow::Resul
 }
 
 fn write(args: &ExportArgs, repository: &Repository, have: &Have, out: &mut impl Write) -> anyhow::Result<Exported> {
-    let progress = progress::Objects::start();
+    let progress = progress::ObjectProgress::start();
     let mut out = BufWriter::with_capacity(1 << 20, out);
     Ok(repository.reader()?.export(&args.images, have, &mut out, &|bytes| progress.done(bytes))?)
 }

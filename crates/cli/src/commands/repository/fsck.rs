@@ -13,7 +13,7 @@ use libcomposefs_repo::{LockHolder, Opener};
 use serde_json::{Value, json};
 
 use super::{RepositoryArgs, counted, openers_text, tell_of_waiting};
-use crate::exit::answered;
+use crate::exit::exit_answer;
 use crate::inspect::size::human;
 use crate::output;
 use crate::rlimits;
@@ -61,14 +61,14 @@ impl Progress for Bar {
 }
 
 pub(crate) fn run(args: &FsckArgs, selected: &RepositoryArgs) -> ExitCode {
-    answered(check(args, selected))
+    exit_answer(check(args, selected))
 }
 
 fn check(args: &FsckArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
     rlimits::allow_open_files();
     let (repository, meta) = open_anyway(&selected.path()?)?;
     let repository = repository.telling(tell_of_waiting);
-    let lock = Lock { openers: repository.openers()?, holders: repository.lock_holders() };
+    let lock = LockInfo { openers: repository.openers()?, holders: repository.lock_holders() };
     let algorithm = repository.algorithm();
     let sources = args.from.iter().map(|path| Source::open(path, algorithm)).collect::<Result<_, _>>()?;
     let options = FsckOptions { repair: args.repair, sources, threads: rlimits::threads(args.threads) };
@@ -87,12 +87,12 @@ fn check(args: &FsckArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
 
 /// Processes that hold the lock of the repository when the check starts, and users who could lock it. This is not
 /// damage.
-struct Lock {
+struct LockInfo {
     openers: Vec<Opener>,
     holders: Vec<LockHolder>,
 }
 
-impl Lock {
+impl LockInfo {
     fn print(&self) {
         for holder in self.holders.iter().filter(|holder| holder.is_alone) {
             out!("note: {} has locked the directory: nothing can be written", holder);
@@ -170,7 +170,7 @@ fn line(damage: &Damage) -> String {
     line
 }
 
-fn report_json(report: &FsckReport, remount: &[MountEntry], lock: &Lock) -> Value {
+fn report_json(report: &FsckReport, remount: &[MountEntry], lock: &LockInfo) -> Value {
     let damages = report.damages.iter().map(|damage| {
         let (remedy, detail) = match &damage.remedy {
             Remedy::Left => ("left", None),

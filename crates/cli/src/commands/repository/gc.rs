@@ -7,7 +7,7 @@ use libcomposefs_repo::{GcOptions, GcReport};
 use serde_json::json;
 
 use super::{RepositoryArgs, counted};
-use crate::exit::whole;
+use crate::exit::exit_partial;
 use crate::inspect::size::human;
 use crate::output;
 
@@ -61,7 +61,7 @@ fn age(text: &str) -> Result<Duration, String> {
 }
 
 pub(crate) fn run(args: &GcArgs, selected: &RepositoryArgs) -> ExitCode {
-    whole(collect(args, selected))
+    exit_partial(collect(args, selected))
 }
 
 fn collect(args: &GcArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {

@@ -7,7 +7,7 @@ use libcomposefs_repo::Images;
 use serde_json::json;
 
 use super::RepositoryArgs;
-use crate::exit::whole;
+use crate::exit::exit_partial;
 use crate::output;
 
 /// List the images of a repository, with their names.
@@ -33,7 +33,7 @@ Examples:
 Exit status: 0, or 1 if a name leads to no image or the repository cannot be read.";
 
 pub(crate) fn run(args: &ImagesArgs, selected: &RepositoryArgs) -> ExitCode {
-    whole(list(args, selected))
+    exit_partial(list(args, selected))
 }
 
 fn list(args: &ImagesArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {

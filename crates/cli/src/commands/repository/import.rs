@@ -74,7 +74,7 @@ fn import(args: &ImportArgs, selected: &RepositoryArgs, interrupt: &Interrupt) -
     let repository = selected.open()?.interrupted_by(interrupt.flag());
     let basedirs = Basedirs::open(&args.basedir)?;
     let objects = if basedirs.is_empty() { Objects::None } else { Objects::Basedirs(&basedirs) };
-    let progress = progress::Objects::start();
+    let progress = progress::ObjectProgress::start();
     let threads = rlimits::threads(args.threads);
     let options = ImportOptions { objects, rewrite: args.rewrite, threads, progress: &|bytes| progress.done(bytes) };
     let name = args.source.display();
@@ -116,7 +116,7 @@ fn import(args: &ImportArgs, selected: &RepositoryArgs, interrupt: &Interrupt) -
             created.digest
         );
     }
-    create::tell(&created, args.name.as_ref(), &repository, args.json);
+    create::print_created(&created, args.name.as_ref(), &repository, args.json);
     Ok(())
 }
 

@@ -5,11 +5,11 @@ use indicatif::ProgressBar;
 use crate::output;
 
 /// Displays the number of objects and bytes so far, if standard error is a terminal.
-pub(crate) struct Objects {
+pub(crate) struct ObjectProgress {
     bar: ProgressBar,
 }
 
-impl Objects {
+impl ObjectProgress {
     pub(crate) fn start() -> Self {
         // Uses the bar's position for objects and its length for bytes: neither total is known before the end.
         Self { bar: output::bar("{spinner} {pos} objects, {total_bytes}, {elapsed}", 0) }
@@ -22,7 +22,7 @@ impl Objects {
     }
 }
 
-impl Drop for Objects {
+impl Drop for ObjectProgress {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }

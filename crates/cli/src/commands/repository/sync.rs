@@ -67,7 +67,7 @@ fn sync(args: &SyncArgs, selected: &RepositoryArgs, interrupt: &Interrupt) -> an
         } else if args.dry_run {
             line.push_str(if step.has_image { ": only the name" } else { ": the image and missing objects" });
         } else {
-            let progress = progress::Objects::start();
+            let progress = progress::ObjectProgress::start();
             let created = repository.sync(&other, &step, threads, &|bytes| progress.done(bytes))?;
             drop(progress);
             create::warn(&created, &repository);

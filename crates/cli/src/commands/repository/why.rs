@@ -9,8 +9,8 @@ use serde_json::{Map, json};
 
 use super::{RepositoryArgs, counted};
 use crate::complete;
-use crate::exit::answered;
-use crate::inspect::names::Names;
+use crate::exit::exit_answer;
+use crate::inspect::names::NameFormat;
 use crate::json::put_bytes;
 use crate::output;
 
@@ -34,10 +34,10 @@ Examples:
 Exit status: 0 if something keeps it, 1 if gc would remove it or it does not exist, 2 on error.";
 
 pub(crate) fn run(args: &WhyArgs, selected: &RepositoryArgs) -> ExitCode {
-    answered(tell(args, selected))
+    exit_answer(explain(args, selected))
 }
 
-fn tell(args: &WhyArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
+fn explain(args: &WhyArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
     let reasons = selected.open()?.why(&args.digest)?;
     if args.json {
         output::json(&reasons_json(&reasons));
@@ -57,7 +57,7 @@ fn print(reasons: &Reasons) {
             format!(", named {}", names.join(", "))
         });
         if !keeper.others.is_empty() {
-            let others: Vec<_> = keeper.others.iter().map(|path| Names::Escaped.text(path.as_bytes())).collect();
+            let others: Vec<_> = keeper.others.iter().map(|path| NameFormat::Escaped.text(path.as_bytes())).collect();
             line.push_str(&format!(", kept by {}", others.join(", ")));
         }
         if keeper.in_use {
@@ -66,7 +66,7 @@ fn print(reasons: &Reasons) {
         match &keeper.files {
             None => line.push_str(": this image itself"),
             Some((path, count)) => {
-                line.push_str(&format!(": {}", Names::Escaped.text(path)));
+                line.push_str(&format!(": {}", NameFormat::Escaped.text(path)));
                 if *count > 1 {
                     line.push_str(&format!(" and {}", counted(count - 1, "other file")));
                 }
@@ -74,7 +74,7 @@ fn print(reasons: &Reasons) {
         }
         out!("{line}");
     }
-    reasons.streams.iter().for_each(|name| out!("stream {}", Names::Escaped.text(name.as_bytes())));
+    reasons.streams.iter().for_each(|name| out!("stream {}", NameFormat::Escaped.text(name.as_bytes())));
     if reasons.is_claimed {
         out!("a running command claims it");
     }

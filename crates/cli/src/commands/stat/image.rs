@@ -11,7 +11,7 @@ use crate::timestamp;
 
 /// Information about an image, in the order in which it is printed.
 #[derive(Debug, Serialize)]
-pub(super) struct ImageFacts {
+pub(super) struct ImageInfo {
     format_version: u32,
     size: u64,
     blocks: u32,
@@ -27,15 +27,15 @@ pub(super) struct ImageFacts {
     compact: usize,
     /// Number of names in the tree, without the root.
     names: usize,
-    types: Types,
-    contents: Contents,
+    types: TypeCounts,
+    contents: ContentCounts,
     /// Order of the inodes in the image.
     order: &'static str,
 }
 
 /// Numbers of inodes in the tree by type.
 #[derive(Debug, Default, Serialize)]
-struct Types {
+struct TypeCounts {
     file: u64,
     directory: u64,
     symlink: u64,
@@ -47,7 +47,7 @@ struct Types {
 
 /// Numbers of regular files by the storage of their content; each inode is counted once.
 #[derive(Debug, Default, Serialize)]
-struct Contents {
+struct ContentCounts {
     empty: u64,
     inline: u64,
     inline_bytes: u64,
@@ -57,7 +57,7 @@ struct Contents {
     objects: usize,
 }
 
-impl ImageFacts {
+impl ImageInfo {
     /// Collects the information about an image.
     pub(super) fn of(file: &ImageFile, reader: &Reader<'_>, loaded: &Loaded) -> anyhow::Result<Self> {
         let (superblock, tree) = (reader.superblock(), &loaded.tree);
@@ -110,8 +110,8 @@ impl ImageFacts {
     }
 }
 
-fn count(loaded: &Loaded) -> (Types, Contents) {
-    let (mut types, mut contents, mut objects) = (Types::default(), Contents::default(), HashSet::new());
+fn count(loaded: &Loaded) -> (TypeCounts, ContentCounts) {
+    let (mut types, mut contents, mut objects) = (TypeCounts::default(), ContentCounts::default(), HashSet::new());
     for inode in loaded.tree.inodes() {
         match inode.kind() {
             Kind::Regular => types.file += 1,

@@ -11,12 +11,12 @@ use std::process::ExitCode;
 
 use libcomposefs_image::erofs::read::{LastLink, View};
 
-use self::image::ImageFacts;
-use self::inode::InodeFacts;
+use self::image::ImageInfo;
+use self::inode::InodeReport;
 use crate::image_file::ImageFile;
-use crate::inspect::failures::Complaints;
-use crate::inspect::inode_info::Facts;
-use crate::inspect::output::Lines;
+use crate::inspect::failures::Failures;
+use crate::inspect::inode_info::InodeInfo;
+use crate::inspect::output::ListOutput;
 use crate::inspect::path::{PATHS, refused, resolve};
 use crate::json::write_pretty;
 use crate::output;
@@ -52,45 +52,45 @@ Exit status: 0 if everything was printed, 1 if something was not, 2 for a usage 
 
 /// Runs the command and returns its exit status.
 pub(super) fn run(args: &StatArgs) -> ExitCode {
-    let mut complaints = Complaints::default();
+    let mut failures = Failures::default();
     let out = output::text();
-    let done = show(args, &mut complaints, out);
-    complaints.status(done)
+    let done = show(args, &mut failures, out);
+    failures.status(done)
 }
 
-pub(super) fn show(args: &StatArgs, complaints: &mut Complaints, mut out: impl Write) -> anyhow::Result<()> {
+pub(super) fn show(args: &StatArgs, failures: &mut Failures, mut out: impl Write) -> anyhow::Result<()> {
     let file = ImageFile::read(&args.image)?;
     let reader = file.reader()?;
     let view = View::new(&reader);
     if args.paths.is_empty() {
-        let facts = ImageFacts::of(&file, &reader, &file.load(&reader, &[])?)?;
+        let info = ImageInfo::of(&file, &reader, &file.load(&reader, &[])?)?;
         if args.json {
-            write_pretty(&mut out, &facts)?;
+            write_pretty(&mut out, &info)?;
         } else {
-            out.write_all(facts.text().as_bytes())?;
+            out.write_all(info.text().as_bytes())?;
         }
         return Ok(out.flush()?);
     }
-    let mut lines = Lines::new(args.json, out);
+    let mut lines = ListOutput::new(args.json, out);
     let mut is_first = true;
     for path in &args.paths {
         let shown = inode(&args.image, &view, path.as_bytes());
         let done = shown.and_then(|shown| match &mut lines {
-            Lines::Json(array) => Ok(array.push(&shown.json())?),
-            Lines::Text(out) => {
+            ListOutput::Json(array) => Ok(array.push(&shown.json())?),
+            ListOutput::Text(out) => {
                 let mut text = if std::mem::replace(&mut is_first, false) { Vec::new() } else { vec![b'\n'] };
                 shown.push_text(&mut text);
                 Ok(out.write_all(&text)?)
             }
         });
-        complaints.pass(done)?;
+        failures.pass(done)?;
     }
     Ok(lines.finish()?)
 }
 
-fn inode<'a>(image: &Path, view: &View<'_, 'a>, path: &[u8]) -> anyhow::Result<InodeFacts<'a>> {
+fn inode<'a>(image: &Path, view: &View<'_, 'a>, path: &[u8]) -> anyhow::Result<InodeReport<'a>> {
     let found = resolve(image, view, path, LastLink::Keep)?;
-    let facts = || Ok((Facts::of(view, found.node)?, view.xattrs(&found.node)?));
-    let (facts, xattrs) = facts().map_err(|error| refused(image, &found.path, error))?;
-    Ok(InodeFacts { path: found.path, facts, xattrs })
+    let info = || Ok((InodeInfo::of(view, found.node)?, view.xattrs(&found.node)?));
+    let (info, xattrs) = info().map_err(|error| refused(image, &found.path, error))?;
+    Ok(InodeReport { path: found.path, info, xattrs })
 }
