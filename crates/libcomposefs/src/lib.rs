@@ -19,6 +19,7 @@
 //! | repository | images, their objects and their names, shared by processes and users | [`Repository`] |
 //! | ref | a name of an image in a repository | [`RefName`] |
 //! | lease | file that protects what a process relies on from the garbage collector | [`repo::Lease`] |
+//! | roles | who reads, adds to, or cleans a repository, each with its lease or lock | [`repo::Reader`], [`Transaction`], [`Collector`] |
 //! | plan | a mount as data, before the kernel is asked | [`mount::Plan`] |
 //!
 //! # Trust
@@ -145,15 +146,25 @@
 //! let settings = Settings { algorithm: Algorithm::Sha256, demands_verity: false, format: Format::Auto };
 //! let (repository, _) = Repository::init(&path, settings)?;
 //!
-//! let name = RefName::new("debian/13")?;
-//! let created = repository.create(&rootfs, &scan::Options::default(), Some(&name), &NoProgress)?;
-//! repository.tag(&ImageName::Digest(created.digest), &RefName::new("latest")?)?;
-//! repository.untag(&name)?;
+//! // Objects first, then the image, then its names: commit() keeps the order. A transaction that is dropped publishes nothing.
+//! let mut transaction = repository.transaction()?;
+//! let tree = transaction.scan(&rootfs, &scan::Options::default(), &NoProgress)?;
+//! let image = repository.meta().format.plan(&tree)?;
+//! let digest = transaction.add_image(&tree, &image, vec![RefName::new("debian/13")?])?;
+//! transaction.commit()?;
+//!
+//! repository.tag(&ImageName::Digest(digest), &RefName::new("latest")?)?;
+//! repository.untag(&RefName::new("debian/13")?)?;
 //!
 //! // `latest` still names the image.
-//! let report = repository.gc(GcOptions { grace: Duration::ZERO, dry_run: false })?;
+//! let options = GcOptions { grace: Duration::ZERO, dry_run: false };
+//! let report = repository.collector(options)?.mark()?.sweep()?;
 //! assert_eq!((report.images_kept, report.removed_images.len()), (1, 0));
-//! assert_eq!(repository.resolve(&"latest".parse()?)?, created.digest);
+//!
+//! // The image stays while it is read, also if another process removes its name and collects.
+//! let reader = repository.reader()?;
+//! let (found, _file) = reader.open_named(&"latest".parse()?)?;
+//! assert_eq!(found, digest);
 //! # Ok(())
 //! # }
 //! ```
@@ -188,13 +199,14 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::path::Path;
 //!
-//! use libcomposefs::ostree::{ContentUse, Payloads, Plan, Repo, gather};
+//! use libcomposefs::ostree::{CommitPlan, ContentUse, Payloads, Repo, gather};
 //! use libcomposefs::{Algorithm, Image, NoProgress, Versions, content::thread_count};
 //!
 //! let repo = Repo::open(Path::new("/ostree/repo"))?;
 //! let commit = repo.commit(&repo.resolve("fedora/stable")?)?;
-//! let plan = Plan::of(&repo, &commit)?;
-//! let gathered = gather(&repo, plan.contents(), ContentUse::Digest(Algorithm::Sha256), thread_count(None), &NoProgress)?;
+//! let plan = CommitPlan::of(&repo, &commit)?;
+//! let content = ContentUse::Digest(Algorithm::Sha256);
+//! let gathered = gather(&repo, plan.contents(), content, thread_count(None), &NoProgress)?;
 //! let tree = plan.tree(&gathered, Payloads::Ostree, Algorithm::Sha256)?;
 //! println!("{}", Image::plan(&tree, Versions::default())?.digest(Algorithm::Sha256));
 //! # Ok(())
@@ -219,5 +231,5 @@ pub use libcomposefs_image::erofs::read::{Reader, View};
 pub use libcomposefs_image::erofs::{Image, Versions};
 pub use libcomposefs_image::tree::{Tree, TreeBuilder};
 pub use libcomposefs_image::{Algorithm, Digest};
-pub use libcomposefs_repo::{ImageName, RefName, Repository};
+pub use libcomposefs_repo::{Collector, ImageName, RefName, Repository, Transaction};
 pub use libcomposefs_store::{Basedirs, ObjectDir};
