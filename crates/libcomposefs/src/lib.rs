@@ -19,7 +19,7 @@
 //! | repository | images, their objects and their names, shared by processes and users | [`Repository`] |
 //! | ref | a name of an image in a repository | [`RefName`] |
 //! | lease | file that protects what a process relies on from the garbage collector | [`repo::Lease`] |
-//! | roles | who reads, adds to, or cleans a repository, each with its lease or lock | [`repo::Reader`], [`Transaction`], [`Collector`] |
+//! | role | reading, adding to or collecting a repository, each with its lease or lock | [`repo::Reader`], [`Transaction`], [`Collector`] |
 //! | plan | a mount as data, before the kernel is asked | [`mount::Plan`] |
 //!
 //! # Trust
@@ -146,7 +146,7 @@
 //! let settings = Settings { algorithm: Algorithm::Sha256, demands_verity: false, format: Format::Auto };
 //! let (repository, _) = Repository::init(&path, settings)?;
 //!
-//! // Objects first, then the image, then its names: commit() keeps the order. A transaction that is dropped publishes nothing.
+//! // commit() publishes objects first, then images, then names. A transaction that is dropped publishes nothing.
 //! let mut transaction = repository.transaction()?;
 //! let tree = transaction.scan(&rootfs, &scan::Options::default(), &NoProgress)?;
 //! let image = repository.meta().format.plan(&tree)?;
