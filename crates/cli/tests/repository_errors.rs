@@ -226,7 +226,7 @@ fn a_file_system_can_lack_fs_verity() {
     let refused = composefs(&["init", &repo]);
     assert_eq!(refused.status, Some(1));
     assert!(
-        refused.stderr.contains("cannot demand fs-verity") && refused.stderr.contains("--insecure"),
+        refused.stderr.contains("cannot require fs-verity") && refused.stderr.contains("--insecure"),
         "{}",
         refused.stderr
     );

@@ -185,7 +185,7 @@ fn names_of_a_bundle_are_created_all_or_none() {
             assert_eq!(place.refs("repo").len(), if there == "other" { 4 } else { 3 });
         } else {
             assert_eq!(import.status, Some(1), "{there}");
-            assert!(import.stderr.contains("cannot be a name beside"), "{there}: {}", import.stderr);
+            assert!(import.stderr.contains("cannot be a ref beside"), "{there}: {}", import.stderr);
             assert_eq!(place.refs("repo"), before, "{there}");
         }
         let _ = place.repo("repo", &["fsck"]).ok();

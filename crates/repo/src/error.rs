@@ -33,13 +33,13 @@ pub enum RepositoryError {
         path: PathBuf,
     },
     /// A new repository was requested in a directory that has other contents.
-    #[error("{} is not empty: a repository is made in a new or empty directory", path.display())]
+    #[error("{} is not empty: make a repository in a new or empty directory", path.display())]
     NotEmpty {
         /// Path of the directory.
         path: PathBuf,
     },
     /// A repository of other settings exists.
-    #[error("{} is a repository already, with {found}; {wanted} was asked for", path.display())]
+    #[error("{} is already a repository, with {found}; {wanted} was requested", path.display())]
     OtherSettings {
         /// Path of the repository.
         path: PathBuf,
@@ -68,8 +68,8 @@ pub enum RepositoryError {
     },
     /// fs-verity is required, but not available.
     #[error(
-        "{} cannot demand fs-verity (with --insecure a repository does without, and only fsck sees what is changed in \
-         it): {source}", path.display()
+        "{} cannot require fs-verity: {source}; see `composefs doctor`, or use --insecure to make a repository without \
+         it, in which only fsck finds changed objects", path.display()
     )]
     NoVerity {
         /// Path of the repository.
@@ -79,8 +79,8 @@ pub enum RepositoryError {
     },
     /// The file system does not support symlinks.
     #[error(
-        "{} cannot hold a repository: its file system has no symbolic links ({source}); use one that has, such as ext4, xfs \
-         or btrfs", path.display()
+        "{} cannot hold a repository: its file system does not support symlinks ({source}); use another one, such as \
+         ext4, xfs or btrfs", path.display()
     )]
     NoSymlinks {
         /// Path of the repository.
@@ -105,7 +105,7 @@ pub enum RepositoryError {
         path: PathBuf,
     },
     /// A ref leads to an image that the repository does not have.
-    #[error("{name} is a name of {digest}, and that image is not in {}; `composefs fsck` tells more", path.display())]
+    #[error("{name} is a name of {digest}, but that image is not in {}; run `composefs fsck`", path.display())]
     Dangling {
         /// Name of the ref.
         name: RefName,
@@ -115,7 +115,7 @@ pub enum RepositoryError {
         path: PathBuf,
     },
     /// An entry is not the symlink that it should be.
-    #[error("{} {found}, where a link to {expected} is to be", path.display())]
+    #[error("{} {found}; expected a link to {expected}", path.display())]
     Link {
         /// Path of the entry.
         path: PathBuf,
@@ -125,7 +125,7 @@ pub enum RepositoryError {
         expected: &'static str,
     },
     /// A ref cannot have this name, because a ref would have to be a directory too.
-    #[error("{name} cannot be a name beside {other}: one would have to be a folder and a link at once")]
+    #[error("{name} cannot be a ref beside {other}: one of them would have to be a directory and a link at once")]
     NameInTheWay {
         /// The requested name.
         name: RefName,
@@ -150,8 +150,8 @@ pub enum RepositoryError {
     },
     /// Writing the tree of an image again gives other bytes.
     #[error(
-        "written again, the image has the digest {written} and not {found}: it was not made by a composefs tool, or was \
-         changed; images are never taken as they come, as the kernel would have to trust them"
+        "written again, the image has the digest {written} instead of {found}: it was not made by a composefs tool, or was \
+         changed; only images written here are stored, because the kernel has to trust them"
     )]
     NotCanonical {
         /// Digest of the imported image.
@@ -160,14 +160,14 @@ pub enum RepositoryError {
         written: Box<Digest>,
     },
     /// The content of a file is not an object named by its digest.
-    #[error("{}: its content is not an object named by its digest, as all contents in a repository are", path.display())]
+    #[error("{}: its content is not an object named by its digest, as a repository requires", path.display())]
     NoObject {
         /// Path of the file, in the tree of the image.
         path: PathBuf,
     },
     /// A needed object was not found.
     #[error(
-        "{}: its content {digest} is not in the repository, and nowhere else that was to be looked{}{}", path.display(),
+        "{}: its content {digest} is not in the repository nor in any other source{}{}", path.display(),
         why(reason.as_ref()), and_others(*others)
     )]
     Missing {
@@ -182,8 +182,8 @@ pub enum RepositoryError {
     },
     /// Another program removed objects of a new image before it was published.
     #[error(
-        "{count} objects of the new image were removed from {} while it was made, {first} first: another program cleans \
-         up there without looking for others at work; run this again", path.display()
+        "{count} objects of the new image were removed from {} before it was published, such as {first}: another program \
+         removes objects without reading leases; run this again", path.display()
     )]
     Removed {
         /// Number of removed objects.
@@ -236,7 +236,7 @@ pub enum RepositoryError {
 }
 
 fn and_others(others: usize) -> String {
-    if others == 0 { String::new() } else { format!("; neither are those of {others} others") }
+    if others == 0 { String::new() } else { format!("; the contents of {others} others are missing too") }
 }
 
 fn why(reason: Option<&ObjectError>) -> String {

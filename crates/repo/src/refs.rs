@@ -105,7 +105,7 @@ pub(crate) fn expect_room(dir: &RepoDir, names: &[&RefName]) -> Result<(), Repos
             }
         }
         if found_under(dir, name)? == LinkEntry::Other {
-            return Err(in_the_way(name, name.as_str()));
+            return Err(in_the_way(name, &format!("{}/", name.as_str())));
         }
     }
     Ok(())

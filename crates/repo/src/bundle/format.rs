@@ -148,11 +148,11 @@ impl<R: Read> RecordReader<R> {
             END => {
                 let records = u64::from_le_bytes(self.array()?);
                 if records != self.records {
-                    return Err(self.rule(format!("it has {} records, and says {records}", self.records)));
+                    return Err(self.rule(format!("it has {} records instead of {records}", self.records)));
                 }
                 match self.input.read(&mut [0])? {
                     0 => Ok(None),
-                    _ => Err(self.rule("something is behind its end".into())),
+                    _ => Err(self.rule("trailing data after the end record".into())),
                 }
             }
             OBJECT | IMAGE => self.record(kind == IMAGE).map(Some),

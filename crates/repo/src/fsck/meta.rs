@@ -24,14 +24,14 @@ pub(super) fn open_anyway(path: &Path) -> Result<(Repository, Option<Damage>), R
         Err(RepositoryError::Meta { source, .. }) if source.is_damage() => source.to_string(),
         Err(error @ RepositoryError::NotARepository { .. }) if has_objects(path) => {
             let _ = error;
-            "it is not there".into()
+            "it is missing".into()
         }
         Err(RepositoryError::Io { step: "read", path: of, source }) if of.ends_with(layout::META) => source.to_string(),
         Err(RepositoryError::Io { step: "open", path: of, source })
             if of.ends_with(layout::META)
                 && matches!(source.raw_os_error(), Some(code) if code == rustix::io::Errno::LOOP.raw_os_error()) =>
         {
-            "it is a link".into()
+            "it is a symlink".into()
         }
         Err(error) => return Err(error),
     };
@@ -73,7 +73,8 @@ pub(super) fn repair(repository: &Repository, sources: &[Source]) -> Remedy {
         return Remedy::Repaired;
     }
     let seen = SeenEntry::at(repository.dir.as_fd(), OsStr::new(layout::META)).ok().flatten();
-    let has_come = || Ok(Repository::open(repository.path()).is_ok().then(|| "it is right by now".to_owned()));
+    let has_come =
+        || Ok(Repository::open(repository.path()).is_ok().then(|| "another process has repaired it".to_owned()));
     let written = Quarantine::new(repository)
         .take(Path::new(layout::META), seen.as_ref(), has_come)
         .and_then(|_| write_meta(&repository.dir.fd, repository.path(), &meta, repository.demands_verity()));

@@ -280,11 +280,11 @@ fn wrong_content(needs: &Needs, digest: &Digest, found: &Digest, size: u64) -> (
         return (Kind::Empty, "it is empty".into(), None);
     }
     if needs.objects.contains_key(found) {
-        return (Kind::Misnamed, format!("it holds what {found} should"), Some(*found));
+        return (Kind::Misnamed, format!("it has the content of {found}"), Some(*found));
     }
     match expected {
         Some(expected) if size < expected => {
-            (Kind::Truncated, format!("it has {size} bytes of {expected}"), Some(*found))
+            (Kind::Truncated, format!("it has {size} of {expected} bytes"), Some(*found))
         }
         _ => (Kind::Contents, format!("it has the digest {found}"), Some(*found)),
     }
@@ -299,11 +299,11 @@ fn wrong_verity(repository: &Repository, file: BorrowedFd<'_>, digest: &Digest) 
         {
             None
         }
-        Ok(Measurement::NotEnabled) => Some((Kind::NoVerity, "fs-verity is not on".into())),
-        Ok(Measurement::Unsupported) => Some((Kind::NoVerity, "its file system has no fs-verity".into())),
+        Ok(Measurement::NotEnabled) => Some((Kind::NoVerity, "fs-verity is not enabled".into())),
+        Ok(Measurement::Unsupported) => Some((Kind::NoVerity, "its file system does not support fs-verity".into())),
         Ok(Measurement::Refused(errno)) => {
             let error = std::io::Error::from(errno);
-            let found = format!("its fs-verity cannot be asked for: {}{}", words(&error), cause(&error));
+            let found = format!("its fs-verity digest cannot be measured: {}{}", words(&error), cause(&error));
             Some((Kind::Unreadable, found))
         }
         Err(error) => Some((Kind::Unreadable, words(&error))),

@@ -29,9 +29,9 @@ use crate::{Leads, Lease, RefName, Repository, RepositoryError, layout, refs};
 const OBJECT_MODE: Mode = Mode::from_raw_mode(0o644);
 
 /// Reason to leave an entry that is not what was judged.
-const CHANGED: &str = "it has changed since it was looked at: run this again";
+const CHANGED: &str = "it has changed since it was checked: run this again";
 /// Advice about an image that names contents by paths only.
-const BY_PATH: &str = "it was made like that: make the image anew from its tree, and untag this one";
+const BY_PATH: &str = "it was made without digests: make the image again from its tree, and untag this one";
 
 pub(super) struct Repair<'r> {
     repository: &'r Repository,
@@ -168,14 +168,14 @@ impl<'r> Repair<'r> {
         match taken {
             Remedy::TakenAway(path) if damage.needed_by.is_none() => Remedy::TakenAway(path),
             Remedy::TakenAway(path) => Remedy::Failed(format!(
-                "its content is nowhere to be had; what was there is in {}: give --from with a repository, objects or a \
+                "its content was not found; the wrong object is in {}: give --from with a repository, objects or a \
                  tree that has it",
                 path.display()
             )),
             // It was repaired by another process meanwhile, or must be left.
             remedy @ (Remedy::Repaired | Remedy::Failed(_)) => remedy,
             Remedy::Left => Remedy::Failed(
-                "its content is nowhere to be had: give --from with a repository, objects or a tree that has it".into(),
+                "its content was not found: give --from with a repository, objects or a tree that has it".into(),
             ),
         }
     }
@@ -278,7 +278,7 @@ impl<'r> Repair<'r> {
         let is_claimed = damage.digest.is_some_and(|digest| leases.claimed.contains(&digest));
         let name = damage.path.file_name().unwrap_or_default().as_encoded_bytes();
         let may_be_written = name.starts_with(tempfile::PREFIX.as_bytes()) && !leases.is_empty();
-        let why = "a command that is at work relies on it; run this again when it is done";
+        let why = "a running command relies on it; run this again when that has ended";
         Ok((is_claimed || may_be_written).then(|| why.to_owned()))
     }
 
@@ -290,7 +290,7 @@ impl<'r> Repair<'r> {
         let needed = loaded.tree.objects().filter(|object| object.size > 0).map(|object| object.digest);
         match CompleteImage::check_all(self.repository.objects(), &[*digest], needed) {
             Ok(mut images) => images.pop().ok_or_else(|| "it was not checked".to_owned()),
-            Err(missing) => Err(format!("it needs {}, which is not there", missing[0])),
+            Err(missing) => Err(format!("it needs {}, which is missing", missing[0])),
         }
     }
 
@@ -329,7 +329,7 @@ impl<'r> Repair<'r> {
     fn without_place(&self, damage: &Damage) -> Result<Remedy, RepositoryError> {
         match self.leads(damage) {
             Leads::To(digest) => Ok(Remedy::Failed(format!(
-                "it leads to image {digest}, which is not here: that may come back from a backup; else remove the link"
+                "it leads to image {digest}, which is missing: restore that from a backup, or remove the link"
             ))),
             _ if damage.seen.is_none() => Ok(Remedy::Failed("move it out of the repository".into())),
             _ => self.take_away(damage),
@@ -349,7 +349,7 @@ impl<'r> Repair<'r> {
         let leave = || {
             let refs = self.repository.refs()?;
             if let Some((name, _)) = refs.good.iter().find(|(_, named)| *named == digest) {
-                return Ok(Some(format!("it was published like that: `composefs untag {name}`")));
+                return Ok(Some(format!("it is published as {name}: run `composefs untag {name}`")));
             }
             if let Some(other) = refs.broken.iter().find(|entry| entry.leads == Leads::To(digest) || entry.is_unclear())
             {
@@ -379,12 +379,12 @@ impl<'r> Repair<'r> {
             return self.without_place(damage);
         };
         let Some(digest) = self.sources.iter().find_map(|source| source.image_of(&name)) else {
-            let why = format!("where it led cannot be found out: `composefs tag DIGEST {name}`, or untag it");
+            let why = format!("its image is unknown: run `composefs tag DIGEST {name}`, or untag it");
             return Ok(Remedy::Failed(why));
         };
         self.lease.protect(&[digest])?;
         if !self.repository.has_image(&digest)? {
-            return Ok(Remedy::Failed(format!("it led to {digest}, and that image is not here")));
+            return Ok(Remedy::Failed(format!("it led to {digest}, but that image is missing")));
         }
         match self.quarantine.take(&damage.path, damage.seen.as_ref(), || Ok(None))? {
             Taken::To(_) | Taken::Gone => {}
@@ -395,7 +395,7 @@ impl<'r> Repair<'r> {
         // Another process may have written the ref meanwhile.
         if self.repository.read_ref(&name)?.is_none() {
             let Some(image) = LinkedImage::find(dir, &locked, &digest)? else {
-                return Ok(Remedy::Failed(format!("it led to {digest}, and that image is not here")));
+                return Ok(Remedy::Failed(format!("it led to {digest}, but that image is missing")));
             };
             refs::write::write(dir, self.lease, &locked, &[(&name, &image)])?;
         }

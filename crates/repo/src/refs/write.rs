@@ -87,7 +87,7 @@ fn write_ref(
             let old = match old {
                 LinkEntry::Link(text) => layout::parse_ref_link(name, &text),
                 LinkEntry::Nothing => None,
-                LinkEntry::Other => return Err(in_the_way(name, name.as_str())),
+                LinkEntry::Other => return Err(in_the_way(name, &format!("{}/", name.as_str()))),
             };
             if old == Some(*digest) {
                 // The process that wrote it may not have synced it.

@@ -112,7 +112,10 @@ fn what_a_command_at_work_claims_is_left() {
     let lease: Lease = repository.lease().unwrap();
     lease.protect(&[digest.unwrap()]).unwrap();
     let report = place.fsck(true, &[]);
-    assert!(matches!(&report.damages[0].remedy, Remedy::Failed(why) if why.contains("at work")), "{report:?}");
+    assert!(
+        matches!(&report.damages[0].remedy, Remedy::Failed(why) if why.contains("a running command")),
+        "{report:?}"
+    );
     assert!(object.exists());
     drop(lease);
     let _ = place.fsck(true, &[]);
