@@ -25,6 +25,34 @@ const OPEN_OBJECT: OFlags =
 /// A directory of objects `xx/yyyy…`, of one algorithm, with a policy.
 ///
 /// A symlink below the directory is never followed.
+///
+/// ```
+/// use libcomposefs_image::Algorithm;
+/// use libcomposefs_store::{Basedirs, ObjectDir, ObjectError, StorePolicy, VerifiedBy};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("objects");
+/// // Put: the object is on disk, under its digest, when `finish` returns.
+/// let policy = StorePolicy { verity: libcomposefs_store::ObjectVerity::Off, ..StorePolicy::default() };
+/// let store = ObjectDir::create(&path, Algorithm::Sha256, policy)?;
+/// let batch = store.batch();
+/// let (digest, _) = batch.put_bytes(b"content")?;
+/// assert_eq!(batch.finish()?.new, 1);
+/// assert!(path.join(digest.object_path()).exists());
+///
+/// // Get: the content is checked before it is passed on.
+/// let object = Basedirs::open(&[&path])?.open_object(digest.object_path().as_bytes())?;
+/// assert_eq!(object.verify(&digest)?, VerifiedBy::Hashed);
+/// let mut content = Vec::new();
+/// object.copy_verified(&digest, |bytes| {
+///     content.extend_from_slice(bytes);
+///     Ok::<_, ObjectError>(())
+/// })?;
+/// assert_eq!(content, b"content");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct ObjectDir {
     pub(crate) directory: Arc<OwnedFd>,
