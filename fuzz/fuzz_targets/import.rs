@@ -8,7 +8,7 @@ use std::path::Path;
 use composefs_fuzz::{Budget, KEPT, Linear, repository, scratch};
 use libcomposefs_image::{Algorithm, verity};
 use libcomposefs_repo::bundle::{ImportedBundle, Record, RecordReader};
-use libcomposefs_repo::{ImageName, ImportOptions, Objects, Repository};
+use libcomposefs_repo::{ImageName, ImportOptions, ObjectSource, Repository};
 use libfuzzer_sys::fuzz_target;
 
 // A buffer for each thread that hashes, whatever the input is.
@@ -29,7 +29,7 @@ fn import(algorithm: Algorithm, bytes: &[u8]) {
     let (repository, kept) = repository(&scratch.path().join("repo"), algorithm);
     let before = images(&repository);
     let options =
-        ImportOptions { objects: Objects::None, rewrite: true, threads: NonZeroUsize::MIN, progress: &|_| {} };
+        ImportOptions { objects: ObjectSource::None, rewrite: true, threads: NonZeroUsize::MIN, progress: &|_| {} };
     let result =
         BUDGET.check(bytes.len(), || repository.import_bundle(bytes, Path::new("bundle"), &|_, names| names, &options));
     match result {

@@ -24,7 +24,7 @@ use libcomposefs_store::ObjectError;
 
 /// Places to look for objects that the repository lacks.
 #[derive(Clone, Copy, Debug)]
-pub enum Objects<'a> {
+pub enum ObjectSource<'a> {
     /// No place: the repository must have all objects.
     None,
     /// Directories of objects, as given to a mount.
@@ -69,7 +69,7 @@ impl Incoming {
 #[derive(Clone, Copy)]
 pub struct ImportOptions<'a> {
     /// Places to look for objects that the repository lacks.
-    pub objects: Objects<'a>,
+    pub objects: ObjectSource<'a>,
     /// Import an image also if writing it again gives other bytes; those are stored.
     pub rewrite: bool,
     /// Number of threads that copy and compare objects.
@@ -184,19 +184,19 @@ impl Transaction<'_> {
     fn gather_one(
         &self,
         needed: &NeededObject,
-        objects: Objects<'_>,
+        objects: ObjectSource<'_>,
         buffer: &mut [u8],
     ) -> Result<Option<Reason>, RepositoryError> {
         if self.batch().contains(&needed.digest, needed.size)? {
             return Ok(None);
         }
         match objects {
-            Objects::None => Ok(Some(Reason(None))),
-            Objects::Store(store) => match store.open_object(&needed.digest)? {
+            ObjectSource::None => Ok(Some(Reason(None))),
+            ObjectSource::Store(store) => match store.open_object(&needed.digest)? {
                 Some(file) => self.copy(needed, file.as_fd(), buffer),
                 None => Ok(Some(Reason(None))),
             },
-            Objects::Basedirs(basedirs) => match basedirs.open_object(needed.digest.object_path().as_bytes()) {
+            ObjectSource::Basedirs(basedirs) => match basedirs.open_object(needed.digest.object_path().as_bytes()) {
                 Ok(object) => self.copy(needed, object.as_fd(), buffer),
                 Err(error) => Ok(Some(Reason(Some(error)))),
             },

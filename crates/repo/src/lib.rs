@@ -45,7 +45,7 @@ pub use error::RepositoryError;
 use error::io_error;
 pub use gc::{Collector, GcOptions, GcReport, MarkedRepository};
 pub use images::{ImageEntry, Images};
-pub use import::{ImportOptions, Incoming, Objects, WasImage};
+pub use import::{ImportOptions, Incoming, ObjectSource, WasImage};
 pub use init::Settings;
 pub use keepers::{Keeper, Reasons};
 pub use lease::Lease;

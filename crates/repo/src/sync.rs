@@ -7,7 +7,7 @@ use libcomposefs_content::Progress;
 use libcomposefs_image::Digest;
 use libcomposefs_image::erofs::LostOpaque;
 
-use super::import::{ImportOptions, Incoming, Objects};
+use super::import::{ImportOptions, Incoming, ObjectSource};
 use super::{Created, ImageName, RefName, Repository, RepositoryError};
 use libcomposefs_store::Summary;
 
@@ -93,7 +93,7 @@ impl Repository {
         let wrong = |source| RepositoryError::Image { digest: Box::new(step.digest), source };
         let incoming = Incoming::read(&image.bytes, image.digest).map_err(wrong)?;
         drop(image);
-        let options = ImportOptions { objects: Objects::Store(&other.objects), rewrite: false, threads, progress };
+        let options = ImportOptions { objects: ObjectSource::Store(&other.objects), rewrite: false, threads, progress };
         let source = PathBuf::from(step.name.as_str());
         self.import(&incoming, &source, Some(&step.name), &options)
     }

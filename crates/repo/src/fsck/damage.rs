@@ -10,7 +10,7 @@ use crate::RefName;
 
 /// Kind of a damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub enum DamageKind {
     /// `meta.json` cannot be used.
     Meta,
     /// A needed object is missing.
@@ -49,51 +49,51 @@ pub enum Kind {
     Stream,
 }
 
-impl Kind {
+impl DamageKind {
     /// All kinds of damage.
-    pub const ALL: [Kind; 18] = [
-        Kind::Meta,
-        Kind::Missing,
-        Kind::Empty,
-        Kind::Truncated,
-        Kind::Contents,
-        Kind::Misnamed,
-        Kind::Unreadable,
-        Kind::NotRegular,
-        Kind::Mode,
-        Kind::NoVerity,
-        Kind::WrongVerity,
-        Kind::Foreign,
-        Kind::ImageLink,
-        Kind::Image,
-        Kind::Payload,
-        Kind::Ref,
-        Kind::Dangling,
-        Kind::Stream,
+    pub const ALL: [DamageKind; 18] = [
+        DamageKind::Meta,
+        DamageKind::Missing,
+        DamageKind::Empty,
+        DamageKind::Truncated,
+        DamageKind::Contents,
+        DamageKind::Misnamed,
+        DamageKind::Unreadable,
+        DamageKind::NotRegular,
+        DamageKind::Mode,
+        DamageKind::NoVerity,
+        DamageKind::WrongVerity,
+        DamageKind::Foreign,
+        DamageKind::ImageLink,
+        DamageKind::Image,
+        DamageKind::Payload,
+        DamageKind::Ref,
+        DamageKind::Dangling,
+        DamageKind::Stream,
     ];
 
     /// Returns the name of the kind in JSON.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Kind::Meta => "meta",
-            Kind::Missing => "missing",
-            Kind::Empty => "empty",
-            Kind::Truncated => "truncated",
-            Kind::Contents => "contents",
-            Kind::Misnamed => "misnamed",
-            Kind::Unreadable => "unreadable",
-            Kind::NotRegular => "not-regular",
-            Kind::Mode => "mode",
-            Kind::NoVerity => "no-verity",
-            Kind::WrongVerity => "wrong-verity",
-            Kind::Foreign => "foreign",
-            Kind::ImageLink => "image-link",
-            Kind::Image => "image",
-            Kind::Payload => "payload",
-            Kind::Ref => "ref",
-            Kind::Dangling => "dangling",
-            Kind::Stream => "stream",
+            DamageKind::Meta => "meta",
+            DamageKind::Missing => "missing",
+            DamageKind::Empty => "empty",
+            DamageKind::Truncated => "truncated",
+            DamageKind::Contents => "contents",
+            DamageKind::Misnamed => "misnamed",
+            DamageKind::Unreadable => "unreadable",
+            DamageKind::NotRegular => "not-regular",
+            DamageKind::Mode => "mode",
+            DamageKind::NoVerity => "no-verity",
+            DamageKind::WrongVerity => "wrong-verity",
+            DamageKind::Foreign => "foreign",
+            DamageKind::ImageLink => "image-link",
+            DamageKind::Image => "image",
+            DamageKind::Payload => "payload",
+            DamageKind::Ref => "ref",
+            DamageKind::Dangling => "dangling",
+            DamageKind::Stream => "stream",
         }
     }
 }
@@ -132,7 +132,7 @@ pub struct NeededBy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
     /// Kind of the damage.
-    pub kind: Kind,
+    pub kind: DamageKind,
     /// Path of the damaged entry, below the repository.
     pub path: PathBuf,
     /// Description of the damaged entry.

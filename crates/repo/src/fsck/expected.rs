@@ -12,7 +12,7 @@ use libcomposefs_image::erofs::read::{Reader, load};
 use libcomposefs_image::tree::NamedBy;
 use libcomposefs_sys::beneath::open_directory_beneath;
 
-use super::damage::{Damage, Kind, NeededBy, Remedy};
+use super::damage::{Damage, DamageKind, NeededBy, Remedy};
 use super::seen::SeenEntry;
 use crate::dir::LinkEntry;
 use crate::marks::MarkSet;
@@ -61,13 +61,13 @@ impl Needs {
         let (images, broken) = repository.image_links()?;
         for broken in &refs.broken {
             if !leads_to_an_image(repository, broken, &images) {
-                needs.damages.push(damage_of(repository, Kind::Ref, broken, None));
+                needs.damages.push(damage_of(repository, DamageKind::Ref, broken, None));
             }
         }
         for broken in &broken {
             let digest = broken.named_digest();
             if digest.is_some() || !leads_to_an_image(repository, broken, &images) {
-                needs.damages.push(damage_of(repository, Kind::ImageLink, broken, digest));
+                needs.damages.push(damage_of(repository, DamageKind::ImageLink, broken, digest));
             }
         }
         for (name, digest) in &refs.good {
@@ -75,7 +75,7 @@ impl Needs {
             if images.binary_search(digest).is_err() && repository.is_dangling(name, digest)? {
                 let path = PathBuf::from(layout::IMAGE_REFS).join(name.as_str());
                 let found = format!("there is no image {digest}");
-                needs.damages.push(damage(Kind::Dangling, path, found, Some(*digest)));
+                needs.damages.push(damage(DamageKind::Dangling, path, found, Some(*digest)));
                 // If the object exists, the image is read all the same: its objects are needed.
                 if repository.objects().try_stat(digest).is_ok() {
                     needs.read(repository, digest);
@@ -109,7 +109,7 @@ impl Needs {
         };
         if let Some(found) = wrong {
             let path = PathBuf::from(layout::IMAGES).join(digest.to_hex());
-            self.damages.push(damage(Kind::Image, path, found, Some(*digest)));
+            self.damages.push(damage(DamageKind::Image, path, found, Some(*digest)));
         }
         let Ok(loaded) = loaded else { return };
         self.images.push(*digest);
@@ -129,7 +129,7 @@ impl Needs {
                 String::from_utf8_lossy(&file),
                 by_path.len() - 1
             );
-            self.damages.push(damage(Kind::Payload, path, found, Some(*digest)));
+            self.damages.push(damage(DamageKind::Payload, path, found, Some(*digest)));
         }
     }
 
@@ -140,12 +140,12 @@ impl Needs {
     }
 }
 
-pub(super) fn damage(kind: Kind, path: PathBuf, found: String, digest: Option<Digest>) -> Damage {
+pub(super) fn damage(kind: DamageKind, path: PathBuf, found: String, digest: Option<Digest>) -> Damage {
     Damage { kind, path, found, digest, needed_by: None, remedy: Remedy::Left, seen: None }
 }
 
 /// Returns the damage of a ref or link. It may be moved only if it is still what was judged.
-fn damage_of(repository: &Repository, kind: Kind, broken: &BrokenRef, digest: Option<Digest>) -> Damage {
+fn damage_of(repository: &Repository, kind: DamageKind, broken: &BrokenRef, digest: Option<Digest>) -> Damage {
     let below = repository.dir.below(&broken.path);
     let seen = match &broken.seen {
         LinkEntry::Link(text) => Some(SeenEntry::Link(text.clone())),
@@ -178,13 +178,13 @@ fn stream_damages(repository: &Repository) -> Result<Vec<Damage>, RepositoryErro
     for (name, digest) in &streams.links {
         if repository.objects().try_stat(digest).is_err() {
             let path = PathBuf::from(layout::STREAMS).join(name);
-            damages.push(damage(Kind::Stream, path, format!("there is no object {digest}"), Some(*digest)));
+            damages.push(damage(DamageKind::Stream, path, format!("there is no object {digest}"), Some(*digest)));
         }
     }
     let mut marks = MarkSet::new(repository);
     marks.streams(repository, &streams)?;
     for unclear in &marks.unclear {
-        damages.push(damage_of(repository, Kind::Stream, unclear, None));
+        damages.push(damage_of(repository, DamageKind::Stream, unclear, None));
     }
     Ok(damages)
 }

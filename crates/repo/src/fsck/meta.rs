@@ -7,11 +7,11 @@ use std::path::Path;
 use libcomposefs_image::Algorithm;
 use rustix::fs::{Mode, OFlags, open};
 
-use super::damage::{Damage, Kind, Remedy};
+use super::damage::{Damage, DamageKind, Remedy};
 use super::expected::damage;
 use super::quarantine::Quarantine;
 use super::seen::SeenEntry;
-use super::sources::Source;
+use super::sources::RepairSource;
 use crate::init::write_meta;
 use crate::{Format, Meta, Repository, RepositoryError, demands_verity, io_error, layout};
 use libcomposefs_store::ObjectDir;
@@ -42,7 +42,7 @@ pub(super) fn open_anyway(path: &Path) -> Result<(Repository, Option<Damage>), R
     };
     let meta = Meta::new(algorithm, Format::default());
     let repository = Repository::with_meta(directory, path, meta, demands_verity)?;
-    Ok((repository, Some(damage(Kind::Meta, layout::META.into(), found, None))))
+    Ok((repository, Some(damage(DamageKind::Meta, layout::META.into(), found, None))))
 }
 
 fn has_objects(path: &Path) -> bool {
@@ -60,9 +60,9 @@ fn guess(path: &Path) -> Option<(Algorithm, bool)> {
 }
 
 /// Writes the settings again: the settings of a similar repository, otherwise the derived ones.
-pub(super) fn repair(repository: &Repository, sources: &[Source]) -> Remedy {
+pub(super) fn repair(repository: &Repository, sources: &[RepairSource]) -> Remedy {
     let like = sources.iter().find_map(|source| match source {
-        Source::Repository(other) if other.demands_verity() == repository.demands_verity() => {
+        RepairSource::Repository(other) if other.demands_verity() == repository.demands_verity() => {
             Some(other.meta().clone())
         }
         _ => None,

@@ -16,14 +16,14 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use damage::{Damage, Kind, NeededBy, Remedy};
-pub use sources::Source;
+pub use damage::{Damage, DamageKind, NeededBy, Remedy};
+pub use sources::RepairSource;
 
 use libcomposefs_content::Progress;
 
 use super::{Repository, RepositoryError};
 use expected::Needs;
-use objects::Objects;
+use objects::ObjectChecks;
 use repair::Repair;
 
 /// Options of a check.
@@ -32,7 +32,7 @@ pub struct FsckOptions {
     /// Repair what can be repaired.
     pub repair: bool,
     /// Places to look for the right contents.
-    pub sources: Vec<Source>,
+    pub sources: Vec<RepairSource>,
     /// Number of threads that read objects.
     pub threads: NonZeroUsize,
 }
@@ -92,10 +92,10 @@ impl Repository {
             (None, Some(reader)) => reader.protect(images),
             (None, None) => Ok(false),
         })?;
-        let Objects { count, bytes, damages, misnamed } = Objects::look(self, &needs, options.threads, progress)?;
+        let ObjectChecks { count, bytes, damages, misnamed } = ObjectChecks::look(self, &needs, options.threads, progress)?;
         let mut all: Vec<Damage> = meta.into_iter().chain(std::mem::take(&mut needs.damages)).chain(damages).collect();
         if let Some(lease) = lease.as_ref().filter(|_| options.repair && !all.is_empty()) {
-            if let Some(damage) = all.iter_mut().find(|damage| damage.kind == Kind::Meta) {
+            if let Some(damage) = all.iter_mut().find(|damage| damage.kind == DamageKind::Meta) {
                 damage.remedy = meta::repair(self, &options.sources);
             }
             Repair::new(self, lease, &needs, options, misnamed).run(&mut all)?;

@@ -19,7 +19,7 @@ use libcomposefs_sys::verity::{Measurement, measure};
 use rustix::fs::{AtFlags, Dir, FileType, Stat, fstat, statat};
 use rustix::io::Errno;
 
-use super::damage::{Damage, Kind};
+use super::damage::{Damage, DamageKind};
 use super::expected::{Needs, damage};
 use super::seen::SeenEntry;
 use crate::{Repository, RepositoryError, io_error, layout};
@@ -37,7 +37,7 @@ const TEMPORARY_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Result of checking all objects.
 #[derive(Debug, Default)]
-pub(super) struct Objects {
+pub(super) struct ObjectChecks {
     /// Number of objects.
     pub(super) count: u64,
     /// Total size of all objects, in bytes.
@@ -59,7 +59,7 @@ pub(super) type ObjectVerdict = Option<Wrong>;
 /// A damage of an object.
 #[derive(Debug)]
 pub(super) struct Wrong {
-    kind: Kind,
+    kind: DamageKind,
     /// Description of the damage.
     text: String,
     /// Digest of the content that the object has instead.
@@ -68,7 +68,7 @@ pub(super) struct Wrong {
     seen: Option<SeenEntry>,
 }
 
-impl Objects {
+impl ObjectChecks {
     /// Checks all objects. Reports the total size to `progress` first, then the size of each object when it is done.
     pub(super) fn look(
         repository: &Repository,
@@ -125,7 +125,7 @@ impl Objects {
         if is_gone || repository.objects().try_stat(digest).is_ok() {
             return Ok(());
         }
-        let mut damage = damage(Kind::Missing, object_path(digest), "there is no such object".into(), Some(*digest));
+        let mut damage = damage(DamageKind::Missing, object_path(digest), "there is no such object".into(), Some(*digest));
         damage.needed_by = Some(by);
         self.damages.push(damage);
         Ok(())
@@ -188,7 +188,7 @@ impl Objects {
         }
         let found = format!("a {} that is no object", kind_word(kind));
         let seen = SeenEntry::having(&stat, directory, OsStr::from_bytes(name));
-        self.damages.push(Damage { seen, ..damage(Kind::Foreign, path, found, None) });
+        self.damages.push(Damage { seen, ..damage(DamageKind::Foreign, path, found, None) });
     }
 }
 
@@ -230,12 +230,12 @@ pub(super) fn judge(
         Err(Errno::LOOP | Errno::NXIO | Errno::NODEV) => return not_regular(repository, digest),
         Err(errno) => {
             let seen = repository.objects().try_stat(digest).ok().map(|stat| SeenEntry::of(&stat));
-            return wrong(Kind::Unreadable, words(&errno.into()), None, seen);
+            return wrong(DamageKind::Unreadable, words(&errno.into()), None, seen);
         }
     };
     let stat = match fstat(&file) {
         Ok(stat) => stat,
-        Err(errno) => return wrong(Kind::Unreadable, words(&errno.into()), None, None),
+        Err(errno) => return wrong(DamageKind::Unreadable, words(&errno.into()), None, None),
     };
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return not_regular(repository, digest);
@@ -250,7 +250,7 @@ pub(super) fn judge(
     };
     let found = match found {
         Ok(found) => found,
-        Err(error) => return wrong(Kind::Unreadable, words(&error), None, seen),
+        Err(error) => return wrong(DamageKind::Unreadable, words(&error), None, seen),
     };
     if found != *digest {
         let (kind, text, holds) = wrong_content(needs, digest, &found, size);
@@ -258,7 +258,7 @@ pub(super) fn judge(
     }
     let mode = stat.st_mode & 0o7777;
     if mode & MODE_FORBIDDEN != 0 || mode & MODE_NEEDED == 0 {
-        return wrong(Kind::Mode, format!("its mode is {mode:04o}, and should be 0644"), None, seen);
+        return wrong(DamageKind::Mode, format!("its mode is {mode:04o}, and should be 0644"), None, seen);
     }
     let (kind, text) = wrong_verity(repository, file.as_fd(), digest)?;
     wrong(kind, text, None, seen)
@@ -274,39 +274,39 @@ pub(super) fn judge_again(
     judge(repository, needs, digest, threads, &mut vec![0; READ_SIZE])
 }
 
-fn wrong_content(needs: &Needs, digest: &Digest, found: &Digest, size: u64) -> (Kind, String, Option<Digest>) {
+fn wrong_content(needs: &Needs, digest: &Digest, found: &Digest, size: u64) -> (DamageKind, String, Option<Digest>) {
     let expected = needs.objects.get(digest).and_then(|need| need.size);
     if size == 0 {
-        return (Kind::Empty, "it is empty".into(), None);
+        return (DamageKind::Empty, "it is empty".into(), None);
     }
     if needs.objects.contains_key(found) {
-        return (Kind::Misnamed, format!("it has the content of {found}"), Some(*found));
+        return (DamageKind::Misnamed, format!("it has the content of {found}"), Some(*found));
     }
     match expected {
         Some(expected) if size < expected => {
-            (Kind::Truncated, format!("it has {size} of {expected} bytes"), Some(*found))
+            (DamageKind::Truncated, format!("it has {size} of {expected} bytes"), Some(*found))
         }
-        _ => (Kind::Contents, format!("it has the digest {found}"), Some(*found)),
+        _ => (DamageKind::Contents, format!("it has the digest {found}"), Some(*found)),
     }
 }
 
-fn wrong_verity(repository: &Repository, file: BorrowedFd<'_>, digest: &Digest) -> Option<(Kind, String)> {
+fn wrong_verity(repository: &Repository, file: BorrowedFd<'_>, digest: &Digest) -> Option<(DamageKind, String)> {
     match measure(file) {
         Ok(Measurement::Digest(found)) if digest_of(found.algorithm, &found.digest) == Some(*digest) => None,
-        Ok(Measurement::Digest(_)) => Some((Kind::WrongVerity, "the kernel measures another digest".into())),
+        Ok(Measurement::Digest(_)) => Some((DamageKind::WrongVerity, "the kernel measures another digest".into())),
         Ok(Measurement::NotEnabled | Measurement::Unsupported | Measurement::Refused(_))
             if !repository.demands_verity() =>
         {
             None
         }
-        Ok(Measurement::NotEnabled) => Some((Kind::NoVerity, "fs-verity is not enabled".into())),
-        Ok(Measurement::Unsupported) => Some((Kind::NoVerity, "its file system does not support fs-verity".into())),
+        Ok(Measurement::NotEnabled) => Some((DamageKind::NoVerity, "fs-verity is not enabled".into())),
+        Ok(Measurement::Unsupported) => Some((DamageKind::NoVerity, "its file system does not support fs-verity".into())),
         Ok(Measurement::Refused(errno)) => {
             let error = std::io::Error::from(errno);
             let found = format!("its fs-verity digest cannot be measured: {}{}", words(&error), cause(&error));
-            Some((Kind::Unreadable, found))
+            Some((DamageKind::Unreadable, found))
         }
-        Err(error) => Some((Kind::Unreadable, words(&error))),
+        Err(error) => Some((DamageKind::Unreadable, words(&error))),
     }
 }
 
@@ -320,7 +320,7 @@ fn not_regular(repository: &Repository, digest: &Digest) -> ObjectVerdict {
         return None;
     }
     let seen = SeenEntry::having(&stat, fan.as_fd(), OsStr::new(&path[3..]));
-    Some(Wrong { kind: Kind::NotRegular, text: format!("it is a {}", kind_word(kind)), holds: None, seen })
+    Some(Wrong { kind: DamageKind::NotRegular, text: format!("it is a {}", kind_word(kind)), holds: None, seen })
 }
 
 fn words(error: &std::io::Error) -> String {

@@ -18,7 +18,7 @@ use libcomposefs_store::StorePolicy;
 
 /// A directory that may have missing contents.
 #[derive(Debug)]
-pub enum Source {
+pub enum RepairSource {
     /// Another repository.
     Repository(Box<Repository>),
     /// A directory of objects.
@@ -27,7 +27,7 @@ pub enum Source {
     Tree(PathBuf),
 }
 
-impl Source {
+impl RepairSource {
     /// Finds out what kind of source a directory is.
     ///
     /// # Errors
@@ -35,7 +35,7 @@ impl Source {
     /// If it is a repository of the other algorithm, or cannot be opened.
     pub fn open(path: &Path, algorithm: Algorithm) -> Result<Self, RepositoryError> {
         match Repository::open(path) {
-            Ok(other) if other.algorithm() == algorithm => return Ok(Source::Repository(Box::new(other))),
+            Ok(other) if other.algorithm() == algorithm => return Ok(RepairSource::Repository(Box::new(other))),
             Ok(other) => {
                 return Err(RepositoryError::Algorithm {
                     path: path.to_owned(),
@@ -49,23 +49,23 @@ impl Source {
         }
         let objects = ObjectDir::open(path, algorithm, StorePolicy::default())?;
         let has_any = objects.list().next().is_some();
-        Ok(if has_any { Source::Objects(Box::new(objects)) } else { Source::Tree(path.to_owned()) })
+        Ok(if has_any { RepairSource::Objects(Box::new(objects)) } else { RepairSource::Tree(path.to_owned()) })
     }
 
     /// Returns the image that another repository has under a name.
     pub(super) fn image_of(&self, name: &RefName) -> Option<Digest> {
         match self {
-            Source::Repository(other) => other.read_ref(name).ok().flatten(),
-            Source::Objects(_) | Source::Tree(_) => None,
+            RepairSource::Repository(other) => other.read_ref(name).ok().flatten(),
+            RepairSource::Objects(_) | RepairSource::Tree(_) => None,
         }
     }
 
     /// Stores the wanted objects that this source has, and removes them from the set.
     pub(super) fn fetch(&self, wanted: &mut HashSet<Digest>, batch: &Batch<'_>) -> Result<(), RepositoryError> {
         match self {
-            Source::Repository(other) => fetch_objects(other.objects(), wanted, batch),
-            Source::Objects(objects) => fetch_objects(objects, wanted, batch),
-            Source::Tree(path) => {
+            RepairSource::Repository(other) => fetch_objects(other.objects(), wanted, batch),
+            RepairSource::Objects(objects) => fetch_objects(objects, wanted, batch),
+            RepairSource::Tree(path) => {
                 let sink = WantedSink { algorithm: batch.store().algorithm(), wanted: Mutex::new(wanted), batch };
                 let (algorithm, follow_root) = (sink.algorithm, true);
                 let options = scan::Options { algorithm, follow_root, ..scan::Options::default() };

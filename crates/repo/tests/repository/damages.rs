@@ -7,7 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use libcomposefs_image::Digest;
-use libcomposefs_repo::fsck::Kind;
+use libcomposefs_repo::fsck::DamageKind;
 use libcomposefs_testkit::{figures, privilege};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
@@ -26,7 +26,7 @@ impl Numbers {
 }
 
 /// Damages that fsck must find.
-type Expected = BTreeSet<(Kind, PathBuf)>;
+type Expected = BTreeSet<(DamageKind, PathBuf)>;
 
 struct Damager<'p> {
     place: &'p Place,
@@ -63,7 +63,7 @@ impl Damager<'_> {
         below
     }
 
-    fn expect(&mut self, kind: Kind, below: &Path) {
+    fn expect(&mut self, kind: DamageKind, below: &Path) {
         self.expected.insert((kind, below.to_owned()));
     }
 
@@ -80,7 +80,7 @@ impl Damager<'_> {
                     return false;
                 }
                 fs::write(self.full(&below), "foreign").unwrap();
-                self.expect(Kind::Foreign, &below);
+                self.expect(DamageKind::Foreign, &below);
             }
             14 => {
                 let below = PathBuf::from(["objects/zz", "objects/lost", "objects/0"][self.numbers.below(3)]);
@@ -89,7 +89,7 @@ impl Damager<'_> {
                 }
                 fs::create_dir(self.full(&below)).unwrap();
                 fs::write(self.full(&below).join("inside"), "foreign").unwrap();
-                self.expect(Kind::Foreign, &below);
+                self.expect(DamageKind::Foreign, &below);
             }
             15 | 16 => return self.damage_image_link(),
             17 | 18 => return self.damage_ref(),
@@ -100,7 +100,7 @@ impl Damager<'_> {
                 }
                 let text = ["", "{", "nonsense", "[]"][self.numbers.below(4)];
                 fs::write(self.full(&meta), text).unwrap();
-                self.expect(Kind::Meta, &meta);
+                self.expect(DamageKind::Meta, &meta);
             }
         }
         true
@@ -116,33 +116,33 @@ impl Damager<'_> {
                 let at = self.numbers.below(content.len());
                 content[at] ^= 1 << self.numbers.below(8);
                 fs::write(&path, content).unwrap();
-                self.expect(Kind::Contents, object);
+                self.expect(DamageKind::Contents, object);
             }
             3 => {
                 let shorter = 1 + self.numbers.below(len as usize - 1) as u64;
                 File::options().write(true).open(&path).unwrap().set_len(shorter).unwrap();
-                self.expect(if is_image { Kind::Contents } else { Kind::Truncated }, object);
+                self.expect(if is_image { DamageKind::Contents } else { DamageKind::Truncated }, object);
             }
             4 => {
                 File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
-                self.expect(Kind::Empty, object);
+                self.expect(DamageKind::Empty, object);
             }
             5 | 6 => {
                 fs::remove_file(&path).unwrap();
-                self.expect(Kind::Missing, object);
+                self.expect(DamageKind::Missing, object);
             }
             7 => {
                 let other = self.unused();
                 fs::rename(&path, self.full(&other)).unwrap();
-                self.expect(Kind::Missing, object);
+                self.expect(DamageKind::Missing, object);
                 // What an image needs that cannot be read is not known.
-                self.expect(Kind::Misnamed, &other);
+                self.expect(DamageKind::Misnamed, &other);
             }
             8 => {
                 let modes = if privilege::is_root() { &[0o666, 0o4644, 0o020, 0][..] } else { &[0o666, 0o2644] };
                 let mode = modes[self.numbers.below(modes.len())];
                 fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-                self.expect(Kind::Mode, object);
+                self.expect(DamageKind::Mode, object);
             }
             _ => {
                 fs::remove_file(&path).unwrap();
@@ -152,7 +152,7 @@ impl Damager<'_> {
                     11 => mknodat(CWD, &path, FileType::Fifo, Mode::RUSR, 0).unwrap(),
                     _ => fs::create_dir(&path).unwrap(),
                 }
-                self.expect(Kind::NotRegular, object);
+                self.expect(DamageKind::NotRegular, object);
             }
         }
     }
@@ -173,12 +173,12 @@ impl Damager<'_> {
             _ => fs::write(&path, "no link").unwrap(),
         }
         if path.is_symlink() || path.exists() {
-            self.expect(Kind::ImageLink, &below);
+            self.expect(DamageKind::ImageLink, &below);
         }
         // And so its name leads to no image.
         let number = self.place.images.iter().position(|other| *other == image).unwrap();
         if !self.touched.contains(Path::new(IMAGE_REFS[number])) {
-            self.expect(Kind::Dangling, Path::new(IMAGE_REFS[number]));
+            self.expect(DamageKind::Dangling, Path::new(IMAGE_REFS[number]));
         }
         true
     }
@@ -200,7 +200,7 @@ impl Damager<'_> {
             2 => symlink("/etc/passwd", &path).unwrap(),
             _ => fs::write(&path, "no link").unwrap(),
         }
-        self.expect(Kind::Ref, &below);
+        self.expect(DamageKind::Ref, &below);
         true
     }
 }
@@ -226,10 +226,10 @@ fn a_thousand_random_damages_are_found_and_repaired() {
         let seen: Expected = found.damages.iter().map(|damage| (damage.kind, damage.path.clone())).collect();
         // Of an image that cannot be read it is not known what it needs: a file that would be needed counts as foreign
         // to all.
-        let blind = |(kind, path): &(Kind, PathBuf)| match kind {
-            Kind::Misnamed => seen.contains(&(Kind::Contents, path.clone())),
-            Kind::Truncated => seen.contains(&(Kind::Contents, path.clone())),
-            Kind::Missing => !found.damages.iter().any(|d| d.path == *path) && is_blind(&place, &expected),
+        let blind = |(kind, path): &(DamageKind, PathBuf)| match kind {
+            DamageKind::Misnamed => seen.contains(&(DamageKind::Contents, path.clone())),
+            DamageKind::Truncated => seen.contains(&(DamageKind::Contents, path.clone())),
+            DamageKind::Missing => !found.damages.iter().any(|d| d.path == *path) && is_blind(&place, &expected),
             _ => false,
         };
         let not_found: Vec<_> = expected.iter().filter(|one| !seen.contains(*one) && !blind(one)).collect();
@@ -258,7 +258,7 @@ fn a_thousand_random_damages_are_found_and_repaired() {
 fn is_blind(place: &Place, expected: &Expected) -> bool {
     place.images.iter().any(|image| {
         let object = Path::new("objects").join(image.object_path());
-        expected.iter().any(|(kind, path)| *path == object && *kind != Kind::Mode)
+        expected.iter().any(|(kind, path)| *path == object && *kind != DamageKind::Mode)
     })
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use libcomposefs_repo::fsck::{Kind, Remedy};
+use libcomposefs_repo::fsck::{DamageKind, Remedy};
 
 use crate::place::{Place, copy_repository, snapshot};
 
@@ -28,7 +28,7 @@ fn contents_come_from_repositories_objects_and_trees() {
         let report = place.fsck(true, from);
         assert_eq!(report.damages.len(), 1, "{from:?}: {:?}", report.damages);
         let damage = &report.damages[0];
-        assert_eq!((damage.kind, &damage.path, &damage.remedy), (Kind::Contents, &object, &Remedy::Repaired));
+        assert_eq!((damage.kind, &damage.path, &damage.remedy), (DamageKind::Contents, &object, &Remedy::Repaired));
         assert!(damage.needed_by.as_ref().is_some_and(|by| by.name.is_some()));
         assert_eq!(snapshot(&place.path("repo")), snapshot(&place.path("copy")));
         // What was wrong is kept.
@@ -53,7 +53,7 @@ fn what_is_nowhere_is_told_and_taken_away() {
     assert!(matches!(&report.damages[0].remedy, Remedy::Failed(why) if why.contains("--from")), "{:?}", report.damages);
     assert!(!place.path("repo").join(&object).exists());
     let report = place.fsck(false, &[]);
-    assert_eq!((report.damages[0].kind, &report.damages[0].path), (Kind::Missing, &object));
+    assert_eq!((report.damages[0].kind, &report.damages[0].path), (DamageKind::Missing, &object));
     // With a source the repository is sound again.
     assert!(place.fsck(true, &["copy"]).is_sound());
     assert_eq!(snapshot(&place.path("repo")), snapshot(&place.path("copy")));
@@ -70,7 +70,7 @@ fn a_wrong_name_is_put_right_without_help() {
     let report = place.fsck(true, &[]);
     assert!(report.is_sound(), "{:?}", report.damages);
     let kinds: Vec<_> = report.damages.iter().map(|damage| damage.kind).collect();
-    assert_eq!(kinds, [Kind::Missing, Kind::Misnamed]);
+    assert_eq!(kinds, [DamageKind::Missing, DamageKind::Misnamed]);
     assert!(!place.path("repo").join(&other).exists());
     assert!(place.fsck(false, &[]).damages.is_empty());
 }
@@ -109,7 +109,7 @@ fn hostile_repositories_are_mended_within() {
             flip(&place);
         }
         let (repository, meta) = libcomposefs_repo::fsck::open_anyway(&place.path("repo")).unwrap();
-        let source = libcomposefs_repo::fsck::Source::open(&place.path("copy"), repository.algorithm()).unwrap();
+        let source = libcomposefs_repo::fsck::RepairSource::open(&place.path("copy"), repository.algorithm()).unwrap();
         let options = libcomposefs_repo::fsck::FsckOptions {
             repair: true,
             sources: vec![source],

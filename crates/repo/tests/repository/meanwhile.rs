@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use libcomposefs_content::Progress;
-use libcomposefs_repo::fsck::{FsckReport, Kind, Remedy};
+use libcomposefs_repo::fsck::{FsckReport, DamageKind, Remedy};
 use libcomposefs_repo::{GcOptions, Lease, Repository};
 
 use crate::place::{Place, snapshot};
@@ -180,7 +180,7 @@ fn a_hard_link_is_not_changed_in_place() {
     fs::set_permissions(&object, fs::Permissions::from_mode(0o4755)).unwrap();
     fs::hard_link(&object, &program).unwrap();
     let report = place.fsck(true, &[]);
-    assert_eq!((report.damages[0].kind, &report.damages[0].remedy), (Kind::Mode, &Remedy::Repaired));
+    assert_eq!((report.damages[0].kind, &report.damages[0].remedy), (DamageKind::Mode, &Remedy::Repaired));
     let (stat, other) = (fs::metadata(&object).unwrap(), fs::metadata(&program).unwrap());
     assert_eq!((stat.mode() & 0o7777, other.mode() & 0o7777), (0o644, 0o4755));
     assert_eq!(fs::read(&object).unwrap(), content);

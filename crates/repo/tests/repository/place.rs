@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use libcomposefs_content::{NoProgress, Progress};
 use libcomposefs_image::{Algorithm, Digest};
-use libcomposefs_repo::fsck::{FsckOptions, FsckReport, Source, open_anyway};
+use libcomposefs_repo::fsck::{FsckOptions, FsckReport, RepairSource, open_anyway};
 use libcomposefs_repo::{Format, RefName, Repository, Settings};
 use libcomposefs_scan::{self as scan};
 use tempfile::TempDir;
@@ -54,7 +54,7 @@ impl Place {
 
     pub(crate) fn fsck_telling(&self, repair: bool, from: &[&str], progress: &dyn Progress) -> FsckReport {
         let (repository, meta) = open_anyway(&self.path("repo")).unwrap();
-        let sources = from.iter().map(|name| Source::open(&self.path(name), Algorithm::Sha256).unwrap()).collect();
+        let sources = from.iter().map(|name| RepairSource::open(&self.path(name), Algorithm::Sha256).unwrap()).collect();
         let options = FsckOptions { repair, sources, threads: NonZeroUsize::new(2).unwrap() };
         repository.fsck(meta, &options, progress).unwrap()
     }

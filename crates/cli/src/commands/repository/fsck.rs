@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use indicatif::ProgressBar;
 use libcomposefs_content::Progress;
 use libcomposefs_mount::MountEntry;
-use libcomposefs_repo::fsck::{Damage, FsckOptions, FsckReport, Kind, Remedy, Source, open_anyway};
+use libcomposefs_repo::fsck::{Damage, FsckOptions, FsckReport, DamageKind, Remedy, RepairSource, open_anyway};
 use libcomposefs_repo::{LockHolder, Opener};
 use serde_json::{Value, json};
 
@@ -70,7 +70,7 @@ fn check(args: &FsckArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
     let repository = repository.telling(tell_of_waiting);
     let lock = LockInfo { openers: repository.openers()?, holders: repository.lock_holders() };
     let algorithm = repository.algorithm();
-    let sources = args.from.iter().map(|path| Source::open(path, algorithm)).collect::<Result<_, _>>()?;
+    let sources = args.from.iter().map(|path| RepairSource::open(path, algorithm)).collect::<Result<_, _>>()?;
     let options = FsckOptions { repair: args.repair, sources, threads: rlimits::threads(args.threads) };
     let bar = Bar(output::bar("{bar:30} {bytes} of {total_bytes} of objects, {elapsed}", 0));
     let report = repository.fsck(meta, &options, &bar)?;
@@ -114,16 +114,16 @@ fn mounts_to_renew(report: &FsckReport, objects: &str) -> Vec<MountEntry> {
     mounts
 }
 
-fn replaces_an_object(kind: Kind) -> bool {
+fn replaces_an_object(kind: DamageKind) -> bool {
     matches!(
         kind,
-        Kind::Contents
-            | Kind::Empty
-            | Kind::Truncated
-            | Kind::Misnamed
-            | Kind::Unreadable
-            | Kind::NotRegular
-            | Kind::WrongVerity
+        DamageKind::Contents
+            | DamageKind::Empty
+            | DamageKind::Truncated
+            | DamageKind::Misnamed
+            | DamageKind::Unreadable
+            | DamageKind::NotRegular
+            | DamageKind::WrongVerity
     )
 }
 
@@ -145,8 +145,8 @@ fn print(report: &FsckReport, remount: &[MountEntry]) {
     }
 }
 
-fn by_kind(report: &FsckReport) -> BTreeMap<Kind, [u64; 2]> {
-    let mut counts = BTreeMap::<Kind, [u64; 2]>::new();
+fn by_kind(report: &FsckReport) -> BTreeMap<DamageKind, [u64; 2]> {
+    let mut counts = BTreeMap::<DamageKind, [u64; 2]>::new();
     for damage in &report.damages {
         let [all, mended] = counts.entry(damage.kind).or_default();
         *all += 1;

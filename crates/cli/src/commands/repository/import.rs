@@ -11,7 +11,7 @@ use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_image::dump;
 use libcomposefs_image::erofs::read::Reader;
 use libcomposefs_repo::bundle::MAGIC;
-use libcomposefs_repo::{ImportOptions, Incoming, Objects, RefName, Repository};
+use libcomposefs_repo::{ImportOptions, Incoming, ObjectSource, RefName, Repository};
 use libcomposefs_store::Basedirs;
 use libcomposefs_sys::input;
 use serde_json::json;
@@ -73,7 +73,7 @@ pub(crate) fn run(args: &ImportArgs, selected: &RepositoryArgs) -> ExitCode {
 fn import(args: &ImportArgs, selected: &RepositoryArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
     let repository = selected.open()?.interrupted_by(interrupt.flag());
     let basedirs = Basedirs::open(&args.basedir)?;
-    let objects = if basedirs.is_empty() { Objects::None } else { Objects::Basedirs(&basedirs) };
+    let objects = if basedirs.is_empty() { ObjectSource::None } else { ObjectSource::Basedirs(&basedirs) };
     let progress = progress::ObjectProgress::start();
     let threads = rlimits::threads(args.threads);
     let options = ImportOptions { objects, rewrite: args.rewrite, threads, progress: &|bytes| progress.done(bytes) };
