@@ -48,8 +48,8 @@ enum Task {
     Test(test::Options),
     /// Run a command in a virtual machine with fs-verity.
     Vm(vm::interactive::Options),
-    /// Check formatting, lints, crate edges, fences and links.
-    Tidy,
+    /// Check the rules of the project: formatting, lints, crate edges, fences, words, links, files.
+    Tidy(tidy::Options),
     /// Set up the existing implementations as black boxes to compare with, and print their directory.
     Peers(peers::Options),
     /// Time the program beside its peers.
@@ -81,7 +81,7 @@ fn run(task: Task) -> Result<()> {
         Task::Kernels => kernel::run(),
         Task::Test(options) => test::run(&options),
         Task::Vm(options) => vm::interactive::run(options),
-        Task::Tidy => tidy::run(),
+        Task::Tidy(options) => tidy::run(&options),
         Task::Peers(options) => peers::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),

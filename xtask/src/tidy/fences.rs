@@ -15,11 +15,7 @@ struct Fence {
 const PROGRAMS: &[&str] = &["cli", "boot", "testkit", "vmtest"];
 
 const FENCES: &[Fence] = &[
-    Fence {
-        words: &["unsafe"],
-        inside: &["hash", "sys", "capi"],
-        why: "unsafe code stands in hash, sys and capi alone",
-    },
+    Fence { words: &["unsafe"], inside: &["hash", "sys", "capi"], why: "unsafe code is for hash, sys and capi" },
     Fence {
         words: &["println!", "eprintln!", "print!", "eprint!", "process::exit", "std::env", "env::var", "env::args"],
         inside: PROGRAMS,

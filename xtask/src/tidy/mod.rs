@@ -1,9 +1,15 @@
 //! `cargo xtask tidy`: what the compiler does not hold the project to.
 
+mod circles;
 mod edges;
 mod fences;
+mod figures;
 mod links;
+mod modules;
+mod prose;
 mod text;
+mod width;
+mod words;
 
 use std::fs;
 use std::path::PathBuf;
@@ -31,34 +37,66 @@ impl Source {
     }
 }
 
-/// The task.
-pub(crate) fn run() -> Result<()> {
+/// Arguments of the task.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Print figures of documentation and type names, and do nothing else.
+    #[arg(long)]
+    figures: bool,
+}
+
+/// The programs whose success is a rule: a title, environment variables, arguments of cargo.
+type Program = (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str]);
+
+const PROGRAMS: &[Program] = &[
+    ("cargo fmt --check", &[], &["fmt", "--all", "--check"]),
+    ("cargo clippy", &[], &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+    ("cargo doc", &[("RUSTDOCFLAGS", "-D warnings")], &["doc", "--quiet", "--no-deps", "--workspace"]),
+];
+
+/// Runs the task.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let sources = sources()?;
+    if options.figures {
+        figures::Figures::of(&sources).print();
+        return Ok(());
+    }
     let mut problems = Vec::new();
-    for (what, arguments) in [
-        ("cargo fmt --check", &["fmt", "--all", "--check"][..]),
-        ("cargo clippy", &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]),
-    ] {
+    for &(title, variables, arguments) in PROGRAMS {
         let mut cargo = Command::new(env!("CARGO"));
-        if process::run(cargo.current_dir(paths::checkout()).args(arguments)).is_err() {
-            problems.push(format!("{what} is not satisfied"));
+        cargo.current_dir(paths::checkout()).envs(variables.iter().copied()).args(arguments);
+        if process::run(&mut cargo).is_err() {
+            problems.push(format!("{title} is not satisfied"));
         }
     }
-    let sources = sources()?;
     problems.extend(edges::check()?);
     problems.extend(fences::check(&sources));
     problems.extend(text::check(&sources)?);
     problems.extend(links::check(&sources));
+    problems.extend(words::check(&sources));
+    problems.extend(width::check(&sources));
+    problems.extend(circles::check(&sources));
+    problems.extend(figures::check(&sources));
     for problem in &problems {
         eprintln!("{problem}");
     }
     if !problems.is_empty() {
         bail!("{} problem(s)", problems.len());
     }
-    println!("tidy: {} files, nothing to complain of", sources.len());
+    println!("tidy: {} files, no problem", sources.len());
     Ok(())
 }
 
-/// What is under version control or about to be.
+/// The problems of a rule that may still be broken `left` times: all of them if there are more, else none.
+fn beyond(left: usize, what: &str, mut found: Vec<String>) -> Vec<String> {
+    if found.len() <= left {
+        return Vec::new();
+    }
+    found.push(format!("{} {what}, {left} may be left", found.len()));
+    found
+}
+
+/// Returns the files under version control and the new ones that are not ignored.
 fn sources() -> Result<Vec<Source>> {
     let mut git = Command::new("git");
     git.current_dir(paths::checkout()).args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
