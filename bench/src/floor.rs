@@ -1,5 +1,5 @@
-//! What reading a tree costs at least: every file asked for its metadata and attributes, opened, read, closed, and its
-//! bytes hashed, on all cores, from a list made beforehand.
+//! The lower bound for reading a tree: every file is asked for its metadata and attributes, opened, read, closed, and
+//! its bytes are hashed, on all cores, from a list made beforehand.
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStringExt as _;

@@ -22,7 +22,7 @@ use clap::{Parser, ValueEnum};
 
 use report::Report;
 
-/// What can be measured.
+/// The groups of measurements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Topic {
     /// Hashing in memory and of one big file.
@@ -46,7 +46,7 @@ struct Arguments {
     /// Measure only this; may be given more than once.
     #[arg(long, value_enum)]
     only: Vec<Topic>,
-    /// How often each is run.
+    /// The number of runs of each candidate.
     #[arg(long, default_value_t = 7)]
     rounds: usize,
     /// Fail where a ratio is more than a tenth below the one wanted.
@@ -63,7 +63,7 @@ struct Arguments {
     tree: Vec<PathBuf>,
 }
 
-/// What all measurements share.
+/// The settings that all measurements share.
 struct Setting {
     rounds: usize,
     composefs: PathBuf,
@@ -76,12 +76,12 @@ struct Setting {
 }
 
 impl Setting {
-    /// Our `mkcomposefs`.
+    /// Returns a command that runs our `mkcomposefs`.
     fn ours(&self) -> Command {
         Command::new(self.names.join("mkcomposefs"))
     }
 
-    /// The C tool.
+    /// Returns a command that runs the C tool.
     fn theirs(&self) -> Command {
         Command::new(self.peers.join("mkcomposefs"))
     }

@@ -1,24 +1,24 @@
-//! Running things by turns and saying how long they took.
+//! Runs candidates in turns and measures the time they take.
 //!
-//! The machine is shared and drifts: so every candidate has its turn in each round, and what counts is the median of the
-//! ratios within a round.
+//! The machine is shared and its speed drifts, so every candidate has its turn in each round, and the result is the
+//! median of the ratios within a round.
 
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
-/// What is looked at in a run: `time(1)`, which tells the memory, is a program more to start.
+/// The quantities measured in a run: `time(1)`, which measures the memory, is one more program to start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Watch {
     Clock,
     Memory,
 }
 
-/// What one run took.
+/// The cost of one run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Run {
-    /// Seconds.
+    /// The wall time in seconds.
     pub(crate) wall: f64,
     /// The largest resident set in KiB; 0 where it is not known.
     pub(crate) memory: u64,
@@ -72,7 +72,7 @@ impl Series {
         (walls.clone().fold(f64::MAX, f64::min), walls.fold(0.0, f64::max))
     }
 
-    /// How many times as long as `self` the other one takes: the median over the rounds.
+    /// Returns how many times as long as `self` the other series takes: the median over the rounds.
     pub(crate) fn speedup_over(&self, other: &Series) -> f64 {
         median(self.runs.iter().zip(&other.runs).map(|(own, other)| other / own))
     }

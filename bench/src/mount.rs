@@ -1,4 +1,4 @@
-//! Item 5: mounting, and what a mount costs who walks it and who reads it, beside other file systems with the same tree.
+//! Item 5: the cost of a mount, and of walking and reading it, beside other file systems with the same tree.
 
 mod caches;
 mod candidates;
@@ -38,7 +38,7 @@ pub(crate) fn run(setting: &Setting, report: &mut Report) -> Result<()> {
     data(setting, report, &all, &what, walked.bytes)
 }
 
-/// `ls -lR`
+/// Measures `ls -lR`.
 fn names(setting: &Setting, report: &mut Report, all: &[FileSystem], what: &str) -> Result<()> {
     report.heading(&format!("`ls -lR` of {what}, all caches dropped before it is mounted"));
     let cold = Cold::measure(setting.rounds, all, walk::ls)?;
@@ -83,7 +83,7 @@ struct Cold {
     alone: Vec<Series>,
     /// The time of the mount before.
     mounts: Vec<Series>,
-    /// What the disk did meanwhile, mount and work.
+    /// The reads of the disk during mount and work.
     disk: Vec<Vec<DiskReads>>,
 }
 
@@ -152,7 +152,7 @@ fn same_everywhere(all: &[FileSystem]) -> Result<Walked> {
     expected.context("no candidates")
 }
 
-/// Whether this process has other mounts than the one that started it: then none outlives it.
+/// Returns true if this process has a mount namespace of its own, so that no mount outlives it.
 fn is_private() -> bool {
     let namespace = |process: u32| std::fs::read_link(format!("/proc/{process}/ns/mnt"));
     let (own, parents) = (namespace(std::process::id()), namespace(std::os::unix::process::parent_id()));

@@ -2,7 +2,7 @@
 
 use crate::measure::Series;
 
-/// What a comparison is held to: the ratio measured and the one wanted, as "at least" figures.
+/// The goal of a comparison: the ratio measured and the one wanted, as "at least" figures.
 #[derive(Clone, Debug)]
 pub(crate) struct Goal {
     pub(crate) what: String,
@@ -15,7 +15,7 @@ impl Goal {
         self.ratio >= self.wanted
     }
 
-    /// Whether it falls short by more than noise can explain.
+    /// Returns true if the ratio falls short by more than noise can explain.
     pub(crate) fn is_missed_clearly(&self) -> bool {
         self.ratio < 0.9 * self.wanted
     }

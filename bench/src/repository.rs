@@ -1,4 +1,4 @@
-//! A repository of many objects: opening it, listing its images, finding what nobody needs.
+//! A repository of many objects: opening it, listing its images, finding the objects that nothing needs.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -18,7 +18,7 @@ use crate::report::Report;
 const COUNTS: [u64; 3] = [10_000, 100_000, 1_000_000];
 const IMAGES: u64 = 200;
 
-/// What one command took: the median of each.
+/// The cost of one command, as medians.
 struct Cost {
     wall: f64,
     cpu: f64,

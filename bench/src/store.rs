@@ -24,8 +24,9 @@ pub(crate) fn run(setting: &Setting, report: &mut Report) -> Result<()> {
     setting.trees.first().map_or(Ok(()), |tree| clones::run(setting, report, tree))
 }
 
-/// Gives every run a directory of its own for its store. Nothing is removed before the end: ext4 avoids inodes that were freed
-/// in the last minutes, and without a journal looks for others one by one, which would be most of what is measured.
+/// Gives every run a directory of its own for its store. Nothing is removed before the end: ext4 avoids inodes that
+/// were freed in the last minutes, and without a journal looks for others one by one, which would be most of what is
+/// measured.
 struct Stores<'s> {
     root: &'s Path,
     count: Cell<u32>,

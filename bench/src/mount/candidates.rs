@@ -12,14 +12,14 @@ use crate::Setting;
 
 use super::caches::Disk;
 
-/// Who is compared with whom.
+/// The role of a candidate in a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     Ours,
     Reference,
     Squashfs,
     Source,
-    /// Only shown.
+    /// Shown without a comparison.
     Other,
 }
 
@@ -36,12 +36,12 @@ pub(super) struct FileSystem {
 /// A mounted one. Dropping it unmounts.
 pub(super) struct Mounted<'f> {
     at: Option<&'f Path>,
-    /// How long the mount took, in seconds.
+    /// The time of the mount, in seconds.
     pub(super) wall: f64,
 }
 
 impl FileSystem {
-    /// Where the tree is seen.
+    /// Returns the directory of the tree.
     pub(super) fn root(&self) -> &Path {
         &self.root
     }
@@ -79,7 +79,7 @@ impl Drop for Mounted<'_> {
     }
 }
 
-/// The faster one of its common compressions, made quickly: the level tells in the size.
+/// The faster one of its common compressions, at a fast level: the level shows in the size.
 const SQUASHFS_OPTIONS: &[&str] = &["-comp", "zstd", "-Xcompression-level", "3", "-quiet", "-no-progress"];
 
 /// Makes the images of `tree`, and says with what.
@@ -159,7 +159,8 @@ fn of_repository(cfsctl: &Path, repository: &Path, tree: &Path) -> Result<Vec<Os
     Ok(words([cfsctl, Path::new("--repo"), repository].into_iter().chain(["mount", "--fuse=no", &id].map(Path::new))))
 }
 
-/// What the script of a peer starts, as `cargo xtask peers` writes it: the shell's own start is none of its time.
+/// Returns the command line that the script of a peer starts, as `cargo xtask peers` writes it, so that the start of
+/// the shell is not measured.
 fn without_shell(script: &Path) -> Result<Vec<OsString>> {
     let text = std::fs::read_to_string(script).with_context(|| script.display().to_string())?;
     let line = text.lines().find(|line| line.starts_with("exec '")).context("the peer is no such script")?;

@@ -1,4 +1,4 @@
-//! What is done with a tree: `ls -lR`, and reading all of it.
+//! Work on a tree: `ls -lR`, and reading all of it.
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, ensure};
 use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, openat};
 
-/// What was found.
+/// The counts of a walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Walked {
     pub(super) entries: u64,

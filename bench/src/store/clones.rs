@@ -1,5 +1,5 @@
-//! Where the file system shares extents, a store takes no copies: beside it stands a copy of the tree by `cp`, with and without
-//! shared extents, and the digest alone.
+//! Where the file system shares extents, a store takes no copies: beside it stands a copy of the tree by `cp`, with and
+//! without shared extents, and the digest alone.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

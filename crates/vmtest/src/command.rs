@@ -7,13 +7,13 @@ use anyhow::{Context as _, Result, ensure};
 /// A program that has run.
 #[derive(Debug)]
 pub(crate) struct Ran {
-    /// What was run, for messages.
+    /// The command line, for messages.
     pub(crate) command: String,
     /// The exit status; `None` if a signal ended it.
     pub(crate) status: Option<i32>,
-    /// Its standard output.
+    /// The standard output of the command.
     pub(crate) stdout: String,
-    /// Its standard error.
+    /// The standard error of the command.
     pub(crate) stderr: String,
 }
 

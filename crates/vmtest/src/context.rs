@@ -1,4 +1,4 @@
-//! What a test gets: the kernel it runs under, a scratch directory, the program under test.
+//! The context of a test: the kernel it runs under, a scratch directory, the program under test.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,10 +11,10 @@ use crate::kernel::{self, Version};
 
 /// The scratch file system: an ext4 with fs-verity on `/dev/vda`.
 const SCRATCH: &str = "/mnt";
-/// Where the payload has the static build of the program.
+/// The path of the static build of the program in the guest.
 const COMPOSEFS: &str = "/usr/local/bin/composefs";
 
-/// What a test gets.
+/// The context that each test is called with.
 pub(crate) struct Context {
     /// The version of the kernel that runs.
     pub(crate) kernel: Version,

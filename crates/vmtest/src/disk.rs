@@ -10,7 +10,7 @@ pub(crate) fn drop_caches() -> Result<()> {
     fs::write("/proc/sys/vm/drop_caches", "3").context("cannot drop the caches")
 }
 
-/// How many sectors of 512 bytes were read so far from a disk (`Documentation/block/stat.rst`).
+/// Returns the number of sectors of 512 bytes read so far from a disk (`Documentation/block/stat.rst`).
 pub(crate) fn sectors_read(disk: &str) -> Result<u64> {
     let path = format!("/sys/block/{disk}/stat");
     let stat = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;

@@ -1,11 +1,11 @@
-//! Which kernel runs, and which ones a test is for.
+//! The version of the running kernel, and the versions a test is for.
 
 use std::fmt;
 
 /// Major and minor version.
 pub(crate) type Version = (u32, u32);
 
-/// What `uname -r` says.
+/// Returns the kernel's release, as `uname -r` prints it.
 pub(crate) fn release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
 }
@@ -19,7 +19,7 @@ pub(crate) fn version(release: &str) -> Option<Version> {
 /// The kernels a test is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kernels {
-    /// Every one.
+    /// Every kernel version.
     All,
     /// This version and all later ones.
     Since(Version),
@@ -28,7 +28,7 @@ pub(crate) enum Kernels {
 }
 
 impl Kernels {
-    /// Whether a version is among them.
+    /// Returns true if the set contains a version.
     pub(crate) fn include(self, version: Version) -> bool {
         match self {
             Kernels::All => true,

@@ -33,7 +33,7 @@ impl KernelLog {
                     messages.extend(message.lines().next().map(str::to_owned));
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(messages),
-                // Records were overwritten before they were read; the next read goes on with the oldest left.
+                // Records were overwritten before they were read; the next read continues with the oldest that is left.
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
                 Err(error) => return Err(error.into()),
             }

@@ -55,7 +55,7 @@ fn main() -> ExitCode {
     conclusion.exit_code()
 }
 
-/// What every test stands on: the right kernel, and a scratch place where fs-verity works.
+/// Checks the preconditions of all tests: the right kernel, and a scratch directory where fs-verity works.
 fn ground(expected: &str) -> Result<Context> {
     let release = kernel::release();
     ensure!(release == expected, "it runs Linux {release}, not {expected}");

@@ -92,7 +92,8 @@ impl Repository {
             (None, Some(reader)) => reader.protect(images),
             (None, None) => Ok(false),
         })?;
-        let ObjectChecks { count, bytes, damages, misnamed } = ObjectChecks::look(self, &needs, options.threads, progress)?;
+        let ObjectChecks { count, bytes, damages, misnamed } =
+            ObjectChecks::look(self, &needs, options.threads, progress)?;
         let mut all: Vec<Damage> = meta.into_iter().chain(std::mem::take(&mut needs.damages)).chain(damages).collect();
         if let Some(lease) = lease.as_ref().filter(|_| options.repair && !all.is_empty()) {
             if let Some(damage) = all.iter_mut().find(|damage| damage.kind == DamageKind::Meta) {

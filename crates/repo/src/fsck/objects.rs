@@ -125,7 +125,8 @@ impl ObjectChecks {
         if is_gone || repository.objects().try_stat(digest).is_ok() {
             return Ok(());
         }
-        let mut damage = damage(DamageKind::Missing, object_path(digest), "there is no such object".into(), Some(*digest));
+        let mut damage =
+            damage(DamageKind::Missing, object_path(digest), "there is no such object".into(), Some(*digest));
         damage.needed_by = Some(by);
         self.damages.push(damage);
         Ok(())
@@ -300,7 +301,9 @@ fn wrong_verity(repository: &Repository, file: BorrowedFd<'_>, digest: &Digest) 
             None
         }
         Ok(Measurement::NotEnabled) => Some((DamageKind::NoVerity, "fs-verity is not enabled".into())),
-        Ok(Measurement::Unsupported) => Some((DamageKind::NoVerity, "its file system does not support fs-verity".into())),
+        Ok(Measurement::Unsupported) => {
+            Some((DamageKind::NoVerity, "its file system does not support fs-verity".into()))
+        }
         Ok(Measurement::Refused(errno)) => {
             let error = std::io::Error::from(errno);
             let found = format!("its fs-verity digest cannot be measured: {}{}", words(&error), cause(&error));

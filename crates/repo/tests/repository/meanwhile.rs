@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use libcomposefs_content::Progress;
-use libcomposefs_repo::fsck::{FsckReport, DamageKind, Remedy};
+use libcomposefs_repo::fsck::{DamageKind, FsckReport, Remedy};
 use libcomposefs_repo::{GcOptions, Lease, Repository};
 
 use crate::place::{Place, snapshot};

@@ -54,7 +54,8 @@ impl Place {
 
     pub(crate) fn fsck_telling(&self, repair: bool, from: &[&str], progress: &dyn Progress) -> FsckReport {
         let (repository, meta) = open_anyway(&self.path("repo")).unwrap();
-        let sources = from.iter().map(|name| RepairSource::open(&self.path(name), Algorithm::Sha256).unwrap()).collect();
+        let sources =
+            from.iter().map(|name| RepairSource::open(&self.path(name), Algorithm::Sha256).unwrap()).collect();
         let options = FsckOptions { repair, sources, threads: NonZeroUsize::new(2).unwrap() };
         repository.fsck(meta, &options, progress).unwrap()
     }

@@ -18,10 +18,10 @@ super::tests! { "full_store", Kernels::All => [what_fs_verity_vouches_for_is_not
 /// Enough to be seen beside what every run has; each takes the guest some milliseconds to seal.
 const FILES: u64 = 300;
 
-/// What a run did.
+/// The system calls of a run.
 #[derive(Debug, Default)]
 struct Counted {
-    /// Calls by name.
+    /// The number of calls, by name.
     calls: BTreeMap<String, u64>,
     /// Bytes read from files.
     read: u64,

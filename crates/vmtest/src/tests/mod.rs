@@ -14,14 +14,14 @@ use anyhow::Result;
 use crate::context::Context;
 use crate::kernel::Kernels;
 
-/// One test.
+/// A test with its name and kernels.
 #[derive(Clone, Copy)]
 pub(crate) struct Test {
-    /// `area::what_holds`.
+    /// The name, as `area::property`.
     pub(crate) name: &'static str,
     /// The kernels it is for; under others it is not part of the run.
     pub(crate) kernels: Kernels,
-    /// What it does.
+    /// The function that runs the test.
     pub(crate) run: fn(&Context) -> Result<()>,
 }
 
@@ -37,7 +37,7 @@ macro_rules! tests {
 }
 use tests;
 
-/// Every test.
+/// Returns all tests.
 pub(crate) fn all() -> Vec<Test> {
     [
         doctor::TESTS,

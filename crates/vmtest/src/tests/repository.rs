@@ -94,7 +94,7 @@ fn mounts_are_verified(context: &Context) -> Result<()> {
         ensure!(fs::read(scene.dir.join(format!("mnt/{file}")))? == fs::read(scene.dir.join(format!("tree/{file}")))?);
     }
     scene.composefs("umount mnt")?.success()?;
-    // Somebody puts something else in the place of an object: whoever reads it is told, and all else is read.
+    // Another process replaces an object by another file: reading it fails, and all other files can be read.
     let object = scene.object_of("r", 3)?;
     let kept = scene.dir.join("kept");
     fs::rename(&object, &kept)?;
@@ -155,7 +155,7 @@ fn sparse_files_are_sealed_with_their_holes(context: &Context) -> Result<()> {
     let digest = scene.context_digest(&scene.dir.join("tree/sparse"))?;
     let object = scene.dir.join("r/objects").join(&digest[..2]).join(&digest[2..]);
     ensure!(context.measure(&object)?.to_hex() == digest, "the sparse object is not sealed");
-    // The kernel keeps the hashes of all blocks behind the content, also of those in holes.
+    // The kernel stores the hashes of all blocks after the content, also of those in holes.
     let (blocks, hashes) = (object.metadata()?.blocks(), LEN / 4096 / 127 * 8);
     ensure!(blocks <= hashes + 256, "{blocks} blocks, of which at most {hashes} are hashes");
     scene.composefs("--repo r fsck")?.success()?;
@@ -259,7 +259,8 @@ fn lost_fs_verity_is_found_and_put_back(context: &Context) -> Result<()> {
     scene.composefs("--repo r fsck")?.success().map(drop)
 }
 
-/// What fs-verity finds damaged below the file system cannot be read: that is told, and another copy put in its place.
+/// Data that fs-verity finds damaged below the file system cannot be read: this is reported, and another copy replaces
+/// it.
 fn data_the_disk_has_lost_is_replaced(context: &Context) -> Result<()> {
     let scene = Scene::new(context)?;
     scene.composefs("--repo r init")?.success()?;
@@ -287,7 +288,7 @@ fn data_the_disk_has_lost_is_replaced(context: &Context) -> Result<()> {
     scene.composefs("--repo r fsck")?.success().map(drop)
 }
 
-/// `EIO`.
+/// The number of `EIO`.
 fn libc_eio() -> i32 {
     rustix::io::Errno::IO.raw_os_error()
 }
@@ -428,7 +429,7 @@ fn a_quota_is_a_full_disk(context: &Context) -> Result<()> {
         quota("project -s -p fs/limited 7")?;
         quota("limit -p bhard=64k 7")?;
         let failed = scene.composefs("--repo fs/limited/r create tree --name image")?.exited(1)?;
-        // The limit of a project is told as a full disk.
+        // The limit of a project is reported like a full disk.
         let told = ["No space left on device", "Disk quota exceeded"].iter().any(|words| failed.stderr.contains(words));
         ensure!(told, "{failed:?}");
         let images = scene.composefs("--repo fs/limited/r images")?.success()?.stdout;

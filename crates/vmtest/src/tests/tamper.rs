@@ -1,7 +1,7 @@
 //! Changes on the disk itself, below the file system: what fs-verity is for.
 //!
-//! Each test makes an image and its objects, changes one block of the disk, empties the caches and reads through a mount;
-//! a twin that nobody touched must go on being read through the same mount.
+//! Each test makes an image and its objects, changes one block of the disk, empties the caches and reads through a
+//! mount; a twin that nobody touched must go on being read through the same mount.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -28,7 +28,7 @@ super::tests! {
 
 const DISK: &str = "vda";
 const BLOCK: usize = 4096;
-/// ext4 keeps the Merkle tree behind the data, from the next multiple of this on.
+/// ext4 stores the Merkle tree after the data, from the next multiple of this offset.
 const TREE_ALIGNMENT: usize = 65536;
 
 /// An image with two objects and two directories, mounted.
@@ -111,7 +111,7 @@ impl Drop for Mounted {
 #[repr(align(4096))]
 struct Block([u8; BLOCK]);
 
-/// Changes the block of a file, its own or one behind its end, on the disk. `position` is that within the file.
+/// Changes a block of a file on the disk, its own or one after its end. `position` is the position within the file.
 fn change(file: &Path, position: usize, at: impl Fn(&mut [u8; BLOCK]) -> Result<()>) -> Result<()> {
     rustix::fs::sync();
     change_below(Path::new(&format!("/dev/{DISK}")), fs::metadata(file)?.ino(), position, at)?;
@@ -141,7 +141,7 @@ fn flip(block: &mut [u8; BLOCK]) -> Result<()> {
     Ok(())
 }
 
-/// What reading gave, which should be an I/O error.
+/// Checks that reading failed with an I/O error.
 fn expect_eio<T>(what: &str, result: std::io::Result<T>) -> Result<()> {
     match result {
         Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => Ok(()),
@@ -191,12 +191,12 @@ fn data_block(context: &Context) -> Result<()> {
     kernel_says(&[&corrupted(&object)?, "pos=4096,", "level=-1,"], || {
         expect_eio("the block", victim.read_exact_at(&mut [0; 100], BLOCK as u64))
     })?;
-    // Measuring reads no data, so it tells nothing.
+    // Measuring reads no data, so it does not detect the change.
     ensure!(context.measure(&object)? == verity::digest(Algorithm::Sha256, &content("victim")));
     mounted.twin_reads()
 }
 
-/// Where the file's tree of hashes begins.
+/// Returns the offset of the file's Merkle tree.
 fn tree_of(file: &Path) -> Result<usize> {
     Ok(usize::try_from(fs::metadata(file)?.len())?.next_multiple_of(TREE_ALIGNMENT))
 }
@@ -255,8 +255,8 @@ impl Drop for Inner {
 }
 
 fn descriptor(context: &Context) -> Result<()> {
-    // An inode in memory keeps its digest, and the newest kernels keep the inode whatever caches are dropped: so the file
-    // system is one that can be taken away meanwhile.
+    // An inode in memory keeps its digest, and the newest kernels keep the inode whatever caches are dropped. So the
+    // file system is one that can be unmounted in between.
     let inner = Inner::new(&context.scratch("descriptor")?)?;
     let dir = inner.at.join("dir");
     fs::create_dir(&dir)?;
@@ -312,7 +312,7 @@ fn image_directory_block(context: &Context) -> Result<()> {
 
 fn image_superblock_block(context: &Context) -> Result<()> {
     let (mounted, twin) = (Mounted::made(context, "superblock")?, Mounted::made(context, "superblock-twin")?);
-    // A byte behind composefs's own header, which is read before anything is mounted.
+    // A byte after the composefs header, which is read before anything is mounted.
     change(&mounted.image, 0, |block| {
         ensure!(block[1024..1028] == 0xE0F5_E1E2u32.to_le_bytes(), "no superblock");
         block[1024 + 80] ^= 1;

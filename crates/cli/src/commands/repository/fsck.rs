@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use indicatif::ProgressBar;
 use libcomposefs_content::Progress;
 use libcomposefs_mount::MountEntry;
-use libcomposefs_repo::fsck::{Damage, FsckOptions, FsckReport, DamageKind, Remedy, RepairSource, open_anyway};
+use libcomposefs_repo::fsck::{Damage, DamageKind, FsckOptions, FsckReport, Remedy, RepairSource, open_anyway};
 use libcomposefs_repo::{LockHolder, Opener};
 use serde_json::{Value, json};
 

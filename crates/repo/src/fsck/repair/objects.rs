@@ -217,6 +217,7 @@ fn is_in_the_way(damage: &Damage) -> bool {
 
 /// Returns the content that would repair a damage.
 fn wanted_of(damage: &Damage) -> Option<Digest> {
-    let wants = has_wrong_object(damage.kind) || matches!(damage.kind, DamageKind::Missing | DamageKind::Dangling | DamageKind::Stream);
+    let wants = has_wrong_object(damage.kind)
+        || matches!(damage.kind, DamageKind::Missing | DamageKind::Dangling | DamageKind::Stream);
     damage.digest.filter(|_| wants)
 }

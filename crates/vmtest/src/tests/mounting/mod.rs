@@ -1,4 +1,5 @@
-//! Mounting, as users do it: images made by `mkcomposefs`, mounted by the real mount(8), read, tampered with and refused.
+//! Mounting, as users do it: images made by `mkcomposefs`, mounted by the real mount(8), read, tampered with and
+//! refused.
 //!
 //! Each refusal has a twin on the same mount that is not refused, and each `EIO` its line in the kernel's log: an error
 //! for another reason would prove nothing.

@@ -1,4 +1,4 @@
-//! What the disk is asked for: contents once for all images that have them, metadata at mount.
+//! The reads of the disk: contents once for all images that share them, metadata at mount.
 
 use std::fs::{self, File};
 use std::time::{Duration, Instant, SystemTime};

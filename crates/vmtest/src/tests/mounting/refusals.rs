@@ -1,4 +1,5 @@
-//! Mounts that cannot be made: the image is named with the reason, and nothing is left behind, at whatever step it ended.
+//! Mounts that fail: the message names the image and the reason, and no mount or device is left, at whatever step it
+//! failed.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Where a test of mounts takes place: a directory with a tree, its image and its objects, and an eye on what is left.
+//! The fixture of a mount test: a directory with a tree, its image and its objects, and a check that nothing is left.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -15,7 +15,7 @@ use crate::command::{self, Ran};
 use crate::context::Context;
 use crate::kernel_log::KernelLog;
 
-/// How long the kernel may take to let go of a loop device.
+/// The time that the kernel may take to release a loop device.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// In this time the kernel writes at most ten lines from one place of its source (`include/linux/ratelimit_types.h`).
 const RATE_LIMIT: Duration = Duration::from_secs(5);
@@ -66,18 +66,18 @@ impl Scene {
         self.mount_at(options, "mnt")
     }
 
-    /// Mounts `rootfs.img` elsewhere.
+    /// Mounts `rootfs.img` at another directory.
     pub(super) fn mount_at(&self, options: &str, target: &str) -> Result<()> {
         self.sh(&format!("mount -t composefs rootfs.img -o {options} {target}"))?.success()?;
         Ok(())
     }
 
-    /// Mounting `rootfs.img` fails with these words and leaves nothing behind.
+    /// Checks that mounting `rootfs.img` fails with a message that contains these words, and leaves nothing.
     pub(super) fn mount_refused(&self, options: &str, words: &[&str]) -> Result<()> {
         self.refused(&format!("mount -t composefs rootfs.img -o {options} mnt"), words)
     }
 
-    /// A line of shell that fails with these words and leaves nothing behind.
+    /// Checks that a line of shell fails with a message that contains these words, and leaves nothing.
     pub(super) fn refused(&self, line: &str, words: &[&str]) -> Result<()> {
         let before = traces()?;
         let mut ran = self.sh(line)?;
@@ -159,12 +159,12 @@ impl Drop for Scene {
     }
 }
 
-/// What the file of that name holds in [`Scene::stored`]: too much to be kept in the image.
+/// Returns the content of the file of that name in [`Scene::stored`]: too much to be kept in the image.
 pub(super) fn content(name: &str) -> String {
     format!("{name}\n").repeat(40)
 }
 
-/// Where the object of some content is in a scene.
+/// Returns the path of the object of some content in a scene.
 pub(super) fn object_name(algorithm: Algorithm, content: impl AsRef<[u8]>) -> String {
     let hex = verity::digest(algorithm, content.as_ref()).to_hex();
     format!("objects/{}/{}", &hex[..2], &hex[2..])

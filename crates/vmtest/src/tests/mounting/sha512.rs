@@ -65,7 +65,7 @@ fn objects_are_verified(context: &Context) -> Result<()> {
     }
     scene.fails("mnt/missing", Errno::NOENT, "overlayfs: lazy lowerdata lookup failed (/missing, err=-2)")?;
     scene.reads("mnt/twin", content("twin"))?;
-    // The same objects are served to whoever does not ask.
+    // A mount without a demand reads the same objects.
     scene.mount_at("basedir=objects", "other")?;
     scene.reads("other/other-content", content("other"))?;
     scene.finish()

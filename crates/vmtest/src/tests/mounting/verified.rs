@@ -1,4 +1,4 @@
-//! What the kernel says of each way in which an object or an image can be wrong.
+//! The kernel's answer to each way in which an object or an image can be wrong.
 
 use std::fs::{self, File};
 
@@ -186,7 +186,7 @@ fn digest_must_be_that_of_the_image(context: &Context) -> Result<()> {
             ["Failed to mount composefs ", "Image has wrong fs-verity", "rootfs.img", &wrong, &digest, "remedy: "];
         scene.mount_refused(&format!("basedir=objects,digest={wrong}"), &words)?;
     }
-    // What the C tool compares with zeros behind, or does not compare at all.
+    // The C tool compares these with zeros added, or does not compare them at all.
     for malformed in [&digest[..62], "", "xyz"] {
         scene.mount_refused(&format!("basedir=objects,digest={malformed}"), &["mount.composefs: "])?;
     }
@@ -201,7 +201,7 @@ fn digest_must_be_that_of_the_image(context: &Context) -> Result<()> {
     scene.finish()
 }
 
-/// What every name, mode and content hangs on: another image under the name of the first.
+/// The digest protects all names, modes and contents: another image under the name of the first is refused.
 fn replaced_image_is_refused_by_its_digest(context: &Context) -> Result<()> {
     let scene = Scene::stored(context, "replaced-image")?;
     scene.sh("fsverity enable rootfs.img")?.success()?;

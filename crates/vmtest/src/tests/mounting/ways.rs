@@ -1,4 +1,4 @@
-//! Which of the kernel's interfaces a mount takes, and what is left of it on a kernel that has none of the newer ones.
+//! The kernel interfaces that a mount uses, and the fallbacks on a kernel without the newer ones.
 
 use std::fs;
 
@@ -102,7 +102,7 @@ fn old_kernel_refuses_to_verify(context: &Context) -> Result<()> {
     scene.finish()
 }
 
-/// Without lazy lookup the object is looked for with the name; what is there is served, as nothing can be verified.
+/// Without lazy lookup the object is opened with the name; an object that exists is served, as nothing can be verified.
 fn old_kernel_looks_for_objects_at_once(context: &Context) -> Result<()> {
     let scene = Scene::stored(context, "old-objects")?;
     fs::remove_file(scene.object(content("file_a")))?;

@@ -102,7 +102,7 @@ fn without_an_upper_layer_it_is_read_only(context: &Context) -> Result<()> {
     scene.finish()
 }
 
-/// What is written over an object is read from it first, and so verified.
+/// A file that is written is first copied from its object, and so verified.
 fn nothing_unverified_is_copied_up(context: &Context) -> Result<()> {
     let scene = Scene::stored(context, "copy-up")?;
     scene.sh("mkdir upper work")?.success()?;
