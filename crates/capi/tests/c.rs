@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use libcomposefs_testkit::program::{Outcome, Program};
-use libcomposefs_testkit::{figures, privilege, skip};
+use libcomposefs_testkit::{privilege, skip, stats};
 use libtest_mimic::{Arguments, Trial};
 
 /// The tools that a C program needs beside the compiler.
@@ -144,7 +144,7 @@ fn assert_same(found: &str, expected: &str) {
 fn misuse(way: Way) {
     let outcome = build("misuse", way).run();
     if way == Way::Plain {
-        figures::show(&format!("misuse of the C interface: {}", outcome.line().replace('\n', ", ")));
+        stats::show(&format!("misuse of the C interface: {}", outcome.line().replace('\n', ", ")));
     }
 }
 

@@ -15,7 +15,7 @@ use libcomposefs_image::erofs::format_version::LEGACY;
 use libcomposefs_image::erofs::read::{Reader, load};
 use libcomposefs_testkit::privilege::is_root;
 use libcomposefs_testkit::program::Program;
-use libcomposefs_testkit::{figures, golden, skip};
+use libcomposefs_testkit::{golden, skip, stats};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, XattrFlags, lsetxattr, utimensat};
 
 /// Algorithm, format version, and what `cfsctl --no-repo --hash ALGORITHM --erofs-version VERSION compute-id
@@ -117,7 +117,7 @@ fn trees_with_hard_links_have_the_same_digests() {
             ask_again(algorithm, version, &real, &ours(algorithm, version, &real));
         }
     }
-    figures::show(&format!("compared with cfsctl 0.9.4: {} recorded digests, {asked} asked again", RECORDED.len()));
+    stats::show(&format!("compared with cfsctl 0.9.4: {} recorded digests, {asked} asked again", RECORDED.len()));
 }
 
 /// Image that cfsctl writes into a new repository.
@@ -139,7 +139,7 @@ fn their_image(cfsctl: &Path, algorithm: &str, version: &str, tree: &Path, repos
 fn cfsctl_images_are_read_and_copied() {
     // Its recorded images are read in `crates/image/tests/reader/cfsctl.rs`.
     let Some(cfsctl) = cfsctl() else {
-        return figures::show("cfsctl 0.9.4 is not there: only recorded images of it are read");
+        return stats::show("cfsctl 0.9.4 is not there: only recorded images of it are read");
     };
     let dir = tempfile::tempdir().unwrap();
     let small = dir.path().join("tree");
@@ -173,7 +173,7 @@ fn cfsctl_images_are_read_and_copied() {
             assert!(dumps[0] == dumps[1] && dumps[1] == dumps[2], "{algorithm}: the versions are different trees");
         }
     }
-    figures::show(&format!("read: {images} images of cfsctl 0.9.4 in versions 0, 1 and 2, {bytes} bytes"));
+    stats::show(&format!("read: {images} images of cfsctl 0.9.4 in versions 0, 1 and 2, {bytes} bytes"));
 }
 
 /// Loads an image of version 2 and writes it again.
@@ -217,7 +217,7 @@ const LISTS_DIFFER: [&str; 4] = ["hardlink-kinds", "mixed-tree-300", "mixed-tree
 #[test]
 fn info_prints_the_same_as_cfsctl_for_goldens() {
     let Some(cfsctl) = cfsctl() else {
-        return figures::show("cfsctl 0.9.4 is not there: its composefs-info is not asked");
+        return stats::show("cfsctl 0.9.4 is not there: its composefs-info is not asked");
     };
     let ours = Path::new(env!("CARGO_BIN_EXE_composefs"));
     let dir = tempfile::tempdir().unwrap();
@@ -239,5 +239,5 @@ fn info_prints_the_same_as_cfsctl_for_goldens() {
             same += u32::from(!differ);
         }
     }
-    figures::show(&format!("compared with cfsctl 0.9.4: ls and objects of goldens are the same {same} times"));
+    stats::show(&format!("compared with cfsctl 0.9.4: ls and objects of goldens are the same {same} times"));
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use libcomposefs_testkit::program::{Outcome, Program};
-use libcomposefs_testkit::{figures, privilege};
+use libcomposefs_testkit::{privilege, stats};
 
 fn composefs(arguments: &[&str]) -> Outcome {
     Program { path: Path::new(env!("CARGO_BIN_EXE_composefs")), name: "composefs" }.run(arguments, b"")
@@ -53,7 +53,7 @@ fn findings_are_true() {
         last.starts_with(if works { "verified mounts work here" } else { "verified mounts do not work here: " }),
         "{last}"
     );
-    figures::show(&format!("doctor: {} findings; {last}", findings.len()));
+    stats::show(&format!("doctor: {} findings; {last}", findings.len()));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use libcomposefs_testkit::privilege::is_root;
 use libcomposefs_testkit::program::{Outcome, Program};
-use libcomposefs_testkit::{figures, skip};
+use libcomposefs_testkit::{skip, stats};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, lsetxattr, mknodat, utimensat};
 
@@ -177,10 +177,7 @@ fn digests_of_mkcomposefs_are_found_and_reproduced() {
         }
     }
     assert_eq!(all.len(), 3 * 144);
-    figures::show(&format!(
-        "explained: {} digests of mkcomposefs, {asked} of them made again by the C tool",
-        all.len()
-    ));
+    stats::show(&format!("explained: {} digests of mkcomposefs, {asked} of them made again by the C tool", all.len()));
 }
 
 #[test]
@@ -216,7 +213,7 @@ const CFSCTL: [&str; 6] = [
 #[test]
 fn digests_of_cfsctl_are_found_and_reproduced() {
     let Some(cfsctl) = peer("cfsctl") else {
-        return figures::show("cfsctl 0.9.4 is not there: no digest of it is explained");
+        return stats::show("cfsctl 0.9.4 is not there: no digest of it is explained");
     };
     let cfsctl = Program { path: &cfsctl, name: "cfsctl" };
     let dir = tempfile::tempdir().unwrap();
@@ -233,7 +230,7 @@ fn digests_of_cfsctl_are_found_and_reproduced() {
             asked += 1;
         }
     }
-    figures::show(&format!("explained: {asked} digests of cfsctl 0.9.4"));
+    stats::show(&format!("explained: {asked} digests of cfsctl 0.9.4"));
 }
 
 /// Returns how often each file was opened during an action.
@@ -295,7 +292,7 @@ fn each_content_is_read_once_for_all_policies() {
         assert_eq!(found.get(name), Some(&1), "{name}: {found:?}");
     }
     assert!(found.values().all(|&opens| opens == 1) && found.len() <= 7, "{found:?}");
-    figures::show(&format!("{policies} policies of one tree from {} opened files, each once", found.len()));
+    stats::show(&format!("{policies} policies of one tree from {} opened files, each once", found.len()));
 }
 
 #[test]

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use libcomposefs_image::{Algorithm, verity};
-use libcomposefs_testkit::figures;
 use libcomposefs_testkit::program::{Outcome, Program};
+use libcomposefs_testkit::stats;
 use rustix::fs::{RenameFlags, renameat_with};
 
 const CHANGES_MIN: u64 = 1000;
@@ -212,7 +212,7 @@ fn rewritten(way: Way, len: usize) {
             }
         }
     });
-    figures::show(&format!(
+    stats::show(&format!(
         "{way:?}, {len} bytes: rewritten {during} times during {runs} runs, of which {} gave an image and {} an error; \
          {} objects, all under their names",
         victim.succeeded,
@@ -324,7 +324,7 @@ fn a_directory_swapped_with_a_symlink() {
     let plain = Program { path: Path::new(env!("CARGO_BIN_EXE_composefs")), name: "mkcomposefs" };
     let image = plain.run([outside.as_os_str(), OsStr::new("-")], b"").ok().stdout;
     assert!(has_secret(&image));
-    figures::show(&format!(
+    stats::show(&format!(
         "{during} swaps with symlinks during {runs} runs, of which {} gave an image and {} an error; {} objects, \
          none from elsewhere",
         victim.succeeded,

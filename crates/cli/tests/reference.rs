@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use libcomposefs_image::Algorithm;
 use libcomposefs_testkit::program::Program;
-use libcomposefs_testkit::{figures, random, skip};
+use libcomposefs_testkit::{random, skip, stats};
 
 fn ours() -> Program<'static> {
     Program { path: Path::new(env!("CARGO_BIN_EXE_composefs")), name: "mkcomposefs" }
@@ -53,7 +53,7 @@ fn random_dumps_give_the_same_bytes() {
         many += model.nodes.iter().filter(|n| n.xattrs.len() > 128).count();
     }
     assert!(links > 0 && whiteouts > 0 && many > 1, "{links} links, {whiteouts} whiteouts, {many} with many xattrs");
-    figures::show(&format!(
+    stats::show(&format!(
         "compared with mkcomposefs 1.0.8: {dumps} images of random dumps, {bytes} bytes; {links} links, {whiteouts} \
          whiteouts, {many} inodes with more than 128 xattrs"
     ));
@@ -102,7 +102,7 @@ fn real_trees_give_the_same_bytes() {
         trees += 1;
     }
     assert!(trees > 1);
-    figures::show(&format!("compared with mkcomposefs 1.0.8: {trees} real trees in 3 ways, {bytes} bytes of images"));
+    stats::show(&format!("compared with mkcomposefs 1.0.8: {trees} real trees in 3 ways, {bytes} bytes of images"));
 }
 
 /// Returns true if /dev has real devices, whose numbers are worth comparing.
@@ -133,5 +133,5 @@ fn stores_are_equal() {
     let (want, got) = (list(&reference, "theirs"), list(&ours(), "ours"));
     assert!(!want.0.is_empty());
     assert!(want == got);
-    figures::show(&format!("compared with mkcomposefs 1.0.8: a store of {} objects", got.0.len()));
+    stats::show(&format!("compared with mkcomposefs 1.0.8: a store of {} objects", got.0.len()));
 }

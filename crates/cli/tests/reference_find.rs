@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use libcomposefs_image::dump::{Also, escape};
 use libcomposefs_testkit::program::Program;
-use libcomposefs_testkit::{figures, golden, skip};
+use libcomposefs_testkit::{golden, skip, stats};
 use serde_json::Value;
 
 const OURS: &str = env!("CARGO_BIN_EXE_composefs");
@@ -96,7 +96,7 @@ fn find_lists_the_same_entries_of_goldens() {
             assert_eq!(is_same, !differs.contains(&case.name.as_str()), "{name}: {}", case.name);
         }
         let (all, differing) = (golden::good().len(), differs.len());
-        figures::show(&format!("find lists {} of {all} goldens as {name} does", all - differing));
+        stats::show(&format!("find lists {} of {all} goldens as {name} does", all - differing));
     }
 }
 

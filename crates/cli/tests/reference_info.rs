@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use libcomposefs_image::Algorithm;
 use libcomposefs_testkit::program::Program;
-use libcomposefs_testkit::{figures, golden, random, skip};
+use libcomposefs_testkit::{golden, random, skip, stats};
 
 const OURS: &str = env!("CARGO_BIN_EXE_composefs");
 
@@ -72,7 +72,7 @@ fn output_for_goldens_is_the_same() {
             images += 1;
         }
     }
-    figures::show(&format!("compared with composefs-info 1.0.8: {images} goldens, 4 commands each"));
+    stats::show(&format!("compared with composefs-info 1.0.8: {images} goldens, 4 commands each"));
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn output_for_real_trees_is_the_same() {
         }
     }
     assert!(trees > 1);
-    figures::show(&format!("compared with composefs-info 1.0.8: {trees} real trees, 4 commands each"));
+    stats::show(&format!("compared with composefs-info 1.0.8: {trees} real trees, 4 commands each"));
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn output_for_random_dumps_is_the_same() {
         assert!(out.stdout != fs::read(&image).unwrap(), "{differing:?} differ although the reference's dump is right");
     }
     assert!(same > images / 4, "{same} of {images} are the same");
-    figures::show(&format!(
+    stats::show(&format!(
         "compared with composefs-info 1.0.8: {images} random images; {same} the same, the dumps of the others do not give \
          the image again"
     ));

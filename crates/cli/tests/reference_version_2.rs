@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use libcomposefs_testkit::privilege::is_root;
 use libcomposefs_testkit::program::Program;
-use libcomposefs_testkit::{figures, skip};
+use libcomposefs_testkit::{skip, stats};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, lsetxattr, mknodat, utimensat};
 
 /// Pseudo-random numbers that are the same in every run (xorshift).
@@ -98,7 +98,7 @@ fn cfsctl() -> Option<PathBuf> {
 fn digests_of_version_2_equal_those_of_cfsctl() {
     let name = "digests_of_version_2_equal_those_of_cfsctl";
     let Some(cfsctl) = cfsctl() else {
-        return figures::show("cfsctl 0.9.4 is not there: no random tree is compared in version 2");
+        return stats::show("cfsctl 0.9.4 is not there: no random tree is compared in version 2");
     };
     if !is_root() {
         return skip::announce(name, "devices and trusted attributes are root's");
@@ -120,5 +120,5 @@ fn digests_of_version_2_equal_those_of_cfsctl() {
         }
         fs::remove_dir_all(&tree).unwrap();
     }
-    figures::show(&format!("compared with cfsctl 0.9.4: {compared} digests of random trees in version 2"));
+    stats::show(&format!("compared with cfsctl 0.9.4: {compared} digests of random trees in version 2"));
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use libcomposefs_image::erofs::read::{Reader, load};
 use libcomposefs_image::tree::Data;
 use libcomposefs_image::{Algorithm, Digest, verity};
-use libcomposefs_testkit::{figures, privilege};
+use libcomposefs_testkit::{privilege, stats};
 
 const WORKERS: usize = 8;
 const TREES: usize = 12;
@@ -313,8 +313,6 @@ fn nothing_is_lost_or_left_over() {
     }
     expect_nothing_left(&place, &mut known);
     let (commands, killed) = (place.commands.load(Ordering::Relaxed), place.killed.load(Ordering::Relaxed));
-    figures::show(&format!(
-        "at once: {WORKERS} workers, {rounds} rounds, {commands} commands, {killed} of them killed"
-    ));
+    stats::show(&format!("at once: {WORKERS} workers, {rounds} rounds, {commands} commands, {killed} of them killed"));
     assert!(commands > 50 && killed > 3, "{commands} commands, {killed} killed");
 }

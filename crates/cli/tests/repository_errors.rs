@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use libcomposefs_testkit::program::{Outcome, Program};
-use libcomposefs_testkit::{figures, privilege, skip};
+use libcomposefs_testkit::{privilege, skip, stats};
 
 const COMPOSEFS: &str = env!("CARGO_BIN_EXE_composefs");
 
@@ -171,7 +171,7 @@ fn a_disk_can_be_full_at_any_write() {
         }
     }
     assert_eq!(succeeded, 2);
-    figures::show(&format!("full disk: {failed} creates failed, after each gc gave the space back"));
+    stats::show(&format!("full disk: {failed} creates failed, after each gc gave the space back"));
     assert!(failed > 25, "{failed}");
 }
 
@@ -404,7 +404,7 @@ fn a_reader_without_a_lease_reads_all_or_nothing() {
             assert!(said.contains("no image is called image") || said.contains("that image is not in"), "{said}");
         }
     });
-    figures::show(&format!("a reader without a lease: {whole} times whole, {gone} times gone"));
+    stats::show(&format!("a reader without a lease: {whole} times whole, {gone} times gone"));
     assert!(whole > 0 && gone > 0, "{whole} {gone}");
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use libcomposefs_testkit::figures;
+use libcomposefs_testkit::stats;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 struct Place {
@@ -181,6 +181,6 @@ fn nothing_outside_is_touched() {
         }
         assert_eq!(fs::read_to_string(place.path("outside/sentinel")).unwrap(), "sentinel", "{what}");
     }
-    figures::show(&format!("hostile repositories: {} kinds, {refused} commands refused, {done} done", PLANTED.len()));
+    stats::show(&format!("hostile repositories: {} kinds, {refused} commands refused, {done} done", PLANTED.len()));
     assert!(refused > 30 && done > 40, "{refused} refused, {done} done");
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use libcomposefs_testkit::program::{Outcome, Program};
-use libcomposefs_testkit::{figures, privilege, skip};
+use libcomposefs_testkit::{privilege, skip, stats};
 
 const COMPOSEFS: &str = env!("CARGO_BIN_EXE_composefs");
 
@@ -304,7 +304,7 @@ fn a_damaged_bundle_leaves_nothing_behind() {
         assert_eq!(all_of(&other), before, "changed at {at}");
         changed += 1;
     }
-    figures::show(&format!("bundles: {cut} cut off, {changed} changed, {harmless} of these in a name only"));
+    stats::show(&format!("bundles: {cut} cut off, {changed} changed, {harmless} of these in a name only"));
     assert!(harmless > 0 && harmless < 20, "{harmless}");
     assert_eq!(import(&bundle).ok().line(), digest);
 }
@@ -448,7 +448,7 @@ fn free_what_is_said(mount: &str, kind: &str) {
         };
         // Directories and the file system's own structures are not counted.
         assert!((freed - said as i64).abs() < 300_000, "{kind} {name}: {said} said, {freed} freed: {own}");
-        figures::show(&format!("df on {kind}: {name} frees {said} bytes, said; {freed} freed"));
+        stats::show(&format!("df on {kind}: {name} frees {said} bytes, said; {freed} freed"));
         if kind == "xfs" && name == "kept" {
             assert!(said < 200_000, "the tree has the same extents: {said}");
         } else {

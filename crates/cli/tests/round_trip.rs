@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use libcomposefs_sys::mount::{MountFlags, mount_at_once};
-use libcomposefs_testkit::figures;
 use libcomposefs_testkit::program::{Outcome, Program};
 use libcomposefs_testkit::skip;
+use libcomposefs_testkit::stats;
 use rustix::fs::{lgetxattr, llistxattr};
 use support::{MountPoint, make_odd_tree};
 
@@ -98,7 +98,7 @@ fn round_trip(tree: &Path, extracted: &Path) -> Seen {
     let arguments = [OsStr::new("check"), OsStr::new("--strict"), &basedir, image.as_os_str()];
     let outcome = composefs("composefs").run(arguments, b"").ok();
     assert!(outcome.line().contains(", canonical, "), "{}", outcome.line());
-    figures::show(&format!(
+    stats::show(&format!(
         "{}: {} entries, {} bytes, {} xattrs and {} files of several names are the same; \
          image of {} bytes, built in {:.1} s, \
          extracted in {:.1} s",

@@ -9,7 +9,7 @@ use libcomposefs_image::erofs::check::{Severity, check};
 use libcomposefs_image::erofs::read::{Loaded, RawContent, ReadError, Reader, load};
 use libcomposefs_image::erofs::{Image, Versions};
 use libcomposefs_image::tree::{InodeId, Kind, NewInode, TreeBuilder};
-use libcomposefs_testkit::figures;
+use libcomposefs_testkit::stats;
 use peak_alloc::PeakAlloc;
 
 #[global_allocator]
@@ -190,7 +190,7 @@ fn damaged_images_are_refused_or_read() {
     // What the kernel alone refuses is rare: a checksum, an ACL that is denied.
     assert!(sound <= read && sound > read / 8, "{sound} of {read} that were read were sound");
     assert!(check_factor <= 8, "{check_factor} times the image's length was taken to check it");
-    figures::show(&format!(
+    stats::show(&format!(
         "damaged images: {tried} tried, {read} of them read; at most {factor} times the length of the image in \
          memory, {check_factor} to check it"
     ));

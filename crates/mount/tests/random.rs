@@ -16,10 +16,10 @@ use libcomposefs_image::Algorithm;
 use libcomposefs_image::erofs::{Image, Versions};
 use libcomposefs_sys::loopdev::{DirectIo, LoopDevice};
 use libcomposefs_sys::mount::{DetachedMount, FsContext, MountAttrFlags};
-use libcomposefs_testkit::figures;
 use libcomposefs_testkit::model::{Kind, Model};
 use libcomposefs_testkit::random::series;
 use libcomposefs_testkit::skip;
+use libcomposefs_testkit::stats;
 use libtest_mimic::Arguments;
 use rustix::fs::{Mode, OFlags, lgetxattr, llistxattr, openat};
 use rustix::io::Errno;
@@ -78,7 +78,7 @@ fn fsck_erofs_accepts_random_models() {
             _ => refused.push((n, String::from_utf8_lossy(&fsck.stderr).into_owned())),
         }
     }
-    figures::show(&format!(
+    stats::show(&format!(
         "fsck.erofs: {accepted} of 100 images accepted, {} refused, crashed on {crashed}",
         refused.len()
     ));
@@ -100,7 +100,7 @@ fn the_kernel_shows_random_models() {
         drop(mount);
         fs::remove_file(&path).unwrap();
     }
-    figures::show(&format!("the kernel: {seen:?}, all as the model says"));
+    stats::show(&format!("the kernel: {seen:?}, all as the model says"));
     let Seen { entries, links, whiteouts, xattrs, contents, targets } = seen;
     assert!(entries > 5000 && links > 100 && whiteouts > 10 && xattrs > 5000 && contents > 200 && targets > 100);
 }

@@ -18,7 +18,7 @@ use libcomposefs_image::Algorithm;
 use libcomposefs_image::tree::Tree;
 use libcomposefs_ostree::objects::CommitObject;
 use libcomposefs_ostree::{CommitPlan, ContentUse, Error, Id, Payloads, Repo, gather};
-use libcomposefs_testkit::figures;
+use libcomposefs_testkit::stats;
 use peak_alloc::PeakAlloc;
 use sha2::{Digest as _, Sha256};
 
@@ -174,7 +174,7 @@ fn expect_refused<T>(
     let (done, grown) = measured(|| run(forge, tree).map(drop));
     let error = done.unwrap_err().to_string();
     assert!(words.iter().all(|word| error.contains(word)), "{error}");
-    figures::show(&format!("{} bytes of objects refused in {grown} bytes of memory: {error}", forge.bytes));
+    stats::show(&format!("{} bytes of objects refused in {grown} bytes of memory: {error}", forge.bytes));
     assert!(grown < 16 * forge.bytes + (2 << 20), "{grown} bytes of memory for {} bytes of objects", forge.bytes);
 }
 
@@ -234,7 +234,7 @@ fn directories_in_many_places_are_counted_before_they_are_made() {
     let (tree, grown) = measured(|| forge.tree(twin));
     let entries = tree.unwrap().entry_count();
     assert_eq!(entries, 450 * 451 + 5);
-    figures::show(&format!("a tree of {entries} entries in {grown} bytes of memory"));
+    stats::show(&format!("a tree of {entries} entries in {grown} bytes of memory"));
     assert!(grown < 64 << 20, "{grown}");
 }
 

@@ -15,7 +15,7 @@ use libcomposefs_image::erofs::{Image, Versions};
 use libcomposefs_image::{Algorithm, Digest, verity};
 use libcomposefs_ostree::{CommitPlan, ContentUse, Error, Id, Payloads, Repo, gather};
 use libcomposefs_store::{ObjectDir, StorePolicy};
-use libcomposefs_testkit::{figures, privilege, skip};
+use libcomposefs_testkit::{stats, privilege, skip};
 use sha2::{Digest as _, Sha256};
 
 struct Recorded {
@@ -149,7 +149,7 @@ fn every_change_is_noticed() {
             fs::write(&object, &whole).unwrap();
         }
     }
-    figures::show(&format!("ostree objects changed or cut: {refused} refused, {harmless} without effect"));
+    stats::show(&format!("ostree objects changed or cut: {refused} refused, {harmless} without effect"));
     assert!(refused > 1000);
 }
 

@@ -1,7 +1,6 @@
 //! Tree generators, the golden corpus and scratch places for the tests.
 
 pub mod cfsctl;
-pub mod figures;
 pub mod fuse;
 pub mod golden;
 pub mod model;
@@ -9,3 +8,4 @@ pub mod privilege;
 pub mod program;
 pub mod random;
 pub mod skip;
+pub mod stats;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use libcomposefs_sys::mount::{MountFlags, mount_at_once};
-use libcomposefs_testkit::{figures, skip};
+use libcomposefs_testkit::{skip, stats};
 use rustix::fs::{lgetxattr, llistxattr, major, minor};
 use serde_json::Value;
 
@@ -69,7 +69,7 @@ fn output_matches_the_mount() {
     assert_eq!(paths, expected);
     assert_eq!(listed.len() + 1, paths.len());
     assert!(paths.len() > 40 && xattrs >= 7, "{} {xattrs}", paths.len());
-    figures::show(&format!("{} paths and {xattrs} xattrs are as the mount shows them", paths.len()));
+    stats::show(&format!("{} paths and {xattrs} xattrs are as the mount shows them", paths.len()));
 }
 
 fn walk(root: &Path) -> Vec<PathBuf> {

@@ -22,7 +22,7 @@ mod schedule;
 use std::fs;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use libcomposefs_testkit::{figures, privilege};
+use libcomposefs_testkit::{privilege, stats};
 
 use actor::Party;
 use checks::Judge;
@@ -78,7 +78,7 @@ fn guarantees_hold() {
     let seconds = number("COMPOSEFS_MODEL_SECONDS").unwrap_or(if is_full { 600 } else { 18 });
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let seed = number("COMPOSEFS_MODEL_SEED").unwrap_or(u64::from(now.subsec_nanos()));
-    figures::show(&format!("model: COMPOSEFS_MODEL_SEED={seed}"));
+    stats::show(&format!("model: COMPOSEFS_MODEL_SEED={seed}"));
     let place = Place::new(Programs::find());
     for (is_there, what) in [
         (place.programs.cfsctl.is_some(), "cfsctl 0.9.4 is not there"),
@@ -86,7 +86,7 @@ fn guarantees_hold() {
         (privilege::is_root(), "mounting takes root"),
     ] {
         if !is_there {
-            figures::show(&format!("model: without some of the steps: {what}"));
+            stats::show(&format!("model: without some of the steps: {what}"));
         }
     }
     let mut parties: Vec<Party> = (0..PARTIES).map(Party::new).collect();
@@ -98,14 +98,14 @@ fn guarantees_hold() {
         play(&place, &round, &mut parties, &mut judge);
         expect_kept(&judge, seed, &round, &parties);
         if std::env::var_os("COMPOSEFS_MODEL_VERBOSE").is_some() {
-            parties.iter().flat_map(|party| &party.history).for_each(|line| figures::show(line));
+            parties.iter().flat_map(|party| &party.history).for_each(|line| stats::show(line));
         }
         rounds += 1;
     }
     judge.empty(&place, &mut parties);
     expect_kept(&judge, seed, &Round::new(seed, rounds), &parties);
     let (done, killed) = parties.iter().fold((0, 0), |sum, party| (sum.0 + party.done, sum.1 + party.killed));
-    figures::show(&format!("model: {rounds} rounds, {done} commands ended, {killed} were killed"));
+    stats::show(&format!("model: {rounds} rounds, {done} commands ended, {killed} were killed"));
     assert!(done > 10 && killed > 0, "{done} {killed}");
 }
 

@@ -10,8 +10,8 @@ use libcomposefs_image::erofs::read::{Reader, load};
 use libcomposefs_image::erofs::{Image, Versions};
 use libcomposefs_image::tree::Tree;
 use libcomposefs_image::{Algorithm, Digest};
-use libcomposefs_testkit::figures;
 use libcomposefs_testkit::random::series;
+use libcomposefs_testkit::stats;
 
 use mutation::{Expected, MUTATIONS, Mutation, mutate};
 
@@ -89,7 +89,7 @@ fn one_change_is_found_and_nothing_else() {
         assert_eq!(found(&a, &a, false), Expected::new());
     }
     let trees: usize = done.values().sum();
-    figures::show(&format!("diff: {trees} changes found, {moved_without_effect} without effect not: {done:?}"));
+    stats::show(&format!("diff: {trees} changes found, {moved_without_effect} without effect not: {done:?}"));
     assert!(trees >= 1000 && moved_without_effect > 0);
     for mutation in MUTATIONS {
         assert!(done.get(&mutation).is_some_and(|times| *times >= TIMES), "{mutation:?}: {done:?}");

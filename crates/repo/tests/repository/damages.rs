@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use libcomposefs_image::Digest;
 use libcomposefs_repo::fsck::DamageKind;
-use libcomposefs_testkit::{figures, privilege};
+use libcomposefs_testkit::{stats, privilege};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use crate::place::{Place, Thing, snapshot};
@@ -251,7 +251,7 @@ fn a_thousand_random_damages_are_found_and_repaired() {
         assert!(again.damages.is_empty(), "round {rounds}: {:?}", again.damages);
         let _ = fs::remove_dir_all(place.path("repo/quarantine"));
     }
-    figures::show(&format!("fsck: {done} random damages in {rounds} rounds, each found and repaired"));
+    stats::show(&format!("fsck: {done} random damages in {rounds} rounds, each found and repaired"));
 }
 
 /// Returns whether an image cannot be read, so that the objects that it needs are unknown.

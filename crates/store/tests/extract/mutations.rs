@@ -8,7 +8,7 @@ use libcomposefs_image::erofs::check::check;
 use libcomposefs_image::erofs::read::{Reader, load};
 use libcomposefs_image::erofs::{Image, Versions};
 use libcomposefs_store::extract::Options;
-use libcomposefs_testkit::figures;
+use libcomposefs_testkit::stats;
 
 use crate::place::{Place, names, noise};
 
@@ -103,6 +103,6 @@ fn whatever_byte_is_changed_nothing_outside_is() {
     });
     let sum = |of: fn(&Tally) -> usize| shares.iter().map(of).sum::<usize>();
     let (tried, extracted, not_whole) = (sum(|t| t.tried), sum(|t| t.extracted), sum(|t| t.not_whole));
-    figures::show(&format!("damaged images: {tried} tried, {extracted} extracted, {not_whole} of them not whole"));
+    stats::show(&format!("damaged images: {tried} tried, {extracted} extracted, {not_whole} of them not whole"));
     assert!(extracted > tried / 10 && not_whole > 0, "{tried} tried, {extracted} extracted, {not_whole} not whole");
 }
