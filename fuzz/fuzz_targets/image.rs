@@ -3,7 +3,7 @@
 
 use composefs_fuzz::{Budget, Linear, read, write};
 use libcomposefs_image::erofs::check::{Severity, check};
-use libcomposefs_image::erofs::read::{RawContent, Reader, load};
+use libcomposefs_image::erofs::read::{ImageReader, RawContent, load};
 use libfuzzer_sys::fuzz_target;
 
 static BUDGET: Budget =
@@ -13,9 +13,9 @@ fuzz_target!(|bytes: &[u8]| BUDGET.check(bytes.len(), || look(bytes)));
 
 fn look(bytes: &[u8]) {
     let report = check(bytes);
-    let is_refused = Reader::new(bytes).and_then(|reader| load(&reader, &[])).is_err();
+    let is_refused = ImageReader::new(bytes).and_then(|reader| load(&reader, &[])).is_err();
     assert!(!is_refused || report.count(Severity::Error) > 0, "what is refused is sound to the check");
-    let Ok(reader) = Reader::new(bytes) else { return };
+    let Ok(reader) = ImageReader::new(bytes) else { return };
     look_at_inodes(&reader);
     let Ok(loaded) = load(&reader, &[]) else { return };
     // Every byte belongs to one thing: a small image has a small tree.
@@ -31,7 +31,7 @@ fn look(bytes: &[u8]) {
 }
 
 /// Asks for everything that can be asked of single inodes, whether they are inodes or not.
-fn look_at_inodes(reader: &Reader<'_>) {
+fn look_at_inodes(reader: &ImageReader<'_>) {
     let slots = reader.bytes().len() as u64 / 32;
     let numbers = [u64::from(reader.superblock().root_nid), 36, slots - 1, u64::MAX];
     for inode in numbers.into_iter().chain((0..slots).step_by(61)).filter_map(|nid| reader.inode(nid).ok()) {

@@ -3,7 +3,7 @@
 #![no_main]
 
 use composefs_fuzz::{Budget, Linear};
-use libcomposefs_image::erofs::read::{LastLink, Reader, View, load};
+use libcomposefs_image::erofs::read::{ImageReader, LastLink, View, load};
 use libcomposefs_image::tree::Kind;
 use libfuzzer_sys::fuzz_target;
 
@@ -15,7 +15,7 @@ const MANY: usize = 50;
 fuzz_target!(|input: &[u8]| {
     let Some(nul) = input.iter().position(|byte| *byte == 0) else { return };
     let (path, image) = (&input[..nul], &input[nul + 1..]);
-    let Ok(reader) = Reader::new(image) else { return };
+    let Ok(reader) = ImageReader::new(image) else { return };
     BUDGET.check(input.len(), || {
         let view = View::new(&reader);
         resolve(&view, path);

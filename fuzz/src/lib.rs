@@ -12,7 +12,7 @@ use std::num::NonZeroUsize;
 
 use libcomposefs_hash::{BLOCK_SIZE, Family};
 use libcomposefs_image::dump::{DumpError, Options, Parsed, Parser};
-use libcomposefs_image::erofs::read::{Loaded, ReadError, Reader, load};
+use libcomposefs_image::erofs::read::{ImageReader, LoadedImage, ReadError, load};
 use libcomposefs_image::erofs::{Image, Versions};
 use libcomposefs_image::tree::Tree;
 use libcomposefs_image::verity;
@@ -29,8 +29,8 @@ pub fn parse(options: Options, text: &[u8]) -> Result<Parsed, DumpError> {
 }
 
 /// Reads a whole image.
-pub fn read(image: &[u8]) -> Result<Loaded, ReadError> {
-    load(&Reader::new(image)?, &[])
+pub fn read(image: &[u8]) -> Result<LoadedImage, ReadError> {
+    load(&ImageReader::new(image)?, &[])
 }
 
 const THREADS: NonZeroUsize = NonZeroUsize::new(2).unwrap();

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use libcomposefs_image::Algorithm;
 use libcomposefs_image::Digest;
 use libcomposefs_image::erofs::header::{HEADER_LEN, Header, HeaderError};
-use libcomposefs_image::erofs::read::{HEAD_LEN, Reader, load, said_len};
+use libcomposefs_image::erofs::read::{HEAD_LEN, ImageReader, load, said_len};
 use libcomposefs_image::tree::{Kind, Timestamp};
 use libcomposefs_sys::head_first::{self, At};
 use libcomposefs_sys::xattr::{self, Target};
@@ -172,7 +172,7 @@ pub(crate) fn from_content(node: &Node, file: BorrowedFd<'_>, flags: Flags) -> R
 /// `EINVAL` for what is no image or a damaged one, `ENOTSUP` for a header of another version.
 pub(crate) fn from_image(image: &[u8], only: &[&[u8]]) -> Result<Rc<Node>, Errno> {
     header(image)?;
-    let reader = Reader::new(image).map_err(|_| Errno::INVAL)?;
+    let reader = ImageReader::new(image).map_err(|_| Errno::INVAL)?;
     from_tree(&load(&reader, only).map_err(|_| Errno::INVAL)?.tree)
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use libcomposefs_image::erofs::header::HeaderError;
-use libcomposefs_image::erofs::read::{Defect, HEAD_LEN, Loaded, ReadError, Reader, load, said_len};
+use libcomposefs_image::erofs::read::{Defect, HEAD_LEN, ImageReader, LoadedImage, ReadError, load, said_len};
 use libcomposefs_image::verity::{self, Hasher};
 use libcomposefs_image::{Algorithm, Digest};
 use libcomposefs_sys::head_first::{self, At, Beginning};
@@ -137,12 +137,12 @@ impl ImageFile {
     }
 
     /// Returns a reader of the image.
-    pub(crate) fn reader(&self) -> anyhow::Result<Reader<'_>> {
-        Reader::new(self.bytes()).map_err(|error| self.refused(&error))
+    pub(crate) fn reader(&self) -> anyhow::Result<ImageReader<'_>> {
+        ImageReader::new(self.bytes()).map_err(|error| self.refused(&error))
     }
 
     /// Loads the tree of the image. If `only` is not empty, loads only those entries of the root directory.
-    pub(crate) fn load(&self, reader: &Reader<'_>, only: &[&[u8]]) -> anyhow::Result<Loaded> {
+    pub(crate) fn load(&self, reader: &ImageReader<'_>, only: &[&[u8]]) -> anyhow::Result<LoadedImage> {
         load(reader, only).map_err(|error| self.refused(&error))
     }
 

@@ -12,7 +12,7 @@ use libcomposefs_content::DigestOnly;
 use libcomposefs_image::Algorithm;
 use libcomposefs_image::dump;
 use libcomposefs_image::erofs::header::MAGIC;
-use libcomposefs_image::erofs::read::{Order, Reader};
+use libcomposefs_image::erofs::read::{ImageReader, Order};
 use libcomposefs_image::tree::{Timestamp, Tree};
 use libcomposefs_scan::{self as scan, scan};
 use libcomposefs_sys::input;
@@ -137,7 +137,7 @@ impl Input {
 }
 
 impl ImageProperties {
-    fn of(reader: &Reader<'_>, loaded: &libcomposefs_image::erofs::read::Loaded) -> Self {
+    fn of(reader: &ImageReader<'_>, loaded: &libcomposefs_image::erofs::read::LoadedImage) -> Self {
         let header = reader.header();
         Self {
             version: header.format_version,

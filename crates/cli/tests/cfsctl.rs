@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use libcomposefs_image::erofs::Image;
 use libcomposefs_image::erofs::format_version::LEGACY;
-use libcomposefs_image::erofs::read::{Reader, load};
+use libcomposefs_image::erofs::read::{ImageReader, load};
 use libcomposefs_testkit::privilege::is_root;
 use libcomposefs_testkit::program::Program;
 use libcomposefs_testkit::{golden, skip, stats};
@@ -178,7 +178,7 @@ fn cfsctl_images_are_read_and_copied() {
 
 /// Loads an image of version 2 and writes it again.
 fn written_as_version_2(image: &[u8]) -> Vec<u8> {
-    let loaded = load(&Reader::new(image).unwrap(), &[]).unwrap();
+    let loaded = load(&ImageReader::new(image).unwrap(), &[]).unwrap();
     let mut again = Vec::new();
     Image::plan_as(&loaded.tree, &LEGACY).unwrap().write(&mut again).unwrap();
     again

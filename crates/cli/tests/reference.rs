@@ -47,9 +47,9 @@ fn random_dumps_give_the_same_bytes() {
             dumps += 1;
             bytes += got.stdout.len();
         }
-        use libcomposefs_testkit::model::Kind;
-        links += model.nodes.iter().filter(|n| matches!(n.kind, Kind::Link(_))).count();
-        whiteouts += model.nodes.iter().filter(|n| n.kind == Kind::Device(0o020000, 0)).count();
+        use libcomposefs_testkit::model::NodeKind;
+        links += model.nodes.iter().filter(|n| matches!(n.kind, NodeKind::Link(_))).count();
+        whiteouts += model.nodes.iter().filter(|n| n.kind == NodeKind::Device(0o020000, 0)).count();
         many += model.nodes.iter().filter(|n| n.xattrs.len() > 128).count();
     }
     assert!(links > 0 && whiteouts > 0 && many > 1, "{links} links, {whiteouts} whiteouts, {many} with many xattrs");

@@ -13,7 +13,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use libcomposefs_image::erofs::read::{Reader, load};
+use libcomposefs_image::erofs::read::{ImageReader, load};
 use libcomposefs_image::tree::Data;
 use libcomposefs_image::{Algorithm, Digest, verity};
 use libcomposefs_testkit::{privilege, stats};
@@ -248,7 +248,7 @@ fn check(place: &Place, known: &[Known]) {
 fn objects_of(repository: &Path, digest: &str) -> BTreeSet<String> {
     let bytes = fs::read(repository.join("images").join(digest)).unwrap();
     assert_eq!(verity::digest(Algorithm::Sha256, &bytes).to_hex(), digest);
-    let tree = load(&Reader::new(&bytes).unwrap(), &[]).unwrap().tree;
+    let tree = load(&ImageReader::new(&bytes).unwrap(), &[]).unwrap().tree;
     let objects = tree.inodes().filter_map(|inode| match inode.data() {
         Data::Regular { payload: Some(payload), .. } => Some(String::from_utf8(payload.into_owned()).unwrap()),
         _ => None,

@@ -19,7 +19,8 @@ pub fn in_order<B: Default>(
     make: impl Fn(u64, &mut B) -> bool + Sync,
     join: impl FnMut(&mut B) -> bool + Send,
 ) {
-    let line = Line { state: Mutex::new(State { taken: 0, joined: 0, ended: false, join }), advanced: Condvar::new() };
+    let line =
+        OrderedLine { state: Mutex::new(State { taken: 0, joined: 0, ended: false, join }), advanced: Condvar::new() };
     let work = || line.work(&make);
     with_helpers(threads, work, work);
 }
@@ -37,12 +38,12 @@ struct State<J> {
     join: J,
 }
 
-struct Line<J> {
+struct OrderedLine<J> {
     state: Mutex<State<J>>,
     advanced: Condvar,
 }
 
-impl<J> Line<J> {
+impl<J> OrderedLine<J> {
     fn lock(&self) -> MutexGuard<'_, State<J>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -88,7 +89,7 @@ impl<J> Line<J> {
 }
 
 /// Lets the other threads end when one panics: they would wait for its piece for ever.
-struct EndOnPanic<'a, J>(&'a Line<J>);
+struct EndOnPanic<'a, J>(&'a OrderedLine<J>);
 
 impl<J> Drop for EndOnPanic<'_, J> {
     fn drop(&mut self) {

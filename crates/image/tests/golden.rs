@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use libcomposefs_image::dump::{self, DumpError, Parsed, Parser};
-use libcomposefs_image::erofs::read::{Order, Reader, load};
+use libcomposefs_image::erofs::read::{ImageReader, Order, load};
 use libcomposefs_image::erofs::{Image, Versions};
 use libcomposefs_image::{Algorithm, verity};
 use libcomposefs_testkit::golden;
@@ -51,7 +51,7 @@ fn good_dumps_give_the_recorded_images() {
         };
         for (version, want) in case.images.iter().enumerate() {
             let bytes = image(&parsed, version as u32);
-            let got = golden::Image {
+            let got = golden::GoldenImage {
                 len: bytes.len() as u64,
                 sha256: Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect(),
                 verity: verity::digest(Algorithm::Sha256, &bytes).to_hex(),
@@ -100,7 +100,7 @@ fn images_read_back_to_the_same_bytes() {
         for version in [0, 1] {
             let name = format!("{} version {version}", case.name);
             let bytes = image(&parsed, version);
-            let reader = Reader::new(&bytes).unwrap_or_else(|e| panic!("{name}: {e}"));
+            let reader = ImageReader::new(&bytes).unwrap_or_else(|e| panic!("{name}: {e}"));
             let loaded = load(&reader, &[]).unwrap_or_else(|e| panic!("{name}: {e}"));
             assert_ne!(loaded.order, Order::Other, "{name}");
             with_links += u32::from(loaded.order == Order::BreadthFirst);

@@ -2,7 +2,7 @@
 
 use libcomposefs_image::Algorithm;
 use libcomposefs_image::dump::{self, Options, Parser};
-use libcomposefs_image::policy::{Attributes, Choice, Contents, Inline, Policy, Space, Times, Transform};
+use libcomposefs_image::policy::{Choice, FileContents, Inline, Policy, Space, Times, Transform, XattrPolicy};
 use libcomposefs_image::tree::{Timestamp, Tree};
 use libcomposefs_image::verity::digest;
 use libcomposefs_testkit::random::series;
@@ -30,11 +30,11 @@ fn tree(text: &str) -> Tree {
     parser.finish().unwrap().tree
 }
 
-fn given() -> (Tree, Contents) {
+fn given() -> (Tree, FileContents) {
     let content = [b'a'; 64];
     let own = digest(Algorithm::Sha256, &content);
     let text = TREE.replace("DIGEST64PATH", &own.object_path()).replace("DIGEST64", &own.to_hex());
-    let mut contents = Contents::default();
+    let mut contents = FileContents::default();
     contents.keep(own, &content);
     (tree(&text), contents)
 }
@@ -62,7 +62,7 @@ fn what_leaves_all_as_it_is_gives_the_same_image() {
         for model in series(algorithm, 40, 60) {
             let tree = model.build();
             let policy = Policy { algorithm, version, ..AS_GIVEN };
-            let same = policy.apply(&tree, &Contents::default()).unwrap();
+            let same = policy.apply(&tree, &FileContents::default()).unwrap();
             let image =
                 |tree| policy.plan(tree).map(|image| image.digest(algorithm)).map_err(|error| error.to_string());
             assert_eq!(image(&same), image(&tree));
@@ -75,14 +75,14 @@ fn what_leaves_all_as_it_is_gives_the_same_image() {
 fn attributes() {
     for (choice, usr, file) in [
         (
-            Attributes::All,
+            XattrPolicy::All,
             "security.capability=c security.selinux=l user.a=1",
             "security.capability=c trusted.t=1 user.a=1",
         ),
-        (Attributes::User, "user.a=1", "user.a=1"),
-        (Attributes::None, "", ""),
-        (Attributes::Capability, "security.capability=c", "security.capability=c"),
-        (Attributes::CapabilityAndUser, "security.capability=c user.a=1", "security.capability=c user.a=1"),
+        (XattrPolicy::User, "user.a=1", "user.a=1"),
+        (XattrPolicy::None, "", ""),
+        (XattrPolicy::Capability, "security.capability=c", "security.capability=c"),
+        (XattrPolicy::CapabilityAndUser, "security.capability=c user.a=1", "security.capability=c user.a=1"),
     ] {
         let text = applied(Policy { xattrs: choice, ..AS_GIVEN });
         for (path, want) in [("/usr", usr), ("/usr/file", file)] {
@@ -165,7 +165,7 @@ fn random_trees() -> impl Iterator<Item = Tree> {
 }
 
 fn image_of(policy: &Policy, tree: &Tree) -> Result<libcomposefs_image::Digest, String> {
-    let applied = policy.apply(tree, &Contents::default()).map_err(|error| error.to_string())?;
+    let applied = policy.apply(tree, &FileContents::default()).map_err(|error| error.to_string())?;
     policy.plan(&applied).map(|image| image.digest(policy.algorithm)).map_err(|error| error.to_string())
 }
 
@@ -174,10 +174,11 @@ fn what_a_policy_has_made_it_leaves_as_it_is() {
     let mut tried = 0;
     for tree in random_trees() {
         let limits = [Inline::AsGiven, Inline::UpTo(64), Inline::UpTo(0)];
-        let space = Space::of(&tree, &Contents::default(), &limits, Some(Timestamp { sec: 1_600_000_000, nsec: 0 }));
+        let space =
+            Space::of(&tree, &FileContents::default(), &limits, Some(Timestamp { sec: 1_600_000_000, nsec: 0 }));
         for policy in space.with_algorithm(Algorithm::Sha256).all().iter().step_by(101) {
-            let once = policy.apply(&tree, &Contents::default()).unwrap();
-            let twice = policy.apply(&once, &Contents::default()).unwrap();
+            let once = policy.apply(&tree, &FileContents::default()).unwrap();
+            let twice = policy.apply(&once, &FileContents::default()).unwrap();
             assert_eq!(text(&once), text(&twice), "{policy}");
             let digest = |tree| policy.plan(tree).ok().map(|image| image.digest(policy.algorithm));
             assert_eq!(digest(&once), digest(&twice), "{policy}");
@@ -193,9 +194,10 @@ fn choices_that_are_said_to_be_the_same_give_the_same_image() {
     let limits = [Inline::AsGiven, Inline::UpTo(64), Inline::UpTo(0)];
     let (mut same, mut others) = (0, 0);
     for tree in random_trees() {
-        let space = Space::of(&tree, &Contents::default(), &limits, Some(Timestamp { sec: 1_600_000_000, nsec: 0 }));
+        let space =
+            Space::of(&tree, &FileContents::default(), &limits, Some(Timestamp { sec: 1_600_000_000, nsec: 0 }));
         let base = Policy { inline: Inline::AsGiven, ..Policy::MKCOMPOSEFS };
-        use {Attributes as A, Transform as T};
+        use {Transform as T, XattrPolicy as A};
         let changed =
             [A::User, A::None, A::Capability, A::CapabilityAndUser].map(|xattrs| Policy { xattrs, ..base }).into_iter();
         let times =
@@ -221,7 +223,7 @@ fn choices_that_are_said_to_be_the_same_give_the_same_image() {
 fn what_is_not_known_is_said() {
     let (whole, contents) = given();
     let sha512 = Policy { algorithm: Algorithm::Sha512, ..AS_GIVEN };
-    assert!(sha512.apply(&whole, &Contents::default()).unwrap_err().to_string().contains("sha512"));
+    assert!(sha512.apply(&whole, &FileContents::default()).unwrap_err().to_string().contains("sha512"));
     let without = tree("/ 0 40755 2 0 0 0 0.0 - - -\n/usr 0 40755 2 0 0 0 0.0 - - -\n/boot 0 40755 2 0 0 0 0.0 - - -");
     for (transform, missing) in [(Transform::Boot, Some("/sysroot")), (Transform::Container, None)] {
         let done = Policy { transform, ..AS_GIVEN }.apply(&without, &contents);
@@ -237,7 +239,7 @@ fn what_is_not_known_is_said() {
 fn only_what_makes_a_difference_is_tried() {
     let limits = [Inline::AsGiven, Inline::UpTo(64), Inline::UpTo(0)];
     let bare = tree("/ 0 40755 2 0 0 0 0.0 - - -");
-    let space = Space::of(&bare, &Contents::default(), &limits, None);
+    let space = Space::of(&bare, &FileContents::default(), &limits, None);
     assert_eq!(space.policies().len(), 6, "three versions, two algorithms");
     assert_eq!(space.indifferent().len(), 6);
     assert_eq!(space.clone().with_algorithm(Algorithm::Sha512).policies().len(), 3);

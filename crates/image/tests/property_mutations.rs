@@ -6,7 +6,7 @@
 use libcomposefs_image::Algorithm;
 use libcomposefs_image::dump::{self, Parser};
 use libcomposefs_image::erofs::check::{Severity, check};
-use libcomposefs_image::erofs::read::{Loaded, RawContent, ReadError, Reader, load};
+use libcomposefs_image::erofs::read::{ImageReader, LoadedImage, RawContent, ReadError, load};
 use libcomposefs_image::erofs::{Image, Versions};
 use libcomposefs_image::tree::{InodeId, Kind, NewInode, TreeBuilder};
 use libcomposefs_testkit::stats;
@@ -73,19 +73,19 @@ impl Tally {
             return;
         }
         if let Ok(loaded) = loaded {
-            self.use_tree(&Reader::new(bytes).unwrap(), &loaded);
+            self.use_tree(&ImageReader::new(bytes).unwrap(), &loaded);
         }
-        if let Ok(reader) = Reader::new(bytes) {
+        if let Ok(reader) = ImageReader::new(bytes) {
             look_at_all(&reader, self.tried % 16);
         }
     }
 
     /// Reads an image and the memory that it took.
-    fn measure(&mut self, bytes: &[u8]) -> Result<Loaded, ReadError> {
+    fn measure(&mut self, bytes: &[u8]) -> Result<LoadedImage, ReadError> {
         self.tried += 1;
         let before = MEMORY.current_usage();
         MEMORY.reset_peak_usage();
-        let loaded = Reader::new(bytes).and_then(|reader| load(&reader, &[]));
+        let loaded = ImageReader::new(bytes).and_then(|reader| load(&reader, &[]));
         let taken = MEMORY.peak_usage().saturating_sub(before);
         self.factor = self.factor.max(taken.div_ceil(bytes.len().max(4096)));
         loaded
@@ -103,7 +103,7 @@ impl Tally {
         self.sound += u64::from(report.count(Severity::Error) == 0);
     }
 
-    fn use_tree(&self, reader: &Reader<'_>, loaded: &Loaded) {
+    fn use_tree(&self, reader: &ImageReader<'_>, loaded: &LoadedImage) {
         let mut text = Vec::new();
         loaded.emit_dump(reader, &mut text).unwrap();
         // What was read can be written, where it can be written at all, and is the same when it is read again.
@@ -111,7 +111,7 @@ impl Tally {
         let Ok(image) = Image::plan(&loaded.tree, version) else { return };
         let mut bytes = Vec::new();
         image.write(&mut bytes).unwrap();
-        let again = load(&Reader::new(&bytes).unwrap(), &[]).unwrap();
+        let again = load(&ImageReader::new(&bytes).unwrap(), &[]).unwrap();
         let (was, is) = (comparable(loaded), comparable(&again));
         let differing = was.iter().zip(&is).find(|(was, is)| was != is);
         assert!(was.len() == is.len() && differing.is_none(), "{differing:?}");
@@ -120,7 +120,7 @@ impl Tally {
 
 /// The dump of a tree, without the link counts of directories, which the writer counts, the sizes of what has none, and
 /// the objects of empty files.
-fn comparable(loaded: &Loaded) -> Vec<String> {
+fn comparable(loaded: &LoadedImage) -> Vec<String> {
     let mut text = Vec::new();
     dump::emit(&loaded.tree, &mut text).unwrap();
     let line = |line: &str| {
@@ -139,7 +139,7 @@ fn comparable(loaded: &Loaded) -> Vec<String> {
 }
 
 /// Asks for everything that can be asked of single inodes, whether they are inodes or not; of one in 16 of them.
-fn look_at_all(reader: &Reader<'_>, first: u64) {
+fn look_at_all(reader: &ImageReader<'_>, first: u64) {
     let slots = reader.bytes().len() as u64 / 32;
     for inode in (first..=slots).step_by(16).filter_map(|nid| reader.inode(nid).ok()) {
         if let Ok(entries) = reader.entries(&inode) {
@@ -235,7 +235,7 @@ fn cut_everywhere(whole: &[u8], tally: &mut Tally) {
     let mut silent = whole.to_vec();
     silent[1024 + 36..][..4].fill(0);
     for len in 0..whole.len() {
-        assert!(Reader::new(&whole[..len]).is_err());
+        assert!(ImageReader::new(&whole[..len]).is_err());
         tally.try_all(&silent[..len]);
     }
 }

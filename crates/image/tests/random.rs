@@ -2,7 +2,7 @@
 
 use libcomposefs_image::Algorithm;
 use libcomposefs_image::dump::{self, Parser};
-use libcomposefs_image::erofs::read::{Reader, load};
+use libcomposefs_image::erofs::read::{ImageReader, load};
 use libcomposefs_image::erofs::{Image, Versions};
 use libcomposefs_image::tree::Tree;
 use libcomposefs_testkit::random::models;
@@ -47,7 +47,7 @@ proptest! {
         for version in [0, 1] {
             let bytes = image(&built, version);
             prop_assert_eq!(&bytes, &image(&again, version));
-            let loaded = load(&Reader::new(&bytes).unwrap(), &[]).unwrap();
+            let loaded = load(&ImageReader::new(&bytes).unwrap(), &[]).unwrap();
             prop_assert_eq!(bytes, image(&loaded.tree, version));
         }
     }

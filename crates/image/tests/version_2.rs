@@ -3,7 +3,7 @@
 
 use libcomposefs_image::dump::{Options, Parser};
 use libcomposefs_image::erofs::format_version::LEGACY;
-use libcomposefs_image::erofs::read::{Reader, load};
+use libcomposefs_image::erofs::read::{ImageReader, load};
 use libcomposefs_image::erofs::{Image, Versions, WriteError};
 use libcomposefs_image::tree::{InodeId, Tree};
 
@@ -30,7 +30,7 @@ fn behind(count: usize, more: &[String]) -> Tree {
 fn distance(tree: &Tree, before: &str, name: &str) -> (u64, u64) {
     let mut image = Vec::new();
     Image::plan_as(tree, &LEGACY).unwrap().write(&mut image).unwrap();
-    let loaded = load(&Reader::new(&image).unwrap(), &[]).unwrap();
+    let loaded = load(&ImageReader::new(&image).unwrap(), &[]).unwrap();
     let nid = |name: &str| loaded.nid(loaded.tree.child(InodeId::ROOT, name.as_bytes()).unwrap().inode);
     (nid(name) - nid(before), (nid(before) * 32 + 128) % 4096)
 }
@@ -75,7 +75,7 @@ fn a_target_that_no_block_takes_behind_its_inode_is_refused() {
             (Ok(image), true) => {
                 let mut bytes = Vec::new();
                 image.write(&mut bytes).unwrap();
-                load(&Reader::new(&bytes).unwrap(), &[]).unwrap();
+                load(&ImageReader::new(&bytes).unwrap(), &[]).unwrap();
             }
             (Err(WriteError::TargetTooLong { len: 4095, .. }), false) => {}
             (planned, _) => panic!("{len}: {planned:?}"),

@@ -14,7 +14,7 @@
 //! | digest | fs-verity digest, SHA-256 or SHA-512, over blocks of 4096 bytes | [`Digest`], [`Algorithm`] |
 //! | tree | a file system tree in memory, sorted | [`Tree`], [`TreeBuilder`] |
 //! | dump | a tree as text, a line for each entry | [`image::dump`] |
-//! | image | a tree as EROFS file | [`Image`] to write, [`Reader`] and [`View`] to read |
+//! | image | a tree as EROFS file | [`Image`] to write, [`ImageReader`] and [`View`] to read |
 //! | object | a file named by its digest | [`ObjectDir`] to write, [`Basedirs`] to read |
 //! | repository | images, their objects and their names, shared by processes and users | [`Repository`] |
 //! | ref | a name of an image in a repository | [`RefName`] |
@@ -83,7 +83,7 @@
 //!
 //! ```
 //! use libcomposefs::image::dump::{self, Parser};
-//! use libcomposefs::{Image, Reader, Versions, View};
+//! use libcomposefs::{Image, ImageReader, Versions, View};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let mut parser = Parser::new(dump::Options::default());
@@ -93,7 +93,7 @@
 //! let mut bytes = Vec::new();
 //! Image::plan(&tree, Versions::default())?.write(&mut bytes)?;
 //!
-//! let reader = Reader::new(&bytes)?;
+//! let reader = ImageReader::new(&bytes)?;
 //! let view = View::new(&reader);
 //! for child in view.children(&view.root()?)? {
 //!     let child = child?;
@@ -227,7 +227,7 @@ pub use libcomposefs_scan as scan;
 pub use libcomposefs_store as store;
 
 pub use libcomposefs_content::{ContentSink, NoProgress, Progress};
-pub use libcomposefs_image::erofs::read::{Reader, View};
+pub use libcomposefs_image::erofs::read::{ImageReader, View};
 pub use libcomposefs_image::erofs::{Image, Versions};
 pub use libcomposefs_image::tree::{Tree, TreeBuilder};
 pub use libcomposefs_image::{Algorithm, Digest};

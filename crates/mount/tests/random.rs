@@ -16,7 +16,7 @@ use libcomposefs_image::Algorithm;
 use libcomposefs_image::erofs::{Image, Versions};
 use libcomposefs_sys::loopdev::{DirectIo, LoopDevice};
 use libcomposefs_sys::mount::{DetachedMount, FsContext, MountAttrFlags};
-use libcomposefs_testkit::model::{Kind, Model};
+use libcomposefs_testkit::model::{Model, NodeKind};
 use libcomposefs_testkit::random::series;
 use libcomposefs_testkit::skip;
 use libcomposefs_testkit::stats;
@@ -177,14 +177,15 @@ fn expected(model: &Model, version: u32) -> Vec<(Expected, Xattrs)> {
             let mut xattrs: Xattrs = node.xattrs.iter().map(|(name, value)| (escape(name), value.clone())).collect();
             let (mut links, mut rdev, mut size) = (u64::from(node.nlink), 0, Some(0));
             let kind = match &node.kind {
-                Kind::Directory => {
-                    let inside =
-                        |n: &&libcomposefs_testkit::model::Node| n.parent == index && n.kind == Kind::Directory;
+                NodeKind::Directory => {
+                    let inside = |n: &&libcomposefs_testkit::model::ModelNode| {
+                        n.parent == index && n.kind == NodeKind::Directory
+                    };
                     links = 2 + model.nodes.iter().skip(1).filter(inside).count() as u64;
                     size = None;
                     0o040_000
                 }
-                Kind::Regular { size: len, content, payload, digest } => {
+                NodeKind::Regular { size: len, content, payload, digest } => {
                     size = Some(*len);
                     if *len > 0 && content.is_none() {
                         let metacopy = digest.map_or_else(Vec::new, |digest| {
@@ -198,27 +199,27 @@ fn expected(model: &Model, version: u32) -> Vec<(Expected, Xattrs)> {
                     }
                     0o100_000
                 }
-                Kind::Symlink(target) => {
+                NodeKind::Symlink(target) => {
                     size = Some(target.len() as u64);
                     0o120_000
                 }
-                Kind::Device(0o020_000, 0) => {
+                NodeKind::Device(0o020_000, 0) => {
                     xattrs.insert(format!("{INNER}whiteout").into(), Vec::new());
                     xattrs.insert(b"user.overlay.whiteout".to_vec(), Vec::new());
                     0o100_000
                 }
-                Kind::Device(kind, number) => {
+                NodeKind::Device(kind, number) => {
                     rdev = u64::from(*number);
                     *kind
                 }
-                Kind::Special(kind) => *kind,
-                Kind::Link(_) => 0,
+                NodeKind::Special(kind) => *kind,
+                NodeKind::Link(_) => 0,
             };
             let (owner, mtime) = ((node.uid, node.gid), (node.mtime.sec, i64::from(node.mtime.nsec)));
             (Expected { mode: kind | node.permissions, owner, links, rdev, size, mtime }, xattrs)
         })
         .collect();
-    for node in model.nodes.iter().filter(|node| node.kind == Kind::Device(0o020_000, 0)) {
+    for node in model.nodes.iter().filter(|node| node.kind == NodeKind::Device(0o020_000, 0)) {
         let parent = &mut nodes[node.parent].1;
         parent.insert(format!("{INNER}whiteouts").into(), Vec::new());
         parent.insert(b"user.overlay.whiteouts".to_vec(), Vec::new());
@@ -268,28 +269,28 @@ fn check(model: &Model, expected: &[(Expected, Xattrs)], root: OwnedFd, seen: &m
         }
         check_xattrs(&at, &meta, xattrs, seen).map_err(|e| failed("attributes", &e))?;
         match &model.nodes[of].kind {
-            Kind::Directory => {
+            NodeKind::Directory => {
                 let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW;
                 let open = openat(parent, path(parent, &node.name), flags, Mode::empty());
                 let open = open.map_err(|e| failed("open", &e))?;
                 check_names(model, index, &path(&open, b"")).map_err(|e| failed("entries", &e))?;
                 directories.insert(index, open);
             }
-            Kind::Regular { content: Some(content), .. } => {
+            NodeKind::Regular { content: Some(content), .. } => {
                 let read = fs::read(&at).map_err(|e| failed("read", &e))?;
                 if read != *content {
                     return Err(failed("content", &"differs"));
                 }
                 seen.contents += 1;
             }
-            Kind::Symlink(target) => {
+            NodeKind::Symlink(target) => {
                 let read = fs::read_link(&at).map_err(|e| failed("readlink", &e))?;
                 if read.as_os_str().as_bytes() != target {
                     return Err(failed("target", &read.display()));
                 }
                 seen.targets += 1;
             }
-            Kind::Device(0o020_000, 0) => seen.whiteouts += 1,
+            NodeKind::Device(0o020_000, 0) => seen.whiteouts += 1,
             _ => {}
         }
         seen.links += usize::from(of != index);

@@ -15,7 +15,7 @@ use libcomposefs_image::erofs::{Image, Versions};
 use libcomposefs_image::{Algorithm, Digest, verity};
 use libcomposefs_ostree::{CommitPlan, ContentUse, Error, Id, Payloads, Repo, gather};
 use libcomposefs_store::{ObjectDir, StorePolicy};
-use libcomposefs_testkit::{stats, privilege, skip};
+use libcomposefs_testkit::{privilege, skip, stats};
 use sha2::{Digest as _, Sha256};
 
 struct Recorded {

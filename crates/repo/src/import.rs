@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use libcomposefs_content::{Progress, SourceFile};
 use libcomposefs_image::Digest;
-use libcomposefs_image::erofs::read::{ReadError, Reader, load};
+use libcomposefs_image::erofs::read::{ImageReader, ReadError, load};
 use libcomposefs_image::erofs::{Image, Versions, WriteError, format_version};
 use libcomposefs_image::tree::{Data, Inode, NeededObject, Tree};
 use libcomposefs_sys::copy::READ_SIZE;
@@ -58,7 +58,7 @@ impl Incoming {
     ///
     /// [`ReadError`] if the bytes are no image, or are damaged.
     pub fn read(bytes: &[u8], digest: Digest) -> Result<Self, ReadError> {
-        let reader = Reader::new(bytes)?;
+        let reader = ImageReader::new(bytes)?;
         let version = reader.header().format_version;
         let tree = load(&reader, &[])?.tree;
         Ok(Self { tree, image: Some(WasImage { digest, version }) })

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 
 use libcomposefs_image::Digest;
-use libcomposefs_image::erofs::read::{Reader, load};
+use libcomposefs_image::erofs::read::{ImageReader, load};
 use libcomposefs_image::tree::Tree;
 use libcomposefs_sys::copy::fill;
 use rustix::fs::{FileType, fstat};
@@ -224,7 +224,7 @@ impl Repository {
     pub fn tree_of_image(&self, digest: &Digest) -> Result<Tree, RepositoryError> {
         let image = self.read_image(digest)?;
         let wrong = |source| RepositoryError::Image { digest: Box::new(*digest), source };
-        let reader = Reader::new(&image.bytes).map_err(wrong)?;
+        let reader = ImageReader::new(&image.bytes).map_err(wrong)?;
         Ok(load(&reader, &[]).map_err(wrong)?.tree)
     }
 

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use libcomposefs_image::digest::{Algorithm, Digest};
-use libcomposefs_image::policy::Contents;
+use libcomposefs_image::policy::FileContents;
 use libcomposefs_image::verity::{self, Hasher};
 use libcomposefs_sys::copy::read_all;
 
@@ -17,7 +17,7 @@ pub struct CollectAll {
     algorithm: Algorithm,
     other: Option<Algorithm>,
     keep_max: usize,
-    contents: Mutex<Contents>,
+    contents: Mutex<FileContents>,
 }
 
 impl CollectAll {
@@ -31,11 +31,11 @@ impl CollectAll {
 
     /// Returns the collected contents and digests.
     #[must_use]
-    pub fn into_contents(self) -> Contents {
+    pub fn into_contents(self) -> FileContents {
         self.contents.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn contents(&self) -> MutexGuard<'_, Contents> {
+    fn contents(&self) -> MutexGuard<'_, FileContents> {
         self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The image that the reference makes of a dump in one format version.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Image {
+pub struct GoldenImage {
     /// Its length in bytes.
     pub len: u64,
     /// The SHA-256 of the file, in hex.
@@ -23,7 +23,7 @@ pub struct Good {
     /// The text of the dump.
     pub dump: Vec<u8>,
     /// The image of version 0, then of version 1.
-    pub images: [Image; 2],
+    pub images: [GoldenImage; 2],
 }
 
 /// A malformed dump with the reference's message.
@@ -69,7 +69,7 @@ fn rows(manifest: &Path) -> Vec<Vec<String>> {
 /// If the corpus is damaged: it is part of the source.
 #[must_use]
 pub fn good() -> Vec<Good> {
-    let image = |row: &[String]| Image {
+    let image = |row: &[String]| GoldenImage {
         len: row[0].parse().expect("a length"),
         sha256: row[1].clone(),
         verity: row[2].clone(),

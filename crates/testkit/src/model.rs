@@ -11,7 +11,7 @@ use libcomposefs_image::tree::{Data, InodeId, NewInode, Timestamp, Tree, TreeBui
 
 /// The type of a node, with its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum NodeKind {
     /// A directory with its members.
     Directory,
     /// A regular file, inline or external.
@@ -37,13 +37,13 @@ pub enum Kind {
 
 /// A node. Node 0 is the root; a parent comes before its children.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Node {
+pub struct ModelNode {
     /// Index of the parent.
     pub parent: usize,
     /// Name in the parent.
     pub name: Vec<u8>,
     /// The type and the content of the node.
-    pub kind: Kind,
+    pub kind: NodeKind,
     /// The permission bits of the mode.
     pub permissions: u32,
     /// The number of hard links.
@@ -64,25 +64,25 @@ pub struct Model {
     /// The algorithm of its digests.
     pub algorithm: Algorithm,
     /// Its nodes, the root first.
-    pub nodes: Vec<Node>,
+    pub nodes: Vec<ModelNode>,
 }
 
-impl Node {
+impl ModelNode {
     fn mode(&self) -> u32 {
         self.permissions
             | match self.kind {
-                Kind::Directory => 0o040000,
-                Kind::Regular { .. } => 0o100000,
-                Kind::Symlink(_) => 0o120000,
-                Kind::Device(bits, _) | Kind::Special(bits) => bits,
-                Kind::Link(_) => 0,
+                NodeKind::Directory => 0o040000,
+                NodeKind::Regular { .. } => 0o100000,
+                NodeKind::Symlink(_) => 0o120000,
+                NodeKind::Device(bits, _) | NodeKind::Special(bits) => bits,
+                NodeKind::Link(_) => 0,
             }
     }
 
     fn size(&self) -> u64 {
         match &self.kind {
-            Kind::Regular { size, .. } => *size,
-            Kind::Symlink(target) => target.len() as u64,
+            NodeKind::Regular { size, .. } => *size,
+            NodeKind::Symlink(target) => target.len() as u64,
             _ => 0,
         }
     }
@@ -100,14 +100,14 @@ impl Node {
             ..NewInode::default()
         };
         match &self.kind {
-            Kind::Regular { content, payload, digest, .. } => {
+            NodeKind::Regular { content, payload, digest, .. } => {
                 inode.content = content.as_deref();
                 inode.payload = payload.as_deref();
                 inode.digest = *digest;
             }
-            Kind::Symlink(target) => inode.payload = Some(target),
-            Kind::Device(_, rdev) => inode.rdev = *rdev,
-            Kind::Directory | Kind::Special(_) | Kind::Link(_) => {}
+            NodeKind::Symlink(target) => inode.payload = Some(target),
+            NodeKind::Device(_, rdev) => inode.rdev = *rdev,
+            NodeKind::Directory | NodeKind::Special(_) | NodeKind::Link(_) => {}
         }
         take(&inode)
     }
@@ -132,7 +132,7 @@ impl Model {
     /// Follows links to the node that has an inode.
     #[must_use]
     pub fn resolve(&self, mut index: usize) -> usize {
-        while let Kind::Link(target) = self.nodes[index].kind {
+        while let NodeKind::Link(target) = self.nodes[index].kind {
             index = target;
         }
         index
@@ -148,7 +148,7 @@ impl Model {
         let root = self.nodes[0].with_new_inode(|inode| TreeBuilder::new(self.algorithm, inode));
         let mut builder = root.expect("a root");
         let mut ids = vec![InodeId::ROOT; self.nodes.len()];
-        let is_link = |node: &Node| matches!(node.kind, Kind::Link(_));
+        let is_link = |node: &ModelNode| matches!(node.kind, NodeKind::Link(_));
         for (index, node) in self.nodes.iter().enumerate().skip(1).filter(|(_, node)| !is_link(node)) {
             let parent = ids[node.parent];
             let added = node.with_new_inode(|inode| builder.add(parent, &node.name, inode));
@@ -166,14 +166,14 @@ impl Model {
         let mut text = Vec::new();
         for (index, node) in self.nodes.iter().enumerate() {
             let target = match node.kind {
-                Kind::Link(target) => Some(self.path(target)),
+                NodeKind::Link(target) => Some(self.path(target)),
                 _ => None,
             };
             let inode = &self.nodes[self.resolve(index)];
             let (rdev, payload, content, digest) = match &inode.kind {
-                Kind::Regular { content, payload, digest, .. } => (0, payload.clone(), content.clone(), *digest),
-                Kind::Symlink(target) => (0, Some(target.clone()), None, None),
-                Kind::Device(_, rdev) => (*rdev, None, None, None),
+                NodeKind::Regular { content, payload, digest, .. } => (0, payload.clone(), content.clone(), *digest),
+                NodeKind::Symlink(target) => (0, Some(target.clone()), None, None),
+                NodeKind::Device(_, rdev) => (*rdev, None, None, None),
                 _ => (0, None, None, None),
             };
             text.extend(escape_all(&self.path(index)));
@@ -207,7 +207,7 @@ impl Model {
 
     /// Compares a tree with the model, node by node.
     pub fn check(&self, tree: &Tree) -> Result<(), String> {
-        let links = self.nodes.iter().filter(|n| matches!(n.kind, Kind::Link(_))).count();
+        let links = self.nodes.iter().filter(|n| matches!(n.kind, NodeKind::Link(_))).count();
         if tree.inode_count() + links != self.nodes.len() || tree.entry_count() + 1 != self.nodes.len() {
             return Err(format!("{} inodes, {} entries for {self:#?}", tree.inode_count(), tree.entry_count()));
         }
@@ -217,7 +217,7 @@ impl Model {
             if index > 0 {
                 let entry = tree.child(ids[node.parent], &node.name).ok_or_else(|| format!("{path} is missing"))?;
                 ids[index] = entry.inode;
-                if entry.is_link != matches!(node.kind, Kind::Link(_)) {
+                if entry.is_link != matches!(node.kind, NodeKind::Link(_)) {
                     return Err(format!("{path}: is_link {}", entry.is_link));
                 }
             }
@@ -229,11 +229,11 @@ impl Model {
                 return Err(format!("{path}: {got:?} is not {want:?}"));
             }
             let data_is_right = match (&want.kind, got.data()) {
-                (Kind::Directory, Data::Directory) | (Kind::Special(_), Data::Special) => true,
-                (Kind::Device(_, rdev), Data::Special) => got.rdev() == *rdev,
-                (Kind::Symlink(target), Data::Symlink(found)) => target == found,
+                (NodeKind::Directory, Data::Directory) | (NodeKind::Special(_), Data::Special) => true,
+                (NodeKind::Device(_, rdev), Data::Special) => got.rdev() == *rdev,
+                (NodeKind::Symlink(target), Data::Symlink(found)) => target == found,
                 (
-                    Kind::Regular { size, content, payload, digest },
+                    NodeKind::Regular { size, content, payload, digest },
                     Data::Regular { content: found_content, payload: found_payload, digest: found_digest },
                 ) => {
                     got.size() == *size

@@ -10,14 +10,14 @@ use proptest::sample::select;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use crate::model::{Kind, Model, Node};
+use crate::model::{Model, ModelNode, NodeKind};
 
 /// A node to be, as long as it is not known where.
 #[derive(Clone, Debug)]
-struct Draft {
+struct NodeDraft {
     parent: prop::sample::Index,
     target: prop::sample::Index,
-    node: Node,
+    node: ModelNode,
 }
 
 /// Names: mostly short, some with every byte that may stand in one, some as long as can be.
@@ -62,7 +62,7 @@ fn digest(algorithm: Algorithm) -> impl Strategy<Value = Digest> {
     any::<u8>().prop_map(move |b| verity::digest(algorithm, &[b % 8; 100]))
 }
 
-fn regular(algorithm: Algorithm) -> impl Strategy<Value = Kind> {
+fn regular(algorithm: Algorithm) -> impl Strategy<Value = NodeKind> {
     let kept = vec(any::<u8>(), 1..5000).prop_map(|content| (content.len() as u64, Some(content)));
     let short = vec(any::<u8>(), 1..65).prop_map(|content| (content.len() as u64, Some(content)));
     let size = prop_oneof![4 => 65u64..100_000, 1 => 1u64 << 32..1 << 40, 1 => (1u64 << 43) - 2..(1 << 43) + 2, 1 => Just(1 << 53)];
@@ -71,28 +71,28 @@ fn regular(algorithm: Algorithm) -> impl Strategy<Value = Kind> {
         1 => "[a-z/]{1,40}".prop_map(String::into_bytes),
     ];
     prop_oneof![
-        1 => Just(Kind::Regular { size: 0, content: None, payload: None, digest: None }),
-        3 => prop_oneof![short, kept].prop_map(|(size, content)| Kind::Regular { size, content, payload: None, digest: None }),
+        1 => Just(NodeKind::Regular { size: 0, content: None, payload: None, digest: None }),
+        3 => prop_oneof![short, kept].prop_map(|(size, content)| NodeKind::Regular { size, content, payload: None, digest: None }),
         5 => (size, prop::option::weighted(0.9, payload), prop::option::weighted(0.9, digest(algorithm)))
-            .prop_map(|(size, payload, digest)| Kind::Regular { size, content: None, payload, digest }),
+            .prop_map(|(size, payload, digest)| NodeKind::Regular { size, content: None, payload, digest }),
     ]
 }
 
-fn kind(algorithm: Algorithm) -> impl Strategy<Value = Kind> {
+fn kind(algorithm: Algorithm) -> impl Strategy<Value = NodeKind> {
     let target = prop_oneof![4 => "[a-z./]{1,20}", 1 => Just("t".repeat(4095)), 1 => "[a-z]{60,90}"];
     prop_oneof![
-        6 => Just(Kind::Directory),
+        6 => Just(NodeKind::Directory),
         8 => regular(algorithm),
-        3 => target.prop_map(|t| Kind::Symlink(t.into_bytes())),
-        1 => (select(vec![0o020000, 0o060000]), any::<u32>()).prop_map(|(bits, rdev)| Kind::Device(bits, rdev)),
-        1 => Just(Kind::Device(0o020000, 0)),
-        1 => select(vec![0o010000, 0o140000]).prop_map(Kind::Special),
+        3 => target.prop_map(|t| NodeKind::Symlink(t.into_bytes())),
+        1 => (select(vec![0o020000, 0o060000]), any::<u32>()).prop_map(|(bits, rdev)| NodeKind::Device(bits, rdev)),
+        1 => Just(NodeKind::Device(0o020000, 0)),
+        1 => select(vec![0o010000, 0o140000]).prop_map(NodeKind::Special),
         // Which node it is a link to is chosen later.
-        2 => Just(Kind::Link(0)),
+        2 => Just(NodeKind::Link(0)),
     ]
 }
 
-fn node(algorithm: Algorithm) -> impl Strategy<Value = Node> {
+fn node(algorithm: Algorithm) -> impl Strategy<Value = ModelNode> {
     let id = || prop_oneof![6 => Just(0u32), 2 => 1u32..65536, 1 => any::<u32>()];
     let sec = prop_oneof![4 => Just(1_700_000_000i64), 2 => 0i64..10, 1 => any::<i64>()];
     let nsec = prop_oneof![3 => Just(0u32), 1 => 0u32..1_000_000_000];
@@ -100,7 +100,7 @@ fn node(algorithm: Algorithm) -> impl Strategy<Value = Node> {
     (name(), kind(algorithm), 0u32..0o10000, nlink, (id(), id()), (sec, nsec), xattrs()).prop_map(
         |(name, kind, permissions, nlink, (uid, gid), (sec, nsec), xattrs)| {
             let mtime = Timestamp { sec, nsec };
-            Node { parent: 0, name, kind, permissions, nlink, uid, gid, mtime, xattrs }
+            ModelNode { parent: 0, name, kind, permissions, nlink, uid, gid, mtime, xattrs }
         },
     )
 }
@@ -108,33 +108,33 @@ fn node(algorithm: Algorithm) -> impl Strategy<Value = Node> {
 /// Generates models of up to `max_nodes` nodes.
 pub fn models(algorithm: Algorithm, max_nodes: usize) -> impl Strategy<Value = Model> {
     let draft = (any::<prop::sample::Index>(), any::<prop::sample::Index>(), node(algorithm))
-        .prop_map(|(parent, target, node)| Draft { parent, target, node });
+        .prop_map(|(parent, target, node)| NodeDraft { parent, target, node });
     (node(algorithm), vec(draft, 0..max_nodes)).prop_map(move |(root, drafts)| assemble(algorithm, root, drafts))
 }
 
 /// Gives each draft a parent among the directories before it; drops drafts whose name is taken.
-fn assemble(algorithm: Algorithm, root: Node, drafts: Vec<Draft>) -> Model {
-    let root = Node { parent: 0, name: Vec::new(), kind: Kind::Directory, ..root };
+fn assemble(algorithm: Algorithm, root: ModelNode, drafts: Vec<NodeDraft>) -> Model {
+    let root = ModelNode { parent: 0, name: Vec::new(), kind: NodeKind::Directory, ..root };
     let mut nodes = vec![root];
     let mut directories = vec![0];
     let mut files: Vec<usize> = Vec::new();
     let mut taken = BTreeSet::new();
-    for Draft { parent, target, mut node } in drafts {
+    for NodeDraft { parent, target, mut node } in drafts {
         node.parent = *parent.get(&directories);
         if !taken.insert((node.parent, node.name.clone())) {
             continue;
         }
-        if matches!(node.kind, Kind::Link(_)) {
+        if matches!(node.kind, NodeKind::Link(_)) {
             if files.is_empty() {
                 continue;
             }
-            node.kind = Kind::Link(*target.get(&files));
+            node.kind = NodeKind::Link(*target.get(&files));
         }
-        if node.kind == Kind::Device(0o020000, 0) {
+        if node.kind == NodeKind::Device(0o020000, 0) {
             // The reference miscounts a marker that replaces a value; that case is a golden.
             node.xattrs.retain(|name, _| !name.starts_with(b"trusted.overlay.whiteout"));
         }
-        if node.kind == Kind::Directory {
+        if node.kind == NodeKind::Directory {
             directories.push(nodes.len());
             node.xattrs.retain(|name, _| !name.ends_with(b"overlay.whiteouts"));
         } else {

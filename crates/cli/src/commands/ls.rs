@@ -6,7 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use libcomposefs_image::erofs::read::{Child, LastLink, Loaded, Node, ReadError, View};
+use libcomposefs_image::erofs::read::{Child, LastLink, LoadedImage, ReadError, View, ViewNode};
 use libcomposefs_image::tree::{InodeId, Kind};
 
 use crate::image_file::ImageFile;
@@ -100,7 +100,7 @@ pub(super) fn list(args: &LsArgs, failures: &mut Failures, out: impl Write) -> a
 }
 
 /// A directory: its name on the command line, its path, and its node.
-type ListedDirectory = (Vec<u8>, Vec<u8>, Node);
+type ListedDirectory = (Vec<u8>, Vec<u8>, ViewNode);
 
 /// An entry to list: its name in the line, its path, and its information.
 type Row<'a> = (Vec<u8>, Vec<u8>, InodeInfo<'a>);
@@ -159,7 +159,7 @@ impl<'a, W: Write> Lister<'_, 'a, W> {
         out.write_all(&line)
     }
 
-    fn directory(&mut self, shown: &[u8], node: Node, path: &[u8], has_head: bool) -> anyhow::Result<()> {
+    fn directory(&mut self, shown: &[u8], node: ViewNode, path: &[u8], has_head: bool) -> anyhow::Result<()> {
         let view = self.view;
         let children = || -> Result<Vec<Row<'a>>, ReadError> {
             let child = |child: Result<_, ReadError>| {
@@ -176,7 +176,7 @@ impl<'a, W: Write> Lister<'_, 'a, W> {
     }
 
     /// Lists a directory and those below it, each before its subdirectories.
-    fn below(&mut self, loaded: &Loaded, shown: &[u8], path: &[u8]) -> anyhow::Result<()> {
+    fn below(&mut self, loaded: &LoadedImage, shown: &[u8], path: &[u8]) -> anyhow::Result<()> {
         let start = in_tree(&loaded.tree, path).unwrap_or(InodeId::ROOT);
         let mut stack = vec![(shown.to_owned(), path.to_owned(), start)];
         while let Some((shown, path, directory)) = stack.pop() {

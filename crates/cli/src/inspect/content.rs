@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use anyhow::bail;
-use libcomposefs_image::erofs::read::{Found, LastLink, RawContent, View};
+use libcomposefs_image::erofs::read::{LastLink, RawContent, ResolvedPath, View};
 use libcomposefs_image::tree::Kind;
 use libcomposefs_store::{Basedirs, VerifiedBy};
 
@@ -37,7 +37,7 @@ pub(crate) struct CopiedContent<'a> {
 impl<'a> ContentReader<'_, 'a> {
     /// Copies the content of the file at a path of the image.
     pub(crate) fn copy(&self, path: &[u8], out: &mut impl Write) -> anyhow::Result<CopiedContent<'a>> {
-        let Found { path, node } = resolve(&self.image, &self.view, path, LastLink::Follow)?;
+        let ResolvedPath { path, node } = resolve(&self.image, &self.view, path, LastLink::Follow)?;
         let info = InodeInfo::of(&self.view, node).map_err(|error| refused(&self.image, &path, error))?;
         let told = |error: anyhow::Error| {
             if error.is::<io::Error>() { error } else { error.context(self.place(&path)) }

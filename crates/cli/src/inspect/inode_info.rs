@@ -1,8 +1,8 @@
 //! Information about an inode, as text and as JSON.
 
 use libcomposefs_image::Digest;
-use libcomposefs_image::erofs::Form;
-use libcomposefs_image::erofs::read::{Backing, Node, RawContent, ReadError, View};
+use libcomposefs_image::erofs::RecordForm;
+use libcomposefs_image::erofs::read::{Backing, RawContent, ReadError, View, ViewNode};
 use libcomposefs_image::tree::Kind;
 use serde_json::{Map, Value};
 
@@ -38,7 +38,7 @@ impl ContentForm {
 /// Information about an inode from its record, content and xattrs in the image.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct InodeInfo<'a> {
-    pub(crate) node: Node,
+    pub(crate) node: ViewNode,
     pub(crate) size: u64,
     /// Target of a symlink; empty for other types.
     pub(crate) target: &'a [u8],
@@ -50,7 +50,7 @@ pub(crate) struct InodeInfo<'a> {
 
 impl<'a> InodeInfo<'a> {
     /// Reads the information of an inode.
-    pub(crate) fn of(view: &View<'_, 'a>, node: Node) -> Result<Self, ReadError> {
+    pub(crate) fn of(view: &View<'_, 'a>, node: ViewNode) -> Result<Self, ReadError> {
         let (reader, raw) = (view.reader(), node.raw());
         let content = if node.kind() == Kind::Regular { Some(reader.content(raw)?) } else { None };
         let Backing { payload, digest } = reader.backing(raw)?.unwrap_or_default();
@@ -77,8 +77,8 @@ impl<'a> InodeInfo<'a> {
     /// Returns the form of the inode record: `compact` or `extended`.
     pub(crate) fn form(&self) -> &'static str {
         match self.node.raw().form() {
-            Form::Compact => "compact",
-            Form::Extended => "extended",
+            RecordForm::Compact => "compact",
+            RecordForm::Extended => "extended",
         }
     }
 

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use anyhow::anyhow;
-use libcomposefs_image::erofs::read::{Found, LastLink, ReadError, ResolveError, View};
+use libcomposefs_image::erofs::read::{LastLink, ReadError, ResolveError, ResolvedPath, View};
 use libcomposefs_image::tree::{InodeId, Tree};
 
 use crate::error_text::with_remedy;
@@ -18,7 +18,7 @@ image. The output matches what a mount shows, except that whiteouts (character d
 No mount, no privileges and no objects are needed.";
 
 /// Resolves a path of the image.
-pub(crate) fn resolve(image: &Path, view: &View<'_, '_>, path: &[u8], last: LastLink) -> anyhow::Result<Found> {
+pub(crate) fn resolve(image: &Path, view: &View<'_, '_>, path: &[u8], last: LastLink) -> anyhow::Result<ResolvedPath> {
     view.resolve(path, last).map_err(|error| unresolved(image, &error))
 }
 

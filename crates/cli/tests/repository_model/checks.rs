@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use libcomposefs_image::erofs::read::{Reader, load};
+use libcomposefs_image::erofs::read::{ImageReader, load};
 use libcomposefs_image::tree::Data;
 use libcomposefs_image::{Algorithm, Digest, verity};
 
@@ -159,7 +159,7 @@ fn names(path: &PathBuf) -> Vec<String> {
 
 /// Returns the objects that an image needs, including its own if it is in a repository.
 fn objects_of(image: &[u8]) -> BTreeSet<String> {
-    let tree = load(&Reader::new(image).unwrap(), &[]).unwrap().tree;
+    let tree = load(&ImageReader::new(image).unwrap(), &[]).unwrap().tree;
     let objects = tree.inodes().filter_map(|inode| match inode.data() {
         Data::Regular { payload: Some(payload), .. } => Some(String::from_utf8(payload.into_owned()).unwrap()),
         _ => None,

@@ -21,7 +21,8 @@
 use std::arch::asm;
 use std::mem::{MaybeUninit, offset_of};
 
-use crate::constants::{H256, K256, padding};
+use super::CONSTANTS;
+use crate::constants::{H256, padding};
 
 /// One word of each message.
 type Lanes = [u32; 16];
@@ -53,15 +54,6 @@ impl Group {
         messages: [std::ptr::null(); 16],
     };
 }
-
-/// The constants of the rounds, followed by the shuffle that turns bytes into big-endian words.
-#[repr(C, align(16))]
-struct Constants {
-    rounds: [u32; 64],
-    swap: [u8; 16],
-}
-
-static CONSTANTS: Constants = Constants { rounds: K256, swap: [3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12] };
 
 /// Emits one instruction with its operands.
 macro_rules! op {

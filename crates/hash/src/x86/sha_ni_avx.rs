@@ -10,16 +10,8 @@
 
 use std::arch::asm;
 
-use crate::constants::{H256, K256, padding};
-
-/// The constants of the rounds, followed by the shuffle that turns bytes into big-endian words.
-#[repr(C, align(16))]
-struct Constants {
-    rounds: [u32; 64],
-    swap: [u8; 16],
-}
-
-static CONSTANTS: Constants = Constants { rounds: K256, swap: [3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12] };
+use super::CONSTANTS;
+use crate::constants::{H256, padding};
 
 /// For each message the words A, B, E, F and C, D, G, H, from the last to the first, as the instructions want them.
 #[repr(C, align(16))]
@@ -27,7 +19,7 @@ struct States([[u32; 8]; 4]);
 
 /// Sixteen words of each message's schedule.
 #[repr(C, align(16))]
-struct Words([[u32; 16]; 4]);
+struct ScheduleWords([[u32; 16]; 4]);
 
 /// Four rounds of one message, whose words with their constants are in xmm0.
 macro_rules! rounds {
@@ -156,7 +148,7 @@ macro_rules! end_chunk {
 /// The CPU has the features, each pointer leads to `64 * count` bytes that can be read, and `count` is not 0.
 #[target_feature(enable = "sha,avx")]
 unsafe fn compress(states: &mut States, messages: [*const u8; 4], count: usize) {
-    let mut words = Words([[0; 16]; 4]);
+    let mut words = ScheduleWords([[0; 16]; 4]);
     let [first, second, third, fourth] = messages;
     // SAFETY: by the contract of this function, and as the other pointers come from references to what is read and
     // written: 64 and 4 words of `CONSTANTS`, 32 of `states`, 64 of `words`, all of them aligned.

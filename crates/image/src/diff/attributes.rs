@@ -7,16 +7,16 @@
 use std::cmp::Ordering;
 
 use super::XattrChange;
-use crate::tree::{SetId, Tree, Xattrs};
+use crate::tree::{SetId, Tree, XattrTable};
 
 /// No attribute of the other tree.
 const NONE: u32 = u32::MAX;
 
 /// Compares sets of attributes.
 #[derive(Debug)]
-pub(super) struct Attributes<'t> {
-    a: &'t Xattrs,
-    b: &'t Xattrs,
+pub(super) struct XattrComparison<'t> {
+    a: &'t XattrTable,
+    b: &'t XattrTable,
     /// For each attribute of A the equal one of B.
     in_b: Vec<u32>,
     /// Set for each attribute of A and of B that is ignored.
@@ -25,7 +25,7 @@ pub(super) struct Attributes<'t> {
     last: Vec<[Option<SetId>; 2]>,
 }
 
-impl<'t> Attributes<'t> {
+impl<'t> XattrComparison<'t> {
     pub(super) fn new(a: &'t Tree, b: &'t Tree, ignored_names: &[Vec<u8>]) -> Self {
         let (a, b) = (a.xattr_table(), b.xattr_table());
         let ignored = [a, b].map(|table| {
@@ -52,12 +52,12 @@ impl<'t> Attributes<'t> {
     }
 }
 
-fn pairs(table: &Xattrs) -> impl Iterator<Item = u32> {
+fn pairs(table: &XattrTable) -> impl Iterator<Item = u32> {
     0..table.pair_count() as u32
 }
 
 /// For each attribute of one table the equal one of another.
-fn match_pairs(a: &Xattrs, b: &Xattrs) -> Vec<u32> {
+fn match_pairs(a: &XattrTable, b: &XattrTable) -> Vec<u32> {
     let mut of_b = pairs(b).peekable();
     let find = |pair| {
         while let Some(&other) = of_b.peek() {

@@ -1,22 +1,22 @@
 //! A path where the trees differ, in a few bytes.
 
-use super::{Fields, Side};
+use super::{FieldSet, Side};
 use crate::tree::{EntryId, InodeId, Tree};
 
 /// The position of an entry in a tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum At {
+pub(super) enum EntryPosition {
     Nowhere,
     Root,
     Entry(EntryId),
 }
 
-impl At {
+impl EntryPosition {
     pub(super) fn inode(self, tree: &Tree) -> Option<InodeId> {
         match self {
-            At::Nowhere => None,
-            At::Root => Some(InodeId::ROOT),
-            At::Entry(entry) => Some(tree.target(entry)),
+            EntryPosition::Nowhere => None,
+            EntryPosition::Root => Some(InodeId::ROOT),
+            EntryPosition::Entry(entry) => Some(tree.target(entry)),
         }
     }
 }
@@ -24,16 +24,16 @@ impl At {
 /// A path that is in one tree only, or differs.
 #[derive(Clone, Copy, Debug)]
 pub struct Change {
-    pub(super) a: At,
-    pub(super) b: At,
-    pub(super) fields: Fields,
+    pub(super) a: EntryPosition,
+    pub(super) b: EntryPosition,
+    pub(super) fields: FieldSet,
     pub(super) is_within: bool,
 }
 
 impl Change {
     /// The fields that differ; none of what is in one tree only.
     #[must_use]
-    pub fn fields(&self) -> Fields {
+    pub fn fields(&self) -> FieldSet {
         self.fields
     }
 
@@ -41,8 +41,8 @@ impl Change {
     #[must_use]
     pub fn only(&self) -> Option<Side> {
         match (self.a, self.b) {
-            (_, At::Nowhere) => Some(Side::A),
-            (At::Nowhere, _) => Some(Side::B),
+            (_, EntryPosition::Nowhere) => Some(Side::A),
+            (EntryPosition::Nowhere, _) => Some(Side::B),
             _ => None,
         }
     }
@@ -53,7 +53,7 @@ impl Change {
         self.is_within
     }
 
-    pub(super) fn at(&self, side: Side) -> At {
+    pub(super) fn at(&self, side: Side) -> EntryPosition {
         match side {
             Side::A => self.a,
             Side::B => self.b,

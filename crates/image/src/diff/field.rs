@@ -107,11 +107,11 @@ impl FromStr for Field {
 
 /// A set of fields.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct Fields(u16);
+pub struct FieldSet(u16);
 
-impl Fields {
+impl FieldSet {
     /// The empty set.
-    pub const NONE: Fields = Fields(0);
+    pub const NONE: FieldSet = FieldSet(0);
 
     /// Adds a field to the set.
     pub fn insert(&mut self, field: Field) {
@@ -132,8 +132,8 @@ impl Fields {
 
     /// Those that are not among `others`.
     #[must_use]
-    pub const fn without(self, others: Fields) -> Fields {
-        Fields(self.0 & !others.0)
+    pub const fn without(self, others: FieldSet) -> FieldSet {
+        FieldSet(self.0 & !others.0)
     }
 
     /// Its fields in order.
@@ -142,15 +142,15 @@ impl Fields {
     }
 }
 
-impl FromIterator<Field> for Fields {
+impl FromIterator<Field> for FieldSet {
     fn from_iter<I: IntoIterator<Item = Field>>(fields: I) -> Self {
-        let mut set = Fields::NONE;
+        let mut set = FieldSet::NONE;
         fields.into_iter().for_each(|field| set.insert(field));
         set
     }
 }
 
-impl fmt::Debug for Fields {
+impl fmt::Debug for FieldSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.iter()).finish()
     }
@@ -165,7 +165,7 @@ mod tests {
         for (index, field) in Field::ALL.into_iter().enumerate() {
             assert_eq!(field as usize, index);
             assert_eq!(field.name().parse(), Ok(field));
-            assert_eq!(Fields::from_iter([field]).iter().collect::<Vec<_>>(), [field]);
+            assert_eq!(FieldSet::from_iter([field]).iter().collect::<Vec<_>>(), [field]);
         }
         assert_eq!("owner".parse::<Field>(), Err(UnknownField("owner".to_owned())));
     }

@@ -1,8 +1,8 @@
 //! Hard links: which names share one inode, in one tree and in the other.
 
-use super::change::At;
+use super::change::EntryPosition;
 use super::order::Partners;
-use super::{Change, Field, Fields};
+use super::{Change, Field, FieldSet};
 use crate::tree::{EntryId, InodeId, Tree};
 
 /// The number of names of each inode of a tree. Empty if no inode has more than one.
@@ -26,7 +26,7 @@ impl NameCounts {
 
 /// A name of both trees that is not the only one of its inode, in one of them at least.
 #[derive(Clone, Copy, Debug)]
-struct Shared {
+struct SharedName {
     entries: [EntryId; 2],
     inodes: [InodeId; 2],
     /// The number of changes before this name.
@@ -43,7 +43,7 @@ pub(super) struct Groups {
     counts: [NameCounts; 2],
     /// Nothing if no tree has hard links.
     partners: Option<Partners>,
-    names: Vec<Shared>,
+    names: Vec<SharedName>,
 }
 
 impl Groups {
@@ -60,18 +60,18 @@ impl Groups {
         let Some(partners) = &mut self.partners else { return };
         partners.meet(inodes);
         if (0..2).any(|side| self.counts[side].get(inodes[side]) > 1) {
-            self.names.push(Shared { entries, inodes, index, has_change });
+            self.names.push(SharedName { entries, inodes, index, has_change });
         }
     }
 
     /// Adds to the changes where the groups differ, or the places within the same group.
-    pub(super) fn add_to(self, a: &Tree, b: &Tree, ignore: Fields, changes: &mut Vec<Change>) {
+    pub(super) fn add_to(self, a: &Tree, b: &Tree, ignore: FieldSet, changes: &mut Vec<Change>) {
         let Some(partners) = &self.partners else { return };
         let mut met = [a, b].map(|tree| vec![0u32; tree.inode_count()]);
         for name in &self.names {
             (0..2).for_each(|side| met[side][name.inodes[side].index()] += 1);
         }
-        let is_moved = |name: &Shared| a.entry(name.entries[0]).is_link != b.entry(name.entries[1]).is_link;
+        let is_moved = |name: &SharedName| a.entry(name.entries[0]).is_link != b.entry(name.entries[1]).is_link;
         let some_moved = self.names.iter().any(is_moved);
         let shows = some_moved && !partners.have_one_order(a, b);
         let shows_of_whiteouts = shows || some_moved && !partners.have_one_home_of_whiteouts(a, b);
@@ -93,8 +93,8 @@ impl Groups {
             if name.has_change {
                 changes[name.index].fields.insert(field);
             } else {
-                let [a, b] = name.entries.map(At::Entry);
-                added.push((name.index, Change { a, b, fields: Fields::from_iter([field]), is_within: false }));
+                let [a, b] = name.entries.map(EntryPosition::Entry);
+                added.push((name.index, Change { a, b, fields: FieldSet::from_iter([field]), is_within: false }));
             }
         }
         insert_all(changes, added);
@@ -120,9 +120,9 @@ fn insert_all(changes: &mut Vec<Change>, added: Vec<(usize, Change)>) {
 
 /// All names of the inodes that have several, by inode.
 #[derive(Clone, Debug)]
-pub(super) struct Names(Vec<(InodeId, EntryId)>);
+pub(super) struct LinkNames(Vec<(InodeId, EntryId)>);
 
-impl Names {
+impl LinkNames {
     pub(super) fn of(tree: &Tree) -> Self {
         let counts = NameCounts::of(tree);
         if counts.0.is_empty() {

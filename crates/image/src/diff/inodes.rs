@@ -2,9 +2,9 @@
 
 use std::num::NonZeroU32;
 
-use super::attributes::Attributes;
-use super::{Field, Fields};
-use crate::tree::{Data, InodeId, Kind, Payload, Span, StoredData, StoredInode, Tree};
+use super::attributes::XattrComparison;
+use super::{Field, FieldSet};
+use crate::tree::{ByteSpan, Data, InodeId, Kind, StoredData, StoredInode, StoredPayload, Tree};
 use crate::verity;
 
 /// The permission bits of a mode.
@@ -12,10 +12,10 @@ pub(super) const PERMISSIONS: u16 = 0o7777;
 
 /// Compares inodes of two trees.
 #[derive(Debug)]
-pub(super) struct Inodes<'t> {
+pub(super) struct InodeComparison<'t> {
     a: &'t Tree,
     b: &'t Tree,
-    attributes: Attributes<'t>,
+    attributes: XattrComparison<'t>,
     have_one_algorithm: bool,
     /// The number of contents that could not be compared, because their digests are of two algorithms.
     pub(super) incomparable: usize,
@@ -23,9 +23,9 @@ pub(super) struct Inodes<'t> {
 
 /// The content of a regular file with a size above 0, as an image holds it.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Held<'t> {
+pub(super) enum StoredContent<'t> {
     Inline(&'t [u8]),
-    External { payload: Payload, digest: Option<u32> },
+    External { payload: StoredPayload, digest: Option<u32> },
 }
 
 /// Returns the content of a regular file as an image holds it: empty and inline files have no payload and no digest
@@ -33,27 +33,27 @@ pub(super) enum Held<'t> {
 pub(super) fn held(
     tree: &Tree,
     size: u64,
-    content: Span,
-    payload: Payload,
+    content: ByteSpan,
+    payload: StoredPayload,
     digest: Option<NonZeroU32>,
-) -> Option<Held<'_>> {
+) -> Option<StoredContent<'_>> {
     match (size, content.len()) {
         (0, _) => None,
-        (_, 0) => Some(Held::External { payload, digest: StoredInode::digest_index(digest) }),
-        _ => Some(Held::Inline(tree.span(content))),
+        (_, 0) => Some(StoredContent::External { payload, digest: StoredInode::digest_index(digest) }),
+        _ => Some(StoredContent::Inline(tree.span(content))),
     }
 }
 
-impl<'t> Inodes<'t> {
+impl<'t> InodeComparison<'t> {
     pub(super) fn new(a: &'t Tree, b: &'t Tree, ignored_xattrs: &[Vec<u8>]) -> Self {
         let have_one_algorithm = a.algorithm() == b.algorithm();
-        Self { a, b, attributes: Attributes::new(a, b, ignored_xattrs), have_one_algorithm, incomparable: 0 }
+        Self { a, b, attributes: XattrComparison::new(a, b, ignored_xattrs), have_one_algorithm, incomparable: 0 }
     }
 
     /// Returns the fields that differ, except those about the names of an inode.
-    pub(super) fn compare(&mut self, a: InodeId, b: InodeId) -> Fields {
+    pub(super) fn compare(&mut self, a: InodeId, b: InodeId) -> FieldSet {
         let (of_a, of_b) = (self.a.stored(a), self.b.stored(b));
-        let mut fields = Fields::NONE;
+        let mut fields = FieldSet::NONE;
         let mut note = |field, differs: bool| {
             if differs {
                 fields.insert(field);
@@ -93,20 +93,24 @@ impl<'t> Inodes<'t> {
     }
 
     /// Returns which of content, storage and payload differ.
-    fn compare_held(&mut self, a: (InodeId, Option<Held<'_>>), b: (InodeId, Option<Held<'_>>)) -> [bool; 3] {
+    fn compare_held(
+        &mut self,
+        a: (InodeId, Option<StoredContent<'_>>),
+        b: (InodeId, Option<StoredContent<'_>>),
+    ) -> [bool; 3] {
         match (a.1, b.1) {
             (None, None) => [false; 3],
             (None, Some(_)) | (Some(_), None) => [true, false, false],
-            (Some(Held::Inline(a)), Some(Held::Inline(b))) => [a != b, false, false],
-            (Some(Held::Inline(content)), Some(Held::External { payload, digest })) => {
+            (Some(StoredContent::Inline(a)), Some(StoredContent::Inline(b))) => [a != b, false, false],
+            (Some(StoredContent::Inline(content)), Some(StoredContent::External { payload, digest })) => {
                 [!is_content(self.b, content, payload, digest), true, false]
             }
-            (Some(Held::External { payload, digest }), Some(Held::Inline(content))) => {
+            (Some(StoredContent::External { payload, digest }), Some(StoredContent::Inline(content))) => {
                 [!is_content(self.a, content, payload, digest), true, false]
             }
             (
-                Some(Held::External { payload, digest }),
-                Some(Held::External { payload: payload_b, digest: digest_b }),
+                Some(StoredContent::External { payload, digest }),
+                Some(StoredContent::External { payload: payload_b, digest: digest_b }),
             ) => {
                 let content = self.digests_differ(digest, digest_b);
                 let own = is_own(payload, digest) && is_own(payload_b, digest_b);
@@ -126,14 +130,14 @@ impl<'t> Inodes<'t> {
         }
     }
 
-    fn payloads_differ(&self, a: (InodeId, Payload), b: (InodeId, Payload)) -> bool {
+    fn payloads_differ(&self, a: (InodeId, StoredPayload), b: (InodeId, StoredPayload)) -> bool {
         match (a.1, b.1) {
-            (Payload::None, Payload::None) => false,
-            (Payload::None, _) | (_, Payload::None) => true,
-            (Payload::Object(a), Payload::Object(b)) if self.have_one_algorithm => {
+            (StoredPayload::None, StoredPayload::None) => false,
+            (StoredPayload::None, _) | (_, StoredPayload::None) => true,
+            (StoredPayload::Object(a), StoredPayload::Object(b)) if self.have_one_algorithm => {
                 self.a.raw_digest(a) != self.b.raw_digest(b)
             }
-            (Payload::Path(a), Payload::Path(b)) => self.a.payload_path(a) != self.b.payload_path(b),
+            (StoredPayload::Path(a), StoredPayload::Path(b)) => self.a.payload_path(a) != self.b.payload_path(b),
             _ => payload_text(self.a, a.0) != payload_text(self.b, b.0),
         }
     }
@@ -145,16 +149,16 @@ fn is_wide(inode: &StoredInode) -> bool {
 }
 
 /// Returns `true` if a payload is the object path of the digest.
-pub(super) fn is_own(payload: Payload, digest: Option<u32>) -> bool {
-    matches!((payload, digest), (Payload::Object(object), Some(digest)) if object == digest)
+pub(super) fn is_own(payload: StoredPayload, digest: Option<u32>) -> bool {
+    matches!((payload, digest), (StoredPayload::Object(object), Some(digest)) if object == digest)
 }
 
 /// Returns `true` if bytes are the content that an external file names. If it has no digest, only the size counts,
 /// which is compared elsewhere.
-fn is_content(tree: &Tree, content: &[u8], payload: Payload, digest: Option<u32>) -> bool {
+fn is_content(tree: &Tree, content: &[u8], payload: StoredPayload, digest: Option<u32>) -> bool {
     let object = match payload {
-        Payload::Object(object) => Some(object),
-        Payload::None | Payload::Path(_) => None,
+        StoredPayload::Object(object) => Some(object),
+        StoredPayload::None | StoredPayload::Path(_) => None,
     };
     let Some(digest) = digest.or(object) else { return true };
     verity::digest(tree.algorithm(), content).as_bytes() == tree.raw_digest(digest)

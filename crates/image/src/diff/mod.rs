@@ -1,6 +1,6 @@
 //! Finds the differences between two trees.
 //!
-//! [`diff`] walks both trees side by side and returns a [`Diff`]: a list of [`Change`]s, each a path and the [`Fields`]
+//! [`diff`] walks both trees side by side and returns a [`Diff`]: a list of [`Change`]s, each a path and the [`FieldSet`]
 //! that differ there, in a few bytes. The values on both sides are looked up on demand ([`Diff::value`]).
 //!
 //! [`causes`] groups the changes by what they have in common.
@@ -43,12 +43,12 @@ use std::sync::OnceLock;
 
 pub use change::Change;
 pub use counts::Counts;
-pub use field::{Field, Fields, UnknownField};
-pub use value::{Content, Value};
+pub use field::{Field, FieldSet, UnknownField};
+pub use value::{FieldValue, FileContent};
 
 use crate::tree::{EntryId, Inode, Places, SetId, Tree};
-use change::At;
-use hardlinks::Names;
+use change::EntryPosition;
+use hardlinks::LinkNames;
 
 /// One of the two trees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,7 +74,7 @@ impl Side {
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Fields that may differ.
-    pub ignore: Fields,
+    pub ignore: FieldSet,
     /// Names of extended attributes that may differ.
     pub ignore_xattrs: Vec<Vec<u8>>,
     /// Only what has this path and what is below it. Symlinks on the way are not followed. Empty or `/` is all.
@@ -101,13 +101,13 @@ pub struct Diff<'t> {
     counts: Counts,
     // The places of the inodes, computed when a path or name is asked for.
     places: [OnceLock<Places<'t>>; 2],
-    names: [OnceLock<Names>; 2],
+    names: [OnceLock<LinkNames>; 2],
 }
 
 /// Compares two trees and returns the differences.
 #[must_use]
 pub fn diff<'t>(a: &'t Tree, b: &'t Tree, options: &Options) -> Diff<'t> {
-    let walk::Found { changes, counts } = walk::walk(a, b, options);
+    let walk::FoundEntries { changes, counts } = walk::walk(a, b, options);
     let ignore_xattrs = options.ignore_xattrs.clone();
     Diff { trees: [a, b], ignore_xattrs, changes, counts, places: Default::default(), names: Default::default() }
 }
@@ -141,10 +141,10 @@ impl<'t> Diff<'t> {
     /// The path of a change, from `/`.
     #[must_use]
     pub fn path(&self, change: &Change) -> Vec<u8> {
-        let side = if change.a == At::Nowhere { Side::B } else { Side::A };
+        let side = if change.a == EntryPosition::Nowhere { Side::B } else { Side::A };
         match change.at(side) {
-            At::Entry(entry) => self.entry_path(side, entry),
-            At::Root | At::Nowhere => b"/".to_vec(),
+            EntryPosition::Entry(entry) => self.entry_path(side, entry),
+            EntryPosition::Root | EntryPosition::Nowhere => b"/".to_vec(),
         }
     }
 
@@ -178,7 +178,7 @@ impl<'t> Diff<'t> {
     /// of them, because each of a million names has a million.
     #[must_use]
     pub fn names(&self, side: Side, change: &Change, limit: usize) -> Vec<Vec<u8>> {
-        let At::Entry(entry) = change.at(side) else { return Vec::new() };
+        let EntryPosition::Entry(entry) = change.at(side) else { return Vec::new() };
         let names = self.entries(side, entry).take(limit);
         let mut names: Vec<_> = names.map(|entry| self.entry_path(side, entry)).collect();
         if names.is_empty() {
@@ -190,6 +190,6 @@ impl<'t> Diff<'t> {
     /// The entries that share an inode; none if the one given is the only one.
     fn entries(&self, side: Side, entry: EntryId) -> impl ExactSizeIterator<Item = EntryId> {
         let tree = self.tree(side);
-        self.names[side as usize].get_or_init(|| Names::of(tree)).get(tree.target(entry))
+        self.names[side as usize].get_or_init(|| LinkNames::of(tree)).get(tree.target(entry))
     }
 }

@@ -36,15 +36,15 @@ impl Partners {
     /// Returns `true` if the inodes that both trees have are in the same order, that of an image: breadth first by
     /// their places. An inode with several names can have another place in the same order.
     pub(super) fn have_one_order(&self, a: &Tree, b: &Tree) -> bool {
-        let of_a = breadth_first(a).into_iter().filter(|slot| match slot {
-            Slot::Inode(inode) => known(self.0[0][inode.index()]),
-            Slot::Stub => true,
+        let of_a = breadth_first(a).into_iter().filter(|listed| match listed {
+            ListedInode::Inode(inode) => known(self.0[0][inode.index()]),
+            ListedInode::Stub => true,
         });
-        let of_b = breadth_first(b).into_iter().filter_map(|slot| match slot {
-            Slot::Inode(inode) => {
-                Some(self.0[1][inode.index()]).filter(|of_a| known(*of_a)).map(|of_a| Slot::Inode(InodeId(of_a)))
+        let of_b = breadth_first(b).into_iter().filter_map(|listed| match listed {
+            ListedInode::Inode(inode) => {
+                Some(self.0[1][inode.index()]).filter(|of_a| known(*of_a)).map(|of_a| ListedInode::Inode(InodeId(of_a)))
             }
-            Slot::Stub => Some(Slot::Stub),
+            ListedInode::Stub => Some(ListedInode::Stub),
         });
         of_a.eq(of_b)
     }
@@ -74,29 +74,29 @@ fn holds_whiteouts(tree: &Tree) -> Vec<bool> {
 
 /// An entry of an image's list of inodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Slot {
+enum ListedInode {
     Inode(InodeId),
     /// An inode that the writer adds to the root.
     Stub,
 }
 
 /// The list of inodes but for the root (`docs/format/image.md`, "The list of inodes").
-fn breadth_first(tree: &Tree) -> Vec<Slot> {
+fn breadth_first(tree: &Tree) -> Vec<ListedInode> {
     let places = |directory| tree.children(directory).filter(|entry| !entry.is_link);
     let mut list = Vec::with_capacity(tree.inode_count());
     let mut stubs = stubs_of(tree).map(stub_name).peekable();
     for entry in places(InodeId::ROOT) {
         while stubs.next_if(|name| name[..] < *entry.name).is_some() {
-            list.push(Slot::Stub);
+            list.push(ListedInode::Stub);
         }
-        list.push(Slot::Inode(entry.inode));
+        list.push(ListedInode::Inode(entry.inode));
     }
-    list.extend(stubs.map(|_| Slot::Stub));
+    list.extend(stubs.map(|_| ListedInode::Stub));
     let mut next = 0;
-    while let Some(&slot) = list.get(next) {
+    while let Some(&listed) = list.get(next) {
         next += 1;
-        if let Slot::Inode(inode) = slot {
-            list.extend(places(inode).map(|entry| Slot::Inode(entry.inode)));
+        if let ListedInode::Inode(inode) = listed {
+            list.extend(places(inode).map(|entry| ListedInode::Inode(entry.inode)));
         }
     }
     list

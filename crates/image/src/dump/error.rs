@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A field of a dump line, by its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Field {
+pub enum DumpField {
     /// Field 1, the path.
     Path,
     /// Field 2, the size.
@@ -31,45 +31,45 @@ pub enum Field {
     Xattr(usize),
 }
 
-impl Field {
+impl DumpField {
     /// The place in the line, from 1.
     #[must_use]
     pub fn number(self) -> usize {
         match self {
-            Field::Path => 1,
-            Field::Size => 2,
-            Field::Mode => 3,
-            Field::Nlink => 4,
-            Field::Uid => 5,
-            Field::Gid => 6,
-            Field::Rdev => 7,
-            Field::Mtime => 8,
-            Field::Payload => 9,
-            Field::Content => 10,
-            Field::Digest => 11,
-            Field::Xattr(index) => 12 + index,
+            DumpField::Path => 1,
+            DumpField::Size => 2,
+            DumpField::Mode => 3,
+            DumpField::Nlink => 4,
+            DumpField::Uid => 5,
+            DumpField::Gid => 6,
+            DumpField::Rdev => 7,
+            DumpField::Mtime => 8,
+            DumpField::Payload => 9,
+            DumpField::Content => 10,
+            DumpField::Digest => 11,
+            DumpField::Xattr(index) => 12 + index,
         }
     }
 
     fn name(self) -> &'static str {
         match self {
-            Field::Path => "PATH",
-            Field::Size => "SIZE",
-            Field::Mode => "MODE",
-            Field::Nlink => "NLINK",
-            Field::Uid => "UID",
-            Field::Gid => "GID",
-            Field::Rdev => "RDEV",
-            Field::Mtime => "MTIME",
-            Field::Payload => "PAYLOAD",
-            Field::Content => "CONTENT",
-            Field::Digest => "DIGEST",
-            Field::Xattr(_) => "XATTR",
+            DumpField::Path => "PATH",
+            DumpField::Size => "SIZE",
+            DumpField::Mode => "MODE",
+            DumpField::Nlink => "NLINK",
+            DumpField::Uid => "UID",
+            DumpField::Gid => "GID",
+            DumpField::Rdev => "RDEV",
+            DumpField::Mtime => "MTIME",
+            DumpField::Payload => "PAYLOAD",
+            DumpField::Content => "CONTENT",
+            DumpField::Digest => "DIGEST",
+            DumpField::Xattr(_) => "XATTR",
         }
     }
 }
 
-impl fmt::Display for Field {
+impl fmt::Display for DumpField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "field {} ({})", self.number(), self.name())
     }
@@ -85,7 +85,7 @@ pub struct DumpError {
     /// The line, from 1.
     pub line: u64,
     /// The field of that line.
-    pub field: Field,
+    pub field: DumpField,
     /// The message of the reference implementation.
     pub message: String,
     /// The rule that is broken, or what to do.
@@ -94,14 +94,14 @@ pub struct DumpError {
 
 /// A defect whose line is added by the caller.
 #[derive(Debug)]
-pub(crate) struct Defect {
-    pub(crate) field: Field,
+pub(crate) struct LineDefect {
+    pub(crate) field: DumpField,
     pub(crate) message: String,
     pub(crate) rule: &'static str,
 }
 
-impl Defect {
-    pub(crate) fn new(field: Field, message: impl Into<String>, rule: &'static str) -> Self {
+impl LineDefect {
+    pub(crate) fn new(field: DumpField, message: impl Into<String>, rule: &'static str) -> Self {
         Self { field, message: message.into(), rule }
     }
 

@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 
-use super::error::{Defect, Field};
+use super::error::{DumpField, LineDefect};
 use crate::digest::{HEX_DIGITS, hex_value};
 use crate::display::shown;
 
 /// The bytes an escaped field stands for. A field without a backslash is not copied.
-pub(super) fn unescape(field: Field, text: &[u8]) -> Result<Cow<'_, [u8]>, Defect> {
+pub(super) fn unescape(field: DumpField, text: &[u8]) -> Result<Cow<'_, [u8]>, LineDefect> {
     let Some(first) = memchr::memchr(b'\\', text) else { return Ok(Cow::Borrowed(text)) };
     let mut bytes = text[..first].to_vec();
     let mut rest = text[first..].iter().copied();
@@ -24,27 +24,27 @@ pub(super) fn unescape(field: Field, text: &[u8]) -> Result<Cow<'_, [u8]>, Defec
             Some(b'x') => hex_escape(field, rest.next(), rest.next())?,
             Some(other) => {
                 let message = format!("Unsupported escape type {}", shown(&[other]));
-                return Err(Defect::new(field, message, "the escapes are \\\\, \\n, \\r, \\t and \\xHH"));
+                return Err(LineDefect::new(field, message, "the escapes are \\\\, \\n, \\r, \\t and \\xHH"));
             }
-            None => return Err(Defect::new(field, "No character after escape", "a backslash is written \\\\")),
+            None => return Err(LineDefect::new(field, "No character after escape", "a backslash is written \\\\")),
         });
     }
     Ok(Cow::Owned(bytes))
 }
 
-fn hex_escape(field: Field, high: Option<u8>, low: Option<u8>) -> Result<u8, Defect> {
+fn hex_escape(field: DumpField, high: Option<u8>, low: Option<u8>) -> Result<u8, LineDefect> {
     const RULE: &str = "\\x takes two hex digits";
     let (Some(high), Some(low)) = (high, low) else {
-        return Err(Defect::new(field, "No hex characters after hex escape", RULE));
+        return Err(LineDefect::new(field, "No hex characters after hex escape", RULE));
     };
     match (hex_value(high), hex_value(low)) {
         (Some(high), Some(low)) => Ok(high << 4 | low),
-        _ => Err(Defect::new(field, "Invalid hex characters after hex escape", RULE)),
+        _ => Err(LineDefect::new(field, "Invalid hex characters after hex escape", RULE)),
     }
 }
 
 /// Like [`unescape`], for fields that end at a NUL (paths, payloads, xattr names).
-pub(super) fn unescape_to_nul(field: Field, text: &[u8]) -> Result<Cow<'_, [u8]>, Defect> {
+pub(super) fn unescape_to_nul(field: DumpField, text: &[u8]) -> Result<Cow<'_, [u8]>, LineDefect> {
     let mut bytes = unescape(field, text)?;
     if let Some(nul) = memchr::memchr(0, &bytes) {
         bytes.to_mut().truncate(nul);

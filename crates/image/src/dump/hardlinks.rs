@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::error::{Defect, DumpError, Field};
-use super::line_map::Lines;
+use super::error::{DumpError, DumpField, LineDefect};
+use super::line_map::LineMap;
 use crate::display::shown;
-use crate::tree::{Found, InodeId, PendingLink, TreeBuilder, TreeError};
+use crate::tree::{FoundName, InodeId, PendingLink, TreeBuilder, TreeError};
 
 #[derive(Debug)]
 struct Link {
@@ -18,7 +18,7 @@ struct Link {
 
 /// The hard links met so far, in the order of their lines.
 #[derive(Debug, Default)]
-pub(super) struct Links(Vec<Link>);
+pub(super) struct HardLinks(Vec<Link>);
 
 /// The progress of resolving a link.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -29,13 +29,13 @@ enum State {
     Known(InodeId),
 }
 
-impl Links {
+impl HardLinks {
     pub(super) fn push(&mut self, entry: PendingLink, line: u64, target: &[u8], path: &[u8]) {
         self.0.push(Link { entry, line, target: target.into(), path: path.into() });
     }
 
     /// Gives every link its inode.
-    pub(super) fn resolve(self, builder: &mut TreeBuilder) -> Result<Lines, DumpError> {
+    pub(super) fn resolve(self, builder: &mut TreeBuilder) -> Result<LineMap, DumpError> {
         let targets = self.0.iter().map(|link| link.find_target(builder)).collect::<Result<Vec<_>, _>>()?;
         let index: HashMap<_, _> = self.0.iter().enumerate().map(|(i, link)| (link.entry, i)).collect();
         let mut states = vec![State::Unknown; self.0.len()];
@@ -51,8 +51,8 @@ impl Links {
                 states[at] = State::Visiting;
                 chain.push(at);
                 match targets[at] {
-                    Found::Inode(inode) => break inode,
-                    Found::Link(next) => at = index[&next],
+                    FoundName::Inode(inode) => break inode,
+                    FoundName::Link(next) => at = index[&next],
                 }
             };
             for link in chain {
@@ -65,27 +65,27 @@ impl Links {
                 })?;
             }
         }
-        Ok(Lines { links: self.0.iter().map(|link| link.line).collect() })
+        Ok(LineMap { links: self.0.iter().map(|link| link.line).collect() })
     }
 }
 
 const CYCLE: (&str, &str) = ("cannot write file: Too many levels of symbolic links", "the hard links form a cycle");
 
 impl Link {
-    fn find_target(&self, builder: &TreeBuilder) -> Result<Found, DumpError> {
-        let mut found = Found::Inode(InodeId::ROOT);
+    fn find_target(&self, builder: &TreeBuilder) -> Result<FoundName, DumpError> {
+        let mut found = FoundName::Inode(InodeId::ROOT);
         for component in self.target.split(|&b| b == b'/').filter(|c| !c.is_empty()) {
             // A path goes through directories only, never through a link.
             let next = match found {
-                Found::Inode(directory) => builder.find(directory, component),
-                Found::Link(_) => None,
+                FoundName::Inode(directory) => builder.find(directory, component),
+                FoundName::Link(_) => None,
             };
             found = next.ok_or_else(|| {
                 let message = format!("No target at {} for hardlink", shown(&self.target));
                 self.defect(&message, "PAYLOAD is a path in the image")
             })?;
         }
-        if found == Found::Link(self.entry) {
+        if found == FoundName::Link(self.entry) {
             let message = format!("Self-referential hardlink {}", shown(&self.path));
             return Err(self.defect(&message, ""));
         }
@@ -93,6 +93,6 @@ impl Link {
     }
 
     fn defect(&self, message: &str, rule: &'static str) -> DumpError {
-        Defect::new(Field::Payload, message, rule).at(self.line)
+        LineDefect::new(DumpField::Payload, message, rule).at(self.line)
     }
 }

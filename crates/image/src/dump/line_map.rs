@@ -4,12 +4,12 @@ use crate::tree::InodeId;
 
 /// Tells the line of each inode: inodes are numbered as their lines come, and only links have lines without one.
 #[derive(Clone, Debug, Default)]
-pub struct Lines {
+pub struct LineMap {
     /// The lines of hard links, ascending.
     pub(super) links: Vec<u64>,
 }
 
-impl Lines {
+impl LineMap {
     /// The line, from 1, that made an inode.
     #[must_use]
     pub fn line_of(&self, inode: InodeId) -> u64 {

@@ -12,9 +12,9 @@ mod value;
 
 pub use emit::emit;
 pub(crate) use emit::{emit_with, emit_xattr};
-pub use error::{DumpError, Field};
+pub use error::{DumpError, DumpField};
 pub use escape::{Also, escape};
-pub use line_map::Lines;
+pub use line_map::LineMap;
 pub use parse::{Options, Parsed, Parser};
 
 #[cfg(test)]

@@ -2,14 +2,16 @@
 
 use std::borrow::Cow;
 
-use super::error::{Defect, DumpError, Field};
+use super::error::{DumpError, DumpField, LineDefect};
 use super::escape::{unescape, unescape_to_nul};
-use super::hardlinks::Links;
-use super::line_map::Lines;
+use super::hardlinks::HardLinks;
+use super::line_map::LineMap;
 use super::value::{digest, number, number32, time};
 use crate::digest::Algorithm;
 use crate::display::shown;
-use crate::tree::{Claim, Found, InodeId, Kind, MAX_INLINE, MAX_PATH, NewInode, Tree, TreeBuilder, TreeError, Xattr};
+use crate::tree::{
+    FoundName, FreeName, InodeId, Kind, MAX_INLINE, MAX_PATH, NewInode, Tree, TreeBuilder, TreeError, Xattr,
+};
 
 /// Options of reading a dump.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,7 +32,7 @@ const MAX_EXTERNAL: u64 = 1 << 53;
 pub struct Parser {
     options: Options,
     builder: Option<TreeBuilder>,
-    links: Links,
+    links: HardLinks,
     line: u64,
     /// The directory of the line before, by its path as it stood there: most lines have the same one.
     last_parent: (Vec<u8>, InodeId),
@@ -42,16 +44,16 @@ pub struct Parsed {
     /// The tree that the dump describes.
     pub tree: Tree,
     /// The lines from which its inodes came.
-    pub lines: Lines,
+    pub lines: LineMap,
 }
 
 /// The eleven fixed fields of a line and what follows them.
-struct Fields<'a> {
+struct LineFields<'a> {
     fixed: [&'a [u8]; 11],
     xattrs: Option<&'a [u8]>,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> LineFields<'a> {
     fn split(line: &'a [u8]) -> Self {
         let mut fixed = [&[][..]; 11];
         let mut spaces = memchr::memchr_iter(b' ', line);
@@ -67,12 +69,12 @@ impl<'a> Fields<'a> {
         Self { fixed, xattrs: Some(&line[start..]) }
     }
 
-    fn get(&self, field: Field) -> &'a [u8] {
+    fn get(&self, field: DumpField) -> &'a [u8] {
         self.fixed[field.number() - 1]
     }
 
     /// A field in which a lone `-` says "not set".
-    fn optional(&self, field: Field) -> Option<&'a [u8]> {
+    fn optional(&self, field: DumpField) -> Option<&'a [u8]> {
         Some(self.get(field)).filter(|text| *text != b"-")
     }
 }
@@ -82,7 +84,7 @@ impl Parser {
     #[must_use]
     pub fn new(options: Options) -> Self {
         let last_parent = (Vec::new(), InodeId::ROOT);
-        Self { options, builder: None, links: Links::default(), line: 0, last_parent }
+        Self { options, builder: None, links: HardLinks::default(), line: 0, last_parent }
     }
 
     /// The number of lines taken so far.
@@ -100,7 +102,7 @@ impl Parser {
     /// The error for a last line that no newline ends, which strict mode refuses.
     pub fn check_last_line(&self, has_newline: bool) -> Result<(), DumpError> {
         if self.options.strict && !has_newline {
-            let defect = Defect::new(Field::Path, "Missing trailing newline", "CFS_PARSE_STRICT is set");
+            let defect = LineDefect::new(DumpField::Path, "Missing trailing newline", "CFS_PARSE_STRICT is set");
             return Err(defect.at(self.line));
         }
         Ok(())
@@ -110,54 +112,61 @@ impl Parser {
     pub fn finish(self) -> Result<Parsed, DumpError> {
         let Some(mut builder) = self.builder else {
             let rule = "the first line must be the root, /";
-            return Err(Defect::new(Field::Path, "No files in dump file", rule).at(self.line.max(1)));
+            return Err(LineDefect::new(DumpField::Path, "No files in dump file", rule).at(self.line.max(1)));
         };
         let lines = self.links.resolve(&mut builder)?;
         Ok(Parsed { tree: builder.finish(), lines })
     }
 
-    fn take_line(&mut self, line: &[u8]) -> Result<(), Defect> {
+    fn take_line(&mut self, line: &[u8]) -> Result<(), LineDefect> {
         if let Some(nul) = memchr::memchr(0, line) {
             let field = field_at(line, nul);
             let message = format!("Invalid embedded NUL character at position {nul}");
-            return Err(Defect::new(field, message, "a NUL is written \\x00"));
+            return Err(LineDefect::new(field, message, "a NUL is written \\x00"));
         }
-        let fields = Fields::split(line);
-        let path = unescape_to_nul(Field::Path, fields.get(Field::Path))?;
+        let fields = LineFields::split(line);
+        let path = unescape_to_nul(DumpField::Path, fields.get(DumpField::Path))?;
         if path.is_empty() {
-            return Err(Defect::new(Field::Path, "Invalid empty path", "a blank line is no node"));
+            return Err(LineDefect::new(DumpField::Path, "Invalid empty path", "a blank line is no node"));
         }
-        let place = self.find_place(&path, fields.get(Field::Path))?;
-        let mode_text = fields.get(Field::Mode);
+        let place = self.find_place(&path, fields.get(DumpField::Path))?;
+        let mode_text = fields.get(DumpField::Mode);
         let is_link = mode_text.first() == Some(&b'@');
         // A hard link's own size is not even looked at.
-        let size = if is_link { 0 } else { number(Field::Size, fields.get(Field::Size), 10)? };
-        let mode = number(Field::Mode, &mode_text[usize::from(is_link)..], 8)? as u32;
+        let size = if is_link { 0 } else { number(DumpField::Size, fields.get(DumpField::Size), 10)? };
+        let mode = number(DumpField::Mode, &mode_text[usize::from(is_link)..], 8)? as u32;
         let kind = Kind::from_mode(mode).ok_or_else(|| {
-            Defect::new(Field::Mode, format!("Invalid mode {mode:o}"), "the type bits tell no type of file")
+            LineDefect::new(DumpField::Mode, format!("Invalid mode {mode:o}"), "the type bits tell no type of file")
         })?;
         if is_link && kind == Kind::Directory {
-            return Err(Defect::new(Field::Mode, "Directories can't be hardlinked", ""));
+            return Err(LineDefect::new(DumpField::Mode, "Directories can't be hardlinked", ""));
         }
         match place {
             Place::Below(claim, name) if is_link => self.take_link(&fields, claim, name),
-            Place::Root if is_link => Err(Defect::new(Field::Mode, "Root must be a directory", "")),
+            Place::Root if is_link => Err(LineDefect::new(DumpField::Mode, "Root must be a directory", "")),
             place => self.take_inode(&fields, &place, Basics { size, mode, kind }),
         }
     }
 
     /// Returns the directory and the name of a path; for the first line, the root.
-    fn find_place<'p>(&mut self, path: &'p [u8], shown_path: &[u8]) -> Result<Place<'p>, Defect> {
-        let defect =
-            |message: &str, rule| Err(Defect::new(Field::Path, format!("{message}{}", shown(shown_path)), rule));
+    fn find_place<'p>(&mut self, path: &'p [u8], shown_path: &[u8]) -> Result<Place<'p>, LineDefect> {
+        let defect = |message: &str, rule| {
+            Err(LineDefect::new(DumpField::Path, format!("{message}{}", shown(shown_path)), rule))
+        };
         if path == b"/" {
             return match self.builder {
                 None => Ok(Place::Root),
-                Some(_) => Err(Defect::new(Field::Path, "Can't have multiple roots", "/ is the first line only")),
+                Some(_) => {
+                    Err(LineDefect::new(DumpField::Path, "Can't have multiple roots", "/ is the first line only"))
+                }
             };
         }
         let Some(builder) = &self.builder else {
-            return Err(Defect::new(Field::Path, "Root node not present", "the first line must be the root, /"));
+            return Err(LineDefect::new(
+                DumpField::Path,
+                "Root node not present",
+                "the first line must be the root, /",
+            ));
         };
         let split = memchr::memrchr(b'/', path).map_or(0, |slash| slash + 1);
         let (parent_path, name) = path.split_at(split);
@@ -168,8 +177,8 @@ impl Parser {
                     return defect("Parent must be a directory for ", "");
                 }
                 parent = match builder.find(parent, component) {
-                    Some(Found::Inode(id)) => id,
-                    Some(Found::Link(_)) => {
+                    Some(FoundName::Inode(id)) => id,
+                    Some(FoundName::Link(_)) => {
                         return defect("Parent must be a directory for ", "a hard link is no directory");
                     }
                     None => return defect("Parent directory missing for ", "a directory stands before what it holds"),
@@ -187,47 +196,48 @@ impl Parser {
         Ok(Place::Below(builder.claim(parent, name).map_err(cannot_add)?, name))
     }
 
-    fn take_link(&mut self, fields: &Fields<'_>, claim: Claim, name: &[u8]) -> Result<(), Defect> {
-        let Some(target) = fields.optional(Field::Payload) else {
+    fn take_link(&mut self, fields: &LineFields<'_>, claim: FreeName, name: &[u8]) -> Result<(), LineDefect> {
+        let Some(target) = fields.optional(DumpField::Payload) else {
             let rule = "PAYLOAD is the path of the link's target";
-            return Err(Defect::new(Field::Payload, "No target path for the hardlink", rule));
+            return Err(LineDefect::new(DumpField::Payload, "No target path for the hardlink", rule));
         };
-        let target = unescape_to_nul(Field::Payload, target)?;
+        let target = unescape_to_nul(DumpField::Payload, target)?;
         let builder = self.builder.as_mut().expect("a link's parent was found");
         let link = builder.add_pending_link(claim, name).map_err(cannot_add)?;
-        self.links.push(link, self.line, &target, fields.get(Field::Path));
+        self.links.push(link, self.line, &target, fields.get(DumpField::Path));
         Ok(())
     }
 
-    fn take_inode(&mut self, fields: &Fields<'_>, place: &Place<'_>, basics: Basics) -> Result<(), Defect> {
+    fn take_inode(&mut self, fields: &LineFields<'_>, place: &Place<'_>, basics: Basics) -> Result<(), LineDefect> {
         let Basics { size, mode, kind } = basics;
-        let nlink = number32(Field::Nlink, fields.get(Field::Nlink))?;
-        let uid = number(Field::Uid, fields.get(Field::Uid), 10)?;
+        let nlink = number32(DumpField::Nlink, fields.get(DumpField::Nlink))?;
+        let uid = number(DumpField::Uid, fields.get(DumpField::Uid), 10)?;
         // The reference checks these two for errors only when uid is 0, before it is cut to 32 bits, and otherwise
         // reads 0.
         let lenient = |field| match number32(field, fields.get(field)) {
             Err(_) if uid != 0 => Ok(0),
             result => result,
         };
-        let (gid, rdev) = (lenient(Field::Gid)?, lenient(Field::Rdev)?);
-        let mtime = time(fields.get(Field::Mtime))?;
-        let payload = fields.optional(Field::Payload).map(|p| unescape_to_nul(Field::Payload, p)).transpose()?;
+        let (gid, rdev) = (lenient(DumpField::Gid)?, lenient(DumpField::Rdev)?);
+        let mtime = time(fields.get(DumpField::Mtime))?;
+        let payload =
+            fields.optional(DumpField::Payload).map(|p| unescape_to_nul(DumpField::Payload, p)).transpose()?;
         if kind == Kind::Symlink {
             self.check_symlink(payload.as_deref(), size)?;
         } else if payload.as_ref().is_some_and(|p| p.len() > MAX_PATH) {
-            return Err(Defect::new(Field::Payload, "Invalid payload", "at most 4095 bytes are allowed"));
+            return Err(LineDefect::new(DumpField::Payload, "Invalid payload", "at most 4095 bytes are allowed"));
         }
-        let content = fields.optional(Field::Content).map(|c| unescape(Field::Content, c)).transpose()?;
+        let content = fields.optional(DumpField::Content).map(|c| unescape(DumpField::Content, c)).transpose()?;
         self.check_content(kind, size, content.as_deref())?;
         let external = kind == Kind::Regular && size > 0 && content.is_none();
         if external && size > MAX_EXTERNAL {
             let rule = "an external file has at most 2^53 bytes";
-            return Err(Defect::new(Field::Size, "cannot write file: File too large", rule));
+            return Err(LineDefect::new(DumpField::Size, "cannot write file: File too large", rule));
         }
         if self.options.strict && rdev != 0 && !matches!(kind, Kind::CharDevice | Kind::BlockDevice) {
-            return Err(Defect::new(Field::Rdev, "Non-zero devnum on non-device", "CFS_PARSE_STRICT is set"));
+            return Err(LineDefect::new(DumpField::Rdev, "Non-zero devnum on non-device", "CFS_PARSE_STRICT is set"));
         }
-        let digest = match fields.optional(Field::Digest) {
+        let digest = match fields.optional(DumpField::Digest) {
             // A line may stop early where the digest has no effect.
             Some(b"") if !external => None,
             Some(text) if kind == Kind::Regular => Some(digest(self.options.algorithm, text)?),
@@ -254,20 +264,20 @@ impl Parser {
         self.add_inode(place, &inode)
     }
 
-    fn check_symlink(&self, target: Option<&[u8]>, size: u64) -> Result<(), Defect> {
-        let target = target
-            .filter(|t| (1..=MAX_PATH).contains(&t.len()))
-            .ok_or_else(|| Defect::new(Field::Payload, "Invalid symlink", "PAYLOAD is the target, 1 to 4095 bytes"))?;
+    fn check_symlink(&self, target: Option<&[u8]>, size: u64) -> Result<(), LineDefect> {
+        let target = target.filter(|t| (1..=MAX_PATH).contains(&t.len())).ok_or_else(|| {
+            LineDefect::new(DumpField::Payload, "Invalid symlink", "PAYLOAD is the target, 1 to 4095 bytes")
+        })?;
         if self.options.strict && size != target.len() as u64 {
             let message = format!("Invalid symlink size {size}, must match size {}", target.len());
-            return Err(Defect::new(Field::Size, message, "CFS_PARSE_STRICT is set"));
+            return Err(LineDefect::new(DumpField::Size, message, "CFS_PARSE_STRICT is set"));
         }
         Ok(())
     }
 
-    fn check_content(&self, kind: Kind, size: u64, content: Option<&[u8]>) -> Result<(), Defect> {
+    fn check_content(&self, kind: Kind, size: u64, content: Option<&[u8]>) -> Result<(), LineDefect> {
         let Some(content) = content else { return Ok(()) };
-        let defect = |message, rule| Err(Defect::new(Field::Content, message, rule));
+        let defect = |message, rule| Err(LineDefect::new(DumpField::Content, message, rule));
         if self.options.strict && kind == Kind::Symlink {
             return defect("Symlink cannot have content".to_owned(), "CFS_PARSE_STRICT is set");
         }
@@ -286,14 +296,14 @@ impl Parser {
         Ok(())
     }
 
-    fn add_inode(&mut self, place: &Place<'_>, inode: &NewInode<'_>) -> Result<(), Defect> {
+    fn add_inode(&mut self, place: &Place<'_>, inode: &NewInode<'_>) -> Result<(), LineDefect> {
         match (*place, &mut self.builder) {
             (Place::Below(claim, name), Some(builder)) => {
                 builder.add_claimed(claim, name, inode).map_err(cannot_add)?;
             }
             (_, builder) => {
                 let root = TreeBuilder::new(self.options.algorithm, inode).map_err(|error| match error {
-                    TreeError::ParentNotDirectory => Defect::new(Field::Mode, "Root must be a directory", ""),
+                    TreeError::ParentNotDirectory => LineDefect::new(DumpField::Mode, "Root must be a directory", ""),
                     other => cannot_add(other),
                 })?;
                 *builder = Some(root);
@@ -307,7 +317,7 @@ impl Parser {
 enum Place<'a> {
     Root,
     /// Under a name that is free.
-    Below(Claim, &'a [u8]),
+    Below(FreeName, &'a [u8]),
 }
 
 /// The fields that are read before it is known what kind of line it is.
@@ -318,22 +328,26 @@ struct Basics {
 }
 
 /// The extended attributes of a line, names and values unescaped.
-struct XattrTexts<'a>(Vec<(Text<'a>, Text<'a>)>);
+struct XattrTexts<'a>(Vec<(Unescaped<'a>, Unescaped<'a>)>);
 
-type Text<'a> = Cow<'a, [u8]>;
+type Unescaped<'a> = Cow<'a, [u8]>;
 
 impl<'a> XattrTexts<'a> {
-    fn unescape(text: Option<&'a [u8]>) -> Result<Self, Defect> {
+    fn unescape(text: Option<&'a [u8]>) -> Result<Self, LineDefect> {
         let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(Self(Vec::new())) };
         if text.len() > MAX_XATTR_TEXT {
-            return Err(Defect::new(Field::Xattr(0), "Too many xattrs", "at most 65535 bytes of a line are allowed"));
+            return Err(LineDefect::new(
+                DumpField::Xattr(0),
+                "Too many xattrs",
+                "at most 65535 bytes of a line are allowed",
+            ));
         }
         // One blank at the end of a line is no empty attribute.
         let text = text.strip_suffix(b" ").unwrap_or(text);
         let attribute = |(index, text): (usize, &'a [u8])| {
-            let field = Field::Xattr(index);
+            let field = DumpField::Xattr(index);
             let equals = text.iter().position(|&b| b == b'=');
-            let equals = equals.ok_or_else(|| Defect::new(field, "Missing = in xattr", "expected NAME=VALUE"))?;
+            let equals = equals.ok_or_else(|| LineDefect::new(field, "Missing = in xattr", "expected NAME=VALUE"))?;
             Ok((unescape_to_nul(field, &text[..equals])?, unescape(field, &text[equals + 1..])?))
         };
         text.split(|&b| b == b' ').enumerate().map(attribute).collect::<Result<_, _>>().map(Self)
@@ -345,35 +359,35 @@ impl<'a> XattrTexts<'a> {
 }
 
 /// Returns the reference's message for an error of the tree.
-fn cannot_add(error: TreeError) -> Defect {
+fn cannot_add(error: TreeError) -> LineDefect {
     let (field, message, rule) = match error {
-        TreeError::Duplicate(_) => (Field::Path, "Can't add child", "the directory has such an entry already"),
-        TreeError::Name(_) => (Field::Path, "Can't add child", "a name has 1 to 255 bytes"),
+        TreeError::Duplicate(_) => (DumpField::Path, "Can't add child", "the directory has such an entry already"),
+        TreeError::Name(_) => (DumpField::Path, "Can't add child", "a name has 1 to 255 bytes"),
         TreeError::Xattr(_) => (
-            Field::Xattr(0),
+            DumpField::Xattr(0),
             "Can't set xattr",
             "a name has 1 to 255 bytes, a value at most 65535, all of an inode at most 32767 (12 + 7 each)",
         ),
-        other => return Defect::new(Field::Path, other.to_string(), ""),
+        other => return LineDefect::new(DumpField::Path, other.to_string(), ""),
     };
-    Defect::new(field, message, rule)
+    LineDefect::new(field, message, rule)
 }
 
 /// The field that a position of a line belongs to.
-fn field_at(line: &[u8], position: usize) -> Field {
-    const FIXED: [Field; 11] = [
-        Field::Path,
-        Field::Size,
-        Field::Mode,
-        Field::Nlink,
-        Field::Uid,
-        Field::Gid,
-        Field::Rdev,
-        Field::Mtime,
-        Field::Payload,
-        Field::Content,
-        Field::Digest,
+fn field_at(line: &[u8], position: usize) -> DumpField {
+    const FIXED: [DumpField; 11] = [
+        DumpField::Path,
+        DumpField::Size,
+        DumpField::Mode,
+        DumpField::Nlink,
+        DumpField::Uid,
+        DumpField::Gid,
+        DumpField::Rdev,
+        DumpField::Mtime,
+        DumpField::Payload,
+        DumpField::Content,
+        DumpField::Digest,
     ];
     let index = line[..position].iter().filter(|&&b| b == b' ').count();
-    FIXED.get(index).copied().unwrap_or(Field::Xattr(index.saturating_sub(11)))
+    FIXED.get(index).copied().unwrap_or(DumpField::Xattr(index.saturating_sub(11)))
 }

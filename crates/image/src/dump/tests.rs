@@ -44,29 +44,29 @@ fn a_canonical_dump_comes_back_as_it_was() {
 #[test]
 fn errors_tell_line_field_and_rule() {
     for (text, line, field, words) in [
-        ("x", 1, Field::Path, "Root node not present"),
-        ("/ 0 100644 1 0 0 0 0.0 - - -", 1, Field::Mode, "Root must be a directory"),
-        ("/ 0 40755 2 0 0 0 0.0 - - -\n\n", 2, Field::Path, "Invalid empty path"),
-        ("/ 0 40755 2 0 0 0 0.0 - - -\n/a x", 2, Field::Size, "Invalid integer x"),
-        ("/ 0 40755 2 0 0 0 0 - - -", 1, Field::Mtime, "Invalid integer "),
-        ("/ 0 40755 2 0 0 0 0.0 - - - a=b c", 1, Field::Xattr(1), "Missing = in xattr"),
-        ("/ 0 40755 2 0 0 0 0.0 - - - a=b  ", 1, Field::Xattr(1), "Missing = in xattr"),
-        ("/ 0 40755 2 0 0 0 0.0 - - -\n/f 9 100644 1 0 0 0 0.0 - - abcd", 2, Field::Digest, "Invalid digest abcd"),
-        ("/ 0 40755 2 0 0 0 0.0 - - -\n/f 9 100644 1 0 0 0 0.0 - -", 2, Field::Digest, "Invalid digest "),
-        ("", 1, Field::Path, "No files in dump file"),
-        ("/ 0 @40755 2 0 0 0 0.0 / - -", 1, Field::Mode, "Directories can't be hardlinked"),
+        ("x", 1, DumpField::Path, "Root node not present"),
+        ("/ 0 100644 1 0 0 0 0.0 - - -", 1, DumpField::Mode, "Root must be a directory"),
+        ("/ 0 40755 2 0 0 0 0.0 - - -\n\n", 2, DumpField::Path, "Invalid empty path"),
+        ("/ 0 40755 2 0 0 0 0.0 - - -\n/a x", 2, DumpField::Size, "Invalid integer x"),
+        ("/ 0 40755 2 0 0 0 0 - - -", 1, DumpField::Mtime, "Invalid integer "),
+        ("/ 0 40755 2 0 0 0 0.0 - - - a=b c", 1, DumpField::Xattr(1), "Missing = in xattr"),
+        ("/ 0 40755 2 0 0 0 0.0 - - - a=b  ", 1, DumpField::Xattr(1), "Missing = in xattr"),
+        ("/ 0 40755 2 0 0 0 0.0 - - -\n/f 9 100644 1 0 0 0 0.0 - - abcd", 2, DumpField::Digest, "Invalid digest abcd"),
+        ("/ 0 40755 2 0 0 0 0.0 - - -\n/f 9 100644 1 0 0 0 0.0 - -", 2, DumpField::Digest, "Invalid digest "),
+        ("", 1, DumpField::Path, "No files in dump file"),
+        ("/ 0 @40755 2 0 0 0 0.0 / - -", 1, DumpField::Mode, "Directories can't be hardlinked"),
         // Of two errors the earlier field's: here the name is taken, and the size no number.
         (
             "/ 0 40755 2 0 0 0 0.0 - - -\n/a 0 100644 1 0 0 0 0.0\n/a x 100644 1 0 0 0 0.0",
             3,
-            Field::Path,
+            DumpField::Path,
             "Can't add child",
         ),
         // The content of a symlink is not used, but its length must be what SIZE says, which is not used either.
         (
             "/ 0 40755 2 0 0 0 0.0 - - -\n/s 3 120777 1 0 0 0 0.0 a a -",
             2,
-            Field::Content,
+            DumpField::Content,
             "Invalid content size 1, must match size 3",
         ),
     ] {
@@ -164,9 +164,9 @@ fn sha512_digests_have_their_own_length() {
     let options = Options { algorithm: crate::Algorithm::Sha512, ..Options::default() };
     let line = |digits: usize| format!("{ROOT}/f 9 100644 1 0 0 0 0.0 - - {}\n", "a".repeat(digits));
     parse_with(options, &line(128)).unwrap();
-    assert_eq!(parse_with(options, &line(64)).unwrap_err().field, Field::Digest);
+    assert_eq!(parse_with(options, &line(64)).unwrap_err().field, DumpField::Digest);
     // And is not cut to one of SHA-256, as other over-long digests are.
     let error = parse(&line(128)).unwrap_err();
-    assert!(error.field == Field::Digest && error.rule.contains("SHA-512"), "{error}");
+    assert!(error.field == DumpField::Digest && error.rule.contains("SHA-512"), "{error}");
     parse(&line(66)).unwrap();
 }

@@ -5,7 +5,7 @@ pub(super) const BLOCK: u64 = 4096;
 /// The binary logarithm of the block size.
 pub(super) const BLOCK_BITS: u32 = 12;
 /// Inodes start at multiples of this; an inode's nid is its offset divided by it.
-pub(super) const SLOT: u64 = 32;
+pub(super) const NODE_ALIGN: u64 = 32;
 /// Offset of the EROFS superblock.
 pub(super) const SUPERBLOCK_OFFSET: u64 = 1024;
 /// Offset of the first inode.

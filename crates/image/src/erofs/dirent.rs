@@ -3,7 +3,7 @@
 use std::iter::Peekable;
 
 use super::constants::{BLOCK, MAX_TAIL};
-use super::node::{Node, Slot, stub_name, stubs_of};
+use super::node::{ImageNode, NodeIndex, stub_name, stubs_of};
 use super::overlay::Overlay;
 use super::superblock::field;
 use crate::tree::{InodeId, Kind};
@@ -38,36 +38,36 @@ impl Dirent {
 
 /// The inode that a dirent points to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Target {
+pub(super) enum MemberTarget {
     /// The directory itself: `.`
     Itself,
     /// The directory it lies in: `..`
     Parent,
     /// A node whose place is here.
-    Place(Slot),
+    Place(NodeIndex),
     /// A node whose place is elsewhere: a hard link.
-    Link(Slot),
+    Link(NodeIndex),
 }
 
 /// A member of a directory as the image has it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Member<'a> {
-    pub(super) name: Name<'a>,
-    pub(super) target: Target,
+    pub(super) name: MemberName<'a>,
+    pub(super) target: MemberTarget,
 }
 
 /// A name of the tree or of a stub.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Name<'a> {
+pub(super) enum MemberName<'a> {
     Given(&'a [u8]),
     Stub([u8; 2]),
 }
 
-impl Name<'_> {
+impl MemberName<'_> {
     pub(super) fn as_bytes(&self) -> &[u8] {
         match self {
-            Name::Given(name) => name,
-            Name::Stub(name) => name,
+            MemberName::Given(name) => name,
+            MemberName::Stub(name) => name,
         }
     }
 }
@@ -76,14 +76,15 @@ impl Name<'_> {
 pub(super) fn members<'a>(overlay: &Overlay<'a>, directory: InodeId) -> impl Iterator<Item = Member<'a>> + use<'a> {
     let tree = overlay.tree;
     let entries = tree.children(directory).map(|entry| {
-        let slot = Slot::inode(entry.inode);
-        let target = if entry.is_link { Target::Link(slot) } else { Target::Place(slot) };
-        Member { name: Name::Given(entry.name), target }
+        let node = NodeIndex::inode(entry.inode);
+        let target = if entry.is_link { MemberTarget::Link(node) } else { MemberTarget::Place(node) };
+        Member { name: MemberName::Given(entry.name), target }
     });
-    let dots = [(&b"."[..], Target::Itself), (b"..", Target::Parent)];
-    let dots = dots.into_iter().map(|(name, target)| Member { name: Name::Given(name), target });
+    let dots = [(&b"."[..], MemberTarget::Itself), (b"..", MemberTarget::Parent)];
+    let dots = dots.into_iter().map(|(name, target)| Member { name: MemberName::Given(name), target });
     let stubs = (directory == InodeId::ROOT && overlay.profile.shields_objects).then(|| {
-        stubs_of(tree).map(|n| Member { name: Name::Stub(stub_name(n)), target: Target::Place(Slot::stub(n)) })
+        stubs_of(tree)
+            .map(|n| Member { name: MemberName::Stub(stub_name(n)), target: MemberTarget::Place(NodeIndex::stub(n)) })
     });
     // The dots come before every stub.
     Merge { left: entries.peekable(), right: dots.chain(stubs.into_iter().flatten()).peekable() }
@@ -108,7 +109,7 @@ impl<'a, L: Iterator<Item = Member<'a>>, R: Iterator<Item = Member<'a>>> Iterato
 
 /// The space that a directory takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Extent {
+pub(super) struct DirectorySpace {
     /// The number of whole blocks.
     pub(super) blocks: u64,
     /// The length of the last chunk, if it is short enough to follow the inode.
@@ -118,8 +119,8 @@ pub(super) struct Extent {
 }
 
 /// Computes the space that a directory takes.
-pub(super) fn measure(overlay: &Overlay<'_>, directory: InodeId) -> Extent {
-    let mut extent = Extent::default();
+pub(super) fn measure(overlay: &Overlay<'_>, directory: InodeId) -> DirectorySpace {
+    let mut extent = DirectorySpace::default();
     let mut chunk = 0;
     for member in members(overlay, directory) {
         let cost = DIRENT_LEN + member.name.as_bytes().len() as u64;
@@ -128,8 +129,8 @@ pub(super) fn measure(overlay: &Overlay<'_>, directory: InodeId) -> Extent {
             chunk = 0;
         }
         chunk += cost;
-        if let Target::Place(slot) = member.target
-            && file_type(overlay, slot) == DIRECTORY
+        if let MemberTarget::Place(node) = member.target
+            && file_type(overlay, node) == DIRECTORY
         {
             extent.subdirectories += 1;
         }
@@ -158,29 +159,29 @@ pub(super) const fn type_number(kind: Kind) -> u8 {
 }
 
 /// Returns the file type for the dirent of a node, as the node is in the image.
-fn file_type(overlay: &Overlay<'_>, slot: Slot) -> u8 {
-    let inode = match slot.node() {
-        Node::Stub(_) => return type_number(Kind::CharDevice),
-        Node::Inode(id) => overlay.tree.stored(id),
+fn file_type(overlay: &Overlay<'_>, node: NodeIndex) -> u8 {
+    let inode = match node.kind() {
+        ImageNode::Stub(_) => return type_number(Kind::CharDevice),
+        ImageNode::Inode(id) => overlay.tree.stored(id),
     };
     type_number(if overlay.converts(inode) { Kind::Regular } else { inode.kind() })
 }
 
 /// Appends the chunks of a directory, each filled up to a whole block but the last, which keeps its length.
-pub(super) fn emit(overlay: &Overlay<'_>, directory: InodeId, nid_of: impl Fn(Slot) -> u64, out: &mut Vec<u8>) {
-    let slot_of = |target| match target {
-        Target::Itself => Slot::inode(directory),
-        Target::Parent => Slot::inode(overlay.tree.parent(directory)),
-        Target::Place(slot) | Target::Link(slot) => slot,
+pub(super) fn emit(overlay: &Overlay<'_>, directory: InodeId, nid_of: impl Fn(NodeIndex) -> u64, out: &mut Vec<u8>) {
+    let node_of = |target| match target {
+        MemberTarget::Itself => NodeIndex::inode(directory),
+        MemberTarget::Parent => NodeIndex::inode(overlay.tree.parent(directory)),
+        MemberTarget::Place(node) | MemberTarget::Link(node) => node,
     };
     let mut chunk: Vec<Member<'_>> = Vec::new();
     let mut len = 0;
     let emit_chunk = |chunk: &[Member<'_>], out: &mut Vec<u8>| {
         let mut name_offset = chunk.len() as u64 * DIRENT_LEN;
         for member in chunk {
-            let slot = slot_of(member.target);
+            let node = node_of(member.target);
             let dirent =
-                Dirent { nid: nid_of(slot), name_offset: name_offset as u16, file_type: file_type(overlay, slot) };
+                Dirent { nid: nid_of(node), name_offset: name_offset as u16, file_type: file_type(overlay, node) };
             dirent.emit(out);
             name_offset += member.name.as_bytes().len() as u64;
         }

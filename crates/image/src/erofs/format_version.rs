@@ -5,7 +5,7 @@ use super::error::WriteError;
 
 /// The rules of one format version for the writer.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Profile {
+pub struct WriterProfile {
     /// The number in the composefs header.
     pub format_version: u32,
     /// Set if a header flag records that an inode has a POSIX ACL.
@@ -67,10 +67,10 @@ pub enum Tails {
 }
 
 /// Versions 0 and 1, indexed by number: the versions that a caller can choose.
-pub const PROFILES: [Profile; 2] =
-    [CURRENT, Profile { format_version: 1, marks_whiteout_parents_opaque: true, ..CURRENT }];
+pub const PROFILES: [WriterProfile; 2] =
+    [CURRENT, WriterProfile { format_version: 1, marks_whiteout_parents_opaque: true, ..CURRENT }];
 
-const CURRENT: Profile = Profile {
+const CURRENT: WriterProfile = WriterProfile {
     format_version: 0,
     tells_acls: true,
     shields_objects: true,
@@ -90,7 +90,7 @@ const CURRENT: Profile = Profile {
 
 /// Version 2, an older layout that only composefs-rs writes. Never chosen by default: it serves to identify the digests
 /// of such images.
-pub const LEGACY: Profile = Profile {
+pub const LEGACY: WriterProfile = WriterProfile {
     format_version: 2,
     tells_acls: false,
     shields_objects: false,
@@ -132,11 +132,11 @@ impl Versions {
 
     /// The first allowed version that can express the tree: one with whiteouts wants its directories marked. Where
     /// none of those allowed can, the first.
-    pub fn choose(self, has_whiteout: bool) -> Result<&'static Profile, WriteError> {
+    pub fn choose(self, has_whiteout: bool) -> Result<&'static WriterProfile, WriteError> {
         let max = self.max.max(self.min);
         let allowed = PROFILES.get(self.min as usize..=max as usize).filter(|allowed| !allowed.is_empty());
         let allowed = allowed.ok_or(WriteError::Version { min: self.min, max })?;
-        let fits = |profile: &&Profile| !has_whiteout || profile.marks_whiteout_parents_opaque;
+        let fits = |profile: &&WriterProfile| !has_whiteout || profile.marks_whiteout_parents_opaque;
         Ok(allowed.iter().find(fits).unwrap_or(&allowed[0]))
     }
 }

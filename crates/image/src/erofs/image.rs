@@ -7,13 +7,13 @@ use std::ops::Range;
 use super::constants::{BLOCK, INODES_OFFSET, MAX_SHARED, SUPERBLOCK_OFFSET, XATTR_HEADER_LEN};
 use super::dirent;
 use super::error::WriteError;
-use super::format_version::{InodeOrder, Profile, Versions};
+use super::format_version::{InodeOrder, Versions, WriterProfile};
 use super::header::{FLAG_HAS_ACL, HEADER_LEN, Header};
-use super::inode::{Content, Draft, Placed};
+use super::inode::{InodeContent, InodeDraft, Placed};
 use super::layout::{Placement, Sized, list_breadth_first, list_depth_first};
-use super::node::Slot;
+use super::node::NodeIndex;
 use super::overlay::Overlay;
-use super::shared::Shared;
+use super::shared::SharedXattrs;
 use super::superblock::Superblock;
 use super::xattr::filter_bit;
 use crate::digest::{Algorithm, Digest};
@@ -25,7 +25,7 @@ use crate::verity::{Hasher, hash_whole_blocks};
 #[derive(Debug)]
 pub struct Image<'t> {
     overlay: Overlay<'t>,
-    shared: Shared,
+    shared: SharedXattrs,
     placement: Placement,
 }
 
@@ -45,13 +45,13 @@ impl<'t> Image<'t> {
     }
 
     /// Lays out a tree as a profile says, were it the [legacy](super::format_version::LEGACY) one.
-    pub fn plan_as(tree: &'t Tree, profile: &'static Profile) -> Result<Self, WriteError> {
+    pub fn plan_as(tree: &'t Tree, profile: &'static WriterProfile) -> Result<Self, WriteError> {
         let overlay = Overlay::new(tree, profile)?;
         let order = match profile.order {
             InodeOrder::BreadthFirst => list_breadth_first(&overlay),
             InodeOrder::DepthFirst => list_depth_first(&overlay),
         };
-        let shared = Shared::find(&overlay, order.iter().copied());
+        let shared = SharedXattrs::find(&overlay, order.iter().copied());
         let placement = Placement::find(&overlay, order, &shared)?;
         Ok(Self { overlay, shared, placement })
     }
@@ -125,7 +125,7 @@ impl<'t> Image<'t> {
         out: &mut (impl Write + Send),
     ) -> io::Result<Digest> {
         let (mut hasher, mut result) = (Hasher::new(algorithm), Ok(()));
-        let make = |number, piece: &mut Piece| {
+        let make = |number, piece: &mut HashedPiece| {
             let number = usize::try_from(number).unwrap_or(usize::MAX);
             number < self.piece_count() && {
                 piece.emit(self, number, algorithm);
@@ -190,7 +190,7 @@ impl<'t> Image<'t> {
         debug_assert_eq!(out.position(), HEADER_LEN as u64);
         out.pad_to(SUPERBLOCK_OFFSET);
         let superblock = Superblock {
-            root_nid: self.placement.nid(Slot::ROOT) as u16,
+            root_nid: self.placement.nid(NodeIndex::ROOT) as u16,
             inode_count: self.inode_count(),
             build_time: self.placement.build_time.unwrap_or_default(),
             blocks: self.placement.blocks() as u32,
@@ -220,17 +220,17 @@ impl<'t> Image<'t> {
         let numbers_by_nid = self.overlay.profile.numbers_by_nid;
         let mut sized = Sized::empty(&self.overlay);
         let mut next_block = self.placement.data_start / BLOCK + blocks;
-        for (ino, &slot) in range.clone().zip(&self.placement.order[range]) {
-            sized.measure(&self.overlay, &self.shared, slot);
+        for (ino, &node) in range.clone().zip(&self.placement.order[range]) {
+            sized.measure(&self.overlay, &self.shared, node);
             let position = sized.settle(out.position(), self.overlay.profile.tails, build_time);
-            debug_assert_eq!(position / 32, self.placement.nid(slot));
+            debug_assert_eq!(position / 32, self.placement.nid(node));
             out.pad_to(position);
             let xattr_icount = match sized.xattr_len {
                 0 => 0,
                 len => (len - XATTR_HEADER_LEN) / 4 + 1,
             };
             let first_block = next_block as u32;
-            let ino = if numbers_by_nid { self.placement.nid(slot) as u32 } else { ino as u32 };
+            let ino = if numbers_by_nid { self.placement.nid(node) as u32 } else { ino as u32 };
             let placed = Placed { build_time, xattr_icount: xattr_icount as u16, ino, first_block };
             sized.draft.emit(placed, out.bytes);
             self.emit_xattrs(&sized, out.bytes);
@@ -271,11 +271,11 @@ impl<'t> Image<'t> {
         let tail = sized.draft.tail as usize;
         let last = |bytes: &[u8], out: &mut Vec<u8>| out.extend_from_slice(&bytes[bytes.len() - tail..]);
         match sized.draft.content {
-            Content::Nothing => {}
-            Content::Chunks { count, .. } => out.resize(out.len() + 4 * count as usize, 0xff),
-            Content::Symlink(id) | Content::Inline(id) => last(self.bytes_of(id), out),
-            Content::Directory(id) if sized.draft.blocks == 0 => self.emit_directory(id, out),
-            Content::Directory(id) => {
+            InodeContent::Nothing => {}
+            InodeContent::Chunks { count, .. } => out.resize(out.len() + 4 * count as usize, 0xff),
+            InodeContent::Symlink(id) | InodeContent::Inline(id) => last(self.bytes_of(id), out),
+            InodeContent::Directory(id) if sized.draft.blocks == 0 => self.emit_directory(id, out),
+            InodeContent::Directory(id) => {
                 let mut content = Vec::new();
                 self.emit_directory(id, &mut content);
                 last(&content, out);
@@ -284,15 +284,15 @@ impl<'t> Image<'t> {
     }
 
     /// The data blocks of some inodes, in their order.
-    fn emit_data(&self, with_blocks: &[(Slot, u32)], out: &mut Emitter<'_>) {
-        for &(slot, blocks) in with_blocks {
+    fn emit_data(&self, with_blocks: &[(NodeIndex, u32)], out: &mut Emitter<'_>) {
+        for &(node, blocks) in with_blocks {
             let len = u64::from(blocks) * BLOCK;
             let (start, end) = (out.bytes.len(), out.position() + len);
-            match Draft::new(&self.overlay, slot).content {
-                Content::Nothing => {}
-                Content::Chunks { .. } => out.bytes.resize(start + BLOCK as usize, 0xff),
-                Content::Symlink(id) | Content::Inline(id) => out.bytes.extend_from_slice(self.bytes_of(id)),
-                Content::Directory(id) => self.emit_directory(id, out.bytes),
+            match InodeDraft::new(&self.overlay, node).content {
+                InodeContent::Nothing => {}
+                InodeContent::Chunks { .. } => out.bytes.resize(start + BLOCK as usize, 0xff),
+                InodeContent::Symlink(id) | InodeContent::Inline(id) => out.bytes.extend_from_slice(self.bytes_of(id)),
+                InodeContent::Directory(id) => self.emit_directory(id, out.bytes),
             }
             // The bytes beyond the blocks are the tail, which follows the inode.
             out.bytes.truncate(start + len as usize);
@@ -301,7 +301,7 @@ impl<'t> Image<'t> {
     }
 
     fn emit_directory(&self, id: crate::tree::InodeId, out: &mut Vec<u8>) {
-        dirent::emit(&self.overlay, id, |slot| self.placement.nid(slot), out);
+        dirent::emit(&self.overlay, id, |node| self.placement.nid(node), out);
     }
 
     /// A symlink's target or a file's inline content.
@@ -332,7 +332,7 @@ impl Emitter<'_> {
 
 /// A piece of the image, with the hashes of its whole blocks.
 #[derive(Default)]
-struct Piece {
+struct HashedPiece {
     bytes: Vec<u8>,
     /// The number of bytes that belong to the last block of the piece before.
     head: usize,
@@ -341,7 +341,7 @@ struct Piece {
     tail: usize,
 }
 
-impl Piece {
+impl HashedPiece {
     fn emit(&mut self, image: &Image<'_>, number: usize, algorithm: Algorithm) {
         self.bytes.clear();
         image.emit_piece(number, &mut self.bytes);

@@ -1,15 +1,15 @@
 //! One inode of the image: its fields, its size, its bytes.
 
 use super::constants::{BLOCK, BLOCK_BITS, MAX_CHUNK_BITS, MAX_TAIL};
-use super::node::{Node, Slot};
+use super::dirent;
+use super::node::{ImageNode, NodeIndex};
 use super::overlay::Overlay;
-use super::record::{Form, Layout, Record};
-use super::{dirent, node};
+use super::record::{InodeRecord, Layout, RecordForm};
 use crate::tree::{InodeId, Kind, StoredData, StoredInode, Timestamp};
 
 /// The source of an inode's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Content {
+pub(super) enum InodeContent {
     Nothing,
     Directory(InodeId),
     /// The target of this symlink.
@@ -25,7 +25,7 @@ pub(super) enum Content {
 
 /// An inode before it has a place.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Draft {
+pub(super) struct InodeDraft {
     pub(super) mode: u16,
     pub(super) nlink: u32,
     pub(super) uid: u32,
@@ -34,18 +34,18 @@ pub(super) struct Draft {
     pub(super) mtime: Timestamp,
     /// The size that decides between compact and extended.
     pub(super) recorded_size: u64,
-    pub(super) content: Content,
+    pub(super) content: InodeContent,
     /// The number of whole data blocks.
     pub(super) blocks: u64,
     /// The number of bytes after the attributes.
     pub(super) tail: u64,
 }
 
-impl Draft {
-    pub(super) fn new(overlay: &Overlay<'_>, slot: Slot) -> Self {
-        match slot.node() {
-            Node::Inode(id) => Self::of_inode(overlay, slot, id),
-            Node::Stub(_) => Self::stub(overlay.tree.stored(InodeId::ROOT)),
+impl InodeDraft {
+    pub(super) fn new(overlay: &Overlay<'_>, node: NodeIndex) -> Self {
+        match node.kind() {
+            ImageNode::Inode(id) => Self::of_inode(overlay, node, id),
+            ImageNode::Stub(_) => Self::stub(overlay.tree.stored(InodeId::ROOT)),
         }
     }
 
@@ -59,13 +59,13 @@ impl Draft {
             rdev: 0,
             mtime: root.mtime(),
             recorded_size: 0,
-            content: Content::Nothing,
+            content: InodeContent::Nothing,
             blocks: 0,
             tail: 0,
         }
     }
 
-    fn of_inode(overlay: &Overlay<'_>, slot: node::Slot, id: InodeId) -> Self {
+    fn of_inode(overlay: &Overlay<'_>, node: NodeIndex, id: InodeId) -> Self {
         let inode = overlay.tree.stored(id);
         let mut draft = Self {
             mode: inode.mode,
@@ -75,33 +75,33 @@ impl Draft {
             rdev: inode.rdev,
             mtime: inode.mtime(),
             recorded_size: inode.size,
-            content: Content::Nothing,
+            content: InodeContent::Nothing,
             blocks: 0,
             tail: 0,
         };
         match inode.data {
             StoredData::Directory { .. } => {
                 let extent = dirent::measure(overlay, id);
-                draft.content = Content::Directory(id);
+                draft.content = InodeContent::Directory(id);
                 (draft.blocks, draft.tail) = (extent.blocks, extent.tail);
                 draft.nlink = (2 + extent.subdirectories).min(u64::from(u32::MAX)) as u32;
                 draft.recorded_size = extent.blocks * BLOCK + extent.tail;
             }
             StoredData::Symlink(target) => {
-                draft.content = Content::Symlink(id);
+                draft.content = InodeContent::Symlink(id);
                 draft.tail = target.len() as u64;
             }
-            StoredData::Regular { .. } if overlay.external(slot).is_some() => {
+            StoredData::Regular { .. } if overlay.external(node).is_some() => {
                 let least = inode.size.next_power_of_two().trailing_zeros().clamp(BLOCK_BITS, MAX_CHUNK_BITS);
                 let bits = overlay.profile.chunk_bits.unwrap_or(least);
                 let count = inode.size.div_ceil(1 << bits);
-                draft.content = Content::Chunks { count, bits };
+                draft.content = InodeContent::Chunks { count, bits };
                 draft.tail = 4 * count;
             }
             StoredData::Regular { content, .. } if content.len() > 0 => {
                 let (blocks, tail) = (inode.size / BLOCK, inode.size % BLOCK);
                 (draft.blocks, draft.tail) = if tail > MAX_TAIL { (blocks + 1, 0) } else { (blocks, tail) };
-                draft.content = Content::Inline(id);
+                draft.content = InodeContent::Inline(id);
             }
             StoredData::Regular { .. } => {}
             StoredData::Special if overlay.converts(inode) => {
@@ -119,14 +119,14 @@ impl Draft {
 
     /// Returns the compact form if it can hold all fields: they are narrow, and its time is that of the superblock, if
     /// that has one.
-    pub(super) fn form(&self, build_time: Option<Timestamp>) -> Form {
+    pub(super) fn form(&self, build_time: Option<Timestamp>) -> RecordForm {
         let narrow = |value: u32| value <= u32::from(u16::MAX);
         let compact = build_time == Some(self.mtime)
             && narrow(self.nlink)
             && narrow(self.uid)
             && narrow(self.gid)
             && self.recorded_size <= u64::from(u32::MAX);
-        if compact { Form::Compact } else { Form::Extended }
+        if compact { RecordForm::Compact } else { RecordForm::Extended }
     }
 
     fn kind(&self) -> Kind {
@@ -143,7 +143,7 @@ impl Draft {
 
     fn layout(&self) -> Layout {
         match self.content {
-            Content::Chunks { .. } => Layout::Chunks,
+            InodeContent::Chunks { .. } => Layout::Chunks,
             _ if self.tail > 0 => Layout::Inline,
             _ => Layout::Plain,
         }
@@ -152,7 +152,7 @@ impl Draft {
     /// `i_u`: block number, device number or chunk format.
     fn union_field(&self, first_block: u32) -> u32 {
         match self.content {
-            Content::Chunks { bits, .. } => {
+            InodeContent::Chunks { bits, .. } => {
                 // A chunk array that was moved to a block leaves the high half of the block's number here.
                 let moved = if self.blocks > 0 { first_block & 0xffff_0000 } else { 0 };
                 moved | (bits - BLOCK_BITS)
@@ -165,7 +165,7 @@ impl Draft {
     /// Appends the 32 or 64 bytes of the inode itself.
     pub(super) fn emit(&self, placed: Placed, out: &mut Vec<u8>) {
         let Placed { build_time, xattr_icount, ino, first_block } = placed;
-        let record = Record {
+        let record = InodeRecord {
             form: self.form(build_time),
             layout: self.layout(),
             xattr_icount,

@@ -24,7 +24,7 @@ mod xattr;
 pub use error::WriteError;
 pub use format_version::Versions;
 pub use image::{Image, LostOpaque};
-pub use record::{Form, Layout, Record};
+pub use record::{InodeRecord, Layout, RecordForm};
 pub use superblock::Superblock;
 
 pub(crate) use node::{stub_name, stubs_of};

@@ -9,32 +9,32 @@ const FIRST_STUB: u32 = u32::MAX - (STUBS as u32 - 1);
 
 /// An inode of the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Slot(u32);
+pub(super) struct NodeIndex(u32);
 
-/// The two kinds of [`Slot`].
+/// The two kinds of [`NodeIndex`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Node {
+pub(super) enum ImageNode {
     Inode(InodeId),
     /// A whiteout in the root that shields the object directories where they are ordinary layers.
     Stub(u8),
 }
 
-impl Slot {
-    pub(super) const ROOT: Slot = Slot(0);
+impl NodeIndex {
+    pub(super) const ROOT: NodeIndex = NodeIndex(0);
 
     pub(super) fn inode(id: InodeId) -> Self {
         debug_assert!(id.0 < FIRST_STUB, "the builder ends at 2^31");
-        Slot(id.0)
+        NodeIndex(id.0)
     }
 
     pub(super) fn stub(number: u8) -> Self {
-        Slot(FIRST_STUB + u32::from(number))
+        NodeIndex(FIRST_STUB + u32::from(number))
     }
 
-    pub(super) fn node(self) -> Node {
+    pub(super) fn kind(self) -> ImageNode {
         match self.0.checked_sub(FIRST_STUB) {
-            Some(number) => Node::Stub(number as u8),
-            None => Node::Inode(InodeId(self.0)),
+            Some(number) => ImageNode::Stub(number as u8),
+            None => ImageNode::Inode(InodeId(self.0)),
         }
     }
 }
@@ -49,29 +49,29 @@ pub(crate) fn stubs_of(tree: &Tree) -> impl Iterator<Item = u8> + '_ {
     (0..=u8::MAX).filter(|&number| tree.child(InodeId::ROOT, &stub_name(number)).is_none())
 }
 
-/// A number for each slot of a tree.
+/// A number for each node of a tree.
 #[derive(Debug)]
-pub(super) struct SlotTable {
+pub(super) struct NodeTable {
     inodes: Vec<u32>,
     stubs: [u32; STUBS],
 }
 
-impl SlotTable {
+impl NodeTable {
     pub(super) fn new(tree: &Tree) -> Self {
         Self { inodes: vec![0; tree.inode_count()], stubs: [0; STUBS] }
     }
 
-    pub(super) fn get(&self, slot: Slot) -> u32 {
-        match slot.node() {
-            Node::Inode(id) => self.inodes[id.index()],
-            Node::Stub(number) => self.stubs[usize::from(number)],
+    pub(super) fn get(&self, node: NodeIndex) -> u32 {
+        match node.kind() {
+            ImageNode::Inode(id) => self.inodes[id.index()],
+            ImageNode::Stub(number) => self.stubs[usize::from(number)],
         }
     }
 
-    pub(super) fn set(&mut self, slot: Slot, value: u32) {
-        match slot.node() {
-            Node::Inode(id) => self.inodes[id.index()] = value,
-            Node::Stub(number) => self.stubs[usize::from(number)] = value,
+    pub(super) fn set(&mut self, node: NodeIndex, value: u32) {
+        match node.kind() {
+            ImageNode::Inode(id) => self.inodes[id.index()] = value,
+            ImageNode::Stub(number) => self.stubs[usize::from(number)] = value,
         }
     }
 }

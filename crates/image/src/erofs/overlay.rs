@@ -7,12 +7,12 @@
 use std::collections::HashMap;
 
 use super::error::WriteError;
-use super::format_version::Profile;
-use super::node::{Node, Slot};
+use super::format_version::WriterProfile;
+use super::node::{ImageNode, NodeIndex};
 use super::xattr::{Attr, METACOPY, REDIRECT};
 use crate::tree::{
-    InodeId, Kind, MAX_XATTRS_TOTAL, Payload, SetId, StoredData, StoredInode, Tree, XATTRS_BASE, Xattr, Xattrs,
-    xattr_cost,
+    InodeId, Kind, MAX_XATTRS_TOTAL, SetId, StoredData, StoredInode, StoredPayload, Tree, XATTRS_BASE, Xattr,
+    XattrTable, xattr_cost,
 };
 
 const OVERLAY_PREFIX: &[u8] = b"trusted.overlay.";
@@ -28,8 +28,8 @@ const OPAQUE_IN_TREE: [&[u8]; 2] = [OPAQUE, OPAQUE_PARENT[1].as_bytes()];
 #[derive(Debug)]
 pub(super) struct Overlay<'t> {
     pub(super) tree: &'t Tree,
-    pub(super) profile: &'static Profile,
-    pub(super) xattrs: Xattrs,
+    pub(super) profile: &'static WriterProfile,
+    pub(super) xattrs: XattrTable,
     /// The image's set for each set of the tree.
     escaped: Vec<SetId>,
     /// Inodes with other attributes than their set in the tree says: the root, whiteouts and their directories.
@@ -42,9 +42,9 @@ pub(super) struct Overlay<'t> {
 }
 
 impl<'t> Overlay<'t> {
-    pub(super) fn new(tree: &'t Tree, profile: &'static Profile) -> Result<Self, WriteError> {
+    pub(super) fn new(tree: &'t Tree, profile: &'static WriterProfile) -> Result<Self, WriteError> {
         let old = tree.xattr_table();
-        let mut xattrs = Xattrs::default();
+        let mut xattrs = XattrTable::default();
         let escaped =
             (0..old.set_count()).map(|set| intern(&mut xattrs, &escape(old.iter(SetId(set as u32))))).collect();
         let mut exceptions = HashMap::new();
@@ -69,10 +69,10 @@ impl<'t> Overlay<'t> {
     }
 
     /// The set of an inode, without what [`attrs`](Self::attrs) adds for external files.
-    pub(super) fn set_of(&self, slot: Slot) -> SetId {
-        match slot.node() {
-            Node::Stub(_) => self.stub,
-            Node::Inode(id) => match self.exceptions.get(&id) {
+    pub(super) fn set_of(&self, node: NodeIndex) -> SetId {
+        match node.kind() {
+            ImageNode::Stub(_) => self.stub,
+            ImageNode::Inode(id) => match self.exceptions.get(&id) {
                 Some(set) => *set,
                 None => self.escaped[self.tree.stored(id).xattrs.0 as usize],
             },
@@ -80,11 +80,11 @@ impl<'t> Overlay<'t> {
     }
 
     /// All attributes of an inode in name order, into a list that is emptied first.
-    pub(super) fn attrs(&self, slot: Slot, attrs: &mut Vec<Attr>) {
+    pub(super) fn attrs(&self, node: NodeIndex, attrs: &mut Vec<Attr>) {
         attrs.clear();
-        let set = self.set_of(slot);
+        let set = self.set_of(node);
         let pairs = self.xattrs.pairs_of(set).iter().map(|&pair| Attr::Pair(pair));
-        let Some((payload, digest)) = self.external(slot) else {
+        let Some((payload, digest)) = self.external(node) else {
             attrs.extend(pairs);
             return;
         };
@@ -113,8 +113,8 @@ impl<'t> Overlay<'t> {
     }
 
     /// Payload and digest of a file whose content lies outside the image.
-    pub(super) fn external(&self, slot: Slot) -> Option<(Payload, Option<u32>)> {
-        let Node::Inode(id) = slot.node() else { return None };
+    pub(super) fn external(&self, node: NodeIndex) -> Option<(StoredPayload, Option<u32>)> {
+        let ImageNode::Inode(id) = node.kind() else { return None };
         let inode = self.tree.stored(id);
         match inode.data {
             StoredData::Regular { content, payload, digest } if inode.size > 0 && content.len() == 0 => {
@@ -125,19 +125,19 @@ impl<'t> Overlay<'t> {
     }
 }
 
-type Owned = (Vec<u8>, Vec<u8>);
+type OwnedXattr = (Vec<u8>, Vec<u8>);
 
-fn owned<'a>(xattrs: impl Iterator<Item = Xattr<'a>>) -> Vec<Owned> {
+fn owned<'a>(xattrs: impl Iterator<Item = Xattr<'a>>) -> Vec<OwnedXattr> {
     xattrs.map(|x| (x.name.to_vec(), x.value.to_vec())).collect()
 }
 
-fn intern(xattrs: &mut Xattrs, set: &[Owned]) -> SetId {
+fn intern(xattrs: &mut XattrTable, set: &[OwnedXattr]) -> SetId {
     let set: Vec<_> = set.iter().map(|(name, value)| Xattr { name, value }).collect();
     xattrs.intern_unchecked(&set)
 }
 
 /// The attributes of a node with overlayfs's own names escaped by one more `overlay.`.
-fn escape<'a>(xattrs: impl Iterator<Item = Xattr<'a>>) -> Vec<Owned> {
+fn escape<'a>(xattrs: impl Iterator<Item = Xattr<'a>>) -> Vec<OwnedXattr> {
     let escape_name = |name: &[u8]| match name.strip_prefix(OVERLAY_PREFIX) {
         Some(rest) => [OVERLAY_PREFIX, b"overlay.", rest].concat(),
         None => name.to_vec(),
@@ -146,19 +146,19 @@ fn escape<'a>(xattrs: impl Iterator<Item = Xattr<'a>>) -> Vec<Owned> {
 }
 
 /// The positions of metacopy and redirect in a sorted set.
-fn find_generated(xattrs: &Xattrs, set: SetId) -> [u32; 2] {
+fn find_generated(xattrs: &XattrTable, set: SetId) -> [u32; 2] {
     [METACOPY, REDIRECT].map(|name| xattrs.iter(set).filter(|x| x.name < name).count() as u32)
 }
 
 /// The attributes of a node that gets whiteout markers.
-struct Marked {
-    list: Vec<Owned>,
+struct MarkedXattrs {
+    list: Vec<OwnedXattr>,
     /// The reference counts an inode's attributes anew, from 0, as it sets markers, and refuses a set that its
     /// unsigned counter says is too large. Followed here, so that the same trees are refused.
     counter: u32,
 }
 
-impl Marked {
+impl MarkedXattrs {
     fn set(&mut self, name: &str, value: &[u8]) -> bool {
         let cost = |value: &[u8]| xattr_cost(name.len(), value.len()) as u32;
         if let Some(index) = self.list.iter().position(|(n, _)| n == name.as_bytes()) {
@@ -180,15 +180,18 @@ fn is_opaque(tree: &Tree, directory: InodeId) -> bool {
 
 /// Returns the new attributes of every whiteout and of every directory that holds one, and the directories that lose
 /// their opaque attribute thereby.
-fn mark_whiteouts(tree: &Tree, profile: &Profile) -> Result<(HashMap<InodeId, Marked>, Vec<InodeId>), WriteError> {
-    let (mut marked, mut lost_opaque) = (HashMap::<InodeId, Marked>::new(), Vec::new());
+fn mark_whiteouts(
+    tree: &Tree,
+    profile: &WriterProfile,
+) -> Result<(HashMap<InodeId, MarkedXattrs>, Vec<InodeId>), WriteError> {
+    let (mut marked, mut lost_opaque) = (HashMap::<InodeId, MarkedXattrs>::new(), Vec::new());
     if !profile.converts_whiteouts || !tree.has_whiteout() {
         return Ok((marked, lost_opaque));
     }
     let mut mark = |inode: InodeId, name: &'static str, value: &[u8]| {
         let marks = marked.entry(inode).or_insert_with(|| {
             let list = escape(tree.xattr_table().iter(tree.stored(inode).xattrs));
-            Marked { list, counter: 0 }
+            MarkedXattrs { list, counter: 0 }
         });
         if marks.set(name, value) { Ok(()) } else { Err(WriteError::MarkerShrinks { inode, name }) }
     };

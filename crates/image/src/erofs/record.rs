@@ -6,7 +6,7 @@ use crate::tree::Timestamp;
 
 /// The two forms of an inode's record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Form {
+pub enum RecordForm {
     /// 32 bytes: narrow fields, and the superblock's time.
     Compact,
     /// The extended form of 64 bytes.
@@ -36,9 +36,9 @@ impl Layout {
 
 /// The fields of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Record {
+pub struct InodeRecord {
     /// The form of the record: compact or extended.
-    pub form: Form,
+    pub form: RecordForm,
     /// The layout of the content.
     pub layout: Layout,
     /// The length of the attributes: 0, or one more than the number of four-byte units after their header.
@@ -61,13 +61,13 @@ pub struct Record {
     pub mtime: Timestamp,
 }
 
-impl Form {
+impl RecordForm {
     /// The record's length in bytes.
     #[must_use]
     pub const fn len(self) -> u64 {
         match self {
-            Form::Compact => COMPACT_LEN,
-            Form::Extended => EXTENDED_LEN,
+            RecordForm::Compact => COMPACT_LEN,
+            RecordForm::Extended => EXTENDED_LEN,
         }
     }
 
@@ -78,14 +78,14 @@ impl Form {
     }
 }
 
-impl Record {
+impl InodeRecord {
     /// Appends the record to `out`.
     pub(super) fn emit(&self, out: &mut Vec<u8>) {
-        let format = self.layout.number() << 1 | u16::from(self.form == Form::Extended);
+        let format = self.layout.number() << 1 | u16::from(self.form == RecordForm::Extended);
         for half in [format, self.xattr_icount, self.mode] {
             out.extend_from_slice(&half.to_le_bytes());
         }
-        if self.form == Form::Compact {
+        if self.form == RecordForm::Compact {
             out.extend_from_slice(&(self.nlink as u16).to_le_bytes());
             for word in [self.size as u32, 0, self.union_field, self.ino] {
                 out.extend_from_slice(&word.to_le_bytes());
@@ -130,7 +130,7 @@ impl Record {
         let half = |offset| u16::from_le_bytes(field(bytes, offset));
         let word = |offset| u32::from_le_bytes(field(bytes, offset));
         Ok(Self {
-            form: Form::Compact,
+            form: RecordForm::Compact,
             layout,
             xattr_icount: half(2),
             mode: half(4),
@@ -148,7 +148,7 @@ impl Record {
         let half = |offset| u16::from_le_bytes(field(bytes, offset));
         let word = |offset| u32::from_le_bytes(field(bytes, offset));
         Ok(Self {
-            form: Form::Extended,
+            form: RecordForm::Extended,
             layout,
             xattr_icount: half(2),
             mode: half(4),
@@ -177,8 +177,8 @@ mod tests {
     #[test]
     fn goes_both_ways() {
         let time = Timestamp { sec: -1, nsec: 2 };
-        let record = Record {
-            form: Form::Extended,
+        let record = InodeRecord {
+            form: RecordForm::Extended,
             layout: Layout::Chunks,
             xattr_icount: 3,
             mode: 0o100644,
@@ -190,14 +190,14 @@ mod tests {
             gid: 9,
             mtime: time,
         };
-        for form in [Form::Compact, Form::Extended] {
+        for form in [RecordForm::Compact, RecordForm::Extended] {
             let mut bytes = Vec::new();
-            Record { form, ..record }.emit(&mut bytes);
+            InodeRecord { form, ..record }.emit(&mut bytes);
             assert_eq!(bytes.len() as u64, form.len());
-            assert_eq!(Record::parse(&bytes, time), Ok(Record { form, ..record }));
-            assert_eq!(Record::parse(&bytes[..bytes.len() - 1], time), Err(BadRecord::TooShort));
+            assert_eq!(InodeRecord::parse(&bytes, time), Ok(InodeRecord { form, ..record }));
+            assert_eq!(InodeRecord::parse(&bytes[..bytes.len() - 1], time), Err(BadRecord::TooShort));
             bytes[0] |= 0x20;
-            assert!(matches!(Record::parse(&bytes, time), Err(BadRecord::Format(_))));
+            assert!(matches!(InodeRecord::parse(&bytes, time), Err(BadRecord::Format(_))));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Attributes that several inodes have in common: written once, referred to by offset.
 
-use super::node::Slot;
+use super::node::NodeIndex;
 use super::overlay::Overlay;
 use super::xattr::Attr;
 
@@ -12,7 +12,7 @@ const FIRST_OFFSET: u32 = 4;
 
 /// A state or offset for every attribute there can be.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct SharedXattrs {
     pairs: Vec<u32>,
     /// For no digest, then for each digest.
     metacopies: Vec<u32>,
@@ -24,9 +24,9 @@ pub(super) struct Shared {
     pub(super) area_len: u64,
 }
 
-impl Shared {
+impl SharedXattrs {
     /// Counts the attributes of all inodes; those met more than once are shared.
-    pub(super) fn find(overlay: &Overlay<'_>, slots: impl Iterator<Item = Slot>) -> Self {
+    pub(super) fn find(overlay: &Overlay<'_>, nodes: impl Iterator<Item = NodeIndex>) -> Self {
         let tree = overlay.tree;
         let mut shared = Self {
             pairs: vec![UNSEEN; overlay.xattrs.pair_count()],
@@ -37,8 +37,8 @@ impl Shared {
             area_len: 0,
         };
         let mut attrs = Vec::new();
-        for slot in slots {
-            overlay.attrs(slot, &mut attrs);
+        for node in nodes {
+            overlay.attrs(node, &mut attrs);
             for attr in &attrs {
                 let state = shared.state(attr);
                 *state = (*state + 1).min(OFTEN);

@@ -9,7 +9,7 @@ use super::constants::round_up;
 use super::format_version::SharedOrder;
 use super::overlay::Overlay;
 use crate::digest::{Algorithm, Digest};
-use crate::tree::{PairId, Payload};
+use crate::tree::{PairId, StoredPayload};
 
 pub(super) const METACOPY: &[u8] = b"trusted.overlay.metacopy";
 pub(super) const REDIRECT: &[u8] = b"trusted.overlay.redirect";
@@ -95,11 +95,11 @@ impl EntryHead {
 }
 
 impl Attr {
-    pub(super) fn redirect(payload: Payload) -> Option<Self> {
+    pub(super) fn redirect(payload: StoredPayload) -> Option<Self> {
         match payload {
-            Payload::None => None,
-            Payload::Object(digest) => Some(Attr::RedirectObject(digest)),
-            Payload::Path(path) => Some(Attr::RedirectPath(path)),
+            StoredPayload::None => None,
+            StoredPayload::Object(digest) => Some(Attr::RedirectObject(digest)),
+            StoredPayload::Path(path) => Some(Attr::RedirectPath(path)),
         }
     }
 

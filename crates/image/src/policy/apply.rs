@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use super::{Attributes, Contents, Inline, Policy, Times, Transform};
+use super::{FileContents, Inline, Policy, Times, Transform, XattrPolicy};
 use crate::digest::{Algorithm, Digest};
 use crate::tree::{
-    Entry, EntryId, InodeId, Kind, NewInode, OrderedBuilder, Payload, SetId, StoredData, StoredInode, Timestamp, Tree,
-    TreeError,
+    Entry, EntryId, InodeId, Kind, NewInode, OrderedBuilder, SetId, StoredData, StoredInode, StoredPayload, Timestamp,
+    Tree, TreeError,
 };
 use crate::verity;
 
@@ -31,7 +31,7 @@ impl Policy {
     /// # Errors
     ///
     /// If the policy needs contents that are not known.
-    pub fn apply(&self, tree: &Tree, contents: &Contents) -> Result<Tree, NotKnown> {
+    pub fn apply(&self, tree: &Tree, contents: &FileContents) -> Result<Tree, NotKnown> {
         let sets = vec![None; tree.xattr_table().set_count()];
         let ids = vec![None; tree.inode_count()];
         let builder = OrderedBuilder::new(self.algorithm);
@@ -61,7 +61,7 @@ impl Policy {
 struct Applying<'a> {
     policy: &'a Policy,
     tree: &'a Tree,
-    contents: &'a Contents,
+    contents: &'a FileContents,
     builder: OrderedBuilder,
     /// The new set for each old one that was met.
     sets: Vec<Option<SetId>>,
@@ -155,7 +155,7 @@ impl<'a> Applying<'a> {
                 path = self.path(payload, digest);
                 // What was in the image until now has no object yet, but one by the usual name.
                 new.payload = path.as_deref();
-                new.is_object = path.is_none() && (payload != Payload::None || content.is_some());
+                new.is_object = path.is_none() && (payload != StoredPayload::None || content.is_some());
             }
         }
         let set = self.set(stored.xattrs);
@@ -208,11 +208,11 @@ impl<'a> Applying<'a> {
     }
 
     /// A payload that must be spelled: one that is not the path of the file's own object.
-    fn path(&self, payload: Payload, digest: Option<Digest>) -> Option<Cow<'a, [u8]>> {
+    fn path(&self, payload: StoredPayload, digest: Option<Digest>) -> Option<Cow<'a, [u8]>> {
         match payload {
-            Payload::None => None,
-            Payload::Path(path) => Some(Cow::Borrowed(self.tree.payload_path(path))),
-            Payload::Object(index) => {
+            StoredPayload::None => None,
+            StoredPayload::Path(path) => Some(Cow::Borrowed(self.tree.payload_path(path))),
+            StoredPayload::Object(index) => {
                 let named = self.tree.digest(index);
                 (digest != Some(named)).then(|| Cow::Owned(named.object_path().into_bytes()))
             }
@@ -234,14 +234,14 @@ impl<'a> Applying<'a> {
     }
 }
 
-impl Attributes {
+impl XattrPolicy {
     pub(super) fn keeps(self, name: &[u8]) -> bool {
         match self {
-            Attributes::All => true,
-            Attributes::User => name.starts_with(b"user."),
-            Attributes::None => false,
-            Attributes::Capability => name == CAPABILITY,
-            Attributes::CapabilityAndUser => name == CAPABILITY || name.starts_with(b"user."),
+            XattrPolicy::All => true,
+            XattrPolicy::User => name.starts_with(b"user."),
+            XattrPolicy::None => false,
+            XattrPolicy::Capability => name == CAPABILITY,
+            XattrPolicy::CapabilityAndUser => name == CAPABILITY || name.starts_with(b"user."),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! the tools, then policies that differ from a default in one field.
 
 use super::equivalence::{self, Choices};
-use super::{Attributes, Contents, Inline, Policy, Times, Transform};
+use super::{FileContents, Inline, Policy, Times, Transform, XattrPolicy};
 use crate::digest::Algorithm;
 use crate::tree::{Timestamp, Tree};
 
@@ -45,7 +45,7 @@ impl Choice {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Space {
     algorithms: Vec<Algorithm>,
-    xattrs: Choices<Attributes>,
+    xattrs: Choices<XattrPolicy>,
     times: Choices<Times>,
     hardlinks: Choices<bool>,
     inline: Choices<Inline>,
@@ -60,15 +60,15 @@ const HABITS: [Policy; 7] = [
     // ostree, and builds that are to be repeatable on another day.
     Policy { times: Times::Zero, ..Policy::MKCOMPOSEFS },
     CFSCTL,
-    Policy { xattrs: Attributes::CapabilityAndUser, ..CFSCTL },
+    Policy { xattrs: XattrPolicy::CapabilityAndUser, ..CFSCTL },
     Policy { transform: Transform::ContainerAndBoot, ..CFSCTL },
     // With --no-propagate-usr-to-root.
-    Policy { xattrs: Attributes::All, transform: Transform::Nothing, ..CFSCTL },
-    Policy { xattrs: Attributes::All, transform: Transform::Boot, ..CFSCTL },
+    Policy { xattrs: XattrPolicy::All, transform: Transform::Nothing, ..CFSCTL },
+    Policy { xattrs: XattrPolicy::All, transform: Transform::Boot, ..CFSCTL },
 ];
 
 const CFSCTL: Policy =
-    Policy { xattrs: Attributes::Capability, hardlinks: true, transform: Transform::Container, ..Policy::MKCOMPOSEFS };
+    Policy { xattrs: XattrPolicy::Capability, hardlinks: true, transform: Transform::Container, ..Policy::MKCOMPOSEFS };
 
 impl Space {
     /// Returns the policies that make a difference for a complete tree.
@@ -80,7 +80,7 @@ impl Space {
     ///
     /// If `limits` is empty.
     #[must_use]
-    pub fn of(tree: &Tree, contents: &Contents, limits: &[Inline], latest: Option<Timestamp>) -> Self {
+    pub fn of(tree: &Tree, contents: &FileContents, limits: &[Inline], latest: Option<Timestamp>) -> Self {
         Self {
             algorithms: Algorithm::ALL.into_iter().filter(|&algorithm| contents.has_all(tree, algorithm)).collect(),
             xattrs: equivalence::xattrs(tree),
@@ -148,7 +148,7 @@ impl Space {
     /// Returns `true` if `mkcomposefs`, or a program that uses its library, can be asked for the policy. Directories
     /// without times are the result of copies that do not keep them.
     fn is_of_mkcomposefs(&self, policy: &Policy) -> bool {
-        let kept = [Attributes::All, Attributes::User, Attributes::None];
+        let kept = [XattrPolicy::All, XattrPolicy::User, XattrPolicy::None];
         policy.version < 2
             && self.transforms.are_same(policy.transform, Transform::Nothing)
             && kept.iter().any(|&kept| self.xattrs.are_same(policy.xattrs, kept))
@@ -158,7 +158,7 @@ impl Space {
     fn is_of_cfsctl(&self, policy: &Policy) -> bool {
         let filters = [Transform::Root, Transform::Container, Transform::ContainerAndBoot];
         let is_filtered = filters.iter().any(|&filter| self.transforms.are_same(policy.transform, filter));
-        let is_kept = self.xattrs.are_same(policy.xattrs, Attributes::All);
+        let is_kept = self.xattrs.are_same(policy.xattrs, XattrPolicy::All);
         self.hardlinks.are_same(policy.hardlinks, true)
             && self.inline.are_same(policy.inline, self.usual_inline)
             && self.devices.are_same(policy.devices, true)

@@ -8,12 +8,12 @@ use crate::verity;
 
 /// Small contents as they are, and digests by another algorithm, found by the digest that a tree has.
 #[derive(Clone, Debug, Default)]
-pub struct Contents {
+pub struct FileContents {
     small: HashMap<Digest, Box<[u8]>>,
     other: HashMap<Digest, Digest>,
 }
 
-impl Contents {
+impl FileContents {
     /// Returns `true` if the content with this digest was recorded already.
     #[must_use]
     pub fn knows(&self, digest: &Digest) -> bool {

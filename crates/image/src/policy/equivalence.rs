@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use super::{Attributes, Contents, Inline, Times, Transform};
+use super::{FileContents, Inline, Times, Transform, XattrPolicy};
 use crate::tree::{Data, Inode, InodeId, Kind, Timestamp, Tree};
 
 /// The choices for one field, each with the number of what it does to the tree at hand.
@@ -50,9 +50,14 @@ impl<T: Copy + PartialEq> Choices<T> {
     }
 }
 
-pub(super) fn xattrs(tree: &Tree) -> Choices<Attributes> {
-    const CHOICES: [Attributes; 5] =
-        [Attributes::All, Attributes::User, Attributes::None, Attributes::Capability, Attributes::CapabilityAndUser];
+pub(super) fn xattrs(tree: &Tree) -> Choices<XattrPolicy> {
+    const CHOICES: [XattrPolicy; 5] = [
+        XattrPolicy::All,
+        XattrPolicy::User,
+        XattrPolicy::None,
+        XattrPolicy::Capability,
+        XattrPolicy::CapabilityAndUser,
+    ];
     Choices::by(&CHOICES, |choice| xattr_names(tree).map(|name| choice.keeps(name)).collect::<Vec<_>>())
 }
 
@@ -95,12 +100,12 @@ pub(super) fn devices(tree: &Tree) -> Choices<bool> {
 }
 
 /// The limits differ if they put other files into the image.
-pub(super) fn inline(tree: &Tree, contents: &Contents, limits: &[Inline]) -> Choices<Inline> {
+pub(super) fn inline(tree: &Tree, contents: &FileContents, limits: &[Inline]) -> Choices<Inline> {
     let are_inside = |limit| tree.inodes().map(|inode| is_inside(&inode, contents, limit)).collect::<Vec<_>>();
     Choices::by(limits, are_inside)
 }
 
-fn is_inside(inode: &Inode<'_>, contents: &Contents, limit: Inline) -> bool {
+fn is_inside(inode: &Inode<'_>, contents: &FileContents, limit: Inline) -> bool {
     let Data::Regular { content, digest, .. } = inode.data() else { return false };
     match limit {
         Inline::AsGiven => content.is_some(),

@@ -12,11 +12,11 @@ mod text;
 
 pub use apply::NotKnown;
 pub use candidates::{Choice, Space};
-pub use contents::Contents;
+pub use contents::FileContents;
 pub use text::InvalidPolicy;
 
 use crate::digest::Algorithm;
-use crate::erofs::format_version::{LEGACY, PROFILES, Profile};
+use crate::erofs::format_version::{LEGACY, PROFILES, WriterProfile};
 use crate::erofs::{Image, WriteError};
 use crate::tree::{Timestamp, Tree};
 
@@ -28,7 +28,7 @@ pub struct Policy {
     /// The algorithm of the digests, and of that of the image.
     pub algorithm: Algorithm,
     /// The extended attributes that are kept.
-    pub xattrs: Attributes,
+    pub xattrs: XattrPolicy,
     /// The treatment of the times.
     pub times: Times,
     /// Several names of one inode stay one inode; otherwise each name has an inode of its own.
@@ -43,7 +43,7 @@ pub struct Policy {
 
 /// The choice of extended attributes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Attributes {
+pub enum XattrPolicy {
     /// All extended attributes.
     All,
     /// Those whose names begin with `user.`.
@@ -125,7 +125,7 @@ impl Policy {
     pub const MKCOMPOSEFS: Policy = Policy {
         version: 0,
         algorithm: Algorithm::Sha256,
-        xattrs: Attributes::All,
+        xattrs: XattrPolicy::All,
         times: Times::Keep,
         hardlinks: false,
         inline: Inline::UpTo(64),
@@ -142,7 +142,7 @@ impl Policy {
         Image::plan_as(applied, self.profile()?)
     }
 
-    fn profile(self) -> Result<&'static Profile, WriteError> {
+    fn profile(self) -> Result<&'static WriterProfile, WriteError> {
         let mut profiles = PROFILES.iter().chain([&LEGACY]);
         let found = profiles.find(|profile| profile.format_version == self.version);
         found.ok_or(WriteError::Version { min: self.version, max: self.version })

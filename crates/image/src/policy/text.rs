@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Attributes, Inline, Policy, Times, Transform};
+use super::{Inline, Policy, Times, Transform, XattrPolicy};
 use crate::tree::{MAX_INLINE, Timestamp};
 
 /// The text is no policy.
@@ -17,12 +17,12 @@ pub struct InvalidPolicy {
 const FIELDS: &str =
     "FIELD=VALUE, the field being version, hash, xattrs, times, hardlinks, inline, devices or transform";
 
-const XATTRS: [(&str, Attributes); 5] = [
-    ("all", Attributes::All),
-    ("user", Attributes::User),
-    ("none", Attributes::None),
-    ("capability", Attributes::Capability),
-    ("capability+user", Attributes::CapabilityAndUser),
+const XATTRS: [(&str, XattrPolicy); 5] = [
+    ("all", XattrPolicy::All),
+    ("user", XattrPolicy::User),
+    ("none", XattrPolicy::None),
+    ("capability", XattrPolicy::Capability),
+    ("capability+user", XattrPolicy::CapabilityAndUser),
 ];
 const TIMES: [(&str, Times); 4] = [
     ("keep", Times::Keep),

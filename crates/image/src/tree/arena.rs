@@ -1,19 +1,19 @@
 //! Byte strings packed end to end, and tables that keep equal ones once.
 //!
 //! A tree of five million entries has as many names and digests; a `Vec` for each would cost more than what it
-//! holds. Here a string costs its bytes and an eight-byte [`Span`].
+//! holds. Here a string costs its bytes and an eight-byte [`ByteSpan`].
 
 use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-/// The position of a string in its [`Bytes`]: 44 bits of offset, 20 bits of length.
+/// The position of a string in its [`ByteArena`]: 44 bits of offset, 20 bits of length.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Span(u64);
+pub(crate) struct ByteSpan(u64);
 
 const LEN_BITS: u32 = 20;
 
-impl Span {
+impl ByteSpan {
     fn new(start: usize, len: usize) -> Self {
         assert!(len < 1 << LEN_BITS && (start as u64) < 1 << (64 - LEN_BITS), "longer than any field of the format");
         Self((start as u64) << LEN_BITS | len as u64)
@@ -30,16 +30,16 @@ impl Span {
 
 /// An arena of byte strings.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Bytes(Vec<u8>);
+pub(crate) struct ByteArena(Vec<u8>);
 
-impl Bytes {
-    pub(crate) fn push(&mut self, string: &[u8]) -> Span {
-        let span = Span::new(self.0.len(), string.len());
+impl ByteArena {
+    pub(crate) fn push(&mut self, string: &[u8]) -> ByteSpan {
+        let span = ByteSpan::new(self.0.len(), string.len());
         self.0.extend_from_slice(string);
         span
     }
 
-    pub(crate) fn get(&self, span: Span) -> &[u8] {
+    pub(crate) fn get(&self, span: ByteSpan) -> &[u8] {
         &self.0[span.start()..span.start() + span.len()]
     }
 }
@@ -47,8 +47,8 @@ impl Bytes {
 /// Distinct byte strings, numbered in the order they came.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Interner {
-    bytes: Bytes,
-    spans: Vec<Span>,
+    bytes: ByteArena,
+    spans: Vec<ByteSpan>,
     table: HashTable<u32>,
     hasher: DefaultHashBuilder,
 }

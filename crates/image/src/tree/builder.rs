@@ -15,14 +15,14 @@ pub(crate) struct PendingLink(u32);
 
 /// A name that can be added to a directory, as long as nothing else is added.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Claim {
+pub(crate) struct FreeName {
     parent: InodeId,
     hash: u64,
 }
 
 /// The meaning of a name in an unfinished tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum FoundName {
     Inode(InodeId),
     Link(PendingLink),
 }
@@ -57,7 +57,7 @@ impl TreeBuilder {
     /// Adds an inode under a name that was [claimed](Self::claim).
     pub(crate) fn add_claimed(
         &mut self,
-        claim: Claim,
+        claim: FreeName,
         name: &[u8],
         inode: &NewInode<'_>,
     ) -> Result<InodeId, TreeError> {
@@ -77,7 +77,7 @@ impl TreeBuilder {
     }
 
     /// Adds a hard link whose target comes later; [`resolve_link`](Self::resolve_link) must follow.
-    pub(crate) fn add_pending_link(&mut self, claim: Claim, name: &[u8]) -> Result<PendingLink, TreeError> {
+    pub(crate) fn add_pending_link(&mut self, claim: FreeName, name: &[u8]) -> Result<PendingLink, TreeError> {
         self.push_entry(claim, name, UNRESOLVED)
     }
 
@@ -90,17 +90,17 @@ impl TreeBuilder {
     }
 
     /// Looks up a name in a directory.
-    pub(crate) fn find(&self, parent: InodeId, name: &[u8]) -> Option<Found> {
+    pub(crate) fn find(&self, parent: InodeId, name: &[u8]) -> Option<FoundName> {
         self.find_hashed(parent, name, self.hasher.hash_one((parent.0, name)))
     }
 
-    fn find_hashed(&self, parent: InodeId, name: &[u8], hash: u64) -> Option<Found> {
+    fn find_hashed(&self, parent: InodeId, name: &[u8], hash: u64) -> Option<FoundName> {
         let index = *self.names.find(hash, |&e| {
             let entry = &self.tree.entries[e as usize];
             entry.parent == parent && self.tree.bytes.get(entry.name) == name
         })?;
         let entry = &self.tree.entries[index as usize];
-        Some(if entry.inode == UNRESOLVED { Found::Link(PendingLink(index)) } else { Found::Inode(entry.id()) })
+        Some(if entry.inode == UNRESOLVED { FoundName::Link(PendingLink(index)) } else { FoundName::Inode(entry.id()) })
     }
 
     pub(crate) fn is_directory(&self, id: InodeId) -> bool {
@@ -108,27 +108,21 @@ impl TreeBuilder {
     }
 
     /// Finds out whether a name can be added to a directory.
-    pub(crate) fn claim(&self, parent: InodeId, name: &[u8]) -> Result<Claim, TreeError> {
+    pub(crate) fn claim(&self, parent: InodeId, name: &[u8]) -> Result<FreeName, TreeError> {
         if !self.is_directory(parent) {
             return Err(TreeError::ParentNotDirectory);
         }
-        let lossy = || String::from_utf8_lossy(name).into_owned();
-        if name.is_empty() || name.len() > MAX_NAME || name == b"." || name == b".." {
-            return Err(TreeError::Name(lossy()));
-        }
-        if name.iter().any(|b| matches!(b, 0 | b'/')) {
-            return Err(TreeError::Name(lossy()));
-        }
+        check_name(name)?;
         let hash = self.hasher.hash_one((parent.0, name));
         match self.find_hashed(parent, name, hash) {
-            Some(_) => Err(TreeError::Duplicate(lossy())),
-            None => Ok(Claim { parent, hash }),
+            Some(_) => Err(TreeError::Duplicate(String::from_utf8_lossy(name).into_owned())),
+            None => Ok(FreeName { parent, hash }),
         }
     }
 
-    fn push_entry(&mut self, claim: Claim, name: &[u8], inode: u32) -> Result<PendingLink, TreeError> {
+    fn push_entry(&mut self, claim: FreeName, name: &[u8], inode: u32) -> Result<PendingLink, TreeError> {
         let Self { tree, names, hasher } = self;
-        let Claim { parent, hash } = claim;
+        let FreeName { parent, hash } = claim;
         let index = u32::try_from(tree.entries.len()).map_err(|_| TreeError::TooManyInodes)?;
         let (entries, bytes) = (&tree.entries, &tree.bytes);
         names.insert_unique(hash, index, |&e| {
@@ -204,6 +198,15 @@ impl Tree {
             }
         }
     }
+}
+
+/// Checks that an entry can have this name.
+pub(super) fn check_name(name: &[u8]) -> Result<(), TreeError> {
+    let has_length = (1..=MAX_NAME).contains(&name.len());
+    if !has_length || name == b"." || name == b".." || name.iter().any(|b| matches!(b, 0 | b'/')) {
+        return Err(TreeError::Name(String::from_utf8_lossy(name).into_owned()));
+    }
+    Ok(())
 }
 
 /// Groups the entries by directory (a counting sort), then orders each group by name.

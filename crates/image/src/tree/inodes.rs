@@ -2,10 +2,12 @@
 
 use std::num::NonZeroU32;
 
-use super::arena::{Bytes, FixedInterner, Interner};
+use super::arena::{ByteArena, FixedInterner, Interner};
 use super::error::TreeError;
-use super::xattrs::{SetId, Xattr, Xattrs};
-use super::{InodeId, Kind, LINK_BIT, MAX_INLINE, MAX_PATH, Payload, Span, StoredData, StoredInode, Timestamp, Tree};
+use super::xattrs::{SetId, Xattr, XattrTable};
+use super::{
+    ByteSpan, InodeId, Kind, LINK_BIT, MAX_INLINE, MAX_PATH, StoredData, StoredInode, StoredPayload, Timestamp, Tree,
+};
 use crate::digest::{Algorithm, Digest};
 
 /// An inode to be added to a tree.
@@ -43,10 +45,10 @@ impl Tree {
     pub(super) fn empty(algorithm: Algorithm) -> Self {
         Self {
             algorithm,
-            bytes: Bytes::default(),
+            bytes: ByteArena::default(),
             entries: Vec::new(),
             inodes: Vec::new(),
-            xattrs: Xattrs::default(),
+            xattrs: XattrTable::default(),
             digests: FixedInterner::new(algorithm.digest_len()),
             payloads: Interner::default(),
         }
@@ -94,16 +96,16 @@ impl Tree {
                     Some(content) if content.len() > MAX_INLINE => {
                         return Err(TreeError::ContentTooLong(content.len()));
                     }
-                    content => content.map_or(Span::default(), |content| self.bytes.push(content)),
+                    content => content.map_or(ByteSpan::default(), |content| self.bytes.push(content)),
                 };
                 let digest = new.digest.map(|digest| self.store_digest(digest)).transpose()?;
                 let payload = new.payload.filter(|p| !p.is_empty());
                 let payload = match (payload, new.digest, digest) {
-                    (None, _, Some(index)) if new.is_object => Payload::Object(index.get() - 1),
-                    (None, ..) => Payload::None,
+                    (None, _, Some(index)) if new.is_object => StoredPayload::Object(index.get() - 1),
+                    (None, ..) => StoredPayload::None,
                     // Nearly always; no need to read the digest from it.
                     (Some(path), Some(own), Some(index)) if own.has_object_path(path) => {
-                        Payload::Object(index.get() - 1)
+                        StoredPayload::Object(index.get() - 1)
                     }
                     (Some(path), ..) => self.store_payload(path),
                 };
@@ -123,12 +125,12 @@ impl Tree {
 
     /// Payloads that spell an object path are kept as the digest they spell, whosever it is, so that equal
     /// payloads are equal here whatever way they came in.
-    fn store_payload(&mut self, payload: &[u8]) -> Payload {
+    fn store_payload(&mut self, payload: &[u8]) -> StoredPayload {
         match Digest::from_object_path(payload) {
             Some(digest) if digest.algorithm() == self.algorithm => {
-                Payload::Object(self.digests.intern(digest.as_bytes()))
+                StoredPayload::Object(self.digests.intern(digest.as_bytes()))
             }
-            _ => Payload::Path(self.payloads.intern(payload)),
+            _ => StoredPayload::Path(self.payloads.intern(payload)),
         }
     }
 

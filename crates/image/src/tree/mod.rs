@@ -27,13 +27,13 @@ pub use objects::{NamedBy, NeededObject};
 pub use paths::Places;
 pub use xattrs::{MAX_XATTR_NAME, MAX_XATTR_VALUE, MAX_XATTRS_TOTAL, XATTRS_BASE, Xattr, XattrError, xattr_cost};
 
-pub(crate) use arena::{Interner, Span};
-pub(crate) use builder::{Claim, Found, PendingLink};
+pub(crate) use arena::{ByteSpan, Interner};
+pub(crate) use builder::{FoundName, FreeName, PendingLink};
 pub(crate) use ordered_builder::{EntryId, OrderedBuilder};
-pub(crate) use xattrs::{PairId, SetId, Xattrs};
+pub(crate) use xattrs::{PairId, SetId, XattrTable};
 
 use crate::digest::{Algorithm, Digest};
-use arena::{Bytes, FixedInterner};
+use arena::{ByteArena, FixedInterner};
 
 /// Longest name of an entry, in bytes.
 pub const MAX_NAME: usize = 255;
@@ -151,7 +151,7 @@ pub struct Entry<'a> {
 
 /// The path of an external file's object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Payload {
+pub(crate) enum StoredPayload {
     None,
     /// The object path of this digest (an index of the digest table; not always the file's own digest).
     Object(u32),
@@ -166,11 +166,11 @@ pub(crate) enum StoredData {
         len: u32,
         parent: InodeId,
     },
-    Symlink(Span),
+    Symlink(ByteSpan),
     /// An empty span is no content.
     Regular {
-        content: Span,
-        payload: Payload,
+        content: ByteSpan,
+        payload: StoredPayload,
         digest: Option<NonZeroU32>,
     },
     Special,
@@ -192,7 +192,7 @@ pub(crate) struct StoredInode {
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StoredEntry {
-    name: Span,
+    name: ByteSpan,
     parent: InodeId,
     /// The inode, with [`LINK_BIT`] on the entries that are hard links.
     inode: u32,
@@ -217,11 +217,11 @@ impl StoredEntry {
 pub struct Tree {
     algorithm: Algorithm,
     /// Names, symlink targets and inline contents.
-    bytes: Bytes,
+    bytes: ByteArena,
     /// Grouped by directory, in name order.
     entries: Vec<StoredEntry>,
     inodes: Vec<StoredInode>,
-    xattrs: Xattrs,
+    xattrs: XattrTable,
     digests: FixedInterner,
     payloads: Interner,
 }
@@ -332,11 +332,11 @@ impl Tree {
         &self.inodes[id.index()]
     }
 
-    pub(crate) fn span(&self, span: Span) -> &[u8] {
+    pub(crate) fn span(&self, span: ByteSpan) -> &[u8] {
         self.bytes.get(span)
     }
 
-    pub(crate) fn xattr_table(&self) -> &Xattrs {
+    pub(crate) fn xattr_table(&self) -> &XattrTable {
         &self.xattrs
     }
 
@@ -466,9 +466,11 @@ impl<'a> Inode<'a> {
             StoredData::Regular { content, payload, digest } => Data::Regular {
                 content: (content.len() > 0).then(|| self.tree.bytes.get(content)),
                 payload: match payload {
-                    Payload::None => None,
-                    Payload::Object(digest) => Some(Cow::Owned(self.tree.digest(digest).object_path().into_bytes())),
-                    Payload::Path(path) => Some(Cow::Borrowed(self.tree.payloads.get(path))),
+                    StoredPayload::None => None,
+                    StoredPayload::Object(digest) => {
+                        Some(Cow::Owned(self.tree.digest(digest).object_path().into_bytes()))
+                    }
+                    StoredPayload::Path(path) => Some(Cow::Borrowed(self.tree.payloads.get(path))),
                 },
                 digest: StoredInode::digest_index(digest).map(|i| self.tree.digest(i)),
             },

@@ -1,6 +1,6 @@
 //! The objects that the regular files of a tree need, by their recorded digest and by their path.
 
-use super::{InodeId, Payload, StoredData, StoredInode, Tree};
+use super::{InodeId, StoredData, StoredInode, StoredPayload, Tree};
 use crate::digest::Digest;
 
 /// An object that a regular file of a tree needs.
@@ -43,12 +43,14 @@ impl Tree {
         let StoredData::Regular { content, payload, digest } = stored.data else { return [None, None] };
         let own = StoredInode::digest_index(digest);
         let path = match payload {
-            Payload::None => return [None, None],
+            StoredPayload::None => return [None, None],
             _ if content.len() > 0 => return [None, None],
             // Digests are interned: equal ones have one index.
-            Payload::Object(path) if own == Some(path) => return [need(self.digest(path), NamedBy::Both), None],
-            Payload::Object(path) => Some(self.digest(path)),
-            Payload::Path(path) => object_of_path(self.payloads.get(path)).filter(|d| d.algorithm() == self.algorithm),
+            StoredPayload::Object(path) if own == Some(path) => return [need(self.digest(path), NamedBy::Both), None],
+            StoredPayload::Object(path) => Some(self.digest(path)),
+            StoredPayload::Path(path) => {
+                object_of_path(self.payloads.get(path)).filter(|d| d.algorithm() == self.algorithm)
+            }
         };
         match (path, own.map(|own| self.digest(own))) {
             (Some(path), Some(own)) if path == own => [need(own, NamedBy::Both), None],

@@ -3,7 +3,7 @@
 
 use super::error::TreeError;
 use super::inodes::NewInode;
-use super::xattrs::{SetId, Xattrs};
+use super::xattrs::{SetId, XattrTable};
 use super::{InodeId, Kind, LINK_BIT, MODE_TYPE, StoredData, StoredEntry, Tree, UNRESOLVED};
 use crate::digest::Algorithm;
 
@@ -31,7 +31,7 @@ impl OrderedBuilder {
     }
 
     /// The table of attributes, to intern sets in.
-    pub(crate) fn xattrs(&mut self) -> &mut Xattrs {
+    pub(crate) fn xattrs(&mut self) -> &mut XattrTable {
         &mut self.tree.xattrs
     }
 

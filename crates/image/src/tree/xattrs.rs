@@ -23,11 +23,11 @@ pub const fn xattr_cost(name: usize, value: usize) -> usize {
     7 + name + value
 }
 
-/// Names a set of attributes within its [`Xattrs`]. The default is the empty set.
+/// Names a set of attributes within its [`XattrTable`]. The default is the empty set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct SetId(pub(crate) u32);
 
-/// Names a distinct (name, value) pair within its [`Xattrs`].
+/// Names a distinct (name, value) pair within its [`XattrTable`].
 pub(crate) type PairId = u32;
 
 /// An extended attribute.
@@ -66,7 +66,7 @@ pub enum XattrError {
 
 /// All attributes of a tree.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Xattrs {
+pub(crate) struct XattrTable {
     /// `name NUL value`: as names hold no NUL, the byte order of pairs is the order by name, then value.
     pairs: Interner,
     /// Pair ids of all sets, end to end; set 0 is the empty one.
@@ -79,7 +79,7 @@ pub(crate) struct Xattrs {
     pair: Vec<u8>,
 }
 
-impl Xattrs {
+impl XattrTable {
     /// Keeps a set, or says which limit it breaks. Of a repeated name the last value counts.
     pub(crate) fn intern(&mut self, xattrs: &[Xattr<'_>]) -> Result<SetId, XattrError> {
         if xattrs.is_empty() {

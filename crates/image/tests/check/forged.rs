@@ -1,7 +1,7 @@
 //! Images that something is wrong with: it is found, at the path it is at, and as grave as it is.
 
-use libcomposefs_image::erofs::check::{Canonical, Finding, Problem, Region, Report, Severity, check};
-use libcomposefs_image::erofs::read::{Defect, Reader, load};
+use libcomposefs_image::erofs::check::{Canonical, CheckReport, Finding, Problem, Region, Severity, check};
+use libcomposefs_image::erofs::read::{Defect, ImageReader, load};
 
 use crate::forge::Forge;
 
@@ -16,7 +16,7 @@ macro_rules! forgeries {
 }
 
 /// The twin of every forgery: what is wrong with it, a dump may say.
-fn twin() -> Report {
+fn twin() -> CheckReport {
     let report = check(&Forge::new().bytes);
     assert_eq!(report.count(Severity::Error), 0);
     assert_eq!(report.canonical, Canonical::Yes);
@@ -38,7 +38,7 @@ fn check_all(severity: Severity, cases: &[Case]) {
         let (found, _) = found.unwrap_or_else(|| panic!("{name}: not found among\n{shown}"));
         assert_eq!(*found, severity, "{name}");
         // Exactly what the reader refuses is an error, but for what only a kernel refuses.
-        let refused = Reader::new(&forged.bytes).and_then(|reader| load(&reader, &[])).is_err();
+        let refused = ImageReader::new(&forged.bytes).and_then(|reader| load(&reader, &[])).is_err();
         let by_kernel = matches!(
             findings.first(),
             Some((_, Finding { problem: Problem::Checksum { .. } | Problem::AclDenied, .. }))

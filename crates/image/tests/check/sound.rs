@@ -4,13 +4,13 @@ use std::io::Write;
 use std::process::Command;
 
 use libcomposefs_image::dump::{self, Parser};
-use libcomposefs_image::erofs::check::{Canonical, Problem, Region, Report, Severity, check, check_in_file};
+use libcomposefs_image::erofs::check::{Canonical, CheckReport, Problem, Region, Severity, check, check_in_file};
 use libcomposefs_image::erofs::read::{HEAD_LEN, said_len};
 use libcomposefs_image::erofs::{Image, Versions};
 use libcomposefs_testkit::{cfsctl, golden, skip};
 
 /// The findings of some severities, as they are shown.
-fn shown(report: &Report, wanted: &[Severity]) -> Vec<String> {
+fn shown(report: &CheckReport, wanted: &[Severity]) -> Vec<String> {
     let wanted = report.findings().filter(|(severity, _)| wanted.contains(severity));
     wanted.map(|(severity, finding)| format!("{severity}: {finding}")).collect()
 }

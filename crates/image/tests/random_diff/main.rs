@@ -4,9 +4,9 @@ mod mutation;
 
 use std::collections::BTreeMap;
 
-use libcomposefs_image::diff::{Change, Diff, Field, Fields, Options, Side, diff};
+use libcomposefs_image::diff::{Change, Diff, Field, FieldSet, Options, Side, diff};
 use libcomposefs_image::dump::{self, Parser};
-use libcomposefs_image::erofs::read::{Reader, load};
+use libcomposefs_image::erofs::read::{ImageReader, load};
 use libcomposefs_image::erofs::{Image, Versions};
 use libcomposefs_image::tree::Tree;
 use libcomposefs_image::{Algorithm, Digest};
@@ -110,7 +110,7 @@ fn trees_are_equal_through_text_and_image() {
         let options = if tree.has_whiteout() { but_marks.clone() } else { Options::default() };
         for version in [0, 1] {
             let bytes = image(&tree, version);
-            let loaded = load(&Reader::new(&bytes).unwrap(), &[]).unwrap().tree;
+            let loaded = load(&ImageReader::new(&bytes).unwrap(), &[]).unwrap().tree;
             let differ = |a, b| diff(a, b, &options).counts().differing();
             assert_eq!((differ(&tree, &loaded), differ(&loaded, &tree)), (0, 0));
         }
@@ -135,7 +135,7 @@ fn what_is_to_be_ignored_is() {
         [Field::Uid, Field::Mtime, Field::Xattrs, Field::Gid].map(|field| found.field(field)),
         [all, all, all, 0]
     );
-    options.ignore = Fields::from_iter([Field::Uid, Field::Mtime]);
+    options.ignore = FieldSet::from_iter([Field::Uid, Field::Mtime]);
     assert_eq!(counts(&options).field(Field::Uid), 0);
     assert_eq!(counts(&options).changed, all);
     options.ignore_xattrs = vec![b"user.new".to_vec()];

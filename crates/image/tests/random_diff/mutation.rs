@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use libcomposefs_image::verity;
-use libcomposefs_testkit::model::{Kind, Model, Node};
+use libcomposefs_testkit::model::{Model, ModelNode, NodeKind};
 
 /// A change made to a tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,7 +60,7 @@ pub(crate) type Expected = BTreeMap<Vec<u8>, Vec<String>>;
 
 /// Changes a model at a node and says what must be found, if such a change is possible there.
 pub(crate) fn mutate(mutation: Mutation, model: &Model, at: usize) -> Option<(Model, Expected)> {
-    let is_link = matches!(model.nodes[at].kind, Kind::Link(_));
+    let is_link = matches!(model.nodes[at].kind, NodeKind::Link(_));
     match mutation {
         Mutation::Unlinked if is_link => Some(unlink(model, at)),
         Mutation::Place if is_link => Some(move_place(model, at)),
@@ -82,7 +82,7 @@ pub(crate) fn mutate(mutation: Mutation, model: &Model, at: usize) -> Option<(Mo
     }
 }
 
-fn change_number(mutation: Mutation, node: &mut Node) -> Option<String> {
+fn change_number(mutation: Mutation, node: &mut ModelNode) -> Option<String> {
     let old = node.clone();
     Some(match mutation {
         Mutation::Mode => {
@@ -101,7 +101,7 @@ fn change_number(mutation: Mutation, node: &mut Node) -> Option<String> {
             node.mtime.nsec ^= 1;
             format!("mtime: Time({:?}) -> Time({:?})", old.mtime, node.mtime)
         }
-        Mutation::Nlink if node.kind != Kind::Directory => {
+        Mutation::Nlink if node.kind != NodeKind::Directory => {
             node.nlink += 1;
             format!("nlink: Number({}) -> Number({})", old.nlink, node.nlink)
         }
@@ -109,7 +109,7 @@ fn change_number(mutation: Mutation, node: &mut Node) -> Option<String> {
     })
 }
 
-fn change_xattr(mutation: Mutation, node: &mut Node) -> Option<String> {
+fn change_xattr(mutation: Mutation, node: &mut ModelNode) -> Option<String> {
     let (name, old, new) = match mutation {
         Mutation::XattrAdded => {
             node.xattrs.insert(b"user.new".to_vec(), b"1".to_vec());
@@ -129,22 +129,22 @@ fn change_xattr(mutation: Mutation, node: &mut Node) -> Option<String> {
     Some(format!("xattr {name:?}: {old:?} -> {new:?}"))
 }
 
-fn change_data(mutation: Mutation, model: &Model, node: &mut Node) -> Option<String> {
+fn change_data(mutation: Mutation, model: &Model, node: &mut ModelNode) -> Option<String> {
     Some(match (mutation, &mut node.kind) {
-        (Mutation::Type, Kind::Special(bits)) => {
+        (Mutation::Type, NodeKind::Special(bits)) => {
             let (old, new) = if *bits == 0o010000 { ("Fifo", "Socket") } else { ("Socket", "Fifo") };
             *bits ^= 0o010000 ^ 0o140000;
             format!("type: Type({old}) -> Type({new})")
         }
-        (Mutation::Type, kind @ Kind::Symlink(_)) => {
-            *kind = Kind::Regular { size: 9, content: Some(vec![1; 9]), payload: None, digest: None };
+        (Mutation::Type, kind @ NodeKind::Symlink(_)) => {
+            *kind = NodeKind::Regular { size: 9, content: Some(vec![1; 9]), payload: None, digest: None };
             "type: Type(Symlink) -> Type(Regular)".to_owned()
         }
-        (Mutation::Size, Kind::Regular { size: size @ 2.., content: None, .. }) => {
+        (Mutation::Size, NodeKind::Regular { size: size @ 2.., content: None, .. }) => {
             *size -= 1;
             format!("size: Number({}) -> Number({})", *size + 1, *size)
         }
-        (Mutation::Digest, Kind::Regular { size: 1.., content: None, digest, payload }) => {
+        (Mutation::Digest, NodeKind::Regular { size: 1.., content: None, digest, payload }) => {
             let old = *digest;
             let new = verity::digest(model.algorithm, b"another content");
             if old.is_some_and(|old| payload.as_deref() == Some(old.object_path().as_bytes())) {
@@ -153,27 +153,27 @@ fn change_data(mutation: Mutation, model: &Model, node: &mut Node) -> Option<Str
             *digest = Some(new);
             format!("content: Content(External({old:?})) -> Content(External({digest:?}))")
         }
-        (Mutation::Bytes, Kind::Regular { content: Some(content), .. }) => {
+        (Mutation::Bytes, NodeKind::Regular { content: Some(content), .. }) => {
             let old = content.clone();
             *content.last_mut()? ^= 1;
             format!("content: Content(Inline({old:?})) -> Content(Inline({content:?}))")
         }
-        (Mutation::Storage, Kind::Regular { content, payload, digest, .. }) => {
+        (Mutation::Storage, NodeKind::Regular { content, payload, digest, .. }) => {
             let bytes = content.take()?;
             let own = verity::digest(model.algorithm, &bytes);
             (*payload, *digest) = (Some(own.object_path().into_bytes()), Some(own));
             format!("storage: Content(Inline({bytes:?})) -> Content(External({digest:?}))")
         }
-        (Mutation::Payload, Kind::Regular { size: 1.., content: None, payload: Some(payload), .. }) => {
+        (Mutation::Payload, NodeKind::Regular { size: 1.., content: None, payload: Some(payload), .. }) => {
             let old = std::mem::replace(payload, b"some/where".to_vec());
             format!("payload: Path({old:?}) -> Path({payload:?})")
         }
-        (Mutation::Target, Kind::Symlink(target)) => {
+        (Mutation::Target, NodeKind::Symlink(target)) => {
             let old = target.clone();
             target[0] ^= 1;
             format!("target: Path({old:?}) -> Path({target:?})")
         }
-        (Mutation::Rdev, Kind::Device(_, rdev)) => {
+        (Mutation::Rdev, NodeKind::Device(_, rdev)) => {
             *rdev ^= 0x103;
             format!("rdev: Device({}) -> Device({})", *rdev ^ 0x103, *rdev)
         }
@@ -184,8 +184,8 @@ fn change_data(mutation: Mutation, model: &Model, node: &mut Node) -> Option<Str
 /// Makes of a link an inode of its own.
 fn unlink(model: &Model, at: usize) -> (Model, Expected) {
     let mut changed = model.clone();
-    let Node { parent, name, .. } = model.nodes[at].clone();
-    changed.nodes[at] = Node { parent, name, ..model.nodes[model.resolve(at)].clone() };
+    let ModelNode { parent, name, .. } = model.nodes[at].clone();
+    changed.nodes[at] = ModelNode { parent, name, ..model.nodes[model.resolve(at)].clone() };
     let describe = |name| {
         let (old, new) = (names_of(model, name).len(), names_of(&changed, name).len());
         (model.path(name), vec![format!("hardlinks: Names({old}) -> Names({new})")])
@@ -198,9 +198,9 @@ fn unlink(model: &Model, at: usize) -> (Model, Expected) {
 fn move_place(model: &Model, at: usize) -> (Model, Expected) {
     let place = model.resolve(at);
     let mut changed = model.clone();
-    let Node { parent, name, .. } = model.nodes[at].clone();
-    changed.nodes[at] = Node { parent, name, ..model.nodes[place].clone() };
-    changed.nodes[place].kind = Kind::Link(at);
+    let ModelNode { parent, name, .. } = model.nodes[at].clone();
+    changed.nodes[at] = ModelNode { parent, name, ..model.nodes[place].clone() };
+    changed.nodes[place].kind = NodeKind::Link(at);
     let told = |old: bool| vec![format!("place: Place({old}) -> Place({})", !old)];
     (changed, Expected::from([(model.path(place), told(true)), (model.path(at), told(false))]))
 }
@@ -208,11 +208,11 @@ fn move_place(model: &Model, at: usize) -> (Model, Expected) {
 const NEW_NAME: &[u8] = b"a name that no random tree has";
 
 fn add(model: &Model, at: usize) -> Option<(Model, Expected)> {
-    if model.nodes[at].kind != Kind::Directory {
+    if model.nodes[at].kind != NodeKind::Directory {
         return None;
     }
     let mut changed = model.clone();
-    changed.nodes.push(Node { parent: at, name: NEW_NAME.to_vec(), ..model.nodes[0].clone() });
+    changed.nodes.push(ModelNode { parent: at, name: NEW_NAME.to_vec(), ..model.nodes[0].clone() });
     let path = changed.path(model.nodes.len());
     Some((changed, Expected::from([(path, vec!["only B".to_owned()])])))
 }
@@ -227,7 +227,7 @@ fn remove(model: &Model, at: usize) -> Option<(Model, Expected)> {
     for &index in &places {
         let mut node = model.nodes[index].clone();
         node.parent = renumber(node.parent)?;
-        if let Kind::Link(target) = &mut node.kind {
+        if let NodeKind::Link(target) = &mut node.kind {
             *target = renumber(*target)?;
         }
         changed.nodes.push(node);

@@ -3,7 +3,7 @@
 use libcomposefs_image::dump::{self, Parser};
 use libcomposefs_image::erofs::Image;
 use libcomposefs_image::erofs::format_version::{LEGACY, PROFILES};
-use libcomposefs_image::erofs::read::{Order, Reader, load};
+use libcomposefs_image::erofs::read::{ImageReader, Order, load};
 use libcomposefs_image::tree::{Kind, Tree};
 use libcomposefs_testkit::cfsctl;
 
@@ -35,7 +35,7 @@ fn images_of_cfsctl_are_its_trees() {
         let text = recorded.dump.strip_suffix(b"\n").unwrap();
         text.split(|b| *b == b'\n').for_each(|line| parser.push_line(line).unwrap());
         let want = parser.finish().unwrap().tree;
-        let reader = Reader::new(&recorded.image).unwrap();
+        let reader = ImageReader::new(&recorded.image).unwrap();
         assert_eq!(reader.header().format_version, version);
         let loaded = load(&reader, &[]).unwrap();
         assert_eq!(loaded.tree.algorithm(), algorithm);

@@ -1,7 +1,7 @@
 //! Images with a byte changed here and there, where it counts.
 
 use libcomposefs_image::dump::{self, Parser};
-use libcomposefs_image::erofs::read::{RawEntry, RawInode, ReadError, Reader, load};
+use libcomposefs_image::erofs::read::{ImageReader, RawEntry, RawInode, ReadError, load};
 use libcomposefs_image::erofs::{Image, Versions};
 use libcomposefs_image::tree::Tree;
 
@@ -94,7 +94,7 @@ impl Forge {
 
     /// Returns the offset of an attribute's entry.
     pub(crate) fn xattr(&self, path: &str, name: &str) -> u64 {
-        let reader = Reader::new(&self.bytes).unwrap();
+        let reader = ImageReader::new(&self.bytes).unwrap();
         let inode = self.inode(path);
         let mut xattrs = reader.xattrs(&inode).unwrap().map(Result::unwrap);
         xattrs.find(|xattr| xattr.is_named(name.as_bytes())).unwrap_or_else(|| panic!("{path} has no {name}")).offset
@@ -102,7 +102,7 @@ impl Forge {
 
     /// An inode by its path, going down from the root.
     pub(crate) fn inode(&self, path: &str) -> RawInode {
-        let reader = Reader::new(&self.bytes).unwrap();
+        let reader = ImageReader::new(&self.bytes).unwrap();
         let mut inode = reader.root().unwrap();
         for name in path.split('/').filter(|name| !name.is_empty()) {
             let entry = reader.lookup(&inode, name.as_bytes()).unwrap();
@@ -113,7 +113,7 @@ impl Forge {
 
     /// An entry of a directory, and where its name stands.
     fn entry(&self, directory: &str, name: &str) -> (RawEntry<'_>, u64) {
-        let reader = Reader::new(&self.bytes).unwrap();
+        let reader = ImageReader::new(&self.bytes).unwrap();
         let inode = self.inode(directory);
         let entry = reader.lookup(&inode, name.as_bytes()).unwrap().unwrap_or_else(|| panic!("no {name}"));
         (entry, entry.name.as_ptr() as u64 - self.bytes.as_ptr() as u64)
@@ -125,6 +125,6 @@ impl Forge {
     }
 
     pub(crate) fn load(&self) -> Result<Tree, ReadError> {
-        load(&Reader::new(&self.bytes)?, &[]).map(|loaded| loaded.tree)
+        load(&ImageReader::new(&self.bytes)?, &[]).map(|loaded| loaded.tree)
     }
 }

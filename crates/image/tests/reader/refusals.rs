@@ -1,7 +1,7 @@
 //! Every rule broken once; beside each stands a change that is accepted.
 
 use libcomposefs_image::erofs::header::HeaderError;
-use libcomposefs_image::erofs::read::{Defect, ReadError, Reader, load};
+use libcomposefs_image::erofs::read::{Defect, ImageReader, ReadError, load};
 use libcomposefs_image::tree::{InodeId, TreeError, XattrError};
 
 use crate::forge::Forge;
@@ -345,11 +345,11 @@ fn a_name_looked_for_is_checked_as_all_are() {
     let mut forged = Forge::new();
     // In the middle of the names, where the search begins: it starts within the dirents.
     forged.put_dirent("/d", "e", 8, &20u16.to_le_bytes());
-    let reader = Reader::new(&forged.bytes).unwrap();
+    let reader = ImageReader::new(&forged.bytes).unwrap();
     let error = reader.lookup(&forged.inode("/d"), b"e").unwrap_err();
     assert!(matches!(error.defect, Defect::NameOutside { start: 20, .. }), "{error}");
     let twin = Forge::new();
-    let reader = Reader::new(&twin.bytes).unwrap();
+    let reader = ImageReader::new(&twin.bytes).unwrap();
     assert!(reader.lookup(&twin.inode("/d"), b"e").unwrap().is_some());
 }
 
@@ -360,7 +360,7 @@ fn of_two_attributes_with_one_name_the_first_counts() {
          /g 0 100644 1 0 0 0 0.0 - - - user.b=x\n",
     );
     forged.put_xattr("/f", "user.ab", 4, b"aa");
-    let reader = Reader::new(&forged.bytes).unwrap();
+    let reader = ImageReader::new(&forged.bytes).unwrap();
     let inode = forged.inode("/f");
     assert_eq!(reader.xattr(&inode, b"user.aa").unwrap(), Some(&b"first"[..]));
     let loaded = load(&reader, &[]).unwrap();

@@ -1,7 +1,7 @@
 //! Trees of unusual shape, read back.
 
 use libcomposefs_image::Algorithm;
-use libcomposefs_image::erofs::read::{Order, Reader, load};
+use libcomposefs_image::erofs::read::{ImageReader, Order, load};
 use libcomposefs_image::tree::{InodeId, NewInode, TreeBuilder};
 
 use crate::forge::{parse, write};
@@ -25,7 +25,7 @@ const FILE: NewInode<'static> = NewInode { mode: 0o100644, nlink: 1, ..DIRECTORY
 /// Writes, reads, writes again: the same bytes.
 fn goes_round(builder: TreeBuilder) -> Order {
     let bytes = write(&builder.finish(), 0);
-    let loaded = load(&Reader::new(&bytes).unwrap(), &[]).unwrap();
+    let loaded = load(&ImageReader::new(&bytes).unwrap(), &[]).unwrap();
     assert!(bytes == write(&loaded.tree, 0));
     loaded.order
 }
@@ -40,7 +40,7 @@ fn a_hundred_thousand_levels() {
     let file = builder.add(parent, b"f", &FILE).unwrap();
     builder.add_link(InodeId::ROOT, b"link", file).unwrap();
     let bytes = write(&builder.finish(), 0);
-    let reader = Reader::new(&bytes).unwrap();
+    let reader = ImageReader::new(&bytes).unwrap();
     let loaded = load(&reader, &[]).unwrap();
     assert!(bytes == write(&loaded.tree, 0));
     assert_eq!(loaded.order, Order::BreadthFirst);
@@ -48,7 +48,7 @@ fn a_hundred_thousand_levels() {
     let mut forged = bytes.clone();
     let bottom = loaded.raw(&reader, loaded.tree.child(InodeId::ROOT, b"link").unwrap().inode).unwrap();
     forged[bottom.offset() as usize + 4..][..2].copy_from_slice(&[0, 0]);
-    let error = load(&Reader::new(&forged).unwrap(), &[]).unwrap_err();
+    let error = load(&ImageReader::new(&forged).unwrap(), &[]).unwrap_err();
     assert!(error.to_string().len() < 10_000);
     assert!(error.path.is_some());
 }
@@ -60,7 +60,7 @@ fn a_hundred_thousand_names_in_one_directory() {
         builder.add(InodeId::ROOT, format!("{n:x}").as_bytes(), &FILE).unwrap();
     }
     let bytes = write(&builder.finish(), 0);
-    let reader = Reader::new(&bytes).unwrap();
+    let reader = ImageReader::new(&bytes).unwrap();
     let loaded = load(&reader, &[]).unwrap();
     assert!(bytes == write(&loaded.tree, 0));
     assert_eq!(loaded.order, Order::NoLinks);
@@ -113,9 +113,9 @@ fn where_the_place_may_be_chosen_the_first_name_is_taken() {
     let root = "/ 0 40755 2 0 0 0 0.0 - - -\n/d 0 40755 2 0 0 0 0.0 - - -\n";
     let link_target = |text: &str| {
         let bytes = write(&parse(&format!("{root}{text}")), 0);
-        let loaded = load(&Reader::new(&bytes).unwrap(), &[]).unwrap();
+        let loaded = load(&ImageReader::new(&bytes).unwrap(), &[]).unwrap();
         let mut text = Vec::new();
-        loaded.emit_dump(&Reader::new(&bytes).unwrap(), &mut text).unwrap();
+        loaded.emit_dump(&ImageReader::new(&bytes).unwrap(), &mut text).unwrap();
         assert!(bytes == write(&parse(std::str::from_utf8(&text).unwrap()), 0));
         let text = String::from_utf8(text).unwrap();
         let link = text.lines().find(|line| line.contains(" @")).unwrap().to_owned();
@@ -162,7 +162,7 @@ fn whiteouts_come_back_where_they_were() {
     ] {
         for version in [0, 1] {
             let bytes = write(&parse(&format!("{root}{text}")), version);
-            let reader = Reader::new(&bytes).unwrap();
+            let reader = ImageReader::new(&bytes).unwrap();
             let loaded = load(&reader, &[]).unwrap();
             assert!(bytes == write(&loaded.tree, version), "version {version}: {text}");
             let whiteouts =
@@ -180,7 +180,7 @@ fn some_names_of_the_root_only() {
     let text = "/ 0 40755 2 0 0 0 0.0 - - -\n/a 0 40755 2 0 0 0 0.0 - - -\n/a/x 0 100644 2 0 0 0 0.0 - - -\n\
                 /b 0 40755 2 0 0 0 0.0 - - -\n/b/l 0 @100644 1 0 0 0 0.0 /a/x - -\n";
     let bytes = write(&parse(text), 0);
-    let reader = Reader::new(&bytes).unwrap();
+    let reader = ImageReader::new(&bytes).unwrap();
     let names = |only: &[&[u8]]| {
         let tree = load(&reader, only).unwrap().tree;
         let mut names = Vec::new();

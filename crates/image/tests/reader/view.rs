@@ -2,14 +2,14 @@
 
 use libcomposefs_image::Algorithm;
 use libcomposefs_image::dump::{self, Parser};
-use libcomposefs_image::erofs::read::{LastLink, Loaded, Node, Reader, ResolveError, View, load};
+use libcomposefs_image::erofs::read::{ImageReader, LastLink, LoadedImage, ResolveError, View, ViewNode, load};
 use libcomposefs_image::tree::{Data, InodeId, Kind};
 use libcomposefs_testkit::{cfsctl, golden, random};
 
 use crate::forge::{parse, write};
 
 /// Compares everything that the view says with the tree.
-fn compare(view: &View<'_, '_>, loaded: &Loaded, name: &str) {
+fn compare(view: &View<'_, '_>, loaded: &LoadedImage, name: &str) {
     compare_inode(view, loaded, &view.root().unwrap(), InodeId::ROOT, name);
     let mut entries = loaded.tree.depth_first();
     while let Some((path, entry)) = entries.step() {
@@ -25,7 +25,7 @@ fn compare(view: &View<'_, '_>, loaded: &Loaded, name: &str) {
     }
 }
 
-fn compare_inode(view: &View<'_, '_>, loaded: &Loaded, node: &Node, id: InodeId, name: &str) {
+fn compare_inode(view: &View<'_, '_>, loaded: &LoadedImage, node: &ViewNode, id: InodeId, name: &str) {
     let inode = loaded.tree.inode(id);
     assert_eq!(node.raw().nid(), loaded.nid(id), "{name}");
     assert_eq!((node.kind(), u32::from(node.mode())), (inode.kind(), inode.mode()), "{name}");
@@ -44,7 +44,7 @@ fn compare_inode(view: &View<'_, '_>, loaded: &Loaded, node: &Node, id: InodeId,
 }
 
 fn compare_image(image: &[u8], name: &str) {
-    let reader = Reader::new(image).unwrap();
+    let reader = ImageReader::new(image).unwrap();
     compare(&View::new(&reader), &load(&reader, &[]).unwrap(), name);
 }
 
@@ -74,7 +74,7 @@ fn what_only_looks_like_a_whiteout_is_what_it_is() {
     for version in [0, 1] {
         let image = write(&parse(text), version);
         compare_image(&image, text);
-        let reader = Reader::new(&image).unwrap();
+        let reader = ImageReader::new(&image).unwrap();
         let found = View::new(&reader).resolve(b"f", LastLink::Keep).unwrap();
         assert_eq!((found.node.kind(), found.node.is_restored_whiteout()), (Kind::Regular, false));
     }
@@ -99,7 +99,7 @@ const LINKS: &str = "\
 #[test]
 fn paths_go_by_symlinks_within_the_image() {
     let image = write(&parse(LINKS), 1);
-    let reader = Reader::new(&image).unwrap();
+    let reader = ImageReader::new(&image).unwrap();
     let view = View::new(&reader);
     let resolve =
         |path: &str, last| view.resolve(path.as_bytes(), last).map(|found| String::from_utf8(found.path).unwrap());
@@ -144,7 +144,7 @@ fn forty_links_are_followed_and_no_more() {
     let mut text = "/ 0 40755 2 0 0 0 1.0 - - -\n/0 0 40755 2 0 0 0 1.0 - - -\n".to_owned();
     (1..=41).for_each(|n| text.push_str(&format!("/{n} 1 120777 1 0 0 0 1.0 {} - -\n", n - 1)));
     let image = write(&parse(&text), 0);
-    let reader = Reader::new(&image).unwrap();
+    let reader = ImageReader::new(&image).unwrap();
     let view = View::new(&reader);
     assert_eq!(view.resolve(b"40", LastLink::Follow).unwrap().path, b"/0");
     let error = view.resolve(b"41", LastLink::Follow).unwrap_err();
@@ -153,10 +153,10 @@ fn forty_links_are_followed_and_no_more() {
 
 /// Looks at everything that can be reached by a few names, whatever is wrong with the rest.
 fn look_around(image: &[u8]) -> u32 {
-    let Ok(reader) = Reader::new(image) else { return 0 };
+    let Ok(reader) = ImageReader::new(image) else { return 0 };
     let view = View::new(&reader);
     let mut seen = 0;
-    let mut look = |node: &Node| {
+    let mut look = |node: &ViewNode| {
         seen += u32::from(view.xattrs(node).is_ok() && view.target(node).is_ok() && reader.content(node.raw()).is_ok());
         let _ = reader.backing(node.raw());
         let children = view.children(node).into_iter().flatten();

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use libcomposefs_image::Digest;
 use libcomposefs_image::erofs::check::{Severity, check_in_file};
-use libcomposefs_image::erofs::read::{Reader, load};
+use libcomposefs_image::erofs::read::{ImageReader, load};
 use libcomposefs_image::tree::NamedBy;
 use libcomposefs_sys::beneath::open_directory_beneath;
 
@@ -99,7 +99,7 @@ impl Needs {
             self.unread.push(*digest);
             return;
         };
-        let loaded = Reader::new(&image.bytes).and_then(|reader| load(&reader, &[]));
+        let loaded = ImageReader::new(&image.bytes).and_then(|reader| load(&reader, &[]));
         let report = check_in_file(&image.bytes, image.file_len);
         let worst = report.findings().find(|(severity, _)| *severity == Severity::Error);
         let worst = worst.map(|(_, finding)| finding.to_string());

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use libcomposefs_image::Digest;
 use libcomposefs_repo::fsck::DamageKind;
-use libcomposefs_testkit::{stats, privilege};
+use libcomposefs_testkit::{privilege, stats};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use crate::place::{Place, Thing, snapshot};

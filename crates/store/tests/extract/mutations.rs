@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 
 use libcomposefs_image::dump::{self, Parser};
 use libcomposefs_image::erofs::check::check;
-use libcomposefs_image::erofs::read::{Reader, load};
+use libcomposefs_image::erofs::read::{ImageReader, load};
 use libcomposefs_image::erofs::{Image, Versions};
 use libcomposefs_store::extract::Options;
 use libcomposefs_testkit::stats;
@@ -73,7 +73,7 @@ fn change_every_byte(share: usize, full: bool) -> Tally {
             bytes[index] = *value;
             tally.tried += 1;
             let _ = check(&bytes);
-            if let Ok(reader) = Reader::new(&bytes)
+            if let Ok(reader) = ImageReader::new(&bytes)
                 && let Ok(loaded) = load(&reader, &[])
             {
                 loaded.emit_dump(&reader, &mut Vec::new()).unwrap();

@@ -18,7 +18,7 @@ fn with_objects(model: &mut Model, place: &Place) {
     for (index, node) in model.nodes.iter_mut().enumerate() {
         // The kernel accepts some values of it that it cannot return.
         node.xattrs.remove(&b"security.capability"[..]);
-        if let model::Kind::Regular { size, content: None, payload, digest } = &mut node.kind
+        if let model::NodeKind::Regular { size, content: None, payload, digest } = &mut node.kind
             && *size > 0
         {
             let content = noise(65 + (*size % 300_000) as usize, index as u32 % 5);

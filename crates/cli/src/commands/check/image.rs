@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use libcomposefs_content::digest_file;
-use libcomposefs_image::erofs::check::{Report, Severity, check_in_file};
-use libcomposefs_image::erofs::read::{Reader, load};
+use libcomposefs_image::erofs::check::{CheckReport, Severity, check_in_file};
+use libcomposefs_image::erofs::read::{ImageReader, load};
 use libcomposefs_image::{Algorithm, Digest};
 use libcomposefs_sys::verity::{Measurement, measure};
 
@@ -16,7 +16,7 @@ use crate::image_file::ImageFile;
 /// Result of checking an image.
 pub(super) struct Checked {
     pub(super) path: PathBuf,
-    pub(super) report: Report,
+    pub(super) report: CheckReport,
     pub(super) digest: Digest,
     /// Expected digest, if the image has another one.
     pub(super) other_expected: Option<Digest>,
@@ -35,7 +35,7 @@ impl Checked {
         needs: Option<&mut Wanted>,
     ) -> anyhow::Result<Self> {
         let image = ImageFile::read(path)?;
-        let reader = Reader::new(image.bytes()).ok();
+        let reader = ImageReader::new(image.bytes()).ok();
         let loaded = reader.and_then(|reader| load(&reader, &[]).ok());
         let algorithm = loaded.as_ref().map_or_else(Algorithm::default, |loaded| loaded.tree.algorithm());
         let algorithm = expected.map_or(algorithm, |expected| expected.algorithm());

@@ -3,7 +3,7 @@
 use anyhow::bail;
 use libcomposefs_image::Algorithm;
 use libcomposefs_image::diff::causes::{Cause, causes};
-use libcomposefs_image::diff::{self, Diff, Field, Fields, diff};
+use libcomposefs_image::diff::{self, Diff, Field, FieldSet, diff};
 use libcomposefs_image::threads::both;
 use libcomposefs_image::tree::Tree;
 use libcomposefs_scan as scan;
@@ -88,7 +88,7 @@ impl<'t> TreeComparison<'t> {
         let mut options = request.diff.clone();
         if [a, b].iter().any(|side| side.form == InputKind::Directory) {
             // A directory does not determine which contents are stored in the image.
-            options.ignore = options.ignore.iter().chain([Field::Storage]).collect::<Fields>();
+            options.ignore = options.ignore.iter().chain([Field::Storage]).collect::<FieldSet>();
         }
         let diff = diff(&a.tree, &b.tree, &options);
         let counts = diff.counts();

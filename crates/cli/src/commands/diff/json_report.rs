@@ -2,8 +2,8 @@
 
 use std::io::{self, Write};
 
-use libcomposefs_image::diff::causes::{Cause, Hint, Subject, moved};
-use libcomposefs_image::diff::{Change, Content, Field, Side, Value as FieldValue};
+use libcomposefs_image::diff::causes::{Cause, CauseSubject, Hint, moved};
+use libcomposefs_image::diff::{Change, Field, FieldValue, FileContent, Side};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value, json};
 
@@ -110,8 +110,8 @@ const fn key(side: Side) -> &'static str {
 fn cause(cause: &Cause<'_>) -> Value {
     let mut object = Map::new();
     match &cause.subject {
-        Subject::Only(side) => _ = object.insert("only".to_owned(), key(*side).into()),
-        Subject::Field(field) => {
+        CauseSubject::Only(side) => _ = object.insert("only".to_owned(), key(*side).into()),
+        CauseSubject::Field(field) => {
             object.insert("field".to_owned(), field.name().into());
             for (value, (_, key)) in [&cause.old, &cause.new].into_iter().zip(SIDES) {
                 if let Some(value) = value {
@@ -119,11 +119,11 @@ fn cause(cause: &Cause<'_>) -> Value {
                 }
             }
         }
-        Subject::XattrOnly(side, name) => {
+        CauseSubject::XattrOnly(side, name) => {
             put_bytes(&mut object, "xattr", name);
             object.insert("only".to_owned(), key(*side).into());
         }
-        Subject::XattrValue(name) => put_bytes(&mut object, "xattr", name),
+        CauseSubject::XattrValue(name) => put_bytes(&mut object, "xattr", name),
     }
     object.insert("text".to_owned(), words::cause(cause).into());
     object.insert("count".to_owned(), cause.changes.len().into());
@@ -213,7 +213,9 @@ fn xattrs(comparison: &TreeComparison<'_>, change: &Change) -> Value {
 fn put_value(object: &mut Map<String, Value>, key: &str, field: Field, value: &FieldValue<'_>) {
     let plain = match value {
         FieldValue::Path(bytes) => return put_bytes(object, key, bytes),
-        FieldValue::Content(Content::Inline(bytes)) if field == Field::Content => return put_bytes(object, key, bytes),
+        FieldValue::Content(FileContent::Inline(bytes)) if field == Field::Content => {
+            return put_bytes(object, key, bytes);
+        }
         FieldValue::None => Value::Null,
         FieldValue::Number(number) => (*number).into(),
         FieldValue::Time(time) => json!({"sec": time.sec, "nsec": time.nsec}),

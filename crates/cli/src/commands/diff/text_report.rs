@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use libcomposefs_image::diff::causes::{Cause, Subject};
+use libcomposefs_image::diff::causes::{Cause, CauseSubject};
 use libcomposefs_image::diff::{Change, Side};
 
 use super::compare::TreeComparison;
@@ -103,7 +103,7 @@ fn write_paths(comparison: &TreeComparison<'_>, cause: &Cause<'_>, out: &mut imp
     let limit = comparison.request.limit;
     let changes = || cause.changes.iter().map(|number| &diff.changes()[*number as usize]);
     // Entries of a directory that only one tree has are skipped, as the directory is printed.
-    let hides = limit != usize::MAX && matches!(cause.subject, Subject::Only(_));
+    let hides = limit != usize::MAX && matches!(cause.subject, CauseSubject::Only(_));
     let mut shown = 0;
     for change in changes().filter(|change| !hides || !change.is_within()).take(limit) {
         writeln!(out, "  {}{}", words::path(&diff.path(change)), detail(comparison, cause, change))?;
@@ -119,16 +119,18 @@ fn write_paths(comparison: &TreeComparison<'_>, cause: &Cause<'_>, out: &mut imp
 fn detail(comparison: &TreeComparison<'_>, cause: &Cause<'_>, change: &Change) -> String {
     let diff = &comparison.diff;
     match &cause.subject {
-        Subject::Only(side) => match diff.inode(*side, change) {
+        CauseSubject::Only(side) => match diff.inode(*side, change) {
             Some(inode) => format!("  ({})", mode::word(inode.kind())),
             None => String::new(),
         },
-        Subject::XattrOnly(_, name) | Subject::XattrValue(name) => {
+        CauseSubject::XattrOnly(_, name) | CauseSubject::XattrValue(name) => {
             let found = diff.xattrs(change).into_iter().find(|xattr| xattr.name == &name[..]);
             found.map(|xattr| format!("  {}", words::xattr(&xattr))).unwrap_or_default()
         }
-        Subject::Field(_) if cause.changes.len() > 1 && cause.old.is_some() && cause.new.is_some() => String::new(),
-        Subject::Field(field) => {
+        CauseSubject::Field(_) if cause.changes.len() > 1 && cause.old.is_some() && cause.new.is_some() => {
+            String::new()
+        }
+        CauseSubject::Field(field) => {
             let [old, new] = [Side::A, Side::B].map(|side| words::value(*field, &diff.value(side, change, *field)));
             format!("  {old} -> {new}")
         }

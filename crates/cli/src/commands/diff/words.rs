@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use libcomposefs_image::diff::causes::{Cause, Hint, Subject};
-use libcomposefs_image::diff::{Content, Field, Side, Value, XattrChange};
+use libcomposefs_image::diff::causes::{Cause, CauseSubject, Hint};
+use libcomposefs_image::diff::{Field, FieldValue, FileContent, Side, XattrChange};
 use libcomposefs_image::dump::{Also, escape};
 use libcomposefs_image::tree::Kind;
 
@@ -63,31 +63,31 @@ pub(super) const fn letter(side: Side) -> char {
 }
 
 /// Formats the value of a field in a few words.
-pub(super) fn value(field: Field, value: &Value<'_>) -> String {
+pub(super) fn value(field: Field, value: &FieldValue<'_>) -> String {
     match value {
-        Value::None => "none".to_owned(),
-        Value::Type(of) => mode::word(*of).to_owned(),
-        Value::Mode(mode) => format!("{mode:04o}"),
-        Value::Number(number) => number.to_string(),
-        Value::Time(of) => timestamp::shown(*of),
-        Value::Content(content) if field == Field::Storage => match content {
-            Content::Inline(bytes) => format!("in the image ({} bytes)", number(bytes.len())),
-            Content::Empty | Content::External(_) => "an object".to_owned(),
+        FieldValue::None => "none".to_owned(),
+        FieldValue::Type(of) => mode::word(*of).to_owned(),
+        FieldValue::Mode(mode) => format!("{mode:04o}"),
+        FieldValue::Number(number) => number.to_string(),
+        FieldValue::Time(of) => timestamp::shown(*of),
+        FieldValue::Content(content) if field == Field::Storage => match content {
+            FileContent::Inline(bytes) => format!("in the image ({} bytes)", number(bytes.len())),
+            FileContent::Empty | FileContent::External(_) => "an object".to_owned(),
         },
-        Value::Content(Content::Empty) => "empty".to_owned(),
-        Value::Content(Content::Inline(bytes)) => quoted(bytes),
-        Value::Content(Content::External(Some(digest))) => digest.to_string(),
-        Value::Content(Content::External(None)) => "an object without digest".to_owned(),
-        Value::Path(bytes) => path(bytes),
-        Value::Device(device) => {
+        FieldValue::Content(FileContent::Empty) => "empty".to_owned(),
+        FieldValue::Content(FileContent::Inline(bytes)) => quoted(bytes),
+        FieldValue::Content(FileContent::External(Some(digest))) => digest.to_string(),
+        FieldValue::Content(FileContent::External(None)) => "an object without digest".to_owned(),
+        FieldValue::Path(bytes) => path(bytes),
+        FieldValue::Device(device) => {
             // The kernel's `new_decode_dev`.
             format!("{}:{}", (device & 0xfff00) >> 8, (device & 0xff) | ((device >> 12) & 0xfff00))
         }
-        Value::Xattrs(count) => format!("{count} xattrs"),
-        Value::Names(1) => "no other name".to_owned(),
-        Value::Names(count) => format!("one of {} names", number(*count)),
-        Value::Place(true) => "the inode's first name".to_owned(),
-        Value::Place(false) => "a hard link".to_owned(),
+        FieldValue::Xattrs(count) => format!("{count} xattrs"),
+        FieldValue::Names(1) => "no other name".to_owned(),
+        FieldValue::Names(count) => format!("one of {} names", number(*count)),
+        FieldValue::Place(true) => "the inode's first name".to_owned(),
+        FieldValue::Place(false) => "a hard link".to_owned(),
     }
 }
 
@@ -111,19 +111,19 @@ pub(in crate::commands) fn cause(cause: &Cause<'_>) -> String {
         _ => entries.clone(),
     };
     let mut text = match &cause.subject {
-        Subject::Only(side) => return format!("{entries} only in {}", letter(*side)),
-        Subject::XattrOnly(side, name) => {
+        CauseSubject::Only(side) => return format!("{entries} only in {}", letter(*side)),
+        CauseSubject::XattrOnly(side, name) => {
             return format!("xattr {} only in {}, on {of_all}", path(name), letter(*side));
         }
-        Subject::XattrValue(name) => return format!("xattr {} differs on {of_all}", path(name)),
-        Subject::Field(Field::Links) => format!("{of_all} {verb} in hard links"),
-        Subject::Field(Field::Nlink) => format!("{of_all} {verb} in link count"),
-        Subject::Field(Field::Place) => {
+        CauseSubject::XattrValue(name) => return format!("xattr {} differs on {of_all}", path(name)),
+        CauseSubject::Field(Field::Links) => format!("{of_all} {verb} in hard links"),
+        CauseSubject::Field(Field::Nlink) => format!("{of_all} {verb} in link count"),
+        CauseSubject::Field(Field::Place) => {
             format!("{of_all} {verb} in being the inode's first name, which determines the order of inodes")
         }
-        Subject::Field(field) => format!("{of_all} {verb} in {field}"),
+        CauseSubject::Field(field) => format!("{of_all} {verb} in {field}"),
     };
-    if let Subject::Field(field) = cause.subject
+    if let CauseSubject::Field(field) = cause.subject
         && count > 1
     {
         match (&cause.old, &cause.new) {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use libcomposefs_image::Algorithm;
-use libcomposefs_image::policy::{Contents, Inline};
+use libcomposefs_image::policy::{FileContents, Inline};
 use libcomposefs_image::tree::{MAX_INLINE, Tree};
 use libcomposefs_scan::{CollectAll, Options, scan};
 
@@ -17,7 +17,7 @@ use crate::scan_progress::ScanProgress;
 pub(super) struct Known {
     pub(super) form: InputKind,
     pub(super) tree: Tree,
-    pub(super) contents: Contents,
+    pub(super) contents: FileContents,
     /// Inline limits to try, the usual one first.
     pub(super) limits: Vec<Inline>,
 }
@@ -49,14 +49,14 @@ impl Known {
                 let options = Options { algorithm: wish.algorithm.unwrap_or_default(), ..Options::default() };
                 let loaded = other.load(&options)?;
                 let limits = [Inline::AsGiven].into_iter().chain(limits).collect();
-                Ok(Self { form: loaded.form, tree: loaded.tree, contents: Contents::default(), limits })
+                Ok(Self { form: loaded.form, tree: loaded.tree, contents: FileContents::default(), limits })
             }
         }
     }
 }
 
 /// Reads a directory, each file once, with everything that a policy may leave out or change.
-fn scan_all(path: &Path, wish: Wish<'_>) -> anyhow::Result<(Tree, Contents)> {
+fn scan_all(path: &Path, wish: Wish<'_>) -> anyhow::Result<(Tree, FileContents)> {
     let algorithm = wish.algorithm.unwrap_or_default();
     let largest = LIMITS.iter().chain(wish.limits).max().map_or(0, |&limit| limit as usize);
     let threads = wish.threads;

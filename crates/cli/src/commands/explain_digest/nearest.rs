@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use libcomposefs_image::diff::{Field, Options, diff};
-use libcomposefs_image::erofs::read::{Reader, load};
-use libcomposefs_image::policy::{Contents, Policy};
+use libcomposefs_image::erofs::read::{ImageReader, load};
+use libcomposefs_image::policy::{FileContents, Policy};
 use libcomposefs_image::threads::with_helpers;
 use libcomposefs_image::tree::Tree;
 
@@ -17,7 +17,7 @@ use super::search::Note;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Nearest<'a> {
     pub(super) tree: &'a Tree,
-    pub(super) contents: &'a Contents,
+    pub(super) contents: &'a FileContents,
     pub(super) policies: &'a [Policy],
     pub(super) against: &'a Against,
     pub(super) threads: NonZeroUsize,
@@ -58,7 +58,7 @@ impl Nearest<'_> {
         }
         let mut image = Vec::new();
         policy.plan(&tree).ok()?.write(&mut image).ok()?;
-        Some(load(&Reader::new(&image).ok()?, &[]).ok()?.tree)
+        Some(load(&ImageReader::new(&image).ok()?, &[]).ok()?.tree)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use libcomposefs_image::Algorithm;
-use libcomposefs_image::policy::{Attributes, Inline, Policy, Space, Times, Transform};
+use libcomposefs_image::policy::{Inline, Policy, Space, Times, Transform, XattrPolicy};
 use libcomposefs_image::tree::Tree;
 
 use crate::input::InputKind;
@@ -26,13 +26,13 @@ pub(super) struct Reproduce<'a> {
 }
 
 /// Combinations of options of cfsctl, other than version and algorithm.
-const CFSCTL: [(&str, Attributes, Transform); 6] = [
-    ("", Attributes::Capability, Transform::Container),
-    (" --xattrs keep-user-xattrs", Attributes::CapabilityAndUser, Transform::Container),
-    (" --bootable", Attributes::Capability, Transform::ContainerAndBoot),
-    (" --bootable --xattrs keep-user-xattrs", Attributes::CapabilityAndUser, Transform::ContainerAndBoot),
-    (" --no-propagate-usr-to-root", Attributes::All, Transform::Nothing),
-    (" --bootable --no-propagate-usr-to-root", Attributes::All, Transform::Boot),
+const CFSCTL: [(&str, XattrPolicy, Transform); 6] = [
+    ("", XattrPolicy::Capability, Transform::Container),
+    (" --xattrs keep-user-xattrs", XattrPolicy::CapabilityAndUser, Transform::Container),
+    (" --bootable", XattrPolicy::Capability, Transform::ContainerAndBoot),
+    (" --bootable --xattrs keep-user-xattrs", XattrPolicy::CapabilityAndUser, Transform::ContainerAndBoot),
+    (" --no-propagate-usr-to-root", XattrPolicy::All, Transform::Nothing),
+    (" --bootable --no-propagate-usr-to-root", XattrPolicy::All, Transform::Boot),
 ];
 
 /// Options of `mkcomposefs` that the C tools lack.
@@ -103,7 +103,7 @@ impl Reproduce<'_> {
     fn of_directory(&self, policy: &Policy) -> Option<Vec<String>> {
         let mut options = Vec::new();
         let mut add = |option: &str| options.push(option.to_owned());
-        let kept = [(Attributes::All, ""), (Attributes::User, "--user-xattrs"), (Attributes::None, "--skip-xattrs")];
+        let kept = [(XattrPolicy::All, ""), (XattrPolicy::User, "--user-xattrs"), (XattrPolicy::None, "--skip-xattrs")];
         let kept = kept.into_iter().find(|(xattrs, _)| self.is(policy, |policy| policy.xattrs = *xattrs));
         add(kept?.1);
         let times = [(Times::Keep, ""), (Times::Zero, "--use-epoch")];
@@ -133,7 +133,7 @@ impl Reproduce<'_> {
                 (policy.times, policy.hardlinks, policy.inline, policy.devices) =
                     (Times::Keep, true, Inline::UpTo(64), true);
             });
-        let does = |&(_, xattrs, transform): &(&str, Attributes, Transform)| {
+        let does = |&(_, xattrs, transform): &(&str, XattrPolicy, Transform)| {
             self.is(policy, |policy| (policy.xattrs, policy.transform) = (xattrs, transform))
         };
         CFSCTL.iter().filter(|_| is_usual).find(|choice| does(choice)).map(|(options, ..)| *options)

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use libcomposefs_image::Digest;
-use libcomposefs_image::policy::{Contents, Policy};
+use libcomposefs_image::policy::{FileContents, Policy};
 use libcomposefs_image::threads::with_helpers;
 use libcomposefs_image::tree::Tree;
 
@@ -24,7 +24,7 @@ pub(super) type Note<'a> = &'a (dyn Fn() + Sync);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Search<'a> {
     pub(super) tree: &'a Tree,
-    pub(super) contents: &'a Contents,
+    pub(super) contents: &'a FileContents,
     pub(super) policies: &'a [Policy],
     /// Digest at which the search stops.
     pub(super) until: Option<Digest>,

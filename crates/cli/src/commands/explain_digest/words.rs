@@ -1,7 +1,7 @@
 //! Describes policies and their fields.
 
 use libcomposefs_image::Algorithm;
-use libcomposefs_image::policy::{Attributes, Choice, Inline, Policy, Space, Times, Transform};
+use libcomposefs_image::policy::{Choice, Inline, Policy, Space, Times, Transform, XattrPolicy};
 
 /// Describes a policy, one line for each choice that matters for the tree.
 pub(super) fn describe(policy: &Policy, space: &Space) -> Vec<String> {
@@ -25,13 +25,13 @@ pub(super) fn describe(policy: &Policy, space: &Space) -> Vec<String> {
     lines
 }
 
-fn xattrs(choice: Attributes) -> &'static str {
+fn xattrs(choice: XattrPolicy) -> &'static str {
     match choice {
-        Attributes::All => "all xattrs",
-        Attributes::User => "user.* xattrs only",
-        Attributes::None => "no xattrs",
-        Attributes::Capability => "security.capability xattrs only",
-        Attributes::CapabilityAndUser => "security.capability and user.* xattrs only",
+        XattrPolicy::All => "all xattrs",
+        XattrPolicy::User => "user.* xattrs only",
+        XattrPolicy::None => "no xattrs",
+        XattrPolicy::Capability => "security.capability xattrs only",
+        XattrPolicy::CapabilityAndUser => "security.capability and user.* xattrs only",
     }
 }
 

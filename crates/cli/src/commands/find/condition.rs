@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use globset::GlobMatcher;
-use libcomposefs_image::erofs::read::Node;
+use libcomposefs_image::erofs::read::ViewNode;
 use libcomposefs_image::tree::{Data, Inode, Kind};
 use libcomposefs_scan::compile_glob;
 
@@ -67,7 +67,7 @@ pub(super) struct Conditions {
 /// Path and inode that are tested.
 pub(super) struct FindEntry<'c> {
     pub(super) path: &'c [u8],
-    pub(super) node: &'c Node,
+    pub(super) node: &'c ViewNode,
     pub(super) inode: &'c Inode<'c>,
 }
 

@@ -9,7 +9,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use libcomposefs_image::erofs::read::{LastLink, Loaded, Reader, View};
+use libcomposefs_image::erofs::read::{ImageReader, LastLink, LoadedImage, View};
 use libcomposefs_image::tree::{InodeId, Kind};
 
 use self::condition::{Conditions, FindEntry};
@@ -87,8 +87,8 @@ pub(super) fn find(args: &FindArgs, failures: &mut Failures, out: impl Write) ->
 
 struct Finder<'r, 'a, W: Write> {
     args: &'r FindArgs,
-    reader: &'r Reader<'a>,
-    loaded: &'r Loaded,
+    reader: &'r ImageReader<'a>,
+    loaded: &'r LoadedImage,
     format: LineFormat,
     lines: ListOutput<W>,
 }

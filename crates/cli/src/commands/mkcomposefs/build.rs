@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use libcomposefs_content::{ContentSink, DigestOnly};
-use libcomposefs_image::dump::{self, Lines};
+use libcomposefs_image::dump::{self, LineMap};
 use libcomposefs_image::erofs::{Image, WriteError};
 use libcomposefs_image::tree::Tree;
 use libcomposefs_image::{Algorithm, Digest};
@@ -24,7 +24,7 @@ use crate::scan_progress::ScanProgress;
 /// A tree, and the lines of the dump that its inodes come from.
 struct SourceTree {
     tree: Tree,
-    lines: Option<Lines>,
+    lines: Option<LineMap>,
 }
 
 /// Mode of a new image, before the umask is applied.
@@ -118,8 +118,8 @@ fn cannot_write(request: &BuildRequest, source: &SourceTree, error: &WriteError)
         }
         (Some(inode), Some(lines)) => {
             let field = match error {
-                WriteError::FileTooLarge { .. } => dump::Field::Size,
-                _ => dump::Field::Xattr(0),
+                WriteError::FileTooLarge { .. } => dump::DumpField::Size,
+                _ => dump::DumpField::Xattr(0),
             };
             anyhow::anyhow!("{name}: line {}, {field}: cannot write file: {error}", lines.line_of(inode))
         }

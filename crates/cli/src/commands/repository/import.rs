@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_image::dump;
-use libcomposefs_image::erofs::read::Reader;
+use libcomposefs_image::erofs::read::ImageReader;
 use libcomposefs_repo::bundle::MAGIC;
 use libcomposefs_repo::{ImportOptions, Incoming, ObjectSource, RefName, Repository};
 use libcomposefs_store::Basedirs;
@@ -99,7 +99,7 @@ fn import(args: &ImportArgs, selected: &RepositoryArgs, interrupt: &Interrupt) -
         Some(_) => {
             let image = ImageFile::read_rest(&mut file.file, &args.source, head)?;
             // Reject anything that is not an image before hashing it.
-            Reader::new(image.bytes()).with_context(|| format!("cannot import {name}"))?;
+            ImageReader::new(image.bytes()).with_context(|| format!("cannot import {name}"))?;
             let digest = image.digest(repository.algorithm())?;
             Incoming::read(image.bytes(), digest).with_context(|| format!("cannot import {name}"))?
         }

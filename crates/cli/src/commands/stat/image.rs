@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use libcomposefs_image::erofs::read::{Loaded, Order, Reader};
+use libcomposefs_image::erofs::read::{ImageReader, LoadedImage, Order};
 use libcomposefs_image::tree::{Data, Kind};
 use serde::Serialize;
 
@@ -59,7 +59,7 @@ struct ContentCounts {
 
 impl ImageInfo {
     /// Collects the information about an image.
-    pub(super) fn of(file: &ImageFile, reader: &Reader<'_>, loaded: &Loaded) -> anyhow::Result<Self> {
+    pub(super) fn of(file: &ImageFile, reader: &ImageReader<'_>, loaded: &LoadedImage) -> anyhow::Result<Self> {
         let (superblock, tree) = (reader.superblock(), &loaded.tree);
         let (types, contents) = count(loaded);
         let digest = file.digest(tree.algorithm())?;
@@ -110,7 +110,7 @@ impl ImageInfo {
     }
 }
 
-fn count(loaded: &Loaded) -> (TypeCounts, ContentCounts) {
+fn count(loaded: &LoadedImage) -> (TypeCounts, ContentCounts) {
     let (mut types, mut contents, mut objects) = (TypeCounts::default(), ContentCounts::default(), HashSet::new());
     for inode in loaded.tree.inodes() {
         match inode.kind() {

@@ -1,6 +1,6 @@
 //! Ways of building that would explain what differs.
 
-use super::{Cause, Diff, Field, Side, Subject, Value, moved, mtimes};
+use super::{Cause, CauseSubject, Diff, Field, FieldValue, Side, moved, mtimes};
 use crate::tree::{Data, Inode, Kind, Timestamp, Tree};
 
 /// A way of building that explains a group of changes. The side is the one that was built that way.
@@ -48,7 +48,7 @@ const SIDES: [Side; 2] = [Side::A, Side::B];
 pub(super) fn find(diff: &Diff<'_>, cause: &Cause<'_>) -> Vec<Hint> {
     let mut hints = Vec::new();
     match &cause.subject {
-        Subject::Only(side) => {
+        CauseSubject::Only(side) => {
             let other = side.other();
             if matches!(cause.kind, Some(Kind::CharDevice | Kind::BlockDevice)) && !has_devices(diff.tree(other)) {
                 hints.push(Hint::NoDevices(other));
@@ -58,31 +58,31 @@ pub(super) fn find(diff: &Diff<'_>, cause: &Cause<'_>) -> Vec<Hint> {
                 hints.push(Hint::Moved(moved));
             }
         }
-        Subject::Field(Field::Mtime) => mtimes::explain(diff, cause, &mut hints),
-        Subject::Field(Field::Uid) if cause.changes.len() > 1 => {
+        CauseSubject::Field(Field::Mtime) => mtimes::explain(diff, cause, &mut hints),
+        CauseSubject::Field(Field::Uid) if cause.changes.len() > 1 => {
             hints.extend(
                 one_side(diff, |tree| super::same(tree.inodes().map(|i| i.uid()))).map(|(s, id)| Hint::OneUid(s, id)),
             );
         }
-        Subject::Field(Field::Gid) if cause.changes.len() > 1 => {
+        CauseSubject::Field(Field::Gid) if cause.changes.len() > 1 => {
             hints.extend(
                 one_side(diff, |tree| super::same(tree.inodes().map(|i| i.gid()))).map(|(s, id)| Hint::OneGid(s, id)),
             );
         }
-        Subject::Field(Field::Mode) => hints.extend(mask(diff, cause)),
-        Subject::Field(Field::Links) => {
+        CauseSubject::Field(Field::Mode) => hints.extend(mask(diff, cause)),
+        CauseSubject::Field(Field::Links) => {
             hints.extend(
                 one_side(diff, |tree| (!tree.has_links()).then_some(())).map(|(side, ())| Hint::NoHardlinks(side)),
             );
         }
-        Subject::Field(Field::Storage) => {
+        CauseSubject::Field(Field::Storage) => {
             let [a, b] = SIDES.map(|side| longest_inline(diff.tree(side)));
             // The same limit, and a file that has come to lie on its other side.
             hints.extend((a != b).then_some(Hint::InlineMax(a, b)));
         }
-        Subject::XattrOnly(side, name) => hints.extend(xattr(diff, *side, name)),
-        Subject::XattrValue(name) if name == b"security.selinux" => hints.push(Hint::SecurityLabel),
-        Subject::Field(_) | Subject::XattrValue(_) => {}
+        CauseSubject::XattrOnly(side, name) => hints.extend(xattr(diff, *side, name)),
+        CauseSubject::XattrValue(name) if name == b"security.selinux" => hints.push(Hint::SecurityLabel),
+        CauseSubject::Field(_) | CauseSubject::XattrValue(_) => {}
     }
     hints
 }
@@ -103,7 +103,7 @@ fn has_devices(tree: &Tree) -> bool {
 /// Bits that all modes of one side lack, and that are all that differs.
 fn mask(diff: &Diff<'_>, cause: &Cause<'_>) -> Option<Hint> {
     let mode = |side, number: &u32| match diff.value(side, &diff.changes()[*number as usize], Field::Mode) {
-        Value::Mode(mode) => mode,
+        FieldValue::Mode(mode) => mode,
         _ => 0,
     };
     SIDES.into_iter().find_map(|side| {

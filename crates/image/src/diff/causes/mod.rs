@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 pub use hints::Hint;
 pub use moved::moved;
 
-use super::{Change, Diff, Field, Side, Value};
+use super::{Change, Diff, Field, FieldValue, Side};
 use crate::tree::{Kind, SetId};
 
 /// The number of attributes that are told apart by name. Beyond it an entry only counts as one whose attributes differ.
@@ -22,7 +22,7 @@ const MOST_XATTRS: usize = 1 << 26;
 
 /// The subject of a group of changes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Subject {
+pub enum CauseSubject {
     /// They are in one tree only.
     Only(Side),
     /// A field that differs.
@@ -37,7 +37,7 @@ pub enum Subject {
 #[derive(Clone, Debug)]
 pub struct Cause<'t> {
     /// The subject of the changes.
-    pub subject: Subject,
+    pub subject: CauseSubject,
     /// The numbers of the changes in [`Diff::changes`].
     pub changes: Vec<u32>,
     /// Of how many entries that could differ in this.
@@ -47,9 +47,9 @@ pub struct Cause<'t> {
     /// Set if these are all entries of their type that both trees have.
     pub is_whole_kind: bool,
     /// The value that all of them have in the first tree, if it is the same.
-    pub old: Option<Value<'t>>,
+    pub old: Option<FieldValue<'t>>,
     /// The value that all of them have in the second tree, if it is the same.
-    pub new: Option<Value<'t>>,
+    pub new: Option<FieldValue<'t>>,
     /// The ways of building that explain the changes.
     pub hints: Vec<Hint>,
 }
@@ -66,7 +66,7 @@ pub fn causes<'t>(diff: &Diff<'t>) -> Vec<Cause<'t>> {
     causes
 }
 
-fn group(diff: &Diff<'_>) -> BTreeMap<Subject, Vec<u32>> {
+fn group(diff: &Diff<'_>) -> BTreeMap<CauseSubject, Vec<u32>> {
     let mut only = [Vec::new(), Vec::new()];
     let mut fields = Field::ALL.map(|_| Vec::new());
     let mut sets: HashMap<[SetId; 2], Vec<u32>> = HashMap::new();
@@ -83,22 +83,22 @@ fn group(diff: &Diff<'_>) -> BTreeMap<Subject, Vec<u32>> {
         }
     }
     let [only_a, only_b] = only;
-    let mut groups = BTreeMap::from([(Subject::Only(Side::A), only_a), (Subject::Only(Side::B), only_b)]);
-    groups.extend(Field::ALL.into_iter().map(Subject::Field).zip(fields));
+    let mut groups = BTreeMap::from([(CauseSubject::Only(Side::A), only_a), (CauseSubject::Only(Side::B), only_b)]);
+    groups.extend(Field::ALL.into_iter().map(CauseSubject::Field).zip(fields));
     let mut sets: Vec<_> = sets.into_values().collect();
     sets.sort_unstable();
     let mut budget = MOST_XATTRS;
     for numbers in sets {
         if budget == 0 {
-            groups.entry(Subject::Field(Field::Xattrs)).or_default().extend(&numbers);
+            groups.entry(CauseSubject::Field(Field::Xattrs)).or_default().extend(&numbers);
             continue;
         }
         for xattr in diff.xattrs(&diff.changes()[numbers[0] as usize]) {
             let name = xattr.name.to_vec();
             let subject = match (xattr.old, xattr.new) {
-                (Some(_), None) => Subject::XattrOnly(Side::A, name),
-                (None, _) => Subject::XattrOnly(Side::B, name),
-                (Some(_), Some(_)) => Subject::XattrValue(name),
+                (Some(_), None) => CauseSubject::XattrOnly(Side::A, name),
+                (None, _) => CauseSubject::XattrOnly(Side::B, name),
+                (Some(_), Some(_)) => CauseSubject::XattrValue(name),
             };
             groups.entry(subject).or_default().extend(&numbers);
             budget = budget.saturating_sub(numbers.len());
@@ -109,25 +109,25 @@ fn group(diff: &Diff<'_>) -> BTreeMap<Subject, Vec<u32>> {
     groups
 }
 
-fn cause<'t>(diff: &Diff<'t>, subject: Subject, changes: Vec<u32>) -> Cause<'t> {
+fn cause<'t>(diff: &Diff<'t>, subject: CauseSubject, changes: Vec<u32>) -> Cause<'t> {
     let counts = diff.counts();
-    let side = if subject == Subject::Only(Side::B) { Side::B } else { Side::A };
+    let side = if subject == CauseSubject::Only(Side::B) { Side::B } else { Side::A };
     let of_changes = || changes.iter().map(|number| &diff.changes()[*number as usize]);
     let kind = same(of_changes().map(|change| kind(diff, side, change))).flatten();
     let (old, new) = match subject {
-        Subject::Field(field) => {
+        CauseSubject::Field(field) => {
             let shared = |side| same(of_changes().map(|change| diff.value(side, change, field)));
             (shared(Side::A), shared(Side::B))
         }
         _ => (None, None),
     };
     let of = match &subject {
-        Subject::Only(Side::A) => counts.common + counts.only_a,
-        Subject::Only(Side::B) => counts.common + counts.only_b,
-        Subject::Field(field) => comparable(diff, *field),
-        Subject::XattrOnly(..) | Subject::XattrValue(_) => counts.common,
+        CauseSubject::Only(Side::A) => counts.common + counts.only_a,
+        CauseSubject::Only(Side::B) => counts.common + counts.only_b,
+        CauseSubject::Field(field) => comparable(diff, *field),
+        CauseSubject::XattrOnly(..) | CauseSubject::XattrValue(_) => counts.common,
     };
-    let is_in_both = !matches!(subject, Subject::Only(_));
+    let is_in_both = !matches!(subject, CauseSubject::Only(_));
     let is_whole_kind = is_in_both && kind.is_some_and(|kind| counts.common_of(kind) == changes.len());
     Cause { subject, changes, of, kind, is_whole_kind, old, new, hints: Vec::new() }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::{Change, Diff, Field, Side, Value};
-use crate::diff::Content;
+use super::{Change, Diff, Field, FieldValue, Side};
+use crate::diff::FileContent;
 
 /// The regular files that only the first tree has and whose content is that of one that only the second tree has, each
 /// with the latter: numbers in [`Diff::changes`]. Empty files count for nothing.
@@ -25,8 +25,8 @@ pub fn moved(diff: &Diff<'_>) -> Vec<(u32, u32)> {
 /// The digest or the bytes, of different lengths or with a mark that parts them.
 fn key(diff: &Diff<'_>, side: Side, change: &Change) -> Option<Vec<u8>> {
     match diff.value(side, change, Field::Content) {
-        Value::Content(Content::Inline(bytes)) => Some([b"=", bytes].concat()),
-        Value::Content(Content::External(Some(digest))) => Some([b"#", digest.as_bytes()].concat()),
+        FieldValue::Content(FileContent::Inline(bytes)) => Some([b"=", bytes].concat()),
+        FieldValue::Content(FileContent::External(Some(digest))) => Some([b"#", digest.as_bytes()].concat()),
         _ => None,
     }
 }

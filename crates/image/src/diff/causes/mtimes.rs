@@ -1,7 +1,7 @@
 //! Explains differences between the times of modification of two builds.
 
 use super::hints::Hint;
-use super::{Cause, Diff, Field, Side, Value};
+use super::{Cause, Diff, Field, FieldValue, Side};
 use crate::tree::{Kind, Timestamp};
 
 /// Adds the hints that explain why times differ.
@@ -51,7 +51,7 @@ fn one_mtime(diff: &Diff<'_>, side: Side) -> Option<Timestamp> {
 fn pairs(diff: &Diff<'_>, cause: &Cause<'_>) -> Vec<[Timestamp; 2]> {
     let changes = cause.changes.iter().map(|number| &diff.changes()[*number as usize]);
     let time = |side, change| match diff.value(side, change, Field::Mtime) {
-        Value::Time(time) => time,
+        FieldValue::Time(time) => time,
         _ => Timestamp::default(),
     };
     changes.map(|change| [Side::A, Side::B].map(|side| time(side, change))).collect()

@@ -1,8 +1,8 @@
 //! Trees that were built in known ways, and what is said of them.
 
-use super::{Cause, Hint, Subject, causes};
+use super::{Cause, CauseSubject, Hint, causes};
 use crate::Algorithm;
-use crate::diff::{Field, Options, Side, Value, diff};
+use crate::diff::{Field, FieldValue, Options, Side, diff};
 use crate::dump::{self, Parser};
 use crate::tree::{Kind, Timestamp, Tree};
 
@@ -41,7 +41,7 @@ fn lines() -> Vec<Line> {
 }
 
 /// The one cause there is after a change of all lines.
-fn only_cause(change: impl Fn(&mut Line)) -> (Subject, usize, Vec<Hint>) {
+fn only_cause(change: impl Fn(&mut Line)) -> (CauseSubject, usize, Vec<Hint>) {
     let mut changed = lines();
     changed.iter_mut().for_each(change);
     let mut found =
@@ -55,7 +55,7 @@ fn all_causes<T>(a: &[Line], b: &[Line], view: impl Fn(&Cause<'_>) -> T) -> Vec<
     causes(&diff(&a, &b, &Options::default())).iter().map(view).collect()
 }
 
-const MTIME: Subject = Subject::Field(Field::Mtime);
+const MTIME: CauseSubject = CauseSubject::Field(Field::Mtime);
 
 #[test]
 fn what_was_done_to_times_is_told() {
@@ -102,7 +102,7 @@ fn what_all_of_a_group_share_is_told() {
     }
     let view = |cause: &Cause<'_>| {
         let values = [&cause.old, &cause.new].map(|value| match value {
-            Some(Value::Number(number)) => Some(*number),
+            Some(FieldValue::Number(number)) => Some(*number),
             _ => None,
         });
         (cause.kind, cause.is_whole_kind, cause.of, values, cause.hints.clone())
@@ -124,9 +124,9 @@ fn modes_under_a_umask_are_told() {
             _ => "100600",
         }
     });
-    assert_eq!((subject, count, hints), (Subject::Field(Field::Mode), 5, vec![Hint::Masked(Side::B, 0o075)]));
+    assert_eq!((subject, count, hints), (CauseSubject::Field(Field::Mode), 5, vec![Hint::Masked(Side::B, 0o075)]));
     let other = only_cause(|line| line.mode = if line.mode == "40755" { "40722" } else { line.mode });
-    assert_eq!(other, (Subject::Field(Field::Mode), 2, vec![]));
+    assert_eq!(other, (CauseSubject::Field(Field::Mode), 2, vec![]));
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn attributes_are_told_by_name() {
         changed
     };
     let view = |cause: &Cause<'_>| (cause.subject.clone(), cause.changes.clone(), cause.hints.clone());
-    let only_a = |name: &str| Subject::XattrOnly(Side::A, name.into());
+    let only_a = |name: &str| CauseSubject::XattrOnly(Side::A, name.into());
     let mut none = lines();
     none.iter_mut().for_each(|line| line.rest = line.rest.split(' ').take(4).collect::<Vec<_>>().join(" "));
     assert_eq!(
@@ -155,7 +155,7 @@ fn attributes_are_told_by_name() {
     let mut changed = lines();
     changed[2].rest = changed[2].rest.replace("a=1", "a=2").replace("=label", "=other");
     let found = all_causes(&lines(), &changed, view);
-    let value = |name: &str| Subject::XattrValue(name.into());
+    let value = |name: &str| CauseSubject::XattrValue(name.into());
     assert_eq!(
         found,
         [(value("security.selinux"), vec![0], vec![Hint::SecurityLabel]), (value("user.a"), vec![0], vec![])]
@@ -170,18 +170,18 @@ fn lost_hard_links_devices_and_names_are_told() {
     let mut single = lines();
     single[3] = Line { path: "/dir/b".to_owned(), ..lines()[2].clone() };
     let view = |cause: &Cause<'_>| (cause.subject.clone(), cause.changes.len(), cause.hints.clone());
-    let links = Subject::Field(Field::Links);
+    let links = CauseSubject::Field(Field::Links);
     assert_eq!(all_causes(&linked, &single, view), [(links.clone(), 2, vec![Hint::NoHardlinks(Side::B)])]);
     assert_eq!(all_causes(&single, &linked, view), [(links, 2, vec![Hint::NoHardlinks(Side::A)])]);
 
     let mut more = lines();
     more.push(line("/null", "20666", 100, "0 - - -"));
-    assert_eq!(all_causes(&lines(), &more, view), [(Subject::Only(Side::B), 1, vec![Hint::NoDevices(Side::A)])]);
+    assert_eq!(all_causes(&lines(), &more, view), [(CauseSubject::Only(Side::B), 1, vec![Hint::NoDevices(Side::A)])]);
 
     let mut renamed = lines();
     renamed[4].path = "/dir/new".to_owned();
     let moved = || vec![Hint::Moved(1)];
-    let only = |side| (Subject::Only(side), 1, moved());
+    let only = |side| (CauseSubject::Only(side), 1, moved());
     assert_eq!(all_causes(&lines(), &renamed, view), [only(Side::A), only(Side::B)]);
 }
 

@@ -15,7 +15,7 @@ use crate::tree::MAX_XATTR_NAME;
 
 /// Totals over the attributes of all inodes.
 #[derive(Debug, Default)]
-pub(super) struct Attributes {
+pub(super) struct XattrTotals {
     /// The references to shared ones that were met.
     shared: HashSet<u32>,
     /// That of the first digest, which all are to be of.

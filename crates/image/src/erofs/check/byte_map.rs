@@ -1,8 +1,8 @@
 //! A map of the file's bytes: the owner of each, and the bytes without one.
 
 use super::finding::{Finding, Problem};
-use super::inodes::Inodes;
-use super::report::Report;
+use super::inodes::MetInodes;
+use super::report::CheckReport;
 use crate::erofs::constants::INODES_OFFSET;
 use crate::erofs::read::Defect;
 
@@ -21,7 +21,7 @@ pub(super) enum Owner {
 
 /// The bytes of one thing.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Claim {
+pub(super) struct OwnedRange {
     pub(super) start: u64,
     pub(super) end: u64,
     pub(super) owner: Owner,
@@ -29,8 +29,8 @@ pub(super) struct Claim {
 
 /// All bytes that have an owner.
 #[derive(Debug)]
-pub(super) struct Claims {
-    claims: Vec<Claim>,
+pub(super) struct OwnerMap {
+    claims: Vec<OwnedRange>,
     /// The number of bytes that may still be claimed before the image is taken for one whose structures lead in
     /// circles.
     left: u64,
@@ -39,7 +39,7 @@ pub(super) struct Claims {
 /// The number of bytes that an image may claim beyond twice its length.
 const ALLOWANCE: u64 = 1 << 20;
 
-impl Claims {
+impl OwnerMap {
     pub(super) fn new(file_len: u64) -> Self {
         let left = file_len.saturating_mul(2).saturating_add(ALLOWANCE);
         Self { claims: Vec::new(), left }
@@ -49,7 +49,7 @@ impl Claims {
     /// that most bytes are claimed again and again.
     pub(super) fn take(&mut self, start: u64, len: u64, owner: Owner) -> bool {
         if len > 0 {
-            self.claims.push(Claim { start, end: start + len, owner });
+            self.claims.push(OwnedRange { start, end: start + len, owner });
         }
         let is_enough = len <= self.left;
         self.left = self.left.saturating_sub(len);
@@ -64,9 +64,9 @@ impl Claims {
     }
 
     /// Puts the claims in order, so that owners can be asked for, and reports what is claimed twice.
-    pub(super) fn settle(&mut self, inodes: &Inodes<'_>, report: &mut Report) {
+    pub(super) fn settle(&mut self, inodes: &MetInodes<'_>, report: &mut CheckReport) {
         self.claims.sort_by_key(|claim| (claim.start, claim.end));
-        let mut last: Option<&Claim> = None;
+        let mut last: Option<&OwnedRange> = None;
         for claim in &self.claims {
             if let Some(last) = last.filter(|last| claim.start < last.end) {
                 report.push(overlap(claim, last, inodes));
@@ -80,7 +80,7 @@ impl Claims {
     /// Reports bytes without an owner that are not zero. A writer leaves some: shared attributes to which no inode had
     /// room to refer, and pointers to chunks that were moved. So this is not called for an image that is equal to the
     /// writer's own.
-    pub(super) fn report_unclaimed(&self, image: &[u8], report: &mut Report) {
+    pub(super) fn report_unclaimed(&self, image: &[u8], report: &mut CheckReport) {
         let mut end = 0;
         for claim in &self.claims {
             check_gap(image, end, claim.start, report);
@@ -91,7 +91,7 @@ impl Claims {
 }
 
 /// Checks that bytes without an owner are zero padding.
-fn check_gap(image: &[u8], start: u64, end: u64, report: &mut Report) {
+fn check_gap(image: &[u8], start: u64, end: u64, report: &mut CheckReport) {
     // What stands before the inodes is looked at with header and superblock.
     let start = start.max(INODES_OFFSET);
     let gap = image.get(start as usize..end as usize).unwrap_or_default();
@@ -101,7 +101,7 @@ fn check_gap(image: &[u8], start: u64, end: u64, report: &mut Report) {
     report.push(Finding { offset: start + first as u64, nid: None, path: None, problem });
 }
 
-fn overlap(claim: &Claim, other: &Claim, inodes: &Inodes<'_>) -> Finding {
+fn overlap(claim: &OwnedRange, other: &OwnedRange, inodes: &MetInodes<'_>) -> Finding {
     let index = |owner: Owner| match owner {
         Owner::Inode(index) | Owner::Blocks(index) => Some(index),
         Owner::Head | Owner::Shared => None,

@@ -2,12 +2,12 @@
 
 use std::io::{self, Write};
 
-use super::byte_map::Claims;
-use super::inodes::Inodes;
+use super::byte_map::OwnerMap;
+use super::inodes::MetInodes;
 use super::region::{self, Region};
 use crate::erofs::format_version::{LEGACY, PROFILES};
 use crate::erofs::image::Image;
-use crate::erofs::read::Reader;
+use crate::erofs::read::ImageReader;
 use crate::tree::Tree;
 
 /// The result of writing an image's tree again in the image's own format version.
@@ -31,11 +31,11 @@ pub enum Canonical {
 
 /// Writes the tree of an image again and compares with the whole file, of which no more than the image was read.
 pub(super) fn compare(
-    reader: &Reader<'_>,
+    reader: &ImageReader<'_>,
     file_len: u64,
     tree: &Tree,
-    inodes: &Inodes<'_>,
-    claims: &Claims,
+    inodes: &MetInodes<'_>,
+    claims: &OwnerMap,
 ) -> Canonical {
     let version = reader.header().format_version;
     let Some(profile) = PROFILES.iter().chain([&LEGACY]).find(|profile| profile.format_version == version) else {
@@ -45,25 +45,25 @@ pub(super) fn compare(
         Ok(image) => image,
         Err(error) => return Canonical::Refused(error.to_string()),
     };
-    let mut comparison = Comparison { left: reader.bytes(), position: 0 };
+    let mut comparison = ComparingWriter { left: reader.bytes(), position: 0 };
     let same = image.write(&mut comparison).is_ok();
     match (same, comparison) {
-        (true, Comparison { left: [], position }) if position >= file_len => Canonical::Yes,
-        (true, Comparison { position, .. }) => Canonical::No { offset: position, region: Region::End },
-        (false, Comparison { left: [], position }) => Canonical::No { offset: position, region: Region::End },
-        (false, Comparison { position: offset, .. }) => {
+        (true, ComparingWriter { left: [], position }) if position >= file_len => Canonical::Yes,
+        (true, ComparingWriter { position, .. }) => Canonical::No { offset: position, region: Region::End },
+        (false, ComparingWriter { left: [], position }) => Canonical::No { offset: position, region: Region::End },
+        (false, ComparingWriter { position: offset, .. }) => {
             Canonical::No { offset, region: region::at(offset, reader, inodes, claims) }
         }
     }
 }
 
 /// Takes bytes for as long as they are the expected ones.
-struct Comparison<'a> {
+struct ComparingWriter<'a> {
     left: &'a [u8],
     position: u64,
 }
 
-impl Write for Comparison<'_> {
+impl Write for ComparingWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let same = bytes.iter().zip(self.left).take_while(|(new, old)| new == old).count();
         self.left = self.left.get(same..).unwrap_or_default();

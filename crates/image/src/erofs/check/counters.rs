@@ -4,7 +4,7 @@ use super::finding::{Finding, Problem};
 use super::inodes::Shape;
 use super::walk::Walk;
 use crate::display::shown;
-use crate::erofs::constants::{SLOT, SUPERBLOCK_OFFSET};
+use crate::erofs::constants::{NODE_ALIGN, SUPERBLOCK_OFFSET};
 use crate::erofs::node::stub_name;
 use crate::tree::Timestamp;
 
@@ -90,7 +90,7 @@ impl Walk<'_, '_> {
 
     fn offset_of(&self, nid: u32) -> u64 {
         let start = u64::from(self.reader.superblock().inode_block) * crate::erofs::constants::BLOCK;
-        start + u64::from(nid) * SLOT
+        start + u64::from(nid) * NODE_ALIGN
     }
 }
 

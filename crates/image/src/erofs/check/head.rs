@@ -2,14 +2,14 @@
 
 use super::checksum;
 use super::finding::{Finding, Problem};
-use super::report::Report;
+use super::report::CheckReport;
 use crate::erofs::constants::{BLOCK, SUPERBLOCK_OFFSET};
 use crate::erofs::header::{FLAG_HAS_ACL, HEADER_LEN, Header};
 use crate::erofs::read::{Defect, LAST_VERSION, superblock_defects};
 use crate::erofs::superblock::{CHECKSUM_OFFSET, FEATURE_CHECKSUM, LEN, Superblock};
 
 /// All that is wrong with the first 1152 bytes, in a file of `file_len` bytes.
-pub(super) fn check(image: &[u8], file_len: u64, report: &mut Report) {
+pub(super) fn check(image: &[u8], file_len: u64, report: &mut CheckReport) {
     let at = |offset: u64, problem: Problem| Finding { offset, nid: None, path: None, problem };
     match Header::parse(image) {
         Err(error) => report.push(Defect::from(error).at(0)),
@@ -53,7 +53,7 @@ pub(super) fn check(image: &[u8], file_len: u64, report: &mut Report) {
     }
 }
 
-fn check_sum(image: &[u8], superblock: &[u8; LEN], report: &mut Report) {
+fn check_sum(image: &[u8], superblock: &[u8; LEN], report: &mut CheckReport) {
     let found =
         superblock.get(CHECKSUM_OFFSET..).and_then(<[u8]>::first_chunk).map_or(0, |sum| u32::from_le_bytes(*sum));
     // A file without its first block is cut off, which is found elsewhere.

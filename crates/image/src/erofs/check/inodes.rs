@@ -30,7 +30,7 @@ pub(super) enum Shape {
 
 /// All of them, in the order in which they were met.
 #[derive(Debug, Default)]
-pub(super) struct Inodes<'a> {
+pub(super) struct MetInodes<'a> {
     all: Vec<Met<'a>>,
     by_nid: HashMap<u32, u32>,
 }
@@ -38,7 +38,7 @@ pub(super) struct Inodes<'a> {
 /// Of a path no more is shown.
 const PATH_SHOWN: usize = 4096;
 
-impl<'a> Inodes<'a> {
+impl<'a> MetInodes<'a> {
     pub(super) fn len(&self) -> usize {
         self.all.len()
     }

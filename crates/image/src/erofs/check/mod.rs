@@ -26,22 +26,22 @@ mod walk;
 pub use canonical::Canonical;
 pub use finding::{Finding, Problem, Severity};
 pub use region::Region;
-pub use report::{LIMIT, Report};
+pub use report::{CheckReport, LIMIT};
 
-use super::read::{Reader, load};
+use super::read::{ImageReader, load};
 
 /// Checks an image and returns the findings.
 #[must_use]
-pub fn check(image: &[u8]) -> Report {
+pub fn check(image: &[u8]) -> CheckReport {
     check_in_file(image, image.len() as u64)
 }
 
 /// Checks an image in a file of `file_len` bytes, of which no more was read than the image says that it has.
 #[must_use]
-pub fn check_in_file(image: &[u8], file_len: u64) -> Report {
-    let mut report = Report::default();
+pub fn check_in_file(image: &[u8], file_len: u64) -> CheckReport {
+    let mut report = CheckReport::default();
     head::check(image, file_len, &mut report);
-    let Ok(reader) = Reader::new(image) else { return report };
+    let Ok(reader) = ImageReader::new(image) else { return report };
     let mut walk = walk::Walk::new(&reader, report);
     walk.run();
     let (inodes, claims, mut report) = walk.finish();

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use super::byte_map::{Claims, Owner};
-use super::inodes::Inodes;
+use super::byte_map::{Owner, OwnerMap};
+use super::inodes::MetInodes;
 use crate::display::shown;
 use crate::erofs::constants::{INODES_OFFSET, SUPERBLOCK_OFFSET};
-use crate::erofs::read::Reader;
+use crate::erofs::read::ImageReader;
 
 /// A part of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ impl fmt::Display for Region {
 }
 
 /// Returns the region at an offset.
-pub(super) fn at(offset: u64, reader: &Reader<'_>, inodes: &Inodes<'_>, claims: &Claims) -> Region {
+pub(super) fn at(offset: u64, reader: &ImageReader<'_>, inodes: &MetInodes<'_>, claims: &OwnerMap) -> Region {
     match claims.owner(offset) {
         _ if offset < SUPERBLOCK_OFFSET => Region::Header,
         _ if offset < INODES_OFFSET => Region::Superblock,

@@ -9,7 +9,7 @@ pub const LIMIT: usize = 1000;
 
 /// The result of a check.
 #[derive(Clone, Debug, Default)]
-pub struct Report {
+pub struct CheckReport {
     findings: Vec<Finding>,
     counts: [u64; 3],
     /// The number of inodes found, including those that only images have.
@@ -20,7 +20,7 @@ pub struct Report {
     pub canonical: Canonical,
 }
 
-impl Report {
+impl CheckReport {
     /// Returns the findings, the most severe first, within a severity in the order of discovery; at most [`LIMIT`] of
     /// each severity.
     pub fn findings(&self) -> impl Iterator<Item = (Severity, &Finding)> {

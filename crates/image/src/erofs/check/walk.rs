@@ -1,24 +1,24 @@
 //! From the root through all directories, breadth first, past whatever is wrong.
 
-use super::attributes::Attributes;
-use super::byte_map::{Claims, Owner};
+use super::attributes::XattrTotals;
+use super::byte_map::{Owner, OwnerMap};
 use super::finding::{Finding, Problem};
-use super::inodes::{Inodes, Shape};
-use super::report::Report;
+use super::inodes::{MetInodes, Shape};
+use super::report::CheckReport;
 use crate::erofs::constants::{INODES_OFFSET, SUPERBLOCK_OFFSET};
 use crate::erofs::format_version::PROFILES;
 use crate::erofs::header::HEADER_LEN;
-use crate::erofs::read::{RawInode, ReadError, Reader};
+use crate::erofs::read::{ImageReader, RawInode, ReadError};
 use crate::tree::Timestamp;
 
 /// The state of the walk over all inodes.
 #[derive(Debug)]
 pub(super) struct Walk<'r, 'a> {
-    pub(super) reader: &'r Reader<'a>,
-    pub(super) report: Report,
-    pub(super) inodes: Inodes<'a>,
-    pub(super) claims: Claims,
-    pub(super) attributes: Attributes,
+    pub(super) reader: &'r ImageReader<'a>,
+    pub(super) report: CheckReport,
+    pub(super) inodes: MetInodes<'a>,
+    pub(super) claims: OwnerMap,
+    pub(super) attributes: XattrTotals,
     /// The directories, in the order in which they were met.
     directories: Vec<u32>,
     /// Set if the format version has stubs and inode numbers.
@@ -31,14 +31,14 @@ pub(super) struct Walk<'r, 'a> {
 }
 
 impl<'r, 'a> Walk<'r, 'a> {
-    pub(super) fn new(reader: &'r Reader<'a>, report: Report) -> Self {
+    pub(super) fn new(reader: &'r ImageReader<'a>, report: CheckReport) -> Self {
         let version = reader.header().format_version;
         Self {
             reader,
             report,
-            inodes: Inodes::default(),
-            claims: Claims::new(reader.bytes().len() as u64),
-            attributes: Attributes::default(),
+            inodes: MetInodes::default(),
+            claims: OwnerMap::new(reader.bytes().len() as u64),
+            attributes: XattrTotals::default(),
             directories: Vec::new(),
             is_written: PROFILES.iter().any(|profile| profile.format_version == version),
             earliest: None,
@@ -75,7 +75,7 @@ impl<'r, 'a> Walk<'r, 'a> {
     }
 
     /// Returns the inodes, the byte map and the report after the walk.
-    pub(super) fn finish(self) -> (Inodes<'a>, Claims, Report) {
+    pub(super) fn finish(self) -> (MetInodes<'a>, OwnerMap, CheckReport) {
         (self.inodes, self.claims, self.report)
     }
 

@@ -2,38 +2,38 @@
 
 use hashbrown::HashMap;
 
-use super::byte_map::Claims;
+use super::byte_map::UsedBytes;
 use super::error::{Defect, ReadError};
-use super::overlay::{BackingXattrs, Marks, Meaning, meaning};
-use super::reader::{RawInode, Reader};
+use super::overlay::{BackingXattrs, Meaning, WhiteoutMarks, meaning};
+use super::reader::{ImageReader, RawInode};
 use super::xattrs::RawXattr;
 use crate::erofs::overlay::OPAQUE_PARENT;
 use crate::erofs::xattr::prefix;
 use crate::tree::{
-    MAX_XATTR_NAME, MAX_XATTRS_TOTAL, PairId, SetId, TreeError, XATTRS_BASE, XattrError, Xattrs, xattr_cost,
+    MAX_XATTR_NAME, MAX_XATTRS_TOTAL, PairId, SetId, TreeError, XATTRS_BASE, XattrError, XattrTable, xattr_cost,
 };
 
 /// The attributes of an inode, separated into the tree's own and those that the writer added.
 #[derive(Debug)]
-pub(super) struct Attributes<'a> {
+pub(super) struct SplitXattrs<'a> {
     pub(super) backing: BackingXattrs<'a>,
-    pub(super) marks: Marks,
+    pub(super) marks: WhiteoutMarks,
     /// Those that are the tree's own.
     pub(super) set: SetId,
 }
 
 /// Collects the attributes of one inode after the other.
 #[derive(Debug, Default)]
-pub(super) struct Collector<'a> {
+pub(super) struct XattrCollector<'a> {
     /// The shared attributes met, and what they are in the table once they were put there.
     shared: HashMap<u32, Option<PairId>>,
-    own: Vec<Own<'a>>,
+    own: Vec<TreeXattr<'a>>,
     pairs: Vec<PairId>,
 }
 
 /// An attribute that is the tree's own.
 #[derive(Clone, Copy, Debug)]
-struct Own<'a> {
+struct TreeXattr<'a> {
     /// The prefix by number, and the rest.
     name: (u8, &'a [u8]),
     value: &'a [u8],
@@ -45,17 +45,18 @@ struct Own<'a> {
 const MAX_TOTAL: usize =
     MAX_XATTRS_TOTAL + xattr_cost("trusted.overlay.opaque".len(), 1) + xattr_cost(OPAQUE_PARENT[1].len(), 1);
 
-impl<'a> Collector<'a> {
+impl<'a> XattrCollector<'a> {
     /// Collects the attributes of an inode. Those that are a mark of `dropped` do not go to the tree.
     pub(super) fn collect(
         &mut self,
-        reader: &Reader<'a>,
+        reader: &ImageReader<'a>,
         inode: &RawInode,
-        dropped: Marks,
-        claims: &mut Claims,
-        table: &mut Xattrs,
-    ) -> Result<Attributes<'a>, ReadError> {
-        let mut attributes = Attributes { backing: BackingXattrs::default(), marks: Marks::default(), set: SetId(0) };
+        dropped: WhiteoutMarks,
+        claims: &mut UsedBytes,
+        table: &mut XattrTable,
+    ) -> Result<SplitXattrs<'a>, ReadError> {
+        let mut attributes =
+            SplitXattrs { backing: BackingXattrs::default(), marks: WhiteoutMarks::default(), set: SetId(0) };
         self.own.clear();
         for xattr in reader.xattrs(inode)? {
             let xattr = xattr?;
@@ -64,14 +65,14 @@ impl<'a> Collector<'a> {
                 Meaning::Metacopy | Meaning::Redirect => attributes.backing.note(&xattr),
                 Meaning::Overlay => {}
                 Meaning::Own(number, suffix) => {
-                    let mark = Marks::of(&xattr);
+                    let mark = WhiteoutMarks::of(&xattr);
                     attributes.marks = attributes.marks.with(mark);
                     let len = prefix(number).unwrap_or_default().len() + suffix.len();
                     if len > MAX_XATTR_NAME {
                         return Err(inode.error(Defect::XattrName(len), xattr.offset));
                     }
                     if !mark.has_any(dropped) {
-                        let own = Own { name: (number, suffix), value: xattr.value, reference: xattr.reference };
+                        let own = TreeXattr { name: (number, suffix), value: xattr.value, reference: xattr.reference };
                         self.own.push(own);
                     }
                 }
@@ -82,7 +83,7 @@ impl<'a> Collector<'a> {
     }
 
     /// The bytes of a shared attribute belong to it alone, however many refer to it.
-    fn claim(&mut self, xattr: &RawXattr<'a>, claims: &mut Claims) -> Result<(), ReadError> {
+    fn claim(&mut self, xattr: &RawXattr<'a>, claims: &mut UsedBytes) -> Result<(), ReadError> {
         match xattr.reference {
             Some(reference) if !self.shared.contains_key(&reference) => {
                 self.shared.insert(reference, None);
@@ -92,7 +93,7 @@ impl<'a> Collector<'a> {
         }
     }
 
-    fn intern(&mut self, inode: &RawInode, table: &mut Xattrs) -> Result<SetId, ReadError> {
+    fn intern(&mut self, inode: &RawInode, table: &mut XattrTable) -> Result<SetId, ReadError> {
         let Self { shared, own, pairs } = self;
         if own.is_empty() {
             return Ok(SetId(0));
@@ -102,7 +103,7 @@ impl<'a> Collector<'a> {
             own.sort_by_key(|own| own.name);
             own.dedup_by_key(|own| own.name);
         }
-        let cost = |own: &Own<'_>| {
+        let cost = |own: &TreeXattr<'_>| {
             xattr_cost(prefix(own.name.0).unwrap_or_default().len() + own.name.1.len(), own.value.len())
         };
         let total = XATTRS_BASE + own.iter().map(cost).sum::<usize>();

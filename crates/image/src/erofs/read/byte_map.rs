@@ -5,7 +5,7 @@ use super::error::{Defect, ReadError};
 
 /// The bytes of one thing.
 #[derive(Clone, Copy, Debug)]
-struct Claim {
+struct UsedRange {
     start: u64,
     end: u64,
     nid: Option<u32>,
@@ -13,13 +13,13 @@ struct Claim {
 
 /// All bytes that have an owner.
 #[derive(Debug)]
-pub(super) struct Claims {
-    claims: Vec<Claim>,
+pub(super) struct UsedBytes {
+    claims: Vec<UsedRange>,
     /// The length of the file, less that of all claims.
     left: u64,
 }
 
-impl Claims {
+impl UsedBytes {
     pub(super) fn new(file_len: u64) -> Self {
         Self { claims: Vec::new(), left: file_len }
     }
@@ -30,7 +30,7 @@ impl Claims {
         if len == 0 {
             return Ok(());
         }
-        self.claims.push(Claim { start, end: start + len, nid });
+        self.claims.push(UsedRange { start, end: start + len, nid });
         match self.left.checked_sub(len) {
             Some(left) => self.left = left,
             None => self.check()?,
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn nothing_is_taken_twice() {
-        let mut claims = Claims::new(100);
+        let mut claims = UsedBytes::new(100);
         for (start, len) in [(60, 40), (0, 20), (20, 40), (30, 0)] {
             claims.take(start, len, Some(start as u32)).unwrap();
         }
@@ -73,7 +73,7 @@ mod tests {
         let defect = Defect::Overlap { other: 20, other_nid: Some(20) };
         assert_eq!(error, ReadError { offset: 59, nid: None, path: None, defect });
 
-        let mut claims = Claims::new(100);
+        let mut claims = UsedBytes::new(100);
         claims.take(10, 10, Some(1)).unwrap();
         claims.take(0, 11, Some(2)).unwrap();
         let defect = Defect::Overlap { other: 0, other_nid: Some(2) };

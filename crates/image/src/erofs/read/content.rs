@@ -1,7 +1,7 @@
 //! The position of an inode's content in the image.
 
 use super::error::{Defect, ReadError};
-use super::reader::{RawInode, Reader};
+use super::reader::{ImageReader, RawInode};
 use crate::erofs::constants::{BLOCK, BLOCK_BITS, MAX_CHUNKS, NULL_CHUNK};
 use crate::erofs::record::Layout;
 use crate::tree::Kind;
@@ -49,7 +49,7 @@ impl Flat<'_> {
     }
 }
 
-impl<'a> Reader<'a> {
+impl<'a> ImageReader<'a> {
     /// The content of an inode.
     pub fn content(&self, inode: &RawInode) -> Result<RawContent<'a>, ReadError> {
         let record = inode.record();

@@ -2,7 +2,7 @@
 
 use super::content::Flat;
 use super::error::{Defect, ReadError};
-use super::reader::{RawInode, Reader};
+use super::reader::{ImageReader, RawInode};
 use crate::display::shown;
 use crate::erofs::constants::BLOCK;
 use crate::erofs::dirent::{DIRENT_LEN, Dirent};
@@ -45,7 +45,7 @@ struct Chunk<'a> {
 
 const DIRENT: usize = DIRENT_LEN as usize;
 
-impl<'a> Reader<'a> {
+impl<'a> ImageReader<'a> {
     /// The entries of a directory; none of anything else.
     pub fn entries(&self, inode: &RawInode) -> Result<RawEntries<'a>, ReadError> {
         let content = if inode.kind() == Kind::Directory { self.flat_content(inode)? } else { Flat::default() };

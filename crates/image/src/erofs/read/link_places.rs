@@ -32,7 +32,7 @@ pub(super) struct Stub {
 
 /// A name of the image, as its directories have them one after the other.
 #[derive(Clone, Copy, Debug)]
-struct Name {
+struct NameOfInode {
     nid: u32,
     /// `None` for a stub.
     entry: Option<EntryId>,
@@ -95,21 +95,21 @@ fn find_places(
     Some(places)
 }
 
-fn list_names(tree: &Tree, nids: &[u32], stubs: &[Stub]) -> Vec<Name> {
+fn list_names(tree: &Tree, nids: &[u32], stubs: &[Stub]) -> Vec<NameOfInode> {
     let mut stubs = stubs.iter().peekable();
     let mut names = Vec::with_capacity(tree.entry_count() + stubs.len());
     for entry in (0..tree.entry_count() as u32).map(EntryId) {
         while let Some(stub) = stubs.next_if(|stub| stub.before == entry) {
-            names.push(Name { nid: stub.nid, entry: None });
+            names.push(NameOfInode { nid: stub.nid, entry: None });
         }
-        names.push(Name { nid: nids[tree.target(entry).index()], entry: Some(entry) });
+        names.push(NameOfInode { nid: nids[tree.target(entry).index()], entry: Some(entry) });
     }
-    names.extend(stubs.map(|stub| Name { nid: stub.nid, entry: None }));
+    names.extend(stubs.map(|stub| NameOfInode { nid: stub.nid, entry: None }));
     names
 }
 
 /// The last entry that can be the place of each of the inodes, `None` for stubs.
-fn last_names(names: &[Name], order: &[u32]) -> Option<Vec<Option<EntryId>>> {
+fn last_names(names: &[NameOfInode], order: &[u32]) -> Option<Vec<Option<EntryId>>> {
     let mut wanted = order.iter().rev().peekable();
     let backwards = names.iter().rev();
     let mut last: Vec<_> =

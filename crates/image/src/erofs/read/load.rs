@@ -3,7 +3,7 @@
 use super::error::{Defect, ReadError};
 use super::link_places::{self, Order};
 use super::overlay::{PARENT_MARKS, WHITEOUT_MARKS};
-use super::reader::{RawInode, Reader};
+use super::reader::{ImageReader, RawInode};
 use super::walk::{Again, Walk};
 use crate::digest::Algorithm;
 use crate::erofs::dirent::type_number;
@@ -11,7 +11,7 @@ use crate::tree::{InodeId, Kind, Tree};
 
 /// The tree of an image, and what the image says beside it.
 #[derive(Clone, Debug)]
-pub struct Loaded {
+pub struct LoadedImage {
     /// The tree. Writing it in the image's format version gives the same bytes, if a writer of that version made them.
     pub tree: Tree,
     /// The method by which the places of hard-linked inodes were found.
@@ -23,7 +23,7 @@ pub struct Loaded {
     nids: Vec<u32>,
 }
 
-impl Loaded {
+impl LoadedImage {
     /// The number in the image of an inode of the tree.
     #[must_use]
     pub fn nid(&self, inode: InodeId) -> u64 {
@@ -31,14 +31,14 @@ impl Loaded {
     }
 
     /// The inode in the image of an inode of the tree.
-    pub fn raw(&self, reader: &Reader<'_>, inode: InodeId) -> Result<RawInode, ReadError> {
+    pub fn raw(&self, reader: &ImageReader<'_>, inode: InodeId) -> Result<RawInode, ReadError> {
         reader.inode(self.nid(inode))
     }
 }
 
 /// Reads the tree of an image: all of it, or if `only` is not empty, the root and those of its entries, with what they
 /// hold. What a writer adds for overlayfs (stubs, escapes, whiteout markers) is taken away.
-pub fn load(reader: &Reader<'_>, only: &[&[u8]]) -> Result<Loaded, ReadError> {
+pub fn load(reader: &ImageReader<'_>, only: &[&[u8]]) -> Result<LoadedImage, ReadError> {
     let mut walk = Walk::new(reader, only, Algorithm::default());
     let mut done = walk.load();
     if let Some(algorithm) = walk.other_algorithm {
@@ -48,7 +48,7 @@ pub fn load(reader: &Reader<'_>, only: &[&[u8]]) -> Result<Loaded, ReadError> {
     match done {
         Ok(order) => {
             let Walk { builder, nids, compact, stubs, .. } = walk;
-            Ok(Loaded { tree: builder.finish(), order, compact, stubs: stubs.len(), nids })
+            Ok(LoadedImage { tree: builder.finish(), order, compact, stubs: stubs.len(), nids })
         }
         Err(error) => Err(walk.with_path(error)),
     }

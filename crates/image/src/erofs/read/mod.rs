@@ -1,6 +1,6 @@
 //! Reads images of any writer.
 //!
-//! [`Reader`] gives access to the parts of an image on demand: an inode by its number, its entries, its attributes, its
+//! [`ImageReader`] gives access to the parts of an image on demand: an inode by its number, its entries, its attributes, its
 //! content. [`View`] gives the same by paths, as a mount shows it. [`load`] makes a [`Tree`](crate::tree::Tree) of the
 //! whole image, without what the writer added for overlayfs.
 //! An image is hostile until it is proved otherwise. Every offset, length and count is compared with what there is
@@ -44,11 +44,11 @@ pub use dirents::{RawEntries, RawEntry};
 pub use error::{Defect, ReadError};
 pub use head::{HEAD_LEN, Head, said_len};
 pub use link_places::Order;
-pub use load::{Loaded, load};
+pub use load::{LoadedImage, load};
 pub use overlay::Backing;
-pub use reader::{RawInode, Reader};
-pub use resolve::{Found, LastLink, ResolveError};
-pub use view::{Child, Children, Node, OwnXattr, View};
+pub use reader::{ImageReader, RawInode};
+pub use resolve::{LastLink, ResolveError, ResolvedPath};
+pub use view::{Child, Children, OwnXattr, View, ViewNode};
 pub use xattrs::{RawXattr, RawXattrs};
 
 pub(super) use overlay::{BackingXattrs, Meaning, meaning};

@@ -1,7 +1,7 @@
 //! Telling what the writer added for overlayfs from what is the tree's own.
 
 use super::error::{Defect, ReadError};
-use super::reader::{RawInode, Reader};
+use super::reader::{ImageReader, RawInode};
 use super::xattrs::RawXattr;
 use crate::digest::Digest;
 use crate::erofs::overlay::{OPAQUE_PARENT, WHITEOUT, WHITEOUTS};
@@ -84,7 +84,7 @@ impl<'a> BackingXattrs<'a> {
     }
 }
 
-impl<'a> Reader<'a> {
+impl<'a> ImageReader<'a> {
     /// The object that is the content of a file; `None` for files whose content is in the image, and for all else.
     pub fn backing(&self, inode: &RawInode) -> Result<Option<Backing<'a>>, ReadError> {
         if !inode.is_external() {
@@ -100,14 +100,14 @@ impl<'a> Reader<'a> {
 
 /// The whiteout markers of an inode that have the value the writer gives them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Marks(u8);
+pub(super) struct WhiteoutMarks(u8);
 
 /// The attributes of an input whiteout.
-pub(super) const WHITEOUT_MARKS: Marks = Marks(0b11);
+pub(super) const WHITEOUT_MARKS: WhiteoutMarks = WhiteoutMarks(0b11);
 /// The attributes of a directory that holds one.
-pub(super) const PARENT_MARKS: Marks = Marks(0b1100);
+pub(super) const PARENT_MARKS: WhiteoutMarks = WhiteoutMarks(0b1100);
 /// Those that it has in addition from version 1 on.
-pub(super) const OPAQUE_MARKS: Marks = Marks(0b11_0000);
+pub(super) const OPAQUE_MARKS: WhiteoutMarks = WhiteoutMarks(0b11_0000);
 
 /// Every attribute that is a mark: its name in the image, its value.
 const MARKS: [(&str, &[u8]); 6] = [
@@ -119,30 +119,30 @@ const MARKS: [(&str, &[u8]); 6] = [
     (OPAQUE_PARENT[1], b"x"),
 ];
 
-impl Marks {
+impl WhiteoutMarks {
     /// The mark that an attribute is, or none.
     pub(super) fn of(xattr: &RawXattr<'_>) -> Self {
         // All of them have this in their name, and hardly any other attribute has.
         if !xattr.name_key().1.starts_with(b"overlay.") {
-            return Marks(0);
+            return WhiteoutMarks(0);
         }
         let index = MARKS.iter().position(|(name, value)| xattr.is_named(name.as_bytes()) && xattr.value == *value);
-        Marks(index.map_or(0, |index| 1 << index))
+        WhiteoutMarks(index.map_or(0, |index| 1 << index))
     }
 
-    pub(super) fn with(self, other: Marks) -> Marks {
-        Marks(self.0 | other.0)
+    pub(super) fn with(self, other: WhiteoutMarks) -> WhiteoutMarks {
+        WhiteoutMarks(self.0 | other.0)
     }
 
-    pub(super) fn of_those(self, other: Marks) -> Marks {
-        Marks(self.0 & other.0)
+    pub(super) fn of_those(self, other: WhiteoutMarks) -> WhiteoutMarks {
+        WhiteoutMarks(self.0 & other.0)
     }
 
-    pub(super) fn has_all(self, other: Marks) -> bool {
+    pub(super) fn has_all(self, other: WhiteoutMarks) -> bool {
         self.0 & other.0 == other.0
     }
 
-    pub(super) fn has_any(self, other: Marks) -> bool {
+    pub(super) fn has_any(self, other: WhiteoutMarks) -> bool {
         self.0 & other.0 != 0
     }
 

@@ -2,9 +2,9 @@
 
 use super::error::{Defect, ReadError};
 use super::head::Head;
-use crate::erofs::constants::{BLOCK, BLOCK_BITS, SLOT, SUPERBLOCK_OFFSET, XATTR_HEADER_LEN};
+use crate::erofs::constants::{BLOCK, BLOCK_BITS, NODE_ALIGN, SUPERBLOCK_OFFSET, XATTR_HEADER_LEN};
 use crate::erofs::header::Header;
-use crate::erofs::record::{BadRecord, Form, Layout, Record};
+use crate::erofs::record::{BadRecord, InodeRecord, Layout, RecordForm};
 use crate::erofs::superblock::{FEATURE_CHUNKED_FILE, FEATURE_XATTR_FILTER, Superblock};
 use crate::tree::{Kind, Timestamp};
 
@@ -13,7 +13,7 @@ pub(in crate::erofs) const LAST_VERSION: u32 = 2;
 
 /// An image in memory. Whatever is asked of it is checked when it is asked for, and nothing is kept.
 #[derive(Clone, Copy, Debug)]
-pub struct Reader<'a> {
+pub struct ImageReader<'a> {
     bytes: &'a [u8],
     header: Header,
     superblock: Superblock,
@@ -25,10 +25,10 @@ pub struct RawInode {
     nid: u64,
     offset: u64,
     kind: Kind,
-    record: Record,
+    record: InodeRecord,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> ImageReader<'a> {
     /// Looks at header and superblock of an image.
     pub fn new(bytes: &'a [u8]) -> Result<Self, ReadError> {
         let header = Header::parse(bytes).map_err(|error| Defect::from(error).at(0))?;
@@ -64,11 +64,11 @@ impl<'a> Reader<'a> {
     /// An inode by its number.
     pub fn inode(&self, nid: u64) -> Result<RawInode, ReadError> {
         let start = u64::from(self.superblock.inode_block) * BLOCK;
-        let offset = nid.checked_mul(SLOT).and_then(|offset| offset.checked_add(start));
+        let offset = nid.checked_mul(NODE_ALIGN).and_then(|offset| offset.checked_add(start));
         let outside = || Defect::InodeOutside { nid }.of(nid, offset.unwrap_or(u64::MAX));
         let bytes = offset.and_then(|offset| self.from(offset)).ok_or_else(outside)?;
         let offset = offset.unwrap_or_default();
-        let record = Record::parse(bytes, self.superblock.build_time).map_err(|error| match error {
+        let record = InodeRecord::parse(bytes, self.superblock.build_time).map_err(|error| match error {
             BadRecord::TooShort => outside(),
             BadRecord::Format(format) => Defect::InodeFormat(format).of(nid, offset),
         })?;
@@ -144,13 +144,13 @@ impl RawInode {
 
     /// The fields as they stand there.
     #[must_use]
-    pub fn record(&self) -> &Record {
+    pub fn record(&self) -> &InodeRecord {
         &self.record
     }
 
     /// Returns the form of the inode, compact or extended.
     #[must_use]
-    pub fn form(&self) -> Form {
+    pub fn form(&self) -> RecordForm {
         self.record.form
     }
 

@@ -6,7 +6,7 @@
 //! and at most 40 links are followed.
 
 use super::error::ReadError;
-use super::view::{Node, View};
+use super::view::{View, ViewNode};
 use crate::display::shown;
 use crate::tree::Kind;
 
@@ -24,11 +24,11 @@ pub enum LastLink {
 
 /// The result of resolving a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct ResolvedPath {
     /// Its path without any symlink, from `/`.
     pub path: Vec<u8>,
     /// The inode that the path leads to.
-    pub node: Node,
+    pub node: ViewNode,
 }
 
 /// Reasons why a path cannot be resolved.
@@ -59,9 +59,9 @@ pub enum ResolveError {
 
 /// A walk from the root.
 struct Steps<'p> {
-    root: Node,
+    root: ViewNode,
     /// The directories gone through, below the root, each with its name.
-    above: Vec<(&'p [u8], Node)>,
+    above: Vec<(&'p [u8], ViewNode)>,
     /// The names to go, the next one last. An empty one asks for a directory.
     names: Vec<&'p [u8]>,
     links: usize,
@@ -69,7 +69,7 @@ struct Steps<'p> {
 
 impl<'a> View<'_, 'a> {
     /// Follows a path from the root.
-    pub fn resolve<'p>(&self, path: &'p [u8], last: LastLink) -> Result<Found, ResolveError>
+    pub fn resolve<'p>(&self, path: &'p [u8], last: LastLink) -> Result<ResolvedPath, ResolveError>
     where
         'a: 'p,
     {
@@ -85,7 +85,7 @@ impl<'a> View<'_, 'a> {
                 return Err(ResolveError::NotDirectory { path: steps.path() });
             }
         }
-        Ok(Found { path: steps.path(), node: steps.at() })
+        Ok(ResolvedPath { path: steps.path(), node: steps.at() })
     }
 
     fn enter<'p>(&self, steps: &mut Steps<'p>, name: &'p [u8], last: LastLink) -> Result<(), ResolveError>
@@ -118,7 +118,7 @@ impl<'a> View<'_, 'a> {
 
 impl Steps<'_> {
     /// Returns the inode reached so far.
-    fn at(&self) -> Node {
+    fn at(&self) -> ViewNode {
         self.above.last().map_or(self.root, |(_, node)| *node)
     }
 

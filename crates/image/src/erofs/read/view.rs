@@ -8,9 +8,9 @@
 
 use super::dirents::RawEntries;
 use super::error::{Defect, ReadError};
-use super::load::Loaded;
-use super::overlay::{Marks, Meaning, PARENT_MARKS, WHITEOUT_MARKS, meaning};
-use super::reader::{RawInode, Reader};
+use super::load::LoadedImage;
+use super::overlay::{Meaning, PARENT_MARKS, WHITEOUT_MARKS, WhiteoutMarks, meaning};
+use super::reader::{ImageReader, RawInode};
 use super::walk::{check_order, target};
 use super::whiteouts::needed_marks;
 use crate::erofs::dirent::type_number;
@@ -20,14 +20,14 @@ use crate::tree::{InodeId, Kind, MAX_PATH, MODE_TYPE, TreeError};
 /// An image, by what a mount shows of it.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'r, 'a> {
-    reader: &'r Reader<'a>,
+    reader: &'r ImageReader<'a>,
     /// The markers of a directory with whiteouts; `None` for format versions that the writer does not write.
-    needed: Option<Marks>,
+    needed: Option<WhiteoutMarks>,
 }
 
 /// An inode as it is seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Node {
+pub struct ViewNode {
     raw: RawInode,
     is_restored: bool,
 }
@@ -38,7 +38,7 @@ pub struct Child<'a> {
     /// The name in the directory.
     pub name: &'a [u8],
     /// The inode that the name leads to.
-    pub node: Node,
+    pub node: ViewNode,
 }
 
 /// An attribute of an inode.
@@ -53,23 +53,23 @@ pub struct OwnXattr<'a> {
 impl<'r, 'a> View<'r, 'a> {
     /// A view of an image.
     #[must_use]
-    pub fn new(reader: &'r Reader<'a>) -> Self {
+    pub fn new(reader: &'r ImageReader<'a>) -> Self {
         Self { reader, needed: needed_marks(reader.header().format_version) }
     }
 
     /// Returns the reader of the image.
     #[must_use]
-    pub fn reader(&self) -> &'r Reader<'a> {
+    pub fn reader(&self) -> &'r ImageReader<'a> {
         self.reader
     }
 
     /// Returns the root directory.
-    pub fn root(&self) -> Result<Node, ReadError> {
-        Ok(Node { raw: self.reader.root()?, is_restored: false })
+    pub fn root(&self) -> Result<ViewNode, ReadError> {
+        Ok(ViewNode { raw: self.reader.root()?, is_restored: false })
     }
 
     /// Looks up a name in a directory; `None` if there is no such name or the image hides it.
-    pub fn child(&self, directory: &Node, name: &[u8]) -> Result<Option<Node>, ReadError> {
+    pub fn child(&self, directory: &ViewNode, name: &[u8]) -> Result<Option<ViewNode>, ReadError> {
         match self.reader.lookup(&directory.raw, name)? {
             Some(entry) => self.node(directory, entry.nid, entry.file_type, entry.offset),
             None => Ok(None),
@@ -77,38 +77,38 @@ impl<'r, 'a> View<'r, 'a> {
     }
 
     /// The names of a directory, in byte order; none of anything else.
-    pub fn children(&self, directory: &Node) -> Result<Children<'r, 'a>, ReadError> {
+    pub fn children(&self, directory: &ViewNode) -> Result<Children<'r, 'a>, ReadError> {
         let entries = self.reader.entries(&directory.raw)?;
         Ok(Children { view: *self, directory: *directory, entries, before: None })
     }
 
     /// Returns the inode that a name leads to; `None` if it is hidden.
-    fn node(&self, directory: &Node, nid: u64, file_type: u8, offset: u64) -> Result<Option<Node>, ReadError> {
+    fn node(&self, directory: &ViewNode, nid: u64, file_type: u8, offset: u64) -> Result<Option<ViewNode>, ReadError> {
         let raw = self.reader.inode(nid)?;
         let expected = type_number(raw.kind());
         if file_type != expected {
             return Err(Defect::FileType { found: file_type, expected }.of(nid, offset));
         }
-        let Some(needed) = self.needed else { return Ok(Some(Node { raw, is_restored: false })) };
+        let Some(needed) = self.needed else { return Ok(Some(ViewNode { raw, is_restored: false })) };
         if raw.is_whiteout() {
             return Ok(None);
         }
         let may_be = raw.kind() == Kind::Regular && raw.record().size == 0 && !raw.is_external();
         let is_restored =
             may_be && self.marks(&raw)?.has_all(WHITEOUT_MARKS) && self.marks(&directory.raw)?.has_all(needed);
-        Ok(Some(Node { raw, is_restored }))
+        Ok(Some(ViewNode { raw, is_restored }))
     }
 
-    fn marks(&self, inode: &RawInode) -> Result<Marks, ReadError> {
-        let mut marks = Marks::default();
+    fn marks(&self, inode: &RawInode) -> Result<WhiteoutMarks, ReadError> {
+        let mut marks = WhiteoutMarks::default();
         for xattr in self.reader.xattrs(inode)? {
-            marks = marks.with(Marks::of(&xattr?));
+            marks = marks.with(WhiteoutMarks::of(&xattr?));
         }
         Ok(marks)
     }
 
     /// The target of a symlink; empty for anything else.
-    pub fn target(&self, node: &Node) -> Result<&'a [u8], ReadError> {
+    pub fn target(&self, node: &ViewNode) -> Result<&'a [u8], ReadError> {
         if node.raw.kind() != Kind::Symlink {
             return Ok(&[]);
         }
@@ -120,13 +120,13 @@ impl<'r, 'a> View<'r, 'a> {
     }
 
     /// The attributes, in byte order of their names.
-    pub fn xattrs(&self, node: &Node) -> Result<Vec<OwnXattr<'a>>, ReadError> {
+    pub fn xattrs(&self, node: &ViewNode) -> Result<Vec<OwnXattr<'a>>, ReadError> {
         let dropped = self.dropped_marks(node)?;
         let mut own = Vec::new();
         for xattr in self.reader.xattrs(&node.raw)? {
             let xattr = xattr?;
             if let Meaning::Own(number, suffix) = meaning(&xattr)
-                && !Marks::of(&xattr).has_any(dropped)
+                && !WhiteoutMarks::of(&xattr).has_any(dropped)
             {
                 let name = [prefix(number).unwrap_or_default(), suffix].concat();
                 own.push(OwnXattr { name, value: xattr.value });
@@ -139,34 +139,34 @@ impl<'r, 'a> View<'r, 'a> {
     }
 
     /// The marks that the writer put on this inode for the sake of a whiteout.
-    fn dropped_marks(&self, node: &Node) -> Result<Marks, ReadError> {
+    fn dropped_marks(&self, node: &ViewNode) -> Result<WhiteoutMarks, ReadError> {
         if node.is_restored {
             return Ok(WHITEOUT_MARKS);
         }
         let Some(needed) = self.needed.filter(|_| node.raw.kind() == Kind::Directory) else {
-            return Ok(Marks::default());
+            return Ok(WhiteoutMarks::default());
         };
         if !self.marks(&node.raw)?.has_all(needed) {
-            return Ok(Marks::default());
+            return Ok(WhiteoutMarks::default());
         }
         for child in self.children(node)? {
             if child?.node.is_restored {
                 return Ok(PARENT_MARKS);
             }
         }
-        Ok(Marks::default())
+        Ok(WhiteoutMarks::default())
     }
 }
 
-impl Loaded {
+impl LoadedImage {
     /// An inode of the tree as a [`View`] has it.
-    pub fn node(&self, reader: &Reader<'_>, inode: InodeId) -> Result<Node, ReadError> {
+    pub fn node(&self, reader: &ImageReader<'_>, inode: InodeId) -> Result<ViewNode, ReadError> {
         let raw = self.raw(reader, inode)?;
-        Ok(Node { raw, is_restored: raw.kind() != self.tree.inode(inode).kind() })
+        Ok(ViewNode { raw, is_restored: raw.kind() != self.tree.inode(inode).kind() })
     }
 }
 
-impl Node {
+impl ViewNode {
     /// The inode in the image.
     #[must_use]
     pub fn raw(&self) -> &RawInode {
@@ -197,7 +197,7 @@ impl Node {
 #[derive(Clone, Debug)]
 pub struct Children<'r, 'a> {
     view: View<'r, 'a>,
-    directory: Node,
+    directory: ViewNode,
     entries: RawEntries<'a>,
     before: Option<&'a [u8]>,
 }

@@ -1,21 +1,21 @@
 //! From the root through all directories, breadth first: every inode once, every name once.
 
-use super::attributes::Collector;
-use super::byte_map::Claims;
+use super::attributes::XattrCollector;
+use super::byte_map::UsedBytes;
 use super::content::{Flat, RawContent};
 use super::dirents::RawEntry;
 use super::error::{Defect, ReadError};
 use super::link_places::Stub;
-use super::overlay::{Backing, Marks, OPAQUE_MARKS, PARENT_MARKS, WHITEOUT_MARKS};
-use super::reader::{RawInode, Reader};
+use super::overlay::{Backing, OPAQUE_MARKS, PARENT_MARKS, WHITEOUT_MARKS, WhiteoutMarks};
+use super::reader::{ImageReader, RawInode};
 use super::whiteouts::Whiteouts;
 use crate::digest::Algorithm;
 use crate::display::shown;
-use crate::erofs::constants::{BLOCK, INODES_OFFSET, SLOT, SUPERBLOCK_OFFSET, round_up};
+use crate::erofs::constants::{BLOCK, INODES_OFFSET, NODE_ALIGN, SUPERBLOCK_OFFSET, round_up};
 use crate::erofs::dirent::type_number;
 use crate::erofs::format_version::PROFILES;
 use crate::erofs::header::HEADER_LEN;
-use crate::erofs::record::Form;
+use crate::erofs::record::RecordForm;
 use crate::tree::{EntryId, InodeId, Kind, MAX_INLINE, NewInode, OrderedBuilder, SetId};
 
 /// A name met for an inode that has one already.
@@ -31,7 +31,7 @@ pub(super) struct Again {
 /// The state of the walk over all inodes.
 #[derive(Debug)]
 pub(super) struct Walk<'r, 'a> {
-    pub(super) reader: &'r Reader<'a>,
+    pub(super) reader: &'r ImageReader<'a>,
     /// The names of the root to be read; all of them if empty.
     only: &'r [&'r [u8]],
     pub(super) builder: OrderedBuilder,
@@ -39,8 +39,8 @@ pub(super) struct Walk<'r, 'a> {
     pub(super) nids: Vec<u32>,
     pub(super) again: Vec<Again>,
     pub(super) whiteouts: Whiteouts,
-    pub(super) claims: Claims,
-    pub(super) collector: Collector<'a>,
+    pub(super) claims: UsedBytes,
+    pub(super) collector: XattrCollector<'a>,
     /// The number of compact inodes, not counting stubs.
     pub(super) compact: usize,
     pub(super) stubs: Vec<Stub>,
@@ -61,7 +61,7 @@ pub(super) struct Walk<'r, 'a> {
 }
 
 impl<'r, 'a> Walk<'r, 'a> {
-    pub(super) fn new(reader: &'r Reader<'a>, only: &'r [&'r [u8]], algorithm: Algorithm) -> Self {
+    pub(super) fn new(reader: &'r ImageReader<'a>, only: &'r [&'r [u8]], algorithm: Algorithm) -> Self {
         let len = reader.bytes().len();
         let version = reader.header().format_version;
         Self {
@@ -71,14 +71,14 @@ impl<'r, 'a> Walk<'r, 'a> {
             nids: Vec::new(),
             again: Vec::new(),
             whiteouts: Whiteouts::new(version),
-            claims: Claims::new(len as u64),
-            collector: Collector::default(),
+            claims: UsedBytes::new(len as u64),
+            collector: XattrCollector::default(),
             compact: 0,
             stubs: Vec::new(),
             algorithm_is_sure: false,
             other_algorithm: None,
             directories: Vec::new(),
-            met: vec![0; len / SLOT as usize / 64 + 1],
+            met: vec![0; len / NODE_ALIGN as usize / 64 + 1],
             at: None,
             content: Vec::new(),
             is_written: PROFILES.iter().any(|profile| profile.format_version == version),
@@ -170,7 +170,7 @@ impl<'r, 'a> Walk<'r, 'a> {
 
     /// Notes that an inode was met. `false` if it had been before.
     fn meet(&mut self, nid: u64) -> Result<bool, ReadError> {
-        let outside = || Defect::InodeOutside { nid }.of(nid, nid.saturating_mul(SLOT));
+        let outside = || Defect::InodeOutside { nid }.of(nid, nid.saturating_mul(NODE_ALIGN));
         let index = u32::try_from(nid).map_err(|_| outside())?;
         let word = self.met.get_mut(index as usize / 64).ok_or_else(outside)?;
         let bit = 1 << (index % 64);
@@ -184,7 +184,7 @@ impl<'r, 'a> Walk<'r, 'a> {
         let content = self.reader.content(inode)?;
         self.claim(inode, &content)?;
         let Self { reader, collector, claims, builder, .. } = self;
-        let attributes = collector.collect(reader, inode, Marks::default(), claims, builder.xattrs())?;
+        let attributes = collector.collect(reader, inode, WhiteoutMarks::default(), claims, builder.xattrs())?;
         let backing = attributes.backing.backing(inode)?;
         self.check_algorithm(inode, backing)?;
         let record = inode.record();
@@ -223,7 +223,7 @@ impl<'r, 'a> Walk<'r, 'a> {
         let id = self.builder.push_inode(new, set).map_err(|e| inode.error(Defect::Tree(e), inode.offset()))?;
         // Whoever has a bit among the met ones has 32 bits.
         self.nids.push(inode.nid() as u32);
-        self.compact += usize::from(inode.form() == Form::Compact);
+        self.compact += usize::from(inode.form() == RecordForm::Compact);
         if inode.kind() == Kind::Directory {
             self.directories.push(id);
         }
@@ -279,17 +279,17 @@ impl<'r, 'a> Walk<'r, 'a> {
         let narrow = |value: u32| value <= u16::MAX.into();
         let by_size = self.is_written
             && record.size == 0
-            && record.form == Form::Extended
+            && record.form == RecordForm::Extended
             && record.mtime == self.reader.superblock().build_time
             && [record.nlink, record.uid, record.gid].into_iter().all(narrow);
         if by_size { u64::from(u32::MAX) + 1 } else { record.size }
     }
 
-    fn note_marks(&mut self, inode: &RawInode, id: InodeId, marks: Marks) {
+    fn note_marks(&mut self, inode: &RawInode, id: InodeId, marks: WhiteoutMarks) {
         let counting = match inode.kind() {
             Kind::Directory => PARENT_MARKS.with(OPAQUE_MARKS),
             Kind::Regular if inode.record().size == 0 && !inode.is_external() => WHITEOUT_MARKS,
-            _ => Marks::default(),
+            _ => WhiteoutMarks::default(),
         };
         self.whiteouts.note(id, marks.of_those(counting));
     }

@@ -5,20 +5,20 @@
 
 use std::collections::HashMap;
 
-use super::overlay::{Marks, OPAQUE_MARKS, PARENT_MARKS, WHITEOUT_MARKS};
+use super::overlay::{OPAQUE_MARKS, PARENT_MARKS, WHITEOUT_MARKS, WhiteoutMarks};
 use crate::erofs::format_version::PROFILES;
 use crate::tree::{InodeId, Tree};
 
 /// The inodes with marks, and what a directory of whiteouts must have.
 #[derive(Debug)]
 pub(super) struct Whiteouts {
-    marks: HashMap<InodeId, Marks>,
-    needed: Option<Marks>,
+    marks: HashMap<InodeId, WhiteoutMarks>,
+    needed: Option<WhiteoutMarks>,
 }
 
 /// Returns the markers that a directory of whiteouts must have; `None` for format versions without this kind of
 /// whiteout.
-pub(super) fn needed_marks(format_version: u32) -> Option<Marks> {
+pub(super) fn needed_marks(format_version: u32) -> Option<WhiteoutMarks> {
     let profile = PROFILES.iter().find(|profile| profile.format_version == format_version)?;
     Some(match profile.marks_whiteout_parents_opaque {
         true => PARENT_MARKS.with(OPAQUE_MARKS),
@@ -32,13 +32,13 @@ impl Whiteouts {
     }
 
     /// Takes note of an inode's marks. Those of a whiteout count on empty files only.
-    pub(super) fn note(&mut self, inode: InodeId, marks: Marks) {
+    pub(super) fn note(&mut self, inode: InodeId, marks: WhiteoutMarks) {
         if !marks.is_empty() {
             self.marks.insert(inode, marks);
         }
     }
 
-    fn marks(&self, inode: InodeId) -> Marks {
+    fn marks(&self, inode: InodeId) -> WhiteoutMarks {
         self.marks.get(&inode).copied().unwrap_or_default()
     }
 

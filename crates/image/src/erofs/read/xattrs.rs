@@ -1,7 +1,7 @@
 //! The extended attributes of an inode as the image has them, overlayfs's own included.
 
 use super::error::{Defect, ReadError};
-use super::reader::{RawInode, Reader};
+use super::reader::{ImageReader, RawInode};
 use crate::display::shown;
 use crate::erofs::constants::{BLOCK, XATTR_HEADER_LEN, round_up};
 use crate::erofs::xattr::{ENTRY_HEAD_LEN, EntryHead, LUSTRE, filter_bit, prefix, split_name};
@@ -64,7 +64,7 @@ impl<'a> RawXattr<'a> {
 /// them. Ends at the first invalid one, unless it is set to continue.
 #[derive(Clone, Debug)]
 pub struct RawXattrs<'r, 'a> {
-    reader: &'r Reader<'a>,
+    reader: &'r ImageReader<'a>,
     inode: RawInode,
     filter: u32,
     /// The entries after the inode that are still to be read.
@@ -75,7 +75,7 @@ pub struct RawXattrs<'r, 'a> {
     goes_on: bool,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> ImageReader<'a> {
     /// The attributes of an inode.
     pub fn xattrs(&self, inode: &RawInode) -> Result<RawXattrs<'_, 'a>, ReadError> {
         let (offset, len) = (inode.xattr_offset(), inode.xattr_len());

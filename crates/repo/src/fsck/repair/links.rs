@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use libcomposefs_image::Digest;
-use libcomposefs_image::erofs::read::{Reader, load};
+use libcomposefs_image::erofs::read::{ImageReader, load};
 
 use super::{CHANGED, Repair};
 use crate::fsck::damage::{Damage, DamageKind, Remedy};
@@ -19,7 +19,7 @@ impl Repair<'_> {
     fn complete_image(&self, digest: &Digest) -> Result<CompleteImage, String> {
         let image = self.repository.read_image(digest).map_err(|error| error.to_string())?;
         let loaded =
-            Reader::new(&image.bytes).and_then(|reader| load(&reader, &[])).map_err(|error| error.to_string())?;
+            ImageReader::new(&image.bytes).and_then(|reader| load(&reader, &[])).map_err(|error| error.to_string())?;
         let needed = loaded.tree.objects().filter(|object| object.size > 0).map(|object| object.digest);
         match CompleteImage::check_all(self.repository.objects(), &[*digest], needed) {
             Ok(mut images) => images.pop().ok_or_else(|| "it was not checked".to_owned()),
