@@ -1,4 +1,4 @@
-//! Sizes and offsets of the image.
+//! Sizes and offsets of the image, and the names of the attributes for overlayfs.
 
 /// The block size in bytes.
 pub(super) const BLOCK: u64 = 4096;
@@ -26,6 +26,21 @@ pub(super) const MAX_CHUNKS: u64 = 1024;
 pub(super) const NULL_CHUNK: [u8; 4] = [0xff; 4];
 /// A last piece of a directory or file longer than this gets a block of its own.
 pub(super) const MAX_TAIL: u64 = BLOCK / 2;
+
+/// The prefix of overlayfs's own attributes.
+pub(super) const OVERLAY_PREFIX: &[u8] = b"trusted.overlay.";
+/// Marks a directory of which overlayfs hides the entries of lower layers.
+pub(super) const OPAQUE: &[u8] = b"trusted.overlay.opaque";
+/// Marks a file whose content is in a lower layer; its value has the digest.
+pub(super) const METACOPY: &[u8] = b"trusted.overlay.metacopy";
+/// The path of the object below the data layer.
+pub(super) const REDIRECT: &[u8] = b"trusted.overlay.redirect";
+/// Mark a regular file that overlayfs shows as a whiteout.
+pub(super) const WHITEOUT: [&str; 2] = ["trusted.overlay.overlay.whiteout", "user.overlay.whiteout"];
+/// Mark a directory that holds such files.
+pub(super) const WHITEOUTS: [&str; 2] = ["trusted.overlay.overlay.whiteouts", "user.overlay.whiteouts"];
+/// Mark a directory that holds such files, with the value `x`.
+pub(super) const OPAQUE_PARENT: [&str; 2] = ["trusted.overlay.overlay.opaque", "user.overlay.opaque"];
 
 /// `value` up to the next multiple of `to`, a power of two.
 pub(super) const fn round_up(value: u64, to: u64) -> u64 {

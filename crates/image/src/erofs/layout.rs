@@ -110,7 +110,7 @@ impl Sized {
     /// Takes the measure of another inode, reusing the list.
     pub(super) fn measure(&mut self, overlay: &Overlay<'_>, shared: &SharedXattrs, node: NodeIndex) {
         self.draft = InodeDraft::new(overlay, node);
-        overlay.attrs(node, &mut self.attrs);
+        Attr::list(overlay, node, &mut self.attrs);
         self.shared_count = 0;
         self.xattr_len = if self.attrs.is_empty() { 0 } else { XATTR_HEADER_LEN };
         for attr in &self.attrs {

@@ -6,21 +6,16 @@
 
 use std::collections::HashMap;
 
+use super::constants::{METACOPY, OPAQUE, OPAQUE_PARENT, OVERLAY_PREFIX, REDIRECT, WHITEOUT, WHITEOUTS};
 use super::error::WriteError;
 use super::format_version::WriterProfile;
 use super::node::{ImageNode, NodeIndex};
-use super::xattr::{Attr, METACOPY, REDIRECT};
 use crate::tree::{
     InodeId, Kind, MAX_XATTRS_TOTAL, SetId, StoredData, StoredInode, StoredPayload, Tree, XATTRS_BASE, Xattr,
     XattrTable, xattr_cost,
 };
 
-const OVERLAY_PREFIX: &[u8] = b"trusted.overlay.";
-const OPAQUE: &[u8] = b"trusted.overlay.opaque";
 const SELINUX: &[u8] = b"security.selinux";
-pub(super) const WHITEOUT: [&str; 2] = ["trusted.overlay.overlay.whiteout", "user.overlay.whiteout"];
-pub(super) const WHITEOUTS: [&str; 2] = ["trusted.overlay.overlay.whiteouts", "user.overlay.whiteouts"];
-pub(super) const OPAQUE_PARENT: [&str; 2] = ["trusted.overlay.overlay.opaque", "user.overlay.opaque"];
 /// The attributes of the tree that become those of [`OPAQUE_PARENT`].
 const OPAQUE_IN_TREE: [&[u8]; 2] = [OPAQUE, OPAQUE_PARENT[1].as_bytes()];
 
@@ -38,7 +33,7 @@ pub(super) struct Overlay<'t> {
     /// Directories whose `opaque=y` gives way to a mark.
     pub(super) lost_opaque: Vec<InodeId>,
     /// The positions of metacopy and redirect in each set, in the order of names.
-    generated_at: Vec<[u32; 2]>,
+    pub(super) generated_at: Vec<[u32; 2]>,
 }
 
 impl<'t> Overlay<'t> {
@@ -68,7 +63,7 @@ impl<'t> Overlay<'t> {
         Ok(Self { tree, profile, xattrs, escaped, exceptions, stub, lost_opaque, generated_at })
     }
 
-    /// The set of an inode, without what [`attrs`](Self::attrs) adds for external files.
+    /// The set of an inode, without what [`Attr::list`](super::xattr::Attr::list) adds for external files.
     pub(super) fn set_of(&self, node: NodeIndex) -> SetId {
         match node.kind() {
             ImageNode::Stub(_) => self.stub,
@@ -76,34 +71,6 @@ impl<'t> Overlay<'t> {
                 Some(set) => *set,
                 None => self.escaped[self.tree.stored(id).xattrs.0 as usize],
             },
-        }
-    }
-
-    /// All attributes of an inode in name order, into a list that is emptied first.
-    pub(super) fn attrs(&self, node: NodeIndex, attrs: &mut Vec<Attr>) {
-        attrs.clear();
-        let set = self.set_of(node);
-        let pairs = self.xattrs.pairs_of(set).iter().map(|&pair| Attr::Pair(pair));
-        let Some((payload, digest)) = self.external(node) else {
-            attrs.extend(pairs);
-            return;
-        };
-        let [metacopy_at, redirect_at] = self.generated_at[set.0 as usize];
-        for (index, pair) in pairs.enumerate() {
-            if index as u32 == metacopy_at {
-                attrs.push(Attr::Metacopy(digest));
-            }
-            if index as u32 == redirect_at {
-                attrs.extend(Attr::redirect(payload));
-            }
-            attrs.push(pair);
-        }
-        let len = self.xattrs.pairs_of(set).len() as u32;
-        if metacopy_at == len {
-            attrs.push(Attr::Metacopy(digest));
-        }
-        if redirect_at == len {
-            attrs.extend(Attr::redirect(payload));
         }
     }
 

@@ -38,7 +38,7 @@ impl SharedXattrs {
         };
         let mut attrs = Vec::new();
         for node in nodes {
-            overlay.attrs(node, &mut attrs);
+            Attr::list(overlay, node, &mut attrs);
             for attr in &attrs {
                 let state = shared.state(attr);
                 *state = (*state + 1).min(OFTEN);

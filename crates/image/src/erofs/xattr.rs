@@ -5,14 +5,12 @@ use std::cmp::Ordering;
 
 use twox_hash::XxHash32;
 
-use super::constants::round_up;
+use super::constants::{METACOPY, REDIRECT, round_up};
 use super::format_version::SharedOrder;
+use super::node::NodeIndex;
 use super::overlay::Overlay;
 use crate::digest::{Algorithm, Digest};
 use crate::tree::{PairId, StoredPayload};
-
-pub(super) const METACOPY: &[u8] = b"trusted.overlay.metacopy";
-pub(super) const REDIRECT: &[u8] = b"trusted.overlay.redirect";
 
 /// An attribute. Those of external files are made from the tree on demand: nearly every one is unlike all others,
 /// and to keep them would cost as much as the tree.
@@ -95,6 +93,34 @@ impl EntryHead {
 }
 
 impl Attr {
+    /// All attributes of an inode in name order, into a list that is emptied first.
+    pub(super) fn list(overlay: &Overlay<'_>, node: NodeIndex, attrs: &mut Vec<Attr>) {
+        attrs.clear();
+        let set = overlay.set_of(node);
+        let pairs = overlay.xattrs.pairs_of(set).iter().map(|&pair| Attr::Pair(pair));
+        let Some((payload, digest)) = overlay.external(node) else {
+            attrs.extend(pairs);
+            return;
+        };
+        let [metacopy_at, redirect_at] = overlay.generated_at[set.0 as usize];
+        for (index, pair) in pairs.enumerate() {
+            if index as u32 == metacopy_at {
+                attrs.push(Attr::Metacopy(digest));
+            }
+            if index as u32 == redirect_at {
+                attrs.extend(Attr::redirect(payload));
+            }
+            attrs.push(pair);
+        }
+        let len = overlay.xattrs.pairs_of(set).len() as u32;
+        if metacopy_at == len {
+            attrs.push(Attr::Metacopy(digest));
+        }
+        if redirect_at == len {
+            attrs.extend(Attr::redirect(payload));
+        }
+    }
+
     pub(super) fn redirect(payload: StoredPayload) -> Option<Self> {
         match payload {
             StoredPayload::None => None,

@@ -4,13 +4,14 @@
 //! changes of a group share (types, old value, new value) is stored once. If a known way of building explains a group,
 //! it has a [`Hint`].
 
+mod hint;
 mod hints;
 mod moved;
 mod mtimes;
 
 use std::collections::{BTreeMap, HashMap};
 
-pub use hints::Hint;
+pub use hint::Hint;
 pub use moved::moved;
 
 use super::{Change, Diff, Field, FieldValue, Side};

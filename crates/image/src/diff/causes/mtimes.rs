@@ -1,6 +1,6 @@
 //! Explains differences between the times of modification of two builds.
 
-use super::hints::Hint;
+use super::hint::Hint;
 use super::{Cause, Diff, Field, FieldValue, Side};
 use crate::tree::{Kind, Timestamp};
 

@@ -1,31 +1,15 @@
 //! The attributes of one inode, and what they say of its content.
 
-use std::collections::HashSet;
-
 use super::byte_map::Owner;
 use super::finding::Problem;
 use super::walk::Walk;
-use crate::digest::{Algorithm, Digest};
+use crate::digest::Digest;
 use crate::display::shown;
+use crate::erofs::constants::OPAQUE_PARENT;
 use crate::erofs::constants::{XATTR_HEADER_LEN, round_up};
-use crate::erofs::overlay::OPAQUE_PARENT;
 use crate::erofs::read::{Backing, BackingXattrs, Defect, Meaning, RawInode, RawXattr, meaning};
 use crate::erofs::xattr::prefix;
 use crate::tree::MAX_XATTR_NAME;
-
-/// Totals over the attributes of all inodes.
-#[derive(Debug, Default)]
-pub(super) struct XattrTotals {
-    /// The references to shared ones that were met.
-    shared: HashSet<u32>,
-    /// That of the first digest, which all are to be of.
-    algorithm: Option<Algorithm>,
-    pub(super) has_acl: bool,
-    pub(super) root_is_opaque: bool,
-    /// The number of directories with the marker for directories that hold whiteouts, and the first of them.
-    pub(super) not_opaque: u64,
-    pub(super) first_not_opaque: Option<u32>,
-}
 
 impl Walk<'_, '_> {
     pub(super) fn check_attributes(&mut self, index: u32, inode: &RawInode) {

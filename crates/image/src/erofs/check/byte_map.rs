@@ -2,7 +2,6 @@
 
 use super::finding::{Finding, Problem};
 use super::inodes::MetInodes;
-use super::report::CheckReport;
 use crate::erofs::constants::INODES_OFFSET;
 use crate::erofs::read::Defect;
 
@@ -63,42 +62,47 @@ impl OwnerMap {
         (offset < before.end).then_some(before.owner)
     }
 
-    /// Puts the claims in order, so that owners can be asked for, and reports what is claimed twice.
-    pub(super) fn settle(&mut self, inodes: &MetInodes<'_>, report: &mut CheckReport) {
+    /// Puts the claims in order, so that owners can be looked up.
+    pub(super) fn sort(&mut self) {
         self.claims.sort_by_key(|claim| (claim.start, claim.end));
+    }
+
+    /// Returns a finding for each claim of bytes that another claim has already. The claims must be in order.
+    pub(super) fn overlaps(&self, inodes: &MetInodes<'_>) -> impl Iterator<Item = Finding> {
         let mut last: Option<&OwnedRange> = None;
-        for claim in &self.claims {
-            if let Some(last) = last.filter(|last| claim.start < last.end) {
-                report.push(overlap(claim, last, inodes));
-            }
+        self.claims.iter().filter_map(move |claim| {
+            let overlapped = last.filter(|last| claim.start < last.end);
             if last.is_none_or(|last| claim.end > last.end) {
                 last = Some(claim);
             }
-        }
+            overlapped.map(|other| overlap(claim, other, inodes))
+        })
     }
 
-    /// Reports bytes without an owner that are not zero. A writer leaves some: shared attributes to which no inode had
-    /// room to refer, and pointers to chunks that were moved. So this is not called for an image that is equal to the
-    /// writer's own.
-    pub(super) fn report_unclaimed(&self, image: &[u8], report: &mut CheckReport) {
+    /// Returns a finding for each range of bytes without an owner that are not zero. A writer leaves some: shared
+    /// attributes to which no inode had room to refer, and pointers to chunks that were moved. So this is not called
+    /// for an image that is equal to the writer's own.
+    pub(super) fn unclaimed(&self, image: &[u8]) -> impl Iterator<Item = Finding> {
+        let file_end = image.len() as u64;
+        let starts = self.claims.iter().map(|claim| (claim.start, claim.end)).chain([(file_end, file_end)]);
         let mut end = 0;
-        for claim in &self.claims {
-            check_gap(image, end, claim.start, report);
-            end = end.max(claim.end);
-        }
-        check_gap(image, end, image.len() as u64, report);
+        starts.filter_map(move |(start, claim_end)| {
+            let finding = check_gap(image, end, start);
+            end = end.max(claim_end);
+            finding
+        })
     }
 }
 
-/// Checks that bytes without an owner are zero padding.
-fn check_gap(image: &[u8], start: u64, end: u64, report: &mut CheckReport) {
-    // What stands before the inodes is looked at with header and superblock.
+/// Returns a finding if bytes without an owner are not zero padding.
+fn check_gap(image: &[u8], start: u64, end: u64) -> Option<Finding> {
+    // The bytes before the inodes are checked with header and superblock.
     let start = start.max(INODES_OFFSET);
     let gap = image.get(start as usize..end as usize).unwrap_or_default();
-    let Some(first) = gap.iter().position(|byte| *byte != 0) else { return };
+    let first = gap.iter().position(|byte| *byte != 0)?;
     let nonzero = gap.iter().filter(|byte| **byte != 0).count() as u64;
     let problem = Problem::Unclaimed { len: gap.len() as u64, nonzero };
-    report.push(Finding { offset: start + first as u64, nid: None, path: None, problem });
+    Some(Finding { offset: start + first as u64, nid: None, path: None, problem })
 }
 
 fn overlap(claim: &OwnedRange, other: &OwnedRange, inodes: &MetInodes<'_>) -> Finding {

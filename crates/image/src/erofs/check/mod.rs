@@ -22,6 +22,7 @@ mod inodes;
 mod region;
 mod report;
 mod walk;
+mod xattr_totals;
 
 pub use canonical::Canonical;
 pub use finding::{Finding, Problem, Severity};
@@ -50,7 +51,7 @@ pub fn check_in_file(image: &[u8], file_len: u64) -> CheckReport {
         Err(error) => report.refused_by_reader(error),
     }
     if report.canonical != Canonical::Yes && !report.is_cut_short() {
-        claims.report_unclaimed(image, &mut report);
+        claims.unclaimed(image).for_each(|finding| report.push(finding));
     }
     report
 }

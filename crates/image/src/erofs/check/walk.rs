@@ -1,10 +1,10 @@
 //! From the root through all directories, breadth first, past whatever is wrong.
 
-use super::attributes::XattrTotals;
 use super::byte_map::{Owner, OwnerMap};
 use super::finding::{Finding, Problem};
 use super::inodes::{MetInodes, Shape};
 use super::report::CheckReport;
+use super::xattr_totals::XattrTotals;
 use crate::erofs::constants::{INODES_OFFSET, SUPERBLOCK_OFFSET};
 use crate::erofs::format_version::PROFILES;
 use crate::erofs::header::HEADER_LEN;
@@ -66,7 +66,8 @@ impl<'r, 'a> Walk<'r, 'a> {
             }
             self.check_directory(directory);
         }
-        self.claims.settle(&self.inodes, &mut self.report);
+        self.claims.sort();
+        self.claims.overlaps(&self.inodes).for_each(|finding| self.report.push(finding));
         if self.is_too_much {
             let problem = Problem::TooMuchShared;
             return self.report.push(Finding { offset: 0, nid: None, path: None, problem });

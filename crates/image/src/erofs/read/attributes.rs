@@ -7,7 +7,7 @@ use super::error::{Defect, ReadError};
 use super::overlay::{BackingXattrs, Meaning, WhiteoutMarks, meaning};
 use super::reader::{ImageReader, RawInode};
 use super::xattrs::RawXattr;
-use crate::erofs::overlay::OPAQUE_PARENT;
+use crate::erofs::constants::OPAQUE_PARENT;
 use crate::erofs::xattr::prefix;
 use crate::tree::{
     MAX_XATTR_NAME, MAX_XATTRS_TOTAL, PairId, SetId, TreeError, XATTRS_BASE, XattrError, XattrTable, xattr_cost,

@@ -4,7 +4,7 @@ use super::error::{Defect, ReadError};
 use super::reader::{ImageReader, RawInode};
 use super::xattrs::RawXattr;
 use crate::digest::Digest;
-use crate::erofs::overlay::{OPAQUE_PARENT, WHITEOUT, WHITEOUTS};
+use crate::erofs::constants::{OPAQUE_PARENT, WHITEOUT, WHITEOUTS};
 use crate::erofs::xattr::{TRUSTED, parse_metacopy};
 use crate::tree::MAX_PATH;
 
