@@ -33,7 +33,7 @@ pub(super) struct LsArgs {
     /// Also print mode, links, owner, size and time
     #[arg(short, long)]
     long: bool,
-    /// List subdirectories recursively
+    /// Also list all subdirectories, recursively
     #[arg(short = 'R', long)]
     recursive: bool,
     /// List directories themselves, not their entries
@@ -103,13 +103,13 @@ pub(super) fn list(args: &LsArgs, failures: &mut Failures, out: impl Write) -> a
 type ListedDirectory = (Vec<u8>, Vec<u8>, ViewNode);
 
 /// An entry to list: its name in the line, its path, and its information.
-type Row<'a> = (Vec<u8>, Vec<u8>, InodeInfo<'a>);
+type ListedEntry<'a> = (Vec<u8>, Vec<u8>, InodeInfo<'a>);
 
 fn look<'a>(
     args: &LsArgs,
     view: &View<'_, 'a>,
     path: &[u8],
-    files: &mut Vec<Row<'a>>,
+    files: &mut Vec<ListedEntry<'a>>,
     directories: &mut Vec<ListedDirectory>,
 ) -> anyhow::Result<()> {
     // As in ls(1): a symlink to a directory is followed, except if the line describes the symlink itself.
@@ -137,7 +137,7 @@ struct Lister<'r, 'a, W: Write> {
 }
 
 impl<'a, W: Write> Lister<'_, 'a, W> {
-    fn rows(&mut self, rows: &[Row<'a>]) -> io::Result<()> {
+    fn rows(&mut self, rows: &[ListedEntry<'a>]) -> io::Result<()> {
         match &mut self.out {
             ListOutput::Json(array) => rows.iter().try_for_each(|(_, path, info)| array.push(&info.json(path))),
             ListOutput::Text(out) => {
@@ -161,7 +161,7 @@ impl<'a, W: Write> Lister<'_, 'a, W> {
 
     fn directory(&mut self, shown: &[u8], node: ViewNode, path: &[u8], has_head: bool) -> anyhow::Result<()> {
         let view = self.view;
-        let children = || -> Result<Vec<Row<'a>>, ReadError> {
+        let children = || -> Result<Vec<ListedEntry<'a>>, ReadError> {
             let child = |child: Result<_, ReadError>| {
                 let Child { name, node } = child?;
                 Ok((name.to_owned(), join(path, name), InodeInfo::of(&view, node)?))

@@ -25,20 +25,20 @@ or, as a mount helper:
   mount -t composefs -o basedir=/composefs/objects exampleimage.cfs /mnt/exampleimage
 
 Options:
-  -s  pass over unknown options      -f  do everything but mount
-  -n  accepted, without meaning      -v  print what is mounted how
+  -s  ignore unknown options         -f  do everything except mounting
+  -n  accepted and ignored           -v  print what is mounted, and how
   -N  mount in this mount namespace (/proc/PID/ns/mnt)
 
 Supported options of -o:
   basedir=PATH[:PATH]    Specify location of basedir(s)
   digest=DIGEST          Specify required image digest (64 or 128 hex digits), implies verity
-  verity_check=0|1|2     0: check no file (default), 1: check files with a digest, 2: as verity
+  verity_check=0|1|2     0: verify no files (default), 1: verify files with a digest, 2: as verity
   verity                 Require all files to have specified and valid fs-verity digests
   tryverity              If supported by kernel, require fs-verity
   idmap=PATH             Specify path to a user namespace whose ID mapping should be used
   upperdir=PATH          Overlayfs upperdir
   workdir=PATH           Overlayfs workdir
-  readahead=SIZE|off     Have this much of the image read at mount, without waiting (default 32M)
+  readahead=SIZE|off     Read ahead this much of the image at mount, without waiting (default 32M)
   ro                     Read only
   rw                     Read/write
   nosuid, nodev, noexec, nosymfollow, noatime, strictatime, nodiratime, nofail";

@@ -1,4 +1,4 @@
-//! `composefs umount`
+//! `composefs umount`: unmounts a composefs image.
 
 use std::path::PathBuf;
 
@@ -15,15 +15,15 @@ Examples:
   composefs umount /mnt
   composefs umount --lazy /mnt      # while programs still use it")]
 pub(crate) struct UmountArgs {
-    /// The directory it is mounted at
+    /// Directory that the image is mounted at
     #[arg(value_name = "DIR")]
     target: PathBuf,
 
-    /// Take the mount away at once and let its last user finish
+    /// Detach the mount at once, and release it when its last user ends
     #[arg(long)]
     lazy: bool,
 
-    /// Print what was done as JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }

@@ -13,7 +13,7 @@ use crate::output;
 pub(super) struct Needers {
     /// Path of the first inode.
     pub(super) first: Vec<u8>,
-    /// Number of inodes.
+    /// Number of inodes that need the object.
     pub(super) count: u64,
 }
 

@@ -26,7 +26,7 @@ const OPTIONS: [LongOption<InfoOption>; 4] = [
     flag("version", InfoOption::Version),
 ];
 
-/// Subcommand of `composefs-info`.
+/// Subcommand given on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum InfoCommand {
     Ls,

@@ -19,21 +19,21 @@ use crate::output;
 
 /// Mount a composefs image: a file, or an image of a repository.
 ///
-/// An image of a repository is named by a ref or its digest; it is that very image, checked by the kernel, and so is every
-/// file in it, unless the repository does without fs-verity. A name is taken for a file if there is one of that name or
-/// basedir= is given, unless --repo, --user or --system says otherwise.
+/// An image of a repository is given by a ref or its digest. The kernel verifies the image and every file in it, unless
+/// the repository does not use fs-verity. IMAGE is the path of a file if such a file exists or basedir= is given,
+/// unless --repo, --user or --system is used.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct MountArgs {
-    /// The image
+    /// Image: the path of a file, or a ref or digest of an image in a repository
     #[arg(value_name = "IMAGE|REF|DIGEST", add = ArgValueCompleter::new(complete::images))]
     pub(crate) image: PathBuf,
 
-    /// The directory to mount it at
+    /// Directory to mount the image at
     #[arg(value_name = "DIR")]
     pub(crate) target: PathBuf,
 
-    /// Mount options, divided by commas; may be given several times
+    /// Mount options, separated by commas; may be given several times
     #[arg(short, long, value_name = "OPTIONS")]
     options: Vec<OsString>,
 
@@ -48,16 +48,16 @@ pub(crate) struct MountArgs {
 
 const EXAMPLES: &str = "\
 Options for -o:
-  basedir=DIR[:DIR...]   where the objects are (needed for a file)
-  digest=HEX             the fs-verity digest the image must have; implies verity_check=2
-  verity_check=0|1|2     check no file (default), files that have a digest, require one of every file
-  verity                 the same as verity_check=2
-  tryverity              the same on kernels that can, else no check
-  upperdir=DIR,workdir=DIR  keep changes there, else the mount is read-only
-  idmap=FILE             shift owners by the mapping of a user namespace (/proc/PID/ns/user)
-  readahead=SIZE|off     have this much of the image read at mount (default 32M)
+  basedir=DIR[:DIR...]   object directories (required for an image file)
+  digest=HEX             expected fs-verity digest of the image; implies verity_check=2
+  verity_check=0|1|2     verify no files (default), files with a digest, or require a digest for every file
+  verity                 same as verity_check=2
+  tryverity              same if the kernel supports it, otherwise no verification
+  upperdir=DIR,workdir=DIR  store changes in upperdir; without it the mount is read-only
+  idmap=FILE             map owners by a user namespace (/proc/PID/ns/user)
+  readahead=SIZE|off     number of bytes of the image to read ahead at mount (default 32M)
   ro, rw, nosuid, nodev, noexec, nosymfollow, noatime, strictatime, nodiratime
-A backslash protects a comma or colon in a value.
+Write a backslash before a comma or colon in a value.
 
 Examples:
   composefs --repo=/srv/images mount debian/13 /mnt

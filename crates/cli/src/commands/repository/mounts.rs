@@ -1,4 +1,4 @@
-//! `composefs mounts`
+//! `composefs mounts`: lists the composefs mounts.
 
 use anyhow::Context as _;
 use libcomposefs_mount::MountEntry;
@@ -8,14 +8,14 @@ use super::RepositoryArgs;
 
 use crate::output;
 
-/// List the composefs mounts that can be seen here.
+/// List the composefs mounts that are visible in this mount namespace.
 ///
-/// With --repo, --user or --system only those of images of that repository. A mount of another mount namespace is not seen; gc
-/// knows of it all the same.
+/// With --repo, --user or --system, lists only mounts of images of that repository. Mounts in other mount namespaces
+/// are not listed, but gc detects them too.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct MountsArgs {
-    /// Print everything as JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
