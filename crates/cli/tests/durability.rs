@@ -11,7 +11,8 @@ use std::process::Command;
 use libcomposefs_testkit::skip;
 
 const CALLS: &str = "trace=open,openat,openat2,write,writev,pwrite64,pwritev,pwritev2,copy_file_range,sendfile,splice,\
-    ftruncate,fallocate,fchmod,fchown,ioctl,fsync,fdatasync,sync,syncfs,link,linkat,rename,renameat,renameat2,mkdir,mkdirat";
+    ftruncate,fallocate,fchmod,fchown,ioctl,fsync,fdatasync,sync,syncfs,link,linkat,rename,renameat,\
+    renameat2,mkdir,mkdirat";
 
 /// A successful system call, with the lines of the log where it started and ended.
 #[derive(Debug)]

@@ -122,7 +122,7 @@ fn output_for_random_dumps_is_the_same() {
     }
     assert!(same > images / 4, "{same} of {images} are the same");
     stats::show(&format!(
-        "compared with composefs-info 1.0.8: {images} random images; {same} the same, the dumps of the others do not give \
-         the image again"
+        "compared with composefs-info 1.0.8: {images} random images; {same} the same, the dumps of the others do not \
+         give the image again"
     ));
 }

@@ -139,7 +139,8 @@ fn oci_layout(tree: &str, layout: &Path) {
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": {
-            "mediaType": "application/vnd.oci.image.config.v1+json", "digest": put(config.as_bytes()), "size": config.len(),
+            "mediaType": "application/vnd.oci.image.config.v1+json", "digest": put(config.as_bytes()),
+            "size": config.len(),
         },
         "layers": [{
             "mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": layer, "size": tar.stdout.len(),

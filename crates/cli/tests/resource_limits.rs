@@ -116,7 +116,8 @@ fn commands_succeed_without_extra_threads() {
     place.succeeds("chown -R 64998:64998 .");
     for command in COMMANDS.iter().filter(|command| !command.contains(';') && !command.contains("diff")) {
         let limited = format!(
-            "rm -rf new new.img; exec setpriv --reuid 64998 --regid 64998 --clear-groups bash -c 'ulimit -u 1; exec {command}'"
+            "rm -rf new new.img; exec setpriv --reuid 64998 --regid 64998 --clear-groups \
+             bash -c 'ulimit -u 1; exec {command}'"
         );
         place.succeeds(&limited);
     }
@@ -168,7 +169,9 @@ fn a_chroot_without_proc_is_enough() {
     place.succeeds(&format!(
         "set -e; mkdir -p root/bin root/mnt root/w; cp -a tree root/; cp -L {} root/bin/composefs
          for name in mkcomposefs mount.composefs; do ln -s composefs root/bin/$name; done
-         for library in $(ldd root/bin/composefs | grep -o '/[^ ]*'); do mkdir -p root$(dirname $library); cp -L $library root$library; done",
+         for library in $(ldd root/bin/composefs | grep -o '/[^ ]*'); do
+             mkdir -p root$(dirname $library); cp -L $library root$library
+         done",
         env!("CARGO_BIN_EXE_composefs")
     ));
     let inside = |line: &str| place.sh(&format!("unshare -m bash -c 'set -e; {line}'"));
@@ -176,16 +179,20 @@ fn a_chroot_without_proc_is_enough() {
         // Simulates a kernel before 6.10, also for unprivileged users.
         "chown -R 64998:64998 root/w; chmod a+rwx root/w; chmod -R a+rX root
          as_user=\"setpriv --reuid 64998 --regid 64998 --clear-groups --inh-caps=-all\"
-         strace -qq -f -o /dev/null -e trace=linkat -e inject=linkat:error=ENOENT chroot --userspec=64998:64998 root /bin/mkcomposefs --digest-store=/w/u /tree /w/ui
+         strace -qq -f -o /dev/null -e trace=linkat -e inject=linkat:error=ENOENT \
+         chroot --userspec=64998:64998 root /bin/mkcomposefs --digest-store=/w/u /tree /w/ui
          chroot root /bin/mkcomposefs --print-digest --digest-store=/w/o /tree /w/i
-         for command in init\\ --insecure create\\ /tree\\ --name=n fsck gc; do chroot root /bin/composefs --repo=/w/r $command >&2; done
+         for command in init\\ --insecure create\\ /tree\\ --name=n fsck gc; do
+             chroot root /bin/composefs --repo=/w/r $command >&2
+         done
          chroot root /bin/composefs extract /w/i /w/out --basedir=/w/o >&2; diff -r tree root/w/out",
     );
     assert!(said.status.success(), "{said:?}");
     assert_eq!(String::from_utf8_lossy(&said.stdout), digest);
     // File-backed EROFS needs Linux 6.12; before that a loop device is used, which does not exist without /dev.
     let mounted = inside(
-        "chroot root /bin/mount.composefs /w/i /mnt -o basedir=/w/o; diff -r tree root/mnt; chroot root /bin/composefs umount /mnt
+        "chroot root /bin/mount.composefs /w/i /mnt -o basedir=/w/o; diff -r tree root/mnt
+         chroot root /bin/composefs umount /mnt
          [ -z \"$(ls root/mnt)\" ]; chroot root /bin/composefs --repo=/w/r mount n /mnt; diff -r tree root/mnt
          chroot root /bin/composefs umount /mnt",
     );

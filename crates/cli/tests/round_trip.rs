@@ -227,7 +227,7 @@ fn same_content(a: &Path, b: &Path) -> Result<u64, String> {
         if read == 0 {
             return match b.read(&mut buffers[1]).map_err(|e| e.to_string())? {
                 0 => Ok(len),
-                more => Err(format!("{more} bytes or more behind its end at {len}")),
+                more => Err(format!("{more} bytes or more after its end at {len}")),
             };
         }
         b.read_exact(&mut buffers[1][..read]).map_err(|e| format!("at {len}: {e}"))?;

@@ -1,4 +1,4 @@
-//! The repository of the user is in the home directory; without a home directory there is none.
+//! The repository of the user is in the home directory; without a home directory, commands fail unless --repo is given.
 
 use std::fs;
 use std::process::{Command, Output};

@@ -43,7 +43,7 @@ Supported options of -o:
   rw                     Read/write
   nosuid, nodev, noexec, nosymfollow, noatime, strictatime, nodiratime, nofail";
 
-/// Runs `mount.composefs` with the arguments behind its name.
+/// Runs `mount.composefs` with the arguments after the program's name.
 pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
     let done = parse(args).and_then(|what| match what {
         What::Usage => {

@@ -55,7 +55,8 @@ fn stat_prints_an_inode() {
         "path     /dir/link\ntype     file\nmode     -rw-r--r-- (0644)\nlinks    2\nowner    1000:100\nsize     5\n",
         "mtime    2024-02-29T12:00:00.000000005Z (1709208000.5)\ncontent  inline\ninode    ",
         "xattr    user.b=\\xff\n",
-        "content  object\ndigest   sha256 cc3da5b14909626fc99443f580e4d8c9b990e85e0a1d18883dc89b23d43e173f\npayload  cc/dd\n",
+        "content  object\n\
+         digest   sha256 cc3da5b14909626fc99443f580e4d8c9b990e85e0a1d18883dc89b23d43e173f\npayload  cc/dd\n",
         "path     /null\ntype     character device\nmode     crw-rw-rw- (0666)\n",
         "device   1,3\n",
         "device   0,0 (a whiteout)\n",

@@ -160,7 +160,8 @@ fn an_fstab_line_mounts(place: &Place) {
     place.write(
         "fstab",
         &format!(
-            "{dir}/image {dir}/mnt composefs rw,noatime,nosuid,nofail,_netdev,x-systemd.automount,comment=x,readahead=1M,basedir={dir}/objects 0 0\n\
+            "{dir}/image {dir}/mnt composefs rw,noatime,nosuid,nofail,_netdev,x-systemd.automount,comment=x,\
+             readahead=1M,basedir={dir}/objects 0 0\n\
              {dir}/missing {dir}/other composefs nofail,basedir={dir}/objects 0 0\n\
              {dir}/missing {dir}/third composefs noauto,basedir={dir}/objects 0 0\n"
         ),

@@ -40,7 +40,7 @@ pub(in crate::commands) struct ExplainDigestArgs {
     /// Also try to store contents of up to this many bytes in the image, besides 64 and 0; may be given several times
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(..=MAX_INLINE as u64))]
     inline_max: Vec<u64>,
-    /// Try every combination, even those that no known tool offers
+    /// Try every combination, even if no known tool offers it
     #[arg(long)]
     pub(super) thorough: bool,
     /// Continue after the first policy that gives the digest, and print all that do

@@ -99,7 +99,7 @@ impl Reproduce<'_> {
         self.space.are_same(policy, &Policy { version, algorithm, ..as_given }).then_some(options)
     }
 
-    /// Returns the options that implement a policy for a directory; `None` if there are none.
+    /// Returns the options that implement a policy for a directory; `None` if no options do.
     fn of_directory(&self, policy: &Policy) -> Option<Vec<String>> {
         let mut options = Vec::new();
         let mut add = |option: &str| options.push(option.to_owned());

@@ -32,7 +32,7 @@ pub(super) struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Tries the policies in order until the search can stop. Returns those that were tried, in that order.
+    /// Tries the policies in order until the search can stop. Returns the tried policies in that order.
     pub(super) fn run(&self, note: Note<'_>) -> Vec<Tried> {
         let groups = groups(self.policies);
         let (next, found, tried) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::new(Vec::new()));

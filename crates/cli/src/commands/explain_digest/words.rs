@@ -68,11 +68,11 @@ fn transform(choice: Transform) -> &'static str {
 /// Returns a field with the reason why its choice does not matter.
 pub(super) fn why_indifferent(choice: Choice) -> &'static str {
     match choice {
-        Choice::Xattrs => "xattrs (there are none)",
+        Choice::Xattrs => "xattrs (the tree has no xattrs)",
         Choice::Times => "times (all are 0)",
-        Choice::Hardlinks => "hard links (there are none)",
+        Choice::Hardlinks => "hard links (the tree has no hard links)",
         Choice::Inline => "contents in the image (no file is small enough)",
-        Choice::Devices => "devices (there are none)",
+        Choice::Devices => "devices (the tree has no devices)",
         Choice::Transform => "root, /run, /boot, /sysroot (there is nothing to change)",
     }
 }

@@ -21,7 +21,7 @@ use progress::ExtractProgress;
 /// Extract the files of an image and its objects.
 ///
 /// Every content is compared with its fs-verity digest before the file gets its name. Types, modes, owners (as root),
-/// times, xattrs, hard links, devices and whiteouts are restored from the image; those that cannot be set are counted.
+/// times, xattrs, hard links, devices and whiteouts are restored from the image; failures to restore them are counted.
 /// A file whose object is missing or damaged is not created; all other files are extracted.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]

@@ -12,8 +12,8 @@ use rustix::fs::{AtFlags, statat};
 
 use crate::image_file::ImageFile;
 
-/// Prints the paths of the objects of all images, each once, in byte order. With `missing`, prints only those that are
-/// not in its directory, or all of them without a directory.
+/// Prints the paths of the objects of all images, each once, in byte order. With `missing`, prints only objects that
+/// are not in its directory, or all of them without a directory.
 pub(super) fn print(
     images: &[PathBuf],
     only: &[&[u8]],
