@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use libcomposefs_image::Digest;
-use libcomposefs_mount::{Allowed, Error, ImageFile, Options, Plan, UpperDir, Verity, apply};
+use libcomposefs_mount::{Error, ImageFile, KernelFeatures, Options, Plan, UpperDir, Verity};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
@@ -44,7 +44,7 @@ impl Wishes {
             return Err(Errno::INVAL);
         }
         let upper = match (self.upper, self.work) {
-            (Some(dir), Some(work)) => Some(UpperDir { dir, work }),
+            (Some(dir), Some(work)) => Some(UpperDir { dir: dir.into(), work: work.into() }),
             (None, None) => None,
             _ => return Err(Errno::INVAL),
         };
@@ -57,10 +57,16 @@ impl Wishes {
             (false, true) => Verity::RequireIfSupported,
             (false, false) => Verity::Off,
         };
-        let mut options = Options::new(self.objects, digest, verity);
+        let mut options = Options::default();
+        if let Some(digest) = digest {
+            options = options.with_digest(digest);
+        }
+        // As in the C library, a digest of the image alone leaves the files unchecked.
+        options = options.with_verity(verity);
+        options.basedirs = self.objects.into_iter().map(Into::into).collect();
         options.upper = upper;
-        options.attributes.read_only = has(READONLY);
-        options.idmap = has(IDMAP).then(|| format!("/proc/self/fd/{}", self.idmap).into());
+        options.flags.read_only = has(READONLY);
+        options.idmap = has(IDMAP).then(|| PathBuf::from(format!("/proc/self/fd/{}", self.idmap)).into());
         Ok(Checked { options, mountpoint: self.mountpoint })
     }
 }
@@ -72,9 +78,9 @@ pub(crate) fn mount(image: &ImageFile, target: &Path, wishes: Checked) -> Result
         image.check_digest(digest).map_err(|error| of_mount(&error))?;
     }
     let header = image.header().map_err(|error| of_mount(&error))?;
-    let mut plan = Plan::new(image.path(), &header, target, wishes.options);
+    let mut plan = Plan::new(image.path(), &header, wishes.options);
     plan.mountpoint = wishes.mountpoint;
-    apply(&plan, image, Allowed::default()).map_err(|error| of_mount(&error))?;
+    plan.mount_at(image, target, KernelFeatures::default()).map_err(|error| of_mount(&error))?;
     Ok(())
 }
 
@@ -96,5 +102,6 @@ pub(crate) fn of_mount(error: &Error) -> Errno {
         Error::NoOverlayVerity { .. } | Error::NoIdmap { .. } => Errno::OPNOTSUPP,
         Error::TooLong { .. } => Errno::TOOBIG,
         Error::Kernel { source, .. } => source.errno,
+        _ => Errno::IO,
     }
 }

@@ -177,15 +177,17 @@
 //! use std::path::Path;
 //!
 //! use libcomposefs::Digest;
-//! use libcomposefs::mount::{Allowed, ImageFile, Options, Plan, Verity, apply};
+//! use libcomposefs::mount::{ImageFile, KernelFeatures, Options, Plan};
 //!
 //! let digest = Digest::from_hex("cc3da5b14909626fc99443f580e4d8c9b990e85e0a1d18883dc89b23d43e173f")?;
-//! let options = Options::new(vec!["objects".into()], Some(digest), Verity::Require);
+//! let options = Options::default().with_basedir("objects").with_digest(digest);
 //! let image = ImageFile::open(Path::new("rootfs.img"))?;
-//! let plan = Plan::new(image.path(), &image.header()?, Path::new("/mnt"), options);
+//! let plan = Plan::new(image.path(), &image.header()?, options);
 //! println!("{plan}");
-//! let mounted = apply(&plan, &image, Allowed::default())?;
-//! println!("{mounted}");
+//! // The mount is a descriptor until it is attached.
+//! let mount = plan.mount(&image, KernelFeatures::default())?;
+//! println!("{}", mount.report());
+//! mount.attach(Path::new("/mnt"))?;
 //! # Ok(())
 //! # }
 //! # #[cfg(not(feature = "mount"))]

@@ -20,6 +20,7 @@ use crate::image::MEASURING;
 
 /// Why an image is not mounted.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The image cannot be opened.
     #[error("Failed to open {}: {}", image.display(), io_text(source))]

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-use libcomposefs_sys::mount::{MountAttrFlags, MountFlags};
+use libcomposefs_sys::mount::{MountAttrFlags, MountFlags as Mount2Flags};
 
 /// When reading a file updates its access time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Atime {
     /// When it is older than the last change, or a day old: the kernel's default.
     #[default]
@@ -18,7 +19,8 @@ pub enum Atime {
 
 /// The attributes of the mount that is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Attributes {
+#[non_exhaustive]
+pub struct MountFlags {
     /// `ro`
     pub read_only: bool,
     /// `nosuid`
@@ -61,7 +63,7 @@ const PASSED_OVER: &[&str] = &[
     "comment",
 ];
 
-impl Attributes {
+impl MountFlags {
     /// Takes in one option without value as mount(8) knows it; later ones win. False: it is no generic option.
     pub(crate) fn take(&mut self, word: &str) -> bool {
         match word {
@@ -109,19 +111,19 @@ impl Attributes {
     }
 
     /// For `mount(2)`.
-    pub(crate) fn mount_flags(self) -> MountFlags {
+    pub(crate) fn mount_flags(self) -> Mount2Flags {
         let atime = match self.atime {
-            Atime::Relative => MountFlags::RELATIME,
-            Atime::Never => MountFlags::NOATIME,
-            Atime::Always => MountFlags::STRICTATIME,
+            Atime::Relative => Mount2Flags::RELATIME,
+            Atime::Never => Mount2Flags::NOATIME,
+            Atime::Always => Mount2Flags::STRICTATIME,
         };
         [
-            (self.read_only, MountFlags::RDONLY),
-            (self.nosuid, MountFlags::NOSUID),
-            (self.nodev, MountFlags::NODEV),
-            (self.noexec, MountFlags::NOEXEC),
-            (self.nosymfollow, MountFlags::NOSYMFOLLOW),
-            (self.nodiratime, MountFlags::NODIRATIME),
+            (self.read_only, Mount2Flags::RDONLY),
+            (self.nosuid, Mount2Flags::NOSUID),
+            (self.nodev, Mount2Flags::NODEV),
+            (self.noexec, Mount2Flags::NOEXEC),
+            (self.nosymfollow, Mount2Flags::NOSYMFOLLOW),
+            (self.nodiratime, Mount2Flags::NODIRATIME),
         ]
         .into_iter()
         .filter_map(|(set, flag)| set.then_some(flag))
@@ -134,7 +136,7 @@ pub(crate) fn is_passed_over(key: &str) -> bool {
     PASSED_OVER.contains(&key) || key.starts_with("x-") || key.starts_with("X-")
 }
 
-impl fmt::Display for Attributes {
+impl fmt::Display for MountFlags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.read_only { "ro" } else { "rw" })?;
         for (set, word) in [
@@ -158,8 +160,8 @@ impl fmt::Display for Attributes {
 mod tests {
     use super::*;
 
-    fn taken(words: &[&str]) -> Attributes {
-        let mut attributes = Attributes::default();
+    fn taken(words: &[&str]) -> MountFlags {
+        let mut attributes = MountFlags::default();
         for word in words {
             assert!(attributes.take(word), "{word} is generic");
         }
@@ -172,7 +174,7 @@ mod tests {
         assert_eq!(taken(&all).to_string(), all.join(","));
         assert_eq!(
             taken(&[&all[..], &["rw", "suid", "dev", "exec", "symfollow", "diratime", "atime"]].concat()),
-            Attributes::default()
+            MountFlags::default()
         );
         assert_eq!(taken(&["strictatime"]).atime, Atime::Always);
         assert_eq!(taken(&["noatime", "relatime"]).atime, Atime::Relative);
@@ -190,16 +192,16 @@ mod tests {
         let attributes = taken(&["ro", "nosuid", "nodev", "noexec", "nosymfollow", "nodiratime", "noatime"]);
         assert_eq!(attributes.mount_attr_flags().bits().count_ones(), 7);
         assert_eq!(attributes.mount_flags().bits().count_ones(), 7);
-        assert_eq!(Attributes::default().mount_attr_flags(), MountAttrFlags::empty());
-        assert_eq!(Attributes::default().mount_flags(), MountFlags::RELATIME);
+        assert_eq!(MountFlags::default().mount_attr_flags(), MountAttrFlags::empty());
+        assert_eq!(MountFlags::default().mount_flags(), Mount2Flags::RELATIME);
     }
 
     #[test]
     fn the_rest_is_passed_over_or_unknown() {
-        assert_eq!(taken(PASSED_OVER), Attributes::default());
-        assert_eq!(taken(&["x-systemd.automount", "X-mount.mkdir"]), Attributes::default());
+        assert_eq!(taken(PASSED_OVER), MountFlags::default());
+        assert_eq!(taken(&["x-systemd.automount", "X-mount.mkdir"]), MountFlags::default());
         for unknown in ["remount", "noverity", "context", "xfs", "bind"] {
-            assert!(!Attributes::default().take(unknown), "{unknown} was taken");
+            assert!(!MountFlags::default().take(unknown), "{unknown} was taken");
         }
     }
 }

@@ -1,60 +1,56 @@
 //! Joining image and objects with overlayfs through `mount(2)`: all options in one text.
 
 use std::ffi::{CString, OsStr};
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use libcomposefs_sys::mount::mount_at_once;
-use libcomposefs_sys::proc_fd;
+use libcomposefs_sys::mount::{MountError, mount_at_once};
 use rustix::io::Errno;
 
 use crate::error::Error;
 use crate::escape::protect;
 use crate::failure::Failure;
 use crate::layer::{Layer, Layers};
-use crate::method::OverlayWay;
+use crate::method::OverlayMethod;
 use crate::options::Verity;
 use crate::plan::Plan;
 use crate::probe::Overlayfs;
 
-/// What the kernel reads of the text (`copy_mount_options` in `fs/namespace.c`): a page, with its end mark. It would
-/// cut a longer one off without a word.
+/// The number of bytes that the kernel reads of the text (`copy_mount_options` in `fs/namespace.c`): a page, with its end mark.
+/// It silently cuts off a longer text.
 const DATA_MAX: usize = 4095;
 
-/// What stands between the layers.
+/// The separator between the layers.
 #[derive(Clone, Copy)]
-enum Separator {
+pub(crate) enum Separator {
     /// `::`: data-only layers, whose names are not seen (Linux 6.5).
     DataOnly,
     /// `:`: ordinary layers below the image. Its whiteouts for 00 to ff and its opaque root hide their names.
     Ordinary,
 }
 
-/// Mounts at the open directory `target` with the image at `lower`. `mount(2)` takes paths only: that of the directory's
-/// link in `/proc`, or where that is missing the path once more.
+/// Mounts at `target` with the image at `lower`.
 pub(crate) fn mount(
     plan: &Plan,
     lower: &Path,
     layers: &Layers,
-    target: &OwnedFd,
+    target: &Path,
     overlayfs: Overlayfs,
     verity: Verity,
-) -> Result<OverlayWay, Failure> {
-    let target = proc_fd::link(target).unwrap_or_else(|| plan.target.clone());
-    let flags = plan.attributes.mount_flags();
+) -> Result<OverlayMethod, Failure> {
+    let flags = plan.options().flags.mount_flags();
     let try_with = |separator| -> Result<(), Failure> {
         let data = fitting(plan, lower, layers, verity, separator)?;
-        Ok(mount_at_once(OsStr::new(&plan.source), &target, "overlay", flags, &data)?)
+        Ok(mount_at_once(OsStr::new(&plan.source), target, "overlay", flags, &data)?)
     };
     match try_with(Separator::DataOnly) {
-        // Where overlayfs understands contexts it has data-only layers too, so a refusal is about something else, and
-        // ordinary layers would weaken the mount.
+        // An overlayfs with mount contexts has data-only layers too, so it refused something else, and ordinary layers would
+        // weaken the mount.
         Err(Failure::Kernel(error)) if error.errno == Errno::INVAL && !overlayfs.contexts => {
             try_with(Separator::Ordinary)?;
-            Ok(OverlayWay::OrdinaryLayers)
+            Ok(OverlayMethod::OrdinaryLayers)
         }
-        answer => answer.map(|()| OverlayWay::OneText),
+        answer => answer.map(|()| OverlayMethod::OneText),
     }
 }
 
@@ -66,9 +62,9 @@ fn fitting(
     verity: Verity,
     separator: Separator,
 ) -> Result<CString, Failure> {
-    let mut data = text(lower, layers, verity, separator, |layer| protect(layer.path().as_os_str().as_bytes()));
+    let mut data = text(lower, layers, verity, separator, Layer::path)?;
     if data.len() > DATA_MAX {
-        data = text(lower, layers, verity, separator, |layer| layer.short_path().into_encoded_bytes());
+        data = text(lower, layers, verity, separator, |layer| layer.short_path().map(PathBuf::from))?;
     }
     match CString::new(data) {
         Ok(data) if data.as_bytes().len() <= DATA_MAX => Ok(data),
@@ -83,26 +79,41 @@ fn text(
     layers: &Layers,
     verity: Verity,
     separator: Separator,
-    path: impl Fn(&Layer) -> Vec<u8>,
-) -> Vec<u8> {
-    let mut text = b"metacopy=on,redirect_dir=on,lowerdir=".to_vec();
-    text.extend(protect(lower.as_os_str().as_bytes()));
-    for layer in &layers.data {
-        text.extend_from_slice(match separator {
+    path: impl Fn(&Layer) -> Result<PathBuf, MountError>,
+) -> Result<Vec<u8>, MountError> {
+    let data = layers.data.iter().map(&path).collect::<Result<Vec<_>, _>>()?;
+    let upper = match &layers.upper {
+        Some((upper, work)) => Some((path(upper)?, path(work)?)),
+        None => None,
+    };
+    let upper = upper.as_ref().map(|(upper, work)| (&**upper, &**work));
+    Ok(options(lower, &data, upper, verity, separator).join(&b','))
+}
+
+/// Returns the options of overlayfs as `mount(2)` takes them, with protected paths.
+pub(crate) fn options(
+    lower: &Path,
+    data: &[impl AsRef<Path>],
+    upper: Option<(&Path, &Path)>,
+    verity: Verity,
+    separator: Separator,
+) -> Vec<Vec<u8>> {
+    let protected = |path: &Path| protect(path.as_os_str().as_bytes());
+    let mut lowerdir = [&b"lowerdir="[..], &protected(lower)].concat();
+    for dir in data {
+        lowerdir.extend_from_slice(match separator {
             Separator::DataOnly => b"::",
             Separator::Ordinary => b":",
         });
-        text.extend(path(layer));
+        lowerdir.extend(protected(dir.as_ref()));
     }
-    if let Some((upper, work)) = &layers.upper {
-        text.extend_from_slice(b",upperdir=");
-        text.extend(path(upper));
-        text.extend_from_slice(b",workdir=");
-        text.extend(path(work));
+    let mut options = vec![b"metacopy=on".to_vec(), b"redirect_dir=on".to_vec(), lowerdir];
+    if let Some((upper, work)) = upper {
+        options.push([b"upperdir=", &protected(upper)[..]].concat());
+        options.push([b"workdir=", &protected(work)[..]].concat());
     }
     if let Some(value) = verity.overlay_value() {
-        text.extend_from_slice(b",verity=");
-        text.extend_from_slice(value.as_bytes());
+        options.push([b"verity=", value.as_bytes()].concat());
     }
-    text
+    options
 }

@@ -1,14 +1,17 @@
 //! Mounting a composefs image: options to a plan, the plan to the kernel.
 //!
 //! ```text
-//! option text --parse--> Options --with the image's header--> Plan --apply--> Mounted
+//! option text or values --> Options --with the image's header--> Plan --mount--> DetachedMount --attach--> a directory
 //! ```
 //!
-//! [`Options`] and [`Plan`] are plain data: a plan can be printed and tested without privileges. Only [`apply`] talks
-//! to the kernel. Nothing here knows of repositories: an image is a file, the objects are in directories.
-//! `docs/mount.md` tells each option, and what is done on which kernel.
+//! [`Options`] and [`Plan`] are plain data: a plan can be printed and tested without privileges. Only the methods of [`Plan`]
+//! that mount use the kernel: [`Plan::mount`] returns a descriptor that is attached nowhere, [`Plan::mount_at`] attaches it as well,
+//! [`Plan::mount_image`] mounts the image without its objects. [`Plan::specs`] describes the mounts for another program. This crate
+//! knows no repositories: an image is a file, objects are in directories. `docs/mount.md` describes each option, and which
+//! methods are used on which kernel.
 
 mod apply;
+mod detached;
 mod erofs;
 mod error;
 mod escape;
@@ -26,20 +29,25 @@ mod mounts;
 mod options;
 mod overlay;
 mod parse;
+mod path_or_fd;
 mod plan;
 mod probe;
 mod readahead;
+mod spec;
 mod umount;
 
-pub use apply::{Mounted, apply, apply_in};
+pub use apply::Mounted;
+pub use detached::DetachedMount;
 pub use error::Error;
-pub use flags::{Atime, Attributes};
+pub use flags::{Atime, MountFlags};
 pub use image::ImageFile;
-pub use method::{Allowed, ErofsWay, OverlayWay};
+pub use method::{ErofsMethod, KernelFeatures, OverlayMethod};
 pub use mounts::{MountEntry, mounts};
 pub use options::{Options, UpperDir, Verity};
 pub use parse::{OptionError, UnknownOptions, parse};
+pub use path_or_fd::PathOrFd;
 pub use plan::Plan;
 pub use probe::{Overlayfs, release};
 pub use readahead::ReadAhead;
+pub use spec::{MountSpec, SpecError};
 pub use umount::{UmountError, umount};

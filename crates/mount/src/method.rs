@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 /// Which of the kernel's newer interfaces may be used. All, unless a test or a search for a defect says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Allowed {
+#[non_exhaustive]
+pub struct KernelFeatures {
     /// EROFS on a file, without a loop device (Linux 6.12).
     pub file_backed: bool,
     /// An overlay over a mount that is attached nowhere (Linux 6.15).
@@ -15,7 +16,7 @@ pub struct Allowed {
     pub contexts: bool,
 }
 
-impl Default for Allowed {
+impl Default for KernelFeatures {
     fn default() -> Self {
         Self { file_backed: true, detached: true, overlay_contexts: true, contexts: true }
     }
@@ -23,7 +24,8 @@ impl Default for Allowed {
 
 /// How the image was mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ErofsWay {
+#[non_exhaustive]
+pub enum ErofsMethod {
     /// The file itself.
     File,
     /// Through this loop device.
@@ -32,7 +34,8 @@ pub enum ErofsWay {
 
 /// How the layers were joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OverlayWay {
+#[non_exhaustive]
+pub enum OverlayMethod {
     /// A mount context, over the image mounted nowhere.
     Detached,
     /// A mount context, over the image mounted on a temporary directory.
@@ -41,4 +44,6 @@ pub enum OverlayWay {
     OneText,
     /// `mount(2)`, with ordinary layers: the objects' names are hidden by the image only.
     OrdinaryLayers,
+    /// None: only the image was mounted.
+    ImageOnly,
 }

@@ -11,6 +11,7 @@ use crate::plan::SOURCE;
 
 /// A composefs mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MountEntry {
     /// Where it is.
     pub target: PathBuf,

@@ -1,16 +1,18 @@
-//! What the user asks of a mount.
+//! The options of a mount.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use libcomposefs_image::Digest;
 
 use crate::error::Error;
-use crate::flags::Attributes;
+use crate::flags::MountFlags;
+use crate::path_or_fd::PathOrFd;
 use crate::readahead::ReadAhead;
 
 /// What overlayfs checks when a file is opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Verity {
     /// Nothing.
     #[default]
@@ -49,19 +51,44 @@ impl fmt::Display for Verity {
 /// The writable layer of a mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpperDir {
-    /// Where changes go.
-    pub dir: PathBuf,
+    /// The directory that changes are written to.
+    pub dir: PathOrFd,
     /// An empty directory on the same file system that overlayfs works in.
-    pub work: PathBuf,
+    pub work: PathOrFd,
 }
 
-/// Everything the option text of a mount can say.
+/// The options of a mount: built from values, or parsed from option text by [`Options::parse`].
 ///
-/// What is verified is private: once the options exist it can only be strengthened, by [`Options::demand`].
+/// Options that came from a user are strengthened with [`Options::demand`], which compares what the user demands.
+///
+/// # Examples
+///
+/// ```
+/// use libcomposefs_image::Digest;
+/// use libcomposefs_mount::{Options, Verity};
+///
+/// let digest = Digest::from_hex("cc3da5b14909626fc99443f580e4d8c9b990e85e0a1d18883dc89b23d43e173f")?;
+/// let options = Options::default().with_basedir("/srv/objects").with_digest(digest);
+/// assert_eq!(options.digest(), Some(&digest));
+/// assert_eq!(options.verity(), Verity::Require);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// An object directory may also be an open descriptor:
+///
+/// ```
+/// use libcomposefs_mount::Options;
+///
+/// let objects = std::fs::File::open(".")?;
+/// let options = Options::default().with_basedir(std::os::fd::OwnedFd::from(objects));
+/// assert_eq!(options.basedirs[0].path(), None);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Options {
-    /// The object directories, searched in this order. At least one.
-    pub basedirs: Vec<PathBuf>,
+    /// The object directories, searched in this order.
+    pub basedirs: Vec<PathOrFd>,
     digest: Option<Digest>,
     verity: Verity,
     /// The value of `verity_check=` if it asks for less than [`Verity::Require`].
@@ -69,35 +96,54 @@ pub struct Options {
     /// The writable layer, if any.
     pub upper: Option<UpperDir>,
     /// The file of a user namespace (`/proc/PID/ns/user`) whose mapping shifts the owners in the image.
-    pub idmap: Option<PathBuf>,
-    /// Read-only or not, and the generic mount options.
-    pub attributes: Attributes,
-    /// How much of the image is read at mount.
+    pub idmap: Option<PathOrFd>,
+    /// The generic mount options, such as `ro` and `nosuid`.
+    pub flags: MountFlags,
+    /// The number of bytes of the image that are read at mount.
     pub read_ahead: ReadAhead,
-    /// A missing image is no failure. The library leaves that to its caller.
+    /// Whether a missing image is no failure. Only callers of this library look at it.
     pub nofail: bool,
 }
 
 impl Options {
-    /// Options as the user gives them: the object directories, the digest that the image must have, and what is
-    /// checked of the files.
+    /// Adds an object directory, which is searched after those that are there.
     #[must_use]
-    pub fn new(basedirs: Vec<PathBuf>, digest: Option<Digest>, verity: Verity) -> Self {
-        Self { basedirs, digest, verity, ..Self::default() }
+    pub fn with_basedir(mut self, dir: impl Into<PathOrFd>) -> Self {
+        self.basedirs.push(dir.into());
+        self
     }
 
-    /// Records that the option text has `verity_check=` with this value.
-    pub(crate) fn with_verity_check(self, check: Option<u8>) -> Self {
-        Self { asked_for_less: check.filter(|check| *check < 2), ..self }
+    /// Sets the fs-verity digest that the image must have. As the option `digest=` does, it sets [`Verity::Require`]: a
+    /// digest of the image says nothing about the objects unless each is verified.
+    #[must_use]
+    pub fn with_digest(self, digest: Digest) -> Self {
+        Self { digest: Some(digest), verity: Verity::Require, ..self }
     }
 
-    /// The fs-verity digest that the image must have.
+    /// Sets what overlayfs checks of the files, also to less than before.
+    #[must_use]
+    pub fn with_verity(self, verity: Verity) -> Self {
+        Self { verity, ..self }
+    }
+
+    /// Sets the writable layer.
+    #[must_use]
+    pub fn with_upper(self, upper: UpperDir) -> Self {
+        Self { upper: Some(upper), ..self }
+    }
+
+    /// Returns options with what an option text demands; `check` is the value of `verity_check=`.
+    pub(crate) fn from_text(digest: Option<Digest>, verity: Verity, check: Option<u8>) -> Self {
+        Self { digest, verity, asked_for_less: check.filter(|check| *check < 2), ..Self::default() }
+    }
+
+    /// Returns the fs-verity digest that the image must have.
     #[must_use]
     pub fn digest(&self) -> Option<&Digest> {
         self.digest.as_ref()
     }
 
-    /// What is checked of the files.
+    /// Returns what overlayfs checks of the files.
     #[must_use]
     pub fn verity(&self) -> Verity {
         self.verity

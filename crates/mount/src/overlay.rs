@@ -1,35 +1,40 @@
 //! Joining image and objects with overlayfs through a mount context (Linux 6.5; layers one by one since 6.7).
 
-use std::os::fd::{AsFd as _, OwnedFd};
-
-use libcomposefs_sys::mount::{DetachedMount, FsContext, MountError};
+use libcomposefs_sys::mount::{FsContext, MountError, MountFd};
 use rustix::io::Errno;
 
 use crate::erofs::ErofsMount;
 use crate::failure::Failure;
 use crate::layer::Layers;
-use crate::legacy;
-use crate::method::{Allowed, OverlayWay};
+use crate::method::{KernelFeatures, OverlayMethod};
+use crate::mountpoint::TemporaryMountpoint;
 use crate::options::Verity;
 use crate::plan::Plan;
 use crate::probe::Overlayfs;
 
-/// The lowest layer, and with it the way that is tried.
+/// The lowest layer, and with it the method that is tried.
 enum Lower<'a> {
-    Descriptor(&'a DetachedMount),
+    Descriptor(&'a MountFd),
     Path(&'a std::path::Path),
 }
 
-/// Joins the layers and attaches the mount at the open directory `target`.
-pub(crate) fn mount(
+/// The layers, joined as far as this kernel does it without a target.
+pub(crate) enum Joined {
+    /// An overlay that is attached nowhere.
+    Detached(MountFd, OverlayMethod),
+    /// The image at a path. The overlay must be made with `mount(2)`, which needs a target.
+    NeedsTarget(TemporaryMountpoint),
+}
+
+/// Joins the layers.
+pub(crate) fn join_layers(
     plan: &Plan,
     erofs: ErofsMount,
     layers: &Layers,
-    target: &OwnedFd,
     overlayfs: Overlayfs,
     verity: Verity,
-    allowed: Allowed,
-) -> Result<OverlayWay, Failure> {
+    allowed: KernelFeatures,
+) -> Result<Joined, Failure> {
     let contexts = overlayfs.contexts && allowed.contexts && allowed.overlay_contexts;
     if contexts
         && allowed.detached
@@ -38,10 +43,7 @@ pub(crate) fn mount(
         match join(plan, &Lower::Descriptor(image), layers, verity) {
             // 6.12 takes no descriptor as a layer, 6.13 and 6.14 none of a mount that is attached nowhere.
             Err(error) if error.errno == Errno::INVAL => {}
-            answer => {
-                answer?.attach_to(target.as_fd(), &plan.target)?;
-                return Ok(OverlayWay::Detached);
-            }
+            answer => return Ok(Joined::Detached(answer?, OverlayMethod::Detached)),
         }
     }
     let at = erofs.into_path(plan)?;
@@ -49,16 +51,13 @@ pub(crate) fn mount(
         match join(plan, &Lower::Path(at.path()), layers, verity) {
             // 6.5 and 6.6 have contexts, but no option for a single layer.
             Err(error) if error.errno == Errno::INVAL && error.step.starts_with("fsconfig(lowerdir+=") => {}
-            answer => {
-                answer?.attach_to(target.as_fd(), &plan.target)?;
-                return Ok(OverlayWay::Mountpoint);
-            }
+            answer => return Ok(Joined::Detached(answer?, OverlayMethod::Mountpoint)),
         }
     }
-    legacy::mount(plan, at.path(), layers, target, overlayfs, verity)
+    Ok(Joined::NeedsTarget(at))
 }
 
-fn join(plan: &Plan, lower: &Lower<'_>, layers: &Layers, verity: Verity) -> Result<DetachedMount, MountError> {
+fn join(plan: &Plan, lower: &Lower<'_>, layers: &Layers, verity: Verity) -> Result<MountFd, MountError> {
     let context = FsContext::open("overlay")?;
     context.set_string("source", &plan.source)?;
     context.set_string("metacopy", "on")?;
@@ -78,5 +77,5 @@ fn join(plan: &Plan, lower: &Lower<'_>, layers: &Layers, verity: Verity) -> Resu
         work.set(&context, "workdir")?;
     }
     context.create()?;
-    context.mount(plan.attributes.mount_attr_flags())
+    context.mount(plan.options().flags.mount_attr_flags())
 }

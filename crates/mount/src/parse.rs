@@ -12,12 +12,13 @@ use libcomposefs_image::Digest;
 use libcomposefs_image::digest::InvalidDigest;
 
 use crate::escape::{split, unescape, unquote, words};
-use crate::flags::{self, Attributes};
+use crate::flags::{self, MountFlags};
 use crate::options::{Options, UpperDir, Verity};
 use crate::readahead::ReadAhead;
 
 /// What to do with an option nobody knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum UnknownOptions {
     /// Refuse it.
     #[default]
@@ -28,6 +29,7 @@ pub enum UnknownOptions {
 
 /// Why an option text cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum OptionError {
     /// No such option exists.
     #[error("Unsupported option {0}")]
@@ -78,20 +80,41 @@ pub enum OptionError {
     },
 }
 
-/// Parses an option text.
+/// Parses an option text that must name the object directories (`basedir=`).
 ///
 /// # Errors
 ///
-/// The first word that cannot be used, or what is missing or contradictory in the whole.
+/// As [`Options::parse`], and [`OptionError::NoBasedir`].
 pub fn parse(text: &OsStr, unknown: UnknownOptions) -> Result<Options, OptionError> {
-    let mut taken = Words::default();
-    for word in self::words(text.as_bytes()).into_iter().filter(|word| !word.is_empty()) {
-        match taken.take(word) {
-            Err(OptionError::Unsupported(_)) if unknown == UnknownOptions::Ignore => {}
-            answer => answer?,
+    Options::parse(text, unknown)?.require_basedir()
+}
+
+impl Options {
+    /// Parses an option text. `basedir=` may be missing: the object directories of an image in a repository are those of
+    /// the repository.
+    ///
+    /// # Errors
+    ///
+    /// The first word that cannot be used, or two options that contradict each other.
+    pub fn parse(text: &OsStr, unknown: UnknownOptions) -> Result<Options, OptionError> {
+        let mut taken = Words::default();
+        for word in self::words(text.as_bytes()).into_iter().filter(|word| !word.is_empty()) {
+            match taken.take(word) {
+                Err(OptionError::Unsupported(_)) if unknown == UnknownOptions::Ignore => {}
+                answer => answer?,
+            }
         }
+        taken.into_options()
     }
-    taken.into_options()
+
+    /// Returns the options if they name an object directory.
+    ///
+    /// # Errors
+    ///
+    /// [`OptionError::NoBasedir`]
+    pub fn require_basedir(self) -> Result<Self, OptionError> {
+        if self.basedirs.is_empty() { Err(OptionError::NoBasedir) } else { Ok(self) }
+    }
 }
 
 /// The words as they stand, before they are judged together.
@@ -105,7 +128,7 @@ struct Words {
     upper: Option<PathBuf>,
     work: Option<PathBuf>,
     idmap: Option<PathBuf>,
-    attributes: Attributes,
+    flags: MountFlags,
     read_ahead: ReadAhead,
     nofail: bool,
 }
@@ -150,7 +173,7 @@ impl Words {
                         self.nofail = false;
                         true
                     }
-                    _ => self.attributes.take(key),
+                    _ => self.flags.take(key),
                 };
                 match (known, value) {
                     (true, None) => {}
@@ -163,19 +186,17 @@ impl Words {
     }
 
     fn into_options(self) -> Result<Options, OptionError> {
-        if self.basedirs.is_empty() {
-            return Err(OptionError::NoBasedir);
-        }
         let verity = self.verity()?;
         let upper = match (self.upper, self.work) {
-            (Some(dir), Some(work)) => Some(UpperDir { dir, work }),
+            (Some(dir), Some(work)) => Some(UpperDir { dir: dir.into(), work: work.into() }),
             (None, None) => None,
             _ => return Err(OptionError::HalfUpper),
         };
-        let mut options = Options::new(self.basedirs, self.digest, verity).with_verity_check(self.verity_check);
+        let mut options = Options::from_text(self.digest, verity, self.verity_check);
+        options.basedirs = self.basedirs.into_iter().map(Into::into).collect();
         options.upper = upper;
-        options.idmap = self.idmap;
-        options.attributes = self.attributes;
+        options.idmap = self.idmap.map(Into::into);
+        options.flags = self.flags;
         options.read_ahead = self.read_ahead;
         options.nofail = self.nofail;
         Ok(options)

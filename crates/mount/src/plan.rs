@@ -1,4 +1,4 @@
-//! What will be mounted how: the user's wishes joined with what the image's header says.
+//! A planned mount: the options joined with what the image's header says.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -6,117 +6,128 @@ use std::path::{Path, PathBuf};
 use libcomposefs_image::Digest;
 use libcomposefs_image::erofs::header::Header;
 
-use crate::flags::Attributes;
-use crate::options::{Options, UpperDir, Verity};
+use crate::options::{Options, Verity};
+use crate::path_or_fd::PathOrFd;
 use crate::readahead::ReadAhead;
 
-/// What the C tools have as the source of their mounts.
+/// The source of the mounts that the C tools make.
 pub(crate) const SOURCE: &str = "composefs";
 
-/// A mount, planned. Which of the kernel's interfaces carry it out is found when it is applied.
+/// A planned mount: plain data, which needs no privileges. Which of the kernel's interfaces are used is found out when it is
+/// mounted.
+///
+/// # Examples
+///
+/// ```no_run
+/// use std::os::fd::OwnedFd;
+/// use std::path::Path;
+///
+/// use libcomposefs_mount::{ImageFile, KernelFeatures, Options, Plan};
+///
+/// let image = ImageFile::open(Path::new("rootfs.img"))?;
+/// let plan = Plan::new(image.path(), &image.header()?, Options::default().with_basedir("objects"));
+/// println!("{plan}");
+///
+/// // The mount is attached nowhere: it can be attached later, passed to another process, or used by its descriptor.
+/// let mount = plan.mount(&image, KernelFeatures::default())?;
+/// println!("{}", mount.report());
+/// mount.attach(Path::new("/mnt"))?;
+/// let fd: OwnedFd = mount.into();
+/// # Ok::<(), libcomposefs_mount::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Plan {
-    /// The image, for messages.
+    /// The path of the image, for messages.
     pub image: PathBuf,
-    /// What stands as the source in the list of mounts: `composefs`, or `composefs:DIGEST`.
+    /// The source in the list of mounts: `composefs`, or `composefs:DIGEST`.
     pub source: String,
-    /// The directory to mount at.
-    pub target: PathBuf,
-    /// An empty directory to mount the image at for a moment, where the kernel needs one; a new one if not said.
+    /// An empty directory to mount the image at temporarily, where the kernel needs one. Without it a new one is made.
     pub mountpoint: Option<PathBuf>,
-    /// The fs-verity digest that the kernel must have for the image.
-    pub(crate) digest: Option<Digest>,
-    /// Whether the image has POSIX ACLs. Without any, `noacl` spares looking for them.
+    /// Whether the image has POSIX ACLs. Without any, the mount option `noacl` saves looking for them.
     pub acl: bool,
-    /// How much of the image is read at mount.
-    pub read_ahead: ReadAhead,
-    /// The user namespace whose mapping shifts the owners in the image.
-    pub idmap: Option<PathBuf>,
-    /// The object directories, as data-only layers in this order.
-    pub data: Vec<PathBuf>,
-    /// The writable layer.
-    pub upper: Option<UpperDir>,
-    /// What overlayfs checks of the files.
-    pub(crate) verity: Verity,
-    /// The attributes of the mount. Without a writable layer it is read-only.
-    pub attributes: Attributes,
+    options: Options,
 }
 
 impl Plan {
-    /// Plans to mount `image`, whose header is `header`, at `target`.
+    /// Plans to mount `image`, whose header is `header`. Without a writable layer the mount is read-only.
     #[must_use]
-    pub fn new(image: &Path, header: &Header, target: &Path, options: Options) -> Self {
-        let mut attributes = options.attributes;
-        attributes.read_only |= options.upper.is_none();
-        Self {
-            image: image.to_owned(),
-            source: SOURCE.to_owned(),
-            target: target.to_owned(),
-            mountpoint: None,
-            digest: options.digest().copied(),
-            acl: header.has_acl(),
-            read_ahead: options.read_ahead,
-            verity: options.verity(),
-            idmap: options.idmap,
-            data: options.basedirs,
-            upper: options.upper,
-            attributes,
-        }
-    }
-}
-
-impl Plan {
-    /// The fs-verity digest that the kernel must have for the image.
-    #[must_use]
-    pub fn digest(&self) -> Option<&Digest> {
-        self.digest.as_ref()
+    pub fn new(image: &Path, header: &Header, mut options: Options) -> Self {
+        options.flags.read_only |= options.upper.is_none();
+        Self { image: image.to_owned(), source: SOURCE.to_owned(), mountpoint: None, acl: header.has_acl(), options }
     }
 
-    /// What overlayfs checks of the files.
+    /// Returns the options of the mount.
     #[must_use]
-    pub fn verity(&self) -> Verity {
-        self.verity
+    pub fn options(&self) -> &Options {
+        &self.options
     }
 
-    /// Lets the list of mounts say which image it is.
+    /// Adds the digest of the image to the source that the list of mounts shows.
     #[must_use]
     pub fn named_by(self, digest: &Digest) -> Self {
         Self { source: format!("{SOURCE}:{digest}"), ..self }
+    }
+
+    /// Returns the plan as text, for a mount at `target`. `show` turns a path into the text to print for it.
+    #[must_use]
+    pub fn describe(&self, target: Option<&Path>, show: impl Fn(&Path) -> String) -> String {
+        let mut text = self.describe_image(&show);
+        let options = &self.options;
+        let mut line = |line: String| text += &format!("\n{line}");
+        line("overlay  metacopy=on,redirect_dir=on".into());
+        match options.verity().overlay_value() {
+            Some(value) => {
+                let proviso = if options.verity() == Verity::RequireIfSupported { ", if this kernel can" } else { "" };
+                line(format!("         verity={value}{proviso}"));
+            }
+            None => line("         files are not verified".into()),
+        }
+        line("         lowerdir+=(the image)".into());
+        let name = |dir: &PathOrFd| show(&dir.name());
+        for dir in &options.basedirs {
+            line(format!("         datadir+={}", name(dir)));
+        }
+        if let Some(upper) = &options.upper {
+            line(format!("         upperdir={}", name(&upper.dir)));
+            line(format!("         workdir={}", name(&upper.work)));
+        }
+        line(self.describe_attaching(target, &show));
+        text
+    }
+
+    /// Returns the plan to mount the image without an overlay, as text.
+    #[must_use]
+    pub fn describe_image_only(&self, target: Option<&Path>, show: impl Fn(&Path) -> String) -> String {
+        format!("{}\n{}", self.describe_image(&show), self.describe_attaching(target, &show))
+    }
+
+    fn describe_image(&self, show: &impl Fn(&Path) -> String) -> String {
+        let mut text = format!("image    {}", show(&self.image));
+        match self.options.digest() {
+            Some(digest) => text += &format!("\n         the kernel must have fs-verity digest {digest:?} for it"),
+            None => text += "\n         its fs-verity digest is not checked",
+        }
+        text += if self.acl { "\nerofs    ro" } else { "\nerofs    ro,noacl" };
+        match self.options.read_ahead {
+            ReadAhead::OFF => text += "\n         nothing is read ahead",
+            most => text += &format!("\n         read ahead up to {most}"),
+        }
+        if let Some(userns) = &self.options.idmap {
+            text += &format!("\n         owners mapped by {}", show(&userns.name()));
+        }
+        text
+    }
+
+    fn describe_attaching(&self, target: Option<&Path>, show: &impl Fn(&Path) -> String) -> String {
+        let flags = &self.options.flags;
+        target.map_or_else(|| format!("mount    ({flags})"), |target| format!("mount    {} ({flags})", show(target)))
     }
 }
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "image    {}", self.image.display())?;
-        match &self.digest {
-            Some(digest) => writeln!(f, "         the kernel must have fs-verity digest {digest:?} for it")?,
-            None => writeln!(f, "         its fs-verity digest is not checked")?,
-        }
-        writeln!(f, "erofs    ro{}", if self.acl { "" } else { ",noacl" })?;
-        match self.read_ahead {
-            ReadAhead::OFF => writeln!(f, "         nothing is read ahead")?,
-            most => writeln!(f, "         read ahead up to {most}")?,
-        }
-        if let Some(userns) = &self.idmap {
-            writeln!(f, "         owners mapped by {}", userns.display())?;
-        }
-        writeln!(f, "overlay  metacopy=on,redirect_dir=on")?;
-        match self.verity.overlay_value() {
-            Some(value) => {
-                let proviso = if self.verity == Verity::RequireIfSupported { ", if this kernel can" } else { "" };
-                writeln!(f, "         verity={value}{proviso}")?;
-            }
-            None => writeln!(f, "         files are not verified")?,
-        }
-        writeln!(f, "         lowerdir+=(the image)")?;
-        for dir in &self.data {
-            writeln!(f, "         datadir+={}", dir.display())?;
-        }
-        if let Some(upper) = &self.upper {
-            writeln!(f, "         upperdir={}", upper.dir.display())?;
-            writeln!(f, "         workdir={}", upper.work.display())?;
-        }
-        write!(f, "mount    {} ({})", self.target.display(), self.attributes)
+        f.write_str(&self.describe(None, |path| path.display().to_string()))
     }
 }
 
@@ -130,15 +141,19 @@ mod tests {
     fn planned(text: &str, flags: u32) -> Plan {
         let options = parse(OsStr::new(text), UnknownOptions::Refuse).unwrap();
         let header = Header { flags, format_version: 1 };
-        Plan::new(Path::new("a.img"), &header, Path::new("/mnt"), options)
+        Plan::new(Path::new("a.img"), &header, options)
+    }
+
+    fn text(plan: &Plan) -> String {
+        plan.describe(Some(Path::new("/mnt")), |path| path.display().to_string())
     }
 
     #[test]
     fn without_a_writable_layer_it_is_read_only() {
-        assert!(planned("basedir=o", 0).attributes.read_only);
-        assert!(planned("basedir=o,rw", 0).attributes.read_only);
-        assert!(!planned("basedir=o,upperdir=u,workdir=w", 0).attributes.read_only);
-        assert!(planned("basedir=o,upperdir=u,workdir=w,ro", 0).attributes.read_only);
+        assert!(planned("basedir=o", 0).options.flags.read_only);
+        assert!(planned("basedir=o,rw", 0).options.flags.read_only);
+        assert!(!planned("basedir=o,upperdir=u,workdir=w", 0).options.flags.read_only);
+        assert!(planned("basedir=o,upperdir=u,workdir=w,ro", 0).options.flags.read_only);
     }
 
     #[test]
@@ -151,7 +166,7 @@ mod tests {
     #[test]
     fn it_can_be_read() {
         assert_eq!(
-            planned("basedir=o", 0).to_string(),
+            text(&planned("basedir=o", 0)),
             "image    a.img\n         its fs-verity digest is not checked\nerofs    ro,noacl\n\
              \x20        read ahead up to 32 MiB\noverlay  metacopy=on,redirect_dir=on\n         files are not verified\n\
              \x20        lowerdir+=(the image)\n         datadir+=o\nmount    /mnt (ro)"
@@ -160,13 +175,19 @@ mod tests {
         let full =
             planned(&format!("basedir=o:p,digest={hex},readahead=1M,idmap=/ns,upperdir=u,workdir=w,nodev,noatime"), 1);
         assert_eq!(
-            full.to_string(),
+            text(&full),
             format!(
                 "image    a.img\n         the kernel must have fs-verity digest sha256:{hex} for it\nerofs    ro\n\
                  \x20        read ahead up to 1 MiB\n         owners mapped by /ns\noverlay  metacopy=on,redirect_dir=on\n         verity=require\n\
                  \x20        lowerdir+=(the image)\n         datadir+=o\n         datadir+=p\n\
                  \x20        upperdir=u\n         workdir=w\nmount    /mnt (rw,nodev,noatime)"
             )
+        );
+        assert!(full.to_string().ends_with("\nmount    (rw,nodev,noatime)"));
+        assert_eq!(
+            planned("basedir=o,nosuid", 0).describe_image_only(Some(Path::new("/mnt")), |_| "PATH".into()),
+            "image    PATH\n         its fs-verity digest is not checked\nerofs    ro,noacl\n\
+             \x20        read ahead up to 32 MiB\nmount    PATH (ro,nosuid)"
         );
         assert!(planned("basedir=o,readahead=off", 0).to_string().contains("nothing is read ahead\n"));
         assert!(planned("basedir=o,tryverity", 0).to_string().contains("verity=require, if this kernel can"));

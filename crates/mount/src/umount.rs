@@ -11,6 +11,7 @@ use crate::mounts::lines;
 
 /// Why a mount is still there.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum UmountError {
     /// The path leads nowhere, or the list of mounts cannot be read.
     #[error("Failed to unmount {}: {source}", target.display())]

@@ -15,7 +15,7 @@ use std::process::Command;
 use libcomposefs_image::Algorithm;
 use libcomposefs_image::erofs::{Image, Versions};
 use libcomposefs_sys::loopdev::{DirectIo, LoopDevice};
-use libcomposefs_sys::mount::{DetachedMount, FsContext, MountAttrFlags};
+use libcomposefs_sys::mount::{FsContext, MountAttrFlags, MountFd};
 use libcomposefs_testkit::model::{Model, NodeKind};
 use libcomposefs_testkit::random::series;
 use libcomposefs_testkit::skip;
@@ -106,7 +106,7 @@ fn the_kernel_shows_random_models() {
 }
 
 struct Mounted {
-    mount: DetachedMount,
+    mount: MountFd,
     _device: Option<LoopDevice>,
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use rustix::fs::CWD;
 use rustix::io::Errno;
-use rustix::mount::{FsMountFlags, FsOpenFlags, MoveMountFlags, UnmountFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
 pub use rustix::mount::{MountAttrFlags, MountFlags};
 
@@ -113,9 +113,9 @@ impl FsContext {
     /// # Errors
     ///
     /// What `fsmount` gives.
-    pub fn mount(&self, attributes: MountAttrFlags) -> Result<DetachedMount, MountError> {
+    pub fn mount(&self, attributes: MountAttrFlags) -> Result<MountFd, MountError> {
         let answer = rustix::mount::fsmount(&self.fd, FsMountFlags::FSMOUNT_CLOEXEC, attributes);
-        self.told(format!("fsmount({})", self.fs), answer).map(|fd| DetachedMount { fd })
+        self.told(format!("fsmount({})", self.fs), answer).map(|fd| MountFd { fd })
     }
 
     fn told<T>(&self, step: String, answer: rustix::io::Result<T>) -> Result<T, MountError> {
@@ -136,13 +136,13 @@ impl FsContext {
     }
 }
 
-/// A mount that is attached nowhere. Dropping it before [`DetachedMount::attach`] unmounts it.
+/// A descriptor of a mount that is attached nowhere. Dropping it before [`MountFd::attach`] unmounts it.
 #[derive(Debug)]
-pub struct DetachedMount {
+pub struct MountFd {
     fd: OwnedFd,
 }
 
-impl DetachedMount {
+impl MountFd {
     /// Shifts the owners seen through this mount by the mapping of a user namespace.
     ///
     /// # Errors
@@ -216,6 +216,30 @@ impl DetachedMount {
         rustix::fs::openat(&self.fd, c".", flags, Mode::empty())
             .map_err(|errno| MountError::new("openat(root of the mount)", errno))
     }
+}
+
+impl AsFd for MountFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl From<MountFd> for OwnedFd {
+    fn from(mount: MountFd) -> Self {
+        mount.fd
+    }
+}
+
+/// Copies the mount at `path` to one that is attached nowhere (`open_tree`). The mount at `path` stays.
+///
+/// # Errors
+///
+/// `ENOSYS` before Linux 5.2, `EINVAL` if nothing is mounted there, `EPERM` without `CAP_SYS_ADMIN`.
+pub fn clone_mount(path: &Path) -> Result<MountFd, MountError> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    rustix::mount::open_tree(CWD, path, flags)
+        .map(|fd| MountFd { fd })
+        .map_err(|errno| MountError::new(format!("open_tree({})", path.display()), errno))
 }
 
 /// Mounts with the one call of old kernels, `mount(2)`.

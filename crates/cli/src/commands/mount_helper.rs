@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{anyhow, bail};
-use libcomposefs_mount::{Allowed, ImageFile, OptionError, Plan, UnknownOptions};
+use libcomposefs_mount::{ImageFile, KernelFeatures, OptionError, Plan, UnknownOptions};
 use libcomposefs_sys::namespace::Visit;
 
 use super::mount::{plan_text, with_remedy};
@@ -176,20 +176,21 @@ fn mount(request: &Request) -> anyhow::Result<()> {
         Err(error) => return Err(with_remedy(&error)),
     };
     let header = image.header().map_err(|error| with_remedy(&error))?;
-    let plan = Plan::new(&request.image, &header, &request.target, options);
+    let plan = Plan::new(&request.image, &header, options);
     if request.fake {
         if request.verbose {
-            output::block(&plan_text(&plan));
+            output::block(&plan_text(&plan, &request.target));
         }
-        if let Some(digest) = plan.digest() {
+        if let Some(digest) = plan.options().digest() {
             image.check_digest(digest).map_err(|error| with_remedy(&error))?;
         }
         return Ok(());
     }
     // What -v prints is a remark: whether it can be printed does not decide about the mount, nor about the status, which
     // mount(8) would take for that of the mount.
-    let mut printed = if request.verbose { output::remark(&plan_text(&plan)) } else { Ok(()) };
-    let mounted = libcomposefs_mount::apply_in(&plan, &image, Allowed::default(), visit.as_ref())
+    let mut printed = if request.verbose { output::remark(&plan_text(&plan, &request.target)) } else { Ok(()) };
+    let mounted = plan
+        .mount_at_in(&image, &request.target, KernelFeatures::default(), visit.as_ref())
         .map_err(|error| with_remedy(&error))?;
     // The directories of another namespace are not those that these paths lead to here.
     if visit.is_none() {
@@ -199,7 +200,7 @@ fn mount(request: &Request) -> anyhow::Result<()> {
         printed = printed.and_then(|()| output::remark(&format!("done     {mounted}\n")));
     }
     if let Err(unwritable) = printed {
-        tell!("mount.composefs: {} is mounted, but {unwritable}", plan.target.display());
+        tell!("mount.composefs: {} is mounted, but {unwritable}", request.target.display());
     }
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! Warning about a mount whose files can be mounted but not read, as its object directories have no fs-verity.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use libcomposefs_mount::{Mounted, Plan, Verity};
+use libcomposefs_mount::{Mounted, PathOrFd, Plan, Verity};
 use libcomposefs_sys::verity::{Measurement, measure};
 
 /// Warns about each object directory of a verified mount whose file system does not support fs-verity.
@@ -11,8 +11,8 @@ use libcomposefs_sys::verity::{Measurement, measure};
 /// overlayfs does not look at the objects until they are opened: the mount succeeds, and then every read fails with
 /// `EIO` (`ovl_validate_verity` in `fs/overlayfs/util.c`). Without `mounted` the plan was only printed.
 pub(super) fn print(program: &str, plan: &Plan, mounted: Option<&Mounted>) {
-    let verity = mounted.map_or(plan.verity(), |mounted| mounted.verity);
-    for dir in without_verity(verity, &plan.data) {
+    let verity = mounted.map_or(plan.options().verity(), |mounted| mounted.verity);
+    for dir in without_verity(verity, &plan.options().basedirs) {
         tell!(
             "{program}: warning: files with objects in {} cannot be read: the mount verifies them, and the file system \
              does not support fs-verity",
@@ -26,11 +26,11 @@ pub(super) fn print(program: &str, plan: &Plan, mounted: Option<&Mounted>) {
 }
 
 /// Returns the directories without fs-verity, if the mount verifies its files.
-fn without_verity(verity: Verity, dirs: &[PathBuf]) -> Vec<&Path> {
+fn without_verity(verity: Verity, dirs: &[PathOrFd]) -> Vec<&Path> {
     if verity == Verity::Off {
         Vec::new()
     } else {
-        dirs.iter().map(PathBuf::as_path).filter(|dir| lacks_verity(dir)).collect()
+        dirs.iter().filter_map(PathOrFd::path).filter(|dir| lacks_verity(dir)).collect()
     }
 }
 
@@ -48,7 +48,7 @@ mod tests {
     #[test]
     fn only_verified_mounts_need_fs_verity() {
         // sysfs has no fs-verity anywhere.
-        let dirs = [PathBuf::from("/sys"), PathBuf::from("/nonexistent")];
+        let dirs = [PathOrFd::from("/sys"), PathOrFd::from("/nonexistent")];
         for verity in [Verity::Check, Verity::Require, Verity::RequireIfSupported] {
             assert_eq!(without_verity(verity, &dirs), [Path::new("/sys")], "{verity:?}");
         }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::flags::Atime;
+use crate::path_or_fd::PathOrFd;
 
 fn parsed(text: &str) -> Options {
     parse(OsStr::new(text), UnknownOptions::Refuse).unwrap_or_else(|error| panic!("{text}: {error}"))
@@ -12,8 +13,8 @@ fn refused(text: &str) -> String {
     }
 }
 
-fn paths(names: &[&str]) -> Vec<PathBuf> {
-    names.iter().map(PathBuf::from).collect()
+fn paths(names: &[&str]) -> Vec<PathOrFd> {
+    names.iter().map(|name| PathOrFd::from(*name)).collect()
 }
 
 #[test]
@@ -91,17 +92,17 @@ fn unknown_words_are_refused_or_passed_over_at_wish() {
 fn an_fstab_line_works() {
     let options = parsed("rw,noatime,nodev,nosuid,noexec,nofail,_netdev,x-systemd.automount,x-y=1,comment=z,basedir=a");
     assert!(options.nofail);
-    assert_eq!(options.attributes.to_string(), "rw,nosuid,nodev,noexec,noatime");
-    assert_eq!(options.attributes.atime, Atime::Never);
+    assert_eq!(options.flags.to_string(), "rw,nosuid,nodev,noexec,noatime");
+    assert_eq!(options.flags.atime, Atime::Never);
     assert!(!parsed("basedir=a").nofail);
     assert_eq!(parsed("defaults,,basedir=a,"), parsed("basedir=a"));
 }
 
 #[test]
 fn the_last_of_ro_and_rw_counts() {
-    assert!(!parsed("basedir=a").attributes.read_only);
-    assert!(parsed("basedir=a,rw,ro").attributes.read_only);
-    assert!(!parsed("basedir=a,ro,rw").attributes.read_only);
+    assert!(!parsed("basedir=a").flags.read_only);
+    assert!(parsed("basedir=a,rw,ro").flags.read_only);
+    assert!(!parsed("basedir=a,ro,rw").flags.read_only);
 }
 
 #[test]

@@ -3,10 +3,12 @@
 //! Everything is mounted below a temporary directory (`TMPDIR`), which should be on a file system with fs-verity for
 //! all tests to run. After each test nothing may be left behind: no mount, no loop device, no temporary directory.
 
+mod descriptors;
 mod mounts;
 mod read_ahead;
 mod refusals;
 mod scratch;
+mod stacked;
 mod verity;
 
 use libcomposefs_testkit::skip;
@@ -31,7 +33,7 @@ fn main() {
     arguments.test_threads = Some(1);
     let facts = Facts::find();
     eprintln!("{facts}");
-    let trials = [mounts::CASES, read_ahead::CASES, refusals::CASES, verity::CASES]
+    let trials = [descriptors::CASES, mounts::CASES, stacked::CASES, read_ahead::CASES, refusals::CASES, verity::CASES]
         .into_iter()
         .flatten()
         .map(|case| {

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Command, Stdio};
 
-use libcomposefs_mount::{Allowed, ErofsWay, ImageFile, OverlayWay, Plan, UnknownOptions, apply, parse};
+use libcomposefs_mount::{ErofsMethod, ImageFile, KernelFeatures, OverlayMethod, Plan, UnknownOptions, parse};
 
 use crate::scratch::{OBJECT, Scratch, content};
 use crate::{Case, nothing};
@@ -20,33 +20,37 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "long_paths", needs: nothing, run: long_paths },
     Case { name: "basedirs_are_searched_in_order", needs: nothing, run: basedirs_are_searched_in_order },
     Case { name: "owners_are_mapped", needs: |_| no_unshare(), run: owners_are_mapped },
-    Case { name: "an_image_on_tmpfs", needs: nothing, run: an_image_on_tmpfs },
-    Case { name: "an_image_on_an_overlay", needs: nothing, run: an_image_on_an_overlay },
-    Case { name: "an_image_on_an_overlay_over_tmpfs", needs: nothing, run: an_image_on_an_overlay_over_tmpfs },
 ];
 
 /// From the newest kernel to the oldest.
-pub(crate) fn ways() -> Vec<Allowed> {
-    let all = Allowed::default();
-    let no_file = Allowed { file_backed: false, ..all };
-    let path = Allowed { detached: false, ..all };
-    let text = Allowed { overlay_contexts: false, ..all };
-    let old = Allowed { contexts: false, ..all };
-    let oldest = Allowed { file_backed: false, ..old };
-    vec![all, no_file, path, text, Allowed { file_backed: false, ..text }, old, oldest]
+pub(crate) fn ways() -> Vec<KernelFeatures> {
+    let without = |features: &[fn(&mut KernelFeatures) -> &mut bool]| {
+        let mut allowed = KernelFeatures::default();
+        features.iter().for_each(|feature| *feature(&mut allowed) = false);
+        allowed
+    };
+    vec![
+        KernelFeatures::default(),
+        without(&[|f| &mut f.file_backed]),
+        without(&[|f| &mut f.detached]),
+        without(&[|f| &mut f.overlay_contexts]),
+        without(&[|f| &mut f.overlay_contexts, |f| &mut f.file_backed]),
+        without(&[|f| &mut f.contexts]),
+        without(&[|f| &mut f.contexts, |f| &mut f.file_backed]),
+    ]
 }
 
 fn every_way_gives_the_files(scratch: &Scratch) {
     for allowed in ways() {
         let mounted = scratch.mount("", allowed).unwrap_or_else(|error| panic!("{allowed:?}: {error}"));
         if !allowed.file_backed {
-            assert!(matches!(mounted.erofs, ErofsWay::Loop(_)), "{mounted}");
+            assert!(matches!(mounted.erofs, ErofsMethod::Loop(_)), "{mounted}");
         }
         if !allowed.detached {
-            assert_ne!(mounted.overlay, OverlayWay::Detached);
+            assert_ne!(mounted.overlay, OverlayMethod::Detached);
         }
         if !allowed.contexts || !allowed.overlay_contexts {
-            assert!(matches!(mounted.overlay, OverlayWay::OneText | OverlayWay::OrdinaryLayers), "{mounted}");
+            assert!(matches!(mounted.overlay, OverlayMethod::OneText | OverlayMethod::OrdinaryLayers), "{mounted}");
         }
         assert_eq!(scratch.read("dir/inline").unwrap(), "inline\n", "{mounted}");
         assert_eq!(scratch.read("dir/external").unwrap(), content(), "{mounted}");
@@ -69,18 +73,25 @@ fn the_callers_mount_point_stays(scratch: &Scratch) {
     for allowed in ways() {
         let image = ImageFile::open(&scratch.path("image")).unwrap();
         let options = parse(&scratch.options(""), UnknownOptions::Refuse).unwrap();
-        let mut plan = Plan::new(image.path(), &image.header().unwrap(), &scratch.path("mnt"), options);
+        let target = scratch.path("mnt");
+        let mut plan = Plan::new(image.path(), &image.header().unwrap(), options.clone());
         plan.mountpoint = Some(own.clone());
-        let mounted = apply(&plan, &image, allowed).unwrap_or_else(|error| panic!("{allowed:?}: {error}"));
+        let mounted = plan.mount_at(&image, &target, allowed).unwrap_or_else(|error| panic!("{allowed:?}: {error}"));
         assert_eq!(scratch.read("dir/external").unwrap(), content(), "{mounted}");
         let info = scratch.mountinfo();
-        assert_eq!(info.contains(own.to_str().unwrap()), mounted.overlay != OverlayWay::Detached, "{mounted}: {info}");
+        assert_eq!(
+            info.contains(own.to_str().unwrap()),
+            mounted.overlay != OverlayMethod::Detached,
+            "{mounted}: {info}"
+        );
         scratch.umount();
         // The same directory twice: overlayfs refuses it when the image is mounted already.
-        plan.data.push(plan.data[0].clone());
-        if let Ok(mounted) = apply(&plan, &image, allowed) {
+        let twice = options.with_basedir(plan.options().basedirs[0].clone());
+        let mut plan = Plan::new(image.path(), &image.header().unwrap(), twice);
+        plan.mountpoint = Some(own.clone());
+        if let Ok(mounted) = plan.mount_at(&image, &target, allowed) {
             scratch.umount();
-            assert!(matches!(mounted.overlay, OverlayWay::OneText | OverlayWay::OrdinaryLayers), "{mounted}");
+            assert!(matches!(mounted.overlay, OverlayMethod::OneText | OverlayMethod::OrdinaryLayers), "{mounted}");
         }
         assert!(own.is_dir() && !is_mounted(), "{allowed:?}");
         assert_eq!(scratch.leftovers(), [""; 0], "{allowed:?}");
@@ -257,79 +268,8 @@ fn owners_are_mapped(scratch: &Scratch) {
         scratch.umount();
     }
     // The initial user namespace maps nothing, and the kernel says so.
-    let error = scratch.mount(",idmap=/proc/self/ns/user", Allowed::default()).unwrap_err();
+    let error = scratch.mount(",idmap=/proc/self/ns/user", KernelFeatures::default()).unwrap_err();
     assert!(error.to_string().contains("mount_setattr(idmap)"), "{error}");
-    let error = scratch.mount(",idmap=/nonexistent", Allowed::default()).unwrap_err();
+    let error = scratch.mount(",idmap=/nonexistent", KernelFeatures::default()).unwrap_err();
     assert_eq!(error.to_string(), "Failed to open userns /nonexistent: No such file or directory");
-}
-
-/// EROFS cannot be backed by a file on tmpfs: the loop device has to step in by itself.
-fn an_image_on_tmpfs(scratch: &Scratch) {
-    let image = tempfile::NamedTempFile::new_in("/dev/shm").unwrap();
-    fs::copy(scratch.path("image"), image.path()).unwrap();
-    for allowed in ways() {
-        let mounted = scratch.mount_image(image.path(), &scratch.options(""), allowed).unwrap();
-        assert!(matches!(mounted.erofs, ErofsWay::Loop(_)), "{mounted}");
-        assert_eq!(scratch.read("dir/external").unwrap(), content());
-        scratch.umount();
-    }
-}
-
-/// As in a container: the image's own file system is an overlay already, and the kernel bounds how deep they stack.
-fn an_image_on_an_overlay(scratch: &Scratch) {
-    mount_from(scratch, &Overlay::below(scratch, ""));
-}
-
-/// Where such an overlay lies on tmpfs, direct I/O through a loop device fails only when something is read.
-fn an_image_on_an_overlay_over_tmpfs(scratch: &Scratch) {
-    let below = scratch.path("below");
-    fs::create_dir(&below).unwrap();
-    let flags = libcomposefs_sys::mount::MountFlags::empty();
-    libcomposefs_sys::mount::mount_at_once("test".as_ref(), &below, "tmpfs", flags, c"").unwrap();
-    let _below = Unmounted(below);
-    let inner = Overlay::below(scratch, "below/");
-    mount_from(scratch, &inner);
-}
-
-fn mount_from(scratch: &Scratch, overlay: &Overlay) {
-    for allowed in ways() {
-        let mounted = scratch
-            .mount_image(&overlay.0.0.join("image"), &scratch.options(""), allowed)
-            .unwrap_or_else(|error| panic!("{allowed:?}: {error}"));
-        assert_eq!(scratch.read("dir/external").unwrap(), content(), "{mounted}");
-        scratch.umount();
-    }
-}
-
-/// Unmounts on drop.
-struct Unmounted(std::path::PathBuf);
-
-impl Drop for Unmounted {
-    fn drop(&mut self) {
-        let _ = libcomposefs_sys::mount::unmount(&self.0, true);
-    }
-}
-
-/// An ordinary overlay with the image in its upper directory.
-struct Overlay(Unmounted);
-
-impl Overlay {
-    fn below(scratch: &Scratch, prefix: &str) -> Self {
-        let path = |name: &str| scratch.path(&format!("{prefix}{name}"));
-        for dir in ["over-lower", "over-upper", "over-work", "merged"] {
-            fs::create_dir(path(dir)).unwrap();
-        }
-        let data = format!(
-            "lowerdir={},upperdir={},workdir={}",
-            path("over-lower").display(),
-            path("over-upper").display(),
-            path("over-work").display()
-        );
-        let target = path("merged");
-        let flags = libcomposefs_sys::mount::MountFlags::empty();
-        let data = std::ffi::CString::new(data).unwrap();
-        libcomposefs_sys::mount::mount_at_once("test".as_ref(), &target, "overlay", flags, &data).unwrap();
-        scratch.put_image(&format!("{prefix}merged/image")).unwrap();
-        Self(Unmounted(target))
-    }
 }

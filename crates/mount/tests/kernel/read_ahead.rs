@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use libcomposefs_mount::{ErofsWay, Mounted};
+use libcomposefs_mount::{ErofsMethod, Mounted};
 use rustix::fs::{Advice, fadvise};
 
 use crate::Case;
@@ -54,11 +54,11 @@ fn up_to_the_bound(scratch: &Scratch) {
 /// How many bytes of the image are in the page cache, or were read through its loop device.
 fn read(mounted: &Mounted, image: &Path, before: &BTreeMap<PathBuf, u64>) -> u64 {
     match &mounted.erofs {
-        ErofsWay::File => {
+        ErofsMethod::Loop(device) => loop_devices()[device] - before.get(device).copied().unwrap_or(0),
+        _ => {
             let fincore = Command::new("fincore").args(["--bytes", "--noheadings", "--output=RES"]).arg(image).output();
             String::from_utf8(fincore.unwrap().stdout).unwrap().trim().parse().unwrap()
         }
-        ErofsWay::Loop(device) => loop_devices()[device] - before.get(device).copied().unwrap_or(0),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use libcomposefs_mount::{Allowed, Error, UmountError, umount};
+use libcomposefs_mount::{Error, KernelFeatures, UmountError, umount};
 use libcomposefs_sys::loopdev::{DirectIo, LoopDevice};
 use rustix::fs::{FileType, Mode};
 
@@ -22,7 +22,7 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 fn works(scratch: &Scratch, more: &str) {
-    scratch.mount(more, libcomposefs_mount::Allowed::default()).unwrap();
+    scratch.mount(more, libcomposefs_mount::KernelFeatures::default()).unwrap();
     scratch.umount();
 }
 
@@ -42,7 +42,7 @@ fn missing_directories_are_named(scratch: &Scratch) {
     }
     works(scratch, &format!(",upperdir={}{work}", scratch.path("upper").display()));
     fs::remove_dir(scratch.path("mnt")).unwrap();
-    let error = scratch.mount("", libcomposefs_mount::Allowed::default()).unwrap_err();
+    let error = scratch.mount("", libcomposefs_mount::KernelFeatures::default()).unwrap_err();
     assert!(error.to_string().contains("No such file or directory: mount point "), "{error}");
     fs::create_dir(scratch.path("mnt")).unwrap();
     works(scratch, "");
@@ -79,7 +79,7 @@ fn a_broken_image_is_refused(scratch: &Scratch) {
     let mut wrong = image.clone();
     wrong[0] ^= 1;
     fs::write(scratch.path("image"), wrong).unwrap();
-    let error = scratch.mount("", libcomposefs_mount::Allowed::default()).unwrap_err();
+    let error = scratch.mount("", libcomposefs_mount::KernelFeatures::default()).unwrap_err();
     assert!(error.to_string().contains("Invalid argument: not a composefs image"), "{error}");
     fs::write(scratch.path("image"), image).unwrap();
     works(scratch, "");
@@ -132,7 +132,7 @@ fn only_files_are_taken_for_images(scratch: &Scratch) {
         (Path::new("/dev/zero"), "a character device"),
         (&*scratch.path("objects"), "a directory"),
     ] {
-        let error = scratch.mount_image(path, &options, Allowed::default()).unwrap_err();
+        let error = scratch.mount_image(path, &options, KernelFeatures::default()).unwrap_err();
         assert!(matches!(error, Error::NotAFile { .. }) && error.to_string().contains(kind), "{error}");
     }
     // A block device is one that the kernel can mount.
@@ -141,17 +141,17 @@ fn only_files_are_taken_for_images(scratch: &Scratch) {
         .unwrap();
     let file = fs::File::open(scratch.path("image")).unwrap();
     let device = LoopDevice::attach(&file, &scratch.path("image"), DirectIo::Off).unwrap();
-    scratch.mount_image(device.path(), &options, Allowed::default()).unwrap();
+    scratch.mount_image(device.path(), &options, KernelFeatures::default()).unwrap();
     scratch.umount();
     std::os::unix::fs::symlink("image", scratch.path("link")).unwrap();
-    scratch.mount_image(&scratch.path("link"), &options, Allowed::default()).unwrap();
+    scratch.mount_image(&scratch.path("link"), &options, KernelFeatures::default()).unwrap();
     scratch.umount();
 }
 
 fn only_our_mounts_are_unmounted(scratch: &Scratch) {
     let error = umount(&scratch.path("mnt"), false).unwrap_err();
     assert!(matches!(error, UmountError::NotComposefs { found: None, .. }), "{error}");
-    scratch.mount("", libcomposefs_mount::Allowed::default()).unwrap();
+    scratch.mount("", libcomposefs_mount::KernelFeatures::default()).unwrap();
     let flags = libcomposefs_sys::mount::MountFlags::empty();
     libcomposefs_sys::mount::mount_at_once("other".as_ref(), &scratch.path("mnt"), "tmpfs", flags, c"").unwrap();
     let error = umount(&scratch.path("mnt"), false).unwrap_err();
@@ -164,7 +164,7 @@ fn only_our_mounts_are_unmounted(scratch: &Scratch) {
 }
 
 fn a_used_mount_stays_unless_lazy(scratch: &Scratch) {
-    scratch.mount("", libcomposefs_mount::Allowed::default()).unwrap();
+    scratch.mount("", libcomposefs_mount::KernelFeatures::default()).unwrap();
     let mut open = fs::File::open(scratch.path("mnt/dir/inline")).unwrap();
     let error = umount(&scratch.path("mnt"), false).unwrap_err();
     assert!(error.to_string().contains("busy") && error.remedy().unwrap().contains("fuser"), "{error}");

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use flate2::read::GzDecoder;
-use libcomposefs_mount::{Allowed, Error, ImageFile, Mounted, Plan, UnknownOptions, parse};
+use libcomposefs_mount::{Error, ImageFile, KernelFeatures, Mounted, Plan, UnknownOptions, parse};
 use libcomposefs_sys::mount::unmount;
 use libcomposefs_sys::verity::{Enabled, enable};
 
@@ -70,19 +70,23 @@ impl Scratch {
     }
 
     /// Mounts the image at `mnt`.
-    pub(crate) fn mount(&self, more: &str, allowed: Allowed) -> Result<Mounted, Error> {
+    pub(crate) fn mount(&self, more: &str, allowed: KernelFeatures) -> Result<Mounted, Error> {
         self.mount_with(&self.options(more), allowed)
     }
 
-    pub(crate) fn mount_with(&self, options: &OsString, allowed: Allowed) -> Result<Mounted, Error> {
+    pub(crate) fn mount_with(&self, options: &OsString, allowed: KernelFeatures) -> Result<Mounted, Error> {
         self.mount_image(&self.path("image"), options, allowed)
     }
 
-    pub(crate) fn mount_image(&self, image: &Path, options: &OsString, allowed: Allowed) -> Result<Mounted, Error> {
+    pub(crate) fn mount_image(
+        &self,
+        image: &Path,
+        options: &OsString,
+        allowed: KernelFeatures,
+    ) -> Result<Mounted, Error> {
         let options = parse(options, UnknownOptions::Refuse).unwrap();
         let file = ImageFile::open(image)?;
-        let plan = Plan::new(image, &file.header()?, &self.path("mnt"), options);
-        libcomposefs_mount::apply(&plan, &file, allowed)
+        Plan::new(image, &file.header()?, options).mount_at(&file, &self.path("mnt"), allowed)
     }
 
     pub(crate) fn umount(&self) {
@@ -183,10 +187,10 @@ impl Facts {
                 .map_err(|error| format!("the kernel lacks {named}: {error}"))?;
         }
         // Whatever fails from here on is for the tests to fail about.
-        self.best = scratch.mount("", Allowed::default()).ok();
+        self.best = scratch.mount("", KernelFeatures::default()).ok();
         drop(scratch);
         let scratch = Scratch::new().map_err(|error| error.to_string())?;
-        if let Err(error @ Error::NoOverlayVerity { .. }) = scratch.mount(",verity", Allowed::default()) {
+        if let Err(error @ Error::NoOverlayVerity { .. }) = scratch.mount(",verity", KernelFeatures::default()) {
             self.no_overlay_verity = Some(error.to_string());
         }
         let object = fs::File::open(scratch.path("objects").join(OBJECT)).map_err(|error| error.to_string())?;

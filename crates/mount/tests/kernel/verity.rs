@@ -7,7 +7,7 @@ use std::path::Path;
 use libcomposefs_image::dump::{self, Parser};
 use libcomposefs_image::erofs::{Image, Versions};
 use libcomposefs_image::{Algorithm, Digest};
-use libcomposefs_mount::{Allowed, Error, ImageFile, Overlayfs, Plan, UnknownOptions, Verity, parse};
+use libcomposefs_mount::{Error, ImageFile, KernelFeatures, Overlayfs, Plan, UnknownOptions, Verity, parse};
 use libcomposefs_sys::verity::{Enabled, Measurement, enable, measure};
 use libcomposefs_testkit::fuse::Liar;
 
@@ -77,7 +77,7 @@ fn a_digest_is_refused_without_fs_verity(scratch: &Scratch) {
             );
         }
     }
-    scratch.mount("", Allowed::default()).unwrap();
+    scratch.mount("", KernelFeatures::default()).unwrap();
     scratch.umount();
 }
 
@@ -97,7 +97,7 @@ fn old_overlayfs_refuses_to_verify(scratch: &Scratch) {
         }
     }
     for more in [",tryverity", ",verity_check=0"] {
-        let mounted = scratch.mount(more, Allowed::default()).unwrap();
+        let mounted = scratch.mount(more, KernelFeatures::default()).unwrap();
         assert_eq!(mounted.verity, Verity::Off);
         assert_eq!(scratch.read("dir/external").unwrap(), content());
         scratch.umount();
@@ -114,7 +114,7 @@ fn unverified_objects_give_eio(scratch: &Scratch) {
             scratch.umount();
         }
     }
-    scratch.mount(",verity_check=0", Allowed::default()).unwrap();
+    scratch.mount(",verity_check=0", KernelFeatures::default()).unwrap();
     assert_eq!(scratch.read("dir/external").unwrap(), content());
     scratch.umount();
 }
@@ -174,7 +174,7 @@ fn a_fuse_server_vouches_for_nothing(scratch: &Scratch) {
             assert!(matches!(error, Error::NoVerity { .. } | Error::NoOverlayVerity { .. }), "{error}");
         }
         // Without a demand the image mounts from there.
-        let mounted = scratch.mount_image(&liar.file(), &scratch.options(""), Allowed::default()).unwrap();
+        let mounted = scratch.mount_image(&liar.file(), &scratch.options(""), KernelFeatures::default()).unwrap();
         assert_eq!(scratch.read("dir/inline").unwrap(), "inline\n", "{mounted}");
         scratch.umount();
     }
@@ -205,8 +205,8 @@ fn the_header_counts_that_the_digest_vouches_for(scratch: &Scratch) {
         let digest = libcomposefs_image::verity::digest(Algorithm::Sha256, sealed);
         let demand = if is_sealed && overlay_verifies { format!(",digest={digest}") } else { String::new() };
         let options = parse(&scratch.options(&demand), UnknownOptions::Refuse).unwrap();
-        let plan = Plan::new(&path, &header, &scratch.path("mnt"), options);
-        libcomposefs_mount::apply(&plan, &image, Allowed::default()).unwrap();
+        let plan = Plan::new(&path, &header, options);
+        plan.mount_at(&image, &scratch.path("mnt"), KernelFeatures::default()).unwrap();
         let mut value = [0; 100];
         let found = rustix::fs::getxattr(scratch.path("mnt/file"), name, &mut value);
         assert_eq!(found.is_ok(), has_acl, "{found:?}");
@@ -254,7 +254,7 @@ fn a_changed_object_gives_eio(scratch: &Scratch) {
             scratch.umount();
         }
     }
-    scratch.mount("", Allowed::default()).unwrap();
+    scratch.mount("", KernelFeatures::default()).unwrap();
     assert_eq!(scratch.read("dir/external").unwrap(), content().to_uppercase());
     scratch.umount();
 }

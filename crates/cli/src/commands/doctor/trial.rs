@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use libcomposefs_image::erofs::{Image, Versions};
 use libcomposefs_image::tree::{NewInode, TreeBuilder};
 use libcomposefs_image::{Algorithm, Digest, verity};
-use libcomposefs_mount::{Allowed, ImageFile, Mounted, Options, Plan, Verity};
+use libcomposefs_mount::{ImageFile, KernelFeatures, Mounted, Options, Plan};
 use libcomposefs_store::{ObjectDir, ObjectVerity, StorePolicy};
 use libcomposefs_sys::mount::unmount;
 
@@ -85,12 +85,14 @@ fn attempt(below: &Path, verified: bool) -> anyhow::Result<Mounted> {
         ensure!(enabled != libcomposefs_sys::verity::Enabled::Unsupported, "cannot enable fs-verity on the image");
     }
     let expected = verified.then(|| verity::digest(Algorithm::Sha256, &bytes));
-    let options = Options::new(vec![objects], expected, if verified { Verity::Require } else { Verity::Off });
+    let mut options = Options::default().with_basedir(objects);
+    if let Some(digest) = expected {
+        options = options.with_digest(digest);
+    }
     let target = scratch.path.join("mnt");
     let mount = || {
         let image = ImageFile::open(&path)?;
-        let plan = Plan::new(&path, &image.header()?, &target, options);
-        libcomposefs_mount::apply(&plan, &image, Allowed::default())
+        Plan::new(&path, &image.header()?, options).mount_at(&image, &target, KernelFeatures::default())
     };
     let mounted = mount().map_err(|error| with_remedy(&error))?;
     let read = fs::read(target.join("file")).context("cannot read a file of the mount")?;

@@ -1,0 +1,16 @@
+//! `composefs mount` of an image file.
+
+use libcomposefs_mount::{ImageFile, Options, Plan};
+
+use super::{MountArgs, carry_out, report};
+
+pub(super) fn run(args: &MountArgs, options: Options) -> anyhow::Result<()> {
+    let options = if args.image_only { options } else { options.require_basedir()? };
+    let nofail = options.nofail;
+    let opened = ImageFile::open(&args.image).and_then(|image| Ok((image.header()?, image)));
+    match opened {
+        Ok((header, image)) => carry_out(args, &Plan::new(&args.image, &header, options), &image),
+        Err(error) if nofail && error.is_missing_image() => Ok(()),
+        Err(error) => Err(report::error(args, &error)),
+    }
+}
