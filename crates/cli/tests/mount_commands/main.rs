@@ -4,6 +4,7 @@
 //! anything on the machine.
 
 mod fixture;
+mod spec;
 
 use libcomposefs_testkit::skip;
 use libtest_mimic::{Arguments, Failed};
@@ -22,6 +23,10 @@ const CASES: &[Case] = &[
     Case { name: "nofail_forgives_a_missing_image_only", mounts: false, run: nofail_forgives_a_missing_image_only },
     Case { name: "fake_checks_and_mounts_nothing", mounts: false, run: fake_checks_and_mounts_nothing },
     Case { name: "dry_run_prints_the_plan", mounts: false, run: dry_run_prints_the_plan },
+    Case { name: "the_spec_is_as_documented", mounts: false, run: spec::is_as_documented },
+    Case { name: "a_spec_that_cannot_be_printed", mounts: false, run: spec::cannot_be_printed },
+    Case { name: "mount_8_makes_the_mounts_of_a_spec", mounts: true, run: spec::mount_8_makes_the_mounts },
+    Case { name: "the_image_alone_is_mounted", mounts: true, run: spec::the_image_alone_is_mounted },
     Case { name: "composefs_tells_usage_from_failure", mounts: false, run: composefs_tells_usage_from_failure },
     Case { name: "only_files_are_taken_for_images", mounts: false, run: only_files_are_taken_for_images },
     Case { name: "a_digest_of_another_image_is_refused", mounts: false, run: a_digest_of_another_image_is_refused },
