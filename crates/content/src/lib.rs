@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod file_digest;
+pub mod mutex;
 mod progress;
 mod sink;
 mod threads;

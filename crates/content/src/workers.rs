@@ -1,9 +1,10 @@
 //! Worker threads: one thread produces jobs, several run them.
 
 use std::num::NonZeroUsize;
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Mutex, PoisonError};
 
+use crate::mutex::lock;
 use libcomposefs_image::threads::with_helpers;
 use libcomposefs_sys::limits::open_files_max;
 
@@ -49,7 +50,7 @@ pub fn run<J: Send, B: Default, R>(
 fn do_all<J, B: Default>(jobs: &Mutex<Receiver<J>>, work: &(impl Fn(J, &mut B) + Sync)) {
     let mut buffer = B::default();
     loop {
-        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let job = lock(jobs).recv();
         let Ok(job) = job else { return };
         work(job, &mut buffer);
     }

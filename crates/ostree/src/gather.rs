@@ -1,9 +1,10 @@
 //! Reading the contents of a commit for its tree, on several threads.
 
 use std::num::NonZeroUsize;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
+use libcomposefs_content::mutex::{into_inner, lock};
 use libcomposefs_content::{Progress, SourceFile};
 use libcomposefs_image::threads::with_helpers;
 use libcomposefs_image::verity::Hasher;
@@ -123,16 +124,16 @@ pub fn gather(
                 }
                 Err(error) => {
                     next.store(contents.len(), Ordering::Relaxed);
-                    failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                    lock(&failed).get_or_insert(error);
                     break;
                 }
             }
         }
-        all.lock().unwrap_or_else(PoisonError::into_inner).append(&mut done);
+        lock(&all).append(&mut done);
     };
     with_helpers(threads, work, work);
-    let mut all = all.into_inner().unwrap_or_else(PoisonError::into_inner);
-    if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+    let mut all = into_inner(all);
+    if let Some(error) = into_inner(failed) {
         return Err(error);
     }
     all.sort_unstable_by_key(|(index, _)| *index);

@@ -1,7 +1,8 @@
 //! A sink that collects small contents and digests, and stores no objects.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
+use libcomposefs_content::mutex::{into_inner, lock};
 use libcomposefs_image::digest::{Algorithm, Digest};
 use libcomposefs_image::policy::FileContents;
 use libcomposefs_image::verity::{self, Hasher};
@@ -32,11 +33,11 @@ impl CollectAll {
     /// Returns the collected contents and digests.
     #[must_use]
     pub fn into_contents(self) -> FileContents {
-        self.contents.into_inner().unwrap_or_else(PoisonError::into_inner)
+        into_inner(self.contents)
     }
 
     fn contents(&self) -> MutexGuard<'_, FileContents> {
-        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.contents)
     }
 }
 

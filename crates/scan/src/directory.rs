@@ -10,8 +10,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use libcomposefs_content::mutex::lock;
 use libcomposefs_image::tree::InodeId;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
@@ -116,11 +117,11 @@ impl Drop for DirectoryUse {
 
 impl ScanDirectory {
     fn keep(&self, open: Option<Arc<OpenDirectory>>) -> Option<Arc<OpenDirectory>> {
-        std::mem::replace(&mut *self.open.lock().unwrap_or_else(PoisonError::into_inner), open)
+        std::mem::replace(&mut *lock(&self.open), open)
     }
 
     fn kept(&self) -> Option<Arc<OpenDirectory>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.open).clone()
     }
 
     /// Returns this directory and its ancestors up to the root.

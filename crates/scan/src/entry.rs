@@ -4,6 +4,7 @@ use std::ffi::CStr;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use libcomposefs_content::mutex::lock;
 use libcomposefs_image::tree::Kind;
 use libcomposefs_sys::xattr::{self, Target};
 use rustix::fs::readlinkat_raw;
@@ -64,7 +65,7 @@ impl Worker<'_> {
             _ => (meta.nlink > 1 && options.hardlinks).then_some(meta.key()),
         };
         if let (Some(key), Some(links)) = (link_key, &self.scan.links)
-            && !links.lock().unwrap_or_else(std::sync::PoisonError::into_inner).first_seen(key, directory, name)
+            && !lock(links).first_seen(key, directory, name)
         {
             return Ok(());
         }

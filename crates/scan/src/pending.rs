@@ -5,8 +5,9 @@
 
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
+use libcomposefs_content::mutex::lock;
 use libcomposefs_image::digest::{Algorithm, Digest};
 use libcomposefs_image::tree::{InodeId, NewInode, Timestamp, TreeBuilder, Xattr};
 
@@ -196,8 +197,4 @@ impl PendingInodes {
         }
         builder.add(parent, &self.bytes[found.name.clone()], &inode)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

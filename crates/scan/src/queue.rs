@@ -6,6 +6,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::directory::DirectoryUse;
 use crate::stat::InodeKey;
+use libcomposefs_content::mutex::lock;
 
 /// The type of an entry, as listed in its directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +101,7 @@ pub(crate) struct ScanQueue {
 
 impl ScanQueue {
     fn lock(&self) -> MutexGuard<'_, QueueState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     pub(crate) fn push(&self, job: ScanJob) {

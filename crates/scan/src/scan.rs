@@ -4,8 +4,9 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
+use libcomposefs_content::mutex::into_inner;
 use libcomposefs_image::threads::with_helpers;
 use libcomposefs_image::tree::{Tree, TreeBuilder};
 use libcomposefs_sys::limits::open_files_max;
@@ -52,13 +53,13 @@ pub fn scan(root: &Path, options: &Options, sink: &dyn ContentSink, progress: &d
     scan.queue.push(ScanJob::List(root.clone()));
     progress.entries(1);
     run_threads(&scan);
-    if let Some(error) = scan.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+    if let Some(error) = into_inner(scan.failure) {
         return Err(error);
     }
-    let mut builder = scan.builder.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut builder = into_inner(scan.builder);
     Ok(match scan.links {
         Some(links) => {
-            let links: HardLinks = links.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let links: HardLinks = into_inner(links);
             links.add_to(&mut builder)?;
             builder.finish_with_counted_links()
         }

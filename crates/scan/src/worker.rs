@@ -2,8 +2,9 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
+use libcomposefs_content::mutex::lock;
 use libcomposefs_image::tree::TreeBuilder;
 use libcomposefs_sys::xattr::Target;
 use rustix::fs::{FileType, RawDir};
@@ -42,7 +43,7 @@ pub(crate) struct Scan<'a> {
 impl Scan<'_> {
     /// Stops the scan. Of several errors the one with the smallest path is kept.
     fn fail(&self, error: Error) {
-        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failure = lock(&self.failure);
         if failure.as_ref().is_none_or(|kept| error.path() < kept.path()) {
             *failure = Some(error);
         }
@@ -117,7 +118,7 @@ impl<'a> Worker<'a> {
         let mut inode = meta.inode(self.scan.options.mtime.apply(meta.mtime));
         inode.xattrs = &xattrs;
         let added = {
-            let mut builder = self.scan.builder.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut builder = lock(&self.scan.builder);
             builder.add(parent.id(), name.to_bytes(), &inode)
         };
         let id = added.map_err(|error| Error::from_tree(error, || parent.path_of(name.to_bytes())))?;

@@ -8,8 +8,9 @@ use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use libcomposefs_content::mutex::{into_inner, lock};
 use libcomposefs_content::{ContentSink, SinkError, SourceFile, digest_pieces};
 use libcomposefs_image::digest::Digest;
 use libcomposefs_image::verity;
@@ -154,10 +155,6 @@ pub struct Batch<'s> {
     pub(crate) sync_all: AtomicBool,
     /// The directories `xx` that have an object of this batch.
     pub(crate) touched: [AtomicBool; 256],
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl ObjectDir {
@@ -433,7 +430,7 @@ impl Batch<'_> {
             }
         }
         self.sync_directories()?;
-        let mut summary = self.summary.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut summary = into_inner(self.summary);
         summary.repaired.sort();
         summary.present = self.present.into_inner();
         summary.repeated = self.repeated.into_inner();

@@ -5,9 +5,10 @@
 
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Mutex;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
 
+use libcomposefs_content::mutex::{into_inner, lock};
 use libcomposefs_content::thread_count;
 use libcomposefs_image::digest::Digest;
 use libcomposefs_image::threads::with_helpers;
@@ -34,17 +35,17 @@ fn do_all<T: Send>(
     run: impl Fn(T) -> Result<(), Error> + Sync,
 ) -> Result<(), Error> {
     let (tasks, failed) = (Mutex::new(tasks), Mutex::new(None));
-    let next = || tasks.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let next = || lock(&tasks).pop();
     let work = || {
         while let Some(task) = next() {
             if let Err(error) = run(task) {
-                failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-                tasks.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                lock(&failed).get_or_insert(error);
+                lock(&tasks).clear();
             }
         }
     };
     with_helpers(threads, work, work);
-    failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    into_inner(failed).map_or(Ok(()), Err)
 }
 
 impl Batch<'_> {
@@ -140,7 +141,7 @@ impl Batch<'_> {
             replaced.map_err(|error| self.store.object_error("replace", &digest, error))?;
         }
         self.touch(&digest);
-        let mut summary = self.summary.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut summary = lock(&self.summary);
         summary.bytes_written += size;
         if is_wrong {
             summary.repaired.push(digest);

@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
+use libcomposefs_content::mutex::{into_inner, lock};
 use libcomposefs_content::{Progress, digest_file, digest_pieces};
 use libcomposefs_image::digest::Digest;
 use libcomposefs_sys::copy::READ_SIZE;
@@ -58,7 +59,7 @@ pub fn verify_objects(
         let object = &needed[index];
         let outcome = verify(basedirs, object, read, threads, buffer);
         progress.bytes(object.size);
-        let mut verified = verified.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut verified = lock(&verified);
         match outcome {
             Ok(Some(VerifiedBy::Kernel)) => verified.vouched += 1,
             Ok(Some(VerifiedBy::Hashed)) => {
@@ -73,7 +74,7 @@ pub fn verify_objects(
     let mut order: Vec<usize> = (0..needed.len()).collect();
     order.sort_by_key(|index| std::cmp::Reverse(needed[*index].size));
     workers::run(threads, work, |sender| order.into_iter().for_each(|index| sender.send(index)));
-    let mut verified = verified.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut verified = into_inner(verified);
     verified.wrong.sort_by_key(|(index, _)| *index);
     verified
 }

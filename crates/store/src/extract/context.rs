@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use libcomposefs_content::Progress;
+use libcomposefs_content::mutex::lock;
 use libcomposefs_image::tree::{InodeId, Kind, Places, Tree};
 
 use super::error::{ExtractError, FileError};
@@ -50,7 +51,7 @@ impl<'e> ExtractContext<'e> {
     }
 
     pub(super) fn outcome(&self) -> MutexGuard<'_, ExtractReport> {
-        self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.outcome)
     }
 
     pub(super) fn is_stopped(&self) -> bool {
@@ -59,13 +60,13 @@ impl<'e> ExtractContext<'e> {
 
     /// Stops the extraction early.
     pub(super) fn stop(&self, error: ExtractError) {
-        self.stopped.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        lock(&self.stopped).get_or_insert(error);
         self.is_stopped.store(true, Ordering::Relaxed);
     }
 
     /// Returns the error that stopped the extraction early, if any.
     pub(super) fn take_stopped(&self) -> Option<ExtractError> {
-        self.stopped.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.stopped).take()
     }
 
     /// Records that a path was not made, or stops the extraction if every further path would fail in the same way.
@@ -85,12 +86,12 @@ impl<'e> ExtractContext<'e> {
         if let Some(error) = error.clone().filter(|error| error.is_general()) {
             self.fail(self.path_of(inode), error);
         }
-        self.lost.lock().unwrap_or_else(PoisonError::into_inner).insert(inode, error);
+        lock(&self.lost).insert(inode, error);
     }
 
     /// Returns `Some` if an inode was not made, with the error if it was not left out.
     pub(super) fn lost(&self, inode: InodeId) -> Option<Option<Arc<FileError>>> {
-        self.lost.lock().unwrap_or_else(PoisonError::into_inner).get(&inode).cloned()
+        lock(&self.lost).get(&inode).cloned()
     }
 
     /// Returns the path of an inode's first name.

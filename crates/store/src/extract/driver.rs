@@ -3,9 +3,10 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 
 use libcomposefs_content::Progress;
+use libcomposefs_content::mutex::into_inner;
 use libcomposefs_image::tree::{Data, Tree};
 
 use super::context::ExtractContext;
@@ -68,7 +69,7 @@ pub fn extract(
         return Err(error);
     }
     dir_metadata::finish(&run, &target, &made?)?;
-    let mut outcome = run.outcome.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut outcome = into_inner(run.outcome);
     outcome.links = outcome.links.saturating_sub(linked.len() as u64);
     outcome.failures.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(outcome)
