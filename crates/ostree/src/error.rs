@@ -9,6 +9,7 @@ use crate::id::Id;
 
 /// Error of reading an ostree repository, with the file or object.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// A system call failed.
     #[error("{}: {source}", path.display())]

@@ -21,6 +21,7 @@ use crate::repo::Repo;
 
 /// The facts about one content that the tree needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Gathered {
     /// Owner, mode, xattrs and symlink target.
     pub header: FileHeader,
@@ -32,6 +33,7 @@ pub struct Gathered {
 
 /// The use that [`gather`] makes of the contents of files that are not empty.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum ContentUse<'b> {
     /// Does not read contents: the image has no digests of files.
     Skip,

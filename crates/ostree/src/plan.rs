@@ -47,6 +47,7 @@ struct PlanFile {
 
 /// Selects the paths by which an image refers to contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Payloads {
     /// Paths in the ostree repository: `xx/….file`, even if it is an archive, as ostree does.
     Ostree,

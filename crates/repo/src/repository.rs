@@ -97,10 +97,8 @@ impl Repository {
             Err(Errno::NOENT) => make_directory_in(directory.as_fd(), layout::OBJECTS, &objects_path)?,
             result => result.map_err(io_error("open the directory", &objects_path))?,
         };
-        let policy = StorePolicy {
-            verity: if demands_verity { ObjectVerity::Required } else { ObjectVerity::IfPossible },
-            verify_existing: VerifyExisting::Contents,
-        };
+        let verity = if demands_verity { ObjectVerity::Required } else { ObjectVerity::IfPossible };
+        let policy = StorePolicy::default().with_verity(verity).with_verify_existing(VerifyExisting::Contents);
         let objects = ObjectDir::at(objects, &objects_path, meta.algorithm, policy);
         Ok(Self {
             dir: RepoDir {

@@ -10,6 +10,7 @@ use libcomposefs_content::SinkError;
 
 /// The operation that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Step {
     /// `lstat` or `fstat` of an entry.
     Stat,
@@ -40,6 +41,7 @@ impl fmt::Display for Step {
 
 /// Error of a scan. If several threads fail at about the same time, the one with the smallest path is returned.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// A system call failed.
     #[error("{step} {}: {source}", path.display())]

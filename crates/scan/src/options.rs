@@ -10,6 +10,7 @@ use libcomposefs_content::thread_count;
 
 /// Selects the extended attributes to read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum XattrChoice {
     /// All attributes that the process may see.
     #[default]
@@ -22,6 +23,7 @@ pub enum XattrChoice {
 
 /// Selects the mtime of the inodes in the tree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Mtime {
     /// The mtime of the file.
     #[default]

@@ -37,6 +37,7 @@ pub(crate) const FEW: u64 = 8;
 
 /// The result of storing one content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PutOutcome {
     /// The object did not exist and was added.
     New,
@@ -53,6 +54,7 @@ pub enum PutOutcome {
 
 /// Statistics of a finished batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Summary {
     /// Number of objects that were added.
     pub new: u64,

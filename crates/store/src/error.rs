@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 /// Error of an operation on a store, or of replacing a file.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// A system call failed.
     #[error("cannot {step} {}: {source}", path.display())]

@@ -25,6 +25,7 @@ use crate::object_dir::io_error;
 
 /// The way in which a file was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ReplaceOutcome {
     /// The file did not exist and was created.
     Created,

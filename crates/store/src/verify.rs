@@ -28,6 +28,7 @@ pub struct ObjectRef<'t> {
 
 /// Result of verifying a list of objects.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct VerifyReport {
     /// Number of objects that were read and have the right digest.
     pub read: u64,

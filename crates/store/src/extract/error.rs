@@ -10,6 +10,7 @@ use crate::object::error::ObjectError;
 
 /// Error that prevented or stopped an extraction.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ExtractError {
     /// The image does not have the path.
     #[error("the image has no path {}: paths are matched literally, without following symlinks", shown(path))]
@@ -47,6 +48,7 @@ pub enum ExtractError {
 
 /// Error of extracting one path.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum FileError {
     /// The object is missing, unreadable or wrong.
     #[error(transparent)]

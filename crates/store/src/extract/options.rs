@@ -7,6 +7,7 @@ use rustix::process::geteuid;
 
 /// Selects the owners of the extracted files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Owners {
     /// The owners in the tree, if the process is root.
     #[default]

@@ -7,6 +7,7 @@ use super::error::FileError;
 
 /// A path that was not extracted.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct PathFailure {
     /// Path in the image.
     pub path: Vec<u8>,
@@ -16,6 +17,7 @@ pub struct PathFailure {
 
 /// A kind of metadata or file that was left out, as the process or the file system does not permit it.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct LeftOut {
     /// Number of inodes it was left out of.
     pub count: u64,
@@ -36,6 +38,7 @@ impl LeftOut {
 
 /// Result of an extraction that was not stopped early.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct ExtractReport {
     /// Number of directories made or merged, including the root.
     pub directories: u64,

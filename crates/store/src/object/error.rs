@@ -8,6 +8,7 @@ use libcomposefs_image::dump::{Also, escape};
 
 /// Error of opening or reading an object. The path was chosen by the author of the image, and is printed escaped.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ObjectError {
     /// An object directory cannot be opened.
     #[error("cannot open the object directory {}: {source}", shown(path))]

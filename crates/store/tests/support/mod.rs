@@ -11,7 +11,7 @@ use libcomposefs_scan::{Options, scan};
 use libcomposefs_store::{ObjectDir, StorePolicy, VerifyExisting};
 
 pub(crate) fn store(path: &Path) -> ObjectDir {
-    let policy = StorePolicy { verify_existing: VerifyExisting::Contents, ..StorePolicy::default() };
+    let policy = StorePolicy::default().with_verify_existing(VerifyExisting::Contents);
     ObjectDir::create(path, Algorithm::Sha256, policy).unwrap()
 }
 

@@ -69,10 +69,8 @@ fn failed(name: &'static str, error: &anyhow::Error, means: &'static str) -> Doc
 fn attempt(below: &Path, verified: bool) -> anyhow::Result<Mounted> {
     let scratch = Scratch::new(below).context("cannot create a directory")?;
     let objects = scratch.path.join("objects");
-    let policy = StorePolicy {
-        verity: if verified { ObjectVerity::Required } else { ObjectVerity::Off },
-        ..StorePolicy::default()
-    };
+    let verity = if verified { ObjectVerity::Required } else { ObjectVerity::Off };
+    let policy = StorePolicy::default().with_verity(verity);
     let store = ObjectDir::create(&objects, Algorithm::Sha256, policy)?;
     let batch = store.batch();
     let (digest, _) = batch.put_bytes(&CONTENT)?;

@@ -26,7 +26,7 @@ pub(super) fn print_text(outcome: &ExtractReport, basedirs: &Basedirs) {
         tell!("composefs: {}: {}", shown(&failure.path), failure.error);
     }
     let warn = |what: &str, left_out: &LeftOut| {
-        let LeftOut { count, example, reason } = left_out;
+        let LeftOut { count, example, reason, .. } = left_out;
         let of = if *count == 1 { "inode" } else { "inodes" };
         tell!("composefs: warning: {what} of {count} {of}, such as {}: {reason}", shown(example));
     };

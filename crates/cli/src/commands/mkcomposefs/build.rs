@@ -81,7 +81,7 @@ fn read_source(request: &BuildRequest) -> anyhow::Result<SourceTree> {
     };
     allow_open_files();
     let verify_existing = if request.verify_store { VerifyExisting::Contents } else { VerifyExisting::Sizes };
-    let policy = StorePolicy { verify_existing, ..StorePolicy::default() };
+    let policy = StorePolicy::default().with_verify_existing(verify_existing);
     let store = ObjectDir::create(path, request.algorithm(), policy).context("cannot fill store")?;
     let batch = store.batch();
     let tree = scan_into(&batch)?;
