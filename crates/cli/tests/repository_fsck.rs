@@ -27,7 +27,7 @@ fn damage_is_reported_by_status_text_and_json() {
     fs::write(format!("{repo}/{below}"), [9; 60_000]).unwrap();
     let found = composefs(&["--repo", &repo, "fsck"]);
     assert_eq!(found.status, Some(1));
-    let line = format!("{below}: truncated: it has 60000 bytes of 70000; an/image needs it");
+    let line = format!("{below}: truncated: it has 60000 of 70000 bytes; an/image needs it");
     assert_eq!(found.line().lines().next(), Some(line.as_str()));
     assert!(found.line().ends_with("1 truncated, 0 repaired"), "{}", found.line());
 

@@ -451,7 +451,7 @@ fn fat_is_refused(context: &Context) -> Result<()> {
     let refused = scene.composefs("--repo fs/r init --insecure").and_then(|ran| ran.exited(1));
     let is_gone = !scene.dir.join("fs/r").exists();
     scene.run("umount fs")?;
-    refused?.says("has no symbolic links")?;
+    refused?.says("does not support symlinks")?;
     ensure!(is_gone, "something stays behind");
     // On the disk beside it there is nothing against it.
     scene.composefs("--repo r init --insecure")?.success().map(drop)
