@@ -1,6 +1,6 @@
-//! `mount.composefs`: what mount(8) calls for `mount -t composefs`, and the C tool of that name.
+//! `mount.composefs`: the helper that mount(8) calls for `mount -t composefs`, and the C tool of that name.
 //!
-//! Options and operands may be mixed and short options bundled, as getopt has it. Every failure is status 1.
+//! Options and operands can be mixed and short options bundled, as in getopt. Every failure has status 1.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -64,7 +64,7 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
     }
 }
 
-/// The command line cannot be understood: the usage follows.
+/// Usage error: its message is followed by the usage.
 #[derive(Debug)]
 struct UsageError(String);
 
@@ -122,7 +122,8 @@ fn parse(args: Vec<OsString>) -> anyhow::Result<What> {
     }
 }
 
-/// Takes the letters of one argument; the value of the last one may be the next argument. True: show the usage.
+/// Parses the letters of one argument; the value of the last letter may be the next argument. Returns true if the usage
+/// is requested.
 fn bundle(letters: &[u8], args: &mut impl Iterator<Item = OsString>, request: &mut Request) -> anyhow::Result<bool> {
     for (at, &letter) in letters.iter().enumerate() {
         let mut value = || match &letters[at + 1..] {
@@ -134,7 +135,7 @@ fn bundle(letters: &[u8], args: &mut impl Iterator<Item = OsString>, request: &m
             b's' => request.sloppy = true,
             b'f' => request.fake = true,
             b'v' => request.verbose = true,
-            // No /etc/mtab is written anyway.
+            // Accepted for mount(8); /etc/mtab is never written.
             b'n' => {}
             b'o' => request.options = value()?,
             b'N' => request.namespace = Some(value()?.into()),
@@ -165,7 +166,7 @@ fn mount(request: &Request) -> anyhow::Result<()> {
     let visit = request.namespace.as_ref().map(enter).transpose()?;
     let image = match ImageFile::open(&request.image) {
         Ok(image) => image,
-        // As mount(8) does for devices: "do not report errors for this device if it does not exist".
+        // The same as mount(8) does for devices: "do not report errors for this device if it does not exist".
         Err(error) if options.nofail && error.is_missing_image() => {
             if request.verbose {
                 let _ =
