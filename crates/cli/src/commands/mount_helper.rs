@@ -187,13 +187,13 @@ fn mount(request: &Request) -> anyhow::Result<()> {
         }
         return Ok(());
     }
-    // What -v prints is a remark: whether it can be printed does not decide about the mount, nor about the status, which
-    // mount(8) would take for that of the mount.
+    // The output of -v is not essential: a failure to print it affects neither the mount nor the status, which mount(8)
+    // takes for that of the mount.
     let mut printed = if request.verbose { output::remark(&plan_text(&plan, &request.target)) } else { Ok(()) };
     let mounted = plan
         .mount_at_in(&image, &request.target, KernelFeatures::default(), visit.as_ref())
         .map_err(|error| with_remedy(&error))?;
-    // The directories of another namespace are not those that these paths lead to here.
+    // In another mount namespace these paths lead to other directories.
     if visit.is_none() {
         verity_warning::print("mount.composefs", &plan, Some(&mounted));
     }

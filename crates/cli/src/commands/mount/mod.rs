@@ -1,4 +1,4 @@
-//! `composefs mount`
+//! `composefs mount`: mounts an image file, or an image of a repository.
 
 mod image_file;
 mod report;
@@ -41,7 +41,7 @@ pub(crate) struct MountArgs {
     #[arg(long)]
     pub(crate) image_only: bool,
 
-    /// Print the mounts for another program as JSON, and mount nothing
+    /// Print the mounts as JSON for another program, and mount nothing
     #[arg(long, conflicts_with_all = ["dry_run", "json"])]
     pub(crate) print_spec: bool,
 
@@ -49,7 +49,7 @@ pub(crate) struct MountArgs {
     #[arg(long)]
     pub(crate) dry_run: bool,
 
-    /// Print plan, outcome and error as JSON; if that cannot be printed, nothing stays mounted
+    /// Print plan, result and error as JSON; if that cannot be printed, nothing stays mounted
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -88,7 +88,7 @@ pub(crate) fn run(args: &MountArgs, selected: &RepositoryArgs) -> anyhow::Result
     if is_file { image_file::run(args, options) } else { repository_image::run(args, options, selected) }
 }
 
-/// Mounts as planned, or only prints the plan if the arguments say so.
+/// Mounts the image as planned, or only prints the plan if the arguments say so.
 fn carry_out(args: &MountArgs, plan: &Plan, image: &ImageFile) -> anyhow::Result<()> {
     if args.print_spec {
         return spec::print(args, plan, image);

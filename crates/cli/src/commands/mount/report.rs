@@ -1,4 +1,4 @@
-//! The report of `composefs mount`: plan, outcome and error, as text or JSON.
+//! Report of `composefs mount`: plan, result and error, as text or JSON.
 
 use std::path::Path;
 
@@ -10,14 +10,14 @@ use super::MountArgs;
 use crate::error_text;
 use crate::output;
 
-/// Prints the outcome. If the report of a mount cannot be printed, the image is unmounted, and the exit status says so.
+/// Prints the result. If the report of a mount cannot be printed, unmounts the image and returns an error.
 pub(super) fn print(args: &MountArgs, plan: &Plan, mounted: Option<&Mounted>) -> anyhow::Result<()> {
     if args.json {
         output::json(&json!({ "plan": plan_json(plan, &args.target), "mounted": mounted.map(mounted_json) }));
         if let (Err(unwritable), Some(_)) = (output::flush(), mounted) {
             let target = args.target.display();
             match unmount(args) {
-                Ok(()) => tell!("composefs: {target} is unmounted again, as the report cannot be printed"),
+                Ok(()) => tell!("composefs: {target} is unmounted again, because the report cannot be printed"),
                 Err(error) => tell!("composefs: the report cannot be printed, and {target} stays mounted: {error}"),
             }
             return Err(unwritable.into());
@@ -40,7 +40,7 @@ fn unmount(args: &MountArgs) -> anyhow::Result<()> {
     Ok(libcomposefs_mount::umount(&args.target, false)?)
 }
 
-/// Returns the error for the exit, after printing it as JSON if the arguments say so.
+/// Returns the error with its remedy, after printing it as JSON if the arguments say so.
 pub(super) fn error(args: &MountArgs, error: &Error) -> anyhow::Error {
     if args.json {
         output::json(&json!({ "error": error_json(error) }));
@@ -48,7 +48,7 @@ pub(super) fn error(args: &MountArgs, error: &Error) -> anyhow::Error {
     with_remedy(error)
 }
 
-/// Returns a plan as text. Its lines are the program's own: a newline in a path begins none.
+/// Formats a plan as text. Newlines in paths are escaped, so that a path cannot start a line.
 pub(crate) fn plan_text(plan: &Plan, target: &Path) -> String {
     format!("{}\n", plan.describe(Some(target), shown))
 }
@@ -69,7 +69,7 @@ fn error_json(error: &Error) -> Value {
     json!({ "kind": error.kind(), "message": error.to_string(), "remedy": error.remedy() })
 }
 
-/// Bytes of a path that are not UTF-8 are shown as U+FFFD: JSON has no others.
+/// Converts a path to text. Bytes that are not UTF-8 become U+FFFD, since JSON strings cannot contain them.
 fn plan_json(plan: &Plan, target: &Path) -> Value {
     let path = |path: &Path| path.to_string_lossy().into_owned();
     let name = |dir: &PathOrFd| path(&dir.name());
@@ -77,7 +77,9 @@ fn plan_json(plan: &Plan, target: &Path) -> Value {
     json!({
         "image": path(&plan.image),
         "target": path(target),
-        "digest": options.digest().map(|digest| json!({ "algorithm": digest.algorithm().name(), "hex": digest.to_hex() })),
+        "digest": options.digest().map(|digest| {
+            json!({ "algorithm": digest.algorithm().name(), "hex": digest.to_hex() })
+        }),
         "acl": plan.acl,
         "readahead": options.read_ahead.bytes(),
         "idmap": options.idmap.as_ref().map(name),

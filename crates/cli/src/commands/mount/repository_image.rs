@@ -9,26 +9,27 @@ use super::{MountArgs, RepositoryArgs, carry_out, report};
 
 pub(super) fn run(args: &MountArgs, options: Options, selected: &RepositoryArgs) -> anyhow::Result<()> {
     let repository = selected.open()?;
-    let name = args.image.to_str().context("the name of an image is UTF-8 text")?;
+    let name = args.image.to_str().context("the name of an image must be UTF-8")?;
     let name: ImageName = name.parse()?;
     if !options.basedirs.is_empty() {
-        bail!("basedir= cannot be used with an image of a repository, whose own objects are mounted: leave it out");
+        bail!("basedir= cannot be used with an image of a repository, which has its own objects: leave it out");
     }
     let options = options.with_basedir(repository.objects().path());
-    // The lease is held until the image is mounted: from then on gc sees that it is open.
+    // Hold the lease until the image is mounted: from then on gc detects that it is in use.
     let reader = repository.reader()?;
     let (digest, file) = reader.open_named(&name)?;
     let image = ImageFile::from_fd(file, &repository.objects().path_of(&digest));
     let options = demanded(&repository, &image, options, &digest).map_err(|error| report::error(args, &error))?;
     if !repository.demands_verity() {
-        // The kernel does not check the image: compare at least what it is now.
+        // The kernel does not verify the image: at least compare its current digest.
         repository.read_image(&digest)?;
     }
     let header = image.header().map_err(|error| report::error(args, &error))?;
     carry_out(args, &Plan::new(image.path(), &header, options).named_by(&digest), &image)
 }
 
-/// Returns the options with what the repository demands of the image `digest`. What the user demands is compared.
+/// Returns the options with the requirements of the repository for the image `digest`. Requirements of the user are
+/// compared with them.
 fn demanded(
     repository: &Repository,
     image: &ImageFile,

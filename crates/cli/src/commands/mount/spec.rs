@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{MountArgs, with_remedy};
 use crate::output;
 
-/// Prints the mounts. The other program does not compare the digest of the image, so it is compared here.
+/// Prints the mounts. The other program does not verify the digest of the image, so it is verified here.
 pub(super) fn print(args: &MountArgs, plan: &Plan, image: &ImageFile) -> anyhow::Result<()> {
     if let Some(digest) = plan.options().digest() {
         image.check_digest(digest).map_err(|error| with_remedy(&error))?;
@@ -20,7 +20,7 @@ pub(super) fn print(args: &MountArgs, plan: &Plan, image: &ImageFile) -> anyhow:
     Ok(())
 }
 
-/// Returns a mount in the words of the OCI runtime specification.
+/// Returns a mount as defined by the OCI runtime specification.
 fn to_json(spec: &MountSpec) -> anyhow::Result<Value> {
     Ok(json!({
         "destination": text(spec.target.as_os_str())?,
