@@ -1,8 +1,16 @@
 //! SHA-2 over many blocks at once.
 //!
-//! A Merkle tree hashes thousands of independent 4096-byte blocks; that is the one hot loop of the whole
-//! project. It stands alone here so that the kernels for one CPU or another are chosen, and their unsafe code
-//! fenced, in one place.
+//! A Merkle tree hashes thousands of independent 4096-byte blocks; that is the hot loop of composefs. This crate has
+//! the kernels for the CPUs, chooses the fastest one at run time, and confines their unsafe code.
+//!
+//! ```
+//! use libcomposefs_hash::{BLOCK_SIZE, Family, hash_blocks, hash_message};
+//!
+//! let mut hashes = Vec::new();
+//! hash_blocks(Family::Sha256, &[0; 2 * BLOCK_SIZE], &mut hashes);
+//! assert_eq!(hashes.len(), 2 * Family::Sha256.hash_len());
+//! assert_eq!(hashes[..32], hash_message(Family::Sha256, &[0; BLOCK_SIZE])[..32]);
+//! ```
 // SHA-2 is big-endian; everything else in this project is not.
 #![allow(clippy::big_endian_bytes)]
 

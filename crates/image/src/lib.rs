@@ -1,8 +1,8 @@
 //! The composefs image: digests and Merkle trees, the tree model, the dump text, the EROFS writer and
 //! reader.
 //!
-//! Bytes in, bytes out: nothing here opens a file, asks for the time or contains unsafe code. The formats are
-//! specified in `docs/format/`; the code follows those pages.
+//! The crate opens no file, reads no clock and contains no unsafe code. The formats are specified in the pages of
+//! [`format`](mod@format), which the code follows.
 #![forbid(unsafe_code)]
 
 pub mod diff;
@@ -10,6 +10,7 @@ pub mod digest;
 mod display;
 pub mod dump;
 pub mod erofs;
+pub mod format;
 mod ordered_parallel;
 pub mod policy;
 pub mod threads;

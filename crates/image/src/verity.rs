@@ -1,7 +1,20 @@
 //! The fs-verity digest of a stream of bytes: `docs/format/verity.md`.
 //!
-//! What the kernel computes when verity is enabled on a file (`fs/verity/`), for the one set of parameters that
-//! composefs uses: 4096-byte blocks, no salt.
+//! The kernel computes the same digest when fs-verity is enabled on a file (`fs/verity/`). The parameters are those of
+//! composefs: 4096-byte blocks, no salt.
+//!
+//! ```
+//! use libcomposefs_image::verity::{self, Hasher};
+//! use libcomposefs_image::Algorithm;
+//!
+//! let digest = verity::digest(Algorithm::Sha256, b"hello\n");
+//! // The same in pieces, for a content that does not fit in memory.
+//! let mut hasher = Hasher::new(Algorithm::Sha256);
+//! hasher.update(b"hel");
+//! hasher.update(b"lo\n");
+//! assert_eq!(hasher.finish(), digest);
+//! assert_eq!(digest.object_path().len(), 2 + 1 + 62);
+//! ```
 
 pub use libcomposefs_hash::BLOCK_SIZE;
 use libcomposefs_hash::{hash_blocks, hash_message, hash_messages};

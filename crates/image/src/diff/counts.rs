@@ -6,6 +6,7 @@ use crate::tree::Kind;
 /// The number of entries on each side, and of entries that differ in each field. The root counts as an entry, and so
 /// does each name of an inode with several names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Counts {
     /// Entries that both trees have.
     pub common: usize,

@@ -4,6 +4,7 @@ use std::fmt;
 
 /// A field of a dump line, by its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DumpField {
     /// Field 1, the path.
     Path,
@@ -81,6 +82,7 @@ impl fmt::Display for DumpField {
 /// rule in ours.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}, {field}: {message}{separator}{rule}", separator = if rule.is_empty() { "" } else { ": " })]
+#[non_exhaustive]
 pub struct DumpError {
     /// The line, from 1.
     pub line: u64,

@@ -40,6 +40,7 @@ pub struct Parser {
 
 /// The result of reading a dump.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Parsed {
     /// The tree that the dump describes.
     pub tree: Tree,

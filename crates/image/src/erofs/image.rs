@@ -31,6 +31,7 @@ pub struct Image<'t> {
 
 /// Directories that are opaque in a tree and not in its image (`docs/format/image.md`, "Whiteouts").
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LostOpaque {
     /// The number of such directories.
     pub count: usize,

@@ -36,6 +36,7 @@ impl Layout {
 
 /// The fields of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct InodeRecord {
     /// The form of the record: compact or extended.
     pub form: RecordForm,

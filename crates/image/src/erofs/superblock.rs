@@ -20,6 +20,7 @@ pub(super) const LEN: usize = 128;
 
 /// The fields in use. All others are zero in what is written, and without effect on what is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Superblock {
     /// Features that a reader may pass over (`EROFS_FEATURE_COMPAT_*`).
     pub features: u32,

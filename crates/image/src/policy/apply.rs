@@ -12,6 +12,7 @@ use crate::verity;
 
 /// Reasons why a policy cannot be tried.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum NotKnown {
     /// The content of a file was not hashed by this algorithm.
     #[error("the {0} digest of a content is not known")]

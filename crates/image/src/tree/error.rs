@@ -6,6 +6,7 @@ use crate::digest::Algorithm;
 
 /// Reasons why an inode or entry is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum TreeError {
     /// The type bits of the mode mean nothing.
     #[error("mode {0:o} has no valid file type")]

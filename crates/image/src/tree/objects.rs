@@ -5,6 +5,7 @@ use crate::digest::Digest;
 
 /// An object that a regular file of a tree needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NeededObject {
     /// The regular file that needs the object.
     pub inode: InodeId,
@@ -18,6 +19,7 @@ pub struct NeededObject {
 
 /// The field of a file that names an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum NamedBy {
     /// The recorded digest and the path, which agree. Every composefs tool writes files like this.
     Both,

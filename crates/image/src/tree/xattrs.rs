@@ -41,6 +41,7 @@ pub struct Xattr<'a> {
 
 /// Reasons why a set of attributes is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum XattrError {
     /// The name is empty, too long or holds a NUL byte.
     #[error("xattr name of {len} bytes: 1 to {MAX_XATTR_NAME} are allowed, none of them NUL")]

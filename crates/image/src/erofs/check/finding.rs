@@ -39,6 +39,7 @@ impl fmt::Display for Severity {
 
 /// A finding with its position in the image.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Finding {
     /// The position in the file.
     pub offset: u64,
@@ -70,6 +71,7 @@ impl From<ReadError> for Finding {
 
 /// The rules that a check knows (`docs/format/image.md`, "Checking an image").
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Problem {
     /// A defect for which the reader refuses the image.
     #[error(transparent)]

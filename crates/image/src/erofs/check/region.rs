@@ -10,6 +10,7 @@ use crate::erofs::read::ImageReader;
 
 /// A part of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Region {
     /// The composefs header at offset 0.
     Header,

@@ -9,6 +9,7 @@ pub const LIMIT: usize = 1000;
 
 /// The result of a check.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct CheckReport {
     findings: Vec<Finding>,
     counts: [u64; 3],

@@ -10,6 +10,7 @@ use crate::tree::{MAX_INLINE, MAX_NAME, MAX_PATH, MAX_XATTR_NAME, TreeError};
 
 /// An image that is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ReadError {
     /// The position in the file of what is wrong.
     pub offset: u64,
@@ -50,6 +51,7 @@ impl std::error::Error for ReadError {
 
 /// The rule of the format that an image breaks (`docs/format/image.md`, "Reading an image").
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Defect {
     /// It has no composefs header.
     #[error(transparent)]

@@ -8,6 +8,7 @@ use crate::erofs::superblock::{self, Superblock};
 
 /// Header and superblock of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Head {
     /// The fields of the composefs header.
     pub header: Header,

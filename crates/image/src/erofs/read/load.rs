@@ -11,6 +11,7 @@ use crate::tree::{InodeId, Kind, Tree};
 
 /// The tree of an image, and what the image says beside it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct LoadedImage {
     /// The tree. Writing it in the image's format version gives the same bytes, if a writer of that version made them.
     pub tree: Tree,

@@ -1,18 +1,19 @@
 //! Reads images of any writer.
 //!
-//! [`ImageReader`] gives access to the parts of an image on demand: an inode by its number, its entries, its attributes, its
-//! content. [`View`] gives the same by paths, as a mount shows it. [`load`] makes a [`Tree`](crate::tree::Tree) of the
+//! [`ImageReader`] reads the parts of an image on demand: an inode by its number, its entries, its attributes, its
+//! content. [`View`] reads the same by paths, as a mount shows it. [`load`] makes a [`Tree`](crate::tree::Tree) of the
 //! whole image, without what the writer added for overlayfs.
-//! An image is hostile until it is proved otherwise. Every offset, length and count is compared with what there is
-//! before it is used; nothing recurses; and no more memory is taken than a small multiple of the file's length, since
-//! each byte of the file may belong to one thing only.
+//!
+//! No image is trusted. Every offset, length and count is checked against the bytes of the file before it is used;
+//! nothing recurses; and the memory used is at most a small multiple of the file's length, since each byte of the file
+//! may belong to one part of the image only.
 //!
 //! ```
-//! use libcomposefs_image::erofs::read::{ReadError, Reader, load};
+//! use libcomposefs_image::erofs::read::{ImageReader, ReadError, load};
 //!
 //! /// The object of a file in the root, without reading anything else; then of the whole tree, the number of names.
 //! fn look(image: &[u8], name: &[u8]) -> Result<(Option<Vec<u8>>, usize), ReadError> {
-//!     let reader = Reader::new(image)?;
+//!     let reader = ImageReader::new(image)?;
 //!     let payload = match reader.lookup(&reader.root()?, name)? {
 //!         Some(entry) => reader.backing(&reader.inode(entry.nid)?)?.and_then(|backing| backing.payload),
 //!         None => None,

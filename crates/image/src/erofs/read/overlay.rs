@@ -34,6 +34,7 @@ pub(in crate::erofs) fn meaning<'a>(xattr: &RawXattr<'a>) -> Meaning<'a> {
 
 /// The object that is the content of an external file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Backing<'a> {
     /// Its path below the object directories.
     pub payload: Option<&'a [u8]>,

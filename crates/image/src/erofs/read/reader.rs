@@ -21,6 +21,7 @@ pub struct ImageReader<'a> {
 
 /// An inode of an image, by its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RawInode {
     nid: u64,
     offset: u64,

@@ -33,6 +33,7 @@ pub struct ResolvedPath {
 
 /// Reasons why a path cannot be resolved.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ResolveError {
     /// A name that is not there.
     #[error("{} is not in the image", shown(path))]
