@@ -18,6 +18,8 @@ pub(crate) struct Crate {
     pub(crate) dev_dependencies: Vec<String>,
     /// The names of its integration tests.
     pub(crate) tests: Vec<String>,
+    /// False for a crate with `publish = false`.
+    pub(crate) is_published: bool,
 }
 
 /// All crates of the workspace.
@@ -48,6 +50,8 @@ fn read(package: &Value) -> Option<Crate> {
             _ => found.dependencies.push(name),
         }
     }
+    // Null if every registry may have it, empty if none may.
+    found.is_published = package["publish"].as_array().is_none_or(|registries| !registries.is_empty());
     for target in list(&package["targets"]) {
         if list(&target["kind"]).contains(&Value::from("test")) {
             found.tests.push(target["name"].as_str()?.to_owned());

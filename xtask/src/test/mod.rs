@@ -3,6 +3,7 @@
 mod arm;
 mod fuzzing;
 pub(crate) mod libtest;
+mod packages;
 mod power;
 pub(crate) mod programs;
 pub(crate) mod report;
@@ -26,7 +27,7 @@ pub(crate) struct Options {
     /// Run the long forms too: more random cases, larger trees.
     #[arg(long)]
     full: bool,
-    /// Run only this kind (unit, golden, property, reference, cli, kernel, integration, arm, fuzz, vm, power, e2e); may be given more than once.
+    /// Run only this kind (unit, golden, property, reference, cli, kernel, integration, arm, package, fuzz, vm, power, e2e); may be given more than once.
     #[arg(long)]
     only: Vec<String>,
     /// Boot only this kernel; may be given more than once.
@@ -101,6 +102,7 @@ fn on_host(options: &Options, tests: Option<&Tests>, engines: &Engines, report: 
         Ok(())
     })?;
     report.extend(arm::run(options)?);
+    report.extend(packages::run(options)?);
     Ok(())
 }
 

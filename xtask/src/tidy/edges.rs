@@ -78,7 +78,7 @@ mod tests {
         let one = |name: &str, dependencies: &[&str], dev: &[&str]| {
             let owned = |names: &[&str]| names.iter().map(|&n| n.to_owned()).collect::<Vec<_>>();
             let (dependencies, dev_dependencies) = (owned(dependencies), owned(dev));
-            problems(&Crate { name: name.to_owned(), dependencies, dev_dependencies, tests: Vec::new() }).len()
+            problems(&Crate { name: name.to_owned(), dependencies, dev_dependencies, ..Crate::default() }).len()
         };
         assert_eq!(
             one("libcomposefs-repo", &["libcomposefs-scan", "libcomposefs-image", "rayon"], &["libcomposefs-testkit"]),
