@@ -53,7 +53,7 @@ impl<'a> InodeInfo<'a> {
     pub(crate) fn of(view: &View<'_, 'a>, node: ViewNode) -> Result<Self, ReadError> {
         let (reader, raw) = (view.reader(), node.raw());
         let content = if node.kind() == Kind::Regular { Some(reader.content(raw)?) } else { None };
-        let Backing { payload, digest } = reader.backing(raw)?.unwrap_or_default();
+        let Backing { payload, digest, .. } = reader.backing(raw)?.unwrap_or_default();
         let content = content.map(|content| match content {
             RawContent::External { .. } if payload.is_some() => ContentForm::Object,
             RawContent::External { .. } => ContentForm::Hole,

@@ -11,7 +11,6 @@ pub const FLAG_HAS_ACL: u32 = 1;
 
 /// The fields of the composefs header that vary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Header {
     /// Flag bits, [`FLAG_HAS_ACL`] the only one in use.
     pub flags: u32,
