@@ -38,7 +38,7 @@ pub(crate) fn run(setting: &Setting, report: &mut Report) -> Result<()> {
     data(setting, report, &all, &what, walked.bytes)
 }
 
-/// Measures `ls -lR`.
+/// Measures `ls -lR` of a tree.
 fn names(setting: &Setting, report: &mut Report, all: &[FileSystem], what: &str) -> Result<()> {
     report.heading(&format!("`ls -lR` of {what}, all caches dropped before it is mounted"));
     let cold = Cold::measure(setting.rounds, all, walk::ls)?;

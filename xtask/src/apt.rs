@@ -1,6 +1,6 @@
 //! A private view of the Debian archive: other suites than the machine's own, without touching its configuration.
 //!
-//! The mirror is the machine's own, read from its apt sources, so that a local mirror or proxy goes on being used.
+//! The mirror is the machine's own, read from its apt sources, so that a local mirror or proxy is still used.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -94,13 +94,13 @@ pub(crate) fn unpack(deb: &Path, root: &Path) -> Result<()> {
     process::output(Command::new("dpkg-deb").arg("-x").args([deb, root])).map(drop)
 }
 
-/// Whether a file was written within [`FRESH`].
+/// Reports whether a file was written within [`FRESH`].
 pub(crate) fn is_fresh(stamp: &Path) -> bool {
     let age = stamp.metadata().and_then(|meta| meta.modified()).ok().and_then(|time| time.elapsed().ok());
     age.is_some_and(|age| age < FRESH)
 }
 
-/// What the archive says of a package.
+/// Entry of a package in the archive.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Package {
     pub(crate) version: String,
@@ -210,7 +210,8 @@ mod tests {
         assert_eq!(parse_line("deb-src http://m.example/debian trixie main"), None);
         assert!(!parse_line("deb http://other.example/linux/debian bookworm stable").unwrap().is_debian());
 
-        let stanza = "Types: deb\n# why\nURIs: http://a.example/debian\n http://b.example/debian\nSuites: trixie trixie-updates\nComponents: main\n";
+        let stanza = "Types: deb\n# why\nURIs: http://a.example/debian\n http://b.example/debian\n\
+            Suites: trixie trixie-updates\nComponents: main\n";
         let both = parse_stanza(stanza);
         assert_eq!(
             both.iter().map(|s| s.uri.as_str()).collect::<Vec<_>>(),

@@ -7,13 +7,13 @@ use anyhow::Result;
 
 use crate::{paths, process};
 
-/// The library.
+/// Builds `libcomposefs.so` and returns its path.
 pub(crate) fn library() -> Result<PathBuf> {
     process::run(cargo().args(["build", "--quiet", "--release", "-p", "libcomposefs-capi"]))?;
     Ok(paths::target().join("release/libcomposefs.so"))
 }
 
-/// The program.
+/// Builds the program `composefs` and returns its path.
 pub(crate) fn program() -> Result<PathBuf> {
     process::run(cargo().args(["build", "--quiet", "--release", "-p", "composefs-cli"]))?;
     Ok(paths::target().join("release/composefs"))

@@ -13,13 +13,13 @@ use crate::{minbase, paths, peers, process, setup};
 /// The large tree: a machine has none larger that is sure to be there.
 const LARGE_TREE: &str = "/usr/share";
 
-/// Its command line.
+/// Arguments of the task.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Leave out the Rust implementation, which takes minutes to build the first time.
     #[arg(long)]
     without_rust: bool,
-    /// What `bench/` takes: `--only`, `--rounds`, `--check`.
+    /// Arguments for `bench/`: `--only`, `--rounds`, `--check`.
     #[arg(last = true)]
     arguments: Vec<String>,
 }

@@ -16,10 +16,10 @@ pub(crate) const NAMES: &[&str] = &["mkcomposefs", "composefs-info", "composefs-
 const MOUNT_HELPER: &str = "mount.composefs";
 const MOUNT_HELPERS: &str = "/usr/sbin";
 
-/// Its command line.
+/// Arguments of the task.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Where it is to live.
+    /// Directory to install to.
     #[arg(long, default_value = "/usr/local")]
     prefix: PathBuf,
     /// Put everything below this directory instead of the root, as for a package.
@@ -27,7 +27,7 @@ pub(crate) struct Options {
     destdir: Option<PathBuf>,
 }
 
-/// The task.
+/// Runs `cargo xtask install`.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(paths::checkout()).args(["build", "--release", "-p", "composefs-cli"]);

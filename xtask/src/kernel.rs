@@ -1,7 +1,7 @@
 //! The kernels the tests boot: what the Debian archive offers today, unpacked in the cache.
 //!
 //! Cloud kernels, since they boot fastest. Which version stands behind a name is asked once a day; without a network
-//! the one already there goes on serving.
+//! the kernel in the cache is used.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -51,7 +51,7 @@ impl Kernel {
         }
     }
 
-    /// What the release must begin with; the newest one is whatever it is.
+    /// Prefix that the release must have; empty for the newest kernel.
     fn release_prefix(self) -> &'static str {
         match self {
             Kernel::Debian12 => "6.1.",

@@ -1,4 +1,4 @@
-//! What cargo says of the workspace.
+//! Reads the metadata of the workspace from cargo.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -12,9 +12,9 @@ use crate::{paths, process};
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Crate {
     pub(crate) name: String,
-    /// What it needs to be built: names of ours and of others.
+    /// Names of the crates it depends on, ours and others.
     pub(crate) dependencies: Vec<String>,
-    /// What its tests need in addition.
+    /// Names of the crates that only its tests depend on.
     pub(crate) dev_dependencies: Vec<String>,
     /// The names of its integration tests.
     pub(crate) tests: Vec<String>,

@@ -18,12 +18,12 @@ const C_VERSION: &str = "1.0.8";
 const C_SUITE: &str = "sid";
 const C_PACKAGES: &[&str] = &["composefs", "libcomposefs1", "libc6", "libssl3t64", "zlib1g", "libzstd1"];
 const C_PROGRAMS: &[&str] = &["mkcomposefs", "composefs-info", "mount.composefs"];
-/// The Rust implementation.
+/// The Rust implementation: its package, version and program.
 const RUST_CRATE: &str = "composefs-ctl";
 const RUST_VERSION: &str = "0.9.4";
 const RUST_PROGRAM: &str = "cfsctl";
 
-/// Its command line.
+/// Arguments of the task.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Also the Rust implementation, which takes minutes to build.

@@ -38,7 +38,7 @@ const NEEDS: &[(&str, &str)] = &[
     ("/usr/lib/x86_64-linux-gnu/libc.a", "libc6-dev"),
 ];
 
-/// The task.
+/// Runs `cargo xtask setup`.
 pub(crate) fn run() -> Result<()> {
     let missing = missing();
     if missing.is_empty() {

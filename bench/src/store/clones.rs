@@ -1,4 +1,4 @@
-//! Where the file system shares extents, a store takes no copies: beside it stands a copy of the tree by `cp`, with and
+//! On a file system that shares extents, a store takes no copies: beside it stands a copy of the tree by `cp`, with and
 //! without shared extents, and the digest alone.
 
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! `cargo xtask demo`: the main job on real input, step by step as it happens.
 //!
-//! One script tells the story. Where the file system of the target directory has no fs-verity the script runs there all the
-//! same, unverified, and then again on a part of the tree in a virtual machine, whose kernel can verify.
+//! One script tells the story. Where the file system of the target directory has no fs-verity the script runs there all
+//! the same, unverified, and then again on a part of the tree in a virtual machine, whose kernel can verify.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,11 +17,11 @@ use crate::vm::{End, Machine, Stream};
 use crate::{paths, process, setup};
 
 const STORY: &str = include_str!("story.sh");
-/// What of the tree goes into the virtual machine: a guest under emulation is no place for more.
+/// Part of the tree that goes into the virtual machine: emulation is too slow for more.
 const SAMPLE_FILES: usize = 200;
 const SAMPLE_BYTES: u64 = 4 << 20;
 
-/// Its command line.
+/// Arguments of the task.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// The tree to make an image of.
@@ -29,7 +29,7 @@ pub(crate) struct Options {
     tree: PathBuf,
 }
 
-/// The task.
+/// Runs `cargo xtask demo`.
 pub(crate) fn run(options: &Options) -> Result<()> {
     if process::text(Command::new("id").arg("-u"))?.trim() != "0" {
         bail!("not root: mounting takes root; run `cargo xtask demo` as root");

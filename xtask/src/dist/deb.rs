@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use super::stage;
 use crate::process;
 
-/// One package, described.
+/// Description of a Debian package.
 pub(super) struct Package {
     pub(super) name: &'static str,
     pub(super) version: String,
@@ -19,14 +19,14 @@ pub(super) struct Package {
     pub(super) depends: Vec<String>,
     pub(super) summary: &'static str,
     pub(super) description: &'static str,
-    /// What of the whole it has: files, and folders with all that is in them.
+    /// Paths of the package: files, and directories with everything below them.
     pub(super) paths: &'static [&'static str],
     /// The line of `shlibs`, if it has a library that others are linked to.
     pub(super) library: Option<&'static str>,
 }
 
 impl Package {
-    /// Whether a file belongs to it.
+    /// Reports whether a file belongs to the package.
     pub(super) fn has(&self, path: &str) -> bool {
         let below =
             |folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
@@ -45,8 +45,10 @@ impl Package {
         depends.extend(self.depends.iter().cloned());
         let depends = if depends.is_empty() { String::new() } else { format!("Depends: {}\n", depends.join(", ")) };
         let text = format!(
-            "Package: {}\nSource: composefs\nVersion: {}\nArchitecture: {architecture}\nMaintainer: composefs developers <composefs@localhost>\n\
-             Installed-Size: {}\n{depends}Section: {}\nPriority: optional\nHomepage: https://github.com/composefs/composefs\n\
+            "Package: {}\nSource: composefs\nVersion: {}\nArchitecture: {architecture}\n\
+             Maintainer: composefs developers <composefs@localhost>\n\
+             Installed-Size: {}\n{depends}Section: {}\nPriority: optional\n\
+             Homepage: https://github.com/composefs/composefs\n\
              Description: {}\n {}\n",
             self.name,
             self.version,

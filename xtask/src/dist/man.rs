@@ -1,5 +1,5 @@
-//! Man pages: of `composefs` and its commands from their `--help`, of the programs of the C tools from theirs, of formats and
-//! mounts from the pages in `docs/`.
+//! Man pages: of `composefs` and its commands from their `--help`, of the programs of the C tools from theirs, of
+//! formats and mounts from the pages in `docs/`.
 
 use std::fs;
 use std::os::unix::process::CommandExt as _;

@@ -19,10 +19,10 @@ use stage::Staged;
 /// The version of the C library that ours takes the place of: packages that depend on it must be content with ours.
 const REPLACES: &str = "1.0.8";
 
-/// Its command line.
+/// Arguments of the task.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Where the files go.
+    /// Directory to write the files to.
     #[arg(long)]
     output: Option<PathBuf>,
 }
@@ -59,7 +59,8 @@ fn packages(version: &str) -> [Package; 3] {
             section: "admin",
             depends: Vec::new(),
             summary: "file system images whose file contents live once, by content",
-            description: "composefs, mkcomposefs, composefs-info, composefs-dump and mount.composefs: build, look into, verify, mount and \
+            description: "composefs, mkcomposefs, composefs-info, composefs-dump and mount.composefs: build, look into, \
+                          verify, mount and \
                           distribute read-only file system images.",
             paths: &[
                 "usr/bin",
@@ -106,7 +107,7 @@ fn tarball(staged: &Staged, output: &Path, version: &str) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// The project's version.
+/// Version of the project, as in Cargo.toml.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The time of the commit: the same commit gives the same files.

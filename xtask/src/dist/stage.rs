@@ -74,7 +74,8 @@ impl Staged {
     fn documents(&self, dir: &str) -> Result<()> {
         let read = |name: &str| fs::read_to_string(paths::checkout().join(name));
         let text = format!(
-            "composefs is licensed under either of the MIT licence or the Apache License, version 2.0, at your option.\n\n{}\n{}",
+            "composefs is licensed under either of the MIT licence or the Apache License, \
+             version 2.0, at your option.\n\n{}\n{}",
             read("LICENSE-MIT")?,
             read("LICENSE-APACHE")?
         );

@@ -15,26 +15,26 @@ use crate::test::libtest::Reader;
 use crate::test::report::Suite;
 use crate::{apt, artifacts, paths, process};
 
-/// What an engine needs.
+/// The Debian system an engine needs.
 pub(crate) struct Recipe {
     /// The name of its directory in the cache.
     pub(crate) name: &'static str,
-    /// The Debian suite.
+    /// Debian suite to install.
     pub(crate) suite: &'static str,
     /// The packages besides the minimal system.
     pub(crate) packages: &'static [&'static str],
 }
 
-/// One system, ready.
+/// A Debian system that is ready for use.
 pub(crate) struct Chroot {
     root: PathBuf,
 }
 
-/// What a system was built of.
+/// File with the recipe that a system was built of.
 const STAMP: &str = "etc/composefs-e2e";
-/// How a command of the system is run.
+/// Script that runs a command in the system.
 const ENTER: &str = include_str!("enter.sh");
-/// What scripts in it have in common.
+/// Functions that all scripts in the system have.
 const WORDS: &str = include_str!("words.sh");
 
 impl Recipe {
@@ -73,7 +73,7 @@ impl Recipe {
     }
 }
 
-/// Which network a command sees.
+/// Network that a command sees.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Net {
     /// The machine's: only for installing packages.
@@ -83,7 +83,7 @@ pub(crate) enum Net {
 }
 
 impl Chroot {
-    /// Where its files are.
+    /// Returns the path on the host of a file in the system.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }

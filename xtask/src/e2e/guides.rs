@@ -1,4 +1,5 @@
-//! Runs the commands of README.md and of the guides in `docs/guides`: the blocks marked `sh` of each page are one script.
+//! Runs the commands of README.md and of the guides in `docs/guides`: the blocks marked `sh` of each page are one
+//! script.
 
 use std::fs;
 
@@ -9,7 +10,7 @@ use super::{containers, ostree};
 use crate::paths;
 use crate::test::report::Suite;
 
-/// Its command line.
+/// Arguments of the task.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Only these pages, without `.md`.
@@ -17,7 +18,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// All pages.
+    /// Selects all pages of the guides.
     pub(crate) fn all() -> Self {
         Self { pages: Vec::new() }
     }
@@ -25,7 +26,7 @@ impl Options {
 
 const FOLDER: &str = "docs/guides";
 
-/// The task.
+/// Runs `cargo xtask e2e guides`.
 pub(super) fn run(options: &Options) -> Result<Vec<Suite>> {
     let mut pages = Vec::new();
     let guides = fs::read_dir(paths::checkout().join(FOLDER))?.map(|entry| Ok(entry?.path()));
@@ -53,7 +54,7 @@ fn follow(chroot: &Chroot, name: &str, blocks: &[&str]) -> Result<Vec<Suite>> {
     chroot.suite(&format!("guide {name}"), include_str!("guides.sh"), &[name])
 }
 
-/// What stands between ```` ```sh ```` and ```` ``` ````.
+/// Returns the blocks between ```` ```sh ```` and ```` ``` ````.
 fn blocks(text: &str) -> Vec<&str> {
     let starts = text.match_indices("```sh\n").map(|(at, mark)| at + mark.len());
     starts.filter_map(|start| Some(&text[start..start + text[start..].find("```\n")?])).collect()

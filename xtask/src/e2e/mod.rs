@@ -16,7 +16,7 @@ use anyhow::Result;
 use crate::test::report::{Report, Suite};
 use crate::{artifacts, setup};
 
-/// Its command line.
+/// Arguments of the task.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     #[command(subcommand)]
@@ -59,7 +59,7 @@ impl Engine {
     }
 }
 
-/// The engines that `cargo xtask test` runs, of those whose names are wanted.
+/// Returns the engines of `cargo xtask test` whose names are wanted.
 pub(crate) fn engines(full: bool, wanted: impl Fn(&str) -> bool) -> Engines {
     let all = [
         Engine::Ostree(ostree::Options { all: full }),
@@ -71,12 +71,12 @@ pub(crate) fn engines(full: bool, wanted: impl Fn(&str) -> bool) -> Engines {
     Engines(all.into_iter().filter(|engine| wanted(engine.name())).collect())
 }
 
-/// Some engines.
+/// The engines that a run selects.
 pub(crate) struct Engines(Vec<Engine>);
 
 impl Engines {
-    /// Begins to build the systems that are not there yet, which takes minutes of waiting for the archive. What fails is told when
-    /// an engine is run.
+    /// Begins to build the systems that are not there yet, which takes minutes of waiting for the archive. What fails
+    /// is told when an engine is run.
     pub(crate) fn prepare(&self) -> Option<JoinHandle<()>> {
         let prepare = || {
             let _ = containers::set_up();
@@ -85,7 +85,7 @@ impl Engines {
         (!self.0.is_empty() && is_root()).then(|| std::thread::spawn(prepare))
     }
 
-    /// What each reports, or why it could not be run at all.
+    /// Runs the engines and returns their results; one that cannot run is a failed suite.
     pub(crate) fn run(self) -> Vec<Suite> {
         self.0
             .into_iter()

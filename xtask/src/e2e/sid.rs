@@ -27,7 +27,7 @@ const RECIPE: Recipe = Recipe {
     ],
 };
 
-/// The system.
+/// Builds the system if it is missing.
 pub(super) fn set_up() -> Result<Chroot> {
     RECIPE.set_up()
 }

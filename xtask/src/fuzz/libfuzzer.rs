@@ -1,18 +1,18 @@
 //! Reading what a program of libFuzzer says.
 
-/// What a run came to.
+/// The result of a run, read from its output.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Outcome {
-    /// How often the target was run.
+    /// Number of executions of the target.
     pub(crate) executions: u64,
     pub(crate) per_second: u64,
-    /// How many edges of the code were seen.
+    /// Number of covered edges of the code.
     pub(crate) coverage: u64,
     /// The file with the input that ended the run.
     pub(crate) artefact: Option<String>,
     /// The most that each reader used of its budget.
     pub(crate) budgets: Vec<String>,
-    /// What was said before the end, but for the progress.
+    /// Output before the end, without the progress lines.
     pub(crate) said: Vec<String>,
 }
 
@@ -43,11 +43,11 @@ impl Outcome {
         false
     }
 
-    /// Why it ended, in a line.
+    /// Returns the reason for the end of the run, as one line.
     pub(crate) fn reason(&self) -> String {
         let says = |word: &str| self.said.iter().position(|line| line.contains(word));
         match [" panicked at ", "memory allocation", "ERROR: "].into_iter().find_map(says) {
-            // What a panic says stands in the next line.
+            // The message of a panic is on the next line.
             Some(at) if self.said[at].contains(" panicked at ") => {
                 self.said[at..].iter().take(2).cloned().collect::<Vec<_>>().join(" ")
             }

@@ -27,17 +27,17 @@ const VERSION: &str = "0.13.2";
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// Seconds that one input may take; most take less than a millisecond.
 const TIMEOUT: u32 = 5;
-/// What a run may take in memory, and one allocation of it. No input is longer than 64 KiB.
+/// Memory limit of a run and of a single allocation. No input is longer than 64 KiB.
 const MEMORY_MIB: u64 = 512;
-/// What the sanitizer takes in addition: it keeps what was freed for a while.
+/// Additional memory for the sanitizer, which keeps freed memory for a while.
 const SANITIZER_MIB: u64 = 1024;
-/// How many targets run at once: the machines that this has to suit have two processors.
+/// Number of targets that run at once: the CI machine has two CPUs.
 pub(crate) const AT_ONCE: usize = 2;
 
-/// Its command line.
+/// Arguments of the task.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// How long each target is fed.
+    /// Seconds that each target runs.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
     /// The targets; all of them if none is named.
@@ -63,7 +63,7 @@ pub(crate) struct Run {
     pub(crate) failure: Option<String>,
 }
 
-/// Builds targets and feeds each for so many seconds; says what they do and come to.
+/// Builds targets, runs each for this number of seconds, and prints their progress and results.
 pub(crate) fn feed(targets: impl Iterator<Item = &'static Target>, seconds: u32) -> Result<Vec<Run>> {
     // The last one is taken first.
     let mut targets: Vec<_> = targets.collect();
@@ -83,7 +83,7 @@ pub(crate) fn feed(targets: impl Iterator<Item = &'static Target>, seconds: u32)
     Ok(done.into_inner()?)
 }
 
-/// Builds these targets.
+/// Builds targets, without running them.
 pub(crate) fn build(targets: &[&Target]) -> Result<()> {
     let home = paths::cache(&format!("{CARGO_FUZZ}/{VERSION}"))?;
     let lock = paths::lock(&home)?;

@@ -1,4 +1,4 @@
-//! What the targets begin with that read repositories of ostree: a small real one, and objects made to exhaust memory or time.
+//! Seeds of the targets that read ostree repositories: a small real one, and objects made to exhaust memory or time.
 #![expect(clippy::big_endian_bytes, reason = "the numbers of ostree are big-endian")]
 
 use std::fs;

@@ -1,4 +1,4 @@
-//! What the targets begin with that read several texts or files at once.
+//! Seeds of the targets that read several texts or files at once.
 
 use std::fs;
 use std::path::Path;
@@ -88,7 +88,8 @@ pub(super) fn texts(dir: &Path, max_len: usize) -> Result<()> {
     }
     let digest = "ab".repeat(32);
     let mount = format!(
-        "27 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n45 27 0:40 / /a\\040b ro - overlay composefs:{digest} ro\n"
+        "27 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n\
+         45 27 0:40 / /a\\040b ro - overlay composefs:{digest} ro\n"
     );
     for (name, seed) in [
         ("name", "ndebian/13/minbase".to_owned()),

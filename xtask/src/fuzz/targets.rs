@@ -14,7 +14,7 @@ use crate::{paths, process};
 #[derive(Debug)]
 pub(crate) struct Target {
     pub(crate) name: &'static str,
-    /// Where there is unsafe code the sanitizer sees what it does to memory. Elsewhere it would only slow things down:
+    /// Sanitizer of the build. It checks the memory accesses of unsafe code; elsewhere it would only slow things down:
     /// to a third or less.
     pub(crate) sanitizer: Sanitizer,
     /// The longest input in bytes. Long enough that what takes quadratic time runs into the time limit.
@@ -46,7 +46,7 @@ impl Sanitizer {
 const DUMP: Target =
     Target { name: "dump", sanitizer: Sanitizer::None, max_len: 1 << 16, seed: dumps, dictionary: Some("dump.dict") };
 
-/// All of them; those that take the longest to find something first.
+/// All targets; the ones that take longest to find something come first.
 pub(crate) const TARGETS: &[Target] = &[
     Target { name: "image", seed: images, dictionary: None, ..DUMP },
     Target { name: "dump_image_dump", ..DUMP },

@@ -8,9 +8,9 @@ use super::Options;
 use super::report::Suite;
 use crate::fuzz::{self, TARGETS, Target};
 
-/// How long all targets take together, without building them.
+/// Seconds that all targets take together, without their build.
 const SECONDS_OF_ALL: u32 = 120;
-/// How long each target takes in the long form.
+/// Seconds that each target takes in the long form.
 const SECONDS_OF_LONG_FORM: u32 = 300;
 
 /// The seconds that each of some targets gets so that all of them are done in [`SECONDS_OF_ALL`].

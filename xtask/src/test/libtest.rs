@@ -1,4 +1,5 @@
-//! Reading the report of Rust test programs, line by line: libtest's and libtest-mimic's alike, and cargo's words between.
+//! Reading the report of Rust test programs, line by line: libtest's and libtest-mimic's alike, and cargo's words
+//! between.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +12,7 @@ pub(crate) struct Reader {
     suites: Vec<Suite>,
     kind: String,
     name: String,
-    /// Why tests were skipped, as they said it themselves.
+    /// Reasons for skipped tests, as the tests printed them.
     reasons: BTreeMap<String, String>,
 }
 

@@ -21,13 +21,14 @@ use crate::{process, setup};
 use report::{Report, Suite};
 use workspace::Tests;
 
-/// Its command line.
+/// Arguments of the task.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Run the long forms too: more random cases, larger trees.
     #[arg(long)]
     full: bool,
-    /// Run only this kind (unit, golden, property, reference, cli, kernel, integration, arm, package, fuzz, vm, power, e2e); may be given more than once.
+    /// Run only this kind (unit, golden, property, reference, cli, kernel, integration, arm, package, fuzz, vm, power,
+    /// e2e); may be given more than once.
     #[arg(long)]
     only: Vec<String>,
     /// Boot only this kernel; may be given more than once.
@@ -56,7 +57,7 @@ impl Options {
     }
 }
 
-/// Runs the task.
+/// Runs `cargo xtask test`.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let start = Instant::now();
     setup::run()?;

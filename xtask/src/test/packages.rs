@@ -24,7 +24,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("the_interface_is_compatible_with_the_last_release", compare_interface),
 ];
 
-/// Runs the checks.
+/// Runs the checks that the options select.
 pub(super) fn run(options: &Options) -> Result<Vec<Suite>> {
     let is_named = |name: &str| options.filter.as_ref().is_none_or(|part| name.contains(part.as_str()));
     let checks: Vec<_> = CHECKS.iter().filter(|(name, _)| options.wants_long("package") && is_named(name)).collect();

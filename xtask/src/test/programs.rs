@@ -19,7 +19,7 @@ const GUEST_TESTS: &[(&str, &str)] = &[("libcomposefs-mount", "kernel")];
 
 /// The static programs, built.
 pub(crate) struct Programs {
-    /// The product.
+    /// Path of the program `composefs`.
     pub(crate) composefs: PathBuf,
     /// The name in the guest and the file of each test program.
     tests: Vec<(String, PathBuf)>,

@@ -1,4 +1,4 @@
-//! What was run, in one table.
+//! The results of all tests, printed as one table.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ pub(crate) struct Suite {
     pub(crate) failures: Vec<String>,
     /// Name and reason of each skipped test, as far as they are known.
     pub(crate) skips: Vec<(String, String)>,
-    /// Whether it reported its end.
+    /// True if the program reported its end.
     pub(crate) finished: bool,
     /// The names of the tests that passed: a skip found out later is taken from these.
     pub(crate) passes: Vec<String>,
@@ -44,7 +44,7 @@ impl Suite {
     }
 }
 
-/// All results.
+/// Results of all suites and steps.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     suites: Vec<Suite>,

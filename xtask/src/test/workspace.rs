@@ -46,7 +46,7 @@ pub(super) fn build(options: &Options) -> Result<Option<Tests>> {
     Ok(Some(Tests { targets, peers }))
 }
 
-/// Runs the tests.
+/// Runs the tests and returns their results.
 pub(super) fn run(tests: &Tests, options: &Options) -> Result<Vec<Suite>> {
     let skip_log = tempfile::NamedTempFile::new()?;
     let mut cargo = tests_of(&tests.targets);
@@ -72,7 +72,7 @@ fn tests_of(targets: &[String]) -> Command {
     cargo
 }
 
-/// Which of cargo's targets the kinds asked for are: all, some, or none.
+/// Returns cargo's arguments for the selected kinds: none for all targets; `None` if no target is selected.
 fn targets(options: &Options) -> Result<Option<Vec<String>>> {
     if options.only.is_empty() {
         return Ok(Some(Vec::new()));

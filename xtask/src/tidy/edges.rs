@@ -1,10 +1,11 @@
-//! Which crate may use which: the picture of the architecture, held to.
+//! Checks the dependencies between the crates against the table of allowed edges.
 
 use anyhow::Result;
 
 use crate::metadata::{self, Crate};
 
-/// Each crate and those of ours it may use (without the prefix `libcomposefs-` or `composefs-`). A crate that is not listed is a problem.
+/// Each crate and the crates of ours it may use, without the prefix `libcomposefs-` or `composefs-`. A crate that is
+/// not listed is a problem.
 const EDGES: &[(&str, &[&str])] = &[
     ("cli", &["oci", "ostree", "remote", "fuse", "trust", "mount", "repo", "store", "scan", "content", "image", "sys"]),
     ("libcomposefs", &["ostree", "mount", "repo", "store", "scan", "content", "image"]),

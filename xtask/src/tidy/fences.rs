@@ -1,4 +1,4 @@
-//! What may be written where: unsafe code, printing, the environment, file access.
+//! Checks that unsafe code, printing, the environment and file access are used only where they are allowed.
 
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,7 @@ const FENCES: &[Fence] = &[
         why: "libraries never print, exit or read the environment",
     },
 ];
-/// What only some files of the program may have: directories below `crates/cli/src`, or files without `.rs`.
+/// Words that only some files of the program may have: directories below `crates/cli/src`, or files without `.rs`.
 const OUTPUT: &[Fence] = &[
     Fence {
         words: &[
@@ -102,7 +102,7 @@ fn file_of_program(path: &Path) -> Option<PathBuf> {
 }
 
 impl Fence {
-    /// Whether one of the places inside is a file or above it.
+    /// Reports whether a file is one of the places inside, or below one.
     fn is_around(&self, file: &Path) -> bool {
         self.inside.iter().any(|place| file.starts_with(place))
     }

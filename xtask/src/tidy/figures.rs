@@ -51,7 +51,7 @@ pub(super) fn check(sources: &[Source]) -> Vec<String> {
 }
 
 impl Figures {
-    /// Counts over all Rust files; type names over those that are no tests.
+    /// Counts over all Rust files; type names without tests.
     pub(super) fn of(sources: &[Source]) -> Self {
         let mut figures = Self::default();
         let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();

@@ -54,7 +54,7 @@ const PROGRAMS: &[Program] = &[
     ("cargo doc", &[("RUSTDOCFLAGS", "-D warnings")], &["doc", "--quiet", "--no-deps", "--workspace"]),
 ];
 
-/// Runs the task.
+/// Runs `cargo xtask tidy`.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let sources = sources()?;
     if options.figures {

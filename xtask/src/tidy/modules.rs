@@ -26,7 +26,7 @@ pub(super) fn crates(sources: &[Source]) -> BTreeMap<String, Modules<'_>> {
     crates
 }
 
-/// The module of a file below `src`; tests beside the code are none.
+/// Returns the module of a file below `src`, unless it has tests.
 fn module_path(file: &str) -> Option<ModulePath> {
     let mut path: ModulePath = file.strip_suffix(".rs")?.split('/').map(str::to_owned).collect();
     match path.last().map(String::as_str) {

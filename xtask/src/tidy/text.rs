@@ -1,4 +1,4 @@
-//! What no file may say, and how long it may be.
+//! Checks for paths and hosts of one machine, and for files that are too long.
 
 use anyhow::Result;
 
@@ -41,7 +41,7 @@ fn machine_paths() -> Vec<String> {
     [checkout.display().to_string()].into_iter().chain(telling).collect()
 }
 
-/// Whether a line has the path or one below it; `/mnt/work` does not have `/work`.
+/// Reports whether a line has the path or one below it; `/mnt/work` does not have `/work`.
 fn has_path(line: &str, path: &str) -> bool {
     line.match_indices(path).any(|(at, _)| {
         let before = line[..at].chars().next_back();

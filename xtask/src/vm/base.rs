@@ -15,7 +15,7 @@ use crate::kernel::Fetched;
 use crate::{apt, paths, process};
 
 const INIT: &str = include_str!("init.sh");
-/// What a guest may load. Only the first few are loaded at the start; the rest waits for a mount or a modprobe.
+/// Modules that a guest may load. Only the first few are loaded at the start; the rest waits for a mount or a modprobe.
 const MODULES: &[&str] = &[
     "virtio_pci",
     "virtio_blk",
@@ -64,8 +64,8 @@ pub(crate) fn initramfs(kernel: &Fetched) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// Older builds for the same kernel. One of today may be in use: by a checkout with another recipe, or by a machine that
-/// is about to start.
+/// Older builds for the same kernel. One of today may be in use: by a checkout with another recipe, or by a machine
+/// that is about to start.
 fn forget_other(dir: &Path, release: &str) -> Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;

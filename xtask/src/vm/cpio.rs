@@ -1,4 +1,5 @@
-//! The newc cpio archive, as the kernel unpacks it from an initramfs (`Documentation/driver-api/early-userspace/buffer-format.rst`).
+//! The newc cpio archive, as the kernel unpacks it from an initramfs
+//! (`Documentation/driver-api/early-userspace/buffer-format.rst`).
 //!
 //! Archives may simply follow one another in one file, each padded to four bytes: the base image and a run's payload
 //! are written apart and joined.
@@ -79,7 +80,7 @@ impl<W: Write> Archive<W> {
         Ok(())
     }
 
-    /// Ends the archive.
+    /// Writes the end of the archive.
     pub(crate) fn finish(mut self) -> io::Result<W> {
         self.header(Path::new("TRAILER!!!"), 0, 0)?;
         self.out.flush()?;

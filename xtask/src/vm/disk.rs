@@ -35,7 +35,7 @@ pub(crate) fn make_ext4(file: &Path, journal: bool) -> Result<()> {
     make_ext4_of(file, journal, None)
 }
 
-/// The same of so many MiB, which may be less than the file has.
+/// Creates one of this size in MiB, which may be less than the file has.
 pub(crate) fn make_ext4_of(file: &Path, journal: bool, mib: Option<u64>) -> Result<()> {
     let features = if journal { "verity" } else { "verity,^has_journal" };
     let quick = "lazy_itable_init=1,lazy_journal_init=1,nodiscard";

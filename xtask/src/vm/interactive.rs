@@ -9,7 +9,7 @@ use super::volatile_disk::Loss;
 use super::{Disk, End, Machine, Stream};
 use crate::kernel::Kernel;
 
-/// Its command line.
+/// Arguments of the task.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// The kernel to boot.
@@ -18,7 +18,7 @@ pub(crate) struct Options {
     /// Give up after this many seconds.
     #[arg(long, default_value_t = 120)]
     timeout: u64,
-    /// Memory in MiB.
+    /// Memory of the machine, in MiB.
     #[arg(long, default_value_t = 1024)]
     memory: u32,
     /// Keep the scratch disk (/mnt) in this file; it is created if missing.

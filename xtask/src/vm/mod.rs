@@ -23,10 +23,10 @@ use crate::kernel::Fetched;
 use payload::Payload;
 use volatile_disk::{Loss, Tally};
 
-/// How often a boot that dies before it comes to the script is tried again.
+/// Number of retries after a boot that dies before it reaches the script.
 const BOOT_RETRIES: u32 = 2;
 
-/// One boot, described.
+/// Description of one boot.
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
     kernel: Fetched,
@@ -43,19 +43,19 @@ pub(crate) struct Machine {
 pub(crate) enum Disk {
     /// A new one, forgotten afterwards.
     Fresh {
-        /// Its size.
+        /// Size of the disk, in MiB.
         mib: u64,
     },
     /// This file, created if it does not exist, and kept.
     Kept {
-        /// The raw image.
+        /// Path of the raw image.
         file: PathBuf,
         /// The size if it is created.
         mib: u64,
     },
     /// One that this process serves at a Unix socket.
     Served {
-        /// The socket.
+        /// Path of the socket.
         socket: PathBuf,
     },
 }
@@ -85,7 +85,7 @@ impl Machine {
         })
     }
 
-    /// What the guest finds besides the base system. Its memory must hold it twice while it boots.
+    /// Returns the files that the guest has besides the base system. Its memory must hold it twice while it boots.
     pub(crate) fn payload(&mut self) -> &mut Payload {
         &mut self.payload
     }
@@ -96,7 +96,7 @@ impl Machine {
         self
     }
 
-    /// Its memory.
+    /// Sets the size of its memory.
     pub(crate) fn memory_mib(mut self, mib: u32) -> Self {
         self.memory_mib = mib;
         self
@@ -114,8 +114,8 @@ impl Machine {
         self
     }
 
-    /// Cuts the power as soon as the script prints this line. What the guest had not flushed to its scratch disk by then is
-    /// lost; that disk should be a kept one.
+    /// Cuts the power as soon as the script prints this line. What the guest had not flushed to its scratch disk by
+    /// then is lost; that disk should be a kept one.
     pub(crate) fn cut_power_at(mut self, marker: &str, loss: Loss) -> Self {
         self.power_cut = Some(PowerCut { marker: marker.to_owned(), loss });
         self
@@ -143,23 +143,23 @@ impl Machine {
     }
 }
 
-/// Where a line was printed.
+/// The stream a line was printed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stream {
     /// The script's standard output.
     Stdout,
     /// The script's standard error.
     Stderr,
-    /// qemu's own complaints.
+    /// Error messages of qemu itself.
     Qemu,
 }
 
-/// How a boot ended.
+/// The end of a boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// The script exited with this status.
     Exited(i32),
-    /// It did not end in time.
+    /// The timeout passed before its end.
     TimedOut,
     /// The guest went away without a verdict: a panic, or qemu failed.
     Died,
@@ -167,7 +167,7 @@ pub(crate) enum End {
     PowerCut,
 }
 
-/// What a boot left behind.
+/// The result of a boot.
 #[derive(Debug)]
 pub(crate) struct Exit {
     pub(crate) end: End,
@@ -178,7 +178,7 @@ pub(crate) struct Exit {
     /// The last of the kernel's console, and qemu's own words.
     pub(crate) console: String,
     pub(crate) took: Duration,
-    /// What happened to the scratch disk, if the power was to be cut.
+    /// Counts of the scratch disk, if a power cut was asked for.
     pub(crate) disk: Option<Tally>,
 }
 

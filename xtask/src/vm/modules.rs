@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 
 use crate::process;
 
-/// A module, decompressed.
+/// Reads a module and decompresses it.
 struct Module {
     object: Vec<u8>,
     depends: Vec<String>,
@@ -62,7 +62,7 @@ impl ModuleSet {
         text
     }
 
-    /// What `name` needs, in the order to load.
+    /// Returns the modules that `name` needs, in the order to load.
     fn needs<'a>(&'a self, name: &str, needs: &mut Vec<&'a str>) {
         for need in self.modules.get(name).map_or(&[][..], |module| &module.depends) {
             self.needs(need, needs);

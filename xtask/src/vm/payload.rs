@@ -1,4 +1,4 @@
-//! What a run puts into its guest: files, trees, and programs of the host with their libraries.
+//! The payload that a run puts into its guest: files, trees, and programs of the host with their libraries.
 
 use std::fs;
 use std::io::Write;
@@ -45,12 +45,13 @@ impl Payload {
         self.put(path, Item::Tree(source.into()));
     }
 
-    /// A symbolic link.
+    /// Adds a symbolic link.
     pub(crate) fn link(&mut self, path: impl AsRef<Path>, target: impl Into<String>) {
         self.put(path, Item::Link(target.into()));
     }
 
-    /// A program of the host under its own name, with the libraries it loads. It precedes busybox's applet of that name.
+    /// A program of the host under its own name, with the libraries it loads. It precedes busybox's applet of that
+    /// name.
     pub(crate) fn program(&mut self, name: &str) -> Result<()> {
         let file = process::require(name)?;
         for library in libraries(&file)? {
@@ -67,7 +68,7 @@ impl Payload {
         Ok(())
     }
 
-    /// Writes the archive.
+    /// Writes the archive to a writer.
     pub(crate) fn write(&self, out: impl Write) -> Result<()> {
         let mut archive = Archive::new(out);
         for (path, item) in &self.items {

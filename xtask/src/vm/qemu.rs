@@ -125,7 +125,7 @@ struct Seen {
     qemu: Vec<u8>,
 }
 
-/// Reads all streams until they end, the time is up or the power is to be cut.
+/// Reads all streams until they end, the time is up or the power must be cut.
 fn follow(
     mut child: Running,
     guest_stderr: impl Read + Send + 'static,

@@ -5,7 +5,7 @@
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
-/// Slots for machines.
+/// A number of slots for machines.
 struct Slots {
     free: Mutex<usize>,
     given_back: Condvar,

@@ -1,4 +1,5 @@
-//! The packages of `cargo xtask dist`, installed by Debian's package manager in place of Debian's own, under Debian's ostree.
+//! The packages of `cargo xtask dist`, installed by Debian's package manager in place of Debian's own, under Debian's
+//! ostree.
 
 use anyhow::{Context as _, Result};
 
@@ -6,7 +7,7 @@ use super::{ostree, sid};
 use crate::dist;
 use crate::test::report::Suite;
 
-/// Its command line.
+/// Arguments of the task.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Also the installed tests of ostree that write images, which take minutes.
@@ -14,7 +15,7 @@ pub(crate) struct Options {
     pub(super) all: bool,
 }
 
-/// The task.
+/// Runs `cargo xtask e2e dist`.
 pub(super) fn run(options: &Options) -> Result<Vec<Suite>> {
     let pristine = sid::set_up()?;
     let work = tempfile::tempdir()?;

@@ -5,11 +5,11 @@ use anyhow::Result;
 use super::containers;
 use crate::test::report::Suite;
 
-/// Its command line.
+/// Arguments of the task.
 #[derive(clap::Args)]
 pub(crate) struct Options {}
 
-/// The task.
+/// Runs `cargo xtask e2e lxc`.
 pub(super) fn run(_options: &Options) -> Result<Vec<Suite>> {
     containers::with_ours()?.suite("lxc", include_str!("check.sh"), &[])
 }

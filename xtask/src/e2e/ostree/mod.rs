@@ -1,4 +1,5 @@
-//! Debian's ostree on our library: its commits, its own tests, its deployments and the program that mounts them at boot.
+//! Debian's ostree on our library: its commits, its own tests, its deployments and the program that mounts them at
+//! boot.
 
 mod guest;
 
@@ -9,7 +10,7 @@ use super::sid;
 use crate::artifacts;
 use crate::test::report::Suite;
 
-/// Its command line.
+/// Arguments of the task.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Also the other installed tests of ostree that write images, which take minutes.
@@ -17,13 +18,14 @@ pub(crate) struct Options {
     pub(super) all: bool,
 }
 
-/// The checks: `$1` is `all` for the long form with the tests `$2`, `$3` is `packaged` where the library is the system's own.
+/// The checks: `$1` is `all` for the long form with the tests `$2`, `$3` is `packaged` where the library is the
+/// system's own.
 pub(super) const SCRIPT: &str = include_str!("check.sh");
 
-/// Where the scripts look for our library.
+/// Path at which the scripts look for our library.
 const LIBRARY: &str = "opt/composefs/libcomposefs.so.1";
 
-/// What ostree 2026.4 has of tests in which `lcfs_write_to` is called, besides the two that are about composefs.
+/// Tests of ostree 2026.4 in which `lcfs_write_to` is called, besides the two that are about composefs.
 pub(super) const WRITERS: &[&str] = &[
     "test-admin-boot-counting-tries.sh",
     "test-admin-deploy-2.sh",
@@ -65,7 +67,7 @@ pub(super) fn set_up() -> Result<Chroot> {
     Ok(chroot)
 }
 
-/// The task.
+/// Runs `cargo xtask e2e ostree`.
 pub(super) fn run(options: &Options) -> Result<Vec<Suite>> {
     let chroot = set_up()?;
     let tests = WRITERS.join(" ");

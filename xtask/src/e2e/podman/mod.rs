@@ -1,5 +1,5 @@
-//! Debian's podman on our programs: images pulled from a registry into a store on composefs, and containers whose root is a mount of
-//! ours.
+//! Debian's podman on our programs: images pulled from a registry into a store on composefs, and containers whose root
+//! is a mount of ours.
 
 use std::fs;
 use std::process::Command;
@@ -11,11 +11,11 @@ use super::containers;
 use crate::peers;
 use crate::test::report::Suite;
 
-/// Its command line.
+/// Arguments of the task.
 #[derive(clap::Args)]
 pub(crate) struct Options {}
 
-/// The task.
+/// Runs `cargo xtask e2e podman`.
 pub(super) fn run(_options: &Options) -> Result<Vec<Suite>> {
     let chroot = containers::with_ours()?;
     chroot.write("opt/composefs/mkcomposefs.sh", include_str!("mkcomposefs.sh"), 0o755)?;
@@ -25,7 +25,7 @@ pub(super) fn run(_options: &Options) -> Result<Vec<Suite>> {
     Ok(suites)
 }
 
-/// What podman asked of our `mkcomposefs`, asked of the C tool: the same images.
+/// Compares the images that podman had our `mkcomposefs` build with those of the C tool.
 fn beside_the_reference(chroot: &Chroot) -> Result<Suite> {
     let mut suite = Suite { kind: "e2e".into(), name: "podman".into(), finished: true, ..Suite::default() };
     let mkcomposefs = peers::set_up()?.join("mkcomposefs");

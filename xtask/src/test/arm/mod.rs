@@ -1,5 +1,5 @@
-//! The hash kernels on 64-bit ARM: their tests, built for it and run by QEMU's user mode on CPUs with all, some and none
-//! of the instructions for SHA-2.
+//! The hash kernels on 64-bit ARM: their tests, built for it and run by QEMU's user mode on CPUs with all, some and
+//! none of the instructions for SHA-2.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,7 +22,7 @@ struct Machine {
     name: &'static str,
     /// As QEMU calls it.
     cpu: &'static str,
-    /// Whether the program is kept from seeing what the CPU has.
+    /// True if the program must not see the features of the CPU.
     hidden: bool,
     flags: &'static str,
 }

@@ -1,8 +1,8 @@
 //! Power cuts: what a guest had made durable when its power went is there when it comes back, whole.
 //!
-//! A scenario is a script that prints a marker, at which the power is cut, and one that judges what the next boot finds.
-//! The unflushed writes are lost, all of them or an arbitrary part. [`interrupted`] cuts in the midst
-//! of a command, at moments spread over the time it takes. [`replay`] looks at a repository at hundreds of instants.
+//! A scenario is a script that prints a marker, at which the power is cut, and one that judges what the next boot
+//! finds. The unflushed writes are lost, all of them or an arbitrary part. [`interrupted`] cuts in the midst of a
+//! command, at moments spread over the time it takes. [`replay`] looks at a repository at hundreds of instants.
 
 mod replay;
 
@@ -27,7 +27,8 @@ struct Scenario {
     before: &'static str,
     /// Succeeds if all is well after the next boot; `$LOSS` is `All` or `Some`, `$SAID` the last line printed before.
     after: &'static str,
-    /// Whether the scenario is worthless unless something was lost. A program that flushes all it wrote loses nothing.
+    /// True if the scenario proves nothing unless something was lost. A program that flushes all it wrote loses
+    /// nothing.
     must_lose: bool,
     /// It runs once with each of these.
     losses: &'static [Loss],
@@ -63,7 +64,7 @@ const SCENARIOS: &[Scenario] = &[
         losses: ALL,
     },
     Scenario {
-        // Few objects are synced one by one, and one of these is there already, by somebody who did not sync it.
+        // Few objects are synced one by one, and one of these exists already and was not synced.
         name: "a_replaced_image_and_few_objects_are_there",
         before: "make_tree all; mkdir tree; cp all/large all/many/faa[abcd] tree; cp all/large image
                  objects_of tree > expected; sync; mkcomposefs --digest-store=new/store tree other; sync
@@ -88,7 +89,7 @@ const SCENARIOS: &[Scenario] = &[
     },
 ];
 
-/// What the scripts have in common. Digests are those of fsverity-utils and of the kernel, not our own.
+/// Functions that all scripts have. Digests are those of fsverity-utils and of the kernel, not our own.
 const WORDS: &str = r#"
 fail() { echo "$1" >&2; exit 1; }
 make_tree() {
@@ -214,10 +215,10 @@ fn cut(scenario: &Scenario, loss: Loss, programs: &Programs) -> Result<u64> {
 }
 
 const INTERRUPTED: &str = "an_interrupted_build_leaves_nothing_half_done";
-/// How many cuts; the last one comes after the end, so that both outcomes are seen.
+/// Number of cuts; the last one comes after the end, so that both outcomes are seen.
 const CUTS: u32 = 6;
 
-/// Two trees, the image of the first, and all that is to be known of that of the second; tells how many hundredths of a
+/// Two trees, the image of the first, and the digest and objects of the second; prints how many hundredths of a
 /// second making it takes.
 const PREPARE: &str = "set -e
 make_tree old; make_tree new; echo changed >> new/large; objects_of new > expected
@@ -227,7 +228,7 @@ start=$(now); mkcomposefs --digest-store=timed new new.image; end=$(now)
 digest_of new.image > new.digest; rm -r timed new.image old
 echo $((end - start))";
 
-/// What is left of round `$N`: tells its image, and how many objects there are.
+/// Checks the result of round `$N`; prints the state of its image and the number of objects.
 const JUDGE: &str = r#"
 if [ ! -e $N/image ]; then image=absent
 elif digest_of $N/image | cmp -s - old.digest; then image=old
@@ -237,14 +238,14 @@ fi
 [ $image != absent ] || [ $((N % 2)) = 1 ] || fail "round $N: the old image is gone"
 : > objects
 [ ! -d $N/a/store ] || whole $N/a/store
-grep -vxFf expected objects && fail "round $N: objects nobody made"
+grep -vxFf expected objects && fail "round $N: objects that no build made"
 [ $image != new ] || cmp objects expected || fail "round $N: the new image is there before its objects"
 echo "$image+$(wc -l < objects)"
 rm -r $N
 "#;
 
-/// Cuts at moments spread over a build that replaces an image, or makes one, and its objects: the image is the old or the
-/// new one, the new one only with all of its objects, and no object is half there.
+/// Cuts at moments spread over a build that replaces an image, or makes one, and its objects: the image is the old or
+/// the new one, the new one only with all of its objects, and no object is half there.
 fn interrupted(programs: &Programs) -> Result<String> {
     let dir = tempfile::tempdir()?;
     let disk = Disk::Kept { file: dir.path().join("disk"), mib: 256 };

@@ -1,5 +1,5 @@
-//! A repository at every instant: what a workload wrote to its disk is recorded, and the disk is judged as it would be if the
-//! power had gone at one point or another of the list, with what was not flushed kept, lost, or lost in part.
+//! A repository at every instant: what a workload wrote to its disk is recorded, and the disk is judged as it would be
+//! if the power had gone at one point or another of the list, with what was not flushed kept, lost, or lost in part.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -25,7 +25,7 @@ const MIB: u64 = 96;
 const MACHINES: usize = 2;
 const TIMEOUT: Duration = Duration::from_secs(1500);
 
-/// What is to be found.
+/// Expected result of a replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Workload {
     /// Every point is well.
@@ -34,7 +34,7 @@ pub(super) enum Workload {
     Wrong,
 }
 
-/// Records, and judges at about so many points.
+/// Records a run and checks it at about this number of points.
 pub(super) fn run(workload: Workload, points: usize, rounds: u32, programs: &Programs) -> Result<String> {
     let dir = tempfile::tempdir()?;
     let script = if workload == Workload::Ours { WORKLOAD } else { CONTROL };
@@ -103,7 +103,7 @@ fn machine(script: &str, programs: &Programs) -> Result<Machine> {
     Ok(machine)
 }
 
-/// What each name may be at a point of the list.
+/// The states a name may have at a point of the list.
 #[derive(Clone, Debug, Default)]
 struct Expected {
     names: BTreeMap<String, BTreeSet<String>>,
@@ -133,8 +133,8 @@ impl Expected {
     }
 }
 
-/// Chooses points, evenly over all writes since the repository was made, and in turn what becomes of what was not flushed; the
-/// lines that the judge reads.
+/// Chooses points, evenly over all writes since the repository was made, and in turn what becomes of what was not
+/// flushed; the lines that the judge reads.
 fn choose(events: &[Event], wanted: usize) -> Result<Vec<String>> {
     let begin = events.iter().position(|event| *event == Event::Mark("BEGIN".into())).context("no mark BEGIN")?;
     let end = events.iter().rposition(|event| *event == Event::Mark("END".into())).context("no mark END")?;

@@ -25,7 +25,7 @@ const SECTOR: usize = 512;
 /// Sectors live or die together in blocks of a page, the unit file systems rely on being whole.
 const SECTORS_PER_BLOCK: u64 = 8;
 
-/// What becomes of unflushed writes at a power cut.
+/// The fate of unflushed writes at a power cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Loss {
     /// All of them are lost.
@@ -34,10 +34,10 @@ pub(crate) enum Loss {
     Some(u64),
 }
 
-/// What happened to a disk.
+/// Counts of the requests to a disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
-    /// Requests to write.
+    /// Number of write requests.
     pub(crate) writes: u64,
     /// Requests to make everything durable.
     pub(crate) flushes: u64,

@@ -37,7 +37,7 @@ const LARGEST_REQUEST: u32 = 32 << 20;
 const EIO: u32 = 5;
 const EINVAL: u32 = 22;
 
-/// What is served: whole sectors within its length.
+/// A disk to serve: whole sectors within its length.
 pub(crate) trait Device: Send {
     fn len(&self) -> u64;
     fn read(&mut self, offset: u64, data: &mut [u8]) -> io::Result<()>;
@@ -169,7 +169,7 @@ mod tests {
             let served = scope.spawn(|| serve(server, &medium));
             read::<18>(&mut client).unwrap();
             client.write_all(&3u32.to_be_bytes()).unwrap();
-            // An option nobody here knows is refused and does no harm.
+            // An unknown option is refused and does no harm.
             for (option, len) in [(99u32, 20), (OPT_GO, 20 + 12 + 20 + 14 + 20)] {
                 client.write_all(&OPTION_MAGIC.to_be_bytes()).unwrap();
                 client.write_all(&[option.to_be_bytes(), [0; 4]].concat()).unwrap();

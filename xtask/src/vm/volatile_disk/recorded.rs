@@ -28,7 +28,7 @@ pub(crate) enum Event {
     Mark(String),
 }
 
-/// What becomes of writes that no flush followed.
+/// The fate of writes that no flush followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unflushed {
     Kept,
@@ -84,18 +84,18 @@ fn text(data: &[u8]) -> String {
 
 type Sectors = BTreeMap<u64, [u8; SECTOR]>;
 
-/// A disk as it was after so many events. What is written to it is forgotten when another point is asked for.
+/// A disk as it was after a number of events. Writes to it are forgotten when another point is selected.
 #[derive(Debug)]
 pub(crate) struct ReplayedDisk {
     /// The disk before the first event.
     base: File,
     len: u64,
     events: Arc<Vec<Event>>,
-    /// How many events `durable` and `pending` have.
+    /// Number of events in `durable` and `pending`.
     at: usize,
     durable: Sectors,
     pending: Sectors,
-    /// What is seen beside the durable ones: of those that pend what survives, and what was written since.
+    /// Blocks visible beside the durable ones: the surviving pending writes, and what was written since.
     seen: Sectors,
 }
 
