@@ -26,23 +26,23 @@ use crate::overlay::{self, Joined};
 use crate::plan::Plan;
 use crate::probe::{self, Overlayfs};
 
-/// How a plan was carried out.
+/// The methods that a plan was carried out with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Mounted {
-    /// How the image was mounted.
+    /// The method by which the image was mounted.
     pub erofs: ErofsMethod,
-    /// How the layers were joined.
+    /// The method by which the layers were joined.
     pub overlay: OverlayMethod,
-    /// What overlayfs checks: never [`Verity::RequireIfSupported`].
+    /// The check that overlayfs makes: never [`Verity::RequireIfSupported`].
     pub verity: Verity,
 }
 
 impl Plan {
     /// Mounts `image` as planned, attached nowhere. On failure nothing stays mounted.
     ///
-    /// Where overlayfs has no mount contexts (before Linux 6.5) the overlay is mounted at a temporary directory and the mount is
-    /// taken from there (`open_tree`). That needs Linux 5.2; [`Plan::mount_at`] works before, too.
+    /// Where overlayfs has no mount contexts (before Linux 6.5) the overlay is mounted at a temporary directory and the
+    /// mount is taken from there (`open_tree`). That needs Linux 5.2; [`Plan::mount_at`] works before, too.
     ///
     /// # Errors
     ///
@@ -106,8 +106,9 @@ impl Plan {
         })
     }
 
-    /// Mounts the EROFS image alone, without overlayfs and objects, attached nowhere: names, metadata and small files, for
-    /// programs that join the layers themselves. Of the options, the digest, `idmap`, the read-ahead and the flags count.
+    /// Mounts the EROFS image alone, without overlayfs and objects, attached nowhere: names, metadata and small files,
+    /// for programs that join the layers themselves. Of the options, the digest, `idmap`, the read-ahead and the flags
+    /// count.
     ///
     /// # Errors
     ///

@@ -11,9 +11,9 @@ use crate::error::Error;
 
 /// A mounted image that is attached nowhere, owned by a descriptor.
 ///
-/// The descriptor is that of `fsmount` or `open_tree`: the directory tree can be used through it (`openat`), passed to another
-/// process, or attached with `move_mount`. Closing it before the mount is attached unmounts it. Once it is attached, an open
-/// descriptor keeps it busy, as any open file in it does.
+/// The descriptor is that of `fsmount` or `open_tree`: the directory tree can be used through it (`openat`), passed to
+/// another process, or attached with `move_mount`. Closing it before the mount is attached unmounts it. Once it is
+/// attached, an open descriptor keeps it busy, as any open file in it does.
 #[derive(Debug)]
 pub struct DetachedMount {
     mount: MountFd,

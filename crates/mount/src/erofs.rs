@@ -61,8 +61,9 @@ pub(crate) fn mount(request: &Request<'_>) -> Result<(ErofsMount, ErofsMethod), 
     }
 }
 
-/// The path of the image, for the kernel to look up once more: only where `/proc` is missing (a chroot, an initramfs), no digest
-/// is demanded, and the path still leads to the open file. Where a digest is demanded another file could come between.
+/// The path of the image, for the kernel to look up once more: only where `/proc` is missing (a chroot, an initramfs),
+/// no digest is demanded, and the path still leads to the open file. Where a digest is demanded another file could come
+/// between.
 fn path_where_proc_is_missing(plan: &Plan, image: &ImageFile) -> Option<PathBuf> {
     if plan.options().digest().is_some() {
         return None;
@@ -72,8 +73,8 @@ fn path_where_proc_is_missing(plan: &Plan, image: &ImageFile) -> Option<PathBuf>
     ((there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)).then(|| plan.image.clone())
 }
 
-/// The same from the namespace that the thread came from: the kernel takes the image, or a loop device, by a path only, and
-/// in the visited namespace its owner decides what is at `/proc` and `/dev`. A detached mount belongs to none.
+/// The same from the namespace that the thread came from: the kernel takes the image, or a loop device, by a path only,
+/// and in the visited namespace its owner decides what is at `/proc` and `/dev`. A detached mount belongs to none.
 pub(crate) fn mount_at_home(request: &Request<'_>, visit: &Visit) -> Result<(ErofsMount, ErofsMethod), Failure> {
     if !request.allowed.contexts || matches!(FsContext::open("erofs"), Err(error) if error.errno == Errno::NOSYS) {
         return Err(Failure::Kernel(no_contexts()));

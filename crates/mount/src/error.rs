@@ -1,4 +1,4 @@
-//! Why a mount failed, and what can be done about it.
+//! The errors of a mount, and their remedies.
 //!
 //! The texts contain those of the C tools, which scripts look for; what they add stands behind.
 
@@ -18,41 +18,41 @@ use rustix::io::Errno;
 
 use crate::image::MEASURING;
 
-/// Why an image is not mounted.
+/// The reason why an image is not mounted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The image cannot be opened.
     #[error("Failed to open {}: {}", image.display(), io_text(source))]
     OpenImage {
-        /// The image.
+        /// Path of the image, for messages.
         image: PathBuf,
-        /// The kernel's answer.
+        /// Error that the kernel returned.
         source: io::Error,
     },
     /// The image cannot be read or measured.
     #[error("Failed to mount composefs {}: {}: {doing} failed", image.display(), io_text(source))]
     ReadImage {
-        /// The image.
+        /// Path of the image, for messages.
         image: PathBuf,
-        /// What was tried.
+        /// Operation that failed.
         doing: &'static str,
-        /// The kernel's answer.
+        /// Error that the kernel returned.
         source: io::Error,
     },
     /// The file is no composefs image.
     #[error("Failed to mount composefs {}: Invalid argument: {source}", image.display())]
     NotAnImage {
-        /// The file.
+        /// Path of the file.
         image: PathBuf,
-        /// What is wrong with it.
+        /// Rule that the header breaks.
         source: HeaderError,
     },
-    /// The image has a composefs header, but breaks a rule of the EROFS superblock: it is damaged, cut off, or needs what no
-    /// composefs image needs.
+    /// The image has a composefs header, but breaks a rule of the EROFS superblock: it is damaged, cut off, or needs
+    /// what no composefs image needs.
     #[error("Failed to mount composefs {}: Invalid argument: {source}", image.display())]
     BadImage {
-        /// The image.
+        /// Path of the image, for messages.
         image: PathBuf,
         /// The rule, and where it is broken.
         source: Box<ReadError>,
@@ -61,28 +61,28 @@ pub enum Error {
     #[error("Failed to mount composefs {}: {}: it is {}, an image is a regular file or a block device", image.display(),
         errno_text(not_a_file(*found)), kind_name(*found))]
     NotAFile {
-        /// What was given as the image.
+        /// Path given as the image.
         image: PathBuf,
-        /// What it is.
+        /// Type of the file that was found.
         found: FileType,
     },
     /// A digest is demanded of an image on which fs-verity is off.
     #[error("Failed to mount composefs {}: Image has no fs-verity: expected {expected:?}, {}", image.display(),
         if *supported { "but fs-verity is not enabled on the file" } else { "but its file system has no fs-verity" })]
     NoVerity {
-        /// The image.
+        /// Path of the image, for messages.
         image: PathBuf,
-        /// The digest demanded.
+        /// Digest that the image must have.
         expected: Digest,
-        /// Whether the file system could.
+        /// Whether the file system supports fs-verity.
         supported: bool,
     },
     /// The image has another digest than the one demanded.
     #[error("Failed to mount composefs {}: Image has wrong fs-verity: expected {expected:?}, {found}", image.display())]
     WrongVerity {
-        /// The image.
+        /// Path of the image, for messages.
         image: PathBuf,
-        /// The digest demanded.
+        /// Digest that the image must have.
         expected: Digest,
         /// The algorithm and digest that the image has, and according to what.
         found: String,
@@ -91,7 +91,7 @@ pub enum Error {
     #[error("Failed to mount composefs {}: Invalid argument: option verity_check={check} contradicts the demand that every file \
         of this image is verified", image.display())]
     Contradiction {
-        /// The image.
+        /// Path of the image, for messages.
         image: PathBuf,
         /// The value of `verity_check`.
         check: u8,
@@ -99,57 +99,57 @@ pub enum Error {
     /// A directory of the plan cannot be used.
     #[error("Failed to mount composefs {}: {}: {role} {}", image.display(), io_text(source), dir.display())]
     Directory {
-        /// The image.
+        /// Path of the image, for messages.
         image: PathBuf,
         /// What the directory is for: `basedir`, `upperdir`, `workdir`, `mount point`.
         role: &'static str,
-        /// The directory.
+        /// Path of the directory.
         dir: PathBuf,
-        /// The kernel's answer.
+        /// Error that the kernel returned.
         source: io::Error,
     },
     /// The file of the user namespace cannot be opened.
     #[error("Failed to open userns {}: {}", userns.display(), io_text(source))]
     OpenUserns {
-        /// The file.
+        /// Path of the file.
         userns: PathBuf,
-        /// The kernel's answer.
+        /// Error that the kernel returned.
         source: io::Error,
     },
     /// The files shall be verified, and the overlayfs of this kernel cannot.
     #[error("Failed to mount composefs {}: Operation not supported: overlayfs of this kernel ({release}) cannot verify files, \
         it has no option verity={demand}", image.display())]
     NoOverlayVerity {
-        /// The image.
+        /// Path of the image, for messages.
         image: PathBuf,
         /// The value of overlayfs' option.
         demand: &'static str,
-        /// `uname -r`.
+        /// Release of the kernel, as `uname -r` prints it.
         release: String,
     },
     /// `idmap=` on a kernel without the calls for it.
     #[error("Failed to mount composefs {}: Operation not supported: this kernel ({release}) has no id-mapped mounts", image.display())]
     NoIdmap {
-        /// The image.
+        /// Path of the image, for messages.
         image: PathBuf,
-        /// `uname -r`.
+        /// Release of the kernel, as `uname -r` prints it.
         release: String,
     },
     /// The kernel mounts an image only through a block device, and there is no loop device to be had.
     #[error("Failed to mount composefs {}: {}: EROFS of this kernel ({release}) cannot mount this file directly, \
         and no loop device could be set up for it", image.display(), io_text(source))]
     NoLoopDevice {
-        /// The image.
+        /// Path of the image, for messages.
         image: PathBuf,
-        /// `uname -r`.
+        /// Release of the kernel, as `uname -r` prints it.
         release: String,
-        /// What setting up the device said.
+        /// Error of the loop driver.
         source: io::Error,
     },
     /// No directory to mount the image on for a moment.
     #[error("Failed to mount composefs {}: {}: no temporary directory in /run or /tmp", image.display(), io_text(source))]
     NoTemporary {
-        /// The image.
+        /// Path of the image, for messages.
         image: PathBuf,
         /// Why the last one tried could not be made.
         source: io::Error,
@@ -158,15 +158,15 @@ pub enum Error {
     #[error("Failed to mount composefs {}: Argument list too long: the directories make {len} bytes of mount options, \
         this kernel reads 4095", image.display())]
     TooLong {
-        /// The image.
+        /// Path of the image, for messages.
         image: PathBuf,
-        /// The length of the text.
+        /// Length of the option text in bytes.
         len: usize,
     },
     /// A step of the mount failed.
     #[error("Failed to mount composefs {}: {}: {}", image.display(), errno_text(source.errno), refusal(source, kernel_log))]
     Kernel {
-        /// The image.
+        /// Path of the image, for messages.
         image: PathBuf,
         /// The step, the error number and the context's messages.
         source: MountError,
@@ -227,7 +227,7 @@ impl Error {
         }
     }
 
-    /// What can be done about it, if anything is known to help.
+    /// Returns what can be done about it, if anything is known to help.
     #[must_use]
     pub fn remedy(&self) -> Option<String> {
         Some(match self {

@@ -4,16 +4,16 @@ use std::fmt;
 
 use libcomposefs_sys::mount::{MountAttrFlags, MountFlags as Mount2Flags};
 
-/// When reading a file updates its access time.
+/// The rule by which reading a file updates its access time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Atime {
     /// When it is older than the last change, or a day old: the kernel's default.
     #[default]
     Relative,
-    /// Never.
+    /// Reading never updates it.
     Never,
-    /// Always.
+    /// Each read updates it.
     Always,
 }
 

@@ -46,7 +46,7 @@ impl ImageFile {
         Self { file: fd.into(), path: name.to_owned() }
     }
 
-    /// The path it was opened by.
+    /// Returns the path it was opened by.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -57,8 +57,8 @@ impl ImageFile {
     ///
     /// # Errors
     ///
-    /// [`Error::ReadImage`] if it cannot be read, [`Error::NotAnImage`] if the file begins otherwise, [`Error::BadImage`]
-    /// if the superblock breaks a rule.
+    /// [`Error::ReadImage`] if it cannot be read, [`Error::NotAnImage`] if the file begins otherwise,
+    /// [`Error::BadImage`] if the superblock breaks a rule.
     pub fn header(&self) -> Result<Header, Error> {
         let mut bytes = [0; Head::LEN];
         let mut len = 0;

@@ -40,7 +40,8 @@ impl Layer {
         self.path.clone().map_or_else(|| self.short_path().map(PathBuf::from), Ok)
     }
 
-    /// Returns a short path without special bytes that leads to the same directory, or the path itself where `/proc` is missing.
+    /// Returns a short path without special bytes that leads to the same directory, or the path itself where `/proc` is
+    /// missing.
     pub(crate) fn short_path(&self) -> Result<OsString, MountError> {
         let path = proc_fd::link(&self.fd).or_else(|| self.path.clone()).ok_or_else(|| MountError {
             step: "finding a directory, given as a descriptor, in /proc/self/fd".into(),
@@ -52,9 +53,9 @@ impl Layer {
 
     /// Sets a parameter of overlayfs to this directory.
     ///
-    /// People look for the path as the user wrote it in `/proc/mounts`, so it is used where every kernel takes it. Kernels
-    /// differ in which bytes of it they unescape, and all limit its length; other paths are passed as the descriptor (Linux
-    /// 6.13), or the link to it.
+    /// People look for the path as the user wrote it in `/proc/mounts`, so it is used where every kernel takes it.
+    /// Kernels differ in which bytes of it they unescape, and all limit its length; other paths are passed as the
+    /// descriptor (Linux 6.13), or the link to it.
     pub(crate) fn set(&self, context: &FsContext, key: &str) -> Result<(), MountError> {
         if let Some(path) = &self.path {
             let bytes = path.as_os_str().as_bytes();

@@ -16,8 +16,8 @@ use crate::options::Verity;
 use crate::plan::Plan;
 use crate::probe::Overlayfs;
 
-/// The number of bytes that the kernel reads of the text (`copy_mount_options` in `fs/namespace.c`): a page, with its end mark.
-/// It silently cuts off a longer text.
+/// The number of bytes that the kernel reads of the text (`copy_mount_options` in `fs/namespace.c`): a page, with its
+/// end mark. It silently cuts off a longer text.
 const DATA_MAX: usize = 4095;
 
 /// The separator between the layers.
@@ -44,8 +44,8 @@ pub(crate) fn mount(
         Ok(mount_at_once(OsStr::new(&plan.source), target, "overlay", flags, &data)?)
     };
     match try_with(Separator::DataOnly) {
-        // An overlayfs with mount contexts has data-only layers too, so it refused something else, and ordinary layers would
-        // weaken the mount.
+        // An overlayfs with mount contexts has data-only layers too, so it refused something else, and ordinary layers
+        // would weaken the mount.
         Err(Failure::Kernel(error)) if error.errno == Errno::INVAL && !overlayfs.contexts => {
             try_with(Separator::Ordinary)?;
             Ok(OverlayMethod::OrdinaryLayers)

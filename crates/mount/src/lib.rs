@@ -4,11 +4,11 @@
 //! option text or values --> Options --with the image's header--> Plan --mount--> DetachedMount --attach--> a directory
 //! ```
 //!
-//! [`Options`] and [`Plan`] are plain data: a plan can be printed and tested without privileges. Only the methods of [`Plan`]
-//! that mount use the kernel: [`Plan::mount`] returns a descriptor that is attached nowhere, [`Plan::mount_at`] attaches it as well,
-//! [`Plan::mount_image`] mounts the image without its objects. [`Plan::specs`] describes the mounts for another program. This crate
-//! knows no repositories: an image is a file, objects are in directories. `docs/mount.md` describes each option, and which
-//! methods are used on which kernel.
+//! [`Options`] and [`Plan`] are plain data: a plan can be printed and tested without privileges. Only the methods of
+//! [`Plan`] that mount use the kernel: [`Plan::mount`] returns a descriptor that is attached nowhere,
+//! [`Plan::mount_at`] attaches it as well, [`Plan::mount_image`] mounts the image without its objects. [`Plan::specs`]
+//! describes the mounts for another program. This crate knows no repositories: an image is a file, objects are in
+//! directories. `docs/mount.md` describes each option, and which methods are used on which kernel.
 
 mod apply;
 mod detached;

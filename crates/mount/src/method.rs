@@ -1,8 +1,8 @@
-//! The ways there are to mount, of which each kernel has some.
+//! The methods to mount, of which each kernel has some.
 
 use std::path::PathBuf;
 
-/// Which of the kernel's newer interfaces may be used. All, unless a test or a search for a defect says otherwise.
+/// The newer interfaces of the kernel that may be used. All, unless a test or a search for a defect says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KernelFeatures {
@@ -22,17 +22,17 @@ impl Default for KernelFeatures {
     }
 }
 
-/// How the image was mounted.
+/// The method by which the image was mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErofsMethod {
-    /// The file itself.
+    /// From the file itself.
     File,
     /// Through this loop device.
     Loop(PathBuf),
 }
 
-/// How the layers were joined.
+/// The method by which the layers were joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OverlayMethod {

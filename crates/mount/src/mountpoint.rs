@@ -1,4 +1,4 @@
-//! A private directory to mount the image on for a moment, where the kernel can stack overlayfs only on a path.
+//! A private directory to mount the image on temporarily, where overlayfs takes its layers by path only.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,8 +8,8 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
 
-/// A new directory of mode 0700, or one that the caller has for it. Dropping it takes away what is mounted on it, and the
-/// directory if it is ours.
+/// A new directory of mode 0700, or one that the caller has for it. Dropping it takes away what is mounted on it, and
+/// the directory if it is ours.
 #[derive(Debug)]
 pub(crate) struct TemporaryMountpoint {
     dir: PathBuf,

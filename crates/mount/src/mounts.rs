@@ -13,7 +13,7 @@ use crate::plan::SOURCE;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MountEntry {
-    /// Where it is.
+    /// Directory that it is mounted at.
     pub target: PathBuf,
     /// The image, if the mount says which it is.
     pub digest: Option<Digest>,

@@ -10,11 +10,11 @@ use crate::flags::MountFlags;
 use crate::path_or_fd::PathOrFd;
 use crate::readahead::ReadAhead;
 
-/// What overlayfs checks when a file is opened.
+/// The check that overlayfs makes when a file is opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verity {
-    /// Nothing.
+    /// Files are not checked.
     #[default]
     Off,
     /// Files whose digest the image records: the object must have it (`verity=on`).

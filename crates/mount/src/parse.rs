@@ -1,8 +1,8 @@
 //! The option text of `-o`: words divided by commas, each a key or `key=value`.
 //!
-//! A backslash in a value protects the byte behind it: a comma then does not end the value, a colon does not end a
-//! path of a list. Quotation marks around a value (`key="a,b"`, which mount(8) hands on as they are) protect its commas.
-//! If a key comes twice, the last one counts.
+//! A backslash in a value protects the byte behind it: a comma then does not end the value, a colon does not end a path
+//! of a list. Quotation marks around a value (`key="a,b"`, which mount(8) hands on as they are) protect its commas. If
+//! a key comes twice, the last one counts.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -16,18 +16,18 @@ use crate::flags::{self, MountFlags};
 use crate::options::{Options, UpperDir, Verity};
 use crate::readahead::ReadAhead;
 
-/// What to do with an option nobody knows.
+/// How to treat an unknown option.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UnknownOptions {
-    /// Refuse it.
+    /// Return an error for it.
     #[default]
     Refuse,
     /// Pass over it, as `mount -s` wishes.
     Ignore,
 }
 
-/// Why an option text cannot be used.
+/// The reason why an option text cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OptionError {
@@ -90,8 +90,8 @@ pub fn parse(text: &OsStr, unknown: UnknownOptions) -> Result<Options, OptionErr
 }
 
 impl Options {
-    /// Parses an option text. `basedir=` may be missing: the object directories of an image in a repository are those of
-    /// the repository.
+    /// Parses an option text. `basedir=` may be missing: the object directories of an image in a repository are those
+    /// of the repository.
     ///
     /// # Errors
     ///

@@ -9,8 +9,8 @@ use rustix::fs::{Mode, OFlags};
 
 /// A directory of a mount, or the file of a user namespace: a path, or a descriptor that is already open.
 ///
-/// A path is opened when the plan is mounted. A descriptor (`O_PATH` is enough for a directory) needs no path in this mount
-/// namespace, so a caller can pass a directory of another one.
+/// A path is opened when the plan is mounted. A descriptor (`O_PATH` is enough for a directory) needs no path in this
+/// mount namespace, so a caller can pass a directory of another one.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum PathOrFd {

@@ -13,8 +13,8 @@ use crate::readahead::ReadAhead;
 /// The source of the mounts that the C tools make.
 pub(crate) const SOURCE: &str = "composefs";
 
-/// A planned mount: plain data, which needs no privileges. Which of the kernel's interfaces are used is found out when it is
-/// mounted.
+/// A planned mount: plain data, which needs no privileges. Which of the kernel's interfaces are used is found out when
+/// it is mounted.
 ///
 /// # Examples
 ///

@@ -1,11 +1,11 @@
-//! What this kernel's overlayfs can do, found by asking it and not by its version.
+//! The features of this kernel's overlayfs, found by asking it and not by its version.
 
 use libcomposefs_sys::mount::{FsContext, MountError};
 use rustix::io::Errno;
 
 use crate::options::Verity;
 
-/// How overlayfs takes its options, and whether it can verify.
+/// The features of overlayfs that a mount depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overlayfs {
     /// It takes options one by one and refuses unknown ones (Linux 6.5). Else they go through `mount(2)`.
@@ -34,7 +34,7 @@ impl Overlayfs {
         Ok(Self { contexts: true, verity: context.set_string("verity", "require").is_ok() })
     }
 
-    /// What will be verified when `wish` is wished for; `None` if that is too little.
+    /// Returns the check that overlayfs makes if `wish` is asked for, or `None` if it cannot verify as asked.
     pub(crate) fn verity(self, wish: Verity) -> Option<Verity> {
         match (wish, self.verity) {
             (Verity::Off, _) => Some(Verity::Off),

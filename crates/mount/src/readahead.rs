@@ -1,4 +1,4 @@
-//! How much of the image is read at mount, before anyone asks.
+//! The read-ahead of the image at mount.
 //!
 //! EROFS reads metadata block by block as it comes to them, and waits for each. The image is little else than metadata,
 //! so whoever walks the tree on a cold cache saves thousands of those waits by a few large reads.
@@ -19,7 +19,7 @@ impl ReadAhead {
         Self(bytes)
     }
 
-    /// The number of bytes.
+    /// Returns the number of bytes.
     #[must_use]
     pub fn bytes(self) -> u64 {
         self.0
@@ -42,8 +42,8 @@ impl ReadAhead {
     }
 }
 
-/// The whole image of some 130000 files. A disk is done with so much in a moment (`docs/mount.md` has figures), and what
-/// is read at random right after the mount waits no longer than that.
+/// The whole image of some 130000 files. A disk is done with so much in a moment (`docs/mount.md` has figures), and
+/// what is read at random right after the mount waits no longer than that.
 impl Default for ReadAhead {
     fn default() -> Self {
         Self(32 << 20)

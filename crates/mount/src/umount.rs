@@ -1,4 +1,4 @@
-//! Unmounting, with a look first: only what composefs mounted.
+//! Unmounting of composefs mounts, and of no others.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,16 +9,16 @@ use rustix::io::Errno;
 
 use crate::mounts::lines;
 
-/// Why a mount is still there.
+/// The reason why a mount could not be unmounted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UmountError {
     /// The path leads nowhere, or the list of mounts cannot be read.
     #[error("Failed to unmount {}: {source}", target.display())]
     Io {
-        /// What was to be unmounted.
+        /// Path given to unmount.
         target: PathBuf,
-        /// The kernel's answer.
+        /// Error that the kernel returned.
         source: io::Error,
     },
     /// No composefs image is mounted there.
@@ -27,7 +27,7 @@ pub enum UmountError {
         None => "it is not a mount point".into(),
     })]
     NotComposefs {
-        /// What was to be unmounted.
+        /// Path given to unmount.
         target: PathBuf,
         /// File system and source of what is mounted there.
         found: Option<String>,
@@ -35,21 +35,21 @@ pub enum UmountError {
     /// Without `/proc` the mounts cannot be listed, and no overlay is mounted there.
     #[error("Failed to unmount {}: no overlay is mounted there, and more cannot be found out: /proc is not mounted", target.display())]
     NoProc {
-        /// What was to be unmounted.
+        /// Path given to unmount.
         target: PathBuf,
     },
-    /// The kernel refused.
+    /// The kernel refused to unmount it.
     #[error("Failed to unmount {}: {}", target.display(), errno_text(source.errno))]
     Kernel {
-        /// What was to be unmounted.
+        /// Path given to unmount.
         target: PathBuf,
-        /// The kernel's answer.
+        /// Error that the kernel returned.
         source: MountError,
     },
 }
 
 impl UmountError {
-    /// What can be done about it, if anything is known to help.
+    /// Returns what can be done about it, if anything is known to help.
     #[must_use]
     pub fn remedy(&self) -> Option<String> {
         match self {

@@ -65,7 +65,8 @@ fn every_way_gives_the_files(scratch: &Scratch) {
     }
 }
 
-/// An empty directory of the caller's for the image: used where a path is needed, and after success and failure as it was.
+/// An empty directory of the caller's for the image: used where a path is needed, and after success and failure as it
+/// was.
 fn the_callers_mount_point_stays(scratch: &Scratch) {
     let own = scratch.path("own");
     fs::create_dir(&own).unwrap();

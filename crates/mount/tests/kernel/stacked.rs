@@ -1,8 +1,8 @@
 //! Images on file systems that the kernel does not take for file-backed EROFS: the loop device takes over.
 //!
-//! tmpfs never is taken. Stacked file systems (overlayfs, and EROFS on a file) were taken until early 2026, and are refused
-//! since (`erofs_fc_fill_super` in `fs/erofs/super.c`: "file-backed mounts cannot be applied to stacked fses"), as nested file
-//! systems could overflow the kernel's stack. Which of the two this kernel does, it is asked.
+//! tmpfs never is taken. Stacked file systems (overlayfs, and EROFS on a file) were taken until early 2026, and are
+//! refused since (`erofs_fc_fill_super` in `fs/erofs/super.c`: "file-backed mounts cannot be applied to stacked fses"),
+//! as nested file systems could overflow the kernel's stack. Which of the two this kernel does, it is asked.
 
 use std::fs;
 use std::path::Path;

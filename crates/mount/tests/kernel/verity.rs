@@ -150,7 +150,8 @@ fn only_the_right_digest_mounts(scratch: &Scratch) {
     }
 }
 
-/// The server answers the requests about fs-verity itself: with the digest that is demanded, while it serves other bytes.
+/// The server answers the requests about fs-verity itself: with the digest that is demanded, while it serves other
+/// bytes.
 fn a_fuse_server_vouches_for_nothing(scratch: &Scratch) {
     let good = fs::read(scratch.path("image")).unwrap();
     let digest = libcomposefs_image::verity::digest(Algorithm::Sha256, &good);
@@ -185,8 +186,8 @@ fn a_fuse_server_vouches_for_nothing(scratch: &Scratch) {
     }
 }
 
-/// The owner of the image shows a header without the flag for ACLs, then writes the right one and seals the file: a mount
-/// with `noacl` would drop the entries that restrict access.
+/// The owner of the image shows a header without the flag for ACLs, then writes the right one and seals the file: a
+/// mount with `noacl` would drop the entries that restrict access.
 fn the_header_counts_that_the_digest_vouches_for(scratch: &Scratch) {
     let (path, name) = (scratch.path("acl"), "system.posix_acl_access");
     let with_acl = image_with_acl();
