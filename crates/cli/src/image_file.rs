@@ -13,6 +13,7 @@ use libcomposefs_image::verity::{self, Hasher};
 use libcomposefs_image::{Algorithm, Digest};
 use libcomposefs_sys::head_first::{self, At, Beginning};
 use libcomposefs_sys::input::{self, OpenError};
+use libcomposefs_sys::verity::{Measurement, measure};
 use rustix::fs::FileType;
 
 /// Read size for hashing the part of a file after the image.
@@ -88,6 +89,20 @@ impl ImageFile {
     /// Returns the open file if it is a regular file, which can be read again from its start.
     pub(crate) fn regular(&self) -> Option<BorrowedFd<'_>> {
         self.file.metadata().is_ok_and(|metadata| metadata.is_file()).then(|| self.file.as_fd())
+    }
+
+    /// Measures the digest that the kernel verifies reads with. Returns `None` if the kernel does not verify them, and
+    /// `Some(None)` if it uses an algorithm that images do not have.
+    pub(crate) fn kernel_digest(&self) -> anyhow::Result<Option<Option<Digest>>> {
+        let measured = self.regular().map(|file| measure(file).context("cannot measure it")).transpose()?;
+        Ok(match measured {
+            Some(Measurement::Digest(found)) => {
+                let number = u8::try_from(found.algorithm).unwrap_or_default();
+                let algorithm = Algorithm::from_kernel_number(number);
+                Some(algorithm.and_then(|algorithm| Digest::new(algorithm, &found.digest)))
+            }
+            Some(Measurement::NotEnabled | Measurement::Unsupported | Measurement::Refused(_)) | None => None,
+        })
     }
 
     /// Computes the fs-verity digest of the whole file with one algorithm.

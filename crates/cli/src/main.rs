@@ -19,6 +19,7 @@ mod inspect;
 mod interrupt;
 mod json;
 mod lost_opaque;
+mod operand;
 mod rlimits;
 mod scan_progress;
 mod timestamp;

@@ -9,6 +9,7 @@ use clap::Parser;
 use libcomposefs_image::dump::{self, Parser as DumpParser};
 use libcomposefs_image::erofs::{Image, Versions};
 
+use super::repository::RepositoryArgs;
 use super::{Command, Composefs, cat, du, find, ls, stat};
 use crate::inspect::failures::Failures;
 
@@ -57,13 +58,14 @@ fn run(line: &str, dir: &Path) -> (usize, bool) {
         "OBJECTS" => dir.join("objects").into_os_string(),
         word => word.into(),
     });
+    let none = RepositoryArgs::default();
     let (mut failures, mut out) = (Failures::default(), Vec::new());
     let done = match Composefs::parse_from(std::iter::once("composefs".into()).chain(words)).command {
-        Command::Ls(args) => ls::list(&args, &mut failures, &mut out),
-        Command::Stat(args) => stat::show(&args, &mut failures, &mut out),
-        Command::Cat(args) => cat::print(&args, &mut failures, &mut out),
-        Command::Find(args) => find::find(&args, &mut failures, &mut out),
-        Command::Du(args) => du::measure(&args, &mut failures, &mut out),
+        Command::Ls(args) => args.run(&none, |args, selected| ls::list(args, selected, &mut failures, &mut out)),
+        Command::Stat(args) => args.run(&none, |args, selected| stat::show(args, selected, &mut failures, &mut out)),
+        Command::Cat(args) => args.run(&none, |args, selected| cat::print(args, selected, &mut failures, &mut out)),
+        Command::Find(args) => args.run(&none, |args, selected| find::find(args, selected, &mut failures, &mut out)),
+        Command::Du(args) => args.run(&none, |args, selected| du::measure(args, selected, &mut failures, &mut out)),
         _ => panic!("{line}"),
     };
     // Images have megabytes at most, and so have the sums of their sizes as text.

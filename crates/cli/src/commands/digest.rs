@@ -1,5 +1,6 @@
 //! `composefs digest`: computes the fs-verity digests of files, pipes and standard input.
 
+use std::cell::OnceCell;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::num::NonZeroUsize;
@@ -7,12 +8,17 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
+use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_content::digest_file;
 use libcomposefs_image::verity::Hasher;
 use libcomposefs_image::{Algorithm, Digest};
 
-use crate::inspect::names::NameFormat;
+use super::repository::RepositoryArgs;
+use crate::complete;
+use crate::error_text::with_remedy;
+use crate::inspect::names::{NameFormat, shell_word};
+use crate::operand::{IMAGES, Operand, Operands};
 use crate::output;
 use crate::{json, rlimits};
 
@@ -21,10 +27,10 @@ use crate::{json, rlimits};
 /// Reads and hashes the contents; digests stored by the kernel are not used. Regular files are read by several threads.
 /// Pipes and other streams are read to their end, in constant memory.
 #[derive(clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = format!("{IMAGES}\n\n{EXAMPLES}"))]
 pub(super) struct DigestArgs {
     /// Files; `-` is standard input, which is also the default
-    #[arg(default_value = "-", hide_default_value = true)]
+    #[arg(default_value = "-", hide_default_value = true, add = ArgValueCompleter::new(complete::operands))]
     files: Vec<PathBuf>,
     /// Digest algorithm, sha256 or sha512
     #[arg(long, default_value_t)]
@@ -48,12 +54,11 @@ Examples:
 const PIECE: usize = 256 << 10;
 
 /// Runs the command and returns its exit status.
-pub(super) fn run(args: &DigestArgs) -> anyhow::Result<()> {
+pub(super) fn run(args: &DigestArgs, selected: &RepositoryArgs) -> anyhow::Result<()> {
     let threads = rlimits::threads(args.threads);
-    let digests = args.files.iter().map(|path| {
-        let digest = digest(path, args.algorithm, threads);
-        digest.with_context(|| format!("cannot read {}", path.display()))
-    });
+    let opened = OnceCell::new();
+    let operands = Operands::new(selected, &opened);
+    let digests = args.files.iter().map(|path| digest_operand(path, &operands, args.algorithm, threads));
     let mut out = output::text();
     if args.json {
         let list = args.files.iter().zip(digests).map(|(path, digest)| {
@@ -75,6 +80,26 @@ pub(super) fn run(args: &DigestArgs) -> anyhow::Result<()> {
         out.flush()?;
     }
     Ok(())
+}
+
+fn digest_operand(
+    path: &Path,
+    operands: &Operands<'_>,
+    algorithm: Algorithm,
+    threads: NonZeroUsize,
+) -> anyhow::Result<Digest> {
+    let digest = match operands.find(path)? {
+        Operand::Image(image) => digest_file(image.file.as_fd(), algorithm, threads),
+        Operand::File if path.is_dir() => {
+            let error = anyhow!("{} is a directory: expected files", path.display());
+            return Err(with_remedy(
+                error,
+                format!("mkcomposefs --print-digest-only {} prints the digest of its image", shell_word(path)),
+            ));
+        }
+        Operand::File => digest(path, algorithm, threads),
+    };
+    digest.with_context(|| format!("cannot read {}", path.display()))
 }
 
 fn digest(path: &Path, algorithm: Algorithm, threads: NonZeroUsize) -> io::Result<Digest> {

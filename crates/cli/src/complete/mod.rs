@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Command, CommandFactory, FromArgMatches, Parser};
-use clap_complete::engine::CompletionCandidate;
+use clap_complete::engine::{CompletionCandidate, PathCompleter, ValueCompleter as _};
 use clap_complete::env::{EnvCompleter, Shells};
 use libcomposefs_repo::{Images, Repository};
 
@@ -75,6 +75,13 @@ pub(crate) fn images(begun: &OsStr) -> Vec<CompletionCandidate> {
         })
     };
     candidates(begun, all)
+}
+
+/// Returns the files, refs and image digests that start with `begun`. Without a beginning digests are not offered.
+pub(crate) fn operands(begun: &OsStr) -> Vec<CompletionCandidate> {
+    let mut all = PathCompleter::any().complete(begun);
+    all.extend(if begun.is_empty() { refs(begun) } else { images(begun) });
+    all
 }
 
 fn candidates<I: Iterator<Item = String>>(begun: &OsStr, of: impl FnOnce(Images) -> I) -> Vec<CompletionCandidate> {

@@ -4,20 +4,19 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use anyhow::bail;
-use libcomposefs_image::erofs::read::{LastLink, RawContent, ResolvedPath, View};
+use libcomposefs_image::erofs::read::{LastLink, RawContent, ResolvedPath};
 use libcomposefs_image::tree::Kind;
 use libcomposefs_store::{Basedirs, VerifiedBy};
 
 use crate::error_text::with_remedy;
+use crate::inspect::image::InspectedImage;
 use crate::inspect::inode_info::{ContentForm, InodeInfo};
 use crate::inspect::mode;
 use crate::inspect::names::NameFormat;
-use crate::inspect::path::{refused, resolve};
 
 /// Source of the contents of an image's files.
-pub(crate) struct ContentReader<'r, 'a> {
-    pub(crate) image: PathBuf,
-    pub(crate) view: View<'r, 'a>,
+pub(crate) struct ContentReader<'i, 'r, 'a> {
+    pub(crate) image: &'i InspectedImage<'r, 'a>,
     pub(crate) basedirs: Basedirs,
     /// Also copy contents for which the image has no digest to verify them with.
     pub(crate) unverified: bool,
@@ -34,11 +33,11 @@ pub(crate) struct CopiedContent<'a> {
     pub(crate) checked: &'static str,
 }
 
-impl<'a> ContentReader<'_, 'a> {
+impl<'a> ContentReader<'_, '_, 'a> {
     /// Copies the content of the file at a path of the image.
     pub(crate) fn copy(&self, path: &[u8], out: &mut impl Write) -> anyhow::Result<CopiedContent<'a>> {
-        let ResolvedPath { path, node } = resolve(&self.image, &self.view, path, LastLink::Follow)?;
-        let info = InodeInfo::of(&self.view, node).map_err(|error| refused(&self.image, &path, error))?;
+        let ResolvedPath { path, node } = self.image.resolve(path, LastLink::Follow)?;
+        let info = self.image.info(node, &path)?;
         let told = |error: anyhow::Error| {
             if error.is::<io::Error>() { error } else { error.context(self.place(&path)) }
         };
@@ -47,7 +46,7 @@ impl<'a> ContentReader<'_, 'a> {
     }
 
     fn place(&self, path: &[u8]) -> String {
-        format!("{}: {}", self.image.display(), NameFormat::Escaped.text(path))
+        format!("{}: {}", self.image.name(), NameFormat::Escaped.text(path))
     }
 
     fn copy_info(&self, info: &InodeInfo<'a>, out: &mut impl Write) -> anyhow::Result<(Option<PathBuf>, &'static str)> {
@@ -56,7 +55,7 @@ impl<'a> ContentReader<'_, 'a> {
             (Some(ContentForm::Hole), _) => bail!("the image does not say which object its content is"),
             (Some(_), Some(payload)) if info.node.kind() == Kind::Regular => payload,
             (Some(_), _) => {
-                if let RawContent::Flat(flat) = self.view.reader().content(info.node.raw())? {
+                if let RawContent::Flat(flat) = self.image.reader.content(info.node.raw())? {
                     out.write_all(flat.blocks)?;
                     out.write_all(flat.tail)?;
                 }

@@ -3,9 +3,34 @@
 use libcomposefs_image::tree::Kind;
 
 use crate::inspect::inode_info::InodeInfo;
-use crate::inspect::names::NameFormat;
+use crate::inspect::names::{NameArgs, NameFormat};
 use crate::inspect::size::SizeFormat;
 use crate::timestamp;
+
+/// Options for the format of a listing.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub(crate) struct ListingArgs {
+    /// Also print mode, links, owner, size and time
+    #[arg(short, long)]
+    pub(crate) long: bool,
+    /// Print sizes with units, such as 1.2M
+    #[arg(short = 'H', long)]
+    human: bool,
+    #[command(flatten)]
+    pub(crate) names: NameArgs,
+}
+
+impl ListingArgs {
+    /// Returns the format that the options select.
+    pub(crate) fn format(self) -> LineFormat {
+        LineFormat {
+            long: self.long,
+            names: self.names.names(),
+            sizes: SizeFormat::human(self.human),
+            line_end: self.names.line_end(),
+        }
+    }
+}
 
 /// Format of the lines of a listing.
 #[derive(Clone, Copy, Debug)]

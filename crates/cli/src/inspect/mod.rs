@@ -2,6 +2,7 @@
 
 pub(crate) mod content;
 pub(crate) mod failures;
+pub(crate) mod image;
 pub(crate) mod inode_info;
 pub(crate) mod listing;
 pub(crate) mod mode;

@@ -1,11 +1,11 @@
-//! Resolves paths in an image, and reports paths that do not exist.
+//! Paths in an image, and errors about paths that do not exist.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use anyhow::anyhow;
-use libcomposefs_image::erofs::read::{LastLink, ReadError, ResolveError, ResolvedPath, View};
+use libcomposefs_image::erofs::read::ResolveError;
 use libcomposefs_image::tree::{InodeId, Tree};
 
 use crate::error_text::with_remedy;
@@ -17,26 +17,17 @@ Paths are relative to the root of the image, with or without a leading slash. Ne
 image. The output matches what a mount shows, except that whiteouts (character devices 0,0) appear as in the source.
 No mount, no privileges and no objects are needed.";
 
-/// Resolves a path of the image.
-pub(crate) fn resolve(image: &Path, view: &View<'_, '_>, path: &[u8], last: LastLink) -> anyhow::Result<ResolvedPath> {
-    view.resolve(path, last).map_err(|error| unresolved(image, &error))
-}
-
-fn unresolved(image: &Path, error: &ResolveError) -> anyhow::Error {
+/// Builds the error for a path that cannot be resolved. `words` name the image on a command line.
+pub(crate) fn unresolved(image: &Path, words: &str, error: &ResolveError) -> anyhow::Error {
     let remedy = match error {
         ResolveError::Missing { path } => {
             let above = path.iter().rposition(|byte| *byte == b'/').map_or(&b"/"[..], |slash| &path[..slash.max(1)]);
             let above = shell_word(Path::new(OsStr::from_bytes(above)));
-            format!("composefs ls {} {above} lists the existing entries", shell_word(image))
+            format!("composefs ls {words} {above} lists the existing entries")
         }
         _ => return anyhow!("{}: {error}", image.display()),
     };
     with_remedy(format!("{}: {error}", image.display()), remedy)
-}
-
-/// Builds the error for an image that is damaged at a path.
-pub(crate) fn refused(image: &Path, path: &[u8], error: ReadError) -> anyhow::Error {
-    anyhow!("{}: {}", image.display(), error.at_path(path))
 }
 
 /// Finds the inode at a path of a tree, without following symlinks.
@@ -53,4 +44,9 @@ pub(crate) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
     }
     path.extend_from_slice(name);
     path
+}
+
+/// Returns the paths of a command line, or the root if there are none.
+pub(crate) fn or_root(paths: &[OsString]) -> Vec<&[u8]> {
+    if paths.is_empty() { vec![b"/"] } else { paths.iter().map(|path| path.as_bytes()).collect() }
 }

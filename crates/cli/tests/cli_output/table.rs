@@ -27,6 +27,7 @@ const fn asks(command: &'static str, line: &'static str, fails: &'static str) ->
 pub(crate) const ROWS: &[Row] = &[
     asks("cat", r#"composefs cat --basedir="$O" "$I" /big"#, r#"composefs cat --basedir="$NONE" "$I" "/$NONE""#),
     asks("cat", r#"composefs cat --json --basedir="$O" "$I" "/$X""#, r#"composefs cat "$I" "/$X" /big"#),
+    asks("cat", r#"composefs --repo="$R" cat "$N" /big"#, r#"composefs --repo="$R" cat "no-$N" /big"#),
     asks("check", r#"composefs check --basedir="$O" "$I""#, r#"composefs check --basedir="$NONE" "$I""#),
     asks("check", r#"composefs check --json --basedir="$O" "$I""#, r#"composefs check "$T""#),
     asks("check", r#"composefs check --basedir="$EMPTY" "$I""#, r#"composefs check "$NONE""#),
@@ -55,6 +56,7 @@ pub(crate) const ROWS: &[Row] = &[
     asks("doctor", r#"composefs --repo="$R" doctor "$EMPTY""#, r#"composefs doctor "$NONE""#),
     asks("doctor", r#"composefs doctor --json "$EMPTY""#, r#"composefs --repo="$NONE" doctor"#),
     asks("du", r#"composefs du --basedir="$O" "$I" "$I""#, r#"composefs du "$NONE""#),
+    asks("du", r#"composefs --repo="$R" du "$N""#, r#"composefs --repo="$NONE" du "$N""#),
     asks("du", r#"composefs du --json "$I""#, r#"composefs du --basedir="$NONE" "$I""#),
     asks("explain-digest", r#"composefs explain-digest "$T" --list"#, r#"composefs explain-digest "$NONE""#),
     asks(

@@ -8,7 +8,6 @@ use libcomposefs_content::digest_file;
 use libcomposefs_image::erofs::check::{CheckReport, Severity, check_in_file};
 use libcomposefs_image::erofs::read::{ImageReader, load};
 use libcomposefs_image::{Algorithm, Digest};
-use libcomposefs_sys::verity::{Measurement, measure};
 
 use super::objects::Wanted;
 use crate::image_file::ImageFile;
@@ -30,11 +29,11 @@ impl Checked {
     /// Checks an image, and adds the objects that it needs to `needs`.
     pub(super) fn new(
         path: &Path,
+        image: &ImageFile,
         expected: Option<Digest>,
         threads: NonZeroUsize,
         needs: Option<&mut Wanted>,
     ) -> anyhow::Result<Self> {
-        let image = ImageFile::read(path)?;
         let reader = ImageReader::new(image.bytes()).ok();
         let loaded = reader.and_then(|reader| load(&reader, &[]).ok());
         let algorithm = loaded.as_ref().map_or_else(Algorithm::default, |loaded| loaded.tree.algorithm());
@@ -45,16 +44,7 @@ impl Checked {
             None => image.digest(algorithm)?,
         };
         let report = check_in_file(image.bytes(), image.file_len());
-        let measured =
-            image.regular().map(|file| measure(file).context("cannot measure the fs-verity digest")).transpose()?;
-        let kernel = match measured.unwrap_or(Measurement::Unsupported) {
-            Measurement::Digest(found) => {
-                let number = u8::try_from(found.algorithm).unwrap_or_default();
-                let algorithm = Algorithm::from_kernel_number(number);
-                Some(algorithm.and_then(|algorithm| Digest::new(algorithm, &found.digest)))
-            }
-            Measurement::NotEnabled | Measurement::Unsupported | Measurement::Refused(_) => None,
-        };
+        let kernel = image.kernel_digest()?;
         if let (Some(needs), Some(loaded)) = (needs, loaded) {
             needs.add(&loaded.tree);
         }

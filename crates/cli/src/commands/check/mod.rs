@@ -4,11 +4,13 @@ mod image;
 mod objects;
 mod report;
 
+use std::cell::OnceCell;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_image::Digest;
 use libcomposefs_image::erofs::check::Severity;
 use libcomposefs_store::Basedirs;
@@ -16,29 +18,34 @@ use libcomposefs_store::Basedirs;
 use image::Checked;
 use objects::{Objects, Wanted};
 
+use super::repository::RepositoryArgs;
+use crate::complete;
 use crate::exit::exit_answer;
+use crate::operand::{IMAGES, ImageOperand, Operands};
 use crate::rlimits;
 
-/// Check images: their structure, their digests and, with --basedir, all objects they need.
+/// Check images: their structure, their digests and, with --basedir or in a repository, all objects they need.
 ///
 /// Reports all findings, not only the first. An error is rejected by mounts or readers; a warning is tolerated by
 /// mounts, but no writer produces it; a note is for information. Also reports whether the image is canonical: whether
-/// writing its tree again gives the same bytes. With --basedir, checks that each object exists and has the right length
-/// and content, once and in parallel; contents that the kernel verifies by fs-verity are not read.
+/// writing its tree again gives the same bytes. With --basedir, and for images of the repository, checks that each
+/// object exists and has the right length and content, once and in parallel; contents that the kernel verifies by
+/// fs-verity are not read.
 #[derive(clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = format!("{IMAGES}\n\n{EXAMPLES}"))]
 pub(super) struct CheckArgs {
-    /// Paths of the image files
-    #[arg(value_name = "IMAGE", required = true)]
+    /// Images: files, or refs or digests of the repository
+    #[arg(value_name = "IMAGE", required = true, add = ArgValueCompleter::new(complete::operands))]
     images: Vec<PathBuf>,
-    /// Also check the objects in this directory; may be given several times
+    /// Also check the objects in this directory; may be given several times [default for images of the repository: its
+    /// objects]
     #[arg(long, value_name = "DIR")]
     basedir: Vec<PathBuf>,
     /// Expected fs-verity digest of the image, or of every image
     #[arg(long, value_name = "HEX")]
     digest: Option<Digest>,
     /// Also read objects that the kernel verifies by fs-verity
-    #[arg(long, requires = "basedir")]
+    #[arg(long)]
     read: bool,
     /// Treat warnings as errors
     #[arg(long)]
@@ -62,22 +69,31 @@ Exit status: 0 if there are no errors (with --strict, no warnings either), 1 if 
 or for a usage error.";
 
 /// Runs the command and returns its exit status.
-pub(super) fn run(args: &CheckArgs) -> ExitCode {
-    exit_answer(check(args))
+pub(super) fn run(args: &CheckArgs, selected: &RepositoryArgs) -> ExitCode {
+    exit_answer(check(args, selected))
 }
 
 /// Checks everything; returns true if there are no problems.
-fn check(args: &CheckArgs) -> anyhow::Result<bool> {
+fn check(args: &CheckArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
     let threads = rlimits::threads(args.threads);
+    let opened = OnceCell::new();
+    let operands = Operands::new(selected, &opened);
     let basedirs = Basedirs::open(&args.basedir)?;
     let (mut images, mut wanted) = (Vec::new(), Wanted::default());
     for path in &args.images {
-        let needs = (!basedirs.is_empty()).then_some(&mut wanted);
-        let image = Checked::new(path, args.digest, threads, needs).with_context(|| path.display().to_string())?;
+        let ImageOperand { file, digest } = operands.read_unverified(path)?;
+        // The objects of a file need not be in the repository.
+        let needs = (!basedirs.is_empty() || digest.is_some()).then_some(&mut wanted);
+        let checked = Checked::new(path, &file, args.digest.or(digest), threads, needs);
+        let image = checked.with_context(|| path.display().to_string())?;
         if !args.json {
             report::print_image(&image);
         }
         images.push(image);
+    }
+    let basedirs = operands.basedirs(basedirs)?;
+    if args.read && basedirs.is_empty() {
+        bail!("--read applies to objects: use --basedir=DIR to name the object directory");
     }
     let objects = (!basedirs.is_empty()).then(|| Objects::verify(&basedirs, wanted, args.read, threads));
     let worst = if args.strict { Severity::Warning } else { Severity::Error };

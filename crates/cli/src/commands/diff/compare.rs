@@ -1,5 +1,7 @@
 //! Loads and compares both sides.
 
+use std::cell::OnceCell;
+
 use anyhow::bail;
 use libcomposefs_image::Algorithm;
 use libcomposefs_image::diff::causes::{Cause, causes};
@@ -10,7 +12,9 @@ use libcomposefs_scan as scan;
 
 use super::facts::{self, Fact};
 use super::options::{DiffRequest, Hardlinks};
-use crate::input::{self, Input, InputKind, LoadedInput};
+use crate::commands::repository::RepositoryArgs;
+use crate::input::{Input, InputKind, LoadedInput};
+use crate::operand::Operands;
 
 /// The two sides, loaded.
 pub(super) struct LoadedSides {
@@ -28,9 +32,11 @@ pub(super) struct TreeComparison<'t> {
 
 impl LoadedSides {
     /// Loads both sides. Returns `None` if both are images with the same bytes, which need not be loaded.
-    pub(super) fn load(request: &DiffRequest) -> anyhow::Result<Option<Self>> {
+    pub(super) fn load(request: &DiffRequest, selected: &RepositoryArgs) -> anyhow::Result<Option<Self>> {
         let [a, b] = &request.paths;
-        let (a, b) = (input::open(a)?, input::open(b)?);
+        let opened = OnceCell::new();
+        let operands = Operands::new(selected, &opened);
+        let ((a, _), (b, _)) = (operands.open(a)?, operands.open(b)?);
         if let (Input::Image(a), Input::Image(b)) = (&a, &b)
             && request.diff.below.is_empty()
             && a.bytes() == b.bytes()

@@ -15,17 +15,18 @@ pub(super) use options::DiffArgs;
 use compare::{LoadedSides, TreeComparison};
 use options::DiffRequest;
 
+use super::repository::RepositoryArgs;
 use crate::exit::exit_answer;
 use crate::output;
 
 /// Runs the command and returns its exit status.
-pub(super) fn run(args: DiffArgs) -> ExitCode {
-    exit_answer(DiffRequest::check(args).and_then(|request| run_request(&request)))
+pub(super) fn run(args: &DiffArgs, selected: &RepositoryArgs) -> ExitCode {
+    exit_answer(DiffRequest::check(args.clone()).and_then(|request| run_request(&request, selected)))
 }
 
-fn run_request(request: &DiffRequest) -> anyhow::Result<bool> {
+fn run_request(request: &DiffRequest, selected: &RepositoryArgs) -> anyhow::Result<bool> {
     let mut out = output::data();
-    let Some(pair) = LoadedSides::load(request)? else {
+    let Some(pair) = LoadedSides::load(request, selected)? else {
         if request.json {
             json_report::write_identical(&mut out)?;
         }

@@ -7,27 +7,30 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::ValueEnum;
+use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_image::Algorithm;
 use libcomposefs_image::diff::{self, Field};
 use libcomposefs_image::tree::Timestamp;
 use libcomposefs_scan::{self as scan, Mtime, Patterns, XattrChoice};
 
 use super::facts::Fact;
+use crate::complete;
+use crate::operand::IMAGES;
 
 /// Compare two trees and explain their differences.
 ///
 /// A and B are each an image, a directory (which may be a mounted image), a dump, or - for an image or dump on standard
 /// input. Finds every path that only one side has, and every field that differs. Differences with a common cause are
 /// grouped.
-#[derive(clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[derive(clap::Args, Clone)]
+#[command(after_help = format!("{IMAGES}\n\n{EXAMPLES}"))]
 pub(in crate::commands) struct DiffArgs {
     /// First tree: an image, a directory or a dump; - is an image or a dump on standard input
-    #[arg(value_name = "A")]
+    #[arg(value_name = "A", add = ArgValueCompleter::new(complete::operands))]
     a: PathBuf,
 
     /// Second tree, of the same kinds
-    #[arg(value_name = "B")]
+    #[arg(value_name = "B", add = ArgValueCompleter::new(complete::operands))]
     b: PathBuf,
     /// Ignore fields: type, mode, owner (uid, gid), mtime, size, content, storage, payload, target, rdev, xattrs,
     /// nlink, hardlinks, place; xattr:NAME for one xattr; image for all properties of images (version, flags,
@@ -57,7 +60,7 @@ pub(in crate::commands) struct DiffArgs {
 }
 
 /// Options for reading directories.
-#[derive(clap::Args)]
+#[derive(clap::Args, Clone)]
 #[command(next_help_heading = "Reading directories, as in mkcomposefs")]
 struct ScanArgs {
     /// Digest algorithm, sha256 or sha512 [default: that of the other side]
@@ -107,6 +110,7 @@ pub(super) enum Hardlinks {
 const EXAMPLES: &str = "\
 Examples:
   composefs diff old.img new.img
+  composefs --repo=/srv/images diff debian/12 debian/13
   composefs diff rootfs.img rootfs/                       # has the directory changed since?
   composefs diff --use-epoch --user-xattrs rootfs.img rootfs/
   composefs diff --ignore mtime,owner,xattr:security.selinux a.img b.img

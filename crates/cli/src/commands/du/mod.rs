@@ -3,18 +3,22 @@
 mod ledger;
 mod table;
 
+use std::cell::OnceCell;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_store::{Basedirs, ObjectError};
 use serde_json::{Map, Value};
 
 use self::ledger::{Ledger, Sums};
-use crate::image_file::ImageFile;
+use super::repository::RepositoryArgs;
+use crate::complete;
 use crate::inspect::failures::Failures;
 use crate::inspect::size::SizeFormat;
 use crate::json;
+use crate::operand::{IMAGES, ImageOperand, Operands};
 use crate::output;
 
 /// Print the sizes of images, and how much they share
@@ -29,18 +33,18 @@ use crate::output;
 ///   inline     size of contents in the image itself, for each inode
 ///   image      size of the image file
 ///
-/// With --basedir also:
+/// With --basedir, or if all are images of the repository, also:
 ///
 ///   disk       disk space that the objects use
 ///   freed      disk space that the exclusive objects use
 ///   missing    number of missing objects
 #[derive(clap::Args)]
-#[command(after_help = EXAMPLES, verbatim_doc_comment)]
+#[command(after_help = format!("{IMAGES}\n\n{EXAMPLES}"), verbatim_doc_comment)]
 pub(super) struct DuArgs {
-    /// Paths of the image files
-    #[arg(value_name = "IMAGE", required = true)]
+    /// Images: files, or refs or digests of the repository
+    #[arg(value_name = "IMAGE", required = true, add = ArgValueCompleter::new(complete::operands))]
     images: Vec<PathBuf>,
-    /// Object directory; may be given several times
+    /// Object directory; may be given several times [default for images of the repository: its objects]
     #[arg(long, value_name = "DIR")]
     basedir: Vec<PathBuf>,
     /// Print sizes with units, such as 1.2M
@@ -62,28 +66,41 @@ Examples:
 Exit status: 0 if everything was counted (even if objects are missing), 1 if something was not, 2 for a usage error.";
 
 /// Runs the command and returns its exit status.
-pub(super) fn run(args: &DuArgs) -> ExitCode {
+pub(super) fn run(args: &DuArgs, selected: &RepositoryArgs) -> ExitCode {
     let mut failures = Failures::default();
-    let done = measure(args, &mut failures, output::text());
+    let done = measure(args, selected, &mut failures, output::text());
     failures.status(done)
 }
 
-pub(super) fn measure(args: &DuArgs, failures: &mut Failures, mut out: impl Write) -> anyhow::Result<()> {
-    let basedirs = Basedirs::open(&args.basedir)?;
+pub(super) fn measure(
+    args: &DuArgs,
+    selected: &RepositoryArgs,
+    failures: &mut Failures,
+    mut out: impl Write,
+) -> anyhow::Result<()> {
+    let opened = OnceCell::new();
+    let operands = Operands::new(selected, &opened);
+    let mut basedirs = Basedirs::open(&args.basedir)?;
+    let mut has_files = false;
     let mut ledger = Ledger::default();
     let mut images = Vec::new();
     for path in &args.images {
         let mut add = || -> anyhow::Result<()> {
-            let image = ImageFile::read(path)?;
-            let reader = image.reader()?;
-            let loaded = image.load(&reader, &[])?;
-            ledger.add(&loaded.tree, image.file_len());
+            let ImageOperand { file, digest } = operands.read(path)?;
+            let reader = file.reader()?;
+            let loaded = file.load(&reader, &[])?;
+            ledger.add(&loaded.tree, file.file_len());
+            has_files |= digest.is_none();
             Ok(())
         };
         match add() {
             Ok(()) => images.push(path),
             Err(error) => failures.add(&error),
         }
+    }
+    // The objects of a file need not be in the repository.
+    if !has_files {
+        basedirs = operands.basedirs(basedirs)?;
     }
     if !basedirs.is_empty() {
         ledger.look_on_disk(|payload| match basedirs.open_object(payload) {

@@ -8,7 +8,8 @@ use libcomposefs_image::policy::Policy;
 use libcomposefs_image::tree::Tree;
 use libcomposefs_scan::Options;
 
-use crate::input::{self, Input};
+use crate::input::Input;
+use crate::operand::Operands;
 
 /// Image or dump of the expected tree.
 #[derive(Debug)]
@@ -22,8 +23,8 @@ pub(super) struct Against {
 
 impl Against {
     /// Reads the image or dump.
-    pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
-        let source = input::open(path)?;
+    pub(super) fn read(path: &Path, operands: &Operands<'_>) -> anyhow::Result<Self> {
+        let source = operands.open(path)?.0;
         let digests = match &source {
             Input::Directory(_) => bail!(
                 "{} is a directory, from which an image can be built in many ways too: expected an image or a dump; \

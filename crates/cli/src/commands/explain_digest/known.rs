@@ -1,7 +1,7 @@
 //! Reads the source once, with all data that any policy needs.
 
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use libcomposefs_image::Algorithm;
@@ -9,12 +9,15 @@ use libcomposefs_image::policy::{FileContents, Inline};
 use libcomposefs_image::tree::{MAX_INLINE, Tree};
 use libcomposefs_scan::{CollectAll, Options, scan};
 
-use crate::input::{self, Input, InputKind};
+use crate::input::{Input, InputKind};
+use crate::operand::Operands;
 use crate::scan_progress::ScanProgress;
 
 /// The source and its properties.
 #[derive(Debug)]
 pub(super) struct Known {
+    /// Path by which every program can read the source: that of the object for an image of the repository.
+    pub(super) path: PathBuf,
     pub(super) form: InputKind,
     pub(super) tree: Tree,
     pub(super) contents: FileContents,
@@ -37,19 +40,22 @@ const LIMITS: [u64; 2] = [64, 0];
 
 impl Known {
     /// Reads a source of any kind.
-    pub(super) fn read(path: &Path, wish: Wish<'_>) -> anyhow::Result<Self> {
+    pub(super) fn read(path: &Path, operands: &Operands<'_>, wish: Wish<'_>) -> anyhow::Result<Self> {
         let limits = LIMITS.iter().chain(wish.limits).map(|&limit| Inline::UpTo(limit));
-        match input::open(path)? {
+        let (source, digest) = operands.open(path)?;
+        let object = digest.and_then(|digest| operands.object_path(&digest));
+        match source {
             Input::Directory(path) => {
                 let (tree, contents) = scan_all(&path, wish)?;
-                Ok(Self { form: InputKind::Directory, tree, contents, limits: limits.collect() })
+                Ok(Self { path, form: InputKind::Directory, tree, contents, limits: limits.collect() })
             }
             // Inline contents of an image or dump are kept, unless another limit is given.
             other => {
                 let options = Options { algorithm: wish.algorithm.unwrap_or_default(), ..Options::default() };
                 let loaded = other.load(&options)?;
                 let limits = [Inline::AsGiven].into_iter().chain(limits).collect();
-                Ok(Self { form: loaded.form, tree: loaded.tree, contents: FileContents::default(), limits })
+                let path = object.unwrap_or_else(|| path.to_owned());
+                Ok(Self { path, form: loaded.form, tree: loaded.tree, contents: FileContents::default(), limits })
             }
         }
     }

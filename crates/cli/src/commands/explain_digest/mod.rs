@@ -10,6 +10,7 @@ mod search;
 mod text;
 mod words;
 
+use std::cell::OnceCell;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -26,7 +27,9 @@ pub(super) use options::ExplainDigestArgs;
 use reproduce::Reproduce;
 use search::{Search, Tried};
 
+use super::repository::RepositoryArgs;
 use crate::exit::exit_answer;
+use crate::operand::Operands;
 use crate::output;
 
 /// Findings of the search.
@@ -52,20 +55,23 @@ struct Near<'a> {
 }
 
 /// Runs the command and returns its exit status.
-pub(super) fn run(args: &ExplainDigestArgs) -> ExitCode {
-    exit_answer(explain(args))
+pub(super) fn run(args: &ExplainDigestArgs, selected: &RepositoryArgs) -> ExitCode {
+    exit_answer(explain(args, selected))
 }
 
-fn explain(args: &ExplainDigestArgs) -> anyhow::Result<bool> {
+fn explain(args: &ExplainDigestArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
     let latest = args.latest()?;
-    let against = args.against.as_deref().map(Against::read).transpose()?;
+    let opened = OnceCell::new();
+    let operands = Operands::new(selected, &opened);
+    let against = args.against.as_deref().map(|path| Against::read(path, &operands)).transpose()?;
     let want = args.want.or(against.as_ref().and_then(Against::digest));
     let algorithm = match (want, &against, args.policy) {
         (Some(want), ..) => Some(want.algorithm()),
         (None, Some(against), _) => Some(against.tree.algorithm()),
         (None, None, policy) => policy.map(|policy| policy.algorithm),
     };
-    let known = Known::read(&args.source, Wish { algorithm, limits: &args.limits(), threads: args.threads })?;
+    let wish = Wish { algorithm, limits: &args.limits(), threads: args.threads };
+    let known = Known::read(&args.source, &operands, wish)?;
     let space = Space::of(&known.tree, &known.contents, &known.limits, latest);
     let space = algorithm.map_or(space.clone(), |algorithm| space.with_algorithm(algorithm));
     let policies = match args.policy {
@@ -141,7 +147,7 @@ impl Findings<'_> {
 
     fn reproduce(&self) -> Reproduce<'_> {
         let Known { form, ref tree, .. } = *self.known;
-        Reproduce { source: &self.args.source, form, tree, space: self.space }
+        Reproduce { source: &self.known.path, form, tree, space: self.space }
     }
 }
 

@@ -5,10 +5,13 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::ArgGroup;
+use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_image::Digest;
 use libcomposefs_image::policy::{Inline, Policy};
 use libcomposefs_image::tree::{MAX_INLINE, Timestamp};
 
+use crate::complete;
+use crate::operand::IMAGES;
 use crate::rlimits;
 
 /// Explain why a tree does not have the expected image digest.
@@ -17,16 +20,18 @@ use crate::rlimits;
 /// more. Reads SOURCE once, and computes the digest of its image as each known tool would build it, the most likely
 /// first. If one of them is the expected digest, prints the command lines that reproduce it.
 #[derive(clap::Args)]
-#[command(after_help = EXAMPLES, group = ArgGroup::new("question").required(true).multiple(true))]
+#[command(after_help = format!("{IMAGES}\n\n{EXAMPLES}"))]
+#[command(group = ArgGroup::new("question").required(true).multiple(true))]
 pub(in crate::commands) struct ExplainDigestArgs {
     /// Directory, image or dump; - is an image or a dump on standard input
+    #[arg(add = ArgValueCompleter::new(complete::operands))]
     pub(super) source: PathBuf,
     /// Expected digest: 64 hex digits (SHA-256) or 128 (SHA-512)
     #[arg(long, value_name = "HEX", group = "question")]
     pub(super) want: Option<Digest>,
     /// Image or dump of the expected tree; if no policy gives its digest, print the policy that comes closest to its
     /// tree, and the remaining differences
-    #[arg(long, value_name = "FILE", group = "question")]
+    #[arg(long, value_name = "FILE", group = "question", add = ArgValueCompleter::new(complete::operands))]
     pub(super) against: Option<PathBuf>,
     /// Print the digest of every policy
     #[arg(long, group = "question", conflicts_with_all = ["want", "against", "policy"])]

@@ -3,18 +3,22 @@
 mod progress;
 mod report;
 
+use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use anyhow::{anyhow, bail};
+use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_image::Digest;
 use libcomposefs_store::Basedirs;
 use libcomposefs_store::extract::{ExtractError, Options, Owners, Selection, extract};
 
+use super::repository::RepositoryArgs;
+use crate::complete;
 use crate::error_text::with_remedy;
-use crate::image_file::ImageFile;
+use crate::operand::{IMAGES, ImageOperand, Operands};
 use crate::rlimits::allow_open_files;
 use progress::ExtractProgress;
 
@@ -24,16 +28,17 @@ use progress::ExtractProgress;
 /// times, xattrs, hard links, devices and whiteouts are restored from the image; failures to restore them are counted.
 /// A file whose object is missing or damaged is not created; all other files are extracted.
 #[derive(clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = format!("{IMAGES}\n\n{EXAMPLES}"))]
 pub(super) struct ExtractArgs {
-    /// Path of the image file
+    /// Image: a file, or a ref or digest of the repository
+    #[arg(add = ArgValueCompleter::new(complete::operands))]
     image: PathBuf,
     /// Directory to extract to: created, or empty
     target: PathBuf,
     /// Extract only these paths of the image, with everything below them and their parent directories
     #[arg(value_name = "PATH")]
     paths: Vec<OsString>,
-    /// Object directory; may be given several times
+    /// Object directory; may be given several times [default for images of the repository: its objects]
     #[arg(long, value_name = "DIR")]
     basedir: Vec<PathBuf>,
     /// Expected fs-verity digest of the image
@@ -67,8 +72,10 @@ Examples:
 Exit status: 0 if everything was extracted, 1 if something was not, 2 for a usage error. Nothing is synced to disk.";
 
 /// Runs the command. Returns false if something was not extracted.
-pub(super) fn run(args: &ExtractArgs) -> anyhow::Result<bool> {
-    let image = ImageFile::read(&args.image)?;
+pub(super) fn run(args: &ExtractArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
+    let opened = OnceCell::new();
+    let operands = Operands::new(selected, &opened);
+    let ImageOperand { file: image, .. } = operands.read(&args.image)?;
     let reader = image.reader()?;
     if let Some(expected) = args.digest {
         let found = image.digest(expected.algorithm())?;
@@ -79,7 +86,7 @@ pub(super) fn run(args: &ExtractArgs) -> anyhow::Result<bool> {
     let tree = image.load(&reader, &[])?.tree;
     let paths: Vec<&[u8]> = args.paths.iter().map(|path| path.as_bytes()).collect();
     let selection = Selection::of_paths(&tree, &paths)?;
-    let basedirs = Basedirs::open(&args.basedir)?;
+    let basedirs = operands.basedirs(Basedirs::open(&args.basedir)?)?;
     let options = Options {
         owners: if args.no_same_owner { Owners::Mine } else { Owners::IfRoot },
         unverified: args.unverified,

@@ -5,44 +5,39 @@ mod value;
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use libcomposefs_image::erofs::read::{ImageReader, LastLink, LoadedImage, View};
+use clap_complete::engine::ArgValueCompleter;
+use libcomposefs_image::erofs::read::{LastLink, LoadedImage};
 use libcomposefs_image::tree::{InodeId, Kind};
 
 use self::condition::{Conditions, FindEntry};
-use crate::image_file::ImageFile;
+use super::repository::RepositoryArgs;
+use crate::complete;
 use crate::inspect::failures::Failures;
-use crate::inspect::inode_info::InodeInfo;
-use crate::inspect::listing::LineFormat;
-use crate::inspect::names::NameArgs;
+use crate::inspect::image::{InspectedImage, inspect};
+use crate::inspect::listing::{LineFormat, ListingArgs};
 use crate::inspect::output::ListOutput;
-use crate::inspect::path::{PATHS, in_tree, refused, resolve};
-use crate::inspect::size::SizeFormat;
+use crate::inspect::path::{PATHS, in_tree, or_root};
+use crate::operand::IMAGES;
 
 /// Print the paths of an image that meet all given conditions.
 ///
 /// Searches each PATH, itself included, in byte order; a directory is printed before its entries.
 #[derive(clap::Args)]
-#[command(after_help = format!("{PATHS}\n\n{EXAMPLES}"))]
+#[command(after_help = format!("{IMAGES}\n\n{PATHS}\n\n{EXAMPLES}"))]
 pub(super) struct FindArgs {
-    /// Path of the image file
+    /// Image: a file, or a ref or digest of the repository
+    #[arg(add = ArgValueCompleter::new(complete::operands))]
     image: PathBuf,
     /// Paths to search [default: the root]
     #[arg(value_name = "PATH")]
     paths: Vec<OsString>,
     #[command(flatten)]
     conditions: Conditions,
-    /// Also print mode, links, owner, size and time
-    #[arg(short, long)]
-    long: bool,
-    /// Print sizes with units, such as 1.2M
-    #[arg(short = 'H', long)]
-    human: bool,
     #[command(flatten)]
-    names: NameArgs,
+    listing: ListingArgs,
     /// Print a JSON array with an object for each path
     #[arg(long)]
     json: bool,
@@ -59,44 +54,41 @@ Examples:
 Exit status: 0 if everything was searched (even if nothing was found), 1 if something was not, 2 for a usage error.";
 
 /// Runs the command and returns its exit status.
-pub(super) fn run(args: &FindArgs) -> ExitCode {
+pub(super) fn run(args: &FindArgs, selected: &RepositoryArgs) -> ExitCode {
     let mut failures = Failures::default();
-    let out = args.names.out();
-    let done = find(args, &mut failures, out);
+    let out = args.listing.names.out();
+    let done = find(args, selected, &mut failures, out);
     failures.status(done)
 }
 
-pub(super) fn find(args: &FindArgs, failures: &mut Failures, out: impl Write) -> anyhow::Result<()> {
-    let image = ImageFile::read(&args.image)?;
-    let reader = image.reader()?;
-    let loaded = image.load(&reader, &[])?;
-    let format = LineFormat {
-        long: args.long,
-        names: args.names.names(),
-        sizes: SizeFormat::human(args.human),
-        line_end: args.names.line_end(),
-    };
-    let mut finder = Finder { args, reader: &reader, loaded: &loaded, format, lines: ListOutput::new(args.json, out) };
-    let root = OsString::from_vec(b"/".to_vec());
-    let paths = if args.paths.is_empty() { std::slice::from_ref(&root) } else { &args.paths };
-    for path in paths {
-        failures.pass(finder.below(path.as_bytes()))?;
-    }
-    Ok(finder.lines.finish()?)
+pub(super) fn find(
+    args: &FindArgs,
+    selected: &RepositoryArgs,
+    failures: &mut Failures,
+    out: impl Write,
+) -> anyhow::Result<()> {
+    inspect(&args.image, selected, |image| {
+        let (loaded, format, lines) = (image.load()?, args.listing.format(), ListOutput::new(args.json, out));
+        let mut finder = Finder { conditions: &args.conditions, image, loaded: &loaded, format, lines };
+        for path in or_root(&args.paths) {
+            failures.pass(finder.below(path))?;
+        }
+        Ok(finder.lines.finish()?)
+    })
 }
 
-struct Finder<'r, 'a, W: Write> {
-    args: &'r FindArgs,
-    reader: &'r ImageReader<'a>,
-    loaded: &'r LoadedImage,
+struct Finder<'i, 'r, 'a, W: Write> {
+    conditions: &'i Conditions,
+    image: &'i InspectedImage<'r, 'a>,
+    loaded: &'i LoadedImage,
     format: LineFormat,
     lines: ListOutput<W>,
 }
 
-impl<W: Write> Finder<'_, '_, W> {
+impl<W: Write> Finder<'_, '_, '_, W> {
     fn below(&mut self, path: &[u8]) -> anyhow::Result<()> {
         let tree = &self.loaded.tree;
-        let found = resolve(&self.args.image, &View::new(self.reader), path, LastLink::Keep)?;
+        let found = self.image.resolve(path, LastLink::Keep)?;
         let start = in_tree(tree, &found.path).unwrap_or(InodeId::ROOT);
         self.look(&found.path, start)?;
         if tree.inode(start).kind() != Kind::Directory {
@@ -112,14 +104,13 @@ impl<W: Write> Finder<'_, '_, W> {
     }
 
     fn look(&mut self, path: &[u8], id: InodeId) -> anyhow::Result<()> {
-        let image: &Path = &self.args.image;
-        let node = self.loaded.node(self.reader, id).map_err(|error| refused(image, path, error))?;
+        let node = self.loaded.node(self.image.reader, id).map_err(|error| self.image.refused(path, error))?;
         let inode = self.loaded.tree.inode(id);
         let candidate = FindEntry { path, node: &node, inode: &inode };
-        if !self.args.conditions.hold_for(&candidate) {
+        if !self.conditions.hold_for(&candidate) {
             return Ok(());
         }
-        let info = || InodeInfo::of(&View::new(self.reader), node).map_err(|error| refused(image, path, error));
+        let info = || self.image.info(node, path);
         match &mut self.lines {
             ListOutput::Json(array) => array.push(&info()?.json(path))?,
             ListOutput::Text(out) => {

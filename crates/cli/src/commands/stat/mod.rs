@@ -6,19 +6,22 @@ mod inode;
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use libcomposefs_image::erofs::read::{LastLink, View};
+use clap_complete::engine::ArgValueCompleter;
+use libcomposefs_image::erofs::read::LastLink;
 
 use self::image::ImageInfo;
 use self::inode::InodeReport;
-use crate::image_file::ImageFile;
+use super::repository::RepositoryArgs;
+use crate::complete;
 use crate::inspect::failures::Failures;
-use crate::inspect::inode_info::InodeInfo;
+use crate::inspect::image::{InspectedImage, inspect};
 use crate::inspect::output::ListOutput;
-use crate::inspect::path::{PATHS, refused, resolve};
+use crate::inspect::path::PATHS;
 use crate::json::write_pretty;
+use crate::operand::IMAGES;
 use crate::output;
 
 /// Print all information about files in an image, or about the image.
@@ -27,9 +30,10 @@ use crate::output;
 /// form and offset of the inode. A symlink is not followed unless a slash follows its name. Without a path: format
 /// version, size, digest, and the number of inodes of each kind.
 #[derive(clap::Args)]
-#[command(after_help = format!("{PATHS}\n\n{EXAMPLES}"))]
+#[command(after_help = format!("{IMAGES}\n\n{PATHS}\n\n{EXAMPLES}"))]
 pub(super) struct StatArgs {
-    /// Path of the image file
+    /// Image: a file, or a ref or digest of the repository
+    #[arg(add = ArgValueCompleter::new(complete::operands))]
     image: PathBuf,
     /// Paths in the image
     #[arg(value_name = "PATH")]
@@ -51,19 +55,30 @@ Examples:
 Exit status: 0 if everything was printed, 1 if something was not, 2 for a usage error.";
 
 /// Runs the command and returns its exit status.
-pub(super) fn run(args: &StatArgs) -> ExitCode {
+pub(super) fn run(args: &StatArgs, selected: &RepositoryArgs) -> ExitCode {
     let mut failures = Failures::default();
     let out = output::text();
-    let done = show(args, &mut failures, out);
+    let done = show(args, selected, &mut failures, out);
     failures.status(done)
 }
 
-pub(super) fn show(args: &StatArgs, failures: &mut Failures, mut out: impl Write) -> anyhow::Result<()> {
-    let file = ImageFile::read(&args.image)?;
-    let reader = file.reader()?;
-    let view = View::new(&reader);
+pub(super) fn show(
+    args: &StatArgs,
+    selected: &RepositoryArgs,
+    failures: &mut Failures,
+    out: impl Write,
+) -> anyhow::Result<()> {
+    inspect(&args.image, selected, |image| show_image(args, image, failures, out))
+}
+
+fn show_image(
+    args: &StatArgs,
+    image: &InspectedImage<'_, '_>,
+    failures: &mut Failures,
+    mut out: impl Write,
+) -> anyhow::Result<()> {
     if args.paths.is_empty() {
-        let info = ImageInfo::of(&file, &reader, &file.load(&reader, &[])?)?;
+        let info = ImageInfo::of(image.file, image.reader, &image.load()?)?;
         if args.json {
             write_pretty(&mut out, &info)?;
         } else {
@@ -74,7 +89,7 @@ pub(super) fn show(args: &StatArgs, failures: &mut Failures, mut out: impl Write
     let mut lines = ListOutput::new(args.json, out);
     let mut is_first = true;
     for path in &args.paths {
-        let shown = inode(&args.image, &view, path.as_bytes());
+        let shown = inode(image, path.as_bytes());
         let done = shown.and_then(|shown| match &mut lines {
             ListOutput::Json(array) => Ok(array.push(&shown.json())?),
             ListOutput::Text(out) => {
@@ -88,9 +103,9 @@ pub(super) fn show(args: &StatArgs, failures: &mut Failures, mut out: impl Write
     Ok(lines.finish()?)
 }
 
-fn inode<'a>(image: &Path, view: &View<'_, 'a>, path: &[u8]) -> anyhow::Result<InodeReport<'a>> {
-    let found = resolve(image, view, path, LastLink::Keep)?;
-    let info = || Ok((InodeInfo::of(view, found.node)?, view.xattrs(&found.node)?));
-    let (info, xattrs) = info().map_err(|error| refused(image, &found.path, error))?;
+fn inode<'a>(image: &InspectedImage<'_, 'a>, path: &[u8]) -> anyhow::Result<InodeReport<'a>> {
+    let found = image.resolve(path, LastLink::Keep)?;
+    let info = image.info(found.node, &found.path)?;
+    let xattrs = image.view.xattrs(&found.node).map_err(|error| image.refused(&found.path, error))?;
     Ok(InodeReport { path: found.path, info, xattrs })
 }

@@ -1,0 +1,75 @@
+//! Looks operands up in the repository, which is opened when the first operand needs it.
+
+use std::cell::{Cell, OnceCell};
+use std::path::{Path, PathBuf};
+
+use libcomposefs_image::Digest;
+use libcomposefs_repo::{ImageName, Reader, Repository};
+
+use super::{RepositoryImage, error};
+use crate::commands::repository::RepositoryArgs;
+use crate::inspect::names::shell_word;
+
+/// The operands of a command line. As long as this lives, gc removes no image that was found, and no object of one.
+pub(crate) struct Operands<'r> {
+    selected: &'r RepositoryArgs,
+    opened: &'r OnceCell<Repository>,
+    reader: OnceCell<Reader<'r>>,
+    /// True once an image of the repository was found.
+    is_used: Cell<bool>,
+}
+
+impl<'r> Operands<'r> {
+    /// Returns the operands of a command line that selects a repository. `opened` keeps the repository once it is open.
+    pub(crate) fn new(selected: &'r RepositoryArgs, opened: &'r OnceCell<Repository>) -> Self {
+        Self { selected, opened, reader: OnceCell::new(), is_used: Cell::new(false) }
+    }
+
+    /// Opens an image of the repository. `operand` is what the user has typed.
+    pub(super) fn image(&self, operand: &Path, name: &ImageName) -> anyhow::Result<RepositoryImage> {
+        let reader = self.reader().map_err(|error| error::no_repository(operand, &error))?;
+        let (digest, file) = reader.open_named(name).map_err(|error| error::no_image(operand, error))?;
+        self.is_used.set(true);
+        Ok(RepositoryImage { digest, file })
+    }
+
+    fn reader(&self) -> anyhow::Result<&Reader<'r>> {
+        let repository = match self.opened.get() {
+            Some(repository) => repository,
+            None => {
+                let repository = self.selected.open()?;
+                self.opened.get_or_init(|| repository)
+            }
+        };
+        match self.reader.get() {
+            Some(reader) => Ok(reader),
+            None => {
+                let reader = repository.reader()?;
+                Ok(self.reader.get_or_init(|| reader))
+            }
+        }
+    }
+
+    /// Returns the repository if an image of it was found.
+    pub(super) fn used(&self) -> Option<&'r Repository> {
+        self.opened.get().filter(|_| self.is_used.get())
+    }
+
+    /// Returns the path of the object of an image that was found.
+    pub(crate) fn object_path(&self, digest: &Digest) -> Option<PathBuf> {
+        Some(self.used()?.objects().path_of(digest))
+    }
+
+    /// Returns an operand as words of a command line, with the option that selects its repository.
+    pub(crate) fn words(&self, operand: &Path, digest: Option<Digest>) -> String {
+        let word = shell_word(operand);
+        match self.used().filter(|_| digest.is_some() && self.selected.is_given()) {
+            Some(repository) => format!("--repo={} {word}", shell_word(repository.path())),
+            None => word,
+        }
+    }
+
+    pub(super) fn damaged(&self, operand: &Path, expected: &Digest, found: &Digest) -> anyhow::Error {
+        error::damaged(operand, expected, found, self.used().map(Repository::path))
+    }
+}
