@@ -131,6 +131,17 @@ impl fmt::Display for Plan {
     }
 }
 
+/// Returns the header of an image of version 1 with these flags.
+#[cfg(test)]
+pub(crate) fn header(flags: u32) -> Header {
+    use libcomposefs_image::erofs::header::{HEADER_LEN, HEADER_VERSION, MAGIC};
+    let mut bytes = [0; HEADER_LEN];
+    for (place, word) in bytes.chunks_exact_mut(4).zip([MAGIC, HEADER_VERSION, flags, 1]) {
+        place.copy_from_slice(&word.to_le_bytes());
+    }
+    Header::parse(&bytes).unwrap()
+}
+
 #[cfg(test)]
 mod tests {
     use std::ffi::OsStr;
@@ -140,7 +151,7 @@ mod tests {
 
     fn planned(text: &str, flags: u32) -> Plan {
         let options = parse(OsStr::new(text), UnknownOptions::Refuse).unwrap();
-        let header = Header { flags, format_version: 1 };
+        let header = header(flags);
         Plan::new(Path::new("a.img"), &header, options)
     }
 

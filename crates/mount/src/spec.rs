@@ -122,15 +122,14 @@ mod tests {
     use std::ffi::OsStr;
     use std::os::fd::OwnedFd;
 
-    use libcomposefs_image::erofs::header::Header;
-
     use super::*;
     use crate::options::Options;
     use crate::parse::UnknownOptions;
+    use crate::plan::header;
 
     fn planned(text: &str, flags: u32) -> Plan {
         let options = Options::parse(OsStr::new(text), UnknownOptions::Refuse).unwrap();
-        Plan::new(Path::new("/i/a.img"), &Header { flags, format_version: 1 }, options)
+        Plan::new(Path::new("/i/a.img"), &header(flags), options)
     }
 
     fn shown(spec: &MountSpec) -> String {
@@ -174,11 +173,7 @@ mod tests {
         assert!(matches!(refused("basedir=/o,tryverity"), SpecError::TryVerity));
         assert!(matches!(refused("ro"), SpecError::NoBasedir));
         let objects = OwnedFd::from(std::fs::File::open("/proc").unwrap());
-        let plan = Plan::new(
-            Path::new("/i"),
-            &Header { flags: 0, format_version: 1 },
-            Options::default().with_basedir(objects),
-        );
+        let plan = Plan::new(Path::new("/i"), &header(0), Options::default().with_basedir(objects));
         assert!(matches!(plan.specs(Path::new("/mnt")), Err(SpecError::Descriptor(_))));
         // The same options for the image alone need no objects.
         planned("tryverity", 0).image_spec(Path::new("/mnt")).unwrap();
