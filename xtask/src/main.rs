@@ -50,6 +50,8 @@ enum Task {
     Vm(vm::interactive::Options),
     /// Check the rules of the project: formatting, lints, crate edges, fences, words, links, files.
     Tidy(tidy::Options),
+    /// Write the code map of ARCHITECTURE.md from the first lines of the modules.
+    Map,
     /// Set up the existing implementations as black boxes to compare with, and print their directory.
     Peers(peers::Options),
     /// Time the program beside its peers.
@@ -82,6 +84,7 @@ fn run(task: Task) -> Result<()> {
         Task::Test(options) => test::run(&options),
         Task::Vm(options) => vm::interactive::run(options),
         Task::Tidy(options) => tidy::run(&options),
+        Task::Map => tidy::map::run(),
         Task::Peers(options) => peers::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),

@@ -5,6 +5,7 @@ mod edges;
 mod fences;
 mod figures;
 mod links;
+pub(crate) mod map;
 mod modules;
 mod prose;
 mod text;
@@ -77,6 +78,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     problems.extend(width::check(&sources));
     problems.extend(circles::check(&sources));
     problems.extend(figures::check(&sources));
+    problems.extend(map::check(&sources));
     for problem in &problems {
         eprintln!("{problem}");
     }
