@@ -75,7 +75,7 @@ pub fn reference_blocks(family: Family, data: &[u8]) -> Vec<u8> {
 /// As many blocks as it takes to fill the widest kernel, and then some.
 const MAX_BLOCKS: usize = 41;
 
-/// Data of up to [`MAX_BLOCKS`] blocks made from a fuzzer's few bytes: the first two tell the length, the rest is
+/// Data of up to `MAX_BLOCKS` blocks made from a fuzzer's few bytes: the first two tell the length, the rest is
 /// repeated, never the same in two blocks. What is left over for other choices is returned with it.
 #[must_use]
 pub fn many_blocks(input: &[u8]) -> Option<(Vec<u8>, &[u8])> {
