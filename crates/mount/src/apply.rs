@@ -96,7 +96,8 @@ impl Plan {
                     mount.attach_to(at.as_fd(), target)?;
                     method
                 }
-                // `mount(2)` takes paths only: that of the link in `/proc`, or where that is missing the path once more.
+                // `mount(2)` takes paths only: that of the link in `/proc`, or where `/proc` is missing, the path
+                // itself.
                 Joined::NeedsTarget(lower) => {
                     let target = proc_fd::link(&at).unwrap_or_else(|| target.to_owned());
                     prepared.mount_legacy(&lower, &target)?
@@ -166,7 +167,8 @@ struct Prepared<'a> {
 
 impl<'a> Prepared<'a> {
     fn new(plan: &Plan, image: &'a ImageFile) -> Result<Self, Failure> {
-        // The kernel's features first: no other image changes them, so nobody seals an image in vain.
+        // The kernel's features are checked first: no other image changes them, so that the user does not seal the
+        // image in vain.
         let overlayfs = Overlayfs::probe()?;
         let wish = plan.options().verity();
         let verity = overlayfs.verity(wish).ok_or_else(|| Error::NoOverlayVerity {

@@ -121,7 +121,7 @@ fn mount_source(request: &Request<'_>, source: &OsStr) -> Result<ErofsMount, Fai
     Ok(ErofsMount::Detached(mount))
 }
 
-/// The way of kernels before 5.2, and of those whose seccomp filter hides `fsopen`.
+/// Mounts by `mount(2)`, for kernels before 5.2 and for those whose seccomp filter hides `fsopen`.
 fn mount_at_a_temporary(plan: &Plan, source: &OsStr) -> Result<ErofsMount, Failure> {
     if plan.options().idmap.is_some() {
         return Err(Failure::Other(Error::NoIdmap { image: plan.image.clone(), release: probe::release() }));

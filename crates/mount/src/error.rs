@@ -1,6 +1,6 @@
 //! The errors of a mount, and their remedies.
 //!
-//! The texts contain those of the C tools, which scripts look for; what they add stands behind.
+//! The texts contain those of the C tools, which scripts search for; additions follow them.
 
 use std::fmt::Write as _;
 use std::io;
@@ -35,7 +35,7 @@ pub enum Error {
     ReadImage {
         /// Path of the image, for messages.
         image: PathBuf,
-        /// Operation that failed.
+        /// The operation that failed.
         doing: &'static str,
         /// Error that the kernel returned.
         source: io::Error,
@@ -74,7 +74,7 @@ pub enum Error {
         image: PathBuf,
         /// Digest that the image must have.
         expected: Digest,
-        /// Whether the file system supports fs-verity.
+        /// Set if the file system supports fs-verity.
         supported: bool,
     },
     /// The image has another digest than the one demanded.
@@ -101,7 +101,7 @@ pub enum Error {
     Directory {
         /// Path of the image, for messages.
         image: PathBuf,
-        /// What the directory is for: `basedir`, `upperdir`, `workdir`, `mount point`.
+        /// The role of the directory: `basedir`, `upperdir`, `workdir`, `mount point`.
         role: &'static str,
         /// Path of the directory.
         dir: PathBuf,
@@ -135,7 +135,7 @@ pub enum Error {
         /// Release of the kernel, as `uname -r` prints it.
         release: String,
     },
-    /// The kernel mounts an image only through a block device, and there is no loop device to be had.
+    /// The kernel mounts an image only through a block device, and no loop device is available.
     #[error("Failed to mount composefs {}: {}: EROFS of this kernel ({release}) cannot mount this file directly, \
         and no loop device could be set up for it", image.display(), io_text(source))]
     NoLoopDevice {
@@ -151,7 +151,7 @@ pub enum Error {
     NoTemporary {
         /// Path of the image, for messages.
         image: PathBuf,
-        /// Why the last one tried could not be made.
+        /// The error of making the last one tried.
         source: io::Error,
     },
     /// The option text of `mount(2)` is longer than the kernel reads.
@@ -170,7 +170,7 @@ pub enum Error {
         image: PathBuf,
         /// The step, the error number and the context's messages.
         source: MountError,
-        /// What the kernel's log got meanwhile from overlayfs, EROFS, fs-verity and the loop driver.
+        /// The lines that overlayfs, EROFS, fs-verity and the loop driver wrote to the kernel's log during the mount.
         kernel_log: Vec<String>,
     },
 }
@@ -180,7 +180,7 @@ fn not_a_file(found: FileType) -> Errno {
     if found == FileType::Directory { Errno::ISDIR } else { Errno::INVAL }
 }
 
-/// Which step the kernel refused, and its words.
+/// Returns the step that the kernel refused, and the kernel's messages.
 fn refusal(error: &MountError, kernel_log: &[String]) -> String {
     let mut text = format!("{} was refused", error.step);
     for (from, lines) in [("the kernel says", &error.log[..]), ("in the kernel's log", kernel_log)] {
@@ -197,7 +197,7 @@ fn io_text(error: &io::Error) -> String {
 }
 
 impl Error {
-    /// Whether the image does not exist: the one failure that `nofail` forgives.
+    /// Returns true if the image does not exist: the one failure that `nofail` forgives.
     #[must_use]
     pub fn is_missing_image(&self) -> bool {
         matches!(self, Error::OpenImage { source, .. }

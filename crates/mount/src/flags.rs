@@ -1,4 +1,4 @@
-//! The generic options of mount(8): those that are attributes of a mount, and those that mean nothing to us.
+//! The generic options of mount(8): flags of a mount, and options without an effect on composefs.
 
 use std::fmt;
 
@@ -21,23 +21,23 @@ pub enum Atime {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MountFlags {
-    /// `ro`
+    /// The option `ro`: no writing.
     pub read_only: bool,
-    /// `nosuid`
+    /// The option `nosuid`: set-user-ID bits have no effect.
     pub nosuid: bool,
-    /// `nodev`
+    /// The option `nodev`: device nodes have no effect.
     pub nodev: bool,
-    /// `noexec`
+    /// The option `noexec`: no program is executed.
     pub noexec: bool,
-    /// `nosymfollow`
+    /// The option `nosymfollow`: symlinks are not followed.
     pub nosymfollow: bool,
-    /// `nodiratime`
+    /// The option `nodiratime`: access times of directories are not updated.
     pub nodiratime: bool,
-    /// `relatime`, `noatime`, `strictatime`
+    /// The update of access times: `relatime`, `noatime` or `strictatime`.
     pub atime: Atime,
 }
 
-/// What mount(8) hands on or people write in fstab, and what says nothing about a mount like ours.
+/// Options that mount(8) passes on or that occur in fstab, without an effect on composefs.
 const PASSED_OVER: &[&str] = &[
     "defaults",
     "auto",
@@ -90,7 +90,7 @@ impl MountFlags {
         true
     }
 
-    /// For `fsmount`.
+    /// Returns the flags for `fsmount`.
     pub(crate) fn mount_attr_flags(self) -> MountAttrFlags {
         let atime = match self.atime {
             Atime::Relative => MountAttrFlags::MOUNT_ATTR_RELATIME,
@@ -131,7 +131,7 @@ impl MountFlags {
     }
 }
 
-/// Whether an option, with or without value, says nothing about a composefs mount.
+/// Returns true if an option, with or without value, has no effect on a composefs mount.
 pub(crate) fn is_passed_over(key: &str) -> bool {
     PASSED_OVER.contains(&key) || key.starts_with("x-") || key.starts_with("X-")
 }

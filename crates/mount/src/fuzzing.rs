@@ -1,4 +1,4 @@
-//! What the fuzz targets reach, with the feature `fuzzing`. No part of the interface.
+//! Functions for the fuzz targets, with the feature `fuzzing`. Not part of the interface.
 
 use crate::mounts::{MountEntry, entries};
 

@@ -17,7 +17,7 @@ use crate::error::Error;
 /// The step of asking the kernel for the digest.
 pub(crate) const MEASURING: &str = "measuring fs-verity";
 
-/// An open image.
+/// An image that is open for reading.
 #[derive(Debug)]
 pub struct ImageFile {
     file: File,

@@ -18,7 +18,7 @@ pub(crate) struct TemporaryMountpoint {
 }
 
 impl TemporaryMountpoint {
-    /// The caller's.
+    /// Uses a directory of the caller's.
     pub(crate) fn given(dir: &Path) -> Self {
         Self { dir: dir.to_owned(), is_ours: false, has_mount: false }
     }

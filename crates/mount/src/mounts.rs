@@ -9,7 +9,7 @@ use libcomposefs_image::Digest;
 
 use crate::plan::SOURCE;
 
-/// A composefs mount.
+/// A composefs mount of the list of mounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MountEntry {
@@ -52,7 +52,7 @@ pub(crate) struct Line<'m> {
 }
 
 impl Line<'_> {
-    /// Whether we or the C tools mounted it.
+    /// Returns true if this program or the C tools mounted it.
     pub(crate) fn is_composefs(&self) -> bool {
         self.file_system == b"overlay" && (self.source == SOURCE.as_bytes() || self.source.starts_with(b"composefs:"))
     }

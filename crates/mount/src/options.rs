@@ -101,12 +101,12 @@ pub struct Options {
     pub flags: MountFlags,
     /// The number of bytes of the image that are read at mount.
     pub read_ahead: ReadAhead,
-    /// Whether a missing image is no failure. Only callers of this library look at it.
+    /// Set if a missing image is no failure. Only callers of this library evaluate it.
     pub nofail: bool,
 }
 
 impl Options {
-    /// Adds an object directory, which is searched after those that are there.
+    /// Adds an object directory, which is searched after those added before.
     #[must_use]
     pub fn with_basedir(mut self, dir: impl Into<PathOrFd>) -> Self {
         self.basedirs.push(dir.into());

@@ -26,7 +26,7 @@ pub(crate) enum Joined {
     NeedsTarget(TemporaryMountpoint),
 }
 
-/// Joins the layers.
+/// Joins the layers to one detached mount.
 pub(crate) fn join_layers(
     plan: &Plan,
     erofs: ErofsMount,

@@ -16,7 +16,7 @@ use crate::flags::{self, MountFlags};
 use crate::options::{Options, UpperDir, Verity};
 use crate::readahead::ReadAhead;
 
-/// How to treat an unknown option.
+/// The treatment of an unknown option.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UnknownOptions {
@@ -55,7 +55,7 @@ pub enum OptionError {
     /// One of `upperdir=` and `workdir=` without the other.
     #[error("Both workdir and upperdir must be specified if used")]
     HalfUpper,
-    /// The value of `digest=` is none.
+    /// The value of `digest=` is not a digest.
     #[error("Invalid argument for digest option: {0}")]
     Digest(#[from] InvalidDigest),
     /// The value of `verity_check=` is not 0, 1 or 2.
@@ -153,7 +153,7 @@ impl Words {
             "digest" => self.digest = Some(Digest::from_hex(unescape(some()?))?),
             "readahead" => self.read_ahead = read_ahead(some()?)?,
             "verity_check" => self.verity_check = Some(verity_check(some()?)?),
-            // mount(8) writes a value behind some of these (`comment=`), never behind an attribute.
+            // mount(8) writes a value after some of these (`comment=`), never after a flag.
             key if value.is_some() && flags::is_passed_over(key) => {}
             key => {
                 let known = match key {

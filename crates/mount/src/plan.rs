@@ -44,7 +44,7 @@ pub struct Plan {
     pub source: String,
     /// An empty directory to mount the image at temporarily, where the kernel needs one. Without it a new one is made.
     pub mountpoint: Option<PathBuf>,
-    /// Whether the image has POSIX ACLs. Without any, the mount option `noacl` saves looking for them.
+    /// Set if the image has POSIX ACLs. If it has none, the mount option `noacl` saves looking for them.
     pub acl: bool,
     options: Options,
 }

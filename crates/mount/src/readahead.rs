@@ -25,7 +25,7 @@ impl ReadAhead {
         self.0
     }
 
-    /// Parses a number of bytes, with `K`, `M` or `G` behind it, or `off`.
+    /// Parses a number of bytes, optionally followed by `K`, `M` or `G`, or the word `off`.
     pub(crate) fn parse(value: &str) -> Option<Self> {
         if value == "off" {
             return Some(Self::OFF);

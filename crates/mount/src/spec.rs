@@ -42,9 +42,9 @@ pub enum SpecError {
     /// A path cannot be made absolute.
     #[error("{}: {source}", path.display())]
     Path {
-        /// The path.
+        /// The path that cannot be made absolute.
         path: PathBuf,
-        /// The reason.
+        /// The reason given by the kernel.
         source: io::Error,
     },
     /// There is no object directory, so there is nothing to join.

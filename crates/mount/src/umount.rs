@@ -96,7 +96,7 @@ pub fn umount(target: &Path, lazily: bool) -> Result<(), UmountError> {
     unmount(&path, lazily).map_err(|source| UmountError::Kernel { target: target.to_owned(), source })
 }
 
-/// Whether an overlay is mounted at a place: as near as it can be told without the list of mounts.
+/// Returns true if an overlay is mounted at a path, as far as can be found out without the list of mounts.
 fn is_overlay(path: &Path) -> io::Result<bool> {
     /// `OVERLAYFS_SUPER_MAGIC` (`include/uapi/linux/magic.h`).
     const OVERLAYFS: u64 = 0x794c_7630;

@@ -149,7 +149,7 @@ struct Seen {
 
 type Xattrs = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// What is to be seen of an inode.
+/// The visible properties of an inode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Expected {
     mode: u32,
@@ -330,7 +330,7 @@ fn check_names(model: &Model, directory: usize, at: &Path) -> Result<(), String>
 }
 
 fn check_xattrs(at: &Path, meta: &fs::Metadata, expected: &Xattrs, seen: &mut Seen) -> Result<(), String> {
-    // The kernel shows these classes; others are in the image, but nobody can ask for them.
+    // The kernel shows these classes; others are in the image, but no call returns them.
     let visible = |name: &[u8]| [&b"user."[..], b"trusted.", b"security."].iter().any(|class| name.starts_with(class));
     let want: BTreeSet<_> = expected.keys().filter(|name| visible(name)).cloned().collect();
     let mut buffer = vec![0; 65_536];

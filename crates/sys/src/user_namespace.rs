@@ -9,8 +9,8 @@ pub fn is_in_one() -> Option<bool> {
     std::fs::read_to_string("/proc/self/uid_map").ok().map(|map| !is_identity(&map))
 }
 
-/// Returns true for the mapping of the initial user namespace. Another namespace may have the same mapping; ids then make no
-/// difference, and it is not recognized.
+/// Returns true for the mapping of the initial user namespace. Another namespace may have the same mapping; ids then
+/// make no difference, and it is not recognized.
 fn is_identity(map: &str) -> bool {
     let numbers: Vec<u64> = map.split_ascii_whitespace().filter_map(|number| number.parse().ok()).collect();
     numbers == IDENTITY

@@ -1,7 +1,7 @@
 //! Finds the differences between two trees.
 //!
-//! [`diff`] walks both trees side by side and returns a [`Diff`]: a list of [`Change`]s, each a path and the [`FieldSet`]
-//! that differ there, in a few bytes. The values on both sides are looked up on demand ([`Diff::value`]).
+//! [`diff`] walks both trees side by side and returns a [`Diff`]: a list of [`Change`]s, each a path and the
+//! [`FieldSet`] that differ there, in a few bytes. The values on both sides are looked up on demand ([`Diff::value`]).
 //!
 //! [`causes`] groups the changes by what they have in common.
 //!

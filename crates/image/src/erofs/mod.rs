@@ -1,8 +1,8 @@
 //! The image file: an EROFS file system with a composefs header before it (`docs/format/image.md`).
 //!
-//! A tree becomes an image in three steps: `overlay` decides which attributes the inodes get, `layout` gives every inode
-//! its position, and [`write`](Image::write) emits the bytes in file order. The differences between format versions are
-//! data, in [`format_version`]. [`read`] is the reverse; [`check`] reports all defects of an image.
+//! A tree becomes an image in three steps: `overlay` decides which attributes the inodes get, `layout` gives every
+//! inode its position, and [`write`](Image::write) emits the bytes in file order. The differences between format
+//! versions are data, in [`format_version`]. [`read`] is the reverse; [`check`] reports all defects of an image.
 //!
 //! ```
 //! use libcomposefs_image::erofs::{Image, Versions};

@@ -60,7 +60,7 @@ fn a_plan_mounts_to_a_descriptor(scratch: &Scratch) {
 
         let mount = plan.mount(&image, allowed).unwrap();
         assert!(mount.attach(&scratch.path("nowhere")).unwrap_err().to_string().contains("mount point"), "{report}");
-        // The mount is still there after a target that is none.
+        // The mount still exists after attaching it at a missing target failed.
         mount.attach(&scratch.path("mnt")).unwrap();
         // An open descriptor keeps the mount busy.
         assert!(libcomposefs_mount::umount(&scratch.path("mnt"), false).is_err(), "{report}");

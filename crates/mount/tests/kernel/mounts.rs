@@ -1,4 +1,4 @@
-//! What a mount gives, in each of the ways to make it.
+//! The content of a mount, made by each method.
 
 use std::fs;
 use std::io::ErrorKind;

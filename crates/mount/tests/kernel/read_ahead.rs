@@ -1,4 +1,4 @@
-//! How much of the image is read at mount: as the page cache and the loop device tell.
+//! The part of the image that is read at mount, as measured by the page cache and the loop device.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -18,7 +18,7 @@ pub(crate) const CASES: &[Case] =
 
 const MIB: u64 = 1 << 20;
 const LEN: u64 = 40 * MIB;
-/// What the mount itself, and programs that look at every new block device, may read besides.
+/// The bytes that the mount itself, and programs that probe every new block device, may read in addition.
 const SLACK: u64 = MIB / 2;
 
 fn up_to_the_bound(scratch: &Scratch) {
@@ -51,7 +51,7 @@ fn up_to_the_bound(scratch: &Scratch) {
     }
 }
 
-/// How many bytes of the image are in the page cache, or were read through its loop device.
+/// Returns how many bytes of the image are in the page cache, or were read through its loop device.
 fn read(mounted: &Mounted, image: &Path, before: &BTreeMap<PathBuf, u64>) -> u64 {
     match &mounted.erofs {
         ErofsMethod::Loop(device) => loop_devices()[device] - before.get(device).copied().unwrap_or(0),

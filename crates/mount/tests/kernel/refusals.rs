@@ -1,4 +1,4 @@
-//! Mounts that must fail, say why, and leave nothing behind. Each has a twin that differs in one thing and works.
+//! Mounts that must fail, report why, and leave no mount. Each has a twin that differs in one thing and works.
 
 use std::fs;
 use std::path::Path;
@@ -111,7 +111,7 @@ fn superblocks_are_checked(scratch: &Scratch) {
             assert!(error.remedy().unwrap().contains("composefs check"), "{rule}");
         }
     }
-    // Features that may be passed over, the one that says that there are chunks, and bytes behind the end.
+    // Features that may be ignored, the feature of chunks, and bytes after the end.
     for bytes in [with(1024 + 11, 0x80), with(1024 + 80, 4), [&image[..], &[7; 5000]].concat()] {
         fs::write(scratch.path("image"), bytes).unwrap();
         works(scratch, "");

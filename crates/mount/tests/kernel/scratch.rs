@@ -61,7 +61,7 @@ impl Scratch {
         Ok(path)
     }
 
-    /// The option text `basedir=…/objects` with `more` behind it.
+    /// Returns the option text `basedir=…/objects`, followed by `more`.
     pub(crate) fn options(&self, more: &str) -> OsString {
         let mut text = OsString::from("basedir=");
         text.push(self.path("objects"));
@@ -97,7 +97,7 @@ impl Scratch {
         fs::read_to_string(self.path("mnt").join(file))
     }
 
-    /// What the kernel says of the mount at `mnt`: attributes of the mount, options of the file system.
+    /// Returns the kernel's line about the mount at `mnt`: flags of the mount, options of the file system.
     pub(crate) fn mountinfo(&self) -> String {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         let path = self.path("mnt").canonicalize().unwrap();
@@ -154,16 +154,16 @@ fn temporary_mountpoints() -> BTreeSet<PathBuf> {
         .collect()
 }
 
-/// What this machine has for the tests.
+/// The features of this machine that the tests need.
 pub(crate) struct Facts {
     release: String,
-    /// Why nothing can be mounted at all.
+    /// The reason why nothing can be mounted at all.
     pub(crate) mountless: Option<String>,
-    /// How an image on the scratch file system is mounted if everything may be used.
+    /// The method by which an image on the scratch file system is mounted if all kernel features may be used.
     best: Option<Mounted>,
-    /// Why overlayfs cannot verify.
+    /// The reason why overlayfs cannot verify.
     pub(crate) no_overlay_verity: Option<String>,
-    /// Why the scratch file system cannot.
+    /// The reason why the scratch file system cannot verify.
     pub(crate) no_fs_verity: Option<String>,
 }
 

@@ -25,7 +25,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "an_image_in_an_image", needs: nothing, run: an_image_in_an_image },
 ];
 
-/// Whether the kernel mounts this very image from its file, asked without any code of ours.
+/// Returns true if the kernel mounts this image from its file; asked without this project's code.
 fn takes_file(image: &Path) -> bool {
     let context = FsContext::open("erofs").unwrap();
     context.set_string("source", image).unwrap();
@@ -69,7 +69,7 @@ fn an_image_on_an_overlay(scratch: &Scratch) {
     mount_from(scratch, &scratch.path("image"));
 }
 
-/// Where such an overlay lies on tmpfs, direct I/O through a loop device fails only when something is read.
+/// On an overlay over tmpfs, direct I/O through a loop device fails only when something is read.
 fn an_image_on_an_overlay_over_tmpfs(scratch: &Scratch) {
     let below = scratch.path("below");
     fs::create_dir(&below).unwrap();
@@ -110,7 +110,7 @@ fn an_image_in_an_image(scratch: &Scratch) {
     mount_from(scratch, &merged.0.join("image"));
 }
 
-/// Unmounts on drop.
+/// Unmounts the directory on drop.
 struct Unmounted(std::path::PathBuf);
 
 impl Drop for Unmounted {

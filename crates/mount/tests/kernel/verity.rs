@@ -1,4 +1,4 @@
-//! Verification, where kernel and file system have it; and where they do not, that nobody is told otherwise.
+//! Verification where kernel and file system support it; and correct reports where they do not.
 
 use std::fs;
 use std::io::Write as _;
@@ -49,7 +49,7 @@ fn fuse(_: &Facts) -> Option<String> {
     libcomposefs_testkit::fuse::unavailable()
 }
 
-/// Enables fs-verity and tells the digest that the kernel then has.
+/// Enables fs-verity and returns the digest that the kernel then measures.
 fn enabled(path: &Path, algorithm: Algorithm) -> Digest {
     let file = fs::File::open(path).unwrap();
     assert_eq!(enable(&file, algorithm.kernel_number(), 4096).unwrap(), Enabled::Now);

@@ -211,8 +211,8 @@ impl Layers {
         Some(self.entries[entry as usize].layer)
     }
 
-    /// Removes the entries below a directory that lower layers made. Entries that this layer put before are kept, and so
-    /// are the directories that lead to them.
+    /// Removes the entries below a directory that lower layers made. Entries that this layer put before are kept, and
+    /// so are the directories that lead to them.
     pub fn opaque(&mut self, directory: LayerInode) {
         let layer = self.layer;
         let mut stack = vec![directory.0];
