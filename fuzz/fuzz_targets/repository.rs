@@ -1,4 +1,4 @@
-//! A repository into which somebody else puts files: leases, links, names of images, streams, objects, another
+//! A repository into which another program puts files: leases, links, names of images, streams, objects, another
 //! `meta.json`. It is listed, checked, collected and repaired, and the image that it holds under a name is there at the
 //! end.
 //!

@@ -52,7 +52,7 @@ impl ImageFile {
         &self.path
     }
 
-    /// Reads the composefs header, and checks the EROFS superblock behind it: the kernel mounts what is cut off or has
+    /// Reads the composefs header, and checks the EROFS superblock after it: the kernel mounts what is cut off or has
     /// features that no composefs image needs, and fails later.
     ///
     /// # Errors

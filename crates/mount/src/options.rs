@@ -26,7 +26,7 @@ pub enum Verity {
 }
 
 impl Verity {
-    /// The value of the overlayfs option `verity`, if it is to be set at all.
+    /// The value of the overlayfs option `verity`, if the option is set at all.
     #[must_use]
     pub fn overlay_value(self) -> Option<&'static str> {
         match self {

@@ -1,6 +1,6 @@
 //! The option text of `-o`: words divided by commas, each a key or `key=value`.
 //!
-//! A backslash in a value protects the byte behind it: a comma then does not end the value, a colon does not end a path
+//! A backslash in a value protects the byte after it: a comma then does not end the value, a colon does not end a path
 //! of a list. Quotation marks around a value (`key="a,b"`, which mount(8) hands on as they are) protect its commas. If
 //! a key comes twice, the last one counts.
 

@@ -1,7 +1,7 @@
 //! The read-ahead of the image at mount.
 //!
 //! EROFS reads metadata block by block as it comes to them, and waits for each. The image is little else than metadata,
-//! so whoever walks the tree on a cold cache saves thousands of those waits by a few large reads.
+//! so a program that walks the tree on a cold cache saves thousands of those waits by a few large reads.
 
 use std::fmt;
 

@@ -54,7 +54,7 @@ pub enum SpecError {
 
 impl Plan {
     /// Returns the mounts that make up this plan at `target`, to be made in this order: the image, then the overlay on
-    /// top of it at the same directory, whose `lowerdir` finds the image there. Both are to be unmounted again.
+    /// top of it at the same directory, whose `lowerdir` finds the image there. Both must be unmounted again.
     ///
     /// Nothing checks the digest of the image when another program mounts it: see [`ImageFile::check_digest`].
     ///

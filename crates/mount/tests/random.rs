@@ -346,7 +346,7 @@ fn check_xattrs(at: &Path, meta: &fs::Metadata, expected: &Xattrs, seen: &mut Se
         ));
     }
     for name in want {
-        // On links and devices the kernel gives nobody the value of a user's; of a capability it gives what it
+        // On links and devices the kernel returns no value of a user's attribute; of a capability it gives what it
         // understands.
         let kept_back =
             name.starts_with(b"user.") && !meta.is_file() && !meta.is_dir() || name == b"security.capability";

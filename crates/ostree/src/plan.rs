@@ -168,7 +168,7 @@ impl CommitPlan {
     ///
     /// # Errors
     ///
-    /// [`Error::Tree`] if no file system can hold it, [`Error::TooLarge`] if contents are in so many places that
+    /// [`Error::Tree`] if no file system can hold it, [`Error::TooLarge`] if contents are in too many places, so that
     /// their xattrs or targets take far more bytes than were read.
     ///
     /// # Panics

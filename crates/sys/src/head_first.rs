@@ -18,7 +18,7 @@ pub struct Beginning {
     pub excess: Vec<u8>,
 }
 
-/// Reads the first `head` bytes and asks `says` how long the file is by them; then the rest of so many bytes. `None`,
+/// Reads the first `head` bytes and asks `says` how long the file is by them; then the rest of that many bytes. `None`,
 /// or less than the head: no more than the head is wanted.
 ///
 /// `bytes` are those that were read before. `len` is how many bytes `input` still has, if that is known. If it is not,

@@ -138,7 +138,7 @@ impl AsFd for Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         if let Some(name) = &self.name {
-            // Nobody can be told, and the name says what it is.
+            // The error cannot be reported, and the name identifies the file.
             let _ = unlinkat(&*self.directory, name, AtFlags::empty());
         }
     }
@@ -149,7 +149,7 @@ impl Drop for Temporary {
 ///
 /// # Errors
 ///
-/// What `mkdirat` and `openat` give; `EEXIST` if somebody put something else in its place.
+/// What `mkdirat` and `openat` give; `EEXIST` if another process put something else in its place.
 pub fn make_private_directory(directory: BorrowedFd<'_>, prefix: &str) -> io::Result<(String, OwnedFd)> {
     let with_prefix = |name: &std::ffi::CStr| format!("{prefix}{}", &name.to_string_lossy()[PREFIX.len()..]);
     let ((), name) = with_random_name(|name| mkdirat(directory, with_prefix(name), Mode::RWXU))?;
@@ -157,7 +157,7 @@ pub fn make_private_directory(directory: BorrowedFd<'_>, prefix: &str) -> io::Re
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let made = openat(directory, &name, flags, Mode::empty())?;
     let stat = fstat(&made)?;
-    // Nobody else can make such a directory.
+    // No other user can make such a directory.
     if stat.st_uid != geteuid().as_raw() || stat.st_mode & 0o077 != 0 {
         return Err(Errno::EXIST.into());
     }

@@ -75,7 +75,7 @@ pub enum Measurement {
 ///
 /// Nothing is read or hashed: the digest is the one that the kernel checks reads against. Since Linux 6.10 FUSE hands
 /// the request on to its server, which can answer anything, and nothing checks what the server returns to later reads.
-/// So an answer counts only if `statx` says that the file has fs-verity ([`is_checked_by_the_kernel`]).
+/// So an answer counts only if `statx` says that the file has fs-verity (`STATX_ATTR_VERITY`).
 ///
 /// # Errors
 ///
@@ -154,7 +154,7 @@ pub enum Enabled {
 
 /// Switches fs-verity on for a file, without salt and signature (`FS_IOC_ENABLE_VERITY`).
 ///
-/// `file` is open for reading only, and nobody has the file open for writing. The kernel reads it whole and builds the
+/// `file` is open for reading only, and no process has the file open for writing. The kernel reads it whole and builds the
 /// Merkle tree; from then on the file cannot be written.
 ///
 /// # Errors

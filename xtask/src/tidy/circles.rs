@@ -10,7 +10,7 @@ use super::Source;
 use super::modules::{self, ModulePath, Modules};
 
 /// Circles that are left. It only sinks.
-const LEFT: usize = 8;
+const LEFT: usize = 6;
 /// Re-exports are followed so often at most.
 const HOPS: usize = 8;
 

@@ -11,10 +11,10 @@ const CLAUSES: &[&str] = &["what", "who", "whether", "how", "where", "why", "who
 /// A block of so few words says too little on a page where it stands alone.
 const SHORT: usize = 3;
 /// Blocks, in thousandths of all, that may begin with a clause, and that may be short. They only sink.
-const CLAUSES_LEFT: usize = 115;
-const SHORT_LEFT: usize = 72;
+const CLAUSES_LEFT: usize = 30;
+const SHORT_LEFT: usize = 30;
 /// Type names that may be defined more than once. It only sinks.
-const NAMES_LEFT: usize = 92;
+const NAMES_LEFT: usize = 29;
 /// Names that every module may have for its own.
 const FREE_NAMES: &[&str] = &["Error", "Options", "Args"];
 

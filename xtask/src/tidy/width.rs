@@ -4,7 +4,7 @@ use super::{Source, prose};
 
 const COLUMNS: usize = 120;
 /// Longer lines that are left. It only sinks.
-const LEFT: usize = 400;
+const LEFT: usize = 60;
 
 pub(super) fn check(sources: &[Source]) -> Vec<String> {
     super::beyond(LEFT, "lines of more than 120 columns", find(sources))

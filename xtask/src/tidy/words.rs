@@ -6,7 +6,6 @@ use super::{Source, prose};
 const PHRASES: &[&str] = &[
     "those who",
     "those at",
-    "those that",
     "who has",
     "who had",
     "who wants",
@@ -19,7 +18,6 @@ const PHRASES: &[&str] = &[
     "for whom",
     "what is there",
     "is none",
-    "are none",
     "goes on",
     "going on",
     "to be had",
@@ -36,15 +34,17 @@ const PHRASES: &[&str] = &[
     "is to be",
     "are to be",
     "has to go",
-    "in time",
 ];
 /// Real uses: a part of the path, and a part of the line.
 const REAL_USES: &[(&str, &str)] = &[
     // The list itself and its tests.
     ("xtask/src/tidy/words.rs", ""),
+    // The user of that name.
+    ("crates/testkit/src/privilege.rs", "user nobody"),
+    ("crates/store/tests/extract/limits.rs", "\"nobody\""),
 ];
 /// Phrases that are left. It only sinks.
-const LEFT: usize = 300;
+const LEFT: usize = 0;
 
 pub(super) fn check(sources: &[Source]) -> Vec<String> {
     super::beyond(LEFT, "phrases that name nothing", find(sources))

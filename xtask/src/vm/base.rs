@@ -107,7 +107,7 @@ fn build(kernel: &Fetched, busybox: &Path, file: &Path) -> Result<()> {
     archive.bytes(&home.join("modules.alias"), 0o644, modules.aliases().as_bytes())?;
     archive.finish()?;
     work.persist(file)?;
-    // Readable for whoever shares the cache; temporary files are not.
+    // Readable for all users who share the cache; temporary files are not.
     File::open(file)?.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
     Ok(())
 }

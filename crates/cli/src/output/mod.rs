@@ -11,8 +11,8 @@
 //!
 //! | output | written with |
 //! |---|---|
-//! | a message | [`tell!`], a line on standard error |
-//! | a line of a report | [`out!`], a line on standard output |
+//! | a message | `tell!`, a line on standard error |
+//! | a line of a report | `out!`, a line on standard output |
 //! | a report as JSON | [`json`] |
 //! | many lines of names, as in `ls` | [`text`]: bytes unchanged, except on a terminal |
 //! | contents, images, dumps | [`data`]: bytes unchanged |

@@ -52,7 +52,7 @@ pub struct InodeRecord {
     pub size: u64,
     /// `i_u`: block number, device number or chunk format.
     pub union_field: u32,
-    /// `i_ino`: in versions 0 and 1 the place in the list of inodes. Nobody reads it.
+    /// `i_ino`: in versions 0 and 1 the place in the list of inodes. No reader uses it.
     pub ino: u32,
     /// The user ID of the owner.
     pub uid: u32,

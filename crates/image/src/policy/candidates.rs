@@ -57,7 +57,7 @@ pub struct Space {
 /// The policies of tools without options.
 const HABITS: [Policy; 7] = [
     Policy::MKCOMPOSEFS,
-    // ostree, and builds that are to be repeatable on another day.
+    // ostree, and builds that must be repeatable on another day.
     Policy { times: Times::Zero, ..Policy::MKCOMPOSEFS },
     CFSCTL,
     Policy { xattrs: XattrPolicy::CapabilityAndUser, ..CFSCTL },
@@ -100,7 +100,7 @@ impl Space {
         self
     }
 
-    /// The fields in which nothing is to be chosen, as every choice comes to the same.
+    /// The fields in which all choices have the same effect.
     #[must_use]
     pub fn indifferent(&self) -> Vec<Choice> {
         let fields = [

@@ -152,7 +152,7 @@ fn fsck_erofs_finds_the_same_images_sound() {
     assert_eq!(check(&image).count(Severity::Error), 0);
 }
 
-/// Whoever reads no more than the head says has the whole image, of every writer.
+/// The length in the head covers the whole image, for every writer.
 #[test]
 fn the_head_of_an_image_says_how_long_it_is() {
     let recorded = cfsctl::images().into_iter().map(|recorded| ("cfsctl".to_owned(), recorded.image));

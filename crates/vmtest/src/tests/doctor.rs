@@ -32,7 +32,7 @@ fn verified_mount(context: &Context, dir: &Path) -> Result<Ran> {
     let mut make = Command::new(&program);
     make.args(["--digest-store=objects", "--print-digest", "tree", "image"]).current_dir(dir);
     let digest = command::run(&mut make)?.success()?.stdout.trim().to_owned();
-    // Where there is no fs-verity the mount is to be what fails.
+    // Without fs-verity the mount must be what fails.
     let _ = command::run(Command::new("fsverity").args(["enable", "--block-size=4096"]).arg(dir.join("image")))?;
     let options = format!("basedir=objects,digest={digest},verity_check=2");
     let mounted = command::run(context.composefs().args(["mount", "image", "mnt", "-o", &options]).current_dir(dir))?;

@@ -1,7 +1,7 @@
 //! Changes on the disk itself, below the file system: what fs-verity is for.
 //!
 //! Each test makes an image and its objects, changes one block of the disk, empties the caches and reads through a
-//! mount; a twin that nobody touched must go on being read through the same mount.
+//! mount; an untouched twin must still be readable through the same mount.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -61,7 +61,7 @@ impl Mounted {
         fs::create_dir(&tree)?;
         for name in ["victim", "twin"] {
             fs::write(tree.join(name), content(name))?;
-            // So many long names that the entries fill a block of the image of their own.
+            // Enough long names that the entries fill a block of the image of their own.
             let full = tree.join(format!("{name}-directory"));
             fs::create_dir(&full)?;
             for n in 0..30 {

@@ -1,4 +1,4 @@
-//! Objects that the kernel vouches for: taken by its word, unless they are to be read.
+//! Objects that the kernel vouches for: trusted without reading, unless a read is requested.
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -38,6 +38,6 @@ pub enum Hint {
     InlineMax(usize, usize),
     /// There are no devices.
     NoDevices(Side),
-    /// So many of the files have the content of one that is only in the other tree.
+    /// This number of the files have the content of one that is only in the other tree.
     Moved(usize),
 }

@@ -16,7 +16,7 @@ pub fn moved(diff: &Diff<'_>) -> Vec<(u32, u32)> {
             waiting.entry(key).or_default().push(number);
         }
     }
-    // The first of equal ones is to be the first taken.
+    // Of equal ones the first must be taken first.
     waiting.values_mut().for_each(|numbers| numbers.reverse());
     let pair = |(number, change)| Some((number, waiting.get_mut(&key(diff, Side::A, change)?)?.pop()?));
     if diff.counts().only_b == 0 { Vec::new() } else { only(Side::A).filter_map(pair).collect() }

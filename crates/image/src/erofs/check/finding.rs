@@ -88,10 +88,10 @@ pub enum Problem {
         expected: u32,
     },
     /// The header denies ACLs that are there.
-    #[error("there is an ACL, and the header says that there is none: a mount would not obey it")]
+    #[error("there is an ACL, but the header says there are no ACLs: a mount would not obey it")]
     AclDenied,
     /// The header speaks of ACLs that are not there.
-    #[error("the header says that there are ACLs, and there is none")]
+    #[error("the header says that there are ACLs, but no inode has one")]
     AclClaimed,
     /// Unused bytes that should be zero.
     #[error("unused bytes of {0} are not zero")]

@@ -81,7 +81,7 @@ impl<'a> ImageReader<'a> {
         }
     }
 
-    /// Returns `true` if the name filters of inodes are to be checked.
+    /// Returns `true` if the name filters of inodes must be checked.
     pub(in crate::erofs) fn has_xattr_filter(&self) -> bool {
         self.superblock.features & FEATURE_XATTR_FILTER != 0 && self.superblock.xattr_filter_reserved == 0
     }

@@ -163,7 +163,7 @@ impl<'r, 'a> Walk<'r, 'a> {
             return Err(inode.error(Defect::StubLinks(nlink), inode.offset()));
         }
         let before = EntryId(self.builder.tree().entry_count() as u32);
-        // Whoever has a bit among the met ones has 32 bits.
+        // A nid with a bit in `met` fits in 32 bits.
         self.stubs.push(Stub { nid: inode.nid() as u32, before });
         self.claims.take(inode.offset(), inode.tail_offset() - inode.offset(), u32::try_from(inode.nid()).ok())
     }
@@ -221,7 +221,7 @@ impl<'r, 'a> Walk<'r, 'a> {
 
     fn push_new(&mut self, inode: &RawInode, new: &NewInode<'_>, set: SetId) -> Result<InodeId, ReadError> {
         let id = self.builder.push_inode(new, set).map_err(|e| inode.error(Defect::Tree(e), inode.offset()))?;
-        // Whoever has a bit among the met ones has 32 bits.
+        // A nid with a bit in `met` fits in 32 bits.
         self.nids.push(inode.nid() as u32);
         self.compact += usize::from(inode.form() == RecordForm::Compact);
         if inode.kind() == Kind::Directory {

@@ -11,7 +11,7 @@
 //! * Any other pair replaces the entry and everything below it. The new file is a new inode: other hard links of the
 //!   old inode keep it.
 //! * A hard link names the inode that its target names at that moment, also if the target is from a lower layer.
-//! * A whiteout removes an entry and everything below it; it is no error if there is none.
+//! * A whiteout removes an entry and everything below it; a missing entry is no error.
 //! * An opaque mark removes the entries below a directory that lower layers made, and keeps those of its own layer.
 //!
 //! Nothing recurses, and `k` operations and [`Layers::finish`] take time and memory of `O(k)` together: a removal drops

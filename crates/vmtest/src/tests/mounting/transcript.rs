@@ -1,6 +1,6 @@
 //! The transcript by which the inventors of composefs showed it, line by line.
 //!
-//! Today's format keeps files as small as those in the image, hence `--inline-max=0`. And overlayfs goes on with the
+//! Today's format keeps files as small as those in the image, hence `--inline-max=0`. And overlayfs continues with the
 //! object that an inode was opened with: a file read before the tampering serves its verified, now unlinked content
 //! until its inode is forgotten.
 
