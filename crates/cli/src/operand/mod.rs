@@ -1,7 +1,8 @@
 //! Operands that name an image: a file, or a ref or digest of an image in the repository.
 //!
-//! A path that exists is a file. Only if no such path exists, the repository is opened, and the operand is looked up in it as
-//! `composefs mount` does. So a command on files works without a repository, and neither waits for one nor changes it.
+//! A path that exists is a file. Only if no such path exists, the repository is opened, and the operand is looked up in
+//! it as `composefs mount` does. So a command on files works without a repository, and neither waits for one nor
+//! changes it.
 
 mod error;
 mod lookup;

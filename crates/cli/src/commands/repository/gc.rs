@@ -97,22 +97,29 @@ fn print(report: &GcReport, args: &GcArgs) {
     let done = if args.dry_run { "would be removed" } else { "removed" };
     out!("{images} and {objects} {done}, {}", human(report.removed_bytes));
     out!("{} and {} kept", counted(report.images_kept, "image"), counted(report.objects_kept, "object"));
-    if report.young_objects > 0 || !report.young_images.is_empty() {
-        out!(
-            "kept as too young: {} and {}, {}, younger than {} (--grace=0 removes them)",
-            counted(report.young_images.len() as u64, "image"),
-            counted(report.young_objects, "object"),
-            human(report.young_bytes),
-            age_text(args.grace)
-        );
-    }
+    kept_by_grace(report, args.grace).iter().for_each(|line| out!("{line}"));
     if report.claimed_objects > 0 {
-        out!("kept for running commands: {}", counted(report.claimed_objects, "object"));
+        out!("{} of running commands: kept", counted(report.claimed_objects, "object"));
     }
     report.in_use.iter().for_each(|digest| out!("{digest} has no name, but is mounted or open"));
     for other in &report.others {
         out!("{} {}, and keeps what it leads to", other.path.display(), other.found);
     }
+}
+
+/// Returns the lines about images and objects that a later gc removes.
+fn kept_by_grace(report: &GcReport, grace: Duration) -> Vec<String> {
+    let (mut lines, age) = (Vec::new(), age_text(grace));
+    if !report.young_images.is_empty() {
+        let images = counted(report.young_images.len() as u64, "image");
+        lines.push(format!("{images} without a ref, published less than {age} ago: kept (--grace)"));
+    }
+    if report.young_objects > 0 {
+        let needed = if report.young_images.is_empty() { "" } else { " or needed by such an image" };
+        let (objects, size) = (counted(report.young_objects, "object"), human(report.young_bytes));
+        lines.push(format!("{objects}, {size}, stored less than {age} ago{needed}: kept (--grace)"));
+    }
+    lines
 }
 
 /// Formats an age in the largest unit that gives a whole number: `1 h`, `90 s`.
@@ -165,6 +172,25 @@ mod tests {
         for (seconds, text) in [(3600, "1 h"), (90, "90 s"), (120, "2 min"), (172_800, "2 d"), (5400, "90 min")] {
             assert_eq!(age_text(Duration::from_secs(seconds)), text);
         }
+    }
+
+    #[test]
+    fn kept_images_and_objects_are_explained_with_the_grace() {
+        let image = libcomposefs_image::Digest::from_hex("ab".repeat(32)).unwrap();
+        let mut report = GcReport { young_objects: 2, young_bytes: 8192, ..GcReport::default() };
+        assert_eq!(
+            kept_by_grace(&report, Duration::from_secs(7200)),
+            ["2 objects, 8.0k, stored less than 2 h ago: kept (--grace)"]
+        );
+        report.young_images = vec![image];
+        assert_eq!(
+            kept_by_grace(&report, Duration::from_secs(3600)),
+            [
+                "1 image without a ref, published less than 1 h ago: kept (--grace)",
+                "2 objects, 8.0k, stored less than 1 h ago or needed by such an image: kept (--grace)"
+            ]
+        );
+        assert!(kept_by_grace(&GcReport::default(), Duration::ZERO).is_empty());
     }
 
     #[test]
