@@ -34,7 +34,7 @@ const OPEN_OBJECT: OFlags =
 /// # let dir = tempfile::tempdir()?;
 /// # let path = dir.path().join("objects");
 /// // Put: the object is on disk, under its digest, when `finish` returns.
-/// let policy = StorePolicy { verity: libcomposefs_store::ObjectVerity::Off, ..StorePolicy::default() };
+/// let policy = StorePolicy::default().with_verity(libcomposefs_store::ObjectVerity::Off);
 /// let store = ObjectDir::create(&path, Algorithm::Sha256, policy)?;
 /// let batch = store.batch();
 /// let (digest, _) = batch.put_bytes(b"content")?;
