@@ -1,4 +1,4 @@
-//! Work that is done on several threads and joined in order.
+//! Makes numbered pieces on several threads and passes them to one function in the order of their numbers.
 
 use std::num::NonZeroUsize;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,4 @@
-//! The methods to mount, of which each kernel has some.
+//! The kernel features that a mount may use, and the methods by which the image and its overlay were mounted.
 
 use std::path::PathBuf;
 

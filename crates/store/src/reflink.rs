@@ -1,4 +1,4 @@
-//! Sharing extents, no longer attempted where it has failed.
+//! Clones files by sharing their extents (reflinks), and remembers the devices from which that is not possible.
 
 use std::collections::HashSet;
 use std::io;

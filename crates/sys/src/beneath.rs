@@ -1,4 +1,4 @@
-//! Opens a file by an untrusted path: below a directory, and without following symlinks.
+//! Opens a file or a directory by an untrusted path: below a directory, and without following symlinks.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

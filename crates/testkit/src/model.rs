@@ -1,4 +1,5 @@
-//! A tree as plain data, made at random and checked against the real one.
+//! A tree as plain data: builds the real tree, writes a dump, and checks a real tree against itself. `random` makes
+//! random models.
 //!
 //! The model knows nothing of arenas, interning or sorting, and writes its dump by itself: what it has in common with
 //! the tree model is only what both say about a file system.

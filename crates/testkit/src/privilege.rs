@@ -1,4 +1,4 @@
-//! Doing something without root's rights, in tests that run as root.
+//! Runs a part of a test as the user nobody if the test runs as root.
 
 use rustix::process::{Uid, geteuid};
 use rustix::thread::set_thread_res_uid;

@@ -1,4 +1,4 @@
-//! Output of a command that lists entries, as lines of text or as a JSON array.
+//! Starts and ends a list of entries, as lines of text or as a JSON array; the callers write the entries.
 
 use std::io::{self, Write};
 

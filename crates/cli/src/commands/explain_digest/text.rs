@@ -1,4 +1,5 @@
-//! Prints the findings as text.
+//! Prints the findings of `explain-digest` as text: the policies that give the digest, or the differences from the
+//! nearest one.
 
 use std::io::{self, Write};
 

@@ -1,4 +1,5 @@
-//! `composefs ostree verify`: verifies a commit, and the digest of its image.
+//! `composefs ostree verify`: verifies the objects of a commit by their checksums, and the image digest that the
+//! commit records.
 
 use std::num::NonZeroUsize;
 

@@ -1,4 +1,4 @@
-//! The commands that use a repository.
+//! The commands that use a repository, and the messages they share: waiting for a lock, who may open the directory, counts.
 
 mod args;
 pub(super) mod create;

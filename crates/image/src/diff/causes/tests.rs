@@ -1,4 +1,5 @@
-//! Trees that were built in known ways, and what is said of them.
+//! Tests of the causes and hints found between a tree and the same tree after a known change (times set or clamped, a
+//! umask, lost hard links).
 
 use super::{Cause, CauseSubject, Hint, causes};
 use crate::Algorithm;

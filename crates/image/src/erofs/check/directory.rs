@@ -1,4 +1,4 @@
-//! The entries of one directory.
+//! Checks the entries of one directory: their order, types and targets, `.` and `..`, and the link count.
 
 use super::finding::{Finding, Problem};
 use super::inodes::Shape;

@@ -1,4 +1,4 @@
-//! The inodes that were met, and what is kept of them.
+//! The inodes that a check has met: enough of each for its path, and for the checks that need all inodes.
 
 use std::collections::HashMap;
 
