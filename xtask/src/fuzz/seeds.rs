@@ -20,7 +20,7 @@ pub(super) fn piece(kind: u8, bytes: &[u8], input: &mut Vec<u8>) -> Result<()> {
 /// Builds the programs; gives the path of `composefs`.
 pub(super) fn composefs() -> Result<std::path::PathBuf> {
     let mut cargo = Command::new(env!("CARGO"));
-    process::run(cargo.current_dir(paths::checkout()).args(["build", "--quiet", "--package", "composefs"]))?;
+    process::run(cargo.current_dir(paths::checkout()).args(["build", "--quiet", "--package", "composefs-cli"]))?;
     Ok(paths::target().join("debug/composefs"))
 }
 
