@@ -57,6 +57,7 @@ pub use ref_name::{ImageName, InvalidRefName, RefName};
 pub use refs::Refs;
 pub use repository::Repository;
 use repository::demands_verity;
+pub use stream::{StreamContent, StreamTables, stream_tables};
 pub use sync::SyncStep;
 pub use transaction::{Committed, Created, LinkedImages, PublishedImage, SyncedObjects, Transaction};
 pub use wait::Waiting;

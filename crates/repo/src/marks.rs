@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::digest_set::DigestSet;
 use super::dir::LinkEntry;
-use super::stream::{self, Tables};
+use super::stream::{self, StreamTables};
 use super::stream_file::StreamFile;
 use super::streams::Streams;
 use super::{Leads, Repository, RepositoryError, io_error, layout};
@@ -151,7 +151,7 @@ impl MarkSet {
                     if must_be {
                         self.unclear.insert(repository.unclear_stream(&name, found));
                     }
-                    Tables::default()
+                    StreamTables::default()
                 }
             };
             let mut next = Vec::new();

@@ -1,4 +1,4 @@
-//! The tables of a stream (splitstream, a format of cfsctl). Only the tables are read here.
+//! The tables of a stream (splitstream; `docs/format/stream.md`). Only the tables are read here.
 
 use std::ops::Range;
 
@@ -9,21 +9,38 @@ const MAGIC: &[u8; 11] = b"SplitStream";
 /// Offset of the magic bytes in the older header.
 const OLD_MAGIC_AT: usize = 18;
 const HEADER_LEN: usize = 32;
-/// Size of the part of the info section that is read: the ranges of the tables of streams and of objects.
-const INFO_LEN: usize = 32;
+/// Size of the part of the info section that gc needs: the ranges of the tables of streams and of objects.
+const INFO_MIN: usize = 32;
+/// Size of the info section.
+const INFO_LEN: usize = 80;
 /// Block size of every digest, as a binary logarithm.
 const LOG_BLOCK_SIZE: u8 = 12;
 
 /// Number of bytes that [`has_magic`] needs.
 pub(crate) const HEAD_LEN: usize = HEADER_LEN;
 
-/// The tables of a stream. Each is a whole number of digests, one after the other.
+/// The tables of a stream, as ranges of bytes in its file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tables {
-    /// Table of streams and images.
-    pub(crate) streams: Range<u64>,
-    /// Table of objects that hold parts of the content.
-    pub(crate) objects: Range<u64>,
+pub struct StreamTables {
+    /// Table of streams and images: raw digests, one after the other.
+    pub streams: Range<u64>,
+    /// Table of objects that hold parts of the content: raw digests, one after the other.
+    pub objects: Range<u64>,
+    /// The content and the names, if the info section has its whole length.
+    pub content: Option<StreamContent>,
+}
+
+/// The content of a stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamContent {
+    /// The chunks of the content, compressed.
+    pub chunks: Range<u64>,
+    /// The names of entries of the table of streams, compressed.
+    pub names: Range<u64>,
+    /// The kind of content.
+    pub content_type: [u8; 8],
+    /// The size of the content, in bytes.
+    pub size: u64,
 }
 
 /// Returns whether a file begins like a stream.
@@ -37,11 +54,11 @@ pub(crate) fn has_magic(head: &[u8]) -> bool {
 /// # Errors
 ///
 /// Errors of `read`; inside, the reason why the stream cannot be interpreted.
-pub(crate) fn tables<E>(
+pub fn stream_tables<E>(
     len: u64,
     algorithm: Algorithm,
     mut read: impl FnMut(u64, &mut [u8]) -> Result<(), E>,
-) -> Result<Result<Tables, &'static str>, E> {
+) -> Result<Result<StreamTables, &'static str>, E> {
     let mut header = [0; HEADER_LEN];
     if len < HEADER_LEN as u64 {
         return Ok(Err("is shorter than the header of a stream"));
@@ -63,14 +80,30 @@ pub(crate) fn tables<E>(
     }
     let damaged = "has a table outside of the file";
     let size = |range: &Range<u64>| range.end - range.start;
-    let Some(at) = range(len, &header, info_at).filter(|info| size(info) >= INFO_LEN as u64) else {
+    let Some(at) = range(len, &header, info_at).filter(|info| size(info) >= INFO_MIN as u64) else {
         return Ok(Err(damaged));
     };
     let mut info = [0; INFO_LEN];
-    read(at.start, &mut info)?;
+    let is_whole = size(&at) >= INFO_LEN as u64;
+    let known = if is_whole { INFO_LEN } else { INFO_MIN };
+    read(at.start, &mut info[..known])?;
     let digest_len = algorithm.digest_len() as u64;
     let table = |at| range(len, &info, at).filter(|table| size(table).is_multiple_of(digest_len)).ok_or(damaged);
-    Ok(table(0).and_then(|streams| Ok(Tables { streams, objects: table(16)? })))
+    let tables = || {
+        let content = if is_whole { content(len, &info) } else { None };
+        Ok(StreamTables { streams: table(0)?, objects: table(16)?, content })
+    };
+    Ok(tables())
+}
+
+/// Reads the rest of the info section: ranges of the chunks and of the names, the kind and the size of the content.
+fn content(len: u64, info: &[u8; INFO_LEN]) -> Option<StreamContent> {
+    Some(StreamContent {
+        chunks: range(len, info, 32)?,
+        names: range(len, info, 48)?,
+        content_type: info[64..72].try_into().ok()?,
+        size: u64::from_le_bytes(info[72..80].try_into().ok()?),
+    })
 }
 
 /// Reads a range, as two numbers in a table, that must be within a file of `len` bytes.
@@ -91,7 +124,7 @@ mod tests {
             buffer.copy_from_slice(&stream[start..start + buffer.len()]);
             Ok::<_, std::convert::Infallible>(())
         };
-        let Ok(found) = super::tables(stream.len() as u64, algorithm, read);
+        let Ok(found) = super::stream_tables(stream.len() as u64, algorithm, read);
         let part =
             |range: Range<u64>| &stream[usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()];
         found.map(|tables| [part(tables.streams), part(tables.objects)])

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use libcomposefs_image::Algorithm;
 
-use super::stream::{self, Tables};
+use super::stream::{self, StreamTables};
 use super::windows::any_window;
 use super::{RepositoryError, io_error};
 
@@ -30,9 +30,9 @@ impl StreamFile {
     }
 
     /// Finds the tables, or returns the reason why the stream cannot be interpreted.
-    pub(crate) fn tables(&self, algorithm: Algorithm) -> Result<Result<Tables, &'static str>, RepositoryError> {
+    pub(crate) fn tables(&self, algorithm: Algorithm) -> Result<Result<StreamTables, &'static str>, RepositoryError> {
         let read = |offset, buffer: &mut [u8]| self.file.read_exact_at(buffer, offset);
-        stream::tables(self.len, algorithm, read).map_err(io_error("read", &self.path))
+        stream::stream_tables(self.len, algorithm, read).map_err(io_error("read", &self.path))
     }
 
     /// Passes each digest of a table, whose size is a multiple of `digest_len`, to `show`.

@@ -32,6 +32,7 @@ pub use basedirs::Basedirs;
 pub use batch::{Batch, GcGuard, PutOutcome, Summary};
 pub use error::{Error, cause};
 pub use image_bytes::ImageBytes;
+pub use libcomposefs_sys::sparse::SparseWriter;
 pub use object::error::ObjectError;
 pub use object::{Object, VerifiedBy};
 pub use object_dir::ObjectDir;

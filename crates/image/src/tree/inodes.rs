@@ -76,6 +76,15 @@ impl Tree {
         Ok(id)
     }
 
+    /// Adds a copy of an inode with another time of last modification.
+    pub(super) fn push_changed(&mut self, inode: InodeId, mtime: Timestamp) -> Result<InodeId, TreeError> {
+        let id = u32::try_from(self.inodes.len()).ok().filter(|id| *id < LINK_BIT - 1);
+        let id = InodeId(id.ok_or(TreeError::TooManyInodes)?);
+        let copy = StoredInode { mtime_sec: mtime.sec, mtime_nsec: mtime.nsec, ..self.inodes[inode.index()] };
+        self.inodes.push(copy);
+        Ok(id)
+    }
+
     fn store_data(&mut self, kind: Kind, new: &NewInode<'_>) -> Result<(u64, StoredData), TreeError> {
         let payload_len = new.payload.map_or(0, <[u8]>::len);
         if kind == Kind::Symlink {

@@ -25,7 +25,7 @@ use std::hash::BuildHasher;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::builder::check_name;
-use super::{InodeId, Kind, NewInode, Tree, TreeError};
+use super::{InodeId, Kind, NewInode, Timestamp, Tree, TreeError};
 use crate::digest::Algorithm;
 
 pub use marks::{LayerMark, MarkStyle};
@@ -152,6 +152,39 @@ impl Layers {
         self.nodes[inode.0 as usize].is_directory
     }
 
+    /// Returns the time of last modification of an inode.
+    #[must_use]
+    pub fn mtime(&self, inode: LayerInode) -> Timestamp {
+        self.arena.inode(self.nodes[inode.0 as usize].stored).mtime()
+    }
+
+    /// Gives a directory the mode, owner, time and extended attributes of another.
+    ///
+    /// # Errors
+    ///
+    /// [`TreeError::ParentNotDirectory`], if one of both is no directory.
+    pub fn copy_metadata(&mut self, from: LayerInode, to: LayerInode) -> Result<(), TreeError> {
+        if !self.is_directory(from) || !self.is_directory(to) {
+            return Err(TreeError::ParentNotDirectory);
+        }
+        self.nodes[to.0 as usize].stored = self.nodes[from.0 as usize].stored;
+        Ok(())
+    }
+
+    /// Sets the time of last modification of a directory.
+    ///
+    /// # Errors
+    ///
+    /// [`TreeError::ParentNotDirectory`], if it is no directory.
+    pub fn set_mtime(&mut self, directory: LayerInode, mtime: Timestamp) -> Result<(), TreeError> {
+        if !self.is_directory(directory) {
+            return Err(TreeError::ParentNotDirectory);
+        }
+        let stored = self.arena.push_changed(self.nodes[directory.0 as usize].stored, mtime)?;
+        self.nodes[directory.0 as usize].stored = stored;
+        Ok(())
+    }
+
     /// Replaces the metadata of the root directory.
     ///
     /// # Errors
@@ -232,10 +265,29 @@ impl Layers {
         }
     }
 
+    /// Removes what lower layers made of an entry: the entry itself, or, if this layer put the entry or something below
+    /// it, only what is below it of lower layers.
+    pub fn whiteout_lower(&mut self, directory: LayerInode, name: &[u8]) {
+        let Some(entry) = self.find_entry(directory, name) else { return };
+        let LayerEntry { inode, layer, .. } = self.entries[entry as usize];
+        let node = self.nodes[inode as usize];
+        if layer != self.layer && !(node.is_directory && node.touched == self.layer) {
+            self.remove(entry);
+        } else if node.is_directory {
+            self.opaque(LayerInode(inode));
+        }
+    }
+
     /// Removes all entries of a directory, also those of the layer that is being applied. cfsctl does this for an
-    /// opaque mark, whatever its position in the layer.
-    pub fn clear(&mut self, directory: LayerInode) {
-        self.remove_entries(directory.0, |_, _| true);
+    /// opaque mark, whatever its position in the layer. Returns the newest layer that made one of the removed entries,
+    /// counted from 0, or `None` if there was none.
+    pub fn clear(&mut self, directory: LayerInode) -> Option<u32> {
+        let mut newest = None;
+        self.remove_entries(directory.0, |entry, _| {
+            newest = newest.max(Some(entry.layer));
+            true
+        });
+        newest
     }
 }
 

@@ -1,0 +1,42 @@
+//! The metadata that the tree of an image has whatever its layers say (`docs/format/oci.md`, section 1.3).
+
+use libcomposefs_image::tree::{LayerInode, Layers};
+
+use super::LayerError;
+
+/// The extended attributes that a tree keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Xattrs {
+    /// `security.capability` alone.
+    #[default]
+    Allowlist,
+    /// `security.capability` and all that begin with `user.`.
+    User,
+}
+
+impl Xattrs {
+    /// Returns true if an attribute of this name is kept.
+    #[must_use]
+    pub fn keeps(self, name: &[u8]) -> bool {
+        name == b"security.capability" || self == Self::User && name.starts_with(b"user.")
+    }
+}
+
+/// Gives the root the metadata of `/usr`, and empties `/run`, whose time becomes that of `/usr`.
+pub(super) fn canonical(layers: &mut Layers) -> Result<(), LayerError> {
+    let usr = layers.find(LayerInode::ROOT, b"usr").filter(|usr| layers.is_directory(*usr));
+    let usr = usr.ok_or(LayerError::Canonical(
+        "the image has no directory /usr, whose metadata the root of the composefs image takes",
+    ))?;
+    let mtime = layers.mtime(usr);
+    layers.copy_metadata(usr, LayerInode::ROOT)?;
+    if let Some(run) = layers.find(LayerInode::ROOT, b"run") {
+        if !layers.is_directory(run) {
+            return Err(LayerError::Canonical("/run of the image is no directory"));
+        }
+        layers.clear(run);
+        layers.set_mtime(run, mtime)?;
+    }
+    Ok(())
+}

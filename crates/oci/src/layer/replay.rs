@@ -1,0 +1,153 @@
+//! Applying a stored layer to a tree: the headers are in its stream, so that its objects are not read.
+
+use std::io::Read;
+
+use libcomposefs_image::{Algorithm, Digest};
+
+use super::apply::{FileData, ImageTree};
+use super::entries::{ContentError, Entries, INLINE_MAX, LayerBytes, LayerReadError};
+use super::import::ExpandedFiles;
+use super::sink::{LayerSink, file_data};
+use super::sparse::SparseExpander;
+use crate::stream::{Chunk, StreamError, StreamReader};
+use crate::tar::{Limits, SparseMap, TarEntry, TarError, TarParser};
+
+/// The expanded contents of sparse files.
+pub trait Expander {
+    /// Returns the expanded content of a sparse file whose stored bytes are an object or are given.
+    ///
+    /// # Errors
+    ///
+    /// If the object cannot be read or the expanded content cannot be stored.
+    fn expand(&mut self, number: u64, map: &SparseMap, stored: Stored<'_>) -> Result<FileData, LayerReadError>;
+}
+
+/// The stored bytes of a sparse file.
+#[derive(Clone, Copy, Debug)]
+pub enum Stored<'s> {
+    /// An object and its size.
+    Object(Digest, u64),
+    /// The bytes themselves.
+    Inline(&'s [u8]),
+}
+
+impl Expander for &ExpandedFiles {
+    fn expand(&mut self, number: u64, _: &SparseMap, _: Stored<'_>) -> Result<FileData, LayerReadError> {
+        self.get(&number).cloned().ok_or(StreamError::Damaged("a sparse file was not expanded").into())
+    }
+}
+
+/// Applies a layer to a tree. `file` is the file of its stream.
+///
+/// # Errors
+///
+/// If the stream is damaged, or an entry breaks a rule. The tree must not be used any more.
+pub fn apply_stream(
+    tree: &mut ImageTree,
+    file: &[u8],
+    algorithm: Algorithm,
+    expander: &mut dyn Expander,
+) -> Result<(), LayerReadError> {
+    let stream = StreamReader::new(file, algorithm)?;
+    let bytes = ReplayBytes { stream, expander, number: 0 };
+    let mut entries = Entries::new(TarParser::new(Limits::default()), bytes);
+    while let Some((entry, data)) = entries.next()? {
+        entries.bytes.number = entries.count();
+        tree.apply(&entry, data).map_err(|error| entries.refused(&entry, error))?;
+    }
+    Ok(())
+}
+
+/// The bytes of a stream.
+struct ReplayBytes<'a> {
+    stream: StreamReader<'a>,
+    expander: &'a mut dyn Expander,
+    /// The number of entries that were applied.
+    number: u64,
+}
+
+impl LayerBytes for ReplayBytes<'_> {
+    fn raw(&mut self, buffer: &mut [u8]) -> Result<usize, LayerReadError> {
+        let mut len = 0;
+        while len < buffer.len() {
+            match self.stream.read_inline(&mut buffer[len..])? {
+                0 => match self.stream.next()? {
+                    None => break,
+                    Some(Chunk::Inline(_)) => {}
+                    Some(Chunk::Object(_)) => {
+                        return Err(
+                            StreamError::Damaged("an object is where a header or a small content must be").into()
+                        );
+                    }
+                },
+                read => len += read,
+            }
+        }
+        Ok(len)
+    }
+
+    fn skip(&mut self, len: u64) -> Result<u64, LayerReadError> {
+        let (mut left, mut buffer) = (len, [0; 4096]);
+        while left > 0 {
+            let now = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+            match self.raw(&mut buffer[..now])? {
+                0 => break,
+                read => left -= read as u64,
+            }
+        }
+        Ok(len - left)
+    }
+
+    fn content(&mut self, entry: &TarEntry) -> Result<FileData, ContentError> {
+        let size = entry.stored_size;
+        if size <= INLINE_MAX {
+            let mut content = vec![0; usize::try_from(size).unwrap_or_default()];
+            let len = self.raw(&mut content)?;
+            if len < content.len() {
+                return Err(ContentError::Tar(TarError::TruncatedData(size - len as u64)));
+            }
+            return match &entry.sparse {
+                None => Ok(FileData::Inline(content)),
+                Some(map) => self.expanded(map, Stored::Inline(&content)),
+            };
+        }
+        match self.stream.next()? {
+            Some(Chunk::Object(digest)) => match &entry.sparse {
+                None => Ok(FileData::Object(digest, size)),
+                Some(map) => self.expanded(map, Stored::Object(digest, size)),
+            },
+            None => Err(ContentError::Tar(TarError::TruncatedData(size))),
+            Some(Chunk::Inline(_)) => Err(StreamError::Damaged("a content of more than 64 bytes is no object").into()),
+        }
+    }
+}
+
+impl ReplayBytes<'_> {
+    fn expanded(&mut self, map: &SparseMap, stored: Stored<'_>) -> Result<FileData, ContentError> {
+        Ok(self.expander.expand(self.number + 1, map, stored)?)
+    }
+}
+
+/// Expands a sparse file from its stored bytes, of which there are `stored`.
+///
+/// # Errors
+///
+/// If the map does not fit to the bytes, or the content cannot be stored.
+pub fn expand(
+    map: &SparseMap,
+    stored: u64,
+    bytes: &mut dyn Read,
+    sink: &dyn LayerSink,
+) -> Result<FileData, LayerReadError> {
+    let mut expander = SparseExpander::new(map, stored);
+    let data = file_data(map.size, sink, &mut |out| {
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            match bytes.read(&mut buffer)? {
+                0 => return expander.finish(out).map_err(std::io::Error::other),
+                len => expander.take(&buffer[..len], out).map_err(std::io::Error::other)?,
+            }
+        }
+    })?;
+    Ok(data)
+}

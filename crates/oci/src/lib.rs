@@ -1,0 +1,15 @@
+//! OCI images: layers to trees, layer streams, manifests and their sources.
+//!
+//! `docs/format/oci.md` specifies how the layers of an image become one tree, and `docs/format/stream.md` how a
+//! repository stores layers so that they come back bit by bit. Nothing here uses the network.
+
+#![forbid(unsafe_code)]
+
+mod blob_digest;
+pub mod compression;
+pub mod layer;
+mod shown;
+pub mod stream;
+pub mod tar;
+
+pub use blob_digest::{BlobDigest, BlobHasher, InvalidBlobDigest};

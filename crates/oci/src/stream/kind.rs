@@ -1,0 +1,81 @@
+//! The kinds of streams that OCI images have, and their names below `streams/`.
+
+use std::fmt;
+
+use crate::BlobDigest;
+
+/// The kind of content of a stream: 8 bytes in its info section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContentType(pub [u8; 8]);
+
+impl ContentType {
+    /// The uncompressed tar archive of a layer.
+    pub const LAYER: Self = Self(*b"ocilayer");
+    /// The configuration of an image.
+    pub const CONFIG: Self = Self(*b"ociconfg");
+    /// The manifest of an image.
+    pub const MANIFEST: Self = Self(*b"ocimanif");
+    /// A blob of another kind.
+    pub const BLOB: Self = Self(*b"oci_blob");
+}
+
+/// The name of a stream of an image: its kind, and the digest of its content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum StreamKind {
+    /// A layer, by the digest of its uncompressed archive (the diff ID).
+    Layer(BlobDigest),
+    /// The configuration of an image.
+    Config(BlobDigest),
+    /// The manifest of an image.
+    Manifest(BlobDigest),
+    /// A blob of another kind.
+    Blob(BlobDigest),
+}
+
+impl StreamKind {
+    /// Reads the name of a stream below `streams/`. `None` if it is not one of an image.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        let (kind, digest) = name.strip_prefix("oci-")?.split_once('-')?;
+        let digest = digest.parse().ok()?;
+        match kind {
+            "layer" => Some(Self::Layer(digest)),
+            "config" => Some(Self::Config(digest)),
+            "manifest" => Some(Self::Manifest(digest)),
+            "blob" => Some(Self::Blob(digest)),
+            _ => None,
+        }
+    }
+
+    /// Returns the kind of content.
+    #[must_use]
+    pub fn content_type(&self) -> ContentType {
+        match self {
+            Self::Layer(_) => ContentType::LAYER,
+            Self::Config(_) => ContentType::CONFIG,
+            Self::Manifest(_) => ContentType::MANIFEST,
+            Self::Blob(_) => ContentType::BLOB,
+        }
+    }
+
+    /// Returns the digest of the content.
+    #[must_use]
+    pub fn digest(&self) -> &BlobDigest {
+        match self {
+            Self::Layer(digest) | Self::Config(digest) | Self::Manifest(digest) | Self::Blob(digest) => digest,
+        }
+    }
+}
+
+impl fmt::Display for StreamKind {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self {
+            Self::Layer(_) => "layer",
+            Self::Config(_) => "config",
+            Self::Manifest(_) => "manifest",
+            Self::Blob(_) => "blob",
+        };
+        write!(out, "oci-{kind}-{}", self.digest())
+    }
+}
