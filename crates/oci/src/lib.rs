@@ -7,8 +7,13 @@
 
 mod blob_digest;
 pub mod compression;
+pub mod format;
 pub mod layer;
+pub mod manifest;
+pub mod pull;
 mod shown;
+pub mod source;
+pub mod stored;
 pub mod stream;
 pub mod tar;
 

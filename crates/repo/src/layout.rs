@@ -14,6 +14,8 @@ pub(crate) const IMAGES: &str = "images";
 pub(crate) const IMAGE_REFS: &str = "images/refs";
 /// The directory of links to streams, which other programs write.
 pub(crate) const STREAMS: &str = "streams";
+/// The directory of tags of OCI images.
+pub(crate) const OCI_TAGS: &str = "streams/refs/oci";
 /// The directory of names in `images` and `streams`.
 pub(crate) const REFS: &str = "refs";
 /// The directory of leases: a file for each running process.

@@ -18,7 +18,7 @@ use libcomposefs_scan::{self as scan, scan};
 use libcomposefs_store::Batch;
 
 use crate::lease::Lease;
-use crate::{RefName, Repository, RepositoryError};
+use crate::{RefName, Repository, RepositoryError, StreamName, StreamTag};
 
 pub use commit::{Committed, Created, LinkedImages, PublishedImage, SyncedObjects};
 
@@ -95,6 +95,7 @@ pub struct Transaction<'r> {
     lease: Arc<Lease>,
     batch: Batch<'r>,
     images: Vec<PendingImage>,
+    streams: Vec<PendingStream>,
 }
 
 /// An image that is in the batch.
@@ -108,6 +109,16 @@ struct PendingImage {
     lost_opaque: LostOpaque,
 }
 
+/// A stream whose object is in the batch, or in the repository.
+#[derive(Debug)]
+struct PendingStream {
+    name: StreamName,
+    digest: Digest,
+    tags: Vec<StreamTag>,
+    /// The objects that the stream needs, those of other streams and images included.
+    objects: Vec<Digest>,
+}
+
 impl Repository {
     /// Begins to add images.
     ///
@@ -117,7 +128,7 @@ impl Repository {
     pub fn transaction(&self) -> Result<Transaction<'_>, RepositoryError> {
         let lease = Arc::new(self.lease()?);
         let batch = self.objects.batch_guarded(lease.clone());
-        Ok(Transaction { repository: self, lease, batch, images: Vec::new() })
+        Ok(Transaction { repository: self, lease, batch, images: Vec::new(), streams: Vec::new() })
     }
 }
 
@@ -169,5 +180,37 @@ impl<'r> Transaction<'r> {
         let (size, lost_opaque) = (image.len(), image.lost_opaque());
         self.images.push(PendingImage { digest, size, names, objects, lost_opaque });
         Ok(digest)
+    }
+
+    /// Stores a stream, to be published under this name, with these tags. `objects` are those that the stream needs.
+    ///
+    /// # Errors
+    ///
+    /// If the stream cannot be stored.
+    pub fn add_stream(
+        &mut self,
+        name: StreamName,
+        file: &[u8],
+        objects: Vec<Digest>,
+        tags: Vec<StreamTag>,
+    ) -> Result<Digest, RepositoryError> {
+        let (digest, _) = self.batch.put_bytes(file)?;
+        self.streams.push(PendingStream { name, digest, tags, objects });
+        Ok(digest)
+    }
+
+    /// Adds a stream whose object the repository has, or that another transaction has stored. It must be
+    /// [protected](Self::protect).
+    pub fn add_stored_stream(&mut self, name: StreamName, digest: Digest, objects: Vec<Digest>) {
+        self.streams.push(PendingStream { name, digest, tags: Vec::new(), objects });
+    }
+
+    /// Protects objects, images and streams, with all that they need, from gc until the transaction has ended.
+    ///
+    /// # Errors
+    ///
+    /// If the lease cannot be written.
+    pub fn protect(&self, digests: &[Digest]) -> Result<(), RepositoryError> {
+        Ok(self.lease.protect(digests)?)
     }
 }

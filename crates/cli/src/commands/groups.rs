@@ -21,7 +21,7 @@ pub(crate) const GROUPS: &[CommandGroup] = &[
     },
     CommandGroup { heading: "Mount", commands: &["mount", "mounts", "umount"] },
     CommandGroup { heading: "Check", commands: &["check", "doctor", "fsck"] },
-    CommandGroup { heading: "Other systems", commands: &["ostree"] },
+    CommandGroup { heading: "Other systems", commands: &["oci", "ostree"] },
     CommandGroup { heading: "Help and completion", commands: &["completion", "help"] },
 ];
 

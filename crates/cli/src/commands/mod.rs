@@ -21,6 +21,7 @@ mod man_pages;
 pub(crate) mod mkcomposefs;
 mod mount;
 pub(crate) mod mount_helper;
+mod oci;
 mod ostree;
 pub(crate) mod repository;
 mod seal;
@@ -90,6 +91,7 @@ enum Command {
     ManPages(man_pages::ManPagesArgs),
     Mount(WithRepository<mount::MountArgs>),
     Mounts(WithRepository<repository::mounts::MountsArgs>),
+    Oci(WithRepository<oci::OciArgs>),
     Ostree(WithRepository<ostree::OstreeArgs>),
     Seal(seal::SealArgs),
     Stat(WithRepository<stat::StatArgs>),
@@ -138,6 +140,7 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
         Command::ManPages(args) => exit_status(man_pages::run(&args, self::command())),
         Command::Mount(args) => exit_status(args.run(&before, mount::run)),
         Command::Mounts(args) => exit_status(args.run(&before, repository::mounts::run)),
+        Command::Oci(args) => args.run(&before, oci::run),
         Command::Ostree(args) => args.run(&before, ostree::run),
         Command::Seal(args) => seal::run(&args),
         Command::Stat(args) => args.run(&before, stat::run),

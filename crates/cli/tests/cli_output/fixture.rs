@@ -7,6 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use libcomposefs_testkit::oci;
 use tempfile::TempDir;
 
 pub(crate) const COMPOSEFS: &str = env!("CARGO_BIN_EXE_composefs");
@@ -38,7 +39,7 @@ impl Place {
             OsStr::from_bytes(&[name.as_bytes(), end].concat()).to_owned()
         };
         let mut variables: Vec<(&'static str, OsString)> =
-            ["T", "T2", "I", "O", "R", "BAD", "X", "OSTREE", "EMPTY", "OUT", "NONE", "UNREADABLE"]
+            ["T", "T2", "I", "O", "R", "BAD", "X", "OSTREE", "OCI", "RO", "EMPTY", "OUT", "NONE", "UNREADABLE"]
                 .map(|variable| (variable, name(&variable.to_lowercase())))
                 .into();
         variables.push(("N", if is_hostile { format!("n{HOSTILE_REF}") } else { "n".to_owned() }.into()));
@@ -96,6 +97,13 @@ impl Place {
         let unpacked = Command::new("tar").arg("-xJf").arg(archive).arg("-C").arg(self.dir.path()).status().unwrap();
         assert!(unpacked.success());
         fs::rename(self.path("archive"), self.named("OSTREE")).unwrap();
+        fs::rename(oci::unpack_layout("three-layers", self.dir.path()), self.named("OCI")).unwrap();
+        for line in
+            [r#"composefs --repo="$RO" init --insecure"#, r#"composefs --repo="$RO" oci pull "oci:$OCI" --name=one"#]
+        {
+            let ran = self.sh(line, Stdio::piped());
+            assert!(ran.status.success(), "{line}: {ran:?}");
+        }
     }
 
     /// Returns a shell command that runs a line.

@@ -22,7 +22,8 @@ const fn asks(command: &'static str, line: &'static str, fails: &'static str) ->
 
 /// The prepared directory has a tree `$T`, its image `$I` with the objects `$O`, a second tree `$T2`, and a repository
 /// `$R` with the image of `$T` under the name `$N`. `$X` is the name of a file in the tree, `$BAD` a damaged
-/// repository, `$OSTREE` a repository of ostree. `$EMPTY` is an empty directory, `$OUT` and `$NONE` do not exist, and
+/// repository, `$OSTREE` a repository of ostree, `$OCI` an OCI layout, whose image the repository
+/// `$RO` has under the name `one`. `$EMPTY` is an empty directory, `$OUT` and `$NONE` do not exist, and
 /// `$UNREADABLE` has a file that `unprivileged` programs cannot open.
 pub(crate) const ROWS: &[Row] = &[
     asks("cat", r#"composefs cat --basedir="$O" "$I" /big"#, r#"composefs cat --basedir="$NONE" "$I" "/$NONE""#),
@@ -155,6 +156,46 @@ pub(crate) const ROWS: &[Row] = &[
         r#"composefs mount "$I" "$EMPTY" -o "$NONE""#,
     ),
     asks("mounts", "composefs mounts --json", r#"composefs --repo="$NONE" mounts"#),
+    asks("oci digest", r#"composefs oci digest "oci:$OCI""#, r#"composefs oci digest "oci:$NONE""#),
+    asks("oci digest", r#"composefs oci digest --json "oci:$OCI""#, r#"composefs oci digest "oci:$OCI:$NONE""#),
+    asks("oci images", r#"composefs --repo="$RO" oci images"#, r#"composefs --repo="$NONE" oci images"#),
+    asks("oci images", r#"composefs --repo="$RO" oci images --json"#, r#"composefs --repo="$T" oci images"#),
+    asks("oci inspect", r#"composefs --repo="$RO" oci inspect one"#, r#"composefs --repo="$RO" oci inspect "$NONE""#),
+    asks(
+        "oci inspect",
+        r#"composefs --repo="$RO" oci inspect one --json"#,
+        r#"composefs --repo="$NONE" oci inspect one"#,
+    ),
+    Row {
+        command: "oci pull",
+        line: r#"composefs --repo="$RO" oci pull "oci:$OCI:t" --name=two"#,
+        fails: r#"composefs --repo="$RO" oci pull "oci:$NONE" --name=two"#,
+        holds: r#"composefs --repo="$RO" oci images -q | grep -qx two"#,
+        undo: r#"composefs --repo="$RO" oci untag two"#,
+    },
+    Row {
+        command: "oci pull",
+        line: r#"composefs --repo="$RO" oci pull "oci:$OCI" --name=two --json"#,
+        fails: r#"composefs --repo="$NONE" oci pull "oci:$OCI" --name=two"#,
+        holds: r#"composefs --repo="$RO" oci images -q | grep -qx two"#,
+        undo: r#"composefs --repo="$RO" oci untag two"#,
+    },
+    Row {
+        command: "oci tag",
+        line: r#"composefs --repo="$RO" oci tag one two"#,
+        fails: r#"composefs --repo="$RO" oci tag "$NONE" two"#,
+        holds: r#"composefs --repo="$RO" oci images -q | grep -qx two"#,
+        undo: r#"composefs --repo="$RO" oci untag two"#,
+    },
+    Row {
+        command: "oci untag",
+        line: r#"composefs --repo="$RO" oci untag one"#,
+        fails: r#"composefs --repo="$RO" oci untag "$NONE""#,
+        holds: r#"! composefs --repo="$RO" oci images -q | grep -qx one"#,
+        undo: r#"composefs --repo="$RO" oci pull "oci:$OCI" --name=one"#,
+    },
+    asks("oci verify", r#"composefs --repo="$RO" oci verify one"#, r#"composefs --repo="$RO" oci verify "$NONE""#),
+    asks("oci verify", r#"composefs --repo="$RO" oci verify one --json"#, r#"composefs --repo="$NONE" oci verify one"#),
     asks("ostree image", r#"composefs ostree image "$OSTREE" zt"#, r#"composefs ostree image "$OSTREE" "$NONE""#),
     asks("ostree image", r#"composefs ostree image "$OSTREE" zt --json"#, r#"composefs ostree image "$NONE" zt"#),
     Row {

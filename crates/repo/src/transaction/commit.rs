@@ -7,11 +7,12 @@ use libcomposefs_image::erofs::{Image, LostOpaque};
 use libcomposefs_image::tree::Tree;
 use libcomposefs_store::Summary;
 
-use super::{PendingImage, Transaction};
+use super::{PendingImage, PendingStream, Transaction};
 use crate::image_link::{CompleteImage, LinkedImage};
 use crate::lease::Lease;
 use crate::lock::Locked;
-use crate::{ImageName, RefName, Repository, RepositoryError, refs};
+use crate::stream_link::{self, CompleteStream, LinkedStream};
+use crate::{ImageName, RefName, Repository, RepositoryError, StreamTag, refs};
 
 /// The result of a transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,6 +62,7 @@ pub struct SyncedObjects<'r> {
     repository: &'r Repository,
     lease: Arc<Lease>,
     images: Vec<PendingImage>,
+    streams: Vec<PendingStream>,
     objects: Summary,
 }
 
@@ -74,6 +76,7 @@ pub struct LinkedImages<'r> {
     locked: Locked,
     lease: Arc<Lease>,
     images: Vec<(LinkedImage, Vec<RefName>, PublishedImage)>,
+    streams: Vec<(LinkedStream, Vec<StreamTag>)>,
     objects: Summary,
 }
 
@@ -84,11 +87,11 @@ impl<'r> Transaction<'r> {
     ///
     /// If an object cannot be stored, or a name of an image is in the way of another.
     pub fn sync(self) -> Result<SyncedObjects<'r>, RepositoryError> {
-        let Self { repository, lease, batch, images } = self;
+        let Self { repository, lease, batch, images, streams } = self;
         // Before the rest is stored, and again when no other process can publish.
         refs::expect_room(&repository.dir, &names_of(&images))?;
         let objects = batch.finish()?;
-        Ok(SyncedObjects { repository, lease, images, objects })
+        Ok(SyncedObjects { repository, lease, images, streams, objects })
     }
 
     /// Publishes all images with their names. Everything is on disk when this returns.
@@ -126,22 +129,26 @@ impl<'r> Transaction<'r> {
 }
 
 impl<'r> SyncedObjects<'r> {
-    /// Writes the links of all images.
+    /// Writes the links of all images, then those of all streams, in the order in which they were added.
     ///
     /// # Errors
     ///
     /// [`RepositoryError::Removed`], if another program has removed an object; or if a link cannot be written.
     pub fn publish_images(self) -> Result<LinkedImages<'r>, RepositoryError> {
-        let Self { repository, lease, images, objects } = self;
+        let Self { repository, lease, images, streams, objects } = self;
         let dir = &repository.dir;
         let locked = Locked::shared(dir)?;
         // Our gc honours leases; that of other programs does not, so check once more under the lock.
         let digests: Vec<Digest> = images.iter().map(|image| image.digest).collect();
         let needed = images.iter().flat_map(|image| image.objects.iter().copied());
-        let complete = CompleteImage::check_all(&repository.objects, &digests, needed).map_err(|missing| {
+        let removed = |missing: Vec<Digest>| {
             let (count, first) = (missing.len(), Box::new(missing[0]));
             RepositoryError::Removed { count, first, path: dir.path.clone() }
-        })?;
+        };
+        let complete = CompleteImage::check_all(&repository.objects, &digests, needed).map_err(removed)?;
+        let needed = streams.iter().flat_map(|stream| stream.objects.iter().copied());
+        let names = streams.iter().map(|stream| (stream.name.clone(), stream.digest)).collect();
+        let complete_streams = CompleteStream::check_all(&repository.objects, names, needed).map_err(removed)?;
         refs::expect_room(dir, &names_of(&images))?;
         let mut linked = Vec::new();
         for (image, complete) in images.into_iter().zip(complete) {
@@ -149,7 +156,11 @@ impl<'r> SyncedObjects<'r> {
             let (link, is_new) = complete.link(dir, &lease, &locked)?;
             linked.push((link, names, PublishedImage { digest, size, is_new, replaced: Vec::new(), lost_opaque }));
         }
-        Ok(LinkedImages { repository, locked, lease, images: linked, objects })
+        let mut linked_streams = Vec::new();
+        for (stream, complete) in streams.into_iter().zip(complete_streams) {
+            linked_streams.push((complete.link(dir, &lease, &locked)?, stream.tags));
+        }
+        Ok(LinkedImages { repository, locked, lease, images: linked, streams: linked_streams, objects })
     }
 }
 
@@ -169,20 +180,24 @@ impl<'r> LinkedImages<'r> {
         let published =
             PublishedImage { digest, size: 0, is_new: false, replaced: Vec::new(), lost_opaque: LostOpaque::default() };
         let images = vec![(link, vec![name.clone()], published)];
-        Ok(Self { repository, locked, lease: Arc::new(lease), images, objects: Summary::default() })
+        let (streams, objects) = (Vec::new(), Summary::default());
+        Ok(Self { repository, locked, lease: Arc::new(lease), images, streams, objects })
     }
 
-    /// Writes the refs of all images. They are on disk when this returns.
+    /// Writes the refs of all images, then the tags of all streams. They are on disk when this returns.
     ///
     /// # Errors
     ///
     /// If a ref cannot be written, or its name is in the way of another. Every ref is then what it was before.
     pub fn tag(self) -> Result<Committed, RepositoryError> {
         // The lock is released before the lease.
-        let Self { repository, lease, locked, mut images, objects } = self;
+        let Self { repository, lease, locked, mut images, streams, objects } = self;
         let names: Vec<(&RefName, &LinkedImage)> =
             images.iter().flat_map(|(image, names, _)| names.iter().map(move |name| (name, image))).collect();
         let mut replaced = refs::write::write(&repository.dir, &lease, &locked, &names)?.into_iter();
+        let tags: Vec<(&StreamTag, &LinkedStream)> =
+            streams.iter().flat_map(|(stream, tags)| tags.iter().map(move |tag| (tag, stream))).collect();
+        stream_link::write_tags(&repository.dir, &lease, &locked, &tags)?;
         for (_, names, published) in &mut images {
             published.replaced = replaced.by_ref().take(names.len()).flatten().collect();
         }

@@ -1,0 +1,63 @@
+//! `composefs oci digest`: computes the digest of the composefs image of an OCI image.
+
+use std::ffi::OsString;
+
+use libcomposefs_image::Algorithm;
+use libcomposefs_oci::pull::image_digest;
+use libcomposefs_repo::Format;
+use serde_json::json;
+
+use super::progress::LayerBars;
+use super::pull::LayerArgs;
+use super::{source, warnings};
+use crate::output;
+
+/// Compute the digest of the composefs image of an OCI image, without storing anything.
+///
+/// The digest is that of the image which `oci pull` makes in a repository of the same algorithm. A unified kernel image
+/// (UKI) that boots the image has it on its command line.
+#[derive(clap::Args)]
+#[command(after_help = help())]
+pub(crate) struct OciDigestArgs {
+    /// Image to read
+    #[arg(value_name = "SOURCE")]
+    source: OsString,
+    /// Hash algorithm of the digests
+    #[arg(long, value_name = "ALGORITHM", default_value = "sha512")]
+    algorithm: Algorithm,
+    /// Format version of the image: 1, or 2 of old repositories of bootc
+    #[arg(long, value_name = "VERSION", value_parser = ["1", "2"], default_value = "1")]
+    version: String,
+    #[command(flatten)]
+    layers: LayerArgs,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn help() -> String {
+    format!(
+        "{}
+
+Examples:
+  composefs oci digest oci:layout:debian
+  composefs oci digest oci-archive:debian.tar --algorithm=sha256",
+        source::SOURCES
+    )
+}
+
+pub(super) fn run(args: &OciDigestArgs) -> anyhow::Result<()> {
+    let opened = source::open(&args.source)?;
+    let format = if args.version == "2" { Format::Legacy } else { Format::One };
+    let bars = LayerBars::default();
+    let (digest, found) = image_digest(&*opened.source, args.algorithm, format, &args.layers.options(), &bars)?;
+    drop(bars);
+    warnings::tell(&found);
+    if args.json {
+        let found: Vec<_> = found.iter().map(warnings::text).collect();
+        output::json(&json!({ "digest": digest.to_hex(), "algorithm": args.algorithm.to_string(), "warnings": found }));
+    } else {
+        out!("{digest}");
+    }
+    Ok(())
+}

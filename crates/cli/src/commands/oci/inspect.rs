@@ -1,0 +1,94 @@
+//! `composefs oci inspect`: shows the manifest, the configuration and the layers of an image.
+
+use libcomposefs_oci::stored::StoredImage;
+use libcomposefs_repo::StreamTag;
+use serde_json::{Value, json};
+
+use crate::commands::repository::RepositoryArgs;
+use crate::output;
+
+/// Show an OCI image of a repository: its digests, layers, annotations and configuration.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct OciInspectArgs {
+    /// Image, by its name
+    #[arg(value_name = "NAME")]
+    name: StreamTag,
+    /// Print the manifest or the configuration as it was pulled, byte for byte
+    #[arg(long, value_name = "DOCUMENT", value_parser = ["manifest", "config"], conflicts_with = "json")]
+    raw: Option<String>,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  composefs --repo=/srv/images oci inspect debian:13
+  composefs --repo=/srv/images oci inspect debian:13 --raw=manifest | sha256sum";
+
+/// Prefixes of annotations that have digests of composefs images.
+const COMPOSEFS: &str = "composefs";
+
+pub(super) fn run(args: &OciInspectArgs, selected: &RepositoryArgs) -> anyhow::Result<()> {
+    let repository = selected.open()?;
+    let image = StoredImage::by_tag(&repository, &args.name)?;
+    match args.raw.as_deref() {
+        Some("manifest") => return print_raw(&image.manifest.raw),
+        Some(_) => return print_raw(&image.config.raw),
+        None => {}
+    }
+    if args.json {
+        output::json(&report(args, &image)?);
+        return Ok(());
+    }
+    let (manifest, config) = (&image.manifest, &image.config);
+    out!("name      {}", args.name);
+    out!("manifest  {} ({})", manifest.digest, manifest.media_type);
+    out!("config    {}", config.digest);
+    out!("platform  {}/{}", config.parsed.os(), config.parsed.architecture());
+    for named in &image.images {
+        out!("image     {} ({})", named.digest, named.name);
+    }
+    for (key, value) in manifest.annotations.iter().filter(|(key, _)| key.contains(COMPOSEFS)) {
+        out!("annotated {key}={value}");
+    }
+    for (number, (layer, diff_id)) in manifest.layers.iter().zip(&config.diff_ids).enumerate() {
+        out!("layer {:<3} {diff_id}", number + 1);
+        out!("  blob    {} {} bytes ({})", layer.digest, layer.size, layer.media_type);
+        for (key, value) in layer.annotations.iter().filter(|(key, _)| key.contains(COMPOSEFS)) {
+            out!("  annotated {key}={value}");
+        }
+    }
+    Ok(())
+}
+
+fn print_raw(bytes: &[u8]) -> anyhow::Result<()> {
+    let mut out = output::data();
+    std::io::Write::write_all(&mut out, bytes)?;
+    Ok(std::io::Write::flush(&mut out)?)
+}
+
+fn report(args: &OciInspectArgs, image: &StoredImage) -> anyhow::Result<Value> {
+    let manifest = &image.manifest;
+    let layers = manifest.layers.iter().zip(&image.config.diff_ids).map(|(layer, diff_id)| {
+        json!({
+            "digest": layer.digest.to_string(),
+            "diff_id": diff_id.to_string(),
+            "size": layer.size,
+            "media_type": layer.media_type,
+            "annotations": layer.annotations,
+        })
+    });
+    let images = image.images.iter().map(|named| json!({ "ref": named.name, "digest": named.digest.to_hex() }));
+    Ok(json!({
+        "name": args.name.as_str(),
+        "manifest": manifest.digest.to_string(),
+        "media_type": manifest.media_type,
+        "annotations": manifest.annotations,
+        "config": image.config.digest.to_string(),
+        "configuration": serde_json::from_slice::<Value>(&image.config.raw)?,
+        "images": images.collect::<Vec<_>>(),
+        "layers": layers.collect::<Vec<_>>(),
+    }))
+}

@@ -1,0 +1,92 @@
+//! Sources of images on the command line: a transport and what it needs.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use anyhow::{Context as _, anyhow, bail};
+use libcomposefs_oci::source::{ArchiveFiles, DirectoryFiles, DockerArchive, ImageSource, OciLayout};
+
+/// Paragraph on sources for `--help`.
+pub(super) const SOURCES: &str = "\
+Sources:
+  oci:DIR[:NAME]              an OCI image layout in a directory
+  oci-archive:FILE[:NAME]     an OCI image layout in a tar archive
+  docker-archive:FILE[:NAME]  an archive of `docker save` or `podman save`
+NAME is needed if there are several images; @DIGEST chooses one by the digest of its manifest.";
+
+/// An open source, and the name that an image of it gets if no other is given.
+pub(super) struct OpenSource {
+    pub(super) source: Box<dyn ImageSource>,
+    pub(super) name: Option<String>,
+}
+
+/// Opens the source that an operand names.
+pub(super) fn open(operand: &OsStr) -> anyhow::Result<OpenSource> {
+    let shown = operand.to_string_lossy();
+    let colon = operand.as_bytes().iter().position(|byte| *byte == b':');
+    let Some(colon) = colon else {
+        bail!("{shown:?} has no transport: oci:DIR, oci-archive:FILE or docker-archive:FILE is expected");
+    };
+    let transport = &shown[..colon];
+    let (path, image) = divide(&operand.as_bytes()[colon + 1..]);
+    let image = image.map(|image| std::str::from_utf8(image)).transpose();
+    let image = image.with_context(|| format!("{shown:?}: the name of the image is not UTF-8"))?;
+    let name = image.filter(|image| !image.starts_with('@')).map(str::to_owned);
+    let described = format!("{transport}:{}", path.display());
+    let cannot_open = || format!("cannot open {}", path.display());
+    let source: Box<dyn ImageSource> = match transport {
+        "oci" => {
+            let files = DirectoryFiles::open(path).with_context(cannot_open)?;
+            Box::new(OciLayout::new(files, described, image.map(str::to_owned)))
+        }
+        "oci-archive" => {
+            let files = ArchiveFiles::open(path).with_context(cannot_open)?;
+            Box::new(OciLayout::new(files, described, image.map(str::to_owned)))
+        }
+        "docker-archive" => {
+            let files = ArchiveFiles::open(path).with_context(cannot_open)?;
+            Box::new(DockerArchive::new(files, described, image)?)
+        }
+        "dir" => return Err(other_way(&shown, "an OCI layout", &format!("{shown} oci:DIR:NAME"))),
+        "docker-daemon" => return Err(other_way(&shown, "an archive", &format!("{shown} docker-archive:FILE"))),
+        _ => bail!("{shown:?} has the unknown transport {transport:?}"),
+    };
+    Ok(OpenSource { source, name })
+}
+
+fn other_way(operand: &str, kind: &str, copy: &str) -> anyhow::Error {
+    anyhow!("{operand:?} cannot be read; copy the image to {kind} first: skopeo copy {copy}")
+}
+
+/// Divides `PATH[:NAME]` and `PATH@DIGEST`: at the first colon or `@` after a path that exists, as paths may have colons.
+fn divide(text: &[u8]) -> (&Path, Option<&[u8]>) {
+    let path = |bytes| Path::new(OsStr::from_bytes(bytes));
+    let marks = || text.iter().enumerate().filter(|(_, byte)| matches!(byte, b':' | b'@'));
+    if path(text).exists() {
+        return (path(text), None);
+    }
+    let mark = marks().find(|(at, _)| path(&text[..*at]).exists()).or_else(|| marks().next());
+    match mark {
+        Some((at, b':')) => (path(&text[..at]), Some(&text[at + 1..])),
+        Some((at, _)) => (path(&text[..at]), Some(&text[at..])),
+        None => (path(text), None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_follows_an_existing_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a:b");
+        std::fs::create_dir(&path).unwrap();
+        let text = path.to_str().unwrap();
+        assert_eq!(divide(text.as_bytes()), (&*path, None));
+        assert_eq!(divide(format!("{text}:x/y:1").as_bytes()), (&*path, Some(&b"x/y:1"[..])));
+        assert_eq!(divide(format!("{text}@sha256:00").as_bytes()), (&*path, Some(&b"@sha256:00"[..])));
+        assert_eq!(divide(b"/no/such:name"), (Path::new("/no/such"), Some(&b"name"[..])));
+    }
+}

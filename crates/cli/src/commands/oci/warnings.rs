@@ -1,0 +1,35 @@
+//! Messages for what a user should know about an image.
+
+use libcomposefs_oci::layer::LayerWarning;
+use libcomposefs_oci::pull::PullWarning;
+
+/// Number of warnings that are printed.
+const SHOWN: usize = 20;
+
+/// Prints the warnings of a pull.
+pub(super) fn tell(warnings: &[PullWarning]) {
+    for warning in warnings.iter().take(SHOWN) {
+        tell!("composefs: warning: {}", text(warning));
+    }
+    if warnings.len() > SHOWN {
+        tell!("composefs: warning: and {} more like these", warnings.len() - SHOWN);
+    }
+}
+
+/// Returns a warning as text.
+pub(super) fn text(warning: &PullWarning) -> String {
+    match warning {
+        PullWarning::Layer(LayerWarning::RemovedOwnEntry { layer, path }) => format!(
+            "layer {}: the whiteout {path:?} removes an entry of its own layer, as in cfsctl; by the OCI specification \
+             it would hide only lower layers: --whiteouts=spec does that",
+            layer + 1
+        ),
+        PullWarning::Garbage(blob) => {
+            format!("blob {blob}: bytes that are no part of the archive follow it; they are ignored")
+        }
+        PullWarning::Replaced { diff_id, reason } => {
+            format!("layer {diff_id} of the repository could not be used, and was pulled again: {reason}")
+        }
+        _ => "the image has something unusual".to_owned(),
+    }
+}

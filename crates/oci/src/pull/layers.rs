@@ -1,0 +1,334 @@
+//! The layers of a pull: read in parallel, each once, then applied in their order.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use libcomposefs_content::mutex::{into_inner, lock};
+use libcomposefs_image::tree::Tree;
+use libcomposefs_image::{Algorithm, Digest};
+use libcomposefs_repo::{Repository, Transaction};
+
+use super::blob_reader::{BlobRead, read_archive};
+use super::{LayerOutcome, PullError, PullOptions, PullProgress, PullWarning};
+use crate::layer::{
+    ExpandedFiles, FileData, HashOnly, ImageTree, ImportedLayer, LayerReadError, LayerSink, LayerWarning, Stored,
+    apply_stream, expand, import_layer,
+};
+use crate::manifest::{BlobRef, Config, Manifest};
+use crate::source::ImageSource;
+use crate::stored::{STREAM_MAX, stream_name, verify_layer};
+use crate::stream::{ContentType, StreamKind, StreamReader};
+use crate::tar::{Limits, SparseMap};
+use crate::{BlobDigest, stream};
+
+/// Largest size of an archive whose blob is empty, in bytes.
+const ARCHIVE_MIN: u64 = 1 << 30;
+/// Largest ratio of the size of an archive to that of its blob, beside the constant.
+const RATIO_MAX: u64 = 100;
+
+/// The layers of an image.
+#[derive(Debug)]
+pub(super) struct ReadLayers {
+    /// Each layer once, in the order in which they occur first.
+    pub(super) distinct: Vec<ReadLayer>,
+    /// The number of each layer of the image in `distinct`.
+    order: Vec<usize>,
+}
+
+impl ReadLayers {
+    /// Returns the layers of the image, the lowest first.
+    pub(super) fn in_order(&self) -> impl Iterator<Item = &ReadLayer> {
+        self.order.iter().map(|number| &self.distinct[*number])
+    }
+}
+
+/// A layer that was read and verified.
+#[derive(Debug)]
+pub(super) struct ReadLayer {
+    /// The digest of its blob in the manifest.
+    pub(super) blob: BlobDigest,
+    /// The digest of its archive.
+    pub(super) diff_id: BlobDigest,
+    /// The file of its stream.
+    pub(super) file: Vec<u8>,
+    /// The digest of that file, if it is in the repository or its batch.
+    pub(super) stream: Option<Digest>,
+    /// The objects of the layer.
+    pub(super) objects: Vec<Digest>,
+    pub(super) size: u64,
+    pub(super) outcome: LayerOutcome,
+    pub(super) warnings: Vec<PullWarning>,
+    /// Number and size of the new objects of a layer that was published by itself.
+    pub(super) new: (u64, u64),
+    /// The expanded sparse files, if the layer was read now.
+    expanded: Option<ExpandedFiles>,
+}
+
+/// One layer to be read.
+#[derive(Clone, Copy)]
+struct Job<'a> {
+    number: usize,
+    count: usize,
+    blob: &'a BlobRef,
+    diff_id: BlobDigest,
+}
+
+/// Reads the layers into the repository, several at once.
+pub(super) fn pull_layers(
+    transaction: &Transaction<'_>,
+    source: &dyn ImageSource,
+    manifest: &Manifest,
+    config: &Config,
+    options: &PullOptions,
+    progress: &dyn PullProgress,
+) -> Result<ReadLayers, PullError> {
+    each_layer(manifest, config, options, |job| {
+        progress.layer(job.number, &job.diff_id, job.blob.size);
+        let mut warnings = Vec::new();
+        if let Some(present) = find_layer(transaction, job, &mut warnings)? {
+            progress.done(job.number, LayerOutcome::Present);
+            return Ok(present);
+        }
+        let mut layer = if source.is_remote() {
+            let mut own = transaction.repository().transaction()?;
+            let mut layer = read_layer(own.batch(), source, job, options, progress)?;
+            let name = stream_name(StreamKind::Layer(job.diff_id));
+            let digest = own.add_stream(name, &layer.file, layer.objects.clone(), Vec::new())?;
+            // Before the other lease ends.
+            transaction.protect(&[digest])?;
+            let committed = own.commit()?;
+            layer.stream = Some(digest);
+            layer.new = (committed.objects.new, committed.objects.bytes_written);
+            layer
+        } else {
+            let mut layer = read_layer(transaction.batch(), source, job, options, progress)?;
+            let stored = transaction.batch().put_bytes(&layer.file);
+            layer.stream = Some(stored.map_err(libcomposefs_repo::RepositoryError::from)?.0);
+            layer
+        };
+        layer.warnings.append(&mut warnings);
+        progress.done(job.number, LayerOutcome::Pulled);
+        Ok(layer)
+    })
+}
+
+/// Reads the layers, and stores nothing.
+pub(super) fn hash_layers(
+    algorithm: Algorithm,
+    source: &dyn ImageSource,
+    manifest: &Manifest,
+    config: &Config,
+    options: &PullOptions,
+    progress: &dyn PullProgress,
+) -> Result<ReadLayers, PullError> {
+    each_layer(manifest, config, options, |job| {
+        progress.layer(job.number, &job.diff_id, job.blob.size);
+        let layer = read_layer(&HashOnly(algorithm), source, job, options, progress)?;
+        progress.done(job.number, LayerOutcome::Pulled);
+        Ok(layer)
+    })
+}
+
+/// Runs `read` for each distinct layer, on several threads, and returns the results in the order of the manifest. The
+/// first error ends it.
+fn each_layer(
+    manifest: &Manifest,
+    config: &Config,
+    options: &PullOptions,
+    read: impl Fn(Job<'_>) -> Result<ReadLayer, PullError> + Sync,
+) -> Result<ReadLayers, PullError> {
+    let count = manifest.layers.len();
+    let mut jobs: Vec<Job<'_>> = Vec::new();
+    let mut job_of: HashMap<BlobDigest, usize> = HashMap::new();
+    let mut order = Vec::new();
+    for (number, (blob, diff_id)) in manifest.layers.iter().zip(&config.diff_ids).enumerate() {
+        let next = jobs.len();
+        let job = *job_of.entry(*diff_id).or_insert(next);
+        if job == next {
+            jobs.push(Job { number, count, blob, diff_id: *diff_id });
+        }
+        order.push(job);
+    }
+    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let results: Mutex<Vec<Option<Result<ReadLayer, PullError>>>> = Mutex::new(jobs.iter().map(|_| None).collect());
+    let work = || {
+        while !failed.load(Ordering::Relaxed) {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(job) = jobs.get(number) else { return };
+            let result = read(*job);
+            if result.is_err() {
+                failed.store(true, Ordering::Relaxed);
+            }
+            lock(&results)[number] = Some(result);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..options.parallel.min(jobs.len()) {
+            // If no thread can be started, the others do the work.
+            let _ = std::thread::Builder::new().spawn_scoped(scope, work);
+        }
+        work();
+    });
+    // An error of an earlier layer stands for those of later ones.
+    let distinct: Result<Vec<_>, _> = into_inner(results).into_iter().flatten().collect();
+    Ok(ReadLayers { distinct: distinct?, order })
+}
+
+/// Finds a layer in the repository and verifies its content.
+fn find_layer(
+    transaction: &Transaction<'_>,
+    Job { blob: BlobRef { digest: blob, .. }, diff_id, .. }: Job<'_>,
+    warnings: &mut Vec<PullWarning>,
+) -> Result<Option<ReadLayer>, PullError> {
+    let repository = transaction.repository();
+    let name = stream_name(StreamKind::Layer(diff_id));
+    let Some(digest) = repository.stream(&name)? else { return Ok(None) };
+    transaction.protect(&[digest])?;
+    // A gc may have removed it before it was protected.
+    if repository.stream(&name)? != Some(digest) {
+        return Ok(None);
+    }
+    match verify_layer(repository, &digest, &diff_id) {
+        Ok(file) => {
+            let stream = StreamReader::new(&file, repository.algorithm())
+                .map_err(|error| PullError::Stored(Box::new(error.into())))?;
+            let (objects, size) = (stream.objects().to_vec(), stream.size());
+            drop(stream);
+            let outcome = LayerOutcome::Present;
+            let (blob, stream) = (*blob, Some(digest));
+            let (warnings, new, expanded) = (Vec::new(), (0, 0), None);
+            Ok(Some(ReadLayer { blob, diff_id, file, stream, objects, size, outcome, warnings, new, expanded }))
+        }
+        Err(error) => {
+            // Other programs store layers without this check, and a disk may fail.
+            warnings.push(PullWarning::Replaced { diff_id, reason: error.to_string() });
+            Ok(None)
+        }
+    }
+}
+
+/// Reads the blob of a layer once: both digests are checked before anything refers to what was stored.
+fn read_layer(
+    sink: &dyn LayerSink,
+    source: &dyn ImageSource,
+    job: Job<'_>,
+    options: &PullOptions,
+    progress: &dyn PullProgress,
+) -> Result<ReadLayer, PullError> {
+    let Job { number, count, blob, diff_id } = job;
+    let size_max =
+        options.layer_size_max.unwrap_or_else(|| blob.size.saturating_mul(RATIO_MAX).saturating_add(ARCHIVE_MIN));
+    let input = source.blob(blob)?;
+    let (imported, read) = read_archive(input, blob, (number, progress), options.window_log, |archive| {
+        import_layer(archive, sink, Limits::default(), size_max)
+    });
+    let (number, failed) =
+        (number + 1, |error| PullError::Layer { number: number + 1, count, blob: blob.digest, error: Box::new(error) });
+    let imported = imported.map_err(failed)?;
+    let BlobRead { digest, size, has_garbage } = read.map_err(|error| failed(LayerReadError::Read(error)))?;
+    if source.has_blobs() {
+        let wrong = |found| PullError::Blob { number, count, expected: blob.digest, found };
+        if size != blob.size {
+            return Err(wrong(format!("has {size} bytes, but the manifest says {}", blob.size)));
+        }
+        if digest != blob.digest {
+            return Err(wrong(format!("has the digest {digest}")));
+        }
+    }
+    let ImportedLayer { diff_id: found, size, stream, expanded, .. } = imported;
+    if found != diff_id {
+        return Err(PullError::DiffId { number, count, blob: blob.digest, expected: diff_id, found });
+    }
+    let mut objects = stream.objects().to_vec();
+    objects.extend(expanded.values().filter_map(|data| match data {
+        FileData::Object(digest, _) => Some(*digest),
+        FileData::Inline(_) => None,
+    }));
+    let file = stream.finish(ContentType::LAYER, &[]).map_err(|error| failed(LayerReadError::Read(error)))?;
+    if file.len() as u64 > STREAM_MAX {
+        return Err(failed(LayerReadError::Stream(stream::StreamError::Damaged("its headers are too large"))));
+    }
+    let warnings = if has_garbage { vec![PullWarning::Garbage(blob.digest)] } else { Vec::new() };
+    Ok(ReadLayer {
+        blob: blob.digest,
+        diff_id,
+        file,
+        stream: None,
+        objects,
+        size,
+        outcome: LayerOutcome::Pulled,
+        warnings,
+        new: (0, 0),
+        expanded: Some(expanded),
+    })
+}
+
+/// The tree of an image.
+#[derive(Debug)]
+pub(super) struct BuiltTree {
+    pub(super) tree: Tree,
+    pub(super) warnings: Vec<LayerWarning>,
+}
+
+/// Applies the layers in their order.
+pub(super) fn tree(
+    transaction: &Transaction<'_>,
+    layers: &ReadLayers,
+    options: &PullOptions,
+) -> Result<BuiltTree, PullError> {
+    let algorithm = transaction.repository().algorithm();
+    tree_of(algorithm, layers, Some((transaction.repository(), transaction.batch())), options)
+}
+
+/// Applies the layers in their order. Sparse files of layers that were not read now are expanded from the objects of
+/// the repository.
+pub(super) fn tree_of(
+    algorithm: Algorithm,
+    layers: &ReadLayers,
+    store: Option<(&Repository, &dyn LayerSink)>,
+    options: &PullOptions,
+) -> Result<BuiltTree, PullError> {
+    let mut tree = ImageTree::new(algorithm, options.xattrs, options.whiteouts)?;
+    let count = layers.order.len();
+    for (number, layer) in layers.in_order().enumerate() {
+        if number > 0 {
+            tree.next_layer();
+        }
+        let applied = match (&layer.expanded, store) {
+            (Some(expanded), _) => apply_stream(&mut tree, &layer.file, algorithm, &mut &*expanded),
+            (None, Some((repository, sink))) => {
+                apply_stream(&mut tree, &layer.file, algorithm, &mut FromObjects { repository, sink })
+            }
+            (None, None) => apply_stream(&mut tree, &layer.file, algorithm, &mut &ExpandedFiles::new()),
+        };
+        applied.map_err(|error| match error {
+            error @ (LayerReadError::Entry { .. } | LayerReadError::Tar { .. }) => {
+                PullError::Layer { number: number + 1, count, blob: layer.blob, error: Box::new(error) }
+            }
+            error => PullError::Stored(Box::new(error)),
+        })?;
+    }
+    let warnings = tree.warnings().to_vec();
+    Ok(BuiltTree { tree: tree.finish()?, warnings })
+}
+
+/// Expands sparse files from the objects of a repository.
+struct FromObjects<'a> {
+    repository: &'a Repository,
+    sink: &'a dyn LayerSink,
+}
+
+impl crate::layer::Expander for FromObjects<'_> {
+    fn expand(&mut self, _: u64, map: &SparseMap, stored: Stored<'_>) -> Result<FileData, LayerReadError> {
+        match stored {
+            Stored::Inline(bytes) => expand(map, bytes.len() as u64, &mut &bytes[..], self.sink),
+            Stored::Object(digest, size) => {
+                // Verified before: the whole layer was compared with its diff ID.
+                let file = self.repository.objects().open_object(&digest)?;
+                let missing = || LayerReadError::Read(std::io::ErrorKind::NotFound.into());
+                expand(map, size, &mut std::fs::File::from(file.ok_or_else(missing)?), self.sink)
+            }
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! Pulling an image: its layers become streams and objects, its tree becomes a composefs image, and the names come last
+//! (`docs/format/oci.md`, section 3).
+
+mod blob_reader;
+mod layers;
+mod publish;
+
+use libcomposefs_image::{Algorithm, Digest};
+use libcomposefs_repo::{Repository, RepositoryError, StreamTag};
+
+use crate::BlobDigest;
+use crate::compression::WINDOW_LOG;
+use crate::layer::{LayerError, LayerReadError, LayerWarning, Whiteouts, Xattrs};
+use crate::manifest::{BlobRef, Config, DOCUMENT_MAX, Manifest, ManifestError, Platform};
+use crate::source::{ImageSource, SourceError, find_manifest};
+
+/// Options of a pull.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PullOptions {
+    /// The extended attributes that the image keeps.
+    pub xattrs: Xattrs,
+    /// The effect of whiteouts on entries of their own layer.
+    pub whiteouts: Whiteouts,
+    /// The platform of the image; `None` for that of this machine.
+    pub platform: Option<Platform>,
+    /// Largest size of the archive of a layer, in bytes. `None` for 1 GiB and a hundred times the size of its blob.
+    pub layer_size_max: Option<u64>,
+    /// Largest window of a zstd frame, as a binary logarithm.
+    pub window_log: u32,
+    /// Number of layers that are read at once.
+    pub parallel: usize,
+    /// The names that the image gets.
+    pub tags: Vec<StreamTag>,
+}
+
+impl Default for PullOptions {
+    fn default() -> Self {
+        Self {
+            xattrs: Xattrs::default(),
+            whiteouts: Whiteouts::default(),
+            platform: None,
+            layer_size_max: None,
+            window_log: WINDOW_LOG,
+            parallel: 3,
+            tags: Vec::new(),
+        }
+    }
+}
+
+/// Is told about the progress of a pull, from several threads.
+pub trait PullProgress: Sync {
+    /// The layer of this number begins. `size` is that of its blob.
+    fn layer(&self, _number: usize, _diff_id: &BlobDigest, _size: u64) {}
+    /// Bytes of the blob of a layer were read.
+    fn bytes(&self, _number: usize, _bytes: u64) {}
+    /// A layer ended.
+    fn done(&self, _number: usize, _outcome: LayerOutcome) {}
+}
+
+/// A progress that nobody looks at.
+#[derive(Clone, Copy, Debug)]
+pub struct NoPullProgress;
+
+impl PullProgress for NoPullProgress {}
+
+/// The way in which a layer came into the repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LayerOutcome {
+    /// Its blob was read.
+    Pulled,
+    /// The repository had it, and its content has the right digest.
+    Present,
+}
+
+/// A layer of a pulled image.
+#[derive(Clone, Debug)]
+pub struct PulledLayer {
+    /// The blob, as the manifest names it.
+    pub blob: BlobRef,
+    /// The digest of the uncompressed archive.
+    pub diff_id: BlobDigest,
+    /// The size of the uncompressed archive, in bytes.
+    pub size: u64,
+    /// The way in which the layer came into the repository.
+    pub outcome: LayerOutcome,
+}
+
+/// A pulled image.
+#[derive(Debug)]
+pub struct PulledImage {
+    /// The digest of the manifest.
+    pub manifest: BlobDigest,
+    /// The digest of the configuration.
+    pub config: BlobDigest,
+    /// The layers, the lowest first.
+    pub layers: Vec<PulledLayer>,
+    /// The digest of the composefs image.
+    pub image: Digest,
+    /// Entries that other programs may read in another way, and annotations that could not be checked.
+    pub warnings: Vec<PullWarning>,
+    /// Number of objects that were new.
+    pub new_objects: u64,
+    /// Bytes of the objects that were new.
+    pub new_bytes: u64,
+}
+
+/// Something about an image that its user should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PullWarning {
+    /// An entry of a layer.
+    Layer(LayerWarning),
+    /// Bytes other than zeros follow the compressed archive of a layer.
+    Garbage(BlobDigest),
+    /// A layer that the repository had is damaged, or is not what its name says. It was pulled again.
+    Replaced {
+        /// The diff ID of the layer.
+        diff_id: BlobDigest,
+        /// The damage.
+        reason: String,
+    },
+}
+
+/// The reasons why an image cannot be pulled.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PullError {
+    /// The source cannot give the image.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The manifest or configuration is malformed.
+    #[error("{what}: {error}")]
+    Manifest {
+        /// The document.
+        what: String,
+        /// The rule that it breaks.
+        error: ManifestError,
+    },
+    /// A layer cannot be read.
+    #[error("layer {number} of {count}, blob {blob}: {error}")]
+    Layer {
+        /// The number of the layer, from 1.
+        number: usize,
+        /// The number of layers.
+        count: usize,
+        /// The digest of the blob.
+        blob: BlobDigest,
+        /// The reason.
+        error: Box<LayerReadError>,
+    },
+    /// A blob has another size or digest than its descriptor says.
+    #[error("layer {number} of {count}: the blob {expected} {found}: its source is damaged or not to be trusted")]
+    Blob {
+        /// The number of the layer, from 1.
+        number: usize,
+        /// The number of layers.
+        count: usize,
+        /// The digest in the manifest.
+        expected: BlobDigest,
+        /// The difference.
+        found: String,
+    },
+    /// The archive of a layer has another digest than the configuration says.
+    #[error(
+        "layer {number} of {count}, blob {blob}: the uncompressed archive has the digest {found}, but the configuration \
+         says {expected} (diff_ids): the image is malformed or not to be trusted"
+    )]
+    DiffId {
+        /// The number of the layer, from 1.
+        number: usize,
+        /// The number of layers.
+        count: usize,
+        /// The digest of the blob.
+        blob: BlobDigest,
+        /// The digest in the configuration.
+        expected: BlobDigest,
+        /// The digest of the archive.
+        found: BlobDigest,
+    },
+    /// The layers cannot become one tree.
+    #[error("{0}")]
+    Tree(#[from] LayerError),
+    /// The tree cannot become an image.
+    #[error("the tree of the image cannot be written as a composefs image: {0}")]
+    Image(libcomposefs_image::erofs::WriteError),
+    /// The repository cannot be read or written.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    /// The stream of a layer in the repository cannot be read, although it was verified.
+    #[error(transparent)]
+    Stored(Box<LayerReadError>),
+}
+
+/// Pulls an image into a repository. Everything is verified before anything has a name, and is on disk when this
+/// returns.
+///
+/// # Errors
+///
+/// If the image cannot be read, breaks a rule, or cannot be stored. No name was written then; layers that were
+/// complete may stay until the next gc.
+pub fn pull(
+    repository: &Repository,
+    source: &dyn ImageSource,
+    options: &PullOptions,
+    progress: &dyn PullProgress,
+) -> Result<PulledImage, PullError> {
+    let (manifest, config) = read_documents(source, options)?;
+    let mut transaction = repository.transaction()?;
+    let layers = layers::pull_layers(&transaction, source, &manifest, &config, options, progress)?;
+    let tree = layers::tree(&transaction, &layers, options)?;
+    publish::publish(&mut transaction, &manifest, &config, &layers, &tree, &options.tags)?;
+    let warnings = layers.distinct.iter().flat_map(|layer| layer.warnings.clone());
+    let warnings = warnings.chain(tree.warnings.into_iter().map(PullWarning::Layer)).collect();
+    let pulled = manifest.layers.iter().zip(&config.diff_ids).zip(layers.in_order());
+    let pulled = pulled.map(|((blob, diff_id), layer)| PulledLayer {
+        blob: blob.clone(),
+        diff_id: *diff_id,
+        size: layer.size,
+        outcome: layer.outcome,
+    });
+    let pulled = pulled.collect();
+    let earlier: (u64, u64) =
+        layers.distinct.iter().fold((0, 0), |sum, layer| (sum.0 + layer.new.0, sum.1 + layer.new.1));
+    let committed = transaction.commit()?;
+    let image = committed.images.first().map(|image| image.digest);
+    Ok(PulledImage {
+        manifest: manifest.digest,
+        config: config.digest,
+        layers: pulled,
+        image: image.expect("the image was added"),
+        warnings,
+        new_objects: earlier.0 + committed.objects.new,
+        new_bytes: earlier.1 + committed.objects.bytes_written,
+    })
+}
+
+/// Computes the digest of the composefs image of an OCI image, and stores nothing.
+///
+/// # Errors
+///
+/// If the image cannot be read or breaks a rule.
+pub fn image_digest(
+    source: &dyn ImageSource,
+    algorithm: Algorithm,
+    format: libcomposefs_repo::Format,
+    options: &PullOptions,
+    progress: &dyn PullProgress,
+) -> Result<(Digest, Vec<PullWarning>), PullError> {
+    let (manifest, config) = read_documents(source, options)?;
+    let layers = layers::hash_layers(algorithm, source, &manifest, &config, options, progress)?;
+    let tree = layers::tree_of(algorithm, &layers, None, options)?;
+    let image = image_format(format).plan(&tree.tree).map_err(PullError::Image)?;
+    let warnings = layers.distinct.into_iter().flat_map(|layer| layer.warnings);
+    let warnings = warnings.chain(tree.warnings.into_iter().map(PullWarning::Layer)).collect();
+    Ok((image.digest(algorithm), warnings))
+}
+
+/// Returns the format of images of OCI images in a repository: version 1, whose digest other programs compute too, or
+/// the older layout in old repositories.
+#[must_use]
+pub fn image_format(format: libcomposefs_repo::Format) -> libcomposefs_repo::Format {
+    match format {
+        libcomposefs_repo::Format::Auto => libcomposefs_repo::Format::One,
+        other => other,
+    }
+}
+
+/// Reads and checks the manifest and the configuration.
+fn read_documents(source: &dyn ImageSource, options: &PullOptions) -> Result<(Manifest, Config), PullError> {
+    let platform = options.platform.clone().unwrap_or_else(Platform::of_machine);
+    let manifest = find_manifest(source, &platform)?;
+    let what = format!("manifest {}", manifest.digest);
+    let malformed = |error| PullError::Manifest { what: what.clone(), error };
+    if manifest.config.size > DOCUMENT_MAX {
+        return Err(malformed(ManifestError::Size(manifest.config.size)));
+    }
+    let raw = blob_reader::read_whole(source, &manifest.config, DOCUMENT_MAX)?;
+    let config = manifest.parse_config(raw).map_err(malformed)?;
+    Ok((manifest, config))
+}

@@ -1,0 +1,170 @@
+//! Sources of images: what a pull reads manifests and blobs from.
+
+mod archive_files;
+mod directory_files;
+mod docker_archive;
+mod oci_layout;
+
+use std::io::Read;
+
+pub use archive_files::ArchiveFiles;
+pub use directory_files::DirectoryFiles;
+pub use docker_archive::DockerArchive;
+pub use oci_layout::OciLayout;
+
+use crate::manifest::{BlobRef, Document, Manifest, ManifestError, Platform, for_platform};
+use crate::{BlobDigest, shown::shown};
+
+/// Indexes that a reference may lead through.
+const INDEX_DEPTH_MAX: usize = 4;
+
+/// The reasons why a source cannot give something.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// A file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Io {
+        /// The path of the file, in the source.
+        path: String,
+        /// The error of the kernel, or of the archive.
+        source: std::io::Error,
+    },
+    /// The source has no image of this name.
+    #[error("{0}")]
+    NoImage(String),
+    /// A document is malformed.
+    #[error("{what}: {error}")]
+    Manifest {
+        /// The document.
+        what: String,
+        /// The rule that it breaks.
+        error: ManifestError,
+    },
+    /// The bytes have another digest than the one that names them.
+    #[error("{what} has the digest {found}, but {expected} was asked for: its source is damaged or not to be trusted")]
+    Digest {
+        /// The document or blob.
+        what: String,
+        /// The expected digest.
+        expected: BlobDigest,
+        /// The digest of the bytes.
+        found: BlobDigest,
+    },
+    /// Another error, of a registry.
+    #[error(transparent)]
+    Other(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// A place that has manifests and blobs.
+pub trait ImageSource: Sync {
+    /// Returns the reference, for messages.
+    fn describe(&self) -> String;
+
+    /// Returns the bytes that the reference leads to, a manifest or an index, with the media type that the source says,
+    /// and the digest that names it, if one does.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such image, or it cannot be read.
+    fn root(&self) -> Result<RootDocument, SourceError>;
+
+    /// Returns the bytes of a manifest or index of an index.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    fn manifest(&self, blob: &BlobRef) -> Result<Vec<u8>, SourceError>;
+
+    /// Opens a blob. The caller checks its size and digest.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be opened.
+    fn blob(&self, blob: &BlobRef) -> Result<Box<dyn Read + Send + '_>, SourceError>;
+
+    /// Returns true if layers come over a network, so that finished layers are published at once: a pull that is
+    /// repeated after it was cut does not fetch them again.
+    fn is_remote(&self) -> bool {
+        false
+    }
+
+    /// Returns true if the digests of the layers are those of blobs. They are not if the source stores only
+    /// uncompressed archives.
+    fn has_blobs(&self) -> bool {
+        true
+    }
+}
+
+/// The document that a reference leads to.
+#[derive(Clone, Debug)]
+pub struct RootDocument {
+    /// The bytes.
+    pub raw: Vec<u8>,
+    /// The media type that the source says.
+    pub media_type: Option<String>,
+    /// The digest that names the document.
+    pub digest: Option<BlobDigest>,
+}
+
+/// Finds the manifest that a reference leads to, for a platform, through indexes.
+///
+/// # Errors
+///
+/// If there is none, or a document is malformed or has another digest than the one that names it.
+pub fn find_manifest(source: &dyn ImageSource, platform: &Platform) -> Result<Manifest, SourceError> {
+    let RootDocument { raw, media_type, digest } = source.root()?;
+    let mut what = source.describe();
+    if let Some(expected) = digest {
+        check(&what, &raw, expected)?;
+    }
+    let malformed = |what: &str| {
+        let what = what.to_owned();
+        move |error| SourceError::Manifest { what, error }
+    };
+    let mut document = Document::parse(raw, media_type.as_deref()).map_err(malformed(&what))?;
+    for _ in 0..INDEX_DEPTH_MAX {
+        let entries = match document {
+            Document::Manifest(manifest) => return Ok(*manifest),
+            Document::Index(entries) => entries,
+        };
+        let blob = &for_platform(&entries, platform).map_err(malformed(&what))?.blob;
+        what = format!("manifest {}", blob.digest);
+        let raw = source.manifest(blob)?;
+        check(&what, &raw, blob.digest)?;
+        document = Document::parse(raw, Some(&blob.media_type)).map_err(malformed(&what))?;
+    }
+    match document {
+        Document::Manifest(manifest) => Ok(*manifest),
+        Document::Index(_) => {
+            Err(SourceError::NoImage(format!("{}: more than {INDEX_DEPTH_MAX} indexes lead to it", source.describe())))
+        }
+    }
+}
+
+fn check(what: &str, raw: &[u8], expected: BlobDigest) -> Result<(), SourceError> {
+    let found = BlobDigest::of(raw);
+    if found == expected { Ok(()) } else { Err(SourceError::Digest { what: what.to_owned(), expected, found }) }
+}
+
+/// The files of a layout or archive.
+pub trait SourceFiles: Sync {
+    /// Opens a regular file by its path in the layout, and returns it with its size.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, or another error of the kernel.
+    fn open(&self, path: &str) -> std::io::Result<(Box<dyn Read + Send + '_>, u64)>;
+}
+
+/// Reads a whole file of at most `max` bytes.
+fn read_file(files: &dyn SourceFiles, path: &str, max: u64) -> Result<Vec<u8>, SourceError> {
+    let failed = |source| SourceError::Io { path: shown(path.as_bytes()), source };
+    let (file, size) = files.open(path).map_err(failed)?;
+    if size > max {
+        return Err(failed(std::io::Error::other(format!("it has {size} bytes: at most {max} are read"))));
+    }
+    let mut bytes = Vec::new();
+    file.take(max).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
+}
