@@ -88,7 +88,7 @@ impl Place {
             // Invalid refs and links, and an object whose content does not match its name.
             r#"ln -s "$X" "$BAD/images/refs/$X"; ln -s "$X" "$BAD/images/$X""#,
             r#"mkdir "$BAD/objects/$X"; touch "$BAD/objects/00""#,
-            r#"f=$(find "$BAD/objects" -type f -size -1k | head -n1); chmod u+w "$f"; echo more >> "$f""#,
+            r#"f=$(find "$BAD/objects" -mindepth 2 -type f | head -n1); chmod u+w "$f"; echo more >> "$f""#,
         ] {
             let ran = self.sh(line, Stdio::piped());
             assert!(ran.status.success(), "{line}: {ran:?}");
