@@ -15,6 +15,7 @@ use std::time::Duration;
 use auth_file::{Auths, Entry};
 
 use crate::locations::{AuthFile, Locations};
+use crate::text_file;
 
 /// The longest auth file that is read.
 const LONGEST_FILE: u64 = 1 << 20;
@@ -151,14 +152,9 @@ fn read(file: &AuthFile) -> Result<Option<Vec<u8>>, CredentialsError> {
     match File::open(&file.path).and_then(|opened| opened.take(LONGEST_FILE + 1).read_to_end(&mut text)) {
         Ok(_) if text.len() as u64 > LONGEST_FILE => Err(CredentialsError::TooLong { path: path() }),
         Ok(_) => Ok(Some(text)),
-        Err(source) if is_missing(&source) && !file.is_required => Ok(None),
+        Err(source) if text_file::is_missing(&source) && !file.is_required => Ok(None),
         Err(source) => Err(CredentialsError::Read { path: path(), source }),
     }
-}
-
-/// Reports whether a file does not exist: a part of its path may be a file.
-fn is_missing(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// Parses an auth file and looks a repository up in it; for the fuzz targets.

@@ -150,6 +150,15 @@ pub(crate) fn server_of(host: &str) -> &str {
     if host == DOCKER_HUB { DOCKER_HUB_SERVER } else { host }
 }
 
+/// Splits `HOST[:PORT]/PATH` of a configuration file; `None` if a part is not well-formed.
+///
+/// Other than in a reference, the first part is always the host.
+pub(crate) fn split_location(name: &str) -> Option<(String, String)> {
+    let (host, path) = name.split_once('/')?;
+    let is_valid = name.len() <= LONGEST_NAME && grammar::is_host(host) && grammar::is_path(path);
+    is_valid.then(|| (host.to_ascii_lowercase(), path.to_owned()))
+}
+
 impl FromStr for Reference {
     type Err = ReferenceError;
 
