@@ -162,7 +162,16 @@ mod tests {
         let reason = get("test", &[dir.path().to_owned()], "a.b", Duration::from_secs(1)).expect_err("no answer");
         assert!(reason.contains("killed"), "{reason}");
         let pid = fs::read_to_string(dir.path().join("pid")).expect("the script has run");
-        let state = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-        assert!(state.is_empty() || state.contains(" Z "), "{state}");
+        let state = || fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+        // A killed process may still be seen for a moment.
+        let is_gone = || state().is_empty() || state().contains(") Z ");
+        assert!(
+            (0..1000).any(|_| {
+                thread::sleep(Duration::from_millis(10));
+                is_gone()
+            }),
+            "{}",
+            state()
+        );
     }
 }
