@@ -30,6 +30,9 @@ const NEEDS: &[(&str, &str)] = &[
     ("setpriv", "util-linux"),
     ("time", "time"),
     ("faketime", "faketime"),
+    ("docker-registry", "docker-registry"),
+    ("skopeo", "skopeo"),
+    ("openssl", "openssl"),
     // The C compiler driver links every Rust program; libc's archive makes the static ones.
     ("cc", "gcc"),
     ("valgrind", "valgrind"),

@@ -159,6 +159,16 @@ pub(crate) fn split_location(name: &str) -> Option<(String, String)> {
     is_valid.then(|| (host.to_ascii_lowercase(), path.to_owned()))
 }
 
+/// Reports whether `path` is a well-formed path of a repository.
+pub(crate) fn is_path(path: &str) -> bool {
+    path.len() <= LONGEST_NAME && grammar::is_path(path)
+}
+
+/// Reports whether `tag` is a well-formed tag.
+pub(crate) fn is_tag(tag: &str) -> bool {
+    grammar::is_tag(tag)
+}
+
 impl FromStr for Reference {
     type Err = ReferenceError;
 

@@ -1,0 +1,94 @@
+//! Failures of connections and requests, by kind.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use crate::printable::printable;
+
+/// The longest reason in a message.
+const LONGEST_REASON: usize = 400;
+
+/// A failure below HTTP: there is no answer, or its body ended early.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) kind: FailureKind,
+    reason: String,
+}
+
+/// Kinds of failures that are treated differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FailureKind {
+    /// There is no connection: the name is unknown, or no server listens.
+    Connect,
+    /// The server does not speak TLS.
+    NotTls,
+    /// The server's certificate is not accepted, or the server refuses that of the client.
+    Certificate,
+    /// The connection was cut or stalled.
+    Transfer,
+    /// The answer is no HTTP, or the request cannot be sent.
+    Protocol,
+}
+
+impl Failure {
+    /// Makes a failure after which a retry may help.
+    pub(crate) fn transfer(reason: String) -> Self {
+        Self { kind: FailureKind::Transfer, reason }
+    }
+
+    pub(super) fn timed_out(limit: Duration) -> Self {
+        let reason = format!("the server sent nothing for {} s", limit.as_secs_f32());
+        Self { kind: FailureKind::Transfer, reason }
+    }
+
+    /// Sorts an error of the HTTP library by the errors it was made from.
+    pub(super) fn of(error: &reqwest::Error) -> Self {
+        let mut reasons: Vec<String> = Vec::new();
+        let mut kind = match () {
+            () if error.is_connect() => FailureKind::Connect,
+            () if error.is_builder() => FailureKind::Protocol,
+            () => FailureKind::Transfer,
+        };
+        let mut next: Option<&(dyn StdError + 'static)> = error.source();
+        // A chain of errors is short; the bound is for one that refers to itself.
+        for _ in 0..16 {
+            let Some(current) = next else { break };
+            kind = kind_of(current).unwrap_or(kind);
+            let text = current.to_string();
+            if !reasons.iter().any(|reason| reason.contains(&text)) {
+                reasons.push(text);
+            }
+            next = inner(current).or_else(|| current.source());
+        }
+        if reasons.is_empty() {
+            reasons.push(error.to_string());
+        }
+        Self { kind, reason: printable(&reasons.join(": "), LONGEST_REASON) }
+    }
+}
+
+/// The error inside an error of the kernel's kind, which is not its source.
+fn inner<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    let inner = error.downcast_ref::<io::Error>()?.get_ref()?;
+    Some(inner)
+}
+
+fn kind_of(error: &(dyn StdError + 'static)) -> Option<FailureKind> {
+    match error.downcast_ref::<rustls::Error>()? {
+        rustls::Error::InvalidMessage(_) => Some(FailureKind::NotTls),
+        rustls::Error::InvalidCertificate(_)
+        | rustls::Error::NoCertificatesPresented
+        | rustls::Error::AlertReceived(_)
+        | rustls::Error::PeerIncompatible(_)
+        | rustls::Error::InvalidCertRevocationList(_) => Some(FailureKind::Certificate),
+        _ => None,
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
