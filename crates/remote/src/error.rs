@@ -219,6 +219,16 @@ impl Error {
     }
 }
 
+impl ErrorKind {
+    /// Puts the number of retries into a failure that has one.
+    pub(crate) fn after(self, retries: u32) -> Self {
+        match self {
+            Self::Transfer { reason, .. } => Self::Transfer { retries, reason },
+            other => other,
+        }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Subject { action, identifier, host, repository } = self.subject.as_ref();

@@ -104,13 +104,7 @@ impl Exchange {
                 Attempt::Done(answer) => return Ok(answer),
                 Attempt::Failed { reason, asked, kind } => {
                     if !self.pause(backoff, &reason, asked) {
-                        let kind = match kind {
-                            ErrorKind::Transfer { reason, .. } => {
-                                ErrorKind::Transfer { retries: backoff.used(), reason }
-                            }
-                            other => other,
-                        };
-                        return Err(Error::new(&call.subject, kind));
+                        return Err(Error::new(&call.subject, kind.after(backoff.used())));
                     }
                 }
             }

@@ -86,6 +86,8 @@ impl RemoteRepository {
         source: &(impl BlobSource + ?Sized),
     ) -> Result<(), Error> {
         let mut backoff = self.exchange.backoff();
+        // Progress is no reason to start again more often: an upload may be cut each time at the same place.
+        let mut starts = self.exchange.backoff();
         let subject = self.subject("upload the blob", digest.as_str());
         loop {
             let call = self.upload_call(digest, Method::POST);
@@ -100,8 +102,8 @@ impl RemoteRepository {
             match upload.run(reader.take(size))? {
                 Outcome::Stored => return Ok(()),
                 Outcome::Lost(kind) => {
-                    if !self.exchange.pause(&mut backoff, &kind.to_string(), Duration::ZERO) {
-                        return Err(Error::new(&subject, kind));
+                    if !self.exchange.pause(&mut starts, &kind.to_string(), Duration::ZERO) {
+                        return Err(Error::new(&subject, kind.after(starts.used())));
                     }
                 }
             }
@@ -219,7 +221,7 @@ impl Upload<'_> {
                 Attempt::Failed { reason, asked, kind } => (reason, asked, kind),
             };
             if !self.repository.exchange.pause(self.backoff, &reason, asked) {
-                return Err(self.failed(kind));
+                return Err(self.failed(kind.after(self.backoff.used())));
             }
             match self.status()? {
                 Some(stored) if (at..=end).contains(&stored) => {

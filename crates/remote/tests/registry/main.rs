@@ -1,5 +1,8 @@
 //! The client against Debian's docker-registry, against servers that misbehave, and beside skopeo.
 
+mod authorization;
+mod certificates;
+mod cut_connections;
 mod real;
 mod transfers;
 
