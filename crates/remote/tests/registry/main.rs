@@ -3,8 +3,14 @@
 mod authorization;
 mod certificates;
 mod cut_connections;
+mod fake;
+mod hostile;
 mod real;
+mod redirects;
+mod skopeo;
+mod tokens;
 mod transfers;
+mod waiting;
 
 use std::time::Duration;
 

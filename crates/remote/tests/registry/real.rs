@@ -1,7 +1,6 @@
 //! A docker-registry of its own for each test, on a free port of the loopback address.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -43,22 +42,21 @@ impl Registry {
         for (file, text) in setup.files {
             fs::write(dir.path().join(file), text).expect("a file");
         }
-        for _ in 0..10 {
-            // Another process may take the port in between.
-            let port = free_port();
-            let config = configuration(port, dir.path(), setup);
-            fs::write(dir.path().join("config.yml"), config).expect("a file");
-            let log = fs::File::create(dir.path().join("log")).expect("a file");
-            let mut command = Command::new("docker-registry");
-            command.arg("serve").arg(dir.path().join("config.yml")).stdin(Stdio::null());
-            command.stdout(Stdio::null()).stderr(log);
-            let mut child = command.spawn().expect("docker-registry starts");
-            if answers(port, &mut child) {
+        let config = configuration(dir.path(), setup);
+        fs::write(dir.path().join("config.yml"), config).expect("a file");
+        let log = dir.path().join("log");
+        let mut command = Command::new("docker-registry");
+        command.arg("serve").arg(dir.path().join("config.yml")).stdin(Stdio::null()).stdout(Stdio::null());
+        let mut child =
+            command.stderr(fs::File::create(&log).expect("a file")).spawn().expect("docker-registry starts");
+        for _ in 0..1000 {
+            if let Some(port) = port(&fs::read_to_string(&log).unwrap_or_default()) {
                 return Self { child, port, dir };
             }
-            let _ = (child.kill(), child.wait());
+            thread::sleep(Duration::from_millis(20));
         }
-        panic!("docker-registry does not start: {}", fs::read_to_string(dir.path().join("log")).unwrap_or_default());
+        let _ = (child.kill(), child.wait());
+        panic!("docker-registry does not start: {}", fs::read_to_string(log).unwrap_or_default());
     }
 
     pub(crate) fn host(&self) -> String {
@@ -85,31 +83,19 @@ pub(crate) fn has_programs(name: &str, programs: &[&str]) -> bool {
     false
 }
 
-fn configuration(port: u16, dir: &Path, setup: &Setup<'_>) -> String {
+fn configuration(dir: &Path, setup: &Setup<'_>) -> String {
     let text = format!(
-        "version: 0.1\nlog:\n  level: error\n  accesslog:\n    disabled: true\nstorage:\n  filesystem:\n    \
-         rootdirectory: DIR/storage\n  delete:\n    enabled: true\nhttp:\n  addr: 127.0.0.1:{port}\n{}{}",
+        "version: 0.1\nlog:\n  level: info\n  accesslog:\n    disabled: true\nstorage:\n  filesystem:\n    \
+         rootdirectory: DIR/storage\n  delete:\n    enabled: true\nhttp:\n  addr: 127.0.0.1:0\n{}{}",
         setup.http, setup.auth
     );
     text.replace("DIR", &dir.display().to_string())
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
-}
-
-fn answers(port: u16, child: &mut Child) -> bool {
-    for _ in 0..500 {
-        if child.try_wait().expect("a child").is_some() {
-            return false;
-        }
-        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-            // The process that listens may be another one, if this one has ended for that reason.
-            thread::sleep(Duration::from_millis(20));
-            return child.try_wait().expect("a child").is_none();
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    false
+/// The port that the registry has chosen, by its log.
+fn port(log: &str) -> Option<u16> {
+    let (_, rest) = log.split_once("listening on 127.0.0.1:")?;
+    // The line is complete, and so is the number.
+    let end = rest.find(|c: char| !c.is_ascii_digit())?;
+    rest[..end].parse().ok()
 }
