@@ -29,6 +29,8 @@ pub(crate) struct OciDigestArgs {
     #[arg(long, value_name = "VERSION", value_parser = ["1", "2"], default_value = "1")]
     version: String,
     #[command(flatten)]
+    origin: source::SourceArgs,
+    #[command(flatten)]
     layers: LayerArgs,
     /// Print the result as JSON
     #[arg(long)]
@@ -40,6 +42,7 @@ fn help() -> String {
         "{}
 
 Examples:
+  composefs oci digest docker://quay.io/fedora/fedora-bootc:42
   composefs oci digest oci:layout:debian
   composefs oci digest oci-archive:debian.tar --algorithm=sha256",
         source::SOURCES
@@ -47,7 +50,7 @@ Examples:
 }
 
 pub(super) fn run(args: &OciDigestArgs) -> anyhow::Result<()> {
-    let opened = source::open(&args.source)?;
+    let opened = source::open(&args.source, &args.origin)?;
     let format = if args.version == "2" { Format::Legacy } else { Format::One };
     let bars = LayerBars::default();
     let (digest, found) = image_digest(&*opened.source, args.algorithm, format, &args.layers.options(), &bars)?;

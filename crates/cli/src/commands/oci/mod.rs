@@ -5,6 +5,8 @@ mod images;
 mod inspect;
 mod progress;
 mod pull;
+#[cfg(feature = "network")]
+mod registry;
 mod source;
 mod tag;
 mod untag;
@@ -31,7 +33,7 @@ pub(crate) struct OciArgs {
 
 const EXAMPLES: &str = "\
 Examples:
-  composefs --repo=/srv/images oci pull oci:layout:debian --name=debian:13
+  composefs --repo=/srv/images oci pull docker://docker.io/library/debian:13
   composefs --repo=/srv/images oci images
   composefs oci digest oci-archive:debian.tar";
 

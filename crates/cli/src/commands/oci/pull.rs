@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use libcomposefs_oci::compression::WINDOW_LOG;
 use libcomposefs_oci::layer::{Whiteouts, Xattrs};
 use libcomposefs_oci::manifest::Platform;
 use libcomposefs_oci::pull::{LayerOutcome, PullOptions, PulledImage, pull};
@@ -29,9 +28,11 @@ pub(crate) struct OciPullArgs {
     /// Image to pull
     #[arg(value_name = "SOURCE")]
     source: OsString,
-    /// Name for the image [default: NAME of the source]
+    /// Name for the image [default: NAME of the source, or its whole reference]
     #[arg(long, value_name = "NAME")]
     name: Option<StreamTag>,
+    #[command(flatten)]
+    origin: source::SourceArgs,
     #[command(flatten)]
     layers: LayerArgs,
     /// Print the result as JSON
@@ -97,7 +98,6 @@ impl LayerArgs {
         };
         options.layer_size_max = self.max_layer_size;
         options.window_log = self.max_window;
-        debug_assert!(WINDOW_LOG <= 27);
         options
     }
 }
@@ -107,6 +107,7 @@ fn help() -> String {
         "{}
 
 Examples:
+  composefs --repo=/srv/images oci pull docker://docker.io/library/debian:13
   composefs --repo=/srv/images oci pull oci:layout:debian --name=debian:13
   composefs --repo=/srv/images oci pull docker-archive:image.tar --name=app:1 --json
 
@@ -126,7 +127,7 @@ fn run_pull(args: &OciPullArgs, selected: &RepositoryArgs, interrupt: &Interrupt
          opens too"
     });
     let repository = opened?.interrupted_by(interrupt.flag());
-    let opened = source::open(&args.source)?;
+    let opened = source::open(&args.source, &args.origin)?;
     let tag = match (&args.name, opened.name) {
         (Some(name), _) => name.clone(),
         (None, Some(name)) => name.parse().context("--name gives another name")?,

@@ -10,23 +10,38 @@ use libcomposefs_oci::source::{ArchiveFiles, DirectoryFiles, DockerArchive, Imag
 /// Paragraph on sources for `--help`.
 pub(super) const SOURCES: &str = "\
 Sources:
+  docker://REFERENCE          an image in a registry, such as docker://docker.io/library/debian:13
   oci:DIR[:NAME]              an OCI image layout in a directory
   oci-archive:FILE[:NAME]     an OCI image layout in a tar archive
   docker-archive:FILE[:NAME]  an archive of `docker save` or `podman save`
 NAME is needed if there are several images; @DIGEST chooses one by the digest of its manifest.";
 
-/// An open source, and the name that an image of it gets if no other is given.
+/// Options for sources.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(super) struct SourceArgs {
+    #[cfg(feature = "network")]
+    #[command(flatten)]
+    registry: super::registry::RegistryArgs,
+}
+
+/// An open source.
 pub(super) struct OpenSource {
     pub(super) source: Box<dyn ImageSource>,
+    /// The name that the image gets if no other is given.
     pub(super) name: Option<String>,
 }
 
 /// Opens the source that an operand names.
-pub(super) fn open(operand: &OsStr) -> anyhow::Result<OpenSource> {
+pub(super) fn open(operand: &OsStr, args: &SourceArgs) -> anyhow::Result<OpenSource> {
     let shown = operand.to_string_lossy();
+    if let Some(reference) = operand.to_str().and_then(|operand| operand.strip_prefix("docker://")) {
+        return open_registry(reference, args);
+    }
     let colon = operand.as_bytes().iter().position(|byte| *byte == b':');
     let Some(colon) = colon else {
-        bail!("{shown:?} has no transport: oci:DIR, oci-archive:FILE or docker-archive:FILE is expected");
+        bail!(
+            "{shown:?} has no transport: docker://REFERENCE, oci:DIR, oci-archive:FILE or docker-archive:FILE is expected"
+        );
     };
     let transport = &shown[..colon];
     let (path, image) = divide(&operand.as_bytes()[colon + 1..]);
@@ -53,6 +68,17 @@ pub(super) fn open(operand: &OsStr) -> anyhow::Result<OpenSource> {
         _ => bail!("{shown:?} has the unknown transport {transport:?}"),
     };
     Ok(OpenSource { source, name })
+}
+
+#[cfg(feature = "network")]
+fn open_registry(reference: &str, args: &SourceArgs) -> anyhow::Result<OpenSource> {
+    let (image, reference) = super::registry::open(reference, &args.registry)?;
+    Ok(OpenSource { source: Box::new(image), name: Some(reference.to_string()) })
+}
+
+#[cfg(not(feature = "network"))]
+fn open_registry(reference: &str, _: &SourceArgs) -> anyhow::Result<OpenSource> {
+    bail!("docker://{reference}: this program was built without network; copy the image to an OCI layout first")
 }
 
 fn other_way(operand: &str, kind: &str, copy: &str) -> anyhow::Error {

@@ -1,0 +1,107 @@
+//! Images in registries as a source: the client with the settings of the environment and of the command line.
+
+use std::env;
+use std::io::Read;
+use std::path::PathBuf;
+
+use libcomposefs_oci::BlobDigest;
+use libcomposefs_oci::manifest::BlobRef;
+use libcomposefs_oci::source::{ImageSource, RootDocument, SourceError};
+use libcomposefs_remote::{
+    ClientOptions, Locations, Proxies, PullSource, Reference, RegistriesConf, RegistryClient, RegistryDigest,
+    SignaturePolicy, TlsVerify, policy,
+};
+
+/// Options for registries.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(super) struct RegistryArgs {
+    /// File with credentials, in the form of podman's auth.json
+    #[arg(long, value_name = "FILE", help_heading = "Registries")]
+    authfile: Option<PathBuf>,
+    /// With `false`, the registry of the image may use plain HTTP or a certificate that cannot be verified
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, help_heading = "Registries")]
+    tls_verify: bool,
+}
+
+/// An image in a registry.
+#[derive(Debug)]
+pub(super) struct RegistryImage {
+    described: String,
+    source: PullSource,
+}
+
+/// Finds an image in a registry or its mirrors, if the signature policy accepts it.
+pub(super) fn open(text: &str, args: &RegistryArgs) -> anyhow::Result<(RegistryImage, Reference)> {
+    let reference: Reference = text.parse()?;
+    let locations = locations(args);
+    policy::check_registry(SignaturePolicy::load(&locations)?.as_ref(), &reference)?;
+    let conf = RegistriesConf::load(&locations)?;
+    let client = RegistryClient::new(options(locations, args, &reference))?;
+    let source = client.pull_source(&reference, &conf)?;
+    Ok((RegistryImage { described: format!("docker://{reference}"), source }, reference))
+}
+
+fn options(locations: Locations, args: &RegistryArgs, reference: &Reference) -> ClientOptions {
+    // Programs read the names in capitals, and curl those in small letters too.
+    let either = |name: &str| env::var(name).or_else(|_| env::var(name.to_lowercase())).ok();
+    let tls_verify =
+        if args.tls_verify { TlsVerify::Verify } else { TlsVerify::InsecureHosts(vec![reference.host().to_owned()]) };
+    ClientOptions {
+        locations,
+        proxies: Proxies { https: either("HTTPS_PROXY"), http: either("HTTP_PROXY"), no_proxy: either("NO_PROXY") },
+        authority_file: env::var_os("SSL_CERT_FILE").map(PathBuf::from),
+        tls_verify,
+        ..ClientOptions::default()
+    }
+}
+
+fn locations(args: &RegistryArgs) -> Locations {
+    let path = |name: &str| env::var_os(name).map(PathBuf::from);
+    Locations {
+        auth_file: args.authfile.clone(),
+        registry_auth_file: path("REGISTRY_AUTH_FILE"),
+        runtime_dir: path("XDG_RUNTIME_DIR"),
+        config_home: path("XDG_CONFIG_HOME"),
+        docker_config: path("DOCKER_CONFIG"),
+        home: path("HOME"),
+        uid: rustix::process::geteuid().as_raw(),
+        program_dirs: env::var_os("PATH").map(|dirs| env::split_paths(&dirs).collect()).unwrap_or_default(),
+        registries_conf: path("CONTAINERS_REGISTRIES_CONF"),
+        ..Locations::default()
+    }
+}
+
+fn other(error: impl std::error::Error + Send + Sync + 'static) -> SourceError {
+    SourceError::Other(Box::new(error))
+}
+
+fn digest(blob: &BlobDigest) -> Result<RegistryDigest, SourceError> {
+    blob.to_string().parse().map_err(other)
+}
+
+impl ImageSource for RegistryImage {
+    fn describe(&self) -> String {
+        self.described.clone()
+    }
+
+    fn root(&self) -> Result<RootDocument, SourceError> {
+        let manifest = &self.source.manifest;
+        let digest = manifest.digest.as_str().parse().map_err(other)?;
+        let media_type = Some(manifest.kind.media_type().to_owned());
+        Ok(RootDocument { raw: manifest.bytes.clone(), media_type, digest: Some(digest) })
+    }
+
+    fn manifest(&self, blob: &BlobRef) -> Result<Vec<u8>, SourceError> {
+        let manifest = self.source.repository.manifest(digest(&blob.digest)?.as_str()).map_err(other)?;
+        Ok(manifest.bytes)
+    }
+
+    fn blob(&self, blob: &BlobRef) -> Result<Box<dyn Read + Send + '_>, SourceError> {
+        let reader = self.source.repository.blob(&digest(&blob.digest)?, blob.size, 0).map_err(other)?;
+        Ok(Box::new(reader))
+    }
+
+    fn is_remote(&self) -> bool {
+        true
+    }
+}
