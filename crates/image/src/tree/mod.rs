@@ -25,7 +25,7 @@ pub use depth_first::DepthFirst;
 pub use error::TreeError;
 pub use inodes::NewInode;
 pub use merge::{LayerInode, LayerMark, Layers, MarkStyle};
-pub use objects::{NamedBy, NeededObject};
+pub use objects::{NamedBy, NamedPayload, NeededObject};
 pub use paths::Places;
 pub use xattrs::{MAX_XATTR_NAME, MAX_XATTR_VALUE, MAX_XATTRS_TOTAL, XATTRS_BASE, Xattr, XattrError, xattr_cost};
 
@@ -467,13 +467,7 @@ impl<'a> Inode<'a> {
             StoredData::Symlink(target) => Data::Symlink(self.tree.bytes.get(target)),
             StoredData::Regular { content, payload, digest } => Data::Regular {
                 content: (content.len() > 0).then(|| self.tree.bytes.get(content)),
-                payload: match payload {
-                    StoredPayload::None => None,
-                    StoredPayload::Object(digest) => {
-                        Some(Cow::Owned(self.tree.digest(digest).object_path().into_bytes()))
-                    }
-                    StoredPayload::Path(path) => Some(Cow::Borrowed(self.tree.payloads.get(path))),
-                },
+                payload: self.tree.spelled_payload(payload),
                 digest: StoredInode::digest_index(digest).map(|i| self.tree.digest(i)),
             },
             StoredData::Special => Data::Special,

@@ -1,7 +1,23 @@
 //! The objects that the regular files of a tree need, by their recorded digest and by their path.
 
+use std::borrow::Cow;
+
 use super::{InodeId, StoredData, StoredInode, StoredPayload, Tree};
 use crate::digest::Digest;
+
+/// The path of an object that a regular file of a tree names, whatever the path looks like.
+#[derive(Clone, Copy, Debug)]
+pub struct NamedPayload<'t> {
+    /// The regular file that names the object.
+    pub inode: InodeId,
+    /// The size of the file.
+    pub size: u64,
+    /// True if the image has the content of the file, so that nothing reads the object.
+    pub is_inline: bool,
+    tree: &'t Tree,
+    payload: StoredPayload,
+    digest: Option<u32>,
+}
 
 /// An object that a regular file of a tree needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,31 +46,71 @@ pub enum NamedBy {
 }
 
 impl Tree {
+    /// Returns the payloads of all regular files that have one, in the order of the inodes: also paths that are not
+    /// made of a digest, and payloads of files that are empty or whose content is in the image.
+    pub fn payloads(&self) -> impl Iterator<Item = NamedPayload<'_>> {
+        (0..).map(InodeId).zip(&self.inodes).filter_map(|(inode, stored)| match stored.data {
+            StoredData::Regular { payload: StoredPayload::None, .. } => None,
+            StoredData::Regular { content, payload, digest } => Some(NamedPayload {
+                inode,
+                size: stored.size,
+                is_inline: content.len() > 0,
+                tree: self,
+                payload,
+                digest: StoredInode::digest_index(digest),
+            }),
+            _ => None,
+        })
+    }
+
     /// Returns the objects that the files of the tree need, in the order of the inodes. An object is listed once for
     /// each file that needs it. A file whose path leads to another object than its recorded digest needs both: a mount
     /// opens the path, and other readers may use the digest.
     ///
-    /// Files without a path need no object: their content is in the image, or they are empty.
+    /// Files without a path need no object: their content is in the image, or they are empty. Nor do paths count that
+    /// are not made of a digest: [`Tree::payloads`] has them.
     pub fn objects(&self) -> impl Iterator<Item = NeededObject> + '_ {
-        let ids = (0..).map(InodeId);
-        ids.zip(&self.inodes).flat_map(|(id, stored)| self.needed_by(id, stored)).flatten()
+        self.payloads().filter(|payload| !payload.is_inline).flat_map(|payload| payload.objects()).flatten()
     }
 
-    fn needed_by(&self, inode: InodeId, stored: &StoredInode) -> [Option<NeededObject>; 2] {
-        let need = |digest, named_by| Some(NeededObject { inode, size: stored.size, digest, named_by });
-        let StoredData::Regular { content, payload, digest } = stored.data else { return [None, None] };
-        let own = StoredInode::digest_index(digest);
-        let path = match payload {
+    /// Returns the path of a payload: the usual `xx/yyyy…` is not stored but spelled on demand.
+    pub(super) fn spelled_payload(&self, payload: StoredPayload) -> Option<Cow<'_, [u8]>> {
+        match payload {
+            StoredPayload::None => None,
+            StoredPayload::Object(digest) => Some(Cow::Owned(self.digest(digest).object_path().into_bytes())),
+            StoredPayload::Path(path) => Some(Cow::Borrowed(self.payloads.get(path))),
+        }
+    }
+}
+
+impl<'t> NamedPayload<'t> {
+    /// Returns the path below the store.
+    #[must_use]
+    pub fn path(&self) -> Cow<'t, [u8]> {
+        self.tree.spelled_payload(self.payload).unwrap_or_default()
+    }
+
+    /// Returns the digest that the file records.
+    #[must_use]
+    pub fn digest(&self) -> Option<Digest> {
+        self.digest.map(|digest| self.tree.digest(digest))
+    }
+
+    /// Returns the objects that the path and the recorded digest name.
+    fn objects(&self) -> [Option<NeededObject>; 2] {
+        let need = |digest, named_by| Some(NeededObject { inode: self.inode, size: self.size, digest, named_by });
+        let path = match self.payload {
             StoredPayload::None => return [None, None],
-            _ if content.len() > 0 => return [None, None],
             // Digests are interned: equal ones have one index.
-            StoredPayload::Object(path) if own == Some(path) => return [need(self.digest(path), NamedBy::Both), None],
-            StoredPayload::Object(path) => Some(self.digest(path)),
+            StoredPayload::Object(path) if self.digest == Some(path) => {
+                return [need(self.tree.digest(path), NamedBy::Both), None];
+            }
+            StoredPayload::Object(path) => Some(self.tree.digest(path)),
             StoredPayload::Path(path) => {
-                object_of_path(self.payloads.get(path)).filter(|d| d.algorithm() == self.algorithm)
+                object_of_path(self.tree.payloads.get(path)).filter(|d| d.algorithm() == self.tree.algorithm)
             }
         };
-        match (path, own.map(|own| self.digest(own))) {
+        match (path, self.digest()) {
             (Some(path), Some(own)) if path == own => [need(own, NamedBy::Both), None],
             (path, own) => [path.and_then(|d| need(d, NamedBy::Path)), own.and_then(|d| need(d, NamedBy::Digest))],
         }
@@ -108,6 +164,38 @@ mod tests {
         assert_eq!(objects(Some(b"some/file"), None, None), []);
         assert_eq!(objects(None, Some(one), None), []);
         assert_eq!(objects(None, Some(one), Some(b"inline")), []);
+    }
+
+    #[test]
+    fn every_payload_is_listed_and_only_some_need_objects() {
+        let one = digest(1);
+        let path = one.object_path();
+        let root = NewInode { mode: 0o40755, nlink: 2, ..NewInode::default() };
+        let mut builder = TreeBuilder::new(Algorithm::Sha256, &root).unwrap();
+        let file = |payload, content| NewInode {
+            mode: 0o100_644,
+            nlink: 1,
+            size: 6,
+            payload,
+            content,
+            digest: Some(one),
+            ..NewInode::default()
+        };
+        let usual: &[u8] = path.as_bytes();
+        for (name, payload, content) in [
+            ("a", Some(usual), None),
+            ("b", Some(&b"some/file"[..]), None),
+            ("c", Some(b"some/other"), Some(&b"inline"[..])),
+            ("d", None, Some(b"inline")),
+        ] {
+            builder.add(InodeId::ROOT, name.as_bytes(), &file(payload, content)).unwrap();
+        }
+        let tree = builder.finish();
+        let payloads: Vec<_> = tree.payloads().map(|p| (p.path().into_owned(), p.is_inline, p.digest())).collect();
+        let all = [(usual, false), (b"some/file", false), (b"some/other", true)];
+        assert_eq!(payloads, all.map(|(path, is_inline)| (path.to_vec(), is_inline, Some(one))));
+        let needed: Vec<_> = tree.objects().map(|object| object.named_by).collect();
+        assert_eq!(needed, [NamedBy::Both, NamedBy::Digest]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 
-use libcomposefs_image::tree::{Data, Tree};
+use libcomposefs_image::tree::Tree;
 use libcomposefs_store::{Basedirs, ObjectError, ObjectRef, VerifyReport, verify_objects};
 
 use crate::output;
@@ -28,18 +28,15 @@ impl Wanted {
     /// Adds the objects of a tree. Files that do not name their object are a defect of the image, so they are skipped.
     pub(super) fn add(&mut self, tree: &Tree) {
         let places = tree.places();
-        for inode in tree.inodes() {
-            let Data::Regular { content: None, payload: Some(payload), digest } = inode.data() else { continue };
-            if inode.size() == 0 {
-                continue;
-            }
-            let needed = ObjectRef { payload: payload.into_owned().into(), size: inode.size(), digest };
+        for payload in tree.payloads().filter(|payload| !payload.is_inline && payload.size > 0) {
+            let needed =
+                ObjectRef { payload: payload.path().into_owned().into(), size: payload.size, digest: payload.digest() };
             match self.numbers.get(&needed) {
                 Some(number) => self.needers[*number].count += 1,
                 None => {
                     self.numbers.insert(needed, self.needers.len());
                     let mut first = Vec::new();
-                    places.push_path(inode.id(), &mut first);
+                    places.push_path(payload.inode, &mut first);
                     self.needers.push(Needers { first, count: 1 });
                 }
             }

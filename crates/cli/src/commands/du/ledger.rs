@@ -96,11 +96,13 @@ impl Ledger {
         let number = self.images.len() as u32;
         let mut image = LedgerImage { file, ..LedgerImage::default() };
         for inode in tree.inodes() {
-            let Data::Regular { content, payload, .. } = inode.data() else { continue };
-            add(&mut image.inline, content.map_or(0, |content| content.len() as u64));
-            let Some(payload) = payload else { continue };
-            let new = || LedgerObject { size: inode.size(), images: Vec::new(), disk: None };
-            let object = self.objects.entry(payload.into_owned()).or_insert_with(new);
+            if let Data::Regular { content: Some(content), .. } = inode.data() {
+                add(&mut image.inline, content.len() as u64);
+            }
+        }
+        for payload in tree.payloads() {
+            let new = || LedgerObject { size: payload.size, images: Vec::new(), disk: None };
+            let object = self.objects.entry(payload.path().into_owned()).or_insert_with(new);
             // Several inodes of an image may need the same object.
             if object.images.last() != Some(&number) {
                 object.images.push(number);

@@ -7,7 +7,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use libcomposefs_image::tree::{Data, Tree};
 use rustix::fs::{AtFlags, statat};
 
 use crate::image_file::ImageFile;
@@ -24,7 +23,7 @@ pub(super) fn print(
     for path in images {
         let image = ImageFile::read(path)?;
         let loaded = image.load(&image.reader()?, only)?;
-        collect(&loaded.tree, &mut objects);
+        objects.extend(loaded.tree.payloads().map(|payload| payload.path().into_owned()));
     }
     for object in objects {
         let is_there = |basedir: &OwnedFd| statat(basedir.as_fd(), below(&object), AtFlags::empty()).is_ok();
@@ -35,15 +34,6 @@ pub(super) fn print(
         out.write_all(b"\n")?;
     }
     Ok(())
-}
-
-/// Adds the payload of every regular file in a tree.
-fn collect(tree: &Tree, objects: &mut BTreeSet<Vec<u8>>) {
-    for inode in tree.inodes() {
-        if let Data::Regular { payload: Some(payload), .. } = inode.data() {
-            objects.insert(payload.into_owned());
-        }
-    }
 }
 
 /// Converts a payload to a path relative to the object directory.
