@@ -4,14 +4,12 @@ use std::os::fd::BorrowedFd;
 
 use libcomposefs_image::verity::Hasher;
 use libcomposefs_image::{Algorithm, Digest};
+use libcomposefs_sys::copy::READ_SIZE;
 use libcomposefs_sys::verity::{self, Enabled, Measurement};
 use rustix::io::Errno;
 
 use crate::errno::{NO_VERITY, WRONG_VERITY, of_io};
 use crate::node::DIGEST_LEN;
-
-/// The number of bytes read at a time: few enough to be in the core's cache when they are hashed.
-const PIECE: usize = 256 << 10;
 
 /// The error number of the C library for a content that cannot be read.
 pub(crate) const UNREADABLE: Errno = Errno::NODATA;
@@ -30,14 +28,14 @@ fn raw(digest: &Digest) -> Raw {
 /// `ENODATA` if it fails.
 pub(crate) fn digest_of(mut read: impl FnMut(&mut [u8]) -> Option<usize>) -> Result<Raw, Errno> {
     let mut hasher = Hasher::new(Algorithm::Sha256);
-    let mut buffer = vec![0; PIECE];
+    let mut buffer = vec![0; READ_SIZE];
     loop {
         let mut len = 0;
         // Whole pieces are hashed without being copied.
-        while len < PIECE {
+        while len < READ_SIZE {
             match read(&mut buffer[len..]) {
                 Some(0) => break,
-                Some(got) if got <= PIECE - len => len += got,
+                Some(got) if got <= READ_SIZE - len => len += got,
                 _ => return Err(UNREADABLE),
             }
         }

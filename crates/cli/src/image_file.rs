@@ -11,13 +11,11 @@ use libcomposefs_image::erofs::header::HeaderError;
 use libcomposefs_image::erofs::read::{Defect, HEAD_LEN, ImageReader, LoadedImage, ReadError, load, said_len};
 use libcomposefs_image::verity::{self, Hasher};
 use libcomposefs_image::{Algorithm, Digest};
+use libcomposefs_sys::copy::READ_SIZE;
 use libcomposefs_sys::head_first::{self, At, Beginning};
 use libcomposefs_sys::input::{self, OpenError};
 use libcomposefs_sys::verity::{Measurement, measure};
 use rustix::fs::FileType;
-
-/// Read size for hashing the part of a file after the image.
-const PIECE: u64 = 256 << 10;
 
 /// An image file, read into memory. Only as many bytes are kept as the image header declares, since the file may
 /// continue with a hole of terabytes. The file is not memory-mapped: truncation or an I/O error during use would kill
@@ -138,8 +136,8 @@ impl ImageFile {
         loop {
             piece.clear();
             let read = match &mut at {
-                Some(at) => at.take(PIECE).read_to_end(&mut piece),
-                None => (&self.file).take(PIECE).read_to_end(&mut piece),
+                Some(at) => at.take(READ_SIZE as u64).read_to_end(&mut piece),
+                None => (&self.file).take(READ_SIZE as u64).read_to_end(&mut piece),
             };
             match read.with_context(|| format!("cannot read {}", self.path.display()))? {
                 0 => break,

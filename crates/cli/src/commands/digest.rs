@@ -13,6 +13,7 @@ use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_content::digest_file;
 use libcomposefs_image::verity::Hasher;
 use libcomposefs_image::{Algorithm, Digest};
+use libcomposefs_sys::copy::READ_SIZE;
 
 use super::repository::RepositoryArgs;
 use crate::complete;
@@ -49,9 +50,6 @@ Examples:
   composefs digest --algorithm=sha512 --json disk.raw
   xz -dc rootfs.img.xz | composefs digest
   composefs digest rootfs.img - <other.img";
-
-/// Size of the buffer for reading a stream.
-const PIECE: usize = 256 << 10;
 
 /// Runs the command and returns its exit status.
 pub(super) fn run(args: &DigestArgs, selected: &RepositoryArgs) -> anyhow::Result<()> {
@@ -117,7 +115,7 @@ fn digest(path: &Path, algorithm: Algorithm, threads: NonZeroUsize) -> io::Resul
 
 /// Computes the digest of an input that can be read only once.
 fn digest_stream(mut stream: impl Read, algorithm: Algorithm) -> io::Result<Digest> {
-    let (mut hasher, mut buffer, mut filled) = (Hasher::new(algorithm), vec![0; PIECE], 0);
+    let (mut hasher, mut buffer, mut filled) = (Hasher::new(algorithm), vec![0; READ_SIZE], 0);
     loop {
         // A pipe returns few bytes at a time, and hashing many blocks at once is much faster.
         match stream.read(&mut buffer[filled..]) {
