@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use libcomposefs_sys::loopdev::{DirectIo, LoopDevice};
 use libcomposefs_sys::mount::{FsContext, MountAttrFlags, MountError, MountFd, MountFlags, mount_at_once};
 use libcomposefs_sys::namespace::Visit;
-use libcomposefs_sys::page_cache::read_ahead;
 use libcomposefs_sys::proc_fd;
+use libcomposefs_sys::readahead::read_ahead;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::DeflateDecoder;
 use libcomposefs_image::tree::Kind;
-use libcomposefs_sys::beneath::open_directory_beneath;
+use libcomposefs_sys::resolve_beneath::open_directory_beneath;
 use libcomposefs_sys::xattr::{self, Target, entry_path};
 use rustix::fs::AtFlags;
 use rustix::io::Errno;

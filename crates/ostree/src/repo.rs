@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use libcomposefs_sys::beneath::{open_beneath, open_directory_beneath};
+use libcomposefs_sys::resolve_beneath::{open_beneath, open_directory_beneath};
 use rustix::fs::{Mode as Permissions, OFlags};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};

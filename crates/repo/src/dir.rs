@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use libcomposefs_image::Algorithm;
-use libcomposefs_sys::beneath::open_directory_beneath;
+use libcomposefs_sys::resolve_beneath::open_directory_beneath;
 use rustix::fs::{AtFlags, Mode, OFlags, fsync, mkdirat, openat, readlinkat, renameat, symlinkat, unlinkat};
 use rustix::io::Errno;
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsFd;
 
 use libcomposefs_image::Digest;
-use libcomposefs_sys::extents::shared_bytes;
+use libcomposefs_sys::fiemap::shared_bytes;
 use rustix::fs::FileType;
 
 use super::marks::MarkSet;

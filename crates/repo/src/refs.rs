@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
 
 use libcomposefs_image::Digest;
-use libcomposefs_sys::beneath::open_directory_beneath;
+use libcomposefs_sys::resolve_beneath::open_directory_beneath;
 use rustix::io::Errno;
 
 use crate::broken_ref::{BrokenRef, settle};

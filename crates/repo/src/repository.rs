@@ -7,8 +7,8 @@ use std::sync::atomic::AtomicBool;
 
 use libcomposefs_image::{Algorithm, Digest};
 use libcomposefs_store::{ObjectDir, ObjectVerity, StorePolicy, VerifyExisting};
-use libcomposefs_sys::beneath::{open_beneath, open_directory_beneath};
 use libcomposefs_sys::copy::fill;
+use libcomposefs_sys::resolve_beneath::{open_beneath, open_directory_beneath};
 use libcomposefs_sys::verity::{Measurement, is_enabled, measure};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::Errno;

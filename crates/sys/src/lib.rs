@@ -4,9 +4,8 @@
 //! kernel's number, a mount is a descriptor. Where an answer of the kernel is no failure but a fact ("this file
 //! system has no fs-verity"), it is a value and not an error number.
 
-pub mod beneath;
 pub mod copy;
-pub mod extents;
+pub mod fiemap;
 pub mod file_lease;
 pub mod head_first;
 pub mod input;
@@ -15,8 +14,9 @@ pub mod limits;
 pub mod loopdev;
 pub mod mount;
 pub mod namespace;
-pub mod page_cache;
 pub mod proc_fd;
+pub mod readahead;
+pub mod resolve_beneath;
 pub mod sparse;
 pub mod stdio;
 pub mod tempfile;

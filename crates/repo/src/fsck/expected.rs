@@ -10,7 +10,7 @@ use libcomposefs_image::Digest;
 use libcomposefs_image::erofs::check::{Severity, check_in_file};
 use libcomposefs_image::erofs::read::{ImageReader, load};
 use libcomposefs_image::tree::NamedBy;
-use libcomposefs_sys::beneath::open_directory_beneath;
+use libcomposefs_sys::resolve_beneath::open_directory_beneath;
 
 use super::damage::{Damage, DamageKind, NeededBy, Remedy};
 use super::seen::SeenEntry;

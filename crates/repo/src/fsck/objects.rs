@@ -12,8 +12,8 @@ use std::time::{Duration, SystemTime};
 
 use libcomposefs_content::{Progress, digest_file, digest_pieces};
 use libcomposefs_image::Digest;
-use libcomposefs_sys::beneath::open_directory_beneath;
 use libcomposefs_sys::copy::READ_SIZE;
+use libcomposefs_sys::resolve_beneath::open_directory_beneath;
 use libcomposefs_sys::tempfile;
 use libcomposefs_sys::verity::{Measurement, measure};
 use rustix::fs::{AtFlags, Dir, FileType, Stat, fstat, statat};

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use libcomposefs_sys::beneath::open_directory_beneath;
+use libcomposefs_sys::resolve_beneath::open_directory_beneath;
 use rustix::fs::{AtFlags, RenameFlags, fsync, linkat, renameat_with, unlinkat};
 use rustix::io::Errno;
 

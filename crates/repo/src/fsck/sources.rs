@@ -152,8 +152,10 @@ pub(super) fn fetch_misnamed(
         if !wanted.contains(digest) {
             continue;
         }
-        let opened =
-            libcomposefs_sys::beneath::open_beneath(repository.dir.as_fd(), path.as_os_str().as_encoded_bytes());
+        let opened = libcomposefs_sys::resolve_beneath::open_beneath(
+            repository.dir.as_fd(),
+            path.as_os_str().as_encoded_bytes(),
+        );
         if let Ok(file) = opened
             && put_if(digest, file.as_fd(), batch)?
         {

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use libcomposefs_mount::{Overlayfs, release};
-use libcomposefs_sys::beneath::open_directory_beneath;
 use libcomposefs_sys::mount::{FsContext, errno_text};
+use libcomposefs_sys::resolve_beneath::open_directory_beneath;
 use libcomposefs_sys::user_namespace::is_in_one;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
