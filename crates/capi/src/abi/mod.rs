@@ -6,9 +6,9 @@
 
 mod attributes;
 mod content;
-mod life;
 mod load;
 mod mount;
+mod refcount;
 mod tree;
 mod verity;
 mod write;
