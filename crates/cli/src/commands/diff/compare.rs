@@ -99,7 +99,7 @@ impl<'t> TreeComparison<'t> {
         let diff = diff(&a.tree, &b.tree, &options);
         let counts = diff.counts();
         if counts.common + counts.only_a + counts.only_b == 0 {
-            bail!("neither side has the path {}", super::words::path(&options.below));
+            bail!("neither side has the path {}", super::labels::path(&options.below));
         }
         let facts = match (&a.facts, &b.facts) {
             // Image properties concern the whole image, not a part of its tree.

@@ -49,7 +49,7 @@ impl Fact {
             },
             Fact::BuildTime => crate::timestamp::shown(facts.build_time),
             Fact::Forms => {
-                let [compact, extended] = [facts.compact, facts.extended].map(super::words::number);
+                let [compact, extended] = [facts.compact, facts.extended].map(super::labels::number);
                 format!("{compact} compact, {extended} extended inodes")
             }
             Fact::Order => match facts.order {

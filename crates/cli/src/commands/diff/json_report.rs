@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::compare::TreeComparison;
 use super::facts::Fact;
-use super::words;
+use super::labels;
 use crate::input::InputKind;
 use crate::inspect::mode;
 use crate::json::{put_bytes, write_pretty};
@@ -125,7 +125,7 @@ fn cause(cause: &Cause<'_>) -> Value {
         }
         CauseSubject::XattrValue(name) => put_bytes(&mut object, "xattr", name),
     }
-    object.insert("text".to_owned(), words::cause(cause).into());
+    object.insert("text".to_owned(), labels::cause(cause).into());
     object.insert("count".to_owned(), cause.changes.len().into());
     object.insert("of".to_owned(), cause.of.into());
     object.insert("type".to_owned(), cause.kind.map(mode::word).into());
@@ -153,7 +153,7 @@ fn hint(hint: &Hint) -> Value {
         Hint::NoDevices(side) => ("no-devices", Some(side)),
         Hint::Moved(_) => ("moved", None),
     };
-    json!({"hint": name, "side": side.map(|side| key(*side)), "text": words::hint(hint)})
+    json!({"hint": name, "side": side.map(|side| key(*side)), "text": labels::hint(hint)})
 }
 
 fn change(comparison: &TreeComparison<'_>, change: &Change) -> Value {
@@ -221,7 +221,7 @@ fn put_value(object: &mut Map<String, Value>, key: &str, field: Field, value: &F
         FieldValue::Time(time) => json!({"sec": time.sec, "nsec": time.nsec}),
         FieldValue::Names(count) => (*count).into(),
         FieldValue::Place(is_place) => (*is_place).into(),
-        value => words::value(field, value).into(),
+        value => labels::value(field, value).into(),
     };
     object.insert(key.to_owned(), plain);
 }

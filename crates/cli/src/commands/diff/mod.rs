@@ -3,9 +3,9 @@
 mod compare;
 mod facts;
 mod json_report;
+pub(super) mod labels;
 mod options;
 mod text_report;
-pub(super) mod words;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -7,7 +7,7 @@ use libcomposefs_image::diff::{Change, Side};
 
 use super::compare::TreeComparison;
 use super::facts::Fact;
-use super::words;
+use super::labels;
 use crate::input::InputKind;
 use crate::inspect::mode;
 use crate::output;
@@ -40,15 +40,15 @@ pub(super) fn write(comparison: &TreeComparison<'_>, out: &mut impl Write) -> io
     write_facts(comparison, marks, Fact::is_cause, out)?;
     write_incomparable(comparison, marks, out)?;
     for cause in &comparison.causes {
-        writeln!(out, "{}{}{}", marks.bold, words::cause(cause), marks.end)?;
+        writeln!(out, "{}{}{}", marks.bold, labels::cause(cause), marks.end)?;
         for hint in &cause.hints {
-            writeln!(out, "{}    {}{}", marks.dim, words::hint(hint), marks.end)?;
+            writeln!(out, "{}    {}{}", marks.dim, labels::hint(hint), marks.end)?;
         }
     }
     write_facts(comparison, marks, |fact| !fact.is_cause(), out)?;
     if comparison.request.limit > 0 {
         for cause in &comparison.causes {
-            writeln!(out, "\n{}{}:{}", marks.bold, words::cause(cause), marks.end)?;
+            writeln!(out, "\n{}{}:{}", marks.bold, labels::cause(cause), marks.end)?;
             write_paths(comparison, cause, out)?;
         }
     }
@@ -62,9 +62,9 @@ fn describe(comparison: &TreeComparison<'_>, side: Side) -> String {
         (InputKind::Directory, None) => "directory".to_owned(),
         (_, None) => "dump".to_owned(),
     };
-    let path = words::path(comparison.request.paths[side as usize].as_os_str().as_encoded_bytes());
-    let entries = words::number(loaded.tree.entry_count() + 1);
-    format!("{}: {path} ({form}, {entries} entries)", words::letter(side))
+    let path = labels::path(comparison.request.paths[side as usize].as_os_str().as_encoded_bytes());
+    let entries = labels::number(loaded.tree.entry_count() + 1);
+    format!("{}: {path} ({form}, {entries} entries)", labels::letter(side))
 }
 
 fn write_facts(
@@ -93,7 +93,7 @@ fn write_incomparable(comparison: &TreeComparison<'_>, marks: TerminalMarks, out
     }
     let TerminalMarks { bold, end, .. } = marks;
     let [a, b] = [Side::A, Side::B].map(|side| comparison.side(side).tree.algorithm());
-    let files = words::number(incomparable);
+    let files = labels::number(incomparable);
     writeln!(out, "{bold}A has digests of {a}, B of {b}{end}: the contents of {files} files cannot be compared")
 }
 
@@ -106,12 +106,12 @@ fn write_paths(comparison: &TreeComparison<'_>, cause: &Cause<'_>, out: &mut imp
     let hides = limit != usize::MAX && matches!(cause.subject, CauseSubject::Only(_));
     let mut shown = 0;
     for change in changes().filter(|change| !hides || !change.is_within()).take(limit) {
-        writeln!(out, "  {}{}", words::path(&diff.path(change)), detail(comparison, cause, change))?;
+        writeln!(out, "  {}{}", labels::path(&diff.path(change)), detail(comparison, cause, change))?;
         shown += 1;
     }
     match cause.changes.len() - shown {
         0 => Ok(()),
-        more => writeln!(out, "  ... and {} more (--all prints them)", words::number(more)),
+        more => writeln!(out, "  ... and {} more (--all prints them)", labels::number(more)),
     }
 }
 
@@ -125,13 +125,13 @@ fn detail(comparison: &TreeComparison<'_>, cause: &Cause<'_>, change: &Change) -
         },
         CauseSubject::XattrOnly(_, name) | CauseSubject::XattrValue(name) => {
             let found = diff.xattrs(change).into_iter().find(|xattr| xattr.name == &name[..]);
-            found.map(|xattr| format!("  {}", words::xattr(&xattr))).unwrap_or_default()
+            found.map(|xattr| format!("  {}", labels::xattr(&xattr))).unwrap_or_default()
         }
         CauseSubject::Field(_) if cause.changes.len() > 1 && cause.old.is_some() && cause.new.is_some() => {
             String::new()
         }
         CauseSubject::Field(field) => {
-            let [old, new] = [Side::A, Side::B].map(|side| words::value(*field, &diff.value(side, change, *field)));
+            let [old, new] = [Side::A, Side::B].map(|side| labels::value(*field, &diff.value(side, change, *field)));
             format!("  {old} -> {new}")
         }
     }

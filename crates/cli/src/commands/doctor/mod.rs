@@ -2,9 +2,9 @@
 
 mod directory;
 mod finding;
+mod mount_test;
 mod repository;
 mod system;
-mod trial;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -59,7 +59,7 @@ fn examine(args: &DoctorArgs, selected: &RepositoryArgs) -> anyhow::Result<bool>
     for path in &directories {
         let mut findings = directory::look(path);
         if findings.iter().all(|finding| finding.status != Status::Unknown) {
-            findings.extend(trial::look(path));
+            findings.extend(mount_test::look(path));
         }
         sections.push(Section { title: path.display().to_string(), findings });
     }

@@ -1,12 +1,12 @@
 //! `composefs explain-digest`: finds the choices of a tool that give a tree's image its digest.
 
-mod against;
+mod expected;
 mod json;
-mod known;
 mod nearest;
 mod options;
 mod reproduce;
 mod search;
+mod source;
 mod text;
 mod words;
 
@@ -20,12 +20,12 @@ use libcomposefs_image::diff::{self, Diff, diff};
 use libcomposefs_image::policy::{Policy, Space};
 use libcomposefs_image::tree::Tree;
 
-use against::Against;
-use known::{Known, Wish};
+use expected::Against;
 use nearest::Nearest;
 pub(super) use options::ExplainDigestArgs;
 use reproduce::Reproduce;
 use search::{Search, Tried};
+use source::{Known, Wish};
 
 use super::repository::RepositoryArgs;
 use crate::exit::exit_answer;

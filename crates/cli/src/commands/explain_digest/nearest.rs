@@ -10,7 +10,7 @@ use libcomposefs_image::policy::{FileContents, Policy};
 use libcomposefs_image::threads::with_helpers;
 use libcomposefs_image::tree::Tree;
 
-use super::against::Against;
+use super::expected::Against;
 use super::search::Note;
 
 /// Trees and policies to compare.

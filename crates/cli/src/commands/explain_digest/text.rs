@@ -9,7 +9,7 @@ use libcomposefs_image::policy::Policy;
 
 use super::words::{describe, why_indifferent};
 use super::{Findings, Tried};
-use crate::commands::diff::words::{self, number, path};
+use crate::commands::diff::labels::{self, number, path};
 
 /// Number of paths printed for each difference.
 const PATHS: usize = 5;
@@ -99,9 +99,9 @@ fn what_remains(diff: &Diff<'_>, out: &mut impl Write) -> io::Result<()> {
     let (differing, all) = (number(counts.differing()), number(all));
     writeln!(out, "\n{differing} of {all} entries still differ (A is the source, B the expected tree):")?;
     for cause in causes(diff) {
-        writeln!(out, "  {}", words::cause(&cause))?;
+        writeln!(out, "  {}", labels::cause(&cause))?;
         for hint in &cause.hints {
-            writeln!(out, "      {}", words::hint(hint))?;
+            writeln!(out, "      {}", labels::hint(hint))?;
         }
         for &change in cause.changes.iter().take(PATHS) {
             writeln!(out, "    {}", path(&diff.path(&diff.changes()[change as usize])))?;
