@@ -13,7 +13,7 @@ use crate::operand::Operands;
 
 /// Image or dump of the expected tree.
 #[derive(Debug)]
-pub(super) struct Against {
+pub(super) struct ExpectedTree {
     pub(super) tree: Tree,
     /// Format version of the image; `None` for a dump.
     version: Option<u32>,
@@ -21,7 +21,7 @@ pub(super) struct Against {
     digests: Vec<Digest>,
 }
 
-impl Against {
+impl ExpectedTree {
     /// Reads the image or dump.
     pub(super) fn read(path: &Path, operands: &Operands<'_>) -> anyhow::Result<Self> {
         let source = operands.open(path)?.0;

@@ -20,12 +20,12 @@ use libcomposefs_image::diff::{self, Diff, diff};
 use libcomposefs_image::policy::{Policy, Space};
 use libcomposefs_image::tree::Tree;
 
-use expected::Against;
+use expected::ExpectedTree;
 use nearest::Nearest;
 pub(super) use options::ExplainDigestArgs;
 use reproduce::Reproduce;
 use search::{Search, Tried};
-use source::{Known, Wish};
+use source::{DigestSource, SourceOptions};
 
 use super::repository::RepositoryArgs;
 use crate::exit::exit_answer;
@@ -35,7 +35,7 @@ use crate::output;
 /// Findings of the search.
 struct Findings<'a> {
     args: &'a ExplainDigestArgs,
-    known: &'a Known,
+    source: &'a DigestSource,
     space: &'a Space,
     /// Digest given by `--want`, or that of the expected image.
     want: Option<Digest>,
@@ -63,16 +63,16 @@ fn explain(args: &ExplainDigestArgs, selected: &RepositoryArgs) -> anyhow::Resul
     let latest = args.latest()?;
     let opened = OnceCell::new();
     let operands = Operands::new(selected, &opened);
-    let against = args.against.as_deref().map(|path| Against::read(path, &operands)).transpose()?;
-    let want = args.want.or(against.as_ref().and_then(Against::digest));
-    let algorithm = match (want, &against, args.policy) {
+    let expected = args.against.as_deref().map(|path| ExpectedTree::read(path, &operands)).transpose()?;
+    let want = args.want.or(expected.as_ref().and_then(ExpectedTree::digest));
+    let algorithm = match (want, &expected, args.policy) {
         (Some(want), ..) => Some(want.algorithm()),
-        (None, Some(against), _) => Some(against.tree.algorithm()),
+        (None, Some(expected), _) => Some(expected.tree.algorithm()),
         (None, None, policy) => policy.map(|policy| policy.algorithm),
     };
-    let wish = Wish { algorithm, limits: &args.limits(), threads: args.threads };
-    let known = Known::read(&args.source, &operands, wish)?;
-    let space = Space::of(&known.tree, &known.contents, &known.limits, latest);
+    let options = SourceOptions { algorithm, limits: &args.limits(), threads: args.threads };
+    let source = DigestSource::read(&args.source, &operands, options)?;
+    let space = Space::of(&source.tree, &source.contents, &source.limits, latest);
     let space = algorithm.map_or(space.clone(), |algorithm| space.with_algorithm(algorithm));
     let policies = match args.policy {
         Some(policy) => vec![policy],
@@ -81,18 +81,18 @@ fn explain(args: &ExplainDigestArgs, selected: &RepositoryArgs) -> anyhow::Resul
     };
     let mut findings = Findings {
         args,
-        known: &known,
+        source: &source,
         space: &space,
         want,
         policies: policies.len(),
         tried: Vec::new(),
         nearest: None,
     };
-    if want.is_some() || against.is_none() {
-        findings.tried = search(args, &known, &policies, want.filter(|_| !args.all));
+    if want.is_some() || expected.is_none() {
+        findings.tried = search(args, &source, &policies, want.filter(|_| !args.all));
     }
-    if let Some(against) = against.as_ref().filter(|_| findings.found().next().is_none()) {
-        findings.nearest = nearest(args, &known, &policies, against);
+    if let Some(expected) = expected.as_ref().filter(|_| findings.found().next().is_none()) {
+        findings.nearest = nearest(args, &source, &policies, expected);
     }
     let mut out = output::text();
     if args.json {
@@ -104,8 +104,8 @@ fn explain(args: &ExplainDigestArgs, selected: &RepositoryArgs) -> anyhow::Resul
     Ok(findings.is_answered())
 }
 
-fn search(args: &ExplainDigestArgs, known: &Known, policies: &[Policy], until: Option<Digest>) -> Vec<Tried> {
-    let Known { tree, contents, .. } = known;
+fn search(args: &ExplainDigestArgs, source: &DigestSource, policies: &[Policy], until: Option<Digest>) -> Vec<Tried> {
+    let DigestSource { tree, contents, .. } = source;
     let bar = bar(policies.len());
     let search = Search { tree, contents, policies, until, threads: args.thread_count() };
     let tried = search.run(&|| bar.inc(1));
@@ -113,14 +113,19 @@ fn search(args: &ExplainDigestArgs, known: &Known, policies: &[Policy], until: O
     tried
 }
 
-fn nearest<'a>(args: &ExplainDigestArgs, known: &Known, policies: &[Policy], against: &'a Against) -> Option<Near<'a>> {
-    let Known { tree, contents, .. } = known;
-    let policies = against.only_its_version(policies);
+fn nearest<'a>(
+    args: &ExplainDigestArgs,
+    source: &DigestSource,
+    policies: &[Policy],
+    expected: &'a ExpectedTree,
+) -> Option<Near<'a>> {
+    let DigestSource { tree, contents, .. } = source;
+    let policies = expected.only_its_version(policies);
     let bar = bar(policies.len());
-    let nearest = Nearest { tree, contents, policies: &policies, against, threads: args.thread_count() };
+    let nearest = Nearest { tree, contents, policies: &policies, expected, threads: args.thread_count() };
     let found = nearest.find(&|| bar.inc(1));
     bar.finish_and_clear();
-    found.map(|(policy, tree)| Near { policy, tree, wanted: &against.tree })
+    found.map(|(policy, tree)| Near { policy, tree, wanted: &expected.tree })
 }
 
 /// Progress display of the search, on a terminal only.
@@ -146,8 +151,8 @@ impl Findings<'_> {
     }
 
     fn reproduce(&self) -> Reproduce<'_> {
-        let Known { form, ref tree, .. } = *self.known;
-        Reproduce { source: &self.known.path, form, tree, space: self.space }
+        let DigestSource { form, ref tree, .. } = *self.source;
+        Reproduce { source: &self.source.path, form, tree, space: self.space }
     }
 }
 

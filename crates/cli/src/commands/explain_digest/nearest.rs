@@ -10,7 +10,7 @@ use libcomposefs_image::policy::{FileContents, Policy};
 use libcomposefs_image::threads::with_helpers;
 use libcomposefs_image::tree::Tree;
 
-use super::expected::Against;
+use super::expected::ExpectedTree;
 use super::search::Note;
 
 /// Trees and policies to compare.
@@ -19,7 +19,7 @@ pub(super) struct Nearest<'a> {
     pub(super) tree: &'a Tree,
     pub(super) contents: &'a FileContents,
     pub(super) policies: &'a [Policy],
-    pub(super) against: &'a Against,
+    pub(super) expected: &'a ExpectedTree,
     pub(super) threads: NonZeroUsize,
 }
 
@@ -35,7 +35,7 @@ impl Nearest<'_> {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 let Some(policy) = self.policies.get(index) else { break };
                 if let Some(tree) = self.tree_of(policy) {
-                    let found = Some((distance(&tree, &self.against.tree), index));
+                    let found = Some((distance(&tree, &self.expected.tree), index));
                     let mut best = best.lock().unwrap_or_else(PoisonError::into_inner);
                     *best = [*best, found].into_iter().flatten().min();
                 }
@@ -53,7 +53,7 @@ impl Nearest<'_> {
     /// image too, so that both have the marks on directories of whiteouts.
     fn tree_of(&self, policy: &Policy) -> Option<Tree> {
         let tree = policy.apply(self.tree, self.contents).ok()?;
-        if !self.against.is_image() || !tree.has_whiteout() {
+        if !self.expected.is_image() || !tree.has_whiteout() {
             return Some(tree);
         }
         let mut image = Vec::new();

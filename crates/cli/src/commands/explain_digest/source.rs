@@ -15,7 +15,7 @@ use crate::scan_progress::ScanProgress;
 
 /// The source and its properties.
 #[derive(Debug)]
-pub(super) struct Known {
+pub(super) struct DigestSource {
     /// Path by which every program can read the source: that of the object for an image of the repository.
     pub(super) path: PathBuf,
     pub(super) form: InputKind,
@@ -27,7 +27,7 @@ pub(super) struct Known {
 
 /// Options for reading a source.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wish<'a> {
+pub(super) struct SourceOptions<'a> {
     /// Digest algorithm, if only one is of interest.
     pub(super) algorithm: Option<Algorithm>,
     /// Inline limits to try in addition to the usual ones.
@@ -38,20 +38,20 @@ pub(super) struct Wish<'a> {
 /// Inline limits of known tools: that of the C tools and cfsctl, and no inline contents at all.
 const LIMITS: [u64; 2] = [64, 0];
 
-impl Known {
+impl DigestSource {
     /// Reads a source of any kind.
-    pub(super) fn read(path: &Path, operands: &Operands<'_>, wish: Wish<'_>) -> anyhow::Result<Self> {
-        let limits = LIMITS.iter().chain(wish.limits).map(|&limit| Inline::UpTo(limit));
+    pub(super) fn read(path: &Path, operands: &Operands<'_>, wanted: SourceOptions<'_>) -> anyhow::Result<Self> {
+        let limits = LIMITS.iter().chain(wanted.limits).map(|&limit| Inline::UpTo(limit));
         let (source, digest) = operands.open(path)?;
         let object = digest.and_then(|digest| operands.object_path(&digest));
         match source {
             Input::Directory(path) => {
-                let (tree, contents) = scan_all(&path, wish)?;
+                let (tree, contents) = scan_all(&path, wanted)?;
                 Ok(Self { path, form: InputKind::Directory, tree, contents, limits: limits.collect() })
             }
             // Inline contents of an image or dump are kept, unless another limit is given.
             other => {
-                let options = Options { algorithm: wish.algorithm.unwrap_or_default(), ..Options::default() };
+                let options = Options { algorithm: wanted.algorithm.unwrap_or_default(), ..Options::default() };
                 let loaded = other.load(&options)?;
                 let limits = [Inline::AsGiven].into_iter().chain(limits).collect();
                 let path = object.unwrap_or_else(|| path.to_owned());
@@ -62,13 +62,13 @@ impl Known {
 }
 
 /// Reads a directory, each file once, with everything that a policy may leave out or change.
-fn scan_all(path: &Path, wish: Wish<'_>) -> anyhow::Result<(Tree, FileContents)> {
-    let algorithm = wish.algorithm.unwrap_or_default();
-    let largest = LIMITS.iter().chain(wish.limits).max().map_or(0, |&limit| limit as usize);
-    let threads = wish.threads;
+fn scan_all(path: &Path, wanted: SourceOptions<'_>) -> anyhow::Result<(Tree, FileContents)> {
+    let algorithm = wanted.algorithm.unwrap_or_default();
+    let largest = LIMITS.iter().chain(wanted.limits).max().map_or(0, |&limit| limit as usize);
+    let threads = wanted.threads;
     let options =
         Options { algorithm, inline_max: 0, hardlinks: true, follow_root: true, threads, ..Options::default() };
-    let sink = CollectAll::new(algorithm, wish.algorithm.is_none(), largest.min(MAX_INLINE));
+    let sink = CollectAll::new(algorithm, wanted.algorithm.is_none(), largest.min(MAX_INLINE));
     let progress = ScanProgress::start();
     let tree = scan(path, &options, &sink, &progress).with_context(|| format!("cannot read {}", path.display()))?;
     Ok((tree, sink.into_contents()))
