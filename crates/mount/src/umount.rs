@@ -3,8 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use libcomposefs_sys::fs_magic::FsMagic;
 use libcomposefs_sys::mount::{MountError, errno_text, unmount};
-use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statfs, statx};
+use rustix::fs::{AtFlags, Mode, OFlags, StatxAttributes, StatxFlags, open, statx};
 use rustix::io::Errno;
 
 use crate::mounts::lines;
@@ -98,11 +99,10 @@ pub fn umount(target: &Path, lazily: bool) -> Result<(), UmountError> {
 
 /// Returns true if an overlay is mounted at a path, as far as can be found out without the list of mounts.
 fn is_overlay(path: &Path) -> io::Result<bool> {
-    /// `OVERLAYFS_SUPER_MAGIC` (`include/uapi/linux/magic.h`).
-    const OVERLAYFS: u64 = 0x794c_7630;
-    let stat = statx(CWD, path, AtFlags::empty(), StatxFlags::empty())?;
+    let place = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let stat = statx(&place, c"", AtFlags::EMPTY_PATH, StatxFlags::empty())?;
     let is_mount = stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
-    Ok(is_mount && statfs(path)?.f_type as u64 == OVERLAYFS)
+    Ok(is_mount && FsMagic::of(place)? == FsMagic::OVERLAYFS)
 }
 
 #[cfg(test)]

@@ -12,15 +12,13 @@ use libcomposefs_content::mutex::{into_inner, lock};
 use libcomposefs_content::thread_count;
 use libcomposefs_image::digest::Digest;
 use libcomposefs_image::threads::with_helpers;
-use rustix::fs::{fstatfs, fsync, syncfs};
+use libcomposefs_sys::fs_magic::FsMagic;
+use rustix::fs::{fsync, syncfs};
 use rustix::io::Errno;
 
 use crate::batch::{Batch, FEW, PendingObject};
 use crate::error::Error;
 use crate::existing::{ExpectedContent, Presence};
-
-/// `FUSE_SUPER_MAGIC`: on FUSE, `syncfs` may not reach the server that keeps the files.
-const FUSE_SUPER_MAGIC: u32 = 0x6573_5546;
 
 /// Upper bound of threads that enable fs-verity. They wait for the disk most of the time.
 const SEALERS_MAX: usize = 16;
@@ -96,7 +94,8 @@ impl Batch<'_> {
     }
 
     pub(crate) fn syncs_one_by_one(&self) -> bool {
-        fstatfs(self.store).is_ok_and(|fs| fs.f_type as u32 == FUSE_SUPER_MAGIC)
+        // On FUSE, `syncfs` may not reach the server that keeps the files.
+        FsMagic::is_one_of(&[FsMagic::FUSE], self.store)
     }
 
     /// Enables fs-verity on all files. The kernel writes the Merkle tree and waits for it, file by file.

@@ -17,9 +17,10 @@ use libcomposefs_content::{SourceFile, digest_pieces};
 use libcomposefs_image::digest::{Algorithm, Digest};
 use libcomposefs_image::verity::Hasher;
 use libcomposefs_sys::copy::{Copied, RangeCopier};
+use libcomposefs_sys::fs_magic::FsMagic;
 use libcomposefs_sys::sparse::{SparseWriter, Stretch, read_sparse};
 use libcomposefs_sys::writeback::begin_writing;
-use rustix::fs::{Mode, fchmod, fstat, fstatfs, ftruncate};
+use rustix::fs::{Mode, fchmod, fstat, ftruncate};
 
 use crate::error::Error;
 use crate::object_dir::ObjectDir;
@@ -39,8 +40,8 @@ const WRITE_SOON_MIN: usize = 64 << 10;
 /// Bytes of a large file between two requests to start writeback.
 const WRITE_SOON: u64 = 8 << 20;
 
-/// File systems that may copy inside a server: NFS, SMB (two numbers), Ceph, FUSE (`include/uapi/linux/magic.h`).
-const REMOTE: [u32; 5] = [0x6969, 0xff53_4d42, 0xfe53_4d42, 0x00c3_6400, 0x6573_5546];
+/// File systems that may copy inside a server.
+const REMOTE: [FsMagic; 5] = [FsMagic::NFS, FsMagic::CIFS, FsMagic::SMB2, FsMagic::CEPH, FsMagic::FUSE];
 
 pub(crate) use libcomposefs_sys::tempfile::Temporary;
 
@@ -65,7 +66,7 @@ impl Copier {
             unchanged: UnchangedCheck::begin(),
             ranges: RangeCopier::default(),
             has_object_mode: OnceLock::new(),
-            is_remote: fstatfs(store).is_ok_and(|fs| REMOTE.contains(&(fs.f_type as u32))),
+            is_remote: FsMagic::is_one_of(&REMOTE, store),
         }
     }
 

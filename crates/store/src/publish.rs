@@ -12,10 +12,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use libcomposefs_sys::fs_magic::FsMagic;
 use libcomposefs_sys::tempfile::Temporary;
 use rustix::fs::{
-    Access, AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, accessat, fchmod, fchown, fstat,
-    fstatfs, fsync, open, openat, openat2, readlinkat, statat,
+    Access, AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, accessat, fchmod, fchown, fstat, fsync,
+    open, openat, openat2, readlinkat, statat,
 };
 use rustix::io::Errno;
 use rustix::process::geteuid;
@@ -37,8 +38,6 @@ pub enum ReplaceOutcome {
 
 /// Upper bound of symlinks in a path, as in the kernel.
 const LINKS_MAX: usize = 40;
-/// `PROC_SUPER_MAGIC`: magic number of /proc.
-const PROC_SUPER_MAGIC: u32 = 0x9fa0;
 
 enum Destination {
     /// A file to be created or replaced: its directory, its name there, and its present metadata.
@@ -179,7 +178,7 @@ fn last_name(path: &Path) -> Result<Option<(OwnedFd, PathBuf, OsString)>, Error>
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let from = base.as_ref().map_or(CWD, AsFd::as_fd);
         let directory = openat(from, &parent, flags, Mode::empty()).map_err(io_error("open", &shown_parent))?;
-        if fstatfs(&directory).is_ok_and(|fs| fs.f_type as u32 == PROC_SUPER_MAGIC) {
+        if FsMagic::is_one_of(&[FsMagic::PROC], &directory) {
             return Ok(None);
         }
         let failed = |errno: Errno| io_error("open", &shown)(errno);

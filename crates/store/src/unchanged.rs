@@ -11,16 +11,15 @@ use std::sync::OnceLock;
 
 use libcomposefs_content::SourceFile;
 use libcomposefs_image::tree::Timestamp;
+use libcomposefs_sys::fs_magic::FsMagic;
 use rustix::fd::AsFd;
-use rustix::fs::fstatfs;
 use rustix::time::{ClockId, clock_gettime};
 
 /// Many ticks, for any clock of a file system.
 const LONG_AGO_SEC: i64 = 2;
 
-/// Magic numbers of file systems that use this machine's clock and behave as described: xfs, btrfs, bcachefs
-/// (`include/uapi/linux/magic.h`, `fs/xfs/libxfs/xfs_format.h`, `fs/bcachefs/bcachefs_format.h`).
-const KNOWN: [u32; 3] = [0x5846_5342, 0x9123_683e, 0xca45_1a4e];
+/// File systems that use this machine's clock and behave as described.
+const KNOWN: [FsMagic; 3] = [FsMagic::XFS, FsMagic::BTRFS, FsMagic::BCACHEFS];
 
 /// Detects files that cannot have changed unnoticed since a point in time.
 #[derive(Debug)]
@@ -38,8 +37,7 @@ impl UnchangedCheck {
     /// Returns true if a file that was cloned after it was found, and read after that, certainly had the same content
     /// all the time. `clone` is on the same file system.
     pub(crate) fn is_unchanged(&self, source: &SourceFile<'_>, clone: impl AsFd) -> bool {
-        let is_known =
-            || *self.is_known.get_or_init(|| fstatfs(&clone).is_ok_and(|fs| KNOWN.contains(&(fs.f_type as u32))));
+        let is_known = || *self.is_known.get_or_init(|| FsMagic::is_one_of(&KNOWN, &clone));
         self.is_long_ago(source.changed)
             && is_known()
             && SourceFile::of(source.file).is_ok_and(|now| (now.size, now.changed) == (source.size, source.changed))

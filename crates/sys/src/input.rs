@@ -9,13 +9,11 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl, fstat, fstatfs};
+use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl, fstat};
 use rustix::io::Errno;
 
+use crate::fs_magic::FsMagic;
 use crate::proc_fd;
-
-/// The file system type of pipes without a name (`PIPEFS_MAGIC`): a FIFO with a name has that of its directory.
-const PIPEFS_MAGIC: u32 = 0x5049_5045;
 
 /// Reasons why a file is not opened.
 #[derive(Debug)]
@@ -137,9 +135,7 @@ fn is_descriptor(path: &Path) -> bool {
 }
 
 fn is_pipe(fd: std::os::fd::BorrowedFd<'_>) -> Result<bool, Errno> {
-    // The type of the number depends on the architecture.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "magic numbers have 32 bits")]
-    fstatfs(fd).map(|fs| fs.f_type as u32 == PIPEFS_MAGIC)
+    FsMagic::of(fd).map(|magic| magic == FsMagic::PIPEFS)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 pub mod copy;
 pub mod fiemap;
 pub mod file_lease;
+pub mod fs_magic;
 pub mod head_first;
 pub mod input;
 pub mod kernel_log;

@@ -6,8 +6,7 @@ use std::sync::OnceLock;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 
-/// `PROC_SUPER_MAGIC` (`include/uapi/linux/magic.h`).
-const PROC: u64 = 0x9fa0;
+use crate::fs_magic::FsMagic;
 
 /// Returns a path that leads to the file that is open as `file`; `None` if `/proc` is not mounted, is not procfs (as in
 /// a mount namespace whose owner mounted something else there), or leads to another file.
@@ -16,7 +15,7 @@ pub fn link(file: impl AsFd) -> Option<PathBuf> {
     let number = file.as_fd().as_raw_fd().to_string();
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = rustix::fs::open("/proc/self/fd", flags, Mode::empty()).ok()?;
-    if rustix::fs::fstatfs(&dir).ok()?.f_type as u64 != PROC {
+    if !FsMagic::is_one_of(&[FsMagic::PROC], &dir) {
         return None;
     }
     let there = rustix::fs::statat(&dir, &*number, AtFlags::empty()).ok()?;

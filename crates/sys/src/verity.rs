@@ -11,6 +11,8 @@ use rustix::fs::{AtFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 use rustix::ioctl::{Opcode, Setter, Updater, ioctl, opcode};
 
+use crate::fs_magic::FsMagic;
+
 /// The longest digest the kernel knows (`FS_VERITY_MAX_DIGEST_SIZE`): SHA-512's.
 const MAX_DIGEST_LEN: usize = 64;
 
@@ -42,9 +44,6 @@ struct EnableArg {
 
 const FS_IOC_ENABLE_VERITY: Opcode = opcode::write::<EnableArg>(b'f', 133);
 const FS_IOC_MEASURE_VERITY: Opcode = opcode::read_write::<DigestHeader>(b'f', 134);
-
-/// `FUSE_SUPER_MAGIC` (`include/uapi/linux/magic.h`).
-const FUSE: u64 = 0x6573_5546;
 
 /// The digest the kernel holds for a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,7 +136,7 @@ fn is_checked_by_the_kernel(file: &impl AsFd) -> io::Result<bool> {
 /// Returns true if the file is on a FUSE server (including virtiofs). Where `statfs` fails, which a server can cause,
 /// the file counts as being on one.
 fn is_on_fuse(file: &impl AsFd) -> bool {
-    rustix::fs::fstatfs(file).map_or(true, |stat| stat.f_type as u64 == FUSE)
+    FsMagic::of(file).map_or(true, |magic| magic == FsMagic::FUSE)
 }
 
 /// The state in which [`enable`] left the file.
