@@ -13,16 +13,17 @@ use crate::output;
 
 /// Remove unneeded images and objects from a repository.
 ///
-/// An image is needed, with all its objects, if it has a name, is named by a stream of another program, is mounted or
-/// otherwise open, or is claimed by a running command. Objects that streams refer to are needed too. Names and links in
-/// the form of other programs keep what they lead to. Other commands may use the repository at the same time.
+/// An image is needed, with all its objects, if a ref or a stream of another program names it, if it is mounted or
+/// otherwise open, or if a running command has a lease on it. Objects that a stream refers to are needed too. A ref or
+/// link in the form of another program keeps the image or object that it leads to. Other commands may use the repository
+/// at the same time.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct GcArgs {
     /// Only print what would be removed
     #[arg(short = 'n', long)]
     dry_run: bool,
-    /// Keep what is younger than this: seconds, or a number followed by s, m, h or d
+    /// Keep images and objects that were stored within this time: seconds, or a number followed by s, m, h or d
     #[arg(long, value_name = "AGE", default_value = "1h", value_parser = age)]
     grace: Duration,
     /// Print the result as JSON
@@ -35,13 +36,14 @@ Examples:
   composefs --repo=/srv/images gc --dry-run
   composefs --repo=/srv/images gc --grace=0
 
-The grace protects programs that store objects before they name them and do not use leases; the commands of this program
-do not need it. Prints what is kept, and why; --grace=0 removes everything that is only kept because it is too young.
+--grace protects the images and objects of programs that store objects first, name the image later and take no lease.
+The commands of composefs do not need it. The report gives the number of images and objects that only --grace keeps;
+--grace=0 removes them.
 
-If there is an entry among the images, names or streams that gc cannot interpret, it removes nothing at all.
+If gc cannot interpret an entry among the images, refs or streams, it removes nothing.
 
 Exit status: 0 if everything unneeded was removed; 1 if something was kept because an entry cannot be interpreted, a
-name leads to no image or an image is damaged, or on error.";
+ref leads to no image or an image is damaged, or on error.";
 
 fn age(text: &str) -> Result<Duration, String> {
     let (number, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
