@@ -37,6 +37,11 @@ fn groups(help: &str) -> Vec<(&str, Vec<&str>)> {
     groups
 }
 
+/// Returns the commands below a command, which clap lists under one heading.
+fn subcommands(help: &str) -> Vec<&str> {
+    groups(help).into_iter().filter(|(heading, _)| *heading == "Commands").flat_map(|(_, names)| names).collect()
+}
+
 fn add(page: &mut String, level: &str, words: &[&str]) {
     let text = help(words);
     let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
@@ -51,10 +56,8 @@ fn page() -> String {
         writeln!(page, "\n## {heading}").unwrap();
         for name in names.iter().filter(|name| **name != "help") {
             add(&mut page, "###", &[name]);
-            if *name == "ostree" {
-                for (_, parts) in self::groups(&help(&[name])) {
-                    parts.iter().filter(|part| **part != "help").for_each(|part| add(&mut page, "####", &[name, part]));
-                }
+            for part in subcommands(&help(&[name])).into_iter().filter(|part| *part != "help") {
+                add(&mut page, "####", &[name, part]);
             }
         }
     }
