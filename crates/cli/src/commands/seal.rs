@@ -140,7 +140,7 @@ fn seal(path: &Path, algorithm: Algorithm) -> anyhow::Result<Sealed> {
 fn unsupported(path: &Path) -> anyhow::Error {
     let (reason, remedy) = doctor::no_verity(path);
     with_remedy(
-        format!("cannot seal {}: the file system does not support fs-verity: {reason}", path.display()),
+        format!("cannot seal {}: {reason}", path.display()),
         format!("{remedy}; `composefs doctor {}` checks the directory", directory(path).display()),
     )
 }

@@ -144,6 +144,7 @@ fn why_unsupported(kind: &str) -> String {
     }
     match kind {
         "ext4" | "f2fs" => format!("this {kind} was created without the verity feature"),
+        "unknown" => "the file system does not support fs-verity".into(),
         _ => format!("{kind} does not support fs-verity"),
     }
 }
