@@ -226,7 +226,21 @@ fn objects_of_files_are_not_looked_for_in_the_repository() {
     assert!(!place.prints("--repo repo check tree.img").contains("objects: "));
     let error = place.fails("--repo repo cat tree.img big");
     assert!(error.contains("use --basedir=DIR to name the object directory"), "{error}");
-    assert!(place.fails("check --read tree.img").contains("--read applies to objects"));
+}
+
+#[test]
+fn read_without_objects_is_refused_before_any_output() {
+    let place = Place::new();
+    place.make_image("tree", "tree.img");
+    for line in ["check --read tree.img file.img", "--repo repo check --read tree.img", "check --read --json tree.img"] {
+        let output = place.run(line);
+        assert_eq!((output.status.code(), &output.stdout[..]), (Some(2), &b""[..]), "{line}: {output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("--read applies to objects"), "{line}: {output:?}");
+    }
+    // One image of the repository is enough, and an operand that does not exist is reported after the others.
+    assert!(place.prints("--repo repo check --read tree.img debian/13").contains("objects: 1 of 1 correct: 1 read"));
+    let output = place.run("--repo repo check --read tree.img none");
+    assert!(output.status.code() == Some(2) && String::from_utf8_lossy(&output.stdout).contains("tree.img"));
 }
 
 #[test]

@@ -21,7 +21,7 @@ use objects::{Objects, Wanted};
 use super::repository::RepositoryArgs;
 use crate::complete;
 use crate::exit::exit_answer;
-use crate::operand::{IMAGES, ImageOperand, Operands};
+use crate::operand::{IMAGES, ImageOperand, Operand, Operands};
 use crate::rlimits;
 
 /// Check images: their structure, their digests and, with --basedir or in a repository, all objects they need.
@@ -79,6 +79,11 @@ fn check(args: &CheckArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
     let opened = OnceCell::new();
     let operands = Operands::new(selected, &opened);
     let basedirs = Basedirs::open(&args.basedir)?;
+    // Before any output. An operand that cannot be looked up is reported in its place, below.
+    let is_file = |path: &PathBuf| matches!(operands.find(path), Ok(Operand::File));
+    if args.read && basedirs.is_empty() && args.images.iter().all(is_file) {
+        bail!("--read applies to objects: use --basedir=DIR to name the object directory");
+    }
     let (mut images, mut wanted) = (Vec::new(), Wanted::default());
     for path in &args.images {
         let ImageOperand { file, digest } = operands.read_unverified(path)?;
@@ -92,9 +97,6 @@ fn check(args: &CheckArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
         images.push(image);
     }
     let basedirs = operands.basedirs(basedirs)?;
-    if args.read && basedirs.is_empty() {
-        bail!("--read applies to objects: use --basedir=DIR to name the object directory");
-    }
     let objects = (!basedirs.is_empty()).then(|| Objects::verify(&basedirs, wanted, args.read, threads));
     let worst = if args.strict { Severity::Warning } else { Severity::Error };
     let is_sound = images.iter().all(|image| image.is_sound(worst)) && objects.as_ref().is_none_or(Objects::are_right);
