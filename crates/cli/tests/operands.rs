@@ -232,7 +232,8 @@ fn objects_of_files_are_not_looked_for_in_the_repository() {
 fn read_without_objects_is_refused_before_any_output() {
     let place = Place::new();
     place.make_image("tree", "tree.img");
-    for line in ["check --read tree.img file.img", "--repo repo check --read tree.img", "check --read --json tree.img"] {
+    for line in ["check --read tree.img file.img", "--repo repo check --read tree.img", "check --read --json tree.img"]
+    {
         let output = place.run(line);
         assert_eq!((output.status.code(), &output.stdout[..]), (Some(2), &b""[..]), "{line}: {output:?}");
         assert!(String::from_utf8_lossy(&output.stderr).contains("--read applies to objects"), "{line}: {output:?}");

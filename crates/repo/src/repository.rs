@@ -8,13 +8,13 @@ use std::sync::atomic::AtomicBool;
 use libcomposefs_image::{Algorithm, Digest};
 use libcomposefs_store::{ObjectDir, ObjectVerity, StorePolicy, VerifyExisting};
 use libcomposefs_sys::copy::fill;
-use libcomposefs_sys::resolve_beneath::{open_beneath, open_directory_beneath};
+use libcomposefs_sys::resolve_beneath::open_beneath;
 use libcomposefs_sys::verity::{Measurement, is_enabled, measure};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::Errno;
 
 use crate::broken_ref::BrokenRef;
-use crate::dir::{RepoDir, make_directory_in};
+use crate::dir::RepoDir;
 use crate::error::io_error;
 use crate::lease::Lease;
 use crate::refs::{self, Refs};
@@ -92,17 +92,14 @@ impl Repository {
         demands_verity: bool,
     ) -> Result<Self, RepositoryError> {
         let objects_path = path.join(layout::OBJECTS);
-        let objects = match open_directory_beneath(directory.as_fd(), layout::OBJECTS.as_bytes()) {
-            // Other programs make the directory when they store the first object.
-            Err(Errno::NOENT) => make_directory_in(directory.as_fd(), layout::OBJECTS, &objects_path)?,
-            result => result.map_err(io_error("open the directory", &objects_path))?,
-        };
+        let directory = Arc::new(directory);
         let verity = if demands_verity { ObjectVerity::Required } else { ObjectVerity::IfPossible };
         let policy = StorePolicy::default().with_verity(verity).with_verify_existing(VerifyExisting::Contents);
-        let objects = ObjectDir::at(objects, &objects_path, meta.algorithm, policy);
+        // Other programs make the directory when they store the first object.
+        let objects = ObjectDir::open_in(directory.clone(), layout::OBJECTS, &objects_path, meta.algorithm, policy)?;
         Ok(Self {
             dir: RepoDir {
-                fd: Arc::new(directory),
+                fd: directory,
                 path: path.to_owned(),
                 algorithm: meta.algorithm,
                 wait: WaitPolicy::default(),

@@ -90,12 +90,15 @@ impl Batch<'_> {
             }
             return Ok(());
         }
-        syncfs(self.store).map_err(|errno| self.store.store_error("sync the file system of", errno))
+        self.store
+            .directory()
+            .and_then(syncfs)
+            .map_err(|errno| self.store.store_error("sync the file system of", errno))
     }
 
     pub(crate) fn syncs_one_by_one(&self) -> bool {
         // On FUSE, `syncfs` may not reach the server that keeps the files.
-        FsMagic::is_one_of(&[FsMagic::FUSE], self.store)
+        self.store.is_on(&[FsMagic::FUSE])
     }
 
     /// Enables fs-verity on all files. The kernel writes the Merkle tree and waits for it, file by file.
@@ -154,7 +157,7 @@ impl Batch<'_> {
     pub(crate) fn sync_directories(&self) -> Result<(), Error> {
         let failed = |errno| self.store.store_error("sync", errno);
         if self.sync_all.load(Ordering::Relaxed) && !self.syncs_one_by_one() {
-            return syncfs(self.store).map_err(failed);
+            return self.store.directory().and_then(syncfs).map_err(failed);
         }
         let mut any = false;
         for (first, touched) in self.touched.iter().enumerate() {
@@ -164,6 +167,6 @@ impl Batch<'_> {
                 fsync(directory).map_err(failed)?;
             }
         }
-        if any { fsync(self.store).map_err(failed) } else { Ok(()) }
+        if any { self.store.directory().and_then(fsync).map_err(failed) } else { Ok(()) }
     }
 }

@@ -125,7 +125,7 @@ impl ObjectDir {
     pub fn is_shared(&self, stat: &Stat) -> bool {
         let is_foreign = || {
             stat.st_uid != rustix::process::geteuid().as_raw()
-                && !fstat(self).is_ok_and(|store| store.st_uid == stat.st_uid)
+                && !self.directory().and_then(fstat).is_ok_and(|store| store.st_uid == stat.st_uid)
         };
         stat.st_nlink > 1 || is_foreign()
     }

@@ -66,7 +66,7 @@ impl Copier {
             unchanged: UnchangedCheck::begin(),
             ranges: RangeCopier::default(),
             has_object_mode: OnceLock::new(),
-            is_remote: FsMagic::is_one_of(&REMOTE, store),
+            is_remote: store.is_on(&REMOTE),
         }
     }
 
@@ -88,7 +88,7 @@ impl Copier {
     /// it, so the first file shows if it is in the way.
     pub(crate) fn create(&self, store: &ObjectDir) -> Result<Temporary, Error> {
         let failed = |error: io::Error| store.store_error("make a temporary file in", error);
-        let temporary = Temporary::create(&store.directory, OBJECT_MODE.as_raw_mode()).map_err(failed)?;
+        let temporary = Temporary::create(store.create_directory()?, OBJECT_MODE.as_raw_mode()).map_err(failed)?;
         let has_mode = || fstat(&temporary).map(|stat| Mode::from_raw_mode(stat.st_mode) == OBJECT_MODE);
         if !*self.has_object_mode.get_or_init(|| has_mode().unwrap_or(false)) {
             fchmod(&temporary, OBJECT_MODE).map_err(|errno| failed(errno.into()))?;

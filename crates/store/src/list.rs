@@ -30,7 +30,8 @@ impl ObjectDir {
     pub fn list_fan(&self, name: &str) -> Result<Vec<Digest>, Error> {
         let failed = |errno: Errno| Error::Io { step: "list", path: self.path().join(name), source: errno.into() };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let directory: OwnedFd = match openat(self, name, flags, Mode::empty()) {
+        let open = |store| openat(store, name, flags, Mode::empty());
+        let directory: OwnedFd = match self.directory().and_then(open) {
             Ok(directory) => directory,
             // A symlink or a file is not an object directory.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(Vec::new()),

@@ -3,11 +3,13 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use libcomposefs_image::digest::{Algorithm, Digest};
 use libcomposefs_sys::file_lease::open_leased;
+use libcomposefs_sys::fs_magic::FsMagic;
+use libcomposefs_sys::resolve_beneath::open_directory_beneath;
 use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, Stat, fsync, mkdir, mkdirat, open, openat, statat, unlinkat};
 use rustix::io::Errno;
 
@@ -55,7 +57,10 @@ const OPEN_OBJECT: OFlags =
 /// ```
 #[derive(Debug)]
 pub struct ObjectDir {
-    pub(crate) directory: Arc<OwnedFd>,
+    /// Set once the directory is open.
+    directory: OnceLock<Arc<OwnedFd>>,
+    /// The directory above and the name of the store in it, for a store that may not exist yet.
+    above: Option<(Arc<OwnedFd>, String)>,
     path: PathBuf,
     algorithm: Algorithm,
     policy: StorePolicy,
@@ -80,8 +85,33 @@ impl ObjectDir {
     /// Returns the store in an open directory; `path` is only used in messages.
     #[must_use]
     pub fn at(directory: OwnedFd, path: &Path, algorithm: Algorithm, policy: StorePolicy) -> Self {
+        Self { directory: Arc::new(directory).into(), ..Self::missing(path, algorithm, policy) }
+    }
+
+    /// Opens the store `name` in an open directory, without creating it: while the directory of the store does not
+    /// exist, the store is empty. The first object that is stored creates it. `path` is only used in messages.
+    ///
+    /// # Errors
+    ///
+    /// The directory exists and cannot be opened; a symlink fails with `ELOOP`.
+    pub fn open_in(
+        above: Arc<OwnedFd>,
+        name: &str,
+        path: &Path,
+        algorithm: Algorithm,
+        policy: StorePolicy,
+    ) -> Result<Self, Error> {
+        let store = Self { above: Some((above, name.to_owned())), ..Self::missing(path, algorithm, policy) };
+        match store.directory() {
+            Ok(_) | Err(Errno::NOENT) => Ok(store),
+            Err(errno) => Err(io_error("open the directory", path)(errno)),
+        }
+    }
+
+    fn missing(path: &Path, algorithm: Algorithm, policy: StorePolicy) -> Self {
         Self {
-            directory: Arc::new(directory),
+            directory: OnceLock::new(),
+            above: None,
             path: path.to_owned(),
             algorithm,
             policy,
@@ -99,6 +129,47 @@ impl ObjectDir {
     pub fn create(path: &Path, algorithm: Algorithm, policy: StorePolicy) -> Result<Self, Error> {
         create_directories(path)?;
         Self::open(path, algorithm, policy)
+    }
+
+    /// Returns the directory of the store.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's; `ENOENT` while the directory does not exist.
+    pub fn directory(&self) -> rustix::io::Result<BorrowedFd<'_>> {
+        self.opened().map(AsFd::as_fd)
+    }
+
+    fn opened(&self) -> rustix::io::Result<&Arc<OwnedFd>> {
+        if let Some(directory) = self.directory.get() {
+            return Ok(directory);
+        }
+        let (above, name) = self.above.as_ref().ok_or(Errno::NOENT)?;
+        let directory = open_directory_beneath(above.as_fd(), name.as_bytes())?;
+        Ok(self.directory.get_or_init(|| Arc::new(directory)))
+    }
+
+    /// Returns the directory of the store. Creates it if it does not exist; then it is on disk when this returns.
+    pub(crate) fn create_directory(&self) -> Result<&Arc<OwnedFd>, Error> {
+        for _ in 0..2 {
+            match (self.opened(), &self.above) {
+                (Ok(directory), _) => return Ok(directory),
+                (Err(Errno::NOENT), Some((above, name))) => match mkdirat(above, name, DIRECTORY_MODE) {
+                    Ok(()) => fsync(above).map_err(io_error("sync the directory of", &self.path))?,
+                    Err(Errno::EXIST) => {}
+                    Err(errno) => return Err(io_error("make the directory", &self.path)(errno)),
+                },
+                (Err(errno), _) => return Err(io_error("open the directory", &self.path)(errno)),
+            }
+        }
+        Err(io_error("open the directory", &self.path)(Errno::NOENT))
+    }
+
+    /// Returns true if the store is on a file system of one of these types. A store that does not exist is created on
+    /// the file system of the directory above.
+    pub(crate) fn is_on(&self, types: &[FsMagic]) -> bool {
+        let above = || self.above.as_ref().map(|(above, _)| above.as_fd());
+        self.directory().ok().or_else(above).is_some_and(|directory| FsMagic::is_one_of(types, directory))
     }
 
     /// Returns the path that the store was opened by.
@@ -146,7 +217,7 @@ impl ObjectDir {
     ///
     /// The kernel's; `ENOENT` if the object does not exist.
     pub fn try_open(&self, digest: &Digest) -> rustix::io::Result<OwnedFd> {
-        let fan = self.fans.get(self.as_fd(), digest.as_bytes()[0])?;
+        let fan = self.fans.get(self.directory()?, digest.as_bytes()[0])?;
         // A gc that tests if an image is open holds a file lease on it for a short time.
         open_leased(|| openat(&fan, &digest.object_path()[3..], OPEN_OBJECT, Mode::empty()))
     }
@@ -157,7 +228,7 @@ impl ObjectDir {
     ///
     /// The kernel's; `ENOENT` if the object does not exist.
     pub fn try_stat(&self, digest: &Digest) -> rustix::io::Result<Stat> {
-        let fan = self.fans.get(self.as_fd(), digest.as_bytes()[0])?;
+        let fan = self.fans.get(self.directory()?, digest.as_bytes()[0])?;
         statat(fan, &digest.object_path()[3..], AtFlags::SYMLINK_NOFOLLOW)
     }
 
@@ -167,7 +238,7 @@ impl ObjectDir {
     ///
     /// The kernel's; `ENOENT` if the object does not exist.
     pub fn remove(&self, digest: &Digest) -> rustix::io::Result<()> {
-        let fan = self.fans.get(self.as_fd(), digest.as_bytes()[0])?;
+        let fan = self.fans.get(self.directory()?, digest.as_bytes()[0])?;
         unlinkat(fan, &digest.object_path()[3..], AtFlags::empty())
     }
 
@@ -175,7 +246,7 @@ impl ObjectDir {
     pub(crate) fn fans_there(&self) -> [bool; 256] {
         let list = || -> rustix::io::Result<[bool; 256]> {
             let mut there = [false; 256];
-            for entry in Dir::read_from(self)? {
+            for entry in Dir::read_from(self.directory()?)? {
                 let entry = entry?;
                 let name = entry.file_name().to_str().ok();
                 if let Some(first) = name.filter(|name| name.len() == 2).and_then(|n| u8::from_str_radix(n, 16).ok()) {
@@ -184,16 +255,20 @@ impl ObjectDir {
             }
             Ok(there)
         };
-        list().unwrap_or([true; 256])
+        match list() {
+            Err(Errno::NOENT) => [false; 256],
+            there => there.unwrap_or([true; 256]),
+        }
     }
 
     /// Opens one of the 256 directories. Creates it if it does not exist.
     pub(crate) fn fan(&self, name: &str) -> Result<OwnedFd, Error> {
         let path = || self.path.join(name);
+        let store = self.create_directory()?;
         for _ in 0..2 {
-            match openat(&self.directory, name, OPEN_DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
+            match openat(store, name, OPEN_DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
                 Ok(fan) => return Ok(fan),
-                Err(Errno::NOENT) => match mkdirat(&self.directory, name, DIRECTORY_MODE) {
+                Err(Errno::NOENT) => match mkdirat(store, name, DIRECTORY_MODE) {
                     Ok(()) | Err(Errno::EXIST) => {}
                     Err(errno) => return Err(io_error("make the directory", &path())(errno)),
                 },
@@ -217,12 +292,6 @@ impl ObjectDir {
 
     pub(crate) fn store_error(&self, step: &'static str, source: impl Into<io::Error>) -> Error {
         Error::Io { step, path: self.path.clone(), source: source.into() }
-    }
-}
-
-impl AsFd for ObjectDir {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.directory.as_fd()
     }
 }
 

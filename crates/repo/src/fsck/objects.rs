@@ -135,7 +135,11 @@ impl ObjectChecks {
     /// Lists every entry of the object store.
     fn list(&mut self, repository: &Repository, jobs: &mut Vec<ObjectJob>) -> Result<(), RepositoryError> {
         let path = repository.objects().path();
-        for entry in Dir::read_from(repository.objects()).map_err(io_error("list", path))? {
+        let objects = match repository.objects().directory() {
+            Err(Errno::NOENT) => return Ok(()),
+            result => result.map_err(io_error("open the directory", path))?,
+        };
+        for entry in Dir::read_from(objects).map_err(io_error("list", path))? {
             let entry = entry.map_err(io_error("list", path))?;
             let name = entry.file_name().to_bytes();
             if matches!(name, b"." | b"..") {
@@ -143,13 +147,13 @@ impl ObjectChecks {
             }
             let is_fan = name.len() == 2 && name.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
             let full = PathBuf::from(layout::OBJECTS).join(OsStr::from_bytes(name));
-            match open_directory_beneath(repository.objects().as_fd(), name) {
+            match open_directory_beneath(objects, name) {
                 Ok(fan) if is_fan => self.list_fan(repository, &fan, name, jobs)?,
                 Err(Errno::NOENT) => {}
                 Err(errno @ (Errno::ACCESS | Errno::IO)) => return Err(io_error("open", path.join(&full))(errno)),
                 _ => {
-                    let stat = statat(repository.objects(), entry.file_name(), AtFlags::SYMLINK_NOFOLLOW);
-                    self.foreign(repository.objects().as_fd(), full, name, stat.ok());
+                    let stat = statat(objects, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW);
+                    self.foreign(objects, full, name, stat.ok());
                 }
             }
         }
@@ -315,7 +319,7 @@ fn wrong_verity(repository: &Repository, file: BorrowedFd<'_>, digest: &Digest) 
 
 fn not_regular(repository: &Repository, digest: &Digest) -> ObjectVerdict {
     let path = digest.object_path();
-    let fan = open_directory_beneath(repository.objects().as_fd(), &path.as_bytes()[..2]).ok()?;
+    let fan = open_directory_beneath(repository.objects().directory().ok()?, &path.as_bytes()[..2]).ok()?;
     let stat = statat(&fan, &path[3..], AtFlags::SYMLINK_NOFOLLOW).ok()?;
     let kind = FileType::from_raw_mode(stat.st_mode);
     // Another process has put a file there meanwhile.

@@ -1,6 +1,6 @@
 //! Sweeping: images and objects are removed in small steps.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, SystemTime};
 
 use libcomposefs_image::Digest;
@@ -192,8 +192,11 @@ impl Collector<'_> {
         if self.options.dry_run {
             return Ok(());
         }
-        let objects = self.repository.objects.as_fd();
         let path = self.repository.objects.path();
+        let objects = match self.repository.objects.directory() {
+            Err(Errno::NOENT) => return Ok(()),
+            result => result.map_err(io_error("open the directory", path))?,
+        };
         let mut temporaries = Vec::new();
         for entry in Dir::read_from(objects).map_err(io_error("list", path))? {
             let entry = entry.map_err(io_error("list", path))?;

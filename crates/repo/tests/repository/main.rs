@@ -4,3 +4,4 @@ mod damages;
 mod each_kind;
 mod meanwhile;
 mod place;
+mod without_objects;
