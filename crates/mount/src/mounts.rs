@@ -45,6 +45,8 @@ pub(crate) fn entries(mountinfo: &[u8]) -> Vec<MountEntry> {
 /// (`Documentation/filesystems/proc.rst`, section 3.5).
 #[derive(Debug)]
 pub(crate) struct Line<'m> {
+    /// Number of the mount; `statx` has it too.
+    pub(crate) id: Option<u64>,
     pub(crate) target: PathBuf,
     pub(crate) file_system: &'m [u8],
     pub(crate) source: Vec<u8>,
@@ -66,10 +68,11 @@ impl Line<'_> {
 pub(crate) fn lines(mountinfo: &[u8]) -> impl Iterator<Item = Line<'_>> {
     mountinfo.split(|&byte| byte == b'\n').filter_map(|line| {
         let mut fields = line.split(|&byte| byte == b' ');
-        let target = PathBuf::from(OsString::from_vec(unquote(fields.nth(4)?)));
+        let id = fields.next().and_then(|id| std::str::from_utf8(id).ok()?.parse().ok());
+        let target = PathBuf::from(OsString::from_vec(unquote(fields.nth(3)?)));
         fields.find(|&field| field == b"-")?;
         let (file_system, source) = (fields.next()?, unquote(fields.next()?));
-        Some(Line { target, file_system, source, options: fields.next().unwrap_or_default() })
+        Some(Line { id, target, file_system, source, options: fields.next().unwrap_or_default() })
     })
 }
 

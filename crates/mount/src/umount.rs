@@ -1,14 +1,17 @@
 //! Unmounting of composefs mounts, and of no others.
 
+use std::ffi::OsString;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use libcomposefs_sys::fs_magic::FsMagic;
 use libcomposefs_sys::mount::{MountError, errno_text, unmount};
-use rustix::fs::{AtFlags, Mode, OFlags, StatxAttributes, StatxFlags, open, statx};
+use libcomposefs_sys::proc_fd;
+use rustix::fs::{AtFlags, Mode, OFlags, Statx, StatxAttributes, StatxFlags, open, openat, statx};
 use rustix::io::Errno;
 
-use crate::mounts::lines;
+use crate::mounts::{Line, lines};
 
 /// The reason why a mount could not be unmounted.
 #[derive(Debug, thiserror::Error)]
@@ -74,45 +77,101 @@ impl UmountError {
 /// [`UmountError`]
 pub fn umount(target: &Path, lazily: bool) -> Result<(), UmountError> {
     let io_error = |source| UmountError::Io { target: target.to_owned(), source };
-    let path = target.canonicalize().map_err(io_error)?;
-    let mounts = match std::fs::read("/proc/self/mountinfo") {
+    let mount_point = MountPoint::open(&target.canonicalize().map_err(io_error)?).map_err(io_error)?;
+    match std::fs::read("/proc/self/mountinfo") {
+        // In a chroot or an initramfs.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            // In a chroot or an initramfs.
-            if !is_overlay(&path).map_err(io_error)? {
+            if !mount_point.is_overlay().map_err(io_error)? {
                 return Err(UmountError::NoProc { target: target.to_owned() });
             }
-            return unmount(&path, lazily).map_err(|source| UmountError::Kernel { target: target.to_owned(), source });
         }
-        result => result.map_err(io_error)?,
-    };
-    match lines(&mounts).filter(|line| line.target == path).last() {
-        Some(line) if line.is_composefs() => {}
-        found => {
-            let found = found.map(|line| {
-                format!("{} {}", String::from_utf8_lossy(line.file_system), String::from_utf8_lossy(&line.source))
-            });
-            return Err(UmountError::NotComposefs { target: target.to_owned(), found });
-        }
+        mounts => match mount_point.line(&mounts.map_err(io_error)?).map_err(io_error)? {
+            Some(line) if line.is_composefs() => {}
+            found => {
+                let found = found.map(|line| {
+                    format!("{} {}", String::from_utf8_lossy(line.file_system), String::from_utf8_lossy(&line.source))
+                });
+                return Err(UmountError::NotComposefs { target: target.to_owned(), found });
+            }
+        },
     }
-    unmount(&path, lazily).map_err(|source| UmountError::Kernel { target: target.to_owned(), source })
+    let kernel_error = |source| UmountError::Kernel { target: target.to_owned(), source };
+    unmount(&mount_point.kernel_path(), lazily).map_err(kernel_error)
 }
 
-/// Returns true if an overlay is mounted at a path, as far as can be found out without the list of mounts.
-fn is_overlay(path: &Path) -> io::Result<bool> {
-    let place = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-    let stat = statx(&place, c"", AtFlags::EMPTY_PATH, StatxFlags::empty())?;
-    let is_mount = stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
-    Ok(is_mount && FsMagic::of(place)? == FsMagic::OVERLAYFS)
+/// A mount point as a name in an open directory. What is checked is what is unmounted, also if a directory above is
+/// renamed or replaced meanwhile. A descriptor of the mount itself would keep it busy.
+#[derive(Debug)]
+struct MountPoint {
+    directory: OwnedFd,
+    name: OsString,
+    /// The path without symlinks.
+    path: PathBuf,
+}
+
+impl MountPoint {
+    fn open(path: &Path) -> io::Result<Self> {
+        let directory =
+            open(path.parent().unwrap_or(path), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let name = path.file_name().unwrap_or(".".as_ref()).to_owned();
+        Ok(Self { directory, name, path: path.to_owned() })
+    }
+
+    /// Returns the line of the mount, if a mount begins here.
+    fn line<'m>(&self, mounts: &'m [u8]) -> io::Result<Option<Line<'m>>> {
+        let stat = self.statx()?;
+        if StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::MNT_ID) {
+            let is_root = stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
+            return Ok(lines(mounts).find(|line| is_root && line.id == Some(stat.stx_mnt_id)));
+        }
+        // Before Linux 5.8, which has no numbers of mounts in statx.
+        Ok(lines(mounts).filter(|line| line.target == self.path).last())
+    }
+
+    /// Returns true if an overlay is mounted here, as far as can be found out without the list of mounts.
+    fn is_overlay(&self) -> io::Result<bool> {
+        let is_mount = self.statx()?.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let root = openat(&self.directory, &self.name, flags, Mode::empty())?;
+        Ok(is_mount && FsMagic::of(root)? == FsMagic::OVERLAYFS)
+    }
+
+    fn statx(&self) -> io::Result<Statx> {
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+        Ok(statx(&self.directory, &self.name, flags, StatxFlags::MNT_ID)?)
+    }
+
+    /// Returns a path for `umount2`, which takes no descriptor. Without `/proc` it is the path that was given.
+    fn kernel_path(&self) -> PathBuf {
+        proc_fd::link(&self.directory).map_or_else(|| self.path.clone(), |directory| directory.join(&self.name))
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
 
     #[test]
     fn what_is_no_composefs_mount_stays() {
         assert!(matches!(umount(Path::new("/proc"), false), Err(UmountError::NotComposefs { found: Some(_), .. })));
         assert!(matches!(umount(Path::new("/proc/self"), false), Err(UmountError::NotComposefs { found: None, .. })));
+        assert!(matches!(umount(Path::new("/"), false), Err(UmountError::NotComposefs { .. })));
         assert!(matches!(umount(Path::new("/nonexistent"), false), Err(UmountError::Io { .. })));
+    }
+
+    #[test]
+    fn a_mount_point_stays_the_same_if_a_directory_above_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().canonicalize().unwrap().join("above/mnt");
+        fs::create_dir_all(&path).unwrap();
+        let inode = fs::metadata(&path).unwrap().ino();
+        let mount_point = MountPoint::open(&path).unwrap();
+        fs::rename(dir.path().join("above"), dir.path().join("elsewhere")).unwrap();
+        fs::create_dir_all(&path).unwrap();
+        assert_ne!(fs::metadata(&path).unwrap().ino(), inode);
+        assert_eq!(fs::metadata(mount_point.kernel_path()).unwrap().ino(), inode);
     }
 }

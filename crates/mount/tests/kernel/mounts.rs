@@ -5,7 +5,10 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Command, Stdio};
 
-use libcomposefs_mount::{ErofsMethod, ImageFile, KernelFeatures, OverlayMethod, Plan, UnknownOptions, parse};
+use libcomposefs_mount::{
+    ErofsMethod, ImageFile, KernelFeatures, OverlayMethod, Plan, UmountError, UnknownOptions, parse, umount,
+};
+use libcomposefs_sys::mount::{MountFlags, mount_at_once, unmount};
 
 use crate::scratch::{OBJECT, Scratch, content};
 use crate::{Case, nothing};
@@ -19,6 +22,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "odd_paths", needs: nothing, run: odd_paths },
     Case { name: "long_paths", needs: nothing, run: long_paths },
     Case { name: "basedirs_are_searched_in_order", needs: nothing, run: basedirs_are_searched_in_order },
+    Case { name: "umount_judges_the_mount_that_is_seen", needs: nothing, run: umount_judges_the_mount_that_is_seen },
     Case { name: "owners_are_mapped", needs: |_| no_unshare(), run: owners_are_mapped },
 ];
 
@@ -273,4 +277,17 @@ fn owners_are_mapped(scratch: &Scratch) {
     assert!(error.to_string().contains("mount_setattr(idmap)"), "{error}");
     let error = scratch.mount(",idmap=/nonexistent", KernelFeatures::default()).unwrap_err();
     assert_eq!(error.to_string(), "Failed to open userns /nonexistent: No such file or directory");
+}
+
+/// A file system that is mounted above hides the image, which the list of mounts still has under the same path.
+fn umount_judges_the_mount_that_is_seen(scratch: &Scratch) {
+    scratch.mount("", KernelFeatures::default()).unwrap();
+    let above = scratch.path("");
+    mount_at_once("test".as_ref(), &above, "tmpfs", MountFlags::empty(), c"").unwrap();
+    fs::create_dir(scratch.path("mnt")).unwrap();
+    let refused = umount(&scratch.path("mnt"), false);
+    unmount(&above, false).unwrap();
+    assert!(matches!(refused, Err(UmountError::NotComposefs { found: None, .. })), "{refused:?}");
+    // The same path once more, now that the image is seen.
+    umount(&scratch.path("mnt"), false).unwrap();
 }
