@@ -1,4 +1,4 @@
-//! The page cache: having a file read before it is asked for.
+//! Requests that the kernel reads a file into the page cache before it is used.
 
 use std::num::NonZeroU64;
 use std::os::fd::AsFd;
