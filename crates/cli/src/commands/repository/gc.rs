@@ -15,8 +15,8 @@ use crate::output;
 ///
 /// An image is needed, with all its objects, if a ref or a stream of another program names it, if it is mounted or
 /// otherwise open, or if a running command has a lease on it. Objects that a stream refers to are needed too. A ref or
-/// link in the form of another program keeps the image or object that it leads to. Other commands may use the repository
-/// at the same time.
+/// link in the form of another program keeps the image or object that it leads to. Other commands may use the
+/// repository at the same time.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct GcArgs {
