@@ -3,7 +3,6 @@
 //! Everything on the way is owned by values that undo it when dropped, so that a failure leaves no mount, no loop
 //! device and no directory.
 
-use std::fmt;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
@@ -19,24 +18,12 @@ use crate::failure::Failure;
 use crate::image::ImageFile;
 use crate::layer::Layers;
 use crate::legacy;
-use crate::method::{ErofsMethod, KernelFeatures, OverlayMethod};
+use crate::method::{ErofsMethod, KernelFeatures, Mounted, OverlayMethod};
 use crate::mountpoint::TemporaryMountpoint;
 use crate::options::Verity;
 use crate::overlay::{self, Joined};
 use crate::plan::Plan;
 use crate::probe::{self, Overlayfs};
-
-/// The methods that a plan was carried out with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Mounted {
-    /// The method by which the image was mounted.
-    pub erofs: ErofsMethod,
-    /// The method by which the layers were joined.
-    pub overlay: OverlayMethod,
-    /// The check that overlayfs makes: never [`Verity::RequireIfSupported`].
-    pub verity: Verity,
-}
 
 impl Plan {
     /// Mounts `image` as planned, attached nowhere. On failure nothing stays mounted.
@@ -197,22 +184,5 @@ impl<'a> Prepared<'a> {
 
     fn mount_legacy(&self, lower: &TemporaryMountpoint, target: &Path) -> Result<OverlayMethod, Failure> {
         legacy::mount(&self.plan, lower.path(), &self.layers, target, self.overlayfs, self.verity)
-    }
-}
-
-impl fmt::Display for Mounted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.erofs {
-            ErofsMethod::File => f.write_str("image mounted from its file, ")?,
-            ErofsMethod::Loop(device) => write!(f, "image mounted through {}, ", device.display())?,
-        }
-        f.write_str(match self.overlay {
-            OverlayMethod::Detached => "overlay over the detached mount",
-            OverlayMethod::Mountpoint => "overlay over a temporary mount point",
-            OverlayMethod::OneText => "overlay by mount(2)",
-            OverlayMethod::OrdinaryLayers => "overlay by mount(2) with ordinary layers",
-            OverlayMethod::ImageOnly => return f.write_str("no overlay"),
-        })?;
-        write!(f, ", verity {}", self.verity)
     }
 }

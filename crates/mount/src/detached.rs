@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use libcomposefs_sys::mount::MountFd;
 use rustix::fs::{Mode, OFlags};
 
-use crate::apply::Mounted;
 use crate::error::Error;
+use crate::method::Mounted;
 
 /// A mounted image that is attached nowhere, owned by a descriptor.
 ///

@@ -16,7 +16,8 @@ use libcomposefs_sys::verity::refusal_cause;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use crate::image::MEASURING;
+/// The step of asking the kernel for the digest.
+pub(crate) const MEASURING: &str = "measuring fs-verity";
 
 /// The reason why an image is not mounted.
 #[derive(Debug, thiserror::Error)]

@@ -12,10 +12,7 @@ use libcomposefs_image::{Algorithm, Digest};
 use libcomposefs_sys::input::{self, OpenError};
 use libcomposefs_sys::verity::{Measured, Measurement, measure};
 
-use crate::error::Error;
-
-/// The step of asking the kernel for the digest.
-pub(crate) const MEASURING: &str = "measuring fs-verity";
+use crate::error::{Error, MEASURING};
 
 /// An image that is open for reading.
 #[derive(Debug)]

@@ -36,12 +36,11 @@ mod readahead;
 mod spec;
 mod umount;
 
-pub use apply::Mounted;
 pub use detached::DetachedMount;
 pub use error::Error;
 pub use flags::{Atime, MountFlags};
 pub use image::ImageFile;
-pub use method::{ErofsMethod, KernelFeatures, OverlayMethod};
+pub use method::{ErofsMethod, KernelFeatures, Mounted, OverlayMethod};
 pub use mounts::{MountEntry, mounts};
 pub use options::{Options, UpperDir, Verity};
 pub use parse::{OptionError, UnknownOptions, parse};

@@ -74,7 +74,7 @@ pub enum Error {
         "{}: with this object the tree has {bytes} bytes of names and attributes, from {read} bytes of objects: at \
          most {limit} are accepted ({times} times as many plus {always}), as a larger tree is probably made to \
          exhaust memory",
-        path.display(), times = crate::tree_size::TIMES, always = crate::tree_size::ALWAYS
+        path.display(), times = crate::limits::TIMES, always = crate::limits::ALWAYS
     )]
     TooLarge {
         /// Path of the object with which the limit is exceeded.

@@ -13,6 +13,7 @@ mod content;
 mod error;
 mod gather;
 mod id;
+mod limits;
 mod normal;
 pub mod objects;
 mod plan;

@@ -8,14 +8,9 @@ use std::path::PathBuf;
 
 use crate::error::Error;
 use crate::id::Id;
+use crate::limits::{ALWAYS, MAX_ENTRIES, TIMES};
 use crate::objects::{DirTree, FileHeader, Metadata};
 
-/// The largest number of entries; no file system of today has more.
-pub(crate) const MAX_ENTRIES: u64 = 1 << 24;
-/// The number of bytes that a tree may always have ...
-pub(crate) const ALWAYS: u64 = 16 << 20;
-/// ... and the number added for each byte of its objects. A directory that occurs 17 times still fits.
-pub(crate) const TIMES: u64 = 32;
 /// Bytes counted for an entry, besides its name.
 const ENTRY: u64 = 64;
 /// Bytes counted for an xattr, besides its name and value.

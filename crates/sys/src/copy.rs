@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{copy_file_range, ftruncate, ioctl_ficlone};
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
-use crate::sparse::{data_from, has_holes};
+use crate::holes::{data_from, has_holes};
 
 /// Number of bytes to read from a file at a time: large enough that calls cost little, small enough that the bytes are
 /// still in the core's cache when they are hashed or written.

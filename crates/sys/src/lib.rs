@@ -9,6 +9,7 @@ pub mod fiemap;
 pub mod file_lease;
 pub mod fs_magic;
 pub mod head_first;
+mod holes;
 pub mod input;
 pub mod kernel_log;
 pub mod limits;

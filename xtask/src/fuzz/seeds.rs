@@ -1,12 +1,12 @@
-//! Seeds of the targets that read several texts or files at once.
+//! Makes the seeds of the fuzz targets: golden dumps, their images, bundles, and inputs of several pieces.
 
 use std::fs;
-use std::path::Path;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::targets;
 use crate::{paths, process};
 
 /// A piece of an input, as `fuzz/src/pieces.rs` reads it.
@@ -18,7 +18,7 @@ pub(super) fn piece(kind: u8, bytes: &[u8], input: &mut Vec<u8>) -> Result<()> {
 }
 
 /// Builds the programs; gives the path of `composefs`.
-pub(super) fn composefs() -> Result<std::path::PathBuf> {
+pub(super) fn composefs() -> Result<PathBuf> {
     let mut cargo = Command::new(env!("CARGO"));
     process::run(cargo.current_dir(paths::checkout()).args(["build", "--quiet", "--package", "composefs-cli"]))?;
     Ok(paths::target().join("debug/composefs"))
@@ -29,10 +29,67 @@ fn put(dir: &Path, max_len: usize, name: &str, seed: &[u8]) -> Result<()> {
     fs::write(dir.join(name), seed).with_context(|| format!("cannot write the seed {name}"))
 }
 
+/// Bundles of one small tree, with both algorithms.
+pub(super) fn bundles(dir: &Path, max_len: usize) -> Result<()> {
+    let composefs = composefs()?;
+    let scratch = tempfile::tempdir()?;
+    fs::create_dir(scratch.path().join("tree"))?;
+    fs::write(scratch.path().join("tree/file"), [b'f'; 100])?;
+    for algorithm in ["sha256", "sha512"] {
+        let bundle = dir.join(format!("{algorithm}.bundle"));
+        let (bundle, repo) = (bundle.to_string_lossy().into_owned(), format!("--repo={algorithm}"));
+        for words in [
+            &["init", "--insecure", "--algorithm", algorithm][..],
+            &["create", "tree", "--name=a/name"],
+            &["export", "a/name", "--output", &bundle],
+        ] {
+            process::output(Command::new(&composefs).current_dir(scratch.path()).arg(&repo).args(words))?;
+        }
+        ensure!(fs::metadata(&bundle)?.len() <= max_len as u64, "a seed is longer than max_len");
+    }
+    Ok(())
+}
+
+/// The images of the golden dumps, as this checkout makes them.
+pub(super) fn images(dir: &Path, max_len: usize) -> Result<()> {
+    let program = composefs()?;
+    let work = tempfile::tempdir()?;
+    dumps(work.path(), max_len)?;
+    for entry in fs::read_dir(work.path())? {
+        let dump = entry?.path();
+        for version in ["0", "1"] {
+            let image = dir.join(dump.file_stem().context("no name")?).with_extension(version);
+            let mut mkcomposefs = Command::new(&program);
+            mkcomposefs.arg0("mkcomposefs").args(["--from-file", "--min-version", version]).arg(&dump).arg(&image);
+            // Bad dumps have none.
+            let made = mkcomposefs.output().with_context(|| format!("cannot run {}", program.display()))?;
+            if made.status.success() && image.metadata()?.len() > max_len as u64 {
+                fs::remove_file(&image)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The dumps of the golden corpus, good and bad.
+pub(super) fn dumps(dir: &Path, max_len: usize) -> Result<()> {
+    let golden = paths::checkout().join("crates/testkit/data/golden");
+    for folder in [golden.join("bad"), golden] {
+        let entries = fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+        let files: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+        for file in files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "dump")) {
+            if file.metadata()?.len() <= max_len as u64 {
+                fs::copy(file, dir.join(file.file_name().context("no name")?))?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Two dumps with a NUL between them: each golden one twice, and with the next one.
 pub(super) fn pairs(dir: &Path, max_len: usize) -> Result<()> {
     let work = tempfile::tempdir()?;
-    targets::dumps(work.path(), max_len)?;
+    dumps(work.path(), max_len)?;
     let mut files: Vec<_> = fs::read_dir(work.path())?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
     files.sort();
     let dumps: Vec<Vec<u8>> = files.iter().map(fs::read).collect::<Result<_, _>>()?;
@@ -69,7 +126,7 @@ pub(super) fn trees_to_extract(dir: &Path, max_len: usize) -> Result<()> {
 /// A path, a NUL, and an image.
 pub(super) fn paths_and_images(dir: &Path, max_len: usize) -> Result<()> {
     let work = tempfile::tempdir()?;
-    targets::images(work.path(), max_len / 2)?;
+    images(work.path(), max_len / 2)?;
     for entry in fs::read_dir(work.path())? {
         let entry = entry?;
         let seed = [&b"/a/../b/./c/\0"[..], &fs::read(entry.path())?].concat();

@@ -1,10 +1,12 @@
 //! The first bytes of an image: enough to know whether it is one, and how long it is.
 
 use super::error::{Defect, ReadError};
-use super::reader::{expect_known_version, superblock_defects};
-use crate::erofs::constants::{BLOCK, INODES_OFFSET, SUPERBLOCK_OFFSET};
+use crate::erofs::constants::{BLOCK, BLOCK_BITS, INODES_OFFSET, SUPERBLOCK_OFFSET};
 use crate::erofs::header::Header;
-use crate::erofs::superblock::{self, Superblock};
+use crate::erofs::superblock::{self, FEATURE_CHUNKED_FILE, Superblock};
+
+/// The latest format version that can be read. Version 2 is a layout of composefs-rs.
+pub(in crate::erofs) const LAST_VERSION: u32 = 2;
 
 /// Header and superblock of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,4 +49,30 @@ pub fn said_len(bytes: &[u8]) -> Result<u64, ReadError> {
     let head = Head::parse(bytes, u64::MAX)?;
     expect_known_version(&head.header)?;
     Ok(u64::from(head.superblock.blocks) * BLOCK)
+}
+
+/// Refuses an image of a format version that is not known.
+pub(super) fn expect_known_version(header: &Header) -> Result<(), ReadError> {
+    if header.format_version > LAST_VERSION {
+        return Err(Defect::FormatVersion(header.format_version).at(12));
+    }
+    Ok(())
+}
+
+/// Every rule of the superblock that is broken.
+pub(in crate::erofs) fn superblock_defects(superblock: &Superblock, len: u64) -> impl Iterator<Item = ReadError> {
+    let Superblock { block_bits, directory_block_bits, blocks, .. } = *superblock;
+    let unknown = superblock.needed_features & !FEATURE_CHUNKED_FILE;
+    let features = (unknown != 0).then_some((Defect::Features { features: unknown }, 80));
+    let bits = u32::from(block_bits);
+    let block_size = (bits != BLOCK_BITS).then_some((Defect::BlockSize { bits }, 12));
+    let bits = bits + u32::from(directory_block_bits);
+    let directory_block_size = (directory_block_bits != 0).then_some((Defect::BlockSize { bits }, 90));
+    let cut_off = (u64::from(blocks) * BLOCK > len).then_some((Defect::CutOff { blocks, len }, 36));
+    let areas = [(superblock.inode_block, 40), (superblock.xattr_block, 44)].map(|(block, field)| {
+        let is_outside = u64::from(block) * BLOCK > len;
+        is_outside.then_some((Defect::AreaOutside { block }, field))
+    });
+    let all = [features, block_size, directory_block_size, cut_off].into_iter().chain(areas);
+    all.flatten().map(|(defect, field)| defect.at(SUPERBLOCK_OFFSET + field))
 }

@@ -52,6 +52,6 @@ pub use resolve::{LastLink, ResolveError, ResolvedPath};
 pub use view::{Child, Children, OwnXattr, View, ViewNode};
 pub use xattrs::{RawXattr, RawXattrs};
 
+pub(super) use head::{LAST_VERSION, superblock_defects};
 pub(super) use overlay::{BackingXattrs, Meaning, meaning};
-pub(super) use reader::{LAST_VERSION, superblock_defects};
 pub(super) use walk::{check_order, target};

@@ -1,15 +1,12 @@
 //! An image as bytes, looked at on demand: header, superblock, inodes.
 
 use super::error::{Defect, ReadError};
-use super::head::Head;
-use crate::erofs::constants::{BLOCK, BLOCK_BITS, NODE_ALIGN, SUPERBLOCK_OFFSET, XATTR_HEADER_LEN};
+use super::head::{Head, expect_known_version};
+use crate::erofs::constants::{BLOCK, NODE_ALIGN, XATTR_HEADER_LEN};
 use crate::erofs::header::Header;
 use crate::erofs::record::{BadRecord, InodeRecord, Layout, RecordForm};
-use crate::erofs::superblock::{FEATURE_CHUNKED_FILE, FEATURE_XATTR_FILTER, Superblock};
+use crate::erofs::superblock::{FEATURE_XATTR_FILTER, Superblock};
 use crate::tree::{Kind, Timestamp};
-
-/// The latest format version that can be read. Version 2 is a layout of composefs-rs.
-pub(in crate::erofs) const LAST_VERSION: u32 = 2;
 
 /// An image in memory. Whatever is asked of it is checked when it is asked for, and nothing is kept.
 #[derive(Clone, Copy, Debug)]
@@ -96,32 +93,6 @@ impl<'a> ImageReader<'a> {
         let end = usize::try_from(offset.checked_add(len)?).ok()?;
         self.bytes.get(usize::try_from(offset).ok()?..end)
     }
-}
-
-/// Refuses an image of a format version that is not known.
-pub(super) fn expect_known_version(header: &Header) -> Result<(), ReadError> {
-    if header.format_version > LAST_VERSION {
-        return Err(Defect::FormatVersion(header.format_version).at(12));
-    }
-    Ok(())
-}
-
-/// Every rule of the superblock that is broken.
-pub(in crate::erofs) fn superblock_defects(superblock: &Superblock, len: u64) -> impl Iterator<Item = ReadError> {
-    let Superblock { block_bits, directory_block_bits, blocks, .. } = *superblock;
-    let unknown = superblock.needed_features & !FEATURE_CHUNKED_FILE;
-    let features = (unknown != 0).then_some((Defect::Features { features: unknown }, 80));
-    let bits = u32::from(block_bits);
-    let block_size = (bits != BLOCK_BITS).then_some((Defect::BlockSize { bits }, 12));
-    let bits = bits + u32::from(directory_block_bits);
-    let directory_block_size = (directory_block_bits != 0).then_some((Defect::BlockSize { bits }, 90));
-    let cut_off = (u64::from(blocks) * BLOCK > len).then_some((Defect::CutOff { blocks, len }, 36));
-    let areas = [(superblock.inode_block, 40), (superblock.xattr_block, 44)].map(|(block, field)| {
-        let is_outside = u64::from(block) * BLOCK > len;
-        is_outside.then_some((Defect::AreaOutside { block }, field))
-    });
-    let all = [features, block_size, directory_block_size, cut_off].into_iter().chain(areas);
-    all.flatten().map(|(defect, field)| defect.at(SUPERBLOCK_OFFSET + field))
 }
 
 impl RawInode {
