@@ -98,7 +98,8 @@ impl Budget {
         if is_more(memory_used, highest.memory) || is_more(time_used, highest.time) {
             *highest = Highest { memory: highest.memory.max(memory_used), time: highest.time.max(time_used) };
             eprintln!(
-                "budget: {}: at most {} % of the memory and {} % of the time; now {} bytes and {} ns for {len} bytes of input",
+                "budget: {}: at most {} % of the memory and {} % of the time; now {} bytes and {} ns \
+                 for {len} bytes of input",
                 self.name, highest.memory, highest.time, memory.0, time.0
             );
         }

@@ -26,12 +26,14 @@ const RECORDED: [(&str, &str, &str); 4] = [
     (
         "sha512",
         "0",
-        "64df8b334310a47f0ebb6e5df85fec6ec0e3726c42b0925ff205af907060b55965d3aee9a69770e303d58e09141a4d48cb39a950aedc79ec497711a94d7ce4bd",
+        "64df8b334310a47f0ebb6e5df85fec6ec0e3726c42b0925ff205af907060b559\
+         65d3aee9a69770e303d58e09141a4d48cb39a950aedc79ec497711a94d7ce4bd",
     ),
     (
         "sha512",
         "1",
-        "9d3d4f8cff937653c29fdad638469a62dc02e2ba20eb07aa5667376b0836830e654e949d3f037fd49a3181a13061baab4521b23ec4bdd412b454b1c9f0ee099c",
+        "9d3d4f8cff937653c29fdad638469a62dc02e2ba20eb07aa5667376b0836830e\
+         654e949d3f037fd49a3181a13061baab4521b23ec4bdd412b454b1c9f0ee099c",
     ),
 ];
 

@@ -320,7 +320,8 @@ mod tests {
             (b"content_b\n", "02927862b4ab9fb69919187bb78d394e235ce444eeb0a890d37e955827fe4bf4"),
             (
                 b"",
-                "ccf9e5aea1c2a64efa2f2354a6024b90dffde6bbc017825045dce374474e13d10adb9dadcc6ca8e17a3c075fbd31336e8f266ae6fa93a6c3bed66f9e784e5abf",
+                "ccf9e5aea1c2a64efa2f2354a6024b90dffde6bbc017825045dce374474e13d1\
+                 0adb9dadcc6ca8e17a3c075fbd31336e8f266ae6fa93a6c3bed66f9e784e5abf",
             ),
         ] {
             let want = Digest::from_hex(hex).unwrap();

@@ -22,7 +22,8 @@ const DUMP: &str = "\
 /d/e 0 40755 2 0 0 0 1.0 - - -
 /d/e/f 3 100644 1 0 0 0 1.0 - abc -
 /d/link 0 @100644 1 0 0 0 0.0 /file - -
-/ext 5000000 100644 1 0 0 0 1.0 aa/bb - 84ea6f7a76b5e2a6b0d8e9b7e4d3c2b1a0918273645546372819a0b1c2d3e4f5 user.shared=0123456789abcdef
+/ext 5000000 100644 1 0 0 0 1.0 aa/bb - \
+84ea6f7a76b5e2a6b0d8e9b7e4d3c2b1a0918273645546372819a0b1c2d3e4f5 user.shared=0123456789abcdef
 /ext2 50000000000000 100644 1 0 0 0 1.0 - - -
 /fifo 0 10644 1 0 0 0 1.0 - - -
 /file 5 100644 2 70000 0 0 -1.0 - hello - user.shared=0123456789abcdef lustre.x=1 system.posix_acl_access=

@@ -89,8 +89,8 @@ pub enum Error {
         found: String,
     },
     /// `verity_check=` asks for less than what is demanded of this image.
-    #[error("Failed to mount composefs {}: Invalid argument: option verity_check={check} contradicts the demand that every file \
-        of this image is verified", image.display())]
+    #[error("Failed to mount composefs {}: Invalid argument: option verity_check={check} contradicts the demand \
+        that every file of this image is verified", image.display())]
     Contradiction {
         /// Path of the image, for messages.
         image: PathBuf,
@@ -118,8 +118,8 @@ pub enum Error {
         source: io::Error,
     },
     /// The files shall be verified, and the overlayfs of this kernel cannot.
-    #[error("Failed to mount composefs {}: Operation not supported: overlayfs of this kernel ({release}) cannot verify files, \
-        it has no option verity={demand}", image.display())]
+    #[error("Failed to mount composefs {}: Operation not supported: overlayfs of this kernel ({release}) cannot \
+        verify files, it has no option verity={demand}", image.display())]
     NoOverlayVerity {
         /// Path of the image, for messages.
         image: PathBuf,
@@ -129,7 +129,8 @@ pub enum Error {
         release: String,
     },
     /// `idmap=` on a kernel without the calls for it.
-    #[error("Failed to mount composefs {}: Operation not supported: this kernel ({release}) has no id-mapped mounts", image.display())]
+    #[error("Failed to mount composefs {}: Operation not supported: this kernel ({release}) has no id-mapped mounts",
+        image.display())]
     NoIdmap {
         /// Path of the image, for messages.
         image: PathBuf,
@@ -148,7 +149,8 @@ pub enum Error {
         source: io::Error,
     },
     /// No directory to mount the image on for a moment.
-    #[error("Failed to mount composefs {}: {}: no temporary directory in /run or /tmp", image.display(), io_text(source))]
+    #[error("Failed to mount composefs {}: {}: no temporary directory in /run or /tmp",
+        image.display(), io_text(source))]
     NoTemporary {
         /// Path of the image, for messages.
         image: PathBuf,
@@ -165,7 +167,8 @@ pub enum Error {
         len: usize,
     },
     /// A step of the mount failed.
-    #[error("Failed to mount composefs {}: {}: {}", image.display(), errno_text(source.errno), refusal(source, kernel_log))]
+    #[error("Failed to mount composefs {}: {}: {}",
+        image.display(), errno_text(source.errno), refusal(source, kernel_log))]
     Kernel {
         /// Path of the image, for messages.
         image: PathBuf,
@@ -236,32 +239,46 @@ impl Error {
                 Errno::from_io_error(source).and_then(refusal_cause)?.into()
             }
             Error::BadImage { image, .. } => {
-                format!("build or fetch the image again; `composefs check {}` tells all that is wrong with it", image.display())
+                let image = image.display();
+                format!("build or fetch the image again; `composefs check {image}` tells all that is wrong with it")
             }
             Error::NoVerity { image, supported: true, .. } => {
                 format!("enable it with `fsverity enable {}`, then try again", image.display())
             }
-            Error::NoVerity { .. } => "put the image on ext4 (made or tuned with `-O verity`), btrfs or f2fs and enable fs-verity on it".into(),
+            Error::NoVerity { .. } => {
+                "put the image on ext4 (made or tuned with `-O verity`), btrfs or f2fs and enable fs-verity on it"
+                    .into()
+            }
             Error::WrongVerity { .. } => {
-                "this is not the image the digest was taken of: build or fetch it again, or find out who changed it; do not just change digest=".into()
+                "this is not the image the digest was taken of: build or fetch it again, or find out who changed it; \
+                 do not just change digest="
+                    .into()
             }
             Error::Contradiction { .. } => "leave out verity_check, or use verity_check=2".into(),
             Error::NoOverlayVerity { .. } => {
-                "use Linux 6.6 or newer, or mount without verification: leave out digest= and verity, or use tryverity or verity_check=0".into()
+                "use Linux 6.6 or newer, or mount without verification: leave out digest= and verity, \
+                 or use tryverity or verity_check=0"
+                    .into()
             }
             Error::NoIdmap { .. } => "use Linux 5.19 or newer, or leave out idmap=".into(),
             Error::NoLoopDevice { .. } if !Path::new("/proc/self/fd").exists() => {
-                "mount /proc, by which the kernel gets to the image; or give it /dev/loop-control and the loop devices".into()
+                "mount /proc, by which the kernel gets to the image; or give it /dev/loop-control \
+                 and the loop devices"
+                    .into()
             }
             Error::NoLoopDevice { source, .. } => match Errno::from_io_error(source) {
                 Some(Errno::NOENT | Errno::NODEV | Errno::NXIO) => {
-                    "run `modprobe loop`; in a container give it /dev/loop-control and the loop devices; or use Linux 6.12 or newer and keep the image on a disk file system".into()
+                    "run `modprobe loop`; in a container give it /dev/loop-control and the loop devices; \
+                     or use Linux 6.12 or newer and keep the image on a disk file system"
+                        .into()
                 }
                 Some(Errno::PERM | Errno::ACCESS) => "loop devices need root".into(),
                 _ => return None,
             },
             Error::TooLong { .. } => "use fewer or shorter basedirs, or Linux 6.7 or newer".into(),
-            Error::Directory { role: "basedir", .. } => "basedir= is the directory that holds the objects, as xx/yyyy…".into(),
+            Error::Directory { role: "basedir", .. } => {
+                "basedir= is the directory that holds the objects, as xx/yyyy…".into()
+            }
             Error::Kernel { source, .. } => return kernel_remedy(source),
             _ => return None,
         })
@@ -272,8 +289,8 @@ fn kernel_remedy(error: &MountError) -> Option<String> {
     let step = error.step.as_str();
     Some(match error.errno {
         Errno::PERM if is_in_one() == Some(true) => {
-            "this process is in a user namespace, as in a rootless container, where the kernel mounts no EROFS even for root: \
-             mount outside of it, as root of the initial namespace"
+            "this process is in a user namespace, as in a rootless container, where the kernel mounts no EROFS even \
+             for root: mount outside of it, as root of the initial namespace"
                 .into()
         }
         Errno::PERM => "mounting needs CAP_SYS_ADMIN: run it as root".into(),

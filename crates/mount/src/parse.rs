@@ -70,7 +70,8 @@ pub enum OptionError {
     ReadAhead(String),
     /// One option asks to verify every file, another to do less.
     #[error(
-        "Option {demand} verifies every file and cannot be used with verity_check={check}: leave one out or use verity_check=2"
+        "Option {demand} verifies every file and cannot be used with verity_check={check}: \
+         leave one out or use verity_check=2"
     )]
     Contradiction {
         /// The option that demands it.

@@ -179,7 +179,8 @@ mod tests {
         assert_eq!(
             text(&planned("basedir=o", 0)),
             "image    a.img\n         its fs-verity digest is not checked\nerofs    ro,noacl\n\
-             \x20        read ahead up to 32 MiB\noverlay  metacopy=on,redirect_dir=on\n         files are not verified\n\
+             \x20        read ahead up to 32 MiB\noverlay  metacopy=on,redirect_dir=on\n\
+             \x20        files are not verified\n\
              \x20        lowerdir+=(the image)\n         datadir+=o\nmount    /mnt (ro)"
         );
         let hex = "ab".repeat(32);
@@ -189,7 +190,8 @@ mod tests {
             text(&full),
             format!(
                 "image    a.img\n         the kernel must have fs-verity digest sha256:{hex} for it\nerofs    ro\n\
-                 \x20        read ahead up to 1 MiB\n         owners mapped by /ns\noverlay  metacopy=on,redirect_dir=on\n         verity=require\n\
+                 \x20        read ahead up to 1 MiB\n         owners mapped by /ns\n\
+                 overlay  metacopy=on,redirect_dir=on\n         verity=require\n\
                  \x20        lowerdir+=(the image)\n         datadir+=o\n         datadir+=p\n\
                  \x20        upperdir=u\n         workdir=w\nmount    /mnt (rw,nodev,noatime)"
             )

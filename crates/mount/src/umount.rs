@@ -37,7 +37,8 @@ pub enum UmountError {
         found: Option<String>,
     },
     /// Without `/proc` the mounts cannot be listed, and no overlay is mounted there.
-    #[error("Failed to unmount {}: no overlay is mounted there, and more cannot be found out: /proc is not mounted", target.display())]
+    #[error("Failed to unmount {}: no overlay is mounted there, and more cannot be found out: \
+        /proc is not mounted", target.display())]
     NoProc {
         /// Path given to unmount.
         target: PathBuf,

@@ -150,8 +150,8 @@ pub enum RepositoryError {
     },
     /// Writing the tree of an image again gives other bytes.
     #[error(
-        "written again, the image has the digest {written} instead of {found}: it was not made by a composefs tool, or was \
-         changed; only images written here are stored, because the kernel has to trust them"
+        "written again, the image has the digest {written} instead of {found}: it was not made by a composefs tool, or \
+         was changed; only images written here are stored, because the kernel has to trust them"
     )]
     NotCanonical {
         /// Digest of the imported image.
@@ -182,8 +182,8 @@ pub enum RepositoryError {
     },
     /// Another program removed objects of a new image before it was published.
     #[error(
-        "{count} objects of the new image were removed from {} before it was published, such as {first}: another program \
-         removes objects without reading leases; run this again", path.display()
+        "{count} objects of the new image were removed from {} before it was published, such as {first}: another \
+         program removes objects without reading leases; run this again", path.display()
     )]
     Removed {
         /// Number of removed objects.

@@ -151,8 +151,8 @@ fn expect_symlinks(directory: BorrowedFd<'_>, path: &Path) -> Result<(), Reposit
     }
 }
 
-/// Opens an existing repository with these settings. If no repository exists, checks that the directory has only parts of an
-/// unfinished one.
+/// Opens an existing repository with these settings. If no repository exists, checks that the directory has only
+/// parts of an unfinished one.
 fn existing(path: &Path, settings: Settings) -> Result<Option<Repository>, RepositoryError> {
     match Repository::open(path) {
         Ok(repository) => {

@@ -176,7 +176,8 @@ mod tests {
         let text = |compatible, read_only, incompatible| {
             format!(
                 r#"{{"version":1,"algorithm":"fsverity-sha512-12","features":{{"compatible":{compatible},
-                "read-only-compatible":{read_only},"incompatible":{incompatible}}},"erofs_formats":{{"default":1}},"x":1}}"#
+                "read-only-compatible":{read_only},"incompatible":{incompatible}}},
+                "erofs_formats":{{"default":1}},"x":1}}"#
             )
         };
         let meta = Meta::parse(text(r#"["new"]"#, r#"["v1_erofs"]"#, "[]").as_bytes()).unwrap();

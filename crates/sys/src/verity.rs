@@ -115,7 +115,8 @@ pub fn is_enabled(file: impl AsFd) -> io::Result<bool> {
 pub fn refusal_cause(errno: Errno) -> Option<&'static str> {
     match errno {
         Errno::PERM => Some(
-            "a sandbox (seccomp) refuses the request, or the kernel demands signatures (sysctl fs.verity.require_signatures)",
+            "a sandbox (seccomp) refuses the request, or the kernel demands signatures \
+             (sysctl fs.verity.require_signatures)",
         ),
         Errno::ACCESS => Some("the permissions of the file or a security module such as SELinux refuse the request"),
         Errno::INVAL => Some("a sandbox refuses the request, or the file system cannot use blocks of 4096 bytes"),
@@ -153,8 +154,8 @@ pub enum Enabled {
 
 /// Switches fs-verity on for a file, without salt and signature (`FS_IOC_ENABLE_VERITY`).
 ///
-/// `file` is open for reading only, and no process has the file open for writing. The kernel reads it whole and builds the
-/// Merkle tree; from then on the file cannot be written.
+/// `file` is open for reading only, and no process has the file open for writing. The kernel reads it whole and builds
+/// the Merkle tree; from then on the file cannot be written.
 ///
 /// # Errors
 ///

@@ -36,9 +36,12 @@ fn xattr_name() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         4 => "user\\.[a-f]{1,2}",
         1 => "trusted\\.[a-c]",
-        1 => select(vec!["security.selinux", "security.capability", "system.posix_acl_access", "system.posix_acl_default",
+        1 => select(vec![
+            "security.selinux", "security.capability", "system.posix_acl_access", "system.posix_acl_default",
             "trusted.overlay.opaque", "trusted.overlay.redirect", "trusted.overlay.metacopy", "user.overlay.opaque",
-            "lustre.x", "other", "trusted.overlay.whiteout", "user.overlay.whiteouts"]).prop_map(str::to_owned),
+            "lustre.x", "other", "trusted.overlay.whiteout", "user.overlay.whiteouts",
+        ])
+        .prop_map(str::to_owned),
     ]
     .prop_map(String::into_bytes)
 }
@@ -65,14 +68,20 @@ fn digest(algorithm: Algorithm) -> impl Strategy<Value = Digest> {
 fn regular(algorithm: Algorithm) -> impl Strategy<Value = NodeKind> {
     let kept = vec(any::<u8>(), 1..5000).prop_map(|content| (content.len() as u64, Some(content)));
     let short = vec(any::<u8>(), 1..65).prop_map(|content| (content.len() as u64, Some(content)));
-    let size = prop_oneof![4 => 65u64..100_000, 1 => 1u64 << 32..1 << 40, 1 => (1u64 << 43) - 2..(1 << 43) + 2, 1 => Just(1 << 53)];
+    let size = prop_oneof![
+        4 => 65u64..100_000,
+        1 => 1u64 << 32..1 << 40,
+        1 => (1u64 << 43) - 2..(1 << 43) + 2,
+        1 => Just(1 << 53),
+    ];
     let payload = prop_oneof![
         4 => digest(algorithm).prop_map(|d| d.object_path().into_bytes()),
         1 => "[a-z/]{1,40}".prop_map(String::into_bytes),
     ];
     prop_oneof![
         1 => Just(NodeKind::Regular { size: 0, content: None, payload: None, digest: None }),
-        3 => prop_oneof![short, kept].prop_map(|(size, content)| NodeKind::Regular { size, content, payload: None, digest: None }),
+        3 => prop_oneof![short, kept]
+            .prop_map(|(size, content)| NodeKind::Regular { size, content, payload: None, digest: None }),
         5 => (size, prop::option::weighted(0.9, payload), prop::option::weighted(0.9, digest(algorithm)))
             .prop_map(|(size, payload, digest)| NodeKind::Regular { size, content: None, payload, digest }),
     ]

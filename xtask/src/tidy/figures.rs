@@ -133,8 +133,8 @@ mod tests {
 
     #[test]
     fn clauses_and_short_blocks() {
-        let text = "//! Reads the table of inodes.\n/// Its path.\nfn a() {}\n/// What the kernel reports of it.\nfn b() {}\n\
-                    /// Whatever it is.\n";
+        let text = "//! Reads the table of inodes.\n/// Its path.\nfn a() {}\n/// What the kernel reports of it.\n\
+                    fn b() {}\n/// Whatever it is.\n";
         let figures = figures(&[("crates/image/src/a.rs", text)]);
         assert_eq!((figures.blocks, figures.clauses.len(), figures.short.len()), (4, 1, 2));
         assert!(figures.short[0].starts_with("crates/image/src/a.rs:2:"));

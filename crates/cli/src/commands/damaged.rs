@@ -20,7 +20,8 @@ const DUMP: &str = "\
 /d/e 0 40755 2 0 0 0 1.0 - - -
 /d/e/f 3 100644 1 0 0 0 1.0 - abc -
 /d/link 0 @100644 1 0 0 0 0.0 /file - -
-/ext 10 100644 1 0 0 0 1.0 aa/bb - cc3da5b14909626fc99443f580e4d8c9b990e85e0a1d18883dc89b23d43e173f user.shared=0123456789abcdef
+/ext 10 100644 1 0 0 0 1.0 aa/bb - \
+cc3da5b14909626fc99443f580e4d8c9b990e85e0a1d18883dc89b23d43e173f user.shared=0123456789abcdef
 /ext2 50000000000000 100644 1 0 0 0 1.0 - - -
 /fifo 0 10644 1 0 0 0 1.0 - - -
 /file 5 100644 2 70000 0 0 -1.0 - hello - user.shared=0123456789abcdef

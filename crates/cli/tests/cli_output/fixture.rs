@@ -15,7 +15,9 @@ const PROGRAMS: [&str; 5] = ["composefs", "mkcomposefs", "composefs-info", "comp
 
 /// Shell functions available to every line.
 const PRELUDE: &str = "\
-unprivileged() { if [ $(id -u) = 0 ]; then setpriv --bounding-set=-dac_override,-dac_read_search \"$@\"; else \"$@\"; fi; }
+unprivileged() {
+    if [ $(id -u) = 0 ]; then setpriv --bounding-set=-dac_override,-dac_read_search \"$@\"; else \"$@\"; fi
+}
 ";
 
 /// Characters in the names of the hostile fixture: C0 controls (with a newline), C1 as UTF-8 and as a byte, DEL, and

@@ -131,7 +131,8 @@ mod tests {
     fn goes_both_ways() {
         for text in [
             "version=0,hash=sha256,xattrs=all,times=keep,hardlinks=no,inline=64,devices=yes,transform=none",
-            "version=2,hash=sha512,xattrs=user,times=clamp:-5,hardlinks=yes,inline=given,devices=no,transform=container+boot",
+            "version=2,hash=sha512,xattrs=user,times=clamp:-5,hardlinks=yes,inline=given,devices=no,\
+             transform=container+boot",
             "version=1,hash=sha256,xattrs=none,times=zero-directories,hardlinks=no,inline=0,devices=yes,transform=none",
         ] {
             assert_eq!(text.parse::<Policy>().unwrap().to_string(), text);

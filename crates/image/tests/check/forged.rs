@@ -61,11 +61,13 @@ fn what_is_refused_is_found() {
             "root outside", None, Problem::Defect(Defect::InodeOutside { .. }), |f| f.put_superblock(14, &[0xff; 2]);
             "checksum", None, Problem::Checksum { .. }, |f| f.put_superblock(8, &[7]);
             "acl denied", None, Problem::AclDenied, |f| f.put_xattr("/file", "user.more", 0, &[0, 2]);
-            "inode outside", Some("/file"), Problem::Defect(Defect::InodeOutside { .. }), |f| f.put_dirent("/", "file", 3, &[1]);
+            "inode outside", Some("/file"), Problem::Defect(Defect::InodeOutside { .. }),
+                |f| f.put_dirent("/", "file", 3, &[1]);
             "inode format", Some("/file"), Problem::Defect(Defect::InodeFormat(_)), |f| f.put_inode("/file", 0, &[3]);
             "mode", Some("/file"), Problem::Defect(Defect::Mode(_)), |f| f.put_inode("/file", 4, &[0xa4, 1]);
             "stub with links", Some("/00"), Problem::Defect(Defect::StubLinks(2)), |f| f.put_inode("/00", 6, &[2]);
-            "content", Some("/block1"), Problem::Defect(Defect::ContentTooLong(_)), |f| f.put_inode("/block1", 8, &[0x89, 0x13]);
+            "content", Some("/block1"), Problem::Defect(Defect::ContentTooLong(_)),
+                |f| f.put_inode("/block1", 8, &[0x89, 0x13]);
             "shared block", Some("/block2"), Problem::Defect(Defect::Overlap { .. }), |f| {
                 let block = f.inode("/block1").record().union_field.to_le_bytes();
                 f.put_inode("/block2", 16, &block);
@@ -78,14 +80,16 @@ fn what_is_refused_is_found() {
             "symlink without target", Some("/sym"), Problem::Defect(Defect::Tree(_)), |f| f.put_inode("/sym", 8, &[0]);
             "order", Some("/"), Problem::Defect(Defect::NameOrder { .. }), |f| f.put_name("/", "ext2", "az");
             "twice", Some("/"), Problem::Defect(Defect::NameTwice(_)), |f| f.put_name("/", "block2", "block1");
-            "first name", Some("/d2"), Problem::Defect(Defect::FirstName { .. }), |f| f.put_dirent("/d2", ".", 8, &[25]);
+            "first name", Some("/d2"), Problem::Defect(Defect::FirstName { .. }),
+                |f| f.put_dirent("/d2", ".", 8, &[25]);
             "no dot", Some("/d2"), Problem::Defect(Defect::DotMissing(".")), |f| f.put_name("/d2", ".", ",");
             "dot elsewhere", Some("/d2"), Problem::Defect(Defect::DotElsewhere { .. }), |f| {
                 let nid = f.nid("/d");
                 f.put_dirent("/d2", "..", 0, &nid);
             };
             "type", Some("/file"), Problem::Defect(Defect::FileType { .. }), |f| f.put_dirent("/", "file", 10, &[7]);
-            "type of a link", Some("/d/link"), Problem::Defect(Defect::FileType { .. }), |f| f.put_dirent("/d", "link", 10, &[7]);
+            "type of a link", Some("/d/link"), Problem::Defect(Defect::FileType { .. }),
+                |f| f.put_dirent("/d", "link", 10, &[7]);
             "loop", Some("/d/e"), Problem::Defect(Defect::DirectoryTwice), |f| {
                 let nid = f.nid("/");
                 f.put_dirent("/d", "e", 0, &nid);
@@ -94,8 +98,10 @@ fn what_is_refused_is_found() {
                 let nid = f.nid("/00");
                 f.put_dirent("/", "01", 0, &nid);
             };
-            "shared count", Some("/file"), Problem::Defect(Defect::SharedCount { .. }), |f| f.put_inode("/file", 64 + 4, &[200]);
-            "reference", Some("/file"), Problem::Defect(Defect::SharedOutside { .. }), |f| f.put_inode("/file", 64 + 12, &[0xff; 4]);
+            "shared count", Some("/file"), Problem::Defect(Defect::SharedCount { .. }),
+                |f| f.put_inode("/file", 64 + 4, &[200]);
+            "reference", Some("/file"), Problem::Defect(Defect::SharedOutside { .. }),
+                |f| f.put_inode("/file", 64 + 12, &[0xff; 4]);
             "prefix", Some("/d"), Problem::Defect(Defect::XattrPrefix(7)), |f| f.put_xattr("/d", "user.a", 1, &[7]);
             "hidden", Some("/d"), Problem::Defect(Defect::XattrHidden(_)), |f| f.put_inode("/d", 32, &[0xff; 4]);
             "redirect", Some("/ext"), Problem::Defect(Defect::Redirect(_)), |f| {
@@ -127,7 +133,8 @@ fn what_no_writer_does_is_found() {
             };
             "number", Some("/sym"), Problem::Number { count: 1, .. }, |f| f.put_inode("/sym", 20, &[0, 0]);
             "links", Some("/sym"), Problem::Links { found: 2, names: 1 }, |f| f.put_inode("/sym", 6, &[2]);
-            "links of a directory", Some("/d"), Problem::DirectoryLinks { found: 7, expected: 3 }, |f| f.put_inode("/d", 6, &[7]);
+            "links of a directory", Some("/d"), Problem::DirectoryLinks { found: 7, expected: 3 },
+                |f| f.put_inode("/d", 6, &[7]);
             "stub missing", Some("/"), Problem::StubsMissing { count: 1, .. }, |f| f.put_name("/", "ff", "fg");
             "whiteout of its own", Some("/fg"), Problem::NoStub, |f| f.put_name("/", "ff", "fg");
             "not opaque", Some("/"), Problem::NotOpaque, |f| f.put_xattr("/", "trusted.overlay.opaque", 4 + 14, b"x");

@@ -152,7 +152,8 @@ fn digests_of_two_algorithms_are_not_compared_but_contents_in_the_image_are() {
     let text = |digest: Digest, content: &str| {
         let path = digest.object_path();
         format!(
-            "/ 0 40755 2 0 0 0 0.0 - - -\n/big 99 100644 1 0 0 0 0.0 {path} - {digest}\n/in 3 100644 1 0 0 0 0.0 - {content} -\n"
+            "/ 0 40755 2 0 0 0 0.0 - - -\n/big 99 100644 1 0 0 0 0.0 {path} - {digest}\n\
+             /in 3 100644 1 0 0 0 0.0 - {content} -\n"
         )
     };
     let tree = |algorithm, content| {

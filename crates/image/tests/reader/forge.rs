@@ -16,7 +16,8 @@ const DUMP: &str = "\
 /ext 5000000 100644 1 0 0 0 1.0 aa/bb - 84ea6f7a76b5e2a6b0d8e9b7e4d3c2b1a0918273645546372819a0b1c2d3e4f5
 /ext2 5000000 100644 1 0 0 0 1.0 aa/cc - 94ea6f7a76b5e2a6b0d8e9b7e4d3c2b1a0918273645546372819a0b1c2d3e4f5
 /fifo 0 10644 1 0 0 0 1.0 - - -
-/file 5 100644 2 70000 0 0 1.0 - hello - user.shared=0123456789abcdef xser.whole=1 user.more=\\x01\\x01\\x01\\x00kv\\x00\\x00
+/file 5 100644 2 70000 0 0 1.0 - hello - user.shared=0123456789abcdef xser.whole=1 \
+user.more=\\x01\\x01\\x01\\x00kv\\x00\\x00
 /names 0 40755 2 0 0 0 1.0 - - -
 /null 0 20644 1 0 0 259 1.0 - - -
 /sym 6 120777 1 0 0 0 1.0 target - -

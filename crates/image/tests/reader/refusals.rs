@@ -104,7 +104,8 @@ fn contents() {
             // Behind the last attribute: 4 + 16 + 6, padded.
             f.put(xattr + 28, &[0, 0, 0, 0]);
         };
-        "symlink without target", Some("/sym"), Defect::Tree(TreeError::SymlinkTarget(0)), |f| f.put_inode("/sym", 8, &[0]);
+        "symlink without target", Some("/sym"), Defect::Tree(TreeError::SymlinkTarget(0)),
+            |f| f.put_inode("/sym", 8, &[0]);
         "symlink in two pieces", Some("/sym"), Defect::SymlinkTarget(4099), |f| {
             let block = f.inode("/block1").record().union_field.to_le_bytes();
             f.put_inode("/block1", 8, &[0; 4]);
@@ -257,10 +258,14 @@ fn overlay() {
         "redirect with NUL", Some("/ext"), Defect::Redirect(6), |f| {
             f.put_xattr("/ext", "trusted.overlay.redirect", 22, b"\0");
         };
-        "metacopy version", Some("/ext"), Defect::Metacopy(36), |f| f.put_xattr("/ext", "trusted.overlay.metacopy", 20, &[1]);
-        "metacopy length", Some("/ext"), Defect::Metacopy(36), |f| f.put_xattr("/ext", "trusted.overlay.metacopy", 21, &[35]);
-        "metacopy flags", Some("/ext"), Defect::Metacopy(36), |f| f.put_xattr("/ext", "trusted.overlay.metacopy", 22, &[1]);
-        "metacopy algorithm", Some("/ext"), Defect::Metacopy(36), |f| f.put_xattr("/ext", "trusted.overlay.metacopy", 23, &[2]);
+        "metacopy version", Some("/ext"), Defect::Metacopy(36),
+            |f| f.put_xattr("/ext", "trusted.overlay.metacopy", 20, &[1]);
+        "metacopy length", Some("/ext"), Defect::Metacopy(36),
+            |f| f.put_xattr("/ext", "trusted.overlay.metacopy", 21, &[35]);
+        "metacopy flags", Some("/ext"), Defect::Metacopy(36),
+            |f| f.put_xattr("/ext", "trusted.overlay.metacopy", 22, &[1]);
+        "metacopy algorithm", Some("/ext"), Defect::Metacopy(36),
+            |f| f.put_xattr("/ext", "trusted.overlay.metacopy", 23, &[2]);
         "no metacopy", Some("/ext"), Defect::NoMetacopy, |f| {
             f.put_xattr("/ext", "trusted.overlay.metacopy", 4, b"overlay.metacopx");
             f.put_inode("/ext", 32, &[0; 4]);

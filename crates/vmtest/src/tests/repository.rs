@@ -13,8 +13,21 @@ use crate::disk::drop_caches;
 use crate::kernel::Kernels;
 
 super::tests! { "repository",
-    Kernels::Since((6, 6)) => [mounts_are_verified, options_of_a_mount_only_strengthen_it, sparse_files_are_sealed_with_their_holes, refused_requests_of_fs_verity_refuse_where_it_is_demanded, what_another_namespace_has_mounted_stays],
-    Kernels::All => [lost_fs_verity_is_found_and_put_back, a_hard_link_is_sealed_as_a_copy, data_the_disk_has_lost_is_replaced, a_disk_that_fails_is_told, a_quota_is_a_full_disk, fat_is_refused],
+    Kernels::Since((6, 6)) => [
+        mounts_are_verified,
+        options_of_a_mount_only_strengthen_it,
+        sparse_files_are_sealed_with_their_holes,
+        refused_requests_of_fs_verity_refuse_where_it_is_demanded,
+        what_another_namespace_has_mounted_stays,
+    ],
+    Kernels::All => [
+        lost_fs_verity_is_found_and_put_back,
+        a_hard_link_is_sealed_as_a_copy,
+        data_the_disk_has_lost_is_replaced,
+        a_disk_that_fails_is_told,
+        a_quota_is_a_full_disk,
+        fat_is_refused,
+    ],
 }
 
 /// A directory with a tree in it.

@@ -1,4 +1,5 @@
-//! The commands that use a repository, and the messages they share: waiting for a lock, who may open the directory, counts.
+//! The commands that use a repository, and the messages they share: waiting for a lock, who may open the directory,
+//! counts.
 
 mod args;
 pub(super) mod create;

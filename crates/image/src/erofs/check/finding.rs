@@ -192,8 +192,9 @@ pub enum Problem {
     NoObject,
     /// Directories that hold whiteouts.
     #[error(
-        "this directory holds whiteouts and is not opaque in the image, even if it was opaque in the source: the format has \
-         one attribute for both, so files that lower layers have in this directory show. Directories like this: {count}"
+        "this directory holds whiteouts and is not opaque in the image, even if it was opaque in the source: the \
+         format has one attribute for both, so files that lower layers have in this directory show. \
+         Directories like this: {count}"
     )]
     NotOpaqueDirectories {
         /// The number of names affected.

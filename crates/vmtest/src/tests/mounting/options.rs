@@ -64,7 +64,8 @@ fn lines_of_fstab(context: &Context) -> Result<()> {
     let dir = scene.path("").display().to_string();
     let dir = dir.trim_end_matches('/');
     let lines = format!(
-        "{dir}/rootfs.img {dir}/mnt composefs basedir={dir}/objects,nodev,noatime,nofail,_netdev,x-systemd.requires=/mnt 0 0\n\
+        "{dir}/rootfs.img {dir}/mnt composefs basedir={dir}/objects,nodev,noatime,nofail,_netdev,\
+         x-systemd.requires=/mnt 0 0\n\
          {dir}/rootfs.img {dir}/other composefs noauto,basedir={dir}/objects,ro 0 0\n\
          {dir}/absent.img {dir}/other composefs basedir={dir}/objects,nofail 0 0\n"
     );

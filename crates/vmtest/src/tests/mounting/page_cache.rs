@@ -133,7 +133,8 @@ fn the_metadata_is_read_at_mount(context: &Context) -> Result<()> {
         "of {image} sectors {at_mount_off} at mount, {later_off} later, without reading ahead"
     );
     println!(
-        "\nimage of {image} sectors: {at_mount} read at mount, {later} later; readahead=off: {at_mount_off}, {later_off}"
+        "\nimage of {image} sectors: {at_mount} read at mount, {later} later; \
+         readahead=off: {at_mount_off}, {later_off}"
     );
     scene.finish()
 }

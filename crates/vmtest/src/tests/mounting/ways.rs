@@ -13,7 +13,11 @@ use crate::kernel_log::KernelLog;
 crate::tests::tests! {
     "ways",
     Kernels::All => [newest_way_is_taken, image_in_memory_goes_by_loop],
-    super::NOT_VERIFYING => [old_kernel_refuses_to_verify, old_kernel_looks_for_objects_at_once, tryverity_mounts_unverified],
+    super::NOT_VERIFYING => [
+        old_kernel_refuses_to_verify,
+        old_kernel_looks_for_objects_at_once,
+        tryverity_mounts_unverified,
+    ],
     super::VERIFYING => [tryverity_verifies],
 }
 
