@@ -9,8 +9,6 @@ use crate::paths;
 const ROOTS: &[&str] = &["crates/", "docs/", "xtask/", "bench/", "fuzz/", ".ci/"];
 /// A page that names paths as they were.
 const HISTORY: &str = "CHANGELOG.md";
-/// Paths that are left. It only sinks.
-const LEFT: usize = 1;
 
 pub(super) fn check(sources: &[Source]) -> Vec<String> {
     let mut problems = Vec::new();
@@ -25,7 +23,7 @@ pub(super) fn check(sources: &[Source]) -> Vec<String> {
             }
         }
     }
-    problems.extend(super::beyond(LEFT, "paths without a file", missing(sources)));
+    problems.extend(missing(sources));
     problems
 }
 

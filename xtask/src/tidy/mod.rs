@@ -89,15 +89,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The problems of a rule that may still be broken `left` times: all of them if there are more, else none.
-fn beyond(left: usize, what: &str, mut found: Vec<String>) -> Vec<String> {
-    if found.len() <= left {
-        return Vec::new();
-    }
-    found.push(format!("{} {what}, {left} may be left", found.len()));
-    found
-}
-
 /// Returns the files under version control and the new ones that are not ignored.
 fn sources() -> Result<Vec<Source>> {
     let mut git = Command::new("git");
