@@ -158,7 +158,9 @@ fn losses_are_detected() {
     assert!(lost[0].contains("leads to None"), "{lost:?}");
     let lost = judged(&create(), &|| fs::remove_file(repository.join("images").join(&digest)).unwrap());
     assert!(lost[0].contains("the image"), "{lost:?}");
-    for round in [create(), plain()] {
+    // A step that is left out stores no object that could be lost.
+    let is_played = |round: &Round| !round.parties[0].iter().any(|step| place.programs.leave_out(&step.action));
+    for round in [create(), plain()].into_iter().filter(is_played) {
         let lost = judged(&round, &|| fs::remove_file(first_object()).unwrap());
         assert!(lost.iter().any(|lost| lost.contains("No such file")), "{lost:?}");
         let lost = judged(&round, &|| fs::write(first_object(), "another").unwrap());
