@@ -48,7 +48,6 @@ impl Package {
             "Package: {}\nSource: composefs\nVersion: {}\nArchitecture: {architecture}\n\
              Maintainer: composefs developers <composefs@localhost>\n\
              Installed-Size: {}\n{depends}Section: {}\nPriority: optional\n\
-             Homepage: https://github.com/composefs/composefs\n\
              Description: {}\n {}\n",
             self.name,
             self.version,
