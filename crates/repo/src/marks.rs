@@ -60,7 +60,7 @@ impl MarkSet {
         !self.streams.contains(digest) && repository.objects.try_stat(digest).is_ok()
     }
 
-    /// MarkSet an image and all objects that it needs.
+    /// Marks an image and all objects that it needs.
     pub(crate) fn image(&mut self, repository: &Repository, digest: &Digest) {
         if !self.lacks_image(repository, digest) {
             return;
@@ -93,7 +93,7 @@ impl MarkSet {
         }
     }
 
-    /// MarkSet the targets of entries that are not in this program's form.
+    /// Marks the targets of entries that are not in this program's form.
     pub(crate) fn broken(&mut self, repository: &Repository, broken: &[BrokenRef]) {
         for entry in broken {
             match &entry.leads {
@@ -104,13 +104,13 @@ impl MarkSet {
         }
     }
 
-    /// MarkSet everything that is kept by something other than refs in this program's form.
+    /// Marks everything that is kept by something other than refs in this program's form.
     pub(crate) fn all_but_names(&mut self, repository: &Repository) -> Result<(), RepositoryError> {
         self.broken(repository, &repository.refs()?.broken);
         self.streams(repository, &repository.streams()?)
     }
 
-    /// MarkSet streams and what they need: the streams, objects and images in their tables, and, because the format is
+    /// Marks streams and what they need: the streams, objects and images in their tables, and, because the format is
     /// another program's, every digest of an object or image of the repository at any offset of the stream.
     pub(crate) fn streams(&mut self, repository: &Repository, streams: &Streams) -> Result<(), RepositoryError> {
         self.unclear.extend(streams.unclear.iter().cloned());
@@ -173,7 +173,7 @@ impl MarkSet {
         Ok(())
     }
 
-    /// MarkSet a digest in a stream: an object, which may be an image, or a stream to be read next. `in_table` says
+    /// Marks a digest in a stream: an object, which may be an image, or a stream to be read next. `in_table` says
     /// that it is in the table of streams and images.
     fn of_stream(
         &mut self,

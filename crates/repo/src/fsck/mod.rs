@@ -82,7 +82,7 @@ impl Repository {
         options: &FsckOptions,
         progress: &dyn Progress,
     ) -> Result<FsckReport, RepositoryError> {
-        // HeldImage to the end, so that nothing is removed before it was read. A check without repair continues without
+        // Held to the end, so that nothing is removed before it was read. A check without repair continues without
         // a lease if it cannot make one: if an image is removed meanwhile, its link is looked up again before its
         // objects are reported as missing.
         let lease = if options.repair { Some(Arc::new(self.lease()?)) } else { None };

@@ -29,7 +29,7 @@ pub(super) struct Alone {
 }
 
 impl Collector<'_> {
-    /// MarkSet what is named, and notes the images that nothing names.
+    /// Marks what is named, and notes the images that nothing names.
     pub(super) fn mark_all(&mut self) -> Result<(), RepositoryError> {
         let named = self.named()?;
         self.candidates = named.images.iter().copied().collect();

@@ -151,7 +151,7 @@ impl Repository {
 }
 
 impl<'r> Collector<'r> {
-    /// MarkSet everything that is needed, and notes the images that nothing names.
+    /// Marks everything that is needed, and notes the images that nothing names.
     ///
     /// # Errors
     ///

@@ -56,7 +56,7 @@ pub(super) struct DuArgs {
 }
 
 const EXAMPLES: &str = "\
-SizeFormat are those recorded in the images, in bytes. Objects are identified by their paths below the object directory.
+Sizes are those recorded in the images, in bytes. Objects are identified by their paths below the object directory.
 
 Examples:
   composefs du rootfs.img
