@@ -230,6 +230,7 @@ fn a_file_system_can_lack_fs_verity() {
         "{}",
         refused.stderr
     );
+    assert_eq!(refused.stderr.matches("os error").count(), 1, "{}", refused.stderr);
     assert!(!Path::new(&repo).exists());
     done(composefs(&["init", "--insecure", &repo]));
     done(composefs(&["--repo", &repo, "create", &tree, "--name", "image"]));
