@@ -150,7 +150,7 @@ impl Drop for Lease {
 
 /// Opens the file that a gc locks.
 pub(crate) fn open_gc_lock(leases: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC;
     openat(leases, GC_LOCK, flags, Mode::from_raw_mode(0o600))
 }
 

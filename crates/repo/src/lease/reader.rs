@@ -21,7 +21,8 @@ use crate::{RepositoryError, layout};
 /// Prefix of the name of an image link that a gc has moved aside.
 const ASIDE: &str = "gc.";
 
-const OPEN: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+const OPEN: OFlags =
+    OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
 /// The objects and images that leases protect.
 #[derive(Debug)]
