@@ -9,13 +9,19 @@ use crate::metadata::{self, Crate};
 const EDGES: &[(&str, &[&str])] = &[
     ("cli", &["oci", "ostree", "remote", "fuse", "trust", "mount", "repo", "store", "scan", "content", "image", "sys"]),
     ("libcomposefs", &["ostree", "mount", "repo", "store", "scan", "content", "image"]),
+    // Planned: a program that mounts for others.
     ("broker", &["mount", "repo", "trust", "image", "sys"]),
+    // Planned: transports of objects, the only place for an async runtime.
     ("remote", &["oci", "repo", "store", "content", "trust", "image"]),
+    // Planned: image references and layers.
     ("oci", &["repo", "store", "content", "image"]),
     ("ostree", &["store", "content", "image", "sys"]),
     ("repo", &["store", "scan", "content", "image", "sys"]),
+    // Planned: mounting in user space.
     ("fuse", &["store", "image", "sys"]),
+    // Planned: signatures and policy.
     ("trust", &["image"]),
+    // Planned: a helper for initramfs.
     ("boot", &["mount", "trust", "image", "sys"]),
     ("mount", &["image", "sys"]),
     ("capi", &["image", "mount", "sys"]),

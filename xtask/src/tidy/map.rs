@@ -17,6 +17,8 @@ const END: &str = "<!-- map:end -->";
 const WITHOUT_MODULES: &[&str] = &["bench", "crates/testkit", "crates/vmtest", "fuzz", "xtask"];
 /// A line of the map is no longer.
 const COLUMNS: usize = 120;
+/// Words of the page beside the map, without diagrams and tables: what module docs say already does not belong there.
+const WORDS: usize = 1500;
 
 /// Runs the task: writes the map into the page.
 pub(crate) fn run() -> Result<()> {
@@ -26,14 +28,25 @@ pub(crate) fn run() -> Result<()> {
     Ok(fs::write(paths::checkout().join(PAGE), text)?)
 }
 
-/// Reports a map that is not that of the code.
+/// Reports a map that is not that of the code, and a page that is too long beside it.
 pub(super) fn check(sources: &[Source]) -> Vec<String> {
     let Some(page) = sources.iter().find(|source| source.path.as_os_str() == PAGE) else { return Vec::new() };
-    match with_map(&page.text, &map(sources)) {
+    let mut problems = match with_map(&page.text, &map(sources)) {
         Some(text) if text == page.text => Vec::new(),
         Some(_) => vec![format!("{PAGE}: the code map is not that of the code: cargo xtask map writes it")],
         None => vec![format!("{PAGE}: the marks of the code map are missing")],
+    };
+    let words = with_map(&page.text, "").map_or(0, |text| count_words(&text));
+    if words > WORDS {
+        problems.push(format!("{PAGE}: {words} words beside the code map: at most {WORDS}"));
     }
+    problems
+}
+
+/// Returns the number of words of a page, without its code blocks and tables.
+fn count_words(page: &str) -> usize {
+    let prose = prose::page_text(page).filter(|(_, line)| !line.starts_with('|'));
+    prose.map(|(_, line)| line.split_whitespace().count()).sum()
 }
 
 /// The page with this map between the marks.
@@ -119,6 +132,18 @@ mod tests {
         assert_eq!(check(&sources(&page)), [""; 0]);
         assert_eq!(check(&sources(&page.replace("The tree", "The old tree"))).len(), 1);
         assert_eq!(check(&sources("no marks")).len(), 1);
+    }
+
+    #[test]
+    fn the_page_has_few_words_beside_the_map() {
+        let page = |words: usize| {
+            let prose = "word ".repeat(words);
+            format!("{prose}\n```text\n{prose}\n```\n| {prose}|\n{BEGIN}{}{END}\n", map(&sources("")))
+        };
+        // The marks count as six words.
+        assert_eq!(check(&sources(&page(WORDS - 6))), [""; 0]);
+        let problem = format!("{PAGE}: {} words beside the code map: at most {WORDS}", WORDS + 1);
+        assert_eq!(check(&sources(&page(WORDS - 5))), [problem]);
     }
 
     #[test]

@@ -15,7 +15,7 @@
 //! | a line of a report | `out!`, a line on standard output |
 //! | a report as JSON | [`json`] |
 //! | many lines of names, as in `ls` | [`text`]: bytes unchanged, except on a terminal |
-//! | contents, images, dumps | [`data`]: bytes unchanged |
+//! | contents, images, dumps | [`data`]: bytes unchanged, only from files listed in `xtask/src/tidy/fences.rs` |
 //! | the program's own text of several lines, such as a usage | [`block`], [`tell_block`], [`remark`] |
 
 /// Prints one line of a report. Non-graphic characters are escaped, also newlines.
