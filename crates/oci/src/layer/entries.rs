@@ -8,8 +8,8 @@ use crate::shown::shown;
 use crate::stream::StreamError;
 use crate::tar::{BLOCK, EntryKind, TarEntry, TarError, TarParser, TarStep};
 
-/// Contents up to this length are kept in the image and in the stream; longer ones are objects (`docs/format/stream.md`,
-/// section 3).
+/// Contents up to this length are kept in the image and in the stream; longer ones are objects
+/// (`docs/format/stream.md`, section 3).
 pub const INLINE_MAX: u64 = 64;
 
 /// The reasons why a layer cannot be read.

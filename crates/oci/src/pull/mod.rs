@@ -164,8 +164,8 @@ pub enum PullError {
     },
     /// The archive of a layer has another digest than the configuration says.
     #[error(
-        "layer {number} of {count}, blob {blob}: the uncompressed archive has the digest {found}, but the configuration \
-         says {expected} (diff_ids): the image is malformed or not to be trusted"
+        "layer {number} of {count}, blob {blob}: the uncompressed archive has the digest {found}, but the \
+         configuration says {expected} (diff_ids): the image is malformed or not to be trusted"
     )]
     DiffId {
         /// The number of the layer, from 1.

@@ -19,7 +19,13 @@ pub(super) struct RegistryArgs {
     #[arg(long, value_name = "FILE", help_heading = "Registries")]
     authfile: Option<PathBuf>,
     /// With `false`, the registry of the image may use plain HTTP or a certificate that cannot be verified
-    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, help_heading = "Registries")]
+    #[arg(
+        long,
+        value_name = "BOOL",
+        default_value_t = true,
+        action = clap::ArgAction::Set,
+        help_heading = "Registries"
+    )]
     tls_verify: bool,
 }
 

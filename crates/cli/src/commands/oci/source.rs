@@ -85,7 +85,8 @@ fn other_way(operand: &str, kind: &str, copy: &str) -> anyhow::Error {
     anyhow!("{operand:?} cannot be read; copy the image to {kind} first: skopeo copy {copy}")
 }
 
-/// Divides `PATH[:NAME]` and `PATH@DIGEST`: at the first colon or `@` after a path that exists, as paths may have colons.
+/// Divides `PATH[:NAME]` and `PATH@DIGEST`: at the first colon or `@` after a path that exists, as paths may have
+/// colons.
 fn divide(text: &[u8]) -> (&Path, Option<&[u8]>) {
     let path = |bytes| Path::new(OsStr::from_bytes(bytes));
     let marks = || text.iter().enumerate().filter(|(_, byte)| matches!(byte, b':' | b'@'));
