@@ -6,8 +6,7 @@ use crate::credentials::{self, Credentials};
 use crate::policy::SignaturePolicy;
 use crate::reference::Reference;
 use crate::registries_conf::RegistriesConf;
-use crate::repository::{self, Multipart};
-use crate::{auth, exchange};
+use crate::wire::{self, Multipart};
 
 /// Parses an auth file, and returns the user or the token for a repository.
 #[must_use]
@@ -39,7 +38,7 @@ pub fn policy(text: &str) -> Option<bool> {
 /// Parses the value of `WWW-Authenticate`, and returns how many challenges are known.
 #[must_use]
 pub fn challenges(text: &str) -> usize {
-    auth::parse_challenges(text).len()
+    wire::parse_challenges(text).len()
 }
 
 /// Parses a body of the type `multipart/byteranges` in pieces, and returns how many bytes its parts have.
@@ -60,11 +59,11 @@ pub fn multipart(body: &[u8], piece: usize) -> Option<u64> {
 /// Parses the body of a refusal, and returns its message.
 #[must_use]
 pub fn refusal(text: &[u8]) -> Option<String> {
-    exchange::parse_refusal(text).1
+    wire::parse_refusal(text).1
 }
 
 /// Reports whether a text is a manifest of a known kind.
 #[must_use]
 pub fn manifest(text: &[u8]) -> bool {
-    repository::inspect_manifest(text, None).is_ok()
+    wire::inspect(text, None).is_ok()
 }

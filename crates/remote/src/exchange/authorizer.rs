@@ -9,11 +9,13 @@ use reqwest::header::HeaderValue;
 
 use super::hosts::{Hosts, Trouble, lock, server};
 use super::{redirect, refusal};
-use crate::auth::{Challenge, Token, TokenRequest, basic};
+
 use crate::credentials::{self, CredentialSearch, Credentials};
 use crate::error::ErrorKind;
 use crate::printable::printable;
+use crate::token::{Token, TokenRequest, basic};
 use crate::transport::Failure;
+use crate::wire::Challenge;
 
 /// The longest answer of an authorization server.
 const LONGEST_ANSWER: u64 = 1 << 20;

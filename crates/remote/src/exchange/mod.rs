@@ -18,15 +18,12 @@ pub(crate) use authorizer::Target;
 use hosts::{Hosts, Trouble};
 pub(crate) use redirect::{is_same_origin, resolve};
 
-use crate::auth;
 use crate::error::{Error, ErrorKind, Subject};
 use crate::options::ClientOptions;
 use crate::progress::TransferProgress;
 use crate::retry::{Backoff, retry_after};
 use crate::transport::{Answer, HttpRequest};
-
-#[cfg(feature = "fuzzing")]
-pub(crate) use refusal::parse as parse_refusal;
+use crate::wire;
 
 /// All that exchanges share: hosts with their connections, credentials and tokens.
 pub(crate) struct Exchange {
@@ -209,7 +206,7 @@ impl Exchange {
             }
             challenges_left -= 1;
             let values = answer.headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
-            let Some(challenge) = auth::choose(values) else { return Ok(answer) };
+            let Some(challenge) = wire::choose(values) else { return Ok(answer) };
             let new = self.authorizer.answer(&self.hosts, &call.target, challenge, authorization.as_ref())?;
             if new.is_none() || new == authorization {
                 return Ok(answer);

@@ -160,11 +160,13 @@ pub(crate) fn split_location(name: &str) -> Option<(String, String)> {
 }
 
 /// Reports whether `path` is a well-formed path of a repository.
+#[cfg(feature = "client")]
 pub(crate) fn is_path(path: &str) -> bool {
     path.len() <= LONGEST_NAME && grammar::is_path(path)
 }
 
 /// Reports whether `tag` is a well-formed tag.
+#[cfg(feature = "client")]
 pub(crate) fn is_tag(tag: &str) -> bool {
     grammar::is_tag(tag)
 }

@@ -15,6 +15,7 @@ use crate::exchange::Call;
 use crate::printable::printable;
 use crate::retry::Backoff;
 use crate::transport::{Answer, AnswerBody, Failure};
+use crate::wire::ContentRange;
 
 /// Received bytes after which the retries are counted anew.
 const PROGRESS: u64 = 1 << 20;
@@ -39,27 +40,6 @@ pub struct BlobReader {
     backoff: Backoff,
     since_reset: u64,
     has_failed: bool,
-}
-
-/// What an answer to a request for bytes has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ContentRange {
-    pub(super) first: u64,
-    /// Offset after the last byte.
-    pub(super) end: u64,
-    pub(super) total: Option<u64>,
-}
-
-impl ContentRange {
-    /// Parses `bytes FIRST-LAST/TOTAL`.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let (range, total) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
-        let (first, last) = range.trim().split_once('-')?;
-        let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
-        let total = if total == "*" { None } else { Some(total.parse().ok()?) };
-        let end = last.checked_add(1)?;
-        (first < end && total.is_none_or(|total| end <= total)).then_some(Self { first, end, total })
-    }
 }
 
 impl RemoteRepository {
@@ -262,20 +242,4 @@ pub(super) fn content_range(answer: &Answer) -> Result<ContentRange, String> {
 pub(super) fn out_of_range(answer: &Answer) -> ErrorKind {
     let size = answer.header(&CONTENT_RANGE).and_then(|text| text.trim().strip_prefix("bytes */")?.parse().ok());
     ErrorKind::Range { size }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn content_ranges() {
-        let range = |first, end, total| Some(ContentRange { first, end, total });
-        assert_eq!(ContentRange::parse("bytes 0-0/1"), range(0, 1, Some(1)));
-        assert_eq!(ContentRange::parse("bytes 5-9/*"), range(5, 10, None));
-        for bad in ["bytes 1-0/5", "bytes 0-5/5", "bytes */5", "0-1/2", "bytes 0-18446744073709551615/*", "bytes -1/2"]
-        {
-            assert_eq!(ContentRange::parse(bad), None, "{bad}");
-        }
-    }
 }

@@ -3,7 +3,6 @@
 mod blob;
 mod listing;
 mod manifest;
-mod multipart;
 mod ranges;
 mod referrers;
 mod upload;
@@ -17,11 +16,7 @@ use reqwest::header::HeaderMap;
 use reqwest::{Method, Url};
 
 pub use blob::BlobReader;
-#[cfg(feature = "fuzzing")]
-pub(crate) use manifest::inspect as inspect_manifest;
-pub use manifest::{ManifestKind, RemoteManifest};
-#[cfg(feature = "fuzzing")]
-pub(crate) use multipart::Multipart;
+pub use manifest::RemoteManifest;
 pub use ranges::RangesAnswer;
 pub use referrers::Referrer;
 pub use upload::{BlobSource, Mount};

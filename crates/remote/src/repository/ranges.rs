@@ -10,12 +10,12 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue, RANGE};
 
 use super::RemoteRepository;
 use super::blob::{BlobReader, content_range, out_of_range};
-use super::multipart::{Multipart, MultipartError};
 use super::wanted::Wanted;
 use crate::digest::RegistryDigest;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::Call;
 use crate::transport::Answer;
+use crate::wire::{Multipart, MultipartError};
 
 /// The most ranges of one request: servers refuse long headers.
 const MOST_RANGES: usize = 64;

@@ -2,7 +2,7 @@
 //!
 //! Each part announces its range, so its length is known, and the bytes pass through without a search for the boundary.
 
-use super::blob::ContentRange;
+use super::content_range::ContentRange;
 
 /// The longest head of a part, and the longest text before the first part.
 const LONGEST_HEAD: usize = 8 << 10;
