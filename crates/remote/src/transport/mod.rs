@@ -4,6 +4,7 @@
 //! and in [`AnswerBody::chunk`] for each piece of the body, so that a body is read no faster than it is used.
 
 mod failure;
+mod pinned;
 mod runtime;
 mod tls;
 

@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
+use super::pinned::PinnedVerifier;
 use crate::certs_d::{CertificateError, HostCertificates};
 use crate::error::ErrorKind;
 use crate::options::ClientOptions;
@@ -16,7 +18,10 @@ use crate::options::ClientOptions;
 /// What the connections to a host need.
 #[derive(Debug)]
 pub(crate) struct TlsMaterial {
-    authorities: Vec<CertificateDer<'static>>,
+    /// Authorities of the system.
+    system: Vec<CertificateDer<'static>>,
+    /// Authorities that the user or certs.d gives.
+    given: Vec<CertificateDer<'static>>,
     client: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
     is_verified: bool,
 }
@@ -28,14 +33,17 @@ impl TlsMaterial {
         host: &HostCertificates,
         is_verified: bool,
     ) -> Result<Self, CertificateError> {
-        let mut authorities = Vec::new();
-        let given = options.authority_file.clone().filter(|path| !path.as_os_str().is_empty());
-        let system = || options.locations.authority_files().into_iter().find(|path| path.exists());
-        if let Some(path) = given.or_else(system) {
-            authorities = certificates(&path)?;
+        let (mut system, mut given) = (Vec::new(), Vec::new());
+        match options.authority_file.as_ref().filter(|path| !path.as_os_str().is_empty()) {
+            Some(path) => given = certificates(path)?,
+            None => {
+                if let Some(path) = options.locations.authority_files().into_iter().find(|path| path.exists()) {
+                    system = certificates(&path)?;
+                }
+            }
         }
         for path in &host.authorities {
-            authorities.extend(certificates(path)?);
+            given.extend(certificates(path)?);
         }
         let client = match &host.client {
             Some((certificate, key)) => {
@@ -45,7 +53,7 @@ impl TlsMaterial {
             }
             None => None,
         };
-        Ok(Self { authorities, client, is_verified })
+        Ok(Self { system, given, client, is_verified })
     }
 
     /// Makes the configuration of the TLS library.
@@ -54,18 +62,32 @@ impl TlsMaterial {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
         let builder = builder.with_safe_default_protocol_versions().map_err(invalid)?;
-        let builder = if self.is_verified {
-            let mut roots = RootCertStore::empty();
-            // A bundle of a system may have certificates that the library cannot read; the others are still used.
-            roots.add_parsable_certificates(self.authorities.iter().cloned());
-            builder.with_root_certificates(roots)
-        } else {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate::new(&provider)))
+        let builder = match self.verifier(provider)? {
+            Some(verifier) => builder.dangerous().with_custom_certificate_verifier(verifier),
+            None => builder.with_root_certificates(RootCertStore::empty()),
         };
         match &self.client {
             Some((chain, key)) => builder.with_client_auth_cert(chain.clone(), key.clone_key()).map_err(invalid),
             None => Ok(builder.with_no_client_auth()),
         }
+    }
+}
+
+impl TlsMaterial {
+    /// Returns what verifies the server's certificate; `None` if no authority is known, so that none is accepted.
+    fn verifier(&self, provider: Arc<CryptoProvider>) -> Result<Option<Arc<dyn ServerCertVerifier>>, ErrorKind> {
+        if !self.is_verified {
+            return Ok(Some(Arc::new(AnyCertificate::new(&provider))));
+        }
+        let mut roots = RootCertStore::empty();
+        // A bundle of a system may have certificates that the library cannot read; the others are still used.
+        roots.add_parsable_certificates(self.system.iter().chain(&self.given).cloned());
+        if roots.is_empty() {
+            return Ok(None);
+        }
+        let usual = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
+        let usual = usual.map_err(|error| ErrorKind::Invalid(format!("TLS cannot be set up: {error}")))?;
+        Ok(Some(Arc::new(PinnedVerifier { usual, pinned: self.given.clone() })))
     }
 }
 

@@ -75,6 +75,35 @@ fn the_authority_must_be_known() {
 }
 
 #[test]
+fn a_certificate_that_is_its_own_authority_is_trusted_where_it_is_given() {
+    let name = "certificates::a_certificate_that_is_its_own_authority_is_trusted_where_it_is_given";
+    if !has_programs(name, &["docker-registry", "openssl"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    // As the documentation of the registry makes it: openssl marks it as an authority.
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=own -days 2";
+    let own = |name: &str, address: &str| {
+        let name = format!("-addext subjectAltName=IP:{address} -keyout {name}.key -out {name}.crt");
+        openssl(dir.path(), &format!("req -x509 {key} {name}"));
+    };
+    own("server", "127.0.0.1");
+    own("other", "127.0.0.1");
+    let http = "  tls:\n    certificate: DIR/server.crt\n    key: DIR/server.key\n";
+    let registry = Registry::start_in(dir, &Setup { http, ..Setup::default() });
+    let known = with_certificates(&registry, "known", &[("server.crt", "ca.crt")]);
+    upload_image(&repository(&known, &registry.host(), "image"), b"layer", "one");
+    for unknown in [options(), with_certificates(&registry, "unknown", &[("other.crt", "ca.crt")])] {
+        let error = repository(&unknown, &registry.host(), "image").tags().expect_err("another certificate");
+        assert!(matches!(error.kind(), ErrorKind::Certificate { .. }), "{error}");
+    }
+    let given = ClientOptions { authority_file: Some(registry.dir.path().join("server.crt")), ..options() };
+    assert_eq!(repository(&given, &registry.host(), "image").tags().expect("a list"), ["one"]);
+    let error = repository(&given, &format!("localhost:{}", registry.port), "image").tags();
+    assert!(matches!(error.expect_err("another name").kind(), ErrorKind::Certificate { .. }));
+}
+
+#[test]
 fn insecure_is_the_endpoint_and_not_the_host() {
     let Some(registry) = start("certificates::insecure_is_the_endpoint_and_not_the_host", "") else { return };
     let client = RegistryClient::new(options()).expect("a client");
