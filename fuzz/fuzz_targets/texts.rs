@@ -1,5 +1,8 @@
 //! Small texts from outside, each with a reader of its own, chosen by the first byte: `m` for `meta.json`, `n` for the
 //! name of an image, `o` for mount options, `i` for mountinfo, `x` for patterns and a path, `p` for a policy of images.
+//!
+//! Those of registries: `a` for an auth file, `c` for registries.conf, `s` for policy.json, `w` for `WWW-Authenticate`, `b`
+//! for several ranges in one body, `e` for a refusal, `j` for a manifest, `f` for a reference.
 #![no_main]
 
 use std::ffi::OsStr;
@@ -8,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use composefs_fuzz::{Budget, Linear};
 use libcomposefs_image::policy::Policy;
 use libcomposefs_mount::UnknownOptions;
+use libcomposefs_remote::{Reference, fuzzing as remote};
 use libcomposefs_repo::{ImageName, Meta, RefName};
 use libcomposefs_scan::Patterns;
 use libfuzzer_sys::fuzz_target;
@@ -28,6 +32,17 @@ static PATTERNS: Budget = Budget::new(
 );
 static POLICY: Budget =
     Budget::new("policy", Linear { base: 16 << 10, per_byte: 64 }, Linear { base: 5_000_000, per_byte: 2_000 });
+/// Files of containers: JSON and TOML become trees first.
+static CONTAINERS: Budget = Budget::new(
+    "configuration of containers",
+    Linear { base: 64 << 10, per_byte: 512 },
+    Linear { base: 5_000_000, per_byte: 10_000 },
+);
+static REGISTRY: Budget = Budget::new(
+    "answer of a registry",
+    Linear { base: 32 << 10, per_byte: 64 },
+    Linear { base: 5_000_000, per_byte: 4_000 },
+);
 
 fuzz_target!(|input: &[u8]| {
     let Some((kind, text)) = input.split_first() else { return };
@@ -38,6 +53,14 @@ fuzz_target!(|input: &[u8]| {
         b'i' => (&MOUNTINFO, mountinfo),
         b'x' => (&PATTERNS, patterns),
         b'p' => (&POLICY, policy),
+        b'a' => (&CONTAINERS, auth_file),
+        b'c' => (&CONTAINERS, registries_conf),
+        b's' => (&CONTAINERS, signature_policy),
+        b'w' => (&REGISTRY, challenges),
+        b'b' => (&REGISTRY, multipart),
+        b'e' => (&REGISTRY, refusal),
+        b'j' => (&REGISTRY, manifest),
+        b'f' => (&REGISTRY, reference),
         _ => return,
     };
     budget.check(text.len(), || read(text));
@@ -101,5 +124,51 @@ fn policy(text: &[u8]) {
     let Ok(text) = std::str::from_utf8(text) else { return };
     if let Ok(policy) = text.parse::<Policy>() {
         assert_eq!(policy.to_string().parse().ok(), Some(policy), "{policy}");
+    }
+}
+
+fn auth_file(text: &[u8]) {
+    if let Some(user) = remote::auth_file(text) {
+        assert!(!user.is_empty());
+    }
+}
+
+fn registries_conf(text: &[u8]) {
+    let Ok(text) = std::str::from_utf8(text) else { return };
+    assert_ne!(remote::registries_conf(text), Some(0));
+}
+
+fn signature_policy(text: &[u8]) {
+    let Ok(text) = std::str::from_utf8(text) else { return };
+    // Nothing is accepted by a text that does not say so.
+    assert!(remote::policy(text) != Some(true) || text.contains("insecureAcceptAnything") || text.contains('\\'));
+}
+
+fn challenges(text: &[u8]) {
+    let Ok(text) = std::str::from_utf8(text) else { return };
+    assert!(remote::challenges(text) <= text.len());
+}
+
+/// The first byte is the length of the pieces; the result does not depend on it.
+fn multipart(text: &[u8]) {
+    let Some((piece, body)) = text.split_first() else { return };
+    let bytes = remote::multipart(body, usize::from(*piece));
+    assert!(bytes.is_none_or(|bytes| bytes <= body.len() as u64));
+    assert_eq!(bytes, remote::multipart(body, body.len()));
+}
+
+fn refusal(text: &[u8]) {
+    let message = remote::refusal(text).unwrap_or_default();
+    assert!(!message.contains(char::is_control), "{message:?}");
+}
+
+fn manifest(text: &[u8]) {
+    assert!(!remote::manifest(text) || text.contains(&b'{'));
+}
+
+fn reference(text: &[u8]) {
+    let Ok(text) = std::str::from_utf8(text) else { return };
+    if let Ok(reference) = text.parse::<Reference>() {
+        assert_eq!(reference.to_string().parse(), Ok(reference));
     }
 }

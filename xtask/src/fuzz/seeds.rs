@@ -164,6 +164,39 @@ pub(super) fn texts(dir: &Path, max_len: usize) -> Result<()> {
     ] {
         put(dir, max_len, name, seed.as_bytes())?;
     }
+    registry_texts(dir, max_len)
+}
+
+/// Files and answers that the client of registries reads.
+fn registry_texts(dir: &Path, max_len: usize) -> Result<()> {
+    let entry = r#""host.example/a/b": {"auth": "dTpw"}, "host.example": {"identitytoken": "t"}"#;
+    let rule = "[[registry]]\nprefix = \"*.host.example\"\nlocation = \"b.example\"\ninsecure = true\n\
+                [[registry.mirror]]\nlocation = \"c.example:5000/d\"\npull-from-mirror = \"tag-only\"\n";
+    let accept = r#"[{"type": "insecureAcceptAnything"}]"#;
+    let part = "--b\r\nContent-Range: bytes 2-4/1048576\r\n\r\nabc\r\n";
+    for (name, seed) in [
+        ("auth", format!(r#"a{{"auths": {{{entry}}}, "credHelpers": {{"x.example": "y"}}, "credsStore": "z"}}"#)),
+        ("auth-long", format!("a{{\"auths\": {{{}}}}}", vec![entry; 150].join(","))),
+        (
+            "registries",
+            format!("cunqualified-search-registries = [\"a.example\"]\n{rule}[aliases]\n\"a/b\" = \"c.d/e\"\n"),
+        ),
+        ("registries-long", format!("c{}", rule.repeat(90))),
+        (
+            "signatures",
+            format!(r#"s{{"default": {accept}, "transports": {{"docker": {{"host.example": {accept}}}}}}}"#),
+        ),
+        ("signatures-signed", r#"s{"default": [{"type": "signedBy", "keyType": "GPGKeys"}]}"#.to_owned()),
+        ("challenge", "wBearer realm=\"https://a.b/token\",service=\"c\",scope=\"d:e:pull\", Basic realm=f".to_owned()),
+        ("challenge-long", format!("w{}", "Basic realm=\"a\\\"b\", ".repeat(700))),
+        ("ranges", format!("b\u{7}x\r\n{part}{part}--b--\r\n")),
+        ("ranges-long", format!("b\u{1}{}", part.repeat(300))),
+        ("refusal", r#"e{"errors":[{"code":"DENIED","message":"\u001b","detail":{}}]}"#.to_owned()),
+        ("manifest", r#"j{"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#.to_owned()),
+        ("reference", format!("fhost.example:5000/a/b__c-d:tag@sha256:{}", "ab".repeat(32))),
+    ] {
+        put(dir, max_len, name, seed.as_bytes())?;
+    }
     Ok(())
 }
 
