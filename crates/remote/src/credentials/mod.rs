@@ -131,10 +131,10 @@ fn in_file(
         };
         helper::get(name, &locations.program_dirs, host, HELPER_TIME).map_err(failed)
     };
-    if let Some(name) = auths.helper(host) {
-        if let Some(found) = ask(name)? {
-            return Ok(Some(found));
-        }
+    if let Some(name) = auths.helper(host)
+        && let Some(found) = ask(name)?
+    {
+        return Ok(Some(found));
     }
     match auths.entry(host, path) {
         Some(Entry { key, credentials: Err(reason) }) => {

@@ -35,9 +35,6 @@ enum Part {
     Cut(String),
 }
 
-/// Receiver of bytes by their offset in the blob.
-type Sink<'a> = dyn FnMut(u64, &[u8]) -> io::Result<()> + 'a;
-
 impl RemoteRepository {
     /// Reads `ranges` of a blob of `size` bytes, and gives the bytes with their offsets to `sink`.
     ///
@@ -53,7 +50,7 @@ impl RemoteRepository {
         digest: &RegistryDigest,
         size: u64,
         ranges: &[Range<u64>],
-        sink: &mut Sink<'_>,
+        sink: &mut dyn FnMut(u64, &[u8]) -> io::Result<()>,
     ) -> Result<RangesAnswer, Error> {
         let mut call = self.blob_call(digest);
         let failed = |kind: ErrorKind| Error::new(&self.blob_call(digest).subject, kind);

@@ -93,7 +93,7 @@ mod tests {
     fn known_challenges() {
         let hub = r#"Bearer realm="https://auth.x/token",service="registry.x",scope="repository:a/b:pull,push""#;
         let expected = bearer("https://auth.x/token", Some("registry.x"), Some("repository:a/b:pull,push"));
-        assert_eq!(parse(hub), [expected.clone()]);
+        assert_eq!(parse(hub), std::slice::from_ref(&expected));
         assert_eq!(parse("Basic realm=\"a, b\""), [Challenge::Basic]);
         assert_eq!(parse("bearer REALM=https://r"), [bearer("https://r", None, None)]);
         let both = format!("Digest realm=\"x\", nonce=y, Basic realm=\"z\", {hub}");

@@ -197,10 +197,10 @@ fn an_upload_that_the_registry_forgot_starts_again() {
     struct Forgetful(std::io::Cursor<Vec<u8>>, Option<std::path::PathBuf>);
     impl Read for Forgetful {
         fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-            if self.0.position() > 500_000 {
-                if let Some(uploads) = self.1.take() {
-                    std::fs::remove_dir_all(uploads)?;
-                }
+            if self.0.position() > 500_000
+                && let Some(uploads) = self.1.take()
+            {
+                std::fs::remove_dir_all(uploads)?;
             }
             self.0.read(buffer)
         }
