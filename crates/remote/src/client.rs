@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::error::{Error, ErrorKind, Subject};
 use crate::exchange::Exchange;
 use crate::options::ClientOptions;
-use crate::progress::{NoProgress, TransferProgress};
+use crate::progress::{NoTransferProgress, TransferProgress};
 use crate::registries_conf::Endpoint;
 use crate::repository::RemoteRepository;
 
@@ -24,7 +24,7 @@ impl RegistryClient {
     ///
     /// If the threads cannot be started.
     pub fn new(options: ClientOptions) -> Result<Self, ErrorKind> {
-        Self::with_progress(options, Arc::new(NoProgress))
+        Self::with_progress(options, Arc::new(NoTransferProgress))
     }
 
     /// Makes a client that reports its transfers.

@@ -64,7 +64,7 @@ pub use locations::{AuthFile, Locations};
 pub use options::{ClientOptions, Proxies, TlsVerify};
 pub use policy::{PolicyError, PolicyVerdict, SignaturePolicy};
 #[cfg(feature = "client")]
-pub use progress::{NoProgress, TransferProgress};
+pub use progress::{NoTransferProgress, TransferProgress};
 #[cfg(feature = "client")]
 pub use pull::PullSource;
 pub use reference::{Reference, ReferenceError};

@@ -25,6 +25,6 @@ pub trait TransferProgress: Send + Sync {
 
 /// The receiver that does nothing.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct NoProgress;
+pub struct NoTransferProgress;
 
-impl TransferProgress for NoProgress {}
+impl TransferProgress for NoTransferProgress {}

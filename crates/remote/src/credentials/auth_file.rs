@@ -38,7 +38,7 @@ impl std::fmt::Debug for AuthValue {
 
 /// The entry of a file for a repository.
 #[derive(Debug)]
-pub(super) struct Entry<'a> {
+pub(super) struct AuthEntry<'a> {
     /// Key of the entry, as it is in the file.
     pub(super) key: &'a str,
     /// Credentials, or the reason why they cannot be used.
@@ -73,7 +73,7 @@ impl Auths {
     }
 
     /// Returns the entry for a repository, the one with the longest key first.
-    pub(super) fn entry(&self, host: &str, path: &str) -> Option<Entry<'_>> {
+    pub(super) fn entry(&self, host: &str, path: &str) -> Option<AuthEntry<'_>> {
         let full = if path.is_empty() { host.to_owned() } else { format!("{host}/{path}") };
         let mut name = Some(full.as_str());
         while let Some(wanted) = name {
@@ -89,17 +89,17 @@ impl Auths {
 
 impl AuthValue {
     /// Returns the credentials; `None` if there are none here.
-    fn entry<'a>(&self, key: &'a str) -> Option<Entry<'a>> {
+    fn entry<'a>(&self, key: &'a str) -> Option<AuthEntry<'a>> {
         let is_given = |text: &&String| !text.is_empty();
         if let Some(token) = self.identitytoken.as_ref().filter(is_given) {
-            return Some(Entry { key, credentials: Ok(Credentials::IdentityToken(token.clone())) });
+            return Some(AuthEntry { key, credentials: Ok(Credentials::IdentityToken(token.clone())) });
         }
         if let Some(auth) = self.auth.as_ref().filter(is_given) {
-            return Some(Entry { key, credentials: decode(auth) });
+            return Some(AuthEntry { key, credentials: decode(auth) });
         }
         let (user, password) = (self.username.as_ref().filter(is_given)?, self.password.as_ref()?);
         let credentials = Credentials::Basic { user: user.clone(), password: password.clone() };
-        Some(Entry { key, credentials: Ok(credentials) })
+        Some(AuthEntry { key, credentials: Ok(credentials) })
     }
 }
 

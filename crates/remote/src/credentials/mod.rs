@@ -12,7 +12,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use auth_file::{Auths, Entry};
+use auth_file::{AuthEntry, Auths};
 
 use crate::locations::{AuthFile, Locations};
 use crate::text_file;
@@ -137,10 +137,10 @@ fn in_file(
         return Ok(Some(found));
     }
     match auths.entry(host, path) {
-        Some(Entry { key, credentials: Err(reason) }) => {
+        Some(AuthEntry { key, credentials: Err(reason) }) => {
             Err(CredentialsError::Invalid { path: file.to_owned(), reason: format!("the entry {key:?} {reason}") })
         }
-        Some(Entry { credentials: Ok(found), .. }) => Ok(Some(found)),
+        Some(AuthEntry { credentials: Ok(found), .. }) => Ok(Some(found)),
         None => auths.store().map_or(Ok(None), ask),
     }
 }

@@ -14,7 +14,7 @@ use crate::credentials::{self, CredentialSearch, Credentials};
 use crate::error::ErrorKind;
 use crate::printable::printable;
 use crate::token::{Token, TokenRequest, basic};
-use crate::transport::Failure;
+use crate::transport::HttpFailure;
 use crate::wire::Challenge;
 
 /// The longest answer of an authorization server.
@@ -22,7 +22,7 @@ const LONGEST_ANSWER: u64 = 1 << 20;
 
 /// The repository of a request, and what is done with it.
 #[derive(Clone, Debug)]
-pub(crate) struct Target {
+pub(crate) struct CallTarget {
     /// Host as in a reference, for which credentials are looked up.
     pub(crate) host: String,
     /// Path of the repository.
@@ -47,7 +47,7 @@ pub(crate) struct Authorizer {
 
 impl Authorizer {
     /// Returns the header for a server whose challenge is known, so that it need not refuse a request first.
-    pub(crate) fn known(&self, hosts: &Hosts, target: &Target) -> Result<Option<HeaderValue>, Trouble> {
+    pub(crate) fn known(&self, hosts: &Hosts, target: &CallTarget) -> Result<Option<HeaderValue>, Trouble> {
         let challenge = lock(&self.challenges).get(target.base.as_str()).cloned();
         challenge.map_or(Ok(None), |challenge| self.header(hosts, target, &challenge))
     }
@@ -56,7 +56,7 @@ impl Authorizer {
     pub(crate) fn answer(
         &self,
         hosts: &Hosts,
-        target: &Target,
+        target: &CallTarget,
         challenge: Challenge,
         refused: Option<&HeaderValue>,
     ) -> Result<Option<HeaderValue>, Trouble> {
@@ -73,7 +73,7 @@ impl Authorizer {
     }
 
     /// Returns the result of the search for credentials, which is done once.
-    pub(crate) fn search(&self, hosts: &Hosts, target: &Target) -> Result<Arc<CredentialSearch>, ErrorKind> {
+    pub(crate) fn search(&self, hosts: &Hosts, target: &CallTarget) -> Result<Arc<CredentialSearch>, ErrorKind> {
         let key = (target.host.clone(), target.path.clone());
         if let Some(found) = lock(&self.searches).get(&key) {
             return Ok(Arc::clone(found));
@@ -82,7 +82,12 @@ impl Authorizer {
         Ok(Arc::clone(lock(&self.searches).entry(key).or_insert(found)))
     }
 
-    fn header(&self, hosts: &Hosts, target: &Target, challenge: &Challenge) -> Result<Option<HeaderValue>, Trouble> {
+    fn header(
+        &self,
+        hosts: &Hosts,
+        target: &CallTarget,
+        challenge: &Challenge,
+    ) -> Result<Option<HeaderValue>, Trouble> {
         let search = self.search(hosts, target)?;
         let credentials = search.credentials.as_ref();
         let Challenge::Bearer { realm, service, scope } = challenge else {
@@ -108,7 +113,7 @@ impl Authorizer {
         Ok(header)
     }
 
-    fn slot(&self, target: &Target) -> Arc<Mutex<Option<Token>>> {
+    fn slot(&self, target: &CallTarget) -> Arc<Mutex<Option<Token>>> {
         let key = (target.base.to_string(), target.scopes.clone());
         Arc::clone(lock(&self.tokens).entry(key).or_default())
     }
@@ -126,7 +131,7 @@ fn realm_url(realm: &str, base: &Url) -> Result<Url, ErrorKind> {
 /// Asks an authorization server for a token.
 fn fetch(
     hosts: &Hosts,
-    target: &Target,
+    target: &CallTarget,
     request: &TokenRequest<'_>,
     search: &CredentialSearch,
 ) -> Result<Token, Trouble> {
@@ -141,7 +146,9 @@ fn fetch(
     }
     let refusal = refusal::of(answer);
     if refusal::is_transient(status) {
-        return Err(Trouble::Failure(Failure::transfer(format!("the token server {realm_server} answers {refusal}"))));
+        return Err(Trouble::HttpFailure(HttpFailure::transfer(format!(
+            "the token server {realm_server} answers {refusal}"
+        ))));
     }
     let had_credentials = search.credentials.is_some();
     Err(Trouble::Final(match status.as_u16() {

@@ -12,7 +12,7 @@ use reqwest::{Method, Url};
 use crate::certs_d;
 use crate::error::ErrorKind;
 use crate::options::ClientOptions;
-use crate::transport::{Answer, Failure, FailureKind, HostClient, HttpRequest, TlsMaterial, Transport};
+use crate::transport::{Answer, FailureKind, HostClient, HttpFailure, HttpRequest, TlsMaterial, Transport};
 
 /// All hosts that were used so far.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ struct KnownHost {
 #[derive(Debug)]
 pub(crate) enum Trouble {
     /// The connection failed; a retry may help.
-    Failure(Failure),
+    HttpFailure(HttpFailure),
     /// No retry helps.
     Final(ErrorKind),
 }
@@ -80,7 +80,7 @@ impl Hosts {
                 FailureKind::Connect if !host.has_answered.load(Ordering::Relaxed) => {
                     ErrorKind::Connect { reason: failure.to_string() }.into()
                 }
-                FailureKind::Connect | FailureKind::Transfer => Trouble::Failure(failure),
+                FailureKind::Connect | FailureKind::Transfer => Trouble::HttpFailure(failure),
             }),
         }
     }

@@ -14,7 +14,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, RETRY_AFTER, WWW_AUTHENTICATE};
 use reqwest::{Method, StatusCode, Url};
 
 use authorizer::Authorizer;
-pub(crate) use authorizer::Target;
+pub(crate) use authorizer::CallTarget;
 use hosts::{Hosts, Trouble};
 pub(crate) use redirect::{is_same_origin, resolve};
 
@@ -36,7 +36,7 @@ pub(crate) struct Exchange {
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     pub(crate) subject: Subject,
-    pub(crate) target: Target,
+    pub(crate) target: CallTarget,
     pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) headers: HeaderMap,
@@ -125,7 +125,7 @@ impl Exchange {
                 Ok(Attempt::Failed { reason, asked, kind: ErrorKind::Status(refusal) })
             }
             Err(Trouble::Final(kind)) => final_error(kind),
-            Err(Trouble::Failure(failure)) => {
+            Err(Trouble::HttpFailure(failure)) => {
                 let reason = failure.to_string();
                 let kind = ErrorKind::Transfer { retries: 0, reason: reason.clone() };
                 Ok(Attempt::Failed { reason, asked: Duration::ZERO, kind })
@@ -145,7 +145,7 @@ impl Exchange {
             match refusal::read_limited(answer.body, limit) {
                 Ok(body) => return Ok(WholeAnswer { headers, body }),
                 Err(Trouble::Final(kind)) => return Err(Error::new(&call.subject, kind)),
-                Err(Trouble::Failure(failure)) => {
+                Err(Trouble::HttpFailure(failure)) => {
                     let reason = failure.to_string();
                     if !self.pause(&mut backoff, &reason, Duration::ZERO) {
                         let retries = backoff.used();

@@ -30,7 +30,7 @@ pub(crate) fn read_limited(mut body: AnswerBody, limit: u64) -> Result<Vec<u8>, 
         return Err(ErrorKind::TooLong { limit }.into());
     }
     let mut text = Vec::new();
-    while let Some(chunk) = body.chunk().map_err(Trouble::Failure)? {
+    while let Some(chunk) = body.chunk().map_err(Trouble::HttpFailure)? {
         if text.len() as u64 + chunk.len() as u64 > limit {
             return Err(ErrorKind::TooLong { limit }.into());
         }

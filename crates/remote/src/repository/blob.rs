@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind};
 use crate::exchange::Call;
 use crate::printable::printable;
 use crate::retry::Backoff;
-use crate::transport::{Answer, AnswerBody, Failure};
+use crate::transport::{Answer, AnswerBody, HttpFailure};
 use crate::wire::ContentRange;
 
 /// Received bytes after which the retries are counted anew.
@@ -187,7 +187,7 @@ impl BlobReader {
         if let Some(mut body) = self.body.take() {
             // A body with an announced length ends there. A failure after the last byte does not matter.
             let has_more =
-                |chunk: Result<Option<Bytes>, Failure>| matches!(chunk, Ok(Some(bytes)) if !bytes.is_empty());
+                |chunk: Result<Option<Bytes>, HttpFailure>| matches!(chunk, Ok(Some(bytes)) if !bytes.is_empty());
             if body.announced().is_none() && has_more(body.chunk()) {
                 return Err(self.failed(ErrorKind::TooLong { limit: self.size }));
             }

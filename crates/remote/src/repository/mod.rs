@@ -22,7 +22,7 @@ pub use referrers::Referrer;
 pub use upload::{BlobSource, Mount};
 
 use crate::error::Subject;
-use crate::exchange::{Call, Exchange, Target};
+use crate::exchange::{Call, CallTarget, Exchange};
 use crate::registries_conf::Endpoint;
 
 /// Repository of a registry. Clones share the connections, and may be used from several threads at the same time.
@@ -61,7 +61,7 @@ impl RemoteRepository {
         let actions = if access == Access::Push { "pull,push" } else { "pull" };
         Call {
             subject: self.subject(action, identifier),
-            target: Target {
+            target: CallTarget {
                 host: self.endpoint.host.clone(),
                 path: self.endpoint.path.clone(),
                 base: self.base.clone(),

@@ -10,7 +10,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue, RANGE};
 
 use super::RemoteRepository;
 use super::blob::{BlobReader, content_range, out_of_range};
-use super::wanted::Wanted;
+use super::wanted::WantedRanges;
 use crate::digest::RegistryDigest;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::Call;
@@ -54,7 +54,7 @@ impl RemoteRepository {
     ) -> Result<RangesAnswer, Error> {
         let mut call = self.blob_call(digest);
         let failed = |kind: ErrorKind| Error::new(&self.blob_call(digest).subject, kind);
-        let mut wanted = Wanted::new(ranges, size).ok_or_else(|| failed(ErrorKind::BadRanges { size }))?;
+        let mut wanted = WantedRanges::new(ranges, size).ok_or_else(|| failed(ErrorKind::BadRanges { size }))?;
         let mut backoff = self.exchange.backoff();
         while !wanted.is_empty() {
             let most = if self.is_single_range.load(Ordering::Relaxed) { 1 } else { MOST_RANGES };

@@ -66,7 +66,7 @@ struct Upload<'a> {
 }
 
 /// The end of an attempt to upload.
-enum Outcome {
+enum UploadEnd {
     Stored,
     /// The registry has forgotten the upload: it starts again.
     Lost(ErrorKind),
@@ -100,8 +100,8 @@ impl RemoteRepository {
             let upload = Upload { repository: self, digest, size, url, piece, backoff: &mut backoff };
             let reader = source.open().map_err(|error| Error::new(&subject, ErrorKind::Local(error)))?;
             match upload.run(reader.take(size))? {
-                Outcome::Stored => return Ok(()),
-                Outcome::Lost(kind) => {
+                UploadEnd::Stored => return Ok(()),
+                UploadEnd::Lost(kind) => {
                     if !self.exchange.pause(&mut starts, &kind.to_string(), Duration::ZERO) {
                         return Err(Error::new(&subject, kind.after(starts.used())));
                     }
@@ -151,7 +151,7 @@ impl RemoteRepository {
 }
 
 impl Upload<'_> {
-    fn run(mut self, mut reader: impl Read) -> Result<Outcome, Error> {
+    fn run(mut self, mut reader: impl Read) -> Result<UploadEnd, Error> {
         let mut hasher = Sha256::new();
         let mut at = 0;
         let mut last = Bytes::new();
@@ -163,7 +163,7 @@ impl Upload<'_> {
             if is_small {
                 last = piece;
             } else if let Some(lost) = self.send(at - piece.len() as u64, piece)? {
-                return Ok(Outcome::Lost(lost));
+                return Ok(UploadEnd::Lost(lost));
             }
         }
         let found = RegistryDigest::finish(hasher);
@@ -247,7 +247,7 @@ impl Upload<'_> {
     }
 
     /// Ends the upload, with the whole blob if nothing was sent before.
-    fn finish(mut self, body: Bytes) -> Result<Outcome, Error> {
+    fn finish(mut self, body: Bytes) -> Result<UploadEnd, Error> {
         let mut call = self.call(Method::PUT);
         call.url.query_pairs_mut().append_pair("digest", self.digest.as_str());
         call.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
@@ -256,19 +256,19 @@ impl Upload<'_> {
         match self.repository.exchange.attempt(&call)? {
             Attempt::Done(answer) if answer.status.is_success() => {
                 self.sent(length);
-                Ok(Outcome::Stored)
+                Ok(UploadEnd::Stored)
             }
             Attempt::Done(answer) if answer.status == StatusCode::NOT_FOUND => {
-                Ok(Outcome::Lost(self.repository.exchange.refuse(&call, answer).into_kind()))
+                Ok(UploadEnd::Lost(self.repository.exchange.refuse(&call, answer).into_kind()))
             }
             Attempt::Done(answer) => Err(self.repository.exchange.refuse(&call, answer)),
             // The answer may be lost, but not the blob.
-            Attempt::Failed { .. } if self.repository.blob_exists(self.digest)? => Ok(Outcome::Stored),
+            Attempt::Failed { .. } if self.repository.blob_exists(self.digest)? => Ok(UploadEnd::Stored),
             Attempt::Failed { asked, kind, .. } => {
                 if !asked.is_zero() && !self.repository.exchange.pause(self.backoff, &kind.to_string(), asked) {
                     return Err(self.failed(kind));
                 }
-                Ok(Outcome::Lost(kind))
+                Ok(UploadEnd::Lost(kind))
             }
         }
     }

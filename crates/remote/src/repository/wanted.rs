@@ -8,11 +8,11 @@ pub(super) type Sink<'a> = dyn FnMut(u64, &[u8]) -> io::Result<()> + 'a;
 
 /// Ranges in ascending order, without overlap.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Wanted {
+pub(super) struct WantedRanges {
     left: Vec<Range<u64>>,
 }
 
-impl Wanted {
+impl WantedRanges {
     /// Takes the ranges; `None` if they are empty, overlap, are not sorted, or end after `size`.
     pub(super) fn new(ranges: &[Range<u64>], size: u64) -> Option<Self> {
         let mut end = 0;
@@ -71,16 +71,16 @@ mod tests {
     #[test]
     fn only_sorted_ranges_within_the_size() {
         for bad in [&[0..0, 1..2][..], &[5..6, 0..1], &[0..3, 2..4], &[0..1, 2..11]] {
-            assert_eq!(Wanted::new(bad, 10), None, "{bad:?}");
+            assert_eq!(WantedRanges::new(bad, 10), None, "{bad:?}");
         }
-        let wanted = Wanted::new(&[0..1, 1..3, 9..10], 10).expect("good ranges");
+        let wanted = WantedRanges::new(&[0..1, 1..3, 9..10], 10).expect("good ranges");
         assert_eq!((wanted.bytes(), wanted.header(2)), (4, ("bytes=0-0,1-2".to_owned(), 2)));
-        assert!(Wanted::new(&[], 10).expect("no range").is_empty());
+        assert!(WantedRanges::new(&[], 10).expect("no range").is_empty());
     }
 
     #[test]
     fn bytes_are_given_once_and_in_order() {
-        let mut wanted = Wanted::new(&[1..3, 3..4, 6..8], 10).expect("good ranges");
+        let mut wanted = WantedRanges::new(&[1..3, 3..4, 6..8], 10).expect("good ranges");
         let mut seen = Vec::new();
         let mut take = |at: u64, bytes: &[u8]| {
             wanted

@@ -12,7 +12,7 @@ const LONGEST_REASON: usize = 400;
 
 /// A failure below HTTP: there is no answer, or its body ended early.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Failure {
+pub(crate) struct HttpFailure {
     pub(crate) kind: FailureKind,
     reason: String,
 }
@@ -32,7 +32,7 @@ pub(crate) enum FailureKind {
     Protocol,
 }
 
-impl Failure {
+impl HttpFailure {
     /// Makes a failure after which a retry may help.
     pub(crate) fn transfer(reason: String) -> Self {
         Self { kind: FailureKind::Transfer, reason }
@@ -87,7 +87,7 @@ fn kind_of(error: &(dyn StdError + 'static)) -> Option<FailureKind> {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for HttpFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.reason)
     }

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderName};
 use reqwest::{Method, NoProxy, Proxy, StatusCode, Url};
 
-pub(crate) use failure::{Failure, FailureKind};
+pub(crate) use failure::{FailureKind, HttpFailure};
 use runtime::Runtime;
 pub(crate) use tls::TlsMaterial;
 
@@ -92,7 +92,7 @@ impl Transport {
         }
         let http = self.runtime.enter(|| builder.build());
         let http =
-            http.map_err(|error| ErrorKind::Invalid(format!("cannot use the options: {}", Failure::of(&error))))?;
+            http.map_err(|error| ErrorKind::Invalid(format!("cannot use the options: {}", HttpFailure::of(&error))))?;
         Ok(HostClient { runtime: Arc::clone(&self.runtime), http, idle_time: options.idle_time })
     }
 }
@@ -104,14 +104,14 @@ fn proxies(options: &ClientOptions) -> Result<Vec<Proxy>, ErrorKind> {
     let http = given(&options.proxies.http).map(Proxy::http);
     let with_exceptions = |proxy: Result<Proxy, reqwest::Error>| match proxy {
         Ok(proxy) => Ok(proxy.no_proxy(no_proxy.clone())),
-        Err(error) => Err(ErrorKind::Invalid(format!("the URL of a proxy is not valid: {}", Failure::of(&error)))),
+        Err(error) => Err(ErrorKind::Invalid(format!("the URL of a proxy is not valid: {}", HttpFailure::of(&error)))),
     };
     https.into_iter().chain(http).map(with_exceptions).collect()
 }
 
 impl HostClient {
     /// Sends a request and waits for the head of the answer. Redirects are not followed.
-    pub(crate) fn send(&self, request: HttpRequest) -> Result<Answer, Failure> {
+    pub(crate) fn send(&self, request: HttpRequest) -> Result<Answer, HttpFailure> {
         // The server is silent as long as it receives the body: at least 16 KiB a second are expected of the network.
         let limit = self.idle_time + Duration::from_secs(request.body.len() as u64 >> 14);
         let HttpRequest { method, url, headers, body } = request;
@@ -122,7 +122,8 @@ impl HostClient {
             builder = builder.header(CONTENT_LENGTH, 0);
         }
         let response = self.runtime.wait(limit, builder.send());
-        let response = response.ok_or_else(|| Failure::timed_out(limit))?.map_err(|error| Failure::of(&error))?;
+        let response =
+            response.ok_or_else(|| HttpFailure::timed_out(limit))?.map_err(|error| HttpFailure::of(&error))?;
         let (status, headers) = (response.status(), response.headers().clone());
         let body = AnswerBody { runtime: Arc::clone(&self.runtime), response, idle_time: self.idle_time };
         Ok(Answer { status, headers, body })
@@ -143,8 +144,8 @@ impl AnswerBody {
     }
 
     /// Waits for the next piece; `None` at the end. A body that ends early fails.
-    pub(crate) fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
+    pub(crate) fn chunk(&mut self) -> Result<Option<Bytes>, HttpFailure> {
         let chunk = self.runtime.wait(self.idle_time, self.response.chunk());
-        chunk.ok_or_else(|| Failure::timed_out(self.idle_time))?.map_err(|error| Failure::of(&error))
+        chunk.ok_or_else(|| HttpFailure::timed_out(self.idle_time))?.map_err(|error| HttpFailure::of(&error))
     }
 }

@@ -13,13 +13,13 @@ const LONGEST_BOUNDARY: usize = 70;
 #[derive(Debug)]
 pub(crate) struct Multipart {
     boundary: String,
-    state: State,
+    state: PartState,
     /// Bytes of a head that is not complete.
     head: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum PartState {
     /// Before a part: boundary and head.
     Head {
         is_first: bool,
@@ -44,13 +44,13 @@ impl Multipart {
             key.trim().eq_ignore_ascii_case("boundary").then(|| value.trim().trim_matches('"'))
         })?;
         let is_valid = (1..=LONGEST_BOUNDARY).contains(&boundary.len()) && !boundary.contains(char::is_control);
-        let state = State::Head { is_first: true };
+        let state = PartState::Head { is_first: true };
         is_valid.then(|| Self { boundary: boundary.to_owned(), state, head: Vec::new() })
     }
 
     /// Reports whether the last boundary was seen.
     pub(crate) fn is_at_end(&self) -> bool {
-        self.state == State::End
+        self.state == PartState::End
     }
 
     /// Takes a piece of the body. `part` gets the offset in the blob and the bytes, `total` the size of the blob as each
@@ -64,17 +64,17 @@ impl Multipart {
         while !piece.is_empty() {
             match self.state {
                 // An epilogue means nothing.
-                State::End => break,
-                State::Body { at, left } => {
+                PartState::End => break,
+                PartState::Body { at, left } => {
                     let length = usize::try_from(left).unwrap_or(usize::MAX).min(piece.len());
                     let (bytes, rest) = piece.split_at(length);
                     part(at, bytes).map_err(MultipartError::Receiver)?;
                     piece = rest;
                     let left = left - length as u64;
-                    let next = State::Body { at: at + length as u64, left };
-                    self.state = if left == 0 { State::Head { is_first: false } } else { next };
+                    let next = PartState::Body { at: at + length as u64, left };
+                    self.state = if left == 0 { PartState::Head { is_first: false } } else { next };
                 }
-                State::Head { is_first } => {
+                PartState::Head { is_first } => {
                     let before = self.head.len();
                     let room = LONGEST_HEAD.saturating_sub(before);
                     if room == 0 {
@@ -85,7 +85,7 @@ impl Multipart {
                     let used = self.parse_head(is_first, size).map_err(MultipartError::Invalid)?;
                     // Without a complete head, all that was taken is in it.
                     let used = used.map_or(taken.len(), |used| used.saturating_sub(before));
-                    if !matches!(self.state, State::Head { .. }) {
+                    if !matches!(self.state, PartState::Head { .. }) {
                         self.head.clear();
                     }
                     piece = piece.get(used..).unwrap_or_default();
@@ -109,7 +109,7 @@ impl Multipart {
         let after = start + delimiter.len();
         let rest = self.head.get(after..).unwrap_or_default();
         if rest.starts_with(b"--") {
-            self.state = State::End;
+            self.state = PartState::End;
             return Ok(Some(after + 2));
         }
         let Some(end) = find(rest, b"\r\n\r\n") else { return Ok(None) };
@@ -122,7 +122,7 @@ impl Multipart {
         if range.end > size || range.total.is_some_and(|total| total != size) {
             return Err("a part has a Content-Range outside the size of the blob");
         }
-        self.state = State::Body { at: range.first, left: range.end - range.first };
+        self.state = PartState::Body { at: range.first, left: range.end - range.first };
         Ok(Some(after + end + 4))
     }
 }
