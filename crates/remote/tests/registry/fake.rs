@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 /// A request as the server saw it.
 #[derive(Clone, Debug)]
@@ -98,7 +99,12 @@ fn serve(stream: TcpStream, handler: &Handler, log: &Mutex<Vec<Seen>>) {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
     let _ = stream.write_all(format!("{head}\r\n").as_bytes());
-    while stream.write_all(&reply.body).is_ok() && reply.is_endless {}
+    while stream.write_all(&reply.body).is_ok() && reply.is_endless {
+        // A short body arrives alone, so that the client sees its end before it sees more.
+        if reply.body.len() < 1000 {
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
 }
 
 /// Reads a request; `None` if it is none, such as the beginning of TLS.
