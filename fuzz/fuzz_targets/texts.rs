@@ -1,8 +1,8 @@
 //! Small texts from outside, each with a reader of its own, chosen by the first byte: `m` for `meta.json`, `n` for the
 //! name of an image, `o` for mount options, `i` for mountinfo, `x` for patterns and a path, `p` for a policy of images.
 //!
-//! Those of registries: `a` for an auth file, `c` for registries.conf, `s` for policy.json, `w` for `WWW-Authenticate`, `b`
-//! for several ranges in one body, `e` for a refusal, `j` for a manifest, `f` for a reference.
+//! Those of registries: `a` for an auth file, `c` for registries.conf, `s` for policy.json, `w` for
+//! `WWW-Authenticate`, `b` for several ranges in one body, `e` for a refusal, `j` for a manifest, `f` for a reference.
 #![no_main]
 
 use std::ffi::OsStr;

@@ -101,7 +101,10 @@ pub enum ErrorKind {
     #[error("the registry answers {0}")]
     Status(Refusal),
     /// The range is outside the blob.
-    #[error("the requested range is outside the blob{}", size.map(|size| format!(", which has {size} bytes")).unwrap_or_default())]
+    #[error(
+        "the requested range is outside the blob{}",
+        size.map(|size| format!(", which has {size} bytes")).unwrap_or_default()
+    )]
     Range {
         /// Size of the blob, if the registry says it.
         size: Option<u64>,

@@ -22,8 +22,8 @@ impl RegistryClient {
     ///
     /// # Errors
     ///
-    /// If the registry is blocked, or if no endpoint has the manifest: the error is that of the registry itself, which is
-    /// asked last. Failures of mirrors are reported to the receiver of progress.
+    /// If the registry is blocked, or if no endpoint has the manifest: the error is that of the registry itself, which
+    /// is asked last. Failures of mirrors are reported to the receiver of progress.
     pub fn pull_source(&self, reference: &Reference, conf: &RegistriesConf) -> Result<PullSource, Error> {
         let endpoints = conf.endpoints(reference).map_err(|error| {
             let (host, repository) = (reference.host().to_owned(), reference.path().to_owned());

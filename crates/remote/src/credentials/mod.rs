@@ -73,7 +73,9 @@ pub enum CredentialsError {
         path: PathBuf,
     },
     /// A file is not what it should be.
-    #[error("the auth file {} is not valid: {reason}; `podman login` writes a new one if it is removed", path.display())]
+    #[error(
+        "the auth file {} is not valid: {reason}; `podman login` writes a new one if it is removed", path.display()
+    )]
     Invalid {
         /// Path of the file.
         path: PathBuf,

@@ -85,7 +85,7 @@ impl Hosts {
         }
     }
 
-    /// Returns the URL of a server's root. Plain HTTP is for loopback addresses and insecure hosts, if they have no TLS.
+    /// Returns the URL of a server's root. Plain HTTP is for loopback addresses and insecure hosts without TLS.
     pub(crate) fn base(&self, server: &str, is_insecure: bool) -> Result<Url, ErrorKind> {
         let url = |scheme: &str| {
             let invalid = |error| ErrorKind::Invalid(format!("{server} is not valid as a host: {error}"));

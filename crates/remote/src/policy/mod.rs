@@ -82,7 +82,8 @@ pub enum PolicyError {
     /// The policy has a requirement that this program cannot check.
     #[error(
         "{image} cannot be used: the policy {} has the requirement `{requirement}` for {rule}, which cannot be checked \
-         by this program; pull the image with podman or skopeo, which check it, and import it from there", path.display()
+         by this program; pull the image with podman or skopeo, which check it, and import it from there",
+        path.display()
     )]
     Unchecked {
         /// Name of the image.

@@ -7,7 +7,7 @@ const POLICY: &str = r#"{
             "h.x": [{"type": "insecureAcceptAnything"}],
             "h.x/bad": [{"type": "reject"}],
             "h.x/bad/good:1": [{"type": "insecureAcceptAnything"}],
-            "h.x/signed": [{"type": "insecureAcceptAnything"}, {"type": "signedBy", "keyType": "GPGKeys", "keyPath": "/k"}],
+            "h.x/signed": [{"type": "insecureAcceptAnything"}, {"type": "signedBy", "keyType": "GPGKeys"}],
             "h.x/both": [{"type": "sigstoreSigned", "keyPath": "/k"}, {"type": "reject"}],
             "*.wild.x": [{"type": "insecureAcceptAnything"}]
         },

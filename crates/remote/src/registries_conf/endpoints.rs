@@ -33,7 +33,9 @@ pub enum EndpointError {
         file: PathBuf,
     },
     /// A location makes no valid name.
-    #[error("{} sends {reference} to {name:?}, which is no HOST/PATH: correct the location of {prefix}", file.display())]
+    #[error(
+        "{} sends {reference} to {name:?}, which is no HOST/PATH: correct the location of {prefix}", file.display()
+    )]
     BadLocation {
         /// Reference that was asked for.
         reference: String,

@@ -110,7 +110,7 @@ impl RegistriesConf {
         Ok(conf)
     }
 
-    /// Adds a file, given by its text. It replaces rules with the same prefix, aliases with the same name, and settings.
+    /// Adds a file, given by its text. It replaces rules with the same prefix, aliases with the same name and settings.
     ///
     /// # Errors
     ///

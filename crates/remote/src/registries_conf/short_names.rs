@@ -31,8 +31,8 @@ pub enum ShortNameError {
 impl RegistriesConf {
     /// Returns the references that a name may mean, in the order in which they are tried. There is at least one.
     ///
-    /// A name with a host means itself. Otherwise an alias decides, then `unqualified-search-registries`. If no file has
-    /// that list, the name belongs to Docker Hub.
+    /// A name with a host means itself. Otherwise an alias decides, then `unqualified-search-registries`. If no file
+    /// has that list, the name belongs to Docker Hub.
     ///
     /// # Errors
     ///

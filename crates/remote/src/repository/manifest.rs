@@ -33,8 +33,8 @@ impl RemoteRepository {
     ///
     /// # Errors
     ///
-    /// If the registry does not have it, if it is longer than 4 MiB, or if its digest or kind is not what the request or
-    /// the answer says.
+    /// If the registry does not have it, if it is longer than 4 MiB, or if its digest or kind is not what the request
+    /// or the answer says.
     pub fn manifest(&self, tag_or_digest: &str) -> Result<RemoteManifest, Error> {
         let mut call = self.manifest_call(Access::Pull, Method::GET, tag_or_digest, "get the manifest")?;
         for kind in ManifestKind::ALL {

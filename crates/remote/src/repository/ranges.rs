@@ -38,9 +38,9 @@ enum Part {
 impl RemoteRepository {
     /// Reads `ranges` of a blob of `size` bytes, and gives the bytes with their offsets to `sink`.
     ///
-    /// The ranges must be sorted and must not overlap. Each byte is given once, those of a range in ascending order. The
-    /// bytes are not verified: the digest covers the whole blob only. After [`RangesAnswer::WholeBody`] the bytes that
-    /// `sink` got before, if any, are part of the stream as well.
+    /// The ranges must be sorted and must not overlap. Each byte is given once, those of a range in ascending order.
+    /// The bytes are not verified: the digest covers the whole blob only. After [`RangesAnswer::WholeBody`] the bytes
+    /// that `sink` got before, if any, are part of the stream as well.
     ///
     /// # Errors
     ///

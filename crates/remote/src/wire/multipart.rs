@@ -53,8 +53,8 @@ impl Multipart {
         self.state == PartState::End
     }
 
-    /// Takes a piece of the body. `part` gets the offset in the blob and the bytes, `total` the size of the blob as each
-    /// part announces it.
+    /// Takes a piece of the body. `part` gets the offset in the blob and the bytes. `size` is that of the blob, which
+    /// each part may announce.
     pub(crate) fn feed<E>(
         &mut self,
         mut piece: &[u8],

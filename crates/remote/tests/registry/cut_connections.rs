@@ -81,7 +81,7 @@ fn with_blob(name: &str, length: usize) -> Option<(Registry, CuttingProxy, Vec<u
     Some((registry, proxy, content))
 }
 
-/// Opens the repository through the proxy, whose connections pass on so many bytes.
+/// Opens the repository through the proxy, whose connections pass on `limit` bytes.
 fn through(proxy: &CuttingProxy, limit: u64) -> RemoteRepository {
     proxy.limit.store(limit, Ordering::SeqCst);
     let mut options = options();

@@ -107,7 +107,7 @@ fn serve(stream: TcpStream, handler: &Handler, log: &Mutex<Vec<Seen>>) {
     }
 }
 
-/// Reads a request; `None` if it is none, such as the beginning of TLS.
+/// Reads a request; `None` for other bytes, such as the beginning of TLS.
 fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Seen> {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {

@@ -206,7 +206,7 @@ fn an_upload_continues_within_a_piece() {
             "POST" => reply(202).body(""),
             "GET" => reply(204).header("Range", at(kept.len())),
             "PATCH" if kept.len() == 1000 => {
-                // Half of the piece is stored, and the answer is none.
+                // Half of the piece is stored, and the answer is no success.
                 kept.extend(&seen.body[..500]);
                 Reply::new(503).body("")
             }

@@ -35,7 +35,7 @@ fn with_pauses(options: ClientOptions, host: &str) -> (RemoteRepository, Arc<Pau
     (client.repository(&endpoint(host, "image")).expect("a repository"), pauses)
 }
 
-/// A server that answers so many times with a status and `Retry-After`, then with a blob.
+/// A server that answers a number of times with a status and `Retry-After`, then with a blob.
 fn busy(times: usize, status: u16, after: &'static str) -> Fake {
     let left = Mutex::new(times);
     Fake::start(move |_| {
