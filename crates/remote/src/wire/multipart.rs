@@ -16,6 +16,8 @@ pub(crate) struct Multipart {
     state: PartState,
     /// Bytes of a head that is not complete.
     head: Vec<u8>,
+    /// Place of the boundary in `head`, once it is found.
+    found: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +47,7 @@ impl Multipart {
         })?;
         let is_valid = (1..=LONGEST_BOUNDARY).contains(&boundary.len()) && !boundary.contains(char::is_control);
         let state = PartState::Head { is_first: true };
-        is_valid.then(|| Self { boundary: boundary.to_owned(), state, head: Vec::new() })
+        is_valid.then(|| Self { boundary: boundary.to_owned(), state, head: Vec::new(), found: None })
     }
 
     /// Reports whether the last boundary was seen.
@@ -82,11 +84,12 @@ impl Multipart {
                     }
                     let (taken, _) = piece.split_at(room.min(piece.len()));
                     self.head.extend_from_slice(taken);
-                    let used = self.parse_head(is_first, size).map_err(MultipartError::Invalid)?;
+                    let used = self.parse_head(is_first, before, size).map_err(MultipartError::Invalid)?;
                     // Without a complete head, all that was taken is in it.
                     let used = used.map_or(taken.len(), |used| used.saturating_sub(before));
                     if !matches!(self.state, PartState::Head { .. }) {
                         self.head.clear();
+                        self.found = None;
                     }
                     piece = piece.get(used..).unwrap_or_default();
                 }
@@ -95,13 +98,11 @@ impl Multipart {
         Ok(())
     }
 
-    /// Parses boundary and head, if they are complete, and returns their length.
-    fn parse_head(&mut self, is_first: bool, size: u64) -> Result<Option<usize>, &'static str> {
+    /// Parses boundary and head, if they are complete, and returns their length. `before` bytes were searched before.
+    fn parse_head(&mut self, is_first: bool, before: usize, size: u64) -> Result<Option<usize>, &'static str> {
         let delimiter = format!("--{}", self.boundary);
-        let start = match find(&self.head, delimiter.as_bytes()) {
-            Some(at) => at,
-            None => return Ok(None),
-        };
+        self.found = self.found.or_else(|| find(&self.head, delimiter.as_bytes(), before));
+        let Some(start) = self.found else { return Ok(None) };
         // Only before the first part there may be other text.
         if !is_first && !self.head[..start].iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
             return Err("a part is longer than its range");
@@ -112,7 +113,7 @@ impl Multipart {
             self.state = PartState::End;
             return Ok(Some(after + 2));
         }
-        let Some(end) = find(rest, b"\r\n\r\n") else { return Ok(None) };
+        let Some(end) = find(rest, b"\r\n\r\n", before.saturating_sub(after)) else { return Ok(None) };
         let fields = std::str::from_utf8(rest.get(..end).unwrap_or_default()).map_err(|_| "a head is not UTF-8")?;
         let range = fields.split("\r\n").find_map(|line| {
             let (name, value) = line.split_once(':')?;
@@ -134,8 +135,10 @@ pub(crate) enum MultipartError<E> {
     Receiver(E),
 }
 
-fn find(text: &[u8], word: &[u8]) -> Option<usize> {
-    text.windows(word.len()).position(|window| window == word)
+/// Returns the first place of a word that is not within the first `searched` bytes.
+fn find(text: &[u8], word: &[u8], searched: usize) -> Option<usize> {
+    let from = searched.saturating_sub(word.len() - 1);
+    text.get(from..)?.windows(word.len()).position(|window| window == word).map(|at| from + at)
 }
 
 #[cfg(test)]
