@@ -11,6 +11,7 @@ pub mod format;
 pub mod layer;
 pub mod manifest;
 pub mod pull;
+pub mod runtime;
 mod shown;
 pub mod source;
 pub mod stored;

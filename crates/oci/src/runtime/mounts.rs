@@ -1,0 +1,125 @@
+//! Lists the mounts of a container: the default file systems, generated files, volumes, and what the user asks for.
+
+use std::path::PathBuf;
+
+use oci_spec::runtime::{Mount, MountBuilder};
+
+use super::defaults::{FILE_SYSTEMS, READ_ONLY_TMPFS};
+use super::{ContainerPlace, ImageProcess, RunOptions, RuntimeError};
+
+/// Returns the mounts in the order in which the runtime creates them: a directory before what is below it.
+pub(super) fn mounts(
+    image: &ImageProcess,
+    options: &RunOptions,
+    place: &ContainerPlace,
+) -> Result<Vec<Mount>, RuntimeError> {
+    let mut list = MountList::default();
+    for (destination, kind, source, flags) in FILE_SYSTEMS {
+        list.put(destination.to_owned(), kind, source.into(), words(flags))?;
+    }
+    list.put_generated(options, place)?;
+    if options.read_only {
+        for destination in READ_ONLY_TMPFS {
+            list.put_tmpfs(destination.to_owned(), &[])?;
+        }
+        // The root of the container is a new directory, so a volume needs its own file system only if it is read-only.
+        for volume in &image.volumes {
+            list.put_tmpfs(clean_path("Volumes", volume)?, &[])?;
+        }
+    }
+    for tmpfs in &options.tmpfs {
+        list.put_tmpfs(clean_path("--tmpfs", &tmpfs.destination)?, &tmpfs.options)?;
+    }
+    for bind in &options.binds {
+        let destination = clean_path("--volume", &bind.destination)?;
+        let mut flags = bind.options.clone();
+        let has = |flags: &[String], names: &[&str]| flags.iter().any(|flag| names.contains(&flag.as_str()));
+        if !has(&flags, &["ro", "rw"]) {
+            flags.push("rw".to_owned());
+        }
+        if !has(&flags, &["shared", "rshared", "slave", "rslave", "private", "rprivate"]) {
+            flags.push("rprivate".to_owned());
+        }
+        flags.push("rbind".to_owned());
+        list.put(destination, "bind", bind.source.clone(), flags)?;
+    }
+    Ok(list.sorted())
+}
+
+/// Returns the path of a directory in the container without empty and `.` components.
+pub(super) fn clean_path(field: &'static str, path: &str) -> Result<String, RuntimeError> {
+    if path.contains('\0') {
+        return Err(RuntimeError::NulByte { field, value: path.to_owned() });
+    }
+    let refused = || RuntimeError::BadPath { field, path: path.to_owned() };
+    let below = path.strip_prefix('/').ok_or_else(refused)?;
+    let mut clean = String::with_capacity(path.len());
+    for component in below.split('/').filter(|component| !matches!(*component, "" | ".")) {
+        if component == ".." {
+            return Err(refused());
+        }
+        clean.push('/');
+        clean.push_str(component);
+    }
+    if clean.is_empty() { Err(refused()) } else { Ok(clean) }
+}
+
+type Put = Result<(), RuntimeError>;
+
+/// Mounts with distinct destinations: the last one put at a destination counts.
+#[derive(Default)]
+struct MountList(Vec<(String, Mount)>);
+
+impl MountList {
+    fn put(&mut self, destination: String, kind: &str, source: PathBuf, flags: Vec<String>) -> Put {
+        let mount = MountBuilder::default().destination(&destination).typ(kind).source(source).options(flags);
+        let mount = mount.build()?;
+        self.0.retain(|(other, _)| *other != destination);
+        self.0.push((destination, mount));
+        Ok(())
+    }
+
+    fn put_tmpfs(&mut self, destination: String, flags: &[String]) -> Put {
+        let mut flags = flags.to_vec();
+        flags.extend(words(&["rw", "rprivate", "nosuid", "nodev", "tmpcopyup"]));
+        self.put(destination, "tmpfs", "tmpfs".into(), flags)
+    }
+
+    fn put_generated(&mut self, options: &RunOptions, place: &ContainerPlace) -> Put {
+        let mut flags = words(&["bind", "rprivate"]);
+        if options.read_only {
+            flags.extend(words(&["ro", "nosuid", "noexec", "nodev"]));
+        }
+        let files = &place.files;
+        let resolv_conf = files.resolv_conf.as_ref().map(|path| ("/etc/resolv.conf", path));
+        let others = [("/etc/hosts", &files.hosts), ("/etc/hostname", &files.hostname)];
+        for (destination, path) in others.into_iter().chain(resolv_conf) {
+            self.put(destination.to_owned(), "bind", path.clone(), flags.clone())?;
+        }
+        Ok(())
+    }
+
+    fn sorted(mut self) -> Vec<Mount> {
+        self.0.sort_by_key(|(destination, _)| destination.matches('/').count());
+        self.0.into_iter().map(|(_, mount)| mount).collect()
+    }
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_cleaned_or_refused() {
+        for (path, clean) in [("/a", "/a"), ("//a/./b/", "/a/b"), ("/...", "/...")] {
+            assert_eq!(clean_path("--tmpfs", path).unwrap(), clean);
+        }
+        for path in ["", "a", "/", "/.", "/a/../b", "/..", "/a\0"] {
+            assert!(clean_path("--tmpfs", path).is_err(), "{path:?}");
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Facts about the host and the bundle that a container's configuration refers to.
+
+use std::path::PathBuf;
+
+use oci_spec::runtime::LinuxSeccomp;
+
+use super::ContainerUser;
+
+/// Facts about the host and the bundle that a container's configuration refers to.
+#[derive(Debug, Clone)]
+pub struct ContainerPlace {
+    /// Path of the root file system, absolute or relative to the bundle.
+    pub root: PathBuf,
+    /// Host name in the container.
+    pub hostname: String,
+    /// Files that replace the image's.
+    pub files: GeneratedFiles,
+    /// User of the process.
+    pub user: ContainerUser,
+    /// Limits of the process, such as `RLIMIT_NOFILE`.
+    pub limits: Vec<ProcessLimit>,
+    /// Path of the control group; `None` leaves it to the runtime.
+    pub cgroups_path: Option<PathBuf>,
+    /// Filter of system calls; `None` for no filter.
+    pub seccomp: Option<LinuxSeccomp>,
+}
+
+/// Files on the host that replace those of the image.
+#[derive(Debug, Clone, Default)]
+pub struct GeneratedFiles {
+    /// Path of the file for `/etc/hosts`.
+    pub hosts: PathBuf,
+    /// Path of the file for `/etc/hostname`.
+    pub hostname: PathBuf,
+    /// Path of the file for `/etc/resolv.conf`; `None` keeps the image's file.
+    pub resolv_conf: Option<PathBuf>,
+}
+
+/// A limit of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProcessLimit {
+    /// Number of open files (`RLIMIT_NOFILE`), soft and hard.
+    OpenFiles(u64, u64),
+    /// Number of processes of the user (`RLIMIT_NPROC`), soft and hard.
+    Processes(u64, u64),
+}
