@@ -1,11 +1,13 @@
-//! Moving the calling thread into another mount namespace, and back for a moment.
+//! Moves the calling thread into another mount namespace, and back for a moment.
+#![allow(unsafe_code)]
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::mount::{MountPropagationFlags, mount_change};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
 /// A stay in another mount namespace, whose owner decides what is at every path there, `/proc` and `/dev` included.
 #[derive(Debug)]
@@ -40,6 +42,19 @@ impl Visit {
         move_to(&self.there)?;
         Ok(done)
     }
+}
+
+/// Moves the calling thread into a new mount namespace. Later mounts of the old one appear there too; its own mounts do
+/// not appear in the old one, and end with the last process in it. Other threads of the process stay in the old one.
+///
+/// # Errors
+///
+/// `EPERM` without `CAP_SYS_ADMIN`, and what `unshare` and `mount` give.
+pub fn enter_private_mounts() -> io::Result<()> {
+    // SAFETY: the flag does not separate the table of descriptors, which is what makes the call unsafe.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNS)? };
+    let flags = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+    Ok(mount_change("/", flags)?)
 }
 
 fn move_to(namespace: &OwnedFd) -> io::Result<()> {

@@ -1,0 +1,149 @@
+//! Passes signals that other processes send on to a child, and waits for the child.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, ExitStatus};
+use std::ptr;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Signals that are passed on. The others keep their action.
+const RELAYED: [i32; 8] = [
+    libc::SIGHUP,
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGTERM,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGALRM,
+    libc::SIGWINCH,
+];
+
+/// Signals that wait until a child takes them. As long as this exists, they do not end the process.
+#[derive(Debug)]
+pub struct SignalRelay {
+    waiting: libc::sigset_t,
+    before: libc::sigset_t,
+}
+
+impl SignalRelay {
+    /// Blocks the signals in the calling thread and in those that it starts afterwards. The process must not have other
+    /// threads, which would still take the signals.
+    ///
+    /// # Errors
+    ///
+    /// What `pthread_sigmask` gives.
+    pub fn block() -> io::Result<Self> {
+        let mut waiting = MaybeUninit::uninit();
+        let mut before = MaybeUninit::uninit();
+        // SAFETY: the pointers are to memory of the right type, which `sigemptyset` and `pthread_sigmask` initialize;
+        // the signal numbers are valid. The action of SIGCHLD is set to the default one, which runs no code.
+        unsafe {
+            libc::sigemptyset(waiting.as_mut_ptr());
+            for signal in RELAYED.into_iter().chain([libc::SIGCHLD]) {
+                libc::sigaddset(waiting.as_mut_ptr(), signal);
+            }
+            // With SIG_IGN, which is inherited, the kernel would keep no exit status.
+            libc::signal(libc::SIGCHLD, libc::SIG_DFL);
+            match libc::pthread_sigmask(libc::SIG_BLOCK, waiting.as_ptr(), before.as_mut_ptr()) {
+                0 => Ok(Self { waiting: waiting.assume_init(), before: before.assume_init() }),
+                errno => Err(io::Error::from_raw_os_error(errno)),
+            }
+        }
+    }
+
+    /// Starts a child with the signal mask from before [`SignalRelay::block`].
+    ///
+    /// # Errors
+    ///
+    /// What [`Command::spawn`] gives.
+    pub fn spawn(&self, command: &mut Command) -> io::Result<Child> {
+        let before = self.before;
+        // SAFETY: between fork and exec the closure calls nothing but `sigprocmask`, which is async-signal-safe, on a
+        // copy of the set.
+        unsafe {
+            command.pre_exec(move || match libc::sigprocmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut()) {
+                0 => Ok(()),
+                _ => Err(io::Error::last_os_error()),
+            });
+        }
+        command.spawn()
+    }
+
+    /// Waits for the end of the child and passes signals on to it. Signals of a terminal are not passed on: the kernel
+    /// sends them to the whole process group, and so to the child.
+    ///
+    /// # Errors
+    ///
+    /// What `wait4` and `sigwaitinfo` give.
+    pub fn wait(&self, child: &mut Child) -> io::Result<ExitStatus> {
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        loop {
+            if let Some(status) = child.try_wait()? {
+                return Ok(status);
+            }
+            let (signal, is_of_kernel) = self.next(None)?;
+            if signal == libc::SIGCHLD || is_of_kernel {
+                continue;
+            }
+            if let (Some(pid), Some(signal)) = (pid, Signal::from_named_raw(signal)) {
+                // The child was not waited for yet, so that the number is still its own.
+                let _ = kill_process(pid, signal);
+            }
+        }
+    }
+
+    /// Takes the next signal, and reports whether the kernel itself sent it.
+    fn next(&self, timeout: Option<libc::timespec>) -> io::Result<(i32, bool)> {
+        let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+        let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
+        loop {
+            // SAFETY: the set is initialized, `info` has the type that the call fills, and `timeout` is null or points
+            // to a value that lives until the call returns.
+            let signal = unsafe { libc::sigtimedwait(&raw const self.waiting, info.as_mut_ptr(), timeout) };
+            if signal > 0 {
+                // SAFETY: zeroed and then filled by the successful call.
+                let code = unsafe { info.assume_init() }.si_code;
+                return Ok((signal, code > 0));
+            }
+            let error = io::Error::last_os_error();
+            if error.kind() != io::ErrorKind::Interrupted {
+                return Err(error);
+            }
+        }
+    }
+}
+
+impl Drop for SignalRelay {
+    fn drop(&mut self) {
+        // Signals that came after the child's end have nobody to go to.
+        while self.next(Some(libc::timespec { tv_sec: 0, tv_nsec: 0 })).is_ok() {}
+        // SAFETY: the set was filled by `pthread_sigmask`.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, ptr::null_mut()) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt as _;
+
+    #[test]
+    fn a_signal_reaches_the_child_and_not_the_caller() {
+        let relay = SignalRelay::block().unwrap();
+        // SAFETY: sends a signal to the calling thread, which blocks it.
+        let send = |signal| unsafe { libc::pthread_kill(libc::pthread_self(), signal) };
+        assert_eq!(send(libc::SIGTERM), 0);
+        let mut child = relay.spawn(Command::new("sleep").arg("1000")).unwrap();
+        assert_eq!(relay.wait(&mut child).unwrap().signal(), Some(libc::SIGTERM));
+
+        let mut child = relay.spawn(Command::new("sh").args(["-c", "exit 7"])).unwrap();
+        assert_eq!(relay.wait(&mut child).unwrap().code(), Some(7));
+
+        // Survives both: pending signals end with the relay.
+        assert_eq!(send(libc::SIGHUP), 0);
+        drop(relay);
+    }
+}
