@@ -17,6 +17,12 @@ pub const CAPABILITIES: [Capability; 11] = [
     Capability::SysChroot,
 ];
 
+/// Returns the names of [`CAPABILITIES`], such as `CAP_CHOWN`.
+#[must_use]
+pub fn capability_names() -> Vec<String> {
+    CAPABILITIES.iter().map(|capability| format!("CAP_{capability}")).collect()
+}
+
 /// Directories that are writable in memory if the root is read-only.
 pub const READ_ONLY_TMPFS: [&str; 3] = ["/run", "/tmp", "/var/tmp"];
 

@@ -29,9 +29,11 @@ mod seccomp;
 mod spec;
 mod user;
 
-pub use defaults::{CAPABILITIES, READ_ONLY_TMPFS};
+pub use defaults::{CAPABILITIES, READ_ONLY_TMPFS, capability_names};
 pub use error::RuntimeError;
 pub use image_process::ImageProcess;
+pub use mounts::clean_volume;
+pub use oci_spec::runtime::{LinuxSeccomp, Spec};
 pub use options::{BindMount, CgroupLimits, ContainerNetwork, RunOptions, TmpfsMount};
 pub use place::{ContainerPlace, GeneratedFiles, ProcessLimit};
 pub use seccomp::{KernelVersion, SeccompProfile, SeccompTarget};

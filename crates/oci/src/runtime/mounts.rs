@@ -24,7 +24,7 @@ pub(super) fn mounts(
         }
         // The root of the container is a new directory, so a volume needs its own file system only if it is read-only.
         for volume in &image.volumes {
-            list.put_tmpfs(clean_path("Volumes", volume)?, &[])?;
+            list.put_tmpfs(clean_volume(volume)?, &[])?;
         }
     }
     for tmpfs in &options.tmpfs {
@@ -44,6 +44,15 @@ pub(super) fn mounts(
         list.put(destination, "bind", bind.source.clone(), flags)?;
     }
     Ok(list.sorted())
+}
+
+/// Returns the path of an image's volume without empty and `.` components.
+///
+/// # Errors
+///
+/// [`RuntimeError::BadPath`] if it is not absolute or has `..`.
+pub fn clean_volume(path: &str) -> Result<String, RuntimeError> {
+    clean_path("Volumes", path)
 }
 
 /// Returns the path of a directory in the container without empty and `.` components.

@@ -7,6 +7,8 @@ mod progress;
 mod pull;
 #[cfg(feature = "network")]
 mod registry;
+#[allow(dead_code, unused_imports, reason = "no command of `composefs` calls it yet")]
+pub(crate) mod run;
 mod source;
 mod tag;
 mod untag;

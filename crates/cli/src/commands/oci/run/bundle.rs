@@ -1,0 +1,139 @@
+//! Directories of a bundle: the mounted image, the root of the container, and the files that the runtime reads.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::Write as _;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use libcomposefs_oci::runtime::{
+    ContainerNetwork, ContainerPlace, ImageProcess, RunOptions, clean_volume, runtime_spec,
+};
+use libcomposefs_sys::in_root::make_directories_in_root;
+use libcomposefs_sys::mount::{FsContext, MountAttrFlags, MountError, unmount};
+
+use super::host::HostFacts;
+use super::{accounts, generated};
+
+/// Mount point of the bundle in the mount namespace of each container. Nothing is mounted there elsewhere.
+const IN_MEMORY: &str = "/run/composefs/oci";
+
+/// Directories of a bundle.
+#[derive(Debug)]
+pub(super) struct Bundle {
+    path: PathBuf,
+    id: String,
+}
+
+impl Bundle {
+    /// Makes a bundle in a new file system in memory, which only this mount namespace has.
+    pub(super) fn in_memory(id: &str) -> anyhow::Result<Self> {
+        let path = Path::new(IN_MEMORY);
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .with_context(|| format!("cannot create {}", path.display()))?;
+        mount_tmpfs(path).with_context(|| format!("cannot mount the bundle at {}", path.display()))?;
+        Self::at(path, id)
+    }
+
+    /// Makes the directories of a bundle in an existing directory.
+    pub(super) fn at(path: &Path, id: &str) -> anyhow::Result<Self> {
+        let bundle = Self { path: path.to_owned(), id: id.to_owned() };
+        for directory in [bundle.lower(), bundle.root()] {
+            make_directory(&directory)?;
+        }
+        Ok(bundle)
+    }
+
+    /// Path of the bundle.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Identifier of the container.
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Path of the mounted image.
+    pub(super) fn lower(&self) -> PathBuf {
+        self.path.join("lower")
+    }
+
+    /// Path of the container's root.
+    pub(super) fn root(&self) -> PathBuf {
+        self.path.join("rootfs")
+    }
+
+    /// Writes the generated files and the configuration of the runtime, once the root is mounted.
+    pub(super) fn write(&self, image: &ImageProcess, options: &RunOptions, host: &HostFacts) -> anyhow::Result<()> {
+        let mut options = options.clone();
+        options.limits.pids = host.pids;
+        let hostname = match options.network {
+            ContainerNetwork::None => self.id.clone(),
+            ContainerNetwork::Host => host.hostname.clone(),
+        };
+        let place = ContainerPlace {
+            root: self.root(),
+            files: generated::write(&self.path, options.network, &hostname)?,
+            hostname,
+            user: accounts::resolve(&image.user, &self.root())?,
+            limits: host.limits.clone(),
+            cgroups_path: host.cgroups_path().map(PathBuf::from),
+            seccomp: Some(host.seccomp.clone()),
+        };
+        let spec = runtime_spec(image, &options, &place)?;
+        self.make_volumes(image)?;
+        let path = self.path.join("config.json");
+        let text = serde_json::to_vec_pretty(&spec).context("cannot write the runtime's configuration as JSON")?;
+        File::create(&path)
+            .and_then(|mut file| file.write_all(&text))
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Makes the directories of the image's volumes, as podman does.
+    fn make_volumes(&self, image: &ImageProcess) -> anyhow::Result<()> {
+        let root = File::open(self.root()).with_context(|| format!("cannot open {}", self.root().display()))?;
+        for volume in &image.volumes {
+            let volume = clean_volume(volume)?;
+            make_directories_in_root(root.as_fd(), volume.as_bytes())
+                .with_context(|| format!("cannot create the volume {volume:?} of the image"))?;
+        }
+        Ok(())
+    }
+
+    /// Unmounts the root of the container and the image.
+    pub(super) fn unmount(&self) -> Result<(), MountError> {
+        // Both, even if one fails.
+        let root = unmount(&self.root(), true);
+        unmount(&self.lower(), true).and(root)
+    }
+
+    /// Removes the files and directories of a bundle that is not complete.
+    pub(super) fn remove(&self) {
+        // What stays is visible, and the error that led here is printed.
+        let _ = self.unmount();
+        for name in ["config.json", "hosts", "hostname", "resolv.conf"] {
+            let _ = fs::remove_file(self.path.join(name));
+        }
+        for directory in [self.lower(), self.root()] {
+            let _ = fs::remove_dir(directory);
+        }
+    }
+}
+
+/// Makes a directory that only root can enter.
+pub(super) fn make_directory(path: &Path) -> anyhow::Result<()> {
+    DirBuilder::new().mode(0o700).create(path).with_context(|| format!("cannot create {}", path.display()))
+}
+
+fn mount_tmpfs(target: &Path) -> Result<(), MountError> {
+    let context = FsContext::open("tmpfs")?;
+    context.set_string("mode", "0700")?;
+    context.create()?;
+    let mount = context.mount(MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV)?;
+    mount.attach(target)
+}

@@ -1,0 +1,110 @@
+//! Directories for the changes of containers: on disk, locked as long as their container runs, removed afterwards.
+
+use std::fs::File;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use libcomposefs_sys::tempfile::make_private_directory;
+use rustix::fs::{Dir, FlockOperation, Mode, OFlags, flock, fstat, openat};
+use rustix::io::Errno;
+use rustix::process::geteuid;
+
+use super::bundle::{Bundle, make_directory};
+use super::overlay::{self, RootLayers};
+use super::remove_tree::remove_tree;
+
+/// Directory for large temporary files, which are on disk.
+const PARENT: &str = "/var/tmp";
+const PREFIX: &str = "composefs-run-";
+
+/// Directory on disk for the changes of a container. It is removed when this is dropped.
+#[derive(Debug)]
+pub(super) struct Changes {
+    parent: File,
+    name: String,
+    /// Holds the lock.
+    directory: OwnedFd,
+}
+
+/// Mounts the root of a container on the mounted image of its bundle. Changes go to disk, or to the memory of the
+/// bundle if the root is read-only, since only the runtime's mount points are changes then, or if the file system of
+/// the disk cannot store changes: overlayfs itself, in another container.
+pub(super) fn mount_root(bundle: &Bundle, is_read_only: bool) -> anyhow::Result<Option<Changes>> {
+    if !is_read_only {
+        let parent = Path::new(PARENT);
+        remove_abandoned(parent).with_context(|| format!("cannot read {PARENT}"))?;
+        let changes = Changes::create(parent).with_context(|| format!("cannot create a directory in {PARENT}"))?;
+        match mount_on(bundle, &changes.path(), true) {
+            Ok(()) => return Ok(Some(changes)),
+            Err(error) if is_unsupported(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let directory = bundle.path().join("changes");
+    make_directory(&directory)?;
+    mount_on(bundle, &directory, true)?;
+    Ok(None)
+}
+
+/// Mounts the root of a container whose changes go to `directory`.
+pub(super) fn mount_on(bundle: &Bundle, directory: &Path, is_volatile: bool) -> anyhow::Result<()> {
+    let (upper, work) = (directory.join("upper"), directory.join("work"));
+    make_directory(&upper)?;
+    make_directory(&work)?;
+    overlay::copy_attributes(&bundle.lower(), &upper)?;
+    let layers = RootLayers { lower: &bundle.lower(), upper: &upper, work: &work, is_volatile };
+    overlay::mount(&layers, &bundle.root())
+        .with_context(|| format!("cannot mount the root of the container at {}", bundle.root().display()))
+}
+
+fn is_unsupported(error: &anyhow::Error) -> bool {
+    let cause = error.downcast_ref::<libcomposefs_sys::mount::MountError>();
+    cause.is_some_and(|cause| matches!(cause.errno, Errno::INVAL | Errno::OPNOTSUPP))
+}
+
+impl Changes {
+    fn create(parent: &Path) -> std::io::Result<Self> {
+        let parent = File::open(parent)?;
+        loop {
+            let (name, directory) = make_private_directory(parent.as_fd(), PREFIX)?;
+            // Another process may take the new directory for an abandoned one.
+            flock(&directory, FlockOperation::LockExclusive)?;
+            if fstat(&directory)?.st_nlink > 0 {
+                return Ok(Self { parent, name, directory });
+            }
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        Path::new(PARENT).join(&self.name)
+    }
+}
+
+impl Drop for Changes {
+    fn drop(&mut self) {
+        // The next container tries again.
+        let _ = remove_tree(self.parent.as_fd(), self.name.as_str(), self.directory.as_fd());
+    }
+}
+
+const DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+
+/// Removes the directories of containers whose process was killed. Nobody else can make directories of this user in a
+/// directory with the sticky bit.
+fn remove_abandoned(parent: &Path) -> std::io::Result<()> {
+    let parent = File::open(parent)?;
+    for entry in Dir::read_from(&parent)? {
+        let entry = entry?;
+        if !entry.file_name().to_bytes().starts_with(PREFIX.as_bytes()) {
+            continue;
+        }
+        let Ok(directory) = openat(&parent, entry.file_name(), DIRECTORY, Mode::empty()) else { continue };
+        let is_own = fstat(&directory).is_ok_and(|stat| stat.st_uid == geteuid().as_raw());
+        if is_own && flock(&directory, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            let _ = remove_tree(parent.as_fd(), entry.file_name(), directory.as_fd());
+        }
+    }
+    Ok(())
+}

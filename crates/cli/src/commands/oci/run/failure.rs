@@ -1,0 +1,71 @@
+//! Exit statuses for containers whose command does not start, as podman and chroot(1) have them.
+
+use std::fmt;
+
+/// Exit status if the container cannot be started.
+const CANNOT_START: u8 = 125;
+/// Exit status if the command is found, but cannot be executed.
+const CANNOT_EXECUTE: u8 = 126;
+/// Exit status if the command is not found.
+const NOT_FOUND: u8 = 127;
+
+/// Error of the runtime, as it wrote it to its log.
+#[derive(Debug)]
+pub(super) struct RuntimeFailure {
+    /// Name of the runtime, such as `crun`.
+    pub(super) runtime: String,
+    /// Last error in the log; empty if there is none.
+    pub(super) message: String,
+}
+
+impl RuntimeFailure {
+    /// Recognizes the errors of crun and runc for a command that they cannot execute.
+    fn status(&self) -> u8 {
+        let has = |words: &[&str]| words.iter().any(|word| self.message.contains(word));
+        let is_of_command = has(&["executable file", "open executable", "exec: \"", "exec `"]);
+        if is_of_command && has(&["not found", "no such file", "No such file"]) {
+            NOT_FOUND
+        } else if is_of_command {
+            CANNOT_EXECUTE
+        } else {
+            CANNOT_START
+        }
+    }
+}
+
+impl fmt::Display for RuntimeFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let message = if self.message.is_empty() { "failed without a message" } else { &self.message };
+        write!(f, "{} cannot start the container: {message}", self.runtime)
+    }
+}
+
+impl std::error::Error for RuntimeFailure {}
+
+/// Returns the exit status for an error of [`super::run_container`].
+pub(crate) fn status_of(error: &anyhow::Error) -> u8 {
+    error.downcast_ref::<RuntimeFailure>().map_or(CANNOT_START, RuntimeFailure::status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The messages are those of crun 1.8.1 and runc 1.1.5.
+    #[test]
+    fn the_status_follows_from_the_message() {
+        for (message, status) in [
+            ("executable file `/nonono` not found in $PATH: No such file or directory", 127),
+            ("exec: \"nonono\": executable file not found in $PATH", 127),
+            ("exec: \"/nonono\": stat /nonono: no such file or directory", 127),
+            ("open executable: Operation not permitted", 126),
+            ("unable to start container process: exec: \"/data\": permission denied", 126),
+            ("error stat'ing file `/nonexx`: No such file or directory", 125),
+            ("", 125),
+        ] {
+            let failure = RuntimeFailure { runtime: "crun".into(), message: message.into() };
+            assert_eq!(status_of(&failure.into()), status, "{message}");
+        }
+        assert_eq!(status_of(&anyhow::anyhow!("other")), 125);
+    }
+}

@@ -1,0 +1,96 @@
+//! Runs the runtime and returns the exit status of the container's command.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+
+use anyhow::{Context as _, ensure};
+use libcomposefs_sys::signal_relay::SignalRelay;
+use rustix::stdio::stdin;
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+
+use super::args::RunArgs;
+use super::bundle::Bundle;
+use super::failure::RuntimeFailure;
+use super::host::{CgroupManager, HostFacts};
+use super::program::RuntimeProgram;
+
+/// Runs the container of a bundle to its end. The runtime has standard input, output and error, and the terminal.
+pub(super) fn run(
+    relay: &SignalRelay,
+    program: &RuntimeProgram,
+    bundle: &Bundle,
+    host: &HostFacts,
+    args: &RunArgs,
+) -> anyhow::Result<u8> {
+    let terminal = if args.tty { Some(terminal()?) } else { None };
+    let (log, pid_file) = (bundle.path().join("log.json"), bundle.path().join("pid"));
+    let mut command = base_command(program, host)?;
+    command.arg("--log").arg(&log).args(["--log-format", "json"]);
+    command.arg("run").arg("--bundle").arg(bundle.path()).arg("--pid-file").arg(&pid_file).arg(bundle.id());
+    if !args.interactive && !args.tty {
+        command.stdin(Stdio::null());
+    }
+    let mut child = relay.spawn(&mut command).with_context(|| format!("cannot run {}", program.path.display()))?;
+    let status = relay.wait(&mut child).with_context(|| format!("cannot wait for {}", program.name()))?;
+    let is_started = pid_file.exists() || status.success();
+    if status.signal().is_some() || !is_started {
+        // The runtime left the container or its control group behind.
+        delete(program, bundle, host);
+        if let Some(terminal) = terminal {
+            let _ = tcsetattr(stdin(), OptionalActions::Now, &terminal);
+        }
+    }
+    if !is_started && status.signal().is_none() {
+        return Err(RuntimeFailure { runtime: program.name(), message: last_message(&log) }.into());
+    }
+    Ok(exit_status(status))
+}
+
+fn terminal() -> anyhow::Result<Termios> {
+    let terminal = tcgetattr(stdin());
+    ensure!(terminal.is_ok(), "-t needs a terminal as standard input: leave -t out");
+    terminal.context("cannot read the settings of the terminal")
+}
+
+/// Returns a command of the runtime without a subcommand. Its environment is not that of the caller: `NOTIFY_SOCKET`,
+/// `LISTEN_FDS` and `XDG_RUNTIME_DIR` would change what it does.
+fn base_command(program: &RuntimeProgram, host: &HostFacts) -> anyhow::Result<Command> {
+    let mut command = Command::new(&program.path);
+    command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    match host.cgroups {
+        CgroupManager::Systemd => {
+            command.arg("--systemd-cgroup");
+        }
+        CgroupManager::FileSystem => {}
+        CgroupManager::Disabled => {
+            ensure!(program.is_crun(), "--cgroups=disabled needs crun: {} always uses control groups", program.name());
+            command.arg("--cgroup-manager=disabled");
+        }
+    }
+    Ok(command)
+}
+
+fn delete(program: &RuntimeProgram, bundle: &Bundle, host: &HostFacts) {
+    if let Ok(mut command) = base_command(program, host) {
+        command.args(["delete", "--force", bundle.id()]);
+        // It fails if there is nothing to delete.
+        let _ = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    }
+}
+
+/// Returns the last message of the runtime's log, each line of which is an object with `msg`.
+fn last_message(log: &Path) -> String {
+    let log = fs::read_to_string(log).unwrap_or_default();
+    let of_line = |line: &str| {
+        let value: serde_json::Value = serde_json::from_str(line).ok()?;
+        value.get("msg")?.as_str().map(str::to_owned)
+    };
+    log.lines().rev().find_map(of_line).unwrap_or_default()
+}
+
+fn exit_status(status: ExitStatus) -> u8 {
+    let status = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    status.and_then(|status| u8::try_from(status).ok()).unwrap_or(u8::MAX)
+}

@@ -1,0 +1,121 @@
+//! Compares the process in a container with one of podman 5.4.2 with the same image.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use crate::fixture::Image;
+
+pub(crate) fn is_confined_as_in_podman(image: &Image) {
+    let script = "grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/self/status; id";
+    let root = image.run(&[], &["/bin/sh", "-c", script]);
+    assert_eq!(
+        root.replace('\t', " ").lines().collect::<Vec<_>>(),
+        [
+            "CapInh: 0000000000000000",
+            "CapPrm: 00000000800405fb",
+            "CapEff: 00000000800405fb",
+            "CapBnd: 00000000800405fb",
+            "CapAmb: 0000000000000000",
+            "NoNewPrivs: 0",
+            "Seccomp: 2",
+            "uid=0(root) gid=0(root) groups=0(root)",
+        ]
+    );
+    image.configure(r#""User":"app""#);
+    let app = image.run(&[], &["/bin/sh", "-c", script]).replace('\t', " ");
+    assert!(app.contains("CapPrm: 0000000000000000\nCapEff: 0000000000000000\nCapBnd: 00000000800405fb\n"), "{app}");
+
+    let own = image.run(&[], &["/bin/ls", "-l", "/proc/self/ns"]);
+    let of_host = |name: &str| fs::read_link(format!("/proc/self/ns/{name}")).unwrap().display().to_string();
+    for name in ["cgroup", "ipc", "mnt", "net", "pid", "uts"] {
+        assert!(own.contains(&format!("{name} -> ")) && !own.contains(&of_host(name)), "{name}: {own}");
+    }
+    assert!(own.contains(&of_host("user")), "{own}");
+}
+
+/// Destination, kind and flags of the mounts that podman 5.4.2 makes.
+const MOUNTS: &[(&str, &str, &str)] = &[
+    ("/", "overlay", "rw"),
+    ("/proc", "proc", "rw,nosuid,nodev,noexec"),
+    ("/dev", "tmpfs", "rw,nosuid"),
+    ("/sys", "sysfs", "ro,nosuid,nodev,noexec"),
+    ("/dev/pts", "devpts", "rw,nosuid,noexec"),
+    ("/dev/mqueue", "mqueue", "rw,nosuid,nodev,noexec"),
+    ("/dev/shm", "tmpfs", "rw,nosuid,nodev,noexec"),
+    ("/etc/hostname", "tmpfs", "rw"),
+    ("/etc/hosts", "tmpfs", "rw"),
+    ("/proc/acpi", "tmpfs", "ro"),
+    ("/proc/keys", "devtmpfs", "ro"),
+    ("/proc/timer_list", "devtmpfs", "ro"),
+    ("/sys/firmware", "tmpfs", "ro"),
+    ("/proc/bus", "proc", "ro,nosuid,nodev,noexec"),
+    ("/proc/fs", "proc", "ro,nosuid,nodev,noexec"),
+    ("/proc/irq", "proc", "ro,nosuid,nodev,noexec"),
+    ("/proc/sys", "proc", "ro,nosuid,nodev,noexec"),
+];
+
+pub(crate) fn mounts_are_those_of_podman(image: &Image) {
+    let table = image.run(&[], &["/bin/cat", "/proc/self/mountinfo"]);
+    let mounts: Vec<(String, &str, String)> = table
+        .lines()
+        .map(|line| {
+            let words: Vec<_> = line.split(' ').collect();
+            let kind = words[words.iter().position(|word| *word == "-").unwrap() + 1];
+            let flags: Vec<_> = words[5].split(',').filter(|flag| *flag != "relatime").collect();
+            // The image has the symlink.
+            (words[4].replace("/usr/etc/", "/etc/"), kind, flags.join(","))
+        })
+        .collect();
+    for (destination, kind, flags) in MOUNTS {
+        // A kernel may lack a file that is hidden.
+        let is_optional = destination.starts_with("/proc/") || destination.starts_with("/sys/");
+        let found = mounts.iter().find(|mount| mount.0 == *destination);
+        match found {
+            Some(found) => assert_eq!((found.1, found.2.as_str()), (*kind, *flags), "{destination}\n{table}"),
+            None => assert!(is_optional, "{destination}\n{table}"),
+        }
+    }
+    let known = |path: &str| MOUNTS.iter().any(|mount| mount.0 == path) || path.starts_with("/sys/");
+    let hidden = ["/proc/kcore", "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi", "/proc/timer_stats",
+        "/proc/asound", "/proc/sysrq-trigger"];
+    let other: Vec<_> = mounts.iter().map(|mount| mount.0.as_str()).filter(|path| !known(path)).collect();
+    assert!(other.iter().all(|path| hidden.contains(path)), "{other:?}");
+    assert!(table.contains("gid=5,mode=620,ptmxmode=666") && table.contains("size=64000k"), "{table}");
+}
+
+pub(crate) fn user_is_that_of_the_image(image: &Image) {
+    image.configure(r#""User":"app","Env":["A=of image","HOME=/h"],"WorkingDir":"/data/new","Entrypoint":["/bin/sh","-c"],
+        "Cmd":["id; pwd; echo $A $HOME $container; umask; echo $PATH"]"#);
+    let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    let ids = "uid=1000(app) gid=1001(app) groups=1001(app),2000(extra)";
+    assert_eq!(image.run(&[], &[]), format!("{ids}\n/data/new\nof image /h oci\n0022\n{path}\n"));
+    assert_eq!(image.run(&["-eA=x"], &["echo $A"]), "x\n");
+    for (user, expected) in [
+        ("1234", "uid=1234 gid=0(root) groups=0(root)\n/"),
+        ("1234:extra", "uid=1234 gid=2000(extra) groups=2000(extra)\n/"),
+        ("app:0", "uid=1000(app) gid=0(root) groups=0(root)\n/home/app"),
+        ("", "uid=0(root) gid=0(root) groups=0(root)\n/root"),
+    ] {
+        image.configure(&format!("\"User\":\"{user}\""));
+        assert_eq!(image.run(&[], &["/bin/sh", "-c", "id; echo $HOME"]), format!("{expected}\n"), "{user}");
+    }
+    image.configure(r#""User":"nobody""#);
+    let (status, message) = image.status(&[], &["/bin/id"]);
+    assert_eq!(status, 125, "{message}");
+    assert!(message.contains("user \"nobody\" is not in the image's /etc/passwd"), "{message}");
+
+    // The passwd of the host has this user, and the link leads to it from the directory, but not from the image.
+    let passwd = image.root().join("etc/passwd");
+    fs::remove_file(&passwd).unwrap();
+    symlink("../../../../../../../../etc/passwd", &passwd).unwrap();
+    assert_eq!(image.status(&[], &["/bin/id"]).0, 125);
+}
+
+pub(crate) fn system_calls_are_filtered(image: &Image) {
+    // Root may call unshare(2) without a filter; a filtered call that is unknown to the profile has ENOSYS.
+    let (status, message) = image.status(&[], &["/bin/mount", "-t", "tmpfs", "x", "/tmp"]);
+    assert!(status != 0 && message.contains("denied") || message.contains("not permitted"), "{status} {message}");
+    assert_eq!(image.status(&[], &["/bin/chroot", "/", "/bin/id"]).0, 0);
+    let (status, message) = image.status(&[], &["/bin/hostname", "other"]);
+    assert!(status != 0 && message.contains("not permitted"), "{status} {message}");
+}
