@@ -6,7 +6,7 @@ use std::process::Command;
 
 use libcomposefs_sys::mount::unmount;
 
-use crate::fixture::{Image, find, has_cgroups};
+use crate::fixture::{Image, has_cgroups, has_first_version};
 
 /// A directory whose mounts end with the test.
 struct BundleDirectory(PathBuf);
@@ -35,7 +35,9 @@ pub(crate) fn is_run_by_the_runtime(image: &Image) {
     let config: serde_json::Value = serde_json::from_slice(&fs::read(bundle.0.join("config.json")).unwrap()).unwrap();
     assert!(config["process"]["env"].as_array().unwrap().contains(&"A=b".into()), "{config}");
 
-    let mut crun = Command::new(find("crun").unwrap());
+    let mut crun = Command::new("unshare");
+    let mount = if has_first_version() { "mount -t cgroup2 cgroup2 /sys/fs/cgroup" } else { ":" };
+    crun.args(["-m", "sh", "-ec", &format!("{mount}; exec \"$@\""), "sh", "crun"]);
     if !has_cgroups() {
         crun.arg("--cgroup-manager=disabled");
     }

@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use libcomposefs_sys::mount::clone_mount;
+use libcomposefs_sys::mount::{FsContext, MountAttrFlags, clone_mount};
+use libcomposefs_sys::namespace::enter_private_mounts;
 
+use crate::fixture::has_first_version;
 use crate::run::{BundleArgs, RunArgs, run_container, status_of, write_bundle};
 
 #[derive(Parser)]
@@ -30,7 +32,7 @@ pub(crate) fn answer() -> Option<i32> {
         return None;
     }
     let done = match ChildLine::parse() {
-        ChildLine::Container { config, args } => read(&config)
+        ChildLine::Container { config, args } => hide_first_version().and_then(|()| read(&config))
             .and_then(|config| run_container(&args, &config, |target| mount_directory(Path::new(&args.name), target))),
         ChildLine::Bundle { config, args } => read(&config)
             .and_then(|config| write_bundle(&args, &config, |target| mount_directory(Path::new(&args.name), target)))
@@ -43,6 +45,17 @@ pub(crate) fn answer() -> Option<i32> {
             status_of(&error).into()
         }
     })
+}
+
+/// crun refuses a machine whose control groups are of both versions: this process alone sees those of the second.
+fn hide_first_version() -> anyhow::Result<()> {
+    if has_first_version() {
+        enter_private_mounts()?;
+        let cgroups = FsContext::open("cgroup2")?;
+        cgroups.create()?;
+        cgroups.mount(MountAttrFlags::empty())?.attach(Path::new("/sys/fs/cgroup"))?;
+    }
+    Ok(())
 }
 
 fn read(config: &Path) -> anyhow::Result<Vec<u8>> {

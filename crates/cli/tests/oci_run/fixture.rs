@@ -108,6 +108,11 @@ pub(crate) fn has_cgroups() -> bool {
     controllers.contains("pids") && fs::metadata("/sys/fs/cgroup/cgroup.subtree_control").is_ok()
 }
 
+/// Returns true if `/sys/fs/cgroup` has the first version of control groups.
+pub(crate) fn has_first_version() -> bool {
+    !Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
 /// Returns the path of a program.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;

@@ -35,8 +35,8 @@ impl RuntimeFailure {
 
 impl fmt::Display for RuntimeFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let message = if self.message.is_empty() { "failed without a message" } else { &self.message };
-        write!(f, "{} cannot start the container: {message}", self.runtime)
+        // The runtimes also print their message themselves.
+        write!(f, "{} cannot start the container", self.runtime)
     }
 }
 
