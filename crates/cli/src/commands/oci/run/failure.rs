@@ -22,7 +22,8 @@ impl RuntimeFailure {
     /// Recognizes the errors of crun and runc for a command that they cannot execute.
     fn status(&self) -> u8 {
         let has = |words: &[&str]| words.iter().any(|word| self.message.contains(word));
-        let is_of_command = has(&["executable file", "open executable", "exec: \"", "exec `"]);
+        let is_of_command = has(&["executable file", "open executable", "exec: \"", "the path `"])
+            || self.message.starts_with("cannot open `");
         if is_of_command && has(&["not found", "no such file", "No such file"]) {
             NOT_FOUND
         } else if is_of_command {
@@ -51,13 +52,18 @@ pub(crate) fn status_of(error: &anyhow::Error) -> u8 {
 mod tests {
     use super::*;
 
-    /// The messages are those of crun 1.8.1 and runc 1.1.5.
+    /// The messages are those of crun 1.8.1 and 1.21, and of runc 1.1.5; the statuses are those of podman 5.4.2.
     #[test]
     fn the_status_follows_from_the_message() {
         for (message, status) in [
             ("executable file `/nonono` not found in $PATH: No such file or directory", 127),
             ("exec: \"nonono\": executable file not found in $PATH", 127),
             ("exec: \"/nonono\": stat /nonono: no such file or directory", 127),
+            ("executable file `/none/x` not found: No such file or directory", 127),
+            ("the path `/etc` is not a regular file: Operation not permitted", 126),
+            ("the path `/x` exists but it is not executable: Operation not permitted", 126),
+            ("cannot open `/etc/passwd/x`: Not a directory", 126),
+            ("opening file `memory.max` for writing: No such file or directory", 125),
             ("open executable: Operation not permitted", 126),
             ("unable to start container process: exec: \"/data\": permission denied", 126),
             ("error stat'ing file `/nonexx`: No such file or directory", 125),
