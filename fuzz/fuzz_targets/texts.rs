@@ -3,6 +3,9 @@
 //!
 //! Those of registries: `a` for an auth file, `c` for registries.conf, `s` for policy.json, `w` for
 //! `WWW-Authenticate`, `b` for several ranges in one body, `e` for a refusal, `j` for a manifest, `f` for a reference.
+//!
+//! Those of containers: `k` for the configuration of an image, `u` for a user and the files with users and groups, `z`
+//! for a seccomp profile.
 #![no_main]
 
 use std::ffi::OsStr;
@@ -12,6 +15,10 @@ use composefs_fuzz::{Budget, Linear};
 use libcomposefs_image::policy::Policy;
 use libcomposefs_mount::UnknownOptions;
 use libcomposefs_remote::{Reference, fuzzing as remote};
+use libcomposefs_oci::runtime::{
+    ContainerPlace, ContainerUser, GeneratedFiles, ImageProcess, KernelVersion, RunOptions, SeccompProfile,
+    SeccompTarget, runtime_spec,
+};
 use libcomposefs_repo::{ImageName, Meta, RefName};
 use libcomposefs_scan::Patterns;
 use libfuzzer_sys::fuzz_target;
@@ -43,6 +50,12 @@ static REGISTRY: Budget = Budget::new(
     Linear { base: 32 << 10, per_byte: 64 },
     Linear { base: 5_000_000, per_byte: 4_000 },
 );
+static CONTAINER: Budget =
+    Budget::new("container", Linear { base: 128 << 10, per_byte: 1024 }, Linear { base: 20_000_000, per_byte: 20_000 });
+static USER: Budget =
+    Budget::new("user", Linear { base: 16 << 10, per_byte: 32 }, Linear { base: 5_000_000, per_byte: 2_000 });
+static SECCOMP: Budget =
+    Budget::new("seccomp", Linear { base: 64 << 10, per_byte: 1024 }, Linear { base: 5_000_000, per_byte: 20_000 });
 
 fuzz_target!(|input: &[u8]| {
     let Some((kind, text)) = input.split_first() else { return };
@@ -61,6 +74,9 @@ fuzz_target!(|input: &[u8]| {
         b'e' => (&REGISTRY, refusal),
         b'j' => (&REGISTRY, manifest),
         b'f' => (&REGISTRY, reference),
+        b'k' => (&CONTAINER, container),
+        b'u' => (&USER, user),
+        b'z' => (&SECCOMP, seccomp),
         _ => return,
     };
     budget.check(text.len(), || read(text));
@@ -171,4 +187,44 @@ fn reference(text: &[u8]) {
     if let Ok(reference) = text.parse::<Reference>() {
         assert_eq!(reference.to_string().parse(), Ok(reference));
     }
+}
+fn container(text: &[u8]) {
+    let Ok(image) = ImageProcess::parse(text) else { return };
+    let place = ContainerPlace {
+        root: "rootfs".into(),
+        hostname: "host".into(),
+        files: GeneratedFiles::default(),
+        user: ContainerUser::default(),
+        limits: Vec::new(),
+        cgroups_path: None,
+        seccomp: None,
+    };
+    for read_only in [false, true] {
+        let Ok(spec) = runtime_spec(&image, &RunOptions { read_only, ..RunOptions::default() }, &place) else { continue };
+        let process = spec.process().as_ref().expect("there is always a process");
+        assert!(process.args().as_ref().is_some_and(|words| !words.is_empty()));
+        // An image chooses no annotation, and no mount but that of a volume.
+        assert!(spec.annotations().as_ref().is_none_or(|annotations| annotations.is_empty()));
+        let mounts = spec.mounts().as_deref().unwrap_or_default();
+        let names = mounts.iter().map(|mount| mount.destination().to_string_lossy().into_owned());
+        assert!(names.into_iter().all(|path| path.starts_with('/') && !path.split('/').any(|name| name == "..")));
+    }
+}
+
+/// The user, the file with users and that with groups follow each other, with a NUL between.
+fn user(text: &[u8]) {
+    let mut parts = text.splitn(3, |byte| *byte == 0);
+    let mut next = || parts.next().unwrap_or_default();
+    let (name, passwd, group) = (next(), next(), next());
+    let Ok(name) = std::str::from_utf8(name) else { return };
+    if let Ok(user) = ContainerUser::resolve(name, passwd, group) {
+        assert_eq!(user.additional_gids.first().copied(), Some(user.gid).filter(|_| !name.is_empty()));
+    }
+}
+
+fn seccomp(text: &[u8]) {
+    let Ok(profile) = SeccompProfile::parse(text) else { return };
+    let capabilities = ["CAP_CHOWN".to_owned()];
+    let target = SeccompTarget { arch: "x86_64", kernel: Some(KernelVersion(6, 1)), capabilities: &capabilities };
+    let _ = profile.filter(&target);
 }

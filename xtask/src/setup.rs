@@ -36,6 +36,8 @@ const NEEDS: &[(&str, &str)] = &[
     // The C compiler driver links every Rust program; libc's archive makes the static ones.
     ("cc", "gcc"),
     ("valgrind", "valgrind"),
+    ("crun", "crun"),
+    ("/usr/share/containers/seccomp.json", "golang-github-containers-common"),
     // libFuzzer is C++.
     ("c++", "g++"),
     ("/usr/lib/x86_64-linux-gnu/libc.a", "libc6-dev"),

@@ -161,6 +161,11 @@ pub(super) fn texts(dir: &Path, max_len: usize) -> Result<()> {
         ("policy-long", format!("p{}inline=64", "xattrs=user,".repeat(1000))),
         ("policy", "pversion=1,hash=sha512,xattrs=user,times=clamp:5,hardlinks=no,inline=64,devices=no".to_owned()),
         ("policy-given", "pinline=given,times=zero-directories".to_owned()),
+        ("container", CONTAINER.to_owned()),
+        ("container-volumes", format!("k{{\"config\":{{\"Cmd\":[\"x\"],\"Volumes\":{{{}}}}}}}", volumes())),
+        ("user", "uapp\0root:x:0:0::/root:\napp:x:1:2::/app:\n\0app:x:2:\nextra:x:3:app,other\n".to_owned()),
+        ("user-groups", format!("uapp\0app:x:1:2::/app:\n\0{}", "x:x:3:app,b\n".repeat(1000))),
+        ("seccomp", SECCOMP.to_owned()),
     ] {
         put(dir, max_len, name, seed.as_bytes())?;
     }
@@ -222,4 +227,15 @@ pub(super) fn repositories(dir: &Path, max_len: usize) -> Result<()> {
         put(dir, max_len, name, &seed)?;
     }
     Ok(())
+}
+
+const CONTAINER: &str = r#"k{"config":{"User":"app:1","Env":["A=b","C"],"Entrypoint":["/a"],"Cmd":["b"],"WorkingDir":"/w",
+    "Volumes":{"/v":{}},"Labels":{"a":"b"}}}"#;
+const SECCOMP: &str = r#"z{"defaultAction":"SCMP_ACT_ERRNO","defaultErrnoRet":38,
+    "archMap":[{"architecture":"SCMP_ARCH_X86_64","subArchitectures":["SCMP_ARCH_X86"]}],
+    "syscalls":[{"names":["read"],"action":"SCMP_ACT_ALLOW","args":[{"index":0,"value":8,"op":"SCMP_CMP_EQ"}],
+    "includes":{"caps":["CAP_CHOWN"],"arches":["amd64"],"minKernel":"4.8"},"excludes":{"arches":["s390x"]}}]}"#;
+
+fn volumes() -> String {
+    (0..500).map(|number| format!("\"/{number:04}\":{{}}")).collect::<Vec<_>>().join(",")
 }

@@ -36,7 +36,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("vmtest", &["image", "sys"]),
     ("xtask", &[]),
     ("bench", &["hash", "image"]),
-    ("fuzz", &["capi", "content", "hash", "image", "mount", "ostree", "remote", "repo", "scan", "store"]),
+    ("fuzz", &["capi", "content", "hash", "image", "mount", "oci", "ostree", "remote", "repo", "scan", "store"]),
 ];
 /// Crates that the tests of any crate may use in addition.
 const FOR_TESTS: &[&str] = &["testkit", "scan"];

@@ -1,5 +1,6 @@
 //! Lists the mounts of a container: the default file systems, generated files, volumes, and what the user asks for.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use oci_spec::runtime::{Mount, MountBuilder};
@@ -43,7 +44,7 @@ pub(super) fn mounts(
         flags.push("rbind".to_owned());
         list.put(destination, "bind", bind.source.clone(), flags)?;
     }
-    Ok(list.sorted())
+    Ok(list.0.into_values().collect())
 }
 
 /// Returns the path of an image's volume without empty and `.` components.
@@ -75,16 +76,15 @@ pub(super) fn clean_path(field: &'static str, path: &str) -> Result<String, Runt
 
 type Put = Result<(), RuntimeError>;
 
-/// Mounts with distinct destinations: the last one put at a destination counts.
+/// Mounts by the depth of their destination and by the destination. The last one put at a destination counts.
 #[derive(Default)]
-struct MountList(Vec<(String, Mount)>);
+struct MountList(BTreeMap<(usize, String), Mount>);
 
 impl MountList {
     fn put(&mut self, destination: String, kind: &str, source: PathBuf, flags: Vec<String>) -> Put {
         let mount = MountBuilder::default().destination(&destination).typ(kind).source(source).options(flags);
         let mount = mount.build()?;
-        self.0.retain(|(other, _)| *other != destination);
-        self.0.push((destination, mount));
+        self.0.insert((destination.matches('/').count(), destination), mount);
         Ok(())
     }
 
@@ -106,11 +106,6 @@ impl MountList {
             self.put(destination.to_owned(), "bind", path.clone(), flags.clone())?;
         }
         Ok(())
-    }
-
-    fn sorted(mut self) -> Vec<Mount> {
-        self.0.sort_by_key(|(destination, _)| destination.matches('/').count());
-        self.0.into_iter().map(|(_, mount)| mount).collect()
     }
 }
 
