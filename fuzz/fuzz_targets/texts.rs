@@ -200,7 +200,9 @@ fn container(text: &[u8]) {
         seccomp: None,
     };
     for read_only in [false, true] {
-        let Ok(spec) = runtime_spec(&image, &RunOptions { read_only, ..RunOptions::default() }, &place) else { continue };
+        let Ok(spec) = runtime_spec(&image, &RunOptions { read_only, ..RunOptions::default() }, &place) else {
+            continue;
+        };
         let process = spec.process().as_ref().expect("there is always a process");
         assert!(process.args().as_ref().is_some_and(|words| !words.is_empty()));
         // An image chooses no annotation, and no mount but that of a volume.

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use libcomposefs_sys::mount::unmount;
 
-use crate::fixture::{Image, has_cgroups, has_first_version};
+use crate::fixture::{ContainerImage, has_cgroups, has_first_version};
 
 /// A directory whose mounts end with the test.
 struct BundleDirectory(PathBuf);
@@ -26,7 +26,7 @@ fn names(path: &Path) -> Vec<String> {
     names
 }
 
-pub(crate) fn is_run_by_the_runtime(image: &Image) {
+pub(crate) fn is_run_by_the_runtime(image: &ContainerImage) {
     let bundle = BundleDirectory(image.scratch().join("bundle"));
     let script = "cat /data/file; echo changed > /data/file; id -u; hostname";
     let made = image.bundle_command(&bundle.0, &["-eA=b"], &["/bin/sh", "-c", script]).output().unwrap();
@@ -51,7 +51,7 @@ pub(crate) fn is_run_by_the_runtime(image: &Image) {
     assert!(String::from_utf8_lossy(&again.stderr).contains("is not empty"), "{again:?}");
 }
 
-pub(crate) fn failed_leaves_nothing(image: &Image) {
+pub(crate) fn failed_leaves_nothing(image: &ContainerImage) {
     let bundle = BundleDirectory(image.scratch().join("bundle"));
     image.configure(r#""User":"nobody""#);
     let made = image.bundle_command(&bundle.0, &[], &["/bin/id"]).output().unwrap();

@@ -32,7 +32,8 @@ pub(crate) fn answer() -> Option<i32> {
         return None;
     }
     let done = match ChildLine::parse() {
-        ChildLine::Container { config, args } => hide_first_version().and_then(|()| read(&config))
+        ChildLine::Container { config, args } => hide_first_version()
+            .and_then(|()| read(&config))
             .and_then(|config| run_container(&args, &config, |target| mount_directory(Path::new(&args.name), target))),
         ChildLine::Bundle { config, args } => read(&config)
             .and_then(|config| write_bundle(&args, &config, |target| mount_directory(Path::new(&args.name), target)))

@@ -16,11 +16,11 @@ const APPLETS: &[&str] = &[
 pub(crate) const SECCOMP: &str = "/usr/share/containers/seccomp.json";
 
 /// An image: a root directory and a configuration.
-pub(crate) struct Image {
+pub(crate) struct ContainerImage {
     dir: tempfile::TempDir,
 }
 
-impl Image {
+impl ContainerImage {
     pub(crate) fn new() -> io::Result<Self> {
         let image = Self { dir: tempfile::tempdir()? };
         let root = image.root();

@@ -8,7 +8,7 @@ use std::process::{Child, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::fixture::{Image, find};
+use crate::fixture::{ContainerImage, find};
 
 /// Directories with changes, and states of crun: what containers leave if they are not cleaned up.
 fn leftovers() -> Vec<PathBuf> {
@@ -26,7 +26,7 @@ fn is_known_to_crun(id: &str) -> bool {
     String::from_utf8_lossy(&list.stdout).contains(id)
 }
 
-pub(crate) fn changes_do_not_reach_the_image(image: &Image) {
+pub(crate) fn changes_do_not_reach_the_image(image: &ContainerImage) {
     let script = "echo changed > /data/file; rm /bin/stty; mkdir -p /a/b/c; cat /data/file; ls /bin/stty; hostname";
     let output = image.output(&[], &["/bin/sh", "-c", script]);
     let text = String::from_utf8(output.stdout).unwrap();
@@ -41,7 +41,7 @@ pub(crate) fn changes_do_not_reach_the_image(image: &Image) {
     assert_eq!(image.run(&[], &["/bin/stat", "-c", "%a %u", "/"]), "755 0\n");
 }
 
-pub(crate) fn exit_statuses_are_those_of_podman(image: &Image) {
+pub(crate) fn exit_statuses_are_those_of_podman(image: &ContainerImage) {
     let shell = |script: &str| image.status(&[], &["/bin/sh", "-c", script]).0;
     assert_eq!([shell("exit 0"), shell("exit 7"), shell("exit 255")], [0, 7, 255]);
     assert_eq!(shell("sh -c 'kill -9 $$'; exit $?"), 137);
@@ -58,7 +58,7 @@ pub(crate) fn exit_statuses_are_those_of_podman(image: &Image) {
 }
 
 /// Starts a container and waits for its first line, which is returned.
-fn started(image: &Image, script: &str) -> (Child, String) {
+fn started(image: &ContainerImage, script: &str) -> (Child, String) {
     let mut command = image.command(&[], &["/bin/sh", "-c", script]);
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
@@ -70,10 +70,8 @@ fn send(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
 }
 
-pub(crate) fn signals_are_those_of_the_command(image: &Image) {
-    for (signal, name) in
-        [(Signal::TERM, "TERM"), (Signal::INT, "INT"), (Signal::HUP, "HUP"), (Signal::USR1, "USR1")]
-    {
+pub(crate) fn signals_are_those_of_the_command(image: &ContainerImage) {
+    for (signal, name) in [(Signal::TERM, "TERM"), (Signal::INT, "INT"), (Signal::HUP, "HUP"), (Signal::USR1, "USR1")] {
         let (mut child, id) = started(image, &format!("trap 'exit 5' {name}; hostname; while :; do sleep 0.1; done"));
         send(&child, signal);
         assert_eq!(child.wait().unwrap().code(), Some(5), "{name}");
@@ -85,7 +83,7 @@ pub(crate) fn signals_are_those_of_the_command(image: &Image) {
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
-pub(crate) fn a_failure_leaves_nothing(image: &Image) {
+pub(crate) fn a_failure_leaves_nothing(image: &ContainerImage) {
     let before = leftovers();
     for options in [&["-v/nonexistent/source:/x"][..], &["--tmpfs=/x:nonsense=1"]] {
         assert_eq!(image.status(options, &["/bin/id"]).0, 125, "{options:?}");
@@ -94,7 +92,7 @@ pub(crate) fn a_failure_leaves_nothing(image: &Image) {
     assert_eq!(image.status(&[], &["/bin/id"]).0, 125);
     let new: Vec<_> = leftovers().into_iter().filter(|path| !before.contains(path)).collect();
     // Other tests run at the same time, whose directories are locked.
-    assert!(new.iter().all(|path| is_locked(path)), "{new:?}");
+    assert!(new.iter().all(is_locked), "{new:?}");
 }
 
 fn is_locked(path: &PathBuf) -> bool {
@@ -102,11 +100,13 @@ fn is_locked(path: &PathBuf) -> bool {
     rustix::fs::flock(&directory, rustix::fs::FlockOperation::NonBlockingLockShared).is_err()
 }
 
-pub(crate) fn a_killed_process_is_cleaned_up(image: &Image) {
+pub(crate) fn a_killed_process_is_cleaned_up(image: &ContainerImage) {
     let (mut child, id) = started(image, "hostname > /data/own; hostname; while :; do sleep 0.1; done");
-    let own = || leftovers().into_iter().find(|path| {
-        fs::read_to_string(path.join("upper/data/own")).is_ok_and(|name| name.trim_end() == id)
-    });
+    let own = || {
+        leftovers()
+            .into_iter()
+            .find(|path| fs::read_to_string(path.join("upper/data/own")).is_ok_and(|name| name.trim_end() == id))
+    };
     let directory = own().expect("the changes are on disk");
     send(&child, Signal::KILL);
     assert_eq!(child.wait().unwrap().signal(), Some(9));

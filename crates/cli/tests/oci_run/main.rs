@@ -16,11 +16,11 @@ mod run;
 use libcomposefs_testkit::skip;
 use libtest_mimic::{Arguments, Failed};
 
-use fixture::{Image, unmet};
+use fixture::{ContainerImage, unmet};
 
-type Case = (&'static str, fn(&Image));
+type ContainerCase = (&'static str, fn(&ContainerImage));
 
-const CASES: &[Case] = &[
+const CASES: &[ContainerCase] = &[
     ("a_bundle_is_run_by_the_runtime", bundle::is_run_by_the_runtime),
     ("a_failed_bundle_leaves_nothing", bundle::failed_leaves_nothing),
     ("changes_do_not_reach_the_image", lifetime::changes_do_not_reach_the_image),
@@ -48,7 +48,7 @@ fn main() {
     let unmet = unmet();
     let trials = CASES.iter().map(|&(name, case)| {
         skip::trial(name, unmet.as_deref(), move || {
-            let image = Image::new().map_err(|error| Failed::from(format!("no image: {error}")))?;
+            let image = ContainerImage::new().map_err(|error| Failed::from(format!("no image: {error}")))?;
             case(&image);
             Ok(())
         })

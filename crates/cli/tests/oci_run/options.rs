@@ -4,9 +4,9 @@ use std::fs;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use crate::fixture::{Image, find, has_cgroups};
+use crate::fixture::{ContainerImage, find, has_cgroups};
 
-pub(crate) fn volumes_and_tmpfs_are_mounted(image: &Image) {
+pub(crate) fn volumes_and_tmpfs_are_mounted(image: &ContainerImage) {
     let host = image.scratch().join("host");
     fs::create_dir(&host).unwrap();
     fs::write(host.join("file"), "of the host\n").unwrap();
@@ -19,7 +19,7 @@ pub(crate) fn volumes_and_tmpfs_are_mounted(image: &Image) {
     assert!(!host.join("x").exists() && fs::read_dir(image.root().join("home/app")).unwrap().next().is_none());
 }
 
-pub(crate) fn read_only(image: &Image) {
+pub(crate) fn read_only(image: &ContainerImage) {
     fs::write(image.root().join("data/volume/file"), "of the volume\n").unwrap();
     image.configure(r#""Volumes":{"/data/volume":{},"/data/missing":{}}"#);
     let script = "for dir in / /data /etc /run /tmp /var/tmp /dev/shm /data/volume /data/missing; do \
@@ -32,7 +32,7 @@ pub(crate) fn read_only(image: &Image) {
     assert!(!image.root().join("data/missing").exists());
 }
 
-pub(crate) fn network(image: &Image) {
+pub(crate) fn network(image: &ContainerImage) {
     let script = "cat /proc/net/dev | grep -c : ; hostname; cat /etc/hostname; cat /etc/hosts; ls /etc/resolv.conf";
     let own = image.output(&[], &["/bin/sh", "-c", script]);
     let own = String::from_utf8(own.stdout).unwrap();
@@ -50,7 +50,7 @@ pub(crate) fn network(image: &Image) {
     assert_eq!(resolv_conf, fs::read_to_string("/etc/resolv.conf").unwrap_or_default());
 }
 
-pub(crate) fn standard_input(image: &Image) {
+pub(crate) fn standard_input(image: &ContainerImage) {
     for (options, expected) in [(&["-i"][..], "words"), (&[], "")] {
         let mut command = image.command(options, &["/bin/cat"]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -60,7 +60,7 @@ pub(crate) fn standard_input(image: &Image) {
     }
 }
 
-pub(crate) fn terminal(image: &Image) {
+pub(crate) fn terminal(image: &ContainerImage) {
     let (status, message) = image.status(&["-it"], &["/bin/tty"]);
     assert_eq!(status, 125, "{message}");
     assert!(message.contains("-t needs a terminal as standard input"), "{message}");
@@ -80,7 +80,7 @@ pub(crate) fn terminal(image: &Image) {
     assert!(text.contains("/dev/pts/0\nxterm\n") && text.contains("got:words\n"), "{text}");
 }
 
-pub(crate) fn refused(image: &Image) {
+pub(crate) fn refused(image: &ContainerImage) {
     let starts = |options: &[&str], message: &str| {
         let (status, text) = image.status(options, &["/bin/id"]);
         assert!(matches!(status, 2 | 125) && text.contains(message), "{options:?}: {status} {text}");

@@ -3,9 +3,9 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use crate::fixture::Image;
+use crate::fixture::ContainerImage;
 
-pub(crate) fn is_confined_as_in_podman(image: &Image) {
+pub(crate) fn is_confined_as_in_podman(image: &ContainerImage) {
     let script = "grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/self/status; id";
     let root = image.run(&[], &["/bin/sh", "-c", script]);
     assert_eq!(
@@ -55,7 +55,7 @@ const MOUNTS: &[(&str, &str, &str)] = &[
     ("/proc/sys", "proc", "ro"),
 ];
 
-pub(crate) fn mounts_are_those_of_podman(image: &Image) {
+pub(crate) fn mounts_are_those_of_podman(image: &ContainerImage) {
     let table = image.run(&[], &["/bin/cat", "/proc/self/mountinfo"]);
     let mounts: Vec<(String, &str, String)> = table
         .lines()
@@ -80,16 +80,25 @@ pub(crate) fn mounts_are_those_of_podman(image: &Image) {
         }
     }
     let known = |path: &str| MOUNTS.iter().any(|mount| mount.0 == path) || path.starts_with("/sys/");
-    let hidden = ["/proc/kcore", "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi", "/proc/timer_stats",
-        "/proc/asound", "/proc/sysrq-trigger"];
+    let hidden = [
+        "/proc/kcore",
+        "/proc/latency_stats",
+        "/proc/sched_debug",
+        "/proc/scsi",
+        "/proc/timer_stats",
+        "/proc/asound",
+        "/proc/sysrq-trigger",
+    ];
     let other: Vec<_> = mounts.iter().map(|mount| mount.0.as_str()).filter(|path| !known(path)).collect();
     assert!(other.iter().all(|path| hidden.contains(path)), "{other:?}");
     assert!(table.contains("gid=5,mode=620,ptmxmode=666") && table.contains("size=64000k"), "{table}");
 }
 
-pub(crate) fn user_is_that_of_the_image(image: &Image) {
-    image.configure(r#""User":"app","Env":["A=of image","HOME=/h"],"WorkingDir":"/data/new","Entrypoint":["/bin/sh","-c"],
-        "Cmd":["id; pwd; echo $A $HOME $container; umask; echo $PATH"]"#);
+pub(crate) fn user_is_that_of_the_image(image: &ContainerImage) {
+    image.configure(
+        r#""User":"app","Env":["A=of image","HOME=/h"],"WorkingDir":"/data/new","Entrypoint":["/bin/sh","-c"],
+        "Cmd":["id; pwd; echo $A $HOME $container; umask; echo $PATH"]"#,
+    );
     let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     let ids = "uid=1000(app) gid=1001(app) groups=1001(app),2000(extra)";
     assert_eq!(image.run(&[], &[]), format!("{ids}\n/data/new\nof image /h oci\n0022\n{path}\n"));
@@ -116,7 +125,7 @@ pub(crate) fn user_is_that_of_the_image(image: &Image) {
     assert_eq!(image.status(&[], &["/bin/id"]).0, 125);
 }
 
-pub(crate) fn system_calls_are_filtered(image: &Image) {
+pub(crate) fn system_calls_are_filtered(image: &ContainerImage) {
     // Root may call unshare(2) without a filter; a filtered call that is unknown to the profile has ENOSYS.
     let (status, message) = image.status(&[], &["/bin/mount", "-t", "tmpfs", "x", "/tmp"]);
     assert!(status != 0 && message.contains("denied") || message.contains("not permitted"), "{status} {message}");

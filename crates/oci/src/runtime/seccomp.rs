@@ -116,9 +116,9 @@ impl SeccompProfile {
     fn architectures_of(&self, arch: &str) -> Result<Vec<Arch>, RuntimeError> {
         let native = format!("SCMP_ARCH_{}", libseccomp_arch(arch));
         let family = self.arch_map.iter().find(|family| family.architecture == native);
-        let of_family = family.into_iter().flat_map(|family| {
-            std::iter::once(&family.architecture).chain(family.sub_architectures.iter().flatten())
-        });
+        let of_family = family
+            .into_iter()
+            .flat_map(|family| std::iter::once(&family.architecture).chain(family.sub_architectures.iter().flatten()));
         self.architectures.iter().chain(of_family).map(|name| parse_name("architecture", name)).collect()
     }
 }

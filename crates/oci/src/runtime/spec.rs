@@ -24,11 +24,7 @@ const VERSION: &str = "1.0.2";
 /// # Errors
 ///
 /// Texts, paths and limits that no process can have, and a missing command.
-pub fn runtime_spec(
-    image: &ImageProcess,
-    options: &RunOptions,
-    place: &ContainerPlace,
-) -> Result<Spec, RuntimeError> {
+pub fn runtime_spec(image: &ImageProcess, options: &RunOptions, place: &ContainerPlace) -> Result<Spec, RuntimeError> {
     let process = process(image, options, place)?;
     let linux = linux(options, place, resources(&options.limits)?)?;
     let root = RootBuilder::default().path(&place.root).readonly(options.read_only).build()?;

@@ -53,7 +53,7 @@ Examples:
 /// Make an OCI runtime bundle on an image.
 ///
 /// DIR gets config.json for crun, runc and other runtimes, and rootfs, where the image is mounted with a directory for
-/// changes on top. The mounts stay: unmount DIR/rootfs and DIR/lower to remove the bundle. Needs root.
+/// changes on top. The mounts stay: unmount DIR/rootfs and DIR/lower to remove the OCI bundle. Needs root.
 #[derive(clap::Args)]
 #[command(after_help = BUNDLE_HELP)]
 pub(crate) struct BundleArgs {
@@ -61,7 +61,7 @@ pub(crate) struct BundleArgs {
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
 
-    /// Directory of the bundle; must be missing or empty
+    /// Directory of the OCI bundle; must be missing or empty
     #[arg(value_name = "DIR")]
     pub(crate) directory: PathBuf,
 

@@ -1,4 +1,4 @@
-//! Directories of a bundle: the mounted image, the root of the container, and the files that the runtime reads.
+//! Directories of an OCI bundle: the mounted image, the root of the container, and the files that the runtime reads.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::Write as _;
@@ -19,14 +19,14 @@ use super::{accounts, generated};
 /// Mount point of the bundle in the mount namespace of each container. Nothing is mounted there elsewhere.
 const IN_MEMORY: &str = "/run/composefs/oci";
 
-/// Directories of a bundle.
+/// Directories of an OCI bundle.
 #[derive(Debug)]
-pub(super) struct Bundle {
+pub(super) struct OciBundle {
     path: PathBuf,
     id: String,
 }
 
-impl Bundle {
+impl OciBundle {
     /// Makes a bundle in a new file system in memory, which only this mount namespace has.
     pub(super) fn in_memory(id: &str) -> anyhow::Result<Self> {
         let path = Path::new(IN_MEMORY);

@@ -10,7 +10,7 @@ use rustix::fs::{Dir, FlockOperation, Mode, OFlags, flock, fstat, openat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use super::bundle::{Bundle, make_directory};
+use super::bundle::{OciBundle, make_directory};
 use super::overlay::{self, RootLayers};
 use super::remove_tree::remove_tree;
 
@@ -20,21 +20,22 @@ const PREFIX: &str = "composefs-run-";
 
 /// Directory on disk for the changes of a container. It is removed when this is dropped.
 #[derive(Debug)]
-pub(super) struct Changes {
+pub(super) struct ContainerChanges {
     parent: File,
     name: String,
     /// Holds the lock.
     directory: OwnedFd,
 }
 
-/// Mounts the root of a container on the mounted image of its bundle. Changes go to disk, or to the memory of the
-/// bundle if the root is read-only, since only the runtime's mount points are changes then, or if the file system of
-/// the disk cannot store changes: overlayfs itself, in another container.
-pub(super) fn mount_root(bundle: &Bundle, is_read_only: bool) -> anyhow::Result<Option<Changes>> {
+/// Mounts the root of a container on the mounted image of its OCI bundle. Changes go to disk. They go to the memory of
+/// the bundle if the root is read-only, since only the runtime's mount points are changes then, and if the file system
+/// of the disk cannot store changes: overlayfs itself, in another container.
+pub(super) fn mount_root(bundle: &OciBundle, is_read_only: bool) -> anyhow::Result<Option<ContainerChanges>> {
     if !is_read_only {
         let parent = Path::new(PARENT);
         remove_abandoned(parent).with_context(|| format!("cannot read {PARENT}"))?;
-        let changes = Changes::create(parent).with_context(|| format!("cannot create a directory in {PARENT}"))?;
+        let changes =
+            ContainerChanges::create(parent).with_context(|| format!("cannot create a directory in {PARENT}"))?;
         match mount_on(bundle, &changes.path(), true) {
             Ok(()) => return Ok(Some(changes)),
             Err(error) if is_unsupported(&error) => {}
@@ -48,7 +49,7 @@ pub(super) fn mount_root(bundle: &Bundle, is_read_only: bool) -> anyhow::Result<
 }
 
 /// Mounts the root of a container whose changes go to `directory`.
-pub(super) fn mount_on(bundle: &Bundle, directory: &Path, is_volatile: bool) -> anyhow::Result<()> {
+pub(super) fn mount_on(bundle: &OciBundle, directory: &Path, is_volatile: bool) -> anyhow::Result<()> {
     let (upper, work) = (directory.join("upper"), directory.join("work"));
     make_directory(&upper)?;
     make_directory(&work)?;
@@ -63,7 +64,7 @@ fn is_unsupported(error: &anyhow::Error) -> bool {
     cause.is_some_and(|cause| matches!(cause.errno, Errno::INVAL | Errno::OPNOTSUPP))
 }
 
-impl Changes {
+impl ContainerChanges {
     fn create(parent: &Path) -> std::io::Result<Self> {
         let parent = File::open(parent)?;
         loop {
@@ -81,7 +82,7 @@ impl Changes {
     }
 }
 
-impl Drop for Changes {
+impl Drop for ContainerChanges {
     fn drop(&mut self) {
         // The next container tries again.
         let _ = remove_tree(self.parent.as_fd(), self.name.as_str(), self.directory.as_fd());

@@ -32,7 +32,7 @@ use libcomposefs_sys::signal_relay::SignalRelay;
 use rustix::process::geteuid;
 
 pub(crate) use self::args::{BundleArgs, RunArgs};
-use self::bundle::Bundle;
+use self::bundle::OciBundle;
 pub(crate) use self::failure::status_of;
 use self::host::HostFacts;
 pub(crate) use self::write_bundle::write_bundle;
@@ -58,7 +58,7 @@ pub(crate) fn run_container(
     // From here on a signal waits until the runtime takes it.
     let relay = SignalRelay::block().context("cannot block signals")?;
     enter_private_mounts().context("cannot create a mount namespace")?;
-    let bundle = Bundle::in_memory(host.id())?;
+    let bundle = OciBundle::in_memory(host.id())?;
     mount_root(&bundle.lower())?;
     let changes = changes::mount_root(&bundle, options.read_only)?;
     bundle.write(&image, &options, &host)?;

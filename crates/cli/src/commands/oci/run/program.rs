@@ -44,9 +44,10 @@ pub(super) fn find(asked: Option<&OsStr>, path: Option<OsString>) -> anyhow::Res
             path
         }
         Some(asked) => find(asked).with_context(|| format!("the runtime {} is not in PATH", asked.display()))?,
-        None => ["crun", "runc"].into_iter().find_map(|name| find(OsStr::new(name))).context(
-            "no OCI runtime is installed: install crun or runc (Debian packages of the same names)",
-        )?,
+        None => ["crun", "runc"]
+            .into_iter()
+            .find_map(|name| find(OsStr::new(name)))
+            .context("no OCI runtime is installed: install crun or runc (Debian packages of the same names)")?,
     };
     Ok(RuntimeProgram { path })
 }

@@ -11,7 +11,7 @@ use rustix::stdio::stdin;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use super::args::RunArgs;
-use super::bundle::Bundle;
+use super::bundle::OciBundle;
 use super::failure::RuntimeFailure;
 use super::host::{CgroupManager, HostFacts};
 use super::program::RuntimeProgram;
@@ -20,7 +20,7 @@ use super::program::RuntimeProgram;
 pub(super) fn run(
     relay: &SignalRelay,
     program: &RuntimeProgram,
-    bundle: &Bundle,
+    bundle: &OciBundle,
     host: &HostFacts,
     args: &RunArgs,
 ) -> anyhow::Result<u8> {
@@ -72,7 +72,7 @@ fn base_command(program: &RuntimeProgram, host: &HostFacts) -> anyhow::Result<Co
     Ok(command)
 }
 
-fn delete(program: &RuntimeProgram, bundle: &Bundle, host: &HostFacts) {
+fn delete(program: &RuntimeProgram, bundle: &OciBundle, host: &HostFacts) {
     if let Ok(mut command) = base_command(program, host) {
         command.args(["delete", "--force", bundle.id()]);
         // It fails if there is nothing to delete.

@@ -1,4 +1,4 @@
-//! Makes a bundle for other programs, whose mounts stay.
+//! Makes an OCI bundle for other programs, whose mounts stay.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use anyhow::{Context as _, ensure};
 use libcomposefs_oci::runtime::ImageProcess;
 
 use super::args::BundleArgs;
-use super::bundle::{Bundle, make_directory};
+use super::bundle::{OciBundle, make_directory};
 use super::host::HostFacts;
 use super::{changes, require_root};
 
@@ -29,7 +29,7 @@ pub(crate) fn write_bundle(
     let image = ImageProcess::parse(config)?;
     let host = HostFacts::gather(args.container.cgroups)?;
     let directory = empty_directory(&args.directory)?;
-    let bundle = Bundle::at(&directory, host.id());
+    let bundle = OciBundle::at(&directory, host.id());
     let changes = directory.join("changes");
     let made = bundle.and_then(|bundle| {
         let made = mount_root(&bundle.lower()).and_then(|()| {
@@ -43,7 +43,7 @@ pub(crate) fn write_bundle(
         }
         made
     });
-    made.with_context(|| format!("cannot make a bundle in {}", args.directory.display()))
+    made.with_context(|| format!("cannot make an OCI bundle in {}", args.directory.display()))
 }
 
 /// Makes a directory, or takes an empty one, and returns its absolute path without symlinks.
@@ -53,7 +53,7 @@ fn empty_directory(path: &Path) -> anyhow::Result<std::path::PathBuf> {
     }
     let directory = path.canonicalize().with_context(|| format!("cannot open {}", path.display()))?;
     let mut entries = fs::read_dir(&directory).with_context(|| format!("cannot read {}", path.display()))?;
-    ensure!(entries.next().is_none(), "{} is not empty: a bundle needs a directory of its own", path.display());
+    ensure!(entries.next().is_none(), "{} is not empty: an OCI bundle needs a directory of its own", path.display());
     // The option of overlayfs has lists of paths.
     let has_separator = directory.as_os_str().as_encoded_bytes().iter().any(|byte| b",:\\".contains(byte));
     ensure!(!has_separator, "{} has a comma, colon or backslash: choose another path", directory.display());
