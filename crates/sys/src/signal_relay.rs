@@ -118,7 +118,7 @@ impl SignalRelay {
 
 impl Drop for SignalRelay {
     fn drop(&mut self) {
-        // Signals that came after the child's end have nobody to go to.
+        // Signals that came after the end of the child are discarded.
         while self.next(Some(libc::timespec { tv_sec: 0, tv_nsec: 0 })).is_ok() {}
         // SAFETY: the set was filled by `pthread_sigmask`.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, ptr::null_mut()) };

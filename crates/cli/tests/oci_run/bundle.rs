@@ -53,7 +53,7 @@ pub(crate) fn is_run_by_the_runtime(image: &ContainerImage) {
 
 pub(crate) fn failed_leaves_nothing(image: &ContainerImage) {
     let bundle = BundleDirectory(image.scratch().join("bundle"));
-    image.configure(r#""User":"nobody""#);
+    image.configure(r#""User":"stranger""#);
     let made = image.bundle_command(&bundle.0, &[], &["/bin/id"]).output().unwrap();
     assert!(!made.status.success());
     assert_eq!(names(&bundle.0), Vec::<String>::new(), "{made:?}");

@@ -88,7 +88,7 @@ pub(crate) fn a_failure_leaves_nothing(image: &ContainerImage) {
     for options in [&["-v/nonexistent/source:/x"][..], &["--tmpfs=/x:nonsense=1"]] {
         assert_eq!(image.status(options, &["/bin/id"]).0, 125, "{options:?}");
     }
-    image.configure(r#""User":"nobody""#);
+    image.configure(r#""User":"stranger""#);
     assert_eq!(image.status(&[], &["/bin/id"]).0, 125);
     let new: Vec<_> = leftovers().into_iter().filter(|path| !before.contains(path)).collect();
     // Other tests run at the same time, whose directories are locked.

@@ -54,7 +54,7 @@ pub(crate) fn standard_input(image: &ContainerImage) {
     for (options, expected) in [(&["-i"][..], "words"), (&[], "")] {
         let mut command = image.command(options, &["/bin/cat"]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        // Without -i nobody reads.
+        // Without -i the command does not read.
         let _ = child.stdin.take().unwrap().write_all(b"words");
         assert_eq!(child.wait_with_output().unwrap().stdout, expected.as_bytes(), "{options:?}");
     }

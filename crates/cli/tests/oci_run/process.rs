@@ -113,10 +113,10 @@ pub(crate) fn user_is_that_of_the_image(image: &ContainerImage) {
         image.configure(&format!("\"User\":\"{user}\""));
         assert_eq!(image.run(&[], &["/bin/sh", "-c", "id; echo $HOME"]), format!("{expected}\n"), "{user}");
     }
-    image.configure(r#""User":"nobody""#);
+    image.configure(r#""User":"stranger""#);
     let (status, message) = image.status(&[], &["/bin/id"]);
     assert_eq!(status, 125, "{message}");
-    assert!(message.contains("user \"nobody\" is not in the image's /etc/passwd"), "{message}");
+    assert!(message.contains("user \"stranger\" is not in the image's /etc/passwd"), "{message}");
 
     // The passwd of the host has this user, and the link leads to it from the directory, but not from the image.
     let passwd = image.root().join("etc/passwd");

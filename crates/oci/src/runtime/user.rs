@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn unknown_names_and_large_numbers_are_refused() {
         for (user, message) in [
-            ("nobody", "user \"nobody\" is not in the image's /etc/passwd"),
+            ("stranger", "user \"stranger\" is not in the image's /etc/passwd"),
             ("bad", "user \"bad\" is not"),
             ("short", "user \"short\" is not"),
             ("-1", "user \"-1\" is not"),

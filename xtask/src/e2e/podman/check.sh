@@ -135,4 +135,5 @@ mkdir -p /t/recorded; rm -rf /t/recorded/*; cp -r /t/calls/* /t/recorded/
 check a_failure_of_ours_is_told_whole strictly fails_loudly
 check nothing_stays_behind strictly nothing_stays
 check rootfs_is_a_composefs_mount strictly rootfs
+containers
 finish

@@ -1,14 +1,17 @@
-//! Debian's podman on our programs: images pulled from a registry into a store on composefs, and containers whose root
-//! is a mount of ours.
+//! Debian's podman on our programs: images pulled from a registry into a store on composefs, containers whose root is a
+//! mount of ours, and containers of ours beside those of podman.
+
+mod seccomp;
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
 
 use super::chroot::Chroot;
 use super::containers;
-use crate::peers;
+use crate::{metadata, paths, peers};
 use crate::test::report::Suite;
 
 /// Arguments of the task.
@@ -19,10 +22,19 @@ pub(crate) struct Options {}
 pub(super) fn run(_options: &Options) -> Result<Vec<Suite>> {
     let chroot = containers::with_ours()?;
     chroot.write("opt/composefs/mkcomposefs.sh", include_str!("mkcomposefs.sh"), 0o755)?;
-    let script = format!("{}\n{}", include_str!("images.sh"), include_str!("check.sh"));
-    let mut suites = chroot.suite("podman", &script, &[])?;
+    chroot.install(&oci_run()?, "opt/composefs/oci_run")?;
+    let scripts = [include_str!("images.sh"), include_str!("containers.sh"), include_str!("check.sh")];
+    let mut suites = chroot.suite("podman", &scripts.join("\n"), &[])?;
+    suites.push(seccomp::compare(&chroot)?);
     suites.push(beside_the_reference(&chroot)?);
     Ok(suites)
+}
+
+/// Builds the test program that runs containers on a directory.
+fn oci_run() -> Result<PathBuf> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(paths::checkout()).args(["test", "--quiet", "--no-run", "--message-format=json-render-diagnostics"]);
+    metadata::test_program(cargo.args(["-p", "composefs-cli", "--test", "oci_run"]), "oci_run")
 }
 
 /// Compares the images that podman had our `mkcomposefs` build with those of the C tool.

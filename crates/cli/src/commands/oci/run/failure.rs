@@ -14,7 +14,7 @@ const NOT_FOUND: u8 = 127;
 pub(super) struct RuntimeFailure {
     /// Name of the runtime, such as `crun`.
     pub(super) runtime: String,
-    /// Last error in the log; empty if there is none.
+    /// Last error in the log; empty if the log has no error.
     pub(super) message: String,
 }
 

@@ -41,7 +41,7 @@ pub(super) enum CgroupManager {
     Systemd,
     /// The runtime.
     FileSystem,
-    /// Nobody: the container stays in the group of the caller.
+    /// No program: the container stays in the group of the caller.
     Disabled,
 }
 
