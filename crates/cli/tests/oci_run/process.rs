@@ -31,6 +31,8 @@ pub(crate) fn is_confined_as_in_podman(image: &ContainerImage) {
         assert!(own.contains(&format!("{name} -> ")) && !own.contains(&of_host(name)), "{name}: {own}");
     }
     assert!(own.contains(&of_host("user")), "{own}");
+    // No descriptor of the program or the runtime; the last one is that of ls.
+    assert_eq!(image.run(&[], &["/bin/ls", "/proc/self/fd"]), "0\n1\n2\n3\n");
 }
 
 /// Destination, kind and flags of the mounts that podman 5.4.2 makes.
@@ -113,10 +115,10 @@ pub(crate) fn user_is_that_of_the_image(image: &ContainerImage) {
         image.configure(&format!("\"User\":\"{user}\""));
         assert_eq!(image.run(&[], &["/bin/sh", "-c", "id; echo $HOME"]), format!("{expected}\n"), "{user}");
     }
-    image.configure(r#""User":"stranger""#);
+    image.configure(r#""User":"daemon""#);
     let (status, message) = image.status(&[], &["/bin/id"]);
     assert_eq!(status, 125, "{message}");
-    assert!(message.contains("user \"stranger\" is not in the image's /etc/passwd"), "{message}");
+    assert!(message.contains("user \"daemon\" is not in the image's /etc/passwd"), "{message}");
 
     // The passwd of the host has this user, and the link leads to it from the directory, but not from the image.
     let passwd = image.root().join("etc/passwd");

@@ -77,6 +77,12 @@ impl ContainerChanges {
         }
     }
 
+    /// Returns a descriptor for the runtime, whose process holds the lock with it: if only this process is killed, the
+    /// container lives on.
+    pub(super) fn inheritable_lock(&self) -> std::io::Result<OwnedFd> {
+        Ok(rustix::io::dup(&self.directory)?)
+    }
+
     fn path(&self) -> PathBuf {
         Path::new(PARENT).join(&self.name)
     }

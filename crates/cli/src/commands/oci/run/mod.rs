@@ -35,6 +35,7 @@ pub(crate) use self::args::{BundleArgs, RunArgs};
 use self::bundle::OciBundle;
 pub(crate) use self::failure::status_of;
 use self::host::HostFacts;
+use self::supervise::Container;
 pub(crate) use self::write_bundle::write_bundle;
 
 /// Runs the process of an image and returns its exit status: 128 plus the number of a signal that ended it.
@@ -62,7 +63,8 @@ pub(crate) fn run_container(
     mount_root(&bundle.lower())?;
     let changes = changes::mount_root(&bundle, options.read_only)?;
     bundle.write(&image, &options, &host)?;
-    let ended = supervise::run(&relay, &program, &bundle, &host, args);
+    let container = Container { bundle: &bundle, changes: changes.as_ref(), host: &host, program: &program };
+    let ended = supervise::run(&relay, &container, args);
     // The container is gone, and nothing uses its root. If this fails, the mounts end with the process.
     let _ = bundle.unmount();
     drop(changes);

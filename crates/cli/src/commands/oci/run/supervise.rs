@@ -12,18 +12,26 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use super::args::RunArgs;
 use super::bundle::OciBundle;
+use super::changes::ContainerChanges;
 use super::failure::RuntimeFailure;
 use super::host::{CgroupManager, HostFacts};
 use super::program::RuntimeProgram;
 
-/// Runs the container of a bundle to its end. The runtime has standard input, output and error, and the terminal.
-pub(super) fn run(
-    relay: &SignalRelay,
-    program: &RuntimeProgram,
-    bundle: &OciBundle,
-    host: &HostFacts,
-    args: &RunArgs,
-) -> anyhow::Result<u8> {
+/// A container that is ready to be started.
+pub(super) struct Container<'a> {
+    /// Directories of the OCI bundle, which is complete.
+    pub(super) bundle: &'a OciBundle,
+    /// Directory of the changes, if it is on disk.
+    pub(super) changes: Option<&'a ContainerChanges>,
+    /// Facts about the host.
+    pub(super) host: &'a HostFacts,
+    /// Program that starts the container.
+    pub(super) program: &'a RuntimeProgram,
+}
+
+/// Runs a container to its end. The runtime has standard input, output and error, and the terminal.
+pub(super) fn run(relay: &SignalRelay, container: &Container<'_>, args: &RunArgs) -> anyhow::Result<u8> {
+    let &Container { bundle, changes, host, program } = container;
     let terminal = if args.tty { Some(terminal()?) } else { None };
     let (log, pid_file) = (bundle.path().join("log.json"), bundle.path().join("pid"));
     let mut command = base_command(program, host)?;
@@ -32,7 +40,9 @@ pub(super) fn run(
     if !args.interactive && !args.tty {
         command.stdin(Stdio::null());
     }
+    let lock = changes.map(ContainerChanges::inheritable_lock).transpose().context("cannot share the lock")?;
     let mut child = relay.spawn(&mut command).with_context(|| format!("cannot run {}", program.path.display()))?;
+    drop(lock);
     let status = relay.wait(&mut child).with_context(|| format!("cannot wait for {}", program.name()))?;
     let is_started = pid_file.exists() || status.success();
     if status.signal().is_some() || !is_started {
