@@ -51,11 +51,11 @@ static REGISTRY: Budget = Budget::new(
     Linear { base: 5_000_000, per_byte: 4_000 },
 );
 static CONTAINER: Budget =
-    Budget::new("container", Linear { base: 128 << 10, per_byte: 1024 }, Linear { base: 20_000_000, per_byte: 20_000 });
+    Budget::new("container", Linear { base: 128 << 10, per_byte: 256 }, Linear { base: 20_000_000, per_byte: 12_000 });
 static USER: Budget =
-    Budget::new("user", Linear { base: 16 << 10, per_byte: 32 }, Linear { base: 5_000_000, per_byte: 2_000 });
+    Budget::new("user", Linear { base: 16 << 10, per_byte: 8 }, Linear { base: 5_000_000, per_byte: 1_000 });
 static SECCOMP: Budget =
-    Budget::new("seccomp", Linear { base: 64 << 10, per_byte: 1024 }, Linear { base: 5_000_000, per_byte: 20_000 });
+    Budget::new("seccomp", Linear { base: 16 << 10, per_byte: 128 }, Linear { base: 5_000_000, per_byte: 4_000 });
 
 fuzz_target!(|input: &[u8]| {
     let Some((kind, text)) = input.split_first() else { return };

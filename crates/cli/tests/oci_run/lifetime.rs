@@ -21,18 +21,27 @@ fn leftovers() -> Vec<PathBuf> {
     found
 }
 
+/// Returns the directory with the changes of a container that wrote its name to `/data/own`.
+fn changes_of(id: &str) -> Option<PathBuf> {
+    let is_own =
+        |path: &PathBuf| fs::read_to_string(path.join("upper/data/own")).is_ok_and(|name| name.trim_end() == id);
+    leftovers().into_iter().find(is_own)
+}
+
 fn is_known_to_crun(id: &str) -> bool {
     let list = std::process::Command::new(find("crun").unwrap()).arg("list").output().unwrap();
     String::from_utf8_lossy(&list.stdout).contains(id)
 }
 
 pub(crate) fn changes_do_not_reach_the_image(image: &ContainerImage) {
-    let script = "echo changed > /data/file; rm /bin/stty; mkdir -p /a/b/c; cat /data/file; ls /bin/stty; hostname";
+    let script = "echo changed > /data/file; rm /bin/stty; mkdir -p /a/b/c; cat /data/file; ls /bin/stty; \
+        hostname > /data/own; hostname";
     let output = image.output(&[], &["/bin/sh", "-c", script]);
     let text = String::from_utf8(output.stdout).unwrap();
     let (first, id) = text.trim_end().split_once('\n').unwrap();
     assert_eq!(first, "changed");
     assert!(id.len() == 12 && !is_known_to_crun(id), "{id}");
+    assert_eq!(changes_of(id), None);
     assert_eq!(image.run(&[], &["/bin/cat", "/data/file"]), "of the image\n");
     assert!(image.root().join("bin/stty").is_symlink() && !image.root().join("a").exists());
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
@@ -57,6 +66,9 @@ pub(crate) fn exit_statuses_are_those_of_podman(image: &ContainerImage) {
     assert_eq!((status, message.contains("no command")), (125, true), "{message}");
 }
 
+/// Lets a shell wait for a signal, for a minute at most.
+const WAIT: &str = "i=0; while [ $i -lt 600 ]; do sleep 0.1; i=$((i + 1)); done; exit 99";
+
 /// Starts a container and waits for its first line, which is returned.
 fn started(image: &ContainerImage, script: &str) -> (Child, String) {
     let mut command = image.command(&[], &["/bin/sh", "-c", script]);
@@ -72,7 +84,7 @@ fn send(child: &Child, signal: Signal) {
 
 pub(crate) fn signals_are_those_of_the_command(image: &ContainerImage) {
     for (signal, name) in [(Signal::TERM, "TERM"), (Signal::INT, "INT"), (Signal::HUP, "HUP"), (Signal::USR1, "USR1")] {
-        let (mut child, id) = started(image, &format!("trap 'exit 5' {name}; hostname; while :; do sleep 0.1; done"));
+        let (mut child, id) = started(image, &format!("trap 'exit 5' {name}; hostname; {WAIT}"));
         send(&child, signal);
         assert_eq!(child.wait().unwrap().code(), Some(5), "{name}");
         assert!(!is_known_to_crun(&id));
@@ -101,12 +113,8 @@ fn is_locked(path: &PathBuf) -> bool {
 }
 
 pub(crate) fn a_killed_process_is_cleaned_up(image: &ContainerImage) {
-    let (mut child, id) = started(image, "hostname > /data/own; hostname; while :; do sleep 0.1; done");
-    let own = || {
-        leftovers()
-            .into_iter()
-            .find(|path| fs::read_to_string(path.join("upper/data/own")).is_ok_and(|name| name.trim_end() == id))
-    };
+    let (mut child, id) = started(image, &format!("hostname > /data/own; hostname; {WAIT}"));
+    let own = || changes_of(&id);
     let directory = own().expect("the changes are on disk");
     send(&child, Signal::KILL);
     assert_eq!(child.wait().unwrap().signal(), Some(9));

@@ -37,7 +37,7 @@ const CASES: &[ContainerCase] = &[
     ("the_process_is_confined_as_in_podman", process::is_confined_as_in_podman),
     ("the_mounts_are_those_of_podman", process::mounts_are_those_of_podman),
     ("the_user_is_that_of_the_image", process::user_is_that_of_the_image),
-    ("system_calls_are_filtered", process::system_calls_are_filtered),
+    ("privileged_calls_are_refused", process::privileged_calls_are_refused),
 ];
 
 fn main() {
