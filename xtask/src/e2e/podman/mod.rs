@@ -11,8 +11,8 @@ use anyhow::Result;
 
 use super::chroot::Chroot;
 use super::containers;
-use crate::{metadata, paths, peers};
 use crate::test::report::Suite;
+use crate::{metadata, paths, peers};
 
 /// Arguments of the task.
 #[derive(clap::Args)]
@@ -33,7 +33,12 @@ pub(super) fn run(_options: &Options) -> Result<Vec<Suite>> {
 /// Builds the test program that runs containers on a directory.
 fn oci_run() -> Result<PathBuf> {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(paths::checkout()).args(["test", "--quiet", "--no-run", "--message-format=json-render-diagnostics"]);
+    cargo.current_dir(paths::checkout()).args([
+        "test",
+        "--quiet",
+        "--no-run",
+        "--message-format=json-render-diagnostics",
+    ]);
     metadata::test_program(cargo.args(["-p", "composefs-cli", "--test", "oci_run"]), "oci_run")
 }
 

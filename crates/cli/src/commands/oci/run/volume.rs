@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use libcomposefs_oci::runtime::{BindMount, TmpfsMount};
 
-/// Options of podman that mount options of the runtime stand for.
-const BIND_OPTIONS: [&str; 16] = [
-    "ro", "rw", "exec", "noexec", "suid", "nosuid", "dev", "nodev", "rbind", "private", "rprivate", "slave", "rslave",
-    "shared", "rshared", "bind",
+/// Options of podman that are mount options of the runtime. Without `shared` and `rshared`: the mounts of the container
+/// cannot reach the host, whose mount namespace is another one.
+const BIND_OPTIONS: [&str; 14] = [
+    "ro", "rw", "exec", "noexec", "suid", "nosuid", "dev", "nodev", "bind", "rbind", "private", "rprivate", "slave",
+    "rslave",
 ];
 
 /// Parses `SOURCE:DIR[:OPTIONS]`.
@@ -56,7 +57,7 @@ mod tests {
         assert_eq!(parse_bind("/a:/b"), Ok(bind(&[])));
         assert_eq!(parse_bind("/a:/b:"), Ok(bind(&[])));
         assert_eq!(parse_bind("/a:/b:ro,rbind,nosuid"), Ok(bind(&["ro", "nosuid"])));
-        for text in ["", "/a", "/a:/b:ro:x", "/a:/b:Z", "/a:/b:ro rw"] {
+        for text in ["", "/a", "/a:/b:ro:x", "/a:/b:Z", "/a:/b:ro rw", "/a:/b:rshared"] {
             assert!(parse_bind(text).is_err(), "{text:?}");
         }
         let error = parse_bind("data:/b").unwrap_err();
