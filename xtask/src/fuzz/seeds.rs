@@ -229,8 +229,8 @@ pub(super) fn repositories(dir: &Path, max_len: usize) -> Result<()> {
     Ok(())
 }
 
-const CONTAINER: &str = r#"k{"config":{"User":"app:1","Env":["A=b","C"],"Entrypoint":["/a"],"Cmd":["b"],"WorkingDir":"/w",
-    "Volumes":{"/v":{}},"Labels":{"a":"b"}}}"#;
+const CONTAINER: &str = r#"k{"config":{"User":"app:1","Env":["A=b","C"],"Entrypoint":["/a"],"Cmd":["b"],
+    "WorkingDir":"/w","Volumes":{"/v":{}},"Labels":{"a":"b"}}}"#;
 const SECCOMP: &str = r#"z{"defaultAction":"SCMP_ACT_ERRNO","defaultErrnoRet":38,
     "archMap":[{"architecture":"SCMP_ARCH_X86_64","subArchitectures":["SCMP_ARCH_X86"]}],
     "syscalls":[{"names":["read"],"action":"SCMP_ACT_ALLOW","args":[{"index":0,"value":8,"op":"SCMP_CMP_EQ"}],

@@ -98,8 +98,8 @@ impl Drop for ContainerChanges {
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 
-/// Removes the directories of containers whose process was killed. Other users cannot make directories of this user in a
-/// directory with the sticky bit.
+/// Removes the directories of containers whose process was killed. Other users cannot make directories of this user in
+/// a directory with the sticky bit.
 fn remove_abandoned(parent: &Path) -> std::io::Result<()> {
     let parent = File::open(parent)?;
     for entry in Dir::read_from(&parent)? {
