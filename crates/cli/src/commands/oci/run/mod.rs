@@ -41,8 +41,8 @@ pub(crate) use self::write_bundle::write_bundle;
 /// Runs the process of an image and returns its exit status: 128 plus the number of a signal that ended it.
 ///
 /// `config` is the configuration of the image. `mount_root` mounts the root of the image, read-only, at the directory
-/// that it is given; it is called in the mount namespace of the container. The process must not have other threads: they
-/// would take the signals of the command, and stay in the mount namespace of the host.
+/// that it is given; it is called in the mount namespace of the container. The process must not have other threads:
+/// they would take the signals of the command, and stay in the mount namespace of the host.
 ///
 /// # Errors
 ///
