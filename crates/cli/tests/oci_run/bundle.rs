@@ -47,6 +47,13 @@ pub(crate) fn is_run_by_the_runtime(image: &ContainerImage) {
     assert_eq!(fs::read_to_string(bundle.0.join("changes/upper/data/file")).unwrap(), "changed\n");
     assert_eq!(fs::read_to_string(image.root().join("data/file")).unwrap(), "of the image\n");
 
+    // The root of a container is no image, so that it is no mount of `composefs mounts`.
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(
+        mounts.contains("bundle/rootfs rw,relatime") && mounts.contains(" - overlay composefs-container "),
+        "{mounts}"
+    );
+
     let again = image.bundle_command(&bundle.0, &[], &["/bin/id"]).output().unwrap();
     assert!(String::from_utf8_lossy(&again.stderr).contains("is not empty"), "{again:?}");
 }

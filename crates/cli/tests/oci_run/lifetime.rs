@@ -123,7 +123,7 @@ pub(crate) fn a_killed_process_is_cleaned_up(image: &ContainerImage) {
     image.run(&[], &["/bin/id"]);
     assert!(own().is_some());
     let crun = std::process::Command::new(find("crun").unwrap())
-        .args(["--cgroup-manager=disabled", "delete", "--force", &id])
+        .args(["--cgroup-manager=disabled", "kill", &id, "KILL"])
         .output()
         .unwrap();
     assert!(crun.status.success(), "{crun:?}");

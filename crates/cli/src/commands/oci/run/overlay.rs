@@ -22,7 +22,8 @@ pub(super) struct RootLayers<'a> {
 /// Mounts the layers at `target`.
 pub(super) fn mount(layers: &RootLayers<'_>, target: &Path) -> Result<(), MountError> {
     let context = FsContext::open("overlay")?;
-    context.set_string("source", "composefs")?;
+    // `composefs mounts` lists overlays of the source `composefs`, which is that of the image below.
+    context.set_string("source", "composefs-container")?;
     context.set_string("lowerdir", layers.lower)?;
     context.set_string("upperdir", layers.upper)?;
     context.set_string("workdir", layers.work)?;
