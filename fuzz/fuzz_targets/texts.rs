@@ -14,11 +14,11 @@ use std::os::unix::ffi::OsStrExt;
 use composefs_fuzz::{Budget, Linear};
 use libcomposefs_image::policy::Policy;
 use libcomposefs_mount::UnknownOptions;
-use libcomposefs_remote::{Reference, fuzzing as remote};
 use libcomposefs_oci::runtime::{
     ContainerPlace, ContainerUser, GeneratedFiles, ImageProcess, KernelVersion, RunOptions, SeccompProfile,
     SeccompTarget, runtime_spec,
 };
+use libcomposefs_remote::{Reference, fuzzing as remote};
 use libcomposefs_repo::{ImageName, Meta, RefName};
 use libcomposefs_scan::Patterns;
 use libfuzzer_sys::fuzz_target;

@@ -156,6 +156,7 @@ pub(crate) const ROWS: &[Row] = &[
         r#"composefs mount "$I" "$EMPTY" -o "$NONE""#,
     ),
     asks("mounts", "composefs mounts --json", r#"composefs --repo="$NONE" mounts"#),
+    asks("oci bundle", "composefs oci bundle --help", r#"composefs --repo="$RO" oci bundle "$NONE" "$EMPTY""#),
     asks("oci digest", r#"composefs oci digest "oci:$OCI""#, r#"composefs oci digest "oci:$NONE""#),
     asks("oci digest", r#"composefs oci digest --json "oci:$OCI""#, r#"composefs oci digest "oci:$OCI:$NONE""#),
     asks("oci images", r#"composefs --repo="$RO" oci images"#, r#"composefs --repo="$NONE" oci images"#),
@@ -165,6 +166,16 @@ pub(crate) const ROWS: &[Row] = &[
         "oci inspect",
         r#"composefs --repo="$RO" oci inspect one --json"#,
         r#"composefs --repo="$NONE" oci inspect one"#,
+    ),
+    asks(
+        "oci mount",
+        r#"composefs --repo="$RO" oci mount one "$EMPTY" --dry-run"#,
+        r#"composefs --repo="$RO" oci mount "$NONE" "$EMPTY""#,
+    ),
+    asks(
+        "oci mount",
+        r#"composefs --repo="$RO" oci mount one "$EMPTY" --dry-run --json"#,
+        r#"composefs --repo="$NONE" oci mount one "$EMPTY" --json"#,
     ),
     Row {
         command: "oci pull",
@@ -180,6 +191,7 @@ pub(crate) const ROWS: &[Row] = &[
         holds: r#"composefs --repo="$RO" oci images -q | grep -qx two"#,
         undo: r#"composefs --repo="$RO" oci untag two"#,
     },
+    asks("oci run", "composefs oci run --help", r#"composefs --repo="$RO" oci run "$NONE""#),
     Row {
         command: "oci tag",
         line: r#"composefs --repo="$RO" oci tag one two"#,

@@ -6,13 +6,17 @@ mod repository_image;
 mod spec;
 
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
 use clap_complete::engine::ArgValueCompleter;
+use libcomposefs_image::Digest;
 use libcomposefs_mount::{Error, ImageFile, KernelFeatures, Mounted, Options, Plan, UnknownOptions};
 
 pub(crate) use self::report::{plan_text, with_remedy};
+pub(crate) use self::repository_image::mount_read_only;
+use libcomposefs_repo::Repository;
+
 use super::repository::RepositoryArgs;
 use super::verity_warning;
 use crate::complete;
@@ -85,7 +89,27 @@ pub(crate) fn run(args: &MountArgs, selected: &RepositoryArgs) -> anyhow::Result
         "upperdir= needs an overlay: it cannot be used with --image-only"
     );
     let is_file = !selected.is_given() && (!options.basedirs.is_empty() || args.image.exists());
-    if is_file { image_file::run(args, options) } else { repository_image::run(args, options, selected) }
+    if is_file { image_file::run(args, options) } else { repository_image::run(args, options, &selected.open()?) }
+}
+
+impl MountArgs {
+    /// Returns the arguments that mount an image of a repository.
+    pub(crate) fn of_repository(
+        digest: Digest,
+        target: &Path,
+        options: &[OsString],
+        dry_run: bool,
+        json: bool,
+    ) -> Self {
+        let (image, target, options) = (digest.to_hex().into(), target.to_owned(), options.to_vec());
+        Self { image, target, options, image_only: false, print_spec: false, dry_run, json }
+    }
+
+    /// Mounts an image of this repository.
+    pub(crate) fn run_in(&self, repository: &Repository) -> anyhow::Result<()> {
+        let options = Options::parse(&self.options.join(OsStr::new(",")), UnknownOptions::Refuse)?;
+        repository_image::run(self, options, repository)
+    }
 }
 
 /// Mounts the image as planned, or only prints the plan if the arguments say so.

@@ -1,14 +1,15 @@
 //! `composefs mount` of an image of a repository.
 
+use std::path::Path;
+
 use anyhow::{Context, bail};
 use libcomposefs_image::Digest;
-use libcomposefs_mount::{Error, ImageFile, Options, Plan};
+use libcomposefs_mount::{Error, ImageFile, KernelFeatures, Options, Plan};
 use libcomposefs_repo::{ImageName, Repository};
 
-use super::{MountArgs, RepositoryArgs, carry_out, report};
+use super::{MountArgs, carry_out, report, with_remedy};
 
-pub(super) fn run(args: &MountArgs, options: Options, selected: &RepositoryArgs) -> anyhow::Result<()> {
-    let repository = selected.open()?;
+pub(super) fn run(args: &MountArgs, options: Options, repository: &Repository) -> anyhow::Result<()> {
     let name = args.image.to_str().context("the name of an image must be UTF-8")?;
     let name: ImageName = name.parse()?;
     if !options.basedirs.is_empty() {
@@ -19,13 +20,29 @@ pub(super) fn run(args: &MountArgs, options: Options, selected: &RepositoryArgs)
     let reader = repository.reader()?;
     let (digest, file) = reader.open_named(&name)?;
     let image = ImageFile::from_fd(file, &repository.objects().path_of(&digest));
-    let options = demanded(&repository, &image, options, &digest).map_err(|error| report::error(args, &error))?;
+    let options = demanded(repository, &image, options, &digest).map_err(|error| report::error(args, &error))?;
     if !repository.demands_verity() {
         // The kernel does not verify the image: at least compare its current digest.
         repository.read_image(&digest)?;
     }
     let header = image.header().map_err(|error| report::error(args, &error))?;
     carry_out(args, &Plan::new(image.path(), &header, options).named_by(&digest), &image)
+}
+
+/// Mounts an image of a repository at a directory, without options.
+pub(crate) fn mount_read_only(repository: &Repository, digest: &Digest, directory: &Path) -> anyhow::Result<()> {
+    let options = Options::default().with_basedir(repository.objects().path());
+    let reader = repository.reader()?;
+    let (digest, file) = reader.open_named(&ImageName::Digest(*digest))?;
+    let image = ImageFile::from_fd(file, &repository.objects().path_of(&digest));
+    let options = demanded(repository, &image, options, &digest).map_err(|error| with_remedy(&error))?;
+    if !repository.demands_verity() {
+        repository.read_image(&digest)?;
+    }
+    let header = image.header().map_err(|error| with_remedy(&error))?;
+    let plan = Plan::new(image.path(), &header, options).named_by(&digest);
+    plan.mount_at(&image, directory, KernelFeatures::default()).map_err(|error| with_remedy(&error))?;
+    Ok(())
 }
 
 /// Returns the options with the requirements of the repository for the image `digest`. Requirements of the user are

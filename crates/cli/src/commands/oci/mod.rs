@@ -1,13 +1,14 @@
 //! `composefs oci`: works with OCI images, of registries, layouts and archives.
 
+mod container;
 mod digest;
 mod images;
 mod inspect;
+mod mount;
 mod progress;
 mod pull;
 #[cfg(feature = "network")]
 mod registry;
-#[allow(dead_code, unused_imports, reason = "no command of `composefs` calls it yet")]
 pub(crate) mod run;
 mod source;
 mod tag;
@@ -17,7 +18,11 @@ mod warnings;
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Subcommand;
+use libcomposefs_image::Digest;
+use libcomposefs_oci::stored::StoredImage;
+use libcomposefs_repo::{Repository, StreamTag};
 
 use super::repository::{RepositoryArgs, WithRepository};
 use crate::exit::{exit_partial, exit_status};
@@ -41,10 +46,13 @@ Examples:
 
 #[derive(Subcommand)]
 enum OciCommand {
+    Bundle(WithRepository<run::BundleArgs>),
     Digest(digest::OciDigestArgs),
     Images(WithRepository<images::OciImagesArgs>),
     Inspect(WithRepository<inspect::OciInspectArgs>),
+    Mount(WithRepository<mount::OciMountArgs>),
     Pull(WithRepository<pull::OciPullArgs>),
+    Run(WithRepository<run::RunArgs>),
     Tag(WithRepository<tag::OciTagArgs>),
     Untag(WithRepository<untag::OciUntagArgs>),
     Verify(WithRepository<verify::OciVerifyArgs>),
@@ -52,12 +60,23 @@ enum OciCommand {
 
 pub(crate) fn run(args: &OciArgs, selected: &RepositoryArgs) -> ExitCode {
     match &args.command {
+        OciCommand::Bundle(args) => exit_status(args.run(selected, container::bundle)),
         OciCommand::Digest(args) => exit_status(digest::run(args)),
         OciCommand::Images(args) => exit_partial(args.run(selected, images::run)),
         OciCommand::Inspect(args) => exit_status(args.run(selected, inspect::run)),
+        OciCommand::Mount(args) => exit_status(args.run(selected, mount::run)),
         OciCommand::Pull(args) => args.run(selected, pull::run),
+        OciCommand::Run(args) => args.run(selected, container::run),
         OciCommand::Tag(args) => exit_status(args.run(selected, tag::run)),
         OciCommand::Untag(args) => exit_status(args.run(selected, untag::run)),
         OciCommand::Verify(args) => exit_partial(args.run(selected, verify::run)),
     }
+}
+
+/// Reads an image of the repository by its name, with the digest of its composefs image.
+fn stored_image(repository: &Repository, name: &StreamTag) -> anyhow::Result<(StoredImage, Digest)> {
+    let image = StoredImage::by_tag(repository, name)?;
+    let digest = image.image();
+    let digest = digest.with_context(|| format!("{name} has no composefs image: pull it again"))?;
+    Ok((image, digest))
 }
