@@ -90,16 +90,16 @@ impl Repository {
             let path =
                 |path: &PathBuf| path.strip_prefix(&self.dir.path).unwrap_or(path).to_string_lossy().into_owned();
             let mut others: Vec<String> = leads_here.map(|entry| path(&entry.path)).collect();
-            for (name, stream) in &streams.links {
-                if self.stream_names(stream, &image)? {
-                    others.push(format!("{}/{name}", layout::STREAMS));
+            for link in &streams.links {
+                if self.stream_names(&link.digest, &image)? {
+                    others.push(format!("{}/{}", layout::STREAMS, link.name));
                 }
             }
             reasons.images.push(Keeper { image, names, others, files, in_use: self.is_open(&image)? });
         }
-        for (name, stream) in streams.links {
-            if stream == *digest || self.stream_names(&stream, digest)? {
-                reasons.streams.push(name);
+        for link in streams.links {
+            if link.digest == *digest || self.stream_names(&link.digest, digest)? {
+                reasons.streams.push(link.name);
             }
         }
         Ok(reasons)

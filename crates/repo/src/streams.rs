@@ -1,6 +1,6 @@
-//! Streams of other programs: their links and names, and the targets of those.
+//! Streams: their links and names, and the targets of those (`docs/format/repository.md`, section 1).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -10,18 +10,46 @@ use rustix::fs::Dir;
 
 use super::dir::{LinkEntry, read_link};
 use super::link_target::{Leads, below};
+use super::oci_stream_kind::OciStreamKind;
 use super::walk::{RefEntry, RefWalk};
 use super::{Repository, RepositoryError, io_error, layout};
 use crate::broken_ref::BrokenRef;
 use crate::broken_ref::settle;
 
+/// A link that leads to the object of a stream.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct StreamLink {
+    /// Kind of the stream, if both the name and the text of the link are exactly those of a stream of an OCI image.
+    /// Only such a stream can be untagged.
+    pub(crate) kind: Option<OciStreamKind>,
+    /// Path below `streams`.
+    pub(crate) name: String,
+    /// The object of the stream.
+    pub(crate) digest: Digest,
+}
+
 /// The streams of a repository.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Streams {
-    /// The path below `streams`, for messages, and the object of each stream.
-    pub(crate) links: Vec<(String, Digest)>,
+    /// The links of streams, sorted.
+    pub(crate) links: Vec<StreamLink>,
+    /// The names of each link of a stream, below `streams`: tags, referrers, and links that lead to that link. The link
+    /// itself may be missing.
+    pub(crate) names: BTreeMap<String, BTreeSet<String>>,
     /// Entries that cannot be interpreted.
     pub(crate) unclear: Vec<BrokenRef>,
+}
+
+impl Streams {
+    /// Returns whether gc keeps a stream for its own sake: it has a name, or is not one of an OCI image.
+    pub(crate) fn is_root(&self, link: &StreamLink) -> bool {
+        link.kind.is_none() || self.names.contains_key(&link.name)
+    }
+
+    /// Lists the streams that gc keeps for their own sake.
+    pub(crate) fn roots(&self) -> Vec<&StreamLink> {
+        self.links.iter().filter(|link| self.is_root(link)).collect()
+    }
 }
 
 impl Repository {
@@ -46,12 +74,13 @@ impl Repository {
                 read_link(directory.as_fd(), name).map_err(io_error("read", path.join(OsStr::from_bytes(name))))?;
             let digest = match &found {
                 LinkEntry::Nothing => continue,
-                LinkEntry::Link(text) => layout::parse_object_link(text).filter(|d| d.algorithm() == self.algorithm()),
+                LinkEntry::Link(text) => self.object_of_link(text),
                 LinkEntry::Other => None,
             };
             match digest {
                 Some(digest) => {
-                    streams.links.push((String::from_utf8_lossy(name).into_owned(), digest));
+                    let name = String::from_utf8_lossy(name).into_owned();
+                    streams.links.push(StreamLink { kind: OciStreamKind::of_name(&name), name, digest });
                     known.insert(below);
                 }
                 None => others.push(BrokenRef::new(&self.dir, &below, found, true)),
@@ -61,10 +90,14 @@ impl Repository {
         known.extend(names.folders);
         for RefEntry { path: entry, found } in names.entries {
             let folder = entry.iter().rposition(|byte| *byte == b'/').map_or(&entry[..0], |slash| &entry[..slash]);
-            match &found {
+            let target = match &found {
+                LinkEntry::Link(text) => below(folder, text),
+                _ => None,
+            };
+            match target.as_deref().and_then(name_of_stream) {
                 // The link of the stream is read by itself. If it is missing, its name keeps nothing.
-                LinkEntry::Link(text) if below(folder, text).is_some_and(|path| is_of_stream(&path)) => {}
-                _ => others.push(BrokenRef::new(&self.dir, &entry, found, true)),
+                Some(target) => streams.put_name(target, &entry),
+                None => others.push(BrokenRef::new(&self.dir, &entry, found, true)),
             }
         }
         for (below, error) in names.unreadable {
@@ -73,12 +106,17 @@ impl Repository {
         }
         settle(&mut others, known, |entry| self.dir.below(&entry.path));
         for entry in others {
-            match entry.leads {
+            let own = self.dir.below(&entry.path);
+            match &entry.leads {
+                // A link in another spelling is not the one of a stream of an OCI image, whatever its name.
                 Leads::To(digest) => {
-                    let name = entry.path.strip_prefix(&path).unwrap_or(&entry.path);
-                    streams.links.push((name.to_string_lossy().into_owned(), digest));
+                    streams.links.push(StreamLink { kind: None, name: below_streams(&own), digest: *digest });
                 }
-                Leads::Entry(_) => {}
+                Leads::Entry(target) => {
+                    if let Some(target) = name_of_stream(target) {
+                        streams.put_name(target, &own);
+                    }
+                }
                 Leads::Unclear => streams.unclear.push(entry),
             }
         }
@@ -86,10 +124,39 @@ impl Repository {
         streams.unclear.sort();
         Ok(streams)
     }
+
+    /// Returns the object that the link of a stream leads to, if its text has exactly that form.
+    pub(crate) fn object_of_link(&self, text: &[u8]) -> Option<Digest> {
+        layout::parse_object_link(text).filter(|digest| digest.algorithm() == self.algorithm())
+    }
+
+    /// Returns whether the link of a stream still leads to the object that was read before.
+    pub(crate) fn has_stream_link(&self, link: &StreamLink) -> Result<bool, RepositoryError> {
+        let Some(directory) = self.dir.open_dir(layout::STREAMS)? else { return Ok(false) };
+        let path = || self.dir.path.join(layout::STREAMS).join(&link.name);
+        match read_link(directory.as_fd(), link.name.as_bytes()).map_err(io_error("read", path()))? {
+            LinkEntry::Link(text) => Ok(self.object_of_link(&text) == Some(link.digest)),
+            LinkEntry::Nothing | LinkEntry::Other => Ok(false),
+        }
+    }
 }
 
-/// Returns whether a path below the repository is that of the link of a stream.
-fn is_of_stream(path: &[u8]) -> bool {
-    let name = path.strip_prefix(layout::STREAMS.as_bytes()).and_then(|rest| rest.strip_prefix(b"/"));
-    name.is_some_and(|name| name != layout::REFS.as_bytes() && !name.contains(&b'/'))
+impl Streams {
+    /// Adds the path of an entry, below the repository, to the names of the link that it leads to.
+    fn put_name(&mut self, target: &[u8], path: &[u8]) {
+        let target = String::from_utf8_lossy(target).into_owned();
+        self.names.entry(target).or_default().insert(below_streams(path));
+    }
+}
+
+/// Returns a path below `streams`, for messages.
+fn below_streams(path: &[u8]) -> String {
+    let below = path.strip_prefix(layout::STREAMS.as_bytes()).and_then(|rest| rest.strip_prefix(b"/"));
+    String::from_utf8_lossy(below.unwrap_or(path)).into_owned()
+}
+
+/// Returns the name below `streams`, if a path below the repository is the one of the link of a stream.
+fn name_of_stream(path: &[u8]) -> Option<&[u8]> {
+    let name = path.strip_prefix(layout::STREAMS.as_bytes())?.strip_prefix(b"/")?;
+    (name != layout::REFS.as_bytes() && !name.contains(&b'/')).then_some(name)
 }

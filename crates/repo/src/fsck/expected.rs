@@ -16,6 +16,7 @@ use super::damage::{Damage, DamageKind, NeededBy, Remedy};
 use super::seen::SeenEntry;
 use crate::dir::LinkEntry;
 use crate::marks::MarkSet;
+use crate::streams::StreamLink;
 use crate::{BrokenRef, Leads, RefName, Repository, RepositoryError, layout};
 
 /// A needed object.
@@ -175,14 +176,14 @@ fn leads_to_an_image(repository: &Repository, entry: &BrokenRef, images: &[Diges
 fn stream_damages(repository: &Repository) -> Result<Vec<Damage>, RepositoryError> {
     let mut damages = Vec::new();
     let streams = repository.streams()?;
-    for (name, digest) in &streams.links {
+    for StreamLink { name, digest, .. } in &streams.links {
         if repository.objects().try_stat(digest).is_err() {
             let path = PathBuf::from(layout::STREAMS).join(name);
             damages.push(damage(DamageKind::Stream, path, format!("there is no object {digest}"), Some(*digest)));
         }
     }
     let mut marks = MarkSet::new(repository);
-    marks.streams(repository, &streams)?;
+    marks.streams(repository, &streams, &streams.links.iter().collect::<Vec<_>>())?;
     for unclear in &marks.unclear {
         damages.push(damage_of(repository, DamageKind::Stream, unclear, None));
     }

@@ -7,7 +7,7 @@ use crate::RepositoryError;
 use crate::broken_ref::BrokenRef;
 use crate::lock::Locked;
 use crate::refs::Refs;
-use crate::streams::Streams;
+use crate::streams::{StreamLink, Streams};
 
 /// Number of times that new entries are marked without the lock. Entries that are new even then are marked under the
 /// lock.
@@ -29,11 +29,17 @@ pub(super) struct Alone {
 }
 
 impl Collector<'_> {
-    /// Marks what is named, and notes the images that nothing names.
+    /// Marks what is named, and notes the images and the streams of OCI images that nothing names.
     pub(super) fn mark_all(&mut self) -> Result<(), RepositoryError> {
         let named = self.named()?;
         self.candidates = named.images.iter().copied().collect();
+        self.stream_candidates = named.streams.links.iter().filter(|link| link.kind.is_some()).cloned().collect();
         self.mark_named(&named)?;
+        for link in &self.stream_candidates {
+            if !self.marks.streams.contains(&link.digest) {
+                self.marks.expect_clear(self.repository, link)?;
+            }
+        }
         let is_missing = |(_, digest): &(_, Digest)| self.marks.missing.contains(digest);
         self.report.dangling = named.refs.good.into_iter().filter(is_missing).collect();
         let all = named.refs.broken.into_iter().chain(named.broken_links);
@@ -88,11 +94,26 @@ impl Collector<'_> {
         named.refs.good.iter().map(|(_, digest)| digest).chain(new_links).chain(claimed)
     }
 
+    /// Lists the streams to mark: those that are kept for their own sake, those whose link did not exist at the start,
+    /// and those that a lease protects.
+    fn streams_of<'n>(&self, named: &'n Named) -> Vec<&'n StreamLink> {
+        let known = [&self.stream_candidates, &self.young_streams, &self.spared_streams];
+        let is_new = |link: &StreamLink| !known.iter().any(|known| known.contains(link));
+        let is_wanted =
+            |link: &&StreamLink| named.streams.is_root(link) || is_new(link) || self.is_claimed(&link.digest);
+        named.streams.links.iter().filter(is_wanted).collect()
+    }
+
+    /// Returns whether a lease protects an image or stream. It may have protected it before its link existed.
+    pub(super) fn is_claimed(&self, digest: &Digest) -> bool {
+        self.leases.as_ref().is_some_and(|leases| leases.claimed.contains(digest))
+    }
+
     fn is_new(&self, named: &Named) -> bool {
         let repository = self.repository;
         let mut broken = named.refs.broken.iter().chain(&named.broken_links).chain(&named.streams.unclear);
         self.images_of(named).any(|digest| self.marks.lacks_image(repository, digest))
-            || named.streams.links.iter().any(|(_, digest)| self.marks.lacks_stream(repository, digest))
+            || self.streams_of(named).iter().any(|link| self.marks.lacks_stream(repository, &link.digest))
             || broken.any(|entry| self.marks.lacks_broken(repository, entry))
             || named
                 .broken_links
@@ -112,6 +133,7 @@ impl Collector<'_> {
         for digest in named.broken_links.iter().filter_map(BrokenRef::named_digest) {
             self.marks.image(self.repository, &digest);
         }
-        self.marks.streams(self.repository, &named.streams)
+        let streams = self.streams_of(named);
+        self.marks.streams(self.repository, &named.streams, &streams)
     }
 }

@@ -6,6 +6,7 @@
 
 mod mark;
 mod sweep;
+mod sweep_streams;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
@@ -17,6 +18,7 @@ use super::marks::MarkSet;
 use super::{RefName, Repository, RepositoryError};
 use crate::broken_ref::BrokenRef;
 use crate::lease::reader::LeaseReader;
+use crate::streams::StreamLink;
 
 /// Options of a gc.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,16 +38,25 @@ pub struct GcReport {
     pub objects_kept: u64,
     /// Images without a name that were kept because a mount or a program has them open.
     pub in_use: Vec<Digest>,
-    /// Images without a name that were kept because they are young. A grace of zero removes them.
+    /// Images without a name that were kept because they, or a stream that needs them, are young. A grace of zero removes them.
     pub young_images: Vec<Digest>,
     /// Images that were removed.
     pub removed_images: Vec<Digest>,
+    /// Number of streams that are needed.
+    pub streams_kept: u64,
+    /// Names of the streams of untagged OCI images that were kept because a program has them open.
+    pub streams_in_use: Vec<String>,
+    /// Names of the streams of untagged OCI images that were kept because they, or a stream that needs them, are young.
+    /// A grace of zero removes them.
+    pub young_streams: Vec<String>,
+    /// Names of the streams of untagged OCI images that were removed.
+    pub removed_streams: Vec<String>,
     /// Number of objects that were removed.
     pub removed_objects: u64,
     /// Size of the removed objects on disk, in bytes. Objects that share extents with other files free less.
     pub removed_bytes: u64,
-    /// Number of objects that were kept only because they, or an image that needs them, are young. A grace of zero
-    /// removes them.
+    /// Number of objects that were kept only because they, or an image or stream that needs them, are young. A grace of
+    /// zero removes them.
     pub young_objects: u64,
     /// Size of those young objects on disk, in bytes.
     pub young_bytes: u64,
@@ -104,6 +115,15 @@ pub struct Collector<'r> {
     young_objects: DigestSet,
     /// Images whose links a dry run leaves in place.
     spared: BTreeSet<Digest>,
+    /// Streams of OCI images that were listed at the start and are not decided on yet. Every other link is new, and is
+    /// kept.
+    stream_candidates: BTreeSet<StreamLink>,
+    /// Streams of untagged OCI images that are kept because they are young.
+    young_streams: BTreeSet<StreamLink>,
+    /// All that the young streams need.
+    young_marks: MarkSet,
+    /// Streams whose links a dry run leaves in place.
+    spared_streams: BTreeSet<StreamLink>,
     report: GcReport,
 }
 
@@ -136,11 +156,15 @@ impl Repository {
             young_images: BTreeSet::new(),
             young_objects: DigestSet::new(self.algorithm()),
             spared: BTreeSet::new(),
+            stream_candidates: BTreeSet::new(),
+            young_streams: BTreeSet::new(),
+            young_marks: MarkSet::new(self),
+            spared_streams: BTreeSet::new(),
             report: GcReport::default(),
         })
     }
 
-    /// Removes images without a name, and objects that no image needs. A [`Collector`] does the same step by step.
+    /// Removes untagged OCI images, images without a name, and objects that nothing needs. A [`Collector`] does the same step by step.
     ///
     /// # Errors
     ///
@@ -151,7 +175,7 @@ impl Repository {
 }
 
 impl<'r> Collector<'r> {
-    /// Marks everything that is needed, and notes the images that nothing names.
+    /// Marks everything that is needed, and notes the images and streams that nothing names.
     ///
     /// # Errors
     ///
@@ -169,6 +193,7 @@ impl<'r> Collector<'r> {
             self.report.cleared_leases = leases.cleared;
         }
         self.report.images_kept = self.marks.images.len() as u64;
+        self.report.streams_kept = self.marks.streams.len() as u64;
         self.report.objects_kept = self.marks.objects.count() as u64;
         self.report.unreadable = self.marks.unreadable;
         self.report.unclear = self.marks.unclear.into_iter().collect();
@@ -177,7 +202,7 @@ impl<'r> Collector<'r> {
 }
 
 impl MarkedRepository<'_> {
-    /// Removes the images and objects that are not marked, in small steps.
+    /// Removes the streams, images and objects that are not marked, in small steps.
     ///
     /// # Errors
     ///
@@ -185,6 +210,7 @@ impl MarkedRepository<'_> {
     pub fn sweep(self) -> Result<GcReport, RepositoryError> {
         let Self(mut collector) = self;
         if collector.may_go_on() {
+            collector.sweep_streams()?;
             collector.sweep_images()?;
             collector.sweep_objects()?;
         }

@@ -51,10 +51,7 @@ impl Collector<'_> {
 
     /// Decides on an image that had no name when it was listed.
     fn judge(&self, directory: &OwnedFd, digest: &Digest) -> Result<Fate, RepositoryError> {
-        // The lease may have protected the image before its link existed.
-        if self.marks.images.contains(digest)
-            || self.leases.as_ref().is_some_and(|leases| leases.claimed.contains(digest))
-        {
+        if self.marks.images.contains(digest) || self.is_claimed(digest) {
             return Ok(Fate::Kept);
         }
         let name = digest.to_hex();
@@ -66,7 +63,7 @@ impl Collector<'_> {
             }
         };
         Ok(match self.repository.is_open(digest) {
-            Ok(false) if self.is_young(&stat) => Fate::Young,
+            Ok(false) if self.is_young(&stat) || self.young_marks.images.contains(digest) => Fate::Young,
             Ok(false) => Fate::Unneeded,
             // An image that cannot be opened here may be open elsewhere. The error is reported when the image is
             // marked.
@@ -126,7 +123,14 @@ impl Collector<'_> {
         if let Err(error) = kept
             && !matches!(self.repository.objects.open_object(digest), Ok(None))
         {
-            self.marks.unreadable.push((*digest, error));
+            self.put_unreadable(*digest, error);
+        }
+    }
+
+    /// Notes an image that cannot be read: no object is removed.
+    pub(super) fn put_unreadable(&mut self, digest: Digest, error: RepositoryError) {
+        if self.marks.unreadable.iter().all(|(known, _)| *known != digest) {
+            self.marks.unreadable.push((digest, error));
         }
     }
 
@@ -159,7 +163,7 @@ impl Collector<'_> {
         if self.marks.objects.contains(digest) {
             return Ok(());
         }
-        if self.leases.as_ref().is_some_and(|leases| leases.claimed.contains(digest)) {
+        if self.is_claimed(digest) {
             self.report.claimed_objects += 1;
             return Ok(());
         }
@@ -170,7 +174,8 @@ impl Collector<'_> {
         }
         // Another hard link keeps the space.
         let bytes = if stat.st_nlink > 1 { 0 } else { u64::try_from(stat.st_blocks).unwrap_or_default() * 512 };
-        if self.young_objects.contains(digest) || self.is_young(&stat) {
+        let is_needed_by_young = self.young_objects.contains(digest) || self.young_marks.objects.contains(digest);
+        if is_needed_by_young || self.is_young(&stat) {
             self.report.young_objects += 1;
             self.report.young_bytes += bytes;
             return Ok(());
@@ -223,7 +228,7 @@ impl Collector<'_> {
     }
 
     /// Compares the grace with the time of the last inode change, which cannot be set.
-    fn is_young(&self, stat: &Stat) -> bool {
+    pub(super) fn is_young(&self, stat: &Stat) -> bool {
         if self.options.grace.is_zero() {
             return false;
         }
@@ -234,14 +239,14 @@ impl Collector<'_> {
     }
 }
 
-/// Decision on an image that had no name when it was listed.
-enum Fate {
-    /// The image has a name by now, is protected by a lease, or is open.
+/// Decision on an image or stream that nothing needed when it was listed.
+pub(super) enum Fate {
+    /// It has a name by now, something needs it, a lease protects it, or it is open.
     Kept,
-    /// The image is kept because it is young.
+    /// It is kept because it, or a stream that needs it, is young.
     Young,
-    /// Nothing needs the image.
+    /// Nothing needs it.
     Unneeded,
-    /// The image does not exist any more.
+    /// It does not exist any more.
     Gone,
 }

@@ -12,13 +12,14 @@ use rustix::io::Errno;
 
 use super::{GC_LOCK, Lease, open_gc_lock};
 use crate::digest_set::DigestSet;
-use crate::dir::RepoDir;
+use crate::dir::{LinkEntry, RepoDir, read_link};
 use crate::error::io_error;
 use crate::lock::cannot_lock;
+use crate::oci_stream_kind::OciStreamKind;
 use crate::wait::LockMode;
 use crate::{RepositoryError, layout};
 
-/// Prefix of the name of an image link that a gc has moved aside.
+/// Prefix of the name of a link of an image or stream that a gc has moved aside.
 const ASIDE: &str = "gc.";
 
 const OPEN: OFlags =
@@ -52,6 +53,7 @@ impl LeaseReader {
         dir.wait.lock(&gc_lock, LockMode::Exclusive, &lock_path).map_err(cannot_lock(&lock_path))?;
         let mut reader = Self::new(dir, directory, Some(gc_lock));
         reader.put_back_aside(dir, objects)?;
+        reader.put_back_streams(dir, objects)?;
         reader.clear()?;
         Ok(reader)
     }
@@ -87,12 +89,35 @@ impl LeaseReader {
         for name in self.names()? {
             let digest = name.strip_prefix(ASIDE.as_bytes()).and_then(|hex| Digest::from_hex(hex).ok());
             let Some(digest) = digest.filter(|digest| objects.try_stat(digest).is_ok()) else { continue };
-            match renameat_with(&self.directory, name.as_slice(), &images, digest.to_hex(), RenameFlags::NOREPLACE) {
-                Ok(()) | Err(Errno::NOENT | Errno::EXIST) => {}
-                Err(errno) => return Err(self.failed("move back", &name)(errno)),
+            self.put_back(&name, &images, &digest.to_hex())?;
+        }
+        Ok(())
+    }
+
+    /// Moves back the links of streams that a gc had moved aside when it was killed.
+    fn put_back_streams(&self, dir: &RepoDir, objects: &ObjectDir) -> Result<(), RepositoryError> {
+        let Some(streams) = dir.open_dir(layout::STREAMS)? else { return Ok(()) };
+        for name in self.names()? {
+            let stream = name.strip_prefix(ASIDE.as_bytes()).and_then(|name| std::str::from_utf8(name).ok());
+            let Some(stream) = stream.filter(|name| OciStreamKind::of_name(name).is_some()) else { continue };
+            let LinkEntry::Link(text) =
+                read_link(self.directory.as_fd(), &name).map_err(|errno| self.failed("read", &name)(errno))?
+            else {
+                continue;
+            };
+            if layout::parse_object_link(&text).is_some_and(|digest| objects.try_stat(&digest).is_ok()) {
+                self.put_back(&name, &streams, stream)?;
             }
         }
         Ok(())
+    }
+
+    /// Moves back one link, unless another process has made it again.
+    fn put_back(&self, name: &[u8], directory: &OwnedFd, back: &str) -> Result<(), RepositoryError> {
+        match renameat_with(&self.directory, name, directory, back, RenameFlags::NOREPLACE) {
+            Ok(()) | Err(Errno::NOENT | Errno::EXIST) => Ok(()),
+            Err(errno) => Err(self.failed("move back", name)(errno)),
+        }
     }
 
     /// Returns the directory of leases.
@@ -100,10 +125,10 @@ impl LeaseReader {
         &self.directory
     }
 
-    /// Returns a name in the directory of leases for an image link while gc decides on it. After a crash the next gc
-    /// moves it back.
-    pub(crate) fn aside(&self, image: &str) -> String {
-        format!("{ASIDE}{image}")
+    /// Returns a name in the directory of leases for the link of an image or stream while gc decides on it. After a
+    /// crash the next gc moves it back.
+    pub(crate) fn aside(&self, link: &str) -> String {
+        format!("{ASIDE}{link}")
     }
 
     /// Deletes the leases of processes that have ended, and their temporary files.

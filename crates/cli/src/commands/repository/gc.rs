@@ -1,4 +1,4 @@
-//! `composefs gc`: removes unneeded images and objects.
+//! `composefs gc`: removes unneeded images, streams and objects.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,12 +11,13 @@ use crate::exit::exit_partial;
 use crate::inspect::size::human;
 use crate::output;
 
-/// Remove unneeded images and objects from a repository.
+/// Remove unneeded images, OCI images and objects from a repository.
 ///
-/// An image is needed, with all its objects, if a ref or a stream of another program names it, if it is mounted or
-/// otherwise open, or if a running command has a lease on it. Objects that a stream refers to are needed too. A ref or
-/// link in the form of another program keeps the image or object that it leads to. Other commands may use the
-/// repository at the same time.
+/// An image is needed, with all its objects, if it has a name, is named by a needed stream, is mounted or otherwise
+/// open, or is claimed by a running command. A stream is needed, with all that it refers to, if it has a name, is not
+/// one of an OCI image, or is needed by such a stream: the streams of an OCI image without a tag are removed, except
+/// those that a tagged image shares. Names and links in the form of other programs keep what they lead to. Other
+/// commands may use the repository at the same time.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct GcArgs {
@@ -98,12 +99,22 @@ fn print(report: &GcReport, args: &GcArgs) {
         (counted(report.removed_images.len() as u64, "image"), counted(report.removed_objects, "object"));
     let done = if args.dry_run { "would be removed" } else { "removed" };
     out!("{images} and {objects} {done}, {}", human(report.removed_bytes));
+    if !report.removed_streams.is_empty() {
+        let streams = counted(report.removed_streams.len() as u64, "stream");
+        out!("{streams} of OCI images without a tag {done}");
+    }
     out!("{} and {} kept", counted(report.images_kept, "image"), counted(report.objects_kept, "object"));
+    if report.streams_kept > 0 {
+        out!("{} kept", counted(report.streams_kept, "stream"));
+    }
     kept_by_grace(report, args.grace).iter().for_each(|line| out!("{line}"));
     if report.claimed_objects > 0 {
         out!("{} of running commands: kept", counted(report.claimed_objects, "object"));
     }
     report.in_use.iter().for_each(|digest| out!("{digest} has no name, but is mounted or open"));
+    for name in &report.streams_in_use {
+        out!("stream {name} has no tag, but is open");
+    }
     for other in &report.others {
         out!("{} {}, and keeps what it leads to", other.path.display(), other.found);
     }
@@ -114,10 +125,21 @@ fn kept_by_grace(report: &GcReport, grace: Duration) -> Vec<String> {
     let (mut lines, age) = (Vec::new(), age_text(grace));
     if !report.young_images.is_empty() {
         let images = counted(report.young_images.len() as u64, "image");
-        lines.push(format!("{images} without a ref, published less than {age} ago: kept (--grace)"));
+        let needed = if report.young_streams.is_empty() { "" } else { " or needed by such a stream" };
+        lines.push(format!("{images} without a ref, published less than {age} ago{needed}: kept (--grace)"));
+    }
+    if !report.young_streams.is_empty() {
+        let streams = counted(report.young_streams.len() as u64, "stream");
+        lines.push(format!(
+            "{streams} of OCI images without a tag, pulled less than {age} ago or needed by such a stream: kept (--grace)"
+        ));
     }
     if report.young_objects > 0 {
-        let needed = if report.young_images.is_empty() { "" } else { " or needed by such an image" };
+        let needed = match (report.young_images.is_empty(), report.young_streams.is_empty()) {
+            (true, true) => "",
+            (false, true) => " or needed by such an image",
+            (_, false) => " or needed by such an image or stream",
+        };
         let (objects, size) = (counted(report.young_objects, "object"), human(report.young_bytes));
         lines.push(format!("{objects}, {size}, stored less than {age} ago{needed}: kept (--grace)"));
     }
@@ -141,13 +163,20 @@ fn report_json(report: &GcReport, args: &GcArgs) -> serde_json::Value {
         "grace_seconds": args.grace.as_secs(),
         "removed": {
             "images": hex(&report.removed_images),
+            "streams": report.removed_streams,
             "objects": report.removed_objects,
             "bytes": report.removed_bytes,
         },
-        "kept": { "images": report.images_kept, "objects": report.objects_kept },
+        "kept": {
+            "images": report.images_kept,
+            "streams": report.streams_kept,
+            "objects": report.objects_kept,
+        },
         "in_use": hex(&report.in_use),
+        "streams_in_use": report.streams_in_use,
         "young": {
             "images": hex(&report.young_images),
+            "streams": report.young_streams,
             "objects": report.young_objects,
             "bytes": report.young_bytes,
         },
@@ -190,6 +219,17 @@ mod tests {
             [
                 "1 image without a ref, published less than 1 h ago: kept (--grace)",
                 "2 objects, 8.0k, stored less than 1 h ago or needed by such an image: kept (--grace)"
+            ]
+        );
+        report.young_streams = vec!["oci-layer-sha256:00".into(); 3];
+        let lines = kept_by_grace(&report, Duration::from_secs(3600));
+        assert_eq!(
+            lines,
+            [
+                "1 image without a ref, published less than 1 h ago or needed by such a stream: kept (--grace)",
+                "3 streams of OCI images without a tag, pulled less than 1 h ago or needed by such a stream: kept \
+                 (--grace)",
+                "2 objects, 8.0k, stored less than 1 h ago or needed by such an image or stream: kept (--grace)"
             ]
         );
         assert!(kept_by_grace(&GcReport::default(), Duration::ZERO).is_empty());

@@ -74,8 +74,9 @@ impl Repair<'_> {
         let Some(digest) = damage.digest else { return Ok(Remedy::Left) };
         // Streams are read without the lock. If they have changed when it is held, they may name the image.
         let streams = self.repository.streams()?;
-        for (name, stream) in &streams.links {
-            if self.repository.stream_names(stream, &digest)? {
+        for link in &streams.links {
+            if self.repository.stream_names(&link.digest, &digest)? {
+                let name = &link.name;
                 return Ok(Remedy::Failed(format!("stream {name} needs it, and belongs to another program")));
             }
         }
