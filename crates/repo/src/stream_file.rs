@@ -29,6 +29,11 @@ impl StreamFile {
         Self { file, len, path }
     }
 
+    /// Returns the size of the file.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
     /// Finds the tables, or returns the reason why the stream cannot be interpreted.
     pub(crate) fn tables(&self, algorithm: Algorithm) -> Result<Result<StreamTables, &'static str>, RepositoryError> {
         let read = |offset, buffer: &mut [u8]| self.file.read_exact_at(buffer, offset);

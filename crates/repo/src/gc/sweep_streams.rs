@@ -158,3 +158,50 @@ impl Collector<'_> {
         self.repository.dir.path.join(layout::STREAMS).join(&link.name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, symlink};
+    use std::path::Path;
+    use std::process::Command;
+    use std::time::{Duration, SystemTime};
+
+    use crate::{GcOptions, Repository};
+
+    /// A young manifest keeps its old configuration, layers and image. What only the old manifest needs goes.
+    #[test]
+    fn a_young_stream_keeps_the_old_ones_that_it_needs() {
+        let dir = tempfile::tempdir().unwrap();
+        let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/data/cfsctl/oci-three-layers.tar.gz");
+        let status =
+            Command::new("tar").arg("-xzf").arg(archive).arg("-C").arg(dir.path()).arg("--no-same-owner").status();
+        assert!(status.unwrap().success());
+        fs::remove_dir_all(dir.path().join("streams/refs")).unwrap();
+        let links: Vec<_> =
+            fs::read_dir(dir.path().join("streams")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let manifest = links.iter().find(|path| path.to_str().unwrap().contains("manifest")).unwrap();
+        // Times of inodes cannot be set, so the link is made again when the next second has begun.
+        std::thread::sleep(Duration::from_millis(1100));
+        let text = fs::read_link(manifest).unwrap();
+        fs::remove_file(manifest).unwrap();
+        symlink(text, manifest).unwrap();
+        let made = fs::symlink_metadata(manifest).unwrap().ctime();
+        let repository = Repository::open(dir.path()).unwrap();
+        let gc = |seconds_later| {
+            let options = GcOptions { dry_run: false, grace: Duration::from_secs(3600) };
+            let mut collector = repository.collector(options).unwrap();
+            let since = u64::try_from(made).unwrap() + seconds_later;
+            collector.now = SystemTime::UNIX_EPOCH + Duration::from_secs(since);
+            collector.mark().unwrap().sweep().unwrap()
+        };
+        let report = gc(3599);
+        assert_eq!((report.young_streams.len(), report.young_images.len()), (5, 1), "{report:?}");
+        // Two objects that nothing needs.
+        assert_eq!((report.young_objects, report.removed_objects), (10, 2), "{report:?}");
+        assert!(links.iter().all(|link| link.exists()));
+        let report = gc(3600);
+        assert_eq!((report.removed_streams.len(), report.removed_images.len()), (5, 1), "{report:?}");
+        assert_eq!((report.young_objects, report.removed_objects), (0, 10), "{report:?}");
+    }
+}

@@ -14,11 +14,19 @@ use crate::digest_set::DigestSet;
 use crate::dir::LinkEntry;
 use crate::stream::{self, StreamTables};
 use crate::stream_file::StreamFile;
+use crate::stream_name::OciStreamKind;
 use crate::streams::{StreamLink, Streams};
 use crate::{Leads, Repository, RepositoryError, io_error, layout};
 
 /// Offset and bytes of the magic number of an EROFS image (`EROFS_SUPER_MAGIC_V1`).
 const EROFS_MAGIC: (u64, [u8; 4]) = (1024, 0xe0f5_e1e2_u32.to_le_bytes());
+
+/// Kinds of streams whose content is a text with the digests of other parts of the image.
+const PARTS_ARE_NAMED: [[u8; 8]; 2] = [*b"ocimanif", *b"ociconfg"];
+/// Number of digits of a SHA-256 digest, which names the content of a stream of an OCI image.
+const OCI_DIGITS: usize = 64;
+/// Size of the longest manifest or configuration that is read.
+const TEXT_MAX: u64 = 4 << 20;
 
 /// What the digests in a stream may be those of.
 struct Known<'s> {
@@ -28,6 +36,8 @@ struct Known<'s> {
     images: BTreeSet<Digest>,
     /// Streams that have a link.
     streams: BTreeMap<Digest, &'s StreamLink>,
+    /// Parts of OCI images, by the digits of the digest in the name of their link.
+    parts: BTreeMap<&'s [u8], Vec<&'s StreamLink>>,
 }
 
 impl<'s> Known<'s> {
@@ -40,7 +50,13 @@ impl<'s> Known<'s> {
         for digest in &images {
             present.insert(digest);
         }
-        Ok(Self { present, images, streams: streams.links.iter().map(|link| (link.digest, link)).collect() })
+        let mut parts: BTreeMap<&[u8], Vec<&StreamLink>> = BTreeMap::new();
+        // The manifest that another one is about is not a part of it.
+        for link in streams.links.iter().filter(|link| link.kind.is_some_and(|kind| kind != OciStreamKind::Manifest)) {
+            let digits = link.name.rsplit(':').next().unwrap_or_default();
+            parts.entry(digits.as_bytes()).or_default().push(link);
+        }
+        Ok(Self { present, images, streams: streams.links.iter().map(|link| (link.digest, link)).collect(), parts })
     }
 }
 
@@ -111,19 +127,27 @@ impl MarkSet {
                 StreamTables::default()
             }
         };
+        let mut next = Vec::new();
         let mut refer = |raw: &[u8], in_table| -> Result<(), RepositoryError> {
             let Some(digest) = Digest::new(repository.algorithm(), raw) else { return Ok(()) };
             if let ObjectKind::Stream = self.of_stream(repository, known, digest, in_table)? {
                 let name = known.streams.get(&digest).map_or(&this.name, |link| &link.name);
-                waiting.push(Waiting { name: name.clone(), digest, must_be: in_table });
+                next.push(Waiting { name: name.clone(), digest, must_be: in_table });
             }
             Ok(())
         };
         let len = repository.algorithm().digest_len();
         stream.each_digest(tables.streams, len, |raw| refer(raw, true))?;
-        stream.each_digest(tables.objects, len, |raw| refer(raw, false))?;
+        stream.each_digest(tables.objects.clone(), len, |raw| refer(raw, false))?;
         for raw in stream.windows(len, |window| known.present.contains_raw(window))? {
             refer(&raw, false)?;
+        }
+        waiting.append(&mut next);
+        if tables.content.as_ref().is_some_and(|content| PARTS_ARE_NAMED.contains(&content.content_type)) {
+            stream.each_digest(tables.objects, len, |raw| {
+                let text = Digest::new(repository.algorithm(), raw);
+                text.map_or(Ok(()), |text| named_parts(repository, known, &text, waiting))
+            })?;
         }
         Ok(())
     }
@@ -180,6 +204,27 @@ impl MarkSet {
         self.unclear.extend(found.map(|found| repository.unclear_stream(&link.name, found)));
         Ok(())
     }
+}
+
+/// Finds the parts that the text of a manifest or configuration names. cfsctl follows these names, and a link may lead
+/// to another stream of the same content by now than the table of the manifest: streams are written again when an image
+/// is made, and compressed in different ways.
+fn named_parts(
+    repository: &Repository,
+    known: &Known<'_>,
+    text: &Digest,
+    waiting: &mut Vec<Waiting>,
+) -> Result<(), RepositoryError> {
+    let Ok(Some(text)) = repository.open_stream(text)? else { return Ok(()) };
+    if text.len() > TEXT_MAX {
+        return Ok(());
+    }
+    for digits in text.windows(OCI_DIGITS, |window| known.parts.contains_key(window))? {
+        for link in known.parts.get(digits.as_slice()).into_iter().flatten() {
+            waiting.push(Waiting { name: link.name.clone(), digest: link.digest, must_be: true });
+        }
+    }
+    Ok(())
 }
 
 /// Kind of an object, according to its first bytes.
