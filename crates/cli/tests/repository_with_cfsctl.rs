@@ -89,6 +89,22 @@ impl Place {
         entries.map(|name| name.into_string().unwrap()).filter(|name| name != "refs").collect()
     }
 
+    /// Returns the links in `streams`.
+    fn streams(&self) -> BTreeSet<String> {
+        let entries = fs::read_dir(self.repo().join("streams")).unwrap().map(|entry| entry.unwrap().file_name());
+        entries.map(|name| name.into_string().unwrap()).filter(|name| name != "refs").collect()
+    }
+
+    /// Pulls an image of a layer for each byte with cfsctl, by this name.
+    fn pull(&self, name: &str, bytes: &[u8]) {
+        let layout = self.path(&format!("layout{}", bytes.iter().map(u8::to_string).collect::<String>()));
+        if !layout.exists() {
+            let trees: Vec<String> = bytes.iter().map(|byte| self.tree(*byte)).collect();
+            oci_layout(&trees.iter().map(String::as_str).collect::<Vec<_>>(), &layout);
+        }
+        let _ = self.theirs(&["oci", "pull", &format!("oci:{}:tag", layout.display()), name]).ok();
+    }
+
     fn objects(&self) -> BTreeSet<String> {
         let mut found = BTreeSet::new();
         for fan in fs::read_dir(self.repo().join("objects")).unwrap() {
@@ -119,20 +135,24 @@ fn sha256(bytes: &[u8]) -> String {
     String::from_utf8(output.stdout).unwrap().split(' ').next().unwrap().to_owned()
 }
 
-/// Creates an OCI layout with one image of one layer from a tree. No network is needed to pull it.
-fn oci_layout(tree: &str, layout: &Path) {
+/// Creates an OCI layout with one image, of a layer for each tree. No network is needed to pull it.
+fn oci_layout(trees: &[&str], layout: &Path) {
     fs::create_dir_all(layout.join("blobs/sha256")).unwrap();
     let put = |bytes: &[u8]| {
         let hex = sha256(bytes);
         fs::write(layout.join("blobs/sha256").join(&hex), bytes).unwrap();
         format!("sha256:{hex}")
     };
-    let tar = Command::new("tar").args(["-C", tree, "--sort=name", "-cf", "-", "."]).output().unwrap();
-    assert!(tar.status.success());
-    let layer = put(&tar.stdout);
+    let mut layers = Vec::new();
+    for tree in trees {
+        let tar = Command::new("tar").args(["-C", tree, "--sort=name", "-cf", "-", "."]).output().unwrap();
+        assert!(tar.status.success());
+        layers.push((put(&tar.stdout), tar.stdout.len()));
+    }
+    let diff_ids: Vec<&str> = layers.iter().map(|(digest, _)| digest.as_str()).collect();
     let config = json!({
         "architecture": "amd64", "os": "linux", "config": {}, "history": [],
-        "rootfs": { "type": "layers", "diff_ids": [layer] },
+        "rootfs": { "type": "layers", "diff_ids": diff_ids },
     });
     let config = config.to_string();
     let manifest = json!({
@@ -142,9 +162,9 @@ fn oci_layout(tree: &str, layout: &Path) {
             "mediaType": "application/vnd.oci.image.config.v1+json", "digest": put(config.as_bytes()),
             "size": config.len(),
         },
-        "layers": [{
-            "mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": layer, "size": tar.stdout.len(),
-        }],
+        "layers": layers.iter().map(|(digest, size)| json!({
+            "mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": digest, "size": size,
+        })).collect::<Vec<_>>(),
     });
     let manifest = manifest.to_string();
     let index = json!({
@@ -170,7 +190,7 @@ fn images_that_streams_name_are_kept() {
         let place = Place { dir: tempfile::tempdir().unwrap() };
         let _ = place.ours(&["init", "--insecure", "--format=1", "--algorithm", hash]).ok();
         let layout = place.path("layout");
-        oci_layout(&place.tree(1), &layout);
+        oci_layout(&[&place.tree(1)], &layout);
         let _ = place.theirs(&["oci", "pull", &format!("oci:{}:tag", layout.display()), "pulled"]).ok();
         let (images, image) = (place.images(), place.images().pop_first().unwrap());
         assert_eq!(images.len(), 1);
@@ -200,16 +220,90 @@ fn images_that_streams_name_are_kept() {
         } else {
             skip::announce("images_that_streams_name_are_kept", "mounting takes root");
         }
-        // Once the streams are removed, nothing needs the image.
+        // Without its tag nothing needs the image.
         let _ = place.theirs(&["oci", "untag", "pulled"]).ok();
-        for stream in fs::read_dir(place.repo().join("streams")).unwrap() {
-            let path = stream.unwrap().path();
-            if path.is_symlink() {
-                fs::remove_file(path).unwrap();
-            }
-        }
         let _ = place.ours(&["gc", "--grace=0"]).ok();
-        assert!(place.images().is_empty() && place.objects().is_empty(), "{hash}");
+        assert!(place.images().is_empty() && place.objects().is_empty() && place.streams().is_empty(), "{hash}");
+    }
+}
+
+/// Images that share a layer, and an untagged image: either gc removes what the other one would.
+#[test]
+fn either_gc_removes_untagged_images_and_keeps_shared_layers() {
+    if !has_cfsctl("either_gc_removes_untagged_images_and_keeps_shared_layers") {
+        return;
+    }
+    let mut left = Vec::new();
+    for ours_is_first in [true, false] {
+        let place = Place { dir: tempfile::tempdir().unwrap() };
+        let _ = place.ours(&["init", "--insecure", "--format=1"]).ok();
+        for (name, bytes) in [("kept", &[1, 2][..]), ("gone", &[1, 3]), ("again", &[1, 2])] {
+            place.pull(name, bytes);
+        }
+        assert_eq!((place.streams().len(), place.images().len()), (7, 2));
+        let _ = place.theirs(&["oci", "untag", "gone"]).ok();
+        let _ = place.theirs(&["oci", "untag", "again"]).ok();
+        let young = place.ours(&["gc"]).ok();
+        assert!(young.line().contains("3 streams of OCI images without a tag, pulled less"), "{}", young.line());
+        assert_eq!(place.streams().len(), 7);
+        let gc = |by_ours: bool| if by_ours { place.ours(&["gc", "--grace=0"]) } else { place.theirs(&["gc"]) };
+        let _ = gc(ours_is_first).ok();
+        let found = (place.images(), place.objects(), place.streams());
+        assert_eq!((found.0.len(), found.2.len()), (1, 4));
+        assert!(place.theirs(&["oci", "fsck"]).ok().line().ends_with("oci images: 1/1 ok"));
+        let _ = gc(!ours_is_first).ok();
+        assert_eq!((place.images(), place.objects(), place.streams()), found);
+        assert!(place.ours(&["fsck"]).ok().line().ends_with("no problems found"));
+        left.push(found.1.len());
+        // Pulled again after half of it was removed.
+        place.pull("gone", &[1, 3]);
+        assert!(place.theirs(&["oci", "fsck"]).ok().line().ends_with("oci images: 2/2 ok"));
+        assert!(place.ours(&["fsck"]).ok().line().ends_with("no problems found"));
+    }
+    assert_eq!(left[0], left[1], "objects that ours and theirs leave");
+}
+
+/// cfsctl tags an untagged image, or pulls it or another one with its layers, while gc waits for the lock.
+#[test]
+fn streams_that_cfsctl_publishes_while_gc_waits_are_kept() {
+    if !has_cfsctl("streams_that_cfsctl_publishes_while_gc_waits_are_kept") {
+        return;
+    }
+    for what in ["tag", "pull", "pull another", "pull and untag", "nothing"] {
+        let place = Place { dir: tempfile::tempdir().unwrap() };
+        let _ = place.ours(&["init", "--insecure", "--format=1"]).ok();
+        place.pull("first", &[1, 2]);
+        let all = (place.images(), place.streams(), place.objects());
+        let manifest = place.streams().into_iter().find(|name| name.contains("manifest")).unwrap();
+        let manifest = manifest.strip_prefix("oci-manifest-").unwrap();
+        let _ = place.theirs(&["oci", "untag", "first"]).ok();
+        gc_waits_while(&place, || match what {
+            "tag" => drop(place.theirs(&["oci", "tag", manifest, "second"]).ok()),
+            "pull" => place.pull("second", &[1, 2]),
+            "pull another" => place.pull("second", &[1, 3]),
+            "pull and untag" => {
+                place.pull("second", &[1, 3]);
+                let _ = place.theirs(&["oci", "untag", "second"]).ok();
+            }
+            _ => {}
+        });
+        let now = (place.images(), place.streams(), place.objects());
+        match what {
+            "tag" | "pull" => {
+                // Streams that are written again have other digests.
+                assert_eq!((&now.0, &now.1), (&all.0, &all.1), "{what}");
+            }
+            "pull another" => assert_eq!((now.0.len(), now.1.len()), (1, 4), "{what}"),
+            // New links are kept by a gc that has not seen them when it began.
+            "pull and untag" => assert_eq!((now.0.len(), now.1.len()), (1, 4), "{what}"),
+            _ => assert!(now.0.is_empty() && now.1.is_empty() && now.2.is_empty(), "{now:?}"),
+        }
+        if what != "pull and untag" {
+            let count = usize::from(what != "nothing");
+            let fsck = place.theirs(&["oci", "fsck"]).ok();
+            assert!(fsck.line().ends_with(&format!("oci images: {count}/{count} ok")), "{what}: {}", fsck.line());
+        }
+        assert!(place.ours(&["fsck"]).ok().line().ends_with("no problems found"), "{what}");
     }
 }
 
