@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use libcomposefs_image::Digest;
 
-use super::{Leads, RefName, Repository, RepositoryError, layout};
+use super::stream_graph::{StreamGraph, StreamKeeper};
+use super::{Leads, RefName, Repository, RepositoryError};
 use crate::lease::reader::LeaseReader;
 
 /// An image that needs an object, or is it.
@@ -14,13 +15,23 @@ pub struct Keeper {
     pub image: Digest,
     /// Names of the image.
     pub names: Vec<RefName>,
-    /// Other entries that keep the image: names in the form of other programs, and streams, by their paths below the
-    /// repository.
+    /// Other entries that keep the image: names in the form of other programs, by their paths below the repository.
     pub others: Vec<String>,
+    /// Streams that refer to the image. They keep it if they are kept themselves.
+    pub streams: Vec<StreamKeeper>,
     /// Path of the first file with this content in the image, and number of such files; `None` for the image itself.
     pub files: Option<(Vec<u8>, u64)>,
     /// Whether a mount or a program has the image open.
     pub in_use: bool,
+}
+
+impl Keeper {
+    /// Returns whether gc would keep the image at any age.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        let by_stream = self.streams.iter().any(StreamKeeper::is_kept);
+        !self.names.is_empty() || !self.others.is_empty() || by_stream || self.in_use
+    }
 }
 
 /// Reasons to keep an object or image.
@@ -30,8 +41,8 @@ pub struct Reasons {
     pub is_there: bool,
     /// Images that need the object.
     pub images: Vec<Keeper>,
-    /// Names of the streams that need the object.
-    pub streams: Vec<String>,
+    /// Streams that refer to the object, or are it. They keep it if they are kept themselves.
+    pub streams: Vec<StreamKeeper>,
     /// Whether the lease of a running command protects the object.
     pub is_claimed: bool,
     /// Images that could not be read. They may need the object.
@@ -42,9 +53,9 @@ impl Reasons {
     /// Returns whether gc would keep the object at any age.
     #[must_use]
     pub fn is_kept(&self) -> bool {
-        let by_image =
-            self.images.iter().any(|keeper| !keeper.names.is_empty() || !keeper.others.is_empty() || keeper.in_use);
-        by_image || self.is_claimed || !self.streams.is_empty() || !self.unreadable.is_empty()
+        let by_image = self.images.iter().any(Keeper::is_kept);
+        let by_stream = self.streams.iter().any(StreamKeeper::is_kept);
+        by_image || by_stream || self.is_claimed || !self.unreadable.is_empty()
     }
 }
 
@@ -62,9 +73,10 @@ impl Repository {
         }
         // The reader of this process must not be reported, so it starts after the leases were read.
         let reader = self.reader()?;
-        let (refs, links, streams) = (self.refs()?, self.image_links()?, self.streams()?);
+        let (refs, links) = (self.refs()?, self.image_links()?);
         let odd: Vec<_> = refs.broken.iter().chain(&links.1).collect();
         reader.protect(&links.0)?;
+        let graph = StreamGraph::read(self, &[&links.0[..], &[*digest]].concat())?;
         for image in links.0 {
             let held = reader.hold(&image);
             // The image may have been removed meanwhile.
@@ -89,19 +101,11 @@ impl Repository {
             let leads_here = odd.iter().filter(|entry| entry.leads == Leads::To(image));
             let path =
                 |path: &PathBuf| path.strip_prefix(&self.dir.path).unwrap_or(path).to_string_lossy().into_owned();
-            let mut others: Vec<String> = leads_here.map(|entry| path(&entry.path)).collect();
-            for link in &streams.links {
-                if self.stream_names(&link.digest, &image)? {
-                    others.push(format!("{}/{}", layout::STREAMS, link.name));
-                }
-            }
-            reasons.images.push(Keeper { image, names, others, files, in_use: self.is_open(&image)? });
+            let others = leads_here.map(|entry| path(&entry.path)).collect();
+            let streams = graph.keepers_of(&image);
+            reasons.images.push(Keeper { image, names, others, streams, files, in_use: self.is_open(&image)? });
         }
-        for link in streams.links {
-            if link.digest == *digest || self.stream_names(&link.digest, digest)? {
-                reasons.streams.push(link.name);
-            }
-        }
+        reasons.streams = graph.keepers_of(digest);
         Ok(reasons)
     }
 

@@ -4,3 +4,4 @@
 
 mod gc;
 mod place;
+mod why;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_image::Digest;
-use libcomposefs_repo::Reasons;
+use libcomposefs_repo::{Reasons, StreamKeeper};
 use serde_json::{Map, json};
 
 use super::{RepositoryArgs, counted};
@@ -15,6 +15,9 @@ use crate::json::put_bytes;
 use crate::output;
 
 /// Print what keeps an object or an image in a repository: names, images, mounts, streams, running commands.
+///
+/// Of a stream it prints the way from a tag to it: the manifest and the configuration of an OCI image. Without a tag, a
+/// stream of an OCI image keeps nothing.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct WhyArgs {
@@ -56,9 +59,11 @@ fn print(reasons: &Reasons) {
         } else {
             format!(", named {}", names.join(", "))
         });
-        if !keeper.others.is_empty() {
-            let others: Vec<_> = keeper.others.iter().map(|path| NameFormat::Escaped.text(path.as_bytes())).collect();
-            line.push_str(&format!(", kept by {}", others.join(", ")));
+        let others = keeper.others.iter().map(|path| NameFormat::Escaped.text(path.as_bytes()));
+        let others: Vec<_> = others.chain(keeper.streams.iter().map(stream_text)).collect();
+        if !others.is_empty() {
+            let word = if keeper.is_kept() { "kept by" } else { "named by" };
+            line.push_str(&format!(", {word} {}", others.join(", ")));
         }
         if keeper.in_use {
             line.push_str(", mounted or open");
@@ -74,7 +79,12 @@ fn print(reasons: &Reasons) {
         }
         out!("{line}");
     }
-    reasons.streams.iter().for_each(|name| out!("stream {}", NameFormat::Escaped.text(name.as_bytes())));
+    // The way to the image has been printed above.
+    let is_image =
+        |keeper: &StreamKeeper| reasons.images.iter().any(|i| i.files.is_none() && i.streams.contains(keeper));
+    for keeper in reasons.streams.iter().filter(|keeper| !is_image(keeper)) {
+        out!("{}", stream_text(keeper));
+    }
     if reasons.is_claimed {
         out!("a running command claims it");
     }
@@ -88,12 +98,40 @@ fn print(reasons: &Reasons) {
     }
 }
 
+/// Describes a stream with what keeps it: the way to it from a tag, and the number of other names.
+fn stream_text(keeper: &StreamKeeper) -> String {
+    let escaped = |name: &str| NameFormat::Escaped.text(name.as_bytes());
+    let text = format!("streams/{}", escaped(&keeper.name));
+    let Some((_, above)) = keeper.path.split_last() else { return format!("{text} (untagged)") };
+    let from = keeper.from.iter().map(|name| match name.starts_with("streams/") {
+        true => escaped(name),
+        false => format!("tag {}", escaped(name)),
+    });
+    let way: Vec<_> = from.chain(above.iter().map(|name| escaped(name))).collect();
+    let others = match keeper.tags.len() {
+        0 | 1 => String::new(),
+        count => format!("; {}", counted(count as u64 - 1, "other name")),
+    };
+    if way.is_empty() { text } else { format!("{text} ({}{others})", way.join(" -> ")) }
+}
+
+fn streams_json(keepers: &[StreamKeeper]) -> serde_json::Value {
+    let json = |keeper: &StreamKeeper| {
+        let path: Vec<_> = keeper.from.iter().chain(&keeper.path).collect();
+        json!({ "stream": keeper.name, "kept": keeper.is_kept(), "tags": keeper.tags, "path": path })
+    };
+    keepers.iter().map(json).collect()
+}
+
 fn reasons_json(reasons: &Reasons) -> serde_json::Value {
     let images = reasons.images.iter().map(|keeper| {
         let mut json = Map::new();
         json.insert("image".into(), keeper.image.to_hex().into());
         json.insert("refs".into(), keeper.names.iter().map(|name| name.as_str()).collect::<Vec<_>>().into());
-        json.insert("others".into(), keeper.others.clone().into());
+        let streams = keeper.streams.iter().map(|stream| format!("streams/{}", stream.name));
+        let others: Vec<String> = keeper.others.iter().cloned().chain(streams).collect();
+        json.insert("others".into(), others.into());
+        json.insert("by_streams".into(), streams_json(&keeper.streams));
         json.insert("in_use".into(), keeper.in_use.into());
         if let Some((path, count)) = &keeper.files {
             put_bytes(&mut json, "path", path);
@@ -105,7 +143,8 @@ fn reasons_json(reasons: &Reasons) -> serde_json::Value {
         "there": reasons.is_there,
         "kept": reasons.is_kept(),
         "images": images.collect::<Vec<_>>(),
-        "streams": reasons.streams,
+        "streams": reasons.streams.iter().map(|keeper| keeper.name.as_str()).collect::<Vec<_>>(),
+        "by_streams": streams_json(&reasons.streams),
         "claimed": reasons.is_claimed,
         "unreadable": reasons.unreadable.iter().map(Digest::to_hex).collect::<Vec<_>>(),
     })

@@ -1,0 +1,59 @@
+//! `why` names the tag of an OCI image, and the streams between the tag and what is asked for.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::place::{CONFIG, IMAGE, LAYER, MANIFEST, Place};
+
+#[test]
+fn the_way_from_a_tag_is_printed() {
+    let place = Place::new();
+    let why = |digest: &str| {
+        let outcome = place.run(&["why", digest]);
+        (outcome.status, outcome.line().to_owned())
+    };
+    let tag = "tag example/three:1";
+    let by_config = format!("streams/{CONFIG} ({tag} -> {MANIFEST})");
+    let kept = |line: String| (Some(0), line);
+    let image = format!("image {IMAGE}, without a name, kept by {by_config}: this image itself");
+    assert_eq!(why(IMAGE), kept(image));
+    let hex = |stream: &str| {
+        let object = place.object_of(stream);
+        [object.parent().unwrap(), &object].map(|path| path.file_name().unwrap().to_str().unwrap()).concat()
+    };
+    assert_eq!(why(&hex(MANIFEST)), kept(format!("streams/{MANIFEST} ({tag})")));
+    let by_manifest = format!("streams/{MANIFEST} ({tag})");
+    assert_eq!(why(&hex(CONFIG)), kept(format!("{by_manifest}\n{by_config}")));
+    assert_eq!(why(&hex(LAYER)), kept(format!("{by_manifest}\n{by_config}\nstreams/{LAYER} ({tag} -> {MANIFEST})")));
+    // Another name, and a stream that is not of an OCI image.
+    place.link(&format!("../../{MANIFEST}"), "streams/refs/oci/another");
+    place.link(LAYER, "streams/mine");
+    assert_eq!(why(&hex(MANIFEST)), kept(format!("streams/{MANIFEST} (tag another; 1 other name)")));
+    let json = place.json(&["why", &hex(LAYER)]);
+    let layer = json["by_streams"].as_array().unwrap().iter().find(|keeper| keeper["stream"] == LAYER).unwrap();
+    let names = json!(["another", "example/three:1", "streams/mine"]);
+    assert_eq!((&layer["tags"], &layer["path"]), (&names, &json!(["streams/mine", LAYER])));
+}
+
+#[test]
+fn untagged_streams_are_said_to_be_so() {
+    let place = Place::new();
+    place.untag();
+    let outcome = place.run(&["why", IMAGE]);
+    let lines: Vec<&str> = outcome.line().lines().collect();
+    assert_eq!(outcome.status, Some(1));
+    assert_eq!(
+        lines,
+        [
+            &format!("image {IMAGE}, without a name, named by streams/{CONFIG} (untagged): this image itself"),
+            "nothing keeps it: gc removes it once it is older than the grace"
+        ]
+    );
+    let json = place.json(&["why", IMAGE]);
+    assert_eq!((&json["kept"], &json["images"][0]["by_streams"][0]["kept"]), (&json!(false), &json!(false)));
+    // Kept by another stream than the one of the image.
+    fs::remove_file(place.path("streams").join(MANIFEST)).unwrap();
+    place.link(CONFIG, "streams/mine");
+    assert!(place.run(&["why", IMAGE]).ok().line().contains(&format!("kept by streams/{CONFIG} (streams/mine)")));
+}
