@@ -56,6 +56,11 @@ impl DigestSet {
         self.algorithm
     }
 
+    /// Returns all digests, in the order in which they were added.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Digest> + '_ {
+        self.bytes.chunks_exact(self.len).filter_map(|raw| Digest::new(self.algorithm, raw))
+    }
+
     /// Returns the number of digests.
     pub(crate) fn count(&self) -> usize {
         self.bytes.len() / self.len
@@ -80,6 +85,7 @@ mod tests {
                 assert!(!set.insert(&digest(n / 2)));
             }
             assert_eq!(set.count(), 5000);
+            assert!(set.iter().eq((0..5000).map(digest)));
             assert!((0..5000).all(|n| set.contains(&digest(n))));
             assert!(!set.contains(&digest(5000)));
             assert!(!set.contains_raw(b"short") && !set.insert_raw(b"short"));

@@ -1,4 +1,4 @@
-//! Disk usage of images: how much they take, how much they share, and how much removing one would free.
+//! Disk usage of images and OCI tags: how much they take, how much they share, and how much removing one would free.
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsFd;
@@ -8,6 +8,7 @@ use libcomposefs_sys::fiemap::shared_bytes;
 use rustix::fs::FileType;
 
 use super::marks::MarkSet;
+use super::tag_usage::{TagUsage, TaggedNeeds};
 use super::{RefName, Repository, RepositoryError};
 
 /// Disk usage of one ref. All sizes are in bytes. The size on disk is that of the blocks that the file system reports.
@@ -23,7 +24,7 @@ pub struct RefUsage {
     pub apparent: u64,
     /// Size of these objects on disk.
     pub used: u64,
-    /// Size on disk of the objects that nothing else needs: no other image, no stream, no other name of this image.
+    /// Size on disk of the objects that nothing else needs: no other image, no kept stream, no other name of this image.
     pub exclusive: u64,
     /// Size on disk that would be free after untag and gc: of the exclusive objects, those that have no other hard link
     /// and share no extents with other files.
@@ -39,11 +40,13 @@ pub struct RefUsage {
 pub struct Usage {
     /// Disk usage of each ref.
     pub refs: Vec<RefUsage>,
+    /// Disk usage of each tag of an OCI image.
+    pub tags: Vec<TagUsage>,
     /// Number of objects in the repository.
     pub objects: u64,
     /// Size of all objects on disk.
     pub used: u64,
-    /// Number of objects that neither a ref nor a stream needs.
+    /// Number of objects that neither a ref nor a kept stream needs.
     pub unneeded: u64,
     /// Size on disk of those objects.
     pub unneeded_used: u64,
@@ -55,12 +58,31 @@ struct ObjectCost {
     apparent: u64,
     used: u64,
     has_other_names: bool,
-    /// The image that needs the object, if there is only one.
-    owner: Option<Digest>,
+    /// Number of the group that needs the object, if there is only one.
+    owner: Option<usize>,
+}
+
+/// What one image, or one tagged OCI image, needs.
+struct NeedGroup {
+    number: usize,
+    /// The needed objects, sorted.
+    needed: Vec<Digest>,
+    /// True if one name leads to it.
+    has_one_name: bool,
+}
+
+/// Sizes of a group, as in [`RefUsage`].
+#[derive(Clone, Copy, Default)]
+struct GroupUsage {
+    apparent: u64,
+    used: u64,
+    exclusive: u64,
+    freed: u64,
+    missing: u64,
 }
 
 impl Repository {
-    /// Measures the disk usage of all refs and of the repository.
+    /// Measures the disk usage of all refs, all tags of OCI images, and the repository.
     ///
     /// # Errors
     ///
@@ -72,11 +94,12 @@ impl Repository {
             names.entry(digest).or_default().push(name);
         }
         reader.protect(&names.keys().copied().collect::<Vec<_>>())?;
-        let mut streams = MarkSet::new(self);
-        streams.all_but_names(self)?;
-        let mut costs: HashMap<Digest, ObjectCost> = HashMap::new();
-        let mut images: Vec<(Digest, Vec<Digest>)> = Vec::new();
-        for image in names.keys() {
+        let mut others = MarkSet::new(self);
+        others.broken(self, &self.refs()?.broken);
+        let tagged = self.tagged_needs(&reader, &mut others)?;
+        let mut costs = HashMap::new();
+        let mut groups = Vec::new();
+        for (image, names) in &names {
             let mut needed = vec![*image];
             let held = reader.hold(image)?;
             if held.is_some() {
@@ -84,34 +107,71 @@ impl Repository {
             }
             needed.sort_unstable();
             needed.dedup();
-            for object in &needed {
-                match costs.get_mut(object) {
-                    Some(cost) => cost.owner = None,
-                    None => {
-                        if let Some(cost) = self.cost(object, image, streams.objects.contains(object)) {
-                            costs.insert(*object, cost);
-                        }
-                    }
-                }
-            }
+            let group = NeedGroup { number: groups.len(), needed, has_one_name: names.len() == 1 };
+            self.put_costs(&group, &others, &mut costs);
+            groups.push(group);
             // While this process has the image open, it would be reported as in use.
             drop(held);
-            images.push((*image, needed));
+        }
+        for one in &tagged {
+            let (needed, has_one_name) = (one.objects.clone(), one.tags.len() == 1);
+            let group = NeedGroup { number: groups.len(), needed, has_one_name };
+            self.put_costs(&group, &others, &mut costs);
+            groups.push(group);
         }
         let mut usage = Usage::default();
-        for (image, needed) in &images {
-            for name in &names[image] {
-                usage.refs.push(self.ref_usage(name, image, needed, &costs, names[image].len() == 1)?);
+        let mut groups = groups.iter();
+        for ((digest, names), group) in names.iter().zip(groups.by_ref()) {
+            let (objects, in_use) = (group.needed.len() as u64, self.is_open(digest)?);
+            let GroupUsage { apparent, used, exclusive, freed, missing } = self.group_usage(group, &costs);
+            for name in names {
+                let (name, digest) = (name.clone(), *digest);
+                usage.refs.push(RefUsage { name, digest, objects, apparent, used, exclusive, freed, missing, in_use });
             }
         }
         usage.refs.sort_by(|a, b| a.name.cmp(&b.name));
+        for (one, group) in tagged.into_iter().zip(groups) {
+            usage.tags.extend(self.tag_usage(one, group, &costs)?);
+        }
+        usage.tags.sort_by(|a, b| a.tag.cmp(&b.tag));
+        self.add_all_objects(&mut usage, &costs, &others)?;
+        Ok(usage)
+    }
+
+    fn tag_usage(
+        &self,
+        one: TaggedNeeds,
+        group: &NeedGroup,
+        costs: &HashMap<Digest, ObjectCost>,
+    ) -> Result<Vec<TagUsage>, RepositoryError> {
+        let TaggedNeeds { manifest, tags, images, .. } = one;
+        let mut in_use = false;
+        for image in &images {
+            in_use |= self.is_open(image)?;
+        }
+        let objects = group.needed.len() as u64;
+        let GroupUsage { apparent, used, exclusive, freed, missing } = self.group_usage(group, costs);
+        let usage = |tag| {
+            let (manifest, images) = (manifest.clone(), images.clone());
+            TagUsage { tag, manifest, images, objects, apparent, used, exclusive, freed, missing, in_use }
+        };
+        Ok(tags.into_iter().map(usage).collect())
+    }
+
+    /// Counts all objects, and those that nothing needs.
+    fn add_all_objects(
+        &self,
+        usage: &mut Usage,
+        costs: &HashMap<Digest, ObjectCost>,
+        others: &MarkSet,
+    ) -> Result<(), RepositoryError> {
         for digest in self.objects.list() {
             let digest = digest?;
             let used = match costs.get(&digest) {
                 Some(cost) => cost.used,
                 None => {
-                    let used = self.cost(&digest, &digest, false).map_or(0, |cost| cost.used);
-                    if !streams.objects.contains(&digest) {
+                    let used = self.cost(&digest, None).map_or(0, |cost| cost.used);
+                    if !others.objects.contains(&digest) {
                         usage.unneeded += 1;
                         usage.unneeded_used += used;
                     }
@@ -121,10 +181,25 @@ impl Repository {
             usage.objects += 1;
             usage.used += used;
         }
-        Ok(usage)
+        Ok(())
     }
 
-    fn cost(&self, object: &Digest, image: &Digest, in_stream: bool) -> Option<ObjectCost> {
+    /// Adds the objects of a group to the costs. An object that something else needs has no owner.
+    fn put_costs(&self, group: &NeedGroup, others: &MarkSet, costs: &mut HashMap<Digest, ObjectCost>) {
+        for object in &group.needed {
+            match costs.get_mut(object) {
+                Some(cost) => cost.owner = None,
+                None => {
+                    let owner = (!others.objects.contains(object)).then_some(group.number);
+                    if let Some(cost) = self.cost(object, owner) {
+                        costs.insert(*object, cost);
+                    }
+                }
+            }
+        }
+    }
+
+    fn cost(&self, object: &Digest, owner: Option<usize>) -> Option<ObjectCost> {
         let stat = self.objects.try_stat(object).ok()?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return None;
@@ -133,44 +208,27 @@ impl Repository {
             apparent: u64::try_from(stat.st_size).unwrap_or_default(),
             used: u64::try_from(stat.st_blocks).unwrap_or_default() * 512,
             has_other_names: stat.st_nlink > 1,
-            owner: (!in_stream).then_some(*image),
+            owner,
         })
     }
 
-    fn ref_usage(
-        &self,
-        name: &RefName,
-        image: &Digest,
-        needed: &[Digest],
-        costs: &HashMap<Digest, ObjectCost>,
-        only_name: bool,
-    ) -> Result<RefUsage, RepositoryError> {
-        let mut usage = RefUsage {
-            name: name.clone(),
-            digest: *image,
-            objects: needed.len() as u64,
-            apparent: 0,
-            used: 0,
-            exclusive: 0,
-            freed: 0,
-            missing: 0,
-            in_use: self.is_open(image)?,
-        };
-        for object in needed {
+    fn group_usage(&self, group: &NeedGroup, costs: &HashMap<Digest, ObjectCost>) -> GroupUsage {
+        let mut usage = GroupUsage::default();
+        for object in &group.needed {
             let Some(cost) = costs.get(object) else {
                 usage.missing += 1;
                 continue;
             };
             usage.apparent += cost.apparent;
             usage.used += cost.used;
-            if only_name && cost.owner == Some(*image) {
+            if group.has_one_name && cost.owner == Some(group.number) {
                 usage.exclusive += cost.used;
                 if !cost.has_other_names {
                     usage.freed += cost.used.saturating_sub(self.shared_of(object));
                 }
             }
         }
-        Ok(usage)
+        usage
     }
 
     /// Returns the size that an object shares with other files. If that is not known, the object shares nothing.

@@ -89,13 +89,6 @@ impl MarkSet {
             }
         }
     }
-
-    /// Marks everything that is kept by something other than refs in this program's form.
-    pub(crate) fn all_but_names(&mut self, repository: &Repository) -> Result<(), RepositoryError> {
-        self.broken(repository, &repository.refs()?.broken);
-        let streams = repository.streams()?;
-        self.streams(repository, &streams, &streams.roots())
-    }
 }
 
 impl Repository {

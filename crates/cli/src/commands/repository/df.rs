@@ -1,15 +1,17 @@
 //! `composefs df`: prints the disk usage of names.
 
-use libcomposefs_repo::{RefUsage, Usage};
+use libcomposefs_image::Digest;
+use libcomposefs_repo::Usage;
 use serde_json::json;
 
 use super::RepositoryArgs;
+use crate::inspect::names::NameFormat;
 use crate::inspect::size::SizeFormat;
 use crate::output;
 
-/// Print the disk usage of each name, how much names share, and how much removing each would free.
+/// Print the disk usage of each name and OCI tag, how much names share, and how much removing each would free.
 ///
-/// EXCLUSIVE is the size of the objects that no other name needs. FREED is the space that becomes available once the
+/// Of a tag, the streams of the OCI image count too. EXCLUSIVE is the size of the objects that no other name needs. FREED is the space that becomes available once the
 /// name is removed and gc has run. It is less than EXCLUSIVE if objects have other hard links, or share extents with
 /// other files. Removing several names that share objects frees more than the sum of their FREED.
 #[derive(clap::Args)]
@@ -36,21 +38,21 @@ pub(crate) fn run(args: &DfArgs, selected: &RepositoryArgs) -> anyhow::Result<()
     }
     let size = |bytes: u64| SizeFormat::human(args.human).show(bytes);
     out!("{:>12} {:>12} {:>12} {:>12}  NAME", "USED", "EXCLUSIVE", "SHARED", "FREED");
-    for one in &usage.refs {
-        let RefUsage { used, exclusive, freed, .. } = *one;
-        let note = match (one.missing, one.in_use) {
+    let line = |name: String, [used, exclusive, freed]: [u64; 3], missing: u64, in_use: bool| {
+        let note = match (missing, in_use) {
             (0, false) => String::new(),
             (0, true) => "  (in use: freed once it is not mounted or open)".into(),
             (missing, _) => format!("  ({missing} objects are missing: run `composefs fsck`)"),
         };
-        out!(
-            "{:>12} {:>12} {:>12} {:>12}  {}{note}",
-            size(used),
-            size(exclusive),
-            size(used - exclusive),
-            size(freed),
-            one.name
-        );
+        let [used, exclusive, shared, freed] = [used, exclusive, used - exclusive, freed].map(size);
+        out!("{used:>12} {exclusive:>12} {shared:>12} {freed:>12}  {name}{note}");
+    };
+    for one in &usage.refs {
+        line(one.name.to_string(), [one.used, one.exclusive, one.freed], one.missing, one.in_use);
+    }
+    for one in &usage.tags {
+        let name = format!("{} (OCI tag)", NameFormat::Escaped.text(one.tag.as_bytes()));
+        line(name, [one.used, one.exclusive, one.freed], one.missing, one.in_use);
     }
     out!(
         "{:>12} in {} objects; {} in {} that no name needs",
@@ -77,8 +79,24 @@ fn usage_json(usage: &Usage) -> serde_json::Value {
             "in_use": one.in_use,
         })
     });
+    let tags = usage.tags.iter().map(|one| {
+        json!({
+            "tag": one.tag,
+            "manifest": one.manifest,
+            "images": one.images.iter().map(Digest::to_hex).collect::<Vec<_>>(),
+            "objects": one.objects,
+            "apparent": one.apparent,
+            "used": one.used,
+            "exclusive": one.exclusive,
+            "shared": one.used - one.exclusive,
+            "freed": one.freed,
+            "missing": one.missing,
+            "in_use": one.in_use,
+        })
+    });
     json!({
         "refs": refs.collect::<Vec<_>>(),
+        "tags": tags.collect::<Vec<_>>(),
         "objects": usage.objects,
         "used": usage.used,
         "unneeded": usage.unneeded,
