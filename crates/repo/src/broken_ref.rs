@@ -10,6 +10,9 @@ use libcomposefs_image::Digest;
 use crate::dir::{LinkEntry, RepoDir};
 use crate::link_target::{Leads, leads_to};
 
+/// Description of a stream whose object does not have its digest.
+pub(crate) const WRONG_DIGEST: &str = "does not have its digest";
+
 /// An entry among the refs, images or streams that is not in this program's form.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BrokenRef {
@@ -45,6 +48,16 @@ impl BrokenRef {
     #[must_use]
     pub fn is_unclear(&self) -> bool {
         self.leads == Leads::Unclear
+    }
+
+    /// Returns the entry of a stream that cannot be relied on.
+    pub(crate) fn of_stream(path: PathBuf, found: &str) -> Self {
+        Self { path, found: format!("is a stream that {found}"), leads: Leads::Unclear, seen: LinkEntry::Other }
+    }
+
+    /// Returns whether the entry is a stream whose object does not have its digest.
+    pub(crate) fn has_wrong_digest(&self) -> bool {
+        self.found.ends_with(WRONG_DIGEST)
     }
 
     /// Returns the digest that is the name of the entry, if it is one.

@@ -3,10 +3,13 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::ops::Range;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use libcomposefs_image::Algorithm;
+use libcomposefs_content::digest_pieces;
+use libcomposefs_image::{Algorithm, Digest};
+use libcomposefs_sys::copy::READ_SIZE;
 
 use super::stream::{self, StreamTables};
 use super::windows::any_window;
@@ -32,6 +35,12 @@ impl StreamFile {
     /// Returns the size of the file.
     pub(crate) fn len(&self) -> u64 {
         self.len
+    }
+
+    /// Returns whether the content has this digest.
+    pub(crate) fn has_digest(&self, digest: &Digest) -> Result<bool, RepositoryError> {
+        let found = digest_pieces(self.file.as_fd(), digest.algorithm(), &mut vec![0; READ_SIZE]);
+        Ok(found.map_err(io_error("read", &self.path))? == *digest)
     }
 
     /// Finds the tables, or returns the reason why the stream cannot be interpreted.

@@ -84,6 +84,11 @@ impl StreamGraph {
         keepers.map(|(place, _)| self.keeper(place)).collect()
     }
 
+    /// Returns the stream of this name, with what keeps it.
+    pub(crate) fn keeper_of(&self, name: &str) -> Option<StreamKeeper> {
+        self.streams.links.iter().position(|link| link.name == name).map(|place| self.keeper(place))
+    }
+
     /// Finds all names from which a stream is reached, and the shortest way from one of them.
     fn keeper(&self, place: usize) -> StreamKeeper {
         let link = |place: usize| self.streams.links.get(place);

@@ -192,6 +192,23 @@ fn a_stream_that_is_not_understood_stops_gc() {
     }
 }
 
+/// What a damaged stream refers to is not to be relied on.
+#[test]
+fn a_damaged_stream_stops_gc_as_long_as_it_is_needed() {
+    let place = Place::new();
+    let object = place.object_of(CONFIG);
+    let mut bytes = fs::read(&object).unwrap();
+    bytes[113] ^= 1;
+    fs::write(&object, bytes).unwrap();
+    let all = place.contents();
+    let gc = place.run(&["gc", "--grace=0"]);
+    assert!(gc.status == Some(1) && gc.stderr.contains("is a stream that does not have its digest"), "{}", gc.stderr);
+    assert_eq!(place.contents(), all);
+    place.untag();
+    let _ = place.run(&["gc", "--grace=0"]).ok();
+    assert!(place.contents().objects.is_empty());
+}
+
 /// An untagged stream without an object keeps nothing.
 #[test]
 fn an_untagged_stream_without_an_object_is_removed() {

@@ -3,6 +3,7 @@
 //! The repository was written by cfsctl 0.9.4 (`data/cfsctl/README.md` of the testkit).
 
 mod df;
+mod fsck;
 mod gc;
 mod place;
 mod why;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use libcomposefs_image::Digest;
 
 use super::seen::SeenEntry;
-use crate::RefName;
+use crate::{RefName, StreamKeeper};
 
 /// Kind of a damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,15 +43,17 @@ pub enum DamageKind {
     Payload,
     /// A ref leads elsewhere than to an image, or the entry is no link.
     Ref,
-    /// A ref leads to an image that has no link.
+    /// A ref or stream leads to an image that has no link.
     Dangling,
-    /// The link of a stream leads to a missing object.
+    /// The link of a stream leads to a missing object, or the stream cannot be interpreted.
     Stream,
+    /// A name leads to a stream that has no link.
+    StreamName,
 }
 
 impl DamageKind {
     /// All kinds of damage.
-    pub const ALL: [DamageKind; 18] = [
+    pub const ALL: [DamageKind; 19] = [
         DamageKind::Meta,
         DamageKind::Missing,
         DamageKind::Empty,
@@ -70,6 +72,7 @@ impl DamageKind {
         DamageKind::Ref,
         DamageKind::Dangling,
         DamageKind::Stream,
+        DamageKind::StreamName,
     ];
 
     /// Returns the name of the kind in JSON.
@@ -94,6 +97,7 @@ impl DamageKind {
             DamageKind::Ref => "ref",
             DamageKind::Dangling => "dangling",
             DamageKind::Stream => "stream",
+            DamageKind::StreamName => "stream-name",
         }
     }
 }
@@ -141,10 +145,20 @@ pub struct Damage {
     pub digest: Option<Digest>,
     /// The first image that needs the object. Several may.
     pub needed_by: Option<NeededBy>,
+    /// The first stream that needs the object, or is damaged itself, with the names that keep it.
+    pub stream: Option<StreamKeeper>,
     /// What a repair did about the damage.
     pub remedy: Remedy,
     /// The entry that was judged. Only this entry may be moved or changed.
     pub(super) seen: Option<SeenEntry>,
+}
+
+impl Damage {
+    /// Notes the stream that is damaged or needs the object. Its names are found at the end.
+    pub(super) fn put_stream(&mut self, name: &str) {
+        let name = name.to_owned();
+        self.stream = Some(StreamKeeper { name, tags: Vec::new(), from: None, path: Vec::new() });
+    }
 }
 
 impl fmt::Display for Damage {

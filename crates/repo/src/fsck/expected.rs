@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use libcomposefs_image::Digest;
 use libcomposefs_image::erofs::check::{Severity, check_in_file};
@@ -15,8 +16,6 @@ use libcomposefs_sys::resolve_beneath::open_directory_beneath;
 use super::damage::{Damage, DamageKind, NeededBy, Remedy};
 use super::seen::SeenEntry;
 use crate::dir::LinkEntry;
-use crate::marks::MarkSet;
-use crate::streams::StreamLink;
 use crate::{BrokenRef, Leads, RefName, Repository, RepositoryError, layout};
 
 /// A needed object.
@@ -40,6 +39,10 @@ pub(super) struct Needs {
     pub(super) unread: Vec<Digest>,
     /// Number of refs.
     pub(super) refs: u64,
+    /// Number of streams.
+    pub(super) streams: u64,
+    /// Objects that streams need, and those of the streams themselves, with the first stream of each.
+    pub(super) stream_objects: HashMap<Digest, Arc<str>>,
     /// Damages of refs and links.
     pub(super) damages: Vec<Damage>,
 }
@@ -53,7 +56,12 @@ impl Needs {
     ) -> Result<Self, RepositoryError> {
         let mut needs = Self::default();
         let (images, _) = repository.image_links()?;
-        let claimed = claim(&images)?.then_some(images);
+        let mut to_claim = images.clone();
+        to_claim.extend(repository.streams()?.links.iter().map(|link| link.digest));
+        let claimed = claim(&to_claim)?.then_some(images);
+        // Streams are listed before images: gc and other programs remove a stream before the image that it names.
+        let streams = repository.streams()?;
+        needs.streams = streams.links.len() as u64;
         let refs = repository.refs()?;
         needs.refs = refs.good.len() as u64;
         for (name, digest) in &refs.good {
@@ -89,12 +97,12 @@ impl Needs {
         {
             needs.read(repository, digest);
         }
-        needs.damages.extend(stream_damages(repository)?);
+        needs.find_streams(repository, &streams, &images)?;
         Ok(needs)
     }
 
     /// Reads one image. Damages of its object are found when all objects are read.
-    fn read(&mut self, repository: &Repository, digest: &Digest) {
+    pub(super) fn read(&mut self, repository: &Repository, digest: &Digest) {
         self.objects.entry(*digest).or_insert(Need { size: None, image: *digest });
         let Ok(image) = repository.read_image(digest) else {
             self.unread.push(*digest);
@@ -134,6 +142,15 @@ impl Needs {
         }
     }
 
+    /// Adds what needs the object of a damage.
+    pub(super) fn put_needs(&self, damage: &mut Damage) {
+        let Some(digest) = damage.digest else { return };
+        damage.needed_by = self.needed_by(&digest);
+        if let Some(name) = self.stream_objects.get(&digest) {
+            damage.put_stream(name);
+        }
+    }
+
     /// Returns the image that needs an object.
     pub(super) fn needed_by(&self, digest: &Digest) -> Option<NeededBy> {
         let need = self.objects.get(digest)?;
@@ -141,12 +158,18 @@ impl Needs {
     }
 }
 
+/// Describes a damage that nothing was done about.
 pub(super) fn damage(kind: DamageKind, path: PathBuf, found: String, digest: Option<Digest>) -> Damage {
-    Damage { kind, path, found, digest, needed_by: None, remedy: Remedy::Left, seen: None }
+    Damage { kind, path, found, digest, needed_by: None, stream: None, remedy: Remedy::Left, seen: None }
 }
 
 /// Returns the damage of a ref or link. It may be moved only if it is still what was judged.
-fn damage_of(repository: &Repository, kind: DamageKind, broken: &BrokenRef, digest: Option<Digest>) -> Damage {
+pub(super) fn damage_of(
+    repository: &Repository,
+    kind: DamageKind,
+    broken: &BrokenRef,
+    digest: Option<Digest>,
+) -> Damage {
     let below = repository.dir.below(&broken.path);
     let seen = match &broken.seen {
         LinkEntry::Link(text) => Some(SeenEntry::Link(text.clone())),
@@ -170,22 +193,4 @@ fn leads_to_an_image(repository: &Repository, entry: &BrokenRef, images: &[Diges
         Leads::Entry(_) => true,
         Leads::Unclear => false,
     }
-}
-
-/// Lists streams without an object and streams that gc cannot interpret.
-fn stream_damages(repository: &Repository) -> Result<Vec<Damage>, RepositoryError> {
-    let mut damages = Vec::new();
-    let streams = repository.streams()?;
-    for StreamLink { name, digest, .. } in &streams.links {
-        if repository.objects().try_stat(digest).is_err() {
-            let path = PathBuf::from(layout::STREAMS).join(name);
-            damages.push(damage(DamageKind::Stream, path, format!("there is no object {digest}"), Some(*digest)));
-        }
-    }
-    let mut marks = MarkSet::new(repository);
-    marks.streams(repository, &streams, &streams.links.iter().collect::<Vec<_>>())?;
-    for unclear in &marks.unclear {
-        damages.push(damage_of(repository, DamageKind::Stream, unclear, None));
-    }
-    Ok(damages)
 }

@@ -1,6 +1,6 @@
 //! Checks a repository and repairs it (`docs/fsck.md`).
 //!
-//! Names, links and images say what must exist (`expected`); then every object is read (`objects`). Each damage is
+//! Names, links, images and streams say what must exist (`expected`, `streams`); then every object is read (`objects`). Each damage is
 //! plain data (`damage`). `repair` restores objects from `sources`, and moves what it replaces to the `quarantine`.
 
 mod damage;
@@ -11,6 +11,7 @@ mod quarantine;
 mod repair;
 mod seen;
 mod sources;
+mod streams;
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -21,6 +22,7 @@ pub use sources::RepairSource;
 
 use libcomposefs_content::Progress;
 
+use super::stream_graph::StreamGraph;
 use super::{Repository, RepositoryError};
 use expected::Needs;
 use objects::ObjectChecks;
@@ -50,6 +52,8 @@ pub struct FsckReport {
     pub images: u64,
     /// Number of refs.
     pub refs: u64,
+    /// Number of streams.
+    pub streams: u64,
 }
 
 impl FsckReport {
@@ -101,8 +105,24 @@ impl Repository {
             }
             Repair::new(self, lease, &needs, options, misnamed).run(&mut all)?;
         }
+        self.find_tags(&mut all)?;
         all.sort_by(|a, b| (a.kind, &a.path).cmp(&(b.kind, &b.path)));
-        let (images, refs) = (needs.images.len() as u64, needs.refs);
-        Ok(FsckReport { damages: all, objects: count, bytes, images, refs })
+        let (images, refs, streams) = (needs.images.len() as u64, needs.refs, needs.streams);
+        Ok(FsckReport { damages: all, objects: count, bytes, images, refs, streams })
+    }
+
+    /// Finds the names that keep the damaged streams.
+    fn find_tags(&self, damages: &mut [Damage]) -> Result<(), RepositoryError> {
+        let mut of_streams: Vec<_> = damages.iter_mut().filter_map(|damage| damage.stream.as_mut()).collect();
+        if of_streams.is_empty() {
+            return Ok(());
+        }
+        let graph = StreamGraph::read(self, &[])?;
+        for keeper in &mut of_streams {
+            if let Some(found) = graph.keeper_of(&keeper.name) {
+                **keeper = found;
+            }
+        }
+        Ok(())
     }
 }

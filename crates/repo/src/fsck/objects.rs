@@ -19,7 +19,7 @@ use libcomposefs_sys::verity::{Measurement, measure};
 use rustix::fs::{AtFlags, Dir, FileType, Stat, fstat, statat};
 use rustix::io::Errno;
 
-use super::damage::{Damage, DamageKind};
+use super::damage::{Damage, DamageKind, NeededBy};
 use super::expected::{Needs, damage};
 use super::seen::SeenEntry;
 use crate::{Repository, RepositoryError, io_error, layout};
@@ -83,7 +83,9 @@ impl ObjectChecks {
         progress.begin(jobs.len() as u64, jobs.iter().map(|job| job.size).sum());
         jobs.sort_unstable_by(|a, b| b.size.cmp(&a.size).then_with(|| a.digest.cmp(&b.digest)));
         let there: HashSet<Digest> = jobs.iter().map(|job| job.digest).collect();
-        let mut missing: Vec<Digest> = needs.objects.keys().copied().collect();
+        let mut missing: Vec<Digest> = needs.objects.keys().chain(needs.stream_objects.keys()).copied().collect();
+        missing.sort_unstable();
+        missing.dedup();
         missing.retain(|digest| !there.contains(digest));
         let (bytes, found) = (AtomicU64::new(0), Mutex::new(Vec::new()));
         let work = |job: ObjectJob, buffer: &mut Vec<u8>| {
@@ -105,7 +107,7 @@ impl ObjectChecks {
             objects.misnamed.extend(holds.map(|holds| (holds, object_path(&digest))));
             let mut damage = damage(kind, object_path(&digest), text, Some(digest));
             damage.seen = seen;
-            damage.needed_by = needs.needed_by(&digest);
+            needs.put_needs(&mut damage);
             objects.damages.push(damage);
         }
         for digest in missing {
@@ -116,18 +118,24 @@ impl ObjectChecks {
 
     /// Reports an object without a file, unless it exists by now or is no longer needed.
     fn missing(&mut self, repository: &Repository, needs: &Needs, digest: &Digest) -> Result<(), RepositoryError> {
-        let Some(by) = needs.needed_by(digest) else { return Ok(()) };
-        let is_named = match &by.name {
-            Some(name) => repository.read_ref(name)? == Some(by.image),
+        let by_image = match needs.needed_by(digest) {
             None => false,
+            Some(NeededBy { image, name: Some(name) }) if repository.read_ref(&name)? == Some(image) => true,
+            Some(by) => repository.has_image(&by.image)?,
         };
-        let is_gone = !is_named && !repository.has_image(&by.image)?;
-        if is_gone || repository.objects().try_stat(digest).is_ok() {
+        let by_stream = match needs.stream_objects.get(digest) {
+            None => false,
+            Some(name) => repository.streams()?.links.iter().any(|link| *link.name == **name),
+        };
+        // A stream without its own object was reported already.
+        let is_stream = needs.damages.iter().any(|d| d.kind == DamageKind::Stream && d.digest == Some(*digest));
+        let is_needed = by_image || by_stream && !is_stream;
+        if !is_needed || repository.objects().try_stat(digest).is_ok() {
             return Ok(());
         }
-        let mut damage =
-            damage(DamageKind::Missing, object_path(digest), "there is no such object".into(), Some(*digest));
-        damage.needed_by = Some(by);
+        let found = "there is no such object".into();
+        let mut damage = damage(DamageKind::Missing, object_path(digest), found, Some(*digest));
+        needs.put_needs(&mut damage);
         self.damages.push(damage);
         Ok(())
     }

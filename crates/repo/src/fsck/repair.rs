@@ -24,6 +24,12 @@ const CHANGED: &str = "it has changed since it was checked: run this again";
 /// Advice about an image that names contents by paths only.
 const BY_PATH: &str = "it was made without digests: make the image again from its tree, and untag this one";
 
+/// Advice about a name of a missing stream.
+const NO_STREAM: &str = "pull the OCI image again, or remove the name: `composefs oci untag NAME` for a tag";
+/// Advice about a content that only a stream needs.
+const NOT_FOUND_FOR_STREAM: &str =
+    "its content was not found: pull the OCI image again, or give --from with a repository or objects that have it";
+
 pub(super) struct Repair<'r> {
     repository: &'r Repository,
     lease: &'r Arc<Lease>,
@@ -67,6 +73,7 @@ impl<'r> Repair<'r> {
                 DamageKind::Image => damage.remedy = self.image(damage)?,
                 DamageKind::Payload => damage.remedy = Remedy::Failed(BY_PATH.into()),
                 DamageKind::Stream => damage.remedy = self.stream(damage),
+                DamageKind::StreamName => damage.remedy = Remedy::Failed(NO_STREAM.into()),
                 _ => {}
             }
         }
@@ -100,6 +107,11 @@ impl<'r> Repair<'r> {
 
     /// Returns the reason why a wrong entry of the object store must be left for now.
     fn reason_to_leave(&self, damage: &Damage) -> Result<Option<String>, RepositoryError> {
+        // A damaged stream still says what it needs, and gc would not know that without it.
+        let is_file = has_wrong_object(damage.kind) && damage.kind != DamageKind::NotRegular;
+        if is_file && damage.needed_by.is_none() && damage.stream.is_some() {
+            return Ok(Some(NOT_FOUND_FOR_STREAM.into()));
+        }
         let Some(mut leases) = LeaseReader::look_at_others(&self.repository.dir, self.lease)? else { return Ok(None) };
         leases.read(|_| {})?;
         let is_claimed = damage.digest.is_some_and(|digest| leases.claimed.contains(&digest));

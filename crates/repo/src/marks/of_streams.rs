@@ -9,14 +9,13 @@ use rustix::fs::{FileType, fstat};
 use rustix::io::Errno;
 
 use super::MarkSet;
-use crate::broken_ref::BrokenRef;
+use crate::broken_ref::{BrokenRef, WRONG_DIGEST};
 use crate::digest_set::DigestSet;
-use crate::dir::LinkEntry;
+use crate::oci_stream_kind::OciStreamKind;
 use crate::stream::{self, StreamTables};
 use crate::stream_file::StreamFile;
-use crate::stream_name::OciStreamKind;
 use crate::streams::{StreamLink, Streams};
-use crate::{Leads, Repository, RepositoryError, io_error, layout};
+use crate::{Repository, RepositoryError, io_error, layout};
 
 /// Offset and bytes of the magic number of an EROFS image (`EROFS_SUPER_MAGIC_V1`).
 const EROFS_MAGIC: (u64, [u8; 4]) = (1024, 0xe0f5_e1e2_u32.to_le_bytes());
@@ -119,7 +118,12 @@ impl MarkSet {
         waiting: &mut Vec<Waiting>,
     ) -> Result<(), RepositoryError> {
         let tables = match stream.tables(repository.algorithm())? {
-            Ok(tables) => tables,
+            Ok(tables) => {
+                if this.must_be && !stream.has_digest(&this.digest)? {
+                    self.unclear.insert(repository.unclear_stream(&this.name, WRONG_DIGEST));
+                }
+                tables
+            }
             Err(found) => {
                 if this.must_be {
                     self.unclear.insert(repository.unclear_stream(&this.name, found));
@@ -259,8 +263,12 @@ impl Repository {
 
     /// Returns the entry of a stream that cannot be interpreted.
     fn unclear_stream(&self, name: &str, found: &str) -> BrokenRef {
-        let path = self.dir.path.join(layout::STREAMS).join(name);
-        BrokenRef { path, found: format!("is a stream that {found}"), leads: Leads::Unclear, seen: LinkEntry::Other }
+        BrokenRef::of_stream(self.dir.path.join(layout::STREAMS).join(name), found)
+    }
+
+    /// Returns whether an object exists and begins like an image.
+    pub(crate) fn is_image(&self, digest: &Digest) -> Result<bool, RepositoryError> {
+        Ok(matches!(self.kind_of(digest)?, ObjectKind::Erofs))
     }
 
     /// Reads the first bytes of an object.

@@ -161,6 +161,20 @@ fn line(damage: &Damage) -> String {
         let image = by.name.as_ref().map_or_else(|| by.image.to_hex(), |name| name.to_string());
         line.push_str(&format!("; {image} needs it"));
     }
+    if let Some(stream) = &damage.stream {
+        let name = format!("streams/{}", stream.name);
+        let of_itself = damage.path.to_str() == Some(name.as_str());
+        let tags = stream.tags.join(", ");
+        line.push_str(&match (of_itself, tags.is_empty()) {
+            (true, true) => String::new(),
+            (true, false) => format!("; {tags} needs it"),
+            (false, true) => format!("; {name} needs it"),
+            (false, false) => format!("; {name} of {tags} needs it"),
+        });
+        if damage.remedy == Remedy::Left && !tags.is_empty() {
+            line.push_str(": pull the OCI image again");
+        }
+    }
     match &damage.remedy {
         Remedy::Left => {}
         Remedy::Repaired => line.push_str("; repaired"),
@@ -186,6 +200,7 @@ fn report_json(report: &FsckReport, remount: &[MountEntry], lock: &LockInfo) -> 
             "needed_by": damage.needed_by.as_ref().map(|by| {
                 json!({ "image": by.image.to_hex(), "ref": by.name.as_ref().map(|name| name.as_str()) })
             }),
+            "stream": damage.stream.as_ref().map(|stream| json!({ "name": stream.name, "tags": stream.tags })),
             "remedy": remedy,
             "detail": detail,
         })
@@ -199,6 +214,7 @@ fn report_json(report: &FsckReport, remount: &[MountEntry], lock: &LockInfo) -> 
         "bytes": report.bytes,
         "images": report.images,
         "refs": report.refs,
+        "streams": report.streams,
         "counts": Value::Object(counts.collect()),
         "damages": damages.collect::<Vec<_>>(),
         "lockable_by": lock.openers.iter().map(Opener::to_string).collect::<Vec<_>>(),

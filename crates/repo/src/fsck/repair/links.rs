@@ -12,7 +12,7 @@ use crate::fsck::seen::SeenEntry;
 use crate::image_link::{CompleteImage, LinkedImage};
 use crate::link_target::leads_to;
 use crate::lock::Locked;
-use crate::{Leads, RefName, RepositoryError, layout, refs};
+use crate::{Leads, OciStreamKind, RefName, RepositoryError, layout, refs};
 
 impl Repair<'_> {
     /// Checks that the repository has an image and all objects that it needs.
@@ -77,7 +77,7 @@ impl Repair<'_> {
         for link in &streams.links {
             if self.repository.stream_names(&link.digest, &digest)? {
                 let name = &link.name;
-                return Ok(Remedy::Failed(format!("stream {name} needs it, and belongs to another program")));
+                return Ok(Remedy::Failed(format!("stream {name} needs it: pull the OCI image again")));
             }
         }
         let leave = || {
@@ -102,6 +102,9 @@ impl Repair<'_> {
     pub(super) fn stream(&self, damage: &Damage) -> Remedy {
         match damage.digest {
             Some(digest) if self.repository.objects().try_stat(&digest).is_ok() => Remedy::Repaired,
+            _ if damage.path.file_name().and_then(|name| name.to_str()).and_then(OciStreamKind::of_name).is_some() => {
+                Remedy::Failed("pull the OCI image again".into())
+            }
             _ => Remedy::Failed("it belongs to the program that made it".into()),
         }
     }

@@ -8,7 +8,7 @@ use libcomposefs_image::Digest;
 use rustix::fs::{Mode, fchmod, fstat, fsync};
 use rustix::io::Errno;
 
-use super::{CHANGED, Repair, has_wrong_object};
+use super::{CHANGED, NOT_FOUND_FOR_STREAM, Repair, has_wrong_object};
 use crate::RepositoryError;
 use crate::fsck::damage::{Damage, DamageKind, Remedy};
 use crate::fsck::expected::{Needs, damage};
@@ -124,7 +124,7 @@ impl Repair<'_> {
     /// Returns the remedy of an object whose content was not found.
     fn without_content(&self, damage: &Damage, taken: Remedy) -> Remedy {
         match taken {
-            Remedy::TakenAway(path) if damage.needed_by.is_none() => Remedy::TakenAway(path),
+            Remedy::TakenAway(path) if damage.needed_by.is_none() && damage.stream.is_none() => Remedy::TakenAway(path),
             Remedy::TakenAway(path) => Remedy::Failed(format!(
                 "its content was not found; the wrong object is in {}: give --from with a repository, objects or a \
                  tree that has it",
@@ -132,6 +132,9 @@ impl Repair<'_> {
             )),
             // It was repaired by another process meanwhile, or must be left.
             remedy @ (Remedy::Repaired | Remedy::Failed(_)) => remedy,
+            Remedy::Left if damage.needed_by.is_none() && damage.stream.is_some() => {
+                Remedy::Failed(NOT_FOUND_FOR_STREAM.into())
+            }
             Remedy::Left => Remedy::Failed(
                 "its content was not found: give --from with a repository, objects or a tree that has it".into(),
             ),
@@ -143,12 +146,15 @@ impl Repair<'_> {
         for _ in 0..2 {
             let needs = Needs::find(self.repository, |images| Ok(self.lease.protect(images).map(|()| true)?))?;
             let known: HashSet<Digest> = damages.iter().filter_map(wanted_of).collect();
-            let mut new = Vec::new();
-            for digest in needs.objects.keys().filter(|digest| !known.contains(*digest)) {
-                if self.repository.objects().try_stat(digest).is_err() {
+            let mut new: Vec<Damage> = Vec::new();
+            let all = needs.objects.keys().chain(needs.stream_objects.keys());
+            for digest in all.filter(|digest| !known.contains(*digest)) {
+                if self.repository.objects().try_stat(digest).is_err()
+                    && new.iter().all(|damage| damage.digest != Some(*digest))
+                {
                     let found = "there is no such object".into();
                     let mut damage = damage(DamageKind::Missing, object_path(digest), found, Some(*digest));
-                    damage.needed_by = needs.needed_by(digest);
+                    needs.put_needs(&mut damage);
                     new.push(damage);
                 }
             }
