@@ -23,7 +23,7 @@ pub(super) fn look(path: &Path) -> Vec<DoctorFinding> {
             return vec![finding];
         }
     };
-    vec![settings(&repository), owner(path), access(&repository), lock(&repository), names(&repository)]
+    vec![settings(&repository), owner(path), access(&repository), lock(&repository), names(&repository), streams(&repository)]
 }
 
 fn settings(repository: &Repository) -> DoctorFinding {
@@ -117,4 +117,36 @@ fn names(repository: &Repository) -> DoctorFinding {
         }
         Err(error) => DoctorFinding::new("images", Status::Missing, error.to_string(), means),
     }
+}
+
+/// Counts the streams and the tags of OCI images, and finds those that nothing keeps or that cannot be read.
+fn streams(repository: &Repository) -> DoctorFinding {
+    let means = "an OCI image is kept by its tag; gc removes untagged ones, and nothing while a stream cannot be read";
+    let summary = match repository.stream_summary() {
+        Ok(summary) => summary,
+        Err(error) => return DoctorFinding::new("streams", Status::Missing, error.to_string(), means),
+    };
+    let path = repository.path().display();
+    let (streams, tags) = (counted(summary.streams, "stream"), counted(summary.tags.len() as u64, "OCI tag"));
+    let found = format!("{streams}, {tags}");
+    if let Some(first) = summary.unreadable.first() {
+        let others = some_more(summary.unreadable.len());
+        let found = format!("{found}; {} {}{others}", first.path.display(), first.found);
+        return DoctorFinding::new("streams", Status::Warning, found, means)
+            .remedy(format!("composefs --repo={path} fsck"));
+    }
+    if let Some(first) = summary.dangling.first() {
+        let found = format!("{found}; tag {first} leads to no image{}", some_more(summary.dangling.len()));
+        return DoctorFinding::new("streams", Status::Warning, found, means)
+            .remedy(format!("pull that image again, or composefs --repo={path} oci untag {first}"));
+    }
+    if let Some(first) = summary.untagged.first() {
+        let found = format!("{found}; untagged: {first}{}", some_more(summary.untagged.len()));
+        return DoctorFinding::new("streams", Status::Ok, found, means).remedy(format!("composefs --repo={path} gc"));
+    }
+    DoctorFinding::new("streams", Status::Ok, found, means)
+}
+
+fn some_more(count: usize) -> String {
+    if count > 1 { format!(" and {} more", count - 1) } else { String::new() }
 }
