@@ -8,8 +8,10 @@ use libcomposefs_image::erofs::read::ReadError;
 use libcomposefs_image::{Algorithm, Digest};
 use libcomposefs_scan as scan;
 
+use super::broken_ref::BrokenRef;
 use super::meta::MetaError;
 use super::ref_name::RefName;
+use super::stream_name::{StreamName, StreamTag};
 use libcomposefs_store::Error;
 use libcomposefs_store::ObjectError;
 
@@ -95,6 +97,28 @@ pub enum RepositoryError {
         name: RefName,
         /// Path of the repository.
         path: PathBuf,
+    },
+    /// No OCI image has this tag, or its manifest is missing.
+    #[error("no OCI image is called {tag} in {}; `composefs oci images` lists them", path.display())]
+    NoSuchTag {
+        /// The unknown tag.
+        tag: StreamTag,
+        /// Path of the repository.
+        path: PathBuf,
+    },
+    /// The content of a stream is not what its name says.
+    #[error("stream {name}: {source}; pull the OCI image again in the repository that it comes from")]
+    StreamContent {
+        /// Name of the stream.
+        name: StreamName,
+        /// The reason.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A stream that is needed cannot be interpreted, or is missing.
+    #[error("{} {}; run `composefs fsck` in that repository", entry.path.display(), entry.found)]
+    Unclear {
+        /// The entry of the stream.
+        entry: Box<BrokenRef>,
     },
     /// No image has this digest.
     #[error("there is no image {digest} in {}", path.display())]
