@@ -17,5 +17,6 @@ pub mod source;
 pub mod stored;
 pub mod stream;
 pub mod tar;
+pub mod tar_split;
 
 pub use blob_digest::{BlobDigest, BlobHasher, InvalidBlobDigest};

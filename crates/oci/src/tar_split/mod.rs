@@ -1,0 +1,44 @@
+//! tar-split: an archive as its headers and the contents of its files apart, so that the archive can be rebuilt bit by
+//! bit from files that are stored elsewhere (`docs/format/zstd-chunked.md`, section 4).
+
+mod line;
+mod origins;
+mod reader;
+mod rebuild;
+
+pub use origins::{ContentOrigin, OriginSink, Origins, StoredContent};
+pub use reader::{LINE_MAX, TarPiece, TarSplitFile, TarSplitReader};
+pub use rebuild::{ArchiveRebuilder, ContentOpener, ContentProblem};
+
+use crate::shown::shown;
+
+/// The reasons why a tar-split cannot be read, or the archive cannot be rebuilt from it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TarSplitError {
+    /// The data cannot be read or decompressed.
+    #[error("read the tar-split data: {0}")]
+    Read(std::io::Error),
+    /// A line breaks a rule of the format.
+    #[error("line {line} of the tar-split data {problem}")]
+    Line {
+        /// The number of the line, from 1.
+        line: u64,
+        /// The rule.
+        problem: String,
+    },
+    /// The content of a file cannot be read.
+    #[error("the content of {} (file {number} of the tar-split data) {problem}", shown_name(name))]
+    Content {
+        /// The number of the file with content, from 0.
+        number: u64,
+        /// The name of the file in the archive.
+        name: Vec<u8>,
+        /// What is wrong.
+        problem: ContentProblem,
+    },
+}
+
+fn shown_name(name: &[u8]) -> String {
+    format!("{:?}", shown(name))
+}

@@ -1,0 +1,192 @@
+//! The places that contents come from: a content that is an object already, or a file that can be cloned, is not
+//! written again.
+
+use std::collections::VecDeque;
+use std::io::{self, BufRead};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use libcomposefs_content::{ContentSink as _, SourceFile};
+use libcomposefs_image::verity::Hasher;
+use libcomposefs_image::{Algorithm, Digest};
+use libcomposefs_store::{Batch, Error};
+
+use crate::layer::{INLINE_MAX, LayerSink, PieceSink};
+
+/// Objects up to this size are read whole by the batch, which looks for them in the store before it writes.
+const REREAD_MIN: u64 = 1 << 20;
+
+/// The place that a content comes from.
+#[derive(Clone, Debug)]
+pub enum ContentOrigin {
+    /// No place that the store can use.
+    Unknown,
+    /// An object of the store. The content is compared with its digest.
+    Object(Digest),
+    /// A file that the store may clone. At most a few may be open at once, so this is for large files.
+    File(Arc<OwnedFd>),
+}
+
+/// A content that became an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredContent {
+    /// The number of the file, from 0, of those with content.
+    pub number: u64,
+    /// The digest of its object.
+    pub digest: Digest,
+}
+
+/// The contents that the importer has read from a rebuilt archive but not stored yet, in their order.
+#[derive(Debug, Default)]
+pub struct Origins(Mutex<OriginQueue>);
+
+#[derive(Debug, Default)]
+struct OriginQueue {
+    waiting: VecDeque<WaitingContent>,
+    stored: Vec<StoredContent>,
+    /// Set when the importer saw another content than the tar-split has: from then on nothing is known.
+    is_stopped: bool,
+}
+
+#[derive(Debug)]
+struct WaitingContent {
+    number: u64,
+    size: u64,
+    origin: ContentOrigin,
+}
+
+impl Origins {
+    /// Returns the contents that became objects, and forgets them.
+    #[must_use]
+    pub fn take_stored(&self) -> Vec<StoredContent> {
+        std::mem::take(&mut self.queue().stored)
+    }
+
+    pub(super) fn push(&self, number: u64, size: u64, origin: ContentOrigin) {
+        let mut queue = self.queue();
+        // The importer keeps short contents in the stream: its sink does not see them.
+        if size > INLINE_MAX && !queue.is_stopped {
+            queue.waiting.push_back(WaitingContent { number, size, origin });
+        }
+    }
+
+    fn pop(&self, size: u64) -> Option<WaitingContent> {
+        let next = self.queue().waiting.pop_front();
+        if next.as_ref().is_none_or(|next| next.size != size) {
+            self.stop();
+            return None;
+        }
+        next
+    }
+
+    fn stop(&self) {
+        let mut queue = self.queue();
+        queue.is_stopped = true;
+        queue.waiting.clear();
+    }
+
+    fn stored(&self, number: u64, digest: Digest) {
+        self.queue().stored.push(StoredContent { number, digest });
+    }
+
+    fn queue(&self) -> MutexGuard<'_, OriginQueue> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Receives the contents of one rebuilt archive, from one thread, and passes to another sink those that it must store.
+#[derive(Clone, Copy)]
+pub struct OriginSink<'s> {
+    sink: &'s dyn LayerSink,
+    batch: Option<&'s Batch<'s>>,
+    origins: &'s Origins,
+    no_clones: &'s AtomicBool,
+}
+
+impl std::fmt::Debug for OriginSink<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("OriginSink").finish_non_exhaustive()
+    }
+}
+
+impl<'s> OriginSink<'s> {
+    /// Stores contents in a batch, which can use objects and clone files. `no_clones` is set when cloning turns out to
+    /// be impossible; layers of one image can share it.
+    #[must_use]
+    pub fn new(batch: &'s Batch<'s>, origins: &'s Origins, no_clones: &'s AtomicBool) -> Self {
+        Self { sink: batch, batch: Some(batch), origins, no_clones }
+    }
+
+    /// Passes all contents to a sink.
+    #[must_use]
+    pub fn plain(sink: &'s dyn LayerSink, origins: &'s Origins, no_clones: &'s AtomicBool) -> Self {
+        Self { sink, batch: None, origins, no_clones }
+    }
+
+    fn put_known(&self, size: u64, content: &mut dyn BufRead, origin: &ContentOrigin) -> Result<Digest, Error> {
+        match (origin, self.batch) {
+            (ContentOrigin::Object(object), Some(batch)) if size > REREAD_MIN => {
+                let digest = self.hash(size, content)?;
+                if digest == *object && batch.contains(object, size)? {
+                    return Ok(digest);
+                }
+                Err(changed("an object of the store is damaged or was removed while it was read"))
+            }
+            (ContentOrigin::File(file), Some(batch)) if !self.no_clones.load(Ordering::Relaxed) => {
+                let digest = self.hash(size, content)?;
+                let (stored, _) = batch.put_file(&SourceFile::of(file.as_fd())?, &mut vec![0; 1 << 20])?;
+                if batch.whole_max() > 0 {
+                    // It was copied. Then reading it once is better.
+                    self.no_clones.store(true, Ordering::Relaxed);
+                }
+                if stored == digest {
+                    return Ok(digest);
+                }
+                Err(changed("a file was changed while it was read"))
+            }
+            _ => self.sink.put(size, content),
+        }
+    }
+
+    fn hash(&self, size: u64, content: &mut dyn BufRead) -> io::Result<Digest> {
+        let mut hasher = Hasher::new(self.algorithm());
+        let mut left = size;
+        while left > 0 {
+            let piece = content.fill_buf()?;
+            if piece.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let len = usize::try_from(left).unwrap_or(usize::MAX).min(piece.len());
+            hasher.update(&piece[..len]);
+            content.consume(len);
+            left -= len as u64;
+        }
+        Ok(hasher.finish())
+    }
+}
+
+fn changed(what: &str) -> Error {
+    io::Error::other(format!("{what}: try again")).into()
+}
+
+impl LayerSink for OriginSink<'_> {
+    fn algorithm(&self) -> Algorithm {
+        self.sink.algorithm()
+    }
+
+    fn put(&self, size: u64, content: &mut dyn BufRead) -> Result<Digest, Error> {
+        let Some(WaitingContent { number, origin, .. }) = self.origins.pop(size) else {
+            return self.sink.put(size, content);
+        };
+        let digest = self.put_known(size, content, &origin)?;
+        self.origins.stored(number, digest);
+        Ok(digest)
+    }
+
+    fn put_pieces(&self, write: &mut dyn FnMut(&mut dyn PieceSink) -> io::Result<()>) -> Result<Digest, Error> {
+        // A sparse file, which is stored as it is in the archive and expanded. They are rare: lose what is known.
+        self.origins.stop();
+        self.sink.put_pieces(write)
+    }
+}

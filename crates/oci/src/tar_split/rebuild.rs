@@ -1,0 +1,196 @@
+//! Rebuilding the archive: a reader that takes the headers from the tar-split and each content from a function.
+
+use std::io::{self, BufRead, Read};
+
+use crc::{CRC_64_GO_ISO, Crc, Digest, Table};
+
+use super::origins::{ContentOrigin, Origins};
+use super::{TarPiece, TarSplitError, TarSplitFile, TarSplitReader};
+
+static CRC: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_GO_ISO);
+
+/// The reasons why a content cannot be a part of the archive.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ContentProblem {
+    /// The content is not there.
+    #[error("is missing")]
+    Missing,
+    /// The content cannot be read.
+    #[error("cannot be read: {0}")]
+    Read(io::Error),
+    /// The content is too short.
+    #[error("ends {0} bytes early")]
+    Short(u64),
+    /// The content is too long.
+    #[error("is longer than {0} bytes, its size in the archive")]
+    Long(u64),
+    /// The content is another one.
+    #[error("has another checksum than in the archive: the file was changed")]
+    Checksum,
+}
+
+/// Opens the contents of an archive.
+pub trait ContentOpener {
+    /// Reads bytes of the content that was opened last.
+    ///
+    /// # Errors
+    ///
+    /// If the content cannot be read.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Opens the content of the file with this number, from 0, of those that have a content. Returns the place that
+    /// the content comes from.
+    ///
+    /// # Errors
+    ///
+    /// If the content cannot be opened.
+    fn open(&mut self, number: u64, file: &TarSplitFile) -> Result<ContentOrigin, ContentProblem>;
+}
+
+/// Reads the archive.
+///
+/// An error of [`Read::read`] says no more than that there is one: [`take_error`](Self::take_error) has it.
+#[derive(Debug)]
+pub struct ArchiveRebuilder<'c, R, C> {
+    pieces: TarSplitReader<R>,
+    contents: C,
+    origins: &'c Origins,
+    state: RebuildState,
+    /// The number of files with content so far.
+    files: u64,
+    error: Option<TarSplitError>,
+}
+
+enum RebuildState {
+    /// The next piece must be read.
+    Between,
+    /// Bytes, and the number of those that were passed on.
+    Bytes(Vec<u8>, usize),
+    Content(Box<CheckedContent>),
+    Failed,
+}
+
+impl std::fmt::Debug for RebuildState {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(match self {
+            Self::Between => "Between",
+            Self::Bytes(..) => "Bytes",
+            Self::Content(_) => "Content",
+            Self::Failed => "Failed",
+        })
+    }
+}
+
+struct CheckedContent {
+    file: TarSplitFile,
+    left: u64,
+    crc: Digest<'static, u64, Table<16>>,
+}
+
+impl<'c, R: BufRead, C: ContentOpener> ArchiveRebuilder<'c, R, C> {
+    /// Begins to rebuild an archive. `origins` receives the place that each content comes from.
+    pub fn new(tar_split: R, contents: C, origins: &'c Origins) -> Self {
+        let pieces = TarSplitReader::new(tar_split);
+        Self { pieces, contents, origins, state: RebuildState::Between, files: 0, error: None }
+    }
+
+    /// Takes the reason why reading has failed.
+    pub fn take_error(&mut self) -> Option<TarSplitError> {
+        self.error.take()
+    }
+
+    /// Returns the opener of contents.
+    pub fn contents(&mut self) -> &mut C {
+        &mut self.contents
+    }
+
+    fn fill(&mut self, buffer: &mut [u8]) -> Result<usize, TarSplitError> {
+        loop {
+            match &mut self.state {
+                RebuildState::Failed => return Ok(0),
+                RebuildState::Between => match self.pieces.next().transpose()? {
+                    None => return Ok(0),
+                    Some(TarPiece::Bytes(bytes)) => self.state = RebuildState::Bytes(bytes, 0),
+                    Some(TarPiece::File(file)) => self.open(file)?,
+                },
+                RebuildState::Bytes(bytes, done) => {
+                    let rest = &bytes[*done..];
+                    let len = rest.len().min(buffer.len());
+                    if len > 0 {
+                        buffer[..len].copy_from_slice(&rest[..len]);
+                        *done += len;
+                        return Ok(len);
+                    }
+                    self.state = RebuildState::Between;
+                }
+                RebuildState::Content(_) => match self.content(buffer)? {
+                    0 => self.state = RebuildState::Between,
+                    len => return Ok(len),
+                },
+            }
+        }
+    }
+
+    fn open(&mut self, file: TarSplitFile) -> Result<(), TarSplitError> {
+        if file.size == 0 {
+            return Ok(());
+        }
+        let number = self.files;
+        self.files += 1;
+        match self.contents.open(number, &file) {
+            Ok(origin) => self.origins.push(number, file.size, origin),
+            Err(problem) => return Err(TarSplitError::Content { number, name: file.name, problem }),
+        }
+        let left = file.size;
+        self.state = RebuildState::Content(Box::new(CheckedContent { file, left, crc: CRC.digest() }));
+        Ok(())
+    }
+
+    /// Reads the open content. Returns 0 when all of it was read and checked.
+    fn content(&mut self, buffer: &mut [u8]) -> Result<usize, TarSplitError> {
+        let RebuildState::Content(content) = &mut self.state else { return Ok(0) };
+        let number = self.files - 1;
+        let wrong = |content: &CheckedContent, problem| {
+            Err(TarSplitError::Content { number, name: content.file.name.clone(), problem })
+        };
+        let mut byte = [0];
+        let len = usize::try_from(content.left).unwrap_or(usize::MAX).min(buffer.len());
+        let target = if content.left == 0 { &mut byte[..] } else { &mut buffer[..len] };
+        let read = loop {
+            match self.contents.read(target) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return wrong(content, ContentProblem::Read(error)),
+                Ok(read) => break read.min(target.len()),
+            }
+        };
+        match (content.left, read) {
+            (0, 0) if Some(content.crc.clone().finalize()) == content.file.crc => Ok(0),
+            (0, 0) => wrong(content, ContentProblem::Checksum),
+            (0, _) => wrong(content, ContentProblem::Long(content.file.size)),
+            (left, 0) => wrong(content, ContentProblem::Short(left)),
+            _ => {
+                content.crc.update(&target[..read]);
+                content.left -= read as u64;
+                Ok(read)
+            }
+        }
+    }
+}
+
+impl<R: BufRead, C: ContentOpener> Read for ArchiveRebuilder<'_, R, C> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        if matches!(self.state, RebuildState::Failed) {
+            return Err(io::Error::other("rebuilding the archive has failed before"));
+        }
+        self.fill(buffer).map_err(|error| {
+            self.state = RebuildState::Failed;
+            let text = error.to_string();
+            self.error = Some(error);
+            io::Error::other(text)
+        })
+    }
+}
