@@ -18,5 +18,6 @@ pub mod stored;
 pub mod stream;
 pub mod tar;
 pub mod tar_split;
+pub mod zstd_chunked;
 
 pub use blob_digest::{BlobDigest, BlobHasher, InvalidBlobDigest};

@@ -1,0 +1,161 @@
+//! Importing a layer by a partial pull.
+
+use std::fs::File;
+use std::io::Read as _;
+
+use super::contents::{OpenSource, PlannedContents};
+use super::fetched::FetchedRanges;
+use super::spool::ChunkSpool;
+use super::{
+    ByteRange, ChunkedError, ChunkedLayer, ChunkedPositions, LocalContents, NotPartial, PlainSection, PullPlan,
+    RangeFetcher,
+};
+use crate::BlobDigest;
+use crate::compression::WINDOW_LOG;
+use crate::layer::{ImportedLayer, LayerSink, import_layer};
+use crate::tar::Limits;
+use crate::tar_split::{ArchiveRebuilder, Origins};
+
+/// Limits of a partial pull.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct ChunkedLimits {
+    /// Largest size of the compressed TOC, and of the compressed tar-split data, in bytes.
+    pub compressed: u64,
+    /// Largest size of the TOC, and of the tar-split data, after decompression, in bytes.
+    pub plain: u64,
+    /// Largest window of a zstd frame, as a binary logarithm.
+    pub window_log: u32,
+    /// Largest size of the archive, in bytes.
+    pub archive: u64,
+    /// Limits of the archive.
+    pub tar: Limits,
+}
+
+impl Default for ChunkedLimits {
+    fn default() -> Self {
+        Self {
+            compressed: 64 << 20,
+            plain: 256 << 20,
+            window_log: WINDOW_LOG,
+            archive: u64::MAX,
+            tar: Limits::default(),
+        }
+    }
+}
+
+impl ChunkedLimits {
+    pub(super) fn check(&self, what: &'static str, section: &PlainSection) -> Result<(), NotPartial> {
+        for (size, limit) in [(section.range.len(), self.compressed), (section.plain_len, self.plain)] {
+            if size > limit {
+                return Err(NotPartial::TooLarge { what, size, limit });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A layer to be pulled in parts.
+#[derive(Clone, Copy, Debug)]
+pub struct ChunkedSource<'s> {
+    /// The positions, from the annotations of the layer's descriptor.
+    pub positions: &'s ChunkedPositions,
+    /// The diff ID of the layer in the configuration of the image.
+    pub diff_id: Option<BlobDigest>,
+    /// The limits.
+    pub limits: ChunkedLimits,
+}
+
+/// A layer that was pulled in parts.
+#[derive(Debug)]
+pub struct ChunkedImport {
+    /// The layer. Its diff ID was compared with the expected one.
+    pub imported: ImportedLayer,
+    /// The table of contents, verified.
+    pub layer: ChunkedLayer,
+    /// The contents that are kept in the stream, by their SHA-256; the sink has not seen them.
+    pub short: Vec<(BlobDigest, Vec<u8>)>,
+    /// Number of requests.
+    pub requests: u64,
+    /// Number of bytes that were fetched.
+    pub fetched: u64,
+    /// Number of bytes of contents that were here, after decompression.
+    pub reused: u64,
+}
+
+/// Imports a layer of which only the missing contents are fetched. Like [`import_layer`] it gives nothing a name.
+///
+/// `origins` tells an [`OriginSink`](crate::tar_split::OriginSink) where the contents come from. `spool` is an empty
+/// temporary file for chunks that the archive has more than once.
+///
+/// # Errors
+///
+/// If the layer cannot be pulled in parts ([`ChunkedError::NotPartial`]: pull the whole blob), or bytes cannot be
+/// fetched or stored.
+pub fn import_chunked(
+    source: &ChunkedSource<'_>,
+    fetcher: &mut dyn RangeFetcher,
+    local: &mut dyn LocalContents,
+    sink: &dyn LayerSink,
+    origins: &Origins,
+    spool: File,
+) -> Result<ChunkedImport, ChunkedError> {
+    let expected = source.diff_id.ok_or(NotPartial::NoDiffId)?;
+    let limits = &source.limits;
+    limits.check("the TOC", &source.positions.toc)?;
+    limits.check("the tar-split data", &source.positions.tar_split)?;
+    let layer = ChunkedLayer::new(source.positions, &fetch_positions(source.positions, fetcher)?, limits)?;
+
+    let plan = PullPlan::new(&layer, &mut |digest, size| local.contains(digest, size));
+    let requests = plan.requests(fetcher.ranges_per_request());
+    let ranges: Vec<ByteRange> = requests.iter().flatten().copied().collect();
+    let fetched = layer.fetched() + ranges.iter().map(|range| range.len()).sum::<u64>();
+    let input: Box<dyn std::io::Read + '_> = if ranges.is_empty() {
+        Box::new(std::io::empty())
+    } else {
+        fetcher.fetch(&requests).map_err(ChunkedError::Fetch)?
+    };
+    let contents = PlannedContents {
+        layer: &layer,
+        plan: &plan,
+        local,
+        fetched: FetchedRanges::new(input, ranges, layer.window_log()).map_err(ChunkedError::Fetch)?,
+        spool: ChunkSpool::new(spool),
+        file: None,
+        source: OpenSource::None,
+        hasher: None,
+        short: Vec::new(),
+        shorts: Vec::new(),
+        error: None,
+    };
+    let mut archive = ArchiveRebuilder::new(layer.tar_split()?, contents, origins);
+    let imported = match import_layer(&mut archive, sink, limits.tar, limits.archive) {
+        Ok(imported) => imported,
+        Err(error) => {
+            return Err(match (archive.contents().error.take(), archive.take_error()) {
+                (Some(error), _) => error,
+                (None, Some(error)) => NotPartial::TarSplit(error).into(),
+                (None, None) => error.into(),
+            });
+        }
+    };
+    let short = std::mem::take(&mut archive.contents().shorts);
+    drop(archive);
+    if imported.diff_id != expected {
+        return Err(NotPartial::DiffId { expected, found: imported.diff_id }.into());
+    }
+    let (requests, reused) = (1 + requests.len() as u64, plan.reused_bytes());
+    Ok(ChunkedImport { imported, layer, short, requests, fetched, reused })
+}
+
+fn fetch_positions(positions: &ChunkedPositions, fetcher: &mut dyn RangeFetcher) -> Result<Vec<u8>, ChunkedError> {
+    let range = positions.range();
+    let mut bytes = Vec::new();
+    let request = [vec![range]];
+    let reader = fetcher.fetch(&request).map_err(ChunkedError::Fetch)?;
+    reader.take(range.len()).read_to_end(&mut bytes).map_err(ChunkedError::Fetch)?;
+    if bytes.len() as u64 != range.len() {
+        return Err(ChunkedError::Fetch(std::io::ErrorKind::UnexpectedEof.into()));
+    }
+    Ok(bytes)
+}
