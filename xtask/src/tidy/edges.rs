@@ -11,10 +11,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("libcomposefs", &["ostree", "mount", "repo", "store", "scan", "content", "image"]),
     // Planned: a program that mounts for others.
     ("broker", &["mount", "repo", "trust", "image", "sys"]),
-    // Planned: transports of objects, the only place for an async runtime.
     ("remote", &["oci", "repo", "store", "content", "trust", "image"]),
-    // Planned: image references and layers.
-    ("oci", &["repo", "store", "content", "image"]),
+    ("oci", &["repo", "store", "content", "image", "sys"]),
     ("ostree", &["store", "content", "image", "sys"]),
     ("repo", &["store", "scan", "content", "image", "sys"]),
     // Planned: mounting in user space.

@@ -176,6 +176,8 @@ impl LayerSink for OriginSink<'_> {
     }
 
     fn put(&self, size: u64, content: &mut dyn BufRead) -> Result<Digest, Error> {
+        // The rebuilder opens a content when its first bytes are read.
+        content.fill_buf()?;
         let Some(WaitingContent { number, origin, .. }) = self.origins.pop(size) else {
             return self.sink.put(size, content);
         };

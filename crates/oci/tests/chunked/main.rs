@@ -2,6 +2,7 @@
 
 mod golden;
 mod refused;
+mod stored;
 mod update;
 mod writer;
 

@@ -8,7 +8,7 @@ use super::{MemoryContents, pull};
 const FILES: usize = 10_000;
 
 /// Returns bytes that cannot be compressed much.
-fn noise(seed: u64, len: usize) -> Vec<u8> {
+pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
         state ^= state << 13;

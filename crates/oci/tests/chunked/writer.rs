@@ -83,7 +83,7 @@ impl LayerWriter {
             return;
         }
         let crc = crc::Crc::<u64>::new(&crc::CRC_64_GO_ISO).checksum(&content);
-        let payload = STANDARD.encode(crc.to_be_bytes());
+        let payload = STANDARD.encode(crc.swap_bytes().to_le_bytes());
         self.line(json!({"type": 1, "name": name, "size": content.len(), "payload": payload}));
         let first = self.entries.len();
         let mut done = 0;
