@@ -8,6 +8,7 @@
 mod blob_digest;
 pub mod compression;
 pub mod format;
+pub mod containers_storage;
 pub mod layer;
 pub mod manifest;
 pub mod pull;

@@ -1,0 +1,73 @@
+//! Importing a layer of the store.
+
+use libcomposefs_sys::beneath::open_directory_beneath;
+use rustix::fs::{AtFlags, statat};
+use std::os::fd::AsFd as _;
+
+use super::big_data::{self, file_name};
+use super::composefs::{self, ListedContent};
+use super::diff::{DiffFiles, plain_toc, tar_split};
+use super::root::{StorageRoot, damaged, io_error, open_file, read_file};
+use super::{ContainersStorage, StorageError, StoredLayer};
+use crate::BlobDigest;
+use crate::layer::{ImportedLayer, LayerSink, import_layer};
+use crate::tar::Limits;
+use crate::tar_split::{ArchiveRebuilder, Origins};
+
+/// Largest size of the tar-split data of a layer after decompression, in bytes: the limit of partial pulls.
+const TAR_SPLIT_MAX: u64 = 256 << 20;
+
+/// Imports a layer: rebuilds its archive from the files of the store. Like [`import_layer`] it gives nothing a name.
+///
+/// `origins` tells an [`OriginSink`](crate::tar_split::OriginSink) which files can be cloned. `diff_id` is that of the
+/// configuration of the image.
+///
+/// # Errors
+///
+/// If the archive cannot be rebuilt, or is another than that of the diff ID, or cannot be stored.
+pub fn import_storage_layer(
+    storage: &ContainersStorage,
+    layer: &StoredLayer,
+    diff_id: BlobDigest,
+    sink: &dyn LayerSink,
+    origins: &Origins,
+    limits: Limits,
+    size_max: u64,
+) -> Result<ImportedLayer, StorageError> {
+    let id = &layer.id;
+    let no_tar_split = || StorageError::NoTarSplit(id.clone());
+    let root = storage.roots.iter().find(|root| root.layers.contains_key(id)).ok_or_else(no_tar_split)?;
+    let name = format!("overlay-layers/{id}.tar-split.gz");
+    let lines = open_file(&root.directory, &root.path, &name)?.ok_or_else(no_tar_split)?;
+    let diff = format!("overlay/{id}/diff");
+    let directory = open_directory_beneath(root.directory.as_fd(), diff.as_bytes())
+        .map_err(|errno| io_error("open", &root.path, &diff, errno.into()))?;
+    let files = DiffFiles::new(directory, listed_contents(root, id)?);
+    let mut archive = ArchiveRebuilder::new(tar_split(lines, TAR_SPLIT_MAX), files, origins);
+    let imported = match import_layer(&mut archive, sink, limits, size_max) {
+        Ok(imported) => imported,
+        Err(source) => {
+            return Err(match archive.take_error() {
+                Some(source) => StorageError::Rebuild { layer: id.clone(), source },
+                None => StorageError::Layer { layer: id.clone(), source },
+            });
+        }
+    };
+    if imported.diff_id != diff_id {
+        return Err(StorageError::DiffId { layer: id.clone(), expected: diff_id, found: imported.diff_id });
+    }
+    Ok(imported)
+}
+
+/// Returns the contents of a layer in the form of composefs. `None` for ordinary layers.
+fn listed_contents(root: &StorageRoot, id: &str) -> Result<Option<Vec<ListedContent>>, StorageError> {
+    let blob = format!("overlay/{id}/composefs-data/composefs.blob");
+    if statat(&root.directory, &*blob, AtFlags::SYMLINK_NOFOLLOW).is_err() {
+        return Ok(None);
+    }
+    let name = format!("overlay-layers/{id}/{}", file_name(big_data::TOC));
+    let toc = read_file(&root.directory, &root.path, &name, TAR_SPLIT_MAX)?;
+    let toc = toc.ok_or_else(|| damaged(&root.path, &name, "a layer in the form of composefs needs it".to_owned()))?;
+    let toc = plain_toc(toc, TAR_SPLIT_MAX).map_err(|error| io_error("decompress", &root.path, &name, error))?;
+    composefs::contents(&toc).map(Some).map_err(|problem| damaged(&root.path, &name, problem))
+}
