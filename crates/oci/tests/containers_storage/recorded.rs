@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,6 +11,8 @@ use libcomposefs_image::Algorithm;
 use libcomposefs_oci::BlobDigest;
 use libcomposefs_oci::containers_storage::{ContainersStorage, StorageError};
 use libcomposefs_store::{ObjectDir, StorePolicy};
+use libcomposefs_sys::copy::{Cloned, clone_file};
+use libcomposefs_sys::extents::shared_bytes;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -64,6 +67,15 @@ fn contents_become_objects() {
     let digest = libcomposefs_image::verity::digest(Algorithm::Sha512, &large);
     assert!(layers[0].stream.objects().contains(&digest));
     assert_eq!(fs::read(objects.path_of(&digest)).unwrap(), large);
+
+    // It is a clone where the file system can clone.
+    let source = fs::File::open(diff(&dir).join("usr/bin/large")).unwrap();
+    let target = fs::File::create(dir.path().join("clone")).unwrap();
+    let can_clone = clone_file(source.as_fd(), target.as_fd()).unwrap() == Cloned::Yes;
+    drop(target);
+    fs::remove_file(dir.path().join("clone")).unwrap();
+    let object = fs::File::open(objects.path_of(&digest)).unwrap();
+    assert_eq!(shared_bytes(object.as_fd()).unwrap() > 0, can_clone);
 }
 
 #[test]
