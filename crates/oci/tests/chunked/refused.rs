@@ -127,7 +127,7 @@ fn every_changed_byte_of_the_blob_is_noticed() {
     let positions = layer.positions().unwrap().unwrap();
     let mut local = MemoryContents::default();
     let (mut refused, mut unread) = (0, 0);
-    for at in 0..layer.blob.len() {
+    for at in (0..layer.blob.len()).step_by(7) {
         let mut blob = layer.blob.clone();
         blob[at] ^= 0x10;
         match pull(&blob, &positions, layer.diff_id, &mut local, 64) {
@@ -140,7 +140,7 @@ fn every_changed_byte_of_the_blob_is_noticed() {
             Err(other) => panic!("byte {at}: {other}"),
         }
     }
-    assert!(refused > 2000 && unread > 100, "{refused} {unread}");
+    assert!(refused > 300 && unread > 20, "{refused} {unread}");
 }
 
 #[test]

@@ -29,8 +29,8 @@ impl WrittenLayer {
 /// A file of a layer: its name, and its content in chunks. A chunk of zeros is written as such.
 pub(crate) type WrittenFile = (String, Vec<Vec<u8>>);
 
-#[derive(Default)]
 struct LayerWriter {
+    compressor: zstd::bulk::Compressor<'static>,
     blob: Vec<u8>,
     archive: Vec<u8>,
     /// Bytes of the archive that are not in the blob yet.
@@ -46,7 +46,15 @@ pub(crate) fn write(files: &[WrittenFile]) -> WrittenLayer {
 
 /// Like [`write`], with a TOC that a function has changed.
 pub(crate) fn write_changed(files: &[WrittenFile], change: impl FnOnce(&mut serde_json::Value)) -> WrittenLayer {
-    let mut writer = LayerWriter::default();
+    let mut writer = LayerWriter {
+        compressor: zstd::bulk::Compressor::new(1).unwrap(),
+        blob: Vec::new(),
+        archive: Vec::new(),
+        headers: Vec::new(),
+        entries: Vec::new(),
+        tar_split: String::new(),
+        lines: 0,
+    };
     for (name, chunks) in files {
         writer.file(name, chunks);
     }
@@ -57,7 +65,7 @@ pub(crate) fn write_changed(files: &[WrittenFile], change: impl FnOnce(&mut serd
 
 impl LayerWriter {
     fn frame(&mut self, bytes: &[u8]) {
-        self.blob.extend(zstd::stream::encode_all(bytes, 3).unwrap());
+        self.blob.extend(self.compressor.compress(bytes).unwrap());
     }
 
     fn line(&mut self, mut line: serde_json::Value) {
