@@ -1,5 +1,5 @@
-//! Images in the store of podman, buildah and CRI-O (containers-storage, driver overlay), read without copying them out
-//! first (`docs/format/containers-storage.md`).
+//! Importing images from the store of podman, buildah and CRI-O (containers-storage, driver overlay), without copying
+//! them out of it first (`docs/format/containers-storage.md`).
 //!
 //! The store has the files of each layer in a directory, and the tar-split data of the archive they came from. So the
 //! exact archive can be rebuilt, and is imported like any other.

@@ -1,5 +1,5 @@
-//! tar-split: an archive as its headers and the contents of its files apart, so that the archive can be rebuilt bit by
-//! bit from files that are stored elsewhere (`docs/format/zstd-chunked.md`, section 4).
+//! Rebuilding archives bit by bit from tar-split data, which have their headers, and from the contents of their files,
+//! which are elsewhere (`docs/format/zstd-chunked.md`, section 4).
 
 mod line;
 mod origins;

@@ -1,4 +1,4 @@
-//! Partial pulls: layers in the format zstd:chunked, of which only the missing contents are fetched
+//! Importing layers in the format zstd:chunked by partial pulls, which fetch only the missing contents
 //! (`docs/format/zstd-chunked.md`).
 //!
 //! The table of contents (TOC) says where in the blob each content is, and has its SHA-256. It is a hint: the archive
