@@ -15,19 +15,19 @@ pub(super) struct ListedContent {
 /// Reads the contents of the table. Its offsets have no meaning here, and it may be of any later version.
 pub(super) fn contents(toc: &[u8]) -> Result<Vec<ListedContent>, String> {
     #[derive(Deserialize)]
-    struct Table {
+    struct ListedToc {
         #[serde(default)]
-        entries: Vec<Entry>,
+        entries: Vec<StoredTocEntry>,
     }
     #[derive(Deserialize)]
-    struct Entry {
+    struct StoredTocEntry {
         r#type: String,
         #[serde(default)]
         size: u64,
         #[serde(default)]
         digest: String,
     }
-    let table: Table = serde_json::from_slice(toc).map_err(|error| error.to_string())?;
+    let table: ListedToc = serde_json::from_slice(toc).map_err(|error| error.to_string())?;
     let files = table.entries.iter().filter(|entry| entry.r#type == "reg" && entry.size > 0);
     files
         .map(|entry| {

@@ -1,13 +1,15 @@
 //! Importing a layer of the store.
 
+use std::os::fd::AsFd as _;
+
 use libcomposefs_sys::beneath::open_directory_beneath;
 use rustix::fs::{AtFlags, statat};
-use std::os::fd::AsFd as _;
 
 use super::big_data::{self, file_name};
 use super::composefs::{self, ListedContent};
 use super::diff::{DiffFiles, plain_toc, tar_split};
-use super::root::{StorageRoot, damaged, io_error, open_file, read_file};
+use super::files::{damaged, io_error, open_file, read_file};
+use super::root::StorageRoot;
 use super::{ContainersStorage, StorageError, StoredLayer};
 use crate::BlobDigest;
 use crate::layer::{ImportedLayer, LayerSink, import_layer};

@@ -89,10 +89,11 @@ mod tests {
 
     #[test]
     fn lists_are_read_and_ids_checked() {
-        let images = parse_images(
-            br#"[{"id":"ab","digest":"sha256:00","names":["a:1","b"],"layer":"cd","created":"x"},{"id":"ef","names":null}]"#,
-        )
-        .unwrap();
+        let json = concat!(
+            r#"[{"id":"ab","digest":"sha256:00","names":["a:1","b"],"layer":"cd","created":"x"},"#,
+            r#"{"id":"ef","names":null}]"#
+        );
+        let images = parse_images(json.as_bytes()).unwrap();
         assert_eq!((images[0].names.len(), &*images[0].layer, images[1].names.len()), (2, "cd", 0));
         assert_eq!(parse_images(b"null").unwrap(), []);
         let digest = BlobDigest::of(b"");

@@ -9,7 +9,7 @@ use rustix::fs::{FlockOperation, fcntl_lock};
 use rustix::io::Errno;
 
 use super::StorageError;
-use super::root::{io_error, open_file};
+use super::files::{io_error, open_file};
 
 /// The time between two tries.
 const PAUSE: Duration = Duration::from_millis(50);

@@ -7,6 +7,7 @@
 mod big_data;
 mod composefs;
 mod diff;
+mod files;
 mod import;
 mod json;
 mod lock;
@@ -31,7 +32,7 @@ pub enum StorageError {
     /// A file or directory of the store cannot be read.
     #[error("{step} {}: {source}", path.display())]
     Io {
-        /// What was done.
+        /// The step that failed, as a verb.
         step: &'static str,
         /// The file or directory.
         path: PathBuf,
@@ -60,7 +61,7 @@ pub enum StorageError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The cause.
         problem: String,
     },
     /// There is no such image.
@@ -74,7 +75,7 @@ pub enum StorageError {
     Image {
         /// The ID of the image.
         image: String,
-        /// What is wrong.
+        /// The cause.
         problem: String,
     },
     /// A layer of the image is not in the store.
@@ -84,7 +85,7 @@ pub enum StorageError {
         image: String,
         /// The ID of the layer.
         layer: String,
-        /// What is wrong.
+        /// The cause.
         problem: &'static str,
     },
     /// The exact archive of the layer is not known.
@@ -103,8 +104,8 @@ pub enum StorageError {
     },
     /// The rebuilt archive is another one.
     #[error(
-        "the layer {layer} was changed in the store: its archive has the digest {found}, but the diff ID is {expected}; \
-         pull the image from its registry instead"
+        "the layer {layer} was changed in the store: its archive has the digest {found}, but the diff ID is \
+         {expected}; pull the image from its registry instead"
     )]
     DiffId {
         /// The ID of the layer.

@@ -1,15 +1,13 @@
 //! One store: its directory, its locks and its lists.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use libcomposefs_sys::beneath::open_beneath;
-use rustix::fs::{FileType, Mode, OFlags, fstat, open};
-use rustix::io::Errno;
+use rustix::fs::{Mode, OFlags, open};
 
+use super::files::{damaged, io_error, read_file};
 use super::lock::StorageLock;
 use super::{StorageError, StoredImage, StoredLayer, parse_images, parse_layers};
 
@@ -50,37 +48,3 @@ impl StorageRoot {
 }
 
 const IMAGES: &str = "overlay-images/images.json";
-
-pub(super) fn io_error(step: &'static str, root: &Path, name: &str, source: io::Error) -> StorageError {
-    StorageError::Io { step, path: root.join(name), source }
-}
-
-pub(super) fn damaged(root: &Path, name: &str, problem: String) -> StorageError {
-    StorageError::Damaged { path: root.join(name), problem }
-}
-
-/// Opens a regular file of the store. Returns `None` if it does not exist.
-pub(super) fn open_file(root: &OwnedFd, path: &Path, name: &str) -> Result<Option<OwnedFd>, StorageError> {
-    let file = match open_beneath(root.as_fd(), name.as_bytes()) {
-        Ok(file) => file,
-        Err(Errno::NOENT) => return Ok(None),
-        Err(errno) => return Err(io_error("open", path, name, errno.into())),
-    };
-    let stat = fstat(&file).map_err(|errno| io_error("stat", path, name, errno.into()))?;
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => Ok(Some(file)),
-        _ => Err(damaged(path, name, "it is no regular file".to_owned())),
-    }
-}
-
-/// Reads a file of the store. Returns `None` if it does not exist.
-pub(super) fn read_file(root: &OwnedFd, path: &Path, name: &str, limit: u64) -> Result<Option<Vec<u8>>, StorageError> {
-    let Some(file) = open_file(root, path, name)? else { return Ok(None) };
-    let mut bytes = Vec::new();
-    let read = File::from(file).take(limit + 1).read_to_end(&mut bytes);
-    read.map_err(|error| io_error("read", path, name, error))?;
-    if bytes.len() as u64 > limit {
-        return Err(StorageError::TooLarge { path: path.join(name), limit });
-    }
-    Ok(Some(bytes))
-}

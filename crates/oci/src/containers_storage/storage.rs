@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use super::big_data::file_name;
-use super::root::{StorageRoot, read_file};
+use super::files::read_file;
+use super::root::StorageRoot;
 use super::{StorageError, StoredImage, StoredLayer};
 use crate::BlobDigest;
 

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-use super::reader::{TarPiece, TarSplitFile};
+use super::piece::{TarPiece, TarSplitFile};
 
 /// The object as it is written. Fields that are not known are ignored.
 #[derive(Deserialize)]

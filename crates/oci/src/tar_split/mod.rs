@@ -3,11 +3,13 @@
 
 mod line;
 mod origins;
+mod piece;
 mod reader;
 mod rebuild;
 
-pub use origins::{ContentOrigin, OriginSink, Origins, StoredContent};
-pub use reader::{LINE_MAX, TarPiece, TarSplitFile, TarSplitReader};
+pub use origins::{ContentOrigin, NumberedObject, OriginSink, Origins};
+pub use piece::{TarPiece, TarSplitFile};
+pub use reader::{LINE_MAX, TarSplitReader};
 pub use rebuild::{ArchiveRebuilder, ContentOpener, ContentProblem};
 
 use crate::shown::shown;
@@ -34,7 +36,7 @@ pub enum TarSplitError {
         number: u64,
         /// The name of the file in the archive.
         name: Vec<u8>,
-        /// What is wrong.
+        /// The cause.
         problem: ContentProblem,
     },
 }

@@ -30,7 +30,7 @@ pub enum ContentOrigin {
 
 /// A content that became an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StoredContent {
+pub struct NumberedObject {
     /// The number of the file, from 0, of those with content.
     pub number: u64,
     /// The digest of its object.
@@ -44,7 +44,7 @@ pub struct Origins(Mutex<OriginQueue>);
 #[derive(Debug, Default)]
 struct OriginQueue {
     waiting: VecDeque<WaitingContent>,
-    stored: Vec<StoredContent>,
+    stored: Vec<NumberedObject>,
     /// Set when the importer saw another content than the tar-split has: from then on nothing is known.
     is_stopped: bool,
 }
@@ -59,7 +59,7 @@ struct WaitingContent {
 impl Origins {
     /// Returns the contents that became objects, and forgets them.
     #[must_use]
-    pub fn take_stored(&self) -> Vec<StoredContent> {
+    pub fn take_stored(&self) -> Vec<NumberedObject> {
         std::mem::take(&mut self.queue().stored)
     }
 
@@ -87,7 +87,7 @@ impl Origins {
     }
 
     fn stored(&self, number: u64, digest: Digest) {
-        self.queue().stored.push(StoredContent { number, digest });
+        self.queue().stored.push(NumberedObject { number, digest });
     }
 
     fn queue(&self) -> MutexGuard<'_, OriginQueue> {

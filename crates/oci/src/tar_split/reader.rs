@@ -2,30 +2,11 @@
 
 use std::io::{BufRead, Read as _};
 
+use super::piece::TarPiece;
 use super::{TarSplitError, line};
 
 /// Longest line, in bytes. Writers divide the archive into pieces of at most 1 MiB, which become 1.4 MiB of text.
 pub const LINE_MAX: u64 = 4 << 20;
-
-/// A part of an archive.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TarPiece {
-    /// Bytes that are no content: headers, padding, the end of the archive.
-    Bytes(Vec<u8>),
-    /// The content of a file.
-    File(TarSplitFile),
-}
-
-/// A file whose content is a part of the archive.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TarSplitFile {
-    /// The name as in the archive.
-    pub name: Vec<u8>,
-    /// Number of bytes. Files without content, directories and others have 0.
-    pub size: u64,
-    /// The CRC-64 of the content; files with content have one.
-    pub crc: Option<u64>,
-}
 
 /// Reads the parts of an archive from lines of JSON, which the caller has decompressed.
 ///
@@ -86,6 +67,7 @@ impl<R: BufRead> Iterator for TarSplitReader<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tar_split::TarSplitFile;
 
     fn read(lines: &str) -> Result<Vec<TarPiece>, TarSplitError> {
         TarSplitReader::new(lines.as_bytes()).collect()

@@ -194,3 +194,81 @@ impl<R: BufRead, C: ContentOpener> Read for ArchiveRebuilder<'_, R, C> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::*;
+
+    /// Contents in memory, which are read in pieces of at most 3 bytes.
+    struct Pieces(Vec<&'static [u8]>, &'static [u8]);
+
+    impl ContentOpener for Pieces {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let len = buffer.len().min(3);
+            (&mut self.1).take(3).read(&mut buffer[..len])
+        }
+
+        fn open(&mut self, number: u64, _: &TarSplitFile) -> Result<ContentOrigin, ContentProblem> {
+            self.1 = self.0.get(number as usize).copied().ok_or(ContentProblem::Missing)?;
+            Ok(ContentOrigin::Unknown)
+        }
+    }
+
+    /// Lines of an archive `h1`, a content, `h2`, another content, `end`.
+    fn lines() -> String {
+        let bytes =
+            |text: &str, at| format!("{{\"type\":2,\"payload\":\"{}\",\"position\":{at}}}\n", STANDARD.encode(text));
+        let file = |text: &str, at| {
+            let crc = STANDARD.encode(CRC.checksum(text.as_bytes()).swap_bytes().to_le_bytes());
+            let size = text.len();
+            format!("{{\"type\":1,\"name\":\"n\",\"size\":{size},\"payload\":\"{crc}\",\"position\":{at}}}\n")
+        };
+        [bytes("h1", 0), file("content", 1), bytes("h2", 2), file("x", 3), bytes("end", 4)].concat()
+    }
+
+    fn rebuild(contents: &[&'static [u8]], step: usize) -> Result<Vec<u8>, String> {
+        let (lines, origins) = (lines(), Origins::default());
+        let mut rebuilder = ArchiveRebuilder::new(lines.as_bytes(), Pieces(contents.to_vec(), b""), &origins);
+        let mut archive = Vec::new();
+        let mut buffer = vec![0; step];
+        loop {
+            match rebuilder.read(&mut buffer) {
+                Ok(0) => return Ok(archive),
+                Ok(len) => archive.extend_from_slice(&buffer[..len]),
+                Err(error) => {
+                    assert!(rebuilder.read(&mut buffer).is_err(), "reading goes on after an error");
+                    let typed = rebuilder.take_error().unwrap().to_string();
+                    assert_eq!(error.to_string(), typed);
+                    return Err(typed);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_parts_are_joined() {
+        for step in 1..30 {
+            assert_eq!(rebuild(&[b"content", b"x"], step).unwrap(), b"h1contenth2xend", "{step}");
+        }
+    }
+
+    #[test]
+    fn wrong_contents_are_named() {
+        let cases: [(&[&'static [u8]], &str); 5] = [
+            (&[b"content"], "(file 1 of the tar-split data) is missing"),
+            (&[b"conten", b"x"], "(file 0 of the tar-split data) ends 1 bytes early"),
+            (&[b"contents", b"x"], "is longer than 7 bytes"),
+            (&[b"Content", b"x"], "has another checksum"),
+            (&[b"content", b""], "(file 1 of the tar-split data) ends 1 bytes early"),
+        ];
+        for (contents, message) in cases {
+            for step in [1, 7, 100] {
+                let error = rebuild(contents, step).unwrap_err();
+                assert!(error.contains(message) && error.contains("\"n\""), "{error}");
+            }
+        }
+    }
+}

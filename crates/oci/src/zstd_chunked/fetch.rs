@@ -55,7 +55,7 @@ impl RangeFetcher for FileRanges {
 struct RangeReader<'f, I> {
     file: &'f File,
     ranges: I,
-    /// What is left of the present range.
+    /// The rest of the present range.
     at: ByteRange,
 }
 

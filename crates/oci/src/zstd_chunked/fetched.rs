@@ -10,7 +10,7 @@ use super::ByteRange;
 pub(super) struct FetchedRanges<'f> {
     input: BufReader<Box<dyn Read + 'f>>,
     ranges: std::vec::IntoIter<ByteRange>,
-    /// What is left of the present range.
+    /// The rest of the present range.
     at: ByteRange,
     decoder: Decoder<'static>,
     /// The end of the compressed bytes of the present chunk.

@@ -5,55 +5,14 @@ use std::io::Read as _;
 
 use super::contents::{OpenSource, PlannedContents};
 use super::fetched::FetchedRanges;
+use super::limits::ChunkedLimits;
 use super::spool::ChunkSpool;
 use super::{
-    ByteRange, ChunkedError, ChunkedLayer, ChunkedPositions, LocalContents, NotPartial, PlainSection, PullPlan,
-    RangeFetcher,
+    ByteRange, ChunkedError, ChunkedLayer, ChunkedPositions, LocalContents, NotPartial, PullPlan, RangeFetcher,
 };
 use crate::BlobDigest;
-use crate::compression::WINDOW_LOG;
 use crate::layer::{ImportedLayer, LayerSink, import_layer};
-use crate::tar::Limits;
 use crate::tar_split::{ArchiveRebuilder, Origins};
-
-/// Limits of a partial pull.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct ChunkedLimits {
-    /// Largest size of the compressed TOC, and of the compressed tar-split data, in bytes.
-    pub compressed: u64,
-    /// Largest size of the TOC, and of the tar-split data, after decompression, in bytes.
-    pub plain: u64,
-    /// Largest window of a zstd frame, as a binary logarithm.
-    pub window_log: u32,
-    /// Largest size of the archive, in bytes.
-    pub archive: u64,
-    /// Limits of the archive.
-    pub tar: Limits,
-}
-
-impl Default for ChunkedLimits {
-    fn default() -> Self {
-        Self {
-            compressed: 64 << 20,
-            plain: 256 << 20,
-            window_log: WINDOW_LOG,
-            archive: u64::MAX,
-            tar: Limits::default(),
-        }
-    }
-}
-
-impl ChunkedLimits {
-    pub(super) fn check(&self, what: &'static str, section: &PlainSection) -> Result<(), NotPartial> {
-        for (size, limit) in [(section.range.len(), self.compressed), (section.plain_len, self.plain)] {
-            if size > limit {
-                return Err(NotPartial::TooLarge { what, size, limit });
-            }
-        }
-        Ok(())
-    }
-}
 
 /// A layer to be pulled in parts.
 #[derive(Clone, Copy, Debug)]

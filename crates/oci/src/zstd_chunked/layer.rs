@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 
 use zstd::stream::read::Decoder;
 
-use super::import::ChunkedLimits;
+use super::limits::ChunkedLimits;
 use super::{ByteRange, ChunkedPositions, NotPartial, PlainSection, Toc};
 use crate::BlobDigest;
 use crate::tar_split::{TarPiece, TarSplitReader};

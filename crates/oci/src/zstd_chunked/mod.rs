@@ -10,6 +10,7 @@ mod fetch;
 mod fetched;
 mod import;
 mod layer;
+mod limits;
 mod local;
 mod plan;
 mod positions;
@@ -24,8 +25,9 @@ use crate::layer::LayerReadError;
 use crate::tar_split::TarSplitError;
 
 pub use fetch::{FileRanges, RangeFetcher};
-pub use import::{ChunkedImport, ChunkedLimits, ChunkedSource, import_chunked};
+pub use import::{ChunkedImport, ChunkedSource, import_chunked};
 pub use layer::ChunkedLayer;
+pub use limits::ChunkedLimits;
 pub use local::{LocalContents, NoContents};
 pub use plan::{PullPlan, RANGES_PER_REQUEST, REQUESTS_MAX};
 pub use positions::{ChunkedPositions, FOOTER_LEN, PlainSection};
@@ -87,7 +89,7 @@ pub enum NotPartial {
     Compression {
         /// The part.
         what: String,
-        /// What is wrong.
+        /// The cause.
         problem: String,
     },
     /// The TOC breaks a rule of the format.

@@ -32,11 +32,11 @@ pub struct TocChunk {
     pub range: ByteRange,
     /// Number of bytes after decompression, which is not 0.
     pub size: u64,
-    /// What the chunk has.
+    /// The content of the chunk.
     pub data: ChunkData,
 }
 
-/// What a chunk has.
+/// The content of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChunkData {
     /// Bytes with this SHA-256.

@@ -1,4 +1,4 @@
-//! What an update fetches: a hundredth of 10,000 files has changed.
+//! Updates of a layer in which a hundredth of 10,000 files has changed: requests and bytes.
 
 use proptest::prelude::*;
 

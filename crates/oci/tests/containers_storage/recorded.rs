@@ -7,6 +7,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use libcomposefs_image::Algorithm;
 use libcomposefs_oci::BlobDigest;
 use libcomposefs_oci::containers_storage::{ContainersStorage, StorageError};
@@ -21,6 +23,7 @@ use super::{hash, open, run, store};
 /// The layer of `localhost/base:1`.
 const BASE: &str = "3848658cd15e17817c15f9643c73f344ccda0f196355eeb21baeb9713b712a14";
 const UPPER_ID: &str = "32c60641cc34a37a9b496c0f420ef9a8d0ffd8080b9770462aaf7c05779b713e";
+const MANIFEST: &str = "manifest-sha256:4f9e862c2fe900f91d8fd249a624d790bce4f6422217efc79a7f1cf7a6e487e7";
 
 pub(crate) fn recorded() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -131,13 +134,9 @@ fn changed_lists_are_noticed() {
     assert!(missing.contains("the layer 00") && missing.contains("is missing"), "{missing}");
     let outside = edit("overlay-layers/layers.json", &format!(r#""id":"{BASE}""#), r#""id":"../../x""#);
     assert!(outside.contains("layers.json is damaged"), "{outside}");
-    let manifest = format!(
-        "overlay-images/{UPPER_ID}/=bWFuaWZlc3Qtc2hhMjU2OjRmOWU4NjJjMmZlOTAwZjkxZDhmZDI0OWE2MjRkNzkwYmNlNGY2NDIyMjE3ZWZjNzlhN2YxY2Y3YTZlNDg3ZTc="
-    );
-    assert!(edit(&manifest, "2", "3").contains("its manifest was changed"));
-    let config = format!(
-        "overlay-images/{UPPER_ID}/=c2hhMjU2OjMyYzYwNjQxY2MzNGEzN2E5YjQ5NmMwZjQyMGVmOWE4ZDBmZmQ4MDgwYjk3NzA0NjJhYWY3YzA1Nzc5YjcxM2U="
-    );
+    let big_data = |key: &str| format!("overlay-images/{UPPER_ID}/={}", STANDARD.encode(key));
+    assert!(edit(&big_data(MANIFEST), "2", "3").contains("its manifest was changed"));
+    let config = big_data(&format!("sha256:{UPPER_ID}"));
     assert!(edit(&config, "linux", "Linux").contains("its configuration was changed"));
 }
 

@@ -19,7 +19,7 @@ pub use stored::StoredContents;
 use super::{ChunkData, ChunkedImport};
 use crate::BlobDigest;
 use crate::layer::INLINE_MAX;
-use crate::tar_split::StoredContent;
+use crate::tar_split::NumberedObject;
 
 /// A place that has a content.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,9 +99,9 @@ impl ContentTable {
     }
 
     /// Adds the contents and chunks of a layer that was pulled in parts. `stored` has the objects that they became.
-    pub fn add_layer(&mut self, import: &ChunkedImport, stored: &[StoredContent]) {
+    pub fn add_layer(&mut self, import: &ChunkedImport, stored: &[NumberedObject]) {
         let toc = import.layer.toc();
-        for StoredContent { number, digest: object } in stored {
+        for NumberedObject { number, digest: object } in stored {
             let Some(file) = usize::try_from(*number).ok().and_then(|index| toc.files().get(index)) else { continue };
             let object = *object;
             let mut offset = 0;
