@@ -7,8 +7,8 @@
 
 mod blob_digest;
 pub mod compression;
-pub mod format;
 pub mod containers_storage;
+pub mod format;
 pub mod layer;
 pub mod manifest;
 pub mod pull;

@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
-use libcomposefs_sys::beneath::open_beneath;
+use libcomposefs_sys::resolve_beneath::open_beneath;
 use rustix::fs::{FileType, fstat};
 use rustix::io::Errno;
 

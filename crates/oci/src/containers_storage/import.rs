@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd as _;
 
-use libcomposefs_sys::beneath::open_directory_beneath;
+use libcomposefs_sys::resolve_beneath::open_directory_beneath;
 use rustix::fs::{AtFlags, statat};
 
 use super::big_data::{self, file_name};
