@@ -14,7 +14,7 @@ use libcomposefs_oci::BlobDigest;
 use libcomposefs_oci::containers_storage::{ContainersStorage, StorageError};
 use libcomposefs_store::{ObjectDir, StorePolicy};
 use libcomposefs_sys::copy::{Cloned, clone_file};
-use libcomposefs_sys::extents::shared_bytes;
+use libcomposefs_sys::fiemap::shared_bytes;
 use serde_json::json;
 use tempfile::TempDir;
 
