@@ -10,7 +10,7 @@ use super::composefs::{self, ListedContent};
 use super::diff::{DiffFiles, plain_toc, tar_split};
 use super::files::{damaged, io_error, open_file, read_file};
 use super::root::StorageRoot;
-use super::{ContainersStorage, StorageError, StoredLayer};
+use super::{ContainersStorage, StorageError, StorageLayer};
 use crate::BlobDigest;
 use crate::layer::{ImportedLayer, LayerSink, import_layer};
 use crate::tar::Limits;
@@ -29,7 +29,7 @@ const TAR_SPLIT_MAX: u64 = 256 << 20;
 /// If the archive cannot be rebuilt, or is another than that of the diff ID, or cannot be stored.
 pub fn import_storage_layer(
     storage: &ContainersStorage,
-    layer: &StoredLayer,
+    layer: &StorageLayer,
     diff_id: BlobDigest,
     sink: &dyn LayerSink,
     origins: &Origins,

@@ -8,7 +8,7 @@ use crate::BlobDigest;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
-pub struct StoredImage {
+pub struct StorageImage {
     /// The ID: the hexadecimal digits of the digest of the configuration.
     pub id: String,
     /// The digest of the manifest.
@@ -26,7 +26,7 @@ pub struct StoredImage {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
-pub struct StoredLayer {
+pub struct StorageLayer {
     /// The ID, which is not the diff ID.
     pub id: String,
     /// The ID of the layer below; empty for the lowest.
@@ -37,7 +37,7 @@ pub struct StoredLayer {
     diff_digest: String,
 }
 
-impl StoredLayer {
+impl StorageLayer {
     /// Returns the digest of the archive as the store knows it.
     #[must_use]
     pub fn diff_id(&self) -> Option<BlobDigest> {
@@ -50,8 +50,8 @@ impl StoredLayer {
 /// # Errors
 ///
 /// If the text is malformed, or an ID could be a path.
-pub fn parse_images(json: &[u8]) -> Result<Vec<StoredImage>, String> {
-    let images: Option<Vec<StoredImage>> = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+pub fn parse_images(json: &[u8]) -> Result<Vec<StorageImage>, String> {
+    let images: Option<Vec<StorageImage>> = serde_json::from_slice(json).map_err(|error| error.to_string())?;
     let images = images.unwrap_or_default();
     images.iter().try_for_each(|image| check_id(&image.id))?;
     Ok(images)
@@ -62,8 +62,8 @@ pub fn parse_images(json: &[u8]) -> Result<Vec<StoredImage>, String> {
 /// # Errors
 ///
 /// If the text is malformed, or an ID could be a path.
-pub fn parse_layers(json: &[u8]) -> Result<Vec<StoredLayer>, String> {
-    let layers: Option<Vec<StoredLayer>> = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+pub fn parse_layers(json: &[u8]) -> Result<Vec<StorageLayer>, String> {
+    let layers: Option<Vec<StorageLayer>> = serde_json::from_slice(json).map_err(|error| error.to_string())?;
     let layers = layers.unwrap_or_default();
     layers.iter().try_for_each(|layer| check_id(&layer.id))?;
     Ok(layers)

@@ -22,7 +22,7 @@ use crate::layer::LayerReadError;
 use crate::tar_split::TarSplitError;
 
 pub use import::import_storage_layer;
-pub use json::{StoredImage, StoredLayer, parse_images, parse_layers};
+pub use json::{StorageImage, StorageLayer, parse_images, parse_layers};
 pub use storage::{ContainersStorage, ImageBlobs};
 
 /// The reasons why an image of a containers-storage cannot be read.

@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags, open};
 
 use super::files::{damaged, io_error, read_file};
 use super::lock::StorageLock;
-use super::{StorageError, StoredImage, StoredLayer, parse_images, parse_layers};
+use super::{StorageError, StorageImage, StorageLayer, parse_images, parse_layers};
 
 /// Largest size of a list, in bytes.
 const LIST_MAX: u64 = 256 << 20;
@@ -18,8 +18,8 @@ const LIST_MAX: u64 = 256 << 20;
 pub(super) struct StorageRoot {
     pub(super) path: PathBuf,
     pub(super) directory: OwnedFd,
-    pub(super) images: Vec<StoredImage>,
-    pub(super) layers: HashMap<String, StoredLayer>,
+    pub(super) images: Vec<StorageImage>,
+    pub(super) layers: HashMap<String, StorageLayer>,
     /// Held as long as files of the store are read.
     _locks: Vec<StorageLock>,
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::big_data::file_name;
 use super::files::read_file;
 use super::root::StorageRoot;
-use super::{StorageError, StoredImage, StoredLayer};
+use super::{StorageError, StorageImage, StorageLayer};
 use crate::BlobDigest;
 
 /// Largest number of layers of an image.
@@ -43,7 +43,7 @@ impl ContainersStorage {
     }
 
     /// Returns all images.
-    pub fn images(&self) -> impl Iterator<Item = &StoredImage> {
+    pub fn images(&self) -> impl Iterator<Item = &StorageImage> {
         self.roots.iter().flat_map(|root| &root.images)
     }
 
@@ -53,7 +53,7 @@ impl ContainersStorage {
     /// # Errors
     ///
     /// If there is no such image, or several have IDs that begin so.
-    pub fn find(&self, name: &str) -> Result<&StoredImage, StorageError> {
+    pub fn find(&self, name: &str) -> Result<&StorageImage, StorageError> {
         for name in full_names(name) {
             if let Some(image) = self.images().find(|image| image.names.contains(&name)) {
                 return Ok(image);
@@ -80,7 +80,7 @@ impl ContainersStorage {
     /// # Errors
     ///
     /// If they are missing or were changed.
-    pub fn blobs(&self, image: &StoredImage) -> Result<ImageBlobs, StorageError> {
+    pub fn blobs(&self, image: &StorageImage) -> Result<ImageBlobs, StorageError> {
         let wrong = |problem: &str| StorageError::Image { image: image.id.clone(), problem: problem.to_owned() };
         let Ok(digest) = image.digest.parse::<BlobDigest>() else {
             return Err(wrong("the store has no SHA-256 of its manifest"));
@@ -105,7 +105,7 @@ impl ContainersStorage {
     /// # Errors
     ///
     /// If a layer is missing, or the layers form a circle.
-    pub fn layers(&self, image: &StoredImage) -> Result<Vec<&StoredLayer>, StorageError> {
+    pub fn layers(&self, image: &StorageImage) -> Result<Vec<&StorageLayer>, StorageError> {
         let mut layers = Vec::new();
         let mut id = &image.layer;
         while !id.is_empty() {
@@ -121,7 +121,7 @@ impl ContainersStorage {
         Ok(layers)
     }
 
-    fn big_data(&self, image: &StoredImage, key: &str) -> Result<Option<Vec<u8>>, StorageError> {
+    fn big_data(&self, image: &StorageImage, key: &str) -> Result<Option<Vec<u8>>, StorageError> {
         let name = format!("overlay-images/{}/{}", image.id, file_name(key));
         for root in &self.roots {
             if root.images.iter().any(|other| other.id == image.id)

@@ -8,6 +8,7 @@ use libcomposefs_content::mutex::{into_inner, lock};
 use libcomposefs_image::tree::Tree;
 use libcomposefs_image::{Algorithm, Digest};
 use libcomposefs_repo::{Repository, Transaction};
+use libcomposefs_store::Batch;
 
 use super::blob_reader::{BlobRead, read_archive};
 use super::{LayerOutcome, PullError, PullOptions, PullProgress, PullWarning};
@@ -16,7 +17,7 @@ use crate::layer::{
     apply_stream, expand, import_layer,
 };
 use crate::manifest::{BlobRef, Config, Manifest};
-use crate::source::ImageSource;
+use crate::source::{ImageSource, LayerRequest};
 use crate::stored::{STREAM_MAX, stream_name, verify_layer};
 use crate::stream::{ContentType, StreamKind, StreamReader};
 use crate::tar::{Limits, SparseMap};
@@ -67,7 +68,7 @@ pub(super) struct ReadLayer {
 
 /// One layer to be read.
 #[derive(Clone, Copy)]
-struct Job<'a> {
+struct LayerJob<'a> {
     number: usize,
     count: usize,
     blob: &'a BlobRef,
@@ -92,7 +93,7 @@ pub(super) fn pull_layers(
         }
         let mut layer = if source.is_remote() {
             let mut own = transaction.repository().transaction()?;
-            let mut layer = read_layer(own.batch(), source, job, options, progress)?;
+            let mut layer = read_layer(Destination::Batch(own.batch()), source, job, options, progress)?;
             let name = stream_name(StreamKind::Layer(job.diff_id));
             let digest = own.add_stream(name, &layer.file, layer.objects.clone(), Vec::new())?;
             // Before the other lease ends.
@@ -102,7 +103,7 @@ pub(super) fn pull_layers(
             layer.new = (committed.objects.new, committed.objects.bytes_written);
             layer
         } else {
-            let mut layer = read_layer(transaction.batch(), source, job, options, progress)?;
+            let mut layer = read_layer(Destination::Batch(transaction.batch()), source, job, options, progress)?;
             let stored = transaction.batch().put_bytes(&layer.file);
             layer.stream = Some(stored.map_err(libcomposefs_repo::RepositoryError::from)?.0);
             layer
@@ -124,7 +125,7 @@ pub(super) fn hash_layers(
 ) -> Result<ReadLayers, PullError> {
     each_layer(manifest, config, options, |job| {
         progress.layer(job.number, &job.diff_id, job.blob.size);
-        let layer = read_layer(&HashOnly(algorithm), source, job, options, progress)?;
+        let layer = read_layer(Destination::Hash(HashOnly(algorithm)), source, job, options, progress)?;
         progress.done(job.number, LayerOutcome::Pulled);
         Ok(layer)
     })
@@ -136,17 +137,17 @@ fn each_layer(
     manifest: &Manifest,
     config: &Config,
     options: &PullOptions,
-    read: impl Fn(Job<'_>) -> Result<ReadLayer, PullError> + Sync,
+    read: impl Fn(LayerJob<'_>) -> Result<ReadLayer, PullError> + Sync,
 ) -> Result<ReadLayers, PullError> {
     let count = manifest.layers.len();
-    let mut jobs: Vec<Job<'_>> = Vec::new();
+    let mut jobs: Vec<LayerJob<'_>> = Vec::new();
     let mut job_of: HashMap<BlobDigest, usize> = HashMap::new();
     let mut order = Vec::new();
     for (number, (blob, diff_id)) in manifest.layers.iter().zip(&config.diff_ids).enumerate() {
         let next = jobs.len();
         let job = *job_of.entry(*diff_id).or_insert(next);
         if job == next {
-            jobs.push(Job { number, count, blob, diff_id: *diff_id });
+            jobs.push(LayerJob { number, count, blob, diff_id: *diff_id });
         }
         order.push(job);
     }
@@ -178,7 +179,7 @@ fn each_layer(
 /// Finds a layer in the repository and verifies its content.
 fn find_layer(
     transaction: &Transaction<'_>,
-    Job { blob: BlobRef { digest: blob, .. }, diff_id, .. }: Job<'_>,
+    LayerJob { blob: BlobRef { digest: blob, .. }, diff_id, .. }: LayerJob<'_>,
     warnings: &mut Vec<PullWarning>,
 ) -> Result<Option<ReadLayer>, PullError> {
     let repository = transaction.repository();
@@ -208,34 +209,59 @@ fn find_layer(
     }
 }
 
+/// Where the contents of a layer go.
+#[derive(Clone, Copy)]
+enum Destination<'b> {
+    Batch(&'b Batch<'b>),
+    Hash(HashOnly),
+}
+
+impl<'b> Destination<'b> {
+    fn sink(&self) -> &dyn LayerSink {
+        match self {
+            Self::Batch(batch) => *batch,
+            Self::Hash(sink) => sink,
+        }
+    }
+
+    fn batch(&self) -> Option<&'b Batch<'b>> {
+        match self {
+            Self::Batch(batch) => Some(batch),
+            Self::Hash(_) => None,
+        }
+    }
+}
+
 /// Reads the blob of a layer once: both digests are checked before anything refers to what was stored.
 fn read_layer(
-    sink: &dyn LayerSink,
+    destination: Destination<'_>,
     source: &dyn ImageSource,
-    job: Job<'_>,
+    job: LayerJob<'_>,
     options: &PullOptions,
     progress: &dyn PullProgress,
 ) -> Result<ReadLayer, PullError> {
-    let Job { number, count, blob, diff_id } = job;
+    let LayerJob { number, count, blob, diff_id } = job;
     let size_max =
         options.layer_size_max.unwrap_or_else(|| blob.size.saturating_mul(RATIO_MAX).saturating_add(ARCHIVE_MIN));
-    let input = source.blob(blob)?;
-    let (imported, read) = read_archive(input, blob, (number, progress), options.window_log, |archive| {
-        import_layer(archive, sink, Limits::default(), size_max)
-    });
-    let (number, failed) =
-        (number + 1, |error| PullError::Layer { number: number + 1, count, blob: blob.digest, error: Box::new(error) });
-    let imported = imported.map_err(failed)?;
-    let BlobRead { digest, size, has_garbage } = read.map_err(|error| failed(LayerReadError::Read(error)))?;
-    if source.has_blobs() {
-        let wrong = |found| PullError::Blob { number, count, expected: blob.digest, found };
-        if size != blob.size {
-            return Err(wrong(format!("has {size} bytes, but the manifest says {}", blob.size)));
+    let sink = destination.sink();
+    let request = LayerRequest { number, diff_id, sink, batch: destination.batch(), size_max };
+    let failed = |error| PullError::Layer { number: number + 1, count, blob: blob.digest, error: Box::new(error) };
+    let (imported, has_garbage) = match source.import_layer(request) {
+        Some(imported) => (imported?, false),
+        None => {
+            let input = source.blob(blob)?;
+            let (imported, read) = read_archive(input, blob, (number, progress), options.window_log, |archive| {
+                import_layer(archive, sink, Limits::default(), size_max)
+            });
+            let imported = imported.map_err(failed)?;
+            let read = read.map_err(|error| failed(LayerReadError::Read(error)))?;
+            if source.has_blobs() {
+                check_blob(&read, job)?;
+            }
+            (imported, read.has_garbage)
         }
-        if digest != blob.digest {
-            return Err(wrong(format!("has the digest {digest}")));
-        }
-    }
+    };
+    let number = number + 1;
     let ImportedLayer { diff_id: found, size, stream, expanded, .. } = imported;
     if found != diff_id {
         return Err(PullError::DiffId { number, count, blob: blob.digest, expected: diff_id, found });
@@ -262,6 +288,19 @@ fn read_layer(
         new: (0, 0),
         expanded: Some(expanded),
     })
+}
+
+/// Compares the size and the digest of a blob with the manifest.
+fn check_blob(read: &BlobRead, job: LayerJob<'_>) -> Result<(), PullError> {
+    let LayerJob { number, count, blob, .. } = job;
+    let wrong = |found| PullError::Blob { number: number + 1, count, expected: blob.digest, found };
+    if read.size != blob.size {
+        return Err(wrong(format!("has {} bytes, but the manifest says {}", read.size, blob.size)));
+    }
+    if read.digest != blob.digest {
+        return Err(wrong(format!("has the digest {}", read.digest)));
+    }
+    Ok(())
 }
 
 /// The tree of an image.

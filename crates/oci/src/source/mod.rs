@@ -4,14 +4,19 @@ mod archive_files;
 mod directory_files;
 mod docker_archive;
 mod oci_layout;
+mod storage_image;
 
 use std::io::Read;
+
+use libcomposefs_store::Batch;
 
 pub use archive_files::ArchiveFiles;
 pub use directory_files::DirectoryFiles;
 pub use docker_archive::DockerArchive;
 pub use oci_layout::OciLayout;
+pub use storage_image::StorageImageSource;
 
+use crate::layer::{ImportedLayer, LayerSink};
 use crate::manifest::{BlobRef, Document, Manifest, ManifestError, Platform, for_platform};
 use crate::{BlobDigest, shown::shown};
 
@@ -56,6 +61,21 @@ pub enum SourceError {
     Other(Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// A layer that a source imports in a way of its own.
+#[derive(Clone, Copy)]
+pub struct LayerRequest<'a> {
+    /// The number of the layer, from 0.
+    pub number: usize,
+    /// The expected digest of its archive.
+    pub diff_id: BlobDigest,
+    /// Where the contents go.
+    pub sink: &'a dyn LayerSink,
+    /// The sink as a batch, which can clone files, if it is one.
+    pub batch: Option<&'a Batch<'a>>,
+    /// Largest size of the archive, in bytes.
+    pub size_max: u64,
+}
+
 /// A place that has manifests and blobs.
 pub trait ImageSource: Sync {
     /// Returns the reference, for messages.
@@ -82,6 +102,11 @@ pub trait ImageSource: Sync {
     ///
     /// If it cannot be opened.
     fn blob(&self, blob: &BlobRef) -> Result<Box<dyn Read + Send + '_>, SourceError>;
+
+    /// Imports a layer in a way of the source's own, which does not read its blob. `None` if the source has no such way.
+    fn import_layer(&self, _request: LayerRequest<'_>) -> Option<Result<ImportedLayer, SourceError>> {
+        None
+    }
 
     /// Returns true if layers come over a network, so that finished layers are published at once: a pull that is
     /// repeated after it was cut does not fetch them again.

@@ -2,10 +2,13 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow, bail};
-use libcomposefs_oci::source::{ArchiveFiles, DirectoryFiles, DockerArchive, ImageSource, OciLayout};
+use libcomposefs_oci::containers_storage::ContainersStorage;
+use libcomposefs_oci::source::{
+    ArchiveFiles, DirectoryFiles, DockerArchive, ImageSource, OciLayout, StorageImageSource,
+};
 
 /// Paragraph on sources for `--help`.
 pub(super) const SOURCES: &str = "\
@@ -14,6 +17,7 @@ Sources:
   oci:DIR[:NAME]              an OCI image layout in a directory
   oci-archive:FILE[:NAME]     an OCI image layout in a tar archive
   docker-archive:FILE[:NAME]  an archive of `docker save` or `podman save`
+  containers-storage:NAME     an image in the store of podman, by name or ID; [DIR]NAME for another graph root
 NAME is needed if there are several images; @DIGEST chooses one by the digest of its manifest.";
 
 /// Options for sources.
@@ -36,6 +40,9 @@ pub(super) fn open(operand: &OsStr, args: &SourceArgs) -> anyhow::Result<OpenSou
     let shown = operand.to_string_lossy();
     if let Some(reference) = operand.to_str().and_then(|operand| operand.strip_prefix("docker://")) {
         return open_registry(reference, args);
+    }
+    if let Some(name) = operand.to_str().and_then(|operand| operand.strip_prefix("containers-storage:")) {
+        return open_storage(name);
     }
     let colon = operand.as_bytes().iter().position(|byte| *byte == b':');
     let Some(colon) = colon else {
@@ -79,6 +86,40 @@ fn open_registry(reference: &str, args: &SourceArgs) -> anyhow::Result<OpenSourc
 #[cfg(not(feature = "network"))]
 fn open_registry(reference: &str, _: &SourceArgs) -> anyhow::Result<OpenSource> {
     bail!("docker://{reference}: this program was built without network; copy the image to an OCI layout first")
+}
+
+/// Opens `NAME` or `[[DRIVER@]ROOT[+RUNROOT]]NAME` in the store of podman.
+fn open_storage(text: &str) -> anyhow::Result<OpenSource> {
+    let (root, name) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((place, name)) => {
+            let root = place.split_once('@').map_or(place, |(_, root)| root);
+            (PathBuf::from(root.split_once('+').map_or(root, |(root, _)| root)), name)
+        }
+        None => (default_store()?, text),
+    };
+    let shown = root.display().to_string();
+    let mut is_told = false;
+    let wait = || {
+        if !std::mem::replace(&mut is_told, true) {
+            tell!("composefs: waiting for another process, which writes to {shown}");
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        true
+    };
+    let storage = ContainersStorage::open(&[&root], wait)?;
+    let full = storage.find(name)?.names.first().cloned();
+    Ok(OpenSource { source: Box::new(StorageImageSource::new(storage, name)?), name: full })
+}
+
+/// Returns the graph root of podman's store: the system's for root, otherwise the user's.
+fn default_store() -> anyhow::Result<PathBuf> {
+    if rustix::process::geteuid().is_root() {
+        return Ok("/var/lib/containers/storage".into());
+    }
+    let data = std::env::var_os("XDG_DATA_HOME").filter(|data| !data.is_empty()).map(PathBuf::from);
+    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/share"));
+    let data = data.or_else(home).context("HOME is not set: name the graph root, containers-storage:[DIR]NAME")?;
+    Ok(data.join("containers/storage"))
 }
 
 fn other_way(operand: &str, kind: &str, copy: &str) -> anyhow::Error {
