@@ -42,12 +42,12 @@ static POLICY: Budget =
 /// Files of containers: JSON and TOML become trees first.
 static CONTAINERS: Budget = Budget::new(
     "configuration of containers",
-    Linear { base: 64 << 10, per_byte: 512 },
-    Linear { base: 5_000_000, per_byte: 10_000 },
+    Linear { base: 64 << 10, per_byte: 128 },
+    Linear { base: 5_000_000, per_byte: 5_000 },
 );
 static REGISTRY: Budget = Budget::new(
     "answer of a registry",
-    Linear { base: 32 << 10, per_byte: 64 },
+    Linear { base: 32 << 10, per_byte: 32 },
     Linear { base: 5_000_000, per_byte: 4_000 },
 );
 static CONTAINER: Budget =

@@ -151,6 +151,11 @@ fn proxies_are_used_except_for_loopback_and_exceptions() {
     let direct = Fake::start(|_| Reply::new(200).body(r#"{"tags":["direct"]}"#));
     assert_eq!(repository(&options, &direct.host(), "image").tags().expect("a list"), ["direct"]);
     assert_eq!(proxy.seen().len(), seen.len());
+    // A host that is neither insecure nor a loopback address is never asked without TLS.
+    let error = repository(&options, "third.example", "image").tags().expect_err("no TLS");
+    assert!(matches!(error.kind(), ErrorKind::Connect { .. }), "{error}");
+    let third: Vec<_> = proxy.seen().into_iter().filter(|seen| seen.path.contains("third.example")).collect();
+    assert!(!third.is_empty() && third.iter().all(|seen| seen.method == "CONNECT"), "{third:?}");
     let bad = Proxies { https: Some("::".to_owned()), ..Proxies::default() };
     let client = RegistryClient::new(ClientOptions { proxies: bad, ..options }).expect("a client");
     let error = client.repository(&endpoint("other.example", "image")).expect_err("no URL");
