@@ -112,7 +112,7 @@ impl<R: BufRead> LayerDecoder<R> {
         Ok(self.has_garbage)
     }
 
-    /// Begins the next member of a gzip file. Returns false if there is none.
+    /// Begins the next member of a gzip file. Returns false at the end of the last one.
     fn next_member(&mut self) -> io::Result<bool> {
         let AnyDecoder::Gzip(decoder) = std::mem::replace(&mut self.decoder, AnyDecoder::Failed) else {
             return Ok(false);

@@ -131,7 +131,7 @@ pub enum Document {
 /// The fields that tell the kinds of documents apart.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Kind {
+struct DocumentKind {
     media_type: Option<String>,
     manifests: Option<IgnoredAny>,
     layers: Option<IgnoredAny>,
@@ -148,7 +148,8 @@ impl Document {
         if raw.len() as u64 > DOCUMENT_MAX {
             return Err(ManifestError::Size(raw.len() as u64));
         }
-        let kind: Kind = serde_json::from_slice(&raw).map_err(|error| ManifestError::Json("manifest", error))?;
+        let kind: DocumentKind =
+            serde_json::from_slice(&raw).map_err(|error| ManifestError::Json("manifest", error))?;
         if let (Some(found), Some(expected)) = (&kind.media_type, media_type)
             && found != expected
         {
@@ -208,14 +209,14 @@ impl Manifest {
     /// # Errors
     ///
     /// If the manifest is not that of an image, or the configuration cannot be parsed.
-    pub fn parse_config(&self, raw: Vec<u8>) -> Result<Config, ManifestError> {
+    pub fn parse_config(&self, raw: Vec<u8>) -> Result<ImageConfig, ManifestError> {
         let media_type = &self.config.media_type;
         if !CONFIGS.contains(&media_type.as_str()) {
             return Err(ManifestError::NoImage(format!(
                 "the media type of its configuration is {media_type:?}, that of an artifact"
             )));
         }
-        let config = Config::parse(raw)?;
+        let config = ImageConfig::parse(raw)?;
         let (layers, diff_ids) = (self.layers.len(), config.diff_ids.len());
         if layers != diff_ids {
             return Err(ManifestError::LayerCount { layers, diff_ids });
@@ -229,7 +230,7 @@ impl Manifest {
 
 /// The configuration of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
+pub struct ImageConfig {
     /// The bytes as they were received.
     pub raw: Vec<u8>,
     /// The digest of the bytes.
@@ -240,7 +241,7 @@ pub struct Config {
     pub parsed: ImageConfiguration,
 }
 
-impl Config {
+impl ImageConfig {
     /// Parses a configuration.
     ///
     /// # Errors

@@ -4,8 +4,8 @@ use libcomposefs_image::Digest;
 use libcomposefs_repo::{Repository, RepositoryError, StreamName, StreamTag};
 use libcomposefs_store::ObjectError;
 
-use crate::manifest::{Config, DOCUMENT_MAX, Document, Manifest, ManifestError};
-use crate::stream::{Chunk, NamedRef, StreamError, StreamKind, StreamReader};
+use crate::manifest::{DOCUMENT_MAX, Document, ImageConfig, Manifest, ManifestError};
+use crate::stream::{NamedRef, StreamChunk, StreamError, StreamKind, StreamReader};
 use crate::{BlobDigest, BlobHasher};
 
 /// Largest size of the file of a stream, in bytes: the headers of some million entries.
@@ -81,7 +81,7 @@ pub struct StoredImage {
     /// The manifest.
     pub manifest: Manifest,
     /// The configuration.
-    pub config: Config,
+    pub config: ImageConfig,
     /// The composefs images, by the names of their references.
     pub images: Vec<NamedRef>,
 }
@@ -194,7 +194,7 @@ pub fn read_content(
     let (mut total, mut buffer) = (0u64, vec![0; 64 << 10]);
     while let Some(chunk) = stream.next().map_err(damaged)? {
         match chunk {
-            Chunk::Inline(len) => {
+            StreamChunk::Inline(len) => {
                 total = total.saturating_add(len);
                 loop {
                     match stream.read_inline(&mut buffer).map_err(damaged)? {
@@ -203,7 +203,7 @@ pub fn read_content(
                     }
                 }
             }
-            Chunk::Object(digest) => {
+            StreamChunk::Object(digest) => {
                 let object = repository.object(&digest)?;
                 total = total.saturating_add(object.size());
                 if total > stream.size() {

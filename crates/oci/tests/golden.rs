@@ -6,7 +6,7 @@ use std::path::Path;
 use libcomposefs_image::{Algorithm, Digest};
 use libcomposefs_oci::BlobDigest;
 use libcomposefs_oci::compression::{LayerDecoder, WINDOW_LOG};
-use libcomposefs_oci::layer::{HashOnly, ImageTree, Whiteouts, Xattrs, apply_stream, import_layer};
+use libcomposefs_oci::layer::{HashOnly, ImageTree, WhiteoutRule, XattrFilter, apply_stream, import_layer};
 use libcomposefs_oci::stream::ContentType;
 use libcomposefs_oci::tar::Limits;
 use libcomposefs_repo::Format;
@@ -24,7 +24,7 @@ fn json(path: &Path) -> Value {
 fn image(
     layout: &Path,
     algorithm: Algorithm,
-    xattrs: Xattrs,
+    xattrs: XattrFilter,
     format: Format,
 ) -> Result<Digest, Box<dyn std::error::Error>> {
     let blob = |descriptor: &Value| {
@@ -33,7 +33,7 @@ fn image(
     let manifest = json(&blob(&json(&layout.join("index.json"))["manifests"][0]));
     let config = json(&blob(&manifest["config"]));
     let diff_ids = config["rootfs"]["diff_ids"].as_array().unwrap();
-    let mut tree = ImageTree::new(algorithm, xattrs, Whiteouts::InOrder)?;
+    let mut tree = ImageTree::new(algorithm, xattrs, WhiteoutRule::InOrder)?;
     for (number, (layer, diff_id)) in manifest["layers"].as_array().unwrap().iter().zip(diff_ids).enumerate() {
         let bytes = std::fs::read(blob(layer))?;
         let mut archive = LayerDecoder::new(&bytes[..], WINDOW_LOG)?;
@@ -57,7 +57,7 @@ fn digests_are_those_of_cfsctl() {
     let mut wrong = Vec::new();
     for row in oci::recorded().into_iter().filter(|row| !row.is_bootable) {
         let algorithm = row.algorithm.parse().unwrap();
-        let kept = if row.xattrs == "keep-user-xattrs" { Xattrs::User } else { Xattrs::Allowlist };
+        let kept = if row.xattrs == "keep-user-xattrs" { XattrFilter::User } else { XattrFilter::Allowlist };
         let format = if row.version == "1" { Format::One } else { Format::Legacy };
         let result = image(&dir.path().join(&row.layout), algorithm, kept, format);
         let is_intended =

@@ -5,8 +5,9 @@
 //! ```
 //!
 //! [`Reference`] names an image, [`RegistriesConf`] says which endpoints serve it, [`SignaturePolicy`] whether it may
-//! be used: the caller asks it before a transfer. [`RegistryClient::pull_source`] reads the manifest of an image from the
-//! first endpoint that has it; the methods of [`RemoteRepository`] transfer the rest. The crate reads no environment:
+//! be used: the caller asks it before a transfer. [`RegistryClient::pull_source`] reads the manifest of an image from
+//! the first endpoint that has it; the methods of [`RemoteRepository`] transfer the rest. The crate reads no
+//! environment:
 //! [`Locations`] has the values that decide where configuration files are, [`ClientOptions`] those for connections.
 //!
 //! Without the feature `client`, which is on by default, only the readers of names and configuration files are built.

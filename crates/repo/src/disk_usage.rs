@@ -24,7 +24,8 @@ pub struct RefUsage {
     pub apparent: u64,
     /// Size of these objects on disk.
     pub used: u64,
-    /// Size on disk of the objects that nothing else needs: no other image, no kept stream, no other name of this image.
+    /// Size on disk of the objects that nothing else needs: no other image, no kept stream, no other name of this
+    /// image.
     pub exclusive: u64,
     /// Size on disk that would be free after untag and gc: of the exclusive objects, those that have no other hard link
     /// and share no extents with other files.

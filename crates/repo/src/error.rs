@@ -8,7 +8,6 @@ use libcomposefs_image::erofs::read::ReadError;
 use libcomposefs_image::{Algorithm, Digest};
 use libcomposefs_scan as scan;
 
-use super::broken_ref::BrokenRef;
 use super::meta::MetaError;
 use super::ref_name::RefName;
 use super::stream_name::{StreamName, StreamTag};
@@ -115,10 +114,12 @@ pub enum RepositoryError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A stream that is needed cannot be interpreted, or is missing.
-    #[error("{} {}; run `composefs fsck` in that repository", entry.path.display(), entry.found)]
+    #[error("{} {found}; run `composefs fsck` in that repository", path.display())]
     Unclear {
-        /// The entry of the stream.
-        entry: Box<BrokenRef>,
+        /// Path of the entry of the stream.
+        path: PathBuf,
+        /// Description of the entry.
+        found: String,
     },
     /// No image has this digest.
     #[error("there is no image {digest} in {}", path.display())]

@@ -166,7 +166,7 @@ fn put_back(
     }
 }
 
-/// Removes a tag, durably. Returns false if there is none.
+/// Removes a tag, durably. Returns false if the tag does not exist.
 pub(crate) fn remove_tag(dir: &RepoDir, tag: &StreamTag) -> Result<bool, RepositoryError> {
     let Some(directory) = dir.open_dir(layout::OCI_TAGS)? else { return Ok(false) };
     let path = dir.path.join(layout::OCI_TAGS).join(tag.file_name());

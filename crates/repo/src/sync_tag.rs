@@ -127,7 +127,7 @@ impl Repository {
         marks.streams(self, &streams, &[manifest])?;
         // Entries of other images are no obstacle.
         if let Some(entry) = marks.unclear.iter().find(|entry| !streams.unclear.contains(entry)) {
-            return Err(RepositoryError::Unclear { entry: Box::new(entry.clone()) });
+            return Err(RepositoryError::Unclear { path: entry.path.clone(), found: entry.found.clone() });
         }
         if let Some((_, error)) = marks.unreadable.pop() {
             return Err(error);

@@ -27,7 +27,8 @@ fn a_tagged_image_is_kept_and_an_untagged_one_removed() {
     assert_eq!(lines[0], "0 images and 0 objects removed, 0");
     assert!(
         lines.contains(
-            &"5 streams of OCI images without a tag, pulled less than 1 h ago or needed by such a stream: kept (--grace)"
+            &"5 streams of OCI images without a tag, pulled less than 1 h ago or needed by such a stream: kept \
+              (--grace)"
         ),
         "{lines:?}"
     );

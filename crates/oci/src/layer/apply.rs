@@ -4,7 +4,7 @@ use libcomposefs_image::tree::{LayerInode, LayerMark, Layers, NewInode, Timestam
 use libcomposefs_image::{Algorithm, Digest};
 
 use super::LayerError;
-use super::canonical::{Xattrs, canonical};
+use super::canonical::{XattrFilter, canonical};
 use super::path::names;
 use crate::shown::shown;
 use crate::tar::{EntryKind, TarEntry};
@@ -15,7 +15,7 @@ const MISSING_PARENT_MODE: u32 = 0o040_755;
 /// The effect of a whiteout on entries of its own layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Whiteouts {
+pub enum WhiteoutRule {
     /// A whiteout removes what exists at its position in the archive, also entries of its own layer. cfsctl does so.
     #[default]
     InOrder,
@@ -49,8 +49,8 @@ pub enum LayerWarning {
 #[derive(Debug)]
 pub struct ImageTree {
     layers: Layers,
-    xattrs: Xattrs,
-    whiteouts: Whiteouts,
+    xattrs: XattrFilter,
+    whiteouts: WhiteoutRule,
     layer: u32,
     warnings: Vec<LayerWarning>,
 }
@@ -61,7 +61,7 @@ impl ImageTree {
     /// # Errors
     ///
     /// Never for a valid algorithm.
-    pub fn new(algorithm: Algorithm, xattrs: Xattrs, whiteouts: Whiteouts) -> Result<Self, LayerError> {
+    pub fn new(algorithm: Algorithm, xattrs: XattrFilter, whiteouts: WhiteoutRule) -> Result<Self, LayerError> {
         let layers = Layers::new(algorithm, &missing_parent())?;
         Ok(Self { layers, xattrs, whiteouts, layer: 0, warnings: Vec::new() })
     }
@@ -123,18 +123,18 @@ impl ImageTree {
             return Err(LayerError::Parent(shown(&above.join(&b'/'))));
         }
         let is_own = match (mark, self.whiteouts) {
-            (LayerMark::Whiteout(name), Whiteouts::LowerLayers) => {
+            (LayerMark::Whiteout(name), WhiteoutRule::LowerLayers) => {
                 self.layers.whiteout_lower(directory, name);
                 false
             }
-            (LayerMark::Whiteout(name), Whiteouts::InOrder) => {
+            (LayerMark::Whiteout(name), WhiteoutRule::InOrder) => {
                 self.layers.whiteout(directory, name) == Some(self.layer)
             }
-            (LayerMark::Opaque, Whiteouts::LowerLayers) => {
+            (LayerMark::Opaque, WhiteoutRule::LowerLayers) => {
                 self.layers.opaque(directory);
                 false
             }
-            (LayerMark::Opaque, Whiteouts::InOrder) => self.layers.clear(directory) == Some(self.layer),
+            (LayerMark::Opaque, WhiteoutRule::InOrder) => self.layers.clear(directory) == Some(self.layer),
             _ => false,
         };
         if is_own {

@@ -7,7 +7,7 @@ use super::LayerError;
 /// The extended attributes that a tree keeps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Xattrs {
+pub enum XattrFilter {
     /// `security.capability` alone.
     #[default]
     Allowlist,
@@ -15,7 +15,7 @@ pub enum Xattrs {
     User,
 }
 
-impl Xattrs {
+impl XattrFilter {
     /// Returns true if an attribute of this name is kept.
     #[must_use]
     pub fn keeps(self, name: &[u8]) -> bool {

@@ -9,8 +9,8 @@ mod replay;
 mod sink;
 mod sparse;
 
-pub use apply::{FileData, ImageTree, LayerWarning, Whiteouts};
-pub use canonical::Xattrs;
+pub use apply::{FileData, ImageTree, LayerWarning, WhiteoutRule};
+pub use canonical::XattrFilter;
 pub use entries::{INLINE_MAX, LayerReadError};
 pub use import::{ExpandedFiles, ImportedLayer, import_layer};
 pub use replay::{Expander, Stored, apply_stream, expand};

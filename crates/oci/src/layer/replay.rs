@@ -9,7 +9,7 @@ use super::entries::{ContentError, Entries, INLINE_MAX, LayerBytes, LayerReadErr
 use super::import::ExpandedFiles;
 use super::sink::{LayerSink, file_data};
 use super::sparse::SparseExpander;
-use crate::stream::{Chunk, StreamError, StreamReader};
+use crate::stream::{StreamChunk, StreamError, StreamReader};
 use crate::tar::{Limits, SparseMap, TarEntry, TarError, TarParser};
 
 /// The expanded contents of sparse files.
@@ -73,8 +73,8 @@ impl LayerBytes for ReplayBytes<'_> {
             match self.stream.read_inline(&mut buffer[len..])? {
                 0 => match self.stream.next()? {
                     None => break,
-                    Some(Chunk::Inline(_)) => {}
-                    Some(Chunk::Object(_)) => {
+                    Some(StreamChunk::Inline(_)) => {}
+                    Some(StreamChunk::Object(_)) => {
                         return Err(
                             StreamError::Damaged("an object is where a header or a small content must be").into()
                         );
@@ -112,12 +112,14 @@ impl LayerBytes for ReplayBytes<'_> {
             };
         }
         match self.stream.next()? {
-            Some(Chunk::Object(digest)) => match &entry.sparse {
+            Some(StreamChunk::Object(digest)) => match &entry.sparse {
                 None => Ok(FileData::Object(digest, size)),
                 Some(map) => self.expanded(map, Stored::Object(digest, size)),
             },
             None => Err(ContentError::Tar(TarError::TruncatedData(size))),
-            Some(Chunk::Inline(_)) => Err(StreamError::Damaged("a content of more than 64 bytes is no object").into()),
+            Some(StreamChunk::Inline(_)) => {
+                Err(StreamError::Damaged("a content of more than 64 bytes is no object").into())
+            }
         }
     }
 }

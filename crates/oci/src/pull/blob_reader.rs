@@ -84,7 +84,7 @@ pub(super) fn read_archive<T>(
             let counted = CountedBlob { input, hasher: BlobHasher::default(), size: 0, expected, number, progress };
             decompress(counted, window_log, &sender, &returned)
         });
-        let mut archive = Pieces { receiver, give_back, piece: Vec::new(), at: 0 };
+        let mut archive = ArchivePieces { receiver, give_back, piece: Vec::new(), at: 0 };
         let taken = take(&mut archive);
         // The other thread ends when nothing receives what it reads.
         drop(archive);
@@ -134,14 +134,14 @@ fn decompress_all(
 }
 
 /// The archive, as the other thread sends it.
-struct Pieces {
+struct ArchivePieces {
     receiver: Receiver<io::Result<Vec<u8>>>,
     give_back: SyncSender<Vec<u8>>,
     piece: Vec<u8>,
     at: usize,
 }
 
-impl Read for Pieces {
+impl Read for ArchivePieces {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.at == self.piece.len() {
             let next = match self.receiver.recv() {

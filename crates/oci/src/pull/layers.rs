@@ -16,7 +16,7 @@ use crate::layer::{
     ExpandedFiles, FileData, HashOnly, ImageTree, ImportedLayer, LayerReadError, LayerSink, LayerWarning, Stored,
     apply_stream, expand, import_layer,
 };
-use crate::manifest::{BlobRef, Config, Manifest};
+use crate::manifest::{BlobRef, ImageConfig, Manifest};
 use crate::source::{ImageSource, LayerRequest};
 use crate::stored::{STREAM_MAX, stream_name, verify_layer};
 use crate::stream::{ContentType, StreamKind, StreamReader};
@@ -80,7 +80,7 @@ pub(super) fn pull_layers(
     transaction: &Transaction<'_>,
     source: &dyn ImageSource,
     manifest: &Manifest,
-    config: &Config,
+    config: &ImageConfig,
     options: &PullOptions,
     progress: &dyn PullProgress,
 ) -> Result<ReadLayers, PullError> {
@@ -119,7 +119,7 @@ pub(super) fn hash_layers(
     algorithm: Algorithm,
     source: &dyn ImageSource,
     manifest: &Manifest,
-    config: &Config,
+    config: &ImageConfig,
     options: &PullOptions,
     progress: &dyn PullProgress,
 ) -> Result<ReadLayers, PullError> {
@@ -135,7 +135,7 @@ pub(super) fn hash_layers(
 /// first error ends it.
 fn each_layer(
     manifest: &Manifest,
-    config: &Config,
+    config: &ImageConfig,
     options: &PullOptions,
     read: impl Fn(LayerJob<'_>) -> Result<ReadLayer, PullError> + Sync,
 ) -> Result<ReadLayers, PullError> {

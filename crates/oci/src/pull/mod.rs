@@ -10,8 +10,8 @@ use libcomposefs_repo::{Repository, RepositoryError, StreamTag};
 
 use crate::BlobDigest;
 use crate::compression::WINDOW_LOG;
-use crate::layer::{LayerError, LayerReadError, LayerWarning, Whiteouts, Xattrs};
-use crate::manifest::{BlobRef, Config, DOCUMENT_MAX, Manifest, ManifestError, Platform};
+use crate::layer::{LayerError, LayerReadError, LayerWarning, WhiteoutRule, XattrFilter};
+use crate::manifest::{BlobRef, DOCUMENT_MAX, ImageConfig, Manifest, ManifestError, Platform};
 use crate::source::{ImageSource, SourceError, find_manifest};
 
 /// Options of a pull.
@@ -19,9 +19,9 @@ use crate::source::{ImageSource, SourceError, find_manifest};
 #[non_exhaustive]
 pub struct PullOptions {
     /// The extended attributes that the image keeps.
-    pub xattrs: Xattrs,
+    pub xattrs: XattrFilter,
     /// The effect of whiteouts on entries of their own layer.
-    pub whiteouts: Whiteouts,
+    pub whiteouts: WhiteoutRule,
     /// The platform of the image; `None` for that of this machine.
     pub platform: Option<Platform>,
     /// Largest size of the archive of a layer, in bytes. `None` for 1 GiB and a hundred times the size of its blob.
@@ -37,8 +37,8 @@ pub struct PullOptions {
 impl Default for PullOptions {
     fn default() -> Self {
         Self {
-            xattrs: Xattrs::default(),
-            whiteouts: Whiteouts::default(),
+            xattrs: XattrFilter::default(),
+            whiteouts: WhiteoutRule::default(),
             platform: None,
             layer_size_max: None,
             window_log: WINDOW_LOG,
@@ -58,7 +58,7 @@ pub trait PullProgress: Sync {
     fn done(&self, _number: usize, _outcome: LayerOutcome) {}
 }
 
-/// A progress that nobody looks at.
+/// Reports no progress.
 #[derive(Clone, Copy, Debug)]
 pub struct NoPullProgress;
 
@@ -268,7 +268,7 @@ pub fn image_format(format: libcomposefs_repo::Format) -> libcomposefs_repo::For
 }
 
 /// Reads and checks the manifest and the configuration.
-fn read_documents(source: &dyn ImageSource, options: &PullOptions) -> Result<(Manifest, Config), PullError> {
+fn read_documents(source: &dyn ImageSource, options: &PullOptions) -> Result<(Manifest, ImageConfig), PullError> {
     let platform = options.platform.clone().unwrap_or_else(Platform::of_machine);
     let manifest = find_manifest(source, &platform)?;
     let what = format!("manifest {}", manifest.digest);

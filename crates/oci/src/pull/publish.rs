@@ -7,7 +7,7 @@ use libcomposefs_repo::{Format, StreamName, StreamTag, Transaction};
 
 use super::layers::{BuiltTree, ReadLayers};
 use super::{PullError, image_format};
-use crate::manifest::{Config, Manifest};
+use crate::manifest::{ImageConfig, Manifest};
 use crate::stored::{IMAGE_REF, IMAGE_REF_V1, image_refs, stream_name};
 use crate::stream::{ContentType, NamedRef, StreamKind, StreamWriter};
 
@@ -15,7 +15,7 @@ use crate::stream::{ContentType, NamedRef, StreamKind, StreamWriter};
 pub(super) fn publish(
     transaction: &mut Transaction<'_>,
     manifest: &Manifest,
-    config: &Config,
+    config: &ImageConfig,
     layers: &ReadLayers,
     tree: &BuiltTree,
     tags: &[StreamTag],

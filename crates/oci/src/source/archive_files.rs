@@ -98,18 +98,18 @@ impl SourceFiles for ArchiveFiles {
             path.clone_from(target);
         }
         let (offset, size) = *self.members.get(&path).ok_or(io::ErrorKind::NotFound)?;
-        Ok((Box::new(Member { file: &self.file, at: offset, left: size }), size))
+        Ok((Box::new(ArchiveMember { file: &self.file, at: offset, left: size }), size))
     }
 }
 
 /// A member of an archive, being read.
-struct Member<'a> {
+struct ArchiveMember<'a> {
     file: &'a File,
     at: u64,
     left: u64,
 }
 
-impl Read for Member<'_> {
+impl Read for ArchiveMember<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let len = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
         let read = self.file.read_at(&mut buffer[..len], self.at)?;

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{ArchiveFiles, ImageSource, RootDocument, SourceError, SourceFiles, read_file};
 use crate::BlobDigest;
-use crate::manifest::{BlobRef, Config, DOCUMENT_MAX, ManifestError};
+use crate::manifest::{BlobRef, DOCUMENT_MAX, ImageConfig, ManifestError};
 
 /// An image in an archive of `docker save`.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl DockerArchive {
             serde_json::from_slice(&text).map_err(|error| malformed(ManifestError::Json("manifest.json", error)))?;
         let saved = choose(saved, &described, image)?;
         let raw = read_file(&files, &saved.config, DOCUMENT_MAX)?;
-        let config = Config::parse(raw).map_err(malformed)?;
+        let config = ImageConfig::parse(raw).map_err(malformed)?;
         let (count, diff_ids) = (saved.layers.len(), config.diff_ids.len());
         if count != diff_ids {
             return Err(malformed(ManifestError::LayerCount { layers: count, diff_ids }));

@@ -103,7 +103,8 @@ pub trait ImageSource: Sync {
     /// If it cannot be opened.
     fn blob(&self, blob: &BlobRef) -> Result<Box<dyn Read + Send + '_>, SourceError>;
 
-    /// Imports a layer in a way of the source's own, which does not read its blob. `None` if the source has no such way.
+    /// Imports a layer in a way of the source's own, which does not read its blob. `None` if the source has no such
+    /// way.
     fn import_layer(&self, _request: LayerRequest<'_>) -> Option<Result<ImportedLayer, SourceError>> {
         None
     }
@@ -136,7 +137,7 @@ pub struct RootDocument {
 ///
 /// # Errors
 ///
-/// If there is none, or a document is malformed or has another digest than the one that names it.
+/// If the source has no such image, or a document is malformed or has another digest than the one that names it.
 pub fn find_manifest(source: &dyn ImageSource, platform: &Platform) -> Result<Manifest, SourceError> {
     let RootDocument { raw, media_type, digest } = source.root()?;
     let mut what = source.describe();

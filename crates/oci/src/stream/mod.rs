@@ -5,7 +5,7 @@ mod reader;
 mod writer;
 
 pub use kind::{ContentType, StreamKind};
-pub use reader::{Chunk, StreamReader};
+pub use reader::{StreamChunk, StreamReader};
 pub use writer::{NamedRef, StreamWriter};
 
 /// The reasons why a stream cannot be read.

@@ -16,7 +16,7 @@ const WINDOW_LOG_MAX: u32 = 27;
 
 /// A part of the content of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Chunk {
+pub enum StreamChunk {
     /// This number of plain bytes, to be read by [`StreamReader::read_inline`].
     Inline(u64),
     /// The whole content of an object.
@@ -117,7 +117,7 @@ impl<'f> StreamReader<'f> {
     /// If the stream is damaged.
     // Not an iterator: the bytes of a chunk are read between two calls.
     #[allow(clippy::should_implement_trait)]
-    pub fn next(&mut self) -> Result<Option<Chunk>, StreamError> {
+    pub fn next(&mut self) -> Result<Option<StreamChunk>, StreamError> {
         if self.inline_left > 0 {
             let skipped = io::copy(&mut (&mut self.chunks).take(self.inline_left), &mut io::sink())?;
             if skipped != self.inline_left {
@@ -134,7 +134,9 @@ impl<'f> StreamReader<'f> {
         let number = i64::from_le_bytes(number);
         if number >= 0 {
             let object = usize::try_from(number).ok().and_then(|number| self.objects.get(number));
-            return object.map(|digest| Some(Chunk::Object(*digest))).ok_or(StreamError::Damaged("no such object"));
+            return object
+                .map(|digest| Some(StreamChunk::Object(*digest)))
+                .ok_or(StreamError::Damaged("no such object"));
         }
         let len = number.unsigned_abs();
         self.seen = self.seen.saturating_add(len);
@@ -142,7 +144,7 @@ impl<'f> StreamReader<'f> {
             return Err(StreamError::Damaged("the chunks are longer than the content"));
         }
         self.inline_left = len;
-        Ok(Some(Chunk::Inline(len)))
+        Ok(Some(StreamChunk::Inline(len)))
     }
 
     /// Reads bytes of the present inline chunk, as many as are left of it and fit into the buffer.

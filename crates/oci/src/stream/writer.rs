@@ -26,7 +26,7 @@ pub struct NamedRef {
 ///
 /// ```
 /// use libcomposefs_image::{Algorithm, verity};
-/// use libcomposefs_oci::stream::{Chunk, ContentType, StreamReader, StreamWriter};
+/// use libcomposefs_oci::stream::{StreamChunk, ContentType, StreamReader, StreamWriter};
 ///
 /// let mut writer = StreamWriter::new(Algorithm::Sha256)?;
 /// let object = verity::digest(Algorithm::Sha256, &[7; 100]);
@@ -36,10 +36,10 @@ pub struct NamedRef {
 ///
 /// let mut reader = StreamReader::new(&file, Algorithm::Sha256)?;
 /// assert_eq!(reader.size(), 106);
-/// assert_eq!(reader.next()?, Some(Chunk::Inline(6)));
+/// assert_eq!(reader.next()?, Some(StreamChunk::Inline(6)));
 /// let mut before = [0; 6];
 /// reader.read_inline(&mut before)?;
-/// assert_eq!(reader.next()?, Some(Chunk::Object(object)));
+/// assert_eq!(reader.next()?, Some(StreamChunk::Object(object)));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct StreamWriter {

@@ -3,11 +3,9 @@
 use libcomposefs_image::tree::Timestamp;
 
 use super::TarError;
+use super::block::BLOCK;
 use super::number::header_number;
-use super::sparse::SparseMap;
-
-/// The size of a block of an archive, in bytes.
-pub const BLOCK: usize = 512;
+use super::sparse_map::SparseMap;
 
 /// The kinds of files that an archive can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +57,7 @@ pub struct TarEntry {
 
 /// The fields of a header block.
 #[derive(Debug)]
-pub(super) struct Header<'b>(pub(super) &'b [u8; BLOCK]);
+pub(super) struct TarHeader<'b>(pub(super) &'b [u8; BLOCK]);
 
 /// The variants of the format, told apart by their magic bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +67,7 @@ enum Variant {
     Gnu,
 }
 
-impl<'b> Header<'b> {
+impl<'b> TarHeader<'b> {
     pub(super) fn is_zero(&self) -> bool {
         self.0.iter().all(|byte| *byte == 0)
     }

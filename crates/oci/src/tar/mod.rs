@@ -1,15 +1,18 @@
 //! Reading tar archives as layers have them: a parser without IO that is told one header block after the other
 //! (`docs/format/oci.md`, section 2).
 
+mod block;
 mod header;
 mod number;
 mod parser;
 mod pax;
 mod sparse;
+mod sparse_map;
 
-pub use header::{BLOCK, EntryKind, TarEntry};
+pub use block::BLOCK;
+pub use header::{EntryKind, TarEntry};
 pub use parser::{Limits, TarParser, TarStep};
-pub use sparse::{SparseMap, SparseSegment};
+pub use sparse_map::{SparseMap, SparseSegment};
 
 /// The reasons why an archive cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

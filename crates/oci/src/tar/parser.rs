@@ -1,9 +1,11 @@
 //! The parser: is told header blocks and the data of extension headers, and says what follows.
 
 use super::TarError;
-use super::header::{BLOCK, EntryKind, Header, TarEntry};
+use super::block::BLOCK;
+use super::header::{EntryKind, TarEntry, TarHeader};
 use super::pax::PaxRecords;
-use super::sparse::{OldSparse, SparseMap};
+use super::sparse::OldSparse;
+use super::sparse_map::SparseMap;
 
 /// Limits of an archive.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +40,7 @@ pub enum TarStep {
 }
 
 #[derive(Debug)]
-enum State {
+enum ParserState {
     Header,
     /// The data of an extension header of this type must follow.
     Extension(u8),
@@ -69,7 +71,7 @@ enum State {
 #[derive(Debug)]
 pub struct TarParser {
     limits: Limits,
-    state: State,
+    state: ParserState,
     pax: PaxRecords,
     long_name: Option<Vec<u8>>,
     long_link: Option<Vec<u8>>,
@@ -85,7 +87,7 @@ impl TarParser {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
-            state: State::Header,
+            state: ParserState::Header,
             pax: PaxRecords::default(),
             long_name: None,
             long_link: None,
@@ -111,24 +113,24 @@ impl TarParser {
     ///
     /// If the last step was [`TarStep::Extension`].
     pub fn header(&mut self, block: &[u8; BLOCK]) -> Result<TarStep, TarError> {
-        let header = Header(block);
-        match std::mem::replace(&mut self.state, State::Header) {
-            State::Extension(_) => panic!("the data of the extension header was not passed on"),
-            State::End => {
-                self.state = State::End;
+        let header = TarHeader(block);
+        match std::mem::replace(&mut self.state, ParserState::Header) {
+            ParserState::Extension(_) => panic!("the data of the extension header was not passed on"),
+            ParserState::End => {
+                self.state = ParserState::End;
                 return Ok(TarStep::End);
             }
-            State::SparseBlock(entry, mut map) => {
+            ParserState::SparseBlock(entry, mut map) => {
                 map.block(block)?;
                 return self.sparse_entry(entry, map);
             }
-            State::ZeroBlock if header.is_zero() => return self.end(),
-            State::ZeroBlock => return Err(TarError::LoneZeroBlock),
-            State::Header if header.is_zero() => {
-                self.state = State::ZeroBlock;
+            ParserState::ZeroBlock if header.is_zero() => return self.end(),
+            ParserState::ZeroBlock => return Err(TarError::LoneZeroBlock),
+            ParserState::Header if header.is_zero() => {
+                self.state = ParserState::ZeroBlock;
                 return Ok(TarStep::Header);
             }
-            State::Header => {}
+            ParserState::Header => {}
         }
         header.check()?;
         match header.type_flag() {
@@ -143,7 +145,7 @@ impl TarParser {
             return Err(TarError::ExtensionSize(size, self.limits.extension));
         }
         self.has_extension |= kind != b'g';
-        self.state = State::Extension(kind);
+        self.state = ParserState::Extension(kind);
         Ok(TarStep::Extension(size))
     }
 
@@ -157,7 +159,7 @@ impl TarParser {
     ///
     /// If the last step was not [`TarStep::Extension`].
     pub fn extension(&mut self, data: &[u8]) -> Result<(), TarError> {
-        let State::Extension(kind) = std::mem::replace(&mut self.state, State::Header) else {
+        let ParserState::Extension(kind) = std::mem::replace(&mut self.state, ParserState::Header) else {
             panic!("no data of an extension header was asked for")
         };
         let until_nul = || data.split(|byte| *byte == 0).next().unwrap_or_default().to_vec();
@@ -178,11 +180,13 @@ impl TarParser {
     /// If the archive must not end here.
     pub fn end_of_input(&mut self, block: &[u8]) -> Result<(), TarError> {
         match self.state {
-            State::End => Ok(()),
-            State::ZeroBlock if block.iter().all(|byte| *byte == 0) => self.end().map(drop),
-            State::ZeroBlock => Err(TarError::LoneZeroBlock),
-            State::Header if block.is_empty() => self.end().map(drop),
-            State::Header | State::Extension(_) | State::SparseBlock(..) => Err(TarError::TruncatedHeader),
+            ParserState::End => Ok(()),
+            ParserState::ZeroBlock if block.iter().all(|byte| *byte == 0) => self.end().map(drop),
+            ParserState::ZeroBlock => Err(TarError::LoneZeroBlock),
+            ParserState::Header if block.is_empty() => self.end().map(drop),
+            ParserState::Header | ParserState::Extension(_) | ParserState::SparseBlock(..) => {
+                Err(TarError::TruncatedHeader)
+            }
         }
     }
 
@@ -190,11 +194,11 @@ impl TarParser {
         if self.has_extension {
             return Err(TarError::LoneExtension);
         }
-        self.state = State::End;
+        self.state = ParserState::End;
         Ok(TarStep::End)
     }
 
-    fn entry(&mut self, header: &Header<'_>) -> Result<TarStep, TarError> {
+    fn entry(&mut self, header: &TarHeader<'_>) -> Result<TarStep, TarError> {
         self.entries += 1;
         if self.entries > self.limits.entries {
             return Err(TarError::TooManyEntries(self.limits.entries));
@@ -231,7 +235,7 @@ impl TarParser {
 
     fn sparse_entry(&mut self, mut entry: Box<TarEntry>, map: OldSparse) -> Result<TarStep, TarError> {
         if map.continues {
-            self.state = State::SparseBlock(entry, map);
+            self.state = ParserState::SparseBlock(entry, map);
             return Ok(TarStep::Header);
         }
         entry.sparse = Some(SparseMap { size: map.size, segments: Some(map.segments) });

@@ -239,7 +239,7 @@ mod tests {
                 Ok(0) => return Ok(archive),
                 Ok(len) => archive.extend_from_slice(&buffer[..len]),
                 Err(error) => {
-                    assert!(rebuilder.read(&mut buffer).is_err(), "reading goes on after an error");
+                    assert!(rebuilder.read(&mut buffer).is_err(), "reading continues after an error");
                     let typed = rebuilder.take_error().unwrap().to_string();
                     assert_eq!(error.to_string(), typed);
                     return Err(typed);

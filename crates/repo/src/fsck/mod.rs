@@ -1,7 +1,8 @@
 //! Checks a repository and repairs it (`docs/fsck.md`).
 //!
-//! Names, links, images and streams say what must exist (`expected`, `streams`); then every object is read (`objects`). Each damage is
-//! plain data (`damage`). `repair` restores objects from `sources`, and moves what it replaces to the `quarantine`.
+//! Names, links, images and streams say what must exist (`expected`, `streams`); then every object is read (`objects`).
+//! Each damage is plain data (`damage`). `repair` restores objects from `sources`, and moves what it replaces to the
+//! `quarantine`.
 
 mod damage;
 mod expected;

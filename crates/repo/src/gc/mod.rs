@@ -38,7 +38,8 @@ pub struct GcReport {
     pub objects_kept: u64,
     /// Images without a name that were kept because a mount or a program has them open.
     pub in_use: Vec<Digest>,
-    /// Images without a name that were kept because they, or a stream that needs them, are young. A grace of zero removes them.
+    /// Images without a name that were kept because they, or a stream that needs them, are young. A grace of zero
+    /// removes them.
     pub young_images: Vec<Digest>,
     /// Images that were removed.
     pub removed_images: Vec<Digest>,
@@ -164,7 +165,8 @@ impl Repository {
         })
     }
 
-    /// Removes untagged OCI images, images without a name, and objects that nothing needs. A [`Collector`] does the same step by step.
+    /// Removes untagged OCI images, images without a name, and objects that nothing needs. A [`Collector`] does the
+    /// same step by step.
     ///
     /// # Errors
     ///

@@ -64,7 +64,7 @@ pub(super) fn run(args: &OciInspectArgs, selected: &RepositoryArgs) -> anyhow::R
 }
 
 fn print_raw(bytes: &[u8]) -> anyhow::Result<()> {
-    let mut out = output::data();
+    let mut out = output::text();
     std::io::Write::write_all(&mut out, bytes)?;
     Ok(std::io::Write::flush(&mut out)?)
 }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use libcomposefs_oci::layer::{Whiteouts, Xattrs};
+use libcomposefs_oci::layer::{WhiteoutRule, XattrFilter};
 use libcomposefs_oci::manifest::Platform;
 use libcomposefs_oci::pull::{LayerOutcome, PullOptions, PulledImage, pull};
 use libcomposefs_repo::StreamTag;
@@ -89,12 +89,12 @@ impl LayerArgs {
         let mut options = PullOptions::default();
         options.platform.clone_from(&self.platform);
         options.xattrs = match self.xattrs {
-            XattrsArg::AllowlistOnly => Xattrs::Allowlist,
-            XattrsArg::KeepUserXattrs => Xattrs::User,
+            XattrsArg::AllowlistOnly => XattrFilter::Allowlist,
+            XattrsArg::KeepUserXattrs => XattrFilter::User,
         };
         options.whiteouts = match self.whiteouts {
-            WhiteoutsArg::InOrder => Whiteouts::InOrder,
-            WhiteoutsArg::Spec => Whiteouts::LowerLayers,
+            WhiteoutsArg::InOrder => WhiteoutRule::InOrder,
+            WhiteoutsArg::Spec => WhiteoutRule::LowerLayers,
         };
         options.layer_size_max = self.max_layer_size;
         options.window_log = self.max_window;

@@ -11,7 +11,8 @@ use crate::output;
 
 /// Print the disk usage of each name and OCI tag, how much names share, and how much removing each would free.
 ///
-/// Of a tag, the streams of the OCI image count too. EXCLUSIVE is the size of the objects that no other name needs. FREED is the space that becomes available once the
+/// Of a tag, the streams of the OCI image count too. EXCLUSIVE is the size of the objects that no other name needs.
+/// FREED is the space that becomes available once the
 /// name is removed and gc has run. It is less than EXCLUSIVE if objects have other hard links, or share extents with
 /// other files. Removing several names that share objects frees more than the sum of their FREED.
 #[derive(clap::Args)]

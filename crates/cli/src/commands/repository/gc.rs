@@ -131,7 +131,8 @@ fn kept_by_grace(report: &GcReport, grace: Duration) -> Vec<String> {
     if !report.young_streams.is_empty() {
         let streams = counted(report.young_streams.len() as u64, "stream");
         lines.push(format!(
-            "{streams} of OCI images without a tag, pulled less than {age} ago or needed by such a stream: kept (--grace)"
+            "{streams} of OCI images without a tag, pulled less than {age} ago or needed by such a stream: kept \
+             (--grace)"
         ));
     }
     if report.young_objects > 0 {
