@@ -405,3 +405,73 @@ fn cfsctl_finds_what_was_pulled_and_the_other_way_round() {
     }
     expect_success(&theirs(&["oci", "fsck"]));
 }
+
+/// A registry on a free port of the loopback interface, with its storage in a directory.
+struct Registry {
+    process: std::process::Child,
+    address: String,
+}
+
+impl Registry {
+    /// Starts Debian's docker-registry; `None` if it is not installed.
+    fn start(directory: &Path) -> Option<Self> {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let address = format!("127.0.0.1:{port}");
+        let config = directory.join("registry.yml");
+        let storage = directory.join("registry");
+        let text = format!(
+            "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {address}\n",
+            storage.display()
+        );
+        fs::write(&config, text).unwrap();
+        let null = std::process::Stdio::null;
+        let mut command = Command::new("docker-registry");
+        command.arg("serve").arg(&config).stdin(null()).stdout(null()).stderr(null());
+        let registry = Self { process: command.spawn().ok()?, address };
+        let mut tries = 0;
+        while std::net::TcpStream::connect(&registry.address).is_err() {
+            tries += 1;
+            assert!(tries < 600, "the registry does not answer");
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        Some(registry)
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn a_registry_gives_the_same_image_by_tag_and_by_digest() {
+    let test = "a_registry_gives_the_same_image_by_tag_and_by_digest";
+    let place = Place::new();
+    let Some(registry) = Registry::start(place.dir.path()) else {
+        return skip::announce(test, "docker-registry is not installed");
+    };
+    let layout = Layout::open(place.layout("three-layers"));
+    let name = format!("docker://{}/example/three:1", registry.address);
+    let copied = Command::new("skopeo")
+        .args(["--insecure-policy", "copy", "--quiet", "--preserve-digests", "--dest-tls-verify=false"])
+        .args([&layout.source(), &name])
+        .status();
+    match copied {
+        Err(_) => return skip::announce(test, "skopeo is not installed"),
+        Ok(status) => assert!(status.success()),
+    }
+    let pulled = json_of(&place.ours(&["oci", "pull", &name, "--json"]));
+    assert_eq!(pulled["image"], recorded("three-layers"));
+    assert_eq!(pulled["name"], name.strip_prefix("docker://").unwrap());
+    // Everything is here already, under another name.
+    let digest = pulled["manifest"].as_str().unwrap();
+    let by_digest = format!("docker://{}/example/three@{digest}", registry.address);
+    let again = json_of(&place.ours(&["oci", "pull", &by_digest, "--name=again", "--json"]));
+    assert_eq!((&again["image"], &again["new_objects"]), (&pulled["image"], &json!(0)));
+    let refused = place.pull(&format!("docker://{}/example/three:2", registry.address), "none");
+    assert_eq!(refused.status, Some(1));
+    assert!(refused.stderr.contains("MANIFEST_UNKNOWN"), "{}", refused.stderr);
+    assert!(!place.names().contains("none"));
+}
