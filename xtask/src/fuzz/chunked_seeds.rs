@@ -30,13 +30,13 @@ pub(super) fn tables(dir: &Path, max_len: usize) -> Result<()> {
     }
     put("footer", b"f", blob.get(blob.len().saturating_sub(64)..).unwrap_or_default())?;
     let chunk = r#",{"type":"chunk","chunkOffset":1,"chunkSize":1,"chunkType":"zeros"}"#;
-    put("toc-long", b"t", format!(r#"{{"version":1,"entries":[{{"type":"dir"}}{}]}}"#, chunk.repeat(400)).as_bytes())?;
+    put("toc-long", b"t", format!(r#"{{"version":1,"entries":[{{"type":"dir"}}{}]}}"#, chunk.repeat(900)).as_bytes())?;
 
     let archive = data.join("containers-storage.tar.gz");
     process::output(Command::new("tar").arg("--no-same-owner").arg("-xzf").arg(archive).arg("-C").arg(work.path()))?;
     put("images", b"i", &fs::read(work.path().join("overlay-images/images.json"))?)?;
     put("layers", b"l", &fs::read(work.path().join("overlay-layers/layers.json"))?)?;
-    let list = |entry: &str| format!("[{}{entry}]", format!("{entry},").repeat(1200));
+    let list = |entry: &str| format!("[{}{entry}]", format!("{entry},").repeat(5000));
     put("images-long", b"i", list(r#"{"id":"a"}"#).as_bytes())?;
     put("layers-long", b"l", list(r#"{"id":"a"}"#).as_bytes())?;
     Ok(())

@@ -69,7 +69,7 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "load_by_c", seed: seeds::images, dictionary: None, ..DUMP },
     Target { name: "import", seed: seeds::bundles, max_len: 1 << 15, dictionary: None, ..DUMP },
     Target { name: "repository", max_len: 1 << 12, seed: seeds::repositories, dictionary: None, ..DUMP },
-    Target { name: "chunked", max_len: 1 << 14, seed: chunked_seeds::tables, dictionary: None, ..DUMP },
+    Target { name: "chunked", seed: chunked_seeds::tables, dictionary: None, ..DUMP },
     Target { name: "texts", max_len: 1 << 14, seed: seeds::texts, dictionary: Some("texts.dict"), ..DUMP },
     Target { name: "verity", sanitizer: Sanitizer::None, max_len: 1 << 12, seed: seeds::dumps, dictionary: None },
 ];
