@@ -191,7 +191,7 @@ pub(crate) const ROWS: &[Row] = &[
         holds: r#"composefs --repo="$RO" oci images -q | grep -qx two"#,
         undo: r#"composefs --repo="$RO" oci untag two"#,
     },
-    asks("oci run", "composefs oci run --help", r#"composefs --repo="$RO" oci run "$NONE""#),
+    asks("oci run", "composefs oci run --help", r#"composefs --repo="$RO" oci run "$NONE" || exit 1"#),
     Row {
         command: "oci tag",
         line: r#"composefs --repo="$RO" oci tag one two"#,
