@@ -10,7 +10,6 @@ use libcomposefs_scan as scan;
 
 use super::meta::MetaError;
 use super::ref_name::RefName;
-use super::stream_name::{StreamName, StreamTag};
 use libcomposefs_store::Error;
 use libcomposefs_store::ObjectError;
 
@@ -96,30 +95,6 @@ pub enum RepositoryError {
         name: RefName,
         /// Path of the repository.
         path: PathBuf,
-    },
-    /// No OCI image has this tag, or its manifest is missing.
-    #[error("no OCI image is called {tag} in {}; `composefs oci images` lists them", path.display())]
-    NoSuchTag {
-        /// The unknown tag.
-        tag: StreamTag,
-        /// Path of the repository.
-        path: PathBuf,
-    },
-    /// The content of a stream is not what its name says.
-    #[error("stream {name}: {source}; pull the OCI image again in the repository that it comes from")]
-    StreamContent {
-        /// Name of the stream.
-        name: StreamName,
-        /// The reason.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// A stream that is needed cannot be interpreted, or is missing.
-    #[error("{} {found}; run `composefs fsck` in that repository", path.display())]
-    Unclear {
-        /// Path of the entry of the stream.
-        path: PathBuf,
-        /// Description of the entry.
-        found: String,
     },
     /// No image has this digest.
     #[error("there is no image {digest} in {}", path.display())]

@@ -33,8 +33,12 @@ impl SyncStep {
 }
 
 impl Repository {
-    /// Refuses a repository with digests of the other algorithm.
-    pub(crate) fn expect_same_algorithm(&self, other: &Repository) -> Result<(), RepositoryError> {
+    /// Lists what copying these refs from another repository would do, or all refs if there are no names.
+    ///
+    /// # Errors
+    ///
+    /// [`RepositoryError::Algorithm`], [`RepositoryError::NoSuchRef`], or the kernel's error.
+    pub fn plan_sync(&self, other: &Repository, names: &[RefName]) -> Result<Vec<SyncStep>, RepositoryError> {
         if other.algorithm() != self.algorithm() {
             return Err(RepositoryError::Algorithm {
                 path: other.dir.path.clone(),
@@ -43,16 +47,6 @@ impl Repository {
                 expected: self.algorithm(),
             });
         }
-        Ok(())
-    }
-
-    /// Lists what copying these refs from another repository would do, or all refs if there are no names.
-    ///
-    /// # Errors
-    ///
-    /// [`RepositoryError::Algorithm`], [`RepositoryError::NoSuchRef`], or the kernel's error.
-    pub fn plan_sync(&self, other: &Repository, names: &[RefName]) -> Result<Vec<SyncStep>, RepositoryError> {
-        self.expect_same_algorithm(other)?;
         let names = if names.is_empty() {
             other.refs()?.good
         } else {

@@ -3,9 +3,7 @@
 //! The repository was written by cfsctl 0.9.4 (`data/cfsctl/README.md` of the testkit).
 
 mod df;
-mod doctor;
 mod fsck;
 mod gc;
 mod place;
-mod sync;
 mod why;

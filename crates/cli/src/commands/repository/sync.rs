@@ -4,10 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use libcomposefs_image::Digest;
-use libcomposefs_oci::stored::verify_layer;
-use libcomposefs_oci::stream::StreamKind;
-use libcomposefs_repo::{RefName, Repository, StreamName, StreamTag, TagSyncStep};
+use libcomposefs_repo::{RefName, Repository};
 use serde_json::json;
 
 use super::{RepositoryArgs, counted, create, progress, tell_of_waiting};
@@ -21,21 +18,15 @@ use crate::rlimits;
 /// Copies all names, or those given. A name that leads to another image here is moved; names that exist only here stay.
 /// Every image is written again and compared, and every object is compared with its digest; extents are shared if the
 /// file system can.
-///
-/// OCI images are copied only if they are named by --oci: the manifest, the configuration, all layers and the composefs
-/// images. The digests of their contents are verified here before anything has a name.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct SyncArgs {
     /// Repository to copy from
     #[arg(value_name = "OTHER-REPO")]
     other: PathBuf,
-    /// Names to copy [default: all; with --oci: none]
+    /// Names to copy [default: all]
     #[arg(value_name = "REF")]
     names: Vec<RefName>,
-    /// Copy this OCI image, by its tag; may be given several times
-    #[arg(long, value_name = "TAG")]
-    oci: Vec<StreamTag>,
     /// Only print what would be copied
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -51,7 +42,6 @@ const EXAMPLES: &str = "\
 Examples:
   composefs --repo=/srv/images sync /mnt/usb/images
   composefs --user sync /sysroot/composefs debian/13 --dry-run
-  composefs --repo=/srv/images sync /mnt/usb/images --oci=docker.io/library/debian:13
 
 Exit status: 0 if everything was copied, 1 if not, 128 plus the signal number if a signal cancelled the command.";
 
@@ -65,12 +55,7 @@ fn sync(args: &SyncArgs, selected: &RepositoryArgs, interrupt: &Interrupt) -> an
     let other = Repository::open(&args.other)?.telling(tell_of_waiting).interrupted_by(interrupt.flag());
     let threads = rlimits::threads(args.threads);
     let mut done = Vec::new();
-    let steps = match args.names.is_empty() && !args.oci.is_empty() {
-        true => Vec::new(),
-        false => repository.plan_sync(&other, &args.names)?,
-    };
-    let tag_steps = repository.plan_sync_tags(&other, &args.oci)?;
-    for step in steps {
+    for step in repository.plan_sync(&other, &args.names)? {
         let mut json = json!({
             "name": step.name.as_str(),
             "digest": step.digest.to_hex(),
@@ -97,45 +82,8 @@ fn sync(args: &SyncArgs, selected: &RepositoryArgs, interrupt: &Interrupt) -> an
             out!("{line}");
         }
     }
-    for step in tag_steps {
-        let (line, json) = sync_tag(args, &repository, &other, &step)?;
-        if args.json {
-            done.push(json);
-        } else {
-            out!("{line}");
-        }
-    }
     if args.json {
         output::json(&serde_json::Value::Array(done));
     }
     Ok(())
-}
-
-/// Copies one OCI image. Returns the line and the JSON about it.
-fn sync_tag(
-    args: &SyncArgs,
-    repository: &Repository,
-    other: &Repository,
-    step: &TagSyncStep,
-) -> anyhow::Result<(String, serde_json::Value)> {
-    let mut json = json!({ "tag": step.tag.as_str(), "manifest": step.manifest.as_str() });
-    let mut line = format!("{} {}", step.manifest, step.tag);
-    if step.is_done {
-        line.push_str(": up to date");
-    } else if args.dry_run {
-        line.push_str(": the OCI image and missing objects");
-    } else {
-        let progress = progress::ObjectProgress::start();
-        let check = |name: &StreamName, digest: &Digest| match StreamKind::from_name(name.as_str()) {
-            None => Ok(()),
-            Some(kind) => Ok(verify_layer(repository, digest, kind.digest()).map(drop)?),
-        };
-        let threads = rlimits::threads(args.threads);
-        let objects = repository.sync_tag(other, step, threads, &|bytes| progress.done(bytes), &check)?;
-        drop(progress);
-        line.push_str(&format!(": {} copied, {}", counted(objects.new, "object"), human(objects.bytes_written)));
-        json["objects"] = json!({ "new": objects.new, "present": objects.present, "bytes": objects.bytes_written });
-    }
-    json["done"] = (!args.dry_run || step.is_done).into();
-    Ok((line, json))
 }
