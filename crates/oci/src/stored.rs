@@ -1,9 +1,12 @@
 //! Images that a repository has: their manifests, configurations and layers, read from their streams.
 
+use std::collections::HashMap;
+
 use libcomposefs_image::Digest;
 use libcomposefs_repo::{Repository, RepositoryError, StreamName, StreamTag};
 use libcomposefs_store::ObjectError;
 
+use crate::layer::{LayerReadError, check_stream};
 use crate::manifest::{DOCUMENT_MAX, Document, ImageConfig, Manifest, ManifestError};
 use crate::stream::{NamedRef, StreamChunk, StreamError, StreamKind, StreamReader};
 use crate::{BlobDigest, BlobHasher};
@@ -45,6 +48,14 @@ pub enum StoredError {
         name: StreamName,
         /// The digest of the content.
         found: BlobDigest,
+    },
+    /// The archive of a layer breaks a rule.
+    #[error("stream {name}: {error}; pull the image again")]
+    Layer {
+        /// The name of the stream.
+        name: StreamName,
+        /// The rule.
+        error: Box<LayerReadError>,
     },
     /// A document is malformed.
     #[error("stream {name}: {error}")]
@@ -219,17 +230,19 @@ pub fn read_content(
     Ok(())
 }
 
-/// Reads the whole content of a layer, and compares its diff ID. Returns the file of its stream.
+/// Reads the whole content of a layer, compares its diff ID, and checks that the chunks of the stream are where the
+/// archive has contents. Returns the file of its stream.
 ///
 /// # Errors
 ///
 /// If the stream or an object is damaged, or the content has another digest.
 pub fn verify_layer(repository: &Repository, digest: &Digest, diff_id: &BlobDigest) -> Result<Vec<u8>, StoredError> {
     let name = stream_name(StreamKind::Layer(*diff_id));
+    let algorithm = repository.algorithm();
     let file = repository.read_object(digest, STREAM_MAX)?;
     let mut hasher = BlobHasher::default();
-    let opened = StreamReader::new(&file, repository.algorithm());
-    let mut stream = opened.map_err(|error| StoredError::Stream { name: name.clone(), error })?;
+    let damaged = |error| StoredError::Stream { name: name.clone(), error };
+    let mut stream = StreamReader::new(&file, algorithm).map_err(damaged)?;
     read_content(repository, &mut stream, &name, |piece| {
         hasher.update(piece);
         Ok(())
@@ -238,6 +251,14 @@ pub fn verify_layer(repository: &Repository, digest: &Digest, diff_id: &BlobDige
     if found != *diff_id {
         return Err(StoredError::Content { name, found });
     }
+    let mut sizes = HashMap::new();
+    for object in stream.objects() {
+        sizes.insert(*object, repository.object(object)?.size());
+    }
     drop(stream);
+    check_stream(&file, algorithm, &sizes).map_err(|error| match error {
+        LayerReadError::Stream(error) => damaged(error),
+        error => StoredError::Layer { name: name.clone(), error: Box::new(error) },
+    })?;
     Ok(file)
 }

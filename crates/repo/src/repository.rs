@@ -195,7 +195,11 @@ impl Repository {
     }
 
     /// Returns whether the repository has a link of this image.
-    pub(crate) fn has_image(&self, digest: &Digest) -> Result<bool, RepositoryError> {
+    ///
+    /// # Errors
+    ///
+    /// If the link cannot be read.
+    pub fn has_image(&self, digest: &Digest) -> Result<bool, RepositoryError> {
         image_link::exists(&self.dir, digest)
     }
 

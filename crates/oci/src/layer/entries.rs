@@ -134,7 +134,7 @@ impl<B: LayerBytes> Entries<B> {
     fn data(&mut self, entry: &TarEntry) -> Result<FileData, LayerReadError> {
         let size = entry.stored_size;
         let mut data = FileData::Inline(Vec::new());
-        if size == 0 {
+        if size == 0 && entry.sparse.is_none() {
             return Ok(data);
         }
         if entry.kind == EntryKind::File {

@@ -55,7 +55,7 @@ pub fn import_layer(
         size_max,
         failed: None,
     };
-    let bytes = ImportBytes { archive, stream, sink, expanded: ExpandedFiles::new(), entry: 0 };
+    let bytes = ImportBytes { archive, stream, sink, expanded: ExpandedFiles::new(), expanded_size: 0, entry: 0 };
     let mut entries = Entries::new(TarParser::new(limits), bytes);
     while entries.next()?.is_some() {
         entries.bytes.entry = entries.count();
@@ -129,6 +129,8 @@ struct ImportBytes<'a> {
     stream: StreamWriter,
     sink: &'a dyn LayerSink,
     expanded: ExpandedFiles,
+    /// The size of all expanded files, in bytes.
+    expanded_size: u64,
     /// The number of entries that were read.
     entry: u64,
 }
@@ -151,6 +153,11 @@ impl ImportBytes<'_> {
         let Self { archive, stream, sink, .. } = self;
         let Some(map) = &entry.sparse else { return Ok(()) };
         let size = entry.stored_size;
+        // The kernel reads all of an object when fs-verity is enabled, holes too.
+        self.expanded_size = self.expanded_size.saturating_add(map.size);
+        if self.expanded_size > archive.size_max {
+            return Err(ContentError::Other(LayerReadError::TooLarge(archive.size_max)));
+        }
         let mut expander = SparseExpander::new(map, size);
         let mut wrong = None;
         let is_inline = size <= INLINE_MAX;

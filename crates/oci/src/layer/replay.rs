@@ -1,5 +1,6 @@
 //! Applying a stored layer to a tree: the headers are in its stream, so that its objects are not read.
 
+use std::collections::HashMap;
 use std::io::Read;
 
 use libcomposefs_image::{Algorithm, Digest};
@@ -49,12 +50,33 @@ pub fn apply_stream(
     expander: &mut dyn Expander,
 ) -> Result<(), LayerReadError> {
     let stream = StreamReader::new(file, algorithm)?;
-    let bytes = ReplayBytes { stream, expander, number: 0 };
+    let bytes = ReplayBytes { stream, expander, number: 0, sizes: None };
     let mut entries = Entries::new(TarParser::new(Limits::default()), bytes);
     while let Some((entry, data)) = entries.next()? {
         entries.bytes.number = entries.count();
         tree.apply(&entry, data).map_err(|error| entries.refused(&entry, error))?;
     }
+    Ok(())
+}
+
+/// Checks that a stream gives the entries of its archive, and each file the whole content that its header says: the
+/// tree is built from the chunks of the stream, and not from the archive, whose digest was compared. `sizes` has the
+/// size of each object.
+///
+/// # Errors
+///
+/// If a chunk is not where the archive has a content.
+pub fn check_stream(file: &[u8], algorithm: Algorithm, sizes: &HashMap<Digest, u64>) -> Result<(), LayerReadError> {
+    struct NoExpansion;
+    impl Expander for NoExpansion {
+        fn expand(&mut self, _: u64, _: &SparseMap, _: Stored<'_>) -> Result<FileData, LayerReadError> {
+            Ok(FileData::Inline(Vec::new()))
+        }
+    }
+    let stream = StreamReader::new(file, algorithm)?;
+    let bytes = ReplayBytes { stream, expander: &mut NoExpansion, number: 0, sizes: Some(sizes) };
+    let mut entries = Entries::new(TarParser::new(Limits::default()), bytes);
+    while entries.next()?.is_some() {}
     Ok(())
 }
 
@@ -64,6 +86,8 @@ struct ReplayBytes<'a> {
     expander: &'a mut dyn Expander,
     /// The number of entries that were applied.
     number: u64,
+    /// The sizes of objects, if they are to be compared with the headers.
+    sizes: Option<&'a HashMap<Digest, u64>>,
 }
 
 impl LayerBytes for ReplayBytes<'_> {
@@ -111,7 +135,13 @@ impl LayerBytes for ReplayBytes<'_> {
                 Some(map) => self.expanded(map, Stored::Inline(&content)),
             };
         }
+        if self.stream.inline_left() > 0 {
+            return Err(StreamError::Damaged("a content of more than 64 bytes is no object").into());
+        }
         match self.stream.next()? {
+            Some(StreamChunk::Object(digest)) if self.sizes.is_some_and(|sizes| sizes.get(&digest) != Some(&size)) => {
+                Err(StreamError::Damaged("an object has another size than the header of its file says").into())
+            }
             Some(StreamChunk::Object(digest)) => match &entry.sparse {
                 None => Ok(FileData::Object(digest, size)),
                 Some(map) => self.expanded(map, Stored::Object(digest, size)),

@@ -98,6 +98,8 @@ pub(super) fn pull_layers(
             let digest = own.add_stream(name, &layer.file, layer.objects.clone(), Vec::new())?;
             // Before the other lease ends.
             transaction.protect(&[digest])?;
+            // The expanded forms of sparse files are not in the table of the stream.
+            transaction.protect(&layer.objects)?;
             let committed = own.commit()?;
             layer.stream = Some(digest);
             layer.new = (committed.objects.new, committed.objects.bytes_written);

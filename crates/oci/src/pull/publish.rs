@@ -40,7 +40,8 @@ pub(super) fn publish(
     for old in image_refs(repository, &config.digest)? {
         if old.name != name {
             transaction.protect(&[old.digest])?;
-            if repository.objects().try_stat(&old.digest).is_ok() {
+            // A gc that has removed the link then removes the objects of the image.
+            if repository.has_image(&old.digest)? {
                 image_names.push(old);
             }
         }

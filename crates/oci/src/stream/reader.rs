@@ -147,6 +147,12 @@ impl<'f> StreamReader<'f> {
         Ok(Some(StreamChunk::Inline(len)))
     }
 
+    /// Returns the number of bytes of the present inline chunk that were not read.
+    #[must_use]
+    pub fn inline_left(&self) -> u64 {
+        self.inline_left
+    }
+
     /// Reads bytes of the present inline chunk, as many as are left of it and fit into the buffer.
     ///
     /// # Errors

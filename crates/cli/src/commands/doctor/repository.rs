@@ -23,7 +23,14 @@ pub(super) fn look(path: &Path) -> Vec<DoctorFinding> {
             return vec![finding];
         }
     };
-    vec![settings(&repository), owner(path), access(&repository), lock(&repository), names(&repository), streams(&repository)]
+    vec![
+        settings(&repository),
+        owner(path),
+        access(&repository),
+        lock(&repository),
+        names(&repository),
+        streams(&repository),
+    ]
 }
 
 fn settings(repository: &Repository) -> DoctorFinding {

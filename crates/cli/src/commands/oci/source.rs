@@ -107,7 +107,15 @@ fn open_storage(text: &str) -> anyhow::Result<OpenSource> {
         true
     };
     let storage = ContainersStorage::open(&[&root], wait)?;
-    let full = storage.find(name)?.names.first().cloned();
+    let names = &storage.find(name)?.names;
+    let asked = |full: &&String| {
+        [full.as_str(), full.strip_suffix(":latest").unwrap_or(full)]
+            .iter()
+            .any(|full| *full == name || full.strip_suffix(name).is_some_and(|before| before.ends_with('/')))
+    };
+    // An ID may have several names, of which none was asked for.
+    let only = if let [only] = names.as_slice() { Some(only) } else { None };
+    let full = names.iter().find(asked).or(only).cloned();
     Ok(OpenSource { source: Box::new(StorageImageSource::new(storage, name)?), name: full })
 }
 

@@ -32,6 +32,11 @@ Exit status: 0 if everything is as it must be, 1 if not.";
 pub(super) fn run(args: &OciVerifyArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
     let repository = selected.open()?;
     let reader = repository.reader()?;
+    if let Some(stream) = repository.resolve_stream_tag(&args.name)?
+        && let Some(digest) = repository.stream(&stream)?
+    {
+        reader.protect(&[digest])?;
+    }
     let image = StoredImage::by_tag(&repository, &args.name)?;
     let mut wrong = Vec::new();
     for diff_id in &image.config.diff_ids {
