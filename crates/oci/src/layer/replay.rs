@@ -86,7 +86,7 @@ struct ReplayBytes<'a> {
     expander: &'a mut dyn Expander,
     /// The number of entries that were applied.
     number: u64,
-    /// The sizes of objects, if they are to be compared with the headers.
+    /// The sizes of objects, which are compared with the headers if they are given.
     sizes: Option<&'a HashMap<Digest, u64>>,
 }
 
