@@ -14,6 +14,7 @@ pub use canonical::XattrFilter;
 pub use entries::{INLINE_MAX, LayerReadError};
 pub use import::{ExpandedFiles, ImportedLayer, import_layer};
 pub use replay::{Expander, Stored, apply_stream, check_stream, expand};
+pub(crate) use sink::each_piece;
 pub use sink::{HashOnly, LayerSink, PieceSink};
 
 use libcomposefs_image::tree::TreeError;

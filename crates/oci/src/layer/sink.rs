@@ -146,7 +146,11 @@ impl LayerSink for Batch<'_> {
 }
 
 /// Passes `size` bytes piece by piece.
-fn each_piece(size: u64, content: &mut dyn BufRead, mut take: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+pub(crate) fn each_piece(
+    size: u64,
+    content: &mut dyn BufRead,
+    mut take: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
     let mut left = size;
     while left > 0 {
         let piece = content.fill_buf()?;

@@ -25,7 +25,7 @@ pub struct SeccompProfile {
     syscalls: Vec<SyscallRule>,
 }
 
-/// An architecture, and those whose programs its kernels also run.
+/// An architecture, and the other architectures whose programs its kernels run.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ArchFamily {

@@ -12,7 +12,7 @@ use libcomposefs_image::verity::Hasher;
 use libcomposefs_image::{Algorithm, Digest};
 use libcomposefs_store::{Batch, Error};
 
-use crate::layer::{INLINE_MAX, LayerSink, PieceSink};
+use crate::layer::{INLINE_MAX, LayerSink, PieceSink, each_piece};
 
 /// Objects up to this size are read whole by the batch, which looks for them in the store before it writes.
 const REREAD_MIN: u64 = 1 << 20;
@@ -151,17 +151,10 @@ impl<'s> OriginSink<'s> {
 
     fn hash(&self, size: u64, content: &mut dyn BufRead) -> io::Result<Digest> {
         let mut hasher = Hasher::new(self.algorithm());
-        let mut left = size;
-        while left > 0 {
-            let piece = content.fill_buf()?;
-            if piece.is_empty() {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            let len = usize::try_from(left).unwrap_or(usize::MAX).min(piece.len());
-            hasher.update(&piece[..len]);
-            content.consume(len);
-            left -= len as u64;
-        }
+        each_piece(size, content, |piece| {
+            hasher.update(piece);
+            Ok(())
+        })?;
         Ok(hasher.finish())
     }
 }

@@ -88,7 +88,7 @@ impl Auths {
 }
 
 impl AuthValue {
-    /// Returns the credentials; `None` if there are none here.
+    /// Returns the credentials of this entry; `None` if the entry has no credentials.
     fn entry<'a>(&self, key: &'a str) -> Option<AuthEntry<'a>> {
         let is_given = |text: &&String| !text.is_empty();
         if let Some(token) = self.identitytoken.as_ref().filter(is_given) {

@@ -94,8 +94,8 @@ impl Collector<'_> {
         named.refs.good.iter().map(|(_, digest)| digest).chain(new_links).chain(claimed)
     }
 
-    /// Lists the streams to mark: those that are kept for their own sake, those whose link did not exist at the start,
-    /// and those that a lease protects.
+    /// Lists the streams to mark: the roots (tags, and streams of other kinds), streams whose link is new since the
+    /// start, and streams that a lease protects.
     fn streams_of<'n>(&self, named: &'n Named) -> Vec<&'n StreamLink> {
         let known = [&self.stream_candidates, &self.young_streams, &self.spared_streams];
         let is_new = |link: &StreamLink| !known.iter().any(|known| known.contains(link));
