@@ -230,6 +230,15 @@ impl ErrorKind {
             other => other,
         }
     }
+
+    /// Returns the failure of a transfer that was begun again several times. Whether the last one was cut, or the
+    /// registry had forgotten what was sent before, depends on the moment of the cut.
+    pub(crate) fn given_up_after(self, retries: u32) -> Self {
+        match self {
+            Self::Transfer { reason, .. } => Self::Transfer { retries, reason },
+            other => Self::Transfer { retries, reason: other.to_string() },
+        }
+    }
 }
 
 impl fmt::Display for Error {

@@ -103,7 +103,7 @@ impl RemoteRepository {
                 UploadEnd::Stored => return Ok(()),
                 UploadEnd::Lost(kind) => {
                     if !self.exchange.pause(&mut starts, &kind.to_string(), Duration::ZERO) {
-                        return Err(Error::new(&subject, kind.after(starts.used())));
+                        return Err(Error::new(&subject, kind.given_up_after(starts.used())));
                     }
                 }
             }
