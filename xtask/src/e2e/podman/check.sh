@@ -2,7 +2,7 @@
 REGISTRY=127.0.0.1:5055
 RUN="podman run --rm --network=none --cgroups=disabled"
 STORE=/t/store/root
-VARIABLES='REGISTRY RUN STORE'
+VARIABLES='REGISTRY RUN STORE OCI_RUN ROOT FACTS'
 
 prepare() {
     write_configuration

@@ -2,7 +2,6 @@
 # program of the crate `composefs-cli` runs them on a directory.
 OCI_RUN=/opt/composefs/oci_run
 ROOT=/srv/rootfs
-VARIABLES="$VARIABLES OCI_RUN ROOT FACTS"
 
 # What a process can see of its container. What both differ in is left out: the name, `container`, /run/.containerenv,
 # which only podman makes, and the mode of the root, which podman does not take from the image.
