@@ -91,16 +91,27 @@ pub(crate) fn build(targets: &[&Target]) -> Result<()> {
     let cargo_fuzz = crates_io::install(CARGO_FUZZ, VERSION, CARGO_FUZZ, &home, Profile::Quick)?;
     drop(lock);
     for sanitizer in Sanitizer::ALL {
-        // It builds one target or all; what they have in common is built once.
-        for name in targets.iter().filter(|target| target.sanitizer == sanitizer).map(|target| target.name) {
-            let mut build = Command::new(&cargo_fuzz);
-            build.current_dir(paths::checkout()).args(["fuzz", "build", name, "--sanitizer", sanitizer.name()]);
-            build.args(["--target", TARGET, "--target-dir"]).arg(build_dir(sanitizer));
-            // Instruments the code by options that a stable compiler has but does not promise.
-            build.env("RUSTC_BOOTSTRAP", "1").env("CARGO_PROFILE_RELEASE_LTO", "off");
-            process::output(&mut build).with_context(|| format!("cannot build the fuzz target {name}"))?;
+        let names = targets.iter().filter(|target| target.sanitizer == sanitizer).map(|target| target.name);
+        let names: Vec<_> = names.collect();
+        // cargo-fuzz builds one target or all, and all of them on every CPU.
+        if names.len() * 2 > TARGETS.len() {
+            build_with(&cargo_fuzz, sanitizer, None)?;
+        } else {
+            names.into_iter().try_for_each(|name| build_with(&cargo_fuzz, sanitizer, Some(name)))?;
         }
     }
+    Ok(())
+}
+
+/// Builds one target, or all targets, with a sanitizer.
+fn build_with(cargo_fuzz: &Path, sanitizer: Sanitizer, target: Option<&str>) -> Result<()> {
+    let mut build = Command::new(cargo_fuzz);
+    build.current_dir(paths::checkout()).args(["fuzz", "build"]).args(target);
+    build.args(["--sanitizer", sanitizer.name(), "--target", TARGET, "--target-dir"]).arg(build_dir(sanitizer));
+    // Instruments the code by options that a stable compiler has but does not promise.
+    build.env("RUSTC_BOOTSTRAP", "1").env("CARGO_PROFILE_RELEASE_LTO", "off");
+    process::output(&mut build)
+        .with_context(|| format!("cannot build the fuzz targets ({})", target.unwrap_or("all")))?;
     Ok(())
 }
 
