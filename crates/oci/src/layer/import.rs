@@ -103,10 +103,12 @@ impl BufRead for ArchiveReader<'_> {
         if self.start == self.end {
             self.start = 0;
             self.end = 0;
-            let len = match self.input.read(&mut self.buffer) {
-                Ok(len) => len,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
-                Err(error) => return Err(self.fail(LayerReadError::Read(error))),
+            let len = loop {
+                match self.input.read(&mut self.buffer) {
+                    Ok(len) => break len,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(self.fail(LayerReadError::Read(error))),
+                }
             };
             self.size += len as u64;
             if self.size > self.size_max {
@@ -159,44 +161,46 @@ impl ImportBytes<'_> {
             return Err(ContentError::Other(LayerReadError::TooLarge(archive.size_max)));
         }
         let mut expander = SparseExpander::new(map, size);
-        let mut wrong = None;
-        let is_inline = size <= INLINE_MAX;
+        // The first error, which the sinks report as their own.
+        let (mut wrong, mut failed) = (None, None);
         let (mut inline, mut left) = (Vec::new(), size);
         let mut stored = None;
         let expanded = file_data(map.size, *sink, &mut |out| {
-            let mut pass = |piece: &[u8]| expander.take(piece, out).inspect_err(|error| wrong = Some(error.clone()));
             let mut copy = |keep: &mut dyn FnMut(&[u8]) -> io::Result<()>| -> io::Result<()> {
                 while left > 0 {
                     let piece = archive.fill_buf()?;
                     if piece.is_empty() {
+                        wrong = Some(TarError::TruncatedData(left));
                         return Err(io::ErrorKind::UnexpectedEof.into());
                     }
                     let len = piece.len().min(usize::try_from(left).unwrap_or(usize::MAX));
                     keep(&piece[..len])?;
-                    pass(&piece[..len]).map_err(io::Error::other)?;
+                    expander.take(&piece[..len], out).inspect_err(|error| wrong = error.rule())?;
                     archive.consume(len);
                     left -= len as u64;
                 }
                 Ok(())
             };
-            if is_inline {
+            if size <= INLINE_MAX {
                 copy(&mut |piece| {
                     inline.extend_from_slice(piece);
                     Ok(())
                 })?;
             } else {
                 let put = sink.put_pieces(&mut |stored| copy(&mut |piece| stored.bytes(piece)));
-                stored = Some(put.map_err(io::Error::other)?);
+                stored = Some(put.map_err(|error| {
+                    failed = Some(error);
+                    io::Error::other("the stored form cannot be stored")
+                })?);
             }
-            expander.finish(out).inspect_err(|error| wrong = Some(error.clone())).map_err(io::Error::other)
+            Ok(expander.finish(out).inspect_err(|error| wrong = error.rule())?)
         });
-        let expanded = match (expanded, wrong) {
-            (_, Some(error)) => return Err(ContentError::Tar(error)),
-            (Err(_), None) if left > 0 && self.archive.failed.is_none() => {
-                return Err(ContentError::Tar(TarError::TruncatedData(left)));
+        let expanded = match (expanded, wrong, failed) {
+            (_, Some(error), _) => return Err(ContentError::Tar(error)),
+            (Err(_), None, Some(error)) | (Err(error), None, None) => {
+                return Err(ContentError::Other(self.cause(error)));
             }
-            (Err(error), None) => return Err(ContentError::Other(self.cause(error))),
-            (Ok(data), None) => data,
+            (Ok(data), None, _) => data,
         };
         match stored {
             Some(digest) => stream.object(digest, size),

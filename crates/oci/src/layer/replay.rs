@@ -176,8 +176,8 @@ pub fn expand(
         let mut buffer = vec![0; 64 << 10];
         loop {
             match bytes.read(&mut buffer)? {
-                0 => return expander.finish(out).map_err(std::io::Error::other),
-                len => expander.take(&buffer[..len], out).map_err(std::io::Error::other)?,
+                0 => return Ok(expander.finish(out)?),
+                len => expander.take(&buffer[..len], out)?,
             }
         }
     })?;
