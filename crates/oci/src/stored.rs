@@ -148,11 +148,14 @@ impl StoredImage {
     }
 }
 
-/// Returns the composefs images that a configuration of the repository refers to; none if the repository does not have
-/// the configuration, or its stream cannot be read.
-pub(crate) fn image_refs(repository: &Repository, config: &BlobDigest) -> Result<Vec<NamedRef>, RepositoryError> {
+/// Returns the composefs images that a stream of a configuration refers to; none if the stream cannot be read.
+pub(crate) fn image_refs(
+    repository: &Repository,
+    config: &BlobDigest,
+    stream: &Digest,
+) -> Result<Vec<NamedRef>, RepositoryError> {
     let name = stream_name(StreamKind::Config(*config));
-    match read_document(repository, &name) {
+    match read_document_at(repository, &name, stream) {
         Ok((_, refs)) => Ok(refs.into_iter().filter(|named| named.name.starts_with(IMAGE_REF)).collect()),
         Err(StoredError::Repository(error @ RepositoryError::Io { .. })) => Err(error),
         // It is written anew.

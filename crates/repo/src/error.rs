@@ -180,6 +180,14 @@ pub enum RepositoryError {
         /// Error of the place where the object was looked for, if any.
         reason: Option<ObjectError>,
     },
+    /// Another process changed a stream while its replacement was made.
+    #[error("another process has changed the stream {name} of {} while it was replaced; run this again", path.display())]
+    StreamChanged {
+        /// The name of the stream.
+        name: String,
+        /// Path of the repository.
+        path: PathBuf,
+    },
     /// Another program removed objects of a new image before it was published.
     #[error(
         "{count} objects of the new image were removed from {} before it was published, such as {first}: another \

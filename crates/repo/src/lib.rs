@@ -69,5 +69,5 @@ pub use stream_graph::{StreamKeeper, StreamSummary};
 pub use stream_name::{InvalidStreamName, StreamName, StreamTag};
 pub use sync::SyncStep;
 pub use tag_usage::TagUsage;
-pub use transaction::{Committed, Created, LinkedImages, PublishedImage, SyncedObjects, Transaction};
+pub use transaction::{Committed, Created, LinkedImages, PublishedImage, StreamCommit, SyncedObjects, Transaction};
 pub use wait::Waiting;

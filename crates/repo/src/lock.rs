@@ -9,10 +9,10 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
-use crate::RepositoryError;
 use crate::dir::RepoDir;
 use crate::error::io_error;
 use crate::wait::LockMode;
+use crate::{RepositoryError, layout};
 
 /// The lock of a repository, held until this is dropped.
 #[derive(Debug)]
@@ -35,6 +35,23 @@ impl Locked {
         // A lock belongs to an open file: each needs one of its own.
         let directory = dir.reopen()?;
         dir.wait.lock(&directory, mode, &dir.path).map_err(cannot_lock(&dir.path))?;
+        Ok(Self { _directory: directory })
+    }
+}
+
+/// The lock of the links of streams: `flock` on the directory `streams`, which only this program takes. Its holder reads
+/// a link and replaces it, while others that publish wait.
+#[derive(Debug)]
+pub(crate) struct LockedStreams {
+    _directory: OwnedFd,
+}
+
+impl LockedStreams {
+    /// Waits for all processes that replace links of streams.
+    pub(crate) fn lock(dir: &RepoDir, _locked: &Locked) -> Result<Self, RepositoryError> {
+        let directory = dir.make_dir(layout::STREAMS)?;
+        let path = dir.path.join(layout::STREAMS);
+        dir.wait.lock(&directory, LockMode::Exclusive, &path).map_err(cannot_lock(&path))?;
         Ok(Self { _directory: directory })
     }
 }

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use crate::dir::{LinkEntry, RepoDir, put_link, read_link};
 use crate::error::io_error;
 use crate::lease::Lease;
-use crate::lock::Locked;
+use crate::lock::{Locked, LockedStreams};
 use crate::{RepositoryError, StreamName, StreamTag, layout};
 
 /// A stream whose object, and all objects that it needs, were found in the repository.
@@ -46,7 +46,12 @@ impl CompleteStream {
 
     /// Writes the link of the stream, or replaces it if it leads to another object. The link is on disk when this
     /// returns.
-    pub(crate) fn link(self, dir: &RepoDir, lease: &Lease, _locked: &Locked) -> Result<LinkedStream, RepositoryError> {
+    pub(crate) fn link(
+        self,
+        dir: &RepoDir,
+        lease: &Lease,
+        _locked: &LockedStreams,
+    ) -> Result<LinkedStream, RepositoryError> {
         let Self { name, digest } = self;
         let directory = dir.make_dir(layout::STREAMS)?;
         let path = dir.path.join(layout::STREAMS).join(name.as_str());
@@ -71,6 +76,20 @@ impl LinkedStream {
     pub(crate) fn name(&self) -> &StreamName {
         &self.0
     }
+}
+
+/// Returns the first stream whose link does not lead to the object that is expected.
+pub(crate) fn find_changed<'e>(
+    dir: &RepoDir,
+    expected: &'e [(StreamName, Option<Digest>)],
+    _locked: &LockedStreams,
+) -> Result<Option<&'e StreamName>, RepositoryError> {
+    for (name, digest) in expected {
+        if find(dir, name)? != *digest {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }
 
 /// Returns the object of a stream.

@@ -15,12 +15,12 @@ use libcomposefs_image::Digest;
 use libcomposefs_image::erofs::{Image, LostOpaque};
 use libcomposefs_image::tree::Tree;
 use libcomposefs_scan::{self as scan, scan};
-use libcomposefs_store::Batch;
+use libcomposefs_store::{Batch, Summary};
 
 use crate::lease::Lease;
 use crate::{RefName, Repository, RepositoryError, StreamName, StreamTag};
 
-pub use commit::{Committed, Created, LinkedImages, PublishedImage, SyncedObjects};
+pub use commit::{Committed, Created, LinkedImages, PublishedImage, StreamCommit, SyncedObjects};
 
 /// Images that are being added to a repository.
 ///
@@ -96,6 +96,10 @@ pub struct Transaction<'r> {
     batch: Batch<'r>,
     images: Vec<PendingImage>,
     streams: Vec<PendingStream>,
+    /// The objects that the links of streams must lead to when they are replaced.
+    expected: Vec<(StreamName, Option<Digest>)>,
+    /// Counts of the objects that are on disk already.
+    stored: Summary,
 }
 
 /// An image that is in the batch.
@@ -128,7 +132,8 @@ impl Repository {
     pub fn transaction(&self) -> Result<Transaction<'_>, RepositoryError> {
         let lease = Arc::new(self.lease()?);
         let batch = self.objects.batch_guarded(lease.clone());
-        Ok(Transaction { repository: self, lease, batch, images: Vec::new(), streams: Vec::new() })
+        let (images, streams, expected) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Transaction { repository: self, lease, batch, images, streams, expected, stored: Summary::default() })
     }
 }
 
@@ -203,6 +208,12 @@ impl<'r> Transaction<'r> {
     /// [protected](Self::protect).
     pub fn add_stored_stream(&mut self, name: StreamName, digest: Digest, objects: Vec<Digest>) {
         self.streams.push(PendingStream { name, digest, tags: Vec::new(), objects });
+    }
+
+    /// Expects the link of a stream to lead to this object, or to be missing, when the transaction replaces it: what
+    /// replaces it was made from it. [`commit_streams`](Self::commit_streams) says if another process has changed it.
+    pub fn expect_stream(&mut self, name: StreamName, digest: Option<Digest>) {
+        self.expected.push((name, digest));
     }
 
     /// Protects objects, images and streams, with all that they need, from gc until the transaction has ended.

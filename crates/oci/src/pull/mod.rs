@@ -56,6 +56,8 @@ pub trait PullProgress: Sync {
     fn bytes(&self, _number: usize, _bytes: u64) {}
     /// A layer ended.
     fn done(&self, _number: usize, _outcome: LayerOutcome) {}
+    /// The image is about to be published. Called again if another process has changed its configuration.
+    fn publish(&self) {}
 }
 
 /// Reports no progress.
@@ -207,10 +209,11 @@ pub fn pull(
     progress: &dyn PullProgress,
 ) -> Result<PulledImage, PullError> {
     let (manifest, config) = read_documents(source, options)?;
-    let mut transaction = repository.transaction()?;
+    let transaction = repository.transaction()?;
     let layers = layers::pull_layers(&transaction, source, &manifest, &config, options, progress)?;
     let tree = layers::tree(&transaction, &layers, options)?;
-    publish::publish(&mut transaction, &manifest, &config, &layers, &tree, &options.tags)?;
+    let parts = publish::PulledParts { manifest: &manifest, config: &config, layers: &layers, tree: &tree };
+    let committed = publish::publish(transaction, parts, &options.tags, progress)?;
     let warnings = layers.distinct.iter().flat_map(|layer| layer.warnings.clone());
     let warnings = warnings.chain(tree.warnings.into_iter().map(PullWarning::Layer)).collect();
     let pulled = manifest.layers.iter().zip(&config.diff_ids).zip(layers.in_order());
@@ -223,7 +226,6 @@ pub fn pull(
     let pulled = pulled.collect();
     let earlier: (u64, u64) =
         layers.distinct.iter().fold((0, 0), |sum, layer| (sum.0 + layer.new.0, sum.1 + layer.new.1));
-    let committed = transaction.commit()?;
     let image = committed.images.first().map(|image| image.digest);
     Ok(PulledImage {
         manifest: manifest.digest,

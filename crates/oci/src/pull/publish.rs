@@ -1,30 +1,60 @@
-//! Adding the image, its configuration and its manifest to a transaction.
+//! Publishing a pulled image: its layers, its composefs image, its configuration and its manifest, then its tags.
 
 use std::collections::BTreeSet;
 
 use libcomposefs_image::Digest;
-use libcomposefs_repo::{Format, StreamName, StreamTag, Transaction};
+use libcomposefs_repo::{Committed, Format, RepositoryError, StreamCommit, StreamName, StreamTag, Transaction};
 
 use super::layers::{BuiltTree, ReadLayers};
-use super::{PullError, image_format};
+use super::{PullError, PullProgress, image_format};
 use crate::manifest::{ImageConfig, Manifest};
 use crate::stored::{IMAGE_REF, IMAGE_REF_V1, image_refs, stream_name};
 use crate::stream::{ContentType, NamedRef, StreamKind, StreamWriter};
 
-/// Adds everything that a pulled image has: the links of layers, the image, the configuration and the manifest.
-pub(super) fn publish(
-    transaction: &mut Transaction<'_>,
-    manifest: &Manifest,
-    config: &ImageConfig,
-    layers: &ReadLayers,
-    tree: &BuiltTree,
-    tags: &[StreamTag],
-) -> Result<Digest, PullError> {
-    let repository = transaction.repository();
-    let format = image_format(repository.meta().format);
-    let image = format.plan(&tree.tree).map_err(PullError::Image)?;
-    let image_digest = transaction.add_image(&tree.tree, &image, Vec::new())?;
+/// Number of times that the streams are made again because another process has changed the configuration.
+const ATTEMPTS: usize = 16;
 
+/// What a pull has read and verified.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PulledParts<'p> {
+    pub(super) manifest: &'p Manifest,
+    pub(super) config: &'p ImageConfig,
+    pub(super) layers: &'p ReadLayers,
+    pub(super) tree: &'p BuiltTree,
+}
+
+/// Publishes everything that a pulled image has.
+pub(super) fn publish(
+    mut transaction: Transaction<'_>,
+    parts: PulledParts<'_>,
+    tags: &[StreamTag],
+    progress: &dyn PullProgress,
+) -> Result<Committed, PullError> {
+    let format = image_format(transaction.repository().meta().format);
+    let image = format.plan(&parts.tree.tree).map_err(PullError::Image)?;
+    let image = transaction.add_image(&parts.tree.tree, &image, Vec::new())?;
+    let name = if format == Format::Legacy { IMAGE_REF } else { IMAGE_REF_V1 };
+    let image = NamedRef { name: name.to_owned(), digest: image };
+    for _ in 0..ATTEMPTS {
+        add_streams(&mut transaction, parts, &image, tags)?;
+        progress.publish();
+        match transaction.commit_streams()? {
+            StreamCommit::Done(committed) => return Ok(committed),
+            StreamCommit::Changed(again) => transaction = again,
+        }
+    }
+    let name = StreamKind::Config(parts.config.digest).to_string();
+    let path = transaction.repository().path().to_owned();
+    Err(RepositoryError::StreamChanged { name, path }.into())
+}
+
+/// Adds the streams of layers, the configuration and the manifest.
+fn add_streams(
+    transaction: &mut Transaction<'_>,
+    PulledParts { manifest, config, layers, .. }: PulledParts<'_>,
+    image: &NamedRef,
+    tags: &[StreamTag],
+) -> Result<(), PullError> {
     let mut objects: BTreeSet<Digest> = BTreeSet::new();
     let mut layer_refs = Vec::new();
     for layer in &layers.distinct {
@@ -34,44 +64,47 @@ pub(super) fn publish(
         transaction.add_stored_stream(name, digest, layer.objects.clone());
         objects.insert(digest);
     }
-    let name = if format == Format::Legacy { IMAGE_REF } else { IMAGE_REF_V1 };
-    let mut image_names = vec![NamedRef { name: name.to_owned(), digest: image_digest }];
-    // Images that another program has made of this configuration, such as a bootable one, are kept.
-    for old in image_refs(repository, &config.digest)? {
-        if old.name != name {
-            transaction.protect(&[old.digest])?;
-            // A gc that has removed the link then removes the objects of the image.
-            if repository.has_image(&old.digest)? {
-                image_names.push(old);
-            }
-        }
-    }
-    objects.extend(image_names.iter().map(|image| image.digest));
-
-    let config_refs: Vec<NamedRef> = layer_refs.iter().cloned().chain(image_names).collect();
     let config_name = stream_name(StreamKind::Config(config.digest));
-    let config_digest = add_blob_stream(
-        transaction,
-        config_name,
-        (&config.raw, ContentType::CONFIG),
-        &config_refs,
-        &objects,
-        Vec::new(),
-    )?;
+    let images = image_names(transaction, config, &config_name, image)?;
+    objects.extend(images.iter().map(|image| image.digest));
+
+    let config_refs: Vec<NamedRef> = layer_refs.iter().cloned().chain(images).collect();
+    let content = (&config.raw[..], ContentType::CONFIG);
+    let config_digest = add_blob_stream(transaction, config_name, content, &config_refs, &objects, Vec::new())?;
     objects.insert(config_digest);
 
     let config_ref = NamedRef { name: format!("config:{}", config.digest), digest: config_digest };
     let manifest_refs: Vec<NamedRef> = std::iter::once(config_ref).chain(layer_refs).collect();
     let manifest_name = stream_name(StreamKind::Manifest(manifest.digest));
-    add_blob_stream(
-        transaction,
-        manifest_name,
-        (&manifest.raw, ContentType::MANIFEST),
-        &manifest_refs,
-        &objects,
-        tags.to_vec(),
-    )?;
-    Ok(image_digest)
+    let content = (&manifest.raw[..], ContentType::MANIFEST);
+    add_blob_stream(transaction, manifest_name, content, &manifest_refs, &objects, tags.to_vec())?;
+    Ok(())
+}
+
+/// Returns the references of the configuration to images: to ours, and to those that another program has made of this
+/// configuration, such as a bootable one.
+fn image_names(
+    transaction: &mut Transaction<'_>,
+    config: &ImageConfig,
+    config_name: &StreamName,
+    image: &NamedRef,
+) -> Result<Vec<NamedRef>, PullError> {
+    let repository = transaction.repository();
+    let mut names = vec![image.clone()];
+    let stream = repository.stream(config_name)?;
+    transaction.expect_stream(config_name.clone(), stream);
+    let Some(stream) = stream else { return Ok(names) };
+    transaction.protect(&[stream])?;
+    for old in image_refs(repository, &config.digest, &stream)? {
+        if old.name != image.name {
+            transaction.protect(&[old.digest])?;
+            // A gc that has removed the link then removes the objects of the image.
+            if repository.has_image(&old.digest)? {
+                names.push(old);
+            }
+        }
+    }
+    Ok(names)
 }
 
 /// Adds a stream whose content is one object.

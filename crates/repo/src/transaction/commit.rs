@@ -10,9 +10,9 @@ use libcomposefs_store::Summary;
 use super::{PendingImage, PendingStream, Transaction};
 use crate::image_link::{CompleteImage, LinkedImage};
 use crate::lease::Lease;
-use crate::lock::Locked;
+use crate::lock::{Locked, LockedStreams};
 use crate::stream_link::{self, CompleteStream, LinkedStream};
-use crate::{ImageName, RefName, Repository, RepositoryError, StreamTag, refs};
+use crate::{ImageName, RefName, Repository, RepositoryError, StreamName, StreamTag, refs};
 
 /// The result of a transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,6 +55,17 @@ pub struct Created {
     pub lost_opaque: LostOpaque,
 }
 
+/// The result of a transaction whose streams replace others.
+#[derive(Debug)]
+#[must_use = "the transaction may have to be completed again"]
+pub enum StreamCommit<'r> {
+    /// Everything is published.
+    Done(Committed),
+    /// Another process has changed a stream that was [expected](Transaction::expect_stream), and nothing is published.
+    /// The transaction has its images still, and protects what it did, but its streams must be added again.
+    Changed(Transaction<'r>),
+}
+
 /// A transaction whose objects are on disk. The only way to image links.
 #[derive(Debug)]
 #[must_use = "no image is published yet"]
@@ -63,7 +74,14 @@ pub struct SyncedObjects<'r> {
     lease: Arc<Lease>,
     images: Vec<PendingImage>,
     streams: Vec<PendingStream>,
+    expected: Vec<(StreamName, Option<Digest>)>,
     objects: Summary,
+}
+
+/// The result of publishing, if no link could be written because another process has changed a stream.
+enum Published<'r> {
+    Linked(LinkedImages<'r>),
+    Changed(SyncedObjects<'r>, StreamName),
 }
 
 /// A transaction whose images are published. The only way to refs. The repository is locked, shared, until it is
@@ -87,11 +105,11 @@ impl<'r> Transaction<'r> {
     ///
     /// If an object cannot be stored, or a name of an image is in the way of another.
     pub fn sync(self) -> Result<SyncedObjects<'r>, RepositoryError> {
-        let Self { repository, lease, batch, images, streams } = self;
+        let Self { repository, lease, batch, images, streams, expected, stored } = self;
         // Before the rest is stored, and again when no other process can publish.
         refs::expect_room(&repository.dir, &names_of(&images))?;
-        let objects = batch.finish()?;
-        Ok(SyncedObjects { repository, lease, images, streams, objects })
+        let objects = sum(stored, batch.finish()?);
+        Ok(SyncedObjects { repository, lease, images, streams, expected, objects })
     }
 
     /// Publishes all images with their names. Everything is on disk when this returns.
@@ -101,6 +119,19 @@ impl<'r> Transaction<'r> {
     /// If something cannot be stored, or a name is in the way. Every ref is then what it was before.
     pub fn commit(self) -> Result<Committed, RepositoryError> {
         self.sync()?.publish_images()?.tag()
+    }
+
+    /// Publishes all images and streams, unless another process has changed a stream that was
+    /// [expected](Self::expect_stream).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`commit`](Self::commit).
+    pub fn commit_streams(self) -> Result<StreamCommit<'r>, RepositoryError> {
+        match self.sync()?.publish()? {
+            Published::Linked(linked) => Ok(StreamCommit::Done(linked.tag()?)),
+            Published::Changed(synced, _) => Ok(StreamCommit::Changed(synced.again())),
+        }
     }
 
     /// Adds an image and publishes it: [`add_image`](Self::add_image) and [`commit`](Self::commit) of a transaction of
@@ -133,11 +164,34 @@ impl<'r> SyncedObjects<'r> {
     ///
     /// # Errors
     ///
-    /// [`RepositoryError::Removed`], if another program has removed an object; or if a link cannot be written.
+    /// [`RepositoryError::Removed`], if another program has removed an object; [`RepositoryError::StreamChanged`], if
+    /// another process has changed a stream; or if a link cannot be written.
     pub fn publish_images(self) -> Result<LinkedImages<'r>, RepositoryError> {
-        let Self { repository, lease, images, streams, objects } = self;
-        let dir = &repository.dir;
+        let path = self.repository.dir.path.clone();
+        match self.publish()? {
+            Published::Linked(linked) => Ok(linked),
+            Published::Changed(_, name) => Err(RepositoryError::StreamChanged { name: name.to_string(), path }),
+        }
+    }
+
+    /// Begins again with the same lease and images, without streams.
+    fn again(self) -> Transaction<'r> {
+        let Self { repository, lease, images, objects: stored, .. } = self;
+        let batch = repository.objects.batch_guarded(lease.clone());
+        Transaction { repository, lease, batch, images, streams: Vec::new(), expected: Vec::new(), stored }
+    }
+
+    fn publish(self) -> Result<Published<'r>, RepositoryError> {
+        let dir = &self.repository.dir;
         let locked = Locked::shared(dir)?;
+        // Held from the comparison until the links are replaced.
+        let streams_locked = (!self.streams.is_empty()).then(|| LockedStreams::lock(dir, &locked)).transpose()?;
+        if let Some(locked) = &streams_locked
+            && let Some(name) = stream_link::find_changed(dir, &self.expected, locked)?.cloned()
+        {
+            return Ok(Published::Changed(self, name));
+        }
+        let Self { repository, lease, images, streams, objects, .. } = self;
         // Our gc honours leases; that of other programs does not, so check once more under the lock.
         let digests: Vec<Digest> = images.iter().map(|image| image.digest).collect();
         let needed = images.iter().flat_map(|image| image.objects.iter().copied());
@@ -157,10 +211,13 @@ impl<'r> SyncedObjects<'r> {
             linked.push((link, names, PublishedImage { digest, size, is_new, replaced: Vec::new(), lost_opaque }));
         }
         let mut linked_streams = Vec::new();
-        for (stream, complete) in streams.into_iter().zip(complete_streams) {
-            linked_streams.push((complete.link(dir, &lease, &locked)?, stream.tags));
+        if let Some(locked) = &streams_locked {
+            for (stream, complete) in streams.into_iter().zip(complete_streams) {
+                linked_streams.push((complete.link(dir, &lease, locked)?, stream.tags));
+            }
         }
-        Ok(LinkedImages { repository, locked, lease, images: linked, streams: linked_streams, objects })
+        let streams = linked_streams;
+        Ok(Published::Linked(LinkedImages { repository, locked, lease, images: linked, streams, objects }))
     }
 }
 
@@ -219,6 +276,17 @@ impl Repository {
         let committed = LinkedImages::find(self, lease, image, digest, name)?.tag()?;
         Ok((digest, committed.images.into_iter().flat_map(|image| image.replaced).next()))
     }
+}
+
+/// Adds the counts of two batches.
+fn sum(mut first: Summary, second: Summary) -> Summary {
+    first.new += second.new;
+    first.present += second.present;
+    first.repeated += second.repeated;
+    first.bytes_written += second.bytes_written;
+    first.repaired.extend(second.repaired);
+    first.repaired.sort_unstable();
+    first
 }
 
 fn names_of(images: &[PendingImage]) -> Vec<&RefName> {
