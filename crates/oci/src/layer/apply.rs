@@ -189,6 +189,15 @@ impl ImageTree {
     /// If the tree cannot become an image: `/usr` is missing, or `/run` is no directory.
     pub fn finish(mut self) -> Result<Tree, LayerError> {
         canonical(&mut self.layers)?;
+        self.finish_unchanged()
+    }
+
+    /// Returns the tree as the layers describe it.
+    ///
+    /// # Errors
+    ///
+    /// If a limit of a tree is exceeded.
+    pub fn finish_unchanged(self) -> Result<Tree, LayerError> {
         Ok(self.layers.finish()?)
     }
 }

@@ -13,13 +13,19 @@ pub enum XattrFilter {
     Allowlist,
     /// `security.capability` and all that begin with `user.`.
     User,
+    /// All. No image that other programs make has them; an explanation of a digest begins with them.
+    All,
 }
 
 impl XattrFilter {
     /// Returns true if an attribute of this name is kept.
     #[must_use]
     pub fn keeps(self, name: &[u8]) -> bool {
-        name == b"security.capability" || self == Self::User && name.starts_with(b"user.")
+        match self {
+            Self::Allowlist => name == b"security.capability",
+            Self::User => name == b"security.capability" || name.starts_with(b"user."),
+            Self::All => true,
+        }
     }
 }
 

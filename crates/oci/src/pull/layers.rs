@@ -13,12 +13,12 @@ use libcomposefs_store::Batch;
 use super::blob_reader::{BlobRead, read_archive};
 use super::{LayerOutcome, PullError, PullOptions, PullProgress, PullWarning};
 use crate::layer::{
-    ExpandedFiles, FileData, HashOnly, ImageTree, ImportedLayer, LayerReadError, LayerSink, LayerWarning, Stored,
-    apply_stream, expand, import_layer,
+    ExpandedFiles, FileData, ImageTree, ImportedLayer, LayerReadError, LayerSink, LayerWarning, Stored, apply_stream,
+    expand, import_layer,
 };
 use crate::manifest::{BlobRef, ImageConfig, Manifest};
 use crate::source::{ImageSource, LayerRequest};
-use crate::stored::{STREAM_MAX, stream_name, verify_layer};
+use crate::stored::{STREAM_MAX, StoredError, stream_name, verify_layer};
 use crate::stream::{ContentType, StreamKind, StreamReader};
 use crate::tar::{Limits, SparseMap};
 use crate::{BlobDigest, stream};
@@ -42,6 +42,21 @@ impl ReadLayers {
     pub(super) fn in_order(&self) -> impl Iterator<Item = &ReadLayer> {
         self.order.iter().map(|number| &self.distinct[*number])
     }
+
+    /// Reads the streams of an image of a repository. Their contents are not compared with the diff IDs.
+    pub(super) fn of_repository(
+        repository: &Repository,
+        manifest: &Manifest,
+        config: &ImageConfig,
+    ) -> Result<Self, PullError> {
+        each_layer(manifest, config, &PullOptions::default(), |LayerJob { blob, diff_id, .. }| {
+            let stored = |error: StoredError| PullError::StoredImage(Box::new(error));
+            let name = stream_name(StreamKind::Layer(diff_id));
+            let digest = repository.stream(&name)?.ok_or_else(|| stored(StoredError::NoStream(name)))?;
+            let file = repository.read_object(&digest, STREAM_MAX)?;
+            ReadLayer::of_stream(repository, blob.digest, diff_id, (digest, file))
+        })
+    }
 }
 
 /// A layer that was read and verified.
@@ -64,6 +79,24 @@ pub(super) struct ReadLayer {
     pub(super) new: (u64, u64),
     /// The expanded sparse files, if the layer was read now.
     expanded: Option<ExpandedFiles>,
+}
+
+impl ReadLayer {
+    /// Returns a layer that the repository has: `stream` is the digest and the file of its stream.
+    fn of_stream(
+        repository: &Repository,
+        blob: BlobDigest,
+        diff_id: BlobDigest,
+        (digest, file): (Digest, Vec<u8>),
+    ) -> Result<Self, PullError> {
+        let stream = StreamReader::new(&file, repository.algorithm())
+            .map_err(|error| PullError::Stored(Box::new(error.into())))?;
+        let (objects, size) = (stream.objects().to_vec(), stream.size());
+        drop(stream);
+        let (outcome, stream) = (LayerOutcome::Present, Some(digest));
+        let (warnings, new, expanded) = (Vec::new(), (0, 0), None);
+        Ok(Self { blob, diff_id, file, stream, objects, size, outcome, warnings, new, expanded })
+    }
 }
 
 /// One layer to be read.
@@ -116,9 +149,9 @@ pub(super) fn pull_layers(
     })
 }
 
-/// Reads the layers, and stores nothing.
+/// Reads the layers, and stores nothing but what `sink` keeps.
 pub(super) fn hash_layers(
-    algorithm: Algorithm,
+    sink: &dyn LayerSink,
     source: &dyn ImageSource,
     manifest: &Manifest,
     config: &ImageConfig,
@@ -127,7 +160,7 @@ pub(super) fn hash_layers(
 ) -> Result<ReadLayers, PullError> {
     each_layer(manifest, config, options, |job| {
         progress.layer(job.number, &job.diff_id, job.blob.size);
-        let layer = read_layer(Destination::Hash(HashOnly(algorithm)), source, job, options, progress)?;
+        let layer = read_layer(Destination::Hash(sink), source, job, options, progress)?;
         progress.done(job.number, LayerOutcome::Pulled);
         Ok(layer)
     })
@@ -193,16 +226,7 @@ fn find_layer(
         return Ok(None);
     }
     match verify_layer(repository, &digest, &diff_id) {
-        Ok(file) => {
-            let stream = StreamReader::new(&file, repository.algorithm())
-                .map_err(|error| PullError::Stored(Box::new(error.into())))?;
-            let (objects, size) = (stream.objects().to_vec(), stream.size());
-            drop(stream);
-            let outcome = LayerOutcome::Present;
-            let (blob, stream) = (*blob, Some(digest));
-            let (warnings, new, expanded) = (Vec::new(), (0, 0), None);
-            Ok(Some(ReadLayer { blob, diff_id, file, stream, objects, size, outcome, warnings, new, expanded }))
-        }
+        Ok(file) => ReadLayer::of_stream(repository, *blob, diff_id, (digest, file)).map(Some),
         Err(error) => {
             // Other programs store layers without this check, and a disk may fail.
             warnings.push(PullWarning::Replaced { diff_id, reason: error.to_string() });
@@ -215,14 +239,14 @@ fn find_layer(
 #[derive(Clone, Copy)]
 enum Destination<'b> {
     Batch(&'b Batch<'b>),
-    Hash(HashOnly),
+    Hash(&'b dyn LayerSink),
 }
 
 impl<'b> Destination<'b> {
     fn sink(&self) -> &dyn LayerSink {
         match self {
             Self::Batch(batch) => *batch,
-            Self::Hash(sink) => sink,
+            Self::Hash(sink) => *sink,
         }
     }
 
@@ -330,6 +354,18 @@ pub(super) fn tree_of(
     store: Option<(&Repository, &dyn LayerSink)>,
     options: &PullOptions,
 ) -> Result<BuiltTree, PullError> {
+    let tree = apply(algorithm, layers, store, options)?;
+    let warnings = tree.warnings().to_vec();
+    Ok(BuiltTree { tree: tree.finish()?, warnings })
+}
+
+/// Applies the layers in their order, as [`tree_of`] does.
+pub(super) fn apply(
+    algorithm: Algorithm,
+    layers: &ReadLayers,
+    store: Option<(&Repository, &dyn LayerSink)>,
+    options: &PullOptions,
+) -> Result<ImageTree, PullError> {
     let mut tree = ImageTree::new(algorithm, options.xattrs, options.whiteouts)?;
     let count = layers.order.len();
     for (number, layer) in layers.in_order().enumerate() {
@@ -350,8 +386,7 @@ pub(super) fn tree_of(
             error => PullError::Stored(Box::new(error)),
         })?;
     }
-    let warnings = tree.warnings().to_vec();
-    Ok(BuiltTree { tree: tree.finish()?, warnings })
+    Ok(tree)
 }
 
 /// Expands sparse files from the objects of a repository.

@@ -4,15 +4,18 @@
 mod blob_reader;
 mod layers;
 mod publish;
+mod trees;
+
+pub use trees::{PlainOptions, PlainTrees, plain_trees, read_documents, source_tree, stored_plain_trees};
 
 use libcomposefs_image::{Algorithm, Digest};
 use libcomposefs_repo::{Repository, RepositoryError, StreamTag};
 
 use crate::BlobDigest;
 use crate::compression::WINDOW_LOG;
-use crate::layer::{LayerError, LayerReadError, LayerWarning, WhiteoutRule, XattrFilter};
-use crate::manifest::{BlobRef, DOCUMENT_MAX, ImageConfig, Manifest, ManifestError, Platform};
-use crate::source::{ImageSource, SourceError, find_manifest};
+use crate::layer::{HashOnly, LayerError, LayerReadError, LayerWarning, WhiteoutRule, XattrFilter};
+use crate::manifest::{BlobRef, ManifestError, Platform};
+use crate::source::{ImageSource, SourceError};
 
 /// Options of a pull.
 #[derive(Clone, Debug)]
@@ -193,6 +196,9 @@ pub enum PullError {
     /// The stream of a layer in the repository cannot be read, although it was verified.
     #[error(transparent)]
     Stored(Box<LayerReadError>),
+    /// The repository lacks a part of the image.
+    #[error(transparent)]
+    StoredImage(Box<crate::stored::StoredError>),
 }
 
 /// Pulls an image into a repository. Everything is verified before anything has a name, and is on disk when this
@@ -251,7 +257,7 @@ pub fn image_digest(
     progress: &dyn PullProgress,
 ) -> Result<(Digest, Vec<PullWarning>), PullError> {
     let (manifest, config) = read_documents(source, options)?;
-    let layers = layers::hash_layers(algorithm, source, &manifest, &config, options, progress)?;
+    let layers = layers::hash_layers(&HashOnly(algorithm), source, &manifest, &config, options, progress)?;
     let tree = layers::tree_of(algorithm, &layers, None, options)?;
     let image = image_format(format).plan(&tree.tree).map_err(PullError::Image)?;
     let warnings = layers.distinct.into_iter().flat_map(|layer| layer.warnings);
@@ -267,18 +273,4 @@ pub fn image_format(format: libcomposefs_repo::Format) -> libcomposefs_repo::For
         libcomposefs_repo::Format::Auto => libcomposefs_repo::Format::One,
         other => other,
     }
-}
-
-/// Reads and checks the manifest and the configuration.
-fn read_documents(source: &dyn ImageSource, options: &PullOptions) -> Result<(Manifest, ImageConfig), PullError> {
-    let platform = options.platform.clone().unwrap_or_else(Platform::of_machine);
-    let manifest = find_manifest(source, &platform)?;
-    let what = format!("manifest {}", manifest.digest);
-    let malformed = |error| PullError::Manifest { what: what.clone(), error };
-    if manifest.config.size > DOCUMENT_MAX {
-        return Err(malformed(ManifestError::Size(manifest.config.size)));
-    }
-    let raw = blob_reader::read_whole(source, &manifest.config, DOCUMENT_MAX)?;
-    let config = manifest.parse_config(raw).map_err(malformed)?;
-    Ok((manifest, config))
 }
