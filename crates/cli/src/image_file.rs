@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use libcomposefs_sys::copy::READ_SIZE;
 use libcomposefs_sys::head_first::{self, At, Beginning};
 use libcomposefs_sys::input::{self, OpenError};
 use libcomposefs_sys::verity::{Measurement, measure};
-use rustix::fs::FileType;
+use rustix::fs::{FileType, MemfdFlags, memfd_create};
 
 /// An image file, read into memory. Only as many bytes are kept as the image header declares, since the file may
 /// continue with a hole of terabytes. The file is not memory-mapped: truncation or an I/O error during use would kill
@@ -48,6 +48,15 @@ impl ImageFile {
             other => anyhow::anyhow!("Failed to load '{}': Invalid argument: {other}", path.display()),
         })?;
         Self::read_rest(&mut file, path, Vec::new())
+    }
+
+    /// Returns an image that was made in memory.
+    pub(crate) fn in_memory(path: &Path, bytes: Vec<u8>) -> anyhow::Result<Self> {
+        let cannot_keep = || format!("cannot keep the image of {} in memory", path.display());
+        let file = memfd_create("composefs-image", MemfdFlags::CLOEXEC).with_context(cannot_keep)?;
+        let mut file = File::from(file);
+        file.write_all(&bytes).with_context(cannot_keep)?;
+        Self::read_rest(&mut file, path, bytes)
     }
 
     /// Reads an image from an open file. `bytes` holds what was already read from its start.

@@ -21,6 +21,7 @@ use rustix::fs::FileType;
 use crate::dump_file;
 use crate::image_file::ImageFile;
 use crate::scan_progress::ScanProgress;
+use crate::source_image::SourceImage;
 
 /// Number of bytes read from a file to detect its kind, and the digest algorithm of a dump.
 const HEAD: u64 = 1 << 16;
@@ -33,6 +34,8 @@ pub(crate) enum Input {
     Directory(PathBuf),
     /// A dump of which only the first bytes have been read.
     Dump(DumpText),
+    /// An OCI image outside a repository, whose layers have not been read.
+    Source(SourceImage),
 }
 
 /// A dump file: the bytes read so far, and the file with the rest.
@@ -48,6 +51,14 @@ pub(crate) enum InputKind {
     Image,
     Directory,
     Dump,
+    Source,
+}
+
+impl InputKind {
+    /// Returns true for inputs whose contents are hashed when the tree is loaded, by the algorithm of the options.
+    pub(crate) fn is_hashed(self) -> bool {
+        matches!(self, InputKind::Directory | InputKind::Source)
+    }
 }
 
 /// A tree and the kind of input it was loaded from.
@@ -106,11 +117,12 @@ impl Input {
             Input::Image(_) => InputKind::Image,
             Input::Directory(_) => InputKind::Directory,
             Input::Dump(_) => InputKind::Dump,
+            Input::Source(_) => InputKind::Source,
         }
     }
 
-    /// Loads the tree. The options apply to a directory; a dump uses only their algorithm, and only if it has no
-    /// digest.
+    /// Loads the tree. The options apply to a directory; an OCI image uses only their algorithm, and so does a dump
+    /// that has no digest.
     pub(crate) fn load(self, options: &scan::Options) -> anyhow::Result<LoadedInput> {
         let form = self.form();
         match self {
@@ -131,6 +143,10 @@ impl Input {
                 let options = dump::Options { algorithm, strict: false };
                 let parsed = dump_file::read_from(io::Cursor::new(head).chain(rest), &path, options)?;
                 Ok(LoadedInput { form, tree: parsed.tree, facts: None })
+            }
+            Input::Source(source) => {
+                let tree = source.tree(options.algorithm)?;
+                Ok(LoadedInput { form, tree, facts: None })
             }
         }
     }

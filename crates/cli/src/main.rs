@@ -22,6 +22,7 @@ mod lost_opaque;
 mod operand;
 mod rlimits;
 mod scan_progress;
+mod source_image;
 mod timestamp;
 
 use std::ffi::OsString;

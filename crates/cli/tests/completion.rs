@@ -105,6 +105,26 @@ fn commands_refs_and_digests_are_offered() {
 }
 
 #[test]
+fn names_of_oci_images_are_offered() {
+    let dir = tempfile::tempdir().unwrap();
+    let (repo, _) = repository(dir.path());
+    let layout = libcomposefs_testkit::oci::unpack_layout("three-layers", dir.path());
+    let source = format!("oci:{}", layout.display());
+    for name in ["docker.io/library/three:1", "current"] {
+        composefs(&["--repo", &repo, "oci", "pull", &source, "--name", name, "--json"]);
+    }
+    // A name of both kinds is offered once.
+    assert_eq!(offered(&format!("composefs --repo {repo} mount cur")), ["current"]);
+    assert_eq!(offered(&format!("composefs --repo {repo} tag doc")), ["docker.io/library/three:1"]);
+    assert_eq!(offered(&format!("composefs --repo {repo} ls doc")), ["docker.io/library/three:1"]);
+    assert_eq!(offered(&format!("composefs --repo {repo} oci inspect doc")), ["docker.io/library/three:1"]);
+    assert_eq!(offered(&format!("composefs --repo {repo} oci untag cur")), ["current"]);
+    assert!(offered(&format!("composefs --repo {repo} oci inspect deb")).is_empty());
+    // A ref is not removed by the name of an OCI image.
+    assert!(offered(&format!("composefs --repo {repo} untag doc")).is_empty());
+}
+
+#[test]
 fn words_with_equals_signs_and_colons_are_completed() {
     let dir = tempfile::tempdir().unwrap();
     let (repo, _) = repository(dir.path());

@@ -144,7 +144,10 @@ fn one_error_says_that_there_is_neither() {
     let commands = ["ls X", "stat X", "cat X a", "find X", "du X", "extract X new", "check X", "diff X X", "digest X"];
     for line in commands.into_iter().chain(["explain-digest X --list", "explain-digest tree --against X"]) {
         let error = place.fails(&format!("--repo repo {}", line.replace('X', "debian/14")));
-        assert_eq!(error, "composefs: debian/14: no such file, and no ref of that name in repo\n", "{line}");
+        assert_eq!(
+            error, "composefs: debian/14: no such file, and no ref or OCI image of that name in repo\n",
+            "{line}"
+        );
     }
     let digest = "ab".repeat(32);
     let error = place.fails(&format!("--repo repo ls {digest}"));

@@ -88,6 +88,7 @@ fn digest_operand(
 ) -> anyhow::Result<Digest> {
     let digest = match operands.find(path)? {
         Operand::Image(image) => digest_file(image.file.as_fd(), algorithm, threads),
+        Operand::Source(source) => return source.image(path, algorithm)?.digest(algorithm),
         Operand::File if path.is_dir() => {
             let error = anyhow!("{} is a directory: expected files", path.display());
             return Err(with_remedy(

@@ -21,7 +21,7 @@ mod man_pages;
 pub(crate) mod mkcomposefs;
 mod mount;
 pub(crate) mod mount_helper;
-mod oci;
+pub(crate) mod oci;
 mod ostree;
 pub(crate) mod repository;
 mod seal;
@@ -34,7 +34,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use self::repository::{RepositoryArgs, WithRepository};
+use self::repository::{RepositoryArgs, WithNames, WithRepository};
 use crate::exit::{exit_partial, exit_status};
 use crate::{complete, output};
 
@@ -68,35 +68,35 @@ program behaves as that tool, with status 1 for every failure.";
 
 #[derive(Subcommand)]
 enum Command {
-    Cat(WithRepository<cat::CatArgs>),
-    Check(WithRepository<check::CheckArgs>),
+    Cat(WithNames<cat::CatArgs>),
+    Check(WithNames<check::CheckArgs>),
     Completion(completion::CompletionArgs),
     Create(WithRepository<repository::create::CreateArgs>),
     Df(WithRepository<repository::df::DfArgs>),
-    Diff(Box<WithRepository<diff::DiffArgs>>),
-    Digest(WithRepository<digest::DigestArgs>),
+    Diff(Box<WithNames<diff::DiffArgs>>),
+    Digest(WithNames<digest::DigestArgs>),
     Doctor(WithRepository<doctor::DoctorArgs>),
-    Du(WithRepository<du::DuArgs>),
-    ExplainDigest(WithRepository<explain_digest::ExplainDigestArgs>),
-    Export(WithRepository<repository::export::ExportArgs>),
-    Extract(WithRepository<extract::ExtractArgs>),
-    Find(Box<WithRepository<find::FindArgs>>),
+    Du(WithNames<du::DuArgs>),
+    ExplainDigest(WithNames<explain_digest::ExplainDigestArgs>),
+    Export(WithNames<repository::export::ExportArgs>),
+    Extract(WithNames<extract::ExtractArgs>),
+    Find(Box<WithNames<find::FindArgs>>),
     Fsck(WithRepository<repository::fsck::FsckArgs>),
     Gc(WithRepository<repository::gc::GcArgs>),
     Images(WithRepository<repository::images::ImagesArgs>),
     Import(WithRepository<repository::import::ImportArgs>),
     Init(WithRepository<repository::init::InitArgs>),
-    Ls(WithRepository<ls::LsArgs>),
+    Ls(WithNames<ls::LsArgs>),
     #[command(hide = true)]
     ManPages(man_pages::ManPagesArgs),
-    Mount(WithRepository<mount::MountArgs>),
+    Mount(WithNames<mount::MountArgs>),
     Mounts(WithRepository<repository::mounts::MountsArgs>),
     Oci(WithRepository<oci::OciArgs>),
     Ostree(WithRepository<ostree::OstreeArgs>),
     Seal(seal::SealArgs),
-    Stat(WithRepository<stat::StatArgs>),
+    Stat(WithNames<stat::StatArgs>),
     Sync(WithRepository<repository::sync::SyncArgs>),
-    Tag(WithRepository<repository::tag::TagArgs>),
+    Tag(WithNames<repository::tag::TagArgs>),
     Umount(umount::UmountArgs),
     Untag(WithRepository<repository::untag::UntagArgs>),
     Why(WithRepository<repository::why::WhyArgs>),

@@ -1,4 +1,4 @@
-//! Shell completion, including the refs and digests of the repository that the command line names.
+//! Shell completion, including the names and digests of the repository that the command line names.
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
@@ -62,40 +62,60 @@ fn completer(shell: &str) -> anyhow::Result<&'static dyn EnvCompleter> {
 
 /// Returns the refs that start with `begun`.
 pub(crate) fn refs(begun: &OsStr) -> Vec<CompletionCandidate> {
-    let refs = |images: Images| images.images.into_iter().flat_map(|image| image.refs).map(|name| name.to_string());
-    candidates(begun, refs)
+    candidates(begun, |repository| ref_names(&repository.images().ok()?))
 }
 
-/// Returns the refs and image digests that start with `begun`.
+/// Returns the names of OCI images that start with `begun`.
+pub(crate) fn oci_names(begun: &OsStr) -> Vec<CompletionCandidate> {
+    candidates(begun, tag_names)
+}
+
+/// Returns the refs, the names of OCI images and the image digests that start with `begun`.
 pub(crate) fn images(begun: &OsStr) -> Vec<CompletionCandidate> {
-    let all = |images: Images| {
-        images.images.into_iter().flat_map(|image| {
-            let names = image.refs.into_iter().map(|name| name.to_string());
-            names.chain([image.digest.to_hex()])
-        })
-    };
-    candidates(begun, all)
+    candidates(begun, |repository| {
+        let images = repository.images().ok()?;
+        let digests = images.images.iter().map(|image| (image.digest.to_hex(), "image"));
+        Some([ref_names(&images)?, tag_names(repository).unwrap_or_default(), digests.collect()].concat())
+    })
 }
 
-/// Returns the files, refs and image digests that start with `begun`. Without a beginning digests are not offered.
+/// Returns the files, the names and the image digests that start with `begun`. Without a beginning digests are not
+/// offered.
 pub(crate) fn operands(begun: &OsStr) -> Vec<CompletionCandidate> {
     let mut all = PathCompleter::any().complete(begun);
-    all.extend(if begun.is_empty() { refs(begun) } else { images(begun) });
+    all.extend(match begun.is_empty() {
+        true => candidates(begun, |repository| {
+            Some([ref_names(&repository.images().ok()?)?, tag_names(repository).unwrap_or_default()].concat())
+        }),
+        false => images(begun),
+    });
     all
 }
 
-fn candidates<I: Iterator<Item = String>>(begun: &OsStr, of: impl FnOnce(Images) -> I) -> Vec<CompletionCandidate> {
-    let (Some(begun), Some(images)) = (begun.to_str(), listed()) else { return Vec::new() };
-    // Names with control characters are not offered: the shell would print them on the line being typed.
-    let is_offered = |text: &String| text.starts_with(begun) && !text.chars().any(output::is_obeyed);
-    let mut all: Vec<String> = of(images).filter(is_offered).collect();
-    all.sort();
-    all.into_iter().map(CompletionCandidate::new).collect()
+/// A word with its kind, which shells other than bash show beside it.
+type KindOfWord = (String, &'static str);
+
+fn ref_names(images: &Images) -> Option<Vec<KindOfWord>> {
+    let names = images.images.iter().flat_map(|image| &image.refs);
+    Some(names.map(|name| (name.to_string(), "ref")).collect())
 }
 
-/// Returns the images of the repository that the command line names. Failures are not reported, as the user is typing.
-fn listed() -> Option<Images> {
-    Repository::open(&repository_of(std::env::args_os())?).ok()?.images().ok()
+fn tag_names(repository: &Repository) -> Option<Vec<KindOfWord>> {
+    let tags = repository.stream_tags().ok()?;
+    Some(tags.into_iter().map(|(tag, _)| (tag.to_string(), "OCI image")).collect())
+}
+
+/// Returns those words for the repository that the command line names that start with `begun`. Failures are not
+/// reported, as the user is typing.
+fn candidates(begun: &OsStr, of: impl FnOnce(&Repository) -> Option<Vec<KindOfWord>>) -> Vec<CompletionCandidate> {
+    let words = || of(&Repository::open(&repository_of(std::env::args_os())?).ok()?);
+    let (Some(begun), Some(mut words)) = (begun.to_str(), words()) else { return Vec::new() };
+    // Names with control characters are not offered: the shell would print them on the line being typed.
+    words.retain(|(text, _)| text.starts_with(begun) && !text.chars().any(output::is_obeyed));
+    words.sort();
+    words.dedup_by(|a, b| a.0 == b.0);
+    let candidate = |(text, kind): KindOfWord| CompletionCandidate::new(text).help(Some(kind.into()));
+    words.into_iter().map(candidate).collect()
 }
 
 /// Returns the path of the repository that the options of the completed command line select. That line follows `--`.

@@ -19,7 +19,7 @@ pub(super) fn no_image(operand: &Path, error: RepositoryError) -> anyhow::Error 
     let operand = operand.display();
     match &error {
         RepositoryError::NoSuchRef { path, .. } => {
-            anyhow!("{operand}: no such file, and no ref of that name in {}", path.display())
+            anyhow!("{operand}: no such file, and no ref or OCI image of that name in {}", path.display())
         }
         RepositoryError::NoSuchImage { path, .. } => {
             anyhow!("{operand}: no such file, and no image of that digest in {}", path.display())

@@ -3,11 +3,12 @@
 use std::cell::{Cell, OnceCell};
 use std::path::{Path, PathBuf};
 
-use libcomposefs_image::Digest;
-use libcomposefs_repo::{ImageName, Reader, Repository};
+use libcomposefs_image::{Algorithm, Digest};
+use libcomposefs_repo::{Reader, Repository};
 
 use super::{RepositoryImage, error};
-use crate::commands::repository::RepositoryArgs;
+use crate::commands::oci::source;
+use crate::commands::repository::{NameKind, NameOperand, RepositoryArgs, ResolvedName};
 use crate::inspect::names::shell_word;
 
 /// The operands of a command line. As long as this lives, gc removes no image that was found, and no object of one.
@@ -17,20 +18,53 @@ pub(crate) struct Operands<'r> {
     reader: OnceCell<Reader<'r>>,
     /// True once an image of the repository was found.
     is_used: Cell<bool>,
+    /// Algorithm of the images that are made of OCI images outside a repository.
+    algorithm: Algorithm,
 }
 
 impl<'r> Operands<'r> {
     /// Returns the operands of a command line that selects a repository. `opened` keeps the repository once it is open.
     pub(crate) fn new(selected: &'r RepositoryArgs, opened: &'r OnceCell<Repository>) -> Self {
-        Self { selected, opened, reader: OnceCell::new(), is_used: Cell::new(false) }
+        Self { selected, opened, reader: OnceCell::new(), is_used: Cell::new(false), algorithm: Algorithm::Sha512 }
+    }
+
+    /// Sets the algorithm of the images that are made of OCI images outside a repository: SHA-512 otherwise, as in
+    /// `composefs oci digest`.
+    pub(crate) fn with_algorithm(self, algorithm: Algorithm) -> Self {
+        Self { algorithm, ..self }
+    }
+
+    pub(super) fn source_algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// Returns true if operands are names, as the command line says of which kind.
+    pub(super) fn is_name(&self) -> bool {
+        self.selected.names() != NameKind::Any
+    }
+
+    /// Returns true if an operand is an OCI image outside a repository.
+    pub(super) fn is_source(&self, operand: &Path) -> bool {
+        self.selected.names() != NameKind::Ref && source::is_source(operand.as_os_str())
     }
 
     /// Opens an image of the repository. `operand` is what the user has typed.
-    pub(super) fn image(&self, operand: &Path, name: &ImageName) -> anyhow::Result<RepositoryImage> {
+    pub(super) fn image(&self, operand: &Path, name: &NameOperand) -> anyhow::Result<RepositoryImage> {
         let reader = self.reader().map_err(|error| error::no_repository(operand, &error))?;
-        let (digest, file) = reader.open_named(name).map_err(|error| error::no_image(operand, error))?;
+        let ResolvedName { image, oci } = name.resolve(reader.repository(), self.selected.names())?;
+        let (digest, file) = reader.open_named(&image).map_err(|error| error::no_image(operand, error))?;
         self.is_used.set(true);
-        Ok(RepositoryImage { digest, file })
+        Ok(RepositoryImage { digest, file, oci })
+    }
+
+    /// Returns the repository that a command line selects.
+    pub(crate) fn repository(&self) -> anyhow::Result<&'r Repository> {
+        Ok(self.reader()?.repository())
+    }
+
+    /// Returns true if the command line selects a repository, or an image of one was found.
+    pub(crate) fn has_repository(&self) -> bool {
+        self.selected.is_given() || self.is_used.get()
     }
 
     fn reader(&self) -> anyhow::Result<&Reader<'r>> {

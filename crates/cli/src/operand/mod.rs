@@ -2,7 +2,7 @@
 //!
 //! A path that exists is a file. Only if no such path exists, the repository is opened, and the operand is looked up in
 //! it as `composefs mount` does. So a command on files works without a repository, and neither waits for one nor
-//! changes it.
+//! changes it. An operand that begins with a transport, such as `oci:`, is an OCI image outside a repository.
 
 mod error;
 mod lookup;
@@ -13,18 +13,22 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use libcomposefs_image::Digest;
-use libcomposefs_repo::ImageName;
+use libcomposefs_oci::stored::StoredImage;
 use libcomposefs_store::Basedirs;
 
 pub(crate) use lookup::Operands;
 
+use crate::commands::repository::NameOperand;
 use crate::image_file::ImageFile;
 use crate::input::{self, Input};
+use crate::source_image::SourceImage;
 
 /// Paragraph on operands for `--help`.
 pub(crate) const IMAGES: &str = "\
-An image is named by the path of a file or, if there is no such file, by a ref or a digest of the repository. ./NAME is
-always a file. An image of the repository is compared with its digest before it is used.";
+An image is named by the path of a file or, if there is no such file, by a ref, the name of an OCI image, or a digest of
+the repository. ./NAME is always a file. An image of the repository is compared with its digest before it is used.
+oci:DIR[:NAME], oci-archive:FILE[:NAME], docker-archive:FILE[:NAME], docker://REFERENCE and containers-storage:NAME name
+an OCI image as `composefs oci pull` does: its layers are read, and nothing is stored.";
 
 /// What an operand names.
 pub(crate) enum Operand {
@@ -32,12 +36,16 @@ pub(crate) enum Operand {
     File,
     /// An image of the repository.
     Image(RepositoryImage),
+    /// An OCI image outside a repository.
+    Source(SourceImage),
 }
 
 /// An open image of the repository.
 pub(crate) struct RepositoryImage {
     pub(crate) digest: Digest,
     pub(crate) file: OwnedFd,
+    /// The OCI image, if the operand is the name of one.
+    pub(crate) oci: Option<StoredImage>,
 }
 
 /// An image that was read.
@@ -50,8 +58,11 @@ pub(crate) struct ImageOperand {
 impl Operands<'_> {
     /// Finds out what an operand names.
     pub(crate) fn find(&self, operand: &Path) -> anyhow::Result<Operand> {
-        let name = operand.to_str().and_then(|name| name.parse::<ImageName>().ok());
-        match name.filter(|_| operand != Path::new("-") && !exists(operand)) {
+        if self.is_source(operand) {
+            return Ok(Operand::Source(SourceImage::open(operand)?));
+        }
+        let name = operand.to_str().and_then(|name| name.parse::<NameOperand>().ok());
+        match name.filter(|_| operand != Path::new("-") && (self.is_name() || !exists(operand))) {
             Some(name) => self.image(operand, &name).map(Operand::Image),
             None => Ok(Operand::File),
         }
@@ -70,7 +81,10 @@ impl Operands<'_> {
     pub(crate) fn read_unverified(&self, operand: &Path) -> anyhow::Result<ImageOperand> {
         match self.find(operand)? {
             Operand::File => Ok(ImageOperand { file: ImageFile::read(operand)?, digest: None }),
-            Operand::Image(RepositoryImage { digest, file }) => {
+            Operand::Source(source) => {
+                Ok(ImageOperand { file: source.image(operand, self.source_algorithm())?, digest: None })
+            }
+            Operand::Image(RepositoryImage { digest, file, .. }) => {
                 let file = ImageFile::read_rest(&mut File::from(file), operand, Vec::new())?;
                 Ok(ImageOperand { file, digest: Some(digest) })
             }
@@ -79,9 +93,15 @@ impl Operands<'_> {
 
     /// Opens an operand that may also be a dump or a directory. Returns the digest of an image of the repository.
     pub(crate) fn open(&self, operand: &Path) -> anyhow::Result<(Input, Option<Digest>)> {
-        match self.find(operand)? {
+        self.open_found(operand, self.find(operand)?)
+    }
+
+    /// Opens an operand that was found.
+    pub(crate) fn open_found(&self, operand: &Path, found: Operand) -> anyhow::Result<(Input, Option<Digest>)> {
+        match found {
             Operand::File => Ok((input::open(operand)?, None)),
-            Operand::Image(RepositoryImage { digest, file }) => {
+            Operand::Source(source) => Ok((Input::Source(source), None)),
+            Operand::Image(RepositoryImage { digest, file, .. }) => {
                 let file = ImageFile::read_rest(&mut File::from(file), operand, Vec::new())?;
                 self.verify(operand, &file, digest)?;
                 Ok((Input::Image(file), Some(digest)))

@@ -51,6 +51,7 @@ pub(crate) const ROWS: &[Row] = &[
     asks("df", r#"composefs --repo="$R" df --json"#, r#"composefs df "$NONE""#),
     asks("diff", r#"composefs diff "$T" "$T2""#, r#"composefs diff "$T" "$NONE""#),
     asks("diff", r#"composefs diff --json "$T" "$T2""#, r#"composefs diff "$I" "$T/$X""#),
+    asks("diff", r#"composefs diff "oci:$OCI" "$T2""#, r#"composefs diff "oci:$NONE" "$T2""#),
     asks("diff", r#"composefs diff --all "$I" "$T2""#, r#"unprivileged composefs diff "$I" "$UNREADABLE""#),
     asks("digest", r#"composefs digest "$T/$X" "$I""#, r#"composefs digest "$NONE""#),
     asks("digest", r#"composefs digest --json "$T/$X""#, r#"composefs digest "$T""#),
@@ -198,6 +199,20 @@ pub(crate) const ROWS: &[Row] = &[
         fails: r#"composefs --repo="$RO" oci tag "$NONE" two"#,
         holds: r#"composefs --repo="$RO" oci images -q | grep -qx two"#,
         undo: r#"composefs --repo="$RO" oci untag two"#,
+    },
+    Row {
+        command: "oci tag",
+        line: r#"composefs --repo="$RO" oci tag one two --json"#,
+        fails: r#"composefs --repo="$NONE" oci tag one two"#,
+        holds: r#"composefs --repo="$RO" oci images -q | grep -qx two"#,
+        undo: r#"composefs --repo="$RO" oci untag two"#,
+    },
+    Row {
+        command: "oci untag",
+        line: r#"composefs --repo="$RO" oci untag one --json"#,
+        fails: r#"composefs --repo="$NONE" oci untag one"#,
+        holds: r#"! composefs --repo="$RO" oci images -q | grep -qx one"#,
+        undo: r#"composefs --repo="$RO" oci pull "oci:$OCI" --name=one"#,
     },
     Row {
         command: "oci untag",

@@ -77,10 +77,13 @@ pub(super) fn run(args: &CheckArgs, selected: &RepositoryArgs) -> ExitCode {
 fn check(args: &CheckArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
     let threads = rlimits::threads(args.threads);
     let opened = OnceCell::new();
-    let operands = Operands::new(selected, &opened);
+    let mut operands = Operands::new(selected, &opened);
+    if let Some(digest) = args.digest {
+        operands = operands.with_algorithm(digest.algorithm());
+    }
     let basedirs = Basedirs::open(&args.basedir)?;
     // Before any output. An operand that cannot be looked up is reported in its place, below.
-    let is_file = |path: &PathBuf| matches!(operands.find(path), Ok(Operand::File));
+    let is_file = |path: &PathBuf| matches!(operands.find(path), Ok(Operand::File | Operand::Source(_)));
     if args.read && basedirs.is_empty() && args.images.iter().all(is_file) {
         bail!("--read applies to objects: use --basedir=DIR to name the object directory");
     }

@@ -45,12 +45,12 @@ impl LoadedSides {
             a.reader()?;
             return Ok(None);
         }
-        let is_directory = [&a, &b].map(|source| source.form() == InputKind::Directory);
-        if let Some(option) = request.scan_option.filter(|_| !is_directory.contains(&true)) {
+        let is_directory = |source: &Input| source.form() == InputKind::Directory;
+        if let Some(option) = request.scan_option.filter(|_| !is_directory(&a) && !is_directory(&b)) {
             bail!("{option} applies to directories only, and neither side is one");
         }
         let options = |other: Option<&Tree>| directory_options(request, other);
-        let sides = match is_directory {
+        let sides = match [&a, &b].map(|source| source.form().is_hashed()) {
             [true, true] => [a.load(&options(None))?, b.load(&options(None))?],
             [true, false] => {
                 let b = b.load(&options(None))?;

@@ -73,6 +73,7 @@ fn describe(comparison: &TreeComparison<'_>, side: Side) -> Value {
         InputKind::Image => "image",
         InputKind::Directory => "directory",
         InputKind::Dump => "dump",
+        InputKind::Source => "oci",
     };
     object.insert("form".to_owned(), form.into());
     object.insert("algorithm".to_owned(), loaded.tree.algorithm().name().into());

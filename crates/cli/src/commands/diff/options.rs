@@ -19,13 +19,13 @@ use crate::operand::IMAGES;
 
 /// Compare two trees and explain their differences.
 ///
-/// A and B are each an image, a directory (which may be a mounted image), a dump, or - for an image or dump on standard
-/// input. Finds every path that only one side has, and every field that differs. Differences with a common cause are
+/// A and B are each an image, a directory (which may be a mounted image), a dump, an OCI image, or - for an image or
+/// dump on standard input. Finds every path that only one side has, and every field that differs. Differences with a common cause are
 /// grouped.
 #[derive(clap::Args, Clone)]
 #[command(after_help = format!("{IMAGES}\n\n{EXAMPLES}"))]
 pub(in crate::commands) struct DiffArgs {
-    /// First tree: an image, a directory or a dump; - is an image or a dump on standard input
+    /// First tree: an image, a directory, a dump or an OCI image; - is an image or a dump on standard input
     #[arg(value_name = "A", add = ArgValueCompleter::new(complete::operands))]
     a: PathBuf,
 
@@ -111,6 +111,7 @@ const EXAMPLES: &str = "\
 Examples:
   composefs diff old.img new.img
   composefs --repo=/srv/images diff debian/12 debian/13
+  composefs diff oci:layout:old docker://registry.example/app:new
   composefs diff rootfs.img rootfs/                       # has the directory changed since?
   composefs diff --use-epoch --user-xattrs rootfs.img rootfs/
   composefs diff --ignore mtime,owner,xattr:security.selinux a.img b.img

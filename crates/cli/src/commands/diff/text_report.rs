@@ -60,6 +60,7 @@ fn describe(comparison: &TreeComparison<'_>, side: Side) -> String {
     let form = match (loaded.form, &loaded.facts) {
         (_, Some(facts)) => format!("image of version {}", facts.version),
         (InputKind::Directory, None) => "directory".to_owned(),
+        (InputKind::Source, None) => "OCI image".to_owned(),
         (_, None) => "dump".to_owned(),
     };
     let path = labels::path(comparison.request.paths[side as usize].as_os_str().as_encoded_bytes());

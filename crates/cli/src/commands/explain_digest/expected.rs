@@ -6,9 +6,11 @@ use anyhow::bail;
 use libcomposefs_image::Digest;
 use libcomposefs_image::policy::Policy;
 use libcomposefs_image::tree::Tree;
+use libcomposefs_repo::ImageName;
 use libcomposefs_scan::Options;
 
-use crate::input::Input;
+use super::source::DigestSource;
+use crate::input::{Input, InputKind};
 use crate::operand::Operands;
 
 /// Image or dump of the expected tree.
@@ -33,7 +35,34 @@ impl ExpectedTree {
             ),
             Input::Image(image) => image.digests()?,
             Input::Dump(_) => Vec::new(),
+            Input::Source(_) => bail!(
+                "{} is an OCI image, from which an image can be made in many ways too: expected an image or a dump; \
+                 use `composefs diff` to compare OCI images",
+                path.display()
+            ),
         };
+        Self::load(source, digests)
+    }
+
+    /// Finds the image of an expected digest in the repository, if the command line names one or the source is an OCI
+    /// image. Returns `None` if there is no such image or it cannot be read.
+    pub(super) fn find(
+        digest: &Digest,
+        source: &DigestSource,
+        operands: &Operands<'_>,
+    ) -> anyhow::Result<Option<Self>> {
+        if !operands.has_repository() && source.form != InputKind::Source {
+            return Ok(None);
+        }
+        let Ok(repository) = operands.repository() else { return Ok(None) };
+        if repository.expect_image(&ImageName::Digest(*digest), digest).is_err() {
+            return Ok(None);
+        }
+        let (image, _) = operands.open(Path::new(&digest.to_hex()))?;
+        Self::load(image, vec![*digest]).map(Some)
+    }
+
+    fn load(source: Input, digests: Vec<Digest>) -> anyhow::Result<Self> {
         let loaded = source.load(&Options::default())?;
         Ok(Self { tree: loaded.tree, version: loaded.facts.map(|facts| facts.version), digests })
     }

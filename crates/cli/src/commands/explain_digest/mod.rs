@@ -39,8 +39,8 @@ struct Findings<'a> {
     space: &'a Space,
     /// Digest given by `--want`, or that of the expected image.
     want: Option<Digest>,
-    /// Number of all policies.
-    policies: usize,
+    /// All policies.
+    policies: Vec<Policy>,
     /// Policies that were tried.
     tried: Vec<Tried>,
     /// Closest policy and its tree, if no policy gives the digest.
@@ -71,37 +71,65 @@ fn explain(args: &ExplainDigestArgs, selected: &RepositoryArgs) -> anyhow::Resul
         (None, None, policy) => policy.map(|policy| policy.algorithm),
     };
     let options = SourceOptions { algorithm, limits: &args.limits(), threads: args.threads };
-    let source = DigestSource::read(&args.source, &operands, options)?;
-    let space = Space::of(&source.tree, &source.contents, &source.limits, latest);
-    let space = algorithm.map_or(space.clone(), |algorithm| space.with_algorithm(algorithm));
-    let policies = match args.policy {
-        Some(policy) => vec![policy],
-        None if args.thorough => space.all(),
-        None => space.policies(),
-    };
-    let mut findings = Findings {
-        args,
-        source: &source,
-        space: &space,
-        want,
-        policies: policies.len(),
-        tried: Vec::new(),
-        nearest: None,
-    };
-    if want.is_some() || expected.is_none() {
-        findings.tried = search(args, &source, &policies, want.filter(|_| !args.all));
+    let (first, second) = DigestSource::read(&args.source, &operands, options)?;
+    let readings: Vec<_> = [Some(first), second].into_iter().flatten().collect();
+    let spaces = readings.iter().map(|source| {
+        let space = Space::of(&source.tree, &source.contents, &source.limits, latest);
+        algorithm.map_or(space.clone(), |algorithm| space.with_algorithm(algorithm))
+    });
+    let spaces: Vec<_> = spaces.collect();
+    let mut all = Vec::new();
+    for (source, space) in readings.iter().zip(&spaces) {
+        let mut findings =
+            Findings { args, source, space, want, policies: Vec::new(), tried: Vec::new(), nearest: None };
+        findings.policies = match args.policy {
+            Some(policy) => vec![policy],
+            None if args.thorough => space.all(),
+            None => space.policies(),
+        };
+        if want.is_some() || expected.is_none() {
+            findings.tried = search(args, source, &findings.policies, want.filter(|_| !args.all));
+        }
+        let is_found = findings.found().next().is_some();
+        all.push(findings);
+        if is_found && !args.all {
+            break;
+        }
     }
-    if let Some(expected) = expected.as_ref().filter(|_| findings.found().next().is_none()) {
-        findings.nearest = nearest(args, &source, &policies, expected);
+    // The tree of the expected image is not needed otherwise.
+    let expected = match expected {
+        None if all.iter().all(|findings| findings.found().next().is_none()) => {
+            want.map_or(Ok(None), |want| ExpectedTree::find(&want, all[0].source, &operands))?
+        }
+        given => given,
+    };
+    if let Some(expected) = expected.as_ref().filter(|_| all.iter().all(|one| one.found().next().is_none())) {
+        for findings in &mut all {
+            findings.nearest = nearest(args, findings.source, &findings.policies, expected);
+        }
+    }
+    print(args, all)
+}
+
+/// Prints the readings of the source that answer the question; of several, the one that comes closest.
+fn print(args: &ExplainDigestArgs, mut all: Vec<Findings<'_>>) -> anyhow::Result<bool> {
+    let is_answered = all.iter().any(Findings::is_answered);
+    if is_answered {
+        all.retain(Findings::is_answered);
+    } else {
+        let differing =
+            |findings: &Findings<'_>| findings.nearest.as_ref().map(|near| near.diff().counts().differing());
+        all.sort_by_key(|findings| differing(findings).unwrap_or(usize::MAX));
+        all.truncate(1);
     }
     let mut out = output::text();
     if args.json {
-        json::write(&findings, &mut out)?
+        json::write(&all, &mut out)?;
     } else {
-        text::write(&findings, &mut out)?
+        all.iter().try_for_each(|findings| text::write(findings, &mut out))?;
     }
     out.flush()?;
-    Ok(findings.is_answered())
+    Ok(is_answered)
 }
 
 fn search(args: &ExplainDigestArgs, source: &DigestSource, policies: &[Policy], until: Option<Digest>) -> Vec<Tried> {
@@ -151,8 +179,8 @@ impl Findings<'_> {
     }
 
     fn reproduce(&self) -> Reproduce<'_> {
-        let DigestSource { form, ref tree, .. } = *self.source;
-        Reproduce { source: &self.source.path, form, tree, space: self.space }
+        let DigestSource { ref path, ref words, form, ref tree, whiteouts, .. } = *self.source;
+        Reproduce { source: path, words, whiteouts, form, tree, space: self.space }
     }
 }
 

@@ -18,12 +18,13 @@ use crate::rlimits;
 ///
 /// Tools differ in how they convert a tree to an image: format version, digest algorithm, xattrs, times, hard links and
 /// more. Reads SOURCE once, and computes the digest of its image as each known tool would build it, the most likely
-/// first. If one of them is the expected digest, prints the command lines that reproduce it.
+/// first. If one of them is the expected digest, prints the command lines that reproduce it. If none is, and the
+/// repository has the expected image, prints the differences from that image.
 #[derive(clap::Args)]
 #[command(after_help = format!("{IMAGES}\n\n{EXAMPLES}"))]
 #[command(group = ArgGroup::new("question").required(true).multiple(true))]
 pub(in crate::commands) struct ExplainDigestArgs {
-    /// Directory, image or dump; - is an image or a dump on standard input
+    /// Directory, image, dump or OCI image; - is an image or a dump on standard input
     #[arg(add = ArgValueCompleter::new(complete::operands))]
     pub(super) source: PathBuf,
     /// Expected digest: 64 hex digits (SHA-256) or 128 (SHA-512)
@@ -64,6 +65,8 @@ Examples:
   composefs explain-digest rootfs/ --want=029cc8af231b4d76c3618cc37232dc590a33379e838d927f542e18455ca5e655
   composefs explain-digest rootfs/ --against=theirs.img
   composefs explain-digest rootfs/ --list --json
+  composefs explain-digest oci:layout:debian --want=$(cat uki.digest)
+  composefs --repo=/srv/images explain-digest debian:13 --want=$(cat uki.digest)
   composefs explain-digest rootfs/ --policy=version=2,xattrs=user,times=zero
 
 Exit status: 0 if a policy gives the expected digest, 1 if none does, 2 on error.";

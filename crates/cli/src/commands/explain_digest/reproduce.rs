@@ -5,7 +5,9 @@ use std::path::Path;
 use libcomposefs_image::Algorithm;
 use libcomposefs_image::policy::{Inline, Policy, Space, Times, Transform, XattrPolicy};
 use libcomposefs_image::tree::Tree;
+use libcomposefs_oci::layer::WhiteoutRule;
 
+use crate::commands::oci::source::is_source;
 use crate::input::InputKind;
 use crate::inspect::names::shell_word;
 
@@ -20,6 +22,10 @@ pub(super) struct ToolCommand {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reproduce<'a> {
     pub(super) source: &'a Path,
+    /// Words by which this program reads the source.
+    pub(super) words: &'a str,
+    /// The effect of whiteouts, if it makes a difference.
+    pub(super) whiteouts: Option<WhiteoutRule>,
     pub(super) form: InputKind,
     pub(super) tree: &'a Tree,
     pub(super) space: &'a Space,
@@ -55,15 +61,16 @@ impl Reproduce<'_> {
                 format!("cfsctl --no-repo --hash {algorithm} --erofs-version {version} compute-id{options} {source}");
             ToolCommand { tool: "cfsctl", line }
         });
-        let line = format!("composefs explain-digest --policy={policy} {source}");
-        mkcomposefs.into_iter().chain(cfsctl).chain([ToolCommand { tool: "this program", line }]).collect()
+        let line = format!("composefs explain-digest --policy={policy} {}", self.words);
+        let oci = self.oci_digest(policy).map(|line| ToolCommand { tool: "this program, from the layers", line });
+        mkcomposefs.into_iter().chain(cfsctl).chain(oci).chain([ToolCommand { tool: "this program", line }]).collect()
     }
 
     /// Adapts a command that reads a dump to a source that is an image.
     fn piped(&self, command: &str, source: &str) -> String {
         match self.form {
             InputKind::Image => format!("composefs-info dump {source} | {command} -"),
-            InputKind::Directory | InputKind::Dump => format!("{command} {source}"),
+            InputKind::Directory | InputKind::Dump | InputKind::Source => format!("{command} {source}"),
         }
     }
 
@@ -74,7 +81,34 @@ impl Reproduce<'_> {
         self.space.are_same(policy, &changed)
     }
 
+    /// Returns the line that computes the digest from the layers of an OCI image outside a repository.
+    fn oci_digest(&self, policy: &Policy) -> Option<String> {
+        if self.form != InputKind::Source || !is_source(self.source.as_os_str()) || policy.version == 0 {
+            return None;
+        }
+        let choices = [
+            ("", XattrPolicy::Capability, Transform::Container),
+            (" --xattrs=keep-user-xattrs", XattrPolicy::CapabilityAndUser, Transform::Container),
+        ];
+        let (xattrs, ..) = choices.into_iter().find(|(_, xattrs, transform)| {
+            self.is(policy, |policy| {
+                let Policy { version, algorithm, .. } = *policy;
+                let (xattrs, transform) = (*xattrs, *transform);
+                let inline = Inline::UpTo(64);
+                *policy =
+                    Policy { version, algorithm, xattrs, transform, hardlinks: true, inline, ..Policy::MKCOMPOSEFS };
+            })
+        })?;
+        let version = if policy.version == 2 { " --version=2" } else { "" };
+        let whiteouts = if self.whiteouts == Some(WhiteoutRule::LowerLayers) { " --whiteouts=spec" } else { "" };
+        let Policy { algorithm, .. } = policy;
+        Some(format!("composefs oci digest --algorithm={algorithm}{version}{xattrs}{whiteouts} {}", self.words))
+    }
+
     fn mkcomposefs(&self, policy: &Policy) -> Option<Vec<String>> {
+        if self.form == InputKind::Source {
+            return None;
+        }
         let mut options = Vec::new();
         // Whiteouts are devices: without devices, the version is that of a tree without whiteouts.
         match (policy.version, self.tree.has_whiteout() && policy.devices) {

@@ -7,7 +7,7 @@ use libcomposefs_image::diff::Diff;
 use libcomposefs_image::diff::causes::causes;
 use libcomposefs_image::policy::Policy;
 
-use super::words::{describe, why_indifferent};
+use super::words::{self, describe, why_indifferent};
 use super::{Findings, Tried};
 use crate::commands::diff::labels::{self, number, path};
 
@@ -35,13 +35,16 @@ pub(super) fn write(findings: &Findings<'_>, out: &mut impl Write) -> io::Result
         }
     }
     if !findings.tried.is_empty() {
-        writeln!(out, "\nTried {} of {} policies.", findings.tried.len(), findings.policies)?;
+        writeln!(out, "\nTried {} of {} policies.", findings.tried.len(), findings.policies.len())?;
     }
     Ok(())
 }
 
 /// Writes one line for each policy.
 fn list(findings: &Findings<'_>, out: &mut impl Write) -> io::Result<()> {
+    if let Some(rule) = findings.source.whiteouts {
+        writeln!(out, "{}:", words::whiteouts(rule))?;
+    }
     for Tried { policy, digest } in &findings.tried {
         match digest {
             Ok(digest) => writeln!(out, "{digest}  {policy}")?,
@@ -55,6 +58,9 @@ fn list(findings: &Findings<'_>, out: &mut impl Write) -> io::Result<()> {
 fn write_policy(findings: &Findings<'_>, policy: &Policy, out: &mut impl Write) -> io::Result<()> {
     for line in describe(policy, findings.space) {
         writeln!(out, "  {line}")?;
+    }
+    if let Some(rule) = findings.source.whiteouts {
+        writeln!(out, "  {}", words::whiteouts(rule))?;
     }
     writeln!(out, "To reproduce it:")?;
     for command in findings.reproduce().commands(policy) {

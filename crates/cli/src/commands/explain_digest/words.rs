@@ -2,6 +2,7 @@
 
 use libcomposefs_image::Algorithm;
 use libcomposefs_image::policy::{Choice, Inline, Policy, Space, Times, Transform, XattrPolicy};
+use libcomposefs_oci::layer::WhiteoutRule;
 
 /// Describes a policy, one line for each choice that matters for the tree.
 pub(super) fn describe(policy: &Policy, space: &Space) -> Vec<String> {
@@ -62,6 +63,14 @@ fn transform(choice: Transform) -> &'static str {
         Transform::ContainerAndBoot => {
             "root with the metadata of /usr; /run, /boot and /sysroot empty with its mtime; no security.selinux xattrs"
         }
+    }
+}
+
+/// Describes the effect of whiteouts.
+pub(super) fn whiteouts(rule: WhiteoutRule) -> &'static str {
+    match rule {
+        WhiteoutRule::LowerLayers => "whiteouts hide lower layers only, as the OCI specification says",
+        _ => "whiteouts remove earlier entries of their own layer too, as in cfsctl",
     }
 }
 

@@ -8,7 +8,7 @@ mod spec;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_image::Digest;
 use libcomposefs_mount::{Error, ImageFile, KernelFeatures, Mounted, Options, Plan, UnknownOptions};
@@ -17,13 +17,14 @@ pub(crate) use self::report::{plan_text, with_remedy};
 pub(crate) use self::repository_image::mount_read_only;
 use libcomposefs_repo::Repository;
 
-use super::repository::RepositoryArgs;
+use super::oci::source;
+use super::repository::{NameKind, RepositoryArgs};
 use super::verity_warning;
 use crate::complete;
 
 /// Mount a composefs image: a file, or an image of a repository.
 ///
-/// An image of a repository is given by a ref or its digest. The kernel verifies the image and every file in it, unless
+/// An image of a repository is given by a ref, the name of an OCI image, or its digest. The kernel verifies the image and every file in it, unless
 /// the repository does not use fs-verity. IMAGE is the path of a file if such a file exists or basedir= is given,
 /// unless --repo, --user or --system is used.
 #[derive(clap::Args)]
@@ -89,7 +90,16 @@ pub(crate) fn run(args: &MountArgs, selected: &RepositoryArgs) -> anyhow::Result
         "upperdir= needs an overlay: it cannot be used with --image-only"
     );
     let is_file = !selected.is_given() && (!options.basedirs.is_empty() || args.image.exists());
-    if is_file { image_file::run(args, options) } else { repository_image::run(args, options, &selected.open()?) }
+    if is_file {
+        return image_file::run(args, options);
+    }
+    if selected.names() != NameKind::Ref && source::is_source(args.image.as_os_str()) {
+        bail!(
+            "{} is in no repository, which a mount needs: `composefs oci pull` brings it into one",
+            args.image.display()
+        );
+    }
+    repository_image::run(args, options, &selected.open()?, selected.names())
 }
 
 impl MountArgs {
@@ -108,7 +118,7 @@ impl MountArgs {
     /// Mounts an image of this repository.
     pub(crate) fn run_in(&self, repository: &Repository) -> anyhow::Result<()> {
         let options = Options::parse(&self.options.join(OsStr::new(",")), UnknownOptions::Refuse)?;
-        repository_image::run(self, options, repository)
+        repository_image::run(self, options, repository, NameKind::Any)
     }
 }
 

@@ -8,10 +8,11 @@ use libcomposefs_mount::{Error, ImageFile, KernelFeatures, Options, Plan};
 use libcomposefs_repo::{ImageName, Repository};
 
 use super::{MountArgs, carry_out, report, with_remedy};
+use crate::commands::repository::{NameKind, NameOperand};
 
-pub(super) fn run(args: &MountArgs, options: Options, repository: &Repository) -> anyhow::Result<()> {
+pub(super) fn run(args: &MountArgs, options: Options, repository: &Repository, kind: NameKind) -> anyhow::Result<()> {
     let name = args.image.to_str().context("the name of an image must be UTF-8")?;
-    let name: ImageName = name.parse()?;
+    let name = name.parse::<NameOperand>()?.resolve(repository, kind)?.image;
     if !options.basedirs.is_empty() {
         bail!("basedir= cannot be used with an image of a repository, which has its own objects: leave it out");
     }

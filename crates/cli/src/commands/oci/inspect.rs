@@ -1,10 +1,12 @@
 //! `composefs oci inspect`: shows the manifest, the configuration and the layers of an image.
 
+use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_oci::stored::StoredImage;
 use libcomposefs_repo::StreamTag;
 use serde_json::{Value, json};
 
 use crate::commands::repository::RepositoryArgs;
+use crate::complete;
 use crate::output;
 
 /// Show an OCI image of a repository: its digests, layers, annotations and configuration.
@@ -12,7 +14,7 @@ use crate::output;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct OciInspectArgs {
     /// Image, by its name
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = ArgValueCompleter::new(complete::oci_names))]
     name: StreamTag,
     /// Print the manifest or the configuration as it was pulled, byte for byte
     #[arg(long, value_name = "DOCUMENT", value_parser = ["manifest", "config"], conflicts_with = "json")]

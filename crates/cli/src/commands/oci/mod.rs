@@ -5,16 +5,16 @@ mod digest;
 mod images;
 mod inspect;
 mod mount;
-mod progress;
+pub(crate) mod progress;
 mod pull;
 #[cfg(feature = "network")]
 mod registry;
 pub(crate) mod run;
-mod source;
+pub(crate) mod source;
 mod tag;
 mod untag;
 mod verify;
-mod warnings;
+pub(crate) mod warnings;
 
 use std::process::ExitCode;
 

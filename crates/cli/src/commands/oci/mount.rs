@@ -3,11 +3,13 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_repo::StreamTag;
 
 use super::stored_image;
 use crate::commands::mount::MountArgs;
 use crate::commands::repository::RepositoryArgs;
+use crate::complete;
 
 /// Mount the whole file system of an OCI image.
 ///
@@ -17,7 +19,7 @@ use crate::commands::repository::RepositoryArgs;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct OciMountArgs {
     /// Image, by its name
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = ArgValueCompleter::new(complete::oci_names))]
     name: StreamTag,
     /// Directory to mount the image at
     #[arg(value_name = "DIR")]

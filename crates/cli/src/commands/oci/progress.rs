@@ -11,7 +11,7 @@ use crate::output;
 
 /// Shows the layers that are being read, if standard error is a terminal.
 #[derive(Default)]
-pub(super) struct LayerBars {
+pub(crate) struct LayerBars {
     bars: MultiProgress,
     shown: Mutex<HashMap<usize, ProgressBar>>,
 }

@@ -13,8 +13,8 @@ use libcomposefs_remote::{
 };
 
 /// Options for registries.
-#[derive(clap::Args, Clone, Debug, Default)]
-pub(super) struct RegistryArgs {
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct RegistryArgs {
     /// File with credentials, in the form of podman's auth.json
     #[arg(long, value_name = "FILE", help_heading = "Registries")]
     authfile: Option<PathBuf>,
@@ -27,6 +27,12 @@ pub(super) struct RegistryArgs {
         help_heading = "Registries"
     )]
     tls_verify: bool,
+}
+
+impl Default for RegistryArgs {
+    fn default() -> Self {
+        Self { authfile: None, tls_verify: true }
+    }
 }
 
 /// An image in a registry.

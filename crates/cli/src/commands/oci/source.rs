@@ -11,7 +11,7 @@ use libcomposefs_oci::source::{
 };
 
 /// Paragraph on sources for `--help`.
-pub(super) const SOURCES: &str = "\
+pub(crate) const SOURCES: &str = "\
 Sources:
   docker://REFERENCE          an image in a registry, such as docker://docker.io/library/debian:13
   oci:DIR[:NAME]              an OCI image layout in a directory
@@ -22,21 +22,30 @@ NAME is needed if there are several images; @DIGEST chooses one by the digest of
 
 /// Options for sources.
 #[derive(clap::Args, Clone, Debug, Default)]
-pub(super) struct SourceArgs {
+pub(crate) struct SourceArgs {
     #[cfg(feature = "network")]
     #[command(flatten)]
     registry: super::registry::RegistryArgs,
 }
 
 /// An open source.
-pub(super) struct OpenSource {
-    pub(super) source: Box<dyn ImageSource>,
+pub(crate) struct OpenSource {
+    pub(crate) source: Box<dyn ImageSource + Send>,
     /// The name that the image gets if no other is given.
-    pub(super) name: Option<String>,
+    pub(crate) name: Option<String>,
+}
+
+/// Transports of sources. A path that begins with one of them is written as `./oci:x`.
+const TRANSPORTS: [&str; 7] =
+    ["docker://", "oci:", "oci-archive:", "docker-archive:", "containers-storage:", "dir:", "docker-daemon:"];
+
+/// Returns true if an operand begins with a transport, so that it is no path and no name of a repository.
+pub(crate) fn is_source(operand: &OsStr) -> bool {
+    TRANSPORTS.iter().any(|transport| operand.as_bytes().starts_with(transport.as_bytes()))
 }
 
 /// Opens the source that an operand names.
-pub(super) fn open(operand: &OsStr, args: &SourceArgs) -> anyhow::Result<OpenSource> {
+pub(crate) fn open(operand: &OsStr, args: &SourceArgs) -> anyhow::Result<OpenSource> {
     let shown = operand.to_string_lossy();
     if let Some(reference) = operand.to_str().and_then(|operand| operand.strip_prefix("docker://")) {
         return open_registry(reference, args);
@@ -57,7 +66,7 @@ pub(super) fn open(operand: &OsStr, args: &SourceArgs) -> anyhow::Result<OpenSou
     let name = image.filter(|image| !image.starts_with('@')).map(str::to_owned);
     let described = format!("{transport}:{}", path.display());
     let cannot_open = || format!("cannot open {}", path.display());
-    let source: Box<dyn ImageSource> = match transport {
+    let source: Box<dyn ImageSource + Send> = match transport {
         "oci" => {
             let files = DirectoryFiles::open(path).with_context(cannot_open)?;
             Box::new(OciLayout::new(files, described, image.map(str::to_owned)))

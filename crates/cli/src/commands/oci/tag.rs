@@ -1,9 +1,13 @@
 //! `composefs oci tag`: gives an OCI image another name.
 
 use anyhow::bail;
+use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_repo::StreamTag;
+use serde_json::json;
 
 use crate::commands::repository::RepositoryArgs;
+use crate::complete;
+use crate::output;
 
 /// Give an OCI image of a repository another name.
 ///
@@ -12,11 +16,14 @@ use crate::commands::repository::RepositoryArgs;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct OciTagArgs {
     /// Image, by its name
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = ArgValueCompleter::new(complete::oci_names))]
     image: StreamTag,
     /// New name of the image
-    #[arg(value_name = "NEW")]
+    #[arg(value_name = "NEW", add = ArgValueCompleter::new(complete::oci_names))]
     name: StreamTag,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -31,6 +38,9 @@ pub(super) fn run(args: &OciTagArgs, selected: &RepositoryArgs) -> anyhow::Resul
     };
     if !repository.tag_stream(&stream, &args.name)? {
         bail!("{} is a name of {stream}, but {path} has no such stream; pull the image again", args.image);
+    }
+    if args.json {
+        output::json(&json!({ "name": args.name.as_str(), "stream": stream.as_str() }));
     }
     Ok(())
 }

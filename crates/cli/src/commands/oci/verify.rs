@@ -1,11 +1,13 @@
 //! `composefs oci verify`: reads an image of a repository again and compares all digests.
 
+use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_oci::stored::{StoredImage, stream_name, verify_layer};
 use libcomposefs_oci::stream::StreamKind;
 use libcomposefs_repo::StreamTag;
 use serde_json::json;
 
 use crate::commands::repository::RepositoryArgs;
+use crate::complete;
 use crate::output;
 
 /// Read an OCI image of a repository again, and compare all digests.
@@ -16,7 +18,7 @@ use crate::output;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct OciVerifyArgs {
     /// Image, by its name
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = ArgValueCompleter::new(complete::oci_names))]
     name: StreamTag,
     /// Print the result as JSON
     #[arg(long)]

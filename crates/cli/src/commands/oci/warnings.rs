@@ -7,7 +7,7 @@ use libcomposefs_oci::pull::PullWarning;
 const SHOWN: usize = 20;
 
 /// Prints the warnings of a pull.
-pub(super) fn tell(warnings: &[PullWarning]) {
+pub(crate) fn tell(warnings: &[PullWarning]) {
     for warning in warnings.iter().take(SHOWN) {
         tell!("composefs: warning: {}", text(warning));
     }
@@ -17,7 +17,7 @@ pub(super) fn tell(warnings: &[PullWarning]) {
 }
 
 /// Returns a warning as text.
-pub(super) fn text(warning: &PullWarning) -> String {
+pub(crate) fn text(warning: &PullWarning) -> String {
     match warning {
         PullWarning::Layer(LayerWarning::RemovedOwnEntry { layer, path }) => format!(
             "layer {}: the whiteout {path:?} removes an entry of its own layer, as in cfsctl; by the OCI specification \

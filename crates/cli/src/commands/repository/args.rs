@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use libcomposefs_repo::Repository;
 
+use super::names::{NameKind, NameKindArgs};
 use super::tell_of_waiting;
 
 /// Path of the system's repository.
@@ -25,6 +26,9 @@ pub(crate) struct RepositoryArgs {
     /// Use the system's repository, /sysroot/composefs
     #[arg(long, conflicts_with_all = ["repo", "user"], help_heading = "Repository")]
     system: bool,
+    /// The kinds of names of images, from the options of the command.
+    #[arg(skip)]
+    names: NameKind,
 }
 
 // The arguments of a command that works in a repository. No doc comment, which clap would take for the description of
@@ -44,10 +48,34 @@ impl<A: clap::Args> WithRepository<A> {
     }
 }
 
+// The arguments of a command that takes names of images of a repository.
+#[derive(clap::Args)]
+pub(crate) struct WithNames<A: clap::Args> {
+    #[command(flatten)]
+    repository: RepositoryArgs,
+    #[command(flatten)]
+    names: NameKindArgs,
+    #[command(flatten)]
+    args: A,
+}
+
+impl<A: clap::Args> WithNames<A> {
+    /// Calls the function of the command. Options after the name of the command win over those before it.
+    pub(crate) fn run<T>(&self, before: &RepositoryArgs, command: impl FnOnce(&A, &RepositoryArgs) -> T) -> T {
+        let selected = if self.repository.is_given() { &self.repository } else { before };
+        command(&self.args, &RepositoryArgs { names: self.names.kind(), ..selected.clone() })
+    }
+}
+
 impl RepositoryArgs {
     /// Returns true if the command line selects a repository.
     pub(crate) fn is_given(&self) -> bool {
         self.repo.is_some() || self.user || self.system
+    }
+
+    /// Returns the kinds of names that the command line allows.
+    pub(crate) fn names(&self) -> NameKind {
+        self.names
     }
 
     /// Returns the path of the selected or the default repository.

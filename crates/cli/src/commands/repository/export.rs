@@ -12,7 +12,7 @@ use libcomposefs_repo::{ImageName, Repository};
 use libcomposefs_store::publish::replace_file;
 use serde_json::json;
 
-use super::{RepositoryArgs, progress};
+use super::{NameOperand, RepositoryArgs, progress};
 use crate::complete;
 use crate::output;
 
@@ -25,13 +25,13 @@ use crate::output;
 pub(crate) struct ExportArgs {
     /// Images, by name or digest
     #[arg(value_name = "REF|DIGEST", required = true, add = ArgValueCompleter::new(complete::images))]
-    images: Vec<ImageName>,
+    images: Vec<NameOperand>,
     /// Write to this file instead of standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Leave out all objects of this image, which the receiver has; may be given several times
     #[arg(long, value_name = "REF|DIGEST", add = ArgValueCompleter::new(complete::images))]
-    have: Vec<ImageName>,
+    have: Vec<NameOperand>,
     /// Leave out the objects in this list, one digest per line, as printed by `composefs images --objects`
     #[arg(long, value_name = "FILE")]
     have_list: Option<PathBuf>,
@@ -50,14 +50,18 @@ Examples:
 pub(crate) fn run(args: &ExportArgs, selected: &RepositoryArgs) -> anyhow::Result<()> {
     let repository = selected.open()?;
     let objects = args.have_list.as_deref().map_or(Ok(Vec::new()), read_list)?;
-    let have = Have { images: args.have.clone(), objects };
+    let named = |names: &[NameOperand]| -> anyhow::Result<Vec<ImageName>> {
+        names.iter().map(|name| Ok(name.resolve(&repository, selected.names())?.image)).collect()
+    };
+    let images = named(&args.images)?;
+    let have = Have { images: named(&args.have)?, objects };
     let Some(path) = args.output.as_deref().filter(|path| *path != Path::new("-")) else {
         if output::is_terminal() {
             bail!("standard output is a terminal: use --output=FILE to write a bundle");
         }
-        return write(args, &repository, &have, &mut output::data()).map(drop);
+        return write(&images, &repository, &have, &mut output::data()).map(drop);
     };
-    let (_, exported) = replace_file(path, 0o666, |file: &mut File| write(args, &repository, &have, file))?;
+    let (_, exported) = replace_file(path, 0o666, |file: &mut File| write(&images, &repository, &have, file))?;
     if args.json {
         let json = json!({
             "images": exported.images.iter().map(Digest::to_hex).collect::<Vec<_>>(),
@@ -70,10 +74,10 @@ pub(crate) fn run(args: &ExportArgs, selected: &RepositoryArgs) -> anyhow::Resul
     Ok(())
 }
 
-fn write(args: &ExportArgs, repository: &Repository, have: &Have, out: &mut impl Write) -> anyhow::Result<Exported> {
+fn write(images: &[ImageName], repository: &Repository, have: &Have, out: &mut impl Write) -> anyhow::Result<Exported> {
     let progress = progress::ObjectProgress::start();
     let mut out = BufWriter::with_capacity(1 << 20, out);
-    Ok(repository.reader()?.export(&args.images, have, &mut out, &|bytes| progress.done(bytes))?)
+    Ok(repository.reader()?.export(images, have, &mut out, &|bytes| progress.done(bytes))?)
 }
 
 fn read_list(path: &Path) -> anyhow::Result<Vec<Digest>> {

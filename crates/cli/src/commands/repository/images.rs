@@ -1,9 +1,12 @@
 //! `composefs images`: lists the images of a repository.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::ExitCode;
 
-use libcomposefs_repo::Images;
+use libcomposefs_image::Digest;
+use libcomposefs_oci::stored::{StoredError, StoredImage};
+use libcomposefs_repo::{Images, Repository};
 use serde_json::json;
 
 use super::RepositoryArgs;
@@ -11,6 +14,10 @@ use crate::exit::exit_partial;
 use crate::output;
 
 /// List the images of a repository, with their names.
+///
+/// Prints the digest, the size, the kind of the names that follow, and the names. A name is a ref (kind `ref`), or the
+/// name of an OCI image from which the image was made (kind `oci`; `composefs oci images` has more about it). An image
+/// without a name has the kind `-`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ImagesArgs {
@@ -28,7 +35,7 @@ pub(crate) struct ImagesArgs {
 const EXAMPLES: &str = "\
 Examples:
   composefs --repo=/srv/images images
-  composefs --repo=/srv/images images --json | jq -r '.images[] | select(.refs == []) | .digest'
+  composefs --repo=/srv/images images --json | jq -r '.images[] | select(.refs + .oci == []) | .digest'
 
 Exit status: 0, or 1 if a name leads to no image or the repository cannot be read.";
 
@@ -47,10 +54,14 @@ fn list(args: &ImagesArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
         return Ok(true);
     }
     let images = repository.images()?;
+    let tags = ImageTags::read(&repository)?;
     if args.json {
-        output::json(&images_json(&images));
+        output::json(&images_json(&images, &tags));
     } else {
-        print(args, &images)?;
+        print(args, &images, &tags)?;
+    }
+    for (name, error) in &tags.unreadable {
+        tell!("composefs: {name}: {error}");
     }
     for (name, digest) in &images.dangling {
         tell!("composefs: {name} is a name of {digest}, but that image does not exist: run `composefs fsck`");
@@ -62,29 +73,74 @@ fn list(args: &ImagesArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
             broken.found
         );
     }
-    Ok(images.dangling.is_empty() && images.broken.is_empty())
+    Ok(images.dangling.is_empty() && images.broken.is_empty() && tags.unreadable.is_empty())
 }
 
-fn print(args: &ImagesArgs, images: &Images) -> anyhow::Result<()> {
+/// The names of OCI images, by the composefs images that were made of them.
+#[derive(Default)]
+struct ImageTags {
+    by_image: BTreeMap<Digest, Vec<String>>,
+    /// Names whose image cannot be read, with the reason.
+    unreadable: Vec<(String, String)>,
+}
+
+impl ImageTags {
+    fn read(repository: &Repository) -> anyhow::Result<Self> {
+        let mut tags = Self::default();
+        for (tag, _) in repository.stream_tags()? {
+            match StoredImage::by_tag(repository, &tag) {
+                Ok(image) => {
+                    for named in image.images {
+                        let names = tags.by_image.entry(named.digest).or_default();
+                        if names.last().is_none_or(|name| name != tag.as_str()) {
+                            names.push(tag.to_string());
+                        }
+                    }
+                }
+                // Removed meanwhile.
+                Err(StoredError::NoImage { .. }) => {}
+                Err(error) => tags.unreadable.push((tag.to_string(), error.to_string())),
+            }
+        }
+        Ok(tags)
+    }
+
+    fn of(&self, image: &Digest) -> &[String] {
+        self.by_image.get(image).map_or(&[], Vec::as_slice)
+    }
+}
+
+fn print(args: &ImagesArgs, images: &Images, tags: &ImageTags) -> anyhow::Result<()> {
     let mut out = output::text();
     for image in &images.images {
+        let refs: Vec<_> = image.refs.iter().map(|name| name.as_str()).collect();
+        let tags: Vec<_> = tags.of(&image.digest).iter().map(String::as_str).collect();
         if args.quiet {
-            image.refs.iter().try_for_each(|name| writeln!(out, "{name}"))?;
+            refs.iter().chain(&tags).try_for_each(|name| writeln!(out, "{name}"))?;
             continue;
         }
-        let names: Vec<_> = image.refs.iter().map(|name| name.as_str()).collect();
         let size = image.size.map_or_else(|| "missing".into(), |size| size.to_string());
-        writeln!(out, "{} {size:>12} {}", image.digest, names.join(" "))?;
+        let mut line =
+            |kind, names: &[&str]| writeln!(out, "{} {size:>12} {kind:<3} {}", image.digest, names.join(" "));
+        if refs.is_empty() && tags.is_empty() {
+            line("-", &[])?;
+        }
+        for (kind, names) in [("ref", &refs), ("oci", &tags)] {
+            if !names.is_empty() {
+                line(kind, names)?;
+            }
+        }
     }
     Ok(())
 }
 
-fn images_json(images: &Images) -> serde_json::Value {
+fn images_json(images: &Images, tags: &ImageTags) -> serde_json::Value {
     let list = images.images.iter().map(|image| {
         json!({
             "digest": image.digest.to_hex(),
             "size": image.size,
             "refs": image.refs.iter().map(|name| name.as_str()).collect::<Vec<_>>(),
+            "oci": tags.of(&image.digest),
         })
     });
     let dangling =

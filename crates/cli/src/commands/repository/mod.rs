@@ -11,6 +11,7 @@ pub(super) mod images;
 pub(super) mod import;
 pub(super) mod init;
 pub(super) mod mounts;
+mod names;
 pub(super) mod progress;
 pub(super) mod sync;
 pub(super) mod tag;
@@ -21,7 +22,8 @@ use std::path::Path;
 
 use libcomposefs_repo::{LockHolder, Opener, READER_WAITS, Repository, Waiting};
 
-pub(crate) use args::{RepositoryArgs, WithRepository};
+pub(crate) use args::{RepositoryArgs, WithNames, WithRepository};
+pub(crate) use names::{NameKind, NameOperand, ResolvedName};
 
 /// Prints that a lock is held. Other commands of this program hold it briefly; cfsctl holds it as long as it runs.
 pub(crate) fn tell_of_waiting(path: &Path, waiting: Waiting) {

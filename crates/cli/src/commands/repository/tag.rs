@@ -1,10 +1,10 @@
 //! `composefs tag`: gives an image another name.
 
 use clap_complete::engine::ArgValueCompleter;
-use libcomposefs_repo::{ImageName, RefName};
+use libcomposefs_repo::RefName;
 use serde_json::json;
 
-use super::RepositoryArgs;
+use super::{NameOperand, RepositoryArgs};
 use crate::complete;
 use crate::output;
 
@@ -16,7 +16,7 @@ use crate::output;
 pub(crate) struct TagArgs {
     /// Image, by name or digest
     #[arg(value_name = "REF|DIGEST", add = ArgValueCompleter::new(complete::images))]
-    image: ImageName,
+    image: NameOperand,
     /// New name of the image
     #[arg(value_name = "REF", add = ArgValueCompleter::new(complete::refs))]
     name: RefName,
@@ -31,7 +31,9 @@ Examples:
   composefs --repo=/srv/images tag 029cc8af231b4d76c3618cc37232dc590a33379e838d927f542e18455ca5e655 debian/12";
 
 pub(crate) fn run(args: &TagArgs, selected: &RepositoryArgs) -> anyhow::Result<()> {
-    let (digest, replaced) = selected.open()?.tag(&args.image, &args.name)?;
+    let repository = selected.open()?;
+    let image = args.image.resolve(&repository, selected.names())?.image;
+    let (digest, replaced) = repository.tag(&image, &args.name)?;
     if args.json {
         let replaced = replaced.map(|digest| digest.to_hex());
         output::json(&json!({ "digest": digest.to_hex(), "name": args.name.as_str(), "replaced": replaced }));

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::ValueEnum;
+use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_oci::runtime::{BindMount, CgroupLimits, ContainerNetwork, RunOptions, TmpfsMount};
 
 use super::{sizes, volume};
+use crate::complete;
 
 /// Run a command in a container on an image.
 ///
@@ -18,7 +20,7 @@ use super::{sizes, volume};
 #[command(after_help = RUN_HELP)]
 pub(crate) struct RunArgs {
     /// Name of the image
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = ArgValueCompleter::new(complete::oci_names))]
     pub(crate) name: String,
 
     #[command(flatten)]
@@ -58,7 +60,7 @@ Examples:
 #[command(after_help = BUNDLE_HELP)]
 pub(crate) struct BundleArgs {
     /// Name of the image
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = ArgValueCompleter::new(complete::oci_names))]
     pub(crate) name: String,
 
     /// Directory of the OCI bundle; must be missing or empty

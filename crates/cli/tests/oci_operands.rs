@@ -1,0 +1,233 @@
+//! OCI images as operands of the commands that look into images: sources outside a repository, and names of OCI images
+//! in one.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use libcomposefs_testkit::oci;
+use libcomposefs_testkit::program::{Outcome, Program};
+use serde_json::Value;
+
+const COMPOSEFS: &str = env!("CARGO_BIN_EXE_composefs");
+
+/// A directory with a repository `repo`.
+struct Place {
+    dir: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let place = Self { dir: tempfile::tempdir().unwrap() };
+        place.prints(&["init", "--insecure", "--format=1"]);
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Unpacks a layout, and returns the source.
+    fn layout(&self, name: &str) -> String {
+        format!("oci:{}", oci::unpack_layout(name, self.dir.path()).display())
+    }
+
+    fn run(&self, arguments: &[&str]) -> Outcome {
+        let repo = self.path("repo");
+        let before = ["--repo", repo.to_str().unwrap()];
+        Program { path: Path::new(COMPOSEFS), name: "composefs" }.run([&before, arguments].concat(), b"")
+    }
+
+    #[track_caller]
+    fn prints(&self, arguments: &[&str]) -> String {
+        let outcome = self.run(arguments);
+        assert_eq!(outcome.status, Some(0), "{arguments:?}: {outcome:?}");
+        String::from_utf8(outcome.stdout).unwrap()
+    }
+
+    /// What a command says that fails with a status.
+    #[track_caller]
+    fn fails(&self, status: i32, arguments: &[&str]) -> String {
+        let outcome = self.run(arguments);
+        assert_eq!(outcome.status, Some(status), "{arguments:?}: {outcome:?}");
+        outcome.stderr
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.prints(arguments)).unwrap()
+    }
+}
+
+fn recorded(layout: &str, algorithm: &str, version: &str) -> String {
+    let is_wanted = |row: &oci::RecordedDigest| {
+        row.layout == layout
+            && (row.algorithm.as_str(), row.version.as_str(), row.is_bootable) == (algorithm, version, false)
+            && row.xattrs == "allowlist-only"
+    };
+    oci::recorded().into_iter().find(is_wanted).unwrap().digest.unwrap()
+}
+
+#[test]
+fn every_command_takes_a_layout_and_a_name() {
+    let place = Place::new();
+    let source = place.layout("three-layers");
+    place.prints(&["oci", "pull", &source, "--name=three"]);
+    for image in [source.as_str(), "three"] {
+        assert_eq!(place.prints(&["ls", image]), "etc\nusr\nvar\n");
+        assert_eq!(place.prints(&["find", image, "--name", "hostname"]), "/etc/hostname\n");
+        assert_eq!(place.prints(&["cat", image, "/etc/hostname"]), "box\n");
+        assert!(place.prints(&["stat", image, "/etc/hostname"]).contains("type     file\n"));
+        assert!(place.prints(&["du", image]).contains(image));
+        assert!(place.prints(&["check", image]).contains("sound: 0 errors"));
+        let expected = recorded("three-layers", "sha256", "1");
+        assert_eq!(place.prints(&["digest", image]), format!("{expected}  {image}\n"));
+        assert_eq!(place.prints(&["diff", image, "three"]), "");
+        place.prints(&["explain-digest", image, "--want", &expected]);
+    }
+    // The digest decides on the algorithm of the image.
+    for algorithm in ["sha256", "sha512"] {
+        let digest = recorded("three-layers", algorithm, "1");
+        place.prints(&["check", &source, "--digest", &digest]);
+        let wrong = digest.replace(|c| ('0'..='9').contains(&c), "a");
+        assert!(place.run(&["check", &source, "--digest", &wrong]).status == Some(1));
+    }
+    assert!(place.json(&["diff", &source, "three", "--json"])["equal"].as_bool().unwrap());
+    let basic = place.layout("basic");
+    let differing: Value = serde_json::from_slice(&place.run(&["diff", &basic, "three", "--json"]).stdout).unwrap();
+    assert_eq!((&differing["equal"], &differing["a"]["form"]), (&Value::from(false), &Value::from("oci")));
+}
+
+#[test]
+fn sources_that_do_not_exist_are_refused() {
+    let place = Place::new();
+    let source = place.layout("three-layers");
+    for operand in ["oci:none", "docker-archive:none", "dir:none", &format!("{source}:none")] {
+        assert!(!place.fails(1, &["ls", operand]).is_empty());
+        assert!(!place.fails(2, &["diff", operand, &source]).is_empty());
+    }
+    assert!(place.fails(1, &["ls", "dir:none"]).contains("skopeo copy"));
+    assert!(place.fails(1, &["mount", &source, "."]).contains("composefs oci pull"));
+    assert!(place.fails(2, &["explain-digest", &source, "--against", &source]).contains("composefs diff"));
+    place.prints(&["ls", &source]);
+    // With a path in front, and with --ref, it is no transport.
+    assert!(place.fails(1, &["ls", "./oci:none"]).contains("Failed to open './oci:none'"));
+    assert!(place.fails(1, &["ls", "--ref", "oci:none"]).contains("no ref"));
+    assert_eq!(place.fails(1, &["ls", "three"]).matches("no ref or OCI image of that name").count(), 1);
+}
+
+#[test]
+fn a_name_of_both_kinds_needs_an_option() {
+    let place = Place::new();
+    let source = place.layout("three-layers");
+    place.prints(&["oci", "pull", &source, "--name=both"]);
+    place.prints(&["oci", "tag", "both", "example/app:1"]);
+    let tree = place.path("tree");
+    fs::create_dir(&tree).unwrap();
+    fs::write(tree.join("only-here"), "").unwrap();
+    let digest = place.prints(&["create", tree.to_str().unwrap(), "--name=both"]);
+    place.prints(&["tag", digest.trim(), "one"]);
+
+    for command in ["ls", "check", "du", "find", "stat"] {
+        let error = place.fails(if command == "check" { 2 } else { 1 }, &[command, "both"]);
+        assert!(error.contains("both is a ref and an OCI image of") && error.contains("--oci"), "{error}");
+    }
+    assert!(place.fails(1, &["tag", "both", "new"]).contains("--ref takes the ref"));
+    assert!(place.fails(1, &["mount", "both", ".", "--dry-run"]).contains("--ref takes the ref"));
+    assert!(place.fails(1, &["export", "both", "--output=bundle"]).contains("--ref takes the ref"));
+    assert_eq!(place.prints(&["ls", "both", "--ref"]), "only-here\n");
+    assert_eq!(place.prints(&["ls", "both", "--oci"]), "etc\nusr\nvar\n");
+    assert_eq!(place.prints(&["ls", "one"]), "only-here\n");
+    assert_eq!(place.prints(&["ls", "example/app:1"]), "etc\nusr\nvar\n");
+    assert!(place.fails(1, &["ls", "one", "--oci"]).contains("no OCI image is called one"));
+    assert!(place.fails(1, &["ls", "example/app:1", "--ref"]).contains("no ref"));
+    place.fails(2, &["ls", "both", "--ref", "--oci"]);
+
+    place.prints(&["tag", "--oci", "both", "new"]);
+    assert_eq!(place.prints(&["ls", "new"]), "etc\nusr\nvar\n");
+    place.prints(&["mount", "example/app:1", ".", "--dry-run"]);
+
+    let oci = recorded("three-layers", "sha256", "1");
+    let images = place.prints(&["images"]);
+    let rows: Vec<Vec<&str>> = images.lines().map(|line| line.split_whitespace().collect()).collect();
+    let row = |kind: &str, image: &str| {
+        let row = rows.iter().find(|row| row[0] == image && row[2] == kind);
+        row.unwrap_or_else(|| panic!("{images}"))[3..].join(" ")
+    };
+    assert_eq!(row("oci", &oci), "both example/app:1");
+    assert_eq!(row("ref", &oci), "new");
+    assert_eq!(row("ref", digest.trim()), "both one");
+    let list = place.json(&["images", "--json"]);
+    let found = list["images"].as_array().unwrap().iter().find(|image| image["digest"] == oci.as_str()).unwrap();
+    assert_eq!(
+        (&found["refs"], &found["oci"]),
+        (&serde_json::json!(["new"]), &serde_json::json!(["both", "example/app:1"]))
+    );
+}
+
+/// Every digest that cfsctl has given to these layouts is found in one command: with their attributes, links, times and
+/// whiteouts, for bootable images too.
+#[test]
+fn digests_of_other_programs_are_explained() {
+    let place = Place::new();
+    let layouts = ["xattr-acl", "opaque-last", "boot-nanoseconds", "hardlink-cross-layer", "modes"];
+    let mut count = 0;
+    for layout in layouts {
+        let source = place.layout(layout);
+        place.prints(&["oci", "pull", &source, &format!("--name={layout}")]);
+        for row in oci::recorded().into_iter().filter(|row| row.layout == layout) {
+            let Some(digest) = &row.digest else { continue };
+            let names = if row.xattrs == "keep-user-xattrs" { vec![&*source] } else { vec![&*source, layout] };
+            for image in names {
+                let report = place.json(&["explain-digest", image, "--want", digest, "--json"]);
+                let found = report["found"].as_array().unwrap();
+                assert_eq!(found.len(), 1, "{row:?}: {report}");
+                count += 1;
+                // The line for the layers gives the digest again.
+                let commands = found[0]["commands"].as_array().unwrap();
+                let line = commands.iter().filter_map(|command| command["line"].as_str());
+                let Some(line) = line.filter(|line| line.contains("oci digest")).next() else {
+                    assert!(row.is_bootable || image == layout, "{row:?}: {report}");
+                    continue;
+                };
+                let words: Vec<&str> = line.split(' ').skip(1).collect();
+                assert_eq!(place.prints(&words).trim(), digest, "{line}");
+            }
+        }
+    }
+    assert!(count > 40, "{count}");
+}
+
+#[test]
+fn the_rule_for_whiteouts_is_found() {
+    let place = Place::new();
+    let source = place.layout("opaque-last");
+    let ours = place.prints(&["oci", "digest", &source, "--whiteouts=spec"]);
+    assert_ne!(ours.trim(), recorded("opaque-last", "sha512", "1"));
+    let report = place.json(&["explain-digest", &source, "--want", ours.trim(), "--json"]);
+    assert_eq!(report["found"][0]["whiteouts"], "spec");
+    let text = place.prints(&["explain-digest", &source, "--want", ours.trim()]);
+    assert!(text.contains("--whiteouts=spec") && text.contains("whiteouts hide lower layers only"), "{text}");
+    let list = place.json(&["explain-digest", &source, "--list", "--json"]);
+    let has = |rule| list["digests"].as_array().unwrap().iter().any(|row| row["whiteouts"] == rule);
+    assert!(has("spec") && has("in-order"));
+    // The layers of another image have no such choice.
+    let list = place.json(&["explain-digest", &place.layout("basic"), "--list", "--json"]);
+    assert!(list["digests"][0].get("whiteouts").is_none());
+}
+
+#[test]
+fn differences_from_an_image_of_the_repository_are_printed() {
+    let place = Place::new();
+    let (wanted, other) = (place.layout("three-layers"), place.layout("basic"));
+    place.prints(&["oci", "pull", &wanted, "--name=three"]);
+    let digest = recorded("three-layers", "sha256", "1");
+    let outcome = place.run(&["explain-digest", &other, "--want", &digest]);
+    let text = String::from_utf8(outcome.stdout).unwrap();
+    assert_eq!(outcome.status, Some(1), "{text}");
+    assert!(text.contains("This comes closest:") && text.contains("/etc/hostname"), "{text}");
+    // Without that image there is nothing to compare with.
+    let unknown = recorded("three-layers", "sha512", "1");
+    let outcome = place.run(&["explain-digest", &other, "--want", &unknown]);
+    let text = String::from_utf8(outcome.stdout).unwrap();
+    assert_eq!(outcome.status, Some(1), "{text}");
+    assert!(text.contains("use --against=FILE") && !text.contains("comes closest"), "{text}");
+}
