@@ -21,6 +21,9 @@ pub(crate) const REFS: &str = "refs";
 /// The directory of leases: a file for each running process.
 pub(crate) const LEASES: &str = "leases";
 
+/// The directory of caches, which other programs do not know.
+pub(crate) const CACHE: &str = "cache";
+
 /// Returns the text of the link of an image.
 pub(crate) fn image_link(digest: &Digest) -> String {
     format!("../{OBJECTS}/{}", digest.object_path())

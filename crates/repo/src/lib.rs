@@ -7,6 +7,7 @@
 
 mod broken_ref;
 pub mod bundle;
+mod cache;
 mod create;
 mod digest_set;
 mod dir;
