@@ -92,6 +92,13 @@ impl RemoteRepository {
 }
 
 impl BlobReader {
+    /// Leaves the check of the digest to the caller.
+    #[must_use]
+    pub fn unverified(mut self) -> Self {
+        self.hasher = None;
+        self
+    }
+
     /// Returns the digest of the blob.
     #[must_use]
     pub fn digest(&self) -> &RegistryDigest {

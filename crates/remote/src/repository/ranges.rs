@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use reqwest::StatusCode;
-use reqwest::header::{CONTENT_TYPE, HeaderValue, RANGE};
+use reqwest::header::{ACCEPT_RANGES, CONTENT_TYPE, HeaderValue, RANGE};
 
 use super::RemoteRepository;
 use super::blob::{BlobReader, content_range, out_of_range};
@@ -27,6 +27,15 @@ pub enum RangesAnswer {
     Done,
     /// The registry sends no ranges, but the whole blob, which this stream reads.
     WholeBody(Box<BlobReader>),
+}
+
+impl RemoteRepository {
+    /// Returns the number of ranges that one request asks for: 1 after the registry has answered a request for several
+    /// ranges with one or none.
+    #[must_use]
+    pub fn ranges_per_request(&self) -> usize {
+        if self.is_single_range.load(Ordering::Relaxed) { 1 } else { MOST_RANGES }
+    }
 }
 
 /// The end of one answer.
@@ -57,14 +66,18 @@ impl RemoteRepository {
         let mut wanted = WantedRanges::new(ranges, size).ok_or_else(|| failed(ErrorKind::BadRanges { size }))?;
         let mut backoff = self.exchange.backoff();
         while !wanted.is_empty() {
-            let most = if self.is_single_range.load(Ordering::Relaxed) { 1 } else { MOST_RANGES };
-            let (header, asked) = wanted.header(most);
+            let (header, asked) = wanted.header(self.ranges_per_request());
             let value =
                 HeaderValue::from_str(&header).map_err(|error| failed(ErrorKind::Invalid(error.to_string())))?;
             call.headers.insert(RANGE, value);
             let answer = self.exchange.send(&call, &mut backoff)?;
             match answer.status {
                 StatusCode::PARTIAL_CONTENT => {}
+                // S3, for one, sends single ranges only. The body is not read.
+                StatusCode::OK if asked > 1 && accepts_ranges(&answer) => {
+                    self.is_single_range.store(true, Ordering::Relaxed);
+                    continue;
+                }
                 StatusCode::OK => {
                     return self.blob_of(digest, size, answer).map(|all| RangesAnswer::WholeBody(all.into()));
                 }
@@ -101,6 +114,11 @@ impl RemoteRepository {
 
 fn multipart(answer: &Answer) -> Option<Multipart> {
     answer.header(&CONTENT_TYPE).and_then(Multipart::new)
+}
+
+/// Reports whether the registry says that it sends ranges.
+fn accepts_ranges(answer: &Answer) -> bool {
+    answer.header(&ACCEPT_RANGES).is_some_and(|value| value.trim().eq_ignore_ascii_case("bytes"))
 }
 
 fn missing_range(header: &str) -> ErrorKind {

@@ -158,6 +158,25 @@ fn servers_answer_several_ranges_in_their_way() {
 }
 
 #[test]
+fn a_server_that_sends_only_single_ranges_is_asked_for_them() {
+    // As S3 does: several ranges are ignored.
+    let fake = Fake::start(|seen| {
+        let range = seen.header("range").and_then(|range| range.strip_prefix("bytes="));
+        match range.and_then(|range| range.split_once('-')) {
+            Some((first, last)) if !last.contains(',') => {
+                let (first, last): (usize, usize) = (first.parse().expect("a number"), last.parse().expect("a number"));
+                let body = &b"0123456789"[first..=last];
+                Reply::new(206).header("Content-Range", format!("bytes {first}-{last}/10")).body(body)
+            }
+            _ => Reply::new(200).header("Accept-Ranges", "bytes").body("0123456789"),
+        }
+    });
+    let (found, answer) = three_ranges(&fake);
+    assert!(matches!(answer, Ok(RangesAnswer::Done)), "{answer:?}");
+    assert_eq!((found.as_str(), fake.seen().len()), (".12.4.67..", 4));
+}
+
+#[test]
 fn ranges_that_are_wrong_are_refused() {
     let error = |range: &'static str, body: &'static str| {
         let fake = Fake::start(move |_| Reply { body: body.into(), ..Reply::new(206).header("Content-Range", range) });
