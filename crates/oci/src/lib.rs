@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod blob_digest;
+pub mod blob_record;
 pub mod compression;
 pub mod containers_storage;
 pub mod format;

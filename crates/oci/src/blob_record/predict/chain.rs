@@ -1,0 +1,192 @@
+//! Matches found by chains of positions with the same hash, as zlib and Go's compress/flate do.
+
+use super::{MatchEvent, PlainWindow};
+use crate::blob_record::deflate::{DISTANCE_MAX, MATCH_MAX};
+
+/// Largest number of literals after which a prediction ends without a match.
+pub(super) const RUN_MAX: u32 = 4096;
+/// Number of bytes that a prediction looks at.
+pub(super) const HORIZON: u64 = RUN_MAX as u64 + 2 * MATCH_MAX as u64 + 16;
+/// Number of positions that the chains have.
+const WINDOW: usize = 32768;
+/// Largest distance of a match of the least length.
+const FAR: u32 = 4096;
+
+/// The function that makes a hash of the first bytes of a match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ChainHash {
+    /// zlib's, of 3 bytes.
+    Zlib,
+    /// Go's, of 4 bytes.
+    Go,
+}
+
+/// The settings of an encoder.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ChainSettings {
+    pub(super) hash: ChainHash,
+    /// A match may give way to a longer one at the next byte.
+    pub(super) is_lazy: bool,
+    /// From this length of the last match on, a quarter of the chain is looked at.
+    pub(super) good: u32,
+    /// A match as long as this gives way to no other; without lazy matches, the longest match whose bytes get into the
+    /// chains.
+    pub(super) lazy: u32,
+    /// A match as long as this ends the search.
+    pub(super) nice: u32,
+    /// Number of positions that are looked at.
+    pub(super) chain: u32,
+}
+
+/// Finds matches by chains.
+#[derive(Debug)]
+pub(in super::super) struct ChainMatcher {
+    settings: ChainSettings,
+    segment: u64,
+    /// For each hash the last position, plus 1, as far as it fits into 32 bits. A wrong position costs a correction.
+    head: Vec<u32>,
+    /// For each position the one before it with the same hash.
+    prev: Vec<u32>,
+    /// The first position that is not in the chains.
+    inserted: u64,
+    /// Number of positions that were compared.
+    pub(super) work: u64,
+}
+
+impl ChainMatcher {
+    pub(super) fn new(settings: ChainSettings, segment: u32) -> Self {
+        let size = match settings.hash {
+            ChainHash::Zlib => 1 << 15,
+            ChainHash::Go => 1 << 17,
+        };
+        let (segment, head, prev) = (u64::from(segment), vec![0; size], vec![0; WINDOW]);
+        Self { settings, segment, head, prev, inserted: 0, work: 0 }
+    }
+
+    fn len_min(&self) -> u32 {
+        if self.settings.hash == ChainHash::Go { 4 } else { 3 }
+    }
+
+    /// Returns the end of the segment, which no match crosses.
+    fn end(&self, plain: &PlainWindow<'_>, position: u64) -> u64 {
+        match self.segment {
+            0 => plain.end,
+            segment => (position - position % segment).saturating_add(segment).min(plain.end),
+        }
+    }
+
+    fn hash(&self, plain: &PlainWindow<'_>, position: u64) -> usize {
+        let bytes = plain.four(plain.at(position));
+        match self.settings.hash {
+            ChainHash::Zlib => {
+                let [first, second, third, _] = bytes.to_le_bytes().map(usize::from);
+                (first << 10 ^ second << 5 ^ third) & 0x7fff
+            }
+            ChainHash::Go => (bytes.swap_bytes().wrapping_mul(0x1e35_a7bd) >> 15) as usize,
+        }
+    }
+
+    /// Puts a position into its chain, and returns the one before it.
+    fn insert(&mut self, plain: &PlainWindow<'_>, position: u64) -> u32 {
+        let hash = self.hash(plain, position);
+        let earlier = self.head[hash];
+        self.prev[position as usize % WINDOW] = earlier;
+        self.head[hash] = (position as u32).wrapping_add(1);
+        earlier
+    }
+
+    /// Returns the head of the chain at a position, which is inserted if it was not.
+    fn candidate(&mut self, plain: &PlainWindow<'_>, position: u64) -> u32 {
+        if position >= self.inserted {
+            self.inserted = position + 1;
+            self.insert(plain, position)
+        } else {
+            self.prev[position as usize % WINDOW]
+        }
+    }
+
+    /// Finds the longest match at a position, longer than `best`.
+    fn longest(&mut self, plain: &PlainWindow<'_>, position: u64, head: u32, mut best: u32, end: u64) -> (u32, u32) {
+        let is_go = self.settings.hash == ChainHash::Go;
+        let max = (end - position).min(u64::from(MATCH_MAX)) as u32;
+        let distance_max = if is_go { DISTANCE_MAX } else { DISTANCE_MAX - 262 };
+        let nice = self.settings.nice.min(max);
+        let is_good = !is_go && best >= self.settings.good;
+        let tries = if is_good { self.settings.chain >> 2 } else { self.settings.chain };
+        let (at, mut candidate, mut found, mut last) = (plain.at(position), head, 0, 0);
+        for attempt in 0..tries {
+            self.work += 1;
+            // zlib never finds the first byte of all, whose position stands for the end of a chain.
+            if candidate == 0 || (!is_go && candidate == 1) || best >= max {
+                break;
+            }
+            let distance = (position as u32).wrapping_add(1).wrapping_sub(candidate);
+            let is_far = distance > distance_max || (!is_go && attempt > 0 && distance == distance_max);
+            if distance <= last || is_far || distance as usize > at {
+                break;
+            }
+            last = distance;
+            let from = at - distance as usize;
+            if plain.bytes[from + best as usize] == plain.bytes[at + best as usize] {
+                let len = plain.match_len(from, at, max as usize) as u32;
+                self.work += u64::from(len / 8);
+                if len > best && (!is_go || len > 4 || distance <= FAR) {
+                    (best, found) = (len, distance);
+                    if len >= nice {
+                        break;
+                    }
+                }
+            }
+            candidate = self.prev[(position - u64::from(distance)) as usize % WINDOW];
+        }
+        (best, found)
+    }
+
+    pub(super) fn predict(&mut self, plain: &PlainWindow<'_>, position: u64) -> MatchEvent {
+        let end = self.end(plain, position);
+        let none = self.len_min() - 1;
+        let (mut last_len, mut last_distance) = (none, 0);
+        let mut at = position;
+        while at < end {
+            let left = end - at;
+            let head = if left > u64::from(none) { self.candidate(plain, at) } else { 0 };
+            let (mut len, mut distance) = (none, 0);
+            if !self.settings.is_lazy {
+                (len, distance) = self.longest(plain, at, head, none, end);
+                if distance > 0 {
+                    return MatchEvent { literals: (at - position) as u32, len, distance };
+                }
+            } else if last_len < self.settings.lazy && left > u64::from(last_len) {
+                let least = if self.settings.hash == ChainHash::Go { none } else { last_len };
+                (len, distance) = self.longest(plain, at, head, least, end);
+                if distance == 0 || (len == 3 && distance > FAR) {
+                    (len, distance) = (none, 0);
+                }
+            }
+            if last_distance > 0 && len <= last_len {
+                return MatchEvent { literals: (at - 1 - position) as u32, len: last_len, distance: last_distance };
+            }
+            (last_len, last_distance) = (len, distance);
+            at += 1;
+            if distance == 0 && at - position >= u64::from(RUN_MAX) {
+                break;
+            }
+        }
+        if last_distance > 0 {
+            return MatchEvent { literals: (at - 1 - position) as u32, len: last_len, distance: last_distance };
+        }
+        MatchEvent { literals: (at - position) as u32, len: 0, distance: 0 }
+    }
+
+    pub(super) fn accept(&mut self, plain: &PlainWindow<'_>, position: u64, event: MatchEvent) {
+        let start = position + u64::from(event.literals);
+        let next = start + u64::from(event.len);
+        let is_skipped = !self.settings.is_lazy && event.len > self.settings.lazy;
+        let end = self.end(plain, position).saturating_sub(u64::from(self.len_min()) - 1);
+        let until = if is_skipped { start + 1 } else { next };
+        for position in self.inserted..until.min(end) {
+            self.insert(plain, position);
+        }
+        self.inserted = self.inserted.max(next);
+    }
+}

@@ -1,0 +1,100 @@
+//! Predicting the tokens of an encoder from the plain bytes, so that a record needs only the differences.
+
+mod chain;
+mod encoder;
+mod klauspost;
+mod plain;
+
+use chain::ChainMatcher;
+use klauspost::KlauspostMatcher;
+
+pub(super) use encoder::EncoderGuess;
+pub(super) use plain::PlainWindow;
+
+/// What an encoder does next: some literals, then a match.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct MatchEvent {
+    /// Number of literals.
+    pub(super) literals: u32,
+    /// Length of the match, 0 for none. An encoder may divide a long one into several tokens.
+    pub(super) len: u32,
+    /// Distance of the match.
+    pub(super) distance: u32,
+}
+
+/// Imitates an encoder.
+#[derive(Debug)]
+pub(super) enum TokenPredictor {
+    /// Hash chains: zlib and Go's compress/gzip.
+    Chain(ChainMatcher),
+    /// Two hash tables: klauspost/compress.
+    Klauspost(KlauspostMatcher),
+}
+
+impl TokenPredictor {
+    /// Begins at the start of a stream.
+    pub(super) fn new(guess: EncoderGuess) -> Self {
+        match guess.chain() {
+            Some(settings) => Self::Chain(ChainMatcher::new(settings, guess.segment)),
+            None => Self::Klauspost(KlauspostMatcher::new(guess.has_six(), guess.segment)),
+        }
+    }
+
+    /// Returns the end of the plain bytes that a prediction at this position looks at, if the stream is as long.
+    pub(super) fn horizon(&self, position: u64) -> u64 {
+        match self {
+            Self::Chain(_) => position + chain::HORIZON,
+            Self::Klauspost(matcher) => matcher.horizon(position),
+        }
+    }
+
+    /// Begins a chunk of the encoder, if one begins at this position. Returns its end; the encoder writes a chunk
+    /// either by its matches, or as literals only.
+    pub(super) fn begin_chunk(&mut self, plain: &PlainWindow<'_>, position: u64) -> Option<u64> {
+        match self {
+            Self::Chain(_) => None,
+            Self::Klauspost(matcher) => matcher.begin_chunk(plain, position),
+        }
+    }
+
+    /// Returns the work since the last call.
+    pub(super) fn take_work(&mut self) -> u64 {
+        match self {
+            Self::Chain(matcher) => std::mem::take(&mut matcher.work),
+            // Its work for each byte has a limit.
+            Self::Klauspost(_) => 0,
+        }
+    }
+
+    /// Runs to the end of the chunk, of which the encoder has written the bytes as literals.
+    pub(super) fn pass_chunk(&mut self, plain: &PlainWindow<'_>, position: u64) {
+        if let Self::Klauspost(matcher) = self {
+            matcher.run(plain, position);
+        }
+    }
+
+    /// Returns the largest number of literals of an event at this position.
+    pub(super) fn run_max(&self, plain: &PlainWindow<'_>, position: u64) -> u32 {
+        let left = plain.end - position;
+        match self {
+            Self::Chain(_) => left.min(u64::from(chain::RUN_MAX)) as u32,
+            Self::Klauspost(matcher) => matcher.run_max(position).min(left) as u32,
+        }
+    }
+
+    /// Predicts the next event.
+    pub(super) fn predict(&mut self, plain: &PlainWindow<'_>, position: u64) -> MatchEvent {
+        match self {
+            Self::Chain(matcher) => matcher.predict(plain, position),
+            Self::Klauspost(matcher) => matcher.predict(plain, position),
+        }
+    }
+
+    /// Takes note of the event that the encoder has written.
+    pub(super) fn accept(&mut self, plain: &PlainWindow<'_>, position: u64, event: MatchEvent) {
+        match self {
+            Self::Chain(matcher) => matcher.accept(plain, position, event),
+            Self::Klauspost(matcher) => matcher.accept(plain, position, event),
+        }
+    }
+}
