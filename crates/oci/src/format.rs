@@ -7,3 +7,6 @@ pub mod oci {}
 
 #[cfg_attr(not(doctest), doc = include_str!("../docs/format/stream.md"))]
 pub mod stream {}
+
+#[cfg_attr(not(doctest), doc = include_str!("../docs/format/blob-record.md"))]
+pub mod blob_record {}

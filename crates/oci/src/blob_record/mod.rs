@@ -12,6 +12,7 @@ mod predict;
 mod rebuilder;
 mod recorder;
 mod varint;
+mod verified;
 mod work;
 
 use std::io::{self, BufReader, Read, Write};
@@ -26,6 +27,7 @@ use crate::compression::Compression;
 use crate::{BlobDigest, BlobHasher};
 
 pub use format::{BlobMethod, BlobRecord};
+pub use verified::make_verified_record;
 
 /// A record is not larger than this, in bytes.
 pub const RECORD_MAX: u64 = 32 << 20;

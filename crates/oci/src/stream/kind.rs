@@ -17,6 +17,8 @@ impl ContentType {
     pub const MANIFEST: Self = Self(*b"ocimanif");
     /// A blob of another kind.
     pub const BLOB: Self = Self(*b"oci_blob");
+    /// The record by which a blob is rebuilt (`docs/format/blob-record.md`).
+    pub const BLOB_RECORD: Self = Self(*b"cfsblobr");
 }
 
 /// The name of a stream of an image: its kind, and the digest of its content.

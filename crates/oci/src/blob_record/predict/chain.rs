@@ -43,6 +43,8 @@ pub(super) struct ChainSettings {
 pub(in super::super) struct ChainMatcher {
     settings: ChainSettings,
     segment: u64,
+    /// Number of the present segment.
+    current: u64,
     /// For each hash the last position, plus 1, as far as it fits into 32 bits. A wrong position costs a correction.
     head: Vec<u32>,
     /// For each position the one before it with the same hash.
@@ -60,7 +62,7 @@ impl ChainMatcher {
             ChainHash::Go => 1 << 17,
         };
         let (segment, head, prev) = (u64::from(segment), vec![0; size], vec![0; WINDOW]);
-        Self { settings, segment, head, prev, inserted: 0, work: 0 }
+        Self { settings, segment, current: 0, head, prev, inserted: 0, work: 0 }
     }
 
     fn len_min(&self) -> u32 {
@@ -142,7 +144,23 @@ impl ChainMatcher {
         (best, found)
     }
 
+    /// Begins a segment as pigz does: by empty chains, and all positions of the window before.
+    fn begin_segment(&mut self, plain: &PlainWindow<'_>, position: u64) {
+        self.current = position.checked_div(self.segment).unwrap_or(0);
+        self.head.fill(0);
+        let end = plain.base + plain.bytes.len() as u64;
+        for position in position.saturating_sub(WINDOW as u64)..position {
+            if position + u64::from(self.len_min()) <= end {
+                self.insert(plain, position);
+            }
+        }
+        self.inserted = position;
+    }
+
     pub(super) fn predict(&mut self, plain: &PlainWindow<'_>, position: u64) -> MatchEvent {
+        if position.checked_div(self.segment).is_some_and(|segment| segment != self.current) {
+            self.begin_segment(plain, position);
+        }
         let end = self.end(plain, position);
         let none = self.len_min() - 1;
         let (mut last_len, mut last_distance) = (none, 0);

@@ -1,0 +1,167 @@
+//! Records of blobs: what real programs have compressed comes back exactly, and what is damaged is refused.
+
+use std::io::{Read, Write as _};
+use std::process::{Command, Stdio};
+
+use libcomposefs_oci::blob_record::{
+    BlobMethod, BlobRecord, BlobRecordError, make_record, make_verified_record, rebuild,
+};
+use libcomposefs_oci::compression::WINDOW_LOG;
+use libcomposefs_testkit::skip;
+
+/// Text and numbers that compress as a layer does: 1.5 MiB, more than one segment of pgzip.
+fn archive() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut state = 1u32;
+    while bytes.len() < 3 << 19 {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        match state >> 29 {
+            0 => bytes.extend_from_slice(&state.to_le_bytes()),
+            1 => bytes.extend_from_slice(&[0; 70]),
+            2..=5 => {
+                let from = (state as usize >> 8) % bytes.len().max(1);
+                let from = from.max(bytes.len().saturating_sub(40_000));
+                let len = (4 + (state as usize >> 3) % 60).min(bytes.len() - from);
+                bytes.extend_from_within(from..from + len);
+            }
+            _ => bytes.extend_from_slice(format!("word{} ", state >> 20 & 0x3ff).as_bytes()),
+        }
+    }
+    bytes
+}
+
+/// Runs a program with the archive as its input.
+fn run(program: &str, args: &[&str], input: &[u8]) -> Option<Vec<u8>> {
+    let mut command = Command::new(program);
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().ok()?;
+    let mut stdin = child.stdin.take().unwrap();
+    let output = std::thread::scope(|scope| {
+        scope.spawn(move || stdin.write_all(input));
+        child.wait_with_output().unwrap()
+    });
+    output.status.success().then_some(output.stdout)
+}
+
+/// Makes a record, rebuilds the blob and compares it. Returns the record.
+fn round_trip(what: &str, blob: &[u8], archive: &[u8]) -> Vec<u8> {
+    let record = make_record(blob, blob.len() as u64).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let mut rebuilt = Vec::new();
+    rebuild(&record, &mut &archive[..], &mut rebuilt).unwrap_or_else(|error| panic!("{what}: {error}"));
+    assert!(rebuilt == blob, "{what}: another blob");
+    record
+}
+
+fn program(test: &str, program: &str, variants: &[&[&str]]) {
+    let archive = archive();
+    for args in variants {
+        let Some(blob) = run(program, args, &archive) else {
+            return skip::announce(test, &format!("{program} is not installed"));
+        };
+        let what = format!("{program} {args:?}");
+        let record = round_trip(&what, &blob, &archive);
+        let percent = record.len() as f64 * 100.0 / archive.len() as f64;
+        assert!(percent <= 1.0, "{what}: the record has {percent:.2} % of the archive");
+    }
+}
+
+#[test]
+fn gzip() {
+    program("gzip", "gzip", &[&["-n", "-1"], &["-n", "-3"], &["-n", "-4"], &["-6"], &["-n", "-9"]]);
+}
+
+#[test]
+fn pigz() {
+    program("pigz", "pigz", &[&["-n", "-1"], &["-n"], &["-n", "-9"]]);
+}
+
+#[test]
+fn busybox() {
+    program("busybox", "busybox", &[&["gzip"]]);
+}
+
+#[test]
+fn zlib() {
+    const SCRIPT: &str = "import gzip, sys; sys.stdout.buffer.write(gzip.compress(sys.stdin.buffer.read(), 6))";
+    program("zlib", "python3", &[&["-c", SCRIPT]]);
+}
+
+fn gzip_of(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn members_and_bytes_after_them_come_back() {
+    let blob = [gzip_of(b"one"), gzip_of(b""), gzip_of(&[7; 100_000]), vec![0; 512]].concat();
+    let archive = [&b"one"[..], &[7; 100_000]].concat();
+    round_trip("members", &blob, &archive);
+    let record = round_trip("no compression", &archive, &archive);
+    assert_eq!(BlobRecord::parse(&record).unwrap().method, BlobMethod::Plain);
+}
+
+#[test]
+fn a_verified_record_is_that_of_the_blob() {
+    let blob = gzip_of(&[3; 10_000]);
+    let record = make_verified_record(|| Ok(&blob[..]), blob.len() as u64, WINDOW_LOG).unwrap();
+    assert_eq!(record, make_record(&blob[..], blob.len() as u64).unwrap());
+    // The second time the blob is another one.
+    let mut blobs = [blob, gzip_of(&[4; 10_000])].into_iter();
+    let attempt = make_verified_record(|| Ok(std::io::Cursor::new(blobs.next().unwrap())), 1000, WINDOW_LOG);
+    assert!(matches!(attempt, Err(BlobRecordError::Digest { .. })), "{attempt:?}");
+}
+
+#[test]
+fn an_unknown_encoder_is_refused() {
+    // The matches of zlib-rs at its lowest level are others than those of zlib.
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(&archive()).unwrap();
+    let blob = encoder.finish().unwrap();
+    assert!(make_record(&blob[..], blob.len() as u64).is_err());
+}
+
+#[test]
+fn another_archive_is_refused() {
+    let blob = [gzip_of(&[1; 1000])].concat();
+    let record = make_record(&blob[..], blob.len() as u64).unwrap();
+    let attempt = |archive: &[u8]| rebuild(&record, &mut &archive[..], &mut Vec::new());
+    assert!(attempt(&[1; 1000]).is_ok());
+    assert!(matches!(attempt(&[2; 1000]), Err(BlobRecordError::Digest { .. })));
+    assert!(attempt(&[1; 999]).is_err());
+}
+
+#[test]
+fn a_damaged_record_never_panics_or_gives_another_blob() {
+    let archive = &archive()[..40_000];
+    let blob = run("gzip", &["-n"], archive).unwrap_or_else(|| gzip_of(archive));
+    let record = round_trip("gzip", &blob, archive);
+    for at in (0..100).chain((100..record.len()).step_by(11)) {
+        let mut damaged = record.clone();
+        damaged[at] ^= 1 << (at % 8);
+        let mut rebuilt = Vec::new();
+        if rebuild(&damaged, &mut &archive[..], &mut rebuilt).is_ok() {
+            assert!(rebuilt == blob, "byte {at}");
+        }
+        assert!(rebuild(&record[..at], &mut &archive[..], &mut Vec::new()).is_err(), "{at} bytes");
+    }
+}
+
+#[test]
+fn a_damaged_blob_never_panics() {
+    let archive = &archive()[..30_000];
+    let blob = run("gzip", &["-n"], archive).unwrap_or_else(|| gzip_of(archive));
+    for at in (10..blob.len()).step_by(101) {
+        let mut damaged = blob.clone();
+        damaged[at] ^= 1 << (at % 8);
+        let Ok(record) = make_record(&damaged[..], damaged.len() as u64) else { continue };
+        // What it decompresses to comes back as well.
+        let mut decoder = flate2::read::DeflateDecoder::new(&damaged[10..]);
+        let mut plain = Vec::new();
+        if decoder.read_to_end(&mut plain).is_ok() {
+            let mut rebuilt = Vec::new();
+            let result = rebuild(&record, &mut &plain[..], &mut rebuilt);
+            assert!(result.is_ok() && rebuilt == damaged, "byte {at}: {result:?}");
+        }
+    }
+}
