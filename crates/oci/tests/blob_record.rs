@@ -165,3 +165,26 @@ fn a_damaged_blob_never_panics() {
         }
     }
 }
+
+/// Records of what Go 1.19 and pgzip (klauspost/compress 1.15.12) have written, and the digests of these blobs. They
+/// must rebuild them for ever.
+#[test]
+fn recorded_blobs_of_go_come_back() {
+    let archive = archive();
+    for (record, digest) in [
+        (
+            &include_bytes!("blob_records/go.record")[..],
+            "42a9e00050520e780a0a13d9a4f4ccc2aedf99c2cc8e45dcdb22556889a5ad42",
+        ),
+        (
+            &include_bytes!("blob_records/pgzip.record")[..],
+            "fed31000e64d833168961ded4c109d6fb0a438abe823852727021974050d8253",
+        ),
+    ] {
+        assert_eq!(BlobRecord::parse(record).unwrap().blob.hex(), digest);
+        let mut blob = Vec::new();
+        rebuild(record, &mut &archive[..], &mut blob).unwrap();
+        // The imitation is still the one that makes such a record.
+        assert_eq!(make_record(&blob[..], blob.len() as u64).unwrap().len(), record.len());
+    }
+}
