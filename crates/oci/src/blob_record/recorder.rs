@@ -19,7 +19,7 @@ pub(super) const KEPT: usize = 128 << 10;
 /// A stream of this size is enough to choose the encoder for those that follow.
 const SURE: u64 = 64 << 10;
 /// Level of the compression of records.
-const LEVEL: i32 = 3;
+const LEVEL: i32 = 6;
 
 /// A part of a record that grows, compressed, up to a limit.
 pub(super) struct RecordPart(Encoder<'static, Vec<u8>>);
