@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod blob;
 mod blob_digest;
 pub mod blob_record;
 pub mod compression;

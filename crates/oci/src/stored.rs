@@ -6,6 +6,7 @@ use libcomposefs_image::Digest;
 use libcomposefs_repo::{Repository, RepositoryError, StreamName, StreamTag};
 use libcomposefs_store::ObjectError;
 
+use crate::blob_record::BlobRecordError;
 use crate::layer::{LayerReadError, check_stream};
 use crate::manifest::{DOCUMENT_MAX, Document, ImageConfig, Manifest, ManifestError};
 use crate::stream::{NamedRef, StreamChunk, StreamError, StreamKind, StreamReader};
@@ -65,6 +66,17 @@ pub enum StoredError {
         /// The rule that it breaks.
         error: ManifestError,
     },
+    /// The record of a blob is damaged.
+    #[error("stream {name}: {error}")]
+    Record {
+        /// The name of the stream.
+        name: StreamName,
+        /// The damage.
+        error: Box<BlobRecordError>,
+    },
+    /// An object is missing.
+    #[error("the repository has no object {0}; pull the image again")]
+    NoObject(Digest),
     /// The repository cannot be read.
     #[error(transparent)]
     Repository(#[from] RepositoryError),

@@ -1,5 +1,7 @@
 //! The file of a record: a header of fixed length, then its three parts.
 
+use std::ops::Range;
+
 use super::BlobRecordError;
 use crate::BlobDigest;
 
@@ -33,6 +35,18 @@ pub struct BlobRecord<'r> {
     pub archive_size: u64,
     /// Heads of blocks, differences of tokens, and streams.
     pub(super) parts: [&'r [u8]; 3],
+}
+
+impl BlobRecord<'_> {
+    /// Returns the ranges of the three parts in the bytes of the record.
+    pub(super) fn part_ranges(&self) -> [Range<usize>; 3] {
+        let mut at = HEADER_LEN;
+        self.parts.map(|part| {
+            let start = at;
+            at += part.len();
+            start..at
+        })
+    }
 }
 
 impl<'r> BlobRecord<'r> {

@@ -10,23 +10,23 @@ mod format;
 mod gzip_recorder;
 mod predict;
 mod rebuilder;
+mod rebuilt_blob;
 mod recorder;
 mod varint;
 mod verified;
 mod work;
 
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 
 use byte_source::ByteSource;
-use rebuilder::RecordParts;
 use recorder::DeflateRecorder;
 use work::WorkLimit;
-use zstd::stream::read::Decoder;
 
 use crate::compression::Compression;
 use crate::{BlobDigest, BlobHasher};
 
 pub use format::{BlobMethod, BlobRecord};
+pub use rebuilt_blob::RebuiltBlob;
 pub use verified::make_verified_record;
 
 /// A record is not larger than this, in bytes.
@@ -99,35 +99,18 @@ pub fn make_record(blob: impl Read, size: u64) -> Result<Vec<u8>, BlobRecordErro
 ///
 /// If the record is damaged, the archive is another one, or something cannot be read or written.
 pub fn rebuild(record: &[u8], archive: &mut dyn Read, out: &mut dyn Write) -> Result<(), BlobRecordError> {
-    let record = BlobRecord::parse(record)?;
-    let mut out = HashedOutput { out, hasher: BlobHasher::default(), left: record.blob_size };
-    match record.method {
-        BlobMethod::Plain => {
-            io::copy(archive, &mut out)?;
-        }
-        BlobMethod::Gzip => {
-            let [heads, differences, streams] = record.parts;
-            let (heads, differences, streams) = (part(heads)?, part(differences)?, part(streams)?);
-            let mut parts = RecordParts { heads, differences, streams };
-            rebuilder::rebuild_gzip(&mut parts, archive, &mut out, WorkLimit::new(record.blob_size))?;
-        }
-        BlobMethod::Zstd => return Err(BlobRecordError::Damaged("its method is not known")),
-    }
+    let parsed = BlobRecord::parse(record)?;
+    let mut out = HashedOutput { out, hasher: BlobHasher::default(), left: parsed.blob_size };
+    let expected = parsed.blob;
+    io::copy(&mut RebuiltBlob::new(record.to_vec(), archive)?, &mut out)?;
     if out.left > 0 {
         return Err(BlobRecordError::Damaged("the rebuilt blob is too short"));
     }
     let found = out.hasher.finish();
-    if found != record.blob {
-        return Err(BlobRecordError::Digest { expected: record.blob, found });
+    if found != expected {
+        return Err(BlobRecordError::Digest { expected, found });
     }
     Ok(())
-}
-
-/// Begins to read a compressed part.
-fn part(bytes: &[u8]) -> io::Result<BufReader<Decoder<'static, BufReader<&[u8]>>>> {
-    let mut decoder = Decoder::new(bytes)?;
-    decoder.window_log_max(WINDOW_LOG)?;
-    Ok(BufReader::with_capacity(16 << 10, decoder))
 }
 
 /// Hashes what is read.

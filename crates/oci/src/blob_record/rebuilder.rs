@@ -1,6 +1,6 @@
 //! Rebuilding gzip blobs from the archive and a record.
 
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, Read};
 
 use super::deflate::{BlockHead, DeflateToken, DeflateWriter, DynamicHead};
 use super::follow::token_len;
@@ -12,49 +12,117 @@ use super::work::WorkLimit;
 
 /// Number of plain bytes that are read at once.
 const PIECE: u64 = 256 << 10;
-/// Size of the output after which it is written.
-const OUTPUT: usize = 256 << 10;
+/// Size of the output after which it is given out.
+const OUTPUT: usize = 128 << 10;
+/// Number of tokens between two looks at the size of the output.
+const TOKENS: u64 = 4096;
 
 fn invalid(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 /// The three parts of a record.
-pub(super) struct RecordParts<H, D, S> {
-    pub(super) heads: H,
-    pub(super) differences: D,
-    pub(super) streams: S,
+pub(super) struct RecordParts<R> {
+    pub(super) heads: R,
+    pub(super) differences: R,
+    pub(super) streams: R,
 }
 
-/// Writes the blob.
-pub(super) fn rebuild_gzip(
-    parts: &mut RecordParts<impl BufRead, impl BufRead, impl BufRead>,
-    archive: &mut dyn Read,
-    out: &mut dyn Write,
-    mut work: WorkLimit,
-) -> io::Result<()> {
-    loop {
-        match byte(&mut parts.heads)? {
-            END => return Ok(()),
+/// Rebuilds a gzip blob step by step.
+pub(super) struct GzipRebuilder<R, A> {
+    parts: RecordParts<R>,
+    archive: A,
+    work: WorkLimit,
+    writer: DeflateWriter,
+    /// The tokens of the present member.
+    tokens: Option<TokenSource>,
+    /// The present block: number of tokens that it still has, and whether it is the last one of its member.
+    block: Option<(u64, bool)>,
+    is_done: bool,
+}
+
+impl<R: Read, A: Read> GzipRebuilder<R, A> {
+    pub(super) fn new(parts: RecordParts<R>, archive: A, work: WorkLimit) -> Self {
+        Self { parts, archive, work, writer: DeflateWriter::default(), tokens: None, block: None, is_done: false }
+    }
+
+    /// Rebuilds the next bytes, which replace those in `out`. None are left only at the end of the blob.
+    pub(super) fn next(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
+        out.clear();
+        while self.writer.bytes().len() < OUTPUT && !self.is_done {
+            self.is_done = !self.step()?;
+        }
+        std::mem::swap(self.writer.bytes(), out);
+        Ok(())
+    }
+
+    /// Returns false at the end of the blob.
+    fn step(&mut self) -> io::Result<bool> {
+        if self.tokens.is_none() {
+            return self.begin_part();
+        }
+        match self.block {
+            None => self.begin_block()?,
+            Some((0, is_last)) => self.end_block(is_last)?,
+            Some((left, is_last)) => {
+                let Some(tokens) = &mut self.tokens else { return Ok(true) };
+                let count = left.min(TOKENS);
+                for _ in 0..count {
+                    let token = tokens.token(&mut self.archive, &mut self.parts.differences, &mut self.work)?;
+                    self.writer.token(token).ok_or_else(|| invalid("a block has no code for a token"))?;
+                }
+                self.block = Some((left - count, is_last));
+            }
+        }
+        Ok(true)
+    }
+
+    fn begin_part(&mut self) -> io::Result<bool> {
+        let RecordParts { heads, differences, streams } = &mut self.parts;
+        match byte(heads)? {
+            END => return Ok(false),
             MEMBER => {
-                let header = sized(&mut parts.heads, HEADER_MAX as u64 + 1024)?;
-                out.write_all(&header)?;
-                let len = varint::take(&mut parts.streams)?;
-                let (number, segment) = (varint::take(&mut parts.streams)?, varint::take(&mut parts.streams)?);
+                let header = sized(heads, HEADER_MAX as u64 + 1024)?;
+                self.writer.bytes().extend_from_slice(&header);
+                let len = varint::take(streams)?;
+                let (number, segment) = (varint::take(streams)?, varint::take(streams)?);
                 let guess = EncoderGuess::new(number, segment).ok_or_else(|| invalid("an encoder is not known"))?;
-                let mut tokens = TokenSource::new(guess, len, archive, &mut parts.differences)?;
-                tokens.work = Some(&mut work);
-                rebuild_deflate(&mut parts.heads, &mut tokens, out)?;
-                let mut trailer = [0; 8];
-                parts.heads.read_exact(&mut trailer)?;
-                out.write_all(&trailer)?;
+                self.tokens = Some(TokenSource::new(guess, len, differences)?);
             }
             OTHER => {
-                let bytes = sized(&mut parts.heads, 64 << 10)?;
-                out.write_all(&bytes)?;
+                let bytes = sized(heads, 64 << 10)?;
+                if bytes.is_empty() {
+                    return Err(invalid("a part is empty"));
+                }
+                self.writer.bytes().extend_from_slice(&bytes);
             }
             _ => return Err(invalid("the mark of a part is not known")),
         }
+        Ok(true)
+    }
+
+    fn begin_block(&mut self) -> io::Result<()> {
+        let (head, is_last) = read_head(&mut self.parts.heads)?;
+        self.writer.head(&head, is_last).ok_or_else(|| invalid("the codes of a block are malformed"))?;
+        let count = varint::take(&mut self.parts.heads)?;
+        if matches!(head, BlockHead::Stored { len, .. } if u64::from(len) != count) {
+            return Err(invalid("a stored block has another length"));
+        }
+        self.block = Some((count, is_last));
+        Ok(())
+    }
+
+    fn end_block(&mut self, is_last: bool) -> io::Result<()> {
+        self.writer.block_end().ok_or_else(|| invalid("a block has no code for its end"))?;
+        self.block = None;
+        if is_last {
+            self.writer.pad(byte(&mut self.parts.heads)?);
+            let mut trailer = [0; 8];
+            self.parts.heads.read_exact(&mut trailer)?;
+            self.writer.bytes().extend_from_slice(&trailer);
+            self.tokens.take().map_or(Ok(()), |tokens| tokens.end())?;
+        }
+        Ok(())
     }
 }
 
@@ -76,42 +144,6 @@ fn sized(input: &mut impl Read, max: u64) -> io::Result<Vec<u8>> {
         return Err(invalid("a part is too long"));
     }
     bytes(input, len as usize)
-}
-
-fn rebuild_deflate<D: Read>(
-    heads: &mut impl Read,
-    tokens: &mut TokenSource<'_, D>,
-    out: &mut dyn Write,
-) -> io::Result<()> {
-    let mut writer = DeflateWriter::default();
-    loop {
-        let (head, is_last) = read_head(heads)?;
-        writer.head(&head, is_last).ok_or_else(|| invalid("the codes of a block are malformed"))?;
-        let count = varint::take(heads)?;
-        if matches!(head, BlockHead::Stored { len, .. } if u64::from(len) != count) {
-            return Err(invalid("a stored block has another length"));
-        }
-        for _ in 0..count {
-            let token = tokens.token()?;
-            writer.token(token).ok_or_else(|| invalid("a block has no code for a token"))?;
-            if writer.bytes().len() >= OUTPUT {
-                out.write_all(writer.bytes())?;
-                writer.bytes().clear();
-            }
-        }
-        writer.block_end().ok_or_else(|| invalid("a block has no code for its end"))?;
-        // A block without tokens adds bytes as well.
-        if writer.bytes().len() >= OUTPUT {
-            out.write_all(writer.bytes())?;
-            writer.bytes().clear();
-        }
-        if is_last {
-            break;
-        }
-    }
-    writer.pad(byte(heads)?);
-    out.write_all(writer.bytes())?;
-    tokens.end()
 }
 
 fn read_head(heads: &mut impl Read) -> io::Result<(BlockHead, bool)> {
@@ -152,9 +184,7 @@ fn read_head(heads: &mut impl Read) -> io::Result<(BlockHead, bool)> {
 }
 
 /// The tokens of one stream: predicted, and corrected.
-struct TokenSource<'a, D> {
-    archive: &'a mut dyn Read,
-    differences: &'a mut D,
+struct TokenSource {
     /// Number of right predictions before the next difference.
     right: u64,
     predictor: TokenPredictor,
@@ -166,23 +196,32 @@ struct TokenSource<'a, D> {
     /// Rest of the present event, and the position that it has reached.
     rest: MatchEvent,
     at: u64,
-    work: Option<&'a mut WorkLimit>,
 }
 
-impl<'a, D: Read> TokenSource<'a, D> {
-    fn new(guess: EncoderGuess, len: u64, archive: &'a mut dyn Read, differences: &'a mut D) -> io::Result<Self> {
+impl TokenSource {
+    fn new(guess: EncoderGuess, len: u64, differences: &mut impl Read) -> io::Result<Self> {
         if len > u64::MAX / 4 {
             return Err(invalid("the length of a stream is too large"));
         }
         let right = varint::take(differences)?;
         let (predictor, plain, rest) = (TokenPredictor::new(guess), Vec::new(), MatchEvent::default());
-        Ok(Self { archive, differences, right, predictor, plain, base: 0, position: 0, len, rest, at: 0, work: None })
+        Ok(Self { right, predictor, plain, base: 0, position: 0, len, rest, at: 0 })
     }
 
     /// Returns the next token.
-    fn token(&mut self) -> io::Result<DeflateToken> {
+    fn token(
+        &mut self,
+        archive: &mut impl Read,
+        differences: &mut impl Read,
+        work: &mut WorkLimit,
+    ) -> io::Result<DeflateToken> {
         if self.at == self.position {
-            self.event()?;
+            if self.position == self.len {
+                return Err(invalid("the blocks are longer than their stream"));
+            }
+            work.spend(self.predictor.take_work())?;
+            self.fill(archive)?;
+            self.event(differences)?;
         }
         if self.rest.literals > 0 {
             self.rest.literals -= 1;
@@ -197,10 +236,7 @@ impl<'a, D: Read> TokenSource<'a, D> {
     }
 
     /// Reads the plain bytes that a prediction looks at.
-    fn fill(&mut self) -> io::Result<()> {
-        if let Some(work) = &mut self.work {
-            work.spend(self.predictor.take_work())?;
-        }
+    fn fill(&mut self, archive: &mut impl Read) -> io::Result<()> {
         let horizon = self.predictor.horizon(self.position).min(self.len);
         let end = self.base + self.plain.len() as u64;
         if horizon <= end {
@@ -210,22 +246,18 @@ impl<'a, D: Read> TokenSource<'a, D> {
         self.plain.drain(..unused);
         self.base += unused as u64;
         let wanted = (horizon - end).max(PIECE).min(self.len - end);
-        let read = (&mut *self.archive).take(wanted).read_to_end(&mut self.plain)?;
+        let read = archive.take(wanted).read_to_end(&mut self.plain)?;
         if (read as u64) < wanted { Err(invalid("the archive is shorter than the blob")) } else { Ok(()) }
     }
 
     /// Makes the next event.
-    fn event(&mut self) -> io::Result<()> {
-        if self.position == self.len {
-            return Err(invalid("the blocks are longer than their stream"));
-        }
-        self.fill()?;
+    fn event(&mut self, differences: &mut impl Read) -> io::Result<()> {
         let plain = PlainWindow { bytes: &self.plain, base: self.base, end: self.len };
         let position = self.position;
         if let Some(end) = self.predictor.begin_chunk(&plain, position) {
             if self.right == 0 {
                 self.predictor.pass_chunk(&plain, position);
-                self.right = varint::take(self.differences)?;
+                self.right = varint::take(differences)?;
                 self.rest = MatchEvent { literals: (end - position) as u32, len: 0, distance: 0 };
                 self.position = end;
                 return Ok(());
@@ -234,7 +266,7 @@ impl<'a, D: Read> TokenSource<'a, D> {
         }
         let mut event = self.predictor.predict(&plain, position);
         if self.right == 0 {
-            event = self.difference()?;
+            event = self.difference(differences)?;
         } else {
             self.right -= 1;
         }
@@ -246,12 +278,12 @@ impl<'a, D: Read> TokenSource<'a, D> {
     }
 
     /// Reads an event that was not predicted.
-    fn difference(&mut self) -> io::Result<MatchEvent> {
+    fn difference(&mut self, differences: &mut impl Read) -> io::Result<MatchEvent> {
         let plain = PlainWindow { bytes: &self.plain, base: self.base, end: self.len };
         let literals_max = u64::from(self.predictor.run_max(&plain, self.position));
-        let (literals, len) = (varint::take(self.differences)?, varint::take(self.differences)?);
-        let distance = if len > 0 { varint::take(self.differences)? } else { 0 };
-        self.right = varint::take(self.differences)?;
+        let (literals, len) = (varint::take(differences)?, varint::take(differences)?);
+        let distance = if len > 0 { varint::take(differences)? } else { 0 };
+        self.right = varint::take(differences)?;
         let start = self.position + literals.min(literals_max);
         let is_match = (3..=258).contains(&len) && (1..=start.min(32768)).contains(&distance);
         let is_empty = literals == 0 && len == 0;
@@ -262,7 +294,7 @@ impl<'a, D: Read> TokenSource<'a, D> {
     }
 
     /// Ends the stream.
-    fn end(&mut self) -> io::Result<()> {
+    fn end(&self) -> io::Result<()> {
         let is_whole = self.at == self.len && self.right == 0;
         if is_whole { Ok(()) } else { Err(invalid("the blocks are shorter than their stream")) }
     }

@@ -17,6 +17,10 @@ impl ContentType {
     pub const MANIFEST: Self = Self(*b"ocimanif");
     /// A blob of another kind.
     pub const BLOB: Self = Self(*b"oci_blob");
+    /// The record from which the compressed blob of a layer is rebuilt.
+    pub const RECORD: Self = Self(*b"cfs_recd");
+    /// The compressed blob of a layer, whole.
+    pub const KEPT_BLOB: Self = Self(*b"cfs_blob");
     /// The record by which a blob is rebuilt (`docs/format/blob-record.md`).
     pub const BLOB_RECORD: Self = Self(*b"cfsblobr");
 }
@@ -33,12 +37,20 @@ pub enum StreamKind {
     Manifest(BlobDigest),
     /// A blob of another kind.
     Blob(BlobDigest),
+    /// The compressed blob of a layer, by its digest: its record, or the blob itself.
+    KeptBlob(BlobDigest),
 }
+
+/// The beginning of the name of a kept blob.
+const KEPT_BLOB: &str = "composefs-blob-";
 
 impl StreamKind {
     /// Reads the name of a stream below `streams/`. `None` if it is not one of an image.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
+        if let Some(digest) = name.strip_prefix(KEPT_BLOB) {
+            return digest.parse().ok().map(Self::KeptBlob);
+        }
         let (kind, digest) = name.strip_prefix("oci-")?.split_once('-')?;
         let digest = digest.parse().ok()?;
         match kind {
@@ -50,7 +62,7 @@ impl StreamKind {
         }
     }
 
-    /// Returns the kind of content.
+    /// Returns the kind of content; of a kept blob, that of a record.
     #[must_use]
     pub fn content_type(&self) -> ContentType {
         match self {
@@ -58,6 +70,7 @@ impl StreamKind {
             Self::Config(_) => ContentType::CONFIG,
             Self::Manifest(_) => ContentType::MANIFEST,
             Self::Blob(_) => ContentType::BLOB,
+            Self::KeptBlob(_) => ContentType::RECORD,
         }
     }
 
@@ -65,7 +78,11 @@ impl StreamKind {
     #[must_use]
     pub fn digest(&self) -> &BlobDigest {
         match self {
-            Self::Layer(digest) | Self::Config(digest) | Self::Manifest(digest) | Self::Blob(digest) => digest,
+            Self::Layer(digest)
+            | Self::Config(digest)
+            | Self::Manifest(digest)
+            | Self::Blob(digest)
+            | Self::KeptBlob(digest) => digest,
         }
     }
 }
@@ -77,6 +94,7 @@ impl fmt::Display for StreamKind {
             Self::Config(_) => "config",
             Self::Manifest(_) => "manifest",
             Self::Blob(_) => "blob",
+            Self::KeptBlob(digest) => return write!(out, "{KEPT_BLOB}{digest}"),
         };
         write!(out, "oci-{kind}-{}", self.digest())
     }

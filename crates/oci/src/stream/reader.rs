@@ -1,6 +1,6 @@
 //! Reading a stream: its references, and its content chunk by chunk.
 
-use std::io::{self, BufReader, Read, Take};
+use std::io::{self, BufReader, Cursor, Read, Take};
 use std::ops::Range;
 
 use libcomposefs_image::{Algorithm, Digest};
@@ -30,7 +30,7 @@ pub struct StreamReader<'f> {
     refs: Vec<NamedRef>,
     content_type: ContentType,
     size: u64,
-    chunks: Take<Decoder<'static, BufReader<&'f [u8]>>>,
+    chunks: Take<Decoder<'static, BufReader<ChunkBytes<'f>>>>,
     /// Bytes of the present inline chunk that were not read.
     inline_left: u64,
     /// Bytes of the content so far, without those of objects.
@@ -43,6 +43,36 @@ impl std::fmt::Debug for StreamReader<'_> {
     }
 }
 
+/// The compressed chunks of a stream.
+enum ChunkBytes<'f> {
+    Borrowed(&'f [u8]),
+    Owned(Take<Cursor<Vec<u8>>>),
+}
+
+impl Read for ChunkBytes<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Borrowed(bytes) => bytes.read(buffer),
+            Self::Owned(bytes) => bytes.read(buffer),
+        }
+    }
+}
+
+impl StreamReader<'static> {
+    /// Reads the tables of a stream, and keeps its file.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`StreamReader::new`].
+    pub fn of_vec(file: Vec<u8>, algorithm: Algorithm) -> Result<Self, StreamError> {
+        let (StreamReader { objects, refs, content_type, size, .. }, at) = StreamReader::with_range(&file, algorithm)?;
+        let mut bytes = Cursor::new(file);
+        bytes.set_position(at.start);
+        let chunks = chunks(ChunkBytes::Owned(bytes.take(at.end - at.start)), size)?;
+        Ok(Self { objects, refs, content_type, size, chunks, inline_left: 0, seen: 0 })
+    }
+}
+
 impl<'f> StreamReader<'f> {
     /// Reads the tables of a stream.
     ///
@@ -50,6 +80,11 @@ impl<'f> StreamReader<'f> {
     ///
     /// If the file is no stream with digests of this algorithm, or a table is damaged.
     pub fn new(file: &'f [u8], algorithm: Algorithm) -> Result<Self, StreamError> {
+        Ok(Self::with_range(file, algorithm)?.0)
+    }
+
+    /// Reads the tables of a stream. Returns the range of its chunks too.
+    fn with_range(file: &'f [u8], algorithm: Algorithm) -> Result<(Self, Range<u64>), StreamError> {
         let part = |range: &Range<u64>| -> &'f [u8] {
             let end = usize::try_from(range.end).unwrap_or(usize::MAX).min(file.len());
             &file[usize::try_from(range.start).unwrap_or(usize::MAX).min(end)..end]
@@ -66,18 +101,16 @@ impl<'f> StreamReader<'f> {
             raw.filter_map(|raw| Digest::new(algorithm, raw)).collect()
         };
         let streams = digests(&tables.streams);
-        // Of the inline bytes each has at most 9 in a chunk, and the last chunk is followed by nothing.
-        let limit = content.size.saturating_mul(9).saturating_add(8);
-        let chunks = decoder(part(&content.chunks))?.take(limit);
-        Ok(Self {
+        let reader = Self {
             objects: digests(&tables.objects),
             refs: names(part(&content.names), &streams)?,
             content_type: ContentType(content.content_type),
             size: content.size,
-            chunks,
+            chunks: chunks(ChunkBytes::Borrowed(part(&content.chunks)), content.size)?,
             inline_left: 0,
             seen: 0,
-        })
+        };
+        Ok((reader, content.chunks))
     }
 
     /// Returns the objects that hold parts of the content.
@@ -168,7 +201,13 @@ impl<'f> StreamReader<'f> {
     }
 }
 
-fn decoder(compressed: &[u8]) -> io::Result<Decoder<'static, BufReader<&[u8]>>> {
+/// Begins to read the chunks of a content of `size` bytes.
+fn chunks(bytes: ChunkBytes<'_>, size: u64) -> io::Result<Take<Decoder<'static, BufReader<ChunkBytes<'_>>>>> {
+    // Of the inline bytes each has at most 9 in a chunk, and the last chunk is followed by nothing.
+    Ok(decoder(bytes)?.take(size.saturating_mul(9).saturating_add(8)))
+}
+
+fn decoder<R: Read>(compressed: R) -> io::Result<Decoder<'static, BufReader<R>>> {
     let mut decoder = Decoder::new(compressed)?;
     decoder.window_log_max(WINDOW_LOG_MAX)?;
     Ok(decoder.single_frame())
