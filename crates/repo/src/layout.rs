@@ -16,6 +16,8 @@ pub(crate) const IMAGE_REFS: &str = "images/refs";
 pub(crate) const STREAMS: &str = "streams";
 /// The directory of tags of OCI images.
 pub(crate) const OCI_TAGS: &str = "streams/refs/oci";
+/// The directory of names of kept blobs.
+pub(crate) const BLOB_NAMES: &str = "streams/refs/composefs-blobs";
 /// The directory of names in `images` and `streams`.
 pub(crate) const REFS: &str = "refs";
 /// The directory of leases: a file for each running process.

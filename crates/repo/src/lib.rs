@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod blob_name;
 mod broken_ref;
 pub mod bundle;
 mod cache;

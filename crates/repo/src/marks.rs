@@ -2,6 +2,8 @@
 
 mod of_streams;
 
+pub(crate) use of_streams::digits_in_text;
+
 use std::collections::BTreeSet;
 
 use libcomposefs_image::Digest;

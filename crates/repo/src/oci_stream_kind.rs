@@ -12,36 +12,39 @@ pub enum OciStreamKind {
     Config,
     /// A blob of another kind.
     Blob,
+    /// What was kept of the compressed blob of a layer, so that it comes back exactly.
+    KeptBlob,
     /// A layer, or another part of an artifact.
     Layer,
 }
 
 impl OciStreamKind {
     /// Returns the kind of the stream with this name below `streams/`. `None` if the name has not exactly the form
-    /// `oci-KIND-sha256:HEX`, with lowercase digits.
+    /// `KIND-sha256:HEX`, with lowercase digits.
     #[must_use]
     pub fn of_name(name: &str) -> Option<Self> {
-        let (kind, digest) = name.strip_prefix("oci-")?.split_once('-')?;
-        let hex = digest.strip_prefix("sha256:")?;
+        let (kind, hex) = name.split_once("-sha256:")?;
         let is_hex = hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         match kind {
             _ if !is_hex => None,
-            "manifest" => Some(Self::Manifest),
-            "config" => Some(Self::Config),
-            "blob" => Some(Self::Blob),
-            "layer" => Some(Self::Layer),
+            "oci-manifest" => Some(Self::Manifest),
+            "oci-config" => Some(Self::Config),
+            "oci-blob" => Some(Self::Blob),
+            "composefs-blob" => Some(Self::KeptBlob),
+            "oci-layer" => Some(Self::Layer),
             _ => None,
         }
     }
 
-    /// Returns the word of the kind in names.
+    /// Returns the beginning of names of this kind.
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub fn prefix(self) -> &'static str {
         match self {
-            Self::Manifest => "manifest",
-            Self::Config => "config",
-            Self::Blob => "blob",
-            Self::Layer => "layer",
+            Self::Manifest => "oci-manifest",
+            Self::Config => "oci-config",
+            Self::Blob => "oci-blob",
+            Self::KeptBlob => "composefs-blob",
+            Self::Layer => "oci-layer",
         }
     }
 }
@@ -60,8 +63,9 @@ mod tests {
     #[test]
     fn only_exact_names_have_a_kind() {
         let hex = "0a".repeat(32);
-        for kind in [OciStreamKind::Manifest, OciStreamKind::Config, OciStreamKind::Blob, OciStreamKind::Layer] {
-            let name = format!("oci-{}-sha256:{hex}", kind.word());
+        use OciStreamKind::{Blob, Config, KeptBlob, Layer, Manifest};
+        for kind in [Manifest, Config, Blob, KeptBlob, Layer] {
+            let name = format!("{}-sha256:{hex}", kind.prefix());
             assert_eq!(OciStreamKind::of_name(&name), Some(kind));
             for wrong in [
                 format!("{name}0"),
@@ -70,7 +74,7 @@ mod tests {
                 name.replace('a', "A"),
                 name.replace("sha256:", "sha512:"),
                 name.replace("sha256:", ""),
-                name.replace("oci-", "oci-x"),
+                name.replacen('-', "-x", 1),
             ] {
                 assert_eq!(OciStreamKind::of_name(&wrong), None, "{wrong}");
             }

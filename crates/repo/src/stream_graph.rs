@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use libcomposefs_image::Digest;
 
 use super::digest_set::DigestSet;
+use super::marks::digits_in_text;
 use super::oci_stream_kind::{OciStreamKind, tag_of_path};
 use super::streams::{StreamLink, Streams};
 use super::{Repository, RepositoryError, layout};
@@ -58,6 +59,14 @@ impl StreamGraph {
         for digest in others {
             wanted.insert(digest);
         }
+        let is_kept_blob = |(_, link): &(usize, &StreamLink)| link.kind == Some(OciStreamKind::KeptBlob);
+        let kept_blobs: BTreeMap<Vec<u8>, usize> = streams
+            .links
+            .iter()
+            .enumerate()
+            .filter(is_kept_blob)
+            .map(|(place, link)| (link.name.rsplit(':').next().unwrap_or_default().as_bytes().to_vec(), place))
+            .collect();
         let mut graph = Self { found: Vec::new(), needed_by: vec![BTreeSet::new(); streams.links.len()], streams };
         for (place, link) in graph.streams.links.iter().enumerate() {
             let mut found = BTreeSet::new();
@@ -65,6 +74,15 @@ impl StreamGraph {
                 let len = repository.algorithm().digest_len();
                 for raw in stream.windows(len, |window| wanted.contains_raw(window))? {
                     found.extend(Digest::new(repository.algorithm(), &raw));
+                }
+                if link.kind == Some(OciStreamKind::Manifest) && !kept_blobs.is_empty() {
+                    // A manifest names the blobs of its layers in its text alone.
+                    for digits in digits_in_text(repository, &stream, |digits| kept_blobs.contains_key(digits))? {
+                        let place_of_blob = kept_blobs.get(&digits).copied();
+                        if let Some(by) = place_of_blob.and_then(|blob| graph.needed_by.get_mut(blob)) {
+                            by.insert(place);
+                        }
+                    }
                 }
             }
             for needed in found.iter().flat_map(|digest| places.get(digest).into_iter().flatten()) {
@@ -125,7 +143,7 @@ impl StreamGraph {
 
     /// Returns the names of the link of a stream: a tag as it was given, another name as its path.
     fn names_of(&self, link: &StreamLink) -> Vec<String> {
-        let paths = self.streams.names.get(&link.name).into_iter().flatten();
+        let paths = self.streams.names_of(link);
         paths.map(|path| tag_of_path(path).unwrap_or_else(|| format!("{}/{path}", layout::STREAMS))).collect()
     }
 }

@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use libcomposefs_image::Digest;
 use rustix::fs::Dir;
 
+use super::blob_name::is_blob_name;
 use super::dir::{LinkEntry, read_link};
 use super::link_target::{Leads, below};
 use super::oci_stream_kind::OciStreamKind;
@@ -41,9 +42,17 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
-    /// Returns whether gc keeps a stream for its own sake: it has a name, or is not one of an OCI image.
+    /// Returns whether gc keeps a stream for its own sake: it has a name, or is not one of an OCI image. The name of a
+    /// kept blob does not count: it is for other programs, and a manifest keeps the blob.
     pub(crate) fn is_root(&self, link: &StreamLink) -> bool {
-        link.kind.is_none() || self.names.contains_key(&link.name)
+        link.kind.is_none() || self.names_of(link).next().is_some()
+    }
+
+    /// Returns the names that keep a stream, as paths below `streams`.
+    pub(crate) fn names_of(&self, link: &StreamLink) -> impl Iterator<Item = &String> {
+        let is_kept = link.kind == Some(OciStreamKind::KeptBlob);
+        let names = self.names.get(&link.name).into_iter().flatten();
+        names.filter(move |path| !(is_kept && is_blob_name(path)))
     }
 
     /// Lists the streams that gc keeps for their own sake.

@@ -219,16 +219,41 @@ fn named_parts(
     text: &Digest,
     waiting: &mut Vec<Waiting>,
 ) -> Result<(), RepositoryError> {
-    let Ok(Some(text)) = repository.open_stream(text)? else { return Ok(()) };
-    if text.len() > TEXT_MAX {
-        return Ok(());
-    }
-    for digits in text.windows(OCI_DIGITS, |window| known.parts.contains_key(window))? {
+    for digits in digits_in(repository, text, |window| known.parts.contains_key(window))? {
         for link in known.parts.get(digits.as_slice()).into_iter().flatten() {
             waiting.push(Waiting { name: link.name.clone(), digest: link.digest, must_be: true });
         }
     }
     Ok(())
+}
+
+/// Returns the digits of OCI digests in a text that are wanted.
+fn digits_in(
+    repository: &Repository,
+    text: &Digest,
+    is_wanted: impl Fn(&[u8]) -> bool,
+) -> Result<BTreeSet<Vec<u8>>, RepositoryError> {
+    match repository.open_stream(text)? {
+        Ok(Some(text)) if text.len() <= TEXT_MAX => text.windows(OCI_DIGITS, is_wanted),
+        _ => Ok(BTreeSet::new()),
+    }
+}
+
+/// Returns the digits of OCI digests that are wanted and that the text of a manifest or configuration has.
+pub(crate) fn digits_in_text(
+    repository: &Repository,
+    stream: &StreamFile,
+    is_wanted: impl Fn(&[u8]) -> bool,
+) -> Result<BTreeSet<Vec<u8>>, RepositoryError> {
+    let mut found = BTreeSet::new();
+    let Ok(tables) = stream.tables(repository.algorithm())? else { return Ok(found) };
+    stream.each_digest(tables.objects, repository.algorithm().digest_len(), |raw| {
+        if let Some(text) = Digest::new(repository.algorithm(), raw) {
+            found.append(&mut digits_in(repository, &text, &is_wanted)?);
+        }
+        Ok(())
+    })?;
+    Ok(found)
 }
 
 /// Kind of an object, according to its first bytes.

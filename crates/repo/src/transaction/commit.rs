@@ -8,6 +8,7 @@ use libcomposefs_image::tree::Tree;
 use libcomposefs_store::Summary;
 
 use super::{PendingImage, PendingStream, Transaction};
+use crate::blob_name::write_blob_names;
 use crate::image_link::{CompleteImage, LinkedImage};
 use crate::lease::Lease;
 use crate::lock::{Locked, LockedStreams};
@@ -241,7 +242,7 @@ impl<'r> LinkedImages<'r> {
         Ok(Self { repository, locked, lease: Arc::new(lease), images, streams, objects })
     }
 
-    /// Writes the refs of all images, then the tags of all streams. They are on disk when this returns.
+    /// Writes the refs of all images, then the names of kept blobs and the tags of all streams. They are on disk when this returns.
     ///
     /// # Errors
     ///
@@ -254,6 +255,7 @@ impl<'r> LinkedImages<'r> {
         let mut replaced = refs::write::write(&repository.dir, &lease, &locked, &names)?.into_iter();
         let tags: Vec<(&StreamTag, &LinkedStream)> =
             streams.iter().flat_map(|(stream, tags)| tags.iter().map(move |tag| (tag, stream))).collect();
+        write_blob_names(&repository.dir, &lease, &locked, streams.iter().map(|(stream, _)| stream))?;
         stream_link::write_tags(&repository.dir, &lease, &locked, &tags)?;
         for (_, names, published) in &mut images {
             published.replaced = replaced.by_ref().take(names.len()).flatten().collect();
