@@ -75,9 +75,12 @@ impl Staged {
         let read = |name: &str| fs::read_to_string(paths::checkout().join(name));
         let text = format!(
             "composefs is licensed under either of the MIT licence or the Apache License, \
-             version 2.0, at your option.\n\n{}\n{}",
+             version 2.0, at your option. A part of it is derived from other software, whose \
+             notices are at the end.\n\n{}\n{}\n{}\n{}",
             read("LICENSE-MIT")?,
-            read("LICENSE-APACHE")?
+            read("LICENSE-APACHE")?,
+            read("crates/oci/LICENSES/Zlib.txt")?,
+            read("crates/oci/LICENSES/BSD-3-Clause-Go.txt")?
         );
         self.file(&format!("{dir}/copyright"), text.as_bytes())?;
         self.gzipped(&format!("{dir}/changelog.gz"), read("CHANGELOG.md")?.as_bytes())

@@ -1,4 +1,7 @@
 //! Predicting the tokens of an encoder from the plain bytes, so that a record needs only the differences.
+//!
+//! The encoders that are imitated, and from which the rules are derived: zlib (`LICENSES/Zlib.txt`), Go's
+//! compress/flate and klauspost/compress (`LICENSES/BSD-3-Clause-Go.txt`).
 
 mod chain;
 mod encoder;
