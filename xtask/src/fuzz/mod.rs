@@ -3,6 +3,7 @@
 //! All it makes is below `target/fuzz`: builds, the corpus each target has grown from its seeds, and the inputs that
 //! ended a run.
 
+mod blob_seeds;
 mod chunked_seeds;
 mod libfuzzer;
 mod ostree_seeds;

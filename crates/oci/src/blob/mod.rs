@@ -2,7 +2,7 @@
 //!
 //! A registry names a layer by the digest of its compressed blob; a repository keeps the archive. What a pull keeps
 //! beside it (`PullOptions::keep_blobs`) is a stream `composefs-blob-sha256:HEX`
-//! (`docs/format/oci.md`, section 3.2).
+//! (`docs/format/oci.md`, section 3.1).
 
 mod archive;
 mod checked;
@@ -10,10 +10,11 @@ mod kept;
 
 use std::io::Read;
 
+use libcomposefs_image::Digest;
 use libcomposefs_repo::Repository;
 
 use crate::BlobDigest;
-use crate::blob_record::RebuiltBlob;
+use crate::blob_record::{BlobRecord, BlobRecordError, RECORD_MAX, RebuiltBlob};
 use crate::manifest::BlobRef;
 use crate::stored::{StoredError, stream_name};
 use crate::stream::StreamKind;
@@ -79,7 +80,7 @@ pub fn open_blob<'r>(
     Ok(match KeptBlob::find(repository, &blob.digest)? {
         Some(KeptBlob::Whole { object, .. }) => Some(checked(Box::new(archive::open_object(repository, &object)?))),
         Some(KeptBlob::Record { object, .. }) => match LayerArchive::open(repository, diff_id)? {
-            Some(archive) => Some(checked(Box::new(rebuilt(repository, &blob.digest, &object, archive)?))),
+            Some(archive) => Some(checked(Box::new(rebuilt(repository, blob, &object, archive)?))),
             None => None,
         },
         None => None,
@@ -89,11 +90,19 @@ pub fn open_blob<'r>(
 /// Begins to rebuild a blob from the object of its record.
 pub(crate) fn rebuilt<A: Read>(
     repository: &Repository,
-    blob: &BlobDigest,
-    object: &libcomposefs_image::Digest,
+    blob: &BlobRef,
+    object: &Digest,
     archive: A,
 ) -> Result<RebuiltBlob<A>, StoredError> {
-    let record = repository.read_object(object, crate::blob_record::RECORD_MAX)?;
-    let name = stream_name(StreamKind::KeptBlob(*blob));
-    RebuiltBlob::new(record, archive).map_err(|error| StoredError::Record { name, error: Box::new(error) })
+    let record = repository.read_object(object, RECORD_MAX)?;
+    let name = stream_name(StreamKind::KeptBlob(blob.digest));
+    let rebuilt = match BlobRecord::parse(&record) {
+        // What the record says of its blob limits the work.
+        Ok(parsed) if (parsed.blob, parsed.blob_size) != (blob.digest, blob.size) => {
+            Err(BlobRecordError::Damaged("it is that of another blob"))
+        }
+        Ok(_) => RebuiltBlob::new(record, archive),
+        Err(error) => Err(error),
+    };
+    rebuilt.map_err(|error| StoredError::Record { name, error: Box::new(error) })
 }

@@ -2,11 +2,15 @@
 //!
 //! An archive that is compressed again gives another blob, unless the same encoder with the same settings does it. A
 //! record has what an encoder has decided, as far as its imitation would decide otherwise.
+//!
+//! The imitations are derived from zlib, Go and klauspost/compress, whose notices are in `LICENSES/` of this crate.
 
 mod byte_source;
 mod deflate;
 mod follow;
 mod format;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod gzip_recorder;
 mod predict;
 mod rebuilder;
@@ -30,7 +34,7 @@ pub use rebuilt_blob::RebuiltBlob;
 pub use verified::make_verified_record;
 
 /// A record is not larger than this, in bytes.
-pub const RECORD_MAX: u64 = 32 << 20;
+pub const RECORD_MAX: u64 = 16 << 20;
 /// Size up to which a record is never too large, in bytes.
 const RECORD_MIN: u64 = 4096;
 /// Largest window of the compressed parts, as a binary logarithm.

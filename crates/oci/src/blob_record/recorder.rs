@@ -12,6 +12,10 @@ use super::work::WorkLimit;
 
 /// Number of bytes by which an encoder is chosen, beside the ends of its segments.
 const SAMPLE: u64 = 192 << 10;
+/// Number of positions that are compared at most to choose an encoder, and the number of bytes after which they are
+/// counted.
+const CHOICE_WORK: u64 = 1 << 28;
+const CHOICE_STEP: u64 = 8 << 10;
 /// Number of plain bytes that are read before an encoder is chosen.
 const AHEAD: u64 = (1 << 20) + (128 << 10);
 /// Number of plain bytes that are kept before those that are predicted.
@@ -177,13 +181,14 @@ impl DeflateRecorder {
 
 /// Chooses the encoder whose predictions cost least.
 fn choose(plain: &PlainWindow<'_>, ahead: &TokensAhead<'_>, flush: Option<u64>) -> EncoderGuess {
-    let cheapest = |guesses: &mut dyn Iterator<Item = EncoderGuess>, until: u64| {
+    let mut work_left = CHOICE_WORK;
+    let mut cheapest = |guesses: &mut dyn Iterator<Item = EncoderGuess>, until: u64| {
         let mut best = (EncoderGuess::default(), u64::MAX);
         for guess in guesses {
-            let mut sink = DifferenceCost { cost: 0, max: best.1 };
-            follow(&mut TokenPredictor::new(guess), plain, ahead, until, &mut sink);
-            if sink.cost < best.1 {
-                best = (guess, sink.cost);
+            // With nothing left the best so far is taken: a wrong choice costs differences only.
+            let Some(cost) = cost_of(guess, plain, *ahead, (until, best.1), &mut work_left) else { break };
+            if cost < best.1 {
+                best = (guess, cost);
             }
         }
         best.0
@@ -193,6 +198,28 @@ fn choose(plain: &PlainWindow<'_>, ahead: &TokensAhead<'_>, flush: Option<u64>) 
         // As far as the tokens go, so that there is a second segment.
         Some(divided) => cheapest(&mut [guess, divided].into_iter(), u64::MAX),
         None => guess,
+    }
+}
+
+/// Returns the cost of the predictions of an encoder up to a position, at most about `max`. `None` if the work that is
+/// left does not suffice.
+fn cost_of(
+    guess: EncoderGuess,
+    plain: &PlainWindow<'_>,
+    mut ahead: TokensAhead<'_>,
+    (until, max): (u64, u64),
+    work_left: &mut u64,
+) -> Option<u64> {
+    let (mut predictor, mut sink) = (TokenPredictor::new(guess), DifferenceCost { cost: 0, max });
+    loop {
+        let next = ahead.position.saturating_add(CHOICE_STEP).min(until);
+        let (count, position) = follow(&mut predictor, plain, &ahead, next, &mut sink);
+        *work_left = work_left.checked_sub(predictor.take_work())?;
+        if position == ahead.position || position >= until || sink.is_full() {
+            return Some(sink.cost);
+        }
+        ahead.tokens = ahead.tokens.get(count..).unwrap_or_default();
+        ahead.position = position;
     }
 }
 
