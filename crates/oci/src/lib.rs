@@ -10,6 +10,7 @@ mod blob_digest;
 pub mod blob_record;
 pub mod compression;
 pub mod containers_storage;
+pub mod destination;
 pub mod format;
 pub mod layer;
 pub mod manifest;
