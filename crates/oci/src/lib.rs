@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod annotation;
 pub mod blob;
 mod blob_digest;
 pub mod blob_record;

@@ -1,6 +1,7 @@
 //! Pulling an image: its layers become streams and objects, its tree becomes a composefs image, and the names come last
 //! (`docs/format/oci.md`, section 3).
 
+mod annotations;
 mod blob_reader;
 mod layers;
 mod publish;
@@ -126,6 +127,13 @@ pub enum PullWarning {
         /// The damage.
         reason: String,
     },
+    /// An annotation has a digest of composefs that the pull does not compute.
+    Unchecked {
+        /// The key of the annotation.
+        key: String,
+        /// The number of layers that have it; 0 if the manifest has it.
+        layers: usize,
+    },
 }
 
 /// The reasons why an image cannot be pulled.
@@ -184,6 +192,21 @@ pub enum PullError {
         /// The digest of the archive.
         found: BlobDigest,
     },
+    /// An annotation of the manifest has another digest than the image.
+    #[error(
+        "manifest {manifest}: its annotation {key} has the digest {expected}, but the image has {found}: the layers or \
+         the annotation were changed, and the image is not to be trusted"
+    )]
+    Annotation {
+        /// The digest of the manifest.
+        manifest: BlobDigest,
+        /// The key of the annotation.
+        key: String,
+        /// The digest in the annotation.
+        expected: String,
+        /// The digest of the image.
+        found: String,
+    },
     /// The layers cannot become one tree.
     #[error("{0}")]
     Tree(#[from] LayerError),
@@ -215,13 +238,16 @@ pub fn pull(
     progress: &dyn PullProgress,
 ) -> Result<PulledImage, PullError> {
     let (manifest, config) = read_documents(source, options)?;
-    let transaction = repository.transaction()?;
+    let mut transaction = repository.transaction()?;
     let layers = layers::pull_layers(&transaction, source, &manifest, &config, options, progress)?;
     let tree = layers::tree(&transaction, &layers, options)?;
-    let parts = publish::PulledParts { manifest: &manifest, config: &config, layers: &layers, tree: &tree };
-    let committed = publish::publish(transaction, parts, &options.tags, progress)?;
+    let image = publish::add_image(&mut transaction, &tree)?;
+    // Nothing of the image has a name before the commit.
+    let unchecked = annotations::check(&manifest, &image, image_format(repository.meta().format), options)?;
+    let parts = publish::PulledParts { manifest: &manifest, config: &config, layers: &layers };
+    let committed = publish::publish(transaction, parts, image, &options.tags, progress)?;
     let warnings = layers.distinct.iter().flat_map(|layer| layer.warnings.clone());
-    let warnings = warnings.chain(tree.warnings.into_iter().map(PullWarning::Layer)).collect();
+    let warnings = warnings.chain(tree.warnings.into_iter().map(PullWarning::Layer)).chain(unchecked).collect();
     let pulled = manifest.layers.iter().zip(&config.diff_ids).zip(layers.in_order());
     let pulled = pulled.map(|((blob, diff_id), layer)| PulledLayer {
         blob: blob.clone(),
@@ -232,12 +258,11 @@ pub fn pull(
     let pulled = pulled.collect();
     let earlier: (u64, u64) =
         layers.distinct.iter().fold((0, 0), |sum, layer| (sum.0 + layer.new.0, sum.1 + layer.new.1));
-    let image = committed.images.first().map(|image| image.digest);
     Ok(PulledImage {
         manifest: manifest.digest,
         config: config.digest,
         layers: pulled,
-        image: image.expect("the image was added"),
+        image,
         warnings,
         new_objects: earlier.0 + committed.objects.new,
         new_bytes: earlier.1 + committed.objects.bytes_written,

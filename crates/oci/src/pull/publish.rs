@@ -20,19 +20,24 @@ pub(super) struct PulledParts<'p> {
     pub(super) manifest: &'p Manifest,
     pub(super) config: &'p ImageConfig,
     pub(super) layers: &'p ReadLayers,
-    pub(super) tree: &'p BuiltTree,
 }
 
-/// Publishes everything that a pulled image has.
+/// Adds the composefs image to the transaction and returns its digest.
+pub(super) fn add_image(transaction: &mut Transaction<'_>, tree: &BuiltTree) -> Result<Digest, PullError> {
+    let format = image_format(transaction.repository().meta().format);
+    let image = format.plan(&tree.tree).map_err(PullError::Image)?;
+    Ok(transaction.add_image(&tree.tree, &image, Vec::new())?)
+}
+
+/// Publishes everything that a pulled image has. The composefs image was added before.
 pub(super) fn publish(
     mut transaction: Transaction<'_>,
     parts: PulledParts<'_>,
+    image: Digest,
     tags: &[StreamTag],
     progress: &dyn PullProgress,
 ) -> Result<Committed, PullError> {
     let format = image_format(transaction.repository().meta().format);
-    let image = format.plan(&parts.tree.tree).map_err(PullError::Image)?;
-    let image = transaction.add_image(&parts.tree.tree, &image, Vec::new())?;
     let name = if format == Format::Legacy { IMAGE_REF } else { IMAGE_REF_V1 };
     let image = NamedRef { name: name.to_owned(), digest: image };
     for _ in 0..ATTEMPTS {

@@ -1,6 +1,7 @@
 //! `composefs oci inspect`: shows the manifest, the configuration and the layers of an image.
 
 use clap_complete::engine::ArgValueCompleter;
+use libcomposefs_oci::annotation::is_composefs_key;
 use libcomposefs_oci::stored::StoredImage;
 use libcomposefs_repo::StreamTag;
 use serde_json::{Value, json};
@@ -29,9 +30,6 @@ Examples:
   composefs --repo=/srv/images oci inspect debian:13
   composefs --repo=/srv/images oci inspect debian:13 --raw=manifest | sha256sum";
 
-/// Prefixes of annotations that have digests of composefs images.
-const COMPOSEFS: &str = "composefs";
-
 pub(super) fn run(args: &OciInspectArgs, selected: &RepositoryArgs) -> anyhow::Result<()> {
     let repository = selected.open()?;
     let image = StoredImage::by_tag(&repository, &args.name)?;
@@ -52,13 +50,13 @@ pub(super) fn run(args: &OciInspectArgs, selected: &RepositoryArgs) -> anyhow::R
     for named in &image.images {
         out!("image     {} ({})", named.digest, named.name);
     }
-    for (key, value) in manifest.annotations.iter().filter(|(key, _)| key.contains(COMPOSEFS)) {
+    for (key, value) in manifest.annotations.iter().filter(|(key, _)| is_composefs_key(key)) {
         out!("annotated {key}={value}");
     }
     for (number, (layer, diff_id)) in manifest.layers.iter().zip(&config.diff_ids).enumerate() {
         out!("layer {:<3} {diff_id}", number + 1);
         out!("  blob    {} {} bytes ({})", layer.digest, layer.size, layer.media_type);
-        for (key, value) in layer.annotations.iter().filter(|(key, _)| key.contains(COMPOSEFS)) {
+        for (key, value) in layer.annotations.iter().filter(|(key, _)| is_composefs_key(key)) {
             out!("  annotated {key}={value}");
         }
     }

@@ -30,6 +30,12 @@ pub(crate) fn text(warning: &PullWarning) -> String {
         PullWarning::Replaced { diff_id, reason } => {
             format!("layer {diff_id} of the repository could not be used, and was pulled again: {reason}")
         }
+        PullWarning::Unchecked { key, layers: 0 } => {
+            format!("the annotation {key} of the manifest was not checked: the pull does not compute this digest")
+        }
+        PullWarning::Unchecked { key, layers } => format!(
+            "the annotation {key} of {layers} layers was not checked: the pull does not compute digests of single layers"
+        ),
         _ => "the image has something unusual".to_owned(),
     }
 }

@@ -1,0 +1,38 @@
+//! Compares annotations with digests of composefs with what the pull computes.
+
+use std::collections::BTreeMap;
+
+use libcomposefs_image::Digest;
+use libcomposefs_repo::Format;
+
+use super::{PullError, PullOptions, PullWarning};
+use crate::annotation::{is_composefs_key, is_digest, merged_image_key};
+use crate::layer::{WhiteoutRule, XattrFilter};
+use crate::manifest::Manifest;
+
+/// Refuses a manifest whose annotation has another digest than the image, and returns a warning for each annotation
+/// that cannot be compared.
+pub(super) fn check(
+    manifest: &Manifest,
+    image: &Digest,
+    format: Format,
+    options: &PullOptions,
+) -> Result<Vec<PullWarning>, PullError> {
+    let is_usual = options.xattrs == XattrFilter::Allowlist && options.whiteouts == WhiteoutRule::InOrder;
+    let merged = (is_usual && format == Format::One).then(|| merged_image_key(image.algorithm()));
+    let mut unchecked = Vec::new();
+    for (key, value) in manifest.annotations.iter().filter(|(key, _)| is_composefs_key(key)) {
+        if merged.as_ref() != Some(key) {
+            unchecked.push(PullWarning::Unchecked { key: key.clone(), layers: 0 });
+        } else if !is_digest(value, image) {
+            let (key, expected, found) = (key.clone(), value.clone(), image.to_hex());
+            return Err(PullError::Annotation { manifest: manifest.digest, key, expected, found });
+        }
+    }
+    let mut of_layers: BTreeMap<&String, usize> = BTreeMap::new();
+    for key in manifest.layers.iter().flat_map(|layer| layer.annotations.keys()).filter(|key| is_composefs_key(key)) {
+        *of_layers.entry(key).or_default() += 1;
+    }
+    unchecked.extend(of_layers.into_iter().map(|(key, layers)| PullWarning::Unchecked { key: key.clone(), layers }));
+    Ok(unchecked)
+}
