@@ -16,6 +16,7 @@ pub mod format;
 pub mod layer;
 pub mod manifest;
 pub mod pull;
+pub mod push;
 pub mod runtime;
 mod shown;
 pub mod source;
