@@ -87,7 +87,7 @@ fn every_command_takes_a_layout_and_a_name() {
     for algorithm in ["sha256", "sha512"] {
         let digest = recorded("three-layers", algorithm, "1");
         place.prints(&["check", &source, "--digest", &digest]);
-        let wrong = digest.replace(|c| ('0'..='9').contains(&c), "a");
+        let wrong = digest.replace(|c: char| c.is_ascii_digit(), "a");
         assert!(place.run(&["check", &source, "--digest", &wrong]).status == Some(1));
     }
     assert!(place.json(&["diff", &source, "three", "--json"])["equal"].as_bool().unwrap());
@@ -183,8 +183,8 @@ fn digests_of_other_programs_are_explained() {
                 count += 1;
                 // The line for the layers gives the digest again.
                 let commands = found[0]["commands"].as_array().unwrap();
-                let line = commands.iter().filter_map(|command| command["line"].as_str());
-                let Some(line) = line.filter(|line| line.contains("oci digest")).next() else {
+                let mut line = commands.iter().filter_map(|command| command["line"].as_str());
+                let Some(line) = line.find(|line| line.contains("oci digest")) else {
                     assert!(row.is_bootable || image == layout, "{row:?}: {report}");
                     continue;
                 };

@@ -1,7 +1,7 @@
 //! Containers started by `composefs oci run` and bundles of `composefs oci bundle`, with crun or runc.
 //!
-//! Images cannot be pulled yet, so no command of `composefs` calls the code. This program itself does, on a directory
-//! as the mounted image, if its first argument is `container` or `bundle`.
+//! This program runs the code of the commands on a directory in place of a mounted image, if its first argument is
+//! `container` or `bundle`, so that it needs no repository.
 
 mod bundle;
 mod child;
@@ -12,6 +12,17 @@ mod process;
 #[path = "../../src/commands/oci/run/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "a module of the program under test")]
 mod run;
+
+/// The completion of names, which this program does not have.
+mod complete {
+    use std::ffi::OsStr;
+
+    use clap_complete::CompletionCandidate;
+
+    pub(crate) fn oci_names(_begun: &OsStr) -> Vec<CompletionCandidate> {
+        Vec::new()
+    }
+}
 
 use libcomposefs_testkit::skip;
 use libtest_mimic::{Arguments, Failed};
