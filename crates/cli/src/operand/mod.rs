@@ -45,7 +45,7 @@ pub(crate) struct RepositoryImage {
     pub(crate) digest: Digest,
     pub(crate) file: OwnedFd,
     /// The OCI image, if the operand is the name of one.
-    pub(crate) oci: Option<StoredImage>,
+    pub(crate) oci: Option<Box<StoredImage>>,
 }
 
 /// An image that was read.

@@ -6,6 +6,7 @@ use crate::tar::BLOCK;
 const OCTAL_MAX: u64 = 1 << 33;
 
 /// Returns the header of a regular file. `name` has at most 100 bytes.
+#[expect(clippy::big_endian_bytes, reason = "the numbers of tar are big-endian")]
 pub(super) fn file_header(name: &str, size: u64) -> [u8; BLOCK] {
     let mut header = [0; BLOCK];
     let mut put = |at: usize, text: &[u8]| header[at..at + text.len()].copy_from_slice(text);

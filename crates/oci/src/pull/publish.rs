@@ -45,7 +45,7 @@ pub(super) fn publish(
         progress.publish();
         match transaction.commit_streams()? {
             StreamCommit::Done(committed) => return Ok(committed),
-            StreamCommit::Changed(again) => transaction = again,
+            StreamCommit::Changed(again) => transaction = *again,
         }
     }
     let name = StreamKind::Config(parts.config.digest).to_string();

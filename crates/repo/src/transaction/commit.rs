@@ -64,7 +64,7 @@ pub enum StreamCommit<'r> {
     Done(Committed),
     /// Another process has changed a stream that was [expected](Transaction::expect_stream), and nothing is published.
     /// The transaction has its images still, and protects what it did, but its streams must be added again.
-    Changed(Transaction<'r>),
+    Changed(Box<Transaction<'r>>),
 }
 
 /// A transaction whose objects are on disk. The only way to image links.
@@ -131,7 +131,7 @@ impl<'r> Transaction<'r> {
     pub fn commit_streams(self) -> Result<StreamCommit<'r>, RepositoryError> {
         match self.sync()?.publish()? {
             Published::Linked(linked) => Ok(StreamCommit::Done(linked.tag()?)),
-            Published::Changed(synced, _) => Ok(StreamCommit::Changed(synced.again())),
+            Published::Changed(synced, _) => Ok(StreamCommit::Changed(Box::new(synced.again()))),
         }
     }
 

@@ -66,7 +66,7 @@ pub(crate) struct ResolvedName {
     /// The ref, or the digest of the image.
     pub(crate) image: ImageName,
     /// The OCI image, if the name is that of one.
-    pub(crate) oci: Option<StoredImage>,
+    pub(crate) oci: Option<Box<StoredImage>>,
 }
 
 impl NameOperand {
@@ -91,7 +91,7 @@ impl NameOperand {
                 let oci = StoredImage::by_tag(repository, &tag)?;
                 let digest = oci.image();
                 let digest = digest.with_context(|| format!("{tag} has no composefs image: pull it again"))?;
-                Ok(ResolvedName { image: ImageName::Digest(digest), oci: Some(oci) })
+                Ok(ResolvedName { image: ImageName::Digest(digest), oci: Some(Box::new(oci)) })
             }
             (None, NameKind::Oci) => {
                 let path = repository.path().display();
