@@ -48,7 +48,7 @@ fn objects(repository: &str) -> BTreeSet<String> {
 fn digests(text: &str) -> Vec<(String, String)> {
     let line = |line: &str| {
         let mut words = line.split_whitespace();
-        let (digest, _, name) = (words.next()?, words.next()?, words.next().unwrap_or_default());
+        let (digest, name) = (words.next()?, words.nth(2).unwrap_or_default());
         Some((name.to_owned(), digest.to_owned()))
     };
     let mut all: Vec<_> = text.lines().filter_map(line).collect();

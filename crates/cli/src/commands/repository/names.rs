@@ -49,10 +49,15 @@ impl FromStr for NameOperand {
 
     fn from_str(text: &str) -> Result<Self, InvalidRefName> {
         match text.parse::<ImageName>() {
-            Err(error) if text.parse::<StreamTag>().is_err() => Err(error),
+            Err(error) if is_path(text) || text.parse::<StreamTag>().is_err() => Err(error),
             _ => Ok(Self(text.to_owned())),
         }
     }
+}
+
+/// Returns true if a text is written as a path: no name of an image is.
+fn is_path(text: &str) -> bool {
+    text.starts_with(['/', '.']) || text.ends_with('/')
 }
 
 impl fmt::Display for NameOperand {
