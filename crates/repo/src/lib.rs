@@ -28,6 +28,7 @@ mod lock;
 mod lock_holders;
 mod marks;
 mod meta;
+mod named_parts;
 mod oci_stream_kind;
 mod reader;
 mod ref_name;

@@ -2,7 +2,6 @@
 
 mod of_streams;
 
-pub(crate) use of_streams::digits_in_text;
 
 use std::collections::BTreeSet;
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use libcomposefs_image::Digest;
 
 use super::digest_set::DigestSet;
-use super::marks::digits_in_text;
+use super::named_parts::NamedParts;
 use super::oci_stream_kind::{OciStreamKind, tag_of_path};
 use super::streams::{StreamLink, Streams};
 use super::{Repository, RepositoryError, layout};
@@ -59,33 +59,21 @@ impl StreamGraph {
         for digest in others {
             wanted.insert(digest);
         }
-        let is_kept_blob = |(_, link): &(usize, &StreamLink)| link.kind == Some(OciStreamKind::KeptBlob);
-        let kept_blobs: BTreeMap<Vec<u8>, usize> = streams
-            .links
-            .iter()
-            .enumerate()
-            .filter(is_kept_blob)
-            .map(|(place, link)| (link.name.rsplit(':').next().unwrap_or_default().as_bytes().to_vec(), place))
-            .collect();
+        let parts = NamedParts::of(&streams);
         let mut graph = Self { found: Vec::new(), needed_by: vec![BTreeSet::new(); streams.links.len()], streams };
         for (place, link) in graph.streams.links.iter().enumerate() {
-            let mut found = BTreeSet::new();
+            let (mut found, mut named) = (BTreeSet::new(), Vec::new());
             if let Ok(Some(stream)) = repository.open_stream(&link.digest)? {
                 let len = repository.algorithm().digest_len();
                 for raw in stream.windows(len, |window| wanted.contains_raw(window))? {
                     found.extend(Digest::new(repository.algorithm(), &raw));
                 }
-                if link.kind == Some(OciStreamKind::Manifest) && !kept_blobs.is_empty() {
-                    // A manifest names the blobs of its layers in its text alone.
-                    for digits in digits_in_text(repository, &stream, |digits| kept_blobs.contains_key(digits))? {
-                        let place_of_blob = kept_blobs.get(&digits).copied();
-                        if let Some(by) = place_of_blob.and_then(|blob| graph.needed_by.get_mut(blob)) {
-                            by.insert(place);
-                        }
-                    }
+                // gc keeps what the text names too.
+                if let Ok(tables) = stream.tables(repository.algorithm())? {
+                    named = parts.named_by(repository, &stream, &tables)?;
                 }
             }
-            for needed in found.iter().flat_map(|digest| places.get(digest).into_iter().flatten()) {
+            for needed in found.iter().flat_map(|digest| places.get(digest).into_iter().flatten()).chain(&named) {
                 if let Some(by) = graph.needed_by.get_mut(*needed).filter(|_| *needed != place) {
                     by.insert(place);
                 }

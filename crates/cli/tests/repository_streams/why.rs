@@ -57,3 +57,33 @@ fn untagged_streams_are_said_to_be_so() {
     place.link(CONFIG, "streams/mine");
     assert!(place.run(&["why", IMAGE]).ok().line().contains(&format!("kept by streams/{CONFIG} (streams/mine)")));
 }
+
+/// A link may lead to another stream of the same content than the tables of the manifest and the configuration: then
+/// their texts alone keep it.
+#[test]
+fn parts_that_only_a_text_names_are_kept() {
+    let place = Place::new();
+    // Readers follow the ranges of the header, so that a byte at the end makes another stream of the same content.
+    let mut stream = fs::read(place.object_of(LAYER)).unwrap();
+    stream.push(0);
+    let file = place.dir.path().join("stream");
+    fs::write(&file, stream).unwrap();
+    let digest = place.run(&["digest", file.to_str().unwrap()]).ok().line().split(' ').next().unwrap().to_owned();
+    let object = format!("{}/{}", &digest[..2], &digest[2..]);
+    fs::create_dir_all(place.path("objects").join(&digest[..2])).unwrap();
+    fs::copy(&file, place.path("objects").join(&object)).unwrap();
+    fs::remove_file(place.path("streams").join(LAYER)).unwrap();
+    place.link(&format!("../objects/{object}"), &format!("streams/{LAYER}"));
+
+    assert_eq!(place.run(&["gc", "--grace=0"]).status, Some(0));
+    assert!(place.path("objects").join(&object).exists());
+    let outcome = place.run(&["why", &digest]);
+    assert_eq!((outcome.status, outcome.line().contains("untagged")), (Some(0), false), "{outcome:?}");
+    // The text of the configuration names it, that of the manifest its blob.
+    let way = format!("streams/{LAYER} (tag example/three:1 -> {MANIFEST} -> {CONFIG})");
+    assert!(outcome.line().ends_with(&way), "{outcome:?}");
+    // Without the tag the text keeps nothing.
+    place.untag();
+    let outcome = place.run(&["why", &digest]);
+    assert_eq!((outcome.status, outcome.line().contains("(untagged)")), (Some(1), true), "{outcome:?}");
+}

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::MarkSet;
 use crate::broken_ref::{BrokenRef, WRONG_DIGEST};
 use crate::digest_set::DigestSet;
-use crate::oci_stream_kind::OciStreamKind;
+use crate::named_parts::NamedParts;
 use crate::stream::{self, StreamTables};
 use crate::stream_file::StreamFile;
 use crate::streams::{StreamLink, Streams};
@@ -19,13 +19,6 @@ use crate::{Repository, RepositoryError, io_error, layout};
 
 /// Offset and bytes of the magic number of an EROFS image (`EROFS_SUPER_MAGIC_V1`).
 const EROFS_MAGIC: (u64, [u8; 4]) = (1024, 0xe0f5_e1e2_u32.to_le_bytes());
-
-/// Kinds of streams whose content is a text with the digests of other parts of the image.
-const PARTS_ARE_NAMED: [[u8; 8]; 2] = [*b"ocimanif", *b"ociconfg"];
-/// Number of digits of a SHA-256 digest, which names the content of a stream of an OCI image.
-const OCI_DIGITS: usize = 64;
-/// Size of the longest manifest or configuration that is read.
-const TEXT_MAX: u64 = 4 << 20;
 
 /// What the digests in a stream may be those of.
 struct Known<'s> {
@@ -35,8 +28,9 @@ struct Known<'s> {
     images: BTreeSet<Digest>,
     /// Streams that have a link.
     streams: BTreeMap<Digest, &'s StreamLink>,
-    /// Parts of OCI images, by the digits of the digest in the name of their link.
-    parts: BTreeMap<&'s [u8], Vec<&'s StreamLink>>,
+    /// All links of streams, and those of parts of OCI images.
+    links: &'s [StreamLink],
+    parts: NamedParts,
 }
 
 impl<'s> Known<'s> {
@@ -49,13 +43,8 @@ impl<'s> Known<'s> {
         for digest in &images {
             present.insert(digest);
         }
-        let mut parts: BTreeMap<&[u8], Vec<&StreamLink>> = BTreeMap::new();
-        // The manifest that another one is about is not a part of it.
-        for link in streams.links.iter().filter(|link| link.kind.is_some_and(|kind| kind != OciStreamKind::Manifest)) {
-            let digits = link.name.rsplit(':').next().unwrap_or_default();
-            parts.entry(digits.as_bytes()).or_default().push(link);
-        }
-        Ok(Self { present, images, streams: streams.links.iter().map(|link| (link.digest, link)).collect(), parts })
+        let by_digest = streams.links.iter().map(|link| (link.digest, link)).collect();
+        Ok(Self { present, images, streams: by_digest, links: &streams.links, parts: NamedParts::of(streams) })
     }
 }
 
@@ -141,17 +130,15 @@ impl MarkSet {
             Ok(())
         };
         let len = repository.algorithm().digest_len();
-        stream.each_digest(tables.streams, len, |raw| refer(raw, true))?;
+        stream.each_digest(tables.streams.clone(), len, |raw| refer(raw, true))?;
         stream.each_digest(tables.objects.clone(), len, |raw| refer(raw, false))?;
         for raw in stream.windows(len, |window| known.present.contains_raw(window))? {
             refer(&raw, false)?;
         }
         waiting.append(&mut next);
-        if tables.content.as_ref().is_some_and(|content| PARTS_ARE_NAMED.contains(&content.content_type)) {
-            stream.each_digest(tables.objects, len, |raw| {
-                let text = Digest::new(repository.algorithm(), raw);
-                text.map_or(Ok(()), |text| named_parts(repository, known, &text, waiting))
-            })?;
+        let named = known.parts.named_by(repository, stream, &tables)?;
+        for link in named.into_iter().filter_map(|place| known.links.get(place)) {
+            waiting.push(Waiting { name: link.name.clone(), digest: link.digest, must_be: true });
         }
         Ok(())
     }
@@ -208,52 +195,6 @@ impl MarkSet {
         self.unclear.extend(found.map(|found| repository.unclear_stream(&link.name, found)));
         Ok(())
     }
-}
-
-/// Finds the parts that the text of a manifest or configuration names. cfsctl follows these names, and a link may lead
-/// to another stream of the same content by now than the table of the manifest: streams are written again when an image
-/// is made, and compressed in different ways.
-fn named_parts(
-    repository: &Repository,
-    known: &Known<'_>,
-    text: &Digest,
-    waiting: &mut Vec<Waiting>,
-) -> Result<(), RepositoryError> {
-    for digits in digits_in(repository, text, |window| known.parts.contains_key(window))? {
-        for link in known.parts.get(digits.as_slice()).into_iter().flatten() {
-            waiting.push(Waiting { name: link.name.clone(), digest: link.digest, must_be: true });
-        }
-    }
-    Ok(())
-}
-
-/// Returns the digits of OCI digests in a text that are wanted.
-fn digits_in(
-    repository: &Repository,
-    text: &Digest,
-    is_wanted: impl Fn(&[u8]) -> bool,
-) -> Result<BTreeSet<Vec<u8>>, RepositoryError> {
-    match repository.open_stream(text)? {
-        Ok(Some(text)) if text.len() <= TEXT_MAX => text.windows(OCI_DIGITS, is_wanted),
-        _ => Ok(BTreeSet::new()),
-    }
-}
-
-/// Returns the digits of OCI digests that are wanted and that the text of a manifest or configuration has.
-pub(crate) fn digits_in_text(
-    repository: &Repository,
-    stream: &StreamFile,
-    is_wanted: impl Fn(&[u8]) -> bool,
-) -> Result<BTreeSet<Vec<u8>>, RepositoryError> {
-    let mut found = BTreeSet::new();
-    let Ok(tables) = stream.tables(repository.algorithm())? else { return Ok(found) };
-    stream.each_digest(tables.objects, repository.algorithm().digest_len(), |raw| {
-        if let Some(text) = Digest::new(repository.algorithm(), raw) {
-            found.append(&mut digits_in(repository, &text, &is_wanted)?);
-        }
-        Ok(())
-    })?;
-    Ok(found)
 }
 
 /// Kind of an object, according to its first bytes.
