@@ -11,27 +11,35 @@ use super::marks::MarkSet;
 use super::tag_usage::{TagUsage, TaggedNeeds};
 use super::{RefName, Repository, RepositoryError};
 
-/// Disk usage of one ref. All sizes are in bytes. The size on disk is that of the blocks that the file system reports.
+/// Sizes of the objects that a name needs, in bytes. The size on disk is that of the blocks that the file system
+/// reports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NameSizes {
+    /// Number of objects.
+    pub objects: u64,
+    /// Total size of the objects.
+    pub apparent: u64,
+    /// Size of the objects on disk.
+    pub used: u64,
+    /// Size on disk of the objects that nothing else needs: no other name, also of the same image, and no other stream
+    /// that is kept.
+    pub exclusive: u64,
+    /// Size on disk that would be free after the name is removed and gc has run: of the exclusive objects, those that
+    /// have no other hard link and share no extents with other files.
+    pub freed: u64,
+    /// Number of objects that are missing.
+    pub missing: u64,
+}
+
+/// Disk usage of one ref.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefUsage {
     /// Name of the image.
     pub name: RefName,
     /// Digest of the image.
     pub digest: Digest,
-    /// Number of objects that the image needs, the image's own included.
-    pub objects: u64,
-    /// Total size of these objects.
-    pub apparent: u64,
-    /// Size of these objects on disk.
-    pub used: u64,
-    /// Size on disk of the objects that nothing else needs: no other image, no kept stream, no other name of this
-    /// image.
-    pub exclusive: u64,
-    /// Size on disk that would be free after untag and gc: of the exclusive objects, those that have no other hard link
-    /// and share no extents with other files.
-    pub freed: u64,
-    /// Number of objects that are missing.
-    pub missing: u64,
+    /// Objects that the image needs, the image's own included.
+    pub sizes: NameSizes,
     /// Whether the image is open, so that gc keeps it.
     pub in_use: bool,
 }
@@ -70,16 +78,6 @@ struct NeedGroup {
     needed: Vec<Digest>,
     /// True if one name leads to it.
     has_one_name: bool,
-}
-
-/// Sizes of a group, as in [`RefUsage`].
-#[derive(Clone, Copy, Default)]
-struct GroupUsage {
-    apparent: u64,
-    used: u64,
-    exclusive: u64,
-    freed: u64,
-    missing: u64,
 }
 
 impl Repository {
@@ -123,12 +121,11 @@ impl Repository {
         let mut usage = Usage::default();
         let mut groups = groups.iter();
         for ((digest, names), group) in names.iter().zip(groups.by_ref()) {
-            let (objects, in_use) = (group.needed.len() as u64, self.is_open(digest)?);
-            let GroupUsage { apparent, used, exclusive, freed, missing } = self.group_usage(group, &costs);
-            for name in names {
+            let (sizes, in_use) = (self.sizes(group, &costs), self.is_open(digest)?);
+            usage.refs.extend(names.iter().map(|name| {
                 let (name, digest) = (name.clone(), *digest);
-                usage.refs.push(RefUsage { name, digest, objects, apparent, used, exclusive, freed, missing, in_use });
-            }
+                RefUsage { name, digest, sizes, in_use }
+            }));
         }
         usage.refs.sort_by(|a, b| a.name.cmp(&b.name));
         for (one, group) in tagged.into_iter().zip(groups) {
@@ -150,11 +147,10 @@ impl Repository {
         for image in &images {
             in_use |= self.is_open(image)?;
         }
-        let objects = group.needed.len() as u64;
-        let GroupUsage { apparent, used, exclusive, freed, missing } = self.group_usage(group, costs);
+        let sizes = self.sizes(group, costs);
         let usage = |tag| {
             let (manifest, images) = (manifest.clone(), images.clone());
-            TagUsage { tag, manifest, images, objects, apparent, used, exclusive, freed, missing, in_use }
+            TagUsage { tag, manifest, images, sizes, in_use }
         };
         Ok(tags.into_iter().map(usage).collect())
     }
@@ -213,8 +209,8 @@ impl Repository {
         })
     }
 
-    fn group_usage(&self, group: &NeedGroup, costs: &HashMap<Digest, ObjectCost>) -> GroupUsage {
-        let mut usage = GroupUsage::default();
+    fn sizes(&self, group: &NeedGroup, costs: &HashMap<Digest, ObjectCost>) -> NameSizes {
+        let mut usage = NameSizes { objects: group.needed.len() as u64, ..NameSizes::default() };
         for object in &group.needed {
             let Some(cost) = costs.get(object) else {
                 usage.missing += 1;

@@ -49,7 +49,7 @@ mod walk;
 mod windows;
 
 pub use broken_ref::BrokenRef;
-pub use disk_usage::{RefUsage, Usage};
+pub use disk_usage::{NameSizes, RefUsage, Usage};
 pub use error::RepositoryError;
 use error::io_error;
 pub use gc::{Collector, GcOptions, GcReport, MarkedRepository};

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use libcomposefs_image::Digest;
 
+use super::disk_usage::NameSizes;
 use super::marks::MarkSet;
 use super::oci_stream_kind::tag_of_path;
 use super::reader::Reader;
@@ -20,19 +21,8 @@ pub struct TagUsage {
     pub manifest: String,
     /// The images that were made of the layers.
     pub images: Vec<Digest>,
-    /// Number of objects that the image needs, those of its streams included.
-    pub objects: u64,
-    /// Total size of these objects.
-    pub apparent: u64,
-    /// Size of these objects on disk.
-    pub used: u64,
-    /// Size on disk of the objects that nothing else needs: no other tag, no ref, no other stream.
-    pub exclusive: u64,
-    /// Size on disk that would be free after the tag is removed and gc has run: of the exclusive objects, those that
-    /// have no other hard link and share no extents with other files.
-    pub freed: u64,
-    /// Number of objects that are missing.
-    pub missing: u64,
+    /// Objects that the image needs, those of its streams included.
+    pub sizes: NameSizes,
     /// Whether an image is open, so that gc keeps it.
     pub in_use: bool,
 }

@@ -1,8 +1,8 @@
 //! `composefs df`: prints the disk usage of names.
 
 use libcomposefs_image::Digest;
-use libcomposefs_repo::Usage;
-use serde_json::json;
+use libcomposefs_repo::{NameSizes, Usage};
+use serde_json::{Value, json};
 
 use super::RepositoryArgs;
 use crate::inspect::names::NameFormat;
@@ -39,21 +39,22 @@ pub(crate) fn run(args: &DfArgs, selected: &RepositoryArgs) -> anyhow::Result<()
     }
     let size = |bytes: u64| SizeFormat::human(args.human).show(bytes);
     out!("{:>12} {:>12} {:>12} {:>12}  NAME", "USED", "EXCLUSIVE", "SHARED", "FREED");
-    let line = |name: String, [used, exclusive, freed]: [u64; 3], missing: u64, in_use: bool| {
-        let note = match (missing, in_use) {
+    let line = |name: String, sizes: &NameSizes, in_use: bool| {
+        let note = match (sizes.missing, in_use) {
             (0, false) => String::new(),
             (0, true) => "  (in use: freed once it is not mounted or open)".into(),
             (missing, _) => format!("  ({missing} objects are missing: run `composefs fsck`)"),
         };
+        let NameSizes { used, exclusive, freed, .. } = *sizes;
         let [used, exclusive, shared, freed] = [used, exclusive, used - exclusive, freed].map(size);
         out!("{used:>12} {exclusive:>12} {shared:>12} {freed:>12}  {name}{note}");
     };
     for one in &usage.refs {
-        line(one.name.to_string(), [one.used, one.exclusive, one.freed], one.missing, one.in_use);
+        line(one.name.to_string(), &one.sizes, one.in_use);
     }
     for one in &usage.tags {
         let name = format!("{} (OCI tag)", NameFormat::Escaped.text(one.tag.as_bytes()));
-        line(name, [one.used, one.exclusive, one.freed], one.missing, one.in_use);
+        line(name, &one.sizes, one.in_use);
     }
     out!(
         "{:>12} in {} objects; {} in {} that no name needs",
@@ -65,35 +66,15 @@ pub(crate) fn run(args: &DfArgs, selected: &RepositoryArgs) -> anyhow::Result<()
     Ok(())
 }
 
-fn usage_json(usage: &Usage) -> serde_json::Value {
+fn usage_json(usage: &Usage) -> Value {
     let refs = usage.refs.iter().map(|one| {
-        json!({
-            "name": one.name.as_str(),
-            "digest": one.digest.to_hex(),
-            "objects": one.objects,
-            "apparent": one.apparent,
-            "used": one.used,
-            "exclusive": one.exclusive,
-            "shared": one.used - one.exclusive,
-            "freed": one.freed,
-            "missing": one.missing,
-            "in_use": one.in_use,
-        })
+        let own = json!({ "name": one.name.as_str(), "digest": one.digest.to_hex(), "in_use": one.in_use });
+        with_sizes(own, &one.sizes)
     });
     let tags = usage.tags.iter().map(|one| {
-        json!({
-            "tag": one.tag,
-            "manifest": one.manifest,
-            "images": one.images.iter().map(Digest::to_hex).collect::<Vec<_>>(),
-            "objects": one.objects,
-            "apparent": one.apparent,
-            "used": one.used,
-            "exclusive": one.exclusive,
-            "shared": one.used - one.exclusive,
-            "freed": one.freed,
-            "missing": one.missing,
-            "in_use": one.in_use,
-        })
+        let images = one.images.iter().map(Digest::to_hex).collect::<Vec<_>>();
+        let own = json!({ "tag": one.tag, "manifest": one.manifest, "images": images, "in_use": one.in_use });
+        with_sizes(own, &one.sizes)
     });
     json!({
         "refs": refs.collect::<Vec<_>>(),
@@ -103,4 +84,22 @@ fn usage_json(usage: &Usage) -> serde_json::Value {
         "unneeded": usage.unneeded,
         "unneeded_used": usage.unneeded_used,
     })
+}
+
+/// Adds the sizes to the object of a name.
+fn with_sizes(mut own: Value, sizes: &NameSizes) -> Value {
+    let NameSizes { objects, apparent, used, exclusive, freed, missing } = *sizes;
+    let fields = [
+        ("objects", objects),
+        ("apparent", apparent),
+        ("used", used),
+        ("exclusive", exclusive),
+        ("shared", used - exclusive),
+        ("freed", freed),
+        ("missing", missing),
+    ];
+    if let Value::Object(object) = &mut own {
+        object.extend(fields.map(|(key, size)| (key.to_owned(), size.into())));
+    }
+    own
 }
