@@ -7,7 +7,7 @@
 
 pub mod diff;
 pub mod digest;
-mod display;
+pub mod display;
 pub mod dump;
 pub mod erofs;
 pub mod format;

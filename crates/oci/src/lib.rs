@@ -18,12 +18,13 @@ pub mod manifest;
 pub mod pull;
 pub mod push;
 pub mod runtime;
-mod shown;
 pub mod source;
 pub mod stored;
 pub mod stream;
 pub mod tar;
 pub mod tar_split;
 pub mod zstd_chunked;
+
+use libcomposefs_image::display as shown;
 
 pub use blob_digest::{BlobDigest, BlobHasher, InvalidBlobDigest};
