@@ -4,7 +4,10 @@ use std::path::Path;
 
 use libcomposefs_image::Algorithm;
 use libcomposefs_image::tree::Tree;
-use libcomposefs_oci::pull::{PlainOptions, PlainTrees, PullOptions, image_format, plain_trees, source_tree};
+use libcomposefs_oci::manifest::{ImageConfig, Manifest};
+use libcomposefs_oci::pull::{
+    PlainOptions, PlainTrees, PullOptions, image_format, plain_trees, read_documents, source_tree,
+};
 use libcomposefs_oci::source::ImageSource;
 use libcomposefs_repo::Format;
 
@@ -23,6 +26,11 @@ impl SourceImage {
     pub(crate) fn open(operand: &Path) -> anyhow::Result<Self> {
         let opened = source::open(operand.as_os_str(), &SourceArgs::default())?;
         Ok(Self { source: opened.source })
+    }
+
+    /// Reads the manifest and the configuration.
+    pub(crate) fn documents(&self) -> anyhow::Result<(Manifest, ImageConfig)> {
+        Ok(read_documents(&*self.source, &PullOptions::default())?)
     }
 
     /// Reads the layers, and returns the tree of the composefs image.

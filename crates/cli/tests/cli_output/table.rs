@@ -158,6 +158,16 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     asks("mounts", "composefs mounts --json", r#"composefs --repo="$NONE" mounts"#),
     asks("oci bundle", "composefs oci bundle --help", r#"composefs --repo="$RO" oci bundle "$NONE" "$EMPTY""#),
+    asks(
+        "oci diff",
+        r#"composefs --repo="$RO" oci diff one "oci:$OCI""#,
+        r#"composefs --repo="$RO" oci diff one "$NONE""#,
+    ),
+    asks(
+        "oci diff",
+        r#"composefs --repo="$RO" oci diff one "oci:$OCI" --json"#,
+        r#"composefs --repo="$NONE" oci diff one "oci:$OCI""#,
+    ),
     asks("oci digest", r#"composefs oci digest "oci:$OCI""#, r#"composefs oci digest "oci:$NONE""#),
     asks("oci digest", r#"composefs oci digest --json "oci:$OCI""#, r#"composefs oci digest "oci:$OCI:$NONE""#),
     asks("oci images", r#"composefs --repo="$RO" oci images"#, r#"composefs --repo="$NONE" oci images"#),
@@ -168,6 +178,8 @@ pub(crate) const ROWS: &[Row] = &[
         r#"composefs --repo="$RO" oci inspect one --json"#,
         r#"composefs --repo="$NONE" oci inspect one"#,
     ),
+    asks("oci layers", r#"composefs --repo="$RO" oci layers one"#, r#"composefs --repo="$RO" oci layers "$NONE""#),
+    asks("oci layers", r#"composefs --repo="$RO" oci layers one --json"#, r#"composefs --repo="$NONE" oci layers one"#),
     asks(
         "oci mount",
         r#"composefs --repo="$RO" oci mount one "$EMPTY" --dry-run"#,

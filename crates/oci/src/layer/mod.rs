@@ -13,7 +13,7 @@ pub use apply::{FileData, ImageTree, LayerWarning, WhiteoutRule};
 pub use canonical::XattrFilter;
 pub use entries::{INLINE_MAX, LayerReadError};
 pub use import::{ExpandedFiles, ImportedLayer, import_layer};
-pub use replay::{Expander, Stored, apply_stream, check_stream, expand};
+pub use replay::{Expander, Stored, apply_stream, check_stream, count_entries, expand};
 pub(crate) use sink::each_piece;
 pub use sink::{HashOnly, LayerSink, PieceSink};
 

@@ -67,6 +67,20 @@ pub fn apply_stream(
 ///
 /// If a chunk is not where the archive has a content.
 pub fn check_stream(file: &[u8], algorithm: Algorithm, sizes: &HashMap<Digest, u64>) -> Result<(), LayerReadError> {
+    walk(file, algorithm, Some(sizes)).map(drop)
+}
+
+/// Returns the number of entries of a stored layer. `file` is the file of its stream.
+///
+/// # Errors
+///
+/// If the stream or its archive is damaged.
+pub fn count_entries(file: &[u8], algorithm: Algorithm) -> Result<u64, LayerReadError> {
+    walk(file, algorithm, None)
+}
+
+/// Reads all entries of a stream, and returns their number.
+fn walk(file: &[u8], algorithm: Algorithm, sizes: Option<&HashMap<Digest, u64>>) -> Result<u64, LayerReadError> {
     struct NoExpansion;
     impl Expander for NoExpansion {
         fn expand(&mut self, _: u64, _: &SparseMap, _: Stored<'_>) -> Result<FileData, LayerReadError> {
@@ -74,10 +88,10 @@ pub fn check_stream(file: &[u8], algorithm: Algorithm, sizes: &HashMap<Digest, u
         }
     }
     let stream = StreamReader::new(file, algorithm)?;
-    let bytes = ReplayBytes { stream, expander: &mut NoExpansion, number: 0, sizes: Some(sizes) };
+    let bytes = ReplayBytes { stream, expander: &mut NoExpansion, number: 0, sizes };
     let mut entries = Entries::new(TarParser::new(Limits::default()), bytes);
     while entries.next()?.is_some() {}
-    Ok(())
+    Ok(entries.count())
 }
 
 /// The bytes of a stream.

@@ -17,12 +17,12 @@ use crate::input::{Input, InputKind, LoadedInput};
 use crate::operand::Operands;
 
 /// The two sides, loaded.
-pub(super) struct LoadedSides {
+pub(in crate::commands) struct LoadedSides {
     pub(super) sides: [LoadedInput; 2],
 }
 
 /// Result of a comparison.
-pub(super) struct TreeComparison<'t> {
+pub(in crate::commands) struct TreeComparison<'t> {
     pub(super) request: &'t DiffRequest,
     pub(super) pair: &'t LoadedSides,
     pub(super) diff: Diff<'t>,
@@ -37,6 +37,11 @@ impl LoadedSides {
         let opened = OnceCell::new();
         let operands = Operands::new(selected, &opened);
         let ((a, _), (b, _)) = (operands.open(a)?, operands.open(b)?);
+        Self::of_inputs(request, a, b)
+    }
+
+    /// Loads both sides, as [`load`](Self::load) does.
+    pub(in crate::commands) fn of_inputs(request: &DiffRequest, a: Input, b: Input) -> anyhow::Result<Option<Self>> {
         if let (Input::Image(a), Input::Image(b)) = (&a, &b)
             && request.diff.below.is_empty()
             && a.bytes() == b.bytes()
@@ -89,7 +94,7 @@ fn directory_options(request: &DiffRequest, other: Option<&Tree>) -> scan::Optio
 }
 
 impl<'t> TreeComparison<'t> {
-    pub(super) fn new(request: &'t DiffRequest, pair: &'t LoadedSides) -> anyhow::Result<Self> {
+    pub(in crate::commands) fn new(request: &'t DiffRequest, pair: &'t LoadedSides) -> anyhow::Result<Self> {
         let [a, b] = &pair.sides;
         let mut options = request.diff.clone();
         if [a, b].iter().any(|side| side.form == InputKind::Directory) {
@@ -111,7 +116,7 @@ impl<'t> TreeComparison<'t> {
     }
 
     /// Returns true if there are no differences in the selected fields and paths.
-    pub(super) fn is_equal(&self) -> bool {
+    pub(in crate::commands) fn is_equal(&self) -> bool {
         self.diff.is_empty() && self.facts.is_empty() && self.incomparable() == 0
     }
 

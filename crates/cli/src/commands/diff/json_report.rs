@@ -13,7 +13,6 @@ use super::labels;
 use crate::input::InputKind;
 use crate::inspect::mode;
 use crate::json::{put_bytes, write_pretty};
-use crate::output;
 
 const SIDES: [(Side, &str); 2] = [(Side::A, "a"), (Side::B, "b")];
 
@@ -22,26 +21,34 @@ const MOST_NAMES: usize = 16;
 
 /// Writes the whole report to `out`.
 pub(super) fn write(comparison: &TreeComparison<'_>, out: &mut impl Write) -> io::Result<()> {
-    let mut serializer = serde_json::Serializer::pretty(output::Json(&mut *out));
-    let mut report = serializer.serialize_map(None)?;
-    report.serialize_entry("equal", &comparison.is_equal())?;
-    for (side, key) in SIDES {
-        report.serialize_entry(key, &describe(comparison, side))?;
-    }
-    report.serialize_entry("counts", &counts(comparison))?;
-    report.serialize_entry("image", &comparison.facts.iter().map(|fact| fact.name()).collect::<Vec<_>>())?;
-    report.serialize_entry("causes", &comparison.causes.iter().map(cause).collect::<Vec<_>>())?;
-    report.serialize_entry("changes", &Changes(comparison))?;
-    report.serialize_entry("moved", &moves(comparison))?;
-    SerializeMap::end(report)?;
-    writeln!(out)?;
-    Ok(())
+    write_pretty(out, &TreeReport(Some(comparison)))
 }
 
 /// Writes the report for images with the same bytes: it is empty.
 pub(super) fn write_identical(out: &mut impl Write) -> io::Result<()> {
-    let report = json!({"equal": true, "image": [], "causes": [], "changes": [], "moved": []});
-    write_pretty(out, &report)
+    write_pretty(out, &TreeReport(None))
+}
+
+/// Serializes the whole report; `None` for images with the same bytes.
+pub(in crate::commands) struct TreeReport<'c, 't>(pub(in crate::commands) Option<&'c TreeComparison<'t>>);
+
+impl Serialize for TreeReport<'_, '_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Some(comparison) = self.0 else {
+            return json!({"equal": true, "image": [], "causes": [], "changes": [], "moved": []}).serialize(serializer);
+        };
+        let mut report = serializer.serialize_map(None)?;
+        report.serialize_entry("equal", &comparison.is_equal())?;
+        for (side, key) in SIDES {
+            report.serialize_entry(key, &describe(comparison, side))?;
+        }
+        report.serialize_entry("counts", &counts(comparison))?;
+        report.serialize_entry("image", &comparison.facts.iter().map(|fact| fact.name()).collect::<Vec<_>>())?;
+        report.serialize_entry("causes", &comparison.causes.iter().map(cause).collect::<Vec<_>>())?;
+        report.serialize_entry("changes", &Changes(comparison))?;
+        report.serialize_entry("moved", &moves(comparison))?;
+        report.end()
+    }
 }
 
 /// Serializes all changes one at a time, as there can be millions.

@@ -1,11 +1,11 @@
 //! `composefs diff`: prints the differences between two trees, grouped by cause.
 
-mod compare;
+pub(super) mod compare;
 mod facts;
-mod json_report;
+pub(super) mod json_report;
 pub(super) mod labels;
-mod options;
-mod text_report;
+pub(super) mod options;
+pub(super) mod text_report;
 
 use std::io::Write;
 use std::process::ExitCode;

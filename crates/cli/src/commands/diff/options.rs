@@ -32,6 +32,15 @@ pub(in crate::commands) struct DiffArgs {
     /// Second tree, of the same kinds
     #[arg(value_name = "B", add = ArgValueCompleter::new(complete::operands))]
     b: PathBuf,
+    #[command(flatten)]
+    report: TreeReportArgs,
+    #[command(flatten)]
+    scan: ScanArgs,
+}
+
+/// Options for what is compared, and for the report.
+#[derive(clap::Args, Clone)]
+pub(in crate::commands) struct TreeReportArgs {
     /// Ignore fields: type, mode, owner (uid, gid), mtime, size, content, storage, payload, target, rdev, xattrs,
     /// nlink, hardlinks, place; xattr:NAME for one xattr; image for all properties of images (version, flags,
     /// build-time, forms, order)
@@ -55,8 +64,6 @@ pub(in crate::commands) struct DiffArgs {
     /// Print the whole report as JSON
     #[arg(long)]
     json: bool,
-    #[command(flatten)]
-    scan: ScanArgs,
 }
 
 /// Options for reading directories.
@@ -122,14 +129,14 @@ Examples:
 Exit status: 0 if nothing differs, 1 if something does, 2 on error.";
 
 /// Parsed command line of `composefs diff`.
-pub(super) struct DiffRequest {
+pub(in crate::commands) struct DiffRequest {
     pub(super) paths: [PathBuf; 2],
     pub(super) diff: diff::Options,
     pub(super) ignored_facts: Vec<Fact>,
     /// Number of paths printed for each group.
     pub(super) limit: usize,
-    pub(super) quiet: bool,
-    pub(super) json: bool,
+    pub(in crate::commands) quiet: bool,
+    pub(in crate::commands) json: bool,
     pub(super) scan: scan::Options,
     pub(super) algorithm: Option<Algorithm>,
     pub(super) hardlinks: Hardlinks,
@@ -142,24 +149,38 @@ impl DiffRequest {
         if [&args.a, &args.b].into_iter().all(|path| path == Path::new("-")) {
             bail!("only one side can be standard input");
         }
-        let mut diff = diff::Options { below: args.path.unwrap_or_default().into_vec(), ..diff::Options::default() };
-        let ignored_facts = ignore(&args.ignore, &mut diff)?;
-        let limit = match (args.all, args.brief) {
-            (true, _) => usize::MAX,
-            (_, true) => 0,
-            _ => args.limit,
-        };
         Ok(Self {
-            paths: [args.a, args.b],
-            diff,
-            ignored_facts,
-            limit,
-            quiet: args.quiet,
-            json: args.json,
             algorithm: args.scan.algorithm,
             hardlinks: args.scan.hardlinks,
             scan_option: args.scan.first_given(),
             scan: args.scan.options()?,
+            ..Self::without_directories([args.a, args.b], args.report)?
+        })
+    }
+
+    /// Returns the request for a comparison in which no side is a directory.
+    pub(in crate::commands) fn without_directories(
+        paths: [PathBuf; 2],
+        report: TreeReportArgs,
+    ) -> anyhow::Result<Self> {
+        let mut diff = diff::Options { below: report.path.unwrap_or_default().into_vec(), ..diff::Options::default() };
+        let ignored_facts = ignore(&report.ignore, &mut diff)?;
+        let limit = match (report.all, report.brief) {
+            (true, _) => usize::MAX,
+            (_, true) => 0,
+            _ => report.limit,
+        };
+        Ok(Self {
+            paths,
+            diff,
+            ignored_facts,
+            limit,
+            quiet: report.quiet,
+            json: report.json,
+            algorithm: None,
+            hardlinks: Hardlinks::Auto,
+            scan_option: None,
+            scan: scan::Options::default(),
         })
     }
 }

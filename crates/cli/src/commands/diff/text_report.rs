@@ -31,7 +31,7 @@ impl TerminalMarks {
 }
 
 /// Writes the whole report to `out`.
-pub(super) fn write(comparison: &TreeComparison<'_>, out: &mut impl Write) -> io::Result<()> {
+pub(in crate::commands) fn write(comparison: &TreeComparison<'_>, out: &mut impl Write) -> io::Result<()> {
     let marks = TerminalMarks::choose();
     for side in [Side::A, Side::B] {
         writeln!(out, "{}", describe(comparison, side))?;

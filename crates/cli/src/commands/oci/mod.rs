@@ -1,9 +1,12 @@
 //! `composefs oci`: works with OCI images, of registries, layouts and archives.
 
+mod config_diff;
 mod container;
+mod diff;
 mod digest;
 mod images;
 mod inspect;
+mod layers;
 mod mount;
 pub(crate) mod progress;
 mod pull;
@@ -47,9 +50,11 @@ Examples:
 #[derive(Subcommand)]
 enum OciCommand {
     Bundle(WithRepository<run::BundleArgs>),
+    Diff(Box<WithRepository<diff::OciDiffArgs>>),
     Digest(digest::OciDigestArgs),
     Images(WithRepository<images::OciImagesArgs>),
     Inspect(WithRepository<inspect::OciInspectArgs>),
+    Layers(WithRepository<layers::OciLayersArgs>),
     Mount(WithRepository<mount::OciMountArgs>),
     Pull(WithRepository<pull::OciPullArgs>),
     Run(WithRepository<run::RunArgs>),
@@ -61,9 +66,11 @@ enum OciCommand {
 pub(crate) fn run(args: &OciArgs, selected: &RepositoryArgs) -> ExitCode {
     match &args.command {
         OciCommand::Bundle(args) => exit_status(args.run(selected, container::bundle)),
+        OciCommand::Diff(args) => args.run(selected, diff::run),
         OciCommand::Digest(args) => exit_status(digest::run(args)),
         OciCommand::Images(args) => exit_partial(args.run(selected, images::run)),
         OciCommand::Inspect(args) => exit_status(args.run(selected, inspect::run)),
+        OciCommand::Layers(args) => exit_status(args.run(selected, layers::run)),
         OciCommand::Mount(args) => exit_status(args.run(selected, mount::run)),
         OciCommand::Pull(args) => args.run(selected, pull::run),
         OciCommand::Run(args) => args.run(selected, container::run),

@@ -73,6 +73,11 @@ impl RepositoryArgs {
         self.repo.is_some() || self.user || self.system
     }
 
+    /// Returns the same repository, with names of OCI images only.
+    pub(crate) fn with_oci_names(&self) -> Self {
+        Self { names: NameKind::Oci, ..self.clone() }
+    }
+
     /// Returns the kinds of names that the command line allows.
     pub(crate) fn names(&self) -> NameKind {
         self.names
