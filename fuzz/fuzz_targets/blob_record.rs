@@ -16,16 +16,10 @@ const BLOB_SIZE: u64 = 1 << 16;
 const ARCHIVE_MAX: u64 = 1 << 20;
 
 // The constants are the tables of the imitated encoders and the windows of zstd, and the least limit on the work.
-static BLOB: Budget = Budget::new(
-    "blob",
-    Linear { base: 64 << 20, per_byte: 64 },
-    Linear { base: 4_000_000_000, per_byte: 200_000 },
-);
-static RECORD: Budget = Budget::new(
-    "record",
-    Linear { base: 64 << 20, per_byte: 16 },
-    Linear { base: 2_000_000_000, per_byte: 100_000 },
-);
+static BLOB: Budget =
+    Budget::new("blob", Linear { base: 64 << 20, per_byte: 64 }, Linear { base: 4_000_000_000, per_byte: 200_000 });
+static RECORD: Budget =
+    Budget::new("record", Linear { base: 64 << 20, per_byte: 16 }, Linear { base: 2_000_000_000, per_byte: 100_000 });
 
 fuzz_target!(|input: &[u8]| {
     let Some((kind, bytes)) = input.split_first() else { return };

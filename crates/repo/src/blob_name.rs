@@ -72,7 +72,9 @@ mod tests {
         assert_eq!(file_name(&format!("oci-layer-sha256:{hex}")), None);
         assert_eq!(file_name("composefs-blob-../x"), None);
         assert!(is_blob_name(&format!("refs/composefs-blobs/sha256:{hex}")));
-        for other in ["refs/oci/composefs-blobs", "refs/composefs-blobs", "refs/composefs-blobs/a/b", "composefs-blobs/a"] {
+        for other in
+            ["refs/oci/composefs-blobs", "refs/composefs-blobs", "refs/composefs-blobs/a/b", "composefs-blobs/a"]
+        {
             assert!(!is_blob_name(other), "{other}");
         }
     }

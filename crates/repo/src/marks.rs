@@ -2,7 +2,6 @@
 
 mod of_streams;
 
-
 use std::collections::BTreeSet;
 
 use libcomposefs_image::Digest;

@@ -19,9 +19,9 @@ use crate::manifest::BlobRef;
 use crate::stored::{StoredError, stream_name};
 use crate::stream::StreamKind;
 
-pub(crate) use kept::KeptBlob;
 pub use archive::LayerArchive;
 pub use checked::CheckedBlob;
+pub(crate) use kept::KeptBlob;
 
 /// The way in which a repository can give the blob of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
