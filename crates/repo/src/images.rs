@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use libcomposefs_image::Digest;
@@ -144,17 +144,41 @@ impl Repository {
     ///
     /// [`RepositoryError::ImageObject`]
     pub fn read_image(&self, digest: &Digest) -> Result<ImageBytes, RepositoryError> {
+        self.read_open_image(digest, self.open_image(digest)?.as_fd())
+    }
+
+    /// Reads an image from an open file, and checks the digest of the whole file. The position of the file is neither
+    /// used nor changed.
+    ///
+    /// # Errors
+    ///
+    /// [`RepositoryError::ImageObject`]
+    pub fn read_open_image(&self, digest: &Digest, file: BorrowedFd<'_>) -> Result<ImageBytes, RepositoryError> {
         let path: PathBuf = self.objects.path_of(digest);
         let wrong = |source| RepositoryError::ImageObject { digest: Box::new(*digest), source };
-        let file = std::fs::File::from(self.open_image(digest)?);
-        let len = file.metadata().map_err(io_error("stat", &path))?.len();
+        let len = fstat(file).map_err(io_error("stat", &path))?.st_size;
+        let len = u64::try_from(len).unwrap_or_default();
         // A file that grows meanwhile is no object any more.
-        let image = ImageBytes::read(&mut file.take(len), Some(len), digest.algorithm())
+        let image = ImageBytes::read(&mut FromStart { file, at: 0 }.take(len), Some(len), digest.algorithm())
             .map_err(|source| wrong(ObjectError::Io { step: "read", path: path.clone(), source }))?;
         if image.digest != *digest {
             let (expected, found) = (Box::new(*digest), Box::new(image.digest));
             return Err(wrong(ObjectError::Digest { path, expected, found }));
         }
         Ok(image)
+    }
+}
+
+/// Reads a file from its beginning, whatever its position.
+struct FromStart<'f> {
+    file: BorrowedFd<'f>,
+    at: u64,
+}
+
+impl Read for FromStart<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let len = rustix::io::pread(self.file, buffer, self.at)?;
+        self.at += len as u64;
+        Ok(len)
     }
 }

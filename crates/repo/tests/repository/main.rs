@@ -3,5 +3,6 @@
 mod damages;
 mod each_kind;
 mod meanwhile;
+mod open_image;
 mod place;
 mod without_objects;

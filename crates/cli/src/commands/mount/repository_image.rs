@@ -1,11 +1,12 @@
 //! `composefs mount` of an image of a repository.
 
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use anyhow::{Context, bail};
 use libcomposefs_image::Digest;
 use libcomposefs_mount::{Error, ImageFile, KernelFeatures, Options, Plan};
-use libcomposefs_repo::{ImageName, Repository};
+use libcomposefs_repo::{ImageName, Repository, RepositoryError};
 
 use super::{MountArgs, carry_out, report, with_remedy};
 use crate::commands::repository::{NameKind, NameOperand};
@@ -22,10 +23,7 @@ pub(super) fn run(args: &MountArgs, options: Options, repository: &Repository, k
     let (digest, file) = reader.open_named(&name)?;
     let image = ImageFile::from_fd(file, &repository.objects().path_of(&digest));
     let options = demanded(repository, &image, options, &digest).map_err(|error| report::error(args, &error))?;
-    if !repository.demands_verity() {
-        // The kernel does not verify the image: at least compare its current digest.
-        repository.read_image(&digest)?;
-    }
+    compare(repository, &image, &digest)?;
     let header = image.header().map_err(|error| report::error(args, &error))?;
     carry_out(args, &Plan::new(image.path(), &header, options).named_by(&digest), &image)
 }
@@ -37,12 +35,19 @@ pub(crate) fn mount_read_only(repository: &Repository, digest: &Digest, director
     let (digest, file) = reader.open_named(&ImageName::Digest(*digest))?;
     let image = ImageFile::from_fd(file, &repository.objects().path_of(&digest));
     let options = demanded(repository, &image, options, &digest).map_err(|error| with_remedy(&error))?;
-    if !repository.demands_verity() {
-        repository.read_image(&digest)?;
-    }
+    compare(repository, &image, &digest)?;
     let header = image.header().map_err(|error| with_remedy(&error))?;
     let plan = Plan::new(image.path(), &header, options).named_by(&digest);
     plan.mount_at(&image, directory, KernelFeatures::default()).map_err(|error| with_remedy(&error))?;
+    Ok(())
+}
+
+/// Compares the digest of the image that will be mounted, if the kernel does not verify it. It is read by the descriptor
+/// that is mounted: by its path, another file may be found.
+fn compare(repository: &Repository, image: &ImageFile, digest: &Digest) -> Result<(), RepositoryError> {
+    if !repository.demands_verity() {
+        repository.read_open_image(digest, image.as_fd())?;
+    }
     Ok(())
 }
 
