@@ -31,6 +31,9 @@ pub enum StoredError {
         /// The path of the repository.
         repository: String,
     },
+    /// The repository has no OCI image, or several.
+    #[error("{0} has no OCI image, or several: a name is needed after the path; `composefs oci images` lists them")]
+    NeedsName(String),
     /// A stream is missing.
     #[error("the repository has no stream {0}; pull the image again")]
     NoStream(StreamName),
@@ -132,7 +135,7 @@ impl StoredImage {
         Self::by_stream(repository, &stream_name(StreamKind::Manifest(*digest)))
     }
 
-    fn by_stream(repository: &Repository, name: &StreamName) -> Result<Self, StoredError> {
+    pub(crate) fn by_stream(repository: &Repository, name: &StreamName) -> Result<Self, StoredError> {
         let malformed = |name: &StreamName| {
             let name = name.clone();
             move |error| StoredError::Manifest { name, error }

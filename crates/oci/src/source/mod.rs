@@ -4,6 +4,7 @@ mod archive_files;
 mod directory_files;
 mod docker_archive;
 mod oci_layout;
+mod repository_image;
 mod storage_image;
 
 use std::io::Read;
@@ -14,6 +15,7 @@ pub use archive_files::ArchiveFiles;
 pub use directory_files::DirectoryFiles;
 pub use docker_archive::DockerArchive;
 pub use oci_layout::OciLayout;
+pub use repository_image::RepositorySource;
 pub use storage_image::StorageImageSource;
 
 use crate::layer::{ImportedLayer, LayerSink};

@@ -63,7 +63,7 @@ impl Origins {
         std::mem::take(&mut self.queue().stored)
     }
 
-    pub(super) fn push(&self, number: u64, size: u64, origin: ContentOrigin) {
+    pub(crate) fn push(&self, number: u64, size: u64, origin: ContentOrigin) {
         let mut queue = self.queue();
         // The importer keeps short contents in the stream: its sink does not see them.
         if size > INLINE_MAX && !queue.is_stopped {

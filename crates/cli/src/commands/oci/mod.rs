@@ -14,6 +14,7 @@ mod pull;
 mod registry;
 pub(crate) mod run;
 pub(crate) mod source;
+pub(crate) mod sync;
 mod tag;
 mod untag;
 mod verify;

@@ -7,8 +7,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow, bail};
 use libcomposefs_oci::containers_storage::ContainersStorage;
 use libcomposefs_oci::source::{
-    ArchiveFiles, DirectoryFiles, DockerArchive, ImageSource, OciLayout, StorageImageSource,
+    ArchiveFiles, DirectoryFiles, DockerArchive, ImageSource, OciLayout, RepositorySource, StorageImageSource,
 };
+use libcomposefs_repo::Repository;
+
+use crate::commands::repository::tell_of_waiting;
 
 /// Paragraph on sources for `--help`.
 pub(crate) const SOURCES: &str = "\
@@ -18,6 +21,7 @@ Sources:
   oci-archive:FILE[:NAME]     an OCI image layout in a tar archive
   docker-archive:FILE[:NAME]  an archive of `docker save` or `podman save`
   containers-storage:NAME     an image in the store of podman, by name or ID; [DIR]NAME for another graph root
+  repo:DIR[:NAME]             an image in another composefs repository
 NAME is needed if there are several images; @DIGEST chooses one by the digest of its manifest.";
 
 /// Options for sources.
@@ -56,14 +60,15 @@ pub(crate) fn open(operand: &OsStr, args: &SourceArgs) -> anyhow::Result<OpenSou
     let colon = operand.as_bytes().iter().position(|byte| *byte == b':');
     let Some(colon) = colon else {
         bail!(
-            "{shown:?} has no transport: docker://REFERENCE, oci:DIR, oci-archive:FILE or docker-archive:FILE is expected"
+            "{shown:?} has no transport: docker://REFERENCE, oci:DIR, oci-archive:FILE, docker-archive:FILE or repo:DIR is \
+             expected"
         );
     };
     let transport = &shown[..colon];
     let (path, image) = divide(&operand.as_bytes()[colon + 1..]);
     let image = image.map(|image| std::str::from_utf8(image)).transpose();
     let image = image.with_context(|| format!("{shown:?}: the name of the image is not UTF-8"))?;
-    let name = image.filter(|image| !image.starts_with('@')).map(str::to_owned);
+    let mut name = image.filter(|image| !image.starts_with('@')).map(str::to_owned);
     let described = format!("{transport}:{}", path.display());
     let cannot_open = || format!("cannot open {}", path.display());
     let source: Box<dyn ImageSource + Send> = match transport {
@@ -78,6 +83,12 @@ pub(crate) fn open(operand: &OsStr, args: &SourceArgs) -> anyhow::Result<OpenSou
         "docker-archive" => {
             let files = ArchiveFiles::open(path).with_context(cannot_open)?;
             Box::new(DockerArchive::new(files, described, image)?)
+        }
+        "repo" => {
+            let repository = Repository::open(path)?.telling(tell_of_waiting);
+            let source = RepositorySource::open(repository, image)?;
+            name = source.tag().map(str::to_owned);
+            Box::new(source)
         }
         "dir" => return Err(other_way(&shown, "an OCI layout", &format!("{shown} oci:DIR:NAME"))),
         "docker-daemon" => return Err(other_way(&shown, "an archive", &format!("{shown} docker-archive:FILE"))),

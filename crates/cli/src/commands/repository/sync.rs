@@ -4,10 +4,11 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use libcomposefs_repo::{RefName, Repository};
-use serde_json::json;
+use libcomposefs_repo::{RefName, Repository, StreamTag};
+use serde_json::{Value, json};
 
 use super::{RepositoryArgs, counted, create, progress, tell_of_waiting};
+use crate::commands::oci;
 use crate::inspect::size::human;
 use crate::interrupt::Interrupt;
 use crate::output;
@@ -17,16 +18,20 @@ use crate::rlimits;
 ///
 /// Copies all names, or those given. A name that leads to another image here is moved; names that exist only here stay.
 /// Every image is written again and compared, and every object is compared with its digest; extents are shared if the
-/// file system can.
+/// file system can. OCI images are copied if --oci names them: their layers are compared with their digests, and the
+/// composefs image is made from them here, as `oci pull repo:OTHER-REPO:NAME` does.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct SyncArgs {
     /// Repository to copy from
     #[arg(value_name = "OTHER-REPO")]
     other: PathBuf,
-    /// Names to copy [default: all]
+    /// Names to copy [default: all, or none with --oci]
     #[arg(value_name = "REF")]
     names: Vec<RefName>,
+    /// OCI image to copy; may be given several times
+    #[arg(long, value_name = "NAME")]
+    oci: Vec<StreamTag>,
     /// Only print what would be copied
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -42,6 +47,7 @@ const EXAMPLES: &str = "\
 Examples:
   composefs --repo=/srv/images sync /mnt/usb/images
   composefs --user sync /sysroot/composefs debian/13 --dry-run
+  composefs --repo=/srv/images sync /mnt/usb/images --oci=docker.io/library/debian:13
 
 Exit status: 0 if everything was copied, 1 if not, 128 plus the signal number if a signal cancelled the command.";
 
@@ -52,9 +58,36 @@ pub(crate) fn run(args: &SyncArgs, selected: &RepositoryArgs) -> ExitCode {
 
 fn sync(args: &SyncArgs, selected: &RepositoryArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
     let repository = selected.open()?.interrupted_by(interrupt.flag());
+    let mut done = Vec::new();
+    let mut report = |line: String, json| {
+        if args.json {
+            done.push(json);
+        } else {
+            out!("{line}");
+        }
+    };
+    if args.oci.is_empty() || !args.names.is_empty() {
+        sync_names(args, &repository, interrupt, &mut report)?;
+    }
+    for tag in &args.oci {
+        let copied = oci::sync::copy(&repository, &args.other, tag, args.dry_run)?;
+        report(copied.line, copied.json);
+    }
+    if args.json {
+        output::json(&Value::Array(done));
+    }
+    Ok(())
+}
+
+/// Copies names with their images.
+fn sync_names(
+    args: &SyncArgs,
+    repository: &Repository,
+    interrupt: &Interrupt,
+    report: &mut dyn FnMut(String, Value),
+) -> anyhow::Result<()> {
     let other = Repository::open(&args.other)?.telling(tell_of_waiting).interrupted_by(interrupt.flag());
     let threads = rlimits::threads(args.threads);
-    let mut done = Vec::new();
     for step in repository.plan_sync(&other, &args.names)? {
         let mut json = json!({
             "name": step.name.as_str(),
@@ -70,20 +103,13 @@ fn sync(args: &SyncArgs, selected: &RepositoryArgs, interrupt: &Interrupt) -> an
             let progress = progress::ObjectProgress::start();
             let created = repository.sync(&other, &step, threads, &|bytes| progress.done(bytes))?;
             drop(progress);
-            create::warn(&created, &repository);
+            create::warn(&created, repository);
             let objects = &created.objects;
             line.push_str(&format!(": {} copied, {}", counted(objects.new, "object"), human(objects.bytes_written)));
             json["objects"] = json!({ "new": objects.new, "present": objects.present, "bytes": objects.bytes_written });
         }
         json["done"] = (!args.dry_run || step.is_done()).into();
-        if args.json {
-            done.push(json);
-        } else {
-            out!("{line}");
-        }
-    }
-    if args.json {
-        output::json(&serde_json::Value::Array(done));
+        report(line, json);
     }
     Ok(())
 }

@@ -1,0 +1,57 @@
+//! `composefs sync --oci`: copies OCI images from another repository.
+
+use std::path::Path;
+
+use libcomposefs_oci::pull::{PullOptions, pull};
+use libcomposefs_oci::source::RepositorySource;
+use libcomposefs_oci::stored::{StoredError, StoredImage};
+use libcomposefs_repo::{Repository, RepositoryError, StreamTag};
+use serde_json::{Value, json};
+
+use super::progress::LayerBars;
+use super::warnings;
+use crate::commands::repository::{counted, tell_of_waiting};
+use crate::inspect::size::human;
+
+/// What was done for one image: a line, and an object for `--json`.
+pub(crate) struct CopiedImage {
+    pub(crate) line: String,
+    pub(crate) json: Value,
+}
+
+/// Copies the image with this tag from the repository at `other`, or only says what would be done. Nothing of that
+/// repository is trusted: the layers are compared with their digests, and the composefs image is made from them here.
+pub(crate) fn copy(
+    repository: &Repository,
+    other: &Path,
+    tag: &StreamTag,
+    is_dry_run: bool,
+) -> anyhow::Result<CopiedImage> {
+    let source = RepositorySource::open(Repository::open(other)?.telling(tell_of_waiting), Some(tag.as_str()))?;
+    let manifest = source.image().manifest.digest;
+    let is_done = match StoredImage::by_tag(repository, tag) {
+        Ok(here) => {
+            let has_image = here.image().map(|image| repository.has_image(&image)).transpose()?;
+            here.manifest.digest == manifest && has_image == Some(true)
+        }
+        // It is written anew, or missing.
+        Err(StoredError::Repository(error @ RepositoryError::Io { .. })) => return Err(error.into()),
+        Err(_) => false,
+    };
+    let mut json = json!({ "name": tag.as_str(), "oci": true, "manifest": manifest.to_string() });
+    json["done"] = (!is_dry_run || is_done).into();
+    if is_done || is_dry_run {
+        let what = if is_done { "up to date" } else { "the image and missing objects" };
+        return Ok(CopiedImage { line: format!("{manifest} {tag}: {what}"), json });
+    }
+    let mut options = PullOptions::default();
+    options.tags = vec![tag.clone()];
+    let bars = LayerBars::default();
+    let pulled = pull(repository, &source, &options, &bars)?;
+    drop(bars);
+    warnings::tell(&pulled.warnings);
+    json["image"] = pulled.image.to_hex().into();
+    json["objects"] = json!({ "new": pulled.new_objects, "bytes": pulled.new_bytes });
+    let (objects, bytes) = (counted(pulled.new_objects, "object"), human(pulled.new_bytes));
+    Ok(CopiedImage { line: format!("{manifest} {tag}: {objects} copied, {bytes}"), json })
+}

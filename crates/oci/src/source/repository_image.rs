@@ -1,0 +1,188 @@
+//! An image of another composefs repository. Nothing of that repository is trusted: its documents are compared with
+//! their digests, and the archives of its layers are read like those of any source.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use libcomposefs_image::Digest;
+use libcomposefs_repo::{Lease, Repository, StreamName, StreamTag};
+
+use super::{ImageSource, LayerRequest, RootDocument, SourceError};
+use crate::BlobDigest;
+use crate::layer::{ImportedLayer, import_layer};
+use crate::manifest::BlobRef;
+use crate::stored::{STREAM_MAX, StoredError, StoredImage, stream_name};
+use crate::stream::{StreamChunk, StreamKind, StreamReader};
+use crate::tar::Limits;
+use crate::tar_split::{ContentOrigin, OriginSink, Origins};
+
+/// Smallest size of an object that is cloned rather than copied, in bytes.
+const CLONE_MIN: u64 = 64 << 10;
+
+/// An image of an open repository.
+#[derive(Debug)]
+pub struct RepositorySource {
+    repository: Repository,
+    /// The tag, or `@` and the digest of the manifest.
+    name: String,
+    image: StoredImage,
+    /// Set when objects turn out not to be clonable.
+    no_clones: AtomicBool,
+    /// Keeps a gc from removing the image; `None` if this user cannot write to the repository.
+    _lease: Option<Lease>,
+}
+
+impl RepositorySource {
+    /// Finds an image by its tag, or by `@` and the digest of its manifest; without a name, the only one.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such image, or its manifest or configuration is missing or damaged.
+    pub fn open(repository: Repository, image: Option<&str>) -> Result<Self, StoredError> {
+        let path = repository.path().display().to_string();
+        let no_image = |name: &str| StoredError::NoImage { name: name.to_owned(), repository: path.clone() };
+        let name = match image {
+            Some(image) => image.to_owned(),
+            None => match repository.stream_tags()?.as_slice() {
+                [(only, _)] => only.to_string(),
+                _ => return Err(StoredError::NeedsName(path)),
+            },
+        };
+        let stream = || -> Result<StreamName, StoredError> {
+            if let Some(digest) = name.strip_prefix('@') {
+                let digest: BlobDigest = digest.parse().map_err(|_| no_image(&name))?;
+                return Ok(stream_name(StreamKind::Manifest(digest)));
+            }
+            let tag: StreamTag = name.parse().map_err(|_| no_image(&name))?;
+            repository.resolve_stream_tag(&tag)?.ok_or_else(|| no_image(&name))
+        };
+        let lease = repository.lease().ok();
+        if let (Some(lease), Some(manifest)) = (&lease, repository.stream(&stream()?)?) {
+            lease.protect(&[manifest]).map_err(libcomposefs_repo::RepositoryError::from)?;
+        }
+        let image = StoredImage::by_stream(&repository, &stream()?)?;
+        Ok(Self { repository, name, image, no_clones: AtomicBool::new(false), _lease: lease })
+    }
+
+    /// Returns the tag, if the image was found by one.
+    #[must_use]
+    pub fn tag(&self) -> Option<&str> {
+        Some(self.name.as_str()).filter(|name| !name.starts_with('@'))
+    }
+
+    /// Returns the image as the other repository has it.
+    #[must_use]
+    pub fn image(&self) -> &StoredImage {
+        &self.image
+    }
+
+    fn import(&self, request: LayerRequest<'_>) -> Result<ImportedLayer, SourceError> {
+        let LayerRequest { diff_id, sink, batch, size_max, .. } = request;
+        let failed = |error: StoredError| SourceError::Other(Box::new(error));
+        let name = stream_name(StreamKind::Layer(diff_id));
+        let digest = self.repository.stream(&name).map_err(|error| failed(error.into()))?;
+        let digest = digest.ok_or_else(|| failed(StoredError::NoStream(name.clone())))?;
+        let file = self.repository.read_object(&digest, STREAM_MAX).map_err(|error| failed(error.into()))?;
+        let stream = StreamReader::new(&file, self.repository.algorithm())
+            .map_err(|error| failed(StoredError::Stream { name: name.clone(), error }))?;
+        let origins = Origins::default();
+        let sink = match batch {
+            Some(batch) => OriginSink::new(batch, &origins, &self.no_clones),
+            None => OriginSink::plain(sink, &origins, &self.no_clones),
+        };
+        let mut archive =
+            StoredArchive { repository: &self.repository, stream, object: None, number: 0, origins: &origins };
+        import_layer(&mut archive, &sink, Limits::default(), size_max)
+            .map_err(|error| failed(StoredError::Layer { name, error: Box::new(error) }))
+    }
+}
+
+impl ImageSource for RepositorySource {
+    fn describe(&self) -> String {
+        let colon = if self.name.starts_with('@') { "" } else { ":" };
+        format!("repo:{}{colon}{}", self.repository.path().display(), self.name)
+    }
+
+    fn root(&self) -> Result<RootDocument, SourceError> {
+        let manifest = &self.image.manifest;
+        let media_type = Some(manifest.media_type.clone());
+        Ok(RootDocument { raw: manifest.raw.clone(), media_type, digest: Some(manifest.digest) })
+    }
+
+    fn manifest(&self, blob: &BlobRef) -> Result<Vec<u8>, SourceError> {
+        Err(SourceError::NoImage(format!("{}: the repository has no manifest {}", self.describe(), blob.digest)))
+    }
+
+    fn blob(&self, blob: &BlobRef) -> Result<Box<dyn Read + Send + '_>, SourceError> {
+        if self.image.config.digest == blob.digest {
+            return Ok(Box::new(&self.image.config.raw[..]));
+        }
+        Err(SourceError::NoImage(format!("{}: the repository does not keep the blob {}", self.describe(), blob.digest)))
+    }
+
+    fn has_blobs(&self) -> bool {
+        false
+    }
+
+    fn import_layer(&self, request: LayerRequest<'_>) -> Option<Result<ImportedLayer, SourceError>> {
+        Some(self.import(request))
+    }
+}
+
+/// The archive of a layer, read from its stream and its objects. Nothing is compared here: the importer computes the
+/// digests of the archive and of each object that it stores.
+struct StoredArchive<'a> {
+    repository: &'a Repository,
+    stream: StreamReader<'a>,
+    object: Option<File>,
+    /// The number of objects so far.
+    number: u64,
+    origins: &'a Origins,
+}
+
+impl StoredArchive<'_> {
+    fn open(&mut self, digest: &Digest) -> io::Result<()> {
+        let wrong = |what: &str| io::Error::other(format!("object {digest} {what}"));
+        let file = self.repository.objects().open_object(digest).map_err(io::Error::other)?;
+        let file = File::from(file.ok_or_else(|| wrong("is missing"))?);
+        let stat = file.metadata()?;
+        // An empty object could be repeated without end.
+        if !stat.is_file() || stat.len() == 0 {
+            return Err(wrong("is no regular file, or empty"));
+        }
+        let origin = if stat.len() >= CLONE_MIN {
+            ContentOrigin::File(Arc::new(file.try_clone()?.into()))
+        } else {
+            ContentOrigin::Unknown
+        };
+        self.origins.push(self.number, stat.len(), origin);
+        self.number += 1;
+        self.object = Some(file);
+        Ok(())
+    }
+}
+
+impl Read for StoredArchive<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if let Some(file) = &mut self.object {
+                let len = file.read(buffer)?;
+                if len > 0 || buffer.is_empty() {
+                    return Ok(len);
+                }
+                self.object = None;
+            }
+            let len = self.stream.read_inline(buffer).map_err(io::Error::other)?;
+            if len > 0 || buffer.is_empty() {
+                return Ok(len);
+            }
+            match self.stream.next().map_err(io::Error::other)? {
+                None => return Ok(0),
+                Some(StreamChunk::Inline(_)) => {}
+                Some(StreamChunk::Object(digest)) => self.open(&digest)?,
+            }
+        }
+    }
+}
