@@ -170,6 +170,20 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     asks("oci digest", r#"composefs oci digest "oci:$OCI""#, r#"composefs oci digest "oci:$NONE""#),
     asks("oci digest", r#"composefs oci digest --json "oci:$OCI""#, r#"composefs oci digest "oci:$OCI:$NONE""#),
+    Row {
+        command: "oci export",
+        line: r#"composefs --repo="$RO" oci export one "docker-archive:$OUT""#,
+        fails: r#"composefs --repo="$RO" oci export one "oci:$OUT""#,
+        holds: r#"test -s "$OUT""#,
+        undo: r#"rm -f "$OUT""#,
+    },
+    Row {
+        command: "oci export",
+        line: r#"composefs --repo="$RO" oci export one "oci-archive:$OUT" --recompress --json"#,
+        fails: r#"composefs --repo="$RO" oci export "$NONE" "oci:$OUT""#,
+        holds: r#"test -s "$OUT""#,
+        undo: r#"rm -f "$OUT""#,
+    },
     asks("oci images", r#"composefs --repo="$RO" oci images"#, r#"composefs --repo="$NONE" oci images"#),
     asks("oci images", r#"composefs --repo="$RO" oci images --json"#, r#"composefs --repo="$T" oci images"#),
     asks("oci inspect", r#"composefs --repo="$RO" oci inspect one"#, r#"composefs --repo="$RO" oci inspect "$NONE""#),
@@ -204,6 +218,11 @@ pub(crate) const ROWS: &[Row] = &[
         holds: r#"composefs --repo="$RO" oci images -q | grep -qx two"#,
         undo: r#"composefs --repo="$RO" oci untag two"#,
     },
+    asks(
+        "oci push",
+        "composefs oci push --help",
+        r#"composefs --repo="$RO" oci push "$NONE" docker://localhost:1/none --tls-verify=false"#,
+    ),
     asks("oci run", "composefs oci run --help", r#"composefs --repo="$RO" oci run "$NONE" || exit 1"#),
     Row {
         command: "oci tag",

@@ -2,16 +2,22 @@
 
 mod config_diff;
 mod container;
+mod destination;
 mod diff;
 mod digest;
+mod export;
 mod images;
 mod inspect;
 mod layers;
 mod mount;
 pub(crate) mod progress;
 mod pull;
+mod push;
+mod push_report;
 #[cfg(feature = "network")]
 mod registry;
+#[cfg(feature = "network")]
+mod registry_destination;
 pub(crate) mod run;
 pub(crate) mod source;
 pub(crate) mod sync;
@@ -53,11 +59,13 @@ enum OciCommand {
     Bundle(WithRepository<run::BundleArgs>),
     Diff(Box<WithRepository<diff::OciDiffArgs>>),
     Digest(digest::OciDigestArgs),
+    Export(WithRepository<export::OciExportArgs>),
     Images(WithRepository<images::OciImagesArgs>),
     Inspect(WithRepository<inspect::OciInspectArgs>),
     Layers(WithRepository<layers::OciLayersArgs>),
     Mount(WithRepository<mount::OciMountArgs>),
     Pull(WithRepository<pull::OciPullArgs>),
+    Push(WithRepository<push::OciPushArgs>),
     Run(WithRepository<run::RunArgs>),
     Tag(WithRepository<tag::OciTagArgs>),
     Untag(WithRepository<untag::OciUntagArgs>),
@@ -69,11 +77,13 @@ pub(crate) fn run(args: &OciArgs, selected: &RepositoryArgs) -> ExitCode {
         OciCommand::Bundle(args) => exit_status(args.run(selected, container::bundle)),
         OciCommand::Diff(args) => args.run(selected, diff::run),
         OciCommand::Digest(args) => exit_status(digest::run(args)),
+        OciCommand::Export(args) => args.run(selected, export::run),
         OciCommand::Images(args) => exit_partial(args.run(selected, images::run)),
         OciCommand::Inspect(args) => exit_status(args.run(selected, inspect::run)),
         OciCommand::Layers(args) => exit_status(args.run(selected, layers::run)),
         OciCommand::Mount(args) => exit_status(args.run(selected, mount::run)),
         OciCommand::Pull(args) => args.run(selected, pull::run),
+        OciCommand::Push(args) => args.run(selected, push::run),
         OciCommand::Run(args) => args.run(selected, container::run),
         OciCommand::Tag(args) => exit_status(args.run(selected, tag::run)),
         OciCommand::Untag(args) => exit_status(args.run(selected, untag::run)),

@@ -1,4 +1,4 @@
-//! Progress display of a pull: a bar for each layer that is being read.
+//! Progress display of pulls and pushes: a bar for each layer that is being read.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use indicatif::{MultiProgress, ProgressBar};
 use libcomposefs_oci::BlobDigest;
 use libcomposefs_oci::pull::{LayerOutcome, PullProgress};
+use libcomposefs_oci::push::PushProgress;
 
 use crate::output;
 
@@ -22,11 +23,25 @@ impl LayerBars {
     }
 }
 
-impl PullProgress for LayerBars {
-    fn layer(&self, number: usize, diff_id: &BlobDigest, size: u64) {
+impl LayerBars {
+    fn begin(&self, number: usize, diff_id: &BlobDigest, size: u64) {
         let bar = output::bar("{prefix} {bar:20} {bytes}/{total_bytes}, {bytes_per_sec}", size);
         bar.set_prefix(format!("layer {} {:.12}", number + 1, diff_id.hex()));
-        self.shown().insert(number, self.bars.add(bar));
+        if let Some(old) = self.shown().insert(number, self.bars.add(bar)) {
+            old.finish_and_clear();
+        }
+    }
+
+    fn end(&self, number: usize) {
+        if let Some(bar) = self.shown().remove(&number) {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl PullProgress for LayerBars {
+    fn layer(&self, number: usize, diff_id: &BlobDigest, size: u64) {
+        self.begin(number, diff_id, size);
     }
 
     fn bytes(&self, number: usize, bytes: u64) {
@@ -36,9 +51,23 @@ impl PullProgress for LayerBars {
     }
 
     fn done(&self, number: usize, _: LayerOutcome) {
-        if let Some(bar) = self.shown().remove(&number) {
-            bar.finish_and_clear();
+        self.end(number);
+    }
+}
+
+impl PushProgress for LayerBars {
+    fn layer(&self, number: usize, diff_id: &BlobDigest, size: u64) {
+        self.begin(number, diff_id, size);
+    }
+
+    fn position(&self, number: usize, bytes: u64) {
+        if let Some(bar) = self.shown().get(&number) {
+            bar.set_position(bytes);
         }
+    }
+
+    fn done(&self, number: usize) {
+        self.end(number);
     }
 }
 

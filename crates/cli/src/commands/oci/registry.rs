@@ -53,7 +53,7 @@ pub(super) fn open(text: &str, args: &RegistryArgs) -> anyhow::Result<(RegistryI
     Ok((RegistryImage { described: format!("docker://{reference}"), source }, reference))
 }
 
-fn options(locations: Locations, args: &RegistryArgs, reference: &Reference) -> ClientOptions {
+pub(super) fn options(locations: Locations, args: &RegistryArgs, reference: &Reference) -> ClientOptions {
     // Programs read the names in capitals, and curl those in small letters too.
     let either = |name: &str| env::var(name).or_else(|_| env::var(name.to_lowercase())).ok();
     let tls_verify =
@@ -67,7 +67,7 @@ fn options(locations: Locations, args: &RegistryArgs, reference: &Reference) -> 
     }
 }
 
-fn locations(args: &RegistryArgs) -> Locations {
+pub(super) fn locations(args: &RegistryArgs) -> Locations {
     let path = |name: &str| env::var_os(name).map(PathBuf::from);
     Locations {
         auth_file: args.authfile.clone(),
