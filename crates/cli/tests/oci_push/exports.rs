@@ -1,160 +1,18 @@
-//! `composefs oci export` and `oci push`: the same manifest where the blobs can be given, refusals that write nothing,
-//! and other programs that read what was written.
+//! Exports to layouts and archives.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use libcomposefs_testkit::program::{Outcome, Program};
 use libcomposefs_testkit::{oci, skip};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-const COMPOSEFS: &str = env!("CARGO_BIN_EXE_composefs");
-const MERGED: &str = "composefs.merged.erofs.v1.fsverity-sha256-12";
-
-struct Place {
-    dir: tempfile::TempDir,
-}
-
-impl Place {
-    /// Makes two repositories, `one` and `two`.
-    fn new() -> Self {
-        let place = Self { dir: tempfile::tempdir().unwrap() };
-        for repo in ["one", "two"] {
-            expect_success(&place.run(repo, &["init", "--insecure", "--format=1"]));
-        }
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.path(name).to_str().unwrap().to_owned()
-    }
-
-    fn run(&self, repo: &str, arguments: &[&str]) -> Outcome {
-        let repo = self.text(repo);
-        let program = Program { path: Path::new(COMPOSEFS), name: "composefs" };
-        program.run([&["--repo", &repo], arguments].concat(), b"")
-    }
-
-    fn pull(&self, repo: &str, source: &str, name: &str) -> Value {
-        json_of(&self.run(repo, &["oci", "pull", source, &format!("--name={name}"), "--json"]))
-    }
-
-    fn export(&self, destination: &str, more: &[&str]) -> Outcome {
-        self.run("one", &[&["oci", "export", "app", destination, "--json"], more].concat())
-    }
-
-    /// Names of all files below the directory, except for those of the repositories.
-    fn names(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
-        let mut names: Vec<String> = entries.map(|name| name.into_string().unwrap()).collect();
-        names.retain(|name| !["one", "two"].contains(&name.as_str()));
-        names.sort();
-        names
-    }
-
-    /// Pulls the recorded layout with its gzip blobs, or with uncompressed ones.
-    fn with_image(form: Form) -> (Self, Value) {
-        let place = Self::new();
-        let layout = oci::unpack_layout("three-layers", place.dir.path());
-        if form == Form::Plain {
-            decompress_layers(&layout);
-        }
-        let pulled = place.pull("one", &format!("oci:{}", layout.display()), "app");
-        fs::remove_dir_all(layout).unwrap();
-        (place, pulled)
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
-    Gzip,
-    Plain,
-}
-
-fn expect_success(outcome: &Outcome) {
-    assert_eq!(outcome.status, Some(0), "{outcome:?}");
-}
-
-#[track_caller]
-fn json_of(outcome: &Outcome) -> Value {
-    expect_success(outcome);
-    serde_json::from_slice(&outcome.stdout).unwrap()
-}
-
-#[track_caller]
-fn expect_refusal(outcome: &Outcome, words: &[&str]) {
-    assert_eq!(outcome.status, Some(1), "{outcome:?}");
-    for word in words {
-        assert!(outcome.stderr.contains(word), "{word:?} is missing in {}", outcome.stderr);
-    }
-}
-
-fn json_file(path: &Path) -> Value {
-    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
-}
-
-fn blob_path(layout: &Path, digest: &Value) -> PathBuf {
-    layout.join("blobs").join(digest.as_str().unwrap().replace(':', "/"))
-}
-
-fn put_blob(layout: &Path, bytes: &[u8]) -> (String, usize) {
-    let hex: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    fs::write(layout.join("blobs/sha256").join(&hex), bytes).unwrap();
-    (format!("sha256:{hex}"), bytes.len())
-}
-
-/// Changes the manifest of a layout with one image.
-fn change_manifest(layout: &Path, change: impl FnOnce(&mut Value)) {
-    let mut index = json_file(&layout.join("index.json"));
-    let mut manifest = json_file(&blob_path(layout, &index["manifests"][0]["digest"]));
-    change(&mut manifest);
-    let (digest, size) = put_blob(layout, manifest.to_string().as_bytes());
-    (index["manifests"][0]["digest"], index["manifests"][0]["size"]) = (json!(digest), json!(size));
-    fs::write(layout.join("index.json"), index.to_string()).unwrap();
-}
-
-fn decompress_layers(layout: &Path) {
-    change_manifest(layout, |manifest| {
-        for layer in manifest["layers"].as_array_mut().unwrap() {
-            let blob = fs::read(blob_path(layout, &layer["digest"])).unwrap();
-            let mut archive = Vec::new();
-            flate2::read::MultiGzDecoder::new(&blob[..]).read_to_end(&mut archive).unwrap();
-            let (digest, size) = put_blob(layout, &archive);
-            *layer = json!({ "mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": digest, "size": size });
-        }
-    });
-}
-
-fn has(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
-}
-
-/// Runs another program, which must succeed, and returns its output.
-#[track_caller]
-fn other(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().unwrap();
-    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// Returns the digest of the manifest that skopeo finds.
-#[track_caller]
-fn skopeo_digest(image: &str) -> String {
-    let insecure: &[&str] = if image.starts_with("docker://") { &["--tls-verify=false"] } else { &[] };
-    let raw = other("skopeo", &[&["--insecure-policy", "inspect", "--raw"], insecure, &[image]].concat());
-    Sha256::digest(raw.as_bytes()).iter().fold("sha256:".to_owned(), |text, byte| text + &format!("{byte:02x}"))
-}
+use crate::place::{
+    COMPOSEFS, Form, MERGED, Place, blob_path, change_manifest, expect_refusal, expect_success, has, json_file,
+    json_of, other, put_blob, skopeo_digest,
+};
 
 #[test]
 fn uncompressed_layers_come_back_with_the_same_manifest() {
@@ -177,7 +35,10 @@ fn uncompressed_layers_come_back_with_the_same_manifest() {
         other("skopeo", &["--insecure-policy", "copy", "--quiet", destination, &copy]);
     }
     assert_eq!(other("umoci", &["list", "--layout", &place.text("out")]).trim(), "t");
-    other("umoci", &["stat", "--image", &format!("{}:t", place.text("out"))]);
+    let rootless: &[&str] = if rustix::process::geteuid().is_root() { &[] } else { &["--rootless"] };
+    let (image, bundle) = (format!("{}:t", place.text("out")), place.text("bundle"));
+    other("umoci", &[&["unpack"], rootless, &["--image", &image, &bundle]].concat());
+    assert!(place.path("bundle/rootfs/usr").is_dir());
     if let Some(peers) = std::env::var_os("COMPOSEFS_PEERS")
         && let cfsctl = PathBuf::from(peers).join("cfsctl")
         && cfsctl.exists()
@@ -420,167 +281,4 @@ fn annotations_are_written_and_compared() {
     expect_refusal(&refused, &[MERGED, &wrong, pulled["image"].as_str().unwrap()]);
     let names = String::from_utf8(place.run("two", &["oci", "images", "-q"]).ok().stdout).unwrap();
     assert_eq!(names, "annotated\nunchecked\n");
-}
-
-/// A registry on a free port of the loopback interface, with its storage in a directory.
-struct Registry {
-    process: Child,
-    address: String,
-}
-
-impl Registry {
-    fn start(directory: &Path) -> Option<Self> {
-        if !has("docker-registry") {
-            return None;
-        }
-        fs::create_dir_all(directory).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let (address, storage) = (format!("127.0.0.1:{port}"), directory.join("storage"));
-        let text = format!(
-            "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {address}\n",
-            storage.display()
-        );
-        let config = directory.join("registry.yml");
-        fs::write(&config, text).unwrap();
-        let mut command = Command::new("docker-registry");
-        command.arg("serve").arg(&config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let registry = Self { process: command.spawn().unwrap(), address };
-        let mut tries = 0;
-        while TcpStream::connect(&registry.address).is_err() {
-            tries += 1;
-            assert!(tries < 600, "the registry does not answer");
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        Some(registry)
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = (self.process.kill(), self.process.wait());
-    }
-}
-
-fn outcomes(pushed: &Value) -> Vec<&str> {
-    pushed["layers"].as_array().unwrap().iter().map(|layer| layer["outcome"].as_str().unwrap()).collect()
-}
-
-#[test]
-fn a_registry_gets_the_same_manifest() {
-    let test = "a_registry_gets_the_same_manifest";
-    let (place, pulled) = Place::with_image(Form::Plain);
-    let Some(registry) = Registry::start(&place.path("registry")) else {
-        return skip::announce(test, "docker-registry is not installed");
-    };
-    let name = |path: &str| format!("docker://{}/{path}", registry.address);
-    let push = |image: &str, path: &str, more: &[&str]| {
-        place.run("one", &[&["oci", "push", image, &name(path), "--json"], more].concat())
-    };
-    let pushed = json_of(&push("app", "team/app:1", &[]));
-    assert_eq!(pushed["manifest"], pulled["manifest"]);
-    assert_eq!(outcomes(&pushed), ["sent"; 3]);
-    let again = place.pull("two", &name("team/app:1"), "again");
-    assert_eq!((&again["manifest"], &again["image"]), (&pulled["manifest"], &pulled["image"]));
-    // Another tag, and another repository.
-    assert_eq!(outcomes(&json_of(&push("app", "team/app:2", &[]))), ["present"; 3]);
-    let from = name("team/app");
-    assert_eq!(outcomes(&json_of(&push("app", "prod/app:1", &[&format!("--from={from}")]))), ["mounted"; 3]);
-    // The name by which an image was pulled is a hint too.
-    let origin = format!("{}/team/app:2", registry.address);
-    place.pull("one", &format!("docker://{origin}"), &origin);
-    assert_eq!(outcomes(&json_of(&push(&origin, "other/app:1", &[]))), ["mounted"; 3]);
-    expect_refusal(&push("app", "x/app:1", &["--from=docker://example.org/x"]), &["another registry"]);
-    expect_refusal(&place.run("one", &["oci", "push", "app", "oci:x"]), &["oci export"]);
-    if !has("skopeo") || !has("podman") {
-        return skip::announce(test, "skopeo or podman is not installed");
-    }
-    assert_eq!(skopeo_digest(&name("prod/app:1")), pulled["manifest"]);
-    if rustix::process::geteuid().is_root() {
-        let (root, run) = (place.text("podman"), place.text("podman-run"));
-        let podman = ["--root", &root, "--runroot", &run, "--storage-driver=vfs"];
-        let id = other("podman", &[&podman[..], &["pull", "-q", "--tls-verify=false", &name("prod/app:1")]].concat());
-        assert_eq!(format!("sha256:{}", id.trim()), pulled["config"]);
-    }
-}
-
-#[test]
-fn a_push_of_other_blobs_is_refused_before_anything_is_sent() {
-    let test = "a_push_of_other_blobs_is_refused_before_anything_is_sent";
-    let (place, pulled) = Place::with_image(Form::Gzip);
-    let Some(registry) = Registry::start(&place.path("registry")) else {
-        return skip::announce(test, "docker-registry is not installed");
-    };
-    let name = format!("docker://{}/app:1", registry.address);
-    let push = |more: &[&str]| place.run("one", &[&["oci", "push", "app", &name, "--json"], more].concat());
-    expect_refusal(&push(&[]), &["3 of 3 layers", "layer 3 (sha256:", "nothing was sent", "--recompress"]);
-    assert!(!place.path("registry/storage").exists(), "something was stored");
-    let pushed = json_of(&push(&["--recompress", "--compression=zstd:5"]));
-    assert_eq!((&pushed["config"], &pushed["original_manifest"]), (&pulled["config"], &pulled["manifest"]));
-    let again = place.pull("two", &name, "again");
-    assert_eq!((&again["manifest"], &again["image"]), (&pushed["manifest"], &pulled["image"]));
-    // The same blobs once more.
-    assert_eq!(outcomes(&json_of(&push(&["--recompress", "--compression=zstd:5"]))), ["present"; 3]);
-    // The blobs of the other image cannot be made here, but the registry has them: it is tagged exactly.
-    let repushed = place.run("two", &["oci", "push", "again", &name.replace("app:1", "app:2"), "--json"]);
-    let repushed = json_of(&repushed);
-    assert_eq!((&repushed["manifest"], outcomes(&repushed)), (&pushed["manifest"], vec!["present"; 3]));
-}
-
-/// Passes connections on to a registry, and answers requests that `refuses` names with 403.
-fn refusing_proxy(registry: &str, refuses: fn(&str) -> bool) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (address, registry) = (listener.local_addr().unwrap().to_string(), Arc::new(registry.to_owned()));
-    std::thread::spawn(move || {
-        for client in listener.incoming().map_while(Result::ok) {
-            let registry = Arc::clone(&registry);
-            std::thread::spawn(move || pass_on(client, &registry, refuses));
-        }
-    });
-    address
-}
-
-fn pass_on(mut client: TcpStream, registry: &str, refuses: fn(&str) -> bool) -> Option<()> {
-    let mut server = TcpStream::connect(registry).ok()?;
-    let (mut from_server, mut to_client) = (server.try_clone().ok()?, client.try_clone().ok()?);
-    std::thread::spawn(move || {
-        let _ = std::io::copy(&mut from_server, &mut to_client);
-        let _ = to_client.shutdown(Shutdown::Both);
-    });
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        let len = client.read(&mut buffer).ok().filter(|len| *len > 0)?;
-        let head = String::from_utf8_lossy(&buffer[..len.min(300)]).into_owned();
-        if refuses(head.lines().next().unwrap_or_default()) {
-            let answer = "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-            let _ = client.write_all(answer.as_bytes());
-            let _ = server.shutdown(Shutdown::Both);
-            return None;
-        }
-        server.write_all(&buffer[..len]).ok()?;
-    }
-}
-
-#[test]
-fn a_registry_that_refuses_in_the_middle_has_no_tag() {
-    let test = "a_registry_that_refuses_in_the_middle_has_no_tag";
-    let (place, pulled) = Place::with_image(Form::Plain);
-    let Some(registry) = Registry::start(&place.path("registry")) else {
-        return skip::announce(test, "docker-registry is not installed");
-    };
-    let push =
-        |address: &str| place.run("one", &["oci", "push", "app", &format!("docker://{address}/app:1"), "--json"]);
-    let refusals: [fn(&str) -> bool; 2] = [
-        |line| line.starts_with("PUT ") && line.contains("/manifests/"),
-        |line| line.starts_with("PUT ") && line.contains("/blobs/"),
-    ];
-    for refuses in refusals {
-        let proxy = refusing_proxy(&registry.address, refuses);
-        expect_refusal(&push(&proxy), &["403"]);
-        let manifest = format!("docker://{}/app:1", registry.address);
-        let refused = place.run("two", &["oci", "pull", &manifest, "--name=x"]);
-        expect_refusal(&refused, &["404"]);
-    }
-    assert_eq!(json_of(&push(&refusing_proxy(&registry.address, |_| false)))["manifest"], pulled["manifest"]);
-    let again = place.pull("two", &format!("docker://{}/app:1", registry.address), "again");
-    assert_eq!(again["manifest"], pulled["manifest"]);
 }
