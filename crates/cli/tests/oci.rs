@@ -406,6 +406,55 @@ fn cfsctl_finds_what_was_pulled_and_the_other_way_round() {
     expect_success(&theirs(&["oci", "fsck"]));
 }
 
+/// Returns the links and names of kept blobs.
+fn kept_blobs(place: &Place) -> Vec<String> {
+    let list = |below: &str| fs::read_dir(place.path("repo/streams").join(below)).into_iter().flatten();
+    let paths = list("").chain(list("refs/composefs-blobs")).map(|entry| text(&entry.unwrap().path()));
+    let mut kept: Vec<String> = paths.filter(|path| path.contains("composefs-blob") && path.len() > 64).collect();
+    kept.sort();
+    kept
+}
+
+#[test]
+fn kept_blobs_are_shown_and_go_with_the_image() {
+    let place = Place::new();
+    let layout = Layout::open(place.layout("three-layers"));
+    expect_success(&place.pull(&layout.source(), "one"));
+    let kinds = |name: &str| {
+        let report = json_of(&place.ours(&["oci", "inspect", name, "--json"]));
+        let layers = report["layers"].as_array().unwrap().iter();
+        layers.map(|layer| layer["blob"]["kind"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(kinds("one"), ["rebuildable"; 3]);
+    let shown = place.ours(&["oci", "inspect", "one"]).ok();
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("rebuildable, by a record of "), "{shown:?}");
+    let kept = kept_blobs(&place);
+    assert_eq!(kept.len(), 6, "{kept:?}");
+    // The manifest keeps them; its text is the way that `why` prints.
+    let stream = fs::read_link(&kept[0]).unwrap();
+    let object = text(&stream).replace("../objects/", "").replace('/', "");
+    let why = place.ours(&["why", &object]).ok();
+    assert!(String::from_utf8_lossy(&why.stdout).contains("one"), "{why:?}");
+    expect_success(&place.ours(&["gc", "--grace=0"]));
+    if let Some(cfsctl) = cfsctl() {
+        let theirs = |arguments: &[&str]| place.run(&cfsctl, "cfsctl", &["--insecure"], arguments);
+        let checked = theirs(&["oci", "fsck"]).ok();
+        assert!(String::from_utf8_lossy(&checked.stdout).contains("status: ok"), "{checked:?}");
+        expect_success(&theirs(&["gc"]));
+    }
+    assert_eq!(kept_blobs(&place), kept);
+    assert_eq!(kinds("one"), ["rebuildable"; 3]);
+    expect_success(&place.ours(&["fsck"]));
+    expect_success(&place.ours(&["oci", "untag", "one"]));
+    expect_success(&place.ours(&["gc", "--grace=0"]));
+    assert_eq!(kept_blobs(&place), [""; 0]);
+
+    expect_success(&place.ours(&["oci", "pull", &layout.source(), "--name=no", "--keep-blobs=no"]));
+    assert_eq!(kinds("no"), ["not-here"; 3]);
+    expect_success(&place.ours(&["oci", "pull", &layout.source(), "--name=whole", "--keep-blobs=whole"]));
+    assert_eq!(kinds("whole"), ["whole"; 3]);
+}
+
 /// A registry on a free port of the loopback interface, with its storage in a directory.
 struct Registry {
     process: std::process::Child,

@@ -1,6 +1,7 @@
 //! The layers of a pull: read in parallel, each once, then applied in their order.
 
 use std::collections::HashMap;
+use std::io::Read;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -11,6 +12,8 @@ use libcomposefs_repo::{Repository, Transaction};
 use libcomposefs_store::Batch;
 
 use super::blob_reader::{BlobRead, read_archive};
+use super::keep::{KeepError, LayerToKeep, MadeBlob, find_kept, keep_while_reading, protect_made};
+use super::keep_blobs::KeepBlobs;
 use super::{LayerOutcome, PullError, PullOptions, PullProgress, PullWarning};
 use crate::layer::{
     ExpandedFiles, FileData, ImageTree, ImportedLayer, LayerReadError, LayerSink, LayerWarning, Stored, apply_stream,
@@ -108,6 +111,13 @@ struct LayerJob<'a> {
     diff_id: BlobDigest,
 }
 
+impl LayerJob<'_> {
+    fn not_kept(&self, error: KeepError) -> PullError {
+        let (number, count, blob) = (self.number + 1, self.count, self.blob.digest);
+        PullError::Keep { number, count, blob, error: Box::new(error) }
+    }
+}
+
 /// Reads the layers into the repository, several at once.
 pub(super) fn pull_layers(
     transaction: &Transaction<'_>,
@@ -121,24 +131,37 @@ pub(super) fn pull_layers(
         progress.layer(job.number, &job.diff_id, job.blob.size);
         let mut warnings = Vec::new();
         if let Some(present) = find_layer(transaction, job, &mut warnings)? {
+            keep_present(transaction, source, job, options)?;
             progress.done(job.number, LayerOutcome::Present);
             return Ok(present);
         }
-        let mut layer = if source.is_remote() {
+        let keep =
+            if source.has_blobs() && job.blob.digest != job.diff_id { options.keep_blobs } else { KeepBlobs::No };
+        let mut layer = if source.is_remote() || keep != KeepBlobs::No {
             let mut own = transaction.repository().transaction()?;
-            let mut layer = read_layer(Destination::Batch(own.batch()), source, job, options, progress)?;
+            let destination = Destination::Batch(own.batch());
+            let keeping = (keep != KeepBlobs::No).then_some((keep, &own));
+            let (mut layer, made) = read_layer(destination, source, job, options, progress, keeping)?;
             let name = stream_name(StreamKind::Layer(job.diff_id));
             let digest = own.add_stream(name, &layer.file, layer.objects.clone(), Vec::new())?;
             // Before the other lease ends.
             transaction.protect(&[digest])?;
             // The expanded forms of sparse files are not in the table of the stream.
             transaction.protect(&layer.objects)?;
+            if let Some(made) = made {
+                protect_made(transaction, made)?;
+            }
             let committed = own.commit()?;
             layer.stream = Some(digest);
+            if let Some(made) = made {
+                let layer = LayerToKeep { source, blob: job.blob, diff_id: job.diff_id };
+                layer.publish(transaction, made).map_err(|error| job.not_kept(error))?;
+            }
             layer.new = (committed.objects.new, committed.objects.bytes_written);
             layer
         } else {
-            let mut layer = read_layer(Destination::Batch(transaction.batch()), source, job, options, progress)?;
+            let destination = Destination::Batch(transaction.batch());
+            let (mut layer, _) = read_layer(destination, source, job, options, progress, None)?;
             let stored = transaction.batch().put_bytes(&layer.file);
             layer.stream = Some(stored.map_err(libcomposefs_repo::RepositoryError::from)?.0);
             layer
@@ -160,7 +183,7 @@ pub(super) fn hash_layers(
 ) -> Result<ReadLayers, PullError> {
     each_layer(manifest, config, options, |job| {
         progress.layer(job.number, &job.diff_id, job.blob.size);
-        let layer = read_layer(Destination::Hash(sink), source, job, options, progress)?;
+        let (layer, _) = read_layer(Destination::Hash(sink), source, job, options, progress, None)?;
         progress.done(job.number, LayerOutcome::Pulled);
         Ok(layer)
     })
@@ -258,32 +281,42 @@ impl<'b> Destination<'b> {
     }
 }
 
-/// Reads the blob of a layer once: both digests are checked before anything refers to what was stored.
+/// Reads the blob of a layer once: both digests are checked before anything refers to what was stored. With `keeping`,
+/// what is kept of the blob is made at the same time, and stored by that transaction.
 fn read_layer(
     destination: Destination<'_>,
     source: &dyn ImageSource,
     job: LayerJob<'_>,
     options: &PullOptions,
     progress: &dyn PullProgress,
-) -> Result<ReadLayer, PullError> {
+    keeping: Option<(KeepBlobs, &Transaction<'_>)>,
+) -> Result<(ReadLayer, Option<MadeBlob>), PullError> {
     let LayerJob { number, count, blob, diff_id } = job;
     let size_max =
         options.layer_size_max.unwrap_or_else(|| blob.size.saturating_mul(RATIO_MAX).saturating_add(ARCHIVE_MIN));
     let sink = destination.sink();
     let request = LayerRequest { number, diff_id, sink, batch: destination.batch(), size_max };
     let failed = |error| PullError::Layer { number: number + 1, count, blob: blob.digest, error: Box::new(error) };
+    let mut made = None;
     let (imported, has_garbage) = match source.import_layer(request) {
         Some(imported) => (imported?, false),
         None => {
+            let read = |input: Box<dyn Read + Send + '_>| {
+                read_archive(input, blob, (number, progress), options.window_log, |archive| {
+                    import_layer(archive, sink, Limits::default(), size_max)
+                })
+            };
             let input = source.blob(blob)?;
-            let (imported, read) = read_archive(input, blob, (number, progress), options.window_log, |archive| {
-                import_layer(archive, sink, Limits::default(), size_max)
-            });
+            let ((imported, read), kept) = match keeping {
+                Some((keep, own)) => keep_while_reading(keep, own, input, blob, read),
+                None => (read(input), Ok(MadeBlob::Archive)),
+            };
             let imported = imported.map_err(failed)?;
             let read = read.map_err(|error| failed(LayerReadError::Read(error)))?;
             if source.has_blobs() {
                 check_blob(&read, job)?;
             }
+            made = Some(kept.map_err(|error| job.not_kept(error))?);
             (imported, read.has_garbage)
         }
     };
@@ -302,7 +335,7 @@ fn read_layer(
         return Err(failed(LayerReadError::Stream(stream::StreamError::Damaged("its headers are too large"))));
     }
     let warnings = if has_garbage { vec![PullWarning::Garbage(blob.digest)] } else { Vec::new() };
-    Ok(ReadLayer {
+    let layer = ReadLayer {
         blob: blob.digest,
         diff_id,
         file,
@@ -313,7 +346,30 @@ fn read_layer(
         warnings,
         new: (0, 0),
         expanded: Some(expanded),
-    })
+    };
+    Ok((layer, made.filter(|_| keeping.is_some())))
+}
+
+/// Keeps the blob of a layer that the repository has, if the source has it at hand and nothing was kept of it.
+fn keep_present(
+    transaction: &Transaction<'_>,
+    source: &dyn ImageSource,
+    job: LayerJob<'_>,
+    options: &PullOptions,
+) -> Result<(), PullError> {
+    if options.keep_blobs == KeepBlobs::No || source.is_remote() || !source.has_blobs() {
+        return Ok(());
+    }
+    let found = find_kept(transaction, job.blob, &job.diff_id).map_err(PullError::Kept)?;
+    if found {
+        return Ok(());
+    }
+    let layer = LayerToKeep { source, blob: job.blob, diff_id: job.diff_id };
+    match layer.keep_again(options.keep_blobs, transaction) {
+        // The image needs no blob that the source cannot give.
+        Ok(()) | Err(KeepError::Source(_)) => Ok(()),
+        Err(error) => Err(job.not_kept(error)),
+    }
 }
 
 /// Compares the size and the digest of a blob with the manifest.

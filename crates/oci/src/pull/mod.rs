@@ -3,20 +3,27 @@
 
 mod annotations;
 mod blob_reader;
+mod keep;
+mod keep_blobs;
 mod layers;
 mod publish;
 mod trees;
 
 pub use trees::{PlainOptions, PlainTrees, plain_trees, read_documents, source_tree, stored_plain_trees};
 
+pub use keep::KeepError;
+pub use keep_blobs::KeepBlobs;
+
 use libcomposefs_image::{Algorithm, Digest};
 use libcomposefs_repo::{Repository, RepositoryError, StreamTag};
 
 use crate::BlobDigest;
+use crate::blob::{BlobKind, blob_kind};
 use crate::compression::WINDOW_LOG;
 use crate::layer::{HashOnly, LayerError, LayerReadError, LayerWarning, WhiteoutRule, XattrFilter};
 use crate::manifest::{BlobRef, ManifestError, Platform};
 use crate::source::{ImageSource, SourceError};
+use crate::stored::StoredError;
 
 /// Options of a pull.
 #[derive(Clone, Debug)]
@@ -36,6 +43,8 @@ pub struct PullOptions {
     pub parallel: usize,
     /// The names that the image gets.
     pub tags: Vec<StreamTag>,
+    /// What is kept of the compressed blobs.
+    pub keep_blobs: KeepBlobs,
 }
 
 impl Default for PullOptions {
@@ -48,6 +57,7 @@ impl Default for PullOptions {
             window_log: WINDOW_LOG,
             parallel: 3,
             tags: Vec::new(),
+            keep_blobs: KeepBlobs::default(),
         }
     }
 }
@@ -91,6 +101,8 @@ pub struct PulledLayer {
     pub size: u64,
     /// The way in which the layer came into the repository.
     pub outcome: LayerOutcome,
+    /// The way in which the repository can give the blob back.
+    pub blob_kind: BlobKind,
 }
 
 /// A pulled image.
@@ -207,6 +219,21 @@ pub enum PullError {
         /// The digest of the image.
         found: String,
     },
+    /// What is needed to give a blob back cannot be kept.
+    #[error(
+        "layer {number} of {count}, blob {blob}: what gives the compressed blob back cannot be kept: {error} \
+         (a pull that keeps no blobs does not need it)"
+    )]
+    Keep {
+        /// The number of the layer, from 1.
+        number: usize,
+        /// The number of layers.
+        count: usize,
+        /// The digest of the blob.
+        blob: BlobDigest,
+        /// The reason.
+        error: Box<KeepError>,
+    },
     /// The layers cannot become one tree.
     #[error("{0}")]
     Tree(#[from] LayerError),
@@ -216,6 +243,9 @@ pub enum PullError {
     /// The repository cannot be read or written.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
+    /// What was kept of a blob cannot be read.
+    #[error(transparent)]
+    Kept(StoredError),
     /// The stream of a layer in the repository cannot be read, although it was verified.
     #[error(transparent)]
     Stored(Box<LayerReadError>),
@@ -249,19 +279,23 @@ pub fn pull(
     let warnings = layers.distinct.iter().flat_map(|layer| layer.warnings.clone());
     let warnings = warnings.chain(tree.warnings.into_iter().map(PullWarning::Layer)).chain(unchecked).collect();
     let pulled = manifest.layers.iter().zip(&config.diff_ids).zip(layers.in_order());
-    let pulled = pulled.map(|((blob, diff_id), layer)| PulledLayer {
-        blob: blob.clone(),
-        diff_id: *diff_id,
-        size: layer.size,
-        outcome: layer.outcome,
-    });
-    let pulled = pulled.collect();
+    let pulled: Result<Vec<_>, _> = pulled
+        .map(|((blob, diff_id), layer)| {
+            Ok(PulledLayer {
+                blob: blob.clone(),
+                diff_id: *diff_id,
+                size: layer.size,
+                outcome: layer.outcome,
+                blob_kind: blob_kind(repository, blob, diff_id)?,
+            })
+        })
+        .collect();
     let earlier: (u64, u64) =
         layers.distinct.iter().fold((0, 0), |sum, layer| (sum.0 + layer.new.0, sum.1 + layer.new.1));
     Ok(PulledImage {
         manifest: manifest.digest,
         config: config.digest,
-        layers: pulled,
+        layers: pulled.map_err(PullError::Kept)?,
         image,
         warnings,
         new_objects: earlier.0 + committed.objects.new,

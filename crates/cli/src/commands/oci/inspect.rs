@@ -2,15 +2,20 @@
 
 use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_oci::annotation::is_composefs_key;
+use libcomposefs_oci::blob::{BlobKind, blob_kind};
 use libcomposefs_oci::stored::StoredImage;
-use libcomposefs_repo::StreamTag;
+use libcomposefs_repo::{Repository, StreamTag};
 use serde_json::{Value, json};
 
+use super::blob_kind as shown;
 use crate::commands::repository::RepositoryArgs;
 use crate::complete;
 use crate::output;
 
 /// Show an OCI image of a repository: its digests, layers, annotations and configuration.
+///
+/// For each layer it says whether the repository can give the compressed blob back byte for byte: exact if the blob is
+/// the uncompressed layer, rebuildable with the size of the record, whole if the blob was kept, or not here.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct OciInspectArgs {
@@ -39,7 +44,7 @@ pub(super) fn run(args: &OciInspectArgs, selected: &RepositoryArgs) -> anyhow::R
         None => {}
     }
     if args.json {
-        output::json(&report(args, &image)?);
+        output::json(&report(args, &repository, &image)?);
         return Ok(());
     }
     let (manifest, config) = (&image.manifest, &image.config);
@@ -56,6 +61,7 @@ pub(super) fn run(args: &OciInspectArgs, selected: &RepositoryArgs) -> anyhow::R
     for (number, (layer, diff_id)) in manifest.layers.iter().zip(&config.diff_ids).enumerate() {
         out!("layer {:<3} {diff_id}", number + 1);
         out!("  blob    {} {} bytes ({})", layer.digest, layer.size, layer.media_type);
+        out!("  blob is {}", shown::text(blob_kind(&repository, layer, diff_id)?));
         for (key, value) in layer.annotations.iter().filter(|(key, _)| is_composefs_key(key)) {
             out!("  annotated {key}={value}");
         }
@@ -69,14 +75,18 @@ fn print_raw(bytes: &[u8]) -> anyhow::Result<()> {
     Ok(std::io::Write::flush(&mut out)?)
 }
 
-fn report(args: &OciInspectArgs, image: &StoredImage) -> anyhow::Result<Value> {
+fn report(args: &OciInspectArgs, repository: &Repository, image: &StoredImage) -> anyhow::Result<Value> {
     let manifest = &image.manifest;
-    let layers = manifest.layers.iter().zip(&image.config.diff_ids).map(|(layer, diff_id)| {
+    let layers = manifest.layers.iter().zip(&image.config.diff_ids);
+    let kinds: Result<Vec<BlobKind>, _> =
+        layers.clone().map(|(layer, diff_id)| blob_kind(repository, layer, diff_id)).collect();
+    let layers = layers.zip(kinds?).map(|((layer, diff_id), kind)| {
         json!({
             "digest": layer.digest.to_string(),
             "diff_id": diff_id.to_string(),
             "size": layer.size,
             "media_type": layer.media_type,
+            "blob": shown::json(kind),
             "annotations": layer.annotations,
         })
     });

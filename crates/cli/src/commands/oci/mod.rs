@@ -1,5 +1,6 @@
 //! `composefs oci`: works with OCI images, of registries, layouts and archives.
 
+mod blob_kind;
 mod config_diff;
 mod container;
 mod destination;

@@ -6,12 +6,12 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use libcomposefs_oci::layer::{WhiteoutRule, XattrFilter};
 use libcomposefs_oci::manifest::Platform;
-use libcomposefs_oci::pull::{LayerOutcome, PullOptions, PulledImage, pull};
+use libcomposefs_oci::pull::{KeepBlobs, LayerOutcome, PullOptions, PulledImage, pull};
 use libcomposefs_repo::StreamTag;
 use serde_json::json;
 
 use super::progress::LayerBars;
-use super::{source, warnings};
+use super::{blob_kind, source, warnings};
 use crate::commands::repository::{RepositoryArgs, counted};
 use crate::interrupt::Interrupt;
 use crate::output;
@@ -35,6 +35,9 @@ pub(crate) struct OciPullArgs {
     origin: source::SourceArgs,
     #[command(flatten)]
     layers: LayerArgs,
+    /// What is kept of the compressed layers, so that `oci push` and `oci export` give out the same bytes
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = KeepBlobsArg::Record)]
+    keep_blobs: KeepBlobsArg,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -66,6 +69,16 @@ enum XattrsArg {
     AllowlistOnly,
     /// security.capability and user.*
     KeepUserXattrs,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum KeepBlobsArg {
+    /// A record from which a gzip layer is rebuilt, usually 1 % of it; other layers whole
+    Record,
+    /// The whole compressed layers
+    Whole,
+    /// Nothing
+    No,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -110,6 +123,7 @@ Examples:
   composefs --repo=/srv/images oci pull docker://docker.io/library/debian:13
   composefs --repo=/srv/images oci pull oci:layout:debian --name=debian:13
   composefs --repo=/srv/images oci pull docker-archive:image.tar --name=app:1 --json
+  composefs --repo=/srv/images oci pull docker://quay.io/app/web:2 --keep-blobs=no
 
 Exit status: 0 if the image was pulled, 1 if not, 128 plus the signal number if a signal cancelled the command.",
         source::SOURCES
@@ -135,6 +149,11 @@ fn run_pull(args: &OciPullArgs, selected: &RepositoryArgs, interrupt: &Interrupt
     };
     let mut options = args.layers.options();
     options.tags = vec![tag.clone()];
+    options.keep_blobs = match args.keep_blobs {
+        KeepBlobsArg::Record => KeepBlobs::Record,
+        KeepBlobsArg::Whole => KeepBlobs::Whole,
+        KeepBlobsArg::No => KeepBlobs::No,
+    };
     let bars = LayerBars::default();
     let pulled = pull(&repository, &*opened.source, &options, &bars)?;
     drop(bars);
@@ -165,6 +184,7 @@ fn report(pulled: &PulledImage, tag: &StreamTag) -> serde_json::Value {
             "compressed_size": layer.blob.size,
             "size": layer.size,
             "present": layer.outcome == LayerOutcome::Present,
+            "blob": blob_kind::json(layer.blob_kind),
         })
     });
     json!({

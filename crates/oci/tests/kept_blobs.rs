@@ -1,0 +1,230 @@
+//! Compressed blobs come back from a repository byte for byte, as long as an image names them.
+
+use std::fs;
+use std::io::{self, Read, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use libcomposefs_image::Algorithm;
+use libcomposefs_oci::BlobDigest;
+use libcomposefs_oci::blob::{BlobKind, blob_kind, open_blob};
+use libcomposefs_oci::pull::{KeepBlobs, NoPullProgress, PullOptions, PulledImage, pull};
+use libcomposefs_oci::source::{DirectoryFiles, OciLayout};
+use libcomposefs_repo::{Format, GcOptions, Repository, Settings};
+use serde_json::json;
+
+/// An archive with one file of text that no other number has. That of number 3 is longer.
+fn archive(number: u32) -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("usr")).unwrap();
+    let mut state = number;
+    let line = |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        format!("{} of {number}: {}\n", state >> 20, state >> 8 & 0xff)
+    };
+    let text: String = (0..if number == 3 { 30_000 } else { 6000 }).map(line).collect();
+    fs::write(dir.path().join("usr/text"), text).unwrap();
+    let output = Command::new("tar").args(["--mtime=@1", "-cf-", "-C"]).arg(dir.path()).arg("usr").output().unwrap();
+    assert!(output.status.success());
+    output.stdout
+}
+
+fn gzip(archive: &[u8]) -> Vec<u8> {
+    let mut child =
+        Command::new("gzip").args(["-n", "-6"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let archive = archive.to_vec();
+    let thread = std::thread::spawn(move || stdin.write_all(&archive));
+    let output = child.wait_with_output().unwrap();
+    thread.join().unwrap().unwrap();
+    output.stdout
+}
+
+/// zlib-rs at its lowest level, which no record imitates.
+fn unknown_gzip(archive: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(archive).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zstd(archive: &[u8]) -> Vec<u8> {
+    zstd::encode_all(archive, 3).unwrap()
+}
+
+/// Writes a layout with an image of these layers: archives and blobs.
+fn write_layout(dir: &Path, layers: &[(Vec<u8>, Vec<u8>)]) {
+    fs::create_dir_all(dir.join("blobs/sha256")).unwrap();
+    let put = |kind: &str, bytes: &[u8]| {
+        let digest = BlobDigest::of(bytes);
+        fs::write(dir.join("blobs/sha256").join(digest.hex()), bytes).unwrap();
+        json!({ "mediaType": format!("application/vnd.oci.image.{kind}"), "digest": digest.to_string(),
+                "size": bytes.len() })
+    };
+    let diff_ids: Vec<String> = layers.iter().map(|(archive, _)| BlobDigest::of(archive).to_string()).collect();
+    let blobs: Vec<_> = layers.iter().map(|(_, blob)| put("layer.v1.tar+gzip", blob)).collect();
+    let config = json!({ "architecture": "amd64", "os": "linux", "config": {},
+                         "rootfs": { "type": "layers", "diff_ids": diff_ids } });
+    let config = put("config.v1+json", config.to_string().as_bytes());
+    let manifest = json!({ "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                           "config": config, "layers": blobs });
+    let manifest = put("manifest.v1+json", manifest.to_string().as_bytes());
+    let index = json!({ "schemaVersion": 2, "manifests": [manifest] });
+    fs::write(dir.join("index.json"), index.to_string()).unwrap();
+    fs::write(dir.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+}
+
+struct Place {
+    dir: tempfile::TempDir,
+    repository: Repository,
+}
+
+impl Place {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = Settings { algorithm: Algorithm::Sha256, demands_verity: false, format: Format::One };
+        let (repository, _) = Repository::init(&dir.path().join("repo"), settings).unwrap();
+        Self { dir, repository }
+    }
+
+    fn pull(&self, layers: &[(Vec<u8>, Vec<u8>)], keep: KeepBlobs, tag: &str) -> PulledImage {
+        let layout = self.dir.path().join(tag);
+        write_layout(&layout, layers);
+        let source = OciLayout::new(DirectoryFiles::open(&layout).unwrap(), tag.into(), None);
+        let mut options = PullOptions::default();
+        options.keep_blobs = keep;
+        options.tags = vec![tag.parse().unwrap()];
+        pull(&self.repository, &source, &options, &NoPullProgress).unwrap()
+    }
+
+    fn read(&self, image: &PulledImage, number: usize) -> Option<io::Result<Vec<u8>>> {
+        let layer = &image.layers[number];
+        let blob = open_blob(&self.repository, &layer.blob, &layer.diff_id).unwrap();
+        blob.map(|mut blob| {
+            let mut bytes = Vec::new();
+            blob.read_to_end(&mut bytes).map(|_| bytes)
+        })
+    }
+
+    fn gc(&self) -> Vec<String> {
+        let options = GcOptions { dry_run: false, grace: Duration::ZERO };
+        let report = self.repository.gc(options).unwrap();
+        assert!(report.unclear.is_empty() && report.unreadable.is_empty(), "{report:?}");
+        report.removed_streams
+    }
+
+    fn has(&self, path: &str) -> bool {
+        fs::symlink_metadata(self.dir.path().join("repo/streams").join(path)).is_ok()
+    }
+}
+
+fn layers() -> Vec<(Vec<u8>, Vec<u8>)> {
+    let [a, b, c, d] = [1, 2, 3, 4].map(archive);
+    vec![(a.clone(), a), (b.clone(), gzip(&b)), (c.clone(), unknown_gzip(&c)), (d.clone(), zstd(&d))]
+}
+
+#[test]
+fn blobs_of_each_kind_come_back() {
+    let layers = layers();
+    for keep in [KeepBlobs::Record, KeepBlobs::Whole] {
+        let place = Place::new();
+        let image = place.pull(&layers, keep, "image");
+        for (number, (_, blob)) in layers.iter().enumerate() {
+            let layer = &image.layers[number];
+            let kind = layer.blob_kind;
+            let is_right = match number {
+                0 => kind == BlobKind::Exact,
+                1 if keep == KeepBlobs::Record => {
+                    matches!(kind, BlobKind::Rebuildable(bytes) if bytes < blob.len() as u64 / 10)
+                }
+                _ => kind == BlobKind::Whole(blob.len() as u64),
+            };
+            assert!(is_right, "layer {number}, {keep:?}: {kind:?}");
+            assert!(place.read(&image, number).unwrap().unwrap() == *blob, "layer {number}, {keep:?}");
+            assert_eq!(kind, blob_kind(&place.repository, &layer.blob, &layer.diff_id).unwrap());
+        }
+    }
+}
+
+#[test]
+fn without_kept_blobs_only_the_archive_comes_back_until_they_are_kept() {
+    let (place, layers) = (Place::new(), layers());
+    let image = place.pull(&layers, KeepBlobs::No, "image");
+    for (number, layer) in image.layers.iter().enumerate() {
+        assert_eq!(layer.blob_kind, if number == 0 { BlobKind::Exact } else { BlobKind::None });
+        assert_eq!(place.read(&image, number).is_some(), number == 0);
+    }
+    // The layers are here, and the blobs are read again.
+    let image = place.pull(&layers, KeepBlobs::Record, "image");
+    for (number, (_, blob)) in layers.iter().enumerate() {
+        assert!(place.read(&image, number).unwrap().unwrap() == *blob, "layer {number}");
+    }
+}
+
+#[test]
+fn two_blobs_of_one_archive_both_come_back() {
+    let place = Place::new();
+    let archive = archive(1);
+    let first = [(archive.clone(), gzip(&archive))];
+    let second = [(archive.clone(), unknown_gzip(&archive))];
+    let one = place.pull(&first, KeepBlobs::Record, "one");
+    let two = place.pull(&second, KeepBlobs::Record, "two");
+    assert!(place.read(&one, 0).unwrap().unwrap() == first[0].1);
+    assert!(place.read(&two, 0).unwrap().unwrap() == second[0].1);
+}
+
+#[test]
+fn the_last_read_of_another_blob_fails() {
+    let [a, b] = [1, 2].map(archive);
+    let layers = [(a.clone(), gzip(&a)), (b.clone(), gzip(&b))];
+    for keep in [KeepBlobs::Whole, KeepBlobs::Record] {
+        another_blob_fails(&layers, keep);
+    }
+}
+
+fn another_blob_fails(layers: &[(Vec<u8>, Vec<u8>)], keep: KeepBlobs) {
+    let place = Place::new();
+    let image = place.pull(layers, keep, "image");
+    let path = |number: usize| {
+        place.dir.path().join("repo/streams").join(format!("composefs-blob-{}", image.layers[number].blob.digest))
+    };
+    assert!(place.read(&image, 0).unwrap().is_ok());
+    fs::remove_file(path(0)).unwrap();
+    std::os::unix::fs::symlink(fs::read_link(path(1)).unwrap(), path(0)).unwrap();
+    let layer = &image.layers[0];
+    let error = match open_blob(&place.repository, &layer.blob, &layer.diff_id) {
+        Ok(blob) => io::copy(&mut blob.unwrap(), &mut io::sink()).unwrap_err().to_string(),
+        Err(error) => error.to_string(),
+    };
+    assert!(error.contains("pull the image again"), "{error}");
+}
+
+#[test]
+fn kept_blobs_live_as_long_as_a_manifest_that_names_them() {
+    let place = Place::new();
+    let [a, b] = [1, 2].map(archive);
+    let (shared, other) = ((a.clone(), gzip(&a)), (b.clone(), unknown_gzip(&b)));
+    let one = place.pull(&[shared.clone(), other.clone()], KeepBlobs::Record, "one");
+    let two = place.pull(std::slice::from_ref(&shared), KeepBlobs::Record, "two");
+    let names = |blob: &[u8]| {
+        let digest = BlobDigest::of(blob);
+        [format!("composefs-blob-{digest}"), format!("refs/composefs-blobs/{digest}")]
+    };
+    let ([shared_stream, shared_name], [other_stream, other_name]) = (names(&shared.1), names(&other.1));
+    let all = [&shared_stream, &shared_name, &other_stream, &other_name];
+    assert!(place.gc().is_empty());
+    assert!(all.iter().all(|path| place.has(path)));
+
+    place.repository.untag_stream(&"one".parse().unwrap()).unwrap();
+    let removed = place.gc();
+    assert!(removed.contains(&other_stream) && !removed.contains(&shared_stream), "{removed:?}");
+    assert_eq!(all.map(|path| place.has(path)), [true, true, false, false]);
+    assert!(place.read(&two, 0).unwrap().unwrap() == shared.1);
+    assert!(place.read(&one, 1).is_none());
+
+    place.repository.untag_stream(&"two".parse().unwrap()).unwrap();
+    assert!(place.gc().contains(&shared_stream));
+    assert_eq!(all.map(|path| place.has(path)), [false; 4]);
+    let objects = place.repository.objects().list().count();
+    assert_eq!(objects, 0, "{objects} objects are left");
+}
