@@ -257,6 +257,9 @@ impl LayerBytes for ImportBytes<'_> {
             if len < content.len() {
                 return Err(ContentError::Tar(TarError::TruncatedData(size - len as u64)));
             }
+            if !content.is_empty() {
+                self.sink.short(&content);
+            }
             return Ok(FileData::Inline(content));
         }
         let before = self.archive.size - (self.archive.end - self.archive.start) as u64;

@@ -30,6 +30,9 @@ pub trait LayerSink: Sync {
     ///
     /// If the content cannot be made or stored.
     fn put_pieces(&self, write: &mut dyn FnMut(&mut dyn PieceSink) -> io::Result<()>) -> Result<Digest, Error>;
+
+    /// Is told of a content that becomes no object, because it is so short that the stream and the image hold it.
+    fn short(&self, _content: &[u8]) {}
 }
 
 /// Receives the pieces of a content.

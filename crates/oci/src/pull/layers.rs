@@ -14,6 +14,9 @@ use libcomposefs_store::Batch;
 use super::blob_reader::{BlobRead, read_archive};
 use super::keep::{KeepError, LayerToKeep, MadeBlob, find_kept, keep_while_reading, protect_made};
 use super::keep_blobs::KeepBlobs;
+use super::known::KnownContents;
+use super::partial::{self, PartialLayer, PartialPull};
+use super::whole_blob::WholeBlob;
 use super::{LayerOutcome, PullError, PullOptions, PullProgress, PullWarning};
 use crate::layer::{
     ExpandedFiles, FileData, ImageTree, ImportedLayer, LayerReadError, LayerSink, LayerWarning, Stored, apply_stream,
@@ -24,6 +27,7 @@ use crate::source::{ImageSource, LayerRequest};
 use crate::stored::{STREAM_MAX, StoredError, stream_name, verify_layer};
 use crate::stream::{ContentType, StreamKind, StreamReader};
 use crate::tar::{Limits, SparseMap};
+use crate::zstd_chunked::ChunkedImport;
 use crate::{BlobDigest, stream};
 
 /// Largest size of an archive whose blob is empty, in bytes.
@@ -116,6 +120,18 @@ impl LayerJob<'_> {
         let (number, count, blob) = (self.number + 1, self.count, self.blob.digest);
         PullError::Keep { number, count, blob, error: Box::new(error) }
     }
+
+    /// Returns the largest size of the archive, in bytes.
+    fn size_max(&self, options: &PullOptions) -> u64 {
+        let by_blob = || self.blob.size.saturating_mul(RATIO_MAX).saturating_add(ARCHIVE_MIN);
+        options.layer_size_max.unwrap_or_else(by_blob)
+    }
+
+    /// Returns a function that says of an error which layer has it.
+    fn failed(&self) -> impl Fn(LayerReadError) -> PullError + use<> {
+        let (number, count, blob) = (self.number + 1, self.count, self.blob.digest);
+        move |error| PullError::Layer { number, count, blob, error: Box::new(error) }
+    }
 }
 
 /// Reads the layers into the repository, several at once.
@@ -125,6 +141,7 @@ pub(super) fn pull_layers(
     manifest: &Manifest,
     config: &ImageConfig,
     options: &PullOptions,
+    known: &KnownContents<'_>,
     progress: &dyn PullProgress,
 ) -> Result<ReadLayers, PullError> {
     each_layer(manifest, config, options, |job| {
@@ -139,9 +156,8 @@ pub(super) fn pull_layers(
             if source.has_blobs() && job.blob.digest != job.diff_id { options.keep_blobs } else { KeepBlobs::No };
         let mut layer = if source.is_remote() || keep != KeepBlobs::No {
             let mut own = transaction.repository().transaction()?;
-            let destination = Destination::Batch(own.batch());
-            let keeping = (keep != KeepBlobs::No).then_some((keep, &own));
-            let (mut layer, made) = read_layer(destination, source, job, options, progress, keeping)?;
+            let keeping = (keep != KeepBlobs::No).then_some(keep);
+            let (mut layer, made) = fetch_layer((&own, keeping), known, source, job, options, progress)?;
             let name = stream_name(StreamKind::Layer(job.diff_id));
             let digest = own.add_stream(name, &layer.file, layer.objects.clone(), Vec::new())?;
             // Before the other lease ends.
@@ -160,14 +176,13 @@ pub(super) fn pull_layers(
             layer.new = (committed.objects.new, committed.objects.bytes_written);
             layer
         } else {
-            let destination = Destination::Batch(transaction.batch());
-            let (mut layer, _) = read_layer(destination, source, job, options, progress, None)?;
+            let (mut layer, _) = fetch_layer((transaction, None), known, source, job, options, progress)?;
             let stored = transaction.batch().put_bytes(&layer.file);
             layer.stream = Some(stored.map_err(libcomposefs_repo::RepositoryError::from)?.0);
             layer
         };
         layer.warnings.append(&mut warnings);
-        progress.done(job.number, LayerOutcome::Pulled);
+        progress.done(job.number, layer.outcome);
         Ok(layer)
     })
 }
@@ -183,7 +198,7 @@ pub(super) fn hash_layers(
 ) -> Result<ReadLayers, PullError> {
     each_layer(manifest, config, options, |job| {
         progress.layer(job.number, &job.diff_id, job.blob.size);
-        let (layer, _) = read_layer(Destination::Hash(sink), source, job, options, progress, None)?;
+        let (layer, _) = read_layer(Destination::Hash(sink), source, WholeRead::default(), job, options, progress)?;
         progress.done(job.number, LayerOutcome::Pulled);
         Ok(layer)
     })
@@ -281,37 +296,87 @@ impl<'b> Destination<'b> {
     }
 }
 
-/// Reads the blob of a layer once: both digests are checked before anything refers to what was stored. With `keeping`,
-/// what is kept of the blob is made at the same time, and stored by that transaction.
-fn read_layer(
-    destination: Destination<'_>,
+/// Stores a layer: fetches only its missing contents where that is possible, and else reads its blob, and makes what is
+/// kept of it at the same time.
+fn fetch_layer(
+    (transaction, keeping): (&Transaction<'_>, Option<KeepBlobs>),
+    known: &KnownContents<'_>,
     source: &dyn ImageSource,
     job: LayerJob<'_>,
     options: &PullOptions,
     progress: &dyn PullProgress,
-    keeping: Option<(KeepBlobs, &Transaction<'_>)>,
 ) -> Result<(ReadLayer, Option<MadeBlob>), PullError> {
-    let LayerJob { number, count, blob, diff_id } = job;
-    let size_max =
-        options.layer_size_max.unwrap_or_else(|| blob.size.saturating_mul(RATIO_MAX).saturating_add(ARCHIVE_MIN));
+    let mut warnings = Vec::new();
+    let (mut body, mut watched) = (None, None);
+    if let Some(positions) = partial::positions(job.blob, &mut warnings) {
+        let LayerJob { number, blob, diff_id, .. } = job;
+        let layer = PartialLayer { number, blob, diff_id, positions: &positions, size_max: job.size_max(options) };
+        match partial::pull_parts(transaction, known, source, layer, options, progress, &mut warnings)? {
+            PartialPull::Whole(begun) => body = begun,
+            PartialPull::Imported(import) => {
+                let ChunkedImport { imported, fetched, reused, .. } = *import;
+                let outcome = LayerOutcome::Partial { fetched, reused };
+                return Ok((ReadLayer { outcome, warnings, ..finish_layer(imported, job)? }, None));
+            }
+        }
+        watched = WholeBlob::new(transaction.batch(), positions);
+    }
+    let keeping = keeping.map(|keep| (keep, transaction));
+    let whole = WholeRead { body, watched: watched.as_ref(), keeping };
+    let (mut layer, made) = read_layer(Destination::Batch(transaction.batch()), source, whole, job, options, progress)?;
+    if let Some(watched) = watched {
+        known.add(|table| watched.add_to(table));
+    }
+    layer.warnings.append(&mut warnings);
+    Ok((layer, made))
+}
+
+/// How a whole blob is read.
+#[derive(Default)]
+struct WholeRead<'w> {
+    /// A reader of the blob, if one was opened before.
+    body: Option<Box<dyn Read + Send>>,
+    /// What is told of the blob and its contents.
+    watched: Option<&'w WholeBlob<'w>>,
+    /// What is kept of the blob, and the transaction that stores it.
+    keeping: Option<(KeepBlobs, &'w Transaction<'w>)>,
+}
+
+/// Reads the blob of a layer once: both digests are checked before anything refers to what was stored. What is kept of
+/// the blob is made at the same time.
+fn read_layer(
+    destination: Destination<'_>,
+    source: &dyn ImageSource,
+    whole: WholeRead<'_>,
+    job: LayerJob<'_>,
+    options: &PullOptions,
+    progress: &dyn PullProgress,
+) -> Result<(ReadLayer, Option<MadeBlob>), PullError> {
+    let LayerJob { number, blob, diff_id, .. } = job;
+    let size_max = job.size_max(options);
     let sink = destination.sink();
     let request = LayerRequest { number, diff_id, sink, batch: destination.batch(), size_max };
-    let failed = |error| PullError::Layer { number: number + 1, count, blob: blob.digest, error: Box::new(error) };
+    let failed = job.failed();
     let mut made = None;
     let (imported, has_garbage) = match source.import_layer(request) {
         Some(imported) => (imported?, false),
         None => {
+            let body = whole.body.map(|body| body as Box<dyn Read + Send + '_>);
+            let input = body.map_or_else(|| source.blob(blob), Ok)?;
+            let (input, sink) = match whole.watched {
+                Some(watched) => (watched.reader(input), watched as &dyn LayerSink),
+                None => (input, sink),
+            };
             let read = |input: Box<dyn Read + Send + '_>| {
                 read_archive(input, blob, (number, progress), options.window_log, |archive| {
                     import_layer(archive, sink, Limits::default(), size_max)
                 })
             };
-            let input = source.blob(blob)?;
-            let ((imported, read), kept) = match keeping {
+            let ((imported, read), kept) = match whole.keeping {
                 Some((keep, own)) => keep_while_reading(keep, own, input, blob, read),
                 None => (read(input), Ok(MadeBlob::Archive)),
             };
-            let imported = imported.map_err(failed)?;
+            let imported = imported.map_err(&failed)?;
             let read = read.map_err(|error| failed(LayerReadError::Read(error)))?;
             if source.has_blobs() {
                 check_blob(&read, job)?;
@@ -320,6 +385,15 @@ fn read_layer(
             (imported, read.has_garbage)
         }
     };
+    let mut layer = finish_layer(imported, job)?;
+    layer.warnings.extend(has_garbage.then_some(PullWarning::Garbage(blob.digest)));
+    Ok((layer, made.filter(|_| whole.keeping.is_some())))
+}
+
+/// Compares the diff ID of an imported layer, and makes its stream.
+fn finish_layer(imported: ImportedLayer, job: LayerJob<'_>) -> Result<ReadLayer, PullError> {
+    let LayerJob { number, count, blob, diff_id } = job;
+    let failed = job.failed();
     let number = number + 1;
     let ImportedLayer { diff_id: found, size, stream, expanded, .. } = imported;
     if found != diff_id {
@@ -334,8 +408,7 @@ fn read_layer(
     if file.len() as u64 > STREAM_MAX {
         return Err(failed(LayerReadError::Stream(stream::StreamError::Damaged("its headers are too large"))));
     }
-    let warnings = if has_garbage { vec![PullWarning::Garbage(blob.digest)] } else { Vec::new() };
-    let layer = ReadLayer {
+    Ok(ReadLayer {
         blob: blob.digest,
         diff_id,
         file,
@@ -343,11 +416,10 @@ fn read_layer(
         objects,
         size,
         outcome: LayerOutcome::Pulled,
-        warnings,
+        warnings: Vec::new(),
         new: (0, 0),
         expanded: Some(expanded),
-    };
-    Ok((layer, made.filter(|_| keeping.is_some())))
+    })
 }
 
 /// Keeps the blob of a layer that the repository has, if the source has it at hand and nothing was kept of it.

@@ -5,9 +5,12 @@ mod annotations;
 mod blob_reader;
 mod keep;
 mod keep_blobs;
+mod known;
 mod layers;
+mod partial;
 mod publish;
 mod trees;
+mod whole_blob;
 
 pub use trees::{PlainOptions, PlainTrees, plain_trees, read_documents, source_tree, stored_plain_trees};
 
@@ -25,6 +28,8 @@ use crate::manifest::{BlobRef, ManifestError, Platform};
 use crate::source::{ImageSource, SourceError};
 use crate::stored::StoredError;
 
+use known::KnownContents;
+
 /// Options of a pull.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -39,6 +44,8 @@ pub struct PullOptions {
     pub layer_size_max: Option<u64>,
     /// Largest window of a zstd frame, as a binary logarithm.
     pub window_log: u32,
+    /// Read whole blobs, also where the repository has a part of their contents. The blob can then be given out again.
+    pub whole: bool,
     /// Number of layers that are read at once.
     pub parallel: usize,
     /// The names that the image gets.
@@ -55,6 +62,7 @@ impl Default for PullOptions {
             platform: None,
             layer_size_max: None,
             window_log: WINDOW_LOG,
+            whole: false,
             parallel: 3,
             tags: Vec::new(),
             keep_blobs: KeepBlobs::default(),
@@ -86,6 +94,14 @@ impl PullProgress for NoPullProgress {}
 pub enum LayerOutcome {
     /// Its blob was read.
     Pulled,
+    /// Only the contents that the repository did not have were fetched. The digest of the blob is not known to be
+    /// right; that of the archive is.
+    Partial {
+        /// Number of bytes of the blob that were fetched.
+        fetched: u64,
+        /// Number of bytes of contents that the repository had.
+        reused: u64,
+    },
     /// The repository had it, and its content has the right digest.
     Present,
 }
@@ -146,6 +162,15 @@ pub enum PullWarning {
         /// The number of layers that have it; 0 if the manifest has it.
         layers: usize,
     },
+    /// A layer could not be fetched in parts, and its whole blob was read.
+    NotPartial {
+        /// The digest of the blob.
+        blob: BlobDigest,
+        /// The cause.
+        reason: String,
+    },
+    /// The table for partial pulls cannot be written. The next pull fetches more than it must.
+    Table(String),
 }
 
 /// The reasons why an image cannot be pulled.
@@ -269,7 +294,11 @@ pub fn pull(
 ) -> Result<PulledImage, PullError> {
     let (manifest, config) = read_documents(source, options)?;
     let mut transaction = repository.transaction()?;
-    let layers = layers::pull_layers(&transaction, source, &manifest, &config, options, progress)?;
+    let known = KnownContents::new(repository);
+    let layers = layers::pull_layers(&transaction, source, &manifest, &config, options, &known, progress);
+    // Also after an error: the layers that are complete are found by the next pull.
+    let saved = known.save();
+    let layers = layers?;
     let tree = layers::tree(&transaction, &layers, options)?;
     let image = publish::add_image(&mut transaction, &tree)?;
     // Nothing of the image has a name before the commit.
@@ -277,7 +306,8 @@ pub fn pull(
     let parts = publish::PulledParts { manifest: &manifest, config: &config, layers: &layers };
     let committed = publish::publish(transaction, parts, image, &options.tags, progress)?;
     let warnings = layers.distinct.iter().flat_map(|layer| layer.warnings.clone());
-    let warnings = warnings.chain(tree.warnings.into_iter().map(PullWarning::Layer)).chain(unchecked).collect();
+    let warnings = warnings.chain(tree.warnings.into_iter().map(PullWarning::Layer)).chain(unchecked);
+    let warnings = warnings.chain(saved.err().map(|error| PullWarning::Table(error.to_string()))).collect();
     let pulled = manifest.layers.iter().zip(&config.diff_ids).zip(layers.in_order());
     let pulled: Result<Vec<_>, _> = pulled
         .map(|((blob, diff_id), layer)| {

@@ -20,6 +20,7 @@ pub use storage_image::StorageImageSource;
 
 use crate::layer::{ImportedLayer, LayerSink};
 use crate::manifest::{BlobRef, Document, Manifest, ManifestError, Platform, for_platform};
+use crate::zstd_chunked::RangeFetcher;
 use crate::{BlobDigest, shown::shown};
 
 /// Indexes that a reference may lead through.
@@ -78,6 +79,16 @@ pub struct LayerRequest<'a> {
     pub size_max: u64,
 }
 
+/// Fetches parts of a blob.
+///
+/// An error of the kind `InvalidData` means that the server cannot give these parts; the whole blob is read then. Any
+/// other error ends the pull.
+pub trait BlobParts: RangeFetcher {
+    /// Returns a reader of the whole blob, from its beginning, if the server has begun to send it in place of parts. The
+    /// fetch has failed then. The caller checks size and digest.
+    fn take_whole(&mut self) -> Option<Box<dyn Read + Send>>;
+}
+
 /// A place that has manifests and blobs.
 pub trait ImageSource: Sync {
     /// Returns the reference, for messages.
@@ -108,6 +119,12 @@ pub trait ImageSource: Sync {
     /// Imports a layer in a way of the source's own, which does not read its blob. `None` if the source has no such
     /// way.
     fn import_layer(&self, _request: LayerRequest<'_>) -> Option<Result<ImportedLayer, SourceError>> {
+        None
+    }
+
+    /// Returns a way to fetch parts of a blob; `None` if the source has no such way, or reading all of the blob costs no
+    /// more.
+    fn parts(&self, _blob: &BlobRef) -> Option<Box<dyn BlobParts + '_>> {
         None
     }
 

@@ -63,12 +63,16 @@ pub fn import_chunked(
     let limits = &source.limits;
     limits.check("the TOC", &source.positions.toc)?;
     limits.check("the tar-split data", &source.positions.tar_split)?;
-    let layer = ChunkedLayer::new(source.positions, &fetch_positions(source.positions, fetcher)?, limits)?;
+    limits.check_fetched(source.positions.range().len())?;
+    let (bytes, before) = fetch_positions(source.positions, fetcher)?;
+    let layer = ChunkedLayer::new(source.positions, &bytes, limits)?;
+    drop(bytes);
 
     let plan = PullPlan::new(&layer, &mut |digest, size| local.contains(digest, size));
     let requests = plan.requests(fetcher.ranges_per_request());
     let ranges: Vec<ByteRange> = requests.iter().flatten().copied().collect();
-    let fetched = layer.fetched() + ranges.iter().map(|range| range.len()).sum::<u64>();
+    let fetched = before + ranges.iter().map(|range| range.len()).sum::<u64>();
+    limits.check_fetched(fetched)?;
     let input: Box<dyn std::io::Read + '_> = if ranges.is_empty() {
         Box::new(std::io::empty())
     } else {
@@ -107,14 +111,32 @@ pub fn import_chunked(
     Ok(ChunkedImport { imported, layer, short, requests, fetched, reused })
 }
 
-fn fetch_positions(positions: &ChunkedPositions, fetcher: &mut dyn RangeFetcher) -> Result<Vec<u8>, ChunkedError> {
-    let range = positions.range();
-    let mut bytes = Vec::new();
-    let request = [vec![range]];
-    let reader = fetcher.fetch(&request).map_err(ChunkedError::Fetch)?;
-    reader.take(range.len()).read_to_end(&mut bytes).map_err(ChunkedError::Fetch)?;
-    if bytes.len() as u64 != range.len() {
-        return Err(ChunkedError::Fetch(std::io::ErrorKind::UnexpectedEof.into()));
+/// Fetches the TOC and the tar-split data. Returns the bytes of the range that has both, and the number of bytes that
+/// were fetched.
+///
+/// Both are side by side, but the request names them as two ranges: the answer shows whether the server can send
+/// several ranges, before the plan is made.
+fn fetch_positions(
+    positions: &ChunkedPositions,
+    fetcher: &mut dyn RangeFetcher,
+) -> Result<(Vec<u8>, u64), ChunkedError> {
+    let whole = positions.range();
+    let mut request = [vec![whole]];
+    if fetcher.ranges_per_request() > 1 {
+        request[0] = vec![positions.toc.range, positions.tar_split.range];
+        request[0].sort_unstable();
     }
-    Ok(bytes)
+    let mut reader = fetcher.fetch(&request).map_err(ChunkedError::Fetch)?;
+    let (mut bytes, mut fetched) = (Vec::new(), 0u64);
+    for range in &request[0] {
+        // What is between the two has no meaning.
+        let gap = (range.start - whole.start).saturating_sub(bytes.len() as u64);
+        bytes.resize(bytes.len() + usize::try_from(gap).unwrap_or_default(), 0);
+        let read = (&mut reader).take(range.len()).read_to_end(&mut bytes).map_err(ChunkedError::Fetch)?;
+        if read as u64 != range.len() {
+            return Err(ChunkedError::Fetch(std::io::ErrorKind::UnexpectedEof.into()));
+        }
+        fetched += range.len();
+    }
+    Ok((bytes, fetched))
 }

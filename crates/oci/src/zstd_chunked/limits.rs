@@ -16,6 +16,8 @@ pub struct ChunkedLimits {
     pub window_log: u32,
     /// Largest size of the archive, in bytes.
     pub archive: u64,
+    /// Largest number of bytes to fetch. Beyond it pulling the whole blob is better.
+    pub fetched: u64,
     /// Limits of the archive.
     pub tar: Limits,
 }
@@ -27,12 +29,18 @@ impl Default for ChunkedLimits {
             plain: 256 << 20,
             window_log: WINDOW_LOG,
             archive: u64::MAX,
+            fetched: u64::MAX,
             tar: Limits::default(),
         }
     }
 }
 
 impl ChunkedLimits {
+    pub(super) fn check_fetched(&self, fetched: u64) -> Result<(), NotPartial> {
+        let limit = self.fetched;
+        if fetched > limit { Err(NotPartial::LittleIsHere { fetched, limit }) } else { Ok(()) }
+    }
+
     pub(super) fn check(&self, what: &'static str, section: &PlainSection) -> Result<(), NotPartial> {
         for (size, limit) in [(section.range.len(), self.compressed), (section.plain_len, self.plain)] {
             if size > limit {

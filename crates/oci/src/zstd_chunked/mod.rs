@@ -101,6 +101,14 @@ pub enum NotPartial {
     /// The archive cannot be rebuilt.
     #[error(transparent)]
     TarSplit(#[from] TarSplitError),
+    /// Nearly all of the blob would be fetched.
+    #[error("{fetched} bytes would be fetched in parts, more than the limit of {limit}")]
+    LittleIsHere {
+        /// Number of bytes that would be fetched.
+        fetched: u64,
+        /// The limit.
+        limit: u64,
+    },
     /// A content that was found here cannot be read any more.
     #[error("a content of the repository that is a part of the layer cannot be read any more: {0}")]
     Local(std::io::Error),

@@ -8,8 +8,9 @@ use crate::BlobDigest;
 
 /// Number of ranges that a request asks for, where the server allows it. The header line has about 24 bytes for each.
 pub const RANGES_PER_REQUEST: usize = 64;
-/// Largest number of requests for the contents of a layer. With the one for the TOC they are 20.
-pub const REQUESTS_MAX: usize = 19;
+/// Largest number of requests for the contents of a layer. The TOC and the tar-split data are fetched before by one
+/// request, or by two if the server answers the first of two ranges only, so that they are 20.
+pub const REQUESTS_MAX: usize = 18;
 /// The bytes between ranges that are fetched to save requests are at most this part of what must be fetched anyway.
 const EXTRA_PART: u64 = 20;
 /// A range of its own costs about as many bytes: its numbers in the request, and a header in the answer.

@@ -8,7 +8,7 @@ use libcomposefs_oci::compression::{LayerDecoder, WINDOW_LOG};
 use libcomposefs_oci::zstd_chunked::{ChunkData, ChunkedPositions, NoContents};
 use serde_json::Value;
 
-use super::{MemoryContents, pull};
+use super::{MemoryContents, pull, sections};
 
 struct Golden {
     blob: Vec<u8>,
@@ -69,7 +69,7 @@ fn what_is_here_is_not_fetched() {
         at = at.next_multiple_of(512);
     }
     let again = pull(&blob, &positions, diff_id, &mut local, 64).unwrap();
-    assert_eq!((again.requests, again.fetched), (1, positions.range().len()));
+    assert_eq!((again.requests, again.fetched), (1, sections(&positions)));
     assert!(again.reused > 90_000, "{}", again.reused);
     let noise = local.0.values().filter(|content| content.iter().any(|byte| *byte != 0));
     let largest = noise.max_by_key(|content| content.len()).unwrap().clone();

@@ -1,6 +1,7 @@
 //! Partial pulls of layers in the format zstd:chunked.
 
 mod golden;
+mod pulled;
 mod refused;
 mod stored;
 mod update;
@@ -36,6 +37,11 @@ impl LocalContents for MemoryContents {
     fn open(&mut self, digest: &BlobDigest, _: u64) -> std::io::Result<(Box<dyn Read>, ContentOrigin)> {
         Ok((Box::new(std::io::Cursor::new(self.0[digest].clone())), ContentOrigin::Unknown))
     }
+}
+
+/// Returns the number of bytes of the TOC and the tar-split data.
+fn sections(positions: &ChunkedPositions) -> u64 {
+    positions.toc.range.len() + positions.tar_split.range.len()
 }
 
 fn file(bytes: &[u8]) -> File {

@@ -11,9 +11,9 @@ use libcomposefs_oci::zstd_chunked::table::{ContentPlace, ContentTable, StoredCo
 use libcomposefs_oci::zstd_chunked::{ChunkedImport, ChunkedLimits, ChunkedSource, FileRanges, import_chunked};
 use libcomposefs_store::{ObjectDir, StorePolicy, Summary, VerifyExisting};
 
-use super::file;
 use super::update::noise;
 use super::writer::{self, WrittenFile, WrittenLayer};
+use super::{file, sections};
 
 fn store(dir: &Path) -> ObjectDir {
     let policy = StorePolicy::default().with_verify_existing(VerifyExisting::Contents);
@@ -62,7 +62,7 @@ fn an_update_fetches_only_what_is_new() {
     let mut table = load(&directory, Algorithm::Sha256).unwrap();
     let layer = writer::write(&version(1));
     let (second, summary) = pull(&layer, &store, &mut table);
-    let positions = layer.positions().unwrap().unwrap().range().len();
+    let positions = sections(&layer.positions().unwrap().unwrap());
     assert!(second.fetched < positions + 9000 + 300 + 200, "{} {positions}", second.fetched);
     assert_eq!(summary.new, 2);
     assert_eq!(summary.bytes_written, 23_000 + 300);
@@ -95,7 +95,7 @@ fn a_damaged_object_is_fetched_again() {
     let layer = writer::write(&version(0));
     pull(&layer, &store, &mut table);
     let large = noise(1000, 3 << 20);
-    let Some(ContentPlace::Object { object, .. }) = table.get(&BlobDigest::of(&large)).cloned() else { panic!() };
+    let Some(ContentPlace::Object { object, .. }) = table.get(&BlobDigest::of(&large)) else { panic!() };
     let path = store.path_of(&object);
     // With fs-verity, it cannot be written, only replaced.
     let mut damaged = large.clone();

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::writer::{self, WrittenFile};
-use super::{MemoryContents, pull};
+use super::{MemoryContents, pull, sections};
 
 const FILES: usize = 10_000;
 
@@ -44,7 +44,7 @@ fn update(changed: &[usize], ranges_per_request: usize) -> (u64, u64, u64) {
     let import = pull(&layer.blob, &positions, layer.diff_id, &mut local, ranges_per_request).unwrap();
     let toc = import.layer.toc();
     let chunks: u64 = changed.iter().map(|number| toc.chunks()[*number].range.len()).sum();
-    (import.requests, import.fetched, chunks + positions.range().len())
+    (import.requests, import.fetched, chunks + sections(&positions))
 }
 
 /// Checks an update against the promise: at most 20 requests, at most 5 % more bytes.

@@ -1,21 +1,19 @@
 //! The bytes of the table: a header and records of equal length.
 
-use libcomposefs_image::{Algorithm, Digest};
+use libcomposefs_image::Algorithm;
 
-use super::{ContentPlace, ContentTable};
+use super::ContentTable;
+use super::packed::PackedPlace;
 use crate::BlobDigest;
 
-/// Largest number of records of a table, which then has 28 MiB.
-pub const RECORDS_MAX: usize = 1 << 18;
+/// Largest number of records of a table, which then has 14 MiB.
+pub const RECORDS_MAX: usize = 1 << 17;
 
 const MAGIC: &[u8; 16] = b"cfs-contents\0\0\0\x01";
 /// Magic, algorithm, number of records, SHA-256 of the records.
 const HEADER_LEN: usize = 16 + 8 + 8 + 32;
 /// SHA-256 of the content, size, offset, digest of the object or content.
 const RECORD_LEN: usize = 32 + 8 + 8 + 64;
-/// The offset of a content that is in the table itself.
-const INLINE: u64 = u64::MAX;
-
 /// Largest size of the file, in bytes.
 pub(super) const FILE_MAX: usize = HEADER_LEN + RECORDS_MAX * RECORD_LEN;
 
@@ -35,7 +33,10 @@ impl ContentTable {
         let mut table = Self::new(algorithm);
         for record in records.chunks_exact(RECORD_LEN) {
             let digest = BlobDigest::from_bytes(*record.first_chunk()?);
-            table.insert(digest, place(record, algorithm)?);
+            let (size, offset) = (number(record, 32)?, number(record, 40)?);
+            let place = PackedPlace { size, offset, value: *record.get(48..)?.first_chunk()? };
+            place.unpack(algorithm)?;
+            table.put(digest, place);
         }
         Some(table)
     }
@@ -43,22 +44,16 @@ impl ContentTable {
     /// Returns the bytes of the table.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let skipped = self.order.len().saturating_sub(RECORDS_MAX);
-        let mut records = Vec::with_capacity((self.order.len() - skipped) * RECORD_LEN);
-        let mut count = 0;
-        for digest in &self.order[skipped..] {
-            let Some(place) = self.places.get(digest) else { continue };
-            count += 1;
-            let (offset, size, value) = match place {
-                ContentPlace::Inline(bytes) => (INLINE, bytes.len() as u64, bytes.as_slice()),
-                ContentPlace::Object { object, offset, size } => (*offset, *size, object.as_bytes()),
-            };
+        let skipped = self.records.len().saturating_sub(RECORDS_MAX);
+        let kept = self.records.get(skipped..).unwrap_or_default();
+        let mut records = Vec::with_capacity(kept.len() * RECORD_LEN);
+        for (digest, place) in kept {
             records.extend_from_slice(digest.as_bytes());
-            records.extend_from_slice(&size.to_le_bytes());
-            records.extend_from_slice(&offset.to_le_bytes());
-            records.extend_from_slice(value);
-            records.resize(count * RECORD_LEN, 0);
+            records.extend_from_slice(&place.size.to_le_bytes());
+            records.extend_from_slice(&place.offset.to_le_bytes());
+            records.extend_from_slice(&place.value);
         }
+        let count = kept.len();
         let mut file = self_header(self.algorithm, count as u64, &records);
         file.append(&mut records);
         file
@@ -73,17 +68,6 @@ fn self_header(algorithm: Algorithm, count: u64, records: &[u8]) -> Vec<u8> {
     header
 }
 
-fn place(record: &[u8], algorithm: Algorithm) -> Option<ContentPlace> {
-    let (size, offset) = (number(record, 32)?, number(record, 40)?);
-    let value = record.get(48..)?;
-    if offset == INLINE {
-        return Some(ContentPlace::Inline(value.get(..usize::try_from(size).ok()?)?.to_vec()));
-    }
-    offset.checked_add(size)?;
-    let object = Digest::new(algorithm, value.get(..algorithm.digest_len())?)?;
-    Some(ContentPlace::Object { object, offset, size })
-}
-
 fn number(bytes: &[u8], at: usize) -> Option<u64> {
     bytes.get(at..)?.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
 }
@@ -92,6 +76,7 @@ fn number(bytes: &[u8], at: usize) -> Option<u64> {
 mod tests {
     use libcomposefs_image::verity;
 
+    use super::super::ContentPlace;
     use super::*;
 
     fn table(algorithm: Algorithm) -> ContentTable {
@@ -109,7 +94,7 @@ mod tests {
             let table = table(algorithm);
             let bytes = table.to_bytes();
             let read = ContentTable::parse(&bytes, algorithm).unwrap();
-            assert_eq!((&read.places, &read.order), (&table.places, &table.order));
+            assert_eq!((&read.records, &read.index), (&table.records, &table.index));
             for (at, _) in bytes.iter().enumerate() {
                 let mut wrong = bytes.clone();
                 wrong[at] ^= 1;
@@ -131,9 +116,9 @@ mod tests {
         for number in 0..2 * RECORDS_MAX + 5 {
             table.insert(key(number), ContentPlace::Inline(vec![1]));
         }
-        assert!(table.len() <= 2 * RECORDS_MAX && table.get(&key(2 * RECORDS_MAX + 4)).is_some());
+        assert!(table.len() < 2 * RECORDS_MAX && table.get(&key(2 * RECORDS_MAX + 4)).is_some());
         let bytes = table.to_bytes();
-        assert!(bytes.len() <= FILE_MAX);
+        assert_eq!(bytes.len(), FILE_MAX);
         let read = ContentTable::parse(&bytes, Algorithm::Sha256).unwrap();
         assert!(read.get(&key(0)).is_none() && read.get(&key(2 * RECORDS_MAX + 4)).is_some());
     }
@@ -145,7 +130,7 @@ mod tests {
         kept.retain(&mut |_| true);
         assert_eq!(kept.len(), 3);
         table.retain(&mut |_| false);
-        assert_eq!((table.len(), table.order.len()), (2, 2));
+        assert_eq!((table.len(), table.index.len()), (2, 2));
         assert!(table.get(&BlobDigest::of(b"a")).is_none());
     }
 }

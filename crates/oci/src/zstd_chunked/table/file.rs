@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use libcomposefs_image::Algorithm;
 use libcomposefs_sys::tempfile::Temporary;
-use rustix::fs::{FileType, Mode, OFlags, fstat, openat};
-use rustix::io::Errno;
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags, flock, fstat, openat};
+use rustix::io::{Errno, retry_on_intr};
 
 use super::ContentTable;
 use super::bytes::FILE_MAX;
@@ -37,6 +37,24 @@ pub fn load(directory: &OwnedFd, algorithm: Algorithm) -> io::Result<ContentTabl
     let mut bytes = Vec::with_capacity(size);
     File::from(file).take(FILE_MAX as u64 + 1).read_to_end(&mut bytes)?;
     Ok(ContentTable::parse(&bytes, algorithm).unwrap_or(empty))
+}
+
+/// Reads the table, changes it and writes it, while no other process does the same. `change` returns false if there is
+/// nothing to write.
+///
+/// # Errors
+///
+/// If the table cannot be read or written, or the directory cannot be locked.
+pub fn update(
+    directory: &Arc<OwnedFd>,
+    algorithm: Algorithm,
+    change: impl FnOnce(&mut ContentTable) -> bool,
+) -> io::Result<()> {
+    // The lock ends with this descriptor. Without it an update could be lost, and nothing else.
+    let lock = openat(directory, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    retry_on_intr(|| flock(&lock, FlockOperation::LockExclusive))?;
+    let mut table = load(directory, algorithm)?;
+    if change(&mut table) { save(directory, &table) } else { Ok(()) }
 }
 
 /// Writes the table into a directory, in place of an older one. It is not synced: after a power cut it may be damaged,

@@ -39,14 +39,14 @@ impl<'s> StoredContents<'s> {
         let missing = || io::Error::from(io::ErrorKind::NotFound);
         let place = self.table.get(digest).filter(|place| place.size() == size).ok_or_else(missing)?;
         let (object, offset) = match place {
-            ContentPlace::Inline(bytes) => return Ok((Box::new(Cursor::new(bytes.clone())), ContentOrigin::Unknown)),
-            ContentPlace::Object { object, offset, .. } => (object, *offset),
+            ContentPlace::Inline(bytes) => return Ok((Box::new(Cursor::new(bytes)), ContentOrigin::Unknown)),
+            ContentPlace::Object { object, offset, .. } => (object, offset),
         };
-        let opened = self.objects.open_object(object).map_err(io::Error::other)?;
+        let opened = self.objects.open_object(&object).map_err(io::Error::other)?;
         let mut file = File::from(opened.ok_or_else(missing)?);
         let is_whole = offset == 0 && file.metadata()?.len() == size;
         file.seek(SeekFrom::Start(offset))?;
-        let origin = if is_whole { ContentOrigin::Object(*object) } else { ContentOrigin::Unknown };
+        let origin = if is_whole { ContentOrigin::Object(object) } else { ContentOrigin::Unknown };
         Ok((Box::new(file.take(size)), origin))
     }
 
