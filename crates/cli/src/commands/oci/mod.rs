@@ -19,6 +19,8 @@ mod push_report;
 mod registry;
 #[cfg(feature = "network")]
 mod registry_destination;
+#[cfg(feature = "network")]
+mod registry_parts;
 pub(crate) mod run;
 pub(crate) mod source;
 pub(crate) mod sync;

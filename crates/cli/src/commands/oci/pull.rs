@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use libcomposefs_oci::layer::{WhiteoutRule, XattrFilter};
 use libcomposefs_oci::manifest::Platform;
-use libcomposefs_oci::pull::{KeepBlobs, LayerOutcome, PullOptions, PulledImage, pull};
+use libcomposefs_oci::pull::{KeepBlobs, LayerOutcome, PullOptions, PulledImage, PulledLayer, pull};
 use libcomposefs_repo::StreamTag;
 use serde_json::json;
 
@@ -21,7 +21,8 @@ use crate::output;
 /// Each layer is read once: its digests are compared, its file contents become objects, and the rest is kept so that
 /// the layer can be given out again bit by bit. Of all layers together one composefs image is made. Nothing has a name
 /// before everything was verified; when the command returns, all is on disk. A layer that the repository has is not
-/// fetched.
+/// fetched. Of a layer in the format zstd:chunked only the contents that the repository does not have are fetched; the
+/// blob of such a layer is not known exactly.
 #[derive(clap::Args)]
 #[command(after_help = help())]
 pub(crate) struct OciPullArgs {
@@ -38,6 +39,10 @@ pub(crate) struct OciPullArgs {
     /// What is kept of the compressed layers, so that `oci push` and `oci export` give out the same bytes
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = KeepBlobsArg::Record)]
     keep_blobs: KeepBlobsArg,
+    /// Fetch whole blobs, also where only a part of their contents is missing, so that they can be pushed again as they
+    /// are
+    #[arg(long)]
+    whole: bool,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -121,6 +126,7 @@ fn help() -> String {
 
 Examples:
   composefs --repo=/srv/images oci pull docker://docker.io/library/debian:13
+  composefs --repo=/srv/images oci pull docker://registry.example/app:2 --whole
   composefs --repo=/srv/images oci pull oci:layout:debian --name=debian:13
   composefs --repo=/srv/images oci pull docker-archive:image.tar --name=app:1 --json
   composefs --repo=/srv/images oci pull docker://quay.io/app/web:2 --keep-blobs=no
@@ -154,6 +160,7 @@ fn run_pull(args: &OciPullArgs, selected: &RepositoryArgs, interrupt: &Interrupt
         KeepBlobsArg::Whole => KeepBlobs::Whole,
         KeepBlobsArg::No => KeepBlobs::No,
     };
+    options.whole = args.whole;
     let bars = LayerBars::default();
     let pulled = pull(&repository, &*opened.source, &options, &bars)?;
     drop(bars);
@@ -173,7 +180,21 @@ fn run_pull(args: &OciPullArgs, selected: &RepositoryArgs, interrupt: &Interrupt
         counted(pulled.new_objects, "object"),
         pulled.new_bytes
     );
+    let partial: Vec<_> = pulled.layers.iter().filter_map(partial_bytes).collect();
+    if !partial.is_empty() {
+        let (fetched, reused) = partial.iter().fold((0, 0), |sum, bytes| (sum.0 + bytes.0, sum.1 + bytes.1));
+        let layers = counted(partial.len() as u64, "layer");
+        out!("parts     of {layers} {fetched} bytes were fetched; {reused} bytes of contents were here");
+    }
     Ok(())
+}
+
+/// Returns the bytes that were fetched and reused of a layer that was fetched in parts.
+fn partial_bytes(layer: &PulledLayer) -> Option<(u64, u64)> {
+    match layer.outcome {
+        LayerOutcome::Partial { fetched, reused } => Some((fetched, reused)),
+        _ => None,
+    }
 }
 
 fn report(pulled: &PulledImage, tag: &StreamTag) -> serde_json::Value {
@@ -185,6 +206,7 @@ fn report(pulled: &PulledImage, tag: &StreamTag) -> serde_json::Value {
             "size": layer.size,
             "present": layer.outcome == LayerOutcome::Present,
             "blob": blob_kind::json(layer.blob_kind),
+            "partial": partial_bytes(layer).map(|(fetched, reused)| json!({ "fetched": fetched, "reused": reused })),
         })
     });
     json!({

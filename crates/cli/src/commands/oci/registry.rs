@@ -6,11 +6,13 @@ use std::path::PathBuf;
 
 use libcomposefs_oci::BlobDigest;
 use libcomposefs_oci::manifest::BlobRef;
-use libcomposefs_oci::source::{ImageSource, RootDocument, SourceError};
+use libcomposefs_oci::source::{BlobParts, ImageSource, RootDocument, SourceError};
 use libcomposefs_remote::{
     ClientOptions, Locations, Proxies, PullSource, Reference, RegistriesConf, RegistryClient, RegistryDigest,
     SignaturePolicy, TlsVerify, policy,
 };
+
+use super::registry_parts::RegistryParts;
 
 /// Options for registries.
 #[derive(clap::Args, Clone, Debug)]
@@ -110,7 +112,13 @@ impl ImageSource for RegistryImage {
 
     fn blob(&self, blob: &BlobRef) -> Result<Box<dyn Read + Send + '_>, SourceError> {
         let reader = self.source.repository.blob(&digest(&blob.digest)?, blob.size, 0).map_err(other)?;
-        Ok(Box::new(reader))
+        // The pull computes the digest too.
+        Ok(Box::new(reader.unverified()))
+    }
+
+    fn parts(&self, blob: &BlobRef) -> Option<Box<dyn BlobParts + '_>> {
+        let parts = RegistryParts::new(self.source.repository.clone(), digest(&blob.digest).ok()?, blob.size);
+        Some(Box::new(parts))
     }
 
     fn is_remote(&self) -> bool {

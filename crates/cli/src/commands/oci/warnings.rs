@@ -36,6 +36,13 @@ pub(crate) fn text(warning: &PullWarning) -> String {
         PullWarning::Unchecked { key, layers } => format!(
             "the annotation {key} of {layers} layers was not checked: the pull does not compute digests of single layers"
         ),
+        PullWarning::NotPartial { blob, reason } => {
+            format!("blob {blob} could not be fetched in parts, and was read whole: {reason}")
+        }
+        PullWarning::Table(reason) => format!(
+            "the table of contents for partial pulls, cache/contents in the repository, cannot be written: {reason}; the \
+             next pull may fetch more than is missing"
+        ),
         _ => "the image has something unusual".to_owned(),
     }
 }

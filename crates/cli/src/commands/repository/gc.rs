@@ -70,6 +70,12 @@ pub(crate) fn run(args: &GcArgs, selected: &RepositoryArgs) -> ExitCode {
 fn collect(args: &GcArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
     let repository = selected.open()?;
     let report = repository.gc(GcOptions { dry_run: args.dry_run, grace: args.grace })?;
+    if !args.dry_run
+        && let Err(error) = libcomposefs_oci::zstd_chunked::table::prune(&repository)
+    {
+        // A pull notices wrong places by itself.
+        tell!("composefs: warning: cannot prune the table of contents for partial pulls in cache/: {error}");
+    }
     if args.json {
         output::json(&report_json(&report, args));
     } else {

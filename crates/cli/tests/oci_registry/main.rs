@@ -1,0 +1,187 @@
+//! `composefs oci pull` from Debian's docker-registry: layers in the format zstd:chunked are fetched in parts.
+#![cfg(feature = "network")]
+
+mod proxy;
+#[allow(dead_code)]
+#[path = "../../../remote/tests/registry/real.rs"]
+mod real;
+#[allow(dead_code)]
+#[path = "../../../oci/tests/chunked/writer.rs"]
+mod writer;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use libcomposefs_oci::BlobDigest;
+use libcomposefs_testkit::program::{Outcome, Program};
+use proxy::{Proxy, Treatment};
+use real::{Registry, Setup, has_programs};
+use serde_json::{Value, json};
+use writer::{WrittenFile, WrittenLayer};
+
+const COMPOSEFS: &str = env!("CARGO_BIN_EXE_composefs");
+const FILES: usize = 10_000;
+
+/// Bytes that cannot be compressed much.
+fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    let mut bytes: Vec<u8> = (0..len.div_ceil(8)).flat_map(|_| next()).collect();
+    bytes.truncate(len);
+    bytes
+}
+
+/// The files of a version: a hundredth differs between two of them.
+fn version(number: usize) -> Vec<WrittenFile> {
+    let changed = |file: usize| (file * 7919 + 13) % FILES < FILES / 100;
+    let file = |file: usize| {
+        let seed = if changed(file) { file + FILES * number } else { file };
+        let size = 30 + (file * 7919) % 997 * ((file * 31) % 13 + 1) / 3;
+        (format!("usr/{:03}/{file}", file / 100), vec![noise(seed as u64, size)])
+    };
+    (0..FILES).map(file).collect()
+}
+
+/// Returns the bytes that an update must fetch: its new chunks, the TOC and the tar-split data.
+fn needed(layer: &WrittenLayer, before: &[WrittenFile], after: &[WrittenFile]) -> u64 {
+    let positions = layer.positions().unwrap().unwrap();
+    let new = before.iter().zip(after).filter(|(before, after)| before.1 != after.1);
+    // As the writer compresses them.
+    let chunks: usize = new.map(|(_, after)| zstd::bulk::compress(&after.1[0], 1).unwrap().len()).sum();
+    positions.toc.range.len() + positions.tar_split.range.len() + chunks as u64
+}
+
+/// Writes an OCI layout with an image of one layer, and copies it into the registry.
+fn push(registry: &Registry, layer: &WrittenLayer, tag: &str) {
+    let dir = registry.dir.path().join(format!("layout-{tag}"));
+    let blobs = dir.join("blobs/sha256");
+    fs::create_dir_all(&blobs).unwrap();
+    let write = |kind: &str, content: &[u8]| {
+        let digest = BlobDigest::of(content);
+        fs::write(blobs.join(digest.hex()), content).unwrap();
+        let media_type = format!("application/vnd.oci.image.{kind}");
+        json!({ "mediaType": media_type, "digest": digest.to_string(), "size": content.len() })
+    };
+    let mut descriptor = write("layer.v1.tar+zstd", &layer.blob);
+    descriptor["annotations"] = json!(layer.annotations);
+    let rootfs = json!({ "type": "layers", "diff_ids": [layer.diff_id.to_string()] });
+    let config = json!({ "architecture": "amd64", "os": "linux", "rootfs": rootfs }).to_string();
+    let config = write("config.v1+json", config.as_bytes());
+    let media_type = "application/vnd.oci.image.manifest.v1+json";
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": media_type, "config": config, "layers": [descriptor],
+    });
+    let mut manifest = write("manifest.v1+json", manifest.to_string().as_bytes());
+    manifest["annotations"] = json!({ "org.opencontainers.image.ref.name": tag });
+    fs::write(dir.join("index.json"), json!({ "schemaVersion": 2, "manifests": [manifest] }).to_string()).unwrap();
+    fs::write(dir.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    let (from, to) = (format!("oci:{}:{tag}", dir.display()), format!("docker://{}/image:{tag}", registry.host()));
+    let mut skopeo = Command::new("skopeo");
+    skopeo.args(["--insecure-policy", "copy", "--preserve-digests", "--dest-tls-verify=false", &from, &to]);
+    let output = skopeo.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+struct Place {
+    dir: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let place = Self { dir: tempfile::tempdir().unwrap() };
+        assert_eq!(place.ours(&["init", "--insecure", "--format=1"]).status, Some(0));
+        place
+    }
+
+    fn repo(&self) -> PathBuf {
+        self.dir.path().join("repo")
+    }
+
+    fn ours(&self, arguments: &[&str]) -> Outcome {
+        let repo = self.repo();
+        let program = Program { path: Path::new(COMPOSEFS), name: "composefs" };
+        program.run([&["--repo", repo.to_str().unwrap()], arguments].concat(), b"")
+    }
+
+    /// Pulls from a port of the loopback address.
+    fn pull(&self, port: u16, tag: &str, more: &[&str]) -> Value {
+        let source = format!("docker://127.0.0.1:{port}/image:{tag}");
+        let pull = ["oci", "pull", &source, "--name=image", "--tls-verify=false", "--json"];
+        let outcome = self.ours(&[&pull, more].concat());
+        assert_eq!(outcome.status, Some(0), "{outcome:?}");
+        serde_json::from_slice(&outcome.stdout).unwrap()
+    }
+}
+
+/// A registry with two versions of an image.
+struct TwoVersions {
+    registry: Registry,
+    needed: u64,
+    /// The digest of the image of the second version.
+    image: Value,
+}
+
+fn two_versions(name: &str) -> Option<TwoVersions> {
+    if !has_programs(name, &["skopeo"]) {
+        return None;
+    }
+    let registry = Registry::start(name, &Setup::default())?;
+    let (first, second) = (version(1), version(2));
+    let layer = writer::write(&second);
+    push(&registry, &writer::write(&first), "one");
+    push(&registry, &layer, "two");
+    let whole = Place::new().pull(registry.port, "two", &["--whole"]);
+    assert_eq!(whole["layers"][0]["partial"], Value::Null);
+    Some(TwoVersions { needed: needed(&layer, &first, &second), registry, image: whole["image"].clone() })
+}
+
+#[test]
+fn an_update_fetches_only_what_is_new() {
+    let Some(images) = two_versions("an_update_fetches_only_what_is_new") else { return };
+    for treatment in [Treatment::Nothing, Treatment::FirstRange, Treatment::NoRanges, Treatment::Cut(400_000)] {
+        let place = Place::new();
+        place.pull(images.registry.port, "one", &[]);
+        let proxy = Proxy::start(images.registry.port, treatment);
+        let report = place.pull(proxy.port, "two", &[]);
+        assert_eq!(report["image"], images.image, "{treatment:?}");
+        assert_eq!(report["warnings"], json!([]), "{treatment:?}");
+        let (requests, bytes) = proxy.counted();
+        // One of them is for the configuration.
+        let requests = requests - 1;
+        let partial = &report["layers"][0]["partial"];
+        println!("{treatment:?}: {requests} requests, {bytes} bytes, {} needed, {partial}", images.needed);
+        match treatment {
+            Treatment::NoRanges => assert!(partial.is_null() && requests <= 2, "{requests} {partial}"),
+            Treatment::Nothing | Treatment::Cut(_) => {
+                assert!(requests <= 20, "{requests}");
+                let fetched = partial["fetched"].as_u64().unwrap();
+                assert!(fetched * 100 <= images.needed * 105, "{fetched} {}", images.needed);
+                assert!(bytes <= fetched + (requests + 1) * 1000 + images.needed / 20, "{bytes} {fetched}");
+            }
+            // Of files that are scattered, what is between them is the price of few requests.
+            Treatment::FirstRange => assert!(!partial.is_null() && requests <= 20, "{requests} {partial}"),
+        }
+        let verified = place.ours(&["oci", "verify", "image"]);
+        assert_eq!(verified.status, Some(0), "{verified:?}");
+        let checked = place.ours(&["fsck"]);
+        assert_eq!(checked.status, Some(0), "{checked:?}");
+        assert!(place.repo().join("cache/contents").exists());
+        let collected = place.ours(&["gc", "--grace=0"]);
+        assert_eq!(collected.status, Some(0), "{collected:?}");
+    }
+}
+
+#[test]
+fn whole_blobs_are_fetched_on_demand() {
+    let Some(images) = two_versions("whole_blobs_are_fetched_on_demand") else { return };
+    let place = Place::new();
+    place.pull(images.registry.port, "one", &[]);
+    let report = place.pull(images.registry.port, "two", &["--whole"]);
+    assert_eq!((&report["image"], &report["layers"][0]["partial"]), (&images.image, &Value::Null));
+}
