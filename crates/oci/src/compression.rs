@@ -30,9 +30,10 @@ impl Compression {
     }
 }
 
-/// Largest window of a zstd frame, as a binary logarithm, if nothing else is asked for: 8 MiB, as RFC 8878 recommends
-/// that decoders support.
-pub const WINDOW_LOG: u32 = 23;
+/// Largest window of a zstd frame, as a binary logarithm, if nothing else is asked for: 128 MiB, as in the program
+/// `zstd`. skopeo and podman write zstd:chunked with windows of 32 MiB, also of small layers; only the part of a window
+/// that has data takes memory.
+pub const WINDOW_LOG: u32 = 27;
 
 /// The blob, with its first bytes, which were read to find the compression, before the rest.
 type Peeked<R> = Chain<Cursor<Vec<u8>>, R>;
@@ -41,6 +42,7 @@ type Peeked<R> = Chain<Cursor<Vec<u8>>, R>;
 pub struct LayerDecoder<R: BufRead> {
     decoder: AnyDecoder<R>,
     compression: Compression,
+    window_log: u32,
     has_garbage: bool,
 }
 
@@ -80,7 +82,7 @@ impl<R: BufRead> LayerDecoder<R> {
                 AnyDecoder::Zstd(Box::new(decoder))
             }
         };
-        Ok(Self { decoder, compression, has_garbage: false })
+        Ok(Self { decoder, compression, window_log, has_garbage: false })
     }
 
     /// Returns the compression of the blob.
@@ -112,6 +114,16 @@ impl<R: BufRead> LayerDecoder<R> {
         Ok(self.has_garbage)
     }
 
+    /// Says of an error of zstd which limit was exceeded.
+    fn explain(&self, error: io::Error) -> io::Error {
+        if !error.to_string().contains("too much memory") {
+            return error;
+        }
+        let limit = (1u64 << self.window_log) >> 20;
+        let text = format!("a zstd frame has a window of more than {limit} MiB, the limit (--max-window, at most 128)");
+        io::Error::new(error.kind(), text)
+    }
+
     /// Begins the next member of a gzip file. Returns false at the end of the last one.
     fn next_member(&mut self) -> io::Result<bool> {
         let AnyDecoder::Gzip(decoder) = std::mem::replace(&mut self.decoder, AnyDecoder::Failed) else {
@@ -131,7 +143,7 @@ impl<R: BufRead> Read for LayerDecoder<R> {
         loop {
             let len = match &mut self.decoder {
                 AnyDecoder::Plain(blob) => return blob.read(buffer),
-                AnyDecoder::Zstd(decoder) => return decoder.read(buffer),
+                AnyDecoder::Zstd(decoder) => return decoder.read(buffer).map_err(|error| self.explain(error)),
                 AnyDecoder::Gzip(decoder) => decoder.read(buffer)?,
                 AnyDecoder::Ended(_) => return Ok(0),
                 AnyDecoder::Failed => return Err(io::Error::other("reading has failed before")),
@@ -204,7 +216,7 @@ mod tests {
             let mut bytes = Vec::new();
             LayerDecoder::new(&blob[..], log).and_then(|mut decoder| decoder.read_to_end(&mut bytes))
         };
-        assert!(read(WINDOW_LOG).is_err());
-        assert_eq!(read(27).unwrap(), 1000);
+        assert!(read(26).unwrap_err().to_string().contains("more than 64 MiB"));
+        assert_eq!(read(WINDOW_LOG).unwrap(), 1000);
     }
 }

@@ -64,7 +64,7 @@ pub(super) struct LayerArgs {
     #[arg(long, value_name = "BYTES")]
     max_layer_size: Option<u64>,
     /// Largest window of zstd in MiB, a power of two, at most 128
-    #[arg(long, value_name = "MIB", value_parser = parse_window, default_value = "8")]
+    #[arg(long, value_name = "MIB", value_parser = parse_window, default_value = "128")]
     max_window: u32,
 }
 
