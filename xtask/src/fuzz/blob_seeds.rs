@@ -38,7 +38,7 @@ pub(super) fn records(dir: &Path, max_len: usize) -> Result<()> {
     Ok(())
 }
 
-/// The parts of a record of one member with one block of the fixed codes, whose tokens are as predicted, and an archive.
+/// The parts of a record of one member with one block of the fixed codes, whose tokens are as predicted; an archive.
 fn parts(encoder: u8, segment: &[u8], archive: &[u8]) -> Vec<u8> {
     let header = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
     let len = [archive.len() as u8 | 0x80, (archive.len() >> 7) as u8];

@@ -28,11 +28,21 @@ impl<'r> LayerArchive<'r> {
     pub fn open(repository: &'r Repository, diff_id: &BlobDigest) -> Result<Option<Self>, StoredError> {
         let name = stream_name(StreamKind::Layer(*diff_id));
         let Some(digest) = repository.stream(&name)? else { return Ok(None) };
-        let file = repository.read_object(&digest, STREAM_MAX)?;
+        Self::of_stream(repository, diff_id, &digest).map(Some)
+    }
+
+    /// Opens a layer by the object of its stream, which may have no link yet.
+    ///
+    /// # Errors
+    ///
+    /// If the stream cannot be read.
+    pub fn of_stream(repository: &'r Repository, diff_id: &BlobDigest, stream: &Digest) -> Result<Self, StoredError> {
+        let name = stream_name(StreamKind::Layer(*diff_id));
+        let file = repository.read_object(stream, STREAM_MAX)?;
         let stream = StreamReader::of_vec(file, repository.algorithm());
         let stream = stream.map_err(|error| StoredError::Stream { name, error })?;
         let left = stream.size();
-        Ok(Some(Self { repository, stream, object: None, left }))
+        Ok(Self { repository, stream, object: None, left })
     }
 
     /// Returns the size of the archive, in bytes.

@@ -102,22 +102,32 @@ fn store_whole(own: &Transaction<'_>, input: &mut dyn BufRead, blob: &BlobRef) -
     Ok(own.batch().put(blob.size, input).map_err(RepositoryError::from)?)
 }
 
-/// A layer in the repository, and its blob.
+/// What is kept of a blob: its stream, and the object of that.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct KeptStream {
+    pub(super) stream: Digest,
+    pub(super) object: Digest,
+}
+
+/// A layer whose objects are in the repository, and its blob.
 #[derive(Clone, Copy)]
 pub(super) struct LayerToKeep<'a> {
     pub(super) source: &'a dyn ImageSource,
     pub(super) blob: &'a BlobRef,
     pub(super) diff_id: BlobDigest,
+    /// The object of the layer's stream.
+    pub(super) stream: Digest,
 }
 
 impl LayerToKeep<'_> {
-    /// Gives what was made of the blob a name, after the blob was rebuilt from the layer in the repository. If that
-    /// fails, the blob is read from the source again and kept whole. `transaction` protects the result.
-    pub(super) fn publish(&self, transaction: &Transaction<'_>, made: MadeBlob) -> Result<(), KeepError> {
+    /// Stores the stream of what was made of the blob, after the blob was rebuilt from the layer in the repository. If
+    /// that fails, the blob is read from the source again and kept whole. `transaction` protects the result. The stream
+    /// of a layer from a network has a link at once, as the layer has.
+    pub(super) fn store(&self, transaction: &Transaction<'_>, made: MadeBlob) -> Result<Option<KeptStream>, KeepError> {
         let repository = transaction.repository();
         let mut own = repository.transaction()?;
         let (object, size, content_type) = match made {
-            MadeBlob::Archive => return Ok(()),
+            MadeBlob::Archive => return Ok(None),
             MadeBlob::Whole(object) => (object, self.blob.size, ContentType::KEPT_BLOB),
             MadeBlob::Record(object, size) if self.is_rebuilt(transaction, &object)? => {
                 (object, size, ContentType::RECORD)
@@ -132,33 +142,40 @@ impl LayerToKeep<'_> {
         stream.object(object, size)?;
         let file = stream.finish(content_type, &[])?;
         let name = stream_name(StreamKind::KeptBlob(self.blob.digest));
-        let digest = own.add_stream(name, &file, vec![object], Vec::new())?;
+        let stream = if self.source.is_remote() {
+            own.add_stream(name, &file, vec![object], Vec::new())?
+        } else {
+            own.batch().put_bytes(&file).map_err(RepositoryError::from)?.0
+        };
         // Before the other lease ends.
-        transaction.protect(&[digest, object])?;
+        transaction.protect(&[stream, object])?;
         own.commit()?;
-        Ok(())
+        Ok(Some(KeptStream { stream, object }))
     }
 
     /// Reads the blob of a layer that the repository has had, and keeps it.
-    pub(super) fn keep_again(&self, keep: KeepBlobs, transaction: &Transaction<'_>) -> Result<(), KeepError> {
+    pub(super) fn keep_again(
+        &self,
+        keep: KeepBlobs,
+        transaction: &Transaction<'_>,
+    ) -> Result<Option<KeptStream>, KeepError> {
         let own = transaction.repository().transaction()?;
         let mut blob = CheckedBlob::new(self.source.blob(self.blob)?, self.blob.digest, self.blob.size);
         let made = make(keep, &own, &mut blob, self.blob)?;
         if matches!(made, MadeBlob::Archive) {
-            return Ok(());
+            return Ok(None);
         }
         // To the end, where the digest is compared.
         io::copy(&mut blob, &mut io::sink())?;
         protect_made(transaction, made)?;
         own.commit()?;
-        self.publish(transaction, made)
+        self.store(transaction, made)
     }
 
     /// Returns whether the blob comes back from its record.
     fn is_rebuilt(&self, transaction: &Transaction<'_>, record: &Digest) -> Result<bool, KeepError> {
         let repository = transaction.repository();
-        let archive = LayerArchive::open(repository, &self.diff_id)?;
-        let Some(archive) = archive else { return Ok(false) };
+        let archive = LayerArchive::of_stream(repository, &self.diff_id, &self.stream)?;
         let rebuilt = match rebuilt(repository, self.blob, record, archive) {
             Ok(rebuilt) => rebuilt,
             Err(StoredError::Record { .. }) => return Ok(false),

@@ -12,7 +12,7 @@ use libcomposefs_repo::{Repository, Transaction};
 use libcomposefs_store::Batch;
 
 use super::blob_reader::{BlobRead, read_archive};
-use super::keep::{KeepError, LayerToKeep, MadeBlob, find_kept, keep_while_reading, protect_made};
+use super::keep::{KeepError, KeptStream, LayerToKeep, MadeBlob, find_kept, keep_while_reading, protect_made};
 use super::keep_blobs::KeepBlobs;
 use super::known::KnownContents;
 use super::partial::{self, PartialLayer, PartialPull};
@@ -84,6 +84,8 @@ pub(super) struct ReadLayer {
     pub(super) warnings: Vec<PullWarning>,
     /// Number and size of the new objects of a layer that was published by itself.
     pub(super) new: (u64, u64),
+    /// What is kept of its blob, if that is new.
+    pub(super) kept: Option<KeptStream>,
     /// The expanded sparse files, if the layer was read now.
     expanded: Option<ExpandedFiles>,
 }
@@ -101,8 +103,8 @@ impl ReadLayer {
         let (objects, size) = (stream.objects().to_vec(), stream.size());
         drop(stream);
         let (outcome, stream) = (LayerOutcome::Present, Some(digest));
-        let (warnings, new, expanded) = (Vec::new(), (0, 0), None);
-        Ok(Self { blob, diff_id, file, stream, objects, size, outcome, warnings, new, expanded })
+        let (warnings, new, kept, expanded) = (Vec::new(), (0, 0), None, None);
+        Ok(Self { blob, diff_id, file, stream, objects, size, outcome, warnings, new, kept, expanded })
     }
 }
 
@@ -147,19 +149,23 @@ pub(super) fn pull_layers(
     each_layer(manifest, config, options, |job| {
         progress.layer(job.number, &job.diff_id, job.blob.size);
         let mut warnings = Vec::new();
-        if let Some(present) = find_layer(transaction, job, &mut warnings)? {
-            keep_present(transaction, source, job, options)?;
+        if let Some(mut present) = find_layer(transaction, job, &mut warnings)? {
+            present.kept = keep_present(transaction, source, job, options, present.stream)?;
             progress.done(job.number, LayerOutcome::Present);
             return Ok(present);
         }
-        let keep =
-            if source.has_blobs() && job.blob.digest != job.diff_id { options.keep_blobs } else { KeepBlobs::No };
+        let has_other_blob = source.has_blobs() && job.blob.digest != job.diff_id;
+        let keep = if has_other_blob { options.keep_blobs } else { KeepBlobs::No };
         let mut layer = if source.is_remote() || keep != KeepBlobs::No {
             let mut own = transaction.repository().transaction()?;
             let keeping = (keep != KeepBlobs::No).then_some(keep);
             let (mut layer, made) = fetch_layer((&own, keeping), known, source, job, options, progress)?;
-            let name = stream_name(StreamKind::Layer(job.diff_id));
-            let digest = own.add_stream(name, &layer.file, layer.objects.clone(), Vec::new())?;
+            let digest = if source.is_remote() {
+                let name = stream_name(StreamKind::Layer(job.diff_id));
+                own.add_stream(name, &layer.file, layer.objects.clone(), Vec::new())?
+            } else {
+                own.batch().put_bytes(&layer.file).map_err(libcomposefs_repo::RepositoryError::from)?.0
+            };
             // Before the other lease ends.
             transaction.protect(&[digest])?;
             // The expanded forms of sparse files are not in the table of the stream.
@@ -170,8 +176,8 @@ pub(super) fn pull_layers(
             let committed = own.commit()?;
             layer.stream = Some(digest);
             if let Some(made) = made {
-                let layer = LayerToKeep { source, blob: job.blob, diff_id: job.diff_id };
-                layer.publish(transaction, made).map_err(|error| job.not_kept(error))?;
+                let to_keep = LayerToKeep { source, blob: job.blob, diff_id: job.diff_id, stream: digest };
+                layer.kept = to_keep.store(transaction, made).map_err(|error| job.not_kept(error))?;
             }
             layer.new = (committed.objects.new, committed.objects.bytes_written);
             layer
@@ -418,6 +424,7 @@ fn finish_layer(imported: ImportedLayer, job: LayerJob<'_>) -> Result<ReadLayer,
         outcome: LayerOutcome::Pulled,
         warnings: Vec::new(),
         new: (0, 0),
+        kept: None,
         expanded: Some(expanded),
     })
 }
@@ -428,18 +435,21 @@ fn keep_present(
     source: &dyn ImageSource,
     job: LayerJob<'_>,
     options: &PullOptions,
-) -> Result<(), PullError> {
-    if options.keep_blobs == KeepBlobs::No || source.is_remote() || !source.has_blobs() {
-        return Ok(());
+    stream: Option<Digest>,
+) -> Result<Option<KeptStream>, PullError> {
+    let Some(stream) = stream.filter(|_| options.keep_blobs != KeepBlobs::No) else { return Ok(None) };
+    if source.is_remote() || !source.has_blobs() {
+        return Ok(None);
     }
     let found = find_kept(transaction, job.blob, &job.diff_id).map_err(PullError::Kept)?;
     if found {
-        return Ok(());
+        return Ok(None);
     }
-    let layer = LayerToKeep { source, blob: job.blob, diff_id: job.diff_id };
+    let layer = LayerToKeep { source, blob: job.blob, diff_id: job.diff_id, stream };
     match layer.keep_again(options.keep_blobs, transaction) {
         // The image needs no blob that the source cannot give.
-        Ok(()) | Err(KeepError::Source(_)) => Ok(()),
+        Err(KeepError::Source(_)) => Ok(None),
+        Ok(kept) => Ok(kept),
         Err(error) => Err(job.not_kept(error)),
     }
 }

@@ -69,6 +69,12 @@ fn add_streams(
         transaction.add_stored_stream(name, digest, layer.objects.clone());
         objects.insert(digest);
     }
+    for layer in &layers.distinct {
+        if let Some(kept) = layer.kept {
+            let name = stream_name(StreamKind::KeptBlob(layer.blob));
+            transaction.add_stored_stream(name, kept.stream, vec![kept.object]);
+        }
+    }
     let config_name = stream_name(StreamKind::Config(config.digest));
     let images = image_names(transaction, config, &config_name, image)?;
     objects.extend(images.iter().map(|image| image.digest));

@@ -242,7 +242,8 @@ impl<'r> LinkedImages<'r> {
         Ok(Self { repository, locked, lease: Arc::new(lease), images, streams, objects })
     }
 
-    /// Writes the refs of all images, then the names of kept blobs and the tags of all streams. They are on disk when this returns.
+    /// Writes the refs of all images, then the names of kept blobs and the tags of all streams. They are on disk when
+    /// this returns.
     ///
     /// # Errors
     ///

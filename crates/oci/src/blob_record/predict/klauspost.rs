@@ -300,7 +300,9 @@ impl KlauspostMatcher {
         }
         let (len, next) = (u64::from(event.len), self.next);
         let end = position + u64::from(event.literals) + len;
-        let at = if next >= end { next + 1 } else { end };
+        // What lies after the chunk is not searched; without the limit the position of another encoder's stream would
+        // grow with each match, by a part of its distance.
+        let at = if next >= end { (next + 1).min(self.chunk_end.max(end)) } else { end };
         (self.scan, self.repeat) = (at, u64::from(event.distance));
         let is_last = at >= self.chunk_end.saturating_sub(MARGIN);
         match (self.has_six, is_last) {
