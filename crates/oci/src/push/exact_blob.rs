@@ -1,12 +1,29 @@
 //! Blobs that the repository can give byte for byte, as the manifest names them.
 
-use libcomposefs_repo::Reader;
+use std::io::{self, Read};
 
-use super::layer_archive::LayerArchive;
+use libcomposefs_repo::{Reader, Repository};
+
+use super::layer_archive::ArchiveContent;
 use crate::BlobDigest;
+use crate::blob::{BlobKind, KeptBlob, blob_kind, open_blob};
 use crate::destination::BlobContent;
 use crate::manifest::BlobRef;
 use crate::stored::StoredError;
+
+/// A blob that the repository gives exactly. It is made each time it is opened.
+struct ExactBlob<'r> {
+    repository: &'r Repository,
+    blob: BlobRef,
+    diff_id: BlobDigest,
+}
+
+impl BlobContent for ExactBlob<'_> {
+    fn open(&self) -> io::Result<Box<dyn Read + Send + '_>> {
+        let opened = open_blob(self.repository, &self.blob, &self.diff_id).map_err(io::Error::other)?;
+        opened.ok_or_else(|| io::Error::other(format!("what was kept of the blob {} is gone", self.blob.digest)))
+    }
+}
 
 /// Returns the blob of a layer; `None` if the repository has only its uncompressed archive.
 ///
@@ -18,10 +35,18 @@ pub(super) fn exact_blob<'r>(
     blob: &BlobRef,
     diff_id: &BlobDigest,
 ) -> Result<Option<Box<dyn BlobContent + 'r>>, StoredError> {
-    if blob.digest != *diff_id {
+    let repository = reader.repository();
+    let kind = blob_kind(repository, blob, diff_id)?;
+    if kind == BlobKind::None {
         return Ok(None);
     }
-    let archive = LayerArchive::find(reader.repository(), diff_id)?;
-    reader.protect(&archive.objects())?;
-    Ok(Some(Box::new(archive)))
+    if let Some(KeptBlob::Record { object, .. } | KeptBlob::Whole { object, .. }) =
+        KeptBlob::find(repository, &blob.digest)?
+    {
+        reader.protect(&[object])?;
+    }
+    if !matches!(kind, BlobKind::Whole(_)) {
+        reader.protect(&ArchiveContent::find(repository, diff_id)?.objects())?;
+    }
+    Ok(Some(Box::new(ExactBlob { repository, blob: blob.clone(), diff_id: *diff_id })))
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use libcomposefs_repo::Reader;
 
 use super::exact_blob::exact_blob;
-use super::layer_archive::LayerArchive;
+use super::layer_archive::ArchiveContent;
 use super::{MissingBlob, PushError, PushOptions};
 use crate::BlobDigest;
 use crate::destination::{BlobContent, BlobPlace, ImageDestination, LayerForm};
@@ -20,7 +20,7 @@ pub(super) enum LayerWay<'r> {
     /// The blob is sent.
     Send(Box<dyn BlobContent + 'r>),
     /// The archive is compressed anew.
-    Compress(LayerArchive<'r>),
+    Compress(ArchiveContent<'r>),
 }
 
 /// A distinct layer.
@@ -62,7 +62,7 @@ pub(super) fn plan<'r>(
         }
         let (mut digest, mut size) = (blob.digest, blob.size);
         let way = if is_archive {
-            let archive = LayerArchive::find(repository, diff_id)?;
+            let archive = ArchiveContent::find(repository, diff_id)?;
             reader.protect(&archive.objects())?;
             (digest, size) = (*diff_id, archive.size);
             match options.recompress {
