@@ -173,7 +173,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         command: "oci export",
         line: r#"composefs --repo="$RO" oci export one "docker-archive:$OUT""#,
-        fails: r#"composefs --repo="$RO" oci export one "oci:$OUT""#,
+        fails: r#"composefs --repo="$RO" oci export "$NONE" "docker-archive:$OUT""#,
         holds: r#"test -s "$OUT""#,
         undo: r#"rm -f "$OUT""#,
     },

@@ -53,6 +53,17 @@ fn uncompressed_layers_come_back_with_the_same_manifest() {
 }
 
 #[test]
+fn compressed_layers_that_were_kept_come_back() {
+    let (place, pulled) = Place::with_image(Form::Kept);
+    for destination in [format!("oci:{}:t", place.text("out")), format!("oci-archive:{}:t", place.text("a.tar"))] {
+        let exported = json_of(&place.export(&destination, &[]));
+        assert_eq!(exported["manifest"], pulled["manifest"]);
+        let again = place.pull("two", &destination, "again");
+        assert_eq!((&again["image"], &again["manifest"]), (&pulled["image"], &pulled["manifest"]));
+    }
+}
+
+#[test]
 fn compressed_layers_are_refused_and_can_be_compressed_anew() {
     let (place, pulled) = Place::with_image(Form::Gzip);
     for (name, destination) in [("out", "oci:"), ("a.tar", "oci-archive:")] {

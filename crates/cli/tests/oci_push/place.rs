@@ -42,7 +42,13 @@ impl Place {
     }
 
     pub(crate) fn pull(&self, repo: &str, source: &str, name: &str) -> Value {
-        json_of(&self.run(repo, &["oci", "pull", source, &format!("--name={name}"), "--json"]))
+        self.pull_keeping("record", repo, source, name)
+    }
+
+    /// Pulls an image; `keep` says what is kept of compressed layers.
+    fn pull_keeping(&self, keep: &str, repo: &str, source: &str, name: &str) -> Value {
+        let options = [&format!("--name={name}"), &format!("--keep-blobs={keep}"), "--json"];
+        json_of(&self.run(repo, &[&["oci", "pull", source], &options[..]].concat()))
     }
 
     pub(crate) fn export(&self, destination: &str, more: &[&str]) -> Outcome {
@@ -65,7 +71,8 @@ impl Place {
         if form == Form::Plain {
             decompress_layers(&layout);
         }
-        let pulled = place.pull("one", &format!("oci:{}", layout.display()), "app");
+        let keep = if form == Form::Kept { "record" } else { "no" };
+        let pulled = place.pull_keeping(keep, "one", &format!("oci:{}", layout.display()), "app");
         fs::remove_dir_all(layout).unwrap();
         (place, pulled)
     }
@@ -73,7 +80,11 @@ impl Place {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
+    /// Compressed layers, of which nothing is kept.
     Gzip,
+    /// Compressed layers that the repository can give back.
+    Kept,
+    /// Layers that are archives.
     Plain,
 }
 
