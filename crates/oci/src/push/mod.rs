@@ -51,7 +51,7 @@ impl PushOptions {
 pub trait PushProgress: Sync {
     /// The layer of this number begins. `size` is the number of bytes that will be read.
     fn layer(&self, _number: usize, _diff_id: &BlobDigest, _size: u64) {}
-    /// So many bytes of a layer were read. The number becomes smaller when a transfer starts again.
+    /// A layer was read up to this position, which becomes smaller when a transfer starts again.
     fn position(&self, _number: usize, _bytes: u64) {}
     /// A layer ended.
     fn done(&self, _number: usize) {}
@@ -105,7 +105,7 @@ pub enum NewManifestReason {
     Converted,
 }
 
-/// A layer whose blob is not to be had.
+/// A layer whose blob neither the destination nor the repository has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MissingBlob {
     /// The number of the layer, from 1.
@@ -208,7 +208,8 @@ fn missing(destination: &str, count: usize, layers: &[MissingBlob]) -> String {
 ///
 /// # Errors
 ///
-/// If a blob is not to be had, or the destination refuses something. The image has no name there then.
+/// If neither the destination nor the repository has a blob, or the destination refuses something. The image has no
+/// name there then.
 pub fn push(
     repository: &Repository,
     image: &StoredImage,

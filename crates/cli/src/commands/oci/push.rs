@@ -19,7 +19,7 @@ pub(crate) struct OciPushArgs {
     /// Image, by its name
     #[arg(value_name = "NAME")]
     name: StreamTag,
-    /// Reference to push to, docker://HOST/PATH[:TAG]
+    /// Reference to push to, `docker://HOST/PATH[:TAG]`
     #[arg(value_name = "DESTINATION")]
     destination: String,
     /// Reference in the same registry whose repository has the blobs; may be given several times

@@ -93,7 +93,7 @@ impl ImageDestination for RegistryDestination {
         if self.repository.blob_exists(&found).map_err(other)? {
             return Ok(BlobPlace::Here);
         }
-        // A repository that may not be read is none to mount from.
+        // Nothing can be mounted from a repository that may not be read.
         let Some(from) = self.from.iter().find(|from| from.blob_exists(&found).unwrap_or(false)) else {
             return Ok(BlobPlace::Missing);
         };

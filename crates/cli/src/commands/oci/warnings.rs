@@ -34,7 +34,7 @@ pub(crate) fn text(warning: &PullWarning) -> String {
             format!("the annotation {key} of the manifest was not checked: the pull does not compute this digest")
         }
         PullWarning::Unchecked { key, layers } => format!(
-            "the annotation {key} of {layers} layers was not checked: the pull does not compute digests of single layers"
+            "the annotation {key} of {layers} layers was not checked: the pull does not compute digests of layers"
         ),
         PullWarning::NotPartial { blob, reason } => {
             format!("blob {blob} could not be fetched in parts, and was read whole: {reason}")
