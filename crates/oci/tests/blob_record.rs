@@ -95,6 +95,21 @@ fn gzip() {
     program("gzip", "gzip", &LEVELS.map(|level| vec!["-n", level]), &[0, 2, 3, 5, 8]);
 }
 
+/// In many short matches the imitation of klauspost once counted beyond 64 bits while the encoder was chosen.
+#[test]
+fn short_matches_end_no_choice() {
+    let mut state = 1u32;
+    let letter = |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        b'a' + (state >> 30) as u8
+    };
+    let archive: Vec<u8> = (0..200_000).map(letter).collect();
+    for level in ["-1", "-9"] {
+        let Some(blob) = run("gzip", &["-n", level], &archive) else { return };
+        round_trip(level, &blob, &archive);
+    }
+}
+
 #[test]
 fn pigz() {
     program("pigz", "pigz", &LEVELS.map(|level| vec!["-n", level]), &[0, 5]);
