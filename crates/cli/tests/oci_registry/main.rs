@@ -15,6 +15,7 @@ use std::process::Command;
 
 use libcomposefs_oci::BlobDigest;
 use libcomposefs_testkit::program::{Outcome, Program};
+use libcomposefs_testkit::skip;
 use proxy::{Proxy, Treatment};
 use real::{Registry, Setup, has_programs};
 use serde_json::{Value, json};
@@ -186,6 +187,29 @@ fn an_update_fetches_only_what_is_new() {
         assert!(!outcome.stderr.contains("cache"), "{outcome:?}");
         assert!(command == ["doctor"] || outcome.status == Some(0), "{outcome:?}");
     }
+}
+
+#[test]
+fn cfsctl_leaves_the_table_alone() {
+    let test = "cfsctl_leaves_the_table_alone";
+    let peers = std::env::var_os("COMPOSEFS_PEERS").map(|peers| Path::new(&peers).join("cfsctl"));
+    let Some(cfsctl) = peers.filter(|path| path.exists()) else {
+        return skip::announce(test, "cfsctl 0.9.4 is not there: COMPOSEFS_PEERS=$(cargo xtask peers --rust)");
+    };
+    let Some(images) = two_versions(test, 500) else { return };
+    let (place, transfer) = update(&images, Treatment::Nothing);
+    assert!(transfer.fetched.is_some(), "{transfer:?}");
+    let (repo, table) = (place.repo(), place.repo().join("cache/contents"));
+    let before = fs::read(&table).unwrap();
+    let program = Program { path: &cfsctl, name: "cfsctl" };
+    let theirs = |arguments: &[&str]| {
+        program.run([&["--insecure", "--repo", repo.to_str().unwrap()], arguments].concat(), b"").ok()
+    };
+    let checked = theirs(&["oci", "fsck"]);
+    assert!(String::from_utf8_lossy(&checked.stdout).contains("status: ok"), "{checked:?}");
+    theirs(&["gc"]);
+    assert_eq!(fs::read(&table).unwrap(), before);
+    assert_eq!(place.ours(&["oci", "verify", "image"]).status, Some(0));
 }
 
 #[test]

@@ -84,8 +84,8 @@ pub struct LayerRequest<'a> {
 /// An error of the kind `InvalidData` means that the server cannot give these parts; the whole blob is read then. Any
 /// other error ends the pull.
 pub trait BlobParts: RangeFetcher {
-    /// Returns a reader of the whole blob, from its beginning, if the server has begun to send it in place of parts. The
-    /// fetch has failed then. The caller checks size and digest.
+    /// Returns a reader of the whole blob, from its beginning, if the server has begun to send it in place of parts:
+    /// the fetch has failed then. The caller checks size and digest.
     fn take_whole(&mut self) -> Option<Box<dyn Read + Send>>;
 }
 
@@ -122,8 +122,8 @@ pub trait ImageSource: Sync {
         None
     }
 
-    /// Returns a way to fetch parts of a blob; `None` if the source has no such way, or reading all of the blob costs no
-    /// more.
+    /// Returns a way to fetch parts of a blob; `None` if the source has no such way, or reading the whole blob costs
+    /// no more.
     fn parts(&self, _blob: &BlobRef) -> Option<Box<dyn BlobParts + '_>> {
         None
     }

@@ -201,7 +201,7 @@ fn version(changed: &[usize], version: u64) -> Vec<WrittenFile> {
     let content = |number: usize| {
         let seed = if changed.contains(&number) { 1_000_000 * version + number as u64 } else { number as u64 };
         // Some are so short that they become no objects.
-        noise(seed, if number % 10 == 0 { 20 + number % 40 } else { 100 + number * 7919 % 2999 })
+        noise(seed, if number.is_multiple_of(10) { 20 + number % 40 } else { 100 + number * 7919 % 2999 })
     };
     (0..1000).map(|number| (format!("usr/{number}"), vec![content(number)])).collect()
 }

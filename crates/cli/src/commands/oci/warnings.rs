@@ -40,8 +40,8 @@ pub(crate) fn text(warning: &PullWarning) -> String {
             format!("blob {blob} could not be fetched in parts, and was read whole: {reason}")
         }
         PullWarning::Table(reason) => format!(
-            "the table of contents for partial pulls, cache/contents in the repository, cannot be written: {reason}; the \
-             next pull may fetch more than is missing"
+            "the table of contents for partial pulls, cache/contents in the repository, cannot be written: {reason}; \
+             the next pull may fetch more than is missing"
         ),
         _ => "the image has something unusual".to_owned(),
     }

@@ -140,8 +140,8 @@ impl ContentTable {
         }
     }
 
-    /// Adds the contents and chunks of a layer that was read whole. `contents` are in the order of the archive: they are
-    /// paired with the files of its TOC, up to the first whose size differs.
+    /// Adds the contents and chunks of a layer that was read whole. `contents` are in the order of the archive: they
+    /// are paired with the files of its TOC, up to the first whose size differs.
     pub fn add_contents(&mut self, toc: &Toc, contents: &[StoredContent]) {
         for (file, content) in toc.files().iter().zip(contents) {
             match content {
