@@ -20,8 +20,8 @@ use crate::operand::IMAGES;
 /// Compare two trees and explain their differences.
 ///
 /// A and B are each an image, a directory (which may be a mounted image), a dump, an OCI image, or - for an image or
-/// dump on standard input. Finds every path that only one side has, and every field that differs. Differences with a common cause are
-/// grouped.
+/// dump on standard input. Finds every path that only one side has, and every field that differs. Differences with a
+/// common cause are grouped.
 #[derive(clap::Args, Clone)]
 #[command(after_help = format!("{IMAGES}\n\n{EXAMPLES}"))]
 pub(in crate::commands) struct DiffArgs {

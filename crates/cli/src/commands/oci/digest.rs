@@ -1,14 +1,12 @@
 //! `composefs oci digest`: computes the digest of the composefs image of an OCI image.
 
-use std::ffi::OsString;
-
 use libcomposefs_image::Algorithm;
 use libcomposefs_oci::pull::image_digest;
 use libcomposefs_repo::Format;
 use serde_json::json;
 
 use super::progress::LayerBars;
-use super::pull::LayerArgs;
+use super::read_args::ReadArgs;
 use super::{source, warnings};
 use crate::output;
 
@@ -19,19 +17,14 @@ use crate::output;
 #[derive(clap::Args)]
 #[command(after_help = help())]
 pub(crate) struct OciDigestArgs {
-    /// Image to read
-    #[arg(value_name = "SOURCE")]
-    source: OsString,
+    #[command(flatten)]
+    image: ReadArgs,
     /// Hash algorithm of the digests
     #[arg(long, value_name = "ALGORITHM", default_value = "sha512")]
     algorithm: Algorithm,
     /// Format version of the image: 1, or 2 of old repositories of bootc
     #[arg(long, value_name = "VERSION", value_parser = ["1", "2"], default_value = "1")]
     version: String,
-    #[command(flatten)]
-    origin: source::SourceArgs,
-    #[command(flatten)]
-    layers: LayerArgs,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -50,10 +43,10 @@ Examples:
 }
 
 pub(super) fn run(args: &OciDigestArgs) -> anyhow::Result<()> {
-    let opened = source::open(&args.source, &args.origin)?;
+    let opened = args.image.open()?;
     let format = if args.version == "2" { Format::Legacy } else { Format::One };
     let bars = LayerBars::default();
-    let (digest, found) = image_digest(&*opened.source, args.algorithm, format, &args.layers.options(), &bars)?;
+    let (digest, found) = image_digest(&*opened.source, args.algorithm, format, &args.image.options(), &bars)?;
     drop(bars);
     warnings::tell(&found);
     if args.json {

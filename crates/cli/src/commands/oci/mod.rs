@@ -15,6 +15,7 @@ pub(crate) mod progress;
 mod pull;
 mod push;
 mod push_report;
+mod read_args;
 #[cfg(feature = "network")]
 mod registry;
 #[cfg(feature = "network")]

@@ -1,16 +1,14 @@
 //! `composefs oci pull`: brings an image into a repository.
 
-use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use libcomposefs_oci::layer::{WhiteoutRule, XattrFilter};
-use libcomposefs_oci::manifest::Platform;
-use libcomposefs_oci::pull::{KeepBlobs, LayerOutcome, PullOptions, PulledImage, PulledLayer, pull};
+use libcomposefs_oci::pull::{KeepBlobs, LayerOutcome, PulledImage, PulledLayer, pull};
 use libcomposefs_repo::StreamTag;
 use serde_json::json;
 
 use super::progress::LayerBars;
+use super::read_args::ReadArgs;
 use super::{blob_kind, source, warnings};
 use crate::commands::repository::{RepositoryArgs, counted};
 use crate::interrupt::Interrupt;
@@ -26,16 +24,11 @@ use crate::output;
 #[derive(clap::Args)]
 #[command(after_help = help())]
 pub(crate) struct OciPullArgs {
-    /// Image to pull
-    #[arg(value_name = "SOURCE")]
-    source: OsString,
+    #[command(flatten)]
+    image: ReadArgs,
     /// Name for the image [default: NAME of the source, or its whole reference]
     #[arg(long, value_name = "NAME")]
     name: Option<StreamTag>,
-    #[command(flatten)]
-    origin: source::SourceArgs,
-    #[command(flatten)]
-    layers: LayerArgs,
     /// What is kept of the compressed layers, so that `oci push` and `oci export` give out the same bytes
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = KeepBlobsArg::Record)]
     keep_blobs: KeepBlobsArg,
@@ -48,34 +41,6 @@ pub(crate) struct OciPullArgs {
     json: bool,
 }
 
-/// Options for reading layers.
-#[derive(clap::Args)]
-pub(super) struct LayerArgs {
-    /// Platform of the image [default: that of this machine]
-    #[arg(long, value_name = "OS/ARCH")]
-    platform: Option<Platform>,
-    /// Extended attributes that the image keeps: security.capability alone, or user.* too
-    #[arg(long, value_name = "WHICH", value_enum, default_value_t = XattrsArg::AllowlistOnly)]
-    xattrs: XattrsArg,
-    /// Effect of whiteouts on entries of their own layer
-    #[arg(long, value_name = "RULE", value_enum, default_value_t = WhiteoutsArg::InOrder)]
-    whiteouts: WhiteoutsArg,
-    /// Largest size of an uncompressed layer in bytes [default: 1 GiB and a hundred times its compressed size]
-    #[arg(long, value_name = "BYTES")]
-    max_layer_size: Option<u64>,
-    /// Largest window of zstd in MiB, a power of two, at most 128
-    #[arg(long, value_name = "MIB", value_parser = parse_window, default_value = "128")]
-    max_window: u32,
-}
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum XattrsArg {
-    /// Only security.capability
-    AllowlistOnly,
-    /// security.capability and user.*
-    KeepUserXattrs,
-}
-
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum KeepBlobsArg {
     /// A record from which a gzip layer is rebuilt, usually 1 % of it; other layers whole
@@ -84,40 +49,6 @@ enum KeepBlobsArg {
     Whole,
     /// Nothing
     No,
-}
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum WhiteoutsArg {
-    /// Remove all that comes earlier in the layer too, as cfsctl does
-    InOrder,
-    /// Hide lower layers only, as the OCI specification says
-    Spec,
-}
-
-/// Parses a number of MiB, and returns the binary logarithm of the number of bytes.
-fn parse_window(text: &str) -> Result<u32, String> {
-    match text.parse::<u32>() {
-        Ok(mib @ 1..=128) if mib.is_power_of_two() => Ok(mib.ilog2() + 20),
-        _ => Err("expected a power of two from 1 to 128".to_owned()),
-    }
-}
-
-impl LayerArgs {
-    pub(super) fn options(&self) -> PullOptions {
-        let mut options = PullOptions::default();
-        options.platform.clone_from(&self.platform);
-        options.xattrs = match self.xattrs {
-            XattrsArg::AllowlistOnly => XattrFilter::Allowlist,
-            XattrsArg::KeepUserXattrs => XattrFilter::User,
-        };
-        options.whiteouts = match self.whiteouts {
-            WhiteoutsArg::InOrder => WhiteoutRule::InOrder,
-            WhiteoutsArg::Spec => WhiteoutRule::LowerLayers,
-        };
-        options.layer_size_max = self.max_layer_size;
-        options.window_log = self.max_window;
-        options
-    }
 }
 
 fn help() -> String {
@@ -147,13 +78,13 @@ fn run_pull(args: &OciPullArgs, selected: &RepositoryArgs, interrupt: &Interrupt
          opens too"
     });
     let repository = opened?.interrupted_by(interrupt.flag());
-    let opened = source::open(&args.source, &args.origin)?;
+    let opened = args.image.open()?;
     let tag = match (&args.name, opened.name) {
         (Some(name), _) => name.clone(),
         (None, Some(name)) => name.parse().context("--name gives another name")?,
-        (None, None) => anyhow::bail!("{} has no name: --name=NAME gives one", args.source.display()),
+        (None, None) => anyhow::bail!("{} has no name: --name=NAME gives one", args.image.source.display()),
     };
-    let mut options = args.layers.options();
+    let mut options = args.image.options();
     options.tags = vec![tag.clone()];
     options.keep_blobs = match args.keep_blobs {
         KeepBlobsArg::Record => KeepBlobs::Record,
