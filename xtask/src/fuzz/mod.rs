@@ -6,6 +6,7 @@
 mod blob_seeds;
 mod chunked_seeds;
 mod libfuzzer;
+mod oci_seeds;
 mod ostree_seeds;
 mod seeds;
 mod targets;

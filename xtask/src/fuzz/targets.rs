@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::{blob_seeds, chunked_seeds, ostree_seeds, seeds};
+use super::{blob_seeds, chunked_seeds, oci_seeds, ostree_seeds, seeds};
 
 /// A program in `fuzz/fuzz_targets/`.
 #[derive(Debug)]
@@ -71,6 +71,9 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "repository", max_len: 1 << 12, seed: seeds::repositories, dictionary: None, ..DUMP },
     Target { name: "chunked", seed: chunked_seeds::tables, dictionary: None, ..DUMP },
     Target { name: "blob_record", max_len: 1 << 14, seed: blob_seeds::records, dictionary: None, ..DUMP },
+    Target { name: "tar", seed: oci_seeds::archives, dictionary: Some("oci.dict"), ..DUMP },
+    Target { name: "stream", max_len: 1 << 15, seed: oci_seeds::streams, dictionary: None, ..DUMP },
+    Target { name: "manifest", max_len: 1 << 15, seed: oci_seeds::documents, dictionary: Some("oci.dict"), ..DUMP },
     Target { name: "texts", max_len: 1 << 14, seed: seeds::texts, dictionary: Some("texts.dict"), ..DUMP },
     Target { name: "verity", sanitizer: Sanitizer::None, max_len: 1 << 12, seed: seeds::dumps, dictionary: None },
 ];
