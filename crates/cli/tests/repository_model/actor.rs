@@ -26,7 +26,7 @@ pub(crate) struct Party {
     pub(crate) files: Vec<PathBuf>,
     /// Mount point of the actor, and the tree that it shows.
     pub(crate) mount: Option<(PathBuf, usize)>,
-    /// OCI images that cfsctl has pulled.
+    /// OCI images that were pulled.
     pub(crate) pulls: BTreeSet<usize>,
     /// Violations detected at once, by a command that failed.
     pub(crate) broken: Vec<String>,
@@ -84,6 +84,16 @@ impl Party {
             Action::Rot => {
                 place.rot();
                 Some(Ended::Done(String::new()))
+            }
+            Action::Pull { layout } => {
+                let ended = self.command(place, step, &arguments(place, self.number, &step.action));
+                match &ended {
+                    Ended::Done(_) => drop(self.pulls.insert(*layout)),
+                    // cfsctl ignores leases. Our command detects that and publishes nothing.
+                    Ended::Failed(status, said) if !round.foreign_gc => self.fail(step, *status, said),
+                    _ => {}
+                }
+                Some(ended)
             }
             action => {
                 let ended = self.command(place, step, &arguments(place, self.number, action));
@@ -274,6 +284,10 @@ fn arguments(place: &Place, party: usize, action: &Action) -> Vec<String> {
         Action::Create { tree, name } => vec!["create".into(), path(place.tree(*tree)), "--name".into(), name.clone()],
         Action::Import { tree, name } => {
             vec!["import".into(), path(place.path(&format!("bundle{tree}"))), "--name".into(), name.clone()]
+        }
+        Action::Pull { layout } => {
+            let layout_text = place.layout(*layout).into_string().unwrap();
+            vec!["oci".into(), "pull".into(), layout_text, format!("--name=pulled{layout}")]
         }
         Action::Sync { tree } => vec!["sync".into(), path(place.path("other")), format!("p{party}/sync{tree}")],
         Action::Export { name } => {

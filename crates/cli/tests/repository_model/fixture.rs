@@ -76,7 +76,7 @@ pub(crate) struct Place {
     pub(crate) programs: Programs,
     /// Digest of the image of each tree.
     pub(crate) digests: Vec<String>,
-    /// Digest of the image of each OCI layout, if cfsctl is installed.
+    /// Digest of the image of each OCI layout.
     pub(crate) pulled: Vec<String>,
 }
 
@@ -100,18 +100,25 @@ impl Place {
             }
             place.digests.push(digest);
         }
-        if let Some(cfsctl) = place.programs.cfsctl.clone() {
-            for layout in 0..LAYOUTS {
-                make_layout(&place.path(&format!("oci{layout}")), &place.path("trees"), layout);
-                let before = place.image_links("scratch");
-                let mut pull = Command::new(&cfsctl);
-                pull.arg("--repo").arg(place.path("scratch")).args(["oci", "pull"]).arg(place.layout(layout));
+        for layout in 0..LAYOUTS {
+            make_layout(&place.path(&format!("oci{layout}")), &place.path("trees"), layout);
+            let source = place.layout(layout).into_string().unwrap();
+            let name = format!("--name=pulled{layout}");
+            let new_link = |place: &Self, pull: Command, repository: &str| {
+                let before = place.image_links(repository);
                 let _ = place.ok(pull);
-                let mut new = place.image_links("scratch");
+                let mut new = place.image_links(repository);
                 new.retain(|digest| !before.contains(digest));
-                assert_eq!(new.len(), 1, "cfsctl oci pull makes one image");
-                place.pulled.extend(new);
+                assert_eq!(new.len(), 1, "a pull makes one image");
+                new.remove(0)
+            };
+            let digest = new_link(&place, place.ours("other", &["oci", "pull", &source, &name]), "other");
+            if let Some(cfsctl) = &place.programs.cfsctl {
+                let mut pull = Command::new(cfsctl);
+                pull.arg("--repo").arg(place.path("scratch")).args(["oci", "pull"]).arg(&source);
+                assert_eq!(new_link(&place, pull, "scratch"), digest);
             }
+            place.pulled.push(digest);
         }
         place
     }

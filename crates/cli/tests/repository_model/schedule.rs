@@ -101,6 +101,10 @@ pub(crate) enum Action {
     Sync {
         tree: usize,
     },
+    /// Our own pull of a layout, which cfsctl may pull at the same time under the same name.
+    Pull {
+        layout: usize,
+    },
     Mount {
         name: String,
     },
@@ -232,7 +236,7 @@ impl Round {
     fn own_action(&self, numbers: &mut Numbers, party: usize) -> Action {
         let name = format!("p{party}/{}", numbers.below(3));
         let tree = numbers.below(RARE);
-        match numbers.below(20) {
+        match numbers.below(22) {
             0..=6 => Action::Create { tree, name },
             7 => Action::Tag { from: format!("p{party}/{}", numbers.below(3)), to: name },
             8..=10 => Action::Untag { name },
@@ -241,6 +245,7 @@ impl Round {
             14 => Action::Export { name },
             15 => Action::Umount,
             16 => Action::Df,
+            20 | 21 => Action::Pull { layout: numbers.below(LAYOUTS) },
             17 if self.grace == Grace::Zero => Action::Gc { has_grace: false },
             _ if self.foreign_gc => Action::Untag { name },
             _ => Action::Mount { name },
