@@ -28,7 +28,7 @@ static IMPORT: Budget =
     Budget::new("archive", Linear { base: 2 << 20, per_byte: 16 }, Linear { base: 50_000_000, per_byte: 5_000 });
 // A name is a directory for each two of its bytes.
 static TREE: Budget =
-    Budget::new("tree", Linear { base: 256 << 10, per_byte: 256 }, Linear { base: 20_000_000, per_byte: 10_000 });
+    Budget::new("tree", Linear { base: 512 << 10, per_byte: 256 }, Linear { base: 20_000_000, per_byte: 10_000 });
 
 fuzz_target!(|archive: &[u8]| {
     let contents = KeptContents::default();

@@ -150,19 +150,21 @@ impl Document {
         }
         let kind: DocumentKind =
             serde_json::from_slice(&raw).map_err(|error| ManifestError::Json("manifest", error))?;
-        if let (Some(found), Some(expected)) = (&kind.media_type, media_type)
+        // Some tools write an empty type for none.
+        let own = kind.media_type.as_deref().filter(|own| !own.is_empty());
+        if let (Some(found), Some(expected)) = (own, media_type)
             && found != expected
         {
-            return Err(ManifestError::MediaType { found: found.clone(), expected: expected.to_owned() });
+            return Err(ManifestError::MediaType { found: found.to_owned(), expected: expected.to_owned() });
         }
         if kind.manifests.is_some() && (kind.layers.is_some() || kind.config.is_some()) {
             return Err(ManifestError::Ambiguous);
         }
-        let said = kind.media_type.as_deref().or(media_type);
-        match said {
+        match own.or(media_type) {
             Some(said) if INDEXES.contains(&said) => Self::index(&raw),
             Some(said) if MANIFESTS.contains(&said) => Self::manifest(raw, Some(said.to_owned())),
-            Some(said) if said.ends_with("+json") || said.ends_with("+prettyjws") => {
+            // A registry may say a general type, such as application/json. The document itself does not.
+            Some(said) if own.is_some() || said.ends_with("+json") || said.ends_with("+prettyjws") => {
                 Err(ManifestError::NoImage(format!("the media type {said:?} is not supported")))
             }
             _ if kind.manifests.is_some() => Self::index(&raw),
@@ -320,4 +322,32 @@ pub fn for_platform<'i>(entries: &'i [IndexEntry], wanted: &Platform) -> Result<
         let available = if names.is_empty() { "no entry with a platform".to_owned() } else { names.join(", ") };
         ManifestError::NoPlatform { platform: wanted.to_string(), available }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A manifest that says this media type of itself.
+    fn manifest(own: &str) -> Vec<u8> {
+        let descriptor = |media_type: &str| {
+            format!(r#"{{"mediaType":"{media_type}","digest":"sha256:{}","size":1}}"#, "ab".repeat(32))
+        };
+        let config = descriptor(CONFIGS[0]);
+        format!(r#"{{"schemaVersion":2,{own}"config":{config},"layers":[]}}"#).into_bytes()
+    }
+
+    #[test]
+    fn a_document_that_says_another_type_of_itself_is_refused() {
+        for right in ["", r#""mediaType":"","#, r#""mediaType":"application/vnd.oci.image.manifest.v1+json","#] {
+            for source in [None, Some(MANIFESTS[0])] {
+                assert!(matches!(Document::parse(manifest(right), source), Ok(Document::Manifest(_))), "{right}");
+            }
+        }
+        assert!(Document::parse(manifest(""), Some("application/json")).is_ok());
+        for wrong in ["application/json", "application/vnd.oci.image.manifest.v1", "x"] {
+            let refused = Document::parse(manifest(&format!(r#""mediaType":"{wrong}","#)), None);
+            assert!(matches!(refused, Err(ManifestError::NoImage(_))), "{refused:?}");
+        }
+    }
 }
