@@ -81,8 +81,8 @@ fn check_file(file: &[u8], algorithm: Algorithm) {
     assert_eq!((found_type, found_size), (content_type, size as u64));
 }
 
-/// Makes a file of the pieces `s` and `o`, digests of streams and objects, `n`, the names, `c`, the chunks, and `z`, the
-/// size.
+/// Makes a file of the pieces `s` and `o`, digests of streams and objects, `n`, the names, `c`, the chunks, and `z`,
+/// the size.
 fn assemble(input: &[u8], algorithm: Algorithm) -> Vec<u8> {
     let part = |kind: u8| pieces(input).find(|piece| piece.kind == kind).map_or(&[][..], |piece| piece.bytes);
     let compress = |bytes: &[u8]| {

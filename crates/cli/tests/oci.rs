@@ -9,6 +9,7 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use libcomposefs_testkit::program::{Outcome, Program};
+use libcomposefs_testkit::registry::DockerRegistry;
 use libcomposefs_testkit::{oci, skip};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -455,50 +456,11 @@ fn kept_blobs_are_shown_and_go_with_the_image() {
     assert_eq!(kinds("whole"), ["whole"; 3]);
 }
 
-/// A registry on a free port of the loopback interface, with its storage in a directory.
-struct Registry {
-    process: std::process::Child,
-    address: String,
-}
-
-impl Registry {
-    /// Starts Debian's docker-registry; `None` if it is not installed.
-    fn start(directory: &Path) -> Option<Self> {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let address = format!("127.0.0.1:{port}");
-        let config = directory.join("registry.yml");
-        let storage = directory.join("registry");
-        let text = format!(
-            "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {address}\n",
-            storage.display()
-        );
-        fs::write(&config, text).unwrap();
-        let null = std::process::Stdio::null;
-        let mut command = Command::new("docker-registry");
-        command.arg("serve").arg(&config).stdin(null()).stdout(null()).stderr(null());
-        let registry = Self { process: command.spawn().ok()?, address };
-        let mut tries = 0;
-        while std::net::TcpStream::connect(&registry.address).is_err() {
-            tries += 1;
-            assert!(tries < 600, "the registry does not answer");
-            std::thread::sleep(std::time::Duration::from_millis(100));
-        }
-        Some(registry)
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 #[test]
 fn a_registry_gives_the_same_image_by_tag_and_by_digest() {
     let test = "a_registry_gives_the_same_image_by_tag_and_by_digest";
     let place = Place::new();
-    let Some(registry) = Registry::start(place.dir.path()) else {
+    let Some(registry) = DockerRegistry::start(&place.path("registry")) else {
         return skip::announce(test, "docker-registry is not installed");
     };
     let layout = Layout::open(place.layout("three-layers"));

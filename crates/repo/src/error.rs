@@ -181,7 +181,7 @@ pub enum RepositoryError {
         reason: Option<ObjectError>,
     },
     /// Another process changed a stream while its replacement was made.
-    #[error("another process has changed the stream {name} of {} while it was replaced; run this again", path.display())]
+    #[error("another process has changed the stream {name} of {} meanwhile; run this again", path.display())]
     StreamChanged {
         /// The name of the stream.
         name: String,

@@ -39,8 +39,8 @@ impl Locked {
     }
 }
 
-/// The lock of the links of streams: `flock` on the directory `streams`, which only this program takes. Its holder reads
-/// a link and replaces it, while others that publish wait.
+/// The lock of the links of streams: `flock` on the directory `streams`, which only this program takes. Its holder
+/// reads a link and replaces it, while others that publish wait.
 #[derive(Debug)]
 pub(crate) struct LockedStreams {
     _directory: OwnedFd,

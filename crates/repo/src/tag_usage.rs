@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use libcomposefs_image::Digest;
 
-use super::disk_usage::NameSizes;
 use super::marks::MarkSet;
+use super::name_sizes::NameSizes;
 use super::oci_stream_kind::tag_of_path;
 use super::reader::Reader;
 use super::streams::{StreamLink, Streams};

@@ -8,5 +8,6 @@ pub mod oci;
 pub mod privilege;
 pub mod program;
 pub mod random;
+pub mod registry;
 pub mod skip;
 pub mod stats;

@@ -53,6 +53,7 @@ const OUTPUT: &[Fence] = &[
             "commands/diff",
             "commands/info",
             "commands/mkcomposefs",
+            "commands/oci/diff",
             "commands/ostree/image",
             "commands/repository/export",
             "inspect/names",

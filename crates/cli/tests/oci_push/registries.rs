@@ -1,56 +1,14 @@
 //! Pushes to a registry, and to one that refuses.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
 
+use libcomposefs_testkit::registry::DockerRegistry;
 use libcomposefs_testkit::skip;
 use serde_json::Value;
 
 use crate::place::{Form, Place, expect_refusal, has, json_of, other, skopeo_digest};
-
-/// A registry on a free port of the loopback interface, with its storage in a directory.
-struct Registry {
-    process: Child,
-    address: String,
-}
-
-impl Registry {
-    fn start(directory: &Path) -> Option<Self> {
-        if !has("docker-registry") {
-            return None;
-        }
-        fs::create_dir_all(directory).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let (address, storage) = (format!("127.0.0.1:{port}"), directory.join("storage"));
-        let text = format!(
-            "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {address}\n",
-            storage.display()
-        );
-        let config = directory.join("registry.yml");
-        fs::write(&config, text).unwrap();
-        let mut command = Command::new("docker-registry");
-        command.arg("serve").arg(&config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let registry = Self { process: command.spawn().unwrap(), address };
-        let mut tries = 0;
-        while TcpStream::connect(&registry.address).is_err() {
-            tries += 1;
-            assert!(tries < 600, "the registry does not answer");
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        Some(registry)
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = (self.process.kill(), self.process.wait());
-    }
-}
 
 fn outcomes(pushed: &Value) -> Vec<&str> {
     pushed["layers"].as_array().unwrap().iter().map(|layer| layer["outcome"].as_str().unwrap()).collect()
@@ -60,7 +18,7 @@ fn outcomes(pushed: &Value) -> Vec<&str> {
 fn a_registry_gets_the_same_manifest() {
     let test = "a_registry_gets_the_same_manifest";
     let (place, pulled) = Place::with_image(Form::Plain);
-    let Some(registry) = Registry::start(&place.path("registry")) else {
+    let Some(registry) = DockerRegistry::start(&place.path("registry")) else {
         return skip::announce(test, "docker-registry is not installed");
     };
     let name = |path: &str| format!("docker://{}/{path}", registry.address);
@@ -98,7 +56,7 @@ fn a_registry_gets_the_same_manifest() {
 fn a_push_of_other_blobs_is_refused_before_anything_is_sent() {
     let test = "a_push_of_other_blobs_is_refused_before_anything_is_sent";
     let (place, pulled) = Place::with_image(Form::Gzip);
-    let Some(registry) = Registry::start(&place.path("registry")) else {
+    let Some(registry) = DockerRegistry::start(&place.path("registry")) else {
         return skip::announce(test, "docker-registry is not installed");
     };
     let name = format!("docker://{}/app:1", registry.address);
@@ -156,7 +114,7 @@ fn pass_on(mut client: TcpStream, registry: &str, refuses: &dyn Fn(&str) -> bool
 fn a_registry_that_refuses_in_the_middle_has_no_tag() {
     let test = "a_registry_that_refuses_in_the_middle_has_no_tag";
     let (place, pulled) = Place::with_image(Form::Plain);
-    let Some(registry) = Registry::start(&place.path("registry")) else {
+    let Some(registry) = DockerRegistry::start(&place.path("registry")) else {
         return skip::announce(test, "docker-registry is not installed");
     };
     let push =

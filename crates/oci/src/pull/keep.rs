@@ -53,7 +53,8 @@ pub enum KeepError {
     Stored(#[from] StoredError),
 }
 
-/// Reads a blob by `read`, while what is to be kept of it is made on another thread. Both see the same bytes once.
+/// Reads a blob by `read`, while another thread makes the part of it that the repository keeps. Both see the same bytes
+/// once.
 pub(super) fn keep_while_reading<T>(
     keep: KeepBlobs,
     own: &Transaction<'_>,

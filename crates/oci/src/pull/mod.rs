@@ -9,6 +9,7 @@ mod known;
 mod layers;
 mod partial;
 mod publish;
+mod read_layer;
 mod trees;
 mod whole_blob;
 

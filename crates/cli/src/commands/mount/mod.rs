@@ -25,8 +25,8 @@ use crate::complete;
 /// Mount a composefs image: a file, or an image of a repository.
 ///
 /// An image of a repository is given by a ref, the name of an OCI image, or its digest. The kernel verifies the image
-/// and every file in it, unless the repository does not use fs-verity. IMAGE is the path of a file if such a file exists
-/// or basedir= is given, unless --repo, --user or --system is used.
+/// and every file in it, unless the repository does not use fs-verity. IMAGE is the path of a file if such a file
+/// exists or basedir= is given, unless --repo, --user or --system is used.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct MountArgs {

@@ -42,8 +42,8 @@ pub(crate) fn mount_read_only(repository: &Repository, digest: &Digest, director
     Ok(())
 }
 
-/// Compares the digest of the image that will be mounted, if the kernel does not verify it. It is read by the descriptor
-/// that is mounted: by its path, another file may be found.
+/// Compares the digest of the image that will be mounted, if the kernel does not verify it. It is read by the
+/// descriptor that is mounted: by its path, another file may be found.
 fn compare(repository: &Repository, image: &ImageFile, digest: &Digest) -> Result<(), RepositoryError> {
     if !repository.demands_verity() {
         repository.read_open_image(digest, image.as_fd())?;

@@ -61,7 +61,7 @@ fn put_field(fields: &mut BTreeMap<String, Value>, name: &str, value: Value) {
     }
 }
 
-/// Puts a value, unless it says that there is none: programs write `null`, or leave the field out.
+/// Puts a value, unless it is `null`: some programs write `null` where others leave the field out.
 fn put(fields: &mut BTreeMap<String, Value>, name: String, value: Value) {
     if !value.is_null() {
         fields.insert(name, value);

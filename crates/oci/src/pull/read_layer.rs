@@ -1,0 +1,261 @@
+//! Reading one layer: its missing contents alone, or its whole blob, once.
+
+use std::io::Read;
+
+use libcomposefs_image::Digest;
+use libcomposefs_repo::{Repository, Transaction};
+use libcomposefs_store::Batch;
+
+use super::blob_reader::{BlobRead, read_archive};
+use super::keep::{KeepError, KeptStream, MadeBlob, keep_while_reading};
+use super::keep_blobs::KeepBlobs;
+use super::known::KnownContents;
+use super::partial::{self, PartialLayer, PartialPull};
+use super::whole_blob::WholeBlob;
+use super::{LayerOutcome, PullError, PullOptions, PullProgress, PullWarning};
+use crate::layer::{ExpandedFiles, FileData, ImportedLayer, LayerReadError, LayerSink, import_layer};
+use crate::manifest::BlobRef;
+use crate::source::{ImageSource, LayerRequest};
+use crate::stored::STREAM_MAX;
+use crate::stream::{ContentType, StreamReader};
+use crate::tar::Limits;
+use crate::zstd_chunked::ChunkedImport;
+use crate::{BlobDigest, stream};
+
+/// Largest size of an archive whose blob is empty, in bytes.
+const ARCHIVE_MIN: u64 = 1 << 30;
+/// Largest ratio of the size of an archive to that of its blob, beside the constant.
+const RATIO_MAX: u64 = 100;
+
+/// A layer that was read and verified.
+#[derive(Debug)]
+pub(super) struct ReadLayer {
+    /// The digest of its blob in the manifest.
+    pub(super) blob: BlobDigest,
+    /// The digest of its archive.
+    pub(super) diff_id: BlobDigest,
+    /// The file of its stream.
+    pub(super) file: Vec<u8>,
+    /// The digest of that file, if it is in the repository or its batch.
+    pub(super) stream: Option<Digest>,
+    /// The objects of the layer.
+    pub(super) objects: Vec<Digest>,
+    pub(super) size: u64,
+    pub(super) outcome: LayerOutcome,
+    pub(super) warnings: Vec<PullWarning>,
+    /// Number and size of the new objects of a layer that was published by itself.
+    pub(super) new: (u64, u64),
+    /// What is kept of its blob, if that is new.
+    pub(super) kept: Option<KeptStream>,
+    /// The expanded sparse files, if the layer was read now.
+    pub(super) expanded: Option<ExpandedFiles>,
+}
+
+impl ReadLayer {
+    /// Returns a layer that the repository has: `stream` is the digest and the file of its stream.
+    pub(super) fn of_stream(
+        repository: &Repository,
+        blob: BlobDigest,
+        diff_id: BlobDigest,
+        (digest, file): (Digest, Vec<u8>),
+    ) -> Result<Self, PullError> {
+        let stream = StreamReader::new(&file, repository.algorithm())
+            .map_err(|error| PullError::Stored(Box::new(error.into())))?;
+        let (objects, size) = (stream.objects().to_vec(), stream.size());
+        drop(stream);
+        let (outcome, stream) = (LayerOutcome::Present, Some(digest));
+        let (warnings, new, kept, expanded) = (Vec::new(), (0, 0), None, None);
+        Ok(Self { blob, diff_id, file, stream, objects, size, outcome, warnings, new, kept, expanded })
+    }
+}
+
+/// One layer to be read.
+#[derive(Clone, Copy)]
+pub(super) struct LayerJob<'a> {
+    pub(super) number: usize,
+    pub(super) count: usize,
+    pub(super) blob: &'a BlobRef,
+    pub(super) diff_id: BlobDigest,
+}
+
+impl LayerJob<'_> {
+    pub(super) fn not_kept(&self, error: KeepError) -> PullError {
+        let (number, count, blob) = (self.number + 1, self.count, self.blob.digest);
+        PullError::Keep { number, count, blob, error: Box::new(error) }
+    }
+
+    /// Returns the largest size of the archive, in bytes.
+    pub(super) fn size_max(&self, options: &PullOptions) -> u64 {
+        let by_blob = || self.blob.size.saturating_mul(RATIO_MAX).saturating_add(ARCHIVE_MIN);
+        options.layer_size_max.unwrap_or_else(by_blob)
+    }
+
+    /// Returns a function that says of an error which layer has it.
+    pub(super) fn failed(&self) -> impl Fn(LayerReadError) -> PullError + use<> {
+        let (number, count, blob) = (self.number + 1, self.count, self.blob.digest);
+        move |error| PullError::Layer { number, count, blob, error: Box::new(error) }
+    }
+}
+
+/// Where the contents of a layer go.
+#[derive(Clone, Copy)]
+pub(super) enum Destination<'b> {
+    Batch(&'b Batch<'b>),
+    Hash(&'b dyn LayerSink),
+}
+
+impl<'b> Destination<'b> {
+    pub(super) fn sink(&self) -> &dyn LayerSink {
+        match self {
+            Self::Batch(batch) => *batch,
+            Self::Hash(sink) => *sink,
+        }
+    }
+
+    pub(super) fn batch(&self) -> Option<&'b Batch<'b>> {
+        match self {
+            Self::Batch(batch) => Some(batch),
+            Self::Hash(_) => None,
+        }
+    }
+}
+
+/// Stores a layer: fetches only its missing contents where that is possible, and else reads its blob, and makes what is
+/// kept of it at the same time.
+pub(super) fn fetch_layer(
+    (transaction, keeping): (&Transaction<'_>, Option<KeepBlobs>),
+    known: &KnownContents<'_>,
+    source: &dyn ImageSource,
+    job: LayerJob<'_>,
+    options: &PullOptions,
+    progress: &dyn PullProgress,
+) -> Result<(ReadLayer, Option<MadeBlob>), PullError> {
+    let mut warnings = Vec::new();
+    let (mut body, mut watched) = (None, None);
+    if let Some(positions) = partial::positions(job.blob, &mut warnings) {
+        let LayerJob { number, blob, diff_id, .. } = job;
+        let layer = PartialLayer { number, blob, diff_id, positions: &positions, size_max: job.size_max(options) };
+        match partial::pull_parts(transaction, known, source, layer, options, progress, &mut warnings)? {
+            PartialPull::Whole(begun) => body = begun,
+            PartialPull::Imported(import) => {
+                let ChunkedImport { imported, fetched, reused, .. } = *import;
+                let outcome = LayerOutcome::Partial { fetched, reused };
+                return Ok((ReadLayer { outcome, warnings, ..finish_layer(imported, job)? }, None));
+            }
+        }
+        watched = WholeBlob::new(transaction.batch(), positions);
+    }
+    let keeping = keeping.map(|keep| (keep, transaction));
+    let whole = WholeRead { body, watched: watched.as_ref(), keeping };
+    let (mut layer, made) = read_layer(Destination::Batch(transaction.batch()), source, whole, job, options, progress)?;
+    if let Some(watched) = watched {
+        known.add(|table| watched.add_to(table));
+    }
+    layer.warnings.append(&mut warnings);
+    Ok((layer, made))
+}
+
+/// How a whole blob is read.
+#[derive(Default)]
+pub(super) struct WholeRead<'w> {
+    /// A reader of the blob, if one was opened before.
+    pub(super) body: Option<Box<dyn Read + Send>>,
+    /// What is told of the blob and its contents.
+    pub(super) watched: Option<&'w WholeBlob<'w>>,
+    /// What is kept of the blob, and the transaction that stores it.
+    pub(super) keeping: Option<(KeepBlobs, &'w Transaction<'w>)>,
+}
+
+/// Reads the blob of a layer once: both digests are checked before anything refers to what was stored. What is kept of
+/// the blob is made at the same time.
+pub(super) fn read_layer(
+    destination: Destination<'_>,
+    source: &dyn ImageSource,
+    whole: WholeRead<'_>,
+    job: LayerJob<'_>,
+    options: &PullOptions,
+    progress: &dyn PullProgress,
+) -> Result<(ReadLayer, Option<MadeBlob>), PullError> {
+    let LayerJob { number, blob, diff_id, .. } = job;
+    let size_max = job.size_max(options);
+    let sink = destination.sink();
+    let request = LayerRequest { number, diff_id, sink, batch: destination.batch(), size_max };
+    let failed = job.failed();
+    let mut made = None;
+    let (imported, has_garbage) = match source.import_layer(request) {
+        Some(imported) => (imported?, false),
+        None => {
+            let body = whole.body.map(|body| body as Box<dyn Read + Send + '_>);
+            let input = body.map_or_else(|| source.blob(blob), Ok)?;
+            let (input, sink) = match whole.watched {
+                Some(watched) => (watched.reader(input), watched as &dyn LayerSink),
+                None => (input, sink),
+            };
+            let read = |input: Box<dyn Read + Send + '_>| {
+                read_archive(input, blob, (number, progress), options.window_log, |archive| {
+                    import_layer(archive, sink, Limits::default(), size_max)
+                })
+            };
+            let ((imported, read), kept) = match whole.keeping {
+                Some((keep, own)) => keep_while_reading(keep, own, input, blob, read),
+                None => (read(input), Ok(MadeBlob::Archive)),
+            };
+            let imported = imported.map_err(&failed)?;
+            let read = read.map_err(|error| failed(LayerReadError::Read(error)))?;
+            if source.has_blobs() {
+                check_blob(&read, job)?;
+            }
+            made = Some(kept.map_err(|error| job.not_kept(error))?);
+            (imported, read.has_garbage)
+        }
+    };
+    let mut layer = finish_layer(imported, job)?;
+    layer.warnings.extend(has_garbage.then_some(PullWarning::Garbage(blob.digest)));
+    Ok((layer, made.filter(|_| whole.keeping.is_some())))
+}
+
+/// Compares the diff ID of an imported layer, and makes its stream.
+pub(super) fn finish_layer(imported: ImportedLayer, job: LayerJob<'_>) -> Result<ReadLayer, PullError> {
+    let LayerJob { number, count, blob, diff_id } = job;
+    let failed = job.failed();
+    let number = number + 1;
+    let ImportedLayer { diff_id: found, size, stream, expanded, .. } = imported;
+    if found != diff_id {
+        return Err(PullError::DiffId { number, count, blob: blob.digest, expected: diff_id, found });
+    }
+    let mut objects = stream.objects().to_vec();
+    objects.extend(expanded.values().filter_map(|data| match data {
+        FileData::Object(digest, _) => Some(*digest),
+        FileData::Inline(_) => None,
+    }));
+    let file = stream.finish(ContentType::LAYER, &[]).map_err(|error| failed(LayerReadError::Read(error)))?;
+    if file.len() as u64 > STREAM_MAX {
+        return Err(failed(LayerReadError::Stream(stream::StreamError::Damaged("its headers are too large"))));
+    }
+    Ok(ReadLayer {
+        blob: blob.digest,
+        diff_id,
+        file,
+        stream: None,
+        objects,
+        size,
+        outcome: LayerOutcome::Pulled,
+        warnings: Vec::new(),
+        new: (0, 0),
+        kept: None,
+        expanded: Some(expanded),
+    })
+}
+
+/// Compares the size and the digest of a blob with the manifest.
+pub(super) fn check_blob(read: &BlobRead, job: LayerJob<'_>) -> Result<(), PullError> {
+    let LayerJob { number, count, blob, .. } = job;
+    let wrong = |found| PullError::Blob { number: number + 1, count, expected: blob.digest, found };
+    if read.size != blob.size {
+        return Err(wrong(format!("has {} bytes, but the manifest says {}", read.size, blob.size)));
+    }
+    if read.digest != blob.digest {
+        return Err(wrong(format!("has the digest {}", read.digest)));
+    }
+    Ok(())
+}
