@@ -21,16 +21,19 @@ const MAPS: [&str; 3] = ["Labels", "ExposedPorts", "Volumes"];
 /// Returns the fields that differ, except the layers.
 pub(super) fn config_changes(a: &ImageConfig, b: &ImageConfig) -> anyhow::Result<Vec<ConfigChange>> {
     let [mut a, mut b] = [fields(&a.raw)?, fields(&b.raw)?];
-    let names: BTreeSet<String> = a.keys().chain(b.keys()).cloned().collect();
-    let changes = names.into_iter().map(|field| {
-        let values = [a.remove(&field), b.remove(&field)];
-        ConfigChange { field, values }
+    let names: BTreeSet<FieldPath> = a.keys().chain(b.keys()).cloned().collect();
+    let changes = names.into_iter().map(|path| {
+        let values = [a.remove(&path), b.remove(&path)];
+        ConfigChange { field: path.join("."), values }
     });
     Ok(changes.filter(|change| change.values[0] != change.values[1]).collect())
 }
 
-/// Returns the fields of a configuration by their names.
-fn fields(raw: &[u8]) -> anyhow::Result<BTreeMap<String, Value>> {
+/// The names of the objects that a field is in, and its own. Names may have dots, so that joined ones are not unique.
+type FieldPath = Vec<String>;
+
+/// Returns the fields of a configuration by their paths.
+fn fields(raw: &[u8]) -> anyhow::Result<BTreeMap<FieldPath, Value>> {
     let mut fields = BTreeMap::new();
     for (name, value) in serde_json::from_slice::<Map<String, Value>>(raw)? {
         match (name.as_str(), value) {
@@ -38,33 +41,33 @@ fn fields(raw: &[u8]) -> anyhow::Result<BTreeMap<String, Value>> {
             ("config", Value::Object(config)) => {
                 config.into_iter().for_each(|(name, value)| put_field(&mut fields, &name, value));
             }
-            (_, value) => put(&mut fields, name, value),
+            (_, value) => put(&mut fields, &[&name], value),
         }
     }
     Ok(fields)
 }
 
 /// Puts a field of the object `config`.
-fn put_field(fields: &mut BTreeMap<String, Value>, name: &str, value: Value) {
+fn put_field(fields: &mut BTreeMap<FieldPath, Value>, name: &str, value: Value) {
     match value {
         Value::Object(members) if MAPS.contains(&name) => {
-            members.into_iter().for_each(|(key, value)| put(fields, format!("config.{name}.{key}"), value));
+            members.into_iter().for_each(|(key, value)| put(fields, &["config", name, &key], value));
         }
         Value::Array(variables) if name == "Env" => {
             for variable in variables.iter().filter_map(Value::as_str) {
                 let (key, value) = variable.split_once('=').unwrap_or((variable, ""));
                 // The last of several variables of one name counts.
-                put(fields, format!("config.Env.{key}"), value.into());
+                put(fields, &["config", "Env", key], value.into());
             }
         }
-        value => put(fields, format!("config.{name}"), value),
+        value => put(fields, &["config", name], value),
     }
 }
 
 /// Puts a value, unless it is `null`: some programs write `null` where others leave the field out.
-fn put(fields: &mut BTreeMap<String, Value>, name: String, value: Value) {
+fn put(fields: &mut BTreeMap<FieldPath, Value>, path: &[&str], value: Value) {
     if !value.is_null() {
-        fields.insert(name, value);
+        fields.insert(path.iter().map(|name| (*name).to_owned()).collect(), value);
     }
 }
 
@@ -108,5 +111,20 @@ mod tests {
         assert_eq!(changes[1].values, [Some("/bin".into()), Some("/usr/bin".into())]);
         assert_eq!(changes[2].values, [Some("1".into()), None]);
         assert!(config_changes(&a, &a).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_field_with_dots_in_its_name_hides_no_other_field() {
+        let named = |user: &str| {
+            let text = format!(
+                r#"{{"architecture":"amd64","os":"linux","rootfs":{{"type":"layers","diff_ids":[]}},
+                "config":{{"User":"{user}","Labels":{{"x":"{user}"}},"Labels.x":"1"}},"config.User":"1"}}"#
+            );
+            ImageConfig::parse(text.into_bytes()).unwrap()
+        };
+        let changes = config_changes(&named("root"), &named("nobody")).unwrap();
+        let fields: Vec<_> = changes.iter().map(|change| change.field.as_str()).collect();
+        assert_eq!(fields, ["config.Labels.x", "config.User"]);
+        assert!(config_changes(&named("root"), &named("root")).unwrap().is_empty());
     }
 }
