@@ -420,7 +420,7 @@ fn kept_blobs(place: &Place) -> Vec<String> {
 fn kept_blobs_are_shown_and_go_with_the_image() {
     let place = Place::new();
     let layout = Layout::open(place.layout("three-layers"));
-    expect_success(&place.pull(&layout.source(), "one"));
+    expect_success(&place.ours(&["oci", "pull", &layout.source(), "--name=one", "--keep-blobs=record"]));
     let kinds = |name: &str| {
         let report = json_of(&place.ours(&["oci", "inspect", name, "--json"]));
         let layers = report["layers"].as_array().unwrap().iter();
@@ -452,7 +452,7 @@ fn kept_blobs_are_shown_and_go_with_the_image() {
 
     expect_success(&place.ours(&["oci", "pull", &layout.source(), "--name=no", "--keep-blobs=no"]));
     assert_eq!(kinds("no"), ["not-here"; 3]);
-    expect_success(&place.ours(&["oci", "pull", &layout.source(), "--name=whole", "--keep-blobs=whole"]));
+    expect_success(&place.ours(&["oci", "pull", &layout.source(), "--name=whole"]));
     assert_eq!(kinds("whole"), ["whole"; 3]);
 }
 

@@ -6,10 +6,10 @@
 #[non_exhaustive]
 pub enum KeepBlobs {
     /// A record from which the blob is rebuilt. The blob is kept whole if there is no record, or if the record would be
-    /// larger than a tenth of it.
-    #[default]
+    /// larger than a tenth of it. To make a record takes several times the CPU time of the pull.
     Record,
     /// The whole blob.
+    #[default]
     Whole,
     /// Nothing.
     No,
