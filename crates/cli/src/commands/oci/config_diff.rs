@@ -122,7 +122,7 @@ mod tests {
             );
             ImageConfig::parse(text.into_bytes()).unwrap()
         };
-        let changes = config_changes(&named("root"), &named("nobody")).unwrap();
+        let changes = config_changes(&named("root"), &named("daemon")).unwrap();
         let fields: Vec<_> = changes.iter().map(|change| change.field.as_str()).collect();
         assert_eq!(fields, ["config.Labels.x", "config.User"]);
         assert!(config_changes(&named("root"), &named("root")).unwrap().is_empty());
