@@ -38,12 +38,14 @@ fn up_to_the_bound(scratch: &Scratch) {
             let before = loop_devices();
             let mounted = scratch.mount_image(&image, &scratch.options(option), allowed).unwrap();
             let mut found = read(&mounted, &image, &before);
+            // The kernel may reclaim some of the pages at once.
+            let least = expected - expected / 64;
             let deadline = Instant::now() + Duration::from_secs(10);
-            while found < expected && Instant::now() < deadline {
+            while found < least && Instant::now() < deadline {
                 std::thread::sleep(Duration::from_millis(10));
                 found = read(&mounted, &image, &before);
             }
-            let range = expected..=expected + SLACK;
+            let range = least..=expected + SLACK;
             assert!(range.contains(&found), "{mounted}, {option:?}: {found} bytes were read, and not {range:?}");
             assert_eq!(scratch.read("dir/external").unwrap(), content(), "{mounted}");
             scratch.umount();
