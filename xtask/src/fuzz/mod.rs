@@ -22,8 +22,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::crates_io::{self, Profile};
 use crate::{paths, process, setup};
 pub(crate) use libfuzzer::Outcome;
-use targets::Sanitizer;
-pub(crate) use targets::{TARGETS, Target};
+pub(crate) use targets::{Sanitizer, TARGETS, Target};
 
 const CARGO_FUZZ: &str = "cargo-fuzz";
 const VERSION: &str = "0.13.2";
@@ -52,7 +51,8 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     setup::run()?;
     let wanted = |target: &&Target| options.targets.is_empty() || options.targets.iter().any(|n| n == target.name);
-    let failed = feed(TARGETS.iter().filter(wanted), options.seconds)?.into_iter().filter(|run| run.failure.is_some());
+    let failed =
+        feed(TARGETS.iter().filter(wanted).copied(), options.seconds)?.into_iter().filter(|run| run.failure.is_some());
     match failed.map(|run| run.target).collect::<Vec<_>>().as_slice() {
         [] => Ok(()),
         failed => bail!("failed: {}", failed.join(", ")),
@@ -67,7 +67,7 @@ pub(crate) struct Run {
 }
 
 /// Builds targets, runs each for this number of seconds, and prints their progress and results.
-pub(crate) fn feed(targets: impl Iterator<Item = &'static Target>, seconds: u32) -> Result<Vec<Run>> {
+pub(crate) fn feed(targets: impl Iterator<Item = Target>, seconds: u32) -> Result<Vec<Run>> {
     // The last one is taken first.
     let mut targets: Vec<_> = targets.collect();
     targets.reverse();
@@ -76,7 +76,7 @@ pub(crate) fn feed(targets: impl Iterator<Item = &'static Target>, seconds: u32)
     let next = || waiting.lock().ok()?.pop();
     let work = || {
         while let Some(target) = next() {
-            let run = feed_one(target, seconds);
+            let run = feed_one(&target, seconds);
             if let Ok(mut done) = done.lock() {
                 done.push(run);
             }
@@ -87,7 +87,7 @@ pub(crate) fn feed(targets: impl Iterator<Item = &'static Target>, seconds: u32)
 }
 
 /// Builds targets, without running them.
-pub(crate) fn build(targets: &[&Target]) -> Result<()> {
+pub(crate) fn build(targets: &[Target]) -> Result<()> {
     let home = paths::cache(&format!("{CARGO_FUZZ}/{VERSION}"))?;
     let lock = paths::lock(&home)?;
     let cargo_fuzz = crates_io::install(CARGO_FUZZ, VERSION, CARGO_FUZZ, &home, Profile::Quick)?;

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::{blob_seeds, chunked_seeds, oci_seeds, ostree_seeds, seeds};
 
 /// A program in `fuzz/fuzz_targets/`.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Target {
     pub(crate) name: &'static str,
     /// Sanitizer of the build. It checks the memory accesses of unsafe code; elsewhere it would only slow things down:

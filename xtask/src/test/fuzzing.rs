@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::Options;
 use super::report::Suite;
-use crate::fuzz::{self, TARGETS, Target};
+use crate::fuzz::{self, Sanitizer, TARGETS, Target};
 
 /// Seconds that all targets take together, without their build.
 const SECONDS_OF_ALL: u32 = 120;
@@ -19,10 +19,12 @@ fn seconds_of_each(targets: usize) -> u32 {
     (SECONDS_OF_ALL / one_after_another.max(1)).max(1)
 }
 
-/// The targets that the options select.
-fn targets(options: &Options) -> Vec<&'static Target> {
+/// The targets that the options select. The short form uses no sanitizer: a build with one compiles all crates once more,
+/// for minutes, and a few seconds of running find little.
+fn targets(options: &Options) -> Vec<Target> {
     let named = |name: &str| options.filter.as_ref().is_none_or(|part| name.contains(part));
-    TARGETS.iter().filter(|target| options.wants("fuzz") && named(target.name)).collect()
+    let wanted = TARGETS.iter().filter(|target| options.wants("fuzz") && named(target.name)).copied();
+    wanted.map(|target| if options.full { target } else { Target { sanitizer: Sanitizer::None, ..target } }).collect()
 }
 
 /// Builds the selected targets.

@@ -35,13 +35,16 @@ impl Programs {
     /// Builds product and tests.
     pub(crate) fn build() -> Result<Self> {
         let mut build = cargo("build");
-        // A guest has no network: the libraries for it would take a third of the time.
+        // A guest has no network: the libraries for it would take a third of the time. The engines test the program as it
+        // is released, optimized across crates.
+        build.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
         build.args(["--quiet", "--no-default-features", "-p", "composefs-cli", "-p", "composefs-vmtest"]);
         process::run(&mut build)?;
         let dir = release();
         let mut tests = vec![("vmtest".to_owned(), dir.join("vmtest"))];
         for (package, target) in GUEST_TESTS {
             let mut build = cargo("test");
+            build.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
             build.args([
                 "--quiet",
                 "--no-run",
