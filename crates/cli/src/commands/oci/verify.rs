@@ -6,7 +6,7 @@ use libcomposefs_oci::stream::StreamKind;
 use libcomposefs_repo::StreamTag;
 use serde_json::json;
 
-use crate::commands::repository::RepositoryArgs;
+use crate::commands::repository::{RepositoryArgs, counted};
 use crate::complete;
 use crate::output;
 
@@ -65,7 +65,8 @@ pub(super) fn run(args: &OciVerifyArgs, selected: &RepositoryArgs) -> anyhow::Re
             tell!("composefs: layer {layer}: {reason}");
         }
         if wrong.is_empty() {
-            out!("{}: manifest, configuration and {} layers are right", args.name, image.config.diff_ids.len());
+            let layers = counted(image.config.diff_ids.len() as u64, "layer");
+            out!("{}: manifest, configuration and {layers} are right", args.name);
         }
     }
     Ok(wrong.is_empty())
