@@ -19,8 +19,8 @@ fn seconds_of_each(targets: usize) -> u32 {
     (SECONDS_OF_ALL / one_after_another.max(1)).max(1)
 }
 
-/// The targets that the options select. The short form uses no sanitizer: a build with one compiles all crates once more,
-/// for minutes, and a few seconds of running find little.
+/// The targets that the options select. The short form uses no sanitizer: a build with one compiles all crates once
+/// more, for minutes, and a few seconds of running find little.
 fn targets(options: &Options) -> Vec<Target> {
     let named = |name: &str| options.filter.as_ref().is_none_or(|part| name.contains(part));
     let wanted = TARGETS.iter().filter(|target| options.wants("fuzz") && named(target.name)).copied();

@@ -35,8 +35,8 @@ impl Programs {
     /// Builds product and tests.
     pub(crate) fn build() -> Result<Self> {
         let mut build = cargo("build");
-        // A guest has no network: the libraries for it would take a third of the time. The engines test the program as it
-        // is released, optimized across crates.
+        // A guest has no network: the libraries for it would take a third of the time. The engines test the program as
+        // it is released, optimized across crates.
         build.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
         build.args(["--quiet", "--no-default-features", "-p", "composefs-cli", "-p", "composefs-vmtest"]);
         process::run(&mut build)?;
