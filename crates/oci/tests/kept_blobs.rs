@@ -9,8 +9,9 @@ use std::time::Duration;
 use libcomposefs_image::Algorithm;
 use libcomposefs_oci::BlobDigest;
 use libcomposefs_oci::blob::{BlobKind, blob_kind, open_blob};
+use libcomposefs_oci::manifest::BlobRef;
 use libcomposefs_oci::pull::{KeepBlobs, NoPullProgress, PullOptions, PulledImage, pull};
-use libcomposefs_oci::source::{DirectoryFiles, OciLayout};
+use libcomposefs_oci::source::{DirectoryFiles, ImageSource, OciLayout, RootDocument, SourceError};
 use libcomposefs_repo::{Format, GcOptions, Repository, Settings};
 use serde_json::json;
 
@@ -227,4 +228,130 @@ fn kept_blobs_live_as_long_as_a_manifest_that_names_them() {
     assert_eq!(all.map(|path| place.has(path)), [false; 4]);
     let objects = place.repository.objects().list().count();
     assert_eq!(objects, 0, "{objects} objects are left");
+}
+
+/// A source behind a network, whose first reads of a blob give a single byte.
+struct SlowSource<S>(S);
+
+impl<S: ImageSource> ImageSource for SlowSource<S> {
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+
+    fn root(&self) -> Result<RootDocument, SourceError> {
+        self.0.root()
+    }
+
+    fn manifest(&self, blob: &BlobRef) -> Result<Vec<u8>, SourceError> {
+        self.0.manifest(blob)
+    }
+
+    fn blob(&self, blob: &BlobRef) -> Result<Box<dyn Read + Send + '_>, SourceError> {
+        Ok(Box::new(SlowStart { input: self.0.blob(blob)?, slow: 5 }))
+    }
+
+    fn is_remote(&self) -> bool {
+        true
+    }
+}
+
+struct SlowStart<R> {
+    input: R,
+    /// Number of reads that give a single byte.
+    slow: usize,
+}
+
+impl<R: Read> Read for SlowStart<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = if self.slow > 0 { buffer.len().min(1) } else { buffer.len() };
+        self.slow = self.slow.saturating_sub(1);
+        self.input.read(&mut buffer[..len])
+    }
+}
+
+#[test]
+fn the_kind_of_a_blob_does_not_depend_on_the_length_of_reads() {
+    let (place, layers) = (Place::new(), layers());
+    let layout = place.dir.path().join("slow");
+    write_layout(&layout, &layers);
+    let source = SlowSource(OciLayout::new(DirectoryFiles::open(&layout).unwrap(), "slow".into(), None));
+    let mut options = PullOptions::default();
+    options.tags = vec!["slow".parse().unwrap()];
+    options.keep_blobs = KeepBlobs::Record;
+    let new = pull(&place.repository, &source, &options, &NoPullProgress).unwrap();
+    let other = Place::new().pull(&layers, KeepBlobs::Record, "image");
+    for (number, (_, blob)) in layers.iter().enumerate() {
+        assert_eq!(new.layers[number].blob_kind, other.layers[number].blob_kind, "layer {number}");
+        assert!(place.read(&new, number).unwrap().unwrap() == *blob, "layer {number}");
+    }
+}
+
+#[test]
+fn a_damaged_source_is_not_taken_for_a_damaged_repository() {
+    let (place, archive) = (Place::new(), archive(1));
+    let layers = [(archive.clone(), gzip(&archive))];
+    place.pull(&layers, KeepBlobs::No, "image");
+    let layout = place.dir.path().join("image");
+    let digest = BlobDigest::of(&layers[0].1).to_string();
+    let path = layout.join("blobs").join(digest.replace(':', "/"));
+    let mut blob = layers[0].1.clone();
+    let middle = blob.len() / 2;
+    blob[middle] ^= 1;
+    fs::write(&path, blob).unwrap();
+    let again = || {
+        let source = OciLayout::new(DirectoryFiles::open(&layout).unwrap(), "image".into(), None);
+        let mut options = PullOptions::default();
+        options.keep_blobs = KeepBlobs::Record;
+        pull(&place.repository, &source, &options, &NoPullProgress)
+    };
+    let error = again().unwrap_err().to_string();
+    assert!(error.contains("source is damaged") && !error.contains("repository is damaged"), "{error}");
+    fs::write(&path, &layers[0].1).unwrap();
+    assert!(matches!(again().unwrap().layers[0].blob_kind, BlobKind::Rebuildable(_)));
+}
+
+#[test]
+fn a_whole_pull_keeps_the_blobs_of_layers_that_are_here() {
+    let (place, layers) = (Place::new(), layers());
+    place.pull(&layers, KeepBlobs::No, "image");
+    let layout = place.dir.path().join("image");
+    let source = SlowSource(OciLayout::new(DirectoryFiles::open(&layout).unwrap(), "image".into(), None));
+    let mut options = PullOptions::default();
+    options.tags = vec!["image".parse().unwrap()];
+    // The blobs would have to be fetched.
+    let image = pull(&place.repository, &source, &options, &NoPullProgress).unwrap();
+    assert!(place.read(&image, 1).is_none());
+    options.whole = true;
+    let image = pull(&place.repository, &source, &options, &NoPullProgress).unwrap();
+    for (number, (_, blob)) in layers.iter().enumerate() {
+        assert!(place.read(&image, number).unwrap().unwrap() == *blob, "layer {number}");
+    }
+    assert!(place.gc().is_empty());
+}
+
+#[test]
+fn the_next_pull_writes_a_missing_name_of_a_kept_blob() {
+    let place = Place::new();
+    let archive = archive(1);
+    let layers = [(archive.clone(), gzip(&archive))];
+    place.pull(&layers, KeepBlobs::Record, "image");
+    let name = format!("refs/composefs-blobs/{}", BlobDigest::of(&layers[0].1));
+    fs::remove_file(place.dir.path().join("repo/streams").join(&name)).unwrap();
+    place.pull(&layers, KeepBlobs::Record, "image");
+    assert!(place.has(&name));
+}
+
+#[test]
+fn two_blobs_of_one_archive_in_one_image_both_come_back() {
+    let archive = archive(1);
+    let blobs = [gzip(&archive), unknown_gzip(&archive), archive.clone(), zstd(&archive)];
+    let layers = blobs.map(|blob| (archive.clone(), blob));
+    for keep in [KeepBlobs::Record, KeepBlobs::Whole] {
+        let place = Place::new();
+        let image = place.pull(&layers, keep, "image");
+        place.gc();
+        for (number, (_, blob)) in layers.iter().enumerate() {
+            assert!(place.read(&image, number).unwrap().unwrap() == *blob, "layer {number}, {keep:?}");
+        }
+    }
 }

@@ -13,6 +13,8 @@ pub struct CheckedBlob<R> {
     size: u64,
     expected: BlobDigest,
     is_checked: bool,
+    /// The likely cause of another digest, and the remedy.
+    cause: &'static str,
 }
 
 impl<R> fmt::Debug for CheckedBlob<R> {
@@ -22,17 +24,20 @@ impl<R> fmt::Debug for CheckedBlob<R> {
 }
 
 impl<R: Read> CheckedBlob<R> {
-    /// Reads `input`, which must have this digest and size.
+    /// Reads `input`, which a repository gives and which must have this digest and size.
     pub fn new(input: R, expected: BlobDigest, size: u64) -> Self {
-        Self { input, hasher: BlobHasher::default(), left: size, size, expected, is_checked: false }
+        let cause = "the repository is damaged; pull the image again";
+        Self { input, hasher: BlobHasher::default(), left: size, size, expected, is_checked: false, cause }
+    }
+
+    /// Reads `input`, which the source of an image gives and which must have this digest and size.
+    pub(crate) fn of_source(input: R, expected: BlobDigest, size: u64) -> Self {
+        Self { cause: "its source is damaged or not to be trusted", ..Self::new(input, expected, size) }
     }
 
     fn wrong(&self, what: &str) -> io::Error {
-        let (expected, size) = (self.expected, self.size);
-        io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("the blob {expected} of {size} bytes {what}: the repository is damaged; pull the image again"),
-        )
+        let Self { expected, size, cause, .. } = self;
+        io::Error::new(io::ErrorKind::InvalidData, format!("the blob {expected} of {size} bytes {what}: {cause}"))
     }
 
     fn check(&mut self) -> io::Result<()> {

@@ -20,6 +20,13 @@ pub(crate) enum KeptBlob {
 }
 
 impl KeptBlob {
+    /// Returns the object of the record or the blob.
+    pub(crate) fn object(self) -> Digest {
+        match self {
+            Self::Record { object, .. } | Self::Whole { object, .. } => object,
+        }
+    }
+
     /// Finds what a repository has kept of a blob.
     pub(crate) fn find(repository: &Repository, blob: &BlobDigest) -> Result<Option<Self>, StoredError> {
         let name = stream_name(StreamKind::KeptBlob(*blob));

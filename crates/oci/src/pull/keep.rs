@@ -1,6 +1,6 @@
 //! Keeping what gives the compressed blobs of layers back: a record made while the blob is read, or the blob itself.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use libcomposefs_image::Digest;
@@ -9,7 +9,7 @@ use libcomposefs_repo::{RepositoryError, Transaction};
 use super::keep_blobs::KeepBlobs;
 
 use crate::BlobDigest;
-use crate::blob::{BlobKind, CheckedBlob, LayerArchive, blob_kind, rebuilt};
+use crate::blob::{BlobKind, CheckedBlob, KeptBlob, LayerArchive, blob_kind, rebuilt};
 use crate::blob_record::make_record;
 use crate::compression::Compression;
 use crate::layer::LayerSink;
@@ -79,8 +79,11 @@ pub(super) fn make(
     blob: &BlobRef,
 ) -> Result<MadeBlob, KeepError> {
     let mut input = BufReader::with_capacity(PIECE, input);
-    // Other programs decide by the first bytes too.
-    let compression = Compression::of(input.fill_buf()?);
+    // Other programs decide by the first bytes too. One read may give fewer.
+    let mut head = Vec::new();
+    (&mut input).take(4).read_to_end(&mut head)?;
+    let compression = Compression::of(&head);
+    let mut input = Cursor::new(head).chain(input);
     let is_record = keep == KeepBlobs::Record && compression == Compression::Gzip;
     if compression == Compression::None {
         return Ok(MadeBlob::Archive);
@@ -134,7 +137,7 @@ impl LayerToKeep<'_> {
                 (object, size, ContentType::RECORD)
             }
             MadeBlob::Record(..) | MadeBlob::NoRecord => {
-                let blob = CheckedBlob::new(self.source.blob(self.blob)?, self.blob.digest, self.blob.size);
+                let blob = CheckedBlob::of_source(self.source.blob(self.blob)?, self.blob.digest, self.blob.size);
                 let object = store_whole(&own, &mut BufReader::with_capacity(PIECE, blob), self.blob)?;
                 (object, self.blob.size, ContentType::KEPT_BLOB)
             }
@@ -161,7 +164,7 @@ impl LayerToKeep<'_> {
         transaction: &Transaction<'_>,
     ) -> Result<Option<KeptStream>, KeepError> {
         let own = transaction.repository().transaction()?;
-        let mut blob = CheckedBlob::new(self.source.blob(self.blob)?, self.blob.digest, self.blob.size);
+        let mut blob = CheckedBlob::of_source(self.source.blob(self.blob)?, self.blob.digest, self.blob.size);
         let made = make(keep, &own, &mut blob, self.blob)?;
         if matches!(made, MadeBlob::Archive) {
             return Ok(None);
@@ -239,22 +242,40 @@ impl Read for BlobPieces {
     }
 }
 
+/// What the repository can give of the blob of a layer that it has.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum FoundBlob {
+    /// The blob: what was kept of it, or the archive is the blob.
+    Given(Option<KeptStream>),
+    /// Nothing.
+    Missing,
+}
+
 /// Finds out whether the repository can give a blob back, and protects what it has kept of it.
 pub(super) fn find_kept(
     transaction: &Transaction<'_>,
     blob: &BlobRef,
     diff_id: &BlobDigest,
-) -> Result<bool, StoredError> {
+) -> Result<FoundBlob, StoredError> {
     let repository = transaction.repository();
     let name = stream_name(StreamKind::KeptBlob(blob.digest));
-    if let Some(digest) = repository.stream(&name)? {
+    let stream = repository.stream(&name)?;
+    if let Some(digest) = stream {
         // The lease protects what the stream needs.
         transaction.protect(&[digest])?;
     }
-    match blob_kind(repository, blob, diff_id) {
-        Ok(kind) => Ok(kind != BlobKind::None),
+    let found = || match blob_kind(repository, blob, diff_id)? {
+        BlobKind::None => Ok(FoundBlob::Missing),
+        BlobKind::Exact => Ok(FoundBlob::Given(None)),
+        BlobKind::Rebuildable(_) | BlobKind::Whole(_) => {
+            let kept = stream.zip(KeptBlob::find(repository, &blob.digest)?);
+            // Published again: a pull that was cut may have written the link of the stream without its name.
+            Ok(FoundBlob::Given(kept.map(|(stream, kept)| KeptStream { stream, object: kept.object() })))
+        }
+    };
+    match found() {
         // A damaged stream is written anew.
-        Err(StoredError::Stream { .. } | StoredError::Repository(RepositoryError::Object(_))) => Ok(false),
-        Err(error) => Err(error),
+        Err(StoredError::Stream { .. } | StoredError::Repository(RepositoryError::Object(_))) => Ok(FoundBlob::Missing),
+        other => other,
     }
 }

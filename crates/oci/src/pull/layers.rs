@@ -1,6 +1,6 @@
 //! The layers of a pull: read in parallel, each once, then applied in their order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -9,7 +9,7 @@ use libcomposefs_image::tree::Tree;
 use libcomposefs_image::{Algorithm, Digest};
 use libcomposefs_repo::{Repository, Transaction};
 
-use super::keep::{KeepError, KeptStream, LayerToKeep, find_kept, protect_made};
+use super::keep::{FoundBlob, KeepError, KeptStream, LayerToKeep, find_kept, protect_made};
 use super::keep_blobs::KeepBlobs;
 use super::known::KnownContents;
 use super::read_layer::{Destination, LayerJob, ReadLayer, WholeRead, fetch_layer, read_layer};
@@ -31,6 +31,8 @@ pub(super) struct ReadLayers {
     pub(super) distinct: Vec<ReadLayer>,
     /// The number of each layer of the image in `distinct`.
     order: Vec<usize>,
+    /// What is kept of further blobs of the distinct layers.
+    pub(super) other_kept: Vec<(BlobDigest, KeptStream)>,
 }
 
 impl ReadLayers {
@@ -65,7 +67,7 @@ pub(super) fn pull_layers(
     known: &KnownContents<'_>,
     progress: &dyn PullProgress,
 ) -> Result<ReadLayers, PullError> {
-    each_layer(manifest, config, options, |job| {
+    let mut layers = each_layer(manifest, config, options, |job| {
         progress.layer(job.number, &job.diff_id, job.blob.size);
         let mut warnings = Vec::new();
         if let Some(mut present) = find_layer(transaction, job, &mut warnings)? {
@@ -109,7 +111,31 @@ pub(super) fn pull_layers(
         layer.warnings.append(&mut warnings);
         progress.done(job.number, layer.outcome);
         Ok(layer)
-    })
+    })?;
+    layers.other_kept = keep_other_blobs(transaction, source, manifest, &layers, options)?;
+    Ok(layers)
+}
+
+/// Keeps the blobs of an image that have the archive of another one of it.
+fn keep_other_blobs(
+    transaction: &Transaction<'_>,
+    source: &dyn ImageSource,
+    manifest: &Manifest,
+    layers: &ReadLayers,
+    options: &PullOptions,
+) -> Result<Vec<(BlobDigest, KeptStream)>, PullError> {
+    let count = manifest.layers.len();
+    let mut seen: HashSet<BlobDigest> = layers.distinct.iter().map(|layer| layer.blob).collect();
+    let mut others = Vec::new();
+    for (number, (blob, layer)) in manifest.layers.iter().zip(layers.in_order()).enumerate() {
+        let job = LayerJob { number, count, blob, diff_id: layer.diff_id };
+        if seen.insert(blob.digest)
+            && let Some(kept) = keep_present(transaction, source, job, options, layer.stream)?
+        {
+            others.push((blob.digest, kept));
+        }
+    }
+    Ok(others)
 }
 
 /// Reads the layers, and stores nothing but what `sink` keeps.
@@ -171,7 +197,7 @@ fn each_layer(
     });
     // An error of an earlier layer stands for those of later ones.
     let distinct: Result<Vec<_>, _> = into_inner(results).into_iter().flatten().collect();
-    Ok(ReadLayers { distinct: distinct?, order })
+    Ok(ReadLayers { distinct: distinct?, order, other_kept: Vec::new() })
 }
 
 /// Finds a layer in the repository and verifies its content.
@@ -198,7 +224,8 @@ fn find_layer(
     }
 }
 
-/// Keeps the blob of a layer that the repository has, if the source has it at hand and nothing was kept of it.
+/// Keeps the blob of a layer that the repository has, if nothing was kept of it, and the source has it at hand or whole
+/// blobs are asked for.
 fn keep_present(
     transaction: &Transaction<'_>,
     source: &dyn ImageSource,
@@ -207,11 +234,13 @@ fn keep_present(
     stream: Option<Digest>,
 ) -> Result<Option<KeptStream>, PullError> {
     let Some(stream) = stream.filter(|_| options.keep_blobs != KeepBlobs::No) else { return Ok(None) };
-    if source.is_remote() || !source.has_blobs() {
+    if !source.has_blobs() {
         return Ok(None);
     }
-    let found = find_kept(transaction, job.blob, &job.diff_id).map_err(PullError::Kept)?;
-    if found {
+    if let FoundBlob::Given(kept) = find_kept(transaction, job.blob, &job.diff_id).map_err(PullError::Kept)? {
+        return Ok(kept);
+    }
+    if source.is_remote() && !options.whole {
         return Ok(None);
     }
     let layer = LayerToKeep { source, blob: job.blob, diff_id: job.diff_id, stream };

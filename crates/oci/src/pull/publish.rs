@@ -69,11 +69,9 @@ fn add_streams(
         transaction.add_stored_stream(name, digest, layer.objects.clone());
         objects.insert(digest);
     }
-    for layer in &layers.distinct {
-        if let Some(kept) = layer.kept {
-            let name = stream_name(StreamKind::KeptBlob(layer.blob));
-            transaction.add_stored_stream(name, kept.stream, vec![kept.object]);
-        }
+    let kept = layers.distinct.iter().filter_map(|layer| Some((layer.blob, layer.kept?)));
+    for (blob, kept) in kept.chain(layers.other_kept.iter().copied()) {
+        transaction.add_stored_stream(stream_name(StreamKind::KeptBlob(blob)), kept.stream, vec![kept.object]);
     }
     let config_name = stream_name(StreamKind::Config(config.digest));
     let images = image_names(transaction, config, &config_name, image)?;

@@ -198,7 +198,7 @@ fn missing(destination: &str, count: usize, layers: &[MissingBlob]) -> String {
     format!(
         "{destination} does not have the blobs of {} of {count} layers, and the repository has only their uncompressed \
          archives: {}; nothing was sent; `--recompress` sends new blobs, with the same configuration and another \
-         manifest; after `composefs oci pull --keep-blobs=whole` the repository can give the blobs",
+         manifest; after `composefs oci pull --whole --keep-blobs=whole` the repository can give the blobs",
         layers.len(),
         list.collect::<Vec<_>>().join(", ")
     )
