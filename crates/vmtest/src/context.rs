@@ -11,7 +11,7 @@ use crate::kernel::{self, Version};
 
 /// The scratch file system: an ext4 with fs-verity on `/dev/vda`.
 const SCRATCH: &str = "/mnt";
-/// The path of the static build of the program in the guest.
+/// The path of the program in the guest.
 const COMPOSEFS: &str = "/usr/local/bin/composefs";
 
 /// The context that each test is called with.

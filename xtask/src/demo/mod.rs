@@ -112,7 +112,7 @@ fn tell_in_vm(programs: &Programs, sample: &Path) -> Result<String> {
     println!("\nThe verified half: a virtual machine with Linux {}, on a part of the tree", kernel.release);
     let script = format!("export TREE=/tree WORK=/mnt VERIFIED=yes\n{STORY}");
     let mut machine = Machine::new(kernel, &script)?.timeout(Duration::from_secs(300));
-    programs.install(machine.payload());
+    programs.install(machine.payload())?;
     for tool in ["mount", "umount", "fsverity"] {
         machine.payload().program(tool)?;
     }

@@ -17,7 +17,7 @@ use anyhow::{Result, anyhow, bail};
 
 use crate::e2e::{self, Engines};
 use crate::kernel::Kernel;
-use crate::{process, setup};
+use crate::{artifacts, process, setup};
 use report::{Report, Suite};
 use workspace::Tests;
 
@@ -65,6 +65,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let is_wanted = |engine: &str| {
         options.wants("e2e") && options.filter.as_ref().is_none_or(|part| engine.contains(part.as_str()))
     };
+    if !options.full {
+        artifacts::build_quickly();
+    }
     let engines = e2e::engines(options.full, is_wanted);
     let preparing = engines.prepare();
     let tests = workspace::build(options)?;

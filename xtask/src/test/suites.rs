@@ -112,7 +112,7 @@ fn machine(kernel: &Fetched, programs: &Programs, options: &Options) -> Result<M
     script.push_str("exit $status\n");
     let mut machine = Machine::new(kernel.clone(), &script)?.timeout(TIMEOUT).memory_mib(1536);
     let payload = machine.payload();
-    programs.install(payload);
+    programs.install(payload)?;
     for tool in TOOLS {
         payload.program(tool)?;
     }

@@ -53,8 +53,13 @@ impl Payload {
     /// A program of the host under its own name, with the libraries it loads. It precedes busybox's applet of that
     /// name.
     pub(crate) fn program(&mut self, name: &str) -> Result<()> {
-        let file = process::require(name)?;
-        for library in libraries(&file)? {
+        // sbin, since mount(8) and others are looked for there first.
+        self.executable(Path::new("usr/sbin").join(name), &process::require(name)?)
+    }
+
+    /// An executable file of the host, with the libraries it loads.
+    pub(crate) fn executable(&mut self, path: impl AsRef<Path>, source: &Path) -> Result<()> {
+        for library in libraries(source)? {
             // The loader is named by an absolute path in each program; all else is looked for in the standard places.
             let name = library.file_name().context("a library without a name")?.to_owned();
             let dir = if library.starts_with("/lib64") { "usr/lib64" } else { "usr/lib/x86_64-linux-gnu" };
@@ -63,8 +68,7 @@ impl Payload {
                 self.file(at, library);
             }
         }
-        // sbin, since mount(8) and others are looked for there first.
-        self.file(Path::new("usr/sbin").join(name), file);
+        self.file(path, source);
         Ok(())
     }
 

@@ -187,7 +187,7 @@ pub(super) fn run(options: &Options) -> Result<Vec<Suite>> {
 fn machine(disk: &Disk, programs: &Programs, script: &str) -> Result<Machine> {
     let script = format!("{WORDS}\n{script}");
     let mut machine = Machine::new(Kernel::Stable.fetch()?, &script)?.scratch(disk.clone());
-    programs.install(machine.payload());
+    programs.install(machine.payload())?;
     for program in ["dd", "fsverity", "split"] {
         machine.payload().program(program)?;
     }

@@ -23,7 +23,9 @@ const JUDGE: &str = include_str!("judge.sh");
 const MIB: u64 = 96;
 /// Two machines judge at once.
 const MACHINES: usize = 2;
-const TIMEOUT: Duration = Duration::from_secs(1500);
+/// Time limits of a guest, which are reached only if it hangs: one for the start and the workload, and one for each point.
+const TIMEOUT: Duration = Duration::from_secs(1200);
+const TIMEOUT_OF_POINT: Duration = Duration::from_secs(20);
 
 /// Expected result of a replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,17 +88,17 @@ fn record(dir: &Path, base: &Path, script: &str, programs: &Programs) -> Result<
     let (file, socket) = (dir.join("recorded"), dir.join("recorded.sock"));
     fs::copy(base, &file)?;
     let served = Served::start(RecordedDisk::open(&file)?, &socket)?;
-    let machine = machine(script, programs)?.scratch(Disk::Served { socket });
+    let machine = machine(script, programs, TIMEOUT)?.scratch(Disk::Served { socket });
     let ended = machine.run(&mut |_, _| {})?.expect(End::Exited(0));
     let events = served.end(|disk| std::mem::take(&mut disk.events))?;
     ended.context("the workload")?;
     Ok(events)
 }
 
-fn machine(script: &str, programs: &Programs) -> Result<Machine> {
+fn machine(script: &str, programs: &Programs, timeout: Duration) -> Result<Machine> {
     let script = format!("CONTROL={}\n{script}", ((MIB << 20) - CONTROL_LEN) / CONTROL_LEN);
-    let mut machine = Machine::new(Kernel::Stable.fetch()?, &script)?.timeout(TIMEOUT);
-    programs.install(machine.payload());
+    let mut machine = Machine::new(Kernel::Stable.fetch()?, &script)?.timeout(timeout);
+    programs.install(machine.payload())?;
     for program in ["dd", "fsverity"] {
         machine.payload().program(program)?;
     }
@@ -172,7 +174,8 @@ fn judge(
     programs: &Programs,
 ) -> Result<Verdict> {
     let served = Served::start(ReplayedDisk::new(base, events)?, socket)?;
-    let mut machine = machine(&format!("MEASURE={measure}\n{JUDGE}"), programs)?;
+    let timeout = TIMEOUT + TIMEOUT_OF_POINT * u32::try_from(points.len()).unwrap_or(u32::MAX);
+    let mut machine = machine(&format!("MEASURE={measure}\n{JUDGE}"), programs, timeout)?;
     machine.payload().bytes("points", format!("{}\n", points.join("\n")));
     let ended = machine.second_disk(Disk::Served { socket: socket.to_owned() }).run(&mut |_, _| {})?;
     served.end(|_| ())?;
