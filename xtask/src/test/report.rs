@@ -1,6 +1,7 @@
 //! The results of all tests, printed as one table.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::time::{Duration, Instant};
 
 /// The results of one test program, or of one suite in a guest.
@@ -48,8 +49,9 @@ impl Suite {
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     suites: Vec<Suite>,
-    /// Name and wall time of the steps of the task, some of which run at the same time.
-    steps: Vec<(&'static str, Duration)>,
+    /// Name and wall time of the steps of the task, some of which run at the same time, and the CPU time of all
+    /// processes that had ended by the end of the step.
+    steps: Vec<(&'static str, Duration, Option<Duration>)>,
 }
 
 /// A row of the table.
@@ -66,7 +68,7 @@ impl Report {
 
     /// Adds a step of the task that began at `start` and ends now.
     pub(crate) fn step(&mut self, name: &'static str, start: Instant) {
-        self.steps.push((name, start.elapsed()));
+        self.steps.push((name, start.elapsed(), cpu_time_of_children()));
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -114,8 +116,9 @@ impl Report {
         for (kind, Row { counts: [passed, failed, skipped], took }) in rows {
             println!("{kind:44}{passed:>8}{failed:>8}{skipped:>8}{:>9.1}", took.as_secs_f32());
         }
-        for (name, took) in &self.steps {
-            println!("{:68}{:>9.1}", format!("step: {name}"), took.as_secs_f32());
+        for (name, took, cpu) in &self.steps {
+            let cpu = cpu.map_or(String::new(), |cpu| format!(", {:.0} s of CPU until here", cpu.as_secs_f32()));
+            println!("{:68}{:>9.1}", format!("step: {name}{cpu}"), took.as_secs_f32());
         }
         for suite in &self.suites {
             for (test, reason) in &suite.skips {
@@ -129,5 +132,31 @@ impl Report {
         }
         let [passed, failed, skipped] = totals;
         println!("{passed} passed, {failed} failed, {skipped} skipped");
+    }
+}
+
+/// The CPU time of all processes that this process has waited for, with their own children; `None` if the kernel does
+/// not tell it.
+fn cpu_time_of_children() -> Option<Duration> {
+    children_in_stat(&fs::read_to_string("/proc/self/stat").ok()?)
+}
+
+/// The sum of `cutime` and `cstime` of a line of `/proc/PID/stat` (proc_pid_stat(5)), which count hundredths of a second.
+fn children_in_stat(stat: &str) -> Option<Duration> {
+    // The name of the program may hold anything, also spaces.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut times = fields.split_whitespace().skip(13).take(2).map(|field| field.parse::<u64>().ok());
+    Some(Duration::from_millis((times.next()?? + times.next()??) * 10))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_children_is_read_from_stat() {
+        let stat = "7 (a) b) S 1 7 7 0 -1 4194560 100 200 0 0 11 12 1300 145 20 0 1 0 1000";
+        assert_eq!(children_in_stat(stat), Some(Duration::from_millis(14_450)));
+        assert_eq!(children_in_stat("7 (a) S 1"), None);
     }
 }
