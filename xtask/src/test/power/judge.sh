@@ -1,7 +1,17 @@
-# Judges the disk as it was at each point: a line of /points is `NUMBER HOW NAME=DIGEST,DIGEST...`, with - for no such name.
+# Judges the disk as it was at each point: a line of /points is `NUMBER HOW NAME=DIGEST,DIGEST...`, with - for no such name;
+# the name of an OCI image has the prefix `oci:`.
 mkdir /judge
 judged=0 bad=0 repaired=0
 names() { sed -E 's,^sha256:(..)([0-9a-f]{62}) .*,\1/\2,'; }
+# $1 is NAME=DIGEST,DIGEST... of the manifests that an OCI image of that name may have.
+judge_oci() {
+    link=$(readlink "$R/streams/refs/oci/${1%%=*}") || link=-
+    case ",${1#*=}," in
+    *,"${link##*:}",*) ;;
+    *) echo "the OCI image ${1%%=*} is $link, not ${1#*=}"; return ;;
+    esac
+    [ "$link" = - ] || composefs --repo $R oci verify "${1%%=*}" > /said 2>&1 || echo "oci verify: $(head -n 1 /said)"
+}
 judge() {
     R=/judge/r
     composefs --repo $R images > /said 2>&1 || { echo "it does not open: $(head -n 1 /said)"; return; }
@@ -10,6 +20,9 @@ judge() {
         repaired=$((repaired + 1))
     fi
     for one in $1; do
+        case $one in
+        oci:*) judge_oci "${one#oci:}"; continue ;;
+        esac
         link=$(readlink "$R/images/refs/${one%%=*}") || link=-
         case ",${one#*=}," in
         *,"${link##*/}",*) ;;

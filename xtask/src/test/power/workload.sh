@@ -17,6 +17,42 @@ for tree in 0 1 2 3 4 5; do
 done
 digest_of() { eval "echo \$digest$1"; }
 
+# OCI layouts, each with a layer of its own and one that it shares with the next.
+blob() {
+    hex=$(sha256sum "$1") hex=${hex%% *}
+    size=$(stat -c %s "$1")
+    mv "$1" "$layout/blobs/sha256/$hex"
+}
+mkdir /layouts
+for image in 0 1 2; do
+    layout=/layouts/$image layers='' diff_ids=''
+    mkdir -p $layout/blobs/sha256
+    for tree in $image $(((image + 1) % 3)); do
+        mkdir -p /layer/usr
+        cp -r /trees/$tree /layer/usr
+        tar -cf /tar -C /layer usr
+        rm -r /layer
+        diff_id=$(sha256sum /tar) diff_id=${diff_id%% *}
+        gzip -c /tar > /blob
+        blob /blob
+        media=application/vnd.oci.image.layer.v1.tar+gzip
+        layers="$layers,{\"mediaType\":\"$media\",\"digest\":\"sha256:$hex\",\"size\":$size}"
+        diff_ids="$diff_ids,\"sha256:$diff_id\""
+    done
+    rootfs="{\"type\":\"layers\",\"diff_ids\":[${diff_ids#,}]}"
+    printf '%s' "{\"architecture\":\"amd64\",\"os\":\"linux\",\"config\":{},\"rootfs\":$rootfs}" > /blob
+    blob /blob
+    config="{\"mediaType\":\"application/vnd.oci.image.config.v1+json\",\"digest\":\"sha256:$hex\",\"size\":$size}"
+    media=application/vnd.oci.image.manifest.v1+json
+    printf '%s' "{\"schemaVersion\":2,\"mediaType\":\"$media\",\"config\":$config,\"layers\":[${layers#,}]}" > /blob
+    blob /blob
+    eval "manifest$image=$hex"
+    printf '%s' "{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":\"$media\",\"digest\":\"sha256:$hex\",
+        \"size\":$size}]}" > $layout/index.json
+    printf '%s' '{"imageLayoutVersion":"1.0.0"}' > $layout/oci-layout
+done
+manifest_of() { eval "echo \$manifest$1"; }
+
 C="composefs --repo r"
 create() {
     mark "MAYBE $2 $(digest_of "$1")"
@@ -32,6 +68,17 @@ untag() {
     mark "MAYBE $1 -"
     $C untag "$1"
     mark "IS $1 -"
+}
+# Names of OCI images have the prefix `oci:`, and the digest of the manifest for a digest.
+pull() {
+    mark "MAYBE oci:$2 $(manifest_of "$1")"
+    $C oci pull "oci:/layouts/$1" --name "$2" > /dev/null
+    mark "IS oci:$2 $(manifest_of "$1")"
+}
+untag_oci() {
+    mark "MAYBE oci:$1 -"
+    $C oci untag "$1"
+    mark "IS oci:$1 -"
 }
 gc() { $C gc --grace=0 > /dev/null; }
 
@@ -50,8 +97,11 @@ while [ $round -lt "$ROUNDS" ]; do
     wait $creating
     mark "IS d $(digest_of $third)"
     untag c
+    pull $((round % 3)) x
+    pull $(((round + 1) % 3)) y
     gc
     tag d a $third
+    untag_oci x
     untag folder/b
     # An image without a name, for the next gc.
     $C create "/trees/$second" > /dev/null
