@@ -38,7 +38,10 @@ const TOOLS: &[&str] = &[
     "findmnt",
     "fincore",
     "unshare",
+    "crun",
 ];
+/// The profile that containers get on Debian.
+const SECCOMP: &str = "/usr/share/containers/seccomp.json";
 
 /// Runs the suite under the kernels asked for.
 pub(super) fn run(options: &Options) -> Result<Vec<Suite>> {
@@ -116,5 +119,6 @@ fn machine(kernel: &Fetched, programs: &Programs, options: &Options) -> Result<M
     for tool in TOOLS {
         payload.program(tool)?;
     }
+    payload.file(SECCOMP, SECCOMP);
     Ok(machine)
 }

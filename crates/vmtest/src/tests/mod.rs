@@ -1,5 +1,6 @@
 //! The tests by area. A new file has a `TESTS` list; add it to [`all`].
 
+mod containers;
 mod doctor;
 mod fs_verity;
 mod full_store;
@@ -40,6 +41,7 @@ use tests;
 /// Returns all tests.
 pub(crate) fn all() -> Vec<Test> {
     [
+        containers::TESTS,
         doctor::TESTS,
         guest::TESTS,
         fs_verity::TESTS,

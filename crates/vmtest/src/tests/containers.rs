@@ -1,0 +1,71 @@
+//! `composefs oci run` where control groups and fs-verity are real: limits are enforced, and contents are verified.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+
+use crate::command::{self, Ran};
+use crate::context::Context;
+use crate::kernel::Kernels;
+
+// Verified mounts need overlayfs with `verity=require`.
+super::tests! { "containers", Kernels::Since((6, 6)) => [limits_are_enforced, contents_are_verified] }
+
+const LAYOUT: &str = include_str!("containers_layout.sh");
+const IN_NEW_ROOT: &str = include_str!("containers_new_root.sh");
+
+/// Makes a repository with the OCI image `box` in this directory.
+fn pull(context: &Context, dir: &Path) -> Result<()> {
+    command::run(Command::new("sh").args(["-euc", LAYOUT]).current_dir(dir))?.success()?;
+    command::run(context.composefs().args(["--repo", "repo", "init"]).current_dir(dir))?.success()?;
+    let mut pull = context.composefs();
+    pull.args(["--repo", "repo", "oci", "pull", "oci:layout", "--name", "box"]);
+    command::run(pull.current_dir(dir))?.success()?;
+    Ok(())
+}
+
+/// Runs a shell command in a container of the image, with options.
+fn run(dir: &Path, options: &str, script: &str) -> Result<Ran> {
+    let line = format!("exec composefs --repo repo oci run {options} box -- sh -c '{script}'");
+    command::run(Command::new("sh").args(["-euc", IN_NEW_ROOT, "sh", &line]).current_dir(dir))
+}
+
+fn limits_are_enforced(context: &Context) -> Result<()> {
+    let dir = context.scratch("limits")?;
+    pull(context, &dir)?;
+    // tail keeps all it reads in memory, as it finds no end of a line. The kernel kills it at the limit, not the shell.
+    let script = "cd /sys/fs/cgroup; cat memory.max cpu.max
+        head -c 48000000 /dev/zero | tail -n 1 | wc -c
+        i=0; while [ $i -lt 6000 ]; do i=$((i + 1)); done
+        grep -h -e oom_kill -e nr_throttled memory.events cpu.stat";
+    let free = run(&dir, "", script)?.success()?.stdout;
+    let free: Vec<&str> = free.lines().map(str::trim).collect();
+    ensure!(free.starts_with(&["max", "max 100000", "48000000", "oom_kill 0"]), "without a limit: {free:?}");
+    ensure!(free.last() == Some(&"nr_throttled 0"), "without a limit: {free:?}");
+
+    let limited = run(&dir, "--memory=24m --cpus=0.25", script)?.success()?.stdout;
+    let limited: Vec<&str> = limited.lines().map(str::trim).collect();
+    ensure!(limited.starts_with(&["25165824", "25000 100000"]), "with limits: {limited:?}");
+    let occurred = |event: &str| limited.iter().any(|line| line.starts_with(event) && !line.ends_with(" 0"));
+    ensure!(occurred("oom_kill ") && occurred("nr_throttled "), "the limits are not enforced: {limited:?}");
+    Ok(())
+}
+
+fn contents_are_verified(context: &Context) -> Result<()> {
+    let dir = context.scratch("verified")?;
+    pull(context, &dir)?;
+    let read = "cat /etc/content > /dev/null && echo read";
+    let honest = run(&dir, "", read)?.success()?.stdout;
+    ensure!(honest == "read\n", "{honest}");
+    // Another file of the same size, also with fs-verity, takes the place of the object.
+    let replace = "object=repo/objects/$(fsverity digest --compact content | sed 's,^\\(..\\),\\1/,')
+        tr a b < content > other
+        mv other $object
+        fsverity enable $object";
+    command::run(Command::new("sh").args(["-euc", replace]).current_dir(&dir))?.success()?;
+    let replaced = run(&dir, "", read)?;
+    ensure!(replaced.status != Some(0), "the container read another content: {}", replaced.stdout);
+    replaced.says("/etc/content")?;
+    Ok(())
+}
