@@ -113,7 +113,7 @@ fn import(
     let source = ChunkedSource { positions: layer.positions, diff_id: Some(layer.diff_id), limits };
     let (origins, no_clones) = (Origins::default(), AtomicBool::new(false));
     let sink = OriginSink::new(transaction.batch(), &origins, &no_clones);
-    let mut local = StoredContents::new(known.table(), repository.objects());
+    let mut local = StoredContents::new(known.table(), repository.objects()).protected_by(transaction);
     let cache = repository.make_cache().map_err(|error| ChunkedError::Spool(io::Error::other(error)))?;
     // Its name, where it has one, is removed at the end.
     let spool = Temporary::create(&Arc::new(cache), 0o600).map_err(ChunkedError::Spool)?;

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Cursor, Read, Seek as _, SeekFrom};
 
+use libcomposefs_repo::Transaction;
 use libcomposefs_store::ObjectDir;
 
 use super::{ContentPlace, ContentTable};
@@ -16,6 +17,8 @@ use crate::{BlobDigest, BlobHasher};
 pub struct StoredContents<'s> {
     table: &'s ContentTable,
     objects: &'s ObjectDir,
+    /// Protects the objects that are used.
+    transaction: Option<&'s Transaction<'s>>,
     /// Contents whose bytes were hashed.
     verified: HashSet<BlobDigest>,
     /// Contents whose objects are missing or have other bytes.
@@ -26,7 +29,13 @@ impl<'s> StoredContents<'s> {
     /// Looks up contents in a table and reads them from the objects of a repository.
     #[must_use]
     pub fn new(table: &'s ContentTable, objects: &'s ObjectDir) -> Self {
-        Self { table, objects, verified: HashSet::new(), wrong: HashSet::new() }
+        Self { table, objects, transaction: None, verified: HashSet::new(), wrong: HashSet::new() }
+    }
+
+    /// Protects the objects of contents from gc, before their bytes are read, until the transaction has ended.
+    #[must_use]
+    pub fn protected_by(self, transaction: &'s Transaction<'s>) -> Self {
+        Self { transaction: Some(transaction), ..self }
     }
 
     /// Returns the contents that the table has a wrong place for.
@@ -51,6 +60,12 @@ impl<'s> StoredContents<'s> {
     }
 
     fn verify(&self, digest: &BlobDigest, size: u64) -> io::Result<bool> {
+        if let (Some(transaction), Some(ContentPlace::Object { object, .. })) =
+            (self.transaction, self.table.get(digest))
+        {
+            // Before it is opened: a gc removes none of what exists after this.
+            transaction.protect(&[object]).map_err(io::Error::other)?;
+        }
         let (mut reader, _) = self.reader(digest, size)?;
         let mut hasher = BlobHasher::default();
         let (mut buffer, mut left) = (vec![0; 256 << 10], size);
@@ -88,5 +103,44 @@ impl LocalContents for StoredContents<'_> {
 
     fn open(&mut self, digest: &BlobDigest, size: u64) -> io::Result<(Box<dyn Read>, ContentOrigin)> {
         self.reader(digest, size)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use libcomposefs_image::Algorithm;
+    use libcomposefs_repo::{Format, GcOptions, Repository, Settings};
+
+    use super::*;
+
+    #[test]
+    fn a_content_that_is_used_stays_until_the_transaction_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = Settings { algorithm: Algorithm::Sha256, demands_verity: false, format: Format::One };
+        let (repository, _) = Repository::init(&dir.path().join("repo"), settings).unwrap();
+        let content = [7; 1000];
+        let digest = BlobDigest::of(&content);
+        let gc = || repository.gc(GcOptions { dry_run: false, grace: Duration::ZERO }).unwrap();
+        for is_protected in [true, false] {
+            let own = repository.transaction().unwrap();
+            let (object, _) = own.batch().put_bytes(&content).unwrap();
+            own.commit().unwrap();
+            let mut table = ContentTable::new(Algorithm::Sha256);
+            table.insert(digest, ContentPlace::Object { object, offset: 0, size: 1000 });
+            let transaction = repository.transaction().unwrap();
+            let mut contents = StoredContents::new(&table, repository.objects());
+            if is_protected {
+                contents = contents.protected_by(&transaction);
+            }
+            assert!(contents.contains(&digest, 1000));
+            gc();
+            assert_eq!(contents.open(&digest, 1000).is_ok(), is_protected);
+            drop(contents);
+            drop(transaction);
+            gc();
+            assert!(StoredContents::new(&table, repository.objects()).open(&digest, 1000).is_err());
+        }
     }
 }
