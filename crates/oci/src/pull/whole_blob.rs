@@ -15,20 +15,47 @@ use crate::zstd_chunked::{ByteRange, ChunkedLayer, ChunkedLimits, ChunkedPositio
 /// Largest number of bytes of the TOC and the tar-split data that are kept. Contents of layers with more are not known
 /// to the next pull.
 const KEPT_MAX: u64 = 16 << 20;
+/// Largest number of bytes that the list of contents takes. Those of a layer with more are not known to the next pull.
+const CONTENTS_MAX: usize = 32 << 20;
 
 /// Keeps what the table needs of a blob.
 pub(super) struct WholeBlob<'s> {
     sink: &'s dyn LayerSink,
     positions: ChunkedPositions,
     bytes: Mutex<Vec<u8>>,
-    /// The contents, in the order of the archive; `None` after one that the sink has not seen.
-    contents: Mutex<Option<Vec<StoredContent>>>,
+    /// The contents, in the order of the archive; `None` after one that the sink has not seen, or too many.
+    contents: Mutex<Option<ContentList>>,
+}
+
+/// Contents, up to a limit.
+#[derive(Debug)]
+struct ContentList {
+    contents: Vec<StoredContent>,
+    /// Number of bytes that may still be added.
+    left: usize,
+}
+
+impl ContentList {
+    fn new(max: usize) -> Self {
+        Self { contents: Vec::new(), left: max }
+    }
+
+    /// Adds a content. `None` if the list is full.
+    fn push(&mut self, content: StoredContent) -> Option<()> {
+        let bytes = match &content {
+            StoredContent::Object { .. } => 0,
+            StoredContent::Short(bytes) => bytes.len(),
+        };
+        self.left = self.left.checked_sub(size_of::<StoredContent>() + bytes)?;
+        self.contents.push(content);
+        Some(())
+    }
 }
 
 impl<'s> WholeBlob<'s> {
     /// Watches the contents that go to a sink. `None` if there is too much to keep.
     pub(super) fn new(sink: &'s dyn LayerSink, positions: ChunkedPositions) -> Option<Self> {
-        let contents = Mutex::new(Some(Vec::new()));
+        let contents = Mutex::new(Some(ContentList::new(CONTENTS_MAX)));
         (positions.range().len() <= KEPT_MAX).then(|| Self { sink, positions, bytes: Mutex::default(), contents })
     }
 
@@ -43,13 +70,14 @@ impl<'s> WholeBlob<'s> {
         let Some(contents) = into_inner(self.contents) else { return };
         let layer = ChunkedLayer::new(&self.positions, &into_inner(self.bytes), &ChunkedLimits::default());
         if let Ok(layer) = layer {
-            table.add_contents(layer.toc(), &contents);
+            table.add_contents(layer.toc(), &contents.contents);
         }
     }
 
     fn push(&self, content: StoredContent) {
-        if let Some(contents) = &mut *lock(&self.contents) {
-            contents.push(content);
+        let mut contents = lock(&self.contents);
+        if contents.as_mut().is_some_and(|contents| contents.push(content).is_none()) {
+            *contents = None;
         }
     }
 }
@@ -94,5 +122,23 @@ impl Read for KeptRange<'_> {
         }
         self.at += len as u64;
         Ok(len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_of_contents_ends_at_its_limit() {
+        let short = |len| StoredContent::Short(vec![0; len]);
+        let max = 10 * (size_of::<StoredContent>() + 64);
+        let mut list = ContentList::new(max);
+        assert!((0..10).all(|_| list.push(short(64)).is_some()));
+        assert!(list.push(short(0)).is_none());
+        assert_eq!(list.contents.len(), 10);
+        let mut list = ContentList::new(max);
+        assert!((0..10).all(|_| list.push(short(0)).is_some()));
+        assert!(list.push(short(0)).is_some(), "short contents leave room");
     }
 }
