@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, Read, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use libcomposefs_image::Algorithm;
@@ -230,8 +231,8 @@ fn kept_blobs_live_as_long_as_a_manifest_that_names_them() {
     assert_eq!(objects, 0, "{objects} objects are left");
 }
 
-/// A source behind a network, whose first reads of a blob give a single byte.
-struct SlowSource<S>(S);
+/// A source behind a network, whose first reads of a blob give a single byte. It counts the blobs that are fetched.
+struct SlowSource<S>(S, AtomicUsize);
 
 impl<S: ImageSource> ImageSource for SlowSource<S> {
     fn describe(&self) -> String {
@@ -247,12 +248,17 @@ impl<S: ImageSource> ImageSource for SlowSource<S> {
     }
 
     fn blob(&self, blob: &BlobRef) -> Result<Box<dyn Read + Send + '_>, SourceError> {
+        self.1.fetch_add(1, Ordering::Relaxed);
         Ok(Box::new(SlowStart { input: self.0.blob(blob)?, slow: 5 }))
     }
 
     fn is_remote(&self) -> bool {
         true
     }
+}
+
+fn slow_source(layout: &Path, name: &str) -> SlowSource<impl ImageSource + use<>> {
+    SlowSource(OciLayout::new(DirectoryFiles::open(layout).unwrap(), name.into(), None), AtomicUsize::new(0))
 }
 
 struct SlowStart<R> {
@@ -274,11 +280,13 @@ fn the_kind_of_a_blob_does_not_depend_on_the_length_of_reads() {
     let (place, layers) = (Place::new(), layers());
     let layout = place.dir.path().join("slow");
     write_layout(&layout, &layers);
-    let source = SlowSource(OciLayout::new(DirectoryFiles::open(&layout).unwrap(), "slow".into(), None));
+    let source = slow_source(&layout, "slow");
     let mut options = PullOptions::default();
     options.tags = vec!["slow".parse().unwrap()];
     options.keep_blobs = KeepBlobs::Record;
     let new = pull(&place.repository, &source, &options, &NoPullProgress).unwrap();
+    // The configuration and each layer once, also those without a record.
+    assert_eq!(source.1.load(Ordering::Relaxed), 1 + layers.len());
     let other = Place::new().pull(&layers, KeepBlobs::Record, "image");
     for (number, (_, blob)) in layers.iter().enumerate() {
         assert_eq!(new.layers[number].blob_kind, other.layers[number].blob_kind, "layer {number}");
@@ -315,7 +323,7 @@ fn a_whole_pull_keeps_the_blobs_of_layers_that_are_here() {
     let (place, layers) = (Place::new(), layers());
     place.pull(&layers, KeepBlobs::No, "image");
     let layout = place.dir.path().join("image");
-    let source = SlowSource(OciLayout::new(DirectoryFiles::open(&layout).unwrap(), "image".into(), None));
+    let source = slow_source(&layout, "image");
     let mut options = PullOptions::default();
     options.tags = vec!["image".parse().unwrap()];
     // The blobs would have to be fetched.
@@ -354,4 +362,61 @@ fn two_blobs_of_one_archive_in_one_image_both_come_back() {
             assert!(place.read(&image, number).unwrap().unwrap() == *blob, "layer {number}, {keep:?}");
         }
     }
+}
+
+#[test]
+fn a_whole_blob_replaces_a_record_but_no_record_a_whole_blob() {
+    let archive = archive(1);
+    let layers = [(archive.clone(), gzip(&archive))];
+    for is_remote in [false, true] {
+        let place = Place::new();
+        place.pull(&layers, KeepBlobs::Record, "image");
+        let layout = place.dir.path().join("image");
+        let mut options = PullOptions::default();
+        options.tags = vec!["image".parse().unwrap()];
+        for keep in [KeepBlobs::Whole, KeepBlobs::Record] {
+            options.keep_blobs = keep;
+            let image = if is_remote {
+                let source = slow_source(&layout, "image");
+                let image = pull(&place.repository, &source, &options, &NoPullProgress).unwrap();
+                assert_eq!(source.1.load(Ordering::Relaxed), 1, "only the configuration is fetched");
+                image
+            } else {
+                place.pull(&layers, keep, "image")
+            };
+            assert_eq!(image.layers[0].blob_kind, BlobKind::Whole(layers[0].1.len() as u64), "{keep:?}");
+            assert!(place.read(&image, 0).unwrap().unwrap() == layers[0].1);
+            place.gc();
+            assert!(place.read(&image, 0).unwrap().unwrap() == layers[0].1);
+        }
+    }
+}
+
+#[test]
+fn a_whole_blob_replaces_a_damaged_record() {
+    let archive = archive(1);
+    let layers = [(archive.clone(), gzip(&archive))];
+    let place = Place::new();
+    let image = place.pull(&layers, KeepBlobs::Record, "image");
+    let BlobKind::Rebuildable(size) = image.layers[0].blob_kind else { panic!("{:?}", image.layers[0].blob_kind) };
+    let objects = place.repository.objects();
+    let has_size = |digest: &_| place.repository.object(digest).unwrap().size() == size;
+    let record = objects.list().map(Result::unwrap).find(has_size).unwrap();
+    let hex = record.to_hex();
+    let path = place.dir.path().join("repo/objects").join(&hex[..2]).join(&hex[2..]);
+    let mut bytes = fs::read(&path).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, bytes).unwrap();
+    let layer = &image.layers[0];
+    assert!(open_blob(&place.repository, &layer.blob, &layer.diff_id).is_err());
+    let layout = place.dir.path().join("image");
+    let mut options = PullOptions::default();
+    options.tags = vec!["image".parse().unwrap()];
+    // The blob would have to be fetched.
+    pull(&place.repository, &slow_source(&layout, "image"), &options, &NoPullProgress).unwrap();
+    options.whole = true;
+    let image = pull(&place.repository, &slow_source(&layout, "image"), &options, &NoPullProgress).unwrap();
+    assert!(place.read(&image, 0).unwrap().unwrap() == layers[0].1);
 }

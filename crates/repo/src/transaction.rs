@@ -224,4 +224,14 @@ impl<'r> Transaction<'r> {
     pub fn protect(&self, digests: &[Digest]) -> Result<(), RepositoryError> {
         Ok(self.lease.protect(digests)?)
     }
+
+    /// Fails if the operation was cancelled by the flag of
+    /// [`Repository::interrupted_by`](Repository::interrupted_by).
+    ///
+    /// # Errors
+    ///
+    /// [`Interrupted`](libcomposefs_store::Error::Interrupted).
+    pub fn proceed(&self) -> Result<(), RepositoryError> {
+        Ok(libcomposefs_store::GcGuard::proceed(&*self.lease)?)
+    }
 }

@@ -6,10 +6,11 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use libcomposefs_image::Digest;
 use libcomposefs_repo::{RepositoryError, Transaction};
 
+use super::blob_spool::{BlobSpool, SpooledInput};
 use super::keep_blobs::KeepBlobs;
-
+use super::until_interrupted::UntilInterrupted;
 use crate::BlobDigest;
-use crate::blob::{BlobKind, CheckedBlob, KeptBlob, LayerArchive, blob_kind, rebuilt};
+use crate::blob::{CheckedBlob, LayerArchive, rebuilt};
 use crate::blob_record::make_record;
 use crate::compression::Compression;
 use crate::layer::LayerSink;
@@ -23,10 +24,10 @@ const PIECE: usize = 64 << 10;
 const PIECES: usize = 16;
 
 /// What was made of a blob and stored, but has no name yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum MadeBlob {
-    /// A record: its object and size.
-    Record(Digest, u64),
+    /// A record: its object and size, and a copy of the blob if that would have to be fetched again.
+    Record(Digest, u64, Option<BlobSpool>),
     /// The blob: its object.
     Whole(Digest),
     /// Nothing: the blob is the archive.
@@ -53,10 +54,18 @@ pub enum KeepError {
     Stored(#[from] StoredError),
 }
 
+/// What is to be made of a blob.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Keeping {
+    pub(super) keep: KeepBlobs,
+    /// The blob comes from a network, and is read only once: there is a copy of it until the record is verified.
+    pub(super) is_remote: bool,
+}
+
 /// Reads a blob by `read`, while another thread makes the part of it that the repository keeps. Both see the same bytes
 /// once.
 pub(super) fn keep_while_reading<T>(
-    keep: KeepBlobs,
+    keep: Keeping,
     own: &Transaction<'_>,
     input: Box<dyn Read + Send + '_>,
     blob: &BlobRef,
@@ -73,12 +82,12 @@ pub(super) fn keep_while_reading<T>(
 
 /// Makes what is kept of a blob, and stores its object.
 pub(super) fn make(
-    keep: KeepBlobs,
+    Keeping { keep, is_remote }: Keeping,
     own: &Transaction<'_>,
     input: impl Read,
     blob: &BlobRef,
 ) -> Result<MadeBlob, KeepError> {
-    let mut input = BufReader::with_capacity(PIECE, input);
+    let mut input = BufReader::with_capacity(PIECE, UntilInterrupted { input, transaction: own });
     // Other programs decide by the first bytes too. One read may give fewer.
     let mut head = Vec::new();
     (&mut input).take(4).read_to_end(&mut head)?;
@@ -91,13 +100,18 @@ pub(super) fn make(
     if !is_record {
         return store_whole(own, &mut input, blob).map(MadeBlob::Whole);
     }
-    match make_record(input, blob.size) {
+    let spool = if is_remote { Some(BlobSpool::create(own.repository())?) } else { None };
+    let mut input = SpooledInput { input, spool };
+    match make_record(&mut input, blob.size) {
         Ok(record) => {
             let (object, _) = own.batch().put_bytes(&record).map_err(RepositoryError::from)?;
-            Ok(MadeBlob::Record(object, record.len() as u64))
+            Ok(MadeBlob::Record(object, record.len() as u64, input.spool))
         }
         // The blob may be malformed, or cannot be read; the other reader of it says so.
-        Err(_) => Ok(MadeBlob::NoRecord),
+        Err(_) => match input.finish()? {
+            Some(spool) => store_whole(own, &mut spool.reader()?, blob).map(MadeBlob::Whole),
+            None => Ok(MadeBlob::NoRecord),
+        },
     }
 }
 
@@ -125,20 +139,23 @@ pub(super) struct LayerToKeep<'a> {
 
 impl LayerToKeep<'_> {
     /// Stores the stream of what was made of the blob, after the blob was rebuilt from the layer in the repository. If
-    /// that fails, the blob is read from the source again and kept whole. `transaction` protects the result. The stream
-    /// of a layer from a network has a link at once, as the layer has.
+    /// that fails, the blob is read again, from its copy or the source, and kept whole. `transaction` protects the
+    /// result. The stream of a layer from a network has a link at once, as the layer has.
     pub(super) fn store(&self, transaction: &Transaction<'_>, made: MadeBlob) -> Result<Option<KeptStream>, KeepError> {
         let repository = transaction.repository();
         let mut own = repository.transaction()?;
         let (object, size, content_type) = match made {
             MadeBlob::Archive => return Ok(None),
             MadeBlob::Whole(object) => (object, self.blob.size, ContentType::KEPT_BLOB),
-            MadeBlob::Record(object, size) if self.is_rebuilt(transaction, &object)? => {
+            MadeBlob::Record(object, size, _) if self.is_rebuilt(transaction, &object)? => {
                 (object, size, ContentType::RECORD)
             }
-            MadeBlob::Record(..) | MadeBlob::NoRecord => {
-                let blob = CheckedBlob::of_source(self.source.blob(self.blob)?, self.blob.digest, self.blob.size);
-                let object = store_whole(&own, &mut BufReader::with_capacity(PIECE, blob), self.blob)?;
+            MadeBlob::Record(_, _, Some(spool)) => {
+                let object = self.store_checked(&own, spool.reader()?)?;
+                (object, self.blob.size, ContentType::KEPT_BLOB)
+            }
+            MadeBlob::Record(_, _, None) | MadeBlob::NoRecord => {
+                let object = self.store_checked(&own, self.source.blob(self.blob)?)?;
                 (object, self.blob.size, ContentType::KEPT_BLOB)
             }
         };
@@ -157,6 +174,12 @@ impl LayerToKeep<'_> {
         Ok(Some(KeptStream { stream, object }))
     }
 
+    /// Stores the blob as an object, and compares its digest.
+    fn store_checked(&self, own: &Transaction<'_>, input: impl Read) -> Result<Digest, KeepError> {
+        let blob = CheckedBlob::of_source(input, self.blob.digest, self.blob.size);
+        store_whole(own, &mut BufReader::with_capacity(PIECE, blob), self.blob)
+    }
+
     /// Reads the blob of a layer that the repository has had, and keeps it.
     pub(super) fn keep_again(
         &self,
@@ -165,40 +188,74 @@ impl LayerToKeep<'_> {
     ) -> Result<Option<KeptStream>, KeepError> {
         let own = transaction.repository().transaction()?;
         let mut blob = CheckedBlob::of_source(self.source.blob(self.blob)?, self.blob.digest, self.blob.size);
-        let made = make(keep, &own, &mut blob, self.blob)?;
+        let keeping = Keeping { keep, is_remote: self.source.is_remote() };
+        let made = make(keeping, &own, &mut blob, self.blob)?;
         if matches!(made, MadeBlob::Archive) {
             return Ok(None);
         }
         // To the end, where the digest is compared.
-        io::copy(&mut blob, &mut io::sink())?;
-        protect_made(transaction, made)?;
+        io::copy(&mut UntilInterrupted { input: blob, transaction }, &mut io::sink())?;
+        protect_made(transaction, &made)?;
         own.commit()?;
         self.store(transaction, made)
     }
 
+    /// Rebuilds the blob from the record that the repository has, and keeps it whole. `None` if the blob does not come
+    /// back.
+    pub(super) fn replace_record(
+        &self,
+        transaction: &Transaction<'_>,
+        record: &Digest,
+    ) -> Result<Option<KeptStream>, KeepError> {
+        let Some(input) = self.rebuilt(transaction, record)? else { return Ok(None) };
+        let own = transaction.repository().transaction()?;
+        let object = match store_whole(&own, &mut BufReader::with_capacity(PIECE, input), self.blob) {
+            Ok(object) => object,
+            Err(error) => {
+                transaction.proceed()?;
+                let is_damaged = |kind| matches!(kind, io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof);
+                return match error {
+                    KeepError::Io(error) if is_damaged(error.kind()) => Ok(None),
+                    error => Err(error),
+                };
+            }
+        };
+        transaction.protect(&[object])?;
+        own.commit()?;
+        self.store(transaction, MadeBlob::Whole(object))
+    }
+
+    /// Begins to rebuild the blob. `None` if the record is damaged.
+    fn rebuilt<'t>(
+        &self,
+        transaction: &'t Transaction<'_>,
+        record: &Digest,
+    ) -> Result<Option<impl Read + use<'t>>, KeepError> {
+        let repository = transaction.repository();
+        let input = LayerArchive::of_stream(repository, &self.diff_id, &self.stream)?;
+        match rebuilt(repository, self.blob, record, UntilInterrupted { input, transaction }) {
+            Ok(rebuilt) => Ok(Some(CheckedBlob::new(rebuilt, self.blob.digest, self.blob.size))),
+            Err(StoredError::Record { .. } | StoredError::Repository(RepositoryError::Object(_))) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Returns whether the blob comes back from its record.
     fn is_rebuilt(&self, transaction: &Transaction<'_>, record: &Digest) -> Result<bool, KeepError> {
-        let repository = transaction.repository();
-        let archive = LayerArchive::of_stream(repository, &self.diff_id, &self.stream)?;
-        let rebuilt = match rebuilt(repository, self.blob, record, archive) {
-            Ok(rebuilt) => rebuilt,
-            Err(StoredError::Record { .. }) => return Ok(false),
-            Err(error) => return Err(error.into()),
-        };
-        let mut checked = CheckedBlob::new(rebuilt, self.blob.digest, self.blob.size);
-        match io::copy(&mut checked, &mut io::sink()) {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(false),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-            Err(error) => Err(error.into()),
+        let Some(mut rebuilt) = self.rebuilt(transaction, record)? else { return Ok(false) };
+        let Err(error) = io::copy(&mut rebuilt, &mut io::sink()) else { return Ok(true) };
+        transaction.proceed()?;
+        match error.kind() {
+            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => Ok(false),
+            _ => Err(error.into()),
         }
     }
 }
 
 /// Protects the object of what was made from gc.
-pub(super) fn protect_made(transaction: &Transaction<'_>, made: MadeBlob) -> Result<(), RepositoryError> {
+pub(super) fn protect_made(transaction: &Transaction<'_>, made: &MadeBlob) -> Result<(), RepositoryError> {
     match made {
-        MadeBlob::Record(object, _) | MadeBlob::Whole(object) => transaction.protect(&[object]),
+        MadeBlob::Record(object, ..) | MadeBlob::Whole(object) => transaction.protect(&[*object]),
         MadeBlob::Archive | MadeBlob::NoRecord => Ok(()),
     }
 }
@@ -242,40 +299,72 @@ impl Read for BlobPieces {
     }
 }
 
-/// What the repository can give of the blob of a layer that it has.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum FoundBlob {
-    /// The blob: what was kept of it, or the archive is the blob.
-    Given(Option<KeptStream>),
-    /// Nothing.
-    Missing,
-}
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Finds out whether the repository can give a blob back, and protects what it has kept of it.
-pub(super) fn find_kept(
-    transaction: &Transaction<'_>,
-    blob: &BlobRef,
-    diff_id: &BlobDigest,
-) -> Result<FoundBlob, StoredError> {
-    let repository = transaction.repository();
-    let name = stream_name(StreamKind::KeptBlob(blob.digest));
-    let stream = repository.stream(&name)?;
-    if let Some(digest) = stream {
-        // The lease protects what the stream needs.
-        transaction.protect(&[digest])?;
+    use libcomposefs_image::Algorithm;
+    use libcomposefs_repo::{Format, Repository, Settings};
+
+    use super::*;
+    use crate::source::RootDocument;
+
+    fn blob_of(bytes: &[u8]) -> BlobRef {
+        let (media_type, annotations) = (String::new(), Default::default());
+        BlobRef { digest: BlobDigest::of(bytes), size: bytes.len() as u64, media_type, annotations }
     }
-    let found = || match blob_kind(repository, blob, diff_id)? {
-        BlobKind::None => Ok(FoundBlob::Missing),
-        BlobKind::Exact => Ok(FoundBlob::Given(None)),
-        BlobKind::Rebuildable(_) | BlobKind::Whole(_) => {
-            let kept = stream.zip(KeptBlob::find(repository, &blob.digest)?);
-            // Published again: a pull that was cut may have written the link of the stream without its name.
-            Ok(FoundBlob::Given(kept.map(|(stream, kept)| KeptStream { stream, object: kept.object() })))
+
+    /// A source that has nothing.
+    struct NoSource;
+
+    impl ImageSource for NoSource {
+        fn describe(&self) -> String {
+            "nothing".into()
         }
-    };
-    match found() {
-        // A damaged stream is written anew.
-        Err(StoredError::Stream { .. } | StoredError::Repository(RepositoryError::Object(_))) => Ok(FoundBlob::Missing),
-        other => other,
+
+        fn root(&self) -> Result<RootDocument, SourceError> {
+            Err(self.blob(&blob_of(b"")).err().unwrap())
+        }
+
+        fn manifest(&self, blob: &BlobRef) -> Result<Vec<u8>, SourceError> {
+            Err(self.blob(blob).err().unwrap())
+        }
+
+        fn blob(&self, _: &BlobRef) -> Result<Box<dyn Read + Send + '_>, SourceError> {
+            Err(SourceError::Io { path: "nothing".into(), source: io::ErrorKind::NotFound.into() })
+        }
+    }
+
+    #[test]
+    fn verifying_a_record_ends_when_the_pull_is_cancelled() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = Settings { algorithm: Algorithm::Sha256, demands_verity: false, format: Format::One };
+        let (repository, _) = Repository::init(&dir.path().join("repo"), settings).unwrap();
+        let flag = Arc::new(AtomicBool::new(false));
+        let repository = repository.interrupted_by(Arc::clone(&flag));
+        let archive = [7; 100_000];
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+        io::Write::write_all(&mut encoder, &archive).unwrap();
+        let bytes = encoder.finish().unwrap();
+        let blob = blob_of(&bytes);
+
+        let mut own = repository.transaction().unwrap();
+        let mut stream = StreamWriter::new(repository.algorithm()).unwrap();
+        stream.inline(&archive).unwrap();
+        let file = stream.finish(ContentType::LAYER, &[]).unwrap();
+        let diff_id = BlobDigest::of(&archive);
+        let stream = own.add_stream(stream_name(StreamKind::Layer(diff_id)), &file, vec![], vec![]).unwrap();
+        let keeping = Keeping { keep: KeepBlobs::Record, is_remote: false };
+        let MadeBlob::Record(record, ..) = make(keeping, &own, &bytes[..], &blob).unwrap() else { panic!("no record") };
+        own.commit().unwrap();
+
+        let transaction = repository.transaction().unwrap();
+        let layer = LayerToKeep { source: &NoSource, blob: &blob, diff_id, stream };
+        assert!(layer.is_rebuilt(&transaction, &record).unwrap());
+        flag.store(true, Ordering::Relaxed);
+        let error = layer.is_rebuilt(&transaction, &record).unwrap_err();
+        let interrupted = RepositoryError::Store(libcomposefs_store::Error::Interrupted).to_string();
+        assert_eq!(error.to_string(), interrupted);
     }
 }

@@ -6,9 +6,10 @@
 #[non_exhaustive]
 pub enum KeepBlobs {
     /// A record from which the blob is rebuilt. The blob is kept whole if there is no record, or if the record would be
-    /// larger than a tenth of it. To make a record takes several times the CPU time of the pull.
+    /// larger than a tenth of it. To make a record takes several times the CPU time of the pull. A blob that was kept
+    /// whole before stays.
     Record,
-    /// The whole blob.
+    /// The whole blob, also in the place of a record that was kept before.
     #[default]
     Whole,
     /// Nothing.

@@ -9,7 +9,8 @@ use libcomposefs_image::tree::Tree;
 use libcomposefs_image::{Algorithm, Digest};
 use libcomposefs_repo::{Repository, Transaction};
 
-use super::keep::{FoundBlob, KeepError, KeptStream, LayerToKeep, find_kept, protect_made};
+use super::found_blob::{FoundBlob, find_kept};
+use super::keep::{KeepError, Keeping, KeptStream, LayerToKeep, protect_made};
 use super::keep_blobs::KeepBlobs;
 use super::known::KnownContents;
 use super::read_layer::{Destination, LayerJob, ReadLayer, WholeRead, fetch_layer, read_layer};
@@ -79,7 +80,7 @@ pub(super) fn pull_layers(
         let keep = if has_other_blob { options.keep_blobs } else { KeepBlobs::No };
         let mut layer = if source.is_remote() || keep != KeepBlobs::No {
             let mut own = transaction.repository().transaction()?;
-            let keeping = (keep != KeepBlobs::No).then_some(keep);
+            let keeping = (keep != KeepBlobs::No).then_some(Keeping { keep, is_remote: source.is_remote() });
             let (mut layer, made) = fetch_layer((&own, keeping), known, source, job, options, progress)?;
             let digest = if source.is_remote() {
                 let name = stream_name(StreamKind::Layer(job.diff_id));
@@ -91,7 +92,7 @@ pub(super) fn pull_layers(
             transaction.protect(&[digest])?;
             // The expanded forms of sparse files are not in the table of the stream.
             transaction.protect(&layer.objects)?;
-            if let Some(made) = made {
+            if let Some(made) = &made {
                 protect_made(transaction, made)?;
             }
             let committed = own.commit()?;
@@ -225,7 +226,7 @@ fn find_layer(
 }
 
 /// Keeps the blob of a layer that the repository has, if nothing was kept of it, and the source has it at hand or whole
-/// blobs are asked for.
+/// blobs are asked for. A whole blob takes the place of a record, but no record that of a whole blob.
 fn keep_present(
     transaction: &Transaction<'_>,
     source: &dyn ImageSource,
@@ -237,16 +238,21 @@ fn keep_present(
     if !source.has_blobs() {
         return Ok(None);
     }
-    if let FoundBlob::Given(kept) = find_kept(transaction, job.blob, &job.diff_id).map_err(PullError::Kept)? {
-        return Ok(kept);
-    }
-    if source.is_remote() && !options.whole {
-        return Ok(None);
-    }
     let layer = LayerToKeep { source, blob: job.blob, diff_id: job.diff_id, stream };
+    let record = match find_kept(transaction, job.blob, &job.diff_id).map_err(PullError::Kept)? {
+        FoundBlob::Given(kept) => return Ok(kept),
+        FoundBlob::Record(kept) if options.keep_blobs == KeepBlobs::Record => return Ok(Some(kept)),
+        FoundBlob::Record(kept) => Some(kept),
+        FoundBlob::Missing => None,
+    };
+    if source.is_remote() && !options.whole {
+        let Some(record) = record else { return Ok(None) };
+        let whole = layer.replace_record(transaction, &record.object).map_err(|error| job.not_kept(error))?;
+        return Ok(whole.or(Some(record)));
+    }
     match layer.keep_again(options.keep_blobs, transaction) {
         // The image needs no blob that the source cannot give.
-        Err(KeepError::Source(_)) => Ok(None),
+        Err(KeepError::Source(_)) => Ok(record),
         Ok(kept) => Ok(kept),
         Err(error) => Err(job.not_kept(error)),
     }

@@ -3,6 +3,8 @@
 
 mod annotations;
 mod blob_reader;
+mod blob_spool;
+mod found_blob;
 mod keep;
 mod keep_blobs;
 mod known;
@@ -11,6 +13,7 @@ mod partial;
 mod publish;
 mod read_layer;
 mod trees;
+mod until_interrupted;
 mod whole_blob;
 
 pub use trees::{PlainOptions, PlainTrees, plain_trees, read_documents, source_tree, stored_plain_trees};

@@ -7,8 +7,7 @@ use libcomposefs_repo::{Repository, Transaction};
 use libcomposefs_store::Batch;
 
 use super::blob_reader::{BlobRead, read_archive};
-use super::keep::{KeepError, KeptStream, MadeBlob, keep_while_reading};
-use super::keep_blobs::KeepBlobs;
+use super::keep::{KeepError, Keeping, KeptStream, MadeBlob, keep_while_reading};
 use super::known::KnownContents;
 use super::partial::{self, PartialLayer, PartialPull};
 use super::whole_blob::WholeBlob;
@@ -123,7 +122,7 @@ impl<'b> Destination<'b> {
 /// Stores a layer: fetches only its missing contents where that is possible, and else reads its blob, and makes what is
 /// kept of it at the same time.
 pub(super) fn fetch_layer(
-    (transaction, keeping): (&Transaction<'_>, Option<KeepBlobs>),
+    (transaction, keeping): (&Transaction<'_>, Option<Keeping>),
     known: &KnownContents<'_>,
     source: &dyn ImageSource,
     job: LayerJob<'_>,
@@ -163,7 +162,7 @@ pub(super) struct WholeRead<'w> {
     /// What is told of the blob and its contents.
     pub(super) watched: Option<&'w WholeBlob<'w>>,
     /// What is kept of the blob, and the transaction that stores it.
-    pub(super) keeping: Option<(KeepBlobs, &'w Transaction<'w>)>,
+    pub(super) keeping: Option<(Keeping, &'w Transaction<'w>)>,
 }
 
 /// Reads the blob of a layer once: both digests are checked before anything refers to what was stored. What is kept of

@@ -43,10 +43,10 @@ pub(crate) struct OciPullArgs {
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum KeepBlobsArg {
-    /// The whole compressed layers
+    /// The whole compressed layers, also of layers that have had a record
     Whole,
     /// A record from which a gzip layer is rebuilt, usually less than 1 % of it; other layers whole. Making it takes
-    /// several times the CPU time of the pull
+    /// several times the CPU time of the pull. Compressed layers that were kept whole before stay
     Record,
     /// Nothing: the image cannot be pushed exactly where the registry does not have its layers
     No,
