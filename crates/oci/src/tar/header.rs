@@ -55,6 +55,25 @@ pub struct TarEntry {
     pub sparse: Option<SparseMap>,
 }
 
+impl TarEntry {
+    /// Returns an entry to be filled: an empty file without a name.
+    pub(crate) fn empty() -> Self {
+        Self {
+            path: Vec::new(),
+            kind: EntryKind::File,
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            mtime: Timestamp { sec: 0, nsec: 0 },
+            link: Vec::new(),
+            device: (0, 0),
+            xattrs: Vec::new(),
+            stored_size: 0,
+            sparse: None,
+        }
+    }
+}
+
 /// The fields of a header block.
 #[derive(Debug)]
 pub(super) struct TarHeader<'b>(pub(super) &'b [u8; BLOCK]);
@@ -83,11 +102,12 @@ impl<'b> TarHeader<'b> {
     /// Compares the checksum with the sum of all bytes, read as unsigned or, as some old programs do, as signed.
     pub(super) fn check(&self) -> Result<(), TarError> {
         let stored = header_number(&self.0[148..156]).ok_or(TarError::Checksum)?;
-        let (mut unsigned, mut signed) = (8 * i128::from(b' '), 8 * i128::from(b' '));
-        for byte in self.0[..148].iter().chain(&self.0[156..]) {
-            unsigned += i128::from(*byte);
-            signed += i128::from(byte.cast_signed());
-        }
+        let field = &self.0[148..156];
+        // Without branches, so that the compiler makes vectors of both sums.
+        let sum = |bytes: &[u8]| bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>();
+        let high_bits = |bytes: &[u8]| bytes.iter().map(|byte| u32::from(byte >> 7)).sum::<u32>();
+        let unsigned = i128::from(sum(self.0) - sum(field) + 8 * u32::from(b' '));
+        let signed = unsigned - 256 * i128::from(high_bits(self.0) - high_bits(field));
         if stored == unsigned || stored == signed { Ok(()) } else { Err(TarError::Checksum) }
     }
 
@@ -147,9 +167,7 @@ impl<'b> TarHeader<'b> {
             mtime: Timestamp { sec: self.number("mtime", 136, 12)?, nsec: 0 },
             link: until_nul(&self.0[157..257]).to_vec(),
             device,
-            xattrs: Vec::new(),
-            stored_size: 0,
-            sparse: None,
+            ..TarEntry::empty()
         })
     }
 }

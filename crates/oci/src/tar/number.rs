@@ -11,12 +11,16 @@ pub(super) fn header_number(field: &[u8]) -> Option<i128> {
         return Some(field[1..].iter().fold(low, |value, byte| (value << 8) | i128::from(*byte)));
     }
     let start = field.iter().position(|byte| *byte != b' ').unwrap_or(field.len());
-    let digits = &field[start..];
-    let end = digits.iter().position(|byte| matches!(byte, 0 | b' ')).unwrap_or(digits.len());
-    digits[..end].iter().try_fold(0i128, |value, byte| match byte {
-        b'0'..=b'7' => Some(value * 8 + i128::from(byte - b'0')),
-        _ => None,
-    })
+    // Twelve digits have 36 bits.
+    let mut value = 0u64;
+    for byte in &field[start..] {
+        match byte {
+            b'0'..=b'7' => value = value << 3 | u64::from(byte - b'0'),
+            0 | b' ' => break,
+            _ => return None,
+        }
+    }
+    Some(i128::from(value))
 }
 
 /// Reads a decimal number of a PAX record.
