@@ -5,6 +5,7 @@ use std::io::{self, BufRead, Read};
 
 use super::FileData;
 use super::entries::{ContentError, Entries, INLINE_MAX, LayerBytes, LayerReadError};
+use super::entry_log::EntryLog;
 use super::sink::{LayerSink, file_data};
 use super::sparse::SparseExpander;
 use crate::stream::StreamWriter;
@@ -44,7 +45,51 @@ pub fn import_layer(
     limits: Limits,
     size_max: u64,
 ) -> Result<ImportedLayer, LayerReadError> {
-    let stream = StreamWriter::new(sink.algorithm()).map_err(LayerReadError::Read)?;
+    let mut stream = StreamWriter::new(sink.algorithm()).map_err(LayerReadError::Read)?;
+    let read = read_entries(archive, (sink, Some(&mut stream)), limits, size_max, |_, _| {})?;
+    let ReadEntries { diff_id, size, entries, expanded } = read;
+    Ok(ImportedLayer { diff_id, size, entries, stream, expanded })
+}
+
+/// A layer whose archive was read, but which is not stored.
+#[derive(Debug)]
+pub(crate) struct LoggedLayer {
+    /// The digest of the archive.
+    pub(crate) diff_id: BlobDigest,
+    /// The size of the archive, in bytes.
+    pub(crate) size: u64,
+    /// The entries.
+    pub(crate) log: EntryLog,
+}
+
+/// Reads the archive of a layer as [`import_layer`] does, and keeps its entries in place of a stream.
+pub(crate) fn log_layer(
+    archive: &mut dyn Read,
+    sink: &dyn LayerSink,
+    limits: Limits,
+    size_max: u64,
+) -> Result<LoggedLayer, LayerReadError> {
+    let mut log = EntryLog::default();
+    let read = read_entries(archive, (sink, None), limits, size_max, |entry, data| log.push(entry, data))?;
+    Ok(LoggedLayer { diff_id: read.diff_id, size: read.size, log })
+}
+
+/// What was read of an archive.
+struct ReadEntries {
+    diff_id: BlobDigest,
+    size: u64,
+    entries: u64,
+    expanded: ExpandedFiles,
+}
+
+/// Reads an archive. Contents of files go to the sink, and all other bytes to the stream, if there is one.
+fn read_entries(
+    archive: &mut dyn Read,
+    (sink, stream): (&dyn LayerSink, Option<&mut StreamWriter>),
+    limits: Limits,
+    size_max: u64,
+    mut take: impl FnMut(&TarEntry, &FileData),
+) -> Result<ReadEntries, LayerReadError> {
     let archive = ArchiveReader {
         input: archive,
         buffer: vec![0; BUFFER],
@@ -57,15 +102,17 @@ pub fn import_layer(
     };
     let bytes = ImportBytes { archive, stream, sink, expanded: ExpandedFiles::new(), expanded_size: 0, entry: 0 };
     let mut entries = Entries::new(TarParser::new(limits), bytes);
-    while entries.next()?.is_some() {
-        entries.bytes.entry = entries.count();
+    while let Some((entry, data)) = entries.next()? {
+        let number = entries.count();
+        entries.bytes.entry = number;
+        take(&entry, entries.bytes.expanded.get(&number).unwrap_or(&data));
     }
     let count = entries.count();
     let mut bytes = entries.bytes;
     // What follows the end of the archive is a part of it, as the diff ID covers it.
     while bytes.skip(u64::MAX)? > 0 {}
-    let ImportBytes { archive, stream, expanded, .. } = bytes;
-    Ok(ImportedLayer { diff_id: archive.hasher.finish(), size: archive.size, entries: count, stream, expanded })
+    let ImportBytes { archive, expanded, .. } = bytes;
+    Ok(ReadEntries { diff_id: archive.hasher.finish(), size: archive.size, entries: count, expanded })
 }
 
 /// The archive, buffered, hashed and counted.
@@ -128,7 +175,8 @@ impl BufRead for ArchiveReader<'_> {
 /// The bytes of an archive that becomes a stream.
 struct ImportBytes<'a> {
     archive: ArchiveReader<'a>,
-    stream: StreamWriter,
+    /// `None` if no stream is made.
+    stream: Option<&'a mut StreamWriter>,
     sink: &'a dyn LayerSink,
     expanded: ExpandedFiles,
     /// The size of all expanded files, in bytes.
@@ -202,11 +250,13 @@ impl ImportBytes<'_> {
             }
             (Ok(data), None, _) => data,
         };
-        match stored {
-            Some(digest) => stream.object(digest, size),
-            None => stream.inline(&inline),
+        if let Some(stream) = stream {
+            let put = match stored {
+                Some(digest) => stream.object(digest, size),
+                None => stream.inline(&inline),
+            };
+            put.map_err(LayerReadError::Read)?;
         }
-        .map_err(LayerReadError::Read)?;
         self.expanded.insert(self.entry + 1, expanded);
         Ok(())
     }
@@ -225,7 +275,9 @@ impl LayerBytes for ImportBytes<'_> {
             self.archive.consume(now);
             len += now;
         }
-        self.stream.inline(&buffer[..len]).map_err(LayerReadError::Read)?;
+        if let Some(stream) = &mut self.stream {
+            stream.inline(&buffer[..len]).map_err(LayerReadError::Read)?;
+        }
         Ok(len)
     }
 
@@ -238,7 +290,9 @@ impl LayerBytes for ImportBytes<'_> {
             }
             let Self { archive, stream, .. } = self;
             let start = archive.start;
-            stream.inline(&archive.buffer[start..start + now]).map_err(LayerReadError::Read)?;
+            if let Some(stream) = stream {
+                stream.inline(&archive.buffer[start..start + now]).map_err(LayerReadError::Read)?;
+            }
             archive.consume(now);
             left -= now as u64;
         }
@@ -274,7 +328,9 @@ impl LayerBytes for ImportBytes<'_> {
                 return Err(ContentError::Other(self.cause(error)));
             }
         };
-        self.stream.object(digest, size).map_err(LayerReadError::Read)?;
+        if let Some(stream) = &mut self.stream {
+            stream.object(digest, size).map_err(LayerReadError::Read)?;
+        }
         Ok(FileData::Object(digest, size))
     }
 }

@@ -3,6 +3,7 @@
 mod apply;
 mod canonical;
 mod entries;
+mod entry_log;
 mod import;
 mod path;
 mod replay;
@@ -12,7 +13,9 @@ mod sparse;
 pub use apply::{FileData, ImageTree, LayerWarning, WhiteoutRule};
 pub use canonical::XattrFilter;
 pub use entries::{INLINE_MAX, LayerReadError};
+pub(crate) use entry_log::EntryLog;
 pub use import::{ExpandedFiles, ImportedLayer, import_layer};
+pub(crate) use import::{LoggedLayer, log_layer};
 pub use replay::{Expander, Stored, apply_stream, check_stream, count_entries, expand};
 pub(crate) use sink::each_piece;
 pub use sink::{HashOnly, LayerSink, PieceSink};

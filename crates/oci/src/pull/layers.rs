@@ -13,7 +13,7 @@ use super::found_blob::{FoundBlob, find_kept};
 use super::keep::{KeepError, Keeping, KeptStream, LayerToKeep, protect_made};
 use super::keep_blobs::KeepBlobs;
 use super::known::KnownContents;
-use super::read_layer::{Destination, LayerJob, ReadLayer, WholeRead, fetch_layer, read_layer};
+use super::read_layer::{LayerJob, ReadLayer, fetch_layer, hash_layer};
 use super::{LayerOutcome, PullError, PullOptions, PullProgress, PullWarning};
 use crate::BlobDigest;
 use crate::layer::{
@@ -150,7 +150,7 @@ pub(super) fn hash_layers(
 ) -> Result<ReadLayers, PullError> {
     each_layer(manifest, config, options, |job| {
         progress.layer(job.number, &job.diff_id, job.blob.size);
-        let (layer, _) = read_layer(Destination::Hash(sink), source, WholeRead::default(), job, options, progress)?;
+        let layer = hash_layer(sink, source, job, options, progress)?;
         progress.done(job.number, LayerOutcome::Pulled);
         Ok(layer)
     })
@@ -301,12 +301,13 @@ pub(super) fn apply(
         if number > 0 {
             tree.next_layer();
         }
-        let applied = match (&layer.expanded, store) {
-            (Some(expanded), _) => apply_stream(&mut tree, &layer.file, algorithm, &mut &*expanded),
-            (None, Some((repository, sink))) => {
+        let applied = match (&layer.log, &layer.expanded, store) {
+            (Some(log), ..) => log.apply(&mut tree),
+            (None, Some(expanded), _) => apply_stream(&mut tree, &layer.file, algorithm, &mut &*expanded),
+            (None, None, Some((repository, sink))) => {
                 apply_stream(&mut tree, &layer.file, algorithm, &mut FromObjects { repository, sink })
             }
-            (None, None) => apply_stream(&mut tree, &layer.file, algorithm, &mut &ExpandedFiles::new()),
+            (None, None, None) => apply_stream(&mut tree, &layer.file, algorithm, &mut &ExpandedFiles::new()),
         };
         applied.map_err(|error| match error {
             error @ (LayerReadError::Entry { .. } | LayerReadError::Tar { .. }) => {

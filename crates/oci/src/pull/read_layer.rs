@@ -12,7 +12,9 @@ use super::known::KnownContents;
 use super::partial::{self, PartialLayer, PartialPull};
 use super::whole_blob::WholeBlob;
 use super::{LayerOutcome, PullError, PullOptions, PullProgress, PullWarning};
-use crate::layer::{ExpandedFiles, FileData, ImportedLayer, LayerReadError, LayerSink, import_layer};
+use crate::layer::{
+    EntryLog, ExpandedFiles, FileData, ImportedLayer, LayerReadError, LayerSink, LoggedLayer, import_layer, log_layer,
+};
 use crate::manifest::BlobRef;
 use crate::source::{ImageSource, LayerRequest};
 use crate::stored::STREAM_MAX;
@@ -48,6 +50,8 @@ pub(super) struct ReadLayer {
     pub(super) kept: Option<KeptStream>,
     /// The expanded sparse files, if the layer was read now.
     pub(super) expanded: Option<ExpandedFiles>,
+    /// The entries in place of a stream, of a layer that is not stored.
+    pub(super) log: Option<EntryLog>,
 }
 
 impl ReadLayer {
@@ -64,7 +68,7 @@ impl ReadLayer {
         drop(stream);
         let (outcome, stream) = (LayerOutcome::Present, Some(digest));
         let (warnings, new, kept, expanded) = (Vec::new(), (0, 0), None, None);
-        Ok(Self { blob, diff_id, file, stream, objects, size, outcome, warnings, new, kept, expanded })
+        Ok(Self { blob, diff_id, file, stream, objects, size, outcome, warnings, new, kept, expanded, log: None })
     }
 }
 
@@ -89,33 +93,16 @@ impl LayerJob<'_> {
         options.layer_size_max.unwrap_or_else(by_blob)
     }
 
+    /// Compares the digest of the archive with the configuration.
+    fn check_diff_id(&self, found: BlobDigest) -> Result<(), PullError> {
+        let (number, count, blob, expected) = (self.number + 1, self.count, self.blob.digest, self.diff_id);
+        if found == expected { Ok(()) } else { Err(PullError::DiffId { number, count, blob, expected, found }) }
+    }
+
     /// Returns a function that says of an error which layer has it.
     pub(super) fn failed(&self) -> impl Fn(LayerReadError) -> PullError + use<> {
         let (number, count, blob) = (self.number + 1, self.count, self.blob.digest);
         move |error| PullError::Layer { number, count, blob, error: Box::new(error) }
-    }
-}
-
-/// Where the contents of a layer go.
-#[derive(Clone, Copy)]
-pub(super) enum Destination<'b> {
-    Batch(&'b Batch<'b>),
-    Hash(&'b dyn LayerSink),
-}
-
-impl<'b> Destination<'b> {
-    pub(super) fn sink(&self) -> &dyn LayerSink {
-        match self {
-            Self::Batch(batch) => *batch,
-            Self::Hash(sink) => *sink,
-        }
-    }
-
-    pub(super) fn batch(&self) -> Option<&'b Batch<'b>> {
-        match self {
-            Self::Batch(batch) => Some(batch),
-            Self::Hash(_) => None,
-        }
     }
 }
 
@@ -130,10 +117,11 @@ pub(super) fn fetch_layer(
     progress: &dyn PullProgress,
 ) -> Result<(ReadLayer, Option<MadeBlob>), PullError> {
     let mut warnings = Vec::new();
-    let (mut body, mut watched) = (None, None);
-    if let Some(positions) = partial::positions(job.blob, &mut warnings) {
+    let mut body = None;
+    let positions = partial::positions(job.blob, &mut warnings);
+    if let Some(positions) = &positions {
         let LayerJob { number, blob, diff_id, .. } = job;
-        let layer = PartialLayer { number, blob, diff_id, positions: &positions, size_max: job.size_max(options) };
+        let layer = PartialLayer { number, blob, diff_id, positions, size_max: job.size_max(options) };
         match partial::pull_parts(transaction, known, source, layer, options, progress, &mut warnings)? {
             PartialPull::Whole(begun) => body = begun,
             PartialPull::Imported(import) => {
@@ -142,11 +130,12 @@ pub(super) fn fetch_layer(
                 return Ok((ReadLayer { outcome, warnings, ..finish_layer(imported, job)? }, None));
             }
         }
-        watched = WholeBlob::new(transaction.batch(), positions);
     }
     let keeping = keeping.map(|keep| (keep, transaction));
+    let watched = positions.and_then(|positions| WholeBlob::new(transaction.batch(), positions));
+    let body = body.map(|body| body as Box<dyn Read + Send + '_>);
     let whole = WholeRead { body, watched: watched.as_ref(), keeping };
-    let (mut layer, made) = read_layer(Destination::Batch(transaction.batch()), source, whole, job, options, progress)?;
+    let (mut layer, made) = read_layer(transaction.batch(), source, whole, job, options, progress)?;
     if let Some(watched) = watched {
         known.add(|table| watched.add_to(table));
     }
@@ -158,7 +147,7 @@ pub(super) fn fetch_layer(
 #[derive(Default)]
 pub(super) struct WholeRead<'w> {
     /// A reader of the blob, if one was opened before.
-    pub(super) body: Option<Box<dyn Read + Send>>,
+    pub(super) body: Option<Box<dyn Read + Send + 'w>>,
     /// What is told of the blob and its contents.
     pub(super) watched: Option<&'w WholeBlob<'w>>,
     /// What is kept of the blob, and the transaction that stores it.
@@ -168,7 +157,7 @@ pub(super) struct WholeRead<'w> {
 /// Reads the blob of a layer once: both digests are checked before anything refers to what was stored. What is kept of
 /// the blob is made at the same time.
 pub(super) fn read_layer(
-    destination: Destination<'_>,
+    batch: &Batch<'_>,
     source: &dyn ImageSource,
     whole: WholeRead<'_>,
     job: LayerJob<'_>,
@@ -177,18 +166,16 @@ pub(super) fn read_layer(
 ) -> Result<(ReadLayer, Option<MadeBlob>), PullError> {
     let LayerJob { number, blob, diff_id, .. } = job;
     let size_max = job.size_max(options);
-    let sink = destination.sink();
-    let request = LayerRequest { number, diff_id, sink, batch: destination.batch(), size_max };
+    let request = LayerRequest { number, diff_id, sink: batch, batch: Some(batch), size_max };
     let failed = job.failed();
     let mut made = None;
     let (imported, has_garbage) = match source.import_layer(request) {
         Some(imported) => (imported?, false),
         None => {
-            let body = whole.body.map(|body| body as Box<dyn Read + Send + '_>);
-            let input = body.map_or_else(|| source.blob(blob), Ok)?;
+            let input = whole.body.map_or_else(|| source.blob(blob), Ok)?;
             let (input, sink) = match whole.watched {
                 Some(watched) => (watched.reader(input), watched as &dyn LayerSink),
-                None => (input, sink),
+                None => (input, batch as &dyn LayerSink),
             };
             let read = |input: Box<dyn Read + Send + '_>| {
                 read_archive(input, blob, (number, progress), options.window_log, |archive| {
@@ -213,15 +200,42 @@ pub(super) fn read_layer(
     Ok((layer, made.filter(|_| whole.keeping.is_some())))
 }
 
+/// Reads the blob of a layer once, as [`read_layer`] does, and stores nothing but what `sink` keeps.
+pub(super) fn hash_layer(
+    sink: &dyn LayerSink,
+    source: &dyn ImageSource,
+    job: LayerJob<'_>,
+    options: &PullOptions,
+    progress: &dyn PullProgress,
+) -> Result<ReadLayer, PullError> {
+    let LayerJob { number, blob, diff_id, .. } = job;
+    let (size_max, failed) = (job.size_max(options), job.failed());
+    let request = LayerRequest { number, diff_id, sink, batch: None, size_max };
+    if let Some(imported) = source.import_layer(request) {
+        return finish_layer(imported?, job);
+    }
+    let (logged, read) = read_archive(source.blob(blob)?, blob, (number, progress), options.window_log, |archive| {
+        log_layer(archive, sink, Limits::default(), size_max)
+    });
+    let LoggedLayer { diff_id: found, size, log } = logged.map_err(&failed)?;
+    let read = read.map_err(|error| failed(LayerReadError::Read(error)))?;
+    if source.has_blobs() {
+        check_blob(&read, job)?;
+    }
+    job.check_diff_id(found)?;
+    let warnings = read.has_garbage.then_some(PullWarning::Garbage(blob.digest)).into_iter().collect();
+    let (file, objects, outcome) = (Vec::new(), Vec::new(), LayerOutcome::Pulled);
+    let (stream, new, kept, expanded, log) = (None, (0, 0), None, None, Some(log));
+    let blob = blob.digest;
+    Ok(ReadLayer { blob, diff_id, file, stream, objects, size, outcome, warnings, new, kept, expanded, log })
+}
+
 /// Compares the diff ID of an imported layer, and makes its stream.
 pub(super) fn finish_layer(imported: ImportedLayer, job: LayerJob<'_>) -> Result<ReadLayer, PullError> {
-    let LayerJob { number, count, blob, diff_id } = job;
+    let LayerJob { blob, diff_id, .. } = job;
     let failed = job.failed();
-    let number = number + 1;
     let ImportedLayer { diff_id: found, size, stream, expanded, .. } = imported;
-    if found != diff_id {
-        return Err(PullError::DiffId { number, count, blob: blob.digest, expected: diff_id, found });
-    }
+    job.check_diff_id(found)?;
     let mut objects = stream.objects().to_vec();
     objects.extend(expanded.values().filter_map(|data| match data {
         FileData::Object(digest, _) => Some(*digest),
@@ -243,6 +257,7 @@ pub(super) fn finish_layer(imported: ImportedLayer, job: LayerJob<'_>) -> Result
         new: (0, 0),
         kept: None,
         expanded: Some(expanded),
+        log: None,
     })
 }
 
