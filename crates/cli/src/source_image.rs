@@ -19,24 +19,27 @@ use crate::image_file::ImageFile;
 /// An OCI image of a layout, an archive, a registry or the store of podman.
 pub(crate) struct SourceImage {
     source: Box<dyn ImageSource + Send>,
+    options: PullOptions,
 }
 
 impl SourceImage {
     /// Opens the image that an operand names by its transport.
-    pub(crate) fn open(operand: &Path) -> anyhow::Result<Self> {
-        let opened = source::open(operand.as_os_str(), &SourceArgs::default())?;
-        Ok(Self { source: opened.source })
+    pub(crate) fn open(operand: &Path, args: &SourceArgs) -> anyhow::Result<Self> {
+        let opened = source::open(operand.as_os_str(), args)?;
+        let mut options = PullOptions::default();
+        options.platform = args.platform().cloned();
+        Ok(Self { source: opened.source, options })
     }
 
     /// Reads the manifest and the configuration.
     pub(crate) fn documents(&self) -> anyhow::Result<(Manifest, ImageConfig)> {
-        Ok(read_documents(&*self.source, &PullOptions::default())?)
+        Ok(read_documents(&*self.source, &self.options)?)
     }
 
     /// Reads the layers, and returns the tree of the composefs image.
     pub(crate) fn tree(&self, algorithm: Algorithm) -> anyhow::Result<Tree> {
         let bars = LayerBars::default();
-        let (tree, found) = source_tree(&*self.source, algorithm, &PullOptions::default(), &bars)?;
+        let (tree, found) = source_tree(&*self.source, algorithm, &self.options, &bars)?;
         drop(bars);
         warnings::tell(&found);
         Ok(tree)
@@ -52,6 +55,6 @@ impl SourceImage {
 
     /// Reads the layers, and returns the trees that they describe.
     pub(crate) fn plain_trees(&self, plain: PlainOptions) -> anyhow::Result<PlainTrees> {
-        Ok(plain_trees(&*self.source, plain, &PullOptions::default(), &LayerBars::default())?)
+        Ok(plain_trees(&*self.source, plain, &self.options, &LayerBars::default())?)
     }
 }

@@ -358,6 +358,21 @@ fn an_index_gives_the_image_of_the_platform() {
     assert_eq!(refused.status, Some(1));
     let error = refused.stderr.clone();
     assert!(error.contains("linux/s390x, linux/ppc64le"), "{error}");
+    // The commands that look into images take the option too.
+    let (ppc, amd) = ("--platform=linux/ppc64le", "--platform=linux/amd64");
+    for (status, command) in [(1, &["ls", &source][..]), (1, &["digest", &source]), (2, &["check", &source])] {
+        expect_success(&place.ours(&[command, &[ppc]].concat()));
+        let refused = place.ours(&[command, &[amd]].concat());
+        assert_eq!(refused.status, Some(status), "{command:?}");
+        assert!(refused.stderr.contains("linux/s390x, linux/ppc64le"), "{refused:?}");
+    }
+    for command in [&["diff", &source, &source][..], &["oci", "diff", &source, &source], &["du", &source]] {
+        expect_success(&place.ours(&[command, &[ppc]].concat()));
+    }
+    // A printed command line has the option.
+    let want = format!("--want={}", place.ours(&["oci", "digest", &source, ppc]).line());
+    let explained = place.ours(&["explain-digest", &source, ppc, &want]);
+    assert!(String::from_utf8_lossy(&explained.stdout).contains(&format!("{source} {ppc}")), "{explained:?}");
     assert_eq!(pull("linux/s390x").status, Some(1));
 }
 

@@ -34,7 +34,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use self::repository::{RepositoryArgs, WithNames, WithRepository};
+use self::repository::{RepositoryArgs, WithNames, WithRepository, WithSources};
 use crate::exit::{exit_partial, exit_status};
 use crate::{complete, output};
 
@@ -68,25 +68,25 @@ program behaves as that tool, with status 1 for every failure.";
 
 #[derive(Subcommand)]
 enum Command {
-    Cat(WithNames<cat::CatArgs>),
-    Check(WithNames<check::CheckArgs>),
+    Cat(WithSources<cat::CatArgs>),
+    Check(WithSources<check::CheckArgs>),
     Completion(completion::CompletionArgs),
     Create(WithRepository<repository::create::CreateArgs>),
     Df(WithRepository<repository::df::DfArgs>),
-    Diff(Box<WithNames<diff::DiffArgs>>),
-    Digest(WithNames<digest::DigestArgs>),
+    Diff(Box<WithSources<diff::DiffArgs>>),
+    Digest(WithSources<digest::DigestArgs>),
     Doctor(WithRepository<doctor::DoctorArgs>),
-    Du(WithNames<du::DuArgs>),
-    ExplainDigest(WithNames<explain_digest::ExplainDigestArgs>),
+    Du(WithSources<du::DuArgs>),
+    ExplainDigest(WithSources<explain_digest::ExplainDigestArgs>),
     Export(WithNames<repository::export::ExportArgs>),
-    Extract(WithNames<extract::ExtractArgs>),
-    Find(Box<WithNames<find::FindArgs>>),
+    Extract(WithSources<extract::ExtractArgs>),
+    Find(Box<WithSources<find::FindArgs>>),
     Fsck(WithRepository<repository::fsck::FsckArgs>),
     Gc(WithRepository<repository::gc::GcArgs>),
     Images(WithRepository<repository::images::ImagesArgs>),
     Import(WithRepository<repository::import::ImportArgs>),
     Init(WithRepository<repository::init::InitArgs>),
-    Ls(WithNames<ls::LsArgs>),
+    Ls(WithSources<ls::LsArgs>),
     #[command(hide = true)]
     ManPages(man_pages::ManPagesArgs),
     Mount(WithNames<mount::MountArgs>),
@@ -94,7 +94,7 @@ enum Command {
     Oci(WithRepository<oci::OciArgs>),
     Ostree(WithRepository<ostree::OstreeArgs>),
     Seal(seal::SealArgs),
-    Stat(WithNames<stat::StatArgs>),
+    Stat(WithSources<stat::StatArgs>),
     Sync(WithRepository<repository::sync::SyncArgs>),
     Tag(WithNames<repository::tag::TagArgs>),
     Umount(umount::UmountArgs),

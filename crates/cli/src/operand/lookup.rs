@@ -7,7 +7,7 @@ use libcomposefs_image::{Algorithm, Digest};
 use libcomposefs_repo::{Reader, Repository};
 
 use super::{RepositoryImage, error};
-use crate::commands::oci::source;
+use crate::commands::oci::source::{self, SourceArgs};
 use crate::commands::repository::{NameKind, NameOperand, RepositoryArgs, ResolvedName};
 use crate::inspect::names::shell_word;
 
@@ -36,6 +36,10 @@ impl<'r> Operands<'r> {
 
     pub(super) fn source_algorithm(&self) -> Algorithm {
         self.algorithm
+    }
+
+    pub(super) fn source_args(&self) -> &SourceArgs {
+        self.selected.sources()
     }
 
     /// Returns true if operands are names, as the command line says of which kind.
@@ -94,9 +98,12 @@ impl<'r> Operands<'r> {
         Some(self.used()?.objects().path_of(digest))
     }
 
-    /// Returns an operand as words of a command line, with the option that selects its repository.
+    /// Returns an operand as words of a command line, with the options that select its repository or its platform.
     pub(crate) fn words(&self, operand: &Path, digest: Option<Digest>) -> String {
         let word = shell_word(operand);
+        if self.is_source(operand) {
+            return format!("{word}{}", self.source_args().words());
+        }
         match self.used().filter(|_| digest.is_some() && self.selected.is_given()) {
             Some(repository) => format!("--repo={} {word}", shell_word(repository.path())),
             None => word,

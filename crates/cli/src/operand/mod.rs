@@ -59,7 +59,7 @@ impl Operands<'_> {
     /// Finds out what an operand names.
     pub(crate) fn find(&self, operand: &Path) -> anyhow::Result<Operand> {
         if self.is_source(operand) {
-            return Ok(Operand::Source(SourceImage::open(operand)?));
+            return Ok(Operand::Source(SourceImage::open(operand, self.source_args())?));
         }
         let name = operand.to_str().and_then(|name| name.parse::<NameOperand>().ok());
         match name.filter(|_| operand != Path::new("-") && (self.is_name() || !exists(operand))) {

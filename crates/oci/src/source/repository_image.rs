@@ -53,7 +53,8 @@ impl RepositorySource {
         let stream = || -> Result<StreamName, StoredError> {
             if let Some(digest) = name.strip_prefix('@') {
                 let digest: BlobDigest = digest.parse().map_err(|_| no_image(&name))?;
-                return Ok(stream_name(StreamKind::Manifest(digest)));
+                let manifest = stream_name(StreamKind::Manifest(digest));
+                return repository.stream(&manifest)?.map(|_| manifest).ok_or_else(|| no_image(&name));
             }
             let tag: StreamTag = name.parse().map_err(|_| no_image(&name))?;
             repository.resolve_stream_tag(&tag)?.ok_or_else(|| no_image(&name))

@@ -7,7 +7,6 @@ use libcomposefs_image::policy::{Inline, Policy, Space, Times, Transform, XattrP
 use libcomposefs_image::tree::Tree;
 use libcomposefs_oci::layer::WhiteoutRule;
 
-use crate::commands::oci::source::is_source;
 use crate::input::InputKind;
 use crate::inspect::names::shell_word;
 
@@ -83,7 +82,7 @@ impl Reproduce<'_> {
 
     /// Returns the line that computes the digest from the layers of an OCI image outside a repository.
     fn oci_digest(&self, policy: &Policy) -> Option<String> {
-        if self.form != InputKind::Source || !is_source(self.source.as_os_str()) || policy.version == 0 {
+        if self.form != InputKind::Source || policy.version == 0 {
             return None;
         }
         let choices = [

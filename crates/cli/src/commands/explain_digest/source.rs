@@ -61,7 +61,7 @@ impl DigestSource {
         }
         let (source, digest) = operands.open_found(path, found)?;
         let object = digest.and_then(|digest| operands.object_path(&digest));
-        let words = shell_word(object.as_deref().unwrap_or(path));
+        let words = object.as_deref().map_or_else(|| operands.words(path, None), shell_word);
         let whiteouts = None;
         match source {
             Input::Directory(path) => {

@@ -39,6 +39,8 @@ pub(crate) struct OciDiffArgs {
     #[arg(value_name = "B", add = ArgValueCompleter::new(complete::oci_names))]
     b: PathBuf,
     #[command(flatten)]
+    sources: source::SourceArgs,
+    #[command(flatten)]
     report: TreeReportArgs,
 }
 
@@ -55,7 +57,7 @@ pub(super) fn run(args: &OciDiffArgs, selected: &RepositoryArgs) -> ExitCode {
 }
 
 fn diff(args: &OciDiffArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
-    let selected = selected.with_oci_names();
+    let selected = selected.with_oci_names().with_sources(&args.sources);
     let opened = OnceCell::new();
     let operands = Operands::new(&selected, &opened);
     let (a, b) = (OciSide::open(&args.a, &operands)?, OciSide::open(&args.b, &operands)?);

@@ -62,7 +62,7 @@ Examples:
 enum OciCommand {
     Bundle(WithRepository<run::BundleArgs>),
     Diff(Box<WithRepository<diff::OciDiffArgs>>),
-    Digest(digest::OciDigestArgs),
+    Digest(WithRepository<digest::OciDigestArgs>),
     Export(WithRepository<export::OciExportArgs>),
     Images(WithRepository<images::OciImagesArgs>),
     Inspect(WithRepository<inspect::OciInspectArgs>),
@@ -80,7 +80,7 @@ pub(crate) fn run(args: &OciArgs, selected: &RepositoryArgs) -> ExitCode {
     match &args.command {
         OciCommand::Bundle(args) => exit_status(args.run(selected, container::bundle)),
         OciCommand::Diff(args) => args.run(selected, diff::run),
-        OciCommand::Digest(args) => exit_status(digest::run(args)),
+        OciCommand::Digest(args) => exit_status(args.run(selected, digest::run)),
         OciCommand::Export(args) => args.run(selected, export::run),
         OciCommand::Images(args) => exit_partial(args.run(selected, images::run)),
         OciCommand::Inspect(args) => exit_status(args.run(selected, inspect::run)),

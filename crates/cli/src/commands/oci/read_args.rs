@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 
 use libcomposefs_oci::layer::{WhiteoutRule, XattrFilter};
-use libcomposefs_oci::manifest::Platform;
 use libcomposefs_oci::pull::PullOptions;
 
 use super::source;
@@ -16,9 +15,6 @@ pub(super) struct ReadArgs {
     pub(super) source: OsString,
     #[command(flatten)]
     origin: source::SourceArgs,
-    /// Platform of the image [default: that of this machine]
-    #[arg(long, value_name = "OS/ARCH")]
-    platform: Option<Platform>,
     /// Extended attributes that the image keeps: security.capability alone, or user.* too
     #[arg(long, value_name = "WHICH", value_enum, default_value_t = XattrsArg::AllowlistOnly)]
     xattrs: XattrsArg,
@@ -66,7 +62,7 @@ impl ReadArgs {
     /// Returns the options for reading its layers.
     pub(super) fn options(&self) -> PullOptions {
         let mut options = PullOptions::default();
-        options.platform.clone_from(&self.platform);
+        options.platform = self.origin.platform().cloned();
         options.xattrs = match self.xattrs {
             XattrsArg::AllowlistOnly => XattrFilter::Allowlist,
             XattrsArg::KeepUserXattrs => XattrFilter::User,

@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow, bail};
 use libcomposefs_oci::containers_storage::ContainersStorage;
+use libcomposefs_oci::manifest::Platform;
 use libcomposefs_oci::source::{
     ArchiveFiles, DirectoryFiles, DockerArchive, ImageSource, OciLayout, RepositorySource, StorageImageSource,
 };
 use libcomposefs_repo::Repository;
 
 use crate::commands::repository::tell_of_waiting;
+use crate::inspect::names::shell_word;
 
 /// Paragraph on sources for `--help`.
 pub(crate) const SOURCES: &str = "\
@@ -24,12 +26,28 @@ Sources:
   repo:DIR[:NAME]             an image in another composefs repository
 NAME is needed if there are several images; @DIGEST chooses one by the digest of its manifest.";
 
-/// Options for sources.
+/// Options for sources: which of the images is read, and how a registry is reached.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct SourceArgs {
+    /// Platform of an OCI image [default: that of this machine]
+    #[arg(long, value_name = "OS/ARCH", help_heading = "OCI images")]
+    platform: Option<Platform>,
     #[cfg(feature = "network")]
     #[command(flatten)]
     registry: super::registry::RegistryArgs,
+}
+
+impl SourceArgs {
+    /// Returns the platform of the image that is read, if the command line has one.
+    pub(crate) fn platform(&self) -> Option<&Platform> {
+        self.platform.as_ref()
+    }
+
+    /// Returns the options that choose the image, as words of a command line, each with a space in front.
+    pub(crate) fn words(&self) -> String {
+        let word = |platform: &Platform| shell_word(Path::new(&platform.to_string()));
+        self.platform.as_ref().map(|platform| format!(" --platform={}", word(platform))).unwrap_or_default()
+    }
 }
 
 /// An open source.
@@ -46,6 +64,11 @@ const TRANSPORTS: [&str; 7] =
 /// Returns true if an operand begins with a transport, so that it is no path and no name of a repository.
 pub(crate) fn is_source(operand: &OsStr) -> bool {
     TRANSPORTS.iter().any(|transport| operand.as_bytes().starts_with(transport.as_bytes()))
+}
+
+/// Returns true if an operand names a source in a command that takes `repo:DIR` too.
+pub(crate) fn has_transport(operand: &OsStr) -> bool {
+    is_source(operand) || operand.as_bytes().starts_with(b"repo:")
 }
 
 /// Opens the source that an operand names.

@@ -7,6 +7,7 @@ use libcomposefs_repo::Repository;
 
 use super::names::{NameKind, NameKindArgs};
 use super::tell_of_waiting;
+use crate::commands::oci::source::SourceArgs;
 
 /// Path of the system's repository.
 const SYSTEM: &str = "/sysroot/composefs";
@@ -29,6 +30,9 @@ pub(crate) struct RepositoryArgs {
     /// The kinds of names of images, from the options of the command.
     #[arg(skip)]
     names: NameKind,
+    /// How OCI images outside a repository are read, from the options of the command.
+    #[arg(skip)]
+    sources: SourceArgs,
 }
 
 // The arguments of a command that works in a repository. No doc comment, which clap would take for the description of
@@ -67,6 +71,22 @@ impl<A: clap::Args> WithNames<A> {
     }
 }
 
+// The arguments of a command that takes names of images of a repository, and OCI images outside one.
+#[derive(clap::Args)]
+pub(crate) struct WithSources<A: clap::Args> {
+    #[command(flatten)]
+    sources: SourceArgs,
+    #[command(flatten)]
+    named: WithNames<A>,
+}
+
+impl<A: clap::Args> WithSources<A> {
+    /// Calls the function of the command. Options after the name of the command win over those before it.
+    pub(crate) fn run<T>(&self, before: &RepositoryArgs, command: impl FnOnce(&A, &RepositoryArgs) -> T) -> T {
+        self.named.run(before, |args, selected| command(args, &selected.with_sources(&self.sources)))
+    }
+}
+
 impl RepositoryArgs {
     /// Returns true if the command line selects a repository.
     pub(crate) fn is_given(&self) -> bool {
@@ -76,6 +96,16 @@ impl RepositoryArgs {
     /// Returns the same repository, with names of OCI images only.
     pub(crate) fn with_oci_names(&self) -> Self {
         Self { names: NameKind::Oci, ..self.clone() }
+    }
+
+    /// Returns the same repository, with options for OCI images outside it.
+    pub(crate) fn with_sources(&self, sources: &SourceArgs) -> Self {
+        Self { sources: sources.clone(), ..self.clone() }
+    }
+
+    /// Returns how OCI images outside the repository are read.
+    pub(crate) fn sources(&self) -> &SourceArgs {
+        &self.sources
     }
 
     /// Returns the kinds of names that the command line allows.

@@ -22,7 +22,7 @@ use std::path::Path;
 
 use libcomposefs_repo::{LockHolder, Opener, READER_WAITS, Repository, Waiting};
 
-pub(crate) use args::{RepositoryArgs, WithNames, WithRepository};
+pub(crate) use args::{RepositoryArgs, WithNames, WithRepository, WithSources};
 pub(crate) use names::{NameKind, NameOperand, ResolvedName};
 
 /// Prints that a lock is held. Other commands of this program hold it briefly; cfsctl holds it as long as it runs.
