@@ -54,10 +54,18 @@ fn put_field(fields: &mut BTreeMap<FieldPath, Value>, name: &str, value: Value) 
             members.into_iter().for_each(|(key, value)| put(fields, &["config", name, &key], value));
         }
         Value::Array(variables) if name == "Env" => {
+            let mut named: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
             for variable in variables.iter().filter_map(Value::as_str) {
-                let (key, value) = variable.split_once('=').unwrap_or((variable, ""));
-                // The last of several variables of one name counts.
-                put(fields, &["config", "Env", key], value.into());
+                let key = variable.split_once('=').map_or(variable, |(key, _)| key);
+                named.entry(key).or_default().push(variable);
+            }
+            for (key, entries) in named {
+                // A variable without `=`, and several of one name, are given as they are written.
+                let value = match entries.as_slice() {
+                    [only] if only.len() > key.len() => only[key.len() + 1..].into(),
+                    entries => entries.into(),
+                };
+                put(fields, &["config", "Env", key], value);
             }
         }
         value => put(fields, &["config", name], value),
@@ -111,6 +119,21 @@ mod tests {
         assert_eq!(changes[1].values, [Some("/bin".into()), Some("/usr/bin".into())]);
         assert_eq!(changes[2].values, [Some("1".into()), None]);
         assert!(config_changes(&a, &a).unwrap().is_empty());
+    }
+
+    #[test]
+    fn no_variable_hides_another() {
+        let changed = |a: &str, b: &str| {
+            let [a, b] = [a, b].map(|env| config(&format!(r#"{{"Env":{env}}}"#)));
+            let changes = config_changes(&a, &b).unwrap();
+            changes.into_iter().map(|change| (change.field, change.values)).collect::<Vec<_>>()
+        };
+        let field = "config.Env.A".to_owned();
+        let found = changed(r#"["A"]"#, r#"["A="]"#);
+        assert_eq!(found, [(field.clone(), [Some(serde_json::json!(["A"])), Some("".into())])]);
+        let found = changed(r#"["A=1","B=1","A=2"]"#, r#"["A=2","B=1"]"#);
+        assert_eq!(found, [(field, [Some(serde_json::json!(["A=1", "A=2"])), Some("2".into())])]);
+        assert!(changed(r#"["A=1","A=2","B"]"#, r#"["B","A=1","A=2"]"#).is_empty());
     }
 
     #[test]

@@ -62,7 +62,8 @@ fn diff(args: &OciDiffArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
     let operands = Operands::new(&selected, &opened);
     let (a, b) = (OciSide::open(&args.a, &operands)?, OciSide::open(&args.b, &operands)?);
     let request = DiffRequest::without_directories([args.a.clone(), args.b.clone()], args.report.clone())?;
-    let is_same_image = a.manifest.digest == b.manifest.digest;
+    // The files of an image follow from its layers, but those of a stored one also from options of the pull.
+    let has_same_files = a.manifest.digest == b.manifest.digest && !(a.is_stored() && b.is_stored());
     let mut report = OciComparison {
         changes: config_changes(&a.config, &b.config)?,
         layers: layer_pairs([(&a.manifest, &a.config), (&b.manifest, &b.config)]),
@@ -70,8 +71,7 @@ fn diff(args: &OciDiffArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
         is_equal: false,
     };
     let sides = [(&args.a, &a), (&args.b, &b)].map(|(path, side)| side.describe(path));
-    // The files of an image follow from its layers.
-    let pair = if is_same_image { None } else { LoadedSides::of_inputs(&request, a.input, b.input)? };
+    let pair = if has_same_files { None } else { LoadedSides::of_inputs(&request, a.input, b.input)? };
     let files = pair.as_ref().map(|pair| TreeComparison::new(&request, pair)).transpose()?;
     let is_files_equal = files.as_ref().is_none_or(TreeComparison::is_equal);
     report.is_equal = report.changes.is_empty() && report.is_same_order && is_files_equal;
@@ -105,6 +105,10 @@ impl OciSide {
         };
         let (input, _) = operands.open_found(path, found)?;
         Ok(Self { manifest, config, input })
+    }
+
+    fn is_stored(&self) -> bool {
+        !matches!(self.input, Input::Source(_))
     }
 
     fn describe(&self, path: &Path) -> Map<String, Value> {
