@@ -29,11 +29,19 @@ impl KeptBlob {
 
     /// Finds what a repository has kept of a blob.
     pub(crate) fn find(repository: &Repository, blob: &BlobDigest) -> Result<Option<Self>, StoredError> {
+        Ok(Self::find_stream(repository, blob)?.map(|(_, kept)| kept))
+    }
+
+    /// Finds what a repository has kept of a blob, with the digest of the file of its stream.
+    pub(crate) fn find_stream(
+        repository: &Repository,
+        blob: &BlobDigest,
+    ) -> Result<Option<(Digest, Self)>, StoredError> {
         let name = stream_name(StreamKind::KeptBlob(*blob));
         let Some(digest) = repository.stream(&name)? else { return Ok(None) };
         let file = repository.read_object(&digest, FILE_MAX)?;
         let found = Self::read(&file, repository);
-        found.map(Some).map_err(|error| StoredError::Stream { name, error })
+        found.map(|kept| Some((digest, kept))).map_err(|error| StoredError::Stream { name, error })
     }
 
     fn read(file: &[u8], repository: &Repository) -> Result<Self, StreamError> {

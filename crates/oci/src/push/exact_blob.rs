@@ -40,10 +40,9 @@ pub(super) fn exact_blob<'r>(
     if kind == BlobKind::None {
         return Ok(None);
     }
-    if let Some(KeptBlob::Record { object, .. } | KeptBlob::Whole { object, .. }) =
-        KeptBlob::find(repository, &blob.digest)?
-    {
-        reader.protect(&[object])?;
+    // The blob is found by its stream each time it is opened, so the stream must stay too.
+    if let Some((stream, kept)) = KeptBlob::find_stream(repository, &blob.digest)? {
+        reader.protect(&[stream, kept.object()])?;
     }
     if !matches!(kind, BlobKind::Whole(_)) {
         reader.protect(&ArchiveContent::find(repository, diff_id)?.objects())?;

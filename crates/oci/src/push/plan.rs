@@ -1,6 +1,7 @@
 //! Finds all blobs of an image before the first one is sent.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use libcomposefs_repo::Reader;
 
@@ -55,11 +56,15 @@ pub(super) fn plan<'r>(
     for (number, (blob, diff_id)) in layers.enumerate() {
         options.check()?;
         let is_archive = options.recompress.is_some() || destination.layer_form() == LayerForm::Archives;
-        let planned = *seen.entry(if is_archive { *diff_id } else { blob.digest }).or_insert(plan.len());
-        order.push(planned);
-        if planned < plan.len() {
-            continue;
-        }
+        let place = match seen.entry(if is_archive { *diff_id } else { blob.digest }) {
+            Entry::Occupied(planned) => {
+                order.push(*planned.get());
+                continue;
+            }
+            // A missing blob takes the place of the next layer, but the order of such a plan is of no use.
+            Entry::Vacant(place) => *place.insert(plan.len()),
+        };
+        order.push(place);
         let (mut digest, mut size) = (blob.digest, blob.size);
         let way = if is_archive {
             let archive = ArchiveContent::find(repository, diff_id)?;
