@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::error::{ContextValue, Error};
+use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 use clap::{Command, FromArgMatches};
 
 use super::{block, data, escaped, is_terminal, tell_block};
@@ -18,7 +18,7 @@ pub(crate) fn parse<P: FromArgMatches>(
 ) -> Result<P, ExitCode> {
     let matches = command.try_get_matches_from_mut(line);
     let parsed = matches.and_then(|matches| P::from_arg_matches(&matches).map_err(|error| error.format(&mut command)));
-    parsed.map_err(|error| answer(harmless(error)))
+    parsed.map_err(|error| answer(with_tip(harmless(error))))
 }
 
 fn answer(error: Error) -> ExitCode {
@@ -35,6 +35,19 @@ fn answer(error: Error) -> ExitCode {
         block(&text.to_string());
     }
     u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+/// Adds a tip to the error about a value of an option that has its value in another option.
+fn with_tip(mut error: Error) -> Error {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.as_str(),
+        _ => "",
+    };
+    if error.kind() == ErrorKind::TooManyValues && text(ContextKind::InvalidArg) == "--recompress" {
+        let tip = format!("'--recompress --compression={}' chooses the compression", text(ContextKind::InvalidValue));
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
 }
 
 /// Escapes the words of the command line in an error, so that all line breaks in its text are clap's own.

@@ -97,6 +97,9 @@ fn compressed_layers_are_refused_and_can_be_compressed_anew() {
     // A usage error: the level is too high.
     assert_eq!(place.export("oci:x", &["--recompress", "--compression=zstd:20"]).status, Some(2));
     assert_eq!(place.export("oci:x", &["--compression=zstd"]).status, Some(2));
+    let refused = place.export("oci:x", &["--recompress=zstd"]);
+    assert_eq!(refused.status, Some(2));
+    assert!(refused.stderr.contains("'--recompress --compression=zstd' chooses the compression"), "{refused:?}");
 }
 
 #[test]
