@@ -5,7 +5,6 @@
 
 #![forbid(unsafe_code)]
 
-mod blob_name;
 mod broken_ref;
 pub mod bundle;
 mod cache;
@@ -31,6 +30,7 @@ mod meta;
 mod name_sizes;
 mod named_parts;
 mod oci_stream_kind;
+mod own_name;
 mod reader;
 mod ref_name;
 mod refs;

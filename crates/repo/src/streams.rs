@@ -8,10 +8,10 @@ use std::os::unix::ffi::OsStrExt;
 use libcomposefs_image::Digest;
 use rustix::fs::Dir;
 
-use super::blob_name::is_blob_name;
 use super::dir::{LinkEntry, read_link};
 use super::link_target::{Leads, below};
 use super::oci_stream_kind::OciStreamKind;
+use super::own_name::is_blob_name;
 use super::walk::{RefEntry, RefWalk};
 use super::{Repository, RepositoryError, io_error, layout};
 use crate::broken_ref::BrokenRef;

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::Collector;
 use super::sweep::Fate;
-use crate::blob_name::remove_blob_name;
+use crate::own_name::remove_blob_name;
 use crate::streams::StreamLink;
 use crate::{RepositoryError, io_error, layout};
 

@@ -8,10 +8,10 @@ use libcomposefs_image::tree::Tree;
 use libcomposefs_store::Summary;
 
 use super::{PendingImage, PendingStream, Transaction};
-use crate::blob_name::write_blob_names;
 use crate::image_link::{CompleteImage, LinkedImage};
 use crate::lease::Lease;
 use crate::lock::{Locked, LockedStreams};
+use crate::own_name::write_blob_names;
 use crate::stream_link::{self, CompleteStream, LinkedStream};
 use crate::{ImageName, RefName, Repository, RepositoryError, StreamName, StreamTag, refs};
 
