@@ -24,7 +24,7 @@ pub use builder::TreeBuilder;
 pub use depth_first::DepthFirst;
 pub use error::TreeError;
 pub use inodes::NewInode;
-pub use merge::{LayerInode, LayerMark, Layers, MarkStyle};
+pub use merge::{LayerInode, LayerMark, Layers, MarkStyle, overlay_difference};
 pub use objects::{NamedBy, NamedPayload, NeededObject};
 pub use paths::Places;
 pub use xattrs::{MAX_XATTR_NAME, MAX_XATTR_VALUE, MAX_XATTRS_TOTAL, XATTRS_BASE, Xattr, XattrError, xattr_cost};

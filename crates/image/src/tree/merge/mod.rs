@@ -17,6 +17,7 @@
 //! Nothing recurses, and `k` operations and [`Layers::finish`] take time and memory of `O(k)` together: a removal drops
 //! one entry, what is below it is no longer reached; an opaque mark looks at a directory once in each layer.
 
+mod difference;
 mod marks;
 mod whole_tree;
 
@@ -28,6 +29,7 @@ use super::builder::check_name;
 use super::{InodeId, Kind, NewInode, Timestamp, Tree, TreeError};
 use crate::digest::Algorithm;
 
+pub use difference::overlay_difference;
 pub use marks::{LayerMark, MarkStyle};
 
 /// The inode number of a removed entry.
@@ -99,7 +101,7 @@ const NO_ENTRY: u32 = u32::MAX;
 /// assert_eq!(names, [b"new"]);
 /// # Ok::<(), libcomposefs_image::tree::TreeError>(())
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Layers {
     /// All inodes that were put, also those that nothing names any more. It has no entries.
     arena: Tree,

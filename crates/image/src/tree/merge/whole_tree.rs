@@ -110,7 +110,7 @@ impl Layers {
 }
 
 /// Calls `use_it` with an inode of a tree as one to be added to another tree.
-fn with_new_inode<T>(inode: &Inode<'_>, marks: MarkStyle, use_it: impl FnOnce(&NewInode<'_>) -> T) -> T {
+pub(super) fn with_new_inode<T>(inode: &Inode<'_>, marks: MarkStyle, use_it: impl FnOnce(&NewInode<'_>) -> T) -> T {
     let drops = |xattr: &Xattr<'_>| {
         marks == MarkStyle::Overlayfs && inode.kind() == Kind::Directory && is_overlay_opaque(xattr)
     };
