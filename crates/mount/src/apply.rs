@@ -118,7 +118,7 @@ impl Plan {
     }
 
     /// Runs the steps of a mount, and adds the lines of the kernel's log to an error of the kernel.
-    fn with_kernel_log<T>(&self, steps: impl FnOnce() -> Result<T, Failure>) -> Result<T, Error> {
+    pub(crate) fn with_kernel_log<T>(&self, steps: impl FnOnce() -> Result<T, Failure>) -> Result<T, Error> {
         let mut log = KernelLog::from_now();
         steps().map_err(|failure| match failure {
             Failure::Other(error) => error,

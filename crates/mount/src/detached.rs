@@ -26,6 +26,10 @@ impl DetachedMount {
         Self { mount, image: image.to_owned(), report }
     }
 
+    pub(crate) fn mount_fd(&self) -> &MountFd {
+        &self.mount
+    }
+
     /// Returns how it was mounted.
     #[must_use]
     pub fn report(&self) -> &Mounted {

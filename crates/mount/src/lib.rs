@@ -22,6 +22,7 @@ mod flags;
 pub mod fuzzing;
 mod image;
 mod layer;
+mod layered;
 mod legacy;
 mod method;
 mod mountpoint;

@@ -20,6 +20,7 @@ pub mod push;
 pub mod runtime;
 pub mod source;
 pub mod stored;
+pub mod stored_layer_images;
 pub mod stored_layers;
 pub mod stream;
 pub mod tar;

@@ -18,6 +18,8 @@ pub(crate) const STREAMS: &str = "streams";
 pub(crate) const OCI_TAGS: &str = "streams/refs/oci";
 /// The directory of names of kept blobs.
 pub(crate) const BLOB_NAMES: &str = "streams/refs/composefs-blobs";
+/// Directory of the names of the images of single layers.
+pub(crate) const LAYER_NAMES: &str = "streams/refs/composefs-layers";
 /// The directory of names in `images` and `streams`.
 pub(crate) const REFS: &str = "refs";
 /// The directory of leases: a file for each running process.

@@ -1,4 +1,4 @@
-//! Parts of OCI images that the text of a manifest or configuration names.
+//! Parts of OCI images that the text of a manifest or configuration names, and those that have the name of a manifest.
 //!
 //! cfsctl follows these names, and a link may lead to another stream of the same content by now than the table of the
 //! manifest: streams are written again when an image is made, and compressed in different ways.
@@ -21,28 +21,47 @@ const TEXT_MAX: u64 = 4 << 20;
 
 /// Places of the parts of OCI images in [`Streams::links`], by the digits of the digest in the name of their link.
 #[derive(Debug)]
-pub(crate) struct NamedParts(BTreeMap<Vec<u8>, Vec<usize>>);
+pub(crate) struct NamedParts {
+    parts: BTreeMap<Vec<u8>, Vec<usize>>,
+    /// The places of images of single layers, by the digits of the digest of their manifest.
+    layer_images: BTreeMap<Vec<u8>, usize>,
+}
+
+/// Returns the digits of the digest in the name of a stream.
+fn digits_of(name: &str) -> &str {
+    name.rsplit(':').next().unwrap_or_default()
+}
 
 impl NamedParts {
     pub(crate) fn of(streams: &Streams) -> Self {
         let mut parts: BTreeMap<Vec<u8>, Vec<usize>> = BTreeMap::new();
-        // The manifest that another one is about is not a part of it.
-        let is_part = |kind: Option<OciStreamKind>| kind.is_some_and(|kind| kind != OciStreamKind::Manifest);
-        for (place, link) in streams.links.iter().enumerate().filter(|(_, link)| is_part(link.kind)) {
-            let digits = link.name.rsplit(':').next().unwrap_or_default();
-            parts.entry(digits.as_bytes().to_vec()).or_default().push(place);
+        let mut layer_images = BTreeMap::new();
+        for (place, link) in streams.links.iter().enumerate() {
+            let digits = digits_of(&link.name).as_bytes().to_vec();
+            match link.kind {
+                // The manifest that another one is about is not a part of it.
+                None | Some(OciStreamKind::Manifest) => {}
+                // No text names it: it has the digest of its manifest.
+                Some(OciStreamKind::LayerImages) => drop(layer_images.insert(digits, place)),
+                Some(_) => parts.entry(digits).or_default().push(place),
+            }
         }
-        Self(parts)
+        Self { parts, layer_images }
     }
 
-    /// Returns the places of the parts that the text in a stream names.
+    /// Returns the places of the parts that the text in a stream names, and of the images of single layers if the
+    /// stream is that of a manifest. `name` is that of the link of the stream.
     pub(crate) fn named_by(
         &self,
         repository: &Repository,
+        name: &str,
         stream: &StreamFile,
         tables: &StreamTables,
     ) -> Result<Vec<usize>, RepositoryError> {
         let mut places = Vec::new();
+        if OciStreamKind::of_name(name) == Some(OciStreamKind::Manifest) {
+            places.extend(self.layer_images.get(digits_of(name).as_bytes()));
+        }
         if !tables.content.as_ref().is_some_and(|content| PARTS_ARE_NAMED.contains(&content.content_type)) {
             return Ok(places);
         }
@@ -50,8 +69,8 @@ impl NamedParts {
             let Some(text) = Digest::new(repository.algorithm(), raw) else { return Ok(()) };
             let Ok(Some(text)) = repository.open_stream(&text)? else { return Ok(()) };
             if text.len() <= TEXT_MAX {
-                for digits in text.windows(OCI_DIGITS, |window| self.0.contains_key(window))? {
-                    places.extend(self.0.get(digits.as_slice()).into_iter().flatten());
+                for digits in text.windows(OCI_DIGITS, |window| self.parts.contains_key(window))? {
+                    places.extend(self.parts.get(digits.as_slice()).into_iter().flatten());
                 }
             }
             Ok(())

@@ -10,6 +10,8 @@ pub enum OciStreamKind {
     Manifest,
     /// The configuration of an image.
     Config,
+    /// The composefs images of the single layers of an image.
+    LayerImages,
     /// A blob of another kind.
     Blob,
     /// What was kept of the compressed blob of a layer, so that it comes back exactly.
@@ -31,6 +33,7 @@ impl OciStreamKind {
             "oci-config" => Some(Self::Config),
             "oci-blob" => Some(Self::Blob),
             "composefs-blob" => Some(Self::KeptBlob),
+            "composefs-layers" => Some(Self::LayerImages),
             "oci-layer" => Some(Self::Layer),
             _ => None,
         }
@@ -44,6 +47,7 @@ impl OciStreamKind {
             Self::Config => "oci-config",
             Self::Blob => "oci-blob",
             Self::KeptBlob => "composefs-blob",
+            Self::LayerImages => "composefs-layers",
             Self::Layer => "oci-layer",
         }
     }
@@ -63,8 +67,8 @@ mod tests {
     #[test]
     fn only_exact_names_have_a_kind() {
         let hex = "0a".repeat(32);
-        use OciStreamKind::{Blob, Config, KeptBlob, Layer, Manifest};
-        for kind in [Manifest, Config, Blob, KeptBlob, Layer] {
+        use OciStreamKind::{Blob, Config, KeptBlob, Layer, LayerImages, Manifest};
+        for kind in [Manifest, Config, LayerImages, Blob, KeptBlob, Layer] {
             let name = format!("{}-sha256:{hex}", kind.prefix());
             assert_eq!(OciStreamKind::of_name(&name), Some(kind));
             for wrong in [

@@ -1,6 +1,7 @@
-//! Names of kept blobs: symlinks below `streams/refs/composefs-blobs`, by which the gc of other programs keeps them.
+//! Names of streams that only this program writes: symlinks below `streams/refs/composefs-blobs` and
+//! `streams/refs/composefs-layers`, by which the gc of other programs keeps the streams.
 //!
-//! Our gc keeps a kept blob as long as a manifest that it keeps names the blob, whatever its name here, and removes
+//! Our gc keeps such a stream as long as a manifest that it keeps needs the stream, whatever its name here, and removes
 //! this name together with the stream.
 
 use std::os::fd::AsFd;
@@ -16,20 +17,34 @@ use crate::oci_stream_kind::OciStreamKind;
 use crate::stream_link::LinkedStream;
 use crate::{RepositoryError, layout};
 
-/// Returns the file name of the name of a kept blob: its digest. `None` for other streams.
-fn file_name(stream: &str) -> Option<&str> {
-    let kind = OciStreamKind::of_name(stream).filter(|kind| *kind == OciStreamKind::KeptBlob)?;
-    stream.strip_prefix(kind.prefix())?.strip_prefix('-')
+/// Returns the directory with the names of streams of this kind. `None` for streams of all programs.
+fn directory_of(kind: OciStreamKind) -> Option<&'static str> {
+    match kind {
+        OciStreamKind::KeptBlob => Some(layout::BLOB_NAMES),
+        OciStreamKind::LayerImages => Some(layout::LAYER_NAMES),
+        OciStreamKind::Manifest | OciStreamKind::Config | OciStreamKind::Blob | OciStreamKind::Layer => None,
+    }
 }
 
-/// Returns whether a path below `streams` is the name of a kept blob.
-pub(crate) fn is_blob_name(path: &str) -> bool {
-    let below = path.strip_prefix(layout::REFS).and_then(|rest| rest.strip_prefix("/composefs-blobs/"));
+/// Returns the directory and the file name of the name of a stream, which is its digest. `None` for streams of all
+/// programs.
+fn own_name(stream: &str) -> Option<(&'static str, &str)> {
+    let kind = OciStreamKind::of_name(stream)?;
+    Some((directory_of(kind)?, stream.strip_prefix(kind.prefix())?.strip_prefix('-')?))
+}
+
+/// Returns whether a path below `streams` is such a name of a stream of this kind.
+pub(crate) fn is_own_name(kind: OciStreamKind, path: &str) -> bool {
+    let directory = directory_of(kind).and_then(|directory| directory.strip_prefix(layout::STREAMS));
+    let below = directory
+        .and_then(|directory| directory.strip_prefix('/'))
+        .and_then(|directory| path.strip_prefix(directory))
+        .and_then(|rest| rest.strip_prefix('/'));
     below.is_some_and(|name| !name.contains('/'))
 }
 
-/// Writes the names of the kept blobs among some streams. They are on disk when this returns.
-pub(crate) fn write_blob_names<'s>(
+/// Writes these names of the streams that have one. They are on disk when this returns.
+pub(crate) fn write_own_names<'s>(
     dir: &RepoDir,
     lease: &Lease,
     _locked: &Locked,
@@ -37,9 +52,9 @@ pub(crate) fn write_blob_names<'s>(
 ) -> Result<(), RepositoryError> {
     for stream in streams {
         let stream = stream.name().as_str();
-        let Some(name) = file_name(stream) else { continue };
-        let directory = dir.make_dir(layout::BLOB_NAMES)?;
-        let path = dir.path.join(layout::BLOB_NAMES).join(name);
+        let Some((directory_path, name)) = own_name(stream) else { continue };
+        let directory = dir.make_dir(directory_path)?;
+        let path = dir.path.join(directory_path).join(name);
         let text = format!("../../{stream}").into_bytes();
         let found = read_link(directory.as_fd(), name.as_bytes()).map_err(io_error("read", &path))?;
         if found != LinkEntry::Link(text.clone()) {
@@ -49,11 +64,11 @@ pub(crate) fn write_blob_names<'s>(
     Ok(())
 }
 
-/// Removes the name of a stream, durably, if it is a kept blob.
-pub(crate) fn remove_blob_name(dir: &RepoDir, stream: &str) -> Result<(), RepositoryError> {
-    let Some(name) = file_name(stream) else { return Ok(()) };
-    let Some(directory) = dir.open_dir(layout::BLOB_NAMES)? else { return Ok(()) };
-    let path = dir.path.join(layout::BLOB_NAMES).join(name);
+/// Removes this name of a stream, durably, if the stream has one.
+pub(crate) fn remove_own_name(dir: &RepoDir, stream: &str) -> Result<(), RepositoryError> {
+    let Some((directory_path, name)) = own_name(stream) else { return Ok(()) };
+    let Some(directory) = dir.open_dir(directory_path)? else { return Ok(()) };
+    let path = dir.path.join(directory_path).join(name);
     match unlinkat(&directory, name, AtFlags::empty()) {
         Ok(()) => fsync(&directory).map_err(io_error("sync the directory of", path)),
         Err(Errno::NOENT) => Ok(()),
@@ -66,16 +81,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_kept_blobs_have_such_names() {
-        let hex = "0a".repeat(32);
-        assert_eq!(file_name(&format!("composefs-blob-sha256:{hex}")), Some(&*format!("sha256:{hex}")));
-        assert_eq!(file_name(&format!("oci-layer-sha256:{hex}")), None);
-        assert_eq!(file_name("composefs-blob-../x"), None);
-        assert!(is_blob_name(&format!("refs/composefs-blobs/sha256:{hex}")));
-        for other in
-            ["refs/oci/composefs-blobs", "refs/composefs-blobs", "refs/composefs-blobs/a/b", "composefs-blobs/a"]
-        {
-            assert!(!is_blob_name(other), "{other}");
+    fn only_streams_of_this_program_have_such_names() {
+        let digest = format!("sha256:{}", "0a".repeat(32));
+        let (blob, layers) = (format!("composefs-blob-{digest}"), format!("composefs-layers-{digest}"));
+        assert_eq!(own_name(&blob), Some((layout::BLOB_NAMES, &*digest)));
+        assert_eq!(own_name(&layers), Some((layout::LAYER_NAMES, &*digest)));
+        assert_eq!(own_name(&format!("oci-layer-{digest}")), None);
+        assert_eq!(own_name("composefs-blob-../x"), None);
+        let is_blob = |path: &str| is_own_name(OciStreamKind::KeptBlob, path);
+        assert!(is_blob(&format!("refs/composefs-blobs/{digest}")));
+        assert!(is_own_name(OciStreamKind::LayerImages, &format!("refs/composefs-layers/{digest}")));
+        assert!(!is_own_name(OciStreamKind::Layer, &format!("refs/composefs-layers/{digest}")));
+        for other in [
+            "refs/oci/composefs-blobs",
+            "refs/composefs-blobs",
+            "refs/composefs-blobs/a/b",
+            "composefs-blobs/a",
+            "refs/composefs-layers/a",
+        ] {
+            assert!(!is_blob(other), "{other}");
         }
     }
 }

@@ -11,7 +11,7 @@ use rustix::fs::Dir;
 use super::dir::{LinkEntry, read_link};
 use super::link_target::{Leads, below};
 use super::oci_stream_kind::OciStreamKind;
-use super::own_name::is_blob_name;
+use super::own_name::is_own_name;
 use super::walk::{RefEntry, RefWalk};
 use super::{Repository, RepositoryError, io_error, layout};
 use crate::broken_ref::BrokenRef;
@@ -42,17 +42,17 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
-    /// Returns whether gc keeps a stream for its own sake: it has a name, or is not one of an OCI image. The name of a
-    /// kept blob does not count: it is for other programs, and a manifest keeps the blob.
+    /// Returns whether gc keeps a stream for its own sake: it has a name, or is not one of an OCI image. A
+    /// [name of the kind that only this program writes](super::own_name) does not count: it is for other programs, and
+    /// a manifest keeps the stream.
     pub(crate) fn is_root(&self, link: &StreamLink) -> bool {
         link.kind.is_none() || self.names_of(link).next().is_some()
     }
 
     /// Returns the names that keep a stream, as paths below `streams`.
     pub(crate) fn names_of(&self, link: &StreamLink) -> impl Iterator<Item = &String> {
-        let is_kept = link.kind == Some(OciStreamKind::KeptBlob);
         let names = self.names.get(&link.name).into_iter().flatten();
-        names.filter(move |path| !(is_kept && is_blob_name(path)))
+        names.filter(move |path| !link.kind.is_some_and(|kind| is_own_name(kind, path)))
     }
 
     /// Lists the streams that gc keeps for their own sake.

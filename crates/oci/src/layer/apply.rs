@@ -4,7 +4,7 @@ use libcomposefs_image::tree::{LayerInode, LayerMark, Layers, NewInode, Timestam
 use libcomposefs_image::{Algorithm, Digest};
 
 use super::LayerError;
-use super::canonical::{XattrFilter, canonical};
+use super::canonical::{XattrFilter, canonical, canonical_so_far};
 use super::path::names;
 use crate::shown::shown;
 use crate::tar::{EntryKind, TarEntry};
@@ -46,7 +46,7 @@ pub enum LayerWarning {
 }
 
 /// A tree to which layers are applied.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ImageTree {
     layers: Layers,
     xattrs: XattrFilter,
@@ -190,6 +190,18 @@ impl ImageTree {
     pub fn finish(mut self) -> Result<Tree, LayerError> {
         canonical(&mut self.layers)?;
         self.finish_unchanged()
+    }
+
+    /// Returns the tree of the layers so far, as [`finish`](Self::finish) would return it. If `/usr` is missing still, the
+    /// root is as the layers describe it.
+    ///
+    /// # Errors
+    ///
+    /// If a limit of a tree is exceeded.
+    pub fn so_far(&self) -> Result<Tree, LayerError> {
+        let mut layers = self.layers.clone();
+        canonical_so_far(&mut layers)?;
+        Ok(layers.finish()?)
     }
 
     /// Returns the tree as the layers describe it.

@@ -29,6 +29,14 @@ impl XattrFilter {
     }
 }
 
+/// Does what [`canonical`] does as far as the tree has what it needs: a layer in the middle may lack `/usr`.
+pub(super) fn canonical_so_far(layers: &mut Layers) -> Result<(), LayerError> {
+    match canonical(layers) {
+        Err(LayerError::Canonical(_)) => Ok(()),
+        answer => answer,
+    }
+}
+
 /// Gives the root the metadata of `/usr`, and empties `/run`, whose time becomes that of `/usr`.
 pub(super) fn canonical(layers: &mut Layers) -> Result<(), LayerError> {
     let usr = layers.find(LayerInode::ROOT, b"usr").filter(|usr| layers.is_directory(*usr));

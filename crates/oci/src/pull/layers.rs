@@ -295,6 +295,17 @@ pub(super) fn apply(
     store: Option<(&Repository, &dyn LayerSink)>,
     options: &PullOptions,
 ) -> Result<ImageTree, PullError> {
+    apply_each(algorithm, layers, store, options, |_| Ok(()))
+}
+
+/// Applies the layers in their order, as [`tree_of`] does, and calls `after` after each.
+pub(super) fn apply_each(
+    algorithm: Algorithm,
+    layers: &ReadLayers,
+    store: Option<(&Repository, &dyn LayerSink)>,
+    options: &PullOptions,
+    mut after: impl FnMut(&ImageTree) -> Result<(), PullError>,
+) -> Result<ImageTree, PullError> {
     let mut tree = ImageTree::new(algorithm, options.xattrs, options.whiteouts)?;
     let count = layers.order.len();
     for (number, layer) in layers.in_order().enumerate() {
@@ -315,6 +326,7 @@ pub(super) fn apply(
             }
             error => PullError::Stored(Box::new(error)),
         })?;
+        after(&tree)?;
     }
     Ok(tree)
 }

@@ -8,6 +8,7 @@ mod found_blob;
 mod keep;
 mod keep_blobs;
 mod known;
+mod layer_images;
 mod layers;
 mod partial;
 mod publish;
@@ -16,6 +17,7 @@ mod trees;
 mod until_interrupted;
 mod whole_blob;
 
+pub use layer_images::stored_layer_trees;
 pub use trees::{PlainOptions, PlainTrees, plain_trees, read_documents, source_tree, stored_plain_trees};
 
 pub use keep::KeepError;
@@ -56,6 +58,8 @@ pub struct PullOptions {
     pub tags: Vec<StreamTag>,
     /// What is kept of the compressed blobs.
     pub keep_blobs: KeepBlobs,
+    /// Make an image of each layer too.
+    pub per_layer: bool,
 }
 
 impl Default for PullOptions {
@@ -70,6 +74,7 @@ impl Default for PullOptions {
             parallel: 3,
             tags: Vec::new(),
             keep_blobs: KeepBlobs::default(),
+            per_layer: false,
         }
     }
 }
@@ -136,6 +141,8 @@ pub struct PulledImage {
     pub layers: Vec<PulledLayer>,
     /// The digest of the composefs image.
     pub image: Digest,
+    /// The digests of the images of the single layers, the lowest first, if they were asked for.
+    pub layer_images: Option<Vec<Digest>>,
     /// Entries that other programs may read in another way, and annotations that could not be checked.
     pub warnings: Vec<PullWarning>,
     /// Number of objects that were new.
@@ -305,9 +312,18 @@ pub fn pull(
     let layers = layers?;
     let tree = layers::tree(&transaction, &layers, options)?;
     let image = publish::add_image(&mut transaction, &tree)?;
+    let layer_images = match options.per_layer {
+        true => Some(layer_images::add_layer_images(&mut transaction, &layers, options)?),
+        false => None,
+    };
     // Nothing of the image has a name before the commit.
     let unchecked = annotations::check(&manifest, &image, image_format(repository.meta().format), options)?;
-    let parts = publish::PulledParts { manifest: &manifest, config: &config, layers: &layers };
+    let parts = publish::PulledParts {
+        manifest: &manifest,
+        config: &config,
+        layers: &layers,
+        layer_images: layer_images.as_deref(),
+    };
     let committed = publish::publish(transaction, parts, image, &options.tags, progress)?;
     let warnings = layers.distinct.iter().flat_map(|layer| layer.warnings.clone());
     let warnings = warnings.chain(tree.warnings.into_iter().map(PullWarning::Layer)).chain(unchecked);
@@ -331,6 +347,7 @@ pub fn pull(
         config: config.digest,
         layers: pulled.map_err(PullError::Kept)?,
         image,
+        layer_images,
         warnings,
         new_objects: earlier.0 + committed.objects.new,
         new_bytes: earlier.1 + committed.objects.bytes_written,

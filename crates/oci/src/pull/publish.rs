@@ -7,8 +7,10 @@ use libcomposefs_repo::{Committed, Format, RepositoryError, StreamCommit, Stream
 
 use super::layers::{BuiltTree, ReadLayers};
 use super::{PullError, PullProgress, image_format};
+use crate::layer::LayerReadError;
 use crate::manifest::{ImageConfig, Manifest};
 use crate::stored::{IMAGE_REF, IMAGE_REF_V1, image_refs, stream_name};
+use crate::stored_layer_images::layer_images_stream;
 use crate::stream::{ContentType, NamedRef, StreamKind, StreamWriter};
 
 /// Number of times that the streams are made again because another process has changed the configuration.
@@ -20,6 +22,8 @@ pub(super) struct PulledParts<'p> {
     pub(super) manifest: &'p Manifest,
     pub(super) config: &'p ImageConfig,
     pub(super) layers: &'p ReadLayers,
+    /// The images of the single layers, which were added before.
+    pub(super) layer_images: Option<&'p [Digest]>,
 }
 
 /// Adds the composefs image to the transaction and returns its digest.
@@ -56,7 +60,7 @@ pub(super) fn publish(
 /// Adds the streams of layers, the configuration and the manifest.
 fn add_streams(
     transaction: &mut Transaction<'_>,
-    PulledParts { manifest, config, layers, .. }: PulledParts<'_>,
+    PulledParts { manifest, config, layers, layer_images }: PulledParts<'_>,
     image: &NamedRef,
     tags: &[StreamTag],
 ) -> Result<(), PullError> {
@@ -72,6 +76,12 @@ fn add_streams(
     let kept = layers.distinct.iter().filter_map(|layer| Some((layer.blob, layer.kept?)));
     for (blob, kept) in kept.chain(layers.other_kept.iter().copied()) {
         transaction.add_stored_stream(stream_name(StreamKind::KeptBlob(blob)), kept.stream, vec![kept.object]);
+    }
+    if let Some(images) = layer_images {
+        let name = stream_name(StreamKind::LayerImages(manifest.digest));
+        let file = layer_images_stream(transaction.repository().algorithm(), &config.diff_ids, images);
+        let file = file.map_err(|error| PullError::Stored(Box::new(LayerReadError::Read(error))))?;
+        transaction.add_stream(name, &file, images.to_vec(), Vec::new())?;
     }
     let config_name = stream_name(StreamKind::Config(config.digest));
     let images = image_names(transaction, config, &config_name, image)?;
@@ -132,7 +142,7 @@ fn add_blob_stream(
         stream.object(object, content.len() as u64)?;
         stream.finish(content_type, refs)
     };
-    let file = written().map_err(|error| PullError::Stored(Box::new(crate::layer::LayerReadError::Read(error))))?;
+    let file = written().map_err(|error| PullError::Stored(Box::new(LayerReadError::Read(error))))?;
     let needed = needed.iter().copied().chain([object]).collect();
     Ok(transaction.add_stream(name, &file, needed, tags)?)
 }

@@ -14,6 +14,7 @@ use crate::BlobDigest;
 use crate::layer::{ImportedLayer, import_layer};
 use crate::manifest::BlobRef;
 use crate::stored::{STREAM_MAX, StoredError, StoredImage, stream_name};
+use crate::stored_layer_images::stored_layer_images;
 use crate::stream::{StreamChunk, StreamKind, StreamReader};
 use crate::tar::Limits;
 use crate::tar_split::{ContentOrigin, OriginSink, Origins};
@@ -77,6 +78,12 @@ impl RepositorySource {
     #[must_use]
     pub fn image(&self) -> &StoredImage {
         &self.image
+    }
+
+    /// Returns whether the other repository has images of the single layers.
+    #[must_use]
+    pub fn has_layer_images(&self) -> bool {
+        matches!(stored_layer_images(&self.repository, &self.image), Ok(Some(_)))
     }
 
     fn import(&self, request: LayerRequest<'_>) -> Result<ImportedLayer, SourceError> {

@@ -23,6 +23,8 @@ impl ContentType {
     pub const KEPT_BLOB: Self = Self(*b"cfs_blob");
     /// The record by which a blob is rebuilt (`docs/format/blob-record.md`).
     pub const BLOB_RECORD: Self = Self(*b"cfsblobr");
+    /// The list of the composefs images of single layers.
+    pub const LAYER_IMAGES: Self = Self(*b"cfs_lyrs");
 }
 
 /// The name of a stream of an image: its kind, and the digest of its content.
@@ -39,10 +41,14 @@ pub enum StreamKind {
     Blob(BlobDigest),
     /// The compressed blob of a layer, by its digest: its record, or the blob itself.
     KeptBlob(BlobDigest),
+    /// The composefs images of the single layers of an image, by the digest of its manifest.
+    LayerImages(BlobDigest),
 }
 
 /// The beginning of the name of a kept blob.
 const KEPT_BLOB: &str = "composefs-blob-";
+/// The beginning of the name of the images of single layers.
+const LAYER_IMAGES: &str = "composefs-layers-";
 
 impl StreamKind {
     /// Reads the name of a stream below `streams/`. `None` if it is not one of an image.
@@ -50,6 +56,9 @@ impl StreamKind {
     pub fn from_name(name: &str) -> Option<Self> {
         if let Some(digest) = name.strip_prefix(KEPT_BLOB) {
             return digest.parse().ok().map(Self::KeptBlob);
+        }
+        if let Some(digest) = name.strip_prefix(LAYER_IMAGES) {
+            return digest.parse().ok().map(Self::LayerImages);
         }
         let (kind, digest) = name.strip_prefix("oci-")?.split_once('-')?;
         let digest = digest.parse().ok()?;
@@ -71,10 +80,11 @@ impl StreamKind {
             Self::Manifest(_) => ContentType::MANIFEST,
             Self::Blob(_) => ContentType::BLOB,
             Self::KeptBlob(_) => ContentType::RECORD,
+            Self::LayerImages(_) => ContentType::LAYER_IMAGES,
         }
     }
 
-    /// Returns the digest of the content.
+    /// Returns the digest in the name: of the content, or for images of single layers of the manifest.
     #[must_use]
     pub fn digest(&self) -> &BlobDigest {
         match self {
@@ -82,7 +92,8 @@ impl StreamKind {
             | Self::Config(digest)
             | Self::Manifest(digest)
             | Self::Blob(digest)
-            | Self::KeptBlob(digest) => digest,
+            | Self::KeptBlob(digest)
+            | Self::LayerImages(digest) => digest,
         }
     }
 }
@@ -95,6 +106,7 @@ impl fmt::Display for StreamKind {
             Self::Manifest(_) => "manifest",
             Self::Blob(_) => "blob",
             Self::KeptBlob(digest) => return write!(out, "{KEPT_BLOB}{digest}"),
+            Self::LayerImages(digest) => return write!(out, "{LAYER_IMAGES}{digest}"),
         };
         write!(out, "oci-{kind}-{}", self.digest())
     }

@@ -1,6 +1,6 @@
 //! Sweeping: the streams of untagged OCI images are removed before images and objects.
 //!
-//! Manifests go first, then configurations, kept blobs and layers, and each kind is on disk before the next one: a
+//! Manifests go first, then configurations, images of layers, kept blobs and layers, and each kind is on disk before the next one: a
 //! crash leaves no stream whose parts are gone.
 
 use std::os::fd::OwnedFd;
@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::Collector;
 use super::sweep::Fate;
-use crate::own_name::remove_blob_name;
+use crate::own_name::remove_own_name;
 use crate::streams::StreamLink;
 use crate::{RepositoryError, io_error, layout};
 
@@ -108,7 +108,7 @@ impl Collector<'_> {
                 renameat(leases.directory(), &aside, directory, name).map_err(io_error("move back", path))?;
                 return Ok(Fate::Kept);
             }
-            remove_blob_name(&self.repository.dir, name)?;
+            remove_own_name(&self.repository.dir, name)?;
             unlinkat(leases.directory(), &aside, AtFlags::empty()).map_err(io_error("remove", path))?;
         }
         self.report.removed_streams.push(link.name.clone());

@@ -136,7 +136,7 @@ impl MarkSet {
             refer(&raw, false)?;
         }
         waiting.append(&mut next);
-        let named = known.parts.named_by(repository, stream, &tables)?;
+        let named = known.parts.named_by(repository, &this.name, stream, &tables)?;
         for link in named.into_iter().filter_map(|place| known.links.get(place)) {
             waiting.push(Waiting { name: link.name.clone(), digest: link.digest, must_be: true });
         }

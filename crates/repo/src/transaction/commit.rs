@@ -11,7 +11,7 @@ use super::{PendingImage, PendingStream, Transaction};
 use crate::image_link::{CompleteImage, LinkedImage};
 use crate::lease::Lease;
 use crate::lock::{Locked, LockedStreams};
-use crate::own_name::write_blob_names;
+use crate::own_name::write_own_names;
 use crate::stream_link::{self, CompleteStream, LinkedStream};
 use crate::{ImageName, RefName, Repository, RepositoryError, StreamName, StreamTag, refs};
 
@@ -242,7 +242,7 @@ impl<'r> LinkedImages<'r> {
         Ok(Self { repository, locked, lease: Arc::new(lease), images, streams, objects })
     }
 
-    /// Writes the refs of all images, then the names of kept blobs and the tags of all streams. They are on disk when
+    /// Writes the refs of all images, then the names and the tags of all streams. They are on disk when
     /// this returns.
     ///
     /// # Errors
@@ -256,7 +256,7 @@ impl<'r> LinkedImages<'r> {
         let mut replaced = refs::write::write(&repository.dir, &lease, &locked, &names)?.into_iter();
         let tags: Vec<(&StreamTag, &LinkedStream)> =
             streams.iter().flat_map(|(stream, tags)| tags.iter().map(move |tag| (tag, stream))).collect();
-        write_blob_names(&repository.dir, &lease, &locked, streams.iter().map(|(stream, _)| stream))?;
+        write_own_names(&repository.dir, &lease, &locked, streams.iter().map(|(stream, _)| stream))?;
         stream_link::write_tags(&repository.dir, &lease, &locked, &tags)?;
         for (_, names, published) in &mut images {
             published.replaced = replaced.by_ref().take(names.len()).flatten().collect();

@@ -3,6 +3,7 @@
 mod image_file;
 mod report;
 mod repository_image;
+mod repository_layers;
 mod spec;
 
 use std::ffi::{OsStr, OsString};

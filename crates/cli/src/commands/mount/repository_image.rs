@@ -44,7 +44,7 @@ pub(crate) fn mount_read_only(repository: &Repository, digest: &Digest, director
 
 /// Compares the digest of the image that will be mounted, if the kernel does not verify it. It is read by the
 /// descriptor that is mounted: by its path, another file may be found.
-fn compare(repository: &Repository, image: &ImageFile, digest: &Digest) -> Result<(), RepositoryError> {
+pub(super) fn compare(repository: &Repository, image: &ImageFile, digest: &Digest) -> Result<(), RepositoryError> {
     if !repository.demands_verity() {
         repository.read_open_image(digest, image.as_fd())?;
     }
@@ -53,7 +53,7 @@ fn compare(repository: &Repository, image: &ImageFile, digest: &Digest) -> Resul
 
 /// Returns the options with the requirements of the repository for the image `digest`. Requirements of the user are
 /// compared with them.
-fn demanded(
+pub(super) fn demanded(
     repository: &Repository,
     image: &ImageFile,
     mut options: Options,

@@ -1,9 +1,11 @@
 //! `composefs oci inspect`: shows the manifest, the configuration and the layers of an image.
 
 use clap_complete::engine::ArgValueCompleter;
+use libcomposefs_image::Digest;
 use libcomposefs_oci::annotation::is_composefs_key;
 use libcomposefs_oci::blob::{BlobKind, blob_kind};
 use libcomposefs_oci::stored::StoredImage;
+use libcomposefs_oci::stored_layer_images::stored_layer_images;
 use libcomposefs_repo::{Repository, StreamTag};
 use serde_json::{Value, json};
 
@@ -58,10 +60,14 @@ pub(super) fn run(args: &OciInspectArgs, selected: &RepositoryArgs) -> anyhow::R
     for (key, value) in manifest.annotations.iter().filter(|(key, _)| is_composefs_key(key)) {
         out!("annotated {key}={value}");
     }
+    let layer_images = stored_layer_images(&repository, &image)?.unwrap_or_default();
     for (number, (layer, diff_id)) in manifest.layers.iter().zip(&config.diff_ids).enumerate() {
         out!("layer {:<3} {diff_id}", number + 1);
         out!("  blob    {} {} bytes ({})", layer.digest, layer.size, layer.media_type);
         out!("  blob is {}", shown::text(blob_kind(&repository, layer, diff_id)?));
+        if let Some(image) = layer_images.get(number) {
+            out!("  image   {image}");
+        }
         for (key, value) in layer.annotations.iter().filter(|(key, _)| is_composefs_key(key)) {
             out!("  annotated {key}={value}");
         }
@@ -80,13 +86,15 @@ fn report(args: &OciInspectArgs, repository: &Repository, image: &StoredImage) -
     let layers = manifest.layers.iter().zip(&image.config.diff_ids);
     let kinds: Result<Vec<BlobKind>, _> =
         layers.clone().map(|(layer, diff_id)| blob_kind(repository, layer, diff_id)).collect();
-    let layers = layers.zip(kinds?).map(|((layer, diff_id), kind)| {
+    let layer_images = stored_layer_images(repository, image)?.unwrap_or_default();
+    let layers = layers.zip(kinds?).enumerate().map(|(number, ((layer, diff_id), kind))| {
         json!({
             "digest": layer.digest.to_string(),
             "diff_id": diff_id.to_string(),
             "size": layer.size,
             "media_type": layer.media_type,
             "blob": shown::json(kind),
+            "image": layer_images.get(number).map(Digest::to_hex),
             "annotations": layer.annotations,
         })
     });

@@ -3,7 +3,9 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap_complete::engine::ArgValueCompleter;
+use libcomposefs_oci::stored_layer_images::stored_layer_images;
 use libcomposefs_repo::StreamTag;
 
 use super::stored_image;
@@ -15,6 +17,10 @@ use crate::complete;
 ///
 /// The kernel verifies the image and every file in it, unless the repository does not use fs-verity. `composefs umount`
 /// unmounts it.
+///
+/// With --per-layer, the images that `oci pull --per-layer` has made of the single layers are mounted one above the
+/// other. The file system is the same; images with the same lower layers share these images. No other overlay can be
+/// mounted on it, such as that of `podman run --rootfs DIR:O`: the kernel allows two levels.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct OciMountArgs {
@@ -27,6 +33,10 @@ pub(crate) struct OciMountArgs {
     /// Mount options of `composefs mount`, separated by commas; may be given several times
     #[arg(short, long, value_name = "OPTIONS")]
     options: Vec<OsString>,
+    /// Mount the images of the single layers, joined by overlayfs, instead of the image of the whole file system; needs
+    /// Linux 6.7
+    #[arg(long)]
+    per_layer: bool,
     /// Print what would be mounted, and mount nothing
     #[arg(long)]
     dry_run: bool,
@@ -39,11 +49,22 @@ const EXAMPLES: &str = "\
 Examples:
   composefs --repo=/srv/images oci mount debian:13 /mnt
   composefs --repo=/srv/images oci mount debian:13 /mnt -o upperdir=changes,workdir=work
+  composefs --repo=/srv/images oci mount debian:13 /mnt --per-layer
   podman run --rootfs /mnt:O ls /";
 
 pub(super) fn run(args: &OciMountArgs, selected: &RepositoryArgs) -> anyhow::Result<()> {
     let repository = selected.open()?;
-    let (_, digest) = stored_image(&repository, &args.name)?;
-    let mount = MountArgs::of_repository(digest, &args.target, &args.options, args.dry_run, args.json);
-    mount.run_in(&repository)
+    let (image, digest) = stored_image(&repository, &args.name)?;
+    let mount = |digest| MountArgs::of_repository(digest, &args.target, &args.options, args.dry_run, args.json);
+    if !args.per_layer {
+        return mount(digest).run_in(&repository);
+    }
+    let layers = stored_layer_images(&repository, &image)?;
+    let layers = layers.with_context(|| {
+        format!("{} has no images of its single layers: pull it again with `oci pull --per-layer`", args.name)
+    })?;
+    match layers[..] {
+        [only] => mount(only).run_in(&repository),
+        _ => mount(digest).run_layers(&repository, &layers),
+    }
 }

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use libcomposefs_image::Digest;
 use libcomposefs_oci::pull::{KeepBlobs, LayerOutcome, PulledImage, PulledLayer, pull};
 use libcomposefs_repo::StreamTag;
 use serde_json::json;
@@ -36,6 +37,9 @@ pub(crate) struct OciPullArgs {
     /// are
     #[arg(long)]
     whole: bool,
+    /// Make a composefs image of each layer too, for `oci mount --per-layer`
+    #[arg(long)]
+    per_layer: bool,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -62,6 +66,7 @@ Examples:
   composefs --repo=/srv/images oci pull oci:layout:debian --name=debian:13
   composefs --repo=/srv/images oci pull docker-archive:image.tar --name=app:1 --json
   composefs --repo=/srv/images oci pull docker://quay.io/app/web:2 --keep-blobs=no
+  composefs --repo=/srv/images oci pull docker://quay.io/app/web:2 --per-layer
 
 Exit status: 0 if the image was pulled, 1 if not, 128 plus the signal number if a signal cancelled the command.",
         source::SOURCES
@@ -93,6 +98,7 @@ fn run_pull(args: &OciPullArgs, selected: &RepositoryArgs, interrupt: &Interrupt
         KeepBlobsArg::No => KeepBlobs::No,
     };
     options.whole = args.whole;
+    options.per_layer = args.per_layer;
     let bars = LayerBars::default();
     let pulled = pull(&repository, &*opened.source, &options, &bars)?;
     drop(bars);
@@ -112,6 +118,9 @@ fn run_pull(args: &OciPullArgs, selected: &RepositoryArgs, interrupt: &Interrupt
         counted(pulled.new_objects, "object"),
         pulled.new_bytes
     );
+    for (number, image) in pulled.layer_images.iter().flatten().enumerate() {
+        out!("layer {:<3} {image}", number + 1);
+    }
     let partial: Vec<_> = pulled.layers.iter().filter_map(partial_bytes).collect();
     if !partial.is_empty() {
         let (fetched, reused) = partial.iter().fold((0, 0), |sum, bytes| (sum.0 + bytes.0, sum.1 + bytes.1));
@@ -130,7 +139,8 @@ fn partial_bytes(layer: &PulledLayer) -> Option<(u64, u64)> {
 }
 
 fn report(pulled: &PulledImage, tag: &StreamTag) -> serde_json::Value {
-    let layers = pulled.layers.iter().map(|layer| {
+    let images = pulled.layer_images.as_deref().unwrap_or_default();
+    let layers = pulled.layers.iter().enumerate().map(|(number, layer)| {
         json!({
             "digest": layer.blob.digest.to_string(),
             "diff_id": layer.diff_id.to_string(),
@@ -138,6 +148,7 @@ fn report(pulled: &PulledImage, tag: &StreamTag) -> serde_json::Value {
             "size": layer.size,
             "present": layer.outcome == LayerOutcome::Present,
             "blob": blob_kind::json(layer.blob_kind),
+            "image": images.get(number).map(Digest::to_hex),
             "partial": partial_bytes(layer).map(|(fetched, reused)| json!({ "fetched": fetched, "reused": reused })),
         })
     });

@@ -5,6 +5,7 @@ use std::path::Path;
 use libcomposefs_oci::pull::{PullOptions, pull};
 use libcomposefs_oci::source::RepositorySource;
 use libcomposefs_oci::stored::{StoredError, StoredImage};
+use libcomposefs_oci::stored_layer_images::stored_layer_images;
 use libcomposefs_repo::{Repository, RepositoryError, StreamTag};
 use serde_json::{Value, json};
 
@@ -32,7 +33,10 @@ pub(crate) fn copy(
     let is_done = match StoredImage::by_tag(repository, tag) {
         Ok(here) => {
             let has_image = here.image().map(|image| repository.has_image(&image)).transpose()?;
-            here.manifest.digest == manifest && has_image == Some(true)
+            // What cannot be read is written anew.
+            let lacks_layers =
+                source.has_layer_images() && !matches!(stored_layer_images(repository, &here), Ok(Some(_)));
+            here.manifest.digest == manifest && has_image == Some(true) && !lacks_layers
         }
         // It is written anew, or missing.
         Err(StoredError::Repository(error @ RepositoryError::Io { .. })) => return Err(error.into()),
@@ -46,6 +50,7 @@ pub(crate) fn copy(
     }
     let mut options = PullOptions::default();
     options.tags = vec![tag.clone()];
+    options.per_layer = source.has_layer_images();
     let bars = LayerBars::default();
     let pulled = pull(repository, &source, &options, &bars)?;
     drop(bars);
