@@ -210,7 +210,8 @@ fn images_of_layers_live_as_long_as_the_image() {
     place.ok(&["gc", "--grace=0"]);
     assert_eq!(has(&place), 4);
     place.ok(&["fsck"]);
-    place.ok(&["oci", "verify", "image"]);
+    let verified = place.ok(&["oci", "verify", "image"]);
+    assert_eq!(verified, "image: manifest, configuration, 4 layers and 5 composefs images are right\n");
     let inspected = place.json(&["oci", "inspect", "image", "--json"]);
     assert_eq!(inspected["layers"][2]["image"], images[2]);
     assert!(place.ok(&["oci", "inspect", "image"]).contains(images[1]));

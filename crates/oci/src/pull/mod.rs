@@ -18,7 +18,7 @@ mod until_interrupted;
 mod whole_blob;
 
 pub use layer_images::stored_layer_trees;
-pub use trees::{PlainOptions, PlainTrees, plain_trees, read_documents, source_tree, stored_plain_trees};
+pub use trees::{PlainOptions, PlainTrees, plain_trees, read_documents, source_tree, stored_plain_trees, stored_tree};
 
 pub use keep::KeepError;
 pub use keep_blobs::KeepBlobs;

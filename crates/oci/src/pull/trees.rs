@@ -77,6 +77,17 @@ pub fn source_tree(
     Ok((built.tree, warnings.chain(built.warnings.into_iter().map(PullWarning::Layer)).collect()))
 }
 
+/// Returns the tree of the composefs image of an OCI image of the repository. Nothing is stored.
+///
+/// # Errors
+///
+/// If a layer is missing or damaged, or breaks a rule.
+pub fn stored_tree(repository: &Repository, image: &StoredImage, options: &PullOptions) -> Result<Tree, PullError> {
+    let layers = ReadLayers::of_repository(repository, &image.manifest, &image.config)?;
+    let sink = HashOnly(repository.algorithm());
+    Ok(layers::tree_of(repository.algorithm(), &layers, Some((repository, &sink)), options)?.tree)
+}
+
 /// Reads the layers of an image once, and returns the trees that they describe.
 ///
 /// # Errors

@@ -1,10 +1,12 @@
 //! `composefs oci verify`: reads an image of a repository again and compares all digests.
 
 use clap_complete::engine::ArgValueCompleter;
+use libcomposefs_image::Digest;
+use libcomposefs_oci::check_images::{CheckedImage, ImageCheck, check_images};
 use libcomposefs_oci::stored::{StoredImage, stream_name, verify_layer};
 use libcomposefs_oci::stream::StreamKind;
-use libcomposefs_repo::StreamTag;
-use serde_json::json;
+use libcomposefs_repo::{Repository, StreamTag};
+use serde_json::{Value, json};
 
 use crate::commands::repository::{RepositoryArgs, counted};
 use crate::complete;
@@ -13,7 +15,8 @@ use crate::output;
 /// Read an OCI image of a repository again, and compare all digests.
 ///
 /// The manifest and the configuration are compared with the digests that name them, each layer, with all contents of
-/// its files, with its diff ID. A digest says that an image is what its manifest says, not who made it.
+/// its files, with its diff ID. The composefs images, of the whole file system and of single layers, are made again of
+/// the layers and compared. A digest says that an image is what its manifest says, not who made it.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct OciVerifyArgs {
@@ -40,18 +43,17 @@ pub(super) fn run(args: &OciVerifyArgs, selected: &RepositoryArgs) -> anyhow::Re
         reader.protect(&[digest])?;
     }
     let image = StoredImage::by_tag(&repository, &args.name)?;
-    let mut wrong = Vec::new();
-    for diff_id in &image.config.diff_ids {
-        let name = stream_name(StreamKind::Layer(*diff_id));
-        let result = match repository.stream(&name)? {
-            None => Err("the repository does not have it".to_owned()),
-            Some(digest) => verify_layer(&repository, &digest, diff_id).map(drop).map_err(|error| error.to_string()),
-        };
-        if let Err(reason) = result {
-            wrong.push((diff_id.to_string(), reason));
-        }
-    }
+    let wrong = wrong_layers(&repository, &image)?;
+    // Of wrong layers another image is made.
+    let images = if wrong.is_empty() { Some(check_images(&repository, &image)) } else { None };
     drop(reader);
+    let (images, failed) = match images {
+        Some(Ok(images)) => (images, None),
+        Some(Err(error)) => (Vec::new(), Some(error.to_string())),
+        None => (Vec::new(), None),
+    };
+    let is_wrong = |checked: &&CheckedImage| matches!(checked.found, ImageCheck::Other(_) | ImageCheck::Damaged(_));
+    let is_right = wrong.is_empty() && failed.is_none() && !images.iter().any(|checked| is_wrong(&checked));
     if args.json {
         let wrong = wrong.iter().map(|(layer, error)| json!({ "layer": layer, "error": error }));
         output::json(&json!({
@@ -59,15 +61,68 @@ pub(super) fn run(args: &OciVerifyArgs, selected: &RepositoryArgs) -> anyhow::Re
             "manifest": image.manifest.digest.to_string(),
             "layers": image.config.diff_ids.len(),
             "wrong": wrong.collect::<Vec<_>>(),
+            "images": images.iter().map(image_json).collect::<Vec<_>>(),
+            "error": failed,
         }));
-    } else {
-        for (layer, reason) in &wrong {
-            tell!("composefs: layer {layer}: {reason}");
-        }
-        if wrong.is_empty() {
-            let layers = counted(image.config.diff_ids.len() as u64, "layer");
-            out!("{}: manifest, configuration and {layers} are right", args.name);
+        return Ok(is_right);
+    }
+    for (layer, reason) in &wrong {
+        tell!("composefs: layer {layer}: {reason}");
+    }
+    if let Some(reason) = failed {
+        tell!("composefs: the composefs images cannot be made again: {reason}");
+    }
+    images.iter().for_each(tell_of_image);
+    if is_right {
+        let layers = counted(image.config.diff_ids.len() as u64, "layer");
+        let right = images.iter().filter(|checked| checked.found == ImageCheck::Right).count();
+        let right = counted(right as u64, "composefs image");
+        out!("{}: manifest, configuration, {layers} and {right} are right", args.name);
+    }
+    Ok(is_right)
+}
+
+/// Returns the diff IDs of layers that are not as they must be, each with the reason.
+fn wrong_layers(repository: &Repository, image: &StoredImage) -> anyhow::Result<Vec<(String, String)>> {
+    let mut wrong = Vec::new();
+    for diff_id in &image.config.diff_ids {
+        let name = stream_name(StreamKind::Layer(*diff_id));
+        let result = match repository.stream(&name)? {
+            None => Err("the repository does not have it".to_owned()),
+            Some(digest) => verify_layer(repository, &digest, diff_id).map(drop).map_err(|error| error.to_string()),
+        };
+        if let Err(reason) = result {
+            wrong.push((diff_id.to_string(), reason));
         }
     }
-    Ok(wrong.is_empty())
+    Ok(wrong)
+}
+
+fn tell_of_image(CheckedImage { name, digest, found }: &CheckedImage) {
+    match found {
+        ImageCheck::Right => {}
+        ImageCheck::Other(made) => {
+            tell!(
+                "composefs: {name}: the composefs image is {digest}, but the layers give {made}; pull the image again"
+            );
+        }
+        ImageCheck::Damaged(reason) => tell!("composefs: {name}: {reason}; pull the image again"),
+        _ => tell!("composefs: {name}: the image {digest} was not compared: only the program that made it can"),
+    }
+}
+
+fn image_json(CheckedImage { name, digest, found }: &CheckedImage) -> Value {
+    let (state, made, error) = match found {
+        ImageCheck::Right => ("right", Some(digest), None),
+        ImageCheck::Other(made) => ("wrong", Some(made), None),
+        ImageCheck::Damaged(reason) => ("damaged", None, Some(reason)),
+        _ => ("unchecked", None, None),
+    };
+    json!({
+        "image": name,
+        "digest": digest.to_hex(),
+        "state": state,
+        "made": made.map(Digest::to_hex),
+        "error": error,
+    })
 }

@@ -1,0 +1,132 @@
+//! Comparing the composefs images of an OCI image of a repository with its layers: each image is made again, and
+//! nothing is stored.
+
+use libcomposefs_image::Digest;
+use libcomposefs_repo::{Format, Repository};
+
+use crate::layer::{WhiteoutRule, XattrFilter};
+use crate::pull::{PullError, PullOptions, stored_layer_trees, stored_tree};
+use crate::stored::{IMAGE_REF, IMAGE_REF_V1, StoredError, StoredImage};
+use crate::stored_layer_images::stored_layer_images;
+
+/// The end of the name of the reference to an image that keeps attributes of users.
+const KEPT_XATTRS: &str = ".xattrs=keep-user-xattrs";
+
+/// A composefs image of an OCI image, compared with the layers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckedImage {
+    /// What the image is of: the name of its reference in the configuration, or the number of a layer.
+    pub name: String,
+    /// The image that the repository has under this name.
+    pub digest: Digest,
+    /// The result of the comparison.
+    pub found: ImageCheck,
+}
+
+/// The result of comparing an image with the layers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ImageCheck {
+    /// The layers give this image.
+    Right,
+    /// The layers give the image with this digest.
+    Other(Digest),
+    /// The repository does not have the image, or it is damaged.
+    Damaged(String),
+    /// The image is of a kind that this program does not make, such as a bootable one.
+    Unknown,
+}
+
+/// The ways in which an image may have been made: nothing in the repository says which one was chosen.
+const WAYS: [(XattrFilter, WhiteoutRule); 4] = [
+    (XattrFilter::Allowlist, WhiteoutRule::InOrder),
+    (XattrFilter::User, WhiteoutRule::InOrder),
+    (XattrFilter::Allowlist, WhiteoutRule::LowerLayers),
+    (XattrFilter::User, WhiteoutRule::LowerLayers),
+];
+
+/// Makes the composefs images of an OCI image again, of the whole and of single layers, and compares their digests. An
+/// image is right if one of the ways to make an image of these layers gives it. The layers must have been verified.
+///
+/// # Errors
+///
+/// If a layer cannot be read, or the layers cannot become an image.
+pub fn check_images(repository: &Repository, image: &StoredImage) -> Result<Vec<CheckedImage>, PullError> {
+    let mut checked = Vec::new();
+    for named in &image.images {
+        let found = match damage(repository, &named.digest) {
+            Some(damage) => damage,
+            None => match ways_of(&named.name) {
+                None => ImageCheck::Unknown,
+                Some((format, xattrs)) => {
+                    let made = |options: &PullOptions| {
+                        Ok(vec![digest_of(repository, format, &stored_tree(repository, image, options)?)?])
+                    };
+                    let compared = compare(&[named.digest], xattrs, made)?;
+                    compared.into_iter().next().unwrap_or(ImageCheck::Unknown)
+                }
+            },
+        };
+        checked.push(CheckedImage { name: named.name.clone(), digest: named.digest, found });
+    }
+    let stored = |error: StoredError| PullError::StoredImage(Box::new(error));
+    if let Some(layers) = stored_layer_images(repository, image).map_err(stored)? {
+        let made = |options: &PullOptions| {
+            let trees = stored_layer_trees(repository, image, options)?;
+            trees.iter().map(|tree| digest_of(repository, Format::One, tree)).collect()
+        };
+        let compared = compare(&layers, None, made)?;
+        for (number, (digest, compared)) in layers.iter().zip(compared).enumerate() {
+            let found = damage(repository, digest).unwrap_or(compared);
+            checked.push(CheckedImage { name: format!("layer {}", number + 1), digest: *digest, found });
+        }
+    }
+    Ok(checked)
+}
+
+/// Returns the format of the image that a reference of this name is to, and the attributes that the image keeps if the
+/// name says it. `None` for images of other kinds.
+fn ways_of(name: &str) -> Option<(Format, Option<XattrFilter>)> {
+    let (name, xattrs) = match name.strip_suffix(KEPT_XATTRS) {
+        Some(name) => (name, Some(XattrFilter::User)),
+        None => (name, None),
+    };
+    match name {
+        IMAGE_REF => Some((Format::Legacy, xattrs)),
+        IMAGE_REF_V1 => Some((Format::One, xattrs)),
+        _ => None,
+    }
+}
+
+/// Compares digests with what is made in each way, until all are right. What differs is compared with the first way.
+fn compare(
+    digests: &[Digest],
+    xattrs: Option<XattrFilter>,
+    made: impl Fn(&PullOptions) -> Result<Vec<Digest>, PullError>,
+) -> Result<Vec<ImageCheck>, PullError> {
+    let mut first: Option<Vec<Digest>> = None;
+    for (filter, whiteouts) in WAYS.into_iter().filter(|(filter, _)| xattrs.is_none_or(|xattrs| xattrs == *filter)) {
+        let options = PullOptions { xattrs: filter, whiteouts, ..PullOptions::default() };
+        let made = made(&options)?;
+        if made == digests {
+            return Ok(vec![ImageCheck::Right; digests.len()]);
+        }
+        first.get_or_insert(made);
+    }
+    let expected = first.unwrap_or_default();
+    let found = digests.iter().zip(&expected);
+    Ok(found.map(|(digest, made)| if digest == made { ImageCheck::Right } else { ImageCheck::Other(*made) }).collect())
+}
+
+fn digest_of(
+    repository: &Repository,
+    format: Format,
+    tree: &libcomposefs_image::tree::Tree,
+) -> Result<Digest, PullError> {
+    Ok(format.plan(tree).map_err(PullError::Image)?.digest(repository.algorithm()))
+}
+
+/// Returns the damage of an image, if it cannot be read.
+fn damage(repository: &Repository, digest: &Digest) -> Option<ImageCheck> {
+    repository.tree_of_image(digest).err().map(|error| ImageCheck::Damaged(error.to_string()))
+}
