@@ -1,7 +1,9 @@
-//! Images of a repository that were changed there: composefs images that the layers do not give.
+//! Images of a repository that were changed there: composefs images that the layers do not give, and lost documents.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use libcomposefs_image::tree::Tree;
 use libcomposefs_image::{Algorithm, Digest};
@@ -12,7 +14,7 @@ use libcomposefs_oci::source::{DirectoryFiles, OciLayout};
 use libcomposefs_oci::stored::{StoredImage, stream_name};
 use libcomposefs_oci::stored_layer_images::stored_layer_images;
 use libcomposefs_oci::stream::{ContentType, NamedRef, StreamKind, StreamWriter};
-use libcomposefs_repo::{Format, Repository, Settings};
+use libcomposefs_repo::{Format, GcOptions, Repository, Settings};
 use serde_json::json;
 
 struct Place {
@@ -80,6 +82,17 @@ impl Place {
         }
         transaction.commit().unwrap();
         made
+    }
+
+    fn gc(&self) -> libcomposefs_repo::GcReport {
+        self.repository.gc(GcOptions { dry_run: false, grace: Duration::ZERO }).unwrap()
+    }
+
+    fn text_of(&self, stream: StreamKind) -> PathBuf {
+        let digest = self.repository.stream(&stream_name(stream)).unwrap().unwrap();
+        let file = self.repository.read_object(&digest, 1 << 20).unwrap();
+        let stream = libcomposefs_oci::stream::StreamReader::new(&file, Algorithm::Sha256).unwrap();
+        self.repository.objects().path_of(&stream.objects()[0])
     }
 }
 
@@ -181,4 +194,28 @@ fn a_damaged_image_is_found() {
     let found = place.checked("image");
     assert!(matches!(&found[1].1, ImageCheck::Damaged(_)), "{found:?}");
     assert!(found.iter().enumerate().all(|(at, (_, found))| at == 1 || *found == ImageCheck::Right), "{found:?}");
+}
+
+/// The text of a manifest says which kept blobs, and which layers, it needs.
+#[test]
+fn a_manifest_without_its_text_keeps_everything() {
+    for damage in [|path: &Path| fs::remove_file(path).unwrap(), |path: &Path| fs::write(path, "other").unwrap()] {
+        let place = Place::new();
+        let pulled = place.pull("image", &LAYERS);
+        place.pull("gone", &[("usr/gone", "4")]);
+        place.repository.untag_stream(&"gone".parse().unwrap()).unwrap();
+        let text = place.text_of(StreamKind::Manifest(pulled.manifest));
+        let whole = fs::read(&text).unwrap();
+        fs::remove_file(&text).unwrap();
+        fs::write(&text, &whole).unwrap();
+        damage(&text);
+        let report = place.gc();
+        assert_eq!((report.removed_streams.len(), report.removed_objects), (0, 0), "{report:?}");
+        let unclear: Vec<_> = report.unclear.iter().map(|entry| &entry.found).collect();
+        assert!(unclear.iter().any(|entry| entry.contains(" text")), "{unclear:?}");
+        // The twin: with its text, what has no name goes.
+        fs::write(&text, &whole).unwrap();
+        let report = place.gc();
+        assert!(report.unclear.is_empty() && report.removed_streams.len() == 4, "{report:?}");
+    }
 }

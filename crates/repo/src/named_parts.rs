@@ -50,31 +50,53 @@ impl NamedParts {
     }
 
     /// Returns the places of the parts that the text in a stream names, and of the images of single layers if the
-    /// stream is that of a manifest. `name` is that of the link of the stream.
+    /// stream is that of a manifest. `name` is that of the link of the stream. Inside is the reason why the text cannot
+    /// be read, so that it may name anything.
     pub(crate) fn named_by(
         &self,
         repository: &Repository,
         name: &str,
         stream: &StreamFile,
         tables: &StreamTables,
-    ) -> Result<Vec<usize>, RepositoryError> {
+    ) -> Result<Result<Vec<usize>, &'static str>, RepositoryError> {
         let mut places = Vec::new();
         if OciStreamKind::of_name(name) == Some(OciStreamKind::Manifest) {
             places.extend(self.layer_images.get(digits_of(name).as_bytes()));
         }
         if !tables.content.as_ref().is_some_and(|content| PARTS_ARE_NAMED.contains(&content.content_type)) {
-            return Ok(places);
+            return Ok(Ok(places));
         }
+        let mut unread = None;
         stream.each_digest(tables.objects.clone(), repository.algorithm().digest_len(), |raw| {
-            let Some(text) = Digest::new(repository.algorithm(), raw) else { return Ok(()) };
-            let Ok(Some(text)) = repository.open_stream(&text)? else { return Ok(()) };
-            if text.len() <= TEXT_MAX {
-                for digits in text.windows(OCI_DIGITS, |window| self.parts.contains_key(window))? {
-                    places.extend(self.parts.get(digits.as_slice()).into_iter().flatten());
+            let Some(digest) = Digest::new(repository.algorithm(), raw) else { return Ok(()) };
+            match readable_text(repository, &digest)? {
+                Err(found) => unread = Some(found),
+                Ok(text) => {
+                    for digits in text.windows(OCI_DIGITS, |window| self.parts.contains_key(window))? {
+                        places.extend(self.parts.get(digits.as_slice()).into_iter().flatten());
+                    }
                 }
             }
             Ok(())
         })?;
-        Ok(places)
+        Ok(unread.map_or(Ok(places), Err))
     }
+}
+
+/// Opens a text of which each digest may be that of a part. Inside is the reason why that cannot be read.
+fn readable_text(
+    repository: &Repository,
+    digest: &Digest,
+) -> Result<Result<StreamFile, &'static str>, RepositoryError> {
+    Ok(match repository.open_stream(digest)? {
+        Err(_) => Err("has a text that is no regular file, so that the blobs it names are unknown"),
+        Ok(None) => Err("has no text, as its object is missing, so that the blobs it names are unknown"),
+        Ok(Some(text)) if text.len() > TEXT_MAX => {
+            Err("has a text of more than 4 MiB, so that the blobs it names are unknown")
+        }
+        Ok(Some(text)) if !text.has_digest(digest)? => {
+            Err("has a damaged text, so that the blobs it names are unknown")
+        }
+        Ok(Some(text)) => Ok(text),
+    })
 }

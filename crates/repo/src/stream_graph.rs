@@ -70,7 +70,7 @@ impl StreamGraph {
                 }
                 // gc keeps what the text names too.
                 if let Ok(tables) = stream.tables(repository.algorithm())? {
-                    named = parts.named_by(repository, &link.name, &stream, &tables)?;
+                    named = parts.named_by(repository, &link.name, &stream, &tables)?.unwrap_or_default();
                 }
             }
             for needed in found.iter().flat_map(|digest| places.get(digest).into_iter().flatten()).chain(&named) {

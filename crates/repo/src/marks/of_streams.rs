@@ -136,7 +136,17 @@ impl MarkSet {
             refer(&raw, false)?;
         }
         waiting.append(&mut next);
-        let named = known.parts.named_by(repository, &this.name, stream, &tables)?;
+        let named = match known.parts.named_by(repository, &this.name, stream, &tables)? {
+            Ok(named) => named,
+            Err(found) => {
+                // Another program may have removed the stream and its text meanwhile.
+                let link = known.links.iter().find(|link| link.name == this.name);
+                if link.map_or(Ok(true), |link| repository.has_stream_link(link))? {
+                    self.unclear.insert(repository.unclear_stream(&this.name, found));
+                }
+                Vec::new()
+            }
+        };
         for link in named.into_iter().filter_map(|place| known.links.get(place)) {
             waiting.push(Waiting { name: link.name.clone(), digest: link.digest, must_be: true });
         }
