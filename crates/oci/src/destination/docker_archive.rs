@@ -1,12 +1,10 @@
 //! An archive as `docker save` writes it: `manifest.json`, the configuration and uncompressed layers.
 
 use std::path::Path;
-use std::sync::Mutex;
 
-use libcomposefs_content::mutex::lock;
 use serde_json::json;
 
-use super::archive_file::ArchiveFile;
+use super::new_archive::NewArchive;
 use super::{BlobContent, BlobOutcome, BlobPlace, DestinationError, ImageDestination, LayerForm, check_name};
 use crate::BlobDigest;
 use crate::manifest::{ImageConfig, Manifest};
@@ -14,10 +12,8 @@ use crate::manifest::{ImageConfig, Manifest};
 /// A new archive with one image, for `docker load` and `podman load`.
 #[derive(Debug)]
 pub struct DockerArchiveFile {
-    described: String,
     name: Option<String>,
-    /// The archive; `None` when it was published.
-    archive: Mutex<Option<ArchiveFile>>,
+    archive: NewArchive,
 }
 
 impl DockerArchiveFile {
@@ -29,8 +25,7 @@ impl DockerArchiveFile {
     /// If the file exists or cannot be made, or the name of the image is not valid.
     pub fn create(path: &Path, name: Option<&str>, replaces: bool) -> Result<Self, DestinationError> {
         let name = name.map(tagged).transpose()?;
-        let archive = Mutex::new(Some(ArchiveFile::create(path, replaces)?));
-        Ok(Self { described: format!("docker-archive:{}", path.display()), name, archive })
+        Ok(Self { name, archive: NewArchive::create("docker-archive", path, replaces)? })
     }
 }
 
@@ -50,7 +45,7 @@ fn layer_path(diff_id: &BlobDigest) -> String {
 
 impl ImageDestination for DockerArchiveFile {
     fn describe(&self) -> String {
-        self.described.clone()
+        self.archive.describe().to_owned()
     }
 
     fn layer_form(&self) -> LayerForm {
@@ -67,17 +62,11 @@ impl ImageDestination for DockerArchiveFile {
         size: u64,
         content: Option<&dyn BlobContent>,
     ) -> Result<BlobOutcome, DestinationError> {
-        let (Some(archive), Some(content)) = (&mut *lock(&self.archive), content) else {
-            return Err(DestinationError::NotMounted { destination: self.describe(), digest: *digest });
-        };
-        archive.append(&layer_path(digest), digest, size, content)?;
-        Ok(BlobOutcome::Sent)
+        self.archive.put(&layer_path(digest), digest, size, content)
     }
 
     fn publish(&self, _: &Manifest, config: &ImageConfig) -> Result<(), DestinationError> {
-        let Some(mut archive) = lock(&self.archive).take() else {
-            return Err(DestinationError::Exists(self.describe()));
-        };
+        let mut archive = self.archive.take()?;
         let config_path = format!("{}.json", config.digest.hex());
         archive.append_bytes(&config_path, &config.raw)?;
         let layers: Vec<String> = config.diff_ids.iter().map(layer_path).collect();

@@ -6,6 +6,7 @@ mod hashed_copy;
 mod index_json;
 mod layout_directory;
 mod layout_stage;
+mod new_archive;
 mod oci_archive;
 mod tar_header;
 

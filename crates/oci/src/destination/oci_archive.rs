@@ -1,12 +1,9 @@
 //! An OCI image layout in a new tar archive.
 
 use std::path::Path;
-use std::sync::Mutex;
 
-use libcomposefs_content::mutex::lock;
-
-use super::archive_file::ArchiveFile;
 use super::index_json::{OCI_LAYOUT, with_image};
+use super::new_archive::NewArchive;
 use super::{BlobContent, BlobOutcome, BlobPlace, DestinationError, ImageDestination, check_name};
 use crate::BlobDigest;
 use crate::manifest::{ImageConfig, Manifest};
@@ -14,10 +11,8 @@ use crate::manifest::{ImageConfig, Manifest};
 /// A new archive with one image.
 #[derive(Debug)]
 pub struct OciArchiveFile {
-    described: String,
     name: Option<String>,
-    /// The archive; `None` when it was published.
-    archive: Mutex<Option<ArchiveFile>>,
+    archive: NewArchive,
 }
 
 impl OciArchiveFile {
@@ -28,10 +23,10 @@ impl OciArchiveFile {
     /// If the file exists or cannot be made, or the name of the image is not valid.
     pub fn create(path: &Path, name: Option<&str>, replaces: bool) -> Result<Self, DestinationError> {
         name.map_or(Ok(()), check_name)?;
-        let mut archive = ArchiveFile::create(path, replaces)?;
-        archive.append_bytes("oci-layout", OCI_LAYOUT.as_bytes())?;
-        let described = format!("oci-archive:{}", path.display());
-        Ok(Self { described, name: name.map(str::to_owned), archive: Mutex::new(Some(archive)) })
+        let archive = NewArchive::create("oci-archive", path, replaces)?;
+        let content = OCI_LAYOUT.as_bytes();
+        archive.put("oci-layout", &BlobDigest::of(content), content.len() as u64, Some(&content))?;
+        Ok(Self { name: name.map(str::to_owned), archive })
     }
 }
 
@@ -42,7 +37,7 @@ fn blob_path(digest: &BlobDigest) -> String {
 
 impl ImageDestination for OciArchiveFile {
     fn describe(&self) -> String {
-        self.described.clone()
+        self.archive.describe().to_owned()
     }
 
     fn needs_oci_manifest(&self) -> bool {
@@ -59,18 +54,11 @@ impl ImageDestination for OciArchiveFile {
         size: u64,
         content: Option<&dyn BlobContent>,
     ) -> Result<BlobOutcome, DestinationError> {
-        let (Some(archive), Some(content)) = (&mut *lock(&self.archive), content) else {
-            return Err(DestinationError::NotMounted { destination: self.describe(), digest: *digest });
-        };
-        archive.append(&blob_path(digest), digest, size, content)?;
-        Ok(BlobOutcome::Sent)
+        self.archive.put(&blob_path(digest), digest, size, content)
     }
 
     fn publish(&self, manifest: &Manifest, _: &ImageConfig) -> Result<(), DestinationError> {
-        let archive = lock(&self.archive).take();
-        let Some(mut archive) = archive else {
-            return Err(DestinationError::Exists(self.describe()));
-        };
+        let mut archive = self.archive.take()?;
         archive.append_bytes(&blob_path(&manifest.digest), &manifest.raw)?;
         let malformed = |reason| DestinationError::NoLayout { path: self.describe(), reason };
         let index = with_image(None, manifest, self.name.as_deref()).map_err(malformed)?;
