@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use libcomposefs_image::Digest;
 use libcomposefs_repo::Repository;
@@ -9,6 +10,10 @@ use libcomposefs_repo::Repository;
 use crate::BlobDigest;
 use crate::stored::{STREAM_MAX, StoredError, stream_name};
 use crate::stream::{StreamChunk, StreamKind, StreamReader};
+use crate::tar_split::{ContentOrigin, Origins};
+
+/// Smallest size of an object that is cloned rather than copied, in bytes.
+const CLONE_MIN: u64 = 64 << 10;
 
 /// Reads the uncompressed archive of a layer. Its digest is not compared.
 #[derive(Debug)]
@@ -17,6 +22,10 @@ pub struct LayerArchive<'r> {
     stream: StreamReader<'static>,
     object: Option<File>,
     left: u64,
+    /// Gets each object that is opened, where the reader of the archive stores contents.
+    origins: Option<&'r Origins>,
+    /// Number of objects so far.
+    number: u64,
 }
 
 impl<'r> LayerArchive<'r> {
@@ -42,7 +51,17 @@ impl<'r> LayerArchive<'r> {
         let stream = StreamReader::of_vec(file, repository.algorithm());
         let stream = stream.map_err(|error| StoredError::Stream { name, error })?;
         let left = stream.size();
-        Ok(Self { repository, stream, object: None, left })
+        Ok(Self { repository, stream, object: None, left, origins: None, number: 0 })
+    }
+
+    /// Gives each object that is opened to `origins`, so that large ones can be cloned.
+    pub(crate) fn with_origins(self, origins: &'r Origins) -> Self {
+        Self { origins: Some(origins), ..self }
+    }
+
+    /// Returns the objects of the archive.
+    pub(crate) fn objects(&self) -> &[Digest] {
+        self.stream.objects()
     }
 
     /// Returns the size of the archive, in bytes.
@@ -66,10 +85,27 @@ impl<'r> LayerArchive<'r> {
                 None => return Ok(0),
                 Some(StreamChunk::Inline(_)) => {}
                 Some(StreamChunk::Object(digest)) => {
-                    self.object = Some(open_object(self.repository, &digest).map_err(io::Error::other)?);
+                    self.object = Some(self.open_next(&digest)?);
                 }
             }
         }
+    }
+
+    fn open_next(&mut self, digest: &Digest) -> io::Result<File> {
+        let file = open_object(self.repository, digest).map_err(io::Error::other)?;
+        let stat = file.metadata()?;
+        // An empty object could be repeated without end.
+        if !stat.is_file() || stat.len() == 0 {
+            return Err(io::Error::other(format!("object {digest} is no regular file, or empty")));
+        }
+        if let Some(origins) = self.origins {
+            let is_cloned = stat.len() >= CLONE_MIN;
+            let clone = is_cloned.then(|| file.try_clone()).transpose()?;
+            let origin = clone.map_or(ContentOrigin::Unknown, |clone| ContentOrigin::File(Arc::new(clone.into())));
+            origins.push(self.number, stat.len(), origin);
+        }
+        self.number += 1;
+        Ok(file)
     }
 }
 

@@ -8,8 +8,8 @@ use libcomposefs_repo::Repository;
 use crate::BlobDigest;
 use crate::blob::LayerArchive;
 use crate::destination::BlobContent;
-use crate::stored::{STREAM_MAX, StoredError, stream_name};
-use crate::stream::{StreamKind, StreamReader};
+use crate::stored::{StoredError, stream_name};
+use crate::stream::StreamKind;
 
 /// An archive. What is read is not compared with its digest: the destination does that.
 #[derive(Debug)]
@@ -25,14 +25,12 @@ pub(super) struct ArchiveContent<'r> {
 }
 
 impl<'r> ArchiveContent<'r> {
-    /// Finds a layer by the digest of its archive.
+    /// Finds a layer by the digest of its archive. The stream is not kept, as those of all layers together may be large.
     pub(super) fn find(repository: &'r Repository, diff_id: &BlobDigest) -> Result<Self, StoredError> {
         let name = stream_name(StreamKind::Layer(*diff_id));
-        let stream = repository.stream(&name)?.ok_or_else(|| StoredError::NoStream(name.clone()))?;
-        let file = repository.read_object(&stream, STREAM_MAX)?;
-        let reader = StreamReader::new(&file, repository.algorithm());
-        let reader = reader.map_err(|error| StoredError::Stream { name, error })?;
-        let (objects, size) = (reader.objects().to_vec(), reader.size());
+        let stream = repository.stream(&name)?.ok_or(StoredError::NoStream(name))?;
+        let archive = LayerArchive::of_stream(repository, diff_id, &stream)?;
+        let (objects, size) = (archive.objects().to_vec(), archive.size());
         Ok(Self { repository, diff_id: *diff_id, stream, objects, size })
     }
 

@@ -1,26 +1,21 @@
 //! An image of another composefs repository. Nothing of that repository is trusted: its documents are compared with
 //! their digests, and the archives of its layers are read like those of any source.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::sync::Arc;
+use std::io::Read;
 use std::sync::atomic::AtomicBool;
 
-use libcomposefs_image::Digest;
 use libcomposefs_repo::{Lease, Repository, StreamName, StreamTag};
 
 use super::{ImageSource, LayerRequest, RootDocument, SourceError};
 use crate::BlobDigest;
+use crate::blob::LayerArchive;
 use crate::layer::{ImportedLayer, import_layer};
 use crate::manifest::BlobRef;
-use crate::stored::{STREAM_MAX, StoredError, StoredImage, stream_name};
+use crate::stored::{StoredError, StoredImage, stream_name};
 use crate::stored_layer_images::stored_layer_images;
-use crate::stream::{StreamChunk, StreamKind, StreamReader};
+use crate::stream::StreamKind;
 use crate::tar::Limits;
-use crate::tar_split::{ContentOrigin, OriginSink, Origins};
-
-/// Smallest size of an object that is cloned rather than copied, in bytes.
-const CLONE_MIN: u64 = 64 << 10;
+use crate::tar_split::{OriginSink, Origins};
 
 /// An image of an open repository.
 #[derive(Debug)]
@@ -90,18 +85,15 @@ impl RepositorySource {
         let LayerRequest { diff_id, sink, batch, size_max, .. } = request;
         let failed = |error: StoredError| SourceError::Other(Box::new(error));
         let name = stream_name(StreamKind::Layer(diff_id));
-        let digest = self.repository.stream(&name).map_err(|error| failed(error.into()))?;
-        let digest = digest.ok_or_else(|| failed(StoredError::NoStream(name.clone())))?;
-        let file = self.repository.read_object(&digest, STREAM_MAX).map_err(|error| failed(error.into()))?;
-        let stream = StreamReader::new(&file, self.repository.algorithm())
-            .map_err(|error| failed(StoredError::Stream { name: name.clone(), error }))?;
         let origins = Origins::default();
         let sink = match batch {
             Some(batch) => OriginSink::new(batch, &origins, &self.no_clones),
             None => OriginSink::plain(sink, &origins, &self.no_clones),
         };
-        let mut archive =
-            StoredArchive { repository: &self.repository, stream, object: None, number: 0, origins: &origins };
+        // Nothing is compared here: the importer computes the digests of the archive and of each object that it stores.
+        let archive = LayerArchive::open(&self.repository, &diff_id).map_err(failed)?;
+        let archive = archive.ok_or_else(|| failed(StoredError::NoStream(name.clone())))?;
+        let mut archive = archive.with_origins(&origins);
         import_layer(&mut archive, &sink, Limits::default(), size_max)
             .map_err(|error| failed(StoredError::Layer { name, error: Box::new(error) }))
     }
@@ -136,61 +128,5 @@ impl ImageSource for RepositorySource {
 
     fn import_layer(&self, request: LayerRequest<'_>) -> Option<Result<ImportedLayer, SourceError>> {
         Some(self.import(request))
-    }
-}
-
-/// The archive of a layer, read from its stream and its objects. Nothing is compared here: the importer computes the
-/// digests of the archive and of each object that it stores.
-struct StoredArchive<'a> {
-    repository: &'a Repository,
-    stream: StreamReader<'a>,
-    object: Option<File>,
-    /// The number of objects so far.
-    number: u64,
-    origins: &'a Origins,
-}
-
-impl StoredArchive<'_> {
-    fn open(&mut self, digest: &Digest) -> io::Result<()> {
-        let wrong = |what: &str| io::Error::other(format!("object {digest} {what}"));
-        let file = self.repository.objects().open_object(digest).map_err(io::Error::other)?;
-        let file = File::from(file.ok_or_else(|| wrong("is missing"))?);
-        let stat = file.metadata()?;
-        // An empty object could be repeated without end.
-        if !stat.is_file() || stat.len() == 0 {
-            return Err(wrong("is no regular file, or empty"));
-        }
-        let origin = if stat.len() >= CLONE_MIN {
-            ContentOrigin::File(Arc::new(file.try_clone()?.into()))
-        } else {
-            ContentOrigin::Unknown
-        };
-        self.origins.push(self.number, stat.len(), origin);
-        self.number += 1;
-        self.object = Some(file);
-        Ok(())
-    }
-}
-
-impl Read for StoredArchive<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            if let Some(file) = &mut self.object {
-                let len = file.read(buffer)?;
-                if len > 0 || buffer.is_empty() {
-                    return Ok(len);
-                }
-                self.object = None;
-            }
-            let len = self.stream.read_inline(buffer).map_err(io::Error::other)?;
-            if len > 0 || buffer.is_empty() {
-                return Ok(len);
-            }
-            match self.stream.next().map_err(io::Error::other)? {
-                None => return Ok(0),
-                Some(StreamChunk::Inline(_)) => {}
-                Some(StreamChunk::Object(digest)) => self.open(&digest)?,
-            }
-        }
     }
 }
