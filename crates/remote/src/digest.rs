@@ -9,6 +9,9 @@ const PREFIX: &str = "sha256:";
 const HEX_DIGITS: usize = 64;
 
 /// Digest of a manifest or a blob: `sha256:` and 64 lowercase hexadecimal digits.
+///
+/// The crate for OCI images has a type for such digests too, of 32 bytes. This one keeps the text, which is what the
+/// protocol has everywhere, so that this crate needs no other crate of the workspace.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RegistryDigest(String);
 
