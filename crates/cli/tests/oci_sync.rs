@@ -166,3 +166,55 @@ fn a_layer_that_was_verified_is_not_replaced() {
     assert_eq!(place.layers("to"), before);
     place.ok("to", &["oci", "verify", "a/b:1"]);
 }
+
+/// Kinds of the kept blobs of an image.
+fn kinds(place: &Place, repository: &str) -> Vec<String> {
+    let layers = place.json(repository, &["oci", "inspect", "a/b:1", "--json"])["layers"].clone();
+    layers.as_array().unwrap().iter().map(|layer| layer["blob"]["kind"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn sync_copies_what_was_kept_of_the_blobs() {
+    for (keep, kind) in [("record", "rebuildable"), ("whole", "whole")] {
+        let place = Place::new(LAYOUT, "sha256");
+        let layout = format!("oci:{}", place.path(LAYOUT).display());
+        let option = format!("--keep-blobs={keep}");
+        place.ok("from", &["oci", "pull", &layout, "--name=a/b:1", &option]);
+        assert_eq!(kinds(&place, "from"), [kind; 3]);
+        let from = place.text("from");
+        // The layers are here already; then nothing is.
+        for _ in 0..2 {
+            place.ok("to", &["sync", &from, "--oci=a/b:1"]);
+            assert_eq!(kinds(&place, "to"), [kind; 3]);
+            place.ok("to", &["oci", "untag", "a/b:1"]);
+            place.ok("to", &["gc", "--grace=0"]);
+        }
+        // The layer of the first blob gets what was kept of the second one.
+        let streams = place.path("from/streams");
+        let blobs: Vec<PathBuf> = fs::read_dir(&streams)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("composefs-blob-"))
+            .collect();
+        fs::remove_file(&blobs[0]).unwrap();
+        std::os::unix::fs::symlink(fs::read_link(&blobs[1]).unwrap(), &blobs[0]).unwrap();
+        let refused = place.run("to", &["sync", &from, "--oci=a/b:1"]);
+        assert!(refused.status == Some(1) && refused.stderr.contains("blob sha256:"), "{refused:?}");
+        assert_eq!(place.ok("to", &["oci", "images", "-q"]), "");
+    }
+}
+
+#[test]
+fn sync_without_names_copies_refs_and_oci_images() {
+    let place = Place::new(LAYOUT, "sha256");
+    let from = place.text("from");
+    place.ok("from", &["create", place.path(LAYOUT).to_str().unwrap(), "--name=plain"]);
+    let dry = place.ok("to", &["sync", &from, "--dry-run"]);
+    assert!(dry.contains(" plain: ") && dry.ends_with(" a/b:1: the image and missing objects\n"), "{dry}");
+    place.ok("to", &["sync", &from, "plain"]);
+    assert_eq!(place.ok("to", &["oci", "images", "-q"]), "");
+    place.ok("to", &["sync", &from]);
+    assert_eq!(place.ok("to", &["oci", "images", "-q"]), "a/b:1\n");
+    let again = place.ok("to", &["sync", &from]);
+    assert_eq!(again.matches(": up to date\n").count(), 2, "{again}");
+}

@@ -123,7 +123,7 @@ impl Read for LayerArchive<'_> {
 }
 
 /// Opens an object, whose content is compared later.
-pub(super) fn open_object(repository: &Repository, digest: &Digest) -> Result<File, StoredError> {
+pub(crate) fn open_object(repository: &Repository, digest: &Digest) -> Result<File, StoredError> {
     let file = repository.objects().open_object(digest).map_err(libcomposefs_repo::RepositoryError::from)?;
     Ok(file.ok_or(StoredError::NoObject(*digest))?.into())
 }

@@ -37,11 +37,15 @@ impl KeptBlob {
         repository: &Repository,
         blob: &BlobDigest,
     ) -> Result<Option<(Digest, Self)>, StoredError> {
+        let Some(digest) = repository.stream(&stream_name(StreamKind::KeptBlob(*blob)))? else { return Ok(None) };
+        Ok(Some((digest, Self::of_stream(repository, blob, &digest)?)))
+    }
+
+    /// Reads what was kept of a blob from the object of its stream.
+    pub(crate) fn of_stream(repository: &Repository, blob: &BlobDigest, digest: &Digest) -> Result<Self, StoredError> {
+        let file = repository.read_object(digest, FILE_MAX)?;
         let name = stream_name(StreamKind::KeptBlob(*blob));
-        let Some(digest) = repository.stream(&name)? else { return Ok(None) };
-        let file = repository.read_object(&digest, FILE_MAX)?;
-        let found = Self::read(&file, repository);
-        found.map(|kept| Some((digest, kept))).map_err(|error| StoredError::Stream { name, error })
+        Self::read(&file, repository).map_err(|error| StoredError::Stream { name, error })
     }
 
     fn read(file: &[u8], repository: &Repository) -> Result<Self, StreamError> {

@@ -20,6 +20,7 @@ use crate::stored::{StoredError, stream_name};
 use crate::stream::StreamKind;
 
 pub use archive::LayerArchive;
+pub(crate) use archive::open_object;
 pub use checked::CheckedBlob;
 pub(crate) use kept::KeptBlob;
 

@@ -15,7 +15,7 @@ use crate::blob_record::make_record;
 use crate::compression::Compression;
 use crate::layer::LayerSink;
 use crate::manifest::BlobRef;
-use crate::source::{ImageSource, SourceError};
+use crate::source::{GivenBlob, ImageSource, SourceError};
 use crate::stored::{StoredError, stream_name};
 use crate::stream::{ContentType, StreamKind, StreamWriter};
 
@@ -178,6 +178,22 @@ impl LayerToKeep<'_> {
     fn store_checked(&self, own: &Transaction<'_>, input: impl Read) -> Result<Digest, KeepError> {
         let blob = CheckedBlob::of_source(input, self.blob.digest, self.blob.size);
         store_whole(own, &mut BufReader::with_capacity(PIECE, blob), self.blob)
+    }
+
+    /// Copies what the source has kept of the blob, and compares it: a record by rebuilding the blob.
+    pub(super) fn copy_kept(&self, transaction: &Transaction<'_>) -> Result<Option<KeptStream>, KeepError> {
+        let own = transaction.repository().transaction()?;
+        let made = match self.source.kept_blob(self.blob)? {
+            None => return Ok(None),
+            Some(GivenBlob::Record(record)) => {
+                let (object, _) = own.batch().put_bytes(&record).map_err(RepositoryError::from)?;
+                MadeBlob::Record(object, record.len() as u64, None)
+            }
+            Some(GivenBlob::Whole(blob)) => MadeBlob::Whole(self.store_checked(&own, blob)?),
+        };
+        protect_made(transaction, &made)?;
+        own.commit()?;
+        self.store(transaction, made)
     }
 
     /// Reads the blob of a layer that the repository has had, and keeps it.

@@ -78,7 +78,8 @@ pub(super) fn pull_layers(
         }
         let has_other_blob = source.has_blobs() && job.blob.digest != job.diff_id;
         let keep = if has_other_blob { options.keep_blobs } else { KeepBlobs::No };
-        let mut layer = if source.is_remote() || keep != KeepBlobs::No {
+        let given = options.keep_blobs != KeepBlobs::No && source.kept_blob(job.blob)?.is_some();
+        let mut layer = if source.is_remote() || keep != KeepBlobs::No || given {
             let mut own = transaction.repository().transaction()?;
             let keeping = (keep != KeepBlobs::No).then_some(Keeping { keep, is_remote: source.is_remote() });
             let (mut layer, made) = fetch_layer((&own, keeping), known, source, job, options, progress)?;
@@ -97,10 +98,13 @@ pub(super) fn pull_layers(
             }
             let committed = own.commit()?;
             layer.stream = Some(digest);
-            if let Some(made) = made {
-                let to_keep = LayerToKeep { source, blob: job.blob, diff_id: job.diff_id, stream: digest };
-                layer.kept = to_keep.store(transaction, made).map_err(|error| job.not_kept(error))?;
-            }
+            let to_keep = LayerToKeep { source, blob: job.blob, diff_id: job.diff_id, stream: digest };
+            let kept = match made {
+                Some(made) => to_keep.store(transaction, made),
+                None if given => to_keep.copy_kept(transaction),
+                None => Ok(None),
+            };
+            layer.kept = kept.map_err(|error| job.not_kept(error))?;
             layer.new = (committed.objects.new, committed.objects.bytes_written);
             layer
         } else {
@@ -235,16 +239,20 @@ fn keep_present(
     stream: Option<Digest>,
 ) -> Result<Option<KeptStream>, PullError> {
     let Some(stream) = stream.filter(|_| options.keep_blobs != KeepBlobs::No) else { return Ok(None) };
-    if !source.has_blobs() {
+    let given = source.kept_blob(job.blob)?.is_some();
+    if !source.has_blobs() && !given {
         return Ok(None);
     }
     let layer = LayerToKeep { source, blob: job.blob, diff_id: job.diff_id, stream };
     let record = match find_kept(transaction, job.blob, &job.diff_id).map_err(PullError::Kept)? {
         FoundBlob::Given(kept) => return Ok(kept),
-        FoundBlob::Record(kept) if options.keep_blobs == KeepBlobs::Record => return Ok(Some(kept)),
+        FoundBlob::Record(kept) if given || options.keep_blobs == KeepBlobs::Record => return Ok(Some(kept)),
         FoundBlob::Record(kept) => Some(kept),
         FoundBlob::Missing => None,
     };
+    if given {
+        return layer.copy_kept(transaction).map_err(|error| job.not_kept(error));
+    }
     if source.is_remote() && !options.whole {
         let Some(record) = record else { return Ok(None) };
         let whole = layer.replace_record(transaction, &record.object).map_err(|error| job.not_kept(error))?;

@@ -89,6 +89,14 @@ pub trait BlobParts: RangeFetcher {
     fn take_whole(&mut self) -> Option<Box<dyn Read + Send>>;
 }
 
+/// What another repository has kept of a blob.
+pub enum GivenBlob<'s> {
+    /// A record.
+    Record(Vec<u8>),
+    /// The blob.
+    Whole(Box<dyn Read + Send + 's>),
+}
+
 /// A place that has manifests and blobs.
 pub trait ImageSource: Sync {
     /// Returns the reference, for messages.
@@ -115,6 +123,16 @@ pub trait ImageSource: Sync {
     ///
     /// If it cannot be opened.
     fn blob(&self, blob: &BlobRef) -> Result<Box<dyn Read + Send + '_>, SourceError>;
+
+    /// Returns what the source has kept of a blob, beside a way of its own to import the layer. The caller compares it.
+    /// `None` if nothing was kept.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be opened.
+    fn kept_blob(&self, _blob: &BlobRef) -> Result<Option<GivenBlob<'_>>, SourceError> {
+        Ok(None)
+    }
 
     /// Imports a layer in a way of the source's own, which does not read its blob. `None` if the source has no such
     /// way.

@@ -4,11 +4,13 @@
 use std::io::Read;
 use std::sync::atomic::AtomicBool;
 
+use libcomposefs_image::Digest;
 use libcomposefs_repo::{Lease, Repository, StreamName, StreamTag};
 
-use super::{ImageSource, LayerRequest, RootDocument, SourceError};
+use super::{GivenBlob, ImageSource, LayerRequest, RootDocument, SourceError};
 use crate::BlobDigest;
-use crate::blob::LayerArchive;
+use crate::blob::{KeptBlob, LayerArchive, open_object};
+use crate::blob_record::RECORD_MAX;
 use crate::layer::{ImportedLayer, import_layer};
 use crate::manifest::BlobRef;
 use crate::stored::{StoredError, StoredImage, stream_name};
@@ -82,21 +84,39 @@ impl RepositorySource {
     }
 
     fn import(&self, request: LayerRequest<'_>) -> Result<ImportedLayer, SourceError> {
-        let LayerRequest { diff_id, sink, batch, size_max, .. } = request;
         let failed = |error: StoredError| SourceError::Other(Box::new(error));
-        let name = stream_name(StreamKind::Layer(diff_id));
-        let origins = Origins::default();
-        let sink = match batch {
-            Some(batch) => OriginSink::new(batch, &origins, &self.no_clones),
-            None => OriginSink::plain(sink, &origins, &self.no_clones),
-        };
-        // Nothing is compared here: the importer computes the digests of the archive and of each object that it stores.
-        let archive = LayerArchive::open(&self.repository, &diff_id).map_err(failed)?;
-        let archive = archive.ok_or_else(|| failed(StoredError::NoStream(name.clone())))?;
-        let mut archive = archive.with_origins(&origins);
-        import_layer(&mut archive, &sink, Limits::default(), size_max)
-            .map_err(|error| failed(StoredError::Layer { name, error: Box::new(error) }))
+        let name = stream_name(StreamKind::Layer(request.diff_id));
+        let digest = self.repository.stream(&name).map_err(|error| failed(error.into()))?;
+        let digest = digest.ok_or_else(|| failed(StoredError::NoStream(name.clone())))?;
+        import_stream(&self.repository, (name, digest), request, &self.no_clones).map_err(failed)
     }
+}
+
+/// Imports the archive of a layer from the object of its stream. Contents of its objects are shared if `no_clones` does
+/// not say that the file system cannot.
+pub(super) fn import_stream(
+    repository: &Repository,
+    (name, digest): (StreamName, Digest),
+    LayerRequest { diff_id, sink, batch, size_max, .. }: LayerRequest<'_>,
+    no_clones: &AtomicBool,
+) -> Result<ImportedLayer, StoredError> {
+    let origins = Origins::default();
+    let sink = match batch {
+        Some(batch) => OriginSink::new(batch, &origins, no_clones),
+        None => OriginSink::plain(sink, &origins, no_clones),
+    };
+    // Nothing is compared here: the importer computes the digests of the archive and of each object that it stores.
+    let mut archive = LayerArchive::of_stream(repository, &diff_id, &digest)?.with_origins(&origins);
+    import_layer(&mut archive, &sink, Limits::default(), size_max)
+        .map_err(|error| StoredError::Layer { name, error: Box::new(error) })
+}
+
+/// Opens what a repository has kept of a blob.
+pub(super) fn given_blob(repository: &Repository, kept: KeptBlob) -> Result<GivenBlob<'_>, StoredError> {
+    Ok(match kept {
+        KeptBlob::Record { object, .. } => GivenBlob::Record(repository.read_object(&object, RECORD_MAX)?),
+        KeptBlob::Whole { object, .. } => GivenBlob::Whole(Box::new(open_object(repository, &object)?)),
+    })
 }
 
 impl ImageSource for RepositorySource {
@@ -124,6 +144,12 @@ impl ImageSource for RepositorySource {
 
     fn has_blobs(&self) -> bool {
         false
+    }
+
+    fn kept_blob(&self, blob: &BlobRef) -> Result<Option<GivenBlob<'_>>, SourceError> {
+        let failed = |error: StoredError| SourceError::Other(Box::new(error));
+        let kept = KeptBlob::find(&self.repository, &blob.digest).map_err(failed)?;
+        kept.map(|kept| given_blob(&self.repository, kept)).transpose().map_err(failed)
     }
 
     fn import_layer(&self, request: LayerRequest<'_>) -> Option<Result<ImportedLayer, SourceError>> {

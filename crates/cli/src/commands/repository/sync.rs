@@ -18,15 +18,16 @@ use crate::rlimits;
 ///
 /// Copies all names, or those given. A name that leads to another image here is moved; names that exist only here stay.
 /// Every image is written again and compared, and every object is compared with its digest; extents are shared if the
-/// file system can. OCI images are copied if --oci names them: their layers are compared with their digests, and the
-/// composefs image is made from them here, as `oci pull repo:OTHER-REPO:NAME` does.
+/// file system can. OCI images are copied if no refs are given, or --oci names them: their layers, and what was kept of
+/// their blobs, are compared with their digests, and the composefs image is made from them here, as `oci pull
+/// repo:OTHER-REPO:NAME` does.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct SyncArgs {
     /// Repository to copy from
     #[arg(value_name = "OTHER-REPO")]
     other: PathBuf,
-    /// Names to copy [default: all, or none with --oci]
+    /// Refs to copy [default: all refs and OCI images, or none with --oci]
     #[arg(value_name = "REF")]
     names: Vec<RefName>,
     /// OCI image to copy; may be given several times
@@ -69,7 +70,9 @@ fn sync(args: &SyncArgs, selected: &RepositoryArgs, interrupt: &Interrupt) -> an
     if args.oci.is_empty() || !args.names.is_empty() {
         sync_names(args, &repository, interrupt, &mut report)?;
     }
-    for tag in &args.oci {
+    let all = args.oci.is_empty() && args.names.is_empty();
+    let tags = if all { Repository::open(&args.other)?.stream_tags()? } else { Vec::new() };
+    for tag in args.oci.iter().chain(tags.iter().map(|(tag, _)| tag)) {
         let copied = oci::sync::copy(&repository, &args.other, tag, args.dry_run)?;
         report(copied.line, copied.json);
     }
