@@ -59,16 +59,20 @@ fn mend(bytes: &[u8]) -> Option<Vec<u8>> {
         let start = usize::try_from(reader.offset()).ok()?;
         let Ok(Some(record)) = reader.next_record() else { break };
         let at = usize::try_from(reader.offset()).ok()?;
-        let (Record::Object { len, .. } | Record::Image { len, .. }) = record;
+        let (Record::Object { len, .. } | Record::Image { len, .. } | Record::Oci { len, .. }) = record;
         let content = bytes.get(at..at.checked_add(usize::try_from(len).ok()?)?)?;
         std::io::copy(&mut std::io::Read::by_ref(&mut reader), &mut std::io::sink()).ok()?;
         if mended.is_empty() {
             mended.extend_from_slice(&bytes[..start]);
         }
-        let digest = verity::digest(algorithm, content);
-        mended.push(bytes[start]);
-        mended.extend_from_slice(digest.as_bytes());
-        mended.extend_from_slice(&bytes[start + 1 + digest.as_bytes().len()..at]);
+        if matches!(record, Record::Oci { .. }) {
+            mended.extend_from_slice(&bytes[start..at]);
+        } else {
+            let digest = verity::digest(algorithm, content);
+            mended.push(bytes[start]);
+            mended.extend_from_slice(digest.as_bytes());
+            mended.extend_from_slice(&bytes[start + 1 + digest.as_bytes().len()..at]);
+        }
         mended.extend_from_slice(content);
         records += 1;
     }

@@ -9,6 +9,7 @@ pub mod annotation;
 pub mod blob;
 mod blob_digest;
 pub mod blob_record;
+pub mod bundle_document;
 pub mod check_images;
 pub mod compression;
 pub mod containers_storage;

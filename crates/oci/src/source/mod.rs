@@ -1,6 +1,7 @@
 //! Sources of images: what a pull reads manifests and blobs from.
 
 mod archive_files;
+mod bundle;
 mod directory_files;
 mod docker_archive;
 mod oci_layout;
@@ -12,6 +13,7 @@ use std::io::Read;
 use libcomposefs_store::Batch;
 
 pub use archive_files::ArchiveFiles;
+pub use bundle::BundleSource;
 pub use directory_files::DirectoryFiles;
 pub use docker_archive::DockerArchive;
 pub use oci_layout::OciLayout;
@@ -89,7 +91,7 @@ pub trait BlobParts: RangeFetcher {
     fn take_whole(&mut self) -> Option<Box<dyn Read + Send>>;
 }
 
-/// What another repository has kept of a blob.
+/// What another repository, or a bundle, has kept of a blob.
 pub enum GivenBlob<'s> {
     /// A record.
     Record(Vec<u8>),

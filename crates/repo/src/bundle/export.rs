@@ -9,7 +9,7 @@ use rustix::fs::fstat;
 
 use super::format::{Record, write_end, write_head, write_record};
 use crate::digest_set::DigestSet;
-use crate::{ImageName, Reader, RefName, Repository, RepositoryError, io_error};
+use crate::{ImageName, Reader, RefName, Repository, RepositoryError, StreamTag, io_error};
 use libcomposefs_store::Object;
 
 /// Images and objects that the receiver of a bundle has.
@@ -21,11 +21,24 @@ pub struct Have {
     pub objects: Vec<Digest>,
 }
 
+/// An OCI image to be written to a bundle. The description is made and read by another crate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OciDocument {
+    /// Names of the image.
+    pub names: Vec<StreamTag>,
+    /// Objects that the description refers to, with all that the image needs.
+    pub objects: Vec<Digest>,
+    /// The description, of at most 4 MiB.
+    pub text: Vec<u8>,
+}
+
 /// Counts of what was written to a bundle.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exported {
     /// Digests of the images.
     pub images: Vec<Digest>,
+    /// Number of OCI images.
+    pub oci: u64,
     /// Number of objects, without the images.
     pub objects: u64,
     /// Total size of images and objects, in bytes.
@@ -35,7 +48,7 @@ pub struct Exported {
 }
 
 impl Reader<'_> {
-    /// Writes images with their names, and the objects that the receiver lacks. Every content is checked before it is
+    /// Writes images and OCI images with their names, and the objects that the receiver lacks. Every content is checked before it is
     /// written.
     ///
     /// # Errors
@@ -44,6 +57,7 @@ impl Reader<'_> {
     pub fn export(
         &self,
         images: &[ImageName],
+        oci: &[OciDocument],
         have: &Have,
         out: &mut impl Write,
         progress: &dyn Progress,
@@ -98,6 +112,24 @@ impl Reader<'_> {
             let len = export_content(repository, &digest, out, |len| Record::Image { digest, len, names })?;
             exported.images.push(digest);
             exported.bytes += len;
+            records += 1;
+        }
+        for OciDocument { names, objects, text } in oci {
+            for object in objects {
+                if !done.insert(object) {
+                    exported.left_out += 1;
+                    continue;
+                }
+                let len = export_object(repository, object, out)?;
+                progress.bytes(len);
+                exported.objects += 1;
+                exported.bytes += len;
+                records += 1;
+            }
+            let record = Record::Oci { len: text.len() as u64, names: names.clone() };
+            write_record(out, &record).and_then(|()| out.write_all(text)).map_err(RepositoryError::Output)?;
+            exported.oci += 1;
+            exported.bytes += text.len() as u64;
             records += 1;
         }
         write_end(out, records).map_err(RepositoryError::Output)?;

@@ -4,17 +4,20 @@ use std::io::{self, Read, Write};
 
 use libcomposefs_image::{Algorithm, Digest};
 
-use crate::RefName;
+use crate::{RefName, StreamTag};
 
 /// The magic bytes at the start of a bundle.
 pub const MAGIC: &[u8; 16] = b"composefs-bundle";
 const VERSION: u32 = 1;
 /// Limit of the names of one image.
 const NAMES_MAX: u16 = 1024;
+/// Limit of the description of an OCI image, in bytes.
+const DOCUMENT_MAX: u64 = 4 << 20;
 
 /// The byte at the start of a record that says its kind.
 const OBJECT: u8 = b'O';
 const IMAGE: u8 = b'I';
+const OCI: u8 = b'C';
 const END: u8 = b'E';
 
 /// A record of a bundle. Its content follows, and must be read before the next record.
@@ -35,6 +38,13 @@ pub enum Record {
         len: u64,
         /// Names of the image.
         names: Vec<RefName>,
+    },
+    /// The description of an OCI image. All of its objects come before it, or are with the receiver.
+    Oci {
+        /// Size of the description, in bytes.
+        len: u64,
+        /// Names of the image.
+        names: Vec<StreamTag>,
     },
 }
 
@@ -63,20 +73,27 @@ pub(super) fn write_head(out: &mut impl Write, algorithm: Algorithm) -> io::Resu
 /// Writes the head of a record. The content must follow.
 pub(super) fn write_record(out: &mut impl Write, record: &Record) -> io::Result<()> {
     let (kind, digest, len) = match record {
-        Record::Object { digest, len } => (OBJECT, digest, len),
-        Record::Image { digest, len, .. } => (IMAGE, digest, len),
+        Record::Object { digest, len } => (OBJECT, digest.as_bytes(), len),
+        Record::Image { digest, len, .. } => (IMAGE, digest.as_bytes(), len),
+        Record::Oci { len, .. } => (OCI, &[][..], len),
     };
     out.write_all(&[kind])?;
-    out.write_all(digest.as_bytes())?;
+    out.write_all(digest)?;
     out.write_all(&len.to_le_bytes())?;
-    if let Record::Image { names, .. } = record {
-        let count = u16::try_from(names.len()).ok().filter(|count| *count <= NAMES_MAX);
-        out.write_all(&count.ok_or(io::ErrorKind::InvalidInput)?.to_le_bytes())?;
-        for name in names {
-            let bytes = name.as_str().as_bytes();
-            out.write_all(&u16::try_from(bytes.len()).map_err(|_| io::ErrorKind::InvalidInput)?.to_le_bytes())?;
-            out.write_all(bytes)?;
-        }
+    match record {
+        Record::Object { .. } => Ok(()),
+        Record::Image { names, .. } => write_names(out, names.iter().map(RefName::as_str)),
+        Record::Oci { names, .. } => write_names(out, names.iter().map(StreamTag::as_str)),
+    }
+}
+
+fn write_names<'n>(out: &mut impl Write, names: impl ExactSizeIterator<Item = &'n str>) -> io::Result<()> {
+    let count = u16::try_from(names.len()).ok().filter(|count| *count <= NAMES_MAX);
+    out.write_all(&count.ok_or(io::ErrorKind::InvalidInput)?.to_le_bytes())?;
+    for name in names {
+        let bytes = name.as_bytes();
+        out.write_all(&u16::try_from(bytes.len()).map_err(|_| io::ErrorKind::InvalidInput)?.to_le_bytes())?;
+        out.write_all(bytes)?;
     }
     Ok(())
 }
@@ -156,6 +173,7 @@ impl<R: Read> RecordReader<R> {
                 }
             }
             OBJECT | IMAGE => self.record(kind == IMAGE).map(Some),
+            OCI => self.oci_record().map(Some),
             _ => Err(self.rule(format!("a record of kind {kind:#04x} is unknown"))),
         }
     }
@@ -166,22 +184,38 @@ impl<R: Read> RecordReader<R> {
         self.fill(raw)?;
         let Some(digest) = Digest::new(self.algorithm, raw) else { return Err(self.rule("no digest".into())) };
         let len = u64::from_le_bytes(self.array()?);
-        let mut names = Vec::new();
-        if is_image {
-            let count = u16::from_le_bytes(self.array()?);
-            if count > NAMES_MAX {
-                return Err(self.rule(format!("an image has {count} names")));
-            }
-            for _ in 0..count {
-                let mut name = vec![0; usize::from(u16::from_le_bytes(self.array()?))];
-                self.fill(&mut name)?;
-                let name = String::from_utf8(name).map_err(|_| self.rule("a name is no UTF-8".into()))?;
-                names.push(RefName::new(name).map_err(|error| self.rule(error.to_string()))?);
-            }
-        }
+        let names = if is_image { self.names()? } else { Vec::new() };
+        let names = names.into_iter().map(RefName::new).collect::<Result<_, _>>();
+        let names = names.map_err(|error| self.rule(error.to_string()))?;
         self.records += 1;
         self.left = len;
         Ok(if is_image { Record::Image { digest, len, names } } else { Record::Object { digest, len } })
+    }
+
+    fn oci_record(&mut self) -> Result<Record, FormatError> {
+        let len = u64::from_le_bytes(self.array()?);
+        if len > DOCUMENT_MAX {
+            return Err(self.rule(format!("the description of an OCI image has {len} bytes, more than {DOCUMENT_MAX}")));
+        }
+        let names = self.names()?.iter().map(|name| name.parse()).collect::<Result<_, _>>();
+        let names = names.map_err(|error: crate::InvalidStreamName| self.rule(error.to_string()))?;
+        self.records += 1;
+        self.left = len;
+        Ok(Record::Oci { len, names })
+    }
+
+    fn names(&mut self) -> Result<Vec<String>, FormatError> {
+        let count = u16::from_le_bytes(self.array()?);
+        if count > NAMES_MAX {
+            return Err(self.rule(format!("an image has {count} names")));
+        }
+        let mut names = Vec::new();
+        for _ in 0..count {
+            let mut name = vec![0; usize::from(u16::from_le_bytes(self.array()?))];
+            self.fill(&mut name)?;
+            names.push(String::from_utf8(name).map_err(|_| self.rule("a name is no UTF-8".into()))?);
+        }
+        Ok(names)
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], FormatError> {
@@ -236,7 +270,10 @@ mod tests {
         let names = vec![RefName::new("a/b").unwrap(), RefName::new("c").unwrap()];
         write_record(&mut out, &Record::Image { digest, len: 2, names }).unwrap();
         out.extend_from_slice(b"de");
-        write_end(&mut out, 2).unwrap();
+        let names = vec!["docker.io/library/debian:13".parse().unwrap()];
+        write_record(&mut out, &Record::Oci { len: 4, names }).unwrap();
+        out.extend_from_slice(b"fghi");
+        write_end(&mut out, 3).unwrap();
         out
     }
 
@@ -255,9 +292,11 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let all = read(&bundle()).unwrap();
-        assert_eq!(all.len(), 2);
+        assert_eq!(all.len(), 3);
         assert_eq!((all[0].1.as_slice(), all[1].1.as_slice()), (&b"abc"[..], &b"de"[..]));
         assert!(matches!(&all[1].0, Record::Image { names, .. } if names.len() == 2 && names[0].as_str() == "a/b"));
+        assert!(matches!(&all[2].0, Record::Oci { names, .. } if names[0].as_str() == "docker.io/library/debian:13"));
+        assert_eq!(all[2].1, b"fghi");
     }
 
     #[test]
@@ -273,7 +312,7 @@ mod tests {
     fn no_byte_changed_makes_it_panic() {
         let whole = bundle();
         for index in 0..whole.len() {
-            for value in [0, 1, 0x7f, 0x80, 0xff, b'O', b'I', b'E'] {
+            for value in [0, 1, 0x7f, 0x80, 0xff, b'O', b'I', b'C', b'E'] {
                 let mut bytes = whole.clone();
                 bytes[index] = value;
                 let _ = read(&bytes);

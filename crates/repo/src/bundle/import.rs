@@ -1,8 +1,9 @@
 //! Bundles are imported: objects are stored as they arrive and compared with their digests; images follow at the end.
 
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use libcomposefs_content::Progress;
 use libcomposefs_image::Digest;
 use libcomposefs_image::verity::Hasher;
 use libcomposefs_sys::copy::READ_SIZE;
@@ -10,7 +11,7 @@ use libcomposefs_sys::sparse::is_zero;
 
 use super::format::{FormatError, Record, RecordReader};
 use crate::import::{ImportOptions, Incoming};
-use crate::{Committed, PublishedImage, RefName, Repository, RepositoryError};
+use crate::{Committed, PublishedImage, RefName, Repository, RepositoryError, StreamTag, Transaction};
 use libcomposefs_store::Error;
 use libcomposefs_store::ImageBytes;
 use libcomposefs_store::{Batch, Summary};
@@ -26,20 +27,62 @@ pub struct ImportedBundle {
     pub objects: Summary,
 }
 
-impl Repository {
-    /// Imports a bundle. `names` returns the names for an image, given its number and the names in the bundle.
+/// A bundle that was read: its objects are on disk, and nothing of it has a name.
+#[derive(Debug)]
+#[must_use = "nothing of the bundle is published yet"]
+pub struct ReadBundle<'r> {
+    transaction: Transaction<'r>,
+    source: PathBuf,
+    images: Vec<(Incoming, Vec<RefName>)>,
+    documents: Vec<(Vec<u8>, Vec<StreamTag>)>,
+}
+
+impl ReadBundle<'_> {
+    /// Returns the number of images, without the OCI images.
+    #[must_use]
+    pub fn image_count(&self) -> usize {
+        self.images.len()
+    }
+
+    /// Returns the descriptions of OCI images, with their names in the bundle. Their objects are in the repository,
+    /// unless the receiver was to have them, and are protected from gc as long as this lives.
+    #[must_use]
+    pub fn documents(&self) -> &[(Vec<u8>, Vec<StreamTag>)] {
+        &self.documents
+    }
+
+    /// Publishes the images. `names` returns the names for an image, given its number and the names in the bundle. OCI
+    /// images are left to the caller.
     ///
     /// # Errors
     ///
-    /// If the bundle is damaged, or needs an object that neither it nor the repository has. Nothing of it is published
-    /// then.
-    pub fn import_bundle(
-        &self,
-        input: impl Read,
-        source: &Path,
+    /// If an image is wrong, or needs an object that neither the bundle nor the repository has. None is published then.
+    pub fn publish(
+        self,
         names: &dyn Fn(usize, Vec<RefName>) -> Vec<RefName>,
         options: &ImportOptions<'_>,
     ) -> Result<ImportedBundle, RepositoryError> {
+        let Self { mut transaction, source, images, .. } = self;
+        for (number, (incoming, own)) in images.into_iter().enumerate() {
+            transaction.import_image(&incoming, &source, names(number, own), options)?;
+        }
+        let Committed { images, objects } = transaction.commit()?;
+        Ok(ImportedBundle { images, objects })
+    }
+}
+
+impl Repository {
+    /// Reads a bundle, and stores its objects. Nothing of it is published.
+    ///
+    /// # Errors
+    ///
+    /// If the bundle is damaged, or an object cannot be stored.
+    pub fn read_bundle(
+        &self,
+        input: impl Read,
+        source: &Path,
+        progress: &dyn Progress,
+    ) -> Result<ReadBundle<'_>, RepositoryError> {
         let mut reader = RecordReader::new(input).map_err(|error| wrong(error, source))?;
         if reader.algorithm() != self.algorithm() {
             return Err(RepositoryError::Algorithm {
@@ -50,25 +93,50 @@ impl Repository {
             });
         }
         let mut transaction = self.transaction()?;
-        let mut pending = Vec::new();
+        let (mut images, mut documents) = (Vec::new(), Vec::new());
         while let Some(record) = reader.next_record().map_err(|error| wrong(error, source))? {
             let at = reader.offset();
             match record {
                 Record::Object { digest, len } => {
                     take_object(&mut reader, transaction.batch(), &digest, len, source)?;
-                    options.progress.bytes(len);
+                    progress.bytes(len);
                 }
-                Record::Image { digest, len, names: own } => {
-                    let incoming = self.take_image(&mut reader, &digest, len, at, source)?;
-                    pending.push((incoming, names(pending.len(), own)));
+                Record::Image { digest, len, names } => {
+                    images.push((self.take_image(&mut reader, &digest, len, at, source)?, names));
+                }
+                Record::Oci { names, .. } => {
+                    let mut text = Vec::new();
+                    reader.read_to_end(&mut text).map_err(|error| broken(error, at, source))?;
+                    documents.push((text, names));
                 }
             }
         }
-        for (incoming, names) in pending {
-            transaction.import_image(&incoming, source, names, options)?;
+        if !documents.is_empty() {
+            // Whoever reads the documents reads the objects by their names.
+            transaction = transaction.sync()?.again();
         }
-        let Committed { images, objects } = transaction.commit()?;
-        Ok(ImportedBundle { images, objects })
+        Ok(ReadBundle { transaction, source: source.to_owned(), images, documents })
+    }
+
+    /// Imports a bundle without OCI images: [`read_bundle`](Self::read_bundle) and [`publish`](ReadBundle::publish).
+    ///
+    /// # Errors
+    ///
+    /// If the bundle is damaged, has an OCI image, or needs an object that neither it nor the repository has. Nothing of
+    /// it is published then.
+    pub fn import_bundle(
+        &self,
+        input: impl Read,
+        source: &Path,
+        names: &dyn Fn(usize, Vec<RefName>) -> Vec<RefName>,
+        options: &ImportOptions<'_>,
+    ) -> Result<ImportedBundle, RepositoryError> {
+        let bundle = self.read_bundle(input, source, options.progress)?;
+        if !bundle.documents.is_empty() {
+            let rule = "it has OCI images, which are imported in another way".into();
+            return Err(RepositoryError::Bundle { offset: 0, rule });
+        }
+        bundle.publish(names, options)
     }
 
     fn take_image<R: Read>(

@@ -176,7 +176,7 @@ impl<'r> SyncedObjects<'r> {
     }
 
     /// Begins again with the same lease and images, without streams.
-    fn again(self) -> Transaction<'r> {
+    pub(crate) fn again(self) -> Transaction<'r> {
         let Self { repository, lease, images, objects: stored, .. } = self;
         let batch = repository.objects.batch_guarded(lease.clone());
         Transaction { repository, lease, batch, images, streams: Vec::new(), expected: Vec::new(), stored }

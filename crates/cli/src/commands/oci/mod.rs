@@ -1,6 +1,7 @@
 //! `composefs oci`: works with OCI images, of registries, layouts and archives.
 
 mod blob_kind;
+pub(crate) mod bundle_images;
 mod config_diff;
 mod container;
 mod destination;

@@ -7,16 +7,22 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_image::Digest;
-use libcomposefs_repo::bundle::{Exported, Have};
-use libcomposefs_repo::{ImageName, Repository};
+use libcomposefs_oci::bundle_document::bundle_document;
+use libcomposefs_oci::stored::stream_name;
+use libcomposefs_oci::stream::StreamKind;
+use libcomposefs_repo::bundle::{Exported, Have, OciDocument};
+use libcomposefs_repo::{ImageName, Reader, StreamTag};
 use libcomposefs_store::publish::replace_file;
 use serde_json::json;
 
-use super::{NameOperand, RepositoryArgs, progress};
+use super::{NameOperand, RepositoryArgs, ResolvedName, progress};
 use crate::complete;
 use crate::output;
 
 /// Write images with their objects to a bundle, a file for `composefs import`.
+///
+/// An OCI image is written with its manifest, its configuration, its layers and what was kept of its blobs; the receiver
+/// makes the composefs image of the layers. By its digest, a composefs image is written alone.
 ///
 /// Objects that the receiver has can be left out: all objects of an image (--have), or those in a list (--have-list).
 /// Every content is verified before it is written.
@@ -44,27 +50,46 @@ const EXAMPLES: &str = "\
 Examples:
   composefs --repo=/srv/images export debian/13 --output=debian.bundle
   composefs --repo=/srv/images export debian/13.1 --have=debian/13 --output=update.bundle
+  composefs --repo=/srv/images export docker.io/library/debian:13 --output=oci.bundle
   ssh host composefs images --objects > list
   composefs export debian/13 --have-list=list | ssh host composefs import -";
 
 pub(crate) fn run(args: &ExportArgs, selected: &RepositoryArgs) -> anyhow::Result<()> {
     let repository = selected.open()?;
     let objects = args.have_list.as_deref().map_or(Ok(Vec::new()), read_list)?;
-    let named = |names: &[NameOperand]| -> anyhow::Result<Vec<ImageName>> {
-        names.iter().map(|name| Ok(name.resolve(&repository, selected.names())?.image)).collect()
+    // Until all is written: gc removes no image that was found, and no object of one.
+    let reader = repository.reader()?;
+    let named = |names: &[NameOperand]| -> anyhow::Result<(Vec<ImageName>, Vec<OciDocument>)> {
+        let (mut images, mut oci) = (Vec::new(), Vec::new());
+        for name in names {
+            match name.resolve(&repository, selected.names())? {
+                ResolvedName { oci: Some(found), .. } => {
+                    let tag: StreamTag = name.to_string().parse()?;
+                    let stream = stream_name(StreamKind::Manifest(found.manifest.digest));
+                    reader.protect(&repository.stream(&stream)?.into_iter().collect::<Vec<_>>())?;
+                    oci.push(bundle_document(&repository, &found, vec![tag])?);
+                }
+                ResolvedName { image, oci: None } => images.push(image),
+            }
+        }
+        Ok((images, oci))
     };
-    let images = named(&args.images)?;
-    let have = Have { images: named(&args.have)?, objects };
+    let (images, oci) = named(&args.images)?;
+    let (have_images, have_oci) = named(&args.have)?;
+    let objects = objects.into_iter().chain(have_oci.into_iter().flat_map(|image| image.objects)).collect();
+    let have = Have { images: have_images, objects };
+    let wanted = ToExport { images, oci };
     let Some(path) = args.output.as_deref().filter(|path| *path != Path::new("-")) else {
         if output::is_terminal() {
             bail!("standard output is a terminal: use --output=FILE to write a bundle");
         }
-        return write(&images, &repository, &have, &mut output::data()).map(drop);
+        return write(&wanted, &reader, &have, &mut output::data()).map(drop);
     };
-    let (_, exported) = replace_file(path, 0o666, |file: &mut File| write(&images, &repository, &have, file))?;
+    let (_, exported) = replace_file(path, 0o666, |file: &mut File| write(&wanted, &reader, &have, file))?;
     if args.json {
         let json = json!({
             "images": exported.images.iter().map(Digest::to_hex).collect::<Vec<_>>(),
+            "oci": exported.oci,
             "objects": exported.objects,
             "bytes": exported.bytes,
             "left_out": exported.left_out,
@@ -74,10 +99,16 @@ pub(crate) fn run(args: &ExportArgs, selected: &RepositoryArgs) -> anyhow::Resul
     Ok(())
 }
 
-fn write(images: &[ImageName], repository: &Repository, have: &Have, out: &mut impl Write) -> anyhow::Result<Exported> {
+/// What a bundle gets.
+struct ToExport {
+    images: Vec<ImageName>,
+    oci: Vec<OciDocument>,
+}
+
+fn write(wanted: &ToExport, reader: &Reader<'_>, have: &Have, out: &mut impl Write) -> anyhow::Result<Exported> {
     let progress = progress::ObjectProgress::start();
     let mut out = BufWriter::with_capacity(1 << 20, out);
-    Ok(repository.reader()?.export(images, have, &mut out, &|bytes| progress.done(bytes))?)
+    Ok(reader.export(&wanted.images, &wanted.oci, have, &mut out, &|bytes| progress.done(bytes))?)
 }
 
 fn read_list(path: &Path) -> anyhow::Result<Vec<Digest>> {

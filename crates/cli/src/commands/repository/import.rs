@@ -11,12 +11,13 @@ use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_image::dump;
 use libcomposefs_image::erofs::read::ImageReader;
 use libcomposefs_repo::bundle::MAGIC;
-use libcomposefs_repo::{ImportOptions, Incoming, ObjectSource, RefName, Repository};
+use libcomposefs_repo::{ImportOptions, Incoming, ObjectSource, RefName, Repository, StreamTag};
 use libcomposefs_store::Basedirs;
 use libcomposefs_sys::input;
 use serde_json::json;
 
 use super::{RepositoryArgs, create, progress};
+use crate::commands::oci::bundle_images::UnnamedImage;
 use crate::complete;
 use crate::image_file::ImageFile;
 use crate::interrupt::Interrupt;
@@ -27,7 +28,8 @@ use crate::{dump_file, rlimits};
 ///
 /// The image is read, written again and compared: only unmodified images of composefs tools are accepted, and they keep
 /// their digest. All objects must be in the repository, in a --basedir or in the bundle; each is compared with its
-/// digest. If anything is wrong, nothing is published and no name changes. Bundles are written by `composefs export`.
+/// digest. OCI images of a bundle are verified like those of `oci pull`, and the composefs image is made again of the
+/// layers. If anything is wrong, nothing is published and no name changes. Bundles are written by `composefs export`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ImportArgs {
@@ -131,19 +133,37 @@ fn import_bundle(
         None if args.refs => own,
         _ => Vec::new(),
     };
-    let imported = repository
-        .import_bundle(input, &args.source, &names, options)
-        .with_context(|| format!("cannot import {}", args.source.display()))?;
+    let cannot = || format!("cannot import {}", args.source.display());
+    let bundle = repository.read_bundle(input, &args.source, options.progress).with_context(cannot)?;
+    let tags = bundle.documents().iter().map(|(_, own)| match &args.name {
+        Some(name) if bundle.image_count() == 0 => Ok(vec![name.as_str().parse()?]),
+        None if args.refs => Ok(own.clone()),
+        _ => Ok(Vec::new()),
+    });
+    let mut tags: Vec<Vec<StreamTag>> = tags.collect::<anyhow::Result<_>>()?;
+    if args.name.is_some() {
+        tags.iter_mut().skip(1).for_each(Vec::clear);
+    }
+    // All OCI images are verified before anything has a name.
+    let reader = repository.reader()?;
+    let oci = bundle.documents().iter().map(|(text, _)| UnnamedImage::import(repository, &reader, text));
+    let oci: Vec<UnnamedImage> = oci.collect::<anyhow::Result<_>>().with_context(cannot)?;
+    let imported = bundle.publish(&names, options).with_context(cannot)?;
+    for (image, tags) in oci.iter().zip(&tags) {
+        image.tag(repository, tags)?;
+    }
     if args.json {
         let images =
             imported.images.iter().map(|image| json!({ "digest": image.digest.to_hex(), "new": image.is_new }));
         let json = json!({
             "images": images.collect::<Vec<_>>(),
+            "oci": oci.iter().zip(&tags).map(|(image, tags)| image.json(tags)).collect::<Vec<_>>(),
             "objects": { "new": imported.objects.new, "present": imported.objects.present },
         });
         output::json(&json);
     } else {
         imported.images.iter().for_each(|image| out!("{}", image.digest));
+        oci.iter().for_each(|image| out!("{}", image.manifest()));
     }
     Ok(())
 }
