@@ -5,6 +5,7 @@ mod proxy;
 #[allow(dead_code)]
 #[path = "../../../remote/tests/registry/real.rs"]
 mod real;
+mod resume;
 #[allow(dead_code)]
 #[path = "../../../oci/tests/chunked/writer.rs"]
 mod writer;

@@ -17,6 +17,8 @@ pub(crate) enum Treatment {
     NoRanges,
     /// Ends each answer after this number of bytes, as long as it is longer.
     Cut(usize),
+    /// Sends no more of an answer after this number of bytes, and keeps the connection open.
+    Stall(usize),
 }
 
 /// A running proxy. Its threads end with the process.
@@ -80,7 +82,7 @@ fn serve(client: TcpStream, registry: u16, treatment: Treatment, counters: &Coun
     let mut upstream = TcpStream::connect(("127.0.0.1", registry)).ok()?;
     upstream.write_all(request.as_bytes()).ok()?;
     let mut left = match treatment {
-        Treatment::Cut(most) if is_blob => most,
+        Treatment::Cut(most) | Treatment::Stall(most) if is_blob => most,
         _ => usize::MAX,
     };
     let mut client = reader.into_inner();
@@ -93,6 +95,10 @@ fn serve(client: TcpStream, registry: u16, treatment: Treatment, counters: &Coun
             counters.bytes.fetch_add(read as u64, Ordering::SeqCst);
         }
         client.write_all(&buffer[..read]).ok()?;
+    }
+    if matches!(treatment, Treatment::Stall(_)) {
+        // Until the client ends.
+        let _ = client.read(&mut buffer);
     }
     Some(())
 }

@@ -13,6 +13,7 @@ mod layers;
 mod partial;
 mod publish;
 mod read_layer;
+mod received;
 mod trees;
 mod until_interrupted;
 mod whole_blob;
@@ -22,6 +23,7 @@ pub use trees::{PlainOptions, PlainTrees, plain_trees, read_documents, source_tr
 
 pub use keep::KeepError;
 pub use keep_blobs::KeepBlobs;
+pub use received::prune_received;
 
 use libcomposefs_image::{Algorithm, Digest};
 use libcomposefs_repo::{Repository, RepositoryError, StreamTag};

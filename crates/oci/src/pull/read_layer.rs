@@ -10,6 +10,7 @@ use super::blob_reader::{BlobRead, read_archive};
 use super::keep::{KeepError, Keeping, KeptStream, MadeBlob, keep_while_reading};
 use super::known::KnownContents;
 use super::partial::{self, PartialLayer, PartialPull};
+use super::received::{BlobInput, ReceivedPart};
 use super::whole_blob::WholeBlob;
 use super::{LayerOutcome, PullError, PullOptions, PullProgress, PullWarning};
 use crate::layer::{
@@ -132,13 +133,19 @@ pub(super) fn fetch_layer(
         }
     }
     let keeping = keeping.map(|keep| (keep, transaction));
-    let watched = positions.and_then(|positions| WholeBlob::new(transaction.batch(), positions));
-    let body = body.map(|body| body as Box<dyn Read + Send + '_>);
-    let whole = WholeRead { body, watched: watched.as_ref(), keeping };
-    let (mut layer, made) = read_layer(transaction.batch(), source, whole, job, options, progress)?;
-    if let Some(watched) = watched {
-        known.add(|table| watched.add_to(table));
-    }
+    let read = |body: Option<BlobInput<'_>>| {
+        let watched = positions.and_then(|positions| WholeBlob::new(transaction.batch(), positions));
+        let whole = WholeRead { body, watched: watched.as_ref(), keeping };
+        let read = read_layer(transaction.batch(), source, whole, job, options, progress)?;
+        if let Some(watched) = watched {
+            known.add(|table| watched.add_to(table));
+        }
+        Ok(read)
+    };
+    let (mut layer, made) = match (body, ReceivedPart::open(transaction.repository(), source, job.blob)) {
+        (None, Some(part)) => part.read(source, job.blob, read)?,
+        (body, _) => read(body.map(|body| body as BlobInput<'_>))?,
+    };
     layer.warnings.append(&mut warnings);
     Ok((layer, made))
 }
@@ -147,7 +154,7 @@ pub(super) fn fetch_layer(
 #[derive(Default)]
 pub(super) struct WholeRead<'w> {
     /// A reader of the blob, if one was opened before.
-    pub(super) body: Option<Box<dyn Read + Send + 'w>>,
+    pub(super) body: Option<BlobInput<'w>>,
     /// What is told of the blob and its contents.
     pub(super) watched: Option<&'w WholeBlob<'w>>,
     /// What is kept of the blob, and the transaction that stores it.

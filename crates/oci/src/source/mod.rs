@@ -126,6 +126,20 @@ pub trait ImageSource: Sync {
     /// If it cannot be opened.
     fn blob(&self, blob: &BlobRef) -> Result<Box<dyn Read + Send + '_>, SourceError>;
 
+    /// Opens a blob at an offset. The caller checks its size and digest. A source without a network has no use for it,
+    /// and gives the bytes before the offset in vain.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be opened.
+    fn blob_from(&self, blob: &BlobRef, offset: u64) -> Result<Box<dyn Read + Send + '_>, SourceError> {
+        let mut reader = self.blob(blob)?;
+        let path = || format!("blob {}", blob.digest);
+        std::io::copy(&mut (&mut reader).take(offset), &mut std::io::sink())
+            .map_err(|source| SourceError::Io { path: path(), source })?;
+        Ok(reader)
+    }
+
     /// Returns what the source has kept of a blob, beside a way of its own to import the layer. The caller compares it.
     /// `None` if nothing was kept.
     ///

@@ -111,7 +111,11 @@ impl ImageSource for RegistryImage {
     }
 
     fn blob(&self, blob: &BlobRef) -> Result<Box<dyn Read + Send + '_>, SourceError> {
-        let reader = self.source.repository.blob(&digest(&blob.digest)?, blob.size, 0).map_err(other)?;
+        self.blob_from(blob, 0)
+    }
+
+    fn blob_from(&self, blob: &BlobRef, offset: u64) -> Result<Box<dyn Read + Send + '_>, SourceError> {
+        let reader = self.source.repository.blob(&digest(&blob.digest)?, blob.size, offset).map_err(other)?;
         // The pull computes the digest too.
         Ok(Box::new(reader.unverified()))
     }

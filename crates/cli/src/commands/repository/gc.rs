@@ -76,6 +76,11 @@ fn collect(args: &GcArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
         // A pull notices wrong places by itself.
         tell!("composefs: warning: cannot prune the table of contents for partial pulls in cache/: {error}");
     }
+    if !args.dry_run
+        && let Err(error) = libcomposefs_oci::pull::prune_received(&repository, args.grace)
+    {
+        tell!("composefs: warning: cannot remove parts of blobs that a pull has left in cache/: {error}");
+    }
     if args.json {
         output::json(&report_json(&report, args));
     } else {
