@@ -6,6 +6,7 @@
 mod apt;
 mod artifacts;
 mod bench;
+mod corpora;
 mod crates_io;
 mod demo;
 mod dist;
@@ -54,6 +55,8 @@ enum Task {
     Map,
     /// Set up the existing implementations as black boxes to compare with, and print their directory.
     Peers(peers::Options),
+    /// Fetch the odd tar archives that the tests read, and print their directory.
+    Corpora,
     /// Time the program beside its peers.
     Bench(bench::Options),
     /// Feed the fuzz targets for some time.
@@ -86,6 +89,7 @@ fn run(task: Task) -> Result<()> {
         Task::Tidy(options) => tidy::run(&options),
         Task::Map => tidy::map::run(),
         Task::Peers(options) => peers::run(&options),
+        Task::Corpora => corpora::run(),
         Task::Bench(options) => bench::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::E2e(options) => e2e::run(&options),

@@ -12,12 +12,14 @@ use super::Options;
 use super::libtest::{Reader, kind_of};
 use super::report::Suite;
 use crate::crates_io::Profile;
-use crate::{metadata, minbase, paths, peers};
+use crate::{corpora, metadata, minbase, paths, peers};
 
 /// Tests that cannot run here say so by a line in the file of this name: the test's name, a tab, the reason.
 const SKIP_LOG: &str = "COMPOSEFS_SKIP_LOG";
 /// The directory of the implementations to compare with.
 const PEERS: &str = "COMPOSEFS_PEERS";
+/// The directory of the odd tar archives.
+const CORPORA: &str = "COMPOSEFS_TAR_CORPORA";
 /// Names a tree of a real system.
 const MINBASE: &str = "COMPOSEFS_MINBASE";
 /// Set for the long forms of the tests.
@@ -53,6 +55,15 @@ pub(super) fn run(tests: &Tests, options: &Options) -> Result<Vec<Suite>> {
     cargo.env(SKIP_LOG, skip_log.path()).env(PEERS, &tests.peers);
     if options.full {
         cargo.env(FULL, "1");
+    }
+    match corpora::set_up() {
+        Ok(dir) => {
+            cargo.env(CORPORA, dir);
+        }
+        Err(error) if !options.forbids_skips() => {
+            eprintln!("the odd tar archives cannot be fetched, so their test is skipped: {error:#}");
+        }
+        Err(error) => return Err(error),
     }
     if let Some(tree) = minbase::set_up()? {
         cargo.env(MINBASE, tree);

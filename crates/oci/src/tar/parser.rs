@@ -134,7 +134,8 @@ impl TarParser {
         }
         header.check()?;
         match header.type_flag() {
-            kind @ (b'x' | b'g' | b'L' | b'K') => self.extension_header(kind, header.size()?),
+            // X is the PAX header of Solaris, from before it had a standard.
+            kind @ (b'x' | b'X' | b'g' | b'L' | b'K') => self.extension_header(kind, header.size()?),
             _ => self.entry(&header),
         }
     }
@@ -164,7 +165,7 @@ impl TarParser {
         };
         let until_nul = || data.split(|byte| *byte == 0).next().unwrap_or_default().to_vec();
         match kind {
-            b'x' => self.pax.read(data)?,
+            b'x' | b'X' => self.pax.read(data)?,
             b'L' => self.long_name = Some(until_nul()),
             b'K' => self.long_link = Some(until_nul()),
             // The records of a global header are not applied (section 1.1.9): no other program does.

@@ -96,6 +96,9 @@ fn record(data: &[u8]) -> Result<PaxRecord<'_>, TarError> {
     if key.is_empty() {
         return Err(TarError::Pax("a record has no key"));
     }
+    if key.contains(&0) {
+        return Err(TarError::Pax("the key of a record has a NUL"));
+    }
     if value.contains(&0) && matches!(key, b"path" | b"linkpath") {
         return Err(TarError::Pax("a name has a NUL"));
     }
@@ -120,6 +123,7 @@ mod tests {
             b"5 =a\n",
             b"-9 path=a\n",
             b"12 path=a\0b\n",
+            b"8 a\0b=c\n",
             b"99999999999999999999 a=b\n",
         ] {
             assert!(record(wrong).is_err(), "{wrong:?}");
