@@ -16,23 +16,12 @@ use std::time::{Duration, Instant};
 use libcomposefs_image::erofs::read::{ImageReader, load};
 use libcomposefs_image::tree::Data;
 use libcomposefs_image::{Algorithm, Digest, verity};
+use libcomposefs_testkit::numbers::Numbers;
 use libcomposefs_testkit::{privilege, stats};
 
 const WORKERS: usize = 8;
 const TREES: usize = 12;
 const FILES: usize = 120;
-
-/// Pseudo-random numbers that are the same for a seed (xorshift).
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % limit as u64) as usize
-    }
-}
 
 struct Place {
     dir: tempfile::TempDir,

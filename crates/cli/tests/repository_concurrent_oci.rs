@@ -9,23 +9,12 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use libcomposefs_testkit::numbers::Numbers;
 use libcomposefs_testkit::{oci, stats};
 
 const WORKERS: usize = 6;
 /// Layouts with several layers, with one layer twice, and with a sparse file.
 const LAYOUTS: [&str; 4] = ["three-layers", "layer-same-twice", "whiteout", "sparse-pax-10"];
-
-/// Pseudo-random numbers that are the same for a seed (xorshift).
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % limit as u64) as usize
-    }
-}
 
 struct Place {
     dir: tempfile::TempDir,

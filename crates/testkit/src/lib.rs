@@ -4,6 +4,7 @@ pub mod cfsctl;
 pub mod fuse;
 pub mod golden;
 pub mod model;
+pub mod numbers;
 pub mod oci;
 pub mod privilege;
 pub mod program;

@@ -12,10 +12,10 @@ use libcomposefs_oci::source::{BlobParts, ImageSource, RootDocument, SourceError
 use libcomposefs_oci::zstd_chunked::table::{self, ContentPlace, ContentTable};
 use libcomposefs_oci::zstd_chunked::{ByteRange, RangeFetcher};
 use libcomposefs_repo::{Format, GcOptions, Repository, Settings};
+use libcomposefs_testkit::numbers::noise;
 use serde_json::json;
 
 use super::sections;
-use super::update::noise;
 use super::writer::{self, WrittenFile, WrittenLayer};
 
 /// The way in which the registry answers requests for ranges.

@@ -10,8 +10,8 @@ use libcomposefs_oci::tar_split::{OriginSink, Origins};
 use libcomposefs_oci::zstd_chunked::table::{ContentPlace, ContentTable, StoredContents, TABLE_NAME, load, save};
 use libcomposefs_oci::zstd_chunked::{ChunkedImport, ChunkedLimits, ChunkedSource, FileRanges, import_chunked};
 use libcomposefs_store::{ObjectDir, StorePolicy, Summary, VerifyExisting};
+use libcomposefs_testkit::numbers::noise;
 
-use super::update::noise;
 use super::writer::{self, WrittenFile, WrittenLayer};
 use super::{file, sections};
 

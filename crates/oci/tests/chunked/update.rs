@@ -1,25 +1,12 @@
 //! Updates of a layer in which a hundredth of 10,000 files has changed: requests and bytes.
 
+use libcomposefs_testkit::numbers::noise;
 use proptest::prelude::*;
 
 use super::writer::{self, WrittenFile};
 use super::{MemoryContents, pull, sections};
 
 const FILES: usize = 10_000;
-
-/// Returns bytes that cannot be compressed much.
-pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    };
-    let mut bytes: Vec<u8> = (0..len.div_ceil(8)).flat_map(|_| next()).collect();
-    bytes.truncate(len);
-    bytes
-}
 
 /// The size of a file: most are small, as in a real system.
 fn size(number: usize) -> usize {
