@@ -1,30 +1,29 @@
 //! `composefs oci layers` and `composefs oci diff`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::ops::Deref;
+use std::path::Path;
 
-use libcomposefs_testkit::oci;
-use libcomposefs_testkit::program::{Outcome, Program};
+use libcomposefs_testkit::scratch::{ScratchRepository, layout_source as source};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 const COMPOSEFS: &str = env!("CARGO_BIN_EXE_composefs");
 
-/// A directory with a repository `repo`.
-struct Place {
-    dir: tempfile::TempDir,
+/// A repository, with what these tests do there.
+struct Place(ScratchRepository);
+
+impl Deref for Place {
+    type Target = ScratchRepository;
+
+    fn deref(&self) -> &ScratchRepository {
+        &self.0
+    }
 }
 
 impl Place {
     fn new() -> Self {
-        let place = Self { dir: tempfile::tempdir().unwrap() };
-        place.prints(&["init", "--insecure", "--format=1"]);
-        place
-    }
-
-    /// Unpacks a layout, and returns its directory.
-    fn layout(&self, name: &str) -> PathBuf {
-        oci::unpack_layout(name, self.dir.path())
+        Self(ScratchRepository::new(COMPOSEFS))
     }
 
     fn pull(&self, name: &str) {
@@ -32,31 +31,10 @@ impl Place {
         self.prints(&["oci", "pull", &source(&layout), "--name", name, "--json"]);
     }
 
-    fn run(&self, arguments: &[&str]) -> Outcome {
-        let repo = self.dir.path().join("repo");
-        let before = ["--repo", repo.to_str().unwrap()];
-        Program { path: Path::new(COMPOSEFS), name: "composefs" }.run([&before, arguments].concat(), b"")
-    }
-
     #[track_caller]
-    fn prints(&self, arguments: &[&str]) -> String {
-        self.prints_with(0, arguments)
-    }
-
-    #[track_caller]
-    fn prints_with(&self, status: i32, arguments: &[&str]) -> String {
-        let outcome = self.run(arguments);
-        assert_eq!(outcome.status, Some(status), "{arguments:?}: {outcome:?}");
-        String::from_utf8(outcome.stdout).unwrap()
-    }
-
     fn json(&self, status: i32, arguments: &[&str]) -> Value {
         serde_json::from_str(&self.prints_with(status, &[arguments, &["--json"]].concat())).unwrap()
     }
-}
-
-fn source(layout: &Path) -> String {
-    format!("oci:{}", layout.display())
 }
 
 fn read_json(path: &Path) -> Value {
@@ -106,8 +84,8 @@ fn layers_have_sizes_and_what_they_share() {
     place.prints(&["oci", "tag", "three-layers", "same"]);
     assert_eq!(place.json(0, &["oci", "layers", "three-layers"])["layers"], report["layers"]);
     // A ref to another image that has one of the contents.
-    let out = place.dir.path().join("out");
-    let basedir = format!("--basedir={}", place.dir.path().join("repo/objects").display());
+    let out = place.path("out");
+    let basedir = format!("--basedir={}", place.path("repo/objects").display());
     place.prints(&["extract", &basedir, "three-layers", out.to_str().unwrap()]);
     fs::write(out.join("more"), "x").unwrap();
     let digest = place.prints(&["create", out.to_str().unwrap(), "--name=tree"]);
@@ -128,7 +106,7 @@ fn layers_have_sizes_and_what_they_share() {
 fn an_image_is_compared_with_its_source() {
     let place = Place::new();
     place.pull("three-layers");
-    let layout = place.dir.path().join("three-layers");
+    let layout = place.path("three-layers");
     let text = place.prints(&["oci", "diff", "three-layers", &source(&layout)]);
     assert!(text.contains("configuration: no difference\n"), "{text}");
     assert!(text.contains("layers: 3 in both, 0 only in A, 0 only in B"), "{text}");

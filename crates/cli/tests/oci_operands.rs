@@ -2,56 +2,36 @@
 //! in one.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::ops::Deref;
 
 use libcomposefs_testkit::oci;
-use libcomposefs_testkit::program::{Outcome, Program};
+use libcomposefs_testkit::scratch::{ScratchRepository, layout_source};
 use serde_json::Value;
 
 const COMPOSEFS: &str = env!("CARGO_BIN_EXE_composefs");
 
-/// A directory with a repository `repo`.
-struct Place {
-    dir: tempfile::TempDir,
+/// A repository, with what these tests do there.
+struct Place(ScratchRepository);
+
+impl Deref for Place {
+    type Target = ScratchRepository;
+
+    fn deref(&self) -> &ScratchRepository {
+        &self.0
+    }
 }
 
 impl Place {
     fn new() -> Self {
-        let place = Self { dir: tempfile::tempdir().unwrap() };
-        place.prints(&["init", "--insecure", "--format=1"]);
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
+        Self(ScratchRepository::new(COMPOSEFS))
     }
 
     /// Unpacks a layout, and returns the source.
     fn layout(&self, name: &str) -> String {
-        format!("oci:{}", oci::unpack_layout(name, self.dir.path()).display())
-    }
-
-    fn run(&self, arguments: &[&str]) -> Outcome {
-        let repo = self.path("repo");
-        let before = ["--repo", repo.to_str().unwrap()];
-        Program { path: Path::new(COMPOSEFS), name: "composefs" }.run([&before, arguments].concat(), b"")
+        layout_source(&self.0.layout(name))
     }
 
     #[track_caller]
-    fn prints(&self, arguments: &[&str]) -> String {
-        let outcome = self.run(arguments);
-        assert_eq!(outcome.status, Some(0), "{arguments:?}: {outcome:?}");
-        String::from_utf8(outcome.stdout).unwrap()
-    }
-
-    /// What a command says that fails with a status.
-    #[track_caller]
-    fn fails(&self, status: i32, arguments: &[&str]) -> String {
-        let outcome = self.run(arguments);
-        assert_eq!(outcome.status, Some(status), "{arguments:?}: {outcome:?}");
-        outcome.stderr
-    }
-
     fn json(&self, arguments: &[&str]) -> Value {
         serde_json::from_str(&self.prints(arguments)).unwrap()
     }

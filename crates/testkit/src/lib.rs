@@ -10,5 +10,6 @@ pub mod privilege;
 pub mod program;
 pub mod random;
 pub mod registry;
+pub mod scratch;
 pub mod skip;
 pub mod stats;
