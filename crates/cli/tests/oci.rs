@@ -10,33 +10,30 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use libcomposefs_testkit::program::{Outcome, Program};
 use libcomposefs_testkit::registry::DockerRegistry;
+use libcomposefs_testkit::scratch::ScratchRepository;
 use libcomposefs_testkit::{oci, skip};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 const COMPOSEFS: &str = env!("CARGO_BIN_EXE_composefs");
 
-struct Place {
-    dir: tempfile::TempDir,
-}
+struct Place(ScratchRepository);
 
 impl Place {
     fn new() -> Self {
-        let place = Self { dir: tempfile::tempdir().unwrap() };
-        expect_success(&place.ours(&["init", "--insecure", "--format=1"]));
-        place
+        Self(ScratchRepository::new(COMPOSEFS))
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
+        self.0.path(name)
     }
 
     fn layout(&self, name: &str) -> PathBuf {
-        oci::unpack_layout(name, self.dir.path())
+        self.0.layout(name)
     }
 
     fn ours(&self, arguments: &[&str]) -> Outcome {
-        self.run(Path::new(COMPOSEFS), "composefs", &[], arguments)
+        self.0.run(arguments)
     }
 
     fn pull(&self, source: &str, name: &str) -> Outcome {
@@ -49,7 +46,7 @@ impl Place {
     }
 
     fn names(&self) -> String {
-        String::from_utf8(self.ours(&["oci", "images", "-q"]).ok().stdout).unwrap()
+        self.0.prints(&["oci", "images", "-q"])
     }
 }
 

@@ -141,7 +141,8 @@ fn cpu_time_of_children() -> Option<Duration> {
     children_in_stat(&fs::read_to_string("/proc/self/stat").ok()?)
 }
 
-/// The sum of `cutime` and `cstime` of a line of `/proc/PID/stat` (proc_pid_stat(5)), which count hundredths of a second.
+/// The sum of `cutime` and `cstime` of a line of `/proc/PID/stat` (proc_pid_stat(5)), which count hundredths of a
+/// second.
 fn children_in_stat(stat: &str) -> Option<Duration> {
     // The name of the program may hold anything, also spaces.
     let (_, fields) = stat.rsplit_once(')')?;

@@ -192,8 +192,8 @@ impl ImageTree {
         self.finish_unchanged()
     }
 
-    /// Returns the tree of the layers so far, as [`finish`](Self::finish) would return it. If `/usr` is missing still, the
-    /// root is as the layers describe it.
+    /// Returns the tree of the layers so far, as [`finish`](Self::finish) would return it. If `/usr` is missing still,
+    /// the root is as the layers describe it.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! The entries of a layer that is not stored: they are applied to a tree once the layer was verified, and are not parsed
-//! a second time.
+//! The entries of a layer that is not stored: they are applied to a tree once the layer was verified, and are not
+//! parsed a second time.
 
 use libcomposefs_image::Digest;
 use libcomposefs_image::tree::Timestamp;

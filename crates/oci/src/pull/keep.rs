@@ -54,7 +54,7 @@ pub enum KeepError {
     Stored(#[from] StoredError),
 }
 
-/// What is to be made of a blob.
+/// The form in which a blob is kept.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Keeping {
     pub(super) keep: KeepBlobs,

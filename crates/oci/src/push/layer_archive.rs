@@ -25,7 +25,8 @@ pub(super) struct ArchiveContent<'r> {
 }
 
 impl<'r> ArchiveContent<'r> {
-    /// Finds a layer by the digest of its archive. The stream is not kept, as those of all layers together may be large.
+    /// Finds a layer by the digest of its archive. The stream is not kept, as those of all layers together may be
+    /// large.
     pub(super) fn find(repository: &'r Repository, diff_id: &BlobDigest) -> Result<Self, StoredError> {
         let name = stream_name(StreamKind::Layer(*diff_id));
         let stream = repository.stream(&name)?.ok_or(StoredError::NoStream(name))?;

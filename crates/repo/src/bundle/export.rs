@@ -48,8 +48,8 @@ pub struct Exported {
 }
 
 impl Reader<'_> {
-    /// Writes images and OCI images with their names, and the objects that the receiver lacks. Every content is checked before it is
-    /// written.
+    /// Writes images and OCI images with their names, and the objects that the receiver lacks. Every content is checked
+    /// before it is written.
     ///
     /// # Errors
     ///

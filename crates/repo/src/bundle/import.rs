@@ -112,7 +112,7 @@ impl Repository {
             }
         }
         if !documents.is_empty() {
-            // Whoever reads the documents reads the objects by their names.
+            // The importer of the documents reads the objects by their names.
             transaction = transaction.sync()?.again();
         }
         Ok(ReadBundle { transaction, source: source.to_owned(), images, documents })
@@ -122,8 +122,8 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// If the bundle is damaged, has an OCI image, or needs an object that neither it nor the repository has. Nothing of
-    /// it is published then.
+    /// If the bundle is damaged, has an OCI image, or needs an object that neither it nor the repository has. Nothing
+    /// of it is published then.
     pub fn import_bundle(
         &self,
         input: impl Read,

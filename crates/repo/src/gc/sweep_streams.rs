@@ -1,7 +1,7 @@
 //! Sweeping: the streams of untagged OCI images are removed before images and objects.
 //!
-//! Manifests go first, then configurations, images of layers, kept blobs and layers, and each kind is on disk before the next one: a
-//! crash leaves no stream whose parts are gone.
+//! Manifests go first, then configurations, images of layers, kept blobs and layers, and each kind is on disk before
+//! the next one: a crash leaves no stream whose parts are gone.
 
 use std::os::fd::OwnedFd;
 

@@ -23,7 +23,8 @@ const JUDGE: &str = include_str!("judge.sh");
 const MIB: u64 = 96;
 /// Two machines judge at once.
 const MACHINES: usize = 2;
-/// Time limits of a guest, which are reached only if it hangs: one for the start and the workload, and one for each point.
+/// Time limits of a guest, which are reached only if it hangs: one for the start and the workload, and one for each
+/// point.
 const TIMEOUT: Duration = Duration::from_secs(1200);
 const TIMEOUT_OF_POINT: Duration = Duration::from_secs(20);
 

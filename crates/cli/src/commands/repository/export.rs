@@ -21,8 +21,8 @@ use crate::output;
 
 /// Write images with their objects to a bundle, a file for `composefs import`.
 ///
-/// An OCI image is written with its manifest, its configuration, its layers and what was kept of its blobs; the receiver
-/// makes the composefs image of the layers. By its digest, a composefs image is written alone.
+/// An OCI image is written with its manifest, its configuration, its layers and what was kept of its blobs; the
+/// receiver makes the composefs image of the layers. By its digest, a composefs image is written alone.
 ///
 /// Objects that the receiver has can be left out: all objects of an image (--have), or those in a list (--have-list).
 /// Every content is verified before it is written.

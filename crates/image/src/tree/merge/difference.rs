@@ -13,7 +13,7 @@ const OPAQUE: Xattr<'static> = Xattr { name: b"trusted.overlay.opaque", value: b
 /// directories as overlayfs has them ([`MarkStyle::Overlayfs`]).
 ///
 /// A file with several names is in the layer with all its names as soon as one of them, or the file, is not the same in
-/// both trees: a link across layers is none for overlayfs. The root is never opaque, as overlayfs does not look for
+/// both trees: overlayfs knows no links across layers. The root is never opaque, as overlayfs does not look for
 /// that. The link counts of both trees must be right.
 ///
 /// # Errors
