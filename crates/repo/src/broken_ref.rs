@@ -12,6 +12,8 @@ use crate::link_target::{Leads, leads_to};
 
 /// Description of a stream whose object does not have its digest.
 pub(crate) const WRONG_DIGEST: &str = "does not have its digest";
+/// What is said of a manifest or configuration whose text is lost.
+pub(crate) const LOST_TEXT: &str = "has a text whose object is missing or damaged: what it names is unknown";
 
 /// An entry among the refs, images or streams that is not in this program's form.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,6 +60,11 @@ impl BrokenRef {
     /// Returns whether the entry is a stream whose object does not have its digest.
     pub(crate) fn has_wrong_digest(&self) -> bool {
         self.found.ends_with(WRONG_DIGEST)
+    }
+
+    /// Returns whether the entry is a manifest or configuration whose text is lost.
+    pub(crate) fn has_lost_text(&self) -> bool {
+        self.found.ends_with(LOST_TEXT)
     }
 
     /// Returns the digest that is the name of the entry, if it is one.

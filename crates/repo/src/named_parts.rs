@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use libcomposefs_image::Digest;
 
+use super::broken_ref::LOST_TEXT;
 use super::oci_stream_kind::OciStreamKind;
 use super::stream_file::StreamFile;
 use super::streams::Streams;
@@ -89,14 +90,8 @@ fn readable_text(
     digest: &Digest,
 ) -> Result<Result<StreamFile, &'static str>, RepositoryError> {
     Ok(match repository.open_stream(digest)? {
-        Err(_) => Err("has a text that is no regular file, so that the blobs it names are unknown"),
-        Ok(None) => Err("has no text, as its object is missing, so that the blobs it names are unknown"),
-        Ok(Some(text)) if text.len() > TEXT_MAX => {
-            Err("has a text of more than 4 MiB, so that the blobs it names are unknown")
-        }
-        Ok(Some(text)) if !text.has_digest(digest)? => {
-            Err("has a damaged text, so that the blobs it names are unknown")
-        }
-        Ok(Some(text)) => Ok(text),
+        Ok(Some(text)) if text.len() > TEXT_MAX => Err("has a text of more than 4 MiB: what it names is unknown"),
+        Ok(Some(text)) if text.has_digest(digest)? => Ok(text),
+        Ok(_) | Err(_) => Err(LOST_TEXT),
     })
 }

@@ -37,8 +37,11 @@ impl Needs {
         }
         let mut marks = MarkSet::new(repository);
         marks.streams(repository, streams, &streams.links.iter().collect::<Vec<_>>())?;
-        // Streams without an object were reported above, and damaged ones are found when all objects are read.
-        let is_other = |unclear: &&BrokenRef| !lost.contains(&unclear.path) && !unclear.has_wrong_digest();
+        // Streams without an object were reported above; damaged ones, and lost texts, are found when all objects are
+        // read.
+        let is_other = |unclear: &&BrokenRef| {
+            !lost.contains(&unclear.path) && !unclear.has_wrong_digest() && !unclear.has_lost_text()
+        };
         for unclear in marks.unclear.iter().filter(is_other) {
             self.damages.push(damage_of(repository, DamageKind::Stream, unclear, None));
         }
