@@ -336,6 +336,10 @@ fn a_bomb_ends_at_the_limit() {
 fn an_index_gives_the_image_of_the_platform() {
     let place = Place::new();
     let layout = Layout::open(place.layout("three-layers"));
+    let single = |platform: &str| place.ours(&["oci", "digest", &layout.source(), &format!("--platform={platform}")]);
+    expect_success(&single("linux/amd64"));
+    let other = single("linux/s390x");
+    assert!(other.status == Some(1) && other.stderr.contains("is for linux/amd64, not for linux/s390x"), "{other:?}");
     let (digest, size) = layout.put(layout.manifest.to_string().as_bytes());
     let entry = |os: &str, architecture: &str, digest: &str| {
         json!({ "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest, "size": size,

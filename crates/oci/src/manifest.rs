@@ -66,6 +66,14 @@ pub enum ManifestError {
         /// The platforms of the index.
         available: String,
     },
+    /// The only image is for another platform than the one that was asked for.
+    #[error("the only image is for {found}, not for {platform}; without --platform it is taken as it is")]
+    OtherPlatform {
+        /// The wanted platform.
+        platform: String,
+        /// The platform of the image.
+        found: String,
+    },
 }
 
 /// A blob, as a descriptor names it.
@@ -273,6 +281,16 @@ impl Platform {
     #[must_use]
     pub fn of_machine() -> Self {
         Self { os: Os::default().to_string(), architecture: Arch::default().to_string(), variant: None }
+    }
+
+    /// Fails if an image that no index offers is for another platform. Its variant is not compared: few configurations
+    /// have one.
+    pub(crate) fn check(&self, config: &ImageConfig) -> Result<(), ManifestError> {
+        let (os, architecture) = (config.parsed.os().to_string(), config.parsed.architecture().to_string());
+        if (&os, &architecture) == (&self.os, &self.architecture) {
+            return Ok(());
+        }
+        Err(ManifestError::OtherPlatform { platform: self.to_string(), found: format!("{os}/{architecture}") })
     }
 
     fn matches(&self, wanted: &Self) -> bool {

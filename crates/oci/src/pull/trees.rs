@@ -56,6 +56,12 @@ pub fn read_documents(source: &dyn ImageSource, options: &PullOptions) -> Result
     }
     let raw = blob_reader::read_whole(source, &manifest.config, DOCUMENT_MAX)?;
     let config = manifest.parse_config(raw).map_err(malformed)?;
+    // An index knows the platform of its images better: configurations are often copied.
+    if let Some(wanted) = &options.platform
+        && source.root()?.digest == Some(manifest.digest)
+    {
+        wanted.check(&config).map_err(malformed)?;
+    }
     Ok((manifest, config))
 }
 
