@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use libcomposefs_oci::BlobDigest;
+use libcomposefs_testkit::numbers::noise;
 use libcomposefs_testkit::program::{Outcome, Program};
 use libcomposefs_testkit::skip;
 use proxy::{Proxy, Treatment};
@@ -24,25 +25,23 @@ use writer::{WrittenFile, WrittenLayer};
 
 const COMPOSEFS: &str = env!("CARGO_BIN_EXE_composefs");
 
-/// Bytes that cannot be compressed much.
-fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    };
-    let mut bytes: Vec<u8> = (0..len.div_ceil(8)).flat_map(|_| next()).collect();
-    bytes.truncate(len);
-    bytes
+/// Says of a file, by its number and the number of files, whether a new version changes it.
+type ChangedFile = fn(usize, usize) -> bool;
+
+/// A hundredth of the files, anywhere.
+fn scattered(file: usize, files: usize) -> bool {
+    (file * 7919 + 13) % files < files / 100
+}
+
+/// A hundredth of the files, in five places.
+fn in_five_places(file: usize, files: usize) -> bool {
+    file % (files / 5) < files / 500
 }
 
 /// The files of a version: a hundredth differs between two of them.
-fn version(number: usize, files: usize) -> Vec<WrittenFile> {
-    let changed = |file: usize| (file * 7919 + 13) % files < files / 100;
+fn version(number: usize, files: usize, is_changed: ChangedFile) -> Vec<WrittenFile> {
     let file = |file: usize| {
-        let seed = if changed(file) { file + files * number } else { file };
+        let seed = if is_changed(file, files) { file + files * number } else { file };
         let size = 30 + (file * 7919) % 997 * ((file * 31) % 13 + 1) / 3;
         (format!("usr/{:03}/{file}", file / 100), vec![noise(seed as u64, size)])
     };
@@ -128,12 +127,12 @@ struct TwoVersions {
     image: Value,
 }
 
-fn two_versions(name: &str, files: usize) -> Option<TwoVersions> {
+fn two_versions(name: &str, files: usize, is_changed: ChangedFile) -> Option<TwoVersions> {
     if !has_programs(name, &["skopeo"]) {
         return None;
     }
     let registry = Registry::start(name, &Setup::default())?;
-    let (first, second) = (version(1, files), version(2, files));
+    let (first, second) = (version(1, files, is_changed), version(2, files, is_changed));
     let layer = writer::write(&second);
     push(&registry, &writer::write(&first), "one");
     push(&registry, &layer, "two");
@@ -179,7 +178,7 @@ fn check(images: &TwoVersions, transfer: &Transfer) {
 
 #[test]
 fn an_update_fetches_only_what_is_new() {
-    let Some(images) = two_versions("an_update_fetches_only_what_is_new", 10_000) else { return };
+    let Some(images) = two_versions("an_update_fetches_only_what_is_new", 10_000, scattered) else { return };
     let (place, transfer) = update(&images, Treatment::Nothing);
     check(&images, &transfer);
     assert!(place.repo().join("cache/contents").exists());
@@ -197,7 +196,7 @@ fn cfsctl_leaves_the_table_alone() {
     let Some(cfsctl) = peers.filter(|path| path.exists()) else {
         return skip::announce(test, "cfsctl 0.9.4 is not there: COMPOSEFS_PEERS=$(cargo xtask peers --rust)");
     };
-    let Some(images) = two_versions(test, 500) else { return };
+    let Some(images) = two_versions(test, 500, scattered) else { return };
     let (place, transfer) = update(&images, Treatment::Nothing);
     assert!(transfer.fetched.is_some(), "{transfer:?}");
     let (repo, table) = (place.repo(), place.repo().join("cache/contents"));
@@ -214,8 +213,18 @@ fn cfsctl_leaves_the_table_alone() {
 }
 
 #[test]
+fn single_ranges_suffice_for_files_beside_each_other() {
+    let test = "single_ranges_suffice_for_files_beside_each_other";
+    let Some(images) = two_versions(test, 2000, in_five_places) else { return };
+    let (_, transfer) = update(&images, Treatment::FirstRange);
+    check(&images, &transfer);
+    // The TOC, the tar-split data, and each place.
+    assert!((6..=8).contains(&transfer.requests), "{transfer:?}");
+}
+
+#[test]
 fn servers_may_answer_in_other_ways() {
-    let Some(images) = two_versions("servers_may_answer_in_other_ways", 2000) else { return };
+    let Some(images) = two_versions("servers_may_answer_in_other_ways", 2000, scattered) else { return };
     let (_, cut) = update(&images, Treatment::Cut(100_000));
     assert!(cut.requests > 2, "{cut:?}");
     check(&images, &cut);
@@ -228,4 +237,32 @@ fn servers_may_answer_in_other_ways() {
     place.pull(images.registry.port, "one", &[]);
     let report = place.pull(images.registry.port, "two", &["--whole"]);
     assert_eq!((&report["image"], &report["layers"][0]["partial"]), (&images.image, &Value::Null));
+}
+
+/// The user `user` with the password `password`.
+const HTPASSWD: &str = "user:$2y$05$n27qd7t7ml/GxtgQhib9lejrQ4c8B74tFKkb3PRG.FCbVwFu7p4bm\n";
+
+#[test]
+fn every_command_takes_the_options_of_registries() {
+    let test = "every_command_takes_the_options_of_registries";
+    let auth = "auth:\n  htpasswd:\n    realm: test\n    path: DIR/htpasswd\n";
+    let setup = Setup { auth, files: &[("htpasswd", HTPASSWD)], ..Setup::default() };
+    let Some(registry) = Registry::start(test, &setup) else { return };
+    let (place, host) = (Place::new(), registry.host());
+    let source = format!("docker://{host}/image:1");
+    let file = registry.dir.path().join("auth.json");
+    // user:password
+    fs::write(&file, json!({ "auths": { &host: { "auth": "dXNlcjpwYXNzd29yZA==" } } }).to_string()).unwrap();
+    let authfile = format!("--authfile={}", file.display());
+    let commands = [&["ls"][..], &["find"], &["check"], &["du"], &["digest"], &["explain-digest", "--list"]];
+    for command in
+        [&commands[..], &[&["diff", &source], &["oci", "diff", &source], &["oci", "digest"], &["oci", "pull"]]].concat()
+    {
+        let run = |options: &[&str]| place.ours(&[command, &[&source, "--tls-verify=false"], options].concat()).stderr;
+        let without = run(&[]);
+        assert!(without.contains("podman login"), "{command:?}: {without}");
+        // The registry lets in, and has no such image.
+        let with = run(&[&authfile]);
+        assert!(with.contains(&host) && !with.contains("podman login"), "{command:?}: {with}");
+    }
 }
