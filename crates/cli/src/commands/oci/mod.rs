@@ -55,6 +55,7 @@ pub(crate) struct OciArgs {
 
 const EXAMPLES: &str = "\
 Examples:
+  composefs --repo=/srv/images init --algorithm=sha512 --format=1
   composefs --repo=/srv/images oci pull docker://docker.io/library/debian:13
   composefs --repo=/srv/images oci images
   composefs oci digest oci-archive:debian.tar";

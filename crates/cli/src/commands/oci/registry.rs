@@ -17,7 +17,7 @@ use super::registry_parts::RegistryParts;
 /// Options for registries.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct RegistryArgs {
-    /// File with credentials, in the form of podman's auth.json
+    /// File with credentials, in the form of podman's auth.json [default: the files of podman and docker]
     #[arg(long, value_name = "FILE", help_heading = "Registries")]
     authfile: Option<PathBuf>,
     /// With `false`, the registry of the image may use plain HTTP or a certificate that cannot be verified

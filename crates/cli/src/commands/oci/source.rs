@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow};
 use libcomposefs_oci::containers_storage::ContainersStorage;
 use libcomposefs_oci::manifest::Platform;
 use libcomposefs_oci::source::{
@@ -81,13 +81,8 @@ pub(crate) fn open(operand: &OsStr, args: &SourceArgs) -> anyhow::Result<OpenSou
         return open_storage(name);
     }
     let colon = operand.as_bytes().iter().position(|byte| *byte == b':');
-    let Some(colon) = colon else {
-        bail!(
-            "{shown:?} has no transport: docker://REFERENCE, oci:DIR, oci-archive:FILE, docker-archive:FILE or repo:DIR is \
-             expected"
-        );
-    };
-    let transport = &shown[..colon];
+    let Some(colon) = colon else { return Err(no_transport(operand)) };
+    let transport = &*String::from_utf8_lossy(&operand.as_bytes()[..colon]);
     let (path, image) = divide(&operand.as_bytes()[colon + 1..]);
     let image = image.map(|image| std::str::from_utf8(image)).transpose();
     let image = image.with_context(|| format!("{shown:?}: the name of the image is not UTF-8"))?;
@@ -115,7 +110,7 @@ pub(crate) fn open(operand: &OsStr, args: &SourceArgs) -> anyhow::Result<OpenSou
         }
         "dir" => return Err(other_way(&shown, "an OCI layout", &format!("{shown} oci:DIR:NAME"))),
         "docker-daemon" => return Err(other_way(&shown, "an archive", &format!("{shown} docker-archive:FILE"))),
-        _ => bail!("{shown:?} has the unknown transport {transport:?}"),
+        _ => return Err(no_transport(operand)),
     };
     Ok(OpenSource { source, name })
 }
@@ -128,7 +123,7 @@ fn open_registry(reference: &str, args: &SourceArgs) -> anyhow::Result<OpenSourc
 
 #[cfg(not(feature = "network"))]
 fn open_registry(reference: &str, _: &SourceArgs) -> anyhow::Result<OpenSource> {
-    bail!("docker://{reference}: this program was built without network; copy the image to an OCI layout first")
+    anyhow::bail!("docker://{reference}: this program was built without network; copy the image to an OCI layout first")
 }
 
 /// Opens `NAME` or `[[DRIVER@]ROOT[+RUNROOT]]NAME` in the store of podman.
@@ -149,7 +144,10 @@ fn open_storage(text: &str) -> anyhow::Result<OpenSource> {
         std::thread::sleep(std::time::Duration::from_millis(100));
         true
     };
-    let storage = ContainersStorage::open(&[&root], wait)?;
+    let storage = ContainersStorage::open(&[&root], wait);
+    let storage = storage.with_context(|| {
+        format!("cannot read podman's store in {}; containers-storage:[DIR]NAME names another one", root.display())
+    })?;
     let names = &storage.find(name)?.names;
     let asked = |full: &&String| {
         [full.as_str(), full.strip_suffix(":latest").unwrap_or(full)]
@@ -177,6 +175,21 @@ fn other_way(operand: &str, kind: &str, copy: &str) -> anyhow::Error {
     anyhow!("{operand:?} cannot be read; copy the image to {kind} first: skopeo copy {copy}")
 }
 
+/// Builds the error for an operand that begins with none of the transports, with the one that is probably meant.
+fn no_transport(operand: &OsStr) -> anyhow::Error {
+    let shown = operand.to_string_lossy();
+    let bare = ["https://", "http://", "docker:"].iter().find_map(|prefix| shown.strip_prefix(prefix));
+    let meant = match Path::new(operand) {
+        path if path.is_dir() => format!("oci:{shown} is the layout in this directory"),
+        path if path.is_file() => format!("oci-archive:{shown} or docker-archive:{shown} is the image in this file"),
+        _ => format!("docker://{} is the image in a registry", bare.unwrap_or(&shown)),
+    };
+    anyhow!(
+        "{shown:?} begins with no transport: {meant}; the others are oci:DIR, oci-archive:FILE, \
+             docker-archive:FILE, containers-storage:NAME and repo:DIR"
+    )
+}
+
 /// Divides `PATH[:NAME]` and `PATH@DIGEST`: at the first colon or `@` after a path that exists, as paths may have
 /// colons.
 fn divide(text: &[u8]) -> (&Path, Option<&[u8]>) {
@@ -196,6 +209,25 @@ fn divide(text: &[u8]) -> (&Path, Option<&[u8]>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_probable_transport_is_named() {
+        let error = |operand: &[u8]| match open(OsStr::from_bytes(operand), &SourceArgs::default()) {
+            Ok(_) => panic!("{operand:?} is a source"),
+            Err(error) => error.to_string(),
+        };
+        for operand in ["debian:13", "docker:debian:13", "https://debian:13"] {
+            let error = error(operand.as_bytes());
+            assert!(error.contains(": docker://debian:13 is"), "{error}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().to_str().unwrap();
+        assert!(error(path.as_bytes()).contains(&format!(": oci:{path} is")));
+        std::fs::write(dir.path().join("a.tar"), "").unwrap();
+        assert!(error(format!("{path}/a.tar").as_bytes()).contains(&format!(": oci-archive:{path}/a.tar or")));
+        // Not UTF-8 before the colon.
+        assert!(error(b"\xff:x").contains("no transport"));
+    }
 
     #[test]
     fn a_name_follows_an_existing_path() {

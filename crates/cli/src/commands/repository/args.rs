@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use libcomposefs_repo::Repository;
+use libcomposefs_repo::{Repository, RepositoryError};
 
 use super::names::{NameKind, NameKindArgs};
 use super::tell_of_waiting;
 use crate::commands::oci::source::SourceArgs;
+use crate::error_text::with_remedy;
+use crate::inspect::names::shell_word;
 
 /// Path of the system's repository.
 const SYSTEM: &str = "/sysroot/composefs";
@@ -133,6 +135,20 @@ impl RepositoryArgs {
     /// Opens the selected or the default repository.
     pub(crate) fn open(&self) -> anyhow::Result<Repository> {
         crate::rlimits::allow_open_files();
-        Ok(Repository::open(&self.path()?)?.telling(tell_of_waiting))
+        let path = self.path()?;
+        match Repository::open(&path) {
+            Ok(repository) => Ok(repository.telling(tell_of_waiting)),
+            Err(error @ RepositoryError::Io { .. }) if !path.exists() => Err(with_remedy(error, self.init_text(&path))),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Returns the remedy for a repository that does not exist.
+    fn init_text(&self, path: &Path) -> String {
+        if self.is_given() {
+            format!("composefs --repo={} init makes a repository there", shell_word(path))
+        } else {
+            "composefs init makes it; --repo=DIR selects another repository".to_owned()
+        }
     }
 }
