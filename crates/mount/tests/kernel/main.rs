@@ -4,6 +4,7 @@
 //! all tests to run. After each test nothing may be left behind: no mount, no loop device, no temporary directory.
 
 mod descriptors;
+mod layered;
 mod mounts;
 mod read_ahead;
 mod refusals;
@@ -33,19 +34,27 @@ fn main() {
     arguments.test_threads = Some(1);
     let facts = Facts::find();
     eprintln!("{facts}");
-    let trials = [descriptors::CASES, mounts::CASES, stacked::CASES, read_ahead::CASES, refusals::CASES, verity::CASES]
-        .into_iter()
-        .flatten()
-        .map(|case| {
-            let unmet = facts.mountless.clone().or_else(|| (case.needs)(&facts));
-            let run = case.run;
-            skip::trial(case.name, unmet.as_deref(), move || {
-                let scratch = Scratch::new().map_err(|error| Failed::from(format!("no scratch place: {error}")))?;
-                run(&scratch);
-                scratch.finish();
-                Ok(())
-            })
+    let trials = [
+        descriptors::CASES,
+        layered::CASES,
+        mounts::CASES,
+        stacked::CASES,
+        read_ahead::CASES,
+        refusals::CASES,
+        verity::CASES,
+    ]
+    .into_iter()
+    .flatten()
+    .map(|case| {
+        let unmet = facts.mountless.clone().or_else(|| (case.needs)(&facts));
+        let run = case.run;
+        skip::trial(case.name, unmet.as_deref(), move || {
+            let scratch = Scratch::new().map_err(|error| Failed::from(format!("no scratch place: {error}")))?;
+            run(&scratch);
+            scratch.finish();
+            Ok(())
         })
-        .collect();
+    })
+    .collect();
     libtest_mimic::run(&arguments, trials).exit();
 }
