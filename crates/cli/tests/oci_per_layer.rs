@@ -217,6 +217,13 @@ fn images_of_layers_live_as_long_as_the_image() {
     assert!(place.ok(&["oci", "inspect", "image"]).contains(images[1]));
     let why = place.ok(&["why", images[3]]);
     assert!(why.contains("composefs-layers-sha256:") && why.contains("image"), "{why}");
+    let listed = place.json(&["images", "--json"]);
+    let unnamed = listed["images"].as_array().unwrap().iter().filter(|image| {
+        let is_empty = |field: &str| image[field].as_array().unwrap().is_empty();
+        is_empty("refs") && is_empty("oci") && is_empty("layer_of")
+    });
+    assert_eq!(unnamed.count(), 0, "{listed}");
+    assert_eq!(place.ok(&["images", "-q"]), "image\n");
     // A pull without the option keeps them.
     place.pull(&[]);
     place.ok(&["gc", "--grace=0"]);

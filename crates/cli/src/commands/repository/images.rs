@@ -1,11 +1,12 @@
 //! `composefs images`: lists the images of a repository.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::process::ExitCode;
 
 use libcomposefs_image::Digest;
 use libcomposefs_oci::stored::{StoredError, StoredImage};
+use libcomposefs_oci::stored_layer_images::stored_layer_images;
 use libcomposefs_repo::{Images, Repository};
 use serde_json::json;
 
@@ -16,8 +17,8 @@ use crate::output;
 /// List the images of a repository, with their names.
 ///
 /// Prints the digest, the size, the kind of the names that follow, and the names. A name is a ref (kind `ref`), or the
-/// name of an OCI image from which the image was made (kind `oci`; `composefs oci images` has more about it). An image
-/// without a name has the kind `-`.
+/// name of an OCI image from which the image was made (kind `oci`; `composefs oci images` has more about it), all of it
+/// or a single layer (kind `layer`). An image without a name has the kind `-`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ImagesArgs {
@@ -35,7 +36,7 @@ pub(crate) struct ImagesArgs {
 const EXAMPLES: &str = "\
 Examples:
   composefs --repo=/srv/images images
-  composefs --repo=/srv/images images --json | jq -r '.images[] | select(.refs + .oci == []) | .digest'
+  composefs --repo=/srv/images images --json | jq -r '.images[] | select(.refs + .oci + .layer_of == []) | .digest'
 
 Exit status: 0, or 1 if a name leads to no image or the repository cannot be read.";
 
@@ -80,6 +81,8 @@ fn list(args: &ImagesArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
 #[derive(Default)]
 struct ImageTags {
     by_image: BTreeMap<Digest, Vec<String>>,
+    /// The names by the images of single layers.
+    by_layer: BTreeMap<Digest, BTreeSet<String>>,
     /// Names whose image cannot be read, with the reason.
     unreadable: Vec<(String, String)>,
 }
@@ -90,6 +93,10 @@ impl ImageTags {
         for (tag, _) in repository.stream_tags()? {
             match StoredImage::by_tag(repository, &tag) {
                 Ok(image) => {
+                    // `oci inspect` says what is wrong with them.
+                    for layer in stored_layer_images(repository, &image).ok().flatten().unwrap_or_default() {
+                        tags.by_layer.entry(layer).or_default().insert(tag.to_string());
+                    }
                     for named in image.images {
                         let names = tags.by_image.entry(named.digest).or_default();
                         if names.last().is_none_or(|name| name != tag.as_str()) {
@@ -105,6 +112,12 @@ impl ImageTags {
         Ok(tags)
     }
 
+    /// Returns the names of OCI images that an image is of a single layer of, and not of the whole.
+    fn of_layer(&self, image: &Digest) -> Vec<&str> {
+        let names = self.by_layer.get(image).into_iter().flatten().map(String::as_str);
+        names.filter(|name| !self.of(image).iter().any(|whole| whole == name)).collect()
+    }
+
     fn of(&self, image: &Digest) -> &[String] {
         self.by_image.get(image).map_or(&[], Vec::as_slice)
     }
@@ -114,6 +127,7 @@ fn print(args: &ImagesArgs, images: &Images, tags: &ImageTags) -> anyhow::Result
     let mut out = output::text();
     for image in &images.images {
         let refs: Vec<_> = image.refs.iter().map(|name| name.as_str()).collect();
+        let layers = tags.of_layer(&image.digest);
         let tags: Vec<_> = tags.of(&image.digest).iter().map(String::as_str).collect();
         if args.quiet {
             refs.iter().chain(&tags).try_for_each(|name| writeln!(out, "{name}"))?;
@@ -122,10 +136,10 @@ fn print(args: &ImagesArgs, images: &Images, tags: &ImageTags) -> anyhow::Result
         let size = image.size.map_or_else(|| "missing".into(), |size| size.to_string());
         let mut line =
             |kind, names: &[&str]| writeln!(out, "{} {size:>12} {kind:<3} {}", image.digest, names.join(" "));
-        if refs.is_empty() && tags.is_empty() {
+        if refs.is_empty() && tags.is_empty() && layers.is_empty() {
             line("-", &[])?;
         }
-        for (kind, names) in [("ref", &refs), ("oci", &tags)] {
+        for (kind, names) in [("ref", &refs), ("oci", &tags), ("layer", &layers)] {
             if !names.is_empty() {
                 line(kind, names)?;
             }
@@ -141,6 +155,7 @@ fn images_json(images: &Images, tags: &ImageTags) -> serde_json::Value {
             "size": image.size,
             "refs": image.refs.iter().map(|name| name.as_str()).collect::<Vec<_>>(),
             "oci": tags.of(&image.digest),
+            "layer_of": tags.of_layer(&image.digest),
         })
     });
     let dangling =
