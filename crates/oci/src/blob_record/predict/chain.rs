@@ -9,6 +9,8 @@ pub(super) const RUN_MAX: u32 = 4096;
 pub(super) const HORIZON: u64 = RUN_MAX as u64 + 2 * MATCH_MAX as u64 + 16;
 /// Number of positions that the chains have.
 const WINDOW: usize = 32768;
+/// Largest distance of a match of zlib.
+const ZLIB_DISTANCE_MAX: u32 = DISTANCE_MAX - 262;
 /// Largest distance of a match of the least length.
 const FAR: u32 = 4096;
 
@@ -47,8 +49,8 @@ pub(in super::super) struct ChainMatcher {
     current: u64,
     /// For each hash the last position, plus 1, as far as it fits into 32 bits. A wrong position costs a correction.
     head: Vec<u32>,
-    /// For each position the one before it with the same hash.
-    prev: Vec<u32>,
+    /// For each position the distance to the one before it with the same hash; 0 if there is none in the window.
+    prev: Box<[u16; WINDOW]>,
     /// The first position that is not in the chains.
     inserted: u64,
     /// Number of positions that were compared.
@@ -61,7 +63,7 @@ impl ChainMatcher {
             ChainHash::Zlib => 1 << 15,
             ChainHash::Go => 1 << 17,
         };
-        let (segment, head, prev) = (u64::from(segment), vec![0; size], vec![0; WINDOW]);
+        let (segment, head, prev) = (u64::from(segment), vec![0; size], Box::new([0; WINDOW]));
         Self { settings, segment, current: 0, head, prev, inserted: 0, work: 0 }
     }
 
@@ -91,9 +93,10 @@ impl ChainMatcher {
     /// Puts a position into its chain, and returns the one before it.
     fn insert(&mut self, plain: &PlainWindow<'_>, position: u64) -> u32 {
         let hash = self.hash(plain, position);
-        let earlier = self.head[hash];
-        self.prev[position as usize % WINDOW] = earlier;
-        self.head[hash] = (position as u32).wrapping_add(1);
+        let (earlier, next) = (self.head[hash], (position as u32).wrapping_add(1));
+        let distance = if earlier == 0 { 0 } else { next.wrapping_sub(earlier) };
+        self.prev[position as usize % WINDOW] = u16::try_from(distance).unwrap_or(0);
+        self.head[hash] = next;
         earlier
     }
 
@@ -103,33 +106,39 @@ impl ChainMatcher {
             self.inserted = position + 1;
             self.insert(plain, position)
         } else {
-            self.prev[position as usize % WINDOW]
+            match self.prev[position as usize % WINDOW] {
+                0 => 0,
+                distance => (position as u32).wrapping_add(1).wrapping_sub(distance.into()),
+            }
         }
     }
 
     /// Finds the longest match at a position, longer than `best`.
     fn longest(&mut self, plain: &PlainWindow<'_>, position: u64, head: u32, mut best: u32, end: u64) -> (u32, u32) {
-        let is_go = self.settings.hash == ChainHash::Go;
+        let ChainSettings { hash, good, nice, chain, .. } = self.settings;
+        let is_go = hash == ChainHash::Go;
         let max = (end - position).min(u64::from(MATCH_MAX)) as u32;
-        let distance_max = if is_go { DISTANCE_MAX } else { DISTANCE_MAX - 262 };
-        let nice = self.settings.nice.min(max);
-        let is_good = !is_go && best >= self.settings.good;
-        let tries = if is_good { self.settings.chain >> 2 } else { self.settings.chain };
-        let (at, mut candidate, mut found, mut last) = (plain.at(position), head, 0, 0);
-        for attempt in 0..tries {
-            self.work += 1;
-            // zlib never finds the first byte of all, whose position stands for the end of a chain.
-            if candidate == 0 || (!is_go && candidate == 1) || best >= max {
-                break;
-            }
-            let distance = (position as u32).wrapping_add(1).wrapping_sub(candidate);
-            let is_far = distance > distance_max || (!is_go && attempt > 0 && distance == distance_max);
-            if distance <= last || is_far || distance as usize > at {
-                break;
-            }
-            last = distance;
+        let place = position as u32;
+        let mut distance = place.wrapping_add(1).wrapping_sub(head);
+        self.work += 1;
+        if head == 0 || distance == 0 || best >= max {
+            return (best, 0);
+        }
+        let nice = nice.min(max);
+        let mut tries = if !is_go && best >= good { chain >> 2 } else { chain };
+        let at = plain.at(position);
+        let bytes = plain.bytes.get(..at + max as usize).unwrap_or(plain.bytes);
+        // zlib never finds the first byte of all, whose position stands for the end of a chain.
+        let before = if is_go { position } else { position.saturating_sub(1) };
+        let before = before.min(at as u64).min(u64::from(DISTANCE_MAX)) as u32;
+        let mut distance_max = before.min(if is_go { DISTANCE_MAX } else { ZLIB_DISTANCE_MAX });
+        let mut found = 0;
+        // A longer match has these bytes at its end.
+        let mut last_two = two(bytes, at, best);
+        while tries > 0 && distance <= distance_max {
+            tries -= 1;
             let from = at - distance as usize;
-            if plain.bytes[from + best as usize] == plain.bytes[at + best as usize] {
+            if two(bytes, from, best) == last_two {
                 let len = plain.match_len(from, at, max as usize) as u32;
                 self.work += u64::from(len / 8);
                 if len > best && (!is_go || len > 4 || distance <= FAR) {
@@ -137,9 +146,19 @@ impl ChainMatcher {
                     if len >= nice {
                         break;
                     }
+                    last_two = two(bytes, at, best);
                 }
             }
-            candidate = self.prev[(position - u64::from(distance)) as usize % WINDOW];
+            let more = self.prev[place.wrapping_sub(distance) as usize % WINDOW];
+            if more == 0 {
+                break;
+            }
+            self.work += 1;
+            distance += u32::from(more);
+            if !is_go {
+                // Only the first position of a chain may be as far as that.
+                distance_max = distance_max.min(ZLIB_DISTANCE_MAX - 1);
+            }
         }
         (best, found)
     }
@@ -207,4 +226,10 @@ impl ChainMatcher {
         }
         self.inserted = self.inserted.max(next);
     }
+}
+
+/// Returns the two bytes at the end of a match that is longer than `len` by one.
+fn two(bytes: &[u8], from: usize, len: u32) -> u16 {
+    let at = (from as u32 + len - 1) as usize;
+    bytes.get(at..at + 2).and_then(|two| two.try_into().ok()).map_or(0, u16::from_le_bytes)
 }
