@@ -5,7 +5,7 @@ use libcomposefs_image::{Algorithm, Digest};
 
 use super::LayerError;
 use super::canonical::{XattrFilter, canonical, canonical_so_far};
-use super::path::names;
+use super::path::{names, plain_name};
 use crate::shown::shown;
 use crate::tar::{EntryKind, TarEntry};
 
@@ -53,6 +53,9 @@ pub struct ImageTree {
     whiteouts: WhiteoutRule,
     layer: u32,
     warnings: Vec<LayerWarning>,
+    /// The directory of the last entry, by the bytes of the path before its name. What is put into it replaces none of
+    /// the directories above it.
+    last: Option<(Vec<u8>, LayerInode)>,
 }
 
 impl ImageTree {
@@ -63,7 +66,7 @@ impl ImageTree {
     /// Never for a valid algorithm.
     pub fn new(algorithm: Algorithm, xattrs: XattrFilter, whiteouts: WhiteoutRule) -> Result<Self, LayerError> {
         let layers = Layers::new(algorithm, &missing_parent())?;
-        Ok(Self { layers, xattrs, whiteouts, layer: 0, warnings: Vec::new() })
+        Ok(Self { layers, xattrs, whiteouts, layer: 0, warnings: Vec::new(), last: None })
     }
 
     /// Ends a layer.
@@ -84,6 +87,17 @@ impl ImageTree {
     ///
     /// If the entry breaks a rule. The tree must not be used any more.
     pub fn apply(&mut self, entry: &TarEntry, data: FileData) -> Result<(), LayerError> {
+        // Most entries are in the directory of the one before.
+        let plain = plain_name(&entry.path);
+        if let (Some((above, name)), Some((last, directory))) = (plain, &self.last)
+            && above == last
+            && LayerMark::of_oci_name(name) == LayerMark::None
+        {
+            let directory = *directory;
+            let link = self.link_of(entry)?;
+            return self.put(directory, name, link, entry, &data);
+        }
+        self.last = None;
         let names = names(&entry.path)?;
         let Some((name, above)) = names.split_last() else {
             return self.apply_root(entry);
@@ -92,13 +106,25 @@ impl ImageTree {
             LayerMark::None => {}
             mark => return self.apply_mark(entry, above, mark),
         }
-        let link = (entry.kind == EntryKind::HardLink).then(|| self.link_target(&entry.link)).transpose()?;
+        let link = self.link_of(entry)?;
         let directory = self.make_parents(above)?;
+        self.last = plain.map(|(above, _)| (above.to_vec(), directory));
+        self.put(directory, name, link, entry, &data)
+    }
+
+    fn put(
+        &mut self,
+        directory: LayerInode,
+        name: &[u8],
+        link: Option<LayerInode>,
+        entry: &TarEntry,
+        data: &FileData,
+    ) -> Result<(), LayerError> {
         match link {
             Some(target) => self.layers.link(directory, name, target)?,
             None => {
                 let xattrs = self.kept(entry);
-                self.layers.put(directory, name, &inode(entry, &data, &xattrs)?)?;
+                self.layers.put(directory, name, &inode(entry, data, &xattrs)?)?;
             }
         }
         Ok(())
@@ -154,6 +180,11 @@ impl ImageTree {
             at = next;
         }
         Ok(Some(at))
+    }
+
+    /// Returns the inode that a hard link names; `None` for other entries.
+    fn link_of(&self, entry: &TarEntry) -> Result<Option<LayerInode>, LayerError> {
+        (entry.kind == EntryKind::HardLink).then(|| self.link_target(&entry.link)).transpose()
     }
 
     fn link_target(&self, path: &[u8]) -> Result<LayerInode, LayerError> {

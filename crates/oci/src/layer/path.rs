@@ -26,9 +26,27 @@ pub(super) fn names(path: &[u8]) -> Result<Vec<&[u8]>, LayerError> {
     Ok(names)
 }
 
+/// Divides a path into the bytes before its last slash and a name, if the name is one that [`names`] keeps. The path may
+/// have no slash.
+pub(super) fn plain_name(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = path.iter().rposition(|byte| *byte == b'/');
+    let (above, name) = at.map_or((&path[..0], path), |at| (&path[..at], &path[at + 1..]));
+    let is_plain = !matches!(name, b"" | b"." | b"..") && name.len() <= NAME_MAX && !name.contains(&0);
+    is_plain.then_some((above, name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn plain_names_are_those_of_the_path() {
+        assert_eq!(plain_name(b"usr/lib/a"), Some((&b"usr/lib"[..], &b"a"[..])));
+        assert_eq!(plain_name(b"a"), Some((&b""[..], &b"a"[..])));
+        for path in [&b""[..], b"a/", b"a/.", b"a/..", b"..", b"a/\0", &[b'a'; 256]] {
+            assert_eq!(plain_name(path), None, "{path:?}");
+        }
+    }
 
     #[test]
     fn slashes_and_dots_have_no_meaning() {

@@ -121,12 +121,21 @@ fn decompress_all(
     let mut decoder = LayerDecoder::new(blob, window_log)?;
     loop {
         let mut piece = returned.try_recv().unwrap_or_default();
-        piece.clear();
-        piece.reserve_exact(PIECE);
-        (&mut decoder).take(PIECE as u64).read_to_end(&mut piece)?;
-        if piece.is_empty() {
+        // A piece that comes back is not filled with zeros again: it is as long as it was.
+        piece.resize(PIECE, 0);
+        let mut len = 0;
+        while len < PIECE {
+            match decoder.read(&mut piece[len..]) {
+                Ok(0) => break,
+                Ok(read) => len += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if len == 0 {
             return decoder.drain();
         }
+        piece.truncate(len);
         if sender.send(Ok(piece)).is_err() {
             return Err(io::Error::other("the archive was not read to its end"));
         }

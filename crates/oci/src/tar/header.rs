@@ -105,10 +105,13 @@ impl<'b> TarHeader<'b> {
         let field = &self.0[148..156];
         // Without branches, so that the compiler makes vectors of both sums.
         let sum = |bytes: &[u8]| bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>();
-        let high_bits = |bytes: &[u8]| bytes.iter().map(|byte| u32::from(byte >> 7)).sum::<u32>();
         let unsigned = i128::from(sum(self.0) - sum(field) + 8 * u32::from(b' '));
+        if stored == unsigned {
+            return Ok(());
+        }
+        let high_bits = |bytes: &[u8]| bytes.iter().map(|byte| u32::from(byte >> 7)).sum::<u32>();
         let signed = unsigned - 256 * i128::from(high_bits(self.0) - high_bits(field));
-        if stored == unsigned || stored == signed { Ok(()) } else { Err(TarError::Checksum) }
+        if stored == signed { Ok(()) } else { Err(TarError::Checksum) }
     }
 
     pub(super) fn type_flag(&self) -> u8 {
