@@ -32,6 +32,8 @@ const NEEDS: &[(&str, &str)] = &[
     ("faketime", "faketime"),
     ("docker-registry", "docker-registry"),
     ("skopeo", "skopeo"),
+    ("tinyproxy", "tinyproxy-bin"),
+    ("ip", "iproute2"),
     ("openssl", "openssl"),
     // The C compiler driver links every Rust program; libc's archive makes the static ones.
     ("cc", "gcc"),

@@ -1,6 +1,7 @@
 //! `composefs oci pull` from Debian's docker-registry: layers in the format zstd:chunked are fetched in parts.
 #![cfg(feature = "network")]
 
+mod https_proxy;
 mod proxy;
 #[allow(dead_code)]
 #[path = "../../../remote/tests/registry/real.rs"]
@@ -57,9 +58,8 @@ fn needed(layer: &WrittenLayer, before: &[WrittenFile], after: &[WrittenFile]) -
     positions.toc.range.len() + positions.tar_split.range.len() + chunks as u64
 }
 
-/// Writes an OCI layout with an image of one layer, and copies it into the registry.
-fn push(registry: &Registry, layer: &WrittenLayer, tag: &str) {
-    let dir = registry.dir.path().join(format!("layout-{tag}"));
+/// Writes an OCI layout with an image of one layer.
+fn write_layout(dir: &Path, layer: &WrittenLayer, tag: &str) {
     let blobs = dir.join("blobs/sha256");
     fs::create_dir_all(&blobs).unwrap();
     let write = |kind: &str, content: &[u8]| {
@@ -81,6 +81,12 @@ fn push(registry: &Registry, layer: &WrittenLayer, tag: &str) {
     manifest["annotations"] = json!({ "org.opencontainers.image.ref.name": tag });
     fs::write(dir.join("index.json"), json!({ "schemaVersion": 2, "manifests": [manifest] }).to_string()).unwrap();
     fs::write(dir.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+}
+
+/// Writes an OCI layout with an image of one layer, and copies it into the registry.
+fn push(registry: &Registry, layer: &WrittenLayer, tag: &str) {
+    let dir = registry.dir.path().join(format!("layout-{tag}"));
+    write_layout(&dir, layer, tag);
     let (from, to) = (format!("oci:{}:{tag}", dir.display()), format!("docker://{}/image:{tag}", registry.host()));
     let mut skopeo = Command::new("skopeo");
     skopeo.args(["--insecure-policy", "copy", "--preserve-digests", "--dest-tls-verify=false", &from, &to]);

@@ -99,7 +99,12 @@ impl Transport {
 
 fn proxies(options: &ClientOptions) -> Result<Vec<Proxy>, ErrorKind> {
     let given = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
-    let no_proxy = given(&options.proxies.no_proxy).and_then(|list| NoProxy::from_string(&list));
+    let no_proxy = given(&options.proxies.no_proxy);
+    // The library compares `*` with names, but not with addresses.
+    if no_proxy.as_ref().is_some_and(|list| list.split(',').any(|one| one.trim() == "*")) {
+        return Ok(Vec::new());
+    }
+    let no_proxy = no_proxy.and_then(|list| NoProxy::from_string(&list));
     let https = given(&options.proxies.https).map(Proxy::https);
     let http = given(&options.proxies.http).map(Proxy::http);
     let with_exceptions = |proxy: Result<Proxy, reqwest::Error>| match proxy {
