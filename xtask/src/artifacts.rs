@@ -16,9 +16,9 @@ pub(crate) fn build_quickly() {
     BUILDS_QUICKLY.store(true, Ordering::Relaxed);
 }
 
-/// Builds `libcomposefs.so` and returns its path.
+/// Builds `libcomposefs.so` and returns its path. Always as for a release: its size is tested.
 pub(crate) fn library() -> Result<PathBuf> {
-    process::run(cargo("build").args(["--quiet", "-p", "libcomposefs-capi"]))?;
+    process::run(release("build").args(["--quiet", "-p", "libcomposefs-capi"]))?;
     Ok(dir().join("libcomposefs.so"))
 }
 
@@ -33,12 +33,17 @@ pub(crate) fn dir() -> PathBuf {
     paths::target().join("release")
 }
 
-/// Cargo with the task `build` or `test`, and the options of a release build.
+/// Cargo with the task `build` or `test`, and the options of a release build, or of a quick one.
 pub(crate) fn cargo(task: &str) -> Command {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(paths::checkout()).args([task, "--release"]);
+    let mut cargo = release(task);
     if BUILDS_QUICKLY.load(Ordering::Relaxed) {
         cargo.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
     }
+    cargo
+}
+
+fn release(task: &str) -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(paths::checkout()).args([task, "--release"]);
     cargo
 }
