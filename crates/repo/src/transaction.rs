@@ -225,8 +225,7 @@ impl<'r> Transaction<'r> {
         Ok(self.lease.protect(digests)?)
     }
 
-    /// Fails if the operation was cancelled by the flag of
-    /// [`Repository::interrupted_by`](Repository::interrupted_by).
+    /// Fails if the operation was cancelled by the flag of [`Repository::interrupted_by`].
     ///
     /// # Errors
     ///
