@@ -4,11 +4,14 @@
 //! more than a tenth below the one wanted.
 
 mod capi;
+mod cost;
+mod disk;
 mod dump;
 mod floor;
 mod hash;
 mod measure;
 mod mount;
+mod oci;
 mod report;
 mod repository;
 mod store;
@@ -39,6 +42,8 @@ enum Topic {
     Repository,
     /// Mounting, `ls -lR` and reading, beside other file systems.
     Mount,
+    /// Pulling OCI images, beside cfsctl and podman.
+    Oci,
 }
 
 #[derive(Parser)]
@@ -61,6 +66,15 @@ struct Arguments {
     /// Trees to be measured, the small one first.
     #[arg(long)]
     tree: Vec<PathBuf>,
+    /// The most that a layer of the OCI image has, in MB before compression.
+    #[arg(long, default_value_t = 190)]
+    layer_mb: u64,
+    /// Measure only this part of the topic `oci`; may be given more than once.
+    #[arg(long, value_enum)]
+    part: Vec<oci::OciPart>,
+    /// A layer of 5 GB for the memory of a pull.
+    #[arg(long)]
+    full: bool,
 }
 
 /// The settings that all measurements share.
@@ -69,6 +83,12 @@ struct Setting {
     composefs: PathBuf,
     peers: PathBuf,
     trees: Vec<PathBuf>,
+    /// The most that a layer of the OCI image has, in bytes before compression.
+    layer_bytes: u64,
+    /// The parts of the topic `oci`; all if there is none.
+    parts: Vec<oci::OciPart>,
+    /// Set if the largest inputs are measured too.
+    is_full: bool,
     /// A directory of this run's own, on the disk.
     scratch: PathBuf,
     /// The directory with `mkcomposefs`, which is ours by that name.
@@ -113,6 +133,9 @@ fn run(arguments: &Arguments) -> Result<bool> {
         composefs: arguments.composefs.clone(),
         peers: arguments.peers.clone(),
         trees: arguments.tree.clone(),
+        layer_bytes: arguments.layer_mb * 1_000_000,
+        parts: arguments.part.clone(),
+        is_full: arguments.full,
         scratch: scratch.path().to_owned(),
         names,
     };
@@ -127,6 +150,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
             Topic::Capi => capi::run(&setting, &mut report)?,
             Topic::Repository => repository::run(&setting, &mut report)?,
             Topic::Mount => mount::run(&setting, &mut report)?,
+            Topic::Oci => oci::run(&setting, &mut report)?,
         }
     }
     for goal in report.regressions() {

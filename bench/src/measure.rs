@@ -125,7 +125,8 @@ pub(crate) fn program(command: &mut Command, watch: Watch) -> Result<Run> {
     Ok(Run { wall, memory })
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+/// Returns the middle value; of an even number of values, the mean of the two in the middle.
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<_> = values.collect();
     values.sort_by(f64::total_cmp);
     match values.len() {

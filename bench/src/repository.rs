@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
@@ -13,17 +13,11 @@ use libcomposefs_image::erofs::{Image, Versions};
 use libcomposefs_image::{Algorithm, verity};
 
 use crate::Setting;
+use crate::cost::Cost;
 use crate::report::Report;
 
 const COUNTS: [u64; 3] = [10_000, 100_000, 1_000_000];
 const IMAGES: u64 = 200;
-
-/// The cost of one command, as medians.
-struct Cost {
-    wall: f64,
-    cpu: f64,
-    memory: f64,
-}
 
 pub(crate) fn run(setting: &Setting, report: &mut Report) -> Result<()> {
     for count in COUNTS {
@@ -91,27 +85,9 @@ fn write_image(objects: impl Iterator<Item = Digest>) -> Result<(Digest, Vec<u8>
 }
 
 fn measure(setting: &Setting, repository: &Path, arguments: &[&str]) -> Result<Cost> {
-    let (mut walls, mut cpus, mut memories) = (Vec::new(), Vec::new(), Vec::new());
-    for round in 0..=setting.rounds {
-        let out: PathBuf = setting.scratch.join("time");
-        let mut timed = Command::new("/usr/bin/time");
-        timed.arg("--format=%e %U %S %M").arg("--output").arg(&out).arg(&setting.composefs);
-        let start = std::time::Instant::now();
-        let output = timed.arg("--repo").arg(repository).args(arguments).output()?;
-        let wall = start.elapsed().as_secs_f64();
-        ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        let text = fs::read_to_string(&out)?;
-        let figures: Vec<f64> = text.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
-        let [_, user, system, kib] = figures[..] else { anyhow::bail!("odd report of time(1): {text}") };
-        if round > 0 {
-            walls.push(wall);
-            cpus.push(user + system);
-            memories.push(kib * 1024.0 / 1e6);
-        }
-    }
-    let median = |mut values: Vec<f64>| {
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
-    };
-    Ok(Cost { wall: median(walls), cpu: median(cpus), memory: median(memories) })
+    let mut command = Command::new(&setting.composefs);
+    command.arg("--repo").arg(repository).args(arguments);
+    // The first run does not count.
+    let runs: Vec<Cost> = (0..=setting.rounds).map(|_| Cost::of(&command)).collect::<Result<_>>()?;
+    Ok(Cost::median(&runs[1..]))
 }

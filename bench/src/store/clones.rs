@@ -1,19 +1,16 @@
 //! On a file system that shares extents, a store takes no copies: beside it stands a copy of the tree by `cp`, with and
 //! without shared extents, and the digest alone.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result, ensure};
-use rustix::mount::UnmountFlags;
+use anyhow::{Result, ensure};
 
 use super::into_empty_stores;
 use crate::Setting;
-use crate::measure::{Candidate, by_turns, program};
+use crate::disk::Disk;
+use crate::measure::{Candidate, by_turns};
 use crate::report::Report;
-
-/// Room for all copies of the small tree.
-const DISK_BYTES: u64 = 12 << 30;
 
 pub(super) fn run(setting: &Setting, report: &mut Report, tree: &Path) -> Result<()> {
     for kind in ["xfs", "btrfs"] {
@@ -79,28 +76,4 @@ fn copy(from: &Path, to: &Path, reflink: &str) -> Result<()> {
     cp.args(["-a", &format!("--reflink={reflink}")]).arg(from).arg(to);
     ensure!(cp.stdin(Stdio::null()).status()?.success(), "{cp:?} failed");
     Ok(())
-}
-
-/// A file system of its own. It is unmounted when it is dropped.
-struct Disk {
-    at: PathBuf,
-}
-
-impl Disk {
-    fn new(scratch: &Path, kind: &str) -> Result<Self> {
-        let (image, at) = (scratch.join(format!("{kind}.img")), scratch.join(kind));
-        std::fs::File::create(&image)?.set_len(DISK_BYTES)?;
-        std::fs::create_dir(&at)?;
-        let watch = crate::measure::Watch::Clock;
-        program(Command::new(format!("mkfs.{kind}")).arg("-q").arg(&image), watch)?;
-        let mut mount = Command::new("mount");
-        program(mount.args(["-t", kind, "-o", "loop"]).arg(&image).arg(&at), watch).context("it takes root")?;
-        Ok(Self { at })
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = rustix::mount::unmount(&self.at, UnmountFlags::NOFOLLOW);
-    }
 }

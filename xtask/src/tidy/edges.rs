@@ -33,7 +33,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("testkit", &["image"]),
     ("vmtest", &["image", "sys"]),
     ("xtask", &[]),
-    ("bench", &["hash", "image"]),
+    ("bench", &["hash", "image", "testkit"]),
     ("fuzz", &["capi", "content", "hash", "image", "mount", "oci", "ostree", "remote", "repo", "scan", "store"]),
 ];
 /// Crates that the tests of any crate may use in addition.

@@ -1,0 +1,79 @@
+//! Import from the store of podman, on the same file system.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use super::engine::{Engine, Engines};
+use super::{RegistryImage, Stage, row, table};
+use crate::cost::Cost;
+use crate::disk::Disk;
+use crate::measure::median;
+use crate::report::Report;
+
+pub(super) fn run(stage: &Stage<'_>, report: &mut Report, image: &RegistryImage, kind: &str) -> Result<()> {
+    report.heading(&format!("Import from podman's store, both on {kind}"));
+    if !stage.engines.all().contains(&Engine::Podman) {
+        println!("not measured: no podman");
+        return Ok(());
+    }
+    let disk = Disk::new(&stage.directory, kind)?;
+    let podman = disk.at.join("podman");
+    stage.engines.init(Engine::Podman, &podman)?;
+    let name = format!("{}/{}", stage.registry.address, image.name);
+    stage.engines.pull(Engine::Podman, &podman, &name, &[])?;
+    let imported = measure(stage, report, &disk, &podman, &name, kind);
+    Engines::remove(&podman)?;
+    imported
+}
+
+fn measure(stage: &Stage<'_>, report: &mut Report, disk: &Disk, podman: &Path, name: &str, kind: &str) -> Result<()> {
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for round in 0..=stage.rounds {
+        for (engine, costs) in [(Engine::Ours, &mut ours), (Engine::Cfsctl, &mut theirs)] {
+            if !stage.engines.all().contains(&engine) {
+                continue;
+            }
+            let store = disk.at.join("store");
+            stage.engines.init(engine, &store)?;
+            rustix::fs::sync();
+            let cost = stage.engines.import(engine, &store, podman, &format!("{name}:latest"));
+            let cost = cost.with_context(|| format!("import by {}", Engines::name(engine)))?;
+            Engines::remove(&store)?;
+            if round > 0 {
+                costs.push(cost);
+            }
+        }
+    }
+    table();
+    row("composefs oci pull containers-storage:", Cost::median(&ours));
+    if theirs.is_empty() {
+        return Ok(());
+    }
+    row("cfsctl 0.9.4 oci pull --local-fetch=auto", Cost::median(&theirs));
+    println!();
+    for (unit, figure) in [("CPU", (|cost| cost.cpu) as fn(&Cost) -> f64), ("wall", |cost| cost.wall)] {
+        let ratio = median(theirs.iter().zip(&ours).map(|(theirs, ours)| figure(theirs) / figure(ours)));
+        report.goal(format!("import on {kind}: {unit} time of cfsctl over ours"), ratio, 2.0);
+    }
+    Ok(())
+}
+
+impl Engines {
+    /// Imports an image from the store of podman.
+    fn import(&self, engine: Engine, store: &Path, podman: &Path, name: &str) -> Result<Cost> {
+        let mut import: Command = self.with_repository(engine, store);
+        import.args(["oci", "pull"]);
+        match engine {
+            Engine::Ours => {
+                import.arg(format!("containers-storage:[{}]{name}", podman.display())).arg("--name=image");
+            }
+            _ => {
+                self.show_to_cfsctl(podman)?;
+                import.arg("--local-fetch=auto").arg(format!("containers-storage:{name}")).arg("image");
+            }
+        }
+        Cost::of(&import)
+    }
+}
