@@ -18,6 +18,9 @@ use crate::report::Report;
 /// One of this number of files differs.
 const CHANGED_OF: usize = 100;
 
+/// Number of times that podman may try to push.
+const PUSH_TRIES: usize = 8;
+
 pub(super) fn run(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
     report.heading("Pull of an image of which 1 % of the files differ, zstd:chunked");
     if let Err(error) = make(stage) {
@@ -93,7 +96,20 @@ fn build(stage: &Stage<'_>, store: &Path, tree: &Path, version: &str) -> Result<
         push.args(["push", "--quiet", "--tls-verify=false", "--compression-format", compression]);
         push.arg(format!("localhost/{version}"));
         push.arg(format!("docker://{}/{form}-{version}", stage.registry.address));
-        program(&mut push, Watch::Clock)?;
+        // podman 4.3 sometimes fails to write the format ("happened during read: short write"), or writes another
+        // archive than the one it has.
+        let name = format!("docker://{}/{form}-{version}", stage.registry.address);
+        let mut check = Command::new(&stage.setting.composefs);
+        check.args(["oci", "digest", "--tls-verify=false", &name]);
+        let mut push_and_check = || program(&mut push, Watch::Clock).and_then(|_| program(&mut check, Watch::Clock));
+        let mut pushed = push_and_check();
+        for _ in 1..PUSH_TRIES {
+            if pushed.is_ok() {
+                break;
+            }
+            pushed = push_and_check();
+        }
+        pushed?;
     }
     fs::remove_file(&archive)?;
     Ok(())
