@@ -2,6 +2,7 @@
 #![cfg(feature = "network")]
 
 mod https_proxy;
+mod local_policy;
 mod proxy;
 #[allow(dead_code)]
 #[path = "../../../remote/tests/registry/real.rs"]

@@ -125,6 +125,12 @@ impl SignaturePolicy {
         Ok(Self { path: path.to_owned(), default, transports })
     }
 
+    /// Returns the path of the policy file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Checks an image in a registry.
     ///
     /// # Errors

@@ -24,6 +24,7 @@ mod registry_destination;
 #[cfg(feature = "network")]
 mod registry_parts;
 pub(crate) mod run;
+mod signature_policy;
 pub(crate) mod source;
 pub(crate) mod sync;
 mod tag;

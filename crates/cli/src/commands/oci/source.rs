@@ -12,6 +12,7 @@ use libcomposefs_oci::source::{
 };
 use libcomposefs_repo::Repository;
 
+use super::signature_policy;
 use crate::commands::repository::tell_of_waiting;
 use crate::inspect::names::shell_word;
 
@@ -84,11 +85,17 @@ pub(crate) fn open(operand: &OsStr, args: &SourceArgs) -> anyhow::Result<OpenSou
     let Some(colon) = colon else { return Err(no_transport(operand)) };
     let transport = &*String::from_utf8_lossy(&operand.as_bytes()[..colon]);
     let (path, image) = divide(&operand.as_bytes()[colon + 1..]);
+    if path.as_os_str().is_empty() {
+        bail!("{shown:?} names no file");
+    }
     let image = image.map(|image| std::str::from_utf8(image)).transpose();
     let image = image.with_context(|| format!("{shown:?}: the name of the image is not UTF-8"))?;
     let mut name = image.filter(|image| !image.starts_with('@')).map(str::to_owned);
     let described = format!("{transport}:{}", path.display());
     let cannot_open = || format!("cannot open {}", path.display());
+    if ["oci", "oci-archive", "docker-archive"].contains(&transport) {
+        signature_policy::check_path(transport, &path.canonicalize().with_context(cannot_open)?, image)?;
+    }
     let source: Box<dyn ImageSource + Send> = match transport {
         "oci" => {
             let files = DirectoryFiles::open(path).with_context(cannot_open)?;
@@ -157,6 +164,7 @@ fn open_storage(text: &str) -> anyhow::Result<OpenSource> {
     // An ID may have several names, of which none was asked for.
     let only = if let [only] = names.as_slice() { Some(only) } else { None };
     let full = names.iter().find(asked).or(only).cloned();
+    signature_policy::check_storage(&root, full.as_deref())?;
     Ok(OpenSource { source: Box::new(StorageImageSource::new(storage, name)?), name: full })
 }
 

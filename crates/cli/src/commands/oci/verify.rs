@@ -8,6 +8,7 @@ use libcomposefs_oci::stream::StreamKind;
 use libcomposefs_repo::{Repository, StreamTag};
 use serde_json::{Value, json};
 
+use super::signature_policy;
 use crate::commands::repository::{RepositoryArgs, counted};
 use crate::complete;
 use crate::output;
@@ -16,7 +17,8 @@ use crate::output;
 ///
 /// The manifest and the configuration are compared with the digests that name them, each layer, with all contents of
 /// its files, with its diff ID. The composefs images, of the whole file system and of single layers, are made again of
-/// the layers and compared. A digest says that an image is what its manifest says, not who made it.
+/// the layers and compared. A digest says that an image is what its manifest says, not who made it. That is for the
+/// policy.json that `oci pull` obeys; the command says if there is none.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct OciVerifyArgs {
@@ -36,6 +38,7 @@ Exit status: 0 if everything is as it must be, 1 if not.";
 
 pub(super) fn run(args: &OciVerifyArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
     let repository = selected.open()?;
+    let policy = signature_policy::file()?;
     let reader = repository.reader()?;
     if let Some(stream) = repository.resolve_stream_tag(&args.name)?
         && let Some(digest) = repository.stream(&stream)?
@@ -60,6 +63,7 @@ pub(super) fn run(args: &OciVerifyArgs, selected: &RepositoryArgs) -> anyhow::Re
             "name": args.name.as_str(),
             "manifest": image.manifest.digest.to_string(),
             "layers": image.config.diff_ids.len(),
+            "policy": policy.as_ref().map(|path| path.display().to_string()),
             "wrong": wrong.collect::<Vec<_>>(),
             "images": images.iter().map(image_json).collect::<Vec<_>>(),
             "error": failed,
@@ -78,6 +82,9 @@ pub(super) fn run(args: &OciVerifyArgs, selected: &RepositoryArgs) -> anyhow::Re
         let right = images.iter().filter(|checked| checked.found == ImageCheck::Right).count();
         let right = counted(right as u64, "composefs image");
         out!("{}: manifest, configuration, {layers} and {right} are right", args.name);
+        if policy.is_none() {
+            out!("no policy.json: who made the image was not checked, `oci pull` accepts the images of everyone");
+        }
     }
     Ok(is_right)
 }

@@ -1,0 +1,63 @@
+//! policy.json for images that do not come from a registry, as other programs that read it apply it to them too.
+
+use std::path::{Path, PathBuf};
+
+#[cfg(feature = "network")]
+use libcomposefs_remote::{SignaturePolicy, policy};
+
+#[cfg(feature = "network")]
+fn load() -> anyhow::Result<Option<SignaturePolicy>> {
+    Ok(SignaturePolicy::load(&super::registry::locations(&super::registry::RegistryArgs::default()))?)
+}
+
+#[cfg(feature = "network")]
+fn check(transport: &str, scopes: &[String], image: &str) -> anyhow::Result<()> {
+    if let Some(policy) = load()? {
+        policy.check(transport, scopes, &format!("{transport}:{image}"))?;
+    }
+    Ok(())
+}
+
+/// Checks an image in a layout or an archive.
+#[cfg(feature = "network")]
+pub(super) fn check_path(transport: &str, path: &Path, name: Option<&str>) -> anyhow::Result<()> {
+    // The format has no scopes for archives of docker (containers-policy.json(5)).
+    let scopes = if transport == "docker-archive" { Vec::new() } else { policy::path_scopes(path, name) };
+    check(transport, &scopes, &path.display().to_string())
+}
+
+/// Checks an image in the store of podman: its full name, the names above, and the store are scopes.
+#[cfg(feature = "network")]
+pub(super) fn check_storage(root: &Path, name: Option<&str>) -> anyhow::Result<()> {
+    let (store, any_driver) = (format!("[overlay@{}]", root.display()), format!("[{}]", root.display()));
+    let repository = name.map(|name| name.rsplit_once(':').map_or(name, |(repository, _)| repository));
+    let mut scopes: Vec<_> = name.map(|name| format!("{store}{name}")).into_iter().collect();
+    let mut rest = repository;
+    while let Some(scope) = rest {
+        scopes.push(format!("{store}{scope}"));
+        rest = scope.rsplit_once('/').map(|(above, _)| above);
+    }
+    scopes.extend([store, any_driver]);
+    check("containers-storage", &scopes, name.unwrap_or_default())
+}
+
+/// Returns the policy file that images are accepted by, if there is one.
+#[cfg(feature = "network")]
+pub(super) fn file() -> anyhow::Result<Option<PathBuf>> {
+    Ok(load()?.map(|policy| policy.path().to_owned()))
+}
+
+#[cfg(not(feature = "network"))]
+pub(super) fn check_path(_: &str, _: &Path, _: Option<&str>) -> anyhow::Result<()> {
+    Ok(())
+}
+
+#[cfg(not(feature = "network"))]
+pub(super) fn check_storage(_: &Path, _: Option<&str>) -> anyhow::Result<()> {
+    Ok(())
+}
+
+#[cfg(not(feature = "network"))]
+pub(super) fn file() -> anyhow::Result<Option<PathBuf>> {
+    Ok(None)
+}
