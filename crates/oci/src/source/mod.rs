@@ -61,6 +61,16 @@ pub enum SourceError {
         /// The digest of the bytes.
         found: BlobDigest,
     },
+    /// A document has another size than the descriptor that names it says.
+    #[error("{what} has {found} bytes, but its descriptor says {expected}: its source is damaged or not to be trusted")]
+    Size {
+        /// The document.
+        what: String,
+        /// The size of the descriptor.
+        expected: u64,
+        /// The size of the document.
+        found: u64,
+    },
     /// Another error, of a registry.
     #[error(transparent)]
     Other(Box<dyn std::error::Error + Send + Sync>),
@@ -211,6 +221,7 @@ pub fn find_manifest(source: &dyn ImageSource, platform: &Platform) -> Result<Ma
         what = format!("manifest {}", blob.digest);
         let raw = source.manifest(blob)?;
         check(&what, &raw, blob.digest)?;
+        check_size(&what, &raw, blob.size)?;
         document = Document::parse(raw, Some(&blob.media_type)).map_err(malformed(&what))?;
     }
     match document {
@@ -224,6 +235,11 @@ pub fn find_manifest(source: &dyn ImageSource, platform: &Platform) -> Result<Ma
 fn check(what: &str, raw: &[u8], expected: BlobDigest) -> Result<(), SourceError> {
     let found = BlobDigest::of(raw);
     if found == expected { Ok(()) } else { Err(SourceError::Digest { what: what.to_owned(), expected, found }) }
+}
+
+fn check_size(what: &str, raw: &[u8], expected: u64) -> Result<(), SourceError> {
+    let found = raw.len() as u64;
+    if found == expected { Ok(()) } else { Err(SourceError::Size { what: what.to_owned(), expected, found }) }
 }
 
 /// The files of a layout or archive.

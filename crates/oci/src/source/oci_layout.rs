@@ -2,12 +2,14 @@
 
 use std::io::Read;
 
-use super::{ImageSource, RootDocument, SourceError, SourceFiles, read_file};
+use super::{ImageSource, RootDocument, SourceError, SourceFiles, check, check_size, read_file};
 use crate::BlobDigest;
 use crate::manifest::{BlobRef, DOCUMENT_MAX, Document, IndexEntry};
 
 /// The annotations by which tools name an image in `index.json`.
 const NAMES: [&str; 2] = ["org.opencontainers.image.ref.name", "io.containerd.image.name"];
+/// Names that a message lists at most.
+const NAMES_SHOWN: usize = 20;
 
 /// An image in a layout.
 #[derive(Debug)]
@@ -36,7 +38,10 @@ impl<F: SourceFiles> OciLayout<F> {
         };
         let no_image = |what: &str| {
             let all: Vec<String> = entries.iter().flat_map(names).collect();
-            let all = if all.is_empty() { "it has no names".to_owned() } else { format!("it has {}", all.join(", ")) };
+            let more = all.len().saturating_sub(NAMES_SHOWN);
+            let more = if more == 0 { String::new() } else { format!(" and {more} others") };
+            let shown = all[..all.len().min(NAMES_SHOWN)].join(", ");
+            let all = if all.is_empty() { "it has no names".to_owned() } else { format!("it has {shown}{more}") };
             SourceError::NoImage(format!("{}: {what}; {all}", self.described))
         };
         let Some(image) = &self.image else {
@@ -47,11 +52,17 @@ impl<F: SourceFiles> OciLayout<F> {
             };
         };
         let digest: Option<BlobDigest> = image.strip_prefix('@').and_then(|digest| digest.parse().ok());
-        let found = entries.iter().find(|entry| match digest {
+        let mut found = entries.iter().filter(|entry| match digest {
             Some(digest) => entry.blob.digest == digest,
             None => names(entry).contains(image),
         });
-        found.ok_or_else(|| no_image(&format!("no image is called {image:?}")))
+        let first = found.next().ok_or_else(|| no_image(&format!("no image is called {image:?}")))?;
+        if let Some(other) = found.find(|other| other.blob.digest != first.blob.digest) {
+            let digests = format!("{} and {}", first.blob.digest, other.blob.digest);
+            let what = format!("several images are called {image:?}, {digests}; @DIGEST chooses one");
+            return Err(SourceError::NoImage(format!("{}: {what}", self.described)));
+        }
+        Ok(first)
     }
 }
 
@@ -70,8 +81,11 @@ impl<F: SourceFiles> ImageSource for OciLayout<F> {
         let Document::Index(entries) = document else {
             return Err(SourceError::NoImage(format!("index.json of {} is no index", self.described)));
         };
-        let BlobRef { digest, media_type, .. } = &self.find(&entries)?.blob;
+        let BlobRef { digest, size, media_type, .. } = &self.find(&entries)?.blob;
         let raw = read_file(&self.files, &blob_path(digest), DOCUMENT_MAX)?;
+        let what = format!("{} of {}", blob_path(digest), self.described);
+        check(&what, &raw, *digest)?;
+        check_size(&what, &raw, *size)?;
         Ok(RootDocument { raw, media_type: Some(media_type.clone()), digest: Some(*digest) })
     }
 
@@ -88,4 +102,71 @@ impl<F: SourceFiles> ImageSource for OciLayout<F> {
 
 fn blob_path(digest: &BlobDigest) -> String {
     format!("blobs/sha256/{}", digest.hex())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::io;
+
+    use super::*;
+
+    /// A layout in memory.
+    struct MemoryFiles(HashMap<String, Vec<u8>>);
+
+    impl SourceFiles for MemoryFiles {
+        fn open(&self, path: &str) -> io::Result<(Box<dyn Read + Send + '_>, u64)> {
+            let bytes = self.0.get(path).ok_or(io::ErrorKind::NotFound)?;
+            Ok((Box::new(&bytes[..]), bytes.len() as u64))
+        }
+    }
+
+    /// Reads an image from a layout with these manifests, of which the index has names and sizes that may be wrong by
+    /// this number of bytes.
+    fn root(manifests: &[(&str, &str)], wrong: u64, image: Option<&str>) -> Result<RootDocument, SourceError> {
+        let mut files = HashMap::new();
+        let entries: Vec<_> = manifests
+            .iter()
+            .map(|(name, text)| {
+                let (digest, size) = (BlobDigest::of(text.as_bytes()), text.len() as u64 + wrong);
+                files.insert(blob_path(&digest), text.as_bytes().to_vec());
+                format!(
+                    r#"{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{digest}","size":{size},
+                    "annotations":{{"{}":"{name}"}}}}"#,
+                    NAMES[0]
+                )
+            })
+            .collect();
+        let index = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entries.join(","));
+        files.insert("index.json".to_owned(), index.into_bytes());
+        OciLayout::new(MemoryFiles(files), "oci:x".to_owned(), image.map(str::to_owned)).root()
+    }
+
+    #[test]
+    fn a_name_of_two_images_is_refused() {
+        let two = [("a", "1"), ("a", "2"), ("b", "3")];
+        let message = root(&two, 0, Some("a")).unwrap_err().to_string();
+        let digests = [BlobDigest::of(b"1"), BlobDigest::of(b"2")];
+        assert!(digests.iter().all(|digest| message.contains(&digest.to_string())), "{message}");
+        let by_digest = format!("@{}", digests[1]);
+        assert_eq!(root(&two, 0, Some(&by_digest)).unwrap().raw, b"2");
+        assert_eq!(root(&two, 0, Some("b")).unwrap().raw, b"3");
+        // The same image twice is one.
+        assert_eq!(root(&[("a", "1"), ("a", "1")], 0, Some("a")).unwrap().raw, b"1");
+    }
+
+    #[test]
+    fn a_wrong_size_is_refused() {
+        assert_eq!(root(&[("a", "1")], 0, None).unwrap().raw, b"1");
+        let error = root(&[("a", "1")], 1, None).unwrap_err();
+        assert!(matches!(error, SourceError::Size { expected: 2, found: 1, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_message_has_some_of_many_names() {
+        let names: Vec<String> = (0..100).map(|number| format!("name-{number:02}")).collect();
+        let manifests: Vec<_> = names.iter().map(|name| (name.as_str(), name.as_str())).collect();
+        let message = root(&manifests, 0, Some("x")).unwrap_err().to_string();
+        assert!(message.contains("name-19 and 80 others") && !message.contains("name-20"), "{message}");
+    }
 }
