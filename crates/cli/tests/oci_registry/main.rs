@@ -2,8 +2,10 @@
 #![cfg(feature = "network")]
 
 mod https_proxy;
+mod layout_server;
 mod local_policy;
 mod proxy;
+mod pulls;
 #[allow(dead_code)]
 #[path = "../../../remote/tests/registry/real.rs"]
 mod real;
