@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use libcomposefs_oci::containers_storage::ContainersStorage;
 use libcomposefs_oci::manifest::Platform;
 use libcomposefs_oci::source::{
