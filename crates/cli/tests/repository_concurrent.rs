@@ -283,7 +283,10 @@ fn nothing_is_lost_or_left_over() {
     let mut known = vec![Known::new(); WORKERS];
     let end = Instant::now() + Duration::from_secs(time);
     let mut rounds = 0;
-    while Instant::now() < end {
+    // A machine with other work to do takes more rounds to run enough commands.
+    let counts = || (place.commands.load(Ordering::Relaxed), place.killed.load(Ordering::Relaxed));
+    let are_enough = |(commands, killed)| commands > 50 && killed > 3;
+    while Instant::now() < end || (!are_enough(counts()) && rounds < 60) {
         let until = Instant::now() + Duration::from_millis(1500);
         std::thread::scope(|scope| {
             for (worker, known) in known.iter_mut().enumerate() {
@@ -301,7 +304,7 @@ fn nothing_is_lost_or_left_over() {
         rounds += 1;
     }
     expect_nothing_left(&place, &mut known);
-    let (commands, killed) = (place.commands.load(Ordering::Relaxed), place.killed.load(Ordering::Relaxed));
+    let (commands, killed) = counts();
     stats::show(&format!("at once: {WORKERS} workers, {rounds} rounds, {commands} commands, {killed} of them killed"));
-    assert!(commands > 50 && killed > 3, "{commands} commands, {killed} killed");
+    assert!(are_enough((commands, killed)), "{commands} commands, {killed} killed");
 }

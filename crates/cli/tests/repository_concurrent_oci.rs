@@ -169,7 +169,10 @@ fn a_name_leads_to_a_whole_image_or_to_nothing() {
     let mut known = vec![Known::new(); WORKERS];
     let end = Instant::now() + Duration::from_secs(time);
     let mut rounds = 0;
-    while Instant::now() < end {
+    // A machine with other work to do takes more rounds to run enough commands.
+    let counts = || (place.commands.load(Ordering::Relaxed), place.killed.load(Ordering::Relaxed));
+    let are_enough = |(commands, killed)| commands > 30 && killed > 2;
+    while Instant::now() < end || (!are_enough(counts()) && rounds < 60) {
         let until = Instant::now() + Duration::from_millis(1500);
         std::thread::scope(|scope| {
             for (worker, known) in known.iter_mut().enumerate() {
@@ -187,7 +190,7 @@ fn a_name_leads_to_a_whole_image_or_to_nothing() {
         place.run("repo", &["oci", "untag", name]).unwrap();
     }
     expect_nothing_left(&place);
-    let (commands, killed) = (place.commands.load(Ordering::Relaxed), place.killed.load(Ordering::Relaxed));
+    let (commands, killed) = counts();
     stats::show(&format!("OCI: {WORKERS} workers, {rounds} rounds, {commands} commands, {killed} of them killed"));
-    assert!(commands > 30 && killed > 2, "{commands} commands, {killed} killed");
+    assert!(are_enough((commands, killed)), "{commands} commands, {killed} killed");
 }
