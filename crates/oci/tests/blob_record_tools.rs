@@ -37,12 +37,12 @@ fn write_files(dir: &Path, number: usize) {
 }
 
 /// An image of uncompressed layers, in a layout.
-struct Image {
+struct ToolImage {
     dir: tempfile::TempDir,
     layers: usize,
 }
 
-impl Image {
+impl ToolImage {
     fn new() -> Self {
         let (dir, layers) = (tempfile::tempdir().unwrap(), if is_long() { 16 } else { 1 });
         let blobs = dir.path().join("in/blobs/sha256");
@@ -124,7 +124,7 @@ fn find_gzip(dir: &Path, found: &mut Vec<PathBuf>) {
 
 #[test]
 fn skopeo() {
-    let image = Image::new();
+    let image = ToolImage::new();
     let target = format!("oci:{}:x", image.text("out"));
     if image.run("skopeo", &["--insecure-policy", "copy", "-q", "oci:in", &target]).is_none() {
         return skip::announce("skopeo", "skopeo is not installed");
@@ -139,7 +139,7 @@ fn podman_and_buildah() {
     if !is_root() {
         return skip::announce(test, "only root can have a store of podman");
     }
-    let image = Image::new();
+    let image = ToolImage::new();
     let (root, runroot) = (image.text("store"), image.text("run"));
     let store = ["--root", &root, "--runroot", &runroot, "--storage-driver=vfs"];
     let podman = |args: &[&str]| image.run("podman", &[&store, args].concat());
@@ -166,7 +166,7 @@ fn podman_and_buildah() {
 
 #[test]
 fn umoci() {
-    let image = Image::new();
+    let image = ToolImage::new();
     let layout = image.text("umoci");
     if image.run("umoci", &["init", "--layout", &layout]).is_none() {
         return skip::announce("umoci", "umoci is not installed");
