@@ -170,8 +170,8 @@ pub(super) fn archive(root: &Path, paths: &[PathBuf], out: &mut dyn Write) -> Re
     Ok(())
 }
 
-/// Returns files, links and directories below `root/start`, and the directories above, in the order of their names, until
-/// the files have `max` bytes together.
+/// Returns files, links and directories below `root/start`, and the directories above, in the order of their names,
+/// until the files have `max` bytes together.
 pub(super) fn paths(root: &Path, start: &str, max: u64) -> Result<Vec<PathBuf>> {
     let start = PathBuf::from(start);
     // cfsctl refuses a layer without entries for the directories above.

@@ -26,8 +26,8 @@ pub(super) fn names(path: &[u8]) -> Result<Vec<&[u8]>, LayerError> {
     Ok(names)
 }
 
-/// Divides a path into the bytes before its last slash and a name, if the name is one that [`names`] keeps. The path may
-/// have no slash.
+/// Divides a path into the bytes before its last slash and a name, if the name is one that [`names`] keeps. The path
+/// may have no slash.
 pub(super) fn plain_name(path: &[u8]) -> Option<(&[u8], &[u8])> {
     let at = path.iter().rposition(|byte| *byte == b'/');
     let (above, name) = at.map_or((&path[..0], path), |at| (&path[..at], &path[at + 1..]));
