@@ -12,12 +12,12 @@ use crate::measure::{Watch, program};
 const DISK_BYTES: u64 = 12 << 30;
 
 /// A file system of its own. It is unmounted and its file is removed when it is dropped.
-pub(crate) struct Disk {
+pub(crate) struct LoopDisk {
     pub(crate) at: PathBuf,
     image: PathBuf,
 }
 
-impl Disk {
+impl LoopDisk {
     /// Makes a file system of a kind, and mounts it below `scratch`.
     pub(crate) fn new(scratch: &Path, kind: &str) -> Result<Self> {
         let disk = Self { image: scratch.join(format!("{kind}.img")), at: scratch.join(kind) };
@@ -31,7 +31,7 @@ impl Disk {
     }
 }
 
-impl Drop for Disk {
+impl Drop for LoopDisk {
     fn drop(&mut self) {
         // The loop device goes with the mount.
         let _ = rustix::mount::unmount(&self.at, UnmountFlags::NOFOLLOW);

@@ -85,7 +85,7 @@ struct Setting {
     trees: Vec<PathBuf>,
     /// The most that a layer of the OCI image has, in bytes before compression.
     layer_bytes: u64,
-    /// The parts of the topic `oci`; all if there is none.
+    /// The parts of the topic `oci`; all of them if the list is empty.
     parts: Vec<oci::OciPart>,
     /// Set if the largest inputs are measured too.
     is_full: bool,

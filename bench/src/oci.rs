@@ -23,8 +23,8 @@ use crate::cost::Cost;
 use crate::measure::{Watch, program};
 use crate::report::Report;
 
-use engine::Engines;
-use layout::{Compression, LayoutWriter, MadeLayer};
+use engine::PullEngines;
+use layout::{LayerCompression, LayoutWriter, MadeLayer};
 use proxy::CountingProxy;
 
 /// The file systems of the stores.
@@ -57,7 +57,7 @@ struct Stage<'s> {
     registry: DockerRegistry,
     /// Before the registry; for what is not timed.
     proxy: CountingProxy,
-    engines: Engines,
+    engines: PullEngines,
 }
 
 pub(crate) fn run(setting: &Setting, report: &mut Report) -> Result<()> {
@@ -66,17 +66,17 @@ pub(crate) fn run(setting: &Setting, report: &mut Report) -> Result<()> {
     let directory = directory.canonicalize()?;
     let registry = DockerRegistry::start(&directory.join("registry")).context("docker-registry is not installed")?;
     let proxy = CountingProxy::start(&registry.address)?;
-    let engines = Engines::new(setting, &[&registry.address, &proxy.address])?;
+    let engines = PullEngines::new(setting, &[&registry.address, &proxy.address])?;
     let stage = Stage { setting, rounds: setting.rounds.min(ROUNDS_MAX), directory, registry, proxy, engines };
     let wants = |part| setting.parts.is_empty() || setting.parts.contains(&part);
     for part in OciPart::value_variants().iter().copied().filter(|part| wants(*part)) {
         match part {
             OciPart::Entries => entries::run(&stage, report)?,
             OciPart::Memory => memory::run(&stage, report)?,
-            OciPart::Gzip => pulls_of(&stage, report, Compression::Gzip)?,
-            OciPart::Zstd => pulls_of(&stage, report, Compression::Zstd)?,
+            OciPart::Gzip => pulls_of(&stage, report, LayerCompression::Gzip)?,
+            OciPart::Zstd => pulls_of(&stage, report, LayerCompression::Zstd)?,
             OciPart::Import => {
-                let image = debian(&stage, Compression::Gzip)?;
+                let image = debian(&stage, LayerCompression::Gzip)?;
                 FILE_SYSTEMS.iter().try_for_each(|kind| import::run(&stage, report, &image, kind))?;
             }
             OciPart::Partial => partial::run(&stage, report)?,
@@ -85,22 +85,22 @@ pub(crate) fn run(setting: &Setting, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-fn pulls_of(stage: &Stage<'_>, report: &mut Report, compression: Compression) -> Result<()> {
+fn pulls_of(stage: &Stage<'_>, report: &mut Report, compression: LayerCompression) -> Result<()> {
     let image = debian(stage, compression)?;
     FILE_SYSTEMS.iter().try_for_each(|kind| pulls::run(stage, report, &image, kind))
 }
 
 /// An image in the registry.
-struct RegistryImage {
+struct ServedImage {
     /// Its name in the registry.
     name: String,
-    compression: Compression,
+    compression: LayerCompression,
     layout: PathBuf,
     layers: Vec<MadeLayer>,
 }
 
 /// Makes an image of three layers of real files: the small tree, then parts of `/usr/lib` and of `/usr/share`.
-fn debian(stage: &Stage<'_>, compression: Compression) -> Result<RegistryImage> {
+fn debian(stage: &Stage<'_>, compression: LayerCompression) -> Result<ServedImage> {
     let name = format!("debian-{}", compression.name());
     let writer = LayoutWriter::new(stage.directory.join(&name))?;
     let small = stage.setting.trees.first().context("no tree is given")?;
@@ -114,7 +114,7 @@ fn debian(stage: &Stage<'_>, compression: Compression) -> Result<RegistryImage> 
     }
     writer.finish(&layers)?;
     push(&writer.directory, &stage.registry.address, &name)?;
-    Ok(RegistryImage { name, compression, layout: writer.directory, layers })
+    Ok(ServedImage { name, compression, layout: writer.directory, layers })
 }
 
 /// Copies the image of a layout into the registry, as it is.

@@ -13,7 +13,7 @@ use crate::measure::{Watch, program};
 
 /// A program that pulls images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Engine {
+pub(super) enum PullEngine {
     Ours,
     Cfsctl,
     Podman,
@@ -21,7 +21,7 @@ pub(super) enum Engine {
 
 /// Where the settings of an engine and its stores are.
 #[derive(Debug)]
-pub(super) struct Engines {
+pub(super) struct PullEngines {
     composefs: PathBuf,
     cfsctl: Option<PathBuf>,
     /// A home folder whose `registries.conf` allows plain HTTP on the loopback address: older versions of skopeo, which
@@ -33,7 +33,7 @@ pub(super) struct Engines {
     run: tempfile::TempDir,
 }
 
-impl Engines {
+impl PullEngines {
     pub(super) fn new(setting: &Setting, addresses: &[&str]) -> Result<Self> {
         let home = setting.scratch.join("home").to_owned();
         fs::create_dir_all(home.join(".config/containers"))?;
@@ -51,30 +51,30 @@ impl Engines {
     }
 
     /// Returns the engines that this machine has.
-    pub(super) fn all(&self) -> Vec<Engine> {
+    pub(super) fn all(&self) -> Vec<PullEngine> {
         let has_podman = Command::new("podman").arg("--version").output().is_ok_and(|found| found.status.success());
-        let cfsctl = self.cfsctl.as_ref().map(|_| Engine::Cfsctl);
-        [Some(Engine::Ours), cfsctl, has_podman.then_some(Engine::Podman)].into_iter().flatten().collect()
+        let cfsctl = self.cfsctl.as_ref().map(|_| PullEngine::Cfsctl);
+        [Some(PullEngine::Ours), cfsctl, has_podman.then_some(PullEngine::Podman)].into_iter().flatten().collect()
     }
 
-    pub(super) fn name(engine: Engine) -> &'static str {
+    pub(super) fn name(engine: PullEngine) -> &'static str {
         match engine {
-            Engine::Ours => "composefs oci pull",
-            Engine::Cfsctl => "cfsctl 0.9.4 oci pull",
-            Engine::Podman => "podman pull",
+            PullEngine::Ours => "composefs oci pull",
+            PullEngine::Cfsctl => "cfsctl 0.9.4 oci pull",
+            PullEngine::Podman => "podman pull",
         }
     }
 
     /// Makes an empty store.
-    pub(super) fn init(&self, engine: Engine, store: &Path) -> Result<()> {
-        if engine == Engine::Podman {
+    pub(super) fn init(&self, engine: PullEngine, store: &Path) -> Result<()> {
+        if engine == PullEngine::Podman {
             // It makes what it needs when it is first called.
             return program(self.podman(store)?.arg("images"), Watch::Clock).map(drop);
         }
-        let mut init = if engine == Engine::Ours { Command::new(&self.composefs) } else { self.cfsctl() };
+        let mut init = if engine == PullEngine::Ours { Command::new(&self.composefs) } else { self.cfsctl() };
         init.arg("--repo").arg(store).args(["init", "--insecure"]);
         match engine {
-            Engine::Ours => init.args(["--algorithm=sha512", "--format=1"]),
+            PullEngine::Ours => init.args(["--algorithm=sha512", "--format=1"]),
             _ => init.arg("--algorithm=fsverity-sha512-12"),
         };
         program(&mut init, Watch::Clock).map(drop)
@@ -87,9 +87,9 @@ impl Engines {
     }
 
     /// Returns ours or cfsctl with a repository.
-    pub(super) fn with_repository(&self, engine: Engine, store: &Path) -> Command {
-        let mut command = if engine == Engine::Ours { Command::new(&self.composefs) } else { self.cfsctl() };
-        if engine == Engine::Cfsctl {
+    pub(super) fn with_repository(&self, engine: PullEngine, store: &Path) -> Command {
+        let mut command = if engine == PullEngine::Ours { Command::new(&self.composefs) } else { self.cfsctl() };
+        if engine == PullEngine::Cfsctl {
             command.arg("--insecure");
         }
         command.arg("--repo").arg(store);
@@ -120,24 +120,24 @@ impl Engines {
     }
 
     /// Pulls an image, `HOST:PORT/NAME`, into a store.
-    pub(super) fn pull(&self, engine: Engine, store: &Path, image: &str, more: &[&str]) -> Result<Cost> {
+    pub(super) fn pull(&self, engine: PullEngine, store: &Path, image: &str, more: &[&str]) -> Result<Cost> {
         let source = format!("docker://{image}");
         let mut pull = match engine {
-            Engine::Podman => self.podman(store)?,
+            PullEngine::Podman => self.podman(store)?,
             _ => self.with_repository(engine, store),
         };
         match engine {
-            Engine::Ours => pull.args(["oci", "pull", &source, "--name=image", "--tls-verify=false"]),
-            Engine::Cfsctl => pull.args(["oci", "pull", &source, "image"]),
-            Engine::Podman => pull.args(["pull", "--quiet", "--tls-verify=false", &source]),
+            PullEngine::Ours => pull.args(["oci", "pull", &source, "--name=image", "--tls-verify=false"]),
+            PullEngine::Cfsctl => pull.args(["oci", "pull", &source, "image"]),
+            PullEngine::Podman => pull.args(["pull", "--quiet", "--tls-verify=false", &source]),
         };
         Cost::of(pull.args(more))
     }
 
     /// Returns the digest of the composefs image of the image in a store.
-    pub(super) fn image_digest(&self, engine: Engine, store: &Path) -> Result<String> {
+    pub(super) fn image_digest(&self, engine: PullEngine, store: &Path) -> Result<String> {
         let mut command = self.with_repository(engine, store);
-        if engine == Engine::Ours {
+        if engine == PullEngine::Ours {
             let text = output(command.args(["oci", "inspect", "image", "--json"]))?;
             let document: serde_json::Value = serde_json::from_slice(&text)?;
             return Ok(document["images"][0]["digest"].as_str().context("no image")?.to_owned());

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::layout::{Compression, LayoutWriter};
+use super::layout::{LayerCompression, LayoutWriter};
 use super::tar_header::header;
 use super::{Stage, row, table};
 use crate::cost::Cost;
@@ -18,7 +18,7 @@ const FILES: u32 = 99;
 pub(super) fn run(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
     report.heading(&format!("`oci digest` of a layer of {ENTRIES} entries"));
     let writer = LayoutWriter::new(stage.directory.join("entries"))?;
-    let layer = writer.layer(Compression::Gzip, |out| {
+    let layer = writer.layer(LayerCompression::Gzip, |out| {
         out.write_all(&header("usr", 0, b'5'))?;
         for number in 1..ENTRIES {
             let directory = format!("usr/directory-{}", (number - 1) / (FILES + 1));

@@ -10,14 +10,14 @@ use anyhow::{Context as _, Result, ensure};
 use rustix::time::{ClockId, clock_gettime};
 use sha2::{Digest as _, Sha256};
 
-use super::layout::{Compression, MadeLayer};
+use super::layout::{LayerCompression, MadeLayer};
 use crate::cost::Cost;
 
 /// Size of the pieces that are hashed, in bytes.
 const PIECE: usize = 256 << 10;
 
 /// Decompresses all layers at once, each on a thread of its own.
-pub(super) fn inflate(layers: &[MadeLayer], compression: Compression) -> Result<Cost> {
+pub(super) fn inflate(layers: &[MadeLayer], compression: LayerCompression) -> Result<Cost> {
     each(layers, |layer| {
         let archive = copy_archive(layer, compression, &mut io::sink())?;
         ensure!(archive == layer.size, "the archive has {archive} bytes, not {}", layer.size);
@@ -42,7 +42,7 @@ pub(super) fn sha256_twice(layers: &[MadeLayer]) -> Result<Cost> {
 }
 
 /// Unpacks the archives, one after the other, and waits until they are on disk.
-pub(super) fn write(layers: &[MadeLayer], compression: Compression, archives: &Path, to: &Path) -> Result<Cost> {
+pub(super) fn write(layers: &[MadeLayer], compression: LayerCompression, archives: &Path, to: &Path) -> Result<Cost> {
     let mut paths = Vec::new();
     for (number, layer) in layers.iter().enumerate() {
         let path = archives.join(format!("{number}.tar"));
@@ -63,11 +63,11 @@ pub(super) fn write(layers: &[MadeLayer], compression: Compression, archives: &P
     Cost::of(shell.arg(to).args(paths).stdin(Stdio::null()))
 }
 
-fn copy_archive(layer: &MadeLayer, compression: Compression, out: &mut dyn Write) -> Result<u64> {
+fn copy_archive(layer: &MadeLayer, compression: LayerCompression, out: &mut dyn Write) -> Result<u64> {
     let blob = io::BufReader::with_capacity(64 << 10, File::open(&layer.blob)?);
     let mut archive: Box<dyn Read> = match compression {
-        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(blob)),
-        Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(blob)?),
+        LayerCompression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(blob)),
+        LayerCompression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(blob)?),
     };
     let (mut piece, mut size) = (vec![0; PIECE], 0);
     loop {

@@ -5,33 +5,40 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use super::engine::{Engine, Engines};
-use super::{RegistryImage, Stage, row, table};
+use super::engine::{PullEngine, PullEngines};
+use super::{ServedImage, Stage, row, table};
 use crate::cost::Cost;
-use crate::disk::Disk;
+use crate::disk::LoopDisk;
 use crate::measure::median;
 use crate::report::Report;
 
-pub(super) fn run(stage: &Stage<'_>, report: &mut Report, image: &RegistryImage, kind: &str) -> Result<()> {
+pub(super) fn run(stage: &Stage<'_>, report: &mut Report, image: &ServedImage, kind: &str) -> Result<()> {
     report.heading(&format!("Import from podman's store, both on {kind}"));
-    if !stage.engines.all().contains(&Engine::Podman) {
+    if !stage.engines.all().contains(&PullEngine::Podman) {
         println!("not measured: no podman");
         return Ok(());
     }
-    let disk = Disk::new(&stage.directory, kind)?;
+    let disk = LoopDisk::new(&stage.directory, kind)?;
     let podman = disk.at.join("podman");
-    stage.engines.init(Engine::Podman, &podman)?;
+    stage.engines.init(PullEngine::Podman, &podman)?;
     let name = format!("{}/{}", stage.registry.address, image.name);
-    stage.engines.pull(Engine::Podman, &podman, &name, &[])?;
+    stage.engines.pull(PullEngine::Podman, &podman, &name, &[])?;
     let imported = measure(stage, report, &disk, &podman, &name, kind);
-    Engines::remove(&podman)?;
+    PullEngines::remove(&podman)?;
     imported
 }
 
-fn measure(stage: &Stage<'_>, report: &mut Report, disk: &Disk, podman: &Path, name: &str, kind: &str) -> Result<()> {
+fn measure(
+    stage: &Stage<'_>,
+    report: &mut Report,
+    disk: &LoopDisk,
+    podman: &Path,
+    name: &str,
+    kind: &str,
+) -> Result<()> {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for round in 0..=stage.rounds {
-        for (engine, costs) in [(Engine::Ours, &mut ours), (Engine::Cfsctl, &mut theirs)] {
+        for (engine, costs) in [(PullEngine::Ours, &mut ours), (PullEngine::Cfsctl, &mut theirs)] {
             if !stage.engines.all().contains(&engine) {
                 continue;
             }
@@ -39,8 +46,8 @@ fn measure(stage: &Stage<'_>, report: &mut Report, disk: &Disk, podman: &Path, n
             stage.engines.init(engine, &store)?;
             rustix::fs::sync();
             let cost = stage.engines.import(engine, &store, podman, &format!("{name}:latest"));
-            let cost = cost.with_context(|| format!("import by {}", Engines::name(engine)))?;
-            Engines::remove(&store)?;
+            let cost = cost.with_context(|| format!("import by {}", PullEngines::name(engine)))?;
+            PullEngines::remove(&store)?;
             if round > 0 {
                 costs.push(cost);
             }
@@ -60,13 +67,13 @@ fn measure(stage: &Stage<'_>, report: &mut Report, disk: &Disk, podman: &Path, n
     Ok(())
 }
 
-impl Engines {
+impl PullEngines {
     /// Imports an image from the store of podman.
-    fn import(&self, engine: Engine, store: &Path, podman: &Path, name: &str) -> Result<Cost> {
+    fn import(&self, engine: PullEngine, store: &Path, podman: &Path, name: &str) -> Result<Cost> {
         let mut import: Command = self.with_repository(engine, store);
         import.args(["oci", "pull"]);
         match engine {
-            Engine::Ours => {
+            PullEngine::Ours => {
                 import.arg(format!("containers-storage:[{}]{name}", podman.display())).arg("--name=image");
             }
             _ => {

@@ -12,12 +12,12 @@ use sha2::{Digest as _, Sha256};
 
 /// The compression of layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Compression {
+pub(super) enum LayerCompression {
     Gzip,
     Zstd,
 }
 
-impl Compression {
+impl LayerCompression {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Gzip => "gzip",
@@ -69,7 +69,7 @@ impl LayoutWriter {
     /// Compresses an archive, which `write` writes.
     pub(super) fn layer(
         &self,
-        compression: Compression,
+        compression: LayerCompression,
         write: impl FnOnce(&mut dyn Write) -> Result<()>,
     ) -> Result<MadeLayer> {
         let unfinished = self.directory.join("unfinished");

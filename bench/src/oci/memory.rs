@@ -4,8 +4,8 @@ use std::io::Write;
 
 use anyhow::Result;
 
-use super::engine::{Engine, Engines};
-use super::layout::{Compression, LayoutWriter};
+use super::engine::{PullEngine, PullEngines};
+use super::layout::{LayerCompression, LayoutWriter};
 use super::tar_header::header;
 use super::{Stage, push, row, table};
 use crate::report::Report;
@@ -21,7 +21,7 @@ pub(super) fn run(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
     let size = if stage.setting.is_full { FULL_SIZE } else { SIZE };
     report.heading(&format!("Memory of the pull of a layer of {} MB, zeros and random bytes", size / 1_000_000));
     table();
-    for compression in [Compression::Gzip, Compression::Zstd] {
+    for compression in [LayerCompression::Gzip, LayerCompression::Zstd] {
         let name = format!("large-{}", compression.name());
         let writer = LayoutWriter::new(stage.directory.join(&name))?;
         let layer = writer.layer(compression, |out| {
@@ -35,10 +35,10 @@ pub(super) fn run(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
         push(&writer.directory, &stage.registry.address, &name)?;
         std::fs::remove_dir_all(&writer.directory)?;
         let store = stage.directory.join("store");
-        stage.engines.init(Engine::Ours, &store)?;
+        stage.engines.init(PullEngine::Ours, &store)?;
         let image = format!("{}/{name}", stage.registry.address);
-        let cost = stage.engines.pull(Engine::Ours, &store, &image, &["--keep-blobs=no"])?;
-        Engines::remove(&store)?;
+        let cost = stage.engines.pull(PullEngine::Ours, &store, &image, &["--keep-blobs=no"])?;
+        PullEngines::remove(&store)?;
         row(&format!("composefs oci pull, {}", compression.name()), cost);
         report.goal(format!("64 MB over the memory, {}", compression.name()), MEMORY_MAX / cost.memory, 1.0);
     }

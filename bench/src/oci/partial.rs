@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::engine::{Engine, Engines};
+use super::engine::{PullEngine, PullEngines};
 use super::layout::{self, LayoutWriter};
 use super::{Stage, row, table};
 use crate::cost::Cost;
@@ -28,9 +28,9 @@ pub(super) fn run(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
         return Ok(());
     }
     table();
-    let ours = update(stage, Engine::Ours, "chunked", &[])?;
-    let partial = update(stage, Engine::Podman, "chunked", &[])?;
-    let whole = update(stage, Engine::Podman, "plain", &[])?;
+    let ours = update(stage, PullEngine::Ours, "chunked", &[])?;
+    let partial = update(stage, PullEngine::Podman, "chunked", &[])?;
+    let whole = update(stage, PullEngine::Podman, "plain", &[])?;
     println!("\n| what | bytes |\n|---|---|");
     for (name, bytes) in [("composefs", ours), ("podman, enable_partial_images", partial), ("podman, whole", whole)] {
         println!("| {name} | {bytes} |");
@@ -42,7 +42,7 @@ pub(super) fn run(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
 }
 
 /// Pulls the first image, then the second, and returns the bytes that the second one took.
-fn update(stage: &Stage<'_>, engine: Engine, form: &str, more: &[&str]) -> Result<u64> {
+fn update(stage: &Stage<'_>, engine: PullEngine, form: &str, more: &[&str]) -> Result<u64> {
     let store = stage.directory.join("store");
     stage.engines.init(engine, &store)?;
     let name = |version| format!("{}/{form}-{version}", stage.proxy.address);
@@ -50,8 +50,8 @@ fn update(stage: &Stage<'_>, engine: Engine, form: &str, more: &[&str]) -> Resul
     let before = stage.proxy.bytes();
     let cost: Cost = stage.engines.pull(engine, &store, &name("two"), more)?;
     let bytes = stage.proxy.bytes() - before;
-    row(&format!("{}, {form}", Engines::name(engine)), cost);
-    Engines::remove(&store)?;
+    row(&format!("{}, {form}", PullEngines::name(engine)), cost);
+    PullEngines::remove(&store)?;
     Ok(bytes)
 }
 
@@ -68,7 +68,7 @@ fn make(stage: &Stage<'_>) -> Result<()> {
         }
         build(stage, &store, &tree, version)
     });
-    Engines::remove(&store)?;
+    PullEngines::remove(&store)?;
     fs::remove_dir_all(&tree)?;
     made
 }

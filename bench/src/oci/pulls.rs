@@ -2,24 +2,24 @@
 
 use anyhow::{Result, ensure};
 
-use super::engine::{Engine, Engines};
+use super::engine::{PullEngine, PullEngines};
 use super::layout::MadeLayer;
-use super::{RegistryImage, Stage, floors, row, table};
+use super::{ServedImage, Stage, floors, row, table};
 use crate::cost::Cost;
-use crate::disk::Disk;
+use crate::disk::LoopDisk;
 use crate::measure::median;
 use crate::report::Report;
 
 /// The costs of each round.
 #[derive(Default)]
 struct Rounds {
-    engines: Vec<(Engine, Vec<Cost>)>,
+    engines: Vec<(PullEngine, Vec<Cost>)>,
     inflate: Vec<Cost>,
     sha256: Vec<Cost>,
     write: Vec<Cost>,
 }
 
-pub(super) fn run(stage: &Stage<'_>, report: &mut Report, image: &RegistryImage, kind: &str) -> Result<()> {
+pub(super) fn run(stage: &Stage<'_>, report: &mut Report, image: &ServedImage, kind: &str) -> Result<()> {
     let blobs: u64 = image.layers.iter().map(MadeLayer::blob_size).sum::<Result<_>>()?;
     let archives: u64 = image.layers.iter().map(|layer| layer.size).sum();
     report.heading(&format!(
@@ -29,7 +29,7 @@ pub(super) fn run(stage: &Stage<'_>, report: &mut Report, image: &RegistryImage,
         image.compression.name(),
         archives / 1_000_000
     ));
-    let disk = match Disk::new(&stage.directory, kind) {
+    let disk = match LoopDisk::new(&stage.directory, kind) {
         Ok(disk) => disk,
         Err(error) => {
             println!("not measured: {error:#}");
@@ -47,19 +47,25 @@ pub(super) fn run(stage: &Stage<'_>, report: &mut Report, image: &RegistryImage,
 }
 
 /// One round: each engine, then each part of a pull alone.
-fn measure(stage: &Stage<'_>, image: &RegistryImage, disk: &Disk, rounds: &mut Rounds, is_counted: bool) -> Result<()> {
+fn measure(
+    stage: &Stage<'_>,
+    image: &ServedImage,
+    disk: &LoopDisk,
+    rounds: &mut Rounds,
+    is_counted: bool,
+) -> Result<()> {
     let name = format!("{}/{}", stage.registry.address, image.name);
     let mut digests = Vec::new();
     for (engine, costs) in &mut rounds.engines {
         let store = disk.at.join("store");
         stage.engines.init(*engine, &store)?;
         rustix::fs::sync();
-        let more: &[&str] = if *engine == Engine::Ours { &["--keep-blobs=no"] } else { &[] };
+        let more: &[&str] = if *engine == PullEngine::Ours { &["--keep-blobs=no"] } else { &[] };
         let cost = stage.engines.pull(*engine, &store, &name, more)?;
-        if *engine != Engine::Podman && !is_counted {
+        if *engine != PullEngine::Podman && !is_counted {
             digests.push(stage.engines.image_digest(*engine, &store)?);
         }
-        Engines::remove(&store)?;
+        PullEngines::remove(&store)?;
         if is_counted {
             costs.push(cost);
         }
@@ -78,10 +84,10 @@ fn measure(stage: &Stage<'_>, image: &RegistryImage, disk: &Disk, rounds: &mut R
     Ok(())
 }
 
-fn print(report: &mut Report, image: &RegistryImage, kind: &str, rounds: &Rounds) {
+fn print(report: &mut Report, image: &ServedImage, kind: &str, rounds: &Rounds) {
     table();
     for (engine, costs) in &rounds.engines {
-        row(Engines::name(*engine), Cost::median(costs));
+        row(PullEngines::name(*engine), Cost::median(costs));
     }
     let parts = [
         ("decompression alone", &rounds.inflate),
@@ -95,7 +101,7 @@ fn print(report: &mut Report, image: &RegistryImage, kind: &str, rounds: &Rounds
     let what = format!("{} on {kind}", image.compression.name());
     let Some(((_, ours), peers)) = rounds.engines.split_first() else { return };
     for (engine, costs) in peers {
-        let name = Engines::name(*engine);
+        let name = PullEngines::name(*engine);
         report.goal(format!("{what}: CPU time of {name} over ours"), ratio(costs, ours, |cost| cost.cpu), 2.0);
         report.goal(format!("{what}: wall time of {name} over ours"), ratio(costs, ours, |cost| cost.wall), 2.0);
     }

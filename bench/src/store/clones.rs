@@ -8,14 +8,14 @@ use anyhow::{Result, ensure};
 
 use super::into_empty_stores;
 use crate::Setting;
-use crate::disk::Disk;
+use crate::disk::LoopDisk;
 use crate::measure::{Candidate, by_turns};
 use crate::report::Report;
 
 pub(super) fn run(setting: &Setting, report: &mut Report, tree: &Path) -> Result<()> {
     for kind in ["xfs", "btrfs"] {
         report.heading(&format!("{} into an empty store, both on {kind} on a loop device", tree.display()));
-        match Disk::new(&setting.scratch, kind) {
+        match LoopDisk::new(&setting.scratch, kind) {
             Ok(disk) => beside_copies(setting, report, tree, &disk)?,
             Err(error) => println!("not measured: {error:#}"),
         }
@@ -23,7 +23,7 @@ pub(super) fn run(setting: &Setting, report: &mut Report, tree: &Path) -> Result
     Ok(())
 }
 
-fn beside_copies(setting: &Setting, report: &mut Report, tree: &Path, disk: &Disk) -> Result<()> {
+fn beside_copies(setting: &Setting, report: &mut Report, tree: &Path, disk: &LoopDisk) -> Result<()> {
     let (source, stores) = (disk.at.join("tree"), disk.at.join("stores"));
     std::fs::create_dir(&stores)?;
     copy(tree, &source, "auto")?;

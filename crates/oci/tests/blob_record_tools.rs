@@ -79,8 +79,8 @@ impl ToolImage {
         self.dir.path().join(name).to_str().unwrap().to_owned()
     }
 
-    /// Runs a program in the directory: podman makes a name of the path, which may have no capital letters. `None` if it
-    /// is not installed.
+    /// Runs a program in the directory: podman makes a name of the path, which may have no capital letters. `None` if
+    /// it is not installed.
     fn run(&self, program: &str, args: &[&str]) -> Option<String> {
         let output = match Command::new(program).args(args).current_dir(self.dir.path()).output() {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,

@@ -73,7 +73,8 @@ impl ServedLayout {
         let kind = if path.contains("/manifests/") { "vnd.oci.image.manifest.v1+json" } else { "octet-stream" };
         let length = body.len();
         let head = format!(
-            "HTTP/1.1 {status} -\r\nContent-Type: application/{kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+            "HTTP/1.1 {status} -\r\nContent-Type: application/{kind}\r\nContent-Length: {length}\r\n\
+             Connection: close\r\n\r\n"
         );
         (&stream).write_all(head.as_bytes()).ok()?;
         if self.stops_at.as_ref() == Some(&name) {

@@ -1,4 +1,4 @@
-//! policy.json decides about images in layouts and archives too, and `oci verify` says if there is none.
+//! policy.json decides about images in layouts and archives too, and `oci verify` says if the file is missing.
 
 use std::fs;
 use std::path::Path;

@@ -97,7 +97,7 @@ fn what_is_no_file_in_a_layout_is_refused_at_once() {
     for path in [dir.join("index.json"), blob(&dir, &manifest), blob(&dir, &layer)] {
         let content = fs::read(&path).unwrap();
         fs::remove_file(&path).unwrap();
-        // Nobody writes to it, so that whoever opens it waits for ever.
+        // No program writes to it: one that opens it for reading waits for ever.
         mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
         let refused = place.ours(&["oci", "pull", &source, "--name=image"]);
         assert_eq!(refused.status, Some(1), "{refused:?}");

@@ -49,7 +49,7 @@ pub(in super::super) struct ChainMatcher {
     current: u64,
     /// For each hash the last position, plus 1, as far as it fits into 32 bits. A wrong position costs a correction.
     head: Vec<u32>,
-    /// For each position the distance to the one before it with the same hash; 0 if there is none in the window.
+    /// For each position the distance to the one before it with the same hash; 0 if the window has no such position.
     prev: Box<[u16; WINDOW]>,
     /// The first position that is not in the chains.
     inserted: u64,
