@@ -4,8 +4,8 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -20,6 +20,15 @@ const WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 /// Value that is added to a signal's number to form the exit status, as shells do.
 const BY_SIGNAL: usize = 128;
+
+/// The flag of the command, for what waits deep below it.
+static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+/// Returns the flag of the command if it handles signals.
+#[cfg(feature = "network")]
+pub(crate) fn flag_of_command() -> Option<Arc<AtomicBool>> {
+    FLAG.get().cloned()
+}
 
 /// State that the signal handlers set. The first signal sets the flag; the second one terminates the process at once.
 #[derive(Debug, Default)]
@@ -40,6 +49,7 @@ impl Interrupt {
             let _ = flag::register_usize(signal, Arc::clone(&interrupt.signal), number);
             let _ = flag::register(signal, Arc::clone(&interrupt.flag));
         }
+        FLAG.get_or_init(|| interrupt.flag());
         interrupt
     }
 

@@ -1,6 +1,8 @@
 //! Options of the client.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::locations::Locations;
@@ -29,6 +31,15 @@ pub struct ClientOptions {
     pub idle_time: Duration,
     /// Size of the pieces of an upload in bytes, each of which is in memory.
     pub upload_piece: usize,
+    /// Once another thread sets it, requests end soon and are not repeated.
+    pub interrupt: Option<Arc<AtomicBool>>,
+}
+
+impl ClientOptions {
+    /// Reports whether requests should end.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.interrupt.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed))
+    }
 }
 
 impl Default for ClientOptions {
@@ -43,6 +54,7 @@ impl Default for ClientOptions {
             connect_time: Duration::from_secs(30),
             idle_time: Duration::from_secs(60),
             upload_piece: 8 << 20,
+            interrupt: None,
         }
     }
 }

@@ -7,7 +7,7 @@ mod refusal;
 
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, HeaderMap, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -158,10 +158,19 @@ impl Exchange {
 
     /// Waits before a retry; `false` if there were enough.
     pub(crate) fn pause(&self, backoff: &mut Backoff, reason: &str, at_least: Duration) -> bool {
+        if self.options().is_interrupted() {
+            return false;
+        }
         let Some(pause) = backoff.next() else { return false };
         let pause = pause.max(at_least);
         self.progress.retrying(reason, pause);
-        thread::sleep(pause);
+        let end = Instant::now() + pause;
+        while let Some(left) = end.checked_duration_since(Instant::now()) {
+            if self.options().is_interrupted() {
+                return false;
+            }
+            thread::sleep(left.min(Duration::from_millis(100)));
+        }
         true
     }
 

@@ -9,6 +9,7 @@ mod runtime;
 mod tls;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -34,6 +35,7 @@ pub(crate) struct HostClient {
     runtime: Arc<Runtime>,
     http: reqwest::Client,
     idle_time: Duration,
+    interrupt: Option<Arc<AtomicBool>>,
 }
 
 /// A request with a body in memory.
@@ -59,6 +61,7 @@ pub(crate) struct AnswerBody {
     runtime: Arc<Runtime>,
     response: reqwest::Response,
     idle_time: Duration,
+    interrupt: Option<Arc<AtomicBool>>,
 }
 
 impl Transport {
@@ -93,7 +96,12 @@ impl Transport {
         let http = self.runtime.enter(|| builder.build());
         let http =
             http.map_err(|error| ErrorKind::Invalid(format!("cannot use the options: {}", HttpFailure::of(&error))))?;
-        Ok(HostClient { runtime: Arc::clone(&self.runtime), http, idle_time: options.idle_time })
+        Ok(HostClient {
+            runtime: Arc::clone(&self.runtime),
+            http,
+            idle_time: options.idle_time,
+            interrupt: options.interrupt.clone(),
+        })
     }
 }
 
@@ -126,11 +134,16 @@ impl HostClient {
         } else if [Method::POST, Method::PUT, Method::PATCH].contains(&method) {
             builder = builder.header(CONTENT_LENGTH, 0);
         }
-        let response = self.runtime.wait(limit, builder.send());
+        let response = self.runtime.wait(limit, self.interrupt.as_deref(), builder.send());
         let response =
             response.ok_or_else(|| HttpFailure::timed_out(limit))?.map_err(|error| HttpFailure::of(&error))?;
         let (status, headers) = (response.status(), response.headers().clone());
-        let body = AnswerBody { runtime: Arc::clone(&self.runtime), response, idle_time: self.idle_time };
+        let body = AnswerBody {
+            runtime: Arc::clone(&self.runtime),
+            response,
+            idle_time: self.idle_time,
+            interrupt: self.interrupt.clone(),
+        };
         Ok(Answer { status, headers, body })
     }
 }
@@ -150,7 +163,7 @@ impl AnswerBody {
 
     /// Waits for the next piece; `None` at the end. A body that ends early fails.
     pub(crate) fn chunk(&mut self) -> Result<Option<Bytes>, HttpFailure> {
-        let chunk = self.runtime.wait(self.idle_time, self.response.chunk());
+        let chunk = self.runtime.wait(self.idle_time, self.interrupt.as_deref(), self.response.chunk());
         chunk.ok_or_else(|| HttpFailure::timed_out(self.idle_time))?.map_err(|error| HttpFailure::of(&error))
     }
 }

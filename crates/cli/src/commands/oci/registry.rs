@@ -65,6 +65,7 @@ pub(super) fn options(locations: Locations, args: &RegistryArgs, reference: &Ref
         proxies: Proxies { https: either("HTTPS_PROXY"), http: either("HTTP_PROXY"), no_proxy: either("NO_PROXY") },
         authority_file: env::var_os("SSL_CERT_FILE").map(PathBuf::from),
         tls_verify,
+        interrupt: crate::interrupt::flag_of_command(),
         ..ClientOptions::default()
     }
 }
