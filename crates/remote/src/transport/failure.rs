@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::printable::printable;
@@ -38,8 +39,11 @@ impl HttpFailure {
         Self { kind: FailureKind::Transfer, reason }
     }
 
-    pub(super) fn timed_out(limit: Duration) -> Self {
-        let reason = format!("the server sent nothing for {} s", limit.as_secs_f32());
+    /// Makes the failure of a wait that ended by a flag or by the time limit.
+    pub(super) fn unanswered(interrupt: Option<&AtomicBool>, limit: Duration) -> Self {
+        let is_interrupted = interrupt.is_some_and(|flag| flag.load(Ordering::Relaxed));
+        let silent = || format!("the server sent nothing for {} s", limit.as_secs_f32());
+        let reason = if is_interrupted { "interrupted".to_owned() } else { silent() };
         Self { kind: FailureKind::Transfer, reason }
     }
 

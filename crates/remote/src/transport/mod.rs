@@ -135,8 +135,9 @@ impl HostClient {
             builder = builder.header(CONTENT_LENGTH, 0);
         }
         let response = self.runtime.wait(limit, self.interrupt.as_deref(), builder.send());
-        let response =
-            response.ok_or_else(|| HttpFailure::timed_out(limit))?.map_err(|error| HttpFailure::of(&error))?;
+        let response = response
+            .ok_or_else(|| HttpFailure::unanswered(self.interrupt.as_deref(), limit))?
+            .map_err(|error| HttpFailure::of(&error))?;
         let (status, headers) = (response.status(), response.headers().clone());
         let body = AnswerBody {
             runtime: Arc::clone(&self.runtime),
@@ -164,6 +165,8 @@ impl AnswerBody {
     /// Waits for the next piece; `None` at the end. A body that ends early fails.
     pub(crate) fn chunk(&mut self) -> Result<Option<Bytes>, HttpFailure> {
         let chunk = self.runtime.wait(self.idle_time, self.interrupt.as_deref(), self.response.chunk());
-        chunk.ok_or_else(|| HttpFailure::timed_out(self.idle_time))?.map_err(|error| HttpFailure::of(&error))
+        chunk
+            .ok_or_else(|| HttpFailure::unanswered(self.interrupt.as_deref(), self.idle_time))?
+            .map_err(|error| HttpFailure::of(&error))
     }
 }
