@@ -18,6 +18,9 @@ super::tests! { "full_store", Kernels::All => [what_fs_verity_vouches_for_is_not
 /// Enough to be seen beside what every run has; each takes the guest some milliseconds to seal.
 const FILES: u64 = 300;
 
+/// The most that the loader reads of the program's libraries: the heads of three files.
+const LOADER_MAX: u64 = 3 * 1024;
+
 /// The system calls of a run.
 #[derive(Debug, Default)]
 struct Counted {
@@ -59,7 +62,9 @@ fn what_fs_verity_vouches_for_is_not_read(context: &Context) -> Result<()> {
 
     let alone = count(&program, &digest_only, &tree, &filled.stdout)?;
     let full = count(&program, &into_store, &tree, &filled.stdout)?;
-    ensure!(alone.read == bytes && full.read == bytes, "{alone:?}\n{full:?}\nread others than {bytes} bytes");
+    ensure!(full.read == alone.read, "{alone:?}\n{full:?}\nthe store is read");
+    let at_start = alone.read.checked_sub(bytes);
+    ensure!(at_start.is_some_and(|read| read <= LOADER_MAX), "{alone:?}\nread others than {bytes} bytes");
     let objects = distinct_objects(&dir.join("store"))?;
     ensure!(objects > 250, "{objects} objects");
     ensure!(full.of("ioctl") >= objects, "no object was asked for: {full:?}");
@@ -71,7 +76,7 @@ fn what_fs_verity_vouches_for_is_not_read(context: &Context) -> Result<()> {
     // Without the measure the contents would have to be read.
     let verified =
         count(&program, &["--threads=1", "--print-digest-only", "--verify-store", &store], &tree, &filled.stdout)?;
-    ensure!(verified.read == bytes, "fs-verity vouches under --verify-store too: {verified:?}");
+    ensure!(verified.read == alone.read, "fs-verity vouches under --verify-store too: {verified:?}");
     let ratio = by_turns(&program, &digest_only, &into_store, &tree)?;
     println!(
         "{objects} objects, {bytes} bytes read by both; calls {} and {}: {} more; time {ratio:.2} of digest only",
