@@ -37,7 +37,9 @@ pub(super) fn find_kept(
         BlobKind::None => Ok(FoundBlob::Missing),
         BlobKind::Exact => Ok(FoundBlob::Given(None)),
         BlobKind::Rebuildable(_) | BlobKind::Whole(_) => {
-            let kept = stream.zip(KeptBlob::find(repository, &blob.digest)?);
+            // Of the stream that is protected.
+            let read = |stream| KeptBlob::of_stream(repository, &blob.digest, &stream).map(|kept| (stream, kept));
+            let kept = stream.map(read).transpose()?;
             // Published again: a pull that was cut may have written the link of the stream without its name.
             let is_record = kept.is_some_and(|(_, kept)| matches!(kept, KeptBlob::Record { .. }));
             let kept = kept.map(|(stream, kept)| KeptStream { stream, object: kept.object() });

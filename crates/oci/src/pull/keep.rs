@@ -181,15 +181,18 @@ impl LayerToKeep<'_> {
     }
 
     /// Copies what the source has kept of the blob, and compares it: a record by rebuilding the blob.
-    pub(super) fn copy_kept(&self, transaction: &Transaction<'_>) -> Result<Option<KeptStream>, KeepError> {
+    pub(super) fn copy_kept(
+        &self,
+        transaction: &Transaction<'_>,
+        given: GivenBlob<'_>,
+    ) -> Result<Option<KeptStream>, KeepError> {
         let own = transaction.repository().transaction()?;
-        let made = match self.source.kept_blob(self.blob)? {
-            None => return Ok(None),
-            Some(GivenBlob::Record(record)) => {
+        let made = match given {
+            GivenBlob::Record(record) => {
                 let (object, _) = own.batch().put_bytes(&record).map_err(RepositoryError::from)?;
                 MadeBlob::Record(object, record.len() as u64, None)
             }
-            Some(GivenBlob::Whole(blob)) => MadeBlob::Whole(self.store_checked(&own, blob)?),
+            GivenBlob::Whole(blob) => MadeBlob::Whole(self.store_checked(&own, blob)?),
         };
         protect_made(transaction, &made)?;
         own.commit()?;

@@ -78,8 +78,8 @@ pub(super) fn pull_layers(
         }
         let has_other_blob = source.has_blobs() && job.blob.digest != job.diff_id;
         let keep = if has_other_blob { options.keep_blobs } else { KeepBlobs::No };
-        let given = options.keep_blobs != KeepBlobs::No && source.kept_blob(job.blob)?.is_some();
-        let mut layer = if source.is_remote() || keep != KeepBlobs::No || given {
+        let given = if options.keep_blobs == KeepBlobs::No { None } else { source.kept_blob(job.blob)? };
+        let mut layer = if source.is_remote() || keep != KeepBlobs::No || given.is_some() {
             let mut own = transaction.repository().transaction()?;
             let keeping = (keep != KeepBlobs::No).then_some(Keeping { keep, is_remote: source.is_remote() });
             let (mut layer, made) = fetch_layer((&own, keeping), known, source, job, options, progress)?;
@@ -99,10 +99,10 @@ pub(super) fn pull_layers(
             let committed = own.commit()?;
             layer.stream = Some(digest);
             let to_keep = LayerToKeep { source, blob: job.blob, diff_id: job.diff_id, stream: digest };
-            let kept = match made {
-                Some(made) => to_keep.store(transaction, made),
-                None if given => to_keep.copy_kept(transaction),
-                None => Ok(None),
+            let kept = match (made, given) {
+                (Some(made), _) => to_keep.store(transaction, made),
+                (None, Some(given)) => to_keep.copy_kept(transaction, given),
+                (None, None) => Ok(None),
             };
             layer.kept = kept.map_err(|error| job.not_kept(error))?;
             layer.new = (committed.objects.new, committed.objects.bytes_written);
@@ -239,19 +239,19 @@ fn keep_present(
     stream: Option<Digest>,
 ) -> Result<Option<KeptStream>, PullError> {
     let Some(stream) = stream.filter(|_| options.keep_blobs != KeepBlobs::No) else { return Ok(None) };
-    let given = source.kept_blob(job.blob)?.is_some();
-    if !source.has_blobs() && !given {
+    let given = source.kept_blob(job.blob)?;
+    if !source.has_blobs() && given.is_none() {
         return Ok(None);
     }
     let layer = LayerToKeep { source, blob: job.blob, diff_id: job.diff_id, stream };
     let record = match find_kept(transaction, job.blob, &job.diff_id).map_err(PullError::Kept)? {
         FoundBlob::Given(kept) => return Ok(kept),
-        FoundBlob::Record(kept) if given || options.keep_blobs == KeepBlobs::Record => return Ok(Some(kept)),
+        FoundBlob::Record(kept) if given.is_some() || options.keep_blobs == KeepBlobs::Record => return Ok(Some(kept)),
         FoundBlob::Record(kept) => Some(kept),
         FoundBlob::Missing => None,
     };
-    if given {
-        return layer.copy_kept(transaction).map_err(|error| job.not_kept(error));
+    if let Some(given) = given {
+        return layer.copy_kept(transaction, given).map_err(|error| job.not_kept(error));
     }
     if source.is_remote() && !options.whole {
         let Some(record) = record else { return Ok(None) };
