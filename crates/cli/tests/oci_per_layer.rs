@@ -7,29 +7,29 @@ use std::process::Command;
 
 use libcomposefs_testkit::privilege::is_root;
 use libcomposefs_testkit::program::{Outcome, Program};
-use libcomposefs_testkit::skip;
-use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
+use libcomposefs_testkit::scratch::ScratchRepository;
+use libcomposefs_testkit::{oci, skip};
+use serde_json::Value;
 
 const COMPOSEFS: &str = env!("CARGO_BIN_EXE_composefs");
 
-struct Place(tempfile::TempDir);
+struct Place(ScratchRepository);
 
 impl Place {
     /// A repository, and a layout with an image of four layers.
     fn new() -> Self {
-        let place = Self(tempfile::tempdir().unwrap());
-        place.ok(&["init", "--insecure", "--format=1"]);
-        place.write_layout();
+        let place = Self(ScratchRepository::new(COMPOSEFS));
+        let layers: Vec<_> = layers().into_iter().map(|archive| (archive.clone(), archive)).collect();
+        oci::write_layout(&place.path("layout"), "layer.v1.tar", &layers);
         place
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+        self.0.path(name)
     }
 
     fn run(&self, arguments: &[&str]) -> Outcome {
-        self.run_in("repo", arguments)
+        self.0.run(arguments)
     }
 
     fn run_in(&self, repository: &str, arguments: &[&str]) -> Outcome {
@@ -49,28 +49,6 @@ impl Place {
     fn pull(&self, options: &[&str]) -> Value {
         let source = format!("oci:{}", self.path("layout").display());
         self.json(&[&["oci", "pull", &source, "--name=image", "--json", "--keep-blobs=no"], options].concat())
-    }
-
-    fn write_layout(&self) {
-        let layout = self.path("layout");
-        fs::create_dir_all(layout.join("blobs/sha256")).unwrap();
-        let put = |kind: &str, bytes: &[u8]| {
-            let hex: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-            fs::write(layout.join("blobs/sha256").join(&hex), bytes).unwrap();
-            json!({ "mediaType": format!("application/vnd.oci.image.{kind}"), "digest": format!("sha256:{hex}"),
-                    "size": bytes.len() })
-        };
-        let layers: Vec<Value> = layers().iter().map(|layer| put("layer.v1.tar", layer)).collect();
-        let diff_ids: Vec<&Value> = layers.iter().map(|layer| &layer["digest"]).collect();
-        let config = json!({ "architecture": "amd64", "os": "linux", "config": {},
-                             "rootfs": { "type": "layers", "diff_ids": diff_ids } });
-        let config = put("config.v1+json", config.to_string().as_bytes());
-        let manifest = json!({ "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-                               "config": config, "layers": layers });
-        let manifest = put("manifest.v1+json", manifest.to_string().as_bytes());
-        let index = json!({ "schemaVersion": 2, "manifests": [manifest] });
-        fs::write(layout.join("index.json"), index.to_string()).unwrap();
-        fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
     }
 }
 

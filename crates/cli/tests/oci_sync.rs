@@ -20,7 +20,7 @@ impl Place {
         place.ok("to", &["init", "--insecure", "--format=1", "--algorithm", algorithm]);
         let layout = oci::unpack_layout(layout, place.0.path());
         let source = format!("oci:{}", layout.display());
-        // What is kept of the blobs is not copied, so damage to it has no effect.
+        // Kept blobs would be copied too: most of these tests are about documents and layers.
         place.ok("from", &["oci", "pull", &source, "--name=a/b:1", "--keep-blobs=no"]);
         place
     }

@@ -14,7 +14,7 @@ use libcomposefs_oci::manifest::BlobRef;
 use libcomposefs_oci::pull::{KeepBlobs, NoPullProgress, PullOptions, PulledImage, pull};
 use libcomposefs_oci::source::{DirectoryFiles, ImageSource, OciLayout, RootDocument, SourceError};
 use libcomposefs_repo::{Format, GcOptions, Repository, Settings};
-use serde_json::json;
+use libcomposefs_testkit::oci;
 
 /// An archive with one file of text that no other number has. That of number 3 is longer.
 fn archive(number: u32) -> Vec<u8> {
@@ -54,28 +54,6 @@ fn zstd(archive: &[u8]) -> Vec<u8> {
     zstd::encode_all(archive, 3).unwrap()
 }
 
-/// Writes a layout with an image of these layers: archives and blobs.
-fn write_layout(dir: &Path, layers: &[(Vec<u8>, Vec<u8>)]) {
-    fs::create_dir_all(dir.join("blobs/sha256")).unwrap();
-    let put = |kind: &str, bytes: &[u8]| {
-        let digest = BlobDigest::of(bytes);
-        fs::write(dir.join("blobs/sha256").join(digest.hex()), bytes).unwrap();
-        json!({ "mediaType": format!("application/vnd.oci.image.{kind}"), "digest": digest.to_string(),
-                "size": bytes.len() })
-    };
-    let diff_ids: Vec<String> = layers.iter().map(|(archive, _)| BlobDigest::of(archive).to_string()).collect();
-    let blobs: Vec<_> = layers.iter().map(|(_, blob)| put("layer.v1.tar+gzip", blob)).collect();
-    let config = json!({ "architecture": "amd64", "os": "linux", "config": {},
-                         "rootfs": { "type": "layers", "diff_ids": diff_ids } });
-    let config = put("config.v1+json", config.to_string().as_bytes());
-    let manifest = json!({ "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-                           "config": config, "layers": blobs });
-    let manifest = put("manifest.v1+json", manifest.to_string().as_bytes());
-    let index = json!({ "schemaVersion": 2, "manifests": [manifest] });
-    fs::write(dir.join("index.json"), index.to_string()).unwrap();
-    fs::write(dir.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
-}
-
 struct Place {
     dir: tempfile::TempDir,
     repository: Repository,
@@ -91,7 +69,7 @@ impl Place {
 
     fn pull(&self, layers: &[(Vec<u8>, Vec<u8>)], keep: KeepBlobs, tag: &str) -> PulledImage {
         let layout = self.dir.path().join(tag);
-        write_layout(&layout, layers);
+        oci::write_layout(&layout, "layer.v1.tar+gzip", layers);
         let source = OciLayout::new(DirectoryFiles::open(&layout).unwrap(), tag.into(), None);
         let mut options = PullOptions::default();
         options.keep_blobs = keep;
@@ -279,7 +257,7 @@ impl<R: Read> Read for SlowStart<R> {
 fn the_kind_of_a_blob_does_not_depend_on_the_length_of_reads() {
     let (place, layers) = (Place::new(), layers());
     let layout = place.dir.path().join("slow");
-    write_layout(&layout, &layers);
+    oci::write_layout(&layout, "layer.v1.tar+gzip", &layers);
     let source = slow_source(&layout, "slow");
     let mut options = PullOptions::default();
     options.tags = vec!["slow".parse().unwrap()];

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use libcomposefs_image::tree::Tree;
 use libcomposefs_image::{Algorithm, Digest};
-use libcomposefs_oci::BlobDigest;
 use libcomposefs_oci::check_images::{ImageCheck, check_images};
 use libcomposefs_oci::pull::{NoPullProgress, PullOptions, PulledImage, pull, stored_layer_trees, stored_tree};
 use libcomposefs_oci::source::{DirectoryFiles, OciLayout};
@@ -15,7 +14,7 @@ use libcomposefs_oci::stored::{StoredImage, stream_name};
 use libcomposefs_oci::stored_layer_images::stored_layer_images;
 use libcomposefs_oci::stream::{ContentType, NamedRef, StreamKind, StreamWriter};
 use libcomposefs_repo::{Format, GcOptions, Repository, Settings};
-use serde_json::json;
+use libcomposefs_testkit::oci;
 
 struct Place {
     dir: tempfile::TempDir,
@@ -33,25 +32,9 @@ impl Place {
     /// Pulls an image, with images of its layers, each of which has one file with this text.
     fn pull(&self, name: &str, layers: &[(&str, &str)]) -> PulledImage {
         let layout = self.dir.path().join(name);
-        fs::create_dir_all(layout.join("blobs/sha256")).unwrap();
-        let put = |kind: &str, bytes: &[u8]| {
-            let digest = BlobDigest::of(bytes);
-            fs::write(layout.join("blobs/sha256").join(digest.hex()), bytes).unwrap();
-            json!({ "mediaType": format!("application/vnd.oci.image.{kind}"), "digest": digest.to_string(),
-                    "size": bytes.len() })
-        };
-        let archives: Vec<Vec<u8>> = layers.iter().map(|(path, text)| archive(path, text)).collect();
-        let diff_ids: Vec<_> = archives.iter().map(|archive| BlobDigest::of(archive).to_string()).collect();
-        let blobs: Vec<_> = archives.iter().map(|archive| put("layer.v1.tar", archive)).collect();
-        let config = json!({ "architecture": "amd64", "os": "linux", "config": {},
-                             "rootfs": { "type": "layers", "diff_ids": diff_ids } });
-        let config = put("config.v1+json", config.to_string().as_bytes());
-        let manifest = json!({ "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-                               "config": config, "layers": blobs });
-        let index =
-            json!({ "schemaVersion": 2, "manifests": [put("manifest.v1+json", manifest.to_string().as_bytes())] });
-        fs::write(layout.join("index.json"), index.to_string()).unwrap();
-        fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+        let archives = layers.iter().map(|(path, text)| archive(path, text));
+        let layers: Vec<_> = archives.map(|archive| (archive.clone(), archive)).collect();
+        oci::write_layout(&layout, "layer.v1.tar", &layers);
         let source = OciLayout::new(DirectoryFiles::open(&layout).unwrap(), name.into(), None);
         let mut options = PullOptions::default();
         (options.per_layer, options.tags) = (true, vec![name.parse().unwrap()]);

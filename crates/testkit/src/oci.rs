@@ -1,7 +1,11 @@
-//! OCI image layouts with recorded digests (`data/oci/README.md`).
+//! OCI image layouts: those with recorded digests (`data/oci/README.md`), and new ones.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("data/oci")
@@ -64,4 +68,38 @@ pub fn recorded() -> Vec<RecordedDigest> {
         RecordedDigest { layout, algorithm, version, xattrs, is_bootable: bootable == "yes", digest }
     })
     .collect()
+}
+
+/// Writes a layout with one image, which has no name there.
+///
+/// Each layer is its archive and its blob; `layer_type` is the end of the media type of all blobs: `layer.v1.tar` or
+/// `layer.v1.tar+gzip`.
+///
+/// # Panics
+///
+/// If a file cannot be written.
+pub fn write_layout(directory: &Path, layer_type: &str, layers: &[(Vec<u8>, Vec<u8>)]) {
+    let blobs = directory.join("blobs/sha256");
+    fs::create_dir_all(&blobs).expect("a directory");
+    let put = |kind: &str, bytes: &[u8]| {
+        let hex = hex_of(bytes);
+        fs::write(blobs.join(&hex), bytes).expect("a blob");
+        json!({ "mediaType": format!("application/vnd.oci.image.{kind}"), "digest": format!("sha256:{hex}"),
+                "size": bytes.len() })
+    };
+    let diff_ids: Vec<String> = layers.iter().map(|(archive, _)| format!("sha256:{}", hex_of(archive))).collect();
+    let descriptors: Vec<Value> = layers.iter().map(|(_, blob)| put(layer_type, blob)).collect();
+    let config = json!({ "architecture": "amd64", "os": "linux", "config": {},
+                         "rootfs": { "type": "layers", "diff_ids": diff_ids } });
+    let config = put("config.v1+json", config.to_string().as_bytes());
+    let manifest = json!({ "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                           "config": config, "layers": descriptors });
+    let manifest = put("manifest.v1+json", manifest.to_string().as_bytes());
+    let index = json!({ "schemaVersion": 2, "manifests": [manifest] });
+    fs::write(directory.join("index.json"), index.to_string()).expect("the index");
+    fs::write(directory.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).expect("the version");
+}
+
+fn hex_of(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

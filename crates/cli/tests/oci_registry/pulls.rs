@@ -1,5 +1,5 @@
-//! What `composefs oci pull` promises beside the image: no half image after Ctrl-C or a moved tag, no waiting for files
-//! that are none, and remedies.
+//! `composefs oci pull` leaves no half image after Ctrl-C or a moved tag, refuses a FIFO in a layout at once, and its
+//! messages name the command that helps.
 
 use std::fs;
 use std::path::{Path, PathBuf};
