@@ -7,7 +7,6 @@ mod import;
 mod layout;
 mod memory;
 mod partial;
-mod proxy;
 mod pulls;
 mod tar_header;
 
@@ -25,7 +24,7 @@ use crate::report::Report;
 
 use engine::PullEngines;
 use layout::{LayerCompression, LayoutWriter, MadeLayer};
-use proxy::CountingProxy;
+use libcomposefs_testkit::registry_proxy::{ProxyTreatment, RegistryProxy};
 
 /// The file systems of the stores.
 const FILE_SYSTEMS: [&str; 2] = ["ext4", "xfs"];
@@ -56,7 +55,7 @@ struct Stage<'s> {
     directory: PathBuf,
     registry: DockerRegistry,
     /// Before the registry; for what is not timed.
-    proxy: CountingProxy,
+    proxy: RegistryProxy,
     engines: PullEngines,
 }
 
@@ -65,8 +64,9 @@ pub(crate) fn run(setting: &Setting, report: &mut Report) -> Result<()> {
     std::fs::create_dir(&directory)?;
     let directory = directory.canonicalize()?;
     let registry = DockerRegistry::start(&directory.join("registry")).context("docker-registry is not installed")?;
-    let proxy = CountingProxy::start(&registry.address)?;
-    let engines = PullEngines::new(setting, &[&registry.address, &proxy.address])?;
+    let (_, port) = registry.address.rsplit_once(':').context("an address without a port")?;
+    let proxy = RegistryProxy::start(port.parse()?, ProxyTreatment::Nothing);
+    let engines = PullEngines::new(setting, &[&registry.address, &format!("127.0.0.1:{}", proxy.port)])?;
     let stage = Stage { setting, rounds: setting.rounds.min(ROUNDS_MAX), directory, registry, proxy, engines };
     let wants = |part| setting.parts.is_empty() || setting.parts.contains(&part);
     for part in OciPart::value_variants().iter().copied().filter(|part| wants(*part)) {

@@ -45,11 +45,11 @@ pub(super) fn run(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
 fn update(stage: &Stage<'_>, engine: PullEngine, form: &str, more: &[&str]) -> Result<u64> {
     let store = stage.directory.join("store");
     stage.engines.init(engine, &store)?;
-    let name = |version| format!("{}/{form}-{version}", stage.proxy.address);
+    let name = |version| format!("127.0.0.1:{}/{form}-{version}", stage.proxy.port);
     stage.engines.pull(engine, &store, &name("one"), more)?;
-    let before = stage.proxy.bytes();
+    let before = stage.proxy.all_bytes();
     let cost: Cost = stage.engines.pull(engine, &store, &name("two"), more)?;
-    let bytes = stage.proxy.bytes() - before;
+    let bytes = stage.proxy.all_bytes() - before;
     row(&format!("{}, {form}", PullEngines::name(engine)), cost);
     PullEngines::remove(&store)?;
     Ok(bytes)

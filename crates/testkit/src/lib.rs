@@ -10,6 +10,7 @@ pub mod privilege;
 pub mod program;
 pub mod random;
 pub mod registry;
+pub mod registry_proxy;
 pub mod scratch;
 pub mod skip;
 pub mod stats;

@@ -4,7 +4,6 @@
 mod https_proxy;
 mod layout_server;
 mod local_policy;
-mod proxy;
 mod pulls;
 #[allow(dead_code)]
 #[path = "../../../remote/tests/registry/real.rs"]
@@ -21,8 +20,8 @@ use std::process::Command;
 use libcomposefs_oci::BlobDigest;
 use libcomposefs_testkit::numbers::noise;
 use libcomposefs_testkit::program::{Outcome, Program};
+use libcomposefs_testkit::registry_proxy::{ProxyTreatment, RegistryProxy};
 use libcomposefs_testkit::skip;
-use proxy::{Proxy, Treatment};
 use real::{Registry, Setup, has_programs};
 use serde_json::{Value, json};
 use writer::{WrittenFile, WrittenLayer};
@@ -162,10 +161,10 @@ struct Transfer {
 }
 
 /// Pulls the first version, then the second by a proxy.
-fn update(images: &TwoVersions, treatment: Treatment) -> (Place, Transfer) {
+fn update(images: &TwoVersions, treatment: ProxyTreatment) -> (Place, Transfer) {
     let place = Place::new();
     place.pull(images.registry.port, "one", &[]);
-    let proxy = Proxy::start(images.registry.port, treatment);
+    let proxy = RegistryProxy::start(images.registry.port, treatment);
     let report = place.pull(proxy.port, "two", &[]);
     assert_eq!((&report["image"], &report["warnings"]), (&images.image, &json!([])), "{treatment:?}");
     let (requests, bytes) = proxy.counted();
@@ -188,7 +187,7 @@ fn check(images: &TwoVersions, transfer: &Transfer) {
 #[test]
 fn an_update_fetches_only_what_is_new() {
     let Some(images) = two_versions("an_update_fetches_only_what_is_new", 10_000, scattered) else { return };
-    let (place, transfer) = update(&images, Treatment::Nothing);
+    let (place, transfer) = update(&images, ProxyTreatment::Nothing);
     check(&images, &transfer);
     assert!(place.repo().join("cache/contents").exists());
     for command in [&["oci", "verify", "image"][..], &["fsck"], &["gc", "--grace=0"], &["doctor"]] {
@@ -206,7 +205,7 @@ fn cfsctl_leaves_the_table_alone() {
         return skip::announce(test, "cfsctl 0.9.4 is not there: COMPOSEFS_PEERS=$(cargo xtask peers --rust)");
     };
     let Some(images) = two_versions(test, 500, scattered) else { return };
-    let (place, transfer) = update(&images, Treatment::Nothing);
+    let (place, transfer) = update(&images, ProxyTreatment::Nothing);
     assert!(transfer.fetched.is_some(), "{transfer:?}");
     let (repo, table) = (place.repo(), place.repo().join("cache/contents"));
     let before = fs::read(&table).unwrap();
@@ -225,7 +224,7 @@ fn cfsctl_leaves_the_table_alone() {
 fn single_ranges_suffice_for_files_beside_each_other() {
     let test = "single_ranges_suffice_for_files_beside_each_other";
     let Some(images) = two_versions(test, 2000, in_five_places) else { return };
-    let (_, transfer) = update(&images, Treatment::FirstRange);
+    let (_, transfer) = update(&images, ProxyTreatment::FirstRange);
     check(&images, &transfer);
     // The TOC, the tar-split data, and each place.
     assert!((6..=8).contains(&transfer.requests), "{transfer:?}");
@@ -234,13 +233,13 @@ fn single_ranges_suffice_for_files_beside_each_other() {
 #[test]
 fn servers_may_answer_in_other_ways() {
     let Some(images) = two_versions("servers_may_answer_in_other_ways", 2000, scattered) else { return };
-    let (_, cut) = update(&images, Treatment::Cut(100_000));
+    let (_, cut) = update(&images, ProxyTreatment::Cut(100_000));
     assert!(cut.requests > 2, "{cut:?}");
     check(&images, &cut);
     // Of scattered files, what is between them is the price of few requests.
-    let (_, first) = update(&images, Treatment::FirstRange);
+    let (_, first) = update(&images, ProxyTreatment::FirstRange);
     assert!(first.fetched.is_some() && first.requests <= 20, "{first:?}");
-    let (_, none) = update(&images, Treatment::NoRanges);
+    let (_, none) = update(&images, ProxyTreatment::NoRanges);
     assert!(none.fetched.is_none() && none.requests <= 2, "{none:?}");
     let place = Place::new();
     place.pull(images.registry.port, "one", &[]);

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::proxy::{Proxy, Treatment};
 use super::real::{Registry, Setup, has_programs};
 use super::writer::{self, WrittenLayer};
 use super::{COMPOSEFS, Place, noise, push};
+use libcomposefs_testkit::registry_proxy::{ProxyTreatment, RegistryProxy};
 
 /// Size of each file of the layer, and their number. Smaller layers are fetched again.
 const FILE: usize = 1 << 20;
@@ -35,7 +35,7 @@ fn parts(place: &Place) -> Vec<PathBuf> {
 
 /// Pulls through a proxy that stalls, and kills the process once a part is kept. Returns the file.
 fn killed_pull(place: &Place, registry: u16) -> PathBuf {
-    let proxy = Proxy::start(registry, Treatment::Stall(STALL));
+    let proxy = RegistryProxy::start(registry, ProxyTreatment::Stall(STALL));
     let mut pull = Command::new(COMPOSEFS);
     pull.arg("--repo").arg(place.repo()).args(["oci", "pull", "--name=image", "--tls-verify=false"]);
     pull.arg(format!("docker://127.0.0.1:{}/image:large", proxy.port)).stdout(Stdio::null()).stderr(Stdio::null());
@@ -61,7 +61,7 @@ fn a_killed_pull_continues_within_a_layer() {
     let size = layer.blob.len() as u64;
     push(&registry, &layer, "large");
     let pull = |place: &Place| {
-        let proxy = Proxy::start(registry.port, Treatment::Nothing);
+        let proxy = RegistryProxy::start(registry.port, ProxyTreatment::Nothing);
         let image = place.pull(proxy.port, "large", &[])["image"].clone();
         (image, proxy.counted().1)
     };

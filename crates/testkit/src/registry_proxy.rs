@@ -8,7 +8,7 @@ use std::thread;
 
 /// What the proxy does with requests for blobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Treatment {
+pub enum ProxyTreatment {
     /// Passes everything on.
     Nothing,
     /// Keeps the first of several ranges, as many servers do.
@@ -22,8 +22,10 @@ pub(crate) enum Treatment {
 }
 
 /// A running proxy. Its threads end with the process.
-pub(crate) struct Proxy {
-    pub(crate) port: u16,
+#[derive(Debug)]
+pub struct RegistryProxy {
+    /// The port of the loopback address.
+    pub port: u16,
     counters: Arc<Counters>,
 }
 
@@ -31,13 +33,19 @@ pub(crate) struct Proxy {
 struct Counters {
     requests: AtomicU64,
     bytes: AtomicU64,
+    all_bytes: AtomicU64,
 }
 
-impl Proxy {
+impl RegistryProxy {
     /// Starts a proxy to a port of the loopback address.
-    pub(crate) fn start(registry: u16, treatment: Treatment) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
+    ///
+    /// # Panics
+    ///
+    /// If no port is free.
+    #[must_use]
+    pub fn start(registry: u16, treatment: ProxyTreatment) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
         let counters: Arc<Counters> = Arc::default();
         let shared = Arc::clone(&counters);
         thread::spawn(move || {
@@ -49,14 +57,21 @@ impl Proxy {
         Self { port, counters }
     }
 
-    /// The number of requests for blobs, and of the bytes of their answers, heads included.
-    pub(crate) fn counted(&self) -> (u64, u64) {
+    /// Returns the number of requests for blobs, and of the bytes of their answers, heads included.
+    #[must_use]
+    pub fn counted(&self) -> (u64, u64) {
         (self.counters.requests.load(Ordering::SeqCst), self.counters.bytes.load(Ordering::SeqCst))
+    }
+
+    /// Returns the number of bytes of all answers, heads included.
+    #[must_use]
+    pub fn all_bytes(&self) -> u64 {
+        self.counters.all_bytes.load(Ordering::SeqCst)
     }
 }
 
 /// Serves one request of a connection.
-fn serve(client: TcpStream, registry: u16, treatment: Treatment, counters: &Counters) -> Option<()> {
+fn serve(client: TcpStream, registry: u16, treatment: ProxyTreatment, counters: &Counters) -> Option<()> {
     let mut reader = BufReader::new(client);
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
@@ -71,8 +86,8 @@ fn serve(client: TcpStream, registry: u16, treatment: Treatment, counters: &Coun
         let lower = line.to_lowercase();
         let is_range = is_blob && lower.starts_with("range:");
         match treatment {
-            Treatment::NoRanges if is_range => continue,
-            Treatment::FirstRange if is_range => request.push_str(line.split(',').next()?),
+            ProxyTreatment::NoRanges if is_range => continue,
+            ProxyTreatment::FirstRange if is_range => request.push_str(line.split(',').next()?),
             _ if lower.starts_with("connection:") => continue,
             _ => request.push_str(line),
         }
@@ -82,7 +97,7 @@ fn serve(client: TcpStream, registry: u16, treatment: Treatment, counters: &Coun
     let mut upstream = TcpStream::connect(("127.0.0.1", registry)).ok()?;
     upstream.write_all(request.as_bytes()).ok()?;
     let mut left = match treatment {
-        Treatment::Cut(most) | Treatment::Stall(most) if is_blob => most,
+        ProxyTreatment::Cut(most) | ProxyTreatment::Stall(most) if is_blob => most,
         _ => usize::MAX,
     };
     let mut client = reader.into_inner();
@@ -91,12 +106,13 @@ fn serve(client: TcpStream, registry: u16, treatment: Treatment, counters: &Coun
     while left > 0 {
         let read = upstream.read(&mut buffer).ok().filter(|read| *read > 0)?.min(left);
         left -= read;
+        counters.all_bytes.fetch_add(read as u64, Ordering::SeqCst);
         if is_blob {
             counters.bytes.fetch_add(read as u64, Ordering::SeqCst);
         }
         client.write_all(&buffer[..read]).ok()?;
     }
-    if matches!(treatment, Treatment::Stall(_)) {
+    if matches!(treatment, ProxyTreatment::Stall(_)) {
         // Until the client ends.
         let _ = client.read(&mut buffer);
     }
