@@ -12,9 +12,10 @@ pub enum Kernel {
     Portable,
     /// One block in each lane of AVX-512, thirty-two or sixteen at once, and in the SHA unit what is too few for that.
     Avx512ShaNi,
-    /// Four blocks by turns in the SHA unit of an x86-64 CPU that has AVX.
+    /// Four blocks at once: of SHA-256 by turns in the SHA unit of an x86-64 CPU that has AVX, of SHA-512 one in each
+    /// lane of AVX2.
     ShaNiAvx,
-    /// The same without AVX.
+    /// Four blocks of SHA-256 by turns in the SHA unit, without AVX.
     ShaNi,
     /// One block in each lane of AVX-512: thirty-two or sixteen of SHA-256, eight of SHA-512.
     Avx512,
@@ -26,7 +27,7 @@ pub enum Kernel {
 impl Kernel {
     /// Every kernel, the most wanted first.
     const ALL: [Kernel; 6] =
-        [Kernel::Avx512ShaNi, Kernel::ShaNiAvx, Kernel::ShaNi, Kernel::Avx512, Kernel::Armv8, Kernel::Portable];
+        [Kernel::Avx512ShaNi, Kernel::Avx512, Kernel::ShaNiAvx, Kernel::ShaNi, Kernel::Armv8, Kernel::Portable];
 
     /// The kernels that this CPU has for a family, the best first. The last one is [`Kernel::Portable`].
     pub fn available(family: Family) -> impl Iterator<Item = Kernel> {
@@ -53,6 +54,8 @@ impl Kernel {
             }
             #[cfg(target_arch = "x86_64")]
             (Kernel::ShaNiAvx, Family::Sha256) => has!("avx") && Kernel::ShaNi.runs_here(family),
+            #[cfg(target_arch = "x86_64")]
+            (Kernel::ShaNiAvx, Family::Sha512) => has!("avx2"),
             #[cfg(target_arch = "x86_64")]
             (Kernel::ShaNi, Family::Sha256) => has!("sha") && has!("ssse3") && has!("sse4.1"),
             #[cfg(target_arch = "x86_64")]
@@ -102,7 +105,7 @@ impl Kernel {
         #[cfg(target_arch = "aarch64")]
         use crate::aarch64;
         #[cfg(target_arch = "x86_64")]
-        use crate::x86::{avx512_sha256, avx512_sha512, sha_ni, sha_ni_avx};
+        use crate::x86::{avx2_sha512, avx512_sha256, avx512_sha512, sha_ni, sha_ni_avx};
         let mut done = 0;
         // The next messages, as many as a kernel takes; where there are fewer, some twice.
         macro_rules! next {
@@ -141,6 +144,8 @@ impl Kernel {
                     }
                     #[cfg(target_arch = "x86_64")]
                     (Kernel::Avx512, Family::Sha512, 3..) => avx512_sha512::sha512(next!(8), hashes),
+                    #[cfg(target_arch = "x86_64")]
+                    (Kernel::ShaNiAvx, Family::Sha512, 3..) => avx2_sha512::sha512(next!(4), hashes),
                     #[cfg(target_arch = "aarch64")]
                     (Kernel::Armv8, Family::Sha256, 4..) => aarch64::sha256(next!(4), hashes),
                     #[cfg(target_arch = "aarch64")]
@@ -180,7 +185,7 @@ mod tests {
             (false, false) => Kernel::ShaNi,
         };
         let of_sha256 = first(&[("sha_ni", sha_ni), ("avx512bw", Kernel::Avx512), ("sha2", Kernel::Armv8)]);
-        let of_sha512 = first(&[("avx512bw", Kernel::Avx512), ("sha512", Kernel::Armv8)]);
+        let of_sha512 = first(&[("avx512bw", Kernel::Avx512), ("avx2", Kernel::ShaNiAvx), ("sha512", Kernel::Armv8)]);
         assert_eq!([Kernel::best(Family::Sha256), Kernel::best(Family::Sha512)], [of_sha256, of_sha512], "{flags}");
     }
 
