@@ -136,7 +136,7 @@ pub struct Batch<'s> {
     distrusted: HashSet<Digest>,
     copier: Copier,
     /// Digests of this batch so far, in one locked set per first hex digit.
-    seen: [Mutex<HashSet<Digest>>; 16],
+    pub(crate) seen: [Mutex<HashSet<Digest>>; 16],
     queue: Mutex<PendingQueue>,
     waiting_max: usize,
     /// Held by the committing thread, so that at most twice the bounds can wait.
@@ -153,6 +153,8 @@ pub struct Batch<'s> {
     /// Set if the files in `found` stay open until then. If the limit of open files is low, they are opened again.
     keeps_found: bool,
     repeated: AtomicU64,
+    /// Set if an object could not be stored, though it counts as seen.
+    pub(crate) has_failed: AtomicBool,
     /// Set if the whole file system must be synced, as some files were not synced one by one.
     pub(crate) sync_all: AtomicBool,
     /// The directories `xx` that have an object of this batch.
@@ -199,6 +201,7 @@ impl ObjectDir {
             found: Mutex::default(),
             keeps_found: open_files_max() >= 256,
             repeated: AtomicU64::new(0),
+            has_failed: AtomicBool::new(false),
             sync_all: AtomicBool::new(false),
             touched: [const { AtomicBool::new(false) }; 256],
         }
@@ -219,6 +222,15 @@ impl Batch<'_> {
     /// An object cannot be read or written. Objects stored before in this batch may or may not be in the store then.
     pub fn put_bytes(&self, content: &[u8]) -> Result<(Digest, PutOutcome), Error> {
         self.put(verity::digest(self.store.algorithm(), content), content, None)
+    }
+
+    /// Stores bytes from memory whose digest the caller has computed.
+    ///
+    /// # Errors
+    ///
+    /// As [`put_bytes`](Self::put_bytes).
+    pub fn put_hashed(&self, digest: Digest, content: &[u8]) -> Result<PutOutcome, Error> {
+        Ok(self.put(digest, content, None)?.1)
     }
 
     /// Stores bytes from memory under their digest.
@@ -313,17 +325,30 @@ impl Batch<'_> {
         if !self.first_seen(&digest) {
             return Ok((digest, PutOutcome::Repeated));
         }
+        let put = self.put_first(digest, expected, make);
+        if put.is_err() {
+            self.has_failed.store(true, Ordering::Relaxed);
+        }
+        put.map(|outcome| (digest, outcome))
+    }
+
+    fn put_first(
+        &self,
+        digest: Digest,
+        expected: ExpectedContent<'_>,
+        make: impl FnOnce() -> Result<Temporary, Error>,
+    ) -> Result<PutOutcome, Error> {
         let outcome = match self.look(&digest, expected)? {
-            Presence::Right(file) => return self.found(&digest, file),
+            Presence::Right(file) => return Ok(self.found(&digest, file)?.1),
             Presence::Absent => PutOutcome::New,
             Presence::Shared(_) => PutOutcome::Copied,
             Presence::Wrong => PutOutcome::Repaired,
         };
         self.enqueue(digest, make()?, expected.size(), outcome)?;
-        Ok((digest, outcome))
+        Ok(outcome)
     }
 
-    fn shard(&self, digest: &Digest) -> MutexGuard<'_, HashSet<Digest>> {
+    pub(crate) fn shard(&self, digest: &Digest) -> MutexGuard<'_, HashSet<Digest>> {
         lock(&self.seen[usize::from(digest.as_bytes()[0] >> 4)])
     }
 
@@ -411,6 +436,19 @@ impl Batch<'_> {
 
     fn is_full(&self, queue: &PendingQueue) -> bool {
         queue.waiting.len() >= self.waiting_max || queue.bytes >= WAITING_BYTES_MAX
+    }
+
+    /// Commits the waiting objects: what was stored or found before the call is on disk under its name afterwards.
+    ///
+    /// # Errors
+    ///
+    /// An object cannot be synced or linked. The batch has lost objects then, and must not be finished.
+    pub fn flush(&self) -> Result<(), Error> {
+        let _committing = lock(&self.committing);
+        let PendingQueue { waiting, .. } = std::mem::take(&mut *lock(&self.queue));
+        self.sync_all.store(true, Ordering::Relaxed);
+        self.commit(waiting)?;
+        self.sync_directories()
     }
 
     /// Commits all waiting objects. When this returns, every object that was stored or found is on disk under its

@@ -4,10 +4,12 @@
 //! kernel's number, a mount is a descriptor. Where an answer of the kernel is no failure but a fact ("this file
 //! system has no fs-verity"), it is a value and not an error number.
 
+pub mod background;
 pub mod copy;
 pub mod fiemap;
 pub mod file_lease;
 pub mod fs_magic;
+pub mod fuse;
 pub mod head_first;
 mod holes;
 pub mod in_root;

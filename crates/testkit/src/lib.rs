@@ -13,4 +13,5 @@ pub mod registry;
 pub mod registry_proxy;
 pub mod scratch;
 pub mod skip;
+pub mod slow_link;
 pub mod stats;

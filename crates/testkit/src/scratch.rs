@@ -5,6 +5,23 @@ use std::path::{Path, PathBuf};
 use crate::oci;
 use crate::program::{Outcome, Program};
 
+/// Free space from which a file system in memory has room for a test, in bytes.
+const ROOM: u64 = 4 << 30;
+
+/// Makes a temporary directory, in memory if there is room: for tests with thousands of syncs that prove nothing about
+/// syncs.
+///
+/// # Panics
+///
+/// If it cannot be made.
+#[must_use]
+pub fn directory_in_memory() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let has_room = rustix::fs::statvfs(memory).is_ok_and(|stat| stat.f_bavail * stat.f_frsize >= ROOM);
+    let made = if has_room { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    made.expect("a directory")
+}
+
 /// A directory with an empty repository `repo`.
 #[derive(Debug)]
 pub struct ScratchRepository {
