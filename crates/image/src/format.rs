@@ -10,3 +10,6 @@ pub mod dump {}
 
 #[cfg_attr(not(doctest), doc = include_str!("../docs/format/verity.md"))]
 pub mod verity {}
+
+#[cfg_attr(not(doctest), doc = include_str!("../docs/format/recipe.md"))]
+pub mod recipe {}

@@ -5,6 +5,8 @@
 //! [`format`](mod@format), which the code follows.
 #![forbid(unsafe_code)]
 
+pub mod bootable;
+pub mod derive;
 pub mod diff;
 pub mod digest;
 pub mod display;

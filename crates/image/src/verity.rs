@@ -272,17 +272,31 @@ pub fn hash_whole_blocks<'d>(algorithm: Algorithm, data: &'d [u8], hashes: &mut 
     rest
 }
 
-/// The digest of bytes that are in memory.
+/// Hashes all blocks of `data`, the last of which is filled up with zeros, and appends the hashes to `hashes`: the
+/// lowest level of the Merkle tree.
+pub fn hash_all_blocks(algorithm: Algorithm, data: &[u8], hashes: &mut Vec<u8>) {
+    hash_blocks(algorithm.family(), data, hashes);
+}
+
+/// The digest of a content of `len` bytes, given one whole level of its Merkle tree: the hashes of its blocks, or those
+/// of the blocks of such a level.
 #[must_use]
-pub fn digest(algorithm: Algorithm, data: &[u8]) -> Digest {
-    let (mut level, mut next) = (Vec::new(), Vec::new());
-    hash_blocks(algorithm.family(), data, &mut level);
+pub fn digest_of_level(algorithm: Algorithm, len: u64, level: &[u8]) -> Digest {
+    let (mut level, mut next) = (level.to_vec(), Vec::new());
     while level.len() > algorithm.digest_len() {
         next.clear();
         hash_blocks(algorithm.family(), &level, &mut next);
         std::mem::swap(&mut level, &mut next);
     }
-    digest_of_root(algorithm, data.len() as u64, &level)
+    digest_of_root(algorithm, len, &level)
+}
+
+/// The digest of bytes that are in memory.
+#[must_use]
+pub fn digest(algorithm: Algorithm, data: &[u8]) -> Digest {
+    let mut level = Vec::new();
+    hash_blocks(algorithm.family(), data, &mut level);
+    digest_of_level(algorithm, data.len() as u64, &level)
 }
 
 #[cfg(test)]

@@ -236,7 +236,8 @@ impl<'a> Applying<'a> {
 }
 
 impl XattrPolicy {
-    pub(super) fn keeps(self, name: &[u8]) -> bool {
+    /// Returns whether an attribute of this name is kept.
+    pub(crate) fn keeps(self, name: &[u8]) -> bool {
         match self {
             XattrPolicy::All => true,
             XattrPolicy::User => name.starts_with(b"user."),

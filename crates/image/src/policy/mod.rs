@@ -115,7 +115,10 @@ impl Transform {
         }
     }
 
-    fn drops_labels(self) -> bool {
+    /// Returns `true` if the transform takes away all SELinux labels. A tool that makes such an image then gives new
+    /// ones by the policy in the tree, if it has one ([`Tree::relabel`]).
+    #[must_use]
+    pub fn drops_labels(self) -> bool {
         matches!(self, Transform::Boot | Transform::ContainerAndBoot)
     }
 }

@@ -43,6 +43,20 @@ fn word<T: Copy + PartialEq>(table: &[(&'static str, T)], value: T) -> &'static 
     table.iter().find(|(_, other)| *other == value).map_or("?", |(word, _)| word)
 }
 
+impl XattrPolicy {
+    /// Returns the name, as a policy and a recipe have it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        word(&XATTRS, self)
+    }
+
+    /// Returns the choice of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        XATTRS.into_iter().find(|(known, _)| *known == name).map(|(_, choice)| choice)
+    }
+}
+
 impl fmt::Display for Times {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

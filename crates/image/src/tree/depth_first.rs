@@ -32,6 +32,11 @@ impl Tree {
 impl<'t> DepthFirst<'t> {
     /// The next entry with its path.
     pub fn step(&mut self) -> Option<(&[u8], Entry<'t>)> {
+        self.step_numbered().map(|(path, entry, _)| (path, entry))
+    }
+
+    /// The next entry with its path and its number among all entries of the tree.
+    pub(super) fn step_numbered(&mut self) -> Option<(&[u8], Entry<'t>, EntryId)> {
         loop {
             let (path_len, entries) = self.stack.last_mut()?;
             self.path.truncate(*path_len);
@@ -45,7 +50,7 @@ impl<'t> DepthFirst<'t> {
             if !entry.is_link && self.tree.inode(entry.inode).kind() == Kind::Directory {
                 self.stack.push((self.path.len(), self.tree.entries_of(entry.inode)));
             }
-            return Some((&self.path, entry));
+            return Some((&self.path, entry, EntryId(next)));
         }
     }
 }

@@ -9,12 +9,15 @@
 mod arena;
 mod builder;
 mod depth_first;
+mod editor;
 mod error;
 mod inodes;
 mod merge;
 mod objects;
 mod ordered_builder;
+mod overlay;
 mod paths;
+mod relabel;
 mod xattrs;
 
 use std::borrow::Cow;
@@ -22,11 +25,14 @@ use std::num::NonZeroU32;
 
 pub use builder::TreeBuilder;
 pub use depth_first::DepthFirst;
+pub use editor::{ChangedXattr, InodeSelection, TreeEditor};
 pub use error::TreeError;
 pub use inodes::NewInode;
 pub use merge::{LayerInode, LayerMark, Layers, MarkStyle, overlay_difference};
 pub use objects::{NamedBy, NamedPayload, NeededObject};
+pub use overlay::{OverlayError, OverlayLayer, overlay};
 pub use paths::Places;
+pub use relabel::RelabelError;
 pub use xattrs::{MAX_XATTR_NAME, MAX_XATTR_VALUE, MAX_XATTRS_TOTAL, XATTRS_BASE, Xattr, XattrError, xattr_cost};
 
 pub(crate) use arena::{ByteSpan, Interner};
@@ -289,6 +295,12 @@ impl Tree {
             StoredData::Directory { parent, .. } => parent,
             _ => panic!("only a directory has one parent"),
         }
+    }
+
+    /// Returns `true` if a file or a path of an object has a digest; otherwise the algorithm of the tree means nothing.
+    #[must_use]
+    pub fn has_digests(&self) -> bool {
+        self.digests.len() > 0
     }
 
     /// Returns `true` if an inode has more than one name.

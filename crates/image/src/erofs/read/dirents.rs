@@ -43,6 +43,9 @@ struct Chunk<'a> {
     count: usize,
 }
 
+/// The bits of a position that count entries of one block, which has 341 at most.
+const POSITION_BITS: u32 = 12;
+
 const DIRENT: usize = DIRENT_LEN as usize;
 
 impl<'a> ImageReader<'a> {
@@ -50,6 +53,21 @@ impl<'a> ImageReader<'a> {
     pub fn entries(&self, inode: &RawInode) -> Result<RawEntries<'a>, ReadError> {
         let content = if inode.kind() == Kind::Directory { self.flat_content(inode)? } else { Flat::default() };
         Ok(RawEntries { inode: *inode, content, taken: 0, chunk: Chunk::default(), next: 0, goes_on: false })
+    }
+
+    /// The entries of a directory from a position on that [`RawEntries::position`] returned. Any other number leads to
+    /// some entry, or to the end.
+    pub fn entries_from(&self, inode: &RawInode, position: u64) -> Result<RawEntries<'a>, ReadError> {
+        let mut entries = self.entries(inode)?;
+        let taken = usize::try_from(position >> POSITION_BITS).unwrap_or(usize::MAX);
+        if taken >= entries.chunk_count() {
+            entries.taken = entries.chunk_count();
+            return Ok(entries);
+        }
+        entries.chunk = entries.chunk(taken)?;
+        entries.taken = taken + 1;
+        entries.next = ((position & ((1 << POSITION_BITS) - 1)) as usize).min(entries.chunk.count);
+        Ok(entries)
     }
 
     /// The entry of this name in a directory, found as the kernel finds it: by halves, trusting the order.
@@ -73,6 +91,12 @@ impl<'a> ImageReader<'a> {
 }
 
 impl<'a> RawEntries<'a> {
+    /// Returns the position after the last entry that was returned: a number above 0 that grows from entry to entry.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        (self.taken.saturating_sub(1) as u64) << POSITION_BITS | self.next as u64
+    }
+
     /// Returns an iterator without entries.
     pub(super) fn none(inode: &RawInode) -> Self {
         Self { inode: *inode, content: Flat::default(), taken: 0, chunk: Chunk::default(), next: 0, goes_on: false }
