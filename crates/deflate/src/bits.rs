@@ -1,0 +1,113 @@
+//! Bits of a DEFLATE stream, the lowest of a byte first.
+
+use std::io::{self, Read};
+
+use crate::byte_source::ByteSource;
+
+/// Reads bits.
+pub(super) struct BitReader<'r, R> {
+    input: &'r mut ByteSource<R>,
+    bits: u64,
+    count: u32,
+}
+
+impl<'r, R: Read> BitReader<'r, R> {
+    pub(super) fn new(input: &'r mut ByteSource<R>) -> Self {
+        Self { input, bits: 0, count: 0 }
+    }
+
+    /// Reads bytes until 48 bits are there, or the input ends.
+    fn refill(&mut self) -> io::Result<()> {
+        while self.count < 48 {
+            let bytes = self.input.fill()?;
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            // At most 63 bits, so that the mask has no overflow.
+            let room = (63 - self.count) / 8;
+            let (next, taken) = match bytes.first_chunk() {
+                Some(eight) => (u64::from_le_bytes(*eight), room),
+                None => (u64::from(bytes[0]), 1),
+            };
+            self.bits |= (next & ((1 << (taken * 8)) - 1)) << self.count;
+            self.count += taken * 8;
+            self.input.consume(taken as usize);
+        }
+        Ok(())
+    }
+
+    /// Returns the next bits without taking them, at most 16; zeros follow the end.
+    #[inline]
+    pub(super) fn peek(&mut self, count: u32) -> io::Result<u32> {
+        if self.count < count {
+            self.refill()?;
+        }
+        Ok((self.bits & ((1 << count) - 1)) as u32)
+    }
+
+    /// Drops bits that were peeked at.
+    #[inline]
+    pub(super) fn skip(&mut self, count: u32) -> io::Result<()> {
+        if self.count < count {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.bits >>= count;
+        self.count -= count;
+        Ok(())
+    }
+
+    /// Takes bits, at most 16.
+    pub(super) fn take(&mut self, count: u32) -> io::Result<u32> {
+        let bits = self.peek(count)?;
+        self.skip(count)?;
+        Ok(bits)
+    }
+
+    /// Takes the bits before the next whole byte.
+    pub(super) fn padding(&mut self) -> io::Result<u8> {
+        Ok(self.take(self.count % 8)? as u8)
+    }
+
+    /// Gives the whole bytes back that were not taken.
+    pub(super) fn end(self) {
+        self.input.unread(self.count as usize / 8);
+    }
+}
+
+/// Writes bits.
+#[derive(Debug, Default)]
+pub(super) struct BitWriter {
+    bytes: Vec<u8>,
+    bits: u64,
+    count: u32,
+}
+
+impl BitWriter {
+    /// Appends bits, at most 32.
+    #[inline]
+    pub(super) fn put(&mut self, bits: u32, count: u32) {
+        self.bits |= u64::from(bits) << self.count;
+        self.count += count;
+        if self.count >= 32 {
+            self.bytes.extend_from_slice(&(self.bits as u32).to_le_bytes());
+            self.bits >>= 32;
+            self.count -= 32;
+        }
+    }
+
+    /// Returns the whole bytes so far.
+    pub(super) fn whole_bytes(&mut self) -> &mut Vec<u8> {
+        while self.count >= 8 {
+            self.bytes.push(self.bits as u8);
+            self.bits >>= 8;
+            self.count -= 8;
+        }
+        &mut self.bytes
+    }
+
+    /// Fills the last byte.
+    pub(super) fn pad(&mut self, padding: u8) {
+        let room = (8 - self.count % 8) % 8;
+        self.put(u32::from(padding) & ((1 << room) - 1), room);
+    }
+}

@@ -1,0 +1,179 @@
+//! Finding where the parts of an old ELF file are in a new one.
+
+use super::address_map::AddressMap;
+use super::references::replace_references;
+use super::sections::{ElfSections, sections};
+
+/// Number of equal bytes by which a part is found.
+const WINDOW: usize = 24;
+/// Most zeros of such a window: addresses are zeros here.
+const ZEROS_MAX: usize = WINDOW / 4 * 3;
+/// Most places of one window that are looked at.
+const CANDIDATES: usize = 16;
+/// Number of bytes that are compared at each of them.
+const JUDGED: usize = 256;
+/// Distance of the positions of the old file that are remembered.
+const STEP: usize = 4;
+/// Number of bytes over which a difference inside a part is judged.
+const AHEAD: usize = 32;
+/// Number of those bytes that must be equal.
+const AHEAD_EQUAL: usize = 20;
+
+/// A part of the old file that is in the new one too, except for addresses and a few bytes.
+#[derive(Clone, Copy, Debug)]
+struct MatchedPart {
+    old: usize,
+    new: usize,
+    len: usize,
+}
+
+/// Returns the map from the addresses of an old ELF file to those of a new one; `None` if one of them is no such file.
+pub(crate) fn find_map(old: &[u8], new: &[u8]) -> Option<AddressMap> {
+    let (old_sections, new_sections) = (sections(old)?, sections(new)?);
+    let (old, new) = (without_addresses(old), without_addresses(new));
+    let parts = matched_parts(&old, &new);
+    Some(AddressMap::new(stretches(&parts, &old_sections, &new_sections)))
+}
+
+fn without_addresses(bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    replace_references(&mut bytes, &mut |_| 0);
+    bytes
+}
+
+fn hash(window: &[u8; WINDOW]) -> u64 {
+    let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|index| window[at + index]));
+    let mixed = word(0).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ word(8).rotate_left(23);
+    (mixed.wrapping_mul(0xc2b2_ae3d_27d4_eb4f) ^ word(16)).wrapping_mul(0x1656_67b1_9e37_79f9)
+}
+
+fn matched_parts(old: &[u8], new: &[u8]) -> Vec<MatchedPart> {
+    let windows = OldWindows::new(old);
+    let (mut parts, mut at, mut free): (Vec<MatchedPart>, usize, usize) = (Vec::new(), 0, 0);
+    while let Some(window) = new.get(at..).and_then(|rest| rest.first_chunk::<WINDOW>()) {
+        let zeros = window.iter().filter(|byte| **byte == 0).count();
+        let near = parts.last().map_or(at, |last| (last.old + at).wrapping_sub(last.new));
+        let found = if zeros <= ZEROS_MAX { windows.find(window, &new[at..], near) } else { None };
+        let Some(found) = found else {
+            at += 1;
+            continue;
+        };
+        let back = new[free..at].iter().rev().zip(old[..found].iter().rev()).take_while(|(a, b)| a == b).count();
+        let len = matched_len(&old[found..], &new[at..]);
+        parts.push(MatchedPart { old: found - back, new: at - back, len: len + back });
+        at += len;
+        free = at;
+    }
+    parts
+}
+
+/// The places of windows in the old file.
+struct OldWindows<'o> {
+    old: &'o [u8],
+    bits: u32,
+    /// For each hash the first place, in steps.
+    first: Vec<u32>,
+    /// For each place the next one with the same hash.
+    next: Vec<u32>,
+}
+
+impl<'o> OldWindows<'o> {
+    fn new(old: &'o [u8]) -> Self {
+        let bits = (old.len() / STEP * 2).next_power_of_two().ilog2().clamp(10, 24);
+        let places = old.len() / STEP + 1;
+        let mut windows = Self { old, bits, first: vec![u32::MAX; 1 << bits], next: vec![u32::MAX; places] };
+        for (place, window) in old.windows(WINDOW).step_by(STEP).enumerate().rev() {
+            if let (Some(window), Ok(number)) = (window.first_chunk(), u32::try_from(place)) {
+                let slot = windows.slot(window);
+                windows.next[place] = std::mem::replace(&mut windows.first[slot], number);
+            }
+        }
+        windows
+    }
+
+    fn slot(&self, window: &[u8; WINDOW]) -> usize {
+        (hash(window) >> (64 - self.bits)) as usize
+    }
+
+    /// Returns the place where most bytes are equal; of several the one that is nearest to `near`.
+    fn find(&self, window: &[u8; WINDOW], new: &[u8], near: usize) -> Option<usize> {
+        let mut best: Option<(usize, usize)> = None;
+        let mut judge = |at: usize| {
+            let rest = self.old.get(at..).unwrap_or_default();
+            let equal = rest.iter().zip(new).take(JUDGED).take_while(|(a, b)| a == b).count();
+            let is_better =
+                best.is_none_or(|(len, other)| equal > len || equal == len && at.abs_diff(near) < other.abs_diff(near));
+            if equal >= WINDOW && is_better {
+                best = Some((equal, at));
+            }
+        };
+        judge(near);
+        let mut place = self.first[self.slot(window)];
+        for _ in 0..CANDIDATES {
+            let Some(next) = self.next.get(place as usize) else { break };
+            judge(place as usize * STEP);
+            place = *next;
+        }
+        best.map(|(_, at)| at)
+    }
+}
+
+/// The length of what is equal at the start of both, except for short differences.
+fn matched_len(old: &[u8], new: &[u8]) -> usize {
+    let (mut len, end) = (0, old.len().min(new.len()));
+    while len < end {
+        if old[len] == new[len] {
+            len += 1;
+            continue;
+        }
+        let ahead = end.min(len + AHEAD);
+        let equal = old[len..ahead].iter().zip(&new[len..ahead]).filter(|(a, b)| a == b).count();
+        if equal < AHEAD_EQUAL {
+            break;
+        }
+        len += 1;
+    }
+    len
+}
+
+/// Turns matched parts of files into stretches of addresses, with the beginnings of sections of the same name.
+fn stretches(parts: &[MatchedPart], old: &ElfSections, new: &ElfSections) -> Vec<(u64, u64)> {
+    // The address of a byte of a file, if it is loaded, and the number of bytes of which that is true too.
+    let address = |all: &ElfSections, at: usize| match all
+        .list
+        .iter()
+        .find(|one| at >= one.offset && at - one.offset < one.file_size)
+    {
+        Some(one) => (Some(one.address + (at - one.offset) as u64), one.offset + one.file_size - at),
+        None => {
+            let next = all.list.iter().map(|one| one.offset).filter(|offset| *offset > at).min();
+            (None, next.map_or(usize::MAX, |next| next - at))
+        }
+    };
+    let mut pieces: Vec<(u64, u64, u64)> = Vec::new();
+    for part in parts {
+        let mut done = 0;
+        while done < part.len {
+            let places = (address(old, part.old + done), address(new, part.new + done));
+            let len = (part.len - done).min(places.0.1).min(places.1.1);
+            if let (Some(from), Some(to)) = (places.0.0, places.1.0) {
+                pieces.push((from, len as u64, to.wrapping_sub(from)));
+            }
+            done += len;
+        }
+    }
+    for section in &old.list {
+        let same = new.list.iter().find(|one| one.name == section.name && one.kind == section.kind);
+        pieces.extend(same.map(|same| (section.address, 1, same.address.wrapping_sub(section.address))));
+    }
+    pieces.sort_by_key(|piece| (piece.0, std::cmp::Reverse(piece.1)));
+    let (mut all, mut end): (Vec<(u64, u64)>, u64) = (Vec::new(), 0);
+    for (start, len, distance) in pieces {
+        let from = start.max(end);
+        if start + len > from {
+            all.push((from, distance));
+            end = start + len;
+        }
+    }
+    all
+}

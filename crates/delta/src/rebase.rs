@@ -1,0 +1,46 @@
+//! Coder 3: the base is made similar to the object before it becomes the prefix (`docs/format/frame.md`, section 5).
+
+use std::io::{self, BufRead, Read};
+
+use crate::elf::address_map::AddressMap;
+use crate::elf::matching::find_map;
+use crate::elf::references::replace_references;
+use crate::zstd_coder;
+
+/// Most bytes of the object, and of its base.
+pub(crate) const REBASE_MAX: u64 = 128 << 20;
+/// Most bytes of a map.
+const MAP_MAX: u64 = 2 << 20;
+/// Level at which maps are compressed.
+const MAP_LEVEL: i32 = 19;
+
+/// Returns the base with its addresses moved, and the bytes that tell how; `None` if it has none that move.
+pub(crate) fn rebased(content: &[u8], base: &[u8]) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
+    let Some(map) = find_map(base, content).filter(|map| map.len() > 0) else { return Ok(None) };
+    let map_bytes = map.to_bytes();
+    if map_bytes.len() as u64 > MAP_MAX {
+        return Ok(None);
+    }
+    let mut head = vec![0; 4];
+    zstd_coder::compress(&map_bytes, &[], MAP_LEVEL, &mut head)?;
+    let len = u32::try_from(head.len() - 4).map_err(|_| io::ErrorKind::InvalidInput)?;
+    head[..4].copy_from_slice(&len.to_le_bytes());
+    let mut moved = base.to_vec();
+    replace_references(&mut moved, &mut map.replacer());
+    Ok(Some((moved, head)))
+}
+
+/// Reads how the addresses of the base move, and moves them; `Ok(false)` if the map breaks the rules.
+pub(crate) fn rebase(input: &mut impl BufRead, base: &mut [u8]) -> io::Result<bool> {
+    let mut len = [0; 4];
+    input.read_exact(&mut len)?;
+    let mut compressed = input.take(u64::from(u32::from_le_bytes(len)));
+    let mut bytes = Vec::new();
+    zstd_coder::decoder(&mut compressed, &[], MAP_MAX)?.take(MAP_MAX + 1).read_to_end(&mut bytes)?;
+    let Some(map) = AddressMap::from_bytes(&bytes) else { return Ok(false) };
+    if compressed.limit() > 0 || bytes.len() as u64 > MAP_MAX {
+        return Ok(false);
+    }
+    replace_references(base, &mut map.replacer());
+    Ok(true)
+}
