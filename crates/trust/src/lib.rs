@@ -1,0 +1,31 @@
+//! Signed statements about images, and the policy that decides which images are trusted.
+//!
+//! ```text
+//! policy.toml --TrustPolicy::parse--> TrustPolicy --+
+//! statement, signatures (Evidence) -------+--decide--> Acceptance or TrustRefusal
+//! name, measured digest, time, floors ----+
+//! ```
+//!
+//! A [`Statement`] says that a digest is the image of a name. It is signed as bytes, by `ssh-keygen -Y sign` with the
+//! namespace [`NAMESPACE`]. [`decide`] is a pure function: it opens no file, asks no clock and measures nothing. The
+//! digest that it is given must be the one that the kernel or this program measured of the open image file.
+//!
+//! Statements and signatures are untrusted, and so are policies until their file has been judged by the caller: sizes
+//! and counts are bounded.
+#![forbid(unsafe_code)]
+
+mod decision;
+mod digest_text;
+mod evidence;
+mod floors;
+mod name_pattern;
+mod policy;
+mod ssh;
+mod statement;
+
+pub use decision::{Acceptance, Moment, Question, TrustRefusal, decide};
+pub use evidence::{Evidence, NAMESPACE, SIGNATURE_MAX, SIGNATURES_MAX, SignatureError};
+pub use floors::{Floors, FloorsError};
+pub use name_pattern::{NamePattern, NamePatternError};
+pub use policy::{POLICY_MAX, TrustPolicy, TrustPolicyError};
+pub use statement::{STATEMENT_MAX, Statement, StatementError};

@@ -1,0 +1,223 @@
+//! `policy.toml`: the keys, and for each name which of them must have signed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+use ssh_key::public::KeyData;
+
+use crate::name_pattern::{NamePattern, NamePatternError};
+use crate::ssh;
+
+/// Greatest size of a policy, in bytes.
+pub const POLICY_MAX: usize = 1 << 20;
+/// Version of the format.
+const VERSION: u32 = 1;
+
+/// A policy: keys, and rules for names.
+#[derive(Clone, Debug)]
+pub struct TrustPolicy {
+    pub(crate) accepts_names_without_rule: bool,
+    pub(crate) judges_expiry_at_mount: bool,
+    pub(crate) keys: BTreeMap<String, PolicyKey>,
+    pub(crate) rules: Vec<Rule>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct PolicyKey {
+    pub(crate) key: KeyData,
+    /// Why the key does not count any more.
+    pub(crate) revoked: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Rule {
+    pub(crate) name: NamePattern,
+    pub(crate) demand: Demand,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Demand {
+    Nothing,
+    Signatures(SignatureDemand),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct SignatureDemand {
+    pub(crate) keys: Vec<String>,
+    /// How many different keys must have signed.
+    pub(crate) threshold: usize,
+    pub(crate) min_serial: u64,
+    pub(crate) max_age: Option<Duration>,
+}
+
+/// Reasons why a policy cannot be used. Nothing is accepted then.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrustPolicyError {
+    /// The policy is larger than any real one.
+    #[error("it has {0} bytes; {POLICY_MAX} is the limit")]
+    TooLarge(usize),
+    /// The policy is not TOML with the keys of a policy.
+    #[error("it is not a policy: {0}")]
+    Toml(String),
+    /// Another version of the format.
+    #[error("it has version {0}; this program knows version {VERSION}")]
+    Version(u32),
+    /// A public key cannot be read.
+    #[error("the key {name:?}: {reason}; write the line of a .pub file of ssh-keygen")]
+    Key {
+        /// Name of the key in the policy.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// One key has two names, so that it could count twice.
+    #[error("the keys {first:?} and {second:?} are the same key; remove one of them")]
+    SameKey {
+        /// Name of the first of the two.
+        first: String,
+        /// Name of the second of the two.
+        second: String,
+    },
+    /// The name of a rule is not a pattern.
+    #[error("a rule: {0}")]
+    Name(#[from] NamePatternError),
+    /// A rule is invalid.
+    #[error("the rule for {name:?}: {reason}")]
+    Rule {
+        /// The name pattern of the rule.
+        name: String,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PolicyText {
+    version: u32,
+    #[serde(default)]
+    default: DefaultText,
+    #[serde(default)]
+    enforce_expiry: ExpiryText,
+    #[serde(default)]
+    key: BTreeMap<String, KeyText>,
+    #[serde(default)]
+    rule: Vec<RuleText>,
+}
+
+#[derive(Clone, Copy, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum DefaultText {
+    Accept,
+    #[default]
+    Reject,
+}
+
+#[derive(Clone, Copy, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+enum ExpiryText {
+    #[default]
+    FirstUse,
+    Mount,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyText {
+    ssh: String,
+    revoked: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RuleText {
+    name: String,
+    accept: Option<bool>,
+    keys: Option<Vec<String>>,
+    threshold: Option<usize>,
+    min_serial: Option<u64>,
+    max_age: Option<String>,
+}
+
+impl TrustPolicy {
+    /// Reads a policy.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are too many or not a policy of this version, a key cannot be read or has two names, a rule names an
+    /// unknown key or can never be met, or two rules have one name.
+    pub fn parse(bytes: &[u8]) -> Result<Self, TrustPolicyError> {
+        if bytes.len() > POLICY_MAX {
+            return Err(TrustPolicyError::TooLarge(bytes.len()));
+        }
+        let text = std::str::from_utf8(bytes).map_err(|error| TrustPolicyError::Toml(error.to_string()))?;
+        let text: PolicyText = toml::from_str(text).map_err(|error| TrustPolicyError::Toml(error.to_string()))?;
+        if text.version != VERSION {
+            return Err(TrustPolicyError::Version(text.version));
+        }
+        let keys = keys(text.key)?;
+        let mut rules: Vec<Rule> = Vec::with_capacity(text.rule.len());
+        for rule in text.rule {
+            let rule = read_rule(rule, &keys)?;
+            if rules.iter().any(|other| other.name == rule.name) {
+                return Err(rule_error(&rule.name, "another rule has the same name; join the two"));
+            }
+            rules.push(rule);
+        }
+        Ok(TrustPolicy {
+            accepts_names_without_rule: text.default == DefaultText::Accept,
+            judges_expiry_at_mount: text.enforce_expiry == ExpiryText::Mount,
+            keys,
+            rules,
+        })
+    }
+
+    /// Returns the rule that decides about a name: of all that fit, the most exact one.
+    pub(crate) fn rule_for(&self, name: &str) -> Option<&Rule> {
+        self.rules.iter().filter(|rule| rule.name.fits(name)).max_by_key(|rule| rule.name.exactness())
+    }
+}
+
+fn keys(texts: BTreeMap<String, KeyText>) -> Result<BTreeMap<String, PolicyKey>, TrustPolicyError> {
+    let mut keys = BTreeMap::<String, PolicyKey>::new();
+    for (name, text) in texts {
+        let key = ssh::parse_key(&text.ssh).map_err(|reason| TrustPolicyError::Key { name: name.clone(), reason })?;
+        if let Some((first, _)) = keys.iter().find(|(_, other)| other.key == key) {
+            return Err(TrustPolicyError::SameKey { first: first.clone(), second: name });
+        }
+        keys.insert(name, PolicyKey { key, revoked: text.revoked });
+    }
+    Ok(keys)
+}
+
+fn read_rule(text: RuleText, known: &BTreeMap<String, PolicyKey>) -> Result<Rule, TrustPolicyError> {
+    let name = NamePattern::new(&text.name)?;
+    let asks = text.keys.is_some() || text.threshold.is_some() || text.min_serial.is_some() || text.max_age.is_some();
+    match text.accept {
+        Some(true) if asks => return Err(rule_error(&name, "\"accept\" stands alone; remove it or the other keys")),
+        Some(true) => return Ok(Rule { name, demand: Demand::Nothing }),
+        Some(false) => return Err(rule_error(&name, "\"accept\" can only be true; remove it")),
+        None => {}
+    }
+    let mut keys = text.keys.unwrap_or_default();
+    keys.sort();
+    keys.dedup();
+    if let Some(unknown) = keys.iter().find(|key| !known.contains_key(*key)) {
+        return Err(rule_error(&name, &format!("it names the key {unknown:?}; add a table [key.{unknown}]")));
+    }
+    let threshold = text.threshold.unwrap_or(1);
+    if threshold == 0 || threshold > keys.len() {
+        let reason = format!("its threshold is {threshold}, and it names {} keys", keys.len());
+        return Err(rule_error(&name, &format!("{reason}; it can only be from 1 to the number of keys")));
+    }
+    let max_age = text.max_age.map(|age| humantime::parse_duration(&age).map_err(|_| age)).transpose();
+    let max_age = max_age.map_err(|age| rule_error(&name, &format!("max_age {age:?} is not a time like \"90d\"")))?;
+    let demand = SignatureDemand { keys, threshold, min_serial: text.min_serial.unwrap_or(0), max_age };
+    Ok(Rule { name, demand: Demand::Signatures(demand) })
+}
+
+fn rule_error(name: &NamePattern, reason: &str) -> TrustPolicyError {
+    TrustPolicyError::Rule { name: name.to_string(), reason: reason.to_owned() }
+}
