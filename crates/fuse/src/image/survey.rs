@@ -1,0 +1,47 @@
+//! Looks once through an image for what makes requests unnecessary.
+
+use libcomposefs_image::erofs::read::{ImageReader, ReadError};
+use libcomposefs_image::tree::Kind;
+
+use super::xattrs::VisibleXattrs;
+
+/// The number of names that are looked at: more would delay the mount by more than the answer is worth.
+const MAX_NAMES: usize = 1 << 17;
+
+/// Returns false if no inode has an attribute that a mount shows. The kernel does not keep attributes, and would ask
+/// for them at each `ls -l`; it stops asking if it is told that the file system has no attributes.
+///
+/// An image that is too large or damaged counts as one that has attributes.
+pub(super) fn has_visible_xattrs(reader: &ImageReader<'_>, has_acl: bool) -> bool {
+    search(reader, has_acl).unwrap_or(true)
+}
+
+fn search(reader: &ImageReader<'_>, has_acl: bool) -> Result<bool, ReadError> {
+    let root = reader.root()?;
+    let mut directories = vec![root];
+    let mut names = 0;
+    if VisibleXattrs::new(reader, &root, has_acl)?.next().is_some() {
+        return Ok(true);
+    }
+    while let Some(directory) = directories.pop() {
+        for entry in reader.entries(&directory)? {
+            let entry = entry?;
+            names += 1;
+            if names > MAX_NAMES {
+                return Ok(true);
+            }
+            if matches!(entry.name, b"." | b"..") {
+                continue;
+            }
+            let inode = reader.inode(entry.nid)?;
+            if VisibleXattrs::new(reader, &inode, has_acl)?.next().is_some() {
+                return Ok(true);
+            }
+            // A directory in two places ends the search by the number of names.
+            if inode.kind() == Kind::Directory {
+                directories.push(inode);
+            }
+        }
+    }
+    Ok(false)
+}

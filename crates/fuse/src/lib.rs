@@ -1,0 +1,30 @@
+//! Mounting composefs images in user space: a FUSE server that verifies every block that it returns.
+//!
+//! ```text
+//! image bytes --ImageReader--> ImageServer --ServedFileSystem--> FuseSession <--requests, replies--> /dev/fuse
+//! object directories -> ObjectContents --^
+//! ```
+//!
+//! [`protocol`] parses requests and encodes replies, without IO. A [`FuseSession`] reads requests from the device on
+//! several threads and asks a [`ServedFileSystem`]. [`ImageServer`] is the one that shows a whole image: metadata from
+//! the image in memory, contents from [`ObjectContents`], which return no byte that was not compared with the digest in
+//! the image. [`FuseMount`] mounts, as root by the device, as another user by `fusermount3`.
+//!
+//! No server answers `FS_IOC_MEASURE_VERITY`: programs would believe it, although the kernel checks nothing.
+#![forbid(unsafe_code)]
+
+mod error;
+mod file_system;
+mod image;
+mod mount;
+mod objects;
+pub mod protocol;
+mod session;
+
+pub use error::{FuseError, ServeError};
+pub use file_system::{Opened, ReadReply, ServedFileSystem};
+pub use image::{ImageOptions, ImageServer};
+pub use libcomposefs_sys::fuse::MountAttributes;
+pub use mount::{FuseMount, MountRequest, MountedBy, may_mount};
+pub use objects::{ContentDamage, ObjectContents, Trust};
+pub use session::{FuseSession, ServedMount};
