@@ -25,6 +25,16 @@ pub(crate) const REFS: &str = "refs";
 /// The directory of leases: a file for each running process.
 pub(crate) const LEASES: &str = "leases";
 
+/// Directory of cold images.
+pub(crate) const COLD: &str = "cold";
+/// Directory of the names of cold images.
+pub(crate) const COLD_REFS: &str = "cold/refs";
+/// First part of the names that keep the bases of cold images.
+pub(crate) const COLD_BASES: &str = "composefs-cold";
+
+/// Directory of the remotes that have names.
+pub(crate) const REMOTES: &str = "remotes";
+
 /// The directory of caches, which other programs do not know.
 pub(crate) const CACHE: &str = "cache";
 

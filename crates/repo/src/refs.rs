@@ -25,17 +25,17 @@ pub struct Refs {
     pub broken: Vec<BrokenRef>,
 }
 
-/// Lists the refs.
+/// Lists the refs in a directory of the repository.
 ///
 /// # Errors
 ///
 /// If a directory cannot be read. A single wrong entry is in the list.
-pub(crate) fn list(dir: &RepoDir) -> Result<Refs, RepositoryError> {
+pub(crate) fn list(dir: &RepoDir, top: &str) -> Result<Refs, RepositoryError> {
     let mut refs = Refs::default();
-    let walk = RefWalk::of(dir, layout::IMAGE_REFS)?;
+    let walk = RefWalk::of(dir, top)?;
     let mut known: BTreeSet<Vec<u8>> = walk.folders.into_iter().collect();
     for RefEntry { path: below, found } in walk.entries {
-        let name = below.get(layout::IMAGE_REFS.len() + 1..).and_then(|name| std::str::from_utf8(name).ok());
+        let name = below.get(top.len() + 1..).and_then(|name| std::str::from_utf8(name).ok());
         let name = name.and_then(|name| RefName::new(name).ok());
         let digest = match (&name, &found) {
             (Some(name), LinkEntry::Link(text)) => layout::parse_ref_link(name, text),
@@ -50,7 +50,7 @@ pub(crate) fn list(dir: &RepoDir) -> Result<Refs, RepositoryError> {
         }
     }
     for (below, error) in walk.unreadable {
-        let name = below.get(layout::IMAGE_REFS.len() + 1..).and_then(|name| std::str::from_utf8(name).ok());
+        let name = below.get(top.len() + 1..).and_then(|name| std::str::from_utf8(name).ok());
         // The directory may contain refs of this program. Only gc needs the names of other programs.
         if name.is_none_or(|name| RefName::new(name).is_ok()) {
             return Err(error);
@@ -68,15 +68,16 @@ pub(crate) fn list(dir: &RepoDir) -> Result<Refs, RepositoryError> {
     Ok(refs)
 }
 
-/// Returns the image that a ref leads to; `None` if there is no such ref. The image itself may be missing.
+/// Returns the image that a ref in a directory of the repository leads to; `None` if there is no such ref. The image
+/// itself may be missing.
 ///
 /// # Errors
 ///
 /// [`RepositoryError::Link`], or the kernel's answer.
-pub(crate) fn read(dir: &RepoDir, name: &RefName) -> Result<Option<Digest>, RepositoryError> {
+pub(crate) fn read(dir: &RepoDir, top: &str, name: &RefName) -> Result<Option<Digest>, RepositoryError> {
     let (folder, last) = name.folder_and_last();
-    let path = dir.path.join(layout::IMAGE_REFS).join(name.as_str());
-    let Some(top) = dir.open_dir(layout::IMAGE_REFS)? else { return Ok(None) };
+    let path = dir.path.join(top).join(name.as_str());
+    let Some(top) = dir.open_dir(top)? else { return Ok(None) };
     let directory = match open_folder(&top, folder) {
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
         result => result.map_err(io_error("open the directory of", &path))?,
@@ -123,7 +124,7 @@ fn found_under(dir: &RepoDir, name: &RefName) -> Result<LinkEntry, RepositoryErr
     }
 }
 
-fn open_folder(top: &OwnedFd, folder: &str) -> rustix::io::Result<OwnedFd> {
+pub(crate) fn open_folder(top: &OwnedFd, folder: &str) -> rustix::io::Result<OwnedFd> {
     open_directory_beneath(top.as_fd(), if folder.is_empty() { b"." } else { folder.as_bytes() })
 }
 

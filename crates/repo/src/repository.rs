@@ -153,7 +153,7 @@ impl Repository {
     ///
     /// If a directory cannot be read. A single wrong ref is in the list.
     pub fn refs(&self) -> Result<Refs, RepositoryError> {
-        refs::list(&self.dir)
+        refs::list(&self.dir, layout::IMAGE_REFS)
     }
 
     /// Returns the image that a name leads to. The image itself may be missing.
@@ -172,17 +172,21 @@ impl Repository {
     }
 
     pub(crate) fn read_ref(&self, name: &RefName) -> Result<Option<Digest>, RepositoryError> {
-        refs::read(&self.dir, name)
+        refs::read(&self.dir, layout::IMAGE_REFS, name)
     }
 
-    /// Removes a ref. The image stays until the next gc. The change is on disk when this returns.
+    /// Removes a ref, or the name of a cold image. The image stays until the next gc. The change is on disk when this
+    /// returns.
     ///
     /// # Errors
     ///
     /// [`RepositoryError::NoSuchRef`], or the kernel's answer.
     pub fn untag(&self, name: &RefName) -> Result<Option<Digest>, RepositoryError> {
         self.expect_writable()?;
-        refs::write::remove(&self.dir, name)
+        match refs::write::remove(&self.dir, layout::IMAGE_REFS, name) {
+            Err(RepositoryError::NoSuchRef { .. }) => refs::write::remove(&self.dir, layout::COLD_REFS, name),
+            result => result,
+        }
     }
 
     /// Lists the digests of all images, sorted, and the entries of `images` that are not in this program's form.

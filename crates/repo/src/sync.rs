@@ -9,6 +9,7 @@ use libcomposefs_image::erofs::LostOpaque;
 
 use super::import::{ImportOptions, Incoming, ObjectSource};
 use super::{Created, ImageName, RefName, Repository, RepositoryError};
+use crate::cold::is_base_name;
 use libcomposefs_store::Summary;
 
 /// A ref to be copied.
@@ -47,8 +48,9 @@ impl Repository {
                 expected: self.algorithm(),
             });
         }
-        let names = if names.is_empty() {
-            other.refs()?.good
+        let names: Vec<(RefName, Digest)> = if names.is_empty() {
+            // The bases of cold images are kept for these alone.
+            other.refs()?.good.into_iter().filter(|(name, _)| !is_base_name(name)).collect()
         } else {
             let resolve = |name: &RefName| Ok((name.clone(), other.resolve(&ImageName::Ref(name.clone()))?));
             names.iter().map(resolve).collect::<Result<_, RepositoryError>>()?

@@ -8,11 +8,11 @@ use crate::{RefName, StreamTag};
 
 /// The magic bytes at the start of a bundle.
 pub const MAGIC: &[u8; 16] = b"composefs-bundle";
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 /// Limit of the names of one image.
-const NAMES_MAX: u16 = 1024;
+pub(super) const NAMES_MAX: u16 = 1024;
 /// Limit of the description of an OCI image, in bytes.
-const DOCUMENT_MAX: u64 = 4 << 20;
+pub(super) const DOCUMENT_MAX: u64 = 4 << 20;
 
 /// The byte at the start of a record that says its kind.
 const OBJECT: u8 = b'O';
@@ -87,7 +87,7 @@ pub(super) fn write_record(out: &mut impl Write, record: &Record) -> io::Result<
     }
 }
 
-fn write_names<'n>(out: &mut impl Write, names: impl ExactSizeIterator<Item = &'n str>) -> io::Result<()> {
+pub(super) fn write_names<'n>(out: &mut impl Write, names: impl ExactSizeIterator<Item = &'n str>) -> io::Result<()> {
     let count = u16::try_from(names.len()).ok().filter(|count| *count <= NAMES_MAX);
     out.write_all(&count.ok_or(io::ErrorKind::InvalidInput)?.to_le_bytes())?;
     for name in names {
@@ -130,7 +130,7 @@ impl<R: Read> RecordReader<R> {
         }
         let version = u32::from_le_bytes(reader.array()?);
         if version != VERSION {
-            return Err(reader.rule(format!("it has version {version}; this program knows version {VERSION}")));
+            return Err(reader.rule(format!("it has version {version}; this program knows versions {VERSION} and 2")));
         }
         let [number, rest @ ..]: [u8; 4] = reader.array()?;
         match Algorithm::from_kernel_number(number) {

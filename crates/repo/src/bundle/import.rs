@@ -1,23 +1,27 @@
 //! Bundles are imported: objects are stored as they arrive and compared with their digests; images follow at the end.
 
 use std::io::{self, Read, Write};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use libcomposefs_content::Progress;
-use libcomposefs_image::Digest;
 use libcomposefs_image::verity::Hasher;
+use libcomposefs_image::{Algorithm, Digest};
 use libcomposefs_sys::copy::READ_SIZE;
 use libcomposefs_sys::sparse::is_zero;
 
 use super::format::{FormatError, Record, RecordReader};
+use super::typed_record;
 use crate::import::{ImportOptions, Incoming};
 use crate::{Committed, PublishedImage, RefName, Repository, RepositoryError, StreamTag, Transaction};
 use libcomposefs_store::Error;
 use libcomposefs_store::ImageBytes;
 use libcomposefs_store::{Batch, Summary};
 
+/// Number of bytes up to the end of the version.
+const START: usize = 20;
 /// Contents up to this size are read into memory.
-const WHOLE_MAX: u64 = 1 << 20;
+pub(super) const WHOLE_MAX: u64 = 1 << 20;
 /// The result of importing a bundle.
 #[derive(Clone, Debug)]
 pub struct ImportedBundle {
@@ -31,10 +35,10 @@ pub struct ImportedBundle {
 #[derive(Debug)]
 #[must_use = "nothing of the bundle is published yet"]
 pub struct ReadBundle<'r> {
-    transaction: Transaction<'r>,
-    source: PathBuf,
-    images: Vec<(Incoming, Vec<RefName>)>,
-    documents: Vec<(Vec<u8>, Vec<StreamTag>)>,
+    pub(super) transaction: Transaction<'r>,
+    pub(super) source: PathBuf,
+    pub(super) images: Vec<(Incoming, Vec<RefName>)>,
+    pub(super) documents: Vec<(Vec<u8>, Vec<StreamTag>)>,
 }
 
 impl ReadBundle<'_> {
@@ -42,6 +46,11 @@ impl ReadBundle<'_> {
     #[must_use]
     pub fn image_count(&self) -> usize {
         self.images.len()
+    }
+
+    /// Returns the digests of the images, without the OCI images.
+    pub(crate) fn image_digests(&self) -> Vec<Digest> {
+        self.images.iter().filter_map(|(incoming, _)| incoming.image.map(|image| image.digest)).collect()
     }
 
     /// Returns the descriptions of OCI images, with their names in the bundle. Their objects are in the repository,
@@ -72,7 +81,7 @@ impl ReadBundle<'_> {
 }
 
 impl Repository {
-    /// Reads a bundle, and stores its objects. Nothing of it is published.
+    /// Reads a bundle on one thread: [`read_bundle_on`](Self::read_bundle_on).
     ///
     /// # Errors
     ///
@@ -83,15 +92,54 @@ impl Repository {
         source: &Path,
         progress: &dyn Progress,
     ) -> Result<ReadBundle<'_>, RepositoryError> {
-        let mut reader = RecordReader::new(input).map_err(|error| wrong(error, source))?;
-        if reader.algorithm() != self.algorithm() {
-            return Err(RepositoryError::Algorithm {
-                path: source.to_owned(),
-                found: reader.algorithm(),
-                repository: self.dir.path.clone(),
-                expected: self.algorithm(),
-            });
+        self.read_bundle_on(NonZeroUsize::MIN, input, source, progress)
+    }
+
+    /// Reads a bundle, and stores its objects. Nothing of it is published. The objects of a bundle of version 2 are
+    /// unpacked on `threads` threads; the error does not depend on their number.
+    ///
+    /// # Errors
+    ///
+    /// If the bundle is damaged, or an object cannot be stored.
+    pub fn read_bundle_on(
+        &self,
+        threads: NonZeroUsize,
+        mut input: impl Read,
+        source: &Path,
+        progress: &dyn Progress,
+    ) -> Result<ReadBundle<'_>, RepositoryError> {
+        let mut start = Vec::new();
+        let read = (&mut input).take(START as u64).read_to_end(&mut start);
+        read.map_err(|error| broken(error, 0, source))?;
+        let is_typed = start.get(START - 4..) == Some(&typed_record::VERSION.to_le_bytes()[..]);
+        let input = io::Cursor::new(start).chain(input);
+        match is_typed {
+            true => self.read_frames(threads, input, source, progress),
+            false => self.read_whole(input, source, progress),
         }
+    }
+
+    pub(super) fn expect_algorithm(&self, found: Algorithm, source: &Path) -> Result<(), RepositoryError> {
+        if found == self.algorithm() {
+            return Ok(());
+        }
+        Err(RepositoryError::Algorithm {
+            path: source.to_owned(),
+            found,
+            repository: self.dir.path.clone(),
+            expected: self.algorithm(),
+        })
+    }
+
+    /// Reads a bundle of version 1, and stores its objects. Nothing of it is published.
+    fn read_whole(
+        &self,
+        input: impl Read,
+        source: &Path,
+        progress: &dyn Progress,
+    ) -> Result<ReadBundle<'_>, RepositoryError> {
+        let mut reader = RecordReader::new(input).map_err(|error| wrong(error, source))?;
+        self.expect_algorithm(reader.algorithm(), source)?;
         let mut transaction = self.transaction()?;
         let (mut images, mut documents) = (Vec::new(), Vec::new());
         while let Some(record) = reader.next_record().map_err(|error| wrong(error, source))? {
@@ -131,7 +179,7 @@ impl Repository {
         names: &dyn Fn(usize, Vec<RefName>) -> Vec<RefName>,
         options: &ImportOptions<'_>,
     ) -> Result<ImportedBundle, RepositoryError> {
-        let bundle = self.read_bundle(input, source, options.progress)?;
+        let bundle = self.read_bundle_on(options.threads, input, source, options.progress)?;
         if !bundle.documents.is_empty() {
             let rule = "it has OCI images, which are imported in another way".into();
             return Err(RepositoryError::Bundle { offset: 0, rule });
@@ -203,18 +251,18 @@ fn take_object<R: Read>(
     if found == *digest { Ok(()) } else { Err(not_its_digest(at, digest)) }
 }
 
-fn not_its_digest(offset: u64, digest: &Digest) -> RepositoryError {
+pub(super) fn not_its_digest(offset: u64, digest: &Digest) -> RepositoryError {
     RepositoryError::Bundle { offset, rule: format!("the content there does not have its digest {digest}") }
 }
 
-fn broken(error: io::Error, offset: u64, source: &Path) -> RepositoryError {
+pub(super) fn broken(error: io::Error, offset: u64, source: &Path) -> RepositoryError {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => RepositoryError::Bundle { offset, rule: "it ends in this content".into() },
         _ => Error::Io { step: "read", path: source.to_owned(), source: error }.into(),
     }
 }
 
-fn wrong(error: FormatError, source: &Path) -> RepositoryError {
+pub(super) fn wrong(error: FormatError, source: &Path) -> RepositoryError {
     match error {
         FormatError::Rule(offset, rule) => RepositoryError::Bundle { offset, rule },
         FormatError::Io(error) => Error::Io { step: "read", path: source.to_owned(), source: error }.into(),

@@ -76,13 +76,23 @@ fn write_ref(
     name: &RefName,
     image: &LinkedImage,
 ) -> Result<Option<Digest>, RepositoryError> {
-    let digest = image.digest();
+    write_to(dir, layout::IMAGE_REFS, lease, name, image.digest())
+}
+
+/// Writes a ref to a directory of refs. It is on disk when this returns.
+pub(crate) fn write_to(
+    dir: &RepoDir,
+    top: &str,
+    lease: &Lease,
+    name: &RefName,
+    digest: &Digest,
+) -> Result<Option<Digest>, RepositoryError> {
     let (folder, last) = name.folder_and_last();
-    let path = dir.path.join(layout::IMAGE_REFS).join(name.as_str());
+    let path = dir.path.join(top).join(name.as_str());
     let mut tries = 8;
     loop {
         tries -= 1;
-        let result = folder_to_write(dir, name, folder).and_then(|directory| {
+        let result = folder_to_write(dir, top, name, folder).and_then(|directory| {
             let old = read_link(directory.as_fd(), last.as_bytes()).map_err(io_error("read", &path))?;
             let old = match old {
                 LinkEntry::Link(text) => layout::parse_ref_link(name, &text),
@@ -112,15 +122,15 @@ fn write_ref(
     }
 }
 
-fn folder_to_write(dir: &RepoDir, name: &RefName, folder: &str) -> Result<OwnedFd, RepositoryError> {
-    let mut at = dir.make_dir(layout::IMAGE_REFS)?;
+fn folder_to_write(dir: &RepoDir, top: &str, name: &RefName, folder: &str) -> Result<OwnedFd, RepositoryError> {
+    let mut at = dir.make_dir(top)?;
     let mut done = String::new();
     for part in folder.split('/').filter(|part| !part.is_empty()) {
         if !done.is_empty() {
             done.push('/');
         }
         done.push_str(part);
-        at = match make_directory_in(at.as_fd(), part, &dir.path.join(layout::IMAGE_REFS).join(&done)) {
+        at = match make_directory_in(at.as_fd(), part, &dir.path.join(top).join(&done)) {
             Err(RepositoryError::Io { source, .. })
                 if matches!(Errno::from_io_error(&source), Some(Errno::NOTDIR | Errno::LOOP)) =>
             {
@@ -132,16 +142,16 @@ fn folder_to_write(dir: &RepoDir, name: &RefName, folder: &str) -> Result<OwnedF
     Ok(at)
 }
 
-/// Removes a ref, durably, and returns the image that it led to, if it was a sound ref.
+/// Removes a ref from a directory of refs, durably, and returns the image that it led to, if it was a sound ref.
 ///
 /// # Errors
 ///
 /// [`RepositoryError::NoSuchRef`], or the kernel's answer.
-pub(crate) fn remove(dir: &RepoDir, name: &RefName) -> Result<Option<Digest>, RepositoryError> {
+pub(crate) fn remove(dir: &RepoDir, top: &str, name: &RefName) -> Result<Option<Digest>, RepositoryError> {
     let (folder, last) = name.folder_and_last();
-    let path = dir.path.join(layout::IMAGE_REFS).join(name.as_str());
+    let path = dir.path.join(top).join(name.as_str());
     let no_such = || RepositoryError::NoSuchRef { name: name.clone(), path: dir.path.clone() };
-    let top = dir.open_dir(layout::IMAGE_REFS)?.ok_or_else(no_such)?;
+    let top = dir.open_dir(top)?.ok_or_else(no_such)?;
     let directory = match open_folder(&top, folder) {
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Err(no_such()),
         result => result.map_err(io_error("open the directory of", &path))?,

@@ -1,5 +1,6 @@
 //! The end of a transaction: sync the objects, write the image links, write the refs.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use libcomposefs_image::Digest;
@@ -201,7 +202,10 @@ impl<'r> SyncedObjects<'r> {
             RepositoryError::Removed { count, first, path: dir.path.clone() }
         };
         let complete = CompleteImage::check_all(&repository.objects, &digests, needed).map_err(removed)?;
+        // The streams of an image need what the image needs.
+        let found: HashSet<&Digest> = images.iter().flat_map(|image| &image.objects).collect();
         let needed = streams.iter().flat_map(|stream| stream.objects.iter().copied());
+        let needed = needed.filter(|digest| !found.contains(digest));
         let names = streams.iter().map(|stream| (stream.name.clone(), stream.digest)).collect();
         let complete_streams = CompleteStream::check_all(&repository.objects, names, needed).map_err(removed)?;
         refs::expect_room(dir, &names_of(&images))?;

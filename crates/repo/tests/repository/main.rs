@@ -1,5 +1,7 @@
 //! Repositories by the library.
 
+mod bundle_threads;
+mod damaged_bundle;
 mod damages;
 mod each_kind;
 mod meanwhile;

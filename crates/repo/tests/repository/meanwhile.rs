@@ -73,8 +73,11 @@ fn an_object_that_was_put_right_is_left() {
             replace(&object, &content);
         };
         let report = fsck_while(&place, &mend);
-        assert_eq!(report.damages.len(), 1, "{damage}: {:?}", report.damages);
-        assert_eq!(report.damages[0].remedy, Remedy::Repaired, "{damage}: {:?}", report.damages);
+        // An empty object comes last: another thread may judge it after it was put right.
+        if damage != "empty" || !report.damages.is_empty() {
+            assert_eq!(report.damages.len(), 1, "{damage}: {:?}", report.damages);
+            assert_eq!(report.damages[0].remedy, Remedy::Repaired, "{damage}: {:?}", report.damages);
+        }
         assert_eq!(snapshot(&place.path("repo")), before, "{damage}");
         assert!(place.fsck(false, &[]).damages.is_empty(), "{damage}");
     }

@@ -1,0 +1,80 @@
+//! Checks of cold images: every pack is decoded, and each content compared with its digest.
+
+use std::io::BufReader;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use libcomposefs_content::Progress;
+use libcomposefs_image::Digest;
+
+use super::directory::ColdDir;
+use super::error::ColdError;
+use super::list::ColdImage;
+use crate::{RefName, Repository, RepositoryError, layout};
+
+/// A damage of a cold image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ColdDamage {
+    /// Path of the damaged file or name, below the repository.
+    pub path: PathBuf,
+    /// Description of the damage.
+    pub found: String,
+    /// The cold image.
+    pub image: Digest,
+    /// Names of the image.
+    pub refs: Vec<RefName>,
+}
+
+impl Repository {
+    /// Checks all cold images, on `threads` threads. Damages are no errors.
+    ///
+    /// # Errors
+    ///
+    /// If the repository cannot be read.
+    pub fn check_cold(
+        &self,
+        threads: NonZeroUsize,
+        progress: &dyn Progress,
+    ) -> Result<Vec<ColdDamage>, RepositoryError> {
+        let Some(cold) = ColdDir::open(&self.dir)? else { return Ok(Vec::new()) };
+        let reader = self.reader()?;
+        let all = self.cold_images()?;
+        let mut damages = Vec::new();
+        for (image, error) in all.broken {
+            let (path, found) = (PathBuf::from(layout::COLD).join(image.to_hex()), error.to_string());
+            damages.push(ColdDamage { path, found, image, refs: Vec::new() });
+        }
+        for (name, image) in all.dangling {
+            let path = PathBuf::from(layout::COLD_REFS).join(name.as_str());
+            let found = format!("there is no cold image {image}");
+            damages.push(ColdDamage { path, found, image, refs: vec![name] });
+        }
+        for one in all.images {
+            reader.protect(one.entry.base.as_slice())?;
+            // Unpacked or removed meanwhile.
+            let Err(error) = self.check_pack(&cold, &one, threads, progress) else { continue };
+            if matches!(cold.entry(&one.digest), Ok(Some(entry)) if entry == one.entry) {
+                let path = PathBuf::from(layout::COLD).join(format!("{}.pack", one.digest));
+                damages.push(ColdDamage { path, found: error.to_string(), image: one.digest, refs: one.refs });
+            }
+        }
+        Ok(damages)
+    }
+
+    fn check_pack(
+        &self,
+        cold: &ColdDir,
+        image: &ColdImage,
+        threads: NonZeroUsize,
+        progress: &dyn Progress,
+    ) -> Result<(), ColdError> {
+        let path = cold.pack_path(&image.digest);
+        let file = cold.open_pack(&image.digest, &image.entry)?;
+        let found = self.verify_frames(threads, BufReader::with_capacity(1 << 20, file), &path, progress)?;
+        if found == [image.digest] {
+            return Ok(());
+        }
+        Err(ColdError::OtherImage { path, expected: Box::new(image.digest), found: format!("{found:?}") })
+    }
+}

@@ -1,0 +1,136 @@
+//! What gc does about cold images: those without a name are removed, and what a crash has left.
+
+use std::time::{Duration, SystemTime};
+
+use libcomposefs_image::Digest;
+use libcomposefs_sys::tempfile::PREFIX;
+use rustix::fs::{AtFlags, Dir, statat};
+
+use super::directory::{LockedCold, PACK, cold_image_of};
+use super::list::listed;
+use crate::lock::Locked;
+use crate::{GcOptions, RefName, Repository, RepositoryError, io_error, layout};
+
+/// Counts of what [`Repository::collect_cold`] removed and kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ColdReport {
+    /// Number of cold images that are kept.
+    pub kept: u64,
+    /// Cold images without a name that are kept because they are young.
+    pub young: Vec<Digest>,
+    /// Cold images that were removed.
+    pub removed: Vec<Digest>,
+    /// Size of their packs, in bytes.
+    pub removed_bytes: u64,
+    /// True if nothing was looked at, because another process packs or unpacks an image.
+    pub is_busy: bool,
+}
+
+impl Repository {
+    /// Removes cold images without a name, names that another image has by now, and what a crash has left. Run it
+    /// before [`gc`](Self::gc), which then removes their bases if nothing else needs them.
+    ///
+    /// # Errors
+    ///
+    /// If the repository cannot be read or written.
+    pub fn collect_cold(&self, options: GcOptions) -> Result<ColdReport, RepositoryError> {
+        let mut report = ColdReport::default();
+        if self.dir.open_dir(layout::COLD)?.is_none() {
+            return Ok(report);
+        }
+        if !options.dry_run {
+            self.expect_writable()?;
+        }
+        let Some(cold) = LockedCold::try_lock(&self.dir)? else {
+            report.is_busy = true;
+            return Ok(report);
+        };
+        // While names move, no other process publishes.
+        let _alone = if options.dry_run { None } else { Some(Locked::exclusive(&self.dir)?) };
+        let mut names = self.cold_refs()?;
+        names.retain(|(name, _)| !matches!(self.read_ref(name), Ok(Some(_))));
+        if !options.dry_run {
+            for (name, digest) in self.cold_refs()? {
+                if !names.contains(&(name.clone(), digest)) {
+                    self.remove_ref(layout::COLD_REFS, &name)?;
+                }
+            }
+        }
+        self.collect_images(&cold, options, &names, &mut report)?;
+        if !options.dry_run {
+            self.collect_leftovers(&cold)?;
+        }
+        Ok(report)
+    }
+
+    fn collect_images(
+        &self,
+        cold: &LockedCold,
+        options: GcOptions,
+        names: &[(RefName, Digest)],
+        report: &mut ColdReport,
+    ) -> Result<(), RepositoryError> {
+        for digest in listed(cold, self)? {
+            let path = cold.entry_path(&digest);
+            let stat =
+                statat(cold.fd(), digest.to_hex(), AtFlags::SYMLINK_NOFOLLOW).map_err(io_error("stat", &path))?;
+            if names.iter().any(|(_, named)| *named == digest) {
+                report.kept += 1;
+            } else if is_young(u64::try_from(stat.st_ctime).unwrap_or_default(), options.grace) {
+                report.kept += 1;
+                report.young.push(digest);
+            } else {
+                let pack = statat(cold.fd(), format!("{digest}{PACK}"), AtFlags::SYMLINK_NOFOLLOW);
+                report.removed_bytes += pack.map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or_default());
+                report.removed.push(digest);
+                if !options.dry_run {
+                    self.forget_cold(cold, &digest)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes packs without an entry, files without a name, and names of bases that no cold image has.
+    fn collect_leftovers(&self, cold: &LockedCold) -> Result<(), RepositoryError> {
+        let path = self.dir.path.join(layout::COLD);
+        let known = listed(cold, self)?;
+        let mut leftovers = Vec::new();
+        for entry in Dir::read_from(cold.fd()).map_err(io_error("list", &path))? {
+            let entry = entry.map_err(io_error("list", &path))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let pack_of = name.strip_suffix(PACK).and_then(|hex| Digest::from_hex(hex).ok());
+            if name.starts_with(PREFIX) || pack_of.is_some_and(|digest| !known.contains(&digest)) {
+                leftovers.push(name);
+            }
+        }
+        leftovers.iter().try_for_each(|name| cold.remove_file(name))?;
+        for (name, _) in self.refs()?.good {
+            if cold_image_of(&name).is_some_and(|digest| !known.contains(&digest)) {
+                self.remove_ref(layout::IMAGE_REFS, &name)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Compares the grace with the time of the last change. If the clock was set back, entries are young and not old.
+fn is_young(changed: u64, grace: Duration) -> bool {
+    let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(changed);
+    !grace.is_zero() && SystemTime::now().duration_since(changed).map_or(true, |age| age < grace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_young_within_the_grace() {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        assert!(is_young(now - 10, Duration::from_secs(3600)));
+        assert!(!is_young(now - 7200, Duration::from_secs(3600)));
+        assert!(!is_young(now, Duration::ZERO));
+        assert!(is_young(now + 1000, Duration::from_secs(1)));
+    }
+}
