@@ -16,17 +16,17 @@ use crate::stream::{StreamError, StreamKind, StreamReader};
 /// The description. All values are digests of objects in hexadecimal digits.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct BundledImage {
+struct BundledImage {
     /// The manifest, byte for byte.
-    pub(crate) manifest: String,
+    manifest: String,
     /// The configuration, byte for byte.
-    pub(crate) config: String,
+    config: String,
     /// The stream of each layer, by its diff ID.
-    pub(crate) layers: BTreeMap<String, String>,
+    layers: BTreeMap<String, String>,
     /// The streams of kept blobs, by the digest of the blob.
-    pub(crate) blobs: BTreeMap<String, String>,
+    blobs: BTreeMap<String, String>,
     /// Whether the image has images of its single layers.
-    pub(crate) per_layer: bool,
+    per_layer: bool,
 }
 
 /// Describes an image of a repository, with the objects that a receiver needs: documents, layers and kept blobs.
@@ -86,7 +86,41 @@ fn stream_objects(repository: &Repository, kind: StreamKind, at: Option<Digest>)
     Ok((digest, stream.objects().to_vec(), refs))
 }
 
+/// The description of a bundle, with its digests parsed.
+#[derive(Debug)]
+pub(crate) struct ParsedBundledImage {
+    pub(crate) manifest: Digest,
+    pub(crate) config: Digest,
+    pub(crate) layers: BTreeMap<BlobDigest, Digest>,
+    pub(crate) blobs: BTreeMap<BlobDigest, Digest>,
+    pub(crate) per_layer: bool,
+}
+
+impl ParsedBundledImage {
+    /// Parses the text of a bundle. Returns the rule that it breaks.
+    pub(crate) fn parse(text: &[u8]) -> Result<Self, String> {
+        let image: BundledImage = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        let streams = |map| streams_of(map).ok_or_else(|| "a digest is malformed".to_owned());
+        let object = |hex: &str| Digest::from_hex(hex).map_err(|error| error.to_string());
+        Ok(Self {
+            manifest: object(&image.manifest)?,
+            config: object(&image.config)?,
+            layers: streams(&image.layers)?,
+            blobs: streams(&image.blobs)?,
+            per_layer: image.per_layer,
+        })
+    }
+}
+
+/// Parses the description of a bundle, and returns the number of its digests.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+#[must_use]
+pub fn count_digests(text: &[u8]) -> Option<usize> {
+    ParsedBundledImage::parse(text).ok().map(|image| 2 + 2 * (image.layers.len() + image.blobs.len()))
+}
+
 /// Returns the digests of layers or blobs, each with its stream. `None` if one is malformed.
-pub(crate) fn streams_of(map: &BTreeMap<String, String>) -> Option<BTreeMap<BlobDigest, Digest>> {
+fn streams_of(map: &BTreeMap<String, String>) -> Option<BTreeMap<BlobDigest, Digest>> {
     map.iter().map(|(name, stream)| Some((name.parse().ok()?, Digest::from_hex(stream).ok()?))).collect()
 }

@@ -1,11 +1,14 @@
 //! Comparing the composefs images of an OCI image of a repository with its layers: each image is made again, and
 //! nothing is stored.
 
+use std::cell::OnceCell;
+
 use libcomposefs_image::Digest;
+use libcomposefs_image::tree::Tree;
 use libcomposefs_repo::{Format, Repository};
 
 use crate::layer::{WhiteoutRule, XattrFilter};
-use crate::pull::{PullError, PullOptions, stored_layer_trees, stored_tree};
+use crate::pull::{LayerStreams, PullError, PullOptions};
 use crate::stored::{IMAGE_REF, IMAGE_REF_V1, StoredError, StoredImage};
 use crate::stored_layer_images::stored_layer_images;
 
@@ -53,15 +56,16 @@ const WAYS: [(XattrFilter, WhiteoutRule); 4] = [
 /// If a layer cannot be read, or the layers cannot become an image.
 pub fn check_images(repository: &Repository, image: &StoredImage) -> Result<Vec<CheckedImage>, PullError> {
     let mut checked = Vec::new();
+    let layers = LayerStreams::open(repository, image)?;
+    let trees = WAYS.map(|_| OnceCell::new());
     for named in &image.images {
         let found = match damage(repository, &named.digest) {
             Some(damage) => damage,
             None => match ways_of(&named.name) {
                 None => ImageCheck::Unknown,
                 Some((format, xattrs)) => {
-                    let made = |options: &PullOptions| {
-                        Ok(vec![digest_of(repository, format, &stored_tree(repository, image, options)?)?])
-                    };
+                    let made =
+                        |way: usize| Ok(vec![digest_of(repository, format, whole_tree(&layers, &trees[way], way)?)?]);
                     let compared = compare(&[named.digest], xattrs, made)?;
                     compared.into_iter().next().unwrap_or(ImageCheck::Unknown)
                 }
@@ -70,13 +74,13 @@ pub fn check_images(repository: &Repository, image: &StoredImage) -> Result<Vec<
         checked.push(CheckedImage { name: named.name.clone(), digest: named.digest, found });
     }
     let stored = |error: StoredError| PullError::StoredImage(Box::new(error));
-    if let Some(layers) = stored_layer_images(repository, image).map_err(stored)? {
-        let made = |options: &PullOptions| {
-            let trees = stored_layer_trees(repository, image, options)?;
+    if let Some(images) = stored_layer_images(repository, image).map_err(stored)? {
+        let made = |way: usize| {
+            let trees = layers.layer_trees(&options_of(way))?;
             trees.iter().map(|tree| digest_of(repository, Format::One, tree)).collect()
         };
-        let compared = compare(&layers, None, made)?;
-        for (number, (digest, compared)) in layers.iter().zip(compared).enumerate() {
+        let compared = compare(&images, None, made)?;
+        for (number, (digest, compared)) in images.iter().zip(compared).enumerate() {
             let found = damage(repository, digest).unwrap_or(compared);
             checked.push(CheckedImage { name: format!("layer {}", number + 1), digest: *digest, found });
         }
@@ -98,16 +102,32 @@ fn ways_of(name: &str) -> Option<(Format, Option<XattrFilter>)> {
     }
 }
 
-/// Compares digests with what is made in each way, until all are right. What differs is compared with the first way.
+/// Returns the options of a way, by its number.
+fn options_of(way: usize) -> PullOptions {
+    let (xattrs, whiteouts) = WAYS.get(way).copied().unwrap_or_default();
+    PullOptions { xattrs, whiteouts, ..PullOptions::default() }
+}
+
+/// Returns the tree that a way gives. Images of several formats have the same.
+fn whole_tree<'t>(layers: &LayerStreams<'_>, made: &'t OnceCell<Tree>, way: usize) -> Result<&'t Tree, PullError> {
+    if let Some(tree) = made.get() {
+        return Ok(tree);
+    }
+    let tree = layers.tree(&options_of(way))?;
+    Ok(made.get_or_init(|| tree))
+}
+
+/// Compares digests with what is made in each way, by its number, until all are right. What differs is compared with
+/// the first way.
 fn compare(
     digests: &[Digest],
     xattrs: Option<XattrFilter>,
-    made: impl Fn(&PullOptions) -> Result<Vec<Digest>, PullError>,
+    made: impl Fn(usize) -> Result<Vec<Digest>, PullError>,
 ) -> Result<Vec<ImageCheck>, PullError> {
     let mut first: Option<Vec<Digest>> = None;
-    for (filter, whiteouts) in WAYS.into_iter().filter(|(filter, _)| xattrs.is_none_or(|xattrs| xattrs == *filter)) {
-        let options = PullOptions { xattrs: filter, whiteouts, ..PullOptions::default() };
-        let made = made(&options)?;
+    let ways = WAYS.iter().enumerate().filter(|(_, (filter, _))| xattrs.is_none_or(|xattrs| xattrs == *filter));
+    for (way, _) in ways {
+        let made = made(way)?;
         if made == digests {
             return Ok(vec![ImageCheck::Right; digests.len()]);
         }

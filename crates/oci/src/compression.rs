@@ -120,7 +120,7 @@ impl<R: BufRead> LayerDecoder<R> {
             return error;
         }
         let limit = (1u64 << self.window_log) >> 20;
-        let text = format!("a zstd frame has a window of more than {limit} MiB, the limit (--max-window, at most 128)");
+        let text = format!("a zstd frame has a window of more than {limit} MiB, the limit (--max-window)");
         io::Error::new(error.kind(), text)
     }
 

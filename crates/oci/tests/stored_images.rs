@@ -8,7 +8,7 @@ use std::time::Duration;
 use libcomposefs_image::tree::Tree;
 use libcomposefs_image::{Algorithm, Digest};
 use libcomposefs_oci::check_images::{ImageCheck, check_images};
-use libcomposefs_oci::pull::{NoPullProgress, PullOptions, PulledImage, pull, stored_layer_trees, stored_tree};
+use libcomposefs_oci::pull::{LayerStreams, NoPullProgress, PullOptions, PulledImage, pull};
 use libcomposefs_oci::source::{DirectoryFiles, OciLayout};
 use libcomposefs_oci::stored::{StoredImage, stream_name};
 use libcomposefs_oci::stored_layer_images::stored_layer_images;
@@ -105,7 +105,7 @@ fn the_images_of_the_layers_are_what_overlayfs_needs() {
     let layers = stored_layer_images(&place.repository, &image).unwrap().unwrap();
     assert_eq!(pulled.layer_images.as_ref(), Some(&layers));
     assert!(layers.iter().all(|digest| place.repository.has_image(digest).unwrap()));
-    let trees = stored_layer_trees(&place.repository, &image, &PullOptions::default()).unwrap();
+    let trees = LayerStreams::open(&place.repository, &image).unwrap().layer_trees(&PullOptions::default()).unwrap();
     let paths = |tree: &Tree| -> Vec<String> {
         tree_text(tree).lines().map(|line| line.split(' ').next().unwrap().to_owned()).collect()
     };
@@ -149,7 +149,7 @@ fn another_image_under_the_name_is_found() {
     let mut expected = right.clone();
     expected[0].1 = ImageCheck::Other(pulled.image);
     assert_eq!(place.checked("image"), expected);
-    let made = stored_tree(&place.repository, &image, &PullOptions::default()).unwrap();
+    let made = LayerStreams::open(&place.repository, &image).unwrap().tree(&PullOptions::default()).unwrap();
     assert_eq!(Format::One.plan(&made).unwrap().digest(Algorithm::Sha256), pulled.image);
 
     // The second layer gets the image of another one.

@@ -1,6 +1,7 @@
 //! Comparing the tokens of a stream with what an encoder was predicted to write.
 
-use super::deflate::{DeflateToken, MATCH_MAX};
+use libcomposefs_deflate::{DeflateToken, MATCH_MAX};
+
 use super::predict::{MatchEvent, PlainWindow, TokenPredictor};
 
 /// Receives the result of each comparison.
@@ -134,7 +135,7 @@ fn next_event(tokens: &[DeflateToken], run_max: u32) -> (MatchEvent, usize) {
     let literals = tokens.iter().take(run_max as usize).take_while(is_literal).count();
     match tokens.get(literals) {
         Some(token @ DeflateToken::Match(..)) => {
-            let event = MatchEvent { literals: literals as u32, len: token.len(), distance: token.distance() };
+            let event = MatchEvent { literals: literals as u32, len: token.byte_count(), distance: token.distance() };
             (event, literals + 1)
         }
         _ => (MatchEvent { literals: literals as u32, len: 0, distance: 0 }, literals),

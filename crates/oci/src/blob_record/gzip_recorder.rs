@@ -2,10 +2,11 @@
 
 use std::io::{self, Read};
 
-use super::byte_source::ByteSource;
-use super::deflate::parse_deflate;
+use libcomposefs_deflate::ByteSource;
+
 use super::recorder::DeflateRecorder;
 use super::varint;
+use libcomposefs_deflate::parse_deflate;
 
 /// Largest header of a member, in bytes.
 pub(super) const HEADER_MAX: usize = 128 << 10;

@@ -5,8 +5,6 @@
 //!
 //! The imitations are derived from zlib, Go and klauspost/compress, whose notices are in `LICENSES/` of this crate.
 
-mod byte_source;
-mod deflate;
 mod follow;
 mod format;
 #[cfg(feature = "fuzzing")]
@@ -22,7 +20,8 @@ mod work;
 
 use std::io::{self, Read, Write};
 
-use byte_source::ByteSource;
+use libcomposefs_deflate::ByteSource;
+
 use recorder::DeflateRecorder;
 use work::WorkLimit;
 

@@ -2,7 +2,8 @@
 
 use std::io::{self, Read};
 
-use super::deflate::{BlockHead, DeflateToken, DeflateWriter, DynamicHead};
+use libcomposefs_deflate::{BlockHead, DeflateToken, DeflateWriter};
+
 use super::follow::token_len;
 use super::gzip_recorder::{END, HEADER_MAX, MEMBER, OTHER};
 use super::predict::{EncoderGuess, MatchEvent, PlainWindow, TokenPredictor};
@@ -102,7 +103,7 @@ impl<R: Read, A: Read> GzipRebuilder<R, A> {
     }
 
     fn begin_block(&mut self) -> io::Result<()> {
-        let (head, is_last) = read_head(&mut self.parts.heads)?;
+        let (head, is_last) = BlockHead::take(&mut self.parts.heads)?;
         self.writer.head(&head, is_last).ok_or_else(|| invalid("the codes of a block are malformed"))?;
         let count = varint::take(&mut self.parts.heads)?;
         if matches!(head, BlockHead::Stored { len, .. } if u64::from(len) != count) {
@@ -144,43 +145,6 @@ fn sized(input: &mut impl Read, max: u64) -> io::Result<Vec<u8>> {
         return Err(invalid("a part is too long"));
     }
     bytes(input, len as usize)
-}
-
-fn read_head(heads: &mut impl Read) -> io::Result<(BlockHead, bool)> {
-    let kind = byte(heads)?;
-    let head = match kind >> 1 {
-        0 => {
-            let [padding, low, high] = [byte(heads)?, byte(heads)?, byte(heads)?];
-            BlockHead::Stored { padding, len: u16::from_le_bytes([low, high]) }
-        }
-        1 => BlockHead::Fixed,
-        2 => {
-            let [literals, distances, count] = [byte(heads)?, byte(heads)?, byte(heads)?];
-            if literals > 31 || distances > 31 || !(4..=19).contains(&count) {
-                return Err(invalid("the head of a block is malformed"));
-            }
-            let code_lengths = bytes(heads, usize::from(count))?;
-            if code_lengths.iter().any(|len| *len > 7) {
-                return Err(invalid("the head of a block is malformed"));
-            }
-            let all = usize::from(literals) + 257 + usize::from(distances) + 1;
-            let (mut seen, mut symbols) = (0, Vec::new());
-            while seen < all {
-                let (symbol, extra, len) = match byte(heads)? {
-                    value @ 0..=15 => (value, 0, 1),
-                    value @ 16..=19 => (16, value - 16, 3 + usize::from(value - 16)),
-                    value @ 20..=27 => (17, value - 20, 3 + usize::from(value - 20)),
-                    value @ 28..=155 => (18, value - 28, 11 + usize::from(value - 28)),
-                    _ => return Err(invalid("a symbol of the head of a block is not known")),
-                };
-                seen += len;
-                symbols.push((symbol, extra));
-            }
-            BlockHead::Dynamic(Box::new(DynamicHead { literals, distances, code_lengths, symbols }))
-        }
-        _ => return Err(invalid("the type of a block is not known")),
-    };
-    Ok((head, kind & 1 == 1))
 }
 
 /// The tokens of one stream: predicted, and corrected.

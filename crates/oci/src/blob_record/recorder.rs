@@ -2,9 +2,9 @@
 
 use std::io::{self, Write};
 
+use libcomposefs_deflate::{BlockHead, DISTANCE_MAX, DeflateSink, DeflateToken};
 use zstd::stream::write::Encoder;
 
-use super::deflate::{BlockHead, DISTANCE_MAX, DeflateSink, DeflateToken};
 use super::follow::{DifferenceCost, DifferenceSink, TokensAhead, follow};
 use super::predict::{EncoderGuess, MatchEvent, PlainWindow, TokenPredictor};
 use super::varint;
@@ -225,29 +225,11 @@ fn cost_of(
 
 impl DeflateSink for DeflateRecorder {
     fn head(&mut self, head: &BlockHead, is_last: bool) -> io::Result<()> {
-        let mut bytes = Vec::new();
-        let last = u8::from(is_last);
-        match head {
-            BlockHead::Stored { padding, len } => {
-                bytes.extend_from_slice(&[last, *padding]);
-                bytes.extend_from_slice(&len.to_le_bytes());
-                if *len == 0 && !is_last && self.flush.is_none() {
-                    self.flush = Some(self.end());
-                }
-            }
-            BlockHead::Fixed => bytes.push(2 | last),
-            BlockHead::Dynamic(head) => {
-                bytes.extend_from_slice(&[4 | last, head.literals, head.distances, head.code_lengths.len() as u8]);
-                bytes.extend_from_slice(&head.code_lengths);
-                // A symbol below 16 has no extra bits; others get a byte for each of their values.
-                bytes.extend(head.symbols.iter().map(|(symbol, extra)| match symbol {
-                    16 => 16 + extra,
-                    17 => 20 + extra,
-                    18 => 28 + extra,
-                    symbol => *symbol,
-                }));
-            }
+        if matches!(head, BlockHead::Stored { len: 0, .. }) && !is_last && self.flush.is_none() {
+            self.flush = Some(self.end());
         }
+        let mut bytes = Vec::new();
+        head.put(is_last, &mut bytes);
         self.block_tokens = 0;
         self.heads.put(&bytes)
     }
@@ -256,7 +238,7 @@ impl DeflateSink for DeflateRecorder {
         match token {
             DeflateToken::Literal(byte) => self.plain.push(byte),
             DeflateToken::Match(..) => {
-                let (len, distance) = (token.len() as usize, token.distance() as usize);
+                let (len, distance) = (token.byte_count() as usize, token.distance() as usize);
                 let Some(from) = self.plain.len().checked_sub(distance) else {
                     return Err(io::Error::new(io::ErrorKind::InvalidData, "a distance is too large"));
                 };

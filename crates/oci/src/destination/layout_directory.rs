@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use super::hashed_copy::copy_hashed;
 use super::index_json::{OCI_LAYOUT, with_image};
-use super::layout_stage::{LayoutStage, PREFIX, open_or_make, write_file};
+use super::layout_stage::{DIRECTORY, LayoutStage, PREFIX, open_or_make, write_file};
 use super::{BlobContent, BlobOutcome, BlobPlace, DestinationError, ImageDestination, check_name};
 use crate::manifest::{DOCUMENT_MAX, ImageConfig, Manifest};
 use crate::source::{DirectoryFiles, SourceFiles};
@@ -51,6 +51,7 @@ impl LayoutDirectory {
         let stage = match &existing {
             Some(directory) => {
                 check_layout(path)?;
+                check_directories(directory, path)?;
                 LayoutStage::make(Arc::clone(directory), path)
             }
             None => {
@@ -144,6 +145,25 @@ fn check_layout(path: &Path) -> Result<(), DestinationError> {
     match layout["imageLayoutVersion"].as_str() {
         Some("1.0.0") => Ok(()),
         _ => Err(no_layout("its oci-layout does not say version 1.0.0")),
+    }
+}
+
+/// Refuses a layout whose directories of blobs are symlinks: blobs would be written outside of the layout.
+fn check_directories(directory: &OwnedFd, path: &Path) -> Result<(), DestinationError> {
+    let open = |parent: &OwnedFd, name: &str, shown: &str| match openat(parent, name, DIRECTORY, Mode::empty()) {
+        Ok(opened) => Ok(Some(opened)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(Errno::LOOP | Errno::NOTDIR) => Err(DestinationError::NoLayout {
+            path: path.display().to_string(),
+            reason: format!(
+                "{shown} is no directory, or a symlink, which is not followed: put a directory in its place"
+            ),
+        }),
+        Err(errno) => Err(DestinationError::Io { path: path.join(shown).display().to_string(), source: errno.into() }),
+    };
+    match open(directory, "blobs", "blobs")? {
+        Some(blobs) => open(&blobs, "sha256", "blobs/sha256").map(drop),
+        None => Ok(()),
     }
 }
 

@@ -25,13 +25,17 @@ pub(super) struct LayoutStage {
     is_published: bool,
 }
 
-/// Opens a directory below another one, and makes it if it is missing.
+/// How a directory of a layout is opened: a symlink in its place could lead out of the layout.
+pub(super) const DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Opens a directory below another one, and makes it if it is missing. A symlink is not followed.
 pub(super) fn open_or_make(parent: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
     match mkdirat(parent, name, Mode::from_raw_mode(0o777)) {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(errno) => return Err(errno.into()),
     }
-    Ok(openat(parent, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+    Ok(openat(parent, name, DIRECTORY, Mode::empty())?)
 }
 
 /// Writes a small file, which replaces another one when it is on disk.

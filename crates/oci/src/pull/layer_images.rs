@@ -7,8 +7,7 @@ use libcomposefs_repo::{Format, Repository, Transaction};
 
 use super::layers::{self, ReadLayers};
 use super::{PullError, PullOptions};
-use crate::layer::{HashOnly, LayerError, LayerSink};
-use crate::stored::StoredImage;
+use crate::layer::{LayerError, LayerSink};
 
 /// Returns the tree of each layer, the lowest first. The first is the tree of that layer alone.
 pub(super) fn layer_trees(
@@ -43,19 +42,4 @@ pub(super) fn add_layer_images(
         Ok(transaction.add_image(tree, &image, Vec::new())?)
     };
     trees.iter().map(&mut add).collect()
-}
-
-/// Returns the tree of each layer of an image of the repository, the lowest first. Nothing is stored.
-///
-/// # Errors
-///
-/// If a layer is missing or damaged.
-pub fn stored_layer_trees(
-    repository: &Repository,
-    image: &StoredImage,
-    options: &PullOptions,
-) -> Result<Vec<Tree>, PullError> {
-    let layers = ReadLayers::of_repository(repository, &image.manifest, &image.config)?;
-    let sink = HashOnly(repository.algorithm());
-    layer_trees(repository.algorithm(), &layers, (repository, &sink), options)
 }

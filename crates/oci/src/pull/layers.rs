@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use libcomposefs_content::mutex::{into_inner, lock};
 use libcomposefs_image::tree::Tree;
 use libcomposefs_image::{Algorithm, Digest};
-use libcomposefs_repo::{Repository, Transaction};
+use libcomposefs_repo::{Repository, RepositoryError, Transaction};
 
+use super::checkpoints::{Checkpoints, FinishedLayer};
 use super::found_blob::{FoundBlob, find_kept};
 use super::keep::{KeepError, Keeping, KeptStream, LayerToKeep, protect_made};
 use super::keep_blobs::KeepBlobs;
@@ -68,57 +69,87 @@ pub(super) fn pull_layers(
     known: &KnownContents<'_>,
     progress: &dyn PullProgress,
 ) -> Result<ReadLayers, PullError> {
-    let mut layers = each_layer(manifest, config, options, |job| {
-        progress.layer(job.number, &job.diff_id, job.blob.size);
-        let mut warnings = Vec::new();
-        if let Some(mut present) = find_layer(transaction, job, &mut warnings)? {
-            present.kept = keep_present(transaction, source, job, options, present.stream)?;
-            progress.done(job.number, LayerOutcome::Present);
-            return Ok(present);
-        }
-        let has_other_blob = source.has_blobs() && job.blob.digest != job.diff_id;
-        let keep = if has_other_blob { options.keep_blobs } else { KeepBlobs::No };
-        let given = if options.keep_blobs == KeepBlobs::No { None } else { source.kept_blob(job.blob)? };
-        let mut layer = if source.is_remote() || keep != KeepBlobs::No || given.is_some() {
-            let mut own = transaction.repository().transaction()?;
-            let keeping = (keep != KeepBlobs::No).then_some(Keeping { keep, is_remote: source.is_remote() });
-            let (mut layer, made) = fetch_layer((&own, keeping), known, source, job, options, progress)?;
-            let digest = if source.is_remote() {
-                let name = stream_name(StreamKind::Layer(job.diff_id));
-                own.add_stream(name, &layer.file, layer.objects.clone(), Vec::new())?
-            } else {
-                own.batch().put_bytes(&layer.file).map_err(libcomposefs_repo::RepositoryError::from)?.0
-            };
-            // Before the other lease ends.
-            transaction.protect(&[digest])?;
-            // The expanded forms of sparse files are not in the table of the stream.
-            transaction.protect(&layer.objects)?;
-            if let Some(made) = &made {
-                protect_made(transaction, made)?;
+    let checkpoints = Checkpoints::new(transaction);
+    let read = std::thread::scope(|scope| {
+        // If no thread can be started, finished layers get their names at the end.
+        let _ = std::thread::Builder::new().spawn_scoped(scope, || checkpoints.run());
+        let _end = checkpoints.ended_on_drop();
+        each_layer(manifest, config, options, |job| {
+            progress.layer(job.number, &job.diff_id, job.blob.size);
+            let mut warnings = Vec::new();
+            if let Some(mut present) = find_layer(transaction, job, &mut warnings)? {
+                present.kept = keep_present(transaction, source, job, options, present.stream)?;
+                progress.done(job.number, LayerOutcome::Present);
+                return Ok(present);
             }
-            let committed = own.commit()?;
-            layer.stream = Some(digest);
-            let to_keep = LayerToKeep { source, blob: job.blob, diff_id: job.diff_id, stream: digest };
-            let kept = match (made, given) {
-                (Some(made), _) => to_keep.store(transaction, made),
-                (None, Some(given)) => to_keep.copy_kept(transaction, given),
-                (None, None) => Ok(None),
-            };
-            layer.kept = kept.map_err(|error| job.not_kept(error))?;
-            layer.new = (committed.objects.new, committed.objects.bytes_written);
-            layer
-        } else {
-            let (mut layer, _) = fetch_layer((transaction, None), known, source, job, options, progress)?;
-            let stored = transaction.batch().put_bytes(&layer.file);
-            layer.stream = Some(stored.map_err(libcomposefs_repo::RepositoryError::from)?.0);
-            layer
-        };
-        layer.warnings.append(&mut warnings);
-        progress.done(job.number, layer.outcome);
-        Ok(layer)
-    })?;
+            let mut layer = store_layer((transaction, &checkpoints), source, job, options, known, progress)?;
+            layer.warnings.append(&mut warnings);
+            progress.done(job.number, layer.outcome);
+            Ok(layer)
+        })
+    });
+    let mut layers = match read {
+        Ok(layers) => layers,
+        Err(error) => {
+            checkpoints.publish_rest();
+            return Err(error);
+        }
+    };
+    checkpoints.finish()?;
     layers.other_kept = keep_other_blobs(transaction, source, manifest, &layers, options)?;
     Ok(layers)
+}
+
+/// Stores a layer that the repository does not have, and what is kept of its blob.
+fn store_layer(
+    (transaction, checkpoints): (&Transaction<'_>, &Checkpoints<'_, '_>),
+    source: &dyn ImageSource,
+    job: LayerJob<'_>,
+    options: &PullOptions,
+    known: &KnownContents<'_>,
+    progress: &dyn PullProgress,
+) -> Result<ReadLayer, PullError> {
+    let has_other_blob = source.has_blobs() && job.blob.digest != job.diff_id;
+    let keep = if has_other_blob { options.keep_blobs } else { KeepBlobs::No };
+    let given = if options.keep_blobs == KeepBlobs::No { None } else { source.kept_blob(job.blob)? };
+    if keep == KeepBlobs::No && given.is_none() {
+        let (mut layer, _) = fetch_layer((transaction, None), known, source, job, options, progress)?;
+        let (stream, _) = transaction.batch().put_bytes(&layer.file).map_err(RepositoryError::from)?;
+        layer.stream = Some(stream);
+        if source.is_remote() {
+            let (diff_id, objects) = (job.diff_id, layer.objects.clone());
+            checkpoints.add(FinishedLayer { diff_id, stream, objects });
+        }
+        return Ok(layer);
+    }
+    // The blob is rebuilt from the layer in the repository, which therefore gets its objects first.
+    let mut own = transaction.repository().transaction()?;
+    let keeping = (keep != KeepBlobs::No).then_some(Keeping { keep, is_remote: source.is_remote() });
+    let (mut layer, made) = fetch_layer((&own, keeping), known, source, job, options, progress)?;
+    let digest = if source.is_remote() {
+        let name = stream_name(StreamKind::Layer(job.diff_id));
+        own.add_stream(name, &layer.file, layer.objects.clone(), Vec::new())?
+    } else {
+        own.batch().put_bytes(&layer.file).map_err(RepositoryError::from)?.0
+    };
+    // Before the other lease ends.
+    transaction.protect(&[digest])?;
+    // The expanded forms of sparse files are not in the table of the stream.
+    transaction.protect(&layer.objects)?;
+    if let Some(made) = &made {
+        protect_made(transaction, made)?;
+    }
+    let committed = own.commit()?;
+    layer.stream = Some(digest);
+    let to_keep = LayerToKeep { source, blob: job.blob, diff_id: job.diff_id, stream: digest };
+    let kept = match (made, given) {
+        (Some(made), _) => to_keep.store(transaction, made),
+        (None, Some(given)) => to_keep.copy_kept(transaction, given),
+        (None, None) => Ok(None),
+    };
+    layer.kept = kept.map_err(|error| job.not_kept(error))?;
+    layer.new = (committed.objects.new, committed.objects.bytes_written);
+    Ok(layer)
 }
 
 /// Keeps the blobs of an image that have the archive of another one of it.

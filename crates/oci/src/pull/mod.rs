@@ -4,11 +4,13 @@
 mod annotations;
 mod blob_reader;
 mod blob_spool;
+mod checkpoints;
 mod found_blob;
 mod keep;
 mod keep_blobs;
 mod known;
 mod layer_images;
+mod layer_streams;
 mod layers;
 mod partial;
 mod publish;
@@ -18,8 +20,10 @@ mod trees;
 mod until_interrupted;
 mod whole_blob;
 
-pub use layer_images::stored_layer_trees;
-pub use trees::{PlainOptions, PlainTrees, plain_trees, read_documents, source_tree, stored_plain_trees, stored_tree};
+pub use layer_streams::LayerStreams;
+pub use trees::{
+    PlainOptions, PlainTrees, keep_contents, plain_trees, read_documents, source_tree, stored_plain_trees,
+};
 
 pub use keep::KeepError;
 pub use keep_blobs::KeepBlobs;

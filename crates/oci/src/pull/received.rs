@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use libcomposefs_repo::Repository;
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, flock, fstat, openat, statat, unlinkat};
@@ -19,6 +19,11 @@ use crate::source::ImageSource;
 
 /// Smallest size of a blob whose received part is kept, in bytes. A smaller one is fetched again.
 const SIZE_MIN: u64 = 32 << 20;
+/// A blob that arrives within this time, by the rate of its first bytes, is fetched again too: its file would cost more
+/// than a cut does.
+const FAST: Duration = Duration::from_secs(2);
+/// Number of bytes after which the rate is known. Fewer may have waited in the buffers of the connection.
+const RATED_MIN: u64 = 8 << 20;
 /// End of the names of the files.
 const SUFFIX: &str = ".partial";
 
@@ -67,7 +72,8 @@ impl ReceivedPart {
     ) -> Result<T, PullError> {
         let rest = if self.len < blob.size { source.blob_from(blob, self.len)? } else { Box::new(io::empty()) };
         let has_failed = AtomicBool::new(false);
-        let input = ReceivedBlob { part: &self, at: 0, rest, is_kept: true, has_failed: &has_failed };
+        let (begun, is_kept) = (Instant::now(), true);
+        let input = ReceivedBlob { part: &self, at: 0, size: blob.size, begun, rest, is_kept, has_failed: &has_failed };
         match read(Some(Box::new(input))) {
             // The source may give the rest the next time.
             Err(error) if has_failed.load(Ordering::Relaxed) || !is_about_content(&error) => Err(error),
@@ -114,8 +120,11 @@ fn is_about_content(error: &PullError) -> bool {
 struct ReceivedBlob<'b> {
     part: &'b ReceivedPart,
     at: u64,
+    /// Size of the blob.
+    size: u64,
+    begun: Instant,
     rest: BlobInput<'b>,
-    /// False after bytes that could not be appended.
+    /// False after bytes that could not be appended, and for a blob that arrives fast.
     is_kept: bool,
     /// Set when the source has failed.
     has_failed: &'b AtomicBool,
@@ -141,7 +150,20 @@ impl Read for ReceivedBlob<'_> {
         // A full disk ends the pull elsewhere, if it does.
         self.is_kept = self.is_kept && self.part.file.write_all_at(&buffer[..len], self.at).is_ok();
         self.at += len as u64;
+        if self.is_kept && self.is_fast() {
+            // The name stays, with the lock: another pull of this blob still does without the file.
+            self.is_kept = self.part.file.set_len(0).is_err();
+        }
         Ok(len)
+    }
+}
+
+impl ReceivedBlob<'_> {
+    /// Returns true if the whole blob arrives within a short time, at the rate so far.
+    fn is_fast(&self) -> bool {
+        let whole = || self.begun.elapsed().mul_f64(self.size as f64 / self.at as f64);
+        // An earlier pull was cut.
+        self.part.len == 0 && self.at >= RATED_MIN && whole() <= FAST
     }
 }
 
@@ -179,4 +201,33 @@ fn prune_one(directory: &OwnedFd, name: &str, age: Duration) -> io::Result<()> {
         unlinkat(directory, name, AtFlags::empty())?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads a blob of 9 MiB, of which `earlier` bytes were received before, and returns the size of its file then.
+    fn kept_of(earlier: u64, begun: Instant) -> u64 {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("blob.partial");
+        std::fs::write(&path, vec![1; usize::try_from(earlier).unwrap()]).unwrap();
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        let directory = File::open(dir.path()).unwrap().into();
+        let part = ReceivedPart { file, directory, name: "blob.partial".to_owned(), len: earlier };
+        let size = 9 << 20;
+        let (rest, has_failed) = (Box::new(io::repeat(2).take(size - earlier)), AtomicBool::new(false));
+        let mut blob = ReceivedBlob { part: &part, at: 0, size, begun, rest, is_kept: true, has_failed: &has_failed };
+        assert_eq!(io::copy(&mut blob, &mut io::sink()).unwrap(), size);
+        std::fs::metadata(path).unwrap().len()
+    }
+
+    #[test]
+    fn a_blob_that_arrives_fast_is_not_kept() {
+        let (fast, slow) = (Instant::now() + Duration::from_secs(3600), Instant::now() - Duration::from_secs(60));
+        assert_eq!(kept_of(0, fast), 0);
+        assert_eq!(kept_of(0, slow), 9 << 20);
+        // The connection was cut before.
+        assert_eq!(kept_of(1 << 20, fast), 9 << 20);
+    }
 }

@@ -1,5 +1,6 @@
 //! Trees of images for other uses than a pull: to be read like an image, and to find out how a digest came about.
 
+use std::collections::HashSet;
 use std::io::{self, BufRead};
 use std::sync::Mutex;
 
@@ -83,17 +84,6 @@ pub fn source_tree(
     Ok((built.tree, warnings.chain(built.warnings.into_iter().map(PullWarning::Layer)).collect()))
 }
 
-/// Returns the tree of the composefs image of an OCI image of the repository. Nothing is stored.
-///
-/// # Errors
-///
-/// If a layer is missing or damaged, or breaks a rule.
-pub fn stored_tree(repository: &Repository, image: &StoredImage, options: &PullOptions) -> Result<Tree, PullError> {
-    let layers = ReadLayers::of_repository(repository, &image.manifest, &image.config)?;
-    let sink = HashOnly(repository.algorithm());
-    Ok(layers::tree_of(repository.algorithm(), &layers, Some((repository, &sink)), options)?.tree)
-}
-
 /// Reads the layers of an image once, and returns the trees that they describe.
 ///
 /// # Errors
@@ -141,6 +131,35 @@ pub fn stored_plain_trees(
     plain_trees_of(&layers, Some(repository), sink, &PullOptions::default())
 }
 
+/// Reads the layers of an image, and keeps the contents with these digests, of at most 8 MiB each.
+///
+/// # Errors
+///
+/// If the image cannot be read or breaks a rule.
+pub fn keep_contents(
+    source: &dyn ImageSource,
+    wanted: &[Digest],
+    contents: &mut FileContents,
+    options: &PullOptions,
+    progress: &dyn PullProgress,
+) -> Result<(), PullError> {
+    let Some(algorithm) = wanted.first().map(Digest::algorithm) else { return Ok(()) };
+    let (manifest, config) = read_documents(source, options)?;
+    let plain = PlainOptions { algorithm, both: false, keep_max: KEPT_MAX };
+    let sink = CollectingSink { only: Some(wanted.iter().copied().collect()), ..CollectingSink::new(plain) };
+    layers::hash_layers(&sink, source, &manifest, &config, options, progress)?;
+    let found = into_inner(sink.contents);
+    for digest in wanted {
+        if let Some(content) = found.content(digest) {
+            contents.keep(*digest, content);
+        }
+    }
+    Ok(())
+}
+
+/// Largest content that [`keep_contents`] keeps, in bytes.
+const KEPT_MAX: u64 = 8 << 20;
+
 fn io_error(object: &libcomposefs_store::Object, source: io::Error) -> ObjectError {
     ObjectError::Io { step: "read", path: object.path().to_owned(), source }
 }
@@ -168,6 +187,8 @@ fn plain_trees_of(
 #[derive(Debug)]
 struct CollectingSink {
     plain: PlainOptions,
+    /// The only contents that are kept, if not all small ones are.
+    only: Option<HashSet<Digest>>,
     contents: Mutex<FileContents>,
 }
 
@@ -182,7 +203,7 @@ struct Collected {
 
 impl CollectingSink {
     fn new(plain: PlainOptions) -> Self {
-        Self { plain, contents: Mutex::default() }
+        Self { plain, only: None, contents: Mutex::default() }
     }
 
     fn begin(&self) -> Collected {
@@ -194,7 +215,8 @@ impl CollectingSink {
     fn end(&self, collected: Collected) -> Digest {
         let digest = collected.hasher.finish();
         let mut contents = lock(&self.contents);
-        if let Some(kept) = collected.kept {
+        let is_wanted = self.only.as_ref().is_none_or(|only| only.contains(&digest));
+        if let Some(kept) = collected.kept.filter(|_| is_wanted) {
             contents.keep(digest, &kept);
         }
         if let Some(other) = collected.other {

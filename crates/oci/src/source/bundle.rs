@@ -12,7 +12,7 @@ use super::repository_image::{given_blob, import_stream};
 use super::{GivenBlob, ImageSource, LayerRequest, RootDocument, SourceError};
 use crate::BlobDigest;
 use crate::blob::KeptBlob;
-use crate::bundle_document::{BundledImage, streams_of};
+use crate::bundle_document::ParsedBundledImage;
 use crate::layer::ImportedLayer;
 use crate::manifest::{BlobRef, DOCUMENT_MAX};
 use crate::stored::{StoredError, stream_name};
@@ -39,17 +39,14 @@ impl<'r> BundleSource<'r> {
     /// If the description is malformed, or the manifest or the configuration is missing.
     pub fn new(repository: &'r Repository, text: &[u8]) -> Result<Self, SourceError> {
         let malformed = |what: &str| SourceError::NoImage(format!("the bundle describes an OCI image wrongly: {what}"));
-        let image: BundledImage = serde_json::from_slice(text).map_err(|error| malformed(&error.to_string()))?;
-        let streams = |map| streams_of(map).ok_or_else(|| malformed("a digest is malformed"));
-        let (layers, blobs) = (streams(&image.layers)?, streams(&image.blobs)?);
-        let read = |hex: &str| -> Result<Vec<u8>, SourceError> {
-            let digest = Digest::from_hex(hex).map_err(|error| malformed(&error.to_string()))?;
-            let text = repository.read_object(&digest, DOCUMENT_MAX);
+        let image = ParsedBundledImage::parse(text).map_err(|error| malformed(&error))?;
+        let read = |digest: &Digest| -> Result<Vec<u8>, SourceError> {
+            let text = repository.read_object(digest, DOCUMENT_MAX);
             text.map_err(|error| SourceError::Other(Box::new(error)))
         };
         let (manifest, config) = (read(&image.manifest)?, read(&image.config)?);
-        let (per_layer, no_clones) = (image.per_layer, AtomicBool::new(false));
-        Ok(Self { repository, manifest, config, layers, blobs, per_layer, no_clones })
+        let ParsedBundledImage { layers, blobs, per_layer, .. } = image;
+        Ok(Self { repository, manifest, config, layers, blobs, per_layer, no_clones: AtomicBool::new(false) })
     }
 
     /// Returns whether the image has had images of its single layers where it came from.

@@ -43,6 +43,15 @@ pub enum SourceError {
     /// The source has no image of this name.
     #[error("{0}")]
     NoImage(String),
+    /// A layout has another version than the only one that is known, or its file `oci-layout` is malformed.
+    #[error(
+        "{layout}: the file oci-layout does not say imageLayoutVersion 1.0.0, the only version that can be read: copy \
+         the image into a layout of that version (skopeo copy), or write the file again if it is damaged"
+    )]
+    LayoutVersion {
+        /// The transport and path of the layout.
+        layout: String,
+    },
     /// A document is malformed.
     #[error("{what}: {error}")]
     Manifest {

@@ -1,6 +1,8 @@
 //! An OCI image layout: `index.json` and blobs by digest.
 
-use std::io::Read;
+use std::io::{self, Read};
+
+use serde::Deserialize;
 
 use super::{ImageSource, RootDocument, SourceError, SourceFiles, check, check_size, read_file};
 use crate::BlobDigest;
@@ -10,6 +12,18 @@ use crate::manifest::{BlobRef, DOCUMENT_MAX, Document, IndexEntry};
 const NAMES: [&str; 2] = ["org.opencontainers.image.ref.name", "io.containerd.image.name"];
 /// Names that a message lists at most.
 const NAMES_SHOWN: usize = 20;
+
+/// The file with the version of a layout.
+const OCI_LAYOUT: &str = "oci-layout";
+/// Largest size of that file, in bytes.
+const LAYOUT_FILE_MAX: u64 = 4096;
+
+/// The content of that file.
+#[derive(Default, Deserialize)]
+struct LayoutFile {
+    #[serde(rename = "imageLayoutVersion")]
+    image_layout_version: String,
+}
 
 /// An image in a layout.
 #[derive(Debug)]
@@ -29,6 +43,20 @@ impl<F: SourceFiles> OciLayout<F> {
 
     fn malformed(&self, error: crate::manifest::ManifestError) -> SourceError {
         SourceError::Manifest { what: format!("index.json of {}", self.described), error }
+    }
+
+    /// Refuses a layout of another version. One without the file `oci-layout` is read, as skopeo and cfsctl do.
+    fn check_version(&self) -> Result<(), SourceError> {
+        let raw = match read_file(&self.files, OCI_LAYOUT, LAYOUT_FILE_MAX) {
+            Ok(raw) => raw,
+            Err(SourceError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let version: LayoutFile = serde_json::from_slice(&raw).unwrap_or_default();
+        match version.image_layout_version.as_str() {
+            "1.0.0" => Ok(()),
+            _ => Err(SourceError::LayoutVersion { layout: self.described.clone() }),
+        }
     }
 
     /// Finds the entry of the image in the index.
@@ -76,6 +104,7 @@ impl<F: SourceFiles> ImageSource for OciLayout<F> {
     }
 
     fn root(&self) -> Result<RootDocument, SourceError> {
+        self.check_version()?;
         let raw = read_file(&self.files, "index.json", DOCUMENT_MAX)?;
         let document = Document::parse(raw, None).map_err(|error| self.malformed(error))?;
         let Document::Index(entries) = document else {
@@ -124,7 +153,15 @@ mod tests {
     /// Reads an image from a layout with these manifests, of which the index has names and sizes that may be wrong by
     /// this number of bytes.
     fn root(manifests: &[(&str, &str)], wrong: u64, image: Option<&str>) -> Result<RootDocument, SourceError> {
-        let mut files = HashMap::new();
+        root_of(HashMap::new(), manifests, wrong, image)
+    }
+
+    fn root_of(
+        mut files: HashMap<String, Vec<u8>>,
+        manifests: &[(&str, &str)],
+        wrong: u64,
+        image: Option<&str>,
+    ) -> Result<RootDocument, SourceError> {
         let entries: Vec<_> = manifests
             .iter()
             .map(|(name, text)| {
@@ -160,6 +197,21 @@ mod tests {
         assert_eq!(root(&[("a", "1")], 0, None).unwrap().raw, b"1");
         let error = root(&[("a", "1")], 1, None).unwrap_err();
         assert!(matches!(error, SourceError::Size { expected: 2, found: 1, .. }), "{error}");
+    }
+
+    #[test]
+    fn another_version_is_refused() {
+        let of_version = |text: &str| {
+            let files = HashMap::from([(OCI_LAYOUT.to_owned(), text.as_bytes().to_vec())]);
+            root_of(files, &[("a", "1")], 0, None)
+        };
+        assert_eq!(of_version(r#"{"imageLayoutVersion":"1.0.0","more":1}"#).unwrap().raw, b"1");
+        for text in [r#"{"imageLayoutVersion":"2.0.0"}"#, r#"{"imageLayoutVersion":1}"#, "{}", "", "1.0.0"] {
+            let error = of_version(text).unwrap_err();
+            assert!(matches!(error, SourceError::LayoutVersion { .. }), "{text}: {error}");
+            assert!(error.to_string().starts_with("oci:x: the file oci-layout"), "{error}");
+        }
+        assert!(of_version(&" ".repeat(5000)).is_err());
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Matches found by chains of positions with the same hash, as zlib and Go's compress/flate do.
 
+use libcomposefs_deflate::{DISTANCE_MAX, MATCH_MAX};
+
 use super::{MatchEvent, PlainWindow};
-use crate::blob_record::deflate::{DISTANCE_MAX, MATCH_MAX};
 
 /// Largest number of literals after which a prediction ends without a match.
 pub(super) const RUN_MAX: u32 = 4096;
