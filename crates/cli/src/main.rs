@@ -24,6 +24,7 @@ mod rlimits;
 mod scan_progress;
 mod source_image;
 mod timestamp;
+mod tree_labels;
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use libcomposefs_image::Algorithm;
+use libcomposefs_image::policy::FileContents;
 use libcomposefs_image::tree::Tree;
+use libcomposefs_image::{Algorithm, Digest};
 use libcomposefs_oci::manifest::{ImageConfig, Manifest};
 use libcomposefs_oci::pull::{
-    PlainOptions, PlainTrees, PullOptions, image_format, plain_trees, read_documents, source_tree,
+    PlainOptions, PlainTrees, PullOptions, image_format, keep_contents, plain_trees, read_documents, source_tree,
 };
 use libcomposefs_oci::source::ImageSource;
 use libcomposefs_repo::Format;
@@ -51,6 +52,11 @@ impl SourceImage {
         let mut image = Vec::new();
         image_format(Format::One).plan(&tree)?.write(&mut image)?;
         ImageFile::in_memory(operand, image)
+    }
+
+    /// Reads the layers, and keeps the contents with these digests.
+    pub(crate) fn keep_contents(&self, wanted: &[Digest], contents: &mut FileContents) -> anyhow::Result<()> {
+        Ok(keep_contents(&*self.source, wanted, contents, &self.options, &LayerBars::default())?)
     }
 
     /// Reads the layers, and returns the trees that they describe.

@@ -129,6 +129,24 @@ fn an_image_is_compared_with_its_source() {
 }
 
 #[test]
+fn files_of_an_image_pulled_with_options_differ_from_its_source() {
+    let place = Place::new();
+    let layout = place.layout("pax-xattr");
+    let pull = |name: &str, more: &[&str]| {
+        place.prints(&[&["oci", "pull", &source(&layout), "--name", name, "--json"], more].concat());
+    };
+    let same = |status: i32, name: &str| {
+        let report = place.json(status, &["oci", "diff", name, &source(&layout)]);
+        assert_eq!(report["a"]["manifest"], report["b"]["manifest"]);
+        report["files"]["equal"].as_bool()
+    };
+    pull("plain", &[]);
+    assert_eq!(same(0, "plain"), Some(true));
+    pull("keep", &["--xattrs=keep-user-xattrs"]);
+    assert_eq!(same(1, "keep"), Some(false));
+}
+
+#[test]
 fn images_with_other_layers_differ() {
     let place = Place::new();
     place.pull("three-layers");

@@ -114,6 +114,38 @@ fn sources_that_do_not_exist_are_refused() {
     assert_eq!(place.fails(1, &["ls", "three"]).matches("no ref or OCI image of that name").count(), 1);
 }
 
+/// The way round that a refusal names is a command that skopeo understands, and leads to the same image.
+#[test]
+fn transports_that_are_not_read_name_the_way_round() {
+    let test = "transports_that_are_not_read_name_the_way_round";
+    let place = Place::new();
+    let pull = |source: &str| place.fails(1, &["oci", "pull", source, "--name=x"]);
+    let daemon = pull("docker-daemon:app:1");
+    assert!(daemon.contains("skopeo copy docker-daemon:app:1 docker-archive:FILE"), "{daemon}");
+    let copy = place.path("copy");
+    let copied = format!("dir:{}", copy.display());
+    let refused = pull(&copied);
+    let remedy = format!("skopeo copy {copied} oci:DIR:NAME");
+    assert!(refused.contains(&remedy), "{refused}");
+    // The repository has got nothing.
+    assert_eq!(place.prints(&["oci", "images", "-q"]), "");
+
+    let source = place.layout("three-layers");
+    let around = format!("oci:{}:app", place.path("around").display());
+    for (from, to) in [(&source, &copied), (&copied, &around)] {
+        let mut skopeo = std::process::Command::new("skopeo");
+        match skopeo.args(["--insecure-policy", "copy", "--quiet", from, to]).status() {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return libcomposefs_testkit::skip::announce(test, "skopeo is not installed");
+            }
+            status => assert!(status.unwrap().success(), "skopeo copy {from} {to}"),
+        }
+    }
+    let digest = |source: &str| place.prints(&["oci", "digest", source]);
+    assert_eq!(digest(&around), digest(&source));
+    place.prints(&["oci", "pull", &around, "--name=x"]);
+}
+
 #[test]
 fn a_name_of_both_kinds_needs_an_option() {
     let place = Place::new();
@@ -184,16 +216,44 @@ fn digests_of_other_programs_are_explained() {
                 // The line for the layers gives the digest again.
                 let commands = found[0]["commands"].as_array().unwrap();
                 let mut line = commands.iter().filter_map(|command| command["line"].as_str());
-                let Some(line) = line.find(|line| line.contains("oci digest")) else {
-                    assert!(row.is_bootable, "{row:?}: {report}");
-                    continue;
-                };
+                let line = line.find(|line| line.contains("oci digest"));
+                let Some(line) = line else { panic!("{row:?}: {report}") };
                 let words: Vec<&str> = line.split(' ').skip(1).collect();
                 assert_eq!(place.prints(&words).trim(), digest, "{line}");
             }
         }
     }
     assert!(count > 40, "{count}");
+}
+
+/// The bootable images, labels by the policy in the layers included, of a layout and of a pulled image.
+#[test]
+fn bootable_digests_are_those_of_cfsctl() {
+    let place = Place::new();
+    let mut count = 0;
+    for row in oci::recorded().into_iter().filter(|row| row.is_bootable) {
+        let Some(expected) = &row.digest else { continue };
+        let source = place.layout(&row.layout);
+        place.prints(&["oci", "pull", &source, &format!("--name={}", row.layout)]);
+        for image in [&*source, &*row.layout] {
+            let options = [
+                "--bootable".to_owned(),
+                format!("--algorithm={}", row.algorithm),
+                format!("--version={}", row.version),
+                format!("--xattrs={}", row.xattrs),
+            ];
+            let options: Vec<&str> = options.iter().map(String::as_str).collect();
+            let digest = place.prints(&[&["oci", "digest", image], &*options].concat());
+            assert_eq!(digest.trim(), expected, "{row:?} {image}");
+            let digest = place.prints(&[&["digest", image], &*options].concat());
+            assert_eq!(digest, format!("{expected}  {image}\n"), "{row:?}");
+            count += 1;
+        }
+    }
+    assert!(count > 20, "{count}");
+    let source = place.layout("three-layers");
+    let error = place.fails(1, &["oci", "digest", "--bootable", &source]);
+    assert!(error.contains("no directory /boot"), "{error}");
 }
 
 #[test]

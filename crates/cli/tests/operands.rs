@@ -252,7 +252,8 @@ fn a_directory_has_no_digest() {
     let place = Place::new();
     let error = place.fails("digest tree");
     let expected = "composefs: tree is a directory: expected files\n\
-                    remedy: mkcomposefs --print-digest-only tree prints the digest of its image\n";
+                    remedy: mkcomposefs --print-digest-only tree prints the digest of its image, composefs digest \
+                    --bootable tree that of its bootable image\n";
     assert_eq!(error, expected);
 }
 

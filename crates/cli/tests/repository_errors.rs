@@ -30,7 +30,7 @@ fn done(outcome: Outcome) {
 fn make_tree(path: &Path, files: u32) {
     fs::create_dir_all(path).unwrap();
     for file in 0..files {
-        let bytes: Vec<u8> = (0..3000 + file * 700).map(|i| (i.wrapping_mul(file * 2 + 3) >> 4) as u8).collect();
+        let bytes: Vec<u8> = (0..3000 + file % 50 * 700).map(|i| (i.wrapping_mul(file * 2 + 3) >> 4) as u8).collect();
         fs::write(path.join(file.to_string()), bytes).unwrap();
     }
     fs::write(path.join("small"), "small").unwrap();
@@ -270,7 +270,8 @@ fn missing_permissions_are_reported() {
 #[test]
 fn after_a_signal_gc_removes_everything() {
     let dir = tempfile::tempdir().unwrap();
-    // Large enough to be running at each of these times, with more than one commit.
+    // With few open files a commit has few objects, so that this runs at each of these times, with many commits.
+    let create = "ulimit -n 256; exec \"$0\" \"$@\"";
     make_tree(&dir.path().join("tree"), 2000);
     let tree = dir.path().join("tree").to_str().unwrap().to_owned();
     let repository = dir.path().join("repo");
@@ -281,8 +282,8 @@ fn after_a_signal_gc_removes_everything() {
     while ended < 6 && tries < 60 {
         tries += 1;
         let signal = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP][ended % 3];
-        let mut command = Command::new(COMPOSEFS);
-        command.args(["--repo", &repo, "create", &tree, "--name", "image", "--threads=1"]);
+        let mut command = Command::new("sh");
+        command.args(["-c", create, COMPOSEFS, "--repo", &repo, "create", &tree, "--name=image", "--threads=1"]);
         let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(20 * (tries as u64 % 12 + 1)));
         let process = rustix::process::Pid::from_raw(child.id() as i32).unwrap();

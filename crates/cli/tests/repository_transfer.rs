@@ -240,7 +240,7 @@ fn bundles_contain_what_the_receiver_lacks() {
     let before = all_of(&other);
     let refused = composefs(&["--repo", &other, "import", &update, "--refs"]);
     assert_eq!(refused.status, Some(1));
-    assert!(refused.stderr.contains("is not in the repository"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("which this repository lacks"), "{}", refused.stderr);
     assert_eq!(all_of(&other), before);
 
     assert_eq!(line(&["--repo", &other, "import", &full, "--refs"]), first);
@@ -248,13 +248,17 @@ fn bundles_contain_what_the_receiver_lacks() {
     let names = line(&["--repo", &other, "images", "--quiet"]);
     assert_eq!(names.lines().collect::<BTreeSet<_>>(), BTreeSet::from(["new", "v1"]));
     let _ = line(&["--repo", &other, "fsck"]);
-    // A list of objects gives the same result.
-    let list = place.path("list");
+    let best = place.path("best");
+    let _ = line(&["--repo", &repo, "export", "v2", "--have", "v1", "--output", &best, "--effort=best"]);
+    assert_eq!(line(&["--repo", &other, "import", &best]), second);
+    // A list of objects gives the same objects, without the bases that make a bundle small.
+    let (list, version) = (place.path("list"), "--bundle-version=1");
+    let _ = line(&["--repo", &repo, "export", "v2", "--have", "v1", "--output", &update, version]);
     let third = place.repository("third");
     let _ = line(&["--repo", &third, "import", &full, "--refs"]);
     fs::write(&list, line(&["--repo", &third, "images", "--objects"])).unwrap();
     let again = place.path("again");
-    let _ = line(&["--repo", &repo, "export", "v2", "--have-list", &list, "--output", &again]);
+    let _ = line(&["--repo", &repo, "export", "v2", "--have-list", &list, "--output", &again, version]);
     assert_eq!(fs::read(&again).unwrap(), fs::read(&update).unwrap());
     // Through a pipe.
     let fourth = place.repository("fourth");
@@ -268,6 +272,7 @@ fn bundles_contain_what_the_receiver_lacks() {
     assert!(refused.status == Some(1) && refused.stderr.contains("sha256"), "{}", refused.stderr);
 }
 
+/// A sample by the program; `crates/repo/tests/repository/damaged_bundle.rs` has every byte of the headers.
 #[test]
 fn a_damaged_bundle_leaves_nothing_behind() {
     let place = Place { dir: tempfile::tempdir().unwrap() };
@@ -277,36 +282,58 @@ fn a_damaged_bundle_leaves_nothing_behind() {
     fs::write(format!("{tree}/b"), [b'b'; 300]).unwrap();
     let (repo, other) = (place.repository("repo"), place.repository("other"));
     let digest = line(&["--repo", &repo, "create", &tree, "--name", "image"]);
-    let bundle = composefs(&["--repo", &repo, "export", "image"]).ok().stdout;
-    let before = all_of(&other);
-    let import = |bytes: &[u8]| program("composefs", &["--repo", &other, "import", "-", "--refs"], bytes);
-    // Every byte of the record headers matters; within contents a sample is tested.
-    let interesting = |at: &usize| *at < 800 || at.is_multiple_of(997) || bundle.len() - at < 40;
-    let (mut cut, mut changed, mut harmless) = (0, 0, 0);
-    for at in (0..bundle.len()).filter(interesting) {
-        let refused = import(&bundle[..at]);
-        assert_eq!(refused.status, Some(1), "cut at {at}: {}", refused.stderr);
-        assert_eq!(all_of(&other), before, "cut at {at}");
-        cut += 1;
-        let mut bytes = bundle.clone();
-        bytes[at] ^= 1 << (at % 8);
-        let outcome = import(&bytes);
-        if outcome.status == Some(0) {
-            // A changed name does not change a content.
-            harmless += 1;
-            assert_eq!(outcome.line(), digest, "changed at {at}");
-            let names = line(&["--repo", &other, "images", "--quiet"]);
-            names.lines().for_each(|name| drop(line(&["--repo", &other, "untag", name])));
-            let _ = line(&["--repo", &other, "gc", "--grace=0"]);
-        } else {
-            assert_eq!(outcome.status, Some(1), "changed at {at}: {}", outcome.stderr);
-        }
-        assert_eq!(all_of(&other), before, "changed at {at}");
-        changed += 1;
+    for version in ["1", "2"] {
+        let bundle = composefs(&["--repo", &repo, "export", "image", "--bundle-version", version]).ok().stdout;
+        damage_leaves_nothing(&other, &bundle, &digest);
     }
-    stats::show(&format!("bundles: {cut} cut off, {changed} changed, {harmless} of these in a name only"));
-    assert!(harmless > 0 && harmless < 20, "{harmless}");
-    assert_eq!(import(&bundle).ok().line(), digest);
+}
+
+#[track_caller]
+fn damage_leaves_nothing(other: &str, bundle: &[u8], digest: &str) {
+    let before = all_of(other);
+    let import = |bytes: &[u8]| program("composefs", &["--repo", other, "import", "-", "--refs"], bytes);
+    // The magic, the version, headers, contents, and the end.
+    for at in [0, 20, 40, 100, bundle.len() / 2, bundle.len() - 20, bundle.len() - 1] {
+        let mut changed = bundle.to_vec();
+        changed[at] ^= 1;
+        for bytes in [&bundle[..at], &changed] {
+            let refused = import(bytes);
+            assert!(refused.status == Some(1) && !refused.stderr.is_empty(), "{at}: {refused:?}");
+            assert_eq!(all_of(other), before, "{at}");
+        }
+    }
+    assert_eq!(import(bundle).ok().line(), digest);
+    let _ = line(&["--repo", other, "untag", "image"]);
+    let _ = line(&["--repo", other, "gc", "--grace=0"]);
+}
+
+/// A damaged object of the receiver gives wrong contents: the message names the object, and not the bundle.
+#[test]
+fn a_damaged_base_is_named() {
+    let place = Place::new();
+    let (repo, good, bad) = (place.repository("repo"), place.repository("good"), place.repository("bad"));
+    let _ = line(&["--repo", &repo, "create", &place.path("tree"), "--name", "v1"]);
+    let changed = format!("{}/13", place.path("tree"));
+    let bytes = [b"changed", fs::read(&changed).unwrap().as_slice()].concat();
+    fs::write(&changed, &bytes).unwrap();
+    let second = line(&["--repo", &repo, "create", &place.path("tree"), "--name", "v2"]);
+    let (full, update) = (place.path("full"), place.path("update"));
+    for arguments in [&["v1", "--output", &full][..], &["v2", "--have", "v1", "--output", &update]] {
+        let _ = line(&[&["--repo", &repo, "export"], arguments].concat());
+    }
+    assert!(fs::metadata(&update).unwrap().len() < 1500, "the object of {} bytes is a delta", bytes.len());
+    let _ = [&good, &bad].map(|other| line(&["--repo", other, "import", &full]));
+    let objects = Path::new(&bad).join("objects");
+    for object in all_of(objects.to_str().unwrap()).iter().map(|path| objects.join(path)) {
+        let wrong: Vec<u8> = fs::read(&object).unwrap().iter().map(|byte| !byte).collect();
+        fs::remove_file(&object).and_then(|()| fs::write(&object, wrong)).unwrap();
+    }
+    let before = all_of(&bad);
+    let refused = composefs(&["--repo", &bad, "import", &update]);
+    let names_object = refused.stderr.contains(&format!("{bad}/objects/"));
+    assert!(refused.status == Some(1) && names_object && !refused.stderr.contains("the bundle is"), "{refused:?}");
+    assert_eq!(all_of(&bad), before);
+    assert_eq!(line(&["--repo", &good, "import", &update]), second);
 }
 
 #[test]

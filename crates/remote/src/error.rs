@@ -50,6 +50,15 @@ pub enum ErrorKind {
         /// Reason of the HTTP library.
         reason: String,
     },
+    /// The registry answers, but not by TLS.
+    #[error(
+        "the server does not speak TLS; if it has only plain HTTP, set `insecure = true` for it ({reason}); check the \
+         name of the registry, the network and the proxy settings"
+    )]
+    NotTls {
+        /// Reason of the TLS library.
+        reason: String,
+    },
     /// The certificate of the registry is not accepted.
     #[error(
         "the certificate of {server} is not accepted: {reason}; put the certificate of its authority into \
@@ -248,7 +257,26 @@ impl fmt::Display for Error {
         if !identifier.is_empty() {
             write!(f, " {identifier}")?;
         }
-        write!(f, " of {host}/{repository}: {}", self.kind)
+        write!(f, " of {host}/{repository}: {}", self.kind)?;
+        match self.kind() {
+            ErrorKind::NotFound(_) => f.write_str(&self.subject.advice_if_missing()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Subject {
+    /// Returns what to do if the registry does not have it, as the end of a message.
+    fn advice_if_missing(&self) -> String {
+        let Self { action, identifier, host, repository } = self;
+        match (identifier.contains(':'), action.contains("manifest")) {
+            _ if identifier.is_empty() => String::new(),
+            (false, _) => {
+                format!("; check the name and the tag: `skopeo list-tags docker://{host}/{repository}` lists all tags")
+            }
+            (true, true) => "; check the name and the digest: the registry may have removed the image".to_owned(),
+            (true, false) => "; the image in the registry is incomplete: push it again".to_owned(),
+        }
     }
 }
 

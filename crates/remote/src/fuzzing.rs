@@ -1,6 +1,14 @@
 //! Functions for the fuzz targets, with the feature `fuzzing`. Not part of the interface.
 
+use std::io::Read;
+use std::ops::Range;
 use std::path::Path;
+use std::time::UNIX_EPOCH;
+
+use libcomposefs_delivery::{
+    Abilities, CompareAndSwap, CreateOutcome, ExpectedFile, FileKind, FileName, FileVersion, ListedFile, NewContent,
+    RangeAnswer, RangeSink, ReadFile, RefReplacement, RemoteError, RemoteStore,
+};
 
 use crate::credentials::{self, Credentials};
 use crate::policy::SignaturePolicy;
@@ -66,4 +74,79 @@ pub fn refusal(text: &[u8]) -> Option<String> {
 #[must_use]
 pub fn manifest(text: &[u8]) -> bool {
     wire::inspect(text, None).is_ok()
+}
+
+/// A remote whose files all have the same three bytes.
+struct AnyFile;
+
+const BYTES: &[u8; 3] = b"abc";
+
+impl RemoteStore for AnyFile {
+    fn location(&self) -> &str {
+        "memory"
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities { read_only: None, no_gc: None, compare_and_swap: CompareAndSwap::Exact, is_near: true }
+    }
+
+    fn read(&self, _: &FileName, limit: u64) -> Result<Option<ReadFile>, RemoteError> {
+        let version = Some(FileVersion("1".to_owned()));
+        Ok((limit >= 3).then(|| ReadFile { bytes: BYTES.to_vec(), version }))
+    }
+
+    fn read_range(
+        &self,
+        name: &FileName,
+        range: Range<u64>,
+        sink: &mut dyn RangeSink,
+    ) -> Result<Option<RangeAnswer>, RemoteError> {
+        let failed = || RemoteError::new("memory", "read", "the range is outside the file").of(name);
+        let end = usize::try_from(range.end).map_err(|_| failed())?;
+        let start = usize::try_from(range.start).map_err(|_| failed())?;
+        let bytes = BYTES.get(start..end).ok_or_else(failed)?;
+        sink.begin(RangeAnswer::Part).and_then(|()| sink.bytes(bytes)).map_err(|_| failed())?;
+        Ok(Some(RangeAnswer::Part))
+    }
+
+    fn length(&self, _: &FileName) -> Result<Option<u64>, RemoteError> {
+        Ok(Some(3))
+    }
+
+    fn create(&self, name: &FileName, content: &mut dyn NewContent) -> Result<CreateOutcome, RemoteError> {
+        let (mut bytes, length) = (Vec::new(), content.length());
+        let read = content.take(length).read_to_end(&mut bytes);
+        let failed = |error: std::io::Error| RemoteError::new("memory", "write", error.to_string()).of(name);
+        read.map_err(failed)?;
+        assert!(bytes.is_empty() || name.sha256() == Some(&libcomposefs_delivery::Sha256Digest::of(&bytes)));
+        Ok(CreateOutcome::New)
+    }
+
+    fn replace(&self, _: &FileName, _: &[u8], expected: &ExpectedFile) -> Result<RefReplacement, RemoteError> {
+        Ok(if *expected == ExpectedFile::Absent { RefReplacement::Changed } else { RefReplacement::Done(None) })
+    }
+
+    fn list(&self, _: FileKind) -> Result<Vec<ListedFile>, RemoteError> {
+        Ok(vec![ListedFile { name: FileName::Version, length: 3, modified: UNIX_EPOCH }])
+    }
+
+    fn delete(&self, _: &FileName) -> Result<(), RemoteError> {
+        Ok(())
+    }
+}
+
+/// Gives requests to a server of the protocol of `ssh://`, and returns how many bytes it answers. Another program must
+/// be able to read them.
+#[must_use]
+pub fn ssh_requests(requests: &[u8]) -> usize {
+    let mut replies = Vec::new();
+    let _ = crate::ssh::serve(&AnyFile, None, requests, &mut replies);
+    assert!(crate::ssh::read_replies(&replies).is_some());
+    replies.len()
+}
+
+/// Reads replies of a server of the protocol of `ssh://`, and returns how many there are.
+#[must_use]
+pub fn ssh_replies(replies: &[u8]) -> Option<usize> {
+    crate::ssh::read_replies(replies)
 }

@@ -31,7 +31,6 @@ mod locations;
 #[cfg(feature = "client")]
 mod options;
 pub mod policy;
-#[cfg(any(feature = "client", feature = "fuzzing"))]
 mod printable;
 #[cfg(feature = "client")]
 mod progress;
@@ -43,6 +42,9 @@ pub mod registries_conf;
 mod repository;
 #[cfg(feature = "client")]
 mod retry;
+mod ssh;
+#[cfg(feature = "client")]
+mod stores;
 mod text_file;
 #[cfg(feature = "client")]
 mod token;
@@ -74,5 +76,8 @@ pub use registries_conf::{Endpoint, EndpointError, RegistriesConf, RegistriesCon
 pub use repository::{BlobReader, BlobSource, Mount, RangesAnswer, Referrer, RemoteManifest, RemoteRepository};
 #[cfg(feature = "client")]
 pub use retry::RetryPolicy;
+pub use ssh::{SshOptions, SshStore, serve};
+#[cfg(feature = "client")]
+pub use stores::{RegistryStore, S3Environment, S3Store, WebStore, server_name};
 #[cfg(any(feature = "client", feature = "fuzzing"))]
 pub use wire::ManifestKind;

@@ -91,11 +91,16 @@ fn http_date(text: &str) -> Option<u64> {
     if !(1970..=9999).contains(&year) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
         return None;
     }
-    // Years that begin in March end with the day that may be missing.
-    let (year, month) = if month < 2 { (year - 1, month + 10) } else { (year, month - 2) };
-    let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1;
-    let days = days.checked_sub(719_468)?;
+    let days = days_since_1970(year, month, day)?;
     Some(days * 86_400 + hour * 3600 + minute * 60 + second)
+}
+
+/// Returns the days from 1970 to a day. The month is counted from 0, the day from 1.
+pub(crate) fn days_since_1970(year: u64, month: u64, day: u64) -> Option<u64> {
+    // Years that begin in March end with the day that may be missing.
+    let (year, month) = if month < 2 { (year.checked_sub(1)?, month + 10) } else { (year, month - 2) };
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day.checked_sub(1)?;
+    days.checked_sub(719_468)
 }
 
 #[cfg(test)]

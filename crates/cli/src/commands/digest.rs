@@ -15,6 +15,8 @@ use libcomposefs_image::verity::Hasher;
 use libcomposefs_image::{Algorithm, Digest};
 use libcomposefs_sys::copy::READ_SIZE;
 
+use super::bootable_args::BootableArgs;
+use super::explain_digest::bootable_digest;
 use super::repository::RepositoryArgs;
 use crate::complete;
 use crate::error_text::with_remedy;
@@ -27,12 +29,21 @@ use crate::{json, rlimits};
 ///
 /// Reads and hashes the contents; digests stored by the kernel are not used. Regular files are read by several threads.
 /// Pipes and other streams are read to their end, in constant memory.
+///
+/// With --bootable, a file is a directory, an image, a dump or an OCI image, and the digest is that of its bootable
+/// image: the digest that a unified kernel image (UKI) for bootc has on its command line, with --algorithm=sha512.
 #[derive(clap::Args)]
 #[command(after_help = format!("{IMAGES}\n\n{EXAMPLES}"))]
 pub(super) struct DigestArgs {
     /// Files; `-` is standard input, which is also the default
     #[arg(default_value = "-", hide_default_value = true, add = ArgValueCompleter::new(complete::operands))]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    bootable: BootableArgs,
+    /// Format version of a bootable image: 1, or 2 of old repositories of bootc
+    #[arg(long, value_name = "VERSION", default_value = "1", requires = "bootable",
+          value_parser = clap::value_parser!(u32).range(1..=2))]
+    version: u32,
     /// Digest algorithm, sha256 or sha512
     #[arg(long, default_value_t)]
     algorithm: Algorithm,
@@ -48,6 +59,7 @@ const EXAMPLES: &str = "\
 Examples:
   composefs digest rootfs.img
   composefs digest --algorithm=sha512 --json disk.raw
+  composefs digest --bootable --algorithm=sha512 rootfs/
   xz -dc rootfs.img.xz | composefs digest
   composefs digest rootfs.img - <other.img";
 
@@ -56,7 +68,12 @@ pub(super) fn run(args: &DigestArgs, selected: &RepositoryArgs) -> anyhow::Resul
     let threads = rlimits::threads(args.threads);
     let opened = OnceCell::new();
     let operands = Operands::new(selected, &opened);
-    let digests = args.files.iter().map(|path| digest_operand(path, &operands, args.algorithm, threads));
+    let digests = args.files.iter().map(|path| {
+        if args.bootable.bootable {
+            return bootable_digest(path, &operands, &args.bootable, (args.version, args.algorithm), threads);
+        }
+        digest_operand(path, &operands, args.algorithm, threads)
+    });
     let mut out = output::text();
     if args.json {
         let list = args.files.iter().zip(digests).map(|(path, digest)| {
@@ -93,7 +110,11 @@ fn digest_operand(
             let error = anyhow!("{} is a directory: expected files", path.display());
             return Err(with_remedy(
                 error,
-                format!("mkcomposefs --print-digest-only {} prints the digest of its image", shell_word(path)),
+                format!(
+                    "mkcomposefs --print-digest-only {0} prints the digest of its image, composefs digest --bootable \
+                     {0} that of its bootable image",
+                    shell_word(path)
+                ),
             ));
         }
         Operand::File => digest(path, algorithm, threads),

@@ -13,12 +13,16 @@ pub(crate) struct CommandGroup {
 
 /// All commands that `composefs --help` shows.
 pub(crate) const GROUPS: &[CommandGroup] = &[
-    CommandGroup { heading: "Build images", commands: &["create", "digest", "explain-digest", "seal"] },
+    CommandGroup {
+        heading: "Build images",
+        commands: &["create", "derive", "digest", "explain-digest", "prove", "seal"],
+    },
     CommandGroup { heading: "Inspect images", commands: &["cat", "diff", "du", "extract", "find", "ls", "stat"] },
     CommandGroup {
         heading: "Manage a repository",
-        commands: &["df", "export", "gc", "images", "import", "init", "sync", "tag", "untag", "why"],
+        commands: &["df", "export", "gc", "images", "import", "init", "repack", "sync", "tag", "untag", "why"],
     },
+    CommandGroup { heading: "Deliver images", commands: &["plan", "pull", "push", "remote"] },
     CommandGroup { heading: "Mount", commands: &["mount", "mounts", "umount"] },
     CommandGroup { heading: "Check", commands: &["check", "doctor", "fsck"] },
     CommandGroup { heading: "Other systems", commands: &["oci", "ostree"] },

@@ -1,10 +1,12 @@
 //! The subcommands of `composefs`, and the programs with other names.
 
+mod bootable_args;
 mod cat;
 mod check;
 mod completion;
 #[cfg(test)]
 mod damaged;
+mod derive;
 mod diff;
 mod digest;
 mod doctor;
@@ -23,6 +25,8 @@ mod mount;
 pub(crate) mod mount_helper;
 pub(crate) mod oci;
 mod ostree;
+mod prove;
+mod remote;
 pub(crate) mod repository;
 mod seal;
 mod stat;
@@ -73,6 +77,7 @@ enum Command {
     Completion(completion::CompletionArgs),
     Create(WithRepository<repository::create::CreateArgs>),
     Df(WithRepository<repository::df::DfArgs>),
+    Derive(Box<WithNames<derive::DeriveArgs>>),
     Diff(Box<WithSources<diff::DiffArgs>>),
     Digest(WithSources<digest::DigestArgs>),
     Doctor(WithRepository<doctor::DoctorArgs>),
@@ -93,6 +98,12 @@ enum Command {
     Mounts(WithRepository<repository::mounts::MountsArgs>),
     Oci(WithRepository<oci::OciArgs>),
     Ostree(WithRepository<ostree::OstreeArgs>),
+    Plan(WithRepository<remote::plan::PlanArgs>),
+    Prove(WithNames<prove::ProveArgs>),
+    Pull(WithRepository<remote::pull::PullArgs>),
+    Push(WithNames<remote::push::PushArgs>),
+    Remote(remote::RemoteArgs),
+    Repack(WithRepository<repository::repack::RepackArgs>),
     Seal(seal::SealArgs),
     Stat(WithSources<stat::StatArgs>),
     Sync(WithRepository<repository::sync::SyncArgs>),
@@ -123,6 +134,7 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
         Command::Completion(args) => exit_status(completion::run(&args, self::command())),
         Command::Create(args) => args.run(&before, repository::create::run),
         Command::Df(args) => exit_status(args.run(&before, repository::df::run)),
+        Command::Derive(args) => args.run(&before, derive::run),
         Command::Diff(args) => args.run(&before, diff::run),
         Command::Digest(args) => exit_status(args.run(&before, digest::run)),
         Command::Doctor(args) => args.run(&before, doctor::run),
@@ -142,6 +154,12 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
         Command::Mounts(args) => exit_status(args.run(&before, repository::mounts::run)),
         Command::Oci(args) => args.run(&before, oci::run),
         Command::Ostree(args) => args.run(&before, ostree::run),
+        Command::Plan(args) => args.run(&before, remote::plan::run),
+        Command::Prove(args) => args.run(&before, prove::run),
+        Command::Pull(args) => args.run(&before, remote::pull::run),
+        Command::Push(args) => args.run(&before, remote::push::run),
+        Command::Remote(args) => remote::run(&args, &before),
+        Command::Repack(args) => args.run(&before, repository::repack::run),
         Command::Seal(args) => seal::run(&args),
         Command::Stat(args) => args.run(&before, stat::run),
         Command::Sync(args) => args.run(&before, repository::sync::run),

@@ -70,6 +70,13 @@ pub(crate) fn oci_names(begun: &OsStr) -> Vec<CompletionCandidate> {
     candidates(begun, tag_names)
 }
 
+/// Returns the names of remotes that start with `begun`.
+pub(crate) fn remotes(begun: &OsStr) -> Vec<CompletionCandidate> {
+    candidates(begun, |repository| {
+        Some(repository.remotes().ok()?.into_iter().map(|name| (name.to_string(), "remote")).collect())
+    })
+}
+
 /// Returns the refs, the names of OCI images and the image digests that start with `begun`.
 pub(crate) fn images(begun: &OsStr) -> Vec<CompletionCandidate> {
     candidates(begun, |repository| {

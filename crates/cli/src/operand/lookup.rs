@@ -48,7 +48,7 @@ impl<'r> Operands<'r> {
     }
 
     /// Returns true if an operand is an OCI image outside a repository.
-    pub(super) fn is_source(&self, operand: &Path) -> bool {
+    pub(crate) fn is_source(&self, operand: &Path) -> bool {
         self.selected.names() != NameKind::Ref && source::is_source(operand.as_os_str())
     }
 

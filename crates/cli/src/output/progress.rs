@@ -18,6 +18,12 @@ pub(crate) fn bar(template: &'static str, length: u64) -> ProgressBar {
     bar
 }
 
+/// Gives a bar another text, and a length that is known by now.
+pub(crate) fn begin_bar(bar: &ProgressBar, template: &'static str, length: u64) {
+    bar.set_style(ProgressStyle::with_template(template).expect("the template is constant"));
+    bar.set_length(length);
+}
+
 /// Redraws a bar until it is finished or dropped. The ticker of indicatif panics if no thread can be started; in that
 /// case this bar is only redrawn when work is done.
 fn keep_moving(bar: &ProgressBar) {

@@ -40,10 +40,25 @@ impl Place {
             let end = if is_hostile { HOSTILE } else { b"" };
             OsStr::from_bytes(&[name.as_bytes(), end].concat()).to_owned()
         };
-        let mut variables: Vec<(&'static str, OsString)> =
-            ["T", "T2", "I", "O", "R", "BAD", "X", "OSTREE", "OCI", "RO", "EMPTY", "OUT", "NONE", "UNREADABLE"]
-                .map(|variable| (variable, name(&variable.to_lowercase())))
-                .into();
+        let mut variables: Vec<(&'static str, OsString)> = [
+            "T",
+            "T2",
+            "I",
+            "O",
+            "R",
+            "BAD",
+            "X",
+            "OSTREE",
+            "OCI",
+            "RO",
+            "EMPTY",
+            "OUT",
+            "NONE",
+            "UNREADABLE",
+            "RECIPE",
+        ]
+        .map(|variable| (variable, name(&variable.to_lowercase())))
+        .into();
         variables.push(("N", if is_hostile { format!("n{HOSTILE_REF}") } else { "n".to_owned() }.into()));
         let place = Self { dir, variables };
         let bin = place.path("bin");
@@ -85,6 +100,7 @@ impl Place {
             r#"mkcomposefs --digest-store="$O" "$T" "$I""#,
             r#"composefs --repo="$R" init --insecure"#,
             r#"composefs --repo="$R" create "$T" --name="$N""#,
+            r#"composefs --repo="$R" derive "$N" --chown="1:1:/$X" --write-recipe="$RECIPE" --print-digest"#,
             r#"composefs --repo="$BAD" init --insecure"#,
             r#"composefs --repo="$BAD" create "$T" --name="$N""#,
             // Invalid refs and links, and an object whose content does not match its name.

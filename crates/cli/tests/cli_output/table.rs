@@ -23,8 +23,9 @@ const fn asks(command: &'static str, line: &'static str, fails: &'static str) ->
 /// The prepared directory has a tree `$T`, its image `$I` with the objects `$O`, a second tree `$T2`, and a repository
 /// `$R` with the image of `$T` under the name `$N`. `$X` is the name of a file in the tree, `$BAD` a damaged
 /// repository, `$OSTREE` a repository of ostree, `$OCI` an OCI layout, whose image the repository
-/// `$RO` has under the name `one`. `$EMPTY` is an empty directory, `$OUT` and `$NONE` do not exist, and
-/// `$UNREADABLE` has a file that `unprivileged` programs cannot open.
+/// `$RO` has under the name `one`. `$RECIPE` is a recipe that gives `$X` in the image `$N` another owner. `$EMPTY` is
+/// an empty directory, `$OUT` and `$NONE` do not exist, and `$UNREADABLE` has a file that `unprivileged` programs
+/// cannot open.
 pub(crate) const ROWS: &[Row] = &[
     asks("cat", r#"composefs cat --basedir="$O" "$I" /big"#, r#"composefs cat --basedir="$NONE" "$I" "/$NONE""#),
     asks("cat", r#"composefs cat --json --basedir="$O" "$I" "/$X""#, r#"composefs cat "$I" "/$X" /big"#),
@@ -47,6 +48,18 @@ pub(crate) const ROWS: &[Row] = &[
         holds: r#"composefs --repo="$R" images -q | grep -qx two"#,
         undo: r#"composefs --repo="$R" untag two"#,
     },
+    Row {
+        command: "derive",
+        line: r#"composefs --repo="$R" derive "$N" --without="/$X" --name=derived"#,
+        fails: r#"composefs --repo="$R" derive "$N" --without="/$NONE""#,
+        holds: r#"composefs --repo="$R" images -q | grep -qx derived"#,
+        undo: r#"composefs --repo="$R" untag derived"#,
+    },
+    asks(
+        "derive",
+        r#"composefs --repo="$R" derive --recipe="$RECIPE" --print-digest --json"#,
+        r#"composefs --repo="$R" derive --recipe="$NONE""#,
+    ),
     asks("df", r#"composefs --repo="$R" df"#, r#"composefs --repo="$NONE" df"#),
     asks("df", r#"composefs --repo="$R" df --json"#, r#"composefs df "$NONE""#),
     asks("diff", r#"composefs diff "$T" "$T2""#, r#"composefs diff "$T" "$NONE""#),
@@ -269,8 +282,106 @@ pub(crate) const ROWS: &[Row] = &[
         r#"composefs ostree verify "$OSTREE" zt --json"#,
         r#"composefs ostree verify "$OSTREE" "$NONE""#,
     ),
+    Row {
+        command: "plan",
+        line: r#"composefs --repo="$R" push "$N" ./remote >/dev/null; composefs --repo="$R" plan ./remote "$N""#,
+        fails: r#"composefs --repo="$R" plan "./$NONE" "$N""#,
+        holds: "test -d remote/packs",
+        undo: "rm -r remote",
+    },
+    Row {
+        command: "plan",
+        line: r#"composefs --repo="$R" push "$N" ./remote >/dev/null; composefs --repo="$R" plan ./remote "$N" --json"#,
+        fails: r#"composefs --repo="$R" plan "$R" "$N""#,
+        holds: "test -d remote/packs",
+        undo: "rm -r remote",
+    },
+    Row {
+        command: "pull",
+        line: r#"composefs --repo="$R" push "$N" ./remote >/dev/null; composefs --repo="$R" pull ./remote "$N""#,
+        fails: r#"composefs --repo="$R" pull "./$NONE" "$N""#,
+        holds: "test -d remote/packs",
+        undo: "rm -r remote",
+    },
+    Row {
+        command: "pull",
+        line: r#"composefs --repo="$R" push "$N" ./remote >/dev/null; composefs --repo="$R" pull ./remote "$N" --json"#,
+        fails: r#"composefs --repo="$R" pull "$NONE" "$N""#,
+        holds: "test -d remote/packs",
+        undo: "rm -r remote",
+    },
+    Row {
+        command: "push",
+        line: r#"composefs --repo="$R" push "$N" ./remote"#,
+        fails: r#"composefs --repo="$R" push "no-$N" ./remote"#,
+        holds: "test -d remote/refs",
+        undo: "rm -r remote",
+    },
+    Row {
+        command: "push",
+        line: r#"composefs --repo="$R" push "$N" ./remote --as=other --json"#,
+        fails: r#"composefs --repo="$R" push "$N" "$R""#,
+        holds: "test -f remote/refs/other",
+        undo: "rm -r remote",
+    },
+    Row {
+        command: "remote add",
+        line: r#"composefs --repo="$R" remote add backup ./remote --json"#,
+        fails: r#"composefs --repo="$R" remote add backup "$NONE""#,
+        holds: r#"composefs --repo="$R" remote list | grep -q ^backup"#,
+        undo: r#"composefs --repo="$R" remote remove backup"#,
+    },
+    Row {
+        command: "remote gc",
+        line: r#"composefs --repo="$R" push "$N" ./remote >/dev/null; composefs remote gc ./remote"#,
+        fails: r#"composefs remote gc "./$NONE""#,
+        holds: r#"composefs remote list ./remote | grep -q ."#,
+        undo: "rm -r remote",
+    },
+    asks("remote list", r#"composefs --repo="$R" remote list --json"#, r#"composefs --repo="$NONE" remote list"#),
+    Row {
+        command: "remote list",
+        line: r#"composefs --repo="$R" push "$N" ./remote >/dev/null; composefs remote list ./remote"#,
+        fails: r#"composefs remote list "./$NONE""#,
+        holds: "test -d remote/packs",
+        undo: "rm -r remote",
+    },
+    Row {
+        command: "remote remove",
+        line: r#"composefs --repo="$R" remote add backup ./remote; composefs --repo="$R" remote remove backup --json"#,
+        fails: r#"composefs --repo="$R" remote remove "$NONE""#,
+        holds: r#"! composefs --repo="$R" remote list | grep -q ^backup"#,
+        undo: "",
+    },
+    Row {
+        command: "remote serve",
+        line: r#"printf 'composefs-remote\1\0\1\0' | composefs remote serve --stdio "$EMPTY""#,
+        fails: r#"composefs remote serve --stdio "$R""#,
+        holds: "",
+        undo: "",
+    },
+    Row {
+        command: "repack",
+        line: r#"composefs --repo="$R" repack --cold "$N""#,
+        fails: r#"composefs --repo="$R" repack --cold "no-$N""#,
+        holds: r#"composefs --repo="$R" images | grep -q " cold $N""#,
+        undo: r#"composefs --repo="$R" repack --warm "$N" > /dev/null"#,
+    },
+    asks("repack", r#"composefs --repo="$R" repack --warm "$N""#, r#"composefs --repo="$R" repack --warm "no-$N""#),
     asks("seal", "composefs seal --help", r#"composefs seal "$NONE" "$T""#),
     asks("seal", "composefs seal --help", r#"composefs seal --json "$NONE""#),
+    asks(
+        "prove",
+        r#"d=$(composefs derive "$I" --recipe="$RECIPE" --print-digest)
+        composefs prove "$d" --recipe="$RECIPE" --base="$I""#,
+        r#"composefs prove "$NONE" --recipe="$RECIPE" --base="$I""#,
+    ),
+    asks("prove", r#"composefs --repo="$R" prove "$N" --recipe="$RECIPE""#, r#"composefs prove "$I" --recipe="$I""#),
+    asks(
+        "prove",
+        r#"composefs --repo="$R" prove "$N" --json --recipe="$RECIPE""#,
+        r#"composefs prove --recipe="$NONE" x"#,
+    ),
     asks("stat", r#"composefs stat "$I""#, r#"composefs stat "$I" "/$NONE""#),
     asks("stat", r#"composefs stat "$I" "/$X" "/link""#, r#"composefs stat "$NONE""#),
     asks("stat", r#"composefs stat --json "$I" "/$X" "/link""#, r#"composefs stat --json "$I" "/$NONE""#),

@@ -185,6 +185,25 @@ fn existing_files_are_kept() {
 }
 
 #[test]
+fn symlinks_of_a_layout_are_not_followed() {
+    let (place, _) = Place::with_image(Form::Plain);
+    let (layout, outside) = (place.path("out"), place.path("outside"));
+    let destination = format!("oci:{}:second", place.text("out"));
+    expect_success(&place.export(&format!("oci:{}:first", place.text("out")), &[]));
+    fs::create_dir(&outside).unwrap();
+    for name in ["blobs/sha256", "blobs"] {
+        let kept = place.path("kept");
+        fs::rename(layout.join(name), &kept).unwrap();
+        std::os::unix::fs::symlink(&outside, layout.join(name)).unwrap();
+        expect_refusal(&place.export(&destination, &["--annotate"]), &[name, "symlink", "out"]);
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+        fs::remove_file(layout.join(name)).unwrap();
+        fs::rename(&kept, layout.join(name)).unwrap();
+    }
+    expect_success(&place.export(&destination, &["--annotate"]));
+}
+
+#[test]
 fn a_failed_export_leaves_nothing() {
     let (place, pulled) = Place::with_image(Form::Plain);
     // The stream of one layer under the name of another, as a damaged repository has it.

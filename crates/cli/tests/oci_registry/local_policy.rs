@@ -1,4 +1,5 @@
-//! policy.json decides about images in layouts and archives too, and `oci verify` says if the file is missing.
+//! policy.json decides about images in layouts, archives and the store of podman too, and `oci verify` says if the file
+//! is missing.
 
 use std::fs;
 use std::path::Path;
@@ -55,6 +56,68 @@ fn a_policy_decides_about_layouts_and_archives() {
     assert!(pull(&scoped("layouts"), &oci).status.success());
     assert!(!pull(&scoped("elsewhere"), &oci).status.success());
     assert!(!pull(&scoped("layouts"), &archive).status.success());
+}
+
+/// Unpacks the store of podman that the tests of the crate `oci` have.
+fn podman_store(dir: &Path) {
+    fs::create_dir(dir).unwrap();
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../oci/tests/data/containers-storage.tar.gz");
+    let unpacked = Command::new("tar").arg("--no-same-owner").arg("-xzf").arg(data).arg("-C").arg(dir).status();
+    assert!(unpacked.unwrap().success());
+}
+
+#[test]
+fn a_policy_decides_about_docker_archives_and_the_store_of_podman() {
+    let place = Place::new();
+    let dir = place.dir.path().canonicalize().unwrap();
+    let (at, accept) = (dir.display(), r#"[{"type":"insecureAcceptAnything"}]"#);
+    layout(&dir.join("layout"));
+    podman_store(&dir.join("store"));
+    let pull = |policy: &str, source: &str| with_policy(&place, policy, &["oci", "pull", source, "--name=image"]);
+    let pulled = pull(&format!(r#"{{"default":{accept}}}"#), &format!("oci:{at}/layout:one"));
+    assert!(pulled.status.success(), "{pulled:?}");
+    let archive = format!("docker-archive:{at}/a.tar");
+    let exported = place.ours(&["oci", "export", "image", &archive]);
+    assert_eq!(exported.status, Some(0), "{exported:?}");
+    let store = format!("containers-storage:[{at}/store]localhost/base:1");
+
+    let by_scope = |transport: &str, scope: &str, rule: &str| {
+        format!(r#"{{"default":[{{"type":"reject"}}],"transports":{{"{transport}":{{"{scope}":{rule}}}}}}}"#)
+    };
+    let signed = r#"[{"type":"sigstoreSigned","keyPath":"/key"}]"#;
+    let root = format!("[overlay@{at}/store]");
+    for (source, transport, scopes) in [
+        (&archive, "docker-archive", vec![String::new()]),
+        (
+            &store,
+            "containers-storage",
+            vec![format!("{root}localhost/base:1"), format!("{root}localhost"), root.clone(), format!("[{at}/store]")],
+        ),
+    ] {
+        for (policy, rule) in [
+            (r#"{"default":[{"type":"reject"}]}"#.to_owned(), "reject"),
+            (by_scope(transport, "", signed), "sigstoreSigned"),
+            (by_scope("oci", "", accept), "reject"),
+            (by_scope(transport, "/elsewhere", accept), "reject"),
+        ] {
+            let refused = pull(&policy, source);
+            let message = String::from_utf8_lossy(&refused.stderr);
+            assert!(!refused.status.success(), "{source} {policy}");
+            assert!(message.contains(rule) && message.contains("policy.json"), "{source} {policy}: {message}");
+        }
+        for scope in scopes {
+            let accepted = pull(&by_scope(transport, &scope, accept), source);
+            assert!(accepted.status.success(), "{source} {scope}: {accepted:?}");
+            // A scope that is more specific than one that accepts.
+            let refused = pull(&by_scope(transport, &scope, r#"[{"type":"reject"}]"#), source);
+            assert!(!refused.status.success(), "{source} {scope}");
+        }
+    }
+    // The name of the image decides, not the ID by which it was asked for.
+    let other = by_scope("containers-storage", &format!("{root}localhost/upper:1"), accept);
+    assert!(!pull(&other, &store).status.success());
+    let upper = store.replace("localhost/base:1", "32c60641cc34");
+    assert!(pull(&other, &upper).status.success());
 }
 
 #[test]

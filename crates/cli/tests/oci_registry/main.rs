@@ -1,6 +1,11 @@
 //! `composefs oci pull` from Debian's docker-registry: layers in the format zstd:chunked are fetched in parts.
 #![cfg(feature = "network")]
 
+mod beside;
+#[allow(dead_code)]
+#[path = "../../../remote/tests/registry/fake.rs"]
+mod fake;
+mod hostile;
 mod https_proxy;
 mod layout_server;
 mod local_policy;

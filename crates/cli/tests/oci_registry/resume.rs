@@ -13,10 +13,13 @@ use super::real::{Registry, Setup, has_programs};
 use super::writer::{self, WrittenLayer};
 use super::{COMPOSEFS, Place, noise, push};
 use libcomposefs_testkit::registry_proxy::{ProxyTreatment, RegistryProxy};
+use libcomposefs_testkit::slow_link::{LinkSpeed, SlowLink};
 
 /// Size of each file of the layer, and their number. Smaller layers are fetched again.
 const FILE: usize = 1 << 20;
 const FILES: usize = 33;
+/// Bytes per second of the link: the file of a blob that arrives faster is emptied.
+const RATE: u64 = 12_000_000;
 /// Bytes that arrive before the process is killed, and the fewest of them that are then kept.
 const STALL: usize = 20 << 20;
 const KEPT: u64 = 16 << 20;
@@ -33,12 +36,13 @@ fn parts(place: &Place) -> Vec<PathBuf> {
     paths.filter(|path| path.extension().is_some_and(|extension| extension == "partial")).collect()
 }
 
-/// Pulls through a proxy that stalls, and kills the process once a part is kept. Returns the file.
+/// Pulls over a slow link from a proxy that stalls, and kills the process once a part is kept. Returns the file.
 fn killed_pull(place: &Place, registry: u16) -> PathBuf {
     let proxy = RegistryProxy::start(registry, ProxyTreatment::Stall(STALL));
+    let link = SlowLink::start(proxy.port, LinkSpeed::new(Duration::ZERO, Some(RATE)));
     let mut pull = Command::new(COMPOSEFS);
     pull.arg("--repo").arg(place.repo()).args(["oci", "pull", "--name=image", "--tls-verify=false"]);
-    pull.arg(format!("docker://127.0.0.1:{}/image:large", proxy.port)).stdout(Stdio::null()).stderr(Stdio::null());
+    pull.arg(format!("docker://127.0.0.1:{}/image:large", link.port)).stdout(Stdio::null()).stderr(Stdio::null());
     let mut process = pull.spawn().unwrap();
     let kept = || parts(place).first().and_then(|path| fs::metadata(path).ok()).is_some_and(|file| file.len() >= KEPT);
     while !kept() {

@@ -26,7 +26,7 @@ fn put_layer(scratch: &Scratch, name: &str, entries: &[String]) -> PathBuf {
     scratch.path(name)
 }
 
-fn mount(scratch: &Scratch, images: &[PathBuf], allowed: KernelFeatures) -> Result<(), Error> {
+pub(crate) fn mount(scratch: &Scratch, images: &[PathBuf], allowed: KernelFeatures) -> Result<(), Error> {
     let options = || Options::default().with_basedir(scratch.path("objects"));
     let plan = |options, path: &PathBuf, image: &ImageFile| Plan::new(path, &image.header().unwrap(), options);
     let layers: Vec<(Plan, ImageFile)> = images

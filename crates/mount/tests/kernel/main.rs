@@ -3,6 +3,7 @@
 //! Everything is mounted below a temporary directory (`TMPDIR`), which should be on a file system with fs-verity for
 //! all tests to run. After each test nothing may be left behind: no mount, no loop device, no temporary directory.
 
+mod derived;
 mod descriptors;
 mod layered;
 mod mounts;
@@ -35,6 +36,7 @@ fn main() {
     let facts = Facts::find();
     eprintln!("{facts}");
     let trials = [
+        derived::CASES,
         descriptors::CASES,
         layered::CASES,
         mounts::CASES,

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use libcomposefs_content::mutex::lock;
 use reqwest::Url;
 use reqwest::header::HeaderValue;
 
-use super::hosts::{Hosts, Trouble, lock, server};
+use super::hosts::{Hosts, Trouble, server};
 use super::{redirect, refusal};
 
 use crate::credentials::{self, CredentialSearch, Credentials};

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use libcomposefs_content::mutex::lock;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, Url};
 
@@ -40,6 +41,16 @@ pub(crate) enum Trouble {
     Final(ErrorKind),
 }
 
+impl Trouble {
+    /// Returns the reason.
+    pub(crate) fn into_kind(self) -> ErrorKind {
+        match self {
+            Self::HttpFailure(failure) => ErrorKind::Transfer { retries: 0, reason: failure.to_string() },
+            Self::Final(kind) => kind,
+        }
+    }
+}
+
 impl From<ErrorKind> for Trouble {
     fn from(kind: ErrorKind) -> Self {
         Self::Final(kind)
@@ -72,10 +83,7 @@ impl Hosts {
             Err(failure) => Err(match failure.kind {
                 FailureKind::Certificate => ErrorKind::Certificate { server, reason: failure.to_string() }.into(),
                 FailureKind::Protocol => ErrorKind::Protocol { reason: failure.to_string() }.into(),
-                FailureKind::NotTls => {
-                    let hint = "the server does not speak TLS; if it has only plain HTTP, set `insecure = true` for it";
-                    ErrorKind::Connect { reason: format!("{hint} ({failure})") }.into()
-                }
+                FailureKind::NotTls => ErrorKind::NotTls { reason: failure.to_string() }.into(),
                 // A host that never answered may not exist: the user should not wait for retries.
                 FailureKind::Connect if !host.has_answered.load(Ordering::Relaxed) => {
                     ErrorKind::Connect { reason: failure.to_string() }.into()
@@ -140,15 +148,11 @@ pub(crate) fn server(url: &Url) -> Option<String> {
     Some(url.port().map_or(host.to_owned(), |port| format!("{host}:{port}")))
 }
 
-fn is_loopback(url: &Url) -> bool {
+/// Reports whether the host of a URL is a loopback address.
+pub(crate) fn is_loopback(url: &Url) -> bool {
     let Some(host) = url.host_str() else { return false };
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
-}
-
-/// Locks a mutex whose value is valid at any time, so that a panic of another thread does not matter.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

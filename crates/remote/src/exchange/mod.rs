@@ -4,6 +4,7 @@ mod authorizer;
 mod hosts;
 mod redirect;
 mod refusal;
+mod server;
 
 use std::sync::Arc;
 use std::thread;
@@ -16,7 +17,10 @@ use reqwest::{Method, StatusCode, Url};
 use authorizer::Authorizer;
 pub(crate) use authorizer::CallTarget;
 use hosts::{Hosts, Trouble};
+pub(crate) use hosts::{is_loopback, server as server_of};
 pub(crate) use redirect::{is_same_origin, resolve};
+pub(crate) use refusal::{is_transient, read_limited};
+pub(crate) use server::ServerTarget;
 
 use crate::error::{Error, ErrorKind, Subject};
 use crate::options::ClientOptions;
@@ -110,8 +114,12 @@ impl Exchange {
 
     /// Sends a request once. Failures after which a retry may help are a value.
     pub(crate) fn attempt(&self, call: &Call) -> Result<Attempt, Error> {
-        let final_error = |kind| Err(Error::new(&call.subject, kind));
-        match self.once(call) {
+        self.sort(self.once(call)).map_err(|kind| Error::new(&call.subject, kind))
+    }
+
+    /// Tells answers from failures after which a retry may help.
+    fn sort(&self, result: Result<Answer, Trouble>) -> Result<Attempt, ErrorKind> {
+        match result {
             Ok(answer) if !refusal::is_transient(answer.status) => Ok(Attempt::Done(answer)),
             Ok(answer) => {
                 let asked = answer.header(&RETRY_AFTER).and_then(retry_after).unwrap_or_default();
@@ -119,12 +127,12 @@ impl Exchange {
                 let limit = self.options().retry.longest_asked;
                 if asked > limit {
                     let (seconds, limit) = (asked.as_secs(), limit.as_secs());
-                    return final_error(ErrorKind::MustWait { seconds, limit, refusal });
+                    return Err(ErrorKind::MustWait { seconds, limit, refusal });
                 }
                 let reason = format!("the registry answers {refusal}");
                 Ok(Attempt::Failed { reason, asked, kind: ErrorKind::Status(refusal) })
             }
-            Err(Trouble::Final(kind)) => final_error(kind),
+            Err(Trouble::Final(kind)) => Err(kind),
             Err(Trouble::HttpFailure(failure)) => {
                 let reason = failure.to_string();
                 let kind = ErrorKind::Transfer { retries: 0, reason: reason.clone() };

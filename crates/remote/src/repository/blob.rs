@@ -69,7 +69,7 @@ impl RemoteRepository {
         Ok(reader)
     }
 
-    pub(super) fn blob_call(&self, digest: &RegistryDigest) -> Call {
+    pub(crate) fn blob_call(&self, digest: &RegistryDigest) -> Call {
         self.call(Access::Pull, Method::GET, &format!("blobs/{digest}"), "get the blob", digest.as_str())
     }
 

@@ -54,6 +54,10 @@ impl RemoteRepository {
         &self.endpoint
     }
 
+    pub(crate) fn exchange(&self) -> &Exchange {
+        &self.exchange
+    }
+
     /// Makes a request for a path below that of the repository.
     fn call(&self, access: Access, method: Method, path: &str, action: &'static str, identifier: &str) -> Call {
         let mut url = self.base.clone();

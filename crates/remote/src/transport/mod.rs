@@ -23,6 +23,9 @@ pub(crate) use tls::TlsMaterial;
 use crate::error::ErrorKind;
 use crate::options::ClientOptions;
 
+/// Connections to one host that are kept for later requests: as many as an operation has threads.
+const MOST_IDLE: usize = 32;
+
 /// The runtime, from which the clients of single hosts are made.
 #[derive(Clone, Debug)]
 pub(crate) struct Transport {
@@ -87,7 +90,7 @@ impl Transport {
             .connect_timeout(options.connect_time)
             .tcp_keepalive(Duration::from_secs(30))
             .pool_idle_timeout(Duration::from_secs(30))
-            .pool_max_idle_per_host(8);
+            .pool_max_idle_per_host(MOST_IDLE);
         if !is_local {
             for proxy in proxies(options)? {
                 builder = builder.proxy(proxy);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use libcomposefs_content::digest_file;
+use libcomposefs_image::bootable::{BootLack, boot_lacks};
 use libcomposefs_image::erofs::check::{CheckReport, Severity, check_in_file};
 use libcomposefs_image::erofs::read::{ImageReader, load};
 use libcomposefs_image::{Algorithm, Digest};
@@ -23,6 +24,8 @@ pub(super) struct Checked {
     /// an unknown algorithm.
     pub(super) kernel: Option<Option<Digest>>,
     pub(super) format_version: Option<u32>,
+    /// What the tree lacks to boot, if that is asked for.
+    pub(super) boot_lacks: Option<Vec<BootLack>>,
 }
 
 impl Checked {
@@ -33,6 +36,7 @@ impl Checked {
         expected: Option<Digest>,
         threads: NonZeroUsize,
         needs: Option<&mut Wanted>,
+        bootable: bool,
     ) -> anyhow::Result<Self> {
         let reader = ImageReader::new(image.bytes()).ok();
         let loaded = reader.and_then(|reader| load(&reader, &[]).ok());
@@ -45,18 +49,24 @@ impl Checked {
         };
         let report = check_in_file(image.bytes(), image.file_len());
         let kernel = image.kernel_digest()?;
-        if let (Some(needs), Some(loaded)) = (needs, loaded) {
+        if let (Some(needs), Some(loaded)) = (needs, &loaded) {
             needs.add(&loaded.tree);
         }
+        let boot_lacks = loaded.as_ref().filter(|_| bootable).map(|loaded| boot_lacks(&loaded.tree));
         let other_expected = expected.filter(|expected| *expected != digest);
         let format_version = reader.map(|reader| reader.header().format_version);
-        Ok(Self { path: path.to_owned(), report, digest, other_expected, kernel, format_version })
+        Ok(Self { path: path.to_owned(), report, digest, other_expected, kernel, format_version, boot_lacks })
     }
 
     /// Returns true if the kernel's digest differs. Digests of different algorithms cannot be compared.
     pub(super) fn kernel_disagrees(&self) -> bool {
         let same_kind = self.kernel.flatten().filter(|found| found.algorithm() == self.digest.algorithm());
         same_kind.is_some_and(|found| found != self.digest)
+    }
+
+    /// Returns true if the tree lacks nothing to boot, or if that is not asked for.
+    pub(super) fn boots(&self) -> bool {
+        self.boot_lacks.as_ref().is_none_or(Vec::is_empty)
     }
 
     /// Returns true if no finding has this severity or a worse one.

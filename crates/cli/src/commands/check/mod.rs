@@ -47,6 +47,9 @@ pub(super) struct CheckArgs {
     /// Also read objects that the kernel verifies by fs-verity
     #[arg(long)]
     read: bool,
+    /// Also report what the tree lacks to be booted, as an error
+    #[arg(long)]
+    bootable: bool,
     /// Treat warnings as errors
     #[arg(long)]
     strict: bool,
@@ -62,6 +65,7 @@ const EXAMPLES: &str = "\
 Examples:
   composefs check rootfs.img
   composefs check --basedir=objects rootfs.img other.img
+  composefs --repo=/srv/images check --bootable os/1
   composefs check --strict --digest=$(cat rootfs.digest) rootfs.img
   composefs check --basedir=objects --read --json rootfs.img
 
@@ -92,7 +96,7 @@ fn check(args: &CheckArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
         let ImageOperand { file, digest } = operands.read_unverified(path)?;
         // The objects of a file need not be in the repository.
         let needs = (!basedirs.is_empty() || digest.is_some()).then_some(&mut wanted);
-        let checked = Checked::new(path, &file, args.digest.or(digest), threads, needs);
+        let checked = Checked::new(path, &file, args.digest.or(digest), threads, needs, args.bootable);
         let image = checked.with_context(|| path.display().to_string())?;
         if !args.json {
             report::print_image(&image);
@@ -102,7 +106,8 @@ fn check(args: &CheckArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
     let basedirs = operands.basedirs(basedirs)?;
     let objects = (!basedirs.is_empty()).then(|| Objects::verify(&basedirs, wanted, args.read, threads));
     let worst = if args.strict { Severity::Warning } else { Severity::Error };
-    let is_sound = images.iter().all(|image| image.is_sound(worst)) && objects.as_ref().is_none_or(Objects::are_right);
+    let is_sound = images.iter().all(|image| image.is_sound(worst) && image.boots())
+        && objects.as_ref().is_none_or(Objects::are_right);
     match &objects {
         _ if args.json => report::print_json(&images, objects.as_ref(), is_sound, worst),
         Some(objects) => report::print_objects(objects),

@@ -39,6 +39,9 @@ pub(super) fn print_image(image: &Checked) {
             kernel(image)
         );
     }
+    for lack in image.boot_lacks.iter().flatten() {
+        out!("{name}: error: cannot be booted: {lack}");
+    }
     let verdict = if image.is_sound(Severity::Error) { "sound" } else { "broken" };
     let counts = Severity::ALL.map(|severity| count(image.report.count(severity), severity.name()));
     let version = image.format_version.map_or_else(String::new, |version| format!(", version {version}"));
@@ -140,6 +143,7 @@ fn image_json(image: &Checked, worst: Severity) -> Value {
         "errors": report.count(Severity::Error),
         "warnings": report.count(Severity::Warning),
         "notes": report.count(Severity::Note),
+        "boot_lacks": image.boot_lacks.as_ref().map(|lacks| lacks.iter().map(ToString::to_string).collect::<Vec<_>>()),
         "findings": report.findings().map(|(severity, finding)| finding_json(severity, finding)).collect::<Vec<_>>(),
     });
     object.extend(rest.as_object().cloned().unwrap_or_default());

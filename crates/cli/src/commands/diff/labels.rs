@@ -63,7 +63,7 @@ pub(super) const fn letter(side: Side) -> char {
 }
 
 /// Formats the value of a field in a few words.
-pub(super) fn value(field: Field, value: &FieldValue<'_>) -> String {
+pub(in crate::commands) fn value(field: Field, value: &FieldValue<'_>) -> String {
     match value {
         FieldValue::None => "none".to_owned(),
         FieldValue::Type(of) => mode::word(*of).to_owned(),
@@ -92,7 +92,7 @@ pub(super) fn value(field: Field, value: &FieldValue<'_>) -> String {
 }
 
 /// Formats the change of an xattr.
-pub(super) fn xattr(change: &XattrChange<'_>) -> String {
+pub(in crate::commands) fn xattr(change: &XattrChange<'_>) -> String {
     match (change.old, change.new) {
         (Some(old), Some(new)) => format!("{} -> {}", quoted(old), quoted(new)),
         (Some(value), None) | (None, Some(value)) => quoted(value),

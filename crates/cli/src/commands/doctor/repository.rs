@@ -8,6 +8,7 @@ use libcomposefs_repo::{LockHolder, Repository, RepositoryError};
 
 use super::finding::{DoctorFinding, Status};
 use crate::commands::repository::{counted, openers_text};
+use crate::inspect::size::human;
 
 pub(super) fn look(path: &Path) -> Vec<DoctorFinding> {
     let repository = match Repository::open(path) {
@@ -30,6 +31,7 @@ pub(super) fn look(path: &Path) -> Vec<DoctorFinding> {
         lock(&repository),
         names(&repository),
         streams(&repository),
+        cold(&repository),
     ]
 }
 
@@ -124,6 +126,27 @@ fn names(repository: &Repository) -> DoctorFinding {
         }
         Err(error) => DoctorFinding::new("images", Status::Missing, error.to_string(), means),
     }
+}
+
+/// Counts the cold images, and finds names and descriptions that are wrong.
+fn cold(repository: &Repository) -> DoctorFinding {
+    let means = "commands that need a cold image unpack it first; `composefs fsck` checks the packs";
+    let all = match repository.cold_images() {
+        Ok(all) => all,
+        Err(error) => return DoctorFinding::new("cold images", Status::Missing, error.to_string(), means),
+    };
+    let packed = all.images.iter().map(|image| image.entry.pack_size).sum();
+    let found = match all.images.len() as u64 {
+        0 => "none".to_owned(),
+        count => format!("{}, {} packed", counted(count, "cold image"), human(packed)),
+    };
+    let wrong = all.broken.first().map(|(_, error)| error.to_string());
+    let wrong =
+        wrong.or_else(|| all.dangling.first().map(|(name, image)| format!("{name} names {image}, which is not there")));
+    let Some(wrong) = wrong else { return DoctorFinding::new("cold images", Status::Ok, found, means) };
+    let others = some_more(all.broken.len() + all.dangling.len());
+    DoctorFinding::new("cold images", Status::Warning, format!("{found}; {wrong}{others}"), means)
+        .remedy(format!("composefs --repo={} fsck", repository.path().display()))
 }
 
 /// Counts the streams and the tags of OCI images, and finds those that nothing keeps or that cannot be read.

@@ -1,5 +1,6 @@
 //! `composefs explain-digest`: finds the choices of a tool that give a tree's image its digest.
 
+mod bootable;
 mod expected;
 mod json;
 mod nearest;
@@ -20,6 +21,7 @@ use libcomposefs_image::diff::{self, Diff, diff};
 use libcomposefs_image::policy::{Policy, Space};
 use libcomposefs_image::tree::Tree;
 
+pub(super) use bootable::bootable_digest;
 use expected::ExpectedTree;
 use nearest::Nearest;
 pub(super) use options::ExplainDigestArgs;
@@ -133,9 +135,8 @@ fn print(args: &ExplainDigestArgs, mut all: Vec<Findings<'_>>) -> anyhow::Result
 }
 
 fn search(args: &ExplainDigestArgs, source: &DigestSource, policies: &[Policy], until: Option<Digest>) -> Vec<Tried> {
-    let DigestSource { tree, contents, .. } = source;
     let bar = bar(policies.len());
-    let search = Search { tree, contents, policies, until, threads: args.thread_count() };
+    let search = Search { source, policies, until, threads: args.thread_count() };
     let tried = search.run(&|| bar.inc(1));
     bar.finish_and_clear();
     tried
@@ -147,10 +148,9 @@ fn nearest<'a>(
     policies: &[Policy],
     expected: &'a ExpectedTree,
 ) -> Option<Near<'a>> {
-    let DigestSource { tree, contents, .. } = source;
     let policies = expected.only_its_version(policies);
     let bar = bar(policies.len());
-    let nearest = Nearest { tree, contents, policies: &policies, expected, threads: args.thread_count() };
+    let nearest = Nearest { source, policies: &policies, expected, threads: args.thread_count() };
     let found = nearest.find(&|| bar.inc(1));
     bar.finish_and_clear();
     found.map(|(policy, tree)| Near { policy, tree, wanted: &expected.tree })

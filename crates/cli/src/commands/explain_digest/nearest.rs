@@ -6,18 +6,18 @@ use std::sync::{Mutex, PoisonError};
 
 use libcomposefs_image::diff::{Field, Options, diff};
 use libcomposefs_image::erofs::read::{ImageReader, load};
-use libcomposefs_image::policy::{FileContents, Policy};
+use libcomposefs_image::policy::Policy;
 use libcomposefs_image::threads::with_helpers;
 use libcomposefs_image::tree::Tree;
 
 use super::expected::ExpectedTree;
 use super::search::Note;
+use super::source::DigestSource;
 
 /// Trees and policies to compare.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Nearest<'a> {
-    pub(super) tree: &'a Tree,
-    pub(super) contents: &'a FileContents,
+    pub(super) source: &'a DigestSource,
     pub(super) policies: &'a [Policy],
     pub(super) expected: &'a ExpectedTree,
     pub(super) threads: NonZeroUsize,
@@ -52,7 +52,7 @@ impl Nearest<'_> {
     /// Returns the tree that a policy makes. If the expected tree comes from an image, converts this one through an
     /// image too, so that both have the marks on directories of whiteouts.
     fn tree_of(&self, policy: &Policy) -> Option<Tree> {
-        let tree = policy.apply(self.tree, self.contents).ok()?;
+        let tree = self.source.apply(policy).ok()?;
         if !self.expected.is_image() || !tree.has_whiteout() {
             return Some(tree);
         }

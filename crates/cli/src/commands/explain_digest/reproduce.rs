@@ -88,6 +88,8 @@ impl Reproduce<'_> {
         let choices = [
             ("", XattrPolicy::Capability, Transform::Container),
             (" --xattrs=keep-user-xattrs", XattrPolicy::CapabilityAndUser, Transform::Container),
+            (" --bootable", XattrPolicy::Capability, Transform::ContainerAndBoot),
+            (" --bootable --xattrs=keep-user-xattrs", XattrPolicy::CapabilityAndUser, Transform::ContainerAndBoot),
         ];
         let (xattrs, ..) = choices.into_iter().find(|(_, xattrs, transform)| {
             self.is(policy, |policy| {

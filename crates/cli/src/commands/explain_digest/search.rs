@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use libcomposefs_image::Digest;
-use libcomposefs_image::policy::{FileContents, Policy};
+use libcomposefs_image::policy::Policy;
 use libcomposefs_image::threads::with_helpers;
-use libcomposefs_image::tree::Tree;
+
+use super::source::DigestSource;
 
 /// Result of a policy.
 #[derive(Clone, Debug)]
@@ -23,8 +24,7 @@ pub(super) type Note<'a> = &'a (dyn Fn() + Sync);
 /// Policies to try, and the condition to stop.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Search<'a> {
-    pub(super) tree: &'a Tree,
-    pub(super) contents: &'a FileContents,
+    pub(super) source: &'a DigestSource,
     pub(super) policies: &'a [Policy],
     /// Digest at which the search stops.
     pub(super) until: Option<Digest>,
@@ -58,9 +58,9 @@ impl Search<'_> {
     /// Tries policies that differ in the version only: they share a tree.
     fn try_group(&self, group: &[usize], note: Note<'_>) -> Vec<(usize, Tried)> {
         let first = Policy { version: 0, ..self.policies[group[0]] };
-        let applied = first.apply(self.tree, self.contents);
+        let applied = self.source.apply(&first);
         let digest = |policy: Policy| {
-            let applied = applied.as_ref().map_err(ToString::to_string)?;
+            let applied = applied.as_ref().map_err(String::clone)?;
             let image = policy.plan(applied).map_err(|error| error.to_string())?;
             Ok(image.digest(policy.algorithm))
         };

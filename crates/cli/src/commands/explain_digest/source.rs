@@ -2,19 +2,22 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use libcomposefs_image::Algorithm;
-use libcomposefs_image::policy::{FileContents, Inline};
+use libcomposefs_image::policy::{FileContents, Inline, Policy};
 use libcomposefs_image::tree::{MAX_INLINE, Tree};
 use libcomposefs_oci::layer::WhiteoutRule;
 use libcomposefs_oci::pull::{PlainOptions, PlainTrees, stored_plain_trees};
 use libcomposefs_scan::{CollectAll, Options, scan};
+use libcomposefs_selinux::Contexts;
 
 use crate::input::{Input, InputKind};
 use crate::inspect::names::shell_word;
 use crate::operand::{Operand, Operands, RepositoryImage};
 use crate::scan_progress::ScanProgress;
+use crate::tree_labels::{TreeContents, contexts_of, policy_digests, relabel};
 
 /// The source and its properties.
 #[derive(Debug)]
@@ -26,6 +29,8 @@ pub(super) struct DigestSource {
     pub(super) form: InputKind,
     pub(super) tree: Tree,
     pub(super) contents: FileContents,
+    /// SELinux policy that the tree contains, or the reason why it cannot be used.
+    pub(super) contexts: Result<Option<Arc<Contexts>>, String>,
     /// Inline limits to try, the usual one first.
     pub(super) limits: Vec<Inline>,
     /// The effect of whiteouts, if it makes a difference for this OCI image.
@@ -57,7 +62,8 @@ impl DigestSource {
         if let Operand::Image(RepositoryImage { digest, oci: Some(image), .. }) = &found {
             let words = operands.words(path, Some(*digest));
             let trees = stored_plain_trees(operands.repository()?, image, plain(wanted))?;
-            return Ok(Self::of_layers(path, words, trees, limits.collect()));
+            let from = Some(TreeContents::Repository(operands.repository()?));
+            return Ok(Self::of_layers(path, words, trees, limits.collect(), from));
         }
         let (source, digest) = operands.open_found(path, found)?;
         let object = digest.and_then(|digest| operands.object_path(&digest));
@@ -67,10 +73,17 @@ impl DigestSource {
             Input::Directory(path) => {
                 let (tree, contents) = scan_all(&path, wanted)?;
                 let (form, limits) = (InputKind::Directory, limits.collect());
-                Ok((Self { path, words, form, tree, contents, limits, whiteouts }, None))
+                let contexts = compiled(&tree, TreeContents::Directory(&path));
+                Ok((Self { path, words, form, tree, contents, contexts, limits, whiteouts }, None))
             }
             Input::Source(source) => {
-                Ok(Self::of_layers(path, words, source.plain_trees(plain(wanted))?, limits.collect()))
+                let mut trees = source.plain_trees(plain(wanted))?;
+                let wanted = policy_digests(&trees.in_order);
+                if !wanted.is_empty() {
+                    // Which contents are the policy is known only now.
+                    source.keep_contents(&wanted, &mut trees.contents)?;
+                }
+                Ok(Self::of_layers(path, words, trees, limits.collect(), None))
             }
             // Inline contents of an image or dump are kept, unless another limit is given.
             other => {
@@ -79,15 +92,41 @@ impl DigestSource {
                 let limits = [Inline::AsGiven].into_iter().chain(limits).collect();
                 let path = object.unwrap_or_else(|| path.to_owned());
                 let contents = FileContents::default();
-                Ok((Self { path, words, form: loaded.form, tree: loaded.tree, contents, limits, whiteouts }, None))
+                let (form, tree) = (loaded.form, loaded.tree);
+                let objects = if operands.has_repository() {
+                    TreeContents::Repository(operands.repository()?)
+                } else {
+                    TreeContents::Inline
+                };
+                let contexts = compiled(&tree, objects);
+                Ok((Self { path, words, form, tree, contents, contexts, limits, whiteouts }, None))
             }
         }
     }
 
-    fn of_layers(path: &Path, words: String, trees: PlainTrees, limits: Vec<Inline>) -> (Self, Option<Self>) {
+    /// Returns the tree that a tool with this policy makes of the source, labels included.
+    pub(super) fn apply(&self, policy: &Policy) -> Result<Tree, String> {
+        let mut tree = policy.apply(&self.tree, &self.contents).map_err(|error| error.to_string())?;
+        if policy.transform.drops_labels()
+            && let Some(contexts) = self.contexts.as_ref().map_err(String::clone)?
+        {
+            relabel(&mut tree, contexts).map_err(|error| format!("{error:#}"))?;
+        }
+        Ok(tree)
+    }
+
+    /// `from` has the contents that were not kept while the layers were read.
+    fn of_layers(
+        path: &Path,
+        words: String,
+        trees: PlainTrees,
+        limits: Vec<Inline>,
+        from: Option<TreeContents<'_>>,
+    ) -> (Self, Option<Self>) {
         let PlainTrees { in_order, lower_layers, contents } = trees;
         let differs = lower_layers.is_some();
-        let reading = |tree, rule| Self {
+        let reading = |tree: Tree, rule| Self {
+            contexts: compiled(&tree, from.unwrap_or(TreeContents::Kept(&contents))),
             path: path.to_owned(),
             words: words.clone(),
             form: InputKind::Source,
@@ -98,6 +137,12 @@ impl DigestSource {
         };
         (reading(in_order, WhiteoutRule::InOrder), lower_layers.map(|tree| reading(tree, WhiteoutRule::LowerLayers)))
     }
+}
+
+/// Compiles the policy in a tree for use by several threads.
+fn compiled(tree: &Tree, contents: TreeContents<'_>) -> Result<Option<Arc<Contexts>>, String> {
+    let found = contexts_of(tree, contents).map_err(|error| format!("{error:#}"))?;
+    Ok(found.map(Arc::new))
 }
 
 /// Returns what must be known of the contents of layers.

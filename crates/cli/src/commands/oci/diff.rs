@@ -62,8 +62,8 @@ fn diff(args: &OciDiffArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
     let operands = Operands::new(&selected, &opened);
     let (a, b) = (OciSide::open(&args.a, &operands)?, OciSide::open(&args.b, &operands)?);
     let request = DiffRequest::without_directories([args.a.clone(), args.b.clone()], args.report.clone())?;
-    // The files of an image follow from its layers, but those of a stored one also from options of the pull.
-    let has_same_files = a.manifest.digest == b.manifest.digest && !(a.is_stored() && b.is_stored());
+    // The files of a source follow from its layers alone, those of a stored image also from options of its pull.
+    let has_same_files = a.manifest.digest == b.manifest.digest && !a.is_stored() && !b.is_stored();
     let mut report = OciComparison {
         changes: config_changes(&a.config, &b.config)?,
         layers: layer_pairs([(&a.manifest, &a.config), (&b.manifest, &b.config)]),

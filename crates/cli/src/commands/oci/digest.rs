@@ -10,6 +10,7 @@ use libcomposefs_oci::stored::StoredImage;
 use libcomposefs_repo::{Format, Repository};
 use serde_json::json;
 
+use super::bootable::bootable_digest;
 use super::progress::LayerBars;
 use super::read_args::ReadArgs;
 use super::{source, warnings};
@@ -19,8 +20,9 @@ use crate::output;
 /// Compute the digest of the composefs image of an OCI image, without storing anything.
 ///
 /// The digest is that of the image which `oci pull` makes in a repository of the same algorithm. A unified kernel image
-/// (UKI) that boots the image has it on its command line. The image is a source, or one of the repository, whose layers
-/// are read from there: its name, the digest of its manifest (sha256:HEX) or that of its composefs image (HEX).
+/// (UKI) that boots the image has the digest of its bootable image on its command line (--bootable). The image is a
+/// source, or one of the repository, whose layers are read from there: its name, the digest of its manifest
+/// (sha256:HEX) or that of its composefs image (HEX).
 #[derive(clap::Args)]
 #[command(after_help = help())]
 pub(crate) struct OciDigestArgs {
@@ -29,6 +31,9 @@ pub(crate) struct OciDigestArgs {
     /// Hash algorithm of the digests
     #[arg(long, value_name = "ALGORITHM", default_value = "sha512")]
     algorithm: Algorithm,
+    /// Compute the digest of the bootable image, whose SELinux labels are those of the policy in the image
+    #[arg(long)]
+    bootable: bool,
     /// Format version of the image: 1, or 2 of old repositories of bootc
     #[arg(long, value_name = "VERSION", value_parser = ["1", "2"], default_value = "1")]
     version: String,
@@ -42,7 +47,7 @@ fn help() -> String {
         "{}
 
 Examples:
-  composefs oci digest docker://quay.io/fedora/fedora-bootc:42
+  composefs oci digest --bootable docker://quay.io/fedora/fedora-bootc:42
   composefs oci digest oci:layout:debian
   composefs oci digest oci-archive:debian.tar --algorithm=sha256
   composefs --repo=/srv/images oci digest debian:13",
@@ -54,7 +59,13 @@ pub(super) fn run(args: &OciDigestArgs, selected: &RepositoryArgs) -> anyhow::Re
     let source = open(args, selected)?;
     let format = if args.version == "2" { Format::Legacy } else { Format::One };
     let bars = LayerBars::default();
-    let (digest, found) = image_digest(&*source, args.algorithm, format, &args.image.options(), &bars)?;
+    let options = args.image.options();
+    let (digest, found) = if args.bootable {
+        let version = if format == Format::Legacy { 2 } else { 1 };
+        (bootable_digest(&*source, (version, args.algorithm), &options, &bars)?, Vec::new())
+    } else {
+        image_digest(&*source, args.algorithm, format, &options, &bars)?
+    };
     drop(bars);
     warnings::tell(&found);
     if args.json {

@@ -1,6 +1,7 @@
 //! `composefs oci`: works with OCI images, of registries, layouts and archives.
 
 mod blob_kind;
+mod bootable;
 pub(crate) mod bundle_images;
 mod config_diff;
 mod container;
@@ -11,6 +12,7 @@ mod export;
 mod images;
 mod inspect;
 mod layers;
+pub(super) mod locations;
 mod mount;
 pub(crate) mod progress;
 mod pull;
@@ -18,7 +20,7 @@ mod push;
 mod push_report;
 mod read_args;
 #[cfg(feature = "network")]
-mod registry;
+pub(crate) mod registry;
 #[cfg(feature = "network")]
 mod registry_destination;
 #[cfg(feature = "network")]

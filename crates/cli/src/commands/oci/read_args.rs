@@ -24,7 +24,7 @@ pub(super) struct ReadArgs {
     /// Largest size of an uncompressed layer in bytes [default: 1 GiB and a hundred times its compressed size]
     #[arg(long, value_name = "BYTES")]
     max_layer_size: Option<u64>,
-    /// Largest window of zstd in MiB, a power of two, at most 128
+    /// Largest window of zstd in MiB, a power of two, at most 2048. Each layer that is read may take as much memory
     #[arg(long, value_name = "MIB", value_parser = parse_window, default_value = "128")]
     max_window: u32,
 }
@@ -45,11 +45,14 @@ enum WhiteoutsArg {
     Spec,
 }
 
+/// Largest window that zstd has, in MiB (RFC 8878, section 3.1.1.1.2, and the limit of its library).
+const WINDOW_MAX: u32 = 2048;
+
 /// Parses a number of MiB, and returns the binary logarithm of the number of bytes.
 fn parse_window(text: &str) -> Result<u32, String> {
     match text.parse::<u32>() {
-        Ok(mib @ 1..=128) if mib.is_power_of_two() => Ok(mib.ilog2() + 20),
-        _ => Err("expected a power of two from 1 to 128".to_owned()),
+        Ok(mib @ 1..=WINDOW_MAX) if mib.is_power_of_two() => Ok(mib.ilog2() + 20),
+        _ => Err(format!("expected a power of two from 1 to {WINDOW_MAX}")),
     }
 }
 

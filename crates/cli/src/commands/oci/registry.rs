@@ -12,6 +12,7 @@ use libcomposefs_remote::{
     SignaturePolicy, TlsVerify, policy,
 };
 
+use super::locations::locations;
 use super::registry_parts::RegistryParts;
 
 /// Options for registries.
@@ -19,7 +20,7 @@ use super::registry_parts::RegistryParts;
 pub(crate) struct RegistryArgs {
     /// File with credentials, in the form of podman's auth.json [default: the files of podman and docker]
     #[arg(long, value_name = "FILE", help_heading = "Registries")]
-    authfile: Option<PathBuf>,
+    pub(super) authfile: Option<PathBuf>,
     /// With `false`, the registry of the image may use plain HTTP or a certificate that cannot be verified
     #[arg(
         long,
@@ -47,7 +48,7 @@ pub(super) struct RegistryImage {
 /// Finds an image in a registry or its mirrors, if the signature policy accepts it.
 pub(super) fn open(text: &str, args: &RegistryArgs) -> anyhow::Result<(RegistryImage, Reference)> {
     let reference: Reference = text.parse()?;
-    let locations = locations(args);
+    let locations = locations(args.authfile.clone());
     policy::check_registry(SignaturePolicy::load(&locations)?.as_ref(), &reference)?;
     let conf = RegistriesConf::load(&locations)?;
     let client = RegistryClient::new(options(locations, args, &reference))?;
@@ -56,33 +57,26 @@ pub(super) fn open(text: &str, args: &RegistryArgs) -> anyhow::Result<(RegistryI
 }
 
 pub(super) fn options(locations: Locations, args: &RegistryArgs, reference: &Reference) -> ClientOptions {
-    // Programs read the names in capitals, and curl those in small letters too.
-    let either = |name: &str| env::var(name).or_else(|_| env::var(name.to_lowercase())).ok();
     let tls_verify =
         if args.tls_verify { TlsVerify::Verify } else { TlsVerify::InsecureHosts(vec![reference.host().to_owned()]) };
-    ClientOptions {
-        locations,
-        proxies: Proxies { https: either("HTTPS_PROXY"), http: either("HTTP_PROXY"), no_proxy: either("NO_PROXY") },
-        authority_file: env::var_os("SSL_CERT_FILE").map(PathBuf::from),
-        tls_verify,
-        interrupt: crate::interrupt::flag_of_command(),
-        ..ClientOptions::default()
-    }
+    ClientOptions { locations, tls_verify, ..environment_options() }
 }
 
-pub(super) fn locations(args: &RegistryArgs) -> Locations {
-    let path = |name: &str| env::var_os(name).map(PathBuf::from);
-    Locations {
-        auth_file: args.authfile.clone(),
-        registry_auth_file: path("REGISTRY_AUTH_FILE"),
-        runtime_dir: path("XDG_RUNTIME_DIR"),
-        config_home: path("XDG_CONFIG_HOME"),
-        docker_config: path("DOCKER_CONFIG"),
-        home: path("HOME"),
-        uid: rustix::process::geteuid().as_raw(),
-        program_dirs: env::var_os("PATH").map(|dirs| env::split_paths(&dirs).collect()).unwrap_or_default(),
-        registries_conf: path("CONTAINERS_REGISTRIES_CONF"),
-        ..Locations::default()
+/// Returns the options that the environment gives.
+pub(crate) fn environment_options() -> ClientOptions {
+    // Programs read the names in capitals, and curl those in small letters too.
+    let either = |name: &str| env::var(name).or_else(|_| env::var(name.to_lowercase())).ok();
+    let all = either("ALL_PROXY");
+    ClientOptions {
+        locations: locations(None),
+        proxies: Proxies {
+            https: either("HTTPS_PROXY").or_else(|| all.clone()),
+            http: either("HTTP_PROXY").or(all),
+            no_proxy: either("NO_PROXY"),
+        },
+        authority_file: env::var_os("SSL_CERT_FILE").map(PathBuf::from),
+        interrupt: crate::interrupt::flag_of_command(),
+        ..ClientOptions::default()
     }
 }
 

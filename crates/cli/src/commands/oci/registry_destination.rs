@@ -14,7 +14,8 @@ use libcomposefs_remote::{
 };
 use libcomposefs_repo::{Repository, StreamTag};
 
-use super::registry::{RegistryArgs, locations, options};
+use super::locations::locations;
+use super::registry::{RegistryArgs, options};
 
 /// The repository, and others of the same registry that may have the blobs.
 #[derive(Debug)]
@@ -55,7 +56,7 @@ pub(super) fn open(
     paths.extend(known.filter(|known| known.host() == reference.host()).map(|known| known.path().to_owned()));
     paths.retain(|path| path != reference.path());
     paths.dedup();
-    let locations = locations(args);
+    let locations = locations(args.authfile.clone());
     let conf = RegistriesConf::load(&locations)?;
     let client = RegistryClient::new(options(locations, args, &reference))?;
     let endpoint = conf.push_endpoint(&reference)?;

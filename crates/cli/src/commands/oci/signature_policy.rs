@@ -2,15 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-#[cfg(feature = "network")]
 use libcomposefs_remote::{SignaturePolicy, policy};
 
-#[cfg(feature = "network")]
+use super::locations::locations;
+
 fn load() -> anyhow::Result<Option<SignaturePolicy>> {
-    Ok(SignaturePolicy::load(&super::registry::locations(&super::registry::RegistryArgs::default()))?)
+    Ok(SignaturePolicy::load(&locations(None))?)
 }
 
-#[cfg(feature = "network")]
 fn check(transport: &str, scopes: &[String], image: &str) -> anyhow::Result<()> {
     if let Some(policy) = load()? {
         policy.check(transport, scopes, &format!("{transport}:{image}"))?;
@@ -19,7 +18,6 @@ fn check(transport: &str, scopes: &[String], image: &str) -> anyhow::Result<()> 
 }
 
 /// Checks an image in a layout or an archive.
-#[cfg(feature = "network")]
 pub(super) fn check_path(transport: &str, path: &Path, name: Option<&str>) -> anyhow::Result<()> {
     // The format has no scopes for archives of docker (containers-policy.json(5)).
     let scopes = if transport == "docker-archive" { Vec::new() } else { policy::path_scopes(path, name) };
@@ -27,7 +25,6 @@ pub(super) fn check_path(transport: &str, path: &Path, name: Option<&str>) -> an
 }
 
 /// Checks an image in the store of podman: its full name, the names above, and the store are scopes.
-#[cfg(feature = "network")]
 pub(super) fn check_storage(root: &Path, name: Option<&str>) -> anyhow::Result<()> {
     let (store, any_driver) = (format!("[overlay@{}]", root.display()), format!("[{}]", root.display()));
     let repository = name.map(|name| name.rsplit_once(':').map_or(name, |(repository, _)| repository));
@@ -42,22 +39,6 @@ pub(super) fn check_storage(root: &Path, name: Option<&str>) -> anyhow::Result<(
 }
 
 /// Returns the policy file that images are accepted by, if there is one.
-#[cfg(feature = "network")]
 pub(super) fn file() -> anyhow::Result<Option<PathBuf>> {
     Ok(load()?.map(|policy| policy.path().to_owned()))
-}
-
-#[cfg(not(feature = "network"))]
-pub(super) fn check_path(_: &str, _: &Path, _: Option<&str>) -> anyhow::Result<()> {
-    Ok(())
-}
-
-#[cfg(not(feature = "network"))]
-pub(super) fn check_storage(_: &Path, _: Option<&str>) -> anyhow::Result<()> {
-    Ok(())
-}
-
-#[cfg(not(feature = "network"))]
-pub(super) fn file() -> anyhow::Result<Option<PathBuf>> {
-    Ok(None)
 }

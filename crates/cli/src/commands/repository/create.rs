@@ -4,18 +4,23 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap_complete::engine::ArgValueCompleter;
+use libcomposefs_image::policy::{FileContents, Inline};
 use libcomposefs_image::tree::Timestamp;
-use libcomposefs_repo::{Created, RefName, Repository};
-use libcomposefs_scan::{self as scan, Mtime, XattrChoice};
+use libcomposefs_oci::pull::image_format;
+use libcomposefs_repo::{Created, Format, RefName, Repository};
+use libcomposefs_scan::{self as scan, Mtime, Patterns, XattrChoice};
 use serde_json::json;
 
 use super::RepositoryArgs;
+use crate::commands::bootable_args::BootableArgs;
 use crate::complete;
 use crate::interrupt::Interrupt;
 use crate::lost_opaque;
 use crate::output;
 use crate::scan_progress::ScanProgress;
+use crate::tree_labels::{TreeContents, apply_with_labels};
 
 /// Create an image of a directory tree in a repository, with all its contents.
 ///
@@ -30,17 +35,19 @@ pub(crate) struct CreateArgs {
     /// Name for the image; another image that has the name loses it. An untagged image is removed by the next gc
     #[arg(long, value_name = "REF", add = ArgValueCompleter::new(complete::refs))]
     name: Option<RefName>,
+    #[command(flatten)]
+    bootable: BootableArgs,
     /// Keep only user.* xattrs
-    #[arg(long, conflicts_with = "skip_xattrs")]
+    #[arg(long, conflicts_with_all = ["skip_xattrs", "bootable"])]
     user_xattrs: bool,
     /// Leave out all xattrs
-    #[arg(long)]
+    #[arg(long, conflicts_with = "bootable")]
     skip_xattrs: bool,
     /// Leave out device nodes
-    #[arg(long)]
+    #[arg(long, conflicts_with = "bootable")]
     skip_devices: bool,
     /// Set all mtimes to zero
-    #[arg(long)]
+    #[arg(long, conflicts_with = "bootable")]
     use_epoch: bool,
     /// Number of threads to use
     #[arg(long, value_parser = crate::rlimits::parse_threads)]
@@ -53,6 +60,7 @@ pub(crate) struct CreateArgs {
 const EXAMPLES: &str = "\
 Examples:
   composefs --repo=/srv/images create rootfs/ --name=debian/13
+  composefs --repo=/srv/images create rootfs/ --bootable --name=os/1
   composefs --repo=/srv/images create rootfs/ --user-xattrs --use-epoch --json
 
 Exit status: 0 if the image was created, 1 if not, 128 plus the signal number if a signal cancelled the command. On
@@ -79,10 +87,38 @@ fn create(args: &CreateArgs, selected: &RepositoryArgs, interrupt: &Interrupt) -
         ..scan::Options::default()
     };
     let progress = ScanProgress::start();
-    let created = repository.create(&args.source, &options, args.name.as_ref(), &progress)?;
+    let created = if args.bootable.bootable {
+        create_bootable(args, &repository, &options, &progress)?
+    } else {
+        repository.create(&args.source, &options, args.name.as_ref(), &progress)?
+    };
     drop(progress);
     print_created(&created, args.name.as_ref(), &repository, args.json);
     Ok(())
+}
+
+/// Creates the bootable image of the directory. What is below /run, /boot and /sysroot is not read.
+fn create_bootable(
+    args: &CreateArgs,
+    repository: &Repository,
+    options: &scan::Options,
+    progress: &ScanProgress,
+) -> anyhow::Result<Created> {
+    let mut patterns = Patterns::default();
+    for emptied in ["/run/*", "/boot/*", "/sysroot/*"] {
+        patterns.exclude(emptied)?;
+    }
+    let options = scan::Options { hardlinks: true, patterns, ..options.clone() };
+    let format = image_format(repository.meta().format);
+    let version = if format == Format::Legacy { 2 } else { 1 };
+    let transaction = repository.transaction()?;
+    let scanned = transaction.scan(&args.source, &options, progress)?;
+    let policy = args.bootable.policy(version, repository.algorithm(), Inline::AsGiven);
+    let place = TreeContents::Directory(&args.source);
+    let tree = apply_with_labels(&policy, &scanned, &FileContents::default(), place)
+        .with_context(|| format!("make a bootable image of {}", args.source.display()))?;
+    let image = format.plan(&tree)?;
+    Ok(transaction.commit_image(&tree, &image, args.name.clone().into_iter().collect())?)
 }
 
 /// Prints warnings about the result.

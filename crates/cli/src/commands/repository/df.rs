@@ -1,7 +1,8 @@
 //! `composefs df`: prints the disk usage of names.
 
 use libcomposefs_image::Digest;
-use libcomposefs_repo::{NameSizes, Usage};
+use libcomposefs_repo::cold::ColdImages;
+use libcomposefs_repo::{NameSizes, RefName, Usage};
 use serde_json::{Value, json};
 
 use super::RepositoryArgs;
@@ -12,9 +13,9 @@ use crate::output;
 /// Print the disk usage of each name and OCI tag, how much names share, and how much removing each would free.
 ///
 /// Of a tag, the streams of the OCI image count too. EXCLUSIVE is the size of the objects that no other name needs.
-/// FREED is the space that becomes available once the
-/// name is removed and gc has run. It is less than EXCLUSIVE if objects have other hard links, or share extents with
-/// other files. Removing several names that share objects frees more than the sum of their FREED.
+/// FREED is the space that becomes available once the name is removed and gc has run. It is less than EXCLUSIVE if
+/// objects have other hard links, or share extents with other files. Removing several names that share objects frees
+/// more than the sum of their FREED. Of a cold image, the sizes are those of its pack.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct DfArgs {
@@ -32,9 +33,10 @@ Examples:
   composefs --repo=/srv/images df --json | jq '.refs | max_by(.freed) | .name'";
 
 pub(crate) fn run(args: &DfArgs, selected: &RepositoryArgs) -> anyhow::Result<()> {
-    let usage = selected.open()?.usage()?;
+    let repository = selected.open()?;
+    let (usage, cold) = (repository.usage()?, repository.cold_images()?);
     if args.json {
-        output::json(&usage_json(&usage));
+        output::json(&usage_json(&usage, &cold));
         return Ok(());
     }
     let size = |bytes: u64| SizeFormat::human(args.human).show(bytes);
@@ -56,6 +58,15 @@ pub(crate) fn run(args: &DfArgs, selected: &RepositoryArgs) -> anyhow::Result<()
         let name = format!("{} (OCI tag)", NameFormat::Escaped.text(one.tag.as_bytes()));
         line(name, &one.sizes, one.in_use);
     }
+    for one in &cold.images {
+        let (packed, names) = (size(one.entry.pack_size), one.refs.iter().map(RefName::as_str).collect::<Vec<_>>());
+        let name = if names.is_empty() { format!("{} (without a name)", one.digest) } else { names.join(" ") };
+        out!(
+            "{packed:>12} {packed:>12} {:>12} {packed:>12}  {name}  (cold: {} unpacked)",
+            size(0),
+            size(one.entry.bytes)
+        );
+    }
     out!(
         "{:>12} in {} objects; {} in {} that no name needs",
         size(usage.used),
@@ -66,7 +77,7 @@ pub(crate) fn run(args: &DfArgs, selected: &RepositoryArgs) -> anyhow::Result<()
     Ok(())
 }
 
-fn usage_json(usage: &Usage) -> Value {
+fn usage_json(usage: &Usage, cold: &ColdImages) -> Value {
     let refs = usage.refs.iter().map(|one| {
         let own = json!({ "name": one.name.as_str(), "digest": one.digest.to_hex(), "in_use": one.in_use });
         with_sizes(own, &one.sizes)
@@ -76,7 +87,13 @@ fn usage_json(usage: &Usage) -> Value {
         let own = json!({ "tag": one.tag, "manifest": one.manifest, "images": images, "in_use": one.in_use });
         with_sizes(own, &one.sizes)
     });
+    let cold = cold.images.iter().map(|one| {
+        let names = one.refs.iter().map(RefName::as_str).collect::<Vec<_>>();
+        let (packed, bytes) = (one.entry.pack_size, one.entry.bytes);
+        json!({ "digest": one.digest.to_hex(), "refs": names, "pack_size": packed, "bytes": bytes })
+    });
     json!({
+        "cold": cold.collect::<Vec<_>>(),
         "refs": refs.collect::<Vec<_>>(),
         "tags": tags.collect::<Vec<_>>(),
         "objects": usage.objects,

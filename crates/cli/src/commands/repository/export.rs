@@ -1,23 +1,28 @@
 //! `composefs export`: writes images and their objects to a bundle.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap_complete::engine::ArgValueCompleter;
+use libcomposefs_delta::{Effort, SpoolFile};
 use libcomposefs_image::Digest;
 use libcomposefs_oci::bundle_document::bundle_document;
 use libcomposefs_oci::stored::stream_name;
 use libcomposefs_oci::stream::StreamKind;
-use libcomposefs_repo::bundle::{Exported, Have, OciDocument};
+use libcomposefs_repo::bundle::{Exported, FrameOptions, Have, OciDocument};
 use libcomposefs_repo::{ImageName, Reader, StreamTag};
 use libcomposefs_store::publish::replace_file;
+use libcomposefs_sys::tempfile::Temporary;
 use serde_json::json;
 
 use super::{NameOperand, RepositoryArgs, ResolvedName, progress};
-use crate::complete;
 use crate::output;
+use crate::{complete, rlimits};
 
 /// Write images with their objects to a bundle, a file for `composefs import`.
 ///
@@ -25,7 +30,8 @@ use crate::output;
 /// receiver makes the composefs image of the layers. By its digest, a composefs image is written alone.
 ///
 /// Objects that the receiver has can be left out: all objects of an image (--have), or those in a list (--have-list).
-/// Every content is verified before it is written.
+/// The others are compressed, with the objects of the images given with --have as bases: only the differences are
+/// written. Every content is verified before it is written.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ExportArgs {
@@ -41,15 +47,43 @@ pub(crate) struct ExportArgs {
     /// Leave out the objects in this list, one digest per line, as printed by `composefs images --objects`
     #[arg(long, value_name = "FILE")]
     have_list: Option<PathBuf>,
+    /// Work to spend on smaller bundles: `best` takes some times as long as `default`
+    #[arg(long, value_name = "EFFORT", default_value = "default")]
+    effort: EffortName,
+    /// Version of the format; programs before version 0.3.0 read only version 1, whose contents are not compressed
+    #[arg(long, value_name = "VERSION", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=2))]
+    bundle_version: u8,
+    /// Number of threads to use
+    #[arg(long, value_parser = rlimits::parse_threads)]
+    threads: Option<NonZeroUsize>,
     /// Print the result as JSON; requires --output
     #[arg(long, requires = "output")]
     json: bool,
+}
+
+/// Work that is spent on compression.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub(crate) enum EffortName {
+    /// About 25 MB/s for each CPU
+    Default,
+    /// About 4 MB/s for each CPU
+    Best,
+}
+
+impl From<EffortName> for Effort {
+    fn from(name: EffortName) -> Self {
+        match name {
+            EffortName::Default => Effort::Default,
+            EffortName::Best => Effort::Best,
+        }
+    }
 }
 
 const EXAMPLES: &str = "\
 Examples:
   composefs --repo=/srv/images export debian/13 --output=debian.bundle
   composefs --repo=/srv/images export debian/13.1 --have=debian/13 --output=update.bundle
+  composefs --repo=/srv/images export debian/13.1 --have=debian/13 --effort=best --output=update.bundle
   composefs --repo=/srv/images export docker.io/library/debian:13 --output=oci.bundle
   ssh host composefs images --objects > list
   composefs export debian/13 --have-list=list | ssh host composefs import -";
@@ -78,7 +112,8 @@ pub(crate) fn run(args: &ExportArgs, selected: &RepositoryArgs) -> anyhow::Resul
     let (have_images, have_oci) = named(&args.have)?;
     let objects = objects.into_iter().chain(have_oci.into_iter().flat_map(|image| image.objects)).collect();
     let have = Have { images: have_images, objects };
-    let wanted = ToExport { images, oci };
+    let threads = rlimits::threads(args.threads);
+    let wanted = ToExport { images, oci, version: args.bundle_version, effort: args.effort, threads };
     let Some(path) = args.output.as_deref().filter(|path| *path != Path::new("-")) else {
         if output::is_terminal() {
             bail!("standard output is a terminal: use --output=FILE to write a bundle");
@@ -103,12 +138,33 @@ pub(crate) fn run(args: &ExportArgs, selected: &RepositoryArgs) -> anyhow::Resul
 struct ToExport {
     images: Vec<ImageName>,
     oci: Vec<OciDocument>,
+    version: u8,
+    effort: EffortName,
+    threads: NonZeroUsize,
 }
 
-fn write(wanted: &ToExport, reader: &Reader<'_>, have: &Have, out: &mut impl Write) -> anyhow::Result<Exported> {
+fn write(
+    wanted: &ToExport,
+    reader: &Reader<'_>,
+    have: &Have,
+    out: &mut (impl Write + Send),
+) -> anyhow::Result<Exported> {
     let progress = progress::ObjectProgress::start();
     let mut out = BufWriter::with_capacity(1 << 20, out);
-    Ok(reader.export(&wanted.images, &wanted.oci, have, &mut out, &|bytes| progress.done(bytes))?)
+    let done = |bytes| progress.done(bytes);
+    if wanted.version == 1 {
+        return Ok(reader.export(&wanted.images, &wanted.oci, have, &mut out, &done)?);
+    }
+    let mut options = FrameOptions::new(wanted.effort.into(), wanted.threads);
+    options.spool = Some(&spool);
+    Ok(reader.export_frames(&wanted.images, &wanted.oci, have, &options, &mut out, &done)?)
+}
+
+/// A file without a name in the directory for temporary files.
+fn spool() -> io::Result<Box<dyn SpoolFile>> {
+    let directory = Arc::new(OwnedFd::from(File::open(std::env::temp_dir())?));
+    let file = Temporary::create(&directory, 0o600)?;
+    Ok(Box::new(File::from(file.as_fd().try_clone_to_owned()?)))
 }
 
 fn read_list(path: &Path) -> anyhow::Result<Vec<Digest>> {

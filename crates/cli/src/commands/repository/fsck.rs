@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use indicatif::ProgressBar;
 use libcomposefs_content::Progress;
 use libcomposefs_mount::MountEntry;
+use libcomposefs_repo::cold::ColdDamage;
 use libcomposefs_repo::fsck::{Damage, DamageKind, FsckOptions, FsckReport, Remedy, RepairSource, open_anyway};
 use libcomposefs_repo::{LockHolder, Opener};
 use serde_json::{Value, json};
@@ -74,15 +75,17 @@ fn check(args: &FsckArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
     let options = FsckOptions { repair: args.repair, sources, threads: rlimits::threads(args.threads) };
     let bar = Bar(output::bar("{bar:30} {bytes} of {total_bytes} of objects, {elapsed}", 0));
     let report = repository.fsck(meta, &options, &bar)?;
+    let cold = repository.check_cold(options.threads, &libcomposefs_content::NoProgress)?;
     bar.0.finish_and_clear();
     let remount = mounts_to_renew(&report, &repository.objects().path().to_string_lossy());
     if args.json {
-        output::json(&report_json(&report, &remount, &lock));
+        output::json(&report_json(&report, &cold, &remount, &lock));
     } else {
-        print(&report, &remount);
+        cold.iter().for_each(|damage| out!("{}", cold_line(damage)));
+        print(&report, &cold, &remount);
         lock.print();
     }
-    Ok(report.is_sound())
+    Ok(report.is_sound() && cold.is_empty())
 }
 
 /// Processes that hold the lock of the repository when the check starts, and users who could lock it. This is not
@@ -127,7 +130,15 @@ fn replaces_an_object(kind: DamageKind) -> bool {
     )
 }
 
-fn print(report: &FsckReport, remount: &[MountEntry]) {
+/// Describes the damage of a cold image. Nothing here can repair it.
+fn cold_line(damage: &ColdDamage) -> String {
+    let names: Vec<_> = damage.refs.iter().map(|name| name.as_str()).collect();
+    let of = if names.is_empty() { damage.image.to_hex() } else { names.join(", ") };
+    let (path, found) = (damage.path.display(), &damage.found);
+    format!("{path}: cold: {found}; {of} needs it: import or pull the image again, or remove its names")
+}
+
+fn print(report: &FsckReport, cold: &[ColdDamage], remount: &[MountEntry]) {
     for damage in &report.damages {
         out!("{}", line(damage));
     }
@@ -137,7 +148,9 @@ fn print(report: &FsckReport, remount: &[MountEntry]) {
     let (objects, images) = (counted(report.objects, "object"), counted(report.images, "image"));
     out!("{objects}, {}, {images}, {}", human(report.bytes), counted(report.refs, "name"));
     if report.damages.is_empty() {
-        out!("no problems found");
+        if cold.is_empty() {
+            out!("no problems found");
+        }
         return;
     }
     for (kind, [all, mended]) in by_kind(report) {
@@ -184,7 +197,7 @@ fn line(damage: &Damage) -> String {
     line
 }
 
-fn report_json(report: &FsckReport, remount: &[MountEntry], lock: &LockInfo) -> Value {
+fn report_json(report: &FsckReport, cold: &[ColdDamage], remount: &[MountEntry], lock: &LockInfo) -> Value {
     let damages = report.damages.iter().map(|damage| {
         let (remedy, detail) = match &damage.remedy {
             Remedy::Left => ("left", None),
@@ -209,7 +222,7 @@ fn report_json(report: &FsckReport, remount: &[MountEntry], lock: &LockInfo) -> 
         .into_iter()
         .map(|(kind, [all, mended])| (kind.name().to_owned(), json!({ "found": all, "mended": mended })));
     json!({
-        "sound": report.is_sound(),
+        "sound": report.is_sound() && cold.is_empty(),
         "objects": report.objects,
         "bytes": report.bytes,
         "images": report.images,
@@ -217,6 +230,12 @@ fn report_json(report: &FsckReport, remount: &[MountEntry], lock: &LockInfo) -> 
         "streams": report.streams,
         "counts": Value::Object(counts.collect()),
         "damages": damages.collect::<Vec<_>>(),
+        "cold": cold.iter().map(|damage| json!({
+            "path": damage.path.to_string_lossy(),
+            "found": damage.found,
+            "digest": damage.image.to_hex(),
+            "refs": damage.refs.iter().map(|name| name.as_str()).collect::<Vec<_>>(),
+        })).collect::<Vec<_>>(),
         "lockable_by": lock.openers.iter().map(Opener::to_string).collect::<Vec<_>>(),
         "locked_by": lock.holders.iter().map(|holder| {
             json!({ "pid": holder.pid, "program": holder.program, "exclusive": holder.is_alone })

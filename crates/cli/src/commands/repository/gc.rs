@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use libcomposefs_repo::cold::ColdReport;
 use libcomposefs_repo::{GcOptions, GcReport};
 use serde_json::json;
 
@@ -46,7 +47,8 @@ If gc cannot interpret an entry among the images, refs or streams, it removes no
 Exit status: 0 if everything unneeded was removed; 1 if something was kept because an entry cannot be interpreted, a
 ref leads to no image or an image is damaged, or on error.";
 
-fn age(text: &str) -> Result<Duration, String> {
+/// Parses an age: seconds, or a number followed by s, m, h or d.
+pub(crate) fn age(text: &str) -> Result<Duration, String> {
     let (number, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
         Some(at) => text.split_at(at),
         None => (text, "s"),
@@ -69,7 +71,9 @@ pub(crate) fn run(args: &GcArgs, selected: &RepositoryArgs) -> ExitCode {
 
 fn collect(args: &GcArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
     let repository = selected.open()?;
-    let report = repository.gc(GcOptions { dry_run: args.dry_run, grace: args.grace })?;
+    let options = GcOptions { dry_run: args.dry_run, grace: args.grace };
+    let cold = repository.collect_cold(options)?;
+    let report = repository.gc(options)?;
     if !args.dry_run
         && let Err(error) = libcomposefs_oci::zstd_chunked::table::prune(&repository)
     {
@@ -82,9 +86,10 @@ fn collect(args: &GcArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
         tell!("composefs: warning: cannot remove parts of blobs that a pull has left in cache/: {error}");
     }
     if args.json {
-        output::json(&report_json(&report, args));
+        output::json(&report_json(&report, &cold, args));
     } else {
         print(&report, args);
+        print_cold(&cold, args);
     }
     for (name, digest) in &report.dangling {
         tell!("composefs: {name} is a name of {digest}, but that image does not exist");
@@ -103,6 +108,24 @@ fn collect(args: &GcArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
         );
     }
     Ok(report.dangling.is_empty() && report.unclear.is_empty() && report.unreadable.is_empty())
+}
+
+fn print_cold(cold: &ColdReport, args: &GcArgs) {
+    let done = if args.dry_run { "would be removed" } else { "removed" };
+    if !cold.removed.is_empty() {
+        let images = counted(cold.removed.len() as u64, "cold image");
+        out!("{images} without a ref {done}, {}", human(cold.removed_bytes));
+    }
+    if cold.kept > 0 {
+        out!("{} kept", counted(cold.kept, "cold image"));
+    }
+    if !cold.young.is_empty() {
+        let images = counted(cold.young.len() as u64, "cold image");
+        out!("{images} without a ref, packed less than {} ago: kept (--grace)", age_text(args.grace));
+    }
+    if cold.is_busy {
+        out!("cold images were left alone: another process packs or unpacks one");
+    }
 }
 
 fn print(report: &GcReport, args: &GcArgs) {
@@ -168,7 +191,7 @@ fn age_text(age: Duration) -> String {
     format!("{} {name}", seconds / unit)
 }
 
-fn report_json(report: &GcReport, args: &GcArgs) -> serde_json::Value {
+fn report_json(report: &GcReport, cold: &ColdReport, args: &GcArgs) -> serde_json::Value {
     let hex = |digests: &[libcomposefs_image::Digest]| digests.iter().map(|d| d.to_hex()).collect::<Vec<_>>();
     json!({
         "dry_run": args.dry_run,
@@ -191,6 +214,13 @@ fn report_json(report: &GcReport, args: &GcArgs) -> serde_json::Value {
             "streams": report.young_streams,
             "objects": report.young_objects,
             "bytes": report.young_bytes,
+        },
+        "cold": {
+            "removed": hex(&cold.removed),
+            "removed_bytes": cold.removed_bytes,
+            "kept": cold.kept,
+            "young": hex(&cold.young),
+            "busy": cold.is_busy,
         },
         "claimed_objects": report.claimed_objects,
         "cleared_leases": report.cleared_leases,

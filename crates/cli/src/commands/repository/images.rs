@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use libcomposefs_image::Digest;
 use libcomposefs_oci::stored::{StoredError, StoredImage};
 use libcomposefs_oci::stored_layer_images::stored_layer_images;
+use libcomposefs_repo::cold::{ColdImage, ColdImages};
 use libcomposefs_repo::{Images, Repository};
 use serde_json::json;
 
@@ -18,7 +19,8 @@ use crate::output;
 ///
 /// Prints the digest, the size, the kind of the names that follow, and the names. A name is a ref (kind `ref`), or the
 /// name of an OCI image from which the image was made (kind `oci`; `composefs oci images` has more about it), all of it
-/// or a single layer (kind `layer`). An image without a name has the kind `-`.
+/// or a single layer (kind `layer`). An image without a name has the kind `-`. Of a cold image (kind `cold`), the size
+/// is that of its pack: see `composefs repack`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ImagesArgs {
@@ -56,10 +58,17 @@ fn list(args: &ImagesArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
     }
     let images = repository.images()?;
     let tags = ImageTags::read(&repository)?;
+    let cold = repository.cold_images()?;
     if args.json {
-        output::json(&images_json(&images, &tags));
+        output::json(&images_json(&images, &tags, &cold));
     } else {
-        print(args, &images, &tags)?;
+        print(args, &images, &tags, &cold)?;
+    }
+    for (_, error) in &cold.broken {
+        tell!("composefs: {error}: run `composefs fsck`");
+    }
+    for (name, digest) in &cold.dangling {
+        tell!("composefs: {name} is a name of the cold image {digest}, which does not exist: run `composefs fsck`");
     }
     for (name, error) in &tags.unreadable {
         tell!("composefs: {name}: {error}");
@@ -74,7 +83,8 @@ fn list(args: &ImagesArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
             broken.found
         );
     }
-    Ok(images.dangling.is_empty() && images.broken.is_empty() && tags.unreadable.is_empty())
+    let is_cold_sound = cold.broken.is_empty() && cold.dangling.is_empty();
+    Ok(is_cold_sound && images.dangling.is_empty() && images.broken.is_empty() && tags.unreadable.is_empty())
 }
 
 /// The names of OCI images, by the composefs images that were made of them.
@@ -123,7 +133,7 @@ impl ImageTags {
     }
 }
 
-fn print(args: &ImagesArgs, images: &Images, tags: &ImageTags) -> anyhow::Result<()> {
+fn print(args: &ImagesArgs, images: &Images, tags: &ImageTags, cold: &ColdImages) -> anyhow::Result<()> {
     let mut out = output::text();
     for image in &images.images {
         let refs: Vec<_> = image.refs.iter().map(|name| name.as_str()).collect();
@@ -145,10 +155,18 @@ fn print(args: &ImagesArgs, images: &Images, tags: &ImageTags) -> anyhow::Result
             }
         }
     }
+    for ColdImage { digest, refs, entry, .. } in &cold.images {
+        let names: Vec<_> = refs.iter().map(|name| name.as_str()).collect();
+        if args.quiet {
+            names.iter().try_for_each(|name| writeln!(out, "{name}"))?;
+        } else {
+            writeln!(out, "{digest} {:>12} cold {}", entry.pack_size, names.join(" "))?;
+        }
+    }
     Ok(())
 }
 
-fn images_json(images: &Images, tags: &ImageTags) -> serde_json::Value {
+fn images_json(images: &Images, tags: &ImageTags, cold: &ColdImages) -> serde_json::Value {
     let list = images.images.iter().map(|image| {
         json!({
             "digest": image.digest.to_hex(),
@@ -158,11 +176,22 @@ fn images_json(images: &Images, tags: &ImageTags) -> serde_json::Value {
             "layer_of": tags.of_layer(&image.digest),
         })
     });
+    let cold = cold.images.iter().map(|ColdImage { digest, refs, entry, .. }| {
+        json!({
+            "digest": digest.to_hex(),
+            "refs": refs.iter().map(|name| name.as_str()).collect::<Vec<_>>(),
+            "base": entry.base.map(|base| base.to_hex()),
+            "objects": entry.objects,
+            "bytes": entry.bytes,
+            "pack_size": entry.pack_size,
+        })
+    });
     let dangling =
         images.dangling.iter().map(|(name, digest)| json!({ "ref": name.as_str(), "digest": digest.to_hex() }));
     let broken = images.broken.iter().map(|b| json!({ "path": b.path.to_string_lossy(), "found": b.found }));
     json!({
         "images": list.collect::<Vec<_>>(),
+        "cold": cold.collect::<Vec<_>>(),
         "dangling": dangling.collect::<Vec<_>>(),
         "broken": broken.collect::<Vec<_>>(),
     })

@@ -134,7 +134,8 @@ fn import_bundle(
         _ => Vec::new(),
     };
     let cannot = || format!("cannot import {}", args.source.display());
-    let bundle = repository.read_bundle(input, &args.source, options.progress).with_context(cannot)?;
+    let bundle = repository.read_bundle_on(options.threads, input, &args.source, options.progress);
+    let bundle = bundle.with_context(cannot)?;
     let tags = bundle.documents().iter().map(|(_, own)| match &args.name {
         Some(name) if bundle.image_count() == 0 => Ok(vec![name.as_str().parse()?]),
         None if args.refs => Ok(own.clone()),

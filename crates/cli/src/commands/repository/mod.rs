@@ -4,17 +4,19 @@
 mod args;
 pub(super) mod create;
 pub(super) mod df;
-pub(super) mod export;
+pub(crate) mod export;
 pub(super) mod fsck;
-pub(super) mod gc;
+pub(crate) mod gc;
 pub(super) mod images;
 pub(super) mod import;
 pub(super) mod init;
 pub(super) mod mounts;
 mod names;
 pub(super) mod progress;
+pub(super) mod repack;
 pub(super) mod sync;
 pub(super) mod tag;
+mod unpack;
 pub(super) mod untag;
 pub(super) mod why;
 

@@ -7,6 +7,8 @@ use anyhow::{Context as _, bail};
 use libcomposefs_oci::stored::StoredImage;
 use libcomposefs_repo::{ImageName, InvalidRefName, Repository, RepositoryError, StreamTag};
 
+use super::unpack::unpack_if_cold;
+
 /// Options that say what a name of an image in a repository is.
 #[derive(clap::Args, Clone, Copy, Debug, Default)]
 pub(crate) struct NameKindArgs {
@@ -79,6 +81,7 @@ impl NameOperand {
     pub(crate) fn resolve(&self, repository: &Repository, kind: NameKind) -> anyhow::Result<ResolvedName> {
         let name = self.0.parse::<ImageName>();
         if let Ok(ImageName::Digest(digest)) = name {
+            unpack_if_cold(repository, &ImageName::Digest(digest))?;
             return Ok(ResolvedName { image: ImageName::Digest(digest), oci: None });
         }
         let tag = match kind {
@@ -102,7 +105,11 @@ impl NameOperand {
                 let path = repository.path().display();
                 bail!("no OCI image is called {self} in {path}; `composefs oci images` lists them")
             }
-            (None, NameKind::Any | NameKind::Ref) => Ok(ResolvedName { image: name?, oci: None }),
+            (None, NameKind::Any | NameKind::Ref) => {
+                let image = name?;
+                unpack_if_cold(repository, &image)?;
+                Ok(ResolvedName { image, oci: None })
+            }
         }
     }
 

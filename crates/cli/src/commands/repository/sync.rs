@@ -4,11 +4,13 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use libcomposefs_repo::{RefName, Repository, StreamTag};
+use anyhow::bail;
+use libcomposefs_repo::{ImageName, RefName, Repository, StreamTag};
 use serde_json::{Value, json};
 
 use super::{RepositoryArgs, counted, create, progress, tell_of_waiting};
 use crate::commands::oci;
+use crate::inspect::names::shell_word;
 use crate::inspect::size::human;
 use crate::interrupt::Interrupt;
 use crate::output;
@@ -91,6 +93,12 @@ fn sync_names(
 ) -> anyhow::Result<()> {
     let other = Repository::open(&args.other)?.telling(tell_of_waiting).interrupted_by(interrupt.flag());
     let threads = rlimits::threads(args.threads);
+    for name in &args.names {
+        if other.cold_image(&ImageName::Ref(name.clone()))?.is_some() {
+            let path = shell_word(other.path());
+            bail!("{name} is cold in {path}: unpack it with `composefs --repo={path} repack --warm {name}`");
+        }
+    }
     for step in repository.plan_sync(&other, &args.names)? {
         let mut json = json!({
             "name": step.name.as_str(),

@@ -1,7 +1,9 @@
 //! `composefs untag`: removes names from images.
 
+use anyhow::bail;
 use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_repo::RefName;
+use libcomposefs_repo::cold::is_base_name;
 use serde_json::json;
 
 use super::RepositoryArgs;
@@ -30,6 +32,12 @@ Examples:
 pub(crate) fn run(args: &UntagArgs, selected: &RepositoryArgs) -> anyhow::Result<()> {
     let repository = selected.open()?;
     for name in &args.names {
+        if is_base_name(name) {
+            bail!(
+                "{name} keeps the base of a cold image: unpack that image, or remove its own names and run gc, which \
+                 removes this one too"
+            );
+        }
         let digest = repository.untag(name)?;
         if args.json {
             output::json_line(&json!({ "untagged": name.as_str(), "digest": digest.map(|digest| digest.to_hex()) }));

@@ -2,9 +2,11 @@
 
 use std::process::ExitCode;
 
+use anyhow::bail;
 use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_image::Digest;
-use libcomposefs_repo::{Reasons, StreamKeeper};
+use libcomposefs_repo::cold::{ColdImage, PackedIn};
+use libcomposefs_repo::{Reasons, RefName, StreamKeeper};
 use serde_json::{Map, json};
 
 use super::{RepositoryArgs, counted};
@@ -17,7 +19,7 @@ use crate::output;
 /// Print what keeps an object or an image in a repository: names, images, mounts, streams, running commands.
 ///
 /// Of a stream it prints the way from a tag to it: the manifest and the configuration of an OCI image. Without a tag, a
-/// stream of an OCI image keeps nothing.
+/// stream of an OCI image keeps nothing. A cold image keeps what is in its pack.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct WhyArgs {
@@ -34,23 +36,41 @@ Examples:
   composefs --repo=/srv/images why 029cc8af231b4d76c3618cc37232dc590a33379e838d927f542e18455ca5e655
   composefs --repo=/srv/images why $(composefs digest /bin/sh | cut -d' ' -f1)
 
-Exit status: 0 if something keeps it, 1 if gc would remove it or it does not exist, 2 on error.";
+Exit status: 0 if something keeps it, 1 if gc would remove it or it does not exist, 2 on error. If the pack of a cold
+image cannot be read and nothing else keeps it, the answer is not known, and the status is 2.";
 
 pub(crate) fn run(args: &WhyArgs, selected: &RepositoryArgs) -> ExitCode {
     exit_answer(explain(args, selected))
 }
 
 fn explain(args: &WhyArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
-    let reasons = selected.open()?.why(&args.digest)?;
+    let repository = selected.open()?;
+    let (reasons, cold) = (repository.why(&args.digest)?, repository.cold_images_with(&args.digest)?);
+    let is_packed = cold.images.iter().any(|image| !image.refs.is_empty());
     if args.json {
-        output::json(&reasons_json(&reasons));
+        output::json(&reasons_json(&reasons, &cold));
     } else {
-        print(&reasons);
+        cold.images.iter().for_each(|image| out!("{}", cold_text(image, &args.digest)));
+        print(&reasons, !cold.images.is_empty());
     }
-    Ok(reasons.is_there && reasons.is_kept())
+    let is_kept = is_packed || reasons.is_there && reasons.is_kept();
+    match cold.unreadable.first() {
+        Some((image, error)) if !is_kept => {
+            bail!("cold image {image} cannot be read, and may have it: {error} (`composefs fsck` has more)")
+        }
+        _ => Ok(is_kept),
+    }
 }
 
-fn print(reasons: &Reasons) {
+/// Describes a cold image whose pack has the object.
+fn cold_text(image: &ColdImage, digest: &Digest) -> String {
+    let names: Vec<_> = image.refs.iter().map(RefName::as_str).collect();
+    let named = if names.is_empty() { "without a name".into() } else { format!("named {}", names.join(", ")) };
+    let what = if image.digest == *digest { ": this image itself" } else { "" };
+    format!("cold image {}, {named}, has it in its pack{what}", image.digest)
+}
+
+fn print(reasons: &Reasons, is_packed: bool) {
     for keeper in &reasons.images {
         let names: Vec<_> = keeper.names.iter().map(|name| name.as_str()).collect();
         let mut line = format!("image {}", keeper.image);
@@ -92,6 +112,7 @@ fn print(reasons: &Reasons) {
         out!("image {image} cannot be read, and may need it: run `composefs fsck`");
     }
     match (reasons.is_there, reasons.is_kept()) {
+        (false, _) if is_packed => out!("it is no file: `composefs repack --warm` unpacks it"),
         (false, _) => out!("it does not exist"),
         (true, false) => out!("nothing keeps it: gc removes it once it is older than the grace"),
         (true, true) => {}
@@ -123,7 +144,10 @@ fn streams_json(keepers: &[StreamKeeper]) -> serde_json::Value {
     keepers.iter().map(json).collect()
 }
 
-fn reasons_json(reasons: &Reasons) -> serde_json::Value {
+fn reasons_json(reasons: &Reasons, packed: &PackedIn) -> serde_json::Value {
+    let cold = packed.images.iter().map(|image| {
+        json!({ "image": image.digest.to_hex(), "refs": image.refs.iter().map(RefName::as_str).collect::<Vec<_>>() })
+    });
     let images = reasons.images.iter().map(|keeper| {
         let mut json = Map::new();
         json.insert("image".into(), keeper.image.to_hex().into());
@@ -145,6 +169,8 @@ fn reasons_json(reasons: &Reasons) -> serde_json::Value {
         "images": images.collect::<Vec<_>>(),
         "streams": reasons.streams.iter().map(|keeper| keeper.name.as_str()).collect::<Vec<_>>(),
         "by_streams": streams_json(&reasons.streams),
+        "cold": cold.collect::<Vec<_>>(),
+        "cold_unreadable": packed.unreadable.iter().map(|(image, _)| image.to_hex()).collect::<Vec<_>>(),
         "claimed": reasons.is_claimed,
         "unreadable": reasons.unreadable.iter().map(Digest::to_hex).collect::<Vec<_>>(),
     })

@@ -1,0 +1,41 @@
+//! Options for the servers of remotes.
+
+use anyhow::bail;
+
+/// Options for remotes on servers. A build without network has none.
+#[derive(clap::Args, Clone, Debug)]
+pub(super) struct ServerArgs {
+    /// File with credentials for a registry (oci://), in the form of podman's auth.json [default: the files of podman
+    /// and docker]
+    #[cfg(feature = "network")]
+    #[arg(long, value_name = "FILE", help_heading = "Servers")]
+    pub(super) authfile: Option<std::path::PathBuf>,
+    /// With `false`, the server of the remote may use plain HTTP or a certificate that cannot be verified
+    #[cfg(feature = "network")]
+    #[arg(
+        long,
+        value_name = "BOOL",
+        default_value_t = true,
+        action = clap::ArgAction::Set,
+        help_heading = "Servers"
+    )]
+    pub(super) tls_verify: bool,
+}
+
+impl ServerArgs {
+    /// Refuses credentials that a remote of this kind does not read.
+    pub(super) fn expect_usable(&self, scheme: Option<&str>) -> anyhow::Result<()> {
+        #[cfg(feature = "network")]
+        if self.authfile.is_some() && scheme != Some("oci") {
+            let place = match scheme {
+                Some("https" | "http") => "a web server has its credentials in ~/.netrc",
+                Some("s3") => "S3 has its keys in the environment or ~/.aws/credentials",
+                Some("ssh") => "ssh has keys of its own",
+                _ => "this remote needs no credentials",
+            };
+            bail!("--authfile is for registries (oci://): {place}");
+        }
+        let _ = scheme;
+        Ok(())
+    }
+}
