@@ -3,8 +3,12 @@
 //! `cargo xtask bench` builds the program, sets up the peers and runs this. With `--check` it fails where a ratio is
 //! more than a tenth below the one wanted.
 
+mod apt_versions;
 mod capi;
+mod cold;
 mod cost;
+mod delta;
+mod derive;
 mod disk;
 mod dump;
 mod floor;
@@ -12,6 +16,7 @@ mod hash;
 mod measure;
 mod mount;
 mod oci;
+mod remote;
 mod report;
 mod repository;
 mod store;
@@ -44,6 +49,14 @@ enum Topic {
     Mount,
     /// Pulling OCI images, beside cfsctl and podman.
     Oci,
+    /// Bytes of updates, beside ostree and casync.
+    Delta,
+    /// A pull from a web server over a slow link, beside a download.
+    Remote,
+    /// Space of ten versions of a tree, nine of them cold.
+    Cold,
+    /// Derived images and their proof.
+    Derive,
 }
 
 #[derive(Parser)]
@@ -151,6 +164,10 @@ fn run(arguments: &Arguments) -> Result<bool> {
             Topic::Repository => repository::run(&setting, &mut report)?,
             Topic::Mount => mount::run(&setting, &mut report)?,
             Topic::Oci => oci::run(&setting, &mut report)?,
+            Topic::Delta => delta::run(&setting, &mut report)?,
+            Topic::Remote => remote::run(&setting, &mut report)?,
+            Topic::Cold => cold::run(&setting, &mut report)?,
+            Topic::Derive => derive::run(&setting, &mut report)?,
         }
     }
     for goal in report.regressions() {

@@ -8,6 +8,7 @@ mod layout;
 mod memory;
 mod partial;
 mod pulls;
+mod start;
 mod tar_header;
 
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ use libcomposefs_testkit::registry::DockerRegistry;
 
 use crate::Setting;
 use crate::cost::Cost;
-use crate::measure::{Watch, program};
+use crate::measure::{self, Watch, program};
 use crate::report::Report;
 
 use engine::PullEngines;
@@ -46,6 +47,8 @@ pub(crate) enum OciPart {
     Import,
     /// Pull of an image that differs in few files.
     Partial,
+    /// The start of a container.
+    Run,
 }
 
 /// What all measurements of images share.
@@ -80,6 +83,7 @@ pub(crate) fn run(setting: &Setting, report: &mut Report) -> Result<()> {
                 FILE_SYSTEMS.iter().try_for_each(|kind| import::run(&stage, report, &image, kind))?;
             }
             OciPart::Partial => partial::run(&stage, report)?,
+            OciPart::Run => start::run(&stage, report)?,
         }
     }
     Ok(())
@@ -129,6 +133,13 @@ fn push(layout: &Path, registry: &str, name: &str) -> Result<()> {
 fn row(name: &str, Cost { wall, cpu, memory }: Cost) {
     let memory = if memory > 0.0 { format!("{memory:.0} MB") } else { "-".to_owned() };
     println!("| {name} | {wall:.2} | {cpu:.2} | {memory} |");
+}
+
+/// Prints a row of a table of times in milliseconds.
+fn row_of_seconds(name: &str, seconds: &[f64]) {
+    let ms = || seconds.iter().map(|seconds| seconds * 1e3);
+    let (min, max) = (ms().fold(f64::MAX, f64::min), ms().fold(0.0, f64::max));
+    println!("| {name} | {:.1} | {min:.1} | {max:.1} |", measure::median(ms()));
 }
 
 /// Prints the head of a table of costs.

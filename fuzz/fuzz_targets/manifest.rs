@@ -1,16 +1,18 @@
 //! Hostile documents of images, chosen by the first byte: `m` for a manifest or index, `c` for a configuration, `l` for
 //! a layout: `index.json`, manifest and configuration, divided by NUL, where `%M` stands for the digest of the manifest
-//! and `%C` for that of the configuration.
+//! and `%C` for that of the configuration. `b` is for the description of an image in a bundle, `a` for an archive of
+//! `docker save` or with a layout, `d` for the `manifest.json` of one, with the configuration after a NUL.
 #![no_main]
 
 use std::io::{self, Read};
 
-use composefs_fuzz::{Budget, Linear};
+use composefs_fuzz::{Budget, Linear, scratch};
 use libcomposefs_image::Algorithm;
 use libcomposefs_oci::BlobDigest;
+use libcomposefs_oci::bundle_document::count_digests;
 use libcomposefs_oci::manifest::{Document, ImageConfig, Platform, for_platform};
 use libcomposefs_oci::pull::{NoPullProgress, PullOptions, image_digest};
-use libcomposefs_oci::source::{OciLayout, SourceFiles, find_manifest};
+use libcomposefs_oci::source::{ArchiveFiles, DockerArchive, ImageSource as _, OciLayout, SourceFiles, find_manifest};
 use libcomposefs_repo::Format;
 use libfuzzer_sys::fuzz_target;
 
@@ -20,6 +22,10 @@ const TIME: Linear = Linear { base: 10_000_000, per_byte: 5_000 };
 
 static DOCUMENT: Budget = Budget::new("document", MEMORY, TIME);
 static CONFIG: Budget = Budget::new("configuration", MEMORY, TIME);
+// Names of layers are digests, which are kept in two forms.
+static BUNDLE: Budget = Budget::new("bundle", MEMORY, TIME);
+// Each member is read for each of the names that are tried.
+static ARCHIVE: Budget = Budget::new("archive", Linear { base: 4 << 20, per_byte: 128 }, TIME);
 static LAYOUT: Budget = Budget::new("layout", Linear { base: 4 << 20, per_byte: 256 }, TIME);
 
 fuzz_target!(|input: &[u8]| {
@@ -31,9 +37,66 @@ fuzz_target!(|input: &[u8]| {
             let files = LayoutFiles::new(bytes);
             LAYOUT.check(files.len(), || layout(&files));
         }
+        b'b' => BUNDLE.check(bytes.len(), || bundle(bytes)),
+        b'a' => archive(bytes),
+        b'd' => archive(&saved(bytes)),
         _ => {}
     }
 });
+
+fn bundle(bytes: &[u8]) {
+    assert!(count_digests(bytes).is_none_or(|count| count <= bytes.len() / 64));
+}
+
+/// Reads an archive as one of `docker save`, and as one with a layout.
+fn archive(bytes: &[u8]) {
+    let scratch = scratch();
+    let path = scratch.path().join("archive");
+    std::fs::write(&path, bytes).expect("the scratch directory can be written");
+    ARCHIVE.check(bytes.len(), || {
+        for image in [None, Some("@0"), Some("example/app:1")] {
+            let Ok(files) = ArchiveFiles::open(&path) else { return };
+            let Ok(docker) = DockerArchive::new(files, "archive".to_owned(), image) else { continue };
+            // The manifest is made of what was read.
+            let manifest = find_manifest(&docker, &platform()).expect("a manifest of the program's own");
+            for layer in &manifest.layers {
+                let mut layer = docker.blob(layer).expect("a layer that was found");
+                let read = io::copy(&mut layer, &mut io::sink()).expect("a member of the archive");
+                assert!(read <= bytes.len() as u64);
+            }
+        }
+        let Ok(files) = ArchiveFiles::open(&path) else { return };
+        let _ = find_manifest(&OciLayout::new(files, "archive".to_owned(), None), &platform());
+    });
+}
+
+/// Makes an archive of `manifest.json`, `c.json` and `l`, an empty layer.
+fn saved(bytes: &[u8]) -> Vec<u8> {
+    let mut parts = bytes.splitn(2, |byte| *byte == 0);
+    let (list, config) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let mut archive = Vec::new();
+    for (name, content) in [("manifest.json", list), ("c.json", config), ("l", &[])] {
+        archive.extend_from_slice(&header(name, content.len()));
+        archive.extend_from_slice(content);
+        archive.resize(archive.len().next_multiple_of(512), 0);
+    }
+    archive.resize(archive.len() + 1024, 0);
+    archive
+}
+
+/// Returns the header of a regular file.
+fn header(name: &str, size: usize) -> [u8; 512] {
+    let mut block = [0; 512];
+    block[..name.len()].copy_from_slice(name.as_bytes());
+    block[100..107].copy_from_slice(b"0000644");
+    block[124..135].copy_from_slice(format!("{size:011o}").as_bytes());
+    block[148..156].fill(b' ');
+    block[156] = b'0';
+    block[257..265].copy_from_slice(b"ustar\x0000");
+    let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+    block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+    block
+}
 
 fn document(bytes: &[u8]) {
     let Ok(document) = Document::parse(bytes.to_vec(), None) else { return };
@@ -66,8 +129,12 @@ fn config(bytes: &[u8]) {
     }
 }
 
+fn platform() -> Platform {
+    Platform { os: "linux".to_owned(), architecture: "amd64".to_owned(), variant: None }
+}
+
 fn layout(files: &LayoutFiles) {
-    let platform = Platform { os: "linux".to_owned(), architecture: "amd64".to_owned(), variant: None };
+    let platform = platform();
     for image in [None, Some("latest".to_owned())] {
         let source = OciLayout::new(files, "layout".to_owned(), image);
         let Ok(manifest) = find_manifest(&source, &platform) else { continue };

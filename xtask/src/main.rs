@@ -16,6 +16,7 @@ mod install;
 mod kernel;
 mod metadata;
 mod minbase;
+mod moto;
 mod paths;
 mod peers;
 mod process;
@@ -57,6 +58,8 @@ enum Task {
     Peers(peers::Options),
     /// Fetch the odd tar archives that the tests read, and print their directory.
     Corpora,
+    /// Set up moto, a server for S3 that the tests use, and print the path of its program.
+    Moto,
     /// Time the program beside its peers.
     Bench(bench::Options),
     /// Feed the fuzz targets for some time.
@@ -90,6 +93,7 @@ fn run(task: Task) -> Result<()> {
         Task::Map => tidy::map::run(),
         Task::Peers(options) => peers::run(&options),
         Task::Corpora => corpora::run(),
+        Task::Moto => moto::run(),
         Task::Bench(options) => bench::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::E2e(options) => e2e::run(&options),

@@ -24,6 +24,7 @@ const NEEDS: &[(&str, &str)] = &[
     ("mksquashfs", "squashfs-tools"),
     ("xz", "xz-utils"),
     ("zstd", "zstd"),
+    ("pigz", "pigz"),
     ("getfattr", "attr"),
     ("getfacl", "acl"),
     ("mount", "mount"),
@@ -36,6 +37,10 @@ const NEEDS: &[(&str, &str)] = &[
     ("buildah", "buildah"),
     ("umoci", "umoci"),
     ("tinyproxy", "tinyproxy-bin"),
+    ("nginx", "nginx-light"),
+    ("/usr/sbin/sshd", "openssh-server"),
+    ("ssh", "openssh-client"),
+    ("python3", "python3"),
     ("ip", "iproute2"),
     ("openssl", "openssl"),
     // The C compiler driver links every Rust program; libc's archive makes the static ones.
@@ -70,7 +75,8 @@ pub(crate) fn run() -> Result<()> {
 
 fn apt_get() -> Command {
     let mut command = Command::new("apt-get");
-    command.env("DEBIAN_FRONTEND", "noninteractive");
+    // Packages of servers must not start them.
+    command.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
     command
 }
 
@@ -82,7 +88,15 @@ fn missing() -> Vec<&'static str> {
     if !packages.contains(&"busybox-static") && !busybox_is_static() {
         packages.push("busybox-static");
     }
+    if !python_has_environments() {
+        packages.push("python3-venv");
+    }
     packages
+}
+
+/// Reports whether `python3 -m venv` works: Debian has a part of it in a package of its own.
+fn python_has_environments() -> bool {
+    Command::new("/usr/bin/python3").args(["-c", "import ensurepip"]).output().is_ok_and(|run| run.status.success())
 }
 
 fn busybox_is_static() -> bool {

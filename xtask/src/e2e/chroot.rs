@@ -16,7 +16,7 @@ use crate::test::report::Suite;
 use crate::{apt, artifacts, paths, process};
 
 /// The Debian system an engine needs.
-pub(crate) struct Recipe {
+pub(crate) struct ChrootRecipe {
     /// The name of its directory in the cache.
     pub(crate) name: &'static str,
     /// Debian suite to install.
@@ -37,7 +37,7 @@ const ENTER: &str = include_str!("enter.sh");
 /// Functions that all scripts in the system have.
 const WORDS: &str = include_str!("words.sh");
 
-impl Recipe {
+impl ChrootRecipe {
     /// The system, built if it is not there or was built for other packages.
     pub(crate) fn set_up(&self) -> Result<Chroot> {
         let dir = paths::cache("chroots")?;

@@ -2,10 +2,10 @@
 
 use anyhow::{Context as _, Result};
 
-use super::chroot::{Chroot, Recipe};
+use super::chroot::{Chroot, ChrootRecipe};
 use crate::minbase;
 
-const RECIPE: Recipe = Recipe {
+const RECIPE: ChrootRecipe = ChrootRecipe {
     name: "containers",
     // It has no mkcomposefs of its own: the one that is found is ours.
     suite: "trixie",
@@ -24,6 +24,7 @@ const RECIPE: Recipe = Recipe {
         "util-linux-extra",
         "lxc",
         "squashfs-tools",
+        "python3",
         "e2fsprogs",
     ],
 };

@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 
-use super::chroot::{Chroot, Recipe};
+use super::chroot::{Chroot, ChrootRecipe};
 
-const RECIPE: Recipe = Recipe {
+const RECIPE: ChrootRecipe = ChrootRecipe {
     name: "sid",
     suite: "sid",
     packages: &[

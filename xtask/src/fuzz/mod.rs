@@ -8,6 +8,7 @@ mod chunked_seeds;
 mod libfuzzer;
 mod oci_seeds;
 mod ostree_seeds;
+mod recipe_seeds;
 mod seeds;
 mod targets;
 

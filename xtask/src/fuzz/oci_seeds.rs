@@ -85,9 +85,43 @@ pub(super) fn documents(dir: &Path, max_len: usize) -> Result<()> {
             put(dir, max_len, &format!("{name}-layout"), format!("l{index}\0{manifest}\0{config}").as_bytes())?;
         }
     }
+    archives_of_images(dir, max_len)?;
     let descriptor = format!(r#"{{"mediaType":"a/b","digest":"sha256:{}","size":1}}"#, "ab".repeat(32));
     let long = format!(r#"m{{"schemaVersion":2,"manifests":[{descriptor}{}]}}"#, format!(",{descriptor}").repeat(250));
     put(dir, max_len, "index-long", long.as_bytes())
+}
+
+/// Descriptions of images in bundles, archives with layouts, and what `docker save` writes.
+fn archives_of_images(dir: &Path, max_len: usize) -> Result<()> {
+    let (work, layouts) = layouts()?;
+    let file = work.path().join("archive.tar");
+    for layout in layouts {
+        process::output(
+            Command::new("tar").args(["--blocking-factor=2", "-cf"]).arg(&file).arg("-C").arg(&layout).arg("."),
+        )?;
+        put(dir, max_len, &format!("{}-archive", name_of(&layout)), &[b"a", &fs::read(&file)?[..]].concat())?;
+    }
+    let object = "ab".repeat(32);
+    let pair = |number: u32| format!(r#""sha256:{number:064x}":"{object}""#);
+    let many = (0..150).map(pair).collect::<Vec<_>>().join(",");
+    for (name, layers) in [("few", &pair(1)), ("many", &many)] {
+        let text = format!(
+            r#"b{{"manifest":"{object}","config":"{object}","layers":{{{layers}}},"blobs":{{{}}},"per_layer":true}}"#,
+            pair(2)
+        );
+        put(dir, max_len, &format!("bundle-{name}"), text.as_bytes())?;
+    }
+    let saved = |count: usize| {
+        let layers = vec![r#""l""#; count].join(",");
+        let diff_ids = (0..count).map(|number| format!(r#""sha256:{number:064x}""#)).collect::<Vec<_>>().join(",");
+        format!(
+            "d[{{\"Config\":\"c.json\",\"RepoTags\":[\"example/app:1\"],\"Layers\":[{layers}]}}]\0\
+             {{\"architecture\":\"amd64\",\"os\":\"linux\",\
+             \"rootfs\":{{\"type\":\"layers\",\"diff_ids\":[{diff_ids}]}}}}"
+        )
+    };
+    put(dir, max_len, "saved", saved(1).as_bytes())?;
+    put(dir, max_len, "saved-many", saved(300).as_bytes())
 }
 
 /// The streams of pulled layouts, and parts of streams.

@@ -24,13 +24,23 @@ pub(super) fn composefs() -> Result<PathBuf> {
     Ok(paths::target().join("debug/composefs"))
 }
 
-fn put(dir: &Path, max_len: usize, name: &str, seed: &[u8]) -> Result<()> {
+/// Writes a seed.
+pub(super) fn put(dir: &Path, max_len: usize, name: &str, seed: &[u8]) -> Result<()> {
     ensure!(seed.len() <= max_len, "the seed {name} is longer than max_len");
     fs::write(dir.join(name), seed).with_context(|| format!("cannot write the seed {name}"))
 }
 
 /// Bundles of one small tree, with both algorithms.
 pub(super) fn bundles(dir: &Path, max_len: usize) -> Result<()> {
+    bundles_of_version("1", dir, max_len)
+}
+
+/// Bundles of version 2.
+pub(super) fn frame_bundles(dir: &Path, max_len: usize) -> Result<()> {
+    bundles_of_version("2", dir, max_len)
+}
+
+fn bundles_of_version(version: &str, dir: &Path, max_len: usize) -> Result<()> {
     let composefs = composefs()?;
     let scratch = tempfile::tempdir()?;
     fs::create_dir(scratch.path().join("tree"))?;
@@ -41,13 +51,119 @@ pub(super) fn bundles(dir: &Path, max_len: usize) -> Result<()> {
         for words in [
             &["init", "--insecure", "--algorithm", algorithm][..],
             &["create", "tree", "--name=a/name"],
-            &["export", "a/name", "--output", &bundle],
+            &["export", "a/name", "--output", &bundle, "--bundle-version", version],
         ] {
             process::output(Command::new(&composefs).current_dir(scratch.path()).arg(&repo).args(words))?;
         }
         ensure!(fs::metadata(&bundle)?.len() <= max_len as u64, "a seed is longer than max_len");
     }
     Ok(())
+}
+
+/// Frames, and pairs of contents: the coder, the size of the object and that of the base, the base, the rest.
+pub(super) fn frames(dir: &Path, max_len: usize) -> Result<()> {
+    put(dir, max_len, "stored", b"\0\x05\0\0\0hello")?;
+    put(dir, max_len, "text", &[&b"\x80\0\0\x0d\0hello, world\n"[..], b"hello, moon\n"].concat())?;
+    let (old, new) = (program(0), program(16));
+    let base_len = u16::try_from(old.len())?.to_le_bytes();
+    put(dir, max_len, "program", &[&[0x80, 0, 0], &base_len[..], &old, &new].concat())?;
+    let text = |first: u32| (first..200).map(|number| format!("line {number}\n")).collect::<String>();
+    let (old, new) = (compressed("gzip", "-9nc", text(0).as_bytes())?, compressed("gzip", "-9nc", text(1).as_bytes())?);
+    let base_len = u16::try_from(old.len())?.to_le_bytes();
+    put(dir, max_len, "gzip", &[&[0x80, 0, 0], &base_len[..], &old, &new].concat())?;
+    // Tokens without a stream in the base: a fixed block with a literal and a match.
+    let form = compressed("zstd", "-qc", b"\0\x03\x01a\x01\0\0\0\0\0\0\0")?;
+    put(dir, max_len, "tokens", &[&b"\x04\x04\0\x04\0base\0"[..], &form].concat())
+}
+
+/// Compresses some bytes by a program that writes to its standard output.
+fn compressed(program: &str, options: &str, bytes: &[u8]) -> Result<Vec<u8>> {
+    let scratch = tempfile::tempdir()?;
+    let path = scratch.path().join("bytes");
+    fs::write(&path, bytes)?;
+    process::output(Command::new(program).arg(options).arg(&path))
+}
+
+/// Documents of remotes: a ref, an index with a stored frame and its pack, and a compressed index.
+pub(super) fn remotes(dir: &Path, max_len: usize) -> Result<()> {
+    let entry = format!("{{\"sha256\": \"{}\", \"size\": 5}}", "ab".repeat(32));
+    let image = format!("{{\"algorithm\": \"sha256\", \"digest\": \"{}\", \"size\": 4096}}", "cd".repeat(32));
+    let document = format!(
+        "{{\"version\": 1, \"image\": {image}, \"metadata\": {entry}, \"index\": {entry}, \"packs\": [{entry}], \
+         \"records\": [{{\"type\": \"note\", \"critical\": false, \"value\": 1}}]}}"
+    );
+    put(dir, max_len, "ref", &[b"\0", document.as_bytes()].concat())?;
+    let mut index = [&b"composefs-index\n\x01\0\0\0\x01\0\0\0"[..], &[1; 32], &4096_u64.to_le_bytes()].concat();
+    let size = 5_u64.to_le_bytes();
+    let frame = [&[0; 12][..], &size, b"\0\0\x01\0\0\0\x01\0\0\0"].concat();
+    let records = [[&[2; 32][..], &size].concat(), [&[3; 32][..], &size].concat(), Vec::new(), frame];
+    for (kind, payload) in (0x8001_u16..).zip(&records).chain([(0x8005, &4_u64.to_le_bytes().to_vec())]) {
+        index.extend(kind.to_le_bytes());
+        index.extend((payload.len() as u64).to_le_bytes());
+        index.extend(payload);
+    }
+    let len = u16::try_from(index.len())?.to_le_bytes();
+    put(dir, max_len, "index", &[b"\x01", &len[..], &index, b"hello"].concat())?;
+    put(dir, max_len, "compressed", b"\x02\x28\xb5\x2f\xfd\x20\x05\x29\0\0hello")
+}
+
+/// Messages of the protocol of `composefs remote serve`, of both sides.
+pub(super) fn ssh_messages(dir: &Path, max_len: usize) -> Result<()> {
+    let message = |kind: u8, payload: &[u8]| [&(payload.len() as u32).to_le_bytes()[..], &[kind], payload].concat();
+    let (one, three) = (1_u64.to_le_bytes(), 3_u64.to_le_bytes());
+    // The SHA-256 of `abc`.
+    let digest = b"\xba\x78\x16\xbf\x8f\x01\xcf\xea\x41\x41\x40\xde\x5d\xae\x22\x23\
+                   \xb0\x03\x61\xa3\x96\x17\x7a\x9c\xb4\x10\xff\x61\xf2\x00\x15\xad";
+    let pack = [&[4][..], digest].concat();
+    let requests = [
+        message(16, &[&three[..], &pack].concat()),
+        message(17, &[&one[..], &three, &pack].concat()),
+        message(18, b"\x01\x01\0r"),
+        message(19, &[&three[..], &pack].concat()),
+        message(1, b"abc"),
+        message(2, b""),
+        message(20, &[&one[..], b"\x01\x01\0v", b"\x01\x01\0r"].concat()),
+        message(1, b"x"),
+        message(2, b""),
+        message(21, b"\x03"),
+        message(22, &pack),
+    ];
+    let replies = [
+        message(32, b"\0\0\0"),
+        message(34, b"\x01\x01\0v"),
+        message(1, b"abc"),
+        message(2, b""),
+        message(36, &three),
+        message(41, &[&three[..], &one, &pack].concat()),
+        message(48, b"\x01\x01\0r"),
+    ];
+    put(dir, max_len, "requests", &[b"h", &requests.concat()[..]].concat())?;
+    put(dir, max_len, "replies", &[b"g", &replies.concat()[..]].concat())
+}
+
+/// A program of 40 functions that call the next one, with `gap` bytes before the last 20, and a table of pointers.
+fn program(gap: u64) -> Vec<u8> {
+    let start = |number: u64| 0x1000 + number % 40 * 32 + if number % 40 < 20 { 0 } else { gap };
+    let (mut text, mut data) = (Vec::new(), Vec::new());
+    for number in 0..40 {
+        text.resize((start(number) - 0x1000) as usize, 0xcc);
+        text.push(0xe8);
+        text.extend((start(number + 1).wrapping_sub(start(number) + 5) as u32).to_le_bytes());
+        text.extend((0..20).map(|byte| (number * 7 + byte * 3) as u8 | 0x40));
+        data.extend(start(number).to_le_bytes());
+    }
+    let (names, mut headers, mut bytes) = (b"\0.text\0.data\0.names\0".to_vec(), Vec::new(), vec![0; 64]);
+    for (name, flags, address, content) in [(1, 6, 0x1000, text), (7, 3, 0x8000, data), (13, 0, 0, names)] {
+        headers.extend([name, 1].into_iter().flat_map(u32::to_le_bytes));
+        let words = [flags, address, bytes.len() as u64, content.len() as u64, 0, 8, 0];
+        headers.extend(words.into_iter().flat_map(u64::to_le_bytes));
+        bytes.extend(content);
+    }
+    bytes[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+    (bytes[16], bytes[18], bytes[58], bytes[60], bytes[62]) = (3, 62, 64, 3, 2);
+    let table = bytes.len().to_le_bytes();
+    bytes[40..48].copy_from_slice(&table);
+    [bytes, headers].concat()
 }
 
 /// The images of the golden dumps, as this checkout makes them.
@@ -201,6 +317,20 @@ fn registry_texts(dir: &Path, max_len: usize) -> Result<()> {
         ("reference", format!("fhost.example:5000/a/b__c-d:tag@sha256:{}", "ab".repeat(32))),
     ] {
         put(dir, max_len, name, seed.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// SELinux policies and paths; the pieces are those of `fuzz/fuzz_targets/contexts.rs`.
+pub(super) fn policies(dir: &Path, max_len: usize) -> Result<()> {
+    const POLICIES: [&str; 4] = [
+        "/.* a\n/usr(/.*)? b\n/usr/bin/su -- c\n/etc -d <<none>>\0/usr/lib64 /usr/lib\0usr\nusr/bin/su\netc",
+        "/usr/(?!foo$).* a\n/(.)\\2 b\n/.*(?<=\\.so) c\n\0\0usr/foo\naa\nx.so",
+        "/[[:upper:]]{2,5}x? a\n/a|/b+ b\n/(?i)Q c\0/a /b\n/b /c\0AB\na\nq",
+        "/(a{9}){9} a\n/(x+x+)+y b\n\0\0aaaaaaaaa\nxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+    ];
+    for (number, text) in POLICIES.iter().enumerate() {
+        put(dir, max_len, &format!("policy{number}"), text.as_bytes())?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::{blob_seeds, chunked_seeds, oci_seeds, ostree_seeds, seeds};
+use super::{blob_seeds, chunked_seeds, oci_seeds, ostree_seeds, recipe_seeds, seeds};
 
 /// A program in `fuzz/fuzz_targets/`.
 #[derive(Clone, Copy, Debug)]
@@ -60,10 +60,15 @@ pub(crate) const TARGETS: &[Target] = &[
         dictionary: None,
     },
     Target { name: "bundle", seed: seeds::bundles, max_len: 1 << 15, dictionary: None, ..DUMP },
+    Target { name: "bundle2", seed: seeds::frame_bundles, max_len: 1 << 15, dictionary: None, ..DUMP },
+    Target { name: "delta", seed: seeds::frames, max_len: 1 << 14, dictionary: None, ..DUMP },
+    Target { name: "ssh", seed: seeds::ssh_messages, max_len: 1 << 12, dictionary: None, ..DUMP },
+    Target { name: "remote", seed: seeds::remotes, max_len: 1 << 14, dictionary: None, ..DUMP },
     // The library of GVariants has unsafe code.
     Target { name: "ostree", sanitizer: Sanitizer::Address, seed: ostree_seeds::objects, dictionary: None, ..DUMP },
     Target { name: "ostree_repository", max_len: 1 << 15, seed: ostree_seeds::repositories, dictionary: None, ..DUMP },
     Target { name: "diff", max_len: 1 << 15, seed: seeds::pairs, ..DUMP },
+    Target { name: "recipe", max_len: 1 << 14, seed: recipe_seeds::recipes, dictionary: Some("recipe.dict"), ..DUMP },
     Target { name: "extract", max_len: 1 << 14, seed: seeds::trees_to_extract, ..DUMP },
     Target { name: "resolve", seed: seeds::paths_and_images, dictionary: None, ..DUMP },
     Target { name: "load_by_c", seed: seeds::images, dictionary: None, ..DUMP },
@@ -74,6 +79,7 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "tar", seed: oci_seeds::archives, dictionary: Some("oci.dict"), ..DUMP },
     Target { name: "stream", max_len: 1 << 15, seed: oci_seeds::streams, dictionary: None, ..DUMP },
     Target { name: "manifest", max_len: 1 << 15, seed: oci_seeds::documents, dictionary: Some("oci.dict"), ..DUMP },
+    Target { name: "contexts", max_len: 1 << 13, seed: seeds::policies, dictionary: None, ..DUMP },
     Target { name: "texts", max_len: 1 << 14, seed: seeds::texts, dictionary: Some("texts.dict"), ..DUMP },
     Target { name: "verity", sanitizer: Sanitizer::None, max_len: 1 << 12, seed: seeds::dumps, dictionary: None },
 ];

@@ -12,7 +12,7 @@ use super::Options;
 use super::libtest::{Reader, kind_of};
 use super::report::Suite;
 use crate::crates_io::Profile;
-use crate::{corpora, metadata, minbase, paths, peers};
+use crate::{corpora, metadata, minbase, moto, paths, peers};
 
 /// Tests that cannot run here say so by a line in the file of this name: the test's name, a tab, the reason.
 const SKIP_LOG: &str = "COMPOSEFS_SKIP_LOG";
@@ -20,6 +20,8 @@ const SKIP_LOG: &str = "COMPOSEFS_SKIP_LOG";
 const PEERS: &str = "COMPOSEFS_PEERS";
 /// The directory of the odd tar archives.
 const CORPORA: &str = "COMPOSEFS_TAR_CORPORA";
+/// The program of moto, a server for S3.
+const MOTO: &str = "COMPOSEFS_MOTO";
 /// Names a tree of a real system.
 const MINBASE: &str = "COMPOSEFS_MINBASE";
 /// Set for the long forms of the tests.
@@ -62,6 +64,15 @@ pub(super) fn run(tests: &Tests, options: &Options) -> Result<Vec<Suite>> {
         }
         Err(error) if !options.forbids_skips() => {
             eprintln!("the odd tar archives cannot be fetched, so their test is skipped: {error:#}");
+        }
+        Err(error) => return Err(error),
+    }
+    match moto::set_up() {
+        Ok(program) => {
+            cargo.env(MOTO, program);
+        }
+        Err(error) if !options.forbids_skips() => {
+            eprintln!("moto cannot be set up, so its tests are skipped: {error:#}");
         }
         Err(error) => return Err(error),
     }

@@ -7,23 +7,31 @@ use crate::metadata::{self, Crate};
 /// Each crate and the crates of ours it may use, without the prefix `libcomposefs-` or `composefs-`. A crate that is
 /// not listed is a problem.
 const EDGES: &[(&str, &[&str])] = &[
-    ("cli", &["oci", "ostree", "remote", "fuse", "trust", "mount", "repo", "store", "scan", "content", "image", "sys"]),
+    (
+        "cli",
+        &[
+            "delivery", "delta", "oci", "ostree", "remote", "fuse", "trust", "mount", "repo", "selinux", "store",
+            "scan", "content", "image", "sys",
+        ],
+    ),
     ("libcomposefs", &["ostree", "mount", "repo", "store", "scan", "content", "image"]),
     // Planned: a program that mounts for others.
     ("broker", &["mount", "repo", "trust", "image", "sys"]),
-    ("remote", &["oci", "repo", "store", "content", "trust", "image"]),
-    ("oci", &["repo", "store", "content", "image", "sys"]),
+    ("remote", &["delivery", "delta", "oci", "repo", "store", "content", "trust", "image"]),
+    ("delivery", &["delta", "repo", "store", "content", "image", "sys"]),
+    ("oci", &["deflate", "repo", "store", "content", "image", "sys"]),
     ("ostree", &["store", "content", "image", "sys"]),
-    ("repo", &["store", "scan", "content", "image", "sys"]),
-    // Planned: mounting in user space.
-    ("fuse", &["store", "image", "sys"]),
-    // Planned: signatures and policy.
+    ("repo", &["delta", "store", "scan", "content", "image", "sys"]),
+    ("delta", &["deflate", "image"]),
+    ("deflate", &[]),
+    ("fuse", &["store", "content", "image", "sys"]),
     ("trust", &["image"]),
     // Planned: a helper for initramfs.
     ("boot", &["mount", "trust", "image", "sys"]),
     ("mount", &["image", "sys"]),
     ("capi", &["image", "mount", "sys"]),
     ("store", &["content", "image", "sys"]),
+    ("selinux", &["image"]),
     ("scan", &["content", "image", "sys"]),
     ("content", &["image", "sys"]),
     ("image", &["hash"]),
@@ -33,8 +41,14 @@ const EDGES: &[(&str, &[&str])] = &[
     ("testkit", &["image"]),
     ("vmtest", &["image", "sys"]),
     ("xtask", &[]),
-    ("bench", &["hash", "image", "testkit"]),
-    ("fuzz", &["capi", "content", "hash", "image", "mount", "oci", "ostree", "remote", "repo", "scan", "store"]),
+    ("bench", &["delta", "hash", "image", "testkit"]),
+    (
+        "fuzz",
+        &[
+            "capi", "content", "delivery", "delta", "fuse", "hash", "image", "mount", "oci", "ostree", "remote",
+            "repo", "scan", "selinux", "store",
+        ],
+    ),
 ];
 /// Crates that the tests of any crate may use in addition.
 const FOR_TESTS: &[&str] = &["testkit", "scan"];

@@ -55,6 +55,7 @@ const OUTPUT: &[Fence] = &[
             "commands/mkcomposefs",
             "commands/oci/diff",
             "commands/ostree/image",
+            "commands/remote/serve",
             "commands/repository/export",
             "inspect/names",
         ],

@@ -23,11 +23,14 @@ judge() {
         case $one in
         oci:*) judge_oci "${one#oci:}"; continue ;;
         esac
-        link=$(readlink "$R/images/refs/${one%%=*}") || link=-
+        link=$(readlink "$R/images/refs/${one%%=*}") || link=$(readlink "$R/cold/refs/${one%%=*}") || link=-
         case ",${one#*=}," in
         *,"${link##*/}",*) ;;
         *) echo "${one%%=*} is $link, not ${one#*=}"; return ;;
         esac
+        # Unpacking a cold image compares every object with its digest.
+        [ "$link" = - ] || [ -L "$R/images/refs/${one%%=*}" ] || composefs --repo $R repack --warm "${one%%=*}" \
+            > /said 2>&1 || { echo "${one%%=*} stays cold: $(head -n 1 /said)"; return; }
         [ "$link" = - ] || [ -f "$R/images/${link##*/}" ] || { echo "${one%%=*} leads to no image"; return; }
         [ "$link" = - ] || composefs-info objects "$R/images/${link##*/}" | while read -r object; do
             [ -f "$R/objects/$object" ] || echo "$object is not there"

@@ -87,6 +87,22 @@ const SCENARIOS: &[Scenario] = &[
         must_lose: false,
         losses: &[Loss::All, Loss::Some(3)],
     },
+    Scenario {
+        // The first pull has ended, the second one is on its way.
+        name: "a_pull_is_there_or_goes_on",
+        before: "make_tree one; cp -r one two; seq 1000000 2000000 > two/more; objects_of two > expected
+                 C='composefs --repo from'; $C init
+                 for name in one two; do $C create $name --name $name; $C push $name ./remote; done; sync
+                 C='composefs --repo r'; $C init; sync; $C pull ./remote one; readlink r/images/refs/one
+                 $C pull ./remote two --limit-rate=50k > /dev/null 2>&1 & usleep 500000; kill -0 $!",
+        after: "C='composefs --repo r'; $C fsck || fail 'it is damaged'
+                [ \"$($C images --quiet)\" = one ] || fail \"other names: $($C images)\"
+                [ \"$(readlink r/images/refs/one)\" = \"$SAID\" ] || fail 'another image'
+                whole r/objects; $C pull ./remote two || fail 'the pull does not go on'
+                $C fsck || fail 'it is damaged afterwards'; whole r/objects; ! grep -vxFf objects expected",
+        must_lose: false,
+        losses: &[Loss::Some(5)],
+    },
 ];
 
 /// Functions that all scripts have. Digests are those of fsverity-utils and of the kernel, not our own.

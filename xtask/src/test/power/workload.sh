@@ -99,7 +99,10 @@ while [ $round -lt "$ROUNDS" ]; do
     untag c
     pull $((round % 3)) x
     pull $(((round + 1) % 3)) y
+    # Packed, with its objects removed, and unpacked: the name stays.
+    $C repack --cold d --base=a > /dev/null
     gc
+    $C repack --warm d > /dev/null
     tag d a $third
     untag_oci x
     untag folder/b
