@@ -15,15 +15,30 @@ pub(crate) enum Profile {
     Release,
     /// Few optimizations and no LTO: takes about a third of the CPU time to build.
     Quick,
+    /// No optimizations, for programs that only start others.
+    Unoptimized,
 }
 
-/// Environment variables by which cargo overrides the release profile of a package.
-const QUICK: &[(&str, &str)] = &[
-    ("CARGO_PROFILE_RELEASE_LTO", "off"),
-    ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
-    ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
-    ("CARGO_PROFILE_RELEASE_DEBUG", "false"),
-];
+impl Profile {
+    /// Environment variables by which cargo overrides the release profile of a package.
+    fn environment(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Profile::Release => &[],
+            Profile::Quick => &[
+                ("CARGO_PROFILE_RELEASE_LTO", "off"),
+                ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
+                ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
+                ("CARGO_PROFILE_RELEASE_DEBUG", "false"),
+            ],
+            Profile::Unoptimized => &[
+                ("CARGO_PROFILE_RELEASE_LTO", "off"),
+                ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0"),
+                ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
+                ("CARGO_PROFILE_RELEASE_DEBUG", "false"),
+            ],
+        }
+    }
+}
 
 /// Returns the path of the program below `dir`, and builds it first unless a build of the wanted profile is there.
 pub(crate) fn install(package: &str, version: &str, program: &str, dir: &Path, profile: Profile) -> Result<PathBuf> {
@@ -33,8 +48,8 @@ pub(crate) fn install(package: &str, version: &str, program: &str, dir: &Path, p
         eprintln!("building {package} {version}");
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["install", "--quiet", "--locked", "--force", package, "--version", version, "--root"]).arg(dir);
-        if profile == Profile::Quick {
-            cargo.envs(QUICK.iter().copied());
+        cargo.envs(profile.environment().iter().copied());
+        if profile != Profile::Release {
             fs::write(&mark, "")?;
         }
         // Without this cargo would use the target directory of the workspace.
@@ -49,7 +64,7 @@ pub(crate) fn install(package: &str, version: &str, program: &str, dir: &Path, p
 
 /// Reports whether the program is there; a quick build does not serve where a release build is wanted.
 fn is_installed(file: &Path, mark: &Path, wanted: Profile) -> bool {
-    file.exists() && (wanted == Profile::Quick || !mark.exists())
+    file.exists() && (wanted != Profile::Release || !mark.exists())
 }
 
 #[cfg(test)]

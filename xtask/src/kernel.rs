@@ -33,6 +33,9 @@ pub(crate) enum Kernel {
 
 impl Kernel {
     pub(crate) const ALL: [Kernel; 3] = [Kernel::Debian12, Kernel::Stable, Kernel::New];
+    /// The kernels under which the short form runs the suites: the oldest and the newest. The power cuts boot the other
+    /// one.
+    pub(crate) const OF_SHORT_FORM: &[Kernel] = &[Kernel::Debian12, Kernel::New];
 
     pub(crate) fn name(self) -> &'static str {
         match self {

@@ -91,7 +91,7 @@ pub(crate) fn feed(targets: impl Iterator<Item = Target>, seconds: u32) -> Resul
 pub(crate) fn build(targets: &[Target]) -> Result<()> {
     let home = paths::cache(&format!("{CARGO_FUZZ}/{VERSION}"))?;
     let lock = paths::lock(&home)?;
-    let cargo_fuzz = crates_io::install(CARGO_FUZZ, VERSION, CARGO_FUZZ, &home, Profile::Quick)?;
+    let cargo_fuzz = crates_io::install(CARGO_FUZZ, VERSION, CARGO_FUZZ, &home, Profile::Unoptimized)?;
     drop(lock);
     for sanitizer in Sanitizer::ALL {
         let names = targets.iter().filter(|target| target.sanitizer == sanitizer).map(|target| target.name);

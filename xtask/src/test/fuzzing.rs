@@ -9,7 +9,7 @@ use super::report::Suite;
 use crate::fuzz::{self, Sanitizer, TARGETS, Target};
 
 /// Seconds that all targets take together, without their build.
-const SECONDS_OF_ALL: u32 = 120;
+const SECONDS_OF_ALL: u32 = 80;
 /// Seconds that each target takes in the long form.
 const SECONDS_OF_LONG_FORM: u32 = 300;
 

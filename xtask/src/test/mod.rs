@@ -31,7 +31,8 @@ pub(crate) struct Options {
     /// e2e); may be given more than once.
     #[arg(long)]
     only: Vec<String>,
-    /// Boot only this kernel; may be given more than once.
+    /// Run the suites in guests of this kernel only; may be given more than once. By default all with --full, else 6.1
+    /// and new.
     #[arg(long, value_enum)]
     kernel: Vec<Kernel>,
     /// Run only tests whose name contains this.
@@ -50,6 +51,15 @@ impl Options {
     /// The same of a kind that is only run when asked for, by its name or by `--full`.
     fn wants_long(&self, kind: &str) -> bool {
         self.wants(kind) && (self.full || !self.only.is_empty())
+    }
+
+    /// The kernels of the guests that run the suites.
+    fn kernels(&self) -> Vec<Kernel> {
+        match (self.kernel.as_slice(), self.full) {
+            ([], true) => Kernel::ALL.to_vec(),
+            ([], false) => Kernel::OF_SHORT_FORM.to_vec(),
+            (named, _) => Kernel::ALL.into_iter().filter(|kernel| named.contains(kernel)).collect(),
+        }
     }
 
     fn forbids_skips(&self) -> bool {

@@ -50,7 +50,7 @@ pub(super) fn run(options: &Options) -> Result<Vec<Suite>> {
     }
     let programs = Programs::build()?;
     let mut kernels = Vec::new();
-    for kernel in Kernel::ALL.into_iter().filter(|k| options.kernel.is_empty() || options.kernel.contains(k)) {
+    for kernel in options.kernels() {
         let fetched = kernel.fetch()?;
         println!("vm {kernel}: Linux {}", fetched.release);
         kernels.push(fetched);
