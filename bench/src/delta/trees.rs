@@ -13,7 +13,7 @@ use crate::apt_versions::versions_of;
 pub(super) enum Trees {
     /// Debian packages, in the oldest and the newest version that the sources of apt have.
     Packages(&'static [&'static str]),
-    /// The first and the last package, in the order of their numbers, of those whose names match an expression.
+    /// Of the packages whose names match an expression, the one with the lowest number and the one with the highest.
     Names(&'static str),
     /// Packages of npm and all that they need, as of two dates.
     Npm(&'static [&'static str], [&'static str; 2]),

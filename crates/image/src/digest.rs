@@ -61,6 +61,16 @@ impl Algorithm {
             Algorithm::Sha512 => "sha512",
         }
     }
+
+    /// The name with the base-2 logarithm of the block size, which is always 4096 bytes, as `meta.json` of repositories
+    /// and statements have it: `fsverity-sha256-12` or `fsverity-sha512-12`.
+    #[must_use]
+    pub const fn verity_name(self) -> &'static str {
+        match self {
+            Algorithm::Sha256 => "fsverity-sha256-12",
+            Algorithm::Sha512 => "fsverity-sha512-12",
+        }
+    }
 }
 
 impl fmt::Display for Algorithm {

@@ -9,8 +9,6 @@ use serde::{Deserialize, Serialize};
 const VERSION: u32 = 1;
 /// Feature of images in the format of the C tools. A program that cannot write it may read the repository.
 const V1_EROFS: &str = "v1_erofs";
-/// Block size of every digest, as a binary logarithm. The name of the algorithm ends with it.
-const LOG_BLOCK_SIZE: u32 = 12;
 
 /// The settings of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,7 +116,7 @@ impl Meta {
         if text.version != VERSION {
             return Err(MetaError::Version(text.version));
         }
-        let known = [Algorithm::Sha256, Algorithm::Sha512].into_iter().find(|a| algorithm_name(*a) == text.algorithm);
+        let known = Algorithm::ALL.into_iter().find(|known| known.verity_name() == text.algorithm);
         let Some(algorithm) = known else { return Err(MetaError::Algorithm(text.algorithm)) };
         if !text.features.incompatible.is_empty() {
             return Err(MetaError::Incompatible(text.features.incompatible));
@@ -143,7 +141,7 @@ impl Meta {
         };
         let text = MetaText {
             version: VERSION,
-            algorithm: algorithm_name(self.algorithm),
+            algorithm: self.algorithm.verity_name().to_owned(),
             features: Features { read_only_compatible: feature.into_iter().collect(), ..Features::default() },
             erofs_formats: Some(ErofsFormats { default: number }),
         };
@@ -151,10 +149,6 @@ impl Meta {
         bytes.push(b'\n');
         bytes
     }
-}
-
-fn algorithm_name(algorithm: Algorithm) -> String {
-    format!("fsverity-{}-{LOG_BLOCK_SIZE}", algorithm.name())
 }
 
 #[cfg(test)]
