@@ -49,9 +49,25 @@ pub(crate) struct Options {
 /// The programs whose success is a rule: a title, environment variables, arguments of cargo.
 type Program = (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str]);
 
+/// In the workspace, the client of registries is always a part of the build.
+const WITHOUT_NETWORK: &[&str] =
+    &["clippy", "--quiet", "--package=composefs-cli", "--no-default-features", "--all-targets", "--", "-D", "warnings"];
+const AS_FUZZ_TARGETS_DO: &[&str] = &[
+    "clippy",
+    "--quiet",
+    "--package=libcomposefs-remote",
+    "--no-default-features",
+    "--features=fuzzing",
+    "--",
+    "-D",
+    "warnings",
+];
+
 const PROGRAMS: &[Program] = &[
     ("cargo fmt --check", &[], &["fmt", "--all", "--check"]),
     ("cargo clippy", &[], &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+    ("cargo clippy of the program without network", &[], WITHOUT_NETWORK),
+    ("cargo clippy of what the fuzz targets build", &[], AS_FUZZ_TARGETS_DO),
     ("cargo doc", &[("RUSTDOCFLAGS", "-D warnings")], &["doc", "--quiet", "--no-deps", "--workspace"]),
 ];
 
