@@ -9,7 +9,7 @@ use super::Options;
 use super::libtest::Reader;
 use super::programs::Programs;
 use super::report::Suite;
-use crate::kernel::{Fetched, Kernel};
+use crate::kernel::Fetched;
 use crate::vm::{End, Machine, Stream};
 
 const TIMEOUT: Duration = Duration::from_secs(900);

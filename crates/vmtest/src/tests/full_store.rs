@@ -5,7 +5,6 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -77,13 +76,7 @@ fn what_fs_verity_vouches_for_is_not_read(context: &Context) -> Result<()> {
     let verified =
         count(&program, &["--threads=1", "--print-digest-only", "--verify-store", &store], &tree, &filled.stdout)?;
     ensure!(verified.read == alone.read, "fs-verity vouches under --verify-store too: {verified:?}");
-    let ratio = by_turns(&program, &digest_only, &into_store, &tree)?;
-    println!(
-        "{objects} objects, {bytes} bytes read by both; calls {} and {}: {} more; time {ratio:.2} of digest only",
-        alone.all(),
-        full.all(),
-        more
-    );
+    println!("{objects} objects, {bytes} bytes read by both; calls {} and {}: {} more", alone.all(), full.all(), more);
     Ok(())
 }
 
@@ -126,20 +119,4 @@ fn distinct_objects(store: &Path) -> Result<u64> {
         }
     }
     Ok(objects)
-}
-
-/// The median of the ratios of time, second to first.
-fn by_turns(program: &Path, first: &[&str], second: &[&str], tree: &Path) -> Result<f64> {
-    let time = |options: &[&str]| -> Result<Duration> {
-        let start = Instant::now();
-        command::run(Command::new(program).args(options).arg(tree))?.success()?;
-        Ok(start.elapsed())
-    };
-    let mut ratios = Vec::new();
-    for _ in 0..7 {
-        let first = time(first)?;
-        ratios.push(time(second)?.as_secs_f64() / first.as_secs_f64());
-    }
-    ratios.sort_by(f64::total_cmp);
-    Ok(ratios[3])
 }

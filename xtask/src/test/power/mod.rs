@@ -103,6 +103,21 @@ const SCENARIOS: &[Scenario] = &[
         must_lose: false,
         losses: &[Loss::Some(5)],
     },
+    Scenario {
+        // The same with images of OCI.
+        name: "an_oci_pull_is_there_or_goes_on",
+        before: "mkdir one; make_tree one/usr; cp -r one two; seq 1000000 2000000 > two/usr/more
+                 objects_of two > expected; layout_of one layout1; layout_of two layout2; C='composefs --repo r'
+                 $C init; sync; $C oci pull oci:layout1 --name one; readlink r/streams/refs/oci/one
+                 $C oci pull oci:layout2 --name two > /dev/null 2>&1 & usleep 300000; kill -0 $!",
+        after: "C='composefs --repo r'; $C fsck || fail 'it is damaged'
+                [ \"$($C oci images --quiet)\" = one ] || fail \"other names: $($C oci images)\"
+                [ \"$(readlink r/streams/refs/oci/one)\" = \"$SAID\" ] || fail 'another manifest'
+                whole r/objects; $C oci pull oci:layout2 --name two || fail 'the pull does not go on'
+                $C fsck || fail 'it is damaged afterwards'; whole r/objects; ! grep -vxFf objects expected",
+        must_lose: false,
+        losses: &[Loss::Some(7)],
+    },
 ];
 
 /// Functions that all scripts have. Digests are those of fsverity-utils and of the kernel, not our own.
@@ -117,6 +132,24 @@ make_tree() {
 names() { sed -E 's,^sha256:(..)([0-9a-f]{62}) .*,\1/\2,'; }
 digest_of() { fsverity digest $1 | sed 's/^sha256://; s/ .*//'; }
 objects_of() { find $1 -type f | xargs fsverity digest | names | sort; }
+# LAYOUT FILE: moves the file into the layout as a blob; prints the digest and the size as members of a descriptor.
+blob() {
+    sum=$(sha256sum < $2 | cut -c 1-64); size=$(wc -c < $2); mv $2 $1/blobs/sha256/$sum
+    echo "\"digest\":\"sha256:$sum\",\"size\":$size"
+}
+# TREE LAYOUT: makes an OCI layout of an image with one layer.
+layout_of() {
+    T=application/vnd.oci.image; mkdir -p $2/blobs/sha256; echo '{"imageLayoutVersion":"1.0.0"}' > $2/oci-layout
+    tar -C $1 -cf layer .; layer=$(blob $2 layer); diff_id=$(echo $layer | cut -d '"' -f 4)
+    echo "{\"architecture\":\"amd64\",\"os\":\"linux\",
+        \"rootfs\":{\"type\":\"layers\",\"diff_ids\":[\"$diff_id\"]}}" > config
+    config=$(blob $2 config)
+    echo "{\"schemaVersion\":2,\"mediaType\":\"$T.manifest.v1+json\",
+        \"config\":{\"mediaType\":\"$T.config.v1+json\",$config},
+        \"layers\":[{\"mediaType\":\"$T.layer.v1.tar\",$layer}]}" > manifest
+    manifest=$(blob $2 manifest)
+    echo "{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":\"$T.manifest.v1+json\",$manifest}]}" > $2/index.json
+}
 # Whether every object in a store is what its name says and has fs-verity; writes their list to ./objects.
 whole() {
     (cd $1 && find . -type f | sed 's,^\./,,' | sort) > objects

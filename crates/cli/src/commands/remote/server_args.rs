@@ -1,7 +1,5 @@
 //! Options for the servers of remotes.
 
-use anyhow::bail;
-
 /// Options for remotes on servers. A build without network has none.
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct ServerArgs {
@@ -33,7 +31,7 @@ impl ServerArgs {
                 Some("ssh") => "ssh has keys of its own",
                 _ => "this remote needs no credentials",
             };
-            bail!("--authfile is for registries (oci://): {place}");
+            anyhow::bail!("--authfile is for registries (oci://): {place}");
         }
         let _ = scheme;
         Ok(())
