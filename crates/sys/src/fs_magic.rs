@@ -28,8 +28,12 @@ impl FsMagic {
     pub const PIPEFS: Self = Self(0x5049_5045);
     /// `PROC_SUPER_MAGIC`
     pub const PROC: Self = Self(0x9fa0);
+    /// `RAMFS_MAGIC`: the root of an initramfs.
+    pub const RAMFS: Self = Self(0x8584_58f6);
     /// `SMB2_SUPER_MAGIC`: SMB 2 and later.
     pub const SMB2: Self = Self(0xfe53_4d42);
+    /// `TMPFS_MAGIC`: also the root of an initramfs, if the kernel has tmpfs.
+    pub const TMPFS: Self = Self(0x0102_1994);
     /// `XFS_SUPER_MAGIC`
     pub const XFS: Self = Self(0x5846_5342);
 

@@ -19,6 +19,15 @@ pub fn open_in_root(root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd> {
     open(root, path, OPEN_FILE)
 }
 
+/// Opens a directory (`O_PATH`). Symlinks are followed within `root`, as a process with that root would follow them.
+///
+/// # Errors
+///
+/// As [`open_in_root`], and `ENOTDIR` for anything else.
+pub fn open_directory_in_root(root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd> {
+    open(root, path, OPEN_DIRECTORY)
+}
+
 /// Makes a directory and the missing ones above it, with the mode 0755, and returns its descriptor (`O_PATH`). An
 /// existing directory stays as it is.
 ///

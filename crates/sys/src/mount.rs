@@ -150,37 +150,12 @@ impl MountFd {
     /// `ENOSYS` before Linux 5.12, `EINVAL` if the file system cannot be mapped (EROFS can since 5.19) or `userns` is
     /// no user namespace, `EPERM` for the initial one or without `CAP_SYS_ADMIN`.
     pub fn map_ids(&self, userns: BorrowedFd<'_>) -> Result<(), MountError> {
-        /// `struct mount_attr` (`include/uapi/linux/mount.h`).
-        #[repr(C)]
-        struct MountAttr {
-            set: u64,
-            clear: u64,
-            propagation: u64,
-            userns: u64,
-        }
         let attr = MountAttr {
             set: MountAttrFlags::MOUNT_ATTR_IDMAP.bits().into(),
-            clear: 0,
-            propagation: 0,
             userns: userns.as_raw_fd().unsigned_abs().into(),
+            ..MountAttr::default()
         };
-        // SAFETY: the path is an empty C string, `attr` has the layout and the size that are passed, the kernel only
-        // reads both, and the descriptors are open.
-        let answer = unsafe {
-            libc::syscall(
-                libc::SYS_mount_setattr,
-                self.fd.as_raw_fd(),
-                c"".as_ptr(),
-                libc::AT_EMPTY_PATH,
-                &raw const attr,
-                size_of::<MountAttr>(),
-            )
-        };
-        if answer == 0 {
-            return Ok(());
-        }
-        let errno = Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO);
-        Err(MountError::new("mount_setattr(idmap)", errno))
+        set_attributes(self.fd.as_fd(), &attr).map_err(|errno| MountError::new("mount_setattr(idmap)", errno))
     }
 
     /// Attaches the mount at `target`, a symlink in whose last place is followed as `mount(2)` does.
@@ -228,6 +203,60 @@ impl From<MountFd> for OwnedFd {
     fn from(mount: MountFd) -> Self {
         mount.fd
     }
+}
+
+/// `struct mount_attr` (`include/uapi/linux/mount.h`).
+#[repr(C)]
+#[derive(Default)]
+struct MountAttr {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    userns: u64,
+}
+
+fn set_attributes(mount: BorrowedFd<'_>, attr: &MountAttr) -> Result<(), Errno> {
+    // SAFETY: the path is an empty C string, `attr` has the layout and the size that are passed, the kernel only reads
+    // both, and the descriptors are open.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            std::ptr::from_ref(attr),
+            size_of::<MountAttr>(),
+        )
+    };
+    if answer == 0 {
+        return Ok(());
+    }
+    Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO))
+}
+
+/// Sets the read-only flag of a mount, or takes it away. A read-only file system stays one.
+///
+/// # Errors
+///
+/// `ENOSYS` before Linux 5.12, `EINVAL` if `mount` is not the root of a mount, `EPERM` without `CAP_SYS_ADMIN`.
+pub fn set_read_only(mount: impl AsFd, is_read_only: bool) -> Result<(), MountError> {
+    let flag = MountAttrFlags::MOUNT_ATTR_RDONLY.bits().into();
+    let (set, clear) = if is_read_only { (flag, 0) } else { (0, flag) };
+    let attr = MountAttr { set, clear, ..MountAttr::default() };
+    set_attributes(mount.as_fd(), &attr).map_err(|errno| MountError::new("mount_setattr(ro)", errno))
+}
+
+/// Copies the mount of an open directory, with that directory as its root, to one that is attached nowhere
+/// (`open_tree`). `O_PATH` is enough; `path` is for messages.
+///
+/// # Errors
+///
+/// `ENOSYS` before Linux 5.2, `EPERM` without `CAP_SYS_ADMIN`, `EINVAL` if the mount is not of this namespace.
+pub fn clone_directory(directory: BorrowedFd<'_>, path: &Path) -> Result<MountFd, MountError> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    rustix::mount::open_tree(directory, c"", flags)
+        .map(|fd| MountFd { fd })
+        .map_err(|errno| MountError::new(format!("open_tree({})", path.display()), errno))
 }
 
 /// Copies the mount at `path` to one that is attached nowhere (`open_tree`). The mount at `path` stays.
