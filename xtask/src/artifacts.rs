@@ -1,10 +1,10 @@
 //! The program and the library, built as for a release.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::{paths, process};
 
@@ -26,6 +26,45 @@ pub(crate) fn library() -> Result<PathBuf> {
 pub(crate) fn program() -> Result<PathBuf> {
     process::run(cargo("build").args(["--quiet", "-p", "composefs-cli"]))?;
     Ok(dir().join("composefs"))
+}
+
+/// Builds the program of an initramfs and returns its path: static and small, with its own profile. Where the compiler
+/// has no library for musl and cannot fetch it, the program has glibc in it and is larger.
+pub(crate) fn boot_program() -> Result<PathBuf> {
+    let musl = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+    let Err(error) = install_target(&musl) else { return static_boot_program(&musl) };
+    eprintln!("{BOOT_PROGRAM}: linked to glibc, as {error:#}");
+    build_boot_program(&musl.replace("musl", "gnu"), "RUSTFLAGS", "-Ctarget-feature=+crt-static")
+}
+
+/// Builds it for this target, whose libc is musl.
+pub(crate) fn static_boot_program(target: &str) -> Result<PathBuf> {
+    install_target(target)?;
+    // The target has its own start files and libc: no cross compiler is needed.
+    build_boot_program(target, "LINKER", "rust-lld")
+}
+
+/// Builds it for a target with this setting of cargo.
+fn build_boot_program(target: &str, setting: &str, value: &str) -> Result<PathBuf> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(paths::checkout()).args(["build", "--quiet", "--profile", "boot", "-p", "composefs-boot"]);
+    let setting = format!("CARGO_TARGET_{}_{setting}", target.to_uppercase().replace('-', "_"));
+    process::run(cargo.args(["--bin", BOOT_PROGRAM, "--target", target]).env(setting, value))?;
+    Ok(paths::target().join(target).join("boot").join(BOOT_PROGRAM))
+}
+
+/// The name of the program of an initramfs.
+pub(crate) const BOOT_PROGRAM: &str = "composefs-setup-root";
+
+/// Has the compiler's library for a target fetched, if it is not there.
+pub(crate) fn install_target(target: &str) -> Result<()> {
+    let libraries = process::text(Command::new("rustc").args(["--print", "target-libdir", "--target", target]))?;
+    if !Path::new(libraries.trim()).exists() {
+        let mut rustup = Command::new("rustup");
+        process::output(rustup.current_dir(paths::checkout()).args(["target", "add", target]))
+            .with_context(|| format!("the compiler has no library for {target}, and cannot get it"))?;
+    }
+    Ok(())
 }
 
 /// The directory of what [`cargo`] builds.

@@ -26,7 +26,6 @@ const EDGES: &[(&str, &[&str])] = &[
     ("deflate", &[]),
     ("fuse", &["store", "content", "image", "sys"]),
     ("trust", &["image"]),
-    // Planned: a helper for initramfs.
     ("boot", &["mount", "trust", "image", "sys"]),
     ("mount", &["image", "sys"]),
     ("capi", &["image", "mount", "sys"]),
