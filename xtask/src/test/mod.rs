@@ -3,6 +3,7 @@
 mod arm;
 mod fuzzing;
 pub(crate) mod libtest;
+mod own_init;
 mod packages;
 mod power;
 pub(crate) mod programs;

@@ -10,12 +10,14 @@ use crate::{artifacts, metadata, process};
 
 /// Test programs of crates that need a kernel with everything: crate and target. What they skip on this machine for
 /// want of something, they do in a guest.
-const GUEST_TESTS: &[(&str, &str)] = &[("libcomposefs-mount", "kernel")];
+const GUEST_TESTS: &[(&str, &str)] = &[("libcomposefs-mount", "kernel"), ("composefs-boot", "kernel")];
 
 /// The programs, built.
 pub(crate) struct Programs {
     /// Path of the program `composefs`.
     pub(crate) composefs: PathBuf,
+    /// Path of the program of an initramfs, if tests need it.
+    pub(crate) boot: Option<PathBuf>,
     /// The name in the guest and the file of each test program.
     tests: Vec<(String, PathBuf)>,
 }
@@ -23,7 +25,7 @@ pub(crate) struct Programs {
 impl Programs {
     /// Builds the product alone.
     pub(crate) fn build_product() -> Result<Self> {
-        Ok(Self { composefs: artifacts::program()?, tests: Vec::new() })
+        Ok(Self { composefs: artifacts::program()?, boot: None, tests: Vec::new() })
     }
 
     /// Builds product and tests.
@@ -37,7 +39,7 @@ impl Programs {
             let program = metadata::test_program(build.args(["--test", target]), target)?;
             tests.push((format!("{package}-{target}"), program));
         }
-        Ok(Self { composefs, tests })
+        Ok(Self { composefs, boot: Some(artifacts::boot_program()?), tests })
     }
 
     /// The names of the test programs in the guest; the first is the suite made for it.
@@ -51,6 +53,9 @@ impl Programs {
             payload.executable(format!("usr/local/bin/{name}"), file)?;
         }
         payload.executable("usr/local/bin/composefs", &self.composefs)?;
+        if let Some(boot) = &self.boot {
+            payload.file(format!("usr/local/bin/{}", artifacts::BOOT_PROGRAM), boot);
+        }
         for name in NAMES {
             payload.link(format!("usr/sbin/{name}"), "../local/bin/composefs");
         }

@@ -8,7 +8,7 @@ mod base;
 mod cpio;
 pub(crate) mod disk;
 pub(crate) mod interactive;
-mod modules;
+pub(crate) mod modules;
 pub(crate) mod payload;
 mod qemu;
 mod slots;
@@ -31,6 +31,10 @@ const BOOT_RETRIES: u32 = 2;
 pub(crate) struct Machine {
     kernel: Fetched,
     payload: Payload,
+    /// True if the payload is the whole initramfs.
+    is_whole: bool,
+    /// Words after those of every command line.
+    words: String,
     timeout: Duration,
     memory_mib: u32,
     scratch: Disk,
@@ -74,15 +78,27 @@ impl Machine {
         payload.program("sh")?;
         payload.link("usr/bin/sh", "../sbin/sh");
         payload.bytes("payload/command", script);
-        Ok(Self {
+        Ok(Self::of(kernel, payload))
+    }
+
+    /// A machine with this kernel, an initramfs of the payload alone, and these words on the kernel command line. What
+    /// runs there writes `release=` and `exit=` to the second serial line.
+    pub(crate) fn with_initramfs(kernel: Fetched, payload: Payload, words: &str) -> Self {
+        Self { is_whole: true, words: format!(" {words}"), ..Self::of(kernel, payload) }
+    }
+
+    fn of(kernel: Fetched, payload: Payload) -> Self {
+        Self {
             kernel,
             payload,
+            is_whole: false,
+            words: String::new(),
             timeout: Duration::from_secs(120),
             memory_mib: 1024,
             scratch: Disk::Fresh { mib: 512 },
             second: None,
             power_cut: None,
-        })
+        }
     }
 
     /// Returns the files that the guest has besides the base system. Its memory must hold it twice while it boots.
@@ -128,7 +144,9 @@ impl Machine {
     pub(crate) fn run(&self, on_line: &mut dyn FnMut(Stream, &str)) -> Result<Exit> {
         let _slot = slots::take();
         let mut exit = qemu::run(self, on_line)?;
-        for _ in 0..BOOT_RETRIES {
+        // An initramfs of its own may end the machine before it says anything.
+        let retries = if self.is_whole { 0 } else { BOOT_RETRIES };
+        for _ in 0..retries {
             if exit.end != End::Died || !exit.release.is_empty() {
                 break;
             }

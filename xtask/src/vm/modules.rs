@@ -72,6 +72,18 @@ impl ModuleSet {
         }
     }
 
+    /// File names of all modules, in an order in which they can be loaded.
+    pub(crate) fn load_order(&self) -> Vec<String> {
+        let mut order = Vec::new();
+        for name in self.modules.keys() {
+            self.needs(name, &mut order);
+            if !order.contains(&name.as_str()) {
+                order.push(name);
+            }
+        }
+        order.into_iter().map(file_name).collect()
+    }
+
     /// The text of `modules.alias`.
     pub(crate) fn aliases(&self) -> String {
         let line = |(name, module): (&String, &Module)| {
@@ -145,6 +157,7 @@ mod tests {
         let modules = [("a", module(&["b", "c", "built_in"])), ("b", module(&["c"])), ("c", module(&[]))];
         let set = ModuleSet { modules: modules.into_iter().map(|(n, m)| (n.to_owned(), m)).collect() };
         assert_eq!(set.dependencies(), "a.ko: b.ko c.ko\nb.ko: c.ko\nc.ko: \n");
+        assert_eq!(set.load_order(), ["c.ko", "b.ko", "a.ko"]);
     }
 
     #[test]

@@ -64,7 +64,9 @@ pub(super) fn run(machine: &Machine, on_line: &mut dyn FnMut(Stream, &str)) -> R
 
 fn write_initrd(machine: &Machine, initrd: &Path) -> Result<()> {
     let mut out = BufWriter::new(File::create(initrd)?);
-    io::copy(&mut File::open(base::initramfs(&machine.kernel)?)?, &mut out)?;
+    if !machine.is_whole {
+        io::copy(&mut File::open(base::initramfs(&machine.kernel)?)?, &mut out)?;
+    }
     machine.payload.write(&mut out)?;
     Ok(())
 }
@@ -87,7 +89,7 @@ fn command_line(machine: &Machine, dir: &Path, initrd: &Path, drives: &[String])
     command.args(["-m", &machine.memory_mib.to_string(), "-nodefaults", "-no-user-config", "-display", "none"]);
     command.args(["-vga", "none", "-no-reboot", "-nic", "none"]);
     command.arg("-kernel").arg(&machine.kernel.image).arg("-initrd").arg(initrd);
-    command.args(["-append", KERNEL_COMMAND_LINE]);
+    command.arg("-append").arg(format!("{KERNEL_COMMAND_LINE}{}", machine.words));
     for name in ["console", "verdict"] {
         command.arg("-serial").arg(format!("file:{}", dir.join(name).display()));
     }

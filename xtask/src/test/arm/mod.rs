@@ -1,6 +1,8 @@
 //! The hash kernels on 64-bit ARM: their tests, built for it and run by QEMU's user mode on CPUs with all, some and
 //! none of the instructions for SHA-2.
 
+mod boot;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -9,7 +11,7 @@ use anyhow::{Context as _, Result};
 use super::Options;
 use super::libtest::Reader;
 use super::report::Suite;
-use crate::{metadata, paths, process};
+use crate::{artifacts, metadata, paths, process};
 
 /// Static programs, with start files and a libc that come with the target: no cross compiler is needed.
 const TARGET: &str = "aarch64-unknown-linux-musl";
@@ -37,7 +39,7 @@ pub(super) fn run(options: &Options) -> Result<Vec<Suite>> {
     if !options.wants_long("arm") {
         return Ok(Vec::new());
     }
-    if let Err(error) = install_target() {
+    if let Err(error) = artifacts::install_target(TARGET) {
         let skips = vec![("every_kernel".to_owned(), format!("{error:#}"))];
         return Ok(vec![Suite { kind: "arm".into(), name: TARGET.into(), skipped: 1, skips, ..Suite::default() }]);
     }
@@ -48,19 +50,10 @@ pub(super) fn run(options: &Options) -> Result<Vec<Suite>> {
             scope.spawn(move || suite(machine, program, options))
         };
         let running: Vec<_> = MACHINES.iter().map(run).collect();
-        running.into_iter().flat_map(|run| run.join().unwrap_or_default()).collect()
+        let mut suites: Vec<_> = running.into_iter().flat_map(|run| run.join().unwrap_or_default()).collect();
+        suites.push(boot::suite(TARGET));
+        suites
     }))
-}
-
-/// Has the compiler's library for the target fetched, if it is not there.
-fn install_target() -> Result<()> {
-    let libraries = process::text(Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]))?;
-    if !Path::new(libraries.trim()).exists() {
-        let mut rustup = Command::new("rustup");
-        process::output(rustup.current_dir(paths::checkout()).args(["target", "add", TARGET]))
-            .with_context(|| format!("the compiler has no library for {TARGET}, and cannot get it"))?;
-    }
-    Ok(())
 }
 
 fn start_without_sha() -> Result<PathBuf> {

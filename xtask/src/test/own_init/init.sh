@@ -1,0 +1,35 @@
+#!/bin/busybox sh
+# The first program of the image: says on the second serial line whether the system is as a verified boot leaves it.
+exec 9>/dev/ttyS1
+busybox=/bin/busybox
+echo "release=$($busybox uname -r)" >&9
+status=0
+holds() {
+    "$@" || { status=1; echo "own init: does not hold: $*" >/dev/console; }
+}
+fails() {
+    ! "$@" 2>/dev/null
+}
+grep() {
+    $busybox grep -q "$@"
+}
+words=" $($busybox cat /proc/cmdline) "
+hex=${words##* composefs=}
+hex=${hex%% *}
+holds [ $$ = 1 ]
+holds [ "$*" = "a-word another" ]
+holds grep " / / .* - overlay composefs:$hex .*verity=require" /proc/self/mountinfo
+holds grep " / /etc rw.* - overlay .*upperdir=/sysroot/sysroot/state/deploy/$hex/etc/upper" /proc/self/mountinfo
+holds grep "^{\"digest\":\"$hex\",\"algorithm\":\"sha256\",\"verity\":\"require\"" /run/composefs/boot.json
+holds [ "$($busybox readlink /run/systemd/volatile-root)" = "/dev/block/$($busybox cat /sys/class/block/vda/dev)" ]
+holds fails $busybox touch /usr/new
+holds [ "$($busybox cat /etc/base)" = base ]
+for file in /etc/new /var/new; do
+    holds $busybox touch $file
+done
+holds [ -f "/sysroot/state/deploy/$hex/var/new" ]
+holds [ -f /sysroot/composefs/meta.json ]
+echo "exit=$status" >&9
+exec 9>&-
+$busybox sync
+$busybox poweroff -f
