@@ -32,7 +32,10 @@ impl Package {
             |folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         // The library's own folder has what is for development in it.
         let is_development = below(stage::DEVELOPMENT_LINK) || below(stage::PKG_CONFIG);
-        self.paths.iter().any(|wanted| below(wanted)) && (self.library.is_none() || !is_development)
+        // The page of a program that is in a package of its own.
+        let is_boot_page = below(stage::BOOT_PAGE) && self.name != "composefs-initramfs";
+        let is_other = is_boot_page || (self.library.is_some() && is_development);
+        self.paths.iter().any(|wanted| below(wanted)) && !is_other
     }
 
     /// Packs what lies below `root`.
@@ -162,6 +165,8 @@ mod tests {
         let owners = |path: &str| -> Vec<_> { packages.iter().filter(|p| p.has(path)).map(|p| p.name).collect() };
         assert_eq!(owners("usr/bin/composefs"), ["composefs"]);
         assert_eq!(owners("usr/share/man/man1/composefs.1.gz"), ["composefs"]);
+        assert_eq!(owners(stage::BOOT_PAGE), ["composefs-initramfs"]);
+        assert_eq!(owners("usr/lib/composefs/composefs-setup-root"), ["composefs-initramfs"]);
         assert_eq!(owners(stage::LIBRARY), ["libcomposefs1"]);
         assert_eq!(owners(stage::DEVELOPMENT_LINK), ["libcomposefs-dev"]);
         assert_eq!(owners("usr/lib/x86_64-linux-gnu/pkgconfig/composefs.pc"), ["libcomposefs-dev"]);

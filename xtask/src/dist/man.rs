@@ -21,6 +21,7 @@ const PROGRAMS: &[(&str, u8, &str)] = &[
 /// Pages of `docs/`, the names and sections they get, what they are about.
 const PAGES: &[(&str, &str, u8, &str)] = &[
     ("docs/mount.md", "mount.composefs", 8, "mount a composefs image"),
+    ("docs/boot.md", "composefs-setup-root", 8, "boot from a composefs image"),
     ("docs/format/dump.md", "composefs-dump", 5, "composefs images as text"),
     ("docs/format/image.md", "composefs-image", 5, "composefs images, byte by byte"),
     ("docs/format/object-store.md", "composefs-objects", 5, "directories of objects named by digests"),

@@ -51,7 +51,7 @@ pub(crate) fn build(output: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn packages(version: &str) -> [Package; 3] {
+fn packages(version: &str) -> [Package; 4] {
     [
         Package {
             name: "composefs",
@@ -73,13 +73,30 @@ fn packages(version: &str) -> [Package; 3] {
             library: None,
         },
         Package {
+            name: "composefs-initramfs",
+            version: version.to_owned(),
+            section: "admin",
+            depends: Vec::new(),
+            summary: "boot from a composefs image",
+            description: "composefs-setup-root, which mounts the image that the kernel command line names as the root \
+                          of the system, and the files by which dracut and initramfs-tools add it to an initramfs.",
+            paths: &[
+                "usr/lib/composefs",
+                "usr/lib/dracut",
+                "usr/share/initramfs-tools",
+                stage::BOOT_PAGE,
+                "usr/share/doc/composefs-initramfs",
+            ],
+            library: None,
+        },
+        Package {
             name: "libcomposefs1",
             version: version.to_owned(),
             section: "libs",
             depends: Vec::new(),
             summary: "library of composefs for programs of C",
             description: "libcomposefs.so.1, with the interface of the C library of that name, for ostree and others.",
-            paths: &["usr/lib", "usr/share/doc/libcomposefs1"],
+            paths: &[stage::LIBDIR, "usr/share/doc/libcomposefs1"],
             library: Some("libcomposefs 1 libcomposefs1 (>= 1.0.8)"),
         },
         Package {

@@ -11,19 +11,28 @@ use super::man;
 use crate::install::NAMES;
 use crate::{artifacts, paths, process};
 
-const LIBDIR: &str = "usr/lib/x86_64-linux-gnu";
+pub(super) const LIBDIR: &str = "usr/lib/x86_64-linux-gnu";
 /// The file behind the name that programs ask for.
 pub(super) const LIBRARY: &str = "usr/lib/x86_64-linux-gnu/libcomposefs.so.1.4.0";
 /// The name that programs are linked by.
 pub(super) const DEVELOPMENT_LINK: &str = "usr/lib/x86_64-linux-gnu/libcomposefs.so";
 pub(super) const PKG_CONFIG: &str = "usr/lib/x86_64-linux-gnu/pkgconfig";
+/// The page of the program of an initramfs.
+pub(super) const BOOT_PAGE: &str = "usr/share/man/man8/composefs-setup-root.8.gz";
 /// Each shell, and where its completions are looked for.
 const COMPLETIONS: &[(&str, &str)] = &[
     ("bash", "usr/share/bash-completion/completions/composefs"),
     ("zsh", "usr/share/zsh/vendor-completions/_composefs"),
     ("fish", "usr/share/fish/vendor_completions.d/composefs.fish"),
 ];
-const PACKAGES: &[&str] = &["composefs", "libcomposefs1", "libcomposefs-dev"];
+const PACKAGES: &[&str] = &["composefs", "composefs-initramfs", "libcomposefs1", "libcomposefs-dev"];
+/// The files of `crates/boot/initramfs`, their places and modes.
+const INITRAMFS: &[(&str, &str, u32)] = &[
+    ("composefs-setup-root.service", "usr/lib/dracut/modules.d/37composefs/composefs-setup-root.service", 0o644),
+    ("dracut/module-setup.sh", "usr/lib/dracut/modules.d/37composefs/module-setup.sh", 0o755),
+    ("initramfs-tools/hook", "usr/share/initramfs-tools/hooks/composefs", 0o755),
+    ("initramfs-tools/local-bottom", "usr/share/initramfs-tools/scripts/local-bottom/composefs", 0o755),
+];
 
 /// A tree as it would be below `/`.
 pub(super) struct Staged {
@@ -44,6 +53,7 @@ impl Staged {
         staged.link("libcomposefs.so.1.4.0", &format!("{LIBDIR}/libcomposefs.so.1"))?;
         staged.link("libcomposefs.so.1", DEVELOPMENT_LINK)?;
         staged.development(version)?;
+        staged.initramfs()?;
         man::write(&program, &root.join("usr/share/man"))?;
         for (shell, path) in COMPLETIONS {
             let script = process::output(Command::new(&program).args(["completion", shell]))?;
@@ -69,6 +79,18 @@ impl Staged {
             .replace("@LIBDIR@", &format!("/{LIBDIR}"))
             .replace("@VERSION@", version);
         self.file(&format!("{PKG_CONFIG}/composefs.pc"), text.as_bytes())
+    }
+
+    /// The program of an initramfs, and what makes an initramfs with it.
+    fn initramfs(&self) -> Result<()> {
+        let name = artifacts::BOOT_PROGRAM;
+        self.binary(&artifacts::boot_program()?, &format!("usr/lib/composefs/{name}"), 0o755)?;
+        let from = paths::checkout().join("crates/boot/initramfs");
+        for (file, path, mode) in INITRAMFS {
+            self.file(path, &fs::read(from.join(file))?)?;
+            fs::set_permissions(self.root.join(path), fs::Permissions::from_mode(*mode))?;
+        }
+        Ok(())
     }
 
     fn documents(&self, dir: &str) -> Result<()> {

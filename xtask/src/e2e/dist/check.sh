@@ -38,9 +38,22 @@ library() {
     # The packages of others are content with its version: what dpkg-shlibdeps would write.
     cat /var/lib/dpkg/info/libcomposefs1*.shlibs
 }
+initramfs() {
+    local program=/usr/lib/composefs/composefs-setup-root status=0
+    dpkg --verify composefs-initramfs > /tmp/verify; [ ! -s /tmp/verify ]
+    $program --version | grep '^composefs-setup-root '
+    ls -l $program; [ -z "$(readelf -d $program | grep NEEDED)" ]
+    $program --sysroot=/srv --config= --cmdline=composefs=abc 2> /tmp/refused || status=$?; cat /tmp/refused
+    [ $status = 1 ]; grep -q 'BOOT REFUSED: composefs=abc: not a digest' /tmp/refused
+    for file in /usr/share/initramfs-tools/hooks/composefs /usr/share/initramfs-tools/scripts/local-bottom/composefs; do
+        [ -x $file ]; sh -n $file; [ -z "$($file prereqs)" ]
+    done
+    bash -n /usr/lib/dracut/modules.d/37composefs/module-setup.sh
+    [ -f /usr/lib/dracut/modules.d/37composefs/composefs-setup-root.service ]
+}
 man_pages() {
     local page count=0
-    for page in $(dpkg -L composefs | grep '/man/.*\.gz$'); do
+    for page in $(dpkg -L composefs composefs-initramfs | grep '/man/.*\.gz$'); do
         count=$((count + 1))
         LC_ALL=C.UTF-8 MANROFFSEQ= man --warnings=w -l $page 2> /tmp/warnings > /tmp/page
         [ ! -s /tmp/warnings ] || { echo $page; cat /tmp/warnings; return 1; }
@@ -65,6 +78,7 @@ check debians_own_packages_are_there strictly theirs
 check ours_take_their_place strictly install
 check programs_run strictly programs
 check programs_linked_to_either_library_run strictly library
+check the_program_of_an_initramfs_runs strictly initramfs
 check man_pages_are_well_formed strictly man_pages
 check completions_are_found strictly completions
 check the_tarball_has_the_same strictly tarball
