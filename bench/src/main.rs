@@ -12,6 +12,7 @@ mod derive;
 mod disk;
 mod dump;
 mod floor;
+mod fuse;
 mod hash;
 mod measure;
 mod mount;
@@ -57,6 +58,8 @@ enum Topic {
     Cold,
     /// Derived images and their proof.
     Derive,
+    /// Walking and reading a mount in user space, beside the kernel's and the C tool's.
+    Fuse,
 }
 
 #[derive(Parser)]
@@ -168,6 +171,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
             Topic::Remote => remote::run(&setting, &mut report)?,
             Topic::Cold => cold::run(&setting, &mut report)?,
             Topic::Derive => derive::run(&setting, &mut report)?,
+            Topic::Fuse => fuse::run(&setting, &mut report)?,
         }
     }
     for goal in report.regressions() {

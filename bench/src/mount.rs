@@ -2,7 +2,7 @@
 
 mod caches;
 mod candidates;
-mod walk;
+pub(crate) mod walk;
 
 use std::path::Path;
 
@@ -153,7 +153,7 @@ fn same_everywhere(all: &[FileSystem]) -> Result<Walked> {
 }
 
 /// Returns true if this process has a mount namespace of its own, so that no mount outlives it.
-fn is_private() -> bool {
+pub(crate) fn is_private() -> bool {
     let namespace = |process: u32| std::fs::read_link(format!("/proc/{process}/ns/mnt"));
     let (own, parents) = (namespace(std::process::id()), namespace(std::os::unix::process::parent_id()));
     own.is_ok_and(|own| parents.is_ok_and(|parents| own != parents))

@@ -1,7 +1,7 @@
 //! Work on a tree: `ls -lR`, and reading all of it.
 
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
@@ -9,13 +9,13 @@ use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, openat};
 
 /// The counts of a walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Walked {
-    pub(super) entries: u64,
-    pub(super) bytes: u64,
+pub(crate) struct Walked {
+    pub(crate) entries: u64,
+    pub(crate) bytes: u64,
 }
 
 /// Names and metadata of everything, as a user would ask for them.
-pub(super) fn ls(root: &Path) -> Result<()> {
+pub(crate) fn ls(root: &Path) -> Result<()> {
     let mut ls = Command::new("ls");
     // From within: the path to the mount point is no part of it.
     ls.arg("-lR").current_dir(root).env("LC_ALL", "C").stdin(Stdio::null()).stdout(Stdio::null());
@@ -24,8 +24,27 @@ pub(super) fn ls(root: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Reads all names, attributes and symlinks, and returns the paths of the files.
+pub(crate) fn files(root: &Path) -> Result<Vec<PathBuf>> {
+    let (mut files, mut directories) = (Vec::new(), vec![root.to_owned()]);
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(&directory).with_context(|| directory.display().to_string())? {
+            let path = entry?.path();
+            let metadata = std::fs::symlink_metadata(&path)?;
+            if metadata.is_dir() {
+                directories.push(path);
+            } else if metadata.is_file() {
+                files.push(path);
+            } else if metadata.is_symlink() {
+                std::fs::read_link(&path)?;
+            }
+        }
+    }
+    Ok(files)
+}
+
 /// Every byte of every file, one after the other.
-pub(super) fn read(root: &Path) -> Result<Walked> {
+pub(crate) fn read(root: &Path) -> Result<Walked> {
     let mut walked = Walked { entries: 0, bytes: 0 };
     let mut buffer = vec![0; 1 << 20];
     let directory = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
