@@ -5,6 +5,7 @@
 
 mod blob_seeds;
 mod chunked_seeds;
+mod fuse_seeds;
 mod libfuzzer;
 mod oci_seeds;
 mod ostree_seeds;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::{blob_seeds, chunked_seeds, oci_seeds, ostree_seeds, recipe_seeds, seeds};
+use super::{blob_seeds, chunked_seeds, fuse_seeds, oci_seeds, ostree_seeds, recipe_seeds, seeds};
 
 /// A program in `fuzz/fuzz_targets/`.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +72,7 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "extract", max_len: 1 << 14, seed: seeds::trees_to_extract, ..DUMP },
     Target { name: "resolve", seed: seeds::paths_and_images, dictionary: None, ..DUMP },
     Target { name: "load_by_c", seed: seeds::images, dictionary: None, ..DUMP },
+    Target { name: "fuse", seed: fuse_seeds::requests, max_len: 1 << 15, dictionary: None, ..DUMP },
     Target { name: "import", seed: seeds::bundles, max_len: 1 << 15, dictionary: None, ..DUMP },
     Target { name: "repository", max_len: 1 << 12, seed: seeds::repositories, dictionary: None, ..DUMP },
     Target { name: "chunked", seed: chunked_seeds::tables, dictionary: None, ..DUMP },
