@@ -11,7 +11,8 @@ use anyhow::{Context as _, Result};
 use crate::{paths, process};
 
 /// The names of the one program besides its own.
-pub(crate) const NAMES: &[&str] = &["mkcomposefs", "composefs-info", "composefs-dump", "mount.composefs"];
+pub(crate) const NAMES: &[&str] =
+    &["mkcomposefs", "composefs-info", "composefs-dump", "composefs-fuse", "mount.composefs"];
 /// The one that mount(8) runs, and where alone it looks for it.
 const MOUNT_HELPER: &str = "mount.composefs";
 const MOUNT_HELPERS: &str = "/usr/sbin";

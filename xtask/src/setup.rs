@@ -31,6 +31,8 @@ const NEEDS: &[(&str, &str)] = &[
     ("setpriv", "util-linux"),
     ("time", "time"),
     ("faketime", "faketime"),
+    ("fusermount3", "fuse3"),
+    ("rsync", "rsync"),
     ("docker-registry", "docker-registry"),
     ("skopeo", "skopeo"),
     ("podman", "podman"),

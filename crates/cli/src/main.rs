@@ -40,7 +40,7 @@ fn main() -> ExitCode {
         Some("composefs-info") => ("composefs-info", commands::info::run(args)),
         Some("composefs-dump") => ("composefs-dump", commands::dump::run(args)),
         Some("mount.composefs") => ("mount.composefs", commands::mount_helper::run(args)),
-        Some("composefs-fuse") => ("composefs-fuse", commands::fuse::run()),
+        Some("composefs-fuse") => ("composefs-fuse", commands::fuse::run(args)),
         _ => ("composefs", commands::run(args)),
     };
     output::finish(program, status)

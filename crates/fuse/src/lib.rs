@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! image bytes --ImageReader--> ImageServer --ServedFileSystem--> FuseSession <--requests, replies--> /dev/fuse
-//! object directories -> ObjectContents --^
+//! object directories -> ObjectContents --^              ^
+//! object directories -> ObjectContents --> ObjectServer +
 //! ```
 //!
 //! [`protocol`] parses requests and encodes replies, without IO. A [`FuseSession`] reads requests from the device on
 //! several threads and asks a [`ServedFileSystem`]. [`ImageServer`] is the one that shows a whole image: metadata from
 //! the image in memory, contents from [`ObjectContents`], which return no byte that was not compared with the digest in
-//! the image. [`FuseMount`] mounts, as root by the device, as another user by `fusermount3`.
+//! the image. [`ObjectServer`] shows the objects themselves, from which the kernel's mount can read. [`FuseMount`]
+//! mounts, as root by the device, as another user by `fusermount3`.
 //!
 //! No server answers `FS_IOC_MEASURE_VERITY`: programs would believe it, although the kernel checks nothing.
 #![forbid(unsafe_code)]
@@ -17,14 +19,16 @@ mod error;
 mod file_system;
 mod image;
 mod mount;
+mod object_server;
 mod objects;
 pub mod protocol;
 mod session;
 
 pub use error::{FuseError, ServeError};
 pub use file_system::{Opened, ReadReply, ServedFileSystem};
-pub use image::{ImageOptions, ImageServer};
+pub use image::{ImageOptions, ImageServer, StatisticsOf};
 pub use libcomposefs_sys::fuse::MountAttributes;
 pub use mount::{FuseMount, MountRequest, MountedBy, may_mount};
+pub use object_server::ObjectServer;
 pub use objects::{ContentDamage, ObjectContents, Trust};
 pub use session::{FuseSession, ServedMount};

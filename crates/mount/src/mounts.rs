@@ -56,7 +56,13 @@ pub(crate) struct Line<'m> {
 impl Line<'_> {
     /// Returns true if this program or the C tools mounted it.
     pub(crate) fn is_composefs(&self) -> bool {
-        self.file_system == b"overlay" && (self.source == SOURCE.as_bytes() || self.source.starts_with(b"composefs:"))
+        (self.file_system == b"overlay" || self.is_fuse())
+            && (self.source == SOURCE.as_bytes() || self.source.starts_with(b"composefs:"))
+    }
+
+    /// Returns true for a mount that a process of this program serves.
+    pub(crate) fn is_fuse(&self) -> bool {
+        self.file_system == b"fuse.composefs"
     }
 
     fn digest(&self) -> Option<Digest> {
@@ -105,13 +111,15 @@ mod tests {
         let text = format!(
             "27 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n\
              45 27 0:40 / /a\\040b ro,relatime - overlay composefs ro,metacopy=on\n\
+             49 27 0:44 / /fuse ro - fuse.composefs composefs ro\n50 27 0:45 / /not - fuse.other composefs ro\n\
              46 27 0:41 / /twice ro - overlay composefs:{hex} ro\n\
              47 46 0:42 / /twice rw - tmpfs tmp rw\n48 27 0:43 / /other rw - overlay overlay rw\n"
         );
         let entry =
             |target: &str, digest, options: &str| MountEntry { target: target.into(), digest, options: options.into() };
         let digest = Digest::from_hex(&hex).ok();
-        let expected = [entry("/a b", None, "ro,metacopy=on"), entry("/twice", digest, "ro")];
+        let expected =
+            [entry("/a b", None, "ro,metacopy=on"), entry("/fuse", None, "ro"), entry("/twice", digest, "ro")];
         assert_eq!(entries(text.as_bytes()), expected);
         let topmost = lines(text.as_bytes()).filter(|line| line.target.as_os_str() == "/twice").last().unwrap();
         assert!(!topmost.is_composefs());

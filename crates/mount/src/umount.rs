@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use libcomposefs_sys::fs_magic::FsMagic;
+use libcomposefs_sys::fuse::unmount_by_program;
 use libcomposefs_sys::mount::{MountError, errno_text, unmount};
 use libcomposefs_sys::proc_fd;
 use rustix::fs::{AtFlags, Mode, OFlags, Statx, StatxAttributes, StatxFlags, open, openat, statx};
@@ -79,6 +80,7 @@ impl UmountError {
 pub fn umount(target: &Path, lazily: bool) -> Result<(), UmountError> {
     let io_error = |source| UmountError::Io { target: target.to_owned(), source };
     let mount_point = MountPoint::open(&target.canonicalize().map_err(io_error)?).map_err(io_error)?;
+    let mut is_fuse = false;
     match std::fs::read("/proc/self/mountinfo") {
         // In a chroot or an initramfs.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -87,7 +89,7 @@ pub fn umount(target: &Path, lazily: bool) -> Result<(), UmountError> {
             }
         }
         mounts => match mount_point.line(&mounts.map_err(io_error)?).map_err(io_error)? {
-            Some(line) if line.is_composefs() => {}
+            Some(line) if line.is_composefs() => is_fuse = line.is_fuse(),
             found => {
                 let found = found.map(|line| {
                     format!("{} {}", String::from_utf8_lossy(line.file_system), String::from_utf8_lossy(&line.source))
@@ -97,7 +99,13 @@ pub fn umount(target: &Path, lazily: bool) -> Result<(), UmountError> {
         },
     }
     let kernel_error = |source| UmountError::Kernel { target: target.to_owned(), source };
-    unmount(&mount_point.kernel_path(), lazily).map_err(kernel_error)
+    match unmount(&mount_point.kernel_path(), lazily) {
+        // A user's own mount, which fusermount3 made and unmounts.
+        Err(error) if is_fuse && error.errno == Errno::PERM => {
+            unmount_by_program(&mount_point.path, lazily).map_err(|_| kernel_error(error))
+        }
+        answer => answer.map_err(kernel_error),
+    }
 }
 
 /// A mount point as a name in an open directory. What is checked is what is unmounted, also if a directory above is

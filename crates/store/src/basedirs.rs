@@ -4,17 +4,23 @@
 //! payload is a path chosen by the author of the image. It is resolved as overlayfs does, never out of the directory
 //! and through no symlink.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use libcomposefs_sys::resolve_beneath::open_beneath;
-use rustix::fs::{FileType, Mode, OFlags, fstat, open};
+use libcomposefs_sys::resolve_beneath::{open_beneath, open_directory_beneath};
+use rustix::fs::{Dir, FileType, Mode, OFlags, fstat, open, openat};
 use rustix::io::Errno;
 
 use crate::object::Object;
 use crate::object::error::ObjectError;
+
+/// The largest number of names that are listed.
+const MAX_NAMES: usize = 1 << 20;
+
+const LIST: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// Object directories, in the order in which they are searched.
 #[derive(Debug)]
@@ -44,6 +50,34 @@ impl Basedirs {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.directories.is_empty()
+    }
+
+    /// Returns the first directory, where new objects would go.
+    #[must_use]
+    pub fn first(&self) -> Option<BorrowedFd<'_>> {
+        self.directories.first().map(|(directory, _)| directory.as_fd())
+    }
+
+    /// Returns the names in a directory below the directories, sorted. A directory that does not exist has none.
+    ///
+    /// # Errors
+    ///
+    /// What opening and reading the directory give; `EOVERFLOW` for more than a million names.
+    pub fn names_in(&self, below: &[u8]) -> rustix::io::Result<BTreeSet<Vec<u8>>> {
+        let mut names = BTreeSet::new();
+        for (directory, _) in &self.directories {
+            let found = match open_directory_beneath(directory.as_fd(), below) {
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
+                found => found?,
+            };
+            for entry in Dir::read_from(openat(&found, c".", LIST, Mode::empty())?)? {
+                names.insert(entry?.file_name().to_bytes().to_vec());
+                if names.len() > MAX_NAMES {
+                    return Err(Errno::OVERFLOW);
+                }
+            }
+        }
+        Ok(names)
     }
 
     /// Opens the object that a payload names, in the first directory that has a regular file there. The content is

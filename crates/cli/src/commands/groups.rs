@@ -23,7 +23,7 @@ pub(crate) const GROUPS: &[CommandGroup] = &[
         commands: &["df", "export", "gc", "images", "import", "init", "repack", "sync", "tag", "untag", "why"],
     },
     CommandGroup { heading: "Deliver images", commands: &["plan", "pull", "push", "remote"] },
-    CommandGroup { heading: "Mount", commands: &["mount", "mounts", "umount"] },
+    CommandGroup { heading: "Mount", commands: &["mount", "mounts", "serve-objects", "umount"] },
     CommandGroup { heading: "Check", commands: &["check", "doctor", "fsck"] },
     CommandGroup { heading: "Other systems", commands: &["oci", "ostree"] },
     CommandGroup { heading: "Help and completion", commands: &["completion", "help"] },

@@ -29,6 +29,7 @@ mod prove;
 mod remote;
 pub(crate) mod repository;
 mod seal;
+mod serve_objects;
 mod stat;
 mod umount;
 mod verity_warning;
@@ -67,8 +68,8 @@ Examples:
   composefs cat --basedir=objects rootfs.img /etc/passwd
 
 Exit status: 0 on success, 1 on failure or if the output cannot be written, 2 for a usage error; commands with other
-statuses describe them in their --help. Called as mkcomposefs, composefs-info, composefs-dump or mount.composefs, the
-program behaves as that tool, with status 1 for every failure.";
+statuses describe them in their --help. Called as mkcomposefs, composefs-info, composefs-dump, composefs-fuse or
+mount.composefs, the program behaves as that tool, with status 1 for every failure.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -105,6 +106,7 @@ enum Command {
     Remote(remote::RemoteArgs),
     Repack(WithRepository<repository::repack::RepackArgs>),
     Seal(seal::SealArgs),
+    ServeObjects(serve_objects::ServeObjectsArgs),
     Stat(WithSources<stat::StatArgs>),
     Sync(WithRepository<repository::sync::SyncArgs>),
     Tag(WithNames<repository::tag::TagArgs>),
@@ -161,6 +163,7 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
         Command::Remote(args) => remote::run(&args, &before),
         Command::Repack(args) => args.run(&before, repository::repack::run),
         Command::Seal(args) => seal::run(&args),
+        Command::ServeObjects(args) => exit_status(serve_objects::run(&args)),
         Command::Stat(args) => args.run(&before, stat::run),
         Command::Sync(args) => args.run(&before, repository::sync::run),
         Command::Tag(args) => exit_status(args.run(&before, repository::tag::run)),
@@ -190,7 +193,9 @@ mod tests {
     #[test]
     fn tests_of_output_run_every_command() {
         let mut names = vec![String::new()];
-        names.extend(["mkcomposefs", "composefs-info", "composefs-dump", "mount.composefs"].map(str::to_owned));
+        names.extend(
+            ["mkcomposefs", "composefs-info", "composefs-dump", "composefs-fuse", "mount.composefs"].map(str::to_owned),
+        );
         leaves(&command(), "", &mut names);
         let tested = |name: &String| output_table::ROWS.iter().any(|row| row.command == name);
         let forgotten: Vec<_> = names.iter().filter(|name| !tested(name)).collect();

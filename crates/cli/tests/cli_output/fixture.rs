@@ -11,7 +11,8 @@ use libcomposefs_testkit::oci;
 use tempfile::TempDir;
 
 pub(crate) const COMPOSEFS: &str = env!("CARGO_BIN_EXE_composefs");
-const PROGRAMS: [&str; 5] = ["composefs", "mkcomposefs", "composefs-info", "composefs-dump", "mount.composefs"];
+const PROGRAMS: [&str; 6] =
+    ["composefs", "mkcomposefs", "composefs-info", "composefs-dump", "composefs-fuse", "mount.composefs"];
 
 /// Shell functions available to every line.
 const PRELUDE: &str = "\

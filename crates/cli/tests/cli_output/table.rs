@@ -370,6 +370,8 @@ pub(crate) const ROWS: &[Row] = &[
     asks("repack", r#"composefs --repo="$R" repack --warm "$N""#, r#"composefs --repo="$R" repack --warm "no-$N""#),
     asks("seal", "composefs seal --help", r#"composefs seal "$NONE" "$T""#),
     asks("seal", "composefs seal --help", r#"composefs seal --json "$NONE""#),
+    asks("serve-objects", "composefs serve-objects --help", r#"composefs serve-objects "$NONE" "$EMPTY""#),
+    asks("composefs-fuse", "composefs-fuse --help", r#"composefs-fuse -o source="$NONE" "$EMPTY""#),
     asks(
         "prove",
         r#"d=$(composefs derive "$I" --recipe="$RECIPE" --print-digest)

@@ -4,6 +4,7 @@
 //! anything on the machine.
 
 mod fixture;
+mod fuse;
 mod spec;
 
 use libcomposefs_testkit::skip;
@@ -39,14 +40,33 @@ const CASES: &[Case] = &[
     Case { name: "a_report_that_cannot_be_printed", mounts: true, run: a_report_that_cannot_be_printed },
     Case { name: "the_helper_mounts_in_another_namespace", mounts: true, run: another_namespace },
     Case { name: "a_foreign_proc_leads_nowhere", mounts: true, run: a_foreign_proc_leads_nowhere },
+    Case { name: "composefs_fuse_explains_itself", mounts: false, run: fuse::the_program_explains_itself },
+    Case { name: "the_way_is_said_before", mounts: false, run: fuse::the_way_is_said_before },
+];
+
+/// Cases that need FUSE too, and whether they need `fusermount3`.
+const FUSE_CASES: &[(Case, bool)] = &[
+    (Case { name: "fuse_serves_in_the_background", mounts: true, run: fuse::it_serves_in_the_background }, false),
+    (Case { name: "fuse_serves_no_damage", mounts: true, run: fuse::damage_is_not_served }, false),
+    (Case { name: "fuse_is_equal_to_the_kernel", mounts: true, run: fuse::it_is_equal_to_the_kernels_mount }, false),
+    (Case { name: "a_killed_fuse_server_answers_nothing", mounts: true, run: fuse::a_killed_server }, false),
+    (Case { name: "fuse_servers_end_with_their_namespace", mounts: true, run: fuse::a_namespace_ends }, false),
+    (Case { name: "gc_keeps_what_fuse_serves", mounts: true, run: fuse::gc_keeps_what_is_served }, false),
+    (Case { name: "the_kernel_reads_served_objects", mounts: true, run: fuse::objects_are_served }, false),
+    (Case { name: "a_user_mounts_by_fuse", mounts: true, run: fuse::a_user_mounts }, true),
 ];
 
 fn main() {
     let arguments = Arguments::from_args();
     let unable = no_mounts();
+    let no_fuse = unable.clone().or_else(libcomposefs_testkit::fuse::unavailable);
+    let no_user = no_fuse.clone().or_else(fuse::no_user_mounts);
+    let fuse_cases = FUSE_CASES.iter().map(|(case, is_user)| (case, if *is_user { &no_user } else { &no_fuse }));
     let trials = CASES
         .iter()
-        .map(|case| {
+        .map(|case| (case, &unable))
+        .chain(fuse_cases)
+        .map(|(case, unable)| {
             let unmet = unable.clone().filter(|_| case.mounts);
             let run = case.run;
             skip::trial(case.name, unmet.as_deref(), move || {
@@ -141,8 +161,6 @@ fn composefs_tells_usage_from_failure(place: &Place) {
     for command in ["composefs --help", "composefs mount --help", "composefs umount --help"] {
         assert!(place.sh(command).succeeds().contains("Examples:\n"), "{command}");
     }
-    let error = place.sh("composefs-fuse image mnt").fails(1);
-    assert!(error.starts_with("composefs-fuse: this version cannot mount in user space"), "{error}");
     let error = place.sh("composefs umount mnt").fails(1);
     assert!(error.contains("not a mount point"), "{error}");
 }

@@ -7,7 +7,6 @@ mod survey;
 mod xattrs;
 
 use std::fmt;
-use std::path::PathBuf;
 
 use libcomposefs_image::erofs::read::{Backing, ImageReader, RawInode, ReadError};
 use libcomposefs_image::tree::Kind;
@@ -29,9 +28,19 @@ pub struct ImageOptions {
     pub no_acl: bool,
     /// Set if root may see the names of `trusted.` attributes: for a mount outside of user namespaces.
     pub lists_trusted: bool,
-    /// Directory whose file system the server takes for its own in `statfs(2)`; without it, the file system is full and
-    /// as large as the image.
-    pub statistics_of: Option<PathBuf>,
+    /// File system whose numbers `statfs(2)` returns.
+    pub statistics_of: StatisticsOf,
+}
+
+/// A choice of numbers for `statfs(2)`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StatisticsOf {
+    /// The image: a file system as large as the image, and full.
+    #[default]
+    Image,
+    /// The file system of the first object directory, where new objects would go.
+    Objects,
 }
 
 /// The server of an image.
@@ -243,21 +252,15 @@ impl ServedFileSystem for ImageServer<'_> {
 
     fn statistics(&self) -> Result<Statistics, Errno> {
         let files = self.reader.superblock().inode_count;
-        let Some(directory) = &self.options.statistics_of else {
+        let objects = match self.options.statistics_of {
+            StatisticsOf::Image => None,
+            StatisticsOf::Objects => self.objects.statistics(),
+        };
+        let Some(found) = objects.transpose()? else {
             let blocks = (self.reader.bytes().len() as u64).div_ceil(4096);
             return Ok(Statistics { blocks, files, bsize: 4096, frsize: 4096, ..Statistics::default() });
         };
-        let found = rustix::fs::statvfs(directory)?;
-        let word = |number: u64| u32::try_from(number).unwrap_or(4096);
-        Ok(Statistics {
-            blocks: found.f_blocks,
-            bfree: found.f_bfree,
-            bavail: found.f_bavail,
-            files,
-            ffree: 0,
-            bsize: word(found.f_bsize),
-            frsize: word(found.f_frsize),
-        })
+        Ok(Statistics::of(&found, files))
     }
 }
 

@@ -8,6 +8,9 @@ use super::xattrs::VisibleXattrs;
 /// The number of names that are looked at: more would delay the mount by more than the answer is worth.
 const MAX_NAMES: usize = 1 << 17;
 
+/// The least length of a name in an image: that of a dirent. A directory in several places has more names than room.
+const DIRENT_LEN: usize = 12;
+
 /// Returns false if no inode has an attribute that a mount shows. The kernel does not keep attributes, and would ask
 /// for them at each `ls -l`; it stops asking if it is told that the file system has no attributes.
 ///
@@ -19,6 +22,7 @@ pub(super) fn has_visible_xattrs(reader: &ImageReader<'_>, has_acl: bool) -> boo
 fn search(reader: &ImageReader<'_>, has_acl: bool) -> Result<bool, ReadError> {
     let root = reader.root()?;
     let mut directories = vec![root];
+    let max_names = MAX_NAMES.min(reader.bytes().len() / DIRENT_LEN);
     let mut names = 0;
     if VisibleXattrs::new(reader, &root, has_acl)?.next().is_some() {
         return Ok(true);
@@ -27,7 +31,7 @@ fn search(reader: &ImageReader<'_>, has_acl: bool) -> Result<bool, ReadError> {
         for entry in reader.entries(&directory)? {
             let entry = entry?;
             names += 1;
-            if names > MAX_NAMES {
+            if names > max_names {
                 return Ok(true);
             }
             if matches!(entry.name, b"." | b"..") {

@@ -55,6 +55,15 @@ impl ObjectCache {
         Ok(object)
     }
 
+    /// Closes the object of a node, if it is open.
+    pub(super) fn remove(&self, node: u64) {
+        if let Some(mut shard) = self.shard(node)
+            && shard.objects.remove(&node).is_some()
+        {
+            shard.order.retain(|&other| other != node);
+        }
+    }
+
     /// Closes all objects that no thread is reading.
     pub(super) fn clear(&self) {
         for shard in &self.shards {

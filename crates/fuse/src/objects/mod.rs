@@ -11,12 +11,14 @@ mod leaves;
 mod object;
 mod tree;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use libcomposefs_image::Digest;
 use libcomposefs_image::erofs::read::ReadError;
 use libcomposefs_store::{Basedirs, ObjectError};
 use libcomposefs_sys::limits::open_files_max;
+use rustix::fs::StatVfs;
 use rustix::io::Errno;
 
 pub(crate) use self::object::VerifiedObject;
@@ -125,7 +127,16 @@ impl ObjectContents {
         Ok(Self { basedirs: Basedirs::open(basedirs)?, trust, open, caches })
     }
 
-    /// Reads from the object of a node. `name` is called if the object is not open.
+    /// Returns the numbers of the file system of the first object directory.
+    pub(crate) fn statistics(&self) -> Option<rustix::io::Result<StatVfs>> {
+        // By the descriptor: a path could lead into the mount that is served.
+        self.basedirs.first().map(rustix::fs::fstatvfs)
+    }
+
+    /// Reads from the object of a node. `name` is called if the object is not open, or cannot be read.
+    ///
+    /// A damaged object stays open: the hashes of its blocks are known, so that other blocks can still be read. Only if
+    /// another file has the name meanwhile, as after a repair, that file is opened and read.
     pub(crate) fn read<'i, 's>(
         &self,
         node: u64,
@@ -134,7 +145,28 @@ impl ObjectContents {
         buffer: &mut Vec<u8>,
     ) -> Result<ReadReply<'s>, ContentDamage> {
         let object = self.open.get_or_open(node, || self.open_object(&name()?))?;
-        object.read(range.0, range.1, buffer, &self.caches)
+        let damage = match object.read(range.0, range.1, buffer, &self.caches) {
+            Err(damage) => damage,
+            reply => return reply,
+        };
+        match name().and_then(|name| self.open_object(&name)) {
+            Ok(found) if !found.is_same_file(&object) => {
+                self.open.remove(node);
+                let object = self.open.get_or_open(node, || Ok::<_, ContentDamage>(found))?;
+                object.read(range.0, range.1, buffer, &self.caches)
+            }
+            _ => Err(damage),
+        }
+    }
+
+    /// Returns the length of the file of an object.
+    pub(crate) fn size_of(&self, payload: &[u8]) -> Result<u64, ObjectError> {
+        self.basedirs.open_object(payload).map(|object| object.size())
+    }
+
+    /// Returns the names in a directory below the object directories, sorted.
+    pub(crate) fn names_in(&self, directory: &[u8]) -> rustix::io::Result<BTreeSet<Vec<u8>>> {
+        self.basedirs.names_in(directory)
     }
 
     fn open_object(&self, name: &ObjectName<'_>) -> Result<VerifiedObject, ContentDamage> {

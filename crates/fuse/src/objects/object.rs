@@ -12,6 +12,7 @@ use libcomposefs_image::dump::{Also, escape};
 use libcomposefs_image::verity::{BLOCK_SIZE, digest, hash_all_blocks};
 use libcomposefs_store::{Object, ObjectError};
 use libcomposefs_sys::copy::fill;
+use rustix::fs::fstat;
 
 use super::kept::KEPT_MAX;
 use super::leaves::OBJECT_CAPACITY;
@@ -66,6 +67,12 @@ impl VerifiedObject {
             }
         };
         Ok(Self { object, check })
+    }
+
+    /// Returns true if both are one file; false if that cannot be found out.
+    pub(super) fn is_same_file(&self, other: &Self) -> bool {
+        let number = |object: &Object| fstat(object).map(|stat| (stat.st_dev, stat.st_ino));
+        matches!((number(&self.object), number(&other.object)), (Ok(ours), Ok(theirs)) if ours == theirs)
     }
 
     /// Returns up to `size` bytes from `offset` on, less only at the end.

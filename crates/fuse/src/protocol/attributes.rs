@@ -1,5 +1,7 @@
 //! Attributes of inodes, entries of directories, and numbers of the file system, as replies have them.
 
+use rustix::fs::StatVfs;
+
 use super::number::{put32, put64};
 
 /// The time for which the kernel may use a reply without asking again.
@@ -11,6 +13,12 @@ impl Validity {
     pub const FOREVER: Self = Self(1 << 30);
     /// Not at all.
     pub const NONE: Self = Self(0);
+
+    /// A number of seconds.
+    #[must_use]
+    pub const fn seconds(number: u32) -> Self {
+        Self(number as u64)
+    }
 }
 
 /// Attributes of an inode (`struct fuse_attr`).
@@ -96,6 +104,21 @@ pub struct Statistics {
 }
 
 impl Statistics {
+    /// Returns the numbers of another file system, with this number of inodes.
+    #[must_use]
+    pub fn of(found: &StatVfs, files: u64) -> Self {
+        let word = |number: u64| u32::try_from(number).unwrap_or(4096);
+        Self {
+            blocks: found.f_blocks,
+            bfree: found.f_bfree,
+            bavail: found.f_bavail,
+            files,
+            ffree: 0,
+            bsize: word(found.f_bsize),
+            frsize: word(found.f_frsize),
+        }
+    }
+
     /// Appends the numbers.
     pub fn put(&self, out: &mut Vec<u8>) {
         for long in [self.blocks, self.bfree, self.bavail, self.files, self.ffree] {

@@ -135,6 +135,10 @@ pub(super) fn after_the_first_read() {
         assert_eq!(block(100), Ok(()), "mended");
         object.set_len(len as u64 / 2).unwrap();
         assert_eq!(block(len / 4096 - 7), Err(EIO), "cut while it is open");
+        // Another file by the same name is read instead, as soon as reading the open one fails.
+        fs::write(place.objects().join("repaired"), &content).unwrap();
+        fs::rename(place.objects().join("repaired"), place.object(&digest)).unwrap();
+        assert_eq!(block(len / 4096 - 7), Ok(()), "repaired");
     }
 }
 

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use libcomposefs_fuse::{
-    FuseMount, FuseSession, ImageOptions, ImageServer, MountRequest, MountedBy, ObjectContents, ServeError,
-    ServedMount, Trust,
+    FuseMount, FuseSession, ImageOptions, ImageServer, MountRequest, MountedBy, ObjectContents, ObjectServer,
+    ServeError, ServedMount, StatisticsOf, Trust,
 };
 use libcomposefs_image::erofs::read::ImageReader;
 use libcomposefs_image::erofs::{Image, Versions};
@@ -62,11 +62,26 @@ impl Place {
         let server = std::thread::spawn(move || {
             let mut options = ImageOptions::default();
             options.lists_trusted = true;
-            options.statistics_of = Some(objects.clone());
+            options.statistics_of = StatisticsOf::Objects;
             let reader = ImageReader::new(&image).unwrap();
             let objects = ObjectContents::open(&[objects], trust).unwrap();
             let server = ImageServer::new(reader, objects, options).unwrap();
             let server = server.with_report(move |damage| reported.push(damage.to_string()));
+            FuseSession::begin(device, &server)?.serve(&server, NonZeroUsize::new(3).unwrap())
+        });
+        Mounted { target, mounted_by, server: Some(server), failures }
+    }
+}
+
+impl Place {
+    /// Mounts the objects themselves.
+    pub(crate) fn mount_objects(&self) -> Mounted {
+        let (device, mounted_by) = FuseMount::new(&MountRequest::new(&self.target())).unwrap().into_parts();
+        let (objects, target, failures) = (self.objects(), self.target(), Failures::default());
+        let reported = failures.clone();
+        let server = std::thread::spawn(move || {
+            let objects = ObjectContents::open(&[objects], Trust::Verify).unwrap();
+            let server = ObjectServer::new(objects, move |damage| reported.push(damage.to_string()));
             FuseSession::begin(device, &server)?.serve(&server, NonZeroUsize::new(3).unwrap())
         });
         Mounted { target, mounted_by, server: Some(server), failures }

@@ -5,6 +5,7 @@ mod damage;
 mod directories;
 mod fixture;
 mod metadata;
+mod objects;
 
 use libcomposefs_testkit::skip;
 use libtest_mimic::{Arguments, Failed};
@@ -30,6 +31,9 @@ const CASES: &[Case] = &[
     ("the_file_system_is_the_one_of_the_objects", metadata::statistics),
     ("nothing_can_be_written", metadata::read_only),
     ("an_unmount_ends_the_server", metadata::unmount),
+    ("objects_are_served_by_their_names", objects::are_served_by_their_names),
+    ("a_damaged_object_is_an_error_until_it_is_repaired", objects::damage_is_an_error),
+    ("names_that_lead_away_are_no_objects", objects::names_that_lead_away),
 ];
 
 fn main() {

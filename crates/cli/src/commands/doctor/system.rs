@@ -12,13 +12,23 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 
 use super::finding::{DoctorFinding, Section, Status};
+use crate::commands::mount::ChosenWay;
 
 /// Number of `CAP_SYS_ADMIN` (`include/uapi/linux/capability.h`).
 const CAP_SYS_ADMIN: u32 = 21;
 
 pub(super) fn look() -> Section {
-    let findings =
-        vec![kernel(), permissions(), openat2_there(), erofs(), overlayfs(), loop_devices(), fuse(), namespaces()];
+    let findings = vec![
+        kernel(),
+        permissions(),
+        openat2_there(),
+        erofs(),
+        overlayfs(),
+        loop_devices(),
+        fuse(),
+        way(),
+        namespaces(),
+    ];
     Section { title: "system".into(), findings }
 }
 
@@ -42,7 +52,7 @@ fn permissions() -> DoctorFinding {
             "permissions",
             Status::Missing,
             format!("user {uid} of a user namespace, CAP_SYS_ADMIN only in it{filtered}"),
-            "images can be built, read, checked and extracted; the kernel allows no EROFS mounts in a user namespace",
+            "images can be mounted in user space; the kernel allows no EROFS mounts in a user namespace",
         )
         .remedy("mount outside the user namespace (or rootless container), as root of the initial one"),
         Some(true) => DoctorFinding::new(
@@ -55,7 +65,7 @@ fn permissions() -> DoctorFinding {
             "permissions",
             Status::Missing,
             format!("user {uid}, without CAP_SYS_ADMIN{filtered}"),
-            "images can be built, read, checked and extracted, but not mounted",
+            "images can be built, read, checked and extracted, and mounted in user space",
         )
         .remedy("mount as root; run this command as root to check whether that works"),
         None => {
@@ -144,7 +154,7 @@ fn loop_devices() -> DoctorFinding {
 }
 
 fn fuse() -> DoctorFinding {
-    let means = "allows mounts in user space, without verification by the kernel";
+    let means = "mounts in user space need it: a server verifies every block that is read";
     let helper = ["fusermount3", "fusermount"].into_iter().find(|name| in_path(name));
     match (fs::File::options().read(true).write(true).open("/dev/fuse"), helper) {
         (Ok(_), Some(helper)) => DoctorFinding::new("fuse", Status::Ok, format!("/dev/fuse, {helper}"), means),
@@ -152,6 +162,22 @@ fn fuse() -> DoctorFinding {
             .remedy("install fuse3, for users other than root"),
         (Err(error), _) => DoctorFinding::new("fuse", Status::Warning, format!("/dev/fuse: {error}"), means)
             .remedy("run `modprobe fuse`; for a container, pass /dev/fuse to it"),
+    }
+}
+
+/// The way that `composefs mount` takes for this user, and who verifies contents then.
+fn way() -> DoctorFinding {
+    let means = "`composefs mount` takes this way unless --via= is given";
+    match ChosenWay::of_caller() {
+        ChosenWay::Kernel => DoctorFinding::new(
+            "way to mount",
+            Status::Ok,
+            "kernel; it verifies files that have fs-verity, and with --via=fuse a server verifies every block",
+            means,
+        ),
+        ChosenWay::Fuse => {
+            DoctorFinding::new("way to mount", Status::Ok, "fuse; a server of this user verifies every block", means)
+        }
     }
 }
 

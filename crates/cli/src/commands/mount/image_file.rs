@@ -9,7 +9,7 @@ pub(super) fn run(args: &MountArgs, options: Options) -> anyhow::Result<()> {
     let nofail = options.nofail;
     let opened = ImageFile::open(&args.image).and_then(|image| Ok((image.header()?, image)));
     match opened {
-        Ok((header, image)) => carry_out(args, &Plan::new(&args.image, &header, options), &image),
+        Ok((header, image)) => carry_out(args, &Plan::new(&args.image, &header, options), &image, None),
         Err(error) if nofail && error.is_missing_image() => Ok(()),
         Err(error) => Err(report::error(args, &error)),
     }

@@ -1,10 +1,12 @@
 //! `composefs mount`: mounts an image file, or an image of a repository.
 
 mod image_file;
+mod in_user_space;
 mod report;
 mod repository_image;
 mod repository_layers;
 mod spec;
+mod via;
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -16,6 +18,8 @@ use libcomposefs_mount::{Error, ImageFile, KernelFeatures, Mounted, Options, Pla
 
 pub(crate) use self::report::{plan_text, with_remedy};
 pub(crate) use self::repository_image::mount_read_only;
+pub(crate) use self::via::ChosenWay;
+use self::via::Via;
 use libcomposefs_repo::Repository;
 
 use super::oci::source;
@@ -28,6 +32,9 @@ use crate::complete;
 /// An image of a repository is given by a ref, the name of an OCI image, or its digest. The kernel verifies the image
 /// and every file in it, unless the repository does not use fs-verity. IMAGE is the path of a file if such a file
 /// exists or basedir= is given, unless --repo, --user or --system is used.
+///
+/// Root mounts by the kernel. Other users, and root of a user namespace, mount in user space (--via=fuse): a process of
+/// theirs serves the image until it is unmounted, and verifies each block of a file when it is read.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct MountArgs {
@@ -46,6 +53,14 @@ pub(crate) struct MountArgs {
     /// Mount the EROFS image alone, without objects: names, metadata and small files
     #[arg(long)]
     pub(crate) image_only: bool,
+
+    /// Way to mount: by the kernel, or by a server in user space, which verifies each block
+    #[arg(long, value_enum, default_value_t, value_name = "WAY")]
+    via: Via,
+
+    /// Do not verify files (only with --via=fuse)
+    #[arg(long)]
+    insecure: bool,
 
     /// Print the mounts as JSON for another program, and mount nothing
     #[arg(long, conflicts_with_all = ["dry_run", "json"])]
@@ -80,6 +95,7 @@ Examples:
   composefs mount rootfs.img /mnt -o basedir=objects,digest=$(fsverity digest --compact rootfs.img)
   composefs mount rootfs.img /mnt -o basedir=objects,upperdir=changes,workdir=work
   composefs mount rootfs.img /mnt -o basedir=objects,verity --dry-run
+  composefs mount rootfs.img ~/mnt -o basedir=objects --via=fuse
   composefs mount rootfs.img /mnt --image-only
   composefs mount rootfs.img /mnt -o basedir=objects --print-spec
   composefs mount rootfs.img /mnt --image-only --print-spec";
@@ -113,7 +129,8 @@ impl MountArgs {
         json: bool,
     ) -> Self {
         let (image, target, options) = (digest.to_hex().into(), target.to_owned(), options.to_vec());
-        Self { image, target, options, image_only: false, print_spec: false, dry_run, json }
+        let (via, insecure) = (Via::Auto, false);
+        Self { image, target, options, image_only: false, via, insecure, print_spec: false, dry_run, json }
     }
 
     /// Mounts an image of this repository.
@@ -124,7 +141,12 @@ impl MountArgs {
 }
 
 /// Mounts the image as planned, or only prints the plan if the arguments say so.
-fn carry_out(args: &MountArgs, plan: &Plan, image: &ImageFile) -> anyhow::Result<()> {
+///
+/// `digest` is the digest that the image is known to have, whether the kernel can check it or not.
+fn carry_out(args: &MountArgs, plan: &Plan, image: &ImageFile, digest: Option<&Digest>) -> anyhow::Result<()> {
+    if ChosenWay::choose(args, plan)? == ChosenWay::Fuse {
+        return in_user_space::carry_out(args, plan, image, digest.or(plan.options().digest()));
+    }
     if args.print_spec {
         return spec::print(args, plan, image);
     }

@@ -7,13 +7,16 @@ use libcomposefs_mount::{ErofsMethod, Error, Mounted, OverlayMethod, PathOrFd, P
 use serde_json::{Value, json};
 
 use super::MountArgs;
+use super::via::ChosenWay;
 use crate::error_text;
 use crate::output;
 
 /// Prints the result. If the report of a mount cannot be printed, unmounts the image and returns an error.
 pub(super) fn print(args: &MountArgs, plan: &Plan, mounted: Option<&Mounted>) -> anyhow::Result<()> {
     if args.json {
-        output::json(&json!({ "plan": plan_json(plan, &args.target), "mounted": mounted.map(mounted_json) }));
+        output::json(
+            &json!({ "plan": plan_json(args, plan, ChosenWay::Kernel), "mounted": mounted.map(mounted_json) }),
+        );
         if let (Err(unwritable), Some(_)) = (output::flush(), mounted) {
             let target = args.target.display();
             match unmount(args) {
@@ -53,7 +56,7 @@ pub(crate) fn plan_text(plan: &Plan, target: &Path) -> String {
     format!("{}\n", plan.describe(Some(target), shown))
 }
 
-fn shown(path: &Path) -> String {
+pub(super) fn shown(path: &Path) -> String {
     output::escaped(&path.to_string_lossy())
 }
 
@@ -70,13 +73,15 @@ fn error_json(error: &Error) -> Value {
 }
 
 /// Converts a path to text. Bytes that are not UTF-8 become U+FFFD, since JSON strings cannot contain them.
-fn plan_json(plan: &Plan, target: &Path) -> Value {
+pub(super) fn plan_json(args: &MountArgs, plan: &Plan, way: ChosenWay) -> Value {
     let path = |path: &Path| path.to_string_lossy().into_owned();
     let name = |dir: &PathOrFd| path(&dir.name());
     let options = plan.options();
     json!({
         "image": path(&plan.image),
-        "target": path(target),
+        "target": path(&args.target),
+        "via": way.name(),
+        "verified_by": way.verified_by(args, plan).name(),
         "digest": options.digest().map(|digest| {
             json!({ "algorithm": digest.algorithm().name(), "hex": digest.to_hex() })
         }),

@@ -25,7 +25,7 @@ pub(super) fn run(args: &MountArgs, options: Options, repository: &Repository, k
     let options = demanded(repository, &image, options, &digest).map_err(|error| report::error(args, &error))?;
     compare(repository, &image, &digest)?;
     let header = image.header().map_err(|error| report::error(args, &error))?;
-    carry_out(args, &Plan::new(image.path(), &header, options).named_by(&digest), &image)
+    carry_out(args, &Plan::new(image.path(), &header, options).named_by(&digest), &image, Some(&digest))
 }
 
 /// Mounts an image of a repository at a directory, without options.

@@ -1,0 +1,96 @@
+//! The place of a served mount: its mount point and mount namespace, and the end by a signal.
+//!
+//! A server must not stay in a mount namespace that has its own mount, unless the namespace is that of the system: the
+//! server would keep the namespace, and the namespace the mount, and neither would ever end.
+
+use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use libcomposefs_fuse::{FuseError, FuseMount, MountRequest, MountedBy};
+use libcomposefs_sys::namespace::{MountNamespaceId, enter_private_mounts};
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+/// A mounted file system that is not served yet.
+#[derive(Debug)]
+pub(super) struct ServedPlace {
+    device: OwnedFd,
+    mounted_by: MountedBy,
+    target: PathBuf,
+    /// Device number of the file system, by which it is recognized.
+    number: Option<(u32, u32)>,
+}
+
+impl ServedPlace {
+    pub(super) fn mount(request: &MountRequest) -> Result<Self, FuseError> {
+        let (device, mounted_by) = FuseMount::new(request)?.into_parts();
+        let target = request.target.clone();
+        let number = device_number(&target).ok();
+        Ok(Self { device, mounted_by, target, number })
+    }
+
+    pub(super) fn mounted_by(&self) -> MountedBy {
+        self.mounted_by
+    }
+
+    /// Takes the mount away at once. What else may have been mounted at the mount point stays.
+    pub(super) fn unmount(&self) -> Result<(), FuseError> {
+        unmount(self.mounted_by, &self.target, self.number)
+    }
+
+    /// Leaves the mount namespace if it must not be kept, and unmounts at the first of SIGINT, SIGTERM and SIGHUP.
+    /// Returns the device to serve.
+    pub(super) fn end_on_signals(self) -> io::Result<OwnedFd> {
+        let home = self.leave_namespace();
+        let (mut ours, handlers) = UnixStream::pair()?;
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            signal_hook::low_level::pipe::register(signal, handlers.try_clone()?)?;
+        }
+        let Self { device, mounted_by, target, number } = self;
+        let wait = move || {
+            // Without `handlers`, which lives as long as the process, the read would end at once.
+            let _handlers = handlers;
+            if ours.read_exact(&mut [0]).is_ok() {
+                // Where no process is left, nothing can be seen of the mount.
+                if home.is_none_or(|home| home.enter().unwrap_or(false))
+                    && let Err(error) = unmount(mounted_by, &target, number)
+                {
+                    tell!("composefs-fuse: {error}");
+                }
+                std::process::exit(0);
+            }
+        };
+        std::thread::Builder::new().name("signals".to_owned()).spawn(wait)?;
+        Ok(device)
+    }
+
+    /// Returns the mount namespace that this process has left.
+    fn leave_namespace(&self) -> Option<MountNamespaceId> {
+        // What fusermount3 mounts is seen where its user is, who may not change namespaces.
+        if self.mounted_by != MountedBy::Kernel {
+            return None;
+        }
+        let home = MountNamespaceId::of("self").ok()?;
+        if MountNamespaceId::of("1").is_ok_and(|first| first == home) {
+            return None;
+        }
+        enter_private_mounts().ok()?;
+        let _ = self.unmount();
+        Some(home)
+    }
+}
+
+fn unmount(mounted_by: MountedBy, target: &Path, number: Option<(u32, u32)>) -> Result<(), FuseError> {
+    match device_number(target) {
+        Ok(found) if number.is_some_and(|number| number != found) => Ok(()),
+        _ => mounted_by.unmount(target, true),
+    }
+}
+
+/// Returns the number of the file system at a mount point, without asking its server.
+fn device_number(target: &Path) -> io::Result<(u32, u32)> {
+    let stat = statx(CWD, target, AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT, StatxFlags::empty())?;
+    Ok((stat.stx_dev_major, stat.stx_dev_minor))
+}

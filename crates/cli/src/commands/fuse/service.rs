@@ -1,0 +1,74 @@
+//! Serving an image in user space.
+
+use std::fs::File;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use libcomposefs_fuse::{ImageOptions, ImageServer, MountRequest, ObjectContents, StatisticsOf, Trust, may_mount};
+use libcomposefs_image::erofs::read::ImageReader;
+use libcomposefs_store::ImageBytes;
+use libcomposefs_sys::user_namespace;
+
+use super::serving::{self, ServicePart, default_threads};
+use crate::rlimits;
+
+/// An image with the parameters of its server.
+pub(crate) struct Service {
+    /// Path of the image, for messages.
+    image_path: PathBuf,
+    image: ImageBytes,
+    /// Open as long as the image is served, so that gc finds the image in use.
+    _file: File,
+    pub(crate) basedirs: Vec<PathBuf>,
+    pub(crate) trust: Trust,
+    pub(crate) no_acl: bool,
+    pub(crate) mount: MountRequest,
+    pub(crate) threads: NonZeroUsize,
+}
+
+impl Service {
+    /// An image that was read from `file`, and verified if that was demanded.
+    pub(crate) fn new(image_path: &Path, image: ImageBytes, file: File) -> Self {
+        Self {
+            image_path: image_path.to_owned(),
+            image,
+            _file: file,
+            basedirs: Vec::new(),
+            trust: Trust::Verify,
+            no_acl: false,
+            mount: MountRequest::new("".as_ref()),
+            threads: default_threads(),
+        }
+    }
+
+    /// Mounts, and serves until the image is unmounted.
+    pub(crate) fn run_here(mut self) -> anyhow::Result<()> {
+        self.find_directories()?;
+        serving::run_here(&self.mount, &self.server()?, self.threads)
+    }
+
+    /// Mounts, and serves in a process of its own.
+    pub(crate) fn run_in_background(mut self) -> anyhow::Result<ServicePart> {
+        self.find_directories()?;
+        serving::run_in_background(&self.mount, &self.server()?, self.threads)
+    }
+
+    fn find_directories(&mut self) -> anyhow::Result<()> {
+        rlimits::allow_open_files();
+        serving::find_target(&mut self.mount)?;
+        self.basedirs.iter_mut().try_for_each(serving::find_object_directory)
+    }
+
+    fn server(&self) -> anyhow::Result<ImageServer<'_>> {
+        let reader = ImageReader::new(&self.image.bytes)?;
+        let objects = ObjectContents::open(&self.basedirs, self.trust)?;
+        let mut options = ImageOptions::default();
+        options.no_acl = self.no_acl;
+        options.lists_trusted = may_mount() && user_namespace::is_in_one() == Some(false);
+        options.statistics_of = StatisticsOf::Objects;
+        let server = ImageServer::new(reader, objects, options);
+        let server = server.with_context(|| format!("cannot use {}", self.image_path.display()))?;
+        Ok(server.with_report(serving::damage_report()))
+    }
+}

@@ -1,0 +1,113 @@
+//! Serving a file system: mounting, going to the background, and serving until the end.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Context as _, anyhow, bail};
+use libcomposefs_fuse::{ContentDamage, FuseError, FuseSession, MountRequest, MountedBy, ServedFileSystem};
+use libcomposefs_sys::background::{self, BackgroundPart, Report};
+
+use super::served_place::ServedPlace;
+use crate::error_text;
+use crate::rlimits;
+
+/// Failures that a server in the foreground prints at most: a damaged disk must not fill a log.
+const MAX_REPORTS: usize = 100;
+
+/// The part of the process that [`run_in_background`] returned in.
+pub(crate) enum ServicePart {
+    /// The part that the caller of the program waits for; the file system is mounted.
+    Caller(MountedBy),
+    /// The server, which has ended.
+    Server(anyhow::Result<()>),
+}
+
+/// Returns the number of threads that serve a mount: one for each CPU, but two at least, as some wait for the disk.
+pub(crate) fn default_threads() -> NonZeroUsize {
+    let few = NonZeroUsize::MIN.saturating_add(1);
+    rlimits::threads(None).clamp(few, few.saturating_add(6))
+}
+
+/// Returns the error with its remedy.
+pub(super) fn service_error(error: &FuseError) -> anyhow::Error {
+    match error.remedy() {
+        Some(remedy) => error_text::with_remedy(error, remedy),
+        None => anyhow!("{error}"),
+    }
+}
+
+/// Makes the mount point independent of the working directory.
+pub(crate) fn find_target(mount: &mut MountRequest) -> anyhow::Result<()> {
+    let target = mount.target.canonicalize();
+    mount.target = target.with_context(|| format!("cannot mount at {}", mount.target.display()))?;
+    Ok(())
+}
+
+/// Makes an object directory independent of the working directory, and finds it missing before anything is mounted.
+pub(crate) fn find_object_directory(directory: &mut PathBuf) -> anyhow::Result<()> {
+    let path = directory.canonicalize();
+    *directory = path.with_context(|| format!("cannot open the object directory {}", directory.display()))?;
+    Ok(())
+}
+
+/// Returns a function that prints failures.
+pub(crate) fn damage_report() -> impl Fn(&ContentDamage) + Send + Sync {
+    let count = AtomicUsize::new(0);
+    move |damage| match count.fetch_add(1, Ordering::Relaxed) {
+        MAX_REPORTS => tell!("composefs-fuse: more failures are not printed"),
+        number if number < MAX_REPORTS => tell!("composefs-fuse: {damage}"),
+        _ => {}
+    }
+}
+
+/// Mounts, and serves until the file system is unmounted.
+pub(crate) fn run_here(
+    mount: &MountRequest,
+    server: &impl ServedFileSystem,
+    threads: NonZeroUsize,
+) -> anyhow::Result<()> {
+    let place = ServedPlace::mount(mount).map_err(|error| service_error(&error))?;
+    serve(server, place, threads, None)
+}
+
+/// Mounts, and serves in a process of its own.
+pub(crate) fn run_in_background(
+    mount: &MountRequest,
+    server: &impl ServedFileSystem,
+    threads: NonZeroUsize,
+) -> anyhow::Result<ServicePart> {
+    let place = ServedPlace::mount(mount).map_err(|error| service_error(&error))?;
+    let part = background::split().context("cannot start a process for the server");
+    match part.inspect_err(|_| drop(place.unmount()))? {
+        BackgroundPart::Background(report) => Ok(ServicePart::Server(serve(server, place, threads, Some(report)))),
+        BackgroundPart::Foreground(waiting) => {
+            if waiting.wait()?.is_some() {
+                let _ = place.unmount();
+                bail!("the server of {} ended before it was ready", mount.target.display());
+            }
+            Ok(ServicePart::Caller(place.mounted_by()))
+        }
+    }
+}
+
+fn serve(
+    server: &impl ServedFileSystem,
+    place: ServedPlace,
+    threads: NonZeroUsize,
+    report: Option<Report>,
+) -> anyhow::Result<()> {
+    let mounted_by = place.mounted_by();
+    let device = place.end_on_signals()?;
+    let session = FuseSession::begin(device, server).map_err(|error| anyhow!("{error}"))?;
+    // From here on the process has what it needs; a process of the same user that could trace it could lie.
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    if mounted_by == MountedBy::Kernel {
+        // Not for users, whose `fusermount3` is set-user-ID.
+        let _ = rustix::thread::set_no_new_privs(true);
+    }
+    if let Some(report) = report {
+        report.succeed()?;
+    }
+    session.serve(server, threads).map(drop).map_err(|error| anyhow!("{error}"))
+}
