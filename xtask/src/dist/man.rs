@@ -16,6 +16,7 @@ use crate::{paths, process};
 const PROGRAMS: &[(&str, u8, &str)] = &[
     ("mkcomposefs", 1, "make a composefs image of a directory or a dump"),
     ("composefs-info", 1, "look into composefs images"),
+    ("composefs-fuse", 1, "mount a composefs image in user space"),
     ("composefs-dump", 1, "write a composefs image anew, from its own content"),
 ];
 /// Pages of `docs/`, the names and sections they get, what they are about.

@@ -59,8 +59,8 @@ fn packages(version: &str) -> [Package; 4] {
             section: "admin",
             depends: Vec::new(),
             summary: "file system images whose file contents live once, by content",
-            description: "composefs, mkcomposefs, composefs-info, composefs-dump and mount.composefs: build, look \
-                          into, verify, mount and distribute read-only file system images.",
+            description: "composefs, mkcomposefs, composefs-info, composefs-dump, composefs-fuse and mount.composefs: \
+                          build, look into, verify, mount and distribute read-only file system images.",
             paths: &[
                 "usr/bin",
                 "usr/sbin",

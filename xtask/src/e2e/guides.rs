@@ -43,7 +43,11 @@ pub(super) fn run(options: &Options) -> Result<Vec<Suite>> {
     for (name, text) in &pages {
         let blocks = blocks(text);
         ensure!(!blocks.is_empty(), "{name}.md has no block marked sh");
-        let chroot = if name == "ostree" { ostree::set_up()? } else { containers::with_ours()? };
+        // The system for ostree has fusermount3.
+        let chroot = match name.as_str() {
+            "ostree" | "rootless" => ostree::set_up()?,
+            _ => containers::with_ours()?,
+        };
         suites.extend(follow(&chroot, name, &blocks)?);
     }
     Ok(suites)

@@ -18,12 +18,17 @@ install() {
     apt-get check; dpkg --audit > /tmp/audit; [ ! -s /tmp/audit ]
 }
 programs() {
-    for name in mkcomposefs composefs-info composefs-dump; do $name --version | grep "^$name (composefs) "; done
+    for name in mkcomposefs composefs-info composefs-dump composefs-fuse; do
+        $name --version | grep "^$name (composefs) "
+    done
     composefs --version
     mkdir -p /srv/mnt; cd /srv; cp -a /usr/share/doc/libc6 tree
     mkcomposefs --digest-store=objects tree tree.img
     mount -t composefs tree.img mnt -o basedir=/srv/objects
     diff -r tree mnt; umount mnt
+    composefs-fuse -o source=tree.img,basedir=objects mnt
+    grep ' /srv/mnt .*fuse.composefs' /proc/self/mountinfo
+    diff -r tree mnt; composefs umount mnt
 }
 # A program that was linked to Debian's library, and one linked to ours: as every program that depends on it.
 library() {
