@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use crate::protocol::{Attributes, Capabilities, DirectoryBuffer, Entry, Statistics, Validity};
 
-/// The answer to OPEN.
+/// The answer to OPEN and OPENDIR.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opened {
     /// Flags, such as [`OPEN_KEEP_CACHE`](crate::protocol::OPEN_KEEP_CACHE).
@@ -60,6 +60,13 @@ pub trait ServedFileSystem: Sync {
     ///
     /// The error number that the process gets.
     fn open(&self, node: u64) -> Result<Opened, Errno>;
+
+    /// Opens a directory; `ENOSYS` means that no directory has to be opened, and that the kernel may keep its names.
+    ///
+    /// # Errors
+    ///
+    /// The error number that the process gets.
+    fn open_directory(&self, node: u64) -> Result<Opened, Errno>;
 
     /// Returns up to `size` bytes, less only at the end of the file.
     ///

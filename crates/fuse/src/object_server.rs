@@ -148,6 +148,11 @@ impl ServedFileSystem for ObjectServer<'_> {
         Err(Errno::NOSYS)
     }
 
+    fn open_directory(&self, _node: u64) -> Result<Opened, Errno> {
+        // The kernel must not keep the names: objects are stored and removed at any time.
+        Ok(Opened { flags: 0 })
+    }
+
     fn read<'s>(&'s self, node: u64, offset: u64, size: u32, buffer: &mut Vec<u8>) -> Result<ReadReply<'s>, Errno> {
         let object = self.object(node)?;
         let path = object.digest.object_path();

@@ -167,6 +167,7 @@ fn answer<'s>(
         }
         Operation::ReadLink => file_system.read_link(node, out)?,
         Operation::Open { .. } => put_opened(file_system.open(node)?.flags, out),
+        Operation::OpenDir => put_opened(file_system.open_directory(node)?.flags, out),
         Operation::Read { offset, size } => {
             return file_system.read(node, offset, size.min(MAX_READ), &mut buffers.content).map(Body::Content);
         }
@@ -184,8 +185,7 @@ fn answer<'s>(
             let mut names = DirectoryBuffer::new(out, size.min(MAX_READ) as usize, plus);
             file_system.read_directory(node, position, &mut names)?;
         }
-        // Never asked again: names are cached by the kernel.
-        Operation::OpenDir | Operation::Unsupported | Operation::Init(_) => return Err(Errno::NOSYS),
+        Operation::Unsupported | Operation::Init(_) => return Err(Errno::NOSYS),
         // Above all FS_IOC_MEASURE_VERITY.
         Operation::Ioctl => return Err(Errno::NOTTY),
         Operation::Change => return Err(Errno::ROFS),

@@ -190,6 +190,10 @@ impl ServedFileSystem for ImageServer<'_> {
         Err(Errno::NOSYS)
     }
 
+    fn open_directory(&self, _node: u64) -> Result<Opened, Errno> {
+        Err(Errno::NOSYS)
+    }
+
     fn read<'s>(&'s self, node: u64, offset: u64, size: u32, buffer: &mut Vec<u8>) -> Result<ReadReply<'s>, Errno> {
         let inode = self.inode(node)?;
         if !inode.is_external() {
