@@ -1,11 +1,12 @@
 //! Errors of mounting and serving in user space.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use libcomposefs_image::Digest;
 use libcomposefs_image::erofs::read::ReadError;
 use libcomposefs_store::ObjectError;
+use libcomposefs_sys::fuse::MountProgramError;
 use libcomposefs_sys::mount::MountError;
 
 use crate::protocol::BadRequest;
@@ -26,18 +27,20 @@ pub enum FuseError {
         source: MountError,
     },
     /// `fusermount3` cannot be started.
-    #[error("cannot run fusermount3 to mount {}: {source}", .target.display())]
+    #[error("cannot run fusermount3 for {}: {source}", .target.display())]
     Program {
         /// The mount point.
         target: PathBuf,
         /// The error of the system.
         source: io::Error,
     },
-    /// `fusermount3` did not mount; it has printed the reason.
-    #[error("fusermount3 did not mount {}", .target.display())]
+    /// `fusermount3` refused to mount or unmount.
+    #[error("fusermount3 refused {}: {said}", .target.display())]
     ProgramRefused {
         /// The mount point.
         target: PathBuf,
+        /// What the program printed.
+        said: String,
     },
     /// The image is not readable.
     #[error("{}: {source}", .image.display())]
@@ -48,7 +51,7 @@ pub enum FuseError {
         source: Box<ReadError>,
     },
     /// The image has another digest.
-    #[error("{}: expected {expected:?}, found {found:?}", .image.display())]
+    #[error("{} has another digest: expected {expected:?}, found {found:?}", .image.display())]
     Digest {
         /// Path of the image.
         image: PathBuf,
@@ -66,6 +69,14 @@ pub enum FuseError {
 }
 
 impl FuseError {
+    pub(crate) fn of_program(target: &Path, error: MountProgramError) -> Self {
+        let target = target.to_owned();
+        match error {
+            MountProgramError::Io(source) => Self::Program { target, source },
+            MountProgramError::Refused(said) => Self::ProgramRefused { target, said },
+        }
+    }
+
     /// Returns what can be done about it, if that is known.
     #[must_use]
     pub fn remedy(&self) -> Option<&'static str> {
@@ -76,6 +87,9 @@ impl FuseError {
             Self::Device(_) => Some("load the kernel module: modprobe fuse; in a container, pass /dev/fuse on"),
             Self::Program { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("install fusermount3, of the package fuse3")
+            }
+            Self::ProgramRefused { said, .. } if said.contains("/dev/fuse") => {
+                Some("make /dev/fuse accessible: its mode is usually 0666; load its module by `modprobe fuse`")
             }
             Self::ProgramRefused { .. } => Some(
                 "the user must own the mount point; the option allow_other needs user_allow_other in /etc/fuse.conf",

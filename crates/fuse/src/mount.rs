@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use libcomposefs_sys::fuse::{self, FuseMountOptions, MountAttributes, MountProgramError};
+use libcomposefs_sys::fuse::{self, FuseMountOptions, MountAttributes};
 use rustix::io::Errno;
 
 use crate::error::FuseError;
@@ -78,12 +78,9 @@ impl FuseMount {
     }
 
     fn by_program(request: &MountRequest) -> Result<Self, FuseError> {
-        let target = || request.target.clone();
-        match fuse::mount_by_program(&request.options(), &request.target) {
-            Ok(device) => Ok(Self { device, mounted_by: MountedBy::Program }),
-            Err(MountProgramError::Io(source)) => Err(FuseError::Program { target: target(), source }),
-            Err(_) => Err(FuseError::ProgramRefused { target: target() }),
-        }
+        let device = fuse::mount_by_program(&request.options(), &request.target);
+        let device = device.map_err(|error| FuseError::of_program(&request.target, error))?;
+        Ok(Self { device, mounted_by: MountedBy::Program })
     }
 
     /// Returns the device that serves the mount, and the way to unmount it.
@@ -100,14 +97,12 @@ impl MountedBy {
     ///
     /// [`FuseError`] of the kernel or the program.
     pub fn unmount(self, target: &Path, lazily: bool) -> Result<(), FuseError> {
-        let target = || target.to_owned();
         match self {
-            Self::Kernel => libcomposefs_sys::mount::unmount(&target(), lazily)
-                .map_err(|source| FuseError::Mount { target: target(), source }),
-            Self::Program => fuse::unmount_by_program(&target(), lazily).map_err(|error| match error {
-                MountProgramError::Io(source) => FuseError::Program { target: target(), source },
-                _ => FuseError::ProgramRefused { target: target() },
-            }),
+            Self::Kernel => libcomposefs_sys::mount::unmount(target, lazily)
+                .map_err(|source| FuseError::Mount { target: target.to_owned(), source }),
+            Self::Program => {
+                fuse::unmount_by_program(target, lazily).map_err(|error| FuseError::of_program(target, error))
+            }
         }
     }
 }

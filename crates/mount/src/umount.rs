@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use libcomposefs_sys::fs_magic::FsMagic;
-use libcomposefs_sys::fuse::unmount_by_program;
+use libcomposefs_sys::fuse::{MountProgramError, unmount_by_program};
 use libcomposefs_sys::mount::{MountError, errno_text, unmount};
 use libcomposefs_sys::proc_fd;
 use rustix::fs::{AtFlags, Mode, OFlags, Statx, StatxAttributes, StatxFlags, open, openat, statx};
@@ -44,6 +44,16 @@ pub enum UmountError {
         /// Path given to unmount.
         target: PathBuf,
     },
+    /// The mount is that of a user, and `fusermount3`, which unmounts it, refused or cannot be started.
+    #[error("Failed to unmount {}: fusermount3: {said}", target.display())]
+    Program {
+        /// Path given to unmount.
+        target: PathBuf,
+        /// What the program printed, or the error of the system.
+        said: String,
+        /// Set if the program cannot be found.
+        is_missing: bool,
+    },
     /// The kernel refused to unmount it.
     #[error("Failed to unmount {}: {}", target.display(), errno_text(source.errno))]
     Kernel {
@@ -59,17 +69,26 @@ impl UmountError {
     #[must_use]
     pub fn remedy(&self) -> Option<String> {
         match self {
-            UmountError::Kernel { target, source } if source.errno == Errno::BUSY => Some(format!(
-                "something still uses it: `fuser -vm {}` tells what; or unmount lazily, to let it finish",
-                target.display()
-            )),
+            UmountError::Kernel { target, source } if source.errno == Errno::BUSY => Some(busy_remedy(target)),
+            UmountError::Program { target, said, .. } if said.contains("busy") => Some(busy_remedy(target)),
+            UmountError::Program { is_missing: true, .. } => Some("install fusermount3, of the package fuse3".into()),
+            UmountError::Program { .. } => Some("unmount it as the user who mounted it, or as root".into()),
             UmountError::Kernel { source, .. } if source.errno == Errno::PERM => {
                 Some("unmounting needs CAP_SYS_ADMIN: run it as root".into())
             }
+            UmountError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Some(
+                "a mount in user space can be used by its user alone: unmount it as that user, or as root by umount(8)"
+                    .into(),
+            ),
             UmountError::NotComposefs { found: Some(_), .. } => Some("use umount(8) for other mounts".into()),
             _ => None,
         }
     }
+}
+
+fn busy_remedy(target: &Path) -> String {
+    let target = target.display();
+    format!("something still uses it: `fuser -vm {target}` tells what; or unmount lazily, to let it finish")
 }
 
 /// Unmounts the composefs image mounted at `target`; `lazily` takes it away at once and lets its last user finish.
@@ -102,10 +121,18 @@ pub fn umount(target: &Path, lazily: bool) -> Result<(), UmountError> {
     match unmount(&mount_point.kernel_path(), lazily) {
         // A user's own mount, which fusermount3 made and unmounts.
         Err(error) if is_fuse && error.errno == Errno::PERM => {
-            unmount_by_program(&mount_point.path, lazily).map_err(|_| kernel_error(error))
+            unmount_by_program(&mount_point.path, lazily).map_err(|error| by_program_error(target, error))
         }
         answer => answer.map_err(kernel_error),
     }
+}
+
+fn by_program_error(target: &Path, error: MountProgramError) -> UmountError {
+    let (said, is_missing) = match error {
+        MountProgramError::Refused(said) => (said, false),
+        MountProgramError::Io(source) => (source.to_string(), source.kind() == io::ErrorKind::NotFound),
+    };
+    UmountError::Program { target: target.to_owned(), said, is_missing }
 }
 
 /// A mount point as a name in an open directory. What is checked is what is unmounted, also if a directory above is

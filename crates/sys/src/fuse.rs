@@ -6,7 +6,7 @@ use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -146,14 +146,22 @@ impl MountAttributes {
     }
 }
 
-/// Failure of `fusermount3`, which prints the reason itself.
+/// Failure of `fusermount3`.
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum MountProgramError {
     /// The program cannot be started, or the socket to it failed.
     Io(io::Error),
-    /// The program ended without a mount.
-    Refused(ExitStatus),
+    /// The program refused: what it printed, without its name and the line ends.
+    Refused(String),
+}
+
+impl MountProgramError {
+    fn refused(output: &Output) -> Self {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let lines = said.lines().map(|line| line.strip_prefix("fusermount3: ").unwrap_or(line).trim());
+        let said = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
+        Self::Refused(if said.is_empty() { output.status.to_string() } else { said })
+    }
 }
 
 /// Has `fusermount3` mount at `target`, and returns the device that serves the mount.
@@ -167,7 +175,7 @@ pub fn mount_by_program(options: &FuseMountOptions, target: &Path) -> Result<Own
         socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).map_err(failed)?;
     // The program takes the number of its socket from this variable. Standard input is inherited by a child alone, in
     // contrast to a descriptor without the flag for exec.
-    let mut child = Command::new(MOUNT_PROGRAM)
+    let child = Command::new(MOUNT_PROGRAM)
         .arg("-o")
         .arg(program_options(options))
         .arg("--")
@@ -175,13 +183,14 @@ pub fn mount_by_program(options: &FuseMountOptions, target: &Path) -> Result<Own
         .env("_FUSE_COMMFD", "0")
         .stdin(Stdio::from(theirs))
         .stdout(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .map_err(MountProgramError::Io)?;
     let received = receive_descriptor(ours.as_fd());
-    let status = child.wait().map_err(MountProgramError::Io)?;
+    let output = child.wait_with_output().map_err(MountProgramError::Io)?;
     match received.map_err(failed)? {
-        Some(device) if status.success() => Ok(device),
-        _ => Err(MountProgramError::Refused(status)),
+        Some(device) if output.status.success() => Ok(device),
+        _ => Err(MountProgramError::refused(&output)),
     }
 }
 
@@ -207,15 +216,14 @@ fn program_options(options: &FuseMountOptions) -> String {
 ///
 /// [`MountProgramError`]
 pub fn unmount_by_program(target: &Path, lazily: bool) -> Result<(), MountProgramError> {
-    let flags = if lazily { "-uqz" } else { "-uq" };
-    let status = Command::new(MOUNT_PROGRAM)
+    let flags = if lazily { "-uz" } else { "-u" };
+    let output = Command::new(MOUNT_PROGRAM)
         .args([flags, "--"])
         .arg(target)
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .status()
+        .output()
         .map_err(MountProgramError::Io)?;
-    if status.success() { Ok(()) } else { Err(MountProgramError::Refused(status)) }
+    if output.status.success() { Ok(()) } else { Err(MountProgramError::refused(&output)) }
 }
 
 /// Receives one descriptor from a socket; `None` if the other side closed it before.

@@ -257,6 +257,9 @@ pub(super) fn a_user_mounts(place: &Place) {
         as_user cat user/mnt/dir/external
         # The mount is its user's alone.
         cat user/mnt/dir/external 2>&1 | grep -o 'Permission denied'
+        # A mount in use stays.
+        as_user sh -c 'exec 9<user/mnt/dir/external; ! composefs umount user/mnt' 2>error
+        grep -o 'fusermount3: .*busy' error; grep -o 'remedy: something still uses it' error
         as_user composefs umount user/mnt
         servers_end
         as_user composefs-fuse -o source=image,basedir=objects user/mnt
@@ -268,8 +271,10 @@ pub(super) fn a_user_mounts(place: &Place) {
         servers_end";
     let expected = format!(
         "tester\nverified by the server\n\"fuse\": \"fusermount3\"\n{}Permission denied\n\
+         fusermount3: failed to unmount {}: Device or resource busy\nremedy: something still uses it\n\
          remedy: the user must own the mount point\n",
-        content()
+        content(),
+        place.path("user/mnt").display()
     );
     place.sh("mkdir user; chmod 755 . bin objects objects/*; chmod 644 image objects/*/*");
     assert_eq!(run(place, script).succeeds(), expected);
