@@ -32,6 +32,9 @@ fn findings_are_true() {
         |name: &str| findings.iter().find(|f| f["name"] == name).map(|f| f["status"].as_str().unwrap().to_owned());
     assert_eq!(status("fs-verity").as_deref() == Some("ok"), has_fs_verity(dir.path()), "{said:#}");
     assert_eq!(status("permissions").as_deref() == Some("ok"), privilege::is_root(), "{said:#}");
+    let way = findings.iter().find(|finding| finding["name"] == "way to mount").unwrap();
+    let is_kernel = way["found"].as_str().unwrap().starts_with("kernel; ");
+    assert_eq!(is_kernel, privilege::is_root(), "{way}");
     let works = status("verified mount").as_deref() == Some("ok");
     assert_eq!(json.status, Some(i32::from(!works)));
     assert_eq!(said["verified_mounts"], works);
@@ -64,6 +67,7 @@ fn missing_privilege_to_mount_is_reported() {
     let outcome = privilege::without_root(|| composefs(&["doctor", path]));
     assert_eq!(outcome.status, Some(1), "{}", outcome.stderr);
     assert!(outcome.line().contains("without CAP_SYS_ADMIN"), "{}", outcome.line());
+    assert!(outcome.line().contains("way to mount: fuse; a server of this user"), "{}", outcome.line());
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 

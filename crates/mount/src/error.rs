@@ -290,10 +290,13 @@ fn kernel_remedy(error: &MountError) -> Option<String> {
     Some(match error.errno {
         Errno::PERM if is_in_one() == Some(true) => {
             "this process is in a user namespace, as in a rootless container, where the kernel mounts no EROFS even \
-             for root: mount outside of it, as root of the initial namespace"
+             for root: mount outside of it, as root of the initial namespace, or by `composefs mount --via=fuse`"
                 .into()
         }
-        Errno::PERM => "mounting needs CAP_SYS_ADMIN: run it as root".into(),
+        Errno::PERM => {
+            "mounting by the kernel needs CAP_SYS_ADMIN: run it as root, or mount by `composefs mount --via=fuse`"
+                .into()
+        }
         Errno::NODEV if step.contains("erofs") => {
             "this kernel has no EROFS: run `modprobe erofs`, or use a kernel with CONFIG_EROFS_FS".into()
         }

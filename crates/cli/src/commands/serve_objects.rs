@@ -45,6 +45,9 @@ Examples:
   composefs mount rootfs.img /mnt -o basedir=/run/verified
   composefs umount /run/verified";
 
+/// Name of the program, for messages.
+const PROGRAM: &str = "composefs";
+
 /// Source of the mount in the list of mounts.
 const SOURCE: &str = "composefs:objects";
 
@@ -56,11 +59,11 @@ pub(super) fn run(args: &ServeObjectsArgs) -> anyhow::Result<()> {
     find_target(&mut mount)?;
     mount.source = SOURCE.to_owned();
     mount.allow_other = args.allow_other;
-    let server = ObjectServer::new(ObjectContents::open(&[objects], Trust::Verify)?, damage_report());
+    let server = ObjectServer::new(ObjectContents::open(&[objects], Trust::Verify)?, damage_report(PROGRAM));
     if args.foreground {
-        return run_here(&mount, &server, default_threads());
+        return run_here(PROGRAM, &mount, &server, default_threads());
     }
-    match run_in_background(&mount, &server, default_threads())? {
+    match run_in_background(PROGRAM, &mount, &server, default_threads())? {
         ServicePart::Caller(_) => Ok(()),
         ServicePart::Server(result) => result,
     }

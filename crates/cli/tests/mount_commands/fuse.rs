@@ -33,6 +33,7 @@ pub(super) fn the_program_explains_itself(place: &Place) {
         ("mnt -o source=/dev/null,basedir=objects", "/dev/null"),
         ("mnt -o source=objects/2c,basedir=objects", "Is a directory"),
         ("missing -o source=image,basedir=objects", "cannot mount at missing: No such file or directory"),
+        ("image -o source=image,basedir=objects", "cannot mount at image: it is no directory"),
         ("mnt -o source=image,basedir=missing", "cannot open the object directory missing"),
     ] {
         let error = place.sh(&format!("composefs-fuse {line}")).fails(1);
@@ -69,6 +70,14 @@ pub(super) fn the_way_is_said_before(place: &Place) {
         assert!(error.contains(message), "{words}: {error}");
     }
     place.sh("composefs mount image mnt -o basedir=objects --via=magic").fails(2);
+    // An error is printed as JSON too.
+    let digest = "ab".repeat(32);
+    let line = format!("composefs mount image mnt -o basedir=objects,digest={digest} --via=fuse --json 2>&1 || true");
+    let said = place.sh(&line).succeeds();
+    let mut json = serde_json::Deserializer::from_str(&said).into_iter::<serde_json::Value>();
+    let error = json.next().unwrap().unwrap();
+    assert!(error["error"]["message"].as_str().unwrap().contains("image has another digest"), "{said}");
+    assert!(error["error"]["remedy"].is_string(), "{said}");
 }
 
 pub(super) fn it_serves_in_the_background(place: &Place) {

@@ -106,7 +106,7 @@ fn reflink(directory: &Arc<OwnedFd>, first: &Temporary) -> DoctorFinding {
 }
 
 fn verity(directory: &Arc<OwnedFd>, kind: &str, device: &str) -> DoctorFinding {
-    let means = "the kernel verifies all reads; without it no mount can be verified";
+    let means = "the kernel verifies all reads; without it only mounts in user space (--via=fuse) are verified";
     let tried = Temporary::create(directory, 0o600).and_then(|mut file| {
         write(&file, &[7; 5000])?;
         file.reopen_read_only()?;

@@ -55,7 +55,7 @@ pub(super) fn look(below: &Path) -> [DoctorFinding; 2] {
             mounted.to_string(),
             "mounts with a verified image and verified files work",
         ),
-        Err(error) => failed("verified mount", error, "mounts from this directory cannot be verified"),
+        Err(error) => failed("verified mount", error, "mounts from this directory cannot be verified by the kernel"),
     };
     [plain, checked]
 }

@@ -42,7 +42,7 @@ fn mount(request: &FuseRequest) -> anyhow::Result<()> {
     let image = ImageFile::open(&request.image).map_err(|error| with_remedy(&error))?;
     let (bytes, file) = read_image(&image, request.digest.as_ref())?;
     check_head(&request.image, &bytes)?;
-    let mut service = Service::new(&request.image, bytes, file);
+    let mut service = Service::new(TOOL.name, &request.image, bytes, file);
     service.basedirs = request.basedirs.clone();
     service.trust = if request.insecure { Trust::Insecure } else { Trust::Verify };
     service.no_acl = request.no_acl;

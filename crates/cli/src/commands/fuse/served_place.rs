@@ -16,6 +16,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 /// A mounted file system that is not served yet.
 #[derive(Debug)]
 pub(super) struct ServedPlace {
+    /// Name of the program, for messages.
+    program: &'static str,
     device: OwnedFd,
     mounted_by: MountedBy,
     target: PathBuf,
@@ -24,11 +26,11 @@ pub(super) struct ServedPlace {
 }
 
 impl ServedPlace {
-    pub(super) fn mount(request: &MountRequest) -> Result<Self, FuseError> {
+    pub(super) fn mount(program: &'static str, request: &MountRequest) -> Result<Self, FuseError> {
         let (device, mounted_by) = FuseMount::new(request)?.into_parts();
         let target = request.target.clone();
         let number = device_number(&target).ok();
-        Ok(Self { device, mounted_by, target, number })
+        Ok(Self { program, device, mounted_by, target, number })
     }
 
     pub(super) fn mounted_by(&self) -> MountedBy {
@@ -48,7 +50,7 @@ impl ServedPlace {
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             signal_hook::low_level::pipe::register(signal, handlers.try_clone()?)?;
         }
-        let Self { device, mounted_by, target, number } = self;
+        let Self { program, device, mounted_by, target, number } = self;
         let wait = move || {
             // Without `handlers`, which lives as long as the process, the read would end at once.
             let _handlers = handlers;
@@ -57,7 +59,7 @@ impl ServedPlace {
                 if home.is_none_or(|home| home.enter().unwrap_or(false))
                     && let Err(error) = unmount(mounted_by, &target, number)
                 {
-                    tell!("composefs-fuse: {error}");
+                    tell!("{program}: {error}");
                 }
                 std::process::exit(0);
             }

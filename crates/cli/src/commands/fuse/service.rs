@@ -15,6 +15,8 @@ use crate::rlimits;
 
 /// An image with the parameters of its server.
 pub(crate) struct Service {
+    /// Name of the program, for messages.
+    program: &'static str,
     /// Path of the image, for messages.
     image_path: PathBuf,
     image: ImageBytes,
@@ -29,8 +31,9 @@ pub(crate) struct Service {
 
 impl Service {
     /// An image that was read from `file`, and verified if that was demanded.
-    pub(crate) fn new(image_path: &Path, image: ImageBytes, file: File) -> Self {
+    pub(crate) fn new(program: &'static str, image_path: &Path, image: ImageBytes, file: File) -> Self {
         Self {
+            program,
             image_path: image_path.to_owned(),
             image,
             _file: file,
@@ -45,13 +48,13 @@ impl Service {
     /// Mounts, and serves until the image is unmounted.
     pub(crate) fn run_here(mut self) -> anyhow::Result<()> {
         self.find_directories()?;
-        serving::run_here(&self.mount, &self.server()?, self.threads)
+        serving::run_here(self.program, &self.mount, &self.server()?, self.threads)
     }
 
     /// Mounts, and serves in a process of its own.
     pub(crate) fn run_in_background(mut self) -> anyhow::Result<ServicePart> {
         self.find_directories()?;
-        serving::run_in_background(&self.mount, &self.server()?, self.threads)
+        serving::run_in_background(self.program, &self.mount, &self.server()?, self.threads)
     }
 
     fn find_directories(&mut self) -> anyhow::Result<()> {
@@ -61,14 +64,15 @@ impl Service {
     }
 
     fn server(&self) -> anyhow::Result<ImageServer<'_>> {
-        let reader = ImageReader::new(&self.image.bytes)?;
+        let cannot_use = || format!("cannot use {}", self.image_path.display());
+        let reader = ImageReader::new(&self.image.bytes).with_context(cannot_use)?;
         let objects = ObjectContents::open(&self.basedirs, self.trust)?;
         let mut options = ImageOptions::default();
         options.no_acl = self.no_acl;
         options.lists_trusted = may_mount() && user_namespace::is_in_one() == Some(false);
         options.statistics_of = StatisticsOf::Objects;
         let server = ImageServer::new(reader, objects, options);
-        let server = server.with_context(|| format!("cannot use {}", self.image_path.display()))?;
-        Ok(server.with_report(serving::damage_report()))
+        let server = server.with_context(cannot_use)?;
+        Ok(server.with_report(serving::damage_report(self.program)))
     }
 }

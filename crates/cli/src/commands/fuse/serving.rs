@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use libcomposefs_fuse::{ContentDamage, FuseError, FuseSession, MountRequest, MountedBy, ServedFileSystem};
 use libcomposefs_sys::background::{self, BackgroundPart, Report};
 
@@ -40,7 +40,9 @@ pub(super) fn service_error(error: &FuseError) -> anyhow::Error {
 /// Makes the mount point independent of the working directory.
 pub(crate) fn find_target(mount: &mut MountRequest) -> anyhow::Result<()> {
     let target = mount.target.canonicalize();
-    mount.target = target.with_context(|| format!("cannot mount at {}", mount.target.display()))?;
+    let target = target.with_context(|| format!("cannot mount at {}", mount.target.display()))?;
+    ensure!(target.is_dir(), "cannot mount at {}: it is no directory", mount.target.display());
+    mount.target = target;
     Ok(())
 }
 
@@ -51,33 +53,35 @@ pub(crate) fn find_object_directory(directory: &mut PathBuf) -> anyhow::Result<(
     Ok(())
 }
 
-/// Returns a function that prints failures.
-pub(crate) fn damage_report() -> impl Fn(&ContentDamage) + Send + Sync {
+/// Returns a function that prints failures, with the name of the program.
+pub(crate) fn damage_report(program: &'static str) -> impl Fn(&ContentDamage) + Send + Sync {
     let count = AtomicUsize::new(0);
     move |damage| match count.fetch_add(1, Ordering::Relaxed) {
-        MAX_REPORTS => tell!("composefs-fuse: more failures are not printed"),
-        number if number < MAX_REPORTS => tell!("composefs-fuse: {damage}"),
+        MAX_REPORTS => tell!("{program}: more failures are not printed"),
+        number if number < MAX_REPORTS => tell!("{program}: {damage}"),
         _ => {}
     }
 }
 
 /// Mounts, and serves until the file system is unmounted.
 pub(crate) fn run_here(
+    program: &'static str,
     mount: &MountRequest,
     server: &impl ServedFileSystem,
     threads: NonZeroUsize,
 ) -> anyhow::Result<()> {
-    let place = ServedPlace::mount(mount).map_err(|error| service_error(&error))?;
+    let place = ServedPlace::mount(program, mount).map_err(|error| service_error(&error))?;
     serve(server, place, threads, None)
 }
 
 /// Mounts, and serves in a process of its own.
 pub(crate) fn run_in_background(
+    program: &'static str,
     mount: &MountRequest,
     server: &impl ServedFileSystem,
     threads: NonZeroUsize,
 ) -> anyhow::Result<ServicePart> {
-    let place = ServedPlace::mount(mount).map_err(|error| service_error(&error))?;
+    let place = ServedPlace::mount(program, mount).map_err(|error| service_error(&error))?;
     let part = background::split().context("cannot start a process for the server");
     match part.inspect_err(|_| drop(place.unmount()))? {
         BackgroundPart::Background(report) => Ok(ServicePart::Server(serve(server, place, threads, Some(report)))),

@@ -10,7 +10,7 @@ use libcomposefs_mount::{Atime, ImageFile, Plan, Verity};
 use serde_json::json;
 
 use super::MountArgs;
-use super::report::{plan_json, shown};
+use super::report::{self, plan_json, shown};
 use super::via::{ChosenWay, MountVerifier};
 use crate::commands::fuse::{Service, ServicePart, read_image};
 use crate::output;
@@ -23,6 +23,25 @@ pub(super) fn carry_out(
     image: &ImageFile,
     digest: Option<&Digest>,
 ) -> anyhow::Result<()> {
+    let part = serve(args, plan, image, digest).inspect_err(|error| {
+        if args.json {
+            output::json(&json!({ "error": report::any_error_json(error) }));
+        }
+    })?;
+    match part {
+        Some(ServicePart::Server(result)) => result,
+        Some(ServicePart::Caller(mounted_by)) => print(args, plan, mounted_by),
+        None => Ok(()),
+    }
+}
+
+/// Mounts the image, unless the arguments ask for the plan only.
+fn serve(
+    args: &MountArgs,
+    plan: &Plan,
+    image: &ImageFile,
+    digest: Option<&Digest>,
+) -> anyhow::Result<Option<ServicePart>> {
     ensure!(!plan.options().flags.nosymfollow, "nosymfollow cannot be used with --via=fuse: leave it out");
     ensure!(
         !args.insecure || plan.options().verity() == Verity::Off,
@@ -35,17 +54,14 @@ pub(super) fn carry_out(
         } else {
             output::block(&described(args, plan, digest));
         }
-        return Ok(());
+        return Ok(None);
     }
     let (bytes, file) = read_image(image, digest)?;
-    let mut service = Service::new(image.path(), bytes, file);
+    let mut service = Service::new("composefs", image.path(), bytes, file);
     service.basedirs = plan.options().basedirs.iter().map(|basedir| basedir.name().into_owned()).collect();
     service.trust = if args.insecure { Trust::Insecure } else { Trust::Verify };
     service.mount = request(&args.target, plan);
-    match service.run_in_background()? {
-        ServicePart::Server(result) => result,
-        ServicePart::Caller(mounted_by) => report(args, plan, mounted_by),
-    }
+    service.run_in_background().map(Some)
 }
 
 fn described(args: &MountArgs, plan: &Plan, digest: Option<&Digest>) -> String {
@@ -88,7 +104,7 @@ fn request(target: &Path, plan: &Plan) -> MountRequest {
 }
 
 /// Prints the result. If it cannot be printed, the image is unmounted again.
-fn report(args: &MountArgs, plan: &Plan, mounted_by: MountedBy) -> anyhow::Result<()> {
+fn print(args: &MountArgs, plan: &Plan, mounted_by: MountedBy) -> anyhow::Result<()> {
     if !args.json {
         return Ok(());
     }

@@ -72,6 +72,11 @@ fn error_json(error: &Error) -> Value {
     json!({ "kind": error.kind(), "message": error.to_string(), "remedy": error.remedy() })
 }
 
+/// Returns an error that has no kind of its own.
+pub(super) fn any_error_json(error: &anyhow::Error) -> Value {
+    json!({ "kind": "user-space", "message": error_text::message(error), "remedy": error_text::remedy(error) })
+}
+
 /// Converts a path to text. Bytes that are not UTF-8 become U+FFFD, since JSON strings cannot contain them.
 pub(super) fn plan_json(args: &MountArgs, plan: &Plan, way: ChosenWay) -> Value {
     let path = |path: &Path| path.to_string_lossy().into_owned();
