@@ -82,7 +82,7 @@ pub enum Operation<'r> {
     Ioctl,
     /// Change something, which is not possible.
     Change,
-    /// A request that this crate does not know.
+    /// A request that this crate does not know, or that the kernel need not send again.
     Unsupported,
 }
 
@@ -143,7 +143,7 @@ impl<'r> Operation<'r> {
                 Self::Read { offset, size }
             }
             Opcode::StatFs => Self::StatFs,
-            Opcode::Release | Opcode::ReleaseDir | Opcode::Flush => Self::Done,
+            Opcode::Release | Opcode::ReleaseDir => Self::Done,
             Opcode::GetXattr => {
                 let (size, _) = (fields.u32()?, fields.u32()?);
                 Self::GetXattr { name: fields.name()?, size }
@@ -159,8 +159,8 @@ impl<'r> Operation<'r> {
             Opcode::Destroy => Self::Destroy,
             Opcode::Ioctl => Self::Ioctl,
             Opcode::Change => Self::Change,
-            // The kernel falls back to GETATTR, and finds holes by itself.
-            Opcode::Lseek | Opcode::Statx | Opcode::Other => Self::Unsupported,
+            // The kernel falls back to GETATTR, finds holes by itself, and does not ask again at each close.
+            Opcode::Lseek | Opcode::Statx | Opcode::Flush | Opcode::Other => Self::Unsupported,
         })
     }
 
@@ -212,6 +212,8 @@ mod tests {
             (36, Operation::Interrupt),
             (16, Operation::Change),
             (39, Operation::Ioctl),
+            (18, Operation::Done),
+            (25, Operation::Unsupported),
             (4096, Operation::Unsupported),
         ] {
             let bytes = request(opcode, 1, &body);
