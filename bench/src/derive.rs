@@ -5,7 +5,7 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use libcomposefs_image::derive::{Recipe, RecipeBase, RecipeStep};
 use libcomposefs_image::dump::{Options, Parser};
 use libcomposefs_image::erofs::{Image, Versions};
@@ -52,6 +52,7 @@ pub(crate) fn run(setting: &Setting, report: &mut Report) -> Result<()> {
     };
     let line = ["derive", "base.img", "--shift-uids=100000", "--print-digest"];
     let output = command(&[&line[..], &["--write-recipe=recipe.json"]].concat()).output()?;
+    ensure!(output.status.success(), "derive: {}", String::from_utf8_lossy(&output.stderr));
     let digest = String::from_utf8(output.stdout)?.trim_end().to_owned();
     let candidates = [
         Candidate::new("in memory, one base", |_| here(|| derive(&[&base]))),

@@ -112,6 +112,15 @@ pub(crate) fn program(command: &mut Command, watch: Watch) -> Result<Run> {
         timed.args(["--format=%M", "--output"]).arg(report.path()).arg(command.get_program());
     }
     timed.args(command.get_args()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    if let Some(directory) = command.get_current_dir() {
+        timed.current_dir(directory);
+    }
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => timed.env(name, value),
+            None => timed.env_remove(name),
+        };
+    }
     let start = Instant::now();
     let output = timed.output().with_context(|| format!("cannot run {}", timed.get_program().display()))?;
     let wall = start.elapsed().as_secs_f64();
