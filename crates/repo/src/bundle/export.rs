@@ -9,6 +9,7 @@ use rustix::fs::fstat;
 
 use super::format::{Record, write_end, write_head, write_record};
 use crate::digest_set::DigestSet;
+use crate::reader::HeldImage;
 use crate::{ImageName, Reader, RefName, Repository, RepositoryError, StreamTag, io_error};
 use libcomposefs_store::Object;
 
@@ -47,7 +48,32 @@ pub struct Exported {
     pub left_out: u64,
 }
 
+/// Images that a bundle gets, protected until the value is dropped.
+pub(super) struct WantedImages {
+    /// Each image once, with all of its names.
+    pub(super) images: Vec<(Digest, Vec<RefName>)>,
+    pub(super) held: Vec<HeldImage>,
+}
+
 impl Reader<'_> {
+    /// Resolves the names of images, and protects these.
+    pub(super) fn hold_wanted(&self, names: &[ImageName]) -> Result<WantedImages, RepositoryError> {
+        let mut wanted = WantedImages { images: Vec::new(), held: Vec::new() };
+        for name in names {
+            let (digest, image) = self.hold_named(name)?;
+            wanted.held.push(image);
+            let names = match name {
+                ImageName::Ref(name) => vec![name.clone()],
+                ImageName::Digest(_) => Vec::new(),
+            };
+            match wanted.images.iter_mut().find(|(other, _)| *other == digest) {
+                Some((_, others)) => others.extend(names),
+                None => wanted.images.push((digest, names)),
+            }
+        }
+        Ok(wanted)
+    }
+
     /// Writes images and OCI images with their names, and the objects that the receiver lacks. Every content is checked
     /// before it is written.
     ///
@@ -63,20 +89,7 @@ impl Reader<'_> {
         progress: &dyn Progress,
     ) -> Result<Exported, RepositoryError> {
         let repository = self.repository();
-        let mut held = Vec::new();
-        let mut wanted: Vec<(Digest, Vec<RefName>)> = Vec::new();
-        for name in images {
-            let (digest, image) = self.hold_named(name)?;
-            held.push(image);
-            let names = match name {
-                ImageName::Ref(name) => vec![name.clone()],
-                ImageName::Digest(_) => Vec::new(),
-            };
-            match wanted.iter_mut().find(|(other, _)| *other == digest) {
-                Some((_, others)) => others.extend(names),
-                None => wanted.push((digest, names)),
-            }
-        }
+        let WantedImages { images: wanted, held: _held } = self.hold_wanted(images)?;
         let mut done = DigestSet::new(repository.algorithm());
         for digest in &have.objects {
             done.insert(digest);

@@ -11,7 +11,7 @@ use libcomposefs_delta::{
 };
 use libcomposefs_image::Digest;
 
-use super::export::{Exported, Have, OciDocument};
+use super::export::{Exported, Have, OciDocument, WantedImages};
 use super::typed_record::{write_end, write_frame, write_head, write_image, write_oci};
 use super::verified_objects::VerifiedObjects;
 use crate::digest_set::DigestSet;
@@ -55,20 +55,7 @@ impl Reader<'_> {
         progress: &(dyn Progress + Sync),
     ) -> Result<Exported, RepositoryError> {
         let repository = self.repository();
-        let mut held = Vec::new();
-        let mut wanted: Vec<(Digest, Vec<RefName>)> = Vec::new();
-        for name in images {
-            let (digest, image) = self.hold_named(name)?;
-            held.push(image);
-            let names = match name {
-                ImageName::Ref(name) => vec![name.clone()],
-                ImageName::Digest(_) => Vec::new(),
-            };
-            match wanted.iter_mut().find(|(other, _)| *other == digest) {
-                Some((_, others)) => others.extend(names),
-                None => wanted.push((digest, names)),
-            }
-        }
+        let WantedImages { images: wanted, mut held } = self.hold_wanted(images)?;
         let mut contents = ContentsToExport::new(repository, have);
         for name in &have.images {
             let (digest, image) = self.hold_named(name)?;

@@ -10,7 +10,8 @@ use libcomposefs_image::{Algorithm, Digest};
 use libcomposefs_sys::copy::READ_SIZE;
 use libcomposefs_sys::sparse::is_zero;
 
-use super::format::{FormatError, Record, RecordReader};
+use super::format::{FormatError, Record};
+use super::record_reader::RecordReader;
 use super::typed_record;
 use crate::import::{ImportOptions, Incoming};
 use crate::{Committed, PublishedImage, RefName, Repository, RepositoryError, StreamTag, Transaction};

@@ -1,5 +1,6 @@
 //! Bundles: images, OCI images and objects in one file, for transport (`docs/format/bundle.md`).
 
+mod bundle_input;
 mod export;
 mod export_frames;
 mod format;
@@ -9,6 +10,7 @@ mod frame_import;
 mod frame_threads;
 mod import;
 mod import_frames;
+mod record_reader;
 mod typed_record;
 mod typed_record_reader;
 mod verified_objects;
@@ -16,9 +18,10 @@ mod verify_frames;
 
 pub use export::{Exported, Have, OciDocument};
 pub use export_frames::FrameOptions;
-pub use format::{FormatError, MAGIC, Record, RecordReader};
+pub use format::{FormatError, MAGIC, Record};
 pub use frame_decoder::{FrameDecoder, FrameError};
 pub use import::{ImportedBundle, ReadBundle};
+pub use record_reader::RecordReader;
 pub use typed_record::TypedRecord;
 pub use typed_record_reader::TypedRecordReader;
 pub use verified_objects::VerifiedObjects;
