@@ -18,9 +18,14 @@ pub(super) fn split_host(name: &str) -> (Option<&str>, &str) {
     match name.split_once('/') {
         Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => (Some(host), path),
         // Paths have no uppercase letters, so this is a host of one word.
-        Some((host, path)) if host.contains(|c: char| c.is_ascii_uppercase()) => (Some(host), path),
+        Some((host, path)) if is_host_by_case(host) => (Some(host), path),
         _ => (None, name),
     }
+}
+
+/// Reports whether only an uppercase letter tells that the first part of a name is a host, as in `Registry/image`.
+pub(super) fn is_host_by_case(host: &str) -> bool {
+    !host.contains(['.', ':']) && host != "localhost" && host.contains(|c: char| c.is_ascii_uppercase())
 }
 
 /// Reports whether a host is well-formed: `name[:port]`, `a.b.c.d[:port]` or `[ipv6][:port]`.

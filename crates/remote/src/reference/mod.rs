@@ -150,13 +150,21 @@ pub(crate) fn server_of(host: &str) -> &str {
     if host == DOCKER_HUB { DOCKER_HUB_SERVER } else { host }
 }
 
+/// Returns a host in the form in which hosts are compared: in lowercase.
+///
+/// A host that is a host by its uppercase letters alone, such as `Registry`, stays as it is written: `registry/image`
+/// names a repository of Docker Hub.
+fn comparable_host(host: &str) -> String {
+    if grammar::is_host_by_case(host) { host.to_owned() } else { host.to_ascii_lowercase() }
+}
+
 /// Splits `HOST[:PORT]/PATH` of a configuration file; `None` if a part is not well-formed.
 ///
 /// Other than in a reference, the first part is always the host.
 pub(crate) fn split_location(name: &str) -> Option<(String, String)> {
     let (host, path) = name.split_once('/')?;
     let is_valid = name.len() <= LONGEST_NAME && grammar::is_host(host) && grammar::is_path(path);
-    is_valid.then(|| (host.to_ascii_lowercase(), path.to_owned()))
+    is_valid.then(|| (comparable_host(host), path.to_owned()))
 }
 
 /// Reports whether `path` is a well-formed path of a repository.
@@ -181,13 +189,11 @@ impl FromStr for Reference {
         }
         let (name, tag, digest) = grammar::split_identifiers(text);
         let (host, path) = grammar::split_host(name);
-        if name.len() > LONGEST_NAME {
-            return Err(ReferenceError::TooLong { text: owned() });
-        }
         let host = host.unwrap_or(DOCKER_HUB);
         if !grammar::is_host(host) {
             return Err(ReferenceError::Host { text: owned() });
         }
+        let host = comparable_host(host);
         if !grammar::is_path(path) {
             return Err(ReferenceError::Path { text: owned() });
         }
@@ -196,12 +202,16 @@ impl FromStr for Reference {
         }
         let digest = digest.map(RegistryDigest::from_str).transpose();
         let digest = digest.map_err(|source| ReferenceError::Digest { text: owned(), source })?;
-        let host = if ["index.docker.io", DOCKER_HUB_SERVER].contains(&host) { DOCKER_HUB } else { host };
+        let is_hub = ["index.docker.io", DOCKER_HUB_SERVER].contains(&host.as_str());
+        let host = if is_hub { DOCKER_HUB.to_owned() } else { host };
         let is_official = host == DOCKER_HUB && !path.contains('/');
         let path = if is_official { format!("library/{path}") } else { path.to_owned() };
+        // The full name counts, so that its text is a reference too.
+        if host.len() + 1 + path.len() > LONGEST_NAME {
+            return Err(ReferenceError::TooLong { text: owned() });
+        }
         let tag = tag.or(if digest.is_none() { Some(DEFAULT_TAG) } else { None });
-        // Host names are compared with those of configuration files, which are lowercase.
-        Ok(Self { host: host.to_ascii_lowercase(), path, tag: tag.map(str::to_owned), digest })
+        Ok(Self { host, path, tag: tag.map(str::to_owned), digest })
     }
 }
 

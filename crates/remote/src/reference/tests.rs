@@ -28,6 +28,11 @@ fn hosts_and_ports() {
     assert_eq!(full("host.example/a"), "host.example/a:latest");
     assert_eq!(full("HOST.example:5000/a/b__c-d:x_Y.z"), "host.example:5000/a/b__c-d:x_Y.z");
     assert_eq!(full("[::1]:5000/a"), "[::1]:5000/a:latest");
+    assert_eq!(full("LOCALHOST:1/a"), "localhost:1/a:latest");
+    assert_eq!(full("Docker.IO/debian"), "docker.io/library/debian:latest");
+    // In lowercase it would name a repository of Docker Hub.
+    assert_eq!(full("Registry/a"), "Registry/a:latest");
+    assert_eq!(full("registry/a"), "docker.io/registry/a:latest");
     assert!(Reference::has_host("localhost:1/a") && !Reference::has_host("one/two:3"));
 }
 
@@ -67,4 +72,7 @@ fn other_texts_are_refused_by_their_part() {
     assert_eq!(kind("a@sha256:00"), "digest");
     assert_eq!(kind(&format!("h.x/{}", "a".repeat(252))), "length");
     assert_eq!(full(&format!("h.x/{}:1", "a".repeat(251))).len(), 257);
+    // `docker.io/library/` belongs to the name.
+    assert_eq!(kind(&"a".repeat(238)), "length");
+    assert_eq!(full(&"a".repeat(237)).len(), 255 + ":latest".len());
 }
