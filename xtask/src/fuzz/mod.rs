@@ -44,6 +44,10 @@ pub(crate) struct Options {
     /// Seconds that each target runs.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
+    /// Number that the inputs are derived from, beginning with the seeds alone. Without it, each run makes other inputs
+    /// and continues from the corpus of earlier runs.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    seed: Option<u32>,
     /// The targets; all of them if none is named.
     #[arg(value_parser = clap::builder::PossibleValuesParser::new(TARGETS.iter().map(|target| target.name)))]
     targets: Vec<String>,
@@ -53,12 +57,21 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     setup::run()?;
     let wanted = |target: &&Target| options.targets.is_empty() || options.targets.iter().any(|n| n == target.name);
-    let failed =
-        feed(TARGETS.iter().filter(wanted).copied(), options.seconds)?.into_iter().filter(|run| run.failure.is_some());
+    let length = Length { seconds: options.seconds, seed: options.seed };
+    let runs = feed(TARGETS.iter().filter(wanted).copied(), length)?;
+    let failed = runs.into_iter().filter(|run| run.failure.is_some());
     match failed.map(|run| run.target).collect::<Vec<_>>().as_slice() {
         [] => Ok(()),
         failed => bail!("failed: {}", failed.join(", ")),
     }
+}
+
+/// Which inputs each target gets.
+#[derive(Clone, Copy)]
+pub(crate) struct Length {
+    pub(crate) seconds: u32,
+    /// With a number, a run repeats the inputs of each run with that number, as far as it comes.
+    pub(crate) seed: Option<u32>,
 }
 
 /// The run of one target.
@@ -68,8 +81,8 @@ pub(crate) struct Run {
     pub(crate) failure: Option<String>,
 }
 
-/// Builds targets, runs each for this number of seconds, and prints their progress and results.
-pub(crate) fn feed(targets: impl Iterator<Item = Target>, seconds: u32) -> Result<Vec<Run>> {
+/// Builds targets, runs each, and prints their progress and results.
+pub(crate) fn feed(targets: impl Iterator<Item = Target>, length: Length) -> Result<Vec<Run>> {
     // The last one is taken first.
     let mut targets: Vec<_> = targets.collect();
     targets.reverse();
@@ -78,7 +91,7 @@ pub(crate) fn feed(targets: impl Iterator<Item = Target>, seconds: u32) -> Resul
     let next = || waiting.lock().ok()?.pop();
     let work = || {
         while let Some(target) = next() {
-            let run = feed_one(&target, seconds);
+            let run = feed_one(&target, length);
             if let Ok(mut done) = done.lock() {
                 done.push(run);
             }
@@ -128,9 +141,9 @@ fn build_dir(sanitizer: Sanitizer) -> PathBuf {
 }
 
 /// Whatever happens, it gives a result.
-fn feed_one(target: &Target, seconds: u32) -> Run {
+fn feed_one(target: &Target, length: Length) -> Run {
     let name = target.name;
-    match follow(target, seconds) {
+    match follow(target, length) {
         Ok((outcome, failure)) => {
             let Outcome { executions, per_second, coverage, ref budgets, .. } = outcome;
             println!("fuzz: {name}: {executions} executions, {per_second} a second, {coverage} edges covered");
@@ -148,9 +161,15 @@ fn feed_one(target: &Target, seconds: u32) -> Run {
 }
 
 /// Feeds a target; gives what it came to, and why it failed if it did.
-fn follow(target: &Target, seconds: u32) -> Result<(Outcome, Option<String>)> {
+fn follow(target: &Target, length: Length) -> Result<(Outcome, Option<String>)> {
     let program = build_dir(target.sanitizer).join(TARGET).join("release").join(target.name);
-    let (corpus, seeds) = (dir().join("corpus").join(target.name), dir().join("seeds").join(target.name));
+    // For targets that need files. What a run leaves behind, also one that is ended, goes with it.
+    let (scratch, grown) = (scratch()?, scratch()?);
+    let corpus = match length.seed {
+        Some(_) => grown.path().to_owned(),
+        None => dir().join("corpus").join(target.name),
+    };
+    let seeds = dir().join("seeds").join(target.name);
     let crashes = dir().join("crashes").join(target.name);
     if seeds.exists() {
         fs::remove_dir_all(&seeds).with_context(|| format!("cannot remove {}", seeds.display()))?;
@@ -161,10 +180,9 @@ fn follow(target: &Target, seconds: u32) -> Result<(Outcome, Option<String>)> {
     (target.seed)(&seeds, target.max_len)?;
     let (reader, writer) = io::pipe()?;
     let mut command = command(&program, target);
-    command.arg(format!("-max_total_time={seconds}")).arg("-print_final_stats=1");
+    command.arg(format!("-max_total_time={}", length.seconds)).arg("-print_final_stats=1");
+    command.args(length.seed.map(|seed| format!("-seed={seed}")));
     command.arg(format!("-artifact_prefix={}/", crashes.display())).args([&corpus, &seeds]);
-    // For targets that need files. What a run leaves behind, also one that is ended, goes with it.
-    let scratch = scratch()?;
     command.env("TMPDIR", scratch.path());
     command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
     let mut child = command.spawn().with_context(|| format!("cannot run {}", program.display()))?;

@@ -6,12 +6,15 @@ use anyhow::Result;
 
 use super::Options;
 use super::report::Suite;
-use crate::fuzz::{self, Sanitizer, TARGETS, Target};
+use crate::fuzz::{self, Length, Sanitizer, TARGETS, Target};
 
 /// Seconds that all targets take together, without their build.
 const SECONDS_OF_ALL: u32 = 80;
 /// Seconds that each target takes in the long form.
 const SECONDS_OF_LONG_FORM: u32 = 300;
+/// The number that the short form derives its inputs from: a run that fails fails again, and so does one of the commit
+/// before, so that a failure is one of the change that is tested. The long form searches.
+const SEED_OF_SHORT_FORM: u32 = 1;
 
 /// The seconds that each of some targets gets so that all of them are done in [`SECONDS_OF_ALL`].
 fn seconds_of_each(targets: usize) -> u32 {
@@ -42,8 +45,11 @@ pub(super) fn run(options: &Options) -> Result<Vec<Suite>> {
         return Ok(Vec::new());
     }
     // A target runs as long when it is chosen by a filter.
-    let seconds = if options.full { SECONDS_OF_LONG_FORM } else { seconds_of_each(TARGETS.len()) };
-    let took = Duration::from_secs(seconds.into());
+    let length = match options.full {
+        true => Length { seconds: SECONDS_OF_LONG_FORM, seed: None },
+        false => Length { seconds: seconds_of_each(TARGETS.len()), seed: Some(SEED_OF_SHORT_FORM) },
+    };
+    let took = Duration::from_secs(length.seconds.into());
     let suite = |run: fuzz::Run| {
         let name = format!("{}, {} executions", run.target, run.executions);
         match run.failure {
@@ -51,7 +57,7 @@ pub(super) fn run(options: &Options) -> Result<Vec<Suite>> {
             Some(failure) => Suite::broken("fuzz", &name, failure),
         }
     };
-    Ok(fuzz::feed(targets.into_iter(), seconds)?.into_iter().map(suite).collect())
+    Ok(fuzz::feed(targets.into_iter(), length)?.into_iter().map(suite).collect())
 }
 
 #[cfg(test)]
