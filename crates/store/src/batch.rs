@@ -134,7 +134,7 @@ pub struct Batch<'s> {
     /// Digests whose stored object must be replaced even if fs-verity reports the expected digest: measuring does not
     /// read the data, so a bad sector goes unnoticed.
     distrusted: HashSet<Digest>,
-    copier: Copier,
+    pub(crate) copier: Copier,
     /// Digests of this batch so far, in one locked set per first hex digit.
     pub(crate) seen: [Mutex<HashSet<Digest>>; 16],
     queue: Mutex<PendingQueue>,
@@ -142,10 +142,10 @@ pub struct Batch<'s> {
     /// Held by the committing thread, so that at most twice the bounds can wait.
     committing: Mutex<()>,
     /// Set if the last content existed already: then the next large file is hashed before it is copied.
-    expect_present: AtomicBool,
-    /// The directories `xx` that existed at the start, or that have an object of this batch. In others no lookup is
-    /// done: an object that another process adds there meanwhile is found when ours is linked.
-    there: [AtomicBool; 256],
+    pub(crate) expect_present: AtomicBool,
+    /// The directories `xx` that existed at the start. In others no lookup is done: the batch knows its own objects, and
+    /// one that another process adds there meanwhile is found when ours is linked.
+    there: [bool; 256],
     pub(crate) summary: Mutex<Summary>,
     pub(crate) present: AtomicU64,
     /// The first objects that existed already. If there are only a few, each is synced at the end.
@@ -195,7 +195,7 @@ impl ObjectDir {
             waiting_max,
             committing: Mutex::new(()),
             expect_present: AtomicBool::new(there.contains(&true)),
-            there: there.map(AtomicBool::new),
+            there,
             summary: Mutex::default(),
             present: AtomicU64::new(0),
             found: Mutex::default(),
@@ -281,7 +281,7 @@ impl Batch<'_> {
         if self.is_seen(digest) {
             return Ok(true);
         }
-        match self.look(digest, ExpectedContent::Size(size))? {
+        match self.look_everywhere(digest, ExpectedContent::Size(size))? {
             Presence::Right(file) => {
                 if self.first_seen(digest) {
                     self.found(digest, file)?;
@@ -316,7 +316,7 @@ impl Batch<'_> {
 
     /// Queues the temporary file that `make` returns as the object of this digest, unless the batch or the store has
     /// the object.
-    fn finish_put(
+    pub(crate) fn finish_put(
         &self,
         digest: Digest,
         expected: ExpectedContent<'_>,
@@ -384,15 +384,19 @@ impl Batch<'_> {
 
     pub(crate) fn touch(&self, digest: &Digest) {
         let first = usize::from(digest.as_bytes()[0]);
-        self.there[first].store(true, Ordering::Relaxed);
         self.touched[first].store(true, Ordering::Relaxed);
     }
 
-    /// Checks the file under the name of an object.
+    /// Checks the file under the name of an object, if its directory existed when the batch began.
     fn look(&self, digest: &Digest, expected: ExpectedContent<'_>) -> Result<Presence, Error> {
-        if !self.there[usize::from(digest.as_bytes()[0])].load(Ordering::Relaxed) {
+        if !self.there[usize::from(digest.as_bytes()[0])] {
             return Ok(Presence::Absent);
         }
+        self.look_everywhere(digest, expected)
+    }
+
+    /// Checks the file under the name of an object.
+    fn look_everywhere(&self, digest: &Digest, expected: ExpectedContent<'_>) -> Result<Presence, Error> {
         self.protect(&[*digest])?;
         if self.distrusted.contains(digest) {
             return Ok(Presence::Wrong);

@@ -75,6 +75,27 @@ impl Copier {
         self.has_cloned.load(Ordering::Relaxed)
     }
 
+    /// Returns true if a file that was cloned after it was found, and read after that, certainly had the same content
+    /// all the time.
+    pub(crate) fn is_unchanged(&self, source: &SourceFile<'_>, clone: BorrowedFd<'_>) -> bool {
+        self.unchanged.is_unchanged(source, clone)
+    }
+
+    /// Returns false if files of this device could not be cloned before.
+    pub(crate) fn may_clone(&self, device: u64) -> bool {
+        self.clones.may_clone(device)
+    }
+
+    /// Creates a temporary file that shares the extents of the source. `None` if that is not possible.
+    pub(crate) fn clone_file(&self, store: &ObjectDir, source: &SourceFile<'_>) -> Result<Option<Temporary>, Error> {
+        if !self.clones.may_clone(source.device) {
+            return Ok(None);
+        }
+        let temporary = self.create(store)?;
+        let cloned = self.clone_from(source, temporary.as_fd());
+        Ok(cloned.map_err(|error| store.store_error("write a temporary file in", error))?.then_some(temporary))
+    }
+
     /// Tries to make the temporary file share the extents of the source.
     fn clone_from(&self, source: &SourceFile<'_>, target: BorrowedFd<'_>) -> io::Result<bool> {
         let cloned = self.clones.try_clone(source.file, source.device, target)?;

@@ -11,6 +11,7 @@
 
 mod basedirs;
 mod batch;
+mod cloned;
 mod commit;
 mod error;
 mod existing;
@@ -31,6 +32,7 @@ mod verity;
 
 pub use basedirs::Basedirs;
 pub use batch::{Batch, GcGuard, PutOutcome, Summary};
+pub use cloned::ClonedFile;
 pub use error::{Error, cause};
 pub use image_bytes::ImageBytes;
 pub use libcomposefs_sys::sparse::SparseWriter;

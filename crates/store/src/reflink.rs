@@ -15,10 +15,15 @@ pub(crate) struct ReflinkSupport {
 }
 
 impl ReflinkSupport {
+    /// Returns false if files of this device could not be cloned before.
+    pub(crate) fn may_clone(&self, device: u64) -> bool {
+        !self.none_with.read().unwrap_or_else(PoisonError::into_inner).contains(&device)
+    }
+
     /// Makes `target`, an empty file, share the extents of a file on this device. Returns false if that is not
     /// possible.
     pub(crate) fn try_clone(&self, source: BorrowedFd<'_>, device: u64, target: BorrowedFd<'_>) -> io::Result<bool> {
-        if self.none_with.read().unwrap_or_else(PoisonError::into_inner).contains(&device) {
+        if !self.may_clone(device) {
             return Ok(false);
         }
         match clone_file(source, target)? {

@@ -110,12 +110,11 @@ mod tests {
     fn a_batch_that_has_failed_vouches_for_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let store = store(&dir.path().join("objects"));
-        let batch = store.batch();
-        let (digest, _) = batch.put_bytes(b"content").unwrap();
-        // A directory under the name of the next object.
+        // A directory under the name of the second object.
         let bad = libcomposefs_image::verity::digest(Algorithm::Sha256, b"other");
         fs::create_dir_all(store.path_of(&bad)).unwrap();
-        batch.touch(&bad);
+        let batch = store.batch();
+        let (digest, _) = batch.put_bytes(b"content").unwrap();
         assert!(batch.put_bytes(b"other").is_err());
         let (summary, stored) = batch.finish_stored().unwrap();
         assert!(summary.new == 1 && stored.is_empty() && store.path_of(&digest).exists());

@@ -8,11 +8,14 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use libcomposefs_content::{NoProgress, SourceFile};
+use libcomposefs_image::{Algorithm, verity};
 use libcomposefs_scan::{Options, scan};
-use libcomposefs_store::{Basedirs, PutOutcome, extract};
+use libcomposefs_store::{Basedirs, Error, ObjectDir, PutOutcome, extract};
 use libcomposefs_testkit::privilege::is_root;
 use libcomposefs_testkit::skip;
 use support::{assert_sound, files, store};
@@ -286,4 +289,58 @@ fn a_read_only_file_system_is_an_error() {
     assert!(error.contains("Read-only file system"), "{error}");
     // Existing objects are still found.
     assert_eq!(support::put(&store, b"present").1, PutOutcome::Present);
+}
+
+/// Clones a file, changes it by `change`, and stores the clone with the digest of what the file has then.
+fn put_clone_after(store: &ObjectDir, path: &Path, change: impl FnOnce()) -> Result<PutOutcome, Error> {
+    let file = Arc::new(fs::File::open(path).unwrap().into());
+    let batch = store.batch();
+    let clone = batch.clone_file(&file)?.expect("the file system can clone");
+    change();
+    let put = batch.put_clone(clone, verity::digest(Algorithm::Sha256, &fs::read(path).unwrap()));
+    batch.finish()?;
+    put
+}
+
+#[test]
+fn a_clone_is_stored_if_the_file_is_still_the_same() {
+    let test = "a_clone_is_stored_if_the_file_is_still_the_same";
+    on_file_systems_that_clone(test, |kind, mounted| {
+        let old = mounted.join("old");
+        fs::write(&old, vec![b'o'; 200_000]).unwrap();
+        // A file whose last change is this long ago is not read a second time.
+        std::thread::sleep(Duration::from_millis(3100));
+        let new = mounted.join("new");
+        fs::write(&new, vec![b'n'; 200_000]).unwrap();
+        for (number, path) in [&old, &new].into_iter().enumerate() {
+            let store = store(&mounted.join(format!("store-{number}")));
+            assert_eq!(put_clone_after(&store, path, || ()).unwrap(), PutOutcome::New, "{kind}");
+            assert_eq!(assert_sound(store.path()), 1, "{kind}");
+            let object = store.path().join(&files(store.path())[0]);
+            assert!(shared_extents(&object) > 0, "{kind}");
+            // Another clone of it would be made in vain.
+            let file = Arc::new(fs::File::open(path).unwrap().into());
+            assert!(store.batch().clone_file(&file).unwrap().is_none());
+        }
+        for (number, path) in [&old, &new].into_iter().enumerate() {
+            let store = store(&mounted.join(format!("changed-{number}")));
+            let writer = fs::File::options().write(true).open(path).unwrap();
+            let change = || assert_eq!(rustix::io::pwrite(&writer, b"changed", 100_000).unwrap(), 7);
+            let put = put_clone_after(&store, path, change);
+            assert!(matches!(put, Err(Error::ChangedWhileStoring { .. })), "{kind}: {put:?}");
+            assert_eq!(files(store.path()).len(), 0, "{kind}");
+        }
+    });
+}
+
+#[test]
+fn a_file_that_cannot_be_cloned_gives_none() {
+    let (dir, other) = (tempdir().unwrap(), tempfile::tempdir_in("/dev/shm").unwrap());
+    fs::write(other.path().join("f"), vec![b'f'; 200_000]).unwrap();
+    let file = Arc::new(fs::File::open(other.path().join("f")).unwrap().into());
+    let store = store(dir.path());
+    let batch = store.batch();
+    assert!(batch.may_clone(&file).unwrap());
+    assert!(batch.clone_file(&file).unwrap().is_none());
+    assert!(!batch.may_clone(&file).unwrap());
 }

@@ -23,7 +23,7 @@ pub struct LayerArchive<'r> {
     object: Option<File>,
     left: u64,
     /// Gets each object that is opened, where the reader of the archive stores contents.
-    origins: Option<&'r Origins>,
+    origins: Option<&'r Origins<'r>>,
     /// Number of objects so far.
     number: u64,
 }
@@ -55,7 +55,7 @@ impl<'r> LayerArchive<'r> {
     }
 
     /// Gives each object that is opened to `origins`, so that large ones can be cloned.
-    pub(crate) fn with_origins(self, origins: &'r Origins) -> Self {
+    pub(crate) fn with_origins(self, origins: &'r Origins<'r>) -> Self {
         Self { origins: Some(origins), ..self }
     }
 
@@ -102,7 +102,7 @@ impl<'r> LayerArchive<'r> {
             let is_cloned = stat.len() >= CLONE_MIN;
             let clone = is_cloned.then(|| file.try_clone()).transpose()?;
             let origin = clone.map_or(ContentOrigin::Unknown, |clone| ContentOrigin::File(Arc::new(clone.into())));
-            origins.push(self.number, stat.len(), origin);
+            origins.push(self.number, stat.len(), origin)?;
         }
         self.number += 1;
         Ok(file)

@@ -1,5 +1,6 @@
 //! Importing a layer of the store.
 
+use std::io;
 use std::os::fd::AsFd as _;
 
 use libcomposefs_sys::resolve_beneath::open_directory_beneath;
@@ -32,12 +33,38 @@ pub fn import_storage_layer(
     layer: &StorageLayer,
     diff_id: BlobDigest,
     sink: &dyn LayerSink,
-    origins: &Origins,
+    origins: &Origins<'_>,
     limits: Limits,
     size_max: u64,
 ) -> Result<ImportedLayer, StorageError> {
     let id = &layer.id;
-    let no_tar_split = || StorageError::NoTarSplit(id.clone());
+    // The diff ID is compared. The checksums of the files only tell which one was changed, if one was.
+    let mut archive = rebuilder(storage, id, origins)?.without_checksums();
+    let imported = match import_layer(&mut archive, sink, limits, size_max) {
+        Ok(imported) if imported.diff_id == diff_id => return Ok(imported),
+        imported => imported,
+    };
+    let error = match (archive.take_error(), imported) {
+        (Some(source), _) => return Err(StorageError::Rebuild { layer: id.clone(), source }),
+        (None, Err(source)) => StorageError::Layer { layer: id.clone(), source },
+        (None, Ok(imported)) => StorageError::DiffId { layer: id.clone(), expected: diff_id, found: imported.diff_id },
+    };
+    let origins = Origins::default();
+    let mut archive = rebuilder(storage, id, &origins)?;
+    let _ = io::copy(&mut archive, &mut io::sink());
+    Err(match archive.take_error() {
+        Some(source) => StorageError::Rebuild { layer: id.clone(), source },
+        None => error,
+    })
+}
+
+/// Starts to rebuild the archive of a layer.
+fn rebuilder<'o>(
+    storage: &ContainersStorage,
+    id: &str,
+    origins: &'o Origins<'o>,
+) -> Result<ArchiveRebuilder<'o, impl io::BufRead + use<>, DiffFiles>, StorageError> {
+    let no_tar_split = || StorageError::NoTarSplit(id.to_owned());
     let root = storage.roots.iter().find(|root| root.layers.contains_key(id)).ok_or_else(no_tar_split)?;
     let name = format!("overlay-layers/{id}.tar-split.gz");
     let lines = open_file(&root.directory, &root.path, &name)?.ok_or_else(no_tar_split)?;
@@ -45,20 +72,7 @@ pub fn import_storage_layer(
     let directory = open_directory_beneath(root.directory.as_fd(), diff.as_bytes())
         .map_err(|errno| io_error("open", &root.path, &diff, errno.into()))?;
     let files = DiffFiles::new(directory, listed_contents(root, id)?);
-    let mut archive = ArchiveRebuilder::new(tar_split(lines, TAR_SPLIT_MAX), files, origins);
-    let imported = match import_layer(&mut archive, sink, limits, size_max) {
-        Ok(imported) => imported,
-        Err(source) => {
-            return Err(match archive.take_error() {
-                Some(source) => StorageError::Rebuild { layer: id.clone(), source },
-                None => StorageError::Layer { layer: id.clone(), source },
-            });
-        }
-    };
-    if imported.diff_id != diff_id {
-        return Err(StorageError::DiffId { layer: id.clone(), expected: diff_id, found: imported.diff_id });
-    }
-    Ok(imported)
+    Ok(ArchiveRebuilder::new(tar_split(lines, TAR_SPLIT_MAX), files, origins))
 }
 
 /// Returns the contents of a layer in the form of composefs. `None` for ordinary layers.

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use libcomposefs_repo::Transaction;
 use libcomposefs_sys::tempfile::Temporary;
@@ -111,8 +110,8 @@ fn import(
         ..ChunkedLimits::default()
     };
     let source = ChunkedSource { positions: layer.positions, diff_id: Some(layer.diff_id), limits };
-    let (origins, no_clones) = (Origins::default(), AtomicBool::new(false));
-    let sink = OriginSink::new(transaction.batch(), &origins, &no_clones);
+    let origins = Origins::stored_in(transaction.batch());
+    let sink = OriginSink::new(transaction.batch(), &origins);
     let mut local = StoredContents::new(known.table(), repository.objects()).protected_by(transaction);
     let cache = repository.make_cache().map_err(|error| ChunkedError::Spool(io::Error::other(error)))?;
     // Its name, where it has one, is removed at the end.

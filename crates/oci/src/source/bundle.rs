@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::sync::atomic::AtomicBool;
 
 use libcomposefs_image::Digest;
 use libcomposefs_repo::Repository;
@@ -27,8 +26,6 @@ pub struct BundleSource<'r> {
     layers: BTreeMap<BlobDigest, Digest>,
     blobs: BTreeMap<BlobDigest, Digest>,
     per_layer: bool,
-    /// Set when objects turn out not to be clonable.
-    no_clones: AtomicBool,
 }
 
 impl<'r> BundleSource<'r> {
@@ -46,7 +43,7 @@ impl<'r> BundleSource<'r> {
         };
         let (manifest, config) = (read(&image.manifest)?, read(&image.config)?);
         let ParsedBundledImage { layers, blobs, per_layer, .. } = image;
-        Ok(Self { repository, manifest, config, layers, blobs, per_layer, no_clones: AtomicBool::new(false) })
+        Ok(Self { repository, manifest, config, layers, blobs, per_layer })
     }
 
     /// Returns whether the image has had images of its single layers where it came from.
@@ -96,7 +93,7 @@ impl ImageSource for BundleSource<'_> {
             return Some(Err(self.missing("layer", &request.diff_id)));
         };
         let named = (stream_name(StreamKind::Layer(request.diff_id)), *stream);
-        let imported = import_stream(self.repository, named, request, &self.no_clones);
+        let imported = import_stream(self.repository, named, request);
         Some(imported.map_err(|error: StoredError| SourceError::Other(Box::new(error))))
     }
 }

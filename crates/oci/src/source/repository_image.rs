@@ -2,14 +2,13 @@
 //! their digests, and the archives of its layers are read like those of any source.
 
 use std::io::Read;
-use std::sync::atomic::AtomicBool;
 
 use libcomposefs_image::Digest;
 use libcomposefs_repo::{Lease, Repository, StreamName, StreamTag};
 
 use super::{GivenBlob, ImageSource, LayerRequest, RootDocument, SourceError};
 use crate::BlobDigest;
-use crate::blob::{KeptBlob, LayerArchive, open_object};
+use crate::blob::{BlobKind, KeptBlob, LayerArchive, blob_kind, open_object};
 use crate::blob_record::RECORD_MAX;
 use crate::layer::{ImportedLayer, import_layer};
 use crate::manifest::BlobRef;
@@ -26,8 +25,6 @@ pub struct RepositorySource {
     /// The tag, or `@` and the digest of the manifest.
     name: String,
     image: StoredImage,
-    /// Set when objects turn out not to be clonable.
-    no_clones: AtomicBool,
     /// Keeps a gc from removing the image; `None` if this user cannot write to the repository.
     _lease: Option<Lease>,
 }
@@ -62,7 +59,7 @@ impl RepositorySource {
             lease.protect(&[manifest]).map_err(libcomposefs_repo::RepositoryError::from)?;
         }
         let image = StoredImage::by_stream(&repository, &stream()?)?;
-        Ok(Self { repository, name, image, no_clones: AtomicBool::new(false), _lease: lease })
+        Ok(Self { repository, name, image, _lease: lease })
     }
 
     /// Returns the tag, if the image was found by one.
@@ -83,28 +80,41 @@ impl RepositorySource {
         matches!(stored_layer_images(&self.repository, &self.image), Ok(Some(_)))
     }
 
+    /// Returns whether the other repository has kept something of a blob of the image that `here` cannot give.
+    ///
+    /// # Errors
+    ///
+    /// If a repository cannot be read.
+    pub fn has_blobs_missing_in(&self, here: &Repository) -> Result<bool, StoredError> {
+        for (blob, diff_id) in self.image.manifest.layers.iter().zip(&self.image.config.diff_ids) {
+            if KeptBlob::find(&self.repository, &blob.digest)?.is_some()
+                // What cannot be read here is written anew.
+                && matches!(blob_kind(here, blob, diff_id), Ok(BlobKind::None) | Err(StoredError::Stream { .. }))
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     fn import(&self, request: LayerRequest<'_>) -> Result<ImportedLayer, SourceError> {
         let failed = |error: StoredError| SourceError::Other(Box::new(error));
         let name = stream_name(StreamKind::Layer(request.diff_id));
         let digest = self.repository.stream(&name).map_err(|error| failed(error.into()))?;
         let digest = digest.ok_or_else(|| failed(StoredError::NoStream(name.clone())))?;
-        import_stream(&self.repository, (name, digest), request, &self.no_clones).map_err(failed)
+        import_stream(&self.repository, (name, digest), request).map_err(failed)
     }
 }
 
-/// Imports the archive of a layer from the object of its stream. Contents of its objects are shared if `no_clones` does
-/// not say that the file system cannot.
+/// Imports the archive of a layer from the object of its stream. Contents of its objects are shared where the file
+/// system can.
 pub(super) fn import_stream(
     repository: &Repository,
     (name, digest): (StreamName, Digest),
     LayerRequest { diff_id, sink, batch, size_max, .. }: LayerRequest<'_>,
-    no_clones: &AtomicBool,
 ) -> Result<ImportedLayer, StoredError> {
-    let origins = Origins::default();
-    let sink = match batch {
-        Some(batch) => OriginSink::new(batch, &origins, no_clones),
-        None => OriginSink::plain(sink, &origins, no_clones),
-    };
+    let origins = batch.map(Origins::stored_in).unwrap_or_default();
+    let sink = OriginSink::new(sink, &origins);
     // Nothing is compared here: the importer computes the digests of the archive and of each object that it stores.
     let mut archive = LayerArchive::of_stream(repository, &diff_id, &digest)?.with_origins(&origins);
     import_layer(&mut archive, &sink, Limits::default(), size_max)

@@ -1,7 +1,6 @@
 //! An image in the store of podman, buildah or CRI-O.
 
 use std::io::Read;
-use std::sync::atomic::AtomicBool;
 
 use super::{ImageSource, LayerRequest, RootDocument, SourceError};
 use crate::BlobDigest;
@@ -19,8 +18,6 @@ pub struct StorageImageSource {
     blobs: ImageBlobs,
     layers: Vec<StorageLayer>,
     digest: Option<BlobDigest>,
-    /// Set when files of the store turn out not to be clonable.
-    no_clones: AtomicBool,
 }
 
 impl StorageImageSource {
@@ -35,7 +32,7 @@ impl StorageImageSource {
         let layers = storage.layers(image)?.into_iter().cloned().collect();
         let digest = image.digest.parse().ok();
         let described = format!("containers-storage:{name}");
-        Ok(Self { described, blobs, layers, digest, no_clones: AtomicBool::new(false), storage })
+        Ok(Self { described, blobs, layers, digest, storage })
     }
 }
 
@@ -69,11 +66,8 @@ impl ImageSource for StorageImageSource {
             let count = self.layers.len();
             return Some(Err(SourceError::NoImage(format!("{}: the store has only {count} layers", self.described))));
         };
-        let origins = Origins::default();
-        let sink = match batch {
-            Some(batch) => OriginSink::new(batch, &origins, &self.no_clones),
-            None => OriginSink::plain(sink, &origins, &self.no_clones),
-        };
+        let origins = batch.map(Origins::stored_in).unwrap_or_default();
+        let sink = OriginSink::new(sink, &origins);
         let imported =
             import_storage_layer(&self.storage, layer, diff_id, &sink, &origins, Limits::default(), size_max);
         Some(imported.map_err(|error| SourceError::Other(Box::new(error))))

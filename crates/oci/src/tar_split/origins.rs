@@ -4,13 +4,13 @@
 use std::collections::VecDeque;
 use std::io::{self, BufRead};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use libcomposefs_content::{ContentSink as _, SourceFile};
+use libcomposefs_content::SourceFile;
 use libcomposefs_image::verity::Hasher;
 use libcomposefs_image::{Algorithm, Digest};
-use libcomposefs_store::{Batch, Error};
+use libcomposefs_store::{Batch, ClonedFile, Error};
+use libcomposefs_sys::copy::READ_SIZE;
 
 use crate::layer::{INLINE_MAX, LayerSink, PieceSink, each_piece};
 
@@ -39,7 +39,11 @@ pub struct NumberedObject {
 
 /// The contents that the importer has read from a rebuilt archive but not stored yet, in their order.
 #[derive(Debug, Default)]
-pub struct Origins(Mutex<OriginQueue>);
+pub struct Origins<'s> {
+    /// Where files are cloned to, before they are read.
+    batch: Option<&'s Batch<'s>>,
+    queue: Mutex<OriginQueue>,
+}
 
 #[derive(Debug, Default)]
 struct OriginQueue {
@@ -53,22 +57,47 @@ struct OriginQueue {
 struct WaitingContent {
     number: u64,
     size: u64,
-    origin: ContentOrigin,
+    place: ContentPlace,
 }
 
-impl Origins {
+/// An origin, of which a clone was made if that is possible.
+#[derive(Debug)]
+enum ContentPlace {
+    Unknown,
+    Object(Digest),
+    File(Arc<OwnedFd>),
+    Clone(ClonedFile),
+}
+
+impl<'s> Origins<'s> {
+    /// Returns a list whose files are cloned into a batch.
+    #[must_use]
+    pub fn stored_in(batch: &'s Batch<'s>) -> Self {
+        Self { batch: Some(batch), queue: Mutex::default() }
+    }
+
     /// Returns the contents that became objects, and forgets them.
     #[must_use]
     pub fn take_stored(&self) -> Vec<NumberedObject> {
         std::mem::take(&mut self.queue().stored)
     }
 
-    pub(crate) fn push(&self, number: u64, size: u64, origin: ContentOrigin) {
-        let mut queue = self.queue();
+    /// Adds a content of which nothing was read yet.
+    pub(crate) fn push(&self, number: u64, size: u64, origin: ContentOrigin) -> io::Result<()> {
         // The importer keeps short contents in the stream: its sink does not see them.
-        if size > INLINE_MAX && !queue.is_stopped {
-            queue.waiting.push_back(WaitingContent { number, size, origin });
+        if size <= INLINE_MAX || self.queue().is_stopped {
+            return Ok(());
         }
+        let place = match (origin, self.batch) {
+            (ContentOrigin::Object(object), Some(_)) => ContentPlace::Object(object),
+            (ContentOrigin::File(file), Some(batch)) => match batch.clone_file(&file).map_err(io::Error::other)? {
+                Some(clone) => ContentPlace::Clone(clone),
+                None => ContentPlace::File(file),
+            },
+            _ => ContentPlace::Unknown,
+        };
+        self.queue().waiting.push_back(WaitingContent { number, size, place });
+        Ok(())
     }
 
     fn pop(&self, size: u64) -> Option<WaitingContent> {
@@ -91,7 +120,7 @@ impl Origins {
     }
 
     fn queue(&self) -> MutexGuard<'_, OriginQueue> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -99,9 +128,7 @@ impl Origins {
 #[derive(Clone, Copy)]
 pub struct OriginSink<'s> {
     sink: &'s dyn LayerSink,
-    batch: Option<&'s Batch<'s>>,
-    origins: &'s Origins,
-    no_clones: &'s AtomicBool,
+    origins: &'s Origins<'s>,
 }
 
 impl std::fmt::Debug for OriginSink<'_> {
@@ -111,35 +138,34 @@ impl std::fmt::Debug for OriginSink<'_> {
 }
 
 impl<'s> OriginSink<'s> {
-    /// Stores contents in a batch, which can use objects and clone files. `no_clones` is set when cloning turns out to
-    /// be impossible; layers of one image can share it.
+    /// Stores contents in the batch of the origins, which can use objects and clone files, and those that must be
+    /// written in `sink`.
     #[must_use]
-    pub fn new(batch: &'s Batch<'s>, origins: &'s Origins, no_clones: &'s AtomicBool) -> Self {
-        Self { sink: batch, batch: Some(batch), origins, no_clones }
+    pub fn new(sink: &'s dyn LayerSink, origins: &'s Origins<'s>) -> Self {
+        Self { sink, origins }
     }
 
-    /// Passes all contents to a sink.
-    #[must_use]
-    pub fn plain(sink: &'s dyn LayerSink, origins: &'s Origins, no_clones: &'s AtomicBool) -> Self {
-        Self { sink, batch: None, origins, no_clones }
-    }
-
-    fn put_known(&self, size: u64, content: &mut dyn BufRead, origin: &ContentOrigin) -> Result<Digest, Error> {
-        match (origin, self.batch) {
-            (ContentOrigin::Object(object), Some(batch)) if size > REREAD_MIN => {
+    fn put_known(&self, size: u64, content: &mut dyn BufRead, place: ContentPlace) -> Result<Digest, Error> {
+        match (place, self.origins.batch) {
+            (ContentPlace::Object(object), Some(batch)) if size > REREAD_MIN => {
                 let digest = self.hash(size, content)?;
-                if digest == *object && batch.contains(object, size)? {
+                if digest == object && batch.contains(&object, size)? {
                     return Ok(digest);
                 }
                 Err(changed("an object of the store is damaged or was removed while it was read"))
             }
-            (ContentOrigin::File(file), Some(batch)) if !self.no_clones.load(Ordering::Relaxed) => {
+            (ContentPlace::Clone(clone), Some(batch)) => {
                 let digest = self.hash(size, content)?;
-                let (stored, _) = batch.put_file(&SourceFile::of(file.as_fd())?, &mut vec![0; 1 << 20])?;
-                if batch.whole_max() > 0 {
-                    // It was copied. Then reading it once is better.
-                    self.no_clones.store(true, Ordering::Relaxed);
+                batch.put_clone(clone, digest)?;
+                Ok(digest)
+            }
+            // The file may be in the store already. If not, it is read once more, to be cloned.
+            (ContentPlace::File(file), Some(batch)) if batch.may_clone(&file)? => {
+                let digest = self.hash(size, content)?;
+                if batch.contains(&digest, size)? {
+                    return Ok(digest);
                 }
+                let (stored, _) = batch.put_file(&SourceFile::of(file.as_fd())?, &mut vec![0; READ_SIZE])?;
                 if stored == digest {
                     return Ok(digest);
                 }
@@ -171,10 +197,10 @@ impl LayerSink for OriginSink<'_> {
     fn put(&self, size: u64, content: &mut dyn BufRead) -> Result<Digest, Error> {
         // The rebuilder opens a content when its first bytes are read.
         content.fill_buf()?;
-        let Some(WaitingContent { number, origin, .. }) = self.origins.pop(size) else {
+        let Some(WaitingContent { number, place, .. }) = self.origins.pop(size) else {
             return self.sink.put(size, content);
         };
-        let digest = self.put_known(size, content, &origin)?;
+        let digest = self.put_known(size, content, place)?;
         self.origins.stored(number, digest);
         Ok(digest)
     }

@@ -25,6 +25,9 @@ pub enum ContentProblem {
     /// The content is too long.
     #[error("is longer than {0} bytes, its size in the archive")]
     Long(u64),
+    /// The content cannot be cloned.
+    #[error("cannot be cloned: {0}")]
+    Clone(io::Error),
     /// The content is another one.
     #[error("has another checksum than in the archive: the file was changed")]
     Checksum,
@@ -55,10 +58,11 @@ pub trait ContentOpener {
 pub struct ArchiveRebuilder<'c, R, C> {
     pieces: TarSplitReader<R>,
     contents: C,
-    origins: &'c Origins,
+    origins: &'c Origins<'c>,
     state: RebuildState,
     /// The number of files with content so far.
     files: u64,
+    has_checksums: bool,
     error: Option<TarSplitError>,
 }
 
@@ -85,14 +89,21 @@ impl std::fmt::Debug for RebuildState {
 struct CheckedContent {
     file: TarSplitFile,
     left: u64,
-    crc: Digest<'static, u64, Table<16>>,
+    crc: Option<Digest<'static, u64, Table<16>>>,
 }
 
 impl<'c, R: BufRead, C: ContentOpener> ArchiveRebuilder<'c, R, C> {
     /// Begins to rebuild an archive. `origins` receives the place that each content comes from.
-    pub fn new(tar_split: R, contents: C, origins: &'c Origins) -> Self {
+    pub fn new(tar_split: R, contents: C, origins: &'c Origins<'c>) -> Self {
         let pieces = TarSplitReader::new(tar_split);
-        Self { pieces, contents, origins, state: RebuildState::Between, files: 0, error: None }
+        Self { pieces, contents, origins, state: RebuildState::Between, files: 0, has_checksums: true, error: None }
+    }
+
+    /// Leaves out the comparison of contents with their checksums, for a caller that compares the digest of the whole
+    /// archive.
+    #[must_use]
+    pub fn without_checksums(self) -> Self {
+        Self { has_checksums: false, ..self }
     }
 
     /// Takes the reason why reading has failed.
@@ -138,12 +149,14 @@ impl<'c, R: BufRead, C: ContentOpener> ArchiveRebuilder<'c, R, C> {
         }
         let number = self.files;
         self.files += 1;
-        match self.contents.open(number, &file) {
-            Ok(origin) => self.origins.push(number, file.size, origin),
-            Err(problem) => return Err(TarSplitError::Content { number, name: file.name, problem }),
+        let opened = self.contents.open(number, &file);
+        let noted =
+            opened.and_then(|origin| self.origins.push(number, file.size, origin).map_err(ContentProblem::Clone));
+        if let Err(problem) = noted {
+            return Err(TarSplitError::Content { number, name: file.name, problem });
         }
-        let left = file.size;
-        self.state = RebuildState::Content(Box::new(CheckedContent { file, left, crc: CRC.digest() }));
+        let (left, crc) = (file.size, self.has_checksums.then(|| CRC.digest()));
+        self.state = RebuildState::Content(Box::new(CheckedContent { file, left, crc }));
         Ok(())
     }
 
@@ -165,12 +178,16 @@ impl<'c, R: BufRead, C: ContentOpener> ArchiveRebuilder<'c, R, C> {
             }
         };
         match (content.left, read) {
-            (0, 0) if Some(content.crc.clone().finalize()) == content.file.crc => Ok(0),
-            (0, 0) => wrong(content, ContentProblem::Checksum),
+            (0, 0) => match content.crc.take().map(|crc| crc.finalize()) {
+                Some(crc) if Some(crc) != content.file.crc => wrong(content, ContentProblem::Checksum),
+                _ => Ok(0),
+            },
             (0, _) => wrong(content, ContentProblem::Long(content.file.size)),
             (left, 0) => wrong(content, ContentProblem::Short(left)),
             _ => {
-                content.crc.update(&target[..read]);
+                if let Some(crc) = &mut content.crc {
+                    crc.update(&target[..read]);
+                }
                 content.left -= read as u64;
                 Ok(read)
             }

@@ -56,7 +56,7 @@ pub fn import_chunked(
     fetcher: &mut dyn RangeFetcher,
     local: &mut dyn LocalContents,
     sink: &dyn LayerSink,
-    origins: &Origins,
+    origins: &Origins<'_>,
     spool: File,
 ) -> Result<ChunkedImport, ChunkedError> {
     let expected = source.diff_id.ok_or(NotPartial::NoDiffId)?;

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use libcomposefs_image::Algorithm;
 use libcomposefs_oci::BlobDigest;
@@ -22,19 +21,20 @@ fn store(dir: &Path) -> ObjectDir {
 
 /// Pulls a layer into a store and completes the table.
 fn pull(layer: &WrittenLayer, store: &ObjectDir, table: &mut ContentTable) -> (ChunkedImport, Summary) {
-    let (origins, no_clones) = (Origins::default(), AtomicBool::new(false));
     let positions = layer.positions().unwrap().unwrap();
     let source =
         ChunkedSource { positions: &positions, diff_id: Some(layer.diff_id), limits: ChunkedLimits::default() };
     let batch = store.batch();
-    let import = {
-        let sink = OriginSink::new(&batch, &origins, &no_clones);
+    let (import, stored) = {
+        let origins = Origins::stored_in(&batch);
+        let sink = OriginSink::new(&batch, &origins);
         let mut local = StoredContents::new(table, store);
         let mut blob = FileRanges::new(file(&layer.blob), 64);
-        import_chunked(&source, &mut blob, &mut local, &sink, &origins, file(b"")).unwrap()
+        let import = import_chunked(&source, &mut blob, &mut local, &sink, &origins, file(b"")).unwrap();
+        (import, origins.take_stored())
     };
     let summary = batch.finish().unwrap();
-    table.add_layer(&import, &origins.take_stored());
+    table.add_layer(&import, &stored);
     (import, summary)
 }
 

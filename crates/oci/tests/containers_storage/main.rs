@@ -5,7 +5,6 @@ mod recorded;
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::AtomicBool;
 
 use libcomposefs_image::Algorithm;
 use libcomposefs_oci::BlobDigest;
@@ -25,7 +24,7 @@ fn import(
     storage: &ContainersStorage,
     name: &str,
     sink: &dyn LayerSink,
-    origins: &Origins,
+    origins: &Origins<'_>,
 ) -> Result<Vec<ImportedLayer>, StorageError> {
     let image = storage.find(name)?;
     let config: Value = serde_json::from_slice(&storage.blobs(image)?.config).unwrap();
@@ -44,8 +43,8 @@ fn hash(storage: &ContainersStorage, name: &str) -> Result<Vec<ImportedLayer>, S
 }
 
 fn store(storage: &ContainersStorage, name: &str, batch: &Batch<'_>) -> Result<Vec<ImportedLayer>, StorageError> {
-    let (origins, no_clones) = (Origins::default(), AtomicBool::new(false));
-    import(storage, name, &OriginSink::new(batch, &origins, &no_clones), &origins)
+    let origins = Origins::stored_in(batch);
+    import(storage, name, &OriginSink::new(batch, &origins), &origins)
 }
 
 fn run(command: &mut Command) -> String {
