@@ -189,6 +189,17 @@ fn sync_copies_what_was_kept_of_the_blobs() {
             place.ok("to", &["oci", "untag", "a/b:1"]);
             place.ok("to", &["gc", "--grace=0"]);
         }
+        // The image is here, but nothing was kept of its blobs.
+        place.ok("to", &["oci", "pull", &layout, "--name=a/b:1", "--keep-blobs=no"]);
+        assert_eq!(kinds(&place, "to"), ["not-here"; 3]);
+        let dry = place.ok("to", &["sync", &from, "--oci=a/b:1", "--dry-run"]);
+        assert!(dry.ends_with(" a/b:1: what was kept of its compressed blobs\n"), "{dry}");
+        place.ok("to", &["sync", &from, "--oci=a/b:1"]);
+        assert_eq!(kinds(&place, "to"), [kind; 3]);
+        let again = place.ok("to", &["sync", &from, "--oci=a/b:1"]);
+        assert!(again.ends_with(" a/b:1: up to date\n"), "{again}");
+        place.ok("to", &["oci", "untag", "a/b:1"]);
+        place.ok("to", &["gc", "--grace=0"]);
         // The layer of the first blob gets what was kept of the second one.
         let streams = place.path("from/streams");
         let blobs: Vec<PathBuf> = fs::read_dir(&streams)

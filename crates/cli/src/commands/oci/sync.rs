@@ -30,7 +30,7 @@ pub(crate) fn copy(
 ) -> anyhow::Result<CopiedImage> {
     let source = RepositorySource::open(Repository::open(other)?.telling(tell_of_waiting), Some(tag.as_str()))?;
     let manifest = source.image().manifest.digest;
-    let is_done = match StoredImage::by_tag(repository, tag) {
+    let has_all = match StoredImage::by_tag(repository, tag) {
         Ok(here) => {
             let has_image = here.image().map(|image| repository.has_image(&image)).transpose()?;
             // What cannot be read is written anew.
@@ -42,10 +42,16 @@ pub(crate) fn copy(
         Err(StoredError::Repository(error @ RepositoryError::Io { .. })) => return Err(error.into()),
         Err(_) => false,
     };
+    let lacks_blobs = has_all && source.has_blobs_missing_in(repository)?;
+    let is_done = has_all && !lacks_blobs;
     let mut json = json!({ "name": tag.as_str(), "oci": true, "manifest": manifest.to_string() });
     json["done"] = (!is_dry_run || is_done).into();
     if is_done || is_dry_run {
-        let what = if is_done { "up to date" } else { "the image and missing objects" };
+        let what = match (is_done, lacks_blobs) {
+            (true, _) => "up to date",
+            (false, true) => "what was kept of its compressed blobs",
+            (false, false) => "the image and missing objects",
+        };
         return Ok(CopiedImage { line: format!("{manifest} {tag}: {what}"), json });
     }
     let mut options = PullOptions::default();
