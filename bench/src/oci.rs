@@ -24,6 +24,7 @@ use crate::measure::{self, Watch, program};
 use crate::report::Report;
 
 use engine::PullEngines;
+use import::StorePlace;
 use layout::{LayerCompression, LayoutWriter, MadeLayer};
 use libcomposefs_testkit::registry_proxy::{ProxyTreatment, RegistryProxy};
 
@@ -80,7 +81,9 @@ pub(crate) fn run(setting: &Setting, report: &mut Report) -> Result<()> {
             OciPart::Zstd => pulls_of(&stage, report, LayerCompression::Zstd)?,
             OciPart::Import => {
                 let image = debian(&stage, LayerCompression::Gzip)?;
-                FILE_SYSTEMS.iter().try_for_each(|kind| import::run(&stage, report, &image, kind))?;
+                for place in [StorePlace::Same, StorePlace::Other] {
+                    FILE_SYSTEMS.iter().try_for_each(|kind| import::run(&stage, report, &image, kind, place))?;
+                }
             }
             OciPart::Partial => partial::run(&stage, report)?,
             OciPart::Run => start::run(&stage, report)?,

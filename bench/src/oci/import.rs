@@ -1,4 +1,5 @@
-//! Import from the store of podman, on the same file system.
+//! Import from the store of podman: on the same file system, and on another, where neither extents nor hard links can be
+//! shared.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,18 +13,45 @@ use crate::disk::LoopDisk;
 use crate::measure::median;
 use crate::report::Report;
 
-pub(super) fn run(stage: &Stage<'_>, report: &mut Report, image: &ServedImage, kind: &str) -> Result<()> {
-    report.heading(&format!("Import from podman's store, both on {kind}"));
+/// The place of podman's store.
+#[derive(Clone, Copy)]
+pub(super) enum StorePlace {
+    /// The file system of the repository.
+    Same,
+    /// Another file system of the same kind.
+    Other,
+}
+
+pub(super) fn run(
+    stage: &Stage<'_>,
+    report: &mut Report,
+    image: &ServedImage,
+    kind: &str,
+    place: StorePlace,
+) -> Result<()> {
+    let what = match place {
+        StorePlace::Same => format!("both on one {kind}"),
+        StorePlace::Other => format!("from one {kind} to another"),
+    };
+    report.heading(&format!("Import from podman's store, {what}"));
     if !stage.engines.all().contains(&PullEngine::Podman) {
         println!("not measured: no podman");
         return Ok(());
     }
     let disk = LoopDisk::new(&stage.directory, kind)?;
-    let podman = disk.at.join("podman");
+    let other = match place {
+        StorePlace::Same => None,
+        StorePlace::Other => {
+            let directory = stage.directory.join("other");
+            std::fs::create_dir_all(&directory)?;
+            Some(LoopDisk::new(&directory, kind)?)
+        }
+    };
+    let podman = other.as_ref().unwrap_or(&disk).at.join("podman");
     stage.engines.init(PullEngine::Podman, &podman)?;
     let name = format!("{}/{}", stage.registry.address, image.name);
     stage.engines.pull(PullEngine::Podman, &podman, &name, &[])?;
-    let imported = measure(stage, report, &disk, &podman, &name, kind);
+    let imported = measure(stage, report, &disk, &podman, &name, &what);
     PullEngines::remove(&podman)?;
     imported
 }
@@ -34,7 +62,7 @@ fn measure(
     disk: &LoopDisk,
     podman: &Path,
     name: &str,
-    kind: &str,
+    what: &str,
 ) -> Result<()> {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for round in 0..=stage.rounds {
@@ -62,7 +90,7 @@ fn measure(
     println!();
     for (unit, figure) in [("CPU", (|cost| cost.cpu) as fn(&Cost) -> f64), ("wall", |cost| cost.wall)] {
         let ratio = median(theirs.iter().zip(&ours).map(|(theirs, ours)| figure(theirs) / figure(ours)));
-        report.goal(format!("import on {kind}: {unit} time of cfsctl over ours"), ratio, 2.0);
+        report.goal(format!("import {what}: {unit} time of cfsctl over ours"), ratio, 2.0);
     }
     Ok(())
 }
