@@ -13,6 +13,21 @@ use super::ref_name::RefName;
 use libcomposefs_store::Error;
 use libcomposefs_store::ObjectError;
 
+/// The rules that the files of signatures can break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SignatureFileProblem {
+    /// The file has too many bytes.
+    #[error("has more than {} bytes, which no statement or signature has", crate::SIGNATURE_FILE_MAX)]
+    TooLarge,
+    /// The file is a symlink, a directory or a device.
+    #[error("is not a regular file")]
+    NotRegular,
+    /// The directory has too many files.
+    #[error("has more than {} signatures", crate::IMAGE_SIGNATURES_MAX)]
+    TooMany,
+}
+
 /// Error of an operation on a repository.
 #[derive(Debug, thiserror::Error)]
 pub enum RepositoryError {
@@ -25,6 +40,14 @@ pub enum RepositoryError {
         path: PathBuf,
         /// Error of the kernel.
         source: io::Error,
+    },
+    /// A file beside an image cannot be one of its signatures.
+    #[error("{} {problem}: move it out of the repository", path.display())]
+    SignatureFile {
+        /// Path of the file, or of the directory of all signatures of the image.
+        path: PathBuf,
+        /// The rule that it breaks.
+        problem: SignatureFileProblem,
     },
     /// There is no `meta.json`.
     #[error("{} is no composefs repository: it has no meta.json; `composefs init` makes one", path.display())]

@@ -32,6 +32,9 @@ pub(crate) const COLD_REFS: &str = "cold/refs";
 /// First part of the names that keep the bases of cold images.
 pub(crate) const COLD_BASES: &str = "composefs-cold";
 
+/// Directory of signed statements about images.
+pub(crate) const SIGNATURES: &str = "signatures";
+
 /// Directory of the remotes that have names.
 pub(crate) const REMOTES: &str = "remotes";
 
