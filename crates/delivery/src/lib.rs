@@ -28,6 +28,7 @@ mod ref_document;
 mod remote;
 mod retry;
 mod sha256;
+mod signature_records;
 mod store;
 
 pub use collect::{CollectOptions, CollectReport, collect};

@@ -11,12 +11,13 @@ use libcomposefs_content::Progress;
 use libcomposefs_delta::{DeltaEncoder, Effort, NamedObject, needed_objects};
 use libcomposefs_image::Digest;
 use libcomposefs_repo::bundle::VerifiedObjects;
-use libcomposefs_repo::{ImageName, RefName, Repository};
+use libcomposefs_repo::{ImageName, RefName, Repository, StoredSignature};
 
 use crate::pack_writer::MakeFile;
 use crate::remote::Remote;
+use crate::signature_records::with_signatures;
 use crate::{
-    CompareAndSwap, DeliveryError, ExpectedFile, ExtraRecord, FileEntry, FileName, ImageIndex, RefDocument, RefImage,
+    CompareAndSwap, DeliveryError, ExpectedFile, FileEntry, FileName, ImageIndex, RefDocument, RefImage,
     RefReplacement, RemoteRef, Sha256Digest,
 };
 use builder::IndexBuilder;
@@ -73,6 +74,8 @@ struct PushWork<'a> {
     /// Images whose objects are bases of deltas.
     bases: Vec<Digest>,
     image: Vec<u8>,
+    /// Signatures that the repository has of the image.
+    signatures: Vec<StoredSignature>,
     pushed: Pushed,
 }
 
@@ -115,8 +118,10 @@ pub fn push(
     };
     let objects = VerifiedObjects::new(repository);
     remote.begin_layout()?;
+    let signatures = repository.signatures(&digest)?;
+    let bases = base_digests;
     let mut work =
-        PushWork { repository, remote, name, digest, options, objects, needed, bases: base_digests, image, pushed };
+        PushWork { repository, remote, name, digest, options, objects, needed, bases, image, signatures, pushed };
     for _ in 0..ROUNDS {
         let Some(document) = work.round()? else { continue };
         match settle::settle(remote, &document)? {
@@ -167,7 +172,13 @@ impl PushWork<'_> {
             }
         }
         self.pushed.is_same = self.pushed.sent_files == 0;
-        Ok(Some(previous.document.clone()))
+        let mut document = previous.document.clone();
+        document.records = with_signatures(&document.records, &self.signatures);
+        if document != previous.document {
+            self.pushed.is_same = false;
+            self.move_ref(&document, Some(previous))?;
+        }
+        Ok(Some(document))
     }
 
     /// Sends the objects that the remote lacks, and returns the index.
@@ -209,7 +220,7 @@ impl PushWork<'_> {
         let (_, bytes) = encoder.encode(&self.image, &[]).map_err(DeliveryError::Encode)?;
         let metadata = self.send_bytes(FileName::Image, bytes)?;
         let image = RefImage { digest: self.digest, size: self.image.len() as u64 };
-        let records = known.records_of(&self.digest).map_or_else(Vec::new, <[ExtraRecord]>::to_vec);
+        let records = with_signatures(known.records_of(&self.digest).unwrap_or_default(), &self.signatures);
         Ok(RefDocument { image, metadata, index, packs, records })
     }
 
