@@ -51,6 +51,23 @@ pub(crate) struct SignatureDemand {
     pub(crate) max_age: Option<Duration>,
 }
 
+impl Demand {
+    fn in_words(&self) -> String {
+        let demand = match self {
+            Demand::Nothing => return "accepted without signatures".to_owned(),
+            Demand::Signatures(demand) => demand,
+        };
+        let mut words = format!("signed by {} of {}", demand.threshold, demand.keys.join(", "));
+        if demand.min_serial > 0 {
+            words.push_str(&format!(", serial number {} or higher", demand.min_serial));
+        }
+        if let Some(age) = demand.max_age {
+            words.push_str(&format!(", not older than {}", humantime::format_duration(age)));
+        }
+        words
+    }
+}
+
 /// Reasons why a policy cannot be used. Nothing is accepted then.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -172,6 +189,35 @@ impl TrustPolicy {
             keys,
             rules,
         })
+    }
+
+    /// Returns the names of the keys, with the reasons of those that are revoked.
+    pub fn keys(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        self.keys.iter().map(|(name, key)| (name.as_str(), key.revoked.as_deref()))
+    }
+
+    /// Returns the fingerprint of a key, as `ssh-keygen -l` prints it.
+    #[must_use]
+    pub fn fingerprint(&self, key: &str) -> Option<String> {
+        self.keys.get(key).map(|key| ssh::fingerprint(&key.key))
+    }
+
+    /// Returns the rules: the pattern of each, and what it asks for, in words.
+    pub fn rules(&self) -> impl Iterator<Item = (&NamePattern, String)> {
+        self.rules.iter().map(|rule| (&rule.name, rule.demand.in_words()))
+    }
+
+    /// Returns whether a name without a rule is accepted.
+    #[must_use]
+    pub fn accepts_names_without_rule(&self) -> bool {
+        self.accepts_names_without_rule
+    }
+
+    /// Returns the rule that decides about a name, if that rule asks for signatures.
+    #[must_use]
+    pub fn signed_rule(&self, name: &str) -> Option<&NamePattern> {
+        let rule = self.rule_for(name)?;
+        matches!(rule.demand, Demand::Signatures(_)).then_some(&rule.name)
     }
 
     /// Returns the rule that decides about a name: of all that fit, the most exact one.

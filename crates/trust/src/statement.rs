@@ -118,7 +118,11 @@ impl Statement {
         })
     }
 
-    /// Writes the line that is signed, with a newline at its end.
+    /// Writes the line that is signed, in ASCII, with a newline at its end.
+    ///
+    /// # Panics
+    ///
+    /// A time is after the year 9999, which no statement can have.
     #[must_use]
     pub fn to_line(&self) -> String {
         let time = |time: SystemTime| humantime::format_rfc3339_seconds(time).to_string();
@@ -131,7 +135,15 @@ impl Statement {
             expires: self.expires.map(time),
             critical: Vec::new(),
         };
-        let mut line = serde_json::to_string(&text).expect("texts and numbers are JSON");
+        let json = serde_json::to_string(&text).expect("texts and numbers are JSON");
+        let mut line = String::with_capacity(json.len() + 1);
+        for char in json.chars() {
+            // A name can have characters that change how a terminal shows the rest of the line.
+            match char.is_ascii() {
+                true => line.push(char),
+                false => line.extend(char.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}"))),
+            }
+        }
         line.push('\n');
         line
     }
@@ -161,6 +173,9 @@ mod tests {
         assert_eq!(statement.to_line(), format!("{}\n", line("debian/*", r#","serial":42"#)));
         statement.issued = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1));
         statement.expires = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+        assert_eq!(Statement::parse(statement.to_line().as_bytes()).unwrap(), statement);
+        statement.name = NamePattern::new("d\u{e9}b\u{202e}\u{1f980}").unwrap();
+        assert!(statement.to_line().is_ascii());
         assert_eq!(Statement::parse(statement.to_line().as_bytes()).unwrap(), statement);
     }
 
