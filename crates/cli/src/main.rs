@@ -25,6 +25,7 @@ mod scan_progress;
 mod source_image;
 mod timestamp;
 mod tree_labels;
+mod trust;
 
 use std::ffi::OsString;
 use std::path::Path;

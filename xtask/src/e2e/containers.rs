@@ -26,6 +26,7 @@ const RECIPE: ChrootRecipe = ChrootRecipe {
         "squashfs-tools",
         "python3",
         "e2fsprogs",
+        "openssh-client",
     ],
 };
 

@@ -30,7 +30,9 @@ mod remote;
 pub(crate) mod repository;
 mod seal;
 mod serve_objects;
+mod sign;
 mod stat;
+mod trust;
 mod umount;
 mod verity_warning;
 
@@ -107,9 +109,11 @@ enum Command {
     Repack(WithRepository<repository::repack::RepackArgs>),
     Seal(seal::SealArgs),
     ServeObjects(serve_objects::ServeObjectsArgs),
+    Sign(WithNames<sign::SignArgs>),
     Stat(WithSources<stat::StatArgs>),
     Sync(WithRepository<repository::sync::SyncArgs>),
     Tag(WithNames<repository::tag::TagArgs>),
+    Trust(WithRepository<trust::TrustArgs>),
     Umount(umount::UmountArgs),
     Untag(WithRepository<repository::untag::UntagArgs>),
     Why(WithRepository<repository::why::WhyArgs>),
@@ -164,9 +168,11 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
         Command::Repack(args) => args.run(&before, repository::repack::run),
         Command::Seal(args) => seal::run(&args),
         Command::ServeObjects(args) => exit_status(serve_objects::run(&args)),
+        Command::Sign(args) => exit_status(args.run(&before, sign::run)),
         Command::Stat(args) => args.run(&before, stat::run),
         Command::Sync(args) => args.run(&before, repository::sync::run),
         Command::Tag(args) => exit_status(args.run(&before, repository::tag::run)),
+        Command::Trust(args) => args.run(&before, trust::run),
         Command::Umount(args) => exit_status(umount::run(&args)),
         Command::Untag(args) => exit_status(args.run(&before, repository::untag::run)),
         Command::Why(args) => args.run(&before, repository::why::run),

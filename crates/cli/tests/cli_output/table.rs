@@ -384,6 +384,7 @@ pub(crate) const ROWS: &[Row] = &[
         r#"composefs --repo="$R" prove "$N" --json --recipe="$RECIPE""#,
         r#"composefs prove --recipe="$NONE" x"#,
     ),
+    asks("sign", r#"composefs --repo="$R" sign "$N" --print"#, r#"composefs --repo="$R" sign "$NONE" --print"#),
     asks("stat", r#"composefs stat "$I""#, r#"composefs stat "$I" "/$NONE""#),
     asks("stat", r#"composefs stat "$I" "/$X" "/link""#, r#"composefs stat "$NONE""#),
     asks("stat", r#"composefs stat --json "$I" "/$X" "/link""#, r#"composefs stat --json "$I" "/$NONE""#),
@@ -395,6 +396,21 @@ pub(crate) const ROWS: &[Row] = &[
         fails: r#"composefs --repo="$R" tag "$NONE" two"#,
         holds: r#"composefs --repo="$R" images -q | grep -qx two"#,
         undo: r#"composefs --repo="$R" untag two"#,
+    },
+    asks("trust allow-older", "composefs trust allow-older --help", r#"composefs trust allow-older "$NONE""#),
+    asks("trust check", r#"composefs --repo="$R" trust check "$N""#, r#"composefs --repo="$R" trust check "$NONE""#),
+    asks(
+        "trust check",
+        r#"composefs --repo="$R" trust check --json "$N""#,
+        r#"composefs --repo="$NONE" trust check one"#,
+    ),
+    Row {
+        command: "trust show",
+        line: "composefs trust show --json",
+        fails: r#"mkdir -p "$OUT/composefs"; echo x > "$OUT/composefs/policy.toml"
+        XDG_CONFIG_HOME=$(realpath "$OUT") composefs trust show"#,
+        holds: "",
+        undo: r#"rm -rf "$OUT""#,
     },
     asks("umount", "composefs umount --help", r#"composefs umount "$NONE""#),
     Row {

@@ -13,6 +13,8 @@ use rustix::io::Errno;
 
 use super::finding::{DoctorFinding, Section, Status};
 use crate::commands::mount::ChosenWay;
+use crate::error_text::message;
+use crate::trust::ImageTrust;
 
 /// Number of `CAP_SYS_ADMIN` (`include/uapi/linux/capability.h`).
 const CAP_SYS_ADMIN: u32 = 21;
@@ -28,6 +30,7 @@ pub(super) fn look() -> Section {
         fuse(),
         way(),
         namespaces(),
+        policies(),
     ];
     Section { title: "system".into(), findings }
 }
@@ -38,6 +41,33 @@ fn kernel() -> DoctorFinding {
         Status::Ok,
         format!("Linux {}", release()),
         "its features are probed below, not derived from its version",
+    )
+}
+
+fn policies() -> DoctorFinding {
+    let name = "trust policy";
+    let trust = match ImageTrust::load() {
+        Ok(trust) => trust,
+        Err(error) => {
+            let found = message(&error);
+            let means = "no image gets a name or is mounted until the policy is mended";
+            return DoctorFinding::new(name, Status::Warning, found, means);
+        }
+    };
+    let paths: Vec<_> = trust.policies().iter().map(|loaded| loaded.path.display().to_string()).collect();
+    if paths.is_empty() {
+        return DoctorFinding::new(
+            name,
+            Status::Ok,
+            "none",
+            "nothing is demanded of images: see `composefs trust --help`",
+        );
+    }
+    DoctorFinding::new(
+        name,
+        Status::Ok,
+        paths.join(", "),
+        "images get names and are mounted only if each policy accepts",
     )
 }
 

@@ -73,6 +73,10 @@ pub(crate) struct MountArgs {
     /// Print plan, result and error as JSON; if that cannot be printed, nothing stays mounted
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// Name that the trust policies judge the image by, if it is not the operand.
+    #[arg(skip)]
+    judged_as: Option<String>,
 }
 
 const EXAMPLES: &str = "\
@@ -120,17 +124,17 @@ pub(crate) fn run(args: &MountArgs, selected: &RepositoryArgs) -> anyhow::Result
 }
 
 impl MountArgs {
-    /// Returns the arguments that mount an image of a repository.
+    /// Returns the arguments that mount an image of a repository, which was asked for by a name.
     pub(crate) fn of_repository(
-        digest: Digest,
+        (digest, name): (Digest, &str),
         target: &Path,
         options: &[OsString],
         dry_run: bool,
         json: bool,
     ) -> Self {
         let (image, target, options) = (digest.to_hex().into(), target.to_owned(), options.to_vec());
-        let (via, insecure) = (Via::Auto, false);
-        Self { image, target, options, image_only: false, via, insecure, print_spec: false, dry_run, json }
+        let (via, insecure, judged_as) = (Via::Auto, false, Some(name.to_owned()));
+        Self { image, target, options, image_only: false, via, insecure, print_spec: false, dry_run, json, judged_as }
     }
 
     /// Mounts an image of this repository.

@@ -7,12 +7,15 @@ use anyhow::{Context, bail};
 use libcomposefs_image::Digest;
 use libcomposefs_mount::{Error, ImageFile, KernelFeatures, Options, Plan};
 use libcomposefs_repo::{ImageName, Repository, RepositoryError};
+use libcomposefs_trust::Moment;
 
 use super::{MountArgs, carry_out, report, with_remedy};
 use crate::commands::repository::{NameKind, NameOperand};
+use crate::trust::{ImageTrust, NamedImage};
 
 pub(super) fn run(args: &MountArgs, options: Options, repository: &Repository, kind: NameKind) -> anyhow::Result<()> {
     let name = args.image.to_str().context("the name of an image must be UTF-8")?;
+    let asked = args.judged_as.as_deref().unwrap_or(name);
     let name = name.parse::<NameOperand>()?.resolve(repository, kind)?.image;
     if !options.basedirs.is_empty() {
         bail!("basedir= cannot be used with an image of a repository, which has its own objects: leave it out");
@@ -24,22 +27,38 @@ pub(super) fn run(args: &MountArgs, options: Options, repository: &Repository, k
     let image = ImageFile::from_fd(file, &repository.objects().path_of(&digest));
     let options = demanded(repository, &image, options, &digest).map_err(|error| report::error(args, &error))?;
     compare(repository, &image, &digest)?;
+    trusted(repository, NamedImage { name: asked, digest }, args.dry_run || args.print_spec)?;
     let header = image.header().map_err(|error| report::error(args, &error))?;
     carry_out(args, &Plan::new(image.path(), &header, options).named_by(&digest), &image, Some(&digest))
 }
 
-/// Mounts an image of a repository at a directory, without options.
-pub(crate) fn mount_read_only(repository: &Repository, digest: &Digest, directory: &Path) -> anyhow::Result<()> {
+/// Mounts an image of a repository at a directory, without options. `name` is the name by which it was asked for.
+pub(crate) fn mount_read_only(
+    repository: &Repository,
+    name: &str,
+    digest: &Digest,
+    directory: &Path,
+) -> anyhow::Result<()> {
     let options = Options::default().with_basedir(repository.objects().path());
     let reader = repository.reader()?;
     let (digest, file) = reader.open_named(&ImageName::Digest(*digest))?;
     let image = ImageFile::from_fd(file, &repository.objects().path_of(&digest));
     let options = demanded(repository, &image, options, &digest).map_err(|error| with_remedy(&error))?;
     compare(repository, &image, &digest)?;
+    trusted(repository, NamedImage { name, digest }, false)?;
     let header = image.header().map_err(|error| with_remedy(&error))?;
     let plan = Plan::new(image.path(), &header, options).named_by(&digest);
     plan.mount_at(&image, directory, KernelFeatures::default()).map_err(|error| with_remedy(&error))?;
     Ok(())
+}
+
+/// Asks the policies about the image, whose open file has the digest: `compare` or the mount itself makes sure of it.
+/// The serial number that was accepted is remembered, unless nothing is mounted.
+pub(super) fn trusted(repository: &Repository, image: NamedImage<'_>, is_dry_run: bool) -> anyhow::Result<()> {
+    let trust = ImageTrust::load()?;
+    let judgement = trust.judge_stored(repository, image, Moment::Mount)?;
+    judgement.warn_of_expiry(image);
+    if is_dry_run { Ok(()) } else { trust.raise_floors(&judgement) }
 }
 
 /// Compares the digest of the image that will be mounted, if the kernel does not verify it. It is read by the

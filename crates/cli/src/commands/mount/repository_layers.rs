@@ -9,9 +9,10 @@ use libcomposefs_mount::{ImageFile, KernelFeatures, Options, Plan, UnknownOption
 use libcomposefs_repo::{ImageName, Repository};
 use serde_json::json;
 
-use super::repository_image::{compare, demanded};
+use super::repository_image::{compare, demanded, trusted};
 use super::{MountArgs, report};
 use crate::output;
+use crate::trust::NamedImage;
 
 impl MountArgs {
     /// Mounts the images of the layers of an image, the lowest first, joined to one file system.
@@ -33,6 +34,9 @@ impl MountArgs {
             (own.upper, own.flags) = (None, Options::default().flags);
             let own = demanded(repository, &image, own, &digest).map_err(|error| report::error(self, &error))?;
             compare(repository, &image, &digest)?;
+            let hex = digest.to_hex();
+            let name = self.judged_as.as_deref().unwrap_or(&hex);
+            trusted(repository, NamedImage { name, digest }, self.dry_run)?;
             let header = image.header().map_err(|error| report::error(self, &error))?;
             layers.push((Plan::new(image.path(), &header, own).named_by(&digest), image));
         }

@@ -1,6 +1,7 @@
 //! OCI images of bundles, for `composefs export` and `composefs import`.
 
 use anyhow::Context as _;
+use libcomposefs_image::Digest;
 use libcomposefs_oci::pull::{PullOptions, PulledImage, pull};
 use libcomposefs_oci::source::BundleSource;
 use libcomposefs_oci::stored::stream_name;
@@ -43,6 +44,11 @@ impl UnnamedImage {
             })?;
         }
         Ok(())
+    }
+
+    /// Returns the digest of the composefs image.
+    pub(crate) fn digest(&self) -> Digest {
+        self.pulled.image
     }
 
     /// Returns the digest of the manifest.

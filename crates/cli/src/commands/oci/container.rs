@@ -1,6 +1,5 @@
 //! The commands that start a container on an image of the repository.
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use libcomposefs_image::Digest;
@@ -19,7 +18,7 @@ pub(super) fn run(args: &RunArgs, selected: &RepositoryArgs) -> ExitCode {
         Ok((repository, config, digest))
     });
     let status = opened.and_then(|(repository, config, digest)| {
-        run_container(args, &config, |directory| mount(&repository, &digest, directory))
+        run_container(args, &config, |directory| mount_read_only(&repository, &args.name, &digest, directory))
     });
     match status {
         Ok(status) => ExitCode::from(status),
@@ -34,15 +33,11 @@ pub(super) fn run(args: &RunArgs, selected: &RepositoryArgs) -> ExitCode {
 pub(super) fn bundle(args: &BundleArgs, selected: &RepositoryArgs) -> anyhow::Result<()> {
     let repository = selected.open()?;
     let (config, digest) = open(&repository, &args.name)?;
-    write_bundle(args, &config, |directory| mount(&repository, &digest, directory))
+    write_bundle(args, &config, |directory| mount_read_only(&repository, &args.name, &digest, directory))
 }
 
 /// Reads the configuration of an image, and the digest of its composefs image.
 fn open(repository: &Repository, name: &str) -> anyhow::Result<(Vec<u8>, Digest)> {
     let (image, digest) = stored_image(repository, &name.parse::<StreamTag>()?)?;
     Ok((image.config.raw, digest))
-}
-
-fn mount(repository: &Repository, digest: &Digest, directory: &Path) -> anyhow::Result<()> {
-    mount_read_only(repository, digest, directory)
 }

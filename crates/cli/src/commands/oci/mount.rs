@@ -55,7 +55,8 @@ Examples:
 pub(super) fn run(args: &OciMountArgs, selected: &RepositoryArgs) -> anyhow::Result<()> {
     let repository = selected.open()?;
     let (image, digest) = stored_image(&repository, &args.name)?;
-    let mount = |digest| MountArgs::of_repository(digest, &args.target, &args.options, args.dry_run, args.json);
+    let name = args.name.as_str();
+    let mount = |digest| MountArgs::of_repository((digest, name), &args.target, &args.options, args.dry_run, args.json);
     if !args.per_layer {
         return mount(digest).run_in(&repository);
     }

@@ -2,10 +2,13 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use libcomposefs_image::Digest;
 use libcomposefs_oci::pull::{KeepBlobs, LayerOutcome, PulledImage, PulledLayer, pull};
+use libcomposefs_oci::stored::stream_name;
+use libcomposefs_oci::stream::StreamKind;
 use libcomposefs_repo::StreamTag;
+use libcomposefs_trust::Moment;
 use serde_json::json;
 
 use super::progress::LayerBars;
@@ -14,6 +17,7 @@ use super::{blob_kind, source, warnings};
 use crate::commands::repository::{RepositoryArgs, counted};
 use crate::interrupt::Interrupt;
 use crate::output;
+use crate::trust::{ImageTrust, NamedImage};
 
 /// Pull an image into a repository.
 ///
@@ -91,7 +95,10 @@ fn run_pull(args: &OciPullArgs, selected: &RepositoryArgs, interrupt: &Interrupt
         (None, None) => anyhow::bail!("{} has no name: --name=NAME gives one", args.image.source.display()),
     };
     let mut options = args.image.options();
-    options.tags = vec![tag.clone()];
+    let trust = ImageTrust::load()?;
+    // What a policy may refuse gets its name only after the digest of its composefs image is known.
+    let is_judged = !trust.policies().is_empty();
+    options.tags = if is_judged { Vec::new() } else { vec![tag.clone()] };
     options.keep_blobs = match args.keep_blobs {
         KeepBlobsArg::Record => KeepBlobs::Record,
         KeepBlobsArg::Whole => KeepBlobs::Whole,
@@ -102,6 +109,13 @@ fn run_pull(args: &OciPullArgs, selected: &RepositoryArgs, interrupt: &Interrupt
     let bars = LayerBars::default();
     let pulled = pull(&repository, &*opened.source, &options, &bars)?;
     drop(bars);
+    if is_judged {
+        let named = NamedImage { name: tag.as_str(), digest: pulled.image };
+        trust.judge_stored(&repository, named, Moment::FirstUse)?;
+        let stream = stream_name(StreamKind::Manifest(pulled.manifest));
+        let is_tagged = repository.tag_stream(&stream, &tag)?;
+        ensure!(is_tagged, "a gc has removed {tag} before it had a name: pull it again");
+    }
     warnings::tell(&pulled.warnings);
     if args.json {
         output::json(&report(&pulled, &tag));

@@ -3,11 +3,13 @@
 use anyhow::bail;
 use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_repo::StreamTag;
+use libcomposefs_trust::Moment;
 use serde_json::json;
 
 use crate::commands::repository::RepositoryArgs;
 use crate::complete;
 use crate::output;
+use crate::trust::{ImageTrust, NamedImage};
 
 /// Give an OCI image of a repository another name.
 ///
@@ -36,6 +38,11 @@ pub(super) fn run(args: &OciTagArgs, selected: &RepositoryArgs) -> anyhow::Resul
     let Some(stream) = repository.resolve_stream_tag(&args.image)? else {
         bail!("no OCI image is called {} in {path}; `composefs oci images` lists them", args.image);
     };
+    let trust = ImageTrust::load()?;
+    if !trust.policies().is_empty() {
+        let (_, digest) = super::stored_image(&repository, &args.image)?;
+        trust.judge_stored(&repository, NamedImage { name: args.name.as_str(), digest }, Moment::FirstUse)?;
+    }
     if !repository.tag_stream(&stream, &args.name)? {
         bail!("{} is a name of {stream}, but {path} has no such stream; pull the image again", args.image);
     }

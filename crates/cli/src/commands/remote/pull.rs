@@ -7,8 +7,10 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_delivery::{DeliveryPullOptions, Pulled, Remote, plan, pull, pull_digest, pull_metadata};
-use libcomposefs_repo::{ImageName, RefName};
+use libcomposefs_image::Digest;
+use libcomposefs_repo::{ImageName, RefName, Repository, StoredSignature};
 use libcomposefs_store::publish::replace_file;
+use libcomposefs_trust::Moment;
 use serde_json::json;
 
 use super::open::{open, patience};
@@ -19,6 +21,7 @@ use super::server_args::ServerArgs;
 use crate::commands::repository::{RepositoryArgs, counted};
 use crate::inspect::size::human;
 use crate::interrupt::Interrupt;
+use crate::trust::{ImageTrust, NamedImage};
 use crate::{complete, output};
 
 /// Number of requests at once.
@@ -117,7 +120,8 @@ fn pull_image(args: &PullArgs, selected: &RepositoryArgs, interrupt: &Interrupt)
     let pulled = match &args.image {
         ImageName::Digest(_) if args.dry_run => bail!("--dry-run needs a ref: a digest has no index"),
         ImageName::Digest(digest) => {
-            let names = args.name.clone().into_iter().collect();
+            let names: Vec<RefName> = args.name.clone().into_iter().collect();
+            admit(&repository, *digest, &names, &[])?;
             pull_digest(&repository, &remote, digest, names, &options)?
         }
         ImageName::Ref(name) => {
@@ -128,11 +132,36 @@ fn pull_image(args: &PullArgs, selected: &RepositoryArgs, interrupt: &Interrupt)
                 return Ok(());
             }
             let names = vec![args.name.clone().unwrap_or_else(|| name.clone())];
+            let signatures = plan.document.signatures();
+            admit(&repository, plan.document.image.digest, &names, &signatures)?;
+            for signature in &signatures {
+                repository.add_signature(&plan.document.image.digest, signature)?;
+            }
             pull(&repository, &remote, &plan, names, &options)?
         }
     };
     drop(display);
     print(args, &pulled);
+    Ok(())
+}
+
+/// Judges an image before any content of it is fetched, by its signatures here and in the remote. What is pulled then has
+/// this digest.
+fn admit(
+    repository: &Repository,
+    digest: Digest,
+    names: &[RefName],
+    signatures: &[StoredSignature],
+) -> anyhow::Result<()> {
+    let trust = ImageTrust::load()?;
+    if trust.policies().is_empty() {
+        return Ok(());
+    }
+    let mut all = repository.signatures(&digest)?;
+    all.extend_from_slice(signatures);
+    for name in names {
+        trust.judge(NamedImage { name: name.as_str(), digest }, Moment::FirstUse, &all)?;
+    }
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use libcomposefs_repo::cold::ColdReport;
-use libcomposefs_repo::{GcOptions, GcReport};
+use libcomposefs_repo::{GcOptions, GcReport, SignatureReport};
 use serde_json::json;
 
 use super::{RepositoryArgs, counted};
@@ -74,6 +74,11 @@ fn collect(args: &GcArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
     let options = GcOptions { dry_run: args.dry_run, grace: args.grace };
     let cold = repository.collect_cold(options)?;
     let report = repository.gc(options)?;
+    // Nothing that is needed goes with them, so a damaged one is no reason to fail.
+    let signatures = repository.collect_signatures(options).unwrap_or_else(|error| {
+        tell!("composefs: warning: cannot remove the signatures of removed images: {error}");
+        SignatureReport::default()
+    });
     if !args.dry_run
         && let Err(error) = libcomposefs_oci::zstd_chunked::table::prune(&repository)
     {
@@ -90,6 +95,11 @@ fn collect(args: &GcArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
     } else {
         print(&report, args);
         print_cold(&cold, args);
+        if !signatures.removed.is_empty() {
+            let done = if args.dry_run { "would be removed" } else { "removed" };
+            let images = counted(signatures.removed.len() as u64, "removed image");
+            out!("signatures of {images} {done}");
+        }
     }
     for (name, digest) in &report.dangling {
         tell!("composefs: {name} is a name of {digest}, but that image does not exist");

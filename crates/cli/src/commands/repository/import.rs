@@ -8,12 +8,13 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap_complete::engine::ArgValueCompleter;
-use libcomposefs_image::dump;
 use libcomposefs_image::erofs::read::ImageReader;
+use libcomposefs_image::{Digest, dump};
 use libcomposefs_repo::bundle::MAGIC;
-use libcomposefs_repo::{ImportOptions, Incoming, ObjectSource, RefName, Repository, StreamTag};
+use libcomposefs_repo::{ImageName, ImportOptions, Incoming, ObjectSource, RefName, Repository, StreamTag};
 use libcomposefs_store::Basedirs;
 use libcomposefs_sys::input;
+use libcomposefs_trust::Moment;
 use serde_json::json;
 
 use super::{RepositoryArgs, create, progress};
@@ -22,6 +23,7 @@ use crate::complete;
 use crate::image_file::ImageFile;
 use crate::interrupt::Interrupt;
 use crate::output;
+use crate::trust::{ImageTrust, NamedImage};
 use crate::{dump_file, rlimits};
 
 /// Import an image, a dump or a bundle into a repository.
@@ -108,9 +110,14 @@ fn import(args: &ImportArgs, selected: &RepositoryArgs, interrupt: &Interrupt) -
         None => bail!("{name} is empty: expected an image, a dump or a bundle"),
     };
     let was = incoming.image;
-    let created = repository
-        .import(&incoming, &args.source, args.name.as_ref(), &options)
-        .with_context(|| format!("cannot import {name}"))?;
+    let cannot = || format!("cannot import {name}");
+    let trust = ImageTrust::load()?;
+    // What a policy may refuse gets its name only after the digest is known.
+    let first_name = args.name.as_ref().filter(|_| trust.policies().is_empty());
+    let mut created = repository.import(&incoming, &args.source, first_name, &options).with_context(cannot)?;
+    if let Some(name) = args.name.as_ref().filter(|_| first_name.is_none()) {
+        created.replaced = admit_name(&repository, &trust, &created.digest, name).with_context(cannot)?;
+    }
     if let Some(was) = was.filter(|was| was.digest != created.digest) {
         tell!(
             "composefs: the digest of {name} changed from {} to {}: it differs when written again",
@@ -149,8 +156,29 @@ fn import_bundle(
     let reader = repository.reader()?;
     let oci = bundle.documents().iter().map(|(text, _)| UnnamedImage::import(repository, &reader, text));
     let oci: Vec<UnnamedImage> = oci.collect::<anyhow::Result<_>>().with_context(cannot)?;
-    let imported = bundle.publish(&names, options).with_context(cannot)?;
+    let trust = ImageTrust::load()?;
+    let is_free = trust.policies().is_empty();
+    let given = std::cell::RefCell::new(Vec::new());
+    // What a policy may refuse gets its names only after the digest is known.
+    let names_at_once = |number: usize, own: Vec<RefName>| {
+        let names = names(number, own);
+        given.borrow_mut().push((number, names.clone()));
+        if is_free { names } else { Vec::new() }
+    };
+    let imported = bundle.publish(&names_at_once, options).with_context(cannot)?;
+    if !is_free {
+        for (number, names) in given.into_inner() {
+            let image = imported.images.get(number).context("the bundle has fewer images than names")?;
+            for name in &names {
+                admit_name(repository, &trust, &image.digest, name).with_context(cannot)?;
+            }
+        }
+    }
     for (image, tags) in oci.iter().zip(&tags) {
+        for tag in tags {
+            let named = NamedImage { name: tag.as_str(), digest: image.digest() };
+            trust.judge_stored(repository, named, Moment::FirstUse).with_context(cannot)?;
+        }
         image.tag(repository, tags)?;
     }
     if args.json {
@@ -167,4 +195,15 @@ fn import_bundle(
         oci.iter().for_each(|image| out!("{}", image.manifest()));
     }
     Ok(())
+}
+
+/// Gives an image that was imported a name, if the policies accept it. Returns the image that had the name.
+fn admit_name(
+    repository: &Repository,
+    trust: &ImageTrust,
+    digest: &Digest,
+    name: &RefName,
+) -> anyhow::Result<Option<Digest>> {
+    trust.judge_stored(repository, NamedImage { name: name.as_str(), digest: *digest }, Moment::FirstUse)?;
+    Ok(repository.tag(&ImageName::Digest(*digest), name)?.1)
 }

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::bail;
-use libcomposefs_repo::{ImageName, RefName, Repository, StreamTag};
+use libcomposefs_image::Digest;
+use libcomposefs_repo::{ImageName, RefName, Repository, StoredSignature, StreamTag};
+use libcomposefs_trust::Moment;
 use serde_json::{Value, json};
 
 use super::{RepositoryArgs, counted, create, progress, tell_of_waiting};
@@ -15,6 +17,7 @@ use crate::inspect::size::human;
 use crate::interrupt::Interrupt;
 use crate::output;
 use crate::rlimits;
+use crate::trust::{ImageTrust, NamedImage};
 
 /// Copy names, with their images and missing objects, from another repository.
 ///
@@ -99,6 +102,7 @@ fn sync_names(
             bail!("{name} is cold in {path}: unpack it with `composefs --repo={path} repack --warm {name}`");
         }
     }
+    let trust = ImageTrust::load()?;
     for step in repository.plan_sync(&other, &args.names)? {
         let mut json = json!({
             "name": step.name.as_str(),
@@ -111,6 +115,8 @@ fn sync_names(
         } else if args.dry_run {
             line.push_str(if step.has_image { ": only the name" } else { ": the image and missing objects" });
         } else {
+            let image = NamedImage { name: step.name.as_str(), digest: step.digest };
+            trust.judge(image, Moment::FirstUse, &signatures_of_both(repository, &other, &step.digest)?)?;
             let progress = progress::ObjectProgress::start();
             let created = repository.sync(&other, &step, threads, &|bytes| progress.done(bytes))?;
             drop(progress);
@@ -119,8 +125,24 @@ fn sync_names(
             line.push_str(&format!(": {} copied, {}", counted(objects.new, "object"), human(objects.bytes_written)));
             json["objects"] = json!({ "new": objects.new, "present": objects.present, "bytes": objects.bytes_written });
         }
+        if !args.dry_run {
+            let signatures = repository.copy_signatures(&other, &step.digest)?;
+            if signatures > 0 {
+                line.push_str(&format!(", {}", counted(signatures as u64, "new signature")));
+            }
+            json["signatures"] = signatures.into();
+        }
         json["done"] = (!args.dry_run || step.is_done()).into();
         report(line, json);
     }
     Ok(())
+}
+
+/// Returns the signatures of an image that both repositories have together.
+fn signatures_of_both(here: &Repository, other: &Repository, digest: &Digest) -> anyhow::Result<Vec<StoredSignature>> {
+    let mut signatures = here.signatures(digest)?;
+    signatures.extend(other.signatures(digest)?);
+    signatures.sort();
+    signatures.dedup();
+    Ok(signatures)
 }

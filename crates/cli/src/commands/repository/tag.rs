@@ -1,12 +1,13 @@
 //! `composefs tag`: gives an image another name.
 
 use clap_complete::engine::ArgValueCompleter;
-use libcomposefs_repo::RefName;
+use libcomposefs_repo::{ImageName, RefName};
 use serde_json::json;
 
 use super::{NameOperand, RepositoryArgs};
 use crate::complete;
 use crate::output;
+use crate::trust::{self, NamedImage};
 
 /// Give an image of a repository another name.
 ///
@@ -33,7 +34,9 @@ Examples:
 pub(crate) fn run(args: &TagArgs, selected: &RepositoryArgs) -> anyhow::Result<()> {
     let repository = selected.open()?;
     let image = args.image.resolve(&repository, selected.names())?.image;
-    let (digest, replaced) = repository.tag(&image, &args.name)?;
+    let digest = repository.resolve(&image)?;
+    trust::admit(&repository, NamedImage { name: args.name.as_str(), digest })?;
+    let (digest, replaced) = repository.tag(&ImageName::Digest(digest), &args.name)?;
     if args.json {
         let replaced = replaced.map(|digest| digest.to_hex());
         output::json(&json!({ "digest": digest.to_hex(), "name": args.name.as_str(), "replaced": replaced }));

@@ -1,0 +1,100 @@
+//! `composefs trust check`: says what a mount would say.
+
+use std::process::ExitCode;
+
+use clap_complete::engine::ArgValueCompleter;
+use libcomposefs_trust::{Acceptance, Moment};
+use serde_json::json;
+
+use crate::commands::repository::{NameOperand, RepositoryArgs};
+use crate::exit::exit_partial;
+use crate::trust::{ImageTrust, NamedImage, Verdict};
+use crate::{complete, output};
+
+/// Say whether the policies accept an image of a repository.
+///
+/// Prints a line for each policy: by whose signatures and under which rule it accepts the image, or why it refuses it.
+/// Nothing is changed; a mount also remembers the serial number that was accepted.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct CheckTrustArgs {
+    /// Image, by name or digest
+    #[arg(value_name = "REF|DIGEST", add = ArgValueCompleter::new(complete::images))]
+    image: NameOperand,
+    /// Judge the image as one that arrives or gets a name: expired statements are refused
+    #[arg(long)]
+    first_use: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  composefs --repo=/srv/images trust check debian/13
+  composefs --repo=/srv/images trust check debian/13 --first-use --json
+
+Exit status: 0 if all policies accept the image, also if there is none, 1 if one refuses it or on failure.";
+
+pub(super) fn run(args: &CheckTrustArgs, selected: &RepositoryArgs) -> ExitCode {
+    exit_partial(check(args, selected))
+}
+
+fn check(args: &CheckTrustArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
+    let repository = selected.open()?;
+    let name = args.image.to_string();
+    let image = args.image.resolve(&repository, selected.names())?.image;
+    let (digest, _) = repository.reader()?.open_named(&image)?;
+    let moment = if args.first_use { Moment::FirstUse } else { Moment::Mount };
+    let trust = ImageTrust::load()?;
+    let signatures = repository.signatures(&digest)?;
+    let verdicts = trust.verdicts(NamedImage { name: &name, digest }, moment, &signatures)?;
+    let is_accepted = verdicts.iter().all(|(_, verdict)| verdict.is_ok());
+    if args.json {
+        let policies = verdicts.iter().map(|(loaded, verdict)| {
+            let mut json = verdict_json(verdict);
+            json["policy"] = loaded.path.display().to_string().into();
+            json
+        });
+        let policies: Vec<_> = policies.collect();
+        let (digest, count) = (digest.to_hex(), signatures.len());
+        output::json(&json!({
+            "name": name,
+            "digest": digest,
+            "signatures": count,
+            "accepted": is_accepted,
+            "policies": policies,
+        }));
+        return Ok(is_accepted);
+    }
+    if verdicts.is_empty() {
+        out!("accepted: this machine has no policy, and nothing is demanded");
+    }
+    for (loaded, verdict) in &verdicts {
+        let policy = loaded.path.display();
+        match verdict {
+            Ok(acceptance) => out!("{policy}: {acceptance}"),
+            Err(refusal) => {
+                out!("{policy}: refused: {refusal}");
+                out!("    {}", refusal.remedy());
+            }
+        }
+    }
+    Ok(is_accepted)
+}
+
+/// Returns what a policy says, as JSON.
+pub(super) fn verdict_json(verdict: &Verdict) -> serde_json::Value {
+    match verdict {
+        Ok(Acceptance::Signed { rule, keys, serial, expired, .. }) => json!({
+            "accepted": true,
+            "rule": rule.as_str(),
+            "keys": keys,
+            "serial": serial,
+            "expired": expired.is_some(),
+        }),
+        Ok(Acceptance::Unconditional { rule, .. }) => json!({ "accepted": true, "rule": rule.as_str() }),
+        Ok(_) => json!({ "accepted": true }),
+        Err(refusal) => json!({ "accepted": false, "reason": refusal.to_string(), "remedy": refusal.remedy() }),
+    }
+}

@@ -1,0 +1,113 @@
+//! A policy that cannot be read, or that others may have written, refuses all.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::process::Command;
+
+use libcomposefs_testkit::privilege::is_root;
+use libcomposefs_testkit::skip;
+
+use super::Machine;
+
+#[test]
+fn a_policy_that_cannot_be_used_refuses_all() {
+    let Some(machine) = Machine::new("a_policy_that_cannot_be_used_refuses_all") else { return };
+    machine.policy(&[], "[[rule]]\nname = \"*\"\naccept = true\n");
+    let file = machine.policy_file();
+    let tag = ["tag", "built", "one"];
+    let mode = |path: &std::path::Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    machine.ok("here", &tag);
+    mode(&file, 0o664);
+    machine.refused("here", &tag, &["policy.toml", "can be written by others", "chmod go-w"]);
+    mode(&file, 0o644);
+    machine.ok("here", &tag);
+    mode(file.parent().unwrap(), 0o777);
+    machine.refused("here", &tag, &["its directory can be written by others"]);
+    mode(file.parent().unwrap(), 0o755);
+    machine.ok("here", &tag);
+    let good = fs::read(&file).unwrap();
+    for (bytes, words) in [
+        (&b"version = 2\n"[..], "version 2"),
+        (b"version = 1\nnonsense = 1\n", "nonsense"),
+        (b"", "version"),
+        (&[b'#'; 2 << 20], "bytes"),
+        (b"\xff", "policy"),
+    ] {
+        fs::write(&file, bytes).unwrap();
+        machine.refused("here", &tag, &["cannot be used, so nothing is accepted", words]);
+        machine.refused("here", &["trust", "show"], &[words]);
+        // What neither names nor mounts anything does not ask.
+        machine.ok("here", &["gc"]);
+        machine.ok("here", &["fsck"]);
+    }
+    fs::remove_file(&file).unwrap();
+    fs::write(machine.path("elsewhere.toml"), &good).unwrap();
+    symlink(machine.path("elsewhere.toml"), &file).unwrap();
+    machine.refused("here", &tag, &["it is a symlink"]);
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    machine.refused("here", &tag, &["policy.toml"]);
+    fs::remove_dir(&file).unwrap();
+    fs::write(&file, &good).unwrap();
+    machine.ok("here", &tag);
+}
+
+#[test]
+fn a_policy_of_another_user_is_refused() {
+    let Some(machine) = Machine::new("a_policy_of_another_user_is_refused") else { return };
+    machine.policy(&[], "[[rule]]\nname = \"*\"\naccept = true\n");
+    if !is_root() {
+        return skip::announce("a_policy_of_another_user_is_refused", "changing owners takes root");
+    }
+    chown(machine.policy_file(), Some(1234), None).unwrap();
+    machine.refused("here", &["tag", "built", "one"], &["belongs to the user 1234"]);
+    chown(machine.policy_file(), Some(0), None).unwrap();
+    machine.ok("here", &["tag", "built", "one"]);
+}
+
+/// The policy of the machine, in a mount namespace in which `/etc` and `/var/lib` are others.
+#[test]
+fn the_policy_of_the_machine_and_that_of_the_user_must_both_accept() {
+    let test = "the_policy_of_the_machine_and_that_of_the_user_must_both_accept";
+    if !is_root() {
+        return skip::announce(test, "mounting takes root");
+    }
+    let Some(machine) = Machine::new("the_policy_of_the_machine_and_that_of_the_user_must_both_accept") else { return };
+    machine.release_policy();
+    machine.sign("release", "debian/13", &["--serial=5"]);
+    fs::create_dir_all(machine.path("etc/composefs")).unwrap();
+    fs::copy(machine.policy_file(), machine.path("etc/composefs/policy.toml")).unwrap();
+    fs::create_dir_all(machine.path("var")).unwrap();
+    fs::create_dir_all(machine.path("target")).unwrap();
+    let inside = |command: &str| {
+        let script = format!(
+            "set -e; mount -t tmpfs tmpfs /etc; mkdir /etc/composefs; cp \"$D\"/etc/composefs/policy.toml /etc/composefs; \
+             mount --bind \"$D\"/var /var/lib; {command}"
+        );
+        let mut shell = Command::new("unshare");
+        shell.args(["-m", "sh", "-c", &script]).env("D", machine.0.path());
+        shell.env("XDG_CONFIG_HOME", machine.path("config")).env("XDG_STATE_HOME", machine.path("state"));
+        shell.env("C", env!("CARGO_BIN_EXE_composefs")).output().unwrap()
+    };
+    let both = inside(
+        "\"$C\" --repo=\"$D\"/here tag built debian/13 && \"$C\" --repo=\"$D\"/here mount debian/13 \"$D\"/target",
+    );
+    assert!(both.status.success(), "{}", String::from_utf8_lossy(&both.stderr));
+    for state in ["var", "state"] {
+        let serials = fs::read_to_string(machine.path(state).join("composefs/serials.json")).unwrap();
+        assert!(serials.contains("\"debian/*\": 5"), "{state}: {serials}");
+    }
+    // The user cannot accept what the machine refuses, nor the machine what the user refuses.
+    for (machine_accepts, expected) in
+        [(false, "/etc/composefs/policy.toml refuses"), (true, "config/composefs/policy.toml refuses")]
+    {
+        let all = "version = 1\n[[rule]]\nname = \"*\"\naccept = true\n";
+        let none = "version = 1\n";
+        let (first, second) = if machine_accepts { (all, none) } else { (none, all) };
+        fs::write(machine.path("etc/composefs/policy.toml"), first).unwrap();
+        fs::write(machine.policy_file(), second).unwrap();
+        let refused = inside("\"$C\" --repo=\"$D\"/here tag built debian/13");
+        let message = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(refused.status.code() == Some(1) && message.contains(expected), "{message}");
+    }
+}

@@ -1,0 +1,106 @@
+//! `sign` and `trust check`: what is signed, by ssh-keygen alone too, and what does not count.
+
+use std::fs::{self, File};
+use std::process::Command;
+
+use super::Machine;
+
+#[test]
+fn without_a_policy_nothing_is_demanded() {
+    let Some(machine) = Machine::new("without_a_policy_nothing_is_demanded") else { return };
+    assert!(machine.ok("here", &["trust", "check", "built"]).contains("no policy"));
+    assert!(machine.ok("here", &["trust", "show"]).contains("no policy"));
+    machine.ok("here", &["tag", "built", "debian/13"]);
+    machine.release_policy();
+    machine.refused("here", &["tag", "built", "debian/13"], &["policy.toml refuses debian/13", "sign it"]);
+    let show = machine.ok("here", &["trust", "show"]);
+    assert!(show.contains("debian/*: signed by 1 of release") && show.contains("SHA256:"), "{show}");
+}
+
+#[test]
+fn a_signature_of_the_key_of_the_rule_counts() {
+    let Some(machine) = Machine::new("a_signature_of_the_key_of_the_rule_counts") else { return };
+    machine.release_policy();
+    machine.sign("other", "debian/13", &[]);
+    machine.refused("here", &["tag", "built", "debian/13"], &["the rule does not name its key"]);
+    assert!(!machine.has_ref("here", "debian/13"));
+    machine.sign("release", "debian/13", &["--serial=7"]);
+    machine.ok("here", &["tag", "built", "debian/13"]);
+    let check = machine.json("here", &["trust", "check", "debian/13", "--json"]);
+    assert_eq!((&check["accepted"], &check["signatures"]), (&true.into(), &2.into()), "{check}");
+    let policy = &check["policies"][0];
+    assert_eq!((&policy["keys"][0], &policy["serial"]), (&"release".into(), &7.into()), "{check}");
+    // Another name, with its twin: a statement for all names that begin so.
+    machine.refused("here", &["tag", "built", "debian/12"], &["debian/12", "have this name signed"]);
+    machine.sign("release", "debian/*", &[]);
+    machine.ok("here", &["tag", "built", "debian/12"]);
+    // A name without a rule, and one that is free.
+    machine.refused("here", &["tag", "built", "ubuntu/24"], &["add a rule for the name"]);
+    machine.ok("here", &["tag", "built", "free/one"]);
+    machine.refused("here", &["sign", "debian/13", "--key=/nowhere"], &["ssh-keygen could not sign with /nowhere"]);
+}
+
+#[test]
+fn two_signatures_of_one_key_are_one() {
+    let Some(machine) = Machine::new("two_signatures_of_one_key_are_one") else { return };
+    let rule = "[[rule]]\nname = \"debian/*\"\nkeys = [\"release\", \"audit\"]\nthreshold = 2\n";
+    machine.policy(&["release", "audit"], rule);
+    let statement = machine.ok("here", &["sign", "built", "--as=debian/13", "--print"]);
+    fs::write(machine.path("statement"), statement).unwrap();
+    let add = |key: &str| {
+        let mut sign = Command::new("ssh-keygen");
+        let _ = fs::remove_file(machine.path("statement.sig"));
+        sign.args(["-q", "-Y", "sign", "-n", "composefs-image", "-f"]).arg(machine.path(key));
+        assert!(sign.arg(machine.path("statement")).status().unwrap().success());
+        machine.ok("here", &["sign", "--add", &machine.text("statement"), &machine.text("statement.sig")])
+    };
+    assert!(add("release").contains("1 new signature"));
+    assert!(add("release").contains("0 new signatures"));
+    machine.refused("here", &["tag", "built", "debian/13"], &["1 of 2"]);
+    add("audit");
+    machine.ok("here", &["tag", "built", "debian/13"]);
+}
+
+#[test]
+fn a_statement_beside_another_image_does_not_count() {
+    let Some(machine) = Machine::new("a_statement_beside_another_image_does_not_count") else { return };
+    machine.release_policy();
+    machine.sign("release", "debian/13", &[]);
+    fs::write(machine.path("tree/file"), "another content").unwrap();
+    machine.ok("here", &["create", &machine.text("tree"), "--name=other"]);
+    let (built, other) = (machine.digest("built"), machine.digest("other"));
+    let signatures = machine.path("here/signatures");
+    fs::rename(signatures.join(&built), signatures.join(&other)).unwrap();
+    machine.refused("here", &["tag", "other", "debian/13"], &["debian/13", &built[..16]]);
+    fs::rename(signatures.join(&other), signatures.join(&built)).unwrap();
+    machine.ok("here", &["tag", "built", "debian/13"]);
+    // A changed statement: its signature is one of other bytes.
+    let file = machine.signatures("here", &built)[0].with_extension("statement");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("debian/13", "debian/14")).unwrap();
+    machine.refused("here", &["tag", "built", "debian/14"], &["signed other bytes"]);
+}
+
+#[test]
+fn signatures_are_files_of_the_image() {
+    let Some(machine) = Machine::new("signatures_are_files_of_the_image") else { return };
+    machine.sign("release", "debian/13", &[]);
+    let digest = machine.digest("built");
+    assert_eq!(machine.signatures("here", &digest).len(), 1);
+    // ssh-keygen judges the same files.
+    let signature = machine.signatures("here", &digest)[0].clone();
+    fs::write(machine.path("allowed"), format!("release {}\n", machine.key("release"))).unwrap();
+    let mut verify = Command::new("ssh-keygen");
+    verify.args(["-Y", "verify", "-n", "composefs-image", "-I", "release", "-f"]).arg(machine.path("allowed"));
+    verify.arg("-s").arg(&signature).stdin(File::open(signature.with_extension("statement")).unwrap());
+    assert!(verify.status().unwrap().success());
+    machine.ok("here", &["fsck"]);
+    machine.ok("here", &["gc", "--grace=0"]);
+    assert_eq!(machine.signatures("here", &digest).len(), 1);
+    machine.ok("here", &["untag", "built"]);
+    assert!(machine.ok("here", &["gc", "--grace=0"]).contains("signatures of 1 removed image removed"));
+    assert!(!machine.path("here/signatures").join(&digest).exists());
+    machine.refused("here", &["sign", "--add", "/dev/null", "/dev/null"], &["cannot open /dev/null"]);
+    let tree = machine.text("tree/file");
+    machine.refused("here", &["sign", "--add", &tree, &tree], &["is no statement"]);
+}
