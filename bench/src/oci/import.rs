@@ -1,5 +1,5 @@
-//! Import from the store of podman: on the same file system, and on another, where neither extents nor hard links can be
-//! shared.
+//! Import from the store of podman: on the same file system, and on another, where neither extents nor hard links can
+//! be shared.
 
 use std::path::Path;
 use std::process::Command;

@@ -10,23 +10,9 @@ use libcomposefs_scan as scan;
 
 use super::meta::MetaError;
 use super::ref_name::RefName;
+use super::signature_file::SignatureFileProblem;
 use libcomposefs_store::Error;
 use libcomposefs_store::ObjectError;
-
-/// The rules that the files of signatures can break.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SignatureFileProblem {
-    /// The file has too many bytes.
-    #[error("has more than {} bytes, which no statement or signature has", crate::SIGNATURE_FILE_MAX)]
-    TooLarge,
-    /// The file is a symlink, a directory or a device.
-    #[error("is not a regular file")]
-    NotRegular,
-    /// The directory has too many files.
-    #[error("has more than {} signatures", crate::IMAGE_SIGNATURES_MAX)]
-    TooMany,
-}
 
 /// Error of an operation on a repository.
 #[derive(Debug, thiserror::Error)]

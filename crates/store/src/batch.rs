@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use libcomposefs_content::mutex::{into_inner, lock};
-use libcomposefs_content::{ContentSink, SinkError, SourceFile, digest_pieces};
+use libcomposefs_content::{SourceFile, digest_pieces};
 use libcomposefs_image::digest::Digest;
 use libcomposefs_image::verity;
 use libcomposefs_sys::copy::READ_SIZE;
@@ -26,10 +26,6 @@ use crate::object_dir::ObjectDir;
 
 /// Upper bound of bytes that wait to be synced.
 const WAITING_BYTES_MAX: u64 = 256 << 20;
-
-/// Contents up to this length are read into memory, so that the store can be searched for them before anything is
-/// written.
-const WHOLE_MAX: usize = 1 << 20;
 
 /// Up to this many files are synced one by one: syncing the file system would also wait for the data of other
 /// processes.
@@ -143,8 +139,8 @@ pub struct Batch<'s> {
     committing: Mutex<()>,
     /// Set if the last content existed already: then the next large file is hashed before it is copied.
     pub(crate) expect_present: AtomicBool,
-    /// The directories `xx` that existed at the start. In others no lookup is done: the batch knows its own objects, and
-    /// one that another process adds there meanwhile is found when ours is linked.
+    /// The directories `xx` that existed at the start. In others no lookup is done: the batch knows its own objects,
+    /// and one that another process adds there meanwhile is found when ours is linked.
     there: [bool; 256],
     pub(crate) summary: Mutex<Summary>,
     pub(crate) present: AtomicU64,
@@ -234,7 +230,7 @@ impl Batch<'_> {
     }
 
     /// Stores bytes from memory under their digest.
-    fn put(
+    pub(crate) fn put(
         &self,
         digest: Digest,
         content: &[u8],
@@ -479,26 +475,5 @@ impl Batch<'_> {
         summary.present = self.present.into_inner();
         summary.repeated = self.repeated.into_inner();
         Ok(summary)
-    }
-}
-
-impl ContentSink for Batch<'_> {
-    fn take_small(&self, content: &[u8], digest: &Digest) -> Result<(), SinkError> {
-        self.put(*digest, content, None)?;
-        Ok(())
-    }
-
-    /// Returns 0 if files can be cloned, as the clone is read afterwards, or if objects are expected to exist, as
-    /// they are only hashed, piece by piece while in the core's own cache.
-    fn whole_max(&self) -> usize {
-        if self.copier.has_cloned() || self.expect_present.load(Ordering::Relaxed) { 0 } else { WHOLE_MAX }
-    }
-
-    fn take_bytes(&self, content: &[u8], source: &SourceFile<'_>) -> Result<Digest, SinkError> {
-        Ok(self.put(verity::digest(self.store.algorithm(), content), content, Some(source))?.0)
-    }
-
-    fn take_file(&self, source: &SourceFile<'_>, buffer: &mut [u8]) -> Result<Digest, SinkError> {
-        Ok(self.put_file(source, buffer)?.0)
     }
 }

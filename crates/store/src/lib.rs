@@ -25,6 +25,7 @@ mod object_dir;
 mod policy;
 pub mod publish;
 mod reflink;
+mod scan_sink;
 mod stored;
 mod unchanged;
 mod verify;

@@ -108,7 +108,8 @@ pub(super) fn run(args: &SignArgs, selected: &RepositoryArgs) -> anyhow::Result<
     statement.expires = args.expires;
     let line = statement.to_line();
     if args.print {
-        return Ok(output::data().write_all(line.as_bytes())?);
+        out!("{}", line.trim_end());
+        return Ok(());
     }
     let mut new = 0;
     for key in &args.key {

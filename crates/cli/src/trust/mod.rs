@@ -38,19 +38,19 @@ pub(crate) struct NamedImage<'a> {
     pub(crate) digest: Digest,
 }
 
-/// What the policies say of an image that all of them accept.
+/// The words of all policies about an image that all of them accept.
 pub(crate) struct Judgement {
     accepted: Vec<AcceptedBy>,
 }
 
-/// What one policy says.
+/// The acceptance by one policy.
 pub(crate) struct AcceptedBy {
     pub(crate) policy: PathBuf,
     pub(crate) acceptance: Acceptance,
 }
 
-/// What one policy says of an image, or why it refuses it.
-pub(crate) type Verdict = Result<Acceptance, TrustRefusal>;
+/// The acceptance of an image by one policy, or the refusal.
+pub(crate) type TrustVerdict = Result<Acceptance, TrustRefusal>;
 
 impl ImageTrust {
     /// Reads the policies. One that cannot be read or breaks a rule is an error: nothing is accepted then.
@@ -75,9 +75,9 @@ impl ImageTrust {
         image: NamedImage<'_>,
         moment: Moment,
         signatures: &[StoredSignature],
-    ) -> anyhow::Result<Vec<(&LoadedPolicy, Verdict)>> {
+    ) -> anyhow::Result<Vec<(&LoadedPolicy, TrustVerdict)>> {
         let evidence = evidence(signatures);
-        let ask = |loaded: &LoadedPolicy| -> anyhow::Result<Verdict> {
+        let ask = |loaded: &LoadedPolicy| -> anyhow::Result<TrustVerdict> {
             let floors = loaded.floors.read()?;
             let NamedImage { name, digest } = image;
             let question = Question { name, digest, now: SystemTime::now(), moment, floors: &floors };

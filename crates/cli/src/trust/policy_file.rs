@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use libcomposefs_trust::{POLICY_MAX, TrustPolicy};
 use rustix::process::geteuid;
 
-/// Whose policy it is.
+/// A place that has a policy.
 #[derive(Clone, Debug)]
 pub(super) enum PolicyPlace {
     /// The policy of the machine: the first of these files that exists.
@@ -25,7 +25,7 @@ pub(super) enum PolicyPlace {
 
 const MACHINE: [&str; 2] = ["/etc/composefs/policy.toml", "/usr/lib/composefs/policy.toml"];
 
-/// Returns the places of policies. A repository is none of them: it is what is judged.
+/// Returns the places of policies. A repository has no policy: it is what is judged.
 pub(super) fn places() -> Vec<PolicyPlace> {
     let directory = |variable: &str, below_home: &str| {
         let set = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
@@ -41,7 +41,7 @@ pub(super) fn places() -> Vec<PolicyPlace> {
     places
 }
 
-/// Reads the policy of a place. `None` if there is none.
+/// Reads the policy of a place. `None` if the place has no policy.
 pub(super) fn read(place: &PolicyPlace) -> anyhow::Result<Option<(PathBuf, TrustPolicy)>> {
     let files = match place {
         PolicyPlace::Machine => MACHINE.map(PathBuf::from).to_vec(),

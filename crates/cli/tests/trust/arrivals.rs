@@ -4,11 +4,11 @@ use std::fs;
 
 use libcomposefs_testkit::oci;
 
-use super::Machine;
+use super::TrustingMachine;
 
 #[test]
 fn sync_brings_signatures_and_asks_the_policy() {
-    let Some(machine) = Machine::new("sync_brings_signatures_and_asks_the_policy") else { return };
+    let Some(machine) = TrustingMachine::new("sync_brings_signatures_and_asks_the_policy") else { return };
     let here = machine.text("here");
     machine.ok("here", &["tag", "built", "debian/13"]);
     machine.ok("there", &["init", "--insecure"]);
@@ -28,7 +28,7 @@ fn sync_brings_signatures_and_asks_the_policy() {
 
 #[test]
 fn pull_asks_the_policy_before_any_content_comes() {
-    let Some(machine) = Machine::new("pull_asks_the_policy_before_any_content_comes") else { return };
+    let Some(machine) = TrustingMachine::new("pull_asks_the_policy_before_any_content_comes") else { return };
     let remote = machine.text("remote");
     machine.ok("here", &["push", "built", &remote, "--as=debian/13"]);
     machine.ok("there", &["init", "--insecure"]);
@@ -49,7 +49,7 @@ fn pull_asks_the_policy_before_any_content_comes() {
 
 #[test]
 fn import_names_only_what_the_policy_accepts() {
-    let Some(machine) = Machine::new("import_names_only_what_the_policy_accepts") else { return };
+    let Some(machine) = TrustingMachine::new("import_names_only_what_the_policy_accepts") else { return };
     machine.ok("here", &["tag", "built", "debian/13"]);
     let digest = machine.digest("built");
     let (image, bundle) = (machine.text("image"), machine.text("bundle"));
@@ -79,7 +79,7 @@ fn import_names_only_what_the_policy_accepts() {
 
 #[test]
 fn oci_images_are_judged_by_their_composefs_images() {
-    let Some(machine) = Machine::new("oci_images_are_judged_by_their_composefs_images") else { return };
+    let Some(machine) = TrustingMachine::new("oci_images_are_judged_by_their_composefs_images") else { return };
     let layout = oci::unpack_layout("three-layers", machine.0.path());
     let layout = format!("oci:{}", layout.display());
     machine.ok("oci", &["init", "--insecure", "--format=1"]);

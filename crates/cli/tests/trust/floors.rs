@@ -5,9 +5,9 @@ use std::fs;
 use libcomposefs_testkit::privilege::is_root;
 use libcomposefs_testkit::skip;
 
-use super::Machine;
+use super::TrustingMachine;
 
-fn mount(machine: &Machine, name: &str) -> std::process::Output {
+fn mount(machine: &TrustingMachine, name: &str) -> std::process::Output {
     let target = machine.path("target");
     fs::create_dir_all(&target).unwrap();
     let output = machine.run("here", &["mount", name, target.to_str().unwrap()]);
@@ -23,7 +23,7 @@ fn a_mount_raises_the_floor() {
     if !is_root() {
         return skip::announce("a_mount_raises_the_floor", "mounting takes root");
     }
-    let Some(machine) = Machine::new("a_mount_raises_the_floor") else { return };
+    let Some(machine) = TrustingMachine::new("a_mount_raises_the_floor") else { return };
     machine.release_policy();
     machine.sign("release", "debian/13", &["--serial=7"]);
     machine.ok("here", &["tag", "built", "debian/13"]);
@@ -62,7 +62,9 @@ fn a_mount_raises_the_floor() {
 
 #[test]
 fn expired_statements_are_refused_when_an_image_gets_a_name() {
-    let Some(machine) = Machine::new("expired_statements_are_refused_when_an_image_gets_a_name") else { return };
+    let Some(machine) = TrustingMachine::new("expired_statements_are_refused_when_an_image_gets_a_name") else {
+        return;
+    };
     machine.release_policy();
     machine.sign("release", "debian/13", &["--serial=7"]);
     machine.ok("here", &["tag", "built", "debian/13"]);

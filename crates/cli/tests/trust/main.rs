@@ -1,4 +1,5 @@
-//! Images are refused and accepted by signatures of real keys, in every command that gives an image a name or mounts it.
+//! Images are refused and accepted by signatures of real keys, in every command that gives an image a name or mounts
+//! it.
 
 mod arrivals;
 mod floors;
@@ -14,9 +15,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// A machine: repositories, keys, and a user whose policy is the only one.
-struct Machine(TempDir);
+struct TrustingMachine(TempDir);
 
-impl Machine {
+impl TrustingMachine {
     /// Makes a machine with the repository `here`, which has the image `built` of a small tree. `None` if the test must
     /// be skipped.
     fn new(test: &str) -> Option<Self> {

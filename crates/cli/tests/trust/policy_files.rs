@@ -7,11 +7,11 @@ use std::process::Command;
 use libcomposefs_testkit::privilege::is_root;
 use libcomposefs_testkit::skip;
 
-use super::Machine;
+use super::TrustingMachine;
 
 #[test]
 fn a_policy_that_cannot_be_used_refuses_all() {
-    let Some(machine) = Machine::new("a_policy_that_cannot_be_used_refuses_all") else { return };
+    let Some(machine) = TrustingMachine::new("a_policy_that_cannot_be_used_refuses_all") else { return };
     machine.policy(&[], "[[rule]]\nname = \"*\"\naccept = true\n");
     let file = machine.policy_file();
     let tag = ["tag", "built", "one"];
@@ -54,7 +54,7 @@ fn a_policy_that_cannot_be_used_refuses_all() {
 
 #[test]
 fn a_policy_of_another_user_is_refused() {
-    let Some(machine) = Machine::new("a_policy_of_another_user_is_refused") else { return };
+    let Some(machine) = TrustingMachine::new("a_policy_of_another_user_is_refused") else { return };
     machine.policy(&[], "[[rule]]\nname = \"*\"\naccept = true\n");
     if !is_root() {
         return skip::announce("a_policy_of_another_user_is_refused", "changing owners takes root");
@@ -72,7 +72,9 @@ fn the_policy_of_the_machine_and_that_of_the_user_must_both_accept() {
     if !is_root() {
         return skip::announce(test, "mounting takes root");
     }
-    let Some(machine) = Machine::new("the_policy_of_the_machine_and_that_of_the_user_must_both_accept") else { return };
+    let Some(machine) = TrustingMachine::new("the_policy_of_the_machine_and_that_of_the_user_must_both_accept") else {
+        return;
+    };
     machine.release_policy();
     machine.sign("release", "debian/13", &["--serial=5"]);
     fs::create_dir_all(machine.path("etc/composefs")).unwrap();
@@ -81,8 +83,8 @@ fn the_policy_of_the_machine_and_that_of_the_user_must_both_accept() {
     fs::create_dir_all(machine.path("target")).unwrap();
     let inside = |command: &str| {
         let script = format!(
-            "set -e; mount -t tmpfs tmpfs /etc; mkdir /etc/composefs; cp \"$D\"/etc/composefs/policy.toml /etc/composefs; \
-             mount --bind \"$D\"/var /var/lib; {command}"
+            "set -e; mount -t tmpfs tmpfs /etc; mkdir /etc/composefs; \
+             cp \"$D\"/etc/composefs/policy.toml /etc/composefs; mount --bind \"$D\"/var /var/lib; {command}"
         );
         let mut shell = Command::new("unshare");
         shell.args(["-m", "sh", "-c", &script]).env("D", machine.0.path());

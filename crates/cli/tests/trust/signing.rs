@@ -3,11 +3,11 @@
 use std::fs::{self, File};
 use std::process::Command;
 
-use super::Machine;
+use super::TrustingMachine;
 
 #[test]
 fn without_a_policy_nothing_is_demanded() {
-    let Some(machine) = Machine::new("without_a_policy_nothing_is_demanded") else { return };
+    let Some(machine) = TrustingMachine::new("without_a_policy_nothing_is_demanded") else { return };
     assert!(machine.ok("here", &["trust", "check", "built"]).contains("no policy"));
     assert!(machine.ok("here", &["trust", "show"]).contains("no policy"));
     machine.ok("here", &["tag", "built", "debian/13"]);
@@ -19,7 +19,7 @@ fn without_a_policy_nothing_is_demanded() {
 
 #[test]
 fn a_signature_of_the_key_of_the_rule_counts() {
-    let Some(machine) = Machine::new("a_signature_of_the_key_of_the_rule_counts") else { return };
+    let Some(machine) = TrustingMachine::new("a_signature_of_the_key_of_the_rule_counts") else { return };
     machine.release_policy();
     machine.sign("other", "debian/13", &[]);
     machine.refused("here", &["tag", "built", "debian/13"], &["the rule does not name its key"]);
@@ -42,7 +42,7 @@ fn a_signature_of_the_key_of_the_rule_counts() {
 
 #[test]
 fn two_signatures_of_one_key_are_one() {
-    let Some(machine) = Machine::new("two_signatures_of_one_key_are_one") else { return };
+    let Some(machine) = TrustingMachine::new("two_signatures_of_one_key_are_one") else { return };
     let rule = "[[rule]]\nname = \"debian/*\"\nkeys = [\"release\", \"audit\"]\nthreshold = 2\n";
     machine.policy(&["release", "audit"], rule);
     let statement = machine.ok("here", &["sign", "built", "--as=debian/13", "--print"]);
@@ -63,7 +63,7 @@ fn two_signatures_of_one_key_are_one() {
 
 #[test]
 fn a_statement_beside_another_image_does_not_count() {
-    let Some(machine) = Machine::new("a_statement_beside_another_image_does_not_count") else { return };
+    let Some(machine) = TrustingMachine::new("a_statement_beside_another_image_does_not_count") else { return };
     machine.release_policy();
     machine.sign("release", "debian/13", &[]);
     fs::write(machine.path("tree/file"), "another content").unwrap();
@@ -83,7 +83,7 @@ fn a_statement_beside_another_image_does_not_count() {
 
 #[test]
 fn signatures_are_files_of_the_image() {
-    let Some(machine) = Machine::new("signatures_are_files_of_the_image") else { return };
+    let Some(machine) = TrustingMachine::new("signatures_are_files_of_the_image") else { return };
     machine.sign("release", "debian/13", &[]);
     let digest = machine.digest("built");
     assert_eq!(machine.signatures("here", &digest).len(), 1);

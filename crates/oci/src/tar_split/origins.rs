@@ -57,12 +57,12 @@ struct OriginQueue {
 struct WaitingContent {
     number: u64,
     size: u64,
-    place: ContentPlace,
+    place: WaitingPlace,
 }
 
 /// An origin, of which a clone was made if that is possible.
 #[derive(Debug)]
-enum ContentPlace {
+enum WaitingPlace {
     Unknown,
     Object(Digest),
     File(Arc<OwnedFd>),
@@ -89,12 +89,12 @@ impl<'s> Origins<'s> {
             return Ok(());
         }
         let place = match (origin, self.batch) {
-            (ContentOrigin::Object(object), Some(_)) => ContentPlace::Object(object),
+            (ContentOrigin::Object(object), Some(_)) => WaitingPlace::Object(object),
             (ContentOrigin::File(file), Some(batch)) => match batch.clone_file(&file).map_err(io::Error::other)? {
-                Some(clone) => ContentPlace::Clone(clone),
-                None => ContentPlace::File(file),
+                Some(clone) => WaitingPlace::Clone(clone),
+                None => WaitingPlace::File(file),
             },
-            _ => ContentPlace::Unknown,
+            _ => WaitingPlace::Unknown,
         };
         self.queue().waiting.push_back(WaitingContent { number, size, place });
         Ok(())
@@ -145,22 +145,22 @@ impl<'s> OriginSink<'s> {
         Self { sink, origins }
     }
 
-    fn put_known(&self, size: u64, content: &mut dyn BufRead, place: ContentPlace) -> Result<Digest, Error> {
+    fn put_known(&self, size: u64, content: &mut dyn BufRead, place: WaitingPlace) -> Result<Digest, Error> {
         match (place, self.origins.batch) {
-            (ContentPlace::Object(object), Some(batch)) if size > REREAD_MIN => {
+            (WaitingPlace::Object(object), Some(batch)) if size > REREAD_MIN => {
                 let digest = self.hash(size, content)?;
                 if digest == object && batch.contains(&object, size)? {
                     return Ok(digest);
                 }
                 Err(changed("an object of the store is damaged or was removed while it was read"))
             }
-            (ContentPlace::Clone(clone), Some(batch)) => {
+            (WaitingPlace::Clone(clone), Some(batch)) => {
                 let digest = self.hash(size, content)?;
                 batch.put_clone(clone, digest)?;
                 Ok(digest)
             }
             // The file may be in the store already. If not, it is read once more, to be cloned.
-            (ContentPlace::File(file), Some(batch)) if batch.may_clone(&file)? => {
+            (WaitingPlace::File(file), Some(batch)) if batch.may_clone(&file)? => {
                 let digest = self.hash(size, content)?;
                 if batch.contains(&digest, size)? {
                     return Ok(digest);

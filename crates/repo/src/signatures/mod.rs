@@ -16,14 +16,9 @@ use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
 pub use self::collect::SignatureReport;
-use crate::error::SignatureFileProblem;
 use crate::layout::SIGNATURES;
-use crate::{Repository, RepositoryError, io_error};
+use crate::{IMAGE_SIGNATURES_MAX, Repository, RepositoryError, SIGNATURE_FILE_MAX, SignatureFileProblem, io_error};
 
-/// Greatest size of a statement or signature, in bytes.
-pub const SIGNATURE_FILE_MAX: u64 = 64 << 10;
-/// Greatest number of signatures of an image.
-pub const IMAGE_SIGNATURES_MAX: usize = 1024;
 /// Endings of the two files of a signature.
 const STATEMENT: &str = ".statement";
 const SSH: &str = ".ssh";
@@ -109,8 +104,8 @@ impl Repository {
         RepositoryError::SignatureFile { path: self.dir.path.join(path), problem }
     }
 
-    /// Adds a signature of an image, which need not be in the repository. It is on disk when this returns. Returns false
-    /// if it was there already.
+    /// Adds a signature of an image, which need not be in the repository. It is on disk when this returns. Returns
+    /// false if it was there already.
     ///
     /// # Errors
     ///

@@ -145,8 +145,8 @@ fn pull_image(args: &PullArgs, selected: &RepositoryArgs, interrupt: &Interrupt)
     Ok(())
 }
 
-/// Judges an image before any content of it is fetched, by its signatures here and in the remote. What is pulled then has
-/// this digest.
+/// Judges an image before any content of it is fetched, by its signatures here and in the remote. What is pulled then
+/// has this digest.
 fn admit(
     repository: &Repository,
     digest: Digest,

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::commands::repository::{NameOperand, RepositoryArgs};
 use crate::exit::exit_partial;
-use crate::trust::{ImageTrust, NamedImage, Verdict};
+use crate::trust::{ImageTrust, NamedImage, TrustVerdict};
 use crate::{complete, output};
 
 /// Say whether the policies accept an image of a repository.
@@ -84,7 +84,7 @@ fn check(args: &CheckTrustArgs, selected: &RepositoryArgs) -> anyhow::Result<boo
 }
 
 /// Returns what a policy says, as JSON.
-pub(super) fn verdict_json(verdict: &Verdict) -> serde_json::Value {
+pub(super) fn verdict_json(verdict: &TrustVerdict) -> serde_json::Value {
     match verdict {
         Ok(Acceptance::Signed { rule, keys, serial, expired, .. }) => json!({
             "accepted": true,
