@@ -8,6 +8,7 @@ use libcomposefs_image::erofs::read::ReadError;
 use libcomposefs_store::ObjectError;
 use libcomposefs_sys::fuse::MountProgramError;
 use libcomposefs_sys::mount::MountError;
+use rustix::io::Errno;
 
 use crate::protocol::BadRequest;
 
@@ -25,6 +26,25 @@ pub enum FuseError {
         target: PathBuf,
         /// The step that was refused.
         source: MountError,
+    },
+    /// The kernel refused a mount that is attached nowhere.
+    #[error("cannot make a layer by FUSE: {0}")]
+    Layer(MountError),
+    /// The kernel does not join the layers.
+    #[error("cannot mount {} by overlayfs: {source}", .target.display())]
+    Overlay {
+        /// The mount point.
+        target: PathBuf,
+        /// The step that was refused.
+        source: MountError,
+    },
+    /// A directory of the overlay cannot be opened.
+    #[error("cannot open the directory {}: {source}", .directory.display())]
+    Directory {
+        /// The directory.
+        directory: PathBuf,
+        /// The error of the system.
+        source: io::Error,
     },
     /// `fusermount3` cannot be started.
     #[error("cannot run fusermount3 for {}: {source}", .target.display())]
@@ -60,7 +80,7 @@ pub enum FuseError {
         /// The digest of the file.
         found: Box<Digest>,
     },
-    /// An object directory cannot be opened.
+    /// The objects cannot be opened.
     #[error(transparent)]
     ObjectContents(#[from] ObjectError),
     /// The session ended.
@@ -85,6 +105,13 @@ impl FuseError {
                 Some("make /dev/fuse accessible: its mode is usually 0666")
             }
             Self::Device(_) => Some("load the kernel module: modprobe fuse; in a container, pass /dev/fuse on"),
+            Self::Overlay { source, .. } | Self::Layer(source) if source.errno == Errno::PERM => Some(
+                "overlayfs needs root, or root of a user namespace: `unshare --user --map-root-user --mount`; or use \
+                 --via=fuse",
+            ),
+            Self::Overlay { .. } => Some(
+                "this kernel may not join the image of a user with its objects, which needs Linux 6.16: use --via=fuse",
+            ),
             Self::Program { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("install fusermount3, of the package fuse3")
             }

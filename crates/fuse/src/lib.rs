@@ -18,6 +18,7 @@
 mod error;
 mod file_system;
 mod image;
+mod layers;
 mod mount;
 mod object_server;
 mod objects;
@@ -26,7 +27,8 @@ mod session;
 
 pub use error::{FuseError, ServeError};
 pub use file_system::{Opened, ReadReply, ServedFileSystem};
-pub use image::{ImageOptions, ImageServer, StatisticsOf};
+pub use image::{ImageOptions, ImageServer, ShownAttributes, StatisticsOf};
+pub use layers::{FuseLayer, ObjectLayer, OverlayRequest, test_layers};
 pub use libcomposefs_sys::fuse::MountAttributes;
 pub use mount::{FuseMount, MountRequest, MountedBy, may_mount};
 pub use object_server::ObjectServer;

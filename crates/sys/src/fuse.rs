@@ -100,7 +100,7 @@ pub fn mount_detached(device: BorrowedFd<'_>, options: &FuseMountOptions) -> Res
     }
     context.set_flag("ro")?;
     context.create()?;
-    context.mount(options.attributes.flags())
+    context.mount(options.attributes.flags(true))
 }
 
 /// Mounts at `target` by `mount(2)`, for kernels that lack the other interface.
@@ -127,8 +127,11 @@ fn owner_parameters() -> [(&'static str, String); 3] {
 }
 
 impl MountAttributes {
-    fn flags(self) -> MountAttrFlags {
-        let mut flags = MountAttrFlags::MOUNT_ATTR_RDONLY;
+    /// Returns the flags of `fsmount`.
+    #[must_use]
+    pub fn flags(self, read_only: bool) -> MountAttrFlags {
+        let mut flags = MountAttrFlags::empty();
+        flags.set(MountAttrFlags::MOUNT_ATTR_RDONLY, read_only);
         flags.set(MountAttrFlags::MOUNT_ATTR_NOSUID, self.nosuid);
         flags.set(MountAttrFlags::MOUNT_ATTR_NODEV, self.nodev);
         flags.set(MountAttrFlags::MOUNT_ATTR_NOEXEC, self.noexec);

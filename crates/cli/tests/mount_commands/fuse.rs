@@ -4,7 +4,7 @@
 use crate::fixture::{Answer, Place, content};
 
 /// Functions of the scripts: the servers that the test has started, and waiting for their end.
-const SERVERS: &str = "
+pub(super) const SERVERS: &str = "
     PLACE=$PWD
     servers() { for process in /proc/[0-9]*; do
         case $(cat $process/comm 2>/dev/null) in composefs*)
@@ -17,7 +17,7 @@ const SERVERS: &str = "
     ";
 
 /// Runs a script in a mount namespace of its own, with the functions.
-fn run(place: &Place, script: &str) -> Answer {
+pub(super) fn run(place: &Place, script: &str) -> Answer {
     place.in_namespace(&format!("{SERVERS}{script}"))
 }
 
@@ -53,6 +53,9 @@ pub(super) fn the_way_is_said_before(place: &Place) {
     for (words, via, verified_by) in [
         ("--via=fuse", "fuse", "server"),
         ("--via=fuse --insecure", "fuse", "none"),
+        ("--via=overlay", "overlay", "server"),
+        ("--via=overlay -o verity", "overlay", "server"),
+        ("--via=overlay -o upperdir=u,workdir=w", "overlay", "server"),
         ("--via=kernel", "kernel", "none"),
         ("--via=kernel -o verity", "kernel", "kernel"),
         ("--via=auto -o upperdir=u,workdir=w", "kernel", "none"),
@@ -64,6 +67,10 @@ pub(super) fn the_way_is_said_before(place: &Place) {
     for (words, message) in [
         ("--via=fuse -o upperdir=u,workdir=w", "upperdir= cannot be used with --via=fuse"),
         ("--via=fuse --image-only", "--image-only cannot be used with --via=fuse"),
+        ("--via=overlay --image-only", "--image-only cannot be used with --via=overlay"),
+        ("--via=overlay -o idmap=/proc/self/ns/user", "idmap= cannot be used with --via=overlay"),
+        ("--via=overlay -o nosymfollow", "nosymfollow cannot be used with --via=overlay"),
+        ("--via=overlay --insecure", "--insecure is for --via=fuse"),
         ("--via=kernel --insecure", "--insecure is for --via=fuse"),
     ] {
         let error = place.sh(&format!("composefs mount image mnt -o basedir=objects {words}")).fails(1);
@@ -153,7 +160,7 @@ pub(super) fn it_is_equal_to_the_kernels_mount(place: &Place) {
 }
 
 /// Files of many lengths, names, owners and types, chosen by a fixed seed.
-const TREE: &str = "\
+pub(super) const TREE: &str = "\
     mkdir tree; cd tree; RANDOM=4711
     for d in a b c/d/e 'name with space'; do mkdir -p \"$d\"; for f in $(seq 30); do
         head -c $((RANDOM * RANDOM % 300000)) /dev/urandom >\"$d/f$f\"
@@ -251,15 +258,20 @@ pub(super) fn objects_are_served(place: &Place) {
     assert!(rest.contains("inline\n") && rest.ends_with("\n2\nInput/output error\n"), "{rest}");
 }
 
-/// A user without privileges, made for this test, mounts by fusermount3, where the device is accessible as on a
-/// usual machine.
-pub(super) fn a_user_mounts(place: &Place) {
-    let script = "\
+/// Makes a user without privileges, and the function `as_user`, which runs a command as this user. The user has a copy
+/// of the program, as it need not be able to read the directory of the build.
+pub(super) const AS_USER: &str = "\
         mount -t tmpfs tmpfs user; mknod -m 666 user/fuse c 10 229; mount --bind user/fuse /dev/fuse
         sed '$a tester:x:54321:54321::/:/bin/sh' /etc/passwd >user/passwd; mount --bind user/passwd /etc/passwd
         mkdir user/mnt; chown tester user/mnt; chmod 755 . user
         cp $(readlink -f bin/composefs) user/composefs; ln -s composefs user/composefs-fuse; PATH=$PWD/user:$PATH
         as_user() { setpriv --reuid=tester --regid=54321 --clear-groups --inh-caps=-all \"$@\"; }
+    ";
+
+/// A user without privileges, made for this test, mounts by fusermount3, where the device is accessible as on a
+/// usual machine.
+pub(super) fn a_user_mounts(place: &Place) {
+    let script = "\
         as_user id -un
         as_user composefs mount image user/mnt -o basedir=objects --dry-run | grep -o 'verified by the server'
         as_user composefs mount image user/mnt -o basedir=objects --json | grep -o '\"fuse\": .*\"'
@@ -286,7 +298,7 @@ pub(super) fn a_user_mounts(place: &Place) {
         place.path("user/mnt").display()
     );
     place.sh("mkdir user; chmod 755 . bin objects objects/*; chmod 644 image objects/*/*");
-    assert_eq!(run(place, script).succeeds(), expected);
+    assert_eq!(run(place, &format!("{AS_USER}{script}")).succeeds(), expected);
 }
 
 /// Returns the reason why no user can mount here.

@@ -5,6 +5,7 @@
 
 mod fixture;
 mod fuse;
+mod layers;
 mod spec;
 
 use libcomposefs_testkit::skip;
@@ -56,16 +57,27 @@ const FUSE_CASES: &[(Case, bool)] = &[
     (Case { name: "a_user_mounts_by_fuse", mounts: true, run: fuse::a_user_mounts }, true),
 ];
 
+/// Cases that need a kernel that joins served layers too.
+const LAYER_CASES: &[Case] = &[
+    Case { name: "layers_are_equal_to_the_kernel", mounts: true, run: layers::they_are_equal_to_the_kernels_mount },
+    Case { name: "changes_are_stored_above_layers", mounts: true, run: layers::changes_are_stored_above },
+    Case { name: "layers_serve_no_damage", mounts: true, run: layers::damage_and_death },
+    Case { name: "layers_that_cannot_be_joined", mounts: true, run: layers::what_cannot_be_joined },
+    Case { name: "a_user_joins_layers", mounts: true, run: layers::a_user_joins_layers },
+];
+
 fn main() {
     let arguments = Arguments::from_args();
     let unable = no_mounts();
     let no_fuse = unable.clone().or_else(libcomposefs_testkit::fuse::unavailable);
     let no_user = no_fuse.clone().or_else(fuse::no_user_mounts);
+    let no_layers = no_fuse.clone().or_else(layers::no_layers);
     let fuse_cases = FUSE_CASES.iter().map(|(case, is_user)| (case, if *is_user { &no_user } else { &no_fuse }));
     let trials = CASES
         .iter()
         .map(|case| (case, &unable))
         .chain(fuse_cases)
+        .chain(LAYER_CASES.iter().map(|case| (case, &no_layers)))
         .map(|(case, unable)| {
             let unmet = unable.clone().filter(|_| case.mounts);
             let run = case.run;

@@ -7,15 +7,17 @@ mod survey;
 mod xattrs;
 
 use std::fmt;
+use std::ops::ControlFlow;
 
 use libcomposefs_image::erofs::read::{Backing, ImageReader, RawInode, ReadError};
 use libcomposefs_image::tree::Kind;
 use rustix::io::Errno;
 
 use self::survey::has_visible_xattrs;
-use self::xattrs::VisibleXattrs;
+pub use self::xattrs::ShownAttributes;
+use self::xattrs::{VisibleXattrs, XattrForm};
 use crate::file_system::{Opened, ReadReply, ServedFileSystem};
-use crate::objects::{ContentDamage, ObjectContents, ObjectName};
+use crate::objects::{ContentDamage, ObjectContents, ObjectName, shown};
 use crate::protocol::{
     Attributes, Capabilities, DirectoryBuffer, DirectoryEntry, Entry, ROOT_ID, Statistics, Validity,
 };
@@ -28,6 +30,8 @@ pub struct ImageOptions {
     pub no_acl: bool,
     /// Set if root may see the names of `trusted.` attributes: for a mount outside of user namespaces.
     pub lists_trusted: bool,
+    /// Form of the extended attributes.
+    pub shown: ShownAttributes,
     /// File system whose numbers `statfs(2)` returns.
     pub statistics_of: StatisticsOf,
 }
@@ -70,7 +74,7 @@ impl<'i> ImageServer<'i> {
     pub fn new(reader: ImageReader<'i>, objects: ObjectContents, options: ImageOptions) -> Result<Self, ReadError> {
         let root_nid = reader.root()?.nid();
         let has_acl = reader.header().has_acl() && !options.no_acl;
-        let has_xattrs = has_visible_xattrs(&reader, has_acl);
+        let has_xattrs = has_visible_xattrs(&reader, XattrForm { has_acl, shown: options.shown });
         Ok(Self { reader, root_nid, objects, options, has_xattrs, report: Box::new(|_| ()) })
     }
 
@@ -125,8 +129,41 @@ impl<'i> ImageServer<'i> {
         Ok(ObjectName { payload, digest, size: inode.record().size })
     }
 
+    /// Checks that objects are named by their digests, as a layer of an overlay demands: overlayfs finds them by name.
+    /// Looks at the first 131,072 names; an object that comes later and is named otherwise gives `EIO`.
+    ///
+    /// # Errors
+    ///
+    /// [`ContentDamage::ObjectPath`], [`ContentDamage::NoDigest`], or what reading the image gives.
+    pub fn check_object_paths(&self) -> Result<(), ContentDamage> {
+        let check = |inode: &RawInode| {
+            if inode.is_external() {
+                self.check_object_path(inode)?;
+            }
+            Ok::<_, ContentDamage>(ControlFlow::Continue(()))
+        };
+        survey::walk(&self.reader, check).map(drop)
+    }
+
+    /// Refuses an object that is not named by its digest: overlayfs finds the object by the name alone.
+    fn check_object_path(&self, inode: &RawInode) -> Result<(), ContentDamage> {
+        let name = self.object_name(inode)?;
+        let slashes = name.payload.iter().take_while(|&&byte| byte == b'/').count();
+        let path = name.payload.get(slashes..).unwrap_or_default();
+        match name.digest {
+            Some(digest) if digest.has_object_path(path) => Ok(()),
+            Some(digest) => Err(ContentDamage::ObjectPath { nid: inode.nid(), digest: Box::new(digest) }),
+            None => Err(ContentDamage::NoDigest { payload: shown(name.payload) }),
+        }
+    }
+
     fn xattrs_of(&self, node: u64) -> Result<VisibleXattrs<'_, 'i>, Errno> {
-        VisibleXattrs::new(&self.reader, &self.inode(node)?, self.has_acl()).map_err(|error| self.failed(error))
+        let form = XattrForm { has_acl: self.has_acl(), shown: self.options.shown };
+        let inode = self.inode(node)?;
+        if form.shown == ShownAttributes::Layer && inode.is_external() {
+            self.check_object_path(&inode).map_err(|damage| self.failed(damage))?;
+        }
+        VisibleXattrs::new(&self.reader, &inode, form).map_err(|error| self.failed(error))
     }
 
     /// Adds one name of a directory; returns false if it has no room.

@@ -10,15 +10,37 @@ pub(super) struct VisibleXattr<'i> {
     pub(super) value: &'i [u8],
 }
 
-/// Iterates over the attributes of an inode that a mount shows.
+/// The form in which attributes are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ShownAttributes {
+    /// As a mount shows them.
+    #[default]
+    Mount,
+    /// As overlayfs with `userxattr` reads them from a layer: its own by the names of `user.overlay.`, those of the
+    /// tree that begin so with an escape, and none of `trusted.`, which a user could list and not copy.
+    Layer,
+}
+
+/// Iterates over the attributes of an inode that are shown.
 #[derive(Debug)]
 pub(super) struct VisibleXattrs<'r, 'i> {
     all: RawXattrs<'r, 'i>,
-    has_acl: bool,
+    form: XattrForm,
+}
+
+/// What decides on the attributes that are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct XattrForm {
+    pub(super) has_acl: bool,
+    pub(super) shown: ShownAttributes,
 }
 
 const TRUSTED: &[u8] = b"trusted.";
 const OVERLAY: &[u8] = b"overlay.";
+const USER: &[u8] = b"user.";
+const USER_OVERLAY: &[u8] = b"user.overlay.";
+const USER_OVERLAY_ESCAPED: &[u8] = b"user.overlay.overlay.";
 
 /// Returns true for the names of POSIX ACLs.
 pub(super) fn is_acl(name: &[u8]) -> bool {
@@ -26,8 +48,8 @@ pub(super) fn is_acl(name: &[u8]) -> bool {
 }
 
 impl<'r, 'i> VisibleXattrs<'r, 'i> {
-    pub(super) fn new(reader: &'r ImageReader<'i>, inode: &RawInode, has_acl: bool) -> Result<Self, ReadError> {
-        Ok(Self { all: reader.xattrs(inode)?, has_acl })
+    pub(super) fn new(reader: &'r ImageReader<'i>, inode: &RawInode, form: XattrForm) -> Result<Self, ReadError> {
+        Ok(Self { all: reader.xattrs(inode)?, form })
     }
 }
 
@@ -38,7 +60,7 @@ impl<'i> Iterator for VisibleXattrs<'_, 'i> {
         loop {
             match self.all.next()? {
                 Ok(xattr) => {
-                    if let Some(visible) = VisibleXattr::of(&xattr, self.has_acl) {
+                    if let Some(visible) = VisibleXattr::of(&xattr, self.form) {
                         return Some(Ok(visible));
                     }
                 }
@@ -50,8 +72,14 @@ impl<'i> Iterator for VisibleXattrs<'_, 'i> {
 
 impl<'i> VisibleXattr<'i> {
     /// Returns the attribute as it is shown; `None` if it is not.
-    fn of(xattr: &RawXattr<'i>, has_acl: bool) -> Option<Self> {
+    fn of(xattr: &RawXattr<'i>, form: XattrForm) -> Option<Self> {
         let (prefix, suffix) = xattr.name_parts();
+        let XattrForm { has_acl, shown } = form;
+        if shown == ShownAttributes::Layer
+            && let Some(in_layer) = Self::in_layer(prefix, suffix, xattr.value)
+        {
+            return in_layer;
+        }
         let suffix = match prefix {
             // EROFS has handlers for these and for ACLs only.
             b"user." | b"security." => suffix,
@@ -65,6 +93,22 @@ impl<'i> VisibleXattr<'i> {
             _ => return None,
         };
         Some(Self { prefix, suffix, value: xattr.value })
+    }
+
+    /// Returns the attribute as overlayfs reads it from a layer, `Some(None)` if it is hidden, and `None` if it is the
+    /// same as on a mount.
+    fn in_layer(prefix: &[u8], suffix: &'i [u8], value: &'i [u8]) -> Option<Option<Self>> {
+        match prefix {
+            TRUSTED => Some(match suffix.strip_prefix(OVERLAY) {
+                Some(suffix @ (b"metacopy" | b"redirect")) => Some(Self { prefix: USER_OVERLAY, suffix, value }),
+                _ => None,
+            }),
+            USER => {
+                let suffix = suffix.strip_prefix(OVERLAY)?;
+                Some(Some(Self { prefix: USER_OVERLAY_ESCAPED, suffix, value }))
+            }
+            _ => None,
+        }
     }
 
     pub(super) fn is_named(&self, name: &[u8]) -> bool {

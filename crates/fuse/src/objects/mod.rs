@@ -21,7 +21,7 @@ use libcomposefs_sys::limits::open_files_max;
 use rustix::fs::StatVfs;
 use rustix::io::Errno;
 
-pub(crate) use self::object::VerifiedObject;
+pub(crate) use self::object::{VerifiedObject, shown};
 
 use self::cache::ObjectCache;
 use self::kept::KeptContents;
@@ -74,6 +74,14 @@ pub enum ContentDamage {
     NodeNumber {
         /// Number of the inode.
         nid: u64,
+    },
+    /// The path of an object is not that of its digest.
+    #[error("inode {nid} of the image has an object whose path is not that of its digest {digest:?}")]
+    ObjectPath {
+        /// Number of the inode.
+        nid: u64,
+        /// The digest that the image records.
+        digest: Box<Digest>,
     },
     /// The image records no digest, so that nothing can be compared.
     #[error("the image records no digest for the object {payload}")]

@@ -256,7 +256,7 @@ fn part(range: &Range<u64>, start: u64) -> Range<usize> {
 }
 
 /// Escapes a path for a message: it was chosen by the author of the image.
-fn shown(path: &[u8]) -> String {
+pub(crate) fn shown(path: &[u8]) -> String {
     let mut text = Vec::new();
     escape(path, Also::NotSpaces, &mut text);
     String::from_utf8_lossy(&text).into_owned()

@@ -205,6 +205,13 @@ fn way() -> DoctorFinding {
             "kernel; it verifies files that have fs-verity, and with --via=fuse a server verifies every block",
             means,
         ),
+        ChosenWay::Overlay => DoctorFinding::new(
+            "way to mount",
+            Status::Ok,
+            "overlay; the kernel verifies objects that have fs-verity if the repository demands it, else a server of \
+             this user verifies every block",
+            means,
+        ),
         ChosenWay::Fuse => {
             DoctorFinding::new("way to mount", Status::Ok, "fuse; a server of this user verifies every block", means)
         }

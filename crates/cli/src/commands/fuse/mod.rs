@@ -1,6 +1,7 @@
 //! `composefs-fuse`: mounts an image in user space, with the command line of the C tool.
 
 mod command_line;
+mod layered;
 mod served_place;
 mod service;
 mod serving;
@@ -21,6 +22,7 @@ use libcomposefs_mount::ImageFile;
 use libcomposefs_store::ImageBytes;
 
 use self::command_line::{FuseCommand, FuseRequest};
+pub(crate) use self::layered::LayerVerifier;
 pub(crate) use self::service::Service;
 pub(crate) use self::serving::{
     ServicePart, damage_report, default_threads, find_object_directory, find_target, run_here, run_in_background,

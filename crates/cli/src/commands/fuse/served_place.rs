@@ -46,25 +46,8 @@ impl ServedPlace {
     /// Returns the device to serve.
     pub(super) fn end_on_signals(self) -> io::Result<OwnedFd> {
         let home = self.leave_namespace();
-        let (mut ours, handlers) = UnixStream::pair()?;
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
-            signal_hook::low_level::pipe::register(signal, handlers.try_clone()?)?;
-        }
         let Self { program, device, mounted_by, target, number } = self;
-        let wait = move || {
-            // Without `handlers`, which lives as long as the process, the read would end at once.
-            let _handlers = handlers;
-            if ours.read_exact(&mut [0]).is_ok() {
-                // Where no process is left, nothing can be seen of the mount.
-                if home.is_none_or(|home| home.enter().unwrap_or(false))
-                    && let Err(error) = unmount(mounted_by, &target, number)
-                {
-                    tell!("{program}: {error}");
-                }
-                std::process::exit(0);
-            }
-        };
-        std::thread::Builder::new().name("signals".to_owned()).spawn(wait)?;
+        end_on_signals(program, home, move || unmount(mounted_by, &target, number))?;
         Ok(device)
     }
 
@@ -74,17 +57,49 @@ impl ServedPlace {
         if self.mounted_by != MountedBy::Kernel {
             return None;
         }
-        let home = MountNamespaceId::of("self").ok()?;
-        if MountNamespaceId::of("1").is_ok_and(|first| first == home) {
-            return None;
-        }
-        enter_private_mounts().ok()?;
+        let home = leave_namespace()?;
         let _ = self.unmount();
         Some(home)
     }
 }
 
-fn unmount(mounted_by: MountedBy, target: &Path, number: Option<(u32, u32)>) -> Result<(), FuseError> {
+/// Leaves the mount namespace, unless it is that of process 1, which never ends. Returns the one that was left.
+pub(super) fn leave_namespace() -> Option<MountNamespaceId> {
+    let home = MountNamespaceId::of("self").ok()?;
+    if MountNamespaceId::of("1").is_ok_and(|first| first == home) {
+        return None;
+    }
+    enter_private_mounts().ok()?;
+    Some(home)
+}
+
+/// Unmounts at the first of SIGINT, SIGTERM and SIGHUP, in the namespace that the process has left, and ends it.
+pub(super) fn end_on_signals(
+    program: &'static str,
+    home: Option<MountNamespaceId>,
+    unmount: impl FnOnce() -> Result<(), FuseError> + Send + 'static,
+) -> io::Result<()> {
+    let (mut ours, handlers) = UnixStream::pair()?;
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::low_level::pipe::register(signal, handlers.try_clone()?)?;
+    }
+    let wait = move || {
+        // Without `handlers`, which lives as long as the process, the read would end at once.
+        let _handlers = handlers;
+        if ours.read_exact(&mut [0]).is_ok() {
+            // Where no process is left, nothing can be seen of the mount.
+            if home.is_none_or(|home| home.enter().unwrap_or(false))
+                && let Err(error) = unmount()
+            {
+                tell!("{program}: {error}");
+            }
+            std::process::exit(0);
+        }
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(wait).map(drop)
+}
+
+pub(super) fn unmount(mounted_by: MountedBy, target: &Path, number: Option<(u32, u32)>) -> Result<(), FuseError> {
     match device_number(target) {
         Ok(found) if number.is_some_and(|number| number != found) => Ok(()),
         _ => mounted_by.unmount(target, true),
@@ -92,7 +107,7 @@ fn unmount(mounted_by: MountedBy, target: &Path, number: Option<(u32, u32)>) -> 
 }
 
 /// Returns the number of the file system at a mount point, without asking its server.
-fn device_number(target: &Path) -> io::Result<(u32, u32)> {
+pub(super) fn device_number(target: &Path) -> io::Result<(u32, u32)> {
     let stat = statx(CWD, target, AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT, StatxFlags::empty())?;
     Ok((stat.stx_dev_major, stat.stx_dev_minor))
 }

@@ -5,7 +5,9 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use libcomposefs_fuse::{ImageOptions, ImageServer, MountRequest, ObjectContents, StatisticsOf, Trust, may_mount};
+use libcomposefs_fuse::{
+    ImageOptions, ImageServer, MountRequest, ObjectContents, ShownAttributes, StatisticsOf, Trust, may_mount,
+};
 use libcomposefs_image::erofs::read::ImageReader;
 use libcomposefs_store::ImageBytes;
 use libcomposefs_sys::user_namespace;
@@ -45,30 +47,39 @@ impl Service {
         }
     }
 
+    pub(super) fn program(&self) -> &'static str {
+        self.program
+    }
+
+    pub(super) fn image_path(&self) -> &Path {
+        &self.image_path
+    }
+
     /// Mounts, and serves until the image is unmounted.
     pub(crate) fn run_here(mut self) -> anyhow::Result<()> {
         self.find_directories()?;
-        serving::run_here(self.program, &self.mount, &self.server()?, self.threads)
+        serving::run_here(self.program, &self.mount, &self.server(ShownAttributes::Mount)?, self.threads)
     }
 
     /// Mounts, and serves in a process of its own.
     pub(crate) fn run_in_background(mut self) -> anyhow::Result<ServicePart> {
         self.find_directories()?;
-        serving::run_in_background(self.program, &self.mount, &self.server()?, self.threads)
+        serving::run_in_background(self.program, &self.mount, &self.server(ShownAttributes::Mount)?, self.threads)
     }
 
-    fn find_directories(&mut self) -> anyhow::Result<()> {
+    pub(super) fn find_directories(&mut self) -> anyhow::Result<()> {
         rlimits::allow_open_files();
         serving::find_target(&mut self.mount)?;
         self.basedirs.iter_mut().try_for_each(serving::find_object_directory)
     }
 
-    fn server(&self) -> anyhow::Result<ImageServer<'_>> {
+    pub(super) fn server(&self, shown: ShownAttributes) -> anyhow::Result<ImageServer<'_>> {
         let cannot_use = || format!("cannot use {}", self.image_path.display());
         let reader = ImageReader::new(&self.image.bytes).with_context(cannot_use)?;
         let objects = ObjectContents::open(&self.basedirs, self.trust)?;
         let mut options = ImageOptions::default();
         options.no_acl = self.no_acl;
+        options.shown = shown;
         options.lists_trusted = may_mount() && user_namespace::is_in_one() == Some(false);
         options.statistics_of = StatisticsOf::Objects;
         let server = ImageServer::new(reader, objects, options);

@@ -95,6 +95,15 @@ pub(crate) fn run_in_background(
     }
 }
 
+/// Gives up what the server does not need. A process of the same user that could trace it could lie.
+pub(super) fn harden(mounted_by: MountedBy) {
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    if mounted_by == MountedBy::Kernel {
+        // Not for users, whose `fusermount3` is set-user-ID.
+        let _ = rustix::thread::set_no_new_privs(true);
+    }
+}
+
 fn serve(
     server: &impl ServedFileSystem,
     place: ServedPlace,
@@ -104,12 +113,7 @@ fn serve(
     let mounted_by = place.mounted_by();
     let device = place.end_on_signals()?;
     let session = FuseSession::begin(device, server).map_err(|error| anyhow!("{error}"))?;
-    // From here on the process has what it needs; a process of the same user that could trace it could lie.
-    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
-    if mounted_by == MountedBy::Kernel {
-        // Not for users, whose `fusermount3` is set-user-ID.
-        let _ = rustix::thread::set_no_new_privs(true);
-    }
+    harden(mounted_by);
     if let Some(report) = report {
         report.succeed()?;
     }

@@ -33,8 +33,9 @@ use crate::complete;
 /// and every file in it, unless the repository does not use fs-verity. IMAGE is the path of a file if such a file
 /// exists or basedir= is given, unless --repo, --user or --system is used.
 ///
-/// Root mounts by the kernel. Other users, and root of a user namespace, mount in user space (--via=fuse): a process of
-/// theirs serves the image until it is unmounted, and verifies each block of a file when it is read.
+/// Root mounts by the kernel. Other users mount in user space (--via=fuse): a process of theirs serves the image until
+/// it is unmounted, and verifies each block of a file when it is read. Root of a user namespace has overlayfs read what
+/// such a process serves (--via=overlay), from Linux 6.16, else mounts in user space.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct MountArgs {
@@ -54,7 +55,7 @@ pub(crate) struct MountArgs {
     #[arg(long)]
     pub(crate) image_only: bool,
 
-    /// Way to mount: by the kernel, or by a server in user space, which verifies each block
+    /// Way to mount: by the kernel, or with a server in user space, which verifies each block
     #[arg(long, value_enum, default_value_t, value_name = "WAY")]
     via: Via,
 
@@ -100,6 +101,7 @@ Examples:
   composefs mount rootfs.img /mnt -o basedir=objects,upperdir=changes,workdir=work
   composefs mount rootfs.img /mnt -o basedir=objects,verity --dry-run
   composefs mount rootfs.img ~/mnt -o basedir=objects --via=fuse
+  unshare -Urm sh -c 'composefs mount rootfs.img mnt -o basedir=objects --via=overlay; ls mnt'
   composefs mount rootfs.img /mnt --image-only
   composefs mount rootfs.img /mnt -o basedir=objects --print-spec
   composefs mount rootfs.img /mnt --image-only --print-spec";
@@ -148,8 +150,9 @@ impl MountArgs {
 ///
 /// `digest` is the digest that the image is known to have, whether the kernel can check it or not.
 fn carry_out(args: &MountArgs, plan: &Plan, image: &ImageFile, digest: Option<&Digest>) -> anyhow::Result<()> {
-    if ChosenWay::choose(args, plan)? == ChosenWay::Fuse {
-        return in_user_space::carry_out(args, plan, image, digest.or(plan.options().digest()));
+    let way = ChosenWay::choose(args, plan)?;
+    if way != ChosenWay::Kernel {
+        return in_user_space::carry_out(args, plan, image, digest.or(plan.options().digest()), way);
     }
     if args.print_spec {
         return spec::print(args, plan, image);
