@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus};
 use std::ptr;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait as wait_any, waitpid};
 
 /// Signals that are passed on. The others keep their action.
 const RELAYED: [i32; 8] = [
@@ -91,6 +91,34 @@ impl SignalRelay {
             if let (Some(pid), Some(signal)) = (pid, Signal::from_named_raw(signal)) {
                 // The child was not waited for yet, so that the number is still its own.
                 let _ = kill_process(pid, signal);
+            }
+        }
+    }
+
+    /// Waits for the end of a process, passes signals on to it, and returns its status: its own, or 128 plus the number
+    /// of the signal that ended it. With `reap_all`, as process 1 must, other processes that end are waited for too.
+    ///
+    /// # Errors
+    ///
+    /// What `waitpid` and `sigtimedwait` give.
+    pub fn wait_process(&self, process: Pid, reap_all: bool) -> io::Result<u8> {
+        let ended =
+            || if reap_all { wait_any(WaitOptions::NOHANG) } else { waitpid(Some(process), WaitOptions::NOHANG) };
+        loop {
+            while let Some((ended, status)) = ended()? {
+                if ended == process {
+                    let signal = || status.terminating_signal().map(|signal| 128 + signal);
+                    let status = status.exit_status().or_else(signal);
+                    return Ok(status.and_then(|status| u8::try_from(status).ok()).unwrap_or(u8::MAX));
+                }
+            }
+            let (signal, is_of_kernel) = self.next(None)?;
+            if signal == libc::SIGCHLD || is_of_kernel {
+                continue;
+            }
+            if let Some(signal) = Signal::from_named_raw(signal) {
+                // The process was not waited for yet, so that the number is still its own.
+                let _ = kill_process(process, signal);
             }
         }
     }

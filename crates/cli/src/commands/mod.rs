@@ -28,6 +28,7 @@ mod ostree;
 mod prove;
 mod remote;
 pub(crate) mod repository;
+mod run;
 mod seal;
 mod serve_objects;
 mod sign;
@@ -107,6 +108,7 @@ enum Command {
     Push(WithNames<remote::push::PushArgs>),
     Remote(remote::RemoteArgs),
     Repack(WithRepository<repository::repack::RepackArgs>),
+    Run(WithNames<run::PlainRunArgs>),
     Seal(seal::SealArgs),
     ServeObjects(serve_objects::ServeObjectsArgs),
     Sign(WithNames<sign::SignArgs>),
@@ -166,6 +168,7 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
         Command::Push(args) => args.run(&before, remote::push::run),
         Command::Remote(args) => remote::run(&args, &before),
         Command::Repack(args) => args.run(&before, repository::repack::run),
+        Command::Run(args) => args.run(&before, run::run),
         Command::Seal(args) => seal::run(&args),
         Command::ServeObjects(args) => exit_status(serve_objects::run(&args)),
         Command::Sign(args) => exit_status(args.run(&before, sign::run)),

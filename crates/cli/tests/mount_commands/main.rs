@@ -6,6 +6,7 @@
 mod fixture;
 mod fuse;
 mod layers;
+mod run;
 mod spec;
 
 use libcomposefs_testkit::skip;
@@ -64,6 +65,8 @@ const LAYER_CASES: &[Case] = &[
     Case { name: "layers_serve_no_damage", mounts: true, run: layers::damage_and_death },
     Case { name: "layers_that_cannot_be_joined", mounts: true, run: layers::what_cannot_be_joined },
     Case { name: "a_user_joins_layers", mounts: true, run: layers::a_user_joins_layers },
+    Case { name: "root_runs_a_command", mounts: true, run: run::as_root },
+    Case { name: "a_user_runs_a_command", mounts: true, run: run::as_a_user },
 ];
 
 fn main() {

@@ -9,9 +9,9 @@ use libcomposefs_image::Digest;
 use libcomposefs_mount::{Atime, ImageFile, PathOrFd, Plan, Verity};
 use serde_json::json;
 
-use super::MountArgs;
 use super::report::{self, plan_json, shown};
 use super::via::{ChosenWay, MountVerifier, layer_verifier};
+use super::{MountArgs, MountPart};
 use crate::commands::fuse::{Service, ServicePart, read_image};
 use crate::output;
 
@@ -23,16 +23,16 @@ pub(super) fn carry_out(
     image: &ImageFile,
     digest: Option<&Digest>,
     way: ChosenWay,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<MountPart> {
     let part = serve(args, plan, image, digest, way).inspect_err(|error| {
         if args.json {
             output::json(&json!({ "error": report::any_error_json(error) }));
         }
     })?;
     match part {
-        Some(ServicePart::Server(result)) => result,
-        Some(ServicePart::Caller(mounted_by)) => print(args, plan, mounted_by, way),
-        None => Ok(()),
+        Some(ServicePart::Server(result)) => Ok(MountPart::Server(result)),
+        Some(ServicePart::Caller(mounted_by)) => print(args, plan, mounted_by, way).map(|()| MountPart::Caller),
+        None => Ok(MountPart::Caller),
     }
 }
 

@@ -19,7 +19,7 @@ use libcomposefs_mount::{Error, ImageFile, KernelFeatures, Mounted, Options, Pla
 pub(crate) use self::report::{plan_text, with_remedy};
 pub(crate) use self::repository_image::mount_read_only;
 pub(crate) use self::via::ChosenWay;
-use self::via::Via;
+pub(crate) use self::via::Via;
 use libcomposefs_repo::Repository;
 
 use super::oci::source;
@@ -106,7 +106,29 @@ Examples:
   composefs mount rootfs.img /mnt -o basedir=objects --print-spec
   composefs mount rootfs.img /mnt --image-only --print-spec";
 
+/// The part of the process in which a mount is complete.
+pub(crate) enum MountPart {
+    /// The part that the caller of the program waits for.
+    Caller,
+    /// The server of the mount, which has ended.
+    Server(anyhow::Result<()>),
+}
+
+impl MountPart {
+    /// Returns the result of a command that only mounts.
+    pub(crate) fn result(self) -> anyhow::Result<()> {
+        match self {
+            Self::Caller => Ok(()),
+            Self::Server(result) => result,
+        }
+    }
+}
+
 pub(crate) fn run(args: &MountArgs, selected: &RepositoryArgs) -> anyhow::Result<()> {
+    run_part(args, selected)?.result()
+}
+
+fn run_part(args: &MountArgs, selected: &RepositoryArgs) -> anyhow::Result<MountPart> {
     let options = Options::parse(&args.options.join(OsStr::new(",")), UnknownOptions::Refuse)?;
     ensure!(
         !args.image_only || options.upper.is_none(),
@@ -139,26 +161,39 @@ impl MountArgs {
         Self { image, target, options, image_only: false, via, insecure, print_spec: false, dry_run, json, judged_as }
     }
 
+    /// Returns the arguments that mount an image as the root of a command.
+    pub(crate) fn for_run(image: &Path, target: &Path, options: Vec<OsString>, via: Via) -> Self {
+        let (image, target) = (image.to_owned(), target.to_owned());
+        let (insecure, dry_run, json) = (false, false, false);
+        Self { image, target, options, image_only: false, via, insecure, print_spec: false, dry_run, json }
+    }
+
+    /// Mounts the image, and returns the part of the process.
+    pub(crate) fn run_part(&self, selected: &RepositoryArgs) -> anyhow::Result<MountPart> {
+        run_part(self, selected)
+    }
+
     /// Mounts an image of this repository.
     pub(crate) fn run_in(&self, repository: &Repository) -> anyhow::Result<()> {
         let options = Options::parse(&self.options.join(OsStr::new(",")), UnknownOptions::Refuse)?;
-        repository_image::run(self, options, repository, NameKind::Any)
+        repository_image::run(self, options, repository, NameKind::Any)?.result()
     }
 }
 
 /// Mounts the image as planned, or only prints the plan if the arguments say so.
 ///
 /// `digest` is the digest that the image is known to have, whether the kernel can check it or not.
-fn carry_out(args: &MountArgs, plan: &Plan, image: &ImageFile, digest: Option<&Digest>) -> anyhow::Result<()> {
+fn carry_out(args: &MountArgs, plan: &Plan, image: &ImageFile, digest: Option<&Digest>) -> anyhow::Result<MountPart> {
     let way = ChosenWay::choose(args, plan)?;
     if way != ChosenWay::Kernel {
         return in_user_space::carry_out(args, plan, image, digest.or(plan.options().digest()), way);
     }
     if args.print_spec {
-        return spec::print(args, plan, image);
+        return spec::print(args, plan, image).map(|()| MountPart::Caller);
     }
     let mounted = mount(args, plan, image).map_err(|error| report::error(args, &error))?;
-    report::print(args, plan, mounted.as_ref())
+    report::print(args, plan, mounted.as_ref())?;
+    Ok(MountPart::Caller)
 }
 
 fn mount(args: &MountArgs, plan: &Plan, image: &ImageFile) -> Result<Option<Mounted>, Error> {

@@ -9,11 +9,16 @@ use libcomposefs_mount::{Error, ImageFile, KernelFeatures, Options, Plan};
 use libcomposefs_repo::{ImageName, Repository, RepositoryError};
 use libcomposefs_trust::Moment;
 
-use super::{MountArgs, carry_out, report, with_remedy};
+use super::{MountArgs, MountPart, carry_out, report, with_remedy};
 use crate::commands::repository::{NameKind, NameOperand};
 use crate::trust::{ImageTrust, NamedImage};
 
-pub(super) fn run(args: &MountArgs, options: Options, repository: &Repository, kind: NameKind) -> anyhow::Result<()> {
+pub(super) fn run(
+    args: &MountArgs,
+    options: Options,
+    repository: &Repository,
+    kind: NameKind,
+) -> anyhow::Result<MountPart> {
     let name = args.image.to_str().context("the name of an image must be UTF-8")?;
     let asked = args.judged_as.as_deref().unwrap_or(name);
     let name = name.parse::<NameOperand>()?.resolve(repository, kind)?.image;

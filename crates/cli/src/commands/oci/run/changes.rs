@@ -20,7 +20,7 @@ const PREFIX: &str = "composefs-run-";
 
 /// Directory on disk for the changes of a container. It is removed when this is dropped.
 #[derive(Debug)]
-pub(super) struct ContainerChanges {
+pub(crate) struct ContainerChanges {
     parent: File,
     name: String,
     /// Holds the lock.
@@ -32,10 +32,7 @@ pub(super) struct ContainerChanges {
 /// of the disk cannot store changes: overlayfs itself, in another container.
 pub(super) fn mount_root(bundle: &OciBundle, is_read_only: bool) -> anyhow::Result<Option<ContainerChanges>> {
     if !is_read_only {
-        let parent = Path::new(PARENT);
-        remove_abandoned(parent).with_context(|| format!("cannot read {PARENT}"))?;
-        let changes =
-            ContainerChanges::create(parent).with_context(|| format!("cannot create a directory in {PARENT}"))?;
+        let changes = ContainerChanges::on_disk()?;
         match mount_on(bundle, &changes.path(), true) {
             Ok(()) => return Ok(Some(changes)),
             Err(error) if is_unsupported(&error) => {}
@@ -65,6 +62,13 @@ fn is_unsupported(error: &anyhow::Error) -> bool {
 }
 
 impl ContainerChanges {
+    /// Makes a directory, and removes those that killed processes of this user have left.
+    pub(crate) fn on_disk() -> anyhow::Result<Self> {
+        let parent = Path::new(PARENT);
+        remove_abandoned(parent).with_context(|| format!("cannot read {PARENT}"))?;
+        Self::create(parent).with_context(|| format!("cannot create a directory in {PARENT}"))
+    }
+
     fn create(parent: &Path) -> std::io::Result<Self> {
         let parent = File::open(parent)?;
         loop {
@@ -83,7 +87,7 @@ impl ContainerChanges {
         Ok(rustix::io::dup(&self.directory)?)
     }
 
-    fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         Path::new(PARENT).join(&self.name)
     }
 }

@@ -3,11 +3,11 @@
 use std::fmt;
 
 /// Exit status if the container cannot be started.
-const CANNOT_START: u8 = 125;
+pub(crate) const CANNOT_START: u8 = 125;
 /// Exit status if the command is found, but cannot be executed.
-const CANNOT_EXECUTE: u8 = 126;
+pub(crate) const CANNOT_EXECUTE: u8 = 126;
 /// Exit status if the command is not found.
-const NOT_FOUND: u8 = 127;
+pub(crate) const NOT_FOUND: u8 = 127;
 
 /// Error of the runtime, as it wrote it to its log.
 #[derive(Debug)]

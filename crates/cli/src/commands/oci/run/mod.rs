@@ -33,7 +33,8 @@ use rustix::process::geteuid;
 
 pub(crate) use self::args::{BundleArgs, RunArgs};
 use self::bundle::OciBundle;
-pub(crate) use self::failure::status_of;
+pub(crate) use self::changes::ContainerChanges;
+pub(crate) use self::failure::{CANNOT_EXECUTE, CANNOT_START, NOT_FOUND, status_of};
 use self::host::HostFacts;
 use self::supervise::Container;
 pub(crate) use self::write_bundle::write_bundle;
