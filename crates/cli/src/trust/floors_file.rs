@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use libcomposefs_store::publish::replace_file;
+use libcomposefs_sys::user_namespace::is_in_one;
 use libcomposefs_trust::{Floors, NamePattern};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::geteuid;
@@ -27,7 +28,10 @@ pub(super) struct FloorsFile {
 impl FloorsFile {
     pub(super) fn of(place: &PolicyPlace) -> Self {
         match place {
-            PolicyPlace::Machine => Self { path: MACHINE.into(), is_ours: geteuid().is_root() },
+            // Root of a user namespace is another user.
+            PolicyPlace::Machine => {
+                Self { path: MACHINE.into(), is_ours: geteuid().is_root() && is_in_one() != Some(true) }
+            }
             PolicyPlace::User { state, .. } => Self { path: state.join("serials.json"), is_ours: true },
         }
     }

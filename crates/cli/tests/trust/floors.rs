@@ -32,6 +32,16 @@ fn a_mount_raises_the_floor() {
     let key = format!("--key={}", machine.text("release"));
     machine.ok("here", &["sign", "older", &key, "--as=debian/12", "--serial=6"]);
     machine.ok("here", &["tag", "older", "debian/12"]);
+    // A command is run only on an image that is accepted.
+    let run = |name: &str| {
+        let output = machine.run("here", &["run", name, "--rw", "--", "/missing"]);
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (status, message) = run("built");
+    assert!(status == Some(125) && message.contains("refuses built"), "{message}");
+    machine.ok("here", &["tag", "built", "free/13"]);
+    let (status, message) = run("free/13");
+    assert!(status == Some(127) && !message.contains("refuses"), "{message}");
     // What only looks changes nothing.
     machine.ok("here", &["trust", "check", "debian/13"]);
     machine.ok("here", &["mount", "debian/13", "/", "--dry-run"]);

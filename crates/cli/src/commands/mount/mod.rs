@@ -165,7 +165,18 @@ impl MountArgs {
     pub(crate) fn for_run(image: &Path, target: &Path, options: Vec<OsString>, via: Via) -> Self {
         let (image, target) = (image.to_owned(), target.to_owned());
         let (insecure, dry_run, json) = (false, false, false);
-        Self { image, target, options, image_only: false, via, insecure, print_spec: false, dry_run, json }
+        Self {
+            image,
+            target,
+            options,
+            image_only: false,
+            via,
+            insecure,
+            print_spec: false,
+            dry_run,
+            json,
+            judged_as: None,
+        }
     }
 
     /// Mounts the image, and returns the part of the process.

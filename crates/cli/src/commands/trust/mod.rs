@@ -13,8 +13,8 @@ use crate::exit::exit_status;
 ///
 /// A policy says which keys must have signed the images of a name. The policy of the machine is
 /// /etc/composefs/policy.toml, or /usr/lib/composefs/policy.toml if that does not exist; a user can narrow it in
-/// ~/.config/composefs/policy.toml. Without a policy nothing is demanded. With one, `mount`, `tag`, `import`, `sync`
-/// and `pull` refuse what it refuses, and so do `oci pull`, `oci tag`, `oci mount` and `oci run`.
+/// ~/.config/composefs/policy.toml. Without a policy nothing is demanded. With one, `mount`, `run`, `tag`,
+/// `import`, `sync` and `pull` refuse what it refuses, and so do `oci pull`, `oci tag`, `oci mount` and `oci run`.
 #[derive(clap::Args)]
 pub(super) struct TrustArgs {
     #[command(subcommand)]
