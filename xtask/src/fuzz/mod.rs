@@ -12,6 +12,7 @@ mod ostree_seeds;
 mod recipe_seeds;
 mod seeds;
 mod targets;
+mod trust_seeds;
 
 use std::fs;
 use std::io::{self, BufRead as _, BufReader};

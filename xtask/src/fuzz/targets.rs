@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::{blob_seeds, chunked_seeds, fuse_seeds, oci_seeds, ostree_seeds, recipe_seeds, seeds};
+use super::{blob_seeds, chunked_seeds, fuse_seeds, oci_seeds, ostree_seeds, recipe_seeds, seeds, trust_seeds};
 
 /// A program in `fuzz/fuzz_targets/`.
 #[derive(Clone, Copy, Debug)]
@@ -82,5 +82,6 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "manifest", max_len: 1 << 15, seed: oci_seeds::documents, dictionary: Some("oci.dict"), ..DUMP },
     Target { name: "contexts", max_len: 1 << 13, seed: seeds::policies, dictionary: None, ..DUMP },
     Target { name: "texts", max_len: 1 << 14, seed: seeds::texts, dictionary: Some("texts.dict"), ..DUMP },
+    Target { name: "trust", max_len: 1 << 13, seed: trust_seeds::decisions, dictionary: None, ..DUMP },
     Target { name: "verity", sanitizer: Sanitizer::None, max_len: 1 << 12, seed: seeds::dumps, dictionary: None },
 ];

@@ -78,6 +78,23 @@ fn import_names_only_what_the_policy_accepts() {
 }
 
 #[test]
+fn bundles_bring_the_signatures_of_their_images() {
+    let Some(machine) = TrustingMachine::new("bundles_bring_the_signatures_of_their_images") else { return };
+    machine.ok("here", &["tag", "built", "debian/13"]);
+    machine.sign("release", "debian/13", &[]);
+    let (new, old) = (machine.text("new"), machine.text("old"));
+    machine.ok("here", &["export", "debian/13", "--output", &new]);
+    machine.ok("here", &["export", "debian/13", "--bundle-version=1", "--output", &old]);
+    machine.release_policy();
+    machine.ok("there", &["init", "--insecure"]);
+    machine.refused("there", &["import", &old, "--refs"], &["refuses debian/13"]);
+    machine.refused("there", &["import", &new, "--name=debian/12"], &["refuses debian/12", "have this name signed"]);
+    machine.ok("there", &["import", &new, "--refs"]);
+    assert_eq!(machine.signatures("there", &machine.digest("built")).len(), 1);
+    machine.ok("there", &["trust", "check", "debian/13"]);
+}
+
+#[test]
 fn oci_images_are_judged_by_their_composefs_images() {
     let Some(machine) = TrustingMachine::new("oci_images_are_judged_by_their_composefs_images") else { return };
     let layout = oci::unpack_layout("three-layers", machine.0.path());

@@ -12,6 +12,7 @@ use libcomposefs_delta::{
 use libcomposefs_image::Digest;
 
 use super::export::{Exported, Have, OciDocument, WantedImages};
+use super::signature_record::write_signature;
 use super::typed_record::{write_end, write_frame, write_head, write_image, write_oci};
 use super::verified_objects::VerifiedObjects;
 use crate::digest_set::DigestSet;
@@ -77,6 +78,12 @@ impl Reader<'_> {
             contents.exported.images.push(*digest);
         }
         let mut records = writer.records;
+        for (digest, _) in &wanted {
+            for signature in repository.signatures(digest)? {
+                write_signature(out, digest, &signature).map_err(RepositoryError::Output)?;
+                records += 1;
+            }
+        }
         for OciDocument { names, text, .. } in oci {
             write_oci(out, names, text).map_err(RepositoryError::Output)?;
             contents.exported.oci += 1;

@@ -14,7 +14,7 @@ use super::format::{FormatError, Record};
 use super::record_reader::RecordReader;
 use super::typed_record;
 use crate::import::{ImportOptions, Incoming};
-use crate::{Committed, PublishedImage, RefName, Repository, RepositoryError, StreamTag, Transaction};
+use crate::{Committed, PublishedImage, RefName, Repository, RepositoryError, StoredSignature, StreamTag, Transaction};
 use libcomposefs_store::Error;
 use libcomposefs_store::ImageBytes;
 use libcomposefs_store::{Batch, Summary};
@@ -40,6 +40,7 @@ pub struct ReadBundle<'r> {
     pub(super) source: PathBuf,
     pub(super) images: Vec<(Incoming, Vec<RefName>)>,
     pub(super) documents: Vec<(Vec<u8>, Vec<StreamTag>)>,
+    pub(super) signatures: Vec<(Digest, StoredSignature)>,
 }
 
 impl ReadBundle<'_> {
@@ -59,6 +60,20 @@ impl ReadBundle<'_> {
     #[must_use]
     pub fn documents(&self) -> &[(Vec<u8>, Vec<StreamTag>)] {
         &self.documents
+    }
+
+    /// Adds the signatures that the bundle has of its images to the repository, where a policy finds them. Those of
+    /// other images are left out.
+    ///
+    /// # Errors
+    ///
+    /// If a signature cannot be written, or is too large.
+    pub fn add_signatures(&self) -> Result<(), RepositoryError> {
+        let images = self.image_digests();
+        for (digest, signature) in self.signatures.iter().filter(|(digest, _)| images.contains(digest)) {
+            self.transaction.repository().add_signature(digest, signature)?;
+        }
+        Ok(())
     }
 
     /// Publishes the images. `names` returns the names for an image, given its number and the names in the bundle. OCI
@@ -164,7 +179,7 @@ impl Repository {
             // The importer of the documents reads the objects by their names.
             transaction = transaction.sync()?.again();
         }
-        Ok(ReadBundle { transaction, source: source.to_owned(), images, documents })
+        Ok(ReadBundle { transaction, source: source.to_owned(), images, documents, signatures: Vec::new() })
     }
 
     /// Imports a bundle without OCI images: [`read_bundle`](Self::read_bundle) and [`publish`](ReadBundle::publish).

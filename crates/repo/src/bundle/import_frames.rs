@@ -10,6 +10,7 @@ use libcomposefs_delta::FrameInfo;
 use super::frame_import::FrameImport;
 use super::frame_threads;
 use super::import::{ReadBundle, broken, wrong};
+use super::signature_record::{BundleSignatures, SIGNATURE};
 use super::typed_record::TypedRecord;
 use super::typed_record_reader::TypedRecordReader;
 use crate::digest_set::DigestSet;
@@ -28,6 +29,7 @@ impl Repository {
         self.expect_algorithm(reader.algorithm(), source)?;
         let mut transaction = self.transaction()?;
         let (mut images, mut documents) = (Vec::new(), Vec::new());
+        let mut signatures = BundleSignatures::default();
         let (batch, mut seen) = (transaction.batch(), DigestSet::new(self.algorithm()));
         let store = |frame: &FrameInfo, at, input: &mut dyn Read| {
             FrameImport { repository: self, frame, at, source }.store(input, batch)?;
@@ -54,6 +56,10 @@ impl Repository {
                         reader.read_to_end(&mut text).map_err(|error| broken(error, at, source))?;
                         documents.push((text, names));
                     }
+                    TypedRecord::Unknown { kind: SIGNATURE, payload } => {
+                        let added = signatures.add(self.algorithm(), &payload);
+                        added.map_err(|rule| RepositoryError::Bundle { offset: at, rule: rule.into() })?;
+                    }
                     TypedRecord::Unknown { .. } => {}
                 }
                 if queue.has_failed() {
@@ -66,7 +72,7 @@ impl Repository {
             // The importer of the documents reads the objects by their names.
             transaction = transaction.sync()?.again();
         }
-        Ok(ReadBundle { transaction, source: source.to_owned(), images, documents })
+        Ok(ReadBundle { transaction, source: source.to_owned(), images, documents, signatures: signatures.list })
     }
 }
 

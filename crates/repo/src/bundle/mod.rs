@@ -11,6 +11,7 @@ mod frame_threads;
 mod import;
 mod import_frames;
 mod record_reader;
+mod signature_record;
 mod typed_record;
 mod typed_record_reader;
 mod verified_objects;

@@ -55,7 +55,13 @@ pub(super) fn write_head(out: &mut dyn Write, algorithm: Algorithm) -> io::Resul
 }
 
 /// Writes a record whose payload is in two parts, of which the second has `rest_len` bytes.
-fn write_record(out: &mut dyn Write, kind: u16, head: &[u8], rest: &mut dyn Read, rest_len: u64) -> io::Result<()> {
+pub(super) fn write_record(
+    out: &mut dyn Write,
+    kind: u16,
+    head: &[u8],
+    rest: &mut dyn Read,
+    rest_len: u64,
+) -> io::Result<()> {
     let len = rest_len.checked_add(head.len() as u64).ok_or(io::ErrorKind::InvalidInput)?;
     out.write_all(&kind.to_le_bytes())?;
     out.write_all(&len.to_le_bytes())?;
