@@ -229,3 +229,38 @@ fn sync_without_names_copies_refs_and_oci_images() {
     let again = place.ok("to", &["sync", &from]);
     assert_eq!(again.matches(": up to date\n").count(), 2, "{again}");
 }
+
+#[test]
+fn verify_reads_what_was_kept_of_the_blobs() {
+    for keep in ["record", "whole"] {
+        let place = Place::new(LAYOUT, "sha256");
+        let pull = |place: &Place| {
+            let layout = format!("oci:{}", place.path(LAYOUT).display());
+            place.ok("from", &["oci", "pull", &layout, "--name=a/b:1", &format!("--keep-blobs={keep}")]);
+        };
+        pull(&place);
+        place.ok("from", &["oci", "verify", "a/b:1"]);
+        // The streams of kept blobs have one object each, in their first table.
+        let why = |object: &str| place.ok("from", &["why", object]).contains("blob");
+        let objects = place.path("from/objects");
+        let mut damaged = 0;
+        for fan in fs::read_dir(&objects).unwrap().map(|entry| entry.unwrap().path()) {
+            for file in fs::read_dir(&fan).unwrap().map(|entry| entry.unwrap().path()) {
+                let hex = format!("{}{}", fan.file_name().unwrap().display(), file.file_name().unwrap().display());
+                let mut bytes = fs::read(&file).unwrap();
+                // Not the streams themselves, which other errors are about.
+                if damaged == 0 && why(&hex) && !bytes.starts_with(b"SplitStream") {
+                    bytes[12] ^= 1;
+                    fs::remove_file(&file).unwrap();
+                    fs::write(&file, bytes).unwrap();
+                    damaged += 1;
+                }
+            }
+        }
+        assert_eq!(damaged, 1);
+        let refused = place.run("from", &["oci", "verify", "a/b:1"]);
+        assert!(refused.status == Some(1) && refused.stderr.contains("its kept blob sha256:"), "{refused:?}");
+        pull(&place);
+        place.ok("from", &["oci", "verify", "a/b:1"]);
+    }
+}

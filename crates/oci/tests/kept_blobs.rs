@@ -398,3 +398,105 @@ fn a_whole_blob_replaces_a_damaged_record() {
     let image = pull(&place.repository, &slow_source(&layout, "image"), &options, &NoPullProgress).unwrap();
     assert!(place.read(&image, 0).unwrap().unwrap() == layers[0].1);
 }
+
+/// Returns the path of the only object of this size.
+fn object_of_size(place: &Place, size: u64) -> std::path::PathBuf {
+    let objects = place.repository.objects();
+    let has_size = |digest: &_| place.repository.object(digest).unwrap().size() == size;
+    let hex = objects.list().map(Result::unwrap).find(has_size).unwrap().to_hex();
+    place.dir.path().join("repo/objects").join(&hex[..2]).join(&hex[2..])
+}
+
+#[test]
+fn a_pull_keeps_a_blob_again_that_is_missing_or_damaged() {
+    let archive = archive(1);
+    let layers = [(archive.clone(), gzip(&archive))];
+    for (keep, is_remote) in [(KeepBlobs::Whole, false), (KeepBlobs::Whole, true), (KeepBlobs::Record, false)] {
+        for is_missing in [true, false] {
+            let place = Place::new();
+            let image = place.pull(&layers, keep, "image");
+            let size = match image.layers[0].blob_kind {
+                BlobKind::Whole(size) | BlobKind::Rebuildable(size) => size,
+                other => panic!("{other:?}"),
+            };
+            let path = object_of_size(&place, size);
+            let mut bytes = fs::read(&path).unwrap();
+            fs::remove_file(&path).unwrap();
+            if !is_missing {
+                bytes[20] ^= 1;
+                fs::write(&path, bytes).unwrap();
+            }
+            let image = if is_remote {
+                let mut options = PullOptions::default();
+                options.tags = vec!["image".parse().unwrap()];
+                let layout = place.dir.path().join("image");
+                pull(&place.repository, &slow_source(&layout, "image"), &options, &NoPullProgress).unwrap()
+            } else {
+                place.pull(&layers, keep, "image")
+            };
+            let read = place.read(&image, 0).unwrap();
+            assert!(read.unwrap() == layers[0].1, "{keep:?}, remote: {is_remote}, missing: {is_missing}");
+        }
+    }
+}
+
+/// Pulls a layout whose manifest was changed by a function.
+fn pull_changed(
+    place: &Place,
+    layers: &[(Vec<u8>, Vec<u8>)],
+    keep: KeepBlobs,
+    change: impl FnOnce(&mut serde_json::Value),
+) -> Result<PulledImage, String> {
+    let layout = place.dir.path().join("changed");
+    let _ = fs::remove_dir_all(&layout);
+    oci::write_layout(&layout, "layer.v1.tar+gzip", layers);
+    let index = fs::read_to_string(layout.join("index.json")).unwrap();
+    let mut index: serde_json::Value = serde_json::from_str(&index).unwrap();
+    let digest = index["manifests"][0]["digest"].as_str().unwrap().replace(':', "/");
+    let text = fs::read(layout.join("blobs").join(digest)).unwrap();
+    let mut manifest: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    change(&mut manifest);
+    let text = serde_json::to_vec(&manifest).unwrap();
+    let digest = BlobDigest::of(&text).to_string();
+    fs::write(layout.join("blobs").join(digest.replace(':', "/")), &text).unwrap();
+    index["manifests"][0]["digest"] = digest.into();
+    index["manifests"][0]["size"] = text.len().into();
+    fs::write(layout.join("index.json"), serde_json::to_vec(&index).unwrap()).unwrap();
+    let source = OciLayout::new(DirectoryFiles::open(&layout).unwrap(), "changed".into(), None);
+    let mut options = PullOptions::default();
+    options.keep_blobs = keep;
+    options.tags = vec!["changed".parse().unwrap()];
+    pull(&place.repository, &source, &options, &NoPullProgress).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_wrong_size_of_a_blob_that_is_here_is_refused() {
+    let archive = archive(1);
+    for (blob, keep) in
+        [(gzip(&archive), KeepBlobs::Whole), (gzip(&archive), KeepBlobs::Record), (archive.clone(), KeepBlobs::No)]
+    {
+        let layers = [(archive.clone(), blob)];
+        let place = Place::new();
+        place.pull(&layers, keep, "image");
+        for size in [10_u64, 1_000_000_000_000] {
+            let refused = pull_changed(&place, &layers, keep, |manifest| manifest["layers"][0]["size"] = size.into());
+            let error = refused.unwrap_err();
+            assert!(error.contains("as its descriptor says") && error.contains(&size.to_string()), "{error}");
+        }
+        pull_changed(&place, &layers, keep, |_| {}).unwrap();
+    }
+}
+
+#[test]
+fn a_blob_of_another_layer_is_refused_although_the_layer_is_here() {
+    let (one, two) = (archive(1), archive(2));
+    for wrong in [gzip(&two), zstd(&two), two.clone(), b"no archive at all".to_vec()] {
+        let place = Place::new();
+        // Nothing was kept, so the blob is read now.
+        place.pull(&[(one.clone(), gzip(&one))], KeepBlobs::No, "image");
+        let error = pull_changed(&place, &[(one.clone(), wrong)], KeepBlobs::Whole, |_| {}).unwrap_err();
+        assert!(error.contains("no archive of this layer"), "{error}");
+        let image = pull_changed(&place, &[(one.clone(), gzip(&one))], KeepBlobs::Whole, |_| {}).unwrap();
+        assert!(place.read(&image, 0).unwrap().unwrap() == gzip(&one));
+    }
+}

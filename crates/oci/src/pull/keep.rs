@@ -9,15 +9,15 @@ use libcomposefs_repo::{RepositoryError, Transaction};
 use super::blob_spool::{BlobSpool, SpooledInput};
 use super::keep_blobs::KeepBlobs;
 use super::until_interrupted::UntilInterrupted;
-use crate::BlobDigest;
-use crate::blob::{CheckedBlob, LayerArchive, rebuilt};
+use crate::blob::{CheckedBlob, LayerArchive, open_object, rebuilt};
 use crate::blob_record::make_record;
-use crate::compression::Compression;
+use crate::compression::{Compression, LayerDecoder};
 use crate::layer::LayerSink;
 use crate::manifest::BlobRef;
 use crate::source::{GivenBlob, ImageSource, SourceError};
 use crate::stored::{StoredError, stream_name};
 use crate::stream::{ContentType, StreamKind, StreamWriter};
+use crate::{BlobDigest, BlobHasher};
 
 /// Size of the pieces of a blob that wait for the thread that keeps it, in bytes, and their number.
 const PIECE: usize = 64 << 10;
@@ -49,6 +49,12 @@ pub enum KeepError {
     /// The repository cannot be written.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
+    /// The blob is not that of the layer.
+    #[error(
+        "it is no archive of this layer, compressed or not: the manifest names the blob of another layer, and is not to \
+         be trusted"
+    )]
+    OtherArchive,
     /// The layer cannot be read back.
     #[error(transparent)]
     Stored(#[from] StoredError),
@@ -135,6 +141,8 @@ pub(super) struct LayerToKeep<'a> {
     pub(super) diff_id: BlobDigest,
     /// The object of the layer's stream.
     pub(super) stream: Digest,
+    /// The largest window of Zstandard, as a power of two.
+    pub(super) window_log: u32,
 }
 
 impl LayerToKeep<'_> {
@@ -209,14 +217,37 @@ impl LayerToKeep<'_> {
         let mut blob = CheckedBlob::of_source(self.source.blob(self.blob)?, self.blob.digest, self.blob.size);
         let keeping = Keeping { keep, is_remote: self.source.is_remote() };
         let made = make(keeping, &own, &mut blob, self.blob)?;
-        if matches!(made, MadeBlob::Archive) {
-            return Ok(None);
-        }
         // To the end, where the digest is compared.
         io::copy(&mut UntilInterrupted { input: blob, transaction }, &mut io::sink())?;
+        if matches!(made, MadeBlob::Archive) {
+            return if self.blob.digest == self.diff_id { Ok(None) } else { Err(KeepError::OtherArchive) };
+        }
         protect_made(transaction, &made)?;
         own.commit()?;
+        if let MadeBlob::Whole(object) = made {
+            self.expect_archive(transaction, &object)?;
+        }
         self.store(transaction, made)
+    }
+
+    /// Decompresses a blob that was kept whole, and compares its archive with the layer.
+    fn expect_archive(&self, transaction: &Transaction<'_>, object: &Digest) -> Result<(), KeepError> {
+        let input = open_object(transaction.repository(), object)?;
+        let input = BufReader::with_capacity(PIECE, UntilInterrupted { input, transaction });
+        let mut archive = LayerDecoder::new(input, self.window_log)?;
+        let (mut hasher, mut buffer) = (BlobHasher::default(), vec![0; PIECE]);
+        loop {
+            match archive.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(len) => hasher.update(&buffer[..len]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    transaction.proceed()?;
+                    return Err(KeepError::OtherArchive);
+                }
+            }
+        }
+        if hasher.finish() == self.diff_id { Ok(()) } else { Err(KeepError::OtherArchive) }
     }
 
     /// Rebuilds the blob from the record that the repository has, and keeps it whole. `None` if the blob does not come
@@ -379,7 +410,8 @@ mod tests {
         own.commit().unwrap();
 
         let transaction = repository.transaction().unwrap();
-        let layer = LayerToKeep { source: &NoSource, blob: &blob, diff_id, stream };
+        let layer =
+            LayerToKeep { source: &NoSource, blob: &blob, diff_id, stream, window_log: crate::compression::WINDOW_LOG };
         assert!(layer.is_rebuilt(&transaction, &record).unwrap());
         flag.store(true, Ordering::Relaxed);
         let error = layer.is_rebuilt(&transaction, &record).unwrap_err();

@@ -10,7 +10,7 @@ use libcomposefs_image::{Algorithm, Digest};
 use libcomposefs_repo::{Repository, RepositoryError, Transaction};
 
 use super::checkpoints::{Checkpoints, FinishedLayer};
-use super::found_blob::{FoundBlob, find_kept};
+use super::found_blob::{FoundBlob, find_kept, known_size};
 use super::keep::{KeepError, Keeping, KeptStream, LayerToKeep, protect_made};
 use super::keep_blobs::KeepBlobs;
 use super::known::KnownContents;
@@ -78,6 +78,7 @@ pub(super) fn pull_layers(
             progress.layer(job.number, &job.diff_id, job.blob.size);
             let mut warnings = Vec::new();
             if let Some(mut present) = find_layer(transaction, job, &mut warnings)? {
+                expect_size(transaction.repository(), job, present.size)?;
                 present.kept = keep_present(transaction, source, job, options, present.stream)?;
                 progress.done(job.number, LayerOutcome::Present);
                 return Ok(present);
@@ -141,7 +142,8 @@ fn store_layer(
     }
     let committed = own.commit()?;
     layer.stream = Some(digest);
-    let to_keep = LayerToKeep { source, blob: job.blob, diff_id: job.diff_id, stream: digest };
+    let to_keep =
+        LayerToKeep { source, blob: job.blob, diff_id: job.diff_id, stream: digest, window_log: options.window_log };
     let kept = match (made, given) {
         (Some(made), _) => to_keep.store(transaction, made),
         (None, Some(given)) => to_keep.copy_kept(transaction, given),
@@ -260,6 +262,22 @@ fn find_layer(
     }
 }
 
+/// Compares the size that the manifest gives of a blob with the blob that the repository has. It is not compared
+/// otherwise, as the blob is not fetched.
+fn expect_size(repository: &Repository, job: LayerJob<'_>, archive: u64) -> Result<(), PullError> {
+    let is_archive = job.blob.digest == job.diff_id;
+    let known = if is_archive { Some(archive) } else { known_size(repository, &job.blob.digest) };
+    match known {
+        Some(size) if size != job.blob.size => Err(PullError::Blob {
+            number: job.number + 1,
+            count: job.count,
+            expected: job.blob.digest,
+            found: format!("has {size} bytes, not {} as its descriptor says", job.blob.size),
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// Keeps the blob of a layer that the repository has, if nothing was kept of it, and the source has it at hand or whole
 /// blobs are asked for. A whole blob takes the place of a record, but no record that of a whole blob.
 fn keep_present(
@@ -274,17 +292,19 @@ fn keep_present(
     if !source.has_blobs() && given.is_none() {
         return Ok(None);
     }
-    let layer = LayerToKeep { source, blob: job.blob, diff_id: job.diff_id, stream };
-    let record = match find_kept(transaction, job.blob, &job.diff_id).map_err(PullError::Kept)? {
+    let layer = LayerToKeep { source, blob: job.blob, diff_id: job.diff_id, stream, window_log: options.window_log };
+    let found = find_kept(transaction, job.blob, &job.diff_id).map_err(PullError::Kept)?;
+    let is_damaged = matches!(found, FoundBlob::Damaged);
+    let record = match found {
         FoundBlob::Given(kept) => return Ok(kept),
         FoundBlob::Record(kept) if given.is_some() || options.keep_blobs == KeepBlobs::Record => return Ok(Some(kept)),
         FoundBlob::Record(kept) => Some(kept),
-        FoundBlob::Missing => None,
+        FoundBlob::Missing | FoundBlob::Damaged => None,
     };
     if let Some(given) = given {
         return layer.copy_kept(transaction, given).map_err(|error| job.not_kept(error));
     }
-    if source.is_remote() && !options.whole {
+    if source.is_remote() && !options.whole && !is_damaged {
         let Some(record) = record else { return Ok(None) };
         let whole = layer.replace_record(transaction, &record.object).map_err(|error| job.not_kept(error))?;
         return Ok(whole.or(Some(record)));

@@ -1,8 +1,13 @@
 //! `composefs oci verify`: reads an image of a repository again and compares all digests.
 
+use std::io;
+
 use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_image::Digest;
+use libcomposefs_oci::BlobDigest;
+use libcomposefs_oci::blob::open_blob;
 use libcomposefs_oci::check_images::{CheckedImage, ImageCheck, check_images};
+use libcomposefs_oci::manifest::BlobRef;
 use libcomposefs_oci::stored::{StoredImage, stream_name, verify_layer};
 use libcomposefs_oci::stream::StreamKind;
 use libcomposefs_repo::{Repository, StreamTag};
@@ -16,7 +21,7 @@ use crate::output;
 /// Read an OCI image of a repository again, and compare all digests.
 ///
 /// The manifest and the configuration are compared with the digests that name them, each layer, with all contents of
-/// its files, with its diff ID. The composefs images, of the whole file system and of single layers, are made again of
+/// its files, with its diff ID, and what was kept of its compressed blob with the digest of that. The composefs images, of the whole file system and of single layers, are made again of
 /// the layers and compared. A digest says that an image is what its manifest says, not who made it. That is for the
 /// policy.json that `oci pull` obeys; the command says if that file is missing.
 #[derive(clap::Args)]
@@ -92,17 +97,31 @@ pub(super) fn run(args: &OciVerifyArgs, selected: &RepositoryArgs) -> anyhow::Re
 /// Returns the diff IDs of layers that are not as they must be, each with the reason.
 fn wrong_layers(repository: &Repository, image: &StoredImage) -> anyhow::Result<Vec<(String, String)>> {
     let mut wrong = Vec::new();
-    for diff_id in &image.config.diff_ids {
+    for (blob, diff_id) in image.manifest.layers.iter().zip(&image.config.diff_ids) {
         let name = stream_name(StreamKind::Layer(*diff_id));
         let result = match repository.stream(&name)? {
             None => Err("the repository does not have it".to_owned()),
-            Some(digest) => verify_layer(repository, &digest, diff_id).map(drop).map_err(|error| error.to_string()),
+            Some(digest) => {
+                let layer = verify_layer(repository, &digest, diff_id).map_err(|error| error.to_string());
+                layer.and_then(|_| verify_blob(repository, blob, diff_id))
+            }
         };
         if let Err(reason) = result {
             wrong.push((diff_id.to_string(), reason));
         }
     }
     Ok(wrong)
+}
+
+/// Reads the blob that the repository can give of a layer, and compares its size and digest.
+fn verify_blob(repository: &Repository, blob: &BlobRef, diff_id: &BlobDigest) -> Result<(), String> {
+    let damaged =
+        |error: &dyn std::fmt::Display| format!("its kept blob {}: {error}; pull the image again", blob.digest);
+    match open_blob(repository, blob, diff_id) {
+        Ok(None) => Ok(()),
+        Ok(Some(mut input)) => io::copy(&mut input, &mut io::sink()).map(drop).map_err(|error| damaged(&error)),
+        Err(error) => Err(damaged(&error)),
+    }
 }
 
 fn tell_of_image(CheckedImage { name, digest, found }: &CheckedImage) {
