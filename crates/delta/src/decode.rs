@@ -6,9 +6,10 @@ use libcomposefs_image::Digest;
 
 use crate::error::{DecodeError, FrameRule};
 use crate::frame::{Coder, FrameInfo};
+use crate::lz4::{self, BlockRebuilder, LZ4_MAX};
 use crate::read_at::ReadAt;
 use crate::rebase::{REBASE_MAX, rebase};
-use crate::segment::{SEGMENT_SIZE, segments};
+use crate::segment::{SEGMENT_SIZE, segments, segments_of};
 use crate::tokens::{self, Rebuilder, TOKENS_MAX};
 use crate::zstd_coder;
 
@@ -20,7 +21,7 @@ const BUFFER_SIZE: usize = 128 << 10;
 ///
 /// The sizes are checked: no object gets more or fewer bytes than `info` declares if the function succeeds. Digests
 /// are not verified: a wrong base gives wrong objects. Memory is bounded by 96 MiB, or by 32 MiB and the base of
-/// [`Coder::Rebased`], and by the sizes of the objects and bases where these are smaller.
+/// [`Coder::Rebased`], or by 96 MiB, the base and twice the object of [`Coder::Lz4`], and by the sizes of the objects and bases where these are smaller.
 ///
 /// # Errors
 ///
@@ -42,6 +43,8 @@ pub fn decode(
         Coder::ZstdPrefix => bases_size,
         Coder::Rebased if info.bases.len() == 1 && bases_size.max(size) <= REBASE_MAX => bases_size,
         Coder::Rebased => return Err(fail(FrameRule::Sizes("the coder needs one base, and at most 128 MiB of each"))),
+        Coder::Lz4 if info.bases.len() == 1 && bases_size.max(size) <= LZ4_MAX => bases_size,
+        Coder::Lz4 => return Err(fail(FrameRule::Sizes("the coder needs one base, and at most 64 MiB of each"))),
         Coder::Tokens if bases_size.max(size) <= TOKENS_MAX => bases_size,
         Coder::Tokens => return Err(fail(FrameRule::Sizes("the coder takes at most 8 MiB of objects, and of bases"))),
     };
@@ -56,6 +59,10 @@ pub fn decode(
             let form = tokens::read_form(&mut input, &bases, size).map_err(|error| objects.input_error(error))?;
             drop(bases);
             objects.copy(&mut Rebuilder::new(&form), size)?;
+        }
+        Coder::Lz4 => {
+            let base = read_bases(info, 0, bases_size, base)?;
+            objects.lz4(&mut input, base)?;
         }
         _ => {
             let is_rebased = info.coder == Coder::Rebased;
@@ -164,6 +171,47 @@ impl ObjectSplitter<'_> {
         }
         self.buffer = buffer;
         Ok(())
+    }
+
+    /// Copies the content of a frame of unpacked LZ4 blocks.
+    fn lz4(&mut self, input: &mut impl BufRead, base: Vec<u8>) -> Result<(), DecodeError> {
+        let (mut blocks, mut prefix) =
+            BlockRebuilder::read(input, &base, self.size).map_err(|error| self.lz4_error(error))?;
+        drop(base);
+        if !rebase(input, &mut prefix).map_err(|error| self.lz4_error(error))? {
+            return Err(self.rule(FrameRule::Map));
+        }
+        self.expect_room(blocks.before())?;
+        for segment in segments_of(lz4::SEGMENT_SIZE, blocks.unpacked_size(), prefix.len() as u64) {
+            let prefix = &prefix[segment.prefix as usize..][..segment.prefix_len as usize];
+            let mut unpacked = zstd_coder::decoder(&mut *input, prefix, segment.len).map_err(DecodeError::Input)?;
+            let mut left = segment.len;
+            while left > 0
+                && let Some(packed) = blocks.next(&mut unpacked, &mut left).map_err(|error| self.lz4_error(error))?
+            {
+                self.expect_room(packed)?;
+            }
+            if unpacked.read(&mut [0]).map_err(|error| self.lz4_error(error))? > 0 {
+                return Err(self.rule(FrameRule::TooLong));
+            }
+        }
+        self.expect_room(blocks.after().map_err(|error| self.lz4_error(error))?)?;
+        if self.decoded < self.size { Err(self.rule(FrameRule::TooShort)) } else { Ok(()) }
+    }
+
+    /// Gives bytes that may be more than are left.
+    fn expect_room(&mut self, bytes: &[u8]) -> Result<(), DecodeError> {
+        if bytes.len() as u64 > self.size - self.decoded {
+            return Err(self.rule(FrameRule::TooLong));
+        }
+        self.give(bytes).map_err(DecodeError::Output)
+    }
+
+    fn lz4_error(&self, error: io::Error) -> DecodeError {
+        match error.kind() {
+            io::ErrorKind::InvalidData => self.rule(FrameRule::Lz4(error.to_string())),
+            _ => self.input_error(error),
+        }
     }
 
     fn give(&mut self, mut bytes: &[u8]) -> io::Result<()> {

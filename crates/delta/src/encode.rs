@@ -11,7 +11,7 @@ use crate::plan::FramePlan;
 use crate::read_at::ReadAt;
 use crate::rebase::{REBASE_MAX, rebased};
 use crate::segment::{PREFIX_MAX, SEGMENT_SIZE, segments};
-use crate::{tokens, zstd_coder};
+use crate::{lz4, tokens, zstd_coder};
 
 /// The work that is spent on small frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -116,6 +116,12 @@ impl DeltaEncoder {
     }
 
     fn encode_with(&self, content: &[u8], bases: &[u8], may_rebase: bool) -> io::Result<(Coder, Vec<u8>)> {
+        if may_rebase
+            && let Some(bytes) = lz4::encode(content, bases, self.effort.level())?
+            && bytes.len() < content.len() / 4 * 3
+        {
+            return Ok((Coder::Lz4, bytes));
+        }
         if may_rebase && let Some((moved, head)) = rebased(content, bases)? {
             let mut bytes = head;
             for segment in content.chunks(SEGMENT_SIZE as usize) {

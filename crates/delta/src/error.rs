@@ -61,6 +61,9 @@ pub enum FrameRule {
     /// The tokens of DEFLATE streams break a rule.
     #[error("the tokens of DEFLATE streams are damaged, or a base is: {0}")]
     Tokens(String),
+    /// The blocks of an LZ4 file break a rule.
+    #[error("the blocks of an LZ4 file are damaged, or a base is: {0}")]
+    Lz4(String),
     /// The sizes of the objects or of the bases exceed the limits.
     #[error("{0}")]
     Sizes(&'static str),

@@ -24,6 +24,8 @@ pub enum Coder {
     Rebased,
     /// Zstandard with the bases as prefix, and DEFLATE streams of both as tokens.
     Tokens,
+    /// Zstandard with the one base as prefix, and the blocks of an LZ4 file unpacked in both.
+    Lz4,
     /// A number that this program does not know.
     Unknown(u8),
 }
@@ -38,6 +40,7 @@ impl Coder {
             Coder::ZstdPrefix => 2,
             Coder::Rebased => 3,
             Coder::Tokens => 4,
+            Coder::Lz4 => 5,
             Coder::Unknown(number) => number,
         }
     }
@@ -51,6 +54,7 @@ impl Coder {
             2 => Coder::ZstdPrefix,
             3 => Coder::Rebased,
             4 => Coder::Tokens,
+            5 => Coder::Lz4,
             number => Coder::Unknown(number),
         }
     }

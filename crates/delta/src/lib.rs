@@ -14,6 +14,7 @@ mod elf;
 mod encode;
 mod error;
 mod frame;
+mod lz4;
 mod number;
 mod path_pattern;
 mod plan;

@@ -1,5 +1,7 @@
 //! Numbers of variable length: groups of seven bits, the lowest first (`docs/format/frame.md`, section 5).
 
+use std::io::{self, BufRead};
+
 /// Appends a number.
 pub(crate) fn push_number(bytes: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
@@ -25,4 +27,18 @@ pub(crate) fn take_number(bytes: &mut &[u8]) -> Option<u64> {
         }
     }
     None
+}
+
+/// Reads a number.
+pub(crate) fn read_number(input: &mut impl BufRead) -> io::Result<u64> {
+    let mut bytes = Vec::new();
+    loop {
+        let mut byte = [0];
+        input.read_exact(&mut byte)?;
+        bytes.extend_from_slice(&byte);
+        if byte[0] & 0x80 == 0 || bytes.len() == 10 {
+            let malformed = || io::Error::new(io::ErrorKind::InvalidData, "a number is malformed");
+            return take_number(&mut bytes.as_slice()).ok_or_else(malformed);
+        }
+    }
 }

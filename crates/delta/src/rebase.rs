@@ -21,13 +21,23 @@ pub(crate) fn rebased(content: &[u8], base: &[u8]) -> io::Result<Option<(Vec<u8>
     if map_bytes.len() as u64 > MAP_MAX {
         return Ok(None);
     }
-    let mut head = vec![0; 4];
-    zstd_coder::compress(&map_bytes, &[], MAP_LEVEL, &mut head)?;
-    let len = u32::try_from(head.len() - 4).map_err(|_| io::ErrorKind::InvalidInput)?;
-    head[..4].copy_from_slice(&len.to_le_bytes());
+    let head = with_length(&map_bytes)?;
     let mut moved = base.to_vec();
     replace_references(&mut moved, &mut map.replacer());
     Ok(Some((moved, head)))
+}
+
+/// Returns the bytes that tell that no address moves.
+pub(crate) fn no_map() -> io::Result<Vec<u8>> {
+    with_length(&[])
+}
+
+fn with_length(map: &[u8]) -> io::Result<Vec<u8>> {
+    let mut head = vec![0; 4];
+    zstd_coder::compress(map, &[], MAP_LEVEL, &mut head)?;
+    let len = u32::try_from(head.len() - 4).map_err(|_| io::ErrorKind::InvalidInput)?;
+    head[..4].copy_from_slice(&len.to_le_bytes());
+    Ok(head)
 }
 
 /// Reads how the addresses of the base move, and moves them; `Ok(false)` if the map breaks the rules.

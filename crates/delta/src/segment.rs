@@ -18,10 +18,15 @@ pub(crate) struct Segment {
 
 /// Returns the segments of a content of `size` bytes with bases of `bases` bytes. An empty content has one segment.
 pub(crate) fn segments(size: u64, bases: u64) -> impl Iterator<Item = Segment> {
-    (0..size.div_ceil(SEGMENT_SIZE).max(1)).map(move |number| {
-        let offset = number * SEGMENT_SIZE;
-        let len = SEGMENT_SIZE.min(size - offset);
-        let prefix_len = bases.min(PREFIX_MAX);
+    segments_of(SEGMENT_SIZE, size, bases)
+}
+
+/// Returns the segments of `segment_size` bytes, with prefixes that are twice as long.
+pub(crate) fn segments_of(segment_size: u64, size: u64, bases: u64) -> impl Iterator<Item = Segment> {
+    (0..size.div_ceil(segment_size).max(1)).map(move |number| {
+        let offset = number * segment_size;
+        let len = segment_size.min(size - offset);
+        let prefix_len = bases.min(segment_size * 2);
         // The same share of the bases as of the content lies before the middle of the segment.
         let middle = u128::from(offset + len / 2) * u128::from(bases) / u128::from(size.max(1));
         let middle = u64::try_from(middle).unwrap_or(u64::MAX);

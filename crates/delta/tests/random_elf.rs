@@ -56,6 +56,38 @@ fn program(functions: u64, gap: u64) -> Vec<u8> {
     ])
 }
 
+/// A kernel: absolute addresses of four bytes in code, tables relative to themselves, and the list of what moves.
+fn kernel(functions: u64, gap: u64) -> Vec<u8> {
+    let text_address = 0xffff_ffff_8100_0000;
+    let start = |number: u64| text_address + number * 64 + number / 10 * gap;
+    let mut text = Vec::new();
+    let mut places = Vec::new();
+    for number in 0..functions {
+        text.resize((start(number) - text_address) as usize, 0xcc);
+        for call in 0..7u64 {
+            let target = start((number * 31 + call * 17) % functions);
+            text.extend([0x48, 0xc7, 0xc7]);
+            places.push((text_address as u32).wrapping_add(text.len() as u32));
+            text.extend((target as u32).to_le_bytes());
+            text.push((number >> call) as u8);
+        }
+    }
+    let table_address = text_address + 0x100_0000;
+    let relative = |number: u64| (start(number).wrapping_sub(table_address + number * 4) as u32).to_le_bytes();
+    let table: Vec<u8> = (0..functions).flat_map(relative).collect();
+    let data: Vec<u8> = (0..functions).flat_map(|number| start(number).to_le_bytes()).collect();
+    let names = b"\0.text\0.orc_unwind_ip\0.param\0.percpu\0.shstrtab\0";
+    let mut bytes = elf(&[
+        (1, 1, 6, text_address, &text),
+        (7, 1, 2, table_address, &table),
+        (22, 1, 2, text_address + 0x200_0000, &data),
+        (29, 1, 3, 0, &[7; 64]),
+        (37, 3, 0, 0, names),
+    ]);
+    bytes.extend(places.into_iter().flat_map(u32::to_le_bytes));
+    bytes
+}
+
 /// An ELF file of sections: name, type, flags, address and bytes.
 fn elf(sections: &[(u32, u32, u64, u64, &[u8])]) -> Vec<u8> {
     let mut bytes = vec![0; 64];
@@ -99,6 +131,16 @@ fn moved_code_costs_little() {
     // Two bases are a prefix as they are.
     let (plain, without) = DeltaEncoder::new(Effort::Default).encode(&new, &[&old, b"x"]).unwrap();
     assert_eq!(plain, Coder::ZstdPrefix);
+    assert!(bytes.len() * 20 < without.len(), "{} bytes, without the map {}", bytes.len(), without.len());
+}
+
+#[test]
+fn moved_kernels_cost_little() {
+    let (old, new) = (kernel(2000, 0), kernel(2000, 16));
+    let (coder, bytes) = DeltaEncoder::new(Effort::Default).encode(&new, &[&old]).unwrap();
+    assert_eq!(coder, Coder::Rebased);
+    assert_eq!(decoded(coder, &bytes, new.len(), &old).as_ref(), Some(&new));
+    let without = DeltaEncoder::new(Effort::Default).encode(&new, &[&old, b"x"]).unwrap().1;
     assert!(bytes.len() * 20 < without.len(), "{} bytes, without the map {}", bytes.len(), without.len());
 }
 

@@ -15,6 +15,17 @@ const SHT_RELR: u32 = 19;
 /// Relocations whose addend is an address.
 const R_RELATIVE: u32 = 8;
 const R_IRELATIVE: u32 = 37;
+/// Sections of a kernel with fields of four bytes that are relative to themselves.
+const RELATIVE_TABLES: [&[u8]; 8] = [
+    b".orc_unwind_ip",
+    b".retpoline_sites",
+    b".return_sites",
+    b".smp_locks",
+    b"__bug_table",
+    b"__ex_table",
+    b"__ksymtab",
+    b"__ksymtab_gpl",
+];
 const STT_TLS: u8 = 6;
 /// Most candidates of jump tables.
 const TABLES_MAX: usize = 1 << 20;
@@ -47,9 +58,15 @@ pub(crate) fn replace_references(bytes: &mut [u8], replace: &mut dyn FnMut(Store
             _ if section.file_size == 0 || section.is_code() => {}
             _ if section.name == b".eh_frame_hdr" => walk.frame_table(section),
             _ if section.name == b".eh_frame" => walk.frames(section),
-            SHT_PROGBITS if section.is_writable() => walk.pointers(section),
+            SHT_PROGBITS if all.is_kernel() && RELATIVE_TABLES.contains(&section.name.as_slice()) => {
+                walk.relative_table(section);
+            }
+            SHT_PROGBITS if section.is_writable() || all.is_kernel() => walk.pointers(section),
             _ => {}
         }
+    }
+    if all.is_kernel() {
+        walk.addresses_after_headers();
     }
 }
 
@@ -101,13 +118,13 @@ impl ReferenceWalk<'_> {
                 0x0f if self.bytes[at + 1] & 0xf0 == 0x80 && at + 6 <= end => (at + 2, self.all.code),
                 _ if byte & 0xc7 == 0x05 => (at + 1, self.all.image),
                 _ => {
-                    at += 1;
+                    at = self.short_address(at, end).unwrap_or(at + 1);
                     continue;
                 }
             };
             let anchor = section.address + (operand - section.offset) as u64;
             let Some(target) = self.target(operand, anchor.wrapping_add(4), range) else {
-                at += 1;
+                at = self.short_address(at, end).unwrap_or(at + 1);
                 continue;
             };
             let is_lea = byte & 0xc7 == 0x05 && at > section.offset && self.bytes[at - 1] == 0x8d;
@@ -116,6 +133,47 @@ impl ReferenceWalk<'_> {
             }
             self.put32(operand, StoredAddress::Relative { anchor, addend: 4, target });
             at = operand + 4;
+        }
+    }
+
+    /// Replaces an address of four bytes in an instruction of a kernel, and returns the offset after it.
+    fn short_address(&mut self, at: usize, end: usize) -> Option<usize> {
+        if !self.all.is_kernel() {
+            return None;
+        }
+        let operand = match self.bytes[at..end] {
+            [0xc7, 0xc0..=0xc7, ..] | [0x81, 0xf8..=0xff, ..] => at + 2,
+            [byte, sib, ..] if byte & 0xc7 == 4 && sib & 7 == 5 => at + 2,
+            [0x68 | 0xb8..=0xbf, ..] => at + 1,
+            [byte, ..] if byte & 0xc0 == 0x80 && byte & 7 != 4 => at + 1,
+            _ => return None,
+        };
+        (operand + 4 <= end && self.put_short(operand)).then_some(operand + 4)
+    }
+
+    /// Replaces an address of the image in four bytes, which have the sign of all of it.
+    fn put_short(&mut self, at: usize) -> bool {
+        let Some(value) = u32_at(self.bytes, at) else { return false };
+        let address = i64::from(value.cast_signed()).cast_unsigned();
+        let counts = address >= self.all.image.0 && address < self.all.image.1;
+        if counts {
+            self.put32(at, StoredAddress::Absolute(address));
+        }
+        counts
+    }
+
+    fn relative_table(&mut self, section: &ElfSection) {
+        for index in 0..section.file_size / 4 {
+            self.put_relative(section.offset + index * 4, section.address + index as u64 * 4, 0);
+        }
+    }
+
+    /// The places that a kernel changes when it moves itself: a list after the file.
+    fn addresses_after_headers(&mut self) {
+        let mut at = self.all.headers_end;
+        while at + 4 <= self.bytes.len() {
+            self.put_short(at);
+            at += 4;
         }
     }
 

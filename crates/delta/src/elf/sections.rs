@@ -2,6 +2,10 @@
 
 /// Most sections of a file.
 const SECTIONS_MAX: usize = 4096;
+/// Highest address: what is added to one is less than a page.
+const ADDRESS_MAX: u64 = u64::MAX - 4096;
+/// Lowest address of a kernel.
+const KERNEL_MIN: u64 = 0xffff_ffff_8000_0000;
 const SHT_NOBITS: u32 = 8;
 const SHF_WRITE: u64 = 1;
 const SHF_ALLOC: u64 = 2;
@@ -44,6 +48,15 @@ pub(crate) struct ElfSections {
     pub(crate) image: (u64, u64),
     /// The addresses of all sections with code.
     pub(crate) code: (u64, u64),
+    /// Offset in the file of the byte after the section headers.
+    pub(crate) headers_end: usize,
+}
+
+impl ElfSections {
+    /// True for kernels: all addresses are in the highest 2 GiB, and so have four bytes in code.
+    pub(crate) fn is_kernel(&self) -> bool {
+        self.image.0 >= KERNEL_MIN && self.image.0 < self.image.1
+    }
 }
 
 pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
@@ -73,13 +86,15 @@ pub(crate) fn sections(bytes: &[u8]) -> Option<ElfSections> {
     let names = headers.get(usize::from(u16_at(bytes, 62)?).checked_mul(64)?..)?;
     let (names, names_size) = (size_at(names, 24)?, size_at(names, 32)?);
     let names = bytes.get(names..)?.get(..names_size)?;
-    let mut found = ElfSections { list: Vec::new(), image: (u64::MAX, 0), code: (u64::MAX, 0) };
+    let mut found = ElfSections { list: Vec::new(), image: (u64::MAX, 0), code: (u64::MAX, 0), headers_end: 0 };
+    found.headers_end = table + headers.len();
     for header in headers.chunks_exact(64).take(SECTIONS_MAX) {
         let flags = u64_at(header, 8)?;
         let (address, size) = (u64_at(header, 16)?, u64_at(header, 32)?);
         let kind = u32_at(header, 4)?;
-        let is_loaded = flags & SHF_ALLOC != 0 && size > 0 && !(kind == SHT_NOBITS && flags & SHF_TLS != 0);
-        let end = address.checked_add(size).filter(|end| i64::try_from(*end).is_ok())?;
+        let is_loaded =
+            flags & SHF_ALLOC != 0 && address.min(size) > 0 && !(kind == SHT_NOBITS && flags & SHF_TLS != 0);
+        let end = address.checked_add(size).filter(|end| *end <= ADDRESS_MAX)?;
         if !is_loaded {
             continue;
         }

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, Read};
 use super::find::{STREAMS_MAX, find_streams};
 use super::form::{FORM_MAX, invalid, token_form};
 use super::rebuilder::Rebuilder;
-use crate::number::{push_number, take_number};
+use crate::number::{push_number, read_number};
 use crate::zstd_coder;
 
 /// Most bytes of the objects of a frame, and of its bases.
@@ -60,16 +60,4 @@ pub(crate) fn read_form(input: &mut impl BufRead, bases_form: &[u8], size: u64) 
 /// Most bytes of the form of a content: a match may have two bits, and has four bytes in the form.
 fn form_max(size: u64) -> u64 {
     (size * 16 + 64).min(FORM_MAX as u64)
-}
-
-fn read_number(input: &mut impl BufRead) -> io::Result<u64> {
-    let mut bytes = Vec::new();
-    loop {
-        let mut byte = [0];
-        input.read_exact(&mut byte)?;
-        bytes.extend_from_slice(&byte);
-        if byte[0] & 0x80 == 0 || bytes.len() == 10 {
-            return take_number(&mut bytes.as_slice()).ok_or_else(|| invalid("a number is malformed"));
-        }
-    }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use libcomposefs_content::mutex::{into_inner, lock};
 use libcomposefs_content::workers;
-use libcomposefs_delta::FrameInfo;
+use libcomposefs_delta::{Coder, FrameInfo};
 use libcomposefs_image::Digest;
 
 use crate::RepositoryError;
@@ -126,13 +126,14 @@ impl SharedState<'_> {
 fn needed(frame: &FrameInfo) -> u64 {
     let sum = |list: &[(Digest, u64)]| list.iter().fold(0_u64, |sum, (_, size)| sum.saturating_add(*size));
     let contents = sum(&frame.objects).saturating_mul(2).saturating_add(sum(&frame.bases));
+    // Their blocks have many times that unpacked: such frames are decoded one by one.
+    let contents = if frame.coder == Coder::Lz4 { contents.saturating_add(ROOM) } else { contents };
     frame.length.saturating_add(contents)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use libcomposefs_delta::Coder;
     use libcomposefs_image::{Algorithm, verity};
 
     fn frame(length: u64, size: u64) -> FrameInfo {

@@ -1,0 +1,9 @@
+//! Coder 5: the blocks of an LZ4 file in the object and the base are unpacked (`docs/format/frame.md`, section 7).
+
+mod blocks;
+mod chains;
+mod coder;
+mod rebuilder;
+
+pub(crate) use coder::{LZ4_MAX, SEGMENT_SIZE, encode};
+pub(crate) use rebuilder::BlockRebuilder;
