@@ -57,6 +57,7 @@ impl<'r, R: Read> BitReader<'r, R> {
     }
 
     /// Takes bits, at most 16.
+    #[inline]
     pub(super) fn take(&mut self, count: u32) -> io::Result<u32> {
         let bits = self.peek(count)?;
         self.skip(count)?;
@@ -93,6 +94,12 @@ impl BitWriter {
             self.bits >>= 32;
             self.count -= 32;
         }
+    }
+
+    /// Returns the number of bytes in memory, up to seven less than the whole bytes so far.
+    #[inline]
+    pub(super) fn ready_len(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Returns the whole bytes so far.

@@ -39,6 +39,7 @@ impl HuffmanTable {
     }
 
     /// Returns the symbol at the beginning of the bits and the length of its code.
+    #[inline]
     pub(super) fn symbol(&self, bits: u32) -> Option<(u16, u32)> {
         let (symbol, len) = *self.entries.get(bits as usize & (self.entries.len() - 1))?;
         if len > 0 { Some((symbol, u32::from(len))) } else { self.long_symbol(bits) }

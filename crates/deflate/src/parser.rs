@@ -111,6 +111,7 @@ fn dynamic_head<R: Read>(bits: &mut BitReader<'_, R>) -> io::Result<DynamicHead>
     Ok(head)
 }
 
+#[inline]
 fn symbol<R: Read>(bits: &mut BitReader<'_, R>, table: &HuffmanTable) -> io::Result<u16> {
     let next = bits.peek(table.bits)?;
     let (symbol, len) = table.symbol(next).ok_or_else(|| invalid("a code is not defined"))?;

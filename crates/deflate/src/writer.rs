@@ -83,6 +83,7 @@ impl DeflateWriter {
     }
 
     /// Writes a token. `None` if the block has no code for it.
+    #[inline]
     pub fn token(&mut self, token: DeflateToken) -> Option<()> {
         let (len, distance) = (token.byte_count(), token.distance());
         match token {
@@ -115,6 +116,13 @@ impl DeflateWriter {
     /// Ends the stream.
     pub fn pad(&mut self, padding: u8) {
         self.bits.pad(padding);
+    }
+
+    /// Returns about how many bytes there are to be taken away: up to seven more.
+    #[inline]
+    #[must_use]
+    pub fn ready_len(&self) -> usize {
+        self.bits.ready_len()
     }
 
     /// Returns the whole bytes so far, to be taken away.

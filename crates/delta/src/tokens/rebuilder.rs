@@ -124,7 +124,7 @@ impl Read for Rebuilder<'_> {
         if self.given == self.writer.bytes().len() {
             self.writer.bytes().clear();
             self.given = 0;
-            while self.writer.bytes().len() < OUTPUT && !matches!(self.next, FormPart::End) {
+            while self.writer.ready_len() < OUTPUT && !matches!(self.next, FormPart::End) {
                 self.step()?;
             }
         }
