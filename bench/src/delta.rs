@@ -56,6 +56,11 @@ const UPDATES: &[(&str, Trees)] = &[
 /// The ratio to ostree with bsdiff that is wanted, as a geometric mean.
 const WANTED: f64 = 0.75;
 
+/// Returns the names of the updates.
+pub(crate) fn names() -> Vec<&'static str> {
+    UPDATES.iter().map(|(name, _)| *name).collect()
+}
+
 pub(crate) fn run(setting: &Setting, report: &mut Report) -> Result<()> {
     report.heading("Bytes of an update, and CPU seconds of the sender");
     println!(
@@ -63,7 +68,8 @@ pub(crate) fn run(setting: &Setting, report: &mut Report) -> Result<()> {
     );
     println!("|---|---|---|---|---|---|---|---|---|");
     let mut ratios = Vec::new();
-    for (name, trees) in UPDATES {
+    let is_wanted = |name: &str| setting.updates.is_empty() || setting.updates.iter().any(|wanted| wanted == name);
+    for (name, trees) in UPDATES.iter().filter(|(name, _)| is_wanted(name)) {
         let place = setting.scratch.join("update");
         let update = Update { setting, place: &place };
         fs::create_dir(&place)?;

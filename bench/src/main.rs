@@ -88,6 +88,9 @@ struct Arguments {
     /// Measure only this part of the topic `oci`; may be given more than once.
     #[arg(long, value_enum)]
     part: Vec<oci::OciPart>,
+    /// Measure only this update of the topic `delta`, by its name; may be given more than once.
+    #[arg(long, value_parser = delta::names())]
+    update: Vec<String>,
     /// A layer of 5 GB for the memory of a pull.
     #[arg(long)]
     full: bool,
@@ -103,6 +106,8 @@ struct Setting {
     layer_bytes: u64,
     /// The parts of the topic `oci`; all of them if the list is empty.
     parts: Vec<oci::OciPart>,
+    /// The updates of the topic `delta`; all of them if the list is empty.
+    updates: Vec<String>,
     /// Set if the largest inputs are measured too.
     is_full: bool,
     /// A directory of this run's own, on the disk.
@@ -151,6 +156,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
         trees: arguments.tree.clone(),
         layer_bytes: arguments.layer_mb * 1_000_000,
         parts: arguments.part.clone(),
+        updates: arguments.update.clone(),
         is_full: arguments.full,
         scratch: scratch.path().to_owned(),
         names,
