@@ -118,7 +118,7 @@ impl DeflateWriter {
         self.bits.pad(padding);
     }
 
-    /// Returns about how many bytes there are to be taken away: up to seven more.
+    /// Returns about how many bytes can be taken away: up to seven more.
     #[inline]
     #[must_use]
     pub fn ready_len(&self) -> usize {

@@ -21,7 +21,8 @@ const BUFFER_SIZE: usize = 128 << 10;
 ///
 /// The sizes are checked: no object gets more or fewer bytes than `info` declares if the function succeeds. Digests
 /// are not verified: a wrong base gives wrong objects. Memory is bounded by 96 MiB, or by 32 MiB and the base of
-/// [`Coder::Rebased`], or by 96 MiB, the base and twice the object of [`Coder::Lz4`], and by the sizes of the objects and bases where these are smaller.
+/// [`Coder::Rebased`], or by 96 MiB, the base and twice the object of [`Coder::Lz4`], and by the sizes of the objects
+/// and bases where these are smaller.
 ///
 /// # Errors
 ///

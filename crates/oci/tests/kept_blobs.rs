@@ -377,11 +377,7 @@ fn a_whole_blob_replaces_a_damaged_record() {
     let place = Place::new();
     let image = place.pull(&layers, KeepBlobs::Record, "image");
     let BlobKind::Rebuildable(size) = image.layers[0].blob_kind else { panic!("{:?}", image.layers[0].blob_kind) };
-    let objects = place.repository.objects();
-    let has_size = |digest: &_| place.repository.object(digest).unwrap().size() == size;
-    let record = objects.list().map(Result::unwrap).find(has_size).unwrap();
-    let hex = record.to_hex();
-    let path = place.dir.path().join("repo/objects").join(&hex[..2]).join(&hex[2..]);
+    let path = object_of_size(&place, size);
     let mut bytes = fs::read(&path).unwrap();
     let last = bytes.len() - 1;
     bytes[last] ^= 1;

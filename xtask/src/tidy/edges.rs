@@ -45,7 +45,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "fuzz",
         &[
             "capi", "content", "delivery", "delta", "fuse", "hash", "image", "mount", "oci", "ostree", "remote",
-            "repo", "scan", "selinux", "store",
+            "repo", "scan", "selinux", "store", "trust",
         ],
     ),
 ];

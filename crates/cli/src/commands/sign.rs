@@ -21,8 +21,8 @@ use crate::{complete, output};
 ///
 /// The statement that is signed has the digest of the image, its name, a serial number and times. The signature is one
 /// of OpenSSH, made by ssh-keygen with --key, so keys in an agent and hardware keys work as they are. Statement and
-/// signature lie beside the image in the repository, and travel with it by `sync`, `push`, `pull` and bundles. Which keys count
-/// for which names is the business of the policy on the receiving machine (docs/format/trust.md).
+/// signature lie beside the image in the repository, and travel with it by `sync`, `push`, `pull` and bundles. Which
+/// keys count for which names is the business of the policy on the receiving machine (docs/format/trust.md).
 ///
 /// To sign elsewhere, print the statement with --print, sign it there with `ssh-keygen -Y sign -n composefs-image`, and
 /// add both files with --add.

@@ -9,7 +9,8 @@ const SHELL: &str = r#"
     mkdir -p os/bin os/proc os/dev os/tmp os/etc
     for program in $programs; do file=$(readlink -f $(command -v $program)); cp $file os/bin/$program
         cp -L --parents $(ldd $file | grep -o '/[^ :]*\.so[^ ]*') os 2>/dev/null || true; done
-    mkcomposefs --digest-store=store os os.img; chmod 644 os.img; chmod -R a+rX store; image=$PWD/os.img; store=$PWD/store
+    mkcomposefs --digest-store=store os os.img; chmod 644 os.img; chmod -R a+rX store
+    image=$PWD/os.img; store=$PWD/store
     status() { set +e; "$@" 2>>errors; echo $?; set -e; }
     # Only commands of this test make directories there. The program may be built there.
     cp --remove-destination $(readlink -f bin/composefs) bin/composefs; ln -sf composefs bin/mkcomposefs
@@ -27,7 +28,8 @@ const SHELL: &str = r#"
         contained --rw -- sh -c 'echo new >/new; echo more >>/bin/cat; cat /new'
         contained --rw=kept -- sh -c 'echo new >/new'; cat kept/upper/new; contained --rw=kept -- cat /new
         contained --network=none -- cat /proc/net/dev | grep -c :
-        test "$(contained -- ls -l /proc/self/ns/net | grep -o '[[].*')" = "$(readlink /proc/self/ns/net | grep -o '[[].*')"
+        own=$(readlink /proc/self/ns/net | grep -o '[[].*')
+        test "$(contained -- ls -l /proc/self/ns/net | grep -o '[[].*')" = "$own"
         left; servers_end; }
     # Starts a command that runs until it is ended, and waits until it has begun.
     start() { rm -f kept/upper/begun

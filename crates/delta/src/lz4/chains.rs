@@ -13,7 +13,7 @@ pub(super) const NO_RANK: u8 = 255;
 pub(super) struct Chains {
     /// For each hash the last place, plus 1.
     last: Vec<u32>,
-    /// For each of the last 65,536 places the distance of the one before with the same hash; 0 if there is none.
+    /// For each of the last 65,536 places the distance of the one before with the same hash; 0 for the first.
     before: Vec<u16>,
     /// Number of places that were added.
     added: usize,
@@ -34,7 +34,7 @@ impl Chains {
     fn matches<'c>(&'c mut self, block: &'c [u8], at: usize, len: usize) -> impl Iterator<Item = usize> + 'c {
         while let Some(bytes) = block.get(self.added..).filter(|_| self.added < at).and_then(|b| b.first_chunk()) {
             let last = &mut self.last[hash(bytes)];
-            // 0 if there is none, or if it is too far away.
+            // 0 for the first, and for one that is too far away.
             let distance = if *last == 0 { 0 } else { self.added + 1 - *last as usize };
             self.before[self.added & 0xffff] = u16::try_from(distance).unwrap_or(0);
             *last = (self.added + 1) as u32;

@@ -51,8 +51,8 @@ pub enum KeepError {
     Repository(#[from] RepositoryError),
     /// The blob is not that of the layer.
     #[error(
-        "it is no archive of this layer, compressed or not: the manifest names the blob of another layer, and is not to \
-         be trusted"
+        "it is no archive of this layer, compressed or not: the manifest names the blob of another layer, and is not \
+         to be trusted"
     )]
     OtherArchive,
     /// The layer cannot be read back.

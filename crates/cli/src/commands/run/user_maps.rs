@@ -48,7 +48,7 @@ fn write_map(holder: i32, kind: &IdKind, users: &[String], own: u32) -> anyhow::
         match done {
             Ok(done) if done.status.success() => return Ok(()),
             Ok(done) => tell!(
-                "composefs: {} failed, so that other owners are shown as nobody: {}",
+                "composefs: {} failed, so that other owners are shown as the overflow id: {}",
                 kind.program,
                 String::from_utf8_lossy(&done.stderr).trim()
             ),
