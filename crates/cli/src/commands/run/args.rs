@@ -59,7 +59,7 @@ image, 126 if it cannot be executed, 125 if it cannot be started for another rea
 are sent to composefs are passed on to the command.
 
 A user without privileges is root in the user namespace. If /etc/subuid and /etc/subgid give the user ids, and
-newuidmap and newgidmap are installed, these ids are there too, from 1; else all other owners are shown as nobody.
+newuidmap and newgidmap are installed, these ids are there too, from 1; else all other owners are shown as 65534.
 
 Examples:
   composefs --repo=images run debian/13 -- sh -c 'cat /etc/os-release'

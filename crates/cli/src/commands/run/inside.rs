@@ -52,7 +52,14 @@ pub(super) fn enter(root: &Path, is_writable: bool) -> anyhow::Result<()> {
         rustix::mount::unmount(".", UnmountFlags::DETACH)?;
         Ok(rustix::process::chdir("/")?)
     };
-    change_root().context("cannot make the image the root directory")
+    change_root().map_err(|error| {
+        let failed = format!("cannot make the image the root directory: {error}");
+        if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) {
+            let remedy = "the kernel replaces no root that is an initramfs: run it on a system with a mounted root";
+            return with_remedy(failed, remedy);
+        }
+        anyhow!(failed)
+    })
 }
 
 /// Runs the command to its end, and returns its exit status.
