@@ -7,6 +7,7 @@ mod full_store;
 mod guest;
 mod mounting;
 mod repository;
+mod rootless;
 mod tamper;
 mod vouched;
 
@@ -48,6 +49,7 @@ pub(crate) fn all() -> Vec<Test> {
         full_store::TESTS,
         &mounting::tests(),
         repository::TESTS,
+        rootless::TESTS,
         tamper::TESTS,
         vouched::TESTS,
     ]
