@@ -113,10 +113,22 @@ fn oci_images_are_judged_by_their_composefs_images() {
     machine.ok("oci", &pull);
     machine.ok("oci", &["oci", "mount", "debian/13", "/", "--dry-run"]);
     machine.ok("oci", &["mount", "debian/13", "/", "--dry-run"]);
+    // Another repository asks too, and gets the signatures.
+    let from = machine.text("oci");
+    machine.ok("other", &["init", "--insecure", "--format=1"]);
+    machine.refused("other", &["sync", &from, "--oci=free/12"], &["free/12"]);
+    machine.ok("oci", &["oci", "tag", "free/13", "free/12"]);
+    machine.ok("other", &["sync", &from, "--oci=free/12"]);
+    machine.ok("other", &["sync", &from, "--oci=debian/13"]);
+    fs::remove_dir_all(machine.path("other/signatures")).unwrap();
+    machine.refused("other", &["oci", "tag", "free/12", "debian/12"], &["refuses debian/12"]);
     let digest = free["image"].as_str().unwrap();
     // By its digest it has no name that a rule could accept.
     machine.refused("oci", &["mount", digest, "/", "--dry-run"], &[digest]);
     fs::remove_dir_all(machine.path("oci/signatures")).unwrap();
+    machine.ok("third", &["init", "--insecure", "--format=1"]);
+    machine.refused("third", &["sync", &from, "--oci=debian/13"], &["refuses debian/13"]);
+    assert_eq!(machine.ok("third", &["oci", "images", "-q"]), "");
     machine.refused("oci", &["oci", "mount", "debian/13", "/", "--dry-run"], &["refuses debian/13"]);
     machine.refused("oci", &["oci", "bundle", "debian/13", &machine.text("bundle")], &["refuses debian/13"]);
     assert!(!machine.path("bundle/config.json").exists());

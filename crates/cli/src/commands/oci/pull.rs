@@ -7,7 +7,7 @@ use libcomposefs_image::Digest;
 use libcomposefs_oci::pull::{KeepBlobs, LayerOutcome, PulledImage, PulledLayer, pull};
 use libcomposefs_oci::stored::stream_name;
 use libcomposefs_oci::stream::StreamKind;
-use libcomposefs_repo::StreamTag;
+use libcomposefs_repo::{Repository, StreamTag};
 use libcomposefs_trust::Moment;
 use serde_json::json;
 
@@ -110,11 +110,7 @@ fn run_pull(args: &OciPullArgs, selected: &RepositoryArgs, interrupt: &Interrupt
     let pulled = pull(&repository, &*opened.source, &options, &bars)?;
     drop(bars);
     if is_judged {
-        let named = NamedImage { name: tag.as_str(), digest: pulled.image };
-        trust.judge_stored(&repository, named, Moment::FirstUse)?;
-        let stream = stream_name(StreamKind::Manifest(pulled.manifest));
-        let is_tagged = repository.tag_stream(&stream, &tag)?;
-        ensure!(is_tagged, "a gc has removed {tag} before it had a name: pull it again");
+        name_if_accepted(&repository, &trust, &pulled, &tag)?;
     }
     warnings::tell(&pulled.warnings);
     if args.json {
@@ -141,6 +137,19 @@ fn run_pull(args: &OciPullArgs, selected: &RepositoryArgs, interrupt: &Interrupt
         let layers = counted(partial.len() as u64, "layer");
         out!("parts     of {layers} {fetched} bytes were fetched; {reused} bytes of contents were here");
     }
+    Ok(())
+}
+
+/// Gives an image that was pulled without a name this name, if the policies accept it.
+pub(super) fn name_if_accepted(
+    repository: &Repository,
+    trust: &ImageTrust,
+    pulled: &PulledImage,
+    tag: &StreamTag,
+) -> anyhow::Result<()> {
+    trust.judge_stored(repository, NamedImage { name: tag.as_str(), digest: pulled.image }, Moment::FirstUse)?;
+    let is_tagged = repository.tag_stream(&stream_name(StreamKind::Manifest(pulled.manifest)), tag)?;
+    ensure!(is_tagged, "a gc has removed {tag} before it had a name: pull it again");
     Ok(())
 }
 

@@ -11,8 +11,10 @@ use serde_json::{Value, json};
 
 use super::progress::LayerBars;
 use super::warnings;
+use crate::commands::oci::pull::name_if_accepted;
 use crate::commands::repository::{counted, tell_of_waiting};
 use crate::inspect::size::human;
+use crate::trust::ImageTrust;
 
 /// What was done for one image: a line, and an object for `--json`.
 pub(crate) struct CopiedImage {
@@ -55,12 +57,19 @@ pub(crate) fn copy(
         return Ok(CopiedImage { line: format!("{manifest} {tag}: {what}"), json });
     }
     let mut options = PullOptions::default();
-    options.tags = vec![tag.clone()];
+    let trust = ImageTrust::load()?;
+    // What a policy may refuse gets its name only after the digest of its composefs image is known.
+    let is_judged = !trust.policies().is_empty();
+    options.tags = if is_judged { Vec::new() } else { vec![tag.clone()] };
     options.per_layer = source.has_layer_images();
     let bars = LayerBars::default();
     let pulled = pull(repository, &source, &options, &bars)?;
     drop(bars);
     warnings::tell(&pulled.warnings);
+    repository.copy_signatures(&Repository::open(other)?, &pulled.image)?;
+    if is_judged {
+        name_if_accepted(repository, &trust, &pulled, tag)?;
+    }
     json["image"] = pulled.image.to_hex().into();
     json["objects"] = json!({ "new": pulled.new_objects, "bytes": pulled.new_bytes });
     let (objects, bytes) = (counted(pulled.new_objects, "object"), human(pulled.new_bytes));
