@@ -96,6 +96,48 @@ fn digests_of_images_of_the_repository_are_computed() {
     }
 }
 
+/// A digest leads to its own image also where cfsctl has written a tag that looks like one, and such a tag, which is no
+/// new name, is listed, resolved and removed.
+#[test]
+fn a_digest_is_no_name_and_is_taken_where_names_are() {
+    let place = Place::new();
+    let pull = |layout: &str, name: &str| {
+        let source = place.layout(layout);
+        place.json(&["oci", "pull", &source, &format!("--name={name}"), "--json"])["manifest"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let (three, basic) = (pull("three-layers", "three"), pull("basic", "basic"));
+    let shown = |name: &str| place.json(&["oci", "inspect", name, "--json"])["manifest"].as_str().unwrap().to_owned();
+    for refused in [three.as_str(), "oci:x", "repo:x", "docker://x", "/abs", "a/../b"] {
+        let error = place.fails(2, &["oci", "tag", "basic", refused]);
+        assert!(error.contains("choose another name"), "{error}");
+        let error = place.fails(2, &["oci", "pull", &place.layout("basic"), &format!("--name={refused}")]);
+        assert!(error.contains("choose another name"), "{error}");
+    }
+    assert_eq!(place.prints(&["oci", "images", "-q"]), "basic\nthree\n");
+    assert_eq!(shown(&three), three);
+    assert!(place.prints(&["oci", "layers", &three]).contains("diff ID"));
+    assert!(place.prints(&["oci", "verify", &three]).contains("are right"));
+    let plan = place.run(&["oci", "mount", &three, place.path("mnt").to_str().unwrap(), "--dry-run"]);
+    assert!(!plan.stderr.contains("no OCI image"), "{plan:?}");
+    place.prints(&["oci", "tag", &three, "again"]);
+    assert_eq!(shown("again"), three);
+    // What cfsctl can have written.
+    let absent = format!("sha256:{}", "0".repeat(64));
+    for tag in [&three, &absent] {
+        let link = place.path("repo/streams/refs/oci").join(tag);
+        std::os::unix::fs::symlink(format!("../../oci-manifest-{basic}"), link).unwrap();
+    }
+    assert_eq!((shown(&three), shown(&absent)), (three.clone(), basic));
+    assert!(place.prints(&["oci", "images", "-q"]).contains(&three));
+    place.prints(&["oci", "untag", &three]);
+    place.prints(&["oci", "untag", &absent]);
+    assert_eq!(place.prints(&["oci", "images", "-q"]), "again\nbasic\nthree\n");
+    assert!(place.fails(1, &["oci", "inspect", &absent]).contains(&absent));
+}
+
 #[test]
 fn sources_that_do_not_exist_are_refused() {
     let place = Place::new();

@@ -101,6 +101,23 @@ pub fn stream_name(kind: StreamKind) -> StreamName {
     kind.to_string().parse().expect("the name of a stream of an image is valid")
 }
 
+/// Returns the stream of the manifest that a name leads to: the manifest with this digest, if the repository has it,
+/// otherwise the manifest with this tag. So a digest never leads to another image, also where another program has
+/// written a tag that looks like one.
+///
+/// # Errors
+///
+/// If the repository cannot be read.
+pub fn image_stream(repository: &Repository, name: &StreamTag) -> Result<Option<StreamName>, RepositoryError> {
+    if let Ok(digest) = name.as_str().parse() {
+        let stream = stream_name(StreamKind::Manifest(digest));
+        if repository.stream(&stream)?.is_some() {
+            return Ok(Some(stream));
+        }
+    }
+    repository.resolve_stream_tag(name)
+}
+
 /// An image of a repository.
 #[derive(Debug)]
 pub struct StoredImage {
@@ -124,6 +141,18 @@ impl StoredImage {
             repository: repository.path().display().to_string(),
         })?;
         Self::by_stream(repository, &name)
+    }
+
+    /// Reads an image by its name: a tag, or the digest of its manifest. [`image_stream`] has the rule.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such image, or one of its streams is missing or damaged.
+    pub fn by_name(repository: &Repository, name: &StreamTag) -> Result<Self, StoredError> {
+        match image_stream(repository, name)? {
+            Some(stream) => Self::by_stream(repository, &stream),
+            None => Self::by_tag(repository, name),
+        }
     }
 
     /// Reads an image by the digest of its manifest.

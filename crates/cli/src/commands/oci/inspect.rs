@@ -21,7 +21,7 @@ use crate::output;
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct OciInspectArgs {
-    /// Image, by its name
+    /// Image, by its name or by the digest of its manifest (sha256:HEX)
     #[arg(value_name = "NAME", add = ArgValueCompleter::new(complete::oci_names))]
     name: StreamTag,
     /// Print the manifest or the configuration as it was pulled, byte for byte
@@ -39,7 +39,7 @@ Examples:
 
 pub(super) fn run(args: &OciInspectArgs, selected: &RepositoryArgs) -> anyhow::Result<()> {
     let repository = selected.open()?;
-    let image = StoredImage::by_tag(&repository, &args.name)?;
+    let image = StoredImage::by_name(&repository, &args.name)?;
     match args.raw.as_deref() {
         Some("manifest") => return print_raw(&image.manifest.raw),
         Some(_) => return print_raw(&image.config.raw),

@@ -1,7 +1,7 @@
 //! `composefs oci layers`: lists the layers of an image of a repository.
 
 use clap_complete::engine::ArgValueCompleter;
-use libcomposefs_oci::stored::StoredImage;
+use libcomposefs_oci::stored::{StoredImage, image_stream};
 use libcomposefs_oci::stored_layers::{StoredLayer, stored_layers};
 use libcomposefs_repo::StreamTag;
 use serde_json::json;
@@ -20,7 +20,7 @@ use crate::output;
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct OciLayersArgs {
-    /// Image, by its name
+    /// Image, by its name or by the digest of its manifest (sha256:HEX)
     #[arg(value_name = "NAME", add = ArgValueCompleter::new(complete::oci_names))]
     name: StreamTag,
     /// Print sizes with units, such as 1.2M
@@ -39,12 +39,12 @@ Examples:
 pub(super) fn run(args: &OciLayersArgs, selected: &RepositoryArgs) -> anyhow::Result<()> {
     let repository = selected.open()?;
     let reader = repository.reader()?;
-    if let Some(stream) = repository.resolve_stream_tag(&args.name)?
+    if let Some(stream) = image_stream(&repository, &args.name)?
         && let Some(digest) = repository.stream(&stream)?
     {
         reader.protect(&[digest])?;
     }
-    let image = StoredImage::by_tag(&repository, &args.name)?;
+    let image = StoredImage::by_name(&repository, &args.name)?;
     let layers = stored_layers(&repository, &image)?;
     drop(reader);
     if args.json {

@@ -14,6 +14,7 @@ mod inspect;
 mod layers;
 pub(super) mod locations;
 mod mount;
+mod new_name;
 pub(crate) mod progress;
 mod pull;
 mod push;
@@ -102,7 +103,11 @@ pub(crate) fn run(args: &OciArgs, selected: &RepositoryArgs) -> ExitCode {
 
 /// Reads an image of the repository by its name, with the digest of its composefs image.
 fn stored_image(repository: &Repository, name: &StreamTag) -> anyhow::Result<(StoredImage, Digest)> {
-    let image = StoredImage::by_tag(repository, name)?;
+    with_digest(StoredImage::by_tag(repository, name)?, name)
+}
+
+/// Returns an image with the digest of its composefs image.
+fn with_digest(image: StoredImage, name: &StreamTag) -> anyhow::Result<(StoredImage, Digest)> {
     let digest = image.image();
     let digest = digest.with_context(|| format!("{name} has no composefs image: pull it again"))?;
     Ok((image, digest))

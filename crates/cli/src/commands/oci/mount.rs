@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap_complete::engine::ArgValueCompleter;
+use libcomposefs_oci::stored::StoredImage;
 use libcomposefs_oci::stored_layer_images::stored_layer_images;
 use libcomposefs_repo::StreamTag;
 
-use super::stored_image;
+use super::with_digest;
 use crate::commands::mount::MountArgs;
 use crate::commands::repository::RepositoryArgs;
 use crate::complete;
@@ -24,7 +25,7 @@ use crate::complete;
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct OciMountArgs {
-    /// Image, by its name
+    /// Image, by its name or by the digest of its manifest (sha256:HEX)
     #[arg(value_name = "NAME", add = ArgValueCompleter::new(complete::oci_names))]
     name: StreamTag,
     /// Directory to mount the image at
@@ -54,8 +55,11 @@ Examples:
 
 pub(super) fn run(args: &OciMountArgs, selected: &RepositoryArgs) -> anyhow::Result<()> {
     let repository = selected.open()?;
-    let (image, digest) = stored_image(&repository, &args.name)?;
-    let name = args.name.as_str();
+    let (image, digest) = with_digest(StoredImage::by_name(&repository, &args.name)?, &args.name)?;
+    // For a policy, an image that is named by a digest has no name.
+    let is_digest = args.name.as_str() == image.manifest.digest.to_string();
+    let name = if is_digest { digest.to_hex() } else { args.name.to_string() };
+    let name = name.as_str();
     let mount = |digest| MountArgs::of_repository((digest, name), &args.target, &args.options, args.dry_run, args.json);
     if !args.per_layer {
         return mount(digest).run_in(&repository);

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, Error, ensure};
 use libcomposefs_image::Digest;
 use libcomposefs_oci::pull::{KeepBlobs, LayerOutcome, PulledImage, PulledLayer, pull};
 use libcomposefs_oci::stored::stream_name;
@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::progress::LayerBars;
 use super::read_args::ReadArgs;
-use super::{blob_kind, source, warnings};
+use super::{blob_kind, new_name, source, warnings};
 use crate::commands::repository::{RepositoryArgs, counted};
 use crate::interrupt::Interrupt;
 use crate::output;
@@ -32,7 +32,7 @@ pub(crate) struct OciPullArgs {
     #[command(flatten)]
     image: ReadArgs,
     /// Name for the image [default: NAME of the source, or its whole reference]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = new_name::parse)]
     name: Option<StreamTag>,
     /// What is kept of the compressed layers, so that `oci push` and `oci export` give out the same bytes
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = KeepBlobsArg::Whole)]
@@ -91,7 +91,7 @@ fn run_pull(args: &OciPullArgs, selected: &RepositoryArgs, interrupt: &Interrupt
     let opened = args.image.open()?;
     let tag = match (&args.name, opened.name) {
         (Some(name), _) => name.clone(),
-        (None, Some(name)) => name.parse().context("--name gives another name")?,
+        (None, Some(name)) => new_name::parse(&name).map_err(Error::msg).context("--name gives another name")?,
         (None, None) => anyhow::bail!("{} has no name: --name=NAME gives one", args.image.source.display()),
     };
     let mut options = args.image.options();

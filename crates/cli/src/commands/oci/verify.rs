@@ -8,7 +8,7 @@ use libcomposefs_oci::BlobDigest;
 use libcomposefs_oci::blob::open_blob;
 use libcomposefs_oci::check_images::{CheckedImage, ImageCheck, check_images};
 use libcomposefs_oci::manifest::BlobRef;
-use libcomposefs_oci::stored::{StoredImage, stream_name, verify_layer};
+use libcomposefs_oci::stored::{StoredImage, image_stream, stream_name, verify_layer};
 use libcomposefs_oci::stream::StreamKind;
 use libcomposefs_repo::{Repository, StreamTag};
 use serde_json::{Value, json};
@@ -28,7 +28,7 @@ use crate::output;
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct OciVerifyArgs {
-    /// Image, by its name
+    /// Image, by its name or by the digest of its manifest (sha256:HEX)
     #[arg(value_name = "NAME", add = ArgValueCompleter::new(complete::oci_names))]
     name: StreamTag,
     /// Print the result as JSON
@@ -46,12 +46,12 @@ pub(super) fn run(args: &OciVerifyArgs, selected: &RepositoryArgs) -> anyhow::Re
     let repository = selected.open()?;
     let policy = signature_policy::file()?;
     let reader = repository.reader()?;
-    if let Some(stream) = repository.resolve_stream_tag(&args.name)?
+    if let Some(stream) = image_stream(&repository, &args.name)?
         && let Some(digest) = repository.stream(&stream)?
     {
         reader.protect(&[digest])?;
     }
-    let image = StoredImage::by_tag(&repository, &args.name)?;
+    let image = StoredImage::by_name(&repository, &args.name)?;
     let wrong = wrong_layers(&repository, &image)?;
     // Of wrong layers another image is made.
     let images = if wrong.is_empty() { Some(check_images(&repository, &image)) } else { None };
