@@ -119,6 +119,19 @@ fn names_of_oci_images_are_offered() {
     assert_eq!(offered(&format!("composefs --repo {repo} ls doc")), ["docker.io/library/three:1"]);
     assert_eq!(offered(&format!("composefs --repo {repo} oci inspect doc")), ["docker.io/library/three:1"]);
     assert_eq!(offered(&format!("composefs --repo {repo} oci untag cur")), ["current"]);
+    for command in ["oci push", "oci export", "oci digest", "why"] {
+        assert_eq!(
+            offered(&format!("composefs --repo {repo} {command} doc")),
+            ["docker.io/library/three:1"],
+            "{command}"
+        );
+    }
+    assert!(offered(&format!("composefs --repo {repo} oci pull doc")).is_empty());
+    let other = dir.path().join("other").to_str().unwrap().to_owned();
+    composefs(&["--repo", &other, "init", "--insecure"]);
+    let sync = |from: &str, to: &str| offered(&format!("composefs --repo {to} sync {from} --oci doc"));
+    assert_eq!(sync(&repo, &other), ["docker.io/library/three:1"]);
+    assert!(sync(&other, &repo).is_empty());
     assert!(offered(&format!("composefs --repo {repo} oci inspect deb")).is_empty());
     // A ref is not removed by the name of an OCI image.
     assert!(offered(&format!("composefs --repo {repo} untag doc")).is_empty());

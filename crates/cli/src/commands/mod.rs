@@ -118,7 +118,7 @@ enum Command {
     Trust(WithRepository<trust::TrustArgs>),
     Umount(umount::UmountArgs),
     Untag(WithRepository<repository::untag::UntagArgs>),
-    Why(WithRepository<repository::why::WhyArgs>),
+    Why(WithNames<repository::why::WhyArgs>),
 }
 
 /// Returns the command line of `composefs` as clap has it.

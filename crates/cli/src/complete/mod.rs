@@ -70,6 +70,17 @@ pub(crate) fn oci_names(begun: &OsStr) -> Vec<CompletionCandidate> {
     candidates(begun, tag_names)
 }
 
+/// Returns the names of OCI images that start with `begun`, for a command that takes them beside sources: of those in
+/// `oci pull`, none is a name of the repository.
+pub(crate) fn oci_sources(begun: &OsStr) -> Vec<CompletionCandidate> {
+    if words_of_line(std::env::args_os()).iter().any(|word| word == "pull") { Vec::new() } else { oci_names(begun) }
+}
+
+/// Returns the names of OCI images that start with `begun`, of the repository that `composefs sync` copies from.
+pub(crate) fn oci_names_elsewhere(begun: &OsStr) -> Vec<CompletionCandidate> {
+    matching(begun, || tag_names(&Repository::open(&other_repository_of(std::env::args_os())?).ok()?))
+}
+
 /// Returns the names of remotes that start with `begun`.
 pub(crate) fn remotes(begun: &OsStr) -> Vec<CompletionCandidate> {
     candidates(begun, |repository| {
@@ -115,7 +126,11 @@ fn tag_names(repository: &Repository) -> Option<Vec<KindOfWord>> {
 /// Returns those words for the repository that the command line names that start with `begun`. Failures are not
 /// reported, as the user is typing.
 fn candidates(begun: &OsStr, of: impl FnOnce(&Repository) -> Option<Vec<KindOfWord>>) -> Vec<CompletionCandidate> {
-    let words = || of(&Repository::open(&repository_of(std::env::args_os())?).ok()?);
+    matching(begun, || of(&Repository::open(&repository_of(std::env::args_os())?).ok()?))
+}
+
+/// Returns those words that start with `begun`.
+fn matching(begun: &OsStr, words: impl FnOnce() -> Option<Vec<KindOfWord>>) -> Vec<CompletionCandidate> {
     let (Some(begun), Some(mut words)) = (begun.to_str(), words()) else { return Vec::new() };
     // Names with control characters are not offered: the shell would print them on the line being typed.
     words.retain(|(text, _)| text.starts_with(begun) && !text.chars().any(output::is_obeyed));
@@ -125,6 +140,26 @@ fn candidates(begun: &OsStr, of: impl FnOnce(&Repository) -> Option<Vec<KindOfWo
     words.into_iter().map(candidate).collect()
 }
 
+/// Returns the words of the completed command line, which follows `--`.
+fn words_of_line(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    arguments.skip_while(|word| word != "--").skip(1).collect()
+}
+
+/// Returns the path of the other repository in a line of `composefs sync`: the first word after `sync` that is neither
+/// an option nor the value of one.
+fn other_repository_of(arguments: impl Iterator<Item = OsString>) -> Option<PathBuf> {
+    let mut words = words_of_line(arguments).into_iter().skip_while(|word| word != "sync").skip(1);
+    while let Some(word) = words.next() {
+        let text = word.to_string_lossy();
+        if ["--repo", "--oci", "--threads"].contains(&&*text) {
+            words.next();
+        } else if !text.starts_with('-') {
+            return Some(word.into());
+        }
+    }
+    None
+}
+
 /// Returns the path of the repository that the options of the completed command line select. That line follows `--`.
 fn repository_of(arguments: impl Iterator<Item = OsString>) -> Option<PathBuf> {
     #[derive(Parser)]
@@ -132,9 +167,8 @@ fn repository_of(arguments: impl Iterator<Item = OsString>) -> Option<PathBuf> {
         #[command(flatten)]
         repository: RepositoryArgs,
     }
-    let line: Vec<OsString> = arguments.skip_while(|word| word != "--").skip(1).collect();
     let mut options = vec![OsString::from("composefs")];
-    let mut words = line.into_iter();
+    let mut words = words_of_line(arguments).into_iter();
     while let Some(word) = words.next() {
         let text = word.to_string_lossy().into_owned();
         if text == "--repo" {
@@ -158,5 +192,15 @@ mod tests {
         assert_eq!(of("composefs -- composefs tag x --repo=/b y"), Some("/b".into()));
         assert_eq!(of("composefs -- composefs --system gc"), Some("/sysroot/composefs".into()));
         assert_eq!(of("composefs -- composefs --repo"), None);
+    }
+
+    #[test]
+    fn the_other_repository_is_found_in_the_line() {
+        let of = |line: &str| {
+            other_repository_of(line.split(' ').map(OsString::from)).map(|path| path.display().to_string())
+        };
+        assert_eq!(of("composefs -- composefs --repo /a sync /b --oci x"), Some("/b".into()));
+        assert_eq!(of("composefs -- composefs sync -n --repo /a --oci=x /b --oci y"), Some("/b".into()));
+        assert_eq!(of("composefs -- composefs sync --oci x"), None);
     }
 }

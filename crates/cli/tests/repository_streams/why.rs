@@ -26,6 +26,17 @@ fn the_way_from_a_tag_is_printed() {
     let by_manifest = format!("streams/{MANIFEST} ({tag})");
     assert_eq!(why(&hex(CONFIG)), kept(format!("{by_manifest}\n{by_config}")));
     assert_eq!(why(&hex(LAYER)), kept(format!("{by_manifest}\n{by_config}\nstreams/{LAYER} ({tag} -> {MANIFEST})")));
+    // By the digest in the name of a stream, and by the names of images.
+    let digest = |stream: &str| stream.rsplit('-').next().unwrap().to_owned();
+    for stream in [MANIFEST, CONFIG, LAYER] {
+        let text = digest(stream);
+        assert_eq!(why(&text), why(&hex(stream)), "{text}");
+        assert_eq!(why(text.strip_prefix("sha256:").unwrap()), why(&hex(stream)), "{text}");
+    }
+    assert_eq!(why("example/three:1"), why(IMAGE));
+    assert_eq!(why(&format!("sha256:{}", "0".repeat(64))), (Some(1), "it does not exist".to_owned()));
+    let outcome = place.run(&["why", "no-such-name"]);
+    assert!(outcome.status == Some(2) && outcome.stderr.contains("no ref or OCI image"));
     // Another name, and a stream that is not of an OCI image.
     place.link(&format!("../../{MANIFEST}"), "streams/refs/oci/another");
     place.link(LAYER, "streams/mine");

@@ -3,11 +3,13 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_repo::StreamTag;
 
 use super::destination;
 use super::push_report::{self, NewManifestArgs};
 use crate::commands::repository::RepositoryArgs;
+use crate::complete;
 use crate::interrupt::Interrupt;
 
 /// Export an image of a repository to an OCI image layout or an archive.
@@ -20,7 +22,7 @@ use crate::interrupt::Interrupt;
 #[command(after_help = HELP)]
 pub(crate) struct OciExportArgs {
     /// Image, by its name
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = ArgValueCompleter::new(complete::oci_names))]
     name: StreamTag,
     /// Layout or archive to write
     #[arg(value_name = "DESTINATION")]

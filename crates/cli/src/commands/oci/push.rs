@@ -2,10 +2,12 @@
 
 use std::process::ExitCode;
 
+use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_repo::StreamTag;
 
 use super::push_report::{self, NewManifestArgs};
 use crate::commands::repository::RepositoryArgs;
+use crate::complete;
 use crate::interrupt::Interrupt;
 
 /// Push an image of a repository to a registry.
@@ -17,7 +19,7 @@ use crate::interrupt::Interrupt;
 #[command(after_help = HELP)]
 pub(crate) struct OciPushArgs {
     /// Image, by its name
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = ArgValueCompleter::new(complete::oci_names))]
     name: StreamTag,
     /// Reference to push to, `docker://HOST/PATH[:TAG]`
     #[arg(value_name = "DESTINATION")]

@@ -2,16 +2,18 @@
 
 use std::ffi::OsString;
 
+use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_oci::layer::{WhiteoutRule, XattrFilter};
 use libcomposefs_oci::pull::PullOptions;
 
 use super::source;
+use crate::complete;
 
 /// An image outside a repository, and the options for reading it.
 #[derive(clap::Args)]
 pub(super) struct ReadArgs {
     /// Image to read
-    #[arg(value_name = "SOURCE")]
+    #[arg(value_name = "SOURCE", add = ArgValueCompleter::new(complete::oci_sources))]
     pub(super) source: OsString,
     #[command(flatten)]
     origin: source::SourceArgs,

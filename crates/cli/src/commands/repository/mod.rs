@@ -19,6 +19,7 @@ pub(super) mod tag;
 mod unpack;
 pub(super) mod untag;
 pub(super) mod why;
+mod why_target;
 
 use std::path::Path;
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::bail;
+use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_image::Digest;
 use libcomposefs_repo::{ImageName, RefName, Repository, StoredSignature, StreamTag};
 use libcomposefs_trust::Moment;
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::{RepositoryArgs, counted, create, progress, tell_of_waiting};
 use crate::commands::oci;
+use crate::complete;
 use crate::inspect::names::shell_word;
 use crate::inspect::size::human;
 use crate::interrupt::Interrupt;
@@ -36,7 +38,7 @@ pub(crate) struct SyncArgs {
     #[arg(value_name = "REF")]
     names: Vec<RefName>,
     /// OCI image to copy; may be given several times
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCompleter::new(complete::oci_names_elsewhere))]
     oci: Vec<StreamTag>,
     /// Only print what would be copied
     #[arg(short = 'n', long)]

@@ -9,7 +9,7 @@ use libcomposefs_repo::cold::{ColdImage, PackedIn};
 use libcomposefs_repo::{Reasons, RefName, StreamKeeper};
 use serde_json::{Map, json};
 
-use super::{RepositoryArgs, counted};
+use super::{RepositoryArgs, counted, why_target};
 use crate::complete;
 use crate::exit::exit_answer;
 use crate::inspect::names::NameFormat;
@@ -19,13 +19,13 @@ use crate::output;
 /// Print what keeps an object or an image in a repository: names, images, mounts, streams, running commands.
 ///
 /// Of a stream it prints the way from a tag to it: the manifest and the configuration of an OCI image. Without a tag, a
-/// stream of an OCI image keeps nothing. A cold image keeps what is in its pack.
+/// stream of an OCI image keeps nothing. A cold image keeps what is in its pack. A name means its composefs image.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct WhyArgs {
-    /// Digest of the object or image
-    #[arg(value_name = "DIGEST", add = ArgValueCompleter::new(complete::images))]
-    digest: Digest,
+    /// Digest of the object or image; sha256:HEX of a manifest, configuration or layer of an OCI image; or a name
+    #[arg(value_name = "DIGEST|NAME", add = ArgValueCompleter::new(complete::images))]
+    what: String,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -35,6 +35,7 @@ const EXAMPLES: &str = "\
 Examples:
   composefs --repo=/srv/images why 029cc8af231b4d76c3618cc37232dc590a33379e838d927f542e18455ca5e655
   composefs --repo=/srv/images why $(composefs digest /bin/sh | cut -d' ' -f1)
+  composefs --repo=/srv/images why debian:13
 
 Exit status: 0 if something keeps it, 1 if gc would remove it or it does not exist, 2 on error. If the pack of a cold
 image cannot be read and nothing else keeps it, the answer is not known, and the status is 2.";
@@ -45,12 +46,16 @@ pub(crate) fn run(args: &WhyArgs, selected: &RepositoryArgs) -> ExitCode {
 
 fn explain(args: &WhyArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
     let repository = selected.open()?;
-    let (reasons, cold) = (repository.why(&args.digest)?, repository.cold_images_with(&args.digest)?);
+    let found = why_target::find(&repository, &args.what, selected.names())?;
+    let (reasons, cold) = match &found {
+        Some(digest) => (repository.why(digest)?, repository.cold_images_with(digest)?),
+        None => (Reasons::default(), PackedIn::default()),
+    };
     let is_packed = cold.images.iter().any(|image| !image.refs.is_empty());
     if args.json {
         output::json(&reasons_json(&reasons, &cold));
     } else {
-        cold.images.iter().for_each(|image| out!("{}", cold_text(image, &args.digest)));
+        cold.images.iter().for_each(|image| out!("{}", cold_text(image, found.as_ref())));
         print(&reasons, !cold.images.is_empty());
     }
     let is_kept = is_packed || reasons.is_there && reasons.is_kept();
@@ -63,10 +68,10 @@ fn explain(args: &WhyArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
 }
 
 /// Describes a cold image whose pack has the object.
-fn cold_text(image: &ColdImage, digest: &Digest) -> String {
+fn cold_text(image: &ColdImage, digest: Option<&Digest>) -> String {
     let names: Vec<_> = image.refs.iter().map(RefName::as_str).collect();
     let named = if names.is_empty() { "without a name".into() } else { format!("named {}", names.join(", ")) };
-    let what = if image.digest == *digest { ": this image itself" } else { "" };
+    let what = if Some(&image.digest) == digest { ": this image itself" } else { "" };
     format!("cold image {}, {named}, has it in its pack{what}", image.digest)
 }
 
