@@ -156,6 +156,57 @@ fn sources_that_do_not_exist_are_refused() {
     assert_eq!(place.fails(1, &["ls", "three"]).matches("no ref or OCI image of that name").count(), 1);
 }
 
+/// An archive of docker gives its only name to the image, and each kind of archive names the transport of the other.
+#[test]
+fn a_docker_archive_names_its_image() {
+    let place = Place::new();
+    place.prints(&["oci", "pull", &place.layout("three-layers"), "--name=three"]);
+    let at = |transport: &str, file: &str| format!("{transport}:{}", place.path(file).display());
+    place.prints(&["oci", "export", "three", &format!("{}:example/app:1", at("docker-archive", "docker.tar"))]);
+    place.prints(&["oci", "export", "three", &format!("{}:app", at("oci-archive", "oci.tar"))]);
+    for (suffix, tags) in [("", "example/app:1\nthree\n"), (":@0", "three\n")] {
+        let source = format!("{}{suffix}", at("docker-archive", "docker.tar"));
+        if suffix.is_empty() {
+            place.prints(&["oci", "pull", &source]);
+            assert_eq!(place.prints(&["oci", "images", "-q"]), tags);
+            place.prints(&["oci", "untag", "example/app:1"]);
+        } else {
+            assert_eq!(place.json(&["oci", "pull", &source, "--json"])["name"], "example/app:1");
+        }
+    }
+    for (wrong, right, file) in
+        [("oci-archive", "docker-archive", "docker.tar"), ("docker-archive", "oci-archive", "oci.tar")]
+    {
+        let error = place.fails(1, &["oci", "pull", &at(wrong, file), "--name=x"]);
+        assert!(error.contains(&at(right, file)), "{error}");
+    }
+    std::fs::create_dir(place.path("empty")).unwrap();
+    let error = place.fails(1, &["oci", "pull", &at("oci", "empty"), "--name=x"]);
+    assert!(error.contains("empty has no file index.json"), "{error}");
+}
+
+/// The store of podman is where storage.conf says.
+#[test]
+fn storage_conf_names_the_store() {
+    let place = Place::new();
+    let (conf, store) = (place.path("storage.conf"), place.path("no-store"));
+    std::fs::write(&conf, format!("[storage]\ndriver = \"overlay\"\ngraphroot = {:?}\n", store)).unwrap();
+    let pull = |source: &str| {
+        let mut command = std::process::Command::new(COMPOSEFS);
+        let repo = place.path("repo");
+        command.arg("--repo").arg(repo).args(["oci", "pull", source]).env("CONTAINERS_STORAGE_CONF", &conf);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let error = pull("containers-storage:debian:1");
+    assert!(error.contains(store.to_str().unwrap()), "{error}");
+    for source in ["containers-storage:", "containers-storage:[/srv", "containers-storage:[/srv]"] {
+        let error = pull(source);
+        assert!(error.contains("names no image"), "{error}");
+    }
+}
+
 /// The way round that a refusal names is a command that skopeo understands, and leads to the same image.
 #[test]
 fn transports_that_are_not_read_name_the_way_round() {

@@ -43,6 +43,7 @@ mod repository;
 #[cfg(feature = "client")]
 mod retry;
 mod ssh;
+pub mod storage_conf;
 #[cfg(feature = "client")]
 mod stores;
 mod text_file;

@@ -25,6 +25,10 @@ pub struct Locations {
     pub program_dirs: Vec<PathBuf>,
     /// Value of `CONTAINERS_REGISTRIES_CONF`: the only registries.conf then.
     pub registries_conf: Option<PathBuf>,
+    /// Value of `CONTAINERS_STORAGE_CONF`: the only storage.conf then.
+    pub storage_conf: Option<PathBuf>,
+    /// Name of the user, for `$USER` in storage.conf.
+    pub user: Option<String>,
     /// Directory that stands for `/` in the paths of system files; for tests and for images that are mounted elsewhere.
     pub root: Option<PathBuf>,
     /// Whether the auth files of ostree and bootc are read as well, before those of the user.
@@ -91,6 +95,18 @@ impl Locations {
     pub fn policy_files(&self) -> Vec<PathBuf> {
         let user = self.user_config().map(|dir| dir.join("containers/policy.json"));
         user.into_iter().chain([self.system("etc/containers/policy.json")]).collect()
+    }
+
+    /// Returns the files that may describe the system's store of images; the first one that exists is used.
+    #[must_use]
+    pub fn system_storage_files(&self) -> Vec<PathBuf> {
+        ["etc/containers/storage.conf", "usr/share/containers/storage.conf"].map(|path| self.system(path)).into()
+    }
+
+    /// Returns the file that may describe the user's store of images.
+    #[must_use]
+    pub fn user_storage_file(&self) -> Option<PathBuf> {
+        self.user_config().map(|dir| dir.join("containers/storage.conf"))
     }
 
     /// Returns the files that may hold the system's certificate authorities; the first one that exists is used.

@@ -19,6 +19,7 @@ pub struct DockerArchive {
     /// The paths of layers, by their diff IDs.
     layers: HashMap<BlobDigest, String>,
     manifest: Vec<u8>,
+    name: Option<String>,
 }
 
 /// An entry of `manifest.json`.
@@ -45,6 +46,10 @@ impl DockerArchive {
         let saved: Vec<SavedImage> =
             serde_json::from_slice(&text).map_err(|error| malformed(ManifestError::Json("manifest.json", error)))?;
         let saved = choose(saved, &described, image)?;
+        let name = match saved.repo_tags.as_deref() {
+            Some([only]) => Some(only.clone()),
+            _ => None,
+        };
         let raw = read_file(&files, &saved.config, DOCUMENT_MAX)?;
         let config = ImageConfig::parse(raw).map_err(malformed)?;
         let (count, diff_ids) = (saved.layers.len(), config.diff_ids.len());
@@ -73,7 +78,13 @@ impl DockerArchive {
             "layers": descriptors,
         });
         let manifest = manifest.to_string().into_bytes();
-        Ok(Self { files, described, config: config.raw, layers, manifest })
+        Ok(Self { files, described, config: config.raw, layers, manifest, name })
+    }
+
+    /// Returns the name of the image in the archive, if it has exactly one.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
     }
 }
 

@@ -17,6 +17,8 @@ pub(crate) fn locations(auth_file: Option<PathBuf>) -> Locations {
         home: path("HOME"),
         uid: rustix::process::geteuid().as_raw(),
         program_dirs: env::var_os("PATH").map(|dirs| env::split_paths(&dirs).collect()).unwrap_or_default(),
+        storage_conf: path("CONTAINERS_STORAGE_CONF"),
+        user: env::var("USER").ok(),
         registries_conf: path("CONTAINERS_REGISTRIES_CONF"),
         ..Locations::default()
     }

@@ -8,10 +8,13 @@ use anyhow::{Context as _, anyhow, bail};
 use libcomposefs_oci::containers_storage::ContainersStorage;
 use libcomposefs_oci::manifest::Platform;
 use libcomposefs_oci::source::{
-    ArchiveFiles, DirectoryFiles, DockerArchive, ImageSource, OciLayout, RepositorySource, StorageImageSource,
+    ArchiveFiles, DirectoryFiles, DockerArchive, ImageSource, OciLayout, RepositorySource, SourceFiles,
+    StorageImageSource,
 };
+use libcomposefs_remote::storage_conf;
 use libcomposefs_repo::Repository;
 
+use super::locations::locations;
 use super::signature_policy;
 use crate::commands::repository::tell_of_waiting;
 use crate::inspect::names::shell_word;
@@ -24,6 +27,7 @@ Sources:
   oci-archive:FILE[:NAME]     an OCI image layout in a tar archive
   docker-archive:FILE[:NAME]  an archive of `docker save` or `podman save`
   containers-storage:NAME     an image in the store of podman, by name or ID; [DIR]NAME for another graph root
+                              than that of storage.conf
   repo:DIR[:NAME]             an image in another composefs repository
 NAME is needed if there are several images; @DIGEST chooses one by the digest of its manifest.";
 
@@ -99,15 +103,20 @@ pub(crate) fn open(operand: &OsStr, args: &SourceArgs) -> anyhow::Result<OpenSou
     let source: Box<dyn ImageSource + Send> = match transport {
         "oci" => {
             let files = DirectoryFiles::open(path).with_context(cannot_open)?;
+            expect_file(&files, path, "index.json", ("manifest.json", "dir"))?;
             Box::new(OciLayout::new(files, described, image.map(str::to_owned)))
         }
         "oci-archive" => {
             let files = ArchiveFiles::open(path).with_context(cannot_open)?;
+            expect_file(&files, path, "index.json", ("manifest.json", "docker-archive"))?;
             Box::new(OciLayout::new(files, described, image.map(str::to_owned)))
         }
         "docker-archive" => {
             let files = ArchiveFiles::open(path).with_context(cannot_open)?;
-            Box::new(DockerArchive::new(files, described, image)?)
+            expect_file(&files, path, "manifest.json", ("index.json", "oci-archive"))?;
+            let archive = DockerArchive::new(files, described, image)?;
+            name = name.or_else(|| archive.name().map(str::to_owned));
+            Box::new(archive)
         }
         "repo" => {
             let repository = Repository::open(path)?.telling(tell_of_waiting);
@@ -120,6 +129,20 @@ pub(crate) fn open(operand: &OsStr, args: &SourceArgs) -> anyhow::Result<OpenSou
         _ => return Err(no_transport(operand)),
     };
     Ok(OpenSource { source, name })
+}
+
+/// Fails if a source lacks the file by which its kind is read, and names the transport of the other kind if it has the
+/// file of that one.
+fn expect_file(files: &dyn SourceFiles, path: &Path, file: &str, other: (&str, &str)) -> anyhow::Result<()> {
+    let is_missing = |file: &str| files.open(file).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+    if !is_missing(file) {
+        return Ok(());
+    }
+    let (path, (other_file, transport)) = (path.display(), other);
+    if is_missing(other_file) {
+        bail!("{path} has no file {file}: it is no image that can be read");
+    }
+    bail!("{path} has no file {file}, but {other_file}: {transport}:{path} is the image in it")
 }
 
 #[cfg(feature = "network")]
@@ -135,12 +158,20 @@ fn open_registry(reference: &str, _: &SourceArgs) -> anyhow::Result<OpenSource> 
 
 /// Opens `NAME` or `[[DRIVER@]ROOT[+RUNROOT]]NAME` in the store of podman.
 fn open_storage(text: &str) -> anyhow::Result<OpenSource> {
+    if text.is_empty() || text.starts_with('[') && text.split_once(']').is_none_or(|(_, name)| name.is_empty()) {
+        bail!(
+            "containers-storage:{text} names no image: expected containers-storage:NAME or containers-storage:[DIR]NAME"
+        );
+    }
     let (root, name) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((place, name)) => {
             let root = place.split_once('@').map_or(place, |(_, root)| root);
             (PathBuf::from(root.split_once('+').map_or(root, |(root, _)| root)), name)
         }
-        None => (default_store()?, text),
+        None => match storage_conf::graph_root(&locations(None))? {
+            Some(root) => (root, text),
+            None => (default_store()?, text),
+        },
     };
     let shown = root.display().to_string();
     let mut is_told = false;
