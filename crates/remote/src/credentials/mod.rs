@@ -118,6 +118,24 @@ pub fn find(locations: &Locations, host: &str, path: &str) -> Result<CredentialS
     Ok(search)
 }
 
+/// Reads the auth file that the user named, if there is one, before a registry is asked: it must exist and be valid, and
+/// so must its entry for the repository `path` of `host`. No helper is run.
+///
+/// # Errors
+///
+/// If the file cannot be read or is not valid.
+pub fn check_named_file(locations: &Locations, host: &str, path: &str) -> Result<(), CredentialsError> {
+    for file in locations.auth_files().into_iter().filter(|file| file.is_required) {
+        let Some(text) = read(&file)? else { continue };
+        let invalid = |reason| CredentialsError::Invalid { path: file.path.clone(), reason };
+        let auths = Auths::parse(&text, file.is_legacy).map_err(invalid)?;
+        if let Some(AuthEntry { key, credentials: Err(reason) }) = auths.entry(host, path) {
+            return Err(invalid(format!("the entry {key:?} {reason}")));
+        }
+    }
+    Ok(())
+}
+
 /// Looks up credentials in one file: a helper for the host, then an entry, then the helper for all hosts.
 fn in_file(
     auths: &Auths,

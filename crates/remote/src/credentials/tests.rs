@@ -122,3 +122,24 @@ fn secrets_are_not_printed() {
     let printed = format!("{:?} {:?}", basic("user", "hidden"), Credentials::IdentityToken("hidden".to_owned()));
     assert!(printed.contains("user") && !printed.contains("hidden"), "{printed}");
 }
+
+#[test]
+fn a_named_file_is_checked_before_it_is_needed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("auth.json");
+    let check = |host: &str| {
+        let locations = Locations { auth_file: Some(file.clone()), ..Locations::default() };
+        check_named_file(&locations, host, "a").map_err(|error| error.to_string())
+    };
+    let path = file.display().to_string();
+    assert!(check("h.x").expect_err("it is missing").contains(&path));
+    fs::write(&file, r#"{"auths": {"h.x": {"auth": "%%"}, "good.x": {"auth": "dTox"}}}"#).expect("a file");
+    let error = check("h.x").expect_err("it is no base64");
+    assert!(error.contains(&path) && error.contains("h.x") && !error.contains("%%"), "{error}");
+    for host in ["good.x", "other.x"] {
+        check(host).expect("its entry is right");
+    }
+    // Files that nobody named may be missing.
+    let home = Locations { home: Some(dir.path().join("home")), root: Some(dir.path().into()), ..Locations::default() };
+    check_named_file(&home, "h.x", "a").expect("no file is named");
+}

@@ -9,7 +9,7 @@ use libcomposefs_oci::manifest::BlobRef;
 use libcomposefs_oci::source::{BlobParts, ImageSource, RootDocument, SourceError};
 use libcomposefs_remote::{
     ClientOptions, Locations, Proxies, PullSource, Reference, RegistriesConf, RegistryClient, RegistryDigest,
-    SignaturePolicy, TlsVerify, policy,
+    SignaturePolicy, TlsVerify, credentials, policy,
 };
 
 use super::locations::locations;
@@ -21,7 +21,8 @@ pub(crate) struct RegistryArgs {
     /// File with credentials, in the form of podman's auth.json [default: the files of podman and docker]
     #[arg(long, value_name = "FILE", help_heading = "Registries")]
     pub(super) authfile: Option<PathBuf>,
-    /// With `false`, the registry of the image may use plain HTTP or a certificate that cannot be verified
+    /// With `false`, the registry of the image may use plain HTTP or a certificate that cannot be verified; one on a
+    /// loopback address may use plain HTTP in any case
     #[arg(
         long,
         value_name = "BOOL",
@@ -49,6 +50,7 @@ pub(super) struct RegistryImage {
 pub(super) fn open(text: &str, args: &RegistryArgs) -> anyhow::Result<(RegistryImage, Reference)> {
     let reference: Reference = text.parse()?;
     let locations = locations(args.authfile.clone());
+    credentials::check_named_file(&locations, reference.host(), reference.path())?;
     policy::check_registry(SignaturePolicy::load(&locations)?.as_ref(), &reference)?;
     let conf = RegistriesConf::load(&locations)?;
     let client = RegistryClient::new(options(locations, args, &reference))?;

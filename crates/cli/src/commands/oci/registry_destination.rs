@@ -57,6 +57,7 @@ pub(super) fn open(
     paths.retain(|path| path != reference.path());
     paths.dedup();
     let locations = locations(args.authfile.clone());
+    libcomposefs_remote::credentials::check_named_file(&locations, reference.host(), reference.path())?;
     let conf = RegistriesConf::load(&locations)?;
     let client = RegistryClient::new(options(locations, args, &reference))?;
     let endpoint = conf.push_endpoint(&reference)?;
