@@ -207,6 +207,24 @@ fn storage_conf_names_the_store() {
     }
 }
 
+/// Options of podman that `oci run` does not have lead to the way round.
+#[test]
+fn options_of_containers_name_the_way_round() {
+    let place = Place::new();
+    for (words, expected) in [
+        (&["--user=1000", "debian"][..], "User of the image"),
+        (&["-u", "1000", "debian"], "User of the image"),
+        (&["--entrypoint=/bin/sh", "debian"], "Entrypoint of the image"),
+        (&["-w", "/srv", "debian"], "WorkingDir of the image"),
+        (&["debian", "ls"], "'-- ls'"),
+    ] {
+        let error = place.fails(2, &[&["oci", "run"], words].concat());
+        assert!(error.contains(expected), "{error}");
+    }
+    // Elsewhere the tip would be wrong.
+    assert!(!place.fails(2, &["images", "--user=1000"]).contains("config.json"));
+}
+
 /// The way round that a refusal names is a command that skopeo understands, and leads to the same image.
 #[test]
 fn transports_that_are_not_read_name_the_way_round() {

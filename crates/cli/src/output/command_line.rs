@@ -16,9 +16,17 @@ pub(crate) fn parse<P: FromArgMatches>(
     mut command: Command,
     line: impl IntoIterator<Item = OsString>,
 ) -> Result<P, ExitCode> {
+    let line: Vec<OsString> = line.into_iter().collect();
+    let is_container = is_of_container(&line);
     let matches = command.try_get_matches_from_mut(line);
     let parsed = matches.and_then(|matches| P::from_arg_matches(&matches).map_err(|error| error.format(&mut command)));
-    parsed.map_err(|error| answer(with_tip(harmless(error))))
+    parsed.map_err(|error| answer(with_tip(harmless(error), is_container)))
+}
+
+/// Returns true for a line of `oci run` or `oci bundle`.
+fn is_of_container(line: &[OsString]) -> bool {
+    let mut words = line.iter().skip_while(|word| *word != "oci").skip(1);
+    words.any(|word| word == "run" || word == "bundle")
 }
 
 fn answer(error: Error) -> ExitCode {
@@ -37,8 +45,9 @@ fn answer(error: Error) -> ExitCode {
     u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
-/// Adds a tip to the error about a value of an option that has its value in another option.
-fn with_tip(mut error: Error) -> Error {
+/// Adds a tip to the error about a value of an option that has its value in another option, and to those about options
+/// of podman that containers do not have here.
+fn with_tip(mut error: Error, is_container: bool) -> Error {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => text.as_str(),
         _ => "",
@@ -46,8 +55,30 @@ fn with_tip(mut error: Error) -> Error {
     if error.kind() == ErrorKind::TooManyValues && text(ContextKind::InvalidArg) == "--recompress" {
         let tip = format!("'--recompress --compression={}' chooses the compression", text(ContextKind::InvalidValue));
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    } else if is_container && let Some(tip) = container_tip(error.kind(), text(ContextKind::InvalidArg)) {
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     }
     error
+}
+
+/// Returns the tip for a word that `oci run` and `oci bundle` do not take.
+fn container_tip(kind: ErrorKind, word: &str) -> Option<String> {
+    const CONFIG: &str = "no option changes it: edit config.json of a bundle that 'composefs oci bundle' makes";
+    match (kind, word) {
+        (ErrorKind::TooManyValues, "--user") | (ErrorKind::UnknownArgument, "-u") => Some(format!(
+            "'--user' selects the repository of the user; the command runs as the User of the image, and {CONFIG}"
+        )),
+        (ErrorKind::UnknownArgument, "-w" | "--workdir") => {
+            Some(format!("the command starts in the WorkingDir of the image, and {CONFIG}"))
+        }
+        (ErrorKind::UnknownArgument, "--entrypoint") => {
+            Some(format!("the command follows the Entrypoint of the image, and {CONFIG}"))
+        }
+        (ErrorKind::UnknownArgument, word) if !word.starts_with('-') => {
+            Some(format!("the command of the container follows '--': '-- {word}'"))
+        }
+        _ => None,
+    }
 }
 
 /// Escapes the words of the command line in an error, so that all line breaks in its text are clap's own.

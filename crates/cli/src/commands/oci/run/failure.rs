@@ -37,7 +37,12 @@ impl RuntimeFailure {
 impl fmt::Display for RuntimeFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The runtimes also print their message themselves.
-        write!(f, "{} cannot start the container", self.runtime)
+        write!(f, "{} cannot start the container", self.runtime)?;
+        // Only crun can leave control groups out.
+        if self.runtime.starts_with("crun") && self.message.contains("cgroup") {
+            f.write_str(": --cgroups=disabled starts it without control groups and their limits")?;
+        }
+        Ok(())
     }
 }
 
@@ -73,5 +78,15 @@ mod tests {
             assert_eq!(status_of(&failure.into()), status, "{message}");
         }
         assert_eq!(status_of(&anyhow::anyhow!("other")), 125);
+    }
+
+    #[test]
+    fn a_failure_of_control_groups_names_the_option() {
+        let text = |runtime: &str, message: &str| {
+            RuntimeFailure { runtime: runtime.into(), message: message.into() }.to_string()
+        };
+        assert!(text("crun", "cgroups in hybrid mode not supported").contains("--cgroups=disabled"));
+        assert_eq!(text("crun", "other"), "crun cannot start the container");
+        assert_eq!(text("runc", "cgroup: no such file"), "runc cannot start the container");
     }
 }

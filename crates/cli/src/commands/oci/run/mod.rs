@@ -76,7 +76,7 @@ pub(crate) fn run_container(
 fn require_root(command: &str) -> anyhow::Result<()> {
     ensure!(
         geteuid().is_root(),
-        "composefs {command} needs root: as another user, run podman on a mount of composefs oci mount \
+        "{command} needs root: as another user, run podman on a mount of composefs oci mount \
          (podman run --rootfs DIR:O)"
     );
     Ok(())
