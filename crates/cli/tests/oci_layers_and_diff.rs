@@ -128,6 +128,22 @@ fn an_image_is_compared_with_its_source() {
     assert_eq!(place.prints_with(1, &["oci", "diff", "three-layers", &source(&layout), "--quiet"]), "");
 }
 
+/// An image for another architecture is pulled, with a warning; one for this machine has none.
+#[test]
+fn another_architecture_is_named_in_a_warning() {
+    let place = Place::new();
+    let layout = place.layout("three-layers");
+    let operand = source(&layout);
+    let machine = libcomposefs_oci::manifest::Platform::of_machine().architecture;
+    for (architecture, is_warned) in [("s390x", true), (machine.as_str(), false)] {
+        reconfigure(&layout, |config| config["architecture"] = json!(architecture));
+        let report = place.json(0, &["oci", "pull", &operand, "--name=other"]);
+        let warnings = report["warnings"].to_string();
+        assert_eq!(warnings.contains("linux/s390x"), is_warned, "{warnings}");
+        assert_eq!(warnings == "[]", !is_warned, "{warnings}");
+    }
+}
+
 #[test]
 fn files_of_an_image_pulled_with_options_differ_from_its_source() {
     let place = Place::new();

@@ -15,6 +15,7 @@ use super::progress::LayerBars;
 use super::read_args::ReadArgs;
 use super::{blob_kind, new_name, source, warnings};
 use crate::commands::repository::{RepositoryArgs, counted};
+use crate::error_text::{message, with_remedy};
 use crate::interrupt::Interrupt;
 use crate::output;
 use crate::trust::{ImageTrust, NamedImage};
@@ -107,14 +108,18 @@ fn run_pull(args: &OciPullArgs, selected: &RepositoryArgs, interrupt: &Interrupt
     options.whole = args.whole;
     options.per_layer = args.per_layer;
     let bars = LayerBars::default();
-    let pulled = pull(&repository, &*opened.source, &options, &bars)?;
+    let pulled = pull(&repository, &*opened.source, &options, &bars).map_err(|error| full_disk(error.into()))?;
     drop(bars);
     if is_judged {
         name_if_accepted(&repository, &trust, &pulled, &tag)?;
     }
     warnings::tell(&pulled.warnings);
+    let other_platform = warnings::other_platform(&repository, &pulled);
+    if let Some(warning) = &other_platform {
+        tell!("composefs: warning: {warning}");
+    }
     if args.json {
-        output::json(&report(&pulled, &tag));
+        output::json(&report(&pulled, &tag, other_platform));
         return Ok(());
     }
     let present = pulled.layers.iter().filter(|layer| layer.outcome == LayerOutcome::Present).count();
@@ -153,6 +158,19 @@ pub(super) fn name_if_accepted(
     Ok(())
 }
 
+/// Adds the remedy to the error of a full disk.
+fn full_disk(error: Error) -> Error {
+    let is_full = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::StorageFull)
+    };
+    if !error.chain().any(is_full) && !message(&error).contains("No space left on device") {
+        return error;
+    }
+    let remedy = "composefs gc --grace=0 removes what no name needs, such as what an ended pull left; a pull that is \
+                  given again goes on where it ended";
+    with_remedy(message(&error), remedy)
+}
+
 /// Returns the bytes that were fetched and reused of a layer that was fetched in parts.
 fn partial_bytes(layer: &PulledLayer) -> Option<(u64, u64)> {
     match layer.outcome {
@@ -161,7 +179,7 @@ fn partial_bytes(layer: &PulledLayer) -> Option<(u64, u64)> {
     }
 }
 
-fn report(pulled: &PulledImage, tag: &StreamTag) -> serde_json::Value {
+fn report(pulled: &PulledImage, tag: &StreamTag, other_platform: Option<String>) -> serde_json::Value {
     let images = pulled.layer_images.as_deref().unwrap_or_default();
     let layers = pulled.layers.iter().enumerate().map(|(number, layer)| {
         json!({
@@ -183,6 +201,23 @@ fn report(pulled: &PulledImage, tag: &StreamTag) -> serde_json::Value {
         "layers": layers.collect::<Vec<_>>(),
         "new_objects": pulled.new_objects,
         "new_bytes": pulled.new_bytes,
-        "warnings": pulled.warnings.iter().map(warnings::text).collect::<Vec<_>>(),
+        "warnings": pulled.warnings.iter().map(warnings::text).chain(other_platform).collect::<Vec<_>>(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::error_text::remedy;
+
+    #[test]
+    fn a_full_disk_has_a_remedy() {
+        let failed = |kind| Error::from(io::Error::from(kind)).context("cannot write an object");
+        let full = full_disk(failed(io::ErrorKind::StorageFull));
+        assert!(remedy(&full).unwrap().contains("composefs gc"));
+        assert!(message(&full).starts_with("cannot write an object: "), "{full}");
+        assert!(remedy(&full_disk(failed(io::ErrorKind::PermissionDenied))).is_none());
+    }
 }

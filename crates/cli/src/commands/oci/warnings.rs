@@ -1,7 +1,10 @@
 //! Messages for what a user should know about an image.
 
 use libcomposefs_oci::layer::LayerWarning;
-use libcomposefs_oci::pull::PullWarning;
+use libcomposefs_oci::manifest::Platform;
+use libcomposefs_oci::pull::{PullWarning, PulledImage};
+use libcomposefs_oci::stored::StoredImage;
+use libcomposefs_repo::Repository;
 
 /// Number of warnings that are printed.
 const SHOWN: usize = 20;
@@ -14,6 +17,17 @@ pub(crate) fn tell(warnings: &[PullWarning]) {
     if warnings.len() > SHOWN {
         tell!("composefs: warning: and {} more like these", warnings.len() - SHOWN);
     }
+}
+
+/// Returns the warning about an image that is for another platform than this machine, if it is.
+pub(super) fn other_platform(repository: &Repository, pulled: &PulledImage) -> Option<String> {
+    // What cannot be read is reported by those who use the image.
+    let config = StoredImage::by_digest(repository, &pulled.manifest).ok()?.config.parsed;
+    let found =
+        Platform { os: config.os().to_string(), architecture: config.architecture().to_string(), variant: None };
+    let machine = Platform::of_machine();
+    let text = || format!("the image is for {found}, and this machine is {machine}: its programs may not run here");
+    (found != machine).then(text)
 }
 
 /// Returns a warning as text.
