@@ -118,8 +118,8 @@ pub fn find(locations: &Locations, host: &str, path: &str) -> Result<CredentialS
     Ok(search)
 }
 
-/// Reads the auth file that the user named, if there is one, before a registry is asked: it must exist and be valid, and
-/// so must its entry for the repository `path` of `host`. No helper is run.
+/// Reads the auth file that the user named, if there is one, before a registry is asked: it must exist and be valid,
+/// and so must its entry for the repository `path` of `host`. No helper is run.
 ///
 /// # Errors
 ///
