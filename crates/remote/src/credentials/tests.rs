@@ -139,7 +139,7 @@ fn a_named_file_is_checked_before_it_is_needed() {
     for host in ["good.x", "other.x"] {
         check(host).expect("its entry is right");
     }
-    // Files that nobody named may be missing.
+    // Files of the default places may be missing.
     let home = Locations { home: Some(dir.path().join("home")), root: Some(dir.path().into()), ..Locations::default() };
     check_named_file(&home, "h.x", "a").expect("no file is named");
 }

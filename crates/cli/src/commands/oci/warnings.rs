@@ -21,7 +21,7 @@ pub(crate) fn tell(warnings: &[PullWarning]) {
 
 /// Returns the warning about an image that is for another platform than this machine, if it is.
 pub(super) fn other_platform(repository: &Repository, pulled: &PulledImage) -> Option<String> {
-    // What cannot be read is reported by those who use the image.
+    // What cannot be read is reported when the image is used.
     let config = StoredImage::by_digest(repository, &pulled.manifest).ok()?.config.parsed;
     let found =
         Platform { os: config.os().to_string(), architecture: config.architecture().to_string(), variant: None };
