@@ -28,7 +28,7 @@ pub enum RepositoryError {
         source: io::Error,
     },
     /// A file beside an image cannot be one of its signatures.
-    #[error("{} {problem}: move it out of the repository", path.display())]
+    #[error("{} {problem}", path.display())]
     SignatureFile {
         /// Path of the file, or of the directory of all signatures of the image.
         path: PathBuf,

@@ -10,12 +10,15 @@ pub const IMAGE_SIGNATURES_MAX: usize = 1024;
 #[non_exhaustive]
 pub enum SignatureFileProblem {
     /// The file has too many bytes.
-    #[error("has more than {SIGNATURE_FILE_MAX} bytes, which no statement or signature has")]
+    #[error("has more than {SIGNATURE_FILE_MAX} bytes, which no statement or signature has: remove it")]
     TooLarge,
     /// The file is a symlink, a directory or a device.
-    #[error("is not a regular file")]
+    #[error("is not a regular file: remove it")]
     NotRegular,
+    /// The statement of a signature is missing.
+    #[error("is missing: remove the signature of that name, or sync or pull the image again")]
+    Missing,
     /// The directory has too many files.
-    #[error("has more than {IMAGE_SIGNATURES_MAX} signatures")]
+    #[error("has more than {IMAGE_SIGNATURES_MAX} signatures: remove those that no policy needs")]
     TooMany,
 }

@@ -6,15 +6,12 @@ use std::time::SystemTime;
 use libcomposefs_image::Digest;
 
 use crate::digest_text;
-use crate::evidence::{Evidence, SIGNATURES_MAX, SignatureError};
+use crate::evidence::{Evidence, SIGNATURES_MAX, STATEMENTS_MAX, SignatureError};
 use crate::floors::Floors;
 use crate::name_pattern::NamePattern;
 use crate::policy::{Demand, SignatureDemand, TrustPolicy};
 use crate::ssh::{self, ParsedSignature};
 use crate::statement::{Statement, StatementError};
-
-/// Greatest number of statements that are looked at for one image.
-const STATEMENTS_MAX: usize = 64;
 
 /// What happens with the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +73,7 @@ pub enum TrustRefusal {
         name: String,
     },
     /// No statement lies beside the image.
-    #[error("no statement about the image is here, and the rule {rule} asks for {threshold} signatures")]
+    #[error("no statement about the image is here, and the rule {rule} asks for {}", signatures(*threshold))]
     NoStatement {
         /// The name pattern of the rule.
         rule: NamePattern,
@@ -161,7 +158,9 @@ impl TrustRefusal {
             }
             TrustRefusal::OtherName { .. } => "use the name of the statement, or have this name signed",
             TrustRefusal::Expired(_) | TrustRefusal::TooOld { .. } => "get a newer statement, and check the clock",
-            TrustRefusal::BelowFloor { is_accepted: true, .. } => "to go back on purpose: composefs trust allow-older",
+            TrustRefusal::BelowFloor { is_accepted: true, .. } => {
+                "to go back on purpose: composefs trust allow-older NAME"
+            }
             TrustRefusal::BelowFloor { .. } => "use a newer image",
         }
     }
@@ -333,8 +332,12 @@ fn floor_reason(is_accepted: bool) -> &'static str {
     if is_accepted { "was accepted before" } else { "the rule demands" }
 }
 
+fn signatures(count: usize) -> String {
+    if count == 1 { "1 signature".to_owned() } else { format!("{count} signatures") }
+}
+
 fn too_few(TooFew { rule, threshold, signed, named, errors }: &TooFew) -> String {
-    let mut text = format!("{} of {threshold} signatures that the rule {rule} asks for", signed.len());
+    let mut text = format!("{} of {} that the rule {rule} asks for", signed.len(), signatures(*threshold));
     if !signed.is_empty() {
         text.push_str(&format!(" ({})", signed.join(", ")));
     }

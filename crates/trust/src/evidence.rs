@@ -8,6 +8,8 @@ pub const NAMESPACE: &str = "composefs-image";
 pub const SIGNATURE_MAX: usize = 64 << 10;
 /// Greatest number of signatures that are looked at for one statement.
 pub const SIGNATURES_MAX: usize = 16;
+/// Greatest number of statements that are looked at for one image.
+pub const STATEMENTS_MAX: usize = 64;
 
 /// A statement and its signatures, as the bytes of their files.
 #[derive(Clone, Debug, Default)]

@@ -24,7 +24,7 @@ mod ssh;
 mod statement;
 
 pub use decision::{Acceptance, Moment, Question, TrustRefusal, decide};
-pub use evidence::{Evidence, NAMESPACE, SIGNATURE_MAX, SIGNATURES_MAX, SignatureError};
+pub use evidence::{Evidence, NAMESPACE, SIGNATURE_MAX, SIGNATURES_MAX, STATEMENTS_MAX, SignatureError};
 pub use floors::{Floors, FloorsError};
 pub use name_pattern::{NamePattern, NamePatternError};
 pub use policy::{POLICY_MAX, TrustPolicy, TrustPolicyError};

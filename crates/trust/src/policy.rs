@@ -170,7 +170,7 @@ impl TrustPolicy {
             return Err(TrustPolicyError::TooLarge(bytes.len()));
         }
         let text = std::str::from_utf8(bytes).map_err(|error| TrustPolicyError::Toml(error.to_string()))?;
-        let text: PolicyText = toml::from_str(text).map_err(|error| TrustPolicyError::Toml(error.to_string()))?;
+        let text: PolicyText = toml::from_str(text).map_err(|error| TrustPolicyError::Toml(in_a_line(text, &error)))?;
         if text.version != VERSION {
             return Err(TrustPolicyError::Version(text.version));
         }
@@ -200,6 +200,14 @@ impl TrustPolicy {
     #[must_use]
     pub fn fingerprint(&self, key: &str) -> Option<String> {
         self.keys.get(key).map(|key| ssh::fingerprint(&key.key))
+    }
+
+    /// Returns whether a key of the policy that is not revoked has made a signature of these bytes.
+    #[must_use]
+    pub fn has_signed(&self, statement: &[u8], signature: &[u8]) -> bool {
+        let Ok(signature) = ssh::ParsedSignature::parse(signature) else { return false };
+        let keys = self.keys.iter().filter(|(_, key)| key.revoked.is_none() && key.key == *signature.key());
+        keys.map(|(name, _)| signature.check(name, statement)).any(|checked| checked.is_ok())
     }
 
     /// Returns the rules: the pattern of each, and what it asks for, in words.
@@ -262,6 +270,13 @@ fn read_rule(text: RuleText, known: &BTreeMap<String, PolicyKey>) -> Result<Rule
     let max_age = max_age.map_err(|age| rule_error(&name, &format!("max_age {age:?} is not a time like \"90d\"")))?;
     let demand = SignatureDemand { keys, threshold, min_serial: text.min_serial.unwrap_or(0), max_age };
     Ok(Rule { name, demand: Demand::Signatures(demand) })
+}
+
+/// Returns the message of an error in one line, with the number of the line it is about.
+fn in_a_line(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message().replace('\n', " ");
+    let before = error.span().and_then(|span| text.get(..span.start));
+    before.map_or(message.clone(), |before| format!("line {}: {message}", before.matches('\n').count() + 1))
 }
 
 fn rule_error(name: &NamePattern, reason: &str) -> TrustPolicyError {

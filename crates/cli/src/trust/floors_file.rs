@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use libcomposefs_store::publish::replace_file;
 use libcomposefs_sys::user_namespace::is_in_one;
 use libcomposefs_trust::{Floors, NamePattern};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::process::geteuid;
 
 use super::policy_file::PolicyPlace;
@@ -41,10 +42,14 @@ impl FloorsFile {
     pub(super) fn read(&self) -> anyhow::Result<Floors> {
         let failed =
             || format!("cannot read the accepted serial numbers in {}, so nothing is accepted", self.path.display());
-        let file = match File::open(&self.path) {
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+        let file = match File::options().read(true).custom_flags(flags).open(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Floors::default()),
             opened => opened.with_context(failed)?,
         };
+        if !file.metadata().with_context(failed)?.is_file() {
+            return Err(anyhow::anyhow!("it is no regular file").context(failed()));
+        }
         let mut bytes = Vec::new();
         file.take(FILE_MAX).read_to_end(&mut bytes).with_context(failed)?;
         Floors::parse(&bytes).with_context(failed)
@@ -78,7 +83,12 @@ impl FloorsFile {
         let lock = File::open(directory).with_context(failed)?;
         flock(&lock, FlockOperation::LockExclusive).with_context(failed)?;
         let mut floors = self.read()?;
+        let is_full = floors.is_full();
+        let before = floors.clone();
         if change(&mut floors) {
+            if is_full && floors.len() > before.len() {
+                bail!("{} has no room for another rule: remove rules from it that no policy has", self.path.display());
+            }
             let text = floors.to_json();
             let write = |file: &mut File| file.write_all(text.as_bytes()).map_err(anyhow::Error::from);
             replace_file(&self.path, 0o644, write).with_context(failed)?;

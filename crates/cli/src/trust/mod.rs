@@ -12,7 +12,10 @@ use std::time::SystemTime;
 
 use libcomposefs_image::Digest;
 use libcomposefs_repo::{Repository, StoredSignature};
-use libcomposefs_trust::{Acceptance, Evidence, Moment, NamePattern, Question, TrustPolicy, TrustRefusal, decide};
+use libcomposefs_trust::{
+    Acceptance, Evidence, Moment, NamePattern, Question, SIGNATURES_MAX, STATEMENTS_MAX, TrustPolicy, TrustRefusal,
+    decide,
+};
 
 use self::floors_file::FloorsFile;
 use crate::error_text::with_remedy;
@@ -76,8 +79,9 @@ impl ImageTrust {
         moment: Moment,
         signatures: &[StoredSignature],
     ) -> anyhow::Result<Vec<(&LoadedPolicy, TrustVerdict)>> {
-        let evidence = evidence(signatures);
+        let all = evidence(signatures);
         let ask = |loaded: &LoadedPolicy| -> anyhow::Result<TrustVerdict> {
+            let evidence = loaded.limited(&all);
             let floors = loaded.floors.read()?;
             let NamedImage { name, digest } = image;
             let question = Question { name, digest, now: SystemTime::now(), moment, floors: &floors };
@@ -132,6 +136,21 @@ impl ImageTrust {
 }
 
 impl LoadedPolicy {
+    /// Leaves out signatures that no key of the policy has made, if there are more than a decision looks at: others can
+    /// add such files, which must not have an image refused.
+    fn limited(&self, all: &[Evidence]) -> Vec<Evidence> {
+        let is_small = all.len() <= STATEMENTS_MAX && all.iter().all(|one| one.signatures.len() <= SIGNATURES_MAX);
+        if is_small {
+            return all.to_vec();
+        }
+        let good = all.iter().map(|one| {
+            let mut signatures = one.signatures.clone();
+            signatures.retain(|signature| self.policy.has_signed(&one.statement, signature));
+            Evidence { statement: one.statement.clone(), signatures }
+        });
+        good.filter(|one| !one.signatures.is_empty()).collect()
+    }
+
     /// Returns the rule that decides about a name, if that rule asks for signatures.
     pub(crate) fn signed_rule(&self, name: &str) -> Option<&NamePattern> {
         self.policy.signed_rule(name)
@@ -149,6 +168,11 @@ impl LoadedPolicy {
 }
 
 impl Judgement {
+    /// Returns whether a policy accepted the image by signatures.
+    pub(crate) fn is_signed(&self) -> bool {
+        self.accepted.iter().any(|accepted| matches!(accepted.acceptance, Acceptance::Signed { .. }))
+    }
+
     /// Prints a warning for each statement that has expired and is accepted nevertheless.
     pub(crate) fn warn_of_expiry(&self, image: NamedImage<'_>) {
         for AcceptedBy { policy, acceptance } in &self.accepted {

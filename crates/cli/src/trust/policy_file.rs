@@ -33,9 +33,9 @@ pub(super) fn places() -> Vec<PolicyPlace> {
         set.or_else(|| Some(home()?.join(below_home))).map(|path| path.join("composefs"))
     };
     let mut places = vec![PolicyPlace::Machine];
-    if let (Some(config), Some(state)) =
-        (directory("XDG_CONFIG_HOME", ".config"), directory("XDG_STATE_HOME", ".local/state"))
-    {
+    if let Some(config) = directory("XDG_CONFIG_HOME", ".config") {
+        // Without a home, the state is beside the policy.
+        let state = directory("XDG_STATE_HOME", ".local/state").unwrap_or_else(|| config.clone());
         places.push(PolicyPlace::User { file: config.join("policy.toml"), state });
     }
     places
@@ -51,7 +51,10 @@ pub(super) fn read(place: &PolicyPlace) -> anyhow::Result<Option<(PathBuf, Trust
         let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits() as i32;
         let file = match File::options().read(true).custom_flags(flags).open(&path) {
             Ok(file) => file,
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => continue,
+            // A link to nothing in place of the directory is no missing policy.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !has_dangling_directory(&path) => continue,
+            // A home that this user may not look into, such as that of root, has no policy of this user.
+            Err(_) if matches!(place, PolicyPlace::User { .. }) && is_hidden(&path) => continue,
             Err(error) => {
                 let reason = if path.is_symlink() {
                     "it is a symlink: write a file in its place".into()
@@ -66,6 +69,16 @@ pub(super) fn read(place: &PolicyPlace) -> anyhow::Result<Option<(PathBuf, Trust
         return Ok(Some((path.clone(), policy.with_context(unusable)?)));
     }
     Ok(None)
+}
+
+/// Returns whether this user may not look into a directory above the file.
+fn is_hidden(path: &Path) -> bool {
+    path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+}
+
+/// Returns whether the directory of a file is a symlink that leads nowhere.
+fn has_dangling_directory(path: &Path) -> bool {
+    path.parent().is_some_and(|directory| directory.is_symlink() && !directory.exists())
 }
 
 fn read_open(place: &PolicyPlace, path: &Path, file: File) -> anyhow::Result<TrustPolicy> {

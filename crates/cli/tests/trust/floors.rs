@@ -67,7 +67,16 @@ fn a_mount_raises_the_floor() {
     fs::create_dir(&serials).unwrap();
     machine.refused("here", &["mount", "debian/13", "/", "--dry-run"], &["serials.json, so nothing is accepted"]);
     fs::remove_dir(&serials).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, &serials, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    machine.refused("here", &["mount", "debian/13", "/", "--dry-run"], &["it is no regular file"]);
+    fs::remove_file(&serials).unwrap();
     machine.ok("here", &["mount", "debian/13", "/", "--dry-run"]);
+    let many: Vec<String> = (0..10_000).map(|number| format!("\"rule{number}\": 1")).collect();
+    fs::write(&serials, format!("{{{}}}", many.join(","))).unwrap();
+    let full = mount(&machine, "debian/13");
+    assert!(String::from_utf8_lossy(&full.stderr).contains("has no room for another rule"), "{full:?}");
+    fs::remove_file(&serials).unwrap();
+    assert!(mount(&machine, "debian/13").status.success());
 }
 
 #[test]

@@ -113,3 +113,54 @@ fn the_policy_of_the_machine_and_that_of_the_user_must_both_accept() {
         assert!(refused.status.code() == Some(1) && message.contains(expected), "{message}");
     }
 }
+
+#[test]
+fn a_policy_counts_without_a_home_and_behind_no_dangling_link() {
+    let test = "a_policy_counts_without_a_home_and_behind_no_dangling_link";
+    let Some(machine) = TrustingMachine::new(test) else { return };
+    machine.policy(&[], "");
+    let homeless = || {
+        let mut command = machine.command("here");
+        command.env_remove("HOME").env_remove("XDG_STATE_HOME").args(["tag", "built", "one"]).output().unwrap()
+    };
+    assert_eq!(homeless().status.code(), Some(1));
+    machine.policy(&[], "[[rule]]\nname = \"*\"\naccept = true\n");
+    assert!(homeless().status.success());
+    let directory = machine.path("config/composefs");
+    fs::rename(&directory, machine.path("moved")).unwrap();
+    symlink(machine.path("nowhere"), &directory).unwrap();
+    machine.refused("here", &["tag", "built", "one"], &["cannot read the policy"]);
+    fs::remove_file(&directory).unwrap();
+    fs::write(&directory, "").unwrap();
+    machine.refused("here", &["tag", "built", "one"], &["cannot read the policy"]);
+    fs::remove_file(&directory).unwrap();
+    machine.ok("here", &["tag", "built", "one"]);
+}
+
+/// As under `sudo -u` or `setpriv`, which may keep the home of root.
+#[test]
+fn a_home_of_another_user_has_no_policy_of_this_one() {
+    let test = "a_home_of_another_user_has_no_policy_of_this_one";
+    let Some(machine) = TrustingMachine::new(test) else { return };
+    if !is_root() {
+        return skip::announce(test, "running a program as another user takes root");
+    }
+    machine.policy(&[], "");
+    let mode = |path: &str, mode| fs::set_permissions(machine.path(path), fs::Permissions::from_mode(mode)).unwrap();
+    mode("", 0o755);
+    mode("config", 0o700);
+    let program = machine.path("composefs");
+    fs::copy(env!("CARGO_BIN_EXE_composefs"), &program).unwrap();
+    let show = || {
+        let mut show = Command::new("setpriv");
+        show.args(["--reuid=64998", "--regid=64998", "--clear-groups"]).arg(&program).args(["trust", "show"]);
+        show.env("XDG_CONFIG_HOME", machine.path("config")).env("XDG_STATE_HOME", machine.path("state"));
+        show.output().unwrap()
+    };
+    assert!(String::from_utf8_lossy(&show().stdout).contains("no policy"));
+    // One that is seen but cannot be read is another thing.
+    mode("config", 0o755);
+    fs::set_permissions(machine.policy_file(), fs::Permissions::from_mode(0o600)).unwrap();
+    let refused = show();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("nothing is accepted"), "{refused:?}");
+}

@@ -104,3 +104,41 @@ fn signatures_are_files_of_the_image() {
     let tree = machine.text("tree/file");
     machine.refused("here", &["sign", "--add", &tree, &tree], &["is no statement"]);
 }
+
+#[test]
+fn junk_beside_a_signature_changes_nothing() {
+    let Some(machine) = TrustingMachine::new("junk_beside_a_signature_changes_nothing") else { return };
+    machine.release_policy();
+    machine.sign("release", "debian/13", &["--serial=7"]);
+    let digest = machine.digest("built");
+    let good = machine.signatures("here", &digest)[0].clone();
+    let statement = fs::read_to_string(good.with_extension("statement")).unwrap();
+    // Another statement beside the same signature, and more of them than a decision looks at.
+    for number in 0..80 {
+        fs::write(machine.path("junk"), statement.replace("debian/13", &format!("debian/junk{number}"))).unwrap();
+        machine.ok("here", &["sign", "--add", &machine.text("junk"), good.to_str().unwrap()]);
+    }
+    for number in 0..20 {
+        let junk = format!("-----BEGIN SSH SIGNATURE-----\n{number}\n");
+        fs::write(machine.path("junk.sig"), junk).unwrap();
+        let statement = good.with_extension("statement");
+        machine.ok("here", &["sign", "--add", statement.to_str().unwrap(), &machine.text("junk.sig")]);
+    }
+    assert_eq!(machine.signatures("here", &digest).len(), 101);
+    machine.ok("here", &["tag", "built", "debian/13"]);
+    machine.refused("here", &["tag", "built", "debian/junk1"], &["refuses debian/junk1"]);
+}
+
+#[test]
+fn fsck_reports_signatures_that_cannot_be_read() {
+    let Some(machine) = TrustingMachine::new("fsck_reports_signatures_that_cannot_be_read") else { return };
+    machine.sign("release", "debian/13", &[]);
+    machine.ok("here", &["fsck"]);
+    let statement = machine.signatures("here", &machine.digest("built"))[0].with_extension("statement");
+    fs::remove_file(&statement).unwrap();
+    let found = machine.run("here", &["fsck"]);
+    let text = String::from_utf8_lossy(&found.stdout).into_owned();
+    assert!(found.status.code() == Some(1) && text.contains(".statement is missing: remove"), "{text}");
+    assert!(!text.contains("no problems"), "{text}");
+    machine.ok("here", &["gc"]);
+}

@@ -59,7 +59,7 @@ impl Repository {
     }
 
     /// Lists the images that have a directory of signatures, sorted. Other names are left alone.
-    fn signed_images(&self, directory: BorrowedFd<'_>) -> Result<Vec<Digest>, RepositoryError> {
+    pub(super) fn signed_images(&self, directory: BorrowedFd<'_>) -> Result<Vec<Digest>, RepositoryError> {
         let failed = |errno: Errno| io_error("read the directory", self.dir.path.join(SIGNATURES))(errno);
         let mut digests = Vec::new();
         for entry in Dir::read_from(directory).map_err(failed)? {

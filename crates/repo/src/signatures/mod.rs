@@ -33,9 +33,10 @@ pub struct StoredSignature {
 }
 
 impl StoredSignature {
-    /// Returns the common part of the names of the two files.
+    /// Returns the common part of the names of the two files, which depends on both: another statement beside the same
+    /// signature must not take the place of the right one.
     fn stem(&self) -> String {
-        let digest = Sha256::digest(&self.signature);
+        let digest = Sha256::new().chain_update(&self.signature).chain_update(&self.statement).finalize();
         digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
 }
@@ -73,6 +74,17 @@ impl Repository {
         stems.into_iter().map(read).collect()
     }
 
+    /// Reads the signatures of all images, and returns the errors: each stops what needs the signatures of its image.
+    ///
+    /// # Errors
+    ///
+    /// If the directory of all signatures cannot be read.
+    pub fn check_signatures(&self) -> Result<Vec<RepositoryError>, RepositoryError> {
+        let Some(directory) = self.dir.open_dir(SIGNATURES)? else { return Ok(Vec::new()) };
+        let images = self.signed_images(directory.as_fd())?;
+        Ok(images.iter().filter_map(|digest| self.signatures(digest).err()).collect())
+    }
+
     fn read_signature_file(
         &self,
         directory: BorrowedFd<'_>,
@@ -85,6 +97,7 @@ impl Repository {
             Ok(opened) => opened,
             // A symlink, which is not followed.
             Err(Errno::LOOP) => return Err(self.wrong_signature(path, SignatureFileProblem::NotRegular)),
+            Err(Errno::NOENT) => return Err(self.wrong_signature(path, SignatureFileProblem::Missing)),
             Err(errno) => return Err(failed(errno)),
         };
         let stat = fstat(&opened).map_err(failed)?;
@@ -199,6 +212,11 @@ mod tests {
         assert_eq!(two.copy_signatures(&one, &digest()).unwrap(), 2);
         assert_eq!(two.copy_signatures(&one, &digest()).unwrap(), 0);
         assert_eq!(two.signatures(&digest()).unwrap(), one.signatures(&digest()).unwrap());
+        // The same signature beside another statement.
+        let other = StoredSignature { statement: b"another".to_vec(), ..signature("a") };
+        assert!(two.add_signature(&digest(), &other).unwrap());
+        let both = two.signatures(&digest()).unwrap();
+        assert!(both.len() == 3 && both.contains(&signature("a")) && both.contains(&other));
     }
 
     #[test]
@@ -223,8 +241,16 @@ mod tests {
         symlink("README", files.join("x.ssh")).unwrap();
         refused("x.ssh", "not a regular file");
         fs::write(files.join("x.ssh"), "").unwrap();
-        symlink("gone", files.join("x.statement")).unwrap();
-        refused("x.ssh", "x.statement");
+        for (makes, says) in [(false, "x.statement is missing"), (true, "x.statement is not a regular file")] {
+            if makes {
+                symlink("gone", files.join("x.statement")).unwrap();
+            }
+            let error = repository.signatures(&digest()).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+            assert_eq!(repository.check_signatures().unwrap().len(), 1);
+        }
+        fs::remove_file(files.join("x.ssh")).unwrap();
+        assert_eq!(repository.check_signatures().unwrap().len(), 0);
         let large = StoredSignature { statement: vec![0; SIGNATURE_FILE_MAX as usize + 1], signature: Vec::new() };
         assert!(repository.add_signature(&digest(), &large).is_err());
     }

@@ -63,6 +63,13 @@ pub(super) fn trusted(repository: &Repository, image: NamedImage<'_>, is_dry_run
     let trust = ImageTrust::load()?;
     let judgement = trust.judge_stored(repository, image, Moment::Mount)?;
     judgement.warn_of_expiry(image);
+    if judgement.is_signed() && !repository.demands_verity() {
+        tell!(
+            "composefs: warning: the signature is about the image {image}, and {} does not demand fs-verity: the \
+             kernel verifies no contents of files (--via=fuse does)",
+            repository.path().display()
+        );
+    }
     if is_dry_run { Ok(()) } else { trust.raise_floors(&judgement) }
 }
 

@@ -26,6 +26,10 @@ impl MountArgs {
         }
         // Hold the lease until the images are mounted: from then on gc detects that they are in use.
         let reader = repository.reader()?;
+        if let (Some(name), Ok(digest)) = (&self.judged_as, Digest::from_hex(self.image.as_os_str().as_encoded_bytes()))
+        {
+            trusted(repository, NamedImage { name, digest }, true)?;
+        }
         let mut layers = Vec::new();
         for digest in digests {
             let (digest, file) = reader.open_named(&ImageName::Digest(*digest))?;

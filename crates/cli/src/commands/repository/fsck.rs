@@ -76,16 +76,18 @@ fn check(args: &FsckArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
     let bar = Bar(output::bar("{bar:30} {bytes} of {total_bytes} of objects, {elapsed}", 0));
     let report = repository.fsck(meta, &options, &bar)?;
     let cold = repository.check_cold(options.threads, &libcomposefs_content::NoProgress)?;
+    let signatures: Vec<String> = repository.check_signatures()?.iter().map(ToString::to_string).collect();
     bar.0.finish_and_clear();
     let remount = mounts_to_renew(&report, &repository.objects().path().to_string_lossy());
     if args.json {
-        output::json(&report_json(&report, &cold, &remount, &lock));
+        output::json(&report_json(&report, &cold, &signatures, &remount, &lock));
     } else {
         cold.iter().for_each(|damage| out!("{}", cold_line(damage)));
-        print(&report, &cold, &remount);
+        signatures.iter().for_each(|problem| out!("{problem}"));
+        print(&report, cold.is_empty() && signatures.is_empty(), &remount);
         lock.print();
     }
-    Ok(report.is_sound() && cold.is_empty())
+    Ok(report.is_sound() && cold.is_empty() && signatures.is_empty())
 }
 
 /// Processes that hold the lock of the repository when the check starts, and users who could lock it. This is not
@@ -138,7 +140,8 @@ fn cold_line(damage: &ColdDamage) -> String {
     format!("{path}: cold: {found}; {of} needs it: import or pull the image again, or remove its names")
 }
 
-fn print(report: &FsckReport, cold: &[ColdDamage], remount: &[MountEntry]) {
+/// Prints the report. `others_are_right` is false if something else than the report has problems.
+fn print(report: &FsckReport, others_are_right: bool, remount: &[MountEntry]) {
     for damage in &report.damages {
         out!("{}", line(damage));
     }
@@ -148,7 +151,7 @@ fn print(report: &FsckReport, cold: &[ColdDamage], remount: &[MountEntry]) {
     let (objects, images) = (counted(report.objects, "object"), counted(report.images, "image"));
     out!("{objects}, {}, {images}, {}", human(report.bytes), counted(report.refs, "name"));
     if report.damages.is_empty() {
-        if cold.is_empty() {
+        if others_are_right {
             out!("no problems found");
         }
         return;
@@ -197,7 +200,13 @@ fn line(damage: &Damage) -> String {
     line
 }
 
-fn report_json(report: &FsckReport, cold: &[ColdDamage], remount: &[MountEntry], lock: &LockInfo) -> Value {
+fn report_json(
+    report: &FsckReport,
+    cold: &[ColdDamage],
+    signatures: &[String],
+    remount: &[MountEntry],
+    lock: &LockInfo,
+) -> Value {
     let damages = report.damages.iter().map(|damage| {
         let (remedy, detail) = match &damage.remedy {
             Remedy::Left => ("left", None),
@@ -222,7 +231,7 @@ fn report_json(report: &FsckReport, cold: &[ColdDamage], remount: &[MountEntry],
         .into_iter()
         .map(|(kind, [all, mended])| (kind.name().to_owned(), json!({ "found": all, "mended": mended })));
     json!({
-        "sound": report.is_sound() && cold.is_empty(),
+        "sound": report.is_sound() && cold.is_empty() && signatures.is_empty(),
         "objects": report.objects,
         "bytes": report.bytes,
         "images": report.images,
@@ -236,6 +245,7 @@ fn report_json(report: &FsckReport, cold: &[ColdDamage], remount: &[MountEntry],
             "digest": damage.image.to_hex(),
             "refs": damage.refs.iter().map(|name| name.as_str()).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
+        "signatures": signatures,
         "lockable_by": lock.openers.iter().map(Opener::to_string).collect::<Vec<_>>(),
         "locked_by": lock.holders.iter().map(|holder| {
             json!({ "pid": holder.pid, "program": holder.program, "exclusive": holder.is_alone })
