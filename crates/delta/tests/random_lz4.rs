@@ -1,10 +1,12 @@
 //! Random LZ4 files: those of similar contents cost little, all come back, and damaged frames are refused.
 
+mod support;
+
 use std::collections::HashMap;
 
-use libcomposefs_delta::{Coder, DecodeError, DeltaEncoder, Effort, FrameInfo, FrameRule, ReadAt, decode};
-use libcomposefs_image::{Algorithm, Digest};
+use libcomposefs_delta::{Coder, DecodeError, DeltaEncoder, Effort, FrameRule};
 use proptest::prelude::*;
+use support::{decoded, encoded, text};
 
 const MAGIC: &[u8] = &[0x02, 0x21, 0x4c, 0x18];
 
@@ -44,38 +46,6 @@ fn lz4(contents: &[&[u8]]) -> Vec<u8> {
     [b"a program that unpacks", MAGIC, &blocks, &[0, 0, 0, 0x7f], b"what follows"].concat()
 }
 
-/// Lines that have words in common.
-fn text(lines: std::ops::Range<u64>) -> Vec<u8> {
-    let words = ["file", "directory", "the", "option", "of", "prints", "which", "is", "a", "kernel"];
-    let line = |number: u64| {
-        let mut seed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        let words = (0..9).map(|_| {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            words[(seed >> 40) as usize % words.len()]
-        });
-        format!("{number} {}\n", words.collect::<Vec<_>>().join(" "))
-    };
-    lines.flat_map(|number| line(number).into_bytes()).collect()
-}
-
-fn decoded(frame: &[u8], coder: Coder, size: usize, base: &[u8]) -> Result<Vec<u8>, DecodeError> {
-    let name = |number| Digest::new(Algorithm::Sha256, &[number; 32]).unwrap();
-    let bases = if coder.number() < 2 { Vec::new() } else { vec![(name(2), base.len() as u64)] };
-    let info = FrameInfo { coder, length: frame.len() as u64, objects: vec![(name(1), size as u64)], bases };
-    let mut found = Vec::new();
-    let open = &mut |_: &Digest| -> std::io::Result<Box<dyn ReadAt>> { Ok(Box::new(base.to_vec())) };
-    let result = decode(&info, frame, open, &mut |_, piece| {
-        found.extend_from_slice(piece);
-        Ok(())
-    });
-    assert!(found.len() <= size);
-    result.map(|()| found)
-}
-
-fn encoded(content: &[u8], base: &[u8]) -> (Coder, Vec<u8>) {
-    DeltaEncoder::new(Effort::Default).encode(content, &[base]).unwrap()
-}
-
 /// Changed lines, each fifth, cost less than two thirds of what they cost in packed files.
 #[test]
 fn unpacked_blocks_of_similar_files_cost_little() {
@@ -88,7 +58,7 @@ fn unpacked_blocks_of_similar_files_cost_little() {
     let (old, new) = (lz4(&[&old]), lz4(&[&new[..half], &new[half..], &[b'z'; 5000]]));
     let (coder, frame) = encoded(&new, &old);
     assert_eq!(coder, Coder::Lz4);
-    assert_eq!(decoded(&frame, coder, new.len(), &old).unwrap(), new);
+    assert_eq!(decoded(coder, &frame, new.len(), &old).unwrap(), new);
     let (plain, without) = DeltaEncoder::new(Effort::Default).encode(&new, &[&old, b"x"]).unwrap();
     assert_eq!(plain, Coder::ZstdPrefix);
     assert!(frame.len() * 3 < without.len() * 2, "{} bytes, packed {}", frame.len(), without.len());
@@ -100,7 +70,7 @@ fn other_files_come_back() {
     let (old, new) = (lz4(&[&text(0..3000)]), lz4(&[&text(1..3000)]));
     let comes_back = |new: &[u8], old: &[u8]| {
         let (coder, frame) = encoded(new, old);
-        assert_eq!(decoded(&frame, coder, new.len(), old).unwrap(), new);
+        assert_eq!(decoded(coder, &frame, new.len(), old).unwrap(), new);
         coder
     };
     assert_eq!(comes_back(&new, &old), Coder::Lz4);
@@ -129,7 +99,7 @@ fn hostile_frames_are_refused() {
         let pack = |bytes: &[u8]| zstd::bulk::compress(bytes, 1).unwrap();
         let map = pack(b"");
         let map = [&(map.len() as u32).to_le_bytes()[..], &map].concat();
-        decoded(&[numbers, &pack(outline), &pack(ranks), &map, &pack(unpacked)].concat(), Coder::Lz4, size, &base)
+        decoded(Coder::Lz4, &[numbers, &pack(outline), &pack(ranks), &map, &pack(unpacked)].concat(), size, &base)
     };
     let frame =
         |numbers: &[u8], outline: &[u8], ranks: &[u8], content: &[u8]| of_size(14, numbers, outline, ranks, content);
@@ -177,8 +147,8 @@ proptest! {
                 _ => *at.get_mut(&mut new) = byte,
             }
         }
-        let _ = decoded(&frame, coder, new.len(), &old);
+        let _ = decoded(coder, &frame, new.len(), &old);
         let (coder, frame) = encoded(&new, &old);
-        prop_assert_eq!(decoded(&frame, coder, new.len(), &old).unwrap(), new);
+        prop_assert_eq!(decoded(coder, &frame, new.len(), &old).unwrap(), new);
     }
 }

@@ -1,49 +1,19 @@
 //! Random gzip files: those of similar contents cost little, all come back, and damaged tokens are refused.
 
+mod support;
+
 use std::io::Write as _;
 
 use flate2::Compression;
 use flate2::write::{DeflateEncoder, GzEncoder};
-use libcomposefs_delta::{Coder, DecodeError, DeltaEncoder, Effort, FrameInfo, FrameRule, ReadAt, decode};
-use libcomposefs_image::{Algorithm, Digest};
+use libcomposefs_delta::{Coder, DecodeError, FrameRule};
 use proptest::prelude::*;
+use support::{decoded, encoded, text};
 
 fn gzip(content: &[u8], level: u32) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::new(level));
     encoder.write_all(content).unwrap();
     encoder.finish().unwrap()
-}
-
-/// Lines that have words in common.
-fn text(lines: std::ops::Range<u64>) -> Vec<u8> {
-    let words = ["file", "directory", "the", "option", "of", "prints", "which", "is", "a", "kernel"];
-    let line = |number: u64| {
-        let mut seed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        let words = (0..9).map(|_| {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            words[(seed >> 40) as usize % words.len()]
-        });
-        format!("{number} {}\n", words.collect::<Vec<_>>().join(" "))
-    };
-    lines.flat_map(|number| line(number).into_bytes()).collect()
-}
-
-fn decoded(coder: Coder, frame: &[u8], size: usize, base: &[u8]) -> Result<Vec<u8>, DecodeError> {
-    let name = |number| Digest::new(Algorithm::Sha256, &[number; 32]).unwrap();
-    let bases = if coder.number() < 2 { Vec::new() } else { vec![(name(2), base.len() as u64)] };
-    let info = FrameInfo { coder, length: frame.len() as u64, objects: vec![(name(1), size as u64)], bases };
-    let mut found = Vec::new();
-    let open = &mut |_: &Digest| -> std::io::Result<Box<dyn ReadAt>> { Ok(Box::new(base.to_vec())) };
-    let result = decode(&info, frame, open, &mut |_, piece| {
-        found.extend_from_slice(piece);
-        Ok(())
-    });
-    assert!(found.len() <= size);
-    result.map(|()| found)
-}
-
-fn encoded(content: &[u8], base: &[u8]) -> (Coder, Vec<u8>) {
-    DeltaEncoder::new(Effort::Default).encode(content, &[base]).unwrap()
 }
 
 /// A line more costs a tenth of the compressed file, of each level, and of several members in other bytes.
