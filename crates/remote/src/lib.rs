@@ -18,6 +18,7 @@
 pub mod certs_d;
 #[cfg(feature = "client")]
 mod client;
+mod conf_error;
 pub mod credentials;
 mod digest;
 #[cfg(feature = "client")]
@@ -59,6 +60,7 @@ mod wire;
 pub use certs_d::{CertificateError, HostCertificates};
 #[cfg(feature = "client")]
 pub use client::RegistryClient;
+pub use conf_error::ConfError;
 pub use credentials::{CredentialSearch, Credentials, CredentialsError};
 pub use digest::{DigestError, RegistryDigest};
 #[cfg(feature = "client")]
@@ -72,7 +74,7 @@ pub use progress::{NoTransferProgress, TransferProgress};
 #[cfg(feature = "client")]
 pub use pull::PullSource;
 pub use reference::{Reference, ReferenceError};
-pub use registries_conf::{Endpoint, EndpointError, RegistriesConf, RegistriesConfError, ShortNameError};
+pub use registries_conf::{Endpoint, EndpointError, RegistriesConf, ShortNameError};
 #[cfg(feature = "client")]
 pub use repository::{BlobReader, BlobSource, Mount, RangesAnswer, Referrer, RemoteManifest, RemoteRepository};
 #[cfg(feature = "client")]

@@ -8,30 +8,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::conf_error::ConfError;
 use crate::locations::Locations;
 use crate::text_file;
-
-/// The error of a storage.conf.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StorageConfError {
-    /// The file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// Path of the file.
-        path: PathBuf,
-        /// Error of the kernel.
-        source: io::Error,
-    },
-    /// The file is not valid.
-    #[error("{} is not valid: {reason}", path.display())]
-    Invalid {
-        /// Path of the file.
-        path: PathBuf,
-        /// Reason.
-        reason: String,
-    },
-}
 
 #[derive(Debug, Default, Deserialize)]
 struct ConfText {
@@ -52,10 +31,10 @@ struct StorageTable {
 /// # Errors
 ///
 /// If a file cannot be read or is not valid, or the file of `CONTAINERS_STORAGE_CONF` is missing.
-pub fn graph_root(locations: &Locations) -> Result<Option<PathBuf>, StorageConfError> {
+pub fn graph_root(locations: &Locations) -> Result<Option<PathBuf>, ConfError> {
     let is_root = locations.uid == 0;
     if let Some(path) = locations.storage_conf.as_deref().filter(|path| !path.as_os_str().is_empty()) {
-        let missing = || StorageConfError::Read { path: path.to_owned(), source: io::ErrorKind::NotFound.into() };
+        let missing = || ConfError::Read { path: path.to_owned(), source: io::ErrorKind::NotFound.into() };
         let table = read(path)?.ok_or_else(missing)?;
         return table.root(path, is_root, locations);
     }
@@ -75,10 +54,10 @@ pub fn graph_root(locations: &Locations) -> Result<Option<PathBuf>, StorageConfE
     Ok(None)
 }
 
-fn read(path: &Path) -> Result<Option<StorageTable>, StorageConfError> {
-    let failed = |source| StorageConfError::Read { path: path.to_owned(), source };
+fn read(path: &Path) -> Result<Option<StorageTable>, ConfError> {
+    let failed = |source| ConfError::Read { path: path.to_owned(), source };
     let Some(text) = text_file::read(path).map_err(failed)? else { return Ok(None) };
-    let invalid = |error: toml::de::Error| StorageConfError::Invalid {
+    let invalid = |error: toml::de::Error| ConfError::Invalid {
         path: path.to_owned(),
         reason: error.to_string().trim_end().to_owned(),
     };
@@ -86,7 +65,7 @@ fn read(path: &Path) -> Result<Option<StorageTable>, StorageConfError> {
 }
 
 impl StorageTable {
-    fn root(&self, path: &Path, is_root: bool, locations: &Locations) -> Result<Option<PathBuf>, StorageConfError> {
+    fn root(&self, path: &Path, is_root: bool, locations: &Locations) -> Result<Option<PathBuf>, ConfError> {
         let (key, text) = match (self.graphroot.is_empty(), is_root) {
             (false, _) => ("graphroot", self.graphroot.clone()),
             (true, true) => return Ok(None),
@@ -101,7 +80,7 @@ impl StorageTable {
                 "{key} is {text:?}: expected an absolute path, in which only $HOME, $UID and $USER have values, and \
                  only for a user other than root"
             );
-            return Err(StorageConfError::Invalid { path: path.to_owned(), reason });
+            return Err(ConfError::Invalid { path: path.to_owned(), reason });
         }
         Ok(Some(text.into()))
     }

@@ -8,12 +8,12 @@ mod short_names;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 pub use endpoints::{Endpoint, EndpointError};
 pub use short_names::ShortNameError;
 
+use crate::conf_error::ConfError;
 use crate::locations::Locations;
 use crate::text_file;
 
@@ -67,34 +67,13 @@ pub enum ShortNameMode {
     Disabled,
 }
 
-/// The error of a configuration file.
-#[derive(Debug, thiserror::Error)]
-pub enum RegistriesConfError {
-    /// A file or directory cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// Path of the file or directory.
-        path: PathBuf,
-        /// Error of the kernel.
-        source: io::Error,
-    },
-    /// A file is not what it should be.
-    #[error("{} is not valid: {reason}", path.display())]
-    Invalid {
-        /// Path of the file.
-        path: PathBuf,
-        /// Reason, with the place in the file.
-        reason: String,
-    },
-}
-
 impl RegistriesConf {
     /// Reads registries.conf and the drop-in files. Missing files say nothing.
     ///
     /// # Errors
     ///
     /// If a file that exists cannot be read or is not valid.
-    pub fn load(locations: &Locations) -> Result<Self, RegistriesConfError> {
+    pub fn load(locations: &Locations) -> Result<Self, ConfError> {
         let (main, dirs) = locations.registries_conf();
         let mut files = vec![main];
         for dir in dirs {
@@ -102,7 +81,7 @@ impl RegistriesConf {
         }
         let mut conf = Self::default();
         for path in files {
-            let read = |source| RegistriesConfError::Read { path: path.clone(), source };
+            let read = |source| ConfError::Read { path: path.clone(), source };
             if let Some(text) = text_file::read(&path).map_err(read)? {
                 conf.add(&text, &path)?;
             }
@@ -115,8 +94,8 @@ impl RegistriesConf {
     /// # Errors
     ///
     /// If the text is not valid. `path` is for the message.
-    pub fn add(&mut self, text: &str, path: &Path) -> Result<(), RegistriesConfError> {
-        let invalid = |reason| RegistriesConfError::Invalid { path: path.to_owned(), reason };
+    pub fn add(&mut self, text: &str, path: &Path) -> Result<(), ConfError> {
+        let invalid = |reason| ConfError::Invalid { path: path.to_owned(), reason };
         let file = file::parse(text, path).map_err(invalid)?;
         for rule in file.rules {
             match self.rules.iter_mut().find(|known| known.prefix == rule.prefix) {
@@ -139,8 +118,8 @@ impl RegistriesConf {
 }
 
 /// The files `*.conf` of a directory, by name; none if it does not exist.
-fn drop_ins(dir: &Path) -> Result<Vec<PathBuf>, RegistriesConfError> {
-    let failed = |source| RegistriesConfError::Read { path: dir.to_owned(), source };
+fn drop_ins(dir: &Path) -> Result<Vec<PathBuf>, ConfError> {
+    let failed = |source| ConfError::Read { path: dir.to_owned(), source };
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if text_file::is_missing(&error) => return Ok(Vec::new()),
