@@ -1,4 +1,4 @@
-//! `composefs run`: as root and as a user without privileges, who is made for the test.
+//! `composefs run`: as root, and as a user without privileges, which the test creates.
 
 use crate::fixture::Place;
 use crate::fuse::{AS_USER, SERVERS};

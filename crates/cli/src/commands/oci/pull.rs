@@ -166,8 +166,8 @@ fn full_disk(error: Error) -> Error {
     if !error.chain().any(is_full) && !message(&error).contains("No space left on device") {
         return error;
     }
-    let remedy = "composefs gc --grace=0 removes what no name needs, such as what an ended pull left; a pull that is \
-                  given again goes on where it ended";
+    let remedy = "composefs gc --grace=0 removes what no name needs, such as what an ended pull left; the next \
+                  pull of the image continues where this one ended";
     with_remedy(message(&error), remedy)
 }
 

@@ -34,7 +34,7 @@ Examples:
   composefs --repo=/srv/images trust check debian/13
   composefs --repo=/srv/images trust check debian/13 --first-use --json
 
-Exit status: 0 if all policies accept the image, also if there is none, 1 if one refuses it or on failure.";
+Exit status: 0 if all policies accept the image or no policy exists, 1 if a policy refuses the image or on failure.";
 
 pub(super) fn run(args: &CheckTrustArgs, selected: &RepositoryArgs) -> ExitCode {
     exit_partial(check(args, selected))
