@@ -48,17 +48,10 @@ impl Floors {
         self.0.get(rule.as_str()).copied().unwrap_or(0)
     }
 
-    /// Returns the number of rules.
+    /// Returns whether there are more rules than [`Floors::parse`] accepts.
     #[must_use]
-    #[allow(clippy::len_without_is_empty)]
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Returns whether there is no room for another rule.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.0.len() >= FLOORS_MAX
+    pub fn is_too_long(&self) -> bool {
+        self.0.len() > FLOORS_MAX
     }
 
     /// Raises the floor of a rule to a serial number, unless it is higher already. Returns whether it was raised.

@@ -2,16 +2,16 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use libcomposefs_store::publish::replace_file;
 use libcomposefs_sys::user_namespace::is_in_one;
 use libcomposefs_trust::{Floors, NamePattern};
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::geteuid;
 
+use super::open_file;
 use super::policy_file::PolicyPlace;
 
 /// The floors of the policy of the machine.
@@ -37,13 +37,12 @@ impl FloorsFile {
         }
     }
 
-    /// Reads the floors; there are none if there is no file. A file that cannot be read is an error, as older images
-    /// would be accepted without it.
+    /// Reads the floors. A missing file has no floors. A file that cannot be read is an error: without its floors,
+    /// older images would be accepted.
     pub(super) fn read(&self) -> anyhow::Result<Floors> {
         let failed =
             || format!("cannot read the accepted serial numbers in {}, so nothing is accepted", self.path.display());
-        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-        let file = match File::options().read(true).custom_flags(flags).open(&self.path) {
+        let file = match open_file(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Floors::default()),
             opened => opened.with_context(failed)?,
         };
@@ -83,10 +82,8 @@ impl FloorsFile {
         let lock = File::open(directory).with_context(failed)?;
         flock(&lock, FlockOperation::LockExclusive).with_context(failed)?;
         let mut floors = self.read()?;
-        let is_full = floors.is_full();
-        let before = floors.clone();
         if change(&mut floors) {
-            if is_full && floors.len() > before.len() {
+            if floors.is_too_long() {
                 bail!("{} has no room for another rule: remove rules from it that no policy has", self.path.display());
             }
             let text = floors.to_json();

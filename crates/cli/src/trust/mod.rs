@@ -6,8 +6,12 @@
 mod floors_file;
 mod policy_file;
 
+use std::borrow::Cow;
 use std::fmt;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use libcomposefs_image::Digest;
@@ -16,6 +20,8 @@ use libcomposefs_trust::{
     Acceptance, Evidence, Moment, NamePattern, Question, SIGNATURES_MAX, STATEMENTS_MAX, TrustPolicy, TrustRefusal,
     decide,
 };
+
+use rustix::fs::OFlags;
 
 use self::floors_file::FloorsFile;
 use crate::error_text::with_remedy;
@@ -91,7 +97,7 @@ impl ImageTrust {
     }
 
     /// Judges an image by these signatures. The error says which policy refuses it, why, and what to do.
-    pub(crate) fn judge(
+    fn judge(
         &self,
         image: NamedImage<'_>,
         moment: Moment,
@@ -118,10 +124,24 @@ impl ImageTrust {
         image: NamedImage<'_>,
         moment: Moment,
     ) -> anyhow::Result<Judgement> {
+        self.judge_with(repository, image, moment, || Ok::<_, anyhow::Error>(Vec::new()))
+    }
+
+    /// Judges an image by the signatures that a repository has, and by those that arrive with the image. Without a
+    /// policy, none is read.
+    pub(crate) fn judge_with<E: Into<anyhow::Error>>(
+        &self,
+        repository: &Repository,
+        image: NamedImage<'_>,
+        moment: Moment,
+        arriving: impl FnOnce() -> Result<Vec<StoredSignature>, E>,
+    ) -> anyhow::Result<Judgement> {
         if self.policies.is_empty() {
             return Ok(Judgement { accepted: Vec::new() });
         }
-        self.judge(image, moment, &repository.signatures(&image.digest)?)
+        let mut signatures = repository.signatures(&image.digest)?;
+        signatures.extend(arriving().map_err(Into::into)?);
+        self.judge(image, moment, &signatures)
     }
 
     /// Raises the floors to the serial numbers by which an image was accepted. They are on disk when this returns.
@@ -138,10 +158,10 @@ impl ImageTrust {
 impl LoadedPolicy {
     /// Leaves out signatures that no key of the policy has made, if there are more than a decision looks at: others can
     /// add such files, which must not have an image refused.
-    fn limited(&self, all: &[Evidence]) -> Vec<Evidence> {
+    fn limited<'e>(&self, all: &'e [Evidence]) -> Cow<'e, [Evidence]> {
         let is_small = all.len() <= STATEMENTS_MAX && all.iter().all(|one| one.signatures.len() <= SIGNATURES_MAX);
         if is_small {
-            return all.to_vec();
+            return Cow::Borrowed(all);
         }
         let good = all.iter().map(|one| {
             let mut signatures = one.signatures.clone();
@@ -198,10 +218,17 @@ pub(crate) fn admit(repository: &Repository, image: NamedImage<'_>) -> anyhow::R
     ImageTrust::load()?.judge_stored(repository, image, Moment::FirstUse).map(drop)
 }
 
+/// Opens a file for reading. A symlink is an error, and a FIFO does not wait.
+fn open_file(path: &Path) -> io::Result<File> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    File::options().read(true).custom_flags(flags).open(path)
+}
+
 /// Joins the signatures of equal statements.
 fn evidence(signatures: &[StoredSignature]) -> Vec<Evidence> {
     let mut sorted: Vec<&StoredSignature> = signatures.iter().collect();
     sorted.sort();
+    sorted.dedup();
     let same = sorted.chunk_by(|one, two| one.statement == two.statement);
     same.map(|group| Evidence {
         statement: group[0].statement.clone(),

@@ -2,12 +2,14 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use libcomposefs_trust::{POLICY_MAX, TrustPolicy};
 use rustix::process::geteuid;
+
+use super::open_file;
 
 /// A place that has a policy.
 #[derive(Clone, Debug)]
@@ -48,8 +50,7 @@ pub(super) fn read(place: &PolicyPlace) -> anyhow::Result<Option<(PathBuf, Trust
         PolicyPlace::User { file, .. } => vec![file.clone()],
     };
     for path in files {
-        let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits() as i32;
-        let file = match File::options().read(true).custom_flags(flags).open(&path) {
+        let file = match open_file(&path) {
             Ok(file) => file,
             // A link to nothing in place of the directory is no missing policy.
             Err(error) if error.kind() == io::ErrorKind::NotFound && !has_dangling_directory(&path) => continue,

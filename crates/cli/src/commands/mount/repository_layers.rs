@@ -15,8 +15,14 @@ use crate::output;
 use crate::trust::NamedImage;
 
 impl MountArgs {
-    /// Mounts the images of the layers of an image, the lowest first, joined to one file system.
-    pub(crate) fn run_layers(&self, repository: &Repository, digests: &[Digest]) -> anyhow::Result<()> {
+    /// Mounts the images of the layers of an image, the lowest first, joined to one file system. `image_digest` is
+    /// that of the image of the whole file system, which the policies judge too.
+    pub(crate) fn run_layers(
+        &self,
+        repository: &Repository,
+        image_digest: Digest,
+        digests: &[Digest],
+    ) -> anyhow::Result<()> {
         let options = Options::parse(&self.options.join(OsStr::new(",")), UnknownOptions::Refuse)?;
         if !options.basedirs.is_empty() {
             bail!("basedir= cannot be used with images of a repository, which has its own objects: leave it out");
@@ -26,9 +32,8 @@ impl MountArgs {
         }
         // Hold the lease until the images are mounted: from then on gc detects that they are in use.
         let reader = repository.reader()?;
-        if let (Some(name), Ok(digest)) = (&self.judged_as, Digest::from_hex(self.image.as_os_str().as_encoded_bytes()))
-        {
-            trusted(repository, NamedImage { name, digest }, true)?;
+        if let Some(name) = &self.judged_as {
+            trusted(repository, NamedImage { name, digest: image_digest }, true)?;
         }
         let mut layers = Vec::new();
         for digest in digests {

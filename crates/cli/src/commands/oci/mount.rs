@@ -70,6 +70,6 @@ pub(super) fn run(args: &OciMountArgs, selected: &RepositoryArgs) -> anyhow::Res
     })?;
     match layers[..] {
         [only] => mount(only).run_in(&repository),
-        _ => mount(digest).run_layers(&repository, &layers),
+        _ => mount(digest).run_layers(&repository, digest, &layers),
     }
 }

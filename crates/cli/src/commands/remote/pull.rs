@@ -154,13 +154,9 @@ fn admit(
     signatures: &[StoredSignature],
 ) -> anyhow::Result<()> {
     let trust = ImageTrust::load()?;
-    if trust.policies().is_empty() {
-        return Ok(());
-    }
-    let mut all = repository.signatures(&digest)?;
-    all.extend_from_slice(signatures);
     for name in names {
-        trust.judge(NamedImage { name: name.as_str(), digest }, Moment::FirstUse, &all)?;
+        let image = NamedImage { name: name.as_str(), digest };
+        trust.judge_with(repository, image, Moment::FirstUse, || Ok::<_, anyhow::Error>(signatures.to_vec()))?;
     }
     Ok(())
 }

@@ -6,8 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap_complete::engine::ArgValueCompleter;
-use libcomposefs_image::Digest;
-use libcomposefs_repo::{ImageName, RefName, Repository, StoredSignature, StreamTag};
+use libcomposefs_repo::{ImageName, RefName, Repository, StreamTag};
 use libcomposefs_trust::Moment;
 use serde_json::{Value, json};
 
@@ -118,7 +117,7 @@ fn sync_names(
             line.push_str(if step.has_image { ": only the name" } else { ": the image and missing objects" });
         } else {
             let image = NamedImage { name: step.name.as_str(), digest: step.digest };
-            trust.judge(image, Moment::FirstUse, &signatures_of_both(repository, &other, &step.digest)?)?;
+            trust.judge_with(repository, image, Moment::FirstUse, || other.signatures(&step.digest))?;
             let progress = progress::ObjectProgress::start();
             let created = repository.sync(&other, &step, threads, &|bytes| progress.done(bytes))?;
             drop(progress);
@@ -138,13 +137,4 @@ fn sync_names(
         report(line, json);
     }
     Ok(())
-}
-
-/// Returns the signatures of an image that both repositories have together.
-fn signatures_of_both(here: &Repository, other: &Repository, digest: &Digest) -> anyhow::Result<Vec<StoredSignature>> {
-    let mut signatures = here.signatures(digest)?;
-    signatures.extend(other.signatures(digest)?);
-    signatures.sort();
-    signatures.dedup();
-    Ok(signatures)
 }
