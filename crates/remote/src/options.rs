@@ -27,7 +27,8 @@ pub struct ClientOptions {
     pub retry: RetryPolicy,
     /// Time limit for a connection.
     pub connect_time: Duration,
-    /// Time limit without any byte from the server.
+    /// Time limit without any byte from the server, and in which at least 16 KiB of a body that has not ended must
+    /// arrive.
     pub idle_time: Duration,
     /// Size of the pieces of an upload in bytes, each of which is in memory.
     pub upload_piece: usize,

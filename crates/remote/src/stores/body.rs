@@ -1,8 +1,7 @@
-//! Receives the bodies of answers: bounded in length, and in the time without progress.
+//! Receives the bodies of answers, bounded in length.
 
 use std::io;
 use std::ops::Range;
-use std::time::{Duration, Instant};
 
 use libcomposefs_delivery::{RangeAnswer, RangeSink};
 use reqwest::StatusCode;
@@ -12,9 +11,6 @@ use crate::error::ErrorKind;
 use crate::printable::printable;
 use crate::transport::{Answer, AnswerBody};
 use crate::wire::ContentRange;
-
-/// The least bytes that must arrive during the idle time. A server that sends less is one that stalls.
-const LEAST_PROGRESS: u64 = 16 << 10;
 
 /// How the receipt of a body ended.
 #[derive(Debug)]
@@ -30,28 +26,15 @@ pub(super) enum BodyEnd {
 }
 
 /// Gives a body of at most `limit` bytes to a receiver.
-fn drain_into(
-    body: &mut AnswerBody,
-    limit: u64,
-    idle: Duration,
-    receive: &mut dyn FnMut(&[u8]) -> io::Result<()>,
-) -> BodyEnd {
-    let (mut received, mut waited, mut since) = (0_u64, Duration::ZERO, 0_u64);
+fn drain_into(body: &mut AnswerBody, limit: u64, receive: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> BodyEnd {
+    let mut received = 0_u64;
     loop {
-        let start = Instant::now();
         let piece = match body.chunk() {
             Ok(Some(piece)) => piece,
             Ok(None) => return BodyEnd::Whole,
             Err(failure) => return BodyEnd::Cut(failure.to_string()),
         };
-        waited += start.elapsed();
         let length = piece.len() as u64;
-        since += length;
-        if since >= LEAST_PROGRESS {
-            (waited, since) = (Duration::ZERO, 0);
-        } else if waited > idle {
-            return BodyEnd::Cut(format!("the server sent only {since} bytes in {} s", waited.as_secs()));
-        }
         if length > limit.saturating_sub(received) {
             return BodyEnd::TooLong(limit);
         }
@@ -63,9 +46,9 @@ fn drain_into(
 }
 
 /// Reads a body of at most `limit` bytes.
-pub(super) fn read_whole(body: &mut AnswerBody, limit: u64, idle: Duration) -> Result<Vec<u8>, BodyEnd> {
+pub(super) fn read_whole(body: &mut AnswerBody, limit: u64) -> Result<Vec<u8>, BodyEnd> {
     let mut bytes = Vec::new();
-    let end = drain_into(body, limit, idle, &mut |piece| {
+    let end = drain_into(body, limit, &mut |piece| {
         bytes.extend_from_slice(piece);
         Ok(())
     });
@@ -127,12 +110,12 @@ impl RangeBody {
     }
 
     /// Gives the bytes to the sink: all of them, and not one more.
-    pub(super) fn give(&mut self, sink: &mut dyn RangeSink, idle: Duration) -> BodyEnd {
+    pub(super) fn give(&mut self, sink: &mut dyn RangeSink) -> BodyEnd {
         if let Err(error) = sink.begin(self.answer) {
             return BodyEnd::Receiver(error);
         }
         let mut received = 0;
-        let end = drain_into(&mut self.body, self.length, idle, &mut |piece| {
+        let end = drain_into(&mut self.body, self.length, &mut |piece| {
             received += piece.len() as u64;
             sink.bytes(piece)
         });

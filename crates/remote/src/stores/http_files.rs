@@ -67,8 +67,7 @@ impl HttpFiles {
         if announced.is_some_and(|length| length > limit) {
             return Err(step.failed(ErrorKind::TooLong { limit }));
         }
-        let idle = self.exchange.options().idle_time;
-        let bytes = read_whole(&mut answer.body, limit, idle).map_err(|end| step.body_failed(end))?;
+        let bytes = read_whole(&mut answer.body, limit).map_err(|end| step.body_failed(end))?;
         Ok(Some(ReadFile { bytes, version }))
     }
 
@@ -87,7 +86,7 @@ impl HttpFiles {
         request.headers.extend(range_header(&range));
         let Some(answer) = self.find(&step, request, &RANGE_STATUSES)? else { return Ok(None) };
         let mut body = RangeBody::new(answer, &range).map_err(|kind| step.failed(kind))?;
-        match body.give(sink, self.exchange.options().idle_time) {
+        match body.give(sink) {
             BodyEnd::Whole => Ok(Some(body.answer())),
             other => Err(step.body_failed(other)),
         }

@@ -4,19 +4,21 @@
 //! and in [`AnswerBody::chunk`] for each piece of the body, so that a body is read no faster than it is used.
 
 mod failure;
+mod least_rate;
 mod pinned;
 mod runtime;
 mod tls;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderName};
 use reqwest::{Method, NoProxy, Proxy, StatusCode, Url};
 
 pub(crate) use failure::{FailureKind, HttpFailure};
+use least_rate::LeastRate;
 use runtime::Runtime;
 pub(crate) use tls::TlsMaterial;
 
@@ -64,6 +66,7 @@ pub(crate) struct AnswerBody {
     runtime: Arc<Runtime>,
     response: reqwest::Response,
     idle_time: Duration,
+    rate: LeastRate,
     interrupt: Option<Arc<AtomicBool>>,
 }
 
@@ -146,6 +149,7 @@ impl HostClient {
             runtime: Arc::clone(&self.runtime),
             response,
             idle_time: self.idle_time,
+            rate: LeastRate::new(self.idle_time),
             interrupt: self.interrupt.clone(),
         };
         Ok(Answer { status, headers, body })
@@ -165,11 +169,16 @@ impl AnswerBody {
         self.response.content_length()
     }
 
-    /// Waits for the next piece; `None` at the end. A body that ends early fails.
+    /// Waits for the next piece; `None` at the end. A body that ends early fails, and one whose server stalls.
     pub(crate) fn chunk(&mut self) -> Result<Option<Bytes>, HttpFailure> {
+        let start = Instant::now();
         let chunk = self.runtime.wait(self.idle_time, self.interrupt.as_deref(), self.response.chunk());
-        chunk
+        let chunk = chunk
             .ok_or_else(|| HttpFailure::unanswered(self.interrupt.as_deref(), self.idle_time))?
-            .map_err(|error| HttpFailure::of(&error))
+            .map_err(|error| HttpFailure::of(&error))?;
+        if let Some(bytes) = &chunk {
+            self.rate.count(start.elapsed(), bytes.len()).map_err(HttpFailure::transfer)?;
+        }
+        Ok(chunk)
     }
 }

@@ -100,6 +100,41 @@ fn silent(text: &'static str) -> u16 {
 
 const PROBED: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
+/// A server that sends the head of an answer and then a byte every 20 ms.
+fn dripping() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            thread::spawn(move || {
+                let mut request = [0; 4096];
+                let length = stream.read(&mut request).unwrap_or(0);
+                let is_http = request[..length].starts_with(b"GET /v2/image");
+                let text = if is_http { "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" } else { PROBED };
+                // It ends when the client closes the connection.
+                let mut left = std::io::Write::write_all(&mut stream, text.as_bytes()).is_ok() && is_http;
+                while left {
+                    thread::sleep(Duration::from_millis(20));
+                    left = std::io::Write::write_all(&mut stream, b"a").is_ok();
+                }
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn a_byte_now_and_then_is_a_failure() {
+    let mut options = options();
+    options.idle_time = Duration::from_millis(200);
+    options.retry.retries = 2;
+    let (repository, pauses) = with_pauses(options, &format!("127.0.0.1:{}", dripping()));
+    let mut reader = repository.blob(&RegistryDigest::of(b"abc"), 100_000, 0).expect("a head");
+    let error = reader.read_to_end(&mut Vec::new()).expect_err("a stall");
+    assert!(error.to_string().contains("the server sent only"), "{error}");
+    assert_eq!(pauses.all().len(), 2);
+}
+
 #[test]
 fn silence_is_a_failure() {
     let mut options = options();

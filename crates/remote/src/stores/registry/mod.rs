@@ -44,7 +44,6 @@ const NO_GC: &str = "a registry removes files itself: delete the tag of the ref 
 pub struct RegistryStore {
     repository: RemoteRepository,
     location: String,
-    idle_time: Duration,
 }
 
 /// The parts of a manifest that are read.
@@ -101,7 +100,6 @@ impl RegistryStore {
         }
         // The caller repeats what fails: a pause that the registry asks for is told to it.
         options.retry = RetryPolicy { retries: 0, longest_asked: Duration::ZERO, ..options.retry };
-        let idle_time = options.idle_time;
         let is_insecure = matches!(&options.tls_verify, TlsVerify::InsecureHosts(_))
             && options.tls_verify.is_insecure(reference.host());
         let (host, path) = (reference.host().to_owned(), reference.path().to_owned());
@@ -109,7 +107,7 @@ impl RegistryStore {
         let client = RegistryClient::new(options).map_err(|kind| refuse(kind.to_string()))?;
         let repository = client.repository(&endpoint).map_err(|error| refuse(error.kind().to_string()))?;
         let location = format!("oci://{}/{}", endpoint.host, endpoint.path);
-        Ok(Self { repository, location, idle_time })
+        Ok(Self { repository, location })
     }
 
     fn step<'a>(&'a self, verb: &'static str, name: &'a FileName) -> AccessStep<'a> {
@@ -154,7 +152,7 @@ impl RegistryStore {
         let step = self.step("read", name);
         let answer = self.repository.blob_answer(digest, None).map_err(|error| self.failed("read", name, error))?;
         let Some(mut answer) = answer else { return Ok(None) };
-        let bytes = read_whole(&mut answer.body, limit, self.idle_time).map_err(|end| step.body_failed(end))?;
+        let bytes = read_whole(&mut answer.body, limit).map_err(|end| step.body_failed(end))?;
         let found = RegistryDigest::of(&bytes);
         if found != *digest {
             return Err(step.failed(ErrorKind::Digest { expected: digest.clone(), found }));
@@ -247,7 +245,7 @@ impl RemoteStore for RegistryStore {
         let answer = self.repository.blob_answer(&digest, Some(&range));
         let Some(answer) = answer.map_err(|error| self.failed("read", name, error))? else { return Ok(None) };
         let mut body = RangeBody::new(answer, &range).map_err(|kind| step.failed(kind))?;
-        match body.give(sink, self.idle_time) {
+        match body.give(sink) {
             BodyEnd::Whole => Ok(Some(body.answer())),
             other => Err(step.body_failed(other)),
         }
