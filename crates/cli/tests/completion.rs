@@ -119,20 +119,32 @@ fn names_of_oci_images_are_offered() {
     assert_eq!(offered(&format!("composefs --repo {repo} ls doc")), ["docker.io/library/three:1"]);
     assert_eq!(offered(&format!("composefs --repo {repo} oci inspect doc")), ["docker.io/library/three:1"]);
     assert_eq!(offered(&format!("composefs --repo {repo} oci untag cur")), ["current"]);
-    for command in ["oci push", "oci export", "oci digest", "why"] {
+    for command in ["oci push", "oci export", "why"] {
         assert_eq!(
             offered(&format!("composefs --repo {repo} {command} doc")),
             ["docker.io/library/three:1"],
             "{command}"
         );
     }
-    assert!(offered(&format!("composefs --repo {repo} oci pull doc")).is_empty());
     let other = dir.path().join("other").to_str().unwrap().to_owned();
     composefs(&["--repo", &other, "init", "--insecure"]);
     let sync = |from: &str, to: &str| offered(&format!("composefs --repo {to} sync {from} --oci doc"));
     assert_eq!(sync(&repo, &other), ["docker.io/library/three:1"]);
     assert!(sync(&other, &repo).is_empty());
     assert!(offered(&format!("composefs --repo {repo} oci inspect deb")).is_empty());
+    // Sources, and what follows their first part.
+    let sources = ["docker://", "docker-archive:"];
+    assert_eq!(offered(&format!("composefs --repo {repo} oci pull doc")), sources);
+    let with_names = offered(&format!("composefs --repo {repo} oci digest doc"));
+    assert_eq!(with_names, [&["docker.io/library/three:1"][..], &sources].concat());
+    let begun = &source[..source.len() - 2];
+    for command in ["oci pull", "oci digest", "ls", "oci export x"] {
+        let found = offered(&format!("composefs --repo {repo} {command} {begun}"));
+        assert_eq!(found.len(), 1, "{command}: {found:?}");
+        assert_eq!(format!("{begun}{}", &found[0][begun.len()..]).trim_end_matches('/'), source, "{command}");
+    }
+    assert_eq!(offered(&format!("composefs --repo {repo} oci export x oci")), ["oci:", "oci-archive:"]);
+    assert_eq!(offered(&format!("composefs --repo {repo} oci push x ")).first().map(String::as_str), Some("docker://"));
     // A ref is not removed by the name of an OCI image.
     assert!(offered(&format!("composefs --repo {repo} untag doc")).is_empty());
 }

@@ -122,10 +122,14 @@ fn a_digest_is_no_name_and_is_taken_where_names_are() {
     assert!(place.prints(&["oci", "verify", &three]).contains("are right"));
     let plan = place.run(&["oci", "mount", &three, place.path("mnt").to_str().unwrap(), "--dry-run"]);
     assert!(!plan.stderr.contains("no OCI image"), "{plan:?}");
+    let archive = format!("oci-archive:{}", place.path("three.tar").display());
+    assert_eq!(place.json(&["oci", "export", &three, &archive, "--json"])["manifest"].as_str(), Some(three.as_str()));
+    let bundle = |name: &str| place.run(&["oci", "bundle", name, place.path("none/bundle").to_str().unwrap()]).stderr;
+    let absent = format!("sha256:{}", "0".repeat(64));
+    assert!(!bundle(&three).contains("no OCI image") && bundle(&absent).contains(&absent), "{}", bundle(&three));
     place.prints(&["oci", "tag", &three, "again"]);
     assert_eq!(shown("again"), three);
     // What cfsctl can have written.
-    let absent = format!("sha256:{}", "0".repeat(64));
     for tag in [&three, &absent] {
         let link = place.path("repo/streams/refs/oci").join(tag);
         std::os::unix::fs::symlink(format!("../../oci-manifest-{basic}"), link).unwrap();

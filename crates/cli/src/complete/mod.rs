@@ -1,5 +1,7 @@
 //! Shell completion, including the names and digests of the repository that the command line names.
 
+mod oci_places;
+
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -10,6 +12,8 @@ use clap::{Command, CommandFactory, FromArgMatches, Parser};
 use clap_complete::engine::{CompletionCandidate, PathCompleter, ValueCompleter as _};
 use clap_complete::env::{EnvCompleter, Shells};
 use libcomposefs_repo::{Images, Repository};
+
+pub(crate) use self::oci_places::{oci_destinations, oci_registries};
 
 use crate::commands::repository::RepositoryArgs;
 use crate::exit::exit_status;
@@ -70,10 +74,13 @@ pub(crate) fn oci_names(begun: &OsStr) -> Vec<CompletionCandidate> {
     candidates(begun, tag_names)
 }
 
-/// Returns the names of OCI images that start with `begun`, for a command that takes them beside sources: of those in
-/// `oci pull`, none is a name of the repository.
+/// Returns the sources of OCI images that start with `begun`, and the names of OCI images except for `oci pull`, which
+/// takes no name of the repository.
 pub(crate) fn oci_sources(begun: &OsStr) -> Vec<CompletionCandidate> {
-    if words_of_line(std::env::args_os()).iter().any(|word| word == "pull") { Vec::new() } else { oci_names(begun) }
+    let is_pull = words_of_line(std::env::args_os()).iter().any(|word| word == "pull");
+    let mut all = if is_pull { Vec::new() } else { oci_names(begun) };
+    all.extend(oci_places::sources(begun));
+    all
 }
 
 /// Returns the names of OCI images that start with `begun`, of the repository that `composefs sync` copies from.
@@ -97,8 +104,8 @@ pub(crate) fn images(begun: &OsStr) -> Vec<CompletionCandidate> {
     })
 }
 
-/// Returns the files, the names and the image digests that start with `begun`. Without a beginning digests are not
-/// offered.
+/// Returns the files, the names and the image digests that start with `begun`, and what follows `oci:` and the like.
+/// Without a beginning only files and names are offered.
 pub(crate) fn operands(begun: &OsStr) -> Vec<CompletionCandidate> {
     let mut all = PathCompleter::any().complete(begun);
     all.extend(match begun.is_empty() {
@@ -107,6 +114,9 @@ pub(crate) fn operands(begun: &OsStr) -> Vec<CompletionCandidate> {
         }),
         false => images(begun),
     });
+    if begun.as_encoded_bytes().contains(&b':') {
+        all.extend(oci_places::sources(begun));
+    }
     all
 }
 

@@ -1,12 +1,12 @@
 //! The commands that start a container on an image of the repository.
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use libcomposefs_image::Digest;
 use libcomposefs_repo::{Repository, StreamTag};
 
 use super::run::{BundleArgs, RunArgs, run_container, status_of, write_bundle};
-use super::stored_image;
+use super::{StoredRoot, stored_root};
 use crate::commands::mount::mount_read_only;
 use crate::commands::repository::RepositoryArgs;
 use crate::error_text::print_error;
@@ -14,11 +14,12 @@ use crate::error_text::print_error;
 /// Runs a command in a container, and returns its exit status.
 pub(super) fn run(args: &RunArgs, selected: &RepositoryArgs) -> ExitCode {
     let opened = selected.open().and_then(|repository| {
-        let (config, digest) = open(&repository, &args.name)?;
-        Ok((repository, config, digest))
+        let root = open(&repository, &args.name)?;
+        Ok((repository, root))
     });
-    let status = opened.and_then(|(repository, config, digest)| {
-        run_container(args, &config, |directory| mount_read_only(&repository, &args.name, &digest, directory))
+    let status = opened.and_then(|(repository, root)| {
+        let mount = |directory: &Path| mount_read_only(&repository, &root.name, &root.digest, directory);
+        run_container(args, &root.image.config.raw, mount)
     });
     match status {
         Ok(status) => ExitCode::from(status),
@@ -32,12 +33,11 @@ pub(super) fn run(args: &RunArgs, selected: &RepositoryArgs) -> ExitCode {
 /// Makes an OCI bundle for another program.
 pub(super) fn bundle(args: &BundleArgs, selected: &RepositoryArgs) -> anyhow::Result<()> {
     let repository = selected.open()?;
-    let (config, digest) = open(&repository, &args.name)?;
-    write_bundle(args, &config, |directory| mount_read_only(&repository, &args.name, &digest, directory))
+    let root = open(&repository, &args.name)?;
+    let mount = |directory: &Path| mount_read_only(&repository, &root.name, &root.digest, directory);
+    write_bundle(args, &root.image.config.raw, mount)
 }
 
-/// Reads the configuration of an image, and the digest of its composefs image.
-fn open(repository: &Repository, name: &str) -> anyhow::Result<(Vec<u8>, Digest)> {
-    let (image, digest) = stored_image(repository, &name.parse::<StreamTag>()?)?;
-    Ok((image.config.raw, digest))
+fn open(repository: &Repository, name: &str) -> anyhow::Result<StoredRoot> {
+    stored_root(repository, &name.parse::<StreamTag>()?)
 }

@@ -21,11 +21,11 @@ use crate::interrupt::Interrupt;
 #[derive(clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct OciExportArgs {
-    /// Image, by its name
+    /// Image, by its name or by the digest of its manifest (sha256:HEX)
     #[arg(value_name = "NAME", add = ArgValueCompleter::new(complete::oci_names))]
     name: StreamTag,
     /// Layout or archive to write
-    #[arg(value_name = "DESTINATION")]
+    #[arg(value_name = "DESTINATION", add = ArgValueCompleter::new(complete::oci_destinations))]
     destination: OsString,
     /// Replace an existing archive
     #[arg(long)]
@@ -59,7 +59,7 @@ pub(super) fn run(args: &OciExportArgs, selected: &RepositoryArgs) -> ExitCode {
 fn run_export(args: &OciExportArgs, selected: &RepositoryArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
     let repository = selected.open()?.interrupted_by(interrupt.flag());
     // Before a directory is made.
-    libcomposefs_oci::stored::StoredImage::by_tag(&repository, &args.name)?;
+    libcomposefs_oci::stored::StoredImage::by_name(&repository, &args.name)?;
     let (destination, spool) = destination::open(&args.destination, args.force)?;
     let options = args.manifest.options(spool, interrupt);
     push_report::send(&repository, &args.name, &*destination, &options, args.json)

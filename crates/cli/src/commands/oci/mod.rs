@@ -101,9 +101,21 @@ pub(crate) fn run(args: &OciArgs, selected: &RepositoryArgs) -> ExitCode {
     }
 }
 
-/// Reads an image of the repository by its name, with the digest of its composefs image.
-fn stored_image(repository: &Repository, name: &StreamTag) -> anyhow::Result<(StoredImage, Digest)> {
-    with_digest(StoredImage::by_tag(repository, name)?, name)
+/// An image of the repository that a command line names, to be mounted.
+struct StoredRoot {
+    image: StoredImage,
+    /// Digest of its composefs image.
+    digest: Digest,
+    /// Its name for policies. An image that the command line names by the digest of its manifest has no name.
+    name: String,
+}
+
+/// Reads an image of the repository that is to be mounted. `name` is a name or the digest of a manifest.
+fn stored_root(repository: &Repository, name: &StreamTag) -> anyhow::Result<StoredRoot> {
+    let (image, digest) = with_digest(StoredImage::by_name(repository, name)?, name)?;
+    let is_digest = name.as_str() == image.manifest.digest.to_string();
+    let name = if is_digest { digest.to_hex() } else { name.to_string() };
+    Ok(StoredRoot { image, digest, name })
 }
 
 /// Returns an image with the digest of its composefs image.

@@ -5,11 +5,10 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap_complete::engine::ArgValueCompleter;
-use libcomposefs_oci::stored::StoredImage;
 use libcomposefs_oci::stored_layer_images::stored_layer_images;
 use libcomposefs_repo::StreamTag;
 
-use super::with_digest;
+use super::{StoredRoot, stored_root};
 use crate::commands::mount::MountArgs;
 use crate::commands::repository::RepositoryArgs;
 use crate::complete;
@@ -55,12 +54,9 @@ Examples:
 
 pub(super) fn run(args: &OciMountArgs, selected: &RepositoryArgs) -> anyhow::Result<()> {
     let repository = selected.open()?;
-    let (image, digest) = with_digest(StoredImage::by_name(&repository, &args.name)?, &args.name)?;
-    // For a policy, an image that is named by a digest has no name.
-    let is_digest = args.name.as_str() == image.manifest.digest.to_string();
-    let name = if is_digest { digest.to_hex() } else { args.name.to_string() };
-    let name = name.as_str();
-    let mount = |digest| MountArgs::of_repository((digest, name), &args.target, &args.options, args.dry_run, args.json);
+    let StoredRoot { image, digest, name } = stored_root(&repository, &args.name)?;
+    let mount =
+        |digest| MountArgs::of_repository((digest, &name), &args.target, &args.options, args.dry_run, args.json);
     if !args.per_layer {
         return mount(digest).run_in(&repository);
     }

@@ -18,11 +18,11 @@ use crate::interrupt::Interrupt;
 #[derive(clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct OciPushArgs {
-    /// Image, by its name
+    /// Image, by its name or by the digest of its manifest (sha256:HEX)
     #[arg(value_name = "NAME", add = ArgValueCompleter::new(complete::oci_names))]
     name: StreamTag,
     /// Reference to push to, `docker://HOST/PATH[:TAG]`
-    #[arg(value_name = "DESTINATION")]
+    #[arg(value_name = "DESTINATION", add = ArgValueCompleter::new(complete::oci_registries))]
     destination: String,
     /// Reference in the same registry whose repository has the blobs; may be given several times
     #[cfg(feature = "network")]

@@ -45,7 +45,7 @@ pub(super) fn send(
     options: &PushOptions,
     as_json: bool,
 ) -> anyhow::Result<()> {
-    let image = StoredImage::by_tag(repository, name)?;
+    let image = StoredImage::by_name(repository, name)?;
     let bars = LayerBars::default();
     let pushed = push(repository, &image, destination, options, &bars)?;
     drop(bars);

@@ -9,6 +9,7 @@ use libcomposefs_content::mutex::lock;
 use libcomposefs_oci::BlobDigest;
 use libcomposefs_oci::destination::{BlobContent, BlobOutcome, BlobPlace, DestinationError, ImageDestination};
 use libcomposefs_oci::manifest::{ImageConfig, Manifest};
+use libcomposefs_oci::stored::image_stream;
 use libcomposefs_remote::{
     BlobSource, Endpoint, Mount, Reference, RegistriesConf, RegistryClient, RegistryDigest, RemoteRepository,
 };
@@ -29,7 +30,7 @@ pub(super) struct RegistryDestination {
 
 /// Returns all names of an image: by default the reference that it was pulled by is among them.
 pub(super) fn names_of(repository: &Repository, name: &StreamTag) -> anyhow::Result<Vec<String>> {
-    let stream = repository.resolve_stream_tag(name)?;
+    let stream = image_stream(repository, name)?;
     let tags = repository.stream_tags()?.into_iter();
     Ok(tags.filter(|(_, found)| Some(found) == stream.as_ref()).map(|(tag, _)| tag.to_string()).collect())
 }

@@ -19,7 +19,7 @@ use crate::complete;
 #[derive(clap::Args)]
 #[command(after_help = RUN_HELP)]
 pub(crate) struct RunArgs {
-    /// Name of the image
+    /// Image, by its name or by the digest of its manifest (sha256:HEX)
     #[arg(value_name = "NAME", add = ArgValueCompleter::new(complete::oci_names))]
     pub(crate) name: String,
 
@@ -59,7 +59,7 @@ Examples:
 #[derive(clap::Args)]
 #[command(after_help = BUNDLE_HELP)]
 pub(crate) struct BundleArgs {
-    /// Name of the image
+    /// Image, by its name or by the digest of its manifest (sha256:HEX)
     #[arg(value_name = "NAME", add = ArgValueCompleter::new(complete::oci_names))]
     pub(crate) name: String,
 
