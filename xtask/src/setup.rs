@@ -20,6 +20,7 @@ const NEEDS: &[(&str, &str)] = &[
     ("dmsetup", "dmsetup"),
     ("strace", "strace"),
     ("fsverity", "fsverity"),
+    ("keyctl", "keyutils"),
     ("debootstrap", "debootstrap"),
     ("mksquashfs", "squashfs-tools"),
     ("xz", "xz-utils"),

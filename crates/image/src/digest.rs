@@ -141,6 +141,20 @@ impl Digest {
         &self.bytes[..self.algorithm.digest_len()]
     }
 
+    /// The bytes that a signature of the kernel signs, `struct fsverity_formatted_digest` of
+    /// `include/uapi/linux/fsverity.h`: `FSVerity`, the number of the algorithm and that of the digest's bytes in two
+    /// bytes each, little endian, and the digest.
+    #[must_use]
+    pub fn kernel_formatted(&self) -> Vec<u8> {
+        let raw = self.as_bytes();
+        let mut bytes = b"FSVerity".to_vec();
+        bytes.extend(u16::from(self.algorithm.kernel_number()).to_le_bytes());
+        // 32 or 64.
+        bytes.extend([raw.len() as u8, 0]);
+        bytes.extend(raw);
+        bytes
+    }
+
     /// The digest in lower-case hex.
     #[must_use]
     pub fn to_hex(&self) -> String {

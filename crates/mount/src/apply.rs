@@ -133,9 +133,7 @@ impl Plan {
     /// Compares the digest of the image, and returns the plan with what the header says then: it was first read before
     /// fs-verity was found to be enabled, and only from there on the bytes cannot change.
     fn checked(&self, image: &ImageFile) -> Result<Plan, Error> {
-        if let Some(digest) = self.options().digest() {
-            image.check_digest(digest)?;
-        }
+        image.check(self.options())?;
         let mut plan = self.clone();
         plan.acl = image.header()?.has_acl();
         Ok(plan)

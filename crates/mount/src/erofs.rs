@@ -62,10 +62,10 @@ pub(crate) fn mount(request: &Request<'_>) -> Result<(ErofsMount, ErofsMethod), 
 }
 
 /// The path of the image, for the kernel to look up once more: only where `/proc` is missing (a chroot, an initramfs),
-/// no digest is demanded, and the path still leads to the open file. Where a digest is demanded another file could come
-/// between.
+/// neither a digest nor a signature is demanded, and the path still leads to the open file. Where one is demanded,
+/// another file could come between.
 fn path_where_proc_is_missing(plan: &Plan, image: &ImageFile) -> Option<PathBuf> {
-    if plan.options().digest().is_some() {
+    if plan.options().digest().is_some() || plan.options().is_signed() {
         return None;
     }
     let there = rustix::fs::stat(&plan.image).ok()?;

@@ -88,6 +88,14 @@ pub enum Error {
         /// The algorithm and digest that the image has, and according to what.
         found: String,
     },
+    /// A signature is demanded of the image, and the kernel has verified none.
+    #[error("Failed to mount composefs {}: Image is not signed: {reason}", image.display())]
+    NotSigned {
+        /// Path of the image, for messages.
+        image: PathBuf,
+        /// What is missing.
+        reason: NotSigned,
+    },
     /// `verity_check=` asks for less than what is demanded of this image.
     #[error("Failed to mount composefs {}: Invalid argument: option verity_check={check} contradicts the demand \
         that every file of this image is verified", image.display())]
@@ -179,6 +187,18 @@ pub enum Error {
     },
 }
 
+/// The reason why the kernel has verified no signature of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotSigned {
+    /// The file has no signature, or no fs-verity.
+    #[error("fs-verity is not enabled on the file with a signature")]
+    File,
+    /// The kernel verifies no signatures of files.
+    #[error("this kernel does not verify signatures of files (CONFIG_FS_VERITY_BUILTIN_SIGNATURES)")]
+    Kernel,
+}
+
 /// The error number for what is no file.
 fn not_a_file(found: FileType) -> Errno {
     if found == FileType::Directory { Errno::ISDIR } else { Errno::INVAL }
@@ -219,6 +239,7 @@ impl Error {
             Error::NotAFile { .. } => "not-a-file",
             Error::NoVerity { .. } => "no-verity",
             Error::WrongVerity { .. } => "wrong-verity",
+            Error::NotSigned { .. } => "not-signed",
             Error::Contradiction { .. } => "contradiction",
             Error::Directory { .. } => "directory",
             Error::OpenUserns { .. } => "open-userns",
@@ -253,6 +274,24 @@ impl Error {
                 "this is not the image the digest was taken of: build or fetch it again, or find out who changed it; \
                  do not just change digest="
                     .into()
+            }
+            Error::OpenImage { source, .. } => match Errno::from_io_error(source) {
+                Some(Errno::NOKEY) => {
+                    "the file has a signature, and its key is not in the kernel's keyring .fs-verity: add the \
+                     certificate with `keyctl padd asymmetric '' %:.fs-verity < cert.der`"
+                        .into()
+                }
+                Some(Errno::KEYREJECTED | Errno::BADMSG) => {
+                    "the signature of the file is wrong: the file or its disk was changed".into()
+                }
+                _ => return None,
+            },
+            Error::NotSigned { image, reason: NotSigned::File } => format!(
+                "copy the image and sign the copy: `composefs seal --kernel-signature=FILE {}`",
+                image.display()
+            ),
+            Error::NotSigned { .. } => {
+                "use a kernel with this option and mount /proc, or demand a digest with digest=".into()
             }
             Error::Contradiction { .. } => "leave out verity_check, or use verity_check=2".into(),
             Error::NoOverlayVerity { .. } => {

@@ -10,9 +10,10 @@ use libcomposefs_image::erofs::header::Header;
 use libcomposefs_image::erofs::read::{Defect, Head};
 use libcomposefs_image::{Algorithm, Digest};
 use libcomposefs_sys::input::{self, OpenError};
-use libcomposefs_sys::verity::{Measured, Measurement, measure};
+use libcomposefs_sys::verity::{Measured, Measurement, measure, read_signature, verifies_signatures};
 
-use crate::error::{Error, MEASURING};
+use crate::error::{Error, MEASURING, NotSigned};
+use crate::options::Options;
 
 /// An image that is open for reading.
 #[derive(Debug)]
@@ -111,6 +112,36 @@ impl ImageFile {
         }
     }
 
+    /// Demands what the options say of the image: its digest, and a signature.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ImageFile::check_digest`] and [`ImageFile::check_signature`].
+    pub fn check(&self, options: &Options) -> Result<(), Error> {
+        if let Some(digest) = options.digest() {
+            self.check_digest(digest)?;
+        }
+        if options.is_signed() { self.check_signature() } else { Ok(()) }
+    }
+
+    /// Demands that the kernel has verified a signature of the image, by a key in its keyring `.fs-verity`. It does so
+    /// when a file with a signature is opened.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotSigned`], [`Error::ReadImage`]
+    pub fn check_signature(&self) -> Result<(), Error> {
+        let refuse = |reason| Err(Error::NotSigned { image: self.path.clone(), reason });
+        if !verifies_signatures() {
+            return refuse(NotSigned::Kernel);
+        }
+        match read_signature(&self.file) {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => refuse(NotSigned::File),
+            Err(source) => Err(self.unreadable("reading the signature of fs-verity", source)),
+        }
+    }
+
     fn unreadable(&self, doing: &'static str, source: io::Error) -> Error {
         Error::ReadImage { image: self.path.clone(), doing, source }
     }
@@ -168,5 +199,6 @@ mod tests {
         assert!(matches!(ImageFile::open(Path::new("/nonexistent")), Err(Error::OpenImage { .. })));
         let missing = zero.check_digest(&Digest::from_hex("ab".repeat(32)).unwrap());
         assert!(matches!(missing, Err(Error::NoVerity { supported: false, .. })), "{missing:?}");
+        assert!(matches!(zero.check_signature(), Err(Error::NotSigned { .. })));
     }
 }

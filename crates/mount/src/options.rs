@@ -90,6 +90,7 @@ pub struct Options {
     /// The object directories, searched in this order.
     pub basedirs: Vec<PathOrFd>,
     digest: Option<Digest>,
+    signed: bool,
     verity: Verity,
     /// The value of `verity_check=` if it asks for less than [`Verity::Require`].
     asked_for_less: Option<u8>,
@@ -120,6 +121,13 @@ impl Options {
         Self { digest: Some(digest), verity: Verity::Require, ..self }
     }
 
+    /// Demands a signature of the image that the kernel has verified, by a key in its keyring `.fs-verity`. As the
+    /// option `signed` does, it sets [`Verity::Require`].
+    #[must_use]
+    pub fn with_signature(self) -> Self {
+        Self { signed: true, verity: Verity::Require, ..self }
+    }
+
     /// Sets what overlayfs checks of the files, also to less than before.
     #[must_use]
     pub fn with_verity(self, verity: Verity) -> Self {
@@ -133,14 +141,20 @@ impl Options {
     }
 
     /// Returns options with what an option text demands; `check` is the value of `verity_check=`.
-    pub(crate) fn from_text(digest: Option<Digest>, verity: Verity, check: Option<u8>) -> Self {
-        Self { digest, verity, asked_for_less: check.filter(|check| *check < 2), ..Self::default() }
+    pub(crate) fn from_text(digest: Option<Digest>, signed: bool, verity: Verity, check: Option<u8>) -> Self {
+        Self { digest, signed, verity, asked_for_less: check.filter(|check| *check < 2), ..Self::default() }
     }
 
     /// Returns the fs-verity digest that the image must have.
     #[must_use]
     pub fn digest(&self) -> Option<&Digest> {
         self.digest.as_ref()
+    }
+
+    /// Returns true if the kernel must have verified a signature of the image.
+    #[must_use]
+    pub fn is_signed(&self) -> bool {
+        self.signed
     }
 
     /// Returns what overlayfs checks of the files.

@@ -123,6 +123,7 @@ impl Options {
 struct Words {
     basedirs: Vec<PathBuf>,
     digest: Option<Digest>,
+    signed: bool,
     verity: bool,
     try_verity: bool,
     verity_check: Option<u8>,
@@ -166,6 +167,10 @@ impl Words {
                         self.try_verity = true;
                         true
                     }
+                    "signed" => {
+                        self.signed = true;
+                        true
+                    }
                     "nofail" => {
                         self.nofail = true;
                         true
@@ -193,7 +198,7 @@ impl Words {
             (None, None) => None,
             _ => return Err(OptionError::HalfUpper),
         };
-        let mut options = Options::from_text(self.digest, verity, self.verity_check);
+        let mut options = Options::from_text(self.digest, self.signed, verity, self.verity_check);
         options.basedirs = self.basedirs.into_iter().map(Into::into).collect();
         options.upper = upper;
         options.idmap = self.idmap.map(Into::into);
@@ -205,9 +210,14 @@ impl Words {
 
     /// A digest of the image that vouched for nothing in the files would be a trap, so it demands all of them.
     fn verity(&self) -> Result<Verity, OptionError> {
-        let demand = [("digest", self.digest.is_some()), ("verity", self.verity), ("tryverity", self.try_verity)]
-            .into_iter()
-            .find_map(|(name, given)| given.then_some(name));
+        let demand = [
+            ("digest", self.digest.is_some()),
+            ("signed", self.signed),
+            ("verity", self.verity),
+            ("tryverity", self.try_verity),
+        ]
+        .into_iter()
+        .find_map(|(name, given)| given.then_some(name));
         match (self.verity_check, demand) {
             (Some(check @ 0..=1), Some(demand)) => Err(OptionError::Contradiction { demand, check }),
             (None, Some("tryverity")) => Ok(Verity::RequireIfSupported),

@@ -108,6 +108,9 @@ impl Plan {
             Some(digest) => text += &format!("\n         the kernel must have fs-verity digest {digest:?} for it"),
             None => text += "\n         its fs-verity digest is not checked",
         }
+        if self.options.is_signed() {
+            text += "\n         the kernel must have verified a signature of it";
+        }
         text += if self.acl { "\nerofs    ro" } else { "\nerofs    ro,noacl" };
         match self.options.read_ahead {
             ReadAhead::OFF => text += "\n         nothing is read ahead",

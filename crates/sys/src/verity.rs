@@ -4,12 +4,14 @@
 //! numbers.
 #![allow(unsafe_code)]
 
+use std::ffi::c_void;
 use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use rustix::fs::{AtFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
-use rustix::ioctl::{Opcode, Setter, Updater, ioctl, opcode};
+use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, Setter, Updater, ioctl, opcode};
 
 use crate::fs_magic::FsMagic;
 
@@ -42,8 +44,28 @@ struct EnableArg {
     reserved2: [u64; 11],
 }
 
+/// The parameters of reading metadata, `struct fsverity_read_metadata_arg`.
+#[repr(C)]
+struct ReadMetadataArg {
+    kind: u64,
+    offset: u64,
+    length: u64,
+    buffer: u64,
+    reserved: u64,
+}
+
 const FS_IOC_ENABLE_VERITY: Opcode = opcode::write::<EnableArg>(b'f', 133);
 const FS_IOC_MEASURE_VERITY: Opcode = opcode::read_write::<DigestHeader>(b'f', 134);
+const FS_IOC_READ_VERITY_METADATA: Opcode = opcode::read_write::<ReadMetadataArg>(b'f', 135);
+
+/// The signature as a kind of metadata (`FS_VERITY_METADATA_TYPE_SIGNATURE`).
+const METADATA_SIGNATURE: u64 = 3;
+
+/// The longest signature that the kernel stores (`FS_VERITY_MAX_SIGNATURE_SIZE`).
+pub const SIGNATURE_MAX: usize = 16128;
+
+/// A file of the kernel that exists if it verifies the signatures of files (`CONFIG_FS_VERITY_BUILTIN_SIGNATURES`).
+const REQUIRE_SIGNATURES: &str = "/proc/sys/fs/verity/require_signatures";
 
 /// The digest the kernel holds for a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,7 +174,7 @@ pub enum Enabled {
     Unsupported,
 }
 
-/// Switches fs-verity on for a file, without salt and signature (`FS_IOC_ENABLE_VERITY`).
+/// Switches fs-verity on for a file, without salt and without a signature (`FS_IOC_ENABLE_VERITY`).
 ///
 /// `file` is open for reading only, and no process has the file open for writing. The kernel reads it whole and builds
 /// the Merkle tree; from then on the file cannot be written.
@@ -162,28 +184,102 @@ pub enum Enabled {
 /// What `ioctl` gives: `ETXTBSY` if the file is open for writing, `EINVAL` for a block size the file system cannot
 /// use, `ENOPKG` for an algorithm this kernel does not know, `EROFS`, `EPERM`, `EACCES`.
 pub fn enable(file: impl AsFd, algorithm: u8, block_size: u32) -> io::Result<Enabled> {
+    enable_signed(file, algorithm, block_size, &[])
+}
+
+/// Does the same with a signature, which the kernel stores and verifies now and whenever it opens the file anew: PKCS#7
+/// in DER, detached, of the digest as `struct fsverity_formatted_digest`. A kernel without
+/// `CONFIG_FS_VERITY_BUILTIN_SIGNATURES` stores any bytes: see [`verifies_signatures`].
+///
+/// # Errors
+///
+/// As [`enable`], and `ENOKEY` if the key is not in the keyring `.fs-verity`, `EKEYREJECTED` and `EBADMSG` if the
+/// signature is wrong, `EMSGSIZE` if it is longer than [`SIGNATURE_MAX`].
+pub fn enable_signed(file: impl AsFd, algorithm: u8, block_size: u32, signature: &[u8]) -> io::Result<Enabled> {
     if is_on_fuse(&file) {
         return Ok(Enabled::Unsupported);
     }
+    let signature_size = u32::try_from(signature.len()).map_err(|_| Errno::MSGSIZE)?;
     let arg = EnableArg {
         version: 1,
         algorithm: algorithm.into(),
         block_size,
         salt_size: 0,
         salt: 0,
-        signature_size: 0,
+        signature_size,
         reserved1: 0,
-        signature: 0,
+        signature: if signature.is_empty() { 0 } else { signature.as_ptr().expose_provenance() as u64 },
         reserved2: [0; 11],
     };
     // SAFETY: the request takes a pointer to `struct fsverity_enable_arg`, whose layout `EnableArg` has, and only reads
-    // it; both pointers inside are null and their lengths zero.
+    // it; of the pointers inside, the salt is null with the length zero, and the signature is null with the length
+    // zero or the start of `signature` with its length, which lives until the call returns.
     match unsafe { ioctl(file, Setter::<FS_IOC_ENABLE_VERITY, EnableArg>::new(arg)) } {
         Ok(()) => Ok(Enabled::Now),
         Err(Errno::EXIST) => Ok(Enabled::Before),
         Err(Errno::NOTTY | Errno::OPNOTSUPP) => Ok(Enabled::Unsupported),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// Returns the signature that is stored with a file (`FS_IOC_READ_VERITY_METADATA`, Linux 5.12); `None` without one, or
+/// without fs-verity that the kernel checks. The kernel has verified it, if [`verifies_signatures`].
+///
+/// # Errors
+///
+/// What `ioctl` and `statx` give.
+pub fn read_signature(file: impl AsFd) -> io::Result<Option<Vec<u8>>> {
+    if !is_checked_by_the_kernel(&file)? {
+        return Ok(None);
+    }
+    let mut bytes = vec![0; SIGNATURE_MAX];
+    let mut arg = ReadMetadataArg {
+        kind: METADATA_SIGNATURE,
+        offset: 0,
+        length: bytes.len() as u64,
+        buffer: bytes.as_mut_ptr().expose_provenance() as u64,
+        reserved: 0,
+    };
+    // SAFETY: the request takes a pointer to `struct fsverity_read_metadata_arg`, whose layout `ReadMetadataArg` has,
+    // and writes at most `length` bytes at `buffer`, which is the start of as many bytes.
+    let read = unsafe { ioctl(&file, CountedUpdater(&mut arg)) };
+    match read {
+        Ok(read) => {
+            bytes.truncate(read);
+            Ok(Some(bytes))
+        }
+        Err(Errno::NODATA) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// The request to read metadata, whose result is the number of bytes.
+struct CountedUpdater<'a>(&'a mut ReadMetadataArg);
+
+// SAFETY: the number of the request belongs to the struct that the pointer leads to, which the kernel reads; its
+// result is a number of bytes.
+unsafe impl Ioctl for CountedUpdater<'_> {
+    type Output = usize;
+
+    const IS_MUTATING: bool = true;
+
+    fn opcode(&self) -> Opcode {
+        FS_IOC_READ_VERITY_METADATA
+    }
+
+    fn as_ptr(&mut self) -> *mut c_void {
+        std::ptr::from_mut(self.0).cast()
+    }
+
+    unsafe fn output_from_ptr(output: IoctlOutput, _: *mut c_void) -> rustix::io::Result<usize> {
+        usize::try_from(output).map_err(|_| Errno::RANGE)
+    }
+}
+
+/// Returns true if this kernel verifies the signatures of files. Without /proc the answer is no.
+#[must_use]
+pub fn verifies_signatures() -> bool {
+    Path::new(REQUIRE_SIGNATURES).exists()
 }
 
 #[cfg(test)]
@@ -196,6 +292,7 @@ mod tests {
         if cfg!(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")) {
             assert_eq!(FS_IOC_ENABLE_VERITY, 0x4080_6685);
             assert_eq!(FS_IOC_MEASURE_VERITY, 0xc004_6686);
+            assert_eq!(FS_IOC_READ_VERITY_METADATA, 0xc028_6687);
         }
         assert_eq!(size_of::<EnableArg>(), 128);
         assert_eq!(size_of::<DigestArg>(), 68);
@@ -207,5 +304,6 @@ mod tests {
         let file = std::fs::File::open("/proc/self/status").unwrap();
         assert_eq!(measure(&file).unwrap(), Measurement::Unsupported);
         assert_eq!(enable(&file, 1, 4096).unwrap(), Enabled::Unsupported);
+        assert_eq!(read_signature(&file).unwrap(), None);
     }
 }

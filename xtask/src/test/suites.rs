@@ -18,6 +18,8 @@ const TOOLS: &[&str] = &[
     "mount",
     "umount",
     "fsverity",
+    "openssl",
+    "keyctl",
     "strace",
     "mkfs.erofs",
     "fsck.erofs",

@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_content::digest_file;
 use libcomposefs_image::verity::Hasher;
@@ -50,6 +50,10 @@ pub(super) struct DigestArgs {
     /// Number of threads to use
     #[arg(long, value_parser = crate::rlimits::parse_threads)]
     threads: Option<NonZeroUsize>,
+    /// Print the digest of one file as the bytes that a signature of the kernel signs: `FSVerity`, the numbers of the
+    /// algorithm and of the bytes of the digest, and these bytes
+    #[arg(long, conflicts_with = "json")]
+    formatted: bool,
     /// Print a JSON array of objects with path, algorithm and digest
     #[arg(long)]
     json: bool,
@@ -60,6 +64,7 @@ Examples:
   composefs digest rootfs.img
   composefs digest --algorithm=sha512 --json disk.raw
   composefs digest --bootable --algorithm=sha512 rootfs/
+  composefs digest --formatted rootfs.img > digest
   xz -dc rootfs.img.xz | composefs digest
   composefs digest rootfs.img - <other.img";
 
@@ -68,12 +73,21 @@ pub(super) fn run(args: &DigestArgs, selected: &RepositoryArgs) -> anyhow::Resul
     let threads = rlimits::threads(args.threads);
     let opened = OnceCell::new();
     let operands = Operands::new(selected, &opened);
-    let digests = args.files.iter().map(|path| {
+    let mut digests = args.files.iter().map(|path| {
         if args.bootable.bootable {
             return bootable_digest(path, &operands, &args.bootable, (args.version, args.algorithm), threads);
         }
         digest_operand(path, &operands, args.algorithm, threads)
     });
+    if args.formatted {
+        let [_] = args.files.as_slice() else {
+            bail!("--formatted prints the digest of one file, and {} are given", args.files.len());
+        };
+        let digest = digests.next().context("a file is needed")?;
+        let mut out = output::text();
+        out.write_all(&digest?.kernel_formatted())?;
+        return Ok(out.flush()?);
+    }
     let mut out = output::text();
     if args.json {
         let list = args.files.iter().zip(digests).map(|(path, digest)| {

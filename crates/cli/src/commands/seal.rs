@@ -1,16 +1,18 @@
 //! `composefs seal`: enables fs-verity on files and prints their digests.
 
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow, bail, ensure};
 use libcomposefs_image::{Algorithm, Digest};
 use libcomposefs_store::digest_of;
-use libcomposefs_sys::input::open_seekable;
-use libcomposefs_sys::verity::{Enabled, Measurement, enable, measure, refusal_cause};
+use libcomposefs_sys::input::{self, open_seekable};
+use libcomposefs_sys::verity::{
+    Enabled, Measurement, SIGNATURE_MAX, enable_signed, measure, read_signature, refusal_cause, verifies_signatures,
+};
 use rustix::io::Errno;
 use serde_json::{Map, Value};
 
@@ -27,6 +29,9 @@ use crate::output;
 /// changed, and every read is verified. A sealed file can be renamed, linked and deleted. All its hard links are sealed
 /// too.
 ///
+/// With --kernel-signature, only a process whose kernel has the key in its keyring .fs-verity can open the file from
+/// then on, and the mount option signed can demand such a signature. The digest is the same.
+///
 /// The printed digest is the one that the kernel verifies reads against, and that the mount option digest= expects. A
 /// file that is already sealed with the same algorithm is not changed.
 #[derive(clap::Args)]
@@ -40,6 +45,11 @@ pub(super) struct SealArgs {
     #[arg(long, default_value_t)]
     algorithm: Algorithm,
 
+    /// Signature of the file, which the kernel stores with it and verifies whenever it opens the file: PKCS#7 in DER,
+    /// detached, of the kernel's formatted digest
+    #[arg(long, value_name = "SIGNATURE")]
+    kernel_signature: Option<PathBuf>,
+
     /// Print a JSON array of objects with path, algorithm, digest, and sealed: now or before
     #[arg(long)]
     json: bool,
@@ -50,6 +60,9 @@ Examples:
   composefs seal rootfs.img
   composefs mount rootfs.img /mnt -o basedir=objects,digest=$(composefs seal rootfs.img | cut -d' ' -f1)
   composefs seal --algorithm=sha512 --json *.img
+  composefs digest --formatted rootfs.img > digest
+  openssl smime -sign -binary -noattr -in digest -signer cert.pem -inkey key.pem -outform der -out rootfs.p7s
+  composefs seal --kernel-signature=rootfs.p7s rootfs.img
 
 fs-verity needs ext4 or f2fs with the feature verity, or btrfs; composefs doctor checks it.
 
@@ -65,18 +78,49 @@ struct Sealed {
     is_new: bool,
 }
 
+/// Seals the file at a path as the arguments say.
+type Seal<'a> = &'a dyn Fn(&Path) -> anyhow::Result<Sealed>;
+
 /// Runs the command and returns its exit status.
 pub(super) fn run(args: &SealArgs) -> ExitCode {
     let mut failures = Failures::default();
-    let done = if args.json { seal_json(args, &mut failures) } else { seal_text(args, &mut failures) };
+    let done = read_signature_file(args).and_then(|signature| {
+        let seal = |path: &Path| seal(path, args.algorithm, signature.as_deref());
+        if args.json { seal_json(args, &seal, &mut failures) } else { seal_text(args, &seal, &mut failures) }
+    });
     failures.status(done)
 }
 
-fn seal_text(args: &SealArgs, failures: &mut Failures) -> anyhow::Result<()> {
+/// Reads the file of `--kernel-signature`.
+fn read_signature_file(args: &SealArgs) -> anyhow::Result<Option<Vec<u8>>> {
+    let Some(path) = &args.kernel_signature else { return Ok(None) };
+    ensure!(
+        args.files.len() == 1,
+        "--kernel-signature is the signature of one file, and {} are given",
+        args.files.len()
+    );
+    ensure!(
+        verifies_signatures(),
+        "this kernel does not verify signatures of files (CONFIG_FS_VERITY_BUILTIN_SIGNATURES), or /proc is not mounted"
+    );
+    let file = input::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let mut bytes = Vec::new();
+    let read = file.take(SIGNATURE_MAX as u64 + 1).read_to_end(&mut bytes);
+    read.with_context(|| format!("cannot read {}", path.display()))?;
+    ensure!(!bytes.is_empty(), "{} is empty", path.display());
+    ensure!(
+        bytes.len() <= SIGNATURE_MAX,
+        "{} has more than {SIGNATURE_MAX} bytes, the most that the kernel stores",
+        path.display()
+    );
+    Ok(Some(bytes))
+}
+
+fn seal_text(args: &SealArgs, seal: Seal<'_>, failures: &mut Failures) -> anyhow::Result<()> {
     let mut out = output::text();
     let names = if output::is_terminal() { NameFormat::Escaped } else { NameFormat::Raw };
     for path in &args.files {
-        let done = seal(path, args.algorithm).and_then(|sealed| {
+        let done = seal(path).and_then(|sealed| {
             write!(out, "{}  ", sealed.digest)?;
             out.write_all(&names.show(path.as_os_str().as_bytes()))?;
             writeln!(out)?;
@@ -87,10 +131,10 @@ fn seal_text(args: &SealArgs, failures: &mut Failures) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn seal_json(args: &SealArgs, failures: &mut Failures) -> anyhow::Result<()> {
+fn seal_json(args: &SealArgs, seal: Seal<'_>, failures: &mut Failures) -> anyhow::Result<()> {
     let mut array = ArrayWriter::new(output::text());
     for path in &args.files {
-        let done = seal(path, args.algorithm).and_then(|sealed| Ok(array.push(&sealed.json(path))?));
+        let done = seal(path).and_then(|sealed| Ok(array.push(&sealed.json(path))?));
         failures.pass(done)?;
     }
     Ok(array.finish()?)
@@ -107,15 +151,16 @@ impl Sealed {
     }
 }
 
-/// Enables fs-verity on the file at `path` and returns the digest that the kernel measures.
-fn seal(path: &Path, algorithm: Algorithm) -> anyhow::Result<Sealed> {
+/// Enables fs-verity on the file at `path`, with a signature if one is given, and returns the digest that the kernel
+/// measures.
+fn seal(path: &Path, algorithm: Algorithm, signature: Option<&[u8]>) -> anyhow::Result<Sealed> {
     let cannot = || format!("cannot seal {}", path.display());
     // fs-verity refuses a file that is open for writing, also by us.
     let file = open_seekable(path).map_err(io::Error::from).with_context(cannot)?;
     if !file.metadata().with_context(cannot)?.is_file() {
         bail!("cannot seal {}: it is not a regular file", path.display());
     }
-    let is_new = match enable(&file, algorithm.kernel_number(), BLOCK_SIZE) {
+    let is_new = match enable_signed(&file, algorithm.kernel_number(), BLOCK_SIZE, signature.unwrap_or_default()) {
         Ok(Enabled::Now) => true,
         Ok(Enabled::Before) => false,
         Ok(Enabled::Unsupported) => return Err(unsupported(path)),
@@ -131,6 +176,15 @@ fn seal(path: &Path, algorithm: Algorithm) -> anyhow::Result<Sealed> {
         return Err(with_remedy(
             format!("{} is already sealed with {}, not {algorithm}", path.display(), digest.algorithm()),
             "fs-verity cannot be changed or disabled: copy the file and seal the copy",
+        ));
+    }
+    if let Some(signature) = signature
+        && !is_new
+        && read_signature(&file).with_context(cannot)?.as_deref() != Some(signature)
+    {
+        return Err(with_remedy(
+            format!("{} is already sealed, without this signature", path.display()),
+            "fs-verity cannot be changed or disabled: copy the file, seal the copy, and rename it over this one",
         ));
     }
     Ok(Sealed { digest, is_new })
@@ -152,6 +206,14 @@ fn refused(path: &Path, error: &io::Error) -> anyhow::Error {
         Some(Errno::TXTBSY) => with_remedy(
             format!("{cannot}: a process has the file open for writing"),
             "close the file in that process and seal it again",
+        ),
+        Some(Errno::NOKEY) => with_remedy(
+            format!("{cannot}: the key of the signature is not in the kernel's keyring .fs-verity"),
+            "add the certificate with `keyctl padd asymmetric '' %:.fs-verity < cert.der`",
+        ),
+        Some(Errno::KEYREJECTED | Errno::BADMSG) => with_remedy(
+            format!("{cannot}: it is no signature of this file by a key of the keyring .fs-verity"),
+            "sign what `composefs digest --formatted FILE` prints: PKCS#7 in DER, detached, without attributes",
         ),
         Some(Errno::NOPKG) => {
             with_remedy(format!("{cannot}: the kernel does not have the hash algorithm"), "choose another --algorithm")

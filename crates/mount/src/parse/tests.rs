@@ -78,7 +78,7 @@ fn keys_without_a_value_take_none() {
 
 #[test]
 fn unknown_words_are_refused_or_passed_over_at_wish() {
-    for word in ["foo", "foo=1", "noverity", "signed", "remount", "context=x"] {
+    for word in ["foo", "foo=1", "noverity", "nosigned", "remount", "context=x"] {
         let key = word.split('=').next().unwrap();
         let text = format!("basedir=a,{word}");
         assert_eq!(refused(&text), format!("Unsupported option {key}"));
@@ -113,6 +113,16 @@ fn upper_and_work_go_together() {
         assert_eq!(refused(half), "Both workdir and upperdir must be specified if used");
     }
     assert_eq!(parsed("basedir=a,idmap=/proc/1/ns/user").idmap, Some("/proc/1/ns/user".into()));
+}
+
+#[test]
+fn a_signature_demands_all_files() {
+    let options = parsed("basedir=a,signed");
+    assert_eq!((options.is_signed(), options.verity()), (true, Verity::Require));
+    assert_eq!(options, parsed("basedir=a,verity").with_signature());
+    assert!(!parsed("basedir=a,verity").is_signed());
+    assert!(refused("basedir=a,signed,verity_check=1").contains("Option signed verifies every file"));
+    assert_eq!(refused("basedir=a,signed=x"), "Option signed takes no value");
 }
 
 #[test]

@@ -58,6 +58,9 @@ fn serve(
         }
         return Ok(None);
     }
+    if plan.options().is_signed() {
+        image.check_signature().map_err(|error| report::with_remedy(&error))?;
+    }
     let (bytes, file) = read_image(image, digest)?;
     let mut service = Service::new("composefs", image.path(), bytes, file);
     service.basedirs = plan.options().basedirs.iter().map(|basedir| basedir.name().into_owned()).collect();
@@ -76,6 +79,9 @@ fn described(args: &MountArgs, plan: &Plan, digest: Option<&Digest>, way: Chosen
         |digest| format!("the server computes its fs-verity digest, which must be {digest:?}"),
     );
     let mut text = format!("image    {}\n         {digest}\n", shown(&plan.image));
+    if plan.options().is_signed() {
+        text.push_str("         the kernel must have verified a signature of it\n");
+    }
     text.push_str("fuse     the server has the image in memory\n");
     let verifier = way.verified_by(args, plan);
     let objects = match (way, verifier) {

@@ -90,6 +90,7 @@ pub(super) fn plan_json(args: &MountArgs, plan: &Plan, way: ChosenWay) -> Value 
         "digest": options.digest().map(|digest| {
             json!({ "algorithm": digest.algorithm().name(), "hex": digest.to_hex() })
         }),
+        "signed": options.is_signed(),
         "acl": plan.acl,
         "readahead": options.read_ahead.bytes(),
         "idmap": options.idmap.as_ref().map(name),

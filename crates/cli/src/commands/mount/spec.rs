@@ -9,11 +9,9 @@ use serde_json::{Value, json};
 use super::{MountArgs, with_remedy};
 use crate::output;
 
-/// Prints the mounts. The other program does not verify the digest of the image, so it is verified here.
+/// Prints the mounts. The other program verifies neither the digest of the image nor its signature: that is done here.
 pub(super) fn print(args: &MountArgs, plan: &Plan, image: &ImageFile) -> anyhow::Result<()> {
-    if let Some(digest) = plan.options().digest() {
-        image.check_digest(digest).map_err(|error| with_remedy(&error))?;
-    }
+    image.check(plan.options()).map_err(|error| with_remedy(&error))?;
     let specs = if args.image_only { vec![plan.image_spec(&args.target)?] } else { plan.specs(&args.target)? };
     let specs = specs.iter().map(to_json).collect::<anyhow::Result<Vec<_>>>()?;
     output::json(&specs);

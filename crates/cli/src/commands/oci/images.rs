@@ -10,8 +10,8 @@ use crate::output;
 
 /// List the OCI images of a repository.
 ///
-/// Prints the name, the digest of the manifest, the number of layers and the digest of the composefs image, below a line
-/// with the titles of these columns.
+/// Prints the name, the digest of the manifest, the number of layers and the digest of the composefs image, below a
+/// line with the titles of these columns.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct OciImagesArgs {

@@ -101,7 +101,7 @@ pub(crate) fn run(args: &OciArgs, selected: &RepositoryArgs) -> ExitCode {
     }
 }
 
-/// An image of the repository that a command line names, to be mounted.
+/// An image of the repository that a command line names, and that a command mounts.
 struct StoredRoot {
     image: StoredImage,
     /// Digest of its composefs image.
@@ -110,7 +110,7 @@ struct StoredRoot {
     name: String,
 }
 
-/// Reads an image of the repository that is to be mounted. `name` is a name or the digest of a manifest.
+/// Reads an image of the repository, to mount it. `name` is a name or the digest of a manifest.
 fn stored_root(repository: &Repository, name: &StreamTag) -> anyhow::Result<StoredRoot> {
     let (image, digest) = with_digest(StoredImage::by_name(repository, name)?, name)?;
     let is_digest = name.as_str() == image.manifest.digest.to_string();

@@ -9,6 +9,7 @@ mod page_cache;
 mod refusals;
 mod scene;
 mod sha512;
+mod signed;
 mod transcript;
 mod verified;
 mod ways;
@@ -28,6 +29,7 @@ pub(super) fn tests() -> Vec<Test> {
         transcript::TESTS,
         verified::TESTS,
         sha512::TESTS,
+        signed::TESTS,
         page_cache::TESTS,
         writable::TESTS,
         options::TESTS,
