@@ -5,6 +5,7 @@
 
 mod floors_file;
 mod policy_file;
+pub(crate) mod report;
 
 use std::borrow::Cow;
 use std::fmt;

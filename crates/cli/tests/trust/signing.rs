@@ -41,6 +41,30 @@ fn a_signature_of_the_key_of_the_rule_counts() {
 }
 
 #[test]
+fn the_list_of_images_says_who_vouches_for_them() {
+    let Some(machine) = TrustingMachine::new("the_list_of_images_says_who_vouches_for_them") else { return };
+    let trust = |machine: &TrustingMachine| machine.json("here", &["images", "--json"])["images"][0]["trust"].clone();
+    assert!(trust(&machine).is_null());
+    machine.ok("here", &["tag", "built", "debian/13"]);
+    machine.ok("here", &["untag", "built"]);
+    machine.release_policy();
+    let refused = trust(&machine);
+    assert_eq!((&refused[0]["name"], &refused[0]["policies"][0]["accepted"]), (&"debian/13".into(), &false.into()));
+    assert!(machine.ok("here", &["images"]).contains("    debian/13: refused: "));
+    let key = format!("--key={}", machine.text("release"));
+    machine.ok("here", &["sign", "debian/13", &key]);
+    let accepted = &trust(&machine)[0]["policies"][0];
+    assert_eq!((&accepted["accepted"], &accepted["keys"][0]), (&true.into(), &"release".into()), "{accepted}");
+    let listed = machine.ok("here", &["images"]);
+    assert!(listed.contains("    debian/13: trusted: release (rule debian/*), by "), "{listed}");
+    fs::write(machine.policy_file(), "version = 2\n").unwrap();
+    let output = machine.run("here", &["images"]);
+    assert!(!output.status.success() && output.stdout.ends_with(b" ref debian/13\n"), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("policy.toml"), "{output:?}");
+    assert_eq!(machine.ok("here", &["images", "--quiet"]), "debian/13\n");
+}
+
+#[test]
 fn two_signatures_of_one_key_are_one() {
     let Some(machine) = TrustingMachine::new("two_signatures_of_one_key_are_one") else { return };
     let rule = "[[rule]]\nname = \"debian/*\"\nkeys = [\"release\", \"audit\"]\nthreshold = 2\n";

@@ -12,6 +12,8 @@ use libcomposefs_repo::{Images, Repository};
 use serde_json::json;
 
 use super::RepositoryArgs;
+use super::images_trust::ImagesTrust;
+use crate::error_text::print_error;
 use crate::exit::exit_partial;
 use crate::output;
 
@@ -21,6 +23,9 @@ use crate::output;
 /// name of an OCI image from which the image was made (kind `oci`; `composefs oci images` has more about it), all of it
 /// or a single layer (kind `layer`). An image without a name has the kind `-`. Of a cold image (kind `cold`), the size
 /// is that of its pack: see `composefs repack`.
+///
+/// With a policy, a line for each name says by whose signatures and under which rule the policy accepts the image under
+/// that name, or why a mount would refuse it.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ImagesArgs {
@@ -40,7 +45,7 @@ Examples:
   composefs --repo=/srv/images images
   composefs --repo=/srv/images images --json | jq -r '.images[] | select(.refs + .oci + .layer_of == []) | .digest'
 
-Exit status: 0, or 1 if a name leads to no image or the repository cannot be read.";
+Exit status: 0, or 1 if a name leads to no image, or the repository or a policy cannot be read.";
 
 pub(crate) fn run(args: &ImagesArgs, selected: &RepositoryArgs) -> ExitCode {
     exit_partial(list(args, selected))
@@ -59,10 +64,14 @@ fn list(args: &ImagesArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
     let images = repository.images()?;
     let tags = ImageTags::read(&repository)?;
     let cold = repository.cold_images()?;
+    // Without a policy that can be read, the images are listed all the same.
+    let trust = if args.quiet { Ok(None) } else { ImagesTrust::load(&repository) };
+    let is_policy_sound = trust.as_ref().inspect_err(|error| print_error("composefs", error)).is_ok();
+    let trust = trust.ok().flatten();
     if args.json {
-        output::json(&images_json(&images, &tags, &cold));
+        output::json(&images_json(&images, &tags, &cold, trust.as_ref())?);
     } else {
-        print(args, &images, &tags, &cold)?;
+        print(args, &images, &tags, &cold, trust.as_ref())?;
     }
     for (_, error) in &cold.broken {
         tell!("composefs: {error}: run `composefs fsck`");
@@ -84,7 +93,11 @@ fn list(args: &ImagesArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
         );
     }
     let is_cold_sound = cold.broken.is_empty() && cold.dangling.is_empty();
-    Ok(is_cold_sound && images.dangling.is_empty() && images.broken.is_empty() && tags.unreadable.is_empty())
+    Ok(is_policy_sound
+        && is_cold_sound
+        && images.dangling.is_empty()
+        && images.broken.is_empty()
+        && tags.unreadable.is_empty())
 }
 
 /// The names of OCI images, by the composefs images that were made of them.
@@ -133,7 +146,13 @@ impl ImageTags {
     }
 }
 
-fn print(args: &ImagesArgs, images: &Images, tags: &ImageTags, cold: &ColdImages) -> anyhow::Result<()> {
+fn print(
+    args: &ImagesArgs,
+    images: &Images,
+    tags: &ImageTags,
+    cold: &ColdImages,
+    trust: Option<&ImagesTrust<'_>>,
+) -> anyhow::Result<()> {
     let mut out = output::text();
     for image in &images.images {
         let refs: Vec<_> = image.refs.iter().map(|name| name.as_str()).collect();
@@ -154,6 +173,9 @@ fn print(args: &ImagesArgs, images: &Images, tags: &ImageTags, cold: &ColdImages
                 line(kind, names)?;
             }
         }
+        if let Some(trust) = trust {
+            trust.print(&mut out, &image.digest, &[refs, tags].concat())?;
+        }
     }
     for ColdImage { digest, refs, entry, .. } in &cold.images {
         let names: Vec<_> = refs.iter().map(|name| name.as_str()).collect();
@@ -166,15 +188,24 @@ fn print(args: &ImagesArgs, images: &Images, tags: &ImageTags, cold: &ColdImages
     Ok(())
 }
 
-fn images_json(images: &Images, tags: &ImageTags, cold: &ColdImages) -> serde_json::Value {
+fn images_json(
+    images: &Images,
+    tags: &ImageTags,
+    cold: &ColdImages,
+    trust: Option<&ImagesTrust<'_>>,
+) -> anyhow::Result<serde_json::Value> {
     let list = images.images.iter().map(|image| {
-        json!({
+        let names = image.refs.iter().map(|name| name.as_str());
+        let names: Vec<_> = names.chain(tags.of(&image.digest).iter().map(String::as_str)).collect();
+        let trust = trust.map(|trust| trust.json(&image.digest, &names)).transpose()?;
+        Ok(json!({
             "digest": image.digest.to_hex(),
             "size": image.size,
             "refs": image.refs.iter().map(|name| name.as_str()).collect::<Vec<_>>(),
             "oci": tags.of(&image.digest),
             "layer_of": tags.of_layer(&image.digest),
-        })
+            "trust": trust,
+        }))
     });
     let cold = cold.images.iter().map(|ColdImage { digest, refs, entry, .. }| {
         json!({
@@ -189,10 +220,10 @@ fn images_json(images: &Images, tags: &ImageTags, cold: &ColdImages) -> serde_js
     let dangling =
         images.dangling.iter().map(|(name, digest)| json!({ "ref": name.as_str(), "digest": digest.to_hex() }));
     let broken = images.broken.iter().map(|b| json!({ "path": b.path.to_string_lossy(), "found": b.found }));
-    json!({
-        "images": list.collect::<Vec<_>>(),
+    Ok(json!({
+        "images": list.collect::<anyhow::Result<Vec<_>>>()?,
         "cold": cold.collect::<Vec<_>>(),
         "dangling": dangling.collect::<Vec<_>>(),
         "broken": broken.collect::<Vec<_>>(),
-    })
+    }))
 }

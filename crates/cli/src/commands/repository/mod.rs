@@ -8,6 +8,7 @@ pub(crate) mod export;
 pub(super) mod fsck;
 pub(crate) mod gc;
 pub(super) mod images;
+mod images_trust;
 pub(super) mod import;
 pub(super) mod init;
 pub(super) mod mounts;

@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 
 use clap_complete::engine::ArgValueCompleter;
-use libcomposefs_trust::{Acceptance, Moment};
+use libcomposefs_trust::Moment;
 use serde_json::json;
 
 use crate::commands::repository::{NameOperand, RepositoryArgs};
 use crate::exit::exit_partial;
-use crate::trust::{ImageTrust, NamedImage, TrustVerdict};
+use crate::trust::{ImageTrust, NamedImage, report};
 use crate::{complete, output};
 
 /// Say whether the policies accept an image of a repository.
@@ -51,12 +51,7 @@ fn check(args: &CheckTrustArgs, selected: &RepositoryArgs) -> anyhow::Result<boo
     let verdicts = trust.verdicts(NamedImage { name: &name, digest }, moment, &signatures)?;
     let is_accepted = verdicts.iter().all(|(_, verdict)| verdict.is_ok());
     if args.json {
-        let policies = verdicts.iter().map(|(loaded, verdict)| {
-            let mut json = verdict_json(verdict);
-            json["policy"] = loaded.path.display().to_string().into();
-            json
-        });
-        let policies: Vec<_> = policies.collect();
+        let policies = report::verdicts_json(&verdicts);
         let (digest, count) = (digest.to_hex(), signatures.len());
         output::json(&json!({
             "name": name,
@@ -81,20 +76,4 @@ fn check(args: &CheckTrustArgs, selected: &RepositoryArgs) -> anyhow::Result<boo
         }
     }
     Ok(is_accepted)
-}
-
-/// Returns what a policy says, as JSON.
-pub(super) fn verdict_json(verdict: &TrustVerdict) -> serde_json::Value {
-    match verdict {
-        Ok(Acceptance::Signed { rule, keys, serial, expired, .. }) => json!({
-            "accepted": true,
-            "rule": rule.as_str(),
-            "keys": keys,
-            "serial": serial,
-            "expired": expired.is_some(),
-        }),
-        Ok(Acceptance::Unconditional { rule, .. }) => json!({ "accepted": true, "rule": rule.as_str() }),
-        Ok(_) => json!({ "accepted": true }),
-        Err(refusal) => json!({ "accepted": false, "reason": refusal.to_string(), "remedy": refusal.remedy() }),
-    }
 }
