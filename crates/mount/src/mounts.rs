@@ -13,6 +13,8 @@ use crate::plan::SOURCE;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MountEntry {
+    /// Number of the mount, which the kernel gives to another one after this has ended.
+    pub id: Option<u64>,
     /// Directory that it is mounted at.
     pub target: PathBuf,
     /// The image, if the mount says which it is.
@@ -34,6 +36,7 @@ pub(crate) fn entries(mountinfo: &[u8]) -> Vec<MountEntry> {
     let composefs = lines(mountinfo).filter(Line::is_composefs);
     composefs
         .map(|line| MountEntry {
+            id: line.id,
             digest: line.digest(),
             options: String::from_utf8_lossy(line.options).into_owned(),
             target: line.target,
@@ -115,11 +118,16 @@ mod tests {
              46 27 0:41 / /twice ro - overlay composefs:{hex} ro\n\
              47 46 0:42 / /twice rw - tmpfs tmp rw\n48 27 0:43 / /other rw - overlay overlay rw\n"
         );
-        let entry =
-            |target: &str, digest, options: &str| MountEntry { target: target.into(), digest, options: options.into() };
+        let entry = |id, target: &str, digest, options: &str| {
+            let (target, options) = (target.into(), options.into());
+            MountEntry { id: Some(id), target, digest, options }
+        };
         let digest = Digest::from_hex(&hex).ok();
-        let expected =
-            [entry("/a b", None, "ro,metacopy=on"), entry("/fuse", None, "ro"), entry("/twice", digest, "ro")];
+        let expected = [
+            entry(45, "/a b", None, "ro,metacopy=on"),
+            entry(49, "/fuse", None, "ro"),
+            entry(46, "/twice", digest, "ro"),
+        ];
         assert_eq!(entries(text.as_bytes()), expected);
         let topmost = lines(text.as_bytes()).filter(|line| line.target.as_os_str() == "/twice").last().unwrap();
         assert!(!topmost.is_composefs());

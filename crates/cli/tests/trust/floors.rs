@@ -13,6 +13,11 @@ fn mount(machine: &TrustingMachine, name: &str) -> std::process::Output {
     let output = machine.run("here", &["mount", name, target.to_str().unwrap()]);
     if output.status.success() {
         assert!(target.join("file").exists());
+        let mounts = machine.json("here", &["mounts", "--json"]);
+        let trust = &mounts[0]["trust"];
+        assert_eq!((&trust["name"], &trust["policies"][0]["keys"][0]), (&name.into(), &"release".into()), "{mounts}");
+        let listed = machine.ok("here", &["mounts"]);
+        assert!(listed.contains(&format!("    {name}: trusted: release (rule debian/*), by ")), "{listed}");
         machine.ok("here", &["umount", target.to_str().unwrap()]);
     }
     output

@@ -78,6 +78,10 @@ pub(crate) struct MountArgs {
     /// Name that the trust policies judge the image by, if it is not the operand.
     #[arg(skip)]
     judged_as: Option<String>,
+
+    /// True for the root of a command, which is mounted in a mount namespace of its own.
+    #[arg(skip)]
+    is_for_command: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -158,7 +162,19 @@ impl MountArgs {
     ) -> Self {
         let (image, target, options) = (digest.to_hex().into(), target.to_owned(), options.to_vec());
         let (via, insecure, judged_as) = (Via::Auto, false, Some(name.to_owned()));
-        Self { image, target, options, image_only: false, via, insecure, print_spec: false, dry_run, json, judged_as }
+        Self {
+            image,
+            target,
+            options,
+            image_only: false,
+            via,
+            insecure,
+            print_spec: false,
+            dry_run,
+            json,
+            judged_as,
+            is_for_command: false,
+        }
     }
 
     /// Returns the arguments that mount an image as the root of a command.
@@ -176,6 +192,7 @@ impl MountArgs {
             dry_run,
             json,
             judged_as: None,
+            is_for_command: true,
         }
     }
 

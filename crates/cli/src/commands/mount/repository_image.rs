@@ -11,7 +11,7 @@ use libcomposefs_trust::Moment;
 
 use super::{MountArgs, MountPart, carry_out, report, with_remedy};
 use crate::commands::repository::{NameKind, NameOperand};
-use crate::trust::{ImageTrust, NamedImage};
+use crate::trust::{ImageTrust, Judgement, NamedImage, mount_record};
 
 pub(super) fn run(
     args: &MountArgs,
@@ -32,9 +32,15 @@ pub(super) fn run(
     let image = ImageFile::from_fd(file, &repository.objects().path_of(&digest));
     let options = demanded(repository, &image, options, &digest).map_err(|error| report::error(args, &error))?;
     compare(repository, &image, &digest)?;
-    trusted(repository, NamedImage { name: asked, digest }, args.dry_run || args.print_spec)?;
+    let is_unmounted = args.dry_run || args.print_spec;
+    let named = NamedImage { name: asked, digest };
+    let judgement = trusted(repository, named, is_unmounted)?;
     let header = image.header().map_err(|error| report::error(args, &error))?;
-    carry_out(args, &Plan::new(image.path(), &header, options).named_by(&digest), &image, Some(&digest))
+    let part = carry_out(args, &Plan::new(image.path(), &header, options).named_by(&digest), &image, Some(&digest))?;
+    if !is_unmounted && !args.image_only && !args.is_for_command && matches!(part, MountPart::Caller) {
+        mount_record::remember(&args.target, named, &judgement);
+    }
+    Ok(part)
 }
 
 /// Mounts an image of a repository at a directory, without options. `name` is the name by which it was asked for.
@@ -59,7 +65,7 @@ pub(crate) fn mount_read_only(
 
 /// Asks the policies about the image, whose open file has the digest: `compare` or the mount itself makes sure of it.
 /// The serial number that was accepted is remembered, unless nothing is mounted.
-pub(super) fn trusted(repository: &Repository, image: NamedImage<'_>, is_dry_run: bool) -> anyhow::Result<()> {
+pub(super) fn trusted(repository: &Repository, image: NamedImage<'_>, is_dry_run: bool) -> anyhow::Result<Judgement> {
     let trust = ImageTrust::load()?;
     let judgement = trust.judge_stored(repository, image, Moment::Mount)?;
     judgement.warn_of_expiry(image);
@@ -70,7 +76,10 @@ pub(super) fn trusted(repository: &Repository, image: NamedImage<'_>, is_dry_run
             repository.path().display()
         );
     }
-    if is_dry_run { Ok(()) } else { trust.raise_floors(&judgement) }
+    if !is_dry_run {
+        trust.raise_floors(&judgement)?;
+    }
+    Ok(judgement)
 }
 
 /// Compares the digest of the image that will be mounted, if the kernel does not verify it. It is read by the

@@ -32,8 +32,9 @@ impl MountArgs {
         }
         // Hold the lease until the images are mounted: from then on gc detects that they are in use.
         let reader = repository.reader()?;
-        if let Some(name) = &self.judged_as {
-            trusted(repository, NamedImage { name, digest: image_digest }, true)?;
+        let named = self.judged_as.as_ref().map(|name| NamedImage { name, digest: image_digest });
+        if let Some(named) = named {
+            trusted(repository, named, true)?;
         }
         let mut layers = Vec::new();
         for digest in digests {
