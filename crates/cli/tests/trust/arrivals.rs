@@ -120,6 +120,10 @@ fn oci_images_are_judged_by_their_composefs_images() {
     machine.ok("oci", &["oci", "tag", "free/13", "free/12"]);
     machine.ok("other", &["sync", &from, "--oci=free/12"]);
     machine.ok("other", &["sync", &from, "--oci=debian/13"]);
+    // A signature that was made since comes too, though the image is here.
+    machine.ok("oci", &["sign", "free/13", &key, "--as=debian/14"]);
+    assert!(machine.ok("other", &["sync", &from, "--oci=debian/13"]).contains("up to date, 1 new signature"));
+    assert!(machine.ok("other", &["sync", &from, "--oci=debian/13"]).trim_end().ends_with("up to date"));
     fs::remove_dir_all(machine.path("other/signatures")).unwrap();
     machine.refused("other", &["oci", "tag", "free/12", "debian/12"], &["refuses debian/12"]);
     let digest = free["image"].as_str().unwrap();

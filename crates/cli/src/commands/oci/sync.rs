@@ -32,8 +32,10 @@ pub(crate) fn copy(
 ) -> anyhow::Result<CopiedImage> {
     let source = RepositorySource::open(Repository::open(other)?.telling(tell_of_waiting), Some(tag.as_str()))?;
     let manifest = source.image().manifest.digest;
+    let mut image = None;
     let has_all = match StoredImage::by_tag(repository, tag) {
         Ok(here) => {
+            image = here.image();
             let has_image = here.image().map(|image| repository.has_image(&image)).transpose()?;
             // What cannot be read is written anew.
             let lacks_layers =
@@ -54,7 +56,16 @@ pub(crate) fn copy(
             (false, true) => "what was kept of its compressed blobs",
             (false, false) => "the image and missing objects",
         };
-        return Ok(CopiedImage { line: format!("{manifest} {tag}: {what}"), json });
+        let mut line = format!("{manifest} {tag}: {what}");
+        if let Some(image) = image.filter(|_| is_done && !is_dry_run) {
+            // It may have been signed since it was copied.
+            let signatures = repository.copy_signatures(&Repository::open(other)?, &image)?;
+            if signatures > 0 {
+                line.push_str(&format!(", {}", counted(signatures as u64, "new signature")));
+            }
+            json["signatures"] = signatures.into();
+        }
+        return Ok(CopiedImage { line, json });
     }
     let mut options = PullOptions::default();
     let trust = ImageTrust::load()?;
