@@ -69,7 +69,7 @@ pub fn bundle_document(
     let per_layer = stored_layer_images(repository, image)?.is_some();
     let text = serde_json::to_vec(&BundledImage { manifest, config, layers, blobs, per_layer });
     let text = text.map_err(|error| StoredError::Output(error.into()))?;
-    Ok(OciDocument { names, objects: objects.into_iter().collect(), text })
+    Ok(OciDocument { names, objects: objects.into_iter().collect(), text, image: image.image() })
 }
 
 type StreamParts = (Digest, Vec<Digest>, Vec<(String, Digest)>);

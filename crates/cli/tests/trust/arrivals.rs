@@ -95,6 +95,24 @@ fn bundles_bring_the_signatures_of_their_images() {
 }
 
 #[test]
+fn bundles_bring_the_signatures_of_their_oci_images() {
+    let Some(machine) = TrustingMachine::new("bundles_bring_the_signatures_of_their_oci_images") else { return };
+    let layout = oci::unpack_layout("three-layers", machine.0.path());
+    machine.ok("oci", &["init", "--insecure", "--format=1"]);
+    machine.ok("oci", &["oci", "pull", &format!("oci:{}", layout.display()), "--name=debian/13"]);
+    let (unsigned, signed) = (machine.text("unsigned"), machine.text("signed"));
+    machine.ok("oci", &["export", "debian/13", "--output", &unsigned]);
+    let (_, key) = (machine.key("release"), format!("--key={}", machine.text("release")));
+    machine.ok("oci", &["sign", "debian/13", &key]);
+    machine.ok("oci", &["export", "debian/13", "--output", &signed]);
+    machine.release_policy();
+    machine.ok("there", &["init", "--insecure", "--format=1"]);
+    machine.refused("there", &["import", &unsigned, "--refs"], &["refuses debian/13"]);
+    machine.ok("there", &["import", &signed, "--refs"]);
+    machine.ok("there", &["trust", "check", "debian/13"]);
+}
+
+#[test]
 fn oci_images_are_judged_by_their_composefs_images() {
     let Some(machine) = TrustingMachine::new("oci_images_are_judged_by_their_composefs_images") else { return };
     let layout = oci::unpack_layout("three-layers", machine.0.path());

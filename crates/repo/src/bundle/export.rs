@@ -31,6 +31,8 @@ pub struct OciDocument {
     pub objects: Vec<Digest>,
     /// The description, of at most 4 MiB.
     pub text: Vec<u8>,
+    /// The composefs image, whose signatures are written too.
+    pub image: Option<Digest>,
 }
 
 /// Counts of what was written to a bundle.
@@ -127,7 +129,7 @@ impl Reader<'_> {
             exported.bytes += len;
             records += 1;
         }
-        for OciDocument { names, objects, text } in oci {
+        for OciDocument { names, objects, text, .. } in oci {
             for object in objects {
                 if !done.insert(object) {
                     exported.left_out += 1;

@@ -1,6 +1,6 @@
 //! Bundles of version 2 are written: objects in frames, with objects of the receiver as bases.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
 
@@ -78,7 +78,9 @@ impl Reader<'_> {
             contents.exported.images.push(*digest);
         }
         let mut records = writer.records;
-        for (digest, _) in &wanted {
+        let of_oci = oci.iter().filter_map(|document| document.image);
+        let signed: BTreeSet<_> = wanted.iter().map(|(digest, _)| *digest).chain(of_oci).collect();
+        for digest in &signed {
             for signature in repository.signatures(digest)? {
                 write_signature(out, digest, &signature).map_err(RepositoryError::Output)?;
                 records += 1;

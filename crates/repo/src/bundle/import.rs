@@ -63,14 +63,16 @@ impl ReadBundle<'_> {
     }
 
     /// Adds the signatures that the bundle has of its images to the repository, where a policy finds them. Those of
-    /// other images are left out.
+    /// other images are left out. `oci` are the composefs images that the caller has made of the OCI images.
     ///
     /// # Errors
     ///
     /// If a signature cannot be written, or is too large.
-    pub fn add_signatures(&self) -> Result<(), RepositoryError> {
+    pub fn add_signatures(&self, oci: &[Digest]) -> Result<(), RepositoryError> {
         let images = self.image_digests();
-        for (digest, signature) in self.signatures.iter().filter(|(digest, _)| images.contains(digest)) {
+        for (digest, signature) in
+            self.signatures.iter().filter(|(digest, _)| images.contains(digest) || oci.contains(digest))
+        {
             self.transaction.repository().add_signature(digest, signature)?;
         }
         Ok(())

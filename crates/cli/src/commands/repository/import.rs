@@ -165,7 +165,8 @@ fn import_bundle(
         given.borrow_mut().push((number, names.clone()));
         if is_free { names } else { Vec::new() }
     };
-    bundle.add_signatures().with_context(cannot)?;
+    let digests: Vec<_> = oci.iter().map(UnnamedImage::digest).collect();
+    bundle.add_signatures(&digests).with_context(cannot)?;
     let imported = bundle.publish(&names_at_once, options).with_context(cannot)?;
     if !is_free {
         for (number, names) in given.into_inner() {
