@@ -198,6 +198,8 @@ fn container(text: &[u8]) {
         limits: Vec::new(),
         cgroups_path: None,
         seccomp: None,
+        terminal_size: None,
+        volumes: Default::default(),
     };
     for read_only in [false, true] {
         let Ok(spec) = runtime_spec(&image, &RunOptions { read_only, ..RunOptions::default() }, &place) else {

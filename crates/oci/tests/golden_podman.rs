@@ -7,7 +7,7 @@ use std::path::Path;
 
 use libcomposefs_oci::runtime::{
     BindMount, CgroupLimits, ContainerNetwork, ContainerPlace, ContainerUser, GeneratedFiles, ImageProcess,
-    ProcessLimit, RunOptions, TmpfsMount, runtime_spec,
+    ProcessLimit, RunOptions, TmpfsMount, VolumeAttributes, runtime_spec,
 };
 use serde_json::Value;
 
@@ -73,6 +73,8 @@ fn as_podman(name: &str, user: &str, options: &RunOptions) {
         limits: vec![ProcessLimit::OpenFiles(20_000, 20_000), ProcessLimit::Processes(96_365, 96_365)],
         cgroups_path: None,
         seccomp: None,
+        terminal_size: None,
+        volumes: Default::default(),
     };
     let image = ImageProcess::parse(IMAGE.as_bytes()).unwrap();
     let ours = serde_json::to_value(runtime_spec(&image, options, &place).unwrap()).unwrap();
@@ -133,6 +135,8 @@ fn place(user: &str) -> ContainerPlace {
         limits: vec![],
         cgroups_path: None,
         seccomp: None,
+        terminal_size: None,
+        volumes: Default::default(),
     }
 }
 
@@ -158,6 +162,27 @@ fn what_no_process_can_have_is_refused() {
     starts(r#"{"config":{"Cmd":["sh"],"WorkingDir":"/a/.."}}"#, &none, "WorkingDir");
     let read_only = RunOptions { read_only: true, ..RunOptions::default() };
     starts(r#"{"config":{"Cmd":["sh"],"Volumes":{"/../etc":{}}}}"#, &read_only, "Volumes \"/../etc\"");
+}
+
+#[test]
+fn a_terminal_has_a_size_and_volumes_keep_mode_and_owner() {
+    let image = ImageProcess::parse(br#"{"config":{"Cmd":["sh"],"Volumes":{"/vol":{},"/other":{}}}}"#).unwrap();
+    let volumes = [("/vol".to_owned(), VolumeAttributes { mode: 0o750, uid: 7, gid: 8 })].into();
+    let place = ContainerPlace { terminal_size: Some((33, 99)), volumes, ..place("") };
+    let spec = |terminal, read_only| {
+        let options = RunOptions { terminal, read_only, ..RunOptions::default() };
+        serde_json::to_value(runtime_spec(&image, &options, &place).unwrap()).unwrap()
+    };
+    assert_eq!(spec(true, false)["process"]["consoleSize"], serde_json::json!({ "height": 33, "width": 99 }));
+    assert!(spec(false, false)["process"].get("consoleSize").is_none());
+    let options_of = |path: &str| {
+        let spec = spec(false, true);
+        let mount = spec["mounts"].as_array().unwrap().iter().find(|mount| mount["destination"] == path).cloned();
+        mount.unwrap()["options"].as_array().unwrap().iter().map(|o| o.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(options_of("/vol")[..3], ["mode=0750", "uid=7", "gid=8"]);
+    assert_eq!(options_of("/other")[0], "rw");
+    assert!(!spec(false, false)["mounts"].as_array().unwrap().iter().any(|mount| mount["destination"] == "/vol"));
 }
 
 #[test]

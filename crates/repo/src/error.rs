@@ -199,8 +199,8 @@ pub enum RepositoryError {
     },
     /// Another program removed objects of a new image before it was published.
     #[error(
-        "{count} objects of the new image were removed from {} before it was published, such as {first}: another \
-         program removes objects without reading leases; run this again", path.display()
+        "objects of the new image were removed from {} before it was published, {count} in all, such as {first}: \
+         another program removes objects without reading leases; run this again", path.display()
     )]
     Removed {
         /// Number of removed objects.

@@ -37,7 +37,7 @@ mod writers;
 
 pub(crate) use command_line::parse;
 pub(crate) use escape::{escaped, is_obeyed};
-pub(crate) use progress::{bar, begin_bar};
+pub(crate) use progress::{bar, bar_among, begin_bar};
 pub(crate) use stderr::{tell_block, tell_line};
 pub(crate) use stdout::{finish, flush, is_terminal, is_unwritable, line, needs_no_message};
 pub(crate) use writers::{Json, block, data, json, json_line, remark, text};

@@ -3,7 +3,7 @@
 use std::thread::{Builder, sleep};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Interval between two redraws of a bar.
 const TICK: Duration = Duration::from_millis(100);
@@ -12,6 +12,17 @@ const TICK: Duration = Duration::from_millis(100);
 pub(crate) fn bar(template: &'static str, length: u64) -> ProgressBar {
     let style = ProgressStyle::with_template(template).expect("the template is constant");
     let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr()).with_style(style);
+    if !bar.is_hidden() {
+        keep_moving(&bar);
+    }
+    bar
+}
+
+/// Returns a bar that is drawn below the others of `bars`: only there, as a bar that was drawn alone before would stay.
+pub(crate) fn bar_among(bars: &MultiProgress, template: &'static str, prefix: String, length: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template(template).expect("the template is constant");
+    let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::hidden()).with_style(style);
+    let bar = bars.add(bar.with_prefix(prefix));
     if !bar.is_hidden() {
         keep_moving(&bar);
     }

@@ -58,6 +58,37 @@ fn a_tag_that_moves_meanwhile_gives_one_whole_image() {
 }
 
 #[test]
+fn a_name_without_a_transport_is_looked_up_in_registries_conf() {
+    let place = Place::new();
+    let (dir, manifest, _) = layout(&place, "content");
+    let server = LayoutServer::start(&dir, vec![manifest.clone(); 4], None);
+    let host = format!("127.0.0.1:{}", server.port);
+    let conf = place.dir.path().join("registries.conf");
+    let pull = |text: &str, name: &str| {
+        fs::write(&conf, text).unwrap();
+        let mut pull = Command::new(COMPOSEFS);
+        pull.env("CONTAINERS_REGISTRIES_CONF", &conf).arg("--repo").arg(place.repo());
+        let output = pull.args(["oci", "pull", name, "--json"]).output().unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        (report, String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let full = Value::from(format!("{host}/image:moving"));
+    let alias = format!("[aliases]\n\"tiny\" = \"{host}/image\"\n");
+    assert_eq!(pull(&alias, "tiny:moving").0["name"], full);
+    assert_eq!(pull("", &format!("{host}/image:moving")).0["name"], full);
+    // The first registry that has the image; without a list, no registry is guessed.
+    let search = format!("unqualified-search-registries = [\"127.0.0.1:1\", {host:?}]\nshort-name-mode = ");
+    let (report, said) = pull(&format!("{search}\"permissive\"\n"), "image:moving");
+    assert!(report["name"] == full && said.contains("image:moving may mean 127.0.0.1:1/image:moving"), "{said}");
+    let (_, said) = pull(&format!("{search}\"enforcing\"\n"), "image:moving");
+    assert!(said.contains("may mean 127.0.0.1:1/image:moving or 127.0.0.1"), "{said}");
+    let (_, said) = pull("", "image:moving");
+    assert!(said.contains("begins with no transport: docker://image:moving is"), "{said}");
+    let (_, said) = pull(&alias, "./tiny:moving");
+    assert!(said.contains("no transport"), "{said}");
+}
+
+#[test]
 fn an_interrupted_pull_leaves_no_image() {
     let place = Place::new();
     let (dir, manifest, layer) = layout(&place, "content");

@@ -18,7 +18,7 @@ pub enum NotKnown {
     #[error("the {0} digest of a content is not known")]
     Digest(Algorithm),
     /// A transform needs a directory that is not there.
-    #[error("there is no directory /{0}")]
+    #[error("the image has no directory /{0}, which a bootable one needs")]
     NoDirectory(&'static str),
     /// The tree that comes out cannot be.
     #[error(transparent)]

@@ -78,7 +78,14 @@ impl LayoutStage {
         for directory in [&*self.blobs, &blobs, &*self.directory] {
             fsync(directory)?;
         }
-        rustix::fs::renameat_with(&*self.parent, &self.name, &*self.parent, name, rustix::fs::RenameFlags::NOREPLACE)?;
+        rustix::fs::renameat_with(&*self.parent, &self.name, &*self.parent, name, rustix::fs::RenameFlags::NOREPLACE)
+            .map_err(|errno| match errno {
+            rustix::io::Errno::EXIST => io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "another process has made it meanwhile: run the command again, which adds the image to it",
+            ),
+            errno => errno.into(),
+        })?;
         self.is_published = true;
         Ok(fsync(&*self.parent)?)
     }

@@ -30,10 +30,16 @@ pub enum RuntimeError {
     #[error("no command: the image has neither Entrypoint nor Cmd; give a command after --")]
     NoCommand,
     /// The user is not in the image.
-    #[error("user {0:?} is not in the image's /etc/passwd: use a number, or a name that the image has")]
+    #[error(
+        "user {0:?} is not in the image's /etc/passwd: the image's configuration names it, so build the image with a \
+         number, or with a user that it has"
+    )]
     UnknownUser(String),
     /// The group is not in the image.
-    #[error("group {0:?} is not in the image's /etc/group: use a number, or a name that the image has")]
+    #[error(
+        "group {0:?} is not in the image's /etc/group: the image's configuration names it, so build the image with a \
+         number, or with a group that it has"
+    )]
     UnknownGroup(String),
     /// A numeric user or group is larger than the kernel accepts.
     #[error("user or group {0} is out of range: the largest is 2147483647")]

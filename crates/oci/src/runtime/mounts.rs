@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use oci_spec::runtime::{Mount, MountBuilder};
 
 use super::defaults::{FILE_SYSTEMS, READ_ONLY_TMPFS};
-use super::{ContainerPlace, ImageProcess, RunOptions, RuntimeError};
+use super::{ContainerPlace, ImageProcess, RunOptions, RuntimeError, VolumeAttributes};
 
 /// Returns the mounts in the order in which the runtime creates them: a directory before what is below it.
 pub(super) fn mounts(
@@ -25,7 +25,11 @@ pub(super) fn mounts(
         }
         // The root of the container is a new directory, so a volume needs its own file system only if it is read-only.
         for volume in &image.volumes {
-            list.put_tmpfs(clean_volume(volume)?, &[])?;
+            let path = clean_volume(volume)?;
+            let attributes = place.volumes.get(&path).map(|VolumeAttributes { mode, uid, gid }| {
+                [format!("mode={mode:04o}"), format!("uid={uid}"), format!("gid={gid}")]
+            });
+            list.put_tmpfs(path, attributes.as_ref().map_or(&[], |attributes| attributes.as_slice()))?;
         }
     }
     for tmpfs in &options.tmpfs {

@@ -1,5 +1,6 @@
 //! Facts about the host and the bundle that a container's configuration refers to.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use oci_spec::runtime::LinuxSeccomp;
@@ -23,6 +24,21 @@ pub struct ContainerPlace {
     pub cgroups_path: Option<PathBuf>,
     /// Filter of system calls; `None` for no filter.
     pub seccomp: Option<LinuxSeccomp>,
+    /// Rows and columns of the terminal, if the process has one of a known size.
+    pub terminal_size: Option<(u16, u16)>,
+    /// Attributes of the directories of the image's volumes, by their clean paths.
+    pub volumes: BTreeMap<String, VolumeAttributes>,
+}
+
+/// Mode and owner of a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VolumeAttributes {
+    /// Permission bits.
+    pub mode: u32,
+    /// User ID.
+    pub uid: u32,
+    /// Group ID.
+    pub gid: u32,
 }
 
 /// Files on the host that replace those of the image.

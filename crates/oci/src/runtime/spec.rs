@@ -3,9 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use oci_spec::runtime::{
-    Linux, LinuxBuilder, LinuxCapabilities, LinuxCapabilitiesBuilder, LinuxNamespace, LinuxNamespaceBuilder,
-    LinuxNamespaceType, LinuxResources, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, ProcessBuilder,
-    RootBuilder, Spec, SpecBuilder, UserBuilder,
+    BoxBuilder, Linux, LinuxBuilder, LinuxCapabilities, LinuxCapabilitiesBuilder, LinuxNamespace,
+    LinuxNamespaceBuilder, LinuxNamespaceType, LinuxResources, PosixRlimit, PosixRlimitBuilder, PosixRlimitType,
+    Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 
 use super::defaults::{CAPABILITIES, MASKED_PATHS, READ_ONLY_PATHS, UMASK};
@@ -44,6 +44,12 @@ fn process(image: &ImageProcess, options: &RunOptions, place: &ContainerPlace) -
     let limits = place.limits.iter().map(|limit| rlimit(*limit)).collect::<Result<Vec<_>, _>>()?;
     let process = ProcessBuilder::default().terminal(options.terminal).user(account).rlimits(limits);
     let process = process.args(command(image, options)?).env(environment(image, options, place, &working_dir)?);
+    let process = match place.terminal_size.filter(|_| options.terminal) {
+        Some((rows, columns)) => {
+            process.console_size(BoxBuilder::default().height(u64::from(rows)).width(u64::from(columns)).build()?)
+        }
+        None => process,
+    };
     let process = process.cwd(working_dir).capabilities(capabilities(user.uid)?).no_new_privileges(false);
     Ok(process.build()?)
 }

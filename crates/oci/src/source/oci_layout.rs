@@ -41,6 +41,22 @@ impl<F: SourceFiles> OciLayout<F> {
         Self { files, described, image }
     }
 
+    /// Returns the name of the image, if the layout has one image only, which has one name. What is wrong with a layout
+    /// is found when it is read.
+    #[must_use]
+    pub fn only_name(&self) -> Option<String> {
+        let raw = read_file(&self.files, "index.json", DOCUMENT_MAX).ok()?;
+        let Document::Index(entries) = Document::parse(raw, None).ok()? else { return None };
+        let [only] = entries.as_slice() else { return None };
+        let mut names: Vec<&String> = NAMES.iter().filter_map(|key| only.blob.annotations.get(*key)).collect();
+        names.dedup();
+        // Buildah and podman write a whole reference, other tools often a tag alone, which says nothing elsewhere.
+        match names[..] {
+            [name] if name.contains([':', '/']) => Some(name.clone()),
+            _ => None,
+        }
+    }
+
     fn malformed(&self, error: crate::manifest::ManifestError) -> SourceError {
         SourceError::Manifest { what: format!("index.json of {}", self.described), error }
     }

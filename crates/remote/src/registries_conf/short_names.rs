@@ -29,6 +29,13 @@ pub enum ShortNameError {
 }
 
 impl RegistriesConf {
+    /// Returns true if neither an alias nor a list of registries says what a name without a host means.
+    #[must_use]
+    pub fn is_silent_about(&self, name: &str) -> bool {
+        let short = &name[..name.find([':', '@']).unwrap_or(name.len())];
+        self.search.is_none() && !self.aliases.contains_key(short)
+    }
+
     /// Returns the references that a name may mean, in the order in which they are tried. There is at least one.
     ///
     /// A name with a host means itself. Otherwise an alias decides, then `unqualified-search-registries`. If no file

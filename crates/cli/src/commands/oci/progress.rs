@@ -25,9 +25,10 @@ impl LayerBars {
 
 impl LayerBars {
     fn begin(&self, number: usize, diff_id: &BlobDigest, size: u64) {
-        let bar = output::bar("{prefix} {bar:20} {bytes}/{total_bytes}, {bytes_per_sec}", size);
-        bar.set_prefix(format!("layer {} {:.12}", number + 1, diff_id.hex()));
-        if let Some(old) = self.shown().insert(number, self.bars.add(bar)) {
+        let template = "{prefix} {bar:20} {bytes}/{total_bytes}, {bytes_per_sec}";
+        let prefix = format!("layer {} {:.12}", number + 1, diff_id.hex());
+        let bar = output::bar_among(&self.bars, template, prefix, size);
+        if let Some(old) = self.shown().insert(number, bar) {
             old.finish_and_clear();
         }
     }

@@ -85,8 +85,8 @@ pub(super) fn run(args: &OciPullArgs, selected: &RepositoryArgs) -> ExitCode {
 
 fn run_pull(args: &OciPullArgs, selected: &RepositoryArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
     let opened = selected.open().with_context(|| {
-        "an OCI image is pulled into a repository; `composefs init --algorithm=sha512 --format=1` makes one that bootc \
-         opens too"
+        "an OCI image is pulled into a repository; bootc opens only one of `composefs init --algorithm=sha512 \
+         --format=1`"
     });
     let repository = opened?.interrupted_by(interrupt.flag());
     let opened = args.image.open()?;
@@ -166,8 +166,8 @@ fn full_disk(error: Error) -> Error {
     if !error.chain().any(is_full) && !message(&error).contains("No space left on device") {
         return error;
     }
-    let remedy = "composefs gc --grace=0 removes what no name needs, such as what an ended pull left; the next \
-                  pull of the image continues where this one ended";
+    let remedy = "make room: the next pull of the image continues where this one ended. `composefs gc --grace=0` \
+                  removes what no name needs, and with it what this pull has stored";
     with_remedy(message(&error), remedy)
 }
 

@@ -11,7 +11,9 @@ use libcomposefs_oci::source::{
     ArchiveFiles, DirectoryFiles, DockerArchive, ImageSource, OciLayout, RepositorySource, SourceFiles,
     StorageImageSource,
 };
-use libcomposefs_remote::storage_conf;
+#[cfg(feature = "network")]
+use libcomposefs_remote::RegistriesConf;
+use libcomposefs_remote::{Reference, storage_conf};
 use libcomposefs_repo::Repository;
 
 use super::locations::locations;
@@ -29,6 +31,7 @@ Sources:
   containers-storage:NAME     an image in the store of podman, by name or ID; [DIR]NAME for another graph root
                               than that of storage.conf
   repo:DIR[:NAME]             an image in another composefs repository
+  REFERENCE                   as docker://REFERENCE; of a short name, registries.conf says which registry has it
 NAME is needed if there are several images; @DIGEST chooses one by the digest of its manifest.";
 
 /// Options for sources: which of the images is read, and how a registry is reached.
@@ -85,6 +88,9 @@ pub(crate) fn open(operand: &OsStr, args: &SourceArgs) -> anyhow::Result<OpenSou
     if let Some(name) = operand.to_str().and_then(|operand| operand.strip_prefix("containers-storage:")) {
         return open_storage(name);
     }
+    if let Some(name) = operand.to_str().filter(|name| is_plain_name(name)) {
+        return open_plain_name(name, args);
+    }
     let colon = operand.as_bytes().iter().position(|byte| *byte == b':');
     let Some(colon) = colon else { return Err(no_transport(operand)) };
     let transport = &*String::from_utf8_lossy(&operand.as_bytes()[..colon]);
@@ -104,12 +110,16 @@ pub(crate) fn open(operand: &OsStr, args: &SourceArgs) -> anyhow::Result<OpenSou
         "oci" => {
             let files = DirectoryFiles::open(path).with_context(cannot_open)?;
             expect_file(&files, path, "index.json", ("manifest.json", "dir"))?;
-            Box::new(OciLayout::new(files, described, image.map(str::to_owned)))
+            let layout = OciLayout::new(files, described, image.map(str::to_owned));
+            name = name.or_else(|| layout.only_name());
+            Box::new(layout)
         }
         "oci-archive" => {
             let files = ArchiveFiles::open(path).with_context(cannot_open)?;
             expect_file(&files, path, "index.json", ("manifest.json", "docker-archive"))?;
-            Box::new(OciLayout::new(files, described, image.map(str::to_owned)))
+            let layout = OciLayout::new(files, described, image.map(str::to_owned));
+            name = name.or_else(|| layout.only_name());
+            Box::new(layout)
         }
         "docker-archive" => {
             let files = ArchiveFiles::open(path).with_context(cannot_open)?;
@@ -154,6 +164,44 @@ fn open_registry(reference: &str, args: &SourceArgs) -> anyhow::Result<OpenSourc
 #[cfg(not(feature = "network"))]
 fn open_registry(reference: &str, _: &SourceArgs) -> anyhow::Result<OpenSource> {
     anyhow::bail!("docker://{reference}: this program was built without network; copy the image to an OCI layout first")
+}
+
+/// Returns true for a name of podman without a transport, such as `debian:13`: not for the path of a file, nor for what
+/// begins with a transport that is not known or has another form.
+fn is_plain_name(operand: &str) -> bool {
+    const OTHER: [&str; 4] = ["docker:", "http:", "https:", "repo:"];
+    !is_source(OsStr::new(operand))
+        && !OTHER.iter().any(|other| operand.starts_with(other))
+        && !operand.starts_with(['/', '.'])
+        && !Path::new(operand).exists()
+        && operand.parse::<Reference>().is_ok()
+}
+
+/// Opens the image of a registry that a name without a transport means, by the aliases and the search list of
+/// registries.conf. Of several registries the first that has the image counts.
+#[cfg(feature = "network")]
+fn open_plain_name(name: &str, args: &SourceArgs) -> anyhow::Result<OpenSource> {
+    let conf = RegistriesConf::load(&locations(None))?;
+    if !Reference::has_host(name) && conf.is_silent_about(name) {
+        return Err(no_transport(OsStr::new(name)));
+    }
+    let candidates = conf.candidates(name)?;
+    if let [only] = candidates.as_slice() {
+        return open_registry(&only.to_string(), args);
+    }
+    for candidate in candidates {
+        match open_registry(&candidate.to_string(), args) {
+            Ok(source) => return Ok(source),
+            Err(error) => tell!("composefs: {name} may mean {candidate}: {}", crate::error_text::message(&error)),
+        }
+    }
+    // The reasons are printed.
+    bail!("{name} is in none of the registries that registries.conf names for it");
+}
+
+#[cfg(not(feature = "network"))]
+fn open_plain_name(name: &str, _: &SourceArgs) -> anyhow::Result<OpenSource> {
+    Err(no_transport(OsStr::new(name)))
 }
 
 /// Opens `NAME` or `[[DRIVER@]ROOT[+RUNROOT]]NAME` in the store of podman.

@@ -39,7 +39,7 @@ pub(super) fn run(args: &OciTagArgs, selected: &RepositoryArgs) -> anyhow::Resul
     let repository = selected.open()?;
     let path = repository.path().display();
     let Some(stream) = image_stream(&repository, &args.image)? else {
-        bail!("no OCI image is called {} in {path}; `composefs oci images` lists them", args.image);
+        bail!("no OCI image is called {:?} in {path}; `composefs oci images` lists them", args.image.as_str());
     };
     let trust = ImageTrust::load()?;
     if !trust.policies().is_empty() {
@@ -47,7 +47,7 @@ pub(super) fn run(args: &OciTagArgs, selected: &RepositoryArgs) -> anyhow::Resul
         trust.judge_stored(&repository, NamedImage { name: args.name.as_str(), digest }, Moment::FirstUse)?;
     }
     if !repository.tag_stream(&stream, &args.name)? {
-        bail!("{} is a name of {stream}, but {path} has no such stream; pull the image again", args.image);
+        bail!("{} is a name of {stream}, but {path} has no such stream; pull the image again", args.image.as_str());
     }
     if args.json {
         output::json(&json!({ "name": args.name.as_str(), "stream": stream.as_str() }));

@@ -32,7 +32,7 @@ pub(super) fn run(args: &OciUntagArgs, selected: &RepositoryArgs) -> anyhow::Res
     let stream = repository.resolve_stream_tag(&args.name)?;
     if !repository.untag_stream(&args.name)? {
         let path = repository.path().display();
-        bail!("no OCI image is called {} in {path}; `composefs oci images` lists them", args.name);
+        bail!("no OCI image is called {:?} in {path}; `composefs oci images` lists them", args.name.as_str());
     }
     if args.json {
         output::json(&json!({ "untagged": args.name.as_str(), "stream": stream.map(|name| name.to_string()) }));

@@ -103,7 +103,7 @@ impl NameOperand {
             }
             (None, NameKind::Oci) => {
                 let path = repository.path().display();
-                bail!("no OCI image is called {self} in {path}; `composefs oci images` lists them")
+                bail!("no OCI image is called {:?} in {path}; `composefs oci images` lists them", self.to_string())
             }
             (None, NameKind::Any | NameKind::Ref) => {
                 let image = name?;

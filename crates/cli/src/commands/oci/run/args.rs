@@ -45,7 +45,7 @@ pub(crate) struct RunArgs {
 
 const RUN_HELP: &str = "\
 Exit status: that of the command; 128 plus the number of the signal that ended it; 127 if the command is not in the
-image, 126 if it cannot be executed, 125 if the container cannot be started.
+image, 126 if it cannot be executed, 125 if the container cannot be started, 2 if the command line is wrong.
 
 Examples:
   composefs --repo=/srv/images oci run debian -- ls -l /

@@ -1,23 +1,35 @@
 //! Directories of an OCI bundle: the mounted image, the root of the container, and the files that the runtime reads.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
 use std::io::Write as _;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use libcomposefs_oci::runtime::{
-    ContainerNetwork, ContainerPlace, ImageProcess, RunOptions, clean_volume, runtime_spec,
+    ContainerNetwork, ContainerPlace, ImageProcess, RunOptions, VolumeAttributes, clean_volume, runtime_spec,
 };
 use libcomposefs_sys::in_root::make_directories_in_root;
 use libcomposefs_sys::mount::{FsContext, MountAttrFlags, MountError, unmount};
+
+use rustix::fs::fstat;
+use rustix::io::Errno;
+use rustix::stdio::stdin;
+use rustix::termios::tcgetwinsize;
 
 use super::host::HostFacts;
 use super::{accounts, generated};
 
 /// Mount point of the bundle in the mount namespace of each container. Nothing is mounted there elsewhere.
 const IN_MEMORY: &str = "/run/composefs/oci";
+
+/// Returns rows and columns of the terminal that is standard input.
+fn terminal_size() -> Option<(u16, u16)> {
+    let size = tcgetwinsize(stdin()).ok()?;
+    Some((size.ws_row, size.ws_col)).filter(|&(rows, columns)| rows > 0 && columns > 0)
+}
 
 /// Directories of an OCI bundle.
 #[derive(Debug)]
@@ -76,6 +88,7 @@ impl OciBundle {
             ContainerNetwork::None => self.id.clone(),
             ContainerNetwork::Host => host.hostname.clone(),
         };
+        let volumes = self.make_volumes(image)?;
         let place = ContainerPlace {
             root: self.root(),
             files: generated::write(&self.path, options.network, &hostname)?,
@@ -84,9 +97,10 @@ impl OciBundle {
             limits: host.limits.clone(),
             cgroups_path: host.cgroups_path().map(PathBuf::from),
             seccomp: Some(host.seccomp.clone()),
+            terminal_size: terminal_size().filter(|_| options.terminal),
+            volumes,
         };
         let spec = runtime_spec(image, &options, &place)?;
-        self.make_volumes(image)?;
         let path = self.path.join("config.json");
         let text = serde_json::to_vec_pretty(&spec).context("cannot write the runtime's configuration as JSON")?;
         File::create(&path)
@@ -94,15 +108,24 @@ impl OciBundle {
             .with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// Makes the directories of the image's volumes, as podman does.
-    fn make_volumes(&self, image: &ImageProcess) -> anyhow::Result<()> {
+    /// Makes the directories of the image's volumes, as podman does, and returns their attributes.
+    fn make_volumes(&self, image: &ImageProcess) -> anyhow::Result<BTreeMap<String, VolumeAttributes>> {
+        let mut attributes = BTreeMap::new();
         let root = File::open(self.root()).with_context(|| format!("cannot open {}", self.root().display()))?;
         for volume in &image.volumes {
             let volume = clean_volume(volume)?;
-            make_directories_in_root(root.as_fd(), volume.as_bytes())
-                .with_context(|| format!("cannot create the volume {volume:?} of the image"))?;
+            let failed = |errno| match errno {
+                Errno::INVAL => anyhow!("a symlink on its path leads nowhere"),
+                Errno::NOTDIR => anyhow!("a part of its path is no directory"),
+                errno => anyhow::Error::from(errno),
+            };
+            let made = make_directories_in_root(root.as_fd(), volume.as_bytes()).map_err(failed);
+            let made = made.with_context(|| format!("cannot create the volume {volume:?} of the image"))?;
+            let stat = fstat(&made).with_context(|| format!("cannot read the volume {volume:?} of the image"))?;
+            let mode = stat.st_mode & 0o7777;
+            attributes.insert(volume, VolumeAttributes { mode, uid: stat.st_uid, gid: stat.st_gid });
         }
-        Ok(())
+        Ok(attributes)
     }
 
     /// Unmounts the root of the container and the image.

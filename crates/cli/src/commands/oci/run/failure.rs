@@ -16,6 +16,8 @@ pub(super) struct RuntimeFailure {
     pub(super) runtime: String,
     /// Last error in the log; empty if the log has no error.
     pub(super) message: String,
+    /// Whether the container was to have control groups.
+    pub(super) has_cgroups: bool,
 }
 
 impl RuntimeFailure {
@@ -39,7 +41,7 @@ impl fmt::Display for RuntimeFailure {
         // The runtimes also print their message themselves.
         write!(f, "{} cannot start the container", self.runtime)?;
         // Only crun can leave control groups out.
-        if self.runtime.starts_with("crun") && self.message.contains("cgroup") {
+        if self.has_cgroups && self.runtime.starts_with("crun") && self.message.contains("cgroup") {
             f.write_str(": --cgroups=disabled starts it without control groups and their limits")?;
         }
         Ok(())
@@ -74,7 +76,7 @@ mod tests {
             ("error stat'ing file `/nonexx`: No such file or directory", 125),
             ("", 125),
         ] {
-            let failure = RuntimeFailure { runtime: "crun".into(), message: message.into() };
+            let failure = RuntimeFailure { runtime: "crun".into(), message: message.into(), has_cgroups: true };
             assert_eq!(status_of(&failure.into()), status, "{message}");
         }
         assert_eq!(status_of(&anyhow::anyhow!("other")), 125);
@@ -83,8 +85,10 @@ mod tests {
     #[test]
     fn a_failure_of_control_groups_names_the_option() {
         let text = |runtime: &str, message: &str| {
-            RuntimeFailure { runtime: runtime.into(), message: message.into() }.to_string()
+            RuntimeFailure { runtime: runtime.into(), message: message.into(), has_cgroups: true }.to_string()
         };
+        let without = RuntimeFailure { runtime: "crun".into(), message: "cgroup".into(), has_cgroups: false };
+        assert_eq!(without.to_string(), "crun cannot start the container");
         assert!(text("crun", "cgroups in hybrid mode not supported").contains("--cgroups=disabled"));
         assert_eq!(text("crun", "other"), "crun cannot start the container");
         assert_eq!(text("runc", "cgroup: no such file"), "runc cannot start the container");

@@ -53,7 +53,8 @@ pub(super) fn run(relay: &SignalRelay, container: &Container<'_>, args: &RunArgs
         }
     }
     if !is_started && status.signal().is_none() {
-        return Err(RuntimeFailure { runtime: program.name(), message: last_message(&log) }.into());
+        let has_cgroups = host.cgroups != CgroupManager::Disabled;
+        return Err(RuntimeFailure { runtime: program.name(), message: last_message(&log), has_cgroups }.into());
     }
     Ok(exit_status(status))
 }
