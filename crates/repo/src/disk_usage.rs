@@ -76,6 +76,8 @@ impl Repository {
         reader.protect(&names.keys().copied().collect::<Vec<_>>())?;
         let mut others = MarkSet::new(self);
         others.broken(self, &self.refs()?.broken);
+        // They have no size of their own here: `partial_images` has them.
+        self.partial_entries()?.iter().for_each(|image| others.image(self, image));
         let tagged = self.tagged_needs(&reader, &mut others)?;
         let mut costs = HashMap::new();
         let mut groups = Vec::new();

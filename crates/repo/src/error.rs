@@ -113,6 +113,29 @@ pub enum RepositoryError {
         /// Path of the repository.
         path: PathBuf,
     },
+    /// The objects of an image are not all here, so it has no link in `images`.
+    #[error(
+        "{image} is in {path} only in part: `composefs --repo={path} pull {remote} {name}` completes it, `composefs \
+         --repo={path} mount --lazy={remote} {name} DIR` mounts it as it is", path = path.display()
+    )]
+    Partial {
+        /// Name or digest of the image.
+        image: String,
+        /// Path of the repository.
+        path: PathBuf,
+        /// The remote that has the objects.
+        remote: String,
+        /// Name of the image in the remote.
+        name: RefName,
+    },
+    /// The description of a partial image cannot be used.
+    #[error("{}: {reason}", path.display())]
+    PartialEntry {
+        /// Path of the file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A ref leads to an image that the repository does not have.
     #[error("{name} is a name of {digest}, but that image is not in {}; run `composefs fsck`", path.display())]
     Dangling {

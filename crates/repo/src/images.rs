@@ -84,6 +84,9 @@ impl Repository {
 
     /// Returns the error of a missing image, which `name` led to.
     pub(crate) fn no_image(&self, name: &ImageName, digest: &Digest) -> RepositoryError {
+        if let Ok(Some(partial)) = self.partial_error(&ImageName::Digest(*digest)) {
+            return partial;
+        }
         let (digest, path) = (Box::new(*digest), self.dir.path.clone());
         match name {
             ImageName::Ref(name) => RepositoryError::Dangling { name: name.clone(), digest, path },

@@ -16,7 +16,7 @@ use libcomposefs_image::tree::{Data, Inode, NeededObject, Tree};
 use libcomposefs_sys::copy::READ_SIZE;
 
 use super::create::cannot_write;
-use super::{RefName, RepositoryError, Transaction};
+use super::{RefName, Repository, RepositoryError, Transaction};
 use libcomposefs_content::workers;
 use libcomposefs_store::Basedirs;
 use libcomposefs_store::ObjectDir;
@@ -100,7 +100,7 @@ impl Transaction<'_> {
         options: &ImportOptions<'_>,
     ) -> Result<Digest, RepositoryError> {
         let tree = &incoming.tree;
-        let image = self.plan(incoming, options.rewrite).map_err(|error| match error {
+        let image = plan(self.repository(), incoming, options.rewrite).map_err(|error| match error {
             NotPlanned::Write(error) => cannot_write(source, tree, error),
             NotPlanned::Other(error) => error,
         })?;
@@ -108,42 +108,10 @@ impl Transaction<'_> {
         self.add_image(tree, &image, names)
     }
 
-    /// Plans the image, and checks that it is the same as the imported one.
-    fn plan<'t>(&self, incoming: &'t Incoming, rewrite: bool) -> Result<Image<'t>, NotPlanned> {
-        let format = self.repository().meta().format;
-        let tree = &incoming.tree;
-        let Some(was) = incoming.image else { return Ok(format.plan(tree)?) };
-        let same = match was.version {
-            version @ 0..=1 => Image::plan(tree, Versions::exactly(version)),
-            _ => Image::plan_as(tree, &format_version::LEGACY),
-        };
-        let written = match same {
-            Ok(image) => {
-                let digest = image.digest(self.repository().algorithm());
-                if digest == was.digest {
-                    return Ok(image);
-                }
-                digest
-            }
-            Err(error) if !rewrite => return Err(error.into()),
-            Err(_) => was.digest,
-        };
-        if rewrite {
-            return Ok(format.plan(tree)?);
-        }
-        let (found, written) = (Box::new(was.digest), Box::new(written));
-        Err(NotPlanned::Other(RepositoryError::NotCanonical { found, written }))
-    }
-
     /// Stores all objects of a tree that the repository lacks.
     fn gather(&self, tree: &Tree, source: &Path, options: &ImportOptions<'_>) -> Result<(), RepositoryError> {
         let path_of = |inode| PathBuf::from(OsStr::from_bytes(&tree.path_of(inode)));
-        if let Some(inode) = tree.inodes().find(|inode| lacks_own_object(inode)) {
-            let path = path_of(inode.id());
-            return Err(RepositoryError::NoObject {
-                path: source.join(path.strip_prefix("/").unwrap_or(Path::new(""))),
-            });
-        }
+        expect_own_objects(tree, source)?;
         let mut needed: Vec<NeededObject> = tree.objects().filter(|object| object.size > 0).collect();
         needed.sort_by(|a, b| b.size.cmp(&a.size).then_with(|| a.digest.cmp(&b.digest)));
         needed.dedup_by_key(|object| object.digest);
@@ -228,6 +196,53 @@ impl Transaction<'_> {
         }
         Ok(None)
     }
+}
+
+/// Checks that an image is what this program writes of its tree, and that its contents are objects named by their
+/// digests, without looking for the objects.
+pub(crate) fn check_incoming(
+    repository: &Repository,
+    incoming: &Incoming,
+    source: &Path,
+) -> Result<(), RepositoryError> {
+    plan(repository, incoming, false).map_err(|error| match error {
+        NotPlanned::Write(error) => cannot_write(source, &incoming.tree, error),
+        NotPlanned::Other(error) => error,
+    })?;
+    expect_own_objects(&incoming.tree, source)
+}
+
+fn expect_own_objects(tree: &Tree, source: &Path) -> Result<(), RepositoryError> {
+    let Some(inode) = tree.inodes().find(lacks_own_object) else { return Ok(()) };
+    let path = PathBuf::from(OsStr::from_bytes(&tree.path_of(inode.id())));
+    Err(RepositoryError::NoObject { path: source.join(path.strip_prefix("/").unwrap_or(Path::new(""))) })
+}
+
+/// Plans the image, and checks that it is the same as the imported one.
+fn plan<'t>(repository: &Repository, incoming: &'t Incoming, rewrite: bool) -> Result<Image<'t>, NotPlanned> {
+    let format = repository.meta().format;
+    let tree = &incoming.tree;
+    let Some(was) = incoming.image else { return Ok(format.plan(tree)?) };
+    let same = match was.version {
+        version @ 0..=1 => Image::plan(tree, Versions::exactly(version)),
+        _ => Image::plan_as(tree, &format_version::LEGACY),
+    };
+    let written = match same {
+        Ok(image) => {
+            let digest = image.digest(repository.algorithm());
+            if digest == was.digest {
+                return Ok(image);
+            }
+            digest
+        }
+        Err(error) if !rewrite => return Err(error.into()),
+        Err(_) => was.digest,
+    };
+    if rewrite {
+        return Ok(format.plan(tree)?);
+    }
+    let (found, written) = (Box::new(was.digest), Box::new(written));
+    Err(NotPlanned::Other(RepositoryError::NotCanonical { found, written }))
 }
 
 /// Returns whether the content of a file is outside of the image, and the path of the file is not that of its digest.

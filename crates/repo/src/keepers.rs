@@ -77,10 +77,13 @@ impl Repository {
         let odd: Vec<_> = refs.broken.iter().chain(&links.1).collect();
         reader.protect(&links.0)?;
         let graph = StreamGraph::read(self, &[&links.0[..], &[*digest]].concat())?;
-        for image in links.0 {
+        let (partial, mut partial_refs) = (self.partial_entries()?, self.partial_refs()?);
+        let partial: Vec<Digest> = partial.into_iter().filter(|image| links.0.binary_search(image).is_err()).collect();
+        partial_refs.retain(|(_, image)| partial.contains(image));
+        for image in links.0.iter().chain(&partial).copied() {
             let held = reader.hold(&image);
-            // The image may have been removed meanwhile.
-            if matches!(held, Ok(None)) {
+            // The image may have been removed meanwhile. A partial one has no link.
+            if matches!(held, Ok(None)) && !partial.contains(&image) {
                 continue;
             }
             let files = if image == *digest {
@@ -97,7 +100,13 @@ impl Repository {
             };
             // While this process has the image open, it would be reported as in use.
             drop(held);
-            let names = refs.good.iter().filter(|(_, named)| *named == image).map(|(name, _)| name.clone()).collect();
+            let names = refs
+                .good
+                .iter()
+                .chain(&partial_refs)
+                .filter(|(_, named)| *named == image)
+                .map(|(name, _)| name.clone())
+                .collect();
             let leads_here = odd.iter().filter(|entry| entry.leads == Leads::To(image));
             let path =
                 |path: &PathBuf| path.strip_prefix(&self.dir.path).unwrap_or(path).to_string_lossy().into_owned();

@@ -32,6 +32,11 @@ pub(crate) const COLD_REFS: &str = "cold/refs";
 /// First part of the names that keep the bases of cold images.
 pub(crate) const COLD_BASES: &str = "composefs-cold";
 
+/// Directory of partial images.
+pub(crate) const PARTIAL: &str = "partial";
+/// Directory of the names of partial images.
+pub(crate) const PARTIAL_REFS: &str = "partial/refs";
+
 /// Directory of signed statements about images.
 pub(crate) const SIGNATURES: &str = "signatures";
 

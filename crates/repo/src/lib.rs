@@ -32,6 +32,7 @@ mod name_sizes;
 mod named_parts;
 mod oci_stream_kind;
 mod own_name;
+pub mod partial;
 mod reader;
 mod ref_name;
 mod refs;

@@ -160,13 +160,16 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// [`RepositoryError::NoSuchRef`], [`RepositoryError::Link`]
+    /// [`RepositoryError::NoSuchRef`], [`RepositoryError::Partial`], [`RepositoryError::Link`]
     pub fn resolve(&self, name: &ImageName) -> Result<Digest, RepositoryError> {
         match name {
             ImageName::Digest(digest) => Ok(*digest),
             ImageName::Ref(name) => {
                 let no_such = || RepositoryError::NoSuchRef { name: name.clone(), path: self.dir.path.clone() };
-                self.read_ref(name)?.ok_or_else(no_such)
+                match self.read_ref(name)? {
+                    Some(digest) => Ok(digest),
+                    None => Err(self.partial_error(&ImageName::Ref(name.clone()))?.unwrap_or_else(no_such)),
+                }
             }
         }
     }
@@ -175,18 +178,21 @@ impl Repository {
         refs::read(&self.dir, layout::IMAGE_REFS, name)
     }
 
-    /// Removes a ref, or the name of a cold image. The image stays until the next gc. The change is on disk when this
-    /// returns.
+    /// Removes a ref, or the name of a cold or partial image. The image stays until the next gc. The change is on disk
+    /// when this returns.
     ///
     /// # Errors
     ///
     /// [`RepositoryError::NoSuchRef`], or the kernel's answer.
     pub fn untag(&self, name: &RefName) -> Result<Option<Digest>, RepositoryError> {
         self.expect_writable()?;
-        match refs::write::remove(&self.dir, layout::IMAGE_REFS, name) {
-            Err(RepositoryError::NoSuchRef { .. }) => refs::write::remove(&self.dir, layout::COLD_REFS, name),
-            result => result,
+        let mut result = refs::write::remove(&self.dir, layout::IMAGE_REFS, name);
+        for top in [layout::COLD_REFS, layout::PARTIAL_REFS] {
+            if matches!(result, Err(RepositoryError::NoSuchRef { .. })) {
+                result = refs::write::remove(&self.dir, top, name);
+            }
         }
+        result
     }
 
     /// Lists the digests of all images, sorted, and the entries of `images` that are not in this program's form.

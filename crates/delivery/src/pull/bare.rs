@@ -5,7 +5,6 @@ use libcomposefs_image::Digest;
 use libcomposefs_repo::{RefName, Repository};
 
 use super::jobs::FetchJob;
-use super::select::is_here;
 use super::{DeliveryPullOptions, Pulled, PulledFetch, name_image, read_image};
 use crate::remote::Remote;
 use crate::{DeliveryError, FileName};
@@ -34,7 +33,7 @@ pub fn pull_digest(
     let mut wanted = std::collections::HashSet::new();
     let mut jobs = vec![job(file, (*digest, bytes.len() as u64))];
     for object in needed_objects(&tree).into_iter().filter(|object| object.size > 0) {
-        if !is_here(repository, &object.digest, object.size)? && wanted.insert(object.digest) {
+        if !repository.has_object(&object.digest, object.size)? && wanted.insert(object.digest) {
             jobs.push(job(FileName::Object(object.digest), (object.digest, object.size)));
         }
     }

@@ -46,7 +46,7 @@ pub(crate) struct Inventory {
 impl Inventory {
     /// Looks for all objects of an index.
     pub(crate) fn of(repository: &Repository, index: &ImageIndex) -> Result<Self, RepositoryError> {
-        let is_here = |(digest, size): (Digest, u64)| is_here(repository, &digest, size);
+        let is_here = |(digest, size): (Digest, u64)| repository.has_object(&digest, size);
         let mut here = index.entries().map(is_here).collect::<Result<Vec<_>, _>>()?;
         // An image without a link may go at any time.
         if let Some(image) = here.first_mut() {
@@ -106,16 +106,6 @@ pub(crate) fn select(
     selector.add_whole().map_err(|number| index.entry(number).unwrap_or((index.image.digest, 0)))?;
     selection.frames = selector.selected.into_iter().collect();
     Ok(selection)
-}
-
-/// Returns whether a repository has an object of this size.
-pub(super) fn is_here(repository: &Repository, digest: &Digest, size: u64) -> Result<bool, RepositoryError> {
-    let store = repository.objects();
-    match store.try_stat(digest) {
-        Ok(stat) => Ok(u64::try_from(stat.st_size).is_ok_and(|found| found == size)),
-        Err(rustix::io::Errno::NOENT) => Ok(false),
-        Err(errno) => Err(RepositoryError::Io { step: "stat", path: store.path_of(digest), source: errno.into() }),
-    }
 }
 
 struct Selector<'a> {

@@ -77,7 +77,7 @@ impl Repository {
                 statat(cold.fd(), digest.to_hex(), AtFlags::SYMLINK_NOFOLLOW).map_err(io_error("stat", &path))?;
             if names.iter().any(|(_, named)| *named == digest) {
                 report.kept += 1;
-            } else if is_young(u64::try_from(stat.st_ctime).unwrap_or_default(), options.grace) {
+            } else if is_young(u64::try_from(stat.st_ctime).unwrap_or_default(), options.grace, SystemTime::now()) {
                 report.kept += 1;
                 report.young.push(digest);
             } else {
@@ -116,9 +116,9 @@ impl Repository {
 }
 
 /// Compares the grace with the time of the last change. If the clock was set back, entries are young and not old.
-fn is_young(changed: u64, grace: Duration) -> bool {
+pub(crate) fn is_young(changed: u64, grace: Duration, now: SystemTime) -> bool {
     let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(changed);
-    !grace.is_zero() && SystemTime::now().duration_since(changed).map_or(true, |age| age < grace)
+    !grace.is_zero() && now.duration_since(changed).map_or(true, |age| age < grace)
 }
 
 #[cfg(test)]
@@ -127,9 +127,10 @@ mod tests {
 
     #[test]
     fn entries_are_young_within_the_grace() {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-        assert!(is_young(now - 10, Duration::from_secs(3600)));
-        assert!(!is_young(now - 7200, Duration::from_secs(3600)));
+        let (now, hour) = (1_767_225_600, Duration::from_secs(3600));
+        let is_young = |changed, grace| is_young(changed, grace, SystemTime::UNIX_EPOCH + Duration::from_secs(now));
+        assert!(is_young(now - 10, hour));
+        assert!(!is_young(now - 7200, hour));
         assert!(!is_young(now, Duration::ZERO));
         assert!(is_young(now + 1000, Duration::from_secs(1)));
     }

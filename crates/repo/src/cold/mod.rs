@@ -17,6 +17,7 @@ mod thaw;
 
 pub use check::ColdDamage;
 pub use collect::ColdReport;
+pub(crate) use collect::is_young;
 pub use directory::is_base_name;
 pub use entry::ColdEntry;
 pub use error::ColdError;

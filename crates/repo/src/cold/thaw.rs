@@ -81,7 +81,7 @@ impl Repository {
     }
 
     /// Removes a ref, if it exists.
-    pub(super) fn remove_ref(&self, top: &str, name: &RefName) -> Result<(), RepositoryError> {
+    pub(crate) fn remove_ref(&self, top: &str, name: &RefName) -> Result<(), RepositoryError> {
         match refs::write::remove(&self.dir, top, name) {
             Ok(_) | Err(RepositoryError::NoSuchRef { .. }) => Ok(()),
             Err(error) => Err(error),

@@ -17,6 +17,8 @@ const TRIES: u32 = 3;
 struct Named {
     refs: Refs,
     images: Vec<Digest>,
+    /// Partial images: what is here of their objects is needed.
+    partial: Vec<Digest>,
     broken_links: Vec<BrokenRef>,
     streams: Streams,
     /// Digests that were added to leases since the last time.
@@ -82,7 +84,8 @@ impl Collector<'_> {
         }
         let refs = self.repository.refs()?;
         let (images, broken_links) = self.repository.image_links()?;
-        Ok(Named { refs, images, broken_links, streams: self.repository.streams()?, claimed })
+        let partial = self.repository.partial_entries()?;
+        Ok(Named { refs, images, partial, broken_links, streams: self.repository.streams()?, claimed })
     }
 
     /// Lists the images to mark: images with names, and images whose link did not exist at the start.
@@ -91,7 +94,8 @@ impl Collector<'_> {
         let new_links = named.images.iter().filter(move |digest| !known.iter().any(|known| known.contains(digest)));
         // A process that protects an image relies on all objects of it.
         let claimed = named.claimed.iter().filter(|digest| named.images.binary_search(digest).is_ok());
-        named.refs.good.iter().map(|(_, digest)| digest).chain(new_links).chain(claimed)
+        let names = named.refs.good.iter().map(|(_, digest)| digest).chain(&named.partial);
+        names.chain(new_links).chain(claimed)
     }
 
     /// Lists the streams to mark: the roots (tags, and streams of other kinds), streams whose link is new since the

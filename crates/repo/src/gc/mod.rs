@@ -187,6 +187,23 @@ impl<'r> Collector<'r> {
         Ok(MarkedRepository(self))
     }
 
+    /// Returns the number of partial images that are marked, and of their objects that are not here.
+    fn partial(&self) -> Result<(u64, u64), RepositoryError> {
+        let mut absent = DigestSet::new(self.repository.algorithm());
+        let marked = self.repository.partial_entries()?.into_iter().filter(|image| self.marks.images.contains(image));
+        let mut count = 0;
+        for image in marked.filter(|image| !self.repository.has_image(image).unwrap_or(true)) {
+            count += 1;
+            // An image that cannot be read is in the report already.
+            let _ = self.repository.objects_of_image(&image, |object| {
+                if self.repository.objects.try_stat(object).is_err() {
+                    absent.insert(object);
+                }
+            });
+        }
+        Ok((count, absent.count() as u64))
+    }
+
     fn finish(mut self) -> Result<GcReport, RepositoryError> {
         if let Some(leases) = &mut self.leases {
             if !self.options.dry_run {
@@ -194,9 +211,10 @@ impl<'r> Collector<'r> {
             }
             self.report.cleared_leases = leases.cleared;
         }
-        self.report.images_kept = self.marks.images.len() as u64;
+        let (partial, absent) = self.partial()?;
+        self.report.images_kept = self.marks.images.len() as u64 - partial;
         self.report.streams_kept = self.marks.streams.len() as u64;
-        self.report.objects_kept = self.marks.objects.count() as u64;
+        self.report.objects_kept = (self.marks.objects.count() as u64).saturating_sub(absent);
         self.report.unreadable = self.marks.unreadable;
         self.report.unclear = self.marks.unclear.into_iter().collect();
         Ok(self.report)

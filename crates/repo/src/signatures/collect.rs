@@ -44,7 +44,8 @@ impl Repository {
             let Some(opened) = self.dir.open_dir(&path)? else { continue };
             let stat = fstat(&opened).map_err(io_error("stat", self.dir.path.join(&path)))?;
             let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
-            if self.has_image(&digest)? || self.cold_image(&ImageName::Digest(digest))?.is_some() {
+            let is_here = self.has_image(&digest)? || self.cold_image(&ImageName::Digest(digest))?.is_some();
+            if is_here || self.partial_entries()?.binary_search(&digest).is_ok() {
                 report.kept += 1;
             } else if !options.grace.is_zero() && now.duration_since(changed).unwrap_or_default() < options.grace {
                 report.young += 1;

@@ -14,7 +14,7 @@ use crate::lease::Lease;
 use crate::lock::{Locked, LockedStreams};
 use crate::own_name::write_own_names;
 use crate::stream_link::{self, CompleteStream, LinkedStream};
-use crate::{ImageName, RefName, Repository, RepositoryError, StreamName, StreamTag, refs};
+use crate::{ImageName, RefName, Repository, RepositoryError, StreamName, StreamTag, partial, refs};
 
 /// The result of a transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -262,6 +262,9 @@ impl<'r> LinkedImages<'r> {
             streams.iter().flat_map(|(stream, tags)| tags.iter().map(move |tag| (tag, stream))).collect();
         write_own_names(&repository.dir, &lease, &locked, streams.iter().map(|(stream, _)| stream))?;
         stream_link::write_tags(&repository.dir, &lease, &locked, &tags)?;
+        let published: Vec<Digest> = images.iter().map(|(image, _, _)| *image.digest()).collect();
+        let given: Vec<&RefName> = names.iter().map(|(name, _)| *name).collect();
+        partial::settle(repository, &lease, &locked, &published, &given)?;
         for (_, names, published) in &mut images {
             published.replaced = replaced.by_ref().take(names.len()).flatten().collect();
         }

@@ -6,5 +6,6 @@ mod damages;
 mod each_kind;
 mod meanwhile;
 mod open_image;
+mod partial;
 mod place;
 mod without_objects;

@@ -24,7 +24,7 @@ pub(super) fn look(path: &Path) -> Vec<DoctorFinding> {
             return vec![finding];
         }
     };
-    vec![
+    let mut findings = vec![
         settings(&repository),
         owner(path),
         access(&repository),
@@ -32,7 +32,9 @@ pub(super) fn look(path: &Path) -> Vec<DoctorFinding> {
         names(&repository),
         streams(&repository),
         cold(&repository),
-    ]
+    ];
+    findings.extend(partial(&repository));
+    findings
 }
 
 fn settings(repository: &Repository) -> DoctorFinding {
@@ -125,6 +127,28 @@ fn names(repository: &Repository) -> DoctorFinding {
                 .remedy(format!("composefs --repo={} fsck", repository.path().display()))
         }
         Err(error) => DoctorFinding::new("images", Status::Missing, error.to_string(), means),
+    }
+}
+
+/// Counts the partial images, if there are any, and finds names and descriptions that are wrong.
+fn partial(repository: &Repository) -> Option<DoctorFinding> {
+    let means = "`composefs mount --lazy` mounts a partial image, `composefs pull` completes it";
+    let finding = |status, found| DoctorFinding::new("partial images", status, found, means);
+    let all = match repository.partial_images() {
+        Ok(all) => all,
+        Err(error) => return Some(finding(Status::Missing, error.to_string())),
+    };
+    let wrong = all.broken.first().map(|(_, error)| error.to_string());
+    let wrong =
+        wrong.or_else(|| all.dangling.first().map(|(name, image)| format!("{name} names {image}, which is not there")));
+    let found = counted(all.images.len() as u64, "partial image");
+    match wrong {
+        Some(wrong) => {
+            let found = format!("{found}; {wrong}{}", some_more(all.broken.len() + all.dangling.len()));
+            let remedy = format!("composefs --repo={} fsck", repository.path().display());
+            Some(finding(Status::Warning, found).remedy(remedy))
+        }
+        None => (!all.images.is_empty()).then(|| finding(Status::Ok, found)),
     }
 }
 

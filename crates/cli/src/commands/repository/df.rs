@@ -6,6 +6,7 @@ use libcomposefs_repo::{NameSizes, RefName, Usage};
 use serde_json::{Value, json};
 
 use super::RepositoryArgs;
+use super::partial::{ListedPartial, PartialList, names_or_digest};
 use crate::inspect::names::NameFormat;
 use crate::inspect::size::SizeFormat;
 use crate::output;
@@ -15,7 +16,8 @@ use crate::output;
 /// Of a tag, the streams of the OCI image count too. EXCLUSIVE is the size of the objects that no other name needs.
 /// FREED is the space that becomes available once the name is removed and gc has run. It is less than EXCLUSIVE if
 /// objects have other hard links, or share extents with other files. Removing several names that share objects frees
-/// more than the sum of their FREED. Of a cold image, the sizes are those of its pack.
+/// more than the sum of their FREED. Of a cold image, the sizes are those of its pack; of a partial
+/// image, USED is the size of its objects that are here.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct DfArgs {
@@ -35,8 +37,9 @@ Examples:
 pub(crate) fn run(args: &DfArgs, selected: &RepositoryArgs) -> anyhow::Result<()> {
     let repository = selected.open()?;
     let (usage, cold) = (repository.usage()?, repository.cold_images()?);
+    let partial = PartialList::read(&repository)?;
     if args.json {
-        output::json(&usage_json(&usage, &cold));
+        output::json(&usage_json(&usage, &cold, &partial));
         return Ok(());
     }
     let size = |bytes: u64| SizeFormat::human(args.human).show(bytes);
@@ -67,6 +70,10 @@ pub(crate) fn run(args: &DfArgs, selected: &RepositoryArgs) -> anyhow::Result<()
             size(one.entry.bytes)
         );
     }
+    for one in &partial.images {
+        let (here, name) = (size(one.bytes_here()), names_or_digest(&one.image));
+        out!("{here:>12} {:>12} {:>12} {:>12}  {name}  (partial: {})", "-", "-", "-", one.progress_text());
+    }
     out!(
         "{:>12} in {} objects; {} in {} that no name needs",
         size(usage.used),
@@ -77,7 +84,7 @@ pub(crate) fn run(args: &DfArgs, selected: &RepositoryArgs) -> anyhow::Result<()
     Ok(())
 }
 
-fn usage_json(usage: &Usage, cold: &ColdImages) -> Value {
+fn usage_json(usage: &Usage, cold: &ColdImages, partial: &PartialList) -> Value {
     let refs = usage.refs.iter().map(|one| {
         let own = json!({ "name": one.name.as_str(), "digest": one.digest.to_hex(), "in_use": one.in_use });
         with_sizes(own, &one.sizes)
@@ -94,6 +101,7 @@ fn usage_json(usage: &Usage, cold: &ColdImages) -> Value {
     });
     json!({
         "cold": cold.collect::<Vec<_>>(),
+        "partial": partial.images.iter().map(ListedPartial::json).collect::<Vec<_>>(),
         "refs": refs.collect::<Vec<_>>(),
         "tags": tags.collect::<Vec<_>>(),
         "objects": usage.objects,

@@ -10,10 +10,11 @@ use libcomposefs_content::Progress;
 use libcomposefs_mount::MountEntry;
 use libcomposefs_repo::cold::ColdDamage;
 use libcomposefs_repo::fsck::{Damage, DamageKind, FsckOptions, FsckReport, Remedy, RepairSource, open_anyway};
+use libcomposefs_repo::partial::PartialCheck;
 use libcomposefs_repo::{LockHolder, Opener};
 use serde_json::{Value, json};
 
-use super::{RepositoryArgs, counted, openers_text, tell_of_waiting};
+use super::{RepositoryArgs, counted, openers_text, partial, tell_of_waiting};
 use crate::exit::exit_answer;
 use crate::inspect::size::human;
 use crate::output;
@@ -76,18 +77,39 @@ fn check(args: &FsckArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
     let bar = Bar(output::bar("{bar:30} {bytes} of {total_bytes} of objects, {elapsed}", 0));
     let report = repository.fsck(meta, &options, &bar)?;
     let cold = repository.check_cold(options.threads, &libcomposefs_content::NoProgress)?;
+    let partial = repository.check_partial()?;
     let signatures: Vec<String> = repository.check_signatures()?.iter().map(ToString::to_string).collect();
     bar.0.finish_and_clear();
+    let others = OtherChecks { cold, partial, signatures };
     let remount = mounts_to_renew(&report, &repository.objects().path().to_string_lossy());
     if args.json {
-        output::json(&report_json(&report, &cold, &signatures, &remount, &lock));
+        output::json(&report_json(&report, &others, &remount, &lock));
     } else {
-        cold.iter().for_each(|damage| out!("{}", cold_line(damage)));
-        signatures.iter().for_each(|problem| out!("{problem}"));
-        print(&report, cold.is_empty() && signatures.is_empty(), &remount);
+        others.print();
+        print(&report, others.is_sound(), &remount);
         lock.print();
     }
-    Ok(report.is_sound() && cold.is_empty() && signatures.is_empty())
+    Ok(report.is_sound() && others.is_sound())
+}
+
+/// What was checked beside the images and objects.
+struct OtherChecks {
+    cold: Vec<ColdDamage>,
+    partial: PartialCheck,
+    signatures: Vec<String>,
+}
+
+impl OtherChecks {
+    fn is_sound(&self) -> bool {
+        self.cold.is_empty() && self.partial.damages.is_empty() && self.signatures.is_empty()
+    }
+
+    fn print(&self) {
+        self.cold.iter().for_each(|damage| out!("{}", cold_line(damage)));
+        self.partial.damages.iter().for_each(|damage| out!("{}", partial::damage_line(damage)));
+        self.signatures.iter().for_each(|problem| out!("{problem}"));
+        self.partial.images.iter().for_each(|(image, here)| out!("{}", partial::check_line(image, here)));
+    }
 }
 
 /// Processes that hold the lock of the repository when the check starts, and users who could lock it. This is not
@@ -200,13 +222,7 @@ fn line(damage: &Damage) -> String {
     line
 }
 
-fn report_json(
-    report: &FsckReport,
-    cold: &[ColdDamage],
-    signatures: &[String],
-    remount: &[MountEntry],
-    lock: &LockInfo,
-) -> Value {
+fn report_json(report: &FsckReport, others: &OtherChecks, remount: &[MountEntry], lock: &LockInfo) -> Value {
     let damages = report.damages.iter().map(|damage| {
         let (remedy, detail) = match &damage.remedy {
             Remedy::Left => ("left", None),
@@ -231,7 +247,7 @@ fn report_json(
         .into_iter()
         .map(|(kind, [all, mended])| (kind.name().to_owned(), json!({ "found": all, "mended": mended })));
     json!({
-        "sound": report.is_sound() && cold.is_empty() && signatures.is_empty(),
+        "sound": report.is_sound() && others.is_sound(),
         "objects": report.objects,
         "bytes": report.bytes,
         "images": report.images,
@@ -239,13 +255,16 @@ fn report_json(
         "streams": report.streams,
         "counts": Value::Object(counts.collect()),
         "damages": damages.collect::<Vec<_>>(),
-        "cold": cold.iter().map(|damage| json!({
+        "cold": others.cold.iter().map(|damage| json!({
             "path": damage.path.to_string_lossy(),
             "found": damage.found,
             "digest": damage.image.to_hex(),
             "refs": damage.refs.iter().map(|name| name.as_str()).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
-        "signatures": signatures,
+        "partial": others.partial.damages.iter().map(partial::damage_json).collect::<Vec<_>>(),
+        "partial_images": others.partial.images.iter()
+            .map(|(image, here)| partial::check_json(image, here)).collect::<Vec<_>>(),
+        "signatures": others.signatures,
         "lockable_by": lock.openers.iter().map(Opener::to_string).collect::<Vec<_>>(),
         "locked_by": lock.holders.iter().map(|holder| {
             json!({ "pid": holder.pid, "program": holder.program, "exclusive": holder.is_alone })

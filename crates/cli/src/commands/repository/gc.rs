@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use libcomposefs_repo::cold::ColdReport;
+use libcomposefs_repo::partial::PartialReport;
 use libcomposefs_repo::{GcOptions, GcReport, SignatureReport};
 use serde_json::json;
 
@@ -73,6 +74,7 @@ fn collect(args: &GcArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
     let repository = selected.open()?;
     let options = GcOptions { dry_run: args.dry_run, grace: args.grace };
     let cold = repository.collect_cold(options)?;
+    let partial = repository.collect_partial(options)?;
     let report = repository.gc(options)?;
     // Nothing that is needed goes with them, so a damaged one is no reason to fail.
     let signatures = repository.collect_signatures(options).unwrap_or_else(|error| {
@@ -91,10 +93,11 @@ fn collect(args: &GcArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
         tell!("composefs: warning: cannot remove parts of blobs that a pull has left in cache/: {error}");
     }
     if args.json {
-        output::json(&report_json(&report, &cold, args));
+        output::json(&report_json(&report, &cold, &partial, args));
     } else {
         print(&report, args);
         print_cold(&cold, args);
+        print_partial(&partial, args);
         if !signatures.removed.is_empty() {
             let done = if args.dry_run { "would be removed" } else { "removed" };
             let images = counted(signatures.removed.len() as u64, "removed image");
@@ -135,6 +138,21 @@ fn print_cold(cold: &ColdReport, args: &GcArgs) {
     }
     if cold.is_busy {
         out!("cold images were left alone: another process packs or unpacks one");
+    }
+}
+
+fn print_partial(partial: &PartialReport, args: &GcArgs) {
+    let done = if args.dry_run { "would be removed" } else { "removed" };
+    if !partial.removed.is_empty() {
+        out!("{} without a ref {done}", counted(partial.removed.len() as u64, "partial image"));
+    }
+    if partial.kept > 0 {
+        out!("{} kept", counted(partial.kept, "partial image"));
+    }
+    partial.in_use.iter().for_each(|digest| out!("{digest} is partial and has no name, but is mounted or open"));
+    if !partial.young.is_empty() {
+        let images = counted(partial.young.len() as u64, "partial image");
+        out!("{images} without a ref, added less than {} ago: kept (--grace)", age_text(args.grace));
     }
 }
 
@@ -201,7 +219,7 @@ fn age_text(age: Duration) -> String {
     format!("{} {name}", seconds / unit)
 }
 
-fn report_json(report: &GcReport, cold: &ColdReport, args: &GcArgs) -> serde_json::Value {
+fn report_json(report: &GcReport, cold: &ColdReport, partial: &PartialReport, args: &GcArgs) -> serde_json::Value {
     let hex = |digests: &[libcomposefs_image::Digest]| digests.iter().map(|d| d.to_hex()).collect::<Vec<_>>();
     json!({
         "dry_run": args.dry_run,
@@ -231,6 +249,12 @@ fn report_json(report: &GcReport, cold: &ColdReport, args: &GcArgs) -> serde_jso
             "kept": cold.kept,
             "young": hex(&cold.young),
             "busy": cold.is_busy,
+        },
+        "partial": {
+            "removed": hex(&partial.removed),
+            "kept": partial.kept,
+            "in_use": hex(&partial.in_use),
+            "young": hex(&partial.young),
         },
         "claimed_objects": report.claimed_objects,
         "cleared_leases": report.cleared_leases,

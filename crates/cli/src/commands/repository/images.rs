@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::RepositoryArgs;
 use super::images_trust::ImagesTrust;
+use super::partial::{ListedPartial, PartialList};
 use crate::error_text::print_error;
 use crate::exit::exit_partial;
 use crate::output;
@@ -22,7 +23,8 @@ use crate::output;
 /// Prints the digest, the size, the kind of the names that follow, and the names. A name is a ref (kind `ref`), or the
 /// name of an OCI image from which the image was made (kind `oci`; `composefs oci images` has more about it), all of it
 /// or a single layer (kind `layer`). An image without a name has the kind `-`. Of a cold image (kind `cold`), the size
-/// is that of its pack: see `composefs repack`.
+/// is that of its pack: see `composefs repack`. Of a partial image (kind `partial`), which `composefs mount --lazy`
+/// makes, the size is that of its objects that are here.
 ///
 /// With a policy, a line for each name says by whose signatures and under which rule the policy accepts the image under
 /// that name, or why a mount would refuse it.
@@ -64,14 +66,19 @@ fn list(args: &ImagesArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
     let images = repository.images()?;
     let tags = ImageTags::read(&repository)?;
     let cold = repository.cold_images()?;
+    let partial = PartialList::read(&repository)?;
     // Without a policy that can be read, the images are listed all the same.
     let trust = if args.quiet { Ok(None) } else { ImagesTrust::load(&repository) };
     let is_policy_sound = trust.as_ref().inspect_err(|error| print_error("composefs", error)).is_ok();
     let trust = trust.ok().flatten();
     if args.json {
-        output::json(&images_json(&images, &tags, &cold, trust.as_ref())?);
+        output::json(&images_json(&images, &tags, &cold, &partial, trust.as_ref())?);
     } else {
         print(args, &images, &tags, &cold, trust.as_ref())?;
+        print_partial(args, &partial)?;
+    }
+    for wrong in &partial.wrong {
+        tell!("composefs: {wrong}: run `composefs fsck`");
     }
     for (_, error) in &cold.broken {
         tell!("composefs: {error}: run `composefs fsck`");
@@ -95,6 +102,7 @@ fn list(args: &ImagesArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
     let is_cold_sound = cold.broken.is_empty() && cold.dangling.is_empty();
     Ok(is_policy_sound
         && is_cold_sound
+        && partial.wrong.is_empty()
         && images.dangling.is_empty()
         && images.broken.is_empty()
         && tags.unreadable.is_empty())
@@ -188,10 +196,25 @@ fn print(
     Ok(())
 }
 
+fn print_partial(args: &ImagesArgs, partial: &PartialList) -> anyhow::Result<()> {
+    let mut out = output::text();
+    for one in &partial.images {
+        let names: Vec<_> = one.image.refs.iter().map(|name| name.as_str()).collect();
+        if args.quiet {
+            names.iter().try_for_each(|name| writeln!(out, "{name}"))?;
+            continue;
+        }
+        let (digest, size, here) = (one.image.digest, one.bytes_here(), one.progress_text());
+        writeln!(out, "{digest} {size:>12} partial {} ({here})", names.join(" "))?;
+    }
+    Ok(())
+}
+
 fn images_json(
     images: &Images,
     tags: &ImageTags,
     cold: &ColdImages,
+    partial: &PartialList,
     trust: Option<&ImagesTrust<'_>>,
 ) -> anyhow::Result<serde_json::Value> {
     let list = images.images.iter().map(|image| {
@@ -223,6 +246,7 @@ fn images_json(
     Ok(json!({
         "images": list.collect::<anyhow::Result<Vec<_>>>()?,
         "cold": cold.collect::<Vec<_>>(),
+        "partial": partial.images.iter().map(ListedPartial::json).collect::<Vec<_>>(),
         "dangling": dangling.collect::<Vec<_>>(),
         "broken": broken.collect::<Vec<_>>(),
     }))

@@ -13,6 +13,7 @@ pub(super) mod import;
 pub(super) mod init;
 pub(super) mod mounts;
 mod names;
+pub(crate) mod partial;
 pub(super) mod progress;
 pub(super) mod repack;
 pub(super) mod sync;
