@@ -13,6 +13,9 @@
 //! frames, and a selection becomes ranges of packs, on which its cost is counted. Threads fetch the ranges; one that is
 //! cut continues where it ended. Each object is compared with its digest and goes into a batch. A transaction publishes
 //! the image: it is written again and compared, all objects are checked, the name is last.
+//!
+//! [`LazyObjects`] fetch the objects of an image when they are needed, frame by frame, for mounts that do not wait for
+//! all of them.
 #![forbid(unsafe_code)]
 
 mod collect;
@@ -21,6 +24,7 @@ mod directory;
 mod error;
 mod file_name;
 mod index;
+mod lazy;
 mod pack_writer;
 mod pull;
 mod push;
@@ -37,8 +41,11 @@ pub use directory::DirectoryStore;
 pub use error::{Persistence, RemoteError};
 pub use file_name::{FileKind, FileName};
 pub use index::{ImageIndex, IndexError, IndexFrame};
+pub use lazy::{LazyError, LazyObjects, LazyOptions, LazyStatus};
 pub use pack_writer::MakeFile;
-pub use pull::{DeliveryPlan, DeliveryPullOptions, PullWay, Pulled, WayCost, plan, pull, pull_digest, pull_metadata};
+pub use pull::{
+    DeliveryPlan, DeliveryPullOptions, PullWay, Pulled, WayCost, plan, plan_document, pull, pull_digest, pull_metadata,
+};
 pub use push::{DeliveryPushOptions, Pushed, push};
 pub use ref_document::{
     DocumentError, ExtraRecord, FileEntry, REF_DOCUMENT_MAX, REMOTE_VERSION, RefDocument, RefImage, check_version,

@@ -97,6 +97,24 @@ pub trait ServedFileSystem: Sync {
     /// The error number that the process gets.
     fn xattr_names(&self, node: u64, user: u32, out: &mut Vec<u8>) -> Result<(), Errno>;
 
+    /// Returns true if a read of this file may have to wait for long, as for a network. Another thread calls
+    /// [`wait_for`](Self::wait_for) then, and reads afterwards. This itself must not wait.
+    fn must_wait(&self, _node: u64) -> bool {
+        false
+    }
+
+    /// Waits until the file can be read at once.
+    ///
+    /// # Errors
+    ///
+    /// The error number that the process gets.
+    fn wait_for(&self, _node: u64) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    /// Called when the file system is unmounted: calls of [`wait_for`](Self::wait_for) should return soon.
+    fn end(&self) {}
+
     /// Returns the numbers of the file system.
     ///
     /// # Errors

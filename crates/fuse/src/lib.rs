@@ -12,6 +12,9 @@
 //! the image. [`ObjectServer`] shows the objects themselves, from which the kernel's mount can read. [`FuseMount`]
 //! mounts, as root by the device, as another user by `fusermount3`.
 //!
+//! An [`ObjectSupply`] gets objects that are missing, for mounts whose contents arrive while they are used: a read that
+//! needs one waits in a thread of its own.
+//!
 //! No server answers `FS_IOC_MEASURE_VERITY`: programs would believe it, although the kernel checks nothing.
 #![forbid(unsafe_code)]
 
@@ -24,6 +27,7 @@ mod object_server;
 mod objects;
 pub mod protocol;
 mod session;
+mod supply;
 
 pub use error::{FuseError, ServeError};
 pub use file_system::{Opened, ReadReply, ServedFileSystem};
@@ -34,3 +38,4 @@ pub use mount::{FuseMount, MountRequest, MountedBy, may_mount};
 pub use object_server::ObjectServer;
 pub use objects::{ContentDamage, ObjectContents, Trust};
 pub use session::{FuseSession, ServedMount};
+pub use supply::{ObjectSupply, STATUS_ATTRIBUTE, SupplyError};

@@ -35,12 +35,18 @@ pub(super) struct Fetcher<'a, 'r> {
     pub(super) wanted: &'a HashSet<Digest>,
     /// The image, which is not stored here.
     pub(super) image: Digest,
-    /// Packs of a server that ignores ranges, each read once.
-    whole_files: Mutex<HashMap<FileName, WholeFile>>,
+    shared: FetchShared,
     image_bytes: Mutex<Option<Vec<u8>>>,
     /// Objects whose frames failed because of a base.
     without_base: Mutex<Vec<Digest>>,
-    large: (Mutex<usize>, Condvar),
+}
+
+/// What several fetches have together.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FetchShared {
+    /// Packs of a server that ignores ranges, each read once.
+    whole_files: Arc<Mutex<HashMap<FileName, WholeFile>>>,
+    large: Arc<(Mutex<usize>, Condvar)>,
 }
 
 /// A file that is read whole, by the thread that has the lock first.
@@ -63,21 +69,13 @@ impl<'a, 'r> Fetcher<'a, 'r> {
         wanted: &'a HashSet<Digest>,
         image: Digest,
     ) -> Self {
-        let (whole_files, image_bytes, without_base) = Default::default();
-        let large = (Mutex::new(0), Condvar::new());
-        Self {
-            repository,
-            access,
-            make_file,
-            threads,
-            storing,
-            wanted,
-            image,
-            whole_files,
-            image_bytes,
-            without_base,
-            large,
-        }
+        let (shared, image_bytes, without_base) = Default::default();
+        Self { repository, access, make_file, threads, storing, wanted, image, shared, image_bytes, without_base }
+    }
+
+    /// Has this fetch and others use the same whole files, and decode few large frames at once together.
+    pub(super) fn sharing(self, shared: &FetchShared) -> Self {
+        Self { shared: shared.clone(), ..self }
     }
 
     /// Fetches all jobs. On an error, the objects that arrived before are stored.
@@ -108,7 +106,7 @@ impl<'a, 'r> Fetcher<'a, 'r> {
 
     fn fetch(&self, job: &FetchJob) -> Result<(), DeliveryError> {
         self.access.remote.patience().proceed()?;
-        if lock(&self.whole_files).contains_key(&job.file) {
+        if lock(&self.shared.whole_files).contains_key(&job.file) {
             return self.fetch_from_whole(job);
         }
         let mut reader = PieceReader::new(self.access, &job.file, job.size, job.start..job.end);
@@ -142,7 +140,7 @@ impl<'a, 'r> Fetcher<'a, 'r> {
 
     /// Takes the frames of a job out of the whole file, which one thread reads.
     fn fetch_from_whole(&self, job: &FetchJob) -> Result<(), DeliveryError> {
-        let whole = Arc::clone(lock(&self.whole_files).entry(job.file.clone()).or_default());
+        let whole = Arc::clone(lock(&self.shared.whole_files).entry(job.file.clone()).or_default());
         let mut whole = lock(&whole);
         let file = match &*whole {
             Some(file) => file,
@@ -175,7 +173,7 @@ impl<'a, 'r> Fetcher<'a, 'r> {
     /// Decodes one frame, and stores its objects.
     fn decode(&self, info: &FrameInfo, input: &mut (dyn Read + '_)) -> Result<(), FrameError> {
         let size = info.objects.iter().chain(&info.bases).fold(0u64, |sum, (_, size)| sum.saturating_add(*size));
-        let _permit = (size > LARGE).then(|| LargePermit::take(&self.large));
+        let _permit = (size > LARGE).then(|| LargePermit::take(&self.shared.large));
         let decoder = FrameDecoder::new(self.repository, info);
         let decoded = match &info.objects[..] {
             [(digest, _)] if *digest == self.image => decoder.contents(input).map(|mut contents| {

@@ -2,6 +2,7 @@
 
 mod bare;
 mod fetch;
+mod frames;
 mod jobs;
 mod limiter;
 mod plan;
@@ -23,13 +24,16 @@ use crate::pack_writer::MakeFile;
 use crate::remote::Remote;
 use crate::{DeliveryError, FileName, RefDocument};
 pub use bare::pull_digest;
+pub(crate) use fetch::FetchShared;
 use fetch::{FetchedJobs, Fetcher};
+pub(crate) use frames::{FetchContext, fetch_frames};
 use jobs::{FetchJob, metadata_job};
 use limiter::RateLimiter;
-pub use plan::{DeliveryPlan, WayCost, plan};
+pub use plan::{DeliveryPlan, WayCost, plan, plan_document};
 use range_reader::RangeAccess;
 pub use select::PullWay;
 use storing::ArrivingObjects;
+pub(crate) use storing::KeepingGuard;
 
 /// Options of a pull.
 #[derive(Clone, Copy)]

@@ -69,7 +69,30 @@ pub fn plan(repository: &Repository, remote: &Remote<'_>, name: &RefName) -> Res
     let found = remote.read_ref(name)?;
     let latency = begun.elapsed();
     let no_ref = || DeliveryError::NoRef { location: remote.location(), name: name.clone() };
-    let document = found.ok_or_else(no_ref)?.document;
+    plan_after(repository, remote, found.ok_or_else(no_ref)?.document, (latency, 1))
+}
+
+/// Computes the cost of each way for a document that was read before: that of a ref, which may lead to another image by
+/// now.
+///
+/// # Errors
+///
+/// [`DeliveryError`]
+pub fn plan_document(
+    repository: &Repository,
+    remote: &Remote<'_>,
+    document: RefDocument,
+) -> Result<DeliveryPlan, DeliveryError> {
+    plan_after(repository, remote, document, (Duration::ZERO, 0))
+}
+
+/// Computes the plan, after a number of requests that had this latency.
+fn plan_after(
+    repository: &Repository,
+    remote: &Remote<'_>,
+    document: RefDocument,
+    (latency, requests): (Duration, u64),
+) -> Result<DeliveryPlan, DeliveryError> {
     if document.algorithm() != repository.algorithm() {
         let digest = Box::new(document.image.digest);
         return Err(DeliveryError::Algorithm { location: remote.location(), digest, expected: repository.algorithm() });
@@ -86,7 +109,7 @@ pub fn plan(repository: &Repository, remote: &Remote<'_>, name: &RefName) -> Res
         cheapest: PullWay::Packs,
         latency,
         rate,
-        requests: 2,
+        requests: requests + 1,
         has_ranges: true,
         index,
         inventory,

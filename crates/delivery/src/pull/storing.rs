@@ -13,7 +13,7 @@ const BATCH_BYTES: u64 = 32 << 20;
 
 /// A lease that lets a batch end when the operation is cancelled: what arrived is kept.
 #[derive(Debug)]
-struct KeepingGuard(Lease);
+pub(crate) struct KeepingGuard(pub(crate) Lease);
 
 impl GcGuard for KeepingGuard {
     fn protect(&self, digests: &[Digest]) -> Result<(), Error> {
@@ -39,10 +39,14 @@ pub(super) struct ArrivingObjects<'r> {
 
 impl<'r> ArrivingObjects<'r> {
     pub(super) fn begin(repository: &'r Repository) -> Result<Self, RepositoryError> {
-        let guard = Arc::new(KeepingGuard(repository.lease()?));
+        Ok(Self::with_guard(repository, Arc::new(KeepingGuard(repository.lease()?))))
+    }
+
+    /// Begins with a lease that exists.
+    pub(super) fn with_guard(repository: &'r Repository, guard: Arc<KeepingGuard>) -> Self {
         let (batch, bytes, new) = (Mutex::new(None), AtomicU64::new(0), AtomicU64::new(0));
         let stored = Mutex::new(StoredObjects::none(repository.objects()));
-        Ok(Self { repository, guard, batch, bytes, stored, new })
+        Self { repository, guard, batch, bytes, stored, new }
     }
 
     /// Calls `store` with the batch, to which it adds `bytes` bytes.

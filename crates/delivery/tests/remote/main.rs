@@ -4,5 +4,6 @@ mod cuts;
 mod faulty_store;
 mod hostile;
 mod interleaved;
+mod lazy;
 mod pair;
 mod round_trip;

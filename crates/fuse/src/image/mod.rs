@@ -8,6 +8,7 @@ mod xattrs;
 
 use std::fmt;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use libcomposefs_image::erofs::read::{Backing, ImageReader, RawInode, ReadError};
 use libcomposefs_image::tree::Kind;
@@ -21,6 +22,7 @@ use crate::objects::{ContentDamage, ObjectContents, ObjectName, shown};
 use crate::protocol::{
     Attributes, Capabilities, DirectoryBuffer, DirectoryEntry, Entry, ROOT_ID, Statistics, Validity,
 };
+use crate::supply::{ObjectSupply, STATUS_ATTRIBUTE};
 
 /// Options of the server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,6 +59,7 @@ pub struct ImageServer<'i> {
     options: ImageOptions,
     has_xattrs: bool,
     report: Box<dyn Fn(&ContentDamage) + Send + Sync + 'i>,
+    supply: Option<Arc<dyn ObjectSupply + 'i>>,
 }
 
 impl fmt::Debug for ImageServer<'_> {
@@ -75,13 +78,21 @@ impl<'i> ImageServer<'i> {
         let root_nid = reader.root()?.nid();
         let has_acl = reader.header().has_acl() && !options.no_acl;
         let has_xattrs = has_visible_xattrs(&reader, XattrForm { has_acl, shown: options.shown });
-        Ok(Self { reader, root_nid, objects, options, has_xattrs, report: Box::new(|_| ()) })
+        Ok(Self { reader, root_nid, objects, options, has_xattrs, report: Box::new(|_| ()), supply: None })
     }
 
     /// Sets a function that is called with each failure for which a process gets `EIO`.
     #[must_use]
     pub fn with_report(mut self, report: impl Fn(&ContentDamage) + Send + Sync + 'i) -> Self {
         self.report = Box::new(report);
+        self
+    }
+
+    /// Sets where objects come from that are missing: the first read of such a file waits for its object. The root
+    /// directory has the attribute [`STATUS_ATTRIBUTE`] then.
+    #[must_use]
+    pub fn with_supply(mut self, supply: Arc<dyn ObjectSupply + 'i>) -> Self {
+        self.supply = Some(supply);
         self
     }
 
@@ -262,9 +273,42 @@ impl ServedFileSystem for ImageServer<'_> {
         Ok(())
     }
 
+    fn must_wait(&self, node: u64) -> bool {
+        if self.supply.is_none() {
+            return false;
+        }
+        match self.inode(node) {
+            Ok(inode) if inode.is_external() => {
+                self.object_name(&inode).is_ok_and(|name| !self.objects.is_here(node, &name))
+            }
+            _ => false,
+        }
+    }
+
+    fn wait_for(&self, node: u64) -> Result<(), Errno> {
+        let Some(supply) = &self.supply else { return Ok(()) };
+        let name = self.object_name(&self.inode(node)?).map_err(|damage| self.failed(damage))?;
+        // Without a digest nothing can be compared, as the read will say.
+        let Some(digest) = name.digest else { return Ok(()) };
+        supply
+            .supply(&digest, name.size)
+            .map_err(|source| self.failed(ContentDamage::Supply { digest: Box::new(digest), source }))
+    }
+
+    fn end(&self) {
+        if let Some(supply) = &self.supply {
+            supply.end();
+        }
+    }
+
     fn xattr(&self, node: u64, name: &[u8], out: &mut Vec<u8>) -> Result<(), Errno> {
+        if let Some(supply) = self.supply.as_ref().filter(|_| node == ROOT_ID && name == STATUS_ATTRIBUTE.as_bytes()) {
+            out.extend_from_slice(&supply.status());
+            return Ok(());
+        }
         if !self.has_xattrs {
-            return Err(Errno::NOSYS);
+            // ENOSYS would end all questions for attributes, that for the status included.
+            return Err(if self.supply.is_some() { Errno::NODATA } else { Errno::NOSYS });
         }
         for xattr in self.xattrs_of(node)? {
             let xattr = xattr.map_err(|error| self.failed(error))?;
@@ -279,7 +323,7 @@ impl ServedFileSystem for ImageServer<'_> {
 
     fn xattr_names(&self, node: u64, user: u32, out: &mut Vec<u8>) -> Result<(), Errno> {
         if !self.has_xattrs {
-            return Err(Errno::NOSYS);
+            return if self.supply.is_some() { Ok(()) } else { Err(Errno::NOSYS) };
         }
         let shows_trusted = self.options.lists_trusted && user == 0;
         for xattr in self.xattrs_of(node)? {

@@ -83,6 +83,14 @@ pub enum ContentDamage {
         /// The digest that the image records.
         digest: Box<Digest>,
     },
+    /// The object is not here, and cannot be got.
+    #[error("the object {digest} is not here, and cannot be fetched: {source}")]
+    Supply {
+        /// Digest of the object.
+        digest: Box<Digest>,
+        /// The reason.
+        source: crate::SupplyError,
+    },
     /// The image records no digest, so that nothing can be compared.
     #[error("the image records no digest for the object {payload}")]
     NoDigest {
@@ -165,6 +173,11 @@ impl ObjectContents {
             }
             _ => Err(damage),
         }
+    }
+
+    /// Returns true if the object of a node is here with its length. Opens it if it is not open.
+    pub(crate) fn is_here(&self, node: u64, name: &ObjectName<'_>) -> bool {
+        self.open.get_or_open(node, || self.open_object(name)).is_ok()
     }
 
     /// Returns the length of the file of an object.

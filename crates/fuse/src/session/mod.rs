@@ -1,12 +1,17 @@
 //! A session: requests are read from the device on several threads, and answered by a file system.
 
+mod waiting;
+
 use std::io::IoSlice;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::thread::Scope;
 
 use libcomposefs_sys::fuse::clone_device;
 use rustix::io::Errno;
 
+use self::waiting::{WaitingRead, WaitingReads};
 use crate::error::ServeError;
 use crate::file_system::{ReadReply, ServedFileSystem};
 use crate::protocol::{
@@ -22,7 +27,7 @@ const MAX_READ: u32 = 1 << 20;
 /// A session that has begun.
 #[derive(Debug)]
 pub struct FuseSession {
-    device: OwnedFd,
+    device: Arc<OwnedFd>,
 }
 
 /// The way in which a session ended.
@@ -63,7 +68,7 @@ impl FuseSession {
             match request.operation {
                 Operation::Init(init) => {
                     init_session(device.as_fd(), request.unique, &init, file_system)?;
-                    return Ok(Self { device });
+                    return Ok(Self { device: Arc::new(device) });
                 }
                 operation if operation.has_reply() => send(device.as_fd(), request.unique, Err(Errno::IO))?,
                 _ => {}
@@ -77,24 +82,28 @@ impl FuseSession {
     ///
     /// [`ServeError`] if the device cannot be read or written.
     pub fn serve(&self, file_system: &impl ServedFileSystem, threads: NonZeroUsize) -> Result<ServedMount, ServeError> {
+        let waiting = WaitingReads::default();
         std::thread::scope(|scope| {
+            let serve = |device: &Arc<OwnedFd>| DeviceLoop { device, file_system, waiting: &waiting, scope }.run();
             let more: Vec<_> = (1..threads.get())
                 .filter_map(|_| {
-                    let serve = || {
+                    let serve = move || {
                         // Without a descriptor of its own, the thread shares the one of the others.
-                        let clone = clone_device(self.device.as_fd()).ok();
-                        serve_device(clone.as_ref().unwrap_or(&self.device).as_fd(), file_system)
+                        let clone = clone_device(self.device.as_fd()).ok().map(Arc::new);
+                        serve(clone.as_ref().unwrap_or(&self.device))
                     };
                     std::thread::Builder::new().name("fuse".to_owned()).spawn_scoped(scope, serve).ok()
                 })
                 .collect();
-            let mut served = serve_device(self.device.as_fd(), file_system);
+            let mut served = serve(&self.device);
             for thread in more {
                 match thread.join() {
                     Ok(result) => served = served.and(result),
                     Err(panic) => std::panic::resume_unwind(panic),
                 }
             }
+            waiting.end();
+            file_system.end();
             served.map(|()| ServedMount::Unmounted)
         })
     }
@@ -115,27 +124,50 @@ fn init_session(
     send(device, unique, Ok(&body))
 }
 
-/// Serves one descriptor of the device.
-fn serve_device(device: BorrowedFd<'_>, file_system: &impl ServedFileSystem) -> Result<(), ServeError> {
-    let mut bytes = vec![0; REQUEST_LEN];
-    let mut buffers = Buffers::default();
-    while let Some(len) = next_request(device, &mut bytes)? {
-        match Request::parse(bytes.get(..len).unwrap_or_default()) {
-            Ok(request) if request.operation == Operation::Destroy => send(device, request.unique, Ok(&[]))?,
-            Ok(request) if request.operation.has_reply() => {
-                let body = answer(file_system, &request, &mut buffers);
-                send_body(device, request.unique, body, &buffers)?;
-            }
-            Ok(_) => {}
-            // Never seen from a kernel; its process gets an error instead of waiting for ever.
-            Err(bad) => {
-                if let Some(unique) = bad.unique {
-                    send(device, unique, Err(Errno::IO))?;
+/// One descriptor of the device, and what its requests are answered with.
+struct DeviceLoop<'a, 'scope, 'env, F> {
+    device: &'a Arc<OwnedFd>,
+    file_system: &'env F,
+    waiting: &'env WaitingReads,
+    scope: &'scope Scope<'scope, 'env>,
+}
+
+impl<F: ServedFileSystem> DeviceLoop<'_, '_, '_, F> {
+    /// Serves until the file system is unmounted.
+    fn run(self) -> Result<(), ServeError> {
+        let device = self.device.as_fd();
+        let mut bytes = vec![0; REQUEST_LEN];
+        let mut buffers = Buffers::default();
+        while let Some(len) = next_request(device, &mut bytes)? {
+            match Request::parse(bytes.get(..len).unwrap_or_default()) {
+                Ok(request) if request.operation == Operation::Destroy => send(device, request.unique, Ok(&[]))?,
+                Ok(request) if self.must_wait(&request) => {}
+                Ok(request) if request.operation.has_reply() => {
+                    let body = answer(self.file_system, &request, &mut buffers);
+                    send_body(device, request.unique, body, &buffers)?;
+                }
+                Ok(_) => {}
+                // Never seen from a kernel; its process gets an error instead of waiting for ever.
+                Err(bad) => {
+                    if let Some(unique) = bad.unique {
+                        send(device, unique, Err(Errno::IO))?;
+                    }
                 }
             }
         }
+        Ok(())
     }
-    Ok(())
+
+    /// Returns true if a request is a read that another thread answers.
+    fn must_wait(&self, request: &Request<'_>) -> bool {
+        let Operation::Read { offset, size } = request.operation else { return false };
+        if !self.file_system.must_wait(request.node) {
+            return false;
+        }
+        let read = WaitingRead { unique: request.unique, offset, size, device: Arc::clone(self.device) };
+        self.waiting.add(self.scope, self.file_system, request.node, read);
+        true
+    }
 }
 
 /// Reads the next request; `None` when the file system is unmounted.

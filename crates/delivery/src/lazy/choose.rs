@@ -1,0 +1,52 @@
+//! The frame that is fetched for an object.
+
+use std::collections::HashMap;
+
+use libcomposefs_delta::Coder;
+use libcomposefs_image::Digest;
+use libcomposefs_repo::Repository;
+
+use crate::{ImageIndex, IndexFrame};
+
+/// The objects of an image by their digests, and the frames that give each of them.
+pub(super) struct FrameTable {
+    numbers: HashMap<Digest, u32>,
+    frames: HashMap<u32, Vec<usize>>,
+}
+
+impl FrameTable {
+    pub(super) fn of(index: &ImageIndex) -> Self {
+        let numbers = index.objects.iter().zip(1..).map(|((digest, _), number)| (*digest, number)).collect();
+        let mut frames: HashMap<u32, Vec<usize>> = HashMap::new();
+        for (position, frame) in index.frames.iter().enumerate() {
+            if !matches!(frame.coder, Coder::Unknown(_)) {
+                frame.objects.iter().for_each(|number| frames.entry(*number).or_default().push(position));
+            }
+        }
+        Self { numbers, frames }
+    }
+
+    pub(super) fn number(&self, digest: &Digest) -> Option<u32> {
+        self.numbers.get(digest).copied()
+    }
+
+    /// Returns the shortest frame that gives an object, of those whose bases are here.
+    pub(super) fn choose(&self, index: &ImageIndex, repository: &Repository, number: u32) -> Option<usize> {
+        let has = |base: &u32| {
+            index.entry(*base).is_some_and(|(digest, size)| repository.has_object(&digest, size).unwrap_or(false))
+        };
+        self.shortest(index, number, |frame| frame.bases.iter().all(has))
+    }
+
+    /// Returns the shortest frame without bases that gives an object.
+    pub(super) fn choose_whole(&self, index: &ImageIndex, number: u32) -> Option<usize> {
+        self.shortest(index, number, |frame| frame.bases.is_empty())
+    }
+
+    fn shortest(&self, index: &ImageIndex, number: u32, may_be: impl Fn(&IndexFrame) -> bool) -> Option<usize> {
+        let frames =
+            self.frames.get(&number)?.iter().filter_map(|position| Some((position, index.frames.get(*position)?)));
+        let usable = frames.filter(|(_, frame)| may_be(frame));
+        usable.min_by_key(|(position, frame)| (frame.length, !frame.bases.is_empty(), **position)).map(|(p, _)| *p)
+    }
+}

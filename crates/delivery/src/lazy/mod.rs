@@ -1,0 +1,203 @@
+//! Objects of an image are fetched one by one, when they are needed: for mounts whose contents arrive while they are
+//! used.
+//!
+//! A fetch takes one frame of a pack, in a thread of its own. A caller that needs an object of the same frame meanwhile
+//! waits for the same fetch. Each object is compared with its digest before it has a name in the repository.
+
+mod choose;
+mod fetches;
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use libcomposefs_content::mutex::lock;
+use libcomposefs_image::Digest;
+use libcomposefs_repo::Repository;
+
+use self::choose::FrameTable;
+use self::fetches::{FetchOutcome, RunningFetches};
+use crate::pull::{FetchContext, FetchShared, KeepingGuard, fetch_frames};
+use crate::remote::Remote;
+use crate::retry::Patience;
+use crate::{DeliveryError, ImageIndex, RefDocument, RemoteStore};
+
+/// Bytes for each second at which an object arrives at least, or the fetch ends.
+const RATE_MIN: u64 = 100_000;
+
+/// Options of [`LazyObjects`].
+#[derive(Clone, Copy, Debug)]
+pub struct LazyOptions {
+    /// Longest time until an object is here, apart from the time that its bytes need at 100 kB/s.
+    pub timeout: Duration,
+    /// Largest number of fetches at once.
+    pub fetches: usize,
+    /// Makes temporary files, for packs of servers that ignore ranges.
+    pub make_file: fn() -> std::io::Result<std::fs::File>,
+}
+
+/// Reason why an object is not here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LazyError {
+    /// The object is not one of the image.
+    #[error("the index of the remote has no such object")]
+    Unknown,
+    /// No frame that this program understands gives the object.
+    #[error("no frame of the remote gives it")]
+    NoFrame,
+    /// The time is over.
+    #[error("the remote {location} did not answer within {} seconds", after.as_secs_f32())]
+    Timeout {
+        /// Location of the remote.
+        location: String,
+        /// The time that was waited for.
+        after: Duration,
+    },
+    /// The fetch failed.
+    #[error("{0}")]
+    Failed(String),
+    /// The mount ends.
+    #[error("the mount ends")]
+    Ended,
+}
+
+/// What is known about the fetches of an image.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LazyStatus {
+    /// Number of calls that wait for an object.
+    pub waiting: u64,
+    /// Number of fetches that run.
+    pub running: u64,
+    /// The last failure, and its time.
+    pub last_error: Option<(SystemTime, String)>,
+}
+
+/// The objects of an image that come from a remote when they are needed.
+#[derive(Clone)]
+pub struct LazyObjects(Arc<LazyShared>);
+
+struct LazyShared {
+    repository: Repository,
+    store: Arc<dyn RemoteStore>,
+    index: ImageIndex,
+    frames: FrameTable,
+    guard: Arc<KeepingGuard>,
+    fetch: FetchShared,
+    options: LazyOptions,
+    running: RunningFetches,
+    last_error: Mutex<Option<(SystemTime, String)>>,
+}
+
+impl LazyObjects {
+    /// Reads the index of an image. A lease protects the image, and all that arrives, as long as the result lives.
+    ///
+    /// # Errors
+    ///
+    /// [`DeliveryError`] if the index cannot be read or used, or no lease can be made.
+    pub fn open(
+        repository: Repository,
+        store: Arc<dyn RemoteStore>,
+        document: &RefDocument,
+        options: LazyOptions,
+    ) -> Result<Self, DeliveryError> {
+        let index = Remote::new(&*store, Patience::default()).read_index_of(document)?;
+        let lease = repository.lease()?;
+        lease.protect(&[index.image.digest]).map_err(libcomposefs_repo::RepositoryError::from)?;
+        let (guard, frames) = (Arc::new(KeepingGuard(lease)), FrameTable::of(&index));
+        let (fetch, running) = (FetchShared::default(), RunningFetches::new(options.fetches));
+        let last_error = Mutex::new(None);
+        Ok(Self(Arc::new(LazyShared { repository, store, index, frames, guard, fetch, options, running, last_error })))
+    }
+
+    /// Returns when the object is in the repository.
+    ///
+    /// # Errors
+    ///
+    /// [`LazyError`]
+    pub fn fetch(&self, digest: &Digest, size: u64) -> Result<(), LazyError> {
+        let after = self.0.options.timeout + Duration::from_millis(size.saturating_mul(1000) / RATE_MIN);
+        let result = self.fetch_until(digest, size, Instant::now() + after, after);
+        if let Err(error) = &result
+            && *error != LazyError::Ended
+        {
+            *lock(&self.0.last_error) = Some((SystemTime::now(), format!("object {digest}: {error}")));
+        }
+        result
+    }
+
+    /// Has all waiting calls of [`fetch`](Self::fetch) fail, and all later ones.
+    pub fn end(&self) {
+        self.0.running.end();
+    }
+
+    /// Returns what is known about the fetches.
+    #[must_use]
+    pub fn status(&self) -> LazyStatus {
+        let (waiting, running) = self.0.running.counts();
+        LazyStatus { waiting, running, last_error: lock(&self.0.last_error).clone() }
+    }
+
+    fn fetch_until(&self, digest: &Digest, size: u64, end: Instant, after: Duration) -> Result<(), LazyError> {
+        let shared = &self.0;
+        let is_here = || shared.repository.has_object(digest, size).map_err(failed);
+        let number = shared.frames.number(digest).ok_or(LazyError::Unknown)?;
+        // Nothing longer than the file is read for it.
+        if let Some((_, announced)) = shared.index.entry(number).filter(|(_, announced)| *announced != size) {
+            let reason = format!("the index of the remote says {announced} bytes, and the image {size}");
+            return Err(LazyError::Failed(reason));
+        }
+        // Another mount or a pull may have stored it meanwhile.
+        if is_here()? {
+            return Ok(());
+        }
+        let frame = shared.frames.choose(&shared.index, &shared.repository, number).ok_or(LazyError::NoFrame)?;
+        let work = {
+            let lazy = self.clone();
+            move |interrupt: Arc<AtomicBool>| lazy.fetch_frame(frame, interrupt)
+        };
+        match shared.running.join_or_start(frame, end, work) {
+            FetchOutcome::Done if is_here()? => Ok(()),
+            FetchOutcome::Done => Err(LazyError::Failed("the frame gives another object".into())),
+            FetchOutcome::Failed(reason) => Err(LazyError::Failed(reason)),
+            FetchOutcome::Timeout => Err(LazyError::Timeout { location: shared.store.location().to_owned(), after }),
+            FetchOutcome::Ended => Err(LazyError::Ended),
+        }
+    }
+
+    fn fetch_frame(&self, frame: usize, interrupt: Arc<AtomicBool>) -> Result<(), String> {
+        let shared = &self.0;
+        let patience = Patience { interrupt: Some(interrupt), ..Patience::default() };
+        let remote = Remote::new(&*shared.store, patience);
+        let context = FetchContext {
+            repository: &shared.repository,
+            remote: &remote,
+            index: &shared.index,
+            guard: &shared.guard,
+            shared: &shared.fetch,
+            make_file: &shared.options.make_file,
+        };
+        let without_base = fetch_frames(&context, vec![frame]).map_err(|error| error.to_string())?;
+        // A base was lost or damaged: the objects come whole.
+        let numbers = without_base.iter().filter_map(|digest| shared.frames.number(digest));
+        let mut whole: Vec<usize> =
+            numbers.filter_map(|number| shared.frames.choose_whole(&shared.index, number)).collect();
+        whole.sort_unstable();
+        whole.dedup();
+        if !whole.is_empty() {
+            fetch_frames(&context, whole).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+}
+
+fn failed(error: libcomposefs_repo::RepositoryError) -> LazyError {
+    LazyError::Failed(error.to_string())
+}
+
+impl std::fmt::Debug for LazyObjects {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LazyObjects").field("image", &self.0.index.image.digest).finish_non_exhaustive()
+    }
+}
