@@ -24,7 +24,10 @@ pub(crate) const GROUPS: &[CommandGroup] = &[
     },
     CommandGroup { heading: "Trust", commands: &["sign", "trust"] },
     CommandGroup { heading: "Deliver images", commands: &["plan", "pull", "push", "remote"] },
-    CommandGroup { heading: "Mount", commands: &["mount", "mounts", "run", "serve-objects", "umount"] },
+    CommandGroup {
+        heading: "Mount",
+        commands: &["fill", "mount", "mounts", "run", "serve-objects", "status", "umount"],
+    },
     CommandGroup { heading: "Check", commands: &["check", "doctor", "fsck"] },
     CommandGroup { heading: "Other systems", commands: &["oci", "ostree"] },
     CommandGroup { heading: "Help and completion", commands: &["completion", "help"] },

@@ -372,6 +372,11 @@ pub(crate) const ROWS: &[Row] = &[
     asks("seal", "composefs seal --help", r#"composefs seal "$NONE" "$T""#),
     asks("seal", "composefs seal --help", r#"composefs seal --json "$NONE""#),
     asks("serve-objects", "composefs serve-objects --help", r#"composefs serve-objects "$NONE" "$EMPTY""#),
+    asks("fill", "composefs fill --help", r#"composefs fill "$EMPTY""#),
+    asks("fill", "composefs fill --help", r#"composefs fill --wait --json "$NONE""#),
+    asks("status", "composefs status --help", r#"composefs status "$EMPTY""#),
+    asks("status", "composefs status --help", r#"composefs status --json "$NONE""#),
+    asks("mount", "composefs mount --help", r#"composefs --repo="$R" mount --lazy="./$NONE" "$N" "$EMPTY""#),
     asks("composefs-fuse", "composefs-fuse --help", r#"composefs-fuse -o source="$NONE" "$EMPTY""#),
     asks(
         "prove",

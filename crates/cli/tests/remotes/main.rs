@@ -2,6 +2,7 @@
 //! docker-registry; over links that are cut, and from servers that change bytes.
 #![cfg(feature = "network")]
 
+mod lazy;
 #[allow(dead_code)]
 #[path = "../../../remote/tests/registry/real.rs"]
 mod real;

@@ -108,6 +108,27 @@ fn images_go_there_and_back() {
 }
 
 #[test]
+fn a_lazy_mount_reads_over_ssh() {
+    let test = "ssh::a_lazy_mount_reads_over_ssh";
+    if fs::File::open("/dev/fuse").is_err() {
+        return skip::announce(test, "there is no /dev/fuse");
+    }
+    let Some(sshd) = Sshd::start(test, "restrict") else { return };
+    let (url, target) = (sshd.url("remote"), sshd.place.path("mnt"));
+    let target_text = target.to_str().unwrap();
+    fs::create_dir(&target).unwrap();
+    sshd.place.ok("here", &["push", "image", sshd.place.path("remote").to_str().unwrap()]);
+    sshd.place.ok("there", &["mount", &format!("--lazy={url}"), "image", target_text]);
+    let read = |number: usize| {
+        let file = format!("f{number}");
+        fs::read(target.join(&file)).is_ok_and(|found| found == fs::read(sshd.place.path("tree").join(file)).unwrap())
+    };
+    let is_right = read(7) && read(150);
+    sshd.place.ok("there", &["umount", target_text]);
+    assert!(is_right, "{}", sshd.log());
+}
+
+#[test]
 fn a_forced_command_limits_a_key() {
     let limits = "command=\"composefs remote serve --stdio --read-only DIR/remote\",restrict";
     let Some(sshd) = Sshd::start("ssh::a_forced_command_limits_a_key", limits) else { return };

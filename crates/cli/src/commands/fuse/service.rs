@@ -3,13 +3,16 @@
 use std::fs::File;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use libcomposefs_fuse::{
-    ImageOptions, ImageServer, MountRequest, ObjectContents, ShownAttributes, StatisticsOf, Trust, may_mount,
+    ImageOptions, ImageServer, MountRequest, MountedBy, ObjectContents, ObjectSupply, ShownAttributes, StatisticsOf,
+    Trust, may_mount,
 };
 use libcomposefs_image::erofs::read::ImageReader;
 use libcomposefs_store::ImageBytes;
+use libcomposefs_sys::background::Report;
 use libcomposefs_sys::user_namespace;
 
 use super::serving::{self, ServicePart, default_threads};
@@ -65,6 +68,19 @@ impl Service {
     pub(crate) fn run_in_background(mut self) -> anyhow::Result<ServicePart> {
         self.find_directories()?;
         serving::run_in_background(self.program, &self.mount, &self.server(ShownAttributes::Mount)?, self.threads)
+    }
+
+    /// Mounts, and serves in this process, which is that of the server already. Objects that are missing come from
+    /// `supply`. `ready` is called before the caller of the program continues.
+    pub(crate) fn run_lazily(
+        mut self,
+        supply: Arc<dyn ObjectSupply>,
+        report: Report,
+        ready: impl FnOnce(MountedBy) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        self.find_directories()?;
+        let server = self.server(ShownAttributes::Mount)?.with_supply(supply);
+        serving::run_as_server(self.program, &self.mount, &server, self.threads, report, ready)
     }
 
     pub(super) fn find_directories(&mut self) -> anyhow::Result<()> {

@@ -1,14 +1,14 @@
 //! Serving a file system: mounting, going to the background, and serving until the end.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 use libcomposefs_fuse::{ContentDamage, FuseError, FuseSession, MountRequest, MountedBy, ServedFileSystem};
 use libcomposefs_sys::background::{self, BackgroundPart, Report};
 
-use super::served_place::ServedPlace;
+use super::served_place::{ServedPlace, device_number, unmount};
 use crate::error_text;
 use crate::rlimits;
 
@@ -39,11 +39,15 @@ pub(super) fn service_error(error: &FuseError) -> anyhow::Error {
 
 /// Makes the mount point independent of the working directory.
 pub(crate) fn find_target(mount: &mut MountRequest) -> anyhow::Result<()> {
-    let target = mount.target.canonicalize();
-    let target = target.with_context(|| format!("cannot mount at {}", mount.target.display()))?;
-    ensure!(target.is_dir(), "cannot mount at {}: it is no directory", mount.target.display());
-    mount.target = target;
+    mount.target = find_target_directory(&mount.target)?;
     Ok(())
+}
+
+/// Returns the absolute path of a mount point, which must be a directory.
+pub(crate) fn find_target_directory(target: &Path) -> anyhow::Result<PathBuf> {
+    let found = target.canonicalize().with_context(|| format!("cannot mount at {}", target.display()))?;
+    ensure!(found.is_dir(), "cannot mount at {}: it is no directory", target.display());
+    Ok(found)
 }
 
 /// Makes an object directory independent of the working directory, and finds it missing before anything is mounted.
@@ -71,7 +75,26 @@ pub(crate) fn run_here(
     threads: NonZeroUsize,
 ) -> anyhow::Result<()> {
     let place = ServedPlace::mount(program, mount).map_err(|error| service_error(&error))?;
-    serve(server, place, threads, None)
+    serve(server, place, threads, |_| Ok(()))
+}
+
+/// Mounts, and serves in this process, which is that of the server already. `ready` is called before the caller of the
+/// program continues; if it fails, the file system is unmounted again.
+pub(crate) fn run_as_server(
+    program: &'static str,
+    mount: &MountRequest,
+    server: &impl ServedFileSystem,
+    threads: NonZeroUsize,
+    report: Report,
+    ready: impl FnOnce(MountedBy) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let place = ServedPlace::mount(program, mount).map_err(|error| service_error(&error))?;
+    let number = device_number(&mount.target).ok();
+    serve(server, place, threads, |mounted_by| {
+        // What is served by no process must not stay mounted.
+        ready(mounted_by).inspect_err(|_| drop(unmount(mounted_by, &mount.target, number)))?;
+        Ok(report.succeed()?)
+    })
 }
 
 /// Mounts, and serves in a process of its own.
@@ -84,7 +107,9 @@ pub(crate) fn run_in_background(
     let place = ServedPlace::mount(program, mount).map_err(|error| service_error(&error))?;
     let part = background::split().context("cannot start a process for the server");
     match part.inspect_err(|_| drop(place.unmount()))? {
-        BackgroundPart::Background(report) => Ok(ServicePart::Server(serve(server, place, threads, Some(report)))),
+        BackgroundPart::Background(report) => {
+            Ok(ServicePart::Server(serve(server, place, threads, |_| Ok(report.succeed()?))))
+        }
         BackgroundPart::Foreground(waiting) => {
             if waiting.wait()?.is_some() {
                 let _ = place.unmount();
@@ -108,14 +133,12 @@ fn serve(
     server: &impl ServedFileSystem,
     place: ServedPlace,
     threads: NonZeroUsize,
-    report: Option<Report>,
+    ready: impl FnOnce(MountedBy) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let mounted_by = place.mounted_by();
     let device = place.end_on_signals()?;
     let session = FuseSession::begin(device, server).map_err(|error| anyhow!("{error}"))?;
     harden(mounted_by);
-    if let Some(report) = report {
-        report.succeed()?;
-    }
+    ready(mounted_by)?;
     session.serve(server, threads).map(drop).map_err(|error| anyhow!("{error}"))
 }

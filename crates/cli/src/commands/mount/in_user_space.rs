@@ -136,7 +136,7 @@ fn attributes(plan: &Plan, way: ChosenWay) -> String {
     flags.to_string()
 }
 
-fn request(target: &Path, plan: &Plan) -> MountRequest {
+pub(super) fn request(target: &Path, plan: &Plan) -> MountRequest {
     let (flags, is_root) = (&plan.options().flags, may_mount());
     let mut request = MountRequest::new(target);
     request.source.clone_from(&plan.source);

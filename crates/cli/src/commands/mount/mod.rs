@@ -2,6 +2,7 @@
 
 mod image_file;
 mod in_user_space;
+mod lazy;
 mod report;
 mod repository_image;
 mod repository_layers;
@@ -23,6 +24,7 @@ pub(crate) use self::via::Via;
 use libcomposefs_repo::Repository;
 
 use super::oci::source;
+use super::remote::{RemoteOperand, ServerArgs};
 use super::repository::{NameKind, RepositoryArgs};
 use super::verity_warning;
 use crate::complete;
@@ -36,6 +38,10 @@ use crate::complete;
 /// Root mounts by the kernel. Other users mount in user space (--via=fuse): a process of theirs serves the image until
 /// it is unmounted, and verifies each block of a file when it is read. Root of a user namespace has overlayfs read what
 /// such a process serves (--via=overlay), from Linux 6.16, else mounts in user space.
+///
+/// With --lazy the image is one of a remote: only its names and metadata are fetched before it is mounted, and the
+/// repository keeps it as a partial image. `composefs status` shows how much is here, `composefs fill` fetches the
+/// rest.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct MountArgs {
@@ -59,6 +65,26 @@ pub(crate) struct MountArgs {
     #[arg(long, value_enum, default_value_t, value_name = "WAY")]
     via: Via,
 
+    /// Mount the image REF of this remote before its contents are here: an object is fetched when a file is read, and
+    /// stays in the repository. Served in user space
+    #[arg(
+        long,
+        value_name = "REMOTE",
+        conflicts_with_all = ["image_only", "print_spec", "insecure"],
+        add = ArgValueCompleter::new(complete::remotes)
+    )]
+    lazy: Option<RemoteOperand>,
+
+    /// Longest time in seconds that a read waits for its object, which must come at 100 kB/s at least (with --lazy)
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 60,
+        requires = "lazy",
+        value_parser = clap::value_parser!(u64).range(1..=86_400)
+    )]
+    timeout: u64,
+
     /// Do not verify files (only with --via=fuse)
     #[arg(long)]
     insecure: bool,
@@ -74,6 +100,9 @@ pub(crate) struct MountArgs {
     /// Print plan, result and error as JSON; if that cannot be printed, nothing stays mounted
     #[arg(long)]
     pub(crate) json: bool,
+
+    #[command(flatten)]
+    server: ServerArgs,
 
     /// Name that the trust policies judge the image by, if it is not the operand.
     #[arg(skip)]
@@ -105,6 +134,7 @@ Examples:
   composefs mount rootfs.img /mnt -o basedir=objects,upperdir=changes,workdir=work
   composefs mount rootfs.img /mnt -o basedir=objects,verity --dry-run
   composefs mount rootfs.img ~/mnt -o basedir=objects --via=fuse
+  composefs --repo=$HOME/images mount --lazy=https://images.example.org debian/13 ~/mnt
   unshare -Urm sh -c 'composefs mount rootfs.img mnt -o basedir=objects --via=overlay; ls mnt'
   composefs mount rootfs.img /mnt --image-only
   composefs mount rootfs.img /mnt -o basedir=objects --print-spec
@@ -133,6 +163,9 @@ pub(crate) fn run(args: &MountArgs, selected: &RepositoryArgs) -> anyhow::Result
 }
 
 fn run_part(args: &MountArgs, selected: &RepositoryArgs) -> anyhow::Result<MountPart> {
+    if let Some(remote) = &args.lazy {
+        return lazy::run(args, remote, selected);
+    }
     let options = Options::parse(&args.options.join(OsStr::new(",")), UnknownOptions::Refuse)?;
     ensure!(
         !args.image_only || options.upper.is_none(),
@@ -161,36 +194,35 @@ impl MountArgs {
         json: bool,
     ) -> Self {
         let (image, target, options) = (digest.to_hex().into(), target.to_owned(), options.to_vec());
-        let (via, insecure, judged_as) = (Via::Auto, false, Some(name.to_owned()));
         Self {
-            image,
-            target,
-            options,
-            image_only: false,
-            via,
-            insecure,
-            print_spec: false,
             dry_run,
             json,
-            judged_as,
+            judged_as: Some(name.to_owned()),
             is_for_command: false,
+            ..Self::of(image, target, options, Via::Auto)
         }
     }
 
     /// Returns the arguments that mount an image as the root of a command.
     pub(crate) fn for_run(image: &Path, target: &Path, options: Vec<OsString>, via: Via) -> Self {
         let (image, target) = (image.to_owned(), target.to_owned());
-        let (insecure, dry_run, json) = (false, false, false);
+        Self::of(image, target, options, via)
+    }
+
+    fn of(image: PathBuf, target: PathBuf, options: Vec<OsString>, via: Via) -> Self {
         Self {
             image,
             target,
             options,
             image_only: false,
             via,
-            insecure,
+            lazy: None,
+            timeout: 0,
+            insecure: false,
             print_spec: false,
-            dry_run,
-            json,
+            dry_run: false,
+            json: false,
+            server: ServerArgs::default(),
             judged_as: None,
             is_for_command: true,
         }

@@ -1,7 +1,9 @@
 //! `composefs remote`, `push`, `pull` and `plan`: images in directories, on servers and in registries.
 
 mod add;
+pub(super) mod fill;
 mod gc;
+mod lazy;
 mod list;
 #[cfg(feature = "network")]
 mod network;
@@ -15,6 +17,7 @@ mod remove;
 #[cfg(feature = "network")]
 mod serve;
 mod server_args;
+pub(super) mod status;
 
 use std::fs::File;
 use std::io;
@@ -25,6 +28,11 @@ use std::sync::Arc;
 use clap::Subcommand;
 use libcomposefs_sys::tempfile::Temporary;
 
+pub(super) use self::lazy::LazySupply;
+pub(super) use self::open::open as open_remote;
+pub(super) use self::operand::RemoteOperand;
+pub(super) use self::pull::admit;
+pub(super) use self::server_args::ServerArgs;
 use super::repository::{RepositoryArgs, WithRepository};
 use crate::exit::exit_status;
 
@@ -68,7 +76,7 @@ pub(crate) fn run(args: &RemoteArgs, selected: &RepositoryArgs) -> ExitCode {
 }
 
 /// Makes a file without a name in the directory for temporary files.
-fn make_file() -> io::Result<File> {
+pub(super) fn make_file() -> io::Result<File> {
     let directory = Arc::new(OwnedFd::from(File::open(std::env::temp_dir())?));
     let file = Temporary::create(&directory, 0o600)?;
     Ok(File::from(file.as_fd().try_clone_to_owned()?))

@@ -9,7 +9,7 @@ use crate::commands::repository::RepositoryArgs;
 use crate::interrupt::Interrupt;
 
 /// Opens the store of a remote. The repository is opened only for a name.
-pub(super) fn open(
+pub(in crate::commands) fn open(
     remote: &RemoteOperand,
     selected: &RepositoryArgs,
     server: &ServerArgs,

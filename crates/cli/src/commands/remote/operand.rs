@@ -11,7 +11,7 @@ use crate::commands::repository::RepositoryArgs;
 
 /// A remote on the command line.
 #[derive(Clone, Debug)]
-pub(super) struct RemoteOperand(String);
+pub(crate) struct RemoteOperand(String);
 
 /// A location, by its form.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +47,23 @@ impl RemoteOperand {
                     }
                 }
             }
+        }
+    }
+
+    /// Returns the remote of a text that [`to_stored`](Self::to_stored) returned.
+    pub(in crate::commands) fn stored(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    /// Returns the location as text that stays right: a directory by its absolute path, a name as that of the
+    /// repository.
+    pub(in crate::commands) fn to_stored(&self, selected: &RepositoryArgs) -> anyhow::Result<String> {
+        match self.location(selected)? {
+            Location::Directory(path) => match std::path::absolute(&path)?.to_str() {
+                Some(path) => Ok(path.to_owned()),
+                None => bail!("the path {} is not UTF-8", path.display()),
+            },
+            Location::Url { url, .. } => Ok(url),
         }
     }
 

@@ -25,7 +25,7 @@ use crate::trust::{ImageTrust, NamedImage};
 use crate::{complete, output};
 
 /// Number of requests at once.
-const CONNECTIONS: &str = "8";
+pub(super) const CONNECTIONS: &str = "8";
 
 /// Get an image from a remote, with the objects that the repository lacks.
 ///
@@ -80,7 +80,7 @@ Exit status: 0 if the image is in the repository under the name, 1 if not, 128 p
 cancelled the command.";
 
 /// Parses a rate such as `500k`.
-fn rate(text: &str) -> Result<u64, String> {
+pub(super) fn rate(text: &str) -> Result<u64, String> {
     let wrong = || "expected a number of bytes above 0, optionally followed by k, M or G".to_owned();
     let (number, shift) = match text.chars().last() {
         Some('k' | 'K') => (&text[..text.len() - 1], 10),
@@ -93,7 +93,7 @@ fn rate(text: &str) -> Result<u64, String> {
 }
 
 /// Parses a number of connections.
-fn connections(text: &str) -> Result<NonZeroUsize, String> {
+pub(super) fn connections(text: &str) -> Result<NonZeroUsize, String> {
     let number: Option<NonZeroUsize> = text.parse().ok().filter(|number: &NonZeroUsize| number.get() <= 64);
     number.ok_or_else(|| "expected a number from 1 to 64".into())
 }
@@ -147,7 +147,7 @@ fn pull_image(args: &PullArgs, selected: &RepositoryArgs, interrupt: &Interrupt)
 
 /// Judges an image before any content of it is fetched, by its signatures here and in the remote. What is pulled then
 /// has this digest.
-fn admit(
+pub(in crate::commands) fn admit(
     repository: &Repository,
     digest: Digest,
     names: &[RefName],

@@ -2,7 +2,8 @@
 
 /// Options for remotes on servers. A build without network has none.
 #[derive(clap::Args, Clone, Debug)]
-pub(super) struct ServerArgs {
+#[cfg_attr(not(feature = "network"), derive(Default))]
+pub(crate) struct ServerArgs {
     /// File with credentials for a registry (oci://), in the form of podman's auth.json [default: the files of podman
     /// and docker]
     #[cfg(feature = "network")]
@@ -18,6 +19,13 @@ pub(super) struct ServerArgs {
         help_heading = "Servers"
     )]
     pub(super) tls_verify: bool,
+}
+
+#[cfg(feature = "network")]
+impl Default for ServerArgs {
+    fn default() -> Self {
+        Self { authfile: None, tls_verify: true }
+    }
 }
 
 impl ServerArgs {

@@ -18,7 +18,8 @@ use crate::output;
 /// An image is needed, with all its objects, if it has a name, is named by a needed stream, is mounted or otherwise
 /// open, or is claimed by a running command. A stream is needed, with all that it refers to, if it has a name, is not
 /// one of an OCI image, or is needed by such a stream: the streams of an OCI image without a tag are removed, except
-/// those that a tagged image shares. Names and links in the form of other programs keep what they lead to. Other
+/// those that a tagged image shares. A partial image is needed, with what is here of its objects, if it has a name, is
+/// mounted or is claimed. Names and links in the form of other programs keep what they lead to. Other
 /// commands may use the repository at the same time.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]

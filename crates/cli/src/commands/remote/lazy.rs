@@ -1,0 +1,109 @@
+//! The objects of a lazy mount, as its server has them, and what the server says about them.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, bail};
+use libcomposefs_delivery::LazyObjects;
+use libcomposefs_fuse::{ObjectSupply, STATUS_ATTRIBUTE, SupplyError};
+use libcomposefs_image::Digest;
+use libcomposefs_repo::Repository;
+use rustix::io::Errno;
+use serde_json::{Value, json};
+
+use crate::commands::repository::tell_of_waiting;
+use crate::error_text::with_remedy;
+
+/// Most bytes of a status: it has two paths, a URL and a message.
+const STATUS_MAX: usize = 64 << 10;
+
+/// The objects of a remote as the supply of an image server.
+#[derive(Debug)]
+pub(crate) struct LazySupply {
+    objects: LazyObjects,
+    /// What never changes: repository, image and remote.
+    facts: Value,
+}
+
+impl LazySupply {
+    pub(crate) fn new(objects: LazyObjects, facts: Value) -> Self {
+        Self { objects, facts }
+    }
+}
+
+impl ObjectSupply for LazySupply {
+    fn supply(&self, digest: &Digest, size: u64) -> Result<(), SupplyError> {
+        Ok(self.objects.fetch(digest, size)?)
+    }
+
+    fn end(&self) {
+        self.objects.end();
+    }
+
+    fn status(&self) -> Vec<u8> {
+        let status = self.objects.status();
+        let mut all = self.facts.clone();
+        all["waiting"] = status.waiting.into();
+        all["running"] = status.running.into();
+        all["last_error"] = status.last_error.map_or(Value::Null, |(time, message)| {
+            let time = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+            json!({ "time": time, "message": message })
+        });
+        all.to_string().into_bytes()
+    }
+}
+
+/// What the server of a lazy mount says.
+pub(super) struct ServerStatus {
+    pub(super) repository: PathBuf,
+    pub(super) digest: Digest,
+    pub(super) remote: String,
+    pub(super) name: String,
+    pub(super) waiting: u64,
+    pub(super) last_error: Option<(Duration, String)>,
+}
+
+impl ServerStatus {
+    /// Asks the server of a lazy mount.
+    pub(super) fn ask(target: &Path) -> anyhow::Result<Self> {
+        let shown = target.display();
+        let mut text = vec![0; STATUS_MAX];
+        let len = match rustix::fs::getxattr(target, STATUS_ATTRIBUTE, &mut text[..]) {
+            Ok(len) => len,
+            Err(Errno::NODATA | Errno::OPNOTSUPP) => bail!(
+                "{shown} is not the mount point of a lazy mount: `composefs mount --lazy=REMOTE REF DIR` makes one"
+            ),
+            Err(errno @ Errno::NOTCONN) => {
+                let error = format!("cannot ask the server of {shown}: {}", std::io::Error::from(errno));
+                return Err(with_remedy(
+                    error,
+                    format!("the server has ended: `composefs umount {shown}`, then mount"),
+                ));
+            }
+            Err(errno) => bail!("cannot ask the server of {shown}: {}", std::io::Error::from(errno)),
+        };
+        Self::parse(text.get(..len).unwrap_or_default())
+            .with_context(|| format!("{shown} has a status that this program does not know"))
+    }
+
+    fn parse(text: &[u8]) -> Option<Self> {
+        let value: Value = serde_json::from_slice(text).ok()?;
+        let text = |key: &str| value[key].as_str().map(str::to_owned);
+        let last_error = value["last_error"].as_object().and_then(|error| {
+            Some((Duration::from_secs(error["time"].as_u64()?), error["message"].as_str()?.to_owned()))
+        });
+        Some(Self {
+            repository: text("repository")?.into(),
+            digest: Digest::from_hex(text("digest")?).ok()?,
+            remote: text("remote")?,
+            name: text("ref")?,
+            waiting: value["waiting"].as_u64()?,
+            last_error,
+        })
+    }
+
+    /// Opens the repository of the mount.
+    pub(super) fn open_repository(&self) -> anyhow::Result<Repository> {
+        Ok(Repository::open(&self.repository)?.telling(tell_of_waiting))
+    }
+}
