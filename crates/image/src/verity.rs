@@ -22,7 +22,7 @@ use libcomposefs_hash::{hash_blocks, hash_message, hash_messages};
 use crate::digest::{Algorithm, Digest};
 
 /// The length of the descriptor whose hash is the digest (`struct fsverity_descriptor`).
-const DESCRIPTOR_LEN: usize = 256;
+pub const DESCRIPTOR_LEN: usize = 256;
 
 /// Computes the digest of bytes given piece by piece, in memory that does not grow with them.
 #[derive(Clone, Debug)]
@@ -291,6 +291,51 @@ pub fn digest_of_level(algorithm: Algorithm, len: u64, level: &[u8]) -> Digest {
     digest_of_root(algorithm, len, &level)
 }
 
+/// The Merkle tree of a file and its descriptor, as a file system stores them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredTree {
+    /// The digest of the file: the hash of the descriptor.
+    pub digest: Digest,
+    /// The levels of the tree, each in whole blocks: the root's first, the hashes of the data last. Empty for a content
+    /// of at most one block.
+    pub levels: Vec<u8>,
+    /// The descriptor (`struct fsverity_descriptor`), without a signature.
+    pub descriptor: [u8; DESCRIPTOR_LEN],
+}
+
+impl StoredTree {
+    /// Makes the tree of a content of `len` bytes from the hashes of its blocks.
+    #[must_use]
+    pub fn of_level(algorithm: Algorithm, len: u64, mut level: Vec<u8>) -> Self {
+        let mut above = Vec::new();
+        while level.len() > algorithm.digest_len() {
+            level.resize(level.len().next_multiple_of(BLOCK_SIZE), 0);
+            let mut next = Vec::new();
+            hash_blocks(algorithm.family(), &level, &mut next);
+            above.push(level);
+            level = next;
+        }
+        above.reverse();
+        Self {
+            digest: digest_of_root(algorithm, len, &level),
+            levels: above.concat(),
+            descriptor: descriptor(algorithm, len, &level),
+        }
+    }
+
+    /// Returns the length of the levels for a content of `len` bytes.
+    #[must_use]
+    pub fn levels_len(algorithm: Algorithm, len: u64) -> u64 {
+        let (block, hash) = (BLOCK_SIZE as u64, algorithm.digest_len() as u64);
+        let (mut hashes, mut total) = (len.div_ceil(block), 0);
+        while hashes > 1 {
+            hashes = (hashes * hash).div_ceil(block);
+            total += hashes * block;
+        }
+        total
+    }
+}
+
 /// The digest of bytes that are in memory.
 #[must_use]
 pub fn digest(algorithm: Algorithm, data: &[u8]) -> Digest {
@@ -408,6 +453,29 @@ mod tests {
             hasher.update_zeros(u64::MAX >> 1);
             assert_eq!(hasher.len(), u64::MAX >> 1);
             let _ = hasher.finish();
+        }
+    }
+
+    #[test]
+    fn stored_trees_have_every_level_and_the_root_first() {
+        let data: Vec<u8> = (0..300 * BLOCK_SIZE as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        for algorithm in Algorithm::ALL {
+            for len in [0, 1, 4096, 4097, 64 * 4096, 64 * 4096 + 1, 128 * 4096, 128 * 4096 + 1, 300 * 4096] {
+                let mut level = Vec::new();
+                hash_all_blocks(algorithm, &data[..len], &mut level);
+                let stored = StoredTree::of_level(algorithm, len as u64, level.clone());
+                assert_eq!(stored.digest, naive(algorithm, &data[..len]), "{algorithm} {len}");
+                assert_eq!(stored.levels.len() as u64, StoredTree::levels_len(algorithm, len as u64));
+                let root = &stored.descriptor[16..16 + algorithm.digest_len()];
+                if len > BLOCK_SIZE {
+                    let (first, hash_len) = (&stored.levels[..BLOCK_SIZE], algorithm.digest_len());
+                    assert_eq!(root, &hash_message(algorithm.family(), first)[..hash_len]);
+                    level.resize(level.len().next_multiple_of(BLOCK_SIZE), 0);
+                    assert!(stored.levels.ends_with(&level));
+                } else {
+                    assert!(stored.levels.is_empty());
+                }
+            }
         }
     }
 
