@@ -89,6 +89,47 @@ pub fn replace_file<T, E: From<Error>>(
     }
 }
 
+/// Calls `write` to fill a new file, which gets the name `path` when it is whole and on disk. Unlike
+/// [`replace_file`], this never writes in place: the file that is written is new and empty. With `replaces`, it takes
+/// the name of a regular file, and its mode and owner; else nothing may have the name, not even a symlink.
+///
+/// # Errors
+///
+/// `EEXIST` if the name is taken, now or when the file is whole. A step or `write` failed.
+pub fn publish_file<T, E: From<Error>>(
+    path: &Path,
+    mode: u32,
+    replaces: bool,
+    write: impl FnOnce(&File) -> Result<T, E>,
+) -> Result<T, E> {
+    let exists = || io_error("create", path)(Errno::EXIST).into();
+    if !replaces && std::fs::symlink_metadata(path).is_ok() {
+        return Err(exists());
+    }
+    let Destination::Name { directory, parent, name, path: target, old } = find(path)? else {
+        return Err(exists());
+    };
+    if old.is_some() && !replaces {
+        return Err(exists());
+    }
+    let new_mode = if old.is_some() { 0o600 } else { mode };
+    let mut temporary =
+        Temporary::create(&directory, new_mode).map_err(io_error("make a temporary file in", &parent))?;
+    let file = File::from(temporary.as_fd().try_clone_to_owned().map_err(io_error("write", &target))?);
+    let written = write(&file)?;
+    if let Some(old) = &old {
+        keep_owner_and_mode(&file, old).map_err(io_error("set the mode of", &target))?;
+    }
+    fsync(&file).map_err(io_error("sync", &target))?;
+    if replaces {
+        name_it(temporary, &directory, &name, old.is_some()).map_err(io_error("replace", &target))?;
+    } else {
+        temporary.link(directory.as_fd(), name.as_os_str()).map_err(io_error("create", &target))?;
+    }
+    fsync(&directory).map_err(io_error("sync", &parent))?;
+    Ok(written)
+}
+
 fn is_forbidden(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::ACCESS | Errno::PERM | Errno::ROFS))
 }
@@ -242,6 +283,40 @@ mod tests {
     use super::*;
 
     const OTHER: u32 = 65534;
+
+    #[test]
+    fn a_published_file_takes_a_name_only_where_it_may() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let publish = |path: &Path, replaces, text: &str| {
+            publish_file(path, 0o640, replaces, |mut file| {
+                std::io::Write::write_all(&mut file, text.as_bytes()).map_err(Error::Source)
+            })
+        };
+        let read = || std::fs::read_to_string(&path).unwrap();
+        publish(&path, false, "one").unwrap();
+        let taken = publish(&path, false, "two").unwrap_err().to_string();
+        assert!(taken.contains("File exists"), "{taken}");
+        assert_eq!(read(), "one");
+        publish(&path, true, "three").unwrap();
+        assert_eq!(read(), "three");
+        // A file that appears meanwhile is kept, and a failure leaves nothing.
+        let late = dir.path().join("late");
+        let raced = publish_file(&late, 0o640, false, |_| std::fs::write(&late, "other").map_err(Error::Source));
+        assert!(raced.unwrap_err().to_string().contains("File exists"));
+        assert_eq!(std::fs::read_to_string(&late).unwrap(), "other");
+        let failed = publish_file(&path, 0o640, true, |_| Err::<(), _>(Error::Interrupted));
+        assert!(matches!(failed, Err(Error::Interrupted)));
+        assert_eq!(read(), "three");
+        // A symlink is a name too; to replace, it is followed.
+        let link = dir.path().join("link");
+        symlink("target", &link).unwrap();
+        publish(&link, false, "four").unwrap_err();
+        publish(&link, true, "four").unwrap();
+        assert_eq!(std::fs::read_to_string(dir.path().join("target")).unwrap(), "four");
+        publish(dir.path(), true, "five").unwrap_err();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 4);
+    }
 
     #[test]
     fn the_rule_of_protected_symlinks() {
