@@ -17,6 +17,7 @@ const NEEDS: &[(&str, &str)] = &[
     ("mkfs.xfs", "xfsprogs"),
     ("mkfs.btrfs", "btrfs-progs"),
     ("mkfs.vfat", "dosfstools"),
+    ("sfdisk", "fdisk"),
     ("dmsetup", "dmsetup"),
     ("strace", "strace"),
     ("fsverity", "fsverity"),

@@ -46,13 +46,15 @@ pub(crate) const REMOTES: &str = "remotes";
 /// The directory of caches, which other programs do not know.
 pub(crate) const CACHE: &str = "cache";
 
-/// Returns the text of the link of an image.
-pub(crate) fn image_link(digest: &Digest) -> String {
+/// Returns the text of the symlink `images/HEX` of an image.
+#[must_use]
+pub fn image_link(digest: &Digest) -> String {
     format!("../{OBJECTS}/{}", digest.object_path())
 }
 
-/// Returns the text of a ref.
-pub(crate) fn ref_link(name: &RefName, digest: &Digest) -> String {
+/// Returns the text of the symlink `images/refs/NAME` of a name.
+#[must_use]
+pub fn ref_link(name: &RefName, digest: &Digest) -> String {
     format!("{}{digest}", "../".repeat(name.parts().count()))
 }
 

@@ -63,6 +63,7 @@ pub use images::{ImageEntry, Images};
 pub use import::{ImportOptions, Incoming, ObjectSource, WasImage};
 pub use init::Settings;
 pub use keepers::{Keeper, Reasons};
+pub use layout::{image_link, ref_link};
 pub use lease::Lease;
 pub use link_target::Leads;
 pub use lock_holders::{LockHolder, Opener};

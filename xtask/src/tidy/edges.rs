@@ -10,8 +10,8 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "delivery", "delta", "oci", "ostree", "remote", "fuse", "trust", "mount", "repo", "selinux", "store",
-            "scan", "content", "image", "sys",
+            "delivery", "delta", "disk", "oci", "ostree", "remote", "fuse", "trust", "mount", "repo", "selinux",
+            "store", "scan", "content", "image", "sys",
         ],
     ),
     ("libcomposefs", &["ostree", "mount", "repo", "store", "scan", "content", "image"]),
@@ -20,6 +20,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("remote", &["delivery", "delta", "oci", "repo", "store", "content", "trust", "image"]),
     ("delivery", &["delta", "repo", "store", "content", "image", "sys"]),
     ("oci", &["deflate", "repo", "store", "content", "image", "sys"]),
+    ("disk", &["repo", "store", "image"]),
     ("ostree", &["store", "content", "image", "sys"]),
     ("repo", &["delta", "store", "scan", "content", "image", "sys"]),
     ("delta", &["deflate", "image"]),

@@ -9,6 +9,7 @@ mod damaged;
 mod derive;
 mod diff;
 mod digest;
+mod disk;
 mod doctor;
 mod du;
 pub(crate) mod dump;
@@ -84,6 +85,7 @@ enum Command {
     Derive(Box<WithNames<derive::DeriveArgs>>),
     Diff(Box<WithSources<diff::DiffArgs>>),
     Digest(WithSources<digest::DigestArgs>),
+    Disk(WithNames<disk::DiskArgs>),
     Doctor(WithRepository<doctor::DoctorArgs>),
     Du(WithSources<du::DuArgs>),
     ExplainDigest(WithSources<explain_digest::ExplainDigestArgs>),
@@ -147,6 +149,7 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
         Command::Derive(args) => args.run(&before, derive::run),
         Command::Diff(args) => args.run(&before, diff::run),
         Command::Digest(args) => exit_status(args.run(&before, digest::run)),
+        Command::Disk(args) => args.run(&before, disk::run),
         Command::Doctor(args) => args.run(&before, doctor::run),
         Command::Du(args) => args.run(&before, du::run),
         Command::ExplainDigest(args) => args.run(&before, explain_digest::run),

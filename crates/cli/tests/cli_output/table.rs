@@ -68,6 +68,22 @@ pub(crate) const ROWS: &[Row] = &[
     asks("diff", r#"composefs diff --all "$I" "$T2""#, r#"unprivileged composefs diff "$I" "$UNREADABLE""#),
     asks("digest", r#"composefs digest "$T/$X" "$I""#, r#"composefs digest "$NONE""#),
     asks("digest", r#"composefs digest --json "$T/$X""#, r#"composefs digest "$T""#),
+    Row {
+        command: "disk",
+        line: r#"mkdir -p "$EMPTY.os/etc" "$EMPTY.os/var"; composefs --repo="$R" create "$EMPTY.os" --name=os >/dev/null
+            composefs --repo="$R" disk os "$OUT" --json"#,
+        fails: r#"composefs --repo="$R" disk "$N" "$OUT""#,
+        holds: r#"[ "$(od -An -c -j512 -N8 "$OUT" | tr -d ' ')" = EFIPART ]"#,
+        undo: r#"rm "$OUT"; rm -r "$EMPTY.os"; composefs --repo="$R" untag os"#,
+    },
+    Row {
+        command: "disk",
+        line: r#"mkdir -p "$EMPTY.os/etc" "$EMPTY.os/var"; composefs --repo="$R" create "$EMPTY.os" --name=os >/dev/null
+            composefs --repo="$R" disk os "$OUT""#,
+        fails: r#"composefs --repo="$R" disk "$N" "$X""#,
+        holds: r#"[ -s "$OUT" ]"#,
+        undo: r#"rm "$OUT"; rm -r "$EMPTY.os"; composefs --repo="$R" untag os"#,
+    },
     asks("doctor", r#"composefs --repo="$R" doctor "$EMPTY""#, r#"composefs doctor "$NONE""#),
     asks("doctor", r#"composefs doctor --json "$EMPTY""#, r#"composefs --repo="$NONE" doctor"#),
     asks("du", r#"composefs du --basedir="$O" "$I" "$I""#, r#"composefs du "$NONE""#),
