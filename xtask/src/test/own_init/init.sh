@@ -8,7 +8,7 @@ holds() {
     "$@" || { status=1; echo "own init: does not hold: $*" >/dev/console; }
 }
 fails() {
-    ! "$@" 2>/dev/null
+    ! "$@" >/dev/null 2>&1
 }
 grep() {
     $busybox grep -q "$@"
@@ -21,9 +21,15 @@ holds [ "$*" = "a-word another" ]
 holds grep " / / .* - overlay composefs:$hex .*verity=require" /proc/self/mountinfo
 holds grep " / /etc rw.* - overlay .*upperdir=/sysroot/sysroot/state/deploy/$hex/etc/upper" /proc/self/mountinfo
 holds grep "^{\"digest\":\"$hex\",\"algorithm\":\"sha256\",\"verity\":\"require\"" /run/composefs/boot.json
-holds [ "$($busybox readlink /run/systemd/volatile-root)" = "/dev/block/$($busybox cat /sys/class/block/vda/dev)" ]
+holds [ "$($busybox readlink /run/systemd/volatile-root)" = "/dev/block/$($busybox cat /sys/class/block/vda2/dev)" ]
 holds fails $busybox touch /usr/new
 holds [ "$($busybox cat /etc/base)" = base ]
+# Every object is verified by its tree on the disk; the one that was damaged there cannot be read.
+for file in /usr/small /usr/large; do
+    holds [ "$($busybox cat $file | $busybox wc -c)" = "$($busybox stat -c %s $file)" ]
+done
+holds fails $busybox cat /usr/damaged
+holds [ "$($busybox cat /var/seed)" = seed ]
 for file in /etc/new /var/new; do
     holds $busybox touch $file
 done

@@ -1,7 +1,13 @@
-//! Boots of a disk with `composefs-setup-root` as `/init` of an initramfs that has nothing else but modules: one that
-//! is verified, and one that is refused.
+//! Boots of a disk that `composefs disk` made, with `composefs-setup-root` as `/init` of an initramfs that has nothing
+//! else but modules: one that is verified, and one that is refused.
+//!
+//! The disk is made on this machine, whatever its file systems can do: that the kernel verifies every object of it
+//! shows that the trees are right. One object is damaged on the disk, and cannot be read.
 
-use std::path::Path;
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
@@ -10,11 +16,11 @@ use super::Options;
 use super::programs::Programs;
 use super::report::Suite;
 use crate::kernel::{Fetched, Kernel};
+use crate::process;
 use crate::vm::modules::ModuleSet;
 use crate::vm::payload::Payload;
 use crate::vm::{Disk, End, Exit, Machine};
 
-const PREPARE: &str = include_str!("prepare.sh");
 const INIT: &str = include_str!("init.sh");
 const MODULES: &[&str] = &["virtio_pci", "virtio_blk", "ext4", "erofs", "overlay", "loop"];
 /// More modules than the kernel's log takes records at once.
@@ -22,6 +28,10 @@ const MISSING_MODULES: usize = 12;
 /// Most bytes of the program.
 const MAX_LEN: u64 = 700_000;
 const NAME: &str = "boot_as_init";
+/// Offset of the root file system on the disk.
+const ROOT: u64 = 513 << 20;
+/// Length of the file that is damaged.
+const DAMAGED: u32 = 100_000;
 
 /// Runs the boots under 6.12, or under the first kernel that is asked for. 6.1 cannot verify files.
 pub(super) fn run(options: &Options, programs: &Programs) -> Vec<Suite> {
@@ -46,11 +56,12 @@ fn boots(kernel: Kernel, programs: &Programs) -> Result<()> {
     let is_musl = program.to_string_lossy().contains("-musl");
     ensure!(!is_musl || len <= MAX_LEN, "the program has {len} bytes, more than {MAX_LEN}");
     let dir = tempfile::tempdir()?;
-    let disk = Disk::Kept { file: dir.path().join("disk"), mib: 64 };
-    let digest = prepare(&kernel, &disk, programs)?;
+    let (file, digest) = make_disk(dir.path(), &programs.composefs)?;
+    damage(&file, &noise(DAMAGED))?;
+    let disk = Disk::Kept { file, mib: 0 };
     let boot = |words: &str, missing: usize| -> Result<Exit> {
         let payload = initramfs(&kernel, program, missing)?;
-        let words = format!("root=/dev/vda rw {words}");
+        let words = format!("root=/dev/vda2 rw {words}");
         let machine = Machine::with_initramfs(kernel.clone(), payload, &words).memory_mib(512);
         machine.scratch(disk.clone()).run(&mut |_, _| {})
     };
@@ -76,15 +87,54 @@ fn boots(kernel: Kernel, programs: &Programs) -> Result<()> {
     Ok(())
 }
 
-/// Makes a disk with a repository whose objects have fs-verity, and returns the digest of its image.
-fn prepare(kernel: &Fetched, disk: &Disk, programs: &Programs) -> Result<String> {
-    let mut machine = Machine::new(kernel.clone(), PREPARE)?.scratch(disk.clone());
-    machine.payload().executable("usr/local/bin/composefs", &programs.composefs)?;
-    machine.payload().bytes("payload/init", INIT);
-    let prepared = machine.run(&mut |_, _| {})?.expect(End::Exited(0))?;
-    let digest = String::from_utf8(prepared.stdout)?.trim().to_owned();
+/// Makes a disk with an image that starts `init.sh`, and returns its path and the digest of the image.
+fn make_disk(dir: &Path, composefs: &Path) -> Result<(PathBuf, String)> {
+    let (tree, repository, disk) = (dir.join("tree"), dir.join("repository"), dir.join("disk"));
+    for name in ["bin", "boot", "dev", "etc", "proc", "run", "sbin", "sys", "sysroot", "usr", "var"] {
+        fs::create_dir_all(tree.join(name))?;
+    }
+    fs::copy(process::require("busybox")?, tree.join("bin/busybox"))?;
+    fs::write(tree.join("sbin/init"), INIT)?;
+    fs::set_permissions(tree.join("sbin/init"), fs::Permissions::from_mode(0o755))?;
+    fs::write(tree.join("etc/base"), "base\n")?;
+    fs::write(tree.join("var/seed"), "seed\n")?;
+    // With trees of no level, of one and of two.
+    for (name, len) in [("small", 4000), ("large", 3_000_000), ("damaged", DAMAGED)] {
+        fs::write(tree.join("usr").join(name), noise(len))?;
+    }
+    let run = |words: &[&Path]| {
+        process::text(Command::new(composefs).arg("--repo").arg(&repository).args(words))
+            .map(|text| text.trim().to_owned())
+    };
+    run(&["init", "--insecure"].map(Path::new))?;
+    let digest = run(&[Path::new("create"), &tree, Path::new("--bootable"), Path::new("--name=os")])?;
     ensure!(digest.len() == 64, "the image has no digest: {digest:?}");
-    Ok(digest)
+    run(&[Path::new("disk"), Path::new("os"), &disk, Path::new("--size=640M")])?;
+    process::output(
+        Command::new(process::require("e2fsck")?).arg("-fn").arg(format!("{}?offset={ROOT}", disk.display())),
+    )?;
+    Ok((disk, digest))
+}
+
+/// Returns bytes that look random, and differ by their number.
+fn noise(len: u32) -> Vec<u8> {
+    (0..len).map(|i| ((i ^ len).wrapping_mul(2_654_435_761) >> 24) as u8).collect()
+}
+
+/// Changes one bit in the content of a file on the disk.
+fn damage(disk: &Path, content: &[u8]) -> Result<()> {
+    let file = File::options().read(true).write(true).open(disk)?;
+    let (mut block, len) = ([0; 4096], file.metadata()?.len());
+    let places = (ROOT..len).step_by(block.len());
+    for place in places {
+        file.read_exact_at(&mut block, place)?;
+        if content.starts_with(&block) {
+            let at = 8192 + 77;
+            file.write_all_at(&[content[at] ^ 1], place + at as u64)?;
+            return Ok(());
+        }
+    }
+    anyhow::bail!("the file to be damaged is not on the disk")
 }
 
 /// The program, and the modules that it loads. The order may name modules that are not there.
