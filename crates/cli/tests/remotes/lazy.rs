@@ -401,6 +401,7 @@ fn the_command_line_is_checked_before_anything_is_fetched() {
         (&["--via=overlay"], 1, "served in user space"),
         (&["-o", "upperdir=u,workdir=w"], 1, "kernel's mount"),
         (&["-o", "basedir=/srv"], 1, "basedir= cannot be used with --lazy"),
+        (&["-o", "signed"], 1, "signed cannot be used with --lazy"),
         (&["-o", &wrong_digest], 1, "wrong fs-verity"),
         (&["--insecure"], 2, "cannot be used with"),
         (&["--image-only"], 2, "cannot be used with"),

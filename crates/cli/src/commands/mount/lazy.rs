@@ -80,6 +80,10 @@ impl<'a> LazyMount<'a> {
             options.upper.is_none() && options.idmap.is_none() && !options.flags.nosymfollow,
             "upperdir=, idmap= and nosymfollow need the kernel's mount, and --lazy is served in user space"
         );
+        ensure!(
+            !options.is_signed(),
+            "signed cannot be used with --lazy: an image that has just arrived has no signature of the kernel"
+        );
         let name = args.image.to_str().context("the name of an image must be UTF-8")?;
         let name: RefName = name.parse()?;
         let location = remote.to_stored(selected)?;
