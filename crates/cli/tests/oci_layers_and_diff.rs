@@ -177,7 +177,7 @@ fn images_with_other_layers_differ() {
     let files = place.json(1, &["diff", "three-layers", "basic"]);
     assert_eq!(report["files"], files);
     for (operand, words) in [
-        ("none", "no OCI image is called none"),
+        ("none", "no OCI image is called \"none\""),
         ("./basic", "oci:DIR is an OCI layout"),
         ("oci:none", "cannot open none"),
         ("docker-daemon:x", "skopeo copy"),

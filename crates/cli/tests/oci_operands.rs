@@ -218,6 +218,7 @@ fn options_of_containers_name_the_way_round() {
     for (words, expected) in [
         (&["--user=1000", "debian"][..], "User of the image"),
         (&["-u", "1000", "debian"], "User of the image"),
+        (&["--user", "1000", "debian"], "User of the image"),
         (&["--entrypoint=/bin/sh", "debian"], "Entrypoint of the image"),
         (&["-w", "/srv", "debian"], "WorkingDir of the image"),
         (&["debian", "ls"], "'-- ls'"),
@@ -284,7 +285,7 @@ fn a_name_of_both_kinds_needs_an_option() {
     assert_eq!(place.prints(&["ls", "both", "--oci"]), "etc\nusr\nvar\n");
     assert_eq!(place.prints(&["ls", "one"]), "only-here\n");
     assert_eq!(place.prints(&["ls", "example/app:1"]), "etc\nusr\nvar\n");
-    assert!(place.fails(1, &["ls", "one", "--oci"]).contains("no OCI image is called one"));
+    assert!(place.fails(1, &["ls", "one", "--oci"]).contains("no OCI image is called \"one\""));
     assert!(place.fails(1, &["ls", "example/app:1", "--ref"]).contains("no ref"));
     place.fails(2, &["ls", "both", "--ref", "--oci"]);
 

@@ -229,7 +229,7 @@ fn what_is_not_known_is_said() {
         let done = Policy { transform, ..AS_GIVEN }.apply(&without, &contents);
         assert_eq!(
             done.as_ref().err().map(ToString::to_string),
-            missing.map(|name| format!("there is no directory {name}"))
+            missing.map(|name| format!("the image has no directory {name}, which a bootable one needs"))
         );
     }
     assert!(Policy { version: 3, ..AS_GIVEN }.plan(&whole).is_err());

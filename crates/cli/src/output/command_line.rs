@@ -65,9 +65,11 @@ fn with_tip(mut error: Error, is_container: bool) -> Error {
 fn container_tip(kind: ErrorKind, word: &str) -> Option<String> {
     const CONFIG: &str = "no option changes it: edit config.json of a bundle that 'composefs oci bundle' makes";
     match (kind, word) {
-        (ErrorKind::TooManyValues, "--user") | (ErrorKind::UnknownArgument, "-u") => Some(format!(
-            "'--user' selects the repository of the user; the command runs as the User of the image, and {CONFIG}"
-        )),
+        (ErrorKind::TooManyValues, "--user") | (ErrorKind::UnknownArgument, "-u") => Some(user_tip(CONFIG)),
+        // `--user 0 IMAGE`: the first word after the option was taken for the image.
+        (ErrorKind::UnknownArgument, word) if !word.starts_with('-') && std::env::args().any(|arg| arg == "--user") => {
+            Some(user_tip(CONFIG))
+        }
         (ErrorKind::UnknownArgument, "-w" | "--workdir") => {
             Some(format!("the command starts in the WorkingDir of the image, and {CONFIG}"))
         }
@@ -79,6 +81,10 @@ fn container_tip(kind: ErrorKind, word: &str) -> Option<String> {
         }
         _ => None,
     }
+}
+
+fn user_tip(config: &str) -> String {
+    format!("'--user' selects the repository of the user; the command runs as the User of the image, and {config}")
 }
 
 /// Escapes the words of the command line in an error, so that all line breaks in its text are clap's own.

@@ -303,10 +303,13 @@ mod tests {
             Ok(_) => panic!("{operand:?} is a source"),
             Err(error) => error.to_string(),
         };
-        for operand in ["debian:13", "docker:debian:13", "https://debian:13"] {
+        for operand in ["docker:debian:13", "https://debian:13"] {
             let error = error(operand.as_bytes());
             assert!(error.contains(": docker://debian:13 is"), "{error}");
         }
+        // Of a plain name, registries.conf of the machine may say what it means.
+        let error_of_name = no_transport(OsStr::new("debian:13")).to_string();
+        assert!(error_of_name.contains(": docker://debian:13 is"), "{error_of_name}");
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().to_str().unwrap();
         assert!(error(path.as_bytes()).contains(&format!(": oci:{path} is")));

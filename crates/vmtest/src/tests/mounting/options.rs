@@ -89,7 +89,7 @@ fn lines_of_fstab(context: &Context) -> Result<()> {
 
 fn unknown_ones_are_refused(context: &Context) -> Result<()> {
     let scene = Scene::stored(context, "unknown")?;
-    for option in ["noverity", "signed", "lowerdir=x", "metacopy=off"] {
+    for option in ["noverity", "nosigned", "lowerdir=x", "metacopy=off"] {
         let name = option.split('=').next().unwrap_or_default();
         scene.mount_refused(&format!("basedir=objects,{option}"), &[&format!("Unsupported option {name}")])?;
     }

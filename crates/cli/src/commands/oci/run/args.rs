@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_oci::runtime::{BindMount, CgroupLimits, ContainerNetwork, RunOptions, TmpfsMount};
@@ -175,6 +175,11 @@ impl ContainerArgs {
                 // As in podman, one that is not set here is left out.
                 None => env.extend(std::env::var(variable).ok().map(|value| (variable.clone(), value))),
             }
+        }
+        for BindMount { source, .. } in &self.volume {
+            // The runtimes say only that they cannot start the container.
+            std::fs::symlink_metadata(source)
+                .with_context(|| format!("--volume: cannot make {} visible in the container", source.display()))?;
         }
         let network = match self.network {
             Network::None => ContainerNetwork::None,
