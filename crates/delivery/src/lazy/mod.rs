@@ -1,9 +1,11 @@
 //! Objects of an image are fetched one by one, when they are needed: for mounts whose contents arrive while they are
 //! used.
 //!
-//! A fetch takes one frame of a pack, in a thread of its own. A caller that needs an object of the same frame meanwhile
-//! waits for the same fetch. Each object is compared with its digest before it has a name in the repository.
+//! A fetch takes a frame of a pack, in a thread of its own, and the next frames too if files are read in their order. A
+//! caller that needs an object of these frames meanwhile waits for the same fetch. Each object is compared with its
+//! digest before it has a name in the repository.
 
+mod ahead;
 mod choose;
 mod fetches;
 
@@ -15,6 +17,7 @@ use libcomposefs_content::mutex::lock;
 use libcomposefs_image::Digest;
 use libcomposefs_repo::Repository;
 
+use self::ahead::FrameReadAhead;
 use self::choose::FrameTable;
 use self::fetches::{FetchOutcome, RunningFetches};
 use crate::pull::{FetchContext, FetchShared, KeepingGuard, fetch_frames};
@@ -87,6 +90,7 @@ struct LazyShared {
     fetch: FetchShared,
     options: LazyOptions,
     running: RunningFetches,
+    ahead: Mutex<FrameReadAhead>,
     last_error: Mutex<Option<(SystemTime, String)>>,
 }
 
@@ -107,8 +111,10 @@ impl LazyObjects {
         lease.protect(&[index.image.digest]).map_err(libcomposefs_repo::RepositoryError::from)?;
         let (guard, frames) = (Arc::new(KeepingGuard(lease)), FrameTable::of(&index));
         let (fetch, running) = (FetchShared::default(), RunningFetches::new(options.fetches));
-        let last_error = Mutex::new(None);
-        Ok(Self(Arc::new(LazyShared { repository, store, index, frames, guard, fetch, options, running, last_error })))
+        let (ahead, last_error) = (Mutex::new(FrameReadAhead::new()), Mutex::new(None));
+        let fetches =
+            LazyShared { repository, store, index, frames, guard, fetch, options, running, ahead, last_error };
+        Ok(Self(Arc::new(fetches)))
     }
 
     /// Returns when the object is in the repository.
@@ -148,26 +154,61 @@ impl LazyObjects {
             let reason = format!("the index of the remote says {announced} bytes, and the image {size}");
             return Err(LazyError::Failed(reason));
         }
-        // Another mount or a pull may have stored it meanwhile.
-        if is_here()? {
-            return Ok(());
-        }
-        let frame = shared.frames.choose(&shared.index, &shared.repository, number).ok_or(LazyError::NoFrame)?;
-        let work = {
+        let mut is_alone = false;
+        loop {
+            // Another mount or a pull may have stored it meanwhile.
+            if is_here()? {
+                return Ok(());
+            }
+            let frame = shared.frames.choose(&shared.index, &shared.repository, number).ok_or(LazyError::NoFrame)?;
             let lazy = self.clone();
-            move |interrupt: Arc<AtomicBool>| lazy.fetch_frame(frame, interrupt)
-        };
-        match shared.running.join_or_start(frame, end, work) {
-            FetchOutcome::Done if is_here()? => Ok(()),
-            FetchOutcome::Done => Err(LazyError::Failed("the frame gives another object".into())),
-            FetchOutcome::Failed(reason) => Err(LazyError::Failed(reason)),
-            FetchOutcome::Timeout => Err(LazyError::Timeout { location: shared.store.location().to_owned(), after }),
-            FetchOutcome::Ended => Err(LazyError::Ended),
+            let work = move |frames: &[usize], interrupt: Arc<AtomicBool>| lazy.fetch_group(frames, interrupt);
+            let group = || if is_alone { vec![frame] } else { self.group(frame) };
+            match shared.running.join_or_start(frame, end, group, work) {
+                FetchOutcome::Done if is_here()? => return Ok(()),
+                FetchOutcome::Failed(_) if is_here()? => return Ok(()),
+                // The frames before it in the group may be at fault.
+                FetchOutcome::Done | FetchOutcome::GroupFailed if !is_alone => is_alone = true,
+                FetchOutcome::Done | FetchOutcome::GroupFailed => {
+                    return Err(LazyError::Failed("the frame gives another object".into()));
+                }
+                FetchOutcome::Failed(reason) => return Err(LazyError::Failed(reason)),
+                FetchOutcome::Timeout => {
+                    return Err(LazyError::Timeout { location: shared.store.location().to_owned(), after });
+                }
+                FetchOutcome::Ended => return Err(LazyError::Ended),
+            }
         }
     }
 
-    fn fetch_frame(&self, frame: usize, interrupt: Arc<AtomicBool>) -> Result<(), String> {
+    /// Returns the frames that are fetched with a frame: those after it in the same pack that give what is not here.
+    fn group(&self, first: usize) -> Vec<usize> {
         let shared = &self.0;
+        let limits = lock(&shared.ahead).limits(first);
+        let (mut group, mut bytes) = (vec![first], 0);
+        let pack = shared.index.frames.get(first).map(|frame| frame.pack);
+        // Of many frames that are here already, not all are looked at.
+        for (position, frame) in shared.index.frames.iter().enumerate().skip(first + 1).take(limits.frames * 4) {
+            let is_over = group.len() >= limits.frames || bytes + frame.length > limits.bytes;
+            if is_over || Some(frame.pack) != pack {
+                break;
+            }
+            let is_chosen = |number: &u32| {
+                let missing = |(digest, size)| !shared.repository.has_object(&digest, size).unwrap_or(true);
+                shared.index.entry(*number).is_some_and(missing)
+                    && shared.frames.choose(&shared.index, &shared.repository, *number) == Some(position)
+            };
+            if frame.objects.iter().any(is_chosen) {
+                group.push(position);
+                bytes += frame.length;
+            }
+        }
+        lock(&shared.ahead).begin(&group);
+        group
+    }
+
+    fn fetch_group(&self, frames: &[usize], interrupt: Arc<AtomicBool>) -> Result<(), String> {
+        let (shared, start) = (&self.0, Instant::now());
         let patience = Patience { interrupt: Some(interrupt), ..Patience::default() };
         let remote = Remote::new(&*shared.store, patience);
         let context = FetchContext {
@@ -178,7 +219,9 @@ impl LazyObjects {
             shared: &shared.fetch,
             make_file: &shared.options.make_file,
         };
-        let without_base = fetch_frames(&context, vec![frame]).map_err(|error| error.to_string())?;
+        let without_base = fetch_frames(&context, frames.to_vec()).map_err(|error| error.to_string())?;
+        let lengths = frames.iter().filter_map(|frame| Some(shared.index.frames.get(*frame)?.length));
+        lock(&shared.ahead).end(lengths.sum(), start.elapsed());
         // A base was lost or damaged: the objects come whole.
         let numbers = without_base.iter().filter_map(|digest| shared.frames.number(digest));
         let mut whole: Vec<usize> =

@@ -128,6 +128,31 @@ fn differences_need_their_bases_and_come_whole_without_them() {
 }
 
 #[test]
+fn the_next_frames_come_with_a_frame_when_files_are_read_in_their_order() {
+    let images = LazyImages::new();
+    let tree = images.source.tree_of_image(&images.document("old").image.digest).unwrap();
+    let objects: Vec<_> = tree.objects().filter(|o| o.size > 0).map(|o| (o.digest, o.size)).collect();
+    let mut requests = Vec::new();
+    for is_forward in [true, false] {
+        let name = format!("receiver-{is_forward}");
+        let receiver = images.place.repository(&name);
+        let store = Arc::new(FaultyStore::new(images.store, Treatment::Right));
+        let lazy = images.lazy(&name, Arc::clone(&store), "old").unwrap();
+        store.forget_counts();
+        let mut order = objects.clone();
+        if !is_forward {
+            order.reverse();
+        }
+        for (digest, size) in order {
+            lazy.fetch(&digest, size).unwrap();
+        }
+        requests.push(store.counts().0);
+        expect_sound(&receiver);
+    }
+    assert!(requests[0] * 2 <= requests[1], "{requests:?} requests forward and backward");
+}
+
+#[test]
 fn no_lie_is_stored() {
     let images = LazyImages::new();
     let objects = images.objects("new");
