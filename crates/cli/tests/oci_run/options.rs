@@ -1,7 +1,7 @@
 //! Options of a container: mounts, network, terminal, limits.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
 
 use crate::fixture::{ContainerImage, find, has_cgroups};
@@ -73,10 +73,18 @@ pub(crate) fn terminal(image: &ContainerImage) {
     let mut child = Command::new(script);
     child.args(["-qec", &line.join(" "), "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = child.spawn().unwrap();
+    // The terminal shows the words where they arrive: not before the command waits for them.
+    let (mut said, mut output) = (Vec::new(), child.stdout.take().unwrap());
+    while !String::from_utf8_lossy(&said).replace('\r', "").ends_with("xterm\n") {
+        let mut byte = [0];
+        assert_eq!(output.read(&mut byte).unwrap(), 1, "{}", String::from_utf8_lossy(&said));
+        said.push(byte[0]);
+    }
     child.stdin.as_mut().unwrap().write_all(b"words\n").unwrap();
-    let output = child.wait_with_output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).replace('\r', "");
-    assert_eq!(output.status.code(), Some(3), "{text}");
+    drop(child.stdin.take());
+    output.read_to_end(&mut said).unwrap();
+    let text = String::from_utf8_lossy(&said).replace('\r', "");
+    assert_eq!(child.wait().unwrap().code(), Some(3), "{text}");
     assert!(text.contains("/dev/pts/0\nxterm\n") && text.contains("got:words\n"), "{text}");
 }
 
