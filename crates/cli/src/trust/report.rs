@@ -1,5 +1,7 @@
 //! What the policies say, as JSON.
 
+use std::path::Path;
+
 use libcomposefs_trust::Acceptance;
 use serde_json::{Value, json};
 
@@ -7,18 +9,17 @@ use super::{AcceptedBy, LoadedPolicy, TrustVerdict};
 
 /// Returns what each policy says.
 pub(crate) fn verdicts_json(verdicts: &[(&LoadedPolicy, TrustVerdict)]) -> Vec<Value> {
-    let each = verdicts.iter().map(|(loaded, verdict)| {
-        let mut json = verdict_json(verdict);
-        json["policy"] = loaded.path.display().to_string().into();
-        json
-    });
-    each.collect()
+    verdicts.iter().map(|(loaded, verdict)| of_policy(&loaded.path, verdict_json(verdict))).collect()
 }
 
 /// Returns what a policy says that accepts an image.
 pub(super) fn accepted_json(accepted: &AcceptedBy) -> Value {
-    let mut json = acceptance_json(&accepted.acceptance);
-    json["policy"] = accepted.policy.display().to_string().into();
+    of_policy(&accepted.policy, acceptance_json(&accepted.acceptance))
+}
+
+/// Adds the path of the policy that says this.
+fn of_policy(path: &Path, mut json: Value) -> Value {
+    json["policy"] = path.display().to_string().into();
     json
 }
 

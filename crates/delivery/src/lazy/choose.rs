@@ -30,7 +30,7 @@ impl FrameTable {
         self.numbers.get(digest).copied()
     }
 
-    /// Returns the shortest frame that gives an object, of those whose bases are here.
+    /// Returns the position of the shortest frame that gives an object and whose bases the repository has.
     pub(super) fn choose(&self, index: &ImageIndex, repository: &Repository, number: u32) -> Option<usize> {
         let has = |base: &u32| {
             index.entry(*base).is_some_and(|(digest, size)| repository.has_object(&digest, size).unwrap_or(false))

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::progress::LayerBars;
 use super::warnings;
 use crate::commands::oci::pull::name_if_accepted;
-use crate::commands::repository::{counted, tell_of_waiting};
+use crate::commands::repository::{copy_signatures, counted, tell_of_waiting};
 use crate::inspect::size::human;
 use crate::trust::ImageTrust;
 
@@ -59,11 +59,7 @@ pub(crate) fn copy(
         let mut line = format!("{manifest} {tag}: {what}");
         if let Some(image) = image.filter(|_| is_done && !is_dry_run) {
             // It may have been signed since it was copied.
-            let signatures = repository.copy_signatures(&Repository::open(other)?, &image)?;
-            if signatures > 0 {
-                line.push_str(&format!(", {}", counted(signatures as u64, "new signature")));
-            }
-            json["signatures"] = signatures.into();
+            copy_signatures(repository, &Repository::open(other)?, &image, &mut line, &mut json)?;
         }
         return Ok(CopiedImage { line, json });
     }

@@ -2,6 +2,7 @@
 //! counts.
 
 mod args;
+mod copy_signatures;
 pub(super) mod create;
 pub(super) mod df;
 pub(crate) mod export;
@@ -28,6 +29,7 @@ use std::path::Path;
 use libcomposefs_repo::{LockHolder, Opener, READER_WAITS, Repository, Waiting};
 
 pub(crate) use args::{RepositoryArgs, WithNames, WithRepository, WithSources};
+pub(crate) use copy_signatures::copy_signatures;
 pub(crate) use names::{NameKind, NameOperand, ResolvedName};
 
 /// Prints that a lock is held. Other commands of this program hold it briefly; cfsctl holds it as long as it runs.

@@ -10,7 +10,7 @@ use libcomposefs_repo::{ImageName, RefName, Repository, StreamTag};
 use libcomposefs_trust::Moment;
 use serde_json::{Value, json};
 
-use super::{RepositoryArgs, counted, create, progress, tell_of_waiting};
+use super::{RepositoryArgs, copy_signatures, counted, create, progress, tell_of_waiting};
 use crate::commands::oci;
 use crate::complete;
 use crate::inspect::names::shell_word;
@@ -127,11 +127,7 @@ fn sync_names(
             json["objects"] = json!({ "new": objects.new, "present": objects.present, "bytes": objects.bytes_written });
         }
         if !args.dry_run {
-            let signatures = repository.copy_signatures(&other, &step.digest)?;
-            if signatures > 0 {
-                line.push_str(&format!(", {}", counted(signatures as u64, "new signature")));
-            }
-            json["signatures"] = signatures.into();
+            copy_signatures(repository, &other, &step.digest, &mut line, &mut json)?;
         }
         json["done"] = (!args.dry_run || step.is_done()).into();
         report(line, json);
