@@ -19,13 +19,11 @@ use libcomposefs_sys::limits::open_files_max;
 use libcomposefs_sys::sparse::SparseWriter;
 use rustix::fs::fsync;
 
+use crate::commit_queue::CommitQueue;
 use crate::error::Error;
 use crate::existing::{ExpectedContent, Presence};
 use crate::ingest::{Copier, Temporary};
 use crate::object_dir::ObjectDir;
-
-/// Upper bound of bytes that wait to be synced.
-const WAITING_BYTES_MAX: u64 = 256 << 20;
 
 /// Up to this many files are synced one by one: syncing the file system would also wait for the data of other
 /// processes.
@@ -74,12 +72,6 @@ pub(crate) struct PendingObject {
     /// Set if an existing file must be replaced; `is_wrong` is set if that file is damaged.
     pub(crate) replace: bool,
     pub(crate) is_wrong: bool,
-}
-
-#[derive(Debug, Default)]
-struct PendingQueue {
-    waiting: Vec<PendingObject>,
-    bytes: u64,
 }
 
 /// Protects objects from a garbage collector until a reference to them exists.
@@ -133,10 +125,9 @@ pub struct Batch<'s> {
     pub(crate) copier: Copier,
     /// Digests of this batch so far, in one locked set per first hex digit.
     pub(crate) seen: [Mutex<HashSet<Digest>>; 16],
-    queue: Mutex<PendingQueue>,
-    waiting_max: usize,
+    pub(crate) queue: CommitQueue,
     /// Held by the committing thread, so that at most twice the bounds can wait.
-    committing: Mutex<()>,
+    pub(crate) committing: Mutex<()>,
     /// Set if the last content existed already: then the next large file is hashed before it is copied.
     pub(crate) expect_present: AtomicBool,
     /// The directories `xx` that existed at the start. In others no lookup is done: the batch knows its own objects,
@@ -187,8 +178,7 @@ impl ObjectDir {
             distrusted: HashSet::new(),
             copier: Copier::new(self),
             seen: Default::default(),
-            queue: Mutex::default(),
-            waiting_max,
+            queue: CommitQueue::new(waiting_max),
             committing: Mutex::new(()),
             expect_present: AtomicBool::new(there.contains(&true)),
             there,
@@ -405,39 +395,6 @@ impl Batch<'_> {
         self.guard.as_ref().map_or(Ok(()), |guard| guard.protect(digests))
     }
 
-    fn enqueue(&self, digest: Digest, mut temporary: Temporary, size: u64, outcome: PutOutcome) -> Result<(), Error> {
-        self.expect_present.store(false, Ordering::Relaxed);
-        if self.store.may_have_verity(temporary.as_fd(), &digest)? {
-            temporary
-                .reopen_read_only()
-                .map_err(|error| self.store.store_error("reopen a temporary file in", error))?;
-        }
-        let mut queue = lock(&self.queue);
-        queue.bytes += size;
-        let is_wrong = outcome == PutOutcome::Repaired;
-        let replace = is_wrong || outcome == PutOutcome::Copied;
-        queue.waiting.push(PendingObject { digest, temporary, size, replace, is_wrong });
-        let full = self.is_full(&queue);
-        drop(queue);
-        if !full {
-            return Ok(());
-        }
-        // The other threads continue to fill the queue, and wait here when it is full again.
-        let _committing = lock(&self.committing);
-        let mut queue = lock(&self.queue);
-        if !self.is_full(&queue) {
-            return Ok(());
-        }
-        let PendingQueue { waiting, .. } = std::mem::take(&mut *queue);
-        drop(queue);
-        self.sync_all.store(true, Ordering::Relaxed);
-        self.commit(waiting)
-    }
-
-    fn is_full(&self, queue: &PendingQueue) -> bool {
-        queue.waiting.len() >= self.waiting_max || queue.bytes >= WAITING_BYTES_MAX
-    }
-
     /// Commits the waiting objects: what was stored or found before the call is on disk under its name afterwards.
     ///
     /// # Errors
@@ -445,7 +402,7 @@ impl Batch<'_> {
     /// An object cannot be synced or linked. The batch has lost objects then, and must not be finished.
     pub fn flush(&self) -> Result<(), Error> {
         let _committing = lock(&self.committing);
-        let PendingQueue { waiting, .. } = std::mem::take(&mut *lock(&self.queue));
+        let waiting = self.queue.take()?;
         self.sync_all.store(true, Ordering::Relaxed);
         self.commit(waiting)?;
         self.sync_directories()
@@ -458,7 +415,7 @@ impl Batch<'_> {
     ///
     /// An object cannot be synced or linked. The others may or may not be in the store then.
     pub fn finish(self) -> Result<Summary, Error> {
-        let PendingQueue { waiting, .. } = std::mem::take(&mut *lock(&self.queue));
+        let waiting = self.queue.take()?;
         if waiting.len() as u64 > FEW {
             self.sync_all.store(true, Ordering::Relaxed);
         }

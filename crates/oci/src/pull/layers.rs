@@ -126,7 +126,8 @@ fn store_layer(
     // The blob is rebuilt from the layer in the repository, which therefore gets its objects first.
     let mut own = transaction.repository().transaction()?;
     let keeping = (keep != KeepBlobs::No).then_some(Keeping { keep, is_remote: source.is_remote() });
-    let (mut layer, made) = fetch_layer((&own, keeping), known, source, job, options, progress)?;
+    let fetch = || fetch_layer((&own, keeping), known, source, job, options, progress);
+    let (mut layer, made) = own.batch().commit_aside(fetch)?;
     let digest = if source.is_remote() {
         let name = stream_name(StreamKind::Layer(job.diff_id));
         own.add_stream(name, &layer.file, layer.objects.clone(), Vec::new())?

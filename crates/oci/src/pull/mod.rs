@@ -312,18 +312,24 @@ pub fn pull(
     let (manifest, config) = read_documents(source, options)?;
     let mut transaction = repository.transaction()?;
     let known = KnownContents::new(repository);
-    let layers = layers::pull_layers(&transaction, source, &manifest, &config, options, &known, progress);
-    // Also after an error: the layers that are complete are found by the next pull.
-    let saved = known.save();
-    let layers = layers?;
-    let tree = layers::tree(&transaction, &layers, options)?;
+    let format = image_format(repository.meta().format);
+    let batch = transaction.batch();
+    let (layers, saved, tree) = batch.commit_aside(|| {
+        let layers = layers::pull_layers(&transaction, source, &manifest, &config, options, &known, progress);
+        batch.commit_early();
+        // Also after an error: the layers that are complete are found by the next pull.
+        let saved = known.save();
+        let layers = layers?;
+        let tree = layers::tree(&transaction, &layers, options)?;
+        Ok::<_, PullError>((layers, saved, tree))
+    })?;
     let image = publish::add_image(&mut transaction, &tree)?;
     let layer_images = match options.per_layer {
         true => Some(layer_images::add_layer_images(&mut transaction, &layers, options)?),
         false => None,
     };
     // Nothing of the image has a name before the commit.
-    let unchecked = annotations::check(&manifest, &image, image_format(repository.meta().format), options)?;
+    let unchecked = annotations::check(&manifest, &image, format, options)?;
     let parts = publish::PulledParts {
         manifest: &manifest,
         config: &config,
