@@ -74,7 +74,21 @@ impl Place {
         let mut options = PullOptions::default();
         options.keep_blobs = keep;
         options.tags = vec![tag.parse().unwrap()];
-        pull(&self.repository, &source, &options, &NoPullProgress).unwrap()
+        let before = self.objects();
+        let image = pull(&self.repository, &source, &options, &NoPullProgress).unwrap();
+        let after = self.objects();
+        assert_eq!(image.new_objects, after.0 - before.0);
+        // An object that replaces a damaged one has written bytes too.
+        let is_right = |bytes| if image.new_objects == 0 { bytes <= image.new_bytes } else { bytes == image.new_bytes };
+        assert!(is_right(after.1 - before.1), "{} {before:?} {after:?}", image.new_bytes);
+        image
+    }
+
+    /// Returns the number and the bytes of all objects.
+    fn objects(&self) -> (u64, u64) {
+        let below = |path: &Path| fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+        let files = below(&self.repository.path().join("objects")).flat_map(|fan| below(&fan).collect::<Vec<_>>());
+        files.fold((0, 0), |sum, path| (sum.0 + 1, sum.1 + path.metadata().unwrap().len()))
     }
 
     fn read(&self, image: &PulledImage, number: usize) -> Option<io::Result<Vec<u8>>> {

@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use libcomposefs_image::Digest;
 use libcomposefs_repo::{RepositoryError, Transaction};
 
+use super::added_objects::AddedObjects;
 use super::blob_spool::{BlobSpool, SpooledInput};
 use super::keep_blobs::KeepBlobs;
 use super::until_interrupted::UntilInterrupted;
@@ -143,6 +144,8 @@ pub(super) struct LayerToKeep<'a> {
     pub(super) stream: Digest,
     /// The largest window of Zstandard, as a power of two.
     pub(super) window_log: u32,
+    /// Counts the objects of what is kept.
+    pub(super) added: &'a AddedObjects,
 }
 
 impl LayerToKeep<'_> {
@@ -178,7 +181,7 @@ impl LayerToKeep<'_> {
         };
         // Before the other lease ends.
         transaction.protect(&[stream, object])?;
-        own.commit()?;
+        self.added.commit(own)?;
         Ok(Some(KeptStream { stream, object }))
     }
 
@@ -203,7 +206,7 @@ impl LayerToKeep<'_> {
             GivenBlob::Whole(blob) => MadeBlob::Whole(self.store_checked(&own, blob)?),
         };
         protect_made(transaction, &made)?;
-        own.commit()?;
+        self.added.commit(own)?;
         self.store(transaction, made)
     }
 
@@ -223,7 +226,7 @@ impl LayerToKeep<'_> {
             return if self.blob.digest == self.diff_id { Ok(None) } else { Err(KeepError::OtherArchive) };
         }
         protect_made(transaction, &made)?;
-        own.commit()?;
+        self.added.commit(own)?;
         if let MadeBlob::Whole(object) = made {
             self.expect_archive(transaction, &object)?;
         }
@@ -271,7 +274,7 @@ impl LayerToKeep<'_> {
             }
         };
         transaction.protect(&[object])?;
-        own.commit()?;
+        self.added.commit(own)?;
         self.store(transaction, MadeBlob::Whole(object))
     }
 
@@ -410,8 +413,14 @@ mod tests {
         own.commit().unwrap();
 
         let transaction = repository.transaction().unwrap();
-        let layer =
-            LayerToKeep { source: &NoSource, blob: &blob, diff_id, stream, window_log: crate::compression::WINDOW_LOG };
+        let layer = LayerToKeep {
+            source: &NoSource,
+            blob: &blob,
+            diff_id,
+            stream,
+            window_log: crate::compression::WINDOW_LOG,
+            added: &AddedObjects::default(),
+        };
         assert!(layer.is_rebuilt(&transaction, &record).unwrap());
         flag.store(true, Ordering::Relaxed);
         let error = layer.is_rebuilt(&transaction, &record).unwrap_err();

@@ -9,6 +9,7 @@ use libcomposefs_image::tree::Tree;
 use libcomposefs_image::{Algorithm, Digest};
 use libcomposefs_repo::{Repository, RepositoryError, Transaction};
 
+use super::added_objects::AddedObjects;
 use super::checkpoints::{Checkpoints, FinishedLayer};
 use super::found_blob::{FoundBlob, find_kept, known_size};
 use super::keep::{KeepError, Keeping, KeptStream, LayerToKeep, protect_made};
@@ -35,6 +36,8 @@ pub(super) struct ReadLayers {
     order: Vec<usize>,
     /// What is kept of further blobs of the distinct layers.
     pub(super) other_kept: Vec<(BlobDigest, KeptStream)>,
+    /// The objects that were added for layers and blobs by transactions of their own.
+    pub(super) added: AddedObjects,
 }
 
 impl ReadLayers {
@@ -69,7 +72,7 @@ pub(super) fn pull_layers(
     known: &KnownContents<'_>,
     progress: &dyn PullProgress,
 ) -> Result<ReadLayers, PullError> {
-    let checkpoints = Checkpoints::new(transaction);
+    let (checkpoints, added) = (Checkpoints::new(transaction), AddedObjects::default());
     let read = std::thread::scope(|scope| {
         // If no thread can be started, finished layers get their names at the end.
         let _ = std::thread::Builder::new().spawn_scoped(scope, || checkpoints.run());
@@ -79,11 +82,11 @@ pub(super) fn pull_layers(
             let mut warnings = Vec::new();
             if let Some(mut present) = find_layer(transaction, job, &mut warnings)? {
                 expect_size(transaction.repository(), job, present.size)?;
-                present.kept = keep_present(transaction, source, job, options, present.stream)?;
+                present.kept = keep_present((transaction, &added), source, job, options, present.stream)?;
                 progress.done(job.number, LayerOutcome::Present);
                 return Ok(present);
             }
-            let mut layer = store_layer((transaction, &checkpoints), source, job, options, known, progress)?;
+            let mut layer = store_layer((transaction, &checkpoints, &added), source, job, options, known, progress)?;
             layer.warnings.append(&mut warnings);
             progress.done(job.number, layer.outcome);
             Ok(layer)
@@ -97,13 +100,14 @@ pub(super) fn pull_layers(
         }
     };
     checkpoints.finish()?;
-    layers.other_kept = keep_other_blobs(transaction, source, manifest, &layers, options)?;
+    layers.other_kept = keep_other_blobs((transaction, &added), source, manifest, &layers, options)?;
+    layers.added = added;
     Ok(layers)
 }
 
 /// Stores a layer that the repository does not have, and what is kept of its blob.
 fn store_layer(
-    (transaction, checkpoints): (&Transaction<'_>, &Checkpoints<'_, '_>),
+    (transaction, checkpoints, added): (&Transaction<'_>, &Checkpoints<'_, '_>, &AddedObjects),
     source: &dyn ImageSource,
     job: LayerJob<'_>,
     options: &PullOptions,
@@ -141,23 +145,22 @@ fn store_layer(
     if let Some(made) = &made {
         protect_made(transaction, made)?;
     }
-    let committed = own.commit()?;
+    added.commit(own)?;
     layer.stream = Some(digest);
-    let to_keep =
-        LayerToKeep { source, blob: job.blob, diff_id: job.diff_id, stream: digest, window_log: options.window_log };
+    let (stream, window_log) = (digest, options.window_log);
+    let to_keep = LayerToKeep { source, blob: job.blob, diff_id: job.diff_id, stream, window_log, added };
     let kept = match (made, given) {
         (Some(made), _) => to_keep.store(transaction, made),
         (None, Some(given)) => to_keep.copy_kept(transaction, given),
         (None, None) => Ok(None),
     };
     layer.kept = kept.map_err(|error| job.not_kept(error))?;
-    layer.new = (committed.objects.new, committed.objects.bytes_written);
     Ok(layer)
 }
 
 /// Keeps the blobs of an image that have the archive of another one of it.
 fn keep_other_blobs(
-    transaction: &Transaction<'_>,
+    (transaction, added): (&Transaction<'_>, &AddedObjects),
     source: &dyn ImageSource,
     manifest: &Manifest,
     layers: &ReadLayers,
@@ -169,7 +172,7 @@ fn keep_other_blobs(
     for (number, (blob, layer)) in manifest.layers.iter().zip(layers.in_order()).enumerate() {
         let job = LayerJob { number, count, blob, diff_id: layer.diff_id };
         if seen.insert(blob.digest)
-            && let Some(kept) = keep_present(transaction, source, job, options, layer.stream)?
+            && let Some(kept) = keep_present((transaction, added), source, job, options, layer.stream)?
         {
             others.push((blob.digest, kept));
         }
@@ -236,7 +239,7 @@ fn each_layer(
     });
     // An error of an earlier layer stands for those of later ones.
     let distinct: Result<Vec<_>, _> = into_inner(results).into_iter().flatten().collect();
-    Ok(ReadLayers { distinct: distinct?, order, other_kept: Vec::new() })
+    Ok(ReadLayers { distinct: distinct?, order, other_kept: Vec::new(), added: AddedObjects::default() })
 }
 
 /// Finds a layer in the repository and verifies its content.
@@ -282,7 +285,7 @@ fn expect_size(repository: &Repository, job: LayerJob<'_>, archive: u64) -> Resu
 /// Keeps the blob of a layer that the repository has, if nothing was kept of it, and the source has it at hand or whole
 /// blobs are asked for. A whole blob takes the place of a record, but no record that of a whole blob.
 fn keep_present(
-    transaction: &Transaction<'_>,
+    (transaction, added): (&Transaction<'_>, &AddedObjects),
     source: &dyn ImageSource,
     job: LayerJob<'_>,
     options: &PullOptions,
@@ -293,7 +296,8 @@ fn keep_present(
     if !source.has_blobs() && given.is_none() {
         return Ok(None);
     }
-    let layer = LayerToKeep { source, blob: job.blob, diff_id: job.diff_id, stream, window_log: options.window_log };
+    let window_log = options.window_log;
+    let layer = LayerToKeep { source, blob: job.blob, diff_id: job.diff_id, stream, window_log, added };
     let found = find_kept(transaction, job.blob, &job.diff_id).map_err(PullError::Kept)?;
     let is_damaged = matches!(found, FoundBlob::Damaged);
     let record = match found {

@@ -1,6 +1,7 @@
 //! Pulling an image: its layers become streams and objects, its tree becomes a composefs image, and the names come last
 //! (`docs/format/oci.md`, section 3).
 
+mod added_objects;
 mod annotations;
 mod blob_reader;
 mod blob_spool;
@@ -352,8 +353,7 @@ pub fn pull(
             })
         })
         .collect();
-    let earlier: (u64, u64) =
-        layers.distinct.iter().fold((0, 0), |sum, layer| (sum.0 + layer.new.0, sum.1 + layer.new.1));
+    let (added, added_bytes) = layers.added.total();
     Ok(PulledImage {
         manifest: manifest.digest,
         config: config.digest,
@@ -361,8 +361,8 @@ pub fn pull(
         image,
         layer_images,
         warnings,
-        new_objects: earlier.0 + committed.objects.new,
-        new_bytes: earlier.1 + committed.objects.bytes_written,
+        new_objects: added + committed.objects.new,
+        new_bytes: added_bytes + committed.objects.bytes_written,
     })
 }
 

@@ -45,8 +45,6 @@ pub(super) struct ReadLayer {
     pub(super) size: u64,
     pub(super) outcome: LayerOutcome,
     pub(super) warnings: Vec<PullWarning>,
-    /// Number and size of the new objects of a layer that was published by itself.
-    pub(super) new: (u64, u64),
     /// What is kept of its blob, if that is new.
     pub(super) kept: Option<KeptStream>,
     /// The expanded sparse files, if the layer was read now.
@@ -68,8 +66,8 @@ impl ReadLayer {
         let (objects, size) = (stream.objects().to_vec(), stream.size());
         drop(stream);
         let (outcome, stream) = (LayerOutcome::Present, Some(digest));
-        let (warnings, new, kept, expanded) = (Vec::new(), (0, 0), None, None);
-        Ok(Self { blob, diff_id, file, stream, objects, size, outcome, warnings, new, kept, expanded, log: None })
+        let (warnings, kept, expanded) = (Vec::new(), None, None);
+        Ok(Self { blob, diff_id, file, stream, objects, size, outcome, warnings, kept, expanded, log: None })
     }
 }
 
@@ -232,9 +230,9 @@ pub(super) fn hash_layer(
     job.check_diff_id(found)?;
     let warnings = read.has_garbage.then_some(PullWarning::Garbage(blob.digest)).into_iter().collect();
     let (file, objects, outcome) = (Vec::new(), Vec::new(), LayerOutcome::Pulled);
-    let (stream, new, kept, expanded, log) = (None, (0, 0), None, None, Some(log));
+    let (stream, kept, expanded, log) = (None, None, None, Some(log));
     let blob = blob.digest;
-    Ok(ReadLayer { blob, diff_id, file, stream, objects, size, outcome, warnings, new, kept, expanded, log })
+    Ok(ReadLayer { blob, diff_id, file, stream, objects, size, outcome, warnings, kept, expanded, log })
 }
 
 /// Compares the diff ID of an imported layer, and makes its stream.
@@ -261,7 +259,6 @@ pub(super) fn finish_layer(imported: ImportedLayer, job: LayerJob<'_>) -> Result
         size,
         outcome: LayerOutcome::Pulled,
         warnings: Vec::new(),
-        new: (0, 0),
         kept: None,
         expanded: Some(expanded),
         log: None,
