@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use libcomposefs_testkit::{oci, skip};
@@ -229,11 +229,11 @@ fn a_failed_export_leaves_nothing() {
     expect_success(&place.export(&destinations[0], &[]));
 }
 
-#[test]
-fn an_interrupted_export_leaves_nothing() {
+/// A place with the image `app`, whose export with [`SLOW`] takes seconds, and `small`.
+fn place_with_slow_export() -> Place {
     let place = Place::new();
     let layout = oci::unpack_layout("three-layers", place.dir.path());
-    // A layer that takes long: bytes that cannot be compressed.
+    place.pull("one", &format!("oci:{}", layout.display()), "small");
     let index = json_file(&layout.join("index.json"));
     let manifest = json_file(&blob_path(&layout, &index["manifests"][0]["digest"]));
     let mut config = json_file(&blob_path(&layout, &manifest["config"]["digest"]));
@@ -248,22 +248,59 @@ fn an_interrupted_export_leaves_nothing() {
     });
     place.pull("one", &format!("oci:{}", layout.display()), "app");
     fs::remove_dir_all(layout).unwrap();
-    let arguments = ["oci", "export", "app", &format!("oci:{}", place.text("out")), "--recompress"];
-    let mut child = Command::new(COMPOSEFS)
-        .args(["--repo", &place.text("one")])
-        .args(arguments)
-        .arg("--compression=zstd:19")
+    place
+}
+
+/// Options that make an export slow.
+const SLOW: [&str; 2] = ["--recompress", "--compression=zstd:19"];
+
+/// Starts the slow export to `out`, and returns when it has begun to write.
+fn start_slow_export(place: &Place) -> Child {
+    let before = place.names();
+    let child = Command::new(COMPOSEFS)
+        .args(["--repo", &place.text("one"), "oci", "export", "app", &format!("oci:{}:app", place.text("out"))])
+        .args(SLOW)
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
     let began = Instant::now();
-    while place.names().is_empty() {
+    while place.names().iter().all(|name| before.contains(name)) {
         assert!(began.elapsed() < Duration::from_secs(60), "the export does not begin");
         std::thread::sleep(Duration::from_millis(5));
     }
+    child
+}
+
+#[test]
+fn an_interrupted_export_leaves_nothing() {
+    let place = place_with_slow_export();
+    let mut child = start_slow_export(&place);
     other("kill", &["-INT", &child.id().to_string()]);
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(place.names(), [""; 0]);
+}
+
+#[test]
+fn exports_at_once_share_a_new_layout_and_remove_what_a_killed_one_has_left() {
+    let place = place_with_slow_export();
+    let mut killed = start_slow_export(&place);
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let left = place.names();
+    assert!(left.len() == 1 && left[0].starts_with(".composefs-export-"), "{left:?}");
+    let mut slow = start_slow_export(&place);
+    let names = place.names();
+    assert!(names.len() == 1 && names != left, "{names:?} {left:?}");
+    // The directory of an export that runs stays, and the layout of the faster one gets both images.
+    let out = place.text("out");
+    let small = place.run("one", &["oci", "export", "small", &format!("oci:{out}:small")]);
+    expect_success(&small);
+    assert_eq!(place.names(), [names[0].as_str(), "out"]);
+    assert!(slow.wait().unwrap().success());
+    assert_eq!(place.names(), ["out"]);
+    for name in ["small", "app"] {
+        place.pull("two", &format!("oci:{out}:{name}"), name);
+    }
 }
 
 /// A tar archive with one file of 48 MiB that cannot be compressed.

@@ -43,17 +43,13 @@ impl LayoutDirectory {
     pub fn open(path: &Path, name: Option<&str>) -> Result<Self, DestinationError> {
         name.map_or(Ok(()), check_name)?;
         let failed = |source| DestinationError::Io { path: path.display().to_string(), source };
-        let existing = match open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
-            Ok(directory) => Some(Arc::new(directory)),
-            Err(Errno::NOENT) => None,
-            Err(errno) => return Err(failed(errno.into())),
+        let existing = match open_layout(path) {
+            Ok(directory) => Some(directory),
+            Err(DestinationError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
         };
         let stage = match &existing {
-            Some(directory) => {
-                check_layout(path)?;
-                check_directories(directory, path)?;
-                LayoutStage::make(Arc::clone(directory), path)
-            }
+            Some(directory) => LayoutStage::make(Arc::clone(directory), path),
             None => {
                 let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -110,6 +106,15 @@ impl LayoutDirectory {
         write_file(directory, "index.json", &index).map_err(failed)?;
         fsync(&**directory).map_err(errno)
     }
+}
+
+/// Opens the directory of a layout, or an empty one.
+fn open_layout(path: &Path) -> Result<Arc<OwnedFd>, DestinationError> {
+    let directory = open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| DestinationError::Io { path: path.display().to_string(), source: errno.into() })?;
+    check_layout(path)?;
+    check_directories(&directory, path)?;
+    Ok(Arc::new(directory))
 }
 
 /// Reads a file at the top of the layout; `None` if it is missing.
@@ -225,6 +230,13 @@ impl ImageDestination for LayoutDirectory {
         let malformed = |reason| DestinationError::NoLayout { path: self.path.display().to_string(), reason };
         let index = with_image(None, manifest, self.name.as_deref()).map_err(malformed)?;
         let name = self.path.file_name().map(Path::new).unwrap_or(&self.path);
-        lock(&self.stage).become_layout(name, OCI_LAYOUT, &index).map_err(|error| self.failed(error))
+        let published = lock(&self.stage).become_layout(name, OCI_LAYOUT, &index);
+        match published {
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::EXIST) => {
+                // Another export has made it meanwhile. All blobs are in the stage, as the directory was missing.
+                self.add_to(&open_layout(&self.path)?, manifest)
+            }
+            published => published.map_err(|error| self.failed(error)),
+        }
     }
 }

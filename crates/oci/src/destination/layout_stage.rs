@@ -1,14 +1,18 @@
-//! A directory with blobs that have no place in a layout yet. It is removed if the image is not published.
+//! A directory with blobs that have no place in a layout yet. It is removed if the image is not published. If the
+//! process is killed, the next export to the same place removes it: no process has a lock on it then.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use libcomposefs_sys::tempfile::{Temporary, make_private_directory};
-use rustix::fs::{Mode, OFlags, fchmod, fstat, fsync, mkdirat, openat};
+use rustix::fs::{Dir, FlockOperation, Mode, OFlags, fchmod, flock, fstat, fsync, mkdirat, openat};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
 /// The first part of the name of the directory.
 pub(super) const PREFIX: &str = ".composefs-export-";
@@ -46,10 +50,40 @@ pub(super) fn write_file(directory: &Arc<OwnedFd>, name: &str, bytes: &[u8]) -> 
     temporary.replace(directory.as_fd(), name)
 }
 
+/// Makes the directory and locks it, which says that it is in use.
+fn make_locked(parent: &OwnedFd) -> io::Result<(String, OwnedFd)> {
+    loop {
+        let (name, directory) = make_private_directory(parent.as_fd(), PREFIX)?;
+        flock(&directory, FlockOperation::LockExclusive)?;
+        // Another export may have taken it for an abandoned one before it was locked.
+        if fstat(&directory)?.st_nlink > 0 {
+            return Ok((name, directory));
+        }
+    }
+}
+
+/// Removes the directories that exports of this user have left when they were killed. The export does not need it, so
+/// that errors are passed over.
+fn remove_abandoned(parent: &OwnedFd, path: &Path) {
+    let Ok(entries) = Dir::read_from(parent) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        if !name.to_bytes().starts_with(PREFIX.as_bytes()) {
+            continue;
+        }
+        let Ok(directory) = openat(parent, name, DIRECTORY, Mode::empty()) else { continue };
+        let is_own = fstat(&directory).is_ok_and(|stat| stat.st_uid == geteuid().as_raw());
+        if is_own && flock(&directory, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            let _ = std::fs::remove_dir_all(path.join(OsStr::from_bytes(name.to_bytes())));
+        }
+    }
+}
+
 impl LayoutStage {
     /// Makes the directory in `parent`, whose path is `path`.
     pub(super) fn make(parent: Arc<OwnedFd>, path: &Path) -> io::Result<Self> {
-        let (name, directory) = make_private_directory(parent.as_fd(), PREFIX)?;
+        remove_abandoned(&parent, path);
+        let (name, directory) = make_locked(&parent)?;
         let path = path.join(&name);
         let directory = Arc::new(directory);
         let blobs = || open_or_make(&open_or_make(&directory, "blobs")?, "sha256");
@@ -68,7 +102,8 @@ impl LayoutStage {
         &self.blobs
     }
 
-    /// Makes a layout of the directory, and gives it a name beside its own. `EEXIST` if the name is taken by anything.
+    /// Makes a layout of the directory, and gives it a name beside its own. `EEXIST` if the name is taken by anything;
+    /// the blobs then still are in the directory.
     pub(super) fn become_layout(&mut self, name: &Path, layout: &str, index: &[u8]) -> io::Result<()> {
         write_file(&self.directory, "oci-layout", layout.as_bytes())?;
         write_file(&self.directory, "index.json", index)?;
@@ -78,14 +113,7 @@ impl LayoutStage {
         for directory in [&*self.blobs, &blobs, &*self.directory] {
             fsync(directory)?;
         }
-        rustix::fs::renameat_with(&*self.parent, &self.name, &*self.parent, name, rustix::fs::RenameFlags::NOREPLACE)
-            .map_err(|errno| match errno {
-            rustix::io::Errno::EXIST => io::Error::new(
-                io::ErrorKind::AlreadyExists,
-                "another process has made it meanwhile: run the command again, which adds the image to it",
-            ),
-            errno => errno.into(),
-        })?;
+        rustix::fs::renameat_with(&*self.parent, &self.name, &*self.parent, name, rustix::fs::RenameFlags::NOREPLACE)?;
         self.is_published = true;
         Ok(fsync(&*self.parent)?)
     }
