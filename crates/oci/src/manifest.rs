@@ -31,7 +31,7 @@ pub enum ManifestError {
     #[error("{0} bytes: a manifest or configuration has at most {DOCUMENT_MAX}")]
     Size(u64),
     /// The document is no JSON of its kind.
-    #[error("it is no valid {0}: {1}")]
+    #[error("it is no valid {0}: {reason}", reason = json_reason(.1))]
     Json(&'static str, serde_json::Error),
     /// A digest cannot be checked.
     #[error(transparent)]
@@ -74,6 +74,20 @@ pub enum ManifestError {
         /// The platform of the image.
         found: String,
     },
+}
+
+/// Returns the text of an error of JSON. That of the library for digests does not say what a digest is.
+fn json_reason(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let of_digest = ["Invalid encoded value ", "Invalid non-hexadecimal character in digest: "];
+    match of_digest.iter().find_map(|prefix| text.strip_prefix(prefix)) {
+        Some(rest) => {
+            let place = rest.rfind(" at line ").unwrap_or(rest.len());
+            let (value, place) = rest.split_at(place);
+            format!("{value:?} is no value of a digest: 64 lowercase hexadecimal digits for sha256{place}")
+        }
+        None => text,
+    }
 }
 
 /// A blob, as a descriptor names it.
@@ -335,8 +349,10 @@ pub fn for_platform<'i>(entries: &'i [IndexEntry], wanted: &Platform) -> Result<
         _ => None,
     };
     entries.iter().find(fits).or(only).ok_or_else(|| {
+        // Documents about images, such as attestations, are for the platform "unknown".
+        let platforms = entries.iter().filter_map(|entry| entry.platform.as_ref());
         let names: Vec<String> =
-            entries.iter().filter_map(|entry| entry.platform.as_ref()).map(ToString::to_string).collect();
+            platforms.filter(|platform| platform.os != "unknown").map(ToString::to_string).collect();
         let available = if names.is_empty() { "no entry with a platform".to_owned() } else { names.join(", ") };
         ManifestError::NoPlatform { platform: wanted.to_string(), available }
     })
@@ -345,6 +361,35 @@ pub fn for_platform<'i>(entries: &'i [IndexEntry], wanted: &Platform) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wrong_digest_is_named_with_the_rule() {
+        for (value, shown) in [("x\u{1b}y", "\"x\\u{1b}y\""), (&"z".repeat(64), "zz\" is")] {
+            let text = String::from_utf8(manifest("")).unwrap();
+            let written = serde_json::Value::from(value).to_string();
+            let text = text.replacen(&"ab".repeat(32), written.trim_matches('"'), 1);
+            let error = Document::parse(text.into_bytes(), None).unwrap_err().to_string();
+            assert!(error.contains(shown) && error.contains("64 lowercase hexadecimal digits"), "{error}");
+            assert!(error.contains("at line 1"), "{error}");
+        }
+    }
+
+    #[test]
+    fn documents_for_no_platform_are_not_offered() {
+        let entry = |os: &str, architecture: &str| {
+            format!(
+                r#"{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:{:064}","size":1,
+                "platform":{{"os":"{os}","architecture":"{architecture}"}}}}"#,
+                0
+            )
+        };
+        let entries = [entry("linux", "s390x"), entry("unknown", "unknown")].join(",");
+        let index = format!(r#"{{"schemaVersion":2,"manifests":[{entries}]}}"#);
+        let Document::Index(entries) = Document::parse(index.into_bytes(), None).unwrap() else { panic!("no index") };
+        let wanted: Platform = "linux/amd64".parse().unwrap();
+        let error = for_platform(&entries, &wanted).unwrap_err().to_string();
+        assert!(error.contains("it has linux/s390x;"), "{error}");
+    }
 
     /// A manifest that says this media type of itself.
     fn manifest(own: &str) -> Vec<u8> {

@@ -253,11 +253,12 @@ impl ErrorKind {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Subject { action, identifier, host, repository } = self.subject.as_ref();
-        write!(f, "cannot {action}")?;
-        if !identifier.is_empty() {
-            write!(f, " {identifier}")?;
+        match identifier {
+            none if none.is_empty() => write!(f, "cannot {action} of {host}/{repository}")?,
+            digest if digest.contains(':') => write!(f, "cannot {action} {digest} of {host}/{repository}")?,
+            tag => write!(f, "cannot {action} of {host}/{repository}:{tag}")?,
         }
-        write!(f, " of {host}/{repository}: {}", self.kind)?;
+        write!(f, ": {}", self.kind)?;
         match self.kind() {
             ErrorKind::NotFound(_) => f.write_str(&self.subject.advice_if_missing()),
             _ => Ok(()),

@@ -37,7 +37,10 @@ pub enum ReferenceError {
         text: String,
     },
     /// The host is not well-formed.
-    #[error("the host in {text:?} is not valid: it is a host name or an address, and a port if needed")]
+    #[error(
+        "the host in {text:?} is not valid: it is a host name or an address, and a port if needed (`podman login` \
+         stores the name and password of a user)"
+    )]
     Host {
         /// Text that was parsed.
         text: String,
@@ -186,6 +189,12 @@ impl FromStr for Reference {
         let owned = || text.chars().take(2 * LONGEST_NAME).collect::<String>();
         if text.contains("://") {
             return Err(ReferenceError::Transport { text: owned() });
+        }
+        if let Some((_, rest)) = text.split_once('@')
+            && rest.contains('/')
+        {
+            // The text before it may be a password, which is not repeated.
+            return Err(ReferenceError::Host { text: format!("...@{}", rest.chars().take(64).collect::<String>()) });
         }
         let (name, tag, digest) = grammar::split_identifiers(text);
         let (host, path) = grammar::split_host(name);

@@ -70,6 +70,11 @@ fn other_texts_are_refused_by_their_part() {
         assert_eq!(kind(tag), "tag", "{tag}");
     }
     assert_eq!(kind("a@sha256:00"), "digest");
+    // The name and password of a user are not repeated.
+    for text in ["user:secret@h.x/a", "secret@h.x:5000/a:1"] {
+        let error = text.parse::<Reference>().expect_err("a password").to_string();
+        assert!(error.contains("...@h.x") && error.contains("podman login") && !error.contains("secret"), "{error}");
+    }
     assert_eq!(kind(&format!("h.x/{}", "a".repeat(252))), "length");
     assert_eq!(full(&format!("h.x/{}:1", "a".repeat(251))).len(), 257);
     // `docker.io/library/` belongs to the name.

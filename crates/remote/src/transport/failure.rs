@@ -6,6 +6,9 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rustls::CertificateError;
+
+use super::pinned::is_authority;
 use crate::printable::printable;
 
 /// The longest reason in a message.
@@ -60,8 +63,8 @@ impl HttpFailure {
         for _ in 0..16 {
             let Some(current) = next else { break };
             kind = kind_of(current).unwrap_or(kind);
-            let text = current.to_string();
-            if !reasons.iter().any(|reason| reason.contains(&text)) {
+            let text = reason_of(current);
+            if !text.is_empty() && !reasons.iter().any(|reason| reason.contains(&text)) {
                 reasons.push(text);
             }
             next = inner(current).or_else(|| current.source());
@@ -71,6 +74,39 @@ impl HttpFailure {
         }
         Self { kind, reason: printable(&reasons.join(": "), LONGEST_REASON) }
     }
+}
+
+/// Returns what an error says about the cause, in plain words; nothing for an error that only names a step of the
+/// library.
+fn reason_of(error: &(dyn StdError + 'static)) -> String {
+    if let Some(rustls::Error::InvalidCertificate(refused)) = error.downcast_ref() {
+        return certificate_reason(refused);
+    }
+    if inner(error).is_some() {
+        // It has the text of the inner error, which comes next.
+        return String::new();
+    }
+    let text = error.to_string();
+    let is_step =
+        text.starts_with("client error (") || ["tcp connect error", "error trying to connect"].contains(&&*text);
+    let text = text.strip_prefix("dns error: ").unwrap_or(&text);
+    let text = text.strip_prefix("error resolving DNS: ").unwrap_or(text);
+    if is_step || ["dns error", "error resolving DNS"].contains(&text) { String::new() } else { text.to_owned() }
+}
+
+/// Returns the rule that a certificate breaks.
+fn certificate_reason(refused: &CertificateError) -> String {
+    let rule = match refused {
+        refused if is_authority(refused) => {
+            "it is the certificate of an authority, and not known as that of this server"
+        }
+        CertificateError::UnknownIssuer => "no known authority has issued it",
+        CertificateError::Revoked => "its authority has revoked it",
+        CertificateError::BadSignature => "its signature is wrong",
+        CertificateError::BadEncoding => "it is malformed",
+        other => return other.to_string(),
+    };
+    rule.to_owned()
 }
 
 /// The error inside an error of the kernel's kind, which is not its source.

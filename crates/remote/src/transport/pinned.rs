@@ -33,7 +33,9 @@ impl ServerCertVerifier for PinnedVerifier {
         let result = self.usual.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         match result {
             // The library checks the validity in time before this, and the name after it.
-            Err(error) if is_authority(&error) && self.pinned.iter().any(|pinned| pinned == end_entity) => {
+            Err(rustls::Error::InvalidCertificate(error))
+                if is_authority(&error) && self.pinned.iter().any(|pinned| pinned == end_entity) =>
+            {
                 verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
                 Ok(ServerCertVerified::assertion())
             }
@@ -65,7 +67,7 @@ impl ServerCertVerifier for PinnedVerifier {
 }
 
 /// Reports whether a certificate was refused because it is one of an authority.
-fn is_authority(error: &rustls::Error) -> bool {
-    let rustls::Error::InvalidCertificate(CertificateError::Other(other)) = error else { return false };
+pub(super) fn is_authority(error: &CertificateError) -> bool {
+    let CertificateError::Other(other) = error else { return false };
     other.0.downcast_ref() == Some(&webpki::Error::CaUsedAsEndEntity)
 }

@@ -67,6 +67,7 @@ fn the_authority_must_be_known() {
         assert!(matches!(error.kind(), ErrorKind::Certificate { .. }), "{error}");
         let message = error.to_string();
         assert!(message.contains(&format!("certs.d/{host}/ca.crt")) && message.contains("insecure"), "{message}");
+        assert!(message.contains(" is not accepted: no known authority has issued it; "), "{message}");
     }
     let insecure = ClientOptions { tls_verify: TlsVerify::InsecureHosts(vec![host.clone()]), ..options() };
     assert_eq!(tags(&insecure).expect("a list"), ["one"]);
@@ -96,6 +97,7 @@ fn a_certificate_that_is_its_own_authority_is_trusted_where_it_is_given() {
     for unknown in [options(), with_certificates(&registry, "unknown", &[("other.crt", "ca.crt")])] {
         let error = repository(&unknown, &registry.host(), "image").tags().expect_err("another certificate");
         assert!(matches!(error.kind(), ErrorKind::Certificate { .. }), "{error}");
+        assert!(error.to_string().contains(" is not accepted: it is the certificate of an authority, "), "{error}");
     }
     let given = ClientOptions { authority_file: Some(registry.dir.path().join("server.crt")), ..options() };
     assert_eq!(repository(&given, &registry.host(), "image").tags().expect("a list"), ["one"]);
@@ -121,6 +123,7 @@ fn a_name_that_the_certificate_lacks_is_refused() {
     let host = format!("localhost:{}", registry.port);
     let error = repository(&given, &host, "image").tags().expect_err("another name");
     assert!(matches!(error.kind(), ErrorKind::Certificate { .. }), "{error}");
+    assert!(error.to_string().contains(" is not accepted: certificate not valid for name \"localhost\""), "{error}");
 }
 
 #[test]

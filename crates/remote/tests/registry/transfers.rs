@@ -71,7 +71,8 @@ fn missing_content_is_named_with_the_code_of_the_registry() {
     let error = repository.manifest("two").expect_err("no such tag");
     let message = error.to_string();
     assert!(error.is_not_found() && error.status() == Some(404), "{message}");
-    for part in ["manifest two", "MANIFEST_UNKNOWN", &registry.host(), "some/image", "HTTP 404", "list-tags docker://"]
+    for part in
+        ["the manifest of ", "MANIFEST_UNKNOWN", &registry.host(), "some/image:two", "HTTP 404", "list-tags docker://"]
     {
         assert!(message.contains(part), "{message}");
     }
