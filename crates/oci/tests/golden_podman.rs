@@ -75,6 +75,7 @@ fn as_podman(name: &str, user: &str, options: &RunOptions) {
         seccomp: None,
         terminal_size: None,
         volumes: Default::default(),
+        user_namespace: None,
     };
     let image = ImageProcess::parse(IMAGE.as_bytes()).unwrap();
     let ours = serde_json::to_value(runtime_spec(&image, options, &place).unwrap()).unwrap();
@@ -137,6 +138,7 @@ fn place(user: &str) -> ContainerPlace {
         seccomp: None,
         terminal_size: None,
         volumes: Default::default(),
+        user_namespace: None,
     }
 }
 

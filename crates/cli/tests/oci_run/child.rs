@@ -7,7 +7,7 @@ use libcomposefs_sys::mount::{FsContext, MountAttrFlags, clone_mount};
 use libcomposefs_sys::namespace::enter_private_mounts;
 
 use crate::fixture::has_first_version;
-use crate::run::{BundleArgs, RunArgs, run_container, status_of, write_bundle};
+use crate::run::{BundleArgs, RootMount, RunArgs, run_container, status_of, write_bundle};
 
 #[derive(Parser)]
 enum ChildLine {
@@ -32,9 +32,11 @@ pub(crate) fn answer() -> Option<i32> {
         return None;
     }
     let done = match ChildLine::parse() {
-        ChildLine::Container { config, args } => hide_first_version()
-            .and_then(|()| read(&config))
-            .and_then(|config| run_container(&args, &config, |target| mount_directory(Path::new(&args.name), target))),
+        ChildLine::Container { config, args } => hide_first_version().and_then(|()| read(&config)).and_then(|config| {
+            run_container(&args, &config, |target| {
+                mount_directory(Path::new(&args.name), target).map(|()| RootMount::Done)
+            })
+        }),
         ChildLine::Bundle { config, args } => read(&config)
             .and_then(|config| write_bundle(&args, &config, |target| mount_directory(Path::new(&args.name), target)))
             .map(|()| 0),

@@ -35,7 +35,7 @@ pub use image_process::ImageProcess;
 pub use mounts::clean_volume;
 pub use oci_spec::runtime::{LinuxSeccomp, Spec};
 pub use options::{BindMount, CgroupLimits, ContainerNetwork, RunOptions, TmpfsMount};
-pub use place::{ContainerPlace, GeneratedFiles, ProcessLimit, VolumeAttributes};
+pub use place::{ContainerPlace, GeneratedFiles, MappedIds, ProcessLimit, VolumeAttributes};
 pub use seccomp::{KernelVersion, SeccompProfile, SeccompTarget};
 pub use spec::runtime_spec;
 pub use user::ContainerUser;

@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use oci_spec::runtime::{Mount, MountBuilder};
 
 use super::defaults::{FILE_SYSTEMS, READ_ONLY_TMPFS};
-use super::{ContainerPlace, ImageProcess, RunOptions, RuntimeError, VolumeAttributes};
+use super::{ContainerNetwork, ContainerPlace, ImageProcess, RunOptions, RuntimeError, VolumeAttributes};
+
+/// The group that owns terminals, in the default options of devpts.
+const TTY_GROUP: u32 = 5;
 
 /// Returns the mounts in the order in which the runtime creates them: a directory before what is below it.
 pub(super) fn mounts(
@@ -18,6 +21,7 @@ pub(super) fn mounts(
     for (destination, kind, source, flags) in FILE_SYSTEMS {
         list.put(destination.to_owned(), kind, source.into(), words(flags))?;
     }
+    list.adapt_to_user_namespace(options, place)?;
     list.put_generated(options, place)?;
     if options.read_only {
         for destination in READ_ONLY_TMPFS {
@@ -89,6 +93,21 @@ impl MountList {
         let mount = MountBuilder::default().destination(&destination).typ(kind).source(source).options(flags);
         let mount = mount.build()?;
         self.0.insert((destination.matches('/').count(), destination), mount);
+        Ok(())
+    }
+
+    /// Changes the default file systems where a user namespace other than the host's may not have them, as podman does.
+    fn adapt_to_user_namespace(&mut self, options: &RunOptions, place: &ContainerPlace) -> Put {
+        let Some(mapped) = place.user_namespace else { return Ok(()) };
+        if options.network == ContainerNetwork::Host {
+            // The kernel mounts sysfs only for the owner of the network namespace.
+            let flags = ["rprivate", "nosuid", "noexec", "nodev", "ro", "rbind"];
+            self.put("/sys".to_owned(), "bind", "/sys".into(), words(&flags))?;
+        }
+        if mapped.gids <= TTY_GROUP {
+            let flags = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"];
+            self.put("/dev/pts".to_owned(), "devpts", "devpts".into(), words(&flags))?;
+        }
         Ok(())
     }
 

@@ -28,6 +28,17 @@ pub struct ContainerPlace {
     pub terminal_size: Option<(u16, u16)>,
     /// Attributes of the directories of the image's volumes, by their clean paths.
     pub volumes: BTreeMap<String, VolumeAttributes>,
+    /// IDs of the user namespace that the container is started in; `None` for that of the host.
+    pub user_namespace: Option<MappedIds>,
+}
+
+/// Numbers of IDs that a user namespace maps, from 0 on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MappedIds {
+    /// User IDs.
+    pub uids: u32,
+    /// Group IDs.
+    pub gids: u32,
 }
 
 /// Mode and owner of a directory.

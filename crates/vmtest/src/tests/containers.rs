@@ -10,7 +10,11 @@ use crate::context::Context;
 use crate::kernel::Kernels;
 
 // Verified mounts need overlayfs with `verity=require`.
-super::tests! { "containers", Kernels::Since((6, 6)) => [limits_are_enforced, contents_are_verified] }
+super::tests! { "containers", Kernels::Since((6, 6)) => [
+    limits_are_enforced,
+    contents_are_verified,
+    a_user_runs_a_container,
+] }
 
 const LAYOUT: &str = include_str!("containers_layout.sh");
 const IN_NEW_ROOT: &str = include_str!("containers_new_root.sh");
@@ -68,5 +72,34 @@ fn contents_are_verified(context: &Context) -> Result<()> {
     let replaced = run(&dir, "", read)?;
     ensure!(replaced.status != Some(0), "the container read another content: {}", replaced.stdout);
     replaced.says("/etc/content")?;
+    Ok(())
+}
+
+fn a_user_runs_a_container(context: &Context) -> Result<()> {
+    let dir = context.scratch("user")?;
+    pull(context, &dir)?;
+    let open = "test ! -e /dev/fuse || chmod 666 /dev/fuse; chmod -R a+rX repo; chmod 755 .";
+    command::run(Command::new("sh").args(["-euc", open]).current_dir(&dir))?.success()?;
+    let as_user = |options: &str, script: &str| {
+        let user = "chmod 1777 /var/tmp; exec /usr/sbin/unshare -G 1000 -S 1000";
+        let line = format!("{user} composefs --repo repo oci run {options} box -- sh -c '{script}'");
+        command::run(Command::new("sh").args(["-euc", IN_NEW_ROOT, "sh", &line]).current_dir(&dir))
+    };
+    for network in ["none", "host"] {
+        let script = "cat /proc/self/uid_map; echo new > /new; cat /new; head -c 3 /etc/content; exit 7";
+        let ran = as_user(&format!("--network={network}"), script)?.exited(7)?;
+        let words: Vec<&str> = ran.stdout.split_whitespace().collect();
+        ensure!(words == ["0", "1000", "1", "new", "a", "a"], "{network}: {ran:?}");
+    }
+    as_user("--memory=24m", "true")?.exited(125)?.says("--memory and --cpus need root")?;
+    // Nothing is left, and the contents are verified for users too.
+    let left = "! ls -d /var/tmp/composefs-run-* && ! ps | grep -v grep | grep 'composefs --repo'";
+    command::run(Command::new("sh").args(["-euc", left]).current_dir(&dir))?.success()?;
+    let replace = "object=repo/objects/$(fsverity digest --compact content | sed 's,^\\(..\\),\\1/,')
+        tr a b < content > other
+        mv other $object";
+    command::run(Command::new("sh").args(["-euc", replace]).current_dir(&dir))?.success()?;
+    let replaced = as_user("", "cat /etc/content | grep b && echo read")?;
+    ensure!(!replaced.stdout.contains("read"), "the container read another content: {}", replaced.stdout);
     Ok(())
 }

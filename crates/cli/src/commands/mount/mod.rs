@@ -209,6 +209,12 @@ impl MountArgs {
         Self::of(image, target, options, via)
     }
 
+    /// Returns the arguments that mount an image of a repository, which was asked for by a name, as the root of a command.
+    pub(crate) fn for_container((digest, name): (&Digest, &str), target: &Path) -> Self {
+        let judged_as = Some(name.to_owned());
+        Self { judged_as, ..Self::of(digest.to_hex().into(), target.to_owned(), Vec::new(), Via::Auto) }
+    }
+
     fn of(image: PathBuf, target: PathBuf, options: Vec<OsString>, via: Via) -> Self {
         Self {
             image,
@@ -235,8 +241,13 @@ impl MountArgs {
 
     /// Mounts an image of this repository.
     pub(crate) fn run_in(&self, repository: &Repository) -> anyhow::Result<()> {
+        self.run_part_in(repository)?.result()
+    }
+
+    /// Mounts an image of this repository, and returns the part of the process.
+    pub(crate) fn run_part_in(&self, repository: &Repository) -> anyhow::Result<MountPart> {
         let options = Options::parse(&self.options.join(OsStr::new(",")), UnknownOptions::Refuse)?;
-        repository_image::run(self, options, repository, NameKind::Any)?.result()
+        repository_image::run(self, options, repository, NameKind::Any)
     }
 }
 

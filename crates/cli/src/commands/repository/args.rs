@@ -35,6 +35,9 @@ pub(crate) struct RepositoryArgs {
     /// How OCI images outside a repository are read, from the options of the command.
     #[arg(skip)]
     sources: SourceArgs,
+    /// The default repository, if it was chosen before the process became root of a user namespace.
+    #[arg(skip)]
+    default: Option<PathBuf>,
 }
 
 // The arguments of a command that works in a repository. No doc comment, which clap would take for the description of
@@ -100,6 +103,11 @@ impl RepositoryArgs {
         Self { names: NameKind::Oci, ..self.clone() }
     }
 
+    /// Returns the same repository, also after the process has become root of a user namespace.
+    pub(crate) fn of_this_user(&self) -> anyhow::Result<Self> {
+        Ok(Self { default: Some(self.path()?), ..self.clone() })
+    }
+
     /// Returns the same repository, with options for OCI images outside it.
     pub(crate) fn with_sources(&self, sources: &SourceArgs) -> Self {
         Self { sources: sources.clone(), ..self.clone() }
@@ -117,7 +125,7 @@ impl RepositoryArgs {
 
     /// Returns the path of the selected or the default repository.
     pub(crate) fn path(&self) -> anyhow::Result<PathBuf> {
-        if let Some(path) = &self.repo {
+        if let Some(path) = self.repo.as_ref().or(self.default.as_ref()) {
             return Ok(path.clone());
         }
         if self.system || !self.user && rustix::process::geteuid().is_root() {

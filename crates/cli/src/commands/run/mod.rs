@@ -9,7 +9,7 @@
 
 mod args;
 mod inside;
-mod user_maps;
+pub(super) mod user_maps;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::DirBuilder;
@@ -42,6 +42,7 @@ pub(crate) fn run(args: &PlainRunArgs, selected: &RepositoryArgs) -> ExitCode {
 }
 
 fn run_command(args: &PlainRunArgs, selected: &RepositoryArgs) -> anyhow::Result<u8> {
+    let selected = selected.of_this_user()?;
     if !may_mount() {
         user_maps::enter_user_namespace()?;
     }
@@ -49,7 +50,7 @@ fn run_command(args: &PlainRunArgs, selected: &RepositoryArgs) -> anyhow::Result
     let place = ContainerChanges::on_disk()?;
     let root = place.path().join("root");
     make_directory(&root, 0o700)?;
-    match MountArgs::for_run(&args.image, &root, mount_options(args, &place.path())?, args.via).run_part(selected)? {
+    match MountArgs::for_run(&args.image, &root, mount_options(args, &place.path())?, args.via).run_part(&selected)? {
         MountPart::Caller => {}
         MountPart::Server(served) => {
             // The directory is removed by the caller.

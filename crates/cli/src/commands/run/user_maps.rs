@@ -23,7 +23,7 @@ const UIDS: IdKind = IdKind { ranges: "/etc/subuid", program: "newuidmap", map: 
 const GIDS: IdKind = IdKind { ranges: "/etc/subgid", program: "newgidmap", map: "gid_map" };
 
 /// Moves the process into a new user namespace, in which it is root.
-pub(super) fn enter_user_namespace() -> anyhow::Result<()> {
+pub(crate) fn enter_user_namespace() -> anyhow::Result<()> {
     let namespace = NewUserNamespace::create().map_err(|error| {
         with_remedy(
             format_args!("cannot create a user namespace: {error}"),

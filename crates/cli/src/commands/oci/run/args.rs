@@ -15,7 +15,11 @@ use crate::complete;
 ///
 /// The root of the container is the mounted image with a directory for changes on top, which is removed when the
 /// command ends. crun or runc starts the container, with the security defaults of podman: its capabilities, seccomp
-/// profile, masked and read-only paths, and namespaces of its own. Needs root.
+/// profile, masked and read-only paths, and namespaces of its own.
+///
+/// Without root the container is in a user namespace, in which the caller is root, and a process of the caller serves
+/// and verifies the image, as with `composefs run`. It then needs crun, has no limits of memory and CPUs, and knows
+/// other users than root only by the caller's lines in /etc/subuid and /etc/subgid.
 #[derive(clap::Args)]
 #[command(after_help = RUN_HELP)]
 pub(crate) struct RunArgs {
@@ -45,7 +49,8 @@ pub(crate) struct RunArgs {
 
 const RUN_HELP: &str = "\
 Exit status: that of the command; 128 plus the number of the signal that ended it; 127 if the command is not in the
-image, 126 if it cannot be executed, 125 if the container cannot be started, 2 if the command line is wrong.
+image, 126 if it cannot be executed, 125 if the container cannot be started, 2 if the command line is wrong. As with
+podman it is 1 if only the kernel finds out that it cannot be executed: another architecture, a missing interpreter.
 
 Examples:
   composefs --repo=/srv/images oci run debian -- ls -l /

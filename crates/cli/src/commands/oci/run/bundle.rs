@@ -20,6 +20,7 @@ use rustix::stdio::stdin;
 use rustix::termios::tcgetwinsize;
 
 use super::host::HostFacts;
+use super::mapped_ids::check_user;
 use super::{accounts, generated};
 
 /// Mount point of the bundle in the mount namespace of each container. Nothing is mounted there elsewhere.
@@ -39,9 +40,10 @@ pub(super) struct OciBundle {
 }
 
 impl OciBundle {
-    /// Makes a bundle in a new file system in memory, which only this mount namespace has.
-    pub(super) fn in_memory(id: &str) -> anyhow::Result<Self> {
-        let path = Path::new(IN_MEMORY);
+    /// Makes a bundle in a new file system in memory, which only this mount namespace has. It is mounted below `place`,
+    /// or at a directory of the system.
+    pub(super) fn in_memory(id: &str, place: Option<&Path>) -> anyhow::Result<Self> {
+        let path = &place.map_or_else(|| IN_MEMORY.into(), |place| place.join("bundle"));
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -99,7 +101,9 @@ impl OciBundle {
             seccomp: Some(host.seccomp.clone()),
             terminal_size: terminal_size().filter(|_| options.terminal),
             volumes,
+            user_namespace: host.mapped,
         };
+        check_user(&place.user, host.mapped)?;
         let spec = runtime_spec(image, &options, &place)?;
         let path = self.path.join("config.json");
         let text = serde_json::to_vec_pretty(&spec).context("cannot write the runtime's configuration as JSON")?;

@@ -30,10 +30,14 @@ pub(crate) struct ContainerChanges {
 /// Mounts the root of a container on the mounted image of its OCI bundle. Changes go to disk. They go to the memory of
 /// the bundle if the root is read-only, since only the runtime's mount points are changes then, and if the file system
 /// of the disk cannot store changes: overlayfs itself, in another container.
-pub(super) fn mount_root(bundle: &OciBundle, is_read_only: bool) -> anyhow::Result<Option<ContainerChanges>> {
+pub(super) fn mount_root(
+    bundle: &OciBundle,
+    is_read_only: bool,
+    is_users: bool,
+) -> anyhow::Result<Option<ContainerChanges>> {
     if !is_read_only {
         let changes = ContainerChanges::on_disk()?;
-        match mount_on(bundle, &changes.path(), true) {
+        match mount_on(bundle, &changes.path(), Durability::Volatile, is_users) {
             Ok(()) => return Ok(Some(changes)),
             Err(error) if is_unsupported(&error) => {}
             Err(error) => return Err(error),
@@ -41,17 +45,32 @@ pub(super) fn mount_root(bundle: &OciBundle, is_read_only: bool) -> anyhow::Resu
     }
     let directory = bundle.path().join("changes");
     make_directory(&directory)?;
-    mount_on(bundle, &directory, true)?;
+    mount_on(bundle, &directory, Durability::Volatile, is_users)?;
     Ok(None)
 }
 
+/// Whether changes of a container survive a crash of the system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Durability {
+    /// They need not.
+    Volatile,
+    /// They do.
+    Kept,
+}
+
 /// Mounts the root of a container whose changes go to `directory`.
-pub(super) fn mount_on(bundle: &OciBundle, directory: &Path, is_volatile: bool) -> anyhow::Result<()> {
+pub(super) fn mount_on(
+    bundle: &OciBundle,
+    directory: &Path,
+    durability: Durability,
+    is_users: bool,
+) -> anyhow::Result<()> {
     let (upper, work) = (directory.join("upper"), directory.join("work"));
     make_directory(&upper)?;
     make_directory(&work)?;
     overlay::copy_attributes(&bundle.lower(), &upper)?;
-    let layers = RootLayers { lower: &bundle.lower(), upper: &upper, work: &work, is_volatile };
+    let is_volatile = durability == Durability::Volatile;
+    let layers = RootLayers { lower: &bundle.lower(), upper: &upper, work: &work, is_users, is_volatile };
     overlay::mount(&layers, &bundle.root())
         .with_context(|| format!("cannot mount the root of the container at {}", bundle.root().display()))
 }

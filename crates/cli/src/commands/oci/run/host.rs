@@ -5,12 +5,13 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use libcomposefs_oci::runtime::{
-    KernelVersion, LinuxSeccomp, ProcessLimit, SeccompProfile, SeccompTarget, capability_names,
+    KernelVersion, LinuxSeccomp, MappedIds, ProcessLimit, SeccompProfile, SeccompTarget, capability_names,
 };
 use rustix::process::{Resource, getrlimit};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::args::Cgroups;
+use super::mapped_ids::mapped_ids;
 
 /// Files with the seccomp profile: that of the administrator, and that of the distribution.
 const SECCOMP_PROFILES: [&str; 2] = ["/etc/containers/seccomp.json", "/usr/share/containers/seccomp.json"];
@@ -32,6 +33,8 @@ pub(super) struct HostFacts {
     pub(super) cgroups: CgroupManager,
     /// Largest number of processes; `None` if the kernel cannot limit it.
     pub(super) pids: Option<u64>,
+    /// IDs of the user namespace; `None` in that of the host.
+    pub(super) mapped: Option<MappedIds>,
 }
 
 /// Who makes the control group of a container.
@@ -50,8 +53,11 @@ impl HostFacts {
     pub(super) fn gather(cgroups: Cgroups) -> anyhow::Result<Self> {
         let uname = rustix::system::uname();
         let kernel = KernelVersion::parse(&uname.release().to_string_lossy());
+        let mapped = mapped_ids()?;
         let cgroups = match cgroups {
             Cgroups::Disabled => CgroupManager::Disabled,
+            // The control groups of the host belong to its root.
+            Cgroups::Enabled if mapped.is_some() => CgroupManager::Disabled,
             Cgroups::Enabled if Path::new("/run/systemd/system").is_dir() => CgroupManager::Systemd,
             Cgroups::Enabled => CgroupManager::FileSystem,
         };
@@ -62,6 +68,7 @@ impl HostFacts {
             limits: limits(),
             cgroups,
             pids: Some(PIDS).filter(|_| cgroups != CgroupManager::Disabled && has_pids_controller()),
+            mapped,
         })
     }
 

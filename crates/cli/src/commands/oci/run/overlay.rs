@@ -15,6 +15,8 @@ pub(super) struct RootLayers<'a> {
     pub(super) upper: &'a Path,
     /// Empty directory on the same file system, for the kernel.
     pub(super) work: &'a Path,
+    /// The overlay is that of a user namespace, which cannot write `trusted.*` attributes.
+    pub(super) is_users: bool,
     /// Changes need not survive a crash, so the kernel does not write them to disk at the end.
     pub(super) is_volatile: bool,
 }
@@ -27,6 +29,9 @@ pub(super) fn mount(layers: &RootLayers<'_>, target: &Path) -> Result<(), MountE
     context.set_string("lowerdir", layers.lower)?;
     context.set_string("upperdir", layers.upper)?;
     context.set_string("workdir", layers.work)?;
+    if layers.is_users {
+        context.set_flag("userxattr")?;
+    }
     if layers.is_volatile {
         context.set_flag("volatile")?;
     }

@@ -34,7 +34,7 @@ pub(super) fn run(relay: &SignalRelay, container: &Container<'_>, args: &RunArgs
     let &Container { bundle, changes, host, program } = container;
     let terminal = if args.tty { Some(terminal()?) } else { None };
     let (log, pid_file) = (bundle.path().join("log.json"), bundle.path().join("pid"));
-    let mut command = base_command(program, host)?;
+    let mut command = base_command(program, bundle, host)?;
     command.arg("--log").arg(&log).args(["--log-format", "json"]);
     command.arg("run").arg("--bundle").arg(bundle.path()).arg("--pid-file").arg(&pid_file).arg(bundle.id());
     if !args.interactive && !args.tty {
@@ -67,16 +67,21 @@ fn terminal() -> anyhow::Result<Termios> {
 
 /// Returns a command of the runtime without a subcommand. Its environment is not that of the caller: `NOTIFY_SOCKET`,
 /// `LISTEN_FDS` and `XDG_RUNTIME_DIR` would change what it does.
-fn base_command(program: &RuntimeProgram, host: &HostFacts) -> anyhow::Result<Command> {
+fn base_command(program: &RuntimeProgram, bundle: &OciBundle, host: &HostFacts) -> anyhow::Result<Command> {
     let mut command = Command::new(&program.path);
     command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    if host.mapped.is_some() {
+        // The directory of the runtime's state in /run belongs to root of the host.
+        command.arg("--root").arg(bundle.path().join("state"));
+    }
     match host.cgroups {
         CgroupManager::Systemd => {
             command.arg("--systemd-cgroup");
         }
         CgroupManager::FileSystem => {}
         CgroupManager::Disabled => {
-            ensure!(program.is_crun(), "--cgroups=disabled needs crun: {} always uses control groups", program.name());
+            let why = if host.mapped.is_some() { "a container without root" } else { "--cgroups=disabled" };
+            ensure!(program.is_crun(), "{why} needs crun: {} always uses control groups", program.name());
             command.arg("--cgroup-manager=disabled");
         }
     }
@@ -84,7 +89,7 @@ fn base_command(program: &RuntimeProgram, host: &HostFacts) -> anyhow::Result<Co
 }
 
 fn delete(program: &RuntimeProgram, bundle: &OciBundle, host: &HostFacts) {
-    if let Ok(mut command) = base_command(program, host) {
+    if let Ok(mut command) = base_command(program, bundle, host) {
         command.args(["delete", "--force", bundle.id()]);
         // It fails if there is nothing to delete.
         let _ = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();

@@ -8,8 +8,9 @@ use libcomposefs_oci::runtime::ImageProcess;
 
 use super::args::BundleArgs;
 use super::bundle::{OciBundle, make_directory};
+use super::changes::{self, Durability};
 use super::host::HostFacts;
-use super::{changes, require_root};
+use super::require_root;
 
 /// Makes the bundle that the arguments describe.
 ///
@@ -34,7 +35,7 @@ pub(crate) fn write_bundle(
     let made = bundle.and_then(|bundle| {
         let made = mount_root(&bundle.lower()).and_then(|()| {
             make_directory(&changes)?;
-            changes::mount_on(&bundle, &changes, false)?;
+            changes::mount_on(&bundle, &changes, Durability::Kept, false)?;
             bundle.write(&image, &options, &host)
         });
         if made.is_err() {
