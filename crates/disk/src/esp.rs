@@ -33,8 +33,8 @@ pub(crate) fn files<'p>(
     }
     for (_, program) in &files {
         let wrong = |reason: String| DiskError::Efi { path: program.path.clone(), reason };
-        if program.architecture != architecture {
-            return Err(wrong(format!("it is for {}, the disk for {architecture}", program.architecture)));
+        if program.architecture() != architecture {
+            return Err(wrong(format!("it is for {}, the disk for {architecture}", program.architecture())));
         }
         if program.size > FILE_MAX {
             return Err(wrong(format!("it has {} bytes, more than FAT can have", program.size)));

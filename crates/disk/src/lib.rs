@@ -8,6 +8,7 @@
 
 mod architecture;
 mod efi_program;
+pub mod entries;
 mod error;
 mod esp;
 mod ext4;
@@ -21,7 +22,7 @@ mod state;
 mod target;
 
 pub use architecture::Architecture;
-pub use efi_program::EfiProgram;
+pub use efi_program::{EfiHeaders, EfiProgram};
 pub use error::DiskError;
 pub use partition_table::DiskPartition;
 pub use plan::{DiskOptions, DiskPlan, DiskReport};
