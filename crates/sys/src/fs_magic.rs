@@ -20,6 +20,8 @@ impl FsMagic {
     pub const CIFS: Self = Self(0xff53_4d42);
     /// `FUSE_SUPER_MAGIC`: a FUSE server, including virtiofs.
     pub const FUSE: Self = Self(0x6573_5546);
+    /// `MSDOS_SUPER_MAGIC`: FAT, also with long names.
+    pub const MSDOS: Self = Self(0x4d44);
     /// `NFS_SUPER_MAGIC`
     pub const NFS: Self = Self(0x6969);
     /// `OVERLAYFS_SUPER_MAGIC`

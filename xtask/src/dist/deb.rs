@@ -166,6 +166,7 @@ mod tests {
         assert_eq!(owners("usr/bin/composefs"), ["composefs"]);
         assert_eq!(owners("usr/share/man/man1/composefs.1.gz"), ["composefs"]);
         assert_eq!(owners(stage::BOOT_PAGE), ["composefs-initramfs"]);
+        assert_eq!(owners("usr/lib/systemd/system/composefs-check.service"), ["composefs"]);
         assert_eq!(owners("usr/lib/composefs/composefs-setup-root"), ["composefs-initramfs"]);
         assert_eq!(owners(stage::LIBRARY), ["libcomposefs1"]);
         assert_eq!(owners(stage::DEVELOPMENT_LINK), ["libcomposefs-dev"]);

@@ -68,6 +68,7 @@ fn packages(version: &str) -> [Package; 4] {
                 "usr/share/bash-completion",
                 "usr/share/zsh",
                 "usr/share/fish",
+                "usr/lib/systemd",
                 "usr/share/doc/composefs",
             ],
             library: None,

@@ -34,6 +34,10 @@ const INITRAMFS: &[(&str, &str, u32)] = &[
     ("initramfs-tools/local-bottom", "usr/share/initramfs-tools/scripts/local-bottom/composefs", 0o755),
 ];
 
+/// The unit that checks the booted image, and its place.
+const CHECK_UNIT: (&str, &str) =
+    ("crates/cli/systemd/composefs-check.service", "usr/lib/systemd/system/composefs-check.service");
+
 /// A tree as it would be below `/`.
 pub(super) struct Staged {
     pub(super) root: PathBuf,
@@ -54,6 +58,8 @@ impl Staged {
         staged.link("libcomposefs.so.1", DEVELOPMENT_LINK)?;
         staged.development(version)?;
         staged.initramfs()?;
+        let (unit, path) = CHECK_UNIT;
+        staged.file(path, &fs::read(paths::checkout().join(unit))?)?;
         man::write(&program, &root.join("usr/share/man"))?;
         for (shell, path) in COMPLETIONS {
             let script = process::output(Command::new(&program).args(["completion", shell]))?;

@@ -17,7 +17,7 @@ pub(crate) const GROUPS: &[CommandGroup] = &[
         heading: "Build images",
         commands: &["create", "derive", "digest", "explain-digest", "prove", "seal"],
     },
-    CommandGroup { heading: "Boot images", commands: &["disk"] },
+    CommandGroup { heading: "Boot images", commands: &["boot", "disk"] },
     CommandGroup { heading: "Inspect images", commands: &["cat", "diff", "du", "extract", "find", "ls", "stat"] },
     CommandGroup {
         heading: "Manage a repository",

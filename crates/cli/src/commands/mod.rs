@@ -1,5 +1,6 @@
 //! The subcommands of `composefs`, and the programs with other names.
 
+mod boot;
 mod bootable_args;
 mod cat;
 mod check;
@@ -77,6 +78,7 @@ mount.composefs, the program behaves as that tool, with status 1 for every failu
 
 #[derive(Subcommand)]
 enum Command {
+    Boot(WithNames<boot::BootArgs>),
     Cat(WithSources<cat::CatArgs>),
     Check(WithSources<check::CheckArgs>),
     Completion(completion::CompletionArgs),
@@ -141,6 +143,7 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
         Err(status) => return status,
     };
     match command {
+        Command::Boot(args) => args.run(&before, boot::run),
         Command::Cat(args) => args.run(&before, cat::run),
         Command::Check(args) => args.run(&before, check::run),
         Command::Completion(args) => exit_status(completion::run(&args, self::command())),

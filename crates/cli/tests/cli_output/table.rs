@@ -27,6 +27,70 @@ const fn asks(command: &'static str, line: &'static str, fails: &'static str) ->
 /// an empty directory, `$OUT` and `$NONE` do not exist, and `$UNREADABLE` has a file that `unprivileged` programs
 /// cannot open.
 pub(crate) const ROWS: &[Row] = &[
+    asks("boot check", r#"composefs --repo="$R" boot check "$N""#, r#"composefs --repo="$R" boot check "no-$N""#),
+    asks("boot check", r#"composefs --repo="$R" boot check "$N" --json"#, r#"composefs --repo="$BAD" boot check "$N""#),
+    Row {
+        command: "boot install",
+        line: r#"rm -rf "$OUT"; mkdir -p "$OUT/esp"; composefs --repo="$OUT/composefs" init --insecure >/dev/null
+            composefs --repo="$OUT/composefs" create "$T2" --name=os >/dev/null
+            composefs boot install os --sysroot="$OUT" --esp="$OUT/esp" --no-verity \
+                --kernel="$T/big" --initrd="$T/big""#,
+        fails: r#"composefs --repo="$R" boot install "$N" --esp="$NONE""#,
+        holds: r#"ls "$OUT/esp/loader/entries" | grep -q ^composefs-1-"#,
+        undo: r#"rm -r "$OUT""#,
+    },
+    Row {
+        command: "boot install",
+        line: r#"rm -rf "$OUT"; mkdir -p "$OUT/esp"; composefs --repo="$OUT/composefs" init --insecure >/dev/null
+            composefs --repo="$OUT/composefs" create "$T2" --name=os >/dev/null
+            composefs boot install os --sysroot="$OUT" --esp="$OUT/esp" --no-verity \
+                --kernel="$T/big" --initrd="$T/big" --json"#,
+        fails: r#"composefs boot install "$N" --sysroot="$NONE" --esp="$EMPTY""#,
+        holds: r#"ls "$OUT/esp/loader/entries" | grep -q ^composefs-1-"#,
+        undo: r#"rm -r "$OUT""#,
+    },
+    asks(
+        "boot list",
+        r#"composefs --repo="$R" boot list --esp="$EMPTY""#,
+        r#"composefs --repo="$R" boot list --esp="$NONE""#,
+    ),
+    asks(
+        "boot list",
+        r#"composefs boot list --json --esp="$EMPTY" --sysroot="$EMPTY""#,
+        r#"composefs boot list --esp="$I""#,
+    ),
+    Row {
+        command: "boot remove",
+        line: r#"rm -rf "$OUT"; mkdir -p "$OUT/esp/loader/entries"
+            composefs --repo="$OUT/composefs" init --insecure >/dev/null
+            for n in 1 2; do echo "title $n" > "$OUT/esp/loader/entries/composefs-$n-0123456789abcdef.conf"; done
+            composefs boot remove composefs-1-0123456789abcdef.conf --sysroot="$OUT" --esp="$OUT/esp" --json"#,
+        fails: r#"composefs boot remove "$X" --sysroot="$NONE" --esp="$EMPTY""#,
+        holds: r#"[ "$(ls "$OUT/esp/loader/entries")" = composefs-2-0123456789abcdef.conf ]"#,
+        undo: r#"rm -r "$OUT""#,
+    },
+    Row {
+        command: "boot rollback",
+        line: r#"rm -rf "$OUT"; mkdir -p "$OUT/esp/loader/entries"
+            composefs --repo="$OUT/composefs" init --insecure >/dev/null
+            d=$(composefs --repo="$OUT/composefs" create "$T2" --name=os)
+            echo "options composefs=?$d" > "$OUT/esp/loader/entries/a.conf"
+            echo "sort-key a" > "$OUT/esp/loader/entries/b.conf"
+            composefs boot rollback --sysroot="$OUT" --esp="$OUT/esp""#,
+        fails: r#"composefs boot rollback --sysroot="$NONE" --esp="$EMPTY""#,
+        holds: r#"ls "$OUT/esp/loader/entries" | grep -q ^composefs-1-"#,
+        undo: r#"rm -r "$OUT""#,
+    },
+    asks(
+        "boot status",
+        r#"composefs --repo="$R" boot status --esp="$EMPTY""#,
+        r#"composefs --repo="$R" boot status --esp="$NONE""#,
+    ),
+    asks(
+        "boot status",
+        r#"composefs boot status --json --esp="$EMPTY" --sysroot="$EMPTY""#,
+        r#"composefs boot status --esp="$X""#,
+    ),
     asks("cat", r#"composefs cat --basedir="$O" "$I" /big"#, r#"composefs cat --basedir="$NONE" "$I" "/$NONE""#),
     asks("cat", r#"composefs cat --json --basedir="$O" "$I" "/$X""#, r#"composefs cat "$I" "/$X" /big"#),
     asks("cat", r#"composefs --repo="$R" cat "$N" /big"#, r#"composefs --repo="$R" cat "no-$N" /big"#),

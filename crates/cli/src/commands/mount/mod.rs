@@ -18,7 +18,7 @@ use libcomposefs_image::Digest;
 use libcomposefs_mount::{Error, ImageFile, KernelFeatures, Mounted, Options, Plan, UnknownOptions};
 
 pub(crate) use self::report::{plan_text, with_remedy};
-pub(crate) use self::repository_image::mount_read_only;
+pub(crate) use self::repository_image::{mount_read_only, trusted};
 pub(crate) use self::via::ChosenWay;
 pub(crate) use self::via::Via;
 use libcomposefs_repo::Repository;

@@ -65,7 +65,7 @@ pub(crate) fn mount_read_only(
 
 /// Asks the policies about the image, whose open file has the digest: `compare` or the mount itself makes sure of it.
 /// The serial number that was accepted is remembered, unless nothing is mounted.
-pub(super) fn trusted(repository: &Repository, image: NamedImage<'_>, is_dry_run: bool) -> anyhow::Result<Judgement> {
+pub(crate) fn trusted(repository: &Repository, image: NamedImage<'_>, is_dry_run: bool) -> anyhow::Result<Judgement> {
     let trust = ImageTrust::load()?;
     let judgement = trust.judge_stored(repository, image, Moment::Mount)?;
     judgement.warn_of_expiry(image);

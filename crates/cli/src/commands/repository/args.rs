@@ -98,6 +98,11 @@ impl RepositoryArgs {
         self.repo.is_some() || self.user || self.system
     }
 
+    /// Returns the repository at a path, with the same kinds of names.
+    pub(crate) fn at(&self, path: PathBuf) -> Self {
+        Self { repo: Some(path), user: false, system: false, ..self.clone() }
+    }
+
     /// Returns the same repository, with names of OCI images only.
     pub(crate) fn with_oci_names(&self) -> Self {
         Self { names: NameKind::Oci, ..self.clone() }
