@@ -4,6 +4,7 @@
 //! ended a run.
 
 mod blob_seeds;
+mod boot_seeds;
 mod chunked_seeds;
 mod fuse_seeds;
 mod libfuzzer;

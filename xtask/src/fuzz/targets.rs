@@ -4,7 +4,9 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::{blob_seeds, chunked_seeds, fuse_seeds, oci_seeds, ostree_seeds, recipe_seeds, seeds, trust_seeds};
+use super::{
+    blob_seeds, boot_seeds, chunked_seeds, fuse_seeds, oci_seeds, ostree_seeds, recipe_seeds, seeds, trust_seeds,
+};
 
 /// A program in `fuzz/fuzz_targets/`.
 #[derive(Clone, Copy, Debug)]
@@ -83,5 +85,6 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "contexts", max_len: 1 << 13, seed: seeds::policies, dictionary: None, ..DUMP },
     Target { name: "texts", max_len: 1 << 14, seed: seeds::texts, dictionary: Some("texts.dict"), ..DUMP },
     Target { name: "trust", max_len: 1 << 13, seed: trust_seeds::decisions, dictionary: None, ..DUMP },
+    Target { name: "boot", max_len: 1 << 13, seed: boot_seeds::entries, dictionary: None, ..DUMP },
     Target { name: "verity", sanitizer: Sanitizer::None, max_len: 1 << 12, seed: seeds::dumps, dictionary: None },
 ];

@@ -45,8 +45,8 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "fuzz",
         &[
-            "capi", "content", "delivery", "delta", "fuse", "hash", "image", "mount", "oci", "ostree", "remote",
-            "repo", "scan", "selinux", "store", "trust",
+            "capi", "content", "delivery", "delta", "disk", "fuse", "hash", "image", "mount", "oci", "ostree",
+            "remote", "repo", "scan", "selinux", "store", "trust",
         ],
     ),
 ];
