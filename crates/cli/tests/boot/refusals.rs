@@ -117,6 +117,7 @@ fn words_for_the_kernel_stay_on_their_line_and_are_not_too_long() {
     let place = Place::new();
     place.image("1");
     not_installed(&place, &["os/1", "--no-verity", "--option=a\nlinux /evil"], &["has a control character"]);
+    not_installed(&place, &["os/1", "--no-verity", "--option=a=\"b"], &["a quote that does not end"]);
     let long = format!("--option={}", "x".repeat(2000));
     not_installed(&place, &["os/1", "--no-verity", &long], &["and the kernel takes 2047"]);
     place.install("1", &[&long[..1800]]);

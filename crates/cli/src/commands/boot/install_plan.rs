@@ -1,7 +1,9 @@
 //! What an installation writes to the partition, decided before anything is written.
 
 use anyhow::bail;
-use libcomposefs_disk::entries::{BootCounter, BootEntryText, EntryFileName, OwnEntryName, options_with_image};
+use libcomposefs_disk::entries::{
+    BootCounter, BootEntryText, EntryFileName, OwnEntryName, named_digests, options_with_image,
+};
 use libcomposefs_image::{Algorithm, Digest};
 use sha2::{Digest as _, Sha256};
 
@@ -117,6 +119,10 @@ fn entry_text(wish: &EntryWish<'_>, program: &BootProgram, directory: &str) -> a
     }
     let added: &[&str] = if wish.tries.is_some() { &[PANIC, REFUSED] } else { &[PANIC] };
     let options = options_with_image(&wish.words, &image_word(wish), added);
+    // In an open quote, the word of the image would be a part of another one.
+    if named_digests(&options).first().is_none_or(|named| named.digest != wish.digest) {
+        bail!("the words for the kernel have a quote that does not end: {:?}", wish.words);
+    }
     if options.len() > COMMAND_LINE_MAX {
         bail!("the command line has {} bytes, and the kernel takes {COMMAND_LINE_MAX}", options.len());
     }
