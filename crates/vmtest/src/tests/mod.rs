@@ -1,5 +1,6 @@
 //! The tests by area. A new file has a `TESTS` list; add it to [`all`].
 
+mod boot;
 mod containers;
 mod doctor;
 mod fs_verity;
@@ -42,6 +43,7 @@ use tests;
 /// Returns all tests.
 pub(crate) fn all() -> Vec<Test> {
     [
+        boot::TESTS,
         containers::TESTS,
         doctor::TESTS,
         guest::TESTS,
