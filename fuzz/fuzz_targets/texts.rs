@@ -200,6 +200,7 @@ fn container(text: &[u8]) {
         seccomp: None,
         terminal_size: None,
         volumes: Default::default(),
+        user_namespace: None,
     };
     for read_only in [false, true] {
         let Ok(spec) = runtime_spec(&image, &RunOptions { read_only, ..RunOptions::default() }, &place) else {
