@@ -112,7 +112,13 @@ pub trait ServedFileSystem: Sync {
         Ok(())
     }
 
-    /// Called when the file system is unmounted: calls of [`wait_for`](Self::wait_for) should return soon.
+    /// Returns true if a lookup of this name may have to wait for long. Another thread calls [`lookup`](Self::lookup)
+    /// then. This itself must not wait.
+    fn lookup_must_wait(&self, _parent: u64, _name: &[u8]) -> bool {
+        false
+    }
+
+    /// Called when the file system is unmounted: calls that wait should return soon.
     fn end(&self) {}
 
     /// Returns the numbers of the file system.

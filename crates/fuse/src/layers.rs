@@ -58,6 +58,15 @@ impl FuseLayer {
         let mount = fuse::mount_detached(device.as_fd(), &options).map_err(FuseError::Layer)?;
         Ok((device, Self(mount)))
     }
+
+    /// Returns the root directory, as a layer for an overlay.
+    ///
+    /// # Errors
+    ///
+    /// [`FuseError::Layer`]
+    pub fn root(&self) -> Result<OwnedFd, FuseError> {
+        self.0.root().map_err(FuseError::Layer)
+    }
 }
 
 impl OverlayRequest {

@@ -13,13 +13,13 @@ use libcomposefs_store::ObjectError;
 use rustix::io::Errno;
 
 use crate::file_system::{Opened, ReadReply, ServedFileSystem};
+use crate::object_names::{FIRST_DIRECTORY, digest_of, directory, directory_named, directory_of};
 use crate::objects::{ContentDamage, ObjectContents, ObjectName};
 use crate::protocol::{
     Attributes, Capabilities, DirectoryBuffer, DirectoryEntry, Entry, ROOT_ID, Statistics, Validity,
 };
 
-/// Nodes of the directories `00` to `ff`, and the first one of an object.
-const FIRST_DIRECTORY: u64 = ROOT_ID + 1;
+/// The first node of an object.
 const FIRST_OBJECT: u64 = FIRST_DIRECTORY + 256;
 
 /// The largest number of objects that get a node.
@@ -198,25 +198,6 @@ impl ServedFileSystem for ObjectServer<'_> {
     }
 }
 
-/// Returns the first byte of the digests of a directory.
-fn directory_of(node: u64) -> Option<u8> {
-    node.checked_sub(FIRST_DIRECTORY).and_then(|byte| u8::try_from(byte).ok())
-}
-
-fn directory_named(name: &[u8]) -> Option<u8> {
-    let text = std::str::from_utf8(name).ok().filter(|text| text.len() == 2)?;
-    let byte = u8::from_str_radix(text, 16).ok()?;
-    (format!("{byte:02x}") == text).then_some(byte)
-}
-
-fn digest_of(byte: u8, name: &[u8]) -> Option<Digest> {
-    Digest::from_object_path(&[format!("{byte:02x}/").as_bytes(), name].concat())
-}
-
-fn directory(node: u64) -> Attributes {
-    Attributes { ino: node, mode: 0o040_555, nlink: 2, ..Attributes::default() }
-}
-
 fn file(node: u64, size: u64) -> Attributes {
     Attributes { ino: node, mode: 0o100_444, nlink: 1, size, ..Attributes::default() }
 }
@@ -226,23 +207,6 @@ mod tests {
     use libcomposefs_image::Algorithm;
 
     use super::*;
-
-    #[test]
-    fn names_are_those_of_a_store() {
-        assert_eq!(["00", "0f", "ff"].map(|name| directory_named(name.as_bytes())), [Some(0), Some(15), Some(255)]);
-        for wrong in ["", "0", "FF", "fff", "+1", " 1", "..", "0x"] {
-            assert_eq!(directory_named(wrong.as_bytes()), None, "{wrong}");
-        }
-        let digest = Digest::new(Algorithm::Sha256, &[0xab; 32]).unwrap();
-        assert_eq!(digest_of(0xab, "ab".repeat(31).as_bytes()), Some(digest));
-        for wrong in ["AB".repeat(31), "ab".repeat(30), "ab".repeat(32), format!("{}/x", "ab".repeat(30)), "".into()] {
-            assert_eq!(digest_of(0xab, wrong.as_bytes()), None, "{wrong}");
-        }
-        assert_eq!(
-            [ROOT_ID, FIRST_DIRECTORY, FIRST_OBJECT - 1, FIRST_OBJECT].map(directory_of),
-            [None, Some(0), Some(255), None]
-        );
-    }
 
     #[test]
     fn an_object_has_one_node_for_each_length() {

@@ -38,9 +38,7 @@ pub struct Report {
 /// `EBUSY` if the process has several threads, of which the background would have one only; what `pipe2` and `fork`
 /// give.
 pub fn split() -> io::Result<BackgroundPart> {
-    if std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() > 1) {
-        return Err(Errno::BUSY.into());
-    }
+    expect_one_thread()?;
     let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
     // SAFETY: the process has one thread, so that no lock is held by another one and the child may call anything.
     match unsafe { libc::fork() } {
@@ -58,6 +56,32 @@ pub fn split() -> io::Result<BackgroundPart> {
             Ok(BackgroundPart::Foreground(Waiting { pipe: read, child }))
         }
     }
+}
+
+/// Returns `EBUSY` if the process has several threads. A thread that was joined may be listed for a moment.
+pub(crate) fn expect_one_thread() -> io::Result<()> {
+    for _ in 0..100 {
+        if std::fs::read_dir("/proc/self/task").map_or(true, |tasks| tasks.count() <= 1) {
+            return Ok(());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    Err(Errno::BUSY.into())
+}
+
+/// Has the standard streams lead nowhere, and makes the root the working directory, so that the process keeps nothing
+/// of its caller busy.
+///
+/// # Errors
+///
+/// What the system calls give.
+pub fn detach() -> io::Result<()> {
+    rustix::process::chdir(c"/")?;
+    let null = rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdin(null.as_fd())?;
+    rustix::stdio::dup2_stdout(null.as_fd())?;
+    rustix::stdio::dup2_stderr(null.as_fd())?;
+    Ok(())
 }
 
 impl Waiting {
@@ -84,11 +108,7 @@ impl Report {
     ///
     /// What the system calls give.
     pub fn succeed(self) -> io::Result<()> {
-        rustix::process::chdir(c"/")?;
-        let null = rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-        rustix::stdio::dup2_stdin(null.as_fd())?;
-        rustix::stdio::dup2_stdout(null.as_fd())?;
-        rustix::stdio::dup2_stderr(null.as_fd())?;
+        detach()?;
         // The foreground may have been killed.
         match rustix::io::retry_on_intr(|| rustix::io::write(&self.pipe, b"+")) {
             Ok(_) | Err(Errno::PIPE) => Ok(()),

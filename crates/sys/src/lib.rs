@@ -5,6 +5,7 @@
 //! system has no fs-verity"), it is a value and not an error number.
 
 pub mod background;
+pub mod child;
 pub mod command_namespaces;
 pub mod copy;
 pub mod fiemap;

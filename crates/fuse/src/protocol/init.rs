@@ -59,6 +59,8 @@ impl Capabilities {
     pub const CACHE_SYMLINKS: Self = Self(1 << 23);
     /// OPENDIR may be refused for good.
     pub const NO_OPENDIR: Self = Self(1 << 24);
+    /// The kernel can send requests again that another process has read.
+    pub const RESEND: Self = Self(1 << 39);
     /// There are more than 32 flags.
     pub const INIT_EXT: Self = Self(1 << 30);
 

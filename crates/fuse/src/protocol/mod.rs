@@ -36,6 +36,15 @@ pub fn reply_header(unique: u64, error: i32, body_len: usize) -> [u8; REPLY_HEAD
     header
 }
 
+/// Returns the message by which a server asks the kernel to send all requests again that were read and have no answer
+/// (`FUSE_NOTIFY_RESEND`, Linux 6.9).
+#[must_use]
+pub fn resend_message() -> [u8; REPLY_HEADER_LEN] {
+    const FUSE_NOTIFY_RESEND: i32 = 7;
+    // The number of a message is where replies have an error, which is negated.
+    reply_header(0, -FUSE_NOTIFY_RESEND, 0)
+}
+
 /// Appends the reply to a request for the length of an attribute or a list of names (`struct fuse_getxattr_out`).
 pub fn put_length(len: u32, out: &mut Vec<u8>) {
     number::put32(out, len);

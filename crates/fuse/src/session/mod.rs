@@ -1,5 +1,6 @@
 //! A session: requests are read from the device on several threads, and answered by a file system.
 
+mod lookups;
 mod waiting;
 
 use std::io::IoSlice;
@@ -11,11 +12,13 @@ use std::thread::Scope;
 use libcomposefs_sys::fuse::clone_device;
 use rustix::io::Errno;
 
+use self::lookups::{WaitingLookup, WaitingLookups};
 use self::waiting::{WaitingRead, WaitingReads};
 use crate::error::ServeError;
 use crate::file_system::{ReadReply, ServedFileSystem};
 use crate::protocol::{
-    DirectoryBuffer, InitReply, InitRequest, Operation, REPLY_HEADER_LEN, Request, put_length, put_opened, reply_header,
+    BadRequest, Capabilities, DirectoryBuffer, InitReply, InitRequest, Operation, REPLY_HEADER_LEN, Request,
+    put_length, put_opened, reply_header, resend_message,
 };
 
 /// The buffer for a request. The kernel demands 8 KiB; a longer one takes more names to forget at once.
@@ -28,6 +31,19 @@ const MAX_READ: u32 = 1 << 20;
 #[derive(Debug)]
 pub struct FuseSession {
     device: Arc<OwnedFd>,
+    can_resend: bool,
+}
+
+/// The result of [`FuseSession::answer_next`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AnsweredRequest {
+    /// A request was answered.
+    Answered,
+    /// No request is waiting.
+    NoRequest,
+    /// The file system was unmounted.
+    Unmounted,
 }
 
 /// The way in which a session ended.
@@ -68,7 +84,8 @@ impl FuseSession {
             match request.operation {
                 Operation::Init(init) => {
                     init_session(device.as_fd(), request.unique, &init, file_system)?;
-                    return Ok(Self { device: Arc::new(device) });
+                    let can_resend = init.capabilities.contains(Capabilities::RESEND);
+                    return Ok(Self { device: Arc::new(device), can_resend });
                 }
                 operation if operation.has_reply() => send(device.as_fd(), request.unique, Err(Errno::IO))?,
                 _ => {}
@@ -76,15 +93,84 @@ impl FuseSession {
         }
     }
 
-    /// Answers requests until the file system is unmounted.
+    /// Returns true if the kernel can send requests again, so that a process can go on with the session of another one
+    /// that has ended: [`resend`](Self::resend).
+    #[must_use]
+    pub fn can_resend(&self) -> bool {
+        self.can_resend
+    }
+
+    /// Returns the device, which can be read when a request is waiting, or when the file system is unmounted.
+    #[must_use]
+    pub fn device(&self) -> BorrowedFd<'_> {
+        self.device.as_fd()
+    }
+
+    /// Has the kernel send all requests again that were read and have no answer. The process that read them must have
+    /// ended, with all its threads.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError`] if the kernel cannot do it.
+    pub fn resend(&self) -> Result<(), ServeError> {
+        let written = rustix::io::retry_on_intr(|| rustix::io::write(&self.device, &resend_message()));
+        match written {
+            Ok(_) | Err(Errno::NODEV) => Ok(()),
+            Err(errno) => Err(ServeError::Device { step: "resume", source: errno.into() }),
+        }
+    }
+
+    /// Lets [`answer_next`](Self::answer_next) return if no request is waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError`] if the descriptor cannot be changed.
+    pub fn never_block(&self) -> Result<(), ServeError> {
+        let failed = |errno: Errno| ServeError::Device { step: "prepare", source: errno.into() };
+        let flags = rustix::fs::fcntl_getfl(&self.device).map_err(failed)?;
+        rustix::fs::fcntl_setfl(&self.device, flags | rustix::fs::OFlags::NONBLOCK).map_err(failed)
+    }
+
+    /// Answers one request in this thread, for a process that waits for other events too.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError`] if the device cannot be read or written.
+    pub fn answer_next(&self, file_system: &impl ServedFileSystem) -> Result<AnsweredRequest, ServeError> {
+        let mut bytes = vec![0; REQUEST_LEN];
+        match rustix::io::read(&self.device, &mut *bytes) {
+            Ok(len) => {
+                let mut buffers = Buffers::default();
+                match Request::parse(bytes.get(..len).unwrap_or_default()) {
+                    Ok(request) if request.operation.has_reply() => {
+                        let body = answer(file_system, &request, &mut buffers);
+                        send_body(self.device.as_fd(), request.unique, body, &buffers)?;
+                    }
+                    Err(BadRequest { unique: Some(unique), .. }) => {
+                        send(self.device.as_fd(), unique, Err(Errno::IO))?;
+                    }
+                    Ok(_) | Err(_) => {}
+                }
+                Ok(AnsweredRequest::Answered)
+            }
+            Err(Errno::INTR | Errno::AGAIN | Errno::NOENT) => Ok(AnsweredRequest::NoRequest),
+            Err(Errno::NODEV) => Ok(AnsweredRequest::Unmounted),
+            Err(errno) => Err(ServeError::Device { step: "read", source: errno.into() }),
+        }
+    }
+
+    /// Answers requests until the file system is unmounted. With one thread the device is not opened again, so that the
+    /// requests of a process that ends stay with the device.
     ///
     /// # Errors
     ///
     /// [`ServeError`] if the device cannot be read or written.
     pub fn serve(&self, file_system: &impl ServedFileSystem, threads: NonZeroUsize) -> Result<ServedMount, ServeError> {
-        let waiting = WaitingReads::default();
+        let (waiting, lookups) = (WaitingReads::default(), WaitingLookups::default());
         std::thread::scope(|scope| {
-            let serve = |device: &Arc<OwnedFd>| DeviceLoop { device, file_system, waiting: &waiting, scope }.run();
+            let serve = |device: &Arc<OwnedFd>| {
+                DeviceLoop { device, file_system, waiting: &waiting, lookups: &lookups, scope }.run()
+            };
             let more: Vec<_> = (1..threads.get())
                 .filter_map(|_| {
                     let serve = move || {
@@ -103,6 +189,7 @@ impl FuseSession {
                 }
             }
             waiting.end();
+            lookups.end();
             file_system.end();
             served.map(|()| ServedMount::Unmounted)
         })
@@ -129,6 +216,7 @@ struct DeviceLoop<'a, 'scope, 'env, F> {
     device: &'a Arc<OwnedFd>,
     file_system: &'env F,
     waiting: &'env WaitingReads,
+    lookups: &'env WaitingLookups,
     scope: &'scope Scope<'scope, 'env>,
 }
 
@@ -158,15 +246,22 @@ impl<F: ServedFileSystem> DeviceLoop<'_, '_, '_, F> {
         Ok(())
     }
 
-    /// Returns true if a request is a read that another thread answers.
+    /// Returns true if a request is one that another thread answers.
     fn must_wait(&self, request: &Request<'_>) -> bool {
-        let Operation::Read { offset, size } = request.operation else { return false };
-        if !self.file_system.must_wait(request.node) {
-            return false;
+        let (unique, node, device) = (request.unique, request.node, Arc::clone(self.device));
+        match request.operation {
+            Operation::Read { offset, size } if self.file_system.must_wait(node) => {
+                let read = WaitingRead { unique, offset, size, device };
+                self.waiting.add(self.scope, self.file_system, node, read);
+                true
+            }
+            Operation::Lookup { name } if self.file_system.lookup_must_wait(node, name) => {
+                let lookup = WaitingLookup { unique, parent: node, name: name.to_vec(), device };
+                self.lookups.add(self.scope, self.file_system, lookup);
+                true
+            }
+            _ => false,
         }
-        let read = WaitingRead { unique: request.unique, offset, size, device: Arc::clone(self.device) };
-        self.waiting.add(self.scope, self.file_system, request.node, read);
-        true
     }
 }
 
