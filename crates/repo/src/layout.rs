@@ -36,6 +36,8 @@ pub(crate) const COLD_BASES: &str = "composefs-cold";
 pub(crate) const PARTIAL: &str = "partial";
 /// Directory of the names of partial images.
 pub(crate) const PARTIAL_REFS: &str = "partial/refs";
+/// Directory of second names of objects that have just arrived.
+pub(crate) const INCOMING: &str = "partial/incoming";
 
 /// Directory of signed statements about images.
 pub(crate) const SIGNATURES: &str = "signatures";

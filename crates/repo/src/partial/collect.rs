@@ -75,6 +75,7 @@ impl Repository {
         }
         if alone.is_some() {
             self.collect_partial_leftovers(&partial)?;
+            self.collect_arrived()?;
         }
         Ok(report)
     }

@@ -10,6 +10,7 @@ mod check;
 mod collect;
 mod directory;
 mod entry;
+mod incoming;
 mod list;
 mod settle;
 
@@ -17,5 +18,6 @@ pub use add::AddedPartial;
 pub use check::{PartialCheck, PartialDamage};
 pub use collect::PartialReport;
 pub use entry::PartialEntry;
+pub use incoming::ArrivedObjects;
 pub use list::{PartialImage, PartialImages, PartialProgress};
 pub(crate) use settle::settle;
