@@ -1,181 +1,58 @@
 //! Lazy mounts: contents come from the remote when files are read.
 
 use std::fs;
-use std::io;
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use libcomposefs_testkit::numbers::noise;
+use libcomposefs_testkit::skip;
 use libcomposefs_testkit::slow_link::{LinkSpeed, SlowLink};
-use libcomposefs_testkit::{privilege, skip};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 
-use super::{Place, bytes_below, servers};
+use super::lazy_fixture::{FILES, Gate, LEN, Lazy};
+use super::{bytes_below, servers};
 
-/// Number of files, and the length of each: too long to share a frame.
-const FILES: usize = 12;
-const LEN: usize = 120_000;
-
-/// A remote with an image, an empty repository `there`, and a mount point.
-struct Lazy {
-    place: Place,
-}
-
-impl Lazy {
-    /// Announces that the test is skipped where nothing can be mounted by FUSE.
-    fn new(test: &str) -> Option<Self> {
-        let has_program = || Command::new("fusermount3").arg("-V").output().is_ok();
-        let device = fs::OpenOptions::new().read(true).write(true).open("/dev/fuse");
-        if device.is_err() || !(privilege::is_root() || has_program()) {
-            skip::announce(test, "mounting by FUSE needs /dev/fuse, and root or fusermount3");
-            return None;
-        }
-        let place = Place::new(1);
-        let (tree, mnt) = (place.path("big"), place.path("mnt"));
-        fs::create_dir(&tree).unwrap();
-        fs::create_dir(&mnt).unwrap();
-        for number in 0..FILES {
-            fs::write(tree.join(format!("f{number}")), content(number)).unwrap();
-        }
-        fs::write(tree.join("small"), b"within the image").unwrap();
-        place.ok("here", &["create", tree.to_str().unwrap(), "--name=big"]);
-        place.ok("here", &["push", "big", place.path("remote").to_str().unwrap()]);
-        Some(Self { place })
-    }
-
-    fn target(&self) -> PathBuf {
-        self.place.path("mnt")
-    }
-
-    #[track_caller]
-    fn mount(&self, remote: &str, more: &[&str]) {
-        let (lazy, target) = (format!("--lazy={remote}"), self.target());
-        self.place.ok("there", &[&["mount", &lazy, "big", target.to_str().unwrap()], more].concat());
-    }
-
-    fn remote(&self) -> String {
-        self.place.path("remote").to_str().unwrap().to_owned()
-    }
-
-    fn read(&self, number: usize) -> io::Result<Vec<u8>> {
-        fs::read(self.target().join(format!("f{number}")))
-    }
-
-    /// Reads a file, which must have its content or give `EIO`.
-    #[track_caller]
-    fn is_readable(&self, number: usize) -> bool {
-        match self.read(number) {
-            Ok(found) => {
-                assert!(found == content(number), "f{number} has another content");
-                true
-            }
-            Err(error) => {
-                assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::IO.raw_os_error()), "{error}");
-                false
-            }
-        }
-    }
-
-    fn objects(&self) -> usize {
-        let all = fs::read_dir(self.place.path("there/objects")).unwrap();
-        all.map(|folder| fs::read_dir(folder.unwrap().path()).map_or(0, Iterator::count)).sum()
-    }
-
-    #[track_caller]
-    fn status(&self) -> Value {
-        let outcome = self.place.ok("there", &["status", self.target().to_str().unwrap(), "--json"]);
-        serde_json::from_slice(&outcome.stdout).unwrap()
-    }
-
-    fn unmount(&self) {
-        self.place.ok("there", &["umount", self.target().to_str().unwrap()]);
-    }
-
-    /// The process that serves the mount.
-    fn server(&self) -> Pid {
-        let place = self.place.dir.path().as_os_str().as_bytes();
-        let is_server = |process: &Path| {
-            let line = fs::read(process.join("cmdline")).unwrap_or_default();
-            let has = |word: &[u8]| line.windows(word.len()).any(|window| window == word);
-            has(place) && has(b"--lazy=")
-        };
-        let processes = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
-        let found = processes.filter(|path| path.join("cmdline").exists()).find(|path| is_server(path));
-        let number = found.unwrap().file_name().unwrap().to_str().unwrap().parse().unwrap();
-        Pid::from_raw(number).unwrap()
-    }
-}
-
-impl Drop for Lazy {
-    fn drop(&mut self) {
-        let target = self.target();
-        let program = if privilege::is_root() { "umount" } else { "fusermount3" };
-        let option = if privilege::is_root() { "-l" } else { "-uz" };
-        let _ = Command::new(program).arg(option).arg(target).output();
-    }
-}
-
-fn content(number: usize) -> Vec<u8> {
-    noise(100 + number as u64, LEN + number)
-}
-
-/// A proxy that can be made to take requests and never answer.
-struct Gate {
-    port: u16,
-    is_closed: Arc<AtomicBool>,
-}
-
-impl Gate {
-    fn before(server: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (port, is_closed) = (listener.local_addr().unwrap().port(), Arc::new(AtomicBool::new(false)));
-        let flag = Arc::clone(&is_closed);
-        thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else { return };
-                for (from, to) in [(&client, &server), (&server, &client)] {
-                    let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
-                    let flag = Arc::clone(&flag);
-                    thread::spawn(move || pass(from, to, &flag));
-                }
-            }
-        });
-        Self { port, is_closed }
-    }
-
-    fn close(&self, is_closed: bool) {
-        self.is_closed.store(is_closed, Ordering::SeqCst);
-    }
-}
-
-fn pass(mut from: TcpStream, mut to: TcpStream, is_closed: &AtomicBool) {
-    use std::io::{Read as _, Write as _};
-    let mut piece = [0; 16 << 10];
-    while let Ok(read @ 1..) = from.read(&mut piece) {
-        if is_closed.load(Ordering::SeqCst) {
-            // What was asked for now never arrives; later connections work when the gate is open again.
-            thread::sleep(Duration::from_secs(30));
-            break;
-        }
-        if to.write_all(&piece[..read]).is_err() {
-            break;
-        }
-    }
-    let _ = to.shutdown(Shutdown::Both);
+#[test]
+fn an_image_server_fetches_only_what_is_read_and_once() {
+    let test = "lazy::an_image_server_fetches_only_what_is_read_and_once";
+    only_what_is_read_is_fetched_and_once(test, Lazy::new(test));
 }
 
 #[test]
-fn only_what_is_read_is_fetched_and_once() {
-    let test = "lazy::only_what_is_read_is_fetched_and_once";
-    let Some(lazy) = Lazy::new(test) else { return };
+fn an_overlay_fetches_only_what_is_read_and_once() {
+    let test = "lazy::an_overlay_fetches_only_what_is_read_and_once";
+    only_what_is_read_is_fetched_and_once(test, Lazy::by_overlay(test, FILES));
+}
+
+#[test]
+fn an_image_server_neither_returns_nor_stores_wrong_bytes() {
+    let test = "lazy::an_image_server_neither_returns_nor_stores_wrong_bytes";
+    wrong_bytes_are_neither_returned_nor_stored(Lazy::new(test));
+}
+
+#[test]
+fn an_overlay_neither_returns_nor_stores_wrong_bytes() {
+    let test = "lazy::an_overlay_neither_returns_nor_stores_wrong_bytes";
+    wrong_bytes_are_neither_returned_nor_stored(Lazy::by_overlay(test, FILES));
+}
+
+#[test]
+fn an_image_server_gives_eio_in_time_if_the_remote_does_not_answer() {
+    let test = "lazy::an_image_server_gives_eio_in_time_if_the_remote_does_not_answer";
+    a_remote_that_does_not_answer_gives_eio_in_time(test, Lazy::new(test));
+}
+
+#[test]
+fn an_overlay_gives_eio_in_time_if_the_remote_does_not_answer() {
+    let test = "lazy::an_overlay_gives_eio_in_time_if_the_remote_does_not_answer";
+    a_remote_that_does_not_answer_gives_eio_in_time(test, Lazy::by_overlay(test, FILES));
+}
+
+fn only_what_is_read_is_fetched_and_once(test: &str, lazy: Option<Lazy>) {
+    let Some(lazy) = lazy else { return };
     let home = lazy.place.path("nginx");
     fs::create_dir(&home).unwrap();
     let Some(nginx) = servers::nginx(test, lazy.place.dir.path(), &home, "") else { return };
@@ -215,9 +92,8 @@ fn only_what_is_read_is_fetched_and_once() {
     lazy.unmount();
 }
 
-#[test]
-fn wrong_bytes_are_neither_returned_nor_stored() {
-    let Some(lazy) = Lazy::new("lazy::wrong_bytes_are_neither_returned_nor_stored") else { return };
+fn wrong_bytes_are_neither_returned_nor_stored(lazy: Option<Lazy>) {
+    let Some(lazy) = lazy else { return };
     let copy = lazy.place.path("right");
     assert!(Command::new("cp").arg("-a").arg(lazy.place.path("remote")).arg(&copy).status().unwrap().success());
     lazy.mount(&lazy.remote(), &[]);
@@ -247,10 +123,8 @@ fn wrong_bytes_are_neither_returned_nor_stored() {
     lazy.place.ok("there", &["fsck"]);
 }
 
-#[test]
-fn a_remote_that_does_not_answer_gives_eio_in_time() {
-    let test = "lazy::a_remote_that_does_not_answer_gives_eio_in_time";
-    let Some(lazy) = Lazy::new(test) else { return };
+fn a_remote_that_does_not_answer_gives_eio_in_time(test: &str, lazy: Option<Lazy>) {
+    let Some(lazy) = lazy else { return };
     let home = lazy.place.path("nginx");
     fs::create_dir(&home).unwrap();
     let Some(nginx) = servers::nginx(test, lazy.place.dir.path(), &home, "") else { return };
@@ -400,9 +274,7 @@ fn the_command_line_is_checked_before_anything_is_fetched() {
     let target = target.to_str().unwrap();
     let wrong_digest = format!("digest={}", "ab".repeat(32));
     for (more, status, message) in [
-        (&["--via=kernel"][..], 1, "served in user space"),
-        (&["--via=overlay"], 1, "served in user space"),
-        (&["-o", "upperdir=u,workdir=w"], 1, "kernel's mount"),
+        (&["-o", "upperdir=u,workdir=w"][..], 1, "kernel's mount"),
         (&["-o", "basedir=/srv"], 1, "basedir= cannot be used with --lazy"),
         (&["-o", "signed"], 1, "signed cannot be used with --lazy"),
         (&["-o", &wrong_digest], 1, "wrong fs-verity"),
@@ -410,7 +282,7 @@ fn the_command_line_is_checked_before_anything_is_fetched() {
         (&["--image-only"], 2, "cannot be used with"),
         (&["--timeout=0"], 2, "--timeout"),
     ] {
-        let outcome = lazy.place.run("there", &[&["mount", &remote, "big", target], more].concat());
+        let outcome = lazy.place.run("there", &[&["mount", &remote, "big", target, "--via=fuse"], more].concat());
         assert!(outcome.status == Some(status) && outcome.stderr.contains(message), "{more:?}: {outcome:?}");
     }
     let without = lazy.place.run("there", &["mount", "big", target, "--timeout=5"]);
@@ -420,12 +292,12 @@ fn the_command_line_is_checked_before_anything_is_fetched() {
         assert!(outcome.status == Some(1) && outcome.stderr.contains(message), "{outcome:?}");
     }
     assert_eq!(lazy.objects(), 0);
-    let plan = lazy.place.ok("there", &["mount", &remote, "big", target, "--dry-run"]);
+    let plan = lazy.place.ok("there", &["mount", &remote, "big", target, "--via=fuse", "--dry-run"]);
     let plan = String::from_utf8(plan.stdout).unwrap();
     assert!(plan.contains("fetched when a file is read") && plan.contains("60 s"), "{plan}");
     let status = lazy.place.run("there", &["status", target]);
     assert!(status.status == Some(1) && status.stderr.contains("is not the mount point of a lazy mount"), "{status:?}");
-    let mounted = lazy.place.ok("there", &["mount", &remote, "big", target, "--json"]);
+    let mounted = lazy.place.ok("there", &["mount", &remote, "big", target, "--via=fuse", "--json"]);
     let mounted: Value = serde_json::from_slice(&mounted.stdout).unwrap();
     let plan = &mounted["plan"];
     assert_eq!((&plan["verified_by"], &plan["lazy"]["ref"]), (&"server".into(), &"big".into()), "{mounted}");

@@ -3,6 +3,9 @@
 #![cfg(feature = "network")]
 
 mod lazy;
+mod lazy_fixture;
+mod lazy_overlay;
+mod lying_server;
 #[allow(dead_code)]
 #[path = "../../../remote/tests/registry/real.rs"]
 mod real;

@@ -95,18 +95,27 @@ struct LazyShared {
 }
 
 impl LazyObjects {
-    /// Reads the index of an image. A lease protects the image, and all that arrives, as long as the result lives.
+    /// Reads the index of an image, which [`open`](Self::open) needs.
     ///
     /// # Errors
     ///
-    /// [`DeliveryError`] if the index cannot be read or used, or no lease can be made.
+    /// [`DeliveryError`] if the index cannot be read or used.
+    pub fn read_index(store: &dyn RemoteStore, document: &RefDocument) -> Result<ImageIndex, DeliveryError> {
+        Remote::new(store, Patience::default()).read_index_of(document)
+    }
+
+    /// Prepares the fetches of the image with this index. The remote is not asked. A lease protects the image, and all
+    /// that arrives, as long as the result lives.
+    ///
+    /// # Errors
+    ///
+    /// [`DeliveryError`] if no lease can be made.
     pub fn open(
         repository: Repository,
         store: Arc<dyn RemoteStore>,
-        document: &RefDocument,
+        index: ImageIndex,
         options: LazyOptions,
     ) -> Result<Self, DeliveryError> {
-        let index = Remote::new(&*store, Patience::default()).read_index_of(document)?;
         let lease = repository.lease()?;
         lease.protect(&[index.image.digest]).map_err(libcomposefs_repo::RepositoryError::from)?;
         let (guard, frames) = (Arc::new(KeepingGuard(lease)), FrameTable::of(&index));
@@ -128,9 +137,14 @@ impl LazyObjects {
         if let Err(error) = &result
             && *error != LazyError::Ended
         {
-            *lock(&self.0.last_error) = Some((SystemTime::now(), format!("object {digest}: {error}")));
+            self.note(format!("object {digest}: {error}"));
         }
         result
+    }
+
+    /// Makes a failure the last one of the [`status`](Self::status).
+    pub fn note(&self, failure: String) {
+        *lock(&self.0.last_error) = Some((SystemTime::now(), failure));
     }
 
     /// Has all waiting calls of [`fetch`](Self::fetch) fail, and all later ones.

@@ -49,7 +49,8 @@ impl LazyImages {
 
     fn lazy(&self, receiver: &str, store: Arc<FaultyStore<'static>>, name: &str) -> Option<LazyObjects> {
         let repository = Repository::open(&self.place.path(receiver)).unwrap();
-        LazyObjects::open(repository, store, &self.document(name), OPTIONS).ok()
+        let index = LazyObjects::read_index(&*store, &self.document(name)).ok()?;
+        LazyObjects::open(repository, store, index, OPTIONS).ok()
     }
 }
 

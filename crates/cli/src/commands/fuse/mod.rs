@@ -23,10 +23,11 @@ use libcomposefs_store::ImageBytes;
 
 use self::command_line::{FuseCommand, FuseRequest};
 pub(crate) use self::layered::LayerVerifier;
+pub(crate) use self::served_place::{device_number, leave_namespace, unmount_in};
 pub(crate) use self::service::Service;
 pub(crate) use self::serving::{
-    ServicePart, damage_report, default_threads, find_object_directory, find_target, find_target_directory, run_here,
-    run_in_background,
+    ServicePart, damage_report, default_threads, find_object_directory, find_target, find_target_directory, harden,
+    run_here, run_in_background,
 };
 use crate::c_tool::CTool;
 use crate::commands::mount::with_remedy;

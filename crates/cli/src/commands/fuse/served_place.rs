@@ -64,7 +64,7 @@ impl ServedPlace {
 }
 
 /// Leaves the mount namespace, unless it is that of process 1, which never ends. Returns the one that was left.
-pub(super) fn leave_namespace() -> Option<MountNamespaceId> {
+pub(crate) fn leave_namespace() -> Option<MountNamespaceId> {
     let home = MountNamespaceId::of("self").ok()?;
     if MountNamespaceId::of("1").is_ok_and(|first| first == home) {
         return None;
@@ -87,8 +87,7 @@ pub(super) fn end_on_signals(
         // Without `handlers`, which lives as long as the process, the read would end at once.
         let _handlers = handlers;
         if ours.read_exact(&mut [0]).is_ok() {
-            // Where no process is left, nothing can be seen of the mount.
-            if home.is_none_or(|home| home.enter().unwrap_or(false))
+            if is_at_home(home)
                 && let Err(error) = unmount()
             {
                 tell!("{program}: {error}");
@@ -99,6 +98,21 @@ pub(super) fn end_on_signals(
     std::thread::Builder::new().name("signals".to_owned()).spawn(wait).map(drop)
 }
 
+/// Enters the mount namespace that the process has left. Where no process is left, nothing can be seen of the mount.
+fn is_at_home(home: Option<MountNamespaceId>) -> bool {
+    home.is_none_or(|home| home.enter().unwrap_or(false))
+}
+
+/// Takes the mount with this device number away at once, in the namespace that the process has left.
+pub(crate) fn unmount_in(
+    home: Option<MountNamespaceId>,
+    mounted_by: MountedBy,
+    target: &Path,
+    number: Option<(u32, u32)>,
+) -> Result<(), FuseError> {
+    if is_at_home(home) { unmount(mounted_by, target, number) } else { Ok(()) }
+}
+
 pub(super) fn unmount(mounted_by: MountedBy, target: &Path, number: Option<(u32, u32)>) -> Result<(), FuseError> {
     match device_number(target) {
         Ok(found) if number.is_some_and(|number| number != found) => Ok(()),
@@ -107,7 +121,7 @@ pub(super) fn unmount(mounted_by: MountedBy, target: &Path, number: Option<(u32,
 }
 
 /// Returns the number of the file system at a mount point, without asking its server.
-pub(super) fn device_number(target: &Path) -> io::Result<(u32, u32)> {
+pub(crate) fn device_number(target: &Path) -> io::Result<(u32, u32)> {
     let stat = statx(CWD, target, AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT, StatxFlags::empty())?;
     Ok((stat.stx_dev_major, stat.stx_dev_minor))
 }

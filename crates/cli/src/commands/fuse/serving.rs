@@ -121,7 +121,7 @@ pub(crate) fn run_in_background(
 }
 
 /// Gives up what the server does not need. A process of the same user that could trace it could lie.
-pub(super) fn harden(mounted_by: MountedBy) {
+pub(crate) fn harden(mounted_by: MountedBy) {
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     if mounted_by == MountedBy::Kernel {
         // Not for users, whose `fusermount3` is set-user-ID.

@@ -40,8 +40,9 @@ use crate::complete;
 /// such a process serves (--via=overlay), from Linux 6.16, else mounts in user space.
 ///
 /// With --lazy the image is one of a remote: only its names and metadata are fetched before it is mounted, and the
-/// repository keeps it as a partial image. `composefs status` shows how much is here, `composefs fill` fetches the
-/// rest.
+/// repository keeps it as a partial image. Root mounts it by overlayfs from Linux 6.15 (--via=overlay), which asks a
+/// process for objects that are missing; otherwise all of it is served in user space (--via=fuse). `composefs status`
+/// shows how much is here, `composefs fill` fetches the rest.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct MountArgs {
@@ -66,7 +67,7 @@ pub(crate) struct MountArgs {
     via: Via,
 
     /// Mount the image REF of this remote before its contents are here: an object is fetched when a file is read, and
-    /// stays in the repository. Served in user space
+    /// stays in the repository
     #[arg(
         long,
         value_name = "REMOTE",

@@ -102,7 +102,7 @@ pub(super) fn plan_json(args: &MountArgs, plan: &Plan, way: ChosenWay) -> Value 
     })
 }
 
-fn mounted_json(mounted: &Mounted) -> Value {
+pub(super) fn mounted_json(mounted: &Mounted) -> Value {
     json!({
         "erofs": match &mounted.erofs {
             ErofsMethod::Loop(path) => path.to_string_lossy(),

@@ -11,6 +11,7 @@ use libcomposefs_repo::Repository;
 use rustix::io::Errno;
 use serde_json::{Value, json};
 
+use super::lazy_place::{self, FoundPlace};
 use crate::commands::repository::tell_of_waiting;
 use crate::error_text::with_remedy;
 
@@ -28,6 +29,13 @@ pub(crate) struct LazySupply {
 impl LazySupply {
     pub(crate) fn new(objects: LazyObjects, facts: Value) -> Self {
         Self { objects, facts }
+    }
+}
+
+impl LazySupply {
+    /// Makes a failure the last one of the status.
+    pub(crate) fn note(&self, failure: String) {
+        self.objects.note(failure);
     }
 }
 
@@ -59,6 +67,14 @@ pub(super) struct ServerStatus {
     pub(super) digest: Digest,
     pub(super) remote: String,
     pub(super) name: String,
+    /// The way of the mount: `fuse`, or `overlay`.
+    pub(super) way: String,
+    /// False if no process serves the mount any more.
+    pub(super) is_served: bool,
+    /// Number of times that the worker was started again.
+    pub(super) restarts: u64,
+    /// How the last worker ended.
+    pub(super) last_end: Option<String>,
     pub(super) waiting: u64,
     pub(super) last_error: Option<(Duration, String)>,
 }
@@ -67,6 +83,18 @@ impl ServerStatus {
     /// Asks the server of a lazy mount.
     pub(super) fn ask(target: &Path) -> anyhow::Result<Self> {
         let shown = target.display();
+        let unknown = || format!("{shown} has a status that this program does not know");
+        match lazy_place::find(target) {
+            Ok(Some(FoundPlace::Served(text))) => return Self::parse(&text).with_context(unknown),
+            Ok(Some(FoundPlace::Unserved(facts))) => {
+                let found = Self::of_value(&facts).with_context(unknown)?;
+                return Ok(Self { is_served: false, ..found });
+            }
+            // The directory of these files is for root, as lazy mounts by the kernel are.
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {}
+            Ok(None) => {}
+            Err(error) => bail!("cannot ask the worker of {shown}: {error}"),
+        }
         let mut text = vec![0; STATUS_MAX];
         let len = match rustix::fs::getxattr(target, STATUS_ATTRIBUTE, &mut text[..]) {
             Ok(len) => len,
@@ -82,12 +110,14 @@ impl ServerStatus {
             }
             Err(errno) => bail!("cannot ask the server of {shown}: {}", std::io::Error::from(errno)),
         };
-        Self::parse(text.get(..len).unwrap_or_default())
-            .with_context(|| format!("{shown} has a status that this program does not know"))
+        Self::parse(text.get(..len).unwrap_or_default()).with_context(unknown)
     }
 
     fn parse(text: &[u8]) -> Option<Self> {
-        let value: Value = serde_json::from_slice(text).ok()?;
+        Self::of_value(&serde_json::from_slice(text).ok()?)
+    }
+
+    fn of_value(value: &Value) -> Option<Self> {
         let text = |key: &str| value[key].as_str().map(str::to_owned);
         let last_error = value["last_error"].as_object().and_then(|error| {
             Some((Duration::from_secs(error["time"].as_u64()?), error["message"].as_str()?.to_owned()))
@@ -97,7 +127,11 @@ impl ServerStatus {
             digest: Digest::from_hex(text("digest")?).ok()?,
             remote: text("remote")?,
             name: text("ref")?,
-            waiting: value["waiting"].as_u64()?,
+            way: text("way").unwrap_or_else(|| "fuse".to_owned()),
+            is_served: true,
+            restarts: value["restarts"].as_u64().unwrap_or(0),
+            last_end: text("last_end"),
+            waiting: value["waiting"].as_u64().unwrap_or(0),
             last_error,
         })
     }

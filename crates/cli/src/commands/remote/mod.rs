@@ -4,6 +4,7 @@ mod add;
 pub(super) mod fill;
 mod gc;
 mod lazy;
+mod lazy_place;
 mod list;
 #[cfg(feature = "network")]
 mod network;
@@ -29,6 +30,7 @@ use clap::Subcommand;
 use libcomposefs_sys::tempfile::Temporary;
 
 pub(super) use self::lazy::LazySupply;
+pub(super) use self::lazy_place::{LazyPlace, LazyRestarts};
 pub(super) use self::open::open as open_remote;
 pub(super) use self::operand::RemoteOperand;
 pub(super) use self::pull::admit;

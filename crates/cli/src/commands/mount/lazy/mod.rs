@@ -1,7 +1,13 @@
 //! `composefs mount --lazy`: mounts an image of a remote before its contents are here.
 //!
-//! The process splits at once: threads for the network begin in the server, which then fetches the image itself, stores
-//! it as a partial image, mounts it, and fetches each object when a file is read.
+//! Names and metadata come first, as a partial image; each object is fetched when a file is read. As root the kernel's
+//! overlayfs asks for objects ([`overlay`]). Otherwise an image server does: the process splits at once, since threads
+//! for the network begin in the server.
+
+mod holder;
+mod overlay;
+mod setup;
+mod worker;
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -17,11 +23,11 @@ use libcomposefs_mount::{ImageFile, Options, Plan, UnknownOptions};
 use libcomposefs_repo::partial::PartialEntry;
 use libcomposefs_repo::{RefName, Repository};
 use libcomposefs_sys::background::{self, BackgroundPart, Report};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::report::{any_error_json, plan_json, shown};
 use super::repository_image::trusted;
-use super::via::{ChosenWay, Via};
+use super::via::ChosenWay;
 use super::{MountArgs, MountPart, in_user_space, with_remedy};
 use crate::commands::fuse::{Service, find_target_directory, read_image};
 use crate::commands::remote::{LazySupply, RemoteOperand, admit, make_file, open_remote};
@@ -40,17 +46,33 @@ struct LazyMount<'a> {
     location: String,
     name: RefName,
     options: Options,
+    way: LazyWay,
+}
+
+/// A way to get objects when files are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LazyWay {
+    /// Overlayfs of the kernel reads objects, and asks for those that are missing.
+    Overlay,
+    /// A server in user space reads objects.
+    ImageServer,
 }
 
 pub(super) fn run(args: &MountArgs, remote: &RemoteOperand, selected: &RepositoryArgs) -> anyhow::Result<MountPart> {
     let mount = LazyMount::new(args, remote, selected)?;
     if args.dry_run {
-        mount.describe();
-        return Ok(MountPart::Caller);
+        return mount.describe().map(|()| MountPart::Caller);
     }
     // Errors of the command line are found before the process splits.
     find_target_directory(&args.target)?;
     selected.open()?;
+    if mount.way == LazyWay::Overlay {
+        let part = overlay::run(&mount).inspect_err(|error| print_error(args, error))?;
+        return Ok(match part {
+            MountPart::Server(result) => MountPart::Server(result.inspect_err(|error| print_error(args, error))),
+            MountPart::Caller => MountPart::Caller,
+        });
+    }
     match background::split().context("cannot start a process for the server")? {
         BackgroundPart::Foreground(waiting) => match waiting.wait()? {
             None => Ok(MountPart::Caller),
@@ -58,12 +80,8 @@ pub(super) fn run(args: &MountArgs, remote: &RemoteOperand, selected: &Repositor
             Some(status) => std::process::exit(if status == 0 { 1 } else { status }),
         },
         BackgroundPart::Background(report) => {
-            let result = mount.serve(report).inspect_err(|error| {
-                if args.json {
-                    output::json(&json!({ "error": any_error_json(error) }));
-                }
-            });
-            Ok(MountPart::Server(result))
+            let result = mount.serve(report);
+            Ok(MountPart::Server(result.inspect_err(|error| print_error(args, error))))
         }
     }
 }
@@ -71,15 +89,7 @@ pub(super) fn run(args: &MountArgs, remote: &RemoteOperand, selected: &Repositor
 impl<'a> LazyMount<'a> {
     fn new(args: &'a MountArgs, remote: &RemoteOperand, selected: &'a RepositoryArgs) -> anyhow::Result<Self> {
         let options = Options::parse(&args.options.join(OsStr::new(",")), UnknownOptions::Refuse)?;
-        ensure!(
-            matches!(args.via, Via::Auto | Via::Fuse),
-            "--lazy is served in user space: use --via=fuse, or `composefs pull` and then the mount"
-        );
         ensure!(options.basedirs.is_empty(), "basedir= cannot be used with --lazy: objects go to the repository");
-        ensure!(
-            options.upper.is_none() && options.idmap.is_none() && !options.flags.nosymfollow,
-            "upperdir=, idmap= and nosymfollow need the kernel's mount, and --lazy is served in user space"
-        );
         ensure!(
             !options.is_signed(),
             "signed cannot be used with --lazy: an image that has just arrived has no signature of the kernel"
@@ -87,7 +97,20 @@ impl<'a> LazyMount<'a> {
         let name = args.image.to_str().context("the name of an image must be UTF-8")?;
         let name: RefName = name.parse()?;
         let location = remote.to_stored(selected)?;
-        Ok(Self { args, selected, location, name, options })
+        let needs_kernel = if options.upper.is_some() {
+            Some("upperdir=")
+        } else if options.idmap.is_some() {
+            Some("idmap=")
+        } else {
+            options.flags.nosymfollow.then_some("nosymfollow")
+        };
+        let way = overlay::choose(args.via, needs_kernel)?;
+        Ok(Self { args, selected, location, name, options, way })
+    }
+
+    /// Returns what the plan says about the remote.
+    fn lazy_json(&self) -> Value {
+        json!({ "remote": self.location, "ref": self.name.as_str(), "timeout": self.args.timeout })
     }
 
     fn timeout(&self) -> Duration {
@@ -95,25 +118,52 @@ impl<'a> LazyMount<'a> {
     }
 
     /// Prints what would be done. The remote is not asked.
-    fn describe(&self) {
+    fn describe(&self) -> anyhow::Result<()> {
         let (remote, name, target) = (&self.location, self.name.as_str(), &self.args.target);
+        let is_by_kernel = self.selected.open()?.demands_verity();
         if self.args.json {
+            let (via, verified_by) = match self.way {
+                LazyWay::Overlay => ("overlay", overlay::verified_by(is_by_kernel)),
+                LazyWay::ImageServer => ("fuse", "server".into()),
+            };
             output::json(&json!({
                 "plan": {
-                    "via": "fuse",
-                    "verified_by": "server",
+                    "via": via,
+                    "verified_by": verified_by,
                     "target": target.to_string_lossy(),
-                    "lazy": { "remote": remote, "ref": name, "timeout": self.args.timeout },
+                    "lazy": self.lazy_json(),
                 },
                 "mounted": null,
             }));
-            return;
+            return Ok(());
         }
         out!("image    {name} of {}: fetched first, and compared with its digest", output::escaped(remote));
-        out!("fuse     the server has the image in memory");
-        out!("         an object is fetched when a file is read, and stored after it was compared with its digest");
-        out!("         a read that waits longer than {} s gives an error (EIO)", self.args.timeout);
+        let timeout = self.args.timeout;
+        match self.way {
+            LazyWay::Overlay => {
+                out!(
+                    "overlay  the objects of the repository, and a layer that fetches an object when a file is opened"
+                );
+                out!("         an object is compared with its digest before it is stored");
+                if is_by_kernel {
+                    out!("         verity=require: the kernel verifies each block when it is read");
+                } else {
+                    out!(
+                        "         files are not verified when they are read: the repository does not demand fs-verity"
+                    );
+                }
+                out!("         an open that waits longer than {timeout} s gives an error (EIO)");
+            }
+            LazyWay::ImageServer => {
+                out!("fuse     the server has the image in memory");
+                out!(
+                    "         an object is fetched when a file is read, and stored after it was compared with its digest"
+                );
+                out!("         a read that waits longer than {timeout} s gives an error (EIO)");
+            }
+        }
         out!("mount    {}", shown(target));
+        Ok(())
     }
 
     fn serve(self, report: Report) -> anyhow::Result<()> {
@@ -133,9 +183,11 @@ impl<'a> LazyMount<'a> {
         service.mount = in_user_space::request(&self.args.target, &plan);
         let path = repository.path().canonicalize().context("cannot find the repository")?;
         let options = LazyOptions { timeout: self.timeout(), fetches: FETCHES, make_file };
-        let objects = LazyObjects::open(repository, store, &document, options)?;
+        let index = LazyObjects::read_index(&*store, &document)?;
+        let objects = LazyObjects::open(repository, store, index, options)?;
         let facts = json!({
             "version": 1,
+            "way": "fuse",
             "repository": path.to_string_lossy(),
             "digest": digest.to_hex(),
             "remote": self.location,
@@ -176,9 +228,16 @@ impl<'a> LazyMount<'a> {
             return Ok(());
         }
         let mut text = plan_json(self.args, plan, ChosenWay::Fuse);
-        text["lazy"] = json!({ "remote": self.location, "ref": self.name.as_str(), "timeout": self.args.timeout });
+        text["lazy"] = self.lazy_json();
         let program = if mounted_by == MountedBy::Program { "fusermount3" } else { "mount" };
         output::json(&json!({ "plan": text, "mounted": { "fuse": program } }));
         Ok(output::flush()?)
+    }
+}
+
+/// Prints an error as JSON, if the arguments say so.
+fn print_error(args: &MountArgs, error: &anyhow::Error) {
+    if args.json {
+        output::json(&json!({ "error": any_error_json(error) }));
     }
 }
