@@ -14,10 +14,10 @@ use rustix::io::Errno;
 
 use crate::error::FuseError;
 use crate::layers::FuseLayer;
-use crate::lookup_layer::{LookupLayer, Reason};
+use crate::lookup_layer::{LookupLayer, NoObject};
 use crate::session::FuseSession;
 
-/// Reason why this kernel has no lazy mounts by overlayfs.
+/// NoObject why this kernel has no lazy mounts by overlayfs.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LazyLayersError {
@@ -63,7 +63,7 @@ pub fn test_lazy_layers() -> Result<(), LazyLayersError> {
     let (device, refusing) = FuseLayer::new().map_err(LazyLayersError::Fuse)?;
     std::thread::scope(|scope| {
         let serve = || {
-            let layer = LookupLayer::new(Reason);
+            let layer = LookupLayer::new(NoObject);
             let session = FuseSession::begin(device, &layer)?;
             session.serve(&layer, NonZeroUsize::MIN)
         };

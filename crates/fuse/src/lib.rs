@@ -39,7 +39,7 @@ pub use image::{ImageOptions, ImageServer, ShownAttributes, StatisticsOf};
 pub use layers::{FuseLayer, ObjectLayer, OverlayRequest, test_layers};
 pub use lazy_layers::{LazyLayersError, test_lazy_layers};
 pub use libcomposefs_sys::fuse::MountAttributes;
-pub use lookup_layer::{LookupAnswer, LookupLayer, Reason, Trigger};
+pub use lookup_layer::{LookupAnswer, LookupLayer, NoObject, Trigger};
 pub use mount::{FuseMount, MountRequest, MountedBy, may_mount};
 pub use object_server::ObjectServer;
 pub use objects::{ContentDamage, ObjectContents, Trust};

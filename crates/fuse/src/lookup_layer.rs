@@ -1,9 +1,9 @@
-//! Layers of an overlay that have no file: each lookup of an object is answered by an error, and overlayfs asks the next
-//! layer.
+//! Layers of an overlay that have no file: the answer to each lookup of an object is an error, and overlayfs asks the
+//! next layer.
 //!
 //! The kernel remembers no name of a lookup that gave an error, so it asks again each time (`fuse_lookup_name` in
 //! `fs/fuse/dir.c`). What a [`LookupAnswer`] does before it answers is what the layer is for: [`Trigger`] gets the
-//! object, which overlayfs finds in the next layer; [`Reason`], the last one, says that it could not be got.
+//! object, which overlayfs finds in the next layer; [`NoObject`], the last one, says that it could not be got.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -47,7 +47,7 @@ pub struct Trigger<'s> {
 
 /// Says of every object that it cannot be read.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Reason;
+pub struct NoObject;
 
 impl<A: LookupAnswer> LookupLayer<A> {
     /// A layer with this answer.
@@ -77,7 +77,7 @@ impl LookupAnswer for Trigger<'_> {
     fn answer(&self, digest: &Digest) -> Errno {
         match self.objects.get(digest).map(|size| self.supply.supply(digest, *size)) {
             None | Some(Ok(())) => Errno::NOENT,
-            // Overlayfs goes on all the same, and the last layer decides.
+            // Overlayfs asks the next layers all the same, and the last one decides.
             Some(Err(_)) => Errno::IO,
         }
     }
@@ -87,7 +87,7 @@ impl LookupAnswer for Trigger<'_> {
     }
 }
 
-impl LookupAnswer for Reason {
+impl LookupAnswer for NoObject {
     fn must_wait(&self, _digest: &Digest) -> bool {
         false
     }
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn the_last_layer_says_that_an_object_cannot_be_read() {
-        let layer = LookupLayer::new(Reason);
+        let layer = LookupLayer::new(NoObject);
         let name = "ab".repeat(31);
         assert!(!layer.lookup_must_wait(FIRST_DIRECTORY + 0xab, name.as_bytes()));
         assert_eq!(layer.lookup(FIRST_DIRECTORY + 0xab, name.as_bytes()).unwrap_err(), Errno::IO);

@@ -136,7 +136,7 @@ impl Lazy {
             let stat = fs::read_to_string(path.join("stat")).ok()?;
             let (_, fields) = stat.rsplit_once(") ")?;
             let mut fields = fields.split(' ');
-            // A process that has ended, and that its parent has not waited for yet, is none.
+            // A process that has ended stays in the list until its parent has waited for it.
             let (state, parent) = (fields.next()?, fields.next()?.parse().ok()?);
             let number = path.file_name()?.to_str()?.parse().ok()?;
             (state != "Z").then_some((Pid::from_raw(number)?, parent))

@@ -1,8 +1,8 @@
 //! The directory `partial/incoming`: a second name for objects that have just arrived, so that an overlay finds them in
 //! its next layer (`docs/format/repository.md`, section 7).
 //!
-//! The name is needed from the moment in which overlayfs looked for the object in `objects` until the moment in which it
-//! looks here, so names are removed after a minute. The directory itself is never removed: a mount has it as a layer.
+//! The name is needed from the moment in which overlayfs looked for the object in `objects` until it looks here, so
+//! names are removed after a minute. The directory itself is never removed: a mount has it as a layer.
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};

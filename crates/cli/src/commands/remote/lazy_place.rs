@@ -102,7 +102,7 @@ impl LazyPlace {
         Ok(())
     }
 
-    /// Removes the socket: the mount goes on without a process.
+    /// Removes the socket: the mount needs no process.
     pub(crate) fn leave(&self) {
         let _ = fs::remove_file(&self.socket);
     }

@@ -13,7 +13,7 @@ use std::process::exit;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
-use libcomposefs_fuse::{AnsweredRequest, FuseSession, LookupLayer, MountedBy, Reason};
+use libcomposefs_fuse::{AnsweredRequest, FuseSession, LookupLayer, MountedBy, NoObject};
 use libcomposefs_sys::background::Report;
 use libcomposefs_sys::child::{ForkedPart, ForkedProcess, fork, reset_signals};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -77,7 +77,8 @@ struct Holding<'a> {
 impl<'a> Holder<'a> {
     /// Runs until the overlay is unmounted, or the image is complete.
     pub(super) fn run(self, trigger: OwnedFd, reason: OwnedFd) -> anyhow::Result<()> {
-        let begin = |device| FuseSession::begin(device, &LookupLayer::new(Reason)).map_err(|error| anyhow!("{error}"));
+        let begin =
+            |device| FuseSession::begin(device, &LookupLayer::new(NoObject)).map_err(|error| anyhow!("{error}"));
         let (trigger, reason) = (begin(trigger)?, begin(reason)?);
         reason.never_block().map_err(|error| anyhow!("{error}"))?;
         let _lease = self.task.lease()?;
@@ -192,7 +193,7 @@ impl Holding<'_> {
             }
             if reason {
                 let Some(reason) = &self.reason else { return Ok(HoldingEnd::Unmounted) };
-                let answered = reason.answer_next(&LookupLayer::new(Reason)).map_err(|error| anyhow!("{error}"))?;
+                let answered = reason.answer_next(&LookupLayer::new(NoObject)).map_err(|error| anyhow!("{error}"))?;
                 if answered == AnsweredRequest::Unmounted {
                     return Ok(HoldingEnd::Unmounted);
                 }
@@ -258,8 +259,8 @@ impl Holding<'_> {
         }
         self.restarts.note(&end_text(status));
         if !self.trigger.as_ref().is_some_and(FuseSession::can_resend) {
-            // Lookups that the worker had read would wait for ever: the end of the device ends them by an error, and the
-            // reason goes on to answer.
+            // Lookups that the worker had read would wait for ever: the end of the device ends them by an error. The
+            // reason still answers.
             self.trigger = None;
             return None;
         }

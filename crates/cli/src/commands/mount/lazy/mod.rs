@@ -148,17 +148,13 @@ impl<'a> LazyMount<'a> {
                 if is_by_kernel {
                     out!("         verity=require: the kernel verifies each block when it is read");
                 } else {
-                    out!(
-                        "         files are not verified when they are read: the repository does not demand fs-verity"
-                    );
+                    out!("         reading does not verify: the repository does not demand fs-verity");
                 }
                 out!("         an open that waits longer than {timeout} s gives an error (EIO)");
             }
             LazyWay::ImageServer => {
                 out!("fuse     the server has the image in memory");
-                out!(
-                    "         an object is fetched when a file is read, and stored after it was compared with its digest"
-                );
+                out!("         an object is fetched when a file is read, compared with its digest, and stored");
                 out!("         a read that waits longer than {timeout} s gives an error (EIO)");
             }
         }

@@ -1,5 +1,5 @@
-//! A lazy mount by the kernel: overlayfs asks the objects of the repository, then a layer that gets the object, then the
-//! directory of objects that have just arrived, and then a layer that says that the object cannot be read.
+//! A lazy mount by the kernel: overlayfs looks into the objects of the repository, a layer that gets the object, the
+//! directory of objects that have just arrived, and a layer that says that the object cannot be read.
 //!
 //! The process that was called mounts, in its own namespaces. The [`Holder`] keeps the layers that are served, and the
 //! worker gets objects. Each object has its digest before it has a name; afterwards the kernel verifies it, if the
