@@ -74,21 +74,11 @@ impl Place {
         let mut options = PullOptions::default();
         options.keep_blobs = keep;
         options.tags = vec![tag.parse().unwrap()];
-        let before = self.objects();
+        let count = || self.repository.objects().list().count() as u64;
+        let before = count();
         let image = pull(&self.repository, &source, &options, &NoPullProgress).unwrap();
-        let after = self.objects();
-        assert_eq!(image.new_objects, after.0 - before.0);
-        // An object that replaces a damaged one has written bytes too.
-        let is_right = |bytes| if image.new_objects == 0 { bytes <= image.new_bytes } else { bytes == image.new_bytes };
-        assert!(is_right(after.1 - before.1), "{} {before:?} {after:?}", image.new_bytes);
+        assert_eq!(image.new_objects, count() - before);
         image
-    }
-
-    /// Returns the number and the bytes of all objects.
-    fn objects(&self) -> (u64, u64) {
-        let below = |path: &Path| fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
-        let files = below(&self.repository.path().join("objects")).flat_map(|fan| below(&fan).collect::<Vec<_>>());
-        files.fold((0, 0), |sum, path| (sum.0 + 1, sum.1 + path.metadata().unwrap().len()))
     }
 
     fn read(&self, image: &PulledImage, number: usize) -> Option<io::Result<Vec<u8>>> {
@@ -411,9 +401,8 @@ fn a_whole_blob_replaces_a_damaged_record() {
 
 /// Returns the path of the only object of this size.
 fn object_of_size(place: &Place, size: u64) -> std::path::PathBuf {
-    let objects = place.repository.objects();
     let has_size = |digest: &_| place.repository.object(digest).unwrap().size() == size;
-    let hex = objects.list().map(Result::unwrap).find(has_size).unwrap().to_hex();
+    let hex = place.repository.objects().list().map(Result::unwrap).find(has_size).unwrap().to_hex();
     place.dir.path().join("repo/objects").join(&hex[..2]).join(&hex[2..])
 }
 

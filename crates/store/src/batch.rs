@@ -63,17 +63,6 @@ pub struct Summary {
     pub repaired: Vec<Digest>,
 }
 
-/// An object that is written but not linked into the store yet.
-#[derive(Debug)]
-pub(crate) struct PendingObject {
-    pub(crate) digest: Digest,
-    pub(crate) temporary: Temporary,
-    pub(crate) size: u64,
-    /// Set if an existing file must be replaced; `is_wrong` is set if that file is damaged.
-    pub(crate) replace: bool,
-    pub(crate) is_wrong: bool,
-}
-
 /// Protects objects from a garbage collector until a reference to them exists.
 pub trait GcGuard: Send + Sync + std::fmt::Debug {
     /// Protects these objects. After it has returned, the gc removes none of them, neither those that are stored

@@ -16,7 +16,8 @@ use libcomposefs_sys::fs_magic::FsMagic;
 use rustix::fs::{fsync, syncfs};
 use rustix::io::Errno;
 
-use crate::batch::{Batch, FEW, PendingObject};
+use crate::batch::{Batch, FEW};
+use crate::commit_queue::PendingObject;
 use crate::error::Error;
 use crate::existing::{ExpectedContent, Presence};
 

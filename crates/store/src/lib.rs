@@ -13,6 +13,7 @@ mod basedirs;
 mod batch;
 mod cloned;
 mod commit;
+mod commit_aside;
 mod commit_queue;
 mod error;
 mod existing;

@@ -210,7 +210,7 @@ impl MountArgs {
         Self::of(image, target, options, via)
     }
 
-    /// Returns the arguments that mount an image of a repository, which was asked for by a name, as the root of a command.
+    /// Returns the arguments that mount an image of a repository, asked for by a name, as the root of a command.
     pub(crate) fn for_container((digest, name): (&Digest, &str), target: &Path) -> Self {
         let judged_as = Some(name.to_owned());
         Self { judged_as, ..Self::of(digest.to_hex().into(), target.to_owned(), Vec::new(), Via::Auto) }
