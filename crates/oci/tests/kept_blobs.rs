@@ -75,8 +75,7 @@ impl Place {
         options.keep_blobs = keep;
         options.tags = vec![tag.parse().unwrap()];
         let count = || self.repository.objects().list().count() as u64;
-        let before = count();
-        let image = pull(&self.repository, &source, &options, &NoPullProgress).unwrap();
+        let (before, image) = (count(), pull(&self.repository, &source, &options, &NoPullProgress).unwrap());
         assert_eq!(image.new_objects, count() - before);
         image
     }
