@@ -45,7 +45,7 @@ impl BootPlace<'_> {
             fs::write(tree.join("usr/lib/modules/1").join(file), content)?;
         }
         let (tree, name) = (format!("tree-{name}"), format!("--name=os/{name}"));
-        self.composefs(&["--repo=disk/composefs", "create", &tree, &name])?.success().map(drop)
+        self.composefs(&["--repo=disk/composefs", "create", "--bootable", &tree, &name])?.success().map(drop)
     }
 
     fn files(&self) -> Result<String> {
