@@ -17,7 +17,7 @@ use crate::layers::FuseLayer;
 use crate::lookup_layer::{LookupLayer, NoObject};
 use crate::session::FuseSession;
 
-/// NoObject why this kernel has no lazy mounts by overlayfs.
+/// Reason why this kernel has no lazy mounts by overlayfs.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LazyLayersError {

@@ -1,6 +1,7 @@
 //! A session: requests are read from the device on several threads, and answered by a file system.
 
 mod lookups;
+mod tasks;
 mod waiting;
 
 use std::io::IoSlice;
@@ -138,24 +139,14 @@ impl FuseSession {
     /// [`ServeError`] if the device cannot be read or written.
     pub fn answer_next(&self, file_system: &impl ServedFileSystem) -> Result<AnsweredRequest, ServeError> {
         let mut bytes = vec![0; REQUEST_LEN];
-        match rustix::io::read(&self.device, &mut *bytes) {
-            Ok(len) => {
-                let mut buffers = Buffers::default();
-                match Request::parse(bytes.get(..len).unwrap_or_default()) {
-                    Ok(request) if request.operation.has_reply() => {
-                        let body = answer(file_system, &request, &mut buffers);
-                        send_body(self.device.as_fd(), request.unique, body, &buffers)?;
-                    }
-                    Err(BadRequest { unique: Some(unique), .. }) => {
-                        send(self.device.as_fd(), unique, Err(Errno::IO))?;
-                    }
-                    Ok(_) | Err(_) => {}
-                }
+        match read_once(self.device.as_fd(), &mut bytes)? {
+            ReadDevice::Request(len) => {
+                let request = Request::parse(bytes.get(..len).unwrap_or_default());
+                reply(self.device.as_fd(), file_system, request, &mut Buffers::default())?;
                 Ok(AnsweredRequest::Answered)
             }
-            Err(Errno::INTR | Errno::AGAIN | Errno::NOENT) => Ok(AnsweredRequest::NoRequest),
-            Err(Errno::NODEV) => Ok(AnsweredRequest::Unmounted),
-            Err(errno) => Err(ServeError::Device { step: "read", source: errno.into() }),
+            ReadDevice::Nothing => Ok(AnsweredRequest::NoRequest),
+            ReadDevice::Unmounted => Ok(AnsweredRequest::Unmounted),
         }
     }
 
@@ -230,17 +221,7 @@ impl<F: ServedFileSystem> DeviceLoop<'_, '_, '_, F> {
             match Request::parse(bytes.get(..len).unwrap_or_default()) {
                 Ok(request) if request.operation == Operation::Destroy => send(device, request.unique, Ok(&[]))?,
                 Ok(request) if self.must_wait(&request) => {}
-                Ok(request) if request.operation.has_reply() => {
-                    let body = answer(self.file_system, &request, &mut buffers);
-                    send_body(device, request.unique, body, &buffers)?;
-                }
-                Ok(_) => {}
-                // Never seen from a kernel; its process gets an error instead of waiting for ever.
-                Err(bad) => {
-                    if let Some(unique) = bad.unique {
-                        send(device, unique, Err(Errno::IO))?;
-                    }
-                }
+                request => reply(device, self.file_system, request, &mut buffers)?,
             }
         }
         Ok(())
@@ -265,16 +246,52 @@ impl<F: ServedFileSystem> DeviceLoop<'_, '_, '_, F> {
     }
 }
 
+/// What the device gave.
+enum ReadDevice {
+    /// The length of a request.
+    Request(usize),
+    /// No request.
+    Nothing,
+    /// The file system was unmounted.
+    Unmounted,
+}
+
+fn read_once(device: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<ReadDevice, ServeError> {
+    match rustix::io::read(device, &mut *bytes) {
+        Ok(len) => Ok(ReadDevice::Request(len)),
+        // ENOENT: the request was interrupted before it was read.
+        Err(Errno::INTR | Errno::AGAIN | Errno::NOENT) => Ok(ReadDevice::Nothing),
+        Err(Errno::NODEV) => Ok(ReadDevice::Unmounted),
+        Err(errno) => Err(ServeError::Device { step: "read", source: errno.into() }),
+    }
+}
+
 /// Reads the next request; `None` when the file system is unmounted.
 fn next_request(device: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<Option<usize>, ServeError> {
     loop {
-        match rustix::io::read(device, &mut *bytes) {
-            Ok(len) => return Ok(Some(len)),
-            // ENOENT: the request was interrupted before it was read.
-            Err(Errno::INTR | Errno::AGAIN | Errno::NOENT) => {}
-            Err(Errno::NODEV) => return Ok(None),
-            Err(errno) => return Err(ServeError::Device { step: "read", source: errno.into() }),
+        match read_once(device, bytes)? {
+            ReadDevice::Request(len) => return Ok(Some(len)),
+            ReadDevice::Nothing => {}
+            ReadDevice::Unmounted => return Ok(None),
         }
+    }
+}
+
+/// Answers one request in this thread.
+fn reply(
+    device: BorrowedFd<'_>,
+    file_system: &impl ServedFileSystem,
+    request: Result<Request<'_>, BadRequest>,
+    buffers: &mut Buffers,
+) -> Result<(), ServeError> {
+    match request {
+        Ok(request) if request.operation.has_reply() => {
+            let body = answer(file_system, &request, buffers);
+            send_body(device, request.unique, body, buffers)
+        }
+        // Never seen from a kernel; its process gets an error instead of waiting for ever.
+        Err(BadRequest { unique: Some(unique), .. }) => send(device, unique, Err(Errno::IO)),
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 

@@ -1,13 +1,13 @@
-//! Reads that wait for something that may take long: a thread of their own answers them, so that the threads that read
-//! the device never wait.
+//! Reads that wait for something that may take long.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::{Builder, Scope};
+use std::sync::{Arc, Mutex};
+use std::thread::Scope;
 
 use libcomposefs_content::mutex::lock;
 
+use super::tasks::WaitingTasks;
 use super::{Body, Buffers, MAX_READ, send_body};
 use crate::file_system::ServedFileSystem;
 
@@ -25,24 +25,21 @@ pub(super) struct WaitingRead {
 }
 
 /// The reads of a session that wait, by their nodes: one thread waits for a node, and answers all its reads.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct WaitingReads {
-    state: Mutex<WaitingState>,
-    changed: Condvar,
+    reads: Mutex<HashMap<u64, Vec<WaitingRead>>>,
+    /// Nodes that no thread has taken.
+    nodes: WaitingTasks<u64>,
 }
 
-#[derive(Debug, Default)]
-struct WaitingState {
-    reads: HashMap<u64, Vec<WaitingRead>>,
-    /// Nodes that no thread has taken.
-    nodes: VecDeque<u64>,
-    threads: usize,
-    idle: usize,
-    has_ended: bool,
+impl Default for WaitingReads {
+    fn default() -> Self {
+        Self { reads: Mutex::default(), nodes: WaitingTasks::new("fuse-wait", THREADS_MAX) }
+    }
 }
 
 impl WaitingReads {
-    /// Adds a read. Starts a thread if all are busy, up to a number.
+    /// Adds a read.
     pub(super) fn add<'scope, 'env, F: ServedFileSystem>(
         &'env self,
         scope: &'scope Scope<'scope, 'env>,
@@ -50,40 +47,28 @@ impl WaitingReads {
         node: u64,
         read: WaitingRead,
     ) {
-        let mut state = lock(&self.state);
-        let reads = state.reads.entry(node).or_default();
-        reads.push(read);
-        if reads.len() > 1 {
-            return;
+        let is_first = {
+            let mut reads = lock(&self.reads);
+            let of_node = reads.entry(node).or_default();
+            of_node.push(read);
+            of_node.len() == 1
+        };
+        // Otherwise the thread that takes the node answers this read too.
+        if is_first && self.nodes.add(scope, node, || self.work(file_system)).is_some() {
+            answer(file_system, node, self.take(node), &mut Buffers::default());
         }
-        state.nodes.push_back(node);
-        if state.nodes.len() > state.idle && state.threads < THREADS_MAX {
-            let work = || self.work(file_system);
-            // Without a further thread, those that run answer it later.
-            if Builder::new().name("fuse-wait".to_owned()).spawn_scoped(scope, work).is_ok() {
-                state.threads += 1;
-            } else if state.threads == 0 {
-                let reads = take(&mut state, node);
-                drop(state);
-                answer(file_system, node, reads, &mut Buffers::default());
-                return;
-            }
-        }
-        drop(state);
-        self.changed.notify_one();
     }
 
     /// Has all threads end when they have answered what they wait for.
     pub(super) fn end(&self) {
-        lock(&self.state).has_ended = true;
-        self.changed.notify_all();
+        self.nodes.end();
     }
 
     fn work(&self, file_system: &impl ServedFileSystem) {
         let mut buffers = Buffers::default();
-        while let Some(node) = self.next_node() {
+        while let Some(node) = self.nodes.next() {
             let ready = file_system.wait_for(node);
-            let reads = take(&mut lock(&self.state), node);
+            let reads = self.take(node);
             match ready {
                 Ok(()) => answer(file_system, node, reads, &mut buffers),
                 Err(errno) => {
@@ -96,26 +81,10 @@ impl WaitingReads {
         }
     }
 
-    fn next_node(&self) -> Option<u64> {
-        let mut state = lock(&self.state);
-        loop {
-            if let Some(node) = state.nodes.pop_front() {
-                return Some(node);
-            }
-            if state.has_ended {
-                return None;
-            }
-            state.idle += 1;
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-            state.idle -= 1;
-        }
+    /// Takes all reads of a node. Later ones are waited for anew.
+    fn take(&self, node: u64) -> Vec<WaitingRead> {
+        lock(&self.reads).remove(&node).unwrap_or_default()
     }
-}
-
-/// Takes all reads of a node. Later ones are waited for anew.
-fn take(state: &mut WaitingState, node: u64) -> Vec<WaitingRead> {
-    state.nodes.retain(|waiting| *waiting != node);
-    state.reads.remove(&node).unwrap_or_default()
 }
 
 fn answer(file_system: &impl ServedFileSystem, node: u64, reads: Vec<WaitingRead>, buffers: &mut Buffers) {
