@@ -18,6 +18,7 @@ pub mod in_root;
 pub mod input;
 pub mod kernel_log;
 pub mod limits;
+pub mod locked_directory;
 pub mod loopdev;
 pub mod mount;
 pub mod namespace;

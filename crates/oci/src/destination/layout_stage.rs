@@ -9,10 +9,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use libcomposefs_sys::tempfile::{Temporary, make_private_directory};
-use rustix::fs::{Dir, FlockOperation, Mode, OFlags, fchmod, flock, fstat, fsync, mkdirat, openat};
+use libcomposefs_sys::locked_directory::{make_locked_directory, remove_abandoned};
+use libcomposefs_sys::tempfile::Temporary;
+use rustix::fs::{Mode, OFlags, fchmod, fstat, fsync, mkdirat, openat};
 use rustix::io::Errno;
-use rustix::process::geteuid;
 
 /// The first part of the name of the directory.
 pub(super) const PREFIX: &str = ".composefs-export-";
@@ -50,40 +50,14 @@ pub(super) fn write_file(directory: &Arc<OwnedFd>, name: &str, bytes: &[u8]) -> 
     temporary.replace(directory.as_fd(), name)
 }
 
-/// Makes the directory and locks it, which says that it is in use.
-fn make_locked(parent: &OwnedFd) -> io::Result<(String, OwnedFd)> {
-    loop {
-        let (name, directory) = make_private_directory(parent.as_fd(), PREFIX)?;
-        flock(&directory, FlockOperation::LockExclusive)?;
-        // Another export may have taken it for an abandoned one before it was locked.
-        if fstat(&directory)?.st_nlink > 0 {
-            return Ok((name, directory));
-        }
-    }
-}
-
-/// Removes the directories that exports of this user have left when they were killed. The export does not need it, so
-/// that errors are passed over.
-fn remove_abandoned(parent: &OwnedFd, path: &Path) {
-    let Ok(entries) = Dir::read_from(parent) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        if !name.to_bytes().starts_with(PREFIX.as_bytes()) {
-            continue;
-        }
-        let Ok(directory) = openat(parent, name, DIRECTORY, Mode::empty()) else { continue };
-        let is_own = fstat(&directory).is_ok_and(|stat| stat.st_uid == geteuid().as_raw());
-        if is_own && flock(&directory, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            let _ = std::fs::remove_dir_all(path.join(OsStr::from_bytes(name.to_bytes())));
-        }
-    }
-}
-
 impl LayoutStage {
     /// Makes the directory in `parent`, whose path is `path`.
     pub(super) fn make(parent: Arc<OwnedFd>, path: &Path) -> io::Result<Self> {
-        remove_abandoned(&parent, path);
-        let (name, directory) = make_locked(&parent)?;
+        // What exports of this user have left that were killed. It only takes room, so that errors are passed over.
+        let _ = remove_abandoned(parent.as_fd(), PREFIX, |name, _| {
+            let _ = std::fs::remove_dir_all(path.join(OsStr::from_bytes(name.to_bytes())));
+        });
+        let (name, directory) = make_locked_directory(parent.as_fd(), PREFIX)?;
         let path = path.join(&name);
         let directory = Arc::new(directory);
         let blobs = || open_or_make(&open_or_make(&directory, "blobs")?, "sha256");

@@ -5,10 +5,8 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use libcomposefs_sys::tempfile::make_private_directory;
-use rustix::fs::{Dir, FlockOperation, Mode, OFlags, flock, fstat, openat};
+use libcomposefs_sys::locked_directory::{make_locked_directory, remove_abandoned};
 use rustix::io::Errno;
-use rustix::process::geteuid;
 
 use super::bundle::{OciBundle, make_directory};
 use super::overlay::{self, RootLayers};
@@ -84,20 +82,21 @@ impl ContainerChanges {
     /// Makes a directory, and removes those that killed processes of this user have left.
     pub(crate) fn on_disk() -> anyhow::Result<Self> {
         let parent = Path::new(PARENT);
-        remove_abandoned(parent).with_context(|| format!("cannot read {PARENT}"))?;
+        let sweep = || -> std::io::Result<()> {
+            let parent = File::open(parent)?;
+            remove_abandoned(parent.as_fd(), PREFIX, |name, directory| {
+                // The next container tries again.
+                let _ = remove_tree(parent.as_fd(), name, directory);
+            })
+        };
+        sweep().with_context(|| format!("cannot read {PARENT}"))?;
         Self::create(parent).with_context(|| format!("cannot create a directory in {PARENT}"))
     }
 
     fn create(parent: &Path) -> std::io::Result<Self> {
         let parent = File::open(parent)?;
-        loop {
-            let (name, directory) = make_private_directory(parent.as_fd(), PREFIX)?;
-            // Another process may take the new directory for an abandoned one.
-            flock(&directory, FlockOperation::LockExclusive)?;
-            if fstat(&directory)?.st_nlink > 0 {
-                return Ok(Self { parent, name, directory });
-            }
-        }
+        let (name, directory) = make_locked_directory(parent.as_fd(), PREFIX)?;
+        Ok(Self { parent, name, directory })
     }
 
     /// Returns a descriptor for the runtime, whose process holds the lock with it: if only this process is killed, the
@@ -116,25 +115,4 @@ impl Drop for ContainerChanges {
         // The next container tries again.
         let _ = remove_tree(self.parent.as_fd(), self.name.as_str(), self.directory.as_fd());
     }
-}
-
-const DIRECTORY: OFlags =
-    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
-
-/// Removes the directories of containers whose process was killed. Other users cannot make directories of this user in
-/// a directory with the sticky bit.
-fn remove_abandoned(parent: &Path) -> std::io::Result<()> {
-    let parent = File::open(parent)?;
-    for entry in Dir::read_from(&parent)? {
-        let entry = entry?;
-        if !entry.file_name().to_bytes().starts_with(PREFIX.as_bytes()) {
-            continue;
-        }
-        let Ok(directory) = openat(&parent, entry.file_name(), DIRECTORY, Mode::empty()) else { continue };
-        let is_own = fstat(&directory).is_ok_and(|stat| stat.st_uid == geteuid().as_raw());
-        if is_own && flock(&directory, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            let _ = remove_tree(parent.as_fd(), entry.file_name(), directory.as_fd());
-        }
-    }
-    Ok(())
 }

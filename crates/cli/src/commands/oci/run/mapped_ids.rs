@@ -4,15 +4,19 @@ use std::fs;
 
 use anyhow::{Context as _, ensure};
 use libcomposefs_oci::runtime::{ContainerUser, MappedIds};
+use libcomposefs_sys::user_namespace::is_in_one;
 
 /// Returns the numbers of IDs that are mapped from 0 on; `None` in the user namespace of the host.
 pub(super) fn mapped_ids() -> anyhow::Result<Option<MappedIds>> {
+    if is_in_one() == Some(false) {
+        return Ok(None);
+    }
     let of = |path: &str| {
         let text = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
         anyhow::Ok(mapped_from_0(&text))
     };
     let (uids, gids) = (of("/proc/self/uid_map")?, of("/proc/self/gid_map")?);
-    Ok(Some(MappedIds { uids, gids }).filter(|_| uids != u32::MAX))
+    Ok(Some(MappedIds { uids, gids }))
 }
 
 /// Returns the number of IDs from 0 on without a gap, by the lines `FIRST OUTSIDE NUMBER` of a map.
