@@ -4,12 +4,13 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use libcomposefs_image::kernel_words::kernel_words;
 use libcomposefs_sys::fs_magic::FsMagic;
 use libcomposefs_sys::mount::{FsContext, MountAttrFlags, MountError};
 use rustix::io::Errno;
 
 use crate::error::BootError;
-use crate::words::{kernel_value, split};
+use crate::words::kernel_value;
 
 /// The kernel decompresses the module itself (`MODULE_INIT_COMPRESSED_FILE`).
 const COMPRESSED_FILE: i32 = 4;
@@ -99,7 +100,7 @@ fn mount_as(kind: &str, device: &Path, line: &str) -> Result<(), MountError> {
     options.extend(
         flags.split(',').filter(|flag| !flag.is_empty()).map(|flag| flag.split_once('=').unwrap_or((flag, ""))),
     );
-    if split(line).filter(|word| matches!(*word, "ro" | "rw")).last() == Some("ro") {
+    if kernel_words(line).filter(|word| matches!(*word, "ro" | "rw")).last() == Some("ro") {
         options.push(("ro", ""));
     }
     mounted(kind, &options)?.attach(Path::new(SYSROOT))

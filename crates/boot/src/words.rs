@@ -1,6 +1,7 @@
 //! The words of the kernel command line that a boot depends on.
 
 use libcomposefs_image::Digest;
+use libcomposefs_image::kernel_words::{DIGEST_FORMATS, kernel_words, optional_digest, word_digest};
 
 use crate::config::MountChoice;
 
@@ -77,9 +78,6 @@ pub enum WordError {
     },
 }
 
-const FORMATS: [(&str, usize); 4] =
-    [("v1-sha256-12", 64), ("v1-sha512-12", 128), ("v2-sha256-12", 64), ("v2-sha512-12", 128)];
-
 impl KernelWords {
     /// Reads a command line.
     ///
@@ -88,7 +86,7 @@ impl KernelWords {
     /// If a word is wrong, or no word names an image. A wrong digest is an error even if another word is right.
     pub fn parse(line: &str) -> Result<Self, WordError> {
         let mut found = Self::default();
-        for word in split(line) {
+        for word in kernel_words(line) {
             found.take(word)?;
         }
         match (found.images.is_empty(), found.skipped.first()) {
@@ -101,7 +99,7 @@ impl KernelWords {
     /// Returns true if the line asks for ostree alone: then this program has nothing to do.
     #[must_use]
     pub fn is_of_ostree(line: &str) -> bool {
-        let has = |key: &str| split(line).any(|word| word.starts_with(key));
+        let has = |key: &str| kernel_words(line).any(|word| word.starts_with(key));
         has("ostree=") && !has("composefs=") && !has("composefs.digest=")
     }
 
@@ -111,13 +109,13 @@ impl KernelWords {
             "rw" | "ro" if word == key => self.has_root_mode = true,
             "systemd.volatile" => self.is_volatile = matches!(value, "state" | "overlay"),
             "composefs" => {
-                let (value, is_optional) = optional(value);
+                let (value, is_optional) = optional_digest(value);
                 self.add(image(word, value, None, is_optional)?);
             }
             "composefs.digest" => {
-                let (value, is_optional) = optional(value);
+                let (value, is_optional) = optional_digest(value);
                 let (format, hex) = value.split_once(':').unwrap_or((value, ""));
-                match FORMATS.iter().find(|(known, _)| *known == format) {
+                match DIGEST_FORMATS.iter().find(|(known, _)| *known == format) {
                     Some((_, len)) => self.add(image(word, hex, Some(*len), is_optional)?),
                     None => {
                         self.has_strict |= !is_optional;
@@ -164,38 +162,21 @@ impl Refused {
 /// Returns the value of the last word with this key, such as `root`.
 #[must_use]
 pub fn kernel_value<'a>(line: &'a str, key: &str) -> Option<&'a str> {
-    split(line).filter_map(|word| word.strip_prefix(key)?.strip_prefix('=')).last()
+    kernel_words(line).filter_map(|word| word.strip_prefix(key)?.strip_prefix('=')).last()
 }
 
 fn choice(word: &str, value: &str) -> Result<MountChoice, WordError> {
     MountChoice::of(value).ok_or_else(|| WordError::Choice { word: word.to_owned() })
 }
 
-fn optional(value: &str) -> (&str, bool) {
-    value.strip_prefix('?').map_or((value, false), |value| (value, true))
-}
-
 fn image(word: &str, hex: &str, len: Option<usize>, is_verity_optional: bool) -> Result<BootImage, WordError> {
-    let is_lower = hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    let is_long = len.map_or(matches!(hex.len(), 64 | 128), |len| hex.len() == len);
-    let digest = hex.parse().ok().filter(|_| is_lower && is_long);
     let expected = match len {
         Some(64) => "64",
         Some(_) => "128",
         None => "64 or 128",
     };
-    let digest = digest.ok_or_else(|| WordError::Digest { word: word.to_owned(), expected })?;
+    let digest = word_digest(hex, len).ok_or_else(|| WordError::Digest { word: word.to_owned(), expected })?;
     Ok(BootImage { digest, is_verity_optional, word: word.to_owned() })
-}
-
-/// Splits a line as the kernel does: at white space outside double quotes, which stay.
-pub(crate) fn split(line: &str) -> impl Iterator<Item = &str> {
-    let mut is_quoted = false;
-    let parts = line.split(move |character: char| {
-        is_quoted ^= character == '"';
-        !is_quoted && character.is_ascii_whitespace()
-    });
-    parts.filter(|word| !word.is_empty())
 }
 
 #[cfg(test)]

@@ -60,7 +60,8 @@ pub(crate) fn write_line(mut out: impl Write, value: &impl Serialize) -> io::Res
     out.write_all(b"\n")
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Returns bytes as lowercase hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

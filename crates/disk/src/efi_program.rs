@@ -183,26 +183,9 @@ fn at<const N: usize>(read_at: &ReadProgramAt<'_>, offset: u64) -> io::Result<[u
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use libcomposefs_testkit::efi::efi_program as program;
 
-    /// A program without code.
-    fn program(machine: u16, line: Option<&str>) -> Vec<u8> {
-        let mut bytes = vec![0; 512];
-        bytes[..2].copy_from_slice(b"MZ");
-        bytes[60] = 64;
-        bytes[64..68].copy_from_slice(b"PE\0\0");
-        bytes[68..70].copy_from_slice(&machine.to_le_bytes());
-        if let Some(line) = line {
-            bytes[70] = 1;
-            bytes[88..96].copy_from_slice(b".cmdline");
-            for at in [96, 104] {
-                bytes[at..at + 4].copy_from_slice(&(line.len() as u32).to_le_bytes());
-            }
-            bytes[108..112].copy_from_slice(&512_u32.to_le_bytes());
-            bytes.extend_from_slice(line.as_bytes());
-        }
-        bytes
-    }
+    use super::*;
 
     fn opened(name: &str, bytes: &[u8]) -> Result<EfiProgram, DiskError> {
         let dir = tempfile::tempdir().unwrap();

@@ -13,6 +13,7 @@ pub mod display;
 pub mod dump;
 pub mod erofs;
 pub mod format;
+pub mod kernel_words;
 mod ordered_parallel;
 pub mod policy;
 pub mod threads;

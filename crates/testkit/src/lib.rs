@@ -1,6 +1,7 @@
 //! Tree generators, the golden corpus and scratch places for the tests.
 
 pub mod cfsctl;
+pub mod efi;
 pub mod fuse;
 pub mod golden;
 pub mod model;

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use libcomposefs_testkit::efi;
 use libcomposefs_testkit::program::{Outcome, Program};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -143,19 +144,7 @@ impl Place {
 
 /// Returns an EFI program without code, with this command line.
 pub(crate) fn efi_program(line: &str) -> Vec<u8> {
-    let mut bytes = vec![0; 512];
-    bytes[..2].copy_from_slice(b"MZ");
-    bytes[60] = 64;
-    bytes[64..68].copy_from_slice(b"PE\0\0");
-    bytes[68..70].copy_from_slice(&0x8664_u16.to_le_bytes());
-    bytes[70] = 1;
-    bytes[88..96].copy_from_slice(b".cmdline");
-    for at in [96, 104] {
-        bytes[at..at + 4].copy_from_slice(&(line.len() as u32).to_le_bytes());
-    }
-    bytes[108..112].copy_from_slice(&512_u32.to_le_bytes());
-    bytes.extend_from_slice(line.as_bytes());
-    bytes
+    efi::efi_program(0x8664, Some(line))
 }
 
 /// Runs `composefs`.

@@ -6,6 +6,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use libcomposefs_testkit::efi::efi_program;
 use libcomposefs_testkit::program::{Outcome, Program};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -98,18 +99,7 @@ impl Place {
 
     /// Writes an EFI program without code, with this command line.
     pub(crate) fn kernel(&self, name: &str, machine: u16, line: &str) -> String {
-        let mut bytes = vec![0; 512];
-        bytes[..2].copy_from_slice(b"MZ");
-        bytes[60] = 64;
-        bytes[64..68].copy_from_slice(b"PE\0\0");
-        bytes[68..70].copy_from_slice(&machine.to_le_bytes());
-        bytes[70] = 1;
-        bytes[88..96].copy_from_slice(b".cmdline");
-        for at in [96, 104] {
-            bytes[at..at + 4].copy_from_slice(&(line.len() as u32).to_le_bytes());
-        }
-        bytes[108..112].copy_from_slice(&512_u32.to_le_bytes());
-        bytes.extend_from_slice(line.as_bytes());
+        let mut bytes = efi_program(machine, Some(line));
         bytes.extend_from_slice(&noise(20_000));
         fs::write(self.path(name), bytes).unwrap();
         self.path(name).to_str().unwrap().to_owned()

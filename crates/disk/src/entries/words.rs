@@ -1,6 +1,7 @@
 //! The words of a command line that name an image (`docs/boot.md`).
 
 use libcomposefs_image::Digest;
+use libcomposefs_image::kernel_words::{DIGEST_FORMATS, kernel_words, optional_digest, word_digest};
 
 /// An image that a command line names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,30 +13,25 @@ pub struct NamedDigest {
 }
 
 const KEYS: [&str; 2] = ["composefs", "composefs.digest"];
-const FORMATS: [(&str, usize); 4] =
-    [("v1-sha256-12", 64), ("v1-sha512-12", 128), ("v2-sha256-12", 64), ("v2-sha512-12", 128)];
-
 /// Returns the images that a command line names, in its order. Words with a wrong digest or an unknown format are left
 /// out: `composefs-setup-root` refuses the former and passes over the latter.
 #[must_use]
 pub fn named_digests(line: &str) -> Vec<NamedDigest> {
-    split(line).filter_map(named).collect()
+    kernel_words(line).filter_map(named).collect()
 }
 
 fn named(word: &str) -> Option<NamedDigest> {
     let (key, value) = word.split_once('=')?;
-    let (value, is_verity_optional) = value.strip_prefix('?').map_or((value, false), |value| (value, true));
-    let (hex, lengths) = match key {
-        "composefs" => (value, &[64, 128][..]),
+    let (value, is_verity_optional) = optional_digest(value);
+    let (hex, len) = match key {
+        "composefs" => (value, None),
         "composefs.digest" => {
             let (format, hex) = value.split_once(':')?;
-            let (_, len) = FORMATS.iter().find(|(known, _)| *known == format)?;
-            (hex, std::slice::from_ref(len))
+            (hex, Some(DIGEST_FORMATS.iter().find(|(known, _)| *known == format)?.1))
         }
         _ => return None,
     };
-    let is_lower = hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    let digest = Digest::from_hex(hex).ok().filter(|_| is_lower && lengths.contains(&hex.len()))?;
+    let digest = word_digest(hex, len)?;
     Some(NamedDigest { digest, is_verity_optional })
 }
 
@@ -44,7 +40,7 @@ fn named(word: &str) -> Option<NamedDigest> {
 #[must_use]
 pub fn options_with_image(line: &str, image_word: &str, added: &[&str]) -> String {
     let is_kept = |word: &&str| !KEYS.contains(&key(word));
-    let mut words: Vec<&str> = split(line).filter(is_kept).collect();
+    let mut words: Vec<&str> = kernel_words(line).filter(is_kept).collect();
     if !words.iter().any(|word| matches!(*word, "rw" | "ro")) {
         words.push("rw");
     }
@@ -59,16 +55,6 @@ pub fn options_with_image(line: &str, image_word: &str, added: &[&str]) -> Strin
 
 fn key(word: &str) -> &str {
     word.split('=').next().unwrap_or(word)
-}
-
-/// Splits a line as the kernel does: at white space outside double quotes, which stay.
-fn split(line: &str) -> impl Iterator<Item = &str> {
-    let mut is_quoted = false;
-    let parts = line.split(move |character: char| {
-        is_quoted ^= character == '"';
-        !is_quoted && character.is_ascii_whitespace()
-    });
-    parts.filter(|word| !word.is_empty())
 }
 
 #[cfg(test)]

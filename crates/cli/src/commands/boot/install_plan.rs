@@ -4,7 +4,7 @@ use anyhow::bail;
 use libcomposefs_disk::entries::{
     BootCounter, BootEntryText, EntryFileName, OwnEntryName, named_digests, options_with_image,
 };
-use libcomposefs_image::{Algorithm, Digest};
+use libcomposefs_image::Digest;
 use sha2::{Digest as _, Sha256};
 
 use super::esp::EspDirectory;
@@ -13,6 +13,7 @@ use super::image_files::ImageFiles;
 use super::kernel::{BootProgram, HashingWriter};
 use super::publish::KERNELS;
 use crate::error_text::with_remedy;
+use crate::json::hex;
 
 /// Longest command line that the kernel takes on x86-64 and 64-bit ARM (`COMMAND_LINE_SIZE`), without its final zero.
 const COMMAND_LINE_MAX: usize = 2047;
@@ -93,10 +94,6 @@ impl InstallPlan {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Returns whether the partition has a file with this content.
 fn has_content(esp: &EspDirectory, path: &str, hash: &[u8; 32]) -> bool {
     let Ok(mut file) = esp.file(path) else { return false };
@@ -134,10 +131,7 @@ fn entry_text(wish: &EntryWish<'_>, program: &BootProgram, directory: &str) -> a
 fn image_word(wish: &EntryWish<'_>) -> String {
     let optional = if wish.is_verity_optional { "?" } else { "" };
     let hex = wish.digest.to_hex();
-    let algorithm = match wish.digest.algorithm() {
-        Algorithm::Sha256 => "sha256",
-        Algorithm::Sha512 => "sha512",
-    };
+    let algorithm = wish.digest.algorithm();
     match wish.format_version {
         0 | 1 => format!("composefs.digest={optional}v1-{algorithm}-12:{hex}"),
         _ => format!("composefs={optional}{hex}"),

@@ -4,19 +4,16 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
-use libcomposefs_delivery::LazyObjects;
+use libcomposefs_delivery::{LazyObjects, LazyStatus};
 use libcomposefs_fuse::{ObjectSupply, STATUS_ATTRIBUTE, SupplyError};
 use libcomposefs_image::Digest;
 use libcomposefs_repo::Repository;
 use rustix::io::Errno;
 use serde_json::{Value, json};
 
-use super::lazy_place::{self, FoundPlace};
+use super::lazy_place::{self, FoundPlace, STATUS_MAX};
 use crate::commands::repository::tell_of_waiting;
 use crate::error_text::with_remedy;
-
-/// Most bytes of a status: it has two paths, a URL and a message.
-const STATUS_MAX: usize = 64 << 10;
 
 /// The objects of a remote as the supply of an image server.
 #[derive(Debug)]
@@ -49,16 +46,20 @@ impl ObjectSupply for LazySupply {
     }
 
     fn status(&self) -> Vec<u8> {
-        let status = self.objects.status();
-        let mut all = self.facts.clone();
-        all["waiting"] = status.waiting.into();
-        all["running"] = status.running.into();
-        all["last_error"] = status.last_error.map_or(Value::Null, |(time, message)| {
-            let time = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-            json!({ "time": time, "message": message })
-        });
-        all.to_string().into_bytes()
+        status_text(&self.facts, self.objects.status())
     }
+}
+
+/// Returns the status of a lazy mount, as its server gives it.
+pub(crate) fn status_text(facts: &Value, status: LazyStatus) -> Vec<u8> {
+    let mut all = facts.clone();
+    all["waiting"] = status.waiting.into();
+    all["running"] = status.running.into();
+    all["last_error"] = status.last_error.map_or(Value::Null, |(time, message)| {
+        let time = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        json!({ "time": time, "message": message })
+    });
+    all.to_string().into_bytes()
 }
 
 /// What the server of a lazy mount says.

@@ -18,7 +18,7 @@ use crate::commands::fuse::device_number;
 const DIRECTORY: &str = "/run/composefs/lazy";
 
 /// Most bytes of a status: it has two paths, a URL and a message.
-const STATUS_MAX: u64 = 64 << 10;
+pub(super) const STATUS_MAX: usize = 64 << 10;
 
 /// Longest time to wait for a status. A worker that has just ended is started again.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(10);
@@ -130,7 +130,7 @@ pub(super) fn find(target: &Path) -> io::Result<Option<FoundPlace>> {
     let answer = UnixStream::connect(path(number, "sock")).and_then(|socket| {
         socket.set_read_timeout(Some(STATUS_TIMEOUT))?;
         let mut status = Vec::new();
-        socket.take(STATUS_MAX).read_to_end(&mut status)?;
+        socket.take(STATUS_MAX as u64).read_to_end(&mut status)?;
         Ok(status)
     });
     match answer {
@@ -145,9 +145,13 @@ pub(super) fn find(target: &Path) -> io::Result<Option<FoundPlace>> {
 
 /// Returns true if the image of the facts is mounted at a directory.
 fn is_mounted(target: &Path, facts: &Value) -> bool {
-    let digest = facts["digest"].as_str().and_then(|digest| Digest::from_hex(digest).ok());
+    let digest = digest_of(facts);
     let (Ok(target), Ok(mounts)) = (target.canonicalize(), libcomposefs_mount::mounts()) else { return false };
     digest.is_some() && mounts.iter().any(|mount| mount.target == target && mount.digest == digest)
+}
+
+fn digest_of(facts: &Value) -> Option<Digest> {
+    Digest::from_hex(facts["digest"].as_str()?).ok()
 }
 
 fn path((major, minor): (u32, u32), ending: &str) -> PathBuf {
@@ -165,7 +169,7 @@ fn remove_stale() {
             Some("json") => {
                 let facts: Value =
                     fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
-                let digest = facts["digest"].as_str().and_then(|digest| Digest::from_hex(digest).ok());
+                let digest = digest_of(&facts);
                 let holder = facts["holder"].as_i64().and_then(|number| Pid::from_raw(i32::try_from(number).ok()?));
                 holder.is_none_or(|holder| test_kill_process(holder).is_err())
                     && !mounts.iter().any(|mount| mount.digest == digest)

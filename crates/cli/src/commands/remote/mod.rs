@@ -29,7 +29,7 @@ use std::sync::Arc;
 use clap::Subcommand;
 use libcomposefs_sys::tempfile::Temporary;
 
-pub(super) use self::lazy::LazySupply;
+pub(super) use self::lazy::{LazySupply, status_text};
 pub(super) use self::lazy_place::{LazyPlace, LazyRestarts};
 pub(super) use self::open::open as open_remote;
 pub(super) use self::operand::RemoteOperand;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use libcomposefs_content::mutex::lock;
-use libcomposefs_delivery::{ImageIndex, LazyObjects, LazyOptions, RefDocument, RemoteStore};
+use libcomposefs_delivery::{ImageIndex, LazyObjects, LazyOptions, LazyStatus, RefDocument, RemoteStore};
 use libcomposefs_fuse::{FuseSession, LookupLayer, ObjectSupply, SupplyError, Trigger};
 use libcomposefs_image::Digest;
 use libcomposefs_repo::partial::ArrivedObjects;
@@ -23,7 +23,7 @@ use libcomposefs_sys::background;
 use serde_json::{Value, json};
 
 use super::{FETCHES, LazyMount};
-use crate::commands::remote::{LazyRestarts, LazySupply, RemoteOperand, make_file, open_remote};
+use crate::commands::remote::{LazyRestarts, LazySupply, RemoteOperand, make_file, open_remote, status_text};
 
 /// Exit status of a worker whose image is complete.
 pub(super) const COMPLETE: i32 = 3;
@@ -218,11 +218,9 @@ impl ObjectSupply for ArrivingSupply<'_> {
         match self.opened() {
             Ok(opened) => opened.fetches.status(),
             Err(error) => {
-                let mut all = self.facts.clone();
-                (all["waiting"], all["running"]) = (0.into(), 0.into());
-                let now = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
-                all["last_error"] = json!({ "time": now.unwrap_or_default().as_secs(), "message": error.to_string() });
-                all.to_string().into_bytes()
+                let mut status = LazyStatus::default();
+                status.last_error = Some((std::time::SystemTime::now(), error.to_string()));
+                status_text(&self.facts, status)
             }
         }
     }
