@@ -74,7 +74,7 @@ fn bodies_have_an_end() {
     expect_refused(
         &place,
         &pull(&place, &of_manifest.host(), &[]),
-        &["the manifest tag of", "more than 4194304 bytes"],
+        &["the manifest of", ":tag: ", "more than 4194304 bytes"],
     );
     let of_layer = serve(blob.clone());
     for more in [&["--whole"][..], &[]] {
