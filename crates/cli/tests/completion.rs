@@ -1,12 +1,12 @@
 //! Completion with TAB in bash, on a terminal.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use libcomposefs_testkit::program::Program;
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use libcomposefs_testkit::terminal::Pseudoterminal;
 
 const COMPOSEFS: &str = env!("CARGO_BIN_EXE_composefs");
 
@@ -35,11 +35,7 @@ fn offered(line: &str) -> Vec<String> {
 
 /// Returns the arguments of `composefs` lines after they were typed in bash, with a TAB for each `^`.
 fn typed(lines: &[&str]) -> Vec<Vec<String>> {
-    let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&controller).unwrap();
-    unlockpt(&controller).unwrap();
-    let name = ptsname(&controller, Vec::new()).unwrap().into_string().unwrap();
-    let terminal = File::options().read(true).write(true).open(name).unwrap();
+    let Pseudoterminal { mut controller, terminal } = Pseudoterminal::open().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let said = dir.path().join("said");
     // The shell function replaces the program when a line is run, but not when words are completed.
@@ -60,7 +56,6 @@ fn typed(lines: &[&str]) -> Vec<Vec<String>> {
         .stderr(Stdio::from(terminal))
         .spawn()
         .unwrap();
-    let mut controller = File::from(controller);
     let mut writer = controller.try_clone().unwrap();
     let reader = std::thread::spawn(move || {
         let mut shown = Vec::new();

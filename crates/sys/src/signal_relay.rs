@@ -73,18 +73,22 @@ impl SignalRelay {
     }
 
     /// Waits for the end of the child and passes signals on to it. Signals of a terminal are not passed on: the kernel
-    /// sends them to the whole process group, and so to the child.
+    /// sends them to the whole process group, and so to the child. `size_changed` is called for each SIGWINCH, from
+    /// wherever it comes.
     ///
     /// # Errors
     ///
     /// What `wait4` and `sigwaitinfo` give.
-    pub fn wait(&self, child: &mut Child) -> io::Result<ExitStatus> {
+    pub fn wait(&self, child: &mut Child, mut size_changed: impl FnMut(&Child)) -> io::Result<ExitStatus> {
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         loop {
             if let Some(status) = child.try_wait()? {
                 return Ok(status);
             }
             let (signal, is_of_kernel) = self.next(None)?;
+            if signal == libc::SIGWINCH {
+                size_changed(child);
+            }
             if signal == libc::SIGCHLD || is_of_kernel {
                 continue;
             }
@@ -165,10 +169,13 @@ mod tests {
         let send = |signal| unsafe { libc::pthread_kill(libc::pthread_self(), signal) };
         assert_eq!(send(libc::SIGTERM), 0);
         let mut child = relay.spawn(Command::new("sleep").arg("1000")).unwrap();
-        assert_eq!(relay.wait(&mut child).unwrap().signal(), Some(libc::SIGTERM));
+        assert_eq!(relay.wait(&mut child, |_| ()).unwrap().signal(), Some(libc::SIGTERM));
 
         let mut child = relay.spawn(Command::new("sh").args(["-c", "exit 7"])).unwrap();
-        assert_eq!(relay.wait(&mut child).unwrap().code(), Some(7));
+        let mut changes = 0;
+        assert_eq!(send(libc::SIGWINCH), 0);
+        assert_eq!(relay.wait(&mut child, |_| changes += 1).unwrap().code(), Some(7));
+        assert_eq!(changes, 1);
 
         // Survives both: pending signals end with the relay.
         assert_eq!(send(libc::SIGHUP), 0);

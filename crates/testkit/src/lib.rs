@@ -16,3 +16,4 @@ pub mod scratch;
 pub mod skip;
 pub mod slow_link;
 pub mod stats;
+pub mod terminal;

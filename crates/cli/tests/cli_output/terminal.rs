@@ -1,10 +1,9 @@
 //! Names with control characters, in every place where a command can print them.
 
-use std::fs::File;
 use std::io::Read;
 use std::process::Stdio;
 
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use libcomposefs_testkit::terminal::Pseudoterminal;
 
 use crate::fixture::Place;
 use crate::table::ROWS;
@@ -74,12 +73,7 @@ fn output_on_a_terminal_has_no_control_characters() {
 
 /// Runs a line with a terminal as standard output; returns the text printed there and the rest of the outcome.
 fn on_terminal(place: &Place, line: &str) -> (Vec<u8>, std::process::Output) {
-    let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&controller).unwrap();
-    unlockpt(&controller).unwrap();
-    let name = ptsname(&controller, Vec::new()).unwrap().into_string().unwrap();
-    let terminal = File::options().read(true).write(true).open(name).unwrap();
-    let mut controller = File::from(controller);
+    let Pseudoterminal { mut controller, terminal } = Pseudoterminal::open().unwrap();
     let mut command = place.command(line);
     let child = command.stdout(terminal).stderr(Stdio::piped()).spawn().unwrap();
     // `Command` holds the terminal: reading ends once it is dropped and the program has exited.

@@ -44,6 +44,7 @@ const CASES: &[ContainerCase] = &[
     ("the_network_is_none_or_the_hosts", options::network),
     ("standard_input_is_kept_only_if_asked", options::standard_input),
     ("a_terminal_is_given", options::terminal),
+    ("a_terminal_changes_its_size", options::terminal_changes_its_size),
     ("options_without_a_meaning_are_refused", options::refused),
     ("the_process_is_confined_as_in_podman", process::is_confined_as_in_podman),
     ("the_mounts_are_those_of_podman", process::mounts_are_those_of_podman),

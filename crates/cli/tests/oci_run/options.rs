@@ -1,8 +1,11 @@
 //! Options of a container: mounts, network, terminal, limits.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Command, Stdio};
+
+use libcomposefs_testkit::terminal::Pseudoterminal;
+use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::fixture::{ContainerImage, find, has_cgroups};
 
@@ -86,6 +89,26 @@ pub(crate) fn terminal(image: &ContainerImage) {
     let text = String::from_utf8_lossy(&said).replace('\r', "");
     assert_eq!(child.wait().unwrap().code(), Some(3), "{text}");
     assert!(text.contains("/dev/pts/0\nxterm\n") && text.contains("got:words\n"), "{text}");
+}
+
+pub(crate) fn terminal_changes_its_size(image: &ContainerImage) {
+    let size = |ws_row, ws_col| Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 };
+    let Pseudoterminal { controller, terminal } = Pseudoterminal::open().unwrap();
+    tcsetwinsize(&controller, size(30, 100)).unwrap();
+    // Waits for a minute at most. The kernel tells the processes of the terminal's session only.
+    let script = "i=0; while [ \"$(stty size)\" = '30 100' ] && [ $i -lt 600 ]; do \
+        [ $i = 1 ] && echo waits; sleep 0.1; i=$((i + 1)); done; stty size";
+    let command = image.command(&["-it"], &["/bin/sh", "-c", script]);
+    let mut session = Command::new(find("setsid").expect("setsid of Debian's util-linux, which is essential"));
+    session.args(["--ctty", "--wait"]).arg(command.get_program()).args(command.get_args());
+    session.stdin(terminal.try_clone().unwrap()).stdout(terminal.try_clone().unwrap()).stderr(terminal);
+    let mut child = session.spawn().unwrap();
+    drop(session);
+    let mut lines = BufReader::new(controller.try_clone().unwrap()).lines().map_while(Result::ok);
+    assert_eq!(lines.next().as_deref(), Some("waits"));
+    tcsetwinsize(&controller, size(40, 120)).unwrap();
+    assert_eq!(lines.next().as_deref(), Some("40 120"));
+    assert!(child.wait().unwrap().success());
 }
 
 pub(crate) fn refused(image: &ContainerImage) {

@@ -16,21 +16,13 @@ use libcomposefs_sys::mount::{FsContext, MountAttrFlags, MountError, unmount};
 
 use rustix::fs::fstat;
 use rustix::io::Errno;
-use rustix::stdio::stdin;
-use rustix::termios::tcgetwinsize;
 
 use super::host::HostFacts;
 use super::mapped_ids::check_user;
-use super::{accounts, generated};
+use super::{accounts, generated, terminal_size};
 
 /// Mount point of the bundle in the mount namespace of each container. Nothing is mounted there elsewhere.
 const IN_MEMORY: &str = "/run/composefs/oci";
-
-/// Returns rows and columns of the terminal that is standard input.
-fn terminal_size() -> Option<(u16, u16)> {
-    let size = tcgetwinsize(stdin()).ok()?;
-    Some((size.ws_row, size.ws_col)).filter(|&(rows, columns)| rows > 0 && columns > 0)
-}
 
 /// Directories of an OCI bundle.
 #[derive(Debug)]
@@ -99,7 +91,7 @@ impl OciBundle {
             limits: host.limits.clone(),
             cgroups_path: host.cgroups_path().map(PathBuf::from),
             seccomp: Some(host.seccomp.clone()),
-            terminal_size: terminal_size().filter(|_| options.terminal),
+            terminal_size: terminal_size::of_standard_input().filter(|_| options.terminal),
             volumes,
             user_namespace: host.mapped,
         };

@@ -21,6 +21,7 @@ mod program;
 mod remove_tree;
 mod sizes;
 mod supervise;
+mod terminal_size;
 mod volume;
 mod write_bundle;
 

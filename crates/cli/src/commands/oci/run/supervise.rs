@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use anyhow::{Context as _, ensure};
 use libcomposefs_sys::signal_relay::SignalRelay;
@@ -16,6 +16,7 @@ use super::changes::ContainerChanges;
 use super::failure::RuntimeFailure;
 use super::host::{CgroupManager, HostFacts};
 use super::program::RuntimeProgram;
+use super::terminal_size;
 
 /// A container that is ready to be started.
 pub(super) struct Container<'a> {
@@ -43,7 +44,13 @@ pub(super) fn run(relay: &SignalRelay, container: &Container<'_>, args: &RunArgs
     let lock = changes.map(ContainerChanges::inheritable_lock).transpose().context("cannot share the lock")?;
     let mut child = relay.spawn(&mut command).with_context(|| format!("cannot run {}", program.path.display()))?;
     drop(lock);
-    let status = relay.wait(&mut child).with_context(|| format!("cannot wait for {}", program.name()))?;
+    let size_changed = |runtime: &Child| {
+        if args.tty {
+            // Without it, the command keeps the size from before.
+            let _ = terminal_size::pass_on(runtime);
+        }
+    };
+    let status = relay.wait(&mut child, size_changed).with_context(|| format!("cannot wait for {}", program.name()))?;
     let is_started = pid_file.exists() || status.success();
     if status.signal().is_some() || !is_started {
         // The runtime left the container or its control group behind.
