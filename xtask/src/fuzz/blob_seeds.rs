@@ -9,7 +9,7 @@ use anyhow::Result;
 use crate::process;
 
 /// Number of encoders that a record can name.
-const ENCODERS: u8 = 19;
+const ENCODERS: u8 = 24;
 
 pub(super) fn records(dir: &Path, max_len: usize) -> Result<()> {
     let work = tempfile::tempdir()?;

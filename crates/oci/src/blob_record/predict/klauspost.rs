@@ -1,22 +1,14 @@
 //! Matches found by two hash tables, as klauspost/compress does at its levels 5 (the default) and 6.
-//!
-//! The encoder takes its input in chunks, beyond whose end it does not look. pgzip gives each segment to an encoder of
-//! its own, which knows only the end of the segment before.
 
+use super::chunks::{DISTANCE_MAX, EncoderChunks};
 use super::{MatchEvent, PlainWindow};
 
-/// Size of a chunk, in bytes.
-const CHUNK: u64 = 65535;
-/// Number of bytes of the segment before that an encoder knows.
-const DICTIONARY: u64 = 16384;
-/// Size of the history after which the encoder forgets all but the last 32 KiB.
-const HISTORY: u64 = CHUNK * 5;
-/// Distances are less than this.
-const DISTANCE_END: u64 = 32768;
+/// Distances are at most this.
+const NEAR: u64 = DISTANCE_MAX - 1;
 /// Number of bytes at the end of a chunk where no match begins.
 const MARGIN: u64 = 11;
 /// Bits of a hash.
-const TABLE_BITS: u32 = 15;
+pub(super) const TABLE_BITS: u32 = 15;
 /// Longest match that is found at first.
 const MATCH_MAX: u64 = 258;
 
@@ -24,14 +16,11 @@ const MATCH_MAX: u64 = 258;
 #[derive(Debug)]
 pub(in super::super) struct KlauspostMatcher {
     has_six: bool,
-    segment: u64,
+    chunks: EncoderChunks,
     /// For each hash of 4 bytes the last position, plus 1, as far as it fits into 32 bits.
     short: Vec<u32>,
     /// For each hash of 7 bytes the last two positions.
     long: Vec<[u32; 2]>,
-    /// First position of the history.
-    history: u64,
-    chunk_end: u64,
     /// The next position to be looked at.
     scan: u64,
     /// The next position that the last search would have looked at.
@@ -52,59 +41,37 @@ struct Found {
 impl KlauspostMatcher {
     pub(super) fn new(has_six: bool, segment: u32) -> Self {
         let (short, long) = (vec![0; 1 << TABLE_BITS], vec![[0; 2]; 1 << TABLE_BITS]);
-        let segment = u64::from(segment);
-        Self { has_six, segment, short, long, history: 0, chunk_end: 0, scan: 0, next: 0, repeat: 1 }
+        Self { has_six, chunks: EncoderChunks::new(segment), short, long, scan: 0, next: 0, repeat: 1 }
     }
 
-    fn segment_start(&self, position: u64) -> u64 {
-        position.checked_rem(self.segment).map_or(0, |offset| position - offset)
-    }
-
-    /// Returns the end of the chunk that begins at a position, in a stream that does not end before.
-    fn end_of_chunk(&self, position: u64) -> u64 {
-        let start = self.segment_start(position);
-        let end = position - (position - start) % CHUNK + CHUNK;
-        if self.segment > 0 { end.min(start + self.segment) } else { end }
-    }
-
-    pub(super) fn horizon(&self, position: u64) -> u64 {
-        if position < self.chunk_end { self.chunk_end } else { self.end_of_chunk(position) }
-    }
-
-    pub(super) fn run_max(&self, position: u64) -> u64 {
-        self.chunk_end.saturating_sub(position).max(1)
+    pub(super) fn chunks(&self) -> &EncoderChunks {
+        &self.chunks
     }
 
     pub(super) fn begin_chunk(&mut self, plain: &PlainWindow<'_>, position: u64) -> Option<u64> {
-        if position < self.chunk_end {
+        if position < self.chunks.end {
             return None;
         }
-        if self.segment > 0 && position == self.segment_start(position) && position > 0 {
+        if self.chunks.is_new_segment(position) {
             self.begin_segment(plain, position);
         }
-        self.set_chunk(position, self.end_of_chunk(position).min(plain.end));
-        Some(self.chunk_end)
-    }
-
-    fn set_chunk(&mut self, start: u64, end: u64) {
-        if end - self.history > HISTORY {
-            self.history = start.saturating_sub(DISTANCE_END).max(self.history);
-        }
-        (self.chunk_end, self.scan, self.next, self.repeat) = (end, start, start, 1);
+        self.chunks.begin(position, self.chunks.end_of_chunk(position).min(plain.end));
+        (self.scan, self.next, self.repeat) = (position, position, 1);
+        Some(self.chunks.end)
     }
 
     /// Begins with empty tables, and the end of the segment before.
     fn begin_segment(&mut self, plain: &PlainWindow<'_>, position: u64) {
         self.short.fill(0);
         self.long.fill([0; 2]);
-        self.history = position - DICTIONARY.min(self.segment).min(position);
-        self.set_chunk(self.history, position);
-        self.run(plain, self.history);
+        let start = self.chunks.begin_dictionary(position);
+        (self.scan, self.next, self.repeat) = (start, start, 1);
+        self.run(plain, start);
     }
 
     /// Runs to the end of the chunk.
     pub(super) fn run(&mut self, plain: &PlainWindow<'_>, mut position: u64) {
-        while position < self.chunk_end {
+        while position < self.chunks.end {
             let event = self.predict(plain, position);
             self.accept(plain, position, event);
             position += u64::from(event.literals) + u64::from(event.len);
@@ -120,40 +87,30 @@ impl KlauspostMatcher {
         *entry = [(position as u32).wrapping_add(1), entry[0]];
     }
 
-    /// Returns the position of an entry that is near enough.
-    fn position(&self, entry: u32, at: u64) -> Option<u64> {
-        let distance = u64::from((at as u32).wrapping_add(1).wrapping_sub(entry));
-        let from = at.checked_sub(distance)?;
-        (entry != 0 && distance > 0 && distance < DISTANCE_END && from >= self.history).then_some(from)
-    }
-
     /// Returns the position of an entry if its 4 bytes are these.
     fn same_four(&self, plain: &PlainWindow<'_>, entry: u32, at: u64, four: u32) -> Option<u64> {
         self.position(entry, at).filter(|from| plain.four(plain.at(*from)) == four)
     }
 
-    /// Returns the length of a match that begins with 4 equal bytes, at most `max`.
+    fn position(&self, entry: u32, at: u64) -> Option<u64> {
+        self.chunks.position(entry, at, NEAR)
+    }
+
     fn len(&self, plain: &PlainWindow<'_>, from: u64, at: u64, max: u64) -> u64 {
-        let max = max.min(self.chunk_end - at);
-        plain.match_len(plain.at(from), plain.at(at), max as usize) as u64
+        self.chunks.len(plain, from, at, max)
     }
 
     pub(super) fn predict(&mut self, plain: &PlainWindow<'_>, position: u64) -> MatchEvent {
-        let none = MatchEvent { literals: (self.chunk_end - position) as u32, len: 0, distance: 0 };
+        let none = MatchEvent { literals: (self.chunks.end - position) as u32, len: 0, distance: 0 };
         // A chunk too short for matches: the encoder does not look at it.
-        let Some(limit) = self.chunk_end.checked_sub(MARGIN) else { return none };
+        let Some(limit) = self.chunks.end.checked_sub(MARGIN) else { return none };
         let Some(mut found) = self.search(plain, position, limit) else { return none };
         if found.len == 0 || found.len >= MATCH_MAX {
             found.len = self.len(plain, found.from, found.at, u64::MAX);
         }
         self.improve(plain, &mut found, limit);
-        let bytes = plain.bytes;
-        while found.from > self.history
-            && found.at > position
-            && bytes[plain.at(found.from) - 1] == bytes[plain.at(found.at) - 1]
-        {
-            found = Found { at: found.at - 1, from: found.from - 1, len: found.len + 1 };
-        }
+        let more = self.chunks.bytes_before(plain, found.from, found.at, position);
+        found = Found { at: found.at - more, from: found.from - more, len: found.len + more };
         MatchEvent {
             literals: (found.at - position) as u32,
             len: found.len as u32,
@@ -165,7 +122,7 @@ impl KlauspostMatcher {
     fn search(&mut self, plain: &PlainWindow<'_>, position: u64, limit: u64) -> Option<Found> {
         let skip = if self.has_six { 7 } else { 6 };
         let mut next_at = self.scan;
-        let mut bytes = plain.eight(plain.at(next_at.min(self.chunk_end)));
+        let mut bytes = plain.eight(plain.at(next_at.min(self.chunks.end)));
         loop {
             let at = next_at;
             next_at = at + 1 + (at.saturating_sub(position) >> skip);
@@ -215,7 +172,7 @@ impl KlauspostMatcher {
     ) -> Found {
         if self.has_six {
             let (at, from) = (found.at + 1, (found.at + 1).saturating_sub(self.repeat));
-            if from >= self.history && plain.four(plain.at(from)) == (bytes >> 8) as u32 {
+            if from >= self.chunks.history && plain.four(plain.at(from)) == (bytes >> 8) as u32 {
                 let len = self.len(plain, from, at, MATCH_MAX);
                 if len > found.len {
                     return Found { at, from, len };
@@ -260,8 +217,8 @@ impl KlauspostMatcher {
         let count = if self.has_six { 2 } else { 1 };
         let len = found.len;
         for entry in entries.into_iter().take(count) {
-            let Some(distance) = distance(entry).filter(|distance| *distance < DISTANCE_END) else { return };
-            if distance == 0 || at.checked_sub(distance).is_none_or(|from| from < self.history) {
+            let Some(distance) = distance(entry).filter(|distance| *distance <= NEAR) else { return };
+            if distance == 0 || at.checked_sub(distance).is_none_or(|from| from < self.chunks.history) {
                 continue;
             }
             let longer = self.len(plain, at - distance, at, u64::MAX);
@@ -284,7 +241,7 @@ impl KlauspostMatcher {
         let distance = u64::from((end as u32).wrapping_add(1).wrapping_sub(entry));
         let distance = distance + (found.len - len);
         let at = found.at;
-        if distance >= DISTANCE_END || at.checked_sub(distance).is_none_or(|from| from < self.history) {
+        if distance > NEAR || at.checked_sub(distance).is_none_or(|from| from < self.chunks.history) {
             return;
         }
         let longer = self.len(plain, at - distance, at, u64::MAX);
@@ -302,9 +259,9 @@ impl KlauspostMatcher {
         let end = position + u64::from(event.literals) + len;
         // What lies after the chunk is not searched; without the limit the position of another encoder's stream would
         // grow with each match, by a part of its distance.
-        let at = if next >= end { (next + 1).min(self.chunk_end.max(end)) } else { end };
+        let at = if next >= end { (next + 1).min(self.chunks.end.max(end)) } else { end };
         (self.scan, self.repeat) = (at, u64::from(event.distance));
-        let is_last = at >= self.chunk_end.saturating_sub(MARGIN);
+        let is_last = at >= self.chunks.end.saturating_sub(MARGIN);
         match (self.has_six, is_last) {
             (true, true) => self.index_rest(plain),
             (true, false) => self.index_six(plain, at),
@@ -315,7 +272,7 @@ impl KlauspostMatcher {
 
     fn index_rest(&mut self, plain: &PlainWindow<'_>) {
         let mut position = self.next + 1;
-        while position + 8 < self.chunk_end {
+        while position + 8 < self.chunks.end {
             let bytes = plain.eight(plain.at(position));
             self.put_short(bytes as u32, position);
             self.put_long(bytes, position);
@@ -356,10 +313,12 @@ impl KlauspostMatcher {
     }
 }
 
-fn short_hash(four: u32) -> usize {
+/// The hash of 4 bytes.
+pub(super) fn short_hash(four: u32) -> usize {
     (four.wrapping_mul(2_654_435_761) >> (32 - TABLE_BITS)) as usize
 }
 
-fn long_hash(bytes: u64) -> usize {
+/// The hash of the first 7 bytes.
+pub(super) fn long_hash(bytes: u64) -> usize {
     ((bytes << 8).wrapping_mul(58_295_818_150_454_627) >> (64 - TABLE_BITS)) as usize
 }

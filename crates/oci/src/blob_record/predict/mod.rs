@@ -4,11 +4,16 @@
 //! compress/flate and klauspost/compress (`LICENSES/BSD-3-Clause-Go.txt`).
 
 mod chain;
+mod chunks;
 mod encoder;
+mod fast;
 mod klauspost;
 mod plain;
 
 use chain::ChainMatcher;
+use chunks::EncoderChunks;
+use encoder::EncoderKind;
+use fast::FastMatcher;
 use klauspost::KlauspostMatcher;
 
 pub(super) use encoder::EncoderGuess;
@@ -32,23 +37,32 @@ pub(super) enum TokenPredictor {
     Chain(ChainMatcher),
     /// Two hash tables: klauspost/compress.
     Klauspost(KlauspostMatcher),
+    /// The first match: level 1 of Go's compress/gzip, levels 1 to 4 of klauspost/compress.
+    Fast(FastMatcher),
 }
 
 impl TokenPredictor {
     /// Begins at the start of a stream.
     pub(super) fn new(guess: EncoderGuess) -> Self {
-        match guess.chain() {
-            Some(settings) => Self::Chain(ChainMatcher::new(settings, guess.segment)),
-            None => Self::Klauspost(KlauspostMatcher::new(guess.has_six(), guess.segment)),
+        match guess.kind() {
+            EncoderKind::Chain(settings) => Self::Chain(ChainMatcher::new(settings, guess.segment)),
+            EncoderKind::Klauspost { has_six } => Self::Klauspost(KlauspostMatcher::new(has_six, guess.segment)),
+            EncoderKind::Fast(level) => Self::Fast(FastMatcher::new(level, guess.segment)),
+        }
+    }
+
+    /// Returns the chunks in which the encoder takes its input, if it does.
+    fn chunks(&self) -> Option<&EncoderChunks> {
+        match self {
+            Self::Chain(_) => None,
+            Self::Klauspost(matcher) => Some(matcher.chunks()),
+            Self::Fast(matcher) => Some(matcher.chunks()),
         }
     }
 
     /// Returns the end of the plain bytes that a prediction at this position looks at, if the stream is as long.
     pub(super) fn horizon(&self, position: u64) -> u64 {
-        match self {
-            Self::Chain(_) => position + chain::HORIZON,
-            Self::Klauspost(matcher) => matcher.horizon(position),
-        }
+        self.chunks().map_or(position + chain::HORIZON, |chunks| chunks.horizon(position))
     }
 
     /// Begins a chunk of the encoder, if one begins at this position. Returns its end; the encoder writes a chunk
@@ -57,6 +71,7 @@ impl TokenPredictor {
         match self {
             Self::Chain(_) => None,
             Self::Klauspost(matcher) => matcher.begin_chunk(plain, position),
+            Self::Fast(matcher) => matcher.begin_chunk(plain, position),
         }
     }
 
@@ -65,24 +80,24 @@ impl TokenPredictor {
         match self {
             Self::Chain(matcher) => std::mem::take(&mut matcher.work),
             // Its work for each byte has a limit.
-            Self::Klauspost(_) => 0,
+            Self::Klauspost(_) | Self::Fast(_) => 0,
         }
     }
 
     /// Runs to the end of the chunk, of which the encoder has written the bytes as literals.
     pub(super) fn pass_chunk(&mut self, plain: &PlainWindow<'_>, position: u64) {
-        if let Self::Klauspost(matcher) = self {
-            matcher.run(plain, position);
+        match self {
+            Self::Chain(_) => {}
+            Self::Klauspost(matcher) => matcher.run(plain, position),
+            Self::Fast(matcher) => matcher.run(plain, position),
         }
     }
 
     /// Returns the largest number of literals of an event at this position.
     pub(super) fn run_max(&self, plain: &PlainWindow<'_>, position: u64) -> u32 {
         let left = plain.end - position;
-        match self {
-            Self::Chain(_) => left.min(u64::from(chain::RUN_MAX)) as u32,
-            Self::Klauspost(matcher) => matcher.run_max(position).min(left) as u32,
-        }
+        let max = self.chunks().map_or(u64::from(chain::RUN_MAX), |chunks| chunks.run_max(position));
+        left.min(max) as u32
     }
 
     /// Predicts the next event.
@@ -90,6 +105,7 @@ impl TokenPredictor {
         match self {
             Self::Chain(matcher) => matcher.predict(plain, position),
             Self::Klauspost(matcher) => matcher.predict(plain, position),
+            Self::Fast(matcher) => matcher.predict(plain, position),
         }
     }
 
@@ -98,6 +114,7 @@ impl TokenPredictor {
         match self {
             Self::Chain(matcher) => matcher.accept(plain, position, event),
             Self::Klauspost(matcher) => matcher.accept(plain, position, event),
+            Self::Fast(matcher) => matcher.accept(position, event),
         }
     }
 }
