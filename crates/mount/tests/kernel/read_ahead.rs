@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use libcomposefs_mount::{ErofsMethod, Mounted};
+use libcomposefs_mount::{ErofsMethod, KernelFeatures, Mounted};
 use rustix::fs::{Advice, fadvise};
 
 use crate::Case;
@@ -21,6 +21,11 @@ const MIB: u64 = 1 << 20;
 const LEN: u64 = 40 * MIB;
 /// The bytes that the mount itself, and programs that probe every new block device, may read in addition.
 const SLACK: u64 = MIB / 2;
+/// The mounts that are measured, until one is as expected.
+///
+/// On a busy machine, Linux 7.3 had 2 MiB of the image in the page cache after a mount that reads nothing ahead, in one
+/// run of twenty; the reason is unknown. What our code reads, it reads in each attempt.
+const ATTEMPTS: usize = 3;
 
 fn up_to_the_bound(scratch: &Scratch) {
     let image = scratch.put_image("big").unwrap();
@@ -35,17 +40,34 @@ fn up_to_the_bound(scratch: &Scratch) {
             ("", 32 * MIB),
             (",readahead=1G", LEN),
         ] {
-            forget(&file, &image);
-            let before = loop_devices();
-            let mounted = scratch.mount_image(&image, &scratch.options(option), allowed).unwrap();
             // The kernel may reclaim some of the pages at once.
             let range = expected - expected / 64..=expected + SLACK;
-            let found = read_at_rest(&range, || read(&mounted, &image, &before));
-            assert!(range.contains(&found), "{mounted}, {option:?}: {found} bytes were read, and not {range:?}");
-            assert_eq!(scratch.read("dir/external").unwrap(), content(), "{mounted}");
-            scratch.umount();
+            let mut found = Vec::new();
+            while !found.last().is_some_and(|bytes| range.contains(bytes)) {
+                assert!(
+                    found.len() < ATTEMPTS,
+                    "{allowed:?}, {option:?}: {found:?} bytes were read, and not {range:?}"
+                );
+                forget(&file, &image);
+                found.push(bytes_read_by_a_mount(scratch, &image, (option, allowed), &range));
+            }
         }
     }
+}
+
+/// Mounts the image, reads a file of it, and returns how many bytes of the image the mount has read.
+fn bytes_read_by_a_mount(
+    scratch: &Scratch,
+    image: &Path,
+    (option, allowed): (&str, KernelFeatures),
+    range: &RangeInclusive<u64>,
+) -> u64 {
+    let before = loop_devices();
+    let mounted = scratch.mount_image(image, &scratch.options(option), allowed).unwrap();
+    let found = read_at_rest(range, || read(&mounted, image, &before));
+    assert_eq!(scratch.read("dir/external").unwrap(), content(), "{mounted}");
+    scratch.umount();
+    found
 }
 
 /// Returns what `read` gives twice in a row in `range`, or its last answer after ten seconds.
