@@ -22,8 +22,9 @@ const MOUNT_ROUNDS: usize = 10;
 pub(crate) fn run(setting: &Setting, report: &mut Report) -> Result<()> {
     ensure!(is_private(), "the mounts are measured as root and in a mount namespace of their own: cargo xtask bench");
     let tree = setting.trees.last().context("no tree is given")?;
-    let all = candidates::set_up(setting, tree)?;
-    let walked = same_everywhere(&all)?;
+    let with_warmed = candidates::set_up(setting, tree)?;
+    let all = &with_warmed[..with_warmed.len() - 1];
+    let walked = same_everywhere(&with_warmed)?;
     let what = format!("{} ({} entries, {} MB)", tree.display(), walked.entries, walked.bytes / 1_000_000);
 
     report.heading(&format!("Mount and unmount of {what}, everything in memory"));
@@ -34,8 +35,8 @@ pub(crate) fn run(setting: &Setting, report: &mut Report) -> Result<()> {
     let [ours, theirs] = [Role::Ours, Role::Reference].map(|role| find(&mountable, &series, role));
     report.goal("mount and unmount: C over ours", ours.speedup_over(theirs), 1.0);
 
-    names(setting, report, &all, &what)?;
-    data(setting, report, &all, &what, walked.bytes)
+    names(setting, report, all, &what)?;
+    data(setting, report, &with_warmed, &what, walked.bytes)
 }
 
 /// Measures `ls -lR` of a tree.
@@ -65,14 +66,22 @@ fn names(setting: &Setting, report: &mut Report, all: &[FileSystem], what: &str)
     Ok(())
 }
 
-/// Every byte of every file. Nothing is promised of it: it shows what the way through the object store costs.
-fn data(setting: &Setting, report: &mut Report, all: &[FileSystem], what: &str, bytes: u64) -> Result<()> {
+/// Every byte of every file. It shows what the way through the object store costs, and what reading ahead gains.
+fn data(setting: &Setting, report: &mut Report, with_warmed: &[FileSystem], what: &str, bytes: u64) -> Result<()> {
     let read = |root: &Path| walk::read(root).map(drop);
     report.heading(&format!("All contents of {what}, all caches dropped before it is mounted"));
-    let cold = Cold::measure(setting.rounds.min(3), all, read)?;
+    let cold = Cold::measure(setting.rounds.min(3), with_warmed, read)?;
     report.table(&cold.alone, bytes);
     cold.print_beside();
+    let every: Vec<_> = with_warmed.iter().collect();
+    let [warmed, squashfs] = [Role::Warmed, Role::Squashfs].map(|role| find(&every, &cold.alone, role));
+    report.goal("cold contents: squashfs over ours with --warm", warmed.speedup_over(squashfs), 1.0);
+    let erofs = every.iter().position(|one| one.name.starts_with("EROFS"));
+    if let Some(erofs) = erofs.and_then(|at| cold.alone.get(at)) {
+        report.goal("cold contents: EROFS over ours with --warm", warmed.speedup_over(erofs), 1.0);
+    }
     report.heading(&format!("All contents of {what}, everything in memory"));
+    let all = &with_warmed[..with_warmed.len() - 1];
     report.table(&warm(setting.rounds.min(5), all, read)?, bytes);
     Ok(())
 }

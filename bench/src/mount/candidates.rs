@@ -19,6 +19,8 @@ pub(super) enum Role {
     Reference,
     Squashfs,
     Source,
+    /// Ours, whose files a process reads ahead: the last candidate, for contents alone.
+    Warmed,
     /// Shown without a comparison.
     Other,
 }
@@ -129,6 +131,8 @@ pub(super) fn set_up(setting: &Setting, tree: &Path) -> Result<Vec<FileSystem>> 
         mount: Vec::new(),
         root: tree.to_owned(),
     });
+    let warmed = ours("").into_iter().chain([OsString::from("--warm")]).collect();
+    made.push(maker.make("composefs --warm", Role::Warmed, warmed)?);
     Ok(made)
 }
 

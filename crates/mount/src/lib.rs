@@ -36,6 +36,7 @@ mod probe;
 mod readahead;
 mod spec;
 mod umount;
+mod warm;
 
 pub use detached::DetachedMount;
 pub use error::Error;
@@ -51,3 +52,4 @@ pub use probe::{Overlayfs, release};
 pub use readahead::ReadAhead;
 pub use spec::{MountSpec, SpecError};
 pub use umount::{UmountError, umount};
+pub use warm::{WarmedFiles, half_of_available_memory, warm};

@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 use flate2::read::GzDecoder;
 
 const IMAGE: &[u8] = include_bytes!("../../../mount/tests/data/small.img.gz");
-const OBJECT: &str = "2c/783dc6fd8b93cd84cd0f0ce3264dd52592414c5c818afdcc54192fd73c78bc";
+pub(crate) const OBJECT: &str = "2c/783dc6fd8b93cd84cd0f0ce3264dd52592414c5c818afdcc54192fd73c78bc";
 
 /// Returns the content of `dir/external` in the image.
 pub(crate) fn content() -> String {

@@ -12,7 +12,7 @@ mod spec;
 use libcomposefs_testkit::skip;
 use libtest_mimic::{Arguments, Failed};
 
-use fixture::{Place, no_mounts};
+use fixture::{OBJECT, Place, no_mounts};
 
 struct Case {
     name: &'static str,
@@ -38,6 +38,7 @@ const CASES: &[Case] = &[
     Case { name: "quoted_options_mount", mounts: true, run: quoted_options_mount },
     Case { name: "the_mount_point_is_looked_up_once", mounts: true, run: the_mount_point_is_looked_up_once },
     Case { name: "composefs_mounts_and_unmounts", mounts: true, run: composefs_mounts_and_unmounts },
+    Case { name: "files_are_read_ahead_in_the_background", mounts: true, run: files_are_read_ahead },
     Case { name: "a_mount_is_compared_with_its_image", mounts: true, run: a_mount_is_compared_with_its_image },
     Case { name: "a_report_that_cannot_be_printed", mounts: true, run: a_report_that_cannot_be_printed },
     Case { name: "the_helper_mounts_in_another_namespace", mounts: true, run: another_namespace },
@@ -277,6 +278,30 @@ fn composefs_mounts_and_unmounts(place: &Place) {
     let script = "composefs mount image mnt -o basedir=objects,upperdir=upper,workdir=upper/work";
     let error = place.in_namespace(&format!("mkdir -p upper/work; {script}")).fails(1);
     assert!(error.starts_with("composefs: Failed to mount composefs image: Invalid argument: "), "{error}");
+}
+
+/// The process that reads ahead does not keep the mount busy, even if it has not read anything yet.
+fn files_are_read_ahead(place: &Place) {
+    // Enough files that the process is busy when the mount is unmounted.
+    let files = (0..20_000).map(|number| format!("/{number} 220 100644 1 0 0 0 1.0 {OBJECT} - -\n"));
+    place.write("dump", &format!("/ 0 40755 2 0 0 0 1.0 - - -\n{}", files.collect::<String>()));
+    let script = format!(
+        "mkcomposefs --from-file dump many
+        in_memory() {{ fincore --bytes --noheadings --output=RES $object | tr -d ' '; }}
+        object=objects/{OBJECT}
+        for option in '' --warm; do
+            dd of=$object oflag=nocache conv=notrunc,fdatasync count=0 2>/dev/null
+            composefs mount many mnt -o basedir=objects $option
+            composefs umount mnt
+            for try in $(seq 50); do [ \"$(in_memory)\" = 0 ] || break; [ \"$option\" ] || break; sleep 0.1; done
+            echo \"$option $(in_memory)\"
+        done"
+    );
+    assert_eq!(place.in_namespace(&script).succeeds(), " 0\n--warm 4096\n");
+    for option in ["--dry-run", "--print-spec", "--image-only"] {
+        let error = place.sh(&format!("composefs mount image mnt -o basedir=objects --warm {option}")).fails(2);
+        assert!(error.contains("cannot be used with"), "{option}: {error}");
+    }
 }
 
 /// A mount shows the content of the image, including hard links, xattrs and whiteouts.

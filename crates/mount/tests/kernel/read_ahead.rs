@@ -7,15 +7,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use libcomposefs_mount::{ErofsMethod, KernelFeatures, Mounted};
+use libcomposefs_mount::{ErofsMethod, KernelFeatures, Mounted, warm};
+use libcomposefs_sys::mount::unmount;
 use rustix::fs::{Advice, fadvise};
 
 use crate::Case;
 use crate::mounts::ways;
-use crate::scratch::{Scratch, content};
+use crate::scratch::{OBJECT, Scratch, content};
 
-pub(crate) const CASES: &[Case] =
-    &[Case { name: "the_image_is_read_ahead_up_to_the_bound", needs: |_| no_fincore(), run: up_to_the_bound }];
+pub(crate) const CASES: &[Case] = &[
+    Case { name: "the_image_is_read_ahead_up_to_the_bound", needs: |_| no_fincore(), run: up_to_the_bound },
+    Case { name: "warmed_files_are_in_the_page_cache", needs: |_| no_fincore(), run: warmed_files },
+];
 
 const MIB: u64 = 1 << 20;
 const LEN: u64 = 40 * MIB;
@@ -53,6 +56,33 @@ fn up_to_the_bound(scratch: &Scratch) {
             }
         }
     }
+}
+
+fn warmed_files(scratch: &Scratch) {
+    let object = scratch.path("objects").join(OBJECT);
+    let file = File::options().write(true).open(&object).unwrap();
+    file.sync_all().unwrap();
+    let size = content().len() as u64;
+    scratch.mount("", KernelFeatures::default()).unwrap();
+    let directory = File::open(scratch.path("mnt")).unwrap();
+    forget(&file, &object);
+    let nothing = warm(&directory, 0).unwrap();
+    assert_eq!((nothing.files, nothing.bytes, cached(&object)), (0, 0, 0));
+    let warmed = warm(&directory, u64::MAX).unwrap();
+    let range = size..=u64::MAX;
+    assert!(range.contains(&read_at_rest(&range, || cached(&object))), "{warmed:?}");
+    assert_eq!(warmed.failed, 0, "{warmed:?}");
+    // Another file system hides the directory of the object, and is left out.
+    let below = scratch.path("mnt/dir");
+    assert!(Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(&below).status().unwrap().success());
+    std::fs::write(below.join("other"), "not of the image").unwrap();
+    forget(&file, &object);
+    let rest = warm(&directory, u64::MAX).unwrap();
+    assert!(rest.bytes + size <= warmed.bytes && rest.failed > 0, "{rest:?}, {warmed:?}");
+    assert_eq!(read_at_rest(&(0..=0), || cached(&object)), 0);
+    unmount(&below, false).unwrap();
+    drop(directory);
+    scratch.umount();
 }
 
 /// Mounts the image, reads a file of it, and returns how many bytes of the image the mount has read.

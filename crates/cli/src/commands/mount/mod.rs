@@ -8,6 +8,7 @@ mod repository_image;
 mod repository_layers;
 mod spec;
 mod via;
+mod warm;
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -86,6 +87,10 @@ pub(crate) struct MountArgs {
     )]
     timeout: u64,
 
+    /// Read all files ahead in the background, by several threads, up to half of the memory that is available
+    #[arg(long, conflicts_with_all = ["lazy", "image_only", "print_spec", "dry_run"])]
+    warm: bool,
+
     /// Do not verify files (only with --via=fuse)
     #[arg(long)]
     insecure: bool,
@@ -137,6 +142,7 @@ Examples:
   composefs mount rootfs.img ~/mnt -o basedir=objects --via=fuse
   composefs --repo=$HOME/images mount --lazy=https://images.example.org debian/13 ~/mnt
   unshare -Urm sh -c 'composefs mount rootfs.img mnt -o basedir=objects --via=overlay; ls mnt'
+  composefs mount rootfs.img /mnt -o basedir=objects --warm
   composefs mount rootfs.img /mnt --image-only
   composefs mount rootfs.img /mnt -o basedir=objects --print-spec
   composefs mount rootfs.img /mnt --image-only --print-spec";
@@ -160,7 +166,14 @@ impl MountPart {
 }
 
 pub(crate) fn run(args: &MountArgs, selected: &RepositoryArgs) -> anyhow::Result<()> {
-    run_part(args, selected)?.result()
+    let part = run_part(args, selected)?;
+    if args.warm
+        && matches!(part, MountPart::Caller)
+        && let Err(error) = warm::in_background(&args.target)
+    {
+        tell!("composefs: warning: the files are not read ahead: {error:#}");
+    }
+    part.result()
 }
 
 fn run_part(args: &MountArgs, selected: &RepositoryArgs) -> anyhow::Result<MountPart> {
@@ -225,6 +238,7 @@ impl MountArgs {
             via,
             lazy: None,
             timeout: 0,
+            warm: false,
             insecure: false,
             print_spec: false,
             dry_run: false,
