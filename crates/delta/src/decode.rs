@@ -6,7 +6,7 @@ use libcomposefs_image::Digest;
 
 use crate::error::{DecodeError, FrameRule};
 use crate::frame::{Coder, FrameInfo};
-use crate::lz4::{self, BlockRebuilder, LZ4_MAX};
+use crate::lz4::{self, BlockRebuilder, LZ4_MAX, Lz4Base};
 use crate::read_at::ReadAt;
 use crate::rebase::{REBASE_MAX, rebase};
 use crate::segment::{SEGMENT_SIZE, segments, segments_of};
@@ -20,8 +20,8 @@ const BUFFER_SIZE: usize = 128 << 10;
 /// `info.objects`, and its next bytes. It is called once at least for each object, also for an empty one.
 ///
 /// The sizes are checked: no object gets more or fewer bytes than `info` declares if the function succeeds. Digests
-/// are not verified: a wrong base gives wrong objects. Memory is bounded by 96 MiB, or by 32 MiB and the base of
-/// [`Coder::Rebased`], or by 96 MiB, the base and twice the object of [`Coder::Lz4`], and by the sizes of the objects
+/// are not verified: a wrong base gives wrong objects. Memory is bounded by 96 MiB, or by 48 MiB and the base of
+/// [`Coder::Rebased`], or by 64 MiB and the larger of object and base of [`Coder::Lz4`], and by the sizes of the objects
 /// and bases where these are smaller.
 ///
 /// # Errors
@@ -62,8 +62,11 @@ pub fn decode(
             objects.copy(&mut Rebuilder::new(&form), size)?;
         }
         Coder::Lz4 => {
-            let base = read_bases(info, 0, bases_size, base)?;
-            objects.lz4(&mut input, base)?;
+            let digest = info.bases[0].0;
+            let failed = |source| DecodeError::Base { digest: Box::new(digest), source };
+            let base = base(&digest).map_err(failed)?;
+            let mut base = Lz4Base::new(&*base, usize::try_from(bases_size).unwrap_or(usize::MAX));
+            objects.lz4(&mut input, &mut base).map_err(|error| base.failed().map_or(error, failed))?;
         }
         _ => {
             let is_rebased = info.coder == Coder::Rebased;
@@ -175,10 +178,9 @@ impl ObjectSplitter<'_> {
     }
 
     /// Copies the content of a frame of unpacked LZ4 blocks.
-    fn lz4(&mut self, input: &mut impl BufRead, base: Vec<u8>) -> Result<(), DecodeError> {
+    fn lz4(&mut self, input: &mut impl BufRead, base: &mut Lz4Base<'_>) -> Result<(), DecodeError> {
         let (mut blocks, mut prefix) =
-            BlockRebuilder::read(input, &base, self.size).map_err(|error| self.lz4_error(error))?;
-        drop(base);
+            BlockRebuilder::read(input, base, self.size).map_err(|error| self.lz4_error(error))?;
         if !rebase(input, &mut prefix).map_err(|error| self.lz4_error(error))? {
             return Err(self.rule(FrameRule::Map));
         }
@@ -187,10 +189,15 @@ impl ObjectSplitter<'_> {
             let prefix = &prefix[segment.prefix as usize..][..segment.prefix_len as usize];
             let mut unpacked = zstd_coder::decoder(&mut *input, prefix, segment.len).map_err(DecodeError::Input)?;
             let mut left = segment.len;
-            while left > 0
-                && let Some(packed) = blocks.next(&mut unpacked, &mut left).map_err(|error| self.lz4_error(error))?
-            {
-                self.expect_room(packed)?;
+            while left > 0 {
+                let mut failed = None;
+                let result = blocks.next(&mut unpacked, &mut left, &mut |packed| {
+                    self.expect_room(packed).map_err(|error| {
+                        failed = Some(error);
+                        io::ErrorKind::Other.into()
+                    })
+                });
+                result.map_err(|error| failed.unwrap_or_else(|| self.lz4_error(error)))?;
             }
             if unpacked.read(&mut [0]).map_err(|error| self.lz4_error(error))? > 0 {
                 return Err(self.rule(FrameRule::TooLong));

@@ -16,28 +16,25 @@ const MAP_LEVEL: i32 = 19;
 
 /// Returns the base with its addresses moved, and the bytes that tell how; `None` if it has none that move.
 pub(crate) fn rebased(content: &[u8], base: &[u8]) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
-    let Some(map) = find_map(base, content).filter(|map| map.len() > 0) else { return Ok(None) };
-    let map_bytes = map.to_bytes();
-    if map_bytes.len() as u64 > MAP_MAX {
+    let map = find_map(base.to_vec(), content.to_vec()).filter(|map| map.len() > 0);
+    let (Some(map), mut head) = (map, Vec::new()) else { return Ok(None) };
+    if !write_map(&map.to_bytes(), &mut head)? {
         return Ok(None);
     }
-    let head = with_length(&map_bytes)?;
     let mut moved = base.to_vec();
     replace_references(&mut moved, &mut map.replacer());
     Ok(Some((moved, head)))
 }
 
-/// Returns the bytes that tell that no address moves.
-pub(crate) fn no_map() -> io::Result<Vec<u8>> {
-    with_length(&[])
-}
-
-fn with_length(map: &[u8]) -> io::Result<Vec<u8>> {
-    let mut head = vec![0; 4];
-    zstd_coder::compress(map, &[], MAP_LEVEL, &mut head)?;
-    let len = u32::try_from(head.len() - 4).map_err(|_| io::ErrorKind::InvalidInput)?;
-    head[..4].copy_from_slice(&len.to_le_bytes());
-    Ok(head)
+/// Writes the bytes that tell how addresses move. If the map is too large, it tells that none does, and returns `false`.
+pub(crate) fn write_map(map: &[u8], out: &mut Vec<u8>) -> io::Result<bool> {
+    let fits = map.len() as u64 <= MAP_MAX;
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    zstd_coder::compress(if fits { map } else { &[] }, &[], MAP_LEVEL, out)?;
+    let len = u32::try_from(out.len() - start - 4).map_err(|_| io::ErrorKind::InvalidInput)?;
+    out[start..start + 4].copy_from_slice(&len.to_le_bytes());
+    Ok(fits)
 }
 
 /// Reads how the addresses of the base move, and moves them; `Ok(false)` if the map breaks the rules.

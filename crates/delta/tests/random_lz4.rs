@@ -109,14 +109,15 @@ fn hostile_frames_are_refused() {
     assert_eq!(frame(&numbers, b"x\x41\x10", &[0], b"abcdabcdae").unwrap(), content);
     assert_eq!(frame(&numbers, b"x\x41\x10", &[255, 4, 0], b"abcdabcdae").unwrap(), content);
     assert!(rule(frame(&[4, 2, 1, 1, 10, 1], b"x\x41\x10y", &[0], b"abcdabcdae")).contains("no such block"));
-    assert!(rule(frame(&[200, 1, 1, 1, 1, 10, 1], b"", &[], b"")).contains("4096 blocks"));
+    assert!(rule(frame(&[4, 0x81, 0x20, 1, 1, 10, 1], b"", &[], b"")).contains("4096 blocks"));
+    assert!(rule(frame(&[200, 1, 1, 1, 1, 10, 1], b"", &[], b"")).contains("after its end"));
     assert!(rule(frame(&[4, 1, 9, 1, 10, 1], b"x\x41\x10y", &[0], b"abcdabcdae")).contains("begin after"));
     assert!(rule(frame(&[4, 1, 1, 1, 0xff, 0x7f, 1], b"x", &[0], b"")).contains("too large"));
     assert!(rule(frame(&numbers, b"x\x41\x10", &[1], b"abcdabcdae")).contains("stands for no match"));
     assert!(rule(frame(&numbers, b"x\x41\x10", &[], b"abcdabcdae")).contains("stands for no match"));
     assert!(rule(frame(&numbers, b"x\x41\x10", &[0, 0], b"abcdabcdae")).contains("more blocks or ranks"));
-    assert!(rule(frame(&numbers, b"x\x4f\x10", &[0], b"abcdabcdae")).contains("longer than its block"));
-    assert!(rule(frame(&numbers, b"x\xf1\xff\0", &[0], b"abcdabcdae")).contains("literals"));
+    assert!(rule(frame(&numbers, b"x\x4f\x10\x10", &[0], b"abcdabcdae")).contains("longer than its block"));
+    assert!(rule(frame(&numbers, b"x\xf1\xff\0\x10", &[0], b"abcdabcdae")).contains("literals"));
     assert!(rule(frame(&numbers, b"x\x41\0", &[0], b"abcdabcdae")).contains("longer than its matches"));
     assert!(rule(frame(&numbers, b"x\x41", &[0], b"abcdabcdae")).contains("too early"));
     assert!(rule(frame(&numbers, b"x\x41\x10", &[0], b"abcdabcda")).contains("too short"));

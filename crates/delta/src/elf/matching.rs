@@ -14,6 +14,8 @@ const CANDIDATES: usize = 16;
 const JUDGED: usize = 256;
 /// Distance of the positions of the old file that are remembered.
 const STEP: usize = 4;
+/// Most bits of the hash of a window: 16 MiB of places.
+const BITS_MAX: u32 = 22;
 /// Number of bytes over which a difference inside a part is judged.
 const AHEAD: usize = 32;
 /// Number of those bytes that must be equal.
@@ -28,17 +30,13 @@ struct MatchedPart {
 }
 
 /// Returns the map from the addresses of an old ELF file to those of a new one; `None` if one of them is no such file.
-pub(crate) fn find_map(old: &[u8], new: &[u8]) -> Option<AddressMap> {
-    let (old_sections, new_sections) = (sections(old)?, sections(new)?);
-    let (old, new) = (without_addresses(old), without_addresses(new));
+/// The addresses in both are erased, so that the rest can be compared.
+pub(crate) fn find_map(mut old: Vec<u8>, mut new: Vec<u8>) -> Option<AddressMap> {
+    let (old_sections, new_sections) = (sections(&old)?, sections(&new)?);
+    replace_references(&mut old, &mut |_| 0);
+    replace_references(&mut new, &mut |_| 0);
     let parts = matched_parts(&old, &new);
     Some(AddressMap::new(stretches(&parts, &old_sections, &new_sections)))
-}
-
-fn without_addresses(bytes: &[u8]) -> Vec<u8> {
-    let mut bytes = bytes.to_vec();
-    replace_references(&mut bytes, &mut |_| 0);
-    bytes
 }
 
 fn hash(window: &[u8; WINDOW]) -> u64 {
@@ -79,7 +77,7 @@ struct OldWindows<'o> {
 
 impl<'o> OldWindows<'o> {
     fn new(old: &'o [u8]) -> Self {
-        let bits = (old.len() / STEP * 2).next_power_of_two().ilog2().clamp(10, 24);
+        let bits = (old.len() / STEP * 2).next_power_of_two().ilog2().clamp(10, BITS_MAX);
         let places = old.len() / STEP + 1;
         let mut windows = Self { old, bits, first: vec![u32::MAX; 1 << bits], next: vec![u32::MAX; places] };
         for (place, window) in old.windows(WINDOW).step_by(STEP).enumerate().rev() {

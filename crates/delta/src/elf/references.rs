@@ -1,7 +1,5 @@
 //! The addresses in an ELF file: where they are, how they are stored, and what replaces them.
 
-use std::collections::BTreeSet;
-
 use super::sections::{ElfSection, ElfSections, sections, u16_at, u32_at, u64_at};
 
 const SHT_PROGBITS: u32 = 1;
@@ -45,7 +43,7 @@ pub(crate) enum StoredAddress {
 /// that it returns in its place: eight or four bytes of it. A file of another kind has no addresses.
 pub(crate) fn replace_references(bytes: &mut [u8], replace: &mut dyn FnMut(StoredAddress) -> u64) {
     let Some(all) = sections(bytes) else { return };
-    let mut walk = ReferenceWalk { bytes, all: &all, replace, tables: BTreeSet::new() };
+    let mut walk = ReferenceWalk { bytes, all: &all, replace, tables: Vec::new() };
     for section in all.list.iter().filter(|section| section.is_code() && section.kind == SHT_PROGBITS) {
         walk.code(section);
     }
@@ -75,7 +73,7 @@ struct ReferenceWalk<'a> {
     all: &'a ElfSections,
     replace: &'a mut dyn FnMut(StoredAddress) -> u64,
     /// Addresses that may be those of jump tables.
-    tables: BTreeSet<u64>,
+    tables: Vec<u64>,
 }
 
 impl ReferenceWalk<'_> {
@@ -129,7 +127,7 @@ impl ReferenceWalk<'_> {
             };
             let is_lea = byte & 0xc7 == 0x05 && at > section.offset && self.bytes[at - 1] == 0x8d;
             if is_lea && target % 4 == 0 && self.tables.len() < TABLES_MAX {
-                self.tables.insert(target);
+                self.tables.push(target);
             }
             self.put32(operand, StoredAddress::Relative { anchor, addend: 4, target });
             at = operand + 4;
@@ -179,13 +177,16 @@ impl ReferenceWalk<'_> {
 
     /// Tables of offsets from their own start to code, in read-only data.
     fn jump_tables(&mut self) {
-        let tables = std::mem::take(&mut self.tables);
+        let mut tables = std::mem::take(&mut self.tables);
+        tables.sort_unstable();
+        tables.dedup();
         for section in &self.all.list {
             if section.kind != SHT_PROGBITS || section.is_code() || section.is_writable() {
                 continue;
             }
             let end = section.address + section.size;
-            let mut here = tables.range(section.address..end).copied().peekable();
+            let first = tables.partition_point(|table| *table < section.address);
+            let mut here = tables[first..].iter().copied().take_while(|table| *table < end).peekable();
             while let Some(table) = here.next() {
                 let next = here.peek().copied().unwrap_or(end);
                 let mut address = table;

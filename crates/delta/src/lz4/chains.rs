@@ -1,6 +1,6 @@
 //! The earlier places of four bytes, the nearest first: a match is told by its rank among them.
 
-use super::blocks::MATCH_MIN;
+use super::sequences::MATCH_MIN;
 
 /// Largest distance of a match.
 const DISTANCE_MAX: usize = 65_535;

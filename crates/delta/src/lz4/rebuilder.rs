@@ -2,11 +2,16 @@
 
 use std::io::{self, BufRead, Read};
 
-use super::blocks::{BLOCK_MAX, BLOCKS_MAX, BlockInfo, Lz4Blocks, MATCH_MIN, unpacked_max};
+use super::base::Lz4Base;
+use super::blocks::{BLOCK_MAX, BLOCKS_MAX, BlockInfo, LIST_MAX, fits, unpacked_max};
 use super::chains::{Chains, NO_RANK};
 use super::coder::invalid;
+use super::sequences::{MATCH_MIN, length};
 use crate::number::read_number;
 use crate::zstd_coder;
+
+/// Number of bytes of a packed block that are given at once.
+const PIECE: usize = 64 << 10;
 
 /// Packs the blocks of a content, as their unpacked bytes are read.
 pub(crate) struct BlockRebuilder {
@@ -23,17 +28,21 @@ pub(crate) struct BlockRebuilder {
     chains: Chains,
     /// The beginning of the block that is read.
     block: Vec<u8>,
+    /// Packed bytes that are not given yet.
     packed: Vec<u8>,
 }
 
+/// Receives packed bytes.
+type Emit<'e> = dyn FnMut(&[u8]) -> io::Result<()> + 'e;
+
 impl BlockRebuilder {
     /// Reads the beginning of a frame for a content of `size` bytes. Returns the unpacked blocks of the base, too.
-    pub(crate) fn read(input: &mut impl BufRead, base: &[u8], size: u64) -> io::Result<(Self, Vec<u8>)> {
+    pub(crate) fn read(input: &mut impl BufRead, base: &mut Lz4Base<'_>, size: u64) -> io::Result<(Self, Vec<u8>)> {
         let mut number = || usize::try_from(read_number(input)?).map_err(|_| invalid("a number is too large"));
         let (base_start, base_count) = (number()?, number()?);
         let (start, count) = (number()?, number()?);
-        if base_start > base.len() || base_count.max(count) > BLOCKS_MAX {
-            return Err(invalid("there are more than 4096 blocks, or they begin after the end of the base"));
+        if base_count.max(count) > BLOCKS_MAX {
+            return Err(invalid("there are more than 4096 blocks"));
         }
         let infos: Vec<BlockInfo> =
             (0..count).map(|_| Ok(BlockInfo { unpacked: number()?, matches: number()? })).collect::<io::Result<_>>()?;
@@ -42,19 +51,20 @@ impl BlockRebuilder {
         if sum.is_none_or(|sum| sum > unpacked_max(size)) || infos.iter().any(|info| info.unpacked > BLOCK_MAX) {
             return Err(invalid("the unpacked blocks are too large"));
         }
-        let in_base = Lz4Blocks::read(base, base_start, base_count);
-        if in_base.infos.len() != base_count {
-            return Err(invalid("the base has no such block"));
-        }
-        let outline = read_limited(input, &in_base.outline(base), size)?;
-        let ranks = read_limited(input, &[], size)?;
+        let base_outline = base.outline(base_start, base_count)?;
+        let outline = read_limited(input, &base_outline, size.min(LIST_MAX))?;
+        drop(base_outline);
+        let ranks = read_limited(input, &[], size.min(LIST_MAX))?;
         if start > outline.len() {
             return Err(invalid("the blocks begin after the end of the object"));
+        }
+        if !fits(base.unpacked(), outline.len(), ranks.len(), base.size().max(size)) {
+            return Err(invalid("the blocks of the base take too much memory"));
         }
         let (done, lengths_used, ranks_used) = (0, start, 0);
         let (chains, block, packed) = (Chains::new(), Vec::new(), Vec::new());
         let blocks = Self { infos, done, outline, start, lengths_used, ranks, ranks_used, chains, block, packed };
-        Ok((blocks, in_base.content))
+        Ok((blocks, base.content()?))
     }
 
     /// Returns the number of bytes of all unpacked blocks.
@@ -67,22 +77,22 @@ impl BlockRebuilder {
         &self.outline[..self.start]
     }
 
-    /// Reads `left` unpacked bytes, or less up to the end of a block. Returns the packed block, if it is complete.
-    pub(crate) fn next(&mut self, unpacked: &mut impl Read, left: &mut u64) -> io::Result<Option<&[u8]>> {
-        let Some(info) = self.infos.get(self.done).copied() else { return Ok(None) };
+    /// Reads `left` unpacked bytes, or less up to the end of a block. Gives the packed block, if it is complete.
+    pub(crate) fn next(&mut self, unpacked: &mut impl Read, left: &mut u64, emit: &mut Emit<'_>) -> io::Result<()> {
+        let Some(info) = self.infos.get(self.done).copied() else { return Ok(()) };
         let wanted = ((info.unpacked - self.block.len()) as u64).min(*left);
+        self.block.reserve_exact(info.unpacked - self.block.len());
         let read = unpacked.take(wanted).read_to_end(&mut self.block)?;
         if (read as u64) < wanted {
             return Err(invalid("an unpacked block is too short"));
         }
         *left -= wanted;
-        if self.block.len() < info.unpacked {
-            return Ok(None);
+        if self.block.len() == info.unpacked {
+            self.pack(info.matches, emit)?;
+            self.block.clear();
+            self.done += 1;
         }
-        self.pack(info.matches)?;
-        self.block.clear();
-        self.done += 1;
-        Ok(Some(&self.packed))
+        Ok(())
     }
 
     /// Returns the bytes after the last block, when all are complete.
@@ -93,13 +103,14 @@ impl BlockRebuilder {
         Ok(&self.outline[self.lengths_used..])
     }
 
-    fn pack(&mut self, matches: usize) -> io::Result<()> {
+    fn pack(&mut self, matches: usize, emit: &mut Emit<'_>) -> io::Result<()> {
         self.chains.clear();
         self.packed.clear();
-        self.packed.extend_from_slice(&[0; 4]);
+        let len = self.packed_len(matches)?;
+        self.packed.extend_from_slice(&len.to_le_bytes());
         let mut at = 0;
         for _ in 0..matches {
-            let token = self.literals(&mut at)?;
+            let token = self.literals(&mut at, emit)?;
             let lengths = self.lengths_used;
             let len = self.length(token & 15)? + MATCH_MIN;
             if len > self.block.len() - at {
@@ -116,36 +127,57 @@ impl BlockRebuilder {
             self.packed.extend_from_slice(&self.outline[lengths..self.lengths_used]);
             at += len;
         }
-        self.literals(&mut at)?;
+        self.literals(&mut at, emit)?;
         if at < self.block.len() {
             return Err(invalid("a block is longer than its matches"));
         }
-        let len = (self.packed.len() - 4) as u32;
-        self.packed[..4].copy_from_slice(&len.to_le_bytes());
-        Ok(())
+        emit(&self.packed)
+    }
+
+    /// Returns the number of bytes of the next block when it is packed.
+    fn packed_len(&mut self, matches: usize) -> io::Result<u32> {
+        let (start, mut len) = (self.lengths_used, 0);
+        for number in 0..=matches {
+            let token = self.token()?;
+            len += self.length(token >> 4)?;
+            if number < matches {
+                self.length(token & 15)?;
+                len += 2;
+            }
+        }
+        len += self.lengths_used - start;
+        self.lengths_used = start;
+        u32::try_from(len).map_err(|_| invalid("a packed block is too large"))
     }
 
     /// Packs a token and its literals.
-    fn literals(&mut self, at: &mut usize) -> io::Result<u8> {
+    fn literals(&mut self, at: &mut usize, emit: &mut Emit<'_>) -> io::Result<u8> {
         let first = self.lengths_used;
-        let token = *self.outline.get(first).ok_or_else(|| invalid("the lengths end too early"))?;
-        self.lengths_used += 1;
+        let token = self.token()?;
         let len = self.length(token >> 4)?;
         let literals = self.block[*at..].get(..len).ok_or_else(|| invalid("literals are longer than their block"))?;
         self.packed.extend_from_slice(&self.outline[first..self.lengths_used]);
-        self.packed.extend_from_slice(literals);
+        for piece in literals.chunks(PIECE) {
+            self.packed.extend_from_slice(piece);
+            if self.packed.len() >= PIECE {
+                emit(&self.packed)?;
+                self.packed.clear();
+            }
+        }
         *at += len;
         Ok(token)
     }
 
+    fn token(&mut self) -> io::Result<u8> {
+        let token = *self.outline.get(self.lengths_used).ok_or_else(|| invalid("the lengths end too early"))?;
+        self.lengths_used += 1;
+        Ok(token)
+    }
+
     fn length(&mut self, first: u8) -> io::Result<usize> {
-        let mut len = usize::from(first);
-        let mut last = if first == 15 { 255 } else { 0 };
-        while last == 255 {
-            last = *self.outline.get(self.lengths_used).ok_or_else(|| invalid("the lengths end too early"))?;
-            self.lengths_used += 1;
-            len += usize::from(last);
-        }
+        let mut rest = &self.outline[self.lengths_used..];
+        let len = length(first, &mut rest).ok_or_else(|| invalid("the lengths end too early"))?;
+        self.lengths_used = self.outline.len() - rest.len();
         Ok(len)
     }
 }
