@@ -7,6 +7,7 @@ use libcomposefs_image::Digest;
 use crate::error::{DecodeError, FrameRule};
 use crate::frame::{Coder, FrameInfo};
 use crate::lz4::{self, BlockRebuilder, LZ4_MAX, Lz4Base};
+use crate::module;
 use crate::read_at::ReadAt;
 use crate::rebase::{REBASE_MAX, rebase};
 use crate::segment::{SEGMENT_SIZE, segments, segments_of};
@@ -20,9 +21,9 @@ const BUFFER_SIZE: usize = 128 << 10;
 /// `info.objects`, and its next bytes. It is called once at least for each object, also for an empty one.
 ///
 /// The sizes are checked: no object gets more or fewer bytes than `info` declares if the function succeeds. Digests
-/// are not verified: a wrong base gives wrong objects. Memory is bounded by 96 MiB, or by 48 MiB and the base of
-/// [`Coder::Rebased`], or by 64 MiB and the larger of object and base of [`Coder::Lz4`], and by the sizes of the objects
-/// and bases where these are smaller.
+/// are not verified: a wrong base gives wrong objects. Memory is bounded by 96 MiB, or by 48 MiB and the bases of
+/// [`Coder::Rebased`] and [`Coder::Modules`], or by 64 MiB and the larger of object and base of [`Coder::Lz4`], and by
+/// the sizes of the objects and bases where these are smaller.
 ///
 /// # Errors
 ///
@@ -44,6 +45,10 @@ pub fn decode(
         Coder::ZstdPrefix => bases_size,
         Coder::Rebased if info.bases.len() == 1 && bases_size.max(size) <= REBASE_MAX => bases_size,
         Coder::Rebased => return Err(fail(FrameRule::Sizes("the coder needs one base, and at most 128 MiB of each"))),
+        Coder::Modules if !info.bases.is_empty() && bases_size.max(size) <= REBASE_MAX => bases_size,
+        Coder::Modules => {
+            return Err(fail(FrameRule::Sizes("the coder needs bases, and at most 128 MiB of them and of objects")));
+        }
         Coder::Lz4 if info.bases.len() == 1 && bases_size.max(size) <= LZ4_MAX => bases_size,
         Coder::Lz4 => return Err(fail(FrameRule::Sizes("the coder needs one base, and at most 64 MiB of each"))),
         Coder::Tokens if bases_size.max(size) <= TOKENS_MAX => bases_size,
@@ -69,16 +74,21 @@ pub fn decode(
             objects.lz4(&mut input, &mut base).map_err(|error| base.failed().map_or(error, failed))?;
         }
         _ => {
-            let is_rebased = info.coder == Coder::Rebased;
+            let is_changed = matches!(info.coder, Coder::Rebased | Coder::Modules);
             let mut prefix = Vec::new();
-            if is_rebased {
+            if is_changed {
                 prefix = read_bases(info, 0, bases_size, base)?;
-                if !rebase(&mut input, &mut prefix).map_err(|error| objects.input_error(error))? {
+                let sizes = info.bases.iter().map(|(_, size)| usize::try_from(*size).unwrap_or(usize::MAX));
+                let result = match info.coder {
+                    Coder::Rebased => rebase(&mut input, &mut prefix),
+                    _ => module::change(&mut input, &mut prefix, sizes),
+                };
+                if !result.map_err(|error| objects.input_error(error))? {
                     return Err(objects.rule(FrameRule::Map));
                 }
             }
             for segment in segments(size, bases_size) {
-                if !is_rebased {
+                if !is_changed {
                     drop(std::mem::take(&mut prefix));
                     prefix = read_bases(info, segment.prefix, segment.prefix_len, base)?;
                 }

@@ -11,7 +11,7 @@ use crate::plan::FramePlan;
 use crate::read_at::ReadAt;
 use crate::rebase::{REBASE_MAX, rebased};
 use crate::segment::{PREFIX_MAX, SEGMENT_SIZE, segments};
-use crate::{lz4, tokens, zstd_coder};
+use crate::{lz4, module, tokens, zstd_coder};
 
 /// The work that is spent on small frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,13 +109,27 @@ impl DeltaEncoder {
     ///
     /// If the encoder fails.
     pub fn encode(&self, content: &[u8], bases: &[&[u8]]) -> io::Result<(Coder, Vec<u8>)> {
-        match bases {
-            [base] => self.encode_with(content, base, base.len().max(content.len()) as u64 <= REBASE_MAX),
-            _ => self.encode_with(content, &bases.concat(), false),
-        }
+        let base_sizes: Vec<_> = bases.iter().map(|base| base.len()).collect();
+        let bytes;
+        let base = match bases {
+            [base] => base,
+            _ => {
+                bytes = bases.concat();
+                bytes.as_slice()
+            }
+        };
+        self.encode_with(content, &[content.len()], base, &base_sizes)
     }
 
-    fn encode_with(&self, content: &[u8], bases: &[u8], may_rebase: bool) -> io::Result<(Coder, Vec<u8>)> {
+    fn encode_with(
+        &self,
+        content: &[u8],
+        sizes: &[usize],
+        bases: &[u8],
+        base_sizes: &[usize],
+    ) -> io::Result<(Coder, Vec<u8>)> {
+        let fits = bases.len().max(content.len()) as u64 <= REBASE_MAX;
+        let may_rebase = fits && sizes.len() == 1 && base_sizes.len() == 1;
         if may_rebase
             && let Some(bytes) = lz4::encode(content, bases, self.effort.level())?
             && bytes.len() < content.len() / 4 * 3
@@ -123,11 +137,10 @@ impl DeltaEncoder {
             return Ok((Coder::Lz4, bytes));
         }
         if may_rebase && let Some((moved, head)) = rebased(content, bases)? {
-            let mut bytes = head;
-            for segment in content.chunks(SEGMENT_SIZE as usize) {
-                zstd_coder::compress(segment, &moved, self.effort.level(), &mut bytes)?;
-            }
-            return Ok((Coder::Rebased, bytes));
+            return Ok((Coder::Rebased, self.encode_changed(head, content, &moved)?));
+        }
+        if fits && let Some((changed, head)) = module::changed(content, sizes, bases, base_sizes)? {
+            return Ok((Coder::Modules, self.encode_changed(head, content, &changed)?));
         }
         let tokens = tokens::encode(content, bases, self.effort.level())?;
         match tokens {
@@ -139,6 +152,13 @@ impl DeltaEncoder {
             }
             None => self.encode_segments(content, bases),
         }
+    }
+
+    fn encode_changed(&self, mut bytes: Vec<u8>, content: &[u8], base: &[u8]) -> io::Result<Vec<u8>> {
+        for segment in content.chunks(SEGMENT_SIZE as usize) {
+            zstd_coder::compress(segment, base, self.effort.level(), &mut bytes)?;
+        }
+        Ok(bytes)
     }
 
     fn encode_segments(&self, content: &[u8], bases: &[u8]) -> io::Result<(Coder, Vec<u8>)> {
@@ -166,7 +186,9 @@ impl DeltaEncoder {
         if may_rebase || (size <= SEGMENT_SIZE && bases_size <= PREFIX_MAX) {
             let content = read_range(&plan.objects, 0, size, open)?;
             let bases = read_range(&plan.bases, 0, bases_size, open)?;
-            let (coder, bytes) = self.encode_with(&content, &bases, may_rebase)?;
+            let sizes =
+                |list: &[(Digest, u64)]| -> Vec<usize> { list.iter().map(|(_, size)| *size as usize).collect() };
+            let (coder, bytes) = self.encode_with(&content, &sizes(&plan.objects), &bases, &sizes(&plan.bases))?;
             (info.coder, info.length) = (coder, bytes.len() as u64);
             if matches!(coder, Coder::Stored | Coder::Zstd) {
                 info.bases.clear();

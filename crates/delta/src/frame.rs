@@ -26,6 +26,8 @@ pub enum Coder {
     Tokens,
     /// Zstandard with the one base as prefix, and the blocks of an LZ4 file unpacked in both.
     Lz4,
+    /// Zstandard with the bases as prefix, in which the numbers of kernel modules are those of the objects.
+    Modules,
     /// A number that this program does not know.
     Unknown(u8),
 }
@@ -41,6 +43,7 @@ impl Coder {
             Coder::Rebased => 3,
             Coder::Tokens => 4,
             Coder::Lz4 => 5,
+            Coder::Modules => 6,
             Coder::Unknown(number) => number,
         }
     }
@@ -55,6 +58,7 @@ impl Coder {
             3 => Coder::Rebased,
             4 => Coder::Tokens,
             5 => Coder::Lz4,
+            6 => Coder::Modules,
             number => Coder::Unknown(number),
         }
     }

@@ -15,6 +15,7 @@ mod encode;
 mod error;
 mod frame;
 mod lz4;
+mod module;
 mod number;
 mod path_pattern;
 mod plan;

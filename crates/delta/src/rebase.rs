@@ -39,15 +39,18 @@ pub(crate) fn write_map(map: &[u8], out: &mut Vec<u8>) -> io::Result<bool> {
 
 /// Reads how the addresses of the base move, and moves them; `Ok(false)` if the map breaks the rules.
 pub(crate) fn rebase(input: &mut impl BufRead, base: &mut [u8]) -> io::Result<bool> {
+    let Some(map) = read_map(input)? else { return Ok(false) };
+    replace_references(base, &mut map.replacer());
+    Ok(true)
+}
+
+/// Reads a map; `Ok(None)` if it breaks the rules.
+pub(crate) fn read_map(input: &mut impl BufRead) -> io::Result<Option<AddressMap>> {
     let mut len = [0; 4];
     input.read_exact(&mut len)?;
     let mut compressed = input.take(u64::from(u32::from_le_bytes(len)));
     let mut bytes = Vec::new();
     zstd_coder::decoder(&mut compressed, &[], MAP_MAX)?.take(MAP_MAX + 1).read_to_end(&mut bytes)?;
-    let Some(map) = AddressMap::from_bytes(&bytes) else { return Ok(false) };
-    if compressed.limit() > 0 || bytes.len() as u64 > MAP_MAX {
-        return Ok(false);
-    }
-    replace_references(base, &mut map.replacer());
-    Ok(true)
+    let is_whole = compressed.limit() == 0 && bytes.len() as u64 <= MAP_MAX;
+    Ok(AddressMap::from_bytes(&bytes).filter(|_| is_whole))
 }

@@ -67,6 +67,9 @@ pub(super) fn frames(dir: &Path, max_len: usize) -> Result<()> {
     let (old, new) = (program(0), program(16));
     let base_len = u16::try_from(old.len())?.to_le_bytes();
     put(dir, max_len, "program", &[&[0x80, 0, 0], &base_len[..], &old, &new].concat())?;
+    let (old, new) = (module(0), module(16));
+    let base_len = u16::try_from(old.len())?.to_le_bytes();
+    put(dir, max_len, "module", &[&[0x80, 0, 0], &base_len[..], &old, &new].concat())?;
     let text = |first: u32| (first..200).map(|number| format!("line {number}\n")).collect::<String>();
     let (old, new) = (compressed("gzip", "-9nc", text(0).as_bytes())?, compressed("gzip", "-9nc", text(1).as_bytes())?);
     let base_len = u16::try_from(old.len())?.to_le_bytes();
@@ -161,6 +164,38 @@ fn program(gap: u64) -> Vec<u8> {
     }
     bytes[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
     (bytes[16], bytes[18], bytes[58], bytes[60], bytes[62]) = (3, 62, 64, 3, 2);
+    let table = bytes.len().to_le_bytes();
+    bytes[40..48].copy_from_slice(&table);
+    [bytes, headers].concat()
+}
+
+/// A kernel module: code with relocations, their symbol, and types. `gap` bytes are inserted, and types before all.
+fn module(gap: u32) -> Vec<u8> {
+    let words = |list: &[u32]| list.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+    let (mut text, mut relocations, mut types) = (Vec::new(), Vec::new(), Vec::new());
+    for number in 0..30 {
+        text.resize((number * 32 + if number < 15 { 0 } else { gap }) as usize, 0xcc);
+        text.extend((0..20).map(|byte| (number * 7 + byte * 3) as u8 | 0x40));
+        relocations.extend(words(&[text.len() as u32, 0, 2, 1, number * 32, 0]));
+        types.extend(words(&[1 + number, 4 << 24 | 1, number * 9, 2, number + gap, 64]));
+    }
+    let types = [words(&[0x1_eb9f, 24, 0, types.len() as u32, types.len() as u32, 1]), types, vec![0]].concat();
+    let symbols = [vec![0; 24], words(&[0, 1 << 16 | 3, 0, 0, 0, 0])].concat();
+    let names = b"\0.text\0.BTF\0.strtab\0".to_vec();
+    let (mut headers, mut bytes) = (vec![0; 64], vec![0; 64]);
+    for (name, kind, flags, link, info, content) in [
+        (1, 1, 6, 0, 0, text),
+        (12, 4, 0, 4, 1, relocations),
+        (7, 1, 0, 0, 0, types),
+        (12, 2, 0, 5, 0, symbols),
+        (12, 3, 0, 0, 0, names),
+    ] {
+        headers.extend(words(&[name, kind, flags, 0, 0, 0, bytes.len() as u32, 0, content.len() as u32, 0]));
+        headers.extend(words(&[link, info, 0, 0, 0, 0]));
+        bytes.extend(content);
+    }
+    bytes[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+    (bytes[16], bytes[18], bytes[58], bytes[60], bytes[62]) = (1, 62, 64, 6, 5);
     let table = bytes.len().to_le_bytes();
     bytes[40..48].copy_from_slice(&table);
     [bytes, headers].concat()

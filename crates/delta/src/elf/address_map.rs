@@ -30,7 +30,8 @@ impl AddressMap {
         self.stretches.len()
     }
 
-    fn moved(&self, address: u64, near: &mut usize) -> u64 {
+    /// Returns where an address is. `near` is the number of a stretch that may be the right one.
+    pub(crate) fn moved(&self, address: u64, near: &mut usize) -> u64 {
         let holds = |index: usize| {
             let starts = self.stretches.get(index).is_some_and(|stretch| stretch.0 <= address);
             starts && self.stretches.get(index + 1).is_none_or(|next| address < next.0)

@@ -23,10 +23,10 @@ const AHEAD_EQUAL: usize = 20;
 
 /// A part of the old file that is in the new one too, except for addresses and a few bytes.
 #[derive(Clone, Copy, Debug)]
-struct MatchedPart {
-    old: usize,
-    new: usize,
-    len: usize,
+pub(crate) struct MatchedPart {
+    pub(crate) old: usize,
+    pub(crate) new: usize,
+    pub(crate) len: usize,
 }
 
 /// Returns the map from the addresses of an old ELF file to those of a new one; `None` if one of them is no such file.
@@ -45,7 +45,8 @@ fn hash(window: &[u8; WINDOW]) -> u64 {
     (mixed.wrapping_mul(0xc2b2_ae3d_27d4_eb4f) ^ word(16)).wrapping_mul(0x1656_67b1_9e37_79f9)
 }
 
-fn matched_parts(old: &[u8], new: &[u8]) -> Vec<MatchedPart> {
+/// Returns the parts of the new file that are in the old one, in their order.
+pub(crate) fn matched_parts(old: &[u8], new: &[u8]) -> Vec<MatchedPart> {
     let windows = OldWindows::new(old);
     let (mut parts, mut at, mut free): (Vec<MatchedPart>, usize, usize) = (Vec::new(), 0, 0);
     while let Some(window) = new.get(at..).and_then(|rest| rest.first_chunk::<WINDOW>()) {
@@ -164,6 +165,12 @@ fn stretches(parts: &[MatchedPart], old: &ElfSections, new: &ElfSections) -> Vec
         let same = new.list.iter().find(|one| one.name == section.name && one.kind == section.kind);
         pieces.extend(same.map(|same| (section.address, 1, same.address.wrapping_sub(section.address))));
     }
+    in_order(pieces)
+}
+
+/// Turns pieces, which may overlap, into stretches: of those that begin at the same address the longest counts, and
+/// others from the end of the one before on. A piece is its first address, its length and its distance.
+pub(crate) fn in_order(mut pieces: Vec<(u64, u64, u64)>) -> Vec<(u64, u64)> {
     pieces.sort_by_key(|piece| (piece.0, std::cmp::Reverse(piece.1)));
     let (mut all, mut end): (Vec<(u64, u64)>, u64) = (Vec::new(), 0);
     for (start, len, distance) in pieces {
