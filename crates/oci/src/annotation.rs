@@ -7,11 +7,21 @@ const COMPOSEFS: &str = "composefs";
 /// First part of the key of the annotation with the digest of the image of all layers, format version 1.
 const MERGED: &str = "composefs.merged.erofs.v1.fsverity-";
 
+/// First part of the key of the annotation with the digest of the bootable image, format version 1.
+const MERGED_BOOTABLE: &str = "composefs.merged.bootable.erofs.v1.fsverity-";
+
 /// Returns the key of the annotation with the digest of the image of all layers, of format version 1, with blocks of
 /// 4096 bytes.
 #[must_use]
 pub fn merged_image_key(algorithm: libcomposefs_image::Algorithm) -> String {
     format!("{MERGED}{}-12", algorithm.name())
+}
+
+/// Returns the key of the annotation with the digest of the bootable image, of format version 1, with blocks of 4096
+/// bytes.
+#[must_use]
+pub fn boot_image_key(algorithm: libcomposefs_image::Algorithm) -> String {
+    format!("{MERGED_BOOTABLE}{}-12", algorithm.name())
 }
 
 /// Reports whether an annotation has a digest of composefs.

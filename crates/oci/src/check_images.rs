@@ -8,8 +8,8 @@ use libcomposefs_image::tree::Tree;
 use libcomposefs_repo::{Format, Repository};
 
 use crate::layer::{WhiteoutRule, XattrFilter};
-use crate::pull::{LayerStreams, PullError, PullOptions};
-use crate::stored::{IMAGE_REF, IMAGE_REF_V1, StoredError, StoredImage};
+use crate::pull::{BootTree, LayerStreams, PullError, PullOptions};
+use crate::stored::{BOOT_IMAGE_REF, BOOT_IMAGE_REF_V1, IMAGE_REF, IMAGE_REF_V1, StoredError, StoredImage};
 use crate::stored_layer_images::stored_layer_images;
 
 /// The end of the name of the reference to an image that keeps attributes of users.
@@ -36,7 +36,7 @@ pub enum ImageCheck {
     Other(Digest),
     /// The repository does not have the image, or it is damaged.
     Damaged(String),
-    /// The image is of a kind that this program does not make, such as a bootable one.
+    /// The image is of a kind that the caller cannot make.
     Unknown,
 }
 
@@ -49,24 +49,39 @@ const WAYS: [(XattrFilter, WhiteoutRule); 4] = [
 ];
 
 /// Makes the composefs images of an OCI image again, of the whole and of single layers, and compares their digests. An
-/// image is right if one of the ways to make an image of these layers gives it. The layers must have been verified.
+/// image is right if one of the ways to make an image of these layers gives it. Bootable images are compared only with
+/// the function that makes their trees. The layers must have been verified.
 ///
 /// # Errors
 ///
 /// If a layer cannot be read, or the layers cannot become an image.
-pub fn check_images(repository: &Repository, image: &StoredImage) -> Result<Vec<CheckedImage>, PullError> {
+pub fn check_images(
+    repository: &Repository,
+    image: &StoredImage,
+    boot_tree: Option<BootTree>,
+) -> Result<Vec<CheckedImage>, PullError> {
     let mut checked = Vec::new();
     let layers = LayerStreams::open(repository, image)?;
     let trees = WAYS.map(|_| OnceCell::new());
     for named in &image.images {
         let found = match damage(repository, &named.digest) {
             Some(damage) => damage,
-            None => match ways_of(&named.name) {
+            None => match kind_of(&named.name) {
                 None => ImageCheck::Unknown,
-                Some((format, xattrs)) => {
-                    let made =
-                        |way: usize| Ok(vec![digest_of(repository, format, whole_tree(&layers, &trees[way], way)?)?]);
-                    let compared = compare(&[named.digest], xattrs, made)?;
+                Some(kind) if kind.is_bootable && boot_tree.is_none() => ImageCheck::Unknown,
+                Some(kind) => {
+                    let made = |way: usize| {
+                        let tree = whole_tree(&layers, &trees[way], way)?;
+                        let digest = match boot_tree.filter(|_| kind.is_bootable) {
+                            Some(boot_tree) => {
+                                let tree = boot_tree(repository, tree).map_err(PullError::Boot)?;
+                                digest_of(repository, kind.format, &tree)?
+                            }
+                            None => digest_of(repository, kind.format, tree)?,
+                        };
+                        Ok(vec![digest])
+                    };
+                    let compared = compare(&[named.digest], kind.xattrs, made)?;
                     compared.into_iter().next().unwrap_or(ImageCheck::Unknown)
                 }
             },
@@ -88,18 +103,29 @@ pub fn check_images(repository: &Repository, image: &StoredImage) -> Result<Vec<
     Ok(checked)
 }
 
-/// Returns the format of the image that a reference of this name is to, and the attributes that the image keeps if the
-/// name says it. `None` for images of other kinds.
-fn ways_of(name: &str) -> Option<(Format, Option<XattrFilter>)> {
+/// The kind of an image, as the name of its reference says it.
+#[derive(Clone, Copy, Debug)]
+struct NamedKind {
+    format: Format,
+    is_bootable: bool,
+    /// The attributes that the image keeps, if the name says it.
+    xattrs: Option<XattrFilter>,
+}
+
+/// Returns the kind of the image that a reference of this name is to. `None` for other references.
+fn kind_of(name: &str) -> Option<NamedKind> {
     let (name, xattrs) = match name.strip_suffix(KEPT_XATTRS) {
         Some(name) => (name, Some(XattrFilter::User)),
         None => (name, None),
     };
-    match name {
-        IMAGE_REF => Some((Format::Legacy, xattrs)),
-        IMAGE_REF_V1 => Some((Format::One, xattrs)),
-        _ => None,
-    }
+    let (format, is_bootable) = match name {
+        IMAGE_REF => (Format::Legacy, false),
+        IMAGE_REF_V1 => (Format::One, false),
+        BOOT_IMAGE_REF => (Format::Legacy, true),
+        BOOT_IMAGE_REF_V1 => (Format::One, true),
+        _ => return None,
+    };
+    Some(NamedKind { format, is_bootable, xattrs })
 }
 
 /// Returns the options of a way, by its number.

@@ -18,6 +18,10 @@ pub const STREAM_MAX: u64 = 1 << 30;
 pub const IMAGE_REF: &str = "composefs.image";
 /// Name of the reference from a configuration to its image of version 1.
 pub const IMAGE_REF_V1: &str = "composefs.image.v1";
+/// Name of the reference from a configuration to its bootable image in the older layout.
+pub const BOOT_IMAGE_REF: &str = "composefs.image.boot";
+/// Name of the reference from a configuration to its bootable image of version 1.
+pub const BOOT_IMAGE_REF_V1: &str = "composefs.image.boot.v1";
 
 /// The reasons why an image of a repository cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -187,8 +191,17 @@ impl StoredImage {
     /// Returns the composefs image of the whole file system: of version 1, or else of the older layout.
     #[must_use]
     pub fn image(&self) -> Option<Digest> {
-        let named = |name| self.images.iter().find(|image| image.name == name).map(|image| image.digest);
-        named(IMAGE_REF_V1).or_else(|| named(IMAGE_REF))
+        self.named(IMAGE_REF_V1).or_else(|| self.named(IMAGE_REF))
+    }
+
+    /// Returns the bootable image: of version 1, or else of the older layout.
+    #[must_use]
+    pub fn boot_image(&self) -> Option<Digest> {
+        self.named(BOOT_IMAGE_REF_V1).or_else(|| self.named(BOOT_IMAGE_REF))
+    }
+
+    fn named(&self, name: &str) -> Option<Digest> {
+        self.images.iter().find(|image| image.name == name).map(|image| image.digest)
     }
 }
 

@@ -46,7 +46,7 @@ impl Place {
     }
 
     fn checked(&self, name: &str) -> Vec<(String, ImageCheck)> {
-        let checked = check_images(&self.repository, &self.stored(name)).unwrap();
+        let checked = check_images(&self.repository, &self.stored(name), None).unwrap();
         checked.into_iter().map(|checked| (checked.name, checked.found)).collect()
     }
 

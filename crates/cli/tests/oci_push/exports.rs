@@ -352,3 +352,24 @@ fn annotations_are_written_and_compared() {
     let names = String::from_utf8(place.run("two", &["oci", "images", "-q"]).ok().stdout).unwrap();
     assert_eq!(names, "annotated\nunchecked\n");
 }
+
+#[test]
+fn the_annotation_of_the_bootable_image_is_compared() {
+    let place = Place::new();
+    let layout = oci::unpack_layout("run-boot-sysroot", place.dir.path());
+    let key = "composefs.merged.bootable.erofs.v1.fsverity-sha256-12";
+    let annotate = |value: &str| {
+        change_manifest(&layout, |manifest| manifest["annotations"] = json!({ key: value }));
+    };
+    let pull = |name: &str, options: &[&str]| {
+        let (source, name) = (format!("oci:{}", layout.display()), format!("--name={name}"));
+        place.run("one", &[&["oci", "pull", &source, &name, "--json"][..], options].concat())
+    };
+    let digest = json_of(&pull("plain", &["--bootable"]))["boot_image"].as_str().unwrap().to_owned();
+    annotate(&digest);
+    assert_eq!(json_of(&pull("right", &["--bootable"]))["warnings"], json!([]));
+    // Without the option it cannot be compared.
+    assert_eq!(json_of(&pull("unchecked", &[]))["warnings"].as_array().unwrap().len(), 1);
+    annotate(&"0".repeat(64));
+    expect_refusal(&pull("wrong", &["--bootable"]), &[key, &digest]);
+}

@@ -2,29 +2,36 @@
 
 use std::collections::BTreeMap;
 
-use libcomposefs_image::Digest;
 use libcomposefs_repo::Format;
 
+use super::boot_image::MadeImages;
 use super::{PullError, PullOptions, PullWarning};
-use crate::annotation::{is_composefs_key, is_digest, merged_image_key};
+use crate::annotation::{boot_image_key, is_composefs_key, is_digest, merged_image_key};
 use crate::layer::{WhiteoutRule, XattrFilter};
 use crate::manifest::Manifest;
 
-/// Refuses a manifest whose annotation has another digest than the image, and returns a warning for each annotation
+/// Refuses a manifest whose annotation has another digest than the image that was made, and returns a warning for each annotation
 /// that cannot be compared.
 pub(super) fn check(
     manifest: &Manifest,
-    image: &Digest,
+    images: &MadeImages,
     format: Format,
     options: &PullOptions,
 ) -> Result<Vec<PullWarning>, PullError> {
     let is_usual = options.xattrs == XattrFilter::Allowlist && options.whiteouts == WhiteoutRule::InOrder;
-    let merged = (is_usual && format == Format::One).then(|| merged_image_key(image.algorithm()));
+    let algorithm = images.image.algorithm();
+    let known = [(merged_image_key(algorithm), Some(images.image)), (boot_image_key(algorithm), images.boot_image)];
+    let image_of = |key: &String| {
+        let known = known.iter().find(|(known, _)| known == key && is_usual && format == Format::One);
+        known.and_then(|(_, image)| *image)
+    };
     let mut unchecked = Vec::new();
     for (key, value) in manifest.annotations.iter().filter(|(key, _)| is_composefs_key(key)) {
-        if merged.as_ref() != Some(key) {
+        let Some(image) = image_of(key) else {
             unchecked.push(PullWarning::Unchecked { key: key.clone(), layers: 0 });
-        } else if !is_digest(value, image) {
+            continue;
+        };
+        if !is_digest(value, &image) {
             let (key, expected, found) = (key.clone(), value.clone(), image.to_hex());
             return Err(PullError::Annotation { manifest: manifest.digest, key, expected, found });
         }

@@ -5,6 +5,7 @@ mod added_objects;
 mod annotations;
 mod blob_reader;
 mod blob_spool;
+mod boot_image;
 mod checkpoints;
 mod found_blob;
 mod keep;
@@ -21,6 +22,7 @@ mod trees;
 mod until_interrupted;
 mod whole_blob;
 
+pub use boot_image::{BootTree, NoBootTree};
 pub use layer_streams::LayerStreams;
 pub use trees::{
     PlainOptions, PlainTrees, keep_contents, plain_trees, read_documents, source_tree, stored_plain_trees,
@@ -41,6 +43,7 @@ use crate::manifest::{BlobRef, ManifestError, Platform};
 use crate::source::{ImageSource, SourceError};
 use crate::stored::StoredError;
 
+use boot_image::MadeImages;
 use known::KnownContents;
 
 /// Options of a pull.
@@ -67,6 +70,8 @@ pub struct PullOptions {
     pub keep_blobs: KeepBlobs,
     /// Make an image of each layer too.
     pub per_layer: bool,
+    /// Make a bootable image too, whose tree this function makes of that of the image.
+    pub bootable: Option<BootTree>,
 }
 
 impl Default for PullOptions {
@@ -82,6 +87,7 @@ impl Default for PullOptions {
             tags: Vec::new(),
             keep_blobs: KeepBlobs::default(),
             per_layer: false,
+            bootable: None,
         }
     }
 }
@@ -148,6 +154,8 @@ pub struct PulledImage {
     pub layers: Vec<PulledLayer>,
     /// The digest of the composefs image.
     pub image: Digest,
+    /// The digest of the bootable image, if it was asked for.
+    pub boot_image: Option<Digest>,
     /// The digests of the images of the single layers, the lowest first, if they were asked for.
     pub layer_images: Option<Vec<Digest>>,
     /// Entries that other programs may read in another way, and annotations that could not be checked.
@@ -280,6 +288,9 @@ pub enum PullError {
     /// The layers cannot become one tree.
     #[error("{0}")]
     Tree(#[from] LayerError),
+    /// The tree cannot become that of a bootable image.
+    #[error("the tree of the image cannot become a bootable one: {0}")]
+    Boot(NoBootTree),
     /// The tree cannot become an image.
     #[error("the tree of the image cannot be written as a composefs image: {0}")]
     Image(libcomposefs_image::erofs::WriteError),
@@ -324,20 +335,29 @@ pub fn pull(
         let tree = layers::tree(&transaction, &layers, options)?;
         Ok::<_, PullError>((layers, saved, tree))
     })?;
-    let image = publish::add_image(&mut transaction, &tree)?;
+    let image = publish::add_image(&mut transaction, &tree.tree)?;
+    let boot_image = match options.bootable {
+        Some(boot_tree) => {
+            // The objects are on disk: labels are read from the policy in the tree.
+            let tree = boot_tree(repository, &tree.tree).map_err(PullError::Boot)?;
+            Some(publish::add_image(&mut transaction, &tree)?)
+        }
+        None => None,
+    };
     let layer_images = match options.per_layer {
         true => Some(layer_images::add_layer_images(&mut transaction, &layers, options)?),
         false => None,
     };
     // Nothing of the image has a name before the commit.
-    let unchecked = annotations::check(&manifest, &image, format, options)?;
+    let images = MadeImages { image, boot_image };
+    let unchecked = annotations::check(&manifest, &images, format, options)?;
     let parts = publish::PulledParts {
         manifest: &manifest,
         config: &config,
         layers: &layers,
         layer_images: layer_images.as_deref(),
     };
-    let committed = publish::publish(transaction, parts, image, &options.tags, progress)?;
+    let committed = publish::publish(transaction, parts, &images, &options.tags, progress)?;
     let warnings = layers.distinct.iter().flat_map(|layer| layer.warnings.clone());
     let warnings = warnings.chain(tree.warnings.into_iter().map(PullWarning::Layer)).chain(unchecked);
     let warnings = warnings.chain(saved.err().map(|error| PullWarning::Table(error.to_string()))).collect();
@@ -359,6 +379,7 @@ pub fn pull(
         config: config.digest,
         layers: pulled.map_err(PullError::Kept)?,
         image,
+        boot_image,
         layer_images,
         warnings,
         new_objects: added + committed.objects.new,

@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 
 use libcomposefs_image::Digest;
-use libcomposefs_repo::{Committed, Format, RepositoryError, StreamCommit, StreamName, StreamTag, Transaction};
+use libcomposefs_image::tree::Tree;
+use libcomposefs_repo::{Committed, RepositoryError, StreamCommit, StreamName, StreamTag, Transaction};
 
-use super::layers::{BuiltTree, ReadLayers};
+use super::boot_image::MadeImages;
+use super::layers::ReadLayers;
 use super::{PullError, PullProgress, image_format};
 use crate::layer::LayerReadError;
 use crate::manifest::{ImageConfig, Manifest};
-use crate::stored::{IMAGE_REF, IMAGE_REF_V1, image_refs, stream_name};
+use crate::stored::{image_refs, stream_name};
 use crate::stored_layer_images::layer_images_stream;
 use crate::stream::{ContentType, NamedRef, StreamKind, StreamWriter};
 
@@ -26,26 +28,24 @@ pub(super) struct PulledParts<'p> {
     pub(super) layer_images: Option<&'p [Digest]>,
 }
 
-/// Adds the composefs image to the transaction and returns its digest.
-pub(super) fn add_image(transaction: &mut Transaction<'_>, tree: &BuiltTree) -> Result<Digest, PullError> {
+/// Adds a composefs image to the transaction and returns its digest.
+pub(super) fn add_image(transaction: &mut Transaction<'_>, tree: &Tree) -> Result<Digest, PullError> {
     let format = image_format(transaction.repository().meta().format);
-    let image = format.plan(&tree.tree).map_err(PullError::Image)?;
-    Ok(transaction.add_image(&tree.tree, &image, Vec::new())?)
+    let image = format.plan(tree).map_err(PullError::Image)?;
+    Ok(transaction.add_image(tree, &image, Vec::new())?)
 }
 
-/// Publishes everything that a pulled image has. The composefs image was added before.
+/// Publishes everything that a pulled image has. The composefs images were added before.
 pub(super) fn publish(
     mut transaction: Transaction<'_>,
     parts: PulledParts<'_>,
-    image: Digest,
+    images: &MadeImages,
     tags: &[StreamTag],
     progress: &dyn PullProgress,
 ) -> Result<Committed, PullError> {
-    let format = image_format(transaction.repository().meta().format);
-    let name = if format == Format::Legacy { IMAGE_REF } else { IMAGE_REF_V1 };
-    let image = NamedRef { name: name.to_owned(), digest: image };
+    let images = images.references(image_format(transaction.repository().meta().format));
     for _ in 0..ATTEMPTS {
-        add_streams(&mut transaction, parts, &image, tags)?;
+        add_streams(&mut transaction, parts, &images, tags)?;
         progress.publish();
         match transaction.commit_streams()? {
             StreamCommit::Done(committed) => return Ok(committed),
@@ -61,7 +61,7 @@ pub(super) fn publish(
 fn add_streams(
     transaction: &mut Transaction<'_>,
     PulledParts { manifest, config, layers, layer_images }: PulledParts<'_>,
-    image: &NamedRef,
+    images: &[NamedRef],
     tags: &[StreamTag],
 ) -> Result<(), PullError> {
     let mut objects: BTreeSet<Digest> = BTreeSet::new();
@@ -84,7 +84,7 @@ fn add_streams(
         transaction.add_stream(name, &file, images.to_vec(), Vec::new())?;
     }
     let config_name = stream_name(StreamKind::Config(config.digest));
-    let images = image_names(transaction, config, &config_name, image)?;
+    let images = image_names(transaction, config, &config_name, images)?;
     objects.extend(images.iter().map(|image| image.digest));
 
     let config_refs: Vec<NamedRef> = layer_refs.iter().cloned().chain(images).collect();
@@ -100,22 +100,22 @@ fn add_streams(
     Ok(())
 }
 
-/// Returns the references of the configuration to images: to ours, and to those that another program has made of this
-/// configuration, such as a bootable one.
+/// Returns the references of the configuration to images: to those that were made now, and to others of this
+/// configuration, such as a bootable one of an earlier pull.
 fn image_names(
     transaction: &mut Transaction<'_>,
     config: &ImageConfig,
     config_name: &StreamName,
-    image: &NamedRef,
+    images: &[NamedRef],
 ) -> Result<Vec<NamedRef>, PullError> {
     let repository = transaction.repository();
-    let mut names = vec![image.clone()];
+    let mut names = images.to_vec();
     let stream = repository.stream(config_name)?;
     transaction.expect_stream(config_name.clone(), stream);
     let Some(stream) = stream else { return Ok(names) };
     transaction.protect(&[stream])?;
     for old in image_refs(repository, &config.digest, &stream)? {
-        if old.name != image.name {
+        if images.iter().all(|image| image.name != old.name) {
             transaction.protect(&[old.digest])?;
             // A gc that has removed the link then removes the objects of the image.
             if repository.has_image(&old.digest)? {

@@ -1,5 +1,5 @@
 //! The received part of a blob: it is kept in a file while a large blob is read from a network, so that a pull that is
-//! repeated continues where the first one ended (`docs/format/oci.md`, section 3.3).
+//! repeated continues where the first one ended (`docs/format/oci.md`, section 3.4).
 
 use std::fs::File;
 use std::io::{self, Read};

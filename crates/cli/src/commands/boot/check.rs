@@ -39,7 +39,7 @@ pub(super) fn run(args: &CheckBootArgs, selected: &RepositoryArgs) -> anyhow::Re
     let (repository, digest, is_required) = match &args.image {
         Some(image) => {
             let repository = selected.open()?;
-            let digest = repository.resolve(&image.resolve(&repository, selected.names())?.image)?;
+            let digest = repository.resolve(&image.resolve_bootable(&repository, selected.names())?.image)?;
             (repository, digest, false)
         }
         None => {

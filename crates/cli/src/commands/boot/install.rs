@@ -36,7 +36,11 @@ use crate::trust::NamedImage;
 /// gc. Then the files are written to the EFI system partition, and the entry last: a boot finds all of it or nothing.
 /// The new entry is the first of those that this command makes.
 ///
-/// The kernel is a unified kernel image (--uki), --kernel with --initrd, or that of the image. The command line is that
+/// The name of an OCI image leads to the bootable image that `oci pull --bootable` has made of it, and the kernel is
+/// looked up in /boot of the OCI image too.
+///
+/// The kernel is a unified kernel image (--uki), --kernel with --initrd, or that of the image, where a unified kernel
+/// image must name the image that is installed. The command line is that
 /// of the image's own boot entry, otherwise that of the entry that would be started next, with the words for this
 /// image, rw and panic=10.
 #[derive(clap::Args)]
@@ -103,7 +107,7 @@ fn install(args: &InstallArgs, selected: &RepositoryArgs, interrupt: &Interrupt)
     esp.lock()?;
     let repository = selected.open()?.interrupted_by(interrupt.flag());
     let reader = repository.reader()?;
-    let resolved = args.image.resolve(&repository, selected.names())?;
+    let resolved = args.image.resolve_bootable(&repository, selected.names())?;
     // Until the ref protects the image.
     let (digest, _held) = reader.open_named(&resolved.image)?;
     let name = args.image.to_string();
@@ -114,8 +118,13 @@ fn install(args: &InstallArgs, selected: &RepositoryArgs, interrupt: &Interrupt)
     for lack in boot_lacks(&tree) {
         tell!("composefs: the image will not boot as it is: {lack}");
     }
-    let image = ImageFiles { view: View::new(&image_reader), repository: &repository };
-    let program = kernel::find(&args.kernel, &image, &digest)?;
+    // The bootable image of an OCI image has an empty /boot: its kernel may be in that of the image beside it.
+    let beside = resolved.oci.as_ref().and_then(|oci| oci.image()).filter(|_| !args.kernel.is_given());
+    let beside = beside.map(|digest| repository.read_image(&digest)).transpose()?;
+    let with_kernel = beside.as_ref().map(|beside| ImageReader::new(&beside.bytes)).transpose()?;
+    let view = View::new(with_kernel.as_ref().unwrap_or(&image_reader));
+    let image = ImageFiles { view, repository: &repository };
+    let program = kernel::find(&args.kernel, &image, &digest, args.no_verity || !args.option.is_empty())?;
     let is_verity_optional = args.no_verity || program.is_verity_optional;
     expect_objects(&repository, &digest, &tree, is_verity_optional, &flag)?;
 

@@ -36,6 +36,13 @@ pub(super) struct KernelArgs {
     initrd: Vec<PathBuf>,
 }
 
+impl KernelArgs {
+    /// Returns true if no kernel is looked up in the image.
+    pub(super) fn is_given(&self) -> bool {
+        self.uki.is_some() || self.kernel.is_some()
+    }
+}
+
 /// The files of a boot, and the words that come with them.
 pub(super) struct BootProgram {
     /// The files: `uki.efi` alone, or `vmlinuz` and then the parts of the initramfs.
@@ -120,8 +127,14 @@ impl<W: Write> Write for HashingWriter<W> {
     }
 }
 
-/// Finds what the boot loader starts for an image.
-pub(super) fn find(args: &KernelArgs, image: &ImageFiles<'_, '_>, digest: &Digest) -> anyhow::Result<BootProgram> {
+/// Finds what the boot loader starts for the image with this digest, whose kernel is looked up in `image`. `has_words` is
+/// set if the caller has words for the command line.
+pub(super) fn find(
+    args: &KernelArgs,
+    image: &ImageFiles<'_, '_>,
+    digest: &Digest,
+    has_words: bool,
+) -> anyhow::Result<BootProgram> {
     let os = |text: Option<&str>| SystemNames::parse(text.unwrap_or_default());
     let in_image = os_release(image)?;
     if let Some(path) = &args.uki {
@@ -134,8 +147,19 @@ pub(super) fn find(args: &KernelArgs, image: &ImageFiles<'_, '_>, digest: &Diges
         is_verity_optional: false,
         os: os(in_image.as_deref()),
     };
-    if args.kernel.is_none() {
-        expect_no_other_kernel(image, digest)?;
+    if args.kernel.is_none()
+        && let Some((path, is_verity_optional)) = unified_in_image(image, digest)?
+    {
+        if !args.initrd.is_empty() || has_words {
+            bail!(
+                "{path} of the image has its own initramfs and command line: leave --initrd, --option and --no-verity out"
+            );
+        }
+        let headers = image.efi_headers(path.as_bytes())?;
+        let names = headers.and_then(|headers| headers.os_release);
+        let files = BootFile::in_image("uki.efi", path, image)?.into_iter().collect();
+        let os = names.as_deref().map_or_else(|| os(in_image.as_deref()), SystemNames::parse);
+        return Ok(BootProgram { files, is_unified: true, is_verity_optional, words: None, os });
     }
     if let Some(kernel) = &args.kernel {
         let mut files = vec![BootFile::opened("vmlinuz", kernel)?];
@@ -185,8 +209,9 @@ fn of_other_image(shown: &str, found: Option<&NamedDigest>, digest: &Digest) -> 
     with_remedy(error, format!("make the unified kernel image with the word composefs={digest}"))
 }
 
-/// Refuses an image with a unified kernel image for another image.
-fn expect_no_other_kernel(image: &ImageFiles<'_, '_>, digest: &Digest) -> anyhow::Result<()> {
+/// Returns the path of the unified kernel image in an image that boots the image with this digest, and whether it
+/// requires no fs-verity. Refuses one for another image.
+fn unified_in_image(image: &ImageFiles<'_, '_>, digest: &Digest) -> anyhow::Result<Option<(String, bool)>> {
     let mut directories = vec!["/boot/EFI/Linux".to_owned()];
     directories.extend(image.names(MODULES.as_bytes())?.into_iter().map(|name| format!("{MODULES}/{name}")));
     for directory in directories {
@@ -194,8 +219,12 @@ fn expect_no_other_kernel(image: &ImageFiles<'_, '_>, digest: &Digest) -> anyhow
             let path = format!("{directory}/{name}");
             let headers = image.efi_headers(path.as_bytes())?;
             let named = named_digests(headers.and_then(|headers| headers.command_line).unwrap_or_default().as_str());
-            // Its command line cannot have the digest of the image that contains it.
+            // Its command line cannot have the digest of the image that contains it, but that of the bootable image of
+            // an OCI image with it.
             if let Some(found) = named.first() {
+                if found.digest == *digest {
+                    return Ok(Some((path, found.is_verity_optional)));
+                }
                 let error = format!("{path} of the image boots the image {}, not {digest}", found.digest);
                 return Err(with_remedy(
                     error,
@@ -204,7 +233,7 @@ fn expect_no_other_kernel(image: &ImageFiles<'_, '_>, digest: &Digest) -> anyhow
             }
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Returns the files and the words of the image's own boot entry, the first one in the order of the boot loader.

@@ -88,7 +88,7 @@ fn make_disk(args: &DiskArgs, selected: &RepositoryArgs, interrupt: &Interrupt) 
     let output = output_file(&args.out, args.force, args.device)?;
     let repository = selected.open()?.interrupted_by(interrupt.flag());
     let reader = repository.reader()?;
-    let resolved = args.image.resolve(&repository, selected.names())?;
+    let resolved = args.image.resolve_bootable(&repository, selected.names())?;
     // Until the disk is made: gc removes no object of the image.
     let (digest, _held) = reader.open_named(&resolved.image)?;
     let name = match resolved.image {

@@ -37,6 +37,9 @@ pub(crate) struct OciMountArgs {
     /// Linux 6.7
     #[arg(long)]
     per_layer: bool,
+    /// Mount the bootable image that `oci pull --bootable` has made
+    #[arg(long, conflicts_with = "per_layer")]
+    bootable: bool,
     /// Print what would be mounted, and mount nothing
     #[arg(long)]
     dry_run: bool,
@@ -57,6 +60,12 @@ pub(super) fn run(args: &OciMountArgs, selected: &RepositoryArgs) -> anyhow::Res
     let StoredRoot { image, digest, name } = stored_root(&repository, &args.name)?;
     let mount =
         |digest| MountArgs::of_repository((digest, &name), &args.target, &args.options, args.dry_run, args.json);
+    if args.bootable {
+        let digest = image.boot_image().with_context(|| {
+            format!("{} has no bootable image: pull it again with `oci pull --bootable`", args.name)
+        })?;
+        return mount(digest).run_in(&repository);
+    }
     if !args.per_layer {
         return mount(digest).run_in(&repository);
     }

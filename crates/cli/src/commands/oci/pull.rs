@@ -11,6 +11,7 @@ use libcomposefs_repo::{Repository, StreamTag};
 use libcomposefs_trust::Moment;
 use serde_json::json;
 
+use super::bootable::boot_tree;
 use super::progress::LayerBars;
 use super::read_args::ReadArgs;
 use super::{blob_kind, new_name, source, warnings};
@@ -45,6 +46,10 @@ pub(crate) struct OciPullArgs {
     /// Make a composefs image of each layer too, for `oci mount --per-layer`
     #[arg(long)]
     per_layer: bool,
+    /// Make the bootable image too: /boot, /run and /sysroot are empty, and the SELinux labels are those of the policy in
+    /// the image. `boot install NAME` and `disk NAME` take it, and its digest is that of `oci digest --bootable`
+    #[arg(long)]
+    bootable: bool,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -72,6 +77,7 @@ Examples:
   composefs --repo=/srv/images oci pull docker-archive:image.tar --name=app:1 --json
   composefs --repo=/srv/images oci pull docker://quay.io/app/web:2 --keep-blobs=no
   composefs --repo=/srv/images oci pull docker://quay.io/app/web:2 --per-layer
+  composefs --repo=/sysroot/composefs oci pull docker://registry.example/os:2 --bootable --name=os:2
 
 Exit status: 0 if the image was pulled, 1 if not, 128 plus the signal number if a signal cancelled the command.",
         source::SOURCES
@@ -107,6 +113,7 @@ fn run_pull(args: &OciPullArgs, selected: &RepositoryArgs, interrupt: &Interrupt
     };
     options.whole = args.whole;
     options.per_layer = args.per_layer;
+    options.bootable = args.bootable.then_some(boot_tree);
     let bars = LayerBars::default();
     let pulled = pull(&repository, &*opened.source, &options, &bars).map_err(|error| full_disk(error.into()))?;
     drop(bars);
@@ -126,6 +133,9 @@ fn run_pull(args: &OciPullArgs, selected: &RepositoryArgs, interrupt: &Interrupt
     out!("manifest  {}", pulled.manifest);
     out!("config    {}", pulled.config);
     out!("image     {}", pulled.image);
+    if let Some(image) = pulled.boot_image {
+        out!("bootable  {image}");
+    }
     out!("name      {tag}");
     out!(
         "layers    {}, {present} of them were here; {}, {} bytes, were new",
@@ -198,6 +208,7 @@ fn report(pulled: &PulledImage, tag: &StreamTag, other_platform: Option<String>)
         "manifest": pulled.manifest.to_string(),
         "config": pulled.config.to_string(),
         "image": pulled.image.to_hex(),
+        "boot_image": pulled.boot_image.map(|image| image.to_hex()),
         "layers": layers.collect::<Vec<_>>(),
         "new_objects": pulled.new_objects,
         "new_bytes": pulled.new_bytes,

@@ -9,6 +9,7 @@ use libcomposefs_oci::stored_layer_images::stored_layer_images;
 use libcomposefs_repo::{Repository, RepositoryError, StreamTag};
 use serde_json::{Value, json};
 
+use super::bootable::boot_tree;
 use super::progress::LayerBars;
 use super::warnings;
 use crate::commands::oci::pull::name_if_accepted;
@@ -32,15 +33,17 @@ pub(crate) fn copy(
 ) -> anyhow::Result<CopiedImage> {
     let source = RepositorySource::open(Repository::open(other)?.telling(tell_of_waiting), Some(tag.as_str()))?;
     let manifest = source.image().manifest.digest;
-    let mut image = None;
+    let mut images = Vec::new();
     let has_all = match StoredImage::by_tag(repository, tag) {
         Ok(here) => {
-            image = here.image();
+            images = here.image().into_iter().chain(here.boot_image()).collect();
             let has_image = here.image().map(|image| repository.has_image(&image)).transpose()?;
             // What cannot be read is written anew.
             let lacks_layers =
                 source.has_layer_images() && !matches!(stored_layer_images(repository, &here), Ok(Some(_)));
-            here.manifest.digest == manifest && has_image == Some(true) && !lacks_layers
+            let has_boot_image = here.boot_image().map(|image| repository.has_image(&image)).transpose()?;
+            let lacks_boot_image = source.image().boot_image().is_some() && has_boot_image != Some(true);
+            here.manifest.digest == manifest && has_image == Some(true) && !lacks_layers && !lacks_boot_image
         }
         // It is written anew, or missing.
         Err(StoredError::Repository(error @ RepositoryError::Io { .. })) => return Err(error.into()),
@@ -57,9 +60,9 @@ pub(crate) fn copy(
             (false, false) => "the image and missing objects",
         };
         let mut line = format!("{manifest} {tag}: {what}");
-        if let Some(image) = image.filter(|_| is_done && !is_dry_run) {
-            // It may have been signed since it was copied.
-            copy_signatures(repository, &Repository::open(other)?, &image, &mut line, &mut json)?;
+        if is_done && !is_dry_run {
+            // They may have been signed since they were copied.
+            copy_signatures(repository, &Repository::open(other)?, &images, &mut line, &mut json)?;
         }
         return Ok(CopiedImage { line, json });
     }
@@ -69,15 +72,21 @@ pub(crate) fn copy(
     let is_judged = !trust.policies().is_empty();
     options.tags = if is_judged { Vec::new() } else { vec![tag.clone()] };
     options.per_layer = source.has_layer_images();
+    options.bootable = source.image().boot_image().map(|_| boot_tree as _);
     let bars = LayerBars::default();
     let pulled = pull(repository, &source, &options, &bars)?;
     drop(bars);
     warnings::tell(&pulled.warnings);
-    repository.copy_signatures(&Repository::open(other)?, &pulled.image)?;
+    for image in [Some(pulled.image), pulled.boot_image].into_iter().flatten() {
+        repository.copy_signatures(&Repository::open(other)?, &image)?;
+    }
     if is_judged {
         name_if_accepted(repository, &trust, &pulled, tag)?;
     }
     json["image"] = pulled.image.to_hex().into();
+    if let Some(image) = pulled.boot_image {
+        json["boot_image"] = image.to_hex().into();
+    }
     json["objects"] = json!({ "new": pulled.new_objects, "bytes": pulled.new_bytes });
     let (objects, bytes) = (counted(pulled.new_objects, "object"), human(pulled.new_bytes));
     Ok(CopiedImage { line: format!("{manifest} {tag}: {objects} copied, {bytes}"), json })

@@ -13,6 +13,7 @@ use libcomposefs_oci::stream::StreamKind;
 use libcomposefs_repo::{Repository, StreamTag};
 use serde_json::{Value, json};
 
+use super::bootable::boot_tree;
 use super::signature_policy;
 use crate::commands::repository::{RepositoryArgs, counted};
 use crate::complete;
@@ -22,7 +23,7 @@ use crate::output;
 ///
 /// The manifest and the configuration are compared with the digests that name them, each layer, with all contents of
 /// its files, with its diff ID, and what was kept of its compressed blob with the digest of that. The composefs images,
-/// of the whole file system and of single layers, are made again of the layers and compared. A digest says that an
+/// of the whole file system, bootable, and of single layers, are made again of the layers and compared. A digest says that an
 /// image is what its manifest says, not who made it: that is for the policy.json that `oci pull` obeys. The command
 /// says if that file is missing.
 #[derive(clap::Args)]
@@ -54,7 +55,7 @@ pub(super) fn run(args: &OciVerifyArgs, selected: &RepositoryArgs) -> anyhow::Re
     let image = StoredImage::by_name(&repository, &args.name)?;
     let wrong = wrong_layers(&repository, &image)?;
     // Of wrong layers another image is made.
-    let images = if wrong.is_empty() { Some(check_images(&repository, &image)) } else { None };
+    let images = if wrong.is_empty() { Some(check_images(&repository, &image, Some(boot_tree))) } else { None };
     drop(reader);
     let (images, failed) = match images {
         Some(Ok(images)) => (images, None),

@@ -10,11 +10,14 @@ use super::counted;
 pub(crate) fn copy_signatures(
     repository: &Repository,
     other: &Repository,
-    digest: &Digest,
+    digests: &[Digest],
     line: &mut String,
     json: &mut Value,
 ) -> anyhow::Result<()> {
-    let signatures = repository.copy_signatures(other, digest)?;
+    let mut signatures = 0;
+    for digest in digests {
+        signatures += repository.copy_signatures(other, digest)?;
+    }
     if signatures > 0 {
         line.push_str(&format!(", {}", counted(signatures as u64, "new signature")));
     }

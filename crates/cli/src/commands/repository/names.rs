@@ -8,6 +8,7 @@ use libcomposefs_oci::stored::StoredImage;
 use libcomposefs_repo::{ImageName, InvalidRefName, Repository, RepositoryError, StreamTag};
 
 use super::unpack::unpack_if_cold;
+use crate::error_text::with_remedy;
 
 /// Options that say what a name of an image in a repository is.
 #[derive(clap::Args, Clone, Copy, Debug, Default)]
@@ -111,6 +112,20 @@ impl NameOperand {
                 Ok(ResolvedName { image, oci: None })
             }
         }
+    }
+
+    /// Looks a name up to boot it: that of an OCI image leads to its bootable image.
+    pub(crate) fn resolve_bootable(&self, repository: &Repository, kind: NameKind) -> anyhow::Result<ResolvedName> {
+        let resolved = self.resolve(repository, kind)?;
+        let Some(oci) = resolved.oci else { return Ok(resolved) };
+        let Some(digest) = oci.boot_image() else {
+            let remedy = match oci.image() {
+                Some(image) => format!("pull it again with `oci pull --bootable`; {image} is its image for containers"),
+                None => "pull it again with `oci pull --bootable`".to_owned(),
+            };
+            return Err(with_remedy(format!("the OCI image {self} has no bootable image"), remedy));
+        };
+        Ok(ResolvedName { image: ImageName::Digest(digest), oci: Some(oci) })
     }
 
     /// Returns the name as that of an OCI image, if the repository has one.

@@ -127,7 +127,7 @@ fn sync_names(
             json["objects"] = json!({ "new": objects.new, "present": objects.present, "bytes": objects.bytes_written });
         }
         if !args.dry_run {
-            copy_signatures(repository, &other, &step.digest, &mut line, &mut json)?;
+            copy_signatures(repository, &other, &[step.digest], &mut line, &mut json)?;
         }
         json["done"] = (!args.dry_run || step.is_done()).into();
         report(line, json);
