@@ -26,6 +26,13 @@ static POLICY: LazyLock<TrustPolicy> = LazyLock::new(|| {
     TrustPolicy::parse(text.as_bytes()).expect("the policy is valid")
 });
 
+/// A certificate whose private key is lost.
+static CERTIFICATE_POLICY: LazyLock<TrustPolicy> = LazyLock::new(|| {
+    let pem = include_str!("../../crates/trust/tests/golden/kernel.pem");
+    let text = format!("version = 1\n[key.a]\npkcs7 = \"\"\"{pem}\"\"\"\n[[rule]]\nname = \"*\"\nkeys = [\"a\"]\n");
+    TrustPolicy::parse(text.as_bytes()).expect("the policy is valid")
+});
+
 fuzz_target!(|input: &[u8]| BUDGET.check(input.len(), || read(input)));
 
 fn read(input: &[u8]) {
@@ -45,6 +52,13 @@ fn read(input: &[u8]) {
     if let Ok(policy) = TrustPolicy::parse(&policy) {
         let _ = decide(&policy, &question, &evidence);
     }
+    let of_digest = |digest: &Digest| {
+        let statement = libcomposefs_trust::digest_statement(digest).into_bytes();
+        [Evidence { statement, signatures: evidence[0].signatures.clone() }]
+    };
+    // The certificate has signed nothing.
+    assert!(decide(&CERTIFICATE_POLICY, &question, &of_digest(&digest)).is_err(), "the certificate has signed nothing");
+    let _ = libcomposefs_trust::pkcs7_pem(&evidence[0].signatures[0]);
     if let Ok(Acceptance::Signed { .. }) = decide(&POLICY, &question, &evidence) {
         let [Evidence { statement, .. }] = &evidence;
         assert!(SIGNED.contains(&statement.as_slice()), "the key has not signed the statement");

@@ -23,7 +23,7 @@ impl RefDocument {
 fn signature(record: &ExtraRecord) -> Option<StoredSignature> {
     let text = |key: &str| Some(record.value.get(key)?.as_str()?.as_bytes().to_vec());
     (record.kind == KIND).then_some(())?;
-    Some(StoredSignature { statement: text("statement")?, signature: text("ssh")? })
+    Some(StoredSignature { statement: text("statement")?, signature: text("ssh").or_else(|| text("pkcs7"))? })
 }
 
 /// Returns records with these signatures added, if they are not among them. Signatures that are no text, and those
@@ -35,10 +35,11 @@ pub(crate) fn with_signatures(records: &[ExtraRecord], signatures: &[StoredSigna
     let (mut count, mut bytes) = (present.len(), present.iter().map(size).sum::<usize>());
     for stored in signatures.iter().filter(|stored| !present.contains(stored)) {
         let texts = (std::str::from_utf8(&stored.statement), std::str::from_utf8(&stored.signature));
-        let (Ok(statement), Ok(ssh)) = texts else { continue };
+        let (Ok(statement), Ok(signature)) = texts else { continue };
         if count < WRITTEN_MAX && bytes + size(stored) <= WRITTEN_BYTES_MAX {
             (count, bytes) = (count + 1, bytes + size(stored));
-            let value = json!({ "statement": statement, "ssh": ssh });
+            let kind = if stored.is_pkcs7() { "pkcs7" } else { "ssh" };
+            let value = json!({ "statement": statement, kind: signature });
             all.push(ExtraRecord { kind: KIND.into(), critical: false, value });
         }
     }
@@ -64,6 +65,14 @@ mod tests {
         assert_eq!(with_signatures(&[], &many).len(), WRITTEN_MAX);
         let large = [stored(&vec![b'x'; WRITTEN_BYTES_MAX], b"one"), stored(b"s", b"two")];
         assert_eq!(with_signatures(&[], &large).len(), 1);
+    }
+
+    #[test]
+    fn the_kind_of_a_signature_is_its_key() {
+        let pkcs7 = stored(b"digest", b"-----BEGIN PKCS7-----\n");
+        let records = with_signatures(&[], &[pkcs7.clone(), stored(b"s", b"one")]);
+        assert!(records[0].value["pkcs7"].is_string() && records[0].value["ssh"].is_null(), "{records:?}");
+        assert_eq!(records.iter().filter_map(signature).collect::<Vec<_>>(), [pkcs7, stored(b"s", b"one")]);
     }
 
     #[test]

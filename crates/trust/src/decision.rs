@@ -9,7 +9,8 @@ use crate::digest_text;
 use crate::evidence::{Evidence, SIGNATURES_MAX, STATEMENTS_MAX, SignatureError};
 use crate::floors::Floors;
 use crate::name_pattern::NamePattern;
-use crate::policy::{Demand, SignatureDemand, TrustPolicy};
+use crate::pkcs7::DigestSignature;
+use crate::policy::{Demand, PolicyKey, SignatureDemand, TrustPolicy};
 use crate::ssh::{self, ParsedSignature};
 use crate::statement::{Statement, StatementError};
 
@@ -244,7 +245,10 @@ impl Judge<'_> {
     fn judge(&self, evidence: &Evidence) -> Result<Signed, (usize, TrustRefusal)> {
         let keys = self.signers(evidence).map_err(|refusal| (0, refusal))?;
         // Only now are the bytes read: they are what the keys have signed.
-        let statement = Statement::parse(&evidence.statement).map_err(|error| (1, TrustRefusal::Statement(error)))?;
+        let statement = match evidence.only_digest() {
+            Some(digest) => Statement::new(digest, NamePattern::any(), 0),
+            None => Statement::parse(&evidence.statement).map_err(|error| (1, TrustRefusal::Statement(error)))?,
+        };
         if statement.digest != self.question.digest {
             return Err((2, TrustRefusal::OtherImage(statement.digest)));
         }
@@ -264,7 +268,11 @@ impl Judge<'_> {
         }
         let (mut signed, mut errors) = (Vec::new(), Vec::new());
         for signature in &evidence.signatures {
-            match self.signer(signature, &evidence.statement) {
+            let signer = match evidence.only_digest() {
+                Some(digest) => self.signer_of_digest(signature, &digest),
+                None => self.signer(signature, &evidence.statement),
+            };
+            match signer {
                 Ok(key) => signed.push(key),
                 Err(error) => errors.push(error),
             }
@@ -282,18 +290,36 @@ impl Judge<'_> {
     /// Returns the name of the key of the rule that has made a signature.
     fn signer(&self, signature: &[u8], statement: &[u8]) -> Result<String, SignatureError> {
         let signature = ParsedSignature::parse(signature)?;
-        let found = self.demand.keys.iter().find_map(|name| {
-            let key = self.policy.keys.get(name)?;
-            (key.key == *signature.key()).then_some((name, key))
-        });
+        let found = self.keys().find(|(_, key)| key.key.is_ssh_key(signature.key()));
         let Some((name, key)) = found else {
             return Err(SignatureError::OtherKey(ssh::fingerprint(signature.key())));
         };
-        if let Some(reason) = &key.revoked {
-            return Err(SignatureError::Revoked { key: name.clone(), reason: reason.clone() });
-        }
+        expect_not_revoked(name, key)?;
         signature.check(name, statement)?;
         Ok(name.clone())
+    }
+
+    /// Returns the name of the key of the rule that has made a signature of a digest. Several certificates may have the
+    /// names of one signer.
+    fn signer_of_digest(&self, signature: &[u8], digest: &Digest) -> Result<String, SignatureError> {
+        let signature = DigestSignature::parse(signature)?;
+        let mut error = SignatureError::OtherKey(signature.signer());
+        for (name, key) in self.keys() {
+            let Some(certificate) = key.key.certificate().filter(|certificate| signature.is_by(certificate)) else {
+                continue;
+            };
+            let checked = expect_not_revoked(name, key).and_then(|()| signature.check(name, certificate, digest));
+            match checked {
+                Ok(()) => return Ok(name.clone()),
+                Err(found) => error = found,
+            }
+        }
+        Err(error)
+    }
+
+    /// Returns the keys of the rule.
+    fn keys(&self) -> impl Iterator<Item = (&String, &PolicyKey)> {
+        self.demand.keys.iter().filter_map(|name| Some((name, self.policy.keys.get(name)?)))
     }
 
     /// Judges the times of a statement. Returns when it expired, if that is not refused.
@@ -325,6 +351,13 @@ impl Judge<'_> {
             return Err(TrustRefusal::BelowFloor { serial, floor, is_accepted: accepted == floor });
         }
         Ok(())
+    }
+}
+
+fn expect_not_revoked(name: &str, key: &PolicyKey) -> Result<(), SignatureError> {
+    match &key.revoked {
+        Some(reason) => Err(SignatureError::Revoked { key: name.to_owned(), reason: reason.clone() }),
+        None => Ok(()),
     }
 }
 

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! A [`Statement`] says that a digest is the image of a name. It is signed as bytes, by `ssh-keygen -Y sign` with the
-//! namespace [`NAMESPACE`]. [`decide`] is a pure function: it opens no file, asks no clock and measures nothing. The
+//! namespace [`NAMESPACE`]. A PKCS#7 signature of the digest alone, as the kernel verifies it, counts as one of a
+//! statement for every name. [`decide`] is a pure function: it opens no file, asks no clock and measures nothing. The
 //! digest that it is given must be the one that the kernel or this program measured of the open image file.
 //!
 //! Statements and signatures are untrusted, and so are policies until their file has been judged by the caller: sizes
@@ -19,13 +20,17 @@ mod digest_text;
 mod evidence;
 mod floors;
 mod name_pattern;
+mod pkcs7;
 mod policy;
 mod ssh;
 mod statement;
 
 pub use decision::{Acceptance, Moment, Question, TrustRefusal, decide};
-pub use evidence::{Evidence, NAMESPACE, SIGNATURE_MAX, SIGNATURES_MAX, STATEMENTS_MAX, SignatureError};
+pub use evidence::{
+    Evidence, NAMESPACE, SIGNATURE_MAX, SIGNATURES_MAX, STATEMENTS_MAX, SignatureError, digest_statement,
+};
 pub use floors::{Floors, FloorsError};
 pub use name_pattern::{NamePattern, NamePatternError};
+pub use pkcs7::pkcs7_pem;
 pub use policy::{POLICY_MAX, TrustPolicy, TrustPolicyError};
 pub use statement::{STATEMENT_MAX, Statement, StatementError};

@@ -52,6 +52,11 @@ impl NamePattern {
         Ok(NamePattern(text.to_owned()))
     }
 
+    /// Returns the pattern that fits every name.
+    pub(crate) fn any() -> Self {
+        NamePattern("*".to_owned())
+    }
+
     /// Reports whether the pattern fits the name.
     #[must_use]
     pub fn fits(&self, name: &str) -> bool {

@@ -6,7 +6,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use ssh_key::public::KeyData;
 
+use crate::evidence::Evidence;
 use crate::name_pattern::{NamePattern, NamePatternError};
+use crate::pkcs7::{DigestSignature, SigningCertificate};
 use crate::ssh;
 
 /// Greatest size of a policy, in bytes.
@@ -25,9 +27,55 @@ pub struct TrustPolicy {
 
 #[derive(Clone, Debug)]
 pub(crate) struct PolicyKey {
-    pub(crate) key: KeyData,
+    pub(crate) key: KeyMaterial,
     /// Why the key does not count any more.
     pub(crate) revoked: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum KeyMaterial {
+    /// A key of OpenSSH, which signs statements.
+    Ssh(KeyData),
+    /// A certificate, whose key signs digests.
+    Pkcs7(Box<SigningCertificate>),
+}
+
+impl KeyMaterial {
+    fn parse(ssh: Option<&str>, pkcs7: Option<&str>) -> Result<Self, String> {
+        match (ssh, pkcs7) {
+            (Some(key), None) => Ok(Self::Ssh(
+                ssh::parse_key(key)
+                    .map_err(|reason| format!("{reason}; write the line of a .pub file of ssh-keygen"))?,
+            )),
+            (None, Some(pem)) => {
+                let certificate = SigningCertificate::parse(pem);
+                Ok(Self::Pkcs7(Box::new(certificate.map_err(|reason| {
+                    format!("{reason}; write the certificate between \"\"\" and \"\"\", with its lines BEGIN and END")
+                })?)))
+            }
+            _ => Err("it has not exactly one of \"ssh\" and \"pkcs7\"".to_owned()),
+        }
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Ssh(one), Self::Ssh(two)) => one == two,
+            (Self::Pkcs7(one), Self::Pkcs7(two)) => one.has_key_of(two),
+            // Signatures of the two kinds are never counted together.
+            _ => false,
+        }
+    }
+
+    pub(crate) fn is_ssh_key(&self, key: &KeyData) -> bool {
+        matches!(self, Self::Ssh(own) if own == key)
+    }
+
+    pub(crate) fn certificate(&self) -> Option<&SigningCertificate> {
+        match self {
+            Self::Ssh(_) => None,
+            Self::Pkcs7(certificate) => Some(certificate),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -82,7 +130,7 @@ pub enum TrustPolicyError {
     #[error("it has version {0}; this program knows version {VERSION}")]
     Version(u32),
     /// A public key cannot be read.
-    #[error("the key {name:?}: {reason}; write the line of a .pub file of ssh-keygen")]
+    #[error("the key {name:?}: {reason}")]
     Key {
         /// Name of the key in the policy.
         name: String,
@@ -143,7 +191,8 @@ enum ExpiryText {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct KeyText {
-    ssh: String,
+    ssh: Option<String>,
+    pkcs7: Option<String>,
     revoked: Option<String>,
 }
 
@@ -196,18 +245,31 @@ impl TrustPolicy {
         self.keys.iter().map(|(name, key)| (name.as_str(), key.revoked.as_deref()))
     }
 
-    /// Returns the fingerprint of a key, as `ssh-keygen -l` prints it.
+    /// Returns the fingerprint of a key, as `ssh-keygen -l` prints it, or that of a certificate.
     #[must_use]
     pub fn fingerprint(&self, key: &str) -> Option<String> {
-        self.keys.get(key).map(|key| ssh::fingerprint(&key.key))
+        self.keys.get(key).map(|key| match &key.key {
+            KeyMaterial::Ssh(key) => ssh::fingerprint(key),
+            KeyMaterial::Pkcs7(certificate) => certificate.fingerprint().to_owned(),
+        })
     }
 
-    /// Returns whether a key of the policy that is not revoked has made a signature of these bytes.
+    /// Returns the signatures of a statement that keys of the policy have made which are not revoked.
     #[must_use]
-    pub fn has_signed(&self, statement: &[u8], signature: &[u8]) -> bool {
-        let Ok(signature) = ssh::ParsedSignature::parse(signature) else { return false };
-        let keys = self.keys.iter().filter(|(_, key)| key.revoked.is_none() && key.key == *signature.key());
-        keys.map(|(name, _)| signature.check(name, statement)).any(|checked| checked.is_ok())
+    pub fn good_signatures(&self, evidence: &Evidence) -> Vec<Vec<u8>> {
+        let names = || self.keys.iter().filter(|(_, key)| key.revoked.is_none());
+        let is_good = |file: &[u8]| match evidence.only_digest() {
+            Some(digest) => DigestSignature::parse(file).is_ok_and(|signature| {
+                let certificates = names().filter_map(|(name, key)| Some((name, key.key.certificate()?)));
+                let mut by = certificates.filter(|(_, certificate)| signature.is_by(certificate));
+                by.any(|(name, certificate)| signature.check(name, certificate, &digest).is_ok())
+            }),
+            None => ssh::ParsedSignature::parse(file).is_ok_and(|signature| {
+                let mut by = names().filter(|(_, key)| key.key.is_ssh_key(signature.key()));
+                by.any(|(name, _)| signature.check(name, &evidence.statement).is_ok())
+            }),
+        };
+        evidence.signatures.iter().filter(|file| is_good(file)).cloned().collect()
     }
 
     /// Returns the rules: the pattern of each, and what it asks for, in words.
@@ -237,8 +299,9 @@ impl TrustPolicy {
 fn keys(texts: BTreeMap<String, KeyText>) -> Result<BTreeMap<String, PolicyKey>, TrustPolicyError> {
     let mut keys = BTreeMap::<String, PolicyKey>::new();
     for (name, text) in texts {
-        let key = ssh::parse_key(&text.ssh).map_err(|reason| TrustPolicyError::Key { name: name.clone(), reason })?;
-        if let Some((first, _)) = keys.iter().find(|(_, other)| other.key == key) {
+        let key = KeyMaterial::parse(text.ssh.as_deref(), text.pkcs7.as_deref());
+        let key = key.map_err(|reason| TrustPolicyError::Key { name: name.clone(), reason })?;
+        if let Some((first, _)) = keys.iter().find(|(_, other)| other.key.is_same(&key)) {
             return Err(TrustPolicyError::SameKey { first: first.clone(), second: name });
         }
         keys.insert(name, PolicyKey { key, revoked: text.revoked });
@@ -269,6 +332,18 @@ fn read_rule(text: RuleText, known: &BTreeMap<String, PolicyKey>) -> Result<Rule
     let max_age = text.max_age.map(|age| humantime::parse_duration(&age).map_err(|_| age)).transpose();
     let max_age = max_age.map_err(|age| rule_error(&name, &format!("max_age {age:?} is not a time like \"90d\"")))?;
     let demand = SignatureDemand { keys, threshold, min_serial: text.min_serial.unwrap_or(0), max_age };
+    let sign_digests =
+        demand.keys.iter().filter(|key| known.get(*key).is_some_and(|key| key.key.certificate().is_some()));
+    let sign_digests = sign_digests.count();
+    let kinds = [sign_digests, demand.keys.len() - sign_digests];
+    if kinds.iter().all(|count| *count < demand.threshold) {
+        let reason = "its threshold needs keys of both kinds, whose signatures are never counted together";
+        return Err(rule_error(&name, &format!("{reason}; name more keys of one kind, or lower it")));
+    }
+    if kinds[1] < demand.threshold && (demand.min_serial > 0 || demand.max_age.is_some()) {
+        let reason = "keys that sign digests say nothing of serial numbers and times";
+        return Err(rule_error(&name, &format!("{reason}; remove min_serial and max_age")));
+    }
     Ok(Rule { name, demand: Demand::Signatures(demand) })
 }
 

@@ -31,5 +31,8 @@ pub(super) fn decisions(dir: &Path, max_len: usize) -> Result<()> {
         let parts = [golden(statement)?, golden(&format!("{signature}.sig"))?, policy.clone()];
         seeds::put(dir, max_len, signature, parts.join("\0").as_bytes())?;
     }
+    // A PKCS#7 signature, which its target reads beside a statement of its own, and a policy with its certificate.
+    let policy = format!("version = 1\n[key.a]\npkcs7 = \"\"\"{}\"\"\"\n", golden("kernel.pem")?);
+    seeds::put(dir, max_len, "kernel", [String::new(), golden("kernel.p7s")?, policy].join("\0").as_bytes())?;
     Ok(())
 }

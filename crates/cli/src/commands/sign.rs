@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_image::Digest;
 use libcomposefs_repo::{SIGNATURE_FILE_MAX, StoredSignature};
 use libcomposefs_sys::input;
-use libcomposefs_trust::{NAMESPACE, NamePattern, Statement};
+use libcomposefs_trust::{NAMESPACE, NamePattern, Statement, digest_statement, pkcs7_pem};
 use serde_json::json;
 
 use super::repository::{NameOperand, RepositoryArgs};
@@ -33,7 +33,7 @@ pub(super) struct SignArgs {
     #[arg(value_name = "REF|DIGEST", add = ArgValueCompleter::new(complete::images), required_unless_present = "add")]
     image: Option<NameOperand>,
     /// Private key, or the public key of one in the agent: signs with it; may be given several times
-    #[arg(short, long, value_name = "FILE", required_unless_present_any = ["print", "add"])]
+    #[arg(short, long, value_name = "FILE", required_unless_present_any = ["print", "add", "pkcs7"])]
     key: Vec<PathBuf>,
     /// Print the statement, and sign nothing
     #[arg(long, conflicts_with = "key")]
@@ -41,6 +41,10 @@ pub(super) struct SignArgs {
     /// Add a statement and a signature of it, which were made elsewhere; the image need not be here
     #[arg(long, num_args = 2, value_names = ["STATEMENT", "SIGNATURE"], conflicts_with_all = ["image", "key", "print"])]
     add: Vec<PathBuf>,
+    /// Add a PKCS#7 signature of the image's digest, in DER or PEM, as `fsverity sign` makes it. It is good for every name,
+    /// has no serial number, and counts for the certificates of a policy
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "print", "add", "name", "serial", "expires"])]
+    pkcs7: Option<PathBuf>,
     /// Name in the statement; may end in * for all names that begin so [default: the name of the image]
     #[arg(long = "as", value_name = "NAME")]
     name: Option<String>,
@@ -61,6 +65,7 @@ Examples:
   composefs --repo=/srv/images sign debian/13 --as='debian/*' --serial=42 --print > statement
   ssh-keygen -Y sign -f key -n composefs-image statement
   composefs --repo=/srv/images sign --add statement statement.sig
+  composefs --repo=/srv/images sign debian/13 --pkcs7=image.p7s
 
 Exit status: 0 if everything was signed or added, 1 if not.";
 
@@ -97,6 +102,14 @@ pub(super) fn run(args: &SignArgs, selected: &RepositoryArgs) -> anyhow::Result<
     let (digest, file) = reader.open_named(&image)?;
     // What is signed is what the file has.
     repository.read_open_image(&digest, file.as_fd())?;
+    if let Some(path) = &args.pkcs7 {
+        let signature = pkcs7_pem(&read(path)?);
+        let signature = signature.map_err(|error| anyhow!("{}: {error}", path.display()))?.into_bytes();
+        let stored = StoredSignature { statement: digest_statement(&digest).into_bytes(), signature };
+        let is_new = repository.add_signature(&digest, &stored)?;
+        report(args, &digest, &operand.to_string(), 0, u64::from(is_new));
+        return Ok(());
+    }
     let name = args.name.clone().unwrap_or_else(|| operand.to_string());
     if args.name.is_none() && name == digest.to_hex() {
         bail!("a statement needs a name: use --as=NAME, or the ref of the image");

@@ -165,11 +165,9 @@ impl LoadedPolicy {
         if is_small {
             return Cow::Borrowed(all);
         }
-        let good = all.iter().map(|one| {
-            let mut signatures = one.signatures.clone();
-            signatures.retain(|signature| self.policy.has_signed(&one.statement, signature));
-            Evidence { statement: one.statement.clone(), signatures }
-        });
+        let good = all
+            .iter()
+            .map(|one| Evidence { statement: one.statement.clone(), signatures: self.policy.good_signatures(one) });
         good.filter(|one| !one.signatures.is_empty()).collect()
     }
 

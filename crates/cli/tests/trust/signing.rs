@@ -3,6 +3,8 @@
 use std::fs::{self, File};
 use std::process::Command;
 
+use libcomposefs_testkit::skip;
+
 use super::TrustingMachine;
 
 #[test]
@@ -62,6 +64,47 @@ fn the_list_of_images_says_who_vouches_for_them() {
     assert!(!output.status.success() && output.stdout.ends_with(b" ref debian/13\n"), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("policy.toml"), "{output:?}");
     assert_eq!(machine.ok("here", &["images", "--quiet"]), "debian/13\n");
+}
+
+#[test]
+fn a_kernel_signature_counts_for_the_certificate_of_the_rule() {
+    let test = "a_kernel_signature_counts_for_the_certificate_of_the_rule";
+    let Some(machine) = TrustingMachine::new(test) else { return };
+    if Command::new("fsverity").arg("--version").output().is_err() {
+        return skip::announce(test, "fsverity is not installed (Debian: fsverity)");
+    }
+    let image = format!("here/images/{}", machine.digest("built"));
+    let run = |line: &str| {
+        let mut words = line.split(' ');
+        let output = Command::new(words.next().unwrap()).args(words).current_dir(machine.path("")).output().unwrap();
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    for key in ["kernel", "other"] {
+        run(&format!(
+            "openssl req -new -x509 -nodes -newkey rsa:2048 -keyout {key}.key -out {key}.pem -subj /CN={key}"
+        ));
+    }
+    let certificate = fs::read_to_string(machine.path("kernel.pem")).unwrap();
+    let rule = "[[rule]]\nname = \"debian/*\"\nkeys = [\"kernel\"]\n";
+    machine.policy(&[], &format!("[key.kernel]\npkcs7 = \"\"\"\n{certificate}\"\"\"\n{rule}"));
+    let tag = ["tag", "built", "debian/13"];
+    for (key, says) in [("other", "the rule does not name its key of the certificate"), ("kernel", "")] {
+        run(&format!("fsverity sign {image} {key}.p7s --key={key}.key --cert={key}.pem"));
+        let added = machine.ok("here", &["sign", "built", &format!("--pkcs7={}", machine.text(&format!("{key}.p7s")))]);
+        assert!(added.ends_with("serial 0, 1 new signature\n"), "{added}");
+        if !says.is_empty() {
+            machine.refused("here", &tag, &[says]);
+        }
+    }
+    machine.ok("here", &tag);
+    assert!(machine.ok("here", &["trust", "check", "debian/13"]).contains("trusted: kernel (rule debian/*)"));
+    // It travels as other signatures do.
+    machine.ok("here", &["push", "debian/13", &machine.text("remote")]);
+    machine.ok("there", &["init", "--insecure"]);
+    machine.ok("there", &["pull", &machine.text("remote"), "debian/13"]);
+    // A file that is none, and the twin above.
+    let wrong = format!("--pkcs7={}", machine.text("kernel.pem"));
+    machine.refused("here", &["sign", "built", &wrong], &["kernel.pem", "not a PKCS#7 signature"]);
 }
 
 #[test]

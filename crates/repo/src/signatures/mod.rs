@@ -22,8 +22,11 @@ use crate::{IMAGE_SIGNATURES_MAX, Repository, RepositoryError, SIGNATURE_FILE_MA
 /// Endings of the two files of a signature.
 const STATEMENT: &str = ".statement";
 const SSH: &str = ".ssh";
+/// Ending of the file of a PKCS#7 signature, and how the file begins.
+const PKCS7: &str = ".p7s";
+const PKCS7_BEGIN: &[u8] = b"-----BEGIN PKCS7-----";
 
-/// A signature of OpenSSH, with the statement that it signs.
+/// A signature of OpenSSH with the statement that it signs, or a PKCS#7 signature with the digest that it signs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StoredSignature {
     /// The bytes of the statement.
@@ -33,6 +36,12 @@ pub struct StoredSignature {
 }
 
 impl StoredSignature {
+    /// Returns true if the signature is one of PKCS#7, in PEM.
+    #[must_use]
+    pub fn is_pkcs7(&self) -> bool {
+        self.signature.starts_with(PKCS7_BEGIN)
+    }
+
     /// Returns the common part of the names of the two files, which depends on both: another statement beside the same
     /// signature must not take the place of the right one.
     fn stem(&self) -> String {
@@ -59,15 +68,16 @@ impl Repository {
         let mut stems = Vec::new();
         for entry in Dir::read_from(&directory).map_err(io_error("read the directory", self.dir.path.join(&path)))? {
             let entry = entry.map_err(io_error("read the directory", self.dir.path.join(&path)))?;
-            let stem = entry.file_name().to_str().ok().and_then(|name| name.strip_suffix(SSH)).map(str::to_owned);
-            stems.extend(stem);
+            let name = entry.file_name().to_str().unwrap_or_default();
+            let stem = |ending| Some((name.strip_suffix(ending)?.to_owned(), ending));
+            stems.extend(stem(SSH).or_else(|| stem(PKCS7)));
             if stems.len() > IMAGE_SIGNATURES_MAX {
                 return Err(self.wrong_signature(path, SignatureFileProblem::TooMany));
             }
         }
         stems.sort();
-        let read = |stem: String| {
-            let signature = self.read_signature_file(directory.as_fd(), &path, &format!("{stem}{SSH}"))?;
+        let read = |(stem, ending): (String, &str)| {
+            let signature = self.read_signature_file(directory.as_fd(), &path, &format!("{stem}{ending}"))?;
             let statement = self.read_signature_file(directory.as_fd(), &path, &format!("{stem}{STATEMENT}"))?;
             Ok(StoredSignature { statement, signature })
         };
@@ -140,7 +150,8 @@ impl Repository {
         let stem = added.stem();
         // The signature comes last: without its statement it would be an error.
         self.write_signature_file(&directory, &path, &format!("{stem}{STATEMENT}"), &added.statement)?;
-        self.write_signature_file(&directory, &path, &format!("{stem}{SSH}"), &added.signature)?;
+        let ending = if added.is_pkcs7() { PKCS7 } else { SSH };
+        self.write_signature_file(&directory, &path, &format!("{stem}{ending}"), &added.signature)?;
         Ok(true)
     }
 
