@@ -27,6 +27,12 @@ pub enum DeliveryError {
         /// The reason, and what to do about it.
         reason: String,
     },
+    /// The trace is one of another image.
+    #[error("the trace names no object and no path of the image {image}: make one with `composefs trace`")]
+    ForeignTrace {
+        /// The image.
+        image: Box<Digest>,
+    },
     /// The remote has no such ref.
     #[error("the remote {location} has no ref {name}: `composefs remote list` with the remote shows those it has")]
     NoRef {

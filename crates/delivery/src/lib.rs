@@ -34,6 +34,7 @@ mod retry;
 mod sha256;
 mod signature_records;
 mod store;
+mod trace;
 
 pub use collect::{CollectOptions, CollectReport, collect};
 pub use delivery_error::DeliveryError;
@@ -58,3 +59,4 @@ pub use store::{
     Abilities, CompareAndSwap, CreateOutcome, ExpectedFile, FileVersion, ListedFile, NewContent, RangeAnswer,
     RangeSink, ReadFile, RefReplacement, RemoteStore,
 };
+pub use trace::{TRACE_FILE_MAX, Trace, TraceError};

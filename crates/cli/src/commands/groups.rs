@@ -27,7 +27,7 @@ pub(crate) const GROUPS: &[CommandGroup] = &[
     CommandGroup { heading: "Deliver images", commands: &["plan", "pull", "push", "remote"] },
     CommandGroup {
         heading: "Mount",
-        commands: &["fill", "mount", "mounts", "run", "serve-objects", "status", "umount"],
+        commands: &["fill", "mount", "mounts", "run", "serve-objects", "status", "trace", "umount"],
     },
     CommandGroup { heading: "Check", commands: &["check", "doctor", "fsck"] },
     CommandGroup { heading: "Other systems", commands: &["oci", "ostree"] },

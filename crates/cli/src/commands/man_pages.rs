@@ -64,7 +64,7 @@ mod tests {
         let section = page.split("\n.S").find(|section| section.starts_with("S Mount\n"));
         let section = section.unwrap_or_else(|| panic!("no subsection Mount: {page}"));
         let names: Vec<_> = section.lines().filter(|line| line.starts_with("composefs\\-")).collect();
-        let commands = ["fill", "mount", "mounts", "run", "serve\\-objects", "status", "umount"];
+        let commands = ["fill", "mount", "mounts", "run", "serve\\-objects", "status", "trace", "umount"];
         let expected = commands.map(|name| format!("composefs\\-{name}(1)"));
         assert_eq!(names, expected, "{section}");
     }

@@ -3,6 +3,7 @@
 #![cfg(feature = "network")]
 
 mod lazy;
+mod lazy_ahead;
 mod lazy_fixture;
 mod lazy_overlay;
 mod lying_server;

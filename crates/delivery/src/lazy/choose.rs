@@ -1,6 +1,6 @@
 //! The frame that is fetched for an object.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use libcomposefs_delta::Coder;
 use libcomposefs_image::Digest;
@@ -41,6 +41,24 @@ impl FrameTable {
     /// Returns the shortest frame without bases that gives an object.
     pub(super) fn choose_whole(&self, index: &ImageIndex, number: u32) -> Option<usize> {
         self.shortest(index, number, |frame| frame.bases.is_empty())
+    }
+
+    /// Returns the position of the frame that gives an object and the fewest others that are not traced.
+    pub(super) fn choose_traced(
+        &self,
+        index: &ImageIndex,
+        repository: &Repository,
+        number: u32,
+        traced: &HashSet<u32>,
+    ) -> Option<usize> {
+        let has = |base: &u32| {
+            index.entry(*base).is_some_and(|(digest, size)| repository.has_object(&digest, size).unwrap_or(false))
+        };
+        let frames =
+            self.frames.get(&number)?.iter().filter_map(|position| Some((*position, index.frames.get(*position)?)));
+        let usable = frames.filter(|(_, frame)| frame.bases.iter().all(has));
+        let others = |frame: &IndexFrame| frame.objects.iter().filter(|number| !traced.contains(number)).count();
+        usable.min_by_key(|(position, frame)| (others(frame), frame.length, *position)).map(|(position, _)| position)
     }
 
     fn shortest(&self, index: &ImageIndex, number: u32, may_be: impl Fn(&IndexFrame) -> bool) -> Option<usize> {

@@ -68,9 +68,21 @@ impl RunningFetches {
     ) -> FetchOutcome {
         let mut state = lock(&self.state.0);
         state.waiting += 1;
-        let (mut state, outcome) = self.wait_for(state, frame, end, group, work);
+        let (mut state, outcome) = self.wait_for(state, (frame, self.max), end, group, work);
         state.waiting -= 1;
         outcome
+    }
+
+    /// Does the same for a frame that no reader needs yet: one of five fetches is left to readers.
+    pub(super) fn start_ahead(
+        &self,
+        frame: usize,
+        end: Instant,
+        group: impl FnOnce() -> Vec<usize>,
+        work: impl FnOnce(&[usize], Arc<AtomicBool>) -> Result<(), String> + Send + 'static,
+    ) -> FetchOutcome {
+        let max = self.max - self.max / 5;
+        self.wait_for(lock(&self.state.0), (frame, max), end, group, work).1
     }
 
     /// Returns the number of callers that wait, and of fetches that run.
@@ -90,7 +102,7 @@ impl RunningFetches {
     fn wait_for<'s>(
         &'s self,
         mut state: MutexGuard<'s, FetchStates>,
-        frame: usize,
+        (frame, max): (usize, usize),
         end: Instant,
         group: impl FnOnce() -> Vec<usize>,
         work: impl FnOnce(&[usize], Arc<AtomicBool>) -> Result<(), String> + Send + 'static,
@@ -109,7 +121,7 @@ impl RunningFetches {
                 }
                 _ => drop(state.failures.remove(&frame)),
             }
-            if state.threads < self.max {
+            if state.threads < max {
                 let mut frames = group();
                 frames.retain(|other| *other == frame || !state.frames.contains_key(other));
                 if let Err(error) = self.start(&mut state, frames, work) {

@@ -8,6 +8,7 @@
 mod ahead;
 mod choose;
 mod fetches;
+mod prefetch;
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};

@@ -61,8 +61,20 @@ impl KnownRemote {
         (document.image.digest == *digest).then_some(&document.records)
     }
 
-    /// Adds the frames of packs of the remote that give objects of the image.
-    pub(super) fn reuse(&self, remote: &Remote<'_>, builder: &mut IndexBuilder) -> Result<(), DeliveryError> {
+    /// Returns the trace that the index of the ref has, if the ref leads to this image.
+    pub(super) fn trace_of(&self, digest: &Digest) -> Option<Vec<Digest>> {
+        let own = self.indexes.first().filter(|own| self.has_own && own.image.digest == *digest)?;
+        Some(own.traced_digests())
+    }
+
+    /// Adds the frames of packs of the remote that give objects of the image, or of the frames without bases only those
+    /// that give nothing but the objects of `within`.
+    pub(super) fn reuse(
+        &self,
+        remote: &Remote<'_>,
+        builder: &mut IndexBuilder,
+        within: Option<&HashSet<Digest>>,
+    ) -> Result<(), DeliveryError> {
         let mut packs = KnownPacks { remote, there: HashMap::new() };
         for index in &self.indexes {
             if index.image.digest.algorithm() != builder.algorithm() {
@@ -70,6 +82,9 @@ impl KnownRemote {
             }
             for frame in index.frames.iter().filter(|frame| frame.bases.is_empty()) {
                 let Some(info) = useful(index, frame, builder) else { continue };
+                if within.is_some_and(|within| info.objects.iter().any(|(digest, _)| !within.contains(digest))) {
+                    continue;
+                }
                 let has_new = info.objects.iter().any(|(digest, _)| builder.needs(digest) && !builder.has(digest));
                 let Some(pack) = index.packs.get(frame.pack as usize).filter(|_| has_new) else { continue };
                 if packs.has(pack)? {
@@ -77,7 +92,7 @@ impl KnownRemote {
                 }
             }
         }
-        let Some(own) = self.indexes.first().filter(|_| self.has_own) else { return Ok(()) };
+        let Some(own) = self.indexes.first().filter(|_| self.has_own && within.is_none()) else { return Ok(()) };
         for frame in own.frames.iter().filter(|frame| !frame.bases.is_empty()) {
             let Some(info) = useful(own, frame, builder) else { continue };
             let Some(pack) = own.packs.get(frame.pack as usize) else { continue };

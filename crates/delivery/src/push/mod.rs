@@ -5,6 +5,7 @@ mod known;
 mod packs;
 mod settle;
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 
 use libcomposefs_content::Progress;
@@ -18,11 +19,11 @@ use crate::remote::Remote;
 use crate::signature_records::with_signatures;
 use crate::{
     CompareAndSwap, DeliveryError, ExpectedFile, FileEntry, FileName, ImageIndex, RefDocument, RefImage,
-    RefReplacement, RemoteRef, Sha256Digest,
+    RefReplacement, RemoteRef, Sha256Digest, Trace,
 };
 use builder::IndexBuilder;
 use known::KnownRemote;
-use packs::PackSender;
+use packs::{PackSender, SentFiles};
 use settle::Settled;
 
 /// Number of times that a push begins again because files went away that it had relied on.
@@ -37,6 +38,9 @@ pub struct DeliveryPushOptions<'a> {
     pub threads: NonZeroUsize,
     /// Makes temporary files, for packs.
     pub make_file: MakeFile<'a>,
+    /// Objects that lazy mounts fetch ahead: they go into a pack of their own, and the index names them. Without it, the
+    /// trace that the remote has of the same image stays.
+    pub trace: Option<&'a Trace>,
     /// Receives the sizes of the objects that are compressed.
     pub progress: &'a (dyn Progress + Sync),
 }
@@ -71,6 +75,8 @@ struct PushWork<'a> {
     objects: VerifiedObjects<'a>,
     /// Objects of the image, each once, with the sizes that they have.
     needed: Vec<NamedObject>,
+    /// Objects of the trace that was given.
+    traced: Option<Vec<Digest>>,
     /// Images whose objects are bases of deltas.
     bases: Vec<Digest>,
     image: Vec<u8>,
@@ -106,6 +112,12 @@ pub fn push(
         base_digests.push(digest);
     }
     let image = repository.read_image(&digest)?.bytes;
+    let mut named = needed_objects(&repository.tree_of_image(&digest)?);
+    named.retain(|object| object.size > 0);
+    let traced = options.trace.map(|trace| trace.objects_of(&named));
+    if traced.as_ref().is_some_and(Vec::is_empty) {
+        return Err(DeliveryError::ForeignTrace { image: Box::new(digest) });
+    }
     let needed = sized_objects(repository, &digest)?;
     let pushed = Pushed {
         digest,
@@ -120,8 +132,20 @@ pub fn push(
     remote.begin_layout()?;
     let signatures = repository.signatures(&digest)?;
     let bases = base_digests;
-    let mut work =
-        PushWork { repository, remote, name, digest, options, objects, needed, bases, image, signatures, pushed };
+    let mut work = PushWork {
+        repository,
+        remote,
+        name,
+        digest,
+        options,
+        objects,
+        needed,
+        traced,
+        bases,
+        image,
+        signatures,
+        pushed,
+    };
     for _ in 0..ROUNDS {
         let Some(document) = work.round()? else { continue };
         match settle::settle(remote, &document)? {
@@ -160,10 +184,16 @@ impl PushWork<'_> {
         Ok(Some(document))
     }
 
+    /// Returns whether the index of the ref has the trace that was given, if one was.
+    fn has_trace(&self, known: &KnownRemote) -> bool {
+        let of_image = || known.trace_of(&self.digest).unwrap_or_default();
+        self.traced.as_ref().is_none_or(|traced| *traced == of_image())
+    }
+
     /// Returns the document of the ref if it leads to the image, and all files are there.
     fn unchanged(&mut self, known: &KnownRemote) -> Result<Option<RefDocument>, DeliveryError> {
         let Some(previous) = &known.previous else { return Ok(None) };
-        if previous.document.image.digest != self.digest {
+        if previous.document.image.digest != self.digest || !self.has_trace(known) {
             return Ok(None);
         }
         for (file, size) in previous.document.files() {
@@ -185,15 +215,18 @@ impl PushWork<'_> {
     fn send_packs(&mut self, known: &KnownRemote) -> Result<ImageIndex, DeliveryError> {
         let image = RefImage { digest: self.digest, size: self.image.len() as u64 };
         let mut builder = IndexBuilder::new(image, &self.needed);
-        known.reuse(self.remote, &mut builder)?;
+        let sender = PackSender { remote: self.remote, options: self.options, objects: &self.objects };
+        let mut sent = SentFiles::default();
+        let traced = self.traced.clone().or_else(|| known.trace_of(&self.digest)).unwrap_or_default();
+        let new_traced = self.send_traced(&sender, &traced, known, &mut builder, &mut sent)?;
+        known.reuse(self.remote, &mut builder, None)?;
         let missing: Vec<NamedObject> =
             self.needed.iter().filter(|object| !builder.has(&object.digest)).cloned().collect();
         let mut old = Vec::new();
         for base in &self.bases {
             old.extend(sized_objects(self.repository, base)?);
         }
-        let sender = PackSender { remote: self.remote, options: self.options, objects: &self.objects };
-        let mut sent = sender.send_whole(&missing, &mut builder)?;
+        sent += sender.send_whole(&missing, &mut builder)?;
         sent += sender.send_deltas(
             &self.needed,
             &old,
@@ -201,10 +234,33 @@ impl PushWork<'_> {
             &self.base_images()?,
             &mut builder,
         )?;
-        self.pushed.new_objects = missing.len() as u64;
+        self.pushed.new_objects = (new_traced + missing.len()) as u64;
         self.pushed.sent_bytes += sent.bytes;
         self.pushed.sent_files += sent.files;
-        Ok(builder.finish())
+        let mut index = builder.finish();
+        index.set_trace(&traced);
+        Ok(index)
+    }
+
+    /// Sends the objects of the trace in packs of their own, unless the remote has frames of nothing else. Returns their
+    /// number.
+    fn send_traced(
+        &self,
+        sender: &PackSender<'_>,
+        traced: &[Digest],
+        known: &KnownRemote,
+        builder: &mut IndexBuilder,
+        sent: &mut SentFiles,
+    ) -> Result<usize, DeliveryError> {
+        if traced.is_empty() {
+            return Ok(0);
+        }
+        known.reuse(self.remote, builder, Some(&traced.iter().copied().collect()))?;
+        let objects: HashMap<_, _> = self.needed.iter().map(|object| (object.digest, object)).collect();
+        let missing = traced.iter().filter(|digest| !builder.has(digest)).filter_map(|digest| objects.get(digest));
+        let missing: Vec<NamedObject> = missing.map(|object| (*object).clone()).collect();
+        *sent += sender.send_whole(&missing, builder)?;
+        Ok(missing.len())
     }
 
     fn base_images(&self) -> Result<Vec<(Digest, u64)>, DeliveryError> {

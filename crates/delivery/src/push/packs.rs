@@ -127,7 +127,7 @@ impl PackSender<'_> {
         sender: SyncSender<(usize, FinishedPack)>,
         is_whole: bool,
     ) -> Result<(), DeliveryError> {
-        let DeliveryPushOptions { effort, threads, make_file, progress } = *self.options;
+        let DeliveryPushOptions { effort, threads, make_file, progress, .. } = *self.options;
         let spool = || -> io::Result<Box<dyn SpoolFile>> { Ok(Box::new(make_file()?)) };
         let open = |digest: &Digest| -> io::Result<Box<dyn ReadAt>> {
             Ok(Box::new(self.objects.open(digest).map_err(io::Error::other)?))

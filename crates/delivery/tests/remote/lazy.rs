@@ -2,16 +2,18 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libcomposefs_content::NoProgress;
-use libcomposefs_delivery::{DirectoryStore, LazyError, LazyObjects, LazyOptions, Patience, RefDocument, Remote};
+use libcomposefs_delivery::{
+    DeliveryError, DirectoryStore, LazyError, LazyObjects, LazyOptions, Patience, RefDocument, Remote, Trace,
+};
 use libcomposefs_image::Digest;
 use libcomposefs_repo::Repository;
 use libcomposefs_repo::fsck::FsckOptions;
 
 use crate::faulty_store::{FaultyStore, Treatment};
-use crate::pair::{Place, make_file, pull_from, push_to, reference};
+use crate::pair::{Place, make_file, pull_from, push_to, push_with, reference};
 
 const OPTIONS: LazyOptions = LazyOptions { timeout: Duration::from_secs(10), fetches: 4, make_file };
 
@@ -181,4 +183,46 @@ fn no_lie_is_stored() {
         std::fs::remove_dir_all(receiver.path()).unwrap();
     }
     assert!(refused > 10, "{refused}");
+}
+
+#[test]
+fn traced_objects_come_ahead_and_alone() {
+    let images = LazyImages::new();
+    let objects = images.objects("new");
+    // Each second object, the last one first, and one that the image does not have.
+    let traced: Vec<_> = objects.iter().rev().step_by(2).map(|(digest, _)| *digest).collect();
+    let foreign = Digest::from_hex("77".repeat(32)).unwrap();
+    let lines = traced.iter().chain([&foreign]).map(|digest| (*digest, b"/none".to_vec()));
+    let trace = Trace { objects: lines.collect() };
+    let push = |trace: &Trace| push_with(&images.source, "new", images.store, "new", Some(trace));
+    let first = push(&trace).unwrap();
+    assert!(!first.is_same && first.sent_files >= 2, "{first:?}");
+    // The trace is not lost by a push without one, and a push of the same changes nothing.
+    assert!(push(&trace).unwrap().is_same && push_to(&images.source, "new", images.store, "new").unwrap().is_same);
+    let wrong = Trace { objects: vec![(foreign, b"/none".to_vec())] };
+    assert!(matches!(push(&wrong), Err(DeliveryError::ForeignTrace { .. })));
+
+    let receiver = images.place.repository("receiver");
+    let store = Arc::new(FaultyStore::new(images.store, Treatment::Right));
+    let lazy = images.lazy("receiver", Arc::clone(&store), "new").unwrap();
+    lazy.prefetch();
+    for (digest, size) in &objects {
+        assert_eq!(receiver.has_object(digest, *size).unwrap(), traced.contains(digest), "{digest}");
+    }
+    let (reads, _) = store.counts();
+    lazy.prefetch();
+    let (first, size) = objects.iter().find(|(digest, _)| *digest == traced[0]).unwrap();
+    lazy.fetch(first, *size).unwrap();
+    assert_eq!(store.counts().0, reads, "objects that are here were fetched again");
+    assert_eq!(lazy.status().waiting, 0);
+    expect_sound(&receiver);
+
+    // A remote that fails ends it, and stores nothing.
+    let away = images.place.repository("away");
+    let store = Arc::new(FaultyStore::new(images.store, Treatment::Dies { at: 1, after: false }));
+    let begun = Instant::now();
+    images.lazy("away", store, "new").unwrap().prefetch();
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(away.objects().list().count(), 0);
+    expect_sound(&away);
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use libcomposefs_content::NoProgress;
 use libcomposefs_delivery::{
     DeliveryError, DeliveryPullOptions, DeliveryPushOptions, Patience, Pulled, Pushed, Remote, RemoteStore, Retries,
-    plan, pull, push,
+    Trace, plan, pull, push,
 };
 use libcomposefs_image::{Algorithm, Digest};
 use libcomposefs_repo::{Format, ImageName, RefName, Repository, Settings};
@@ -104,7 +104,18 @@ pub(crate) fn push_to(
     store: &dyn RemoteStore,
     as_name: &str,
 ) -> Result<Pushed, DeliveryError> {
+    push_with(repository, name, store, as_name, None)
+}
+
+pub(crate) fn push_with(
+    repository: &Repository,
+    name: &str,
+    store: &dyn RemoteStore,
+    as_name: &str,
+    trace: Option<&Trace>,
+) -> Result<Pushed, DeliveryError> {
     let options = DeliveryPushOptions {
+        trace,
         effort: Default::default(),
         threads: NonZeroUsize::new(2).unwrap(),
         make_file: &make_file,

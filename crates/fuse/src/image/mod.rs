@@ -10,6 +10,7 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use libcomposefs_image::Digest;
 use libcomposefs_image::erofs::read::{Backing, ImageReader, RawInode, ReadError};
 use libcomposefs_image::tree::Kind;
 use rustix::io::Errno;
@@ -49,6 +50,9 @@ pub enum StatisticsOf {
     Objects,
 }
 
+/// A function that is called with each object that is read.
+type ReadRecorder<'i> = Box<dyn Fn(&Digest) + Send + Sync + 'i>;
+
 /// The server of an image.
 ///
 /// A node is the number of an inode in the image (nid), except that the root is node 1.
@@ -60,6 +64,7 @@ pub struct ImageServer<'i> {
     has_xattrs: bool,
     report: Box<dyn Fn(&ContentDamage) + Send + Sync + 'i>,
     supply: Option<Arc<dyn ObjectSupply + 'i>>,
+    read: Option<ReadRecorder<'i>>,
 }
 
 impl fmt::Debug for ImageServer<'_> {
@@ -78,7 +83,7 @@ impl<'i> ImageServer<'i> {
         let root_nid = reader.root()?.nid();
         let has_acl = reader.header().has_acl() && !options.no_acl;
         let has_xattrs = has_visible_xattrs(&reader, XattrForm { has_acl, shown: options.shown });
-        Ok(Self { reader, root_nid, objects, options, has_xattrs, report: Box::new(|_| ()), supply: None })
+        Ok(Self { reader, root_nid, objects, options, has_xattrs, report: Box::new(|_| ()), supply: None, read: None })
     }
 
     /// Sets a function that is called with each failure for which a process gets `EIO`.
@@ -93,6 +98,14 @@ impl<'i> ImageServer<'i> {
     #[must_use]
     pub fn with_supply(mut self, supply: Arc<dyn ObjectSupply + 'i>) -> Self {
         self.supply = Some(supply);
+        self
+    }
+
+    /// Sets a function that is called with the digest of an object at each read of it that has succeeded, before the
+    /// process has the content.
+    #[must_use]
+    pub fn with_reads(mut self, read: impl Fn(&Digest) + Send + Sync + 'i) -> Self {
+        self.read = Some(Box::new(read));
         self
     }
 
@@ -249,7 +262,13 @@ impl ServedFileSystem for ImageServer<'_> {
             return Ok(flat_range(content.blocks, content.tail, offset, size, buffer));
         }
         let name = || self.object_name(&inode);
-        self.objects.read(node, name, (offset, size), buffer).map_err(|damage| self.failed(damage))
+        let reply = self.objects.read(node, name, (offset, size), buffer).map_err(|damage| self.failed(damage))?;
+        if let Some(read) = &self.read
+            && let Some(digest) = name().ok().and_then(|name| name.digest)
+        {
+            read(&digest);
+        }
+        Ok(reply)
     }
 
     fn read_directory(&self, node: u64, position: u64, names: &mut DirectoryBuffer<'_>) -> Result<(), Errno> {

@@ -2,6 +2,7 @@
 
 mod command_line;
 mod layered;
+mod recorder;
 mod served_place;
 mod service;
 mod serving;

@@ -15,6 +15,7 @@ use libcomposefs_store::ImageBytes;
 use libcomposefs_sys::background::Report;
 use libcomposefs_sys::user_namespace;
 
+use super::recorder::TraceRecorder;
 use super::serving::{self, ServicePart, default_threads};
 use crate::rlimits;
 
@@ -32,6 +33,8 @@ pub(crate) struct Service {
     pub(crate) no_acl: bool,
     pub(crate) mount: MountRequest,
     pub(crate) threads: NonZeroUsize,
+    /// Receives the objects that are read, in the order of the first reads.
+    pub(crate) trace: Option<Arc<File>>,
 }
 
 impl Service {
@@ -47,6 +50,7 @@ impl Service {
             no_acl: false,
             mount: MountRequest::new("".as_ref()),
             threads: default_threads(),
+            trace: None,
         }
     }
 
@@ -99,7 +103,11 @@ impl Service {
         options.lists_trusted = may_mount() && user_namespace::is_in_one() == Some(false);
         options.statistics_of = StatisticsOf::Objects;
         let server = ImageServer::new(reader, objects, options);
-        let server = server.with_context(cannot_use)?;
+        let mut server = server.with_context(cannot_use)?;
+        if let Some(file) = &self.trace {
+            let recorder = TraceRecorder::new(&self.image.bytes, Arc::clone(file)).with_context(cannot_use)?;
+            server = server.with_reads(move |digest| recorder.record(digest));
+        }
         Ok(server.with_report(serving::damage_report(self.program)))
     }
 }

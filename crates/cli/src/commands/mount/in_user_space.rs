@@ -66,6 +66,7 @@ fn serve(
     service.basedirs = plan.options().basedirs.iter().map(|basedir| basedir.name().into_owned()).collect();
     service.trust = if args.insecure { Trust::Insecure } else { Trust::Verify };
     service.mount = request(&args.target, plan);
+    service.trace.clone_from(&args.trace);
     match way {
         ChosenWay::Overlay => service.run_layers(layers(&args.target, plan)?, layer_verifier(plan)),
         _ => service.run_in_background(),

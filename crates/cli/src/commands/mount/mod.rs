@@ -11,7 +11,9 @@ mod via;
 mod warm;
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{bail, ensure};
 use clap_complete::engine::ArgValueCompleter;
@@ -25,7 +27,7 @@ pub(crate) use self::via::Via;
 use libcomposefs_repo::Repository;
 
 use super::oci::source;
-use super::remote::{RemoteOperand, ServerArgs};
+use super::remote::{FillPace, RemoteOperand, ServerArgs};
 use super::repository::{NameKind, RepositoryArgs};
 use super::verity_warning;
 use crate::complete;
@@ -91,6 +93,11 @@ pub(crate) struct MountArgs {
     #[arg(long, conflicts_with_all = ["lazy", "image_only", "print_spec", "dry_run"])]
     warm: bool,
 
+    /// When objects that no program waits for are fetched, until the image is complete (with --lazy): never, by one
+    /// request at a time and only while no program waits, or at once
+    #[arg(long, value_enum, default_value_t, requires = "lazy")]
+    fill: FillPace,
+
     /// Do not verify files (only with --via=fuse)
     #[arg(long)]
     insecure: bool,
@@ -117,6 +124,10 @@ pub(crate) struct MountArgs {
     /// True for the root of a command, which is mounted in a mount namespace of its own.
     #[arg(skip)]
     is_for_command: bool,
+
+    /// Receives the objects that are read, with `--via=fuse`.
+    #[arg(skip)]
+    trace: Option<Arc<File>>,
 }
 
 const EXAMPLES: &str = "\
@@ -223,6 +234,11 @@ impl MountArgs {
         Self::of(image, target, options, via)
     }
 
+    /// Has the objects that are read written to a file. The image is mounted in user space.
+    pub(crate) fn traced_to(self, file: Arc<File>) -> Self {
+        Self { via: Via::Fuse, trace: Some(file), ..self }
+    }
+
     /// Returns the arguments that mount an image of a repository, asked for by a name, as the root of a command.
     pub(crate) fn for_container((digest, name): (&Digest, &str), target: &Path) -> Self {
         let judged_as = Some(name.to_owned());
@@ -239,6 +255,7 @@ impl MountArgs {
             lazy: None,
             timeout: 0,
             warm: false,
+            fill: FillPace::Off,
             insecure: false,
             print_spec: false,
             dry_run: false,
@@ -246,6 +263,7 @@ impl MountArgs {
             server: ServerArgs::default(),
             judged_as: None,
             is_for_command: true,
+            trace: None,
         }
     }
 

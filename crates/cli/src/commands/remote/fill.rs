@@ -113,7 +113,11 @@ fn fill(args: &FillArgs, interrupt: &Interrupt, begun: impl FnOnce() -> anyhow::
 }
 
 /// Plans the pull of exactly this image, whatever the ref of the remote leads to by now.
-fn planned(repository: &Repository, remote: &Remote<'_>, image: &PartialImage) -> anyhow::Result<DeliveryPlan> {
+pub(super) fn planned(
+    repository: &Repository,
+    remote: &Remote<'_>,
+    image: &PartialImage,
+) -> anyhow::Result<DeliveryPlan> {
     let document = RefDocument::parse(image.entry.document.as_bytes());
     let document = document.context("the description of the partial image cannot be used: mount it again")?;
     if document.image.digest != image.digest {

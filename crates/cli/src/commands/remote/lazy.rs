@@ -30,6 +30,11 @@ impl LazySupply {
 }
 
 impl LazySupply {
+    /// Returns the objects.
+    pub(crate) fn objects(&self) -> &LazyObjects {
+        &self.objects
+    }
+
     /// Makes a failure the last one of the status.
     pub(crate) fn note(&self, failure: String) {
         self.objects.note(failure);

@@ -1,6 +1,7 @@
 //! `composefs remote`, `push`, `pull` and `plan`: images in directories, on servers and in registries.
 
 mod add;
+mod ahead;
 pub(super) mod fill;
 mod gc;
 mod lazy;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 use clap::Subcommand;
 use libcomposefs_sys::tempfile::Temporary;
 
+pub(super) use self::ahead::{FetchAhead, FillPace};
 pub(super) use self::lazy::{LazySupply, status_text};
 pub(super) use self::lazy_place::{LazyPlace, LazyRestarts};
 pub(super) use self::open::open as open_remote;

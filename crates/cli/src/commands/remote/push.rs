@@ -1,11 +1,14 @@
 //! `composefs push`: sends an image to a remote.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail, ensure};
 use clap_complete::engine::ArgValueCompleter;
-use libcomposefs_delivery::{DeliveryPushOptions, Pushed, Remote, push};
+use libcomposefs_delivery::{DeliveryPushOptions, Pushed, Remote, TRACE_FILE_MAX, Trace, push};
 use libcomposefs_repo::{ImageName, RefName};
 use serde_json::json;
 
@@ -40,6 +43,9 @@ pub(crate) struct PushArgs {
     /// Image that receivers may have, whose objects become bases of differences; may be given several times
     #[arg(long, value_name = "REF|DIGEST", add = ArgValueCompleter::new(complete::images))]
     base: Vec<NameOperand>,
+    /// File of `composefs trace`: the objects that it names go into a pack of their own, and lazy mounts fetch them ahead
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
     /// Work to spend on fewer bytes: `best` takes some times as long as `default`
     #[arg(long, value_name = "EFFORT", default_value = "default")]
     effort: EffortName,
@@ -58,6 +64,7 @@ Examples:
   composefs --repo=/srv/images push debian/13 /mnt/backup/images
   composefs --repo=/srv/images push debian/13.1 backup --as=debian/13 --effort=best
   composefs --repo=/srv/images push debian/14 backup --base=debian/13
+  composefs --repo=/srv/images push debian/13 backup --trace=debian.trace
 
 Exit status: 0 if the image is in the remote under the name, 1 if not, 128 plus the signal number if a signal cancelled
 the command.";
@@ -83,7 +90,9 @@ fn push_image(args: &PushArgs, selected: &RepositoryArgs, interrupt: &Interrupt)
     let store = open_new(&args.remote, selected, &args.server)?;
     let remote = Remote::new(&*store, patience(interrupt));
     let display = TransferDisplay::start();
+    let trace = args.trace.as_deref().map(read_trace).transpose()?;
     let options = DeliveryPushOptions {
+        trace: trace.as_ref(),
         effort: args.effort.into(),
         threads: rlimits::threads(args.threads),
         make_file: &super::make_file,
@@ -93,6 +102,16 @@ fn push_image(args: &PushArgs, selected: &RepositoryArgs, interrupt: &Interrupt)
     drop(display);
     print(args, &name, &pushed);
     Ok(())
+}
+
+/// Reads the file of a trace.
+fn read_trace(path: &Path) -> anyhow::Result<Trace> {
+    let cannot_read = || format!("cannot read the trace {}", path.display());
+    let mut text = Vec::new();
+    let file = File::open(path).with_context(cannot_read)?;
+    file.take(TRACE_FILE_MAX + 1).read_to_end(&mut text).with_context(cannot_read)?;
+    ensure!(text.len() as u64 <= TRACE_FILE_MAX, "{} is too long for a trace", path.display());
+    Trace::parse(&text).with_context(|| format!("{} is no trace", path.display()))
 }
 
 fn print(args: &PushArgs, name: &RefName, pushed: &Pushed) {

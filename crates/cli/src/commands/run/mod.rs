@@ -9,6 +9,7 @@
 
 mod args;
 mod inside;
+pub(super) mod trace;
 pub(super) mod user_maps;
 
 use std::ffi::{OsStr, OsString};
@@ -17,6 +18,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use libcomposefs_fuse::may_mount;
@@ -27,6 +29,7 @@ use libcomposefs_sys::signal_relay::SignalRelay;
 
 pub(crate) use self::args::PlainRunArgs;
 use self::args::RunNetwork;
+use self::trace::TraceOutput;
 use super::mount::{MountArgs, MountPart};
 use super::oci::run::{CANNOT_START, ContainerChanges};
 use super::repository::RepositoryArgs;
@@ -34,14 +37,17 @@ use crate::error_text::print_error;
 
 /// Runs the command, and returns its exit status.
 pub(crate) fn run(args: &PlainRunArgs, selected: &RepositoryArgs) -> ExitCode {
-    let status = run_command(args, selected).unwrap_or_else(|error| {
-        print_error("composefs", &error);
-        CANNOT_START
-    });
-    ExitCode::from(status)
+    exit_code(run_command(args, selected, None))
 }
 
-fn run_command(args: &PlainRunArgs, selected: &RepositoryArgs) -> anyhow::Result<u8> {
+fn exit_code(status: anyhow::Result<u8>) -> ExitCode {
+    ExitCode::from(status.unwrap_or_else(|error| {
+        print_error("composefs", &error);
+        CANNOT_START
+    }))
+}
+
+fn run_command(args: &PlainRunArgs, selected: &RepositoryArgs, trace: Option<&TraceOutput>) -> anyhow::Result<u8> {
     let selected = selected.of_this_user()?;
     if !may_mount() {
         user_maps::enter_user_namespace()?;
@@ -50,7 +56,12 @@ fn run_command(args: &PlainRunArgs, selected: &RepositoryArgs) -> anyhow::Result
     let place = ContainerChanges::on_disk()?;
     let root = place.path().join("root");
     make_directory(&root, 0o700)?;
-    match MountArgs::for_run(&args.image, &root, mount_options(args, &place.path())?, args.via).run_part(&selected)? {
+    let mount = MountArgs::for_run(&args.image, &root, mount_options(args, &place.path())?, args.via);
+    let mount = match trace {
+        Some(trace) => mount.traced_to(Arc::clone(&trace.lines)),
+        None => mount,
+    };
+    match mount.run_part(&selected)? {
         MountPart::Caller => {}
         MountPart::Server(served) => {
             // The directory is removed by the caller.
@@ -72,7 +83,9 @@ fn run_command(args: &PlainRunArgs, selected: &RepositoryArgs) -> anyhow::Result
             // Process 1 had a copy of this mount, which is gone.
             let _ = unmount(&root, true);
             drop(place);
-            status
+            let status = status?;
+            trace.map_or(Ok(()), TraceOutput::finish)?;
+            Ok(status)
         }
     }
 }

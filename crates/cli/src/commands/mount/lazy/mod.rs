@@ -19,6 +19,7 @@ use libcomposefs_delivery::{
     DeliveryError, LazyObjects, LazyOptions, Patience, RefDocument, Remote, RemoteStore, pull_metadata,
 };
 use libcomposefs_fuse::MountedBy;
+use libcomposefs_image::Digest;
 use libcomposefs_mount::{ImageFile, Options, Plan, UnknownOptions};
 use libcomposefs_repo::partial::PartialEntry;
 use libcomposefs_repo::{RefName, Repository};
@@ -30,13 +31,13 @@ use super::repository_image::trusted;
 use super::via::ChosenWay;
 use super::{MountArgs, MountPart, in_user_space, with_remedy};
 use crate::commands::fuse::{Service, find_target_directory, read_image};
-use crate::commands::remote::{LazySupply, RemoteOperand, admit, make_file, open_remote};
+use crate::commands::remote::{FetchAhead, FillPace, LazySupply, RemoteOperand, admit, make_file, open_remote};
 use crate::commands::repository::RepositoryArgs;
 use crate::output;
 use crate::trust::NamedImage;
 
-/// Largest number of objects that are fetched at once.
-const FETCHES: usize = 32;
+/// Largest number of fetches at once: 32 ahead, and 8 more that programs wait for.
+const FETCHES: usize = 40;
 
 /// A lazy mount that was asked for.
 struct LazyMount<'a> {
@@ -110,7 +111,18 @@ impl<'a> LazyMount<'a> {
 
     /// Returns what the plan says about the remote.
     fn lazy_json(&self) -> Value {
-        json!({ "remote": self.location, "ref": self.name.as_str(), "timeout": self.args.timeout })
+        let fill = match self.args.fill {
+            FillPace::Off => "off",
+            FillPace::Idle => "idle",
+            FillPace::Now => "now",
+        };
+        json!({ "remote": self.location, "ref": self.name.as_str(), "timeout": self.args.timeout, "fill": fill })
+    }
+
+    /// Returns what is fetched before a program needs it.
+    fn ahead(&self, repository: &Path, digest: Digest) -> FetchAhead {
+        let (pace, repository, server) = (self.args.fill, repository.to_owned(), self.args.server.clone());
+        FetchAhead { pace, repository, digest, server }
     }
 
     fn timeout(&self) -> Duration {
@@ -158,6 +170,11 @@ impl<'a> LazyMount<'a> {
                 out!("         a read that waits longer than {timeout} s gives an error (EIO)");
             }
         }
+        match self.args.fill {
+            FillPace::Off => out!("ahead    the objects of the trace, if the remote has one"),
+            FillPace::Idle => out!("ahead    the objects of the trace, if the remote has one, and slowly the rest"),
+            FillPace::Now => out!("ahead    the objects of the trace, if the remote has one, and the rest"),
+        }
         out!("mount    {}", shown(target));
         Ok(())
     }
@@ -190,7 +207,13 @@ impl<'a> LazyMount<'a> {
             "ref": self.name.as_str(),
         });
         let supply = Arc::new(LazySupply::new(objects, facts));
-        service.run_lazily(supply, report, |mounted_by| self.print(&plan, mounted_by))
+        let (ahead, objects) = (self.ahead(&path, digest), supply.objects().clone());
+        service.run_lazily(supply, report, |mounted_by| {
+            self.print(&plan, mounted_by)?;
+            // A thread has the mount namespace in which it begins: the server has left that of its mount by now.
+            let ahead = std::thread::Builder::new().name("ahead".to_owned()).spawn(move || ahead.run(&objects));
+            ahead.context("cannot start a thread").map(drop)
+        })
     }
 
     /// Fetches the image itself, and adds it to the repository under the name. Returns the document of the remote.

@@ -118,6 +118,10 @@ impl<'a> WorkerTask<'a> {
         }
         std::thread::scope(|scope| {
             let (status, look) = (|| supply.answer_status(start.listener), || supply.look());
+            Builder::new()
+                .name("ahead".to_owned())
+                .spawn_scoped(scope, || supply.ahead())
+                .context("cannot start a thread")?;
             Builder::new().name("status".to_owned()).spawn_scoped(scope, status).context("cannot start a thread")?;
             Builder::new().name("look".to_owned()).spawn_scoped(scope, look).context("cannot start a thread")?;
             let layer = LookupLayer::new(Trigger::new(&self.objects, &supply));
@@ -154,6 +158,18 @@ impl ArrivingSupply<'_> {
     fn close(&self) {
         if let Some(opened) = lock(&self.opened).take() {
             opened.fetches.end();
+        }
+    }
+
+    /// Fetches what programs will need, as soon as the remote can be opened.
+    fn ahead(&self) {
+        let digest = self.task.document.image.digest;
+        let ahead = self.task.mount.ahead(&self.task.repository, digest);
+        loop {
+            if let Ok(opened) = self.opened() {
+                return ahead.run(opened.fetches.objects());
+            }
+            sleep(LOOK);
         }
     }
 
