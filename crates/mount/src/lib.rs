@@ -45,7 +45,7 @@ pub use image::ImageFile;
 pub use method::{ErofsMethod, KernelFeatures, Mounted, OverlayMethod};
 pub use mounts::{MountEntry, mounts};
 pub use options::{Options, UpperDir, Verity};
-pub use parse::{OptionError, UnknownOptions, parse};
+pub use parse::{OptionError, TakenWords, UnknownOptions, parse, take_words};
 pub use path_or_fd::PathOrFd;
 pub use plan::Plan;
 pub use probe::{Overlayfs, release};

@@ -4,6 +4,8 @@
 //! of a list. Quotation marks around a value (`key="a,b"`, which mount(8) hands on as they are) protect its commas. If
 //! a key comes twice, the last one counts.
 
+mod take;
+
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
@@ -15,6 +17,8 @@ use crate::escape::{split, unescape, unquote, words};
 use crate::flags::{self, MountFlags};
 use crate::options::{Options, UpperDir, Verity};
 use crate::readahead::ReadAhead;
+
+pub use take::{TakenWords, take_words};
 
 /// The treatment of an unknown option.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -7,11 +7,11 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{anyhow, bail};
+use anyhow::{anyhow, bail, ensure};
 use libcomposefs_mount::{ImageFile, KernelFeatures, OptionError, Plan, UnknownOptions};
 use libcomposefs_sys::namespace::Visit;
 
-use super::mount::{plan_text, with_remedy};
+use super::mount::{LazyHelper, plan_text, with_remedy};
 use super::verity_warning;
 
 use crate::error_text;
@@ -38,6 +38,9 @@ Supported options of -o:
   idmap=PATH             Specify path to a user namespace whose ID mapping should be used
   upperdir=PATH          Overlayfs upperdir
   workdir=PATH           Overlayfs workdir
+  lazy=REMOTE            Mount the image of this name of a remote before its contents are here
+  repo=DIR, fill=off|idle|now, timeout=SECONDS, via=WAY
+                         With lazy=: repository, and as --fill, --timeout and --via of composefs mount
   readahead=SIZE|off     Read ahead this much of the image at mount, without waiting (default 32M)
   ro                     Read only
   rw                     Read/write
@@ -157,6 +160,10 @@ fn check_type(name: &OsStr) -> anyhow::Result<()> {
 }
 
 fn mount(request: &Request) -> anyhow::Result<()> {
+    if let Some(lazy) = LazyHelper::of(&request.image, &request.target, &request.options, request.sloppy)? {
+        ensure!(request.namespace.is_none(), "lazy= cannot be used with -N: run mount in that namespace, by nsenter");
+        return lazy.run(request.fake, request.verbose)?.result();
+    }
     let unknown = if request.sloppy { UnknownOptions::Ignore } else { UnknownOptions::Refuse };
     let options = libcomposefs_mount::parse(&request.options, unknown)?;
     let enter = |namespace: &PathBuf| {

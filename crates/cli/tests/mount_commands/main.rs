@@ -35,6 +35,7 @@ const CASES: &[Case] = &[
     Case { name: "a_digest_of_another_image_is_refused", mounts: false, run: a_digest_of_another_image_is_refused },
     Case { name: "mount_8_finds_the_helper", mounts: true, run: mount_8_finds_the_helper },
     Case { name: "an_fstab_line_mounts", mounts: true, run: an_fstab_line_mounts },
+    Case { name: "an_fstab_line_mounts_lazily", mounts: true, run: an_fstab_line_mounts_lazily },
     Case { name: "quoted_options_mount", mounts: true, run: quoted_options_mount },
     Case { name: "the_mount_point_is_looked_up_once", mounts: true, run: the_mount_point_is_looked_up_once },
     Case { name: "composefs_mounts_and_unmounts", mounts: true, run: composefs_mounts_and_unmounts },
@@ -210,6 +211,31 @@ fn an_fstab_line_mounts(place: &Place) {
         mount -a -t composefs; cat mnt/dir/inline
         if mount third; then exit 9; fi";
     assert_eq!(place.in_namespace(script).succeeds(), fixture::content() + "inline\n");
+}
+
+fn an_fstab_line_mounts_lazily(place: &Place) {
+    let dir = place.path("").display().to_string();
+    let line = |target: &str, options: &str| {
+        format!("debian/13 {dir}/{target} composefs rw,nofail,_netdev,lazy={dir}/remote,repo=repo{options} 0 0\n")
+    };
+    place.write(
+        "fstab",
+        &[line("mnt", ",timeout=5"), line("other", ",fill=fast"), line("filled", ",fill=now")].concat(),
+    );
+    let script = "export LIBMOUNT_FSTAB=$PWD/fstab; mkdir other filled tree; seq 2000 > tree/numbers
+        quietly() { \"$@\" > output; }; objects() { ls repo/objects/*/* | wc -l; }
+        quietly composefs --repo=built init --insecure; quietly composefs --repo=built create tree --name=debian/13
+        quietly composefs --repo=built push debian/13 ./remote; quietly composefs --repo=repo init --insecure
+        mount -f mnt; mount -fv mnt | grep -c 'fetched first'; if mountpoint -q mnt; then exit 9; fi
+        mount mnt; objects; tail -n 1 mnt/numbers; objects; composefs umount mnt
+        if mount other 2> refused; then exit 9; fi; grep -o '\"fast\" is not one of off, idle, now' refused
+        if mount.composefs debian/13 mnt -o lazy=$PWD/away,repo=repo 2> refused; then exit 9; fi
+        grep -o 'there is no remote' refused
+        rm -r repo; quietly composefs --repo=repo init --insecure; mount filled
+        for _ in $(seq 200); do composefs status filled --json | grep -q '\"partial\": false' && break; sleep 0.05; done
+        objects; composefs umount filled";
+    let expected = "1\n1\n2000\n2\n\"fast\" is not one of off, idle, now\nthere is no remote\n2\n";
+    assert_eq!(place.in_namespace(script).succeeds(), expected);
 }
 
 /// `timeout` kills a command that waits for another process, with status 124.

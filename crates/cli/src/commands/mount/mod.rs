@@ -1,5 +1,6 @@
 //! `composefs mount`: mounts an image file, or an image of a repository.
 
+mod helper;
 mod image_file;
 mod in_user_space;
 mod lazy;
@@ -20,6 +21,7 @@ use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_image::Digest;
 use libcomposefs_mount::{Error, ImageFile, KernelFeatures, Mounted, Options, Plan, UnknownOptions};
 
+pub(crate) use self::helper::LazyHelper;
 pub(crate) use self::report::{plan_text, with_remedy};
 pub(crate) use self::repository_image::{mount_read_only, trusted};
 pub(crate) use self::via::ChosenWay;
@@ -31,6 +33,10 @@ use super::remote::{FillPace, RemoteOperand, ServerArgs};
 use super::repository::{NameKind, RepositoryArgs};
 use super::verity_warning;
 use crate::complete;
+
+/// Default and largest value of `--timeout`, in seconds.
+const TIMEOUT_DEFAULT: u64 = 60;
+const TIMEOUT_MAX: u64 = 86_400;
 
 /// Mount a composefs image: a file, or an image of a repository.
 ///
@@ -83,9 +89,9 @@ pub(crate) struct MountArgs {
     #[arg(
         long,
         value_name = "SECONDS",
-        default_value_t = 60,
+        default_value_t = TIMEOUT_DEFAULT,
         requires = "lazy",
-        value_parser = clap::value_parser!(u64).range(1..=86_400)
+        value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_MAX)
     )]
     timeout: u64,
 
@@ -124,6 +130,10 @@ pub(crate) struct MountArgs {
     /// True for the root of a command, which is mounted in a mount namespace of its own.
     #[arg(skip)]
     is_for_command: bool,
+
+    /// The treatment of unknown mount options of a lazy mount.
+    #[arg(skip)]
+    unknown: UnknownOptions,
 
     /// Receives the objects that are read, with `--via=fuse`.
     #[arg(skip)]
@@ -263,6 +273,7 @@ impl MountArgs {
             server: ServerArgs::default(),
             judged_as: None,
             is_for_command: true,
+            unknown: UnknownOptions::Refuse,
             trace: None,
         }
     }

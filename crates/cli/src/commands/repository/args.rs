@@ -93,6 +93,11 @@ impl<A: clap::Args> WithSources<A> {
 }
 
 impl RepositoryArgs {
+    /// Returns the arguments that select the repository at a path, or the default one.
+    pub(crate) fn of(repo: Option<PathBuf>) -> Self {
+        Self { repo, ..Self::default() }
+    }
+
     /// Returns true if the command line selects a repository.
     pub(crate) fn is_given(&self) -> bool {
         self.repo.is_some() || self.user || self.system

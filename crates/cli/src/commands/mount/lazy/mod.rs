@@ -20,7 +20,7 @@ use libcomposefs_delivery::{
 };
 use libcomposefs_fuse::MountedBy;
 use libcomposefs_image::Digest;
-use libcomposefs_mount::{ImageFile, Options, Plan, UnknownOptions};
+use libcomposefs_mount::{ImageFile, Options, Plan};
 use libcomposefs_repo::partial::PartialEntry;
 use libcomposefs_repo::{RefName, Repository};
 use libcomposefs_sys::background::{self, BackgroundPart, Report};
@@ -87,9 +87,21 @@ pub(super) fn run(args: &MountArgs, remote: &RemoteOperand, selected: &Repositor
     }
 }
 
+/// Checks the arguments, and prints what would be mounted if that is asked for.
+pub(super) fn check(
+    args: &MountArgs,
+    remote: &RemoteOperand,
+    selected: &RepositoryArgs,
+    prints: bool,
+) -> anyhow::Result<()> {
+    let mount = LazyMount::new(args, remote, selected)?;
+    selected.open()?;
+    if prints { mount.describe() } else { Ok(()) }
+}
+
 impl<'a> LazyMount<'a> {
     fn new(args: &'a MountArgs, remote: &RemoteOperand, selected: &'a RepositoryArgs) -> anyhow::Result<Self> {
-        let options = Options::parse(&args.options.join(OsStr::new(",")), UnknownOptions::Refuse)?;
+        let options = Options::parse(&args.options.join(OsStr::new(",")), args.unknown)?;
         ensure!(options.basedirs.is_empty(), "basedir= cannot be used with --lazy: objects go to the repository");
         ensure!(
             !options.is_signed(),
