@@ -163,8 +163,7 @@ mod tests {
         let line = |line: &str| Trace::parse(format!("{HEAD}\n{line}\n").as_bytes());
         let hex = "01".repeat(32);
         assert!(line(&format!("{hex} /a")).is_ok());
-        for wrong in [&format!("{hex}"), &format!("{hex} a"), "01 /a", &format!("{hex} /a\\x4"), &format!("{hex} /\\n")]
-        {
+        for wrong in [&hex, &format!("{hex} a"), "01 /a", &format!("{hex} /a\\x4"), &format!("{hex} /\\n")] {
             assert!(matches!(line(wrong), Err(TraceError::Line(2))), "{wrong}");
         }
         assert!(matches!(Trace::parse(b"{}"), Err(TraceError::Head)));

@@ -6,6 +6,7 @@ mod lazy;
 mod lazy_ahead;
 mod lazy_fixture;
 mod lazy_overlay;
+mod lazy_self_test;
 mod lying_server;
 #[allow(dead_code)]
 #[path = "../../../remote/tests/registry/real.rs"]

@@ -34,6 +34,8 @@ const RATE_MIN: u64 = 100_000;
 pub struct LazyOptions {
     /// Longest time until an object is here, apart from the time that its bytes need at 100 kB/s.
     pub timeout: Duration,
+    /// Longest time until an object is here, whatever its size.
+    pub longest: Duration,
     /// Largest number of fetches at once.
     pub fetches: usize,
     /// Makes temporary files, for packs of servers that ignore ranges.
@@ -95,6 +97,13 @@ struct LazyShared {
     last_error: Mutex<Option<(SystemTime, String)>>,
 }
 
+impl LazyOptions {
+    /// Returns the longest time until this number of bytes is here.
+    fn longest_of(&self, bytes: u64) -> Duration {
+        (self.timeout + Duration::from_millis(bytes.saturating_mul(1000) / RATE_MIN)).min(self.longest)
+    }
+}
+
 impl LazyObjects {
     /// Reads the index of an image, which [`open`](Self::open) needs.
     ///
@@ -133,7 +142,7 @@ impl LazyObjects {
     ///
     /// [`LazyError`]
     pub fn fetch(&self, digest: &Digest, size: u64) -> Result<(), LazyError> {
-        let after = self.0.options.timeout + Duration::from_millis(size.saturating_mul(1000) / RATE_MIN);
+        let after = self.0.options.longest_of(size);
         let result = self.fetch_until(digest, size, Instant::now() + after, after);
         if let Err(error) = &result
             && *error != LazyError::Ended

@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::{LazyObjects, RATE_MIN};
-use crate::lazy::fetches::FetchOutcome;
+use super::LazyObjects;
+use super::fetches::FetchOutcome;
 
 /// Most fetches ahead that run at once.
 const THREADS_MAX: usize = 32;
@@ -80,8 +80,7 @@ impl LazyObjects {
     fn fetch_ahead(&self, group: &[usize]) -> FetchOutcome {
         let shared = &self.0;
         let bytes: u64 = group.iter().filter_map(|frame| Some(shared.index.frames.get(*frame)?.length)).sum();
-        let after = shared.options.timeout + Duration::from_millis(bytes.saturating_mul(1000) / RATE_MIN);
-        let end = Instant::now() + after;
+        let end = Instant::now() + shared.options.longest_of(bytes);
         let mut last = None;
         loop {
             // Others of them may come with what a reader needs.

@@ -15,7 +15,8 @@ use libcomposefs_repo::fsck::FsckOptions;
 use crate::faulty_store::{FaultyStore, Treatment};
 use crate::pair::{Place, make_file, pull_from, push_to, push_with, reference};
 
-const OPTIONS: LazyOptions = LazyOptions { timeout: Duration::from_secs(10), fetches: 4, make_file };
+const OPTIONS: LazyOptions =
+    LazyOptions { timeout: Duration::from_secs(10), longest: Duration::MAX, fetches: 4, make_file };
 
 /// A remote with two images, whose store lives as long as the process: threads of fetches may outlive a test.
 struct LazyImages {

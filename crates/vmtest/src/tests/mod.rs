@@ -6,6 +6,7 @@ mod doctor;
 mod fs_verity;
 mod full_store;
 mod guest;
+mod lazy;
 mod mounting;
 mod repository;
 mod rootless;
@@ -49,6 +50,7 @@ pub(crate) fn all() -> Vec<Test> {
         guest::TESTS,
         fs_verity::TESTS,
         full_store::TESTS,
+        lazy::TESTS,
         &mounting::tests(),
         repository::TESTS,
         rootless::TESTS,

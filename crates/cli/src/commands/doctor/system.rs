@@ -12,7 +12,8 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 
 use super::finding::{DoctorFinding, Section, Status};
-use crate::commands::mount::ChosenWay;
+use crate::commands::mount::self_test::{FailureKind, SelfTest, SelfTestFailure};
+use crate::commands::mount::{ChosenWay, TIMEOUT_DEFAULT, request_limit};
 use crate::error_text::message;
 use crate::trust::ImageTrust;
 
@@ -29,6 +30,7 @@ pub(super) fn look() -> Section {
         loop_devices(),
         fuse(),
         way(),
+        lazy(),
         namespaces(),
         policies(),
     ];
@@ -214,6 +216,36 @@ fn way() -> DoctorFinding {
         ),
         ChosenWay::Fuse => {
             DoctorFinding::new("way to mount", Status::Ok, "fuse; a server of this user verifies every block", means)
+        }
+    }
+}
+
+/// What lazy mounts rely on, tested now, and the limit of the kernel for their answers.
+fn lazy() -> DoctorFinding {
+    let means = "`composefs mount --lazy` shows an image before its contents are here";
+    let limit = request_limit().map(|limit| limit.as_secs());
+    if let Some(limit) = limit.filter(|limit| *limit <= TIMEOUT_DEFAULT) {
+        let found = format!("fs.fuse.max_request_timeout is {limit}: an object may take no longer");
+        return DoctorFinding::new("lazy mounts", Status::Warning, found, means)
+            .remedy("sysctl fs.fuse.max_request_timeout=0, or use --timeout");
+    }
+    if ChosenWay::of_caller() != ChosenWay::Kernel {
+        let found = "fuse; a server of this user fetches objects";
+        return DoctorFinding::new("lazy mounts", Status::Ok, found, means);
+    }
+    match SelfTest::LazyLayers.run() {
+        Ok(()) => {
+            let found = "overlayfs looks into the next layer after one that fetches an object";
+            DoctorFinding::new("lazy mounts", Status::Ok, found, means)
+        }
+        Err(SelfTestFailure { kind: FailureKind::NextLayer, reason }) => {
+            DoctorFinding::new("lazy mounts", Status::Warning, format!("the image is pulled first: {reason}"), means)
+                .remedy("use --via=fuse, with which a server fetches objects")
+        }
+        Err(failure) => {
+            let found = format!("fuse, a server fetches objects: {}", failure.reason);
+            DoctorFinding::new("lazy mounts", Status::Warning, found, means)
+                .remedy("use Linux 6.15 or newer, whose overlayfs reads objects that are here without a server")
         }
     }
 }

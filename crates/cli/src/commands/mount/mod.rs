@@ -7,6 +7,7 @@ mod lazy;
 mod report;
 mod repository_image;
 mod repository_layers;
+pub(super) mod self_test;
 mod spec;
 mod via;
 mod warm;
@@ -22,6 +23,7 @@ use libcomposefs_image::Digest;
 use libcomposefs_mount::{Error, ImageFile, KernelFeatures, Mounted, Options, Plan, UnknownOptions};
 
 pub(crate) use self::helper::LazyHelper;
+pub(crate) use self::lazy::request_limit;
 pub(crate) use self::report::{plan_text, with_remedy};
 pub(crate) use self::repository_image::{mount_read_only, trusted};
 pub(crate) use self::via::ChosenWay;
@@ -35,7 +37,7 @@ use super::verity_warning;
 use crate::complete;
 
 /// Default and largest value of `--timeout`, in seconds.
-const TIMEOUT_DEFAULT: u64 = 60;
+pub(crate) const TIMEOUT_DEFAULT: u64 = 60;
 const TIMEOUT_MAX: u64 = 86_400;
 
 /// Mount a composefs image: a file, or an image of a repository.

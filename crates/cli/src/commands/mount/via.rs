@@ -4,11 +4,12 @@ use std::fs::File;
 use std::path::Path;
 
 use anyhow::{bail, ensure};
-use libcomposefs_fuse::{may_mount, test_layers};
+use libcomposefs_fuse::may_mount;
 use libcomposefs_mount::{Plan, Verity};
 use libcomposefs_sys::{user_namespace, verity};
 
 use super::MountArgs;
+use super::self_test::SelfTest;
 use crate::commands::fuse::LayerVerifier;
 
 /// A way to mount, as the option `--via` names it.
@@ -98,7 +99,7 @@ impl ChosenWay {
             Self::Fuse
         } else if user_namespace::is_in_one() != Some(true) {
             Self::Kernel
-        } else if test_layers().is_ok() {
+        } else if SelfTest::UserLayers.result().is_ok() {
             Self::Overlay
         } else {
             Self::Fuse

@@ -17,7 +17,7 @@ use super::server_args::ServerArgs;
 use crate::commands::repository::RepositoryArgs;
 
 /// Number of requests at once of `--fill=now`.
-const CONNECTIONS: NonZeroUsize = NonZeroUsize::new(8).unwrap();
+pub(crate) const CONNECTIONS: NonZeroUsize = NonZeroUsize::new(8).unwrap();
 /// The lowest priority of a thread (`nice(2)`).
 const LOWEST_PRIORITY: i32 = 19;
 /// Pause of the idle fill while a program waits, and the longest one in succession.

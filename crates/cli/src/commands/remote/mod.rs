@@ -30,11 +30,12 @@ use std::sync::Arc;
 use clap::Subcommand;
 use libcomposefs_sys::tempfile::Temporary;
 
-pub(super) use self::ahead::{FetchAhead, FillPace};
+pub(super) use self::ahead::{CONNECTIONS, FetchAhead, FillPace};
 pub(super) use self::lazy::{LazySupply, status_text};
 pub(super) use self::lazy_place::{LazyPlace, LazyRestarts};
 pub(super) use self::open::open as open_remote;
 pub(super) use self::operand::RemoteOperand;
+pub(super) use self::progress::TransferDisplay;
 pub(super) use self::pull::admit;
 pub(super) use self::server_args::ServerArgs;
 use super::repository::{RepositoryArgs, WithRepository};

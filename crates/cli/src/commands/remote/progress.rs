@@ -6,13 +6,13 @@ use libcomposefs_content::Progress;
 use crate::output;
 
 /// Displays bytes, rate and time left, if standard error is a terminal.
-pub(super) struct TransferDisplay {
+pub(in crate::commands) struct TransferDisplay {
     bar: ProgressBar,
 }
 
 impl TransferDisplay {
     /// Begins without a known total.
-    pub(super) fn start() -> Self {
+    pub(in crate::commands) fn start() -> Self {
         Self { bar: output::bar("{spinner} {bytes}, {bytes_per_sec}, {elapsed}", 0) }
     }
 }

@@ -6,7 +6,9 @@
 
 mod holder;
 mod overlay;
+mod request_limit;
 mod setup;
+mod whole;
 mod worker;
 
 use std::ffi::OsStr;
@@ -26,6 +28,8 @@ use libcomposefs_repo::{RefName, Repository};
 use libcomposefs_sys::background::{self, BackgroundPart, Report};
 use serde_json::{Value, json};
 
+use self::request_limit::longest_fetch;
+pub(crate) use self::request_limit::request_limit;
 use super::report::{any_error_json, plan_json, shown};
 use super::repository_image::trusted;
 use super::via::ChosenWay;
@@ -48,15 +52,19 @@ struct LazyMount<'a> {
     name: RefName,
     options: Options,
     way: LazyWay,
+    /// Longest time until an object is here.
+    longest: Duration,
 }
 
 /// A way to get objects when files are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum LazyWay {
     /// Overlayfs of the kernel reads objects, and asks for those that are missing.
     Overlay,
     /// A server in user space reads objects.
     ImageServer,
+    /// All objects are fetched before the mount, for this reason.
+    Whole(String),
 }
 
 pub(super) fn run(args: &MountArgs, remote: &RemoteOperand, selected: &RepositoryArgs) -> anyhow::Result<MountPart> {
@@ -67,6 +75,9 @@ pub(super) fn run(args: &MountArgs, remote: &RemoteOperand, selected: &Repositor
     // Errors of the command line are found before the process splits.
     find_target_directory(&args.target)?;
     selected.open()?;
+    if let LazyWay::Whole(reason) = &mount.way {
+        return whole::run(&mount, reason).inspect_err(|error| print_error(args, error));
+    }
     if mount.way == LazyWay::Overlay {
         let part = overlay::run(&mount).inspect_err(|error| print_error(args, error))?;
         return Ok(match part {
@@ -118,7 +129,11 @@ impl<'a> LazyMount<'a> {
             options.flags.nosymfollow.then_some("nosymfollow")
         };
         let way = overlay::choose(args.via, needs_kernel)?;
-        Ok(Self { args, selected, location, name, options, way })
+        let longest = match way {
+            LazyWay::Whole(_) => Duration::MAX,
+            _ => longest_fetch(Duration::from_secs(args.timeout))?,
+        };
+        Ok(Self { args, selected, location, name, options, way, longest })
     }
 
     /// Returns what the plan says about the remote.
@@ -137,8 +152,9 @@ impl<'a> LazyMount<'a> {
         FetchAhead { pace, repository, digest, server }
     }
 
-    fn timeout(&self) -> Duration {
-        Duration::from_secs(self.args.timeout)
+    fn fetch_options(&self) -> LazyOptions {
+        let timeout = Duration::from_secs(self.args.timeout);
+        LazyOptions { timeout, longest: self.longest, fetches: FETCHES, make_file }
     }
 
     /// Prints what would be done. The remote is not asked.
@@ -146,9 +162,10 @@ impl<'a> LazyMount<'a> {
         let (remote, name, target) = (&self.location, self.name.as_str(), &self.args.target);
         let is_by_kernel = self.selected.open()?.demands_verity();
         if self.args.json {
-            let (via, verified_by) = match self.way {
+            let (via, verified_by) = match &self.way {
                 LazyWay::Overlay => ("overlay", overlay::verified_by(is_by_kernel)),
                 LazyWay::ImageServer => ("fuse", "server".into()),
+                LazyWay::Whole(_) => ("kernel", overlay::verified_by(is_by_kernel)),
             };
             output::json(&json!({
                 "plan": {
@@ -163,7 +180,7 @@ impl<'a> LazyMount<'a> {
         }
         out!("image    {name} of {}: fetched first, and compared with its digest", output::escaped(remote));
         let timeout = self.args.timeout;
-        match self.way {
+        match &self.way {
             LazyWay::Overlay => {
                 out!(
                     "overlay  the objects of the repository, and a layer that fetches an object when a file is opened"
@@ -180,6 +197,11 @@ impl<'a> LazyMount<'a> {
                 out!("fuse     the server has the image in memory");
                 out!("         an object is fetched when a file is read, compared with its digest, and stored");
                 out!("         a read that waits longer than {timeout} s gives an error (EIO)");
+            }
+            LazyWay::Whole(reason) => {
+                out!("objects  all are fetched before the mount, each compared with its digest: {reason}");
+                out!("mount    {}, by the kernel", shown(target));
+                return Ok(());
             }
         }
         match self.args.fill {
@@ -207,7 +229,7 @@ impl<'a> LazyMount<'a> {
         service.basedirs = vec![repository.objects().path().to_owned()];
         service.mount = in_user_space::request(&self.args.target, &plan);
         let path = repository.path().canonicalize().context("cannot find the repository")?;
-        let options = LazyOptions { timeout: self.timeout(), fetches: FETCHES, make_file };
+        let options = self.fetch_options();
         let index = LazyObjects::read_index(&*store, &document)?;
         let objects = LazyObjects::open(repository, store, index, options)?;
         let facts = json!({

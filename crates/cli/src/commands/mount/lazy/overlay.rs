@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use libcomposefs_fuse::{FuseLayer, test_lazy_layers};
+use libcomposefs_fuse::FuseLayer;
 use libcomposefs_image::Digest;
 use libcomposefs_mount::{ImageFile, KernelFeatures, Mounted, PathOrFd, Plan, Verity};
 use libcomposefs_repo::Repository;
@@ -25,6 +25,7 @@ use super::{LazyMount, LazyWay};
 use crate::commands::fuse::device_number;
 use crate::commands::mount::report::{mounted_json, plan_json};
 use crate::commands::mount::repository_image::{compare, demanded};
+use crate::commands::mount::self_test::{FailureKind, SelfTest};
 use crate::commands::mount::via::{ChosenWay, Via};
 use crate::commands::mount::{MountPart, with_remedy};
 use crate::commands::repository::tell_of_waiting;
@@ -32,15 +33,22 @@ use crate::error_text;
 use crate::output;
 use crate::rlimits;
 
-/// Chooses the way of a lazy mount. What only the kernel can do is left to it.
+/// Chooses the way of a lazy mount. What only the kernel can do is left to it, after a pull where it has no lazy mounts.
 pub(super) fn choose(via: Via, needs_kernel: Option<&str>) -> anyhow::Result<LazyWay> {
     let is_kernels = match via {
         Via::Fuse => false,
         Via::Kernel | Via::Overlay => true,
         Via::Auto => ChosenWay::of_caller() == ChosenWay::Kernel || needs_kernel.is_some(),
     };
-    let refused = if is_kernels { test_lazy_layers().err() } else { None };
+    let refused = if is_kernels { SelfTest::LazyLayers.result().err() } else { None };
+    let may_be_whole = via == Via::Auto && ChosenWay::of_caller() == ChosenWay::Kernel;
+    let kind = refused.as_ref().map(|failure| failure.kind);
+    let refused = refused.map(|failure| failure.reason);
     match (refused, needs_kernel) {
+        (Some(reason), None) if may_be_whole && kind == Some(FailureKind::NextLayer) => Ok(LazyWay::Whole(reason)),
+        (Some(reason), Some(option)) if may_be_whole => {
+            Ok(LazyWay::Whole(format!("{option} needs the kernel's mount, and {reason}")))
+        }
         (None, _) if is_kernels => Ok(LazyWay::Overlay),
         (Some(reason), None) if via != Via::Auto => Err(error_text::with_remedy(
             format_args!("this process cannot mount lazily by overlayfs: {reason}"),

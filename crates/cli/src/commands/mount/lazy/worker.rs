@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use libcomposefs_content::mutex::lock;
-use libcomposefs_delivery::{ImageIndex, LazyObjects, LazyOptions, LazyStatus, RefDocument, RemoteStore};
+use libcomposefs_delivery::{ImageIndex, LazyObjects, LazyStatus, RefDocument, RemoteStore};
 use libcomposefs_fuse::{FuseSession, LookupLayer, ObjectSupply, SupplyError, Trigger};
 use libcomposefs_image::Digest;
 use libcomposefs_repo::partial::ArrivedObjects;
@@ -22,8 +22,8 @@ use libcomposefs_repo::{Lease, Repository};
 use libcomposefs_sys::background;
 use serde_json::{Value, json};
 
-use super::{FETCHES, LazyMount};
-use crate::commands::remote::{LazyRestarts, LazySupply, RemoteOperand, make_file, open_remote, status_text};
+use super::LazyMount;
+use crate::commands::remote::{LazyRestarts, LazySupply, RemoteOperand, open_remote, status_text};
 
 /// Exit status of a worker whose image is complete.
 pub(super) const COMPLETE: i32 = 3;
@@ -147,7 +147,7 @@ impl ArrivingSupply<'_> {
         let operand = RemoteOperand::stored(&mount.location);
         let store = open_remote(&operand, mount.selected, &mount.args.server).map_err(|error| format!("{error:#}"))?;
         let store: Arc<dyn RemoteStore> = Arc::from(store);
-        let options = LazyOptions { timeout: mount.timeout(), fetches: FETCHES, make_file };
+        let options = mount.fetch_options();
         let objects = LazyObjects::open(repository, store, self.task.index.clone(), options)?;
         let found = Arc::new(OpenSupply { fetches: LazySupply::new(objects, self.facts.clone()), arrived });
         *opened = Some(Arc::clone(&found));
