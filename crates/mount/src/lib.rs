@@ -52,4 +52,4 @@ pub use probe::{Overlayfs, release};
 pub use readahead::ReadAhead;
 pub use spec::{MountSpec, SpecError};
 pub use umount::{UmountError, umount};
-pub use warm::{WarmedFiles, half_of_available_memory, warm};
+pub use warm::{WarmedFiles, half_of_available_memory, warm, warm_files};

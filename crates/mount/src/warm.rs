@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -38,8 +38,34 @@ pub struct WarmedFiles {
 ///
 /// What prevents the start of threads. Directories and files that cannot be opened are counted.
 pub fn warm(directory: impl AsFd, limit: u64) -> io::Result<WarmedFiles> {
-    let counts = Counts::default();
     let directory = directory.as_fd();
+    warm_parts_of(directory, limit, |sender, counts| list(directory, sender, limit, counts))
+}
+
+/// Like [`warm`], for the files with these paths, from `/`, in their order.
+///
+/// # Errors
+///
+/// As [`warm`].
+pub fn warm_files(directory: impl AsFd, paths: &[Vec<u8>], limit: u64) -> io::Result<WarmedFiles> {
+    warm_parts_of(directory.as_fd(), limit, |sender, counts| {
+        for part in paths.chunks(PART) {
+            let part =
+                part.iter().map(|path| path.iter().copied().skip_while(|byte| *byte == b'/').collect()).collect();
+            if counts.is_full(limit) || sender.send(part).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+/// Reads ahead the files in the parts that `send` makes.
+fn warm_parts_of(
+    directory: BorrowedFd<'_>,
+    limit: u64,
+    send: impl FnOnce(&SyncSender<FileParts>, &Counts),
+) -> io::Result<WarmedFiles> {
+    let counts = Counts::default();
     let (sender, receiver) = sync_channel(WAITING);
     let receiver = Mutex::new(receiver);
     thread::scope(|scope| {
@@ -49,7 +75,7 @@ pub fn warm(directory: impl AsFd, limit: u64) -> io::Result<WarmedFiles> {
             let (receiver, counts) = (&receiver, &counts);
             thread::Builder::new().spawn_scoped(scope, move || warm_parts(directory, receiver, limit, counts))?;
         }
-        list(directory, &sender, limit, &counts);
+        send(&sender, &counts);
         Ok::<_, io::Error>(())
     })?;
     Ok(counts.into())
@@ -64,6 +90,9 @@ pub fn half_of_available_memory() -> Option<u64> {
     let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kib * 1024 / 2)
 }
+
+/// Paths of some files, below the directory.
+type FileParts = Vec<Vec<u8>>;
 
 #[derive(Default)]
 struct Counts {
@@ -92,7 +121,7 @@ fn open(directory: impl AsFd, path: &[u8], flags: OFlags) -> rustix::io::Result<
 }
 
 /// Lists the files below the directory, and sends their paths in parts.
-fn list(directory: impl AsFd, sender: &SyncSender<Vec<Vec<u8>>>, limit: u64, counts: &Counts) {
+fn list(directory: impl AsFd, sender: &SyncSender<FileParts>, limit: u64, counts: &Counts) {
     let mut waiting = vec![b".".to_vec()];
     while let Some(path) = waiting.pop() {
         let opened = open(&directory, &path, OFlags::DIRECTORY);
@@ -124,7 +153,7 @@ fn list(directory: impl AsFd, sender: &SyncSender<Vec<Vec<u8>>>, limit: u64, cou
     }
 }
 
-fn warm_parts(directory: impl AsFd, receiver: &Mutex<Receiver<Vec<Vec<u8>>>>, limit: u64, counts: &Counts) {
+fn warm_parts(directory: impl AsFd, receiver: &Mutex<Receiver<FileParts>>, limit: u64, counts: &Counts) {
     loop {
         // The lock is held while waiting: a thread that waits for it would wait for a part too.
         let part = receiver.lock().map(|receiver| receiver.recv());

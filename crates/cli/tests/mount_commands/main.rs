@@ -311,11 +311,13 @@ fn files_are_read_ahead(place: &Place) {
     // Enough files that the process is busy when the mount is unmounted.
     let files = (0..20_000).map(|number| format!("/{number} 220 100644 1 0 0 0 1.0 {OBJECT} - -\n"));
     place.write("dump", &format!("/ 0 40755 2 0 0 0 1.0 - - -\n{}", files.collect::<String>()));
+    let digest = OBJECT.replace('/', "");
     let script = format!(
         "mkcomposefs --from-file dump many
         in_memory() {{ fincore --bytes --noheadings --output=RES $object | tr -d ' '; }}
         object=objects/{OBJECT}
-        for option in '' --warm; do
+        {{ echo 'composefs-trace 1'; echo {digest} /missing; echo {digest} /12345; }} >trace
+        for option in '' --warm --warm=trace; do
             dd of=$object oflag=nocache conv=notrunc,fdatasync count=0 2>/dev/null
             composefs mount many mnt -o basedir=objects $option
             composefs umount mnt
@@ -323,7 +325,10 @@ fn files_are_read_ahead(place: &Place) {
             echo \"$option $(in_memory)\"
         done"
     );
-    assert_eq!(place.in_namespace(&script).succeeds(), " 0\n--warm 4096\n");
+    assert_eq!(place.in_namespace(&script).succeeds(), " 0\n--warm 4096\n--warm=trace 4096\n");
+    let script = "echo other >trace; composefs mount image mnt -o basedir=objects --warm=trace && exit 9; [ -z \"$(ls mnt)\" ] && exit 3";
+    let error = place.in_namespace(script).fails(3);
+    assert!(error.contains("trace is no trace: it does not begin with the line"), "{error}");
     for option in ["--dry-run", "--print-spec", "--image-only"] {
         let error = place.sh(&format!("composefs mount image mnt -o basedir=objects --warm {option}")).fails(2);
         assert!(error.contains("cannot be used with"), "{option}: {error}");

@@ -97,9 +97,16 @@ pub(crate) struct MountArgs {
     )]
     timeout: u64,
 
-    /// Read all files ahead in the background, by several threads, up to half of the memory that is available
-    #[arg(long, conflicts_with_all = ["lazy", "image_only", "print_spec", "dry_run"])]
-    warm: bool,
+    /// Read the files of a trace (`composefs trace`), or all files, ahead in the background, by several threads, up to
+    /// half of the memory that is available
+    #[arg(
+        long,
+        value_name = "TRACE",
+        num_args = 0..=1,
+        require_equals = true,
+        conflicts_with_all = ["lazy", "image_only", "print_spec", "dry_run"]
+    )]
+    warm: Option<Option<PathBuf>>,
 
     /// When objects that no program waits for are fetched, until the image is complete (with --lazy): never, by one
     /// request at a time and only while no program waits, or at once
@@ -189,10 +196,11 @@ impl MountPart {
 }
 
 pub(crate) fn run(args: &MountArgs, selected: &RepositoryArgs) -> anyhow::Result<()> {
+    // A trace that cannot be read is refused before anything is mounted.
+    let files = args.warm.as_ref().map(|trace| warm::WarmFiles::read(trace.as_deref())).transpose()?;
     let part = run_part(args, selected)?;
-    if args.warm
-        && matches!(part, MountPart::Caller)
-        && let Err(error) = warm::in_background(&args.target)
+    if let (Some(files), MountPart::Caller) = (&files, &part)
+        && let Err(error) = warm::in_background(&args.target, files)
     {
         tell!("composefs: warning: the files are not read ahead: {error:#}");
     }
@@ -266,7 +274,7 @@ impl MountArgs {
             via,
             lazy: None,
             timeout: 0,
-            warm: false,
+            warm: None,
             fill: FillPace::Off,
             insecure: false,
             print_spec: false,

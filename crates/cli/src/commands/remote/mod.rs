@@ -20,6 +20,7 @@ mod remove;
 mod serve;
 mod server_args;
 pub(super) mod status;
+mod trace_file;
 
 use std::fs::File;
 use std::io;
@@ -38,6 +39,7 @@ pub(super) use self::operand::RemoteOperand;
 pub(super) use self::progress::TransferDisplay;
 pub(super) use self::pull::admit;
 pub(super) use self::server_args::ServerArgs;
+pub(super) use self::trace_file::read_trace;
 use super::repository::{RepositoryArgs, WithRepository};
 use crate::exit::exit_status;
 

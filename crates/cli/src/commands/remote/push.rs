@@ -1,14 +1,12 @@
 //! `composefs push`: sends an image to a remote.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::bail;
 use clap_complete::engine::ArgValueCompleter;
-use libcomposefs_delivery::{DeliveryPushOptions, Pushed, Remote, TRACE_FILE_MAX, Trace, push};
+use libcomposefs_delivery::{DeliveryPushOptions, Pushed, Remote, push};
 use libcomposefs_repo::{ImageName, RefName};
 use serde_json::json;
 
@@ -16,6 +14,7 @@ use super::open::{open_new, patience};
 use super::operand::RemoteOperand;
 use super::progress::TransferDisplay;
 use super::server_args::ServerArgs;
+use super::trace_file::read_trace;
 use crate::commands::repository::export::EffortName;
 use crate::commands::repository::{NameOperand, RepositoryArgs, counted};
 use crate::inspect::size::human;
@@ -102,16 +101,6 @@ fn push_image(args: &PushArgs, selected: &RepositoryArgs, interrupt: &Interrupt)
     drop(display);
     print(args, &name, &pushed);
     Ok(())
-}
-
-/// Reads the file of a trace.
-fn read_trace(path: &Path) -> anyhow::Result<Trace> {
-    let cannot_read = || format!("cannot read the trace {}", path.display());
-    let mut text = Vec::new();
-    let file = File::open(path).with_context(cannot_read)?;
-    file.take(TRACE_FILE_MAX + 1).read_to_end(&mut text).with_context(cannot_read)?;
-    ensure!(text.len() as u64 <= TRACE_FILE_MAX, "{} is too long for a trace", path.display());
-    Trace::parse(&text).with_context(|| format!("{} is no trace", path.display()))
 }
 
 fn print(args: &PushArgs, name: &RefName, pushed: &Pushed) {
