@@ -110,7 +110,7 @@ fn a_digest_is_no_name_and_is_taken_where_names_are() {
     };
     let (three, basic) = (pull("three-layers", "three"), pull("basic", "basic"));
     let shown = |name: &str| place.json(&["oci", "inspect", name, "--json"])["manifest"].as_str().unwrap().to_owned();
-    for refused in [three.as_str(), "oci:x", "repo:x", "docker://x", "/abs", "a/../b"] {
+    for refused in [three.as_str(), "oci:x", "repo:x", "docker://x", "/abs", "a/../b", "a/"] {
         let error = place.fails(2, &["oci", "tag", "basic", refused]);
         assert!(error.contains("choose another name"), "{error}");
         let error = place.fails(2, &["oci", "pull", &place.layout("basic"), &format!("--name={refused}")]);
@@ -118,6 +118,9 @@ fn a_digest_is_no_name_and_is_taken_where_names_are() {
     }
     assert_eq!(place.prints(&["oci", "images", "-q"]), "basic\nthree\n");
     assert_eq!(shown(&three), three);
+    assert_eq!(place.prints(&["ls", &three]), place.prints(&["ls", "three"]));
+    assert!(place.fails(1, &["untag", "three"]).contains("`composefs oci untag` removes it"));
+    assert!(!place.fails(1, &["untag", "four"]).contains("oci untag"));
     assert!(place.prints(&["oci", "layers", &three]).contains("diff ID"));
     assert!(place.prints(&["oci", "verify", &three]).contains("are right"));
     let plan = place.run(&["oci", "mount", &three, place.path("mnt").to_str().unwrap(), "--dry-run"]);
@@ -168,6 +171,15 @@ fn a_docker_archive_names_its_image() {
     let at = |transport: &str, file: &str| format!("{transport}:{}", place.path(file).display());
     place.prints(&["oci", "export", "three", &format!("{}:example/app:1", at("docker-archive", "docker.tar"))]);
     place.prints(&["oci", "export", "three", &format!("{}:app", at("oci-archive", "oci.tar"))]);
+    // The short form of a name that skopeo writes whole, and none of another one.
+    place.prints(&[
+        "oci",
+        "export",
+        "three",
+        &format!("{}:docker.io/library/app:1", at("docker-archive", "short.tar")),
+    ]);
+    place.prints(&["ls", &format!("{}:app:1", at("docker-archive", "short.tar"))]);
+    assert!(place.fails(1, &["ls", &format!("{}:app:2", at("docker-archive", "short.tar"))]).contains("no image is"));
     for (suffix, tags) in [("", "example/app:1\nthree\n"), (":@0", "three\n")] {
         let source = format!("{}{suffix}", at("docker-archive", "docker.tar"));
         if suffix.is_empty() {

@@ -15,6 +15,7 @@ pub mod compression;
 pub mod containers_storage;
 pub mod destination;
 pub mod format;
+mod full_names;
 pub mod layer;
 pub mod manifest;
 pub mod pull;

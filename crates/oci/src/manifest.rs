@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use oci_spec::image::{Arch, Descriptor, ImageConfiguration, ImageIndex, ImageManifest, Os};
+use oci_spec::image::{Arch, Descriptor, DigestAlgorithm, ImageConfiguration, ImageIndex, ImageManifest, Os};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -59,7 +59,9 @@ pub enum ManifestError {
         diff_ids: usize,
     },
     /// The index has no image for the platform.
-    #[error("the index has no image for {platform}; it has {available}; --platform chooses one")]
+    #[error(
+        "the index has no image for {platform}; it has {available}; --platform, or the digest of a manifest (@sha256:HEX), chooses one"
+    )]
     NoPlatform {
         /// The wanted platform.
         platform: String,
@@ -141,13 +143,29 @@ pub struct IndexEntry {
     pub platform: Option<Platform>,
 }
 
+impl IndexEntry {
+    /// Returns whether the entry is an index, for which no platform is said.
+    pub(crate) fn is_nested_index(&self) -> bool {
+        self.platform.is_none() && INDEXES.contains(&self.blob.media_type.as_str())
+    }
+}
+
 /// A document that a reference leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Document {
     /// The manifest of one image.
     Manifest(Box<Manifest>),
     /// Images for several platforms, or of several names.
-    Index(Vec<IndexEntry>),
+    Index(DocumentIndex),
+}
+
+/// The entries of an index.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DocumentIndex {
+    /// The entries that can be read.
+    pub entries: Vec<IndexEntry>,
+    /// Entries whose digests are of an algorithm other than sha256: their annotations, and the reason.
+    pub unchecked: Vec<(BTreeMap<String, String>, InvalidBlobDigest)>,
 }
 
 /// The fields that tell the kinds of documents apart.
@@ -196,16 +214,25 @@ impl Document {
 
     fn index(raw: &[u8]) -> Result<Self, ManifestError> {
         let index: ImageIndex = serde_json::from_slice(raw).map_err(|error| ManifestError::Json("index", error))?;
-        let entries = index.manifests().iter().map(|descriptor| {
+        let mut read = DocumentIndex::default();
+        for descriptor in index.manifests() {
             let platform = descriptor.platform().as_ref();
             let platform = platform.map(|platform| Platform {
                 os: platform.os().to_string(),
                 architecture: platform.architecture().to_string(),
                 variant: platform.variant().clone(),
             });
-            Ok(IndexEntry { blob: BlobRef::new(descriptor)?, platform })
-        });
-        Ok(Self::Index(entries.collect::<Result<_, ManifestError>>()?))
+            match BlobRef::new(descriptor) {
+                Ok(blob) => read.entries.push(IndexEntry { blob, platform }),
+                Err(error) if *descriptor.digest().algorithm() != DigestAlgorithm::Sha256 => {
+                    let annotations = descriptor.annotations().iter().flatten();
+                    let annotations = annotations.map(|(key, value)| (key.clone(), value.clone())).collect();
+                    read.unchecked.push((annotations, error));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Self::Index(read))
     }
 
     fn manifest(raw: Vec<u8>, media_type: Option<String>) -> Result<Self, ManifestError> {
@@ -344,8 +371,9 @@ impl std::fmt::Display for Platform {
 /// [`ManifestError::NoPlatform`]
 pub fn for_platform<'i>(entries: &'i [IndexEntry], wanted: &Platform) -> Result<&'i IndexEntry, ManifestError> {
     let fits = |entry: &&IndexEntry| entry.platform.as_ref().is_some_and(|platform| platform.matches(wanted));
-    let only = match entries {
-        [only] if only.platform.is_none() => Some(only),
+    let mut general = entries.iter().filter(|entry| entry.platform.is_none());
+    let only = match (general.next(), general.next()) {
+        (only, None) => only,
         _ => None,
     };
     entries.iter().find(fits).or(only).ok_or_else(|| {
@@ -385,9 +413,9 @@ mod tests {
         };
         let entries = [entry("linux", "s390x"), entry("unknown", "unknown")].join(",");
         let index = format!(r#"{{"schemaVersion":2,"manifests":[{entries}]}}"#);
-        let Document::Index(entries) = Document::parse(index.into_bytes(), None).unwrap() else { panic!("no index") };
+        let Document::Index(index) = Document::parse(index.into_bytes(), None).unwrap() else { panic!("no index") };
         let wanted: Platform = "linux/amd64".parse().unwrap();
-        let error = for_platform(&entries, &wanted).unwrap_err().to_string();
+        let error = for_platform(&index.entries, &wanted).unwrap_err().to_string();
         assert!(error.contains("it has linux/s390x;"), "{error}");
     }
 

@@ -156,7 +156,7 @@ fn what_no_process_can_have_is_refused() {
     };
     assert_eq!(refusal(r#"{"config":{"Cmd":["sh"]}}"#, &none), Ok(()));
     starts("{}", &none, "no command: the image has neither Entrypoint nor Cmd");
-    starts(r#"{"config":{"Cmd":[""]}}"#, &none, "no command");
+    starts(r#"{"config":{"Cmd":[""]}}"#, &none, "the command is empty");
     starts(r#"{"config":{"Cmd":["a\u0000b"]}}"#, &none, "argument \"a\\0b\" has a NUL byte");
     starts(r#"{"config":{"Cmd":["sh"],"Env":["A=\u0000"]}}"#, &none, "Env \"A=\\0\" has a NUL byte");
     starts(r#"{"config":{"Cmd":["sh"],"Env":["=x"]}}"#, &none, "environment variable \"=x\" has no name");

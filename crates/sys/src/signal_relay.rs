@@ -54,7 +54,8 @@ impl SignalRelay {
         }
     }
 
-    /// Starts a child with the signal mask from before [`SignalRelay::block`].
+    /// Starts a child with the signal mask from before [`SignalRelay::block`]. The kernel kills it when the calling
+    /// thread ends.
     ///
     /// # Errors
     ///
@@ -62,11 +63,14 @@ impl SignalRelay {
     pub fn spawn(&self, command: &mut Command) -> io::Result<Child> {
         let before = self.before;
         // SAFETY: between fork and exec the closure calls nothing but `sigprocmask`, which is async-signal-safe, on a
-        // copy of the set.
+        // copy of the set, and the system call `prctl`.
         unsafe {
-            command.pre_exec(move || match libc::sigprocmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut()) {
-                0 => Ok(()),
-                _ => Err(io::Error::last_os_error()),
+            command.pre_exec(move || {
+                let unblocked = libc::sigprocmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut());
+                if unblocked != 0 || libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
+                    return Err(io::Error::last_os_error());
+                }
+                Ok(())
             });
         }
         command.spawn()

@@ -119,6 +119,7 @@ pub(crate) fn refused(image: &ContainerImage) {
     starts(&["-p8080:80"], "podman run -p PORT --rootfs DIR:O");
     starts(&["-vname:/data"], "volumes with a name need podman");
     starts(&["-v/tmp:data"], "--volume \"data\" is not a path in the container");
+    starts(&["-v/tmp:/data/", "--tmpfs=/data"], "/data is mounted by two options");
     starts(&["--network=bridge"], "invalid value 'bridge'");
     starts(&["--runtime=no-such-runtime"], "the runtime no-such-runtime is not in PATH");
     starts(&["--memory=1m", "--runtime=crun"], "--memory 1048576 is refused");

@@ -105,6 +105,10 @@ pub(crate) fn user_is_that_of_the_image(image: &ContainerImage) {
     let ids = "uid=1000(app) gid=1001(app) groups=1001(app),2000(extra)";
     assert_eq!(image.run(&[], &[]), format!("{ids}\n/data/new\nof image /h oci\n0022\n{path}\n"));
     assert_eq!(image.run(&["-eA=x"], &["echo $A"]), "x\n");
+    // As in podman, what the image lacks belongs to the user, and what it has stays.
+    image.configure(r#""User":"app","WorkingDir":"/data/new/er","Volumes":{"/own":{},"/data/volume":{}}"#);
+    let script = "stat -c '%u %g %a' . .. /own /data/volume; touch ./x /own/x && echo written";
+    assert_eq!(image.run(&[], &["/bin/sh", "-c", script]), "1000 1001 755\n0 0 755\n1000 1001 755\n0 0 755\nwritten\n");
     for (user, expected) in [
         ("1234", "uid=1234 gid=0(root) groups=0(root)\n/"),
         ("1234:extra", "uid=1234 gid=2000(extra) groups=2000(extra)\n/"),

@@ -258,7 +258,8 @@ pub enum PullError {
     /// An annotation of the manifest has another digest than the image.
     #[error(
         "manifest {manifest}: its annotation {key} has the digest {expected}, but the image has {found}: the layers or \
-         the annotation were changed, and the image is not to be trusted"
+         the annotation were changed, and the image is not to be trusted; or it was built FROM an image with this \
+         annotation, which podman build and buildah copy: build it on one that was pushed without --annotate"
     )]
     Annotation {
         /// The digest of the manifest.

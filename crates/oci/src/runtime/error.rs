@@ -29,6 +29,12 @@ pub enum RuntimeError {
     /// There is nothing to run.
     #[error("no command: the image has neither Entrypoint nor Cmd; give a command after --")]
     NoCommand,
+    /// The first word of the command is empty.
+    #[error("the command is empty: its first word must name a program")]
+    EmptyCommand,
+    /// Two options mount something at one place.
+    #[error("{0} is mounted by two options: leave one of them out")]
+    MountedTwice(String),
     /// The user is not in the image.
     #[error(
         "user {0:?} is not in the image's /etc/passwd: the image's configuration names it, so build the image with a \

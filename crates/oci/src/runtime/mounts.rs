@@ -1,6 +1,6 @@
 //! Lists the mounts of a container: the default file systems, generated files, volumes, and what the user asks for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use oci_spec::runtime::{Mount, MountBuilder};
@@ -36,11 +36,16 @@ pub(super) fn mounts(
             list.put_tmpfs(path, attributes.as_ref().map_or(&[], |attributes| attributes.as_slice()))?;
         }
     }
+    let mut asked = BTreeSet::new();
+    let mut once = |destination: String| match asked.insert(destination.clone()) {
+        true => Ok(destination),
+        false => Err(RuntimeError::MountedTwice(destination)),
+    };
     for tmpfs in &options.tmpfs {
-        list.put_tmpfs(clean_path("--tmpfs", &tmpfs.destination)?, &tmpfs.options)?;
+        list.put_tmpfs(once(clean_path("--tmpfs", &tmpfs.destination)?)?, &tmpfs.options)?;
     }
     for bind in &options.binds {
-        let destination = clean_path("--volume", &bind.destination)?;
+        let destination = once(clean_path("--volume", &bind.destination)?)?;
         let mut flags = bind.options.clone();
         let has = |flags: &[String], names: &[&str]| flags.iter().any(|flag| names.contains(&flag.as_str()));
         if !has(&flags, &["ro", "rw"]) {

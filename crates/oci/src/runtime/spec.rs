@@ -60,10 +60,11 @@ fn command(image: &ImageProcess, options: &RunOptions) -> Result<Vec<String>, Ru
     if let Some(word) = words.iter().find(|word| word.contains('\0')) {
         return Err(RuntimeError::NulByte { field: "argument", value: word.clone() });
     }
-    // An image may have the empty word as its command.
     match words.first() {
-        Some(program) if !program.is_empty() => Ok(words),
-        _ => Err(RuntimeError::NoCommand),
+        // An image may have the empty word as its command.
+        Some(program) if program.is_empty() => Err(RuntimeError::EmptyCommand),
+        Some(_) => Ok(words),
+        None => Err(RuntimeError::NoCommand),
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::{ArchiveFiles, ImageSource, RootDocument, SourceError, SourceFiles, read_file};
 use crate::BlobDigest;
+use crate::full_names::full_names;
 use crate::manifest::{BlobRef, DOCUMENT_MAX, ImageConfig, ManifestError};
 
 /// An image in an archive of `docker save`.
@@ -103,14 +104,15 @@ fn choose(images: Vec<SavedImage>, described: &str, image: Option<&str>) -> Resu
         };
     };
     let number = image.strip_prefix('@').and_then(|number| number.parse::<usize>().ok());
-    let is_it = |saved: &SavedImage| {
-        let mut tags = saved.repo_tags.iter().flatten();
-        tags.any(|tag| tag == image || tag.strip_suffix(":latest") == Some(image))
+    let mut images: Vec<SavedImage> = images.collect();
+    let place = match number {
+        Some(number) => Some(number).filter(|number| *number < images.len()),
+        // As skopeo does, which writes whole names.
+        None => full_names(image)
+            .iter()
+            .find_map(|name| images.iter().position(|saved| saved.repo_tags.iter().flatten().any(|tag| tag == name))),
     };
-    let found = match number {
-        Some(number) => images.nth(number),
-        None => images.find(is_it),
-    };
+    let found = place.map(|place| images.swap_remove(place));
     found.ok_or_else(|| no_image(format!("no image is called {image:?}")))
 }
 

@@ -27,6 +27,8 @@ use crate::{BlobDigest, shown::shown};
 
 /// Indexes that a reference may lead through.
 const INDEX_DEPTH_MAX: usize = 4;
+/// Most indexes that are read to find a manifest.
+const INDEXES_MAX: usize = 16;
 
 /// The reasons why a source cannot give something.
 #[derive(Debug, thiserror::Error)]
@@ -212,32 +214,59 @@ pub struct RootDocument {
 /// If the source has no such image, or a document is malformed or has another digest than the one that names it.
 pub fn find_manifest(source: &dyn ImageSource, platform: &Platform) -> Result<Manifest, SourceError> {
     let RootDocument { raw, media_type, digest } = source.root()?;
-    let mut what = source.describe();
+    let what = source.describe();
     if let Some(expected) = digest {
         check(&what, &raw, expected)?;
     }
-    let malformed = |what: &str| {
-        let what = what.to_owned();
-        move |error| SourceError::Manifest { what, error }
-    };
-    let mut document = Document::parse(raw, media_type.as_deref()).map_err(malformed(&what))?;
-    for _ in 0..INDEX_DEPTH_MAX {
-        let entries = match document {
+    let document = Document::parse(raw, media_type.as_deref());
+    let document = document.map_err(|error| SourceError::Manifest { what: what.clone(), error })?;
+    Descent { source, platform, indexes_left: INDEXES_MAX }.manifest(what, document, 0)
+}
+
+/// The way through indexes to a manifest.
+struct Descent<'s> {
+    source: &'s dyn ImageSource,
+    platform: &'s Platform,
+    /// Number of indexes that may be read yet.
+    indexes_left: usize,
+}
+
+impl Descent<'_> {
+    /// Finds the manifest that a document leads to: by the platform, or in the indexes that it lists without one.
+    fn manifest(&mut self, what: String, document: Document, depth: usize) -> Result<Manifest, SourceError> {
+        let index = match document {
             Document::Manifest(manifest) => return Ok(*manifest),
-            Document::Index(entries) => entries,
+            Document::Index(index) => index,
         };
-        let blob = &for_platform(&entries, platform).map_err(malformed(&what))?.blob;
-        what = format!("manifest {}", blob.digest);
-        let raw = source.manifest(blob)?;
+        let too_many = |what: String| SourceError::NoImage(format!("{}: {what}", self.source.describe()));
+        if depth == INDEX_DEPTH_MAX {
+            return Err(too_many(format!("more than {INDEX_DEPTH_MAX} indexes lead to it")));
+        }
+        self.indexes_left = self
+            .indexes_left
+            .checked_sub(1)
+            .ok_or_else(|| too_many(format!("it is not in the first {INDEXES_MAX} indexes")))?;
+        let missing = match for_platform(&index.entries, self.platform) {
+            Ok(entry) => return self.follow(&entry.blob, depth),
+            Err(error) => SourceError::Manifest { what, error },
+        };
+        for nested in index.entries.iter().filter(|entry| entry.is_nested_index()) {
+            match self.follow(&nested.blob, depth) {
+                Err(SourceError::Manifest { error: ManifestError::NoPlatform { .. }, .. }) => {}
+                found => return found,
+            }
+        }
+        Err(missing)
+    }
+
+    fn follow(&mut self, blob: &BlobRef, depth: usize) -> Result<Manifest, SourceError> {
+        let what = format!("manifest {}", blob.digest);
+        let raw = self.source.manifest(blob)?;
         check(&what, &raw, blob.digest)?;
         check_size(&what, &raw, blob.size)?;
-        document = Document::parse(raw, Some(&blob.media_type)).map_err(malformed(&what))?;
-    }
-    match document {
-        Document::Manifest(manifest) => Ok(*manifest),
-        Document::Index(_) => {
-            Err(SourceError::NoImage(format!("{}: more than {INDEX_DEPTH_MAX} indexes lead to it", source.describe())))
-        }
+        let document = Document::parse(raw, Some(&blob.media_type));
+        let document = document.map_err(|error| SourceError::Manifest { what: what.clone(), error })?;
+        self.manifest(what, document, depth + 1)
     }
 }
 

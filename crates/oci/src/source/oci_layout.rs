@@ -1,12 +1,13 @@
 //! An OCI image layout: `index.json` and blobs by digest.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use serde::Deserialize;
 
 use super::{ImageSource, RootDocument, SourceError, SourceFiles, check, check_size, read_file};
 use crate::BlobDigest;
-use crate::manifest::{BlobRef, DOCUMENT_MAX, Document, IndexEntry};
+use crate::manifest::{BlobRef, DOCUMENT_MAX, Document, DocumentIndex, IndexEntry};
 
 /// The annotations by which tools name an image in `index.json`.
 const NAMES: [&str; 2] = ["org.opencontainers.image.ref.name", "io.containerd.image.name"];
@@ -46,8 +47,8 @@ impl<F: SourceFiles> OciLayout<F> {
     #[must_use]
     pub fn only_name(&self) -> Option<String> {
         let raw = read_file(&self.files, "index.json", DOCUMENT_MAX).ok()?;
-        let Document::Index(entries) = Document::parse(raw, None).ok()? else { return None };
-        let [only] = entries.as_slice() else { return None };
+        let Document::Index(index) = Document::parse(raw, None).ok()? else { return None };
+        let [only] = index.entries.as_slice() else { return None };
         let mut names: Vec<&String> = NAMES.iter().filter_map(|key| only.blob.annotations.get(*key)).collect();
         names.dedup();
         // Buildah and podman write a whole reference, other tools often a tag alone, which says nothing elsewhere.
@@ -76,7 +77,8 @@ impl<F: SourceFiles> OciLayout<F> {
     }
 
     /// Finds the entry of the image in the index.
-    fn find<'e>(&self, entries: &'e [IndexEntry]) -> Result<&'e IndexEntry, SourceError> {
+    fn find<'e>(&self, index: &'e DocumentIndex) -> Result<&'e IndexEntry, SourceError> {
+        let entries = &index.entries;
         let names = |entry: &IndexEntry| -> Vec<String> {
             NAMES.iter().filter_map(|key| entry.blob.annotations.get(*key).cloned()).collect()
         };
@@ -89,9 +91,10 @@ impl<F: SourceFiles> OciLayout<F> {
             SourceError::NoImage(format!("{}: {what}; {all}", self.described))
         };
         let Some(image) = &self.image else {
-            return match entries {
-                [only] => Ok(only),
-                [] => Err(SourceError::NoImage(format!("{}: the layout has no image", self.described))),
+            return match (entries.as_slice(), index.unchecked.as_slice()) {
+                ([only], []) => Ok(only),
+                ([], [(_, error)]) => Err(self.malformed(error.clone().into())),
+                ([], []) => Err(SourceError::NoImage(format!("{}: the layout has no image", self.described))),
                 _ => Err(no_image("the layout has several images, so that a name is needed after the path")),
             };
         };
@@ -100,7 +103,16 @@ impl<F: SourceFiles> OciLayout<F> {
             Some(digest) => entry.blob.digest == digest,
             None => names(entry).contains(image),
         });
-        let first = found.next().ok_or_else(|| no_image(&format!("no image is called {image:?}")))?;
+        let Some(first) = found.next() else {
+            let mut unchecked = index.unchecked.iter();
+            let is_it = |(annotations, _): &&(BTreeMap<String, String>, _)| {
+                NAMES.iter().any(|key| annotations.get(*key) == Some(image))
+            };
+            return Err(match unchecked.find(is_it) {
+                Some((_, error)) => self.malformed(error.clone().into()),
+                None => no_image(&format!("no image is called {image:?}")),
+            });
+        };
         if let Some(other) = found.find(|other| other.blob.digest != first.blob.digest) {
             let digests = format!("{} and {}", first.blob.digest, other.blob.digest);
             let what = format!("several images are called {image:?}, {digests}; @DIGEST chooses one");
@@ -123,10 +135,10 @@ impl<F: SourceFiles> ImageSource for OciLayout<F> {
         self.check_version()?;
         let raw = read_file(&self.files, "index.json", DOCUMENT_MAX)?;
         let document = Document::parse(raw, None).map_err(|error| self.malformed(error))?;
-        let Document::Index(entries) = document else {
+        let Document::Index(index) = document else {
             return Err(SourceError::NoImage(format!("index.json of {} is no index", self.described)));
         };
-        let BlobRef { digest, size, media_type, .. } = &self.find(&entries)?.blob;
+        let BlobRef { digest, size, media_type, .. } = &self.find(&index)?.blob;
         let raw = read_file(&self.files, &blob_path(digest), DOCUMENT_MAX)?;
         let what = format!("{} of {}", blob_path(digest), self.described);
         check(&what, &raw, *digest)?;
@@ -155,6 +167,7 @@ mod tests {
     use std::io;
 
     use super::*;
+    use crate::source::find_manifest;
 
     /// A layout in memory.
     struct MemoryFiles(HashMap<String, Vec<u8>>);
@@ -206,6 +219,81 @@ mod tests {
         assert_eq!(root(&two, 0, Some("b")).unwrap().raw, b"3");
         // The same image twice is one.
         assert_eq!(root(&[("a", "1"), ("a", "1")], 0, Some("a")).unwrap().raw, b"1");
+    }
+
+    /// Adds a document to the files, and returns the fields of its descriptor.
+    fn put(files: &mut HashMap<String, Vec<u8>>, kind: &str, text: &str) -> String {
+        let digest = BlobDigest::of(text.as_bytes());
+        files.insert(blob_path(&digest), text.as_bytes().to_vec());
+        let size = text.len();
+        format!(r#""mediaType":"application/vnd.oci.image.{kind}.v1+json","digest":"{digest}","size":{size}"#)
+    }
+
+    fn layout(mut files: HashMap<String, Vec<u8>>, entries: &[String], image: Option<&str>) -> OciLayout<MemoryFiles> {
+        let index = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entries.join(","));
+        files.insert("index.json".to_owned(), index.into_bytes());
+        OciLayout::new(MemoryFiles(files), "oci:x".to_owned(), image.map(str::to_owned))
+    }
+
+    #[test]
+    fn an_entry_of_another_algorithm_hides_no_other() {
+        let named = |name: &str, rest: &str| format!(r#"{{{rest},"annotations":{{"{}":"{name}"}}}}"#, NAMES[0]);
+        let other = format!(r#""mediaType":"application/x","digest":"sha512:{}","size":1"#, "ab".repeat(64));
+        let root = |image: Option<&str>| {
+            let mut files = HashMap::new();
+            let entries = [named("a", &put(&mut files, "manifest", "1")), named("b", &other)];
+            layout(files, &entries, image).root()
+        };
+        assert_eq!(root(Some("a")).unwrap().raw, b"1");
+        let error = root(Some("b")).unwrap_err().to_string();
+        assert!(error.contains("sha512:abab") && error.contains("is no digest that can be checked"), "{error}");
+        assert!(root(Some("c")).unwrap_err().to_string().contains("no image is called \"c\""));
+        assert!(root(None).unwrap_err().to_string().contains("several images"));
+        // A wrong sha256 is an error of the whole index.
+        let wrong = other.replace(&format!("sha512:{}", "ab".repeat(64)), "sha256:ab");
+        assert!(layout(HashMap::new(), &[named("b", &wrong)], Some("b")).root().is_err());
+    }
+
+    #[test]
+    fn a_platform_is_found_in_nested_indexes() {
+        let mut files = HashMap::new();
+        let empty = put(&mut files, "config", "{}");
+        let manifest = |files: &mut _, name: &str| {
+            let text =
+                format!(r#"{{"schemaVersion":2,"config":{{{empty}}},"layers":[],"annotations":{{"name":"{name}"}}}}"#);
+            put(files, "manifest", &text)
+        };
+        let of = |architecture: &str, rest: &str| {
+            format!(r#"{{{rest},"platform":{{"os":"linux","architecture":"{architecture}"}}}}"#)
+        };
+        let (arm, amd) = (manifest(&mut files, "arm"), manifest(&mut files, "amd"));
+        let index = |files: &mut _, entries: &[String]| {
+            put(files, "index", &format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entries.join(",")))
+        };
+        let first = index(&mut files, &[of("arm64", &arm)]);
+        // Without a platform, beside an attestation.
+        let second = index(&mut files, &[format!("{{{amd}}}"), of("unknown", &arm)]);
+        let both = index(&mut files, &[format!("{{{first}}}"), format!("{{{second}}}")]);
+        let find = |platform: &str| {
+            let entries = [format!("{{{both}}}")];
+            find_manifest(&layout(files.clone(), &entries, None), &platform.parse().unwrap())
+        };
+        assert_eq!(find("linux/arm64").unwrap().annotations["name"], "arm");
+        assert_eq!(find("linux/amd64").unwrap().annotations["name"], "amd");
+        let mut files = HashMap::new();
+        let mut nested = index(&mut files, &[]);
+        let empty = format!("{{{nested}}}");
+        let find = |files: HashMap<_, _>, entry: &str| {
+            find_manifest(&layout(files, &[format!("{{{entry}}}")], None), &"linux/amd64".parse().unwrap())
+        };
+        let error = find(files.clone(), &nested).unwrap_err().to_string();
+        assert!(error.contains("has no image for linux/amd64") && error.contains("@sha256:HEX"), "{error}");
+        let many = index(&mut files, &vec![empty; 20]);
+        assert!(find(files.clone(), &many).unwrap_err().to_string().contains("first 16 indexes"));
+        for _ in 0..4 {
+            nested = index(&mut files, &[format!("{{{nested}}}")]);
+        }
+        assert!(find(files, &nested).unwrap_err().to_string().contains("more than 4 indexes"));
     }
 
     #[test]

@@ -28,6 +28,8 @@ fn other_meaning(text: &str) -> Option<&'static str> {
         Some("commands take it for a source with a transport")
     } else if text.starts_with('/') {
         Some("commands take it for a path, as it begins with a slash")
+    } else if text.ends_with('/') {
+        Some("commands take it for a directory, as it ends with a slash")
     } else if text.split('/').any(|part| part == "..") {
         Some("it has \"..\" as a part, as only a path has")
     } else {
@@ -57,6 +59,7 @@ mod tests {
             "/abs",
             "a/../b",
             "a/..",
+            "a/",
         ] {
             let error = parse(refused).unwrap_err();
             assert!(error.contains(refused) && error.contains("choose another name"), "{error}");

@@ -21,7 +21,8 @@ pub(super) struct NewManifestArgs {
     /// Compression of new layers: none, gzip[:1-9] or zstd[:1-19] [default: gzip:6]
     #[arg(long, value_name = "KIND", requires = "recompress", help_heading = "New manifests")]
     compression: Option<LayerCompression>,
-    /// Add the digest of the composefs image to the manifest, which is new then
+    /// Add the digest of the composefs image to the manifest, which is new then. Not for an image that others are built
+    /// on: podman build and buildah copy the annotation, which is wrong there
     #[arg(long, help_heading = "New manifests")]
     annotate: bool,
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use anyhow::{Context as _, bail};
-use libcomposefs_oci::stored::StoredImage;
+use libcomposefs_oci::stored::{StoredImage, image_stream};
 use libcomposefs_repo::{ImageName, InvalidRefName, Repository, RepositoryError, StreamTag};
 
 use super::unpack::unpack_if_cold;
@@ -97,7 +97,7 @@ impl NameOperand {
         }
         match (tag, kind) {
             (Some(tag), _) => {
-                let oci = StoredImage::by_tag(repository, &tag)?;
+                let oci = StoredImage::by_name(repository, &tag)?;
                 let digest = oci.image();
                 let digest = digest.with_context(|| format!("{tag} has no composefs image: pull it again"))?;
                 Ok(ResolvedName { image: ImageName::Digest(digest), oci: Some(Box::new(oci)) })
@@ -131,7 +131,7 @@ impl NameOperand {
     /// Returns the name as that of an OCI image, if the repository has one.
     fn tag(&self, repository: &Repository) -> anyhow::Result<Option<StreamTag>> {
         let Ok(tag) = self.0.parse::<StreamTag>() else { return Ok(None) };
-        Ok(repository.resolve_stream_tag(&tag)?.map(|_| tag))
+        Ok(image_stream(repository, &tag)?.map(|_| tag))
     }
 }
 

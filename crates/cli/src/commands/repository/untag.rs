@@ -2,8 +2,8 @@
 
 use anyhow::bail;
 use clap_complete::engine::ArgValueCompleter;
-use libcomposefs_repo::RefName;
 use libcomposefs_repo::cold::is_base_name;
+use libcomposefs_repo::{RefName, Repository, RepositoryError, StreamTag};
 use serde_json::json;
 
 use super::RepositoryArgs;
@@ -38,10 +38,22 @@ pub(crate) fn run(args: &UntagArgs, selected: &RepositoryArgs) -> anyhow::Result
                  removes this one too"
             );
         }
-        let digest = repository.untag(name)?;
+        let digest = repository.untag(name).map_err(|error| of_oci(&repository, name, error))?;
         if args.json {
             output::json_line(&json!({ "untagged": name.as_str(), "digest": digest.map(|digest| digest.to_hex()) }));
         }
     }
     Ok(())
+}
+
+/// Names the other command if the name is that of an OCI image.
+fn of_oci(repository: &Repository, name: &RefName, error: RepositoryError) -> anyhow::Error {
+    let is_tag =
+        name.as_str().parse().is_ok_and(|tag: StreamTag| matches!(repository.resolve_stream_tag(&tag), Ok(Some(_))));
+    let error = anyhow::Error::from(error);
+    if is_tag {
+        error.context(format!("{name} is the name of an OCI image: `composefs oci untag` removes it"))
+    } else {
+        error
+    }
 }

@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
 use std::io::Write as _;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use libcomposefs_oci::runtime::{
-    ContainerNetwork, ContainerPlace, ImageProcess, RunOptions, VolumeAttributes, clean_volume, runtime_spec,
+    ContainerNetwork, ContainerPlace, ContainerUser, ImageProcess, RunOptions, VolumeAttributes, clean_volume,
+    runtime_spec,
 };
-use libcomposefs_sys::in_root::make_directories_in_root;
+use libcomposefs_sys::in_root::{make_directories_in_root, open_directory_in_root};
 use libcomposefs_sys::mount::{FsContext, MountAttrFlags, MountError, unmount};
 
-use rustix::fs::fstat;
+use rustix::fs::{AtFlags, Gid, Uid, chownat, fstat};
 use rustix::io::Errno;
 
 use super::host::HostFacts;
@@ -82,12 +83,14 @@ impl OciBundle {
             ContainerNetwork::None => self.id.clone(),
             ContainerNetwork::Host => host.hostname.clone(),
         };
-        let volumes = self.make_volumes(image)?;
+        let user = accounts::resolve(&image.user, &self.root())?;
+        check_user(&user, host.mapped)?;
+        let volumes = self.make_directories(image, &user)?;
         let place = ContainerPlace {
             root: self.root(),
             files: generated::write(&self.path, options.network, &hostname)?,
             hostname,
-            user: accounts::resolve(&image.user, &self.root())?,
+            user,
             limits: host.limits.clone(),
             cgroups_path: host.cgroups_path().map(PathBuf::from),
             seccomp: Some(host.seccomp.clone()),
@@ -95,7 +98,6 @@ impl OciBundle {
             volumes,
             user_namespace: host.mapped,
         };
-        check_user(&place.user, host.mapped)?;
         let spec = runtime_spec(image, &options, &place)?;
         let path = self.path.join("config.json");
         let text = serde_json::to_vec_pretty(&spec).context("cannot write the runtime's configuration as JSON")?;
@@ -104,18 +106,23 @@ impl OciBundle {
             .with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// Makes the directories of the image's volumes, as podman does, and returns their attributes.
-    fn make_volumes(&self, image: &ImageProcess) -> anyhow::Result<BTreeMap<String, VolumeAttributes>> {
+    /// Makes the working directory and the directories of the image's volumes, as podman does: those that the image
+    /// lacks belong to the user. Returns the attributes of the volumes.
+    fn make_directories(
+        &self,
+        image: &ImageProcess,
+        user: &ContainerUser,
+    ) -> anyhow::Result<BTreeMap<String, VolumeAttributes>> {
         let mut attributes = BTreeMap::new();
         let root = File::open(self.root()).with_context(|| format!("cannot open {}", self.root().display()))?;
+        if image.working_dir.starts_with('/') {
+            let directory = &image.working_dir;
+            let made = make_user_directory(&root, directory, user);
+            made.with_context(|| format!("cannot create the working directory {directory:?} of the image"))?;
+        }
         for volume in &image.volumes {
             let volume = clean_volume(volume)?;
-            let failed = |errno| match errno {
-                Errno::INVAL => anyhow!("a symlink on its path leads nowhere"),
-                Errno::NOTDIR => anyhow!("a part of its path is no directory"),
-                errno => anyhow::Error::from(errno),
-            };
-            let made = make_directories_in_root(root.as_fd(), volume.as_bytes()).map_err(failed);
+            let made = make_user_directory(&root, &volume, user);
             let made = made.with_context(|| format!("cannot create the volume {volume:?} of the image"))?;
             let stat = fstat(&made).with_context(|| format!("cannot read the volume {volume:?} of the image"))?;
             let mode = stat.st_mode & 0o7777;
@@ -142,6 +149,23 @@ impl OciBundle {
             let _ = fs::remove_dir(directory);
         }
     }
+}
+
+/// Makes a directory of the container that is missing, and gives it to the user. Returns its descriptor.
+fn make_user_directory(root: &File, path: &str, user: &ContainerUser) -> anyhow::Result<OwnedFd> {
+    let failed = |errno| match errno {
+        Errno::INVAL => anyhow!("a symlink on its path leads nowhere"),
+        Errno::NOTDIR => anyhow!("a part of its path is no directory"),
+        errno => anyhow::Error::from(errno),
+    };
+    match open_directory_in_root(root.as_fd(), path.as_bytes()) {
+        Err(Errno::NOENT) => {}
+        opened => return opened.map_err(failed),
+    }
+    let made = make_directories_in_root(root.as_fd(), path.as_bytes()).map_err(failed)?;
+    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+    chownat(&made, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH).map_err(anyhow::Error::from)?;
+    Ok(made)
 }
 
 /// Makes a directory that only root can enter.

@@ -23,6 +23,7 @@ mod sizes;
 mod supervise;
 mod terminal_size;
 mod volume;
+mod watcher;
 mod write_bundle;
 
 use std::path::Path;

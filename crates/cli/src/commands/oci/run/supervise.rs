@@ -17,6 +17,7 @@ use super::failure::RuntimeFailure;
 use super::host::{CgroupManager, HostFacts};
 use super::program::RuntimeProgram;
 use super::terminal_size;
+use super::watcher::ContainerWatcher;
 
 /// A container that is ready to be started.
 pub(super) struct Container<'a> {
@@ -42,6 +43,7 @@ pub(super) fn run(relay: &SignalRelay, container: &Container<'_>, args: &RunArgs
         command.stdin(Stdio::null());
     }
     let lock = changes.map(ContainerChanges::inheritable_lock).transpose().context("cannot share the lock")?;
+    let watcher = ContainerWatcher::start(|| delete(program, bundle, host)).context("cannot start a process")?;
     let mut child = relay.spawn(&mut command).with_context(|| format!("cannot run {}", program.path.display()))?;
     drop(lock);
     let size_changed = |runtime: &Child| {
@@ -51,6 +53,7 @@ pub(super) fn run(relay: &SignalRelay, container: &Container<'_>, args: &RunArgs
         }
     };
     let status = relay.wait(&mut child, size_changed).with_context(|| format!("cannot wait for {}", program.name()))?;
+    watcher.end();
     let is_started = pid_file.exists() || status.success();
     if status.signal().is_some() || !is_started {
         // The runtime left the container or its control group behind.

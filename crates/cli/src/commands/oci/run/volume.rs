@@ -30,6 +30,9 @@ pub(super) fn parse_bind(text: &str) -> Result<BindMount, String> {
             flags.push(option.to_owned());
         }
     }
+    if ["ro", "rw"].iter().all(|option| flags.iter().any(|flag| flag == option)) {
+        return Err("ro and rw contradict each other".to_owned());
+    }
     Ok(BindMount { source: PathBuf::from(source), destination: destination.to_owned(), options: flags })
 }
 
@@ -57,7 +60,7 @@ mod tests {
         assert_eq!(parse_bind("/a:/b"), Ok(bind(&[])));
         assert_eq!(parse_bind("/a:/b:"), Ok(bind(&[])));
         assert_eq!(parse_bind("/a:/b:ro,rbind,nosuid"), Ok(bind(&["ro", "nosuid"])));
-        for text in ["", "/a", "/a:/b:ro:x", "/a:/b:Z", "/a:/b:ro rw", "/a:/b:rshared"] {
+        for text in ["", "/a", "/a:/b:ro:x", "/a:/b:Z", "/a:/b:ro rw", "/a:/b:rshared", "/a:/b:ro,rw"] {
             assert!(parse_bind(text).is_err(), "{text:?}");
         }
         let error = parse_bind("data:/b").unwrap_err();
