@@ -107,7 +107,8 @@ fn document(bytes: &[u8]) {
             let again = Document::parse(bytes.to_vec(), Some(&manifest.media_type));
             assert_eq!(again.ok().as_ref(), Some(&document));
         }
-        Document::Index(entries) => {
+        Document::Index(index) => {
+            let entries = &index.entries;
             assert!(entries.len() <= bytes.len() / 71);
             for entry in entries.iter().take(8) {
                 let Some(platform) = &entry.platform else { continue };
