@@ -8,6 +8,7 @@
 //! verifies no digest. The format is specified in `docs/format/frame.md`.
 #![forbid(unsafe_code)]
 
+mod btf;
 mod choose;
 mod decode;
 mod elf;

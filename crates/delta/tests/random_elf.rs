@@ -56,7 +56,7 @@ fn program(functions: u64, gap: u64) -> Vec<u8> {
     ])
 }
 
-/// A kernel: absolute addresses of four bytes in code, tables relative to themselves, and the list of what moves.
+/// A kernel: absolute addresses of four bytes in code, tables relative to themselves, types, and a list of what moves.
 fn kernel(functions: u64, gap: u64) -> Vec<u8> {
     let text_address = 0xffff_ffff_8100_0000;
     let start = |number: u64| text_address + number * 64 + number / 10 * gap;
@@ -76,13 +76,23 @@ fn kernel(functions: u64, gap: u64) -> Vec<u8> {
     let relative = |number: u64| (start(number).wrapping_sub(table_address + number * 4) as u32).to_le_bytes();
     let table: Vec<u8> = (0..functions).flat_map(relative).collect();
     let data: Vec<u8> = (0..functions).flat_map(|number| start(number).to_le_bytes()).collect();
-    let names = b"\0.text\0.orc_unwind_ip\0.param\0.percpu\0.shstrtab\0";
+    let names = b"\0.text\0.orc_unwind_ip\0.param\0.percpu\0.BTF\0.shstrtab\0";
+    // Structures whose members have other types, with numbers that are larger by the gap.
+    let structure = |number: u64| {
+        let (kind, size) = (4 << 24 | 1, number.wrapping_mul(0x9e37_79b9) as u32);
+        let moved = |number: u64| (number + gap) as u32;
+        [moved(number * 7 % 5000), kind, size, moved(number * 3 % 4000), moved(number * 11 % 3000), size >> 16]
+    };
+    let types: Vec<u32> = (1000..1000 + functions).flat_map(structure).collect();
+    let head = [0x1_eb9f, 24, 0, types.len() as u32 * 4, types.len() as u32 * 4, 0];
+    let types: Vec<u8> = head.into_iter().chain(types).flat_map(u32::to_le_bytes).collect();
     let mut bytes = elf(&[
         (1, 1, 6, text_address, &text),
         (7, 1, 2, table_address, &table),
         (22, 1, 2, text_address + 0x200_0000, &data),
         (29, 1, 3, 0, &[7; 64]),
-        (37, 3, 0, 0, names),
+        (37, 1, 2, text_address + 0x300_0000, &types),
+        (42, 3, 0, 0, names),
     ]);
     bytes.extend(places.into_iter().flat_map(u32::to_le_bytes));
     bytes

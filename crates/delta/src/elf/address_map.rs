@@ -51,6 +51,9 @@ impl AddressMap {
                 let from = self.moved(anchor, &mut near_anchor).wrapping_add(addend);
                 self.moved(target, &mut near_target).wrapping_sub(from)
             }
+            StoredAddress::Number { space, number } => {
+                self.moved(space.wrapping_add(number), &mut near_target).wrapping_sub(space)
+            }
             StoredAddress::Backward { anchor, target } => {
                 self.moved(anchor, &mut near_anchor).wrapping_sub(self.moved(target, &mut near_target))
             }

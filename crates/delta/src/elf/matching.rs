@@ -3,6 +3,7 @@
 use super::address_map::AddressMap;
 use super::references::replace_references;
 use super::sections::{ElfSections, sections};
+use crate::btf::TypeVotes;
 
 /// Number of equal bytes by which a part is found.
 const WINDOW: usize = 24;
@@ -33,10 +34,15 @@ pub(crate) struct MatchedPart {
 /// The addresses in both are erased, so that the rest can be compared.
 pub(crate) fn find_map(mut old: Vec<u8>, mut new: Vec<u8>) -> Option<AddressMap> {
     let (old_sections, new_sections) = (sections(&old)?, sections(&new)?);
+    let mut votes = TypeVotes::default();
+    if let (Some(from), Some(to)) = (old_sections.types(), new_sections.types()) {
+        votes.count((&old, from), (&new, to));
+    }
     replace_references(&mut old, &mut |_| 0);
     replace_references(&mut new, &mut |_| 0);
     let parts = matched_parts(&old, &new);
-    Some(AddressMap::new(stretches(&parts, &old_sections, &new_sections)))
+    let types = votes.distances();
+    Some(AddressMap::new(types.into_iter().chain(stretches(&parts, &old_sections, &new_sections))))
 }
 
 fn hash(window: &[u8; WINDOW]) -> u64 {
@@ -181,4 +187,20 @@ pub(crate) fn in_order(mut pieces: Vec<(u64, u64, u64)>) -> Vec<(u64, u64)> {
         }
     }
     all
+}
+
+/// Mixes a number into a token.
+pub(crate) fn mixed(token: u64, number: u64) -> u64 {
+    (token ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
+}
+
+/// Returns which tokens of a list are which of another: the numbers of both.
+pub(crate) fn aligned(old: &[u64], new: &[u64]) -> Vec<(usize, usize)> {
+    let bytes = |tokens: &[u64]| -> Vec<u8> { tokens.iter().flat_map(|token| token.to_le_bytes()).collect() };
+    let mut found = Vec::new();
+    for part in matched_parts(&bytes(old), &bytes(new)).iter().filter(|part| part.old % 8 == part.new % 8) {
+        let indices = (0..part.len / 8).map(|index| (part.old / 8 + index, part.new / 8 + index));
+        found.extend(indices.filter(|(from, to)| old[*from] == new[*to]));
+    }
+    found
 }

@@ -1,6 +1,7 @@
 //! The addresses in an ELF file: where they are, how they are stored, and what replaces them.
 
 use super::sections::{ElfSection, ElfSections, sections, u16_at, u32_at, u64_at};
+use crate::btf::replace_types;
 
 const SHT_PROGBITS: u32 = 1;
 const SHT_SYMTAB: u32 = 2;
@@ -37,6 +38,8 @@ pub(crate) enum StoredAddress {
     Relative { anchor: u64, addend: u64, target: u64 },
     /// Four bytes: `anchor - target`.
     Backward { anchor: u64, target: u64 },
+    /// Four bytes: a number that counts from the address `space`.
+    Number { space: u64, number: u64 },
 }
 
 /// Calls `replace` with each address that is found in a file, in the order of the specification, and writes the value
@@ -56,6 +59,7 @@ pub(crate) fn replace_references(bytes: &mut [u8], replace: &mut dyn FnMut(Store
             _ if section.file_size == 0 || section.is_code() => {}
             _ if section.name == b".eh_frame_hdr" => walk.frame_table(section),
             _ if section.name == b".eh_frame" => walk.frames(section),
+            _ if all.is_types(section) => walk.types(section),
             SHT_PROGBITS if all.is_kernel() && RELATIVE_TABLES.contains(&section.name.as_slice()) => {
                 walk.relative_table(section);
             }
@@ -158,6 +162,14 @@ impl ReferenceWalk<'_> {
             self.put32(at, StoredAddress::Absolute(address));
         }
         counts
+    }
+
+    /// The numbers of types and their names.
+    fn types(&mut self, section: &ElfSection) {
+        let (start, end) = (section.offset, section.offset + section.file_size);
+        replace_types(self.bytes, start, end, &mut |space, number| {
+            (self.replace)(StoredAddress::Number { space, number })
+        });
     }
 
     fn relative_table(&mut self, section: &ElfSection) {

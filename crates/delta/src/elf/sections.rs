@@ -6,6 +6,7 @@ const SECTIONS_MAX: usize = 4096;
 const ADDRESS_MAX: u64 = u64::MAX - 4096;
 /// Lowest address of a kernel.
 const KERNEL_MIN: u64 = 0xffff_ffff_8000_0000;
+const SHT_PROGBITS: u32 = 1;
 const SHT_NOBITS: u32 = 8;
 const SHF_WRITE: u64 = 1;
 const SHF_ALLOC: u64 = 2;
@@ -53,6 +54,17 @@ pub(crate) struct ElfSections {
 }
 
 impl ElfSections {
+    /// Returns the beginning and the end of the types of a kernel.
+    pub(crate) fn types(&self) -> Option<(usize, usize)> {
+        let section = self.list.iter().find(|section| self.is_types(section))?;
+        Some((section.offset, section.offset + section.file_size))
+    }
+
+    /// Returns whether a section has the types of a kernel.
+    pub(crate) fn is_types(&self, section: &ElfSection) -> bool {
+        self.is_kernel() && section.kind == SHT_PROGBITS && section.name == b".BTF"
+    }
+
     /// True for kernels: all addresses are in the highest 2 GiB, and so have four bytes in code.
     pub(crate) fn is_kernel(&self) -> bool {
         self.image.0 >= KERNEL_MIN && self.image.0 < self.image.1

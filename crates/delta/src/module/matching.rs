@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::numbers::replace_numbers;
 use super::pair::{ModulePair, Piece};
 use super::sections::{Section, sections};
-use super::types::{TypeVotes, vote};
+use crate::btf::TypeVotes;
 use crate::elf::address_map::AddressMap;
 use crate::elf::matching::{in_order, matched_parts};
 
@@ -54,17 +54,14 @@ pub(super) fn find_map(old: &[u8], old_sizes: &[usize], new: &[u8], new_sizes: &
         let (from, to) = (&old_modules[from].sections, &new_modules[to].sections);
         ModulePair { old, new, from, to }
     };
-    let (mut pieces, mut votes) = (Vec::new(), TypeVotes::new());
+    let (mut pieces, mut votes) = (Vec::new(), TypeVotes::default());
     for indices in &pairs {
         let pair = pair(old, *indices);
         pair.sections(&parts, &mut pieces);
         pair.symbols(&mut pieces);
-        vote(&pair, &mut votes);
+        pair.types(&mut votes);
     }
-    for (number, targets) in votes {
-        let best = targets.into_iter().max_by_key(|(target, count)| (*count, *target));
-        pieces.extend(best.map(|(target, _)| Piece::one(number, target)));
-    }
+    pieces.extend(votes.distances().into_iter().map(|(number, by)| Piece::one(number, number.wrapping_add(by))));
     // Tables hold only zeros, and are matched by the relocations in them, once these have new symbols and addends.
     let mut changed = old.to_vec();
     replace_numbers(&mut changed, old_sizes.iter().copied(), &map(&pieces));

@@ -1,11 +1,9 @@
 //! Coder 6: kernel modules, in which places, symbols and types have other numbers (`docs/format/frame.md`, section 8).
 
-mod btf;
 mod matching;
 mod numbers;
 mod pair;
 mod sections;
-mod types;
 
 use std::io::{self, BufRead};
 

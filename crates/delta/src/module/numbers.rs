@@ -1,14 +1,10 @@
 //! The numbers in a module: where they are, and what replaces them (`docs/format/frame.md`, section 8).
 
-use super::btf::{Word, record, types};
 use super::sections::{ENTRY, SHT_RELA, SHT_SYMTAB, Section, sections};
+use crate::btf::replace_types;
 use crate::elf::address_map::AddressMap;
 use crate::elf::sections::{u16_at, u32_at, u64_at};
 
-/// The number of a type is mapped as an address from here on.
-pub(super) const TYPES: u64 = 1 << 40;
-/// The same for offsets of names of types.
-pub(super) const NAMES: u64 = 1 << 41;
 /// Relocations that are relative to the byte after them, in code.
 const R_PC32: u32 = 2;
 const R_PLT32: u32 = 4;
@@ -84,20 +80,9 @@ impl NumberWalk<'_> {
     }
 
     fn types(&mut self, section: &Section) {
-        let Some((mut at, end)) = types(self.bytes, section.start, section.end) else { return };
-        while let Some(record) = record(self.bytes, at, end) {
-            at = record.end();
-            for (at, word) in record.words() {
-                let space = match word {
-                    Word::Plain => continue,
-                    Word::Type => TYPES,
-                    Word::Name => NAMES,
-                };
-                let Some(number) = u32_at(self.bytes, at).filter(|number| *number != 0) else { continue };
-                let moved = self.map.moved(space + u64::from(number), &mut self.near).wrapping_sub(space) as u32;
-                self.bytes[at..at + 4].copy_from_slice(&moved.to_le_bytes());
-            }
-        }
+        replace_types(self.bytes, section.start, section.end, &mut |space, number| {
+            self.map.moved(space + number, &mut self.near).wrapping_sub(space)
+        });
     }
 
     /// The section in which a symbol is, if it has bytes.

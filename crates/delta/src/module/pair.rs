@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use super::sections::{ENTRY, SHT_RELA, SHT_STRTAB, SHT_SYMTAB, Section, name_at};
-use crate::elf::matching::{MatchedPart, matched_parts};
+use crate::btf::TypeVotes;
+use crate::elf::matching::{MatchedPart, aligned, mixed};
 use crate::elf::sections::{u16_at, u32_at, u64_at};
 
 /// Old numbers from `start` on that are new ones from `target` on.
@@ -73,6 +74,14 @@ impl ModulePair<'_> {
         }
     }
 
+    /// The numbers of types and their names.
+    pub(super) fn types(&self, votes: &mut TypeVotes) {
+        let range = |list: &[Section]| list.iter().find(|section| section.is_btf).map(|one| (one.start, one.end));
+        if let (Some(from), Some(to)) = (range(self.from), range(self.to)) {
+            votes.count((self.old, from), (self.new, to));
+        }
+    }
+
     /// The places of relocations outside code, by what is relocated; `self.old` has the new symbols and addends, and
     /// `original` the old places. Appends the range of each such section, too.
     pub(super) fn tables(&self, original: &[u8], tables: &mut Vec<(u64, u64)>, pieces: &mut Vec<Piece>) {
@@ -125,20 +134,4 @@ fn symbols<'b>(bytes: &'b [u8], list: &[Section]) -> Option<Vec<Symbol<'b>>> {
         Some(Symbol { at, name, name_at: name_at_all, is_section })
     };
     Some((table.start..table.end).step_by(ENTRY).filter_map(symbol).collect())
-}
-
-/// Mixes a number into a token.
-pub(super) fn mixed(token: u64, number: u64) -> u64 {
-    (token ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
-}
-
-/// Returns which tokens of a list are which of another: the numbers of both.
-pub(super) fn aligned(old: &[u64], new: &[u64]) -> Vec<(usize, usize)> {
-    let bytes = |tokens: &[u64]| -> Vec<u8> { tokens.iter().flat_map(|token| token.to_le_bytes()).collect() };
-    let mut found = Vec::new();
-    for part in matched_parts(&bytes(old), &bytes(new)).iter().filter(|part| part.old % 8 == part.new % 8) {
-        let indices = (0..part.len / 8).map(|index| (part.old / 8 + index, part.new / 8 + index));
-        found.extend(indices.filter(|(from, to)| old[*from] == new[*to]));
-    }
-    found
 }

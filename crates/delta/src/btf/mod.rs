@@ -1,12 +1,20 @@
 //! BTF, the types of a kernel or a module (`docs/format/frame.md`, section 8.3): where its numbers are.
 
+mod votes;
+
+pub(crate) use votes::TypeVotes;
+
 use crate::elf::sections::{u16_at, u32_at};
 
 const MAGIC: u16 = 0xeb9f;
+/// The number of a type is mapped as an address from here on.
+const TYPES: u64 = 1 << 40;
+/// The same for offsets of names.
+const NAMES: u64 = 1 << 41;
 
 /// A word of four bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Word {
+enum Word {
     /// A size, an offset or a value.
     Plain,
     /// The number of a type.
@@ -17,9 +25,20 @@ pub(super) enum Word {
 
 use Word::{Name, Plain, Type};
 
+impl Word {
+    /// The address from which on numbers of this kind are mapped.
+    fn space(self) -> Option<u64> {
+        match self {
+            Plain => None,
+            Type => Some(TYPES),
+            Name => Some(NAMES),
+        }
+    }
+}
+
 /// A type: the place of its first word, and its words after the second one, which says what they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct BtfRecord {
+struct BtfRecord {
     at: usize,
     third: Word,
     /// Words of each element, and the number of elements.
@@ -29,7 +48,7 @@ pub(super) struct BtfRecord {
 
 impl BtfRecord {
     /// All words with their places.
-    pub(super) fn words(&self) -> impl Iterator<Item = (usize, Word)> + use<> {
+    fn words(&self) -> impl Iterator<Item = (usize, Word)> + use<> {
         let elements = self.each.iter().copied().cycle().take(self.each.len() * self.count);
         let words = [Name, Plain, self.third].into_iter().chain(elements);
         let at = self.at;
@@ -37,13 +56,29 @@ impl BtfRecord {
     }
 
     /// Offset of the byte after the type.
-    pub(super) fn end(&self) -> usize {
+    fn end(&self) -> usize {
         self.at + 12 + self.each.len() * self.count * 4
     }
 }
 
+/// Changes the numbers of types and names in a section that lies at `start` to `end`. `moved` returns the
+/// new number of an old one, which counts from the address that is given first.
+pub(crate) fn replace_types(bytes: &mut [u8], start: usize, end: usize, moved: &mut dyn FnMut(u64, u64) -> u64) {
+    let Some((mut at, end)) = types(bytes, start, end) else { return };
+    while let Some(record) = record(bytes, at, end) {
+        at = record.end();
+        for (at, word) in record.words() {
+            let number = u32_at(bytes, at).filter(|number| *number != 0);
+            if let (Some(space), Some(number)) = (word.space(), number) {
+                let number = moved(space, number.into()) as u32;
+                bytes[at..at + 4].copy_from_slice(&number.to_le_bytes());
+            }
+        }
+    }
+}
+
 /// Returns the offsets of the first type of a section that lies at `start` to `end`, and of the end of all.
-pub(super) fn types(bytes: &[u8], start: usize, end: usize) -> Option<(usize, usize)> {
+fn types(bytes: &[u8], start: usize, end: usize) -> Option<(usize, usize)> {
     let header = bytes.get(start..end)?;
     let word = |at| u32_at(header, at).map(|word| word as usize);
     let first = word(4)?.checked_add(word(8)?)?;
@@ -52,7 +87,7 @@ pub(super) fn types(bytes: &[u8], start: usize, end: usize) -> Option<(usize, us
 }
 
 /// Returns the type at an offset; `None` if it is unknown or does not end at `end` or before.
-pub(super) fn record(bytes: &[u8], at: usize, end: usize) -> Option<BtfRecord> {
+fn record(bytes: &[u8], at: usize, end: usize) -> Option<BtfRecord> {
     let info = u32_at(bytes.get(..end)?, at + 4)?;
     let (third, each, is_many): (Word, &'static [Word], bool) = match info >> 24 & 0x1f {
         1 => (Plain, &[Plain], false),
@@ -73,7 +108,7 @@ pub(super) fn record(bytes: &[u8], at: usize, end: usize) -> Option<BtfRecord> {
 }
 
 /// Returns the types of a section that lies at `start` to `end`, up to the first that is unknown or cut off.
-pub(super) fn records(bytes: &[u8], start: usize, end: usize) -> impl Iterator<Item = BtfRecord> + '_ {
+fn records(bytes: &[u8], start: usize, end: usize) -> impl Iterator<Item = BtfRecord> + '_ {
     let (mut at, end) = types(bytes, start, end).unwrap_or_default();
     std::iter::from_fn(move || {
         let record = record(bytes, at, end)?;
