@@ -26,7 +26,7 @@ pub(crate) fn rebased(content: &[u8], base: &[u8]) -> io::Result<Option<(Vec<u8>
     Ok(Some((moved, head)))
 }
 
-/// Writes the bytes that tell how addresses move. If the map is too large, it tells that none does, and returns `false`.
+/// Writes the bytes that tell how addresses move. If the map is too large, they tell that none does; returns `false`.
 pub(crate) fn write_map(map: &[u8], out: &mut Vec<u8>) -> io::Result<bool> {
     let fits = map.len() as u64 <= MAP_MAX;
     let start = out.len();

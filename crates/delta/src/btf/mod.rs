@@ -14,7 +14,7 @@ const NAMES: u64 = 1 << 41;
 
 /// A word of four bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Word {
+enum BtfWord {
     /// A size, an offset or a value.
     Plain,
     /// The number of a type.
@@ -23,9 +23,9 @@ enum Word {
     Name,
 }
 
-use Word::{Name, Plain, Type};
+use BtfWord::{Name, Plain, Type};
 
-impl Word {
+impl BtfWord {
     /// The address from which on numbers of this kind are mapped.
     fn space(self) -> Option<u64> {
         match self {
@@ -40,15 +40,15 @@ impl Word {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct BtfRecord {
     at: usize,
-    third: Word,
+    third: BtfWord,
     /// Words of each element, and the number of elements.
-    each: &'static [Word],
+    each: &'static [BtfWord],
     count: usize,
 }
 
 impl BtfRecord {
     /// All words with their places.
-    fn words(&self) -> impl Iterator<Item = (usize, Word)> + use<> {
+    fn words(&self) -> impl Iterator<Item = (usize, BtfWord)> + use<> {
         let elements = self.each.iter().copied().cycle().take(self.each.len() * self.count);
         let words = [Name, Plain, self.third].into_iter().chain(elements);
         let at = self.at;
@@ -89,7 +89,7 @@ fn types(bytes: &[u8], start: usize, end: usize) -> Option<(usize, usize)> {
 /// Returns the type at an offset; `None` if it is unknown or does not end at `end` or before.
 fn record(bytes: &[u8], at: usize, end: usize) -> Option<BtfRecord> {
     let info = u32_at(bytes.get(..end)?, at + 4)?;
-    let (third, each, is_many): (Word, &'static [Word], bool) = match info >> 24 & 0x1f {
+    let (third, each, is_many): (BtfWord, &'static [BtfWord], bool) = match info >> 24 & 0x1f {
         1 => (Plain, &[Plain], false),
         2 | 8..=12 | 18 => (Type, &[], false),
         3 => (Plain, &[Type, Type, Plain], false),

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::{BtfRecord, Word, records};
-use crate::elf::matching::{aligned, mixed};
+use super::{BtfRecord, BtfWord, records};
+use crate::elf::parts::{aligned, mixed};
 use crate::elf::sections::u32_at;
 
 /// Most stretches of new numbers; more are no use.
@@ -15,7 +15,7 @@ pub(crate) struct TypeVotes(HashMap<u64, HashMap<u64, usize>>);
 
 impl TypeVotes {
     /// Counts the new numbers of the types and names of a section, given as its first and last offset.
-    pub(crate) fn count(&mut self, (old, old_range): Part<'_>, (new, new_range): Part<'_>) {
+    pub(crate) fn count(&mut self, (old, old_range): SectionBytes<'_>, (new, new_range): SectionBytes<'_>) {
         let (old_types, new_types) = (all_records(old, old_range), all_records(new, new_range));
         let tokens =
             |bytes: &[u8], list: &[BtfRecord]| -> Vec<u64> { list.iter().map(|one| token(bytes, one)).collect() };
@@ -45,7 +45,7 @@ impl TypeVotes {
 }
 
 /// Bytes, and the beginning and the end of a section in them.
-type Part<'b> = (&'b [u8], (usize, usize));
+type SectionBytes<'b> = (&'b [u8], (usize, usize));
 
 fn all_records(bytes: &[u8], (start, end): (usize, usize)) -> Vec<BtfRecord> {
     records(bytes, start, end).collect()
@@ -53,6 +53,6 @@ fn all_records(bytes: &[u8], (start, end): (usize, usize)) -> Vec<BtfRecord> {
 
 /// A number that is the same for types that are the same except for numbers.
 fn token(bytes: &[u8], record: &BtfRecord) -> u64 {
-    let plain = record.words().filter(|(_, word)| *word == Word::Plain);
+    let plain = record.words().filter(|(_, word)| *word == BtfWord::Plain);
     plain.fold(0, |token, (at, _)| mixed(token, u64::from(u32_at(bytes, at).unwrap_or(0))))
 }

@@ -2,5 +2,6 @@
 
 pub(crate) mod address_map;
 pub(crate) mod matching;
+pub(crate) mod parts;
 pub(crate) mod references;
 pub(crate) mod sections;

@@ -3,24 +3,25 @@
 use std::collections::HashMap;
 
 use super::numbers::replace_numbers;
-use super::pair::{ModulePair, Piece};
-use super::sections::{Section, sections};
+use super::pair::{ModulePair, NumberPiece};
+use super::sections::{ModuleSection, sections};
 use crate::btf::TypeVotes;
 use crate::elf::address_map::AddressMap;
-use crate::elf::matching::{in_order, matched_parts};
+use crate::elf::matching::in_order;
+use crate::elf::parts::matched_parts;
 
 /// A module among the bytes of several files, and its sections.
-struct Module {
+struct ModuleFile {
     start: usize,
     end: usize,
-    sections: Vec<Section>,
+    sections: Vec<ModuleSection>,
 }
 
-fn modules(bytes: &[u8], sizes: &[usize]) -> Vec<Module> {
+fn modules(bytes: &[u8], sizes: &[usize]) -> Vec<ModuleFile> {
     let (mut start, mut found) = (0, Vec::new());
     for size in sizes {
         let end = start + size;
-        found.extend(sections(bytes, start, end).map(|sections| Module { start, end, sections }));
+        found.extend(sections(bytes, start, end).map(|sections| ModuleFile { start, end, sections }));
         start = end;
     }
     found
@@ -36,7 +37,7 @@ pub(super) fn find_map(old: &[u8], old_sizes: &[usize], new: &[u8], new_sizes: &
     // The new module of an old one is the one with which it has most bytes in common.
     let mut common: HashMap<(usize, usize), usize> = HashMap::new();
     for part in &parts {
-        let index = |all: &[Module], at| {
+        let index = |all: &[ModuleFile], at| {
             let index = all.partition_point(|module| module.end <= at);
             all.get(index).filter(|module| module.start <= at).map(|_| index)
         };
@@ -61,7 +62,7 @@ pub(super) fn find_map(old: &[u8], old_sizes: &[usize], new: &[u8], new_sizes: &
         pair.symbols(&mut pieces);
         pair.types(&mut votes);
     }
-    pieces.extend(votes.distances().into_iter().map(|(number, by)| Piece::one(number, number.wrapping_add(by))));
+    pieces.extend(votes.distances().into_iter().map(|(number, by)| NumberPiece::one(number, number.wrapping_add(by))));
     // Tables hold only zeros, and are matched by the relocations in them, once these have new symbols and addends.
     let mut changed = old.to_vec();
     replace_numbers(&mut changed, old_sizes.iter().copied(), &map(&pieces));
@@ -78,13 +79,13 @@ pub(super) fn find_map(old: &[u8], old_sizes: &[usize], new: &[u8], new_sizes: &
     Some(map(&pieces))
 }
 
-fn map(pieces: &[Piece]) -> AddressMap {
-    let distance = |piece: &Piece| (piece.start, piece.len, piece.target.wrapping_sub(piece.start));
+fn map(pieces: &[NumberPiece]) -> AddressMap {
+    let distance = |piece: &NumberPiece| (piece.start, piece.len, piece.target.wrapping_sub(piece.start));
     AddressMap::new(in_order(pieces.iter().map(distance).collect()))
 }
 
 /// The bytes, with zeros in the sections that are not matched by their bytes.
-fn without_numbers(bytes: &[u8], modules: &[Module]) -> Vec<u8> {
+fn without_numbers(bytes: &[u8], modules: &[ModuleFile]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     for section in modules.iter().flat_map(|module| &module.sections).filter(|section| section.has_numbers()) {
         bytes[section.start..section.end].fill(0);

@@ -1,6 +1,6 @@
 //! The numbers in a module: where they are, and what replaces them (`docs/format/frame.md`, section 8).
 
-use super::sections::{ENTRY, SHT_RELA, SHT_SYMTAB, Section, sections};
+use super::sections::{ENTRY, ModuleSection, SHT_RELA, SHT_SYMTAB, sections};
 use crate::btf::replace_types;
 use crate::elf::address_map::AddressMap;
 use crate::elf::sections::{u16_at, u32_at, u64_at};
@@ -26,7 +26,7 @@ pub(super) fn replace_numbers(bytes: &mut [u8], sizes: impl Iterator<Item = usiz
 
 struct NumberWalk<'a> {
     bytes: &'a mut [u8],
-    list: &'a [Section],
+    list: &'a [ModuleSection],
     map: &'a AddressMap,
     /// Stretches that were used last: of an offset, and of the beginning of a section.
     near: usize,
@@ -34,12 +34,14 @@ struct NumberWalk<'a> {
 }
 
 impl NumberWalk<'_> {
-    fn section(&mut self, section: &Section) {
+    fn section(&mut self, section: &ModuleSection) {
         let linked = self.list.get(section.link).copied();
         let entries = (section.start..section.end).step_by(ENTRY).take_while(|at| at + ENTRY <= section.end);
         match (section.kind, linked) {
             (SHT_RELA, Some(symbols)) if symbols.kind == SHT_SYMTAB => {
-                let Some(target) = self.list.get(section.info).copied().filter(Section::has_bytes) else { return };
+                let Some(target) = self.list.get(section.info).copied().filter(ModuleSection::has_bytes) else {
+                    return;
+                };
                 entries.for_each(|at| self.relocation(at, &target, &symbols));
             }
             (SHT_SYMTAB, Some(names)) if names.has_bytes() => entries.for_each(|at| self.symbol(at, &names)),
@@ -48,7 +50,7 @@ impl NumberWalk<'_> {
         }
     }
 
-    fn relocation(&mut self, at: usize, target: &Section, symbols: &Section) {
+    fn relocation(&mut self, at: usize, target: &ModuleSection, symbols: &ModuleSection) {
         let (Some(offset), Some(kind)) = (u64_at(self.bytes, at), u32_at(self.bytes, at + 8)) else { return };
         let (Some(number), Some(addend)) = (u32_at(self.bytes, at + 12), u64_at(self.bytes, at + 16)) else { return };
         let moved = self.moved(target.start, offset);
@@ -69,7 +71,7 @@ impl NumberWalk<'_> {
         }
     }
 
-    fn symbol(&mut self, at: usize, names: &Section) {
+    fn symbol(&mut self, at: usize, names: &ModuleSection) {
         let (Some(name), Some(value)) = (u32_at(self.bytes, at), u64_at(self.bytes, at + 8)) else { return };
         let name = self.moved(names.start, u64::from(name)) as u32;
         self.bytes[at..at + 4].copy_from_slice(&name.to_le_bytes());
@@ -79,16 +81,16 @@ impl NumberWalk<'_> {
         }
     }
 
-    fn types(&mut self, section: &Section) {
+    fn types(&mut self, section: &ModuleSection) {
         replace_types(self.bytes, section.start, section.end, &mut |space, number| {
             self.map.moved(space + number, &mut self.near).wrapping_sub(space)
         });
     }
 
     /// The section in which a symbol is, if it has bytes.
-    fn section_of(&self, symbol: usize) -> Option<Section> {
+    fn section_of(&self, symbol: usize) -> Option<ModuleSection> {
         let number = usize::from(u16_at(self.bytes, symbol + 6)?);
-        self.list.get(number).copied().filter(Section::has_bytes)
+        self.list.get(number).copied().filter(ModuleSection::has_bytes)
     }
 
     /// The offset that a byte of a section has in the section of the object.

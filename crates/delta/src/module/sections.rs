@@ -15,7 +15,7 @@ const SECTIONS_MAX: usize = 4096;
 
 /// A section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Section {
+pub(super) struct ModuleSection {
     /// The type (`SHT_*`).
     pub(super) kind: u32,
     pub(super) is_code: bool,
@@ -32,7 +32,7 @@ pub(super) struct Section {
     pub(super) is_btf: bool,
 }
 
-impl Section {
+impl ModuleSection {
     /// Returns whether the section has bytes in the file.
     pub(super) fn has_bytes(&self) -> bool {
         self.kind != SHT_NOBITS && self.kind != 0
@@ -56,7 +56,7 @@ pub(super) fn name_at(bytes: &[u8], at: usize) -> &[u8] {
 }
 
 /// Returns the sections of a module that is at `start` to `end`; `None` if no module for x86-64 is there.
-pub(super) fn sections(bytes: &[u8], start: usize, end: usize) -> Option<Vec<Section>> {
+pub(super) fn sections(bytes: &[u8], start: usize, end: usize) -> Option<Vec<ModuleSection>> {
     let file = bytes.get(start..end)?;
     let size_at = |at| usize::try_from(u64_at(file, at)?).ok();
     let is_module = file.starts_with(b"\x7fELF\x02\x01\x01") && u16_at(file, 16)? == 1 && u16_at(file, 18)? == 62;
@@ -80,7 +80,7 @@ pub(super) fn sections(bytes: &[u8], start: usize, end: usize) -> Option<Vec<Sec
         let (link, info) = (u32_at(file, at + 40)? as usize, u32_at(file, at + 44)? as usize);
         let is_btf = kind == SHT_PROGBITS && name_at(&bytes[..end], name) == b".BTF";
         let (start, end) = (start + offset, start + offset + size);
-        list.push(Section { kind, is_code, start, end, link, info, name, is_btf });
+        list.push(ModuleSection { kind, is_code, start, end, link, info, name, is_btf });
     }
     Some(list)
 }
