@@ -1,5 +1,6 @@
 //! `cargo xtask e2e ENGINE`: the engines that use composefs today, the real ones, on what was built here.
 
+mod boot;
 mod chroot;
 mod containers;
 mod dist;
@@ -25,6 +26,8 @@ pub(crate) struct Options {
 
 #[derive(clap::Subcommand)]
 enum Engine {
+    /// Disks of `composefs disk` under OVMF with Secure Boot and systemd-boot.
+    Boot(boot::Options),
     /// Debian's ostree and its own tests on our libcomposefs.so.1.
     Ostree(ostree::Options),
     /// The Debian packages of `cargo xtask dist`, in place of Debian's own, under Debian's ostree.
@@ -40,6 +43,7 @@ enum Engine {
 impl Engine {
     fn name(&self) -> &'static str {
         match self {
+            Engine::Boot(_) => "boot",
             Engine::Ostree(_) => "ostree",
             Engine::Dist(_) => "dist",
             Engine::Guides(_) => "guides",
@@ -50,6 +54,7 @@ impl Engine {
 
     fn run(&self) -> Result<Vec<Suite>> {
         match self {
+            Engine::Boot(options) => boot::run(options),
             Engine::Ostree(options) => ostree::run(options),
             Engine::Dist(options) => dist::run(options),
             Engine::Guides(options) => guides::run(options),
@@ -61,13 +66,16 @@ impl Engine {
 
 /// Returns the engines of `cargo xtask test` whose names are wanted.
 pub(crate) fn engines(full: bool, wanted: impl Fn(&str) -> bool) -> Engines {
-    let all = [
+    let mut all = vec![
         Engine::Ostree(ostree::Options { all: full }),
         Engine::Podman(podman::Options {}),
         Engine::Lxc(lxc::Options {}),
         Engine::Guides(guides::Options::all()),
         Engine::Dist(dist::Options { all: full }),
     ];
+    if full {
+        all.push(Engine::Boot(boot::Options {}));
+    }
     Engines(all.into_iter().filter(|engine| wanted(engine.name())).collect())
 }
 

@@ -3,7 +3,7 @@
 mod arm;
 mod fuzzing;
 pub(crate) mod libtest;
-mod own_init;
+pub(crate) mod own_init;
 mod packages;
 mod power;
 pub(crate) mod programs;

@@ -11,7 +11,7 @@ pub(crate) mod interactive;
 pub(crate) mod modules;
 pub(crate) mod payload;
 mod qemu;
-mod slots;
+pub(crate) mod slots;
 pub(crate) mod volatile_disk;
 
 use std::path::PathBuf;

@@ -14,10 +14,10 @@ struct Slots {
 static SLOTS: Slots = Slots::new(2);
 
 /// A slot; dropping it lets another machine start.
-pub(super) struct Slot<'a>(&'a Slots);
+pub(crate) struct Slot<'a>(&'a Slots);
 
 /// Waits for a free slot.
-pub(super) fn take() -> Slot<'static> {
+pub(crate) fn take() -> Slot<'static> {
     SLOTS.take()
 }
 

@@ -138,7 +138,7 @@ fn damage(disk: &Path, content: &[u8]) -> Result<()> {
 }
 
 /// The program, and the modules that it loads. The order may name modules that are not there.
-fn initramfs(kernel: &Fetched, program: &Path, missing: usize) -> Result<Payload> {
+pub(crate) fn initramfs(kernel: &Fetched, program: &Path, missing: usize) -> Result<Payload> {
     let mut payload = Payload::default();
     payload.file("init", program);
     let modules = ModuleSet::collect(&kernel.modules, MODULES)?;
