@@ -96,6 +96,14 @@ pub enum Error {
         /// What is missing.
         reason: NotSigned,
     },
+    /// A trust policy should accept the image, and cannot be asked.
+    #[error("Failed to mount composefs {}: Image cannot be judged by a policy: {reason}", image.display())]
+    NotJudged {
+        /// Path of the image, for messages.
+        image: PathBuf,
+        /// What prevents it.
+        reason: &'static str,
+    },
     /// `verity_check=` asks for less than what is demanded of this image.
     #[error("Failed to mount composefs {}: Invalid argument: option verity_check={check} contradicts the demand \
         that every file of this image is verified", image.display())]
@@ -240,6 +248,7 @@ impl Error {
             Error::NoVerity { .. } => "no-verity",
             Error::WrongVerity { .. } => "wrong-verity",
             Error::NotSigned { .. } => "not-signed",
+            Error::NotJudged { .. } => "not-judged",
             Error::Contradiction { .. } => "contradiction",
             Error::Directory { .. } => "directory",
             Error::OpenUserns { .. } => "open-userns",
@@ -293,6 +302,10 @@ impl Error {
             Error::NotSigned { .. } => {
                 "use a kernel with this option and mount /proc, or demand a digest with digest=".into()
             }
+            Error::NotJudged { image, .. } => format!(
+                "mount it with mount.composefs or `composefs mount`, and with fs-verity: `composefs seal {}`",
+                image.display()
+            ),
             Error::Contradiction { .. } => "leave out verity_check, or use verity_check=2".into(),
             Error::NoOverlayVerity { .. } => {
                 "use Linux 6.6 or newer, or mount without verification: leave out digest= and verity, \

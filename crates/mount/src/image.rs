@@ -112,12 +112,38 @@ impl ImageFile {
         }
     }
 
-    /// Demands what the options say of the image: its digest, and a signature.
+    /// Returns the digest that the kernel checks every read of the image against.
     ///
     /// # Errors
     ///
-    /// Those of [`ImageFile::check_digest`] and [`ImageFile::check_signature`].
+    /// [`Error::NotJudged`] if the image has no fs-verity, [`Error::ReadImage`]
+    pub fn kernel_digest(&self) -> Result<Digest, Error> {
+        match measure(&self.file).map_err(|source| self.unreadable(MEASURING, source))? {
+            Measurement::Refused(errno) => Err(self.unreadable(MEASURING, errno.into())),
+            Measurement::Digest(measured) => {
+                let algorithm = u8::try_from(measured.algorithm).ok().and_then(Algorithm::from_kernel_number);
+                let digest = algorithm.and_then(|algorithm| Digest::new(algorithm, &measured.digest));
+                digest.ok_or_else(|| self.not_judged("its fs-verity has an algorithm that no policy knows"))
+            }
+            Measurement::NotEnabled | Measurement::Unsupported => {
+                Err(self.not_judged("it has no fs-verity, and could change after it was judged"))
+            }
+        }
+    }
+
+    fn not_judged(&self, reason: &'static str) -> Error {
+        Error::NotJudged { image: self.path.clone(), reason }
+    }
+
+    /// Demands what the options say of the image: its digest, a signature, and that a policy has judged it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ImageFile::check_digest`] and [`ImageFile::check_signature`]; [`Error::NotJudged`]
     pub fn check(&self, options: &Options) -> Result<(), Error> {
+        if options.policy().is_some() {
+            return Err(self.not_judged("this program asks no policy"));
+        }
         if let Some(digest) = options.digest() {
             self.check_digest(digest)?;
         }

@@ -91,6 +91,8 @@ pub struct Options {
     pub basedirs: Vec<PathOrFd>,
     digest: Option<Digest>,
     signed: bool,
+    /// The name that a trust policy must accept the image under. The mount is refused until a caller has judged it.
+    policy: Option<String>,
     verity: Verity,
     /// The value of `verity_check=` if it asks for less than [`Verity::Require`].
     asked_for_less: Option<u8>,
@@ -126,6 +128,31 @@ impl Options {
     #[must_use]
     pub fn with_signature(self) -> Self {
         Self { signed: true, verity: Verity::Require, ..self }
+    }
+
+    /// Demands that a trust policy accepts the image under a name, as the option `policy=` does. This crate knows no
+    /// policy: [`ImageFile::check`](crate::ImageFile::check) refuses the image until [`Options::judged`] is called.
+    #[must_use]
+    pub fn with_policy(self, name: String) -> Self {
+        Self { policy: Some(name), verity: Verity::Require, ..self }
+    }
+
+    /// Returns the name that a trust policy must accept the image under.
+    #[must_use]
+    pub fn policy(&self) -> Option<&str> {
+        self.policy.as_deref()
+    }
+
+    /// Says that a trust policy has accepted the image with this digest under the name. From now on the mount demands
+    /// the digest.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Options::demand`].
+    pub fn judged(&mut self, image: &Path, digest: &Digest) -> Result<(), Error> {
+        self.demand(image, digest)?;
+        self.policy = None;
+        Ok(())
     }
 
     /// Sets what overlayfs checks of the files, also to less than before.

@@ -128,6 +128,7 @@ struct Words {
     basedirs: Vec<PathBuf>,
     digest: Option<Digest>,
     signed: bool,
+    policy: Option<String>,
     verity: bool,
     try_verity: bool,
     verity_check: Option<u8>,
@@ -157,6 +158,10 @@ impl Words {
             "workdir" => self.work = Some(path(some()?)),
             "idmap" => self.idmap = Some(path(some()?)),
             "digest" => self.digest = Some(Digest::from_hex(unescape(some()?))?),
+            "policy" => {
+                let value = String::from_utf8(unescape(some()?)).ok().filter(|value| !value.is_empty());
+                self.policy = Some(value.ok_or(OptionError::Value(name))?);
+            }
             "readahead" => self.read_ahead = read_ahead(some()?)?,
             "verity_check" => self.verity_check = Some(verity_check(some()?)?),
             // mount(8) writes a value after some of these (`comment=`), never after a flag.
@@ -203,6 +208,9 @@ impl Words {
             _ => return Err(OptionError::HalfUpper),
         };
         let mut options = Options::from_text(self.digest, self.signed, verity, self.verity_check);
+        if let Some(name) = self.policy {
+            options = options.with_policy(name);
+        }
         options.basedirs = self.basedirs.into_iter().map(Into::into).collect();
         options.upper = upper;
         options.idmap = self.idmap.map(Into::into);
@@ -217,6 +225,7 @@ impl Words {
         let demand = [
             ("digest", self.digest.is_some()),
             ("signed", self.signed),
+            ("policy", self.policy.is_some()),
             ("verity", self.verity),
             ("tryverity", self.try_verity),
         ]

@@ -73,6 +73,12 @@ pub enum TrustRefusal {
         /// The name.
         name: String,
     },
+    /// The rule accepts no image.
+    #[error("the rule {rule} rejects all images of its names")]
+    Rejected {
+        /// The name pattern of the rule.
+        rule: NamePattern,
+    },
     /// No statement lies beside the image.
     #[error("no statement about the image is here, and the rule {rule} asks for {}", signatures(*threshold))]
     NoStatement {
@@ -151,6 +157,7 @@ impl TrustRefusal {
     pub fn remedy(&self) -> &'static str {
         match self {
             TrustRefusal::NoRule { .. } => "add a rule for the name to the policy, or use a name that has one",
+            TrustRefusal::Rejected { .. } => "use another image, or change the rule",
             TrustRefusal::NoStatement { .. } => "fetch the image from a remote that has its signatures, or sign it",
             TrustRefusal::TooMany { .. } => "remove the files that do not belong to the image from its signatures",
             TrustRefusal::TooFew(_) => "have the statement signed by another key of the rule",
@@ -200,6 +207,7 @@ pub fn decide(
     };
     let demand = match &rule.demand {
         Demand::Nothing => return Ok(Acceptance::Unconditional { rule: rule.name.clone() }),
+        Demand::Rejection => return Err(TrustRefusal::Rejected { rule: rule.name.clone() }),
         Demand::Signatures(demand) => demand,
     };
     if evidence.len() > STATEMENTS_MAX {

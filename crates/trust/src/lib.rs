@@ -15,6 +15,7 @@
 //! and counts are bounded.
 #![forbid(unsafe_code)]
 
+mod containers_policy;
 mod decision;
 mod digest_text;
 mod evidence;
@@ -25,6 +26,7 @@ mod policy;
 mod ssh;
 mod statement;
 
+pub use containers_policy::{ImportedPolicy, import_containers_policy};
 pub use decision::{Acceptance, Moment, Question, TrustRefusal, decide};
 pub use evidence::{
     Evidence, NAMESPACE, SIGNATURE_MAX, SIGNATURES_MAX, STATEMENTS_MAX, SignatureError, digest_statement,

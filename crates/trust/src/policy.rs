@@ -87,6 +87,8 @@ pub(crate) struct Rule {
 #[derive(Clone, Debug)]
 pub(crate) enum Demand {
     Nothing,
+    /// No image is accepted.
+    Rejection,
     Signatures(SignatureDemand),
 }
 
@@ -103,6 +105,7 @@ impl Demand {
     fn in_words(&self) -> String {
         let demand = match self {
             Demand::Nothing => return "accepted without signatures".to_owned(),
+            Demand::Rejection => return "refused".to_owned(),
             Demand::Signatures(demand) => demand,
         };
         let mut words = format!("signed by {} of {}", demand.threshold, demand.keys.join(", "));
@@ -201,6 +204,7 @@ struct KeyText {
 struct RuleText {
     name: String,
     accept: Option<bool>,
+    reject: Option<bool>,
     keys: Option<Vec<String>>,
     threshold: Option<usize>,
     min_serial: Option<u64>,
@@ -312,6 +316,14 @@ fn keys(texts: BTreeMap<String, KeyText>) -> Result<BTreeMap<String, PolicyKey>,
 fn read_rule(text: RuleText, known: &BTreeMap<String, PolicyKey>) -> Result<Rule, TrustPolicyError> {
     let name = NamePattern::new(&text.name)?;
     let asks = text.keys.is_some() || text.threshold.is_some() || text.min_serial.is_some() || text.max_age.is_some();
+    match text.reject {
+        Some(true) if asks || text.accept.is_some() => {
+            return Err(rule_error(&name, "\"reject\" stands alone; remove it or the other keys"));
+        }
+        Some(true) => return Ok(Rule { name, demand: Demand::Rejection }),
+        Some(false) => return Err(rule_error(&name, "\"reject\" can only be true; remove it")),
+        None => {}
+    }
     match text.accept {
         Some(true) if asks => return Err(rule_error(&name, "\"accept\" stands alone; remove it or the other keys")),
         Some(true) => return Ok(Rule { name, demand: Demand::Nothing }),

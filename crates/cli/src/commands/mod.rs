@@ -23,7 +23,7 @@ pub(crate) mod info;
 mod ls;
 mod man_pages;
 pub(crate) mod mkcomposefs;
-mod mount;
+pub(crate) mod mount;
 pub(crate) mod mount_helper;
 pub(crate) mod oci;
 mod ostree;

@@ -16,6 +16,7 @@ use super::verity_warning;
 
 use crate::error_text;
 use crate::output::{self, escaped};
+use crate::trust::image_file::judge_file;
 
 const USAGE: &str = "\
 usage: mount.composefs [-sfnv] [-N namespace] [-t type] [-o opt[,opts..]] IMAGE MOUNTPOINT
@@ -32,6 +33,7 @@ Options:
 Supported options of -o:
   basedir=PATH[:PATH]    Specify location of basedir(s)
   digest=DIGEST          Specify required image digest (64 or 128 hex digits), implies verity
+  policy=NAME            Require that the trust policy accepts the image under a name, implies verity
   verity_check=0|1|2     0: verify no files (default), 1: verify files with a digest, 2: as verity
   verity                 Require all files to have specified and valid fs-verity digests
   tryverity              If supported by kernel, require fs-verity
@@ -165,7 +167,7 @@ fn mount(request: &Request) -> anyhow::Result<()> {
         return lazy.run(request.fake, request.verbose)?.result();
     }
     let unknown = if request.sloppy { UnknownOptions::Ignore } else { UnknownOptions::Refuse };
-    let options = libcomposefs_mount::parse(&request.options, unknown)?;
+    let mut options = libcomposefs_mount::parse(&request.options, unknown)?;
     let enter = |namespace: &PathBuf| {
         Visit::enter(namespace)
             .map_err(|error| anyhow!("Failed to enter mount namespace {}: {error}", namespace.display()))
@@ -184,6 +186,7 @@ fn mount(request: &Request) -> anyhow::Result<()> {
         Err(error) => return Err(with_remedy(&error)),
     };
     let header = image.header().map_err(|error| with_remedy(&error))?;
+    judge_file(&image, &mut options, request.fake)?;
     let plan = Plan::new(&request.image, &header, options);
     if request.fake {
         if request.verbose {

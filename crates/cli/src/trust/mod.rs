@@ -4,6 +4,7 @@
 //! policy nothing is demanded. With several, each must accept.
 
 mod floors_file;
+pub(crate) mod image_file;
 pub(crate) mod mount_record;
 mod policy_file;
 pub(crate) mod report;

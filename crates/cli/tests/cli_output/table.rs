@@ -492,6 +492,14 @@ pub(crate) const ROWS: &[Row] = &[
         r#"composefs --repo="$NONE" trust check one"#,
     ),
     Row {
+        command: "trust import-policy",
+        line: r#"mkdir -p "$OUT"; echo '{"default": [{"type": "reject"}]}' > "$OUT/policy.json"
+        composefs trust import-policy "$OUT/policy.json" --json"#,
+        fails: r#"composefs trust import-policy "$NONE""#,
+        holds: "",
+        undo: r#"rm -rf "$OUT""#,
+    },
+    Row {
         command: "trust show",
         line: "composefs trust show --json",
         fails: r#"mkdir -p "$OUT/composefs"; echo x > "$OUT/composefs/policy.toml"

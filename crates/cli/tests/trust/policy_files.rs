@@ -10,6 +10,40 @@ use libcomposefs_testkit::skip;
 use super::TrustingMachine;
 
 #[test]
+fn the_policy_of_containers_becomes_one_that_counts() {
+    let Some(machine) = TrustingMachine::new("the_policy_of_containers_becomes_one_that_counts") else { return };
+    let _ = machine.key("release");
+    // A key that ssh-keygen signs with, and openssl writes.
+    let pem = |name: &str| {
+        let mut make = Command::new("ssh-keygen");
+        make.args(["-q", "-t", "ecdsa", "-b", "256", "-m", "PKCS8", "-N", "", "-f"]).arg(machine.path(name));
+        assert!(make.status().unwrap().success());
+        let mut public = Command::new("openssl");
+        public.args(["pkey", "-pubout", "-in"]).arg(machine.path(name)).arg("-out").arg(machine.path("cosign.pub"));
+        assert!(public.status().unwrap().success());
+    };
+    pem("ec");
+    let signed = format!(r#"{{"type": "sigstoreSigned", "keyPath": "{}"}}"#, machine.text("cosign.pub"));
+    let policy = |requirement: &str| {
+        let scopes = format!(r#"{{"docker": {{"example.org/os": [{requirement}]}}}}"#);
+        let text = format!(r#"{{"default": [{{"type": "reject"}}], "transports": {scopes}}}"#);
+        fs::write(machine.path("policy.json"), text).unwrap();
+    };
+    let import = ["trust", "import-policy", &machine.text("policy.json")];
+    policy(&signed);
+    fs::write(machine.policy_file(), machine.ok("here", &import)).unwrap();
+    let tag = ["tag", "built", "example.org/os/1"];
+    machine.refused("here", &tag, &["no statement about the image"]);
+    machine.ok("here", &["sign", "built", "--as=example.org/os/*", &format!("--key={}", machine.text("ec"))]);
+    machine.ok("here", &tag);
+    // What a rule cannot say, and a scope that stands twice.
+    policy(r#"{"type": "signedBy", "keyType": "GPGKeys", "keyPath": "/none"}"#);
+    machine.refused("here", &import, &["example.org/os", "\"signedBy\"", "by hand"]);
+    fs::write(machine.path("policy.json"), r#"{"default": [{"type": "reject"}], "default": []}"#).unwrap();
+    machine.refused("here", &import, &["policy.json"]);
+}
+
+#[test]
 fn a_policy_that_cannot_be_used_refuses_all() {
     let Some(machine) = TrustingMachine::new("a_policy_that_cannot_be_used_refuses_all") else { return };
     machine.policy(&[], "[[rule]]\nname = \"*\"\naccept = true\n");
@@ -163,4 +197,45 @@ fn a_home_of_another_user_has_no_policy_of_this_one() {
     fs::set_permissions(machine.policy_file(), fs::Permissions::from_mode(0o600)).unwrap();
     let refused = show();
     assert!(String::from_utf8_lossy(&refused.stderr).contains("nothing is accepted"), "{refused:?}");
+}
+
+#[test]
+fn an_image_file_is_judged_on_request() {
+    let Some(machine) = TrustingMachine::new("an_image_file_is_judged_on_request") else { return };
+    let image = format!("{}/images/{}", machine.text("here"), machine.digest("built"));
+    let helper = |options: &str| {
+        let mut mount = machine.command("here");
+        // The name decides what the program is.
+        mount = {
+            let mut helper = Command::new(mount.get_program());
+            std::os::unix::process::CommandExt::arg0(&mut helper, "mount.composefs");
+            helper.envs(mount.get_envs().filter_map(|(key, value)| Some((key, value?))));
+            helper
+        };
+        let options = format!("basedir={}/objects{options}", machine.text("here"));
+        let output = mount.args(["-f", "-o", &options, &image, &machine.text("tree")]).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert_eq!(helper(""), (Some(0), String::new()));
+    let refused = |options: &str, words: &str| {
+        let (status, message) = helper(options);
+        assert!(status == Some(1) && message.contains(words), "{options}: {message}");
+    };
+    refused(",policy=debian/13", "needs a policy");
+    refused(",policy=", "policy");
+    refused(",policy=debian/13,verity_check=1", "policy");
+    machine.release_policy();
+    // Without policy= nothing is asked, as always.
+    assert_eq!(helper("").0, Some(0));
+    let (_, message) = helper(",policy=debian/13");
+    if message.contains("it has no fs-verity") {
+        assert!(message.contains("cannot be judged by a policy"), "{message}");
+        return skip::announce("an_image_file_is_judged_on_request", "needs fs-verity in TMPDIR");
+    }
+    assert!(message.contains("refuses debian/13") && message.contains("no statement"), "{message}");
+    machine.sign("release", "debian/13", &[]);
+    assert_eq!(helper(",policy=debian/13"), (Some(0), String::new()));
+    refused(",policy=debian/14", "have this name signed");
+    let repository = ["mount", "built", &machine.text("tree"), "-opolicy=debian/13", "--dry-run"];
+    machine.refused("here", &repository, &["is for image files"]);
 }

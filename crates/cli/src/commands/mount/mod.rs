@@ -153,6 +153,7 @@ const EXAMPLES: &str = "\
 Options for -o:
   basedir=DIR[:DIR...]   object directories (required for an image file)
   digest=HEX             expected fs-verity digest of the image; implies verity_check=2
+  policy=NAME            the trust policies must accept the image file under NAME; implies verity_check=2
   verity_check=0|1|2     verify no files (default), files with a digest, or require a digest for every file
   verity                 same as verity_check=2
   tryverity              same if the kernel supports it, otherwise no verification

@@ -11,6 +11,7 @@ use libcomposefs_trust::Moment;
 
 use super::{MountArgs, MountPart, carry_out, report, with_remedy};
 use crate::commands::repository::{NameKind, NameOperand};
+use crate::trust::image_file::expect_no_policy;
 use crate::trust::{ImageTrust, Judgement, NamedImage, mount_record};
 
 pub(super) fn run(
@@ -25,6 +26,7 @@ pub(super) fn run(
     if !options.basedirs.is_empty() {
         bail!("basedir= cannot be used with an image of a repository, which has its own objects: leave it out");
     }
+    expect_no_policy(&options)?;
     let options = options.with_basedir(repository.objects().path());
     // Hold the lease until the image is mounted: from then on gc detects that it is in use.
     let reader = repository.reader()?;

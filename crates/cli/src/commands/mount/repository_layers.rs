@@ -13,6 +13,7 @@ use super::repository_image::{compare, demanded, trusted};
 use super::{MountArgs, report};
 use crate::output;
 use crate::trust::NamedImage;
+use crate::trust::image_file::expect_no_policy;
 
 impl MountArgs {
     /// Mounts the images of the layers of an image, the lowest first, joined to one file system. `image_digest` is
@@ -27,6 +28,7 @@ impl MountArgs {
         if !options.basedirs.is_empty() {
             bail!("basedir= cannot be used with images of a repository, which has its own objects: leave it out");
         }
+        expect_no_policy(&options)?;
         if options.digest().is_some() {
             bail!("digest= cannot be used with --per-layer, which mounts several images: leave it out");
         }

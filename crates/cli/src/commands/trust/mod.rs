@@ -2,6 +2,7 @@
 
 mod allow_older;
 mod check;
+mod import_policy;
 mod show;
 
 use std::process::ExitCode;
@@ -25,6 +26,7 @@ pub(super) struct TrustArgs {
 enum TrustCommand {
     AllowOlder(allow_older::AllowOlderArgs),
     Check(check::CheckTrustArgs),
+    ImportPolicy(import_policy::ImportPolicyArgs),
     Show(show::ShowArgs),
 }
 
@@ -32,6 +34,7 @@ pub(super) fn run(args: &TrustArgs, selected: &RepositoryArgs) -> ExitCode {
     match &args.command {
         TrustCommand::AllowOlder(args) => exit_status(allow_older::run(args)),
         TrustCommand::Check(args) => check::run(args, selected),
+        TrustCommand::ImportPolicy(args) => exit_status(import_policy::run(args)),
         TrustCommand::Show(args) => exit_status(show::run(args)),
     }
 }

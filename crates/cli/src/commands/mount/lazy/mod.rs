@@ -39,6 +39,7 @@ use crate::commands::remote::{FetchAhead, FillPace, LazySupply, RemoteOperand, a
 use crate::commands::repository::RepositoryArgs;
 use crate::output;
 use crate::trust::NamedImage;
+use crate::trust::image_file::expect_no_policy;
 
 /// Largest number of fetches at once: 32 ahead, and 8 more that programs wait for.
 const FETCHES: usize = 40;
@@ -113,6 +114,7 @@ pub(super) fn check(
 impl<'a> LazyMount<'a> {
     fn new(args: &'a MountArgs, remote: &RemoteOperand, selected: &'a RepositoryArgs) -> anyhow::Result<Self> {
         let options = Options::parse(&args.options.join(OsStr::new(",")), args.unknown)?;
+        expect_no_policy(&options)?;
         ensure!(options.basedirs.is_empty(), "basedir= cannot be used with --lazy: objects go to the repository");
         ensure!(
             !options.is_signed(),
