@@ -28,6 +28,9 @@ const SHELL: &str = r#"
         contained --rw -- sh -c 'echo new >/new; echo more >>/bin/cat; cat /new'
         contained --rw=kept -- sh -c 'echo new >/new'; cat kept/upper/new; contained --rw=kept -- cat /new
         contained --network=none -- cat /proc/net/dev | grep -c :
+        status $AS composefs trace $image -o basedir=$store --output=kept/trace -- sh -c 'cat /bin/id >/tmp/x; exit 7'
+        sed -n '2,$s/^[0-9a-f]\{64\} //p' kept/trace | grep -x -e /bin/sh -e /bin/cat -e /bin/id; rm -f kept/trace
+        status $AS composefs trace $image -o basedir=$store --output=missing/trace -- sh
         own=$(readlink /proc/self/ns/net | grep -o '[[].*')
         test "$(contained -- ls -l /proc/self/ns/net | grep -o '[[].*')" = "$own"
         left; servers_end; }
@@ -45,8 +48,7 @@ const SHELL: &str = r#"
     "#;
 
 /// What [`SHELL`]'s `facts` print.
-const FACTS: &str =
-    "2\nbin\ndev\netc\nlib\nlib64\nproc\ntmp\ncomposefs\nread-only\nx\n7\n127\n126\n138\nnew\nnew\nnew\n1\n";
+const FACTS: &str = "2\nbin\ndev\netc\nlib\nlib64\nproc\ntmp\ncomposefs\nread-only\nx\n7\n127\n126\n138\nnew\nnew\nnew\n1\n7\n/bin/sh\n/bin/cat\n/bin/id\n125\n";
 
 fn run_bash(place: &Place, script: &str) -> String {
     place.write("script", &format!("{SERVERS}{SHELL}{script}"));

@@ -218,7 +218,7 @@ impl PushWork<'_> {
         let sender = PackSender { remote: self.remote, options: self.options, objects: &self.objects };
         let mut sent = SentFiles::default();
         let traced = self.traced.clone().or_else(|| known.trace_of(&self.digest)).unwrap_or_default();
-        let new_traced = self.send_traced(&sender, &traced, known, &mut builder, &mut sent)?;
+        let new_traced = self.send_traced(&traced, known, &mut builder, &mut sent)?;
         known.reuse(self.remote, &mut builder, None)?;
         let missing: Vec<NamedObject> =
             self.needed.iter().filter(|object| !builder.has(&object.digest)).cloned().collect();
@@ -242,11 +242,10 @@ impl PushWork<'_> {
         Ok(index)
     }
 
-    /// Sends the objects of the trace in packs of their own, unless the remote has frames of nothing else. Returns their
-    /// number.
+    /// Sends the objects of the trace in packs of their own, unless the remote has frames of nothing else. They are few,
+    /// and each start waits for their bytes: they get the best compression. Returns their number.
     fn send_traced(
         &self,
-        sender: &PackSender<'_>,
         traced: &[Digest],
         known: &KnownRemote,
         builder: &mut IndexBuilder,
@@ -259,6 +258,8 @@ impl PushWork<'_> {
         let objects: HashMap<_, _> = self.needed.iter().map(|object| (object.digest, object)).collect();
         let missing = traced.iter().filter(|digest| !builder.has(digest)).filter_map(|digest| objects.get(digest));
         let missing: Vec<NamedObject> = missing.map(|object| (*object).clone()).collect();
+        let options = DeliveryPushOptions { effort: Effort::Best, ..*self.options };
+        let sender = PackSender { remote: self.remote, options: &options, objects: &self.objects };
         *sent += sender.send_whole(&missing, builder)?;
         Ok(missing.len())
     }
