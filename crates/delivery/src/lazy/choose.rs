@@ -15,11 +15,18 @@ pub(super) struct FrameTable {
 }
 
 impl FrameTable {
-    pub(super) fn of(index: &ImageIndex) -> Self {
+    /// Returns the table of an index. `sizes` are those of all objects of the image: a frame that gives an object of
+    /// another size, or says that a foreign one is of the image, is passed over, so that no more is read than the image
+    /// has.
+    pub(super) fn of(index: &ImageIndex, sizes: &HashMap<Digest, u64>) -> Self {
+        let is_right = |number: &u32| {
+            let is_of_image = (1..=index.objects.len()).contains(&(*number as usize));
+            index.entry(*number).is_some_and(|(digest, size)| !is_of_image || sizes.get(&digest) == Some(&size))
+        };
         let numbers = index.objects.iter().zip(1..).map(|((digest, _), number)| (*digest, number)).collect();
         let mut frames: HashMap<u32, Vec<usize>> = HashMap::new();
         for (position, frame) in index.frames.iter().enumerate() {
-            if !matches!(frame.coder, Coder::Unknown(_)) {
+            if !matches!(frame.coder, Coder::Unknown(_)) && frame.objects.iter().all(is_right) {
                 frame.objects.iter().for_each(|number| frames.entry(*number).or_default().push(position));
             }
         }

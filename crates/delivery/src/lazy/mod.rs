@@ -10,6 +10,7 @@ mod choose;
 mod fetches;
 mod prefetch;
 
+use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
@@ -114,7 +115,7 @@ impl LazyObjects {
         Remote::new(store, Patience::default()).read_index_of(document)
     }
 
-    /// Prepares the fetches of the image with this index. The remote is not asked. A lease protects the image, and all
+    /// Prepares the fetches of the image with this index, and with objects of these sizes. The remote is not asked. A lease protects the image, and all
     /// that arrives, as long as the result lives.
     ///
     /// # Errors
@@ -124,11 +125,12 @@ impl LazyObjects {
         repository: Repository,
         store: Arc<dyn RemoteStore>,
         index: ImageIndex,
+        sizes: &HashMap<Digest, u64>,
         options: LazyOptions,
     ) -> Result<Self, DeliveryError> {
         let lease = repository.lease()?;
         lease.protect(&[index.image.digest]).map_err(libcomposefs_repo::RepositoryError::from)?;
-        let (guard, frames) = (Arc::new(KeepingGuard(lease)), FrameTable::of(&index));
+        let (guard, frames) = (Arc::new(KeepingGuard(lease)), FrameTable::of(&index, sizes));
         let (fetch, running) = (FetchShared::default(), RunningFetches::new(options.fetches));
         let (ahead, last_error) = (Mutex::new(FrameReadAhead::new()), Mutex::new(None));
         let fetches =

@@ -1,5 +1,6 @@
 //! Objects are fetched one by one, when they are needed.
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -50,10 +51,14 @@ impl LazyImages {
         objects
     }
 
+    fn sizes(&self, name: &str) -> HashMap<Digest, u64> {
+        self.objects(name).into_iter().collect()
+    }
+
     fn lazy(&self, receiver: &str, store: Arc<FaultyStore<'static>>, name: &str) -> Option<LazyObjects> {
         let repository = Repository::open(&self.place.path(receiver)).unwrap();
         let index = LazyObjects::read_index(&*store, &self.document(name)).ok()?;
-        LazyObjects::open(repository, store, index, OPTIONS).ok()
+        LazyObjects::open(repository, store, index, &self.sizes(name), OPTIONS).ok()
     }
 }
 
@@ -226,4 +231,35 @@ fn traced_objects_come_ahead_and_alone() {
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     assert_eq!(away.objects().list().count(), 0);
     expect_sound(&away);
+}
+
+#[test]
+fn an_index_that_lies_about_objects_has_nothing_fetched_ahead() {
+    let images = LazyImages::new();
+    let (largest, size) = *images.objects("new").iter().max_by_key(|object| object.1).unwrap();
+    let trace = Trace { objects: vec![(largest, b"/none".to_vec())] };
+    push_with(&images.source, "new", images.store, "new", Some(&trace)).unwrap();
+    let foreign = Digest::from_hex("77".repeat(32)).unwrap();
+    // The twin first: the same index, without a lie.
+    for (number, entry) in
+        [(largest, size), (largest, size + 1), (largest, 1 << 40), (foreign, size)].iter().enumerate()
+    {
+        let name = format!("receiver-{number}");
+        let receiver = images.place.repository(&name);
+        let store = Arc::new(FaultyStore::new(images.store, Treatment::Right));
+        let mut index = LazyObjects::read_index(&*store, &images.document("new")).unwrap();
+        let own = index.objects.iter_mut().find(|(digest, _)| *digest == largest).unwrap();
+        *own = *entry;
+        let (reads, _) = store.counts();
+        let repository = Repository::open(&images.place.path(&name)).unwrap();
+        let objects: Arc<FaultyStore<'static>> = Arc::clone(&store);
+        let lazy = LazyObjects::open(repository, objects, index, &images.sizes("new"), OPTIONS).unwrap();
+        lazy.prefetch();
+        let is_honest = number == 0;
+        assert_eq!(
+            (store.counts().0 > reads, receiver.objects().list().count()),
+            (is_honest, is_honest.into()),
+            "{name}"
+        );
+    }
 }

@@ -233,7 +233,8 @@ impl<'a> LazyMount<'a> {
         let path = repository.path().canonicalize().context("cannot find the repository")?;
         let options = self.fetch_options();
         let index = LazyObjects::read_index(&*store, &document)?;
-        let objects = LazyObjects::open(repository, store, index, options)?;
+        let sizes = overlay::objects_of(&repository, &digest)?;
+        let objects = LazyObjects::open(repository, store, index, &sizes, options)?;
         let facts = json!({
             "version": 1,
             "way": "fuse",

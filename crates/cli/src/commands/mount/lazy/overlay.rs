@@ -115,7 +115,7 @@ pub(super) fn run(mount: &LazyMount<'_>) -> anyhow::Result<MountPart> {
 }
 
 /// Returns the objects of an image that must be fetched, with their sizes.
-fn objects_of(repository: &Repository, digest: &Digest) -> anyhow::Result<HashMap<Digest, u64>> {
+pub(super) fn objects_of(repository: &Repository, digest: &Digest) -> anyhow::Result<HashMap<Digest, u64>> {
     let tree = repository.tree_of_image(digest)?;
     Ok(tree.objects().filter(|object| object.size > 0).map(|object| (object.digest, object.size)).collect())
 }

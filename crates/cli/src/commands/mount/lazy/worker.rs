@@ -148,7 +148,7 @@ impl ArrivingSupply<'_> {
         let store = open_remote(&operand, mount.selected, &mount.args.server).map_err(|error| format!("{error:#}"))?;
         let store: Arc<dyn RemoteStore> = Arc::from(store);
         let options = mount.fetch_options();
-        let objects = LazyObjects::open(repository, store, self.task.index.clone(), options)?;
+        let objects = LazyObjects::open(repository, store, self.task.index.clone(), &self.task.objects, options)?;
         let found = Arc::new(OpenSupply { fetches: LazySupply::new(objects, self.facts.clone()), arrived });
         *opened = Some(Arc::clone(&found));
         Ok(found)
