@@ -48,7 +48,8 @@ const SHELL: &str = r#"
     "#;
 
 /// What [`SHELL`]'s `facts` print.
-const FACTS: &str = "2\nbin\ndev\netc\nlib\nlib64\nproc\ntmp\ncomposefs\nread-only\nx\n7\n127\n126\n138\nnew\nnew\nnew\n1\n7\n/bin/sh\n/bin/cat\n/bin/id\n125\n";
+const FACTS: &str = "2\nbin\ndev\netc\nlib\nlib64\nproc\ntmp\ncomposefs\nread-only\nx\n7\n127\n126\n138\nnew\n\
+    new\nnew\n1\n7\n/bin/sh\n/bin/cat\n/bin/id\n125\n";
 
 fn run_bash(place: &Place, script: &str) -> String {
     place.write("script", &format!("{SERVERS}{SHELL}{script}"));

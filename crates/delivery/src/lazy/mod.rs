@@ -115,8 +115,8 @@ impl LazyObjects {
         Remote::new(store, Patience::default()).read_index_of(document)
     }
 
-    /// Prepares the fetches of the image with this index, and with objects of these sizes. The remote is not asked. A lease protects the image, and all
-    /// that arrives, as long as the result lives.
+    /// Prepares the fetches of the image with this index, and with objects of these sizes. The remote is not asked. A
+    /// lease protects the image, and all that arrives, as long as the result lives.
     ///
     /// # Errors
     ///

@@ -38,8 +38,8 @@ pub struct DeliveryPushOptions<'a> {
     pub threads: NonZeroUsize,
     /// Makes temporary files, for packs.
     pub make_file: MakeFile<'a>,
-    /// Objects that lazy mounts fetch ahead: they go into a pack of their own, and the index names them. Without it, the
-    /// trace that the remote has of the same image stays.
+    /// Objects that lazy mounts fetch ahead: they go into a pack of their own, and the index names them. Without it,
+    /// the trace that the remote has of the same image stays.
     pub trace: Option<&'a Trace>,
     /// Receives the sizes of the objects that are compressed.
     pub progress: &'a (dyn Progress + Sync),
@@ -242,8 +242,8 @@ impl PushWork<'_> {
         Ok(index)
     }
 
-    /// Sends the objects of the trace in packs of their own, unless the remote has frames of nothing else. They are few,
-    /// and each start waits for their bytes: they get the best compression. Returns their number.
+    /// Sends the objects of the trace in packs of their own, unless the remote has frames of nothing else. They are
+    /// few, and each start waits for their bytes: they get the best compression. Returns their number.
     fn send_traced(
         &self,
         traced: &[Digest],

@@ -1,5 +1,5 @@
-//! Lazy mounts of a repository that demands fs-verity, from a directory remote: by overlayfs with `verity=require` where
-//! the kernel joins layers that are attached nowhere, by an image server elsewhere.
+//! Lazy mounts of a repository that demands fs-verity, from a directory remote: by overlayfs with `verity=require`
+//! where the kernel joins layers that are attached nowhere, by an image server elsewhere.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -41,8 +41,8 @@ struct Place {
 
 impl Place {
     fn new(context: &Context, name: &str) -> Result<Self> {
-        // Its device is not there before.
-        command::run(Command::new("modprobe").arg("fuse"))?.success()?;
+        // Where it is a module, its device is not there before; elsewhere this fails.
+        command::run(Command::new("modprobe").arg("fuse"))?;
         let place = Self { dir: context.scratch(name)?, program: context.composefs().get_program().into() };
         for name in ["tree", "mnt"] {
             fs::create_dir(place.dir.join(name))?;
@@ -221,7 +221,7 @@ fn the_kernel_verifies_what_arrives(context: &Context) -> Result<()> {
     place.reads_well(2)?;
     place.composefs(&["--repo=repo", "fsck"])?.success()?;
 
-    // The kernel reads no object whose digest is another one, whoever stored it. The twin was not read before either.
+    // The kernel reads no object whose digest is another one. The twin was not read before either.
     for number in [3, 4] {
         let object = place.object(number);
         fs::create_dir_all(object.parent().context("no directory")?)?;

@@ -12,7 +12,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 
 use super::finding::{DoctorFinding, Section, Status};
-use crate::commands::mount::self_test::{FailureKind, SelfTest, SelfTestFailure};
+use crate::commands::mount::self_test::{SelfTest, SelfTestFailure, TestFailureKind};
 use crate::commands::mount::{ChosenWay, TIMEOUT_DEFAULT, request_limit};
 use crate::error_text::message;
 use crate::trust::ImageTrust;
@@ -238,7 +238,7 @@ fn lazy() -> DoctorFinding {
             let found = "overlayfs looks into the next layer after one that fetches an object";
             DoctorFinding::new("lazy mounts", Status::Ok, found, means)
         }
-        Err(SelfTestFailure { kind: FailureKind::NextLayer, reason }) => {
+        Err(SelfTestFailure { kind: TestFailureKind::NextLayer, reason }) => {
             DoctorFinding::new("lazy mounts", Status::Warning, format!("the image is pulled first: {reason}"), means)
                 .remedy("use --via=fuse, with which a server fetches objects")
         }

@@ -21,7 +21,7 @@ const RECORD_MAX: u64 = 4096;
 /// A test of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SelfTest {
-    /// Overlayfs joins layers that are attached nowhere, and goes on to the next layer after an error.
+    /// Overlayfs joins layers that are attached nowhere, and looks into the next layer after an error.
     LazyLayers,
     /// Overlayfs joins data-only layers in a user namespace.
     UserLayers,
@@ -29,10 +29,10 @@ pub(crate) enum SelfTest {
 
 /// The kind of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FailureKind {
+pub(crate) enum TestFailureKind {
     /// The kernel does not join the layers.
     Layers,
-    /// Overlayfs does not go on to the next layer.
+    /// Overlayfs does not look into the next layer.
     NextLayer,
     /// The test could not be made, so that its result is not recorded.
     Untested,
@@ -41,7 +41,7 @@ pub(crate) enum FailureKind {
 /// The result of a test that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SelfTestFailure {
-    pub(crate) kind: FailureKind,
+    pub(crate) kind: TestFailureKind,
     pub(crate) reason: String,
 }
 
@@ -59,17 +59,16 @@ impl SelfTest {
         let result = match self {
             Self::LazyLayers => test_lazy_layers().map_err(|error| {
                 let kind = match error {
-                    LazyLayersError::Layers(_) => FailureKind::Layers,
-                    LazyLayersError::NextLayer(_) => FailureKind::NextLayer,
-                    _ => FailureKind::Untested,
+                    LazyLayersError::Layers(_) => TestFailureKind::Layers,
+                    LazyLayersError::NextLayer(_) => TestFailureKind::NextLayer,
+                    _ => TestFailureKind::Untested,
                 };
                 SelfTestFailure { kind, reason: error.to_string() }
             }),
-            Self::UserLayers => {
-                test_layers().map_err(|error| SelfTestFailure { kind: FailureKind::Layers, reason: error.to_string() })
-            }
+            Self::UserLayers => test_layers()
+                .map_err(|error| SelfTestFailure { kind: TestFailureKind::Layers, reason: error.to_string() }),
         };
-        if !matches!(&result, Err(SelfTestFailure { kind: FailureKind::Untested, .. })) {
+        if !matches!(&result, Err(SelfTestFailure { kind: TestFailureKind::Untested, .. })) {
             // A result that is not recorded is found again.
             let _ = self.write(&result);
         }
@@ -88,7 +87,7 @@ impl SelfTest {
         DirBuilder::new().recursive(true).mode(0o700).create(&directory).ok()?;
         let mut record = json!({ "boot": boot()?, "works": result.is_ok() });
         if let Err(failure) = result {
-            record["next_layer"] = (failure.kind == FailureKind::NextLayer).into();
+            record["next_layer"] = (failure.kind == TestFailureKind::NextLayer).into();
             record["reason"] = failure.reason.as_str().into();
         }
         let write = |file: &mut File| -> anyhow::Result<()> { Ok(file.write_all(record.to_string().as_bytes())?) };
@@ -132,6 +131,6 @@ fn read(path: &Path) -> Option<Result<(), SelfTestFailure>> {
     if record["works"].as_bool()? {
         return Some(Ok(()));
     }
-    let kind = if record["next_layer"].as_bool()? { FailureKind::NextLayer } else { FailureKind::Layers };
+    let kind = if record["next_layer"].as_bool()? { TestFailureKind::NextLayer } else { TestFailureKind::Layers };
     Some(Err(SelfTestFailure { kind, reason: record["reason"].as_str()?.to_owned() }))
 }

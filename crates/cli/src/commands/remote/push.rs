@@ -42,7 +42,8 @@ pub(crate) struct PushArgs {
     /// Image that receivers may have, whose objects become bases of differences; may be given several times
     #[arg(long, value_name = "REF|DIGEST", add = ArgValueCompleter::new(complete::images))]
     base: Vec<NameOperand>,
-    /// File of `composefs trace`: the objects that it names go into a pack of their own, and lazy mounts fetch them ahead
+    /// File of `composefs trace`: the objects that it names go into a pack of their own, and lazy mounts fetch them
+    /// ahead
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
     /// Work to spend on fewer bytes: `best` takes some times as long as `default`

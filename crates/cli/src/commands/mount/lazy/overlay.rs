@@ -25,7 +25,7 @@ use super::{LazyMount, LazyWay};
 use crate::commands::fuse::device_number;
 use crate::commands::mount::report::{mounted_json, plan_json};
 use crate::commands::mount::repository_image::{compare, demanded};
-use crate::commands::mount::self_test::{FailureKind, SelfTest};
+use crate::commands::mount::self_test::{SelfTest, TestFailureKind};
 use crate::commands::mount::via::{ChosenWay, Via};
 use crate::commands::mount::{MountPart, with_remedy};
 use crate::commands::repository::tell_of_waiting;
@@ -33,7 +33,7 @@ use crate::error_text;
 use crate::output;
 use crate::rlimits;
 
-/// Chooses the way of a lazy mount. What only the kernel can do is left to it, after a pull where it has no lazy mounts.
+/// Chooses the way of a lazy mount. What only the kernel can do is left to it, after a pull if it has no lazy mounts.
 pub(super) fn choose(via: Via, needs_kernel: Option<&str>) -> anyhow::Result<LazyWay> {
     let is_kernels = match via {
         Via::Fuse => false,
@@ -45,7 +45,7 @@ pub(super) fn choose(via: Via, needs_kernel: Option<&str>) -> anyhow::Result<Laz
     let kind = refused.as_ref().map(|failure| failure.kind);
     let refused = refused.map(|failure| failure.reason);
     match (refused, needs_kernel) {
-        (Some(reason), None) if may_be_whole && kind == Some(FailureKind::NextLayer) => Ok(LazyWay::Whole(reason)),
+        (Some(reason), None) if may_be_whole && kind == Some(TestFailureKind::NextLayer) => Ok(LazyWay::Whole(reason)),
         (Some(reason), Some(option)) if may_be_whole => {
             Ok(LazyWay::Whole(format!("{option} needs the kernel's mount, and {reason}")))
         }

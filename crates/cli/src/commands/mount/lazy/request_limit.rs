@@ -9,7 +9,7 @@ const SYSCTL: &str = "/proc/sys/fs/fuse/max_request_timeout";
 /// Time of an answer beside that of its object.
 const SPARE: Duration = Duration::from_secs(1);
 
-/// Returns the limit; `None` if there is none.
+/// Returns the limit; `None` without a limit.
 pub(crate) fn request_limit() -> Option<Duration> {
     let seconds = std::fs::read_to_string(SYSCTL).ok()?.trim().parse().ok()?;
     (seconds > 0).then(|| Duration::from_secs(seconds))
