@@ -15,7 +15,8 @@ use crate::{artifacts, process};
 
 const INIT: &str = include_str!("init.sh");
 /// Words of every command line.
-const WORDS: &str = "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on no_timer_check audit=0 rw composefs.refused=reboot";
+const WORDS: &str = "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on no_timer_check audit=0 rw \
+    composefs.refused=reboot";
 /// Length of the disk's beginning that has the partition of the boot loader.
 const ESP_END: u64 = 513 << 20;
 

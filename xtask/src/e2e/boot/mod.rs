@@ -1,8 +1,9 @@
 //! `cargo xtask e2e boot`: disks of `composefs disk` under a real firmware with Secure Boot, a real boot loader, and
 //! signed kernels.
 //!
-//! The firmware trusts one key, that of Debian's package `ovmf`, whose private part is public: it is for tests. The boot
-//! loader is systemd-boot, and the initramfs has `composefs-setup-root` as `/init`. Each refusal has a twin that boots.
+//! The firmware trusts one key, that of Debian's package `ovmf`, whose private part is public: it is for tests. The
+//! boot loader is systemd-boot, and the initramfs has `composefs-setup-root` as `/init`. Each refusal has a twin that
+//! boots.
 
 mod disks;
 mod firmware;

@@ -14,10 +14,10 @@ use crate::output;
 /// Print a policy made of policy.json, the policy of podman, skopeo and buildah.
 ///
 /// The scopes of registries become rules for the names that `oci pull` gives by default, and the keys of sigstoreSigned
-/// (keyPath, keyPaths, keyData, keyDatas) keys of OpenSSH. The rules ask for statements signed by these keys (`composefs
-/// sign`, `ssh-keygen -Y sign`), not for the signatures of manifests that policy.json is about. What a rule cannot say
-/// is an error: GPG keys (signedBy), certificates of fulcio, logs of rekor, pki, other identities, and all hosts of a
-/// domain. Nothing is written: the policy of the machine is /etc/composefs/policy.toml.
+/// (keyPath, keyPaths, keyData, keyDatas) keys of OpenSSH. The rules ask for statements signed by these keys
+/// (`composefs sign`, `ssh-keygen -Y sign`), not for the signatures of manifests that policy.json is about. What a rule
+/// cannot say is an error: GPG keys (signedBy), certificates of fulcio, logs of rekor, pki, other identities, and all
+/// hosts of a domain. Nothing is written: the policy of the machine is /etc/composefs/policy.toml.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ImportPolicyArgs {
