@@ -63,9 +63,9 @@ pub fn warm_files(directory: impl AsFd, paths: &[Vec<u8>], limit: u64) -> io::Re
 fn warm_parts_of(
     directory: BorrowedFd<'_>,
     limit: u64,
-    send: impl FnOnce(&SyncSender<FileParts>, &Counts),
+    send: impl FnOnce(&SyncSender<FileParts>, &WarmCounts),
 ) -> io::Result<WarmedFiles> {
-    let counts = Counts::default();
+    let counts = WarmCounts::default();
     let (sender, receiver) = sync_channel(WAITING);
     let receiver = Mutex::new(receiver);
     thread::scope(|scope| {
@@ -95,20 +95,20 @@ pub fn half_of_available_memory() -> Option<u64> {
 type FileParts = Vec<Vec<u8>>;
 
 #[derive(Default)]
-struct Counts {
+struct WarmCounts {
     files: AtomicU64,
     bytes: AtomicU64,
     failed: AtomicU64,
 }
 
-impl Counts {
+impl WarmCounts {
     fn is_full(&self, limit: u64) -> bool {
         self.bytes.load(Ordering::Relaxed) >= limit
     }
 }
 
-impl From<Counts> for WarmedFiles {
-    fn from(counts: Counts) -> Self {
+impl From<WarmCounts> for WarmedFiles {
+    fn from(counts: WarmCounts) -> Self {
         Self { files: counts.files.into_inner(), bytes: counts.bytes.into_inner(), failed: counts.failed.into_inner() }
     }
 }
@@ -121,7 +121,7 @@ fn open(directory: impl AsFd, path: &[u8], flags: OFlags) -> rustix::io::Result<
 }
 
 /// Lists the files below the directory, and sends their paths in parts.
-fn list(directory: impl AsFd, sender: &SyncSender<FileParts>, limit: u64, counts: &Counts) {
+fn list(directory: impl AsFd, sender: &SyncSender<FileParts>, limit: u64, counts: &WarmCounts) {
     let mut waiting = vec![b".".to_vec()];
     while let Some(path) = waiting.pop() {
         let opened = open(&directory, &path, OFlags::DIRECTORY);
@@ -153,7 +153,7 @@ fn list(directory: impl AsFd, sender: &SyncSender<FileParts>, limit: u64, counts
     }
 }
 
-fn warm_parts(directory: impl AsFd, receiver: &Mutex<Receiver<FileParts>>, limit: u64, counts: &Counts) {
+fn warm_parts(directory: impl AsFd, receiver: &Mutex<Receiver<FileParts>>, limit: u64, counts: &WarmCounts) {
     loop {
         // The lock is held while waiting: a thread that waits for it would wait for a part too.
         let part = receiver.lock().map(|receiver| receiver.recv());

@@ -60,7 +60,8 @@ pub enum ManifestError {
     },
     /// The index has no image for the platform.
     #[error(
-        "the index has no image for {platform}; it has {available}; --platform, or the digest of a manifest (@sha256:HEX), chooses one"
+        "the index has no image for {platform}; it has {available}; --platform, or the digest of a manifest \
+         (@sha256:HEX), chooses one"
     )]
     NoPlatform {
         /// The wanted platform.

@@ -37,15 +37,15 @@ pub struct ImportedPolicy {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PolicyJson {
-    default: Vec<RequirementJson>,
+struct ContainersPolicyJson {
+    default: Vec<ScopeRequirement>,
     #[serde(default)]
-    transports: BTreeMap<String, BTreeMap<String, Vec<RequirementJson>>>,
+    transports: BTreeMap<String, BTreeMap<String, Vec<ScopeRequirement>>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct RequirementJson {
+struct ScopeRequirement {
     r#type: String,
     key_path: Option<String>,
     #[serde(default)]
@@ -79,7 +79,8 @@ pub fn import_containers_policy(
     text: &str,
     read: impl FnMut(&str) -> Result<Vec<u8>, String>,
 ) -> Result<ImportedPolicy, String> {
-    let mut policy: PolicyJson = serde_json::from_str(text).map_err(|error| format!("it is not a policy: {error}"))?;
+    let mut policy: ContainersPolicyJson =
+        serde_json::from_str(text).map_err(|error| format!("it is not a policy: {error}"))?;
     let mut keys = ImportedKeys { read, lines: BTreeMap::new() };
     let mut scopes = policy.transports.remove(REGISTRIES).unwrap_or_default();
     let default = match scopes.remove("") {
@@ -147,7 +148,7 @@ struct ImportedKeys<R> {
 
 impl<R: FnMut(&str) -> Result<Vec<u8>, String>> ImportedKeys<R> {
     /// Returns what the requirements of a scope demand together.
-    fn demand(&mut self, place: &str, requirements: &[RequirementJson]) -> Result<ScopeDemand, String> {
+    fn demand(&mut self, place: &str, requirements: &[ScopeRequirement]) -> Result<ScopeDemand, String> {
         let failed = |reason: String| format!("{place}: {reason}");
         let mut signed = Vec::new();
         let mut is_rejected = requirements.is_empty();
@@ -179,7 +180,7 @@ impl<R: FnMut(&str) -> Result<Vec<u8>, String>> ImportedKeys<R> {
     }
 
     /// Returns the names of the keys of a requirement, one of which must have signed.
-    fn keys_of(&mut self, requirement: &RequirementJson) -> Result<BTreeSet<String>, String> {
+    fn keys_of(&mut self, requirement: &ScopeRequirement) -> Result<BTreeSet<String>, String> {
         if let Some(other) = requirement.others.keys().next() {
             return Err(format!(
                 "a rule cannot ask for {other:?}: only keys (keyPath, keyData) become keys of a policy"

@@ -41,8 +41,8 @@ pub(super) struct SignArgs {
     /// Add a statement and a signature of it, which were made elsewhere; the image need not be here
     #[arg(long, num_args = 2, value_names = ["STATEMENT", "SIGNATURE"], conflicts_with_all = ["image", "key", "print"])]
     add: Vec<PathBuf>,
-    /// Add a PKCS#7 signature of the image's digest, in DER or PEM, as `fsverity sign` makes it. It is good for every name,
-    /// has no serial number, and counts for the certificates of a policy
+    /// Add a PKCS#7 signature of the image's digest, in DER or PEM, as `fsverity sign` makes it. It is good for every
+    /// name, has no serial number, and counts for the certificates of a policy
     #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "print", "add", "name", "serial", "expires"])]
     pkcs7: Option<PathBuf>,
     /// Name in the statement; may end in * for all names that begin so [default: the name of the image]

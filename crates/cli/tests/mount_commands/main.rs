@@ -326,7 +326,8 @@ fn files_are_read_ahead(place: &Place) {
         done"
     );
     assert_eq!(place.in_namespace(&script).succeeds(), " 0\n--warm 4096\n--warm=trace 4096\n");
-    let script = "echo other >trace; composefs mount image mnt -o basedir=objects --warm=trace && exit 9; [ -z \"$(ls mnt)\" ] && exit 3";
+    let script = "echo other >trace; composefs mount image mnt -o basedir=objects --warm=trace && exit 9
+        [ -z \"$(ls mnt)\" ] && exit 3";
     let error = place.in_namespace(script).fails(3);
     assert!(error.contains("trace is no trace: it does not begin with the line"), "{error}");
     for option in ["--dry-run", "--print-spec", "--image-only"] {

@@ -102,7 +102,7 @@ fn a_kernel_signature_counts_for_the_certificate_of_the_rule() {
     machine.ok("here", &["push", "debian/13", &machine.text("remote")]);
     machine.ok("there", &["init", "--insecure"]);
     machine.ok("there", &["pull", &machine.text("remote"), "debian/13"]);
-    // A file that is none, and the twin above.
+    // A file that is no signature; its twin is above.
     let wrong = format!("--pkcs7={}", machine.text("kernel.pem"));
     machine.refused("here", &["sign", "built", &wrong], &["kernel.pem", "not a PKCS#7 signature"]);
 }

@@ -10,8 +10,8 @@ use crate::annotation::{boot_image_key, is_composefs_key, is_digest, merged_imag
 use crate::layer::{WhiteoutRule, XattrFilter};
 use crate::manifest::Manifest;
 
-/// Refuses a manifest whose annotation has another digest than the image that was made, and returns a warning for each annotation
-/// that cannot be compared.
+/// Refuses a manifest whose annotation has another digest than the image that was made, and returns a warning for each
+/// annotation that cannot be compared.
 pub(super) fn check(
     manifest: &Manifest,
     images: &MadeImages,

@@ -127,8 +127,8 @@ impl<W: Write> Write for HashingWriter<W> {
     }
 }
 
-/// Finds what the boot loader starts for the image with this digest, whose kernel is looked up in `image`. `has_words` is
-/// set if the caller has words for the command line.
+/// Finds what the boot loader starts for the image with this digest, whose kernel is looked up in `image`. `has_words`
+/// is set if the caller has words for the command line.
 pub(super) fn find(
     args: &KernelArgs,
     image: &ImageFiles<'_, '_>,
@@ -152,7 +152,8 @@ pub(super) fn find(
     {
         if !args.initrd.is_empty() || has_words {
             bail!(
-                "{path} of the image has its own initramfs and command line: leave --initrd, --option and --no-verity out"
+                "{path} of the image has its own initramfs and command line: leave --initrd, --option and --no-verity \
+                 out"
             );
         }
         let headers = image.efi_headers(path.as_bytes())?;

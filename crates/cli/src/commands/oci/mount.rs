@@ -19,8 +19,9 @@ use crate::complete;
 /// unmounts it.
 ///
 /// With --per-layer, the images that `oci pull --per-layer` has made of the single layers are mounted one above the
-/// other. The file system is the same, but for attributes `user.overlay.*` of some directories; images with the same lower layers share these images. No other overlay can be
-/// mounted on it, such as that of `podman run --rootfs DIR:O`: the kernel allows two levels.
+/// other. The file system is the same, but for attributes `user.overlay.*` of some directories; images with the same
+/// lower layers share these images. No other overlay can be mounted on it, such as that of `podman run --rootfs DIR:O`:
+/// the kernel allows two levels.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct OciMountArgs {

@@ -46,8 +46,8 @@ pub(crate) struct OciPullArgs {
     /// Make a composefs image of each layer too, for `oci mount --per-layer`
     #[arg(long)]
     per_layer: bool,
-    /// Make the bootable image too: /boot, /run and /sysroot are empty, and the SELinux labels are those of the policy in
-    /// the image. `boot install NAME` and `disk NAME` take it, and its digest is that of `oci digest --bootable`
+    /// Make the bootable image too: /boot, /run and /sysroot are empty, and the SELinux labels are those of the policy
+    /// in the image. `boot install NAME` and `disk NAME` take it, and its digest is that of `oci digest --bootable`
     #[arg(long)]
     bootable: bool,
     /// Print the result as JSON

@@ -23,9 +23,9 @@ use crate::output;
 ///
 /// The manifest and the configuration are compared with the digests that name them, each layer, with all contents of
 /// its files, with its diff ID, and what was kept of its compressed blob with the digest of that. The composefs images,
-/// of the whole file system, bootable, and of single layers, are made again of the layers and compared. A digest says that an
-/// image is what its manifest says, not who made it: that is for the policy.json that `oci pull` obeys. The command
-/// says if that file is missing.
+/// of the whole file system, bootable, and of single layers, are made again of the layers and compared. A digest says
+/// that an image is what its manifest says, not who made it: that is for the policy.json that `oci pull` obeys. The
+/// command says if that file is missing.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct OciVerifyArgs {

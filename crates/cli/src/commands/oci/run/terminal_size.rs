@@ -1,7 +1,7 @@
 //! The size of the terminal, at the start of a container and when it changes.
 //!
-//! crun gives the container a terminal of its own with the size that the bundle names, and keeps that size. runc changes
-//! it with the terminal that it runs on.
+//! crun gives the container a terminal of its own with the size that the bundle names, and keeps that size. runc
+//! changes it with the terminal that it runs on.
 
 use std::fs;
 use std::io;
