@@ -34,12 +34,12 @@ const FILES: usize = 8;
 const LONG: Duration = Duration::from_secs(60);
 
 /// A remote, an empty repository that demands fs-verity, and a mount point.
-struct LazyPlace {
+struct LazyScene {
     dir: PathBuf,
     program: PathBuf,
 }
 
-impl LazyPlace {
+impl LazyScene {
     fn new(context: &Context, name: &str) -> Result<Self> {
         // Where it is a module, its device is not there before; elsewhere this fails.
         command::run(Command::new("modprobe").arg("fuse"))?;
@@ -133,7 +133,7 @@ impl LazyPlace {
     }
 }
 
-impl Drop for LazyPlace {
+impl Drop for LazyScene {
     fn drop(&mut self) {
         // After a test that failed.
         let _ = rustix::mount::unmount(self.dir.join("mnt"), UnmountFlags::DETACH);
@@ -205,7 +205,7 @@ fn expect(told: &str, texts: &[&str]) -> Result<()> {
 }
 
 fn the_kernel_verifies_what_arrives(context: &Context) -> Result<()> {
-    let place = LazyPlace::new(context, "lazy")?;
+    let place = LazyScene::new(context, "lazy")?;
     expect(&place.mount(&["--timeout=5"])?, &["\"via\": \"overlay\"", "\"verified_by\": \"kernel\""])?;
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
     ensure!(mounts.contains("verity=require"), "{mounts}");
@@ -236,7 +236,7 @@ fn the_kernel_verifies_what_arrives(context: &Context) -> Result<()> {
 }
 
 fn a_worker_that_is_killed_costs_no_error(context: &Context) -> Result<()> {
-    let place = LazyPlace::new(context, "killed")?;
+    let place = LazyScene::new(context, "killed")?;
     place.mount(&["--timeout=5"])?;
     let mut waited = 0;
     for number in 0..FILES {
@@ -266,7 +266,7 @@ fn a_worker_that_is_killed_costs_no_error(context: &Context) -> Result<()> {
 }
 
 fn the_limit_of_the_kernel_is_heeded(context: &Context) -> Result<()> {
-    let place = LazyPlace::new(context, "limit")?;
+    let place = LazyScene::new(context, "limit")?;
     let doctor = |text: &str| expect(&command::run(context.composefs().args(["doctor", "/mnt"]))?.stdout, &[text]);
     doctor("ok       lazy mounts: overlayfs looks into the next layer")?;
     let record = fs::read_to_string("/run/composefs/self-test/lazy-layers")?;
@@ -287,7 +287,7 @@ fn the_limit_of_the_kernel_is_heeded(context: &Context) -> Result<()> {
 }
 
 fn an_older_kernel_takes_an_image_server(context: &Context) -> Result<()> {
-    let place = LazyPlace::new(context, "lazy")?;
+    let place = LazyScene::new(context, "lazy")?;
     let told =
         place.composefs(&["--repo=repo", "mount", "--lazy=./remote", "tree", "mnt", "--via=overlay"])?.exited(1)?;
     let told = told.says("which needs Linux 6.15")?.says("use --via=fuse")?;
