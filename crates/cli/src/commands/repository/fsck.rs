@@ -80,13 +80,15 @@ fn check(args: &FsckArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
     let partial = repository.check_partial()?;
     let signatures: Vec<String> = repository.check_signatures()?.iter().map(ToString::to_string).collect();
     bar.0.finish_and_clear();
-    let others = OtherChecks { cold, partial, signatures };
+    // The report has what is wrong with them.
+    let tags = repository.stream_tags().map_or(0, |tags| tags.len());
+    let others = OtherChecks { cold, partial, signatures, tags };
     let remount = mounts_to_renew(&report, &repository.objects().path().to_string_lossy());
     if args.json {
         output::json(&report_json(&report, &others, &remount, &lock));
     } else {
         others.print();
-        print(&report, others.is_sound(), &remount);
+        print(&report, &others, &remount);
         lock.print();
     }
     Ok(report.is_sound() && others.is_sound())
@@ -97,6 +99,8 @@ struct OtherChecks {
     cold: Vec<ColdDamage>,
     partial: PartialCheck,
     signatures: Vec<String>,
+    /// Number of names of OCI images.
+    tags: usize,
 }
 
 impl OtherChecks {
@@ -162,8 +166,8 @@ fn cold_line(damage: &ColdDamage) -> String {
     format!("{path}: cold: {found}; {of} needs it: import or pull the image again, or remove its names")
 }
 
-/// Prints the report. `others_are_right` is false if something else than the report has problems.
-fn print(report: &FsckReport, others_are_right: bool, remount: &[MountEntry]) {
+/// Prints the report.
+fn print(report: &FsckReport, others: &OtherChecks, remount: &[MountEntry]) {
     for damage in &report.damages {
         out!("{}", line(damage));
     }
@@ -171,9 +175,9 @@ fn print(report: &FsckReport, others_are_right: bool, remount: &[MountEntry]) {
         out!("{} may still use replaced objects: unmount and mount it again", mount.target.display());
     }
     let (objects, images) = (counted(report.objects, "object"), counted(report.images, "image"));
-    out!("{objects}, {}, {images}, {}", human(report.bytes), counted(report.refs, "name"));
+    out!("{objects}, {}, {images}, {}", human(report.bytes), counted(report.refs + others.tags as u64, "name"));
     if report.damages.is_empty() {
-        if others_are_right {
+        if others.is_sound() {
             out!("no problems found");
         }
         return;

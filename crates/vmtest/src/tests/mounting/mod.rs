@@ -6,6 +6,7 @@
 
 mod options;
 mod page_cache;
+mod policy;
 mod refusals;
 mod scene;
 mod sha512;
@@ -31,6 +32,7 @@ pub(super) fn tests() -> Vec<Test> {
         sha512::TESTS,
         signed::TESTS,
         page_cache::TESTS,
+        policy::TESTS,
         writable::TESTS,
         options::TESTS,
         refusals::TESTS,
