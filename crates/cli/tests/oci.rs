@@ -448,8 +448,7 @@ fn kept_blobs_are_shown_and_go_with_the_image() {
     let kept = kept_blobs(&place);
     assert_eq!(kept.len(), 6, "{kept:?}");
     // The manifest keeps them; its text is the way that `why` prints.
-    let stream = fs::read_link(&kept[0]).unwrap();
-    let object = text(&stream).replace("../objects/", "").replace('/', "");
+    let object = text(&fs::read_link(&kept[0]).unwrap()).replace("../objects/", "").replace('/', "");
     let why = place.ours(&["why", &object]).ok();
     assert!(String::from_utf8_lossy(&why.stdout).contains("one"), "{why:?}");
     expect_success(&place.ours(&["gc", "--grace=0"]));

@@ -8,8 +8,8 @@ use crate::context::Context;
 crate::tests::tests! { "mounting", super::VERIFYING => [only_signed_images_are_mounted] }
 
 /// What openssl needs to know for a certificate that the kernel takes: it looks keys up by their identifiers.
-pub(super) const REQUEST: &str = "[req]\ndistinguished_name=name\nx509_extensions=extensions\nprompt=no\n[name]\nCN=test\n\
-                       [extensions]\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n";
+pub(super) const REQUEST: &str = "[req]\ndistinguished_name=name\nx509_extensions=extensions\nprompt=no\n[name]\n\
+                                  CN=test\n[extensions]\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n";
 
 fn only_signed_images_are_mounted(context: &Context) -> Result<()> {
     let scene = Scene::stored(context, "signed")?;
