@@ -109,6 +109,12 @@ pub(crate) fn user_is_that_of_the_image(image: &ContainerImage) {
     image.configure(r#""User":"app","WorkingDir":"/data/new/er","Volumes":{"/own":{},"/data/volume":{}}"#);
     let script = "stat -c '%u %g %a' . .. /own /data/volume; touch ./x /own/x && echo written";
     assert_eq!(image.run(&[], &["/bin/sh", "-c", script]), "1000 1001 755\n0 0 755\n1000 1001 755\n0 0 755\nwritten\n");
+    image.configure(r#""WorkingDir":"/data/new/../x""#);
+    let (status, message) = image.status(&[], &["/bin/id"]);
+    assert!(
+        status == 125 && message.contains("WorkingDir \"/data/new/../x\" is not a path in the container"),
+        "{message}"
+    );
     for (user, expected) in [
         ("1234", "uid=1234 gid=0(root) groups=0(root)\n/"),
         ("1234:extra", "uid=1234 gid=2000(extra) groups=2000(extra)\n/"),

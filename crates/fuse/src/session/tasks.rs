@@ -31,8 +31,8 @@ impl<T> WaitingTasks<T> {
         Self { name, threads_max, state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    /// Adds a task. Starts a thread that runs `work` if all are busy, up to a number. `work` takes tasks by
-    /// [`next`](Self::next) until there are none. Returns the task if there is no thread that will take it.
+    /// Adds a task. If all threads are busy and there are less than the largest number, starts one that runs `work`,
+    /// which takes tasks by [`next`](Self::next) until that returns `None`. Returns the task if no thread runs.
     pub(super) fn add<'scope>(
         &self,
         scope: &'scope Scope<'scope, '_>,

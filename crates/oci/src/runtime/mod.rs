@@ -32,7 +32,7 @@ mod user;
 pub use defaults::{CAPABILITIES, READ_ONLY_TMPFS, capability_names};
 pub use error::RuntimeError;
 pub use image_process::ImageProcess;
-pub use mounts::clean_volume;
+pub use mounts::{clean_volume, clean_working_dir};
 pub use oci_spec::runtime::{LinuxSeccomp, Spec};
 pub use options::{BindMount, CgroupLimits, ContainerNetwork, RunOptions, TmpfsMount};
 pub use place::{ContainerPlace, GeneratedFiles, MappedIds, ProcessLimit, VolumeAttributes};

@@ -69,6 +69,18 @@ pub fn clean_volume(path: &str) -> Result<String, RuntimeError> {
     clean_path("Volumes", path)
 }
 
+/// Returns the path of the working directory without empty and `.` components; the root if the image names none.
+///
+/// # Errors
+///
+/// [`RuntimeError::BadPath`] if it is not absolute or has `..`.
+pub fn clean_working_dir(image: &ImageProcess) -> Result<String, RuntimeError> {
+    match image.working_dir.as_str() {
+        "" | "/" => Ok("/".to_owned()),
+        path => clean_path("WorkingDir", path),
+    }
+}
+
 /// Returns the path of a directory in the container without empty and `.` components.
 pub(super) fn clean_path(field: &'static str, path: &str) -> Result<String, RuntimeError> {
     if path.contains('\0') {

@@ -10,7 +10,7 @@ use oci_spec::runtime::{
 
 use super::defaults::{CAPABILITIES, MASKED_PATHS, READ_ONLY_PATHS, UMASK};
 use super::environment::environment;
-use super::mounts::{clean_path, mounts};
+use super::mounts::{clean_working_dir, mounts};
 use super::resources::resources;
 use super::{ContainerNetwork, ContainerPlace, ImageProcess, ProcessLimit, RunOptions, RuntimeError};
 
@@ -34,10 +34,7 @@ pub fn runtime_spec(image: &ImageProcess, options: &RunOptions, place: &Containe
 }
 
 fn process(image: &ImageProcess, options: &RunOptions, place: &ContainerPlace) -> Result<Process, RuntimeError> {
-    let working_dir = match image.working_dir.as_str() {
-        "" | "/" => "/".to_owned(),
-        path => clean_path("WorkingDir", path)?,
-    };
+    let working_dir = clean_working_dir(image)?;
     let user = &place.user;
     let account = UserBuilder::default().uid(user.uid).gid(user.gid).umask(UMASK);
     let account = account.additional_gids(user.additional_gids.clone()).build()?;

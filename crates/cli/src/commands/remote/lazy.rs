@@ -27,9 +27,7 @@ impl LazySupply {
     pub(crate) fn new(objects: LazyObjects, facts: Value) -> Self {
         Self { objects, facts }
     }
-}
 
-impl LazySupply {
     /// Returns the objects.
     pub(crate) fn objects(&self) -> &LazyObjects {
         &self.objects

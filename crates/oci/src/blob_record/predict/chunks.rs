@@ -70,9 +70,21 @@ impl EncoderChunks {
     /// Returns the position of an entry of a table, a position plus 1 as far as it fits into 32 bits (0 for none), if
     /// its distance is at most `distance_max`.
     pub(super) fn position(&self, entry: u32, at: u64, distance_max: u64) -> Option<u64> {
-        let distance = u64::from((at as u32).wrapping_add(1).wrapping_sub(entry));
+        let distance = u64::from(self::entry(at).wrapping_sub(entry));
         let from = at.checked_sub(distance)?;
         (entry != 0 && distance > 0 && distance <= distance_max && from >= self.history).then_some(from)
+    }
+
+    /// Returns the position of such an entry, if its first 4 bytes are these.
+    pub(super) fn same_four(
+        &self,
+        plain: &PlainWindow<'_>,
+        entry: u32,
+        (at, four): (u64, u32),
+        distance_max: u64,
+    ) -> Option<u64> {
+        let from = self.position(entry, at, distance_max)?;
+        (plain.four(plain.at(from)) == four).then_some(from)
     }
 
     /// Returns the length of a match that begins with 4 equal bytes, at most `max`.
@@ -87,4 +99,9 @@ impl EncoderChunks {
         let before = |position: u64, count: u64| plain.bytes[plain.at(position - count) - 1];
         (0..max).find(|count| before(from, *count) != before(at, *count)).unwrap_or(max)
     }
+}
+
+/// Returns the entry of a position in a table.
+pub(super) fn entry(position: u64) -> u32 {
+    (position as u32).wrapping_add(1)
 }

@@ -128,17 +128,6 @@ impl FastState {
     fn restart(&mut self, position: u64) {
         (self.scan, self.next, self.after) = (position, position, None);
     }
-
-    /// Returns the position of an entry of a table, if it is near enough and its first 4 bytes are these.
-    fn same_four(&self, plain: &PlainWindow<'_>, entry: u32, (at, four): (u64, u32), distance_max: u64) -> Option<u64> {
-        let from = self.chunks.position(entry, at, distance_max)?;
-        (plain.four(plain.at(from)) == four).then_some(from)
-    }
-}
-
-/// The entry of a position in a table.
-fn entry(position: u64) -> u32 {
-    (position as u32).wrapping_add(1)
 }
 
 /// klauspost's hash of the first 5 bytes.

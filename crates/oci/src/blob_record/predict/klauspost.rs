@@ -1,6 +1,6 @@
 //! Matches found by two hash tables, as klauspost/compress does at its levels 5 (the default) and 6.
 
-use super::chunks::{DISTANCE_MAX, EncoderChunks};
+use super::chunks::{DISTANCE_MAX, EncoderChunks, entry};
 use super::{MatchEvent, PlainWindow};
 
 /// Distances are at most this.
@@ -79,17 +79,17 @@ impl KlauspostMatcher {
     }
 
     fn put_short(&mut self, four: u32, position: u64) {
-        self.short[short_hash(four)] = (position as u32).wrapping_add(1);
+        self.short[short_hash(four)] = entry(position);
     }
 
     fn put_long(&mut self, seven: u64, position: u64) {
-        let entry = &mut self.long[long_hash(seven)];
-        *entry = [(position as u32).wrapping_add(1), entry[0]];
+        let last = &mut self.long[long_hash(seven)];
+        *last = [entry(position), last[0]];
     }
 
     /// Returns the position of an entry if its 4 bytes are these.
     fn same_four(&self, plain: &PlainWindow<'_>, entry: u32, at: u64, four: u32) -> Option<u64> {
-        self.position(entry, at).filter(|from| plain.four(plain.at(*from)) == four)
+        self.chunks.same_four(plain, entry, (at, four), NEAR)
     }
 
     fn position(&self, entry: u32, at: u64) -> Option<u64> {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow};
 use libcomposefs_oci::runtime::{
     ContainerNetwork, ContainerPlace, ContainerUser, ImageProcess, RunOptions, VolumeAttributes, clean_volume,
-    runtime_spec,
+    clean_working_dir, runtime_spec,
 };
 use libcomposefs_sys::in_root::{make_directories_in_root, open_directory_in_root};
 use libcomposefs_sys::mount::{FsContext, MountAttrFlags, MountError, unmount};
@@ -115,11 +115,9 @@ impl OciBundle {
     ) -> anyhow::Result<BTreeMap<String, VolumeAttributes>> {
         let mut attributes = BTreeMap::new();
         let root = File::open(self.root()).with_context(|| format!("cannot open {}", self.root().display()))?;
-        if image.working_dir.starts_with('/') {
-            let directory = &image.working_dir;
-            let made = make_user_directory(&root, directory, user);
-            made.with_context(|| format!("cannot create the working directory {directory:?} of the image"))?;
-        }
+        let directory = clean_working_dir(image)?;
+        let made = make_user_directory(&root, &directory, user);
+        made.with_context(|| format!("cannot create the working directory {directory:?} of the image"))?;
         for volume in &image.volumes {
             let volume = clean_volume(volume)?;
             let made = make_user_directory(&root, &volume, user);

@@ -1,9 +1,9 @@
 //! A hash table by 4 bytes and one by 7 bytes: level 4 of klauspost.
 
 use super::super::PlainWindow;
-use super::super::chunks::DISTANCE_MAX;
+use super::super::chunks::{DISTANCE_MAX, entry};
 use super::super::klauspost::{TABLE_BITS, long_hash, short_hash};
-use super::{FastSearch, FastState, MARGIN, entry};
+use super::{FastSearch, FastState, MARGIN};
 
 /// Distances are at most this.
 const NEAR: u64 = DISTANCE_MAX - 1;
@@ -68,13 +68,13 @@ impl FastSearch for ShortAndLongTables {
             let bytes = plain.eight(plain.at(at));
             let (short, long) = (self.put_short(bytes, at), self.put_long(bytes, at));
             let place = (at, bytes as u32);
-            if let Some(from) = state.same_four(plain, long, place, NEAR) {
+            if let Some(from) = state.chunks.same_four(plain, long, place, NEAR) {
                 return Some((at, from));
             }
-            if let Some(from) = state.same_four(plain, short, place, NEAR) {
+            if let Some(from) = state.chunks.same_four(plain, short, place, NEAR) {
                 let bytes = plain.eight(plain.at(next));
                 let long = self.long[long_hash(bytes)];
-                let other = state.same_four(plain, long, (next, bytes as u32), NEAR);
+                let other = state.chunks.same_four(plain, long, (next, bytes as u32), NEAR);
                 let len = |from, at| state.chunks.len(plain, from, at, u64::MAX);
                 let is_longer = |other: &u64| len(*other, next) > len(from, at);
                 return Some(other.filter(is_longer).map_or((at, from), |other| (next, other)));

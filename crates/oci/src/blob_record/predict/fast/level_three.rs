@@ -1,8 +1,8 @@
 //! One hash table with the last two positions of each hash: level 3 of klauspost.
 
 use super::super::PlainWindow;
-use super::super::chunks::DISTANCE_MAX;
-use super::{FastSearch, FastState, MARGIN, entry, five_hash};
+use super::super::chunks::{DISTANCE_MAX, entry};
+use super::{FastSearch, FastState, MARGIN, five_hash};
 
 const BITS: u32 = 16;
 /// The largest distance of the last position.
@@ -29,10 +29,10 @@ impl PairTable {
         let [first, second] = self.put(bytes, at);
         let place = (at, bytes as u32);
         state.chunks.position(first, at, NEAR)?;
-        let Some(from) = state.same_four(plain, first, place, NEAR) else {
-            return state.same_four(plain, second, place, NEAR - 1);
+        let Some(from) = state.chunks.same_four(plain, first, place, NEAR) else {
+            return state.chunks.same_four(plain, second, place, NEAR - 1);
         };
-        let Some(other) = state.same_four(plain, second, place, NEAR) else { return Some(from) };
+        let Some(other) = state.chunks.same_four(plain, second, place, NEAR) else { return Some(from) };
         let len = |from| state.chunks.len(plain, from, at, u64::MAX);
         Some(if len(other) > len(from) { other } else { from })
     }
@@ -52,8 +52,8 @@ impl PairTable {
         let [first, second] = self.put(bytes, at);
         let place = (at, bytes as u32);
         state.chunks.position(first, at, NEAR - 1)?;
-        let from = state.same_four(plain, first, place, NEAR - 1);
-        from.or_else(|| state.same_four(plain, second, place, NEAR - 1))
+        let from = state.chunks.same_four(plain, first, place, NEAR - 1);
+        from.or_else(|| state.chunks.same_four(plain, second, place, NEAR - 1))
     }
 }
 

@@ -1,8 +1,8 @@
 //! One hash table with the last position of each hash: level 1 of Go, levels 1 and 2 of klauspost.
 
 use super::super::PlainWindow;
-use super::super::chunks::DISTANCE_MAX;
-use super::{FastSearch, FastState, MARGIN, entry, five_hash};
+use super::super::chunks::{DISTANCE_MAX, entry};
+use super::{FastSearch, FastState, MARGIN, five_hash};
 
 /// Chunks of Go that are shorter have no matches.
 const GO_CHUNK_MIN: u64 = 128;
@@ -23,7 +23,7 @@ impl GoTable {
         let four = plain.four(plain.at(at));
         let hash = (four.wrapping_mul(0x1e35_a7bd) >> 18) as usize;
         let earlier = std::mem::replace(&mut self.0[hash], entry(at));
-        state.same_four(plain, earlier, (at, four), DISTANCE_MAX)
+        state.chunks.same_four(plain, earlier, (at, four), DISTANCE_MAX)
     }
 }
 
@@ -88,7 +88,7 @@ impl FiveByteTable {
     fn replace(&mut self, plain: &PlainWindow<'_>, state: &FastState, at: u64, distance_max: u64) -> Option<u64> {
         let bytes = plain.eight(plain.at(at));
         let earlier = self.put(bytes, at);
-        state.same_four(plain, earlier, (at, bytes as u32), distance_max)
+        state.chunks.same_four(plain, earlier, (at, bytes as u32), distance_max)
     }
 
     /// Looks at the end of a match.
