@@ -165,6 +165,7 @@ impl Drop for SignalRelay {
 mod tests {
     use super::*;
     use std::os::unix::process::ExitStatusExt as _;
+    use std::process::Stdio;
 
     #[test]
     fn a_signal_reaches_the_child_and_not_the_caller() {
@@ -175,11 +176,18 @@ mod tests {
         let mut child = relay.spawn(Command::new("sleep").arg("1000")).unwrap();
         assert_eq!(relay.wait(&mut child, |_| ()).unwrap().signal(), Some(libc::SIGTERM));
 
-        let mut child = relay.spawn(Command::new("sh").args(["-c", "exit 7"])).unwrap();
+        // The child ends when its input ends, which the call for SIGWINCH does: it cannot end before that call.
+        let mut until_called = Command::new("timeout");
+        until_called.args(["60", "sh", "-c", "cat; exit 7"]).stdin(Stdio::piped());
+        let mut child = relay.spawn(&mut until_called).unwrap();
+        let mut input = child.stdin.take();
         let mut changes = 0;
         assert_eq!(send(libc::SIGWINCH), 0);
-        assert_eq!(relay.wait(&mut child, |_| changes += 1).unwrap().code(), Some(7));
-        assert_eq!(changes, 1);
+        let status = relay.wait(&mut child, |_| {
+            changes += 1;
+            input.take();
+        });
+        assert_eq!((status.unwrap().code(), changes), (Some(7), 1));
 
         // Survives both: pending signals end with the relay.
         assert_eq!(send(libc::SIGHUP), 0);
