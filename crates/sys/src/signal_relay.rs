@@ -21,6 +21,10 @@ const RELAYED: [i32; 8] = [
     libc::SIGWINCH,
 ];
 
+/// Time after which the end of the child is looked for although no signal came: if the process has other threads,
+/// one of them can take SIGCHLD.
+const LOOK_AGAIN: libc::timespec = libc::timespec { tv_sec: 1, tv_nsec: 0 };
+
 /// Signals that wait until a child takes them. As long as this exists, they do not end the process.
 #[derive(Debug)]
 pub struct SignalRelay {
@@ -30,7 +34,7 @@ pub struct SignalRelay {
 
 impl SignalRelay {
     /// Blocks the signals in the calling thread and in those that it starts afterwards. The process must not have other
-    /// threads, which would still take the signals.
+    /// threads: they would still take the signals, and the end of a child would be seen up to a second late.
     ///
     /// # Errors
     ///
@@ -89,7 +93,7 @@ impl SignalRelay {
             if let Some(status) = child.try_wait()? {
                 return Ok(status);
             }
-            let (signal, is_of_kernel) = self.next(None)?;
+            let Some((signal, is_of_kernel)) = self.next(LOOK_AGAIN)? else { continue };
             if signal == libc::SIGWINCH {
                 size_changed(child);
             }
@@ -120,7 +124,7 @@ impl SignalRelay {
                     return Ok(status.and_then(|status| u8::try_from(status).ok()).unwrap_or(u8::MAX));
                 }
             }
-            let (signal, is_of_kernel) = self.next(None)?;
+            let Some((signal, is_of_kernel)) = self.next(LOOK_AGAIN)? else { continue };
             if signal == libc::SIGCHLD || is_of_kernel {
                 continue;
             }
@@ -131,22 +135,23 @@ impl SignalRelay {
         }
     }
 
-    /// Takes the next signal, and reports whether the kernel itself sent it.
-    fn next(&self, timeout: Option<libc::timespec>) -> io::Result<(i32, bool)> {
+    /// Takes the next signal, and reports whether the kernel itself sent it. Returns `None` if there is no signal for
+    /// the time of `timeout`.
+    fn next(&self, timeout: libc::timespec) -> io::Result<Option<(i32, bool)>> {
         let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
-        let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
         loop {
-            // SAFETY: the set is initialized, `info` has the type that the call fills, and `timeout` is null or points
-            // to a value that lives until the call returns.
-            let signal = unsafe { libc::sigtimedwait(&raw const self.waiting, info.as_mut_ptr(), timeout) };
+            // SAFETY: the set and the timeout are initialized, and `info` has the type that the call fills.
+            let signal = unsafe { libc::sigtimedwait(&raw const self.waiting, info.as_mut_ptr(), &raw const timeout) };
             if signal > 0 {
                 // SAFETY: zeroed and then filled by the successful call.
                 let code = unsafe { info.assume_init() }.si_code;
-                return Ok((signal, code > 0));
+                return Ok(Some((signal, code > 0)));
             }
             let error = io::Error::last_os_error();
-            if error.kind() != io::ErrorKind::Interrupted {
-                return Err(error);
+            match error.kind() {
+                io::ErrorKind::WouldBlock => return Ok(None),
+                io::ErrorKind::Interrupted => {}
+                _ => return Err(error),
             }
         }
     }
@@ -155,7 +160,7 @@ impl SignalRelay {
 impl Drop for SignalRelay {
     fn drop(&mut self) {
         // Signals that came after the end of the child are discarded.
-        while self.next(Some(libc::timespec { tv_sec: 0, tv_nsec: 0 })).is_ok() {}
+        while let Ok(Some(_)) = self.next(libc::timespec { tv_sec: 0, tv_nsec: 0 }) {}
         // SAFETY: the set was filled by `pthread_sigmask`.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, ptr::null_mut()) };
     }
