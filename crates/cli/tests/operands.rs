@@ -173,7 +173,7 @@ fn files_need_no_repository() {
         place.fails(&format!("{repository} cat file.img none"));
         place.fails(&format!("{repository} ls ./none"));
     }
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
     assert_eq!(place.listing(), before);
 }
 

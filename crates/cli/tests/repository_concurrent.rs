@@ -193,7 +193,7 @@ fn mount(place: &Place, worker: usize, name: &str, may_be: &mut BTreeSet<Option<
     let gone = place.run("repo", &["gc", "--grace=0"]);
     let read = fs::read_dir(&target).unwrap().map(|entry| fs::read(entry.unwrap().path())).collect::<Vec<_>>();
     // A program that another thread is starting may briefly inherit our open descriptors.
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + Duration::from_secs(90);
     while let Err(error) = place.run("repo", &["umount", target_text]) {
         assert!(error.contains("busy") && Instant::now() < until, "umount: {error}");
         std::thread::sleep(Duration::from_millis(10));

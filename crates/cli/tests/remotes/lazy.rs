@@ -234,7 +234,7 @@ fn fill_makes_it_an_image_for_every_program() {
     lazy.place.ok("there", &["fill", target]);
     let begun = Instant::now();
     while lazy.status()["partial"] == true {
-        assert!(begun.elapsed() < Duration::from_secs(20), "{}", lazy.status());
+        assert!(begun.elapsed() < Duration::from_secs(90), "{}", lazy.status());
         thread::sleep(Duration::from_millis(20));
     }
     let filled = lazy.place.ok("there", &["fill", target, "--wait"]);

@@ -39,7 +39,7 @@ impl Lazy {
     fn wait_for(&self, what: &str, is_right: impl Fn(&serde_json::Value) -> bool) {
         let begun = Instant::now();
         while !is_right(&self.status()) {
-            assert!(begun.elapsed() < Duration::from_secs(20), "not {what}: {}", self.status());
+            assert!(begun.elapsed() < Duration::from_secs(90), "not {what}: {}", self.status());
             thread::sleep(Duration::from_millis(20));
         }
     }

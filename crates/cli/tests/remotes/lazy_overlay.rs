@@ -35,7 +35,7 @@ impl Lazy {
             if let (Some((worker, _)), Some(holder)) = (worker, holder) {
                 return (holder, *worker);
             }
-            assert!(begun.elapsed() < Duration::from_secs(20), "no worker among {all:?}");
+            assert!(begun.elapsed() < Duration::from_secs(90), "no worker among {all:?}");
             thread::sleep(Duration::from_millis(5));
         }
     }
@@ -43,7 +43,7 @@ impl Lazy {
     fn wait_for_the_end(&self) {
         let begun = Instant::now();
         while !self.servers().is_empty() {
-            assert!(begun.elapsed() < Duration::from_secs(20), "{:?} still run", self.servers());
+            assert!(begun.elapsed() < Duration::from_secs(90), "{:?} still run", self.servers());
             thread::sleep(Duration::from_millis(20));
         }
     }
@@ -84,7 +84,7 @@ fn a_worker_that_is_killed_costs_no_error() {
             let begun = Instant::now();
             for (file, reader) in readers {
                 while !reader.is_finished() {
-                    assert!(begun.elapsed() < Duration::from_secs(20), "f{file}, killed after {moment:?}: no answer");
+                    assert!(begun.elapsed() < Duration::from_secs(90), "f{file}, killed after {moment:?}: no answer");
                     thread::sleep(Duration::from_millis(1));
                 }
                 let found = reader.join().unwrap();
@@ -98,7 +98,7 @@ fn a_worker_that_is_killed_costs_no_error() {
                     last = worker;
                     break;
                 }
-                assert!(begun.elapsed() < Duration::from_secs(20), "no worker was started");
+                assert!(begun.elapsed() < Duration::from_secs(90), "no worker was started");
             }
         }
         assert!(waited >= 5, "only {waited} lookups waited when the worker was killed");
@@ -229,7 +229,7 @@ fn no_lie_of_a_server_is_returned_or_stored() {
             readers.into_iter().map(|reader| reader.join().unwrap()).filter(|is_readable| *is_readable).count()
         });
         // One second, as long again for an object at 100 kB/s, and once more for the frame without its neighbours.
-        assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
         // A lie about one frame of several leaves the others right, and so does what comes after the last byte.
         assert!(readable < KILLS / 2, "{readable} of {KILLS} files");
         lazy.place.ok("there", &["fsck"]);

@@ -247,7 +247,7 @@ impl Party {
     pub(crate) fn umount(&mut self, place: &Place) {
         let Some((target, _)) = self.mount.take() else { return };
         // A program that another thread is starting may briefly inherit our open descriptors.
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + Duration::from_secs(90);
         loop {
             let mut command = Command::new(&place.programs.ours);
             command.arg("umount").arg(&target);

@@ -138,7 +138,7 @@ impl Judge {
         }
         let _ = fs::remove_dir_all(repository.join("streams"));
         // The kernel releases the mounted files some time after umount has returned.
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + Duration::from_secs(90);
         while !place.image_links("repo").is_empty() && Instant::now() < until {
             let _ = run(place.ours("repo", &["gc", "--grace=0"]), Fate::Runs);
         }

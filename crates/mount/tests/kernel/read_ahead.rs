@@ -105,7 +105,7 @@ fn bytes_read_by_a_mount(
 /// One answer alone does not count. The kernel may still be reading; and while it inserts a large folio, cachestat(2),
 /// which fincore(1) calls, seems able to count that folio as one of 2048 pages: once the answer was 8 MiB too large.
 fn read_at_rest(range: &RangeInclusive<u64>, read: impl Fn() -> u64) -> u64 {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     let mut found = read();
     loop {
         std::thread::sleep(Duration::from_millis(10));
@@ -133,7 +133,7 @@ fn cached(image: &Path) -> u64 {
 
 /// Drops the pages of `image` from the page cache, those too that the kernel still reads.
 fn forget(file: &File, image: &Path) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         fadvise(file, 0, None, Advice::DontNeed).unwrap();
         match cached(image) {

@@ -108,7 +108,7 @@ impl Scratch {
     /// What is left of the mounts of this place, and temporary mount points anywhere. Others may be mounting at
     /// this moment, and the kernel frees a loop device a little later: so it waits before it says something is left.
     pub(crate) fn leftovers(&self) -> Vec<String> {
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let left = self.present();
             if left.is_empty() || Instant::now() > deadline {
