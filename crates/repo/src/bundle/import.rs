@@ -14,7 +14,10 @@ use super::format::{FormatError, Record};
 use super::record_reader::RecordReader;
 use super::typed_record;
 use crate::import::{ImportOptions, Incoming};
-use crate::{Committed, PublishedImage, RefName, Repository, RepositoryError, StoredSignature, StreamTag, Transaction};
+use crate::{
+    Committed, PublishedImage, RefName, Repository, RepositoryError, StoredSignature, StreamTag, SyncedObjects,
+    Transaction,
+};
 use libcomposefs_store::Error;
 use libcomposefs_store::ImageBytes;
 use libcomposefs_store::{Batch, Summary};
@@ -43,7 +46,7 @@ pub struct ReadBundle<'r> {
     pub(super) signatures: Vec<(Digest, StoredSignature)>,
 }
 
-impl ReadBundle<'_> {
+impl<'r> ReadBundle<'r> {
     /// Returns the number of images, without the OCI images.
     #[must_use]
     pub fn image_count(&self) -> usize {
@@ -76,6 +79,16 @@ impl ReadBundle<'_> {
             self.transaction.repository().add_signature(digest, signature)?;
         }
         Ok(())
+    }
+
+    /// Stores the images, which are not published: another bundle can have them and their objects as bases as long as
+    /// the result lives.
+    pub(crate) fn store_images(self, options: &ImportOptions<'_>) -> Result<SyncedObjects<'r>, RepositoryError> {
+        let Self { mut transaction, source, images, .. } = self;
+        for (incoming, _) in &images {
+            transaction.import_image(incoming, &source, Vec::new(), options)?;
+        }
+        transaction.sync()
     }
 
     /// Publishes the images. `names` returns the names for an image, given its number and the names in the bundle. OCI

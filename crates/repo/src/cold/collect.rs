@@ -48,16 +48,17 @@ impl Repository {
         };
         // While names move, no other process publishes.
         let _alone = if options.dry_run { None } else { Some(Locked::exclusive(&self.dir)?) };
-        let mut names = self.cold_refs()?;
-        names.retain(|(name, _)| !matches!(self.read_ref(name), Ok(Some(_))));
-        if !options.dry_run {
-            for (name, digest) in self.cold_refs()? {
-                if !names.contains(&(name.clone(), digest)) {
-                    self.remove_ref(layout::COLD_REFS, &name)?;
-                }
+        let known = listed(&cold, self)?;
+        let mut names = Vec::new();
+        for (name, digest) in self.cold_refs()? {
+            let is_warm = matches!(self.read_ref(&name), Ok(Some(_)));
+            if !is_warm && cold_image_of(&name).is_none_or(|image| known.contains(&image)) {
+                names.push((name, digest));
+            } else if !options.dry_run {
+                self.remove_ref(layout::COLD_REFS, &name)?;
             }
         }
-        self.collect_images(&cold, options, &names, &mut report)?;
+        self.collect_images(&cold, options, known, names, &mut report)?;
         if !options.dry_run {
             self.collect_leftovers(&cold)?;
         }
@@ -68,28 +69,43 @@ impl Repository {
         &self,
         cold: &LockedCold,
         options: GcOptions,
-        names: &[(RefName, Digest)],
+        mut images: Vec<Digest>,
+        mut names: Vec<(RefName, Digest)>,
         report: &mut ColdReport,
     ) -> Result<(), RepositoryError> {
-        for digest in listed(cold, self)? {
-            let path = cold.entry_path(&digest);
-            let stat =
-                statat(cold.fd(), digest.to_hex(), AtFlags::SYMLINK_NOFOLLOW).map_err(io_error("stat", &path))?;
-            if names.iter().any(|(_, named)| *named == digest) {
-                report.kept += 1;
-            } else if is_young(u64::try_from(stat.st_ctime).unwrap_or_default(), options.grace, SystemTime::now()) {
-                report.kept += 1;
-                report.young.push(digest);
-            } else {
-                let pack = statat(cold.fd(), format!("{digest}{PACK}"), AtFlags::SYMLINK_NOFOLLOW);
-                report.removed_bytes += pack.map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or_default());
-                report.removed.push(digest);
-                if !options.dry_run {
-                    self.forget_cold(cold, &digest)?;
-                }
+        let is_named = |names: &[(RefName, Digest)], digest: &Digest| names.iter().any(|(_, named)| named == digest);
+        // An image that is removed no longer keeps its base, which is looked at again.
+        while let Some(at) = self.find_removable(cold, options, &images, |digest| is_named(&names, digest))? {
+            let digest = images.remove(at);
+            let pack = statat(cold.fd(), format!("{digest}{PACK}"), AtFlags::SYMLINK_NOFOLLOW);
+            report.removed_bytes += pack.map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or_default());
+            report.removed.push(digest);
+            names.retain(|(name, _)| cold_image_of(name) != Some(digest));
+            if !options.dry_run {
+                self.forget_cold(cold, &digest)?;
             }
         }
+        report.kept = images.len() as u64;
+        report.young = images.into_iter().filter(|digest| !is_named(&names, digest)).collect();
         Ok(())
+    }
+
+    /// Returns the place of the first image without a name that is not young.
+    fn find_removable(
+        &self,
+        cold: &LockedCold,
+        options: GcOptions,
+        images: &[Digest],
+        is_named: impl Fn(&Digest) -> bool,
+    ) -> Result<Option<usize>, RepositoryError> {
+        for (at, digest) in images.iter().enumerate().filter(|(_, digest)| !is_named(digest)) {
+            let stat = statat(cold.fd(), digest.to_hex(), AtFlags::SYMLINK_NOFOLLOW);
+            let changed = stat.map_err(io_error("stat", cold.entry_path(digest)))?.st_ctime;
+            if !is_young(u64::try_from(changed).unwrap_or_default(), options.grace, SystemTime::now()) {
+                return Ok(Some(at));
+            }
+        }
+        Ok(None)
     }
 
     /// Removes packs without an entry, files without a name, and names of bases that no cold image has.

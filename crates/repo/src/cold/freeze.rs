@@ -9,7 +9,8 @@ use libcomposefs_content::{NoProgress, Progress, digest_file};
 use libcomposefs_image::Digest;
 use libcomposefs_sys::tempfile::Temporary;
 
-use super::directory::{LockedCold, base_ref, cold_image_of};
+use super::chain::{PACKS_MAX, packs_above};
+use super::directory::{LockedCold, base_ref};
 use super::entry::ColdEntry;
 use super::error::{ColdError, shown};
 use super::list::ColdImage;
@@ -27,18 +28,15 @@ use crate::{ImageName, Reader, RefName, Repository, RepositoryError, layout, ref
 pub struct FreezeOptions<'a> {
     /// How objects are packed.
     pub frames: FrameOptions<'a>,
-    /// The image whose objects are bases. Without it, the image is taken that has a name and most objects in common.
+    /// The image whose objects are bases. Without it, the image is taken that has a name and most bytes in common.
     pub base: Option<&'a ImageName>,
-    /// Images that are not taken as base unless there is no other one: those that will be packed too. An image that is
-    /// the base of another cannot be packed.
-    pub not_bases: &'a [Digest],
 }
 
 impl<'a> FreezeOptions<'a> {
     /// Makes options that choose the base.
     #[must_use]
     pub fn new(frames: FrameOptions<'a>) -> Self {
-        Self { frames, base: None, not_bases: &[] }
+        Self { frames, base: None }
     }
 }
 
@@ -62,9 +60,15 @@ impl Repository {
         let (digest, _held) = reader.hold_named(image)?;
         lease.protect(&[digest]).map_err(RepositoryError::from)?;
         self.expect_may_freeze(image, &digest)?;
+        let may_have_base = packs_above(&self.cold_images()?.images, &digest) + 1 < PACKS_MAX;
         let base = match options.base {
+            Some(_) if !may_have_base => {
+                let reason = format!("{PACKS_MAX} packs would be read to unpack an image: leave --base out");
+                return Err(refused(image, &reason));
+            }
             Some(base) => Some(self.resolve(base)?),
-            None => self.closest_image(&reader, &digest, options.not_bases)?,
+            None if may_have_base => self.closest_image(&reader, &digest)?,
+            None => None,
         };
         let base_image = base.map(|base| reader.hold_named(&ImageName::Digest(base))).transpose()?;
         lease.protect(base.as_slice()).map_err(RepositoryError::from)?;
@@ -85,10 +89,6 @@ impl Repository {
     fn expect_may_freeze(&self, image: &ImageName, digest: &Digest) -> Result<(), ColdError> {
         let names: Vec<RefName> =
             self.refs()?.good.into_iter().filter(|(_, named)| named == digest).map(|(name, _)| name).collect();
-        if let Some(cold) = names.iter().find_map(cold_image_of) {
-            let reason = format!("the cold image {cold} is packed as differences from it");
-            return Err(refused(image, &reason));
-        }
         if names.is_empty() {
             return Err(refused(image, "it has no name, so gc would remove it: `composefs tag` gives it one"));
         }
@@ -102,12 +102,7 @@ impl Repository {
     }
 
     /// Returns the image with a name that has most bytes in common with another one.
-    fn closest_image(
-        &self,
-        reader: &Reader<'_>,
-        digest: &Digest,
-        not_bases: &[Digest],
-    ) -> Result<Option<Digest>, RepositoryError> {
+    fn closest_image(&self, reader: &Reader<'_>, digest: &Digest) -> Result<Option<Digest>, RepositoryError> {
         let mut own = DigestSet::new(self.algorithm());
         self.objects_of_image(digest, |object| {
             own.insert(object);
@@ -115,18 +110,17 @@ impl Repository {
         let mut candidates: Vec<Digest> = self.refs()?.good.into_iter().map(|(_, image)| image).collect();
         candidates.sort_unstable();
         candidates.dedup();
-        let mut best: Option<(bool, u64, Digest)> = None;
+        let mut best: Option<(u64, Digest)> = None;
         for candidate in candidates.into_iter().filter(|candidate| candidate != digest) {
             let Some(_held) = reader.hold(&candidate)? else { continue };
             // fsck says what is wrong with it.
             let Ok(tree) = self.tree_of_image(&candidate) else { continue };
             let shared = tree.objects().filter(|object| own.contains(&object.digest)).map(|object| object.size).sum();
-            let is_better = (!not_bases.contains(&candidate), shared);
-            if best.is_none_or(|(may_be_base, most, _)| is_better > (may_be_base, most)) {
-                best = Some((is_better.0, shared, candidate));
+            if best.is_none_or(|(most, _)| shared > most) {
+                best = Some((shared, candidate));
             }
         }
-        Ok(best.map(|(_, _, candidate)| candidate))
+        Ok(best.map(|(_, candidate)| candidate))
     }
 
     fn write_pack(

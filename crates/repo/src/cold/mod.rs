@@ -4,6 +4,7 @@
 //! unpacks it, and [`Repository::collect_cold`](crate::Repository::collect_cold) removes what is no longer needed.
 //! Other programs meet neither the names nor the links of cold images.
 
+mod chain;
 mod check;
 mod collect;
 mod directory;

@@ -8,7 +8,7 @@ use libcomposefs_image::Digest;
 use rustix::fs::{AtFlags, statat};
 use rustix::io::Errno;
 
-use super::directory::cold_image_of;
+use super::directory::is_base_name;
 use crate::refs::open_folder;
 use crate::stream_graph::StreamGraph;
 use crate::{RefName, Repository, RepositoryError, io_error, layout};
@@ -27,8 +27,9 @@ pub struct OldImage {
 
 impl Repository {
     /// Lists the images that can be made cold, the oldest first: all names were written `age` ago or earlier, nothing
-    /// has the image mounted or open, no needed stream names it, and no cold image has it as base. If these are all
-    /// images with a name, the newest is left out: it is the base of the others.
+    /// has the image mounted or open, and no needed stream names it. Names that keep the base of a cold image count only
+    /// if the image has no others. If these are all images with a name, the newest is left out: it is the base of the
+    /// others.
     ///
     /// # Errors
     ///
@@ -39,7 +40,9 @@ impl Repository {
             names.entry(digest).or_default().push(name);
         }
         let all = names.len();
-        names.retain(|_, names| names.iter().all(|name| cold_image_of(name).is_none()));
+        for names in names.values_mut().filter(|names| !names.iter().all(is_base_name)) {
+            names.retain(|name| !is_base_name(name));
+        }
         let graph = StreamGraph::read(self, &names.keys().copied().collect::<Vec<_>>())?;
         let now = SystemTime::now();
         let mut old = Vec::new();

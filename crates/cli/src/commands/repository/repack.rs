@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_delta::{Effort, SpoolFile};
-use libcomposefs_image::Digest;
 use libcomposefs_repo::bundle::FrameOptions;
 use libcomposefs_repo::cold::{ColdImage, FreezeOptions, Thawed};
 use libcomposefs_repo::{ImageName, Repository};
@@ -28,7 +27,8 @@ use crate::{complete, output, rlimits};
 ///
 /// A cold image takes little space: its objects are compressed, with the objects of its base as bases, and the pack is
 /// verified before the image loses its names. The next `gc` then removes the objects that nothing else needs. The base
-/// is kept as long as the cold image exists.
+/// is kept as long as the cold image exists. It can be packed too: then each of the images in the chain of bases, which
+/// are at most 15, is unpacked for the time in which the first one is.
 ///
 /// Commands that need a cold image, such as mount, export and cat, unpack it first.
 #[derive(clap::Args)]
@@ -69,7 +69,7 @@ Examples:
   composefs --repo=/srv/images repack --cold --older-than=90d
   composefs --repo=/srv/images repack --warm debian/12
 
-The image that a needed stream names, and the base of a cold image, cannot be packed.
+An image that a needed stream names cannot be packed.
 
 Exit status: 0 if all images were packed or unpacked, 1 if not, 128 plus the signal number if a signal cancelled the
 command. Images before the one that failed are done.";
@@ -87,14 +87,15 @@ fn repack(args: &RepackArgs, selected: &RepositoryArgs, interrupt: &Interrupt) -
             Some(age) => old_images(&repository, age)?,
             None => args.images.clone(),
         };
-        // An image that will be packed is not chosen as base of another one. The error of a wrong name comes later.
-        let digests: Vec<Digest> = images.iter().filter_map(|image| repository.resolve(image).ok()).collect();
         for image in &images {
-            print_packed(args, &pack(args, &repository, image, &digests, threads)?);
+            print_packed(args, &pack(args, &repository, image, threads)?);
         }
         return Ok(());
     }
-    for image in &args.images {
+    let mut images: Vec<_> = args.images.iter().collect();
+    // Bases first. An error of a description comes again where the image is unpacked.
+    images.sort_by_key(|image| repository.packs_to_unpack(image).unwrap_or_default());
+    for image in images {
         let unpacked = unpack(&repository, image, threads)?;
         print_unpacked(args, image, unpacked.as_ref());
     }
@@ -114,7 +115,6 @@ fn pack(
     args: &RepackArgs,
     repository: &Repository,
     image: &ImageName,
-    others: &[Digest],
     threads: NonZeroUsize,
 ) -> anyhow::Result<ColdImage> {
     let mut frames = FrameOptions::new(Effort::from(args.effort), threads);
@@ -122,7 +122,6 @@ fn pack(
     frames.spool = Some(&spool);
     let mut options = FreezeOptions::new(frames);
     options.base = args.base.as_ref();
-    options.not_bases = others;
     let progress = progress::ObjectProgress::start();
     Ok(repository.freeze(image, &options, &|bytes| progress.done(bytes))?)
 }
