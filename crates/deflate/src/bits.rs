@@ -4,6 +4,9 @@ use std::io::{self, Read};
 
 use crate::byte_source::ByteSource;
 
+/// Number of bits after [`BitReader::refill`] at least: those of a match.
+const REFILLED: u32 = 48;
+
 /// Reads bits.
 pub(super) struct BitReader<'r, R> {
     input: &'r mut ByteSource<R>,
@@ -16,24 +19,38 @@ impl<'r, R: Read> BitReader<'r, R> {
         Self { input, bits: 0, count: 0 }
     }
 
-    /// Reads bytes until 48 bits are there, or the input ends.
-    fn refill(&mut self) -> io::Result<()> {
-        while self.count < 48 {
+    /// Reads bytes until [`REFILLED`] bits are there, or the input ends.
+    #[inline]
+    pub(super) fn refill(&mut self) -> io::Result<()> {
+        if self.count >= REFILLED {
+            return Ok(());
+        }
+        let Some(eight) = self.input.ready().first_chunk() else { return self.refill_by_bytes() };
+        let taken = (63 - self.count) / 8;
+        self.bits |= (u64::from_le_bytes(*eight) & ((1 << (taken * 8)) - 1)) << self.count;
+        self.count += taken * 8;
+        self.input.consume(taken as usize);
+        Ok(())
+    }
+
+    #[cold]
+    fn refill_by_bytes(&mut self) -> io::Result<()> {
+        while self.count < REFILLED {
             let bytes = self.input.fill()?;
             if bytes.is_empty() {
                 return Ok(());
             }
-            // At most 63 bits, so that the mask has no overflow.
-            let room = (63 - self.count) / 8;
-            let (next, taken) = match bytes.first_chunk() {
-                Some(eight) => (u64::from_le_bytes(*eight), room),
-                None => (u64::from(bytes[0]), 1),
-            };
-            self.bits |= (next & ((1 << (taken * 8)) - 1)) << self.count;
-            self.count += taken * 8;
-            self.input.consume(taken as usize);
+            self.bits |= u64::from(bytes[0]) << self.count;
+            self.count += 8;
+            self.input.consume(1);
         }
         Ok(())
+    }
+
+    /// Returns the next bits without taking them, as [`peek`](Self::peek), of those that are in memory.
+    #[inline]
+    pub(super) fn peek_ready(&self, count: u32) -> u32 {
+        (self.bits & ((1 << count) - 1)) as u32
     }
 
     /// Returns the next bits without taking them, at most 16; zeros follow the end.
@@ -42,7 +59,7 @@ impl<'r, R: Read> BitReader<'r, R> {
         if self.count < count {
             self.refill()?;
         }
-        Ok((self.bits & ((1 << count) - 1)) as u32)
+        Ok(self.peek_ready(count))
     }
 
     /// Drops bits that were peeked at.

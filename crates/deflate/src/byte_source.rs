@@ -44,7 +44,14 @@ impl<R: Read> ByteSource<R> {
         Ok(&self.buffer[self.at..self.end])
     }
 
+    /// Returns the bytes that are in memory, which may be none, without reading.
+    #[inline]
+    pub fn ready(&self) -> &[u8] {
+        self.buffer.get(self.at..self.end).unwrap_or_default()
+    }
+
     /// Passes over bytes that [`fill`](Self::fill) has returned.
+    #[inline]
     pub fn consume(&mut self, len: usize) {
         self.at = (self.at + len).min(self.end);
     }

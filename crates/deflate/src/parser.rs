@@ -113,7 +113,14 @@ fn dynamic_head<R: Read>(bits: &mut BitReader<'_, R>) -> io::Result<DynamicHead>
 
 #[inline]
 fn symbol<R: Read>(bits: &mut BitReader<'_, R>, table: &HuffmanTable) -> io::Result<u16> {
-    let next = bits.peek(table.bits)?;
+    bits.refill()?;
+    ready_symbol(bits, table)
+}
+
+/// Takes a symbol that is in memory whole, if the input has it.
+#[inline]
+fn ready_symbol<R: Read>(bits: &mut BitReader<'_, R>, table: &HuffmanTable) -> io::Result<u16> {
+    let next = bits.peek_ready(table.bits);
     let (symbol, len) = table.symbol(next).ok_or_else(|| invalid("a code is not defined"))?;
     bits.skip(len)?;
     Ok(symbol)
@@ -128,18 +135,24 @@ fn tokens<R: Read>(
     let malformed = || invalid("the codes are malformed");
     let literals = HuffmanTable::new(literals).ok_or_else(malformed)?;
     let distances = HuffmanTable::new(distances).ok_or_else(malformed)?;
+    let take_ready = |bits: &mut BitReader<'_, R>, count: u8| {
+        let value = bits.peek_ready(u32::from(count));
+        bits.skip(u32::from(count)).map(|()| value)
+    };
     loop {
-        let code = symbol(bits, &literals)?;
+        // Enough for the two codes of a match and their further bits, of which there are at most 15, 5, 15 and 13.
+        bits.refill()?;
+        let code = ready_symbol(bits, &literals)?;
         let token = match code {
             0..=255 => DeflateToken::Literal(code as u8),
             256 => return Ok(()),
             _ => {
                 let code = usize::from(code) - 257;
                 let extra = LENGTH_EXTRA.get(code).ok_or_else(|| invalid("a length code is reserved"))?;
-                let len = u32::from(LENGTH_BASE[code]) + bits.take(u32::from(*extra))?;
-                let place = usize::from(symbol(bits, &distances)?);
+                let len = u32::from(LENGTH_BASE[code]) + take_ready(bits, *extra)?;
+                let place = usize::from(ready_symbol(bits, &distances)?);
                 let extra = DISTANCE_EXTRA.get(place).ok_or_else(|| invalid("a distance code is reserved"))?;
-                let distance = u32::from(DISTANCE_BASE[place]) + bits.take(u32::from(*extra))?;
+                let distance = u32::from(DISTANCE_BASE[place]) + take_ready(bits, *extra)?;
                 if code == 27 && len == 258 {
                     // No encoder writes it so.
                     return Err(invalid("a length of 258 has an unusual code"));

@@ -100,6 +100,18 @@ impl DeflateWriter {
         Some(())
     }
 
+    /// Writes literals. `None` if the block has no code for one of them.
+    pub fn literals(&mut self, bytes: &[u8]) -> Option<()> {
+        for byte in bytes {
+            match self.is_stored {
+                true => self.bits.put(u32::from(*byte), 8),
+                false => put(&mut self.bits, &self.literals, usize::from(*byte))?,
+            }
+        }
+        Some(())
+    }
+
+    #[inline]
     fn distance(&mut self, distance: u32) -> Option<()> {
         let code = distance_code(distance.checked_sub(1)?);
         put(&mut self.bits, &self.distances, code)?;
@@ -131,6 +143,7 @@ impl DeflateWriter {
     }
 }
 
+#[inline]
 fn put(bits: &mut BitWriter, codes: &[Code], symbol: usize) -> Option<()> {
     let (code, len) = *codes.get(symbol)?;
     if len == 0 {

@@ -52,8 +52,8 @@ fn left_in(source: &mut ByteSource<&[u8]>) -> io::Result<usize> {
 #[derive(Debug, Default)]
 pub(super) struct TokenForm {
     bytes: Vec<u8>,
-    /// Literals since the last match.
-    literals: Vec<u8>,
+    /// Place of the number of literals before those since the last match. It has one byte, which is enough for most.
+    run: usize,
 }
 
 impl TokenForm {
@@ -68,10 +68,9 @@ impl TokenForm {
     /// the work that was in vain, in bytes of the form.
     pub(super) fn read_stream(&mut self, bytes: &[u8]) -> Result<usize, usize> {
         self.bytes.clear();
-        self.literals.clear();
         let mut source = ByteSource::new(bytes);
         let result = parse_deflate(&mut source, self).and_then(|()| left_in(&mut source));
-        result.map(|left| bytes.len() - left).map_err(|_| self.bytes.len() + self.literals.len())
+        result.map(|left| bytes.len() - left).map_err(|_| self.bytes.len())
     }
 
     /// Adds the form of a stream.
@@ -84,32 +83,52 @@ impl TokenForm {
         self.bytes
     }
 
+    fn begin_run(&mut self) {
+        self.run = self.bytes.len();
+        self.bytes.push(0);
+    }
+
+    #[inline]
     fn end_run(&mut self, distance: u32) {
-        push_number(&mut self.bytes, self.literals.len() as u64);
-        self.bytes.append(&mut self.literals);
+        let count = self.bytes.len() - self.run - 1;
+        match u8::try_from(count) {
+            Ok(byte @ ..0x80) => self.bytes[self.run] = byte,
+            _ => self.widen_count(count),
+        }
         // At most 32,768, and 0 at the end of a block.
         self.bytes.extend_from_slice(&(distance as u16).to_le_bytes());
     }
 
+    /// Writes a number of literals that one byte has no room for.
+    #[cold]
+    fn widen_count(&mut self, count: usize) {
+        let mut number = Vec::new();
+        push_number(&mut number, count as u64);
+        self.bytes.splice(self.run..=self.run, number);
+    }
+
+    #[inline]
     fn expect_room(&self) -> io::Result<()> {
-        let len = self.bytes.len() + self.literals.len();
-        if len > FORM_MAX { Err(invalid("the tokens exceed 16 MiB")) } else { Ok(()) }
+        if self.bytes.len() > FORM_MAX { Err(invalid("the tokens exceed 16 MiB")) } else { Ok(()) }
     }
 }
 
 impl DeflateSink for TokenForm {
     fn head(&mut self, head: &BlockHead, is_last: bool) -> io::Result<()> {
         head.put(is_last, &mut self.bytes);
+        self.begin_run();
         self.expect_room()
     }
 
+    #[inline]
     fn token(&mut self, token: DeflateToken) -> io::Result<()> {
         match token {
-            DeflateToken::Literal(byte) => self.literals.push(byte),
+            DeflateToken::Literal(byte) => self.bytes.push(byte),
             DeflateToken::Match(..) => {
                 self.end_run(token.distance());
                 // A length of 3 to 258.
                 self.bytes.push((token.byte_count() - 3) as u8);
+                self.begin_run();
             }
         }
         self.expect_room()

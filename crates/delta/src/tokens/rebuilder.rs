@@ -65,9 +65,7 @@ impl<'f> Rebuilder<'f> {
             FormPart::Run(0) => self.end_run()?,
             FormPart::Run(left) => {
                 let literals = self.some(left)?;
-                for byte in literals {
-                    self.token(DeflateToken::Literal(*byte))?;
-                }
+                self.writer.literals(literals).ok_or_else(no_code)?;
                 FormPart::Run(left - literals.len() as u64)
             }
             FormPart::End => FormPart::End,
@@ -84,7 +82,7 @@ impl<'f> Rebuilder<'f> {
             if distance > DISTANCE_MAX {
                 return Err(invalid("a distance is too large"));
             }
-            self.token(DeflateToken::new_match(u32::from(len) + 3, distance))?;
+            self.writer.token(DeflateToken::new_match(u32::from(len) + 3, distance)).ok_or_else(no_code)?;
             return Ok(FormPart::RunLen);
         }
         self.writer.block_end().ok_or_else(|| invalid("a block has no code for its end"))?;
@@ -94,10 +92,6 @@ impl<'f> Rebuilder<'f> {
         let [padding] = self.bytes()?;
         self.writer.pad(padding);
         Ok(FormPart::PlainLen)
-    }
-
-    fn token(&mut self, token: DeflateToken) -> io::Result<()> {
-        self.writer.token(token).ok_or_else(|| invalid("a block has no code for a token"))
     }
 
     fn number(&mut self) -> io::Result<u64> {
@@ -117,6 +111,10 @@ impl<'f> Rebuilder<'f> {
         self.form = rest;
         if bytes.is_empty() { Err(invalid("the tokens end too early")) } else { Ok(bytes) }
     }
+}
+
+fn no_code() -> io::Error {
+    invalid("a block has no code for a token")
 }
 
 impl Read for Rebuilder<'_> {
