@@ -12,12 +12,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use ssh_key::PublicKey;
 use ssh_key::public::{EcdsaPublicKey, Ed25519PublicKey, KeyData, RsaPublicKey};
-use x509_cert::der::Decode as _;
+use x509_cert::der::Encode as _;
 use x509_cert::der::asn1::ObjectIdentifier;
-use x509_cert::der::pem::decode_vec;
-use x509_cert::spki::SubjectPublicKeyInfoOwned;
 
 use crate::policy::TrustPolicy;
+use crate::signing_key::public_key_info;
 use crate::ssh;
 
 /// The transport whose scopes are names of images in registries.
@@ -225,12 +224,8 @@ impl<R: FnMut(&str) -> Result<Vec<u8>, String>> ImportedKeys<R> {
 
 /// Returns a public key in PEM as OpenSSH writes it.
 fn ssh_line(pem: &[u8]) -> Result<String, String> {
-    let text = pem.trim_ascii();
-    let (label, der) = decode_vec(text).map_err(|error| format!("it is not one key in PEM: {error}"))?;
-    if label != "PUBLIC KEY" || !text.starts_with(b"-----BEGIN ") {
-        return Err(format!("it is not one public key in PEM, but {label:?}"));
-    }
-    let info = SubjectPublicKeyInfoOwned::from_der(&der).map_err(|error| error.to_string())?;
+    let info = public_key_info(pem)?;
+    let der = info.to_der().map_err(|error| error.to_string())?;
     let bytes = info.subject_public_key.raw_bytes();
     let wrong = |error: ssh_key::Error| error.to_string();
     let key = match info.algorithm.oid.to_string().as_str() {

@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod containers_policy;
+mod cosign;
 mod decision;
 mod digest_text;
 mod evidence;
@@ -23,10 +24,12 @@ mod floors;
 mod name_pattern;
 mod pkcs7;
 mod policy;
+mod signing_key;
 mod ssh;
 mod statement;
 
 pub use containers_policy::{ImportedPolicy, import_containers_policy};
+pub use cosign::{COSIGN_PAYLOAD, COSIGN_PAYLOAD_MAX, COSIGN_SIGNATURE, CosignKey, CosignPayload};
 pub use decision::{Acceptance, Moment, Question, TrustRefusal, decide};
 pub use evidence::{
     Evidence, NAMESPACE, SIGNATURE_MAX, SIGNATURES_MAX, STATEMENTS_MAX, SignatureError, digest_statement,

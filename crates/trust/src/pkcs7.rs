@@ -4,11 +4,7 @@
 use cms::content_info::ContentInfo;
 use cms::signed_data::{SignedData, SignerIdentifier, SignerInfo};
 use libcomposefs_image::Digest;
-use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
-use rsa::pkcs8::DecodePublicKey as _;
-use rsa::sha2::{Digest as _, Sha256, Sha384, Sha512};
-use rsa::traits::PublicKeyParts as _;
-use rsa::{Pkcs1v15Sign, RsaPublicKey};
+use rsa::sha2::{Digest as _, Sha256};
 use x509_cert::Certificate;
 use x509_cert::der::asn1::{ObjectIdentifier, OctetString};
 use x509_cert::der::pem::{LineEnding, decode_vec, encode_string};
@@ -16,9 +12,8 @@ use x509_cert::der::{Decode as _, DecodePem as _, Encode as _};
 use x509_cert::ext::pkix::SubjectKeyIdentifier;
 
 use crate::evidence::{SIGNATURE_MAX, SignatureError};
+use crate::signing_key::{HASHES, RSA, SigningKey};
 
-/// Least size of an RSA key, in bits.
-const RSA_MIN: usize = 2048;
 const LABEL: &str = "PKCS7";
 const BEGIN: &[u8] = b"-----BEGIN PKCS7-----\n";
 
@@ -26,43 +21,6 @@ const DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.
 const SIGNED_DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.2");
 const CONTENT_TYPE: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.3");
 const MESSAGE_DIGEST: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.4");
-const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
-const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
-const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
-const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
-
-/// A hash function of signatures.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum SignedHash {
-    Sha256,
-    Sha384,
-    Sha512,
-}
-
-/// The hash functions: their own names, and their names in signatures by RSA and by elliptic curves.
-const HASHES: [(SignedHash, [&str; 3]); 3] = [
-    (SignedHash::Sha256, ["2.16.840.1.101.3.4.2.1", "1.2.840.113549.1.1.11", "1.2.840.10045.4.3.2"]),
-    (SignedHash::Sha384, ["2.16.840.1.101.3.4.2.2", "1.2.840.113549.1.1.12", "1.2.840.10045.4.3.3"]),
-    (SignedHash::Sha512, ["2.16.840.1.101.3.4.2.3", "1.2.840.113549.1.1.13", "1.2.840.10045.4.3.4"]),
-];
-
-impl SignedHash {
-    fn of(self, bytes: &[u8]) -> Vec<u8> {
-        match self {
-            Self::Sha256 => Sha256::digest(bytes).to_vec(),
-            Self::Sha384 => Sha384::digest(bytes).to_vec(),
-            Self::Sha512 => Sha512::digest(bytes).to_vec(),
-        }
-    }
-
-    fn pkcs1(self) -> Pkcs1v15Sign {
-        match self {
-            Self::Sha256 => Pkcs1v15Sign::new::<Sha256>(),
-            Self::Sha384 => Pkcs1v15Sign::new::<Sha384>(),
-            Self::Sha512 => Pkcs1v15Sign::new::<Sha512>(),
-        }
-    }
-}
 
 /// A certificate of a policy, whose key signs. Its dates and its issuer are not judged: the policy names it.
 #[derive(Clone, Debug)]
@@ -70,13 +28,6 @@ pub(crate) struct SigningCertificate {
     certificate: Certificate,
     key: SigningKey,
     fingerprint: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum SigningKey {
-    Rsa(RsaPublicKey),
-    P256(p256::ecdsa::VerifyingKey),
-    P384(p384::ecdsa::VerifyingKey),
 }
 
 impl SigningCertificate {
@@ -87,7 +38,7 @@ impl SigningCertificate {
             return Err("it is not one certificate in PEM".to_owned());
         }
         let certificate = Certificate::from_pem(text).map_err(|error| error.to_string())?;
-        let key = SigningKey::of(&certificate)?;
+        let key = SigningKey::of(&certificate.tbs_certificate.subject_public_key_info)?;
         let der = certificate.to_der().map_err(|error| error.to_string())?;
         let hex: String = Sha256::digest(der).iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Self { certificate, key, fingerprint: format!("SHA256:{hex}") })
@@ -114,46 +65,6 @@ impl SigningCertificate {
                 identifier.is_ok_and(|identifier| identifier.is_some_and(|(_, own)| own == *found))
             }
         }
-    }
-}
-
-impl SigningKey {
-    fn of(certificate: &Certificate) -> Result<Self, String> {
-        let info = &certificate.tbs_certificate.subject_public_key_info;
-        if info.algorithm.oid == RSA {
-            let der = info.to_der().map_err(|error| error.to_string())?;
-            let key = RsaPublicKey::from_public_key_der(&der).map_err(|error| error.to_string())?;
-            let bits = key.n().bits();
-            if bits < RSA_MIN {
-                return Err(format!("its RSA key has {bits} bits; {RSA_MIN} is the least"));
-            }
-            return Ok(Self::Rsa(key));
-        }
-        let curve = info.algorithm.parameters.as_ref().filter(|_| info.algorithm.oid == EC);
-        let curve = curve.and_then(|curve| curve.decode_as::<ObjectIdentifier>().ok());
-        let point = info.subject_public_key.raw_bytes();
-        let key = match curve {
-            Some(P256) => p256::ecdsa::VerifyingKey::from_sec1_bytes(point).map(Self::P256),
-            Some(P384) => p384::ecdsa::VerifyingKey::from_sec1_bytes(point).map(Self::P384),
-            _ => return Err("its key is not RSA, P-256 or P-384".to_owned()),
-        };
-        key.map_err(|_| "its key is no point of its curve".to_owned())
-    }
-
-    fn has_signed(&self, hash: SignedHash, bytes: &[u8], signature: &[u8]) -> bool {
-        let hashed = hash.of(bytes);
-        match self {
-            Self::Rsa(key) => key.verify(hash.pkcs1(), &hashed, signature).is_ok(),
-            Self::P256(key) => p256::ecdsa::Signature::from_der(signature)
-                .is_ok_and(|signature| key.verify_prehash(&hashed, &signature).is_ok()),
-            Self::P384(key) => p384::ecdsa::Signature::from_der(signature)
-                .is_ok_and(|signature| key.verify_prehash(&hashed, &signature).is_ok()),
-        }
-    }
-
-    /// Returns the place of the names of its signatures in a row of [`HASHES`].
-    fn column(&self) -> usize {
-        if matches!(self, Self::Rsa(_)) { 1 } else { 2 }
     }
 }
 
