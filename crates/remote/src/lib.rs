@@ -68,7 +68,7 @@ pub use error::{Error, ErrorKind, Refusal};
 pub use locations::{AuthFile, Locations};
 #[cfg(feature = "client")]
 pub use options::{ClientOptions, Proxies, TlsVerify};
-pub use policy::{PolicyError, PolicyVerdict, SignaturePolicy};
+pub use policy::{PolicyDemand, PolicyError, PolicyVerdict, SignaturePolicy};
 #[cfg(feature = "client")]
 pub use progress::{NoTransferProgress, TransferProgress};
 #[cfg(feature = "client")]

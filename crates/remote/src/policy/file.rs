@@ -7,10 +7,10 @@ use std::marker::PhantomData;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::Requirement;
+use super::{Requirement, sigstore};
 
-/// Requirements of the signature types, which this program does not check.
-const SIGNED: &[&str] = &["signedBy", "signedBaseLayer", "sigstoreSigned"];
+/// Requirements of the signature types that this program does not check.
+const UNCHECKED: &[&str] = &["signedBy", "signedBaseLayer"];
 
 type Transports = BTreeMap<String, BTreeMap<String, Vec<Requirement>>>;
 
@@ -27,7 +27,7 @@ struct RequirementJson {
     #[serde(rename = "type")]
     kind: String,
     #[serde(flatten)]
-    others: BTreeMap<String, serde::de::IgnoredAny>,
+    others: serde_json::Map<String, serde_json::Value>,
 }
 
 /// A map whose keys occur once: with two rules for a scope, it would not be clear which one restricts it.
@@ -88,7 +88,10 @@ fn requirements(list: Vec<RequirementJson>, rule: &str) -> Result<Vec<Requiremen
         let simple = match requirement.kind.as_str() {
             "insecureAcceptAnything" => Requirement::AcceptAnything,
             "reject" => Requirement::Reject,
-            signed if SIGNED.contains(&signed) => return Ok(Requirement::Unchecked(requirement.kind)),
+            sigstore::SIGSTORE_SIGNED => {
+                return sigstore::requirement(requirement.others).map_err(|reason| format!("{rule}: {reason}"));
+            }
+            other if UNCHECKED.contains(&other) => return Ok(Requirement::Unchecked(requirement.kind)),
             other => return Err(format!("{rule} has a requirement of the unknown type {other:?}")),
         };
         match requirement.others.keys().next() {

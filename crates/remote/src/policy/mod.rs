@@ -1,16 +1,19 @@
 //! policy.json: which images may be used, by the rules of containers-policy.json(5).
 //!
-//! A requirement that this program cannot check, such as a signature, refuses the image: nothing is skipped. Without a
-//! policy file everything is accepted, and the verdict says so.
+//! Signatures by keys (`sigstoreSigned`) are for the caller to check, who asks [`SignaturePolicy::decide`]. A requirement
+//! that nobody here can check refuses the image: nothing is skipped. Without a policy file everything is accepted, and
+//! the verdict says so.
 
 mod file;
 mod scopes;
+mod sigstore;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
 pub use scopes::{path_scopes, registry_scopes};
+pub use sigstore::{SignedIdentity, SigstoreKeys, SigstoreRequirement};
 
 use crate::locations::Locations;
 use crate::reference::Reference;
@@ -32,8 +35,21 @@ pub struct SignaturePolicy {
 enum Requirement {
     AcceptAnything,
     Reject,
-    /// A requirement that needs signatures, by its type.
+    /// A signature by one of several keys.
+    Sigstore(SigstoreRequirement),
+    /// A requirement that needs other signatures, by its type.
     Unchecked(String),
+}
+
+/// What a policy demands of an image that it does not refuse.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyDemand {
+    /// Path of the policy file.
+    pub file: PathBuf,
+    /// The rule that decided: `default`, or transport and scope.
+    pub rule: String,
+    /// The signatures that the image must have, each of them; none if the image is accepted without.
+    pub signatures: Vec<SigstoreRequirement>,
 }
 
 /// Verdict on an image that may be used.
@@ -131,33 +147,62 @@ impl SignaturePolicy {
         &self.path
     }
 
-    /// Checks an image in a registry.
+    /// Checks an image in a registry by a caller that checks no signatures.
     ///
     /// # Errors
     ///
-    /// If the policy refuses the image.
+    /// If the policy refuses the image, or asks for signatures.
     pub fn check_registry(&self, reference: &Reference) -> Result<PolicyVerdict, PolicyError> {
         self.check(REGISTRY_TRANSPORT, &registry_scopes(reference), &reference.to_string())
     }
 
-    /// Checks an image of any transport, such as `oci` or `dir`, by its scopes, the most specific first.
+    /// Checks an image of any transport, such as `oci` or `dir`, by its scopes, the most specific first, by a caller
+    /// that checks no signatures.
     ///
     /// # Errors
     ///
-    /// If the policy refuses the image, which `image` names in the message.
+    /// If the policy refuses the image, which `image` names in the message, or asks for signatures.
     pub fn check(&self, transport: &str, scopes: &[String], image: &str) -> Result<PolicyVerdict, PolicyError> {
+        let PolicyDemand { file, rule, signatures } = self.decide(transport, scopes, image)?;
+        if !signatures.is_empty() {
+            let (image, requirement) = (image.to_owned(), sigstore::SIGSTORE_SIGNED.to_owned());
+            return Err(PolicyError::Unchecked { image, path: file, rule, requirement });
+        }
+        Ok(PolicyVerdict::Accepted { file, rule })
+    }
+
+    /// Returns what the policy demands of an image in a registry.
+    ///
+    /// # Errors
+    ///
+    /// If the policy refuses the image whatever signatures it has.
+    pub fn decide_registry(&self, reference: &Reference) -> Result<PolicyDemand, PolicyError> {
+        self.decide(REGISTRY_TRANSPORT, &registry_scopes(reference), &reference.to_string())
+    }
+
+    /// Returns what the policy demands of an image of any transport, by its scopes, the most specific first.
+    ///
+    /// # Errors
+    ///
+    /// If the policy refuses the image, which `image` names in the message, whatever signatures it has.
+    pub fn decide(&self, transport: &str, scopes: &[String], image: &str) -> Result<PolicyDemand, PolicyError> {
         let (rule, requirements) = self.rule_for(transport, scopes);
         let (path, image) = (self.path.clone(), image.to_owned());
         // A rejection is certain, so it goes before what cannot be checked.
         if requirements.contains(&Requirement::Reject) {
             return Err(PolicyError::Rejected { image, path, rule });
         }
+        let mut signatures = Vec::new();
         for requirement in requirements {
-            if let Requirement::Unchecked(requirement) = requirement {
-                return Err(PolicyError::Unchecked { image, path, rule, requirement: requirement.clone() });
+            match requirement {
+                Requirement::Unchecked(requirement) => {
+                    return Err(PolicyError::Unchecked { image, path, rule, requirement: requirement.clone() });
+                }
+                Requirement::Sigstore(requirement) => signatures.push(requirement.clone()),
+                Requirement::AcceptAnything | Requirement::Reject => {}
             }
         }
-        Ok(PolicyVerdict::Accepted { file: path, rule })
+        Ok(PolicyDemand { file: path, rule, signatures })
     }
 
     /// The rule that decides, by name, and its requirements.

@@ -148,6 +148,12 @@ impl Reference {
     }
 }
 
+/// Reports whether the text of a reference has a tag or a digest.
+pub(crate) fn names_identifier(text: &str) -> bool {
+    let (_, tag, digest) = grammar::split_identifiers(text);
+    tag.is_some() || digest.is_some()
+}
+
 /// Returns the host that serves the repositories of `host`.
 pub(crate) fn server_of(host: &str) -> &str {
     if host == DOCKER_HUB { DOCKER_HUB_SERVER } else { host }
