@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use composefs_fuzz::{Budget, Linear};
 use libcomposefs_image::Digest;
-use libcomposefs_trust::{Acceptance, Evidence, Floors, Moment, Question, Statement, TrustPolicy, decide};
+use libcomposefs_trust::{Acceptance, CosignKey, CosignPayload, Evidence, Floors, Moment, Question, Statement, TrustPolicy, decide};
 use libfuzzer_sys::fuzz_target;
 
 // Keys of elliptic curves become tables of points, and the JSON and TOML become trees.
@@ -44,6 +44,12 @@ fn read(input: &[u8]) {
     {
         // Times are written in whole seconds.
         assert_eq!((again.digest, again.name, again.serial), (read.digest, read.name, read.serial));
+    }
+    let payload = CosignPayload::parse(&statement);
+    if let Ok(key) = CosignKey::parse(&policy) {
+        // Only keys of small order could sign bytes of the fuzzer's, and those are refused.
+        let is_signed = key.has_signed(&statement, &String::from_utf8_lossy(&signature));
+        assert!(!is_signed || payload.is_err(), "a payload was signed by chance");
     }
     let (floors, evidence) = (Floors::default(), [Evidence { statement, signatures: vec![signature] }]);
     let digest = Digest::from_hex(DIGEST).expect("the digest is valid");

@@ -14,6 +14,7 @@ mod pulls;
 #[path = "../../../remote/tests/registry/real.rs"]
 mod real;
 mod resume;
+mod signed;
 #[allow(dead_code)]
 #[path = "../../../oci/tests/chunked/writer.rs"]
 mod writer;

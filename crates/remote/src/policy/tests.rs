@@ -46,7 +46,8 @@ fn what_cannot_be_checked_refuses() {
     let message = verdict("h.x/signed/a:1");
     assert!(message.contains("`signedBy`") && message.contains("cannot be checked by this program"), "{message}");
     assert!(verdict("h.x/both").contains("is rejected"), "{}", verdict("h.x/both"));
-    let keyless = r#"{"default": [{"type": "sigstoreSigned", "fulcio": {"caPath": "/ca"}, "rekorPublicKeyPath": "/r"}]}"#;
+    let keyless =
+        r#"{"default": [{"type": "sigstoreSigned", "fulcio": {"caPath": "/ca"}, "rekorPublicKeyPath": "/r"}]}"#;
     let policy = SignaturePolicy::parse(keyless, Path::new("p")).unwrap_or_else(|error| panic!("{error}"));
     let message = policy.decide("docker", &[], "h.x/a:1").map(drop).unwrap_err().to_string();
     assert!(message.contains("`sigstoreSigned` with `fulcio`"), "{message}");

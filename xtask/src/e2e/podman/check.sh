@@ -133,6 +133,8 @@ check containers_run strictly runs
 check two_images_share_inodes_and_page_cache strictly shared
 mkdir -p /t/recorded; rm -rf /t/recorded/*; cp -r /t/calls/* /t/recorded/
 check a_failure_of_ours_is_told_whole strictly fails_loudly
+check skopeo_signs_images strictly sign_images
+check signatures_are_judged_as_by_skopeo strictly signatures_judged
 check nothing_stays_behind strictly nothing_stays
 check rootfs_is_a_composefs_mount strictly rootfs
 containers

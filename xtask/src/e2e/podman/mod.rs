@@ -23,7 +23,8 @@ pub(super) fn run(_options: &Options) -> Result<Vec<Suite>> {
     let chroot = containers::with_ours()?;
     chroot.write("opt/composefs/mkcomposefs.sh", include_str!("mkcomposefs.sh"), 0o755)?;
     chroot.install(&oci_run()?, "opt/composefs/oci_run")?;
-    let scripts = [include_str!("images.sh"), include_str!("containers.sh"), include_str!("check.sh")];
+    let parts = [include_str!("images.sh"), include_str!("containers.sh"), include_str!("signatures.sh")];
+    let scripts = [&parts[..], &[include_str!("check.sh")]].concat();
     let mut suites = chroot.suite("podman", &scripts.join("\n"), &[])?;
     suites.push(seccomp::compare(&chroot)?);
     suites.push(beside_the_reference(&chroot)?);

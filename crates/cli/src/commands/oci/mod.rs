@@ -28,11 +28,13 @@ mod registry_destination;
 mod registry_parts;
 pub(crate) mod run;
 mod signature_policy;
+mod signed_source;
 pub(crate) mod source;
 pub(crate) mod sync;
 mod tag;
 mod untag;
 mod verify;
+mod verify_source;
 pub(crate) mod warnings;
 
 use std::process::ExitCode;

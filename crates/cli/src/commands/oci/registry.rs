@@ -9,11 +9,12 @@ use libcomposefs_oci::manifest::BlobRef;
 use libcomposefs_oci::source::{BlobParts, ImageSource, RootDocument, SourceError};
 use libcomposefs_remote::{
     ClientOptions, Locations, Proxies, PullSource, Reference, RegistriesConf, RegistryClient, RegistryDigest,
-    SignaturePolicy, TlsVerify, credentials, policy,
+    TlsVerify, credentials,
 };
 
 use super::locations::locations;
 use super::registry_parts::RegistryParts;
+use super::signed_source::TagFinder;
 
 /// Options for registries.
 #[derive(clap::Args, Clone, Debug)]
@@ -46,16 +47,30 @@ pub(super) struct RegistryImage {
     source: PullSource,
 }
 
-/// Finds an image in a registry or its mirrors, if the signature policy accepts it.
-pub(super) fn open(text: &str, args: &RegistryArgs) -> anyhow::Result<(RegistryImage, Reference)> {
-    let reference: Reference = text.parse()?;
+impl RegistryImage {
+    /// Returns a finder of the tags of the repository that the image is read from, which may be a mirror.
+    pub(super) fn tag_finder(&self) -> TagFinder {
+        let repository = self.source.repository.clone();
+        let described = self.described.clone();
+        Box::new(move |tag| match repository.manifest(tag) {
+            Ok(manifest) => {
+                let source = PullSource { repository: repository.clone(), manifest };
+                Ok(Some(Box::new(RegistryImage { described: format!("the tag {tag} of {described}"), source })))
+            }
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(other(error)),
+        })
+    }
+}
+
+/// Finds an image in a registry or its mirrors. The caller has asked the signature policy.
+pub(super) fn open(reference: &Reference, args: &RegistryArgs) -> anyhow::Result<RegistryImage> {
     let locations = locations(args.authfile.clone());
     credentials::check_named_file(&locations, reference.host(), reference.path())?;
-    policy::check_registry(SignaturePolicy::load(&locations)?.as_ref(), &reference)?;
     let conf = RegistriesConf::load(&locations)?;
-    let client = RegistryClient::new(options(locations, args, &reference))?;
-    let source = client.pull_source(&reference, &conf)?;
-    Ok((RegistryImage { described: format!("docker://{reference}"), source }, reference))
+    let client = RegistryClient::new(options(locations, args, reference))?;
+    let source = client.pull_source(reference, &conf)?;
+    Ok(RegistryImage { described: format!("docker://{reference}"), source })
 }
 
 pub(super) fn options(locations: Locations, args: &RegistryArgs, reference: &Reference) -> ClientOptions {

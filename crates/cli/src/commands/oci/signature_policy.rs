@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use libcomposefs_remote::{SignaturePolicy, policy};
+#[cfg(feature = "network")]
+use libcomposefs_remote::Reference;
+use libcomposefs_remote::SignaturePolicy;
+use libcomposefs_remote::policy::{PolicyDemand, path_scopes};
 
 use super::locations::locations;
 
@@ -17,11 +20,22 @@ fn check(transport: &str, scopes: &[String], image: &str) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Checks an image in a layout or an archive.
-pub(super) fn check_path(transport: &str, path: &Path, name: Option<&str>) -> anyhow::Result<()> {
-    // The format has no scopes for archives of docker (containers-policy.json(5)).
-    let scopes = if transport == "docker-archive" { Vec::new() } else { policy::path_scopes(path, name) };
-    check(transport, &scopes, &path.display().to_string())
+/// Returns what the policy demands of an image in a layout; `None` without a policy.
+pub(super) fn of_layout(transport: &str, path: &Path, name: Option<&str>) -> anyhow::Result<Option<PolicyDemand>> {
+    let image = format!("{transport}:{}", path.display());
+    let decide = |policy: SignaturePolicy| policy.decide(transport, &path_scopes(path, name), &image);
+    Ok(load()?.map(decide).transpose()?)
+}
+
+/// Returns what the policy demands of an image in a registry; `None` without a policy.
+#[cfg(feature = "network")]
+pub(super) fn of_registry(reference: &Reference) -> anyhow::Result<Option<PolicyDemand>> {
+    Ok(load()?.map(|policy| policy.decide_registry(reference)).transpose()?)
+}
+
+/// Checks an archive of docker, for which the format has no scopes (containers-policy.json(5)).
+pub(super) fn check_docker_archive(path: &Path) -> anyhow::Result<()> {
+    check("docker-archive", &[], &path.display().to_string())
 }
 
 /// Checks an image in the store of podman: its full name, the names above, and the store are scopes.

@@ -3,21 +3,24 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail};
 use libcomposefs_oci::containers_storage::ContainersStorage;
 use libcomposefs_oci::manifest::Platform;
 use libcomposefs_oci::source::{
-    ArchiveFiles, DirectoryFiles, DockerArchive, ImageSource, OciLayout, RepositorySource, SourceFiles,
+    ArchiveFiles, DirectoryFiles, DockerArchive, ImageSource, OciLayout, RepositorySource, SourceError, SourceFiles,
     StorageImageSource,
 };
 #[cfg(feature = "network")]
 use libcomposefs_remote::RegistriesConf;
+use libcomposefs_remote::policy::PolicyDemand;
 use libcomposefs_remote::{Reference, storage_conf};
 use libcomposefs_repo::Repository;
 
 use super::locations::locations;
 use super::signature_policy;
+use super::signed_source::{SignatureVerdict, SignedSource, TagFinder};
 use crate::commands::repository::tell_of_waiting;
 use crate::inspect::names::shell_word;
 
@@ -63,6 +66,28 @@ pub(crate) struct OpenSource {
     pub(crate) source: Box<dyn ImageSource + Send>,
     /// The name that the image gets if no other is given.
     pub(crate) name: Option<String>,
+    /// What policy.json says of it; `None` without a policy, and for sources whose images cannot be signed.
+    pub(super) verdict: Option<Arc<SignatureVerdict>>,
+}
+
+impl OpenSource {
+    /// Returns a source of which the policy has demanded this.
+    fn judged(
+        source: Box<dyn ImageSource + Send>,
+        name: Option<String>,
+        demand: Option<PolicyDemand>,
+        reference: Option<Reference>,
+        find: TagFinder,
+    ) -> anyhow::Result<Self> {
+        let verdict = demand.map(SignatureVerdict::new);
+        let source = match &verdict {
+            Some(verdict) if !verdict.demand.signatures.is_empty() => {
+                Box::new(SignedSource::new(source, find, Arc::clone(verdict), reference)?)
+            }
+            _ => source,
+        };
+        Ok(Self { source, name, verdict })
+    }
 }
 
 /// Transports of sources. A path that begins with one of them is written as `./oci:x`.
@@ -103,25 +128,30 @@ pub(crate) fn open(operand: &OsStr, args: &SourceArgs) -> anyhow::Result<OpenSou
     let mut name = image.filter(|image| !image.starts_with('@')).map(str::to_owned);
     let described = format!("{transport}:{}", path.display());
     let cannot_open = || format!("cannot open {}", path.display());
-    if ["oci", "oci-archive", "docker-archive"].contains(&transport) {
-        signature_policy::check_path(transport, &path.canonicalize().with_context(cannot_open)?, image)?;
-    }
+    let absolute = || path.canonicalize().with_context(cannot_open);
     let source: Box<dyn ImageSource + Send> = match transport {
         "oci" => {
+            let demand = signature_policy::of_layout(transport, &absolute()?, image)?;
             let files = DirectoryFiles::open(path).with_context(cannot_open)?;
             expect_file(&files, path, "index.json", ("manifest.json", "dir"))?;
-            let layout = OciLayout::new(files, described, image.map(str::to_owned));
+            let layout = OciLayout::new(files, described.clone(), image.map(str::to_owned));
             name = name.or_else(|| layout.only_name());
-            Box::new(layout)
+            let path = path.to_owned();
+            let find = tag_finder(described, move || DirectoryFiles::open(&path));
+            return OpenSource::judged(Box::new(layout), name, demand, None, find);
         }
         "oci-archive" => {
+            let demand = signature_policy::of_layout(transport, &absolute()?, image)?;
             let files = ArchiveFiles::open(path).with_context(cannot_open)?;
             expect_file(&files, path, "index.json", ("manifest.json", "docker-archive"))?;
-            let layout = OciLayout::new(files, described, image.map(str::to_owned));
+            let layout = OciLayout::new(files, described.clone(), image.map(str::to_owned));
             name = name.or_else(|| layout.only_name());
-            Box::new(layout)
+            let path = path.to_owned();
+            let find = tag_finder(described, move || ArchiveFiles::open(&path));
+            return OpenSource::judged(Box::new(layout), name, demand, None, find);
         }
         "docker-archive" => {
+            signature_policy::check_docker_archive(&absolute()?)?;
             let files = ArchiveFiles::open(path).with_context(cannot_open)?;
             expect_file(&files, path, "manifest.json", ("index.json", "oci-archive"))?;
             let archive = DockerArchive::new(files, described, image)?;
@@ -138,7 +168,23 @@ pub(crate) fn open(operand: &OsStr, args: &SourceArgs) -> anyhow::Result<OpenSou
         "docker-daemon" => return Err(other_way(&shown, "an archive", &format!("{shown} docker-archive:FILE"))),
         _ => return Err(no_transport(operand)),
     };
-    Ok(OpenSource { source, name })
+    Ok(OpenSource { source, name, verdict: None })
+}
+
+/// Returns a finder of the images of a layout by their names.
+fn tag_finder<F: SourceFiles + Send + 'static>(
+    described: String,
+    open: impl Fn() -> std::io::Result<F> + Send + Sync + 'static,
+) -> TagFinder {
+    Box::new(move |tag| {
+        let files = open().map_err(|source| SourceError::Io { path: described.clone(), source })?;
+        let layout = OciLayout::new(files, described.clone(), Some(tag.to_owned()));
+        match layout.root() {
+            Ok(_) => Ok(Some(Box::new(layout))),
+            Err(SourceError::NoImage(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    })
 }
 
 /// Fails if a source lacks the file by which its kind is read, and names the transport of the other kind if it has the
@@ -157,8 +203,11 @@ fn expect_file(files: &dyn SourceFiles, path: &Path, file: &str, other: (&str, &
 
 #[cfg(feature = "network")]
 fn open_registry(reference: &str, args: &SourceArgs) -> anyhow::Result<OpenSource> {
-    let (image, reference) = super::registry::open(reference, &args.registry)?;
-    Ok(OpenSource { source: Box::new(image), name: Some(reference.to_string()) })
+    let reference: Reference = reference.parse()?;
+    let demand = signature_policy::of_registry(&reference)?;
+    let image = super::registry::open(&reference, &args.registry)?;
+    let (find, name) = (image.tag_finder(), Some(reference.to_string()));
+    OpenSource::judged(Box::new(image), name, demand, Some(reference), find)
 }
 
 #[cfg(not(feature = "network"))]
@@ -244,7 +293,7 @@ fn open_storage(text: &str) -> anyhow::Result<OpenSource> {
     let only = if let [only] = names.as_slice() { Some(only) } else { None };
     let full = names.iter().find(asked).or(only).cloned();
     signature_policy::check_storage(&root, full.as_deref())?;
-    Ok(OpenSource { source: Box::new(StorageImageSource::new(storage, name)?), name: full })
+    Ok(OpenSource { source: Box::new(StorageImageSource::new(storage, name)?), name: full, verdict: None })
 }
 
 /// Returns the graph root of podman's store: the system's for root, otherwise the user's.

@@ -1,7 +1,9 @@
 //! `composefs oci verify`: reads an image of a repository again and compares all digests.
 
+use std::ffi::OsString;
 use std::io;
 
+use anyhow::Context as _;
 use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_image::Digest;
 use libcomposefs_oci::BlobDigest;
@@ -14,24 +16,29 @@ use libcomposefs_repo::{Repository, StreamTag};
 use serde_json::{Value, json};
 
 use super::bootable::boot_tree;
-use super::signature_policy;
+use super::source::{self, SourceArgs};
+use super::{signature_policy, verify_source};
 use crate::commands::repository::{RepositoryArgs, counted};
 use crate::complete;
 use crate::output;
 
-/// Read an OCI image of a repository again, and compare all digests.
+/// Read an OCI image of a repository again, and compare all digests; or ask policy.json about an image elsewhere.
 ///
 /// The manifest and the configuration are compared with the digests that name them, each layer, with all contents of
 /// its files, with its diff ID, and what was kept of its compressed blob with the digest of that. The composefs images,
 /// of the whole file system, bootable, and of single layers, are made again of the layers and compared. A digest says
 /// that an image is what its manifest says, not who made it: that is for the policy.json that `oci pull` obeys. The
-/// command says if that file is missing.
+/// command says if that file is missing. Of an image in a registry or a layout (docker://REFERENCE, oci:DIR:NAME) the
+/// manifest and the configuration are read, and nothing is stored: the command says by which keys the manifest is signed,
+/// and by which rule `oci pull` accepts or refuses it.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct OciVerifyArgs {
-    /// Image, by its name or by the digest of its manifest (sha256:HEX)
+    /// Image, by its name or by the digest of its manifest (sha256:HEX), or a source with its transport
     #[arg(value_name = "NAME", add = ArgValueCompleter::new(complete::oci_names))]
-    name: StreamTag,
+    name: OsString,
+    #[command(flatten)]
+    origin: SourceArgs,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -40,19 +47,29 @@ pub(crate) struct OciVerifyArgs {
 const EXAMPLES: &str = "\
 Examples:
   composefs --repo=/srv/images oci verify debian:13
+  composefs oci verify docker://registry.example/app:2
 
 Exit status: 0 if everything is as it must be, 1 if not.";
 
 pub(super) fn run(args: &OciVerifyArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
+    if source::has_transport(&args.name) {
+        return verify_source::run(&args.name, &args.origin, args.json).map(|()| true);
+    }
+    let name = args.name.to_str().context("the name is not UTF-8")?;
+    let name: StreamTag = name.parse().with_context(|| format!("{name:?} is no name of an image"))?;
+    run_stored(&name, args.json, selected)
+}
+
+fn run_stored(name: &StreamTag, as_json: bool, selected: &RepositoryArgs) -> anyhow::Result<bool> {
     let repository = selected.open()?;
     let policy = signature_policy::file()?;
     let reader = repository.reader()?;
-    if let Some(stream) = image_stream(&repository, &args.name)?
+    if let Some(stream) = image_stream(&repository, name)?
         && let Some(digest) = repository.stream(&stream)?
     {
         reader.protect(&[digest])?;
     }
-    let image = StoredImage::by_name(&repository, &args.name)?;
+    let image = StoredImage::by_name(&repository, name)?;
     let wrong = wrong_layers(&repository, &image)?;
     // Of wrong layers another image is made.
     let images = if wrong.is_empty() { Some(check_images(&repository, &image, Some(boot_tree))) } else { None };
@@ -64,10 +81,10 @@ pub(super) fn run(args: &OciVerifyArgs, selected: &RepositoryArgs) -> anyhow::Re
     };
     let is_wrong = |checked: &&CheckedImage| matches!(checked.found, ImageCheck::Other(_) | ImageCheck::Damaged(_));
     let is_right = wrong.is_empty() && failed.is_none() && !images.iter().any(|checked| is_wrong(&checked));
-    if args.json {
+    if as_json {
         let wrong = wrong.iter().map(|(layer, error)| json!({ "layer": layer, "error": error }));
         output::json(&json!({
-            "name": args.name.as_str(),
+            "name": name.as_str(),
             "manifest": image.manifest.digest.to_string(),
             "layers": image.config.diff_ids.len(),
             "policy": policy.as_ref().map(|path| path.display().to_string()),
@@ -88,7 +105,7 @@ pub(super) fn run(args: &OciVerifyArgs, selected: &RepositoryArgs) -> anyhow::Re
         let layers = counted(image.config.diff_ids.len() as u64, "layer");
         let right = images.iter().filter(|checked| checked.found == ImageCheck::Right).count();
         let right = counted(right as u64, "composefs image");
-        out!("{}: manifest, configuration, {layers} and {right} are right", args.name);
+        out!("{name}: manifest, configuration, {layers} and {right} are right");
         if policy.is_none() {
             out!("no policy.json: who made the image was not checked, `oci pull` accepts the images of everyone");
         }
