@@ -127,9 +127,13 @@ fn cfsctl_works_in_our_repositories() {
             format!("{hash}:{digest}")
         );
         let list = digests(composefs(&["--repo", &repo, "images"]).ok().line());
-        assert_eq!(list, [("a/b".to_owned(), digest)]);
+        assert_eq!(list, [("a/b".to_owned(), digest.clone())]);
         let before = objects(&repo);
+        // Directories that only this program knows.
+        let ours = Path::new(&repo).join("statfs").join(&digest);
+        fs::create_dir_all(&ours).unwrap();
         let _ = theirs(&["gc"]);
+        assert!(ours.exists());
         assert_eq!(objects(&repo), before);
         assert!(theirs(&["fsck"]).line().ends_with("status: ok"));
         for name in ["a/b", "c"] {

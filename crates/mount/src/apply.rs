@@ -161,6 +161,7 @@ impl<'a> Prepared<'a> {
             demand: wish.overlay_value().unwrap_or_default(),
             release: probe::release(),
         })?;
+        plan.check_statfs()?;
         let plan = plan.checked(image)?;
         let userns = erofs::open_userns(&plan)?;
         let layers = Layers::open(&plan)?;

@@ -16,6 +16,8 @@ use libcomposefs_sys::verity::refusal_cause;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
+use crate::statfs::StatfsRefusal;
+
 /// The step of asking the kernel for the digest.
 pub(crate) const MEASURING: &str = "measuring fs-verity";
 
@@ -182,6 +184,14 @@ pub enum Error {
         /// Length of the option text in bytes.
         len: usize,
     },
+    /// The mount cannot have the numbers of the objects' file system (`statfs=objects`).
+    #[error("Failed to mount composefs {}: Invalid argument: option statfs=objects: {reason}", image.display())]
+    Statfs {
+        /// Path of the image, for messages.
+        image: PathBuf,
+        /// What prevents it.
+        reason: StatfsRefusal,
+    },
     /// A step of the mount failed.
     #[error("Failed to mount composefs {}: {}: {}",
         image.display(), errno_text(source.errno), refusal(source, kernel_log))]
@@ -257,6 +267,7 @@ impl Error {
             Error::NoLoopDevice { .. } => "no-loop-device",
             Error::NoTemporary { .. } => "no-temporary",
             Error::TooLong { .. } => "too-long",
+            Error::Statfs { .. } => "statfs",
             Error::Kernel { .. } => "kernel",
         }
     }
@@ -328,6 +339,7 @@ impl Error {
                 _ => return None,
             },
             Error::TooLong { .. } => "use fewer or shorter basedirs, or Linux 6.7 or newer".into(),
+            Error::Statfs { reason, .. } => reason.remedy().into(),
             Error::Directory { role: "basedir", .. } => {
                 "basedir= is the directory that holds the objects, as xx/yyyy…".into()
             }

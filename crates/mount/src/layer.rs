@@ -11,6 +11,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::error::Error;
+use crate::options::StatfsSource;
 use crate::path_or_fd::PathOrFd;
 use crate::plan::Plan;
 
@@ -73,6 +74,8 @@ impl Layer {
 /// The open directories of a plan.
 #[derive(Debug)]
 pub(crate) struct Layers {
+    /// The directory that answers `statfs`, above the image.
+    pub(crate) statfs: Option<Layer>,
     pub(crate) data: Vec<Layer>,
     /// The upper and the work directory.
     pub(crate) upper: Option<(Layer, Layer)>,
@@ -87,6 +90,10 @@ impl Layers {
             Some(upper) => Some((open("upperdir", &upper.dir)?, open("workdir", &upper.work)?)),
             None => None,
         };
-        Ok(Self { data, upper })
+        let statfs = match (&plan.statfs_dir, plan.options().statfs) {
+            (Some(dir), StatfsSource::Objects) => Some(open("directory for statfs", dir)?),
+            _ => None,
+        };
+        Ok(Self { statfs, data, upper })
     }
 }

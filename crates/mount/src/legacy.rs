@@ -81,25 +81,28 @@ fn text(
     separator: Separator,
     path: impl Fn(&Layer) -> Result<PathBuf, MountError>,
 ) -> Result<Vec<u8>, MountError> {
+    let statfs = layers.statfs.as_ref().map(&path).transpose()?;
     let data = layers.data.iter().map(&path).collect::<Result<Vec<_>, _>>()?;
     let upper = match &layers.upper {
         Some((upper, work)) => Some((path(upper)?, path(work)?)),
         None => None,
     };
     let upper = upper.as_ref().map(|(upper, work)| (&**upper, &**work));
-    Ok(options(lower, &data, upper, verity, separator).join(&b','))
+    let lower: Vec<&Path> = statfs.as_deref().into_iter().chain([lower]).collect();
+    Ok(options(&lower, &data, upper, verity, separator).join(&b','))
 }
 
 /// Returns the options of overlayfs as `mount(2)` takes them, with protected paths.
 pub(crate) fn options(
-    lower: &Path,
+    lower: &[&Path],
     data: &[impl AsRef<Path>],
     upper: Option<(&Path, &Path)>,
     verity: Verity,
     separator: Separator,
 ) -> Vec<Vec<u8>> {
     let protected = |path: &Path| protect(path.as_os_str().as_bytes());
-    let mut lowerdir = [&b"lowerdir="[..], &protected(lower)].concat();
+    let lower: Vec<_> = lower.iter().map(|path| protected(path)).collect();
+    let mut lowerdir = [&b"lowerdir="[..], &lower.join(&b':')].concat();
     for dir in data {
         lowerdir.extend_from_slice(match separator {
             Separator::DataOnly => b"::",

@@ -48,6 +48,17 @@ impl fmt::Display for Verity {
     }
 }
 
+/// The file system whose numbers `statfs(2)` returns for the mount, as `df` shows them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StatfsSource {
+    /// The image: a file system as large as the image, and full. The C tool mounts so.
+    #[default]
+    Image,
+    /// The file system of the objects, by an empty directory on it ([`Plan::statfs_dir`](crate::Plan::statfs_dir)).
+    Objects,
+}
+
 /// The writable layer of a mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpperDir {
@@ -104,6 +115,8 @@ pub struct Options {
     pub flags: MountFlags,
     /// The number of bytes of the image that are read at mount.
     pub read_ahead: ReadAhead,
+    /// The file system whose numbers `statfs(2)` returns.
+    pub statfs: StatfsSource,
     /// Set if a missing image is no failure. Only callers of this library evaluate it.
     pub nofail: bool,
 }

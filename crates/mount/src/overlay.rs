@@ -65,6 +65,9 @@ fn join(plan: &Plan, lower: &Lower<'_>, layers: &Layers, verity: Verity) -> Resu
     if let Some(value) = verity.overlay_value() {
         context.set_string("verity", value)?;
     }
+    if let Some(layer) = &layers.statfs {
+        layer.set(&context, "lowerdir+")?;
+    }
     match lower {
         Lower::Descriptor(image) => context.set_fd("lowerdir+", image.root()?)?,
         Lower::Path(path) => context.set_string("lowerdir+", path)?,

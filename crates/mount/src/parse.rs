@@ -15,7 +15,7 @@ use libcomposefs_image::digest::InvalidDigest;
 
 use crate::escape::{split, unescape, unquote, words};
 use crate::flags::{self, MountFlags};
-use crate::options::{Options, UpperDir, Verity};
+use crate::options::{Options, StatfsSource, UpperDir, Verity};
 use crate::readahead::ReadAhead;
 
 pub use take::{TakenWords, take_words};
@@ -72,6 +72,9 @@ pub enum OptionError {
         "Invalid argument for readahead option: {0:?} is not a number of bytes (K, M or G may follow it) and not off"
     )]
     ReadAhead(String),
+    /// The value of `statfs=` is not known.
+    #[error("Invalid argument for statfs option: {0:?} is not image or objects")]
+    Statfs(String),
     /// One option asks to verify every file, another to do less.
     #[error(
         "Option {demand} verifies every file and cannot be used with verity_check={check}: \
@@ -137,6 +140,7 @@ struct Words {
     idmap: Option<PathBuf>,
     flags: MountFlags,
     read_ahead: ReadAhead,
+    statfs: StatfsSource,
     nofail: bool,
 }
 
@@ -163,6 +167,7 @@ impl Words {
                 self.policy = Some(value.ok_or(OptionError::Value(name))?);
             }
             "readahead" => self.read_ahead = read_ahead(some()?)?,
+            "statfs" => self.statfs = statfs(some()?)?,
             "verity_check" => self.verity_check = Some(verity_check(some()?)?),
             // mount(8) writes a value after some of these (`comment=`), never after a flag.
             key if value.is_some() && flags::is_passed_over(key) => {}
@@ -216,6 +221,7 @@ impl Words {
         options.idmap = self.idmap.map(Into::into);
         options.flags = self.flags;
         options.read_ahead = self.read_ahead;
+        options.statfs = self.statfs;
         options.nofail = self.nofail;
         Ok(options)
     }
@@ -257,6 +263,14 @@ fn verity_check(value: &[u8]) -> Result<u8, OptionError> {
     match value {
         [digit @ b'0'..=b'2'] => Ok(digit - b'0'),
         other => Err(OptionError::VerityCheck(String::from_utf8_lossy(other).into_owned())),
+    }
+}
+
+fn statfs(value: &[u8]) -> Result<StatfsSource, OptionError> {
+    match value {
+        b"image" => Ok(StatfsSource::Image),
+        b"objects" => Ok(StatfsSource::Objects),
+        other => Err(OptionError::Statfs(String::from_utf8_lossy(other).into_owned())),
     }
 }
 

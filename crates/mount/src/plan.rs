@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use libcomposefs_image::Digest;
 use libcomposefs_image::erofs::header::Header;
 
-use crate::options::{Options, Verity};
+use crate::options::{Options, StatfsSource, Verity};
 use crate::path_or_fd::PathOrFd;
 use crate::readahead::ReadAhead;
 
@@ -46,6 +46,10 @@ pub struct Plan {
     pub mountpoint: Option<PathBuf>,
     /// Set if the image has POSIX ACLs. If it has none, the mount option `noacl` saves looking for them.
     pub acl: bool,
+    /// An empty directory on the file system of the objects, for [`StatfsSource::Objects`]. It becomes the topmost layer,
+    /// which overlayfs asks for `statfs` and for the attributes of the root directory: it must have those of the image's
+    /// root. Whatever is in it, or comes into it during the mount, is in the root directory of the mount, unverified.
+    pub statfs_dir: Option<PathOrFd>,
     options: Options,
 }
 
@@ -54,7 +58,8 @@ impl Plan {
     #[must_use]
     pub fn new(image: &Path, header: &Header, mut options: Options) -> Self {
         options.flags.read_only |= options.upper.is_none();
-        Self { image: image.to_owned(), source: SOURCE.to_owned(), mountpoint: None, acl: header.has_acl(), options }
+        let acl = header.has_acl();
+        Self { image: image.to_owned(), source: SOURCE.to_owned(), mountpoint: None, acl, statfs_dir: None, options }
     }
 
     /// Returns the options of the mount.
@@ -82,6 +87,12 @@ impl Plan {
                 line(format!("         verity={value}{proviso}"));
             }
             None => line("         files are not verified".into()),
+        }
+        if options.statfs == StatfsSource::Objects {
+            line(
+                "         lowerdir+=(an empty directory on the file system of the objects, which answers statfs)"
+                    .into(),
+            );
         }
         line("         lowerdir+=(the image)".into());
         let name = |dir: &PathOrFd| show(&dir.name());
@@ -206,6 +217,8 @@ mod tests {
              \x20        read ahead up to 32 MiB\nmount    PATH (ro,nosuid)"
         );
         assert!(planned("basedir=o,readahead=off", 0).to_string().contains("nothing is read ahead\n"));
+        let statfs = planned("basedir=o,statfs=objects", 0).to_string();
+        assert!(statfs.contains("which answers statfs)\n         lowerdir+=(the image)\n"), "{statfs}");
         assert!(planned("basedir=o,tryverity", 0).to_string().contains("verity=require, if this kernel can"));
         assert!(planned("basedir=o,verity_check=1", 0).to_string().contains("verity=on\n"));
     }

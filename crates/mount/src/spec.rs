@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::legacy::{self, Separator};
-use crate::options::Verity;
+use crate::options::{StatfsSource, Verity};
 use crate::path_or_fd::PathOrFd;
 use crate::plan::Plan;
 
@@ -47,6 +47,9 @@ pub enum SpecError {
         /// The reason given by the kernel.
         source: io::Error,
     },
+    /// The directory that answers `statfs` is for a mount of this program.
+    #[error("option statfs=objects needs a directory that this program makes: leave it out")]
+    Statfs,
     /// There is no object directory, so there is nothing to join.
     #[error("No object dirs specified: give basedir=DIR, or ask for the image only")]
     NoBasedir,
@@ -70,6 +73,9 @@ impl Plan {
         if verity == Verity::RequireIfSupported {
             return Err(SpecError::TryVerity);
         }
+        if options.statfs == StatfsSource::Objects {
+            return Err(SpecError::Statfs);
+        }
         if options.basedirs.is_empty() {
             return Err(SpecError::NoBasedir);
         }
@@ -79,7 +85,7 @@ impl Plan {
             None => None,
         };
         let upper = upper.as_ref().map(|(dir, work)| (&**dir, &**work));
-        let layers = legacy::options(&target, &data, upper, verity, Separator::DataOnly);
+        let layers = legacy::options(&[&target], &data, upper, verity, Separator::DataOnly);
         flags.extend(layers.into_iter().map(OsString::from_vec));
         let overlay = MountSpec { fs_type: "overlay", source: self.source.clone().into(), target, options: flags };
         Ok(vec![self.erofs_spec(overlay.target.clone(), words("ro"))?, overlay])
@@ -171,6 +177,7 @@ mod tests {
         let refused = |text| planned(text, 0).specs(Path::new("/mnt")).unwrap_err();
         assert!(matches!(refused("basedir=/o,idmap=/n"), SpecError::Idmap));
         assert!(matches!(refused("basedir=/o,tryverity"), SpecError::TryVerity));
+        assert!(matches!(refused("basedir=/o,statfs=objects"), SpecError::Statfs));
         assert!(matches!(refused("ro"), SpecError::NoBasedir));
         let objects = OwnedFd::from(std::fs::File::open("/proc").unwrap());
         let plan = Plan::new(Path::new("/i"), &header(0), Options::default().with_basedir(objects));

@@ -136,6 +136,14 @@ pub enum RepositoryError {
         /// What is wrong with it.
         reason: String,
     },
+    /// No directory can answer `statfs` for the mount of an image.
+    #[error("{}: {reason}; mount without statfs=objects, or in user space (--via=fuse)", path.display())]
+    StatfsDirectory {
+        /// Path of the directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A ref leads to an image that the repository does not have.
     #[error("{name} is a name of {digest}, but that image is not in {}; run `composefs fsck`", path.display())]
     Dangling {

@@ -42,6 +42,9 @@ pub(crate) const INCOMING: &str = "partial/incoming";
 /// Directory of signed statements about images.
 pub(crate) const SIGNATURES: &str = "signatures";
 
+/// Directory of the empty directories that answer `statfs` for mounts.
+pub(crate) const STATFS: &str = "statfs";
+
 /// Directory of the remotes that have names.
 pub(crate) const REMOTES: &str = "remotes";
 

@@ -41,6 +41,7 @@ mod repository;
 mod repository_streams;
 mod signature_file;
 mod signatures;
+pub mod statfs;
 mod stream;
 mod stream_file;
 mod stream_graph;

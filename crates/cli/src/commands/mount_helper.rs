@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{anyhow, bail, ensure};
-use libcomposefs_mount::{ImageFile, KernelFeatures, OptionError, Plan, UnknownOptions};
+use libcomposefs_mount::{ImageFile, KernelFeatures, OptionError, Plan, StatfsSource, UnknownOptions};
 use libcomposefs_sys::namespace::Visit;
 
-use super::mount::{LazyHelper, plan_text, with_remedy};
+use super::mount::{LazyHelper, plan_text, prepare_statfs_of_file, with_remedy};
 use super::verity_warning;
 
 use crate::error_text;
@@ -44,6 +44,7 @@ Supported options of -o:
   repo=DIR, fill=off|idle|now, timeout=SECONDS, via=WAY
                          With lazy=: repository, and as --fill, --timeout and --via of composefs mount
   readahead=SIZE|off     Read ahead this much of the image at mount, without waiting (default 32M)
+  statfs=image|objects   Show the numbers of the image (default), or of the file system of the objects, by df
   ro                     Read only
   rw                     Read/write
   nosuid, nodev, noexec, nosymfollow, noatime, strictatime, nodiratime, nofail";
@@ -187,7 +188,12 @@ fn mount(request: &Request) -> anyhow::Result<()> {
     };
     let header = image.header().map_err(|error| with_remedy(&error))?;
     judge_file(&image, &mut options, request.fake)?;
-    let plan = Plan::new(&request.image, &header, options);
+    let mut plan = Plan::new(&request.image, &header, options);
+    ensure!(
+        visit.is_none() || plan.options().statfs == StatfsSource::Image,
+        "statfs=objects cannot be used with -N: run mount in that namespace, by nsenter"
+    );
+    prepare_statfs_of_file(&mut plan, request.fake)?;
     if request.fake {
         if request.verbose {
             output::block(&plan_text(&plan, &request.target));

@@ -8,6 +8,7 @@ mod fuse;
 mod layers;
 mod run;
 mod spec;
+mod statfs;
 
 use libcomposefs_testkit::skip;
 use libtest_mimic::{Arguments, Failed};
@@ -41,6 +42,9 @@ const CASES: &[Case] = &[
     Case { name: "composefs_mounts_and_unmounts", mounts: true, run: composefs_mounts_and_unmounts },
     Case { name: "files_are_read_ahead_in_the_background", mounts: true, run: files_are_read_ahead },
     Case { name: "a_mount_is_compared_with_its_image", mounts: true, run: a_mount_is_compared_with_its_image },
+    Case { name: "statfs_is_of_the_objects", mounts: true, run: statfs::it_is_of_the_objects },
+    Case { name: "a_statfs_layer_adds_no_names", mounts: true, run: statfs::no_names_are_added },
+    Case { name: "statfs_without_a_place_is_refused", mounts: true, run: statfs::without_a_place },
     Case { name: "a_report_that_cannot_be_printed", mounts: true, run: a_report_that_cannot_be_printed },
     Case { name: "the_helper_mounts_in_another_namespace", mounts: true, run: another_namespace },
     Case { name: "a_foreign_proc_leads_nowhere", mounts: true, run: a_foreign_proc_leads_nowhere },
@@ -100,9 +104,18 @@ fn the_helper_explains_itself(place: &Place) {
     for line in ["mount.composefs -h", "mount.composefs image mnt -h"] {
         let usage = place.sh(line).succeeds();
         assert!(usage.starts_with("usage: mount.composefs [-"), "{usage}");
-        for option in
-            ["basedir=", "digest=", "verity_check=", "tryverity", "idmap=", "upperdir", "workdir", "readahead=", "ro"]
-        {
+        for option in [
+            "basedir=",
+            "digest=",
+            "verity_check=",
+            "tryverity",
+            "idmap=",
+            "upperdir",
+            "workdir",
+            "readahead=",
+            "statfs=",
+            "ro",
+        ] {
             assert!(usage.contains(option), "{option} is missing");
         }
     }

@@ -173,6 +173,18 @@ fn read_ahead_has_a_size_or_is_off() {
 }
 
 #[test]
+fn statfs_is_of_the_image_or_of_the_objects() {
+    assert_eq!(parsed("basedir=a").statfs, StatfsSource::Image);
+    assert_eq!(parsed("basedir=a,statfs=objects").statfs, StatfsSource::Objects);
+    assert_eq!(parsed("basedir=a,statfs=objects,statfs=image").statfs, StatfsSource::Image);
+    assert_eq!(refused("basedir=a,statfs"), "No value specified for statfs option");
+    for bad in ["", "disk", "Objects"] {
+        let message = refused(&format!("basedir=a,statfs={bad}"));
+        assert!(message.ends_with("is not image or objects"), "{message}");
+    }
+}
+
+#[test]
 fn who_demands_all_cannot_ask_for_less() {
     let hex = "ab".repeat(32);
     for demand in ["verity".to_owned(), format!("digest={hex}"), "tryverity".to_owned()] {

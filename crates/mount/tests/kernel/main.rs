@@ -11,6 +11,7 @@ mod read_ahead;
 mod refusals;
 mod scratch;
 mod stacked;
+mod statfs;
 mod verity;
 
 use libcomposefs_testkit::skip;
@@ -41,6 +42,7 @@ fn main() {
         layered::CASES,
         mounts::CASES,
         stacked::CASES,
+        statfs::CASES,
         read_ahead::CASES,
         refusals::CASES,
         verity::CASES,

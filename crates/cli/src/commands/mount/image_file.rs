@@ -2,7 +2,7 @@
 
 use libcomposefs_mount::{ImageFile, Options, Plan};
 
-use super::{MountArgs, MountPart, carry_out, report};
+use super::{ChosenWay, MountArgs, MountPart, carry_out, report, statfs};
 use crate::trust::image_file::judge_file;
 
 pub(super) fn run(args: &MountArgs, options: Options) -> anyhow::Result<MountPart> {
@@ -13,7 +13,11 @@ pub(super) fn run(args: &MountArgs, options: Options) -> anyhow::Result<MountPar
         Ok((header, image)) => {
             let mut options = options;
             judge_file(&image, &mut options, args.dry_run || args.print_spec)?;
-            carry_out(args, &Plan::new(&args.image, &header, options), &image, None)
+            let mut plan = Plan::new(&args.image, &header, options);
+            if !args.print_spec && ChosenWay::choose(args, &plan)? == ChosenWay::Kernel {
+                statfs::prepare_file(&mut plan, args.dry_run)?;
+            }
+            carry_out(args, &plan, &image, None)
         }
         Err(error) if nofail && error.is_missing_image() => Ok(MountPart::Caller),
         Err(error) => Err(report::error(args, &error)),

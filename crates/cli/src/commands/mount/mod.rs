@@ -9,6 +9,7 @@ mod repository_image;
 mod repository_layers;
 pub(super) mod self_test;
 mod spec;
+mod statfs;
 mod via;
 mod warm;
 
@@ -20,12 +21,14 @@ use std::sync::Arc;
 use anyhow::{bail, ensure};
 use clap_complete::engine::ArgValueCompleter;
 use libcomposefs_image::Digest;
-use libcomposefs_mount::{Error, ImageFile, KernelFeatures, Mounted, Options, Plan, UnknownOptions};
+use libcomposefs_mount::{Error, ImageFile, KernelFeatures, Mounted, Options, Plan, StatfsSource, UnknownOptions};
 
 pub(crate) use self::helper::LazyHelper;
 pub(crate) use self::lazy::request_limit;
 pub(crate) use self::report::{plan_text, with_remedy};
 pub(crate) use self::repository_image::{mount_read_only, trusted};
+use self::statfs::StatfsOperand;
+pub(crate) use self::statfs::prepare_file as prepare_statfs_of_file;
 pub(crate) use self::via::ChosenWay;
 pub(crate) use self::via::Via;
 use libcomposefs_repo::Repository;
@@ -76,6 +79,11 @@ pub(crate) struct MountArgs {
     /// Way to mount: by the kernel, or with a server in user space, which verifies each block
     #[arg(long, value_enum, default_value_t, value_name = "WAY")]
     via: Via,
+
+    /// File system whose numbers `df` shows for a mount by the kernel: the image, which is always full, or that of the
+    /// objects. A mount in user space always shows the latter
+    #[arg(long, value_enum, value_name = "WHAT", conflicts_with_all = ["image_only", "print_spec"])]
+    statfs: Option<StatfsOperand>,
 
     /// Mount the image REF of this remote before its contents are here: an object is fetched when a file is read, and
     /// stays in the repository
@@ -159,6 +167,7 @@ Options for -o:
   tryverity              same if the kernel supports it, otherwise no verification
   upperdir=DIR,workdir=DIR  store changes in upperdir; without it the mount is read-only
   idmap=FILE             map owners by a user namespace (/proc/PID/ns/user)
+  statfs=image|objects   same as --statfs
   readahead=SIZE|off     number of bytes of the image to read ahead at mount (default 32M)
   ro, rw, nosuid, nodev, noexec, nosymfollow, noatime, strictatime, nodiratime
 Write a backslash before a comma or colon in a value.
@@ -170,6 +179,7 @@ Examples:
   composefs mount rootfs.img /mnt -o basedir=objects,digest=$(fsverity digest --compact rootfs.img)
   composefs mount rootfs.img /mnt -o basedir=objects,upperdir=changes,workdir=work
   composefs mount rootfs.img /mnt -o basedir=objects,verity --dry-run
+  composefs --repo=/srv/images mount debian/13 /mnt --statfs=objects
   composefs mount rootfs.img ~/mnt -o basedir=objects --via=fuse
   composefs --repo=$HOME/images mount --lazy=https://images.example.org debian/13 ~/mnt
   unshare -Urm sh -c 'composefs mount rootfs.img mnt -o basedir=objects --via=overlay; ls mnt'
@@ -212,7 +222,11 @@ fn run_part(args: &MountArgs, selected: &RepositoryArgs) -> anyhow::Result<Mount
     if let Some(remote) = &args.lazy {
         return lazy::run(args, remote, selected);
     }
-    let options = Options::parse(&args.options.join(OsStr::new(",")), UnknownOptions::Refuse)?;
+    let options = args.parse_options(UnknownOptions::Refuse)?;
+    ensure!(
+        !args.image_only || options.statfs == StatfsSource::Image,
+        "statfs=objects needs an overlay: it cannot be used with --image-only"
+    );
     ensure!(
         !args.image_only || options.upper.is_none(),
         "upperdir= needs an overlay: it cannot be used with --image-only"
@@ -273,6 +287,7 @@ impl MountArgs {
             options,
             image_only: false,
             via,
+            statfs: None,
             lazy: None,
             timeout: 0,
             warm: None,
@@ -289,6 +304,15 @@ impl MountArgs {
         }
     }
 
+    /// Returns the options of `-o`, with those that have a flag of their own.
+    fn parse_options(&self, unknown: UnknownOptions) -> anyhow::Result<Options> {
+        let mut options = Options::parse(&self.options.join(OsStr::new(",")), unknown)?;
+        if let Some(statfs) = self.statfs {
+            options.statfs = statfs.into();
+        }
+        Ok(options)
+    }
+
     /// Mounts the image, and returns the part of the process.
     pub(crate) fn run_part(&self, selected: &RepositoryArgs) -> anyhow::Result<MountPart> {
         run_part(self, selected)
@@ -301,7 +325,7 @@ impl MountArgs {
 
     /// Mounts an image of this repository, and returns the part of the process.
     pub(crate) fn run_part_in(&self, repository: &Repository) -> anyhow::Result<MountPart> {
-        let options = Options::parse(&self.options.join(OsStr::new(",")), UnknownOptions::Refuse)?;
+        let options = self.parse_options(UnknownOptions::Refuse)?;
         repository_image::run(self, options, repository, NameKind::Any)
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::anyhow;
-use libcomposefs_mount::{ErofsMethod, Error, Mounted, OverlayMethod, PathOrFd, Plan, Verity};
+use libcomposefs_mount::{ErofsMethod, Error, Mounted, OverlayMethod, PathOrFd, Plan, StatfsSource, Verity};
 use serde_json::{Value, json};
 
 use super::MountArgs;
@@ -98,6 +98,7 @@ pub(super) fn plan_json(args: &MountArgs, plan: &Plan, way: ChosenWay) -> Value 
         "upperdir": options.upper.as_ref().map(|upper| name(&upper.dir)),
         "workdir": options.upper.as_ref().map(|upper| name(&upper.work)),
         "verity": match options.verity() { Verity::RequireIfSupported => "try", other => verity_word(other) },
+        "statfs": match (way, options.statfs) { (ChosenWay::Kernel, StatfsSource::Image) => "image", _ => "objects" },
         "attributes": options.flags.to_string(),
     })
 }

@@ -9,7 +9,7 @@ use libcomposefs_mount::{Error, ImageFile, KernelFeatures, Options, Plan};
 use libcomposefs_repo::{ImageName, Repository, RepositoryError};
 use libcomposefs_trust::Moment;
 
-use super::{MountArgs, MountPart, carry_out, report, with_remedy};
+use super::{MountArgs, MountPart, carry_out, report, statfs, with_remedy};
 use crate::commands::repository::{NameKind, NameOperand};
 use crate::trust::image_file::expect_no_policy;
 use crate::trust::{ImageTrust, Judgement, NamedImage, mount_record};
@@ -38,7 +38,9 @@ pub(super) fn run(
     let named = NamedImage { name: asked, digest };
     let judgement = trusted(repository, named, is_unmounted)?;
     let header = image.header().map_err(|error| report::error(args, &error))?;
-    let part = carry_out(args, &Plan::new(image.path(), &header, options).named_by(&digest), &image, Some(&digest))?;
+    let mut plan = Plan::new(image.path(), &header, options).named_by(&digest);
+    statfs::prepare(args, &mut plan, repository, &digest)?;
+    let part = carry_out(args, &plan, &image, Some(&digest))?;
     if !is_unmounted && !args.image_only && !args.is_for_command && matches!(part, MountPart::Caller) {
         mount_record::remember(&args.target, named, &judgement);
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use libcomposefs_repo::cold::ColdReport;
 use libcomposefs_repo::partial::PartialReport;
+use libcomposefs_repo::statfs::StatfsReport;
 use libcomposefs_repo::{GcOptions, GcReport, SignatureReport};
 use serde_json::json;
 
@@ -82,6 +83,10 @@ fn collect(args: &GcArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
         tell!("composefs: warning: cannot remove the signatures of removed images: {error}");
         SignatureReport::default()
     });
+    let statfs = repository.collect_statfs(options).unwrap_or_else(|error| {
+        tell!("composefs: warning: cannot remove the directories in statfs/ of removed images: {error}");
+        StatfsReport::default()
+    });
     if !args.dry_run
         && let Err(error) = libcomposefs_oci::zstd_chunked::table::prune(&repository)
     {
@@ -94,7 +99,7 @@ fn collect(args: &GcArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
         tell!("composefs: warning: cannot remove parts of blobs that a pull has left in cache/: {error}");
     }
     if args.json {
-        output::json(&report_json(&report, &cold, &partial, args));
+        output::json(&report_json(&report, (&cold, &partial, &statfs), args));
     } else {
         print(&report, args);
         print_cold(&cold, args);
@@ -103,6 +108,11 @@ fn collect(args: &GcArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
             let done = if args.dry_run { "would be removed" } else { "removed" };
             let images = counted(signatures.removed.len() as u64, "removed image");
             out!("signatures of {images} {done}");
+        }
+        if !statfs.removed.is_empty() {
+            let done = if args.dry_run { "would be removed" } else { "removed" };
+            let images = counted(statfs.removed.len() as u64, "removed image");
+            out!("directories in statfs/ of {images} {done}");
         }
     }
     for (name, digest) in &report.dangling {
@@ -220,7 +230,11 @@ fn age_text(age: Duration) -> String {
     format!("{} {name}", seconds / unit)
 }
 
-fn report_json(report: &GcReport, cold: &ColdReport, partial: &PartialReport, args: &GcArgs) -> serde_json::Value {
+fn report_json(
+    report: &GcReport,
+    (cold, partial, statfs): (&ColdReport, &PartialReport, &StatfsReport),
+    args: &GcArgs,
+) -> serde_json::Value {
     let hex = |digests: &[libcomposefs_image::Digest]| digests.iter().map(|d| d.to_hex()).collect::<Vec<_>>();
     json!({
         "dry_run": args.dry_run,
@@ -257,6 +271,7 @@ fn report_json(report: &GcReport, cold: &ColdReport, partial: &PartialReport, ar
             "in_use": hex(&partial.in_use),
             "young": hex(&partial.young),
         },
+        "statfs": { "removed": hex(&statfs.removed), "kept": statfs.kept },
         "claimed_objects": report.claimed_objects,
         "cleared_leases": report.cleared_leases,
         "dangling": report.dangling.iter()

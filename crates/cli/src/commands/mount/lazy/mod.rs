@@ -11,7 +11,6 @@ mod setup;
 mod whole;
 mod worker;
 
-use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +21,7 @@ use libcomposefs_delivery::{
 };
 use libcomposefs_fuse::MountedBy;
 use libcomposefs_image::Digest;
-use libcomposefs_mount::{ImageFile, Options, Plan};
+use libcomposefs_mount::{ImageFile, Options, Plan, StatfsSource};
 use libcomposefs_repo::partial::PartialEntry;
 use libcomposefs_repo::{RefName, Repository};
 use libcomposefs_sys::background::{self, BackgroundPart, Report};
@@ -113,7 +112,7 @@ pub(super) fn check(
 
 impl<'a> LazyMount<'a> {
     fn new(args: &'a MountArgs, remote: &RemoteOperand, selected: &'a RepositoryArgs) -> anyhow::Result<Self> {
-        let options = Options::parse(&args.options.join(OsStr::new(",")), args.unknown)?;
+        let options = args.parse_options(args.unknown)?;
         expect_no_policy(&options)?;
         ensure!(options.basedirs.is_empty(), "basedir= cannot be used with --lazy: objects go to the repository");
         ensure!(
@@ -131,6 +130,11 @@ impl<'a> LazyMount<'a> {
             options.flags.nosymfollow.then_some("nosymfollow")
         };
         let way = overlay::choose(args.via, needs_kernel)?;
+        ensure!(
+            way != LazyWay::Overlay || options.statfs == StatfsSource::Image,
+            "statfs=objects cannot be used with --lazy by overlayfs: leave it out, or use --via=fuse, which shows the \
+             numbers of the objects' file system"
+        );
         let longest = match way {
             LazyWay::Whole(_) => Duration::MAX,
             _ => longest_fetch(Duration::from_secs(args.timeout))?,
