@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use libcomposefs_image::tree::{InodeId, Kind, Tree};
 use libcomposefs_image::{Algorithm, Digest};
-use libcomposefs_repo::{RefName, Repository, image_link, ref_link};
+use libcomposefs_repo::{RefName, Repository, StoredSignature, image_link, ref_link};
 
 use crate::error::DiskError;
 use crate::ext4::{BLOCK, Directory, EntryType, Ext4Writer, InodeAttributes, InodeTime, verity_blocks};
@@ -26,6 +26,8 @@ pub(crate) struct RootPlan<'r> {
     pub(crate) tree: Tree,
     /// The image and its objects, by their paths.
     pub(crate) objects: BTreeMap<String, PlannedObject>,
+    /// The signatures of the image, by which it can be booted by name.
+    pub(crate) signatures: Vec<StoredSignature>,
     pub(crate) etc: InodeId,
     pub(crate) var: InodeId,
     /// Time of everything that the image has no time for.
@@ -56,7 +58,8 @@ impl<'r> RootPlan<'r> {
                 entry.insert(PlannedObject { digest: one, size });
             }
         }
-        Ok(Self { repository, digest, name, tree, objects, etc, var, time })
+        let signatures = repository.signatures(&digest)?;
+        Ok(Self { repository, digest, name, tree, objects, signatures, etc, var, time })
     }
 
     /// Returns the number of inodes, and of blocks of files and directories, at most.
@@ -70,6 +73,10 @@ impl<'r> RootPlan<'r> {
             blocks += verity_blocks(algorithm, object.size) + object.size / (340 * BLOCK * 1024);
         }
         blocks += self.objects.len() as u64 / 16;
+        let bytes = |stored: &StoredSignature| [stored.statement.len() as u64, stored.signature.len() as u64];
+        let files = self.signatures.iter().flat_map(bytes);
+        inodes += 2 * self.signatures.len() as u64;
+        blocks += files.map(|len| len / BLOCK + 2).sum::<u64>();
         let (state_inodes, state_blocks) = state::needs(&self.tree, self.var);
         (inodes + state_inodes, blocks + state_blocks)
     }
@@ -114,6 +121,8 @@ impl<'r> RootPlan<'r> {
         fs.end_directory(refs, &self.plain(PRIVATE))?;
         fs.end_directory(images, &self.plain(PRIVATE))?;
 
+        self.write_signatures(fs, directory)?;
+
         // A gc locks this file, also on a disk that is full by then.
         let mut leases = fs.begin_directory(directory, b"leases")?;
         self.write_small(fs, &mut leases, b"gc.lock", b"", 0o600, None)?;
@@ -138,6 +147,22 @@ impl<'r> RootPlan<'r> {
             fs.end_directory(full, &self.plain(PRIVATE))?;
         }
         fs.end_directory(objects, &self.plain(PRIVATE))
+    }
+
+    /// Writes the signatures of the image, if it has any.
+    fn write_signatures(&self, fs: &mut Ext4Writer<'_>, directory: &mut Directory) -> Result<(), DiskError> {
+        if self.signatures.is_empty() {
+            return Ok(());
+        }
+        let mut all = fs.begin_directory(directory, b"signatures")?;
+        let mut of_image = fs.begin_directory(&mut all, self.digest.to_hex().as_bytes())?;
+        for stored in &self.signatures {
+            for (name, content) in stored.file_names().iter().zip([&stored.statement, &stored.signature]) {
+                self.write_small(fs, &mut of_image, name.as_bytes(), content, 0o644, None)?;
+            }
+        }
+        fs.end_directory(of_image, &self.plain(PRIVATE))?;
+        fs.end_directory(all, &self.plain(PRIVATE))
     }
 
     /// Writes a symlink for a name, in as many directories as it has.

@@ -62,6 +62,30 @@ fn other_programs_find_no_fault() {
     }
 }
 
+/// A disk that is booted by name needs them.
+#[test]
+fn the_signatures_of_the_image_are_on_the_disk() {
+    let place = Place::new();
+    for (name, text) in [("statement", "a statement\n"), ("signature", "-----BEGIN SSH SIGNATURE-----\nx\n")] {
+        fs::write(place.path(name), text).unwrap();
+    }
+    let directory = place.path("repo/signatures").join(&place.digest);
+    fs::create_dir_all(&directory).unwrap();
+    for ending in ["statement", "ssh"] {
+        fs::copy(place.path(if ending == "ssh" { "signature" } else { ending }), directory.join(format!("0.{ending}")))
+            .unwrap();
+    }
+    let report = place.report("disk", &[]);
+    let root = root(&place, "disk", &report);
+    judge("e2fsck", &["-f", "-n", &root]);
+    let names = debugfs(&root, &format!("ls -p /composefs/signatures/{}", place.digest));
+    let signature = names.split('/').find(|name| name.ends_with(".ssh")).unwrap();
+    for (ending, file) in [("ssh", "signature"), ("statement", "statement")] {
+        let path = format!("/composefs/signatures/{}/{}", place.digest, signature.replace("ssh", ending));
+        assert_eq!(debugfs(&root, &format!("cat {path}")), fs::read_to_string(place.path(file)).unwrap());
+    }
+}
+
 #[test]
 fn the_state_is_that_of_the_image() {
     let place = Place::new();

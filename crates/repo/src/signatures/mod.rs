@@ -42,6 +42,15 @@ impl StoredSignature {
         self.signature.starts_with(PKCS7_BEGIN)
     }
 
+    /// Returns the names of the two files in the directory of the image's signatures: of the statement, and of the
+    /// signature.
+    #[must_use]
+    pub fn file_names(&self) -> [String; 2] {
+        let stem = self.stem();
+        let ending = if self.is_pkcs7() { PKCS7 } else { SSH };
+        [format!("{stem}{STATEMENT}"), format!("{stem}{ending}")]
+    }
+
     /// Returns the common part of the names of the two files, which depends on both: another statement beside the same
     /// signature must not take the place of the right one.
     fn stem(&self) -> String {
@@ -147,11 +156,10 @@ impl Repository {
             return Err(self.wrong_signature(path, SignatureFileProblem::TooMany));
         }
         let directory = Arc::new(self.dir.make_dir(&path)?);
-        let stem = added.stem();
+        let [statement, signature] = added.file_names();
         // The signature comes last: without its statement it would be an error.
-        self.write_signature_file(&directory, &path, &format!("{stem}{STATEMENT}"), &added.statement)?;
-        let ending = if added.is_pkcs7() { PKCS7 } else { SSH };
-        self.write_signature_file(&directory, &path, &format!("{stem}{ending}"), &added.signature)?;
+        self.write_signature_file(&directory, &path, &statement, &added.statement)?;
+        self.write_signature_file(&directory, &path, &signature, &added.signature)?;
         Ok(true)
     }
 
