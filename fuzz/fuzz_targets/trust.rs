@@ -7,7 +7,9 @@ use std::time::SystemTime;
 
 use composefs_fuzz::{Budget, Linear};
 use libcomposefs_image::Digest;
-use libcomposefs_trust::{Acceptance, CosignKey, CosignPayload, Evidence, Floors, Moment, Question, Statement, TrustPolicy, decide};
+use libcomposefs_trust::{
+    Acceptance, CosignKey, CosignPayload, Evidence, Floors, Moment, Question, Statement, TrustPolicy, decide,
+};
 use libfuzzer_sys::fuzz_target;
 
 // Keys of elliptic curves become tables of points, and the JSON and TOML become trees.

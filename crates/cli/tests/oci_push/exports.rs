@@ -348,9 +348,20 @@ fn annotations_are_written_and_compared() {
     let wrong = "0".repeat(64);
     change_manifest(&layout, |manifest| manifest["annotations"][MERGED] = json!(wrong));
     let refused = place.run("two", &["oci", "pull", &source, "--name=wrong"]);
-    expect_refusal(&refused, &[MERGED, &wrong, pulled["image"].as_str().unwrap()]);
+    expect_refusal(&refused, &[MERGED, &wrong, pulled["image"].as_str().unwrap(), "--ignore-annotations"]);
     let names = String::from_utf8(place.run("two", &["oci", "images", "-q"]).ok().stdout).unwrap();
     assert_eq!(names, "annotated\nunchecked\n");
+    let pull = ["oci", "pull", &source, "--name=wrong", "--ignore-annotations", "--json"];
+    let accepted = json_of(&place.run("two", &pull));
+    assert_eq!(accepted["image"], pulled["image"]);
+    let warnings = accepted["warnings"].to_string();
+    assert!(warnings.contains(&wrong) && warnings.contains("another image"), "{warnings}");
+    // What was accepted once goes to other repositories.
+    let bundle = place.path("bundle");
+    let _ = place.run("two", &["export", "wrong", "--output", bundle.to_str().unwrap()]).ok();
+    let _ = place.run("three", &["init", "--insecure", "--format=1"]).ok();
+    let imported = place.run("three", &["import", bundle.to_str().unwrap()]);
+    assert!(imported.ok().stderr.contains("another image"));
 }
 
 #[test]

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use libcomposefs_repo::Format;
 
 use super::boot_image::MadeImages;
-use super::{PullError, PullOptions, PullWarning};
+use super::{AnnotationRule, PullError, PullOptions, PullWarning};
 use crate::annotation::{boot_image_key, is_composefs_key, is_digest, merged_image_key};
 use crate::layer::{WhiteoutRule, XattrFilter};
 use crate::manifest::Manifest;
 
-/// Refuses a manifest whose annotation has another digest than the image that was made, and returns a warning for each
-/// annotation that cannot be compared.
+/// Refuses a manifest whose annotation has another digest than the image that was made, unless the options say
+/// otherwise, and returns a warning for each annotation that differs or cannot be compared.
 pub(super) fn check(
     manifest: &Manifest,
     images: &MadeImages,
@@ -33,7 +33,12 @@ pub(super) fn check(
         };
         if !is_digest(value, &image) {
             let (key, expected, found) = (key.clone(), value.clone(), image.to_hex());
-            return Err(PullError::Annotation { manifest: manifest.digest, key, expected, found });
+            match options.annotations {
+                AnnotationRule::Warn => unchecked.push(PullWarning::OtherDigest { key, expected, found }),
+                AnnotationRule::Refuse => {
+                    return Err(PullError::Annotation { manifest: manifest.digest, key, expected, found });
+                }
+            }
         }
     }
     let mut of_layers: BTreeMap<&String, usize> = BTreeMap::new();

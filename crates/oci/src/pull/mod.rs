@@ -54,6 +54,8 @@ pub struct PullOptions {
     pub xattrs: XattrFilter,
     /// The effect of whiteouts on entries of their own layer.
     pub whiteouts: WhiteoutRule,
+    /// The effect of an annotation of the manifest with another digest than the image has.
+    pub annotations: AnnotationRule,
     /// The platform of the image; `None` for that of this machine.
     pub platform: Option<Platform>,
     /// Largest size of the archive of a layer, in bytes. `None` for 1 GiB and a hundred times the size of its blob.
@@ -79,6 +81,7 @@ impl Default for PullOptions {
         Self {
             xattrs: XattrFilter::default(),
             whiteouts: WhiteoutRule::default(),
+            annotations: AnnotationRule::default(),
             platform: None,
             layer_size_max: None,
             window_log: WINDOW_LOG,
@@ -90,6 +93,16 @@ impl Default for PullOptions {
             bootable: None,
         }
     }
+}
+
+/// The effect of an annotation with a digest of composefs that the image does not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AnnotationRule {
+    /// The pull fails.
+    #[default]
+    Refuse,
+    /// A warning. An image that was built FROM an annotated one has the annotations of its base.
+    Warn,
 }
 
 /// Is told about the progress of a pull, from several threads.
@@ -188,6 +201,15 @@ pub enum PullWarning {
         /// The number of layers that have it; 0 if the manifest has it.
         layers: usize,
     },
+    /// An annotation of the manifest has another digest than the image, and [`AnnotationRule::Warn`] was given.
+    OtherDigest {
+        /// The key of the annotation.
+        key: String,
+        /// The digest in the annotation.
+        expected: String,
+        /// The digest of the image.
+        found: String,
+    },
     /// A layer could not be fetched in parts, and its whole blob was read.
     NotPartial {
         /// The digest of the blob.
@@ -259,7 +281,7 @@ pub enum PullError {
     #[error(
         "manifest {manifest}: its annotation {key} has the digest {expected}, but the image has {found}: the layers or \
          the annotation were changed, and the image is not to be trusted; or it was built FROM an image with this \
-         annotation, which podman build and buildah copy: build it on one that was pushed without --annotate"
+         annotation, which podman build and buildah copy: then pull it with --ignore-annotations"
     )]
     Annotation {
         /// The digest of the manifest.

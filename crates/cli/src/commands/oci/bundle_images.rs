@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use libcomposefs_image::Digest;
-use libcomposefs_oci::pull::{PullOptions, PulledImage, pull};
+use libcomposefs_oci::pull::{AnnotationRule, PullOptions, PulledImage, pull};
 use libcomposefs_oci::source::BundleSource;
 use libcomposefs_oci::stored::stream_name;
 use libcomposefs_oci::stream::StreamKind;
@@ -24,6 +24,8 @@ impl UnnamedImage {
         let source = BundleSource::new(repository, description)?;
         let mut options = PullOptions::default();
         options.per_layer = source.has_layer_images();
+        // The repository that the bundle was exported from had the image, so it was accepted there.
+        options.annotations = AnnotationRule::Warn;
         let bars = LayerBars::default();
         let pulled = pull(repository, &source, &options, &bars)?;
         drop(bars);

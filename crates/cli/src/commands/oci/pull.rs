@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Error, ensure};
 use libcomposefs_image::Digest;
-use libcomposefs_oci::pull::{KeepBlobs, LayerOutcome, PulledImage, PulledLayer, pull};
+use libcomposefs_oci::pull::{AnnotationRule, KeepBlobs, LayerOutcome, PulledImage, PulledLayer, pull};
 use libcomposefs_oci::stored::stream_name;
 use libcomposefs_oci::stream::StreamKind;
 use libcomposefs_repo::{Repository, StreamTag};
@@ -50,6 +50,10 @@ pub(crate) struct OciPullArgs {
     /// in the image. `boot install NAME` and `disk NAME` take it, and its digest is that of `oci digest --bootable`
     #[arg(long)]
     bootable: bool,
+    /// Accept an image whose manifest has annotations with other digests of composefs than the image, and warn: an image
+    /// that podman build or buildah made FROM an annotated one has the annotations of its base
+    #[arg(long)]
+    ignore_annotations: bool,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -114,6 +118,9 @@ fn run_pull(args: &OciPullArgs, selected: &RepositoryArgs, interrupt: &Interrupt
     options.whole = args.whole;
     options.per_layer = args.per_layer;
     options.bootable = args.bootable.then_some(boot_tree);
+    if args.ignore_annotations {
+        options.annotations = AnnotationRule::Warn;
+    }
     let bars = LayerBars::default();
     let pulled = pull(&repository, &*opened.source, &options, &bars).map_err(|error| full_disk(error.into()))?;
     drop(bars);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use libcomposefs_oci::pull::{PullOptions, pull};
+use libcomposefs_oci::pull::{AnnotationRule, PullOptions, pull};
 use libcomposefs_oci::source::RepositorySource;
 use libcomposefs_oci::stored::{StoredError, StoredImage};
 use libcomposefs_oci::stored_layer_images::stored_layer_images;
@@ -72,6 +72,8 @@ pub(crate) fn copy(
     let is_judged = !trust.policies().is_empty();
     options.tags = if is_judged { Vec::new() } else { vec![tag.clone()] };
     options.per_layer = source.has_layer_images();
+    // The other repository has the image, so it was accepted there.
+    options.annotations = AnnotationRule::Warn;
     options.bootable = source.image().boot_image().map(|_| boot_tree as _);
     let bars = LayerBars::default();
     let pulled = pull(repository, &source, &options, &bars)?;

@@ -50,6 +50,10 @@ pub(crate) fn text(warning: &PullWarning) -> String {
         PullWarning::Unchecked { key, layers } => format!(
             "the annotation {key} of {layers} layers was not checked: the pull does not compute digests of layers"
         ),
+        PullWarning::OtherDigest { key, expected, found } => format!(
+            "the annotation {key} of the manifest has the digest {expected}, but the image has {found}: it is that of \
+             another image, such as the base of this one"
+        ),
         PullWarning::NotPartial { blob, reason } => {
             format!("blob {blob} could not be fetched in parts, and was read whole: {reason}")
         }
