@@ -260,8 +260,7 @@ fn a_wrong_image_is_refused_and_has_no_name() {
             layout.save();
         }),
         ("a longer blob", "more than the", |layout| {
-            let size = layout.manifest["layers"][1]["size"].as_u64().unwrap();
-            layout.manifest["layers"][1]["size"] = json!(size - 1);
+            layout.manifest["layers"][1]["size"] = json!(1);
             layout.save();
         }),
         ("a shorter blob", "the manifest says", |layout| {
@@ -276,10 +275,11 @@ fn a_wrong_image_is_refused_and_has_no_name() {
             layout.manifest["layers"].as_array_mut().unwrap().pop();
             layout.save();
         }),
-        ("no archive", "wrong checksum", |layout| {
+        ("no archive", "damaged (its media type \"text/plain\" is not that of a layer)", |layout| {
             let blob = vec![b'x'; 2048];
             layout.config["rootfs"]["diff_ids"][2] = json!(format!("sha256:{}", sha256(&blob)));
             layout.set_layer(2, &gzip(&blob));
+            layout.manifest["layers"][2]["mediaType"] = json!("text/plain");
             layout.save();
         }),
         ("an artifact", "artifact", |layout| {

@@ -386,7 +386,8 @@ pub(super) fn apply_each(
         };
         applied.map_err(|error| match error {
             error @ (LayerReadError::Entry { .. } | LayerReadError::Tar { .. }) => {
-                PullError::Layer { number: number + 1, count, blob: layer.blob, error: Box::new(error) }
+                let number = number + 1;
+                PullError::Layer { number, count, blob: layer.blob, media_type: None, error: Box::new(error) }
             }
             error => PullError::Stored(Box::new(error)),
         })?;

@@ -237,7 +237,7 @@ pub enum PullError {
         error: ManifestError,
     },
     /// A layer cannot be read.
-    #[error("layer {number} of {count}, blob {blob}: {error}")]
+    #[error("layer {number} of {count}, blob {blob}: {error}{}", media_type_note(media_type.as_deref()))]
     Layer {
         /// The number of the layer, from 1.
         number: usize,
@@ -245,6 +245,8 @@ pub enum PullError {
         count: usize,
         /// The digest of the blob.
         blob: BlobDigest,
+        /// The media type, if it is not that of a layer.
+        media_type: Option<String>,
         /// The reason.
         error: Box<LayerReadError>,
     },
@@ -329,6 +331,12 @@ pub enum PullError {
     /// The repository lacks a part of the image.
     #[error(transparent)]
     StoredImage(Box<crate::stored::StoredError>),
+}
+
+/// Returns what a message says of a media type that is not that of a layer.
+fn media_type_note(media_type: Option<&str>) -> String {
+    let note = |media_type: &str| format!(" (its media type {media_type:.100?} is not that of a layer)");
+    media_type.map(note).unwrap_or_default()
 }
 
 /// Pulls an image into a repository. Everything is verified before anything has a name, and is on disk when this

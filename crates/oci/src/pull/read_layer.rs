@@ -101,8 +101,18 @@ impl LayerJob<'_> {
     /// Returns a function that says of an error which layer has it.
     pub(super) fn failed(&self) -> impl Fn(LayerReadError) -> PullError + use<> {
         let (number, count, blob) = (self.number + 1, self.count, self.blob.digest);
-        move |error| PullError::Layer { number, count, blob, error: Box::new(error) }
+        let media_type = (!is_of_layer(&self.blob.media_type)).then(|| self.blob.media_type.clone());
+        move |error| {
+            let media_type = media_type.clone();
+            PullError::Layer { number, count, blob, media_type, error: Box::new(error) }
+        }
     }
+}
+
+/// Reports whether a media type is that of a layer, in an image of OCI or of docker, compressed or not.
+fn is_of_layer(media_type: &str) -> bool {
+    let layers = ["application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs."];
+    media_type.is_empty() || layers.iter().any(|start| media_type.starts_with(start))
 }
 
 /// Stores a layer: fetches only its missing contents where that is possible, and else reads its blob, and makes what is
