@@ -28,33 +28,48 @@ pub(crate) fn program() -> Result<PathBuf> {
     Ok(dir().join("composefs"))
 }
 
-/// Builds the program of an initramfs and returns its path: static and small, with its own profile. Where the compiler
+/// The two builds of the program of an initramfs.
+#[derive(Clone, Debug)]
+pub(crate) struct BootPrograms {
+    /// The small one, which boots by digest.
+    pub(crate) plain: PathBuf,
+    /// The one that boots by name too.
+    pub(crate) by_name: PathBuf,
+}
+
+/// Builds the programs of an initramfs: static and small, with its own profile. Where the compiler
 /// has no library for musl and cannot fetch it, the program has glibc in it and is larger.
-pub(crate) fn boot_program() -> Result<PathBuf> {
+pub(crate) fn boot_programs() -> Result<BootPrograms> {
     let musl = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
-    let Err(error) = install_target(&musl) else { return static_boot_program(&musl) };
+    let Err(error) = install_target(&musl) else { return static_boot_programs(&musl) };
     eprintln!("{BOOT_PROGRAM}: linked to glibc, as {error:#}");
-    build_boot_program(&musl.replace("musl", "gnu"), "RUSTFLAGS", "-Ctarget-feature=+crt-static")
+    build_boot_programs(&musl.replace("musl", "gnu"), "RUSTFLAGS", "-Ctarget-feature=+crt-static")
 }
 
 /// Builds it for this target, whose libc is musl.
-pub(crate) fn static_boot_program(target: &str) -> Result<PathBuf> {
+pub(crate) fn static_boot_programs(target: &str) -> Result<BootPrograms> {
     install_target(target)?;
     // The target has its own start files and libc: no cross compiler is needed.
-    build_boot_program(target, "LINKER", "rust-lld")
+    build_boot_programs(target, "LINKER", "rust-lld")
 }
 
-/// Builds it for a target with this setting of cargo.
-fn build_boot_program(target: &str, setting: &str, value: &str) -> Result<PathBuf> {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(paths::checkout()).args(["build", "--quiet", "--profile", "boot", "-p", "composefs-boot"]);
+/// Builds them for a target with this setting of cargo.
+fn build_boot_programs(target: &str, setting: &str, value: &str) -> Result<BootPrograms> {
     let setting = format!("CARGO_TARGET_{}_{setting}", target.to_uppercase().replace('-', "_"));
-    process::run(cargo.args(["--bin", BOOT_PROGRAM, "--target", target]).env(setting, value))?;
-    Ok(paths::target().join(target).join("boot").join(BOOT_PROGRAM))
+    let build = |name: &str, features: &[&str]| -> Result<PathBuf> {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.current_dir(paths::checkout()).args(["build", "--quiet", "--profile", "boot", "-p", "composefs-boot"]);
+        process::run(cargo.args(["--bin", name, "--target", target]).args(features).env(&setting, value))?;
+        Ok(paths::target().join(target).join("boot").join(name))
+    };
+    let by_name = build(BY_NAME_PROGRAM, &["--features=name"])?;
+    Ok(BootPrograms { plain: build(BOOT_PROGRAM, &[])?, by_name })
 }
 
 /// The name of the program of an initramfs.
 pub(crate) const BOOT_PROGRAM: &str = "composefs-setup-root";
+/// The name of its build that boots by name.
+pub(crate) const BY_NAME_PROGRAM: &str = "composefs-setup-root-by-name";
 
 /// Has the compiler's library for a target fetched, if it is not there.
 pub(crate) fn install_target(target: &str) -> Result<()> {

@@ -12,6 +12,8 @@ pub struct BootArguments {
     pub sysroot: PathBuf,
     /// Path of the configuration. A missing file means the defaults, an empty path too.
     pub config: PathBuf,
+    /// Path of the policy that decides which images of a name are booted. `None`: the first of the two usual ones.
+    pub policy: Option<PathBuf>,
     /// Directory that is used as the root in place of an image.
     pub root_fs: Option<PathBuf>,
     /// Kernel command line, in place of `/proc/cmdline`.
@@ -37,7 +39,9 @@ pub enum BootRequest {
 
 /// A word that is no option, or an option without its value or with a wrong one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}: expected --sysroot, --config, --root-fs, --cmdline, --target or --refused with a value; see --help")]
+#[error(
+    "{0}: expected --sysroot, --config, --policy, --root-fs, --cmdline, --target or --refused with a value; see --help"
+)]
 pub struct ArgumentError(pub String);
 
 /// The text of `--help`.
@@ -53,6 +57,8 @@ initramfs-setup, it has the defaults of bootc's program.
 Options:
       --sysroot <DIR>    Directory at which the disk is mounted [default: /sysroot]
       --config <FILE>    Configuration [default: /usr/lib/composefs/setup-root-conf.toml]
+      --policy <FILE>    Policy for composefs.name= [default: /etc/composefs/policy.toml, else
+                         /usr/lib/composefs/policy.toml]
       --root-fs <DIR>    Use this directory as the root in place of an image
       --cmdline <LINE>   Kernel command line [default: /proc/cmdline]
       --target <DIR>     Mount the root here and not over the disk; soft reboot: /run/nextroot
@@ -76,6 +82,7 @@ impl BootRequest {
         let mut arguments = BootArguments {
             sysroot: "/sysroot".into(),
             config: "/usr/lib/composefs/setup-root-conf.toml".into(),
+            policy: None,
             root_fs: None,
             cmdline: None,
             target: None,
@@ -97,6 +104,7 @@ impl BootRequest {
                     match name.as_str() {
                         "--sysroot" => arguments.sysroot = value.into(),
                         "--config" => arguments.config = value.into(),
+                        "--policy" => arguments.policy = Some(value.into()),
                         "--root-fs" => arguments.root_fs = Some(value.into()),
                         "--cmdline" => arguments.cmdline = Some(value),
                         "--target" => arguments.target = Some(value.into()),

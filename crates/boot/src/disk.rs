@@ -172,6 +172,18 @@ impl BootRepository {
         open_beneath(objects.as_fd(), path)
     }
 
+    /// Returns whether there is a link of an image.
+    #[cfg(feature = "name")]
+    pub(crate) fn has_image(&self, digest: &Digest) -> bool {
+        let link = format!("images/{}", digest.to_hex());
+        rustix::fs::statat(&self.directory, link.as_str(), AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    #[cfg(feature = "name")]
+    pub(crate) fn directory(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+
     /// Returns names of images that are there, for a message.
     #[must_use]
     pub fn some_images(&self) -> Vec<String> {

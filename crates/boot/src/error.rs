@@ -28,6 +28,10 @@ pub enum BootError {
         /// Error with the wrong line.
         source: ConfigError,
     },
+    /// No image of the name is booted.
+    #[cfg(feature = "name")]
+    #[error("{0}")]
+    Name(#[from] crate::by_name::NameError),
     /// The plan contradicts the repository.
     #[error("{0}")]
     Plan(#[from] PlanError),
@@ -152,7 +156,12 @@ impl BootError {
     fn remedy(&self) -> String {
         match self {
             BootError::Words(WordError::NoImage) => "Add composefs=DIGEST to this boot entry, or choose another one.",
+            BootError::Words(WordError::NoNames { .. }) => {
+                "Choose the previous entry; then set boot_by_name=yes (docs/boot.md)."
+            }
             BootError::Words(_) => ENTRY,
+            #[cfg(feature = "name")]
+            BootError::Name(error) => error.remedy(),
             BootError::Plan(PlanError::Verity { .. }) => "Take the ? out of this boot entry, or choose another one.",
             BootError::Config { .. } => "Correct the configuration and make the initramfs again.",
             BootError::NoRepository { .. } => "Check root= of this boot entry: another disk may be mounted.",
@@ -178,6 +187,8 @@ impl BootError {
             BootError::BadLink { digest, target } | BootError::OtherImage { digest, target } => {
                 vec![format!("image:    {digest}"), format!("leads to: {target}")]
             }
+            #[cfg(feature = "name")]
+            BootError::Name(error) => error.details(),
             BootError::Plan(PlanError::Verity { word }) => vec![format!("word:     {word}")],
             BootError::Image { digest, source } => {
                 let mut lines = vec![format!("wanted:   {digest}")];

@@ -9,6 +9,8 @@ use crate::words::{BootImage, KernelWords};
 pub struct BootPlan {
     /// The images, of which the first one that exists is mounted.
     pub images: Vec<BootImage>,
+    /// Name of the image to boot, if no image is named by its digest.
+    pub name: Option<String>,
     /// Changes of the whole root are in memory.
     pub root_transient: bool,
     /// The way in which `/etc` is mounted.
@@ -56,6 +58,7 @@ impl BootPlan {
             if face == Face::Bootc && words.is_volatile { MountChoice::None } else { MountChoice::Bind };
         Self {
             images: words.images,
+            name: words.name,
             root_transient: config.root_transient,
             etc: etc.or(config.etc).unwrap_or(face.etc()),
             var: var.or(config.var).unwrap_or(without_config),

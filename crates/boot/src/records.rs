@@ -8,6 +8,7 @@ use rustix::io::Errno;
 
 use crate::disk::BootDisk;
 use crate::run::RUN;
+use crate::signed_by::SignedBy;
 use crate::words::BootImage;
 
 /// Names the disk of the root for systemd, whose generator for ESP and swap looks for the disk of `/` and finds an
@@ -40,23 +41,30 @@ fn source_of(mountinfo: &str, id: u64) -> Option<&str> {
 }
 
 /// Writes what was booted. `is_next` tells that the root is for a soft reboot, and not yet the one of the system.
-pub(crate) fn write(image: &BootImage, source: &str, needs_verity: bool, is_next: bool) -> Result<(), Errno> {
+pub(crate) fn write(
+    image: &BootImage,
+    source: &str,
+    needs_verity: bool,
+    signed: Option<&SignedBy>,
+    is_next: bool,
+) -> Result<(), Errno> {
     let name = if is_next { "nextroot.json" } else { "boot.json" };
     let write = || {
         std::fs::create_dir_all(RUN)?;
-        std::fs::write(Path::new(RUN).join(name), text(image, source, needs_verity))
+        std::fs::write(Path::new(RUN).join(name), text(image, source, needs_verity, signed))
     };
     write().map_err(|error: std::io::Error| crate::disk::errno(&error))
 }
 
 /// Word and digest were checked: neither has characters that JSON has to escape.
-fn text(image: &BootImage, source: &str, needs_verity: bool) -> String {
+fn text(image: &BootImage, source: &str, needs_verity: bool, signed: Option<&SignedBy>) -> String {
     format!(
-        "{{\"digest\":\"{}\",\"algorithm\":\"{}\",\"verity\":\"{}\",\"word\":\"{}\",\"source\":\"{source}\"}}\n",
+        "{{\"digest\":\"{}\",\"algorithm\":\"{}\",\"verity\":\"{}\",\"word\":\"{}\",\"source\":\"{source}\"{}}}\n",
         image.digest.to_hex(),
         image.digest.algorithm(),
         if needs_verity { "require" } else { "off" },
         image.word,
+        signed.map_or_else(String::new, |signed| format!(",\"signed\":{}", signed.to_json())),
     )
 }
 
@@ -78,7 +86,7 @@ mod tests {
         let hex = "a".repeat(64);
         let words = KernelWords::parse(&format!("composefs=?{hex}")).unwrap();
         assert_eq!(
-            text(&words.images[0], "composefs:x", false),
+            text(&words.images[0], "composefs:x", false, None),
             format!(
                 "{{\"digest\":\"{hex}\",\"algorithm\":\"sha256\",\"verity\":\"off\",\"word\":\"composefs=?{hex}\",\
                  \"source\":\"composefs:x\"}}\n"

@@ -12,8 +12,9 @@ use crate::error::BootError;
 use crate::plan::BootPlan;
 use crate::records;
 use crate::run::StepRunner;
+use crate::signed_by::SignedBy;
 use crate::steps::{BootStep, steps};
-use crate::words::{BootImage, KernelWords, kernel_value};
+use crate::words::{BootImage, KernelWords, WordError, kernel_value};
 
 /// Result of a boot that was not refused.
 #[derive(Debug)]
@@ -35,43 +36,25 @@ pub fn set_up(arguments: &BootArguments, line: &str, is_init: bool) -> Result<Bo
         return Ok(BootOutcome { digest: None, notes: vec!["nothing to do: the command line asks for ostree".into()] });
     }
     let words = KernelWords::parse(line)?;
-    let plan = BootPlan::new(words, config(&arguments.config)?, arguments.face, is_sealed());
+    let is_sealed = is_sealed();
+    let plan = BootPlan::new(words, config(&arguments.config)?, arguments.face, is_sealed);
     let disk = BootDisk::open(&arguments.sysroot)?;
     let repository = disk.repository()?;
-    let chosen = choose(&plan, &repository, arguments.root_fs.is_some())?;
-    let source = plan.source(&chosen.word);
-    let root = match &arguments.root_fs {
-        Some(path) => BootStep::CloneRoot { path: path.clone() },
-        None => BootStep::MountRoot {
-            source: source.clone(),
-            needs_verity: chosen.needs_verity,
-            is_transient: plan.root_transient,
-            is_read_only: plan.is_read_only,
-        },
-    };
-    let digest = chosen.word.digest;
-    let steps = steps(&plan, root, &digest, &disk.state(&digest)?, arguments.face)?;
-    let target = arguments.target.as_deref().unwrap_or(&arguments.sysroot);
     let init = is_init.then(|| kernel_value(line, "init").unwrap_or("/sbin/init"));
-    let mut runner = StepRunner::new(&disk, chosen.found.as_ref(), target, init);
-    runner.run(&steps)?;
-    let mut notes = plan.notes.clone();
-    notes.append(&mut runner.notes);
-    notes.extend(chosen.passed_over.iter().map(|word| format!("{word} is not in the repository")));
-    if arguments.target.is_none() {
-        records::name_the_disk(&disk);
+    let boot = PlannedBoot { arguments, plan: &plan, disk: &disk, repository: &repository, init };
+    match &plan.name {
+        None => boot.run(boot.first_that_exists()?),
+        Some(name) => boot.newest(name, is_sealed),
     }
-    if let Some(path) = &arguments.root_fs {
-        notes.push(format!("the root is the directory {}, of which nothing is verified", path.display()));
-        return Ok(BootOutcome { digest: None, notes });
-    }
-    if let Err(errno) = records::write(&chosen.word, &source, chosen.needs_verity, arguments.target.is_some()) {
-        notes.push(format!("no record of the boot in /run/composefs: {errno}"));
-    }
-    if !chosen.needs_verity {
-        notes.push("fs-verity is not required: nothing vouches for the files".into());
-    }
-    Ok(BootOutcome { digest: Some(digest.to_hex()), notes })
+}
+
+/// A boot of one of several images.
+struct PlannedBoot<'b> {
+    arguments: &'b BootArguments,
+    plan: &'b BootPlan,
+    disk: &'b BootDisk,
+    repository: &'b BootRepository,
+    init: Option<&'b str>,
 }
 
 /// The image that is booted.
@@ -79,24 +62,109 @@ struct Chosen {
     word: BootImage,
     found: Option<FoundImage>,
     needs_verity: bool,
-    passed_over: Vec<String>,
+    /// The statement by which the image was found; `None` if the command line has its digest.
+    signed: Option<SignedBy>,
+    notes: Vec<String>,
 }
 
-/// Finds the first image that exists. Any failure but that of a missing link stops the boot.
-fn choose(plan: &BootPlan, repository: &BootRepository, has_root: bool) -> Result<Chosen, BootError> {
-    let mut passed_over = Vec::new();
-    for word in &plan.images {
-        if has_root {
-            return Ok(Chosen { word: word.clone(), found: None, needs_verity: false, passed_over });
+impl PlannedBoot<'_> {
+    /// Finds the first image that exists. Any failure but that of a missing link stops the boot.
+    fn first_that_exists(&self) -> Result<Chosen, BootError> {
+        let (mut notes, mut passed_over) = (Vec::new(), Vec::new());
+        for word in &self.plan.images {
+            let chosen =
+                |found, needs_verity, notes| Chosen { word: word.clone(), found, needs_verity, signed: None, notes };
+            if self.arguments.root_fs.is_some() {
+                return Ok(chosen(None, false, notes));
+            }
+            let needs_verity = BootPlan::needs_verity(word, self.repository.demands_verity)?;
+            let found = self.repository.image(word, needs_verity)?;
+            if found.is_some() {
+                return Ok(chosen(found, needs_verity, notes));
+            }
+            notes.push(format!("{} is not in the repository", word.word));
+            passed_over.push(word.word.clone());
         }
-        let needs_verity = BootPlan::needs_verity(word, repository.demands_verity)?;
-        let found = repository.image(word, needs_verity)?;
-        if found.is_some() {
-            return Ok(Chosen { word: word.clone(), found, needs_verity, passed_over });
-        }
-        passed_over.push(word.word.clone());
+        Err(BootError::NoImage { words: passed_over, present: self.repository.some_images() })
     }
-    Err(BootError::NoImage { words: passed_over, present: repository.some_images() })
+
+    #[cfg(not(feature = "name"))]
+    fn newest(&self, name: &str, _is_sealed: bool) -> Result<BootOutcome, BootError> {
+        Err(WordError::NoNames { name: name.to_owned() }.into())
+    }
+
+    /// Boots the newest image of a name, or an older one if the newest one cannot be mounted. Both are at or above the
+    /// floor, so nothing is weaker than without the newest one on the disk.
+    #[cfg(feature = "name")]
+    fn newest(&self, name: &str, is_sealed: bool) -> Result<BootOutcome, BootError> {
+        let policy = self.arguments.policy.as_deref();
+        let candidates = crate::by_name::candidates(name, policy, self.disk, self.repository)?;
+        let (mut notes, mut refused) = (Vec::new(), None);
+        if !is_sealed {
+            notes.push("Secure Boot is off: nothing vouches for the policy in the initramfs".to_owned());
+        }
+        for candidate in candidates {
+            let (digest, serial) = (candidate.digest, candidate.signed.serial);
+            let word = BootImage { digest, is_verity_optional: false, word: format!("composefs.name={name}") };
+            let (keys, mut notes_here) = (candidate.signed.keys.join(", "), notes.clone());
+            notes_here.push(format!("{name}: serial number {serial}, signed by {keys}"));
+            if candidate.is_expired {
+                notes_here.push("the statement about the image has expired: install a newer image".to_owned());
+            }
+            let signed = Some(candidate.signed);
+            let booted = self
+                .repository
+                .image(&word, true)
+                .and_then(|found| self.run(Chosen { word, found, needs_verity: true, signed, notes: notes_here }));
+            match booted {
+                Ok(outcome) => return Ok(outcome),
+                Err(error) => {
+                    notes.push(format!("serial number {serial} is not booted: {error}"));
+                    refused.get_or_insert(error);
+                }
+            }
+        }
+        // There was at least one.
+        Err(refused.unwrap_or(WordError::NoImage.into()))
+    }
+
+    /// Mounts the image and what is in it.
+    fn run(&self, chosen: Chosen) -> Result<BootOutcome, BootError> {
+        let (plan, arguments) = (self.plan, self.arguments);
+        let source = plan.source(&chosen.word);
+        let root = match &arguments.root_fs {
+            Some(path) => BootStep::CloneRoot { path: path.clone() },
+            None => BootStep::MountRoot {
+                source: source.clone(),
+                needs_verity: chosen.needs_verity,
+                is_transient: plan.root_transient,
+                is_read_only: plan.is_read_only,
+            },
+        };
+        let digest = chosen.word.digest;
+        let steps = steps(plan, root, &digest, &self.disk.state(&digest)?, arguments.face)?;
+        let target = arguments.target.as_deref().unwrap_or(&arguments.sysroot);
+        let mut runner = StepRunner::new(self.disk, chosen.found.as_ref(), target, self.init);
+        runner.run(&steps)?;
+        let mut notes = plan.notes.clone();
+        notes.append(&mut runner.notes);
+        notes.extend(chosen.notes);
+        if arguments.target.is_none() {
+            records::name_the_disk(self.disk);
+        }
+        if let Some(path) = &arguments.root_fs {
+            notes.push(format!("the root is the directory {}, of which nothing is verified", path.display()));
+            return Ok(BootOutcome { digest: None, notes });
+        }
+        let (signed, is_next) = (chosen.signed.as_ref(), arguments.target.is_some());
+        if let Err(errno) = records::write(&chosen.word, &source, chosen.needs_verity, signed, is_next) {
+            notes.push(format!("no record of the boot in /run/composefs: {errno}"));
+        }
+        if !chosen.needs_verity {
+            notes.push("fs-verity is not required: nothing vouches for the files".into());
+        }
+        Ok(BootOutcome { digest: Some(digest.to_hex()), notes })
+    }
 }
 
 /// Reads the configuration. A missing file means the defaults.

@@ -33,6 +33,8 @@ pub enum Refused {
 pub struct KernelWords {
     /// The images, in the order of the command line. The first one that exists is booted.
     pub images: Vec<BootImage>,
+    /// Name of the image, if the line has `composefs.name` and no digest: the newest signed image of it is booted.
+    pub name: Option<String>,
     /// Words with a format that this program does not know, while another word names an image.
     pub skipped: Vec<String>,
     /// Words that begin with `composefs.` and are unknown or have an unknown value. They have no effect.
@@ -70,6 +72,18 @@ pub enum WordError {
         /// The first of these words.
         word: String,
     },
+    /// A name has characters that no name of an image to boot has.
+    #[error("{word}: a name has 1 to 255 letters, digits and signs other than *, \\ and quotation marks")]
+    Name {
+        /// The word with this name.
+        word: String,
+    },
+    /// This build of the program has no boot by name.
+    #[error("composefs.name={name}: this build of composefs-setup-root cannot boot by name")]
+    NoNames {
+        /// The name.
+        name: String,
+    },
     /// The value of `composefs.etc` or `composefs.var` is unknown.
     #[error("{word}: expected none, bind, overlay or transient")]
     Choice {
@@ -89,7 +103,11 @@ impl KernelWords {
         for word in kernel_words(line) {
             found.take(word)?;
         }
-        match (found.images.is_empty(), found.skipped.first()) {
+        if !found.images.is_empty() {
+            // A digest takes precedence.
+            found.unknown.extend(found.name.take().map(|name| format!("composefs.name={name} beside a digest")));
+        }
+        match (found.images.is_empty() && found.name.is_none(), found.skipped.first()) {
             (true, Some(word)) => Err(WordError::Format { word: word.clone() }),
             (true, None) => Err(WordError::NoImage),
             (false, _) => Ok(found),
@@ -100,7 +118,7 @@ impl KernelWords {
     #[must_use]
     pub fn is_of_ostree(line: &str) -> bool {
         let has = |key: &str| kernel_words(line).any(|word| word.starts_with(key));
-        has("ostree=") && !has("composefs=") && !has("composefs.digest=")
+        has("ostree=") && !has("composefs=") && !has("composefs.digest=") && !has("composefs.name=")
     }
 
     fn take(&mut self, word: &str) -> Result<(), WordError> {
@@ -123,6 +141,9 @@ impl KernelWords {
                     }
                 }
             }
+            "composefs.name" if !is_bootable_name(value) => return Err(WordError::Name { word: word.to_owned() }),
+            // The first one counts: others may have been appended to a signed command line.
+            "composefs.name" if self.name.is_none() => self.name = Some(value.to_owned()),
             "composefs.etc" => self.etc = Some(choice(word, value)?),
             "composefs.var" => self.var = Some(choice(word, value)?),
             "composefs.refused" if Refused::named(value).is_some() => {}
@@ -163,6 +184,12 @@ impl Refused {
 #[must_use]
 pub fn kernel_value<'a>(line: &'a str, key: &str) -> Option<&'a str> {
     kernel_words(line).filter_map(|word| word.strip_prefix(key)?.strip_prefix('=')).last()
+}
+
+/// Such a name needs no escape in a message or in JSON.
+fn is_bootable_name(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'*' | b'\\' | b'"' | b'\'');
+    (1..=255).contains(&name.len()) && name.bytes().all(is_plain)
 }
 
 fn choice(word: &str, value: &str) -> Result<MountChoice, WordError> {
@@ -219,6 +246,27 @@ mod tests {
         let words = KernelWords::parse(&format!("{unknown} composefs.digest=?v1-sha256-12:{B}")).unwrap();
         assert_eq!((words.skipped, words.images.len()), (vec![unknown.clone()], 1));
         assert_eq!(KernelWords::parse(&unknown), Err(WordError::Format { word: unknown }));
+    }
+
+    #[test]
+    fn a_digest_takes_precedence_over_a_name() {
+        let parse = |line: &str| KernelWords::parse(line);
+        let named = parse("rw composefs.name=debian/13 composefs.name=evil").unwrap();
+        assert_eq!((named.name.as_deref(), named.images.len()), (Some("debian/13"), 0));
+        assert_eq!(named.unknown, ["composefs.name=evil"]);
+        for line in
+            [format!("composefs.name=debian/13 composefs={A}"), format!("composefs={A} composefs.name=debian/13")]
+        {
+            let both = parse(&line).unwrap();
+            assert_eq!((both.name, both.images.len(), both.unknown.len()), (None, 1, 1));
+        }
+        for bad in ["", "a*", "\"a\"", "a\\b", "d\u{e9}", &"a".repeat(256)] {
+            let line = format!("composefs.name={bad}");
+            assert_eq!(parse(&line), Err(WordError::Name { word: line.clone() }));
+        }
+        assert!(!KernelWords::is_of_ostree("ostree=/x composefs.name=a"));
+        let unknown = parse(&format!("composefs.digest=v3-x:{A} composefs.name=a")).unwrap();
+        assert_eq!((unknown.name.as_deref(), unknown.skipped.len()), (Some("a"), 1));
     }
 
     #[test]

@@ -15,20 +15,29 @@
 //! and counts are bounded.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "pkcs7")]
 mod containers_policy;
+#[cfg(feature = "pkcs7")]
 mod cosign;
 mod decision;
 mod digest_text;
 mod evidence;
 mod floors;
 mod name_pattern;
+#[cfg(feature = "pkcs7")]
+mod pkcs7;
+#[cfg(not(feature = "pkcs7"))]
+#[path = "without_pkcs7.rs"]
 mod pkcs7;
 mod policy;
+#[cfg(feature = "pkcs7")]
 mod signing_key;
 mod ssh;
 mod statement;
 
+#[cfg(feature = "pkcs7")]
 pub use containers_policy::{ImportedPolicy, import_containers_policy};
+#[cfg(feature = "pkcs7")]
 pub use cosign::{COSIGN_PAYLOAD, COSIGN_PAYLOAD_MAX, COSIGN_SIGNATURE, CosignKey, CosignPayload};
 pub use decision::{Acceptance, Moment, Question, TrustRefusal, decide};
 pub use evidence::{
@@ -36,6 +45,7 @@ pub use evidence::{
 };
 pub use floors::{Floors, FloorsError};
 pub use name_pattern::{NamePattern, NamePatternError};
+#[cfg(feature = "pkcs7")]
 pub use pkcs7::pkcs7_pem;
 pub use policy::{POLICY_MAX, TrustPolicy, TrustPolicyError};
 pub use statement::{STATEMENT_MAX, Statement, StatementError};

@@ -4,7 +4,7 @@
 
 mod deb;
 mod man;
-mod stage;
+pub(crate) mod stage;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -34,13 +34,12 @@ const INITRAMFS: &[(&str, &str, u32)] = &[
     ("initramfs-tools/local-bottom", "usr/share/initramfs-tools/scripts/local-bottom/composefs", 0o755),
 ];
 
-/// The unit that checks the booted image, and its place.
-const CHECK_UNIT: (&str, &str) =
-    ("crates/cli/systemd/composefs-check.service", "usr/lib/systemd/system/composefs-check.service");
+/// The units that check the booted image and accept a good boot.
+const UNITS: [&str; 2] = ["composefs-bless.service", "composefs-check.service"];
 
 /// A tree as it would be below `/`.
-pub(super) struct Staged {
-    pub(super) root: PathBuf,
+pub(crate) struct Staged {
+    pub(crate) root: PathBuf,
 }
 
 impl Staged {
@@ -58,8 +57,10 @@ impl Staged {
         staged.link("libcomposefs.so.1", DEVELOPMENT_LINK)?;
         staged.development(version)?;
         staged.initramfs()?;
-        let (unit, path) = CHECK_UNIT;
-        staged.file(path, &fs::read(paths::checkout().join(unit))?)?;
+        for unit in UNITS {
+            let text = fs::read(paths::checkout().join("crates/cli/systemd").join(unit))?;
+            staged.file(&format!("usr/lib/systemd/system/{unit}"), &text)?;
+        }
         man::write(&program, &root.join("usr/share/man"))?;
         for (shell, path) in COMPLETIONS {
             let script = process::output(Command::new(&program).args(["completion", shell]))?;
@@ -87,10 +88,12 @@ impl Staged {
         self.file(&format!("{PKG_CONFIG}/composefs.pc"), text.as_bytes())
     }
 
-    /// The program of an initramfs, and what makes an initramfs with it.
-    fn initramfs(&self) -> Result<()> {
-        let name = artifacts::BOOT_PROGRAM;
-        self.binary(&artifacts::boot_program()?, &format!("usr/lib/composefs/{name}"), 0o755)?;
+    /// The programs of an initramfs, and what makes an initramfs with them.
+    pub(crate) fn initramfs(&self) -> Result<()> {
+        let artifacts::BootPrograms { plain, by_name } = artifacts::boot_programs()?;
+        for (name, program) in [(artifacts::BOOT_PROGRAM, plain), (artifacts::BY_NAME_PROGRAM, by_name)] {
+            self.binary(&program, &format!("usr/lib/composefs/{name}"), 0o755)?;
+        }
         let from = paths::checkout().join("crates/boot/initramfs");
         for (file, path, mode) in INITRAMFS {
             self.file(path, &fs::read(from.join(file))?)?;

@@ -16,8 +16,8 @@ const GUEST_TESTS: &[(&str, &str)] = &[("libcomposefs-mount", "kernel"), ("compo
 pub(crate) struct Programs {
     /// Path of the program `composefs`.
     pub(crate) composefs: PathBuf,
-    /// Path of the program of an initramfs, if tests need it.
-    pub(crate) boot: Option<PathBuf>,
+    /// Programs of an initramfs, if tests need them.
+    pub(crate) boot: Option<artifacts::BootPrograms>,
     /// The name in the guest and the file of each test program.
     tests: Vec<(String, PathBuf)>,
 }
@@ -39,7 +39,7 @@ impl Programs {
             let program = metadata::test_program(build.args(["--test", target]), target)?;
             tests.push((format!("{package}-{target}"), program));
         }
-        Ok(Self { composefs, boot: Some(artifacts::boot_program()?), tests })
+        Ok(Self { composefs, boot: Some(artifacts::boot_programs()?), tests })
     }
 
     /// The names of the test programs in the guest; the first is the suite made for it.
@@ -54,7 +54,8 @@ impl Programs {
         }
         payload.executable("usr/local/bin/composefs", &self.composefs)?;
         if let Some(boot) = &self.boot {
-            payload.file(format!("usr/local/bin/{}", artifacts::BOOT_PROGRAM), boot);
+            payload.file(format!("usr/local/bin/{}", artifacts::BOOT_PROGRAM), &boot.plain);
+            payload.file(format!("usr/local/bin/{}", artifacts::BY_NAME_PROGRAM), &boot.by_name);
         }
         for name in NAMES {
             payload.link(format!("usr/sbin/{name}"), "../local/bin/composefs");

@@ -119,8 +119,10 @@ fn machine(kernel: &Fetched, programs: &Programs, options: &Options) -> Result<M
     let full = if options.full { "COMPOSEFS_FULL=1 " } else { "" };
     // Each test program has the scratch disk for its temporary files; all run, whatever the others found.
     let mut script = format!(
-        "export TMPDIR=/mnt COMPOSEFS_SETUP_ROOT=/usr/local/bin/{}\nstatus=0\n",
-        crate::artifacts::BOOT_PROGRAM
+        "export TMPDIR=/mnt COMPOSEFS_SETUP_ROOT={0}/{1} COMPOSEFS_SETUP_ROOT_BY_NAME={0}/{2}\nstatus=0\n",
+        "/usr/local/bin",
+        crate::artifacts::BOOT_PROGRAM,
+        crate::artifacts::BY_NAME_PROGRAM
     );
     for (n, name) in programs.tests().enumerate() {
         let expect = if n == 0 { format!("--expect-kernel {}", kernel.release) } else { String::new() };

@@ -52,6 +52,8 @@ type Program = (&'static str, &'static [(&'static str, &'static str)], &'static 
 /// In the workspace, the client of registries is always a part of the build.
 const WITHOUT_NETWORK: &[&str] =
     &["clippy", "--quiet", "--package=composefs-cli", "--no-default-features", "--all-targets", "--", "-D", "warnings"];
+const BOOT_BY_NAME: &[&str] =
+    &["clippy", "--quiet", "--package=composefs-boot", "--features=name", "--all-targets", "--", "-D", "warnings"];
 const AS_FUZZ_TARGETS_DO: &[&str] = &[
     "clippy",
     "--quiet",
@@ -67,6 +69,7 @@ const PROGRAMS: &[Program] = &[
     ("cargo fmt --check", &[], &["fmt", "--all", "--check"]),
     ("cargo clippy", &[], &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]),
     ("cargo clippy of the program without network", &[], WITHOUT_NETWORK),
+    ("cargo clippy of the boot by name", &[], BOOT_BY_NAME),
     ("cargo clippy of what the fuzz targets build", &[], AS_FUZZ_TARGETS_DO),
     ("cargo doc", &[("RUSTDOCFLAGS", "-D warnings")], &["doc", "--quiet", "--no-deps", "--workspace"]),
 ];

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
 const DIRECTORY: u32 = 0o040_000;
@@ -53,12 +53,14 @@ impl<W: Write> Archive<W> {
         self.content(&mut &*data, data.len() as u64)
     }
 
-    /// A regular file with the content of one on the host.
+    /// A regular file with the content and the time of one on the host.
     pub(crate) fn file(&mut self, path: &Path, permissions: u32, source: &Path) -> io::Result<()> {
         let source = File::open(source)?;
-        let len = source.metadata()?.len();
+        let metadata = source.metadata()?;
+        let len = metadata.len();
         self.parent_of(path)?;
-        self.header(&relative(path), REGULAR | permissions, len)?;
+        let time = u32::try_from(metadata.mtime()).unwrap_or(0);
+        self.header_with_time(&relative(path), REGULAR | permissions, len, time)?;
         self.content(&mut source.take(len), len)
     }
 
@@ -92,10 +94,14 @@ impl<W: Write> Archive<W> {
     }
 
     fn header(&mut self, path: &Path, mode: u32, len: u64) -> io::Result<()> {
+        self.header_with_time(path, mode, len, 0)
+    }
+
+    fn header_with_time(&mut self, path: &Path, mode: u32, len: u64, time: u32) -> io::Result<()> {
         let len = u32::try_from(len).map_err(|_| io::Error::other("a cpio member ends at 4 GiB"))?;
         let name = path.as_os_str().as_bytes();
         // Magic, inode, mode, owner, group, links, time, length, four device numbers, length of the name, checksum.
-        let fields = [self.next_inode, mode, 0, 0, 1, 0, len, 0, 0, 0, 0, name.len() as u32 + 1, 0];
+        let fields = [self.next_inode, mode, 0, 0, 1, time, len, 0, 0, 0, 0, name.len() as u32 + 1, 0];
         self.next_inode += 1;
         let mut header = String::from("070701");
         for field in fields {

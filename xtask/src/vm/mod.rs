@@ -33,6 +33,8 @@ pub(crate) struct Machine {
     payload: Payload,
     /// True if the payload is the whole initramfs.
     is_whole: bool,
+    /// Time of its clock at the start, as qemu reads it; `None`: the time of the host.
+    clock: Option<String>,
     /// Words after those of every command line.
     words: String,
     timeout: Duration,
@@ -87,11 +89,18 @@ impl Machine {
         Self { is_whole: true, words: format!(" {words}"), ..Self::of(kernel, payload) }
     }
 
+    /// Sets its clock, to a time like `1970-01-02T00:00:00`.
+    pub(crate) fn clock(mut self, time: &str) -> Self {
+        self.clock = Some(time.to_owned());
+        self
+    }
+
     fn of(kernel: Fetched, payload: Payload) -> Self {
         Self {
             kernel,
             payload,
             is_whole: false,
+            clock: None,
             words: String::new(),
             timeout: Duration::from_secs(120),
             memory_mib: 1024,

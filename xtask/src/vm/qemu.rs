@@ -88,6 +88,9 @@ fn command_line(machine: &Machine, dir: &Path, initrd: &Path, drives: &[String])
     command.args(["-M", "pc,usb=off", "-accel", "tcg,thread=multi,tb-size=256", "-cpu", CPU, "-smp", "2"]);
     command.args(["-m", &machine.memory_mib.to_string(), "-nodefaults", "-no-user-config", "-display", "none"]);
     command.args(["-vga", "none", "-no-reboot", "-nic", "none"]);
+    if let Some(time) = &machine.clock {
+        command.args(["-rtc", &format!("base={time}")]);
+    }
     command.arg("-kernel").arg(&machine.kernel.image).arg("-initrd").arg(initrd);
     command.arg("-append").arg(format!("{KERNEL_COMMAND_LINE}{}", machine.words));
     for name in ["console", "verdict"] {

@@ -32,6 +32,9 @@ fn wrong_command_lines(scene: &Scene) {
     ] {
         scene.boot(line, &[], MOUNTED).refused(&[text]);
     }
+    if !cfg!(feature = "name") {
+        scene.boot("rw composefs.name=os", &[], MOUNTED).refused(&["cannot boot by name", "boot_by_name=yes"]);
+    }
     scene.boot(&good, &[], MOUNTED).ok().prints("MOUNTED");
 }
 

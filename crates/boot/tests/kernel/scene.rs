@@ -190,7 +190,21 @@ impl Scene {
         let mut words = vec![format!("--sysroot={}", disk.display()), format!("--cmdline={line}")];
         words.extend([format!("--target={}", target.display()), "--config=".to_owned()]);
         words.extend(options.iter().map(|option| (*option).to_owned()));
-        self.shell(before, &words, &disk, &target, after)
+        self.shell(&program(), before, &words, &disk, &target, after)
+    }
+
+    /// Boots a name, with the program that can, and the policy that [`crate::signer`] writes.
+    pub(crate) fn boot_name(&self, words: &str, after: &str) -> Ran {
+        let (disk, target) = (self.path("disk"), self.path("target"));
+        let words = [
+            format!("--sysroot={}", disk.display()),
+            format!("--cmdline=rw {words}"),
+            format!("--target={}", target.display()),
+            format!("--policy={}", self.path("policy.toml").display()),
+            "--config=".to_owned(),
+        ];
+        let program = named_program().expect("the test needs a program that boots by name");
+        self.shell(&program, "true", &words, &disk, &target, after)
     }
 
     /// Runs the program as a boot does: the root covers the disk.
@@ -198,16 +212,14 @@ impl Scene {
         let disk = self.path("disk");
         let mut words = vec![format!("--sysroot={}", disk.display()), format!("--cmdline={line}"), "--config=".into()];
         words.extend(options.iter().map(|option| (*option).to_owned()));
-        self.shell("true", &words, &disk, &disk, after)
+        self.shell(&program(), "true", &words, &disk, &disk, after)
     }
 
-    fn shell(&self, before: &str, words: &[String], disk: &Path, target: &Path, after: &str) -> Ran {
+    fn shell(&self, program: &Path, before: &str, words: &[String], disk: &Path, target: &Path, after: &str) -> Ran {
         let script = format!(
             "mount -t tmpfs run /run || exit 98\n{{ {before}; }} || exit 99\n\"$P\" \"$@\"\nstatus=$?\n\
              {{ {after}; }} 2>&1\nexit $status\n"
         );
-        let program = std::env::var_os("COMPOSEFS_SETUP_ROOT")
-            .unwrap_or_else(|| env!("CARGO_BIN_EXE_composefs-setup-root").into());
         let mut command = Command::new("unshare");
         command.args(["--mount", "sh", "-c", &script, "sh"]).args(words).stdin(Stdio::null());
         command.env("P", program).env("D", disk).env("T", target).env("S", self.dir.path());
@@ -215,6 +227,18 @@ impl Scene {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ran { status: output.status.code().unwrap_or(-1), stdout: text(&output.stdout), stderr: text(&output.stderr) }
     }
+}
+
+/// The program under test.
+fn program() -> PathBuf {
+    std::env::var_os("COMPOSEFS_SETUP_ROOT")
+        .map_or_else(|| env!("CARGO_BIN_EXE_composefs-setup-root").into(), PathBuf::from)
+}
+
+/// The program under test that boots by name, if there is one.
+pub(crate) fn named_program() -> Option<PathBuf> {
+    let own = || option_env!("CARGO_BIN_EXE_composefs-setup-root-by-name").map(PathBuf::from);
+    std::env::var_os("COMPOSEFS_SETUP_ROOT_BY_NAME").map(PathBuf::from).or_else(own)
 }
 
 fn enable_verity(algorithm: Algorithm, path: &Path) {

@@ -20,7 +20,7 @@ const MACHINE: &str = "/var/lib/composefs/serials.json";
 const FILE_MAX: u64 = 4 << 20;
 
 /// A file of floors.
-pub(super) struct FloorsFile {
+pub(crate) struct FloorsFile {
     path: PathBuf,
     /// False for the file of the machine, if this process may not write there: then the floors are only obeyed.
     is_ours: bool,
@@ -37,9 +37,14 @@ impl FloorsFile {
         }
     }
 
+    /// The floors of boots by name on the disk that is mounted at a directory: `composefs-setup-root` obeys them.
+    pub(crate) fn of_disk(disk: &Path) -> Self {
+        Self { path: disk.join("state/serials.json"), is_ours: true }
+    }
+
     /// Reads the floors. A missing file has no floors. A file that cannot be read is an error: without its floors,
     /// older images would be accepted.
-    pub(super) fn read(&self) -> anyhow::Result<Floors> {
+    pub(crate) fn read(&self) -> anyhow::Result<Floors> {
         let failed =
             || format!("cannot read the accepted serial numbers in {}, so nothing is accepted", self.path.display());
         let file = match open_file(&self.path) {
@@ -55,7 +60,7 @@ impl FloorsFile {
     }
 
     /// Raises the floor of a rule, unless it is higher already.
-    pub(super) fn raise(&self, rule: &NamePattern, serial: u64) -> anyhow::Result<()> {
+    pub(crate) fn raise(&self, rule: &NamePattern, serial: u64) -> anyhow::Result<()> {
         if !self.is_ours || serial <= self.read()?.of(rule) {
             return Ok(());
         }
@@ -63,7 +68,7 @@ impl FloorsFile {
     }
 
     /// Sets the floor of a rule, also to a lower number.
-    pub(super) fn set(&self, rule: &NamePattern, serial: u64) -> anyhow::Result<()> {
+    pub(crate) fn set(&self, rule: &NamePattern, serial: u64) -> anyhow::Result<()> {
         if !self.is_ours {
             bail!("{} belongs to root: run the command as root", self.path.display());
         }

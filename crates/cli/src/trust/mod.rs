@@ -26,7 +26,7 @@ use libcomposefs_trust::{
 
 use rustix::fs::OFlags;
 
-use self::floors_file::FloorsFile;
+pub(crate) use self::floors_file::FloorsFile;
 use crate::error_text::with_remedy;
 
 /// The policies that apply to this process.

@@ -92,6 +92,45 @@ fn the_booted_image_is_known_by_the_record_of_the_boot() {
     assert!(out.contains("No such file or directory"), "{out}");
 }
 
+/// The command runs in a root whose mount has the source of an image, as after a boot.
+#[test]
+fn a_good_boot_by_name_raises_the_floor() {
+    let place = Place::new();
+    let digest = place.image("1");
+    let signed = "\"signed\":{\"name\":\"os/1\",\"rule\":\"os/*\",\"serial\":42,\"keys\":[\"release\"]}";
+    let record = format!("{{\"digest\":\"{digest}\",\"verity\":\"off\",\"word\":\"w\",\"source\":\"s\",{signed}}}");
+    fs::write(place.path("by-digest.json"), record.replace("\"signed\"", "\"other\"")).unwrap();
+    fs::write(place.path("boot.json"), record).unwrap();
+    for directory in ["disk/state", "new", "upper"] {
+        fs::create_dir_all(place.path(directory)).unwrap();
+    }
+    let line = "\
+        mount -t tmpfs none $at/upper\n\
+        mount -t overlay -o lowerdir=$at/upper:/ composefs:$digest $at/new || exit 77\n\
+        for dir in proc run sys $(echo $at $composefs | xargs -n 1 dirname | cut -d/ -f2 | sort -u); do\n\
+        mount --rbind /$dir $at/new/$dir || exit 77; done\n\
+        mount -t tmpfs none $at/new/run; mkdir $at/new/run/composefs\n\
+        in_new() { chroot $at/new $composefs boot \"$@\" --sysroot=$at/disk; }\n\
+        floors=$at/disk/state/serials.json; record=$at/new/run/composefs/boot.json\n\
+        in_new bless && exit 1\n\
+        cp $at/by-digest.json $record; in_new bless && exit 1; test ! -e $floors\n\
+        cp $at/boot.json $record; in_new status --esp=$at/esp\n\
+        in_new bless; in_new status --esp=$at/esp; cat $floors\n\
+        in_new bless; in_new bless --rule='os/*' --serial=50; in_new bless; cat $floors\n\
+        in_new bless --rule='os/*' --serial=41; cat $floors";
+    let line = format!("digest={digest}\n{line}");
+    let Some(ran) = in_namespace("boot::bless", &place, &line) else { return };
+    let (out, said) = (text(&ran.stdout), text(&ran.stderr));
+    assert!(ran.status.success(), "{out}{said}");
+    assert!(said.contains("was booted by its digest, not by a name"), "{said}");
+    let by = "by name: os/1, serial number 42, signed by release (rule os/*)";
+    assert!(out.contains(by) && out.contains("floor: 0; it rises when the boot is good"), "{out}");
+    assert!(out.contains("42 or higher is booted, 0 or higher before") && out.contains("floor: 42\n"), "{out}");
+    assert!(out.contains("42 or higher is booted, as before") && out.contains("50 or higher is booted, as before"));
+    let floors: Vec<_> = out.lines().filter(|line| line.contains("\"os/*\"")).map(str::trim).collect();
+    assert_eq!(floors, ["\"os/*\": 42", "\"os/*\": 50", "\"os/*\": 41"]);
+}
+
 #[test]
 fn a_system_without_a_partition_is_told_so() {
     // On machines that have one, the command would list its entries.

@@ -60,6 +60,14 @@ pub(crate) const ROWS: &[Row] = &[
         r#"composefs boot list --esp="$I""#,
     ),
     Row {
+        command: "boot bless",
+        line: r#"rm -rf "$OUT"; mkdir -p "$OUT/state"
+            composefs boot bless --rule='os/*' --serial=41 --sysroot="$OUT" --json"#,
+        fails: r#"composefs boot bless --rule="$X" --serial=1 --sysroot="$NONE""#,
+        holds: r#"grep -q '"os/\*": 41' "$OUT/state/serials.json""#,
+        undo: r#"rm -r "$OUT""#,
+    },
+    Row {
         command: "boot remove",
         line: r#"rm -rf "$OUT"; mkdir -p "$OUT/esp/loader/entries"
             composefs --repo="$OUT/composefs" init --insecure >/dev/null

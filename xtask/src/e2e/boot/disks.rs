@@ -50,7 +50,7 @@ impl BootWorkshop {
     /// Builds the programs and makes the image.
     pub(super) fn new() -> Result<Self> {
         let firmware = Firmware::set_up()?;
-        let (composefs, setup_root) = (artifacts::program()?, artifacts::boot_program()?);
+        let (composefs, setup_root) = (artifacts::program()?, artifacts::boot_programs()?.plain);
         let kernel = kernel::Kernel::Stable.fetch()?;
         let dir = tempfile::Builder::new().prefix("composefs-e2e-boot.").tempdir()?;
         let initramfs = own_init::initramfs(&kernel, &setup_root, 0)?;

@@ -52,22 +52,32 @@ const REFUSED: &[ArmRefusal] = &[
     },
 ];
 
+/// The refusal of the program that boots by name, on a machine without a policy.
+const NO_POLICY: ArmRefusal = ArmRefusal {
+    name: "no_policy",
+    prepare: nothing,
+    line: "rw composefs.name=os",
+    says: "the policy /etc/composefs/policy.toml: No such file",
+};
+
 pub(super) fn suite(target: &str) -> Suite {
     let mut suite =
         Suite { kind: "arm".into(), name: artifacts::BOOT_PROGRAM.into(), finished: true, ..Suite::default() };
-    let program = match artifacts::static_boot_program(target) {
-        Ok(program) => program,
+    let artifacts::BootPrograms { plain, by_name } = match artifacts::static_boot_programs(target) {
+        Ok(programs) => programs,
         Err(error) => return Suite::broken("arm", artifacts::BOOT_PROGRAM, format!("{error:#}")),
     };
-    for case in REFUSED {
-        match refused(&program, case) {
+    let cases = REFUSED.iter().map(|case| (case.name.to_owned(), &plain, case));
+    let named = REFUSED.iter().chain([&NO_POLICY]).map(|case| (format!("by_name_{}", case.name), &by_name, case));
+    for (name, program, case) in cases.chain(named) {
+        match refused(program, case) {
             Ok(()) => {
                 suite.passed += 1;
-                suite.passes.push(case.name.to_owned());
+                suite.passes.push(name);
             }
             Err(error) => {
                 suite.failed += 1;
-                suite.failures.push(format!("{}: {error:#}", case.name));
+                suite.failures.push(format!("{name}: {error:#}"));
             }
         }
     }

@@ -13,9 +13,16 @@ fails() {
 grep() {
     $busybox grep -q "$@"
 }
+hex=$($busybox sed 's/^{"digest":"\([0-9a-f]*\)".*/\1/' /run/composefs/boot.json)
 words=" $($busybox cat /proc/cmdline) "
-hex=${words##* composefs=}
-hex=${hex%% *}
+case $words in
+*" composefs.name="*)
+    holds grep '"signed":{"name":"os","rule":"os","serial":42,"keys":\["release"\]}}' /run/composefs/boot.json
+    # The clock began in 1970.
+    holds [ "$($busybox date +%Y)" = 1970 ]
+    ;;
+*) holds grep " composefs=$hex " /proc/cmdline ;;
+esac
 holds [ $$ = 1 ]
 holds [ "$*" = "a-word another" ]
 holds grep " / / .* - overlay composefs:$hex .*verity=require" /proc/self/mountinfo

@@ -1,5 +1,6 @@
 //! Boots of a disk that `composefs disk` made, with `composefs-setup-root` as `/init` of an initramfs that has nothing
-//! else but modules: one that is verified, and one that is refused.
+//! else but modules: one that is verified, one that is refused, and one by name on a machine whose clock begins in the
+//! past.
 //!
 //! The disk is made on this machine, whatever its file systems can do: that the kernel verifies every object of it
 //! shows that the trees are right. One object is damaged on the disk, and cannot be read.
@@ -25,11 +26,16 @@ const INIT: &str = include_str!("init.sh");
 const MODULES: &[&str] = &["virtio_pci", "virtio_blk", "ext4", "erofs", "overlay", "loop"];
 /// More modules than the kernel's log takes records at once.
 const MISSING_MODULES: usize = 12;
-/// Most bytes of the program.
+/// Most bytes of the program, and of its build that boots by name.
 const MAX_LEN: u64 = 700_000;
+const BY_NAME_MAX_LEN: u64 = 1_200_000;
 const NAME: &str = "boot_as_init";
 /// Offset of the root file system on the disk.
 const ROOT: u64 = 513 << 20;
+/// Serial number of the image's statement.
+const SERIAL: u64 = 42;
+/// The time of a clock without a battery.
+const NO_CLOCK: &str = "1970-01-02T00:00:00";
 /// Length of the file that is damaged.
 const DAMAGED: u32 = 100_000;
 
@@ -51,19 +57,23 @@ pub(super) fn run(options: &Options, programs: &Programs) -> Vec<Suite> {
 
 fn boots(kernel: Kernel, programs: &Programs) -> Result<()> {
     let kernel = kernel.fetch()?;
-    let program = programs.boot.as_deref().context("the program is not built")?;
-    let len = std::fs::metadata(program)?.len();
-    let is_musl = program.to_string_lossy().contains("-musl");
-    ensure!(!is_musl || len <= MAX_LEN, "the program has {len} bytes, more than {MAX_LEN}");
+    let built = programs.boot.as_ref().context("the programs are not built")?;
+    let program = built.plain.as_path();
+    for (program, max) in [(program, MAX_LEN), (&built.by_name, BY_NAME_MAX_LEN)] {
+        let len = std::fs::metadata(program)?.len();
+        let is_musl = program.to_string_lossy().contains("-musl");
+        ensure!(!is_musl || len <= max, "{} has {len} bytes, more than {max}", program.display());
+    }
     let dir = tempfile::tempdir()?;
     let (file, digest) = make_disk(dir.path(), &programs.composefs)?;
     damage(&file, &noise(DAMAGED))?;
     let disk = Disk::Kept { file, mib: 0 };
-    let boot = |words: &str, missing: usize| -> Result<Exit> {
-        let payload = initramfs(&kernel, program, missing)?;
+    let machine = |payload: Payload, words: &str| {
         let words = format!("root=/dev/vda2 rw {words}");
-        let machine = Machine::with_initramfs(kernel.clone(), payload, &words).memory_mib(512);
-        machine.scratch(disk.clone()).run(&mut |_, _| {})
+        Machine::with_initramfs(kernel.clone(), payload, &words).memory_mib(512).scratch(disk.clone())
+    };
+    let boot = |words: &str, missing: usize| -> Result<Exit> {
+        machine(initramfs(&kernel, program, missing)?, words).run(&mut |_, _| {})
     };
 
     let verified = boot(&format!("composefs={digest} a-word another"), 0)?;
@@ -84,7 +94,38 @@ fn boots(kernel: Kernel, programs: &Programs) -> Result<()> {
         ensure!(says.contains(line), "the console does not have {line:?}: {says}");
     }
     ensure!(!says.contains("Kernel panic"), "the kernel panicked: {says}");
+
+    // The policy judges times at each boot. The machine begins in 1970, when nothing has expired; the time at which the
+    // policy was made counts, so that the newer image, whose statement has expired, is not booted.
+    let mut payload = initramfs(&kernel, &built.by_name, 0)?;
+    payload.file("etc/composefs/policy.toml", dir.path().join("policy.toml"));
+    let named = machine(payload, "composefs.name=os a-word another").clock(NO_CLOCK).run(&mut |_, _| {})?;
+    let says = named.console.clone();
+    named.expect(End::Exited(0))?;
+    let booted = format!("composefs: os: serial number {SERIAL}, signed by release");
+    ensure!(says.contains(&booted), "the console does not have {booted:?}: {says}");
     Ok(())
+}
+
+/// Signs the image of the disk, and one that the disk does not have, and writes a policy that names the key.
+fn sign(dir: &Path, run: &dyn Fn(&[&Path]) -> Result<String>) -> Result<()> {
+    let key = dir.join("key");
+    let mut keygen = Command::new(process::require("ssh-keygen")?);
+    process::output(keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key))?;
+    let of_key = format!("--key={}", key.display());
+    for (serial, expires) in [(SERIAL, "2110-01-01T00:00:00Z"), (SERIAL + 1, "2020-01-01T00:00:00Z")] {
+        let words = [of_key.clone(), format!("--serial={serial}"), format!("--expires={expires}")];
+        let words: Vec<&Path> =
+            ["sign", "os"].into_iter().chain(words.iter().map(String::as_str)).map(Path::new).collect();
+        run(&words)?;
+    }
+    let public = fs::read_to_string(dir.join("key.pub"))?;
+    let policy = format!(
+        "version = 1\nenforce_expiry = \"mount\"\n[key.release]\nssh = \"{}\"\n\
+         [[rule]]\nname = \"os\"\nkeys = [\"release\"]\n",
+        public.trim()
+    );
+    Ok(fs::write(dir.join("policy.toml"), policy)?)
 }
 
 /// Makes a disk with an image that starts `init.sh`, and returns its path and the digest of the image.
@@ -109,6 +150,7 @@ fn make_disk(dir: &Path, composefs: &Path) -> Result<(PathBuf, String)> {
     run(&["init", "--insecure"].map(Path::new))?;
     let digest = run(&[Path::new("create"), &tree, Path::new("--bootable"), Path::new("--name=os")])?;
     ensure!(digest.len() == 64, "the image has no digest: {digest:?}");
+    sign(dir, &run)?;
     run(&[Path::new("disk"), Path::new("os"), &disk, Path::new("--size=640M")])?;
     process::output(
         Command::new(process::require("e2fsck")?).arg("-fn").arg(format!("{}?offset={ROOT}", disk.display())),

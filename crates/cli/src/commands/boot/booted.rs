@@ -25,8 +25,31 @@ pub(super) struct BootedImage {
     pub(super) verity: Option<String>,
     /// The word of the kernel command line, if the boot has left a record.
     pub(super) word: Option<String>,
+    /// The statement by which the image was booted, if it was booted by a name.
+    pub(super) signed: Option<BootedStatement>,
     /// True if the mount of the root says so, and not the record alone.
     pub(super) is_mounted: bool,
+}
+
+/// A statement by which `composefs-setup-root` has chosen an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct BootedStatement {
+    /// Name on the kernel command line.
+    pub(super) name: String,
+    /// Name pattern of the rule of the policy in the initramfs.
+    pub(super) rule: String,
+    /// Serial number of the statement.
+    pub(super) serial: u64,
+    /// Keys that have signed, by their names in that policy.
+    pub(super) keys: Vec<String>,
+}
+
+impl BootedStatement {
+    fn of_record(record: &Value) -> Option<Self> {
+        let of = |key: &str| record[key].as_str().map(str::to_owned);
+        let keys = record["keys"].as_array()?.iter().filter_map(|key| key.as_str().map(str::to_owned)).collect();
+        Some(Self { name: of("name")?, rule: of("rule")?, serial: record["serial"].as_u64()?, keys })
+    }
 }
 
 impl BootedImage {
@@ -40,7 +63,7 @@ impl BootedImage {
         let record = read_limited(Path::new(RECORD), RECORD_MAX).and_then(|bytes| Self::of_record(&bytes));
         match (root, record) {
             (Some(root), Some(record)) if record.digest == root => Some(Self { is_mounted: true, ..record }),
-            (Some(digest), _) => Some(Self { digest, verity: None, word: None, is_mounted: true }),
+            (Some(digest), _) => Some(Self { digest, verity: None, word: None, signed: None, is_mounted: true }),
             (None, record) => record,
         }
     }
@@ -49,7 +72,8 @@ impl BootedImage {
         let record: Value = serde_json::from_slice(bytes).ok()?;
         let of = |key: &str| record[key].as_str().map(str::to_owned);
         let digest = Digest::from_hex(of("digest")?).ok()?;
-        Some(Self { digest, verity: of("verity"), word: of("word"), is_mounted: false })
+        let signed = BootedStatement::of_record(&record["signed"]);
+        Some(Self { digest, verity: of("verity"), word: of("word"), signed, is_mounted: false })
     }
 }
 
@@ -113,6 +137,13 @@ mod tests {
         );
         let booted = BootedImage::of_record(record.as_bytes()).unwrap();
         assert_eq!((booted.digest.to_hex(), booted.verity.as_deref()), (hex, Some("require")));
+        assert_eq!(booted.signed, None);
+        let more = r#","signed":{"name":"os","rule":"o*","serial":7,"keys":["a\"b"]}}"#;
+        let signed = BootedImage::of_record(record.replace('}', more).as_bytes()).unwrap().signed.unwrap();
+        assert_eq!(
+            (&*signed.name, &*signed.rule, signed.serial, &*signed.keys),
+            ("os", "o*", 7, &["a\"b".to_owned()][..])
+        );
         for wrong in ["", "{}", "[]", "{\"digest\":5}", "{\"digest\":\"ab\"}"] {
             assert_eq!(BootedImage::of_record(wrong.as_bytes()), None, "{wrong}");
         }

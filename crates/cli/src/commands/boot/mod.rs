@@ -1,5 +1,6 @@
 //! `composefs boot`: the entries of the boot loader, and the images that they start.
 
+mod bless;
 mod booted;
 mod check;
 mod esp;
@@ -36,6 +37,7 @@ pub(super) struct BootArgs {
 
 #[derive(clap::Subcommand)]
 enum BootCommand {
+    Bless(bless::BlessArgs),
     Check(check::CheckBootArgs),
     Install(Box<install::InstallArgs>),
     List(list::ListEntriesArgs),
@@ -46,6 +48,7 @@ enum BootCommand {
 
 pub(super) fn run(args: &BootArgs, selected: &RepositoryArgs) -> ExitCode {
     match &args.command {
+        BootCommand::Bless(args) => exit_status(bless::run(args)),
         BootCommand::Check(args) => exit_partial(check::run(args, selected)),
         BootCommand::Install(args) => install::run(args, selected),
         BootCommand::List(args) => exit_status(list::run(args, selected)),

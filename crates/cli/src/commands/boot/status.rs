@@ -3,7 +3,7 @@
 use libcomposefs_disk::entries::rollback_target;
 use libcomposefs_image::Digest;
 use libcomposefs_repo::Repository;
-use libcomposefs_trust::Moment;
+use libcomposefs_trust::{Moment, NamePattern};
 use serde_json::{Value, json};
 
 use super::booted::{BootedImage, FirmwareFacts};
@@ -12,7 +12,7 @@ use super::place::PlaceArgs;
 use super::report::{self, EntryFacts};
 use crate::commands::repository::RepositoryArgs;
 use crate::output;
-use crate::trust::{ImageTrust, NamedImage, report as trust_report};
+use crate::trust::{FloorsFile, ImageTrust, NamedImage, report as trust_report};
 
 /// Show which image is booted, what verifies it, what is started next, and where a rollback leads.
 ///
@@ -39,6 +39,8 @@ struct StoredFacts {
     names: Vec<String>,
     /// Whether the image file has fs-verity; `None` if the repository does not have it.
     is_sealed: Option<bool>,
+    /// Lowest serial number that is booted by the rule by which the image was booted, if it was booted by a name.
+    floor: Option<u64>,
     /// For each name, what the policies say, as text and as JSON.
     verdicts: Vec<(String, Vec<String>, Vec<Value>)>,
 }
@@ -53,10 +55,14 @@ pub(super) fn run(args: &BootStatusArgs, selected: &RepositoryArgs) -> anyhow::R
     let digest = booted.as_ref().map(|booted| booted.digest);
     let facts = EntryFacts::of(&entries, repository.as_ref(), digest.as_ref());
     let target = rollback_target(&entries.uses(repository.as_ref(), digest.as_ref()));
-    let stored = match (&booted, &repository) {
+    let mut stored = match (&booted, &repository) {
         (Some(booted), Some(repository)) => stored_facts(repository, &booted.digest)?,
         _ => StoredFacts::default(),
     };
+    if let Some(signed) = booted.as_ref().and_then(|booted| booted.signed.as_ref()) {
+        let (_, disk) = args.place.selected(selected)?;
+        stored.floor = Some(FloorsFile::of_disk(&disk).read()?.of(&NamePattern::new(&signed.rule)?));
+    }
     if args.json {
         let entry = |at: usize| report::entry_json(&entries.all[at], &facts[at]);
         output::json(&json!({
@@ -118,7 +124,7 @@ fn stored_facts(repository: &Repository, digest: &Digest) -> anyhow::Result<Stor
             verdicts.push((name.to_owned(), text.collect(), trust_report::verdicts_json(&found)));
         }
     }
-    Ok(StoredFacts { names, is_sealed, verdicts })
+    Ok(StoredFacts { names, is_sealed, verdicts, floor: None })
 }
 
 fn booted_json(booted: &BootedImage, stored: &StoredFacts) -> Value {
@@ -128,6 +134,13 @@ fn booted_json(booted: &BootedImage, stored: &StoredFacts) -> Value {
         "names": stored.names,
         "verity": booted.verity,
         "word": booted.word,
+        "signed": booted.signed.as_ref().map(|signed| json!({
+            "name": signed.name,
+            "rule": signed.rule,
+            "serial": signed.serial,
+            "keys": signed.keys,
+            "floor": stored.floor,
+        })),
         "mounted": booted.is_mounted,
         "sealed": stored.is_sealed,
         "trust": trust.collect::<Vec<_>>(),
@@ -142,6 +155,17 @@ fn print_booted(booted: Option<&BootedImage>, firmware: &FirmwareFacts, stored: 
     out!("booted: {}", booted.digest);
     if !stored.names.is_empty() {
         out!("    names: {}", stored.names.join(", "));
+    }
+    if let Some(signed) = &booted.signed {
+        let keys = signed.keys.join(", ");
+        out!("    by name: {}, serial number {}, signed by {keys} (rule {})", signed.name, signed.serial, signed.rule);
+        match stored.floor {
+            Some(floor) if floor < signed.serial => {
+                out!("    floor: {floor}; it rises when the boot is good (composefs boot bless)");
+            }
+            Some(floor) => out!("    floor: {floor}"),
+            None => {}
+        }
     }
     if !booted.is_mounted {
         out!("    by the record of the boot: / is no mount of this image");

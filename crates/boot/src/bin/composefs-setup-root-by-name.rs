@@ -1,0 +1,9 @@
+//! `composefs-setup-root-by-name`: mounts the composefs image that the kernel command line names as the root of the system, also
+//! by a name.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    composefs_boot::run_program()
+}
