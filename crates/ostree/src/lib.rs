@@ -26,4 +26,4 @@ pub use error::Error;
 pub use gather::{ContentUse, Gathered, gather};
 pub use id::Id;
 pub use plan::{CommitPlan, Payloads};
-pub use repo::{Commit, Repo};
+pub use repo::{Commit, Repo, SignedCommit};

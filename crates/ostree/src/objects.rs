@@ -33,6 +33,12 @@ const MAX_NAME: usize = 255;
 pub(crate) const MAX_TARGET: usize = 4095;
 /// The longest header of a file in an archive, and the longest dirmeta, in bytes: no file system stores more xattrs.
 pub(crate) const MAX_HEADER: u64 = 1 << 20;
+/// The metadata key of a commit with the branches that it was made for.
+const BINDING_KEY: &str = "ostree.ref-binding";
+/// The key of detached metadata with the Ed25519 signatures of a commit.
+const SIGNATURES_KEY: &str = "ostree.sign.ed25519";
+/// Type of detached metadata.
+const DETACHED: &str = "a{sv}";
 /// The metadata key of a commit with the digest of its image.
 const DIGEST_KEY: &str = "ostree.composefs.digest.v0";
 
@@ -58,6 +64,8 @@ pub struct CommitObject {
     pub meta: Id,
     /// The fs-verity digest of the image with the digests of all files, if it was recorded.
     pub digest: Option<Vec<u8>>,
+    /// The branches that the commit was made for; none if that was not recorded.
+    pub bound_refs: Vec<String>,
 }
 
 /// The entries of a directory.
@@ -116,16 +124,40 @@ impl CommitObject {
         let bytes = copy_to_align(bytes);
         let commit = gv!("(a{sv}aya(say)sstayay)").cast(bytes.as_ref());
         let (metadata, _, _, _, _, _, tree, meta) = commit.to_tuple();
-        let mut digest = None;
+        let (mut digest, mut bound_refs) = (None, Vec::new());
         for entry in metadata {
             let (key, value) = entry.to_tuple();
             if key.to_str() == DIGEST_KEY {
                 let value = value.get(gv!("ay")).ok_or_else(|| format!("{DIGEST_KEY} is not an array of bytes"))?;
                 digest = Some(value.to_vec());
+            } else if key.to_str() == BINDING_KEY {
+                let value = value.get(gv!("as")).ok_or_else(|| format!("{BINDING_KEY} is not an array of strings"))?;
+                bound_refs.extend(value.iter().map(|name| name.to_str().to_owned()));
             }
         }
-        Ok(Self { tree: id(tree, "the root directory")?, meta: id(meta, "the root's metadata")?, digest })
+        let (tree, meta) = (id(tree, "the root directory")?, id(meta, "the root's metadata")?);
+        Ok(Self { tree, meta, digest, bound_refs })
     }
+}
+
+/// Returns the Ed25519 signatures in the detached metadata of a commit. Who made them is not checked.
+///
+/// # Errors
+///
+/// A message with the rule that is broken.
+pub fn ed25519_signatures(bytes: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+    normal::check(DETACHED, bytes)?;
+    let bytes = copy_to_align(bytes);
+    let mut found = Vec::new();
+    for entry in gv!("a{sv}").cast(bytes.as_ref()) {
+        let (key, value) = entry.to_tuple();
+        if key.to_str() == SIGNATURES_KEY {
+            let value =
+                value.get(gv!("aay")).ok_or_else(|| format!("{SIGNATURES_KEY} is not an array of arrays of bytes"))?;
+            found.extend(value.iter().map(|signature| signature.to_vec()));
+        }
+    }
+    Ok(found)
 }
 
 impl DirTree {

@@ -13,12 +13,16 @@ use sha2::{Digest as _, Sha256};
 use crate::config::{Config, Mode};
 use crate::error::Error;
 use crate::id::Id;
-use crate::objects::CommitObject;
+use crate::objects::{CommitObject, ed25519_signatures};
 
 /// The largest metadata object, the same as in ostree.
 pub(crate) const MAX_METADATA: u64 = 128 << 20;
 /// The largest config or ref: a few lines are normal.
 const MAX_TEXT: u64 = 1 << 20;
+/// Extension of the detached metadata of a commit, which no checksum covers.
+const DETACHED: &str = "commitmeta";
+/// The longest detached metadata: signatures.
+const MAX_DETACHED: u64 = 1 << 20;
 /// The longest chain of parent repositories.
 const MAX_PARENTS: u32 = 16;
 
@@ -39,6 +43,15 @@ pub struct Commit {
     pub id: Id,
     /// The fields of the commit.
     pub object: CommitObject,
+}
+
+/// A commit with its signatures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedCommit {
+    /// The bytes of the commit, which have the checksum that names it: what is signed.
+    pub bytes: Vec<u8>,
+    /// The Ed25519 signatures in the detached metadata.
+    pub signatures: Vec<Vec<u8>>,
 }
 
 impl Repo {
@@ -114,6 +127,29 @@ impl Repo {
         let bytes = self.metadata(id, "commit", MAX_METADATA)?;
         let object = CommitObject::parse(&bytes).map_err(|reason| self.malformed(id, "commit", reason))?;
         Ok(Commit { id: *id, object })
+    }
+
+    /// Reads what Ed25519 signatures of a commit are made of (`ostree sign --sign-type=ed25519`). None of them is
+    /// verified.
+    ///
+    /// # Errors
+    ///
+    /// The commit is missing or damaged, or its detached metadata are malformed.
+    pub fn signed_commit(&self, id: &Id) -> Result<SignedCommit, Error> {
+        let bytes = self.metadata(id, "commit", MAX_METADATA)?;
+        let name = id.path(DETACHED);
+        for repo in self.chain() {
+            let Some(file) = repo.open_object(&name)? else { continue };
+            let path = || repo.path_of(id, DETACHED);
+            let mut detached = Vec::new();
+            file.take(MAX_DETACHED + 1).read_to_end(&mut detached).map_err(|error| Error::io(path(), error))?;
+            if detached.len() as u64 > MAX_DETACHED {
+                return Err(Error::malformed(path(), format!("more than {MAX_DETACHED} bytes of detached metadata")));
+            }
+            let signatures = ed25519_signatures(&detached).map_err(|reason| Error::malformed(path(), reason))?;
+            return Ok(SignedCommit { bytes, signatures });
+        }
+        Ok(SignedCommit { bytes, signatures: Vec::new() })
     }
 
     pub(crate) fn malformed(&self, id: &Id, extension: &str, reason: String) -> Error {

@@ -15,6 +15,8 @@
 //! and counts are bounded.
 #![forbid(unsafe_code)]
 
+mod commit;
+mod commit_rule;
 #[cfg(feature = "pkcs7")]
 mod containers_policy;
 #[cfg(feature = "pkcs7")]
@@ -35,6 +37,8 @@ mod signing_key;
 mod ssh;
 mod statement;
 
+pub use commit::{CommitAcceptance, CommitRefusal};
+pub use commit_rule::CommitKey;
 #[cfg(feature = "pkcs7")]
 pub use containers_policy::{ImportedPolicy, import_containers_policy};
 #[cfg(feature = "pkcs7")]

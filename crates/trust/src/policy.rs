@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use ssh_key::public::KeyData;
 
+use crate::commit_rule::{CommitKey, CommitRule, CommitRuleText};
 use crate::evidence::Evidence;
 use crate::name_pattern::{NamePattern, NamePatternError};
 use crate::pkcs7::{DigestSignature, SigningCertificate};
@@ -23,6 +24,7 @@ pub struct TrustPolicy {
     pub(crate) judges_expiry_at_mount: bool,
     pub(crate) keys: BTreeMap<String, PolicyKey>,
     pub(crate) rules: Vec<Rule>,
+    pub(crate) commit_rules: Vec<CommitRule>,
 }
 
 #[derive(Clone, Debug)]
@@ -38,22 +40,25 @@ pub(crate) enum KeyMaterial {
     Ssh(KeyData),
     /// A certificate, whose key signs digests.
     Pkcs7(Box<SigningCertificate>),
+    /// A key of Ed25519, which signs commits of ostree.
+    Ostree(CommitKey),
 }
 
 impl KeyMaterial {
-    fn parse(ssh: Option<&str>, pkcs7: Option<&str>) -> Result<Self, String> {
-        match (ssh, pkcs7) {
-            (Some(key), None) => Ok(Self::Ssh(
+    fn parse(text: &KeyText) -> Result<Self, String> {
+        match (text.ssh.as_deref(), text.pkcs7.as_deref(), text.ostree.as_deref()) {
+            (Some(key), None, None) => Ok(Self::Ssh(
                 ssh::parse_key(key)
                     .map_err(|reason| format!("{reason}; write the line of a .pub file of ssh-keygen"))?,
             )),
-            (None, Some(pem)) => {
+            (None, None, Some(key)) => CommitKey::parse(key).map(Self::Ostree),
+            (None, Some(pem), None) => {
                 let certificate = SigningCertificate::parse(pem);
                 Ok(Self::Pkcs7(Box::new(certificate.map_err(|reason| {
                     format!("{reason}; write the certificate between \"\"\" and \"\"\", with its lines BEGIN and END")
                 })?)))
             }
-            _ => Err("it has not exactly one of \"ssh\" and \"pkcs7\"".to_owned()),
+            _ => Err("it has not exactly one of \"ssh\", \"pkcs7\" and \"ostree\"".to_owned()),
         }
     }
 
@@ -61,7 +66,8 @@ impl KeyMaterial {
         match (self, other) {
             (Self::Ssh(one), Self::Ssh(two)) => one == two,
             (Self::Pkcs7(one), Self::Pkcs7(two)) => one.has_key_of(two),
-            // Signatures of the two kinds are never counted together.
+            (Self::Ostree(one), Self::Ostree(two)) => one == two,
+            // Signatures of two kinds are never counted together.
             _ => false,
         }
     }
@@ -72,7 +78,7 @@ impl KeyMaterial {
 
     pub(crate) fn certificate(&self) -> Option<&SigningCertificate> {
         match self {
-            Self::Ssh(_) => None,
+            Self::Ssh(_) | Self::Ostree(_) => None,
             Self::Pkcs7(certificate) => Some(certificate),
         }
     }
@@ -173,6 +179,8 @@ struct PolicyText {
     key: BTreeMap<String, KeyText>,
     #[serde(default)]
     rule: Vec<RuleText>,
+    #[serde(default)]
+    commit: Vec<CommitRuleText>,
 }
 
 #[derive(Clone, Copy, Default, Deserialize, PartialEq, Eq)]
@@ -196,6 +204,7 @@ enum ExpiryText {
 struct KeyText {
     ssh: Option<String>,
     pkcs7: Option<String>,
+    ostree: Option<String>,
     revoked: Option<String>,
 }
 
@@ -236,11 +245,13 @@ impl TrustPolicy {
             }
             rules.push(rule);
         }
+        let commit_rules = read_commit_rules(text.commit, &keys)?;
         Ok(TrustPolicy {
             accepts_names_without_rule: text.default == DefaultText::Accept,
             judges_expiry_at_mount: text.enforce_expiry == ExpiryText::Mount,
             keys,
             rules,
+            commit_rules,
         })
     }
 
@@ -249,12 +260,13 @@ impl TrustPolicy {
         self.keys.iter().map(|(name, key)| (name.as_str(), key.revoked.as_deref()))
     }
 
-    /// Returns the fingerprint of a key, as `ssh-keygen -l` prints it, or that of a certificate.
+    /// Returns the fingerprint of a key, as `ssh-keygen -l` prints it, that of a certificate, or a key of ostree.
     #[must_use]
     pub fn fingerprint(&self, key: &str) -> Option<String> {
         self.keys.get(key).map(|key| match &key.key {
             KeyMaterial::Ssh(key) => ssh::fingerprint(key),
             KeyMaterial::Pkcs7(certificate) => certificate.fingerprint().to_owned(),
+            KeyMaterial::Ostree(key) => key.to_string(),
         })
     }
 
@@ -303,7 +315,7 @@ impl TrustPolicy {
 fn keys(texts: BTreeMap<String, KeyText>) -> Result<BTreeMap<String, PolicyKey>, TrustPolicyError> {
     let mut keys = BTreeMap::<String, PolicyKey>::new();
     for (name, text) in texts {
-        let key = KeyMaterial::parse(text.ssh.as_deref(), text.pkcs7.as_deref());
+        let key = KeyMaterial::parse(&text);
         let key = key.map_err(|reason| TrustPolicyError::Key { name: name.clone(), reason })?;
         if let Some((first, _)) = keys.iter().find(|(_, other)| other.key.is_same(&key)) {
             return Err(TrustPolicyError::SameKey { first: first.clone(), second: name });
@@ -336,6 +348,13 @@ fn read_rule(text: RuleText, known: &BTreeMap<String, PolicyKey>) -> Result<Rule
     if let Some(unknown) = keys.iter().find(|key| !known.contains_key(*key)) {
         return Err(rule_error(&name, &format!("it names the key {unknown:?}; add a table [key.{unknown}]")));
     }
+    let signs_commits = |key: &&String| known.get(*key).is_some_and(|key| matches!(key.key, KeyMaterial::Ostree(_)));
+    if let Some(key) = keys.iter().find(signs_commits) {
+        return Err(rule_error(
+            &name,
+            &format!("the key {key:?} signs commits of ostree; name it in a rule [[commit]]"),
+        ));
+    }
     let threshold = text.threshold.unwrap_or(1);
     if threshold == 0 || threshold > keys.len() {
         let reason = format!("its threshold is {threshold}, and it names {} keys", keys.len());
@@ -357,6 +376,36 @@ fn read_rule(text: RuleText, known: &BTreeMap<String, PolicyKey>) -> Result<Rule
         return Err(rule_error(&name, &format!("{reason}; remove min_serial and max_age")));
     }
     Ok(Rule { name, demand: Demand::Signatures(demand) })
+}
+
+fn read_commit_rules(
+    texts: Vec<CommitRuleText>,
+    known: &BTreeMap<String, PolicyKey>,
+) -> Result<Vec<CommitRule>, TrustPolicyError> {
+    let mut rules: Vec<CommitRule> = Vec::with_capacity(texts.len());
+    for CommitRuleText { name, mut keys, threshold } in texts {
+        let name = NamePattern::new(&name)?;
+        keys.sort();
+        keys.dedup();
+        for key in &keys {
+            let reason = match known.get(key).map(|key| &key.key) {
+                Some(KeyMaterial::Ostree(_)) => continue,
+                Some(_) => format!("the key {key:?} signs no commits; name one with \"ostree\""),
+                None => format!("it names the key {key:?}; add a table [key.{key}]"),
+            };
+            return Err(rule_error(&name, &reason));
+        }
+        let threshold = threshold.unwrap_or(1);
+        if threshold == 0 || threshold > keys.len() {
+            let reason = format!("its threshold is {threshold}, and it names {} keys", keys.len());
+            return Err(rule_error(&name, &format!("{reason}; it can only be from 1 to the number of keys")));
+        }
+        if rules.iter().any(|other| other.name == name) {
+            return Err(rule_error(&name, "another rule for commits has the same name; join the two"));
+        }
+        rules.push(CommitRule { name, keys, threshold });
+    }
+    Ok(rules)
 }
 
 /// Returns the message of an error in one line, with the number of the line it is about.

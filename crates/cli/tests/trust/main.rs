@@ -2,6 +2,7 @@
 //! it.
 
 mod arrivals;
+mod commits;
 mod floors;
 mod policy_files;
 mod signing;

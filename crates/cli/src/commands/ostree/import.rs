@@ -8,8 +8,9 @@ use libcomposefs_image::Algorithm;
 use libcomposefs_image::erofs::{Image, Versions};
 use libcomposefs_ostree::{ContentUse, Payloads, gather};
 use libcomposefs_repo::RefName;
+use libcomposefs_trust::CommitAcceptance;
 
-use super::CommitArgs;
+use super::{CommitArgs, signed};
 use crate::commands::repository::{RepositoryArgs, create, progress};
 use crate::interrupt::Interrupt;
 use crate::{complete, rlimits};
@@ -19,6 +20,9 @@ use crate::{complete, rlimits};
 /// Contents are shared with the ostree repository if the file system can (reflinks), otherwise copied; each is compared
 /// with its checksum. The image has the same tree as ostree's own image, but refers to objects as all images in the
 /// repository do, so its digest differs. If the commit records the digest of ostree's image, that is compared too.
+///
+/// If a policy has a rule for commits ([[commit]]) about the name, the commit must be signed by keys of the rule, and be
+/// of the branch by which it was found (docs/format/trust.md).
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct OstreeImportArgs {
@@ -46,6 +50,11 @@ pub(super) fn run(args: &OstreeImportArgs, selected: &RepositoryArgs, interrupt:
     let repository = selected.open()?.interrupted_by(interrupt.flag());
     let algorithm = repository.algorithm();
     let (repo, commit, plan) = args.source.open()?;
+    // Before anything is stored.
+    let accepted = match &args.name {
+        Some(name) => signed::judge(&repo, &commit, &args.source.commit, name.as_str())?,
+        None => Vec::new(),
+    };
     let transaction = repository.transaction()?;
     let progress = progress::ObjectProgress::start();
     let (contents, threads) = (ContentUse::Store(transaction.batch()), rlimits::threads(args.threads));
@@ -62,5 +71,8 @@ pub(super) fn run(args: &OstreeImportArgs, selected: &RepositoryArgs, interrupt:
     let image = repository.meta().format.plan(&tree).with_context(|| format!("commit {}", commit.id))?;
     let created = transaction.commit_image(&tree, &image, args.name.clone().into_iter().collect())?;
     create::print_created(&created, args.name.as_ref(), &repository, args.json);
+    for CommitAcceptance { rule, keys } in accepted.iter().filter(|_| !args.json) {
+        out!("commit {} trusted: {} (rule {rule} for commits)", commit.id, keys.join(", "));
+    }
     Ok(())
 }

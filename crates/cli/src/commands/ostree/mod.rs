@@ -2,6 +2,7 @@
 
 mod image;
 mod import;
+mod signed;
 mod verify;
 
 use std::num::NonZeroUsize;

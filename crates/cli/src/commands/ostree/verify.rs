@@ -9,7 +9,7 @@ use libcomposefs_image::{Algorithm, Digest};
 use libcomposefs_ostree::ContentUse;
 use serde_json::json;
 
-use super::{CommitArgs, tree_of};
+use super::{CommitArgs, signed, tree_of};
 use crate::error_text::with_remedy;
 use crate::output;
 use crate::rlimits;
@@ -23,6 +23,10 @@ use crate::rlimits;
 pub(crate) struct OstreeVerifyArgs {
     #[command(flatten)]
     source: CommitArgs,
+    /// Public key of Ed25519 that must have signed the commit, in base64, or a file with a key in each line; one of
+    /// several is enough
+    #[arg(long, value_name = "KEY|FILE")]
+    key: Vec<String>,
     /// Number of threads to use
     #[arg(long, value_parser = crate::rlimits::parse_threads)]
     threads: Option<NonZeroUsize>,
@@ -34,11 +38,13 @@ pub(crate) struct OstreeVerifyArgs {
 const EXAMPLES: &str = "\
 Examples:
   composefs ostree verify /ostree/repo fedora/stable
+  composefs ostree verify /ostree/repo fedora/stable --key=/etc/ostree/trusted.ed25519
 
 Exit status: 0 if everything matches, 1 if not, or if no digest is recorded.";
 
 pub(super) fn run(args: &OstreeVerifyArgs) -> anyhow::Result<()> {
     let (repo, commit, plan) = args.source.open()?;
+    let signer = (!args.key.is_empty()).then(|| signed::check_keys(&repo, &commit, &args.key)).transpose()?;
     let tree = tree_of(&repo, &plan, ContentUse::Digest(Algorithm::Sha256), rlimits::threads(args.threads))?;
     let image = Image::plan(&tree, Versions::default()).with_context(|| format!("commit {}", commit.id))?;
     let found = image.digest(Algorithm::Sha256);
@@ -50,7 +56,12 @@ pub(super) fn run(args: &OstreeVerifyArgs) -> anyhow::Result<()> {
     let recorded = recorded.transpose()?;
     if args.json {
         let recorded = recorded.map(|digest| digest.to_hex());
-        let json = json!({ "commit": commit.id.to_string(), "digest": found.to_hex(), "recorded": recorded });
+        let json = json!({
+            "commit": commit.id.to_string(),
+            "digest": found.to_hex(),
+            "recorded": recorded,
+            "signed_by": signer.as_ref().map(ToString::to_string),
+        });
         output::json(&json);
     }
     match recorded {
@@ -67,7 +78,12 @@ pub(super) fn run(args: &OstreeVerifyArgs) -> anyhow::Result<()> {
         Some(recorded) if recorded != found => {
             bail!("commit {} records the digest {recorded}, but the digest of its image is {found}", commit.id)
         }
-        Some(_) if !args.json => out!("{found}"),
+        Some(_) if !args.json => {
+            out!("{found}");
+            if let Some(key) = signer {
+                out!("signed by {key}");
+            }
+        }
         Some(_) => {}
     }
     Ok(())

@@ -48,6 +48,9 @@ fn print(loaded: &LoadedPolicy) -> anyhow::Result<()> {
         let floor = if floor > 0 { format!("; serial number {floor} was accepted") } else { String::new() };
         out!("    {pattern}: {demand}{floor}");
     }
+    for (pattern, demand) in policy.commit_rules() {
+        out!("    commits of ostree for {pattern}: {demand}");
+    }
     out!("    other names: {}", other_names(policy));
     Ok(())
 }
@@ -66,7 +69,10 @@ fn policy_json(loaded: &LoadedPolicy) -> anyhow::Result<serde_json::Value> {
         Ok(json!({ "name": pattern.as_str(), "demand": demand, "accepted_serial": loaded.floor_of(pattern)? }))
     };
     let rules: Result<Vec<_>, _> = policy.rules().map(rule).collect();
+    let commits = policy.commit_rules();
+    let commits = commits.map(|(pattern, demand)| json!({ "name": pattern.as_str(), "demand": demand }));
     Ok(json!({
+        "commits": commits.collect::<Vec<_>>(),
         "path": loaded.path.display().to_string(),
         "keys": keys,
         "rules": rules?,
