@@ -23,7 +23,7 @@ pub(crate) fn run(setting: &Setting, report: &mut Report) -> Result<()> {
     ensure!(is_private(), "the mounts are measured as root and in a mount namespace of their own: cargo xtask bench");
     let tree = setting.trees.last().context("no tree is given")?;
     let with_warmed = candidates::set_up(setting, tree)?;
-    let all = &with_warmed[..with_warmed.len() - 1];
+    let all = not_warmed(&with_warmed);
     let walked = same_everywhere(&with_warmed)?;
     let what = format!("{} ({} entries, {} MB)", tree.display(), walked.entries, walked.bytes / 1_000_000);
 
@@ -76,14 +76,22 @@ fn data(setting: &Setting, report: &mut Report, with_warmed: &[FileSystem], what
     let every: Vec<_> = with_warmed.iter().collect();
     let [warmed, squashfs] = [Role::Warmed, Role::Squashfs].map(|role| find(&every, &cold.alone, role));
     report.goal("cold contents: squashfs over ours with --warm", warmed.speedup_over(squashfs), 1.0);
+    let scripted = find(&every, &cold.alone, Role::Scripted);
+    report.goal("cold contents: a script that reads ahead over ours with --warm", warmed.speedup_over(scripted), 1.0);
     let erofs = every.iter().position(|one| one.name.starts_with("EROFS"));
     if let Some(erofs) = erofs.and_then(|at| cold.alone.get(at)) {
         report.goal("cold contents: EROFS over ours with --warm", warmed.speedup_over(erofs), 1.0);
     }
     report.heading(&format!("All contents of {what}, everything in memory"));
-    let all = &with_warmed[..with_warmed.len() - 1];
+    let all = not_warmed(with_warmed);
     report.table(&warm(setting.rounds.min(5), all, read)?, bytes);
     Ok(())
+}
+
+/// The candidates without those whose objects are read ahead.
+fn not_warmed(all: &[FileSystem]) -> &[FileSystem] {
+    let is_warmed = |one: &FileSystem| matches!(one.role, Role::Scripted | Role::Warmed);
+    &all[..all.iter().position(is_warmed).unwrap_or(all.len())]
 }
 
 /// The caches are dropped, it is mounted, and the work is done, once a round.

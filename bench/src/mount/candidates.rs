@@ -19,7 +19,9 @@ pub(super) enum Role {
     Reference,
     Squashfs,
     Source,
-    /// Ours, whose files a process reads ahead: the last candidate, for contents alone.
+    /// Ours, whose objects a script reads ahead: the last candidate but one, for contents alone.
+    Scripted,
+    /// Ours with `--warm`: the last candidate, for contents alone.
     Warmed,
     /// Shown without a comparison.
     Other,
@@ -81,6 +83,7 @@ impl Drop for Mounted<'_> {
     }
 }
 
+const READ_AHEAD: &str = include_str!("read_ahead.py");
 /// The faster one of its common compressions, at a fast level: the level shows in the size.
 const SQUASHFS_OPTIONS: &[&str] = &["-comp", "zstd", "-Xcompression-level", "3", "-quiet", "-no-progress"];
 
@@ -131,9 +134,26 @@ pub(super) fn set_up(setting: &Setting, tree: &Path) -> Result<Vec<FileSystem>> 
         mount: Vec::new(),
         root: tree.to_owned(),
     });
+    let script =
+        [Path::new("python3"), Path::new("-c"), Path::new(READ_AHEAD), &list_objects(setting, &image)?, &objects];
+    let scripted = words(script).into_iter().chain(ours("")).collect();
+    made.push(maker.make("composefs and a script that reads ahead", Role::Scripted, scripted)?);
     let warmed = ours("").into_iter().chain([OsString::from("--warm")]).collect();
     made.push(maker.make("composefs --warm", Role::Warmed, warmed)?);
     Ok(made)
+}
+
+/// Writes the names of the objects of an image to a file, in the order of the paths.
+fn list_objects(setting: &Setting, image: &Path) -> Result<PathBuf> {
+    let info = image.with_file_name("composefs-info");
+    std::os::unix::fs::symlink(setting.composefs.canonicalize()?, &info)?;
+    let dump = said(Command::new(&info).arg("dump").arg(image))?;
+    let objects = dump.lines().filter(|line| line.split(' ').nth(10).is_some_and(|digest| digest.len() == 64));
+    let names: Vec<&str> = objects.filter_map(|line| line.split(' ').nth(8)).collect();
+    ensure!(!names.is_empty(), "the image has no objects");
+    let list = image.with_file_name("mount.list");
+    std::fs::write(&list, names.join("\n"))?;
+    Ok(list)
 }
 
 struct Maker<'s> {
