@@ -99,10 +99,11 @@ while [ $round -lt "$ROUNDS" ]; do
     untag c
     pull $((round % 3)) x
     pull $(((round + 1) % 3)) y
-    # Packed, with its objects removed, and unpacked: the name stays.
+    # Packed, with its objects removed, and unpacked: the name stays. Each other time its base is packed too.
     $C repack --cold d --base=a > /dev/null
+    [ $((round % 2)) = 0 ] || $C repack --cold a > /dev/null
     gc
-    $C repack --warm d > /dev/null
+    $C repack --warm d a > /dev/null
     tag d a $third
     untag_oci x
     untag folder/b
