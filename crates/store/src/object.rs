@@ -69,6 +69,18 @@ impl Object {
         self.disk_size
     }
 
+    /// Returns the first bytes of the content, as many as there are up to a number. They are not verified.
+    ///
+    /// # Errors
+    ///
+    /// [`ObjectError::Io`] if the file cannot be read.
+    pub fn beginning(&self, max: usize) -> Result<Vec<u8>, ObjectError> {
+        let mut bytes = vec![0; max];
+        let len = fill(self.as_fd(), &mut bytes, 0).map_err(|source| self.io_error("read", source))?;
+        bytes.truncate(len);
+        Ok(bytes)
+    }
+
     /// Compares the length with the one in the image. This needs no system call, so it comes before reading.
     ///
     /// # Errors

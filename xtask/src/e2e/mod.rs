@@ -5,6 +5,7 @@ mod chroot;
 mod containers;
 mod dist;
 mod guides;
+mod ipe;
 mod lxc;
 mod ostree;
 mod podman;
@@ -34,6 +35,8 @@ enum Engine {
     Dist(dist::Options),
     /// The commands of the guides in docs/guides.
     Guides(guides::Options),
+    /// Policies of `composefs ipe-policy` in a kernel that enforces them.
+    Ipe(ipe::Options),
     /// Debian's LXC: containers whose root is an overlay on a composefs mount.
     Lxc(lxc::Options),
     /// Debian's podman on our mkcomposefs and mount.composefs.
@@ -47,6 +50,7 @@ impl Engine {
             Engine::Ostree(_) => "ostree",
             Engine::Dist(_) => "dist",
             Engine::Guides(_) => "guides",
+            Engine::Ipe(_) => "ipe",
             Engine::Lxc(_) => "lxc",
             Engine::Podman(_) => "podman",
         }
@@ -58,6 +62,7 @@ impl Engine {
             Engine::Ostree(options) => ostree::run(options),
             Engine::Dist(options) => dist::run(options),
             Engine::Guides(options) => guides::run(options),
+            Engine::Ipe(options) => ipe::run(options),
             Engine::Lxc(options) => lxc::run(options),
             Engine::Podman(options) => podman::run(options),
         }
@@ -71,6 +76,7 @@ pub(crate) fn engines(full: bool, wanted: impl Fn(&str) -> bool) -> Engines {
         Engine::Podman(podman::Options {}),
         Engine::Lxc(lxc::Options {}),
         Engine::Guides(guides::Options::all()),
+        Engine::Ipe(ipe::Options { all: full }),
         Engine::Dist(dist::Options { all: full }),
     ];
     if full {

@@ -42,6 +42,15 @@ pub(crate) struct Machine {
     scratch: Disk,
     second: Option<Disk>,
     power_cut: Option<PowerCut>,
+    firmware: Option<UefiFiles>,
+}
+
+/// The files of a firmware.
+#[derive(Clone, Debug)]
+struct UefiFiles {
+    code: PathBuf,
+    /// Each run has a copy of them.
+    variables: PathBuf,
 }
 
 /// A disk of the machine.
@@ -107,6 +116,7 @@ impl Machine {
             scratch: Disk::Fresh { mib: 512 },
             second: None,
             power_cut: None,
+            firmware: None,
         }
     }
 
@@ -136,6 +146,12 @@ impl Machine {
     /// An additional disk, `/dev/vdb`, unformatted if it is new.
     pub(crate) fn second_disk(mut self, disk: Disk) -> Self {
         self.second = Some(disk);
+        self
+    }
+
+    /// Boots by UEFI: by a firmware whose code and variables are in these files.
+    pub(crate) fn firmware(mut self, code: PathBuf, variables: PathBuf) -> Self {
+        self.firmware = Some(UefiFiles { code, variables });
         self
     }
 

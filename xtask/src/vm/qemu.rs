@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 
 use super::volatile_disk::VolatileDisk;
-use super::{Disk, End, Exit, Machine, Stream, base, disk};
+use super::{Disk, End, Exit, Machine, Stream, UefiFiles, base, disk};
 use crate::process;
 
 /// `cx16` off: the translator's cmpxchg16b was seen to corrupt the guest's slab allocator under load (QEMU 7.2).
@@ -85,7 +85,8 @@ fn command_line(machine: &Machine, dir: &Path, initrd: &Path, drives: &[String])
     // Whatever happens to this process, the machine goes with it.
     let mut command = Command::new(process::require("setpriv")?);
     command.args(["--pdeathsig", "KILL"]).arg(process::require("qemu-system-x86_64")?);
-    command.args(["-M", "pc,usb=off", "-accel", "tcg,thread=multi,tb-size=256", "-cpu", CPU, "-smp", "2"]);
+    let board = if machine.firmware.is_some() { "q35,usb=off" } else { "pc,usb=off" };
+    command.args(["-M", board, "-accel", "tcg,thread=multi,tb-size=256", "-cpu", CPU, "-smp", "2"]);
     command.args(["-m", &machine.memory_mib.to_string(), "-nodefaults", "-no-user-config", "-display", "none"]);
     command.args(["-vga", "none", "-no-reboot", "-nic", "none"]);
     if let Some(time) = &machine.clock {
@@ -102,6 +103,14 @@ fn command_line(machine: &Machine, dir: &Path, initrd: &Path, drives: &[String])
     for (name, fd) in [("out", 1), ("err", 0)] {
         command.args(["-chardev", &format!("file,id={name},path=/proc/self/fd/{fd}")]);
         command.args(["-device", &format!("virtserialport,chardev={name},name={name}")]);
+    }
+    if let Some(UefiFiles { code, variables }) = &machine.firmware {
+        let own = dir.join("variables");
+        fs::copy(variables, &own)?;
+        let flash = |unit: u32, file: &Path| {
+            format!("if=pflash,format=raw,unit={unit},file={}", file.display().to_string().replace(',', ",,"))
+        };
+        command.arg("-drive").arg(format!("{},readonly=on", flash(0, code))).arg("-drive").arg(flash(1, &own));
     }
     for (n, drive) in drives.iter().enumerate() {
         command.args(["-drive", &format!("{drive},if=none,id=disk{n}")]);

@@ -23,7 +23,7 @@ pub(crate) const GROUPS: &[CommandGroup] = &[
         heading: "Manage a repository",
         commands: &["df", "export", "gc", "images", "import", "init", "repack", "sync", "tag", "untag", "why"],
     },
-    CommandGroup { heading: "Trust", commands: &["sign", "trust"] },
+    CommandGroup { heading: "Trust", commands: &["ipe-policy", "sign", "trust"] },
     CommandGroup { heading: "Deliver images", commands: &["plan", "pull", "push", "remote"] },
     CommandGroup {
         heading: "Mount",

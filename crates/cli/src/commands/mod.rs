@@ -20,6 +20,7 @@ mod find;
 pub(crate) mod fuse;
 mod groups;
 pub(crate) mod info;
+mod ipe_policy;
 mod ls;
 mod man_pages;
 pub(crate) mod mkcomposefs;
@@ -100,6 +101,7 @@ enum Command {
     Images(WithRepository<repository::images::ImagesArgs>),
     Import(WithRepository<repository::import::ImportArgs>),
     Init(WithRepository<repository::init::InitArgs>),
+    IpePolicy(WithSources<ipe_policy::IpePolicyArgs>),
     Ls(WithSources<ls::LsArgs>),
     #[command(hide = true)]
     ManPages(man_pages::ManPagesArgs),
@@ -166,6 +168,7 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
         Command::Images(args) => args.run(&before, repository::images::run),
         Command::Import(args) => args.run(&before, repository::import::run),
         Command::Init(args) => exit_status(args.run(&before, repository::init::run)),
+        Command::IpePolicy(args) => exit_status(args.run(&before, ipe_policy::run)),
         Command::Ls(args) => args.run(&before, ls::run),
         Command::ManPages(args) => exit_status(man_pages::run(&args, self::command())),
         Command::Mount(args) => exit_status(args.run(&before, mount::run)),

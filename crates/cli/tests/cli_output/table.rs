@@ -458,6 +458,12 @@ pub(crate) const ROWS: &[Row] = &[
     asks("repack", r#"composefs --repo="$R" repack --warm "$N""#, r#"composefs --repo="$R" repack --warm "no-$N""#),
     asks("run", "composefs run --help", r#"composefs run "$NONE" -- true || exit 1"#),
     asks("trace", "composefs trace --help", r#"composefs trace "$NONE" --output="$T" -- true || exit 1"#),
+    asks("ipe-policy", r#"composefs --repo="$R" ipe-policy "$N" --only=/"#, r#"composefs ipe-policy "$NONE""#),
+    asks(
+        "ipe-policy",
+        r#"composefs --repo="$R" ipe-policy "$N" --json"#,
+        r#"composefs --repo="$R" ipe-policy "$N" --json --only=/none"#,
+    ),
     asks("seal", "composefs seal --help", r#"composefs seal "$NONE" "$T""#),
     asks("seal", "composefs seal --help", r#"composefs seal --json "$NONE""#),
     asks("serve-objects", "composefs serve-objects --help", r#"composefs serve-objects "$NONE" "$EMPTY""#),

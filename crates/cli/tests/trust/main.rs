@@ -4,6 +4,7 @@
 mod arrivals;
 mod commits;
 mod floors;
+mod ipe_policy;
 mod policy_files;
 mod signing;
 

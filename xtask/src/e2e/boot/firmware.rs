@@ -22,13 +22,13 @@ const AFTER_MESSAGE: Duration = Duration::from_secs(4);
 
 /// Whether the firmware verifies what it starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SecureBoot {
+pub(in crate::e2e) enum SecureBoot {
     On,
     Off,
 }
 
 /// The files of the packages, in the cache.
-pub(super) struct Firmware {
+pub(in crate::e2e) struct Firmware {
     root: PathBuf,
     /// The private key that the firmware trusts, without its passphrase.
     key: PathBuf,
@@ -36,7 +36,7 @@ pub(super) struct Firmware {
 
 impl Firmware {
     /// Fetches the packages if the cache does not have them.
-    pub(super) fn set_up() -> Result<Self> {
+    pub(in crate::e2e) fn set_up() -> Result<Self> {
         let root = paths::cache("firmware")?;
         let _lock = paths::lock(&root)?;
         let (key, stamp) = (root.join("snakeoil.key"), root.join("complete"));
@@ -57,20 +57,40 @@ impl Firmware {
         Ok(Self { root, key })
     }
 
+    /// Returns the path of the firmware's code, without Secure Boot: it starts every kernel.
+    pub(in crate::e2e) fn code(&self) -> PathBuf {
+        self.file("OVMF_CODE_4M.fd")
+    }
+
+    /// Returns the path of variables with the key, which the kernel takes over from them.
+    pub(in crate::e2e) fn trusting_variables(&self) -> PathBuf {
+        self.file("OVMF_VARS_4M.snakeoil.fd")
+    }
+
+    /// Returns the path of the private key.
+    pub(in crate::e2e) fn key(&self) -> PathBuf {
+        self.key.clone()
+    }
+
+    /// Returns the path of the certificate of the key.
+    pub(in crate::e2e) fn certificate(&self) -> PathBuf {
+        self.root.join("usr/share/ovmf/PkKek-1-snakeoil.pem")
+    }
+
     /// Returns the path of an EFI program of systemd.
-    pub(super) fn systemd(&self, name: &str) -> PathBuf {
+    pub(in crate::e2e) fn systemd(&self, name: &str) -> PathBuf {
         self.root.join("usr/lib/systemd/boot/efi").join(name)
     }
 
     /// Signs an EFI program.
-    pub(super) fn sign(&self, program: &Path, signed: &Path) -> Result<()> {
+    pub(in crate::e2e) fn sign(&self, program: &Path, signed: &Path) -> Result<()> {
         let mut sign = Command::new(self.root.join("usr/bin/sbsign"));
-        sign.arg("--key").arg(&self.key).arg("--cert").arg(self.root.join("usr/share/ovmf/PkKek-1-snakeoil.pem"));
+        sign.arg("--key").arg(&self.key).arg("--cert").arg(self.certificate());
         process::output(sign.arg("--output").args([signed, program])).map(drop)
     }
 
     /// Boots a disk, until the machine is off or the console has one of these texts, in either case.
-    pub(super) fn boot(&self, disk: &Path, secure: SecureBoot, until: &[&str]) -> Result<FirmwareBoot> {
+    pub(in crate::e2e) fn boot(&self, disk: &Path, secure: SecureBoot, until: &[&str]) -> Result<FirmwareBoot> {
         let _slot = slots::take();
         let dir = tempfile::Builder::new().prefix("composefs-boot.").tempdir()?;
         let variables = match secure {
@@ -128,19 +148,19 @@ impl Firmware {
 }
 
 /// What a machine has said.
-pub(super) struct FirmwareBoot {
+pub(in crate::e2e) struct FirmwareBoot {
     /// The text on the console, of the firmware, the boot loader and the kernel.
-    pub(super) console: String,
+    pub(in crate::e2e) console: String,
     /// What the first program of the image says: lines `KEY=VALUE`.
-    pub(super) verdict: String,
+    pub(in crate::e2e) verdict: String,
 }
 
 impl FirmwareBoot {
-    pub(super) fn value(&self, key: &str) -> Option<&str> {
+    pub(in crate::e2e) fn value(&self, key: &str) -> Option<&str> {
         self.verdict.lines().find_map(|line| line.trim().strip_prefix(key)?.strip_prefix('='))
     }
 
-    pub(super) fn last_lines(&self) -> String {
+    pub(in crate::e2e) fn last_lines(&self) -> String {
         last_lines(&self.console)
     }
 }

@@ -6,7 +6,7 @@
 //! boots.
 
 mod disks;
-mod firmware;
+pub(super) mod firmware;
 mod unified;
 
 use std::time::Instant;
