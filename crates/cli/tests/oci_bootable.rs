@@ -197,6 +197,50 @@ fn the_bootable_image_lives_as_long_as_the_name_and_is_copied() {
 }
 
 #[test]
+fn the_bootable_image_is_signed_and_goes_by_bundles() {
+    if Command::new("ssh-keygen").arg("-?").output().is_err() {
+        let test = "the_bootable_image_is_signed_and_goes_by_bundles";
+        return skip::announce(test, "ssh-keygen is not installed (Debian: openssh-client)");
+    }
+    let place = Place::new();
+    place.init("repo", "sha256", "1");
+    let source = place.system("one", &[("usr/file", &[7; 900]), ("boot/file", &[8; 900])]);
+    place.pull("repo", &source, &[]);
+    let key = format!("--key={}", place.word("key"));
+    let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(place.path("key")).status();
+    assert!(made.unwrap().success());
+    place.refused("repo", &["sign", "os", "--bootable", &key], &["has no bootable image", "oci pull --bootable"]);
+    let export = |name: &str| place.ok("repo", &["export", "os", "--output", &place.word(name)]);
+    export("plain.bundle");
+    let pulled = place.pull("repo", &source, &["--bootable"]);
+    let (boot, plain) = (&pulled["boot_image"], &pulled["image"]);
+    assert_eq!(&place.json("repo", &["sign", "os", "--bootable", &key])["digest"], boot);
+    assert_eq!(&place.json("repo", &["sign", "os", &key])["digest"], plain);
+    assert_eq!(&place.json("repo", &["trust", "check", "os", "--bootable"])["digest"], boot);
+    assert_eq!(&place.json("repo", &["trust", "check", "os"])["digest"], plain);
+    // A name that is no OCI image has one image only.
+    let tree = place.word("tree-one");
+    place.ok("repo", &["create", &tree, "--name=plain"]);
+    for command in [&["sign", "plain", "--bootable", &key][..], &["trust", "check", "plain", "--bootable"]] {
+        place.refused("repo", command, &["plain is no OCI image", "leave out --bootable"]);
+    }
+    place.ok("repo", &["sign", "plain", &key]);
+
+    export("boot.bundle");
+    for (bundle, has_boot_image) in [("plain", false), ("boot", true)] {
+        place.init(bundle, "sha256", "1");
+        let imported = place.json(bundle, &["import", "--refs", &place.word(&format!("{bundle}.bundle"))]);
+        let found = &imported["oci"][0];
+        assert_eq!(found["boot_image"].is_null(), !has_boot_image, "{imported}");
+        let link = place.path(bundle).join("images").join(boot.as_str().unwrap());
+        assert_eq!(link.exists(), has_boot_image);
+    }
+    assert_eq!(&place.json("boot", &["trust", "check", "os", "--bootable"])["signatures"], 1);
+    place.ok("boot", &["oci", "verify", "os"]);
+    place.refused("plain", &["trust", "check", "os", "--bootable"], &["has no bootable image"]);
+}
+
+#[test]
 fn an_image_that_cannot_be_booted_gets_no_name() {
     let place = Place::new();
     place.init("repo", "sha256", "1");

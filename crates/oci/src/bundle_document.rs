@@ -27,6 +27,9 @@ struct BundledImage {
     blobs: BTreeMap<String, String>,
     /// Whether the image has images of its single layers.
     per_layer: bool,
+    /// Whether the image has a bootable image. Programs that know no such field refuse it, so it stands only if it does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    bootable: bool,
 }
 
 /// Describes an image of a repository, with the objects that a receiver needs: documents, layers and kept blobs.
@@ -67,9 +70,11 @@ pub fn bundle_document(
         blobs.insert(blob.digest.to_string(), stream.to_hex());
     }
     let per_layer = stored_layer_images(repository, image)?.is_some();
-    let text = serde_json::to_vec(&BundledImage { manifest, config, layers, blobs, per_layer });
+    let images: Vec<_> = image.image().into_iter().chain(image.boot_image()).collect();
+    let bootable = image.boot_image().is_some();
+    let text = serde_json::to_vec(&BundledImage { manifest, config, layers, blobs, per_layer, bootable });
     let text = text.map_err(|error| StoredError::Output(error.into()))?;
-    Ok(OciDocument { names, objects: objects.into_iter().collect(), text, image: image.image() })
+    Ok(OciDocument { names, objects: objects.into_iter().collect(), text, images })
 }
 
 type StreamParts = (Digest, Vec<Digest>, Vec<(String, Digest)>);
@@ -94,6 +99,7 @@ pub(crate) struct ParsedBundledImage {
     pub(crate) layers: BTreeMap<BlobDigest, Digest>,
     pub(crate) blobs: BTreeMap<BlobDigest, Digest>,
     pub(crate) per_layer: bool,
+    pub(crate) bootable: bool,
 }
 
 impl ParsedBundledImage {
@@ -108,6 +114,7 @@ impl ParsedBundledImage {
             layers: streams(&image.layers)?,
             blobs: streams(&image.blobs)?,
             per_layer: image.per_layer,
+            bootable: image.bootable,
         })
     }
 }

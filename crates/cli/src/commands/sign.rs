@@ -45,6 +45,9 @@ pub(super) struct SignArgs {
     /// name, has no serial number, and counts for the certificates of a policy
     #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "print", "add", "name", "serial", "expires"])]
     pkcs7: Option<PathBuf>,
+    /// Sign the bootable image of an OCI image (`oci pull --bootable`), not its image for containers
+    #[arg(long, conflicts_with = "add")]
+    bootable: bool,
     /// Name in the statement; may end in * for all names that begin so [default: the name of the image]
     #[arg(long = "as", value_name = "NAME")]
     name: Option<String>,
@@ -66,6 +69,7 @@ Examples:
   ssh-keygen -Y sign -f key -n composefs-image statement
   composefs --repo=/srv/images sign --add statement statement.sig
   composefs --repo=/srv/images sign debian/13 --pkcs7=image.p7s
+  composefs --repo=/srv/images sign registry.example/os:2 --bootable --key=release
 
 Exit status: 0 if everything was signed or added, 1 if not.";
 
@@ -97,7 +101,7 @@ pub(super) fn run(args: &SignArgs, selected: &RepositoryArgs) -> anyhow::Result<
         return Ok(());
     }
     let operand = args.image.as_ref().context("an image is needed")?;
-    let image = operand.resolve(&repository, selected.names())?.image;
+    let image = operand.resolve_as(&repository, selected.names(), args.bootable)?.image;
     let reader = repository.reader()?;
     let (digest, file) = reader.open_named(&image)?;
     // What is signed is what the file has.

@@ -26,6 +26,7 @@ pub struct BundleSource<'r> {
     layers: BTreeMap<BlobDigest, Digest>,
     blobs: BTreeMap<BlobDigest, Digest>,
     per_layer: bool,
+    bootable: bool,
 }
 
 impl<'r> BundleSource<'r> {
@@ -42,14 +43,20 @@ impl<'r> BundleSource<'r> {
             text.map_err(|error| SourceError::Other(Box::new(error)))
         };
         let (manifest, config) = (read(&image.manifest)?, read(&image.config)?);
-        let ParsedBundledImage { layers, blobs, per_layer, .. } = image;
-        Ok(Self { repository, manifest, config, layers, blobs, per_layer })
+        let ParsedBundledImage { layers, blobs, per_layer, bootable, .. } = image;
+        Ok(Self { repository, manifest, config, layers, blobs, per_layer, bootable })
     }
 
     /// Returns whether the image has had images of its single layers where it came from.
     #[must_use]
     pub fn has_layer_images(&self) -> bool {
         self.per_layer
+    }
+
+    /// Returns whether the image has had a bootable image where it came from.
+    #[must_use]
+    pub fn has_boot_image(&self) -> bool {
+        self.bootable
     }
 
     fn missing(&self, what: &str, digest: &BlobDigest) -> SourceError {

@@ -31,8 +31,8 @@ pub struct OciDocument {
     pub objects: Vec<Digest>,
     /// The description, of at most 4 MiB.
     pub text: Vec<u8>,
-    /// The composefs image, whose signatures are written too.
-    pub image: Option<Digest>,
+    /// The composefs images, whose signatures are written too.
+    pub images: Vec<Digest>,
 }
 
 /// Counts of what was written to a bundle.

@@ -78,7 +78,7 @@ impl Reader<'_> {
             contents.exported.images.push(*digest);
         }
         let mut records = writer.records;
-        let of_oci = oci.iter().filter_map(|document| document.image);
+        let of_oci = oci.iter().flat_map(|document| document.images.iter().copied());
         let signed: BTreeSet<_> = wanted.iter().map(|(digest, _)| *digest).chain(of_oci).collect();
         for digest in &signed {
             for signature in repository.signatures(digest)? {

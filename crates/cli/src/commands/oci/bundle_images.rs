@@ -9,6 +9,7 @@ use libcomposefs_oci::stream::StreamKind;
 use libcomposefs_repo::{Reader, Repository, StreamTag};
 use serde_json::{Value, json};
 
+use super::bootable::boot_tree;
 use super::progress::LayerBars;
 use super::warnings;
 
@@ -18,7 +19,7 @@ pub(crate) struct UnnamedImage {
 }
 
 impl UnnamedImage {
-    /// Imports an image whose objects are in the repository: all digests are compared, and the composefs image is made
+    /// Imports an image whose objects are in the repository: all digests are compared, and the composefs images are made
     /// again. `reader` protects it from gc.
     pub(crate) fn import(repository: &Repository, reader: &Reader<'_>, description: &[u8]) -> anyhow::Result<Self> {
         let source = BundleSource::new(repository, description)?;
@@ -26,6 +27,7 @@ impl UnnamedImage {
         options.per_layer = source.has_layer_images();
         // The repository that the bundle was exported from had the image, so it was accepted there.
         options.annotations = AnnotationRule::Warn;
+        options.bootable = source.has_boot_image().then_some(boot_tree);
         let bars = LayerBars::default();
         let pulled = pull(repository, &source, &options, &bars)?;
         drop(bars);
@@ -53,6 +55,11 @@ impl UnnamedImage {
         self.pulled.image
     }
 
+    /// Returns the digests of the composefs images: of the whole file system, and the bootable one.
+    pub(crate) fn images(&self) -> impl Iterator<Item = Digest> {
+        std::iter::once(self.pulled.image).chain(self.pulled.boot_image)
+    }
+
     /// Returns the digest of the manifest.
     pub(crate) fn manifest(&self) -> String {
         self.pulled.manifest.to_string()
@@ -62,6 +69,7 @@ impl UnnamedImage {
         json!({
             "manifest": self.manifest(),
             "image": self.pulled.image.to_hex(),
+            "boot_image": self.pulled.boot_image.map(|image| image.to_hex()),
             "names": names.iter().map(StreamTag::as_str).collect::<Vec<_>>(),
         })
     }

@@ -30,7 +30,7 @@ use crate::{dump_file, rlimits};
 ///
 /// The image is read, written again and compared: only unmodified images of composefs tools are accepted, and they keep
 /// their digest. All objects must be in the repository, in a --basedir or in the bundle; each is compared with its
-/// digest. OCI images of a bundle are verified like those of `oci pull`, and the composefs image is made again of the
+/// digest. OCI images of a bundle are verified like those of `oci pull`, and their composefs images are made again of the
 /// layers. If anything is wrong, nothing is published and no name changes. Bundles are written by `composefs export`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -165,7 +165,7 @@ fn import_bundle(
         given.borrow_mut().push((number, names.clone()));
         if is_free { names } else { Vec::new() }
     };
-    let digests: Vec<_> = oci.iter().map(UnnamedImage::digest).collect();
+    let digests: Vec<_> = oci.iter().flat_map(UnnamedImage::images).collect();
     bundle.add_signatures(&digests).with_context(cannot)?;
     let imported = bundle.publish(&names_at_once, options).with_context(cannot)?;
     if !is_free {

@@ -114,6 +114,23 @@ impl NameOperand {
         }
     }
 
+    /// Looks a name up, and takes the bootable image of an OCI image if that is asked for.
+    pub(crate) fn resolve_as(
+        &self,
+        repository: &Repository,
+        kind: NameKind,
+        is_bootable: bool,
+    ) -> anyhow::Result<ResolvedName> {
+        if !is_bootable {
+            return self.resolve(repository, kind);
+        }
+        let resolved = self.resolve_bootable(repository, kind)?;
+        if resolved.oci.is_none() {
+            return Err(with_remedy(format!("{self} is no OCI image: it has one image only"), "leave out --bootable"));
+        }
+        Ok(resolved)
+    }
+
     /// Looks a name up to boot it: that of an OCI image leads to its bootable image.
     pub(crate) fn resolve_bootable(&self, repository: &Repository, kind: NameKind) -> anyhow::Result<ResolvedName> {
         let resolved = self.resolve(repository, kind)?;

@@ -24,6 +24,9 @@ pub(super) struct CheckTrustArgs {
     /// Judge the image as one that arrives or gets a name: expired statements are refused
     #[arg(long)]
     first_use: bool,
+    /// Judge the bootable image of an OCI image (`oci pull --bootable`), not its image for containers
+    #[arg(long)]
+    bootable: bool,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -33,6 +36,7 @@ const EXAMPLES: &str = "\
 Examples:
   composefs --repo=/srv/images trust check debian/13
   composefs --repo=/srv/images trust check debian/13 --first-use --json
+  composefs --repo=/srv/images trust check registry.example/os:2 --bootable
 
 Exit status: 0 if all policies accept the image or no policy exists, 1 if a policy refuses the image or on failure.";
 
@@ -43,7 +47,7 @@ pub(super) fn run(args: &CheckTrustArgs, selected: &RepositoryArgs) -> ExitCode 
 fn check(args: &CheckTrustArgs, selected: &RepositoryArgs) -> anyhow::Result<bool> {
     let repository = selected.open()?;
     let name = args.image.to_string();
-    let image = args.image.resolve(&repository, selected.names())?.image;
+    let image = args.image.resolve_as(&repository, selected.names(), args.bootable)?.image;
     let (digest, _) = repository.reader()?.open_named(&image)?;
     let moment = if args.first_use { Moment::FirstUse } else { Moment::Mount };
     let trust = ImageTrust::load()?;
