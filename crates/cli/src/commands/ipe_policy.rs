@@ -225,7 +225,7 @@ fn is_linked(head: &[u8]) -> bool {
     let Some((head, &[one, two])) = head.split_last_chunk::<2>().filter(|_| head.len() == ELF_HEAD) else {
         return false;
     };
-    let kind = if head[5] == 2 { u16::from_be_bytes([one, two]) } else { u16::from_le_bytes([one, two]) };
+    let kind = u16::from_le_bytes(if head[5] == 2 { [two, one] } else { [one, two] });
     head.starts_with(b"\x7fELF") && kind != ET_REL
 }
 

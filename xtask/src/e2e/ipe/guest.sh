@@ -19,8 +19,8 @@ chmod 644 image/usr/lib/*
 { echo '#!/busybox sh'; seq 1 40 | sed 's/^/# /'; echo 'echo RAN'; } > image/script; chmod 755 image/script
 cp /usr/sbin/fsverity other/; cat image/busybox > other/busybox; echo changed >> other/busybox; chmod 755 other/*
 composefs init --repo=/mnt/repo
-composefs --repo=/mnt/repo create image --name=app; composefs --repo=/mnt/repo create other --name=other
-mkdir -p m o f t; composefs --repo=/mnt/repo mount app m; composefs --repo=/mnt/repo mount other o
+composefs --repo=/mnt/repo create image --name=app; composefs --repo=/mnt/repo create other --name=second
+mkdir -p m o f t; composefs --repo=/mnt/repo mount app m; composefs --repo=/mnt/repo mount second o
 composefs --repo=/mnt/repo mount app f --via=fuse
 object() { echo /mnt/repo/objects/$(fsverity digest --compact $1 | sed 's,^..,&/,'); }
 
@@ -113,7 +113,7 @@ take() { # NAME FILE TO
 policies() {
     sed 's/composefs/unsigned/' app.policy > unsigned; take unsigned-policy unsigned $IPE/new_policy
     sed 's/composefs/foreign/' app.policy > foreign; sign foreign other; take policy-of-another-key foreign.p7b $IPE/new_policy
-    composefs --repo=/mnt/repo ipe-policy other --policy-version=0.0.1 > older; sign older key
+    composefs --repo=/mnt/repo ipe-policy second --policy-version=0.0.1 > older; sign older key
     take older-policy older.p7b $IPE/policies/composefs/update
 }
 
@@ -123,7 +123,7 @@ cat app.policy.p7b > $IPE/new_policy
 echo 1 > $IPE/policies/composefs/active
 WHEN=with; ways; policies
 # The twin of the older policy: a newer one, with the programs of the other image.
-composefs --repo=/mnt/repo ipe-policy other --policy-version=0.0.3 > newer; sign newer key
+composefs --repo=/mnt/repo ipe-policy second --policy-version=0.0.3 > newer; sign newer key
 take newer-policy newer.p7b $IPE/policies/composefs/update
 WHEN=updated
 way program-of-the-image m/busybox echo RAN
