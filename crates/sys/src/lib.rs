@@ -25,6 +25,7 @@ pub mod namespace;
 pub mod proc_fd;
 pub mod readahead;
 pub mod resolve_beneath;
+pub mod service_manager;
 pub mod signal_relay;
 pub mod sparse;
 pub mod stdio;

@@ -7,6 +7,7 @@ mod lazy_ahead;
 mod lazy_fixture;
 mod lazy_overlay;
 mod lazy_self_test;
+mod lazy_service;
 mod lying_server;
 #[allow(dead_code)]
 #[path = "../../../remote/tests/registry/real.rs"]

@@ -94,6 +94,13 @@ impl FuseSession {
         }
     }
 
+    /// Goes on with the session of a process that has ended, whose device this is. The kernel must be able to send
+    /// requests again ([`can_resend`](Self::can_resend) of that session); let it do so by [`resend`](Self::resend).
+    #[must_use]
+    pub fn resume(device: OwnedFd) -> Self {
+        Self { device: Arc::new(device), can_resend: true }
+    }
+
     /// Returns true if the kernel can send requests again, so that a process can go on with the session of another one
     /// that has ended: [`resend`](Self::resend).
     #[must_use]

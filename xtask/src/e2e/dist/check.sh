@@ -55,9 +55,12 @@ initramfs() {
     done
     bash -n /usr/lib/dracut/modules.d/37composefs/module-setup.sh
     [ -f /usr/lib/dracut/modules.d/37composefs/composefs-setup-root.service ]
-    # The unit runs a program that is there.
-    local unit=/usr/lib/systemd/system/composefs-check.service
-    dpkg -S $unit; [ -x "$(sed -n 's/^ExecStart=\([^ ]*\).*/\1/p' $unit)" ]
+    # The units run a program that is there.
+    local unit
+    for unit in composefs-check composefs-lazy@; do
+        unit=/usr/lib/systemd/system/$unit.service
+        dpkg -S $unit; [ -x "$(sed -n 's/^ExecStart=\([^ ]*\).*/\1/p' $unit)" ]
+    done
 }
 man_pages() {
     local page count=0

@@ -121,6 +121,11 @@ pub(crate) struct MountArgs {
     #[arg(long, value_enum, default_value_t, requires = "lazy")]
     fill: FillPace,
 
+    /// Run as a service of systemd, which keeps the devices of the mount and starts the process again (with --lazy):
+    /// for the unit composefs-lazy@.service
+    #[arg(long, requires = "lazy", conflicts_with_all = ["dry_run", "json"])]
+    service: bool,
+
     /// Do not verify files (only with --via=fuse)
     #[arg(long)]
     insecure: bool,
@@ -292,6 +297,7 @@ impl MountArgs {
             timeout: 0,
             warm: None,
             fill: FillPace::Off,
+            service: false,
             insecure: false,
             print_spec: false,
             dry_run: false,

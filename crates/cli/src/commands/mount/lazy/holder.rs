@@ -162,7 +162,12 @@ impl Holding<'_> {
                 reset_signals(&SIGNALS);
                 // The reason must end with the holder, not with this process.
                 (self.reason, self.report, self.mounted) = (None, None, None);
-                let start = WorkerStart { ready, restarts: self.restarts.clone(), listener: self.place.listener() };
+                let start = WorkerStart {
+                    ready,
+                    restarts: self.restarts.clone(),
+                    listener: self.place.listener(),
+                    ended: None,
+                };
                 let status = self.task.work(trigger, start).unwrap_or_else(|error| {
                     tell!("composefs: {error:#}");
                     1

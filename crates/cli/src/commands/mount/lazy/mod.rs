@@ -7,6 +7,7 @@
 mod holder;
 mod overlay;
 mod request_limit;
+mod service;
 mod setup;
 mod whole;
 mod worker;
@@ -71,6 +72,15 @@ pub(super) fn run(args: &MountArgs, remote: &RemoteOperand, selected: &Repositor
     let mount = LazyMount::new(args, remote, selected)?;
     if args.dry_run {
         return mount.describe().map(|()| MountPart::Caller);
+    }
+    if args.service {
+        ensure!(
+            mount.way == LazyWay::Overlay,
+            "--service is for a lazy mount by overlayfs, which this process cannot make: use --via=overlay to learn \
+             why, or leave --service out"
+        );
+        selected.open()?;
+        return service::run(&mount);
     }
     // Errors of the command line are found before the process splits.
     find_target_directory(&args.target)?;

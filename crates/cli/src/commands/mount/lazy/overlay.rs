@@ -121,7 +121,7 @@ pub(super) fn objects_of(repository: &Repository, digest: &Digest) -> anyhow::Re
 }
 
 /// Returns the plan of the mount, and the image.
-fn planned(
+pub(super) fn planned(
     mount: &LazyMount<'_>,
     repository: &Repository,
     digest: &Digest,

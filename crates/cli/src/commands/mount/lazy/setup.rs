@@ -41,7 +41,7 @@ pub(super) fn fetch(mount: &LazyMount<'_>) -> anyhow::Result<SetupPart> {
                 // The process has printed the reason.
                 std::process::exit(status);
             }
-            let fetched = read(&mut file).context("cannot read what was fetched")?;
+            let fetched = FetchedImage::read(&mut file).context("cannot read what was fetched")?;
             Ok(SetupPart::Caller(Box::new(fetched)))
         }
     }
@@ -53,20 +53,28 @@ fn add(mount: &LazyMount<'_>, file: &mut File) -> anyhow::Result<()> {
     let store: Arc<dyn RemoteStore> = Arc::from(open_remote(&operand, mount.selected, &mount.args.server)?);
     let document = mount.add(&repository, &Remote::new(&*store, Patience::default()))?;
     let index = LazyObjects::read_index(&*store, &document)?;
-    let text = document.to_text()?;
-    file.write_all(&(text.len() as u64).to_le_bytes())?;
-    file.write_all(&text)?;
-    file.write_all(&index.to_bytes()?)?;
-    Ok(())
+    FetchedImage { document, index }.write(file)
 }
 
-fn read(file: &mut File) -> anyhow::Result<FetchedImage> {
-    file.seek(SeekFrom::Start(0))?;
-    let mut length = [0; 8];
-    file.read_exact(&mut length)?;
-    let mut text = vec![0; usize::try_from(u64::from_le_bytes(length))?];
-    file.read_exact(&mut text)?;
-    let mut index = Vec::new();
-    file.read_to_end(&mut index)?;
-    Ok(FetchedImage { document: RefDocument::parse(&text)?, index: ImageIndex::parse(&index)? })
+impl FetchedImage {
+    /// Writes what is known to an empty file.
+    pub(super) fn write(&self, file: &mut File) -> anyhow::Result<()> {
+        let text = self.document.to_text()?;
+        file.write_all(&(text.len() as u64).to_le_bytes())?;
+        file.write_all(&text)?;
+        file.write_all(&self.index.to_bytes()?)?;
+        Ok(())
+    }
+
+    /// Reads what a process wrote.
+    pub(super) fn read(file: &mut File) -> anyhow::Result<Self> {
+        file.seek(SeekFrom::Start(0))?;
+        let mut length = [0; 8];
+        file.read_exact(&mut length)?;
+        let mut text = vec![0; usize::try_from(u64::from_le_bytes(length))?];
+        file.read_exact(&mut text)?;
+        let mut index = Vec::new();
+        file.read_to_end(&mut index)?;
+        Ok(Self { document: RefDocument::parse(&text)?, index: ImageIndex::parse(&index)? })
+    }
 }

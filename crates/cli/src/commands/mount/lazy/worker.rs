@@ -54,6 +54,8 @@ pub(super) struct WorkerStart<'a> {
     pub(super) ready: Option<UnixStream>,
     pub(super) restarts: LazyRestarts,
     pub(super) listener: &'a UnixListener,
+    /// Called before the process ends because the overlay is unmounted, or the image is complete.
+    pub(super) ended: Option<&'a (dyn Fn() + Sync)>,
 }
 
 /// A supply that gives each object its name for the overlay.
@@ -117,7 +119,7 @@ impl<'a> WorkerTask<'a> {
             trigger.resend().map_err(|error| anyhow!("{error}"))?;
         }
         std::thread::scope(|scope| {
-            let (status, look) = (|| supply.answer_status(start.listener), || supply.look());
+            let (status, look) = (|| supply.answer_status(start.listener), || supply.look(start.ended));
             Builder::new()
                 .name("ahead".to_owned())
                 .spawn_scoped(scope, || supply.ahead())
@@ -129,6 +131,9 @@ impl<'a> WorkerTask<'a> {
             let served = trigger.serve(&layer, NonZeroUsize::MIN);
             supply.close();
             served.map_err(|error| anyhow!("{error}"))?;
+            if let Some(ended) = start.ended {
+                ended();
+            }
             exit(0)
         })
     }
@@ -186,7 +191,7 @@ impl ArrivingSupply<'_> {
     }
 
     /// Sweeps what has arrived, and ends the process when the image is complete.
-    fn look(&self) {
+    fn look(&self, ended: Option<&(dyn Fn() + Sync)>) {
         let mut swept: Option<Instant> = None;
         let repository = Repository::open(&self.task.repository);
         loop {
@@ -206,6 +211,9 @@ impl ArrivingSupply<'_> {
                 *lock(&self.last_lookup) = Instant::now();
             } else if lock(&self.last_lookup).elapsed() >= QUIET {
                 self.close();
+                if let Some(ended) = ended {
+                    ended();
+                }
                 exit(COMPLETE);
             }
         }
