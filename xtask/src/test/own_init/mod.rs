@@ -100,10 +100,7 @@ fn boots(kernel: Kernel, programs: &Programs) -> Result<()> {
     let mut payload = initramfs(&kernel, &built.by_name, 0)?;
     payload.file("etc/composefs/policy.toml", dir.path().join("policy.toml"));
     let named = machine(payload, "composefs.name=os a-word another").clock(NO_CLOCK).run(&mut |_, _| {})?;
-    let says = named.console.clone();
     named.expect(End::Exited(0))?;
-    let booted = format!("composefs: os: serial number {SERIAL}, signed by release");
-    ensure!(says.contains(&booted), "the console does not have {booted:?}: {says}");
     Ok(())
 }
 
