@@ -80,7 +80,7 @@ pub(crate) fn engines(full: bool, wanted: impl Fn(&str) -> bool) -> Engines {
         Engine::Dist(dist::Options { all: full }),
     ];
     if full {
-        all.push(Engine::Boot(boot::Options {}));
+        all.push(Engine::Boot(boot::Options::all()));
     }
     Engines(all.into_iter().filter(|engine| wanted(engine.name())).collect())
 }

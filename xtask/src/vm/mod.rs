@@ -33,6 +33,8 @@ pub(crate) struct Machine {
     payload: Payload,
     /// True if the payload is the whole initramfs.
     is_whole: bool,
+    /// An initramfs that is used as it is, in place of the payload.
+    initramfs: Option<PathBuf>,
     /// Time of its clock at the start, as qemu reads it; `None`: the time of the host.
     clock: Option<String>,
     /// Words after those of every command line.
@@ -98,6 +100,11 @@ impl Machine {
         Self { is_whole: true, words: format!(" {words}"), ..Self::of(kernel, payload) }
     }
 
+    /// A machine with this kernel, an initramfs that another program has made, and these words.
+    pub(crate) fn with_initramfs_file(kernel: Fetched, initramfs: PathBuf, words: &str) -> Self {
+        Self { initramfs: Some(initramfs), ..Self::with_initramfs(kernel, Payload::default(), words) }
+    }
+
     /// Sets its clock, to a time like `1970-01-02T00:00:00`.
     pub(crate) fn clock(mut self, time: &str) -> Self {
         self.clock = Some(time.to_owned());
@@ -109,6 +116,7 @@ impl Machine {
             kernel,
             payload,
             is_whole: false,
+            initramfs: None,
             clock: None,
             words: String::new(),
             timeout: Duration::from_secs(120),

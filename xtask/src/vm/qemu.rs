@@ -64,6 +64,10 @@ pub(super) fn run(machine: &Machine, on_line: &mut dyn FnMut(Stream, &str)) -> R
 
 fn write_initrd(machine: &Machine, initrd: &Path) -> Result<()> {
     let mut out = BufWriter::new(File::create(initrd)?);
+    if let Some(made) = &machine.initramfs {
+        io::copy(&mut File::open(made)?, &mut out)?;
+        return Ok(());
+    }
     if !machine.is_whole {
         io::copy(&mut File::open(base::initramfs(&machine.kernel)?)?, &mut out)?;
     }
