@@ -29,7 +29,8 @@ install() {
         done
         if [[ -z $policy ]]; then
             dfatal "composefs: boot_by_name=yes needs a policy: /etc/composefs/policy.toml does not exist"
-            return 1
+            # A module that fails is left out: without the program, the bare disk would be booted.
+            exit 1
         fi
         inst_simple "$policy"
     fi
