@@ -7,8 +7,9 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::chroot::Chroot;
 use super::{containers, ostree};
-use crate::paths;
+use crate::dist::stage::Staged;
 use crate::test::report::Suite;
+use crate::{crates_io, paths, peers};
 
 /// Arguments of the task.
 #[derive(clap::Args)]
@@ -48,9 +49,19 @@ pub(super) fn run(options: &Options) -> Result<Vec<Suite>> {
             "ostree" | "rootless" => ostree::set_up()?,
             _ => containers::with_ours()?,
         };
+        if name == "bootc" {
+            install_for_bootc(&chroot)?;
+        }
         suites.extend(follow(&chroot, name, &blocks)?);
     }
     Ok(suites)
+}
+
+/// Installs cfsctl, and the programs of an initramfs.
+fn install_for_bootc(chroot: &Chroot) -> Result<()> {
+    let cfsctl = peers::set_up_all(crates_io::Profile::Quick)?.join("cfsctl");
+    chroot.install(&cfsctl, "usr/local/bin/cfsctl")?;
+    Staged { root: chroot.path("") }.initramfs()
 }
 
 fn follow(chroot: &Chroot, name: &str, blocks: &[&str]) -> Result<Vec<Suite>> {
