@@ -42,6 +42,7 @@ const NEEDS: &[(&str, &str)] = &[
     ("umoci", "umoci"),
     ("tinyproxy", "tinyproxy-bin"),
     ("nginx", "nginx-light"),
+    ("/usr/lib/systemd/systemd", "systemd"),
     ("/usr/sbin/sshd", "openssh-server"),
     ("ssh", "openssh-client"),
     ("python3", "python3"),
