@@ -105,6 +105,12 @@ pub enum RepositoryError {
         /// Path of the repository.
         path: PathBuf,
     },
+    /// The name is one of those that keep the bases of cold images.
+    #[error("{name}: names in {}/ keep the bases of cold images; choose another name", crate::layout::COLD_BASES)]
+    ReservedName {
+        /// The refused name.
+        name: RefName,
+    },
     /// No image has this digest.
     #[error("there is no image {digest} in {}", path.display())]
     NoSuchImage {

@@ -93,11 +93,20 @@ pub(crate) fn read(dir: &RepoDir, top: &str, name: &RefName) -> Result<Option<Di
     }
 }
 
+/// Refuses the names that keep bases of cold images: only the commands that pack and unpack these write them.
+pub(crate) fn expect_not_reserved(name: &RefName) -> Result<(), RepositoryError> {
+    match name.as_str().split_once('/') {
+        Some((layout::COLD_BASES, _)) => Err(RepositoryError::ReservedName { name: name.clone() }),
+        _ => Ok(()),
+    }
+}
+
 /// Checks that all names can be refs at once: none is a directory of another, or of an existing ref.
 pub(crate) fn expect_room(dir: &RepoDir, names: &[&RefName]) -> Result<(), RepositoryError> {
     let all: BTreeSet<&str> = names.iter().map(|name| name.as_str()).collect();
     let top = dir.open_dir(layout::IMAGE_REFS)?;
     for name in names {
+        expect_not_reserved(name)?;
         for (slash, _) in name.as_str().match_indices('/') {
             let folder = &name.as_str()[..slash];
             let opened = top.as_ref().map(|top| open_folder(top, folder));

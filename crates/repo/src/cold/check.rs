@@ -1,17 +1,19 @@
 //! Checks of cold images: every pack is decoded, and each content compared with its digest. A pack whose base is cold is
 //! compared with its own digest: its contents were compared when it was made, and the base is checked by itself.
 
-use std::io::BufReader;
+use std::fs::File;
+use std::io::{self, BufReader, Seek as _};
 use std::num::NonZeroUsize;
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use libcomposefs_content::{Progress, digest_file};
 use libcomposefs_image::Digest;
 
-use super::directory::ColdDir;
+use super::directory::{ColdDir, base_ref};
 use super::error::ColdError;
 use super::list::ColdImage;
+use crate::bundle::{FormatError, TypedRecord, TypedRecordReader};
 use crate::{RefName, Repository, RepositoryError, layout};
 
 /// A damage of a cold image.
@@ -45,7 +47,9 @@ impl Repository {
         let mut damages = Vec::new();
         for (image, error) in all.broken {
             let (path, found) = (PathBuf::from(layout::COLD).join(image.to_hex()), error.to_string());
-            damages.push(ColdDamage { path, found, image, refs: Vec::new() });
+            let named = self.cold_refs()?.into_iter().filter(|(_, named)| *named == image);
+            let refs = named.map(|(name, _)| name).collect();
+            damages.push(ColdDamage { path, found, image, refs });
         }
         for (name, image) in all.dangling {
             let path = PathBuf::from(layout::COLD_REFS).join(name.as_str());
@@ -53,6 +57,11 @@ impl Repository {
             damages.push(ColdDamage { path, found, image, refs: vec![name] });
         }
         for one in all.images {
+            if one.entry.base.is_some() && self.kept_base(&one.digest) != one.entry.base {
+                let path = PathBuf::from(layout::IMAGE_REFS).join(base_ref(&one.digest).as_str());
+                let found = "the ref is missing or leads to another image than the base: gc writes it".to_owned();
+                damages.push(ColdDamage { path, found, image: one.digest, refs: one.refs.clone() });
+            }
             reader.protect(one.entry.base.as_slice())?;
             // Unpacked or removed meanwhile.
             let Err(error) = self.check_pack(&cold, &one, threads, progress) else { continue };
@@ -73,6 +82,10 @@ impl Repository {
     ) -> Result<(), ColdError> {
         let path = cold.pack_path(&image.digest);
         let file = cold.open_pack(&image.digest, &image.entry)?;
+        let found = images_in(&path, &file)?;
+        if found != [image.digest] {
+            return Err(ColdError::OtherImage { path, expected: Box::new(image.digest), found: format!("{found:?}") });
+        }
         if !self.cold_bases(cold, &image.digest, &image.entry)?.is_empty() {
             let found = digest_file(file.as_fd(), self.algorithm(), threads);
             let found = found.map_err(|source| RepositoryError::Io { step: "read", path: path.clone(), source })?;
@@ -84,10 +97,29 @@ impl Repository {
                 }
             };
         }
-        let found = self.verify_frames(threads, BufReader::with_capacity(1 << 20, file), &path, progress)?;
-        if found == [image.digest] {
-            return Ok(());
-        }
-        Err(ColdError::OtherImage { path, expected: Box::new(image.digest), found: format!("{found:?}") })
+        self.verify_frames(threads, BufReader::with_capacity(1 << 20, file), &path, progress)?;
+        Ok(())
     }
+}
+
+/// Returns the images that a pack says it has, and goes back to its beginning.
+fn images_in(path: &Path, mut file: &File) -> Result<Vec<Digest>, ColdError> {
+    let failed = |source| RepositoryError::Io { step: "read", path: path.to_owned(), source };
+    let wrong = |error| match error {
+        FormatError::Rule(offset, rule) => {
+            let reason = format!("the pack is wrong at byte {offset}: {rule}");
+            ColdError::Entry { path: path.to_owned(), reason }
+        }
+        FormatError::Io(source) => failed(source).into(),
+    };
+    let mut reader = TypedRecordReader::new(BufReader::with_capacity(1 << 20, file)).map_err(wrong)?;
+    let mut images = Vec::new();
+    while let Some(record) = reader.next_record().map_err(wrong)? {
+        if let TypedRecord::Image { frame, .. } = record {
+            images.extend(frame.objects.iter().map(|(digest, _)| *digest));
+        }
+        io::copy(&mut reader, &mut io::sink()).map_err(failed)?;
+    }
+    file.rewind().map_err(failed)?;
+    Ok(images)
 }

@@ -6,10 +6,12 @@ use libcomposefs_image::Digest;
 use libcomposefs_sys::tempfile::PREFIX;
 use rustix::fs::{AtFlags, Dir, statat};
 
-use super::directory::{LockedCold, PACK, cold_image_of};
+use super::directory::{LockedCold, PACK, base_ref, cold_image_of};
 use super::list::listed;
+use crate::image_link::LinkedImage;
+use crate::lease::Lease;
 use crate::lock::Locked;
-use crate::{GcOptions, RefName, Repository, RepositoryError, io_error, layout};
+use crate::{GcOptions, RefName, Refs, Repository, RepositoryError, io_error, layout, refs};
 
 /// Counts of what [`Repository::collect_cold`] removed and kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,12 +49,23 @@ impl Repository {
             return Ok(report);
         };
         // While names move, no other process publishes.
-        let _alone = if options.dry_run { None } else { Some(Locked::exclusive(&self.dir)?) };
+        let alone = if options.dry_run { None } else { Some(Locked::exclusive(&self.dir)?) };
+        let warm = self.refs()?;
+        if !warm.broken.is_empty() {
+            // As long as a ref cannot be read, nothing is removed.
+            report.kept = listed(&cold, self)?.len() as u64;
+            return Ok(report);
+        }
+        if let Some(alone) = &alone {
+            let lease = self.lease()?;
+            self.restore_warm_images(&cold, &lease, alone, &warm)?;
+            self.restore_base_refs(&cold, &lease, alone)?;
+        }
         let known = listed(&cold, self)?;
         let mut names = Vec::new();
         for (name, digest) in self.cold_refs()? {
-            let is_warm = matches!(self.read_ref(&name), Ok(Some(_)));
-            if !is_warm && cold_image_of(&name).is_none_or(|image| known.contains(&image)) {
+            let is_of_other = self.has_another(&name, &digest)?;
+            if !is_of_other && cold_image_of(&name).is_none_or(|image| known.contains(&image)) {
                 names.push((name, digest));
             } else if !options.dry_run {
                 self.remove_ref(layout::COLD_REFS, &name)?;
@@ -63,6 +76,45 @@ impl Repository {
             self.collect_leftovers(&cold)?;
         }
         Ok(report)
+    }
+
+    /// Makes cold images warm that have a ref and are here whole, as after an import of the same image.
+    fn restore_warm_images(
+        &self,
+        cold: &LockedCold,
+        lease: &Lease,
+        alone: &Locked,
+        warm: &Refs,
+    ) -> Result<(), RepositoryError> {
+        for digest in listed(cold, self)? {
+            if warm.good.iter().any(|(_, image)| *image == digest) && self.is_whole(&digest)? {
+                self.restore_names(cold, lease, alone, &digest)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the refs of bases that are missing or lead to other images.
+    fn restore_base_refs(&self, cold: &LockedCold, lease: &Lease, alone: &Locked) -> Result<(), RepositoryError> {
+        for image in self.cold_images()?.images {
+            let Some(base) = image.entry.base.filter(|_| image.entry.base != self.kept_base(&image.digest)) else {
+                continue;
+            };
+            let name = base_ref(&image.digest);
+            if let Some(link) = LinkedImage::find(&self.dir, alone, &base)? {
+                refs::write::write(&self.dir, lease, alone, &[(&name, &link)])?;
+            } else if !matches!(cold.entry(&base), Ok(None)) {
+                refs::write::write_to(&self.dir, layout::COLD_REFS, lease, &name, &base)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the image that the ref of the base of a cold image keeps, if there is such a ref.
+    pub(super) fn kept_base(&self, image: &Digest) -> Option<Digest> {
+        let name = base_ref(image);
+        let cold = || refs::read(&self.dir, layout::COLD_REFS, &name).ok().flatten();
+        self.read_ref(&name).ok().flatten().or_else(cold)
     }
 
     fn collect_images(

@@ -75,6 +75,12 @@ impl Repository {
         if base == Some(digest) {
             return Err(refused(image, "an image cannot be its own base: give another one with --base"));
         }
+        for image in [Some(digest), base].into_iter().flatten() {
+            // Its description, if it has one, is of a pack that nothing needs: the image is here.
+            if !matches!(cold.entry(&image), Ok(None)) {
+                self.restore_names(&cold, &lease, &Locked::exclusive(&self.dir)?, &image)?;
+            }
+        }
         let (pack, entry) = self.write_pack(&cold, &reader, &digest, base, options, progress)?;
         self.verify_pack(&cold, &digest, &pack, options.frames.threads)?;
         if let (Some(base), Some(_)) = (base, base_image) {

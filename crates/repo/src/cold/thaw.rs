@@ -9,7 +9,10 @@ use super::directory::{LockedCold, base_ref};
 use super::entry::ColdEntry;
 use super::error::{ColdError, shown};
 use crate::bundle::ReadBundle;
+use crate::image_link::LinkedImage;
 use crate::import::ImportOptions;
+use crate::lease::Lease;
+use crate::lock::Locked;
 use crate::{ImageName, RefName, Repository, RepositoryError, layout, refs};
 
 /// Result of [`Repository::thaw`].
@@ -54,16 +57,17 @@ impl Repository {
         let bases = self.cold_bases(&cold, &digest, &entry)?;
         let warm_base = bases.last().map_or(entry.base, |(_, last)| last.base);
         lease.protect(warm_base.as_slice()).map_err(RepositoryError::from)?;
+        lease.protect(&[digest]).map_err(RepositoryError::from)?;
         let mut unpacked = Vec::new();
         for (base, entry) in bases.iter().rev() {
             // Kept until the image is published, as the lease of the objects.
             unpacked.push(self.read_pack(&cold, base, entry, options)?.store_images(options)?);
         }
         let bundle = self.read_pack(&cold, &digest, &entry, options)?;
-        let names = self.names_to_move(&digest)?;
-        let imported = bundle.publish(&|_, _| names.clone(), options)?;
-        self.forget_cold(&cold, &digest)?;
-        Ok(Some(Thawed { digest, refs: names, objects: imported.objects }))
+        let imported = bundle.publish(&|_, _| Vec::new(), options)?;
+        // No other process gives or moves names meanwhile.
+        let refs = self.restore_names(&cold, &lease, &Locked::exclusive(&self.dir)?, &digest)?;
+        Ok(Some(Thawed { digest, refs, objects: imported.objects }))
     }
 
     /// Unpacks the objects of a cold image, whose bases the repository has.
@@ -84,15 +88,50 @@ impl Repository {
         Err(ColdError::OtherImage { path, expected: Box::new(*digest), found: format!("{images:?}") })
     }
 
-    /// Returns the names of a cold image that no other image has.
-    fn names_to_move(&self, digest: &Digest) -> Result<Vec<RefName>, RepositoryError> {
-        let mut names = Vec::new();
+    /// Makes an image warm that the repository has whole: its names become refs again, unless other images have them by
+    /// now, and its entry and pack are removed. Returns the names.
+    pub(super) fn restore_names(
+        &self,
+        cold: &LockedCold,
+        lease: &Lease,
+        alone: &Locked,
+        digest: &Digest,
+    ) -> Result<Vec<RefName>, RepositoryError> {
+        let Some(image) = LinkedImage::find(&self.dir, alone, digest)? else {
+            return Err(self.no_image(&ImageName::Digest(*digest), digest));
+        };
+        let mut restored = Vec::new();
         for (name, _) in self.cold_refs()?.into_iter().filter(|(_, named)| named == digest) {
-            if self.read_ref(&name)?.is_none() {
-                names.push(name);
+            if self.has_another(&name, digest)? {
+                continue;
+            }
+            refs::write::write(&self.dir, lease, alone, &[(&name, &image)])?;
+            match refs::write::remove(&self.dir, layout::COLD_REFS, &name) {
+                Ok(_) => restored.push(name),
+                // `untag` needs no lock.
+                Err(RepositoryError::NoSuchRef { .. }) => self.remove_ref(layout::IMAGE_REFS, &name)?,
+                Err(error) => return Err(error),
             }
         }
-        Ok(names)
+        self.forget_cold(cold, digest)?;
+        Ok(restored)
+    }
+
+    /// Returns true if a name is that of another image, which is here.
+    pub(super) fn has_another(&self, name: &RefName, digest: &Digest) -> Result<bool, RepositoryError> {
+        match self.read_ref(name)? {
+            Some(other) if other != *digest => Ok(self.has_image(&other)? && self.objects.try_stat(&other).is_ok()),
+            _ => Ok(false),
+        }
+    }
+
+    /// Returns true if an image has a link, and all its objects are files.
+    pub(super) fn is_whole(&self, digest: &Digest) -> Result<bool, RepositoryError> {
+        if !self.has_image(digest)? {
+            return Ok(false);
+        }
+        let Ok(tree) = self.tree_of_image(digest) else { return Ok(false) };
+        Ok(tree.objects().filter(|object| object.size > 0).all(|object| self.objects.try_stat(&object.digest).is_ok()))
     }
 
     /// Removes the names, the entry and the pack of a cold image, and the name of its base, which can be cold.

@@ -280,6 +280,7 @@ impl Repository {
     ///
     /// [`RepositoryError::NoSuchImage`], [`RepositoryError::NameInTheWay`], or the kernel's answer.
     pub fn tag(&self, image: &ImageName, name: &RefName) -> Result<(Digest, Option<Digest>), RepositoryError> {
+        refs::expect_not_reserved(name)?;
         let lease = self.lease()?;
         let digest = self.resolve(image)?;
         lease.protect(&[digest])?;

@@ -88,7 +88,12 @@ fn repack(args: &RepackArgs, selected: &RepositoryArgs, interrupt: &Interrupt) -
             None => args.images.clone(),
         };
         for image in &images {
-            print_packed(args, &pack(args, &repository, image, threads)?);
+            match pack(args, &repository, image, threads) {
+                Ok(packed) => print_packed(args, &packed),
+                // Another process has packed or removed it since the list was made.
+                Err(_) if args.older_than.is_some() && !has_name(&repository, image)? => {}
+                Err(error) => return Err(error),
+            }
         }
         return Ok(());
     }
@@ -109,6 +114,12 @@ fn old_images(repository: &Repository, age: Duration) -> anyhow::Result<Vec<Imag
         tell!("composefs: no image has only names of that age, and can be packed");
     }
     Ok(old.into_iter().map(|image| ImageName::Digest(image.digest)).collect())
+}
+
+/// Returns true if a ref leads to an image.
+fn has_name(repository: &Repository, image: &ImageName) -> anyhow::Result<bool> {
+    let ImageName::Digest(digest) = image else { return Ok(true) };
+    Ok(repository.refs()?.good.iter().any(|(_, named)| named == digest))
 }
 
 fn pack(
