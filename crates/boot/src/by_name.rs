@@ -5,24 +5,21 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::SystemTime;
 
 use libcomposefs_image::Digest;
-use libcomposefs_trust::{Acceptance, Floors, Moment, POLICY_MAX, Question, TrustPolicy, TrustRefusal, decide};
+use libcomposefs_trust::{Acceptance, Floors, Moment, POLICY_MAX, Question, TrustPolicy, decide};
 use rustix::io::Errno;
 
 use crate::disk::{BootDisk, BootRepository, errno};
+use crate::name_error::{FLOORS, NameError};
 use crate::signature_files::{evidence, read, signed_images};
 use crate::signed_by::SignedBy;
 
 /// The places of the policy in the initramfs: those of the policy of a machine.
 const POLICIES: [&str; 2] = ["/etc/composefs/policy.toml", "/usr/lib/composefs/policy.toml"];
-/// The floors, below the disk: no image can change them.
-const FLOORS: &str = "state/serials.json";
 const FLOORS_MAX: usize = 4 << 20;
-/// Most refusals of single images that a message has.
-const LISTED: usize = 4;
 
 /// An image of a name that the policy accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,83 +30,11 @@ pub(crate) struct NamedCandidate {
     pub(crate) is_expired: bool,
 }
 
-/// The reasons why no image of a name is booted.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum NameError {
-    /// The initramfs has no policy, or one that cannot be used.
-    #[error("the policy {}: {reason}", path.display())]
-    Policy {
-        /// Path of the policy.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The floors cannot be read: without them, older images would be booted.
-    #[error("{FLOORS} of the disk cannot be used: {0}")]
-    Floors(String),
-    /// The signatures of the repository cannot be read.
-    #[error("the signatures of the repository cannot be read: {0}")]
-    Signatures(Errno),
-    /// The policy asks for no signature of the name, so that no image is the newest one.
-    #[error("{name}: the policy has no rule with keys for this name")]
-    NoRule {
-        /// The name.
-        name: String,
-    },
-    /// The repository has no image of the name that is accepted.
-    #[error("{name}: {}", refused(.refusals))]
-    Refused {
-        /// The name.
-        name: String,
-        /// The images with signatures, and why each of them is refused.
-        refusals: Vec<(Digest, TrustRefusal)>,
-    },
-}
-
-/// Returns the refusal of the image that came furthest.
-fn furthest(refusals: &[(Digest, TrustRefusal)]) -> Option<&TrustRefusal> {
-    let step = |refusal: &TrustRefusal| match refusal {
-        TrustRefusal::BelowFloor { .. } => 3,
-        TrustRefusal::Expired(_) | TrustRefusal::TooOld { .. } => 2,
-        TrustRefusal::TooFew(_) => 1,
-        _ => 0,
-    };
-    refusals.iter().map(|(_, refusal)| refusal).max_by_key(|refusal| step(refusal))
-}
-
-fn refused(refusals: &[(Digest, TrustRefusal)]) -> String {
-    furthest(refusals).map_or_else(|| "no image of the repository is signed".to_owned(), ToString::to_string)
-}
-
-impl NameError {
-    pub(crate) fn remedy(&self) -> &'static str {
-        match self {
-            NameError::Policy { .. } => "Correct the policy and make the initramfs again.",
-            NameError::Floors(_) => "Correct or remove that file of the disk from another system.",
-            NameError::NoRule { .. } => "Add such a rule to the policy, and make the initramfs again.",
-            NameError::Signatures(_) => "Choose another boot entry; then run composefs fsck.",
-            NameError::Refused { refusals, .. } => match furthest(refusals) {
-                Some(TrustRefusal::BelowFloor { .. }) => "Install a newer image, or choose another boot entry.",
-                Some(TrustRefusal::Expired(_) | TrustRefusal::TooOld { .. }) => {
-                    "Check the clock, install a newer image, or choose another entry."
-                }
-                _ => "Install an image that a key of the policy has signed.",
-            },
-        }
-    }
-
-    pub(crate) fn details(&self) -> Vec<String> {
-        let NameError::Refused { refusals, .. } = self else { return Vec::new() };
-        refusals.iter().take(LISTED).map(|(digest, refusal)| format!("{digest}: {refusal}")).collect()
-    }
-}
-
 /// Returns the images of a name that are accepted, the newest first. There is at least one.
 ///
 /// # Errors
 ///
-/// If there is none, or policy, floors or signatures cannot be read.
+/// If no image is accepted, or policy, floors or signatures cannot be read.
 pub(crate) fn candidates(
     name: &str,
     policy: Option<&Path>,

@@ -31,7 +31,7 @@ pub enum BootError {
     /// No image of the name is booted.
     #[cfg(feature = "name")]
     #[error("{0}")]
-    Name(#[from] crate::by_name::NameError),
+    Name(#[from] crate::name_error::NameError),
     /// The plan contradicts the repository.
     #[error("{0}")]
     Plan(#[from] PlanError),

@@ -23,6 +23,8 @@ mod error;
 mod face;
 mod init_check;
 mod message;
+#[cfg(feature = "name")]
+mod name_error;
 mod plan;
 mod program;
 mod records;
@@ -35,14 +37,14 @@ mod steps;
 mod words;
 
 pub use arguments::{ArgumentError, BootArguments, BootRequest, HELP};
-#[cfg(feature = "name")]
-pub use by_name::NameError;
 pub use config::{BootConfig, ConfigError, MountChoice};
 pub use console::Console;
 pub use disk::{BootDisk, BootRepository, FoundImage};
 pub use error::BootError;
 pub use face::Face;
 pub use message::BootRefusal;
+#[cfg(feature = "name")]
+pub use name_error::NameError;
 pub use plan::{BootPlan, PlanError};
 pub use program::run_program;
 pub use run::StepRunner;

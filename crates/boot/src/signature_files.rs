@@ -30,8 +30,8 @@ pub(crate) fn signed_images(repository: BorrowedFd<'_>) -> Result<Vec<Digest>, E
     Ok(digests)
 }
 
-/// Reads the statements about an image with their signatures. Files that cannot be read do not count; of signatures that
-/// no key of the policy has made, a few are returned, so that a refusal can name them.
+/// Reads the statements about an image with their signatures. Files that cannot be read do not count; of signatures
+/// that no key of the policy has made, a few are returned, so that a refusal can name them.
 pub(crate) fn evidence(
     repository: BorrowedFd<'_>,
     digest: &Digest,

@@ -1,17 +1,19 @@
-//! The place of PKCS#7 in a build without it: certificates of a policy are known by their text, and nothing is a signature
-//! by them.
+//! The place of PKCS#7 in a build without it: certificates of a policy are known by their text, and no signature is by
+//! them.
 
 use libcomposefs_image::Digest;
 
 use crate::evidence::SignatureError;
 
+pub(crate) use self::{NoDigestSignature as DigestSignature, UnreadCertificate as SigningCertificate};
+
 /// A certificate of a policy, which is not read.
 #[derive(Clone, Debug)]
-pub(crate) struct SigningCertificate {
+pub(crate) struct UnreadCertificate {
     text: String,
 }
 
-impl SigningCertificate {
+impl UnreadCertificate {
     pub(crate) fn parse(pem: &str) -> Result<Self, String> {
         Ok(Self { text: pem.trim().to_owned() })
     }
@@ -25,15 +27,15 @@ impl SigningCertificate {
     }
 }
 
-/// A signature of a digest, of which there is none.
-pub(crate) enum DigestSignature {}
+/// A signature of a digest, which no file is.
+pub(crate) enum NoDigestSignature {}
 
-impl DigestSignature {
+impl NoDigestSignature {
     pub(crate) fn parse(_file: &[u8]) -> Result<Self, SignatureError> {
         Err(SignatureError::MalformedPkcs7("this program does not read them".to_owned()))
     }
 
-    pub(crate) fn is_by(&self, _certificate: &SigningCertificate) -> bool {
+    pub(crate) fn is_by(&self, _certificate: &UnreadCertificate) -> bool {
         match *self {}
     }
 
@@ -44,7 +46,7 @@ impl DigestSignature {
     pub(crate) fn check(
         &self,
         _name: &str,
-        _certificate: &SigningCertificate,
+        _certificate: &UnreadCertificate,
         _digest: &Digest,
     ) -> Result<(), SignatureError> {
         match *self {}

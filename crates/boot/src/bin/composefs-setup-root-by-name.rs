@@ -1,5 +1,4 @@
-//! `composefs-setup-root-by-name`: mounts the composefs image that the kernel command line names as the root of the system, also
-//! by a name.
+//! `composefs-setup-root-by-name`: mounts the composefs image that the kernel command line names, also one by its name.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;

@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use libcomposefs_image::{Algorithm, Digest};
 
 use crate::scene::{MOUNTED, Scene};
-use crate::signer::{RULE, Signed};
+use crate::signer::{RULE, SignedStatement};
 use crate::{Case, boot_by_name};
 
 pub(crate) const CASES: &[Case] = &[
@@ -50,9 +50,9 @@ fn the_newest_signed_image(scene: &Scene) {
     // Newer ones that do not count: by another key, for another name, about another image, not in the repository.
     let evil = scene.add_image(Algorithm::Sha256, "43");
     for (name, key, digest) in [("debian/13", 9, evil), ("debian/14", 1, evil), ("debian/13", 1, old)] {
-        let signed = Signed { digest, name, serial: 43, more: "", key };
+        let signed = SignedStatement { digest, name, serial: 43, more: "", key };
         if digest == old {
-            let moved = Signed { digest: new, ..signed };
+            let moved = SignedStatement { digest: new, ..signed };
             scene.sign(&moved);
             let from = scene.path("disk/composefs/signatures");
             for file in ["0000000000000002.statement", "0000000000000002.ssh"] {
@@ -79,7 +79,7 @@ fn a_repository_that_was_rolled_back(scene: &Scene) {
     fs::remove_file(scene.path("disk/composefs/images").join(new.to_hex())).unwrap();
     let ran = scene.boot_name(NAME, MOUNTED);
     ran.refused(&["debian/13: serial number 41 is below 42", "Install a newer image", &old.to_hex()]);
-    // The floor of another rule is none of this one.
+    // The floor of another rule does not count.
     scene.floors("{\"debian/13\": 42, \"debian/*\": 41}");
     boots(scene, 41);
     scene.policy("", "", &format!("{RULE}min_serial = 42\n"));
@@ -109,7 +109,7 @@ fn a_revoked_key(scene: &Scene) {
     scene.boot_name(NAME, MOUNTED).refused(&["\"release\" is revoked: 2026-10-01: laptop stolen"]);
     let both = RULE.replace("\"release\"", "\"release\", \"audit\"");
     scene.policy("", "revoked = \"2026-10-01: laptop stolen\"", &both);
-    scene.sign(&Signed { digest: new, name: "debian/13", serial: 42, more: "", key: 2 });
+    scene.sign(&SignedStatement { digest: new, name: "debian/13", serial: 42, more: "", key: 2 });
     assert!(boots(scene, 42).contains("signed by audit"));
 }
 

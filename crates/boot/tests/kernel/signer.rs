@@ -15,7 +15,7 @@ pub(crate) fn key(number: u8) -> PrivateKey {
 }
 
 /// A statement about an image, with more keys of JSON.
-pub(crate) struct Signed<'s> {
+pub(crate) struct SignedStatement<'s> {
     pub(crate) digest: Digest,
     pub(crate) name: &'s str,
     pub(crate) serial: u64,
@@ -23,7 +23,7 @@ pub(crate) struct Signed<'s> {
     pub(crate) key: u8,
 }
 
-impl Signed<'_> {
+impl SignedStatement<'_> {
     fn line(&self) -> String {
         let algorithm = self.digest.algorithm().verity_name();
         let (hex, name, serial, more) = (self.digest.to_hex(), self.name, self.serial, self.more);
@@ -33,7 +33,7 @@ impl Signed<'_> {
 
 impl Scene {
     /// Signs a statement, and puts both beside the image.
-    pub(crate) fn sign(&self, signed: &Signed<'_>) {
+    pub(crate) fn sign(&self, signed: &SignedStatement<'_>) {
         let line = signed.line();
         let signature = key(signed.key).sign("composefs-image", HashAlg::Sha512, line.as_bytes()).unwrap();
         let directory = self.path("disk/composefs/signatures").join(signed.digest.to_hex());
@@ -45,7 +45,7 @@ impl Scene {
 
     /// Signs an image as `debian/13` by the key of the policy.
     pub(crate) fn sign_as(&self, digest: &Digest, serial: u64, more: &str) {
-        self.sign(&Signed { digest: *digest, name: "debian/13", serial, more, key: 1 });
+        self.sign(&SignedStatement { digest: *digest, name: "debian/13", serial, more, key: 1 });
     }
 
     /// Writes a policy with the keys `release` (number 1) and `audit` (2), more lines of `release`, and lines at the
