@@ -27,7 +27,8 @@ struct BundledImage {
     blobs: BTreeMap<String, String>,
     /// Whether the image has images of its single layers.
     per_layer: bool,
-    /// Whether the image has a bootable image. Programs that know no such field refuse it, so it stands only if it does.
+    /// Whether the image has a bootable image. Programs that know no such field refuse it, so it stands only if it
+    /// does.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     bootable: bool,
 }

@@ -1,5 +1,5 @@
-//! A repository with commits that ostree has signed by Ed25519 (`data/README.md`): signatures and branches are read, and
-//! malformed metadata are refused.
+//! A repository with commits that ostree has signed by Ed25519 (`data/README.md`): signatures and branches are read,
+//! and malformed metadata are refused.
 
 use std::fs;
 use std::path::{Path, PathBuf};

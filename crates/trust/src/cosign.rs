@@ -125,7 +125,10 @@ impl CosignPayload {
 mod tests {
     use super::*;
 
-    const PAYLOAD: &str = r#"{"critical":{"identity":{"docker-reference":"h.x/a:1"},"image":{"docker-manifest-digest":"sha256:00"},"type":"cosign container image signature"},"optional":null}"#;
+    const PAYLOAD: &str = concat!(
+        r#"{"critical":{"identity":{"docker-reference":"h.x/a:1"},"image":{"docker-manifest-digest":"sha256:00"},"#,
+        r#""type":"cosign container image signature"},"optional":null}"#
+    );
 
     #[test]
     fn payloads_are_read_strictly() {

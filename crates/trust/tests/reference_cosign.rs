@@ -14,7 +14,11 @@ MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEbrPVrYtPwFiMPwcgQy7U+mBhlsbS
 Ov2mIIOIcmawwc1XpsJ1m3cX+59DBN/JA+4QNSG86Uznsh1y4K4m91+1sA==
 -----END PUBLIC KEY-----
 ";
-const PAYLOAD: &str = r#"{"critical":{"identity":{"docker-reference":"127.0.0.1:45671/app:1"},"image":{"docker-manifest-digest":"sha256:35df6f4b57a92201e34ca7b191d83f615b864c259141ba5eeaa6f34fa5e14cde"},"type":"cosign container image signature"},"optional":{"creator":"containers/image 5.34.2","timestamp":1796037749}}"#;
+const PAYLOAD: &str = concat!(
+    r#"{"critical":{"identity":{"docker-reference":"127.0.0.1:45671/app:1"},"image":{"docker-manifest-diges"#,
+    r#"t":"sha256:35df6f4b57a92201e34ca7b191d83f615b864c259141ba5eeaa6f34fa5e14cde"},"type":"cosign contain"#,
+    r#"er image signature"},"optional":{"creator":"containers/image 5.34.2","timestamp":1796037749}}"#
+);
 const SIGNATURE: &str =
     "MEUCIQDHc0IM26/wseXQbO//9Weva5kxPlvwvneUTz287zu2hwIgLMmMGVeQVxN1+k3+ip4n5uqnwxxi2xWIHDk+EsP5aT8=";
 

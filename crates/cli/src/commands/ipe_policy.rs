@@ -115,7 +115,7 @@ pub(super) fn run(args: &IpePolicyArgs, selected: &RepositoryArgs) -> anyhow::Re
     if policy.len() > POLICY_MAX {
         let count = counted(programs.allowed.len() as u64, "program");
         let error = format!(
-            "the policy has {count} and {} bytes; {POLICY_MAX} is the limit, as the kernel takes 64 KiB of a signed one",
+            "the policy has {count} and {} bytes; {POLICY_MAX} is the limit: the kernel takes 64 KiB of a signed one",
             policy.len()
         );
         return Err(with_remedy(

@@ -1,5 +1,5 @@
-//! policy.json asks for signatures of manifests by keys: images in a registry, in layouts and in archives that are signed
-//! are pulled, and others are refused.
+//! policy.json asks for signatures of manifests by keys: images in a registry, in layouts and in archives that are
+//! signed are pulled, and others are refused.
 
 use std::fs;
 use std::path::{Path, PathBuf};

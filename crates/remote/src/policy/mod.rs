@@ -1,8 +1,8 @@
 //! policy.json: which images may be used, by the rules of containers-policy.json(5).
 //!
-//! Signatures by keys (`sigstoreSigned`) are for the caller to check, who asks [`SignaturePolicy::decide`]. A requirement
-//! that nobody here can check refuses the image: nothing is skipped. Without a policy file everything is accepted, and
-//! the verdict says so.
+//! Signatures by keys (`sigstoreSigned`) are for the caller to check, who asks [`SignaturePolicy::decide`]. A
+//! requirement that nobody here can check refuses the image: nothing is skipped. Without a policy file everything is
+//! accepted, and the verdict says so.
 
 mod file;
 mod scopes;

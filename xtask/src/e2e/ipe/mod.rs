@@ -1,4 +1,5 @@
-//! `cargo xtask e2e ipe`: the policies of `composefs ipe-policy` in a kernel that enforces them (IPE, since Linux 6.12).
+//! `cargo xtask e2e ipe`: the policies of `composefs ipe-policy` in a kernel that enforces them (IPE, since Linux
+//! 6.12).
 //!
 //! The firmware has a key in its list of trusted ones, so that the kernel takes policies which that key has signed. The
 //! guest tries ways to run code twice: without a policy, where each must succeed, and with the policy of an image.

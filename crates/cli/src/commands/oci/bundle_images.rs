@@ -19,8 +19,8 @@ pub(crate) struct UnnamedImage {
 }
 
 impl UnnamedImage {
-    /// Imports an image whose objects are in the repository: all digests are compared, and the composefs images are made
-    /// again. `reader` protects it from gc.
+    /// Imports an image whose objects are in the repository: all digests are compared, and the composefs images are
+    /// made again. `reader` protects it from gc.
     pub(crate) fn import(repository: &Repository, reader: &Reader<'_>, description: &[u8]) -> anyhow::Result<Self> {
         let source = BundleSource::new(repository, description)?;
         let mut options = PullOptions::default();

@@ -29,8 +29,8 @@ use crate::output;
 /// of the whole file system, bootable, and of single layers, are made again of the layers and compared. A digest says
 /// that an image is what its manifest says, not who made it: that is for the policy.json that `oci pull` obeys. The
 /// command says if that file is missing. Of an image in a registry or a layout (docker://REFERENCE, oci:DIR:NAME) the
-/// manifest and the configuration are read, and nothing is stored: the command says by which keys the manifest is signed,
-/// and by which rule `oci pull` accepts or refuses it.
+/// manifest and the configuration are read, and nothing is stored: the command says by which keys the manifest is
+/// signed, and by which rule `oci pull` accepts or refuses it.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct OciVerifyArgs {

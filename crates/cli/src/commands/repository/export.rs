@@ -27,7 +27,8 @@ use crate::{complete, rlimits};
 /// Write images with their objects to a bundle, a file for `composefs import`.
 ///
 /// An OCI image is written with its manifest, its configuration, its layers and what was kept of its blobs; the
-/// receiver makes the composefs image of the layers, and the bootable one if there is one. By its digest, a composefs image is written alone.
+/// receiver makes the composefs image of the layers, and the bootable one if there is one. By its digest, a composefs
+/// image is written alone.
 ///
 /// Objects that the receiver has can be left out: all objects of an image (--have), or those in a list (--have-list).
 /// The others are compressed, with the objects of the images given with --have as bases: only the differences are

@@ -30,8 +30,9 @@ use crate::{dump_file, rlimits};
 ///
 /// The image is read, written again and compared: only unmodified images of composefs tools are accepted, and they keep
 /// their digest. All objects must be in the repository, in a --basedir or in the bundle; each is compared with its
-/// digest. OCI images of a bundle are verified like those of `oci pull`, and their composefs images are made again of the
-/// layers. If anything is wrong, nothing is published and no name changes. Bundles are written by `composefs export`.
+/// digest. OCI images of a bundle are verified like those of `oci pull`, and their composefs images are made again of
+/// the layers. If anything is wrong, nothing is published and no name changes. Bundles are written by `composefs
+/// export`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ImportArgs {
