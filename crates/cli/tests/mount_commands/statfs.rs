@@ -57,12 +57,17 @@ pub(super) fn no_names_are_added(place: &Place) {
             if touch repo/statfs/$image/passwd 2>/dev/null || rmdir repo/statfs/$image 2>/dev/null; then exit 9; fi
         fi
         attributes m1 | diff 0 -; umount m1
+        # A directory with the attributes of the root, and a file, is not used.
+        chattr -i repo/statfs/$image || true; echo bad >repo/statfs/$image/passwd
+        touch -d '2001-02-03 04:05:06.789012345 UTC' repo/statfs/$image
+        composefs --repo=repo mount one m1 --statfs=objects; ls -A repo/statfs | wc -l
+        attributes m1 | diff 0 -; umount m1
         # A directory of another user is refused.
         chown 1000 repo/statfs; composefs --repo=repo mount one m1 --statfs=objects 2>&1 || true
         chown 0 repo/statfs; chmod 777 repo/statfs; composefs --repo=repo mount one m1 --statfs=objects
         stat -c %a repo/statfs; chattr -i repo/statfs/* || true"#;
     let printed = run(place, script);
-    assert!(printed.starts_with("2\n1\ncomposefs: repo/statfs: it belongs to another user"), "{printed}");
+    assert!(printed.starts_with("2\n1\n2\ncomposefs: repo/statfs: it belongs to another user"), "{printed}");
     assert!(printed.ends_with("(--via=fuse)\n700\n"), "{printed}");
 }
 
