@@ -16,7 +16,7 @@ use libcomposefs_sys::verity::refusal_cause;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use crate::statfs::StatfsRefusal;
+use crate::statfs_refusal::StatfsRefusal;
 
 /// The step of asking the kernel for the digest.
 pub(crate) const MEASURING: &str = "measuring fs-verity";

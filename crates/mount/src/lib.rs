@@ -36,6 +36,7 @@ mod probe;
 mod readahead;
 mod spec;
 mod statfs;
+mod statfs_refusal;
 mod umount;
 mod warm;
 
@@ -52,6 +53,6 @@ pub use plan::Plan;
 pub use probe::{Overlayfs, release};
 pub use readahead::ReadAhead;
 pub use spec::{MountSpec, SpecError};
-pub use statfs::StatfsRefusal;
+pub use statfs_refusal::StatfsRefusal;
 pub use umount::{UmountError, umount};
 pub use warm::{WarmedFiles, half_of_available_memory, warm, warm_files};

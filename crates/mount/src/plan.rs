@@ -46,9 +46,10 @@ pub struct Plan {
     pub mountpoint: Option<PathBuf>,
     /// Set if the image has POSIX ACLs. If it has none, the mount option `noacl` saves looking for them.
     pub acl: bool,
-    /// An empty directory on the file system of the objects, for [`StatfsSource::Objects`]. It becomes the topmost layer,
-    /// which overlayfs asks for `statfs` and for the attributes of the root directory: it must have those of the image's
-    /// root. Whatever is in it, or comes into it during the mount, is in the root directory of the mount, unverified.
+    /// An empty directory on the file system of the objects, for [`StatfsSource::Objects`]. It becomes the topmost
+    /// layer, which overlayfs asks for `statfs` and for the attributes of the root directory: it must have those of the
+    /// image's root. Whatever is in it, or comes into it during the mount, is in the root directory of the mount,
+    /// unverified.
     pub statfs_dir: Option<PathOrFd>,
     options: Options,
 }

@@ -84,19 +84,19 @@ struct PayloadJson {
 #[serde(deny_unknown_fields)]
 struct CriticalJson {
     r#type: String,
-    image: ImageJson,
-    identity: IdentityJson,
+    image: SignedImageJson,
+    identity: SignedIdentityJson,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct ImageJson {
+struct SignedImageJson {
     docker_manifest_digest: String,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct IdentityJson {
+struct SignedIdentityJson {
     docker_reference: String,
 }
 

@@ -34,7 +34,8 @@ const INITRAMFS: &[(&str, &str, u32)] = &[
     ("initramfs-tools/local-bottom", "usr/share/initramfs-tools/scripts/local-bottom/composefs", 0o755),
 ];
 
-/// The units of `crates/cli/systemd`: those that check the booted image and accept a good boot, and that of lazy mounts.
+/// The units of `crates/cli/systemd`: those that check the booted image and accept a good boot, and that of lazy
+/// mounts.
 const UNITS: [&str; 3] = ["composefs-bless.service", "composefs-check.service", "composefs-lazy@.service"];
 
 /// A tree as it would be below `/`.

@@ -76,10 +76,10 @@ pub(crate) fn engines(full: bool, wanted: impl Fn(&str) -> bool) -> Engines {
         Engine::Podman(podman::Options {}),
         Engine::Lxc(lxc::Options {}),
         Engine::Guides(guides::Options::all()),
-        Engine::Ipe(ipe::Options { all: full }),
         Engine::Dist(dist::Options { all: full }),
     ];
     if full {
+        all.push(Engine::Ipe(ipe::Options { all: full }));
         all.push(Engine::Boot(boot::Options::all()));
     }
     Engines(all.into_iter().filter(|engine| wanted(engine.name())).collect())

@@ -25,7 +25,9 @@ const ENTER: &str = r#"
     mount -t tmpfs memory memory; mkdir memory/upper memory/work
     mount -t overlay root -o lowerdir=/,upperdir=memory/upper,workdir=memory/work root
     mkdir -p "root$here" root/old; mount --bind . "root$here"
-    for directory in dev run tmp/units; do mkdir -p root/$directory; mount -t tmpfs -o mode=755 own root/$directory; done
+    for directory in dev run tmp/units; do
+        mkdir -p root/$directory; mount -t tmpfs -o mode=755 own root/$directory
+    done
     for device in null zero full random urandom tty fuse; do
         touch root/dev/$device; mount --bind /dev/$device root/dev/$device
     done

@@ -126,7 +126,7 @@ fn rules_for_commits_that_could_mislead_are_refused() {
     for (rules, reason) in [
         (rule("os", "\"first\"", 2), "its threshold is 2"),
         (rule("os", "\"first\"", 0), "its threshold is 0"),
-        (rule("os", "\"nobody\"", 1), "add a table [key.nobody]"),
+        (rule("os", "\"missing\"", 1), "add a table [key.missing]"),
         (format!("{person}{}", rule("os", "\"person\"", 1)), "signs no commits"),
         (rule("os", "\"first\"", 1).repeat(2), "join the two"),
         (other_rule.to_owned(), "signs commits of ostree"),

@@ -94,7 +94,7 @@ impl FuseSession {
         }
     }
 
-    /// Goes on with the session of a process that has ended, whose device this is. The kernel must be able to send
+    /// Takes over the session of a process that has ended, whose device this is. The kernel must be able to send
     /// requests again ([`can_resend`](Self::can_resend) of that session); let it do so by [`resend`](Self::resend).
     #[must_use]
     pub fn resume(device: OwnedFd) -> Self {

@@ -1,12 +1,13 @@
 //! policy.json: which images may be used, by the rules of containers-policy.json(5).
 //!
-//! Signatures by keys (`sigstoreSigned`) are for the caller to check, who asks [`SignaturePolicy::decide`]. A
-//! requirement that nobody here can check refuses the image: nothing is skipped. Without a policy file everything is
+//! Signatures by keys (`sigstoreSigned`) are checked by the caller of [`SignaturePolicy::decide`]. A requirement that
+//! this program cannot check refuses the image: nothing is skipped. Without a policy file everything is
 //! accepted, and the verdict says so.
 
 mod file;
 mod scopes;
 mod sigstore;
+mod unique_json;
 
 use std::collections::BTreeMap;
 use std::io;

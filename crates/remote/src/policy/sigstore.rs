@@ -53,7 +53,7 @@ pub enum SignedIdentity {
     RemapIdentity {
         /// Prefix of names: a host, a namespace or a repository.
         prefix: String,
-        /// What stands in its place in signatures.
+        /// The prefix that signatures have in its place.
         signed_prefix: String,
     },
 }

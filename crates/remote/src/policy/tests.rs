@@ -107,6 +107,15 @@ fn bad_policies_are_refused() {
     assert!(reason(r#"{"default": [{"type": "reject"}], "other": 1}"#).contains("other"));
     let twice = r#"{"default": [{"type": "reject"}], "transports": {"oci": {}, "oci": {}}}"#;
     assert!(reason(twice).contains("twice"));
+    // Also in a requirement, and in its parts.
+    for twice in [
+        r#"{"default": [{"type": "reject", "type": "reject"}]}"#,
+        r#"{"default": [{"type": "sigstoreSigned", "keyPath": "/a", "keyPath": "/b"}]}"#,
+        r#"{"default": [{"type": "sigstoreSigned", "keyPath": "/a",
+            "signedIdentity": {"type": "matchExact", "type": "matchRepository"}}]}"#,
+    ] {
+        assert!(reason(twice).contains("occurs twice"), "{twice}");
+    }
 }
 
 /// Parses a policy with a requirement `sigstoreSigned` that has these fields.

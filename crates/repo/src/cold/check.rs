@@ -1,5 +1,5 @@
-//! Checks of cold images: every pack is decoded, and each content compared with its digest. A pack whose base is cold is
-//! compared with its own digest: its contents were compared when it was made, and the base is checked by itself.
+//! Checks of cold images: every pack is decoded, and each content compared with its digest. A pack whose base is cold
+//! is compared with its own digest: its contents were compared when it was made, and the base is checked by itself.
 
 use std::fs::File;
 use std::io::{self, BufReader, Seek as _};

@@ -27,9 +27,9 @@ pub struct OldImage {
 
 impl Repository {
     /// Lists the images that can be made cold, the oldest first: all names were written `age` ago or earlier, nothing
-    /// has the image mounted or open, and no needed stream names it. Names that keep the base of a cold image count only
-    /// if the image has no others. If these are all images with a name, the newest is left out: it is the base of the
-    /// others.
+    /// has the image mounted or open, and no needed stream names it. Names that keep the base of a cold image count
+    /// only if the image has no others. If these are all images with a name, the newest is left out: it is the base of
+    /// the others.
     ///
     /// # Errors
     ///

@@ -13,8 +13,8 @@ use crate::trust::FloorsFile;
 /// Accept a boot by name as good: images with lower serial numbers are not booted by that name from then on.
 ///
 /// A boot with composefs.name= on the kernel command line takes the newest signed image whose serial number is not
-/// below the floor of its rule. The floor is in state/serials.json of the disk. Without --rule it rises to the number of
-/// the booted image; the unit composefs-bless.service does this after boot-complete.target.
+/// below the floor of its rule. The floor is in state/serials.json of the disk. Without --rule it rises to the number
+/// of the booted image; the unit composefs-bless.service does this after boot-complete.target.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct BlessArgs {

@@ -50,8 +50,8 @@ pub(crate) struct OciPullArgs {
     /// in the image. `boot install NAME` and `disk NAME` take it, and its digest is that of `oci digest --bootable`
     #[arg(long)]
     bootable: bool,
-    /// Accept an image whose manifest has annotations with other digests of composefs than the image, and warn: an image
-    /// that podman build or buildah made FROM an annotated one has the annotations of its base
+    /// Accept an image whose manifest has annotations with other digests of composefs than the image, and warn: an
+    /// image that podman build or buildah made FROM an annotated one has the annotations of its base
     #[arg(long)]
     ignore_annotations: bool,
     /// Print the result as JSON

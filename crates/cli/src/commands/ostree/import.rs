@@ -21,7 +21,7 @@ use crate::{complete, rlimits};
 /// with its checksum. The image has the same tree as ostree's own image, but refers to objects as all images in the
 /// repository do, so its digest differs. If the commit records the digest of ostree's image, that is compared too.
 ///
-/// If a policy has a rule for commits ([[commit]]) about the name, the commit must be signed by keys of the rule, and
+/// If a policy has a rule for commits (`[[commit]]`) about the name, the commit must be signed by keys of the rule, and
 /// be of the branch by which it was found (docs/format/trust.md).
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]

@@ -2,7 +2,7 @@
 //! is known about the image, and starts the worker again when it ends.
 //!
 //! The manager has the devices before the overlay is attached. From then on a process of the service may end at any
-//! moment: the next one gets the devices, has the lookups without an answer sent again, and goes on.
+//! moment: the next one gets the devices, has the lookups without an answer sent again, and serves them.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -55,7 +55,7 @@ enum FoundState {
     Nothing,
 }
 
-/// Mounts or goes on with the mount, and serves it.
+/// Makes the mount, or takes it over from a process before, and serves it.
 pub(super) fn run(mount: &LazyMount<'_>) -> anyhow::Result<MountPart> {
     rlimits::allow_open_files();
     let manager = manager()?;
@@ -110,7 +110,7 @@ fn forget_all(manager: &ServiceManager) {
     }
 }
 
-/// Goes on with the mount of a process before.
+/// Takes the mount over from a process before.
 fn go_on(
     mount: &LazyMount<'_>,
     manager: &ServiceManager,
