@@ -16,6 +16,11 @@
 #![forbid(unsafe_code)]
 
 mod commit;
+#[cfg(feature = "pkcs7")]
+mod commit_key;
+#[cfg(not(feature = "pkcs7"))]
+#[path = "without_commit_keys.rs"]
+mod commit_key;
 mod commit_rule;
 #[cfg(feature = "pkcs7")]
 mod containers_policy;
@@ -38,7 +43,7 @@ mod ssh;
 mod statement;
 
 pub use commit::{CommitAcceptance, CommitRefusal};
-pub use commit_rule::CommitKey;
+pub use commit_key::CommitKey;
 #[cfg(feature = "pkcs7")]
 pub use containers_policy::{ImportedPolicy, import_containers_policy};
 #[cfg(feature = "pkcs7")]

@@ -6,7 +6,10 @@ use std::time::Duration;
 use serde::Deserialize;
 use ssh_key::public::KeyData;
 
-use crate::commit_rule::{CommitKey, CommitRule, CommitRuleText};
+use crate::commit_key::CommitKey;
+#[cfg(feature = "pkcs7")]
+use crate::commit_rule::CommitRuleText;
+use crate::commit_rule::{CommitRule, CommitRuleTexts};
 use crate::evidence::Evidence;
 use crate::name_pattern::{NamePattern, NamePatternError};
 use crate::pkcs7::{DigestSignature, SigningCertificate};
@@ -180,7 +183,7 @@ struct PolicyText {
     #[serde(default)]
     rule: Vec<RuleText>,
     #[serde(default)]
-    commit: Vec<CommitRuleText>,
+    commit: CommitRuleTexts,
 }
 
 #[derive(Clone, Copy, Default, Deserialize, PartialEq, Eq)]
@@ -245,7 +248,10 @@ impl TrustPolicy {
             }
             rules.push(rule);
         }
+        #[cfg(feature = "pkcs7")]
         let commit_rules = read_commit_rules(text.commit, &keys)?;
+        #[cfg(not(feature = "pkcs7"))]
+        let (commit_rules, serde::de::IgnoredAny) = (Vec::new(), text.commit);
         Ok(TrustPolicy {
             accepts_names_without_rule: text.default == DefaultText::Accept,
             judges_expiry_at_mount: text.enforce_expiry == ExpiryText::Mount,
@@ -378,6 +384,7 @@ fn read_rule(text: RuleText, known: &BTreeMap<String, PolicyKey>) -> Result<Rule
     Ok(Rule { name, demand: Demand::Signatures(demand) })
 }
 
+#[cfg(feature = "pkcs7")]
 fn read_commit_rules(
     texts: Vec<CommitRuleText>,
     known: &BTreeMap<String, PolicyKey>,
