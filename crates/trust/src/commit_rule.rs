@@ -13,13 +13,6 @@ pub(crate) struct CommitRule {
     pub(crate) threshold: usize,
 }
 
-/// The rules as a policy has them.
-#[cfg(feature = "pkcs7")]
-pub(crate) type CommitRuleTexts = Vec<CommitRuleText>;
-/// The rules of a policy in a build that verifies no commits: they are not read.
-#[cfg(not(feature = "pkcs7"))]
-pub(crate) type CommitRuleTexts = serde::de::IgnoredAny;
-
 #[cfg(feature = "pkcs7")]
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -16,10 +16,6 @@
 #![forbid(unsafe_code)]
 
 mod commit;
-#[cfg(feature = "pkcs7")]
-mod commit_key;
-#[cfg(not(feature = "pkcs7"))]
-#[path = "without_commit_keys.rs"]
 mod commit_key;
 mod commit_rule;
 #[cfg(feature = "pkcs7")]

@@ -7,9 +7,9 @@ use serde::Deserialize;
 use ssh_key::public::KeyData;
 
 use crate::commit_key::CommitKey;
+use crate::commit_rule::CommitRule;
 #[cfg(feature = "pkcs7")]
 use crate::commit_rule::CommitRuleText;
-use crate::commit_rule::{CommitRule, CommitRuleTexts};
 use crate::evidence::Evidence;
 use crate::name_pattern::{NamePattern, NamePatternError};
 use crate::pkcs7::{DigestSignature, SigningCertificate};
@@ -182,8 +182,12 @@ struct PolicyText {
     key: BTreeMap<String, KeyText>,
     #[serde(default)]
     rule: Vec<RuleText>,
+    #[cfg(feature = "pkcs7")]
     #[serde(default)]
-    commit: CommitRuleTexts,
+    commit: Vec<CommitRuleText>,
+    #[cfg(not(feature = "pkcs7"))]
+    #[serde(default)]
+    commit: serde::de::IgnoredAny,
 }
 
 #[derive(Clone, Copy, Default, Deserialize, PartialEq, Eq)]
