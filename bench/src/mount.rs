@@ -88,7 +88,7 @@ fn data(setting: &Setting, report: &mut Report, with_warmed: &[FileSystem], what
     Ok(())
 }
 
-/// The candidates without those whose objects are read ahead.
+/// Returns the candidates before the first one whose objects are read ahead.
 fn not_warmed(all: &[FileSystem]) -> &[FileSystem] {
     let is_warmed = |one: &FileSystem| matches!(one.role, Role::Scripted | Role::Warmed);
     &all[..all.iter().position(is_warmed).unwrap_or(all.len())]

@@ -100,7 +100,7 @@ impl ServiceManager {
 }
 
 /// Takes the descriptors that the manager passed to this process, with their names: `count` and `names` are the values
-/// of `LISTEN_FDS` and `LISTEN_FDNAMES`. They are taken once; afterwards there are none.
+/// of `LISTEN_FDS` and `LISTEN_FDNAMES`. The second call in a process returns no descriptors.
 ///
 /// # Errors
 ///

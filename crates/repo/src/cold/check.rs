@@ -1,11 +1,10 @@
 //! Checks of cold images: every pack is decoded, and each content compared with its digest. A pack whose base is cold
 //! is compared with its own digest: its contents were compared when it was made, and the base is checked by itself.
 
-use std::fs::File;
-use std::io::{self, BufReader, Seek as _};
+use std::io::BufReader;
 use std::num::NonZeroUsize;
 use std::os::fd::AsFd as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use libcomposefs_content::{Progress, digest_file};
 use libcomposefs_image::Digest;
@@ -13,7 +12,7 @@ use libcomposefs_image::Digest;
 use super::directory::{ColdDir, base_ref};
 use super::error::ColdError;
 use super::list::ColdImage;
-use crate::bundle::{FormatError, TypedRecord, TypedRecordReader};
+use super::pack_frames::pack_images;
 use crate::{RefName, Repository, RepositoryError, layout};
 
 /// A damage of a cold image.
@@ -82,44 +81,25 @@ impl Repository {
     ) -> Result<(), ColdError> {
         let path = cold.pack_path(&image.digest);
         let file = cold.open_pack(&image.digest, &image.entry)?;
-        let found = images_in(&path, &file)?;
+        // The contents of a base that is cold are not here to decode with.
+        let has_cold_base = !self.cold_bases(cold, &image.digest, &image.entry)?.is_empty();
+        let found = if has_cold_base {
+            pack_images(&file, &path)?
+        } else {
+            self.verify_frames(threads, BufReader::with_capacity(1 << 20, &file), &path, progress)?
+        };
         if found != [image.digest] {
             return Err(ColdError::OtherImage { path, expected: Box::new(image.digest), found: format!("{found:?}") });
         }
-        if !self.cold_bases(cold, &image.digest, &image.entry)?.is_empty() {
+        if has_cold_base {
             let found = digest_file(file.as_fd(), self.algorithm(), threads);
             let found = found.map_err(|source| RepositoryError::Io { step: "read", path: path.clone(), source })?;
             progress.bytes(image.entry.bytes);
-            return match found == image.entry.pack_digest {
-                true => Ok(()),
-                false => {
-                    Err(ColdError::Entry { path, reason: "the pack does not have its digest: it is damaged".into() })
-                }
-            };
+            if found != image.entry.pack_digest {
+                let reason = "the pack does not have its digest: it is damaged".into();
+                return Err(ColdError::Entry { path, reason });
+            }
         }
-        self.verify_frames(threads, BufReader::with_capacity(1 << 20, file), &path, progress)?;
         Ok(())
     }
-}
-
-/// Returns the images that a pack says it has, and goes back to its beginning.
-fn images_in(path: &Path, mut file: &File) -> Result<Vec<Digest>, ColdError> {
-    let failed = |source| RepositoryError::Io { step: "read", path: path.to_owned(), source };
-    let wrong = |error| match error {
-        FormatError::Rule(offset, rule) => {
-            let reason = format!("the pack is wrong at byte {offset}: {rule}");
-            ColdError::Entry { path: path.to_owned(), reason }
-        }
-        FormatError::Io(source) => failed(source).into(),
-    };
-    let mut reader = TypedRecordReader::new(BufReader::with_capacity(1 << 20, file)).map_err(wrong)?;
-    let mut images = Vec::new();
-    while let Some(record) = reader.next_record().map_err(wrong)? {
-        if let TypedRecord::Image { frame, .. } = record {
-            images.extend(frame.objects.iter().map(|(digest, _)| *digest));
-        }
-        io::copy(&mut reader, &mut io::sink()).map_err(failed)?;
-    }
-    file.rewind().map_err(failed)?;
-    Ok(images)
 }

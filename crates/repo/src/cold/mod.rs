@@ -13,6 +13,7 @@ mod error;
 mod freeze;
 mod list;
 mod old_images;
+mod pack_frames;
 mod packed;
 mod thaw;
 

@@ -1,14 +1,13 @@
 //! The cold images whose packs have an object.
 
-use std::io::{self, BufReader};
-
+use libcomposefs_delta::FrameInfo;
 use libcomposefs_image::Digest;
 
 use super::directory::ColdDir;
 use super::error::ColdError;
 use super::list::ColdImage;
-use crate::bundle::{FormatError, TypedRecord, TypedRecordReader};
-use crate::{Repository, RepositoryError};
+use super::pack_frames::find_frame;
+use crate::Repository;
 
 /// Result of [`Repository::cold_images_with`].
 #[derive(Debug, Default)]
@@ -47,24 +46,6 @@ impl Repository {
 
 fn has_object(cold: &ColdDir, image: &ColdImage, object: &Digest) -> Result<bool, ColdError> {
     let file = cold.open_pack(&image.digest, &image.entry)?;
-    let path = || cold.pack_path(&image.digest);
-    pack_has(BufReader::with_capacity(1 << 20, file), object).map_err(|error| match error {
-        FormatError::Rule(offset, rule) => {
-            ColdError::Entry { path: path(), reason: format!("the pack is wrong at byte {offset}: {rule}") }
-        }
-        FormatError::Io(source) => RepositoryError::Io { step: "read", path: path(), source }.into(),
-    })
-}
-
-fn pack_has(input: impl io::Read, object: &Digest) -> Result<bool, FormatError> {
-    let mut reader = TypedRecordReader::new(input)?;
-    while let Some(record) = reader.next_record()? {
-        if let TypedRecord::Frame(frame) | TypedRecord::Image { frame, .. } = record
-            && frame.objects.iter().any(|(digest, _)| digest == object)
-        {
-            return Ok(true);
-        }
-        io::copy(&mut reader, &mut io::sink()).map_err(FormatError::Io)?;
-    }
-    Ok(false)
+    let has = |frame: &FrameInfo, _| frame.objects.iter().any(|(digest, _)| digest == object).then_some(());
+    Ok(find_frame(&file, &cold.pack_path(&image.digest), has)?.is_some())
 }
